@@ -1,1 +1,52 @@
-//! Placeholder.
+//! The journal: an append-only log of opaque records, durable before it says so.
+//!
+//! It does: frames with checksums and a hash chain, segments reserved ahead, one write and one sync per frame, reads
+//! by position, an index from 64-bit key hashes to positions, recovery, checkpoints of opaque bytes, scans and scrubs.
+//! It must not know what a record means: no money, no accounts, no commands; and it touches storage and time
+//! only through [`Disk`] and [`Clock`].
+//!
+//! # The directory
+//! ```text
+//! meta                           who the journal is: ids, epochs
+//! lock                           held while it is open
+//! synced                         two slots: how far the journal was durable when it fell idle
+//! journal/<first position>.seg   frames, the truth; nothing is ever deleted from it
+//! journal/spare-<n>.seg          reserved ahead, empty
+//! index/<first position>.pos     where the records of a sealed segment are; a view
+//! index/<first>-<last>.run       sorted (hash, position) of sealed segments; a view
+//! checkpoint/<position>.ckpt     bytes of the caller's; a view
+//! ```
+//!
+//! # The write rule
+//! Frame n + 1 is written only after frame n is synced. Hence a valid header of a later frame proves that every frame
+//! before it was durable, and only a bad *last* frame can be the rest of an unfinished write. The `synced` slots
+//! protect the very last one too.
+
+mod bytes;
+mod checkpoint;
+mod disk;
+mod frame;
+mod head;
+mod meta;
+mod options;
+mod reader;
+mod recovery;
+mod scan;
+mod segment;
+mod writer;
+
+pub use checkpoint::{CheckpointItem, CheckpointLoaded, CheckpointWriter, load_latest_checkpoint};
+pub use disk::{Clock, DirDisk, DirLock, Disk, File, SystemClock};
+pub use frame::{
+    BadFrame, Builder, FORMAT_VERSION, FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_RECORDS_MAX, FrameRecord,
+    FrameRef, Header, PushError, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Records,
+};
+pub use head::{Damage, Head};
+pub use meta::{Epoch, Meta};
+pub use options::{
+    AppendError, KeysOf, OpenError, Options, ReadError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+};
+pub use reader::{Frames, Reader, Stats};
+pub use recovery::{Recovery, create, open};
+pub use scan::{ScanError, ScanOptions, ScanRecord, ScanReport, ScrubStep, Scrubber, scan};
+pub use writer::{Maintainer, Writer};

@@ -1,1 +1,6 @@
-//! Placeholder.
+//! Tools for tests only: never a dependency of anything that ships.
+//!
+//! [`disk`] is a simulated disk that loses, tears and refuses. This crate may know every crate of the workspace below
+//! the server; none of them may know it outside of their tests.
+
+pub mod disk;

@@ -1,0 +1,36 @@
+//! Little-endian fields at fixed offsets.
+
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(array_at(bytes, at))
+}
+
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(array_at(bytes, at))
+}
+
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(array_at(bytes, at))
+}
+
+/// The `N` bytes at `at`; panics when they are not there, as indexing does.
+pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[at..at + N]);
+    out
+}
+
+pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+/// Whether every byte is zero. Wide steps, because recovery asks it of hundreds of megabytes.
+pub(crate) fn all_zero(bytes: &[u8]) -> bool {
+    let mut chunks = bytes.chunks_exact(64);
+    let wide = chunks.by_ref().all(|chunk| (0..64).step_by(8).fold(0, |any, at| any | u64_at(chunk, at)) == 0);
+    wide && chunks.remainder().iter().all(|byte| *byte == 0)
+}
+
+/// `value` rounded up to a multiple of `unit`, a power of two.
+pub(crate) fn align_up(value: u64, unit: u64) -> u64 {
+    (value + unit - 1) & !(unit - 1)
+}

@@ -1,0 +1,163 @@
+//! `meta`: who this journal is. A short text, so that a person can read it.
+//!
+//! ```text
+//! tributary-journal 1
+//! cluster_id <32 hex digits>
+//! id_key <32 hex digits>
+//! epoch <number> <first position>        one line per epoch, ascending
+//! crc32c <8 hex digits of the lines above>
+//! ```
+//!
+//! Replaced whole: written beside, synced, renamed, directory synced.
+
+use std::fmt::Write as _;
+use std::io;
+
+use crate::disk::Disk;
+use crate::head::Damage;
+
+pub(crate) const META_FILE: &str = "meta";
+const META_TMP: &str = "meta.tmp";
+const META_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Where an epoch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// 1 for the first; grows.
+    pub number: u32,
+    /// The first position that belongs to it.
+    pub first_position: u64,
+}
+
+/// Who a journal is. Travels with backups.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Names the journal; random.
+    pub cluster_id: [u8; 16],
+    /// Key of the permutation behind the ids that the server issues; secret.
+    pub id_key: [u8; 16],
+    /// The epochs, ascending in number and position; the first is (1, 1).
+    pub epochs: Vec<Epoch>,
+}
+
+impl std::fmt::Debug for Meta {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meta")
+            .field("cluster_id", &hex(&self.cluster_id))
+            .field("epochs", &self.epochs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Meta {
+    /// A new journal's, in its first epoch.
+    #[must_use]
+    pub fn new(cluster_id: [u8; 16], id_key: [u8; 16]) -> Self {
+        Meta { cluster_id, id_key, epochs: vec![Epoch { number: 1, first_position: 1 }] }
+    }
+
+    /// The epoch of a position (of a future one: the newest).
+    #[must_use]
+    pub fn epoch_of(&self, position: u64) -> u32 {
+        let after = self.epochs.partition_point(|epoch| epoch.first_position <= position);
+        self.epochs[after.saturating_sub(1)].number
+    }
+
+    /// Whether the epochs begin at (1, 1) and ascend.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.epochs.first() == Some(&Epoch { number: 1, first_position: 1 })
+            && self
+                .epochs
+                .windows(2)
+                .all(|pair| pair[0].number < pair[1].number && pair[0].first_position <= pair[1].first_position)
+    }
+
+    /// Begins a new epoch at `first_position`, at the next number or at a given higher one.
+    pub(crate) fn begin_epoch(&mut self, number: u32, first_position: u64) {
+        self.epochs.push(Epoch { number, first_position });
+        assert!(self.is_sound(), "epochs ascend");
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = format!(
+            "tributary-journal 1\ncluster_id {}\nid_key {}\n",
+            hex(&self.cluster_id),
+            hex(&self.id_key)
+        );
+        for epoch in &self.epochs {
+            let _ = writeln!(text, "epoch {} {}", epoch.number, epoch.first_position);
+        }
+        let crc = crc32c::crc32c(text.as_bytes());
+        let _ = writeln!(text, "crc32c {crc:08x}");
+        text
+    }
+
+    fn from_text(text: &str) -> Option<Meta> {
+        let body = text.strip_suffix('\n')?;
+        let (body, crc_line) = body.rsplit_once('\n')?;
+        let body = &text[..body.len() + 1];
+        let crc = u32::from_str_radix(crc_line.strip_prefix("crc32c ")?, 16).ok()?;
+        if crc32c::crc32c(body.as_bytes()) != crc {
+            return None;
+        }
+        let mut lines = body.lines();
+        if lines.next()? != "tributary-journal 1" {
+            return None;
+        }
+        let cluster_id = unhex(lines.next()?.strip_prefix("cluster_id ")?)?;
+        let id_key = unhex(lines.next()?.strip_prefix("id_key ")?)?;
+        let mut epochs = Vec::new();
+        for line in lines {
+            let (number, first_position) = line.strip_prefix("epoch ")?.split_once(' ')?;
+            epochs.push(Epoch {
+                number: number.parse().ok()?,
+                first_position: first_position.parse().ok()?,
+            });
+        }
+        let meta = Meta { cluster_id, id_key, epochs };
+        meta.is_sound().then_some(meta)
+    }
+
+    /// Reads the meta file: `Ok(None)` when there is none, `Ok(Some(Err))` when it is damaged.
+    pub(crate) fn load(disk: &dyn Disk) -> io::Result<Option<Result<Meta, Damage>>> {
+        let file = match disk.open_read(META_FILE) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let len = file.len()?;
+        let mut bytes = vec![0; len.min(META_BYTES_MAX) as usize];
+        let read = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(read);
+        let meta = std::str::from_utf8(&bytes).ok().and_then(Meta::from_text);
+        Ok(Some(meta.ok_or_else(|| Damage::new(META_FILE, 0, 0, "the meta file does not match its checksum"))))
+    }
+
+    /// Replaces the meta file durably.
+    pub(crate) fn store(&self, disk: &dyn Disk) -> io::Result<()> {
+        assert!(self.is_sound(), "epochs ascend");
+        let file = disk.create(META_TMP)?;
+        file.write_at(self.to_text().as_bytes(), 0)?;
+        file.sync_data()?;
+        disk.rename(META_TMP, META_FILE)?;
+        disk.sync_dir("")
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Option<[u8; 16]> {
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    let mut out = [0; 16];
+    for (at, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
+    }
+    Some(out)
+}

@@ -1,0 +1,3 @@
+//! Segments.
+
+pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
