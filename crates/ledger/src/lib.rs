@@ -1,1 +1,60 @@
-//! Placeholder.
+//! The ledger: what money may do, and what became of it.
+//!
+//! A [`Command`] says what somebody wants; [`decide`] looks at the [`WorkingSet`] and answers with an [`Outcome`];
+//! [`apply`] carries the outcome into the set; [`codec`] makes command and outcome one record of bytes.
+//! Everything is pure and total: the same set, command and [`Context`] give the same bytes on every machine.
+//!
+//! **It must not know** of files, databases, networks, clocks, threads, randomness or floating point. Time and
+//! positions arrive in [`Context`]; it never reads an idempotency store (a replay is found before it is asked).
+
+pub mod chain;
+pub mod codec;
+pub mod hash;
+pub mod shares;
+
+mod account;
+mod api_key;
+mod apply;
+mod command;
+mod currencies;
+mod decide;
+mod digest;
+mod event;
+mod ids;
+mod keys;
+mod money;
+mod outcome;
+mod owner;
+mod payment;
+mod rejection;
+mod set;
+mod slab;
+mod small;
+mod text;
+
+pub use account::{Account, AccountKind, AccountStatus, Overdraft};
+pub use api_key::{Access, ApiKey, ApiKeyStatus};
+pub use apply::apply;
+pub use command::{
+    Actor, Body, Capture, Command, CreateApiKey, Destination, Fee, Fees, Hold, OpenAccount, Part, Pay, PaymentKind, Payees, Refund,
+    Share,
+};
+pub use decide::{decide, decide_group, refuse};
+pub use event::event_type;
+pub use ids::{AccountId, ApiKeyId, OwnerId, PaymentId};
+pub use keys::{Keys, index_keys, keys};
+pub use money::{AMOUNT_MAX, Currency, Date, DATE_NANOS, UnknownCurrency};
+pub use outcome::{Context, LEGS_MAX, Leg, Outcome, SHARES_MAX};
+pub use owner::Owner;
+pub use payment::{Payment, PaymentShare, PaymentStatus};
+pub use rejection::Rejection;
+pub use set::{CurrencyTotals, Residency, WorkingSet};
+pub use small::Small;
+pub use text::{ExternalId, Invalid, Key, Label, OwnerName, Reason, Reference, TEXT_BYTES_MAX, Text};
+
+/// Version of the rules in this crate: what `decide` answers. Frames carry it; `verify` re-decides only records of
+/// its own version. Raise it with every change after which some command would be answered differently.
+pub const RULES_VERSION: u16 = 1;
+
+/// Version of the record layout that [`codec::encode`] writes. Frames carry it; older ones stay readable for ever.
+pub const FORMAT_VERSION: u16 = 1;

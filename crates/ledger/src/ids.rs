@@ -1,0 +1,36 @@
+//! Names of objects: the position of the record that created each.
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+    };
+}
+
+id!(
+    /// Position of the record that opened the account.
+    AccountId
+);
+id!(
+    /// Position of the record that created the payment.
+    PaymentId
+);
+id!(
+    /// Position of the record that created the API key; [`ApiKeyId::SYSTEM`] is the system itself.
+    ApiKeyId
+);
+id!(
+    /// Position of the record that first named the owner; [`OwnerId::PLATFORM`] is the platform itself.
+    OwnerId
+);
+
+impl ApiKeyId {
+    /// The system itself (first start, timers): trusted, has no key.
+    pub const SYSTEM: ApiKeyId = ApiKeyId(0);
+}
+
+impl OwnerId {
+    /// The platform: may do everything; owns fee, suspense and external accounts.
+    pub const PLATFORM: OwnerId = OwnerId(0);
+}

@@ -1,0 +1,91 @@
+//! Amounts, currencies and dates.
+
+use crate::currencies::TABLE;
+use std::fmt;
+
+/// The largest amount and the largest balance, in minor units, either way from zero: 2^53 − 1, so that JSON readers
+/// which hold numbers as doubles still read each one exactly.
+pub const AMOUNT_MAX: u64 = (1 << 53) - 1;
+
+/// Nanoseconds in a UTC day.
+pub const DATE_NANOS: u64 = 86_400_000_000_000;
+
+/// A currency of ISO 4217 that has a minor unit; its value is the numeric code.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Currency(u16);
+
+/// The text or number is no active ISO 4217 currency with a minor unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an active ISO 4217 currency with a minor unit")]
+pub struct UnknownCurrency;
+
+impl Currency {
+    /// The currency of a three-letter code in capitals.
+    pub fn from_code(code: &str) -> Result<Self, UnknownCurrency> {
+        TABLE.iter().find(|row| row.1 == code).map(|row| Currency(row.0)).ok_or(UnknownCurrency)
+    }
+
+    /// The currency of a numeric code.
+    pub fn from_numeric(numeric: u16) -> Result<Self, UnknownCurrency> {
+        row(numeric).map(|row| Currency(row.0)).ok_or(UnknownCurrency)
+    }
+
+    /// The numeric code.
+    pub fn numeric(self) -> u16 {
+        self.0
+    }
+
+    /// The three-letter code.
+    pub fn code(self) -> &'static str {
+        self.row().1
+    }
+
+    /// Decimal places of the minor unit, 0 to 4.
+    pub fn exponent(self) -> u8 {
+        self.row().2
+    }
+
+    /// Every currency, by numeric code.
+    pub fn all() -> impl Iterator<Item = Currency> {
+        TABLE.iter().map(|row| Currency(row.0))
+    }
+
+    fn row(self) -> &'static (u16, &'static str, u8) {
+        row(self.0).expect("a Currency is made only from a row of the table")
+    }
+}
+
+fn row(numeric: u16) -> Option<&'static (u16, &'static str, u8)> {
+    TABLE.binary_search_by_key(&numeric, |row| row.0).ok().map(|at| &TABLE[at])
+}
+
+impl std::str::FromStr for Currency {
+    type Err = UnknownCurrency;
+
+    fn from_str(code: &str) -> Result<Self, UnknownCurrency> {
+        Currency::from_code(code)
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// A business date: days since 1970-01-01.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date(pub i32);
+
+impl Date {
+    /// The UTC date of a timestamp in nanoseconds since the Unix epoch.
+    pub fn of_timestamp(nanos: u64) -> Self {
+        Date(i32::try_from(nanos / DATE_NANOS).expect("2^64 nanoseconds are fewer than 2^31 days"))
+    }
+}

@@ -1,0 +1,146 @@
+//! Why a command was refused.
+
+macro_rules! rejections {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $code:literal;)+) => {
+        /// Why a command was refused.
+        ///
+        /// Where several reasons apply, the one with the lowest number is given. Numbers and codes are never reused and
+        /// never change their meaning; new ones are added in the gaps. 1xx: the actor; 2xx: the command by itself;
+        /// 3xx: what it names does not exist; 4xx: not allowed to this actor; 5xx: the state of what it names;
+        /// 6xx: balances; 9xx: another command.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum Rejection {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl Rejection {
+            /// Every rejection, in order of precedence.
+            pub const ALL: &'static [Rejection] = &[$(Rejection::$name),+];
+
+            /// The stored number.
+            pub fn number(self) -> u16 {
+                self as u16
+            }
+
+            /// The rejection of a stored number.
+            pub fn from_number(number: u16) -> Option<Self> {
+                match number {
+                    $($number => Some(Rejection::$name),)+
+                    _ => None,
+                }
+            }
+
+            /// The published code.
+            pub fn code(self) -> &'static str {
+                match self {
+                    $(Rejection::$name => $code,)+
+                }
+            }
+
+            /// One sentence for people.
+            pub fn message(self) -> &'static str {
+                match self {
+                    $(Rejection::$name => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+rejections! {
+    /// The API key of the actor does not exist.
+    ActorKeyNotFound = 101, "actor_key_not_found";
+    /// The API key of the actor was revoked.
+    ActorKeyRevoked = 102, "actor_key_revoked";
+    /// The API key of the actor belongs to another owner.
+    ActorKeyMismatch = 103, "actor_key_mismatch";
+    /// The API key of the actor may only read.
+    ActorKeyReadOnly = 104, "actor_key_read_only";
+    /// An amount, a share or a fee is zero.
+    AmountZero = 201, "amount_zero";
+    /// An amount, a share or a fee is more than 9007199254740991 minor units.
+    AmountTooLarge = 202, "amount_too_large";
+    /// The overdraft limit is more than 9007199254740991 minor units.
+    OverdraftTooLarge = 203, "overdraft_too_large";
+    /// The payment has no payee.
+    PayeeMissing = 204, "payee_missing";
+    /// The payment has more than 16 payees and fees.
+    TooManyShares = 205, "too_many_shares";
+    /// The payment names an account twice.
+    DuplicateAccount = 206, "duplicate_account";
+    /// An adjustment needs a reason.
+    ReasonRequired = 207, "reason_required";
+    /// An adjustment cannot be held.
+    HoldNotAllowed = 208, "hold_not_allowed";
+    /// The hold would be due already.
+    HoldAlreadyDue = 209, "hold_already_due";
+    /// The fees are more than the amount.
+    FeesExceedAmount = 210, "fees_exceed_amount";
+    /// The shares do not add up to what the fees leave.
+    SplitMismatch = 211, "split_mismatch";
+    /// An account does not exist.
+    AccountNotFound = 301, "account_not_found";
+    /// The payment does not exist.
+    PaymentNotFound = 302, "payment_not_found";
+    /// The API key does not exist.
+    ApiKeyNotFound = 303, "api_key_not_found";
+    /// The actor may not do this.
+    Forbidden = 401, "forbidden";
+    /// An account has another currency than the payment.
+    CurrencyMismatch = 501, "currency_mismatch";
+    /// An account is closed.
+    AccountClosed = 502, "account_closed";
+    /// An account that would pay is frozen.
+    AccountFrozen = 503, "account_frozen";
+    /// The account is not frozen.
+    AccountNotFrozen = 504, "account_not_frozen";
+    /// The account has a balance or a hold.
+    AccountNotEmpty = 505, "account_not_empty";
+    /// The owner has a payment with this reference already.
+    ReferenceInUse = 506, "reference_in_use";
+    /// The owner has an account with this external id already.
+    ExternalIdInUse = 507, "external_id_in_use";
+    /// Nothing is held for the payment.
+    PaymentNotOpen = 520, "payment_not_open";
+    /// The hold has come due.
+    HoldExpired = 521, "hold_expired";
+    /// The hold has not come due yet.
+    HoldNotDue = 522, "hold_not_due";
+    /// More than is held for the payment.
+    CaptureExceedsHold = 523, "capture_exceeds_hold";
+    /// The payment is of a kind that cannot be refunded, or nothing was captured.
+    PaymentNotRefundable = 524, "payment_not_refundable";
+    /// All that was captured is refunded already.
+    PaymentAlreadyRefunded = 525, "payment_already_refunded";
+    /// More than is left to refund.
+    RefundExceedsCaptured = 526, "refund_exceeds_captured";
+    /// The API key was revoked already.
+    ApiKeyAlreadyRevoked = 530, "api_key_already_revoked";
+    /// An account has too little available.
+    InsufficientFunds = 601, "insufficient_funds";
+    /// A balance would go beyond 9007199254740991 minor units.
+    BalanceOverflow = 602, "balance_overflow";
+    /// Another command of the group was refused.
+    GroupAborted = 901, "group_aborted";
+}
+
+impl std::fmt::Display for Rejection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejections_are_listed_in_order_of_precedence() {
+        assert!(Rejection::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
+        for rejection in Rejection::ALL {
+            assert_eq!(Rejection::from_number(rejection.number()), Some(*rejection));
+            assert!(rejection.message().ends_with('.') && !rejection.message().starts_with(' '));
+        }
+    }
+}

@@ -1,0 +1,509 @@
+//! The working set: the objects that decisions look at.
+
+use crate::hash::sip_raw;
+use crate::slab::{Numbered, Slab};
+use crate::{
+    Account, AccountId, ApiKey, ApiKeyId, Currency, ExternalId, Keys, Owner, OwnerId, OwnerName, Payment, PaymentId, Reference,
+};
+use hashbrown::{HashMap, HashSet, HashTable};
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+/// What a set is known to hold, so that what it lacks need not be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residency {
+    /// Everything there is (the memory backend, models).
+    Everything,
+    /// All accounts, owners, API keys and open payments; other payments, references and external ids are loaded.
+    Accounts,
+    /// Nothing but what was loaded.
+    Nothing,
+}
+
+/// The objects that decisions look at. Filled by [`crate::apply`] and by loading what [`crate::keys`] asks for.
+#[derive(Clone)]
+pub struct WorkingSet {
+    residency: Residency,
+    accounts: Slab<Account>,
+    owners: Slab<Owner>,
+    owner_names: HashTable<u64>,
+    payments: Slab<Payment>,
+    api_keys: Slab<ApiKey>,
+    references: HashMap<(OwnerId, Reference), PaymentId, Sip>,
+    externals: HashMap<(OwnerId, ExternalId), AccountId, Sip>,
+    absent: HashSet<Absent, Sip>,
+    passing: VecDeque<(u64, Passing)>,
+    horizon: u64,
+    undo: Option<Vec<Before>>,
+}
+
+/// What was looked up and is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Absent {
+    Account(AccountId),
+    Owner(OwnerName),
+    Payment(PaymentId),
+    ApiKey(ApiKeyId),
+    Reference(OwnerId, Reference),
+    External(OwnerId, ExternalId),
+}
+
+/// What may be dropped once its record is durable.
+#[derive(Clone, Debug)]
+enum Passing {
+    Payment(PaymentId),
+    Reference(OwnerId, Reference),
+    External(OwnerId, ExternalId),
+    Absent(Absent),
+}
+
+/// What stood in the place of something that an open group changed.
+#[derive(Clone)]
+enum Before {
+    Account(AccountId, Option<Account>),
+    Owner(OwnerId, Option<Owner>),
+    Payment(PaymentId, Option<Payment>),
+    ApiKey(ApiKeyId, Option<ApiKey>),
+    Reference(OwnerId, Reference, Option<PaymentId>),
+    External(OwnerId, ExternalId, Option<AccountId>),
+}
+
+/// Sums over the accounts of a currency, minor units. The books balance when `debit == credit`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CurrencyTotals {
+    /// Sum of the negative balances, as a positive number.
+    pub debit: i128,
+    /// Sum of the positive balances.
+    pub credit: i128,
+    /// Sum of the open holds.
+    pub held: i128,
+    /// How many accounts.
+    pub accounts: u64,
+}
+
+impl Numbered for Account {
+    fn number(&self) -> u64 {
+        self.id.0
+    }
+}
+
+impl Numbered for Owner {
+    fn number(&self) -> u64 {
+        self.id.0
+    }
+}
+
+impl Numbered for Payment {
+    fn number(&self) -> u64 {
+        self.id.0
+    }
+}
+
+impl Numbered for ApiKey {
+    fn number(&self) -> u64 {
+        self.id.0
+    }
+}
+
+impl WorkingSet {
+    /// An empty set: the platform is its only owner.
+    pub fn new(residency: Residency) -> Self {
+        let mut set = WorkingSet {
+            residency,
+            accounts: Slab::new(),
+            owners: Slab::new(),
+            owner_names: HashTable::new(),
+            payments: Slab::new(),
+            api_keys: Slab::new(),
+            references: HashMap::default(),
+            externals: HashMap::default(),
+            absent: HashSet::default(),
+            passing: VecDeque::new(),
+            horizon: 0,
+            undo: None,
+        };
+        if residency != Residency::Nothing {
+            set.put_owner(Owner { id: OwnerId::PLATFORM, name: OwnerName::platform(), last_account: None, changed_at: 0 });
+        }
+        set
+    }
+
+    /// What the set is known to hold.
+    pub fn residency(&self) -> Residency {
+        self.residency
+    }
+
+    /// The account, if it is in the set.
+    pub fn account(&self, id: AccountId) -> Option<&Account> {
+        self.accounts.get(id.0)
+    }
+
+    /// The owner, if it is in the set.
+    pub fn owner(&self, id: OwnerId) -> Option<&Owner> {
+        self.owners.get(id.0)
+    }
+
+    /// The owner of that name, if it is in the set.
+    pub fn owner_by_name(&self, name: &OwnerName) -> Option<&Owner> {
+        let same = |id: &u64| self.owners.get(*id).is_some_and(|owner| owner.name == *name);
+        let id = self.owner_names.find(name_hash(name), same)?;
+        self.owners.get(*id)
+    }
+
+    /// The payment, if it is in the set.
+    pub fn payment(&self, id: PaymentId) -> Option<&Payment> {
+        self.payments.get(id.0)
+    }
+
+    /// The API key, if it is in the set.
+    pub fn api_key(&self, id: ApiKeyId) -> Option<&ApiKey> {
+        self.api_keys.get(id.0)
+    }
+
+    /// The payment that has the reference, if that is in the set.
+    pub fn reference(&self, owner: OwnerId, reference: &Reference) -> Option<PaymentId> {
+        self.references.get(&(owner, reference.clone())).copied()
+    }
+
+    /// The account that has the external id, if that is in the set.
+    pub fn external(&self, owner: OwnerId, external: &ExternalId) -> Option<AccountId> {
+        self.externals.get(&(owner, external.clone())).copied()
+    }
+
+    /// Accounts in the set.
+    pub fn account_count(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Owners in the set, the platform included.
+    pub fn owner_count(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// Payments in the set, open and loaded.
+    pub fn payment_count(&self) -> usize {
+        self.payments.len()
+    }
+
+    /// The accounts, in a fixed order.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.iter()
+    }
+
+    /// The owners, in a fixed order.
+    pub fn owners(&self) -> impl Iterator<Item = &Owner> {
+        self.owners.iter()
+    }
+
+    /// The payments, in a fixed order.
+    pub fn payments(&self) -> impl Iterator<Item = &Payment> {
+        self.payments.iter()
+    }
+
+    /// The API keys, in a fixed order.
+    pub fn api_keys(&self) -> impl Iterator<Item = &ApiKey> {
+        self.api_keys.iter()
+    }
+
+    /// One past the last slot of accounts: slots below it are read one by one, between changes, for a checkpoint.
+    /// An object keeps its slot.
+    pub fn account_slots(&self) -> usize {
+        self.accounts.slots()
+    }
+
+    /// The account in a slot.
+    pub fn account_at(&self, slot: usize) -> Option<&Account> {
+        self.accounts.at(slot)
+    }
+
+    /// One past the last slot of owners.
+    pub fn owner_slots(&self) -> usize {
+        self.owners.slots()
+    }
+
+    /// The owner in a slot.
+    pub fn owner_at(&self, slot: usize) -> Option<&Owner> {
+        self.owners.at(slot)
+    }
+
+    /// One past the last slot of payments.
+    pub fn payment_slots(&self) -> usize {
+        self.payments.slots()
+    }
+
+    /// The payment in a slot; those that are not open need no place in a checkpoint.
+    pub fn payment_at(&self, slot: usize) -> Option<&Payment> {
+        self.payments.at(slot)
+    }
+
+    /// One past the last slot of API keys.
+    pub fn api_key_slots(&self) -> usize {
+        self.api_keys.slots()
+    }
+
+    /// The API key in a slot.
+    pub fn api_key_at(&self, slot: usize) -> Option<&ApiKey> {
+        self.api_keys.at(slot)
+    }
+
+    /// Puts in a loaded account, unless the set has it as of the same or a later record.
+    pub fn load_account(&mut self, account: Account) {
+        if self.account(account.id).is_none_or(|known| known.changed_at() < account.changed_at()) {
+            self.put_account(account);
+        }
+    }
+
+    /// Puts in a loaded owner, unless the set has it as of the same or a later record.
+    pub fn load_owner(&mut self, owner: Owner) {
+        if self.owner(owner.id).is_none_or(|known| known.changed_at < owner.changed_at) {
+            self.put_owner(owner);
+        }
+    }
+
+    /// Puts in a loaded API key, unless the set has it as of the same or a later record.
+    pub fn load_api_key(&mut self, key: ApiKey) {
+        if self.api_key(key.id).is_none_or(|known| known.changed_at < key.changed_at) {
+            self.put_api_key(key);
+        }
+    }
+
+    /// Puts in a loaded payment (a failed one too), unless the set has it as of the same or a later record.
+    pub fn load_payment(&mut self, payment: Payment) {
+        if self.payment(payment.id).is_none_or(|known| known.changed_at < payment.changed_at) {
+            self.put_payment(payment, self.horizon + 1);
+        }
+    }
+
+    /// Puts in that an owner's payment has a reference.
+    pub fn load_reference(&mut self, owner: OwnerId, reference: Reference, payment: PaymentId) {
+        self.put_reference(owner, reference, payment, self.horizon + 1);
+    }
+
+    /// Puts in that an owner's account has an external id.
+    pub fn load_external(&mut self, owner: OwnerId, external: ExternalId, account: AccountId) {
+        self.put_external(owner, external, account, self.horizon + 1);
+    }
+
+    /// Whatever of `keys` is still not in the set does not exist: remembered, so that it is not asked for again.
+    pub fn mark_absent(&mut self, keys: &Keys) {
+        let accounts = keys.accounts.iter().filter(|id| self.account(**id).is_none()).map(|id| Absent::Account(*id));
+        let owners = keys.owners.iter().filter(|name| self.owner_by_name(name).is_none()).map(|name| Absent::Owner(name.clone()));
+        let payments = keys.payments.iter().filter(|id| self.payment(**id).is_none()).map(|id| Absent::Payment(*id));
+        let api_keys = keys.api_keys.iter().filter(|id| self.api_key(**id).is_none()).map(|id| Absent::ApiKey(*id));
+        let references = keys.references.iter().filter(|(owner, reference)| self.reference(*owner, reference).is_none());
+        let references = references.map(|(owner, reference)| Absent::Reference(*owner, reference.clone()));
+        let externals = keys.externals.iter().filter(|(owner, external)| self.external(*owner, external).is_none());
+        let externals = externals.map(|(owner, external)| Absent::External(*owner, external.clone()));
+        let all: Vec<Absent> = accounts.chain(owners).chain(payments).chain(api_keys).chain(references).chain(externals).collect();
+        for absent in all {
+            if self.absent.insert(absent.clone()) {
+                self.passing.push_back((self.horizon + 1, Passing::Absent(absent)));
+            }
+        }
+    }
+
+    /// Drops what need not stay, of records up to `position`: payments that are not open, references, external ids and
+    /// what was found absent. Every look-up whose result is yet to be put in must have seen the journal up to
+    /// `position`, else what it says to be absent may be a thing dropped here. A set of everything drops nothing.
+    pub fn evict_through(&mut self, position: u64) {
+        while self.passing.front().is_some_and(|(until, _)| *until <= position) {
+            let (_, passing) = self.passing.pop_front().expect("there is a front");
+            self.evict(passing, position);
+        }
+    }
+
+    /// Drops everything, for a set of [`Residency::Nothing`] between batches.
+    pub fn clear(&mut self) {
+        let horizon = self.horizon;
+        *self = WorkingSet::new(self.residency);
+        self.horizon = horizon;
+    }
+
+    /// Sums per currency over the accounts in the set.
+    pub fn totals(&self) -> BTreeMap<Currency, CurrencyTotals> {
+        let mut totals: BTreeMap<Currency, CurrencyTotals> = BTreeMap::new();
+        for account in self.accounts.iter() {
+            let sums = totals.entry(account.currency).or_default();
+            let posted = i128::from(account.posted);
+            if posted < 0 {
+                sums.debit -= posted;
+            } else {
+                sums.credit += posted;
+            }
+            sums.held += i128::from(account.held);
+            sums.accounts += 1;
+        }
+        totals
+    }
+
+    fn evict(&mut self, passing: Passing, position: u64) {
+        match passing {
+            Passing::Payment(id) => {
+                if self.payment(id).is_some_and(|payment| !payment.is_open() && payment.changed_at <= position) {
+                    self.payments.remove(id.0);
+                }
+            }
+            Passing::Reference(owner, reference) => {
+                self.references.remove(&(owner, reference));
+            }
+            Passing::External(owner, external) => {
+                self.externals.remove(&(owner, external));
+            }
+            Passing::Absent(absent) => {
+                self.absent.remove(&absent);
+            }
+        }
+    }
+}
+
+/// Changes; `apply` alone makes them, and loading.
+impl WorkingSet {
+    pub(crate) fn is_absent(&self, absent: &Absent) -> bool {
+        self.absent.contains(absent)
+    }
+
+    pub(crate) fn set_horizon(&mut self, position: u64) {
+        self.horizon = self.horizon.max(position);
+    }
+
+    /// Changes an account in place.
+    pub(crate) fn change_account(&mut self, id: AccountId, change: impl FnOnce(&mut Account)) {
+        let account = self.accounts.get_mut(id.0).expect("a leg's account is in the set");
+        if let Some(undo) = &mut self.undo {
+            undo.push(Before::Account(id, Some(account.clone())));
+        }
+        change(account);
+    }
+
+    pub(crate) fn put_account(&mut self, account: Account) {
+        let id = account.id;
+        let (_, before) = self.accounts.put(account);
+        if let Some(undo) = &mut self.undo {
+            undo.push(Before::Account(id, before));
+        }
+    }
+
+    pub(crate) fn put_owner(&mut self, owner: Owner) {
+        let (id, hash) = (owner.id, name_hash(&owner.name));
+        let (_, before) = self.owners.put(owner);
+        if before.is_none() {
+            let owners = &self.owners;
+            let rehash = |id: &u64| name_hash(&owners.get(*id).expect("a named owner is in the set").name);
+            self.owner_names.insert_unique(hash, id.0, rehash);
+        }
+        if let Some(undo) = &mut self.undo {
+            undo.push(Before::Owner(id, before));
+        }
+    }
+
+    pub(crate) fn put_api_key(&mut self, key: ApiKey) {
+        let id = key.id;
+        let (_, before) = self.api_keys.put(key);
+        if let Some(undo) = &mut self.undo {
+            undo.push(Before::ApiKey(id, before));
+        }
+    }
+
+    /// `until`: position of the record that must be durable before it may be dropped.
+    pub(crate) fn put_payment(&mut self, payment: Payment, until: u64) {
+        let id = payment.id;
+        if self.residency != Residency::Everything && !payment.is_open() {
+            self.passing.push_back((until, Passing::Payment(id)));
+        }
+        let (_, before) = self.payments.put(payment);
+        if let Some(undo) = &mut self.undo {
+            undo.push(Before::Payment(id, before));
+        }
+    }
+
+    pub(crate) fn put_reference(&mut self, owner: OwnerId, reference: Reference, payment: PaymentId, until: u64) {
+        if self.residency != Residency::Everything {
+            self.passing.push_back((until, Passing::Reference(owner, reference.clone())));
+        }
+        let before = self.references.insert((owner, reference.clone()), payment);
+        if let Some(undo) = &mut self.undo {
+            undo.push(Before::Reference(owner, reference, before));
+        }
+    }
+
+    pub(crate) fn put_external(&mut self, owner: OwnerId, external: ExternalId, account: AccountId, until: u64) {
+        if self.residency != Residency::Everything {
+            self.passing.push_back((until, Passing::External(owner, external.clone())));
+        }
+        let before = self.externals.insert((owner, external.clone()), account);
+        if let Some(undo) = &mut self.undo {
+            undo.push(Before::External(owner, external, before));
+        }
+    }
+
+    /// From now on changes can be undone.
+    pub(crate) fn begin_undo(&mut self) {
+        assert!(self.undo.is_none(), "groups do not nest");
+        self.undo = Some(Vec::new());
+    }
+
+    /// The changes since `begin_undo` stand.
+    pub(crate) fn end_undo(&mut self) {
+        assert!(self.undo.take().is_some(), "a group was begun");
+    }
+
+    /// The changes since `begin_undo` never were.
+    pub(crate) fn undo(&mut self) {
+        let undo = self.undo.take().expect("a group was begun");
+        for before in undo.into_iter().rev() {
+            self.restore(before);
+        }
+    }
+
+    fn restore(&mut self, before: Before) {
+        match before {
+            Before::Account(id, None) => drop(self.accounts.remove(id.0)),
+            Before::Account(_, Some(account)) => drop(self.accounts.put(account)),
+            Before::Owner(id, None) => self.remove_owner(id),
+            Before::Owner(_, Some(owner)) => drop(self.owners.put(owner)),
+            Before::Payment(id, None) => drop(self.payments.remove(id.0)),
+            Before::Payment(_, Some(payment)) => drop(self.payments.put(payment)),
+            Before::ApiKey(id, None) => drop(self.api_keys.remove(id.0)),
+            Before::ApiKey(_, Some(key)) => drop(self.api_keys.put(key)),
+            Before::Reference(owner, reference, None) => drop(self.references.remove(&(owner, reference))),
+            Before::Reference(owner, reference, Some(payment)) => drop(self.references.insert((owner, reference), payment)),
+            Before::External(owner, external, None) => drop(self.externals.remove(&(owner, external))),
+            Before::External(owner, external, Some(account)) => drop(self.externals.insert((owner, external), account)),
+        }
+    }
+
+    fn remove_owner(&mut self, id: OwnerId) {
+        let name = self.owners.get(id.0).expect("a new owner is in the set").name.clone();
+        let entry = self.owner_names.find_entry(name_hash(&name), |known| *known == id.0);
+        entry.expect("an owner is known by its name").remove();
+        self.owners.remove(id.0);
+    }
+
+    pub(crate) fn references(&self) -> impl Iterator<Item = (&(OwnerId, Reference), &PaymentId)> {
+        self.references.iter()
+    }
+
+    pub(crate) fn externals(&self) -> impl Iterator<Item = (&(OwnerId, ExternalId), &AccountId)> {
+        self.externals.iter()
+    }
+}
+
+fn name_hash(name: &OwnerName) -> u64 {
+    crate::hash::hash_owner_name(name.as_bytes())
+}
+
+/// SipHash for maps whose keys a client can choose; the order of a map never shows.
+type Sip = BuildHasherDefault<SipHasher>;
+
+#[derive(Clone, Default)]
+struct SipHasher(u64);
+
+impl Hasher for SipHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = sip_raw(*b"map-----", self.0, bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

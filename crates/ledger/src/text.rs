@@ -1,0 +1,211 @@
+//! Words of bounded length: keys, names, references, free text. Each checks its bounds when it is made.
+
+use std::fmt;
+
+/// Longest free text of a command, in bytes.
+pub const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// The text is empty, too long, or holds what it may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// Nothing in it.
+    #[error("must not be empty")]
+    Empty,
+    /// Longer than the bound.
+    #[error("is longer than {bytes_max} bytes")]
+    TooLong {
+        /// The bound, in bytes.
+        bytes_max: usize,
+    },
+    /// Not UTF-8, or a character outside those allowed.
+    #[error("holds a character that is not allowed")]
+    Character,
+}
+
+/// Bytes that need no allocation up to `N`.
+#[derive(Clone)]
+enum Bytes<const N: usize> {
+    Inline(u8, [u8; N]),
+    Heap(Box<[u8]>),
+}
+
+impl<const N: usize> Bytes<N> {
+    fn new(bytes: &[u8]) -> Self {
+        if bytes.len() > N {
+            return Bytes::Heap(bytes.into());
+        }
+        let mut place = [0; N];
+        place[..bytes.len()].copy_from_slice(bytes);
+        Bytes::Inline(bytes.len() as u8, place)
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Inline(len, place) => &place[..usize::from(*len)],
+            Bytes::Heap(bytes) => bytes,
+        }
+    }
+}
+
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident, $inline:literal, $max:literal, $allowed:expr) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(Bytes<$inline>);
+
+        impl $name {
+            /// Longest, in bytes.
+            pub const BYTES_MAX: usize = $max;
+
+            /// The bytes.
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_slice()
+            }
+
+            /// Checks the bounds and the characters.
+            pub fn from_bytes(bytes: &[u8]) -> Result<Self, Invalid> {
+                if bytes.is_empty() {
+                    return Err(Invalid::Empty);
+                }
+                if bytes.len() > Self::BYTES_MAX {
+                    return Err(Invalid::TooLong { bytes_max: Self::BYTES_MAX });
+                }
+                let allowed: fn(&[u8]) -> bool = $allowed;
+                if !allowed(bytes) {
+                    return Err(Invalid::Character);
+                }
+                Ok($name(Bytes::new(bytes)))
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.as_bytes() == other.as_bytes()
+            }
+        }
+        impl Eq for $name {}
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                self.as_bytes().cmp(other.as_bytes())
+            }
+        }
+        impl std::hash::Hash for $name {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                self.as_bytes().hash(state);
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", String::from_utf8_lossy(self.as_bytes()))
+            }
+        }
+    };
+}
+
+macro_rules! utf8_word {
+    ($(#[$doc:meta])* $name:ident, $inline:literal, $max:literal, $allowed:expr) => {
+        word!($(#[$doc])* $name, $inline, $max, $allowed);
+
+        impl $name {
+            /// Checks the bounds and the characters.
+            pub fn new(text: &str) -> Result<Self, Invalid> {
+                Self::from_bytes(text.as_bytes())
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                std::str::from_utf8(self.as_bytes()).expect("checked when it was made")
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+fn utf8(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok()
+}
+
+fn name_characters(bytes: &[u8]) -> bool {
+    bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"_.:@-".contains(b))
+}
+
+word!(
+    /// Idempotency key: any 1 to 255 bytes, unique per owner for ever. Keys that begin with a zero byte are
+    /// reserved for the system itself (timers), whose commands run in the platform's name.
+    Key, 38, 255, |_| true
+);
+utf8_word!(
+    /// Name of an owner: 1 to 64 of `A-Z a-z 0-9 _ . : @ -`. `platform` names the platform.
+    OwnerName, 22, 64, name_characters
+);
+utf8_word!(
+    /// A merchant's own name for a payment, 1 to 64 bytes, unique per owner among payments that were not refused.
+    Reference, 38, 64, utf8
+);
+utf8_word!(
+    /// An owner's own name for an account, 1 to 64 bytes, unique per owner.
+    ExternalId, 38, 64, utf8
+);
+utf8_word!(
+    /// Why an adjustment was made, 1 to 255 bytes.
+    Reason, 38, 255, utf8
+);
+utf8_word!(
+    /// What an API key is for, 1 to 64 bytes.
+    Label, 22, 64, utf8
+);
+
+impl OwnerName {
+    /// The name of [`crate::OwnerId::PLATFORM`].
+    pub fn platform() -> Self {
+        OwnerName::new("platform").expect("short and plain")
+    }
+}
+
+/// Free text of a command (description and metadata as JSON), opaque here.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text {
+    scheme: u8,
+    bytes: Box<[u8]>,
+}
+
+impl Text {
+    /// The bytes are the text itself.
+    pub const PLAIN: u8 = 0;
+
+    /// At most [`TEXT_BYTES_MAX`] bytes, not empty; `scheme` says how they are to be read ([`Text::PLAIN`]).
+    pub fn new(scheme: u8, bytes: &[u8]) -> Result<Self, Invalid> {
+        if bytes.is_empty() {
+            return Err(Invalid::Empty);
+        }
+        if bytes.len() > TEXT_BYTES_MAX {
+            return Err(Invalid::TooLong { bytes_max: TEXT_BYTES_MAX });
+        }
+        Ok(Text { scheme, bytes: bytes.into() })
+    }
+
+    /// How the bytes are to be read.
+    pub fn scheme(&self) -> u8 {
+        self.scheme
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Text({}, {} bytes)", self.scheme, self.bytes.len())
+    }
+}
