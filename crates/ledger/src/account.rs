@@ -104,14 +104,24 @@ impl Account {
 impl AccountKind {
     /// The stored number.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Wallet, Self::Merchant, Self::External, Self::Fee, Self::Suspense].into_iter().find(|kind| *kind as u8 == number)
+        [
+            Self::Wallet,
+            Self::Merchant,
+            Self::External,
+            Self::Fee,
+            Self::Suspense,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == number)
     }
 }
 
 impl AccountStatus {
     /// The stored number.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Open, Self::Frozen, Self::Closed].into_iter().find(|status| *status as u8 == number)
+        [Self::Open, Self::Frozen, Self::Closed]
+            .into_iter()
+            .find(|status| *status as u8 == number)
     }
 }
 
@@ -121,6 +131,10 @@ mod tests {
 
     #[test]
     fn five_million_accounts_fit_in_memory_twice() {
-        assert!(size_of::<Option<Account>>() <= 104, "{}", size_of::<Option<Account>>());
+        assert!(
+            size_of::<Option<Account>>() <= 104,
+            "{}",
+            size_of::<Option<Account>>()
+        );
     }
 }

@@ -50,13 +50,17 @@ pub struct ApiKey {
 impl Access {
     /// The stored number.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Read, Self::Write].into_iter().find(|access| *access as u8 == number)
+        [Self::Read, Self::Write]
+            .into_iter()
+            .find(|access| *access as u8 == number)
     }
 }
 
 impl ApiKeyStatus {
     /// The stored number.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Active, Self::Revoked].into_iter().find(|status| *status as u8 == number)
+        [Self::Active, Self::Revoked]
+            .into_iter()
+            .find(|status| *status as u8 == number)
     }
 }

@@ -28,7 +28,11 @@ pub struct Chain {
 impl Chain {
     /// A chain as stored. `marks` are positions of the last leg of at least level 1 to 4, 0 = none yet.
     pub fn from_parts(last: u64, seq: u64, marks: [u64; LEVEL_MAX as usize]) -> Self {
-        Chain { last, seq, marks: (marks != [0; 4]).then(|| Box::new(marks)) }
+        Chain {
+            last,
+            seq,
+            marks: (marks != [0; 4]).then(|| Box::new(marks)),
+        }
     }
 
     /// Position of the newest leg; 0 = none.
@@ -51,13 +55,19 @@ impl Chain {
         let seq = self.seq + 1;
         assert!(seq <= SEQ_MAX, "a chain has fewer than 2^48 legs");
         let higher = (level(seq) + 1).min(LEVEL_MAX);
-        let skip = self.marks.as_deref().map_or(0, |marks| marks[higher as usize - 1]);
+        let skip = self
+            .marks
+            .as_deref()
+            .map_or(0, |marks| marks[higher as usize - 1]);
         (seq, self.last, skip)
     }
 
     /// Takes in a leg recorded at `position`.
     pub fn push(&mut self, position: u64) {
-        assert!(position > self.last, "legs of an account come in the order of positions");
+        assert!(
+            position > self.last,
+            "legs of an account come in the order of positions"
+        );
         self.seq += 1;
         self.last = position;
         let level = level(self.seq);
@@ -107,7 +117,11 @@ impl Until {
 
 /// The newest leg of a chain that is not past `until`, or none. `last` is the position of the newest leg; `read` gives
 /// the leg of this account in the record at a position (it must exist: every position comes from a leg).
-pub fn seek<E>(last: u64, until: Until, mut read: impl FnMut(u64) -> Result<Link, E>) -> Result<Option<Link>, E> {
+pub fn seek<E>(
+    last: u64,
+    until: Until,
+    mut read: impl FnMut(u64) -> Result<Link, E>,
+) -> Result<Option<Link>, E> {
     let mut at = last;
     let mut known: Option<Link> = None;
     while at != 0 {
@@ -147,7 +161,11 @@ pub fn walk<E>(
         if each(&link).is_break() {
             return Ok(());
         }
-        next = if link.leg.prev == 0 { None } else { Some(read(link.leg.prev)?) };
+        next = if link.leg.prev == 0 {
+            None
+        } else {
+            Some(read(link.leg.prev)?)
+        };
     }
     Ok(())
 }

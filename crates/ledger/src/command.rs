@@ -1,8 +1,8 @@
 //! Commands: what somebody wants.
 
 use crate::{
-    Access, AccountId, AccountKind, ApiKeyId, Currency, Date, ExternalId, Key, Label, Overdraft, OwnerId, OwnerName, PaymentId, Reason,
-    Reference, Text,
+    Access, AccountId, AccountKind, ApiKeyId, Currency, Date, ExternalId, Key, Label, Overdraft,
+    OwnerId, OwnerName, PaymentId, Reason, Reference, Text,
 };
 
 /// Who asks.
@@ -16,7 +16,10 @@ pub struct Actor {
 
 impl Actor {
     /// The system itself in the platform's name: first start, timers.
-    pub const SYSTEM: Actor = Actor { owner: OwnerId::PLATFORM, api_key: ApiKeyId::SYSTEM };
+    pub const SYSTEM: Actor = Actor {
+        owner: OwnerId::PLATFORM,
+        api_key: ApiKeyId::SYSTEM,
+    };
 }
 
 /// One request to the ledger. One command becomes one record.
@@ -240,7 +243,13 @@ pub struct CreateApiKey {
 
 impl PaymentKind {
     /// Every kind, by number.
-    pub const ALL: [PaymentKind; 5] = [Self::Pay, Self::Transfer, Self::TopUp, Self::Payout, Self::Adjustment];
+    pub const ALL: [PaymentKind; 5] = [
+        Self::Pay,
+        Self::Transfer,
+        Self::TopUp,
+        Self::Payout,
+        Self::Adjustment,
+    ];
 
     /// The stored number.
     pub fn from_number(number: u8) -> Option<Self> {
@@ -266,8 +275,12 @@ impl Pay {
             Destination::One(account) => (Some(*account), &[]),
             Destination::Split(payees) => (None, payees),
         };
-        let payees = one.into_iter().chain(split.iter().map(|share| share.account));
-        std::iter::once(self.source).chain(payees).chain(self.fees.iter().map(|fee| fee.account))
+        let payees = one
+            .into_iter()
+            .chain(split.iter().map(|share| share.account));
+        std::iter::once(self.source)
+            .chain(payees)
+            .chain(self.fees.iter().map(|fee| fee.account))
     }
 
     /// The first payee, if there is any.

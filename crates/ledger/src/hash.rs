@@ -44,7 +44,12 @@ struct State([u64; 4]);
 
 impl State {
     fn new(k0: u64, k1: u64) -> Self {
-        State([k0 ^ 0x736f_6d65_7073_6575, k1 ^ 0x646f_7261_6e64_6f6d, k0 ^ 0x6c79_6765_6e65_7261, k1 ^ 0x7465_6462_7974_6573])
+        State([
+            k0 ^ 0x736f_6d65_7073_6575,
+            k1 ^ 0x646f_7261_6e64_6f6d,
+            k0 ^ 0x6c79_6765_6e65_7261,
+            k1 ^ 0x7465_6462_7974_6573,
+        ])
     }
 
     #[inline]
@@ -74,7 +79,9 @@ impl State {
     /// `before` = bytes hashed so far, a multiple of eight.
     fn finish(mut self, bytes: &[u8], before: usize) -> u64 {
         let (words, rest) = bytes.as_chunks::<8>();
-        words.iter().for_each(|word| self.word(u64::from_le_bytes(*word)));
+        words
+            .iter()
+            .for_each(|word| self.word(u64::from_le_bytes(*word)));
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
         last[7] = (before + bytes.len()) as u8;
@@ -114,6 +121,9 @@ mod tests {
     fn index_hashes_never_change() {
         assert_eq!(hash_payment(PaymentId(1)), hash_payment(PaymentId(1)));
         let key = Key::from_bytes(b"k").unwrap();
-        assert_ne!(hash_key(OwnerId(1), &key), hash_reference(OwnerId(1), &Reference::new("k").unwrap()));
+        assert_ne!(
+            hash_key(OwnerId(1), &key),
+            hash_reference(OwnerId(1), &Reference::new("k").unwrap())
+        );
     }
 }

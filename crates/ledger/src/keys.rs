@@ -1,6 +1,8 @@
 //! What a batch must load before it is decided, and under what a record is found again.
 
-use crate::{AccountId, ApiKeyId, Command, ExternalId, OwnerId, OwnerName, PaymentId, Reference, WorkingSet};
+use crate::{
+    AccountId, ApiKeyId, Command, ExternalId, OwnerId, OwnerName, PaymentId, Reference, WorkingSet,
+};
 
 /// What a batch must load. Each list is sorted and holds nothing twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -36,21 +36,23 @@ pub use account::{Account, AccountKind, AccountStatus, Overdraft};
 pub use api_key::{Access, ApiKey, ApiKeyStatus};
 pub use apply::apply;
 pub use command::{
-    Actor, Body, Capture, Command, CreateApiKey, Destination, Fee, Fees, Hold, OpenAccount, Part, Pay, PaymentKind, Payees, Refund,
-    Share,
+    Actor, Body, Capture, Command, CreateApiKey, Destination, Fee, Fees, Hold, OpenAccount, Part,
+    Pay, Payees, PaymentKind, Refund, Share,
 };
 pub use decide::{decide, decide_group, refuse};
 pub use event::event_type;
 pub use ids::{AccountId, ApiKeyId, OwnerId, PaymentId};
 pub use keys::{Keys, index_keys, keys};
-pub use money::{AMOUNT_MAX, Currency, Date, DATE_NANOS, UnknownCurrency};
+pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
 pub use outcome::{Context, LEGS_MAX, Leg, Outcome, SHARES_MAX};
 pub use owner::Owner;
 pub use payment::{Payment, PaymentShare, PaymentStatus};
 pub use rejection::Rejection;
 pub use set::{CurrencyTotals, Residency, WorkingSet};
 pub use small::Small;
-pub use text::{ExternalId, Invalid, Key, Label, OwnerName, Reason, Reference, TEXT_BYTES_MAX, Text};
+pub use text::{
+    ExternalId, Invalid, Key, Label, OwnerName, Reason, Reference, TEXT_BYTES_MAX, Text,
+};
 
 /// Version of the rules in this crate: what `decide` answers. Frames carry it; `verify` re-decides only records of
 /// its own version. Raise it with every change after which some command would be answered differently.

@@ -22,12 +22,18 @@ pub struct UnknownCurrency;
 impl Currency {
     /// The currency of a three-letter code in capitals.
     pub fn from_code(code: &str) -> Result<Self, UnknownCurrency> {
-        TABLE.iter().find(|row| row.1 == code).map(|row| Currency(row.0)).ok_or(UnknownCurrency)
+        TABLE
+            .iter()
+            .find(|row| row.1 == code)
+            .map(|row| Currency(row.0))
+            .ok_or(UnknownCurrency)
     }
 
     /// The currency of a numeric code.
     pub fn from_numeric(numeric: u16) -> Result<Self, UnknownCurrency> {
-        row(numeric).map(|row| Currency(row.0)).ok_or(UnknownCurrency)
+        row(numeric)
+            .map(|row| Currency(row.0))
+            .ok_or(UnknownCurrency)
     }
 
     /// The numeric code.
@@ -56,7 +62,10 @@ impl Currency {
 }
 
 fn row(numeric: u16) -> Option<&'static (u16, &'static str, u8)> {
-    TABLE.binary_search_by_key(&numeric, |row| row.0).ok().map(|at| &TABLE[at])
+    TABLE
+        .binary_search_by_key(&numeric, |row| row.0)
+        .ok()
+        .map(|at| &TABLE[at])
 }
 
 impl std::str::FromStr for Currency {

@@ -137,7 +137,11 @@ mod tests {
 
     #[test]
     fn rejections_are_listed_in_order_of_precedence() {
-        assert!(Rejection::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
+        assert!(
+            Rejection::ALL
+                .windows(2)
+                .all(|pair| pair[0].number() < pair[1].number())
+        );
         for rejection in Rejection::ALL {
             assert_eq!(Rejection::from_number(rejection.number()), Some(*rejection));
             assert!(rejection.message().ends_with('.') && !rejection.message().starts_with(' '));

@@ -3,7 +3,8 @@
 use crate::hash::sip_raw;
 use crate::slab::{Numbered, Slab};
 use crate::{
-    Account, AccountId, ApiKey, ApiKeyId, Currency, ExternalId, Keys, Owner, OwnerId, OwnerName, Payment, PaymentId, Reference,
+    Account, AccountId, ApiKey, ApiKeyId, Currency, ExternalId, Keys, Owner, OwnerId, OwnerName,
+    Payment, PaymentId, Reference,
 };
 use hashbrown::{HashMap, HashSet, HashTable};
 use std::collections::{BTreeMap, VecDeque};
@@ -123,7 +124,12 @@ impl WorkingSet {
             undo: None,
         };
         if residency != Residency::Nothing {
-            set.put_owner(Owner { id: OwnerId::PLATFORM, name: OwnerName::platform(), last_account: None, changed_at: 0 });
+            set.put_owner(Owner {
+                id: OwnerId::PLATFORM,
+                name: OwnerName::platform(),
+                last_account: None,
+                changed_at: 0,
+            });
         }
         set
     }
@@ -145,7 +151,11 @@ impl WorkingSet {
 
     /// The owner of that name, if it is in the set.
     pub fn owner_by_name(&self, name: &OwnerName) -> Option<&Owner> {
-        let same = |id: &u64| self.owners.get(*id).is_some_and(|owner| owner.name == *name);
+        let same = |id: &u64| {
+            self.owners
+                .get(*id)
+                .is_some_and(|owner| owner.name == *name)
+        };
         let id = self.owner_names.find(name_hash(name), same)?;
         self.owners.get(*id)
     }
@@ -248,28 +258,40 @@ impl WorkingSet {
 
     /// Puts in a loaded account, unless the set has it as of the same or a later record.
     pub fn load_account(&mut self, account: Account) {
-        if self.account(account.id).is_none_or(|known| known.changed_at() < account.changed_at()) {
+        if self
+            .account(account.id)
+            .is_none_or(|known| known.changed_at() < account.changed_at())
+        {
             self.put_account(account);
         }
     }
 
     /// Puts in a loaded owner, unless the set has it as of the same or a later record.
     pub fn load_owner(&mut self, owner: Owner) {
-        if self.owner(owner.id).is_none_or(|known| known.changed_at < owner.changed_at) {
+        if self
+            .owner(owner.id)
+            .is_none_or(|known| known.changed_at < owner.changed_at)
+        {
             self.put_owner(owner);
         }
     }
 
     /// Puts in a loaded API key, unless the set has it as of the same or a later record.
     pub fn load_api_key(&mut self, key: ApiKey) {
-        if self.api_key(key.id).is_none_or(|known| known.changed_at < key.changed_at) {
+        if self
+            .api_key(key.id)
+            .is_none_or(|known| known.changed_at < key.changed_at)
+        {
             self.put_api_key(key);
         }
     }
 
     /// Puts in a loaded payment (a failed one too), unless the set has it as of the same or a later record.
     pub fn load_payment(&mut self, payment: Payment) {
-        if self.payment(payment.id).is_none_or(|known| known.changed_at < payment.changed_at) {
+        if self
+            .payment(payment.id)
+            .is_none_or(|known| known.changed_at < payment.changed_at)
+        {
             self.put_payment(payment, self.horizon + 1);
         }
     }
@@ -286,18 +308,49 @@ impl WorkingSet {
 
     /// Whatever of `keys` is still not in the set does not exist: remembered, so that it is not asked for again.
     pub fn mark_absent(&mut self, keys: &Keys) {
-        let accounts = keys.accounts.iter().filter(|id| self.account(**id).is_none()).map(|id| Absent::Account(*id));
-        let owners = keys.owners.iter().filter(|name| self.owner_by_name(name).is_none()).map(|name| Absent::Owner(name.clone()));
-        let payments = keys.payments.iter().filter(|id| self.payment(**id).is_none()).map(|id| Absent::Payment(*id));
-        let api_keys = keys.api_keys.iter().filter(|id| self.api_key(**id).is_none()).map(|id| Absent::ApiKey(*id));
-        let references = keys.references.iter().filter(|(owner, reference)| self.reference(*owner, reference).is_none());
-        let references = references.map(|(owner, reference)| Absent::Reference(*owner, reference.clone()));
-        let externals = keys.externals.iter().filter(|(owner, external)| self.external(*owner, external).is_none());
-        let externals = externals.map(|(owner, external)| Absent::External(*owner, external.clone()));
-        let all: Vec<Absent> = accounts.chain(owners).chain(payments).chain(api_keys).chain(references).chain(externals).collect();
+        let accounts = keys
+            .accounts
+            .iter()
+            .filter(|id| self.account(**id).is_none())
+            .map(|id| Absent::Account(*id));
+        let owners = keys
+            .owners
+            .iter()
+            .filter(|name| self.owner_by_name(name).is_none())
+            .map(|name| Absent::Owner(name.clone()));
+        let payments = keys
+            .payments
+            .iter()
+            .filter(|id| self.payment(**id).is_none())
+            .map(|id| Absent::Payment(*id));
+        let api_keys = keys
+            .api_keys
+            .iter()
+            .filter(|id| self.api_key(**id).is_none())
+            .map(|id| Absent::ApiKey(*id));
+        let references = keys
+            .references
+            .iter()
+            .filter(|(owner, reference)| self.reference(*owner, reference).is_none());
+        let references =
+            references.map(|(owner, reference)| Absent::Reference(*owner, reference.clone()));
+        let externals = keys
+            .externals
+            .iter()
+            .filter(|(owner, external)| self.external(*owner, external).is_none());
+        let externals =
+            externals.map(|(owner, external)| Absent::External(*owner, external.clone()));
+        let all: Vec<Absent> = accounts
+            .chain(owners)
+            .chain(payments)
+            .chain(api_keys)
+            .chain(references)
+            .chain(externals)
+            .collect();
         for absent in all {
             if self.absent.insert(absent.clone()) {
-                self.passing.push_back((self.horizon + 1, Passing::Absent(absent)));
+                self.passing
+                    .push_back((self.horizon + 1, Passing::Absent(absent)));
             }
         }
     }
@@ -306,7 +359,11 @@ impl WorkingSet {
     /// what was found absent. Every look-up whose result is yet to be put in must have seen the journal up to
     /// `position`, else what it says to be absent may be a thing dropped here. A set of everything drops nothing.
     pub fn evict_through(&mut self, position: u64) {
-        while self.passing.front().is_some_and(|(until, _)| *until <= position) {
+        while self
+            .passing
+            .front()
+            .is_some_and(|(until, _)| *until <= position)
+        {
             let (_, passing) = self.passing.pop_front().expect("there is a front");
             self.evict(passing, position);
         }
@@ -339,7 +396,10 @@ impl WorkingSet {
     fn evict(&mut self, passing: Passing, position: u64) {
         match passing {
             Passing::Payment(id) => {
-                if self.payment(id).is_some_and(|payment| !payment.is_open() && payment.changed_at <= position) {
+                if self
+                    .payment(id)
+                    .is_some_and(|payment| !payment.is_open() && payment.changed_at <= position)
+                {
                     self.payments.remove(id.0);
                 }
             }
@@ -368,7 +428,10 @@ impl WorkingSet {
 
     /// Changes an account in place.
     pub(crate) fn change_account(&mut self, id: AccountId, change: impl FnOnce(&mut Account)) {
-        let account = self.accounts.get_mut(id.0).expect("a leg's account is in the set");
+        let account = self
+            .accounts
+            .get_mut(id.0)
+            .expect("a leg's account is in the set");
         if let Some(undo) = &mut self.undo {
             undo.push(Before::Account(id, Some(account.clone())));
         }
@@ -388,7 +451,8 @@ impl WorkingSet {
         let (_, before) = self.owners.put(owner);
         if before.is_none() {
             let owners = &self.owners;
-            let rehash = |id: &u64| name_hash(&owners.get(*id).expect("a named owner is in the set").name);
+            let rehash =
+                |id: &u64| name_hash(&owners.get(*id).expect("a named owner is in the set").name);
             self.owner_names.insert_unique(hash, id.0, rehash);
         }
         if let Some(undo) = &mut self.undo {
@@ -416,9 +480,16 @@ impl WorkingSet {
         }
     }
 
-    pub(crate) fn put_reference(&mut self, owner: OwnerId, reference: Reference, payment: PaymentId, until: u64) {
+    pub(crate) fn put_reference(
+        &mut self,
+        owner: OwnerId,
+        reference: Reference,
+        payment: PaymentId,
+        until: u64,
+    ) {
         if self.residency != Residency::Everything {
-            self.passing.push_back((until, Passing::Reference(owner, reference.clone())));
+            self.passing
+                .push_back((until, Passing::Reference(owner, reference.clone())));
         }
         let before = self.references.insert((owner, reference.clone()), payment);
         if let Some(undo) = &mut self.undo {
@@ -426,9 +497,16 @@ impl WorkingSet {
         }
     }
 
-    pub(crate) fn put_external(&mut self, owner: OwnerId, external: ExternalId, account: AccountId, until: u64) {
+    pub(crate) fn put_external(
+        &mut self,
+        owner: OwnerId,
+        external: ExternalId,
+        account: AccountId,
+        until: u64,
+    ) {
         if self.residency != Residency::Everything {
-            self.passing.push_back((until, Passing::External(owner, external.clone())));
+            self.passing
+                .push_back((until, Passing::External(owner, external.clone())));
         }
         let before = self.externals.insert((owner, external.clone()), account);
         if let Some(undo) = &mut self.undo {
@@ -465,16 +543,31 @@ impl WorkingSet {
             Before::Payment(_, Some(payment)) => drop(self.payments.put(payment)),
             Before::ApiKey(id, None) => drop(self.api_keys.remove(id.0)),
             Before::ApiKey(_, Some(key)) => drop(self.api_keys.put(key)),
-            Before::Reference(owner, reference, None) => drop(self.references.remove(&(owner, reference))),
-            Before::Reference(owner, reference, Some(payment)) => drop(self.references.insert((owner, reference), payment)),
-            Before::External(owner, external, None) => drop(self.externals.remove(&(owner, external))),
-            Before::External(owner, external, Some(account)) => drop(self.externals.insert((owner, external), account)),
+            Before::Reference(owner, reference, None) => {
+                drop(self.references.remove(&(owner, reference)))
+            }
+            Before::Reference(owner, reference, Some(payment)) => {
+                drop(self.references.insert((owner, reference), payment))
+            }
+            Before::External(owner, external, None) => {
+                drop(self.externals.remove(&(owner, external)))
+            }
+            Before::External(owner, external, Some(account)) => {
+                drop(self.externals.insert((owner, external), account))
+            }
         }
     }
 
     fn remove_owner(&mut self, id: OwnerId) {
-        let name = self.owners.get(id.0).expect("a new owner is in the set").name.clone();
-        let entry = self.owner_names.find_entry(name_hash(&name), |known| *known == id.0);
+        let name = self
+            .owners
+            .get(id.0)
+            .expect("a new owner is in the set")
+            .name
+            .clone();
+        let entry = self
+            .owner_names
+            .find_entry(name_hash(&name), |known| *known == id.0);
         entry.expect("an owner is known by its name").remove();
         self.owners.remove(id.0);
     }

@@ -15,7 +15,10 @@ pub fn of_basis_points(amount: u64, basis_points: u16) -> u64 {
 ///
 /// Panics if there are no weights, or more than 64.
 pub fn prorate(total: u64, weights: &[u64], parts: &mut [u64]) {
-    assert!(!weights.is_empty() && weights.len() <= 64 && weights.len() == parts.len(), "one part per weight, 1 to 64");
+    assert!(
+        !weights.is_empty() && weights.len() <= 64 && weights.len() == parts.len(),
+        "one part per weight, 1 to 64"
+    );
     let sum: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
     if sum == 0 {
         parts.fill(0);
@@ -37,10 +40,17 @@ pub fn prorate(total: u64, weights: &[u64], parts: &mut [u64]) {
                 largest = at;
             }
         }
-        assert!(lost[largest] > 0, "fewer units are left over than parts lost a fraction");
+        assert!(
+            lost[largest] > 0,
+            "fewer units are left over than parts lost a fraction"
+        );
         parts[largest] += 1;
         lost[largest] = 0;
         left -= 1;
     }
-    assert_eq!(parts.iter().sum::<u64>(), total, "parts add up to the whole");
+    assert_eq!(
+        parts.iter().sum::<u64>(),
+        total,
+        "parts add up to the whole"
+    );
 }

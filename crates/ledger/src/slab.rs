@@ -25,7 +25,11 @@ fn spread(number: u64) -> u64 {
 
 impl<T: Numbered> Slab<T> {
     pub(crate) fn new() -> Self {
-        Slab { chunks: Vec::new(), free: Vec::new(), index: HashTable::new() }
+        Slab {
+            chunks: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -34,7 +38,9 @@ impl<T: Numbered> Slab<T> {
 
     /// One past the last slot ever used.
     pub(crate) fn slots(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+        self.chunks
+            .last()
+            .map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
     pub(crate) fn at(&self, slot: usize) -> Option<&T> {
@@ -42,7 +48,10 @@ impl<T: Numbered> Slab<T> {
     }
 
     fn slot_of(&self, number: u64) -> Option<u32> {
-        let same = |slot: &u32| self.at(*slot as usize).is_some_and(|object| object.number() == number);
+        let same = |slot: &u32| {
+            self.at(*slot as usize)
+                .is_some_and(|object| object.number() == number)
+        };
         self.index.find(spread(number), same).copied()
     }
 
@@ -62,7 +71,10 @@ impl<T: Numbered> Slab<T> {
             let place = &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK];
             return (slot, place.replace(object));
         }
-        let slot = self.free.pop().unwrap_or_else(|| u32::try_from(self.slots()).expect("fewer than 2^32 objects"));
+        let slot = self
+            .free
+            .pop()
+            .unwrap_or_else(|| u32::try_from(self.slots()).expect("fewer than 2^32 objects"));
         let at = slot as usize;
         if at == self.chunks.len() * CHUNK {
             self.chunks.push(Vec::with_capacity(CHUNK));
@@ -86,7 +98,9 @@ impl<T: Numbered> Slab<T> {
         let chunks = &self.chunks;
         let same = |slot: &u32| {
             let place = &chunks[*slot as usize / CHUNK][*slot as usize % CHUNK];
-            place.as_ref().is_some_and(|object| object.number() == number)
+            place
+                .as_ref()
+                .is_some_and(|object| object.number() == number)
         };
         let slot = self.index.find_entry(spread(number), same).ok()?.remove().0;
         self.free.push(slot);

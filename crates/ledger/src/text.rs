@@ -135,7 +135,9 @@ fn utf8(bytes: &[u8]) -> bool {
 }
 
 fn name_characters(bytes: &[u8]) -> bool {
-    bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"_.:@-".contains(b))
+    bytes
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || b"_.:@-".contains(b))
 }
 
 word!(
@@ -188,9 +190,14 @@ impl Text {
             return Err(Invalid::Empty);
         }
         if bytes.len() > TEXT_BYTES_MAX {
-            return Err(Invalid::TooLong { bytes_max: TEXT_BYTES_MAX });
+            return Err(Invalid::TooLong {
+                bytes_max: TEXT_BYTES_MAX,
+            });
         }
-        Ok(Text { scheme, bytes: bytes.into() })
+        Ok(Text {
+            scheme,
+            bytes: bytes.into(),
+        })
     }
 
     /// How the bytes are to be read.

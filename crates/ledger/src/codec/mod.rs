@@ -1,7 +1,8 @@
 //! Records and objects as bytes.
 
 use crate::{
-    Account, AccountId, Actor, ApiKey, Command, Context, Currency, Date, Leg, Outcome, Owner, Payment, PaymentId, PaymentKind, Rejection,
+    Account, AccountId, Actor, ApiKey, Command, Context, Currency, Date, Leg, Outcome, Owner,
+    Payment, PaymentId, PaymentKind, Rejection,
 };
 
 /// The bytes are no record or object of this format.
@@ -143,7 +144,13 @@ impl<'a> RecordRef<'a> {
 }
 
 /// Appends the record of a command and its outcome. `digest` is the command's, taken when it came in.
-pub fn encode(command: &Command, digest: &[u8; 16], outcome: &Outcome, ctx: Context, into: &mut Vec<u8>) {
+pub fn encode(
+    command: &Command,
+    digest: &[u8; 16],
+    outcome: &Outcome,
+    ctx: Context,
+    into: &mut Vec<u8>,
+) {
     let _ = (command, digest, outcome, ctx, into);
     unimplemented!()
 }
