@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The engine: one writer over one journal, and everything that reads it.
+//!
+//! It takes commands, has the ledger decide them, makes each batch durable through a [`Backend`], and only then publishes
+//! and answers. It knows neither HTTP nor SQL nor how a file is laid out, and holds no rule about money.
+
+mod backend;
+mod checkpoint;
+mod core;
+mod embedded;
+mod engine;
+mod ids;
+mod lookup;
+mod memory;
+mod read;
+mod recent;
+mod timers;
+mod view;
+mod writer;
+
+pub use backend::{Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Ticket};
+pub use checkpoint::Checkpointer;
+pub use core::{COMMANDS_PER_BATCH_MAX, Core, InFlight, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Respond, Verdict};
+pub use embedded::{Embedded, keys_of};
+pub use engine::{Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, RETRY_AFTER, Refused, Reply, StartError, Status};
+pub use ids::{IdKind, Ids};
+pub use memory::Memory;
+pub use read::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};

@@ -32,7 +32,7 @@ use crate::head::Head;
 /// Most records in one frame.
 pub const FRAME_RECORDS_MAX: u32 = 8_192;
 /// Most bytes in the body of one frame: payloads plus [`RECORD_HEADER_BYTES`] each.
-pub const FRAME_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const FRAME_BODY_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// Most bytes in the payload of one record.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes before each payload.
@@ -220,6 +220,11 @@ impl Builder {
             header: Header { hash: array_at(&self.buf, HASH_AT), ..header },
             bytes: &self.buf,
         }
+    }
+
+    /// The index keys named so far, each with the position of its record.
+    pub fn index_keys(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.keys.iter().map(|&(hash, at)| (hash, self.first_position + u64::from(at)))
     }
 
     pub(crate) fn keys(&self) -> &[(u64, u32)] {

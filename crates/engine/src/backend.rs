@@ -1,0 +1,163 @@
+//! The port: what the engine asks of the place that keeps the journal.
+//!
+//! A backend stores frames verbatim, finds records by position and by key hash, and loads what a batch of commands needs.
+//! It holds no rule about money: everything it loads or saves was decided by the ledger crate.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tributary_journal::{Builder, Head};
+use tributary_ledger::{Key, Keys, OwnerId, Record, WorkingSet};
+
+use crate::checkpoint::Checkpointer;
+
+/// Why a backend could not do as asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// There is no room for another frame. Nothing was written; reads go on, and writes resume when space returns.
+    #[error("no space is left for another frame of the journal")]
+    StorageFull,
+    /// A stored record does not match its checksum.
+    #[error("the record at position {position} is damaged: {what}")]
+    RecordDamaged {
+        /// The position whose bytes are damaged.
+        position: u64,
+        /// What was wrong with it.
+        what: String,
+    },
+    /// The store can't be reached now; nothing is known to be lost. The working set must be thrown away.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The engine is shutting down.
+    #[error("the engine is stopping")]
+    Stopping,
+    /// The process must stop: what is durable can no longer be known.
+    #[error("the journal failed and the process must stop: {0}")]
+    Fatal(String),
+}
+
+/// What became of a submitted batch.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// Synced: the head after it.
+    Durable(Head),
+    /// Certainly not written.
+    Refused(Failure),
+    /// Perhaps written: a connection was lost while committing. The head tells, once it can be read again.
+    Unknown(String),
+    /// The process must stop.
+    Fatal(String),
+}
+
+/// The pending outcome of [`Backend::submit`]; it can be waited for on another thread.
+pub struct Ticket(Box<dyn FnOnce() -> Fate + Send>);
+
+impl Ticket {
+    /// A ticket whose fate is known already.
+    pub fn ready(fate: Fate) -> Ticket {
+        Ticket(Box::new(move || fate))
+    }
+
+    /// A ticket whose fate `wait` blocks for.
+    pub fn pending(wait: impl FnOnce() -> Fate + Send + 'static) -> Ticket {
+        Ticket(Box::new(wait))
+    }
+
+    /// Blocks until the fate is known.
+    pub fn wait(self) -> Fate {
+        (self.0)()
+    }
+}
+
+/// One decided batch, for publishing and for backends that keep tables. Its frame travels beside it.
+pub struct Batch {
+    /// Position of the first record.
+    pub first_position: u64,
+    /// The records in order.
+    pub records: Vec<Record>,
+}
+
+/// The earlier use of an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The record that took the key.
+    pub position: u64,
+    /// Digest of the command that took it.
+    pub digest: [u8; 16],
+}
+
+/// A place that keeps the journal and what is derived from it.
+///
+/// The engine calls `begin`, then any number of `load`s and `find_key`s, then `submit` or `abandon`, from one thread.
+pub trait Backend: Send {
+    /// The state at the head, rebuilt: accounts, owners, API keys, open payments.
+    fn recover(&mut self) -> Result<WorkingSet, Failure>;
+
+    /// Opens a turn: the head that the next batch follows. [`Failure::StorageFull`] here means that a batch would not fit.
+    fn begin(&mut self) -> Result<Head, Failure>;
+
+    /// Puts what `keys` names into `set`, as of the head and what `set` already holds; what does not exist stays absent.
+    /// Never replaces what `set` holds.
+    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure>;
+
+    /// The earlier use of each key, in order.
+    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure>;
+
+    /// Hands over a batch that follows the head of `begin`; `frame` holds its encoded records and their index keys. At
+    /// most [`Backend::depth`] may be in flight.
+    fn submit(&mut self, frame: Builder, batch: &Arc<Batch>) -> Ticket;
+
+    /// Ends the turn without a batch.
+    fn abandon(&mut self) {}
+
+    /// How many batches may be in flight: 1 where the next turn sees only what is durable.
+    fn depth(&self) -> usize;
+
+    /// Whether `set` must hold only what the present turn loaded (a store that other nodes write to as well).
+    fn forgets(&self) -> bool;
+
+    /// Does work that can wait: marks the head when idle, merges indexes. True if there may be more to do at once.
+    fn idle(&mut self) -> bool {
+        false
+    }
+
+    /// Where checkpoints go, if this backend's recovery uses them.
+    fn checkpoints(&self) -> Option<Checkpointer> {
+        None
+    }
+
+    /// Lets go of the store. What was durable stays so.
+    fn close(&mut self) {}
+
+    /// What readers use, from any thread.
+    fn reader(&self) -> Arc<dyn JournalReader>;
+}
+
+/// Reads of durable records, from any thread, never waiting for the writer.
+pub trait JournalReader: Send + Sync {
+    /// The durable head.
+    fn head(&self) -> Head;
+
+    /// Puts the payload of the record at `position` into `payload`; false if there is none.
+    fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure>;
+
+    /// Calls `found` with every position that `key_hash` may lead to, newest first, until it breaks.
+    fn find(&self, key_hash: u64, found: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<(), Failure>;
+
+    /// The sealed frame that holds `position`, verbatim; none beyond the head.
+    fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure>;
+
+    /// The id key and the epochs `(epoch, first position)`.
+    fn meta(&self) -> JournalMeta;
+}
+
+/// What makes the ids of a journal its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalMeta {
+    /// Names the journal for life, through backups and moves.
+    pub cluster_id: [u8; 16],
+    /// Key of the permutation behind public ids.
+    pub id_key: [u8; 16],
+    /// `(epoch, first position)`, ascending.
+    pub epochs: Vec<(u32, u64)>,
+}

@@ -1,0 +1,194 @@
+//! Checkpoints: the published view written out in slices while payments go on.
+//!
+//! A checkpoint is begun at a position and holds every object at least as it was then; objects written later may be newer.
+//! Replay starts after that position and skips what an object already reflects, which makes the fuzzy copy exact.
+//!
+//! Each record of a checkpoint is one object: a tag byte, the format version as `u16` LE, and the ledger's bytes of it.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+
+use tributary_journal::{self as journal, CheckpointItem, CheckpointWriter, Disk};
+use tributary_ledger::{self as ledger, Residency, WorkingSet, codec};
+
+use crate::backend::Failure;
+use crate::engine::Shared;
+use crate::lookup;
+use crate::view::View;
+
+/// Objects written out under one hold of the view's lock.
+const SLICE_OBJECTS: usize = 2_048;
+
+const OWNER: u8 = 1;
+const API_KEY: u8 = 2;
+const ACCOUNT: u8 = 3;
+const PAYMENT: u8 = 4;
+
+/// Appends the object in slot `slot` of one table, if there is one that a checkpoint needs; false past the last slot.
+type PutSlot = fn(&WorkingSet, usize, &mut Vec<u8>) -> bool;
+
+fn put_owner(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
+    if let Some(owner) = set.owner_at(slot) {
+        into.push(OWNER);
+        into.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
+        codec::encode_owner(owner, into);
+    }
+    slot < set.owner_slots()
+}
+
+fn put_api_key(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
+    if let Some(key) = set.api_key_at(slot) {
+        into.push(API_KEY);
+        into.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
+        codec::encode_api_key(key, into);
+    }
+    slot < set.api_key_slots()
+}
+
+fn put_account(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
+    if let Some(account) = set.account_at(slot) {
+        into.push(ACCOUNT);
+        into.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
+        codec::encode_account(account, into);
+    }
+    slot < set.account_slots()
+}
+
+fn put_payment(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
+    if let Some(payment) = set.payment_at(slot).filter(|payment| payment.is_open()) {
+        into.push(PAYMENT);
+        into.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
+        codec::encode_payment(payment, into);
+    }
+    slot < set.payment_slots()
+}
+
+/// In this order, because an account names its owner.
+const TABLES: [PutSlot; 4] = [put_owner, put_api_key, put_account, put_payment];
+
+/// Writes checkpoints of the published view.
+pub struct Checkpointer {
+    disk: Arc<dyn Disk>,
+}
+
+impl Checkpointer {
+    /// Checkpoints go into the journal's own directory.
+    pub fn new(disk: Arc<dyn Disk>) -> Checkpointer {
+        Checkpointer { disk }
+    }
+
+    /// Writes one whenever it is wished for, until nobody can wish any more.
+    pub(crate) fn run(&self, shared: &Shared, wishes: &mpsc::Receiver<()>) {
+        while wishes.recv().is_ok() {
+            match self.write(&shared.view) {
+                Ok(bytes) => {
+                    shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+                    tracing::debug!(bytes, "wrote a checkpoint");
+                }
+                // The one before stays in place, and the journal holds everything anyway.
+                Err(error) => tracing::warn!(%error, "a checkpoint could not be written"),
+            }
+        }
+    }
+
+    /// Writes a checkpoint; gives its size in bytes.
+    pub(crate) fn write(&self, view: &View) -> io::Result<u64> {
+        let through = view.read().position;
+        let mut writer = CheckpointWriter::begin(self.disk.clone(), through)?;
+        let mut bytes = Vec::new();
+        let mut ends = Vec::with_capacity(SLICE_OBJECTS);
+        for put in TABLES {
+            let mut slot = 0;
+            let mut more = true;
+            while more {
+                bytes.clear();
+                ends.clear();
+                {
+                    let published = view.read();
+                    for _ in 0..SLICE_OBJECTS {
+                        more = put(&published.set, slot, &mut bytes);
+                        ends.push(bytes.len());
+                        slot += 1;
+                    }
+                }
+                let mut start = 0;
+                for &end in &ends {
+                    if end > start {
+                        writer.push(&bytes[start..end])?;
+                    }
+                    start = end;
+                }
+            }
+        }
+        writer.finish()
+    }
+}
+
+/// Rebuilds the state at the journal's head: the newest whole checkpoint, and what was recorded since.
+pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<WorkingSet, Failure> {
+    let head = reader.head();
+    let mut set = WorkingSet::new(Residency::Accounts);
+    let mut failed = None;
+    let loaded = journal::load_latest_checkpoint(disk, head.position, &mut |item| match item {
+        CheckpointItem::Begin { .. } => {
+            set = WorkingSet::new(Residency::Accounts);
+            failed = None;
+        }
+        CheckpointItem::Record(bytes) => {
+            if let Err(corrupt) = put(&mut set, bytes) {
+                failed.get_or_insert(corrupt.to_string());
+            }
+        }
+    })
+    .map_err(|error| Failure::Unavailable(error.to_string()))?;
+    for damage in &loaded.damaged {
+        tracing::warn!(%damage, "a checkpoint is damaged; an older one is used");
+    }
+    let mut through = loaded.through.unwrap_or(0);
+    if through == 0 || failed.is_some() {
+        if let Some(why) = failed {
+            tracing::warn!(why, "the checkpoint can't be read; the whole journal is replayed");
+        }
+        set = WorkingSet::new(Residency::Accounts);
+        through = 0;
+    }
+    replay(reader, through + 1, &mut set)?;
+    Ok(set)
+}
+
+fn put(set: &mut WorkingSet, bytes: &[u8]) -> Result<(), codec::Corrupt> {
+    let Some((&[tag, low, high], object)) = bytes.split_first_chunk::<3>() else {
+        return Err(codec::Corrupt::new("a checkpoint record is too short"));
+    };
+    let version = u16::from_le_bytes([low, high]);
+    match tag {
+        OWNER => set.load_owner(codec::decode_owner(object, version)?),
+        API_KEY => set.load_api_key(codec::decode_api_key(object, version)?),
+        ACCOUNT => set.load_account(codec::decode_account(object, version)?),
+        PAYMENT => set.load_payment(codec::decode_payment(object, version)?),
+        _ => return Err(codec::Corrupt::new("a checkpoint record is of an unknown kind")),
+    }
+    Ok(())
+}
+
+/// Applies every record from `first` on to `set`.
+pub(crate) fn replay(reader: &journal::Reader, first: u64, set: &mut WorkingSet) -> Result<(), Failure> {
+    if first > reader.head().position {
+        return Ok(());
+    }
+    let mut frames = reader.frames(first);
+    while let Some(frame) = frames.next().map_err(crate::embedded::read_failure)? {
+        let mut last = 0;
+        for stored in frame.records() {
+            last = stored.position();
+            if last < first {
+                continue;
+            }
+            let record = lookup::decode(last, stored.payload())?;
+            ledger::apply(set, &record.command, &record.outcome, record.context);
+        }
+        set.evict_through(last);
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! The default backend: the journal crate in one directory, locked by one process.
+//!
+//! Accounts, owners, API keys and open payments are resident; everything else is found in the journal. An I/O thread
+//! writes and syncs, so that the writer decides the next batch meanwhile; a maintenance thread seals and merges indexes.
+//! Built without threads it does the same work inline, step by step, for a simulator.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tributary_journal::{
+    self as journal, AppendError, Builder, Disk, Head, KeysOf, Maintainer, Meta, OpenError, ReadError, Recovery, Writer,
+};
+use tributary_ledger::{self as ledger, Key, Keys, OwnerId, WorkingSet};
+
+use crate::backend::{Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Ticket};
+use crate::checkpoint::{self, Checkpointer};
+use crate::lookup;
+
+/// Frames for which space is kept reserved ahead: those in flight, and the one being decided.
+const FRAMES_RESERVED: u32 = 3;
+/// How often maintenance looks for work that nobody announced.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// The embedded backend.
+pub struct Embedded {
+    disk: Arc<dyn Disk>,
+    reader: journal::Reader,
+    meta: Meta,
+    recovery: Recovery,
+    io: Io,
+}
+
+enum Io {
+    Inline { writer: Option<Writer>, maintainer: Maintainer },
+    Threads { jobs: mpsc::Sender<Job>, full: Arc<AtomicBool>, threads: Vec<JoinHandle<()>>, stop: Arc<AtomicBool> },
+}
+
+enum Job {
+    Append(Builder, mpsc::SyncSender<Fate>),
+    Reserve,
+    Mark,
+    Close,
+}
+
+/// The index keys of a record, for rebuilding the index from the journal.
+pub fn keys_of() -> KeysOf {
+    Arc::new(|payload, found| ledger::index_keys(payload, found))
+}
+
+impl Embedded {
+    /// Opens the journal in `disk`, which must exist, with I/O on threads of its own.
+    pub fn open(disk: Arc<dyn Disk>, options: journal::Options) -> Result<Embedded, OpenError> {
+        let mut embedded = Embedded::open_inline(disk, options)?;
+        let Io::Inline { writer: Some(writer), maintainer } = embedded.io else {
+            unreachable!("it was opened inline");
+        };
+        embedded.io = start_threads(writer, maintainer)?;
+        Ok(embedded)
+    }
+
+    /// Opens the journal in `disk`, doing all work on the caller's thread.
+    pub fn open_inline(disk: Arc<dyn Disk>, options: journal::Options) -> Result<Embedded, OpenError> {
+        let (writer, reader, recovery) = journal::open(disk.clone(), options, keys_of())?;
+        let (meta, maintainer) = (writer.meta(), writer.maintainer());
+        Ok(Embedded { disk, reader, meta, recovery, io: Io::Inline { writer: Some(writer), maintainer } })
+    }
+
+    /// What opening found: cut bytes, rebuilt index files.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Sizes of the journal's parts.
+    pub fn journal(&self) -> &journal::Reader {
+        &self.reader
+    }
+}
+
+fn start_threads(mut writer: Writer, mut maintainer: Maintainer) -> std::io::Result<Io> {
+    let (jobs, inbox) = mpsc::channel();
+    let full = Arc::new(AtomicBool::new(writer.reserve(FRAMES_RESERVED).is_err()));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (io_full, maintain_stop) = (full.clone(), stop.clone());
+    let maintenance = std::thread::Builder::new().name("maintenance".into()).spawn(move || {
+        while !maintain_stop.load(Ordering::Acquire) {
+            match maintainer.step() {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "index maintenance failed and will be tried again"),
+            }
+            std::thread::park_timeout(MAINTAIN_EVERY);
+        }
+    })?;
+    let waker = maintenance.thread().clone();
+    let io = std::thread::Builder::new().name("journal".into()).spawn(move || run_io(writer, &inbox, &io_full, &waker))?;
+    Ok(Io::Threads { jobs, full, threads: vec![io, maintenance], stop })
+}
+
+fn run_io(mut writer: Writer, jobs: &mpsc::Receiver<Job>, full: &AtomicBool, maintenance: &std::thread::Thread) {
+    while let Ok(job) = jobs.recv() {
+        match job {
+            Job::Append(mut frame, done) => {
+                let fate = fate_of(writer.append(&mut frame));
+                // Whoever asked may have stopped waiting.
+                let _gone = done.send(fate);
+                full.store(writer.reserve(FRAMES_RESERVED).is_err(), Ordering::Release);
+                maintenance.unpark();
+            }
+            Job::Reserve => full.store(writer.reserve(FRAMES_RESERVED).is_err(), Ordering::Release),
+            Job::Mark => {
+                if let Err(error) = writer.mark() {
+                    tracing::error!(%error, "the head could not be marked");
+                }
+            }
+            Job::Close => break,
+        }
+    }
+    if let Err(error) = writer.close() {
+        tracing::error!(%error, "the journal did not close cleanly");
+    }
+}
+
+fn fate_of(result: Result<Head, AppendError>) -> Fate {
+    match result {
+        Ok(head) => Fate::Durable(head),
+        Err(AppendError::StorageFull) => Fate::Refused(Failure::StorageFull),
+        Err(error @ (AppendError::TooLarge | AppendError::Refused(_))) => {
+            Fate::Refused(Failure::Unavailable(error.to_string()))
+        }
+        Err(AppendError::Fatal(error)) => Fate::Fatal(error.to_string()),
+    }
+}
+
+impl Backend for Embedded {
+    fn recover(&mut self) -> Result<WorkingSet, Failure> {
+        checkpoint::recover(&*self.disk, &self.reader)
+    }
+
+    fn begin(&mut self) -> Result<Head, Failure> {
+        match &mut self.io {
+            Io::Inline { writer, .. } => {
+                let writer = writer.as_mut().ok_or(Failure::Stopping)?;
+                match writer.reserve(FRAMES_RESERVED) {
+                    Ok(()) => {}
+                    Err(AppendError::Fatal(error)) => return Err(Failure::Fatal(error.to_string())),
+                    Err(_) => return Err(Failure::StorageFull),
+                }
+            }
+            Io::Threads { jobs, full, .. } => {
+                if full.load(Ordering::Acquire) {
+                    let _stopped = jobs.send(Job::Reserve);
+                    return Err(Failure::StorageFull);
+                }
+            }
+        }
+        Ok(self.reader.head())
+    }
+
+    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
+        lookup::load(self, keys, set)
+    }
+
+    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure> {
+        let hashes: Vec<u64> = keys.iter().map(|(owner, key)| ledger::hash::hash_key(*owner, key)).collect();
+        let mut newest = Vec::with_capacity(hashes.len());
+        self.reader.find_newest(&hashes, &mut newest).map_err(read_failure)?;
+        // Nearly all keys are new: only those that may have been used are looked up in full.
+        keys.iter()
+            .zip(newest)
+            .map(|(key, position)| match position {
+                0 => Ok(None),
+                _ => Ok(lookup::find_keys(self, std::slice::from_ref(key))?.remove(0)),
+            })
+            .collect()
+    }
+
+    fn submit(&mut self, mut frame: Builder, _batch: &Arc<Batch>) -> Ticket {
+        match &mut self.io {
+            Io::Inline { writer: Some(writer), .. } => Ticket::ready(fate_of(writer.append(&mut frame))),
+            Io::Inline { writer: None, .. } => Ticket::ready(Fate::Refused(Failure::Stopping)),
+            Io::Threads { jobs, .. } => {
+                let (done, fate) = mpsc::sync_channel(1);
+                let _stopped = jobs.send(Job::Append(frame, done));
+                Ticket::pending(move || fate.recv().unwrap_or_else(|_| Fate::Fatal("the journal thread ended".into())))
+            }
+        }
+    }
+
+    fn depth(&self) -> usize {
+        match self.io {
+            Io::Inline { .. } => 1,
+            Io::Threads { .. } => 2,
+        }
+    }
+
+    fn forgets(&self) -> bool {
+        false
+    }
+
+    fn idle(&mut self) -> bool {
+        match &mut self.io {
+            Io::Inline { writer, maintainer } => {
+                if let Some(writer) = writer
+                    && let Err(error) = writer.mark()
+                {
+                    tracing::error!(%error, "the head could not be marked");
+                }
+                maintainer.step().unwrap_or(false)
+            }
+            Io::Threads { jobs, full, .. } => {
+                let _stopped = jobs.send(if full.load(Ordering::Acquire) { Job::Reserve } else { Job::Mark });
+                false
+            }
+        }
+    }
+
+    fn reader(&self) -> Arc<dyn JournalReader> {
+        Arc::new(Stored { reader: self.reader.clone(), meta: self.meta.clone() })
+    }
+
+    fn checkpoints(&self) -> Option<Checkpointer> {
+        matches!(self.io, Io::Threads { .. }).then(|| Checkpointer::new(self.disk.clone()))
+    }
+
+    fn close(&mut self) {
+        match &mut self.io {
+            Io::Inline { writer, .. } => {
+                if let Some(writer) = writer.take()
+                    && let Err(error) = writer.close()
+                {
+                    tracing::error!(%error, "the journal did not close cleanly");
+                }
+            }
+            Io::Threads { jobs, threads, stop, .. } => {
+                let _stopped = jobs.send(Job::Close);
+                stop.store(true, Ordering::Release);
+                for thread in threads.drain(..) {
+                    thread.thread().unpark();
+                    let _panicked = thread.join();
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // A simulated crash drops an inline backend without closing it.
+        if matches!(self.io, Io::Threads { .. }) {
+            self.close();
+        }
+    }
+}
+
+/// The journal for readers.
+struct Stored {
+    reader: journal::Reader,
+    meta: Meta,
+}
+
+pub(crate) fn read_failure(error: ReadError) -> Failure {
+    match error {
+        ReadError::Damaged(damage) => Failure::RecordDamaged { position: damage.position, what: damage.to_string() },
+        ReadError::Io(error) => Failure::Unavailable(error.to_string()),
+    }
+}
+
+fn meta_of(meta: &Meta) -> JournalMeta {
+    JournalMeta {
+        cluster_id: meta.cluster_id,
+        id_key: meta.id_key,
+        epochs: meta.epochs.iter().map(|epoch| (epoch.number, epoch.first_position)).collect(),
+    }
+}
+
+macro_rules! journal_reader {
+    ($type:ty) => {
+        impl JournalReader for $type {
+            fn head(&self) -> Head {
+                self.reader.head()
+            }
+
+            fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
+                self.reader.read(position, payload).map_err(read_failure)
+            }
+
+            fn find(&self, key_hash: u64, found: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<(), Failure> {
+                self.reader.find(key_hash, found).map_err(read_failure)
+            }
+
+            fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
+                if position == 0 || position > self.reader.head().position {
+                    return Ok(None);
+                }
+                let mut frames = self.reader.frames(position);
+                let frame = frames.next().map_err(read_failure)?;
+                Ok(frame.map(|frame| frame.bytes().to_vec()))
+            }
+
+            fn meta(&self) -> JournalMeta {
+                meta_of(&self.meta)
+            }
+        }
+    };
+}
+
+journal_reader!(Embedded);
+journal_reader!(Stored);

@@ -1,0 +1,316 @@
+//! The running engine: a writer thread, a publisher thread, and the handle that everybody else holds.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tributary_journal::Clock;
+use tributary_ledger::{Command, Record};
+
+use crate::backend::{Backend, Batch, Failure};
+use crate::core::{COMMANDS_PER_BATCH_MAX, Core, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Verdict, bytes_max};
+use crate::read::Reader;
+use crate::view::View;
+use crate::writer;
+
+/// Commands that may wait for the writer, in all, before new ones are refused.
+pub const COMMANDS_QUEUED_MAX: usize = 65_536;
+/// What a refused caller is told to wait.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The answer to one command.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The ledger decided it; accepted or rejected, it is a record.
+    Done {
+        /// The record.
+        record: Answer,
+        /// Whether it was decided before, under the same key.
+        replayed: bool,
+    },
+    /// The idempotency key belongs to a different command, recorded at `position`.
+    KeyConflict {
+        /// The record that took the key.
+        position: u64,
+    },
+    /// Some keys of an all-or-nothing group were used before and others were not, or one stands twice in it.
+    GroupKeyConflict,
+}
+
+/// A durable record, shared with its batch or read back.
+#[derive(Clone)]
+pub struct Answer(Source);
+
+#[derive(Clone)]
+enum Source {
+    Shared(Arc<Batch>, usize),
+    Read(Arc<Record>),
+}
+
+impl Deref for Answer {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        match &self.0 {
+            Source::Shared(batch, index) => &batch.records[*index],
+            Source::Read(record) => record,
+        }
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// Why commands were not taken. Nothing of them is recorded and their keys stay free, except after `Unavailable`, where a
+/// repetition under the same keys tells.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refused {
+    /// Too many commands wait already.
+    #[error("too many commands are waiting")]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The disk is full; it goes on by itself when space returns.
+    #[error("the disk is full")]
+    StorageFull,
+    /// The engine is shutting down.
+    #[error("the engine is stopping")]
+    Stopping,
+    /// More than [`COMMANDS_PER_BATCH_MAX`] commands or [`RECORD_BYTES_PER_REQUEST_MAX`] bytes of records.
+    #[error("the batch is too large")]
+    TooLarge,
+    /// The store failed while the commands were on their way.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Refused {
+        match failure {
+            Failure::StorageFull => Refused::StorageFull,
+            Failure::Stopping => Refused::Stopping,
+            other => Refused::Unavailable(other.to_string()),
+        }
+    }
+}
+
+/// How an engine is run.
+pub struct Options {
+    /// Called once if the engine must stop because what is durable can't be known; the process should exit non-zero.
+    pub on_fatal: Box<dyn Fn(&str) + Send + Sync>,
+    /// Records between two checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { on_fatal: Box::new(|_| ()), checkpoint_every: 1_000_000 }
+    }
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state could not be rebuilt.
+    #[error("the state could not be rebuilt from the journal: {0}")]
+    Recovery(#[from] Failure),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What an engine is doing, for health checks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// It takes commands.
+    pub ready: bool,
+    /// Why it stopped for good.
+    pub failed: Option<String>,
+    /// The last batch was refused for lack of space.
+    pub storage_full: bool,
+    /// Commands that wait for the writer.
+    pub queued: usize,
+}
+
+/// Counters since the start, for metrics.
+#[derive(Default)]
+pub struct Counters {
+    /// Records made durable.
+    pub records: AtomicU64,
+    /// Of those, rejected by the ledger.
+    pub rejected: AtomicU64,
+    /// Commands answered from an earlier record.
+    pub replayed: AtomicU64,
+    /// Commands whose key belonged to another command.
+    pub conflicts: AtomicU64,
+    /// Batches synced.
+    pub batches: AtomicU64,
+    /// Requests refused because too many waited.
+    pub overloaded: AtomicU64,
+    /// Checkpoints written.
+    pub checkpoints: AtomicU64,
+}
+
+/// What the handle, the writer and the publisher share.
+pub(crate) struct Shared {
+    pub(crate) view: Arc<View>,
+    pub(crate) reader: Reader,
+    pub(crate) counters: Counters,
+    pub(crate) queued: AtomicUsize,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) storage_full: AtomicBool,
+    pub(crate) failed: Mutex<Option<String>>,
+    pub(crate) options: Options,
+}
+
+impl Shared {
+    /// Stops the engine for good.
+    pub(crate) fn fail(&self, why: &str) {
+        let mut failed = self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if failed.is_none() {
+            tracing::error!(why, "the engine stops: what is durable can no longer be known");
+            *failed = Some(why.to_owned());
+            (self.options.on_fatal)(why);
+        }
+    }
+}
+
+/// A handle to a running engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    inbox: mpsc::Sender<writer::Message>,
+    threads: Arc<Mutex<Vec<std::thread::JoinHandle<()>>>>,
+}
+
+impl Engine {
+    /// Rebuilds the state from the backend's journal and starts taking commands.
+    pub fn start(mut backend: Box<dyn Backend>, clock: Arc<dyn Clock>, options: Options) -> Result<Engine, StartError> {
+        let set = backend.recover()?;
+        let journal = backend.reader();
+        let view = Arc::new(View::new(set.clone(), journal.head().position));
+        let shared = Arc::new(Shared {
+            reader: Reader::new(journal, view.clone()),
+            view,
+            counters: Counters::default(),
+            queued: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            storage_full: AtomicBool::new(false),
+            failed: Mutex::new(None),
+            options,
+        });
+        let (inbox, messages) = mpsc::channel();
+        let checkpoints = backend.checkpoints();
+        let core = Core::new(backend, clock.clone(), set);
+        let threads = writer::spawn(core, clock, checkpoints, shared.clone(), inbox.clone(), messages)?;
+        Ok(Engine { shared, inbox, threads: Arc::new(Mutex::new(threads)) })
+    }
+
+    /// Decides the commands in order and answers when every one is durable. Commands of one call are decided next to each
+    /// other; runs of `linked` ones all or nothing.
+    pub async fn execute(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Refused> {
+        let answer = self.send(commands)?;
+        let resolved = answer.await.map_err(|_| Refused::Stopping)?;
+        self.replies(resolved?)
+    }
+
+    /// [`Engine::execute`] for threads that may block.
+    pub fn execute_blocking(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Refused> {
+        let answer = self.send(commands)?;
+        let resolved = answer.blocking_recv().map_err(|_| Refused::Stopping)?;
+        self.replies(resolved?)
+    }
+
+    fn send(&self, commands: Vec<Command>) -> Result<oneshot::Receiver<Result<Resolved, Failure>>, Refused> {
+        let count = commands.len();
+        if count == 0 || count > COMMANDS_PER_BATCH_MAX || bytes_max(&commands) > RECORD_BYTES_PER_REQUEST_MAX {
+            return Err(Refused::TooLarge);
+        }
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Err(Refused::Stopping);
+        }
+        let before = self.shared.queued.fetch_add(count, Ordering::AcqRel);
+        if before > 0 && before + count > COMMANDS_QUEUED_MAX {
+            self.shared.queued.fetch_sub(count, Ordering::AcqRel);
+            self.shared.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::Overloaded { retry_after: RETRY_AFTER });
+        }
+        let (sender, receiver) = oneshot::channel();
+        let respond = Box::new(move |resolved| {
+            // Whoever asked may have gone; the record stands all the same.
+            let _gone = sender.send(resolved);
+        });
+        self.inbox
+            .send(writer::Message::Request(Request { commands, respond }))
+            .map_err(|_| Refused::Stopping)?;
+        Ok(receiver)
+    }
+
+    fn replies(&self, resolved: Resolved) -> Result<Vec<Reply>, Refused> {
+        let Resolved { batch, verdicts } = resolved;
+        let mut replies = Vec::with_capacity(verdicts.len());
+        for verdict in verdicts {
+            replies.push(match verdict {
+                Verdict::Decided(index) => {
+                    Reply::Done { record: Answer(Source::Shared(batch.clone(), index)), replayed: false }
+                }
+                Verdict::Replayed(position) => {
+                    self.shared.counters.replayed.fetch_add(1, Ordering::Relaxed);
+                    let record = self.shared.reader.record(position)?.ok_or_else(|| Failure::RecordDamaged {
+                        position,
+                        what: "it is missing".into(),
+                    })?;
+                    Reply::Done { record: Answer(Source::Read(Arc::new(record))), replayed: true }
+                }
+                Verdict::KeyConflict(position) => {
+                    self.shared.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                    Reply::KeyConflict { position }
+                }
+                Verdict::GroupConflict => {
+                    self.shared.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                    Reply::GroupKeyConflict
+                }
+            });
+        }
+        Ok(replies)
+    }
+
+    /// The read side.
+    pub fn reader(&self) -> Reader {
+        self.shared.reader.clone()
+    }
+
+    /// What the engine is doing.
+    pub fn status(&self) -> Status {
+        let failed = self.shared.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let storage_full = self.shared.storage_full.load(Ordering::Acquire);
+        let stopping = self.shared.stopping.load(Ordering::Acquire);
+        Status {
+            ready: failed.is_none() && !storage_full && !stopping,
+            failed,
+            storage_full,
+            queued: self.shared.queued.load(Ordering::Acquire),
+        }
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Takes no more commands, finishes those that were taken, and closes the backend. Idempotent; blocks until done.
+    pub fn shutdown(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        let _gone = self.inbox.send(writer::Message::Stop);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        for thread in threads {
+            let _panicked = thread.join();
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Public ids: `(epoch, position)` behind a keyed permutation.
+//!
+//! An id is a prefix and 26 characters of Crockford base 32: one AES-128 block under the journal's id key. The block
+//! holds the kind, the epoch, the position and zeros; an id that was not issued here decrypts to something else and is
+//! simply unknown. So finding what an id names needs no index, and an id tells nobody how many came before it.
+//!
+//! Block layout, before encryption: kind `u8`, three zero bytes, epoch `u32` LE, position `u64` LE.
+
+use aes::Aes128;
+use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Characters after the prefix: 128 bits at five bits each.
+const BODY_CHARS: usize = 26;
+
+/// What an id names. The number is part of every id ever issued: never reuse one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum IdKind {
+    /// `acct_`: an account, by the position that opened it.
+    Account = 1,
+    /// `pay_`: a payment, by the position of its request.
+    Payment = 2,
+    /// `evt_`: an event, by the position of its record.
+    Event = 3,
+    /// `key_`: an API key, by the position that created it.
+    ApiKey = 4,
+    /// `ref_`: a refund, by the position of its record.
+    Refund = 5,
+    /// `cap_`: a capture, by the position of its record.
+    Capture = 6,
+    /// `cur_`: a place in a list.
+    Cursor = 7,
+}
+
+impl IdKind {
+    /// The text before the first underscore.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            IdKind::Account => "acct",
+            IdKind::Payment => "pay",
+            IdKind::Event => "evt",
+            IdKind::ApiKey => "key",
+            IdKind::Refund => "ref",
+            IdKind::Capture => "cap",
+            IdKind::Cursor => "cur",
+        }
+    }
+}
+
+/// Issues and reads ids of one journal. Cheap to clone.
+#[derive(Clone)]
+pub struct Ids {
+    cipher: Aes128,
+    /// `(epoch, first position)`, ascending; never empty.
+    epochs: std::sync::Arc<[(u32, u64)]>,
+}
+
+impl Ids {
+    /// Ids under `key` for a journal with these `(epoch, first position)` pairs, ascending.
+    ///
+    /// # Panics
+    /// If `epochs` is empty or not ascending.
+    pub fn new(key: &[u8; 16], epochs: &[(u32, u64)]) -> Ids {
+        assert!(!epochs.is_empty(), "a journal has at least one epoch");
+        assert!(
+            epochs
+                .windows(2)
+                .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1),
+            "epochs ascend"
+        );
+        Ids {
+            cipher: Aes128::new(&Array::from(*key)),
+            epochs: epochs.into(),
+        }
+    }
+
+    /// The epoch in which `position` was, or will be, issued.
+    pub fn epoch_of(&self, position: u64) -> u32 {
+        let after = self
+            .epochs
+            .partition_point(|&(_, first)| first <= position);
+        self.epochs[after.saturating_sub(1)].0
+    }
+
+    /// The id of the thing of this kind at `position`.
+    pub fn encode(&self, kind: IdKind, position: u64) -> String {
+        let mut block = [0u8; 16];
+        block[0] = kind as u8;
+        block[4..8].copy_from_slice(&self.epoch_of(position).to_le_bytes());
+        block[8..].copy_from_slice(&position.to_le_bytes());
+        let mut block = Array::from(block);
+        self.cipher.encrypt_block(&mut block);
+        let mut bits = u128::from_be_bytes(block.into());
+        let mut body = [0u8; BODY_CHARS];
+        for slot in body.iter_mut().rev() {
+            *slot = ALPHABET[(bits & 31) as usize];
+            bits >>= 5;
+        }
+        let mut id = String::with_capacity(5 + BODY_CHARS);
+        id.push_str(kind.prefix());
+        id.push('_');
+        id.push_str(std::str::from_utf8(&body).expect("the alphabet is ASCII"));
+        id
+    }
+
+    /// The position that `id` names, if it is an id of this kind that this journal issued (or may issue).
+    pub fn decode(&self, kind: IdKind, id: &str) -> Option<u64> {
+        let body = id.strip_prefix(kind.prefix())?.strip_prefix('_')?;
+        if body.len() != BODY_CHARS {
+            return None;
+        }
+        let mut bits: u128 = 0;
+        for (index, byte) in body.bytes().enumerate() {
+            let digit = ALPHABET.iter().position(|&c| c == byte)? as u128;
+            // 26 characters carry 130 bits: the first holds only three.
+            if index == 0 && digit > 7 {
+                return None;
+            }
+            bits = bits << 5 | digit;
+        }
+        let mut block = Array::from(bits.to_be_bytes());
+        self.cipher.decrypt_block(&mut block);
+        let block: [u8; 16] = block.into();
+        let epoch = u32::from_le_bytes(block[4..8].try_into().expect("four bytes"));
+        let position = u64::from_le_bytes(block[8..].try_into().expect("eight bytes"));
+        let ours = block[0] == kind as u8 && block[1..4] == [0, 0, 0] && position > 0 && self.epoch_of(position) == epoch;
+        ours.then_some(position)
+    }
+}
+
+impl std::fmt::Debug for Ids {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key stays out of logs.
+        f.debug_struct("Ids").field("epochs", &self.epochs).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_names_its_position_and_nothing_else() {
+        let ids = Ids::new(&[7; 16], &[(1, 1), (2, 100)]);
+        for position in [1, 2, 99, 100, 1 << 40] {
+            let id = ids.encode(IdKind::Payment, position);
+            assert_eq!(ids.decode(IdKind::Payment, &id), Some(position), "{id}");
+            assert_eq!(ids.decode(IdKind::Account, &id.replace("pay", "acct")), None);
+            assert_eq!(ids.decode(IdKind::Payment, &id[..id.len() - 1]), None);
+        }
+        assert_eq!(ids.decode(IdKind::Payment, "pay_zzzzzzzzzzzzzzzzzzzzzzzzzz"), None);
+        assert_eq!(ids.decode(IdKind::Payment, "pay_ääääääääääääa"), None);
+    }
+
+    #[test]
+    fn an_id_of_a_lost_epoch_stays_unknown() {
+        let before = Ids::new(&[7; 16], &[(1, 1)]);
+        let restored_at_100 = Ids::new(&[7; 16], &[(1, 1), (2, 100)]);
+        let lost = before.encode(IdKind::Payment, 150);
+        let kept = before.encode(IdKind::Payment, 50);
+        assert_eq!(restored_at_100.decode(IdKind::Payment, &lost), None);
+        assert_eq!(restored_at_100.decode(IdKind::Payment, &kept), Some(50));
+    }
+
+    #[test]
+    fn neighbours_do_not_resemble_each_other() {
+        let ids = Ids::new(&[9; 16], &[(1, 1)]);
+        let (a, b) = (ids.encode(IdKind::Event, 10), ids.encode(IdKind::Event, 11));
+        let same = a[4..].bytes().zip(b[4..].bytes()).filter(|(x, y)| x == y).count();
+        assert!(same < 10, "{a} {b}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Finds what a batch needs by way of the key index: used by every backend whose index maps hashes to positions.
+
+use std::ops::ControlFlow;
+
+use tributary_ledger::{
+    self as ledger, AccountId, Body, ExternalId, Key, Keys, OwnerId, Payment, PaymentId, Record, Reference, WorkingSet,
+};
+
+use crate::backend::{Failure, JournalReader, KeyUse};
+
+/// The decoded record at `position`; none beyond the head.
+pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option<Record>, Failure> {
+    let mut payload = Vec::new();
+    if !reader.read(position, &mut payload)? {
+        return Ok(None);
+    }
+    decode(position, &payload).map(Some)
+}
+
+/// Decodes the payload of the record at `position`.
+pub(crate) fn decode(position: u64, payload: &[u8]) -> Result<Record, Failure> {
+    let damaged = |what: String| Failure::RecordDamaged { position, what };
+    let record = ledger::codec::decode(payload, ledger::FORMAT_VERSION).map_err(|error| damaged(error.to_string()))?;
+    if record.context.position != position {
+        return Err(damaged(format!("it says that it is the one at {}", record.context.position)));
+    }
+    Ok(record)
+}
+
+/// What `accept` takes from the newest record under `key_hash` that it accepts.
+fn newest<T>(
+    reader: &dyn JournalReader,
+    key_hash: u64,
+    mut accept: impl FnMut(Record) -> Option<T>,
+) -> Result<Option<T>, Failure> {
+    let mut result = Ok(None);
+    reader.find(key_hash, &mut |position| match record(reader, position) {
+        Ok(found) => match found.and_then(&mut accept) {
+            Some(value) => {
+                result = Ok(Some(value));
+                ControlFlow::Break(())
+            }
+            None => ControlFlow::Continue(()),
+        },
+        Err(failure) => {
+            result = Err(failure);
+            ControlFlow::Break(())
+        }
+    })?;
+    result
+}
+
+/// The payment as its last change left it.
+pub(crate) fn payment(reader: &dyn JournalReader, id: PaymentId) -> Result<Option<Payment>, Failure> {
+    let of_id = |record: Record| record.outcome.payment.filter(|payment| payment.id == id);
+    if let Some(changed) = newest(reader, ledger::hash::hash_payment(id), of_id)? {
+        return Ok(Some(changed));
+    }
+    Ok(record(reader, id.0)?.and_then(of_id))
+}
+
+/// The payment that has `reference` in the name space of `owner`.
+pub(crate) fn reference(
+    reader: &dyn JournalReader,
+    owner: OwnerId,
+    reference: &Reference,
+) -> Result<Option<PaymentId>, Failure> {
+    newest(reader, ledger::hash::hash_reference(owner, reference), |record| {
+        let taken = record.outcome.is_accepted() && matches!(&record.command.body, Body::Pay(pay) if pay.reference.as_ref() == Some(reference));
+        let payment = record.outcome.payment.filter(|payment| taken && payment.owner == owner)?;
+        Some(payment.id)
+    })
+}
+
+/// The account that has `external` in the name space of `owner`.
+pub(crate) fn external(
+    reader: &dyn JournalReader,
+    owner: OwnerId,
+    external: &ExternalId,
+) -> Result<Option<AccountId>, Failure> {
+    newest(reader, ledger::hash::hash_external(owner, external), |record| {
+        let taken = record.outcome.is_accepted()
+            && matches!(&record.command.body, Body::OpenAccount(open) if open.external_id.as_ref() == Some(external));
+        let account = record.outcome.account.filter(|account| taken && account.owner == owner)?;
+        Some(account.id)
+    })
+}
+
+/// The earlier use of each key, in order.
+pub(crate) fn find_keys(
+    reader: &dyn JournalReader,
+    keys: &[(OwnerId, &Key)],
+) -> Result<Vec<Option<KeyUse>>, Failure> {
+    keys.iter()
+        .map(|&(owner, key)| {
+            newest(reader, ledger::hash::hash_key(owner, key), |record| {
+                let same = record.command.actor.owner == owner && record.command.key == *key;
+                same.then(|| KeyUse { position: record.context.position, digest: record.command.digest() })
+            })
+        })
+        .collect()
+}
+
+/// Puts payments, references and external ids into `set`; accounts, owners and API keys are resident already.
+pub(crate) fn load(reader: &dyn JournalReader, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
+    for &id in &keys.payments {
+        if let Some(payment) = payment(reader, id)? {
+            set.load_payment(payment);
+        }
+    }
+    for (owner, wanted) in &keys.references {
+        if let Some(id) = reference(reader, *owner, wanted)? {
+            set.load_reference(*owner, wanted.clone(), id);
+        }
+    }
+    for (owner, wanted) in &keys.externals {
+        if let Some(id) = external(reader, *owner, wanted)? {
+            set.load_external(*owner, wanted.clone(), id);
+        }
+    }
+    set.mark_absent(keys);
+    Ok(())
+}

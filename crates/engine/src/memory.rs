@@ -1,0 +1,121 @@
+//! The plain backend: everything in maps, nothing on disk. It is the model that tests hold the others against.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, RwLock};
+
+use tributary_journal::{Builder, Head};
+use tributary_ledger::{self as ledger, Key, Keys, OwnerId, Residency, WorkingSet};
+
+use crate::backend::{Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Ticket};
+use crate::lookup;
+
+#[derive(Default)]
+struct Stored {
+    head: Head,
+    frames: Vec<(u64, Vec<u8>)>,
+    records: Vec<Vec<u8>>,
+    keys: HashMap<u64, Vec<u64>>,
+}
+
+/// Frames, records and keys in memory. Clones share the same journal, so it survives a restart of the engine over it.
+#[derive(Clone)]
+pub struct Memory {
+    stored: Arc<RwLock<Stored>>,
+    meta: JournalMeta,
+}
+
+impl Memory {
+    /// An empty journal.
+    pub fn new(meta: JournalMeta) -> Memory {
+        let head = Head { epoch: meta.epochs.last().map_or(1, |epoch| epoch.0), ..Head::default() };
+        Memory { stored: Arc::new(RwLock::new(Stored { head, ..Stored::default() })), meta }
+    }
+}
+
+impl Backend for Memory {
+    fn recover(&mut self) -> Result<WorkingSet, Failure> {
+        let mut set = WorkingSet::new(Residency::Accounts);
+        let stored = self.stored.read().expect("no holder panics");
+        for (position, payload) in (1..).zip(&stored.records) {
+            let record = lookup::decode(position, payload)?;
+            ledger::apply(&mut set, &record.command, &record.outcome, record.context);
+            set.evict_through(position);
+        }
+        Ok(set)
+    }
+
+    fn begin(&mut self) -> Result<Head, Failure> {
+        Ok(JournalReader::head(self))
+    }
+
+    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
+        lookup::load(self, keys, set)
+    }
+
+    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure> {
+        lookup::find_keys(self, keys)
+    }
+
+    fn submit(&mut self, mut frame: Builder, batch: &Arc<Batch>) -> Ticket {
+        let mut stored = self.stored.write().expect("no holder panics");
+        if batch.first_position != stored.head.position + 1 {
+            return Ticket::ready(Fate::Refused(Failure::Unavailable("the batch before this one failed".into())));
+        }
+        for (hash, position) in frame.index_keys() {
+            stored.keys.entry(hash).or_default().push(position);
+        }
+        let head = stored.head;
+        let sealed = frame.seal(&head);
+        stored.records.extend(sealed.records().map(|record| record.payload().to_vec()));
+        stored.head = sealed.head();
+        stored.frames.push((batch.first_position, sealed.bytes().to_vec()));
+        Ticket::ready(Fate::Durable(stored.head))
+    }
+
+    fn depth(&self) -> usize {
+        1
+    }
+
+    fn forgets(&self) -> bool {
+        false
+    }
+
+    fn reader(&self) -> Arc<dyn JournalReader> {
+        Arc::new(self.clone())
+    }
+}
+
+impl JournalReader for Memory {
+    fn head(&self) -> Head {
+        self.stored.read().expect("no holder panics").head
+    }
+
+    fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
+        let stored = self.stored.read().expect("no holder panics");
+        let record = position.checked_sub(1).and_then(|index| stored.records.get(usize::try_from(index).ok()?));
+        payload.clear();
+        payload.extend_from_slice(record.map_or(&[], Vec::as_slice));
+        Ok(record.is_some())
+    }
+
+    fn find(&self, key_hash: u64, found: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<(), Failure> {
+        // The closure may read the journal, so the lock is not held while it runs.
+        let positions = self.stored.read().expect("no holder panics").keys.get(&key_hash).cloned();
+        let _ = positions.unwrap_or_default().into_iter().rev().try_for_each(found);
+        Ok(())
+    }
+
+    fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
+        let stored = self.stored.read().expect("no holder panics");
+        if position == 0 || position > stored.head.position {
+            return Ok(None);
+        }
+        let after = stored.frames.partition_point(|(first, _)| *first <= position);
+        Ok(Some(stored.frames[after - 1].1.clone()))
+    }
+
+    fn meta(&self) -> JournalMeta {
+        self.meta.clone()
+    }
+}

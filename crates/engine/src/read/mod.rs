@@ -1,0 +1,203 @@
+//! The read side: what is durable, from any thread, without waiting for the writer.
+
+mod lists;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tributary_journal::Head;
+use tributary_ledger::{
+    Account, AccountId, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Leg, OwnerId, OwnerName, Payment, PaymentId, Record,
+    Reference,
+};
+
+use crate::backend::{Failure, JournalMeta, JournalReader};
+use crate::ids::Ids;
+use crate::lookup;
+use crate::view::View;
+
+pub use lists::PaymentFilter;
+
+/// Records that one request may look through before it must hand out a cursor.
+pub const RECORDS_SCANNED_MAX: usize = 10_000;
+
+/// Where a page begins. Lists run from the newest to the oldest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With the newest.
+    #[default]
+    Newest,
+    /// With the newest that is older than this position.
+    Before(u64),
+    /// The ones nearest to this position among those that are newer.
+    After(u64),
+}
+
+/// A page of a list, optionally of a window of time.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Items at most.
+    pub limit: usize,
+    /// Where to begin.
+    pub start: Start,
+    /// Not recorded before this time, nanoseconds since the Unix epoch.
+    pub from: Option<u64>,
+    /// Recorded before this time, nanoseconds since the Unix epoch.
+    pub until: Option<u64>,
+}
+
+impl Page {
+    /// The newest `limit` items.
+    pub fn newest(limit: usize) -> Page {
+        Page { limit, start: Start::Newest, from: None, until: None }
+    }
+}
+
+/// Items of a page, newest first.
+#[derive(Clone, Debug)]
+pub struct Slice<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Whether the list goes on in the direction of the page.
+    pub has_more: bool,
+    /// Where to go on ([`Start::Before`] or [`Start::After`] this position). With `has_more` and fewer items than asked for,
+    /// the bound on scanned records was reached first.
+    pub next: Option<u64>,
+}
+
+/// One line of a statement.
+#[derive(Clone, Debug)]
+pub struct StatementLine {
+    /// The record that made the posting.
+    pub record: Record,
+    /// The account's leg in it.
+    pub leg: Leg,
+}
+
+/// Reads of one journal. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    journal: Arc<dyn JournalReader>,
+    view: Arc<View>,
+    ids: Ids,
+}
+
+impl Reader {
+    pub(crate) fn new(journal: Arc<dyn JournalReader>, view: Arc<View>) -> Reader {
+        let meta = journal.meta();
+        Reader { ids: Ids::new(&meta.id_key, &meta.epochs), journal, view }
+    }
+
+    /// Public ids of this journal.
+    pub fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    /// The id key and the epochs. Who has them can read every id: they belong into backups and nowhere else.
+    pub fn meta(&self) -> JournalMeta {
+        self.journal.meta()
+    }
+
+    /// The durable head.
+    pub fn head(&self) -> Head {
+        self.journal.head()
+    }
+
+    /// Position that the published view reflects: never beyond the head.
+    pub fn published(&self) -> u64 {
+        self.view.read().position
+    }
+
+    /// The record at `position`, if it is durable.
+    pub fn record(&self, position: u64) -> Result<Option<Record>, Failure> {
+        lookup::record(&*self.journal, position)
+    }
+
+    /// The sealed frame that holds `position`, verbatim.
+    pub fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
+        self.journal.frame(position)
+    }
+
+    /// The account, as of the last durable batch.
+    pub fn account(&self, id: AccountId) -> Option<Account> {
+        self.view.read().set.account(id).cloned()
+    }
+
+    /// The record that opened the account.
+    pub fn account_opening(&self, id: AccountId) -> Result<Option<Record>, Failure> {
+        self.record(id.0)
+    }
+
+    /// The account of `owner` with this external id.
+    pub fn account_by_external(&self, owner: OwnerId, external: &ExternalId) -> Result<Option<Account>, Failure> {
+        let id = lookup::external(&*self.journal, owner, external)?;
+        Ok(id.and_then(|id| self.account(id)))
+    }
+
+    /// The owner of that name.
+    pub fn owner_by_name(&self, name: &OwnerName) -> Option<OwnerId> {
+        self.view.read().set.owner_by_name(name).map(|owner| owner.id)
+    }
+
+    /// The owner's name.
+    pub fn owner_name(&self, owner: OwnerId) -> Option<OwnerName> {
+        self.view.read().set.owner(owner).map(|owner| owner.name.clone())
+    }
+
+    /// The API key.
+    pub fn api_key(&self, id: ApiKeyId) -> Option<ApiKey> {
+        self.view.read().set.api_key(id).cloned()
+    }
+
+    /// All API keys, newest first.
+    pub fn api_keys(&self) -> Vec<ApiKey> {
+        let mut keys: Vec<ApiKey> = self.view.read().set.api_keys().cloned().collect();
+        keys.sort_by_key(|key| std::cmp::Reverse(key.id));
+        keys
+    }
+
+    /// The payment as its last durable change left it.
+    pub fn payment(&self, id: PaymentId) -> Result<Option<Payment>, Failure> {
+        if let Some(open) = self.view.read().set.payment(id) {
+            return Ok(Some(open.clone()));
+        }
+        lookup::payment(&*self.journal, id)
+    }
+
+    /// The payment that took `reference` in `owner`'s name space.
+    pub fn payment_by_reference(&self, owner: OwnerId, reference: &Reference) -> Result<Option<Payment>, Failure> {
+        match lookup::reference(&*self.journal, owner, reference)? {
+            Some(id) => self.payment(id),
+            None => Ok(None),
+        }
+    }
+
+    /// Holds that came due at or before `now`, the earliest first, at most `limit`.
+    pub(crate) fn due(&self, now: u64, limit: usize) -> Vec<PaymentId> {
+        let published = self.view.read();
+        published
+            .due
+            .iter()
+            .take_while(|(expires_at, _)| *expires_at <= now)
+            .take(limit)
+            .map(|(_, id)| *id)
+            .collect()
+    }
+
+    /// When the next hold comes due.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        self.view.read().due.first().map(|(expires_at, _)| *expires_at)
+    }
+
+    /// Balances summed per currency, and the position as of which they are.
+    pub fn trial_balance(&self) -> (u64, BTreeMap<Currency, CurrencyTotals>) {
+        let published = self.view.read();
+        (published.position, published.set.totals())
+    }
+
+    /// State digest of the published view, for comparing backends.
+    pub fn digest(&self) -> [u8; 32] {
+        self.view.read().set.digest()
+    }
+}

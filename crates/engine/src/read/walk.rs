@@ -1,0 +1,180 @@
+//! Walks over the journal that touch only what they return: all records, one account's, or one owner's.
+//!
+//! Every leg of a record carries the position of the account's leg before it, and a skip pointer further back, so a walk
+//! may begin anywhere. An owner's records are the merge of its accounts' chains.
+
+use std::collections::BinaryHeap;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use tributary_ledger::chain::{self, Link, Until};
+use tributary_ledger::{AccountId, Leg, Record};
+
+use crate::backend::{Failure, JournalReader};
+use crate::lookup;
+
+/// Legs fetched at a time when a chain is walked towards the present.
+const CHUNK_LEGS: u64 = 64;
+
+/// Where an account's chain ends: its newest leg.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChainEnd {
+    pub(crate) account: AccountId,
+    /// Position of the newest leg; 0 if there is none.
+    pub(crate) last: u64,
+    /// Number of legs.
+    pub(crate) seq: u64,
+}
+
+/// What to walk over.
+pub(crate) enum Source {
+    /// Every record.
+    All,
+    /// The records that touch any of these accounts.
+    Chains(Vec<ChainEnd>),
+}
+
+/// Records within `first..=last`, towards the past or towards the present.
+pub(crate) struct Walk<'a> {
+    reader: &'a dyn JournalReader,
+    first: u64,
+    last: u64,
+    newest_first: bool,
+    state: State,
+}
+
+enum State {
+    All { next: u64 },
+    Down { heads: BinaryHeap<(u64, AccountId)> },
+    Up { chains: Vec<UpChain> },
+}
+
+/// A chain walked towards the present: chunks are fetched newest first and handed out oldest first.
+struct UpChain {
+    end: ChainEnd,
+    next_seq: u64,
+    fetched: VecDeque<u64>,
+}
+
+/// The leg of `account` in the record at `position`, where the chain says that there is one.
+fn link(reader: &dyn JournalReader, account: AccountId, position: u64) -> Result<Link, Failure> {
+    let record = lookup::record(reader, position)?.ok_or_else(|| broken(position))?;
+    let leg = leg_of(&record, account).ok_or_else(|| broken(position))?;
+    Ok(Link { position, timestamp: record.context.timestamp, leg })
+}
+
+fn broken(position: u64) -> Failure {
+    Failure::RecordDamaged { position, what: "the chain of an account leads here, but its leg is missing".into() }
+}
+
+/// The leg of `account` in `record`.
+pub(crate) fn leg_of(record: &Record, account: AccountId) -> Option<Leg> {
+    record.outcome.legs.iter().find(|leg| leg.account == account).copied()
+}
+
+fn seek(reader: &dyn JournalReader, end: ChainEnd, until: Until) -> Result<Option<Link>, Failure> {
+    chain::seek(end.last, until, |position| link(reader, end.account, position))
+}
+
+impl<'a> Walk<'a> {
+    /// A walk over what of `source` lies within `first..=last`.
+    pub(crate) fn new(
+        reader: &'a dyn JournalReader,
+        source: Source,
+        first: u64,
+        last: u64,
+        newest_first: bool,
+    ) -> Result<Walk<'a>, Failure> {
+        let state = match source {
+            Source::All => State::All { next: if newest_first { last } else { first } },
+            Source::Chains(ends) if newest_first => {
+                let mut heads = BinaryHeap::with_capacity(ends.len());
+                for end in ends {
+                    let newest = seek(reader, end, Until::Position(last))?;
+                    if let Some(newest) = newest.filter(|newest| newest.position >= first) {
+                        heads.push((newest.position, end.account));
+                    }
+                }
+                State::Down { heads }
+            }
+            Source::Chains(ends) => {
+                let mut chains = Vec::with_capacity(ends.len());
+                for end in ends {
+                    let before = seek(reader, end, Until::Position(first.saturating_sub(1)))?;
+                    let next_seq = before.map_or(0, |before| before.leg.seq) + 1;
+                    chains.push(UpChain { end, next_seq, fetched: VecDeque::new() });
+                }
+                State::Up { chains }
+            }
+        };
+        Ok(Walk { reader, first, last, newest_first, state })
+    }
+
+    /// The next record, each once.
+    pub(crate) fn next(&mut self) -> Result<Option<Record>, Failure> {
+        match &mut self.state {
+            State::All { next } => {
+                if *next < self.first || *next > self.last || *next == 0 {
+                    return Ok(None);
+                }
+                let position = *next;
+                *next = if self.newest_first { position - 1 } else { position + 1 };
+                lookup::record(self.reader, position)
+            }
+            State::Down { heads } => {
+                let Some(&(position, _)) = heads.peek() else {
+                    return Ok(None);
+                };
+                let record = lookup::record(self.reader, position)?.ok_or_else(|| broken(position))?;
+                while let Some(&(head, account)) = heads.peek()
+                    && head == position
+                {
+                    heads.pop();
+                    let leg = leg_of(&record, account).ok_or_else(|| broken(position))?;
+                    if leg.prev >= self.first && leg.prev > 0 {
+                        heads.push((leg.prev, account));
+                    }
+                }
+                Ok(Some(record))
+            }
+            State::Up { chains } => {
+                let mut nearest: Option<u64> = None;
+                for chain in chains.iter_mut() {
+                    chain.fetch(self.reader)?;
+                    if let Some(&position) = chain.fetched.front() {
+                        nearest = Some(nearest.map_or(position, |other| other.min(position)));
+                    }
+                }
+                let Some(position) = nearest.filter(|&position| position <= self.last) else {
+                    return Ok(None);
+                };
+                for chain in chains.iter_mut() {
+                    if chain.fetched.front() == Some(&position) {
+                        chain.fetched.pop_front();
+                    }
+                }
+                lookup::record(self.reader, position)
+            }
+        }
+    }
+}
+
+impl UpChain {
+    fn fetch(&mut self, reader: &dyn JournalReader) -> Result<(), Failure> {
+        if !self.fetched.is_empty() || self.next_seq > self.end.seq {
+            return Ok(());
+        }
+        let until = (self.next_seq + CHUNK_LEGS - 1).min(self.end.seq);
+        let newest = seek(reader, self.end, Until::Seq(until))?;
+        let from = self.next_seq;
+        chain::walk(newest, |position| link(reader, self.end.account, position), |link| {
+            if link.leg.seq < from {
+                return ControlFlow::Break(());
+            }
+            self.fetched.push_front(link.position);
+            ControlFlow::Continue(())
+        })?;
+        self.next_seq = until + 1;
+        Ok(())
+    }
+}

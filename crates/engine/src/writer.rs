@@ -1,0 +1,293 @@
+//! The threads around the core: one decides, one waits for the disk and publishes, one writes checkpoints.
+//!
+//! Effects follow the commit: the publisher shows a batch to readers and answers its callers only after the sync.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tributary_journal::Clock;
+use tributary_ledger::Command;
+
+use crate::backend::{Batch, Failure, Fate};
+use crate::checkpoint::Checkpointer;
+use crate::core::{Core, InFlight, Request};
+use crate::engine::Shared;
+use crate::timers;
+
+/// How long the writer waits for a message before it does work that can wait.
+const IDLE_AFTER: Duration = Duration::from_millis(20);
+/// The longest sleep: the bound on how late a hold is noticed that came due while nothing else happened.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+
+/// What the writer is told.
+pub(crate) enum Message {
+    Request(Request),
+    /// A batch is durable and published.
+    Landed(Arc<Batch>),
+    /// A batch met another fate; its callers wait.
+    Lost(Fate, InFlight),
+    Stop,
+}
+
+/// Starts the threads. They end after [`Message::Stop`], or when the engine fails.
+pub(crate) fn spawn(
+    core: Core,
+    clock: Arc<dyn Clock>,
+    checkpoints: Option<Checkpointer>,
+    shared: Arc<Shared>,
+    inbox: mpsc::Sender<Message>,
+    messages: mpsc::Receiver<Message>,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let (to_publisher, from_writer) = mpsc::channel::<InFlight>();
+    let mut threads = Vec::new();
+    let checkpoint_wanted = match checkpoints {
+        None => None,
+        Some(checkpointer) => {
+            let (wanted, wishes) = mpsc::sync_channel(1);
+            let shared = shared.clone();
+            threads.push(named("checkpoint", shared.clone(), move || checkpointer.run(&shared, &wishes))?);
+            Some(wanted)
+        }
+    };
+    let publisher = Publisher { shared: shared.clone(), inbox: inbox.clone(), checkpoint_wanted, since_checkpoint: 0 };
+    threads.push(named("publisher", shared.clone(), move || publisher.run(&from_writer))?);
+    let writer = Writer { core, clock, shared: shared.clone(), inbox, to_publisher, pending: VecDeque::new(), stopping: false };
+    threads.push(named("writer", shared, move || writer.run(&messages))?);
+    Ok(threads)
+}
+
+/// A thread whose panic stops the engine: an invariant did not hold, so nothing more may be written.
+fn named(name: &str, shared: Arc<Shared>, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    let owned = name.to_owned();
+    std::thread::Builder::new().name(owned.clone()).spawn(move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
+            shared.fail(&format!("an assertion failed in the {owned} thread"));
+        }
+    })
+}
+
+struct Publisher {
+    shared: Arc<Shared>,
+    inbox: mpsc::Sender<Message>,
+    checkpoint_wanted: Option<mpsc::SyncSender<()>>,
+    since_checkpoint: u64,
+}
+
+impl Publisher {
+    fn run(mut self, batches: &mpsc::Receiver<InFlight>) {
+        while let Ok(in_flight) = batches.recv() {
+            let (fate, in_flight) = in_flight.wait();
+            let message = match fate {
+                Fate::Durable(_) => {
+                    self.publish(&in_flight.batch);
+                    let batch = in_flight.batch.clone();
+                    in_flight.respond(None);
+                    Message::Landed(batch)
+                }
+                fate => Message::Lost(fate, in_flight),
+            };
+            if self.inbox.send(message).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn publish(&mut self, batch: &Batch) {
+        publish(&self.shared, batch);
+        self.since_checkpoint += batch.records.len() as u64;
+        if self.since_checkpoint >= self.shared.options.checkpoint_every
+            && let Some(wanted) = &self.checkpoint_wanted
+            && wanted.try_send(()).is_ok()
+        {
+            self.since_checkpoint = 0;
+        }
+    }
+}
+
+fn publish(shared: &Shared, batch: &Batch) {
+    if batch.records.is_empty() {
+        return;
+    }
+    shared.view.publish(&batch.records);
+    let rejected = batch.records.iter().filter(|record| record.outcome.rejection.is_some()).count();
+    shared.counters.records.fetch_add(batch.records.len() as u64, Ordering::Relaxed);
+    shared.counters.rejected.fetch_add(rejected as u64, Ordering::Relaxed);
+    shared.counters.batches.fetch_add(1, Ordering::Relaxed);
+}
+
+struct Writer {
+    core: Core,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
+    inbox: mpsc::Sender<Message>,
+    to_publisher: mpsc::Sender<InFlight>,
+    pending: VecDeque<Request>,
+    stopping: bool,
+}
+
+impl Writer {
+    fn run(mut self, messages: &mpsc::Receiver<Message>) {
+        let mut expiring = timers::Expiring::default();
+        loop {
+            while let Ok(message) = messages.try_recv() {
+                self.hear(message, messages);
+            }
+            if self.failed() {
+                return self.refuse_all(messages);
+            }
+            if let Some(request) = expiring.request(&self.shared, self.clock.now()) {
+                self.shared.queued.fetch_add(request.commands.len(), Ordering::AcqRel);
+                self.pending.push_back(request);
+            }
+            self.fill();
+            self.hand_over();
+            if self.done() {
+                return self.core.close();
+            }
+            self.rest(messages);
+        }
+    }
+
+    fn failed(&self) -> bool {
+        self.shared.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some()
+    }
+
+    fn done(&self) -> bool {
+        self.stopping && self.pending.is_empty() && self.core.in_flight() == 0 && self.core.open_len() == (0, 0)
+    }
+
+    /// Waits for a message; when none comes, lets the backend do what can wait.
+    fn rest(&mut self, messages: &mpsc::Receiver<Message>) {
+        let mut wait = IDLE_AFTER;
+        loop {
+            match messages.recv_timeout(wait) {
+                Ok(message) => return self.hear(message, messages),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    self.stopping = true;
+                    return;
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            if self.shared.reader.next_due().is_some_and(|due| due <= self.clock.now()) {
+                return;
+            }
+            if self.shared.storage_full.load(Ordering::Acquire) && self.core.has_space() {
+                self.shared.storage_full.store(false, Ordering::Release);
+            }
+            wait = if self.core.idle() { Duration::ZERO } else { SLEEP_MAX };
+        }
+    }
+
+    fn hear(&mut self, message: Message, messages: &mpsc::Receiver<Message>) {
+        match message {
+            Message::Request(request) => self.pending.push_back(request),
+            Message::Landed(batch) => self.core.landed(&batch),
+            Message::Lost(fate, in_flight) => self.lost(fate, in_flight, messages),
+            Message::Stop => self.stopping = true,
+        }
+    }
+
+    /// Decides as much of what waits as fits into the open batch.
+    fn fill(&mut self) {
+        while let Some(request) = self.pending.front() {
+            if !self.core.can_accept() || !self.core.has_room(request) {
+                return;
+            }
+            let request = self.pending.pop_front().expect("it was there");
+            self.shared.queued.fetch_sub(request.commands.len(), Ordering::AcqRel);
+            let result = self.core.accept(request);
+            self.shared.storage_full.store(matches!(result, Err(Failure::StorageFull)), Ordering::Release);
+            if let Err(Failure::Fatal(why)) = result {
+                self.shared.fail(&why);
+            }
+        }
+    }
+
+    /// Hands the open batch over: at once when nothing is in flight, else when it is full, so that the disk finds the next
+    /// batch ready and batches grow while it is busy.
+    fn hand_over(&mut self) {
+        let full = !self.pending.is_empty();
+        if self.core.can_submit() && (self.core.in_flight() == 0 || full) {
+            if let Some(in_flight) = self.core.submit() {
+                let _ended = self.to_publisher.send(in_flight);
+            }
+        }
+    }
+
+    /// A batch was not written, or nobody knows. Everything decided after it goes with it.
+    fn lost(&mut self, fate: Fate, in_flight: InFlight, messages: &mpsc::Receiver<Message>) {
+        let mut lost = vec![(fate, in_flight)];
+        // The publisher tells of batches in order, so the rest of them follow.
+        while lost.len() < self.core.in_flight() {
+            match messages.recv() {
+                Ok(Message::Lost(fate, in_flight)) => lost.push((fate, in_flight)),
+                Ok(Message::Landed(batch)) => self.core.landed(&batch),
+                Ok(Message::Request(request)) => self.pending.push_back(request),
+                Ok(Message::Stop) => self.stopping = true,
+                Err(_) => break,
+            }
+        }
+        let mut reason = Failure::Unavailable("the batch before failed".into());
+        for (fate, in_flight) in lost {
+            match self.resolve(fate, &in_flight) {
+                None => {
+                    publish(&self.shared, &in_flight.batch);
+                    in_flight.respond(None);
+                }
+                Some(failure) => {
+                    tracing::warn!(%failure, records = in_flight.batch.records.len(), "a batch was not written");
+                    self.shared.storage_full.store(matches!(failure, Failure::StorageFull), Ordering::Release);
+                    in_flight.respond(Some(failure.clone()));
+                    reason = failure;
+                }
+            }
+        }
+        if let Failure::Fatal(why) = &reason {
+            self.shared.fail(why);
+        }
+        let set = self.shared.view.read().set.clone();
+        self.core.reset(set, reason);
+    }
+
+    /// Whether a batch that was not reported durable is durable after all: none if it is.
+    fn resolve(&mut self, fate: Fate, in_flight: &InFlight) -> Option<Failure> {
+        match fate {
+            Fate::Durable(_) => None,
+            Fate::Refused(failure) => Some(failure),
+            Fate::Fatal(why) => Some(Failure::Fatal(why)),
+            Fate::Unknown(why) => match self.core.is_durable(&in_flight.batch) {
+                Ok(true) => None,
+                Ok(false) => Some(Failure::Unavailable(why)),
+                // If the store can't say, neither can we: going on could decide on a state that is not there.
+                Err(failure) => Some(Failure::Fatal(format!("{why}; and then: {failure}"))),
+            },
+        }
+    }
+
+    /// The engine failed: nobody may wait for an answer that will not come.
+    fn refuse_all(&mut self, messages: &mpsc::Receiver<Message>) {
+        self.shared.stopping.store(true, Ordering::Release);
+        let failure = Failure::Fatal("the engine stopped".into());
+        let set = self.shared.view.read().set.clone();
+        self.core.reset(set, failure.clone());
+        for request in self.pending.drain(..) {
+            (request.respond)(Err(failure.clone()));
+        }
+        while let Ok(message) = messages.recv_timeout(SLEEP_MAX) {
+            match message {
+                Message::Request(request) => (request.respond)(Err(failure.clone())),
+                Message::Lost(_, in_flight) => in_flight.respond(Some(failure.clone())),
+                Message::Landed(_) => {}
+                Message::Stop => return,
+            }
+        }
+    }
+}
+
+/// A request of the engine's own, whose answer nobody waits for.
+pub(crate) fn own_request(commands: Vec<Command>, done: impl FnOnce() + Send + 'static) -> Request {
+    Request { commands, respond: Box::new(move |_| done()) }
+}
