@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tributary_journal::{Builder, Head};
-use tributary_ledger::{Key, Keys, OwnerId, Record, WorkingSet};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Key, Keys, OwnerId, WorkingSet};
 
 use crate::checkpoint::Checkpointer;
 
@@ -142,7 +143,11 @@ pub trait JournalReader: Send + Sync {
     fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure>;
 
     /// Calls `found` with every position that `key_hash` may lead to, newest first, until it breaks.
-    fn find(&self, key_hash: u64, found: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<(), Failure>;
+    fn find(
+        &self,
+        key_hash: u64,
+        found: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), Failure>;
 
     /// The sealed frame that holds `position`, verbatim; none beyond the head.
     fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure>;

@@ -137,7 +137,7 @@ pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<Worki
         }
         CheckpointItem::Record(bytes) => {
             if let Err(corrupt) = put(&mut set, bytes) {
-                failed.get_or_insert(corrupt.to_string());
+                failed.get_or_insert(corrupt);
             }
         }
     })
@@ -148,7 +148,10 @@ pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<Worki
     let mut through = loaded.through.unwrap_or(0);
     if through == 0 || failed.is_some() {
         if let Some(why) = failed {
-            tracing::warn!(why, "the checkpoint can't be read; the whole journal is replayed");
+            tracing::warn!(
+                why,
+                "the checkpoint can't be read; the whole journal is replayed"
+            );
         }
         set = WorkingSet::new(Residency::Accounts);
         through = 0;
@@ -157,23 +160,35 @@ pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<Worki
     Ok(set)
 }
 
-fn put(set: &mut WorkingSet, bytes: &[u8]) -> Result<(), codec::Corrupt> {
+fn put(set: &mut WorkingSet, bytes: &[u8]) -> Result<(), String> {
     let Some((&[tag, low, high], object)) = bytes.split_first_chunk::<3>() else {
-        return Err(codec::Corrupt::new("a checkpoint record is too short"));
+        return Err("an object is too short".into());
     };
     let version = u16::from_le_bytes([low, high]);
     match tag {
-        OWNER => set.load_owner(codec::decode_owner(object, version)?),
-        API_KEY => set.load_api_key(codec::decode_api_key(object, version)?),
-        ACCOUNT => set.load_account(codec::decode_account(object, version)?),
-        PAYMENT => set.load_payment(codec::decode_payment(object, version)?),
-        _ => return Err(codec::Corrupt::new("a checkpoint record is of an unknown kind")),
+        OWNER => {
+            set.load_owner(codec::decode_owner(object, version).map_err(|error| error.to_string())?)
+        }
+        API_KEY => set.load_api_key(
+            codec::decode_api_key(object, version).map_err(|error| error.to_string())?,
+        ),
+        ACCOUNT => set.load_account(
+            codec::decode_account(object, version).map_err(|error| error.to_string())?,
+        ),
+        PAYMENT => set.load_payment(
+            codec::decode_payment(object, version).map_err(|error| error.to_string())?,
+        ),
+        _ => return Err(format!("an object is of the unknown kind {tag}")),
     }
     Ok(())
 }
 
 /// Applies every record from `first` on to `set`.
-pub(crate) fn replay(reader: &journal::Reader, first: u64, set: &mut WorkingSet) -> Result<(), Failure> {
+pub(crate) fn replay(
+    reader: &journal::Reader,
+    first: u64,
+    set: &mut WorkingSet,
+) -> Result<(), Failure> {
     if first > reader.head().position {
         return Ok(());
     }
@@ -186,7 +201,7 @@ pub(crate) fn replay(reader: &journal::Reader, first: u64, set: &mut WorkingSet)
                 continue;
             }
             let record = lookup::decode(last, stored.payload())?;
-            ledger::apply(set, &record.command, &record.outcome, record.context);
+            ledger::apply(set, &record.command, &record.outcome, record.ctx);
         }
         set.evict_through(last);
     }

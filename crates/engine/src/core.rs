@@ -6,8 +6,13 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use tributary_journal::{Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES};
-use tributary_ledger::{self as ledger, Body, Command, Context, Destination, Key, Outcome, OwnerId, Record, WorkingSet};
+use tributary_journal::{
+    Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES,
+};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{
+    self as ledger, Body, Command, Context, Destination, Key, Outcome, OwnerId, WorkingSet,
+};
 
 use crate::backend::{Backend, Batch, Failure, Fate, KeyUse, Ticket};
 use crate::recent::Recent;
@@ -17,6 +22,8 @@ pub const COMMANDS_PER_BATCH_MAX: usize = FRAME_RECORDS_MAX as usize;
 /// Bytes that the records of one request may need in the worst case ([`record_bytes_max`]).
 pub const RECORD_BYTES_PER_REQUEST_MAX: usize = FRAME_BODY_BYTES_MAX;
 
+/// Index keys that one record can have: its idempotency key, and one for what it made or changed.
+const KEYS_PER_RECORD_MAX: usize = 4;
 /// Bytes of a record's fixed parts where at most two accounts and no list are involved.
 const PLAIN_RECORD_BYTES: usize = 512;
 /// Bytes of a record's fixed parts with as many accounts, shares and fees as there can be.
@@ -124,7 +131,10 @@ impl Core {
             set,
             open: None,
             recent: Recent::default(),
-            last: Context { position: head.position, timestamp: head.timestamp },
+            last: Context {
+                position: head.position,
+                timestamp: head.timestamp,
+            },
             in_flight: 0,
         }
     }
@@ -147,7 +157,8 @@ impl Core {
             None => true,
             Some(open) => {
                 open.records.len() + request.commands.len() <= COMMANDS_PER_BATCH_MAX
-                    && open.frame.body_bytes() + bytes_max(&request.commands) <= FRAME_BODY_BYTES_MAX
+                    && open.frame.body_bytes() + bytes_max(&request.commands)
+                        <= FRAME_BODY_BYTES_MAX
             }
         }
     }
@@ -176,7 +187,11 @@ impl Core {
         match self.prepare(&request.commands) {
             Ok(uses) => self.decide_all(request, uses),
             Err(failure) => {
-                if self.open.as_ref().is_some_and(|open| open.waiting.is_empty()) {
+                if self
+                    .open
+                    .as_ref()
+                    .is_some_and(|open| open.waiting.is_empty())
+                {
                     self.open = None;
                     self.backend.abandon();
                 }
@@ -227,9 +242,15 @@ impl Core {
             self.recent = Recent::default();
         }
         if self.in_flight == 0 {
-            self.last = Context { position: head.position, timestamp: head.timestamp };
+            self.last = Context {
+                position: head.position,
+                timestamp: head.timestamp,
+            };
         }
-        assert!(head.position <= self.last.position, "the head never runs ahead of the writer");
+        assert!(
+            head.position <= self.last.position,
+            "the head never runs ahead of the writer"
+        );
         let first = Context {
             position: self.last.position + 1,
             timestamp: self.clock.now().max(self.last.timestamp),
@@ -265,7 +286,12 @@ impl Core {
     }
 
     /// Decides one command, or one all-or-nothing group.
-    fn decide_unit(&mut self, unit: &mut Vec<Command>, uses: &mut [Option<KeyUse>], verdicts: &mut Vec<Verdict>) {
+    fn decide_unit(
+        &mut self,
+        unit: &mut Vec<Command>,
+        uses: &mut [Option<KeyUse>],
+        verdicts: &mut Vec<Verdict>,
+    ) {
         // A key may have been taken earlier in this very request.
         for (command, slot) in unit.iter().zip(uses.iter_mut()) {
             if slot.is_none() {
@@ -310,18 +336,43 @@ impl Core {
     /// # Panics
     /// If there is no open batch, or too many are in flight ([`Core::can_submit`]).
     pub fn submit(&mut self) -> Option<InFlight> {
-        assert!(self.in_flight < self.backend.depth(), "the caller checks the depth");
-        let Open { frame, records, context, waiting } = self.open.take().expect("the caller checks that a batch is open");
-        let batch = Arc::new(Batch { first_position: frame.first_position(), records });
+        assert!(
+            self.in_flight < self.backend.depth(),
+            "the caller checks the depth"
+        );
+        let Open {
+            frame,
+            records,
+            context,
+            waiting,
+        } = self
+            .open
+            .take()
+            .expect("the caller checks that a batch is open");
+        let batch = Arc::new(Batch {
+            first_position: frame.first_position(),
+            records,
+        });
         if !batch.records.is_empty() {
-            self.last = Context { position: context.position - 1, timestamp: context.timestamp };
+            self.last = Context {
+                position: context.position - 1,
+                timestamp: context.timestamp,
+            };
             self.in_flight += 1;
             let ticket = self.backend.submit(frame, &batch);
-            return Some(InFlight { ticket, batch, waiting });
+            return Some(InFlight {
+                ticket,
+                batch,
+                waiting,
+            });
         }
         self.backend.abandon();
         let ticket = Ticket::ready(Fate::Durable(self.backend.reader().head()));
-        let nothing_new = InFlight { ticket, batch, waiting };
+        let nothing_new = InFlight {
+            ticket,
+            batch,
+            waiting,
+        };
         if self.in_flight == 0 {
             nothing_new.respond(None);
             return None;
@@ -338,7 +389,7 @@ impl Core {
         if !self.backend.forgets() {
             self.recent.landed(batch);
             if let Some(last) = batch.records.last() {
-                self.set.evict_through(last.context.position);
+                self.set.evict_through(last.ctx.position);
             }
         }
     }
@@ -356,7 +407,10 @@ impl Core {
         self.set = set;
         self.recent = Recent::default();
         let head = self.backend.reader().head();
-        self.last = Context { position: head.position, timestamp: head.timestamp };
+        self.last = Context {
+            position: head.position,
+            timestamp: head.timestamp,
+        };
     }
 
     /// Whether a batch whose fate nobody told is in the journal: its first record is, or is not.
@@ -366,7 +420,9 @@ impl Core {
         let reader = self.backend.reader();
         match crate::lookup::record(&*reader, batch.first_position)? {
             Some(found) => Ok(batch.records.first().is_some_and(|first| {
-                found.command == first.command && found.outcome == first.outcome && found.context == first.context
+                found.command == first.command
+                    && found.outcome == first.outcome
+                    && found.ctx == first.ctx
             })),
             None => Ok(false),
         }
@@ -396,13 +452,30 @@ impl Core {
 impl Open {
     /// Encodes a decided command and keeps it.
     fn record(&mut self, recent: &mut Recent, command: Command, outcome: Outcome) -> Verdict {
-        let context = self.context;
+        let ctx = self.context;
+        let digest = command.digest();
+        let mut keys: arrayvec::ArrayVec<u64, KEYS_PER_RECORD_MAX> = arrayvec::ArrayVec::new();
         self.frame
-            .push(|payload| ledger::codec::encode(&command, &outcome, context, payload))
+            .push(|payload| {
+                let start = payload.len();
+                ledger::codec::encode(&command, &digest, &outcome, ctx, payload);
+                ledger::index_keys(&payload[start..], &mut |hash| keys.push(hash));
+            })
             .expect("has_room bounds the frame");
-        ledger::index_keys(&command, &outcome, context, &mut |hash| self.frame.key(hash));
-        recent.took(&command, context.position);
-        self.records.push(Record { context, command, outcome });
+        keys.into_iter().for_each(|hash| self.frame.key(hash));
+        recent.took(
+            &command,
+            KeyUse {
+                position: ctx.position,
+                digest,
+            },
+        );
+        self.records.push(Record {
+            ctx,
+            digest,
+            command,
+            outcome,
+        });
         self.context.position += 1;
         Verdict::Decided(self.records.len() - 1)
     }
@@ -414,16 +487,25 @@ fn repeats_a_key(unit: &[Command]) -> bool {
         return false;
     }
     let mut seen = HashMap::with_capacity(unit.len());
-    unit.iter()
-        .any(|command| seen.insert((command.actor.owner, &command.key), ()).is_some())
+    unit.iter().any(|command| {
+        seen.insert((command.actor.owner, &command.key), ())
+            .is_some()
+    })
 }
 
 /// An upper bound of the bytes that a command's record takes.
 pub(crate) fn record_bytes_max(command: &Command) -> usize {
-    let text = command.text.as_ref().map_or(0, |text| text.as_bytes().len());
+    let text = command
+        .text
+        .as_ref()
+        .map_or(0, |text| text.as_bytes().len());
     let fixed = match &command.body {
         Body::Pay(pay) if pay.fees.is_empty() && matches!(pay.destination, Destination::One(_)) => {
-            PLAIN_RECORD_BYTES + pay.reason.as_ref().map_or(0, |reason| reason.as_bytes().len())
+            PLAIN_RECORD_BYTES
+                + pay
+                    .reason
+                    .as_ref()
+                    .map_or(0, |reason| reason.as_bytes().len())
         }
         _ => FULL_RECORD_BYTES,
     };

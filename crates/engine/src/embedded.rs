@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tributary_journal::{
-    self as journal, AppendError, Builder, Disk, Head, KeysOf, Maintainer, Meta, OpenError, ReadError, Recovery, Writer,
+    self as journal, AppendError, Builder, Disk, Head, KeysOf, Maintainer, Meta, OpenError,
+    ReadError, Recovery, Writer,
 };
 use tributary_ledger::{self as ledger, Key, Keys, OwnerId, WorkingSet};
 
@@ -34,8 +35,16 @@ pub struct Embedded {
 }
 
 enum Io {
-    Inline { writer: Option<Writer>, maintainer: Maintainer },
-    Threads { jobs: mpsc::Sender<Job>, full: Arc<AtomicBool>, threads: Vec<JoinHandle<()>>, stop: Arc<AtomicBool> },
+    Inline {
+        writer: Option<Writer>,
+        maintainer: Maintainer,
+    },
+    Threads {
+        jobs: mpsc::Sender<Job>,
+        full: Arc<AtomicBool>,
+        threads: Vec<JoinHandle<()>>,
+        stop: Arc<AtomicBool>,
+    },
 }
 
 enum Job {
@@ -53,19 +62,37 @@ pub fn keys_of() -> KeysOf {
 impl Embedded {
     /// Opens the journal in `disk`, which must exist, with I/O on threads of its own.
     pub fn open(disk: Arc<dyn Disk>, options: journal::Options) -> Result<Embedded, OpenError> {
-        let mut embedded = Embedded::open_inline(disk, options)?;
-        let Io::Inline { writer: Some(writer), maintainer } = embedded.io else {
-            unreachable!("it was opened inline");
-        };
-        embedded.io = start_threads(writer, maintainer)?;
-        Ok(embedded)
+        Embedded::open_with(disk, options, start_threads)
     }
 
     /// Opens the journal in `disk`, doing all work on the caller's thread.
-    pub fn open_inline(disk: Arc<dyn Disk>, options: journal::Options) -> Result<Embedded, OpenError> {
+    pub fn open_inline(
+        disk: Arc<dyn Disk>,
+        options: journal::Options,
+    ) -> Result<Embedded, OpenError> {
+        Embedded::open_with(disk, options, |writer, maintainer| {
+            Ok(Io::Inline {
+                writer: Some(writer),
+                maintainer,
+            })
+        })
+    }
+
+    fn open_with(
+        disk: Arc<dyn Disk>,
+        options: journal::Options,
+        io: impl FnOnce(Writer, Maintainer) -> std::io::Result<Io>,
+    ) -> Result<Embedded, OpenError> {
         let (writer, reader, recovery) = journal::open(disk.clone(), options, keys_of())?;
-        let (meta, maintainer) = (writer.meta(), writer.maintainer());
-        Ok(Embedded { disk, reader, meta, recovery, io: Io::Inline { writer: Some(writer), maintainer } })
+        let meta = writer.meta();
+        let maintainer = writer.maintainer();
+        Ok(Embedded {
+            disk,
+            reader,
+            meta,
+            recovery,
+            io: io(writer, maintainer)?,
+        })
     }
 
     /// What opening found: cut bytes, rebuilt index files.
@@ -84,22 +111,38 @@ fn start_threads(mut writer: Writer, mut maintainer: Maintainer) -> std::io::Res
     let full = Arc::new(AtomicBool::new(writer.reserve(FRAMES_RESERVED).is_err()));
     let stop = Arc::new(AtomicBool::new(false));
     let (io_full, maintain_stop) = (full.clone(), stop.clone());
-    let maintenance = std::thread::Builder::new().name("maintenance".into()).spawn(move || {
-        while !maintain_stop.load(Ordering::Acquire) {
-            match maintainer.step() {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "index maintenance failed and will be tried again"),
+    let maintenance = std::thread::Builder::new()
+        .name("maintenance".into())
+        .spawn(move || {
+            while !maintain_stop.load(Ordering::Acquire) {
+                match maintainer.step() {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "index maintenance failed and will be tried again")
+                    }
+                }
+                std::thread::park_timeout(MAINTAIN_EVERY);
             }
-            std::thread::park_timeout(MAINTAIN_EVERY);
-        }
-    })?;
+        })?;
     let waker = maintenance.thread().clone();
-    let io = std::thread::Builder::new().name("journal".into()).spawn(move || run_io(writer, &inbox, &io_full, &waker))?;
-    Ok(Io::Threads { jobs, full, threads: vec![io, maintenance], stop })
+    let io = std::thread::Builder::new()
+        .name("journal".into())
+        .spawn(move || run_io(writer, &inbox, &io_full, &waker))?;
+    Ok(Io::Threads {
+        jobs,
+        full,
+        threads: vec![io, maintenance],
+        stop,
+    })
 }
 
-fn run_io(mut writer: Writer, jobs: &mpsc::Receiver<Job>, full: &AtomicBool, maintenance: &std::thread::Thread) {
+fn run_io(
+    mut writer: Writer,
+    jobs: &mpsc::Receiver<Job>,
+    full: &AtomicBool,
+    maintenance: &std::thread::Thread,
+) {
     while let Ok(job) = jobs.recv() {
         match job {
             Job::Append(mut frame, done) => {
@@ -145,7 +188,9 @@ impl Backend for Embedded {
                 let writer = writer.as_mut().ok_or(Failure::Stopping)?;
                 match writer.reserve(FRAMES_RESERVED) {
                     Ok(()) => {}
-                    Err(AppendError::Fatal(error)) => return Err(Failure::Fatal(error.to_string())),
+                    Err(AppendError::Fatal(error)) => {
+                        return Err(Failure::Fatal(error.to_string()));
+                    }
                     Err(_) => return Err(Failure::StorageFull),
                 }
             }
@@ -164,9 +209,14 @@ impl Backend for Embedded {
     }
 
     fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure> {
-        let hashes: Vec<u64> = keys.iter().map(|(owner, key)| ledger::hash::hash_key(*owner, key)).collect();
+        let hashes: Vec<u64> = keys
+            .iter()
+            .map(|(owner, key)| ledger::hash::hash_key(*owner, key))
+            .collect();
         let mut newest = Vec::with_capacity(hashes.len());
-        self.reader.find_newest(&hashes, &mut newest).map_err(read_failure)?;
+        self.reader
+            .find_newest(&hashes, &mut newest)
+            .map_err(read_failure)?;
         // Nearly all keys are new: only those that may have been used are looked up in full.
         keys.iter()
             .zip(newest)
@@ -179,12 +229,18 @@ impl Backend for Embedded {
 
     fn submit(&mut self, mut frame: Builder, _batch: &Arc<Batch>) -> Ticket {
         match &mut self.io {
-            Io::Inline { writer: Some(writer), .. } => Ticket::ready(fate_of(writer.append(&mut frame))),
+            Io::Inline {
+                writer: Some(writer),
+                ..
+            } => Ticket::ready(fate_of(writer.append(&mut frame))),
             Io::Inline { writer: None, .. } => Ticket::ready(Fate::Refused(Failure::Stopping)),
             Io::Threads { jobs, .. } => {
                 let (done, fate) = mpsc::sync_channel(1);
                 let _stopped = jobs.send(Job::Append(frame, done));
-                Ticket::pending(move || fate.recv().unwrap_or_else(|_| Fate::Fatal("the journal thread ended".into())))
+                Ticket::pending(move || {
+                    fate.recv()
+                        .unwrap_or_else(|_| Fate::Fatal("the journal thread ended".into()))
+                })
             }
         }
     }
@@ -211,14 +267,21 @@ impl Backend for Embedded {
                 maintainer.step().unwrap_or(false)
             }
             Io::Threads { jobs, full, .. } => {
-                let _stopped = jobs.send(if full.load(Ordering::Acquire) { Job::Reserve } else { Job::Mark });
+                let _stopped = jobs.send(if full.load(Ordering::Acquire) {
+                    Job::Reserve
+                } else {
+                    Job::Mark
+                });
                 false
             }
         }
     }
 
     fn reader(&self) -> Arc<dyn JournalReader> {
-        Arc::new(Stored { reader: self.reader.clone(), meta: self.meta.clone() })
+        Arc::new(Stored {
+            reader: self.reader.clone(),
+            meta: self.meta.clone(),
+        })
     }
 
     fn checkpoints(&self) -> Option<Checkpointer> {
@@ -234,7 +297,12 @@ impl Backend for Embedded {
                     tracing::error!(%error, "the journal did not close cleanly");
                 }
             }
-            Io::Threads { jobs, threads, stop, .. } => {
+            Io::Threads {
+                jobs,
+                threads,
+                stop,
+                ..
+            } => {
                 let _stopped = jobs.send(Job::Close);
                 stop.store(true, Ordering::Release);
                 for thread in threads.drain(..) {
@@ -263,7 +331,10 @@ struct Stored {
 
 pub(crate) fn read_failure(error: ReadError) -> Failure {
     match error {
-        ReadError::Damaged(damage) => Failure::RecordDamaged { position: damage.position, what: damage.to_string() },
+        ReadError::Damaged(damage) => Failure::RecordDamaged {
+            position: damage.position,
+            what: damage.to_string(),
+        },
         ReadError::Io(error) => Failure::Unavailable(error.to_string()),
     }
 }
@@ -272,7 +343,11 @@ fn meta_of(meta: &Meta) -> JournalMeta {
     JournalMeta {
         cluster_id: meta.cluster_id,
         id_key: meta.id_key,
-        epochs: meta.epochs.iter().map(|epoch| (epoch.number, epoch.first_position)).collect(),
+        epochs: meta
+            .epochs
+            .iter()
+            .map(|epoch| (epoch.number, epoch.first_position))
+            .collect(),
     }
 }
 
@@ -287,7 +362,11 @@ macro_rules! journal_reader {
                 self.reader.read(position, payload).map_err(read_failure)
             }
 
-            fn find(&self, key_hash: u64, found: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<(), Failure> {
+            fn find(
+                &self,
+                key_hash: u64,
+                found: &mut dyn FnMut(u64) -> ControlFlow<()>,
+            ) -> Result<(), Failure> {
                 self.reader.find(key_hash, found).map_err(read_failure)
             }
 

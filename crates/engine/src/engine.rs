@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tributary_journal::Clock;
-use tributary_ledger::{Command, Record};
+use tributary_ledger::Command;
+use tributary_ledger::codec::Record;
 
 use crate::backend::{Backend, Batch, Failure};
-use crate::core::{COMMANDS_PER_BATCH_MAX, Core, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Verdict, bytes_max};
+use crate::core::{
+    COMMANDS_PER_BATCH_MAX, Core, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Verdict,
+    bytes_max,
+};
 use crate::read::Reader;
 use crate::view::View;
 use crate::writer;
@@ -110,7 +114,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { on_fatal: Box::new(|_| ()), checkpoint_every: 1_000_000 }
+        Options {
+            on_fatal: Box::new(|_| ()),
+            checkpoint_every: 1_000_000,
+        }
     }
 }
 
@@ -172,9 +179,15 @@ pub(crate) struct Shared {
 impl Shared {
     /// Stops the engine for good.
     pub(crate) fn fail(&self, why: &str) {
-        let mut failed = self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failed = self
+            .failed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if failed.is_none() {
-            tracing::error!(why, "the engine stops: what is durable can no longer be known");
+            tracing::error!(
+                why,
+                "the engine stops: what is durable can no longer be known"
+            );
             *failed = Some(why.to_owned());
             (self.options.on_fatal)(why);
         }
@@ -191,7 +204,11 @@ pub struct Engine {
 
 impl Engine {
     /// Rebuilds the state from the backend's journal and starts taking commands.
-    pub fn start(mut backend: Box<dyn Backend>, clock: Arc<dyn Clock>, options: Options) -> Result<Engine, StartError> {
+    pub fn start(
+        mut backend: Box<dyn Backend>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Engine, StartError> {
         let set = backend.recover()?;
         let journal = backend.reader();
         let view = Arc::new(View::new(set.clone(), journal.head().position));
@@ -208,8 +225,19 @@ impl Engine {
         let (inbox, messages) = mpsc::channel();
         let checkpoints = backend.checkpoints();
         let core = Core::new(backend, clock.clone(), set);
-        let threads = writer::spawn(core, clock, checkpoints, shared.clone(), inbox.clone(), messages)?;
-        Ok(Engine { shared, inbox, threads: Arc::new(Mutex::new(threads)) })
+        let threads = writer::spawn(
+            core,
+            clock,
+            checkpoints,
+            shared.clone(),
+            inbox.clone(),
+            messages,
+        )?;
+        Ok(Engine {
+            shared,
+            inbox,
+            threads: Arc::new(Mutex::new(threads)),
+        })
     }
 
     /// Decides the commands in order and answers when every one is durable. Commands of one call are decided next to each
@@ -227,9 +255,15 @@ impl Engine {
         self.replies(resolved?)
     }
 
-    fn send(&self, commands: Vec<Command>) -> Result<oneshot::Receiver<Result<Resolved, Failure>>, Refused> {
+    fn send(
+        &self,
+        commands: Vec<Command>,
+    ) -> Result<oneshot::Receiver<Result<Resolved, Failure>>, Refused> {
         let count = commands.len();
-        if count == 0 || count > COMMANDS_PER_BATCH_MAX || bytes_max(&commands) > RECORD_BYTES_PER_REQUEST_MAX {
+        if count == 0
+            || count > COMMANDS_PER_BATCH_MAX
+            || bytes_max(&commands) > RECORD_BYTES_PER_REQUEST_MAX
+        {
             return Err(Refused::TooLarge);
         }
         if self.shared.stopping.load(Ordering::Acquire) {
@@ -238,8 +272,13 @@ impl Engine {
         let before = self.shared.queued.fetch_add(count, Ordering::AcqRel);
         if before > 0 && before + count > COMMANDS_QUEUED_MAX {
             self.shared.queued.fetch_sub(count, Ordering::AcqRel);
-            self.shared.counters.overloaded.fetch_add(1, Ordering::Relaxed);
-            return Err(Refused::Overloaded { retry_after: RETRY_AFTER });
+            self.shared
+                .counters
+                .overloaded
+                .fetch_add(1, Ordering::Relaxed);
+            return Err(Refused::Overloaded {
+                retry_after: RETRY_AFTER,
+            });
         }
         let (sender, receiver) = oneshot::channel();
         let respond = Box::new(move |resolved| {
@@ -257,23 +296,38 @@ impl Engine {
         let mut replies = Vec::with_capacity(verdicts.len());
         for verdict in verdicts {
             replies.push(match verdict {
-                Verdict::Decided(index) => {
-                    Reply::Done { record: Answer(Source::Shared(batch.clone(), index)), replayed: false }
-                }
+                Verdict::Decided(index) => Reply::Done {
+                    record: Answer(Source::Shared(batch.clone(), index)),
+                    replayed: false,
+                },
                 Verdict::Replayed(position) => {
-                    self.shared.counters.replayed.fetch_add(1, Ordering::Relaxed);
-                    let record = self.shared.reader.record(position)?.ok_or_else(|| Failure::RecordDamaged {
-                        position,
-                        what: "it is missing".into(),
+                    self.shared
+                        .counters
+                        .replayed
+                        .fetch_add(1, Ordering::Relaxed);
+                    let record = self.shared.reader.record(position)?.ok_or_else(|| {
+                        Failure::RecordDamaged {
+                            position,
+                            what: "it is missing".into(),
+                        }
                     })?;
-                    Reply::Done { record: Answer(Source::Read(Arc::new(record))), replayed: true }
+                    Reply::Done {
+                        record: Answer(Source::Read(Arc::new(record))),
+                        replayed: true,
+                    }
                 }
                 Verdict::KeyConflict(position) => {
-                    self.shared.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                    self.shared
+                        .counters
+                        .conflicts
+                        .fetch_add(1, Ordering::Relaxed);
                     Reply::KeyConflict { position }
                 }
                 Verdict::GroupConflict => {
-                    self.shared.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                    self.shared
+                        .counters
+                        .conflicts
+                        .fetch_add(1, Ordering::Relaxed);
                     Reply::GroupKeyConflict
                 }
             });
@@ -288,7 +342,12 @@ impl Engine {
 
     /// What the engine is doing.
     pub fn status(&self) -> Status {
-        let failed = self.shared.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let failed = self
+            .shared
+            .failed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
         let storage_full = self.shared.storage_full.load(Ordering::Acquire);
         let stopping = self.shared.stopping.load(Ordering::Acquire);
         Status {
@@ -308,7 +367,12 @@ impl Engine {
     pub fn shutdown(&self) {
         self.shared.stopping.store(true, Ordering::Release);
         let _gone = self.inbox.send(writer::Message::Stop);
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let threads = std::mem::take(
+            &mut *self
+                .threads
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
         for thread in threads {
             let _panicked = thread.join();
         }

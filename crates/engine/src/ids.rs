@@ -77,9 +77,7 @@ impl Ids {
 
     /// The epoch in which `position` was, or will be, issued.
     pub fn epoch_of(&self, position: u64) -> u32 {
-        let after = self
-            .epochs
-            .partition_point(|&(_, first)| first <= position);
+        let after = self.epochs.partition_point(|&(_, first)| first <= position);
         self.epochs[after.saturating_sub(1)].0
     }
 
@@ -124,7 +122,10 @@ impl Ids {
         let block: [u8; 16] = block.into();
         let epoch = u32::from_le_bytes(block[4..8].try_into().expect("four bytes"));
         let position = u64::from_le_bytes(block[8..].try_into().expect("eight bytes"));
-        let ours = block[0] == kind as u8 && block[1..4] == [0, 0, 0] && position > 0 && self.epoch_of(position) == epoch;
+        let ours = block[0] == kind as u8
+            && block[1..4] == [0, 0, 0]
+            && position > 0
+            && self.epoch_of(position) == epoch;
         ours.then_some(position)
     }
 }
@@ -132,7 +133,9 @@ impl Ids {
 impl std::fmt::Debug for Ids {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The key stays out of logs.
-        f.debug_struct("Ids").field("epochs", &self.epochs).finish_non_exhaustive()
+        f.debug_struct("Ids")
+            .field("epochs", &self.epochs)
+            .finish_non_exhaustive()
     }
 }
 
@@ -146,10 +149,16 @@ mod tests {
         for position in [1, 2, 99, 100, 1 << 40] {
             let id = ids.encode(IdKind::Payment, position);
             assert_eq!(ids.decode(IdKind::Payment, &id), Some(position), "{id}");
-            assert_eq!(ids.decode(IdKind::Account, &id.replace("pay", "acct")), None);
+            assert_eq!(
+                ids.decode(IdKind::Account, &id.replace("pay", "acct")),
+                None
+            );
             assert_eq!(ids.decode(IdKind::Payment, &id[..id.len() - 1]), None);
         }
-        assert_eq!(ids.decode(IdKind::Payment, "pay_zzzzzzzzzzzzzzzzzzzzzzzzzz"), None);
+        assert_eq!(
+            ids.decode(IdKind::Payment, "pay_zzzzzzzzzzzzzzzzzzzzzzzzzz"),
+            None
+        );
         assert_eq!(ids.decode(IdKind::Payment, "pay_ääääääääääääa"), None);
     }
 
@@ -167,7 +176,11 @@ mod tests {
     fn neighbours_do_not_resemble_each_other() {
         let ids = Ids::new(&[9; 16], &[(1, 1)]);
         let (a, b) = (ids.encode(IdKind::Event, 10), ids.encode(IdKind::Event, 11));
-        let same = a[4..].bytes().zip(b[4..].bytes()).filter(|(x, y)| x == y).count();
+        let same = a[4..]
+            .bytes()
+            .zip(b[4..].bytes())
+            .filter(|(x, y)| x == y)
+            .count();
         assert!(same < 10, "{a} {b}");
     }
 }

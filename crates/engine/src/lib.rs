@@ -19,9 +19,15 @@ mod writer;
 
 pub use backend::{Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Ticket};
 pub use checkpoint::Checkpointer;
-pub use core::{COMMANDS_PER_BATCH_MAX, Core, InFlight, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Respond, Verdict};
+pub use core::{
+    COMMANDS_PER_BATCH_MAX, Core, InFlight, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved,
+    Respond, Verdict,
+};
 pub use embedded::{Embedded, keys_of};
-pub use engine::{Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, RETRY_AFTER, Refused, Reply, StartError, Status};
+pub use engine::{
+    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, RETRY_AFTER, Refused, Reply,
+    StartError, Status,
+};
 pub use ids::{IdKind, Ids};
 pub use memory::Memory;
 pub use read::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};

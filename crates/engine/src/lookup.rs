@@ -2,8 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    self as ledger, AccountId, Body, ExternalId, Key, Keys, OwnerId, Payment, PaymentId, Record, Reference, WorkingSet,
+    self as ledger, AccountId, Body, ExternalId, Key, Keys, OwnerId, Payment, PaymentId, Reference,
+    WorkingSet,
 };
 
 use crate::backend::{Failure, JournalReader, KeyUse};
@@ -20,9 +22,13 @@ pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option
 /// Decodes the payload of the record at `position`.
 pub(crate) fn decode(position: u64, payload: &[u8]) -> Result<Record, Failure> {
     let damaged = |what: String| Failure::RecordDamaged { position, what };
-    let record = ledger::codec::decode(payload, ledger::FORMAT_VERSION).map_err(|error| damaged(error.to_string()))?;
-    if record.context.position != position {
-        return Err(damaged(format!("it says that it is the one at {}", record.context.position)));
+    let record = ledger::codec::decode(payload, ledger::FORMAT_VERSION)
+        .map_err(|error| damaged(error.to_string()))?;
+    if record.ctx.position != position {
+        return Err(damaged(format!(
+            "it says that it is the one at {}",
+            record.ctx.position
+        )));
     }
     Ok(record)
 }
@@ -51,7 +57,10 @@ fn newest<T>(
 }
 
 /// The payment as its last change left it.
-pub(crate) fn payment(reader: &dyn JournalReader, id: PaymentId) -> Result<Option<Payment>, Failure> {
+pub(crate) fn payment(
+    reader: &dyn JournalReader,
+    id: PaymentId,
+) -> Result<Option<Payment>, Failure> {
     let of_id = |record: Record| record.outcome.payment.filter(|payment| payment.id == id);
     if let Some(changed) = newest(reader, ledger::hash::hash_payment(id), of_id)? {
         return Ok(Some(changed));
@@ -65,11 +74,19 @@ pub(crate) fn reference(
     owner: OwnerId,
     reference: &Reference,
 ) -> Result<Option<PaymentId>, Failure> {
-    newest(reader, ledger::hash::hash_reference(owner, reference), |record| {
-        let taken = record.outcome.is_accepted() && matches!(&record.command.body, Body::Pay(pay) if pay.reference.as_ref() == Some(reference));
-        let payment = record.outcome.payment.filter(|payment| taken && payment.owner == owner)?;
-        Some(payment.id)
-    })
+    newest(
+        reader,
+        ledger::hash::hash_reference(owner, reference),
+        |record| {
+            let taken = record.outcome.is_accepted()
+                && matches!(&record.command.body, Body::Pay(pay) if pay.reference.as_ref() == Some(reference));
+            let payment = record
+                .outcome
+                .payment
+                .filter(|payment| taken && payment.owner == owner)?;
+            Some(payment.id)
+        },
+    )
 }
 
 /// The account that has `external` in the name space of `owner`.
@@ -78,12 +95,19 @@ pub(crate) fn external(
     owner: OwnerId,
     external: &ExternalId,
 ) -> Result<Option<AccountId>, Failure> {
-    newest(reader, ledger::hash::hash_external(owner, external), |record| {
-        let taken = record.outcome.is_accepted()
-            && matches!(&record.command.body, Body::OpenAccount(open) if open.external_id.as_ref() == Some(external));
-        let account = record.outcome.account.filter(|account| taken && account.owner == owner)?;
-        Some(account.id)
-    })
+    newest(
+        reader,
+        ledger::hash::hash_external(owner, external),
+        |record| {
+            let taken = record.outcome.is_accepted()
+                && matches!(&record.command.body, Body::OpenAccount(open) if open.external_id.as_ref() == Some(external));
+            let account = record
+                .outcome
+                .account
+                .filter(|account| taken && account.owner == owner)?;
+            Some(account.id)
+        },
+    )
 }
 
 /// The earlier use of each key, in order.
@@ -95,14 +119,21 @@ pub(crate) fn find_keys(
         .map(|&(owner, key)| {
             newest(reader, ledger::hash::hash_key(owner, key), |record| {
                 let same = record.command.actor.owner == owner && record.command.key == *key;
-                same.then(|| KeyUse { position: record.context.position, digest: record.command.digest() })
+                same.then(|| KeyUse {
+                    position: record.ctx.position,
+                    digest: record.digest,
+                })
             })
         })
         .collect()
 }
 
 /// Puts payments, references and external ids into `set`; accounts, owners and API keys are resident already.
-pub(crate) fn load(reader: &dyn JournalReader, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
+pub(crate) fn load(
+    reader: &dyn JournalReader,
+    keys: &Keys,
+    set: &mut WorkingSet,
+) -> Result<(), Failure> {
     for &id in &keys.payments {
         if let Some(payment) = payment(reader, id)? {
             set.load_payment(payment);

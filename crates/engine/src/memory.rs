@@ -28,8 +28,17 @@ pub struct Memory {
 impl Memory {
     /// An empty journal.
     pub fn new(meta: JournalMeta) -> Memory {
-        let head = Head { epoch: meta.epochs.last().map_or(1, |epoch| epoch.0), ..Head::default() };
-        Memory { stored: Arc::new(RwLock::new(Stored { head, ..Stored::default() })), meta }
+        let head = Head {
+            epoch: meta.epochs.last().map_or(1, |epoch| epoch.0),
+            ..Head::default()
+        };
+        Memory {
+            stored: Arc::new(RwLock::new(Stored {
+                head,
+                ..Stored::default()
+            })),
+            meta,
+        }
     }
 }
 
@@ -39,7 +48,7 @@ impl Backend for Memory {
         let stored = self.stored.read().expect("no holder panics");
         for (position, payload) in (1..).zip(&stored.records) {
             let record = lookup::decode(position, payload)?;
-            ledger::apply(&mut set, &record.command, &record.outcome, record.context);
+            ledger::apply(&mut set, &record.command, &record.outcome, record.ctx);
             set.evict_through(position);
         }
         Ok(set)
@@ -60,16 +69,22 @@ impl Backend for Memory {
     fn submit(&mut self, mut frame: Builder, batch: &Arc<Batch>) -> Ticket {
         let mut stored = self.stored.write().expect("no holder panics");
         if batch.first_position != stored.head.position + 1 {
-            return Ticket::ready(Fate::Refused(Failure::Unavailable("the batch before this one failed".into())));
+            return Ticket::ready(Fate::Refused(Failure::Unavailable(
+                "the batch before this one failed".into(),
+            )));
         }
         for (hash, position) in frame.index_keys() {
             stored.keys.entry(hash).or_default().push(position);
         }
         let head = stored.head;
         let sealed = frame.seal(&head);
-        stored.records.extend(sealed.records().map(|record| record.payload().to_vec()));
+        stored
+            .records
+            .extend(sealed.records().map(|record| record.payload().to_vec()));
         stored.head = sealed.head();
-        stored.frames.push((batch.first_position, sealed.bytes().to_vec()));
+        stored
+            .frames
+            .push((batch.first_position, sealed.bytes().to_vec()));
         Ticket::ready(Fate::Durable(stored.head))
     }
 
@@ -93,16 +108,32 @@ impl JournalReader for Memory {
 
     fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
         let stored = self.stored.read().expect("no holder panics");
-        let record = position.checked_sub(1).and_then(|index| stored.records.get(usize::try_from(index).ok()?));
+        let record = position
+            .checked_sub(1)
+            .and_then(|index| stored.records.get(usize::try_from(index).ok()?));
         payload.clear();
         payload.extend_from_slice(record.map_or(&[], Vec::as_slice));
         Ok(record.is_some())
     }
 
-    fn find(&self, key_hash: u64, found: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<(), Failure> {
+    fn find(
+        &self,
+        key_hash: u64,
+        found: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
         // The closure may read the journal, so the lock is not held while it runs.
-        let positions = self.stored.read().expect("no holder panics").keys.get(&key_hash).cloned();
-        let _ = positions.unwrap_or_default().into_iter().rev().try_for_each(found);
+        let positions = self
+            .stored
+            .read()
+            .expect("no holder panics")
+            .keys
+            .get(&key_hash)
+            .cloned();
+        let _ = positions
+            .unwrap_or_default()
+            .into_iter()
+            .rev()
+            .try_for_each(found);
         Ok(())
     }
 
@@ -111,7 +142,9 @@ impl JournalReader for Memory {
         if position == 0 || position > stored.head.position {
             return Ok(None);
         }
-        let after = stored.frames.partition_point(|(first, _)| *first <= position);
+        let after = stored
+            .frames
+            .partition_point(|(first, _)| *first <= position);
         Ok(Some(stored.frames[after - 1].1.clone()))
     }
 

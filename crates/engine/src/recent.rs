@@ -21,16 +21,18 @@ impl Recent {
     }
 
     /// Notes that `command`'s record takes its key.
-    pub(crate) fn took(&mut self, command: &Command, position: u64) {
-        let used = KeyUse { position, digest: command.digest() };
-        let before = self.keys.insert((command.actor.owner, command.key.clone()), used);
+    pub(crate) fn took(&mut self, command: &Command, used: KeyUse) {
+        let before = self
+            .keys
+            .insert((command.actor.owner, command.key.clone()), used);
         assert!(before.is_none(), "a key is taken once");
     }
 
     /// The batch is durable and indexed: the index tells from now on.
     pub(crate) fn landed(&mut self, batch: &Batch) {
         for record in &batch.records {
-            self.keys.remove(&(record.command.actor.owner, record.command.key.clone()));
+            self.keys
+                .remove(&(record.command.actor.owner, record.command.key.clone()));
         }
     }
 }

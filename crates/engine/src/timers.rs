@@ -32,7 +32,8 @@ impl Expiring {
             .into_iter()
             .map(|payment| Command {
                 // A hold comes due once, so this key is taken once.
-                key: Key::from_bytes(format!("expire-{}", payment.0).as_bytes()).expect("it is short and not empty"),
+                key: Key::from_bytes(format!("expire-{}", payment.0).as_bytes())
+                    .expect("it is short and not empty"),
                 actor: Actor::SYSTEM,
                 linked: false,
                 effective_at: None,
@@ -42,6 +43,8 @@ impl Expiring {
             .collect();
         self.under_way.store(true, Ordering::Release);
         let under_way = self.under_way.clone();
-        Some(own_request(commands, move || under_way.store(false, Ordering::Release)))
+        Some(own_request(commands, move || {
+            under_way.store(false, Ordering::Release)
+        }))
     }
 }

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::{RwLock, RwLockReadGuard};
 
-use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, Record, WorkingSet};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, WorkingSet};
 
 /// State as of the last durable batch.
 pub(crate) struct Published {
@@ -21,9 +22,13 @@ pub(crate) struct Published {
 
 impl Published {
     fn apply(&mut self, record: &Record) {
-        assert_eq!(record.context.position, self.position + 1, "records are published in order");
-        ledger::apply(&mut self.set, &record.command, &record.outcome, record.context);
-        self.position = record.context.position;
+        assert_eq!(
+            record.ctx.position,
+            self.position + 1,
+            "records are published in order"
+        );
+        ledger::apply(&mut self.set, &record.command, &record.outcome, record.ctx);
+        self.position = record.ctx.position;
         if let Some(account) = &record.outcome.account
             && account.id.0 == self.position
         {
@@ -57,16 +62,26 @@ impl View {
         let mut accounts: Vec<AccountId> = set.accounts().map(|account| account.id).collect();
         accounts.sort_unstable();
         let due = set.payments().filter_map(due).collect();
-        View(RwLock::new(Published { set, accounts, due, position }))
+        View(RwLock::new(Published {
+            set,
+            accounts,
+            due,
+            position,
+        }))
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Published> {
-        self.0.read().expect("no reader or publisher panics while it holds the view")
+        self.0
+            .read()
+            .expect("no reader or publisher panics while it holds the view")
     }
 
     /// Applies durable records.
     pub(crate) fn publish(&self, records: &[Record]) {
-        let mut guard = self.0.write().expect("no reader or publisher panics while it holds the view");
+        let mut guard = self
+            .0
+            .write()
+            .expect("no reader or publisher panics while it holds the view");
         let published = &mut *guard;
         records.iter().for_each(|record| published.apply(record));
         // Readers find closed payments, references and external ids in the journal.

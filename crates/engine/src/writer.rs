@@ -48,25 +48,48 @@ pub(crate) fn spawn(
         Some(checkpointer) => {
             let (wanted, wishes) = mpsc::sync_channel(1);
             let shared = shared.clone();
-            threads.push(named("checkpoint", shared.clone(), move || checkpointer.run(&shared, &wishes))?);
+            threads.push(named("checkpoint", shared.clone(), move || {
+                checkpointer.run(&shared, &wishes)
+            })?);
             Some(wanted)
         }
     };
-    let publisher = Publisher { shared: shared.clone(), inbox: inbox.clone(), checkpoint_wanted, since_checkpoint: 0 };
-    threads.push(named("publisher", shared.clone(), move || publisher.run(&from_writer))?);
-    let writer = Writer { core, clock, shared: shared.clone(), inbox, to_publisher, pending: VecDeque::new(), stopping: false };
+    let publisher = Publisher {
+        shared: shared.clone(),
+        inbox: inbox.clone(),
+        checkpoint_wanted,
+        since_checkpoint: 0,
+    };
+    threads.push(named("publisher", shared.clone(), move || {
+        publisher.run(&from_writer)
+    })?);
+    let writer = Writer {
+        core,
+        clock,
+        shared: shared.clone(),
+        inbox,
+        to_publisher,
+        pending: VecDeque::new(),
+        stopping: false,
+    };
     threads.push(named("writer", shared, move || writer.run(&messages))?);
     Ok(threads)
 }
 
 /// A thread whose panic stops the engine: an invariant did not hold, so nothing more may be written.
-fn named(name: &str, shared: Arc<Shared>, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+fn named(
+    name: &str,
+    shared: Arc<Shared>,
+    body: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
     let owned = name.to_owned();
-    std::thread::Builder::new().name(owned.clone()).spawn(move || {
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
-            shared.fail(&format!("an assertion failed in the {owned} thread"));
-        }
-    })
+    std::thread::Builder::new()
+        .name(owned.clone())
+        .spawn(move || {
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
+                shared.fail(&format!("an assertion failed in the {owned} thread"));
+            }
+        })
 }
 
 struct Publisher {
@@ -112,9 +135,19 @@ fn publish(shared: &Shared, batch: &Batch) {
         return;
     }
     shared.view.publish(&batch.records);
-    let rejected = batch.records.iter().filter(|record| record.outcome.rejection.is_some()).count();
-    shared.counters.records.fetch_add(batch.records.len() as u64, Ordering::Relaxed);
-    shared.counters.rejected.fetch_add(rejected as u64, Ordering::Relaxed);
+    let rejected = batch
+        .records
+        .iter()
+        .filter(|record| record.outcome.rejection.is_some())
+        .count();
+    shared
+        .counters
+        .records
+        .fetch_add(batch.records.len() as u64, Ordering::Relaxed);
+    shared
+        .counters
+        .rejected
+        .fetch_add(rejected as u64, Ordering::Relaxed);
     shared.counters.batches.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -139,7 +172,9 @@ impl Writer {
                 return self.refuse_all(messages);
             }
             if let Some(request) = expiring.request(&self.shared, self.clock.now()) {
-                self.shared.queued.fetch_add(request.commands.len(), Ordering::AcqRel);
+                self.shared
+                    .queued
+                    .fetch_add(request.commands.len(), Ordering::AcqRel);
                 self.pending.push_back(request);
             }
             self.fill();
@@ -152,11 +187,18 @@ impl Writer {
     }
 
     fn failed(&self) -> bool {
-        self.shared.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some()
+        self.shared
+            .failed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .is_some()
     }
 
     fn done(&self) -> bool {
-        self.stopping && self.pending.is_empty() && self.core.in_flight() == 0 && self.core.open_len() == (0, 0)
+        self.stopping
+            && self.pending.is_empty()
+            && self.core.in_flight() == 0
+            && self.core.open_len() == (0, 0)
     }
 
     /// Waits for a message; when none comes, lets the backend do what can wait.
@@ -171,13 +213,22 @@ impl Writer {
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
-            if self.shared.reader.next_due().is_some_and(|due| due <= self.clock.now()) {
+            if self
+                .shared
+                .reader
+                .next_due()
+                .is_some_and(|due| due <= self.clock.now())
+            {
                 return;
             }
             if self.shared.storage_full.load(Ordering::Acquire) && self.core.has_space() {
                 self.shared.storage_full.store(false, Ordering::Release);
             }
-            wait = if self.core.idle() { Duration::ZERO } else { SLEEP_MAX };
+            wait = if self.core.idle() {
+                Duration::ZERO
+            } else {
+                SLEEP_MAX
+            };
         }
     }
 
@@ -197,9 +248,14 @@ impl Writer {
                 return;
             }
             let request = self.pending.pop_front().expect("it was there");
-            self.shared.queued.fetch_sub(request.commands.len(), Ordering::AcqRel);
+            self.shared
+                .queued
+                .fetch_sub(request.commands.len(), Ordering::AcqRel);
             let result = self.core.accept(request);
-            self.shared.storage_full.store(matches!(result, Err(Failure::StorageFull)), Ordering::Release);
+            self.shared.storage_full.store(
+                matches!(result, Err(Failure::StorageFull)),
+                Ordering::Release,
+            );
             if let Err(Failure::Fatal(why)) = result {
                 self.shared.fail(&why);
             }
@@ -239,7 +295,9 @@ impl Writer {
                 }
                 Some(failure) => {
                     tracing::warn!(%failure, records = in_flight.batch.records.len(), "a batch was not written");
-                    self.shared.storage_full.store(matches!(failure, Failure::StorageFull), Ordering::Release);
+                    self.shared
+                        .storage_full
+                        .store(matches!(failure, Failure::StorageFull), Ordering::Release);
                     in_flight.respond(Some(failure.clone()));
                     reason = failure;
                 }
@@ -289,5 +347,8 @@ impl Writer {
 
 /// A request of the engine's own, whose answer nobody waits for.
 pub(crate) fn own_request(commands: Vec<Command>, done: impl FnOnce() + Send + 'static) -> Request {
-    Request { commands, respond: Box::new(move |_| done()) }
+    Request {
+        commands,
+        respond: Box::new(move |_| done()),
+    }
 }

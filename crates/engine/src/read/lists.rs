@@ -1,6 +1,9 @@
 //! Lists and statements, a page at a time.
 
-use tributary_ledger::{Account, AccountId, Body, OwnerId, Payment, PaymentKind, PaymentStatus, Record, Reference, WorkingSet};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{
+    Account, AccountId, Body, OwnerId, Payment, PaymentKind, PaymentStatus, Reference, WorkingSet,
+};
 
 use super::walk::{ChainEnd, Source, Walk, leg_of};
 use super::{Page, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};
@@ -23,7 +26,11 @@ pub struct PaymentFilter {
 
 impl Reader {
     /// An account's postings with the balance after each, newest first.
-    pub fn statement(&self, account: AccountId, page: Page) -> Result<Slice<StatementLine>, Failure> {
+    pub fn statement(
+        &self,
+        account: AccountId,
+        page: Page,
+    ) -> Result<Slice<StatementLine>, Failure> {
         let source = Source::Chains(self.chain_end(account).into_iter().collect());
         self.page(source, page, |record| {
             let leg = leg_of(&record, account).filter(|leg| leg.amount != 0);
@@ -32,7 +39,11 @@ impl Reader {
     }
 
     /// Payments by the position of their request, newest first, each as it is now, with the record of its request.
-    pub fn payments(&self, filter: &PaymentFilter, page: Page) -> Result<Slice<(Payment, Record)>, Failure> {
+    pub fn payments(
+        &self,
+        filter: &PaymentFilter,
+        page: Page,
+    ) -> Result<Slice<(Payment, Record)>, Failure> {
         let source = match (filter.account, filter.owner) {
             (Some(account), _) => Source::Chains(self.chain_end(account).into_iter().collect()),
             (None, Some(owner)) => Source::Chains(self.chain_ends(owner)),
@@ -42,11 +53,14 @@ impl Reader {
             let Some(asked) = &record.outcome.payment else {
                 return Ok(None);
             };
-            if asked.id.0 != record.context.position || !self.matches(filter, &record, asked) {
+            if asked.id.0 != record.ctx.position || !self.matches(filter, &record, asked) {
                 return Ok(None);
             }
             let now = self.payment(asked.id)?.unwrap_or_else(|| asked.clone());
-            Ok(filter.status.is_none_or(|status| now.status == status).then_some((now, record)))
+            Ok(filter
+                .status
+                .is_none_or(|status| now.status == status)
+                .then_some((now, record)))
         })
     }
 
@@ -54,11 +68,18 @@ impl Reader {
     fn matches(&self, filter: &PaymentFilter, record: &Record, payment: &Payment) -> bool {
         let of_owner = |owner| {
             record.outcome.legs.iter().any(|leg| {
-                self.view.read().set.account(leg.account).is_some_and(|account| account.owner == owner)
+                self.view
+                    .read()
+                    .set
+                    .account(leg.account)
+                    .is_some_and(|account| account.owner == owner)
             })
         };
         filter.kind.is_none_or(|kind| payment.kind == kind)
-            && filter.reference.as_ref().is_none_or(|reference| reference_of(record) == Some(reference))
+            && filter
+                .reference
+                .as_ref()
+                .is_none_or(|reference| reference_of(record) == Some(reference))
             && (filter.account.is_none() || filter.owner.is_none_or(of_owner))
     }
 
@@ -87,7 +108,8 @@ impl Reader {
             }
             None => {
                 let ids = &published.accounts;
-                let within = ids.partition_point(|id| id.0 < first)..ids.partition_point(|id| id.0 <= last);
+                let within =
+                    ids.partition_point(|id| id.0 < first)..ids.partition_point(|id| id.0 <= last);
                 let at = |id: &AccountId| published.set.account(*id);
                 match newest_first {
                     true => Box::new(ids[within].iter().rev().filter_map(at)),
@@ -96,7 +118,11 @@ impl Reader {
             }
         };
         let within = |account: &&Account| account.id.0 >= first && account.id.0 <= last;
-        let mut slice = Slice { items: Vec::new(), has_more: false, next: None };
+        let mut slice = Slice {
+            items: Vec::new(),
+            has_more: false,
+            next: None,
+        };
         for (scanned, account) in candidates.filter(within).enumerate() {
             if slice.items.len() == page.limit || scanned == RECORDS_SCANNED_MAX {
                 slice.has_more = true;
@@ -116,13 +142,21 @@ impl Reader {
     fn chain_end(&self, account: AccountId) -> Option<ChainEnd> {
         let published = self.view.read();
         let account = published.set.account(account)?;
-        Some(ChainEnd { account: account.id, last: account.chain.last(), seq: account.chain.seq() })
+        Some(ChainEnd {
+            account: account.id,
+            last: account.chain.last(),
+            seq: account.chain.seq(),
+        })
     }
 
     fn chain_ends(&self, owner: OwnerId) -> Vec<ChainEnd> {
         let published = self.view.read();
         accounts_of(&published.set, owner)
-            .map(|account| ChainEnd { account: account.id, last: account.chain.last(), seq: account.chain.seq() })
+            .map(|account| ChainEnd {
+                account: account.id,
+                last: account.chain.last(),
+                seq: account.chain.seq(),
+            })
             .collect()
     }
 
@@ -136,10 +170,14 @@ impl Reader {
         let (first, last) = self.window(page)?;
         let newest_first = !matches!(page.start, Start::After(_));
         let mut walk = Walk::new(&*self.journal, source, first, last, newest_first)?;
-        let mut slice = Slice { items: Vec::new(), has_more: false, next: None };
+        let mut slice = Slice {
+            items: Vec::new(),
+            has_more: false,
+            next: None,
+        };
         let mut scanned = 0;
         while let Some(record) = walk.next()? {
-            let position = record.context.position;
+            let position = record.ctx.position;
             if scanned == RECORDS_SCANNED_MAX {
                 slice.has_more = true;
                 break;
@@ -187,7 +225,7 @@ impl Reader {
                 position: middle,
                 what: "it is missing".into(),
             })?;
-            if record.context.timestamp < time {
+            if record.ctx.timestamp < time {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -200,7 +238,9 @@ impl Reader {
 /// The accounts of `owner`, the newest first.
 fn accounts_of(set: &WorkingSet, owner: OwnerId) -> impl Iterator<Item = &Account> {
     let newest = set.owner(owner).and_then(|owner| owner.last_account);
-    std::iter::successors(newest.and_then(|id| set.account(id)), |account| set.account(account.owner_prev?))
+    std::iter::successors(newest.and_then(|id| set.account(id)), |account| {
+        set.account(account.owner_prev?)
+    })
 }
 
 fn reference_of(record: &Record) -> Option<&Reference> {

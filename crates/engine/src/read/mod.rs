@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tributary_journal::Head;
+use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    Account, AccountId, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Leg, OwnerId, OwnerName, Payment, PaymentId, Record,
-    Reference,
+    Account, AccountId, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Leg, OwnerId,
+    OwnerName, Payment, PaymentId, Reference,
 };
 
 use crate::backend::{Failure, JournalMeta, JournalReader};
@@ -50,7 +51,12 @@ pub struct Page {
 impl Page {
     /// The newest `limit` items.
     pub fn newest(limit: usize) -> Page {
-        Page { limit, start: Start::Newest, from: None, until: None }
+        Page {
+            limit,
+            start: Start::Newest,
+            from: None,
+            until: None,
+        }
     }
 }
 
@@ -86,7 +92,11 @@ pub struct Reader {
 impl Reader {
     pub(crate) fn new(journal: Arc<dyn JournalReader>, view: Arc<View>) -> Reader {
         let meta = journal.meta();
-        Reader { ids: Ids::new(&meta.id_key, &meta.epochs), journal, view }
+        Reader {
+            ids: Ids::new(&meta.id_key, &meta.epochs),
+            journal,
+            view,
+        }
     }
 
     /// Public ids of this journal.
@@ -130,19 +140,31 @@ impl Reader {
     }
 
     /// The account of `owner` with this external id.
-    pub fn account_by_external(&self, owner: OwnerId, external: &ExternalId) -> Result<Option<Account>, Failure> {
+    pub fn account_by_external(
+        &self,
+        owner: OwnerId,
+        external: &ExternalId,
+    ) -> Result<Option<Account>, Failure> {
         let id = lookup::external(&*self.journal, owner, external)?;
         Ok(id.and_then(|id| self.account(id)))
     }
 
     /// The owner of that name.
     pub fn owner_by_name(&self, name: &OwnerName) -> Option<OwnerId> {
-        self.view.read().set.owner_by_name(name).map(|owner| owner.id)
+        self.view
+            .read()
+            .set
+            .owner_by_name(name)
+            .map(|owner| owner.id)
     }
 
     /// The owner's name.
     pub fn owner_name(&self, owner: OwnerId) -> Option<OwnerName> {
-        self.view.read().set.owner(owner).map(|owner| owner.name.clone())
+        self.view
+            .read()
+            .set
+            .owner(owner)
+            .map(|owner| owner.name.clone())
     }
 
     /// The API key.
@@ -166,7 +188,11 @@ impl Reader {
     }
 
     /// The payment that took `reference` in `owner`'s name space.
-    pub fn payment_by_reference(&self, owner: OwnerId, reference: &Reference) -> Result<Option<Payment>, Failure> {
+    pub fn payment_by_reference(
+        &self,
+        owner: OwnerId,
+        reference: &Reference,
+    ) -> Result<Option<Payment>, Failure> {
         match lookup::reference(&*self.journal, owner, reference)? {
             Some(id) => self.payment(id),
             None => Ok(None),
@@ -187,7 +213,11 @@ impl Reader {
 
     /// When the next hold comes due.
     pub(crate) fn next_due(&self) -> Option<u64> {
-        self.view.read().due.first().map(|(expires_at, _)| *expires_at)
+        self.view
+            .read()
+            .due
+            .first()
+            .map(|(expires_at, _)| *expires_at)
     }
 
     /// Balances summed per currency, and the position as of which they are.

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use tributary_ledger::chain::{self, Link, Until};
-use tributary_ledger::{AccountId, Leg, Record};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{AccountId, Leg};
 
 use crate::backend::{Failure, JournalReader};
 use crate::lookup;
@@ -60,20 +61,34 @@ struct UpChain {
 fn link(reader: &dyn JournalReader, account: AccountId, position: u64) -> Result<Link, Failure> {
     let record = lookup::record(reader, position)?.ok_or_else(|| broken(position))?;
     let leg = leg_of(&record, account).ok_or_else(|| broken(position))?;
-    Ok(Link { position, timestamp: record.context.timestamp, leg })
+    Ok(Link {
+        position,
+        timestamp: record.ctx.timestamp,
+        leg,
+    })
 }
 
 fn broken(position: u64) -> Failure {
-    Failure::RecordDamaged { position, what: "the chain of an account leads here, but its leg is missing".into() }
+    Failure::RecordDamaged {
+        position,
+        what: "the chain of an account leads here, but its leg is missing".into(),
+    }
 }
 
 /// The leg of `account` in `record`.
 pub(crate) fn leg_of(record: &Record, account: AccountId) -> Option<Leg> {
-    record.outcome.legs.iter().find(|leg| leg.account == account).copied()
+    record
+        .outcome
+        .legs
+        .iter()
+        .find(|leg| leg.account == account)
+        .copied()
 }
 
 fn seek(reader: &dyn JournalReader, end: ChainEnd, until: Until) -> Result<Option<Link>, Failure> {
-    chain::seek(end.last, until, |position| link(reader, end.account, position))
+    chain::seek(end.last, until, |position| {
+        link(reader, end.account, position)
+    })
 }
 
 impl<'a> Walk<'a> {
@@ -86,7 +101,9 @@ impl<'a> Walk<'a> {
         newest_first: bool,
     ) -> Result<Walk<'a>, Failure> {
         let state = match source {
-            Source::All => State::All { next: if newest_first { last } else { first } },
+            Source::All => State::All {
+                next: if newest_first { last } else { first },
+            },
             Source::Chains(ends) if newest_first => {
                 let mut heads = BinaryHeap::with_capacity(ends.len());
                 for end in ends {
@@ -102,12 +119,22 @@ impl<'a> Walk<'a> {
                 for end in ends {
                     let before = seek(reader, end, Until::Position(first.saturating_sub(1)))?;
                     let next_seq = before.map_or(0, |before| before.leg.seq) + 1;
-                    chains.push(UpChain { end, next_seq, fetched: VecDeque::new() });
+                    chains.push(UpChain {
+                        end,
+                        next_seq,
+                        fetched: VecDeque::new(),
+                    });
                 }
                 State::Up { chains }
             }
         };
-        Ok(Walk { reader, first, last, newest_first, state })
+        Ok(Walk {
+            reader,
+            first,
+            last,
+            newest_first,
+            state,
+        })
     }
 
     /// The next record, each once.
@@ -118,14 +145,19 @@ impl<'a> Walk<'a> {
                     return Ok(None);
                 }
                 let position = *next;
-                *next = if self.newest_first { position - 1 } else { position + 1 };
+                *next = if self.newest_first {
+                    position - 1
+                } else {
+                    position + 1
+                };
                 lookup::record(self.reader, position)
             }
             State::Down { heads } => {
                 let Some(&(position, _)) = heads.peek() else {
                     return Ok(None);
                 };
-                let record = lookup::record(self.reader, position)?.ok_or_else(|| broken(position))?;
+                let record =
+                    lookup::record(self.reader, position)?.ok_or_else(|| broken(position))?;
                 while let Some(&(head, account)) = heads.peek()
                     && head == position
                 {
@@ -167,13 +199,17 @@ impl UpChain {
         let until = (self.next_seq + CHUNK_LEGS - 1).min(self.end.seq);
         let newest = seek(reader, self.end, Until::Seq(until))?;
         let from = self.next_seq;
-        chain::walk(newest, |position| link(reader, self.end.account, position), |link| {
-            if link.leg.seq < from {
-                return ControlFlow::Break(());
-            }
-            self.fetched.push_front(link.position);
-            ControlFlow::Continue(())
-        })?;
+        chain::walk(
+            newest,
+            |position| link(reader, self.end.account, position),
+            |link| {
+                if link.leg.seq < from {
+                    return ControlFlow::Break(());
+                }
+                self.fetched.push_front(link.position);
+                ControlFlow::Continue(())
+            },
+        )?;
         self.next_seq = until + 1;
         Ok(())
     }
