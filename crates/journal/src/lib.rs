@@ -42,7 +42,7 @@ pub use frame::{
     FrameRef, Header, PushError, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Records,
 };
 pub use head::{Damage, Head};
-pub use meta::{Epoch, Meta};
+pub use meta::{Epoch, Meta, read_meta};
 pub use options::{
     AppendError, KeysOf, OpenError, Options, ReadError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
 };

@@ -15,6 +15,7 @@ use std::io;
 
 use crate::disk::Disk;
 use crate::head::Damage;
+use crate::options::OpenError;
 
 pub(crate) const META_FILE: &str = "meta";
 const META_TMP: &str = "meta.tmp";
@@ -142,6 +143,14 @@ impl Meta {
         disk.rename(META_TMP, META_FILE)?;
         disk.sync_dir("")
     }
+}
+
+/// Reads who the journal in `disk` is, without opening it: also of one that is in use, or on a read-only disk.
+///
+/// # Errors
+/// [`OpenError::NotFound`], [`OpenError::Damaged`] and [`OpenError::Io`].
+pub fn read_meta(disk: &dyn Disk) -> Result<Meta, OpenError> {
+    Ok(Meta::load(disk)?.ok_or(OpenError::NotFound)??)
 }
 
 fn hex(bytes: &[u8]) -> String {
