@@ -270,10 +270,12 @@ impl Core {
         let mut commands = commands.into_iter().peekable();
         let mut unit: Vec<Command> = Vec::new();
         let mut at = 0;
-        while let Some(command) = commands.next() {
-            let linked = command.linked && commands.peek().is_some();
+        while let Some(mut command) = commands.next() {
+            // Records say themselves where a group ends: nothing follows the last command.
+            command.linked &= commands.peek().is_some();
+            let goes_on = command.linked;
             unit.push(command);
-            if linked {
+            if goes_on {
                 continue;
             }
             let uses = &mut uses[at..at + unit.len()];
