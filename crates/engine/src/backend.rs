@@ -78,6 +78,29 @@ pub struct Batch {
     pub records: Vec<Record>,
 }
 
+/// What an engine starts from.
+pub struct Recovered {
+    /// Accounts, owners, API keys and open payments as of the head.
+    pub set: WorkingSet,
+    /// Records that no checkpoint reflects.
+    pub replayed: u64,
+}
+
+/// Sizes and health of a store, for metrics. All zero where a backend has no such thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Bytes of the journal's frames.
+    pub bytes: u64,
+    /// Files or rows that hold them.
+    pub segments: u64,
+    /// Sorted index files.
+    pub index_runs: u64,
+    /// Bytes of memory that the index holds.
+    pub index_memory_bytes: u64,
+    /// Damaged places that the background check has found since the start.
+    pub damaged: u64,
+}
+
 /// The earlier use of an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyUse {
@@ -91,8 +114,8 @@ pub struct KeyUse {
 ///
 /// The engine calls `begin`, then any number of `load`s and `find_key`s, then `submit` or `abandon`, from one thread.
 pub trait Backend: Send {
-    /// The state at the head, rebuilt: accounts, owners, API keys, open payments.
-    fn recover(&mut self) -> Result<WorkingSet, Failure>;
+    /// The state at the head, rebuilt.
+    fn recover(&mut self) -> Result<Recovered, Failure>;
 
     /// Opens a turn: the head that the next batch follows. [`Failure::StorageFull`] here means that a batch would not fit.
     fn begin(&mut self) -> Result<Head, Failure>;
@@ -154,6 +177,11 @@ pub trait JournalReader: Send + Sync {
 
     /// The id key and the epochs `(epoch, first position)`.
     fn meta(&self) -> JournalMeta;
+
+    /// Sizes and health, for metrics.
+    fn stats(&self) -> StoreStats {
+        StoreStats::default()
+    }
 }
 
 /// What makes the ids of a journal its own.

@@ -12,7 +12,7 @@ use std::sync::{Arc, mpsc};
 use tributary_journal::{self as journal, CheckpointItem, CheckpointWriter, Disk};
 use tributary_ledger::{self as ledger, Residency, WorkingSet, codec};
 
-use crate::backend::Failure;
+use crate::backend::{Failure, Recovered};
 use crate::engine::Shared;
 use crate::lookup;
 use crate::view::View;
@@ -126,7 +126,7 @@ impl Checkpointer {
 }
 
 /// Rebuilds the state at the journal's head: the newest whole checkpoint, and what was recorded since.
-pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<WorkingSet, Failure> {
+pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<Recovered, Failure> {
     let head = reader.head();
     let mut set = WorkingSet::new(Residency::Accounts);
     let mut failed = None;
@@ -157,7 +157,10 @@ pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<Worki
         through = 0;
     }
     replay(reader, through + 1, &mut set)?;
-    Ok(set)
+    Ok(Recovered {
+        set,
+        replayed: head.position - through,
+    })
 }
 
 fn put(set: &mut WorkingSet, bytes: &[u8]) -> Result<(), String> {

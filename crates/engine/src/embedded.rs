@@ -5,25 +5,30 @@
 //! Built without threads it does the same work inline, step by step, for a simulator.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tributary_journal::{
     self as journal, AppendError, Builder, Disk, Head, KeysOf, Maintainer, Meta, OpenError,
-    ReadError, Recovery, Writer,
+    ReadError, Recovery, Scrubber, Writer,
 };
 use tributary_ledger::{self as ledger, Key, Keys, OwnerId, WorkingSet};
 
-use crate::backend::{Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Ticket};
+use crate::backend::{
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Recovered, StoreStats,
+    Ticket,
+};
 use crate::checkpoint::{self, Checkpointer};
 use crate::lookup;
 
 /// Frames for which space is kept reserved ahead: those in flight, and the one being decided.
 const FRAMES_RESERVED: u32 = 3;
-/// How often maintenance looks for work that nobody announced.
-const MAINTAIN_EVERY: Duration = Duration::from_secs(5);
+/// How often maintenance looks for work that nobody announced, and checks a piece of the journal.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+/// Bytes checked in the background each time: a bound on what the check costs, not on what it finds.
+const SCRUB_BYTES: u64 = 4 << 20;
 
 /// The embedded backend.
 pub struct Embedded {
@@ -31,6 +36,7 @@ pub struct Embedded {
     reader: journal::Reader,
     meta: Meta,
     recovery: Recovery,
+    damaged: Arc<AtomicU64>,
     io: Io,
 }
 
@@ -70,7 +76,7 @@ impl Embedded {
         disk: Arc<dyn Disk>,
         options: journal::Options,
     ) -> Result<Embedded, OpenError> {
-        Embedded::open_with(disk, options, |writer, maintainer| {
+        Embedded::open_with(disk, options, |writer, maintainer, _damaged| {
             Ok(Io::Inline {
                 writer: Some(writer),
                 maintainer,
@@ -81,17 +87,19 @@ impl Embedded {
     fn open_with(
         disk: Arc<dyn Disk>,
         options: journal::Options,
-        io: impl FnOnce(Writer, Maintainer) -> std::io::Result<Io>,
+        io: impl FnOnce(Writer, Maintainer, Arc<AtomicU64>) -> std::io::Result<Io>,
     ) -> Result<Embedded, OpenError> {
         let (writer, reader, recovery) = journal::open(disk.clone(), options, keys_of())?;
         let meta = writer.meta();
         let maintainer = writer.maintainer();
+        let damaged = Arc::new(AtomicU64::new(0));
         Ok(Embedded {
             disk,
             reader,
             meta,
             recovery,
-            io: io(writer, maintainer)?,
+            io: io(writer, maintainer, damaged.clone())?,
+            damaged,
         })
     }
 
@@ -106,26 +114,21 @@ impl Embedded {
     }
 }
 
-fn start_threads(mut writer: Writer, mut maintainer: Maintainer) -> std::io::Result<Io> {
+fn start_threads(
+    mut writer: Writer,
+    maintainer: Maintainer,
+    damaged: Arc<AtomicU64>,
+) -> std::io::Result<Io> {
     let (jobs, inbox) = mpsc::channel();
     let full = Arc::new(AtomicBool::new(writer.reserve(FRAMES_RESERVED).is_err()));
     let stop = Arc::new(AtomicBool::new(false));
-    let (io_full, maintain_stop) = (full.clone(), stop.clone());
+    let scrubber = writer.reader().scrubber();
+    let maintain_stop = stop.clone();
     let maintenance = std::thread::Builder::new()
         .name("maintenance".into())
-        .spawn(move || {
-            while !maintain_stop.load(Ordering::Acquire) {
-                match maintainer.step() {
-                    Ok(true) => continue,
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "index maintenance failed and will be tried again")
-                    }
-                }
-                std::thread::park_timeout(MAINTAIN_EVERY);
-            }
-        })?;
+        .spawn(move || run_maintenance(maintainer, scrubber, &maintain_stop, &damaged))?;
     let waker = maintenance.thread().clone();
+    let io_full = full.clone();
     let io = std::thread::Builder::new()
         .name("journal".into())
         .spawn(move || run_io(writer, &inbox, &io_full, &waker))?;
@@ -135,6 +138,42 @@ fn start_threads(mut writer: Writer, mut maintainer: Maintainer) -> std::io::Res
         threads: vec![io, maintenance],
         stop,
     })
+}
+
+/// Seals and merges indexes as soon as there are any to be, and looks through the journal for damage at leisure.
+fn run_maintenance(
+    mut maintainer: Maintainer,
+    mut scrubber: Scrubber,
+    stop: &AtomicBool,
+    damaged: &AtomicU64,
+) {
+    let mut scrubbed = Instant::now();
+    while !stop.load(Ordering::Acquire) {
+        match maintainer.step() {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "index maintenance failed and will be tried again");
+            }
+        }
+        if scrubbed.elapsed() >= MAINTAIN_EVERY {
+            scrub(&mut scrubber, damaged);
+            scrubbed = Instant::now();
+        }
+        std::thread::park_timeout(MAINTAIN_EVERY);
+    }
+}
+
+fn scrub(scrubber: &mut Scrubber, damaged: &AtomicU64) {
+    match scrubber.step(SCRUB_BYTES) {
+        Ok(step) => {
+            for damage in &step.damage {
+                tracing::error!(%damage, "the journal is damaged");
+                damaged.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "a piece of the journal could not be checked"),
+    }
 }
 
 fn run_io(
@@ -178,7 +217,7 @@ fn fate_of(result: Result<Head, AppendError>) -> Fate {
 }
 
 impl Backend for Embedded {
-    fn recover(&mut self) -> Result<WorkingSet, Failure> {
+    fn recover(&mut self) -> Result<Recovered, Failure> {
         checkpoint::recover(&*self.disk, &self.reader)
     }
 
@@ -281,6 +320,7 @@ impl Backend for Embedded {
         Arc::new(Stored {
             reader: self.reader.clone(),
             meta: self.meta.clone(),
+            damaged: self.damaged.clone(),
         })
     }
 
@@ -327,6 +367,7 @@ impl Drop for Embedded {
 struct Stored {
     reader: journal::Reader,
     meta: Meta,
+    damaged: Arc<AtomicU64>,
 }
 
 pub(crate) fn read_failure(error: ReadError) -> Failure {
@@ -381,6 +422,17 @@ macro_rules! journal_reader {
 
             fn meta(&self) -> JournalMeta {
                 meta_of(&self.meta)
+            }
+
+            fn stats(&self) -> StoreStats {
+                let stats = self.reader.stats();
+                StoreStats {
+                    bytes: stats.segment_bytes,
+                    segments: stats.segments,
+                    index_runs: stats.runs,
+                    index_memory_bytes: stats.memory_bytes,
+                    damaged: self.damaged.load(Ordering::Relaxed),
+                }
             }
         }
     };

@@ -10,7 +10,7 @@ use tributary_journal::Clock;
 use tributary_ledger::Command;
 use tributary_ledger::codec::Record;
 
-use crate::backend::{Backend, Batch, Failure};
+use crate::backend::{Backend, Batch, Failure, Recovered};
 use crate::core::{
     COMMANDS_PER_BATCH_MAX, Core, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Verdict,
     bytes_max,
@@ -106,7 +106,8 @@ impl From<Failure> for Refused {
 
 /// How an engine is run.
 pub struct Options {
-    /// Called once if the engine must stop because what is durable can't be known; the process should exit non-zero.
+    /// Called once, from a thread of the engine, if it must stop because what is durable can't be known: the process should
+    /// exit non-zero. Must not block.
     pub on_fatal: Box<dyn Fn(&str) + Send + Sync>,
     /// Records between two checkpoints.
     pub checkpoint_every: u64,
@@ -183,23 +184,33 @@ impl Shared {
             .failed
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if failed.is_none() {
-            tracing::error!(
-                why,
-                "the engine stops: what is durable can no longer be known"
-            );
-            *failed = Some(why.to_owned());
-            (self.options.on_fatal)(why);
+        if failed.is_some() {
+            return;
         }
+        tracing::error!(
+            why,
+            "the engine stops: what is durable can no longer be known"
+        );
+        *failed = Some(why.to_owned());
+        drop(failed);
+        (self.options.on_fatal)(why);
     }
 }
 
-/// A handle to a running engine. Cheap to clone.
+/// A handle to a running engine. Cheap to clone; the last one to go shuts it down.
 #[derive(Clone)]
-pub struct Engine {
+pub struct Engine(Arc<Running>);
+
+struct Running {
     shared: Arc<Shared>,
     inbox: mpsc::Sender<writer::Message>,
-    threads: Arc<Mutex<Vec<std::thread::JoinHandle<()>>>>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
 }
 
 impl Engine {
@@ -209,7 +220,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Result<Engine, StartError> {
-        let set = backend.recover()?;
+        let Recovered { set, replayed } = backend.recover()?;
         let journal = backend.reader();
         let view = Arc::new(View::new(set.clone(), journal.head().position));
         let shared = Arc::new(Shared {
@@ -229,15 +240,16 @@ impl Engine {
             core,
             clock,
             checkpoints,
+            replayed,
             shared.clone(),
             inbox.clone(),
             messages,
         )?;
-        Ok(Engine {
+        Ok(Engine(Arc::new(Running {
             shared,
             inbox,
-            threads: Arc::new(Mutex::new(threads)),
-        })
+            threads: Mutex::new(threads),
+        })))
     }
 
     /// Decides the commands in order and answers when every one is durable. Commands of one call are decided next to each
@@ -266,13 +278,14 @@ impl Engine {
         {
             return Err(Refused::TooLarge);
         }
-        if self.shared.stopping.load(Ordering::Acquire) {
+        if self.0.shared.stopping.load(Ordering::Acquire) {
             return Err(Refused::Stopping);
         }
-        let before = self.shared.queued.fetch_add(count, Ordering::AcqRel);
+        let before = self.0.shared.queued.fetch_add(count, Ordering::AcqRel);
         if before > 0 && before + count > COMMANDS_QUEUED_MAX {
-            self.shared.queued.fetch_sub(count, Ordering::AcqRel);
-            self.shared
+            self.0.shared.queued.fetch_sub(count, Ordering::AcqRel);
+            self.0
+                .shared
                 .counters
                 .overloaded
                 .fetch_add(1, Ordering::Relaxed);
@@ -285,7 +298,8 @@ impl Engine {
             // Whoever asked may have gone; the record stands all the same.
             let _gone = sender.send(resolved);
         });
-        self.inbox
+        self.0
+            .inbox
             .send(writer::Message::Request(Request { commands, respond }))
             .map_err(|_| Refused::Stopping)?;
         Ok(receiver)
@@ -301,11 +315,12 @@ impl Engine {
                     replayed: false,
                 },
                 Verdict::Replayed(position) => {
-                    self.shared
+                    self.0
+                        .shared
                         .counters
                         .replayed
                         .fetch_add(1, Ordering::Relaxed);
-                    let record = self.shared.reader.record(position)?.ok_or_else(|| {
+                    let record = self.0.shared.reader.record(position)?.ok_or_else(|| {
                         Failure::RecordDamaged {
                             position,
                             what: "it is missing".into(),
@@ -317,14 +332,16 @@ impl Engine {
                     }
                 }
                 Verdict::KeyConflict(position) => {
-                    self.shared
+                    self.0
+                        .shared
                         .counters
                         .conflicts
                         .fetch_add(1, Ordering::Relaxed);
                     Reply::KeyConflict { position }
                 }
                 Verdict::GroupConflict => {
-                    self.shared
+                    self.0
+                        .shared
                         .counters
                         .conflicts
                         .fetch_add(1, Ordering::Relaxed);
@@ -337,34 +354,41 @@ impl Engine {
 
     /// The read side.
     pub fn reader(&self) -> Reader {
-        self.shared.reader.clone()
+        self.0.shared.reader.clone()
     }
 
     /// What the engine is doing.
     pub fn status(&self) -> Status {
         let failed = self
+            .0
             .shared
             .failed
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone();
-        let storage_full = self.shared.storage_full.load(Ordering::Acquire);
-        let stopping = self.shared.stopping.load(Ordering::Acquire);
+        let storage_full = self.0.shared.storage_full.load(Ordering::Acquire);
+        let stopping = self.0.shared.stopping.load(Ordering::Acquire);
         Status {
             ready: failed.is_none() && !storage_full && !stopping,
             failed,
             storage_full,
-            queued: self.shared.queued.load(Ordering::Acquire),
+            queued: self.0.shared.queued.load(Ordering::Acquire),
         }
     }
 
     /// Counters since the start.
     pub fn counters(&self) -> &Counters {
-        &self.shared.counters
+        &self.0.shared.counters
     }
 
     /// Takes no more commands, finishes those that were taken, and closes the backend. Idempotent; blocks until done.
     pub fn shutdown(&self) {
+        self.0.shutdown();
+    }
+}
+
+impl Running {
+    fn shutdown(&self) {
         self.shared.stopping.store(true, Ordering::Release);
         let _gone = self.inbox.send(writer::Message::Stop);
         let threads = std::mem::take(

@@ -17,7 +17,10 @@ mod timers;
 mod view;
 mod writer;
 
-pub use backend::{Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Ticket};
+pub use backend::{
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Recovered, StoreStats,
+    Ticket,
+};
 pub use checkpoint::Checkpointer;
 pub use core::{
     COMMANDS_PER_BATCH_MAX, Core, InFlight, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved,

@@ -119,7 +119,7 @@ pub(crate) fn find_keys(
         .map(|&(owner, key)| {
             newest(reader, ledger::hash::hash_key(owner, key), |record| {
                 let same = record.command.actor.owner == owner && record.command.key == *key;
-                same.then(|| KeyUse {
+                same.then_some(KeyUse {
                     position: record.ctx.position,
                     digest: record.digest,
                 })

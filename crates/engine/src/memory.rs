@@ -7,7 +7,9 @@ use std::sync::{Arc, RwLock};
 use tributary_journal::{Builder, Head};
 use tributary_ledger::{self as ledger, Key, Keys, OwnerId, Residency, WorkingSet};
 
-use crate::backend::{Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Ticket};
+use crate::backend::{
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Recovered, Ticket,
+};
 use crate::lookup;
 
 #[derive(Default)]
@@ -43,7 +45,7 @@ impl Memory {
 }
 
 impl Backend for Memory {
-    fn recover(&mut self) -> Result<WorkingSet, Failure> {
+    fn recover(&mut self) -> Result<Recovered, Failure> {
         let mut set = WorkingSet::new(Residency::Accounts);
         let stored = self.stored.read().expect("no holder panics");
         for (position, payload) in (1..).zip(&stored.records) {
@@ -51,7 +53,7 @@ impl Backend for Memory {
             ledger::apply(&mut set, &record.command, &record.outcome, record.ctx);
             set.evict_through(position);
         }
-        Ok(set)
+        Ok(Recovered { set, replayed: 0 })
     }
 
     fn begin(&mut self) -> Result<Head, Failure> {

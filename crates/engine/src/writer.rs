@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tributary_journal::Clock;
-use tributary_ledger::Command;
 
 use crate::backend::{Batch, Failure, Fate};
 use crate::checkpoint::Checkpointer;
@@ -37,6 +36,7 @@ pub(crate) fn spawn(
     core: Core,
     clock: Arc<dyn Clock>,
     checkpoints: Option<Checkpointer>,
+    replayed: u64,
     shared: Arc<Shared>,
     inbox: mpsc::Sender<Message>,
     messages: mpsc::Receiver<Message>,
@@ -56,9 +56,9 @@ pub(crate) fn spawn(
     };
     let publisher = Publisher {
         shared: shared.clone(),
-        inbox: inbox.clone(),
+        inbox,
         checkpoint_wanted,
-        since_checkpoint: 0,
+        since_checkpoint: replayed,
     };
     threads.push(named("publisher", shared.clone(), move || {
         publisher.run(&from_writer)
@@ -67,7 +67,6 @@ pub(crate) fn spawn(
         core,
         clock,
         shared: shared.clone(),
-        inbox,
         to_publisher,
         pending: VecDeque::new(),
         stopping: false,
@@ -101,6 +100,8 @@ struct Publisher {
 
 impl Publisher {
     fn run(mut self, batches: &mpsc::Receiver<InFlight>) {
+        // What had to be replayed at the start need not be replayed at the next one.
+        self.wish_for_checkpoint();
         while let Ok(in_flight) = batches.recv() {
             let (fate, in_flight) = in_flight.wait();
             let message = match fate {
@@ -121,6 +122,10 @@ impl Publisher {
     fn publish(&mut self, batch: &Batch) {
         publish(&self.shared, batch);
         self.since_checkpoint += batch.records.len() as u64;
+        self.wish_for_checkpoint();
+    }
+
+    fn wish_for_checkpoint(&mut self) {
         if self.since_checkpoint >= self.shared.options.checkpoint_every
             && let Some(wanted) = &self.checkpoint_wanted
             && wanted.try_send(()).is_ok()
@@ -155,7 +160,6 @@ struct Writer {
     core: Core,
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
-    inbox: mpsc::Sender<Message>,
     to_publisher: mpsc::Sender<InFlight>,
     pending: VecDeque<Request>,
     stopping: bool,
@@ -266,10 +270,11 @@ impl Writer {
     /// batch ready and batches grow while it is busy.
     fn hand_over(&mut self) {
         let full = !self.pending.is_empty();
-        if self.core.can_submit() && (self.core.in_flight() == 0 || full) {
-            if let Some(in_flight) = self.core.submit() {
-                let _ended = self.to_publisher.send(in_flight);
-            }
+        if self.core.can_submit()
+            && (self.core.in_flight() == 0 || full)
+            && let Some(in_flight) = self.core.submit()
+        {
+            let _ended = self.to_publisher.send(in_flight);
         }
     }
 
@@ -342,13 +347,5 @@ impl Writer {
                 Message::Stop => return,
             }
         }
-    }
-}
-
-/// A request of the engine's own, whose answer nobody waits for.
-pub(crate) fn own_request(commands: Vec<Command>, done: impl FnOnce() + Send + 'static) -> Request {
-    Request {
-        commands,
-        respond: Box::new(move |_| done()),
     }
 }

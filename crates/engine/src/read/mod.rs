@@ -13,7 +13,7 @@ use tributary_ledger::{
     OwnerName, Payment, PaymentId, Reference,
 };
 
-use crate::backend::{Failure, JournalMeta, JournalReader};
+use crate::backend::{Failure, JournalMeta, JournalReader, StoreStats};
 use crate::ids::Ids;
 use crate::lookup;
 use crate::view::View;
@@ -112,6 +112,11 @@ impl Reader {
     /// The durable head.
     pub fn head(&self) -> Head {
         self.journal.head()
+    }
+
+    /// Sizes and health of the store.
+    pub fn store_stats(&self) -> StoreStats {
+        self.journal.stats()
     }
 
     /// Position that the published view reflects: never beyond the head.
