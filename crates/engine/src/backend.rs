@@ -127,9 +127,9 @@ pub trait Backend: Send {
     /// The earlier use of each key, in order.
     fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure>;
 
-    /// Hands over a batch that follows the head of `begin`; `frame` holds its encoded records and their index keys. At
-    /// most [`Backend::depth`] may be in flight.
-    fn submit(&mut self, frame: Builder, batch: &Arc<Batch>) -> Ticket;
+    /// Hands over a batch that follows the head of `begin`; `frame` holds its encoded records and their index keys, `set`
+    /// the state after it, for backends that keep tables. At most [`Backend::depth`] may be in flight.
+    fn submit(&mut self, frame: Builder, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket;
 
     /// Ends the turn without a batch.
     fn abandon(&mut self) {}

@@ -11,7 +11,7 @@ use tributary_journal::{
 };
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    self as ledger, Body, Command, Context, Destination, Key, Outcome, OwnerId, WorkingSet,
+    self as ledger, Body, Command, Context, Destination, Key, Outcome, OwnerId, Residency, WorkingSet,
 };
 
 use crate::backend::{Backend, Batch, Failure, Fate, KeyUse, Ticket};
@@ -126,9 +126,9 @@ impl Core {
     pub fn new(backend: Box<dyn Backend>, clock: Arc<dyn Clock>, set: WorkingSet) -> Core {
         let head = backend.reader().head();
         Core {
+            set: kept(&*backend, set),
             backend,
             clock,
-            set,
             open: None,
             recent: Recent::default(),
             last: Context {
@@ -139,7 +139,8 @@ impl Core {
         }
     }
 
-    /// The state with everything decided so far, durable or not. For tests and digests.
+    /// The state with everything decided so far, durable or not; where the backend forgets, only what the last turn
+    /// loaded. For tests and digests.
     pub fn set(&self) -> &WorkingSet {
         &self.set
     }
@@ -238,7 +239,7 @@ impl Core {
         assert!(self.can_accept(), "a turn begins when the head is known");
         let head = self.backend.begin()?;
         if self.backend.forgets() {
-            self.set.clear();
+            self.set = WorkingSet::new(Residency::Nothing);
             self.recent = Recent::default();
         }
         if self.in_flight == 0 {
@@ -361,7 +362,7 @@ impl Core {
                 timestamp: context.timestamp,
             };
             self.in_flight += 1;
-            let ticket = self.backend.submit(frame, &batch);
+            let ticket = self.backend.submit(frame, &batch, &self.set);
             return Some(InFlight {
                 ticket,
                 batch,
@@ -406,7 +407,7 @@ impl Core {
             }
         }
         self.in_flight = 0;
-        self.set = set;
+        self.set = kept(&*self.backend, set);
         self.recent = Recent::default();
         let head = self.backend.reader().head();
         self.last = Context {
@@ -480,6 +481,15 @@ impl Open {
         });
         self.context.position += 1;
         Verdict::Decided(self.records.len() - 1)
+    }
+}
+
+/// What the writer keeps of `set` between turns: nothing, where each turn loads what it needs.
+fn kept(backend: &dyn Backend, set: WorkingSet) -> WorkingSet {
+    if backend.forgets() {
+        WorkingSet::new(Residency::Nothing)
+    } else {
+        set
     }
 }
 

@@ -266,7 +266,7 @@ impl Backend for Embedded {
             .collect()
     }
 
-    fn submit(&mut self, mut frame: Builder, _batch: &Arc<Batch>) -> Ticket {
+    fn submit(&mut self, mut frame: Builder, _batch: &Arc<Batch>, _set: &WorkingSet) -> Ticket {
         match &mut self.io {
             Io::Inline {
                 writer: Some(writer),

@@ -68,7 +68,7 @@ impl Backend for Memory {
         lookup::find_keys(self, keys)
     }
 
-    fn submit(&mut self, mut frame: Builder, batch: &Arc<Batch>) -> Ticket {
+    fn submit(&mut self, mut frame: Builder, batch: &Arc<Batch>, _set: &WorkingSet) -> Ticket {
         let mut stored = self.stored.write().expect("no holder panics");
         if batch.first_position != stored.head.position + 1 {
             return Ticket::ready(Fate::Refused(Failure::Unavailable(
