@@ -43,7 +43,7 @@ impl Overdraft {
 
     /// Down to `-minor_units`. More than [`crate::AMOUNT_MAX`] is refused when the account is opened.
     pub fn limited(minor_units: u64) -> Self {
-        Overdraft(minor_units)
+        Overdraft(minor_units.min(u64::MAX - 1))
     }
 
     /// The limit in minor units; `None` means unlimited.

@@ -1,11 +1,60 @@
 //! Carrying outcomes into the set.
 
-use crate::{Command, Context, Outcome, WorkingSet};
+use crate::{Body, Command, Context, Outcome, WorkingSet};
 
 /// Carries an outcome into the set. Cannot fail: everything was checked by `decide`, or long ago when the record was
 /// written. Objects that are at or past this record already are skipped, so records may be applied over a checkpoint
 /// that was taken while they were made.
 pub fn apply(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
-    let _ = (set, command, outcome, ctx);
-    unimplemented!()
+    set.set_horizon(ctx.position);
+    if let Some(owner) = &outcome.owner
+        && set
+            .owner(owner.id)
+            .is_none_or(|known| known.changed_at < ctx.position)
+    {
+        set.put_owner(owner.clone());
+    }
+    if let Some(account) = &outcome.account
+        && set
+            .account(account.id)
+            .is_none_or(|known| known.changed_at() < ctx.position)
+    {
+        set.put_account(account.clone());
+    }
+    for leg in &outcome.legs {
+        set.apply_leg(leg, ctx.position);
+    }
+    if let Some(payment) = &outcome.payment
+        && set
+            .payment(payment.id)
+            .is_none_or(|known| known.changed_at < ctx.position)
+    {
+        set.put_payment(payment.clone(), ctx.position);
+    }
+    if let Some(key) = &outcome.api_key
+        && set
+            .api_key(key.id)
+            .is_none_or(|known| known.changed_at < ctx.position)
+    {
+        set.put_api_key(key.clone());
+    }
+    if outcome.is_accepted() {
+        apply_names(set, command, outcome, ctx);
+    }
+}
+
+fn apply_names(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
+    match &command.body {
+        Body::Pay(pay) => {
+            if let (Some(reference), Some(payment)) = (&pay.reference, &outcome.payment) {
+                set.put_reference(payment.owner, reference.clone(), payment.id, ctx.position);
+            }
+        }
+        Body::OpenAccount(open) => {
+            if let (Some(external), Some(account)) = (&open.external_id, &outcome.account) {
+                set.put_external(account.owner, external.clone(), account.id, ctx.position);
+            }
+        }
+        _ => {}
+    }
 }

@@ -291,11 +291,3 @@ impl Pay {
         }
     }
 }
-
-impl Command {
-    /// Digest of what is asked and in whose name, but not of the key or the API key: the same request under a
-    /// rotated API key still matches.
-    pub fn digest(&self) -> [u8; 16] {
-        unimplemented!()
-    }
-}

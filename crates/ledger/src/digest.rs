@@ -1,16 +1,81 @@
 //! Digests of the state.
 
 use crate::WorkingSet;
+use crate::codec::{encode_account, encode_api_key, encode_owner, encode_payment};
+
+/// A sum of hashes: the order of the terms does not matter.
+#[derive(Default)]
+struct Sum {
+    lanes: [u64; 4],
+    bytes: Vec<u8>,
+}
+
+impl Sum {
+    fn add(&mut self, tag: u8, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.bytes.clear();
+        self.bytes.push(tag);
+        encode(&mut self.bytes);
+        let hash = blake3::hash(&self.bytes);
+        for (lane, word) in self
+            .lanes
+            .iter_mut()
+            .zip(hash.as_bytes().as_chunks::<8>().0)
+        {
+            *lane = lane.wrapping_add(u64::from_le_bytes(*word));
+        }
+    }
+
+    fn finish(self) -> [u8; 32] {
+        let mut digest = [0; 32];
+        for (place, lane) in digest.as_chunks_mut::<8>().0.iter_mut().zip(self.lanes) {
+            *place = lane.to_le_bytes();
+        }
+        digest
+    }
+}
 
 impl WorkingSet {
     /// Digest of the accounts, owners, API keys and open payments, whatever their order: equal on every backend after
     /// the same records.
     pub fn digest(&self) -> [u8; 32] {
-        unimplemented!()
+        self.sum(false).finish()
     }
 
     /// Digest of all the set holds: also payments that are not open, references and external ids.
     pub fn digest_all(&self) -> [u8; 32] {
-        unimplemented!()
+        let mut sum = self.sum(true);
+        for ((owner, reference), payment) in self.references() {
+            sum.add(5, |into| {
+                name_bytes(owner.0, reference.as_bytes(), payment.0, into)
+            });
+        }
+        for ((owner, external), account) in self.externals() {
+            sum.add(6, |into| {
+                name_bytes(owner.0, external.as_bytes(), account.0, into)
+            });
+        }
+        sum.finish()
     }
+
+    fn sum(&self, closed_payments: bool) -> Sum {
+        let mut sum = Sum::default();
+        self.accounts()
+            .for_each(|account| sum.add(1, |into| encode_account(account, into)));
+        self.owners()
+            .filter(|owner| owner.changed_at > 0)
+            .for_each(|owner| sum.add(2, |into| encode_owner(owner, into)));
+        let payments = self
+            .payments()
+            .filter(|payment| closed_payments || payment.is_open());
+        payments.for_each(|payment| sum.add(3, |into| encode_payment(payment, into)));
+        self.api_keys()
+            .for_each(|key| sum.add(4, |into| encode_api_key(key, into)));
+        sum
+    }
+}
+
+fn name_bytes(owner: u64, name: &[u8], thing: u64, into: &mut Vec<u8>) {
+    into.extend_from_slice(&owner.to_le_bytes());
+    into.extend_from_slice(&thing.to_le_bytes());
+    into.extend_from_slice(name);
 }

@@ -1,9 +1,42 @@
 //! The one event of each record.
 
-use crate::codec::RecordRef;
+use crate::codec::{Operation, RecordRef};
 
 /// The routing key of a record's event.
 pub fn event_type(record: &RecordRef<'_>) -> &'static str {
-    let _ = record;
-    unimplemented!()
+    let refused = record.rejection().is_some();
+    let (held, captured, refunded) = record.progress().unwrap_or_default();
+    match record.operation() {
+        Operation::OpenAccount
+        | Operation::FreezeAccount
+        | Operation::UnfreezeAccount
+        | Operation::CloseAccount
+            if refused =>
+        {
+            "account.refused"
+        }
+        Operation::OpenAccount => "account.opened",
+        Operation::FreezeAccount => "account.frozen",
+        Operation::UnfreezeAccount => "account.unfrozen",
+        Operation::CloseAccount => "account.closed",
+        Operation::Pay if refused => "payment.failed",
+        Operation::Pay if record.is_hold() => "payment.authorized",
+        Operation::Pay => "payment.captured",
+        Operation::Capture if refused => "payment.capture_refused",
+        Operation::Capture if held > 0 => "payment.partially_captured",
+        Operation::Capture => "payment.captured",
+        Operation::Void if refused => "payment.void_refused",
+        Operation::Void => "payment.voided",
+        Operation::Expire if refused => "payment.expire_refused",
+        Operation::Expire => "payment.expired",
+        Operation::Refund if refused => "payment.refund_refused",
+        Operation::Refund if held == 0 && captured == refunded => "payment.refunded",
+        Operation::Refund => "payment.partially_refunded",
+        Operation::CreateApiKey | Operation::RotateApiKey | Operation::RevokeApiKey if refused => {
+            "api_key.refused"
+        }
+        Operation::CreateApiKey => "api_key.created",
+        Operation::RotateApiKey => "api_key.rotated",
+        Operation::RevokeApiKey => "api_key.revoked",
+    }
 }

@@ -6,17 +6,29 @@ use crate::{ExternalId, Key, OwnerId, PaymentId, Reference};
 
 /// Of (owner, idempotency key). The owner is that of the actor.
 pub fn hash_key(owner: OwnerId, key: &Key) -> u64 {
-    sip(*b"key-----", owner.0, key.as_bytes())
+    of_key(owner, key.as_bytes())
+}
+
+pub(crate) fn of_key(owner: OwnerId, key: &[u8]) -> u64 {
+    sip(*b"key-----", owner.0, key)
 }
 
 /// Of (owner of the payment, reference).
 pub fn hash_reference(owner: OwnerId, reference: &Reference) -> u64 {
-    sip(*b"referenc", owner.0, reference.as_bytes())
+    of_reference(owner, reference.as_bytes())
+}
+
+pub(crate) fn of_reference(owner: OwnerId, reference: &[u8]) -> u64 {
+    sip(*b"referenc", owner.0, reference)
 }
 
 /// Of (owner of the account, external id).
 pub fn hash_external(owner: OwnerId, external: &ExternalId) -> u64 {
-    sip(*b"external", owner.0, external.as_bytes())
+    of_external(owner, external.as_bytes())
+}
+
+pub(crate) fn of_external(owner: OwnerId, external: &[u8]) -> u64 {
+    sip(*b"external", owner.0, external)
 }
 
 /// Of a payment, for the records that changed it after its creation.

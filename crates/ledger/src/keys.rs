@@ -1,7 +1,10 @@
 //! What a batch must load before it is decided, and under what a record is found again.
 
+use crate::codec::{Corrupt, Operation, RecordRef};
+use crate::set::Absent;
 use crate::{
-    AccountId, ApiKeyId, Command, ExternalId, OwnerId, OwnerName, PaymentId, Reference, WorkingSet,
+    AccountId, ApiKeyId, Body, Command, ExternalId, FORMAT_VERSION, OwnerId, OwnerName, Pay,
+    PaymentId, PaymentKind, Reference, Residency, WorkingSet, hash,
 };
 
 /// What a batch must load. Each list is sorted and holds nothing twice.
@@ -26,18 +29,173 @@ impl Keys {
     pub fn is_empty(&self) -> bool {
         *self == Keys::default()
     }
+
+    fn tidy(&mut self) {
+        fn tidy<T: Ord>(list: &mut Vec<T>) {
+            list.sort_unstable();
+            list.dedup();
+        }
+        tidy(&mut self.accounts);
+        tidy(&mut self.owners);
+        tidy(&mut self.payments);
+        tidy(&mut self.references);
+        tidy(&mut self.externals);
+        tidy(&mut self.api_keys);
+    }
 }
 
 /// What the set lacks to decide a batch. To be called again after loading (and [`WorkingSet::mark_absent`]): the second
 /// stage asks for what the first has named. Empty after at most two.
 pub fn keys(commands: &[Command], set: &WorkingSet) -> Keys {
-    let _ = (commands, set);
-    unimplemented!()
+    let mut wanted = Wanted {
+        set,
+        commands,
+        keys: Keys::default(),
+    };
+    if set.residency() != Residency::Everything {
+        commands.iter().for_each(|command| wanted.command(command));
+        wanted.keys.tidy();
+    }
+    wanted.keys
+}
+
+struct Wanted<'a> {
+    set: &'a WorkingSet,
+    commands: &'a [Command],
+    keys: Keys,
+}
+
+impl Wanted<'_> {
+    fn command(&mut self, command: &Command) {
+        self.api_key(command.actor.api_key);
+        match &command.body {
+            Body::OpenAccount(open) => {
+                self.owner(&open.owner);
+                let owner = self.set.owner_by_name(&open.owner).map(|owner| owner.id);
+                if let (Some(external), Some(owner)) = (&open.external_id, owner) {
+                    self.external(owner, external);
+                }
+            }
+            Body::FreezeAccount(id) | Body::UnfreezeAccount(id) | Body::CloseAccount(id) => {
+                self.account(*id)
+            }
+            Body::Pay(pay) => {
+                pay.accounts().for_each(|id| self.account(id));
+                if let Some(reference) = &pay.reference {
+                    self.reference_of(pay, reference);
+                }
+            }
+            Body::Capture(capture) => self.payment(capture.payment),
+            Body::Void(id) | Body::Expire(id) => self.payment(*id),
+            Body::Refund(refund) => self.payment(refund.payment),
+            Body::CreateApiKey(create) => self.owner(&create.owner),
+            Body::RotateApiKey { api_key, .. } => self.api_key(*api_key),
+            Body::RevokeApiKey(id) => self.api_key(*id),
+        }
+    }
+
+    /// The reference is looked up under the owner that the payment will have. That of an account which this very batch
+    /// opens may be any owner for whom it opens one.
+    fn reference_of(&mut self, pay: &Pay, reference: &Reference) {
+        let decides = match pay.kind {
+            PaymentKind::Pay | PaymentKind::TopUp => pay.first_payee(),
+            PaymentKind::Transfer | PaymentKind::Payout => Some(pay.source),
+            PaymentKind::Adjustment => return self.reference(OwnerId::PLATFORM, reference),
+        };
+        let Some(decides) = decides else { return };
+        if let Some(account) = self.set.account(decides) {
+            return self.reference(account.owner, reference);
+        }
+        for command in self.commands {
+            if let Body::OpenAccount(open) = &command.body
+                && let Some(owner) = self.set.owner_by_name(&open.owner)
+            {
+                self.reference(owner.id, reference);
+            }
+        }
+    }
+
+    fn accounts_resident(&self) -> bool {
+        self.set.residency() != Residency::Nothing
+    }
+
+    fn account(&mut self, id: AccountId) {
+        if !self.accounts_resident()
+            && self.set.account(id).is_none()
+            && !self.set.is_absent(&Absent::Account(id))
+        {
+            self.keys.accounts.push(id);
+        }
+    }
+
+    fn owner(&mut self, name: &OwnerName) {
+        let unknown = !self.accounts_resident() && self.set.owner_by_name(name).is_none();
+        if unknown && !self.set.is_absent(&Absent::Owner(name.clone())) {
+            self.keys.owners.push(name.clone());
+        }
+    }
+
+    fn api_key(&mut self, id: ApiKeyId) {
+        let unknown =
+            id != ApiKeyId::SYSTEM && !self.accounts_resident() && self.set.api_key(id).is_none();
+        if unknown && !self.set.is_absent(&Absent::ApiKey(id)) {
+            self.keys.api_keys.push(id);
+        }
+    }
+
+    fn payment(&mut self, id: PaymentId) {
+        match self.set.payment(id) {
+            Some(payment) => {
+                self.account(payment.source);
+                payment
+                    .shares
+                    .iter()
+                    .for_each(|share| self.account(share.account));
+            }
+            None if self.set.is_absent(&Absent::Payment(id)) => {}
+            None => self.keys.payments.push(id),
+        }
+    }
+
+    fn reference(&mut self, owner: OwnerId, reference: &Reference) {
+        let unknown = self.set.reference(owner, reference).is_none();
+        if unknown
+            && !self
+                .set
+                .is_absent(&Absent::Reference(owner, reference.clone()))
+        {
+            self.keys.references.push((owner, reference.clone()));
+        }
+    }
+
+    fn external(&mut self, owner: OwnerId, external: &ExternalId) {
+        let unknown = self.set.external(owner, external).is_none();
+        if unknown
+            && !self
+                .set
+                .is_absent(&Absent::External(owner, external.clone()))
+        {
+            self.keys.externals.push((owner, external.clone()));
+        }
+    }
 }
 
 /// Under what hashes a record is found again: (actor's owner, idempotency key) always; of accepted ones
-/// (payment's owner, reference), the payment an operation changed, (owner, external id).
-pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) {
-    let _ = (record, found);
-    unimplemented!()
+/// (payment's owner, reference), the payment that an operation changed, (account's owner, external id).
+pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) -> Result<(), Corrupt> {
+    let record = RecordRef::parse(record, FORMAT_VERSION)?;
+    found(hash::of_key(record.actor().owner, record.key()));
+    if record.rejection().is_some() {
+        return Ok(());
+    }
+    if let (Some(owner), Some(reference)) = (record.payment_owner(), record.reference()) {
+        found(hash::of_reference(owner, reference));
+    }
+    if let (Some(payment), false) = (record.payment(), record.operation() == Operation::Pay) {
+        found(hash::hash_payment(payment));
+    }
+    if let (Some(owner), Some(external)) = (record.account_owner(), record.external_id()) {
+        found(hash::of_external(owner, external));
+    }
+    Ok(())
 }

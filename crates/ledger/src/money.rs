@@ -61,11 +61,20 @@ impl Currency {
     }
 }
 
+/// Row of each numeric code, plus one; 0 = no currency.
+const ROWS: [u8; 1000] = {
+    let mut rows = [0; 1000];
+    let mut at = 0;
+    while at < TABLE.len() {
+        rows[TABLE[at].0 as usize] = at as u8 + 1;
+        at += 1;
+    }
+    rows
+};
+
 fn row(numeric: u16) -> Option<&'static (u16, &'static str, u8)> {
-    TABLE
-        .binary_search_by_key(&numeric, |row| row.0)
-        .ok()
-        .map(|at| &TABLE[at])
+    let row = ROWS.get(usize::from(numeric))?.checked_sub(1)?;
+    Some(&TABLE[usize::from(row)])
 }
 
 impl std::str::FromStr for Currency {

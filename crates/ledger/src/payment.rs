@@ -1,6 +1,8 @@
 //! Payments: one state machine for pay, transfer, top-up, payout and adjustment.
 
-use crate::{AccountId, Actor, Currency, Date, OwnerId, PaymentId, PaymentKind, Small};
+use crate::{
+    AccountId, Actor, Command, Context, Currency, Date, OwnerId, Pay, PaymentId, PaymentKind, Small,
+};
 
 /// Where a payment stands. Numbers 1 and 2 are kept for payments that wait (requested, queued).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +82,63 @@ pub struct Payment {
 }
 
 impl Payment {
+    /// The payment that a command creates: with the amounts of its shares if it is accepted, else failed.
+    pub(crate) fn created(
+        command: &Command,
+        pay: &Pay,
+        ctx: Context,
+        owner: OwnerId,
+        amounts: Option<&[u64]>,
+    ) -> Self {
+        let accepted = amounts.is_some();
+        let status = match (accepted, pay.hold) {
+            (false, _) => PaymentStatus::Failed,
+            (true, None) => PaymentStatus::Captured,
+            (true, Some(_)) => PaymentStatus::Authorized,
+        };
+        let payees = pay.accounts().count() - 1 - pay.fees.len();
+        let share = |(at, account)| {
+            let amount = amounts.map_or(0, |amounts| amounts[at]);
+            let captured = if pay.hold.is_none() { amount } else { 0 };
+            PaymentShare {
+                account,
+                is_fee: at >= payees,
+                amount,
+                captured,
+                refunded: 0,
+            }
+        };
+        Payment {
+            id: PaymentId(ctx.position),
+            kind: pay.kind,
+            status,
+            owner,
+            actor: command.actor,
+            currency: pay.currency,
+            source: pay.source,
+            amount: pay.amount,
+            held: if status == PaymentStatus::Authorized {
+                pay.amount
+            } else {
+                0
+            },
+            captured: if status == PaymentStatus::Captured {
+                pay.amount
+            } else {
+                0
+            },
+            refunded: 0,
+            fee_refunded: 0,
+            expires_at: pay.hold.map_or(0, |hold| hold.expires_at),
+            created_at: ctx.timestamp,
+            effective_at: command
+                .effective_at
+                .unwrap_or(Date::of_timestamp(ctx.timestamp)),
+            changed_at: ctx.position,
+            shares: pay.accounts().skip(1).enumerate().map(share).collect(),
+        }
+    }
+
     /// Whether something is still held for it: it can be captured, voided or expire.
     pub fn is_open(&self) -> bool {
         self.held > 0

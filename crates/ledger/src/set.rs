@@ -3,8 +3,8 @@
 use crate::hash::sip_raw;
 use crate::slab::{Numbered, Slab};
 use crate::{
-    Account, AccountId, ApiKey, ApiKeyId, Currency, ExternalId, Keys, Owner, OwnerId, OwnerName,
-    Payment, PaymentId, Reference,
+    Account, AccountId, ApiKey, ApiKeyId, Currency, ExternalId, Keys, Leg, Owner, OwnerId,
+    OwnerName, Payment, PaymentId, Reference, Rejection,
 };
 use hashbrown::{HashMap, HashSet, HashTable};
 use std::collections::{BTreeMap, VecDeque};
@@ -356,8 +356,11 @@ impl WorkingSet {
     }
 
     /// Drops what need not stay, of records up to `position`: payments that are not open, references, external ids and
-    /// what was found absent. Every look-up whose result is yet to be put in must have seen the journal up to
-    /// `position`, else what it says to be absent may be a thing dropped here. A set of everything drops nothing.
+    /// what was found absent. A set of everything drops nothing.
+    ///
+    /// Call it only before [`crate::keys`] of a batch, never between that and the batch's last decision; and every look-up whose
+    /// result is yet to be put in must have seen the journal up to `position`, else what it says to be absent may be a
+    /// thing dropped here.
     pub fn evict_through(&mut self, position: u64) {
         while self
             .passing
@@ -422,20 +425,53 @@ impl WorkingSet {
         self.absent.contains(absent)
     }
 
+    /// The account, which must have been looked up.
+    pub(crate) fn find_account(&self, id: AccountId) -> Result<&Account, Rejection> {
+        if let Some(account) = self.account(id) {
+            return Ok(account);
+        }
+        let known = self.residency != Residency::Nothing || self.is_absent(&Absent::Account(id));
+        assert!(known, "an account was not looked up before a decision");
+        Err(Rejection::AccountNotFound)
+    }
+
+    /// The payment, which must have been looked up.
+    pub(crate) fn find_payment(&self, id: PaymentId) -> Result<&Payment, Rejection> {
+        if let Some(payment) = self.payment(id) {
+            return Ok(payment);
+        }
+        let known = self.residency == Residency::Everything || self.is_absent(&Absent::Payment(id));
+        assert!(known, "a payment was not looked up before a decision");
+        Err(Rejection::PaymentNotFound)
+    }
+
     pub(crate) fn set_horizon(&mut self, position: u64) {
         self.horizon = self.horizon.max(position);
     }
 
-    /// Changes an account in place.
-    pub(crate) fn change_account(&mut self, id: AccountId, change: impl FnOnce(&mut Account)) {
+    /// Takes a leg into its account, unless the account is at or past its record already.
+    pub(crate) fn apply_leg(&mut self, leg: &Leg, position: u64) {
         let account = self
             .accounts
-            .get_mut(id.0)
+            .get_mut(leg.account.0)
             .expect("a leg's account is in the set");
-        if let Some(undo) = &mut self.undo {
-            undo.push(Before::Account(id, Some(account.clone())));
+        if account.changed_at() >= position {
+            return;
         }
-        change(account);
+        if let Some(undo) = &mut self.undo {
+            undo.push(Before::Account(leg.account, Some(account.clone())));
+        }
+        assert!(
+            account.posted + leg.amount == leg.posted_after,
+            "a leg's balance follows from the one before"
+        );
+        assert!(
+            account.chain.seq() + 1 == leg.seq && account.chain.last() == leg.prev,
+            "a leg follows the one before"
+        );
+        account.posted = leg.posted_after;
+        account.held = leg.held_after;
+        account.chain.push(position);
     }
 
     pub(crate) fn put_account(&mut self, account: Account) {
@@ -535,25 +571,25 @@ impl WorkingSet {
 
     fn restore(&mut self, before: Before) {
         match before {
-            Before::Account(id, None) => drop(self.accounts.remove(id.0)),
-            Before::Account(_, Some(account)) => drop(self.accounts.put(account)),
+            Before::Account(id, None) => _ = self.accounts.remove(id.0),
+            Before::Account(_, Some(account)) => _ = self.accounts.put(account),
             Before::Owner(id, None) => self.remove_owner(id),
-            Before::Owner(_, Some(owner)) => drop(self.owners.put(owner)),
-            Before::Payment(id, None) => drop(self.payments.remove(id.0)),
-            Before::Payment(_, Some(payment)) => drop(self.payments.put(payment)),
-            Before::ApiKey(id, None) => drop(self.api_keys.remove(id.0)),
-            Before::ApiKey(_, Some(key)) => drop(self.api_keys.put(key)),
+            Before::Owner(_, Some(owner)) => _ = self.owners.put(owner),
+            Before::Payment(id, None) => _ = self.payments.remove(id.0),
+            Before::Payment(_, Some(payment)) => _ = self.payments.put(payment),
+            Before::ApiKey(id, None) => _ = self.api_keys.remove(id.0),
+            Before::ApiKey(_, Some(key)) => _ = self.api_keys.put(key),
             Before::Reference(owner, reference, None) => {
-                drop(self.references.remove(&(owner, reference)))
+                _ = self.references.remove(&(owner, reference))
             }
             Before::Reference(owner, reference, Some(payment)) => {
-                drop(self.references.insert((owner, reference), payment))
+                _ = self.references.insert((owner, reference), payment);
             }
             Before::External(owner, external, None) => {
-                drop(self.externals.remove(&(owner, external)))
+                _ = self.externals.remove(&(owner, external))
             }
             Before::External(owner, external, Some(account)) => {
-                drop(self.externals.insert((owner, external), account))
+                _ = self.externals.insert((owner, external), account);
             }
         }
     }

@@ -1,27 +1,59 @@
-//! Records and objects as bytes.
+//! Records and objects as bytes. All integers are little-endian.
+//!
+//! A record of format 1 (objects as `account`, `payment`, …: see the source of `objects`):
+//! ```text
+//!  0 operation u8      1 flags u8 (1 linked, 2 text, 4 effective_at)      2 rejection u16 (0 = accepted)
+//!  4 body_len u16      6 text_len u16 (without its scheme byte)
+//!  8 position u64     16 timestamp u64    24 actor.owner u64    32 actor.api_key u64
+//! 40 digest [16]      56 effective_at i32 (0 if not given)
+//! 60 key_len u8       61 leg_count u8     62 image_len u16
+//! 64 key · body · legs · images · [scheme u8 · text]
+//! ```
+//! leg (56 bytes): account u64 · amount, posted_after i64 · held_after, prev, skip u64 · seq u48 · currency u16
+//!
+//! body, by operation:
+//! ```text
+//! open_account     currency u16 · kind, owner_len, external_len u8 · overdraft u64 (2^64-1 = unlimited) · owner · external_id
+//! freeze/unfreeze/close_account          account u64
+//! pay              kind, flags (1 hold, 2 split), payees, fees u8 · currency u16 · reference_len, reason_len u8 · amount u64 ·
+//!                  [expires_at u64] · [rejected: source, payees, fees u64 each] ·
+//!                  split: payees × (0 amount | 1 basis points u8 · u64) · fees × (flat u64 · basis_points u16) · reference · reason
+//! capture, refund  payment u64 · flags u8 (1 amount given, 2 final / refund the fee) · amount u64 (0 if not given)
+//! void, expire     payment u64
+//! create_api_key   access, owner_len, label_len u8 · secret_hash [32] · owner · label
+//! rotate_api_key   api_key u64 · secret_hash [32]
+//! revoke_api_key   api_key u64
+//! ```
+//! An accepted `pay` does not repeat its accounts: its legs are those of source, payees and fees, in this order.
+//!
+//! images (after-images), by operation, of accepted records only but for `pay`:
+//! ```text
+//! open_account                     owner · account
+//! freeze/unfreeze/close_account    account
+//! pay                              owner of the payment u64 · if accepted and split or with fees: amount u64 per share
+//! capture, refund, void, expire    payment
+//! create_api_key                   has_owner u8 · [owner] · api_key
+//! rotate/revoke_api_key            api_key
+//! ```
+//! The payment that a `pay` creates follows from command, context and these amounts without deciding anything again.
+
+mod body;
+mod bytes;
+mod objects;
+mod record;
+
+pub use record::{Record, RecordRef};
 
 use crate::{
-    Account, AccountId, Actor, ApiKey, Command, Context, Currency, Date, Leg, Outcome, Owner,
-    Payment, PaymentId, PaymentKind, Rejection,
+    Account, ApiKey, Body, Command, Context, Destination, FORMAT_VERSION, Leg, Outcome, Owner,
+    Payment,
 };
+use bytes::{Input, Put, len_u8};
 
 /// The bytes are no record or object of this format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a record of this format: {0}")]
+#[error("not of this format: {0}")]
 pub struct Corrupt(pub &'static str);
-
-/// A record read back in full.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Position and time.
-    pub ctx: Context,
-    /// Digest of the command when it was taken in.
-    pub digest: [u8; 16],
-    /// What was wanted.
-    pub command: Command,
-    /// What became of it.
-    pub outcome: Outcome,
-}
 
 /// What a command was, as a record's first byte says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,97 +85,63 @@ pub enum Operation {
     RevokeApiKey = 12,
 }
 
-/// A record's bytes, checked in their structure, read in place without allocation.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordRef<'a> {
-    bytes: &'a [u8],
-}
+impl Operation {
+    /// Every operation, by number.
+    pub const ALL: [Operation; 12] = [
+        Self::OpenAccount,
+        Self::FreezeAccount,
+        Self::UnfreezeAccount,
+        Self::CloseAccount,
+        Self::Pay,
+        Self::Capture,
+        Self::Void,
+        Self::Expire,
+        Self::Refund,
+        Self::CreateApiKey,
+        Self::RotateApiKey,
+        Self::RevokeApiKey,
+    ];
 
-impl<'a> RecordRef<'a> {
-    /// Checks the structure.
-    pub fn parse(bytes: &'a [u8], format_version: u16) -> Result<Self, Corrupt> {
-        let _ = format_version;
-        Ok(RecordRef { bytes })
+    /// Of a command.
+    pub fn of(body: &Body) -> Self {
+        match body {
+            Body::OpenAccount(_) => Self::OpenAccount,
+            Body::FreezeAccount(_) => Self::FreezeAccount,
+            Body::UnfreezeAccount(_) => Self::UnfreezeAccount,
+            Body::CloseAccount(_) => Self::CloseAccount,
+            Body::Pay(_) => Self::Pay,
+            Body::Capture(_) => Self::Capture,
+            Body::Void(_) => Self::Void,
+            Body::Expire(_) => Self::Expire,
+            Body::Refund(_) => Self::Refund,
+            Body::CreateApiKey(_) => Self::CreateApiKey,
+            Body::RotateApiKey { .. } => Self::RotateApiKey,
+            Body::RevokeApiKey(_) => Self::RevokeApiKey,
+        }
     }
 
-    /// Position and time.
-    pub fn context(&self) -> Context {
-        let _ = self.bytes;
-        unimplemented!()
-    }
-
-    /// What the command was.
-    pub fn operation(&self) -> Operation {
-        unimplemented!()
-    }
-
-    /// Why it was refused.
-    pub fn rejection(&self) -> Option<Rejection> {
-        unimplemented!()
-    }
-
-    /// Who asked.
-    pub fn actor(&self) -> Actor {
-        unimplemented!()
-    }
-
-    /// Idempotency key.
-    pub fn key(&self) -> &'a [u8] {
-        unimplemented!()
-    }
-
-    /// Digest of the command.
-    pub fn digest(&self) -> [u8; 16] {
-        unimplemented!()
-    }
-
-    /// All or nothing with the next record.
-    pub fn linked(&self) -> bool {
-        unimplemented!()
-    }
-
-    /// Date of the business: as given, or of the record.
-    pub fn effective_at(&self) -> Date {
-        unimplemented!()
-    }
-
-    /// Free text: scheme and bytes.
-    pub fn text(&self) -> Option<(u8, &'a [u8])> {
-        unimplemented!()
-    }
-
-    /// The payment it created (a failed one too), or would change.
-    pub fn payment(&self) -> Option<PaymentId> {
-        unimplemented!()
-    }
-
-    /// Which machine's legs, of a `Pay`.
-    pub fn payment_kind(&self) -> Option<PaymentKind> {
-        unimplemented!()
-    }
-
-    /// Amount and currency, of a `Pay`.
-    pub fn amount(&self) -> Option<(u64, Currency)> {
-        unimplemented!()
-    }
-
-    /// Its legs.
-    pub fn legs(&self) -> impl ExactSizeIterator<Item = Leg> + 'a {
-        std::iter::empty()
-    }
-
-    /// The leg of an account.
-    pub fn leg_of(&self, account: AccountId) -> Option<Leg> {
-        self.legs().find(|leg| leg.account == account)
-    }
-
-    /// Everything.
-    pub fn to_record(&self) -> Result<Record, Corrupt> {
-        unimplemented!()
+    fn from_number(number: u8) -> Result<Self, Corrupt> {
+        let at = usize::from(number)
+            .checked_sub(1)
+            .ok_or(Corrupt("no operation"))?;
+        Self::ALL
+            .get(at)
+            .copied()
+            .ok_or(Corrupt("unknown operation"))
     }
 }
 
-/// Appends the record of a command and its outcome. `digest` is the command's, taken when it came in.
+/// Bytes before the key.
+pub(crate) const HEADER: usize = 64;
+
+/// Bytes of a leg.
+pub(crate) const LEG: usize = 56;
+
+pub(crate) const LINKED: u8 = 1;
+pub(crate) const TEXT: u8 = 2;
+pub(crate) const EFFECTIVE: u8 = 4;
+
+/// Appends the record of a command and its outcome. `digest` is the command's ([`Command::digest`]), taken when it came in.
 pub fn encode(
     command: &Command,
     digest: &[u8; 16],
@@ -151,8 +149,52 @@ pub fn encode(
     ctx: Context,
     into: &mut Vec<u8>,
 ) {
-    let _ = (command, digest, outcome, ctx, into);
-    unimplemented!()
+    let start = into.len();
+    let key = command.key.as_bytes();
+    into.reserve(HEADER + key.len() + 64 + LEG * outcome.legs.len());
+    into.put(&[0; HEADER]);
+    into.put(key);
+    let body_at = into.len();
+    body::put_body(&command.body, !outcome.is_accepted(), into);
+    let legs_at = into.len();
+    outcome
+        .legs
+        .iter()
+        .for_each(|leg| into.put(&leg_bytes(leg)));
+    let images_at = into.len();
+    put_images(command, outcome, into);
+    let text_at = into.len();
+    if let Some(text) = &command.text {
+        into.u8(text.scheme());
+        into.put(text.as_bytes());
+    }
+
+    let mut header = [0; HEADER];
+    header[0] = Operation::of(&command.body) as u8;
+    header[1] = flags(command);
+    header[2..4].copy_from_slice(
+        &outcome
+            .rejection
+            .map_or(0, |rejection| rejection.number())
+            .to_le_bytes(),
+    );
+    header[4..6].copy_from_slice(&short(legs_at - body_at));
+    header[6..8].copy_from_slice(&short(
+        command
+            .text
+            .as_ref()
+            .map_or(0, |text| text.as_bytes().len()),
+    ));
+    header[8..16].copy_from_slice(&ctx.position.to_le_bytes());
+    header[16..24].copy_from_slice(&ctx.timestamp.to_le_bytes());
+    header[24..32].copy_from_slice(&command.actor.owner.0.to_le_bytes());
+    header[32..40].copy_from_slice(&command.actor.api_key.0.to_le_bytes());
+    header[40..56].copy_from_slice(digest);
+    header[56..60].copy_from_slice(&command.effective_at.map_or(0, |date| date.0).to_le_bytes());
+    header[60] = len_u8(key);
+    header[61] = u8::try_from(outcome.legs.len()).expect("a record has at most 17 legs");
+    header[62..64].copy_from_slice(&short(text_at - images_at));
+    into[start..start + HEADER].copy_from_slice(&header);
 }
 
 /// Reads a record back in full.
@@ -160,50 +202,211 @@ pub fn decode(bytes: &[u8], format_version: u16) -> Result<Record, Corrupt> {
     RecordRef::parse(bytes, format_version)?.to_record()
 }
 
+fn flags(command: &Command) -> u8 {
+    let linked = if command.linked { LINKED } else { 0 };
+    let text = if command.text.is_some() { TEXT } else { 0 };
+    let effective = if command.effective_at.is_some() {
+        EFFECTIVE
+    } else {
+        0
+    };
+    linked | text | effective
+}
+
+fn short(len: usize) -> [u8; 2] {
+    u16::try_from(len)
+        .expect("parts of a record are shorter than 64 KiB")
+        .to_le_bytes()
+}
+
+fn leg_bytes(leg: &Leg) -> [u8; LEG] {
+    assert!(
+        leg.seq <= crate::chain::SEQ_MAX,
+        "a leg's number fits 48 bits"
+    );
+    let words = [
+        leg.account.0,
+        leg.amount as u64,
+        leg.posted_after as u64,
+        leg.held_after,
+        leg.prev,
+        leg.skip,
+        leg.seq | u64::from(leg.currency.numeric()) << 48,
+    ];
+    let mut bytes = [0; LEG];
+    bytes
+        .as_chunks_mut::<8>()
+        .0
+        .iter_mut()
+        .zip(words)
+        .for_each(|(place, word)| *place = word.to_le_bytes());
+    bytes
+}
+
+/// Whether each share's amount follows from the payment's: one payee, no fees.
+pub(crate) fn is_simple(pay: &crate::Pay) -> bool {
+    matches!(pay.destination, Destination::One(_)) && pay.fees.is_empty()
+}
+
+fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
+    match &command.body {
+        Body::Pay(pay) => {
+            let payment = outcome
+                .payment
+                .as_ref()
+                .expect("a pay has a payment, failed or not");
+            into.u64(payment.owner.0);
+            if outcome.is_accepted() {
+                let same = pay
+                    .accounts()
+                    .eq(outcome.legs.iter().map(|leg| leg.account));
+                assert!(
+                    same,
+                    "an accepted payment has one leg per account, in order"
+                );
+            }
+            if outcome.is_accepted() && !is_simple(pay) {
+                payment
+                    .shares
+                    .iter()
+                    .for_each(|share| into.u64(share.amount));
+            }
+        }
+        _ if !outcome.is_accepted() => {}
+        Body::OpenAccount(_)
+        | Body::FreezeAccount(_)
+        | Body::UnfreezeAccount(_)
+        | Body::CloseAccount(_) => {
+            if let Some(owner) = &outcome.owner {
+                objects::put_owner(owner, into);
+            }
+            objects::put_account(
+                outcome
+                    .account
+                    .as_ref()
+                    .expect("an accepted change of an account has it"),
+                into,
+            );
+        }
+        Body::Capture(_) | Body::Void(_) | Body::Expire(_) | Body::Refund(_) => {
+            objects::put_payment(
+                outcome
+                    .payment
+                    .as_ref()
+                    .expect("an accepted change of a payment has it"),
+                into,
+            );
+        }
+        Body::CreateApiKey(_) | Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
+            put_key_images(command, outcome, into)
+        }
+    }
+}
+
+fn put_key_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
+    if matches!(command.body, Body::CreateApiKey(_)) {
+        into.u8(u8::from(outcome.owner.is_some()));
+        if let Some(owner) = &outcome.owner {
+            objects::put_owner(owner, into);
+        }
+    }
+    objects::put_api_key(
+        outcome
+            .api_key
+            .as_ref()
+            .expect("an accepted change of an API key has it"),
+        into,
+    );
+}
+
+fn check_version(format_version: u16) -> Result<(), Corrupt> {
+    if format_version == FORMAT_VERSION {
+        Ok(())
+    } else {
+        Err(Corrupt("unknown format version"))
+    }
+}
+
+fn whole<T>(
+    bytes: &[u8],
+    format_version: u16,
+    take: impl FnOnce(&mut Input<'_>) -> Result<T, Corrupt>,
+) -> Result<T, Corrupt> {
+    check_version(format_version)?;
+    let mut input = Input(bytes);
+    let object = take(&mut input)?;
+    input.end()?;
+    Ok(object)
+}
+
 /// Appends an account.
 pub fn encode_account(account: &Account, into: &mut Vec<u8>) {
-    let _ = (account, into);
-    unimplemented!()
+    objects::put_account(account, into);
 }
 
 /// Reads an account.
 pub fn decode_account(bytes: &[u8], format_version: u16) -> Result<Account, Corrupt> {
-    let _ = (bytes, format_version);
-    unimplemented!()
+    whole(bytes, format_version, objects::take_account)
 }
 
 /// Appends an owner.
 pub fn encode_owner(owner: &Owner, into: &mut Vec<u8>) {
-    let _ = (owner, into);
-    unimplemented!()
+    objects::put_owner(owner, into);
 }
 
 /// Reads an owner.
 pub fn decode_owner(bytes: &[u8], format_version: u16) -> Result<Owner, Corrupt> {
-    let _ = (bytes, format_version);
-    unimplemented!()
+    whole(bytes, format_version, objects::take_owner)
 }
 
 /// Appends a payment.
 pub fn encode_payment(payment: &Payment, into: &mut Vec<u8>) {
-    let _ = (payment, into);
-    unimplemented!()
+    objects::put_payment(payment, into);
 }
 
 /// Reads a payment.
 pub fn decode_payment(bytes: &[u8], format_version: u16) -> Result<Payment, Corrupt> {
-    let _ = (bytes, format_version);
-    unimplemented!()
+    whole(bytes, format_version, objects::take_payment)
 }
 
 /// Appends an API key.
 pub fn encode_api_key(key: &ApiKey, into: &mut Vec<u8>) {
-    let _ = (key, into);
-    unimplemented!()
+    objects::put_api_key(key, into);
 }
 
 /// Reads an API key.
 pub fn decode_api_key(bytes: &[u8], format_version: u16) -> Result<ApiKey, Corrupt> {
-    let _ = (bytes, format_version);
-    unimplemented!()
+    whole(bytes, format_version, objects::take_api_key)
+}
+
+impl Command {
+    /// Digest of what is asked and in whose name, but not of the key or the API key: the same request under a
+    /// rotated API key still matches. The first 16 bytes of BLAKE3 over
+    /// `"tributary command 1\0" ‖ actor.owner u64 ‖ flags u8 ‖ effective_at i32 ‖ operation u8 ‖ body_len u32 ‖ body with its accounts ‖
+    /// scheme u8 ‖ text` (flags as in a record; scheme and text only if there is one).
+    pub fn digest(&self) -> [u8; 16] {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.put(b"tributary command 1\0");
+        bytes.u64(self.actor.owner.0);
+        bytes.u8(flags(self));
+        bytes.i32(self.effective_at.map_or(0, |date| date.0));
+        bytes.u8(Operation::of(&self.body) as u8);
+        let len_at = bytes.len();
+        bytes.put(&[0; 4]);
+        body::put_body(&self.body, true, &mut bytes);
+        let body_len =
+            u32::try_from(bytes.len() - len_at - 4).expect("a body is shorter than 64 KiB");
+        bytes[len_at..len_at + 4].copy_from_slice(&body_len.to_le_bytes());
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&bytes);
+        if let Some(text) = &self.text {
+            hasher.update(&[text.scheme()]);
+            hasher.update(text.as_bytes());
+        }
+        *hasher
+            .finalize()
+            .as_bytes()
+            .first_chunk()
+            .expect("32 bytes hold 16")
+    }
 }

@@ -1,0 +1,306 @@
+//! The body of a command as bytes.
+
+use super::bytes::{Input, Put, len_u8};
+use super::objects::{access, currency, label, owner_name, payment_kind};
+use super::{Corrupt, Operation};
+use crate::{
+    AccountId, AccountKind, ApiKeyId, Body, Capture, CreateApiKey, Destination, ExternalId, Fee,
+    Fees, Hold, OpenAccount, Overdraft, Part, Pay, Payees, PaymentId, Reason, Reference, Refund,
+    SHARES_MAX, Share,
+};
+
+pub(super) const PAY_HOLD: u8 = 1;
+pub(super) const PAY_SPLIT: u8 = 2;
+
+/// Length of the fixed part of a `Pay`.
+pub(super) const PAY_FIXED: usize = 16;
+
+const AMOUNT_GIVEN: u8 = 1;
+const FINAL_OR_REFUND_FEE: u8 = 2;
+
+/// `accounts`: whether a `Pay` names its accounts; an accepted record leaves that to its legs.
+pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
+    match body {
+        Body::OpenAccount(open) => put_open(open, into),
+        Body::FreezeAccount(id) | Body::UnfreezeAccount(id) | Body::CloseAccount(id) => {
+            into.u64(id.0)
+        }
+        Body::Pay(pay) => put_pay(pay, accounts, into),
+        Body::Capture(capture) => {
+            put_change(capture.payment, capture.amount, capture.is_final, into)
+        }
+        Body::Void(id) | Body::Expire(id) => into.u64(id.0),
+        Body::Refund(refund) => put_change(refund.payment, refund.amount, refund.refund_fee, into),
+        Body::CreateApiKey(create) => put_create(create, into),
+        Body::RotateApiKey {
+            api_key,
+            secret_hash,
+        } => {
+            into.u64(api_key.0);
+            into.put(secret_hash);
+        }
+        Body::RevokeApiKey(id) => into.u64(id.0),
+    }
+}
+
+/// `legs`: the accounts of an accepted `Pay`; none if the body names them itself.
+pub(super) fn take_body(
+    operation: Operation,
+    bytes: &[u8],
+    legs: Option<&[AccountId]>,
+) -> Result<Body, Corrupt> {
+    let mut input = Input(bytes);
+    let body = match operation {
+        Operation::OpenAccount => Body::OpenAccount(take_open(&mut input)?),
+        Operation::FreezeAccount => Body::FreezeAccount(AccountId(input.u64()?)),
+        Operation::UnfreezeAccount => Body::UnfreezeAccount(AccountId(input.u64()?)),
+        Operation::CloseAccount => Body::CloseAccount(AccountId(input.u64()?)),
+        Operation::Pay => Body::Pay(take_pay(&mut input, legs)?),
+        Operation::Capture => {
+            let (payment, amount, is_final) = take_change(&mut input)?;
+            Body::Capture(Capture {
+                payment,
+                amount,
+                is_final,
+            })
+        }
+        Operation::Void => Body::Void(PaymentId(input.u64()?)),
+        Operation::Expire => Body::Expire(PaymentId(input.u64()?)),
+        Operation::Refund => {
+            let (payment, amount, refund_fee) = take_change(&mut input)?;
+            Body::Refund(Refund {
+                payment,
+                amount,
+                refund_fee,
+            })
+        }
+        Operation::CreateApiKey => Body::CreateApiKey(take_create(&mut input)?),
+        Operation::RotateApiKey => Body::RotateApiKey {
+            api_key: ApiKeyId(input.u64()?),
+            secret_hash: input.array()?,
+        },
+        Operation::RevokeApiKey => Body::RevokeApiKey(ApiKeyId(input.u64()?)),
+    };
+    input.end()?;
+    Ok(body)
+}
+
+fn put_open(open: &OpenAccount, into: &mut Vec<u8>) {
+    let external = open
+        .external_id
+        .as_ref()
+        .map_or(&[][..], |id| id.as_bytes());
+    into.u16(open.currency.numeric());
+    into.u8(open.kind as u8);
+    into.u8(len_u8(open.owner.as_bytes()));
+    into.u8(len_u8(external));
+    into.u64(open.overdraft.raw());
+    into.put(open.owner.as_bytes());
+    into.put(external);
+}
+
+fn take_open(input: &mut Input<'_>) -> Result<OpenAccount, Corrupt> {
+    let currency = currency(input.u16()?)?;
+    let kind = AccountKind::from_number(input.u8()?).ok_or(Corrupt("unknown account kind"))?;
+    let (owner_len, external_len) = (input.u8()?, input.u8()?);
+    let overdraft = Overdraft::from_raw(input.u64()?);
+    let owner = owner_name(input.take(owner_len.into())?)?;
+    let external = input.take(external_len.into())?;
+    let external_id = word(external, ExternalId::from_bytes)?;
+    Ok(OpenAccount {
+        owner,
+        currency,
+        kind,
+        overdraft,
+        external_id,
+    })
+}
+
+/// No bytes = none.
+fn word<T, E>(
+    bytes: &[u8],
+    make: impl FnOnce(&[u8]) -> Result<T, E>,
+) -> Result<Option<T>, Corrupt> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    make(bytes)
+        .map(Some)
+        .map_err(|_| Corrupt("not a word of its kind"))
+}
+
+fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {
+    let split: &[Share] = if let Destination::Split(payees) = &pay.destination {
+        payees
+    } else {
+        &[]
+    };
+    let is_split = matches!(pay.destination, Destination::Split(_));
+    let payees = if is_split { split.len() } else { 1 };
+    let reference = pay
+        .reference
+        .as_ref()
+        .map_or(&[][..], |word| word.as_bytes());
+    let reason = pay.reason.as_ref().map_or(&[][..], |word| word.as_bytes());
+    let hold = if pay.hold.is_some() { PAY_HOLD } else { 0 };
+    let mut fixed = [0; PAY_FIXED];
+    fixed[0] = pay.kind as u8;
+    fixed[1] = hold | if is_split { PAY_SPLIT } else { 0 };
+    fixed[2] = payees as u8;
+    fixed[3] = pay.fees.len() as u8;
+    fixed[4..6].copy_from_slice(&pay.currency.numeric().to_le_bytes());
+    fixed[6] = len_u8(reference);
+    fixed[7] = len_u8(reason);
+    fixed[8..].copy_from_slice(&pay.amount.to_le_bytes());
+    into.put(&fixed);
+    if let Some(hold) = pay.hold {
+        into.u64(hold.expires_at);
+    }
+    if accounts {
+        pay.accounts().for_each(|account| into.u64(account.0));
+    }
+    for share in split {
+        let (tag, value) = match share.part {
+            Part::Amount(amount) => (0, amount),
+            Part::BasisPoints(points) => (1, u64::from(points)),
+        };
+        into.u8(tag);
+        into.u64(value);
+    }
+    for fee in pay.fees.iter() {
+        into.u64(fee.flat);
+        into.u16(fee.basis_points);
+    }
+    into.put(reference);
+    into.put(reason);
+}
+
+fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Corrupt> {
+    let kind = payment_kind(input.u8()?)?;
+    let flags = input.u8()?;
+    let (payees, fees) = (usize::from(input.u8()?), usize::from(input.u8()?));
+    let split = flags & PAY_SPLIT != 0;
+    if flags & !(PAY_HOLD | PAY_SPLIT) != 0
+        || payees > SHARES_MAX
+        || fees > SHARES_MAX
+        || (!split && payees != 1)
+    {
+        return Err(Corrupt("a payment's shape"));
+    }
+    let currency = currency(input.u16()?)?;
+    let (reference_len, reason_len) = (input.u8()?, input.u8()?);
+    let amount = input.u64()?;
+    let hold = if flags & PAY_HOLD != 0 {
+        Some(Hold {
+            expires_at: input.u64()?,
+        })
+    } else {
+        None
+    };
+    let mut named = [AccountId(0); 1 + 2 * SHARES_MAX];
+    let named = &mut named[..1 + payees + fees];
+    match legs {
+        Some(legs) if legs.len() == named.len() => named.copy_from_slice(legs),
+        Some(_) => return Err(Corrupt("a payment has other legs than accounts")),
+        None => {
+            for account in named.iter_mut() {
+                *account = AccountId(input.u64()?);
+            }
+        }
+    }
+    let (to, earning) = named[1..].split_at(payees);
+    let destination = if split {
+        let shares = to.iter().map(|account| {
+            Ok(Share {
+                account: *account,
+                part: take_part(input)?,
+            })
+        });
+        Destination::Split(
+            Payees::new(shares.collect::<Result<_, _>>()?).ok_or(Corrupt("too many payees"))?,
+        )
+    } else {
+        Destination::One(to[0])
+    };
+    let earning = earning.iter().map(|account| {
+        Ok(Fee {
+            account: *account,
+            flat: input.u64()?,
+            basis_points: input.u16()?,
+        })
+    });
+    let fees = Fees::new(earning.collect::<Result<_, _>>()?).ok_or(Corrupt("too many fees"))?;
+    let reference = word(input.take(reference_len.into())?, Reference::from_bytes)?;
+    let reason = word(input.take(reason_len.into())?, Reason::from_bytes)?;
+    Ok(Pay {
+        kind,
+        source: named[0],
+        destination,
+        fees,
+        amount,
+        currency,
+        hold,
+        reference,
+        reason,
+    })
+}
+
+fn take_part(input: &mut Input<'_>) -> Result<Part, Corrupt> {
+    let is_points = input.flag()?;
+    let value = input.u64()?;
+    if !is_points {
+        return Ok(Part::Amount(value));
+    }
+    u16::try_from(value)
+        .map(Part::BasisPoints)
+        .map_err(|_| Corrupt("too many basis points"))
+}
+
+fn put_change(payment: PaymentId, amount: Option<u64>, second: bool, into: &mut Vec<u8>) {
+    into.u64(payment.0);
+    into.u8(if amount.is_some() { AMOUNT_GIVEN } else { 0 }
+        | if second { FINAL_OR_REFUND_FEE } else { 0 });
+    into.u64(amount.unwrap_or(0));
+}
+
+fn take_change(input: &mut Input<'_>) -> Result<(PaymentId, Option<u64>, bool), Corrupt> {
+    let payment = PaymentId(input.u64()?);
+    let flags = input.u8()?;
+    let amount = input.u64()?;
+    let given = flags & AMOUNT_GIVEN != 0;
+    if flags & !(AMOUNT_GIVEN | FINAL_OR_REFUND_FEE) != 0 || (!given && amount != 0) {
+        return Err(Corrupt("a change of a payment"));
+    }
+    Ok((
+        payment,
+        given.then_some(amount),
+        flags & FINAL_OR_REFUND_FEE != 0,
+    ))
+}
+
+fn put_create(create: &CreateApiKey, into: &mut Vec<u8>) {
+    let label = create
+        .label
+        .as_ref()
+        .map_or(&[][..], |label| label.as_bytes());
+    into.u8(create.access as u8);
+    into.u8(len_u8(create.owner.as_bytes()));
+    into.u8(len_u8(label));
+    into.put(&create.secret_hash);
+    into.put(create.owner.as_bytes());
+    into.put(label);
+}
+
+fn take_create(input: &mut Input<'_>) -> Result<CreateApiKey, Corrupt> {
+    let access = access(input.u8()?)?;
+    let (owner_len, label_len) = (input.u8()?, input.u8()?);
+    let secret_hash = input.array()?;
+    let owner = owner_name(input.take(owner_len.into())?)?;
+    let label = label(input.take(label_len.into())?)?;
+    Ok(CreateApiKey {
+        owner,
+        access,
+        secret_hash,
+        label,
+    })
+}

@@ -1,0 +1,110 @@
+//! Reading and writing little-endian fields.
+
+use super::Corrupt;
+
+/// What is left to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
+
+impl<'a> Input<'a> {
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Corrupt> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(len)
+            .ok_or(Corrupt("ends too early"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Corrupt> {
+        let (taken, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(Corrupt("ends too early"))?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Corrupt> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, Corrupt> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Corrupt> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn i64(&mut self) -> Result<i64, Corrupt> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    pub(super) fn i32(&mut self) -> Result<i32, Corrupt> {
+        Ok(i32::from_le_bytes(self.array()?))
+    }
+
+    /// 0 or 1.
+    pub(super) fn flag(&mut self) -> Result<bool, Corrupt> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Corrupt("a flag is neither 0 nor 1")),
+        }
+    }
+
+    pub(super) fn end(&self) -> Result<(), Corrupt> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Corrupt("goes on too long"))
+        }
+    }
+}
+
+/// Fields at fixed places of bytes whose length was checked.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(*bytes[at..].first_chunk().expect("length was checked"))
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*bytes[at..].first_chunk().expect("length was checked"))
+}
+
+/// Appending fields.
+pub(super) trait Put {
+    fn put(&mut self, bytes: &[u8]);
+
+    fn u8(&mut self, value: u8) {
+        self.put(&[value]);
+    }
+
+    fn u16(&mut self, value: u16) {
+        self.put(&value.to_le_bytes());
+    }
+
+    fn i32(&mut self, value: i32) {
+        self.put(&value.to_le_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.put(&value.to_le_bytes());
+    }
+
+    fn i64(&mut self, value: i64) {
+        self.put(&value.to_le_bytes());
+    }
+}
+
+impl Put for Vec<u8> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// Length of a word: all words fit a byte.
+pub(super) fn len_u8(bytes: &[u8]) -> u8 {
+    u8::try_from(bytes.len()).expect("words are at most 255 bytes")
+}

@@ -1,0 +1,288 @@
+//! Objects as bytes: in checkpoints, database rows, and the after-images of records.
+//!
+//! ```text
+//! account  id, owner, owner_prev (0 = none) u64 · posted i64 · held, overdraft (2^64-1 = unlimited), opened_at, last, seq u64 ·
+//!          currency u16 · kind, status, has_marks u8 · [4 marks u64]
+//! owner    id, last_account (0 = none), changed_at u64 · name_len u8 · name
+//! payment  id, amount, held, captured, refunded, fee_refunded, owner, actor.owner, actor.api_key, source, expires_at,
+//!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status, shares u8 ·
+//!          shares × (account, amount, captured, refunded u64 · is_fee u8)
+//! api_key  id, owner, created_at, rotated_at, revoked_at, changed_at u64 · secret_hash [32] ·
+//!          access, status, flags (1 rotated, 2 revoked), label_len u8 · label
+//! ```
+
+use super::Corrupt;
+use super::bytes::{Input, Put, len_u8};
+use crate::chain::{Chain, SEQ_MAX};
+use crate::{
+    AMOUNT_MAX, Access, Account, AccountId, AccountKind, AccountStatus, Actor, ApiKey, ApiKeyId,
+    ApiKeyStatus, Currency, Date, Label, Overdraft, Owner, OwnerId, OwnerName, Payment, PaymentId,
+    PaymentKind, PaymentShare, PaymentStatus,
+};
+
+pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
+    Currency::from_numeric(numeric).map_err(|_| Corrupt("unknown currency"))
+}
+
+/// 0 = none: positions begin at 1.
+fn account_or_none(raw: u64) -> Option<AccountId> {
+    (raw != 0).then_some(AccountId(raw))
+}
+
+pub(super) fn put_account(account: &Account, into: &mut Vec<u8>) {
+    into.u64(account.id.0);
+    into.u64(account.owner.0);
+    into.u64(account.owner_prev.map_or(0, |id| id.0));
+    into.i64(account.posted);
+    into.u64(account.held);
+    into.u64(account.overdraft.raw());
+    into.u64(account.opened_at);
+    into.u64(account.chain.last());
+    into.u64(account.chain.seq());
+    into.u16(account.currency.numeric());
+    into.u8(account.kind as u8);
+    into.u8(account.status as u8);
+    let marks = account.chain.marks();
+    into.u8(u8::from(marks != [0; 4]));
+    if marks != [0; 4] {
+        marks.iter().for_each(|mark| into.u64(*mark));
+    }
+}
+
+pub(super) fn take_account(input: &mut Input<'_>) -> Result<Account, Corrupt> {
+    let id = AccountId(input.u64()?);
+    let owner = OwnerId(input.u64()?);
+    let owner_prev = account_or_none(input.u64()?);
+    let posted = input.i64()?;
+    let held = input.u64()?;
+    if posted.unsigned_abs() > AMOUNT_MAX || held > AMOUNT_MAX {
+        return Err(Corrupt("a balance out of bounds"));
+    }
+    let overdraft = Overdraft::from_raw(input.u64()?);
+    let opened_at = input.u64()?;
+    let (last, seq) = (input.u64()?, input.u64()?);
+    if seq > SEQ_MAX {
+        return Err(Corrupt("a chain too long"));
+    }
+    let currency = currency(input.u16()?)?;
+    let kind = AccountKind::from_number(input.u8()?).ok_or(Corrupt("unknown account kind"))?;
+    let status =
+        AccountStatus::from_number(input.u8()?).ok_or(Corrupt("unknown account status"))?;
+    let mut marks = [0; 4];
+    if input.flag()? {
+        for mark in &mut marks {
+            *mark = input.u64()?;
+        }
+        if marks == [0; 4] {
+            return Err(Corrupt("marks without any"));
+        }
+    }
+    let chain = Chain::from_parts(last, seq, marks);
+    Ok(Account {
+        id,
+        owner,
+        owner_prev,
+        posted,
+        held,
+        overdraft,
+        opened_at,
+        chain,
+        currency,
+        kind,
+        status,
+    })
+}
+
+pub(super) fn put_owner(owner: &Owner, into: &mut Vec<u8>) {
+    into.u64(owner.id.0);
+    into.u64(owner.last_account.map_or(0, |id| id.0));
+    into.u64(owner.changed_at);
+    into.u8(len_u8(owner.name.as_bytes()));
+    into.put(owner.name.as_bytes());
+}
+
+pub(super) fn take_owner(input: &mut Input<'_>) -> Result<Owner, Corrupt> {
+    let id = OwnerId(input.u64()?);
+    let last_account = account_or_none(input.u64()?);
+    let changed_at = input.u64()?;
+    let len = input.u8()?;
+    let name = owner_name(input.take(len.into())?)?;
+    Ok(Owner {
+        id,
+        name,
+        last_account,
+        changed_at,
+    })
+}
+
+pub(super) fn owner_name(bytes: &[u8]) -> Result<OwnerName, Corrupt> {
+    OwnerName::from_bytes(bytes).map_err(|_| Corrupt("not an owner's name"))
+}
+
+pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
+    let amounts = [
+        payment.amount,
+        payment.held,
+        payment.captured,
+        payment.refunded,
+        payment.fee_refunded,
+    ];
+    let parties = [
+        payment.owner.0,
+        payment.actor.owner.0,
+        payment.actor.api_key.0,
+        payment.source.0,
+    ];
+    let times = [payment.expires_at, payment.created_at, payment.changed_at];
+    into.u64(payment.id.0);
+    amounts
+        .iter()
+        .chain(&parties)
+        .chain(&times)
+        .for_each(|value| into.u64(*value));
+    into.i32(payment.effective_at.0);
+    into.u16(payment.currency.numeric());
+    into.u8(payment.kind as u8);
+    into.u8(payment.status as u8);
+    into.u8(u8::try_from(payment.shares.len()).expect("at most 32 shares, of a failed payment"));
+    for share in &payment.shares {
+        [
+            share.account.0,
+            share.amount,
+            share.captured,
+            share.refunded,
+        ]
+        .iter()
+        .for_each(|value| into.u64(*value));
+        into.u8(u8::from(share.is_fee));
+    }
+}
+
+pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
+    let id = PaymentId(input.u64()?);
+    let (amount, held, captured) = (input.u64()?, input.u64()?, input.u64()?);
+    let (refunded, fee_refunded) = (input.u64()?, input.u64()?);
+    let owner = OwnerId(input.u64()?);
+    let actor = Actor {
+        owner: OwnerId(input.u64()?),
+        api_key: ApiKeyId(input.u64()?),
+    };
+    let source = AccountId(input.u64()?);
+    let (expires_at, created_at, changed_at) = (input.u64()?, input.u64()?, input.u64()?);
+    let effective_at = Date(input.i32()?);
+    let currency = currency(input.u16()?)?;
+    let kind = payment_kind(input.u8()?)?;
+    let status =
+        PaymentStatus::from_number(input.u8()?).ok_or(Corrupt("unknown payment status"))?;
+    if captured.checked_add(held).is_none_or(|used| used > amount)
+        || refunded > captured
+        || fee_refunded > refunded
+    {
+        return Err(Corrupt("a payment's amounts out of bounds"));
+    }
+    let shares = (0..input.u8()?)
+        .map(|_| take_share(input))
+        .collect::<Result<_, _>>()?;
+    Ok(Payment {
+        id,
+        kind,
+        status,
+        owner,
+        actor,
+        currency,
+        source,
+        amount,
+        held,
+        captured,
+        refunded,
+        fee_refunded,
+        expires_at,
+        created_at,
+        effective_at,
+        changed_at,
+        shares,
+    })
+}
+
+fn take_share(input: &mut Input<'_>) -> Result<PaymentShare, Corrupt> {
+    let account = AccountId(input.u64()?);
+    let (amount, captured, refunded) = (input.u64()?, input.u64()?, input.u64()?);
+    let is_fee = input.flag()?;
+    Ok(PaymentShare {
+        account,
+        is_fee,
+        amount,
+        captured,
+        refunded,
+    })
+}
+
+pub(super) fn payment_kind(number: u8) -> Result<PaymentKind, Corrupt> {
+    PaymentKind::from_number(number).ok_or(Corrupt("unknown payment kind"))
+}
+
+pub(super) fn access(number: u8) -> Result<Access, Corrupt> {
+    Access::from_number(number).ok_or(Corrupt("unknown access"))
+}
+
+pub(super) fn label(bytes: &[u8]) -> Result<Option<Label>, Corrupt> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    Label::from_bytes(bytes)
+        .map(Some)
+        .map_err(|_| Corrupt("not a label"))
+}
+
+const ROTATED: u8 = 1;
+const REVOKED: u8 = 2;
+
+pub(super) fn put_api_key(key: &ApiKey, into: &mut Vec<u8>) {
+    let times = [
+        key.created_at,
+        key.rotated_at.unwrap_or(0),
+        key.revoked_at.unwrap_or(0),
+        key.changed_at,
+    ];
+    into.u64(key.id.0);
+    into.u64(key.owner.0);
+    times.iter().for_each(|time| into.u64(*time));
+    into.put(&key.secret_hash);
+    into.u8(key.access as u8);
+    into.u8(key.status as u8);
+    into.u8(if key.rotated_at.is_some() { ROTATED } else { 0 }
+        | if key.revoked_at.is_some() { REVOKED } else { 0 });
+    let label = key.label.as_ref().map_or(&[][..], |label| label.as_bytes());
+    into.u8(len_u8(label));
+    into.put(label);
+}
+
+pub(super) fn take_api_key(input: &mut Input<'_>) -> Result<ApiKey, Corrupt> {
+    let id = ApiKeyId(input.u64()?);
+    let owner = OwnerId(input.u64()?);
+    let (created_at, rotated, revoked, changed_at) =
+        (input.u64()?, input.u64()?, input.u64()?, input.u64()?);
+    let secret_hash = input.array()?;
+    let access = access(input.u8()?)?;
+    let status = ApiKeyStatus::from_number(input.u8()?).ok_or(Corrupt("unknown API key status"))?;
+    let flags = input.u8()?;
+    if flags & !(ROTATED | REVOKED) != 0 {
+        return Err(Corrupt("unknown flags"));
+    }
+    let len = input.u8()?;
+    let label = label(input.take(len.into())?)?;
+    let rotated_at = (flags & ROTATED != 0).then_some(rotated);
+    let revoked_at = (flags & REVOKED != 0).then_some(revoked);
+    Ok(ApiKey {
+        id,
+        owner,
+        access,
+        status,
+        secret_hash,
+        label,
+        created_at,
+        rotated_at,
+        revoked_at,
+        changed_at,
+    })
+}

@@ -1,0 +1,409 @@
+//! Records read in place or in full.
+
+use super::body::{PAY_FIXED, PAY_HOLD, take_body};
+use super::bytes::{Input, u16_at, u64_at};
+use super::objects::{currency, take_account, take_api_key, take_owner, take_payment};
+use super::{Corrupt, EFFECTIVE, HEADER, LEG, LINKED, Operation, TEXT, check_version, is_simple};
+use crate::{
+    AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, Outcome, OwnerId,
+    Pay, Payment, PaymentId, PaymentKind, Reference, Rejection, SHARES_MAX, Text,
+};
+use arrayvec::ArrayVec;
+
+/// A record read back in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Position and time.
+    pub ctx: Context,
+    /// Digest of the command when it was taken in.
+    pub digest: [u8; 16],
+    /// What was wanted.
+    pub command: Command,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A record's bytes, checked in their structure, read in place without allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordRef<'a> {
+    header: &'a [u8; HEADER],
+    operation: Operation,
+    rejection: Option<Rejection>,
+    key: &'a [u8],
+    body: &'a [u8],
+    legs: &'a [[u8; LEG]],
+    images: &'a [u8],
+    text: Option<(u8, &'a [u8])>,
+}
+
+impl<'a> RecordRef<'a> {
+    /// Checks the structure: all that can be asked of a `RecordRef` is there. [`RecordRef::to_record`] checks the rest.
+    pub fn parse(bytes: &'a [u8], format_version: u16) -> Result<Self, Corrupt> {
+        check_version(format_version)?;
+        let mut input = Input(bytes);
+        let header: &[u8; HEADER] = input
+            .take(HEADER)?
+            .first_chunk()
+            .expect("taken with this length");
+        let operation = Operation::from_number(header[0])?;
+        if header[1] & !(LINKED | TEXT | EFFECTIVE) != 0 {
+            return Err(Corrupt("unknown flags"));
+        }
+        let rejection = match u16_at(header, 2) {
+            0 => None,
+            number => Some(Rejection::from_number(number).ok_or(Corrupt("unknown rejection"))?),
+        };
+        let key = input.take(header[60].into())?;
+        let body = input.take(u16_at(header, 4).into())?;
+        let legs = input.take(usize::from(header[61]) * LEG)?.as_chunks().0;
+        let images = input.take(u16_at(header, 62).into())?;
+        let has_text = header[1] & TEXT != 0;
+        let text_len = usize::from(u16_at(header, 6));
+        let text = if has_text {
+            Some((input.u8()?, input.take(text_len)?))
+        } else {
+            None
+        };
+        input.end()?;
+        let record = RecordRef {
+            header,
+            operation,
+            rejection,
+            key,
+            body,
+            legs,
+            images,
+            text,
+        };
+        record.check(has_text, text_len)?;
+        Ok(record)
+    }
+
+    fn check(&self, has_text: bool, text_len: usize) -> Result<(), Corrupt> {
+        let given = self.header[1] & EFFECTIVE != 0;
+        if self.key.is_empty()
+            || has_text != (text_len > 0)
+            || (!given && self.header[56..60] != [0; 4])
+        {
+            return Err(Corrupt(
+                "a part is there that should not be, or the other way round",
+            ));
+        }
+        if u64_at(self.header, 8) == 0 {
+            return Err(Corrupt("positions begin at 1"));
+        }
+        for leg in self.legs {
+            currency(u16_at(leg, 54))?;
+        }
+        let accepted = self.rejection.is_none();
+        let (body_min, image_min) = match self.operation {
+            Operation::Pay => (PAY_FIXED, 8),
+            Operation::OpenAccount if accepted => (OPEN_FIXED, 8),
+            Operation::Capture | Operation::Refund | Operation::Void | Operation::Expire
+                if accepted =>
+            {
+                (8, IMAGE_REFUNDED + 8)
+            }
+            Operation::OpenAccount => (OPEN_FIXED, 0),
+            _ => (8, 0),
+        };
+        if self.body.len() < body_min || self.images.len() < image_min {
+            return Err(Corrupt("a part is too short"));
+        }
+        if self.operation == Operation::Pay {
+            currency(u16_at(self.body, 4))?;
+            PaymentKind::from_number(self.body[0]).ok_or(Corrupt("unknown payment kind"))?;
+            let words = usize::from(self.body[6]) + usize::from(self.body[7]);
+            self.body[PAY_FIXED..]
+                .len()
+                .checked_sub(words)
+                .ok_or(Corrupt("a part is too short"))?;
+        }
+        if self.operation == Operation::OpenAccount {
+            let words = usize::from(self.body[3]) + usize::from(self.body[4]);
+            self.body[OPEN_FIXED..]
+                .len()
+                .checked_sub(words)
+                .ok_or(Corrupt("a part is too short"))?;
+        }
+        Ok(())
+    }
+
+    /// Position and time.
+    pub fn context(&self) -> Context {
+        Context {
+            position: u64_at(self.header, 8),
+            timestamp: u64_at(self.header, 16),
+        }
+    }
+
+    /// What the command was.
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// Why it was refused.
+    pub fn rejection(&self) -> Option<Rejection> {
+        self.rejection
+    }
+
+    /// Who asked.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            owner: OwnerId(u64_at(self.header, 24)),
+            api_key: ApiKeyId(u64_at(self.header, 32)),
+        }
+    }
+
+    /// Idempotency key.
+    pub fn key(&self) -> &'a [u8] {
+        self.key
+    }
+
+    /// Digest of the command.
+    pub fn digest(&self) -> [u8; 16] {
+        *self.header[40..]
+            .first_chunk()
+            .expect("the header is longer")
+    }
+
+    /// All or nothing with the next record.
+    pub fn linked(&self) -> bool {
+        self.header[1] & LINKED != 0
+    }
+
+    /// Date of the business: as given, or of the record.
+    pub fn effective_at(&self) -> Date {
+        self.effective_given()
+            .unwrap_or(Date::of_timestamp(self.context().timestamp))
+    }
+
+    fn effective_given(&self) -> Option<Date> {
+        let days = i32::from_le_bytes(
+            *self.header[56..]
+                .first_chunk()
+                .expect("the header is longer"),
+        );
+        (self.header[1] & EFFECTIVE != 0).then_some(Date(days))
+    }
+
+    /// Free text: scheme and bytes.
+    pub fn text(&self) -> Option<(u8, &'a [u8])> {
+        self.text
+    }
+
+    /// The payment that it created (a failed one too), or changed, or would have changed.
+    pub fn payment(&self) -> Option<PaymentId> {
+        match self.operation {
+            Operation::Pay => Some(PaymentId(self.context().position)),
+            Operation::Capture | Operation::Void | Operation::Expire | Operation::Refund => {
+                Some(PaymentId(u64_at(self.body, 0)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Which of the five names, of a `Pay`.
+    pub fn payment_kind(&self) -> Option<PaymentKind> {
+        if self.operation == Operation::Pay {
+            PaymentKind::from_number(self.body[0])
+        } else {
+            None
+        }
+    }
+
+    /// To whom the payment belongs, of a `Pay`.
+    pub fn payment_owner(&self) -> Option<OwnerId> {
+        (self.operation == Operation::Pay).then(|| OwnerId(u64_at(self.images, 0)))
+    }
+
+    /// Amount and currency, of a `Pay`.
+    pub fn amount(&self) -> Option<(u64, Currency)> {
+        let currency =
+            || Currency::from_numeric(u16_at(self.body, 4)).expect("checked when parsed");
+        (self.operation == Operation::Pay).then(|| (u64_at(self.body, 8), currency()))
+    }
+
+    /// Whether it only holds the amount, of a `Pay`.
+    pub fn is_hold(&self) -> bool {
+        self.operation == Operation::Pay && self.body[1] & PAY_HOLD != 0
+    }
+
+    /// The reference, of a `Pay` that gives one.
+    pub fn reference(&self) -> Option<&'a [u8]> {
+        if self.operation != Operation::Pay || self.body[6] == 0 {
+            return None;
+        }
+        let end = self.body.len() - usize::from(self.body[7]);
+        Some(&self.body[end - usize::from(self.body[6])..end])
+    }
+
+    /// The external id, of an `OpenAccount` that gives one.
+    pub fn external_id(&self) -> Option<&'a [u8]> {
+        if self.operation != Operation::OpenAccount || self.body[4] == 0 {
+            return None;
+        }
+        Some(&self.body[self.body.len() - usize::from(self.body[4])..])
+    }
+
+    /// Owner of the account, of an accepted `OpenAccount`.
+    pub fn account_owner(&self) -> Option<OwnerId> {
+        let opened = self.operation == Operation::OpenAccount && self.rejection.is_none();
+        opened.then(|| OwnerId(u64_at(self.images, 0)))
+    }
+
+    /// `(held, captured, refunded)` after, of an accepted capture, void, expiry or refund.
+    pub(crate) fn progress(&self) -> Option<(u64, u64, u64)> {
+        let changes = matches!(
+            self.operation,
+            Operation::Capture | Operation::Void | Operation::Expire | Operation::Refund
+        );
+        let at = |at| u64_at(self.images, at);
+        (changes && self.rejection.is_none())
+            .then(|| (at(IMAGE_HELD), at(IMAGE_CAPTURED), at(IMAGE_REFUNDED)))
+    }
+
+    /// Its legs.
+    pub fn legs(&self) -> impl ExactSizeIterator<Item = Leg> + 'a {
+        self.legs.iter().map(read_leg)
+    }
+
+    /// The leg of an account.
+    pub fn leg_of(&self, account: AccountId) -> Option<Leg> {
+        self.legs
+            .iter()
+            .find(|leg| u64_at(*leg, 0) == account.0)
+            .map(read_leg)
+    }
+
+    /// Everything.
+    pub fn to_record(&self) -> Result<Record, Corrupt> {
+        let accounts: ArrayVec<AccountId, 255> = self
+            .legs
+            .iter()
+            .map(|leg| AccountId(u64_at(leg, 0)))
+            .collect();
+        let legs = self.rejection.is_none().then_some(&accounts[..]);
+        let text = match self.text {
+            None => None,
+            Some((scheme, bytes)) => {
+                Some(Text::new(scheme, bytes).map_err(|_| Corrupt("not a text"))?)
+            }
+        };
+        let command = Command {
+            key: Key::from_bytes(self.key).map_err(|_| Corrupt("not a key"))?,
+            actor: self.actor(),
+            linked: self.linked(),
+            effective_at: self.effective_given(),
+            text,
+            body: take_body(self.operation, self.body, legs)?,
+        };
+        let outcome = self.outcome(&command)?;
+        Ok(Record {
+            ctx: self.context(),
+            digest: self.digest(),
+            command,
+            outcome,
+        })
+    }
+
+    fn outcome(&self, command: &Command) -> Result<Outcome, Corrupt> {
+        let mut outcome = Outcome {
+            rejection: self.rejection,
+            legs: self.legs().collect(),
+            ..Outcome::default()
+        };
+        let mut input = Input(self.images);
+        match &command.body {
+            Body::Pay(pay) => outcome.payment = Some(self.created(command, pay, &mut input)?),
+            _ if self.rejection.is_some() => {}
+            Body::OpenAccount(_) => {
+                outcome.owner = Some(take_owner(&mut input)?);
+                outcome.account = Some(take_account(&mut input)?);
+            }
+            Body::FreezeAccount(_) | Body::UnfreezeAccount(_) | Body::CloseAccount(_) => {
+                outcome.account = Some(take_account(&mut input)?);
+            }
+            Body::Capture(_) | Body::Void(_) | Body::Expire(_) | Body::Refund(_) => {
+                outcome.payment = Some(take_payment(&mut input)?);
+            }
+            Body::CreateApiKey(_) => {
+                outcome.owner = if input.flag()? {
+                    Some(take_owner(&mut input)?)
+                } else {
+                    None
+                };
+                outcome.api_key = Some(take_api_key(&mut input)?);
+            }
+            Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
+                outcome.api_key = Some(take_api_key(&mut input)?)
+            }
+        }
+        input.end()?;
+        Ok(outcome)
+    }
+
+    fn created(
+        &self,
+        command: &Command,
+        pay: &Pay,
+        input: &mut Input<'_>,
+    ) -> Result<Payment, Corrupt> {
+        let owner = OwnerId(input.u64()?);
+        if self.rejection.is_some() {
+            return Ok(Payment::created(command, pay, self.context(), owner, None));
+        }
+        let shares = pay.accounts().count() - 1;
+        if shares > SHARES_MAX {
+            return Err(Corrupt("an accepted payment with too many shares"));
+        }
+        let mut amounts = [0; SHARES_MAX];
+        let amounts = &mut amounts[..shares];
+        if is_simple(pay) {
+            amounts[0] = pay.amount;
+        } else {
+            for amount in amounts.iter_mut() {
+                *amount = input.u64()?;
+            }
+        }
+        Ok(Payment::created(
+            command,
+            pay,
+            self.context(),
+            owner,
+            Some(amounts),
+        ))
+    }
+}
+
+/// Bytes of an `OpenAccount` before its words.
+const OPEN_FIXED: usize = 13;
+
+/// Places in the image of a payment.
+const IMAGE_HELD: usize = 16;
+const IMAGE_CAPTURED: usize = 24;
+const IMAGE_REFUNDED: usize = 32;
+
+fn read_leg(bytes: &[u8; LEG]) -> Leg {
+    let numbered = u64_at(bytes, 48);
+    Leg {
+        account: AccountId(u64_at(bytes, 0)),
+        amount: u64_at(bytes, 8) as i64,
+        posted_after: u64_at(bytes, 16) as i64,
+        held_after: u64_at(bytes, 24),
+        prev: u64_at(bytes, 32),
+        skip: u64_at(bytes, 40),
+        seq: numbered & crate::chain::SEQ_MAX,
+        currency: Currency::from_numeric((numbered >> 48) as u16).expect("checked when parsed"),
+    }
+}
+
+impl Record {
+    /// The reference, if the record's payment was accepted under one.
+    pub fn reference(&self) -> Option<&Reference> {
+        match &self.command.body {
+            Body::Pay(pay) if self.outcome.is_accepted() => pay.reference.as_ref(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Create, rotate and revoke API keys.
+
+use super::{Decision, is_platform, owner_named, refuse_if};
+use crate::{
+    Actor, ApiKey, ApiKeyId, ApiKeyStatus, Context, CreateApiKey, Outcome, OwnerId, Rejection,
+    WorkingSet,
+};
+
+pub(super) fn create(
+    set: &WorkingSet,
+    actor: Actor,
+    create: &CreateApiKey,
+    ctx: Context,
+) -> Decision {
+    refuse_if(!is_platform(actor), Rejection::Forbidden)?;
+
+    let mut owner = owner_named(set, &create.owner, ctx);
+    let key = ApiKey {
+        id: ApiKeyId(ctx.position),
+        owner: owner.id,
+        access: create.access,
+        status: ApiKeyStatus::Active,
+        secret_hash: create.secret_hash,
+        label: create.label.clone(),
+        created_at: ctx.timestamp,
+        rotated_at: None,
+        revoked_at: None,
+        changed_at: ctx.position,
+    };
+    let mut outcome = Outcome {
+        api_key: Some(key),
+        ..Outcome::default()
+    };
+    if owner.changed_at == 0 && owner.id != OwnerId::PLATFORM {
+        owner.changed_at = ctx.position;
+        outcome.owner = Some(owner);
+    }
+    Ok(outcome)
+}
+
+pub(super) fn rotate(
+    set: &WorkingSet,
+    actor: Actor,
+    id: ApiKeyId,
+    secret_hash: &[u8; 32],
+    ctx: Context,
+) -> Decision {
+    let mut key = changeable(set, actor, id)?;
+    key.secret_hash = *secret_hash;
+    key.rotated_at = Some(ctx.timestamp);
+    Ok(changed(key, ctx))
+}
+
+pub(super) fn revoke(set: &WorkingSet, actor: Actor, id: ApiKeyId, ctx: Context) -> Decision {
+    let mut key = changeable(set, actor, id)?;
+    key.status = ApiKeyStatus::Revoked;
+    key.revoked_at = Some(ctx.timestamp);
+    Ok(changed(key, ctx))
+}
+
+fn changeable(set: &WorkingSet, actor: Actor, id: ApiKeyId) -> Result<ApiKey, Rejection> {
+    let key = set.api_key(id).ok_or(Rejection::ApiKeyNotFound)?;
+    refuse_if(!is_platform(actor), Rejection::Forbidden)?;
+    refuse_if(
+        key.status == ApiKeyStatus::Revoked,
+        Rejection::ApiKeyAlreadyRevoked,
+    )?;
+    Ok(key.clone())
+}
+
+fn changed(mut key: ApiKey, ctx: Context) -> Outcome {
+    key.changed_at = ctx.position;
+    Outcome {
+        api_key: Some(key),
+        ..Outcome::default()
+    }
+}

@@ -1,0 +1,52 @@
+//! All or nothing.
+
+use super::{decide, refuse};
+use crate::{Command, Context, Outcome, Rejection, WorkingSet, apply};
+
+/// Decides and applies a run of commands, all or nothing. The first takes `first.position`, the others the next ones.
+/// If one is refused, it keeps its reason, the others get [`Rejection::GroupAborted`], and the set is as if none had been
+/// tried but for the failed payments and their mentions.
+pub fn decide_group(set: &mut WorkingSet, commands: &[Command], first: Context) -> Vec<Outcome> {
+    set.begin_undo();
+    let mut outcomes = Vec::with_capacity(commands.len());
+    for (command, ctx) in in_order(commands, first) {
+        let outcome = decide(set, command, ctx);
+        if let Some(rejection) = outcome.rejection {
+            set.undo();
+            return abort(set, commands, first, outcomes.len(), rejection);
+        }
+        apply(set, command, &outcome, ctx);
+        outcomes.push(outcome);
+    }
+    set.end_undo();
+    outcomes
+}
+
+fn in_order(commands: &[Command], first: Context) -> impl Iterator<Item = (&Command, Context)> {
+    let context = move |offset| Context {
+        position: first.position + offset,
+        timestamp: first.timestamp,
+    };
+    commands.iter().zip((0..).map(context))
+}
+
+fn abort(
+    set: &mut WorkingSet,
+    commands: &[Command],
+    first: Context,
+    failed: usize,
+    rejection: Rejection,
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::with_capacity(commands.len());
+    for (at, (command, ctx)) in in_order(commands, first).enumerate() {
+        let rejection = if at == failed {
+            rejection
+        } else {
+            Rejection::GroupAborted
+        };
+        let outcome = refuse(set, command, rejection, ctx);
+        apply(set, command, &outcome, ctx);
+        outcomes.push(outcome);
+    }
+    outcomes
+}

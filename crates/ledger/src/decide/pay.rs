@@ -1,0 +1,220 @@
+//! Pay, transfer, top up, pay out, adjust; at once or as a hold.
+
+use super::{
+    Decision, check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed,
+};
+use crate::shares::{BASIS_POINTS, of_basis_points, prorate};
+use crate::{
+    AMOUNT_MAX, Account, AccountStatus, Command, Context, Destination, Outcome, OwnerId, Part, Pay,
+    Payment, PaymentKind, Rejection, SHARES_MAX, Share, WorkingSet,
+};
+use arrayvec::ArrayVec;
+
+/// One item per payee and fee.
+type PerShare<T> = ArrayVec<T, SHARES_MAX>;
+
+pub(super) fn pay(set: &WorkingSet, command: &Command, pay: &Pay, ctx: Context) -> Decision {
+    let amounts = check_command(pay, ctx)?;
+    let source = set.find_account(pay.source)?;
+    let mut payees: PerShare<&Account> = ArrayVec::new();
+    for account in pay.accounts().skip(1) {
+        payees.push(set.find_account(account)?);
+    }
+    check_permission(command, pay, source)?;
+    let owner = owner(pay, source, payees[0]);
+    check_state(set, pay, source, &payees, owner)?;
+    check_balances(pay, source, &payees, &amounts)?;
+
+    let mut outcome = Outcome::default();
+    let held = pay.hold.is_some();
+    let (posting, held_after) = if held {
+        (0, source.held + pay.amount)
+    } else {
+        (-signed(pay.amount), source.held)
+    };
+    outcome.legs.push(leg(source, posting, held_after));
+    for (payee, amount) in payees.iter().zip(&amounts) {
+        outcome.legs.push(leg(
+            payee,
+            if held { 0 } else { signed(*amount) },
+            payee.held,
+        ));
+    }
+    outcome.payment = Some(Payment::created(command, pay, ctx, owner, Some(&amounts)));
+    Ok(outcome)
+}
+
+/// To whom the payment belongs, and its reference with it.
+fn owner(pay: &Pay, source: &Account, first_payee: &Account) -> OwnerId {
+    match pay.kind {
+        PaymentKind::Pay | PaymentKind::TopUp => first_payee.owner,
+        PaymentKind::Transfer | PaymentKind::Payout => source.owner,
+        PaymentKind::Adjustment => OwnerId::PLATFORM,
+    }
+}
+
+/// The command by itself; the amounts of its shares, payees then fees.
+fn check_command(pay: &Pay, ctx: Context) -> Result<PerShare<u64>, Rejection> {
+    let split: &[Share] = match &pay.destination {
+        Destination::One(_) => &[],
+        Destination::Split(payees) => payees,
+    };
+    let parts = || split.iter().map(|share| share.part);
+    let adjustment = pay.kind == PaymentKind::Adjustment;
+    let zero_fee = pay
+        .fees
+        .iter()
+        .any(|fee| fee.flat == 0 && fee.basis_points == 0);
+    let zero_part = parts().any(|part| matches!(part, Part::Amount(0) | Part::BasisPoints(0)));
+    refuse_if(
+        pay.amount == 0 || zero_fee || zero_part,
+        Rejection::AmountZero,
+    )?;
+    let large_fee = pay.fees.iter().any(|fee| fee.flat > AMOUNT_MAX);
+    let large_part =
+        parts().any(|part| matches!(part, Part::Amount(amount) if amount > AMOUNT_MAX));
+    refuse_if(
+        pay.amount > AMOUNT_MAX || large_fee || large_part,
+        Rejection::AmountTooLarge,
+    )?;
+    refuse_if(pay.first_payee().is_none(), Rejection::PayeeMissing)?;
+    refuse_if(
+        pay.accounts().count() > 1 + SHARES_MAX,
+        Rejection::TooManyShares,
+    )?;
+    refuse_if(names_twice(pay), Rejection::DuplicateAccount)?;
+    refuse_if(
+        adjustment && pay.reason.is_none(),
+        Rejection::ReasonRequired,
+    )?;
+    refuse_if(adjustment && pay.hold.is_some(), Rejection::HoldNotAllowed)?;
+    refuse_if(
+        pay.hold
+            .is_some_and(|hold| hold.expires_at <= ctx.timestamp),
+        Rejection::HoldAlreadyDue,
+    )?;
+    split_amount(pay, split)
+}
+
+fn names_twice(pay: &Pay) -> bool {
+    pay.accounts()
+        .enumerate()
+        .any(|(at, account)| pay.accounts().take(at).any(|other| other == account))
+}
+
+/// The shares' amounts: fees first take theirs, then exact parts, then the rest is divided by basis points.
+fn split_amount(pay: &Pay, split: &[Share]) -> Result<PerShare<u64>, Rejection> {
+    let fees: PerShare<u64> = pay
+        .fees
+        .iter()
+        .map(|fee| fee.flat + of_basis_points(pay.amount, fee.basis_points))
+        .collect();
+    let all_fees: u64 = fees.iter().sum();
+    let net = pay
+        .amount
+        .checked_sub(all_fees)
+        .ok_or(Rejection::FeesExceedAmount)?;
+    let mut amounts: PerShare<u64> = ArrayVec::new();
+    if split.is_empty() {
+        amounts.push(net);
+    } else {
+        split_net(net, split, &mut amounts)?;
+    }
+    amounts.extend(fees);
+    assert!(
+        amounts.iter().sum::<u64>() == pay.amount,
+        "shares add up to the amount"
+    );
+    Ok(amounts)
+}
+
+fn split_net(net: u64, split: &[Share], amounts: &mut PerShare<u64>) -> Result<(), Rejection> {
+    let exact: PerShare<u64> = split
+        .iter()
+        .map(|share| {
+            if let Part::Amount(amount) = share.part {
+                amount
+            } else {
+                0
+            }
+        })
+        .collect();
+    let weights: PerShare<u64> = split
+        .iter()
+        .map(|share| {
+            if let Part::BasisPoints(points) = share.part {
+                u64::from(points)
+            } else {
+                0
+            }
+        })
+        .collect();
+    let rest = net
+        .checked_sub(exact.iter().sum())
+        .ok_or(Rejection::SplitMismatch)?;
+    let whole: u64 = weights.iter().sum();
+    let fits = if whole == 0 {
+        rest == 0
+    } else {
+        whole == BASIS_POINTS
+    };
+    refuse_if(!fits, Rejection::SplitMismatch)?;
+    let mut divided = [0; SHARES_MAX];
+    prorate(rest, &weights, &mut divided[..split.len()]);
+    amounts.extend(exact.iter().zip(divided).map(|(exact, part)| exact + part));
+    Ok(())
+}
+
+fn check_permission(command: &Command, pay: &Pay, source: &Account) -> Result<(), Rejection> {
+    let own = source.owner == command.actor.owner && pay.kind != PaymentKind::Adjustment;
+    refuse_if(!own && !is_platform(command.actor), Rejection::Forbidden)
+}
+
+fn check_state(
+    set: &WorkingSet,
+    pay: &Pay,
+    source: &Account,
+    payees: &[&Account],
+    owner: OwnerId,
+) -> Result<(), Rejection> {
+    let mut accounts = std::iter::once(source).chain(payees.iter().copied());
+    refuse_if(
+        accounts
+            .clone()
+            .any(|account| account.currency != pay.currency),
+        Rejection::CurrencyMismatch,
+    )?;
+    refuse_if(
+        accounts.any(|account| account.status == AccountStatus::Closed),
+        Rejection::AccountClosed,
+    )?;
+    refuse_if(
+        source.status == AccountStatus::Frozen,
+        Rejection::AccountFrozen,
+    )?;
+    let taken = pay
+        .reference
+        .as_ref()
+        .is_some_and(|reference| set.reference(owner, reference).is_some());
+    refuse_if(taken, Rejection::ReferenceInUse)
+}
+
+fn check_balances(
+    pay: &Pay,
+    source: &Account,
+    payees: &[&Account],
+    amounts: &[u64],
+) -> Result<(), Rejection> {
+    check_funds(source, pay.amount)?;
+    check_floor(source, pay.amount)?;
+    if pay.hold.is_some() {
+        return refuse_if(
+            source.held + pay.amount > AMOUNT_MAX,
+            Rejection::BalanceOverflow,
+        );
+    }
+    payees
+        .iter()
+        .zip(amounts)
+        .try_for_each(|(payee, amount)| check_ceiling(payee, *amount))
+}

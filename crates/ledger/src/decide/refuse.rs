@@ -1,0 +1,38 @@
+//! What a refused command leaves behind.
+
+use super::leg;
+use crate::{
+    Account, Body, Command, Context, Outcome, OwnerId, Pay, Payment, PaymentKind, Rejection,
+    WorkingSet,
+};
+
+/// The outcome of a command refused for this reason. A refused payment exists as failed, and is mentioned in the chains
+/// of its source and payees, so that it is found in their lists.
+pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Context) -> Outcome {
+    let mut outcome = Outcome {
+        rejection: Some(rejection),
+        ..Outcome::default()
+    };
+    let Body::Pay(pay) = &command.body else {
+        return outcome;
+    };
+    let mentioned = pay.accounts().count() - pay.fees.len();
+    for id in pay.accounts().take(mentioned) {
+        let again = outcome.legs.iter().any(|leg| leg.account == id);
+        if let (Some(account), false) = (set.account(id), again) {
+            outcome.legs.push(leg(account, 0, account.held));
+        }
+    }
+    let owner = owner(set, pay).unwrap_or(command.actor.owner);
+    outcome.payment = Some(Payment::created(command, pay, ctx, owner, None));
+    outcome
+}
+
+fn owner(set: &WorkingSet, pay: &Pay) -> Option<OwnerId> {
+    let owner_of = |account: Option<&Account>| account.map(|account| account.owner);
+    match pay.kind {
+        PaymentKind::Pay | PaymentKind::TopUp => owner_of(set.account(pay.first_payee()?)),
+        PaymentKind::Transfer | PaymentKind::Payout => owner_of(set.account(pay.source)),
+        PaymentKind::Adjustment => Some(OwnerId::PLATFORM),
+    }
+}

@@ -1,0 +1,48 @@
+//! Release what is held: by a void, or because its time has come.
+
+use super::{Decision, is_platform, leg, payee_owner, refuse_if, standing};
+use crate::{Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, Rejection, WorkingSet};
+
+pub(super) fn void(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Context) -> Decision {
+    let payment = set.find_payment(payment)?;
+    let allowed = is_platform(actor) || payee_owner(set, payment) == Some(actor.owner);
+    refuse_if(!allowed, Rejection::Forbidden)?;
+    refuse_if(!payment.is_open(), Rejection::PaymentNotOpen)?;
+    release(set, payment, PaymentStatus::Voided, ctx)
+}
+
+pub(super) fn expire(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Context) -> Decision {
+    let payment = set.find_payment(payment)?;
+    refuse_if(!is_platform(actor), Rejection::Forbidden)?;
+    refuse_if(!payment.is_open(), Rejection::PaymentNotOpen)?;
+    refuse_if(ctx.timestamp < payment.expires_at, Rejection::HoldNotDue)?;
+    release(set, payment, PaymentStatus::Expired, ctx)
+}
+
+/// `untouched`: where the payment stands if nothing was captured.
+fn release(
+    set: &WorkingSet,
+    payment: &Payment,
+    untouched: PaymentStatus,
+    ctx: Context,
+) -> Decision {
+    let source = set.find_account(payment.source)?;
+    let mut outcome = Outcome::default();
+    outcome
+        .legs
+        .push(leg(source, 0, source.held - payment.held));
+    for share in &payment.shares {
+        let account = set.find_account(share.account)?;
+        outcome.legs.push(leg(account, 0, account.held));
+    }
+    let mut after = payment.clone();
+    after.held = 0;
+    after.status = if after.captured == 0 {
+        untouched
+    } else {
+        standing(&after)
+    };
+    after.changed_at = ctx.position;
+    outcome.payment = Some(after);
+    Ok(outcome)
+}
