@@ -11,7 +11,8 @@ use tributary_journal::{
 };
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    self as ledger, Body, Command, Context, Destination, Key, Outcome, OwnerId, Residency, WorkingSet,
+    self as ledger, Body, Command, Context, Destination, Key, Outcome, OwnerId, Residency,
+    WorkingSet,
 };
 
 use crate::backend::{Backend, Batch, Failure, Fate, KeyUse, Ticket};
@@ -462,7 +463,8 @@ impl Open {
             .push(|payload| {
                 let start = payload.len();
                 ledger::codec::encode(&command, &digest, &outcome, ctx, payload);
-                ledger::index_keys(&payload[start..], &mut |hash| keys.push(hash));
+                ledger::index_keys(&payload[start..], &mut |hash| keys.push(hash))
+                    .expect("what was just encoded can be read");
             })
             .expect("has_room bounds the frame");
         keys.into_iter().for_each(|hash| self.frame.key(hash));
