@@ -26,7 +26,12 @@ pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 /// Whether every byte is zero. Wide steps, because recovery asks it of hundreds of megabytes.
 pub(crate) fn all_zero(bytes: &[u8]) -> bool {
     let mut chunks = bytes.chunks_exact(64);
-    let wide = chunks.by_ref().all(|chunk| (0..64).step_by(8).fold(0, |any, at| any | u64_at(chunk, at)) == 0);
+    let wide = chunks.by_ref().all(|chunk| {
+        (0..64)
+            .step_by(8)
+            .fold(0, |any, at| any | u64_at(chunk, at))
+            == 0
+    });
     wide && chunks.remainder().iter().all(|byte| *byte == 0)
 }
 

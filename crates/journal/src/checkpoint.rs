@@ -1,38 +1,164 @@
-//! Checkpoints.
+//! Checkpoints: the caller's state as opaque bytes, so that opening need not replay everything.
+//!
+//! ```text
+//! checkpoint/<through position>.ckpt
+//! header, 64 bytes
+//!   0   4  magic "TRBC"
+//!   4   2  format_version (1)
+//!   6   2  zero
+//!   8   8  through: every change up to this position is in it
+//!  16  44  zero
+//!  60   4  crc32c of the bytes before
+//! blocks, one after another
+//!   0   4  bytes of records that follow in this block; 0 in the last block
+//!   4   4  crc32c(number of the block as u64 || through as u64 || length as u32 || records)
+//!   8      records, whole: u32 length, then the bytes
+//! after the last block: records as u64, crc32c of that as u32
+//! ```
+//!
+//! Written beside, synced as it grows and at the end, renamed. The newest two are kept.
 
 use std::io;
 use std::sync::Arc;
 
-use crate::disk::Disk;
+use crate::bytes::{put, u16_at, u32_at, u64_at};
+use crate::disk::{Disk, File};
 use crate::head::Damage;
 
-/// Writes one checkpoint, a record at a time; may live on its own thread.
+pub(crate) const CHECKPOINT_DIR: &str = "checkpoint";
+/// Most bytes in a record of a checkpoint.
+pub const CHECKPOINT_RECORD_BYTES_MAX: usize = 1024 * 1024;
+const BLOCK_BYTES: usize = 1024 * 1024;
+const BLOCK_HEADER_BYTES: usize = 8;
+const HEADER_BYTES: usize = 64;
+const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+const KEPT: usize = 2;
+const MAGIC: [u8; 4] = *b"TRBC";
+const CHECKPOINT_VERSION: u16 = 1;
+
+/// Writes one checkpoint, a record at a time; may live on its own thread. One at a time.
 #[derive(Debug)]
-pub struct CheckpointWriter {}
+pub struct CheckpointWriter {
+    disk: Arc<dyn Disk>,
+    file: Arc<dyn File>,
+    tmp: String,
+    through: u64,
+    block: Vec<u8>,
+    blocks: u64,
+    records: u64,
+    written: u64,
+    synced: u64,
+    done: bool,
+}
 
 impl CheckpointWriter {
     /// Begins a checkpoint that holds every change up to position `through`.
     ///
     /// # Errors
     /// Whatever the storage reports; [`io::ErrorKind::StorageFull`] may be tried again later.
-    pub fn begin(_disk: Arc<dyn Disk>, _through: u64) -> io::Result<CheckpointWriter> {
-        unimplemented!()
+    pub fn begin(disk: Arc<dyn Disk>, through: u64) -> io::Result<CheckpointWriter> {
+        disk.create_dir(CHECKPOINT_DIR)?;
+        let tmp = format!("{}.tmp", checkpoint_path(through));
+        let file = disk.create(&tmp)?;
+        let mut block = Vec::with_capacity(2 * BLOCK_BYTES);
+        block.resize(BLOCK_HEADER_BYTES, 0);
+        let mut writer = CheckpointWriter {
+            disk,
+            file,
+            tmp,
+            through,
+            block,
+            blocks: 0,
+            records: 0,
+            written: 0,
+            synced: 0,
+            done: false,
+        };
+        let mut header = [0; HEADER_BYTES];
+        put(&mut header, 0, &MAGIC);
+        put(&mut header, 4, &CHECKPOINT_VERSION.to_le_bytes());
+        put(&mut header, 8, &through.to_le_bytes());
+        let crc = crc32c::crc32c(&header[..60]);
+        put(&mut header, 60, &crc.to_le_bytes());
+        writer.write(&header)?;
+        Ok(writer)
     }
 
-    /// Adds a record of 1 byte to 1 MiB.
+    /// Adds a record of 1 byte to [`CHECKPOINT_RECORD_BYTES_MAX`].
     ///
     /// # Errors
     /// As [`CheckpointWriter::begin`]; the unfinished file is removed on drop.
-    pub fn push(&mut self, _record: &[u8]) -> io::Result<()> {
-        unimplemented!()
+    pub fn push(&mut self, record: &[u8]) -> io::Result<()> {
+        assert!(
+            (1..=CHECKPOINT_RECORD_BYTES_MAX).contains(&record.len()),
+            "a checkpoint record is bounded"
+        );
+        self.block.extend((record.len() as u32).to_le_bytes());
+        self.block.extend_from_slice(record);
+        self.records += 1;
+        if self.block.len() >= BLOCK_BYTES {
+            self.end_block()
+        } else {
+            Ok(())
+        }
     }
 
     /// Makes it durable and visible, and removes all but the newest two. Gives its size in bytes.
     ///
     /// # Errors
     /// As [`CheckpointWriter::begin`].
-    pub fn finish(self) -> io::Result<u64> {
-        unimplemented!()
+    pub fn finish(mut self) -> io::Result<u64> {
+        if self.block.len() > BLOCK_HEADER_BYTES {
+            self.end_block()?;
+        }
+        self.end_block()?;
+        let mut trailer = [0; 12];
+        put(&mut trailer, 0, &self.records.to_le_bytes());
+        let crc = crc32c::crc32c(&trailer[..8]);
+        put(&mut trailer, 8, &crc.to_le_bytes());
+        self.write(&trailer)?;
+        self.file.sync_data()?;
+        self.disk
+            .rename(&self.tmp, &checkpoint_path(self.through))?;
+        self.done = true;
+        self.disk.sync_dir(CHECKPOINT_DIR)?;
+        let mut kept = checkpoints(&*self.disk)?;
+        kept.truncate(kept.len().saturating_sub(KEPT));
+        for old in kept {
+            self.disk.remove(&checkpoint_path(old))?;
+        }
+        Ok(self.written)
+    }
+
+    fn end_block(&mut self) -> io::Result<()> {
+        let mut block = std::mem::take(&mut self.block);
+        let len = (block.len() - BLOCK_HEADER_BYTES) as u32;
+        let crc = block_crc(self.blocks, self.through, &block[BLOCK_HEADER_BYTES..]);
+        put(&mut block, 0, &len.to_le_bytes());
+        put(&mut block, 4, &crc.to_le_bytes());
+        let written = self.write(&block);
+        block.truncate(BLOCK_HEADER_BYTES);
+        self.block = block;
+        self.blocks += 1;
+        written
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(bytes, self.written)?;
+        self.written += bytes.len() as u64;
+        if self.written - self.synced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.written;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for CheckpointWriter {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = self.disk.remove(&self.tmp);
+        }
     }
 }
 
@@ -53,7 +179,7 @@ pub enum CheckpointItem<'a> {
 pub struct CheckpointLoaded {
     /// The checkpoint that was loaded whole; `None`: there is none, forget everything received.
     pub through: Option<u64>,
-    /// Newer checkpoints that turned out to be damaged.
+    /// Newer checkpoints that turned out to be damaged, or to be of another history.
     pub damaged: Vec<Damage>,
 }
 
@@ -62,9 +188,126 @@ pub struct CheckpointLoaded {
 /// # Errors
 /// Only what the storage reports; damage is in the result.
 pub fn load_latest_checkpoint(
-    _disk: &dyn Disk,
-    _head_position: u64,
-    _item: &mut dyn FnMut(CheckpointItem<'_>),
+    disk: &dyn Disk,
+    head_position: u64,
+    item: &mut dyn FnMut(CheckpointItem<'_>),
 ) -> io::Result<CheckpointLoaded> {
-    unimplemented!()
+    let mut loaded = CheckpointLoaded::default();
+    for through in checkpoints(disk)?.into_iter().rev() {
+        let path = checkpoint_path(through);
+        if through > head_position {
+            loaded.damaged.push(Damage::new(
+                &path,
+                0,
+                through,
+                "the checkpoint is beyond the journal's head",
+            ));
+            continue;
+        }
+        let file = disk.open_read(&path)?;
+        item(CheckpointItem::Begin { through });
+        match load(&*file, through, item)? {
+            Ok(()) => {
+                loaded.through = Some(through);
+                break;
+            }
+            Err((offset, what)) => loaded
+                .damaged
+                .push(Damage::new(&path, offset, through, what)),
+        }
+    }
+    Ok(loaded)
+}
+
+type Bad = (u64, &'static str);
+
+fn load(
+    file: &dyn File,
+    through: u64,
+    item: &mut dyn FnMut(CheckpointItem<'_>),
+) -> io::Result<Result<(), Bad>> {
+    let mut header = [0; HEADER_BYTES];
+    let read = file.read_at(&mut header, 0)?;
+    let sound = read == HEADER_BYTES
+        && header[..4] == MAGIC
+        && crc32c::crc32c(&header[..60]) == u32_at(&header, 60)
+        && u16_at(&header, 4) == CHECKPOINT_VERSION
+        && u64_at(&header, 8) == through;
+    if !sound {
+        return Ok(Err((
+            0,
+            "the checkpoint's header does not match its checksum",
+        )));
+    }
+    let mut block = Vec::new();
+    let (mut at, mut number, mut records) = (HEADER_BYTES as u64, 0, 0);
+    loop {
+        let mut block_header = [0; BLOCK_HEADER_BYTES];
+        let read = file.read_at(&mut block_header, at)?;
+        let len = u32_at(&block_header, 0) as usize;
+        if read < BLOCK_HEADER_BYTES || len > BLOCK_BYTES + CHECKPOINT_RECORD_BYTES_MAX + 4 {
+            return Ok(Err((at, "a block of the checkpoint is cut short")));
+        }
+        block.resize(len, 0);
+        let read = file.read_at(&mut block, at + BLOCK_HEADER_BYTES as u64)?;
+        if read < len || block_crc(number, through, &block) != u32_at(&block_header, 4) {
+            return Ok(Err((
+                at,
+                "a block of the checkpoint does not match its checksum",
+            )));
+        }
+        if len == 0 {
+            break;
+        }
+        match give_records(&block, item) {
+            Some(count) => records += count,
+            None => return Ok(Err((at, "the records do not fill the block"))),
+        }
+        at += (BLOCK_HEADER_BYTES + len) as u64;
+        number += 1;
+    }
+    let mut trailer = [0; 12];
+    at += BLOCK_HEADER_BYTES as u64;
+    let read = file.read_at(&mut trailer, at)?;
+    let whole = read == trailer.len()
+        && crc32c::crc32c(&trailer[..8]) == u32_at(&trailer, 8)
+        && u64_at(&trailer, 0) == records;
+    Ok(if whole {
+        Ok(())
+    } else {
+        Err((at, "the checkpoint's end does not match its checksum"))
+    })
+}
+
+fn give_records(mut block: &[u8], item: &mut dyn FnMut(CheckpointItem<'_>)) -> Option<u64> {
+    let mut count = 0;
+    while !block.is_empty() {
+        let len = u32::from_le_bytes(block.get(..4)?.try_into().ok()?) as usize;
+        let record = block.get(4..4 + len)?;
+        item(CheckpointItem::Record(record));
+        block = &block[4 + len..];
+        count += 1;
+    }
+    Some(count)
+}
+
+fn block_crc(number: u64, through: u64, records: &[u8]) -> u32 {
+    let mut prefix = [0; 20];
+    put(&mut prefix, 0, &number.to_le_bytes());
+    put(&mut prefix, 8, &through.to_le_bytes());
+    put(&mut prefix, 16, &(records.len() as u32).to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c(&prefix), records)
+}
+
+fn checkpoint_path(through: u64) -> String {
+    format!("{CHECKPOINT_DIR}/{through:020}.ckpt")
+}
+
+/// The checkpoints there are, oldest first.
+fn checkpoints(disk: &dyn Disk) -> io::Result<Vec<u64>> {
+    let names = disk.list(CHECKPOINT_DIR)?;
+    Ok(names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".ckpt")?.parse().ok())
+        .collect())
 }

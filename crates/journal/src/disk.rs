@@ -23,7 +23,9 @@ impl Clock for SystemClock {
     fn now(&self) -> u64 {
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+            .map_or(0, |since| {
+                u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+            })
     }
 }
 
@@ -149,7 +151,11 @@ impl DirDisk {
     }
 
     fn path(&self, relative: &str) -> PathBuf {
-        if relative.is_empty() { self.root.clone() } else { self.root.join(relative) }
+        if relative.is_empty() {
+            self.root.clone()
+        } else {
+            self.root.join(relative)
+        }
     }
 
     fn options() -> fs::OpenOptions {
@@ -200,7 +206,10 @@ impl File for DirFile {
     }
 }
 
-#[expect(unsafe_code, reason = "the standard library reserves no space and tells no free space")]
+#[expect(
+    unsafe_code,
+    reason = "the standard library reserves no space and tells no free space"
+)]
 fn reserve(file: &fs::File, len: u64) -> io::Result<()> {
     use std::os::fd::AsRawFd as _;
     let len = libc::off_t::try_from(len).map_err(io::Error::other)?;
@@ -215,7 +224,10 @@ fn reserve(file: &fs::File, len: u64) -> io::Result<()> {
     }
 }
 
-#[expect(unsafe_code, reason = "the standard library reserves no space and tells no free space")]
+#[expect(
+    unsafe_code,
+    reason = "the standard library reserves no space and tells no free space"
+)]
 fn free_space(path: &Path) -> io::Result<u64> {
     use std::os::unix::ffi::OsStrExt as _;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
@@ -231,16 +243,27 @@ fn free_space(path: &Path) -> io::Result<u64> {
 
 impl Disk for DirDisk {
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(DirFile(Self::options().read(true).write(true).open(self.path(path))?)))
+        Ok(Arc::new(DirFile(
+            Self::options()
+                .read(true)
+                .write(true)
+                .open(self.path(path))?,
+        )))
     }
 
     fn open_read(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(DirFile(Self::options().read(true).open(self.path(path))?)))
+        Ok(Arc::new(DirFile(
+            Self::options().read(true).open(self.path(path))?,
+        )))
     }
 
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        let file =
-            Self::options().read(true).write(true).create(true).truncate(true).open(self.path(path))?;
+        let file = Self::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.path(path))?;
         Ok(Arc::new(DirFile(file)))
     }
 
@@ -280,8 +303,12 @@ impl Disk for DirDisk {
     }
 
     fn lock(&self, path: &str) -> io::Result<Box<dyn DirLock>> {
-        let file =
-            Self::options().read(true).write(true).create(true).truncate(false).open(self.path(path))?;
+        let file = Self::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.path(path))?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(HeldLock(file))),
             Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

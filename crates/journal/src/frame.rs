@@ -199,8 +199,15 @@ impl Builder {
     /// When the frame is empty, does not follow `prev`, or is older than it.
     pub fn seal(&mut self, prev: &Head) -> FrameRef<'_> {
         assert!(self.count > 0, "an empty frame is never sealed");
-        assert_eq!(self.first_position, prev.position + 1, "a frame follows its head");
-        assert!(self.timestamp >= prev.timestamp, "time does not go backwards");
+        assert_eq!(
+            self.first_position,
+            prev.position + 1,
+            "a frame follows its head"
+        );
+        assert!(
+            self.timestamp >= prev.timestamp,
+            "time does not go backwards"
+        );
         let header = Header {
             format_version: FORMAT_VERSION,
             rules_version: self.rules_version,
@@ -217,7 +224,10 @@ impl Builder {
             self.sealed_on = Some(*prev);
         }
         FrameRef {
-            header: Header { hash: array_at(&self.buf, HASH_AT), ..header },
+            header: Header {
+                hash: array_at(&self.buf, HASH_AT),
+                ..header
+            },
             bytes: &self.buf,
         }
     }
@@ -234,7 +244,10 @@ impl Builder {
     /// The sealed bytes, then zeros up to a multiple of `alignment`, for one single write.
     pub(crate) fn padded<R>(&mut self, padded_len: usize, write: impl FnOnce(&[u8]) -> R) -> R {
         let len = self.buf.len();
-        assert!(self.sealed_on.is_some() && padded_len >= len, "only a sealed frame is written");
+        assert!(
+            self.sealed_on.is_some() && padded_len >= len,
+            "only a sealed frame is written"
+        );
         self.buf.resize(padded_len, 0);
         let result = write(&self.buf);
         self.buf.truncate(len);
@@ -375,7 +388,9 @@ impl<'a> FrameRef<'a> {
     pub fn verify(&self, prev: &Head) -> Result<(), BadFrame> {
         let header = &self.header;
         if header.first_position != prev.position + 1 {
-            return Err(BadFrame("the frame's position does not follow the one before"));
+            return Err(BadFrame(
+                "the frame's position does not follow the one before",
+            ));
         }
         if header.prev_hash != prev.hash {
             return Err(BadFrame("the frame is not chained to the one before"));
@@ -476,12 +491,16 @@ impl<'a> Iterator for Records<'a> {
         if len == 0 || len > RECORD_BYTES_MAX {
             return None;
         }
-        let payload = self.rest.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + len)?;
+        let payload = self
+            .rest
+            .get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + len)?;
         self.rest = &self.rest[RECORD_HEADER_BYTES + len..];
         let position = self.position;
         self.position += 1;
         self.left -= 1;
-        Some(FrameRecord { raw: (position, crc, payload) })
+        Some(FrameRecord {
+            raw: (position, crc, payload),
+        })
     }
 }
 

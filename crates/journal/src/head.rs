@@ -29,6 +29,11 @@ pub struct Damage {
 
 impl Damage {
     pub(crate) fn new(file: &str, offset: u64, position: u64, what: &'static str) -> Self {
-        Damage { file: file.to_owned(), offset, position, what }
+        Damage {
+            file: file.to_owned(),
+            offset,
+            position,
+            what,
+        }
     }
 }

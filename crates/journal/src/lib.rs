@@ -27,26 +27,38 @@ mod checkpoint;
 mod disk;
 mod frame;
 mod head;
+mod index;
+mod maintain;
 mod meta;
 mod options;
+mod positions;
 mod reader;
 mod recovery;
 mod scan;
+mod scrub;
 mod segment;
+mod shared;
+mod synced;
+mod tail;
 mod writer;
 
-pub use checkpoint::{CheckpointItem, CheckpointLoaded, CheckpointWriter, load_latest_checkpoint};
+pub use checkpoint::{
+    CHECKPOINT_RECORD_BYTES_MAX, CheckpointItem, CheckpointLoaded, CheckpointWriter,
+    load_latest_checkpoint,
+};
 pub use disk::{Clock, DirDisk, DirLock, Disk, File, SystemClock};
 pub use frame::{
-    BadFrame, Builder, FORMAT_VERSION, FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_RECORDS_MAX, FrameRecord,
-    FrameRef, Header, PushError, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Records,
+    BadFrame, Builder, FORMAT_VERSION, FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_RECORDS_MAX,
+    FrameRecord, FrameRef, Header, PushError, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Records,
 };
 pub use head::{Damage, Head};
+pub use maintain::Maintainer;
 pub use meta::{Epoch, Meta, read_meta};
 pub use options::{
     AppendError, KeysOf, OpenError, Options, ReadError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
 };
 pub use reader::{Frames, Reader, Stats};
 pub use recovery::{Recovery, create, open};
-pub use scan::{ScanError, ScanOptions, ScanRecord, ScanReport, ScrubStep, Scrubber, scan};
-pub use writer::{Maintainer, Writer};
+pub use scan::{ScanError, ScanOptions, ScanRecord, ScanReport, scan};
+pub use scrub::{ScrubStep, Scrubber};
+pub use writer::Writer;

@@ -54,28 +54,43 @@ impl Meta {
     /// A new journal's, in its first epoch.
     #[must_use]
     pub fn new(cluster_id: [u8; 16], id_key: [u8; 16]) -> Self {
-        Meta { cluster_id, id_key, epochs: vec![Epoch { number: 1, first_position: 1 }] }
+        Meta {
+            cluster_id,
+            id_key,
+            epochs: vec![Epoch {
+                number: 1,
+                first_position: 1,
+            }],
+        }
     }
 
     /// The epoch of a position (of a future one: the newest).
     #[must_use]
     pub fn epoch_of(&self, position: u64) -> u32 {
-        let after = self.epochs.partition_point(|epoch| epoch.first_position <= position);
+        let after = self
+            .epochs
+            .partition_point(|epoch| epoch.first_position <= position);
         self.epochs[after.saturating_sub(1)].number
     }
 
     /// Whether the epochs begin at (1, 1) and ascend.
     pub(crate) fn is_sound(&self) -> bool {
-        self.epochs.first() == Some(&Epoch { number: 1, first_position: 1 })
-            && self
-                .epochs
-                .windows(2)
-                .all(|pair| pair[0].number < pair[1].number && pair[0].first_position <= pair[1].first_position)
+        self.epochs.first()
+            == Some(&Epoch {
+                number: 1,
+                first_position: 1,
+            })
+            && self.epochs.windows(2).all(|pair| {
+                pair[0].number < pair[1].number && pair[0].first_position <= pair[1].first_position
+            })
     }
 
     /// Begins a new epoch at `first_position`, at the next number or at a given higher one.
     pub(crate) fn begin_epoch(&mut self, number: u32, first_position: u64) {
-        self.epochs.push(Epoch { number, first_position });
+        self.epochs.push(Epoch {
+            number,
+            first_position,
+        });
         assert!(self.is_sound(), "epochs ascend");
     }
 
@@ -115,7 +130,11 @@ impl Meta {
                 first_position: first_position.parse().ok()?,
             });
         }
-        let meta = Meta { cluster_id, id_key, epochs };
+        let meta = Meta {
+            cluster_id,
+            id_key,
+            epochs,
+        };
         meta.is_sound().then_some(meta)
     }
 
@@ -131,7 +150,9 @@ impl Meta {
         let read = file.read_at(&mut bytes, 0)?;
         bytes.truncate(read);
         let meta = std::str::from_utf8(&bytes).ok().and_then(Meta::from_text);
-        Ok(Some(meta.ok_or_else(|| Damage::new(META_FILE, 0, 0, "the meta file does not match its checksum"))))
+        Ok(Some(meta.ok_or_else(|| {
+            Damage::new(META_FILE, 0, 0, "the meta file does not match its checksum")
+        })))
     }
 
     /// Replaces the meta file durably.

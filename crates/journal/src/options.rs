@@ -27,7 +27,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { segment_bytes: 256 * 1024 * 1024, reserve_bytes: 128 * 1024 * 1024 }
+        Options {
+            segment_bytes: 256 * 1024 * 1024,
+            reserve_bytes: 128 * 1024 * 1024,
+        }
     }
 }
 
@@ -35,7 +38,11 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let sound = self.segment_bytes.is_multiple_of(4096)
             && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes);
-        if sound { Ok(()) } else { Err(OpenError::Options("segment_bytes is out of bounds")) }
+        if sound {
+            Ok(())
+        } else {
+            Err(OpenError::Options("segment_bytes is out of bounds"))
+        }
     }
 
     /// Largest frame that fits a segment, bytes, padding included.

@@ -1,15 +1,27 @@
 //! Reads.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use crate::bytes::{align_up, u32_at};
+use crate::frame::{
+    FRAME_HEADER_BYTES, FrameRef, MAGIC, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, record_crc,
+};
 use crate::head::Head;
 use crate::meta::Meta;
 use crate::options::ReadError;
-use crate::scan::Scrubber;
+use crate::scrub::Scrubber;
+use crate::segment::{FrameReader, Segment};
+use crate::shared::{Shared, read};
+
+/// A span between two sampled records up to which it is read in one piece.
+const SPAN_BYTES: u64 = 16 * 1024;
 
 /// Reads a journal up to its durable head, from any thread, without blocking the writer.
 #[derive(Clone, Debug)]
-pub struct Reader {}
+pub struct Reader {
+    shared: Arc<Shared>,
+}
 
 /// Sizes of a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,24 +41,52 @@ pub struct Stats {
 }
 
 impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Reader {
+        Reader { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The durable head.
     #[must_use]
     pub fn head(&self) -> Head {
-        unimplemented!()
+        self.shared.head()
     }
 
     /// Reads the payload of a record into `buf` (cleared first). `Ok(false)`: beyond the head, or 0.
     ///
     /// # Errors
     /// [`ReadError::Damaged`] when its checksum does not match.
-    pub fn read(&self, _position: u64, _buf: &mut Vec<u8>) -> Result<bool, ReadError> {
-        unimplemented!()
+    pub fn read(&self, position: u64, buf: &mut Vec<u8>) -> Result<bool, ReadError> {
+        buf.clear();
+        if position == 0 || position > self.shared.durable() {
+            return Ok(false);
+        }
+        let (segment, _) = self
+            .shared
+            .segment_of(position)
+            .expect("a published position has a segment");
+        match read_record(&segment, position, buf) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                buf.clear();
+                Err(error)
+            }
+        }
     }
 
     /// Whole frames, verified, from the one that holds `from_position` (0 counts as 1) up to the head.
     #[must_use]
-    pub fn frames(&self, _from_position: u64) -> Frames {
-        unimplemented!()
+    pub fn frames(&self, from_position: u64) -> Frames {
+        Frames {
+            shared: self.shared.clone(),
+            next: from_position.max(1),
+            place: None,
+            prev: None,
+            reader: FrameReader::default(),
+        }
     }
 
     /// Calls `found` with the positions of records that have the key, newest first, until it breaks. Every record
@@ -56,10 +96,11 @@ impl Reader {
     /// [`ReadError::Damaged`] when an index file is; the next maintenance or open rebuilds it.
     pub fn find(
         &self,
-        _key_hash: u64,
-        _found: &mut dyn FnMut(u64) -> ControlFlow<()>,
+        key_hash: u64,
+        found: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        unimplemented!()
+        let durable = self.shared.durable();
+        self.shared.index().find(key_hash, durable, found)
     }
 
     /// The newest position for each of many keys at once, 0 where there is none: faster than [`Reader::find`] in a
@@ -67,46 +108,260 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::find`].
-    pub fn find_newest(&self, _key_hashes: &[u64], _newest: &mut Vec<u64>) -> Result<(), ReadError> {
-        unimplemented!()
+    pub fn find_newest(&self, key_hashes: &[u64], newest: &mut Vec<u64>) -> Result<(), ReadError> {
+        let durable = self.shared.durable();
+        self.shared.index().find_newest(key_hashes, durable, newest)
     }
 
     /// The epoch that a position belongs to, or would.
     #[must_use]
-    pub fn epoch_of(&self, _position: u64) -> u32 {
-        unimplemented!()
+    pub fn epoch_of(&self, position: u64) -> u32 {
+        read(&self.shared.meta).epoch_of(position)
     }
 
     /// Who this journal is.
     #[must_use]
     pub fn meta(&self) -> Meta {
-        unimplemented!()
+        Meta::clone(&read(&self.shared.meta))
     }
 
     /// Sizes.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        let segments = self.shared.segments();
+        let view = self.shared.index();
+        let tables = view.active.memory_bytes()
+            + view
+                .frozen
+                .iter()
+                .map(|frozen| frozen.table.memory_bytes())
+                .sum::<usize>()
+            + view
+                .runs
+                .iter()
+                .map(|run| run.memory_bytes())
+                .sum::<usize>()
+            + segments
+                .iter()
+                .map(|segment| segment.positions.memory_bytes())
+                .sum::<usize>();
+        Stats {
+            segments: segments.len() as u64,
+            segment_bytes: segments.iter().map(|segment| segment.end()).sum(),
+            runs: view.runs.len() as u64,
+            run_entries: view.runs.iter().map(|run| run.entries).sum(),
+            runs_pending: view.frozen.len() as u64,
+            memory_bytes: tables as u64,
+        }
     }
 
     /// A background check of everything stored.
     #[must_use]
     pub fn scrubber(&self) -> Scrubber {
-        unimplemented!()
+        Scrubber::new(self.clone())
+    }
+}
+
+/// Walks from the nearest sampled record to the wanted one and leaves its payload in `buf`.
+fn read_record(segment: &Segment, position: u64, buf: &mut Vec<u8>) -> Result<(), ReadError> {
+    let (mut current, mut offset, next) = segment
+        .positions
+        .sample(position)
+        .expect("a published record is in the position table");
+    let limit = segment.end();
+    let span = match next {
+        Some(next) if next - offset <= SPAN_BYTES => next - offset,
+        _ => SPAN_BYTES / 2,
+    };
+    let mut window = Window {
+        segment,
+        limit,
+        base: offset,
+        span: span as usize,
+        buf,
+    };
+    loop {
+        offset = window
+            .record_start(offset)
+            .map_err(|error| error.into_read(segment, position))?;
+        let header = window.bytes(offset, RECORD_HEADER_BYTES)?;
+        let Some((len, crc)) = header.map(|header| (u32_at(header, 0) as usize, u32_at(header, 4)))
+        else {
+            return Err(segment
+                .damage(offset, position, "the record is cut short")
+                .into());
+        };
+        if len == 0 || len > RECORD_BYTES_MAX {
+            return Err(segment
+                .damage(offset, position, "the record's length is out of bounds")
+                .into());
+        }
+        if current == position {
+            let payload_at = offset + RECORD_HEADER_BYTES as u64;
+            match window.bytes(payload_at, len)? {
+                Some(payload) if record_crc(position, payload) == crc => {}
+                _ => {
+                    return Err(segment
+                        .damage(offset, position, "the record's checksum does not match")
+                        .into());
+                }
+            }
+            let skip = (payload_at - window.base) as usize;
+            buf.copy_within(skip..skip + len, 0);
+            buf.truncate(len);
+            return Ok(());
+        }
+        offset += (RECORD_HEADER_BYTES + len) as u64;
+        current += 1;
+    }
+}
+
+enum WalkError {
+    Io(std::io::Error),
+    Lost(u64),
+}
+
+impl WalkError {
+    fn into_read(self, segment: &Segment, position: u64) -> ReadError {
+        match self {
+            WalkError::Io(error) => error.into(),
+            WalkError::Lost(offset) => segment
+                .damage(offset, position, "the way to the record is damaged")
+                .into(),
+        }
+    }
+}
+
+/// A part of a segment in the caller's buffer.
+struct Window<'a> {
+    segment: &'a Segment,
+    limit: u64,
+    base: u64,
+    span: usize,
+    buf: &'a mut Vec<u8>,
+}
+
+impl Window<'_> {
+    /// `len` bytes at `offset`; `None` when the published frames end before.
+    fn bytes(&mut self, offset: u64, len: usize) -> std::io::Result<Option<&[u8]>> {
+        let inside =
+            offset >= self.base && offset + len as u64 <= self.base + self.buf.len() as u64;
+        if !inside {
+            if offset + len as u64 > self.limit {
+                return Ok(None);
+            }
+            let wanted = (len.max(self.span) as u64).min(self.limit - offset) as usize;
+            self.base = offset;
+            self.buf.resize(wanted, 0);
+            let read = self.segment.file.read_at(self.buf, offset)?;
+            self.buf.truncate(read);
+        }
+        let skip = (offset - self.base) as usize;
+        Ok(self.buf.get(skip..skip + len))
+    }
+
+    /// The record at `offset`, or behind the padding and frame header that are there.
+    fn record_start(&mut self, offset: u64) -> Result<u64, WalkError> {
+        let four = self.bytes(offset, 4).map_err(WalkError::Io)?;
+        if four.is_some_and(|four| (1..=RECORD_BYTES_MAX as u32).contains(&u32_at(four, 0))) {
+            return Ok(offset);
+        }
+        let header = align_up(offset, self.segment.header.alignment);
+        match self
+            .bytes(header, FRAME_HEADER_BYTES)
+            .map_err(WalkError::Io)?
+        {
+            Some(bytes) if bytes[..4] == MAGIC => Ok(header + FRAME_HEADER_BYTES as u64),
+            _ => Err(WalkError::Lost(offset)),
+        }
     }
 }
 
 /// Iterator over whole frames; see [`Reader::frames`]. Its memory is bounded by one frame.
 #[derive(Debug)]
-pub struct Frames {}
+pub struct Frames {
+    shared: Arc<Shared>,
+    next: u64,
+    place: Option<(Arc<Segment>, u64)>,
+    prev: Option<Head>,
+    reader: FrameReader,
+}
 
 impl Frames {
     /// The next frame; `None` at the durable head, and again `Some` once that has moved.
     ///
     /// # Errors
     /// [`ReadError::Damaged`]; the following call gives the same error.
-    #[expect(clippy::should_implement_trait, reason = "the frame borrows the iterator's buffer")]
-    pub fn next(&mut self) -> Result<Option<crate::frame::FrameRef<'_>>, ReadError> {
-        unimplemented!()
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the frame borrows the iterator's buffer"
+    )]
+    pub fn next(&mut self) -> Result<Option<FrameRef<'_>>, ReadError> {
+        if self.next > self.shared.durable() {
+            return Ok(None);
+        }
+        let (segment, offset) = self.locate()?;
+        let limit = segment.end();
+        let frame = match self.reader.frame(&*segment.file, offset, limit)? {
+            Ok(frame) => frame,
+            Err(bad) => return Err(segment.damage(offset, self.next, bad.0).into()),
+        };
+        let verified = match &self.prev {
+            Some(prev) => frame.verify(prev),
+            None => frame.verify_content(),
+        };
+        verified.map_err(|bad| segment.damage(offset, self.next, bad.0))?;
+        self.next = frame.head().position + 1;
+        self.prev = Some(frame.head());
+        self.place = Some((segment.clone(), segment.after(offset, frame.bytes().len())));
+        Ok(Some(frame))
+    }
+
+    /// Position of the first record that has not been given yet.
+    #[must_use]
+    pub fn next_position(&self) -> u64 {
+        self.next
+    }
+
+    /// Starts over behind damage: at the next frame that is known to begin after where it stands. Gives its position.
+    pub(crate) fn skip_damage(&mut self) -> u64 {
+        let (segment, after) = self
+            .shared
+            .segment_of(self.next)
+            .expect("a published position has a segment");
+        let marked = segment.positions.frame_after(self.next);
+        self.next = marked.or(after).unwrap_or(u64::MAX);
+        self.place = None;
+        self.prev = None;
+        self.next
+    }
+
+    /// Where the frame that holds the next position begins.
+    fn locate(&mut self) -> Result<(Arc<Segment>, u64), ReadError> {
+        let (segment, _) = self
+            .shared
+            .segment_of(self.next)
+            .expect("a published position has a segment");
+        if let Some((current, offset)) = &self.place {
+            if Arc::ptr_eq(current, &segment) {
+                return Ok((segment, *offset));
+            }
+            self.reader.forget();
+            return Ok((segment, crate::segment::SEGMENT_HEADER_BYTES));
+        }
+        self.reader.forget();
+        let (_, mut offset) = segment
+            .positions
+            .frame_before(self.next)
+            .expect("a published record is in the position table");
+        loop {
+            match self.reader.header(&*segment.file, offset, segment.end())? {
+                Ok(header) if header.last_position() >= self.next => break,
+                Ok(header) => offset = segment.after(offset, header.frame_len()),
+                Err(bad) => return Err(segment.damage(offset, self.next, bad.0).into()),
+            }
+        }
+        self.place = Some((segment.clone(), offset));
+        Ok((segment, offset))
     }
 }

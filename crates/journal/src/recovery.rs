@@ -1,12 +1,35 @@
 //! Creating, opening and repairing.
+//!
+//! Of sealed segments only the header, the position file and the last frame's header are read: they must link up. The active
+//! segment is verified whole. Where it stops being valid is either the rest of an unfinished write, which is zeroed
+//! and reported, or damage, which is only reported: see [`crate::tail`].
 
+use std::io;
 use std::sync::Arc;
 
-use crate::disk::Disk;
+use crate::disk::{DirLock, Disk};
+use crate::frame::{FRAME_HEADER_BYTES, FrameRef};
+use crate::head::{Damage, Head};
+use crate::index::active::ActiveTable;
+use crate::index::run::Run;
+use crate::index::{Frozen, INDEX_DIR, IndexView};
+use crate::maintain::write_index;
 use crate::meta::Meta;
-use crate::options::{KeysOf, OpenError, Options};
+use crate::options::{KeysOf, OpenError, Options, ReadError};
+use crate::positions::{Extent, PositionTable, positions_path};
 use crate::reader::Reader;
+use crate::segment::{
+    BadHeader, FRAME_ALIGNMENT, FrameReader, SEGMENT_DIR, Segment, SegmentHeader,
+    segment_name_position, segment_path,
+};
+use crate::shared::{Shared, spare_name};
+use crate::synced::{self, Mark, Marker};
+use crate::tail::{Tail, Walk, WalkError, examine_tail};
 use crate::writer::Writer;
+
+const LOCK_FILE: &str = "lock";
+/// Sealed segments whose index is kept in memory when the disk is too full to write it at open.
+const FROZEN_MAX: usize = 4;
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +50,48 @@ pub struct Recovery {
 ///
 /// # Errors
 /// [`OpenError::AlreadyExists`] and others; a crash half-way leaves a directory in which `create` works again.
-pub fn create(_disk: &Arc<dyn Disk>, _options: &Options, _meta: &Meta) -> Result<(), OpenError> {
-    unimplemented!()
+pub fn create(disk: &Arc<dyn Disk>, options: &Options, meta: &Meta) -> Result<(), OpenError> {
+    options.check()?;
+    if !meta.is_sound() {
+        return Err(OpenError::Options(
+            "the epochs do not begin at (1, 1) and ascend",
+        ));
+    }
+    for dir in [
+        "",
+        SEGMENT_DIR,
+        INDEX_DIR,
+        crate::checkpoint::CHECKPOINT_DIR,
+    ] {
+        disk.create_dir(dir)?;
+    }
+    let _lock = take_lock(&**disk)?;
+    let segments = disk.list(SEGMENT_DIR)?;
+    let first = segment_path(1);
+    // Without a meta file, only what an unfinished `create` left may be there.
+    let others = segments
+        .iter()
+        .any(|name| format!("{SEGMENT_DIR}/{name}") != first);
+    if others || Meta::load(&**disk)?.is_some() {
+        return Err(OpenError::AlreadyExists);
+    }
+    let header = SegmentHeader {
+        alignment: FRAME_ALIGNMENT,
+        first_position: 1,
+        segment_bytes: options.segment_bytes,
+        cluster_id: meta.cluster_id,
+        prev: Head::default(),
+        prev_end: 0,
+    };
+    let file = disk.create(&first)?;
+    file.allocate(options.segment_bytes)?;
+    file.write_at(&header.to_block(), 0)?;
+    file.sync_data()?;
+    disk.sync_dir(SEGMENT_DIR)?;
+    synced::create(&**disk, &meta.cluster_id)?;
+    // The meta file comes last: with it, the journal exists.
+    meta.store(&**disk)?;
+    Ok(())
 }
 
 /// Opens a journal, verifies its active segment, cuts an unfinished write and rebuilds lost index files.
@@ -36,9 +99,391 @@ pub fn create(_disk: &Arc<dyn Disk>, _options: &Options, _meta: &Meta) -> Result
 /// # Errors
 /// See [`OpenError`]; damage to acknowledged data is never repaired here, nor cut.
 pub fn open(
-    _disk: Arc<dyn Disk>,
-    _options: Options,
-    _keys_of: KeysOf,
+    disk: Arc<dyn Disk>,
+    options: Options,
+    keys_of: KeysOf,
 ) -> Result<(Writer, Reader, Recovery), OpenError> {
-    unimplemented!()
+    options.check()?;
+    if Meta::load(&*disk)?.is_none() {
+        return Err(OpenError::NotFound);
+    }
+    let lock = take_lock(&*disk)?;
+    let meta = Meta::load(&*disk)?.ok_or(OpenError::NotFound)??;
+    let Some((mark, synced_slot_damaged)) = synced::load(&*disk, &meta.cluster_id)? else {
+        return Err(Damage::new(synced::SYNCED_FILE, 0, 0, "neither slot can be read").into());
+    };
+    let mut recovery = Recovery {
+        synced_slot_damaged,
+        ..Recovery::default()
+    };
+    let mut segments = open_segments(&*disk, &meta)?;
+    let active = segments.pop().expect("at least one segment was opened");
+    let segments = link_segments(&*disk, segments, &active, &mark, &mut recovery)?;
+    let (active, table, head) = verify_active(active, &mark, &keys_of, &mut recovery)?;
+    let head = Head {
+        epoch: meta.epoch_of(head.position + 1),
+        ..head
+    };
+
+    // From here on, things are changed.
+    active.file.sync_data()?;
+    remove_spares(&*disk)?;
+    let mut marker = Marker::open(&*disk, meta.cluster_id, mark)?;
+    marker.refresh(&head)?;
+    let mut segments: Vec<Arc<Segment>> = segments.into_iter().map(Arc::new).collect();
+    segments.push(Arc::new(active));
+    let view = IndexView {
+        active: Arc::new(table),
+        frozen: Vec::new(),
+        runs: Vec::new(),
+    };
+    let shared = Shared::new(disk, options, keys_of, meta, head, segments, view);
+    open_index(&shared, &mut recovery)?;
+    let shared = Arc::new(shared);
+    let writer = Writer::new(shared.clone(), lock, marker);
+    Ok((writer, Reader::new(shared), recovery))
+}
+
+fn take_lock(disk: &dyn Disk) -> Result<Arc<dyn DirLock>, OpenError> {
+    match disk.lock(LOCK_FILE) {
+        Ok(lock) => Ok(Arc::from(lock)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(OpenError::Locked),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove_spares(disk: &dyn Disk) -> io::Result<()> {
+    for name in disk
+        .list(SEGMENT_DIR)?
+        .iter()
+        .filter(|name| spare_name(name))
+    {
+        disk.remove(&format!("{SEGMENT_DIR}/{name}"))?;
+    }
+    for name in disk
+        .list(INDEX_DIR)?
+        .iter()
+        .filter(|name| name.ends_with(".tmp"))
+    {
+        disk.remove(&format!("{INDEX_DIR}/{name}"))?;
+    }
+    Ok(())
+}
+
+/// Opens all segments and checks their headers.
+fn open_segments(disk: &dyn Disk, meta: &Meta) -> Result<Vec<Segment>, OpenError> {
+    let mut segments = Vec::new();
+    for name in disk.list(SEGMENT_DIR)? {
+        let Some(first_position) = segment_name_position(&name) else {
+            continue;
+        };
+        let path = segment_path(first_position);
+        let file = disk.open(&path)?;
+        let header = read_header(&*file, &path, first_position, &meta.cluster_id)?;
+        segments.push(Segment::new(path, header, file));
+    }
+    match segments.first() {
+        None => Err(Damage::new(SEGMENT_DIR, 0, 1, "there is no segment").into()),
+        Some(first) if first.first_position() != 1 => {
+            Err(Damage::new(&segment_path(1), 0, 1, "the first segment is missing").into())
+        }
+        Some(_) => Ok(segments),
+    }
+}
+
+pub(crate) fn read_header(
+    file: &dyn crate::disk::File,
+    path: &str,
+    first_position: u64,
+    cluster_id: &[u8; 16],
+) -> Result<SegmentHeader, OpenError> {
+    let header = match SegmentHeader::read(file)? {
+        Ok(header) => header,
+        Err(BadHeader::Unsupported(version)) => {
+            return Err(OpenError::Unsupported {
+                file: path.to_owned(),
+                version,
+            });
+        }
+        Err(BadHeader::Damaged(what)) => {
+            return Err(Damage::new(path, 0, first_position, what).into());
+        }
+    };
+    if header.first_position != first_position {
+        return Err(Damage::new(
+            path,
+            0,
+            first_position,
+            "the segment's name is not its first position",
+        )
+        .into());
+    }
+    if header.cluster_id != *cluster_id {
+        return Err(Damage::new(
+            path,
+            0,
+            first_position,
+            "the segment belongs to another journal",
+        )
+        .into());
+    }
+    Ok(header)
+}
+
+/// Checks that each sealed segment ends where the next one says it does.
+fn link_segments(
+    disk: &dyn Disk,
+    sealed: Vec<Segment>,
+    active: &Segment,
+    mark: &Mark,
+    recovery: &mut Recovery,
+) -> Result<Vec<Segment>, OpenError> {
+    let mut linked: Vec<Segment> = Vec::with_capacity(sealed.len());
+    let mut sealed = sealed.into_iter().peekable();
+    while let Some(segment) = sealed.next() {
+        let next = sealed.peek().unwrap_or(active);
+        let (last, end) = (next.header.prev, next.header.prev_end);
+        let extent = Extent {
+            first_position: segment.first_position(),
+            last_position: last.position,
+            end,
+        };
+        let positions = match PositionTable::load(disk, &extent)? {
+            Some(positions) if ends_with(&segment, &positions, &last, end)? => positions,
+            _ => {
+                let positions = verify_sealed(&segment, &last, end, mark)?;
+                positions.store(disk, &extent)?;
+                recovery.rebuilt.push(positions_path(extent.first_position));
+                positions
+            }
+        };
+        linked.push(segment.with_positions(positions, end));
+    }
+    let last = &active.header.prev;
+    if mark.position == last.position && mark.hash != last.hash {
+        return Err(active
+            .damage(
+                0,
+                last.position,
+                "the segment does not follow what was known durable",
+            )
+            .into());
+    }
+    Ok(linked)
+}
+
+/// Whether the last frame's header is the one that the next segment follows.
+fn ends_with(
+    segment: &Segment,
+    positions: &PositionTable,
+    last: &Head,
+    end: u64,
+) -> io::Result<bool> {
+    let offset = positions.last_frame();
+    let header = FrameReader::default().header(
+        &*segment.file,
+        offset,
+        offset + FRAME_HEADER_BYTES as u64,
+    )?;
+    Ok(header.is_ok_and(|header| {
+        header.last_position() == last.position
+            && header.hash == last.hash
+            && segment.after(offset, header.frame_len()) == end
+    }))
+}
+
+/// Verifies a sealed segment whole: its position file is gone, or it does not end as it should.
+fn verify_sealed(
+    segment: &Segment,
+    last: &Head,
+    end: u64,
+    mark: &Mark,
+) -> Result<PositionTable, OpenError> {
+    let positions = PositionTable::new(segment.first_position());
+    let mut walk = Walk::new(segment, mark);
+    let bad = walk
+        .run(end, &mut |frame, offset| positions.note(frame, offset))
+        .map_err(walk_error)?;
+    let reached = Head {
+        epoch: 0,
+        ..walk.head
+    };
+    if reached != *last || walk.offset != end {
+        let what = bad.map_or(
+            "the segment does not end where the next one begins",
+            |bad| bad.0,
+        );
+        return Err(segment
+            .damage(walk.offset, walk.head.position + 1, what)
+            .into());
+    }
+    Ok(positions)
+}
+
+/// Verifies the active segment and cuts an unfinished write.
+fn verify_active(
+    segment: Segment,
+    mark: &Mark,
+    keys_of: &KeysOf,
+    recovery: &mut Recovery,
+) -> Result<(Segment, ActiveTable, Head), OpenError> {
+    let positions = PositionTable::new(segment.first_position());
+    let table = ActiveTable::new(segment.first_position(), 0);
+    let mut pairs = Vec::new();
+    let file_len = segment.file.len()?;
+    let mut walk = Walk::new(&segment, mark);
+    let bad = walk
+        .run(file_len, &mut |frame: &FrameRef<'_>, offset| {
+            positions.note(frame, offset);
+            pairs.clear();
+            for record in frame.records() {
+                keys_of(record.payload(), &mut |hash| {
+                    pairs.push((hash, record.position()))
+                });
+            }
+            table.insert_all(pairs.len(), pairs.iter().copied());
+            recovery.records_verified += u64::from(frame.header().count);
+        })
+        .map_err(walk_error)?;
+    let (end, head) = (walk.offset, walk.head);
+    match examine_tail(&segment, end, &head, file_len, mark, bad)? {
+        Ok(Tail::Clean) => {}
+        Ok(Tail::Unfinished { bytes }) => {
+            zero(&segment, end, bytes)?;
+            recovery.cut_bytes = bytes;
+            recovery.cut_at = Some((segment.path.clone(), end));
+        }
+        Err(damage) => return Err(damage.into()),
+    }
+    if file_len < segment.header.segment_bytes {
+        // The reservation was lost, or the file came by a copy that left out the zeros.
+        segment.file.allocate(segment.header.segment_bytes)?;
+    }
+    Ok((segment.with_positions(positions, end), table, head))
+}
+
+fn walk_error(error: WalkError) -> OpenError {
+    match error {
+        WalkError::Io(error) => error.into(),
+        WalkError::Damaged(damage) => damage.into(),
+        WalkError::Unsupported { file, version } => OpenError::Unsupported { file, version },
+    }
+}
+
+/// Overwrites the rest of an unfinished write, so that nothing of it can ever be taken for a frame.
+fn zero(segment: &Segment, from: u64, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; 1024 * 1024];
+    let (mut at, end) = (from, from + bytes);
+    while at < end {
+        let take = (end - at).min(zeros.len() as u64);
+        segment.file.write_at(&zeros[..take as usize], at)?;
+        at += take;
+    }
+    segment.file.sync_data()
+}
+
+/// Opens the runs that cover the sealed segments without gaps; what is missing is made anew.
+fn open_index(shared: &Shared, recovery: &mut Recovery) -> Result<(), OpenError> {
+    let segments = shared.segments();
+    let mut names: Vec<(u64, u64, String)> = Vec::new();
+    for name in shared.disk.list(INDEX_DIR)? {
+        if let Some((first, last)) = run_name(&name) {
+            names.push((first, last, format!("{INDEX_DIR}/{name}")));
+        }
+    }
+    // The widest first: a merged run replaces those it was made from.
+    names.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+    let (mut runs, mut frozen): (Vec<Arc<Run>>, Vec<Frozen>) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while at + 1 < segments.len() {
+        let first = segments[at].first_position();
+        let candidates = names.iter().filter(|name| name.0 == first);
+        let mut chosen = None;
+        for (_, last, path) in candidates {
+            if let Some(run) = Run::load(&*shared.disk, path)?
+                && let Some(after) = segments
+                    .iter()
+                    .position(|segment| segment.first_position() == last + 1)
+                && segments[after].header.prev.hash == run.extent.last_hash
+            {
+                chosen = Some((run, after));
+                break;
+            }
+        }
+        match chosen {
+            Some((run, after)) => {
+                frozen_gap(&frozen)?;
+                runs.push(Arc::new(run));
+                at = after;
+            }
+            None => {
+                rebuild_index(shared, &segments, at, &mut runs, &mut frozen, recovery)?;
+                at += 1;
+            }
+        }
+    }
+    for (_, _, path) in names
+        .iter()
+        .filter(|name| runs.iter().all(|run| run.path != name.2))
+    {
+        shared.disk.remove(path)?;
+    }
+    shared.change_index(|view| {
+        view.runs = runs;
+        view.frozen = frozen;
+    });
+    Ok(())
+}
+
+/// Tables in memory must be newer than all runs; only a disk too full to write an older run gets here.
+fn frozen_gap(frozen: &[Frozen]) -> io::Result<()> {
+    if frozen.is_empty() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+fn rebuild_index(
+    shared: &Shared,
+    segments: &[Arc<Segment>],
+    at: usize,
+    runs: &mut Vec<Arc<Run>>,
+    frozen: &mut Vec<Frozen>,
+    recovery: &mut Recovery,
+) -> Result<(), OpenError> {
+    let table = shared
+        .index_segment(&segments[at])
+        .map_err(|error| match error {
+            ReadError::Io(error) => OpenError::Io(error),
+            ReadError::Damaged(damage) => OpenError::Damaged(damage),
+        })?;
+    let last = &segments[at + 1].header.prev;
+    let sealed = Frozen {
+        table: Arc::new(table),
+        segment: segments[at].clone(),
+        last_position: last.position,
+        last_hash: last.hash,
+    };
+    let written = if frozen.is_empty() {
+        write_index(shared, &sealed)
+    } else {
+        Err(io::ErrorKind::StorageFull.into())
+    };
+    match written {
+        Ok(run) => {
+            recovery.rebuilt.push(run.path.clone());
+            runs.push(Arc::new(run));
+        }
+        Err(error) if error.kind() == io::ErrorKind::StorageFull && frozen.len() < FROZEN_MAX => {
+            frozen.push(sealed)
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+fn run_name(name: &str) -> Option<(u64, u64)> {
+    let (first, last) = name.strip_suffix(".run")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
 }

@@ -1,10 +1,19 @@
-//! Scans and scrubs.
+//! Reading a whole journal from the segments alone.
 
 use std::io;
 use std::ops::ControlFlow;
 
 use crate::disk::Disk;
+use crate::frame::{BadFrame, FRAME_HEADER_BYTES, FrameRef};
 use crate::head::{Damage, Head};
+use crate::meta::Meta;
+use crate::options::OpenError;
+use crate::recovery::read_header;
+use crate::segment::{
+    SEGMENT_DIR, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, segment_name_position, segment_path,
+};
+use crate::synced::{self, Mark};
+use crate::tail::{Tail, Walk, WalkError, examine_tail};
 
 /// What a scan checks besides the journal itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,34 +84,209 @@ pub enum ScanError {
 /// # Errors
 /// The first damage, and others.
 pub fn scan(
-    _disk: &dyn Disk,
-    _options: &ScanOptions,
-    _record: &mut dyn FnMut(ScanRecord<'_>) -> ControlFlow<()>,
+    disk: &dyn Disk,
+    options: &ScanOptions,
+    record: &mut dyn FnMut(ScanRecord<'_>) -> ControlFlow<()>,
 ) -> Result<ScanReport, ScanError> {
-    unimplemented!()
+    let meta = Meta::load(disk)?.ok_or(ScanError::NotFound)??;
+    let Some((mark, _)) = synced::load(disk, &meta.cluster_id)? else {
+        return Err(Damage::new(synced::SYNCED_FILE, 0, 0, "neither slot can be read").into());
+    };
+    let mut scan = Scan {
+        disk,
+        meta,
+        mark,
+        anchor: options.anchor,
+        anchor_seen: false,
+        report: ScanReport::default(),
+        record,
+    };
+    let mut before = (Head::default(), 0);
+    let mut next = Some(1);
+    while let Some(first_position) = next {
+        before = scan.segment(first_position, before)?;
+        scan.report.segments += 1;
+        next = scan.next_segment(first_position)?;
+    }
+    let head = before.0;
+    scan.report.head = Head {
+        epoch: scan.meta.epoch_of(head.position + 1),
+        ..head
+    };
+    match options.anchor {
+        Some(anchor) if !scan.anchor_seen && anchor != [0; 32] => Err(ScanError::AnchorMissing),
+        _ => Ok(scan.report),
+    }
 }
 
-/// An incremental check of everything stored, a few bytes at a time, round and round.
-#[derive(Debug)]
-pub struct Scrubber {}
-
-/// What a scrub step did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScrubStep {
-    /// Bytes read and checked.
-    pub bytes: u64,
-    /// Damage found; the scrub goes on behind it.
-    pub damage: Vec<Damage>,
-    /// Whether a round was completed with this step.
-    pub round_complete: bool,
+struct Scan<'a> {
+    disk: &'a dyn Disk,
+    meta: Meta,
+    mark: Mark,
+    anchor: Option<[u8; 32]>,
+    anchor_seen: bool,
+    report: ScanReport,
+    record: &'a mut dyn FnMut(ScanRecord<'_>) -> ControlFlow<()>,
 }
 
-impl Scrubber {
-    /// Checks at least one frame or page, and about `max_bytes`.
-    ///
-    /// # Errors
-    /// Whatever the storage reports; damage is in the result.
-    pub fn step(&mut self, _max_bytes: u64) -> io::Result<ScrubStep> {
-        unimplemented!()
+impl Scan<'_> {
+    /// First position of the segment after this one, by the names of the files.
+    fn next_segment(&self, first_position: u64) -> io::Result<Option<u64>> {
+        let names = self.disk.list(SEGMENT_DIR)?;
+        let positions = names.iter().filter_map(|name| segment_name_position(name));
+        Ok(positions
+            .filter(|position| *position > first_position)
+            .min())
+    }
+
+    fn open(&self, first_position: u64) -> Result<Segment, ScanError> {
+        let path = segment_path(first_position);
+        let file = match self.disk.open_read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Damage::new(&path, 0, first_position, "the segment is missing").into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let header = read_header(&*file, &path, first_position, &self.meta.cluster_id)?;
+        Ok(Segment::new(path, header, file))
+    }
+
+    /// Scans a segment that must begin where the one before ended; gives where this one ends.
+    fn segment(
+        &mut self,
+        first_position: u64,
+        before: (Head, u64),
+    ) -> Result<(Head, u64), ScanError> {
+        let segment = self.open(first_position)?;
+        let SegmentHeader { prev, prev_end, .. } = segment.header;
+        if (prev, prev_end)
+            != (
+                Head {
+                    epoch: 0,
+                    ..before.0
+                },
+                before.1,
+            )
+        {
+            // What is missing would begin where the segment before ended.
+            let what = "the segment does not follow the one before";
+            return Err(segment.damage(0, before.0.position + 1, what).into());
+        }
+        let mark = self.mark;
+        let mut walk = Walk::new(&segment, &mark);
+        walk.check_padding = true;
+        loop {
+            let next = match self.next_segment(first_position)? {
+                Some(next) => Some(self.open(next)?.header),
+                None => None,
+            };
+            let limit = match &next {
+                Some(next) => next.prev_end,
+                None => segment.file.len()?,
+            };
+            walk.refresh();
+            let bad = self.walk(&mut walk, limit)?;
+            match next {
+                Some(_) => {
+                    return match bad {
+                        Some(bad) => Err(segment
+                            .damage(walk.offset, walk.head.position + 1, bad.0)
+                            .into()),
+                        None => Ok((walk.head, walk.offset)),
+                    };
+                }
+                None => {
+                    if let Some(tail) = self.tail(&mut walk, &segment, limit, bad)? {
+                        self.report.tail_bytes = tail;
+                        return Ok((walk.head, walk.offset));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Judges what is behind the last frame; `None`: the writer has gone on meanwhile.
+    fn tail(
+        &mut self,
+        walk: &mut Walk<'_>,
+        segment: &Segment,
+        limit: u64,
+        bad: Option<BadFrame>,
+    ) -> Result<Option<u64>, ScanError> {
+        let tail = examine_tail(segment, walk.offset, &walk.head, limit, &self.mark, bad)?;
+        let frames = self.report.frames;
+        walk.refresh();
+        self.walk(walk, limit)?;
+        if self.report.frames != frames || self.next_segment(segment.first_position())?.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(match tail? {
+            Tail::Clean => 0,
+            Tail::Unfinished { bytes } => bytes,
+        }))
+    }
+
+    /// Verifies frames and gives their records, until `limit` or a bad frame.
+    fn walk(&mut self, walk: &mut Walk<'_>, limit: u64) -> Result<Option<BadFrame>, ScanError> {
+        while walk.offset.max(SEGMENT_HEADER_BYTES) + FRAME_HEADER_BYTES as u64 <= limit {
+            let mut visited = Ok(());
+            let bad = walk.step(limit, &mut |frame, _| visited = self.frame(frame))?;
+            visited?;
+            if let Some(bad) = bad {
+                return Ok(Some(bad));
+            }
+        }
+        Ok(None)
+    }
+
+    fn frame(&mut self, frame: &FrameRef<'_>) -> Result<(), ScanError> {
+        let header = frame.header();
+        if self.meta.epoch_of(header.first_position) != header.epoch {
+            // It may have begun after the scan did.
+            self.meta = Meta::load(self.disk)?.ok_or(ScanError::NotFound)??;
+            if self.meta.epoch_of(header.first_position) != header.epoch {
+                let what = "the epochs are not those of the frames";
+                return Err(
+                    Damage::new(crate::meta::META_FILE, 0, header.first_position, what).into(),
+                );
+            }
+        }
+        self.report.frames += 1;
+        self.anchor_seen |= self.anchor == Some(header.hash);
+        for record in frame.records() {
+            let record = ScanRecord {
+                position: record.position(),
+                timestamp: header.timestamp,
+                rules_version: header.rules_version,
+                epoch: header.epoch,
+                payload: record.payload(),
+            };
+            if (self.record)(record).is_break() {
+                return Err(ScanError::Stopped);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<WalkError> for ScanError {
+    fn from(error: WalkError) -> Self {
+        match error {
+            WalkError::Io(error) => error.into(),
+            WalkError::Damaged(damage) => damage.into(),
+            WalkError::Unsupported { file, version } => ScanError::Unsupported { file, version },
+        }
+    }
+}
+
+impl From<OpenError> for ScanError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Io(error) => error.into(),
+            OpenError::Damaged(damage) => damage.into(),
+            OpenError::Unsupported { file, version } => ScanError::Unsupported { file, version },
+            other => ScanError::Io(io::Error::other(other)),
+        }
     }
 }

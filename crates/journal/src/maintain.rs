@@ -1,0 +1,184 @@
+//! The background work of a journal.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::DirLock;
+use crate::index::Frozen;
+use crate::index::active::ActiveTable;
+use crate::index::merge::{Merge, choose};
+use crate::index::run::{Run, RunExtent, RunWriter};
+use crate::options::ReadError;
+use crate::positions::Extent;
+use crate::segment::Segment;
+use crate::shared::{Shared, lock, read};
+
+/// Entries merged in one step: tens of milliseconds.
+const MERGE_STEP_ENTRIES: usize = 1 << 20;
+
+/// Reserves the next segment, writes the index files of sealed segments, merges and mends them. Any number may exist; they take
+/// turns.
+#[derive(Debug)]
+pub struct Maintainer {
+    shared: Arc<Shared>,
+    // The directory is in use as long as someone may write into it.
+    _lock: Arc<dyn DirLock>,
+}
+
+impl Maintainer {
+    pub(crate) fn new(shared: Arc<Shared>, lock: Arc<dyn DirLock>) -> Maintainer {
+        Maintainer {
+            shared,
+            _lock: lock,
+        }
+    }
+
+    /// Does one piece of work. `Ok(false)`: nothing to do.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`]: try again later. Any error leaves the journal as it was.
+    pub fn step(&mut self) -> io::Result<bool> {
+        let shared = &self.shared;
+        let mut merge = lock(&shared.maintenance);
+        // Even when no segment can be reserved, index files, which are smaller, may still find room.
+        let reserved = prepare_spare(shared);
+        if let Ok(true) = reserved {
+            return Ok(true);
+        }
+        let view = shared.index();
+        if let Some(frozen) = view.frozen.first() {
+            return write_frozen(shared, frozen).map(|()| true);
+        }
+        if let Some(damaged) = view.runs.iter().find(|run| run.is_damaged()) {
+            *merge = None;
+            return rebuild(shared, damaged).map(|()| true).map_err(into_io);
+        }
+        if merge_step(shared, &view.runs, &mut merge).map_err(into_io)? {
+            return Ok(true);
+        }
+        reserved
+    }
+}
+
+fn into_io(error: ReadError) -> io::Error {
+    match error {
+        ReadError::Io(error) => error,
+        ReadError::Damaged(damage) => io::Error::other(damage),
+    }
+}
+
+fn prepare_spare(shared: &Shared) -> io::Result<bool> {
+    let keys = shared.index().active.keys();
+    let mut spares = lock(&shared.spares);
+    let had_table = spares.table.is_some();
+    if !had_table {
+        spares.table = Some(ActiveTable::new(0, keys as usize));
+    }
+    if !spares.files.is_empty() {
+        return Ok(!had_table);
+    }
+    shared.add_spare(&mut spares).map(|()| true)
+}
+
+fn write_frozen(shared: &Shared, frozen: &Frozen) -> io::Result<()> {
+    let run = Arc::new(write_index(shared, frozen)?);
+    shared.change_index(|view| {
+        view.frozen
+            .retain(|other| !Arc::ptr_eq(&other.table, &frozen.table));
+        view.runs.push(run);
+    });
+    Ok(())
+}
+
+/// Writes both index files of a sealed segment.
+pub(crate) fn write_index(shared: &Shared, frozen: &Frozen) -> io::Result<Run> {
+    let segment: &Segment = &frozen.segment;
+    let extent = Extent {
+        first_position: segment.first_position(),
+        last_position: frozen.last_position,
+        end: segment.end(),
+    };
+    segment.positions.store(&*shared.disk, &extent)?;
+    let extent = RunExtent {
+        first_position: extent.first_position,
+        last_position: extent.last_position,
+        segments: 1,
+        cluster_id: read(&shared.meta).cluster_id,
+        last_hash: frozen.last_hash,
+    };
+    let pairs = frozen.table.sorted();
+    let mut writer = RunWriter::begin(shared.disk.clone(), extent, pairs.len() as u64)?;
+    for (hash, position) in pairs {
+        writer.push(hash, position)?;
+    }
+    writer.finish()
+}
+
+/// Makes a damaged run anew from its segments, as one run each.
+fn rebuild(shared: &Shared, damaged: &Arc<Run>) -> Result<(), ReadError> {
+    let segments = shared.segments();
+    let covered = damaged.extent.first_position..=damaged.extent.last_position;
+    let mut made = Vec::new();
+    for pair in segments
+        .windows(2)
+        .filter(|pair| covered.contains(&pair[0].first_position()))
+    {
+        let frozen = Frozen {
+            table: Arc::new(shared.index_segment(&pair[0])?),
+            segment: pair[0].clone(),
+            last_position: pair[1].header.prev.position,
+            last_hash: pair[1].header.prev.hash,
+        };
+        made.push(Arc::new(write_index(shared, &frozen)?));
+    }
+    let replaced = made.iter().any(|run| run.path == damaged.path);
+    shared.change_index(|view| {
+        if let Some(at) = view.runs.iter().position(|run| Arc::ptr_eq(run, damaged)) {
+            view.runs.splice(at..=at, made);
+        }
+    });
+    if !replaced {
+        shared.disk.remove(&damaged.path)?;
+    }
+    Ok(())
+}
+
+fn merge_step(
+    shared: &Shared,
+    runs: &[Arc<Run>],
+    slot: &mut Option<Merge>,
+) -> Result<bool, ReadError> {
+    let mut merge = match slot.take() {
+        Some(merge) => merge,
+        None => {
+            let segments: Vec<u64> = runs.iter().map(|run| run.extent.segments).collect();
+            let Some(range) = choose(&segments) else {
+                return Ok(false);
+            };
+            Merge::begin(shared.disk.clone(), &runs[range])?
+        }
+    };
+    if !merge.advance(MERGE_STEP_ENTRIES)? {
+        *slot = Some(merge);
+        return Ok(true);
+    }
+    let merged: Vec<Arc<Run>> = runs
+        .iter()
+        .filter(|run| merge.reads(run))
+        .cloned()
+        .collect();
+    let run = Arc::new(merge.finish()?);
+    shared.change_index(|view| {
+        let start = view
+            .runs
+            .iter()
+            .position(|run| Arc::ptr_eq(run, &merged[0]))
+            .expect("a merged run is in use");
+        view.runs.splice(start..start + merged.len(), [run]);
+    });
+    // Those who look in them still have them open; a leftover is removed at the next open.
+    for run in merged {
+        shared.disk.remove(&run.path)?;
+    }
+    Ok(true)
+}

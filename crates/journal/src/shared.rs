@@ -1,0 +1,179 @@
+//! What the writer, the readers and the maintainer of one open journal share.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::disk::{Disk, File};
+use crate::head::Head;
+use crate::index::IndexView;
+use crate::index::active::ActiveTable;
+use crate::index::merge::Merge;
+use crate::meta::Meta;
+use crate::options::{KeysOf, Options, ReadError};
+use crate::segment::{FrameReader, SEGMENT_DIR, SEGMENT_HEADER_BYTES, Segment};
+
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) keys_of: KeysOf,
+    pub(crate) meta: RwLock<Arc<Meta>>,
+    head: RwLock<Head>,
+    durable: AtomicU64,
+    pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    pub(crate) index: RwLock<Arc<IndexView>>,
+    pub(crate) spares: Mutex<Spares>,
+    /// Held during maintenance; a merge under way.
+    pub(crate) maintenance: Mutex<Option<Merge>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("options", &self.options)
+            .field("head", &self.head())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Segments reserved ahead, and a table for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Spares {
+    pub(crate) files: Vec<Spare>,
+    pub(crate) table: Option<ActiveTable>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub(crate) path: String,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) bytes: u64,
+}
+
+pub(crate) fn spare_name(name: &str) -> bool {
+    name.starts_with("spare-") && name.ends_with(".seg")
+}
+
+// A panic elsewhere must not turn readers away: all these locks guard single assignments.
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        keys_of: KeysOf,
+        meta: Meta,
+        head: Head,
+        segments: Vec<Arc<Segment>>,
+        index: IndexView,
+    ) -> Shared {
+        Shared {
+            disk,
+            options,
+            keys_of,
+            meta: RwLock::new(Arc::new(meta)),
+            head: RwLock::new(head),
+            durable: AtomicU64::new(head.position),
+            segments: RwLock::new(Arc::new(segments)),
+            index: RwLock::new(Arc::new(index)),
+            spares: Mutex::default(),
+            maintenance: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        *read(&self.head)
+    }
+
+    /// The last published position.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Everything up to `head` is durable, indexed and in the position tables: shows it to readers.
+    pub(crate) fn publish(&self, head: Head) {
+        *write(&self.head) = head;
+        self.durable.store(head.position, Ordering::Release);
+    }
+
+    pub(crate) fn index(&self) -> Arc<IndexView> {
+        read(&self.index).clone()
+    }
+
+    pub(crate) fn change_index(&self, change: impl FnOnce(&mut IndexView)) {
+        let mut slot = write(&self.index);
+        let mut view = IndexView::clone(&slot);
+        change(&mut view);
+        *slot = Arc::new(view);
+    }
+
+    pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        read(&self.segments).clone()
+    }
+
+    /// The segment of a published position, and the first position of the one after it.
+    pub(crate) fn segment_of(&self, position: u64) -> Option<(Arc<Segment>, Option<u64>)> {
+        let segments = read(&self.segments);
+        let after = segments.partition_point(|segment| segment.first_position() <= position);
+        let segment = segments.get(after.checked_sub(1)?)?.clone();
+        Some((
+            segment,
+            segments.get(after).map(|next| next.first_position()),
+        ))
+    }
+
+    /// Reserves a segment ahead.
+    pub(crate) fn add_spare(&self, spares: &mut Spares) -> io::Result<()> {
+        let bytes = self.options.segment_bytes;
+        if self.disk.free_bytes()? < bytes.saturating_add(self.options.reserve_bytes) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let path = format!("{SEGMENT_DIR}/spare-{}.seg", spares.next_number);
+        let file = self.disk.create(&path)?;
+        if let Err(error) = file.allocate(bytes).and_then(|()| file.sync_data()) {
+            let _ = self.disk.remove(&path);
+            return Err(error);
+        }
+        spares.next_number += 1;
+        spares.files.push(Spare { path, file, bytes });
+        Ok(())
+    }
+
+    /// Makes the index table of a whole segment by reading it.
+    pub(crate) fn index_segment(&self, segment: &Segment) -> Result<ActiveTable, ReadError> {
+        let table = ActiveTable::new(segment.first_position(), 0);
+        let mut reader = FrameReader::default();
+        let (mut offset, mut pairs) = (SEGMENT_HEADER_BYTES, Vec::new());
+        let mut position = segment.first_position();
+        while offset < segment.end() {
+            let frame = match reader.frame(&*segment.file, offset, segment.end())? {
+                Ok(frame) => frame,
+                Err(bad) => return Err(segment.damage(offset, position, bad.0).into()),
+            };
+            if let Err(bad) = frame.verify_content() {
+                return Err(segment.damage(offset, position, bad.0).into());
+            }
+            pairs.clear();
+            for record in frame.records() {
+                (self.keys_of)(record.payload(), &mut |hash| {
+                    pairs.push((hash, record.position()))
+                });
+            }
+            table.insert_all(pairs.len(), pairs.iter().copied());
+            position = frame.header().last_position() + 1;
+            offset = segment.after(offset, frame.bytes().len());
+        }
+        Ok(table)
+    }
+}

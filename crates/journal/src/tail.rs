@@ -1,0 +1,205 @@
+//! Walking a segment, and telling an unfinished write from damage.
+//!
+//! A frame is written only after the one before it is durable. So a bad frame was acknowledged, and is damage, when a valid
+//! header of a later frame follows it, when the `synced` mark reaches it, or when its own header is sound but
+//! says something that no writer would have written here. Otherwise it is the rest of an unfinished write.
+
+use std::io;
+
+use crate::bytes::{align_up, all_zero, u16_at};
+use crate::frame::{BadFrame, FRAME_HEADER_BYTES, FrameRef, Header, UNKNOWN_VERSION};
+use crate::head::{Damage, Head};
+use crate::segment::{FRAME_ALIGNMENT, FrameReader, SEGMENT_HEADER_BYTES, Segment};
+use crate::synced::Mark;
+
+const SEARCH_BYTES: u64 = 1024 * 1024;
+
+/// Verifies the frames of a segment one after another.
+pub(crate) struct Walk<'a> {
+    segment: &'a Segment,
+    mark: &'a Mark,
+    reader: FrameReader,
+    /// Where the next frame begins.
+    pub(crate) offset: u64,
+    /// The head before it.
+    pub(crate) head: Head,
+    /// Whether padding that is not zero counts as damage: nothing acknowledged is lost with it.
+    pub(crate) check_padding: bool,
+}
+
+pub(crate) enum WalkError {
+    Io(io::Error),
+    Damaged(Damage),
+    Unsupported { file: String, version: u16 },
+}
+
+impl From<io::Error> for WalkError {
+    fn from(error: io::Error) -> Self {
+        WalkError::Io(error)
+    }
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(segment: &'a Segment, mark: &'a Mark) -> Walk<'a> {
+        Walk {
+            segment,
+            mark,
+            reader: FrameReader::default(),
+            offset: SEGMENT_HEADER_BYTES,
+            head: segment.header.prev,
+            check_padding: false,
+        }
+    }
+
+    /// Looks again at what has been read ahead: a writer may have gone on.
+    pub(crate) fn refresh(&mut self) {
+        self.reader.forget();
+    }
+
+    /// Goes on until `limit` or a bad frame; gives what is bad about it.
+    pub(crate) fn run(
+        &mut self,
+        limit: u64,
+        visit: &mut dyn FnMut(&FrameRef<'_>, u64),
+    ) -> Result<Option<BadFrame>, WalkError> {
+        while self.offset + FRAME_HEADER_BYTES as u64 <= limit {
+            if let Some(bad) = self.step(limit, visit)? {
+                return Ok(Some(bad));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Verifies one frame.
+    pub(crate) fn step(
+        &mut self,
+        limit: u64,
+        visit: &mut dyn FnMut(&FrameRef<'_>, u64),
+    ) -> Result<Option<BadFrame>, WalkError> {
+        let segment = self.segment;
+        let frame = match self.reader.frame(&*segment.file, self.offset, limit)? {
+            Ok(frame) => frame,
+            Err(UNKNOWN_VERSION) => {
+                let header =
+                    self.reader
+                        .bytes(&*segment.file, self.offset, FRAME_HEADER_BYTES, limit)?;
+                return Err(WalkError::Unsupported {
+                    file: segment.path.clone(),
+                    version: u16_at(header, 4),
+                });
+            }
+            Err(bad) => return Ok(Some(bad)),
+        };
+        if let Err(bad) = frame.verify(&self.head) {
+            return Ok(Some(bad));
+        }
+        let head = frame.head();
+        if head.position == self.mark.position && head.hash != self.mark.hash {
+            let what = "the frame is not the one that was known durable";
+            return Err(WalkError::Damaged(segment.damage(
+                self.offset,
+                frame.header().first_position,
+                what,
+            )));
+        }
+        visit(&frame, self.offset);
+        let frame_len = frame.bytes().len();
+        let end = self.offset + frame_len as u64;
+        let next = segment.after(self.offset, frame_len);
+        if self.check_padding {
+            let padding =
+                self.reader
+                    .bytes(&*segment.file, end, (next - end) as usize, limit.max(end))?;
+            if !all_zero(padding) {
+                let what = "the padding behind the frame is not zero";
+                return Err(WalkError::Damaged(segment.damage(end, head.position, what)));
+            }
+        }
+        self.head = head;
+        self.offset = next;
+        Ok(None)
+    }
+}
+
+/// What lies behind the last valid frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    Clean,
+    /// The rest of an unfinished write: everything but zeros ends `bytes` behind the last valid frame.
+    Unfinished {
+        bytes: u64,
+    },
+}
+
+/// Judges what lies between the last valid frame, which ends at `end` with `head`, and the end of the file.
+pub(crate) fn examine_tail(
+    segment: &Segment,
+    end: u64,
+    head: &Head,
+    file_len: u64,
+    mark: &Mark,
+    bad: Option<BadFrame>,
+) -> io::Result<Result<Tail, Damage>> {
+    let expected = head.position + 1;
+    let what = bad.map_or("frames are missing", |bad| bad.0);
+    if mark.position >= expected {
+        return Ok(Err(segment.damage(end, expected, what)));
+    }
+    let mut reader = FrameReader::default();
+    let mut search_from = end;
+    if let Ok(header) = reader.header(&*segment.file, end, file_len)? {
+        let follows = header.first_position == expected
+            && header.prev_hash == head.hash
+            && header.timestamp >= head.timestamp;
+        if !follows {
+            return Ok(Err(segment.damage(end, expected, what)));
+        }
+        // Only its body is bad. What it holds is the caller's and might look like a frame.
+        search_from = segment.after(end, header.frame_len());
+    }
+    let (later, used) = search(segment, end, search_from, file_len, head)?;
+    Ok(if later {
+        Err(segment.damage(end, expected, what))
+    } else if used == end {
+        Ok(Tail::Clean)
+    } else {
+        Ok(Tail::Unfinished { bytes: used - end })
+    })
+}
+
+/// Whether a later frame begins at or after `search_from`, and where the bytes that are not zero end.
+fn search(
+    segment: &Segment,
+    end: u64,
+    search_from: u64,
+    file_len: u64,
+    head: &Head,
+) -> io::Result<(bool, u64)> {
+    // A header may straddle two pieces: read that much more.
+    let mut piece = vec![0; SEARCH_BYTES as usize + FRAME_HEADER_BYTES];
+    let (mut at, mut used) = (end, end);
+    while at < file_len {
+        let wanted = (file_len - at).min(piece.len() as u64) as usize;
+        let read = segment.file.read_at(&mut piece[..wanted], at)?;
+        let bytes = &piece[..read];
+        if !all_zero(bytes) {
+            let last = bytes
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last as u64 + 1);
+            used = align_up(at + last, FRAME_ALIGNMENT).min(file_len);
+            for offset in (0..bytes.len()).step_by(FRAME_ALIGNMENT as usize) {
+                let later = at + offset as u64 >= search_from
+                    && Header::parse(&bytes[offset..]).is_ok_and(|header| {
+                        header.first_position > head.position + 1
+                            && header.timestamp >= head.timestamp
+                    });
+                if later {
+                    return Ok((true, used));
+                }
+            }
+        }
+        at += SEARCH_BYTES;
+    }
+    Ok((false, used))
+}

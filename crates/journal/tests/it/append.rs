@@ -1,0 +1,333 @@
+use tributary_journal::{
+    AppendError, Builder, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, FrameRef, Head, OpenError,
+    PushError, RECORD_BYTES_MAX, create,
+};
+use tributary_testkit::disk::{Fault, SimDisk};
+
+use crate::support::{Model, SEGMENT_BYTES, frame, fresh, grown, meta, options, reopen, settle};
+
+#[test]
+fn what_was_appended_is_read_again_before_and_after_reopening() {
+    for (frames, longest) in [(1, 10), (40, 100), (200, 40), (30, 1500)] {
+        let (disk, model) = grown(frames, longest);
+        let (writer, reader, recovery) = reopen(&disk).unwrap();
+        assert_eq!(
+            (recovery.cut_bytes, recovery.rebuilt.len()),
+            (0, 0),
+            "a clean stop needs no repair"
+        );
+        assert_eq!(writer.head(), model.head());
+        model.check(&disk, &reader);
+    }
+}
+
+#[test]
+fn a_second_opener_is_refused() {
+    let disk = SimDisk::new(1);
+    let (writer, reader) = fresh(&disk);
+    let maintainer = writer.maintainer();
+    assert!(matches!(reopen(&disk), Err(OpenError::Locked)));
+    assert!(matches!(
+        create(&disk.disk(), &options(), &meta()),
+        Err(OpenError::Locked)
+    ));
+    drop(writer);
+    assert!(
+        matches!(reopen(&disk), Err(OpenError::Locked)),
+        "the maintainer still may write"
+    );
+    drop(maintainer);
+    assert!(reopen(&disk).is_ok());
+    assert!(matches!(
+        create(&disk.disk(), &options(), &meta()),
+        Err(OpenError::AlreadyExists)
+    ));
+    assert!(matches!(reopen(&SimDisk::new(1)), Err(OpenError::NotFound)));
+    drop(reader);
+}
+
+#[test]
+fn a_frame_and_a_record_are_bounded() {
+    let mut builder = Builder::new(1, 1, 1);
+    assert_eq!(builder.push(|_| ()), Err(PushError::RecordSize));
+    assert_eq!(
+        builder.push(|buf| buf.extend([0; RECORD_BYTES_MAX + 1])),
+        Err(PushError::RecordSize)
+    );
+    assert_eq!(builder.count(), 0);
+    for _ in 0..FRAME_RECORDS_MAX {
+        assert!(builder.has_room(1));
+        builder.push(|buf| buf.push(1)).unwrap();
+    }
+    assert!(!builder.has_room(1));
+    assert_eq!(builder.push(|buf| buf.push(1)), Err(PushError::FrameFull));
+    builder.reset(1, 1, 1);
+    while builder.has_room(RECORD_BYTES_MAX) {
+        builder
+            .push(|buf| buf.extend([1; RECORD_BYTES_MAX]))
+            .unwrap();
+    }
+    assert_eq!(
+        builder.push(|buf| buf.extend([1; RECORD_BYTES_MAX])),
+        Err(PushError::FrameFull)
+    );
+    let body = builder.body_bytes();
+    assert!(body <= FRAME_BODY_BYTES_MAX);
+    let sealed = builder.seal(&Head::default());
+    assert_eq!(sealed.verify(&Head::default()), Ok(()));
+    assert_eq!(sealed.records().count(), body / (RECORD_BYTES_MAX + 8));
+}
+
+#[test]
+fn the_same_records_on_the_same_head_are_the_same_frame() {
+    let head = Head {
+        position: 41,
+        hash: [5; 32],
+        timestamp: 7,
+        epoch: 2,
+    };
+    let mut first = frame(&head, 9, 100);
+    let mut second = frame(&head, 9, 100);
+    second.seal(&Head {
+        hash: [6; 32],
+        ..head
+    });
+    let bytes = first.seal(&head).bytes().to_vec();
+    assert_eq!(bytes, second.seal(&head).bytes());
+    let parsed = FrameRef::parse(&bytes).unwrap();
+    assert_eq!(parsed.verify(&head), Ok(()));
+    assert_eq!(
+        (parsed.header().epoch, parsed.header().rules_version),
+        (2, 3)
+    );
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1 << (at % 8);
+        let verified = FrameRef::parse(&bad).and_then(|frame| frame.verify(&head));
+        assert!(verified.is_err(), "a flipped bit at byte {at} is found");
+    }
+}
+
+#[test]
+fn frames_that_do_not_follow_are_refused_and_change_nothing() {
+    let disk = SimDisk::new(1);
+    let (mut writer, reader) = fresh(&disk);
+    let mut model = Model::new(50);
+    model.append(&mut writer, 4).unwrap();
+    let head = writer.head();
+    let stale = frame(
+        &Head {
+            position: 3,
+            ..head
+        },
+        1,
+        50,
+    );
+    let gap = frame(
+        &Head {
+            position: 5,
+            ..head
+        },
+        1,
+        50,
+    );
+    let mut old = Builder::new(5, head.timestamp - 1, 3);
+    old.push(|buf| buf.push(1)).unwrap();
+    for mut refused in [stale, gap, old, Builder::new(5, 5_000, 3)] {
+        assert!(matches!(
+            writer.append(&mut refused),
+            Err(AppendError::Refused(_))
+        ));
+    }
+    let mut large = Builder::new(5, 5_000, 3);
+    large
+        .push(|buf| buf.extend([1; SEGMENT_BYTES as usize]))
+        .unwrap();
+    assert!(matches!(
+        writer.append(&mut large),
+        Err(AppendError::TooLarge)
+    ));
+    assert_eq!(writer.head(), head);
+    model.append(&mut writer, 4).unwrap();
+    model.check(&disk, &reader);
+}
+
+#[test]
+fn a_copy_by_frames_has_the_same_chain_and_epochs() {
+    let (disk, model) = grown(60, 200);
+    let (mut writer, reader, _) = reopen(&disk).unwrap();
+    assert_eq!(writer.new_epoch().unwrap(), 2);
+    let mut model = model;
+    model.append(&mut writer, 5).unwrap();
+    let copy = SimDisk::new(2);
+    let (mut to, copied) = fresh(&copy);
+    let mut frames = reader.frames(0);
+    while let Some(frame) = frames.next().unwrap() {
+        assert_eq!(
+            to.append_sealed(frame.bytes()).unwrap().hash,
+            frame.header().hash
+        );
+    }
+    assert_eq!(to.head(), writer.head());
+    assert_eq!(
+        (copied.epoch_of(1), copied.epoch_of(to.head().position)),
+        (1, 2)
+    );
+    assert_eq!(to.meta(), writer.meta());
+    model.check(&copy, &copied);
+    let mut bad = frame(
+        &Head {
+            hash: [1; 32],
+            ..to.head()
+        },
+        1,
+        20,
+    );
+    let unchained = bad
+        .seal(&Head {
+            hash: [1; 32],
+            ..to.head()
+        })
+        .bytes()
+        .to_vec();
+    assert!(matches!(
+        to.append_sealed(&unchained),
+        Err(AppendError::Refused(_))
+    ));
+    assert!(matches!(
+        to.append_sealed(&unchained[..100]),
+        Err(AppendError::Refused(_))
+    ));
+    // Followed from the middle, the frame that holds the position comes first, and new ones come when they are there.
+    let mut tail = reader.frames(writer.head().position);
+    assert!(tail.next().unwrap().unwrap().header().last_position() == writer.head().position);
+    assert!(tail.next().unwrap().is_none());
+    model.append(&mut writer, 2).unwrap();
+    assert_eq!(
+        tail.next().unwrap().unwrap().header().last_position(),
+        writer.head().position
+    );
+}
+
+#[test]
+fn frames_start_at_any_position() {
+    let (disk, model) = grown(120, 60);
+    let (_, reader, _) = reopen(&disk).unwrap();
+    for position in 1..=model.head().position {
+        let mut frames = reader.frames(position);
+        let first = *frames.next().unwrap().unwrap().header();
+        assert!((first.first_position..=first.last_position()).contains(&position));
+    }
+}
+
+#[test]
+fn epochs_last() {
+    let disk = SimDisk::new(1);
+    let (mut writer, _) = fresh(&disk);
+    let mut model = Model::new(50);
+    model.append(&mut writer, 4).unwrap();
+    assert_eq!(writer.new_epoch().unwrap(), 2);
+    assert_eq!(writer.new_epoch().unwrap(), 3);
+    model.append(&mut writer, 4).unwrap();
+    drop(writer);
+    let (writer, reader, _) = reopen(&disk).unwrap();
+    assert_eq!(
+        (reader.epoch_of(4), reader.epoch_of(5), writer.head().epoch),
+        (1, 3, 3)
+    );
+    assert_eq!(reader.frames(5).next().unwrap().unwrap().header().epoch, 3);
+    model.check(&disk, &reader);
+}
+
+#[test]
+fn a_full_disk_is_known_before_deciding_and_left_behind_when_space_returns() {
+    let disk = SimDisk::new(1);
+    let (mut writer, reader) = fresh(&disk);
+    let mut model = Model::new(200);
+    settle(&writer);
+    disk.set_capacity(disk.used());
+    let mut appended = 0;
+    loop {
+        match writer.reserve(1) {
+            Ok(()) => model
+                .append(&mut writer, 5)
+                .expect("what was reserved is there"),
+            Err(AppendError::StorageFull) => break,
+            Err(error) => panic!("{error}"),
+        }
+        appended += 1;
+    }
+    assert!(appended > 3, "the reserved segments were used");
+    model.check(&disk, &reader);
+    // Unreserved, the very frame is refused and nothing of it remains.
+    while model.append(&mut writer, 5).is_ok() {}
+    let head = writer.head();
+    assert!(matches!(
+        model.append(&mut writer, 5),
+        Err(AppendError::StorageFull)
+    ));
+    assert_eq!(writer.head(), head);
+    model.check(&disk, &reader);
+    let survivor = disk.crash(1);
+    model.check(&survivor, &reopen(&survivor).unwrap().1);
+    disk.set_capacity(u64::MAX);
+    writer.reserve(3).unwrap();
+    for _ in 0..40 {
+        model.append(&mut writer, 5).unwrap();
+    }
+    settle(&writer);
+    model.check(&disk, &reader);
+    drop(writer);
+    model.check(&disk, &reopen(&disk).unwrap().1);
+}
+
+#[test]
+fn a_write_refused_for_space_leaves_nothing_of_the_frame() {
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let (mut writer, reader) = fresh(&disk);
+        let mut model = Model::new(900);
+        model.append(&mut writer, 3).unwrap();
+        disk.inject(disk.operations(), Fault::StorageFull);
+        assert!(matches!(
+            model.append(&mut writer, 9),
+            Err(AppendError::StorageFull)
+        ));
+        let survivor = disk.crash(seed);
+        let (again, survived, _) = reopen(&survivor).unwrap();
+        assert_eq!(again.head(), model.head());
+        model.check(&survivor, &survived);
+        model.append(&mut writer, 1).unwrap();
+        model.append(&mut writer, 9).unwrap();
+        model.check(&disk, &reader);
+        let survivor = disk.crash(seed);
+        assert_eq!(reopen(&survivor).unwrap().0.head(), model.head());
+    }
+}
+
+#[test]
+fn a_failed_write_or_sync_is_final() {
+    for operation in 0..2 {
+        let disk = SimDisk::new(1);
+        let (mut writer, reader) = fresh(&disk);
+        let mut model = Model::new(50);
+        model.append(&mut writer, 3).unwrap();
+        disk.inject(disk.operations() + operation, Fault::Broken);
+        assert!(matches!(
+            model.append(&mut writer, 3),
+            Err(AppendError::Fatal(_))
+        ));
+        assert!(
+            matches!(model.append(&mut writer, 3), Err(AppendError::Fatal(_))),
+            "never tried again"
+        );
+        assert!(matches!(writer.mark(), Err(AppendError::Fatal(_))));
+        assert!(matches!(writer.reserve(1), Err(AppendError::Fatal(_))));
+        assert_eq!(
+            reader.head(),
+            model.head(),
+            "nothing unacknowledged is shown"
+        );
+        model.check_index(&reader);
+    }
+}

@@ -1,0 +1,224 @@
+//! The plug pulled at every single step.
+
+use std::ops::ControlFlow;
+
+use tributary_journal::{
+    AppendError, CheckpointItem, CheckpointWriter, Head, OpenError, ScanOptions, create,
+    load_latest_checkpoint, scan,
+};
+use tributary_testkit::disk::{Fault, SimDisk};
+use tributary_testkit::random::Random;
+
+use crate::support::{Model, frame, meta, options, reopen};
+
+const LONGEST: u64 = 700;
+
+/// What was acknowledged, and what was being done when the power failed.
+#[derive(Default)]
+struct Acknowledged {
+    created: bool,
+    model: Model,
+    in_flight: Option<Head>,
+    epochs: usize,
+    checkpoint: u64,
+}
+
+/// A seeded life of a journal; ends early when the power fails.
+fn live(disk: &SimDisk, seed: u64) -> Acknowledged {
+    let mut acknowledged = Acknowledged {
+        model: Model::new(LONGEST),
+        ..Acknowledged::default()
+    };
+    let _ = live_until_failure(disk, seed, &mut acknowledged);
+    acknowledged
+}
+
+fn live_until_failure(disk: &SimDisk, seed: u64, acknowledged: &mut Acknowledged) -> Option<()> {
+    let mut random = Random::new(seed);
+    create(&disk.disk(), &options(), &meta()).ok()?;
+    acknowledged.created = true;
+    acknowledged.epochs = 1;
+    let (mut writer, _, _) = reopen(disk).ok()?;
+    for _ in 0..24 {
+        let mut builder = frame(&writer.head(), 1 + random.below(8), LONGEST);
+        acknowledged.in_flight = Some(builder.seal(&writer.head()).head());
+        match writer.append(&mut builder) {
+            Ok(head) => acknowledged.model.heads.insert(head.position, head),
+            Err(AppendError::Fatal(_)) => return None,
+            Err(error) => panic!("{error}"),
+        };
+        acknowledged.in_flight = None;
+        match random.below(8) {
+            0 => writer.mark().ok()?,
+            1 | 2 => drop(writer.maintainer().step().ok()?),
+            3 => {
+                let through = writer.head().position;
+                let mut checkpoint = CheckpointWriter::begin(disk.disk(), through).ok()?;
+                for number in 0..20u64 {
+                    checkpoint.push(&number.to_le_bytes()).ok()?;
+                }
+                checkpoint.finish().ok()?;
+                acknowledged.checkpoint = through;
+            }
+            4 => {
+                writer.new_epoch().ok()?;
+                acknowledged.epochs += 1;
+            }
+            5 => {
+                drop(writer);
+                writer = reopen(disk).ok()?.0;
+            }
+            _ => {}
+        }
+    }
+    while writer.maintainer().step().ok()? {}
+    writer.close().ok()
+}
+
+fn check_survivor(survivor: &SimDisk, acknowledged: &Acknowledged) {
+    let model = &acknowledged.model;
+    let tail = scan(&*survivor.disk(), &ScanOptions::default(), &mut |_| {
+        ControlFlow::Continue(())
+    });
+    let (mut writer, reader, recovery) = match reopen(survivor) {
+        Err(OpenError::NotFound) if !acknowledged.created => {
+            create(&survivor.disk(), &options(), &meta()).unwrap();
+            reopen(survivor).unwrap()
+        }
+        opened => {
+            let opened = opened.unwrap();
+            assert_eq!(
+                tail.unwrap().tail_bytes,
+                opened.2.cut_bytes,
+                "a scan and recovery agree"
+            );
+            opened
+        }
+    };
+    let head = writer.head();
+    let plain = |head: Head| Head { epoch: 0, ..head };
+    let expected = [Some(model.head()), acknowledged.in_flight];
+    assert!(
+        expected
+            .iter()
+            .flatten()
+            .any(|expected| plain(*expected) == plain(head)),
+        "the head is the last acknowledged one or the one in flight"
+    );
+    assert_eq!(recovery.cut_bytes > 0, recovery.cut_at.is_some());
+    model.check(survivor, &reader);
+    assert!(reader.meta().epochs.len() >= acknowledged.epochs);
+    let mut loaded_records = 0u64;
+    let loaded = load_latest_checkpoint(&*survivor.disk(), head.position, &mut |item| match item {
+        CheckpointItem::Begin { .. } => loaded_records = 0,
+        CheckpointItem::Record(record) => {
+            assert_eq!(record, loaded_records.to_le_bytes());
+            loaded_records += 1;
+        }
+    })
+    .unwrap();
+    assert!(
+        loaded.through.unwrap_or(0) >= acknowledged.checkpoint,
+        "a finished checkpoint survives"
+    );
+    assert_eq!(
+        loaded_records,
+        if loaded.through.is_some() { 20 } else { 0 }
+    );
+    // And on it goes.
+    let mut model = Model {
+        heads: model.heads.clone(),
+        longest: LONGEST,
+    };
+    for _ in 0..4 {
+        model.append(&mut writer, 6).unwrap();
+    }
+    while writer.maintainer().step().unwrap() {}
+    writer.close().unwrap();
+    let (writer, reader, recovery) = reopen(survivor).unwrap();
+    assert_eq!(
+        (writer.head(), recovery.cut_bytes, recovery.rebuilt.len()),
+        (model.head(), 0, 0)
+    );
+    model.check_index(&reader);
+}
+
+#[test]
+fn every_acknowledged_frame_survives_a_crash_at_any_step() {
+    for seed in 0..3 {
+        let whole = SimDisk::new(seed);
+        let acknowledged = live(&whole, seed);
+        assert!(
+            acknowledged.model.heads.len() > 20,
+            "without faults everything is acknowledged"
+        );
+        for operation in 0..whole.operations() {
+            let disk = SimDisk::new(seed);
+            disk.inject(operation, Fault::PowerOff);
+            let acknowledged = live(&disk, seed);
+            assert!(disk.is_off(), "the fault was reached");
+            check_survivor(&disk.crash(operation), &acknowledged);
+        }
+    }
+}
+
+#[test]
+fn a_crash_during_recovery_loses_nothing_either() {
+    for seed in 10..30 {
+        let whole = SimDisk::new(seed);
+        live(&whole, seed);
+        let mut random = Random::new(seed);
+        let disk = SimDisk::new(seed);
+        disk.inject(random.below(whole.operations()), Fault::PowerOff);
+        let acknowledged = live(&disk, seed);
+        let survivor = disk.crash(seed);
+        let before = survivor.operations();
+        let _ = reopen(&survivor.copy());
+        for operation in before..before + 14 {
+            let again = survivor.copy();
+            again.inject(again.operations() + operation - before, Fault::PowerOff);
+            let reopened = reopen(&again).is_ok();
+            let twice = again.crash(operation);
+            let created = acknowledged.created;
+            check_survivor(
+                &twice,
+                &Acknowledged {
+                    model: acknowledged.model.clone(),
+                    ..acknowledged
+                },
+            );
+            assert!(created || !reopened);
+        }
+    }
+}
+
+#[test]
+fn an_unfinished_write_is_cut_zeroed_and_reported() {
+    let mut cuts = 0;
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let (mut writer, _) = crate::support::fresh(&disk);
+        let mut model = Model::new(LONGEST);
+        model.append(&mut writer, 5).unwrap();
+        let end = writer.reader().stats().segment_bytes;
+        // The write is begun, the sync never is.
+        disk.inject(disk.operations() + 1, Fault::PowerOff);
+        assert!(model.append(&mut writer, 9).is_err());
+        let survivor = disk.crash(seed);
+        let (writer, reader, recovery) = reopen(&survivor).unwrap();
+        if writer.head() != model.head() {
+            // All of it happened to reach the medium.
+            assert_eq!((writer.head().position, recovery.cut_bytes), (14, 0));
+            continue;
+        }
+        model.check(&survivor, &reader);
+        if recovery.cut_bytes > 0 {
+            cuts += 1;
+            let (file, offset) = recovery.cut_at.unwrap();
+            assert_eq!((offset, file.ends_with("00001.seg")), (end, true));
+            let bytes = &survivor.files()[&file][offset as usize..];
+            assert!(bytes.iter().all(|byte| *byte == 0), "nothing of it remains");
+        }
+    }
+    assert!(cuts > 10, "the simulator tears writes: {cuts}");
+}
