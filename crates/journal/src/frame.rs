@@ -12,7 +12,7 @@
 //!  12   4  count: records in the body, 1 ..= 8,192
 //!  16   8  first_position
 //!  24   8  timestamp, nanoseconds since the Unix epoch; never less than the frame's before
-//!  32   4  body_len, bytes, <= 8 MiB
+//!  32   4  body_len, bytes, <= 24 MiB
 //!  36  24  zero
 //!  60  32  prev_hash: hash of the frame before; zeros for the first
 //!  92  32  hash = BLAKE3(header[0..92] || body)
@@ -234,7 +234,9 @@ impl Builder {
 
     /// The index keys named so far, each with the position of its record.
     pub fn index_keys(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.keys.iter().map(|&(hash, at)| (hash, self.first_position + u64::from(at)))
+        self.keys
+            .iter()
+            .map(|&(hash, at)| (hash, self.first_position + u64::from(at)))
     }
 
     pub(crate) fn keys(&self) -> &[(u64, u32)] {
