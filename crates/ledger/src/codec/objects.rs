@@ -271,6 +271,9 @@ pub(super) fn take_api_key(input: &mut Input<'_>) -> Result<ApiKey, Corrupt> {
     }
     let len = input.u8()?;
     let label = label(input.take(len.into())?)?;
+    if (flags & ROTATED == 0 && rotated != 0) || (flags & REVOKED == 0 && revoked != 0) {
+        return Err(Corrupt("a time that is not flagged"));
+    }
     let rotated_at = (flags & ROTATED != 0).then_some(rotated);
     let revoked_at = (flags & REVOKED != 0).then_some(revoked);
     Ok(ApiKey {

@@ -277,7 +277,7 @@ impl<'a> RecordRef<'a> {
     }
 
     /// Everything.
-    pub fn to_record(&self) -> Result<Record, Corrupt> {
+    pub fn to_record(self) -> Result<Record, Corrupt> {
         let accounts: ArrayVec<AccountId, 255> = self
             .legs
             .iter()

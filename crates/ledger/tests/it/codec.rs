@@ -1,0 +1,372 @@
+//! Records as bytes.
+
+use crate::dice::{command as roll, prelude, rolls};
+use crate::world::{World, by, command, eur, fees, owner, plain_pay, split};
+use proptest::prelude::*;
+use std::fmt::Write;
+use tributary_ledger::codec::{
+    Record, RecordRef, decode, encode, encode_account, encode_api_key, encode_owner, encode_payment,
+};
+use tributary_ledger::codec::{decode_account, decode_api_key, decode_owner, decode_payment};
+use tributary_ledger::*;
+
+#[test]
+fn a_plain_payment_takes_at_most_216_bytes() {
+    let mut world = World::new();
+    let (a, b) = (world.funded("a", 5), world.wallet("b"));
+    world.pay(plain_pay(a, b, 5));
+    assert_eq!(world.records.last().unwrap().len(), 216);
+}
+
+#[test]
+fn another_format_version_is_refused() {
+    let mut world = World::new();
+    world.wallet("a");
+    for version in [0, FORMAT_VERSION + 1, u16::MAX] {
+        assert!(decode(&world.records[0], version).is_err());
+        assert!(decode_owner(&[0; 64], version).is_err());
+    }
+}
+
+/// A record is found again by each of its names, and a refused one only by its key.
+#[test]
+fn records_are_indexed_by_key_reference_payment_and_external_id() {
+    let mut world = World::new();
+    let external = ExternalId::new("42").unwrap();
+    let open = OpenAccount {
+        owner: owner("shop"),
+        currency: eur(),
+        kind: AccountKind::Merchant,
+        overdraft: Overdraft::NONE,
+        external_id: Some(external.clone()),
+    };
+    let check = |world: &World, expected: &[u64]| {
+        let mut found = Vec::new();
+        index_keys(world.records.last().unwrap(), &mut |hash| found.push(hash));
+        assert_eq!(found, expected);
+    };
+    let key = hash::hash_key(
+        OwnerId::PLATFORM,
+        &Key::from_bytes(b"0123456789abcdef").unwrap(),
+    );
+    let shop = world.must(Body::OpenAccount(open.clone())).account.unwrap();
+    check(&world, &[key, hash::hash_external(shop.owner, &external)]);
+    world.submit(Actor::SYSTEM, Body::OpenAccount(open));
+    check(&world, &[key]);
+    let buyer = world.funded("buyer", 100);
+    let reference = Reference::new("order-1").unwrap();
+    let payment = world.pay(Pay {
+        reference: Some(reference.clone()),
+        reason: Some(Reason::new("why").unwrap()),
+        ..plain_pay(buyer, shop.id, 9)
+    });
+    check(&world, &[key, hash::hash_reference(shop.owner, &reference)]);
+    world.refund(payment, Some(10));
+    check(&world, &[key]);
+    world.refund(payment, Some(9));
+    check(&world, &[key, hash::hash_payment(payment)]);
+    world.submit(by(shop.owner), Body::Void(payment));
+    check(
+        &world,
+        &[hash::hash_key(
+            shop.owner,
+            &Key::from_bytes(b"0123456789abcdef").unwrap(),
+        )],
+    );
+}
+
+fn objects_round_trip(set: &WorkingSet) {
+    fn check<T: PartialEq + std::fmt::Debug>(
+        object: &T,
+        encode: fn(&T, &mut Vec<u8>),
+        decode: fn(&[u8], u16) -> Result<T, tributary_ledger::codec::Corrupt>,
+    ) {
+        let mut bytes = Vec::new();
+        encode(object, &mut bytes);
+        assert_eq!(decode(&bytes, FORMAT_VERSION).as_ref(), Ok(object));
+        for len in 0..bytes.len() {
+            assert!(decode(&bytes[..len], FORMAT_VERSION).is_err());
+        }
+        bytes.push(0);
+        assert!(decode(&bytes, FORMAT_VERSION).is_err());
+    }
+    set.accounts()
+        .for_each(|account| check(account, encode_account, decode_account));
+    set.owners()
+        .for_each(|owner| check(owner, encode_owner, decode_owner));
+    set.payments()
+        .for_each(|payment| check(payment, encode_payment, decode_payment));
+    set.api_keys()
+        .for_each(|key| check(key, encode_api_key, decode_api_key));
+}
+
+/// Reads whatever can be read; what is read in full must be what the bytes say and nothing else.
+fn read_all(bytes: &[u8]) {
+    if let Ok(view) = RecordRef::parse(bytes, FORMAT_VERSION) {
+        let _ = (
+            view.context(),
+            view.operation(),
+            view.rejection(),
+            view.actor(),
+            view.key(),
+            view.digest(),
+            view.linked(),
+        );
+        let _ = (
+            view.effective_at(),
+            view.text(),
+            view.payment(),
+            view.payment_kind(),
+            view.payment_owner(),
+            view.amount(),
+        );
+        let _ = (
+            view.reference(),
+            view.external_id(),
+            view.account_owner(),
+            view.is_hold(),
+            event_type(&view),
+        );
+        view.legs().for_each(|leg| {
+            assert!(view.leg_of(leg.account).is_some() && !leg.currency.code().is_empty())
+        });
+    }
+    if let Ok(record) = decode(bytes, FORMAT_VERSION) {
+        let mut again = Vec::new();
+        encode(
+            &record.command,
+            &record.digest,
+            &record.outcome,
+            record.ctx,
+            &mut again,
+        );
+        assert_eq!(again, bytes, "a record has one form only");
+    }
+    let _ = (
+        decode_account(bytes, 1),
+        decode_owner(bytes, 1),
+        decode_payment(bytes, 1),
+        decode_api_key(bytes, 1),
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        read_all(&bytes);
+    }
+
+    #[test]
+    fn damaged_records_are_read_without_panic(rolls in rolls(60), damage in prop::collection::vec(any::<(u16, u8, u16)>(), 1..40)) {
+        let mut world = World::new();
+        prelude().iter().for_each(|command| _ = world.run(command));
+        for dice in &rolls {
+            let next = roll(&world, dice, world.position + 1);
+            world.run(&next);
+        }
+        objects_round_trip(&world.set);
+        for (at, byte, other) in damage {
+            let record = &world.records[usize::from(at) % world.records.len()];
+            let mut flipped = record.clone();
+            // Mostly the fixed part, where lengths and tags are.
+            let place = usize::from(other) % if other % 2 == 0 { record.len().min(100) } else { record.len() };
+            flipped[place] = byte;
+            read_all(&flipped);
+            read_all(&record[..usize::from(other) % record.len()]);
+            flipped.push(byte);
+            read_all(&flipped);
+        }
+    }
+}
+
+/// One record of every shape. Never to be changed: new shapes are added at the end.
+fn golden_world() -> World {
+    let mut world = World::new();
+    let hold = Some(Hold {
+        expires_at: world.timestamp + 1_000_000,
+    });
+    let bank = world.open("platform", AccountKind::External, Overdraft::UNLIMITED);
+    let open = OpenAccount {
+        owner: owner("alice"),
+        currency: eur(),
+        kind: AccountKind::Wallet,
+        overdraft: Overdraft::limited(500),
+        external_id: Some(ExternalId::new("konto-ä").unwrap()),
+    };
+    let alice = world
+        .must(Body::OpenAccount(open.clone()))
+        .account
+        .unwrap()
+        .id;
+    world.submit(Actor::SYSTEM, Body::OpenAccount(open));
+    let (shop, fee) = (
+        world.wallet("shop"),
+        world.open("platform", AccountKind::Fee, Overdraft::NONE),
+    );
+    world.pay(Pay {
+        kind: PaymentKind::TopUp,
+        ..plain_pay(bank, alice, 10_000)
+    });
+    let text = Some(Text::new(Text::PLAIN, b"{\"description\":\"coffee\"}").unwrap());
+    let reference = Some(Reference::new("order-1").unwrap());
+    let full = Pay {
+        fees: fees(&[(fee, 30, 290)]),
+        reference,
+        ..plain_pay(alice, shop, 1_000)
+    };
+    let full = Command {
+        text,
+        effective_at: Some(Date(8_400)),
+        ..command(by(world.owner_of(alice)), Body::Pay(full))
+    };
+    let paid = world.run(&full).payment.unwrap().id;
+    world.run(&full);
+    world.refund(paid, Some(100));
+    world.must(Body::Refund(Refund {
+        payment: paid,
+        amount: None,
+        refund_fee: true,
+    }));
+    let parts = split(&[(shop, Part::Amount(7)), (bank, Part::BasisPoints(10_000))]);
+    let held = world.pay(Pay {
+        kind: PaymentKind::Payout,
+        destination: parts,
+        hold,
+        ..plain_pay(alice, shop, 300)
+    });
+    world.capture(held, Some(100));
+    world.must(Body::Capture(Capture {
+        payment: held,
+        amount: Some(50),
+        is_final: true,
+    }));
+    let voided = world.pay(Pay {
+        hold,
+        ..plain_pay(alice, shop, 5)
+    });
+    world.must(Body::Void(voided));
+    world.submit(Actor::SYSTEM, Body::Void(voided));
+    let expired = world.pay(Pay {
+        kind: PaymentKind::Transfer,
+        hold,
+        ..plain_pay(alice, shop, 5)
+    });
+    world.timestamp += 2_000_000;
+    world.must(Body::Expire(expired));
+    let reason = Some(Reason::new("counted wrongly").unwrap());
+    world.pay(Pay {
+        kind: PaymentKind::Adjustment,
+        reason,
+        ..plain_pay(bank, alice, 1)
+    });
+    let create = CreateApiKey {
+        owner: owner("shop"),
+        access: Access::Write,
+        secret_hash: [9; 32],
+        label: Some(Label::new("till").unwrap()),
+    };
+    let key = world.must(Body::CreateApiKey(create)).api_key.unwrap();
+    world.must(Body::RotateApiKey {
+        api_key: key.id,
+        secret_hash: [8; 32],
+    });
+    let actor = Actor {
+        owner: key.owner,
+        api_key: key.id,
+    };
+    world.submit(actor, Body::FreezeAccount(shop));
+    world.must(Body::RevokeApiKey(key.id));
+    world.api_key("new-owner", Access::Read);
+    let empty = world.wallet("alice");
+    world.must(Body::FreezeAccount(empty));
+    world.must(Body::UnfreezeAccount(empty));
+    world.must(Body::CloseAccount(empty));
+    let linked = |amount| Command {
+        linked: true,
+        ..command(Actor::SYSTEM, Body::Pay(plain_pay(alice, shop, amount)))
+    };
+    world.run_group(&[
+        linked(1),
+        Command {
+            linked: false,
+            ..linked(1_000_000)
+        },
+    ]);
+    (0..40).for_each(|_| _ = world.pay(plain_pay(alice, shop, 1)));
+    world
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+/// `UPDATE_GOLDEN=1` writes the file anew; only for records added at its end.
+#[test]
+fn records_of_format_1_are_written_and_read_as_ever() {
+    let world = golden_world();
+    let mut text =
+        String::from("# One record per line, then the digest of the state after all of them.\n");
+    world
+        .records
+        .iter()
+        .for_each(|record| writeln!(text, "{}", hex(record)).unwrap());
+    writeln!(text, "state {}", hex(&world.set.digest_all())).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-1.hex");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap();
+    assert!(text == golden, "the bytes of a released format changed");
+    let mut set = WorkingSet::new(Residency::Everything);
+    let mut operations = Vec::new();
+    for line in golden.lines().skip(1) {
+        if let Some(digest) = line.strip_prefix("state ") {
+            assert_eq!(hex(&set.digest_all()), digest);
+            continue;
+        }
+        let Record {
+            ctx,
+            command,
+            outcome,
+            ..
+        } = decode(&unhex(line), 1).unwrap();
+        operations.push((codec::Operation::of(&command.body), outcome.is_accepted()));
+        apply(&mut set, &command, &outcome, ctx);
+    }
+    for operation in codec::Operation::ALL {
+        assert!(
+            operations.contains(&(operation, true)),
+            "{operation:?} is in the golden file"
+        );
+    }
+}
+
+#[test]
+fn index_hashes_are_as_ever() {
+    let key = Key::from_bytes(b"0123456789abcdef").unwrap();
+    let reference = Reference::new("order-1").unwrap();
+    let external = ExternalId::new("42").unwrap();
+    let hashes = [
+        hash::hash_key(OwnerId(7), &key),
+        hash::hash_reference(OwnerId(7), &reference),
+        hash::hash_external(OwnerId(7), &external),
+        hash::hash_payment(PaymentId(7)),
+        hash::hash_owner_name(b"alice"),
+    ];
+    assert_eq!(
+        hashes.map(|hash| format!("{hash:016x}")).join(" "),
+        "f4bce7590ed39b5a ea5bd2d789571d8d 8c7bb60195bf7455 7e8c80c84fa51fdc fd19bf4b1acbfd1b"
+    );
+}

@@ -1,0 +1,275 @@
+//! Commands made of dice: small worlds, many collisions, amounts at the edges.
+
+use crate::world::{World, by, eur, fees, owner, plain_pay, split};
+use proptest::prelude::*;
+use tributary_ledger::*;
+
+pub(crate) type Dice = [u16; 12];
+
+pub(crate) fn rolls(most: usize) -> impl Strategy<Value = Vec<Dice>> {
+    prop::collection::vec(any::<Dice>(), 1..most)
+}
+
+const OWNERS: [&str; 5] = [
+    "a",
+    "b",
+    "c",
+    "a-name-that-is-longer-than-fits-in-place",
+    "platform",
+];
+
+fn amount(die: u16) -> u64 {
+    match die % 40 {
+        0 => 0,
+        1 => AMOUNT_MAX,
+        2 => AMOUNT_MAX + 1,
+        3 => AMOUNT_MAX - u64::from(die / 40),
+        4 => 1,
+        5 => u64::MAX,
+        _ => u64::from(die) % 997 + 1,
+    }
+}
+
+/// Positions of accounts, payments, anything: also what does not exist, or does only when this batch is done.
+fn position(die: u16, now: u64) -> u64 {
+    let recent = now.min(40);
+    now + 6 - (u64::from(die) % (recent + 6)).min(now + 5)
+}
+
+fn account(world: &World, die: u16, now: u64) -> AccountId {
+    let known = world.set.account_slots();
+    if die.is_multiple_of(32) || known == 0 {
+        return AccountId(position(die, now));
+    }
+    world
+        .set
+        .account_at(usize::from(die) % known)
+        .map_or(AccountId(1), |account| account.id)
+}
+
+fn payment(world: &World, die: u16, now: u64) -> PaymentId {
+    let sound = |payment: &&Payment| {
+        payment.status != PaymentStatus::Failed || payment.id.0.is_multiple_of(7)
+    };
+    let known = world.set.payments().filter(sound).count();
+    if die.is_multiple_of(16) || known == 0 {
+        return PaymentId(position(die, now));
+    }
+    let newest = known - 1 - usize::from(die / 16) % known.min(8);
+    world
+        .set
+        .payments()
+        .filter(sound)
+        .nth(newest)
+        .map_or(PaymentId(1), |payment| payment.id)
+}
+
+/// Accounts with money to begin with. Also names accounts by the positions that they will have.
+pub(crate) fn prelude() -> Vec<Command> {
+    let open = |name: &str, kind, overdraft| {
+        let (owner, currency) = (owner(name), eur());
+        Body::OpenAccount(OpenAccount {
+            owner,
+            currency,
+            kind,
+            overdraft,
+            external_id: None,
+        })
+    };
+    let top_up = |to, reference| {
+        let reference = Some(Reference::new(reference).unwrap());
+        Body::Pay(Pay {
+            kind: PaymentKind::TopUp,
+            reference,
+            ..plain_pay(AccountId(1), AccountId(to), 50_000)
+        })
+    };
+    let bodies = [
+        open("platform", AccountKind::External, Overdraft::UNLIMITED),
+        open("platform", AccountKind::External, Overdraft::UNLIMITED),
+        open("a", AccountKind::Wallet, Overdraft::NONE),
+        open("b", AccountKind::Wallet, Overdraft::limited(300)),
+        open("c", AccountKind::Merchant, Overdraft::NONE),
+        open("platform", AccountKind::Fee, Overdraft::NONE),
+        top_up(3, "w1"),
+        top_up(4, "w1"),
+        top_up(5, "first"),
+        top_up(5, "first"),
+    ];
+    bodies
+        .into_iter()
+        .map(|body| crate::world::command(Actor::SYSTEM, body))
+        .collect()
+}
+
+fn actor(world: &World, die: u16, now: u64) -> Actor {
+    let owners = world.set.owner_slots();
+    let some = world
+        .set
+        .owner_at(usize::from(die / 8) % owners)
+        .map_or(OwnerId(77), |owner| owner.id);
+    match die % 8 {
+        0 => by(some),
+        1 => {
+            let keys = world.set.api_key_slots();
+            let key = if keys == 0 {
+                None
+            } else {
+                world.set.api_key_at(usize::from(die / 8) % keys)
+            };
+            key.map_or(
+                Actor {
+                    owner: some,
+                    api_key: ApiKeyId(position(die, now)),
+                },
+                |key| Actor {
+                    owner: key.owner,
+                    api_key: key.id,
+                },
+            )
+        }
+        _ => Actor::SYSTEM,
+    }
+}
+
+fn word(die: u16) -> String {
+    if die.is_multiple_of(7) {
+        "a long word with ö that is longer than is kept in place".to_owned()
+    } else {
+        format!("w{}", die % 5)
+    }
+}
+
+/// `now`: position that the command will probably take.
+pub(crate) fn command(world: &World, dice: &Dice, now: u64) -> Command {
+    let [kind, actor_die, key, extra, rest @ ..] = *dice;
+    let text = (extra % 5 == 0)
+        .then(|| Text::new((extra % 3) as u8, &vec![b'x'; 1 + usize::from(extra % 300)]).unwrap());
+    Command {
+        key: Key::from_bytes(&vec![key as u8; 1 + usize::from(key % 255)]).unwrap(),
+        actor: actor(world, actor_die, now),
+        linked: false,
+        effective_at: (extra % 4 == 1).then(|| Date(i32::from(extra as i16))),
+        text,
+        body: body(world, kind, &rest, now),
+    }
+}
+
+fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
+    let [d0, d1, d2, ..] = *dice;
+    let some = (d1 % 3 != 0)
+        .then(|| amount(d2) % 5_000_000_000_000_000_000 / if d2 % 3 == 0 { 1 } else { 8 });
+    match kind % 40 {
+        0..=1 => Body::OpenAccount(open(dice)),
+        2 if d1 % 2 == 0 => Body::FreezeAccount(account(world, d0, now)),
+        2..=4 => Body::UnfreezeAccount(account(world, d0, now)),
+        5 => Body::CloseAccount(account(world, d0, now)),
+        6..=20 => Body::Pay(pay(world, dice, now)),
+        21..=25 => Body::Capture(Capture {
+            payment: payment(world, d0, now),
+            amount: some,
+            is_final: d1 % 4 == 0,
+        }),
+        26 => Body::Void(payment(world, d0, now)),
+        27..=29 => Body::Expire(payment(world, d0, now)),
+        30..=36 => Body::Refund(Refund {
+            payment: payment(world, d0, now),
+            amount: some,
+            refund_fee: d1 % 2 == 0,
+        }),
+        37 => {
+            let label = (d1 % 2 == 0).then(|| Label::new(&word(d1)).unwrap());
+            let access = if d2 % 4 == 0 {
+                Access::Read
+            } else {
+                Access::Write
+            };
+            Body::CreateApiKey(CreateApiKey {
+                owner: owner(OWNERS[usize::from(d0) % 5]),
+                access,
+                secret_hash: [d0 as u8; 32],
+                label,
+            })
+        }
+        38 => Body::RotateApiKey {
+            api_key: api_key(world, d0, now),
+            secret_hash: [d1 as u8; 32],
+        },
+        _ => Body::RevokeApiKey(api_key(world, d0, now)),
+    }
+}
+
+fn api_key(world: &World, die: u16, now: u64) -> ApiKeyId {
+    world
+        .set
+        .api_key_at(usize::from(die % 4))
+        .map_or(ApiKeyId(position(die, now)), |key| key.id)
+}
+
+fn open(dice: &[u16; 8]) -> OpenAccount {
+    let [d0, d1, d2, d3, ..] = *dice;
+    let overdraft = match d1 % 4 {
+        0 => Overdraft::NONE,
+        1 => Overdraft::limited(amount(d2)),
+        _ => Overdraft::UNLIMITED,
+    };
+    let currency = if d3 % 16 == 0 {
+        Currency::from_code("JPY").unwrap()
+    } else {
+        eur()
+    };
+    let external_id = (d3 % 3 == 0).then(|| ExternalId::new(&word(d2)).unwrap());
+    let kind = AccountKind::from_number(1 + (d2 % 5) as u8).unwrap();
+    OpenAccount {
+        owner: owner(OWNERS[usize::from(d0) % 5]),
+        currency,
+        kind,
+        overdraft,
+        external_id,
+    }
+}
+
+fn pay(world: &World, dice: &[u16; 8], now: u64) -> Pay {
+    let [d0, d1, d2, d3, d4, d5, d6, d7] = *dice;
+    let at = |die: u16, step: u16| account(world, die.wrapping_add(step), now);
+    let payees = if d3 % 3 == 0 { 2 + d3 / 3 % 3 } else { 1 };
+    let exact = d3 % 2 == 0;
+    let points = [10_000_u16, 5_000, 3_333, 2_500][usize::from(payees - 1) % 4];
+    let part = |step: u16| match step {
+        0 if exact => Part::Amount(u64::from(d4 % 50) + 1),
+        last if last + 1 == payees => {
+            Part::BasisPoints(10_000 - points * (payees - 1 - u16::from(exact)))
+        }
+        _ => Part::BasisPoints(points),
+    };
+    let destination = match payees {
+        1 => Destination::One(at(d1, 0)),
+        _ => split(
+            &(0..payees)
+                .map(|step| (at(d1, step), part(step)))
+                .collect::<Vec<_>>(),
+        ),
+    };
+    let fee = |step| (at(d5, step), u64::from(d5 % 4), d4 % 400);
+    Pay {
+        kind: PaymentKind::ALL[usize::from(d6 % 5)],
+        source: at(d0, 0),
+        destination,
+        fees: fees(
+            &(0..if d5 % 3 == 0 { d5 / 3 % 3 } else { 0 })
+                .map(fee)
+                .collect::<Vec<_>>(),
+        ),
+        amount: amount(d2),
+        currency: if d6 % 32 == 0 {
+            Currency::from_code("JPY").unwrap()
+        } else {
+            eur()
+        },
+        hold: (d7 % 2 == 0).then(|| Hold {
+            expires_at: (world.timestamp + u64::from(d7 % 60)).saturating_sub(2),
+        }),
+        reference: (d6 % 8 == 0).then(|| Reference::new(&word(d7)).unwrap()),
+        reason: (d6 % 2 == 0).then(|| Reason::new(&word(d7)).unwrap()),
+    }
+}

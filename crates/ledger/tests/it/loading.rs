@@ -1,0 +1,114 @@
+//! A set that holds only what `keys` asked for decides like one that holds everything.
+
+use crate::dice::{Dice, command, prelude, rolls};
+use crate::world::World;
+use proptest::prelude::*;
+use tributary_ledger::*;
+
+/// Brings what the set lacks from storage, and says that the rest is absent.
+fn load(storage: &WorkingSet, commands: &[Command], set: &mut WorkingSet) {
+    for stage in 0.. {
+        let wanted = keys(commands, set);
+        if wanted.is_empty() {
+            break;
+        }
+        assert!(stage < 2, "at most two stages: {wanted:?}");
+        wanted
+            .accounts
+            .iter()
+            .filter_map(|id| storage.account(*id))
+            .for_each(|account| set.load_account(account.clone()));
+        wanted
+            .owners
+            .iter()
+            .filter_map(|name| storage.owner_by_name(name))
+            .for_each(|owner| set.load_owner(owner.clone()));
+        wanted
+            .api_keys
+            .iter()
+            .filter_map(|id| storage.api_key(*id))
+            .for_each(|key| set.load_api_key(key.clone()));
+        wanted
+            .payments
+            .iter()
+            .filter_map(|id| storage.payment(*id))
+            .for_each(|payment| set.load_payment(payment.clone()));
+        for (owner, reference) in &wanted.references {
+            if let Some(payment) = storage.reference(*owner, reference) {
+                set.load_reference(*owner, reference.clone(), payment);
+            }
+        }
+        for (owner, external) in &wanted.externals {
+            if let Some(account) = storage.external(*owner, external) {
+                set.load_external(*owner, external.clone(), account);
+            }
+        }
+        set.mark_absent(&wanted);
+    }
+}
+
+fn play(rolls: &[Dice], residency: Residency, lag: usize) {
+    let mut world = World::new();
+    let mut set = WorkingSet::new(residency);
+    // States as of the end of each batch: what is durable is `lag` batches behind.
+    let mut states = vec![(0, world.set.clone())];
+    for batch in std::iter::once(&[][..]).chain(rolls.chunks(9)) {
+        let (durable, storage) = &states[states.len().saturating_sub(1 + lag)];
+        if lag == 0 && residency == Residency::Nothing {
+            set.clear();
+        }
+        set.evict_through(*durable);
+        let rolled = batch
+            .iter()
+            .zip(1..)
+            .map(|(dice, at)| command(&world, dice, world.position + at));
+        let commands: Vec<Command> = if batch.is_empty() {
+            prelude()
+        } else {
+            rolled.collect()
+        };
+        load(storage, &commands, &mut set);
+        for command in &commands {
+            let ctx = world.next();
+            let outcome = decide(&set, command, ctx);
+            apply(&mut set, command, &outcome, ctx);
+            assert_eq!(world.run(command), outcome);
+        }
+        states.push((world.position, world.set.clone()));
+    }
+    if residency == Residency::Accounts {
+        assert_eq!(set.digest(), world.set.digest());
+        set.evict_through(world.position);
+        assert!(
+            set.payments().all(Payment::is_open),
+            "only open payments stay"
+        );
+        assert_eq!(set.digest(), world.set.digest());
+        assert_eq!(
+            set.digest(),
+            set.digest_all(),
+            "no reference or external id stays"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_set_of_accounts_and_open_payments_decides_like_one_of_everything(rolls in rolls(150), lag in 0..3_usize) {
+        play(&rolls, Residency::Accounts, lag);
+    }
+
+    #[test]
+    fn a_set_filled_for_each_batch_decides_like_one_of_everything(rolls in rolls(150), lag in 0..3_usize) {
+        play(&rolls, Residency::Nothing, lag);
+    }
+}
+
+#[test]
+fn nothing_is_asked_of_a_set_of_everything() {
+    let world = World::new();
+    let command = command(&world, &[9; 12], 1);
+    assert!(keys(&[command], &world.set).is_empty());
+}

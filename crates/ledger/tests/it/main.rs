@@ -1,0 +1,13 @@
+//! Promises of the ledger, each a test.
+
+mod chains;
+mod codec;
+mod complaints;
+mod currencies;
+mod dice;
+mod loading;
+mod properties;
+mod rejections;
+mod rules;
+mod shares;
+mod world;
