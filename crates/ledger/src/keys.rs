@@ -1,6 +1,6 @@
 //! What a batch must load before it is decided, and under what a record is found again.
 
-use crate::codec::{Operation, RecordRef};
+use crate::codec::{Corrupt, Operation, RecordRef};
 use crate::set::Absent;
 use crate::{
     AccountId, ApiKeyId, Body, Command, ExternalId, FORMAT_VERSION, OwnerId, OwnerName, Pay,
@@ -182,15 +182,11 @@ impl Wanted<'_> {
 
 /// Under what hashes a record is found again: (actor's owner, idempotency key) always; of accepted ones
 /// (payment's owner, reference), the payment that an operation changed, (account's owner, external id).
-///
-/// Panics if the bytes are no record of a known format: they were checked when their frame was read, and an index that
-/// silently lacked a record would let it be done twice.
-pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) {
-    let record = RecordRef::parse(record, FORMAT_VERSION)
-        .expect("a record in a sound frame is of a known format");
+pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) -> Result<(), Corrupt> {
+    let record = RecordRef::parse(record, FORMAT_VERSION)?;
     found(hash::of_key(record.actor().owner, record.key()));
     if record.rejection().is_some() {
-        return;
+        return Ok(());
     }
     if let (Some(owner), Some(reference)) = (record.payment_owner(), record.reference()) {
         found(hash::of_reference(owner, reference));
@@ -201,4 +197,5 @@ pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) {
     if let (Some(owner), Some(external)) = (record.account_owner(), record.external_id()) {
         found(hash::of_external(owner, external));
     }
+    Ok(())
 }

@@ -42,7 +42,7 @@ fn records_are_indexed_by_key_reference_payment_and_external_id() {
     };
     let check = |world: &World, expected: &[u64]| {
         let mut found = Vec::new();
-        index_keys(world.records.last().unwrap(), &mut |hash| found.push(hash));
+        index_keys(world.records.last().unwrap(), &mut |hash| found.push(hash)).unwrap();
         assert_eq!(found, expected);
     };
     let key = hash::hash_key(
