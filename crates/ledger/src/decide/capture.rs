@@ -1,9 +1,6 @@
 //! Take what was held, or a part.
 
-use super::{
-    Decision, check_amount, check_ceiling, is_platform, leg, payee_owner, refuse_if, signed,
-    standing,
-};
+use super::{Decision, check_amount, check_ceiling, leg, may_settle, refuse_if, signed, standing};
 use crate::shares::prorate;
 use crate::{
     Account, AccountStatus, Actor, Capture, Context, Outcome, Rejection, SHARES_MAX, WorkingSet,
@@ -13,8 +10,7 @@ use arrayvec::ArrayVec;
 pub(super) fn capture(set: &WorkingSet, actor: Actor, capture: &Capture, ctx: Context) -> Decision {
     check_amount(capture.amount)?;
     let payment = set.find_payment(capture.payment)?;
-    let allowed = is_platform(actor) || payee_owner(set, payment) == Some(actor.owner);
-    refuse_if(!allowed, Rejection::Forbidden)?;
+    refuse_if(!may_settle(set, actor, payment), Rejection::Forbidden)?;
     let closed = |account: &Account| account.status == AccountStatus::Closed;
     let mut payees = payment
         .shares

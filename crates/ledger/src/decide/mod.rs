@@ -15,7 +15,7 @@ pub use refuse::refuse;
 
 use crate::{
     AMOUNT_MAX, Account, Actor, ApiKeyId, ApiKeyStatus, Body, Command, Context, Leg, Outcome,
-    Owner, OwnerId, OwnerName, Payment, PaymentStatus, Rejection, WorkingSet,
+    Owner, OwnerId, OwnerName, Payment, PaymentKind, PaymentStatus, Rejection, WorkingSet,
 };
 
 type Decision = Result<Outcome, Rejection>;
@@ -151,12 +151,13 @@ fn owner_named(set: &WorkingSet, name: &OwnerName, ctx: Context) -> Owner {
     }
 }
 
-/// The owner of the first payee, if that is known.
-fn payee_owner(set: &WorkingSet, payment: &Payment) -> Option<OwnerId> {
-    let first = payment.shares.first()?;
-    set.find_account(first.account)
-        .ok()
-        .map(|account| account.owner)
+/// Whether the actor may take or release what is held: the platform, and of a payment or transfer the owner of the first
+/// payee, whom the payer authorized. A top-up or payout waits for the world outside, of which only the platform knows.
+fn may_settle(set: &WorkingSet, actor: Actor, payment: &Payment) -> bool {
+    let for_payee = matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer);
+    let first = payment.shares.first();
+    let payee = first.and_then(|share| set.find_account(share.account).ok());
+    is_platform(actor) || (for_payee && payee.is_some_and(|payee| payee.owner == actor.owner))
 }
 
 /// Where a payment stands that has captured something or still holds something.

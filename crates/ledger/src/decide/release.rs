@@ -1,12 +1,11 @@
 //! Release what is held: by a void, or because its time has come.
 
-use super::{Decision, is_platform, leg, payee_owner, refuse_if, standing};
+use super::{Decision, is_platform, leg, may_settle, refuse_if, standing};
 use crate::{Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, Rejection, WorkingSet};
 
 pub(super) fn void(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Context) -> Decision {
     let payment = set.find_payment(payment)?;
-    let allowed = is_platform(actor) || payee_owner(set, payment) == Some(actor.owner);
-    refuse_if(!allowed, Rejection::Forbidden)?;
+    refuse_if(!may_settle(set, actor, payment), Rejection::Forbidden)?;
     refuse_if(!payment.is_open(), Rejection::PaymentNotOpen)?;
     release(set, payment, PaymentStatus::Voided, ctx)
 }

@@ -244,6 +244,33 @@ fn an_owner_debits_only_its_own_accounts_and_credits_any() {
 }
 
 #[test]
+fn nobody_confirms_their_own_top_up_or_payout() {
+    let mut world = World::new();
+    let (wallet, bank) = (world.funded("user", 100), world.funded("platform", 100));
+    let users = by(world.owner_of(wallet));
+    for (kind, source, payee) in [
+        (PaymentKind::TopUp, bank, wallet),
+        (PaymentKind::Payout, wallet, bank),
+    ] {
+        let held = world.pay(Pay {
+            kind,
+            hold: hold(),
+            ..plain_pay(source, payee, 10)
+        });
+        let capture = Body::Capture(Capture {
+            payment: held,
+            amount: None,
+            is_final: false,
+        });
+        for body in [capture.clone(), Body::Void(held)] {
+            let refused = world.submit(users, body).rejection;
+            assert_eq!(refused, Some(Rejection::Forbidden));
+        }
+        assert_eq!(world.submit(Actor::SYSTEM, capture).rejection, None);
+    }
+}
+
+#[test]
 fn an_owner_opens_and_closes_plain_accounts_of_its_own() {
     let mut world = World::new();
     let first = world.wallet("shop");
