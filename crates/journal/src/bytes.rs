@@ -23,16 +23,12 @@ pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
-/// Whether every byte is zero. Wide steps, because recovery asks it of hundreds of megabytes.
+/// Whether every byte is zero. In pieces that the compiler turns into wide operations, because recovery asks it of
+/// hundreds of megabytes.
 pub(crate) fn all_zero(bytes: &[u8]) -> bool {
-    let mut chunks = bytes.chunks_exact(64);
-    let wide = chunks.by_ref().all(|chunk| {
-        (0..64)
-            .step_by(8)
-            .fold(0, |any, at| any | u64_at(chunk, at))
-            == 0
-    });
-    wide && chunks.remainder().iter().all(|byte| *byte == 0)
+    bytes
+        .chunks(1024)
+        .all(|chunk| chunk.iter().fold(0, |any, byte| any | byte) == 0)
 }
 
 /// `value` rounded up to a multiple of `unit`, a power of two.

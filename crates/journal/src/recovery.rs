@@ -29,7 +29,7 @@ use crate::writer::Writer;
 
 const LOCK_FILE: &str = "lock";
 /// Sealed segments whose index is kept in memory when the disk is too full to write it at open.
-const FROZEN_MAX: usize = 4;
+const FROZEN_MAX: usize = 8;
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -252,7 +252,11 @@ fn link_segments(
             Some(positions) if ends_with(&segment, &positions, &last, end)? => positions,
             _ => {
                 let positions = verify_sealed(&segment, &last, end, mark)?;
-                positions.store(disk, &extent)?;
+                match positions.store(disk, &extent) {
+                    // It is needed in memory only; the next open makes it again.
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                    stored => stored?,
+                }
                 recovery.rebuilt.push(positions_path(extent.first_position));
                 positions
             }

@@ -27,6 +27,7 @@ fn a_real_directory_holds_a_journal() {
         writer.maintainer().step().unwrap();
     }
     model.check_index(&reader);
+    while writer.maintainer().step().unwrap() {}
     writer.close().unwrap();
     let (writer, reader, recovery) = open(disk.clone(), options(), keys_of()).unwrap();
     assert_eq!(
