@@ -73,6 +73,8 @@ pub struct Builder {
     timestamp: u64,
     count: u32,
     rules_version: u16,
+    // Where each record begins, from the start of the frame.
+    starts: Vec<u32>,
     keys: Vec<(u64, u32)>,
     sealed_on: Option<Head>,
 }
@@ -87,6 +89,7 @@ impl Builder {
             timestamp: 0,
             count: 0,
             rules_version: 0,
+            starts: Vec::new(),
             keys: Vec::new(),
             sealed_on: None,
         };
@@ -103,6 +106,7 @@ impl Builder {
         self.timestamp = timestamp;
         self.count = 0;
         self.rules_version = rules_version;
+        self.starts.clear();
         self.keys.clear();
         self.sealed_on = None;
     }
@@ -137,6 +141,7 @@ impl Builder {
         let crc = record_crc(position, &self.buf[payload_at..]);
         put(&mut self.buf, start, &(len as u32).to_le_bytes());
         put(&mut self.buf, start + 4, &crc.to_le_bytes());
+        self.starts.push(start as u32);
         self.count += 1;
         self.sealed_on = None;
         Ok(position)
@@ -237,6 +242,10 @@ impl Builder {
         self.keys
             .iter()
             .map(|&(hash, at)| (hash, self.first_position + u64::from(at)))
+    }
+
+    pub(crate) fn starts(&self) -> &[u32] {
+        &self.starts
     }
 
     pub(crate) fn keys(&self) -> &[(u64, u32)] {

@@ -122,10 +122,20 @@ impl PositionTable {
         }
     }
 
-    /// Notes a frame at `offset`. Frames come in order.
+    /// Notes a frame at `offset` of the segment. Frames come in order.
     pub(crate) fn note(&self, frame: &FrameRef<'_>, offset: u64) {
+        let mut starts = Vec::with_capacity(frame.header().count as usize);
+        let mut at = FRAME_HEADER_BYTES as u32;
+        for record in frame.records() {
+            starts.push(at);
+            at += (RECORD_HEADER_BYTES + record.payload().len()) as u32;
+        }
+        self.note_starts(frame.header().first_position, offset, &starts);
+    }
+
+    /// As [`PositionTable::note`], of a frame whose records begin at `starts` from its own start.
+    pub(crate) fn note_starts(&self, first: u64, offset: u64, starts: &[u32]) {
         let offset = u32::try_from(offset).expect("a segment is below 4 GiB");
-        let first = frame.header().first_position;
         let marks = self.marks.len();
         let due = match marks.checked_sub(1).and_then(|last| self.marks.get(last)) {
             Some(last) => offset - last >= MARK_BYTES,
@@ -135,12 +145,14 @@ impl PositionTable {
             self.marks.push((first - self.first_position) as u32);
             self.marks.push(offset);
         }
-        let mut at = offset + FRAME_HEADER_BYTES as u32;
-        for record in frame.records() {
-            if (record.position() - self.first_position).is_multiple_of(SAMPLE_RECORDS) {
-                self.samples.push(at);
-            }
-            at += (RECORD_HEADER_BYTES + record.payload().len()) as u32;
+        let past = (first - self.first_position) % SAMPLE_RECORDS;
+        let unsampled = (SAMPLE_RECORDS - past) % SAMPLE_RECORDS;
+        for start in starts
+            .iter()
+            .skip(unsampled as usize)
+            .step_by(SAMPLE_RECORDS as usize)
+        {
+            self.samples.push(offset + start);
         }
         self.last_frame.store(offset, Ordering::Relaxed);
     }

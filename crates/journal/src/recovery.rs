@@ -345,7 +345,7 @@ fn verify_active(
                     pairs.push((hash, record.position()))
                 });
             }
-            table.insert_all(pairs.len(), pairs.iter().copied());
+            table.insert_all(&pairs);
             recovery.records_verified += u64::from(frame.header().count);
         })
         .map_err(walk_error)?;

@@ -170,7 +170,7 @@ impl Shared {
                     pairs.push((hash, record.position()))
                 });
             }
-            table.insert_all(pairs.len(), pairs.iter().copied());
+            table.insert_all(&pairs);
             position = frame.header().last_position() + 1;
             offset = segment.after(offset, frame.bytes().len());
         }

@@ -89,6 +89,9 @@ impl Writer {
                 .iter()
                 .map(|(hash, index)| (*hash, first + u64::from(*index))),
         );
+        self.segment
+            .positions
+            .note_starts(first, self.offset, frame.starts());
         let sealed = frame.seal(&self.head);
         if self.pairs.is_empty() {
             self.extract_keys(&sealed);
@@ -126,6 +129,7 @@ impl Writer {
         written?;
         self.pairs.clear();
         self.extract_keys(&frame);
+        self.segment.positions.note(&frame, self.offset);
         Ok(self.publish(&frame))
     }
 
@@ -349,11 +353,10 @@ impl Writer {
         }
     }
 
-    /// The frame at the offset is durable: index it, then show it.
+    /// The frame at the offset is durable and its places are noted: index it, then show it.
     fn publish(&mut self, frame: &FrameRef<'_>) -> Head {
-        self.segment.positions.note(frame, self.offset);
         let active = self.shared.index().active.clone();
-        active.insert_all(self.pairs.len(), self.pairs.iter().copied());
+        active.insert_all(&self.pairs);
         self.offset = self.segment.after(self.offset, frame.bytes().len());
         self.segment.set_end(self.offset);
         self.head = frame.head();

@@ -7,12 +7,15 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{OnceLock, RwLock};
 
 use super::spread;
+use crate::shared::{read, write};
 
 // 2^32 entries in all; small pieces, so that none takes long to clear.
 const CHUNK_ENTRIES: usize = 1 << 13;
+/// So many keys are looked for at once.
+const WARM_KEYS: usize = 32;
 const GROUP_CHUNKS: usize = 1 << 9;
 const GROUPS: usize = 1 << 10;
 pub(crate) const SLOTS_MIN: usize = 1 << 12;
@@ -66,21 +69,19 @@ impl ActiveTable {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let slots = self
-            .slots
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
-            * 8;
+        let slots = read(&self.slots).len() * 8;
         slots + (self.entries() as usize).next_multiple_of(CHUNK_ENTRIES) * size_of::<Entry>()
     }
 
     /// Inserts `(key hash, position)` pairs, positions ascending. Only ever called by one thread at a time.
-    pub(crate) fn insert_all(&self, count: usize, pairs: impl Iterator<Item = (u64, u64)>) {
-        self.grow_for(count);
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        for (key_hash, position) in pairs {
-            self.insert(&slots, spread(key_hash), position);
+    pub(crate) fn insert_all(&self, pairs: &[(u64, u64)]) {
+        self.grow_for(pairs.len());
+        let slots = read(&self.slots);
+        for group in pairs.chunks(WARM_KEYS) {
+            warm(&slots, group.iter().map(|pair| pair.0));
+            for (key_hash, position) in group {
+                self.insert(&slots, spread(*key_hash), *position);
+            }
         }
     }
 
@@ -121,7 +122,7 @@ impl ActiveTable {
         found: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let mut number = {
-            let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+            let slots = read(&self.slots);
             self.slot_of(&slots, hash).1
         };
         while number != 0 {
@@ -132,8 +133,12 @@ impl ActiveTable {
     }
 
     pub(crate) fn find_newest(&self, key_hashes: &[u64], durable: u64, newest: &mut [u64]) {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        for (key_hash, newest) in key_hashes.iter().zip(newest) {
+        let slots = read(&self.slots);
+        for (at, (key_hash, newest)) in key_hashes.iter().zip(newest).enumerate() {
+            if at % WARM_KEYS == 0 {
+                let group = &key_hashes[at..key_hashes.len().min(at + WARM_KEYS)];
+                warm(&slots, group.iter().copied());
+            }
             if *newest != 0 {
                 continue;
             }
@@ -192,11 +197,7 @@ impl ActiveTable {
     /// Keeps the slots at most five eighths full.
     fn grow_for(&self, count: usize) {
         let needed = self.keys() as usize + count;
-        let len = self
-            .slots
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len();
+        let len = read(&self.slots).len();
         if needed <= len / 8 * 5 {
             return;
         }
@@ -206,7 +207,7 @@ impl ActiveTable {
         }
         let new = new_slots(grown);
         // The old slots are only read, so readers go on meanwhile.
-        let old = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let old = read(&self.slots);
         for slot in old
             .iter()
             .map(|slot| slot.load(Ordering::Relaxed))
@@ -220,8 +221,17 @@ impl ActiveTable {
             new[at].store(slot, Ordering::Relaxed);
         }
         drop(old);
-        *self.slots.write().unwrap_or_else(PoisonError::into_inner) = new;
+        *write(&self.slots) = new;
     }
+}
+
+/// Touches the slots of a few keys first, so that their cache misses overlap instead of following one another.
+fn warm(slots: &[AtomicU64], key_hashes: impl Iterator<Item = u64>) {
+    let mask = slots.len() - 1;
+    let touched = key_hashes.fold(0, |touched, key_hash| {
+        touched ^ slots[spread(key_hash) as usize & mask].load(Ordering::Relaxed)
+    });
+    std::hint::black_box(touched);
 }
 
 fn new_slots(len: usize) -> Box<[AtomicU64]> {
