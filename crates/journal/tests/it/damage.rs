@@ -2,8 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use tributary_journal::{Damage, OpenError, ReadError, ScanError, ScanOptions, scan};
-use tributary_testkit::disk::SimDisk;
+use tributary_journal::{
+    Builder, Damage, Head, OpenError, ReadError, ScanError, ScanOptions, scan,
+};
+use tributary_testkit::disk::{Fault, SimDisk};
 
 use crate::support::{Model, grown, reopen, settle};
 
@@ -270,4 +272,81 @@ fn a_scrub_finds_all_damage_and_goes_on_behind_it() {
     }
     settle(&writer);
     model.check(&disk, &reader);
+}
+
+#[test]
+fn a_later_frame_proves_damage_even_when_nothing_was_marked() {
+    let disk = SimDisk::new(1);
+    let (mut writer, _) = crate::support::fresh(&disk);
+    let mut model = Model::new(200);
+    let mut begins = Vec::new();
+    for _ in 0..6 {
+        begins.push((
+            writer.reader().stats().segment_bytes as usize,
+            writer.head().position + 1,
+        ));
+        model.append(&mut writer, 4).unwrap();
+    }
+    drop(writer);
+    let file = "journal/00000000000000000001.seg";
+    for (begin, position) in &begins[..5] {
+        // In the header, in the first record's length, in its payload.
+        for offset in [20, 40, 130, 140] {
+            let copy = disk.copy();
+            copy.flip(file, begin + offset, 0x40);
+            let before = copy.files();
+            let Err(OpenError::Damaged(damage)) = reopen(&copy) else {
+                panic!("cut silently")
+            };
+            assert_eq!((damage.offset, damage.position), (*begin as u64, *position));
+            assert_eq!(copy.files(), before, "nothing was changed");
+            assert_eq!(scan_damage(&copy), Some(damage));
+        }
+        let copy = disk.copy();
+        copy.damage(file, |bytes| bytes[*begin..begin + 512].fill(0));
+        assert!(matches!(reopen(&copy), Err(OpenError::Damaged(_))));
+    }
+    // Of the very last frame nothing but the caller's idle mark could tell; the cut is reported.
+    let (begin, position) = begins[5];
+    disk.flip(file, begin + 140, 0x40);
+    let (writer, _, recovery) = reopen(&disk).unwrap();
+    assert_eq!(writer.head().position, position - 1);
+    assert_eq!(recovery.cut_at, Some((file.to_owned(), begin as u64)));
+}
+
+#[test]
+fn a_payload_that_looks_like_a_later_frame_is_not_taken_for_one() {
+    // A whole frame with a higher position, hidden in a record on every alignment boundary.
+    let later = Head {
+        position: 100,
+        ..Head::default()
+    };
+    let forged = crate::support::frame(&later, 1, 20)
+        .seal(&Head {
+            timestamp: 0,
+            ..later
+        })
+        .bytes()
+        .to_vec();
+    let disk = SimDisk::new(1);
+    let (mut writer, _) = crate::support::fresh(&disk);
+    let mut builder = Builder::new(1, 1, 1);
+    let record = |buf: &mut Vec<u8>| {
+        let payload = buf.len();
+        buf.resize(payload + 512 * 8, 1);
+        for boundary in 1..8 {
+            buf[boundary * 512..][..forged.len()].copy_from_slice(&forged);
+        }
+    };
+    builder.push(record).unwrap();
+    // Written, and torn at its end.
+    disk.inject(disk.operations() + 1, Fault::PowerOff);
+    assert!(writer.append(&mut builder).is_err());
+    let torn = disk.copy();
+    torn.flip("journal/00000000000000000001.seg", 4096 + 200, 1);
+    let (writer, _, recovery) = reopen(&torn).unwrap();
+    assert_eq!(
+        (writer.head().position, recovery.cut_bytes > 4096),
+        (0, true)
+    );
 }
