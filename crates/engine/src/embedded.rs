@@ -27,6 +27,8 @@ use crate::lookup;
 const FRAMES_RESERVED: u32 = 3;
 /// How often maintenance looks for work that nobody announced, and checks a piece of the journal.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+/// How long a shutdown may wait for index files to be finished.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes checked in the background each time: a bound on what the check costs, not on what it finds.
 const SCRUB_BYTES: u64 = 4 << 20;
 
@@ -42,7 +44,7 @@ pub struct Embedded {
 
 enum Io {
     Inline {
-        writer: Option<Writer>,
+        writer: Option<Box<Writer>>,
         maintainer: Maintainer,
     },
     Threads {
@@ -80,7 +82,7 @@ impl Embedded {
     ) -> Result<Embedded, OpenError> {
         Embedded::open_with(disk, options, |writer, maintainer, _damaged| {
             Ok(Io::Inline {
-                writer: Some(writer),
+                writer: Some(Box::new(writer)),
                 maintainer,
             })
         })
@@ -164,6 +166,9 @@ fn run_maintenance(
         }
         std::thread::park_timeout(MAINTAIN_EVERY);
     }
+    // What is left undone is done at the next start, which waits for it.
+    let deadline = Instant::now() + FINISH_WITHIN;
+    while Instant::now() < deadline && maintainer.step().unwrap_or(false) {}
 }
 
 fn scrub(scrubber: &mut Scrubber, damaged: &AtomicU64) {
@@ -271,7 +276,7 @@ impl Backend for Embedded {
     fn submit(&mut self, mut frame: Builder, _batch: &Arc<Batch>, _set: &WorkingSet) -> Ticket {
         match &mut self.io {
             Io::Inline {
-                writer: Some(writer),
+                writer: Some(Box::new(writer)),
                 ..
             } => Ticket::ready(fate_of(writer.append(&mut frame))),
             Io::Inline { writer: None, .. } => Ticket::ready(Fate::Refused(Failure::Stopping)),
