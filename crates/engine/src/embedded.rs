@@ -276,7 +276,7 @@ impl Backend for Embedded {
     fn submit(&mut self, mut frame: Builder, _batch: &Arc<Batch>, _set: &WorkingSet) -> Ticket {
         match &mut self.io {
             Io::Inline {
-                writer: Some(Box::new(writer)),
+                writer: Some(writer),
                 ..
             } => Ticket::ready(fate_of(writer.append(&mut frame))),
             Io::Inline { writer: None, .. } => Ticket::ready(Fate::Refused(Failure::Stopping)),
