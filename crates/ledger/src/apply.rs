@@ -1,6 +1,6 @@
 //! Carrying outcomes into the set.
 
-use crate::{Body, Command, Context, Outcome, WorkingSet};
+use crate::{Account, ApiKey, Body, Command, Context, Outcome, Owner, WorkingSet};
 
 /// Carries an outcome into the set. Cannot fail: everything was checked by `decide`, or long ago when the record was
 /// written. Objects that are at or past this record already are skipped, so records may be applied over a checkpoint
@@ -12,14 +12,14 @@ pub fn apply(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Co
             .owner(owner.id)
             .is_none_or(|known| known.changed_at < ctx.position)
     {
-        set.put_owner(owner.clone());
+        set.put_owner(Owner::clone(owner));
     }
     if let Some(account) = &outcome.account
         && set
             .account(account.id)
             .is_none_or(|known| known.changed_at() < ctx.position)
     {
-        set.put_account(account.clone());
+        set.put_account(Account::clone(account));
     }
     for leg in &outcome.legs {
         set.apply_leg(leg, ctx.position);
@@ -36,7 +36,7 @@ pub fn apply(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Co
             .api_key(key.id)
             .is_none_or(|known| known.changed_at < ctx.position)
     {
-        set.put_api_key(key.clone());
+        set.put_api_key(ApiKey::clone(key));
     }
     if outcome.is_accepted() {
         apply_names(set, command, outcome, ctx);

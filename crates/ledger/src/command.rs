@@ -4,6 +4,7 @@ use crate::{
     Access, AccountId, AccountKind, ApiKeyId, Currency, Date, ExternalId, Key, Label, Overdraft,
     OwnerId, OwnerName, PaymentId, Reason, Reference, Text,
 };
+use arrayvec::ArrayVec;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,6 +127,9 @@ pub struct Pay {
     /// Why; required for an adjustment.
     pub reason: Option<Reason>,
 }
+
+/// Most accounts that a payment can name; one that is accepted names at most [`crate::LEGS_MAX`].
+pub const NAMED_MAX: usize = 1 + 2 * crate::SHARES_MAX;
 
 /// A hold's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,17 +274,15 @@ impl PaymentKind {
 
 impl Pay {
     /// The accounts named, in the order of the record: source, payees, fees.
-    pub fn accounts(&self) -> impl Iterator<Item = AccountId> + '_ {
-        let (one, split): (Option<AccountId>, &[Share]) = match &self.destination {
-            Destination::One(account) => (Some(*account), &[]),
-            Destination::Split(payees) => (None, payees),
-        };
-        let payees = one
-            .into_iter()
-            .chain(split.iter().map(|share| share.account));
-        std::iter::once(self.source)
-            .chain(payees)
-            .chain(self.fees.iter().map(|fee| fee.account))
+    pub fn accounts(&self) -> ArrayVec<AccountId, NAMED_MAX> {
+        let mut named = ArrayVec::new();
+        named.push(self.source);
+        match &self.destination {
+            Destination::One(account) => named.push(*account),
+            Destination::Split(payees) => named.extend(payees.iter().map(|share| share.account)),
+        }
+        named.extend(self.fees.iter().map(|fee| fee.account));
+        named
     }
 
     /// The first payee, if there is any.

@@ -80,7 +80,9 @@ impl Wanted<'_> {
                 self.account(*id)
             }
             Body::Pay(pay) => {
-                pay.accounts().for_each(|id| self.account(id));
+                if !self.accounts_resident() {
+                    pay.accounts().into_iter().for_each(|id| self.account(id));
+                }
                 if let Some(reference) = &pay.reference {
                     self.reference_of(pay, reference);
                 }

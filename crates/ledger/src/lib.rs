@@ -36,8 +36,8 @@ pub use account::{Account, AccountKind, AccountStatus, Overdraft};
 pub use api_key::{Access, ApiKey, ApiKeyStatus};
 pub use apply::apply;
 pub use command::{
-    Actor, Body, Capture, Command, CreateApiKey, Destination, Fee, Fees, Hold, OpenAccount, Part,
-    Pay, Payees, PaymentKind, Refund, Share,
+    Actor, Body, Capture, Command, CreateApiKey, Destination, Fee, Fees, Hold, NAMED_MAX,
+    OpenAccount, Part, Pay, Payees, PaymentKind, Refund, Share,
 };
 pub use decide::{decide, decide_group, refuse};
 pub use event::event_type;

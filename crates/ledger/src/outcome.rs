@@ -48,11 +48,11 @@ pub struct Outcome {
     /// The payment after; of a refused `Pay` the failed payment, of any other refused command none.
     pub payment: Option<Payment>,
     /// The account after, where its status changed; includes its leg.
-    pub account: Option<Account>,
+    pub account: Option<Box<Account>>,
     /// The owner after.
-    pub owner: Option<Owner>,
+    pub owner: Option<Box<Owner>>,
     /// The API key after.
-    pub api_key: Option<ApiKey>,
+    pub api_key: Option<Box<ApiKey>>,
 }
 
 impl Outcome {

@@ -96,18 +96,20 @@ impl Payment {
             (true, None) => PaymentStatus::Captured,
             (true, Some(_)) => PaymentStatus::Authorized,
         };
-        let payees = pay.accounts().count() - 1 - pay.fees.len();
-        let share = |(at, account)| {
+        let named = pay.accounts();
+        let payees = named.len() - 1 - pay.fees.len();
+        let mut shares = Small::new();
+        for (at, account) in named[1..].iter().enumerate() {
             let amount = amounts.map_or(0, |amounts| amounts[at]);
             let captured = if pay.hold.is_none() { amount } else { 0 };
-            PaymentShare {
-                account,
+            shares.push(PaymentShare {
+                account: *account,
                 is_fee: at >= payees,
                 amount,
                 captured,
                 refunded: 0,
-            }
-        };
+            });
+        }
         Payment {
             id: PaymentId(ctx.position),
             kind: pay.kind,
@@ -135,7 +137,7 @@ impl Payment {
                 .effective_at
                 .unwrap_or(Date::of_timestamp(ctx.timestamp)),
             changed_at: ctx.position,
-            shares: pay.accounts().skip(1).enumerate().map(share).collect(),
+            shares,
         }
     }
 

@@ -27,7 +27,8 @@ pub struct WorkingSet {
     residency: Residency,
     accounts: Slab<Account>,
     owners: Slab<Owner>,
-    owner_names: HashTable<u64>,
+    /// With the hash of each name, so that the table grows without looking at owners.
+    owner_names: HashTable<(u64, OwnerId)>,
     payments: Slab<Payment>,
     api_keys: Slab<ApiKey>,
     references: HashMap<(OwnerId, Reference), PaymentId, Sip>,
@@ -151,13 +152,11 @@ impl WorkingSet {
 
     /// The owner of that name, if it is in the set.
     pub fn owner_by_name(&self, name: &OwnerName) -> Option<&Owner> {
-        let same = |id: &u64| {
-            self.owners
-                .get(*id)
-                .is_some_and(|owner| owner.name == *name)
+        let hash = name_hash(name);
+        let same = |known: &(u64, OwnerId)| {
+            known.0 == hash && self.owner(known.1).is_some_and(|owner| owner.name == *name)
         };
-        let id = self.owner_names.find(name_hash(name), same)?;
-        self.owners.get(*id)
+        self.owner(self.owner_names.find(hash, same)?.1)
     }
 
     /// The payment, if it is in the set.
@@ -476,7 +475,7 @@ impl WorkingSet {
 
     pub(crate) fn put_account(&mut self, account: Account) {
         let id = account.id;
-        let (_, before) = self.accounts.put(account);
+        let before = self.accounts.put(account);
         if let Some(undo) = &mut self.undo {
             undo.push(Before::Account(id, before));
         }
@@ -484,12 +483,10 @@ impl WorkingSet {
 
     pub(crate) fn put_owner(&mut self, owner: Owner) {
         let (id, hash) = (owner.id, name_hash(&owner.name));
-        let (_, before) = self.owners.put(owner);
+        let before = self.owners.put(owner);
         if before.is_none() {
-            let owners = &self.owners;
-            let rehash =
-                |id: &u64| name_hash(&owners.get(*id).expect("a named owner is in the set").name);
-            self.owner_names.insert_unique(hash, id.0, rehash);
+            self.owner_names
+                .insert_unique(hash, (hash, id), |known| known.0);
         }
         if let Some(undo) = &mut self.undo {
             undo.push(Before::Owner(id, before));
@@ -498,7 +495,7 @@ impl WorkingSet {
 
     pub(crate) fn put_api_key(&mut self, key: ApiKey) {
         let id = key.id;
-        let (_, before) = self.api_keys.put(key);
+        let before = self.api_keys.put(key);
         if let Some(undo) = &mut self.undo {
             undo.push(Before::ApiKey(id, before));
         }
@@ -510,7 +507,7 @@ impl WorkingSet {
         if self.residency != Residency::Everything && !payment.is_open() {
             self.passing.push_back((until, Passing::Payment(id)));
         }
-        let (_, before) = self.payments.put(payment);
+        let before = self.payments.put(payment);
         if let Some(undo) = &mut self.undo {
             undo.push(Before::Payment(id, before));
         }
@@ -603,7 +600,7 @@ impl WorkingSet {
             .clone();
         let entry = self
             .owner_names
-            .find_entry(name_hash(&name), |known| *known == id.0);
+            .find_entry(name_hash(&name), |known| known.1 == id);
         entry.expect("an owner is known by its name").remove();
         self.owners.remove(id.0);
     }

@@ -1,4 +1,4 @@
-//! Objects in chunks that never move or grow by copying, found by number through an index of four bytes each.
+//! Objects in chunks that never move or grow by copying, found by number through an index of eight bytes each.
 
 use hashbrown::HashTable;
 
@@ -14,13 +14,23 @@ pub(crate) trait Numbered {
 pub(crate) struct Slab<T> {
     chunks: Vec<Vec<Option<T>>>,
     free: Vec<u32>,
-    index: HashTable<u32>,
+    index: HashTable<Place>,
+}
+
+/// Where an object is, with the hash of its number, so that the index grows without looking at objects.
+#[derive(Clone, Copy)]
+struct Place {
+    slot: u32,
+    hash: u32,
 }
 
 /// Numbers are positions, which nobody can choose: spreading them is enough.
-fn spread(number: u64) -> u64 {
-    let product = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    product ^ (product >> 32)
+fn short_hash(number: u64) -> u32 {
+    (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+}
+
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }
 
 impl<T: Numbered> Slab<T> {
@@ -47,29 +57,31 @@ impl<T: Numbered> Slab<T> {
         self.chunks.get(slot / CHUNK)?.get(slot % CHUNK)?.as_ref()
     }
 
-    fn slot_of(&self, number: u64) -> Option<u32> {
-        let same = |slot: &u32| {
-            self.at(*slot as usize)
-                .is_some_and(|object| object.number() == number)
+    fn place_of(&self, number: u64) -> Option<Place> {
+        let hash = short_hash(number);
+        let same = |place: &Place| {
+            place.hash == hash
+                && self
+                    .at(place.slot as usize)
+                    .is_some_and(|object| object.number() == number)
         };
-        self.index.find(spread(number), same).copied()
+        self.index.find(spread(hash), same).copied()
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&T> {
-        self.at(self.slot_of(number)? as usize)
+        self.at(self.place_of(number)?.slot as usize)
     }
 
     pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
-        let slot = self.slot_of(number)? as usize;
+        let slot = self.place_of(number)?.slot as usize;
         self.chunks[slot / CHUNK][slot % CHUNK].as_mut()
     }
 
-    /// Puts an object in place of the one with its number, if any, which is returned with the slot.
-    pub(crate) fn put(&mut self, object: T) -> (u32, Option<T>) {
+    /// Puts an object in place of the one with its number, if any, which is returned.
+    pub(crate) fn put(&mut self, object: T) -> Option<T> {
         let number = object.number();
-        if let Some(slot) = self.slot_of(number) {
-            let place = &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK];
-            return (slot, place.replace(object));
+        if let Some(known) = self.get_mut(number) {
+            return Some(std::mem::replace(known, object));
         }
         let slot = self
             .free
@@ -85,26 +97,22 @@ impl<T: Numbered> Slab<T> {
         } else {
             chunk[at % CHUNK] = Some(object);
         }
-        let chunks = &self.chunks;
-        let rehash = |slot: &u32| {
-            let place = &chunks[*slot as usize / CHUNK][*slot as usize % CHUNK];
-            spread(place.as_ref().expect("an indexed slot is filled").number())
-        };
-        self.index.insert_unique(spread(number), slot, rehash);
-        (slot, None)
+        let hash = short_hash(number);
+        self.index
+            .insert_unique(spread(hash), Place { slot, hash }, |place| {
+                spread(place.hash)
+            });
+        None
     }
 
     pub(crate) fn remove(&mut self, number: u64) -> Option<T> {
-        let chunks = &self.chunks;
-        let same = |slot: &u32| {
-            let place = &chunks[*slot as usize / CHUNK][*slot as usize % CHUNK];
-            place
-                .as_ref()
-                .is_some_and(|object| object.number() == number)
-        };
-        let slot = self.index.find_entry(spread(number), same).ok()?.remove().0;
-        self.free.push(slot);
-        self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].take()
+        let found = self.place_of(number)?;
+        let entry = self
+            .index
+            .find_entry(spread(found.hash), |place| place.slot == found.slot);
+        entry.ok()?.remove();
+        self.free.push(found.slot);
+        self.chunks[found.slot as usize / CHUNK][found.slot as usize % CHUNK].take()
     }
 
     /// In the order of slots: the same for the same history.

@@ -5,8 +5,8 @@ use super::objects::{access, currency, label, owner_name, payment_kind};
 use super::{Corrupt, Operation};
 use crate::{
     AccountId, AccountKind, ApiKeyId, Body, Capture, CreateApiKey, Destination, ExternalId, Fee,
-    Fees, Hold, OpenAccount, Overdraft, Part, Pay, Payees, PaymentId, Reason, Reference, Refund,
-    SHARES_MAX, Share,
+    Fees, Hold, NAMED_MAX, OpenAccount, Overdraft, Part, Pay, Payees, PaymentId, Reason, Reference,
+    Refund, SHARES_MAX, Share,
 };
 
 pub(super) const PAY_HOLD: u8 = 1;
@@ -157,7 +157,9 @@ fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {
         into.u64(hold.expires_at);
     }
     if accounts {
-        pay.accounts().for_each(|account| into.u64(account.0));
+        pay.accounts()
+            .iter()
+            .for_each(|account| into.u64(account.0));
     }
     for share in split {
         let (tag, value) = match share.part {
@@ -197,7 +199,7 @@ fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Co
     } else {
         None
     };
-    let mut named = [AccountId(0); 1 + 2 * SHARES_MAX];
+    let mut named = [AccountId(0); NAMED_MAX];
     let named = &mut named[..1 + payees + fees];
     match legs {
         Some(legs) if legs.len() == named.len() => named.copy_from_slice(legs),

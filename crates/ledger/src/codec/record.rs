@@ -318,25 +318,25 @@ impl<'a> RecordRef<'a> {
             Body::Pay(pay) => outcome.payment = Some(self.created(command, pay, &mut input)?),
             _ if self.rejection.is_some() => {}
             Body::OpenAccount(_) => {
-                outcome.owner = Some(take_owner(&mut input)?);
-                outcome.account = Some(take_account(&mut input)?);
+                outcome.owner = Some(Box::new(take_owner(&mut input)?));
+                outcome.account = Some(Box::new(take_account(&mut input)?));
             }
             Body::FreezeAccount(_) | Body::UnfreezeAccount(_) | Body::CloseAccount(_) => {
-                outcome.account = Some(take_account(&mut input)?);
+                outcome.account = Some(Box::new(take_account(&mut input)?));
             }
             Body::Capture(_) | Body::Void(_) | Body::Expire(_) | Body::Refund(_) => {
                 outcome.payment = Some(take_payment(&mut input)?);
             }
             Body::CreateApiKey(_) => {
                 outcome.owner = if input.flag()? {
-                    Some(take_owner(&mut input)?)
+                    Some(Box::new(take_owner(&mut input)?))
                 } else {
                     None
                 };
-                outcome.api_key = Some(take_api_key(&mut input)?);
+                outcome.api_key = Some(Box::new(take_api_key(&mut input)?));
             }
             Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
-                outcome.api_key = Some(take_api_key(&mut input)?)
+                outcome.api_key = Some(Box::new(take_api_key(&mut input)?))
             }
         }
         input.end()?;
@@ -353,7 +353,7 @@ impl<'a> RecordRef<'a> {
         if self.rejection.is_some() {
             return Ok(Payment::created(command, pay, self.context(), owner, None));
         }
-        let shares = pay.accounts().count() - 1;
+        let shares = pay.accounts().len() - 1;
         if shares > SHARES_MAX {
             return Err(Corrupt("an accepted payment with too many shares"));
         }

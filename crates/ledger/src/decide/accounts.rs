@@ -40,7 +40,7 @@ pub(super) fn open(set: &WorkingSet, actor: Actor, open: &OpenAccount, ctx: Cont
     owner.last_account = Some(account.id);
     owner.changed_at = ctx.position;
     let mut outcome = touched(account, AccountStatus::Open, ctx);
-    outcome.owner = Some(owner);
+    outcome.owner = Some(Box::new(owner));
     Ok(outcome)
 }
 
@@ -103,6 +103,6 @@ fn touched(mut account: Account, status: AccountStatus, ctx: Context) -> Outcome
     outcome.legs.push(leg(&account, 0, account.held));
     account.status = status;
     account.chain.push(ctx.position);
-    outcome.account = Some(account);
+    outcome.account = Some(Box::new(account));
     outcome
 }

@@ -28,12 +28,12 @@ pub(super) fn create(
         changed_at: ctx.position,
     };
     let mut outcome = Outcome {
-        api_key: Some(key),
+        api_key: Some(Box::new(key)),
         ..Outcome::default()
     };
     if owner.changed_at == 0 && owner.id != OwnerId::PLATFORM {
         owner.changed_at = ctx.position;
-        outcome.owner = Some(owner);
+        outcome.owner = Some(Box::new(owner));
     }
     Ok(outcome)
 }
@@ -71,7 +71,7 @@ fn changeable(set: &WorkingSet, actor: Actor, id: ApiKeyId) -> Result<ApiKey, Re
 fn changed(mut key: ApiKey, ctx: Context) -> Outcome {
     key.changed_at = ctx.position;
     Outcome {
-        api_key: Some(key),
+        api_key: Some(Box::new(key)),
         ..Outcome::default()
     }
 }

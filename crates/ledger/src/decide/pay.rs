@@ -5,8 +5,8 @@ use super::{
 };
 use crate::shares::{BASIS_POINTS, of_basis_points, prorate};
 use crate::{
-    AMOUNT_MAX, Account, AccountStatus, Command, Context, Destination, Outcome, OwnerId, Part, Pay,
-    Payment, PaymentKind, Rejection, SHARES_MAX, Share, WorkingSet,
+    AMOUNT_MAX, Account, AccountId, AccountStatus, Command, Context, Destination, Fee, LEGS_MAX,
+    Outcome, OwnerId, Part, Pay, Payment, PaymentKind, Rejection, SHARES_MAX, Share, WorkingSet,
 };
 use arrayvec::ArrayVec;
 
@@ -14,11 +14,13 @@ use arrayvec::ArrayVec;
 type PerShare<T> = ArrayVec<T, SHARES_MAX>;
 
 pub(super) fn pay(set: &WorkingSet, command: &Command, pay: &Pay, ctx: Context) -> Decision {
-    let amounts = check_command(pay, ctx)?;
+    let named = pay.accounts();
+    let mut amounts: PerShare<u64> = ArrayVec::new();
+    check_command(pay, &named, ctx, &mut amounts)?;
     let source = set.find_account(pay.source)?;
     let mut payees: PerShare<&Account> = ArrayVec::new();
-    for account in pay.accounts().skip(1) {
-        payees.push(set.find_account(account)?);
+    for account in &named[1..] {
+        payees.push(set.find_account(*account)?);
     }
     check_permission(command, pay, source)?;
     let owner = owner(pay, source, payees[0]);
@@ -53,8 +55,13 @@ fn owner(pay: &Pay, source: &Account, first_payee: &Account) -> OwnerId {
     }
 }
 
-/// The command by itself; the amounts of its shares, payees then fees.
-fn check_command(pay: &Pay, ctx: Context) -> Result<PerShare<u64>, Rejection> {
+/// The command by itself. Gives the amounts of its shares, payees then fees.
+fn check_command(
+    pay: &Pay,
+    named: &[AccountId],
+    ctx: Context,
+    amounts: &mut PerShare<u64>,
+) -> Result<(), Rejection> {
     let split: &[Share] = match &pay.destination {
         Destination::One(_) => &[],
         Destination::Split(payees) => payees,
@@ -77,81 +84,62 @@ fn check_command(pay: &Pay, ctx: Context) -> Result<PerShare<u64>, Rejection> {
         pay.amount > AMOUNT_MAX || large_fee || large_part,
         Rejection::AmountTooLarge,
     )?;
-    refuse_if(pay.first_payee().is_none(), Rejection::PayeeMissing)?;
-    refuse_if(
-        pay.accounts().count() > 1 + SHARES_MAX,
-        Rejection::TooManyShares,
-    )?;
-    refuse_if(names_twice(pay), Rejection::DuplicateAccount)?;
+    refuse_if(named.len() == 1 + pay.fees.len(), Rejection::PayeeMissing)?;
+    refuse_if(named.len() > LEGS_MAX, Rejection::TooManyShares)?;
+    let twice = (1..named.len()).any(|at| named[..at].contains(&named[at]));
+    refuse_if(twice, Rejection::DuplicateAccount)?;
     refuse_if(
         adjustment && pay.reason.is_none(),
         Rejection::ReasonRequired,
     )?;
     refuse_if(adjustment && pay.hold.is_some(), Rejection::HoldNotAllowed)?;
-    refuse_if(
-        pay.hold
-            .is_some_and(|hold| hold.expires_at <= ctx.timestamp),
-        Rejection::HoldAlreadyDue,
-    )?;
-    split_amount(pay, split)
-}
-
-fn names_twice(pay: &Pay) -> bool {
-    pay.accounts()
-        .enumerate()
-        .any(|(at, account)| pay.accounts().take(at).any(|other| other == account))
+    let due = pay
+        .hold
+        .is_some_and(|hold| hold.expires_at <= ctx.timestamp);
+    refuse_if(due, Rejection::HoldAlreadyDue)?;
+    split_amount(pay, split, amounts)
 }
 
 /// The shares' amounts: fees first take theirs, then exact parts, then the rest is divided by basis points.
-fn split_amount(pay: &Pay, split: &[Share]) -> Result<PerShare<u64>, Rejection> {
-    let fees: PerShare<u64> = pay
-        .fees
-        .iter()
-        .map(|fee| fee.flat + of_basis_points(pay.amount, fee.basis_points))
-        .collect();
-    let all_fees: u64 = fees.iter().sum();
+fn split_amount(pay: &Pay, split: &[Share], amounts: &mut PerShare<u64>) -> Result<(), Rejection> {
+    let fee = |fee: &Fee| fee.flat + of_basis_points(pay.amount, fee.basis_points);
+    let all_fees: u64 = pay.fees.iter().map(fee).sum();
     let net = pay
         .amount
         .checked_sub(all_fees)
         .ok_or(Rejection::FeesExceedAmount)?;
-    let mut amounts: PerShare<u64> = ArrayVec::new();
     if split.is_empty() {
         amounts.push(net);
     } else {
-        split_net(net, split, &mut amounts)?;
+        split_net(net, split, amounts)?;
     }
-    amounts.extend(fees);
+    amounts.extend(pay.fees.iter().map(fee));
     assert!(
         amounts.iter().sum::<u64>() == pay.amount,
         "shares add up to the amount"
     );
-    Ok(amounts)
+    Ok(())
 }
 
 fn split_net(net: u64, split: &[Share], amounts: &mut PerShare<u64>) -> Result<(), Rejection> {
-    let exact: PerShare<u64> = split
-        .iter()
-        .map(|share| {
-            if let Part::Amount(amount) = share.part {
-                amount
-            } else {
-                0
-            }
-        })
-        .collect();
-    let weights: PerShare<u64> = split
-        .iter()
-        .map(|share| {
-            if let Part::BasisPoints(points) = share.part {
-                u64::from(points)
-            } else {
-                0
-            }
-        })
-        .collect();
+    let exact = |share: &Share| {
+        if let Part::Amount(amount) = share.part {
+            amount
+        } else {
+            0
+        }
+    };
+    let weight = |share: &Share| {
+        if let Part::BasisPoints(points) = share.part {
+            u64::from(points)
+        } else {
+            0
+        }
+    };
     let rest = net
-        .checked_sub(exact.iter().sum())
+        .checked_sub(split.iter().map(exact).sum())
         .ok_or(Rejection::SplitMismatch)?;
+    let weights: PerShare<u64> = split.iter().map(weight).collect();
     let whole: u64 = weights.iter().sum();
     let fits = if whole == 0 {
         rest == 0
@@ -161,7 +149,12 @@ fn split_net(net: u64, split: &[Share], amounts: &mut PerShare<u64>) -> Result<(
     refuse_if(!fits, Rejection::SplitMismatch)?;
     let mut divided = [0; SHARES_MAX];
     prorate(rest, &weights, &mut divided[..split.len()]);
-    amounts.extend(exact.iter().zip(divided).map(|(exact, part)| exact + part));
+    amounts.extend(
+        split
+            .iter()
+            .zip(divided)
+            .map(|(share, part)| exact(share) + part),
+    );
     Ok(())
 }
 
