@@ -79,6 +79,23 @@ fn a_seek_in_a_long_chain_takes_few_reads() {
 }
 
 #[test]
+fn skip_is_the_last_leg_of_a_higher_level() {
+    let (_, links) = chain(70_000);
+    let mut last = [0; 5];
+    for link in links.values() {
+        let own = level(link.leg.seq) as usize;
+        let higher = if own == 4 {
+            last[4]
+        } else {
+            last[own + 1..].iter().copied().max().unwrap()
+        };
+        assert_eq!(link.leg.skip, higher, "leg {}", link.leg.seq);
+        assert_eq!(link.leg.prev, link.position - 3);
+        last[own] = link.position;
+    }
+}
+
+#[test]
 fn a_walk_sees_every_leg_newest_first() {
     let (chain, links) = chain(70);
     let read = |position| Ok::<_, Infallible>(links[&position]);

@@ -116,6 +116,7 @@ fn a_hold_cannot_be_captured_once_it_is_due_and_is_released_in_full() {
         world.capture(payment, None).rejection,
         Some(Rejection::HoldExpired)
     );
+    world.timestamp = due;
     world.must(Body::Expire(payment));
     assert_eq!(world.payment(payment).status, PaymentStatus::Expired);
     assert_eq!(world.available(buyer), 100);

@@ -7,6 +7,7 @@ mod currencies;
 mod dice;
 mod loading;
 mod properties;
+mod refusals;
 mod rejections;
 mod rules;
 mod shares;

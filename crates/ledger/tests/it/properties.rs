@@ -65,7 +65,7 @@ fn play_group(world: &mut World, rolls: &[Dice]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_commands_keep_the_books_right_and_their_records_rebuild_the_state(rolls in rolls(120)) {

@@ -80,6 +80,35 @@ fn a_fee_is_given_back_if_the_refund_says_so() {
 }
 
 #[test]
+fn many_small_refunds_take_from_each_payee_what_one_large_one_would() {
+    let mut world = World::new();
+    let buyer = world.funded("buyer", 1_000);
+    let (a, b, fee) = (
+        world.funded("a", 9),
+        world.funded("b", 9),
+        world.wallet("fee"),
+    );
+    let parts = split(&[(a, Part::BasisPoints(2_500)), (b, Part::BasisPoints(7_500))]);
+    let list = fees(&[(fee, 4, 0)]);
+    let payment = world.pay(Pay {
+        destination: parts,
+        fees: list,
+        ..plain_pay(buyer, a, 20)
+    });
+    assert_eq!(
+        (world.posted(a), world.posted(b), world.posted(fee)),
+        (9 + 4, 9 + 12, 4)
+    );
+    (0..20).for_each(|_| assert_eq!(world.refund(payment, Some(1)).rejection, None));
+    assert_eq!(
+        (world.posted(a), world.posted(b), world.posted(fee)),
+        (9 - 1, 9 - 3, 4),
+        "payees bear the fee, 1 to 3"
+    );
+    assert_eq!(world.posted(buyer), 1_000);
+}
+
+#[test]
 fn several_captures_take_what_was_held_and_a_final_one_releases_the_rest() {
     let mut world = World::new();
     let buyer = world.funded("buyer", 1_000);

@@ -327,6 +327,13 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
             .as_ref()
             .map(|text| (text.scheme(), text.as_bytes()))
     );
+    let legs = &record.outcome.legs;
+    let again =
+        |(at, leg): (usize, &Leg)| legs[..at].iter().any(|other| other.account == leg.account);
+    assert!(
+        !legs.iter().enumerate().any(again),
+        "an account has one leg in a record"
+    );
     for leg in &record.outcome.legs {
         assert_eq!(view.leg_of(leg.account), Some(*leg));
     }

@@ -1,10 +1,12 @@
 //! The working set: the objects that decisions look at.
 
+mod change;
+
 use crate::hash::sip_raw;
 use crate::slab::{Numbered, Slab};
 use crate::{
-    Account, AccountId, ApiKey, ApiKeyId, Currency, ExternalId, Keys, Leg, Owner, OwnerId,
-    OwnerName, Payment, PaymentId, Reference, Rejection,
+    Account, AccountId, ApiKey, ApiKeyId, Currency, ExternalId, Keys, Owner, OwnerId, OwnerName,
+    Payment, PaymentId, Reference,
 };
 use hashbrown::{HashMap, HashSet, HashTable};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,7 +38,7 @@ pub struct WorkingSet {
     absent: HashSet<Absent, Sip>,
     passing: VecDeque<(u64, Passing)>,
     horizon: u64,
-    undo: Option<Vec<Before>>,
+    undo: Option<Vec<change::Before>>,
 }
 
 /// What was looked up and is not there.
@@ -57,17 +59,6 @@ enum Passing {
     Reference(OwnerId, Reference),
     External(OwnerId, ExternalId),
     Absent(Absent),
-}
-
-/// What stood in the place of something that an open group changed.
-#[derive(Clone)]
-enum Before {
-    Account(AccountId, Option<Account>),
-    Owner(OwnerId, Option<Owner>),
-    Payment(PaymentId, Option<Payment>),
-    ApiKey(ApiKeyId, Option<ApiKey>),
-    Reference(OwnerId, Reference, Option<PaymentId>),
-    External(OwnerId, ExternalId, Option<AccountId>),
 }
 
 /// Sums over the accounts of a currency, minor units. The books balance when `debit == credit`.
@@ -400,7 +391,7 @@ impl WorkingSet {
             Passing::Payment(id) => {
                 if self
                     .payment(id)
-                    .is_some_and(|payment| !payment.is_open() && payment.changed_at <= position)
+                    .is_some_and(|payment| payment.changed_at <= position)
                 {
                     self.payments.remove(id.0);
                 }
@@ -415,202 +406,6 @@ impl WorkingSet {
                 self.absent.remove(&absent);
             }
         }
-    }
-}
-
-/// Changes; `apply` alone makes them, and loading.
-impl WorkingSet {
-    pub(crate) fn is_absent(&self, absent: &Absent) -> bool {
-        self.absent.contains(absent)
-    }
-
-    /// The account, which must have been looked up.
-    pub(crate) fn find_account(&self, id: AccountId) -> Result<&Account, Rejection> {
-        if let Some(account) = self.account(id) {
-            return Ok(account);
-        }
-        let known = self.residency != Residency::Nothing || self.is_absent(&Absent::Account(id));
-        assert!(known, "an account was not looked up before a decision");
-        Err(Rejection::AccountNotFound)
-    }
-
-    /// The payment, which must have been looked up.
-    pub(crate) fn find_payment(&self, id: PaymentId) -> Result<&Payment, Rejection> {
-        if let Some(payment) = self.payment(id) {
-            return Ok(payment);
-        }
-        let known = self.residency == Residency::Everything || self.is_absent(&Absent::Payment(id));
-        assert!(known, "a payment was not looked up before a decision");
-        Err(Rejection::PaymentNotFound)
-    }
-
-    pub(crate) fn set_horizon(&mut self, position: u64) {
-        self.horizon = self.horizon.max(position);
-    }
-
-    /// Takes a leg into its account, unless the account is at or past its record already.
-    pub(crate) fn apply_leg(&mut self, leg: &Leg, position: u64) {
-        let account = self
-            .accounts
-            .get_mut(leg.account.0)
-            .expect("a leg's account is in the set");
-        if account.changed_at() >= position {
-            return;
-        }
-        if let Some(undo) = &mut self.undo {
-            undo.push(Before::Account(leg.account, Some(account.clone())));
-        }
-        assert!(
-            account.posted + leg.amount == leg.posted_after,
-            "a leg's balance follows from the one before"
-        );
-        assert!(
-            account.chain.seq() + 1 == leg.seq && account.chain.last() == leg.prev,
-            "a leg follows the one before"
-        );
-        account.posted = leg.posted_after;
-        account.held = leg.held_after;
-        account.chain.push(position);
-    }
-
-    pub(crate) fn put_account(&mut self, account: Account) {
-        let id = account.id;
-        let before = self.accounts.put(account);
-        if let Some(undo) = &mut self.undo {
-            undo.push(Before::Account(id, before));
-        }
-    }
-
-    pub(crate) fn put_owner(&mut self, owner: Owner) {
-        let (id, hash) = (owner.id, name_hash(&owner.name));
-        let before = self.owners.put(owner);
-        if before.is_none() {
-            self.owner_names
-                .insert_unique(hash, (hash, id), |known| known.0);
-        }
-        if let Some(undo) = &mut self.undo {
-            undo.push(Before::Owner(id, before));
-        }
-    }
-
-    pub(crate) fn put_api_key(&mut self, key: ApiKey) {
-        let id = key.id;
-        let before = self.api_keys.put(key);
-        if let Some(undo) = &mut self.undo {
-            undo.push(Before::ApiKey(id, before));
-        }
-    }
-
-    /// `until`: position of the record that must be durable before it may be dropped.
-    pub(crate) fn put_payment(&mut self, payment: Payment, until: u64) {
-        let id = payment.id;
-        if self.residency != Residency::Everything && !payment.is_open() {
-            self.passing.push_back((until, Passing::Payment(id)));
-        }
-        let before = self.payments.put(payment);
-        if let Some(undo) = &mut self.undo {
-            undo.push(Before::Payment(id, before));
-        }
-    }
-
-    pub(crate) fn put_reference(
-        &mut self,
-        owner: OwnerId,
-        reference: Reference,
-        payment: PaymentId,
-        until: u64,
-    ) {
-        if self.residency != Residency::Everything {
-            self.passing
-                .push_back((until, Passing::Reference(owner, reference.clone())));
-        }
-        let before = self.references.insert((owner, reference.clone()), payment);
-        if let Some(undo) = &mut self.undo {
-            undo.push(Before::Reference(owner, reference, before));
-        }
-    }
-
-    pub(crate) fn put_external(
-        &mut self,
-        owner: OwnerId,
-        external: ExternalId,
-        account: AccountId,
-        until: u64,
-    ) {
-        if self.residency != Residency::Everything {
-            self.passing
-                .push_back((until, Passing::External(owner, external.clone())));
-        }
-        let before = self.externals.insert((owner, external.clone()), account);
-        if let Some(undo) = &mut self.undo {
-            undo.push(Before::External(owner, external, before));
-        }
-    }
-
-    /// From now on changes can be undone.
-    pub(crate) fn begin_undo(&mut self) {
-        assert!(self.undo.is_none(), "groups do not nest");
-        self.undo = Some(Vec::new());
-    }
-
-    /// The changes since `begin_undo` stand.
-    pub(crate) fn end_undo(&mut self) {
-        assert!(self.undo.take().is_some(), "a group was begun");
-    }
-
-    /// The changes since `begin_undo` never were.
-    pub(crate) fn undo(&mut self) {
-        let undo = self.undo.take().expect("a group was begun");
-        for before in undo.into_iter().rev() {
-            self.restore(before);
-        }
-    }
-
-    fn restore(&mut self, before: Before) {
-        match before {
-            Before::Account(id, None) => _ = self.accounts.remove(id.0),
-            Before::Account(_, Some(account)) => _ = self.accounts.put(account),
-            Before::Owner(id, None) => self.remove_owner(id),
-            Before::Owner(_, Some(owner)) => _ = self.owners.put(owner),
-            Before::Payment(id, None) => _ = self.payments.remove(id.0),
-            Before::Payment(_, Some(payment)) => _ = self.payments.put(payment),
-            Before::ApiKey(id, None) => _ = self.api_keys.remove(id.0),
-            Before::ApiKey(_, Some(key)) => _ = self.api_keys.put(key),
-            Before::Reference(owner, reference, None) => {
-                _ = self.references.remove(&(owner, reference))
-            }
-            Before::Reference(owner, reference, Some(payment)) => {
-                _ = self.references.insert((owner, reference), payment);
-            }
-            Before::External(owner, external, None) => {
-                _ = self.externals.remove(&(owner, external))
-            }
-            Before::External(owner, external, Some(account)) => {
-                _ = self.externals.insert((owner, external), account);
-            }
-        }
-    }
-
-    fn remove_owner(&mut self, id: OwnerId) {
-        let name = self
-            .owners
-            .get(id.0)
-            .expect("a new owner is in the set")
-            .name
-            .clone();
-        let entry = self
-            .owner_names
-            .find_entry(name_hash(&name), |known| known.1 == id);
-        entry.expect("an owner is known by its name").remove();
-        self.owners.remove(id.0);
-    }
-
-    pub(crate) fn references(&self) -> impl Iterator<Item = (&(OwnerId, Reference), &PaymentId)> {
-        self.references.iter()
-    }
-
-    pub(crate) fn externals(&self) -> impl Iterator<Item = (&(OwnerId, ExternalId), &AccountId)> {
-        self.externals.iter()
     }
 }
 
