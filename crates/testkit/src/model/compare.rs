@@ -1,0 +1,148 @@
+//! Whether the real ledger says what the model says. Differences are said in words, with positions.
+
+use tributary_ledger::codec::Record;
+use tributary_ledger::{self as ledger, WorkingSet};
+
+use super::{Entry, Model, Payment};
+
+/// Fails with what differs between a record and the model's decision.
+pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
+    let at = entry.position;
+    let asked = &entry.command;
+    same("position", at, &record.ctx.position, &at)?;
+    same("timestamp", at, &record.ctx.timestamp, &entry.timestamp)?;
+    if record.command != *asked {
+        return Err(format!("at {at}: recorded {:?}, asked {asked:?}", record.command));
+    }
+    if record.outcome.rejection != entry.rejection {
+        return Err(format!(
+            "at {at}: the ledger says {:?}, the model {:?} to {asked:?}",
+            record.outcome.rejection, entry.rejection
+        ));
+    }
+    let legs: Vec<(u64, i128)> = record
+        .outcome
+        .legs
+        .iter()
+        .map(|leg| (leg.account.0, i128::from(leg.amount)))
+        .collect();
+    if legs != entry.touched {
+        return Err(format!(
+            "at {at}: the ledger posts {legs:?}, the model {:?} for {asked:?}",
+            entry.touched
+        ));
+    }
+    Ok(())
+}
+
+/// Fails with what differs between the model and a set that holds all accounts, owners, API keys and open payments.
+pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
+    let count = |what, real: usize, expected: usize| same(what, 0, &real, &expected);
+    count("accounts", set.accounts().count(), model.accounts().len())?;
+    for (&id, expected) in model.accounts() {
+        let account = set
+            .account(ledger::AccountId(id))
+            .ok_or_else(|| format!("account {id} is missing"))?;
+        let last = expected.touched.last().map_or(0, |touch| touch.position);
+        same("owner", id, &account.owner.0, &expected.owner)?;
+        same("currency", id, &account.currency.numeric(), &expected.currency)?;
+        same("kind", id, &account.kind, &expected.kind)?;
+        same("status", id, &account.status, &expected.status)?;
+        let overdraft = account.overdraft.limit().map(i128::from);
+        same("overdraft", id, &overdraft, &expected.overdraft)?;
+        same("posted", id, &i128::from(account.posted), &expected.posted)?;
+        same("held", id, &i128::from(account.held), &expected.held)?;
+        same("opened_at", id, &account.opened_at, &expected.opened_at)?;
+        same("legs", id, &account.chain.seq(), &(expected.touched.len() as u64))?;
+        same("last leg", id, &account.chain.last(), &last)?;
+    }
+    count("owners", set.owners().count(), model.owners().len())?;
+    for (name, &id) in model.owners() {
+        let owner = set
+            .owner(ledger::OwnerId(id))
+            .ok_or_else(|| format!("owner {id} is missing"))?;
+        same("name", id, &owner.name.as_str(), &name.as_str())?;
+        let newest = model
+            .accounts()
+            .iter()
+            .filter(|(_, account)| account.owner == id)
+            .map(|(id, _)| *id)
+            .max();
+        same("last account", id, &owner.last_account.map(|id| id.0), &newest)?;
+    }
+    count("API keys", set.api_keys().count(), model.api_keys().len())?;
+    for (&id, expected) in model.api_keys() {
+        let key = set
+            .api_key(ledger::ApiKeyId(id))
+            .ok_or_else(|| format!("API key {id} is missing"))?;
+        same("owner", id, &key.owner.0, &expected.owner)?;
+        same("access", id, &key.access, &expected.access)?;
+        same("secret", id, &key.secret_hash, &expected.secret_hash)?;
+        let revoked = key.status == ledger::ApiKeyStatus::Revoked;
+        same("revoked", id, &revoked, &expected.revoked)?;
+    }
+    let open = set.payments().filter(|payment| payment.is_open()).count();
+    let expected = model.payments().iter().filter(|(_, found)| found.held > 0);
+    count("open payments", open, expected.clone().count())?;
+    for (&id, expected) in expected {
+        let payment = set
+            .payment(ledger::PaymentId(id))
+            .ok_or_else(|| format!("payment {id} is missing"))?;
+        check_payment(expected, payment)?;
+    }
+    for (currency, totals) in set.totals() {
+        if totals.debit != totals.credit {
+            return Err(format!("the books of {currency} do not balance: {totals:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Fails with what differs between the model's payment and the ledger's.
+pub fn check_payment(expected: &Payment, payment: &ledger::Payment) -> Result<(), String> {
+    let id = payment.id.0;
+    let units = |amount: u64| i128::from(amount);
+    same("kind", id, &payment.kind, &expected.kind)?;
+    same("status", id, &payment.status, &expected.status)?;
+    same("owner", id, &payment.owner.0, &expected.owner)?;
+    same("currency", id, &payment.currency.numeric(), &expected.currency)?;
+    same("source", id, &payment.source.0, &expected.source)?;
+    same("amount", id, &units(payment.amount), &expected.amount)?;
+    same("held", id, &units(payment.held), &expected.held)?;
+    same("captured", id, &units(payment.captured), &expected.captured)?;
+    same("refunded", id, &units(payment.refunded), &expected.refunded)?;
+    let fees = units(payment.fee_refunded);
+    same("fee refunded", id, &fees, &expected.fee_refunded)?;
+    same("created_at", id, &payment.created_at, &expected.created_at)?;
+    let date = payment.effective_at.0;
+    same("effective_at", id, &date, &expected.effective_at)?;
+    same("changed_at", id, &payment.changed_at, &expected.changed_at)?;
+    if expected.failed() {
+        return Ok(());
+    }
+    same("expires_at", id, &payment.expires_at, &expected.expires_at)?;
+    let parts: Vec<super::Part> = payment
+        .shares
+        .iter()
+        .map(|share| super::Part {
+            account: share.account.0,
+            is_fee: share.is_fee,
+            amount: units(share.amount),
+            captured: units(share.captured),
+            refunded: units(share.refunded),
+        })
+        .collect();
+    same("shares", id, &parts, &expected.parts)
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    id: u64,
+    real: &T,
+    expected: &T,
+) -> Result<(), String> {
+    if real == expected {
+        return Ok(());
+    }
+    Err(format!("{what} of {id}: the ledger has {real:?}, the model {expected:?}"))
+}

@@ -1,0 +1,453 @@
+//! Whether a command is refused, and why: every reason is collected, the lowest number counts.
+
+use tributary_ledger::{
+    Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture, Command,
+    Destination, Overdraft, Part, Pay, PaymentId, PaymentKind, PaymentStatus, Refund, Rejection,
+};
+
+use super::money::divide;
+use super::{Account, Model, PLATFORM, Payment};
+
+/// 2^53 − 1.
+const MAX: i128 = 9_007_199_254_740_991;
+
+/// Reasons against a command.
+#[derive(Default)]
+struct Reasons(Vec<Rejection>);
+
+impl Reasons {
+    fn when(&mut self, holds: bool, reason: Rejection) {
+        if holds {
+            self.0.push(reason);
+        }
+    }
+
+    fn first(self) -> Option<Rejection> {
+        self.0.into_iter().min_by_key(|reason| reason.number())
+    }
+}
+
+impl Model {
+    /// Why the command would be refused now, or nothing.
+    pub fn judge(&self, command: &Command, now: u64) -> Option<Rejection> {
+        let mut reasons = Reasons::default();
+        self.judge_actor(command.actor, &mut reasons);
+        let actor = command.actor.owner.0;
+        match &command.body {
+            Body::OpenAccount(open) => {
+                let limit = open.overdraft.limit().map(i128::from);
+                let too_large = limit.is_some_and(|limit| limit > MAX);
+                reasons.when(too_large, Rejection::OverdraftTooLarge);
+                let owner = self.state.owners.get(open.owner.as_str()).copied();
+                let modest = matches!(open.kind, AccountKind::Wallet | AccountKind::Merchant)
+                    && open.overdraft == Overdraft::NONE;
+                let own = owner == Some(actor) && modest;
+                reasons.when(actor != PLATFORM && !own, Rejection::Forbidden);
+                if let (Some(owner), Some(external)) = (owner, &open.external_id) {
+                    let name = (owner, external.as_str().to_owned());
+                    let taken = self.state.externals.contains_key(&name);
+                    reasons.when(taken, Rejection::ExternalIdInUse);
+                }
+            }
+            Body::FreezeAccount(account) => {
+                self.judge_account(*account, actor, false, &mut reasons);
+            }
+            Body::UnfreezeAccount(account) => {
+                if let Some(account) = self.judge_account(*account, actor, false, &mut reasons) {
+                    let frozen = account.status == AccountStatus::Frozen;
+                    reasons.when(!frozen, Rejection::AccountNotFrozen);
+                }
+            }
+            Body::CloseAccount(account) => {
+                if let Some(account) = self.judge_account(*account, actor, true, &mut reasons) {
+                    let empty = account.posted == 0 && account.held == 0;
+                    reasons.when(!empty, Rejection::AccountNotEmpty);
+                }
+            }
+            Body::Pay(pay) => self.judge_pay(pay, actor, now, &mut reasons),
+            Body::Capture(capture) => self.judge_capture(capture, actor, now, &mut reasons),
+            Body::Void(payment) => {
+                if let Some(payment) = self.judge_step(*payment, actor, true, &mut reasons) {
+                    reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
+                }
+            }
+            Body::Expire(payment) => {
+                if let Some(payment) = self.judge_step(*payment, actor, false, &mut reasons) {
+                    reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
+                    reasons.when(now < payment.expires_at, Rejection::HoldNotDue);
+                }
+            }
+            Body::Refund(refund) => self.judge_refund(refund, actor, &mut reasons),
+            Body::CreateApiKey(_) => reasons.when(actor != PLATFORM, Rejection::Forbidden),
+            Body::RotateApiKey { api_key, .. } | Body::RevokeApiKey(api_key) => {
+                reasons.when(actor != PLATFORM, Rejection::Forbidden);
+                match self.state.api_keys.get(&api_key.0) {
+                    None => reasons.when(true, Rejection::ApiKeyNotFound),
+                    Some(key) => reasons.when(key.revoked, Rejection::ApiKeyAlreadyRevoked),
+                }
+            }
+        }
+        reasons.first()
+    }
+
+    fn judge_actor(&self, actor: Actor, reasons: &mut Reasons) {
+        if actor.api_key == ApiKeyId(0) {
+            return;
+        }
+        match self.state.api_keys.get(&actor.api_key.0) {
+            None => reasons.when(true, Rejection::ActorKeyNotFound),
+            Some(key) => {
+                reasons.when(key.revoked, Rejection::ActorKeyRevoked);
+                reasons.when(key.owner != actor.owner.0, Rejection::ActorKeyMismatch);
+                reasons.when(key.access == Access::Read, Rejection::ActorKeyReadOnly);
+            }
+        }
+    }
+
+    /// What every change of an account's status needs.
+    fn judge_account(
+        &self,
+        account: AccountId,
+        actor: u64,
+        owner_may: bool,
+        reasons: &mut Reasons,
+    ) -> Option<&Account> {
+        let Some(account) = self.state.accounts.get(&account.0) else {
+            reasons.when(true, Rejection::AccountNotFound);
+            return None;
+        };
+        let may = actor == PLATFORM || (owner_may && account.owner == actor);
+        reasons.when(!may, Rejection::Forbidden);
+        let closed = account.status == AccountStatus::Closed;
+        reasons.when(closed, Rejection::AccountClosed);
+        Some(account)
+    }
+
+    fn judge_pay(&self, pay: &Pay, actor: u64, now: u64, reasons: &mut Reasons) {
+        judge_pay_alone(pay, now, reasons);
+        let adjustment = pay.kind == PaymentKind::Adjustment;
+        reasons.when(adjustment && actor != PLATFORM, Rejection::Forbidden);
+        let named: Vec<Option<&Account>> = pay
+            .accounts()
+            .map(|id| self.state.accounts.get(&id.0))
+            .collect();
+        let missing = named.iter().any(Option::is_none);
+        reasons.when(missing, Rejection::AccountNotFound);
+        for account in named.iter().flatten() {
+            let currency = account.currency != pay.currency.numeric();
+            reasons.when(currency, Rejection::CurrencyMismatch);
+            let closed = account.status == AccountStatus::Closed;
+            reasons.when(closed, Rejection::AccountClosed);
+        }
+        if let Some(source) = named[0] {
+            let may = actor == PLATFORM || source.owner == actor;
+            reasons.when(!may, Rejection::Forbidden);
+            let frozen = source.status == AccountStatus::Frozen;
+            reasons.when(frozen, Rejection::AccountFrozen);
+            judge_debit(source, i128::from(pay.amount), reasons);
+        }
+        if let Some(reference) = &pay.reference {
+            let name = (self.payment_owner(pay, actor), reference.as_str().to_owned());
+            let taken = self.state.references.contains_key(&name);
+            reasons.when(taken, Rejection::ReferenceInUse);
+        }
+        // Who receives how much is only known of a payment that is sound by itself.
+        if reasons.0.is_empty() && pay.hold.is_none() {
+            for part in shares(pay).expect("it is sound") {
+                let account = &self.state.accounts[&part.account];
+                judge_credit(account, part.amount, reasons);
+            }
+        }
+    }
+
+    /// What every step of an existing payment needs.
+    fn judge_step(
+        &self,
+        payment: PaymentId,
+        actor: u64,
+        payee_may: bool,
+        reasons: &mut Reasons,
+    ) -> Option<&Payment> {
+        let Some(payment) = self.state.payments.get(&payment.0) else {
+            reasons.when(true, Rejection::PaymentNotFound);
+            return None;
+        };
+        let payee = self.first_payee_owner(payment) == Some(actor);
+        let may = actor == PLATFORM || (payee_may && payee);
+        reasons.when(!may, Rejection::Forbidden);
+        Some(payment)
+    }
+
+    fn judge_capture(&self, capture: &Capture, actor: u64, now: u64, reasons: &mut Reasons) {
+        judge_amount(capture.amount, reasons);
+        let Some(payment) = self.judge_step(capture.payment, actor, true, reasons) else {
+            return;
+        };
+        reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
+        if payment.held == 0 {
+            return;
+        }
+        reasons.when(now >= payment.expires_at, Rejection::HoldExpired);
+        let amount = capture.amount.map_or(payment.held, i128::from);
+        reasons.when(amount > payment.held, Rejection::CaptureExceedsHold);
+        let source = &self.state.accounts[&payment.source];
+        let frozen = source.status == AccountStatus::Frozen;
+        reasons.when(frozen, Rejection::AccountFrozen);
+        if amount > payment.held {
+            return;
+        }
+        for (part, amount) in payment.parts.iter().zip(capture_parts(payment, amount)) {
+            let account = &self.state.accounts[&part.account];
+            if amount > 0 {
+                let closed = account.status == AccountStatus::Closed;
+                reasons.when(closed, Rejection::AccountClosed);
+            }
+            judge_credit(account, amount, reasons);
+        }
+    }
+
+    fn judge_refund(&self, refund: &Refund, actor: u64, reasons: &mut Reasons) {
+        judge_amount(refund.amount, reasons);
+        let Some(payment) = self.state.payments.get(&refund.payment.0) else {
+            return reasons.when(true, Rejection::PaymentNotFound);
+        };
+        let owner_of = |account: u64| self.state.accounts.get(&account).map(|found| found.owner);
+        let concerned = payment
+            .parts
+            .iter()
+            .filter(|part| refund.refund_fee || !part.is_fee);
+        let own = concerned.clone().count() > 0
+            && concerned.clone().all(|part| owner_of(part.account) == Some(actor));
+        reasons.when(actor != PLATFORM && !own, Rejection::Forbidden);
+        let never = payment.kind == PaymentKind::Adjustment || payment.captured == 0;
+        reasons.when(never, Rejection::PaymentNotRefundable);
+        if never {
+            return;
+        }
+        let left = payment.captured - payment.refunded;
+        reasons.when(left == 0, Rejection::PaymentAlreadyRefunded);
+        let amount = refund.amount.map_or(left, i128::from);
+        reasons.when(amount > left, Rejection::RefundExceedsCaptured);
+        if left == 0 || amount > left {
+            return;
+        }
+        let source = &self.state.accounts[&payment.source];
+        let closed = source.status == AccountStatus::Closed;
+        reasons.when(closed, Rejection::AccountClosed);
+        judge_credit(source, amount, reasons);
+        let parts = refund_parts(payment, amount, refund.refund_fee);
+        for (part, amount) in payment.parts.iter().zip(parts) {
+            if amount == 0 {
+                continue;
+            }
+            let account = &self.state.accounts[&part.account];
+            let closed = account.status == AccountStatus::Closed;
+            reasons.when(closed, Rejection::AccountClosed);
+            let frozen = account.status == AccountStatus::Frozen;
+            reasons.when(frozen, Rejection::AccountFrozen);
+            judge_debit(account, amount, reasons);
+        }
+    }
+
+    /// To whom a payment belongs.
+    pub(super) fn payment_owner(&self, pay: &Pay, actor: u64) -> u64 {
+        let owner_of = |account: Option<AccountId>| {
+            let account = self.state.accounts.get(&account?.0)?;
+            Some(account.owner)
+        };
+        let owner = match pay.kind {
+            PaymentKind::Pay | PaymentKind::TopUp => owner_of(pay.first_payee()),
+            PaymentKind::Transfer | PaymentKind::Payout => owner_of(Some(pay.source)),
+            PaymentKind::Adjustment => Some(PLATFORM),
+        };
+        owner.unwrap_or(actor)
+    }
+
+    fn first_payee_owner(&self, payment: &Payment) -> Option<u64> {
+        let first = payment.parts.iter().find(|part| !part.is_fee)?;
+        Some(self.state.accounts.get(&first.account)?.owner)
+    }
+}
+
+fn judge_amount(amount: Option<u64>, reasons: &mut Reasons) {
+    let Some(amount) = amount.map(i128::from) else {
+        return;
+    };
+    reasons.when(amount == 0, Rejection::AmountZero);
+    reasons.when(amount > MAX, Rejection::AmountTooLarge);
+}
+
+/// Whether the account may pay so much.
+fn judge_debit(account: &Account, amount: i128, reasons: &mut Reasons) {
+    let left = account.posted - account.held - amount;
+    match account.overdraft {
+        Some(limit) => reasons.when(left < -limit, Rejection::InsufficientFunds),
+        None => reasons.when(left < -MAX, Rejection::BalanceOverflow),
+    }
+}
+
+/// Whether the account can take in so much.
+fn judge_credit(account: &Account, amount: i128, reasons: &mut Reasons) {
+    reasons.when(account.posted + amount > MAX, Rejection::BalanceOverflow);
+}
+
+/// What can be said of a payment without looking at any account.
+fn judge_pay_alone(pay: &Pay, now: u64, reasons: &mut Reasons) {
+    let mut amounts = vec![i128::from(pay.amount)];
+    let mut payees = 1;
+    if let Destination::Split(split) = &pay.destination {
+        payees = split.len();
+        amounts.extend(split.iter().map(|share| match share.part {
+            Part::Amount(amount) => i128::from(amount),
+            Part::BasisPoints(points) => i128::from(points),
+        }));
+    }
+    for fee in pay.fees.iter() {
+        let flat = i128::from(fee.flat);
+        let nothing = flat == 0 && fee.basis_points == 0;
+        reasons.when(nothing, Rejection::AmountZero);
+        reasons.when(flat > MAX, Rejection::AmountTooLarge);
+    }
+    reasons.when(amounts.contains(&0), Rejection::AmountZero);
+    let too_large = amounts.iter().any(|amount| *amount > MAX);
+    reasons.when(too_large, Rejection::AmountTooLarge);
+    reasons.when(payees == 0, Rejection::PayeeMissing);
+    let too_many = payees + pay.fees.len() > 16;
+    reasons.when(too_many, Rejection::TooManyShares);
+    let named: Vec<AccountId> = pay.accounts().collect();
+    let twice = (1..named.len()).any(|at| named[..at].contains(&named[at]));
+    reasons.when(twice, Rejection::DuplicateAccount);
+    let adjustment = pay.kind == PaymentKind::Adjustment;
+    let no_reason = adjustment && pay.reason.is_none();
+    reasons.when(no_reason, Rejection::ReasonRequired);
+    if let Some(hold) = pay.hold {
+        reasons.when(adjustment, Rejection::HoldNotAllowed);
+        reasons.when(hold.expires_at <= now, Rejection::HoldAlreadyDue);
+    }
+    if payees == 0 || pay.amount == 0 {
+        return;
+    }
+    if let Err(reason) = shares(pay) {
+        reasons.when(true, reason);
+    }
+}
+
+/// What each payee and each fee gets of a payment.
+pub(super) fn shares(pay: &Pay) -> Result<Vec<super::Part>, Rejection> {
+    let amount = i128::from(pay.amount);
+    let fees: Vec<i128> = pay
+        .fees
+        .iter()
+        .map(|fee| i128::from(fee.flat) + amount * i128::from(fee.basis_points) / 10_000)
+        .collect();
+    let net = amount - fees.iter().sum::<i128>();
+    if net < 0 {
+        return Err(Rejection::FeesExceedAmount);
+    }
+    let mut parts: Vec<(u64, bool, i128)> = Vec::new();
+    match &pay.destination {
+        Destination::One(account) => parts.push((account.0, false, net)),
+        Destination::Split(split) => {
+            let mut rest = net;
+            let mut points = Vec::new();
+            for share in split.iter() {
+                match share.part {
+                    Part::Amount(exact) => rest -= i128::from(exact),
+                    Part::BasisPoints(share) => points.push(i128::from(share)),
+                }
+            }
+            let whole: i128 = points.iter().sum();
+            let adds_up = rest >= 0
+                && if points.is_empty() {
+                    rest == 0
+                } else {
+                    whole == 10_000
+                };
+            if !adds_up {
+                return Err(Rejection::SplitMismatch);
+            }
+            let mut divided = if points.is_empty() {
+                Vec::new()
+            } else {
+                divide(rest, &points)
+            }
+            .into_iter();
+            for share in split.iter() {
+                let amount = match share.part {
+                    Part::Amount(exact) => i128::from(exact),
+                    Part::BasisPoints(_) => divided.next().expect("one for each"),
+                };
+                parts.push((share.account.0, false, amount));
+            }
+        }
+    }
+    for (fee, amount) in pay.fees.iter().zip(fees) {
+        parts.push((fee.account.0, true, amount));
+    }
+    Ok(parts
+        .into_iter()
+        .map(|(account, is_fee, amount)| super::Part {
+            account,
+            is_fee,
+            amount,
+            captured: 0,
+            refunded: 0,
+        })
+        .collect())
+}
+
+/// What a capture gives to each part.
+pub(super) fn capture_parts(payment: &Payment, amount: i128) -> Vec<i128> {
+    let left: Vec<i128> = payment
+        .parts
+        .iter()
+        .map(|part| part.amount - part.captured)
+        .collect();
+    divide(amount, &left)
+}
+
+/// What a refund takes from each part.
+pub(super) fn refund_parts(payment: &Payment, amount: i128, refund_fee: bool) -> Vec<i128> {
+    if refund_fee {
+        let left: Vec<i128> = payment
+            .parts
+            .iter()
+            .map(|part| (part.captured - part.refunded).max(0))
+            .collect();
+        return divide(amount, &left);
+    }
+    let captured: Vec<i128> = payment
+        .parts
+        .iter()
+        .filter(|part| !part.is_fee)
+        .map(|part| part.captured)
+        .collect();
+    // As if there had been no fee: the payees together received all that was captured.
+    let gross = divide(payment.captured, &captured);
+    let left: Vec<i128> = payment
+        .parts
+        .iter()
+        .filter(|part| !part.is_fee)
+        .zip(gross)
+        .map(|(part, gross)| (gross - part.refunded).max(0))
+        .collect();
+    let mut taken = divide(amount, &left).into_iter();
+    payment
+        .parts
+        .iter()
+        .map(|part| {
+            if part.is_fee {
+                0
+            } else {
+                taken.next().expect("one for each payee")
+            }
+        })
+        .collect()
+}
+
+impl Payment {
+    /// Whether anything was ever captured or can be: not of a payment that was refused.
+    pub(super) fn failed(&self) -> bool {
+        self.status == PaymentStatus::Failed
+    }
+}

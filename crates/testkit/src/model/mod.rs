@@ -1,0 +1,317 @@
+//! An independent ledger to hold the real one against: plain maps, `i128`, no cleverness.
+//!
+//! It shares the data types of commands with the ledger crate and none of its rules. Every rule is written a second
+//! time, from the documents: all reasons against a command are collected, and the one with the lowest number counts.
+
+mod compare;
+mod history;
+mod judge;
+mod money;
+mod perform;
+
+use std::collections::BTreeMap;
+
+use tributary_ledger::{
+    Access, AccountKind, AccountStatus, Body, Command, PaymentKind, PaymentStatus, Rejection,
+};
+
+pub use compare::{check_payment, check_record, check_set};
+pub use history::{PaymentQuery, Window};
+pub use money::divide;
+
+/// The platform's number among owners.
+const PLATFORM: u64 = 0;
+
+/// An account.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Whose.
+    pub owner: u64,
+    /// Numeric code.
+    pub currency: u16,
+    /// What for.
+    pub kind: AccountKind,
+    /// Whether it takes part.
+    pub status: AccountStatus,
+    /// How far below zero, minor units; none = without limit.
+    pub overdraft: Option<i128>,
+    /// Sum of the postings.
+    pub posted: i128,
+    /// Sum of the holds.
+    pub held: i128,
+    /// When it was opened, nanoseconds.
+    pub opened_at: u64,
+    /// The positions of all records that touch it, with the posting and the balance after it.
+    pub touched: Vec<Touch>,
+}
+
+/// What a record did to an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// Of the record.
+    pub position: u64,
+    /// Of the record.
+    pub timestamp: u64,
+    /// Signed posting.
+    pub amount: i128,
+    /// Balance after.
+    pub posted_after: i128,
+}
+
+/// One part of a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Who receives.
+    pub account: u64,
+    /// Whether it is a fee.
+    pub is_fee: bool,
+    /// Of the authorized amount.
+    pub amount: i128,
+    /// Of what was captured.
+    pub captured: i128,
+    /// Given back.
+    pub refunded: i128,
+}
+
+/// A payment.
+#[derive(Clone, Debug)]
+pub struct Payment {
+    /// Which kind.
+    pub kind: PaymentKind,
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// Whose.
+    pub owner: u64,
+    /// Numeric code.
+    pub currency: u16,
+    /// Who pays.
+    pub source: u64,
+    /// In all.
+    pub amount: i128,
+    /// Still held.
+    pub held: i128,
+    /// Captured so far.
+    pub captured: i128,
+    /// Refunded so far.
+    pub refunded: i128,
+    /// By fee accounts.
+    pub fee_refunded: i128,
+    /// Payees, then fees.
+    pub parts: Vec<Part>,
+    /// When the hold comes due; 0 = it never was held.
+    pub expires_at: u64,
+    /// When it was asked for.
+    pub created_at: u64,
+    /// Days since 1970-01-01.
+    pub effective_at: i32,
+    /// The record that changed it last.
+    pub changed_at: u64,
+}
+
+/// An API key.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// In whose name.
+    pub owner: u64,
+    /// Read or write.
+    pub access: Access,
+    /// Whether it was revoked.
+    pub revoked: bool,
+    /// Keyed hash.
+    pub secret_hash: [u8; 32],
+}
+
+/// A decision.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// From 1.
+    pub position: u64,
+    /// Nanoseconds.
+    pub timestamp: u64,
+    /// What was asked.
+    pub command: Command,
+    /// Why not.
+    pub rejection: Option<Rejection>,
+    /// The accounts touched and their postings, in the order of the legs.
+    pub touched: Vec<(u64, i128)>,
+}
+
+/// What a command is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Decided now, at this position.
+    Decided(u64),
+    /// Decided before.
+    Replayed(u64),
+    /// The key was used for something else.
+    KeyConflict(u64),
+    /// Some keys of the group were used and others not, or one stands in it twice.
+    GroupConflict,
+}
+
+/// The money part of the model, which a refused group puts back as it was.
+#[derive(Clone, Debug, Default)]
+struct State {
+    accounts: BTreeMap<u64, Account>,
+    owners: BTreeMap<String, u64>,
+    payments: BTreeMap<u64, Payment>,
+    api_keys: BTreeMap<u64, ApiKey>,
+    references: BTreeMap<(u64, String), u64>,
+    externals: BTreeMap<(u64, String), u64>,
+}
+
+/// The model ledger.
+#[derive(Clone, Debug)]
+pub struct Model {
+    state: State,
+    entries: Vec<Entry>,
+    keys: BTreeMap<(u64, Vec<u8>), u64>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        let mut state = State::default();
+        state.owners.insert("platform".into(), PLATFORM);
+        Model {
+            state,
+            entries: Vec::new(),
+            keys: BTreeMap::new(),
+        }
+    }
+}
+
+impl Model {
+    /// How many records there are.
+    pub fn position(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// The decisions, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The accounts by number.
+    pub fn accounts(&self) -> &BTreeMap<u64, Account> {
+        &self.state.accounts
+    }
+
+    /// The payments by number, failed ones too.
+    pub fn payments(&self) -> &BTreeMap<u64, Payment> {
+        &self.state.payments
+    }
+
+    /// The API keys by number.
+    pub fn api_keys(&self) -> &BTreeMap<u64, ApiKey> {
+        &self.state.api_keys
+    }
+
+    /// The owners by name.
+    pub fn owners(&self) -> &BTreeMap<String, u64> {
+        &self.state.owners
+    }
+
+    /// Sum of all postings of each currency: zero, or the model itself is wrong.
+    pub fn sums(&self) -> BTreeMap<u16, i128> {
+        let mut sums = BTreeMap::new();
+        for account in self.state.accounts.values() {
+            *sums.entry(account.currency).or_default() += account.posted;
+        }
+        sums
+    }
+
+    /// Answers the commands of one request at this time.
+    pub fn request(&mut self, commands: &[Command], timestamp: u64) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        // Nothing follows the last command, so it cannot be linked to what follows.
+        let mut commands = commands.to_vec();
+        if let Some(last) = commands.last_mut() {
+            last.linked = false;
+        }
+        let mut rest = &commands[..];
+        while !rest.is_empty() {
+            let linked = rest.iter().take_while(|command| command.linked).count();
+            let (unit, after) = rest.split_at((linked + 1).min(rest.len()));
+            answers.extend(self.unit(unit, timestamp));
+            rest = after;
+        }
+        answers
+    }
+
+    /// Takes a command that is known to have been decided at the next position: how a recovered journal is replayed.
+    pub fn replay(&mut self, commands: &[Command], timestamp: u64) {
+        for answer in self.request(commands, timestamp) {
+            assert!(
+                matches!(answer, Answer::Decided(_)),
+                "a journal holds a key twice: {answer:?}"
+            );
+        }
+    }
+
+    /// The record that took the key.
+    pub fn key_use(&self, command: &Command) -> Option<u64> {
+        let key = (command.actor.owner.0, command.key.as_bytes().to_vec());
+        self.keys.get(&key).copied()
+    }
+
+    fn unit(&mut self, unit: &[Command], timestamp: u64) -> Vec<Answer> {
+        let uses: Vec<Option<u64>> = unit.iter().map(|command| self.key_use(command)).collect();
+        if uses.iter().all(Option::is_some) {
+            let answers = unit.iter().zip(uses).map(|(command, used)| {
+                let position = used.expect("all are used");
+                match same_request(command, &self.entries[position as usize - 1].command) {
+                    true => Answer::Replayed(position),
+                    false => Answer::KeyConflict(position),
+                }
+            });
+            return answers.collect();
+        }
+        let twice = (1..unit.len()).any(|at| {
+            unit[..at].iter().any(|before| {
+                before.key == unit[at].key && before.actor.owner == unit[at].actor.owner
+            })
+        });
+        if uses.iter().any(Option::is_some) || twice {
+            return vec![Answer::GroupConflict; unit.len()];
+        }
+        let before = (unit.len() > 1).then(|| (self.state.clone(), self.entries.len()));
+        let mut failed = None;
+        for (at, command) in unit.iter().enumerate() {
+            let rejection = self.judge(command, timestamp);
+            self.record(command, rejection, timestamp);
+            if rejection.is_some() {
+                failed = Some(at);
+                break;
+            }
+        }
+        if let (Some(failed), Some((state, len))) = (failed, before) {
+            let reason = self.entries[len + failed].rejection;
+            self.state = state;
+            self.entries.truncate(len);
+            for (at, command) in unit.iter().enumerate() {
+                let why = if at == failed {
+                    reason
+                } else {
+                    Some(Rejection::GroupAborted)
+                };
+                self.record(command, why, timestamp);
+            }
+        }
+        let first = self.position() + 1 - unit.len() as u64;
+        for (position, command) in (first..).zip(unit) {
+            let key = (command.actor.owner.0, command.key.as_bytes().to_vec());
+            self.keys.insert(key, position);
+        }
+        (first..=self.position()).map(Answer::Decided).collect()
+    }
+}
+
+/// Whether a key that comes again comes with the same request. The API key may have changed.
+fn same_request(one: &Command, other: &Command) -> bool {
+    let body = |command: &Command| -> Body { command.body.clone() };
+    one.actor.owner == other.actor.owner
+        && one.linked == other.linked
+        && one.effective_at == other.effective_at
+        && one.text == other.text
+        && body(one) == body(other)
+}

@@ -1,0 +1,275 @@
+//! What a decision changes, once it is known to be accepted or refused.
+
+use tributary_ledger::{AccountStatus, Body, Command, Pay, PaymentStatus, Rejection};
+
+use super::judge::{capture_parts, refund_parts, shares};
+use super::{Account, ApiKey, Entry, Model, PLATFORM, Payment, Touch};
+
+/// Nanoseconds in a day.
+const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
+
+impl Model {
+    /// Records a decision at the next position.
+    pub(super) fn record(&mut self, command: &Command, refused: Option<Rejection>, now: u64) {
+        let position = self.position() + 1;
+        let touched = match refused {
+            None => self.perform(command, position, now),
+            Some(_) => self.refuse(command, position, now),
+        };
+        for &(id, amount) in &touched {
+            let account = self.account(id);
+            account.posted += amount;
+            let posted_after = account.posted;
+            account.touched.push(Touch {
+                position,
+                timestamp: now,
+                amount,
+                posted_after,
+            });
+        }
+        let sum: i128 = touched.iter().map(|(_, amount)| amount).sum();
+        assert_eq!(sum, 0, "the model invents no money");
+        self.entries.push(Entry {
+            position,
+            timestamp: now,
+            command: command.clone(),
+            rejection: refused,
+            touched,
+        });
+    }
+
+    fn account(&mut self, id: u64) -> &mut Account {
+        self.state.accounts.get_mut(&id).expect("it exists")
+    }
+
+    fn payment(&mut self, id: u64) -> &mut Payment {
+        self.state.payments.get_mut(&id).expect("it exists")
+    }
+
+    /// Carries out an accepted command and gives the accounts it touches.
+    fn perform(&mut self, command: &Command, position: u64, now: u64) -> Vec<(u64, i128)> {
+        match &command.body {
+            Body::OpenAccount(open) => {
+                let owner = self.owner(open.owner.as_str(), position);
+                if let Some(external) = &open.external_id {
+                    let name = (owner, external.as_str().to_owned());
+                    self.state.externals.insert(name, position);
+                }
+                let account = Account {
+                    owner,
+                    currency: open.currency.numeric(),
+                    kind: open.kind,
+                    status: AccountStatus::Open,
+                    overdraft: open.overdraft.limit().map(i128::from),
+                    posted: 0,
+                    held: 0,
+                    opened_at: now,
+                    touched: Vec::new(),
+                };
+                self.state.accounts.insert(position, account);
+                vec![(position, 0)]
+            }
+            Body::FreezeAccount(id) => self.stand(id.0, AccountStatus::Frozen),
+            Body::UnfreezeAccount(id) => self.stand(id.0, AccountStatus::Open),
+            Body::CloseAccount(id) => self.stand(id.0, AccountStatus::Closed),
+            Body::Pay(pay) => self.pay(command, pay, position, now),
+            Body::Capture(capture) => {
+                let amount = capture.amount.map(i128::from);
+                self.capture(capture.payment.0, amount, capture.is_final, position)
+            }
+            Body::Void(id) => self.release(id.0, PaymentStatus::Voided, position),
+            Body::Expire(id) => self.release(id.0, PaymentStatus::Expired, position),
+            Body::Refund(refund) => {
+                let amount = refund.amount.map(i128::from);
+                self.refund(refund.payment.0, amount, refund.refund_fee, position)
+            }
+            Body::CreateApiKey(create) => {
+                let owner = self.owner(create.owner.as_str(), position);
+                let key = ApiKey {
+                    owner,
+                    access: create.access,
+                    revoked: false,
+                    secret_hash: create.secret_hash,
+                };
+                self.state.api_keys.insert(position, key);
+                Vec::new()
+            }
+            Body::RotateApiKey {
+                api_key,
+                secret_hash,
+            } => {
+                let key = self.state.api_keys.get_mut(&api_key.0).expect("it exists");
+                key.secret_hash = *secret_hash;
+                Vec::new()
+            }
+            Body::RevokeApiKey(api_key) => {
+                let key = self.state.api_keys.get_mut(&api_key.0).expect("it exists");
+                key.revoked = true;
+                Vec::new()
+            }
+        }
+    }
+
+    fn owner(&mut self, name: &str, position: u64) -> u64 {
+        *self.state.owners.entry(name.to_owned()).or_insert(position)
+    }
+
+    fn stand(&mut self, id: u64, status: AccountStatus) -> Vec<(u64, i128)> {
+        self.account(id).status = status;
+        vec![(id, 0)]
+    }
+
+    fn blank(&self, command: &Command, pay: &Pay, position: u64, now: u64) -> Payment {
+        Payment {
+            kind: pay.kind,
+            status: PaymentStatus::Failed,
+            owner: self.payment_owner(pay, command.actor.owner.0),
+            currency: pay.currency.numeric(),
+            source: pay.source.0,
+            amount: i128::from(pay.amount),
+            held: 0,
+            captured: 0,
+            refunded: 0,
+            fee_refunded: 0,
+            parts: Vec::new(),
+            expires_at: 0,
+            created_at: now,
+            effective_at: command.effective_at.map_or((now / DAY) as i32, |date| date.0),
+            changed_at: position,
+        }
+    }
+
+    fn pay(&mut self, command: &Command, pay: &Pay, position: u64, now: u64) -> Vec<(u64, i128)> {
+        let mut payment = self.blank(command, pay, position, now);
+        payment.parts = shares(pay).expect("an accepted payment adds up");
+        if let Some(reference) = &pay.reference {
+            let name = (payment.owner, reference.as_str().to_owned());
+            self.state.references.insert(name, position);
+        }
+        let amount = payment.amount;
+        let mut touched = vec![(pay.source.0, 0)];
+        if let Some(hold) = pay.hold {
+            payment.status = PaymentStatus::Authorized;
+            payment.held = amount;
+            payment.expires_at = hold.expires_at;
+            self.account(pay.source.0).held += amount;
+            touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
+        } else {
+            payment.status = PaymentStatus::Captured;
+            payment.captured = amount;
+            touched[0].1 = -amount;
+            for part in &mut payment.parts {
+                part.captured = part.amount;
+                touched.push((part.account, part.amount));
+            }
+        }
+        self.state.payments.insert(position, payment);
+        touched
+    }
+
+    fn capture(
+        &mut self,
+        id: u64,
+        amount: Option<i128>,
+        is_final: bool,
+        position: u64,
+    ) -> Vec<(u64, i128)> {
+        let payment = self.payment(id);
+        let amount = amount.unwrap_or(payment.held);
+        let parts = capture_parts(payment, amount);
+        let source = payment.source;
+        let mut touched = vec![(source, -amount)];
+        for (part, amount) in payment.parts.iter_mut().zip(parts) {
+            part.captured += amount;
+            touched.push((part.account, amount));
+        }
+        let before = payment.held;
+        payment.captured += amount;
+        payment.held = if is_final { 0 } else { before - amount };
+        payment.changed_at = position;
+        payment.status = standing(payment);
+        let released = before - payment.held;
+        self.account(source).held -= released;
+        touched
+    }
+
+    fn release(&mut self, id: u64, nothing: PaymentStatus, position: u64) -> Vec<(u64, i128)> {
+        let payment = self.payment(id);
+        let (source, held) = (payment.source, payment.held);
+        payment.held = 0;
+        payment.changed_at = position;
+        payment.status = match payment.captured {
+            0 => nothing,
+            _ => standing(payment),
+        };
+        let payees = payment.parts.iter().map(|part| (part.account, 0));
+        let touched = std::iter::once((source, 0)).chain(payees).collect();
+        self.account(source).held -= held;
+        touched
+    }
+
+    fn refund(
+        &mut self,
+        id: u64,
+        amount: Option<i128>,
+        refund_fee: bool,
+        position: u64,
+    ) -> Vec<(u64, i128)> {
+        let payment = self.payment(id);
+        let amount = amount.unwrap_or(payment.captured - payment.refunded);
+        let parts = refund_parts(payment, amount, refund_fee);
+        let mut touched = vec![(payment.source, amount)];
+        for (part, amount) in payment.parts.iter_mut().zip(parts) {
+            part.refunded += amount;
+            if part.is_fee {
+                payment.fee_refunded += amount;
+            }
+            touched.push((part.account, -amount));
+        }
+        payment.refunded += amount;
+        payment.changed_at = position;
+        payment.status = standing(payment);
+        touched
+    }
+
+    /// What a refusal leaves behind: a failed payment, mentioned on the accounts that it names and that exist.
+    fn refuse(&mut self, command: &Command, position: u64, now: u64) -> Vec<(u64, i128)> {
+        let Body::Pay(pay) = &command.body else {
+            return Vec::new();
+        };
+        let payment = self.blank(command, pay, position, now);
+        self.state.payments.insert(position, payment);
+        let mut touched: Vec<(u64, i128)> = Vec::new();
+        for id in pay.accounts() {
+            let seen = touched.iter().any(|(known, _)| *known == id.0);
+            if !seen && self.state.accounts.contains_key(&id.0) {
+                touched.push((id.0, 0));
+            }
+        }
+        touched.truncate(17);
+        touched
+    }
+}
+
+/// Where a payment stands of which something was captured.
+fn standing(payment: &Payment) -> PaymentStatus {
+    assert!(!payment.failed() && payment.captured > 0);
+    assert!(payment.refunded <= payment.captured && payment.captured <= payment.amount);
+    if payment.refunded == 0 {
+        return match payment.held {
+            0 => PaymentStatus::Captured,
+            _ => PaymentStatus::PartiallyCaptured,
+        };
+    }
+    if payment.refunded == payment.captured && payment.held == 0 {
+        return PaymentStatus::Refunded;
+    }
+    PaymentStatus::PartiallyRefunded
+}
+
+impl Model {
+    /// The platform's number among owners.
+    pub fn platform(&self) -> u64 {
+        PLATFORM
+    }
+}

@@ -1,0 +1,502 @@
+//! Random commands that hit: they name what exists, what just came to be and what does not, amounts at every bound, keys
+//! used before, groups, and everybody who may or may not ask.
+
+use tributary_ledger::{
+    AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture,
+    Command, CreateApiKey, Currency, Date, Destination, ExternalId, Fee, Fees, Hold, Key, Label,
+    OpenAccount, Overdraft, OwnerId, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Reason,
+    Reference, Refund, Share, Text,
+};
+
+use crate::model::Model;
+use crate::random::Random;
+
+/// Nanoseconds in a second.
+const SECOND: u64 = 1_000_000_000;
+/// Accounts opened before anything else is tried.
+const ACCOUNTS_FIRST: usize = 10;
+/// The owners, the platform among them.
+const OWNERS: [&str; 6] = ["platform", "shop", "market", "user-1", "user-2", "user-3"];
+/// Commands remembered to be asked again.
+const REMEMBERED_MAX: usize = 200;
+
+/// A source of requests. The same seed and the same model give the same requests.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    rng: Random,
+    keys: u64,
+    remembered: Vec<Command>,
+    /// Longest free text, bytes.
+    pub text_bytes_max: usize,
+    /// Most commands of a request.
+    pub commands_max: u64,
+}
+
+impl Workload {
+    /// A source for this seed, with short texts and requests of up to 12 commands.
+    pub fn new(seed: u64) -> Workload {
+        Workload {
+            rng: Random::new(seed ^ 0x776f_726b),
+            keys: 0,
+            remembered: Vec::new(),
+            text_bytes_max: 200,
+            commands_max: 12,
+        }
+    }
+
+    /// The commands of the next request.
+    pub fn request(&mut self, model: &Model, now: u64) -> Vec<Command> {
+        let wanted = match self.rng.below(10) {
+            0..=5 => 1,
+            _ => 1 + self.rng.below(self.commands_max),
+        };
+        let mut commands: Vec<Command> = Vec::new();
+        while (commands.len() as u64) < wanted {
+            let command = self.command(model, now);
+            // Two requests for the same thing at the same moment.
+            if self.rng.chance(4) {
+                let mut again = command.clone();
+                if self.rng.chance(60) {
+                    again.key = self.fresh_key();
+                }
+                commands.push(again);
+            }
+            commands.push(command);
+        }
+        if commands.len() > 1 && self.rng.chance(30) {
+            let from = self.rng.index(commands.len());
+            let len = 1 + self.rng.index(5);
+            for command in commands.iter_mut().skip(from).take(len) {
+                command.linked = true;
+            }
+        }
+        for command in &commands {
+            if self.remembered.len() < REMEMBERED_MAX {
+                self.remembered.push(command.clone());
+            } else {
+                let at = self.rng.index(REMEMBERED_MAX);
+                self.remembered[at] = command.clone();
+            }
+        }
+        commands
+    }
+
+    fn command(&mut self, model: &Model, now: u64) -> Command {
+        if self.rng.chance(6)
+            && let Some(known) = self.rng.pick(&self.remembered).cloned()
+        {
+            return known;
+        }
+        let body = self.body(model, now);
+        let key = match self.rng.pick(&self.remembered) {
+            Some(known) if self.rng.below(100) < 2 => known.key.clone(),
+            _ => self.fresh_key(),
+        };
+        let effective_at = self
+            .rng
+            .chance(10)
+            .then(|| Date(8_000 + self.rng.below(12_000) as i32));
+        Command {
+            key,
+            actor: self.actor(model, &body),
+            linked: false,
+            effective_at,
+            text: self.text(),
+            body,
+        }
+    }
+
+    fn fresh_key(&mut self) -> Key {
+        self.keys += 1;
+        let mut bytes = format!("key-{}", self.keys).into_bytes();
+        if self.rng.chance(3) {
+            bytes.resize(Key::BYTES_MAX, b'x');
+        }
+        Key::from_bytes(&bytes).expect("it is short and not empty")
+    }
+
+    fn text(&mut self) -> Option<Text> {
+        if !self.rng.chance(15) {
+            return None;
+        }
+        let len = 1 + self.rng.index(self.text_bytes_max);
+        let bytes: Vec<u8> = (0..len).map(|_| self.rng.any() as u8).collect();
+        Some(Text::new(Text::PLAIN, &bytes).expect("it is within its bounds"))
+    }
+
+    /// Mostly somebody who may, often somebody who may not.
+    fn actor(&mut self, model: &Model, body: &Body) -> Actor {
+        let owners: Vec<u64> = model.owners().values().copied().collect();
+        let system = |owner: u64| Actor {
+            owner: OwnerId(owner),
+            api_key: ApiKeyId(0),
+        };
+        match self.rng.below(100) {
+            0..=54 => Actor::SYSTEM,
+            55..=74 => system(self.concerned(model, body).unwrap_or(0)),
+            75..=82 => system(*self.rng.pick(&owners).expect("the platform is one")),
+            _ => {
+                let keys: Vec<u64> = model.api_keys().keys().copied().collect();
+                let Some(&key) = self.rng.pick(&keys) else {
+                    return Actor::SYSTEM;
+                };
+                let mut owner = model.api_keys()[&key].owner;
+                if self.rng.chance(5) {
+                    owner = *self.rng.pick(&owners).expect("the platform is one");
+                }
+                let stray = if self.rng.chance(3) { 1 } else { 0 };
+                Actor {
+                    owner: OwnerId(owner),
+                    api_key: ApiKeyId(key + stray),
+                }
+            }
+        }
+    }
+
+    /// The owner whom the command concerns most.
+    fn concerned(&mut self, model: &Model, body: &Body) -> Option<u64> {
+        let owner_of = |account: u64| Some(model.accounts().get(&account)?.owner);
+        let of_payment = |payment: PaymentId| {
+            let payment = model.payments().get(&payment.0)?;
+            owner_of(payment.parts.first()?.account)
+        };
+        match body {
+            Body::OpenAccount(open) => model.owners().get(open.owner.as_str()).copied(),
+            Body::FreezeAccount(account)
+            | Body::UnfreezeAccount(account)
+            | Body::CloseAccount(account) => owner_of(account.0),
+            Body::Pay(pay) => owner_of(pay.source.0),
+            Body::Capture(capture) => of_payment(capture.payment),
+            Body::Void(payment) | Body::Expire(payment) => of_payment(*payment),
+            Body::Refund(refund) => of_payment(refund.payment),
+            _ => None,
+        }
+    }
+
+    fn body(&mut self, model: &Model, now: u64) -> Body {
+        if model.accounts().len() < ACCOUNTS_FIRST {
+            return self.open_account();
+        }
+        match self.rng.below(100) {
+            0..=4 => self.open_account(),
+            5..=6 => Body::FreezeAccount(self.account(model)),
+            7..=9 => Body::UnfreezeAccount(self.frozen(model)),
+            10..=11 => Body::CloseAccount(self.account(model)),
+            12..=54 => Body::Pay(self.pay(model, now)),
+            55..=66 => {
+                let payment = self.payment(model, |payment| payment.held > 0);
+                let held = model.payments().get(&payment.0).map_or(0, |found| found.held);
+                Body::Capture(Capture {
+                    payment,
+                    amount: self.part_of(held),
+                    is_final: self.rng.chance(25),
+                })
+            }
+            67..=69 => Body::Void(self.payment(model, |payment| payment.held > 0)),
+            70..=73 => Body::Expire(self.payment(model, |payment| {
+                payment.held > 0 && payment.expires_at <= now
+            })),
+            74..=92 => {
+                let payment = self.payment(model, |payment| payment.captured > payment.refunded);
+                let found = model.payments().get(&payment.0);
+                let left = found.map_or(0, |found| found.captured - found.refunded);
+                Body::Refund(Refund {
+                    payment,
+                    amount: self.part_of(left),
+                    refund_fee: self.rng.chance(40),
+                })
+            }
+            93..=96 => Body::CreateApiKey(CreateApiKey {
+                owner: self.owner(),
+                access: match self.rng.below(4) {
+                    0 => Access::Read,
+                    _ => Access::Write,
+                },
+                secret_hash: [self.rng.any() as u8; 32],
+                label: self
+                    .rng
+                    .chance(50)
+                    .then(|| Label::new("till").expect("it is short")),
+            }),
+            97 => Body::RevokeApiKey(self.api_key(model)),
+            _ => Body::RotateApiKey {
+                api_key: self.api_key(model),
+                secret_hash: [self.rng.any() as u8; 32],
+            },
+        }
+    }
+
+    fn owner(&mut self) -> OwnerName {
+        let name = *self.rng.pick(&OWNERS).expect("there are some");
+        OwnerName::new(name).expect("it is plain")
+    }
+
+    fn open_account(&mut self) -> Body {
+        let kinds = [
+            AccountKind::Wallet,
+            AccountKind::Merchant,
+            AccountKind::External,
+            AccountKind::Fee,
+            AccountKind::Suspense,
+        ];
+        let kind = *self.rng.pick(&kinds).expect("there are some");
+        let overdraft = match self.rng.below(100) {
+            0..=34 => Overdraft::UNLIMITED,
+            35..=79 => Overdraft::NONE,
+            80..=89 => Overdraft::limited(self.rng.below(5_000)),
+            90..=95 => Overdraft::limited(AMOUNT_MAX),
+            96..=97 => Overdraft::limited(AMOUNT_MAX + 1),
+            _ => Overdraft::limited(u64::MAX - 1),
+        };
+        Body::OpenAccount(OpenAccount {
+            owner: self.owner(),
+            currency: self.currency(),
+            kind,
+            overdraft,
+            external_id: self.rng.chance(40).then(|| {
+                let name = format!("external-{}", self.rng.below(40));
+                ExternalId::new(&name).expect("it is short")
+            }),
+        })
+    }
+
+    fn currency(&mut self) -> Currency {
+        let code = if self.rng.chance(85) { "EUR" } else { "JPY" };
+        Currency::from_code(code).expect("it is one")
+    }
+
+    /// A position that may have become, or may become, anything.
+    fn stray(&mut self, model: &Model) -> u64 {
+        match self.rng.below(4) {
+            0 => 0,
+            1 => model.position() + 1 + self.rng.below(6),
+            2 => 1 + self.rng.below(model.position() + 1),
+            _ => self.rng.any(),
+        }
+    }
+
+    fn account(&mut self, model: &Model) -> AccountId {
+        if self.rng.chance(2) {
+            return AccountId(self.stray(model));
+        }
+        let ids: Vec<u64> = model.accounts().keys().copied().collect();
+        AccountId(self.rng.pick(&ids).copied().unwrap_or(1))
+    }
+
+    fn account_in(&mut self, model: &Model, currency: u16) -> AccountId {
+        let ids: Vec<u64> = model
+            .accounts()
+            .iter()
+            .filter(|(_, found)| found.currency == currency && found.status != AccountStatus::Closed)
+            .map(|(id, _)| *id)
+            .collect();
+        match self.rng.pick(&ids) {
+            Some(&id) if self.rng.below(100) < 97 => AccountId(id),
+            _ => self.account(model),
+        }
+    }
+
+    fn frozen(&mut self, model: &Model) -> AccountId {
+        let ids: Vec<u64> = model
+            .accounts()
+            .iter()
+            .filter(|(_, found)| found.status == AccountStatus::Frozen)
+            .map(|(id, _)| *id)
+            .collect();
+        match self.rng.pick(&ids) {
+            Some(&id) if self.rng.below(100) < 85 => AccountId(id),
+            _ => self.account(model),
+        }
+    }
+
+    fn api_key(&mut self, model: &Model) -> ApiKeyId {
+        let ids: Vec<u64> = model.api_keys().keys().copied().collect();
+        match self.rng.pick(&ids) {
+            Some(&id) if self.rng.below(100) < 90 => ApiKeyId(id),
+            _ => ApiKeyId(self.stray(model)),
+        }
+    }
+
+    fn payment(
+        &mut self,
+        model: &Model,
+        fits: impl Fn(&crate::model::Payment) -> bool,
+    ) -> PaymentId {
+        if self.rng.chance(3) {
+            return PaymentId(self.stray(model));
+        }
+        let all = model.payments();
+        let fitting: Vec<u64> = all
+            .iter()
+            .filter(|(_, payment)| fits(payment))
+            .map(|(id, _)| *id)
+            .collect();
+        if self.rng.chance(80)
+            && let Some(&id) = self.rng.pick(&fitting)
+        {
+            return PaymentId(id);
+        }
+        let ids: Vec<u64> = all.keys().copied().collect();
+        PaymentId(self.rng.pick(&ids).copied().unwrap_or(1))
+    }
+
+    /// Nothing said (= all), a part, all, or a unit more.
+    fn part_of(&mut self, whole: i128) -> Option<u64> {
+        let whole = u64::try_from(whole).expect("amounts are not negative");
+        match self.rng.below(100) {
+            0..=19 => None,
+            20..=34 => Some(whole),
+            35..=39 => Some(whole + 1),
+            40..=41 => Some(self.edge()),
+            42..=61 => Some(whole / 2 + 1),
+            _ => Some(1 + self.rng.below(whole.max(1))),
+        }
+    }
+
+    /// An amount at a bound.
+    fn edge(&mut self) -> u64 {
+        let edges = [0, 1, AMOUNT_MAX - 1, AMOUNT_MAX, AMOUNT_MAX + 1, u64::MAX];
+        *self.rng.pick(&edges).expect("there are some")
+    }
+
+    fn amount(&mut self, model: &Model, source: AccountId) -> u64 {
+        let available = model
+            .accounts()
+            .get(&source.0)
+            .map_or(0, |found| (found.posted - found.held).max(0));
+        let available = u64::try_from(available).expect("it is not negative");
+        match self.rng.below(100) {
+            0..=34 => 1 + self.rng.below(100),
+            35..=59 => 1 + self.rng.below(20_000),
+            60..=79 => 1 + self.rng.below(available.max(1)),
+            80..=84 => available,
+            85..=88 => available + 1,
+            89..=94 => AMOUNT_MAX - self.rng.below(AMOUNT_MAX / 2),
+            _ => self.edge(),
+        }
+    }
+
+    fn pay(&mut self, model: &Model, now: u64) -> Pay {
+        let currency = self.currency();
+        let source = self.account_in(model, currency.numeric());
+        let kind = PaymentKind::ALL[self.rng.index(PaymentKind::ALL.len())];
+        let amount = self.amount(model, source);
+        let mut named = vec![source];
+        let destination = self.destination(model, currency, amount, &mut named);
+        let fees = self.fees(model, currency, amount, &mut named);
+        let hold = self.rng.chance(35).then(|| Hold {
+            expires_at: match self.rng.below(20) {
+                0 => now.saturating_sub(1),
+                1 => now,
+                2 => now + 1,
+                3 => u64::MAX,
+                _ => now + self.rng.below(40 * SECOND),
+            },
+        });
+        Pay {
+            kind,
+            source,
+            destination,
+            fees,
+            amount,
+            currency,
+            hold,
+            reference: self.rng.chance(25).then(|| {
+                let name = format!("order-{}", self.rng.below(150));
+                Reference::new(&name).expect("it is short")
+            }),
+            reason: (self.rng.chance(5) || kind == PaymentKind::Adjustment && self.rng.chance(80))
+                .then(|| Reason::new("a correction").expect("it is short")),
+        }
+    }
+
+    /// Another account, mostly one that the payment does not name yet.
+    fn another(&mut self, model: &Model, currency: Currency, named: &mut Vec<AccountId>) -> AccountId {
+        let mut account = self.account_in(model, currency.numeric());
+        for _ in 0..8 {
+            if !named.contains(&account) || self.rng.chance(1) {
+                break;
+            }
+            account = self.account_in(model, currency.numeric());
+        }
+        named.push(account);
+        account
+    }
+
+    fn destination(
+        &mut self,
+        model: &Model,
+        currency: Currency,
+        amount: u64,
+        named: &mut Vec<AccountId>,
+    ) -> Destination {
+        if self.rng.chance(65) {
+            return Destination::One(self.another(model, currency, named));
+        }
+        let count = match self.rng.below(20) {
+            0 => 0,
+            1 => 16,
+            _ => 1 + self.rng.below(5),
+        };
+        let mut left = amount;
+        let mut points_left: u16 = 10_000;
+        let exact_only = self.rng.chance(25);
+        let mut shares: Vec<Share> = Vec::new();
+        for at in 0..count {
+            let last = at + 1 == count;
+            let part = if exact_only || (!last && self.rng.chance(30)) {
+                let part = if last {
+                    left
+                } else {
+                    self.rng.below(left / 2 + 2)
+                };
+                left = left.saturating_sub(part);
+                Part::Amount(part)
+            } else {
+                let most = u64::from(points_left);
+                let part = if last { most } else { self.rng.below(most + 1) };
+                let part = u16::try_from(part).expect("not more than a whole");
+                points_left -= part;
+                Part::BasisPoints(part)
+            };
+            let account = self.another(model, currency, named);
+            shares.push(Share { account, part });
+        }
+        // Now and then it does not add up.
+        if self.rng.chance(4)
+            && let Some(share) = shares.first_mut()
+        {
+            share.part = Part::Amount(self.edge());
+        }
+        Destination::Split(Payees::new(shares).expect("at most sixteen"))
+    }
+
+    fn fees(
+        &mut self,
+        model: &Model,
+        currency: Currency,
+        amount: u64,
+        named: &mut Vec<AccountId>,
+    ) -> Fees {
+        if !self.rng.chance(30) {
+            return Fees::default();
+        }
+        let count = 1 + self.rng.below(3);
+        let fees = (0..count).map(|_| Fee {
+            account: self.another(model, currency, named),
+            flat: match self.rng.below(20) {
+                0 => self.edge(),
+                1 => amount,
+                2..=9 => 0,
+                _ => self.rng.below(40),
+            },
+            basis_points: match self.rng.below(20) {
+                0 => 10_000,
+                1 => 65_535,
+                2..=6 => 0,
+                _ => self.rng.below(500) as u16,
+            },
+        });
+        Fees::new(fees.collect()).expect("at most sixteen")
+    }
+}
