@@ -94,34 +94,67 @@ impl Checkpointer {
 
     /// Writes a checkpoint; gives its size in bytes.
     pub(crate) fn write(&self, view: &View) -> io::Result<u64> {
+        let mut slices = self.begin(view)?;
+        while slices.step(view, SLICE_OBJECTS)? {}
+        slices.finish()
+    }
+
+    /// Begins a checkpoint as of what the view shows now.
+    pub(crate) fn begin(&self, view: &View) -> io::Result<Slices> {
         let through = view.read().position;
-        let mut writer = CheckpointWriter::begin(self.disk.clone(), through)?;
-        let mut bytes = Vec::new();
-        let mut ends = Vec::with_capacity(SLICE_OBJECTS);
-        for put in TABLES {
-            let mut slot = 0;
-            let mut more = true;
-            while more {
-                bytes.clear();
-                ends.clear();
-                {
-                    let published = view.read();
-                    for _ in 0..SLICE_OBJECTS {
-                        more = put(&published.set, slot, &mut bytes);
-                        ends.push(bytes.len());
-                        slot += 1;
-                    }
-                }
-                let mut start = 0;
-                for &end in &ends {
-                    if end > start {
-                        writer.push(&bytes[start..end])?;
-                    }
-                    start = end;
-                }
+        Ok(Slices {
+            writer: CheckpointWriter::begin(self.disk.clone(), through)?,
+            table: 0,
+            slot: 0,
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(SLICE_OBJECTS),
+        })
+    }
+}
+
+/// A checkpoint on its way to the disk.
+pub(crate) struct Slices {
+    writer: CheckpointWriter,
+    table: usize,
+    slot: usize,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Slices {
+    /// Writes out the next `objects` slots as they are now. False once all are.
+    pub(crate) fn step(&mut self, view: &View, objects: usize) -> io::Result<bool> {
+        let Some(put) = TABLES.get(self.table) else {
+            return Ok(false);
+        };
+        self.bytes.clear();
+        self.ends.clear();
+        let mut more = true;
+        {
+            let published = view.read();
+            for _ in 0..objects {
+                more = put(&published.set, self.slot, &mut self.bytes);
+                self.ends.push(self.bytes.len());
+                self.slot += 1;
             }
         }
-        writer.finish()
+        let mut start = 0;
+        for &end in &self.ends {
+            if end > start {
+                self.writer.push(&self.bytes[start..end])?;
+            }
+            start = end;
+        }
+        if !more {
+            self.table += 1;
+            self.slot = 0;
+        }
+        Ok(true)
+    }
+
+    /// Makes it durable; gives its size in bytes.
+    pub(crate) fn finish(self) -> io::Result<u64> {
+        self.writer.finish()
     }
 }
 

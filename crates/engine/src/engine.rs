@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tributary_journal::Clock;
-use tributary_ledger::Command;
 use tributary_ledger::codec::Record;
+use tributary_ledger::{Command, WorkingSet};
 
 use crate::backend::{Backend, Batch, Failure, Recovered};
 use crate::core::{
@@ -178,6 +178,30 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What an engine over `backend` shares, whose state at the head is `set`.
+    pub(crate) fn new(backend: &dyn Backend, set: &WorkingSet, options: Options) -> Shared {
+        let journal = backend.reader();
+        let view = Arc::new(View::new(set.clone(), journal.head().position));
+        Shared {
+            reader: Reader::new(journal, view.clone()),
+            view,
+            counters: Counters::default(),
+            queued: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            storage_full: AtomicBool::new(false),
+            failed: Mutex::new(None),
+            options,
+        }
+    }
+
+    /// Why the engine stopped for good, if it did.
+    pub(crate) fn why_failed(&self) -> Option<String> {
+        self.failed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
     /// Stops the engine for good.
     pub(crate) fn fail(&self, why: &str) {
         let mut failed = self
@@ -194,6 +218,43 @@ impl Shared {
         *failed = Some(why.to_owned());
         drop(failed);
         (self.options.on_fatal)(why);
+    }
+
+    /// What the callers of a durable batch are told. Earlier records are read back.
+    pub(crate) fn replies(&self, resolved: Resolved) -> Result<Vec<Reply>, Refused> {
+        let Resolved { batch, verdicts } = resolved;
+        let mut replies = Vec::with_capacity(verdicts.len());
+        for verdict in verdicts {
+            replies.push(match verdict {
+                Verdict::Decided(index) => Reply::Done {
+                    record: Answer(Source::Shared(batch.clone(), index)),
+                    replayed: false,
+                },
+                Verdict::Replayed(position) => {
+                    self.counters.replayed.fetch_add(1, Ordering::Relaxed);
+                    let record =
+                        self.reader
+                            .record(position)?
+                            .ok_or_else(|| Failure::RecordDamaged {
+                                position,
+                                what: "it is missing".into(),
+                            })?;
+                    Reply::Done {
+                        record: Answer(Source::Read(Arc::new(record))),
+                        replayed: true,
+                    }
+                }
+                Verdict::KeyConflict(position) => {
+                    self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                    Reply::KeyConflict { position }
+                }
+                Verdict::GroupConflict => {
+                    self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+                    Reply::GroupKeyConflict
+                }
+            });
+        }
+        Ok(replies)
     }
 }
 
@@ -221,18 +282,7 @@ impl Engine {
         options: Options,
     ) -> Result<Engine, StartError> {
         let Recovered { set, replayed } = backend.recover()?;
-        let journal = backend.reader();
-        let view = Arc::new(View::new(set.clone(), journal.head().position));
-        let shared = Arc::new(Shared {
-            reader: Reader::new(journal, view.clone()),
-            view,
-            counters: Counters::default(),
-            queued: AtomicUsize::new(0),
-            stopping: AtomicBool::new(false),
-            storage_full: AtomicBool::new(false),
-            failed: Mutex::new(None),
-            options,
-        });
+        let shared = Arc::new(Shared::new(&*backend, &set, options));
         let (inbox, messages) = mpsc::channel();
         let checkpoints = backend.checkpoints();
         let core = Core::new(backend, clock.clone(), set);
@@ -257,14 +307,14 @@ impl Engine {
     pub async fn execute(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Refused> {
         let answer = self.send(commands)?;
         let resolved = answer.await.map_err(|_| Refused::Stopping)?;
-        self.replies(resolved?)
+        self.0.shared.replies(resolved?)
     }
 
     /// [`Engine::execute`] for threads that may block.
     pub fn execute_blocking(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Refused> {
         let answer = self.send(commands)?;
         let resolved = answer.blocking_recv().map_err(|_| Refused::Stopping)?;
-        self.replies(resolved?)
+        self.0.shared.replies(resolved?)
     }
 
     fn send(
@@ -305,53 +355,6 @@ impl Engine {
         Ok(receiver)
     }
 
-    fn replies(&self, resolved: Resolved) -> Result<Vec<Reply>, Refused> {
-        let Resolved { batch, verdicts } = resolved;
-        let mut replies = Vec::with_capacity(verdicts.len());
-        for verdict in verdicts {
-            replies.push(match verdict {
-                Verdict::Decided(index) => Reply::Done {
-                    record: Answer(Source::Shared(batch.clone(), index)),
-                    replayed: false,
-                },
-                Verdict::Replayed(position) => {
-                    self.0
-                        .shared
-                        .counters
-                        .replayed
-                        .fetch_add(1, Ordering::Relaxed);
-                    let record = self.0.shared.reader.record(position)?.ok_or_else(|| {
-                        Failure::RecordDamaged {
-                            position,
-                            what: "it is missing".into(),
-                        }
-                    })?;
-                    Reply::Done {
-                        record: Answer(Source::Read(Arc::new(record))),
-                        replayed: true,
-                    }
-                }
-                Verdict::KeyConflict(position) => {
-                    self.0
-                        .shared
-                        .counters
-                        .conflicts
-                        .fetch_add(1, Ordering::Relaxed);
-                    Reply::KeyConflict { position }
-                }
-                Verdict::GroupConflict => {
-                    self.0
-                        .shared
-                        .counters
-                        .conflicts
-                        .fetch_add(1, Ordering::Relaxed);
-                    Reply::GroupKeyConflict
-                }
-            });
-        }
-        Ok(replies)
-    }
-
     /// The read side.
     pub fn reader(&self) -> Reader {
         self.0.shared.reader.clone()
@@ -359,13 +362,7 @@ impl Engine {
 
     /// What the engine is doing.
     pub fn status(&self) -> Status {
-        let failed = self
-            .0
-            .shared
-            .failed
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone();
+        let failed = self.0.shared.why_failed();
         let storage_full = self.0.shared.storage_full.load(Ordering::Acquire);
         let stopping = self.0.shared.stopping.load(Ordering::Acquire);
         Status {

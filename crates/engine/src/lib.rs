@@ -13,6 +13,7 @@ mod lookup;
 mod memory;
 mod read;
 mod recent;
+mod stepper;
 mod timers;
 mod view;
 mod writer;
@@ -37,3 +38,4 @@ pub use memory::Memory;
 pub use tributary_journal::{Builder, Clock, FrameRef, Head, SystemClock};
 
 pub use read::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};
+pub use stepper::{Stepped, Stepper};

@@ -135,7 +135,8 @@ impl Publisher {
     }
 }
 
-fn publish(shared: &Shared, batch: &Batch) {
+/// Shows a durable batch to readers.
+pub(crate) fn publish(shared: &Shared, batch: &Batch) {
     if batch.records.is_empty() {
         return;
     }
@@ -172,7 +173,7 @@ impl Writer {
             while let Ok(message) = messages.try_recv() {
                 self.hear(message, messages);
             }
-            if self.failed() {
+            if self.shared.why_failed().is_some() {
                 return self.refuse_all(messages);
             }
             if let Some(request) = expiring.request(&self.shared, self.clock.now()) {
@@ -188,14 +189,6 @@ impl Writer {
             }
             self.rest(messages);
         }
-    }
-
-    fn failed(&self) -> bool {
-        self.shared
-            .failed
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .is_some()
     }
 
     fn done(&self) -> bool {
@@ -291,43 +284,7 @@ impl Writer {
                 Err(_) => break,
             }
         }
-        let mut reason = Failure::Unavailable("the batch before failed".into());
-        for (fate, in_flight) in lost {
-            match self.resolve(fate, &in_flight) {
-                None => {
-                    publish(&self.shared, &in_flight.batch);
-                    in_flight.respond(None);
-                }
-                Some(failure) => {
-                    tracing::warn!(%failure, records = in_flight.batch.records.len(), "a batch was not written");
-                    self.shared
-                        .storage_full
-                        .store(matches!(failure, Failure::StorageFull), Ordering::Release);
-                    in_flight.respond(Some(failure.clone()));
-                    reason = failure;
-                }
-            }
-        }
-        if let Failure::Fatal(why) = &reason {
-            self.shared.fail(why);
-        }
-        let set = self.shared.view.read().set.clone();
-        self.core.reset(set, reason);
-    }
-
-    /// Whether a batch that was not reported durable is durable after all: none if it is.
-    fn resolve(&mut self, fate: Fate, in_flight: &InFlight) -> Option<Failure> {
-        match fate {
-            Fate::Durable(_) => None,
-            Fate::Refused(failure) => Some(failure),
-            Fate::Fatal(why) => Some(Failure::Fatal(why)),
-            Fate::Unknown(why) => match self.core.is_durable(&in_flight.batch) {
-                Ok(true) => None,
-                Ok(false) => Some(Failure::Unavailable(why)),
-                // If the store can't say, neither can we: going on could decide on a state that is not there.
-                Err(failure) => Some(Failure::Fatal(format!("{why}; and then: {failure}"))),
-            },
-        }
+        settle_lost(&mut self.core, &self.shared, lost);
     }
 
     /// The engine failed: nobody may wait for an answer that will not come.
@@ -347,5 +304,46 @@ impl Writer {
                 Message::Stop => return,
             }
         }
+    }
+}
+
+/// Tells the callers of batches that were not reported durable what became of them, and returns to what is durable.
+pub(crate) fn settle_lost(core: &mut Core, shared: &Shared, lost: Vec<(Fate, InFlight)>) {
+    let mut reason = Failure::Unavailable("the batch before failed".into());
+    for (fate, in_flight) in lost {
+        match resolve(core, fate, &in_flight) {
+            None => {
+                publish(shared, &in_flight.batch);
+                in_flight.respond(None);
+            }
+            Some(failure) => {
+                tracing::warn!(%failure, records = in_flight.batch.records.len(), "a batch was not written");
+                shared
+                    .storage_full
+                    .store(matches!(failure, Failure::StorageFull), Ordering::Release);
+                in_flight.respond(Some(failure.clone()));
+                reason = failure;
+            }
+        }
+    }
+    if let Failure::Fatal(why) = &reason {
+        shared.fail(why);
+    }
+    let set = shared.view.read().set.clone();
+    core.reset(set, reason);
+}
+
+/// Whether a batch that was not reported durable is durable after all: none if it is.
+fn resolve(core: &mut Core, fate: Fate, in_flight: &InFlight) -> Option<Failure> {
+    match fate {
+        Fate::Durable(_) => None,
+        Fate::Refused(failure) => Some(failure),
+        Fate::Fatal(why) => Some(Failure::Fatal(why)),
+        Fate::Unknown(why) => match core.is_durable(&in_flight.batch) {
+            Ok(true) => None,
+            Ok(false) => Some(Failure::Unavailable(why)),
+            // If the store can't say, neither can we: going on could decide on a state that is not there.
+            Err(failure) => Some(Failure::Fatal(format!("{why}; and then: {failure}"))),
+        },
     }
 }

@@ -185,7 +185,10 @@ impl Workload {
             12..=54 => Body::Pay(self.pay(model, now)),
             55..=66 => {
                 let payment = self.payment(model, |payment| payment.held > 0);
-                let held = model.payments().get(&payment.0).map_or(0, |found| found.held);
+                let held = model
+                    .payments()
+                    .get(&payment.0)
+                    .map_or(0, |found| found.held);
                 Body::Capture(Capture {
                     payment,
                     amount: self.part_of(held),
@@ -287,7 +290,9 @@ impl Workload {
         let ids: Vec<u64> = model
             .accounts()
             .iter()
-            .filter(|(_, found)| found.currency == currency && found.status != AccountStatus::Closed)
+            .filter(|(_, found)| {
+                found.currency == currency && found.status != AccountStatus::Closed
+            })
             .map(|(id, _)| *id)
             .collect();
         match self.rng.pick(&ids) {
@@ -411,7 +416,12 @@ impl Workload {
     }
 
     /// Another account, mostly one that the payment does not name yet.
-    fn another(&mut self, model: &Model, currency: Currency, named: &mut Vec<AccountId>) -> AccountId {
+    fn another(
+        &mut self,
+        model: &Model,
+        currency: Currency,
+        named: &mut Vec<AccountId>,
+    ) -> AccountId {
         let mut account = self.account_in(model, currency.numeric());
         for _ in 0..8 {
             if !named.contains(&account) || self.rng.chance(1) {

@@ -12,7 +12,10 @@ pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
     same("position", at, &record.ctx.position, &at)?;
     same("timestamp", at, &record.ctx.timestamp, &entry.timestamp)?;
     if record.command != *asked {
-        return Err(format!("at {at}: recorded {:?}, asked {asked:?}", record.command));
+        return Err(format!(
+            "at {at}: recorded {:?}, asked {asked:?}",
+            record.command
+        ));
     }
     if record.outcome.rejection != entry.rejection {
         return Err(format!(
@@ -45,7 +48,12 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
             .ok_or_else(|| format!("account {id} is missing"))?;
         let last = expected.touched.last().map_or(0, |touch| touch.position);
         same("owner", id, &account.owner.0, &expected.owner)?;
-        same("currency", id, &account.currency.numeric(), &expected.currency)?;
+        same(
+            "currency",
+            id,
+            &account.currency.numeric(),
+            &expected.currency,
+        )?;
         same("kind", id, &account.kind, &expected.kind)?;
         same("status", id, &account.status, &expected.status)?;
         let overdraft = account.overdraft.limit().map(i128::from);
@@ -53,7 +61,12 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
         same("posted", id, &i128::from(account.posted), &expected.posted)?;
         same("held", id, &i128::from(account.held), &expected.held)?;
         same("opened_at", id, &account.opened_at, &expected.opened_at)?;
-        same("legs", id, &account.chain.seq(), &(expected.touched.len() as u64))?;
+        same(
+            "legs",
+            id,
+            &account.chain.seq(),
+            &(expected.touched.len() as u64),
+        )?;
         same("last leg", id, &account.chain.last(), &last)?;
     }
     count("owners", set.owners().count(), model.owners().len())?;
@@ -68,7 +81,12 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
             .filter(|(_, account)| account.owner == id)
             .map(|(id, _)| *id)
             .max();
-        same("last account", id, &owner.last_account.map(|id| id.0), &newest)?;
+        same(
+            "last account",
+            id,
+            &owner.last_account.map(|id| id.0),
+            &newest,
+        )?;
     }
     count("API keys", set.api_keys().count(), model.api_keys().len())?;
     for (&id, expected) in model.api_keys() {
@@ -92,7 +110,9 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
     }
     for (currency, totals) in set.totals() {
         if totals.debit != totals.credit {
-            return Err(format!("the books of {currency} do not balance: {totals:?}"));
+            return Err(format!(
+                "the books of {currency} do not balance: {totals:?}"
+            ));
         }
     }
     Ok(())
@@ -105,7 +125,12 @@ pub fn check_payment(expected: &Payment, payment: &ledger::Payment) -> Result<()
     same("kind", id, &payment.kind, &expected.kind)?;
     same("status", id, &payment.status, &expected.status)?;
     same("owner", id, &payment.owner.0, &expected.owner)?;
-    same("currency", id, &payment.currency.numeric(), &expected.currency)?;
+    same(
+        "currency",
+        id,
+        &payment.currency.numeric(),
+        &expected.currency,
+    )?;
     same("source", id, &payment.source.0, &expected.source)?;
     same("amount", id, &units(payment.amount), &expected.amount)?;
     same("held", id, &units(payment.held), &expected.held)?;
@@ -144,5 +169,7 @@ fn same<T: PartialEq + std::fmt::Debug>(
     if real == expected {
         return Ok(());
     }
-    Err(format!("{what} of {id}: the ledger has {real:?}, the model {expected:?}"))
+    Err(format!(
+        "{what} of {id}: the ledger has {real:?}, the model {expected:?}"
+    ))
 }

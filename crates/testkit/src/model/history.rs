@@ -77,10 +77,12 @@ impl Model {
                 Body::Pay(pay) => pay.reference.as_ref().map(|it| it.as_str().to_owned()),
                 _ => None,
             };
-            let matches = query.account.is_none_or(|id| touches(&|account| account == id))
-                && query
-                    .owner
-                    .is_none_or(|owner| touches(&|account| self.accounts()[&account].owner == owner))
+            let matches = query
+                .account
+                .is_none_or(|id| touches(&|account| account == id))
+                && query.owner.is_none_or(|owner| {
+                    touches(&|account| self.accounts()[&account].owner == owner)
+                })
                 && (query.reference.is_none() || query.reference == reference)
                 && query.status.is_none_or(|status| payment.status == status)
                 && query.kind.is_none_or(|kind| payment.kind == kind);
@@ -93,7 +95,8 @@ impl Model {
 
     /// The records that touch an account of this owner, or all, oldest first.
     pub fn records_of(&self, owner: Option<u64>) -> Vec<(u64, u64)> {
-        let of_owner = |account: u64| owner.is_none_or(|owner| self.accounts()[&account].owner == owner);
+        let of_owner =
+            |account: u64| owner.is_none_or(|owner| self.accounts()[&account].owner == owner);
         self.entries
             .iter()
             .filter(|entry| {

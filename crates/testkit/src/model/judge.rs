@@ -147,7 +147,10 @@ impl Model {
             judge_debit(source, i128::from(pay.amount), reasons);
         }
         if let Some(reference) = &pay.reference {
-            let name = (self.payment_owner(pay, actor), reference.as_str().to_owned());
+            let name = (
+                self.payment_owner(pay, actor),
+                reference.as_str().to_owned(),
+            );
             let taken = self.state.references.contains_key(&name);
             reasons.when(taken, Rejection::ReferenceInUse);
         }
@@ -217,7 +220,9 @@ impl Model {
             .iter()
             .filter(|part| refund.refund_fee || !part.is_fee);
         let own = concerned.clone().count() > 0
-            && concerned.clone().all(|part| owner_of(part.account) == Some(actor));
+            && concerned
+                .clone()
+                .all(|part| owner_of(part.account) == Some(actor));
         reasons.when(actor != PLATFORM && !own, Rejection::Forbidden);
         let never = payment.kind == PaymentKind::Adjustment || payment.captured == 0;
         reasons.when(never, Rejection::PaymentNotRefundable);

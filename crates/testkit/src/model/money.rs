@@ -13,7 +13,10 @@ pub fn divide(total: i128, weights: &[i128]) -> Vec<i128> {
     // The fraction of part i is (total · weight mod sum) / sum. A stable sort keeps the given order among equals.
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by_key(|&at| -(total * weights[at] % sum));
-    for &at in order.iter().take(usize::try_from(left).expect("not negative")) {
+    for &at in order
+        .iter()
+        .take(usize::try_from(left).expect("not negative"))
+    {
         parts[at] += 1;
     }
     assert_eq!(parts.iter().sum::<i128>(), total, "nothing is lost");

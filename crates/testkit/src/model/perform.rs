@@ -134,7 +134,9 @@ impl Model {
             parts: Vec::new(),
             expires_at: 0,
             created_at: now,
-            effective_at: command.effective_at.map_or((now / DAY) as i32, |date| date.0),
+            effective_at: command
+                .effective_at
+                .map_or((now / DAY) as i32, |date| date.0),
             changed_at: position,
         }
     }

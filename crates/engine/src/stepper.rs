@@ -1,0 +1,206 @@
+//! The engine without threads: the same core, view and timers, one step at a time on the caller's thread.
+//!
+//! For simulators, which must be able to stop anywhere, and for work on a journal that nobody else serves.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tributary_journal::{Clock, Disk};
+use tributary_ledger::{Command, WorkingSet};
+
+use crate::backend::{Backend, Failure, Fate, Recovered};
+use crate::checkpoint::{Checkpointer, Slices};
+use crate::core::{Core, InFlight, Request, Resolved};
+use crate::engine::{Options, Refused, Reply, Shared};
+use crate::read::Reader;
+use crate::timers::Expiring;
+use crate::writer;
+
+type Slot = Arc<Mutex<Option<Result<Resolved, Failure>>>>;
+
+/// The answer to one [`Stepper::accept`], once there is one.
+pub struct Stepped(Slot);
+
+/// An engine that is driven by hand.
+pub struct Stepper {
+    core: Core,
+    shared: Shared,
+    clock: Arc<dyn Clock>,
+    expiring: Expiring,
+    in_flight: VecDeque<InFlight>,
+    checkpoint: Option<Slices>,
+}
+
+impl Stepper {
+    /// Rebuilds the state from the backend's journal.
+    pub fn start(mut backend: Box<dyn Backend>, clock: Arc<dyn Clock>) -> Result<Stepper, Failure> {
+        let Recovered { set, .. } = backend.recover()?;
+        let shared = Shared::new(&*backend, &set, Options::default());
+        Ok(Stepper {
+            core: Core::new(backend, clock.clone(), set),
+            shared,
+            clock,
+            expiring: Expiring::default(),
+            in_flight: VecDeque::new(),
+            checkpoint: None,
+        })
+    }
+
+    /// Decides commands into the open batch, which is handed over first if they don't fit. What is in flight lands first
+    /// where the backend needs that.
+    pub fn accept(&mut self, commands: Vec<Command>) -> Stepped {
+        let slot: Slot = Arc::default();
+        let stepped = Stepped(slot.clone());
+        let respond = Box::new(move |resolved| {
+            let before = slot
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .replace(resolved);
+            assert!(before.is_none(), "a request is answered once");
+        });
+        self.take(Request { commands, respond });
+        stepped
+    }
+
+    /// Submits what the timers want now; false if that is nothing.
+    pub fn expire(&mut self) -> bool {
+        match self.expiring.request(&self.shared, self.clock.now()) {
+            Some(request) => {
+                self.take(request);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        if self.shared.why_failed().is_some() {
+            return (request.respond)(Err(Failure::Fatal("the engine stopped".into())));
+        }
+        if !self.core.has_room(&request) {
+            self.submit();
+        }
+        while !self.core.can_accept() {
+            self.land();
+        }
+        let result = self.core.accept(request);
+        self.shared.storage_full.store(
+            matches!(result, Err(Failure::StorageFull)),
+            Ordering::Release,
+        );
+        if let Err(Failure::Fatal(why)) = result {
+            self.shared.fail(&why);
+        }
+    }
+
+    /// Hands the open batch over, if there is one. What is in flight lands first where there is no room for more.
+    pub fn submit(&mut self) {
+        if self.core.open_len() == (0, 0) {
+            return;
+        }
+        while !self.core.can_submit() {
+            self.land();
+        }
+        if let Some(in_flight) = self.core.submit() {
+            self.in_flight.push_back(in_flight);
+        }
+    }
+
+    /// Learns the fate of the batch that was handed over first, publishes it if it is durable, and answers. False if nothing
+    /// is in flight.
+    pub fn land(&mut self) -> bool {
+        let Some(in_flight) = self.in_flight.pop_front() else {
+            return false;
+        };
+        let (fate, in_flight) = in_flight.wait();
+        if let Fate::Durable(_) = fate {
+            writer::publish(&self.shared, &in_flight.batch);
+            let batch = in_flight.batch.clone();
+            in_flight.respond(None);
+            self.core.landed(&batch);
+            return true;
+        }
+        let rest = self.in_flight.drain(..).map(InFlight::wait);
+        let lost = std::iter::once((fate, in_flight)).chain(rest).collect();
+        writer::settle_lost(&mut self.core, &self.shared, lost);
+        true
+    }
+
+    /// Submits, and lands all that is in flight.
+    pub fn settle(&mut self) {
+        self.submit();
+        while self.land() {}
+    }
+
+    /// Does one piece of the work that can wait; false if there is none now.
+    pub fn idle(&mut self) -> bool {
+        self.core.idle()
+    }
+
+    /// Begins a checkpoint of what is published now, unless one is under way.
+    pub fn begin_checkpoint(&mut self, disk: Arc<dyn Disk>) -> io::Result<()> {
+        if self.checkpoint.is_none() {
+            let slices = Checkpointer::new(disk).begin(&self.shared.view)?;
+            self.checkpoint = Some(slices);
+        }
+        Ok(())
+    }
+
+    /// Writes out some more objects of the checkpoint under way, and ends it with the last. True when it is whole.
+    pub fn step_checkpoint(&mut self, objects: usize) -> io::Result<bool> {
+        let Some(mut slices) = self.checkpoint.take() else {
+            return Ok(false);
+        };
+        if slices.step(&self.shared.view, objects)? {
+            self.checkpoint = Some(slices);
+            return Ok(false);
+        }
+        slices.finish().map(|_bytes| true)
+    }
+
+    /// What was answered, if anything was yet. Replayed records are read back.
+    pub fn answer(&self, stepped: &Stepped) -> Option<Result<Vec<Reply>, Refused>> {
+        let resolved = stepped
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
+        Some(match resolved {
+            Ok(resolved) => self.shared.replies(resolved),
+            Err(failure) => Err(failure.into()),
+        })
+    }
+
+    /// The read side.
+    pub fn reader(&self) -> Reader {
+        self.shared.reader.clone()
+    }
+
+    /// The writer's own state, with what is not durable yet; empty where the backend forgets.
+    pub fn set(&self) -> &WorkingSet {
+        self.core.set()
+    }
+
+    /// A copy of the published state.
+    pub fn published(&self) -> WorkingSet {
+        self.shared.view.read().set.clone()
+    }
+
+    /// Whether the last request was refused for lack of space.
+    pub fn storage_full(&self) -> bool {
+        self.shared.storage_full.load(Ordering::Acquire)
+    }
+
+    /// Why the engine stopped for good, if it did.
+    pub fn failed(&self) -> Option<String> {
+        self.shared.why_failed()
+    }
+
+    /// Settles and lets go of the backend.
+    pub fn close(mut self) {
+        self.settle();
+        self.core.close();
+    }
+}
