@@ -108,8 +108,9 @@ impl Reader {
             }
             None => {
                 let ids = &published.accounts;
-                let within =
-                    ids.partition_point(|id| id.0 < first)..ids.partition_point(|id| id.0 <= last);
+                // A window may be empty in either direction.
+                let to = ids.partition_point(|id| id.0 <= last);
+                let within = ids.partition_point(|id| id.0 < first).min(to)..to;
                 let at = |id: &AccountId| published.set.account(*id);
                 match newest_first {
                     true => Box::new(ids[within].iter().rev().filter_map(at)),
