@@ -1,11 +1,14 @@
 //! Tools for tests only: never a dependency of anything that ships.
 //!
 //! [`disk`] is a simulated disk that loses, tears and refuses, [`clock`] a clock that only tests move, [`model`] an
-//! independent ledger, [`workload`] a source of random commands, [`random`] the seeded numbers that simulations draw from.
+//! independent ledger, [`workload`] a source of random commands, [`random`] the seeded numbers that simulations draw from;
+//! [`lockstep`] and [`reads`] hold backends against the model.
 //! This crate may know every crate of the workspace below the server; none of them may know it outside of their tests.
 
 pub mod clock;
 pub mod disk;
+pub mod lockstep;
 pub mod model;
 pub mod random;
+pub mod reads;
 pub mod workload;

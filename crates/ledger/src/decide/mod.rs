@@ -155,7 +155,8 @@ fn owner_named(set: &WorkingSet, name: &OwnerName, ctx: Context) -> Owner {
 /// payee, whom the payer authorized. A top-up or payout waits for the world outside, of which only the platform knows.
 fn may_settle(set: &WorkingSet, actor: Actor, payment: &Payment) -> bool {
     let for_payee = matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer);
-    let first = payment.shares.first();
+    // A refused payment may have named fees and no payee.
+    let first = payment.shares.first().filter(|share| !share.is_fee);
     let payee = first.and_then(|share| set.find_account(share.account).ok());
     is_platform(actor) || (for_payee && payee.is_some_and(|payee| payee.owner == actor.owner))
 }

@@ -82,7 +82,8 @@ fn check_permission(
             .is_ok_and(|account| account.owner == actor.owner)
     };
     let allowed = is_platform(actor)
-        || (!payment.shares.is_empty() && givers(payment, refund.refund_fee).all(own));
+        || (givers(payment, refund.refund_fee).next().is_some()
+            && givers(payment, refund.refund_fee).all(own));
     refuse_if(!allowed, Rejection::Forbidden)
 }
 

@@ -50,7 +50,10 @@ impl Model {
                 }
             }
             Body::FreezeAccount(account) => {
-                self.judge_account(*account, actor, false, &mut reasons);
+                if let Some(account) = self.judge_account(*account, actor, false, &mut reasons) {
+                    let frozen = account.status == AccountStatus::Frozen;
+                    reasons.when(frozen, Rejection::AccountFrozen);
+                }
             }
             Body::UnfreezeAccount(account) => {
                 if let Some(account) = self.judge_account(*account, actor, false, &mut reasons) {
@@ -60,6 +63,8 @@ impl Model {
             }
             Body::CloseAccount(account) => {
                 if let Some(account) = self.judge_account(*account, actor, true, &mut reasons) {
+                    let frozen = account.status == AccountStatus::Frozen;
+                    reasons.when(frozen, Rejection::AccountFrozen);
                     let empty = account.posted == 0 && account.held == 0;
                     reasons.when(!empty, Rejection::AccountNotEmpty);
                 }
@@ -145,6 +150,10 @@ impl Model {
             let frozen = source.status == AccountStatus::Frozen;
             reasons.when(frozen, Rejection::AccountFrozen);
             judge_debit(source, i128::from(pay.amount), reasons);
+            // Holds are bounded like balances.
+            let holds = source.held + i128::from(pay.amount);
+            let too_much = pay.hold.is_some() && holds > MAX;
+            reasons.when(too_much, Rejection::BalanceOverflow);
         }
         if let Some(reference) = &pay.reference {
             let name = (
@@ -186,6 +195,9 @@ impl Model {
         let Some(payment) = self.judge_step(capture.payment, actor, true, reasons) else {
             return;
         };
+        let parts = || payment.parts.iter();
+        self.judge_closed(parts().map(|part| part.account), reasons);
+        self.judge_frozen(std::iter::once(payment.source), reasons);
         reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
         if payment.held == 0 {
             return;
@@ -193,19 +205,25 @@ impl Model {
         reasons.when(now >= payment.expires_at, Rejection::HoldExpired);
         let amount = capture.amount.map_or(payment.held, i128::from);
         reasons.when(amount > payment.held, Rejection::CaptureExceedsHold);
-        let source = &self.state.accounts[&payment.source];
-        let frozen = source.status == AccountStatus::Frozen;
-        reasons.when(frozen, Rejection::AccountFrozen);
         if amount > payment.held {
             return;
         }
-        for (part, amount) in payment.parts.iter().zip(capture_parts(payment, amount)) {
-            let account = &self.state.accounts[&part.account];
-            if amount > 0 {
-                let closed = account.status == AccountStatus::Closed;
-                reasons.when(closed, Rejection::AccountClosed);
-            }
-            judge_credit(account, amount, reasons);
+        for (part, amount) in parts().zip(capture_parts(payment, amount)) {
+            judge_credit(&self.state.accounts[&part.account], amount, reasons);
+        }
+    }
+
+    fn judge_closed(&self, accounts: impl Iterator<Item = u64>, reasons: &mut Reasons) {
+        for account in accounts.filter_map(|id| self.state.accounts.get(&id)) {
+            let closed = account.status == AccountStatus::Closed;
+            reasons.when(closed, Rejection::AccountClosed);
+        }
+    }
+
+    fn judge_frozen(&self, accounts: impl Iterator<Item = u64>, reasons: &mut Reasons) {
+        for account in accounts.filter_map(|id| self.state.accounts.get(&id)) {
+            let frozen = account.status == AccountStatus::Frozen;
+            reasons.when(frozen, Rejection::AccountFrozen);
         }
     }
 
@@ -224,6 +242,9 @@ impl Model {
                 .clone()
                 .all(|part| owner_of(part.account) == Some(actor));
         reasons.when(actor != PLATFORM && !own, Rejection::Forbidden);
+        let givers = || concerned.clone().map(|part| part.account);
+        self.judge_closed(givers().chain([payment.source]), reasons);
+        self.judge_frozen(givers(), reasons);
         let never = payment.kind == PaymentKind::Adjustment || payment.captured == 0;
         reasons.when(never, Rejection::PaymentNotRefundable);
         if never {
@@ -236,21 +257,12 @@ impl Model {
         if left == 0 || amount > left {
             return;
         }
-        let source = &self.state.accounts[&payment.source];
-        let closed = source.status == AccountStatus::Closed;
-        reasons.when(closed, Rejection::AccountClosed);
-        judge_credit(source, amount, reasons);
+        judge_credit(&self.state.accounts[&payment.source], amount, reasons);
         let parts = refund_parts(payment, amount, refund.refund_fee);
         for (part, amount) in payment.parts.iter().zip(parts) {
-            if amount == 0 {
-                continue;
+            if amount > 0 {
+                judge_debit(&self.state.accounts[&part.account], amount, reasons);
             }
-            let account = &self.state.accounts[&part.account];
-            let closed = account.status == AccountStatus::Closed;
-            reasons.when(closed, Rejection::AccountClosed);
-            let frozen = account.status == AccountStatus::Frozen;
-            reasons.when(frozen, Rejection::AccountFrozen);
-            judge_debit(account, amount, reasons);
         }
     }
 

@@ -211,6 +211,16 @@ impl Model {
         &self.state.owners
     }
 
+    /// Which payment has (owner, reference).
+    pub fn references(&self) -> &BTreeMap<(u64, String), u64> {
+        &self.state.references
+    }
+
+    /// Which account has (owner, external id).
+    pub fn externals(&self) -> &BTreeMap<(u64, String), u64> {
+        &self.state.externals
+    }
+
     /// Sum of all postings of each currency: zero, or the model itself is wrong.
     pub fn sums(&self) -> BTreeMap<u16, i128> {
         let mut sums = BTreeMap::new();

@@ -3,7 +3,7 @@
 use tributary_ledger::{AccountStatus, Body, Command, Pay, PaymentStatus, Rejection};
 
 use super::judge::{capture_parts, refund_parts, shares};
-use super::{Account, ApiKey, Entry, Model, PLATFORM, Payment, Touch};
+use super::{Account, ApiKey, Entry, Model, PLATFORM, Part, Payment, Touch};
 
 /// Nanoseconds in a day.
 const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
@@ -131,8 +131,19 @@ impl Model {
             captured: 0,
             refunded: 0,
             fee_refunded: 0,
-            parts: Vec::new(),
-            expires_at: 0,
+            parts: pay
+                .accounts()
+                .enumerate()
+                .skip(1)
+                .map(|(at, account)| Part {
+                    account: account.0,
+                    is_fee: at >= pay.accounts().count() - pay.fees.len(),
+                    amount: 0,
+                    captured: 0,
+                    refunded: 0,
+                })
+                .collect(),
+            expires_at: pay.hold.map_or(0, |hold| hold.expires_at),
             created_at: now,
             effective_at: command
                 .effective_at
@@ -150,10 +161,9 @@ impl Model {
         }
         let amount = payment.amount;
         let mut touched = vec![(pay.source.0, 0)];
-        if let Some(hold) = pay.hold {
+        if pay.hold.is_some() {
             payment.status = PaymentStatus::Authorized;
             payment.held = amount;
-            payment.expires_at = hold.expires_at;
             self.account(pay.source.0).held += amount;
             touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
         } else {
@@ -234,7 +244,7 @@ impl Model {
         touched
     }
 
-    /// What a refusal leaves behind: a failed payment, mentioned on the accounts that it names and that exist.
+    /// What a refusal leaves behind: a failed payment, mentioned on its source and payees that exist.
     fn refuse(&mut self, command: &Command, position: u64, now: u64) -> Vec<(u64, i128)> {
         let Body::Pay(pay) = &command.body else {
             return Vec::new();
@@ -242,13 +252,13 @@ impl Model {
         let payment = self.blank(command, pay, position, now);
         self.state.payments.insert(position, payment);
         let mut touched: Vec<(u64, i128)> = Vec::new();
-        for id in pay.accounts() {
+        let payees = pay.accounts().count() - pay.fees.len();
+        for id in pay.accounts().take(payees) {
             let seen = touched.iter().any(|(known, _)| *known == id.0);
             if !seen && self.state.accounts.contains_key(&id.0) {
                 touched.push((id.0, 0));
             }
         }
-        touched.truncate(17);
         touched
     }
 }
