@@ -1,0 +1,4 @@
+//! The engine over its backends, against the independent model.
+
+mod backends;
+mod sites;

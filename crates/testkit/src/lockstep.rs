@@ -1,0 +1,408 @@
+//! Several backends and the model, given the same random requests in the same batches: they must stay the same.
+//!
+//! The same frames byte for byte, the same answers, the same state, and what statements and lists show is what a scan of
+//! everything shows. In between the clock moves (sometimes back), checkpoints are written while payments go on, and any of
+//! the engines is closed and opened again.
+
+use std::sync::Arc;
+
+use tributary_engine::{Backend, Refused, Reply, Stepped, Stepper};
+use tributary_journal::{Clock as _, Disk};
+use tributary_ledger::{Actor, Body, Command, Key, PaymentId};
+
+use crate::clock::TestClock;
+use crate::model::{Answer, Model, check_record, check_set};
+use crate::reads;
+use crate::rng::Rng;
+use crate::workload::Workload;
+
+/// Records of a batch after which it is handed over.
+const BATCH_RECORDS_MAX: u64 = 60;
+/// When the test begins: some time in 2026, nanoseconds since the Unix epoch.
+const BEGIN: u64 = 1_780_000_000_000_000_000;
+/// Nanoseconds in a millisecond.
+const MILLISECOND: u64 = 1_000_000;
+
+/// A place where a journal is kept, which can be opened again after it was closed.
+pub trait Site {
+    /// For messages.
+    fn name(&self) -> String;
+
+    /// Opens the journal that is there, or creates it: always with [`cluster_meta`].
+    fn open(&mut self) -> Box<dyn Backend>;
+
+    /// Where checkpoints go, if they are of use here.
+    fn checkpoint_disk(&self) -> Option<Arc<dyn Disk>> {
+        None
+    }
+}
+
+/// Says on the way out of a failing test how to run it again.
+pub struct Replay {
+    /// What failed.
+    pub test: &'static str,
+    /// With which seed.
+    pub seed: u64,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "\n{} failed with seed {seed}; to run it again: scripts/simulate --only {} --seed {seed}\n",
+                self.test,
+                self.test,
+                seed = self.seed
+            );
+        }
+    }
+}
+
+/// Who every journal of these tests is.
+pub fn cluster_meta() -> tributary_journal::Meta {
+    tributary_journal::Meta::new([7; 16], [9; 16])
+}
+
+struct Place {
+    site: Box<dyn Site>,
+    stepper: Option<Stepper>,
+}
+
+impl Place {
+    fn stepper(&mut self) -> &mut Stepper {
+        self.stepper.as_mut().expect("it is open")
+    }
+
+    fn reopen(&mut self, clock: &TestClock) {
+        if let Some(stepper) = self.stepper.take() {
+            stepper.close();
+        }
+        let backend = self.site.open();
+        let stepper = Stepper::start(backend, Arc::new(clock.clone()))
+            .unwrap_or_else(|failure| panic!("{}: {failure}", self.site.name()));
+        self.stepper = Some(stepper);
+    }
+}
+
+/// Several places in lockstep with the model.
+pub struct Lockstep {
+    rng: Rng,
+    clock: TestClock,
+    model: Model,
+    workload: Workload,
+    places: Vec<Place>,
+    /// Time of the open batch, and the model's position when it began.
+    open: Option<(u64, u64)>,
+    last_time: u64,
+    pending: Vec<(Vec<Stepped>, Vec<Answer>)>,
+    compared: u64,
+}
+
+impl Lockstep {
+    /// Opens all places.
+    pub fn new(sites: Vec<Box<dyn Site>>, seed: u64) -> Lockstep {
+        let clock = TestClock::at(BEGIN);
+        let mut places: Vec<Place> = sites
+            .into_iter()
+            .map(|site| Place {
+                site,
+                stepper: None,
+            })
+            .collect();
+        places.iter_mut().for_each(|place| place.reopen(&clock));
+        Lockstep {
+            rng: Rng::new(seed),
+            clock,
+            model: Model::default(),
+            workload: Workload::new(seed),
+            places,
+            open: None,
+            last_time: 0,
+            pending: Vec::new(),
+            compared: 0,
+        }
+    }
+
+    /// What the requests are made of.
+    pub fn workload(&mut self) -> &mut Workload {
+        &mut self.workload
+    }
+
+    /// What must be true.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Takes `steps` random steps and compares everything at the end. Panics where something differs.
+    pub fn run(&mut self, steps: u64) {
+        for _ in 0..steps {
+            self.step();
+        }
+        self.settle();
+        self.compare_frames();
+        for at in 0..self.places.len() {
+            self.read_everything(at);
+        }
+        for place in &mut self.places {
+            place.reopen(&self.clock);
+        }
+        self.compare();
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(100) {
+            0..=59 => {
+                let now = self.next_time();
+                let commands = self.workload.request(&self.model, now);
+                self.request(commands);
+            }
+            60..=74 => self.submit(),
+            75..=82 => self.each(|stepper| {
+                stepper.land();
+            }),
+            83..=88 => self.move_clock(),
+            89..=91 => self.expire(),
+            92 => self.restart_some(),
+            93..=94 => self.each(|stepper| {
+                stepper.idle();
+            }),
+            95 => self.begin_checkpoint(),
+            96..=97 => self.settle(),
+            _ => {
+                self.settle();
+                let at = self.rng.index(self.places.len());
+                self.read_something(at);
+            }
+        }
+        self.each(|stepper| {
+            stepper.step_checkpoint(3).expect("there is room");
+        });
+    }
+
+    fn each(&mut self, mut with: impl FnMut(&mut Stepper)) {
+        for place in &mut self.places {
+            with(place.stepper());
+        }
+    }
+
+    /// The time that the next decision gets.
+    fn next_time(&self) -> u64 {
+        match self.open {
+            Some((time, _)) => time,
+            None => self.clock.now().max(self.last_time),
+        }
+    }
+
+    fn request(&mut self, commands: Vec<Command>) {
+        let time = self.next_time();
+        let (_, first) = *self.open.get_or_insert((time, self.model.position()));
+        let answers = self.model.request(&commands, time);
+        let steppeds = self
+            .places
+            .iter_mut()
+            .map(|place| place.stepper().accept(commands.clone()))
+            .collect();
+        self.pending.push((steppeds, answers));
+        if self.model.position() - first >= BATCH_RECORDS_MAX {
+            self.submit();
+        }
+    }
+
+    fn submit(&mut self) {
+        self.each(Stepper::submit);
+        self.submitted();
+    }
+
+    fn submitted(&mut self) {
+        if let Some((time, before)) = self.open.take()
+            && self.model.position() > before
+        {
+            self.last_time = time;
+        }
+    }
+
+    fn move_clock(&mut self) {
+        let by = self.rng.below(6_000) * MILLISECOND;
+        if self.rng.chance(12) {
+            self.clock.set(self.clock.now() - by);
+        } else {
+            self.clock.advance(by);
+        }
+    }
+
+    /// The timers' commands, which the model knows without being told.
+    fn expire(&mut self) {
+        self.settle();
+        let now = self.clock.now();
+        let mut due: Vec<(u64, u64)> = self
+            .model
+            .payments()
+            .iter()
+            .filter(|(_, payment)| payment.held > 0 && payment.expires_at <= now)
+            .map(|(id, payment)| (payment.expires_at, *id))
+            .collect();
+        due.sort_unstable();
+        for place in &mut self.places {
+            let wanted = place.stepper().expire();
+            assert_eq!(wanted, !due.is_empty(), "{}: timers", place.site.name());
+        }
+        if due.is_empty() {
+            return;
+        }
+        let time = self.next_time();
+        let commands: Vec<Command> = due
+            .into_iter()
+            .map(|(_, id)| expire_command(id, now))
+            .collect();
+        self.open = Some((time, self.model.position()));
+        let answers = self.model.request(&commands, time);
+        let decided = answers
+            .iter()
+            .all(|answer| matches!(answer, Answer::Decided(_)));
+        assert!(decided, "the keys of timers are their own");
+        self.settle();
+    }
+
+    fn restart_some(&mut self) {
+        self.settle();
+        for at in 0..self.places.len() {
+            if self.rng.chance(60) {
+                self.places[at].reopen(&self.clock);
+            }
+        }
+        self.compare();
+    }
+
+    fn begin_checkpoint(&mut self) {
+        for place in &mut self.places {
+            if let Some(disk) = place.site.checkpoint_disk() {
+                place.stepper().begin_checkpoint(disk).expect("it begins");
+            }
+        }
+    }
+
+    /// Lands everything, then answers and states must agree.
+    fn settle(&mut self) {
+        self.each(Stepper::settle);
+        self.submitted();
+        for (steppeds, answers) in std::mem::take(&mut self.pending) {
+            for (place, stepped) in self.places.iter_mut().zip(steppeds) {
+                let name = place.site.name();
+                let replies = place
+                    .stepper()
+                    .answer(&stepped)
+                    .unwrap_or_else(|| panic!("{name}: a request was never answered"));
+                check_replies(&self.model, &answers, replies)
+                    .unwrap_or_else(|why| panic!("{name}: {why}"));
+            }
+        }
+        self.compare();
+    }
+
+    /// The states, the heads and the records since the last time.
+    fn compare(&mut self) {
+        let mut first: Option<(tributary_journal::Head, [u8; 32])> = None;
+        let (from, model) = (self.compared, &self.model);
+        for place in &mut self.places {
+            let name = place.site.name();
+            let reader = place.stepper().reader();
+            let head = reader.head();
+            assert_eq!(head.position, model.position(), "{name}: the head");
+            let seen = (head, reader.digest());
+            let (first_head, first_digest) = *first.get_or_insert(seen);
+            assert_eq!(head, first_head, "{name}: another head");
+            assert_eq!(seen.1, first_digest, "{name}: another state");
+            check_set(model, &place.stepper().published())
+                .unwrap_or_else(|why| panic!("{name}: {why}"));
+            for entry in &model.entries()[from as usize..] {
+                let record = reader
+                    .record(entry.position)
+                    .unwrap_or_else(|failure| panic!("{name}: {failure}"))
+                    .unwrap_or_else(|| panic!("{name}: no record at {}", entry.position));
+                check_record(entry, &record).unwrap_or_else(|why| panic!("{name}: {why}"));
+            }
+        }
+        self.compared = model.position();
+    }
+
+    fn compare_frames(&mut self) {
+        let readers: Vec<_> = self
+            .places
+            .iter_mut()
+            .map(|place| (place.site.name(), place.stepper().reader()))
+            .collect();
+        let mut position = 1;
+        while position <= self.model.position() {
+            let frame = readers[0].1.frame(position).expect("it can be read");
+            let frame = frame.expect("it is not beyond the head");
+            for (name, reader) in &readers[1..] {
+                let other = reader.frame(position).expect("it can be read");
+                assert!(
+                    other.as_ref() == Some(&frame),
+                    "{name}: another frame at {position} than {}",
+                    readers[0].0
+                );
+            }
+            let parsed = tributary_journal::FrameRef::parse(&frame).expect("it is a frame");
+            position = parsed.header().last_position() + 1;
+        }
+    }
+
+    fn read_something(&mut self, at: usize) {
+        let place = &mut self.places[at];
+        let reader = place.stepper().reader();
+        reads::check_some(&self.model, &reader, &mut self.rng)
+            .unwrap_or_else(|why| panic!("{}: {why}", place.site.name()));
+    }
+
+    fn read_everything(&mut self, at: usize) {
+        let place = &mut self.places[at];
+        let reader = place.stepper().reader();
+        reads::check_all(&self.model, &reader, &mut self.rng)
+            .unwrap_or_else(|why| panic!("{}: {why}", place.site.name()));
+    }
+}
+
+/// What the timers submit for a hold that is due at `now`.
+pub fn expire_command(payment: u64, _now: u64) -> Command {
+    let mut key = vec![0];
+    key.extend_from_slice(format!("expire-{payment}").as_bytes());
+    Command {
+        key: Key::from_bytes(&key).expect("it is short and not empty"),
+        actor: Actor::SYSTEM,
+        linked: false,
+        effective_at: None,
+        text: None,
+        body: Body::Expire(PaymentId(payment)),
+    }
+}
+
+/// Fails where the replies are not what the model answers.
+pub fn check_replies(
+    model: &Model,
+    answers: &[Answer],
+    replies: Result<Vec<Reply>, Refused>,
+) -> Result<(), String> {
+    let replies = replies.map_err(|refused| format!("refused: {refused}"))?;
+    if replies.len() != answers.len() {
+        return Err(format!("{} answers to {}", replies.len(), answers.len()));
+    }
+    for (answer, reply) in answers.iter().zip(&replies) {
+        let real = match reply {
+            Reply::Done { record, replayed } => {
+                let position = record.ctx.position;
+                check_record(&model.entries()[position as usize - 1], record)?;
+                match replayed {
+                    true => Answer::Replayed(position),
+                    false => Answer::Decided(position),
+                }
+            }
+            Reply::KeyConflict { position } => Answer::KeyConflict(*position),
+            Reply::GroupKeyConflict => Answer::GroupConflict,
+        };
+        if real != *answer {
+            return Err(format!("answered {real:?}, the model {answer:?}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! Statements and lists of the read side against a scan of the model's whole history.
+
+use tributary_engine::{Page, PaymentFilter, Reader, Slice, Start};
+use tributary_ledger::{
+    AccountId, ExternalId, OwnerId, OwnerName, PaymentId, PaymentKind, PaymentStatus, Reference,
+};
+
+use crate::model::{Model, PaymentQuery, Window, check_payment};
+use crate::rng::Rng;
+
+/// What an item of a list is known by: its position.
+type Listed = (u64, u64);
+
+/// A few random pages of every kind of list.
+pub fn check_some(model: &Model, reader: &Reader, rng: &mut Rng) -> Result<(), String> {
+    for _ in 0..3 {
+        let window = random_window(model, rng);
+        if let Some(account) = some_account(model, rng) {
+            check_statement(model, reader, account, window)?;
+        }
+        check_payments(model, reader, &random_query(model, rng), window)?;
+        check_accounts(model, reader, some_owner(model, rng), window)?;
+        check_records(model, reader, some_owner(model, rng), window)?;
+    }
+    check_totals(model, reader)
+}
+
+/// Every statement and list from the newest to the oldest page by page, every payment, every name.
+pub fn check_all(model: &Model, reader: &Reader, rng: &mut Rng) -> Result<(), String> {
+    for _ in 0..6 {
+        check_some(model, reader, rng)?;
+    }
+    for &account in model.accounts().keys() {
+        let whole = model.statement(account);
+        let positions: Vec<u64> = whole.iter().rev().map(|touch| touch.position).collect();
+        let limit = 1 + rng.index(9);
+        let paged = page_through(limit, |page| {
+            let slice = reader.statement(AccountId(account), page);
+            positions_of(slice.map_err(|failure| failure.to_string())?, |line| {
+                line.record.ctx.position
+            })
+        })?;
+        same(
+            &format!("the pages of statement {account}"),
+            &paged,
+            &positions,
+        )?;
+    }
+    for owner in model.owners().values().map(|id| Some(*id)).chain([None]) {
+        let limit = 1 + rng.index(30);
+        let positions = newest_first(&model.records_of(owner));
+        let paged = page_through(limit, |page| {
+            let slice = reader.records(owner.map(OwnerId), page);
+            positions_of(slice.map_err(|failure| failure.to_string())?, |record| {
+                record.ctx.position
+            })
+        })?;
+        same(
+            &format!("the pages of records of {owner:?}"),
+            &paged,
+            &positions,
+        )?;
+    }
+    for (&id, expected) in model.payments() {
+        let payment = reader
+            .payment(PaymentId(id))
+            .map_err(|failure| failure.to_string())?
+            .ok_or_else(|| format!("payment {id} is missing"))?;
+        check_payment(expected, &payment)?;
+    }
+    check_names(model, reader)
+}
+
+fn newest_first(all: &[Listed]) -> Vec<u64> {
+    all.iter().rev().map(|(position, _)| *position).collect()
+}
+
+/// The whole list, fetched in pages of `limit` with the cursors that it gives.
+fn page_through(
+    limit: usize,
+    mut fetch: impl FnMut(Page) -> Result<Slice<u64>, String>,
+) -> Result<Vec<u64>, String> {
+    let mut all = Vec::new();
+    let mut page = Page::newest(limit);
+    loop {
+        let slice = fetch(page)?;
+        all.extend(&slice.items);
+        if !slice.has_more {
+            return Ok(all);
+        }
+        let next = slice.next.ok_or("more is promised and no cursor given")?;
+        page.start = Start::Before(next);
+    }
+}
+
+fn positions_of<T>(slice: Slice<T>, position: impl Fn(&T) -> u64) -> Result<Slice<u64>, String> {
+    Ok(Slice {
+        items: slice.items.iter().map(position).collect(),
+        has_more: slice.has_more,
+        next: slice.next,
+    })
+}
+
+fn page_of(window: Window) -> Page {
+    Page {
+        limit: window.limit,
+        start: match (window.before, window.after) {
+            (Some(before), _) => Start::Before(before),
+            (None, Some(after)) => Start::After(after),
+            (None, None) => Start::Newest,
+        },
+        from: window.from,
+        until: window.until,
+    }
+}
+
+fn random_window(model: &Model, rng: &mut Rng) -> Window {
+    let position = rng.below(model.position() + 3);
+    let (before, after) = match rng.below(3) {
+        0 => (None, None),
+        1 => (Some(position), None),
+        _ => (None, Some(position)),
+    };
+    let mut time = |percent: u64| {
+        if !rng.chance(percent) {
+            return None;
+        }
+        let entry = rng.pick(model.entries())?;
+        Some(entry.timestamp + rng.below(3) - 1)
+    };
+    let (from, until) = (time(30), time(30));
+    Window {
+        limit: 1 + rng.index(25),
+        before,
+        after,
+        from,
+        until,
+    }
+}
+
+fn some_account(model: &Model, rng: &mut Rng) -> Option<u64> {
+    let ids: Vec<u64> = model.accounts().keys().copied().collect();
+    rng.pick(&ids).copied()
+}
+
+fn some_owner(model: &Model, rng: &mut Rng) -> Option<u64> {
+    let ids: Vec<u64> = model.owners().values().copied().collect();
+    rng.chance(70)
+        .then(|| *rng.pick(&ids).expect("the platform"))
+}
+
+fn random_query(model: &Model, rng: &mut Rng) -> PaymentQuery {
+    let account = if rng.chance(40) {
+        some_account(model, rng)
+    } else {
+        None
+    };
+    let owner = if rng.chance(40) {
+        some_owner(model, rng)
+    } else {
+        None
+    };
+    PaymentQuery {
+        account,
+        owner,
+        reference: rng.chance(25).then(|| format!("order-{}", rng.below(150))),
+        status: rng
+            .chance(35)
+            .then(|| PaymentStatus::ALL[rng.index(PaymentStatus::ALL.len())]),
+        kind: rng
+            .chance(25)
+            .then(|| PaymentKind::ALL[rng.index(PaymentKind::ALL.len())]),
+    }
+}
+
+fn check_statement(
+    model: &Model,
+    reader: &Reader,
+    account: u64,
+    window: Window,
+) -> Result<(), String> {
+    let what = format!("statement {account} {window:?}");
+    let all = model.statement(account);
+    let (expected, more) = window.of(&all, |touch| (touch.position, touch.timestamp));
+    let slice = reader
+        .statement(AccountId(account), page_of(window))
+        .map_err(|failure| format!("{what}: {failure}"))?;
+    let lines: Vec<_> = slice
+        .items
+        .iter()
+        .map(|line| crate::model::Touch {
+            position: line.record.ctx.position,
+            timestamp: line.record.ctx.timestamp,
+            amount: i128::from(line.leg.amount),
+            posted_after: i128::from(line.leg.posted_after),
+        })
+        .collect();
+    same(&what, &lines, &expected)?;
+    same(&format!("{what}: has_more"), &slice.has_more, &more)
+}
+
+fn check_payments(
+    model: &Model,
+    reader: &Reader,
+    query: &PaymentQuery,
+    window: Window,
+) -> Result<(), String> {
+    let what = format!("payments {query:?} {window:?}");
+    let (expected, more) = window.of(&model.payments_like(query), |found| *found);
+    let filter = PaymentFilter {
+        account: query.account.map(AccountId),
+        owner: query.owner.map(OwnerId),
+        reference: query
+            .reference
+            .as_deref()
+            .map(|name| Reference::new(name).expect("it was one")),
+        status: query.status,
+        kind: query.kind,
+    };
+    let slice = reader
+        .payments(&filter, page_of(window))
+        .map_err(|failure| format!("{what}: {failure}"))?;
+    for (payment, record) in &slice.items {
+        check_payment(&model.payments()[&payment.id.0], payment)?;
+        same("request of a payment", &record.ctx.position, &payment.id.0)?;
+    }
+    let ids: Vec<Listed> = slice
+        .items
+        .iter()
+        .map(|(payment, record)| (payment.id.0, record.ctx.timestamp))
+        .collect();
+    same(&what, &ids, &expected)?;
+    same(&format!("{what}: has_more"), &slice.has_more, &more)
+}
+
+fn check_accounts(
+    model: &Model,
+    reader: &Reader,
+    owner: Option<u64>,
+    window: Window,
+) -> Result<(), String> {
+    let what = format!("accounts of {owner:?} {window:?}");
+    let (expected, more) = window.of(&model.accounts_of(owner), |found| *found);
+    let slice = reader
+        .accounts(owner.map(OwnerId), page_of(window), |_| true)
+        .map_err(|failure| format!("{what}: {failure}"))?;
+    let ids: Vec<Listed> = slice
+        .items
+        .iter()
+        .map(|account| (account.id.0, account.opened_at))
+        .collect();
+    same(&what, &ids, &expected)?;
+    same(&format!("{what}: has_more"), &slice.has_more, &more)
+}
+
+fn check_records(
+    model: &Model,
+    reader: &Reader,
+    owner: Option<u64>,
+    window: Window,
+) -> Result<(), String> {
+    let what = format!("records of {owner:?} {window:?}");
+    let (expected, more) = window.of(&model.records_of(owner), |found| *found);
+    let slice = reader
+        .records(owner.map(OwnerId), page_of(window))
+        .map_err(|failure| format!("{what}: {failure}"))?;
+    let found: Vec<Listed> = slice
+        .items
+        .iter()
+        .map(|record| (record.ctx.position, record.ctx.timestamp))
+        .collect();
+    same(&what, &found, &expected)?;
+    same(&format!("{what}: has_more"), &slice.has_more, &more)
+}
+
+fn check_totals(model: &Model, reader: &Reader) -> Result<(), String> {
+    let (position, totals) = reader.trial_balance();
+    same("trial balance position", &position, &model.position())?;
+    for (currency, sum) in model.sums() {
+        same("the model's books", &sum, &0)?;
+        let totals = totals
+            .iter()
+            .find(|(known, _)| known.numeric() == currency)
+            .ok_or_else(|| format!("no totals of {currency}"))?
+            .1;
+        let of_currency = || {
+            model
+                .accounts()
+                .values()
+                .filter(|account| account.currency == currency)
+        };
+        let credit: i128 = of_currency().map(|account| account.posted.max(0)).sum();
+        let held: i128 = of_currency().map(|account| account.held).sum();
+        same("credit", &totals.credit, &credit)?;
+        same("debit", &totals.debit, &credit)?;
+        same("held", &totals.held, &held)?;
+        same(
+            "accounts",
+            &totals.accounts,
+            &(of_currency().count() as u64),
+        )?;
+    }
+    Ok(())
+}
+
+/// References, external ids and owners' names lead to what has them.
+fn check_names(model: &Model, reader: &Reader) -> Result<(), String> {
+    for (name, &id) in model.owners() {
+        let name = OwnerName::new(name).expect("it was one");
+        let found = reader.owner_by_name(&name).map(|owner| owner.0);
+        same(&format!("owner {name}"), &found, &Some(id))?;
+    }
+    for ((owner, name), &id) in model.references() {
+        let reference = Reference::new(name).expect("it was one");
+        let found = reader
+            .payment_by_reference(OwnerId(*owner), &reference)
+            .map_err(|failure| failure.to_string())?
+            .map(|payment| payment.id.0);
+        same(&format!("reference {name} of {owner}"), &found, &Some(id))?;
+    }
+    for ((owner, name), &id) in model.externals() {
+        let external = ExternalId::new(name).expect("it was one");
+        let found = reader
+            .account_by_external(OwnerId(*owner), &external)
+            .map_err(|failure| failure.to_string())?
+            .map(|account| account.id.0);
+        same(&format!("external id {name} of {owner}"), &found, &Some(id))?;
+    }
+    Ok(())
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, real: &T, expected: &T) -> Result<(), String> {
+    if real == expected {
+        return Ok(());
+    }
+    Err(format!("{what}: got {real:?}, expected {expected:?}"))
+}
