@@ -12,8 +12,8 @@ use tributary_ledger::{Actor, Body, Command, Key, PaymentId};
 
 use crate::clock::TestClock;
 use crate::model::{Answer, Model, check_record, check_set};
+use crate::random::Random;
 use crate::reads;
-use crate::rng::Rng;
 use crate::workload::Workload;
 
 /// Records of a batch after which it is handed over.
@@ -86,7 +86,7 @@ impl Place {
 
 /// Several places in lockstep with the model.
 pub struct Lockstep {
-    rng: Rng,
+    rng: Random,
     clock: TestClock,
     model: Model,
     workload: Workload,
@@ -111,7 +111,7 @@ impl Lockstep {
             .collect();
         places.iter_mut().for_each(|place| place.reopen(&clock));
         Lockstep {
-            rng: Rng::new(seed),
+            rng: Random::new(seed),
             clock,
             model: Model::default(),
             workload: Workload::new(seed),

@@ -6,13 +6,13 @@ use tributary_ledger::{
 };
 
 use crate::model::{Model, PaymentQuery, Window, check_payment};
-use crate::rng::Rng;
+use crate::random::Random;
 
 /// What an item of a list is known by: its position.
 type Listed = (u64, u64);
 
 /// A few random pages of every kind of list.
-pub fn check_some(model: &Model, reader: &Reader, rng: &mut Rng) -> Result<(), String> {
+pub fn check_some(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
     for _ in 0..3 {
         let window = random_window(model, rng);
         if let Some(account) = some_account(model, rng) {
@@ -26,7 +26,7 @@ pub fn check_some(model: &Model, reader: &Reader, rng: &mut Rng) -> Result<(), S
 }
 
 /// Every statement and list from the newest to the oldest page by page, every payment, every name.
-pub fn check_all(model: &Model, reader: &Reader, rng: &mut Rng) -> Result<(), String> {
+pub fn check_all(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
     for _ in 0..6 {
         check_some(model, reader, rng)?;
     }
@@ -114,7 +114,7 @@ fn page_of(window: Window) -> Page {
     }
 }
 
-fn random_window(model: &Model, rng: &mut Rng) -> Window {
+fn random_window(model: &Model, rng: &mut Random) -> Window {
     let position = rng.below(model.position() + 3);
     let (before, after) = match rng.below(3) {
         0 => (None, None),
@@ -138,18 +138,18 @@ fn random_window(model: &Model, rng: &mut Rng) -> Window {
     }
 }
 
-fn some_account(model: &Model, rng: &mut Rng) -> Option<u64> {
+fn some_account(model: &Model, rng: &mut Random) -> Option<u64> {
     let ids: Vec<u64> = model.accounts().keys().copied().collect();
     rng.pick(&ids).copied()
 }
 
-fn some_owner(model: &Model, rng: &mut Rng) -> Option<u64> {
+fn some_owner(model: &Model, rng: &mut Random) -> Option<u64> {
     let ids: Vec<u64> = model.owners().values().copied().collect();
     rng.chance(70)
         .then(|| *rng.pick(&ids).expect("the platform"))
 }
 
-fn random_query(model: &Model, rng: &mut Rng) -> PaymentQuery {
+fn random_query(model: &Model, rng: &mut Random) -> PaymentQuery {
     let account = if rng.chance(40) {
         some_account(model, rng)
     } else {
