@@ -11,4 +11,5 @@ pub mod lockstep;
 pub mod model;
 pub mod random;
 pub mod reads;
+pub mod sites;
 pub mod workload;

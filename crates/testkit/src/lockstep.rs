@@ -58,6 +58,36 @@ impl Drop for Replay {
     }
 }
 
+/// Which seeds a test runs: a few, or as many as `TRIBUTARY_SEEDS` says (`first..last` or a single one), if
+/// `TRIBUTARY_SIMULATE` names this test.
+pub struct Seeds(std::ops::Range<u64>);
+
+impl Seeds {
+    /// Of the test `name`, which runs `few` if nothing is said.
+    pub fn of(name: &str, few: u64) -> Seeds {
+        let Ok(wanted) = std::env::var("TRIBUTARY_SIMULATE") else {
+            return Seeds(0..few);
+        };
+        if wanted != "all" && wanted != name {
+            return Seeds(0..0);
+        }
+        let seeds = std::env::var("TRIBUTARY_SEEDS").expect("TRIBUTARY_SEEDS says which");
+        let number = |text: &str| text.parse::<u64>().expect("a seed is a number");
+        match seeds.split_once("..") {
+            Some((first, last)) => Seeds(number(first)..number(last)),
+            None => Seeds(number(&seeds)..number(&seeds) + 1),
+        }
+    }
+}
+
+impl Iterator for Seeds {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        self.0.next()
+    }
+}
+
 /// Who every journal of these tests is.
 pub fn cluster_meta() -> tributary_journal::Meta {
     tributary_journal::Meta::new([7; 16], [9; 16])

@@ -1,21 +1,25 @@
 //! Every backend gives the same records, answers and states as the model, whatever is asked of it.
 
-use tributary_testkit::lockstep::{Lockstep, Replay};
+use tributary_testkit::disk::SimDisk;
+use tributary_testkit::lockstep::{Lockstep, Replay, Seeds};
+use tributary_testkit::sites::{InMemory, OnDisk};
 
-use crate::sites::InMemory;
-
-/// Seeds of the short form.
-const SEEDS: std::ops::Range<u64> = 0..6;
-/// Steps of each.
-const STEPS: u64 = 700;
+/// Steps of each seed.
+const STEPS: u64 = 350;
 
 #[test]
 fn backends_and_the_model_agree_on_everything() {
-    for seed in SEEDS {
+    for seed in Seeds::of("backends", 3) {
         let _replay = Replay {
             test: "backends",
             seed,
         };
-        Lockstep::new(vec![InMemory::new()], seed).run(STEPS);
+        let directory = tempfile::tempdir().expect("a directory");
+        let sites = vec![
+            InMemory::site(),
+            OnDisk::simulated(SimDisk::new(seed).disk()),
+            OnDisk::directory(directory.path()),
+        ];
+        Lockstep::new(sites, seed).run(STEPS);
     }
 }

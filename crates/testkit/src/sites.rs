@@ -1,0 +1,101 @@
+//! Places for journals that are opened, closed and opened again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tributary_engine::{Backend, Embedded, JournalMeta, Memory};
+use tributary_journal::{self as journal, DirDisk, Disk, OpenError, Options};
+
+use crate::lockstep::{Site, cluster_meta};
+
+/// Segments so small that a test fills many.
+pub const SEGMENT_BYTES: u64 = 64 * 1024;
+
+/// Small segments, and nothing kept free.
+pub fn small_segments() -> Options {
+    Options {
+        segment_bytes: SEGMENT_BYTES,
+        reserve_bytes: 0,
+    }
+}
+
+/// The memory backend.
+pub struct InMemory(Memory);
+
+impl InMemory {
+    /// An empty journal.
+    pub fn site() -> Box<dyn Site> {
+        let meta = cluster_meta();
+        let epochs = meta
+            .epochs
+            .iter()
+            .map(|epoch| (epoch.number, epoch.first_position))
+            .collect();
+        Box::new(InMemory(Memory::new(JournalMeta {
+            cluster_id: meta.cluster_id,
+            id_key: meta.id_key,
+            epochs,
+        })))
+    }
+}
+
+impl Site for InMemory {
+    fn name(&self) -> String {
+        "memory".into()
+    }
+
+    fn open(&mut self) -> Box<dyn Backend> {
+        Box::new(self.0.clone())
+    }
+}
+
+/// The embedded backend on some disk.
+pub struct OnDisk {
+    name: &'static str,
+    disk: Arc<dyn Disk>,
+    threads: bool,
+}
+
+impl OnDisk {
+    /// On a simulated disk, all work on the caller's thread.
+    pub fn simulated(disk: Arc<dyn Disk>) -> Box<dyn Site> {
+        Box::new(OnDisk {
+            name: "embedded, simulated disk",
+            disk,
+            threads: false,
+        })
+    }
+
+    /// In a real directory, with threads, so that two batches may be in flight.
+    pub fn directory(path: &Path) -> Box<dyn Site> {
+        Box::new(OnDisk {
+            name: "embedded, real directory",
+            disk: Arc::new(DirDisk::new(path)),
+            threads: true,
+        })
+    }
+}
+
+impl Site for OnDisk {
+    fn name(&self) -> String {
+        self.name.into()
+    }
+
+    fn open(&mut self) -> Box<dyn Backend> {
+        let disk = self.disk.clone();
+        match journal::create(&disk, &small_segments(), &cluster_meta()) {
+            Ok(()) | Err(OpenError::AlreadyExists) => {}
+            Err(error) => panic!("{}: {error}", self.name),
+        }
+        let opened = if self.threads {
+            Embedded::open(disk, small_segments())
+        } else {
+            Embedded::open_inline(disk, small_segments())
+        };
+        Box::new(opened.unwrap_or_else(|error| panic!("{}: {error}", self.name)))
+    }
+
+    fn checkpoint_disk(&self) -> Option<Arc<dyn Disk>> {
+        Some(self.disk.clone())
+    }
+}
