@@ -60,7 +60,7 @@ impl Window {
 impl Model {
     /// The postings of an account, oldest first.
     pub fn statement(&self, account: u64) -> Vec<Touch> {
-        let touched = self.accounts().get(&account).map(|found| &found.touched);
+        let touched = self.touches.get(&account);
         let lines = touched.into_iter().flatten();
         lines.filter(|touch| touch.amount != 0).copied().collect()
     }

@@ -41,8 +41,10 @@ pub struct Account {
     pub held: i128,
     /// When it was opened, nanoseconds.
     pub opened_at: u64,
-    /// The positions of all records that touch it, with the posting and the balance after it.
-    pub touched: Vec<Touch>,
+    /// How many records touch it.
+    pub touches: u64,
+    /// Position of the last of them.
+    pub touched_at: u64,
 }
 
 /// What a record did to an account.
@@ -149,7 +151,7 @@ pub enum Answer {
     GroupConflict,
 }
 
-/// The money part of the model, which a refused group puts back as it was.
+/// What can be asked about.
 #[derive(Clone, Debug, Default)]
 struct State {
     accounts: BTreeMap<u64, Account>,
@@ -165,6 +167,7 @@ struct State {
 pub struct Model {
     state: State,
     entries: Vec<Entry>,
+    touches: BTreeMap<u64, Vec<Touch>>,
     keys: BTreeMap<(u64, Vec<u8>), u64>,
 }
 
@@ -175,6 +178,7 @@ impl Default for Model {
         Model {
             state,
             entries: Vec::new(),
+            touches: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
     }
@@ -284,7 +288,8 @@ impl Model {
         if uses.iter().any(Option::is_some) || twice {
             return vec![Answer::GroupConflict; unit.len()];
         }
-        let before = (unit.len() > 1).then(|| (self.state.clone(), self.entries.len()));
+        let before = (unit.len() > 1).then(|| self.remember(unit));
+        let len = self.entries.len();
         let mut failed = None;
         for (at, command) in unit.iter().enumerate() {
             let rejection = self.judge(command, timestamp);
@@ -294,9 +299,9 @@ impl Model {
                 break;
             }
         }
-        if let (Some(failed), Some((state, len))) = (failed, before) {
+        if let (Some(failed), Some(before)) = (failed, before) {
             let reason = self.entries[len + failed].rejection;
-            self.state = state;
+            self.put_back(before);
             self.entries.truncate(len);
             for (at, command) in unit.iter().enumerate() {
                 let why = if at == failed {
@@ -313,6 +318,47 @@ impl Model {
             self.keys.insert(key, position);
         }
         (first..=self.position()).map(Answer::Decided).collect()
+    }
+}
+
+/// What a group may change of what was there before it.
+struct Before {
+    position: u64,
+    accounts: BTreeMap<u64, Account>,
+    api_keys: BTreeMap<u64, ApiKey>,
+    payments: Vec<(u64, Payment)>,
+}
+
+impl Model {
+    fn remember(&self, unit: &[Command]) -> Before {
+        let named = unit.iter().filter_map(|command| match &command.body {
+            Body::Capture(capture) => Some(capture.payment.0),
+            Body::Refund(refund) => Some(refund.payment.0),
+            Body::Void(payment) | Body::Expire(payment) => Some(payment.0),
+            _ => None,
+        });
+        let known = |id| Some((id, self.state.payments.get(&id)?.clone()));
+        Before {
+            position: self.position(),
+            accounts: self.state.accounts.clone(),
+            api_keys: self.state.api_keys.clone(),
+            payments: named.filter_map(known).collect(),
+        }
+    }
+
+    fn put_back(&mut self, before: Before) {
+        let state = &mut self.state;
+        let old = |id: u64| id <= before.position;
+        state.accounts = before.accounts;
+        state.api_keys = before.api_keys;
+        state.owners.retain(|_, id| old(*id));
+        state.references.retain(|_, id| old(*id));
+        state.externals.retain(|_, id| old(*id));
+        state.payments.retain(|id, _| old(*id));
+        state.payments.extend(before.payments);
+        for touches in self.touches.values_mut() {
+            touches.retain(|touch| old(touch.position));
+        }
     }
 }
 

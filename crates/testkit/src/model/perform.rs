@@ -19,8 +19,10 @@ impl Model {
         for &(id, amount) in &touched {
             let account = self.account(id);
             account.posted += amount;
+            account.touches += 1;
+            account.touched_at = position;
             let posted_after = account.posted;
-            account.touched.push(Touch {
+            self.touches.entry(id).or_default().push(Touch {
                 position,
                 timestamp: now,
                 amount,
@@ -64,7 +66,8 @@ impl Model {
                     posted: 0,
                     held: 0,
                     opened_at: now,
-                    touched: Vec::new(),
+                    touches: 0,
+                    touched_at: 0,
                 };
                 self.state.accounts.insert(position, account);
                 vec![(position, 0)]

@@ -1,0 +1,496 @@
+//! The plug pulled, the disk full, the sync failed: at any operation of the disk, again and again, over one journal.
+//!
+//! An engine lives on a simulated disk until something ends it. The next one opens what is left. Whatever happened: every
+//! answer that was given still stands, nothing is there twice, what was asked without an answer is asked again under the
+//! same keys and happens once, and the state is what the model makes of the surviving records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tributary_engine::{Backend, Embedded, Failure, Refused, Reply, Stepped, Stepper};
+use tributary_journal::{self as journal, Clock as _, OpenError};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Command, Text};
+
+use crate::clock::TestClock;
+use crate::disk::{Fault, SimDisk};
+use crate::lockstep::{check_replies, cluster_meta, expire_command};
+use crate::model::{Answer, Model, check_record, check_set};
+use crate::random::Random;
+use crate::reads;
+use crate::sites::small_segments;
+use crate::workload::Workload;
+
+/// When the test begins: some time in 2026, nanoseconds since the Unix epoch.
+const BEGIN: u64 = 1_780_000_000_000_000_000;
+/// Nanoseconds in a millisecond.
+const MILLISECOND: u64 = 1_000_000;
+/// Most operations of the disk before something goes wrong.
+const OPERATIONS_MAX: u64 = 250;
+/// Steps that an engine takes at most before it is closed.
+const STEPS_MAX: u64 = 120;
+/// Bytes of a text that fills the disk.
+const LONG: usize = 3_000;
+/// Records of a batch after which it is handed over.
+const BATCH_RECORDS_MAX: u64 = 60;
+
+/// How often what happened: a simulation that never met a fault proves nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Happened {
+    /// Engines that were started.
+    pub lives: u64,
+    /// Power failures.
+    pub power_off: u64,
+    /// Power failures or errors before the engine had started.
+    pub during_start: u64,
+    /// Engines that stopped because of a write or sync that failed.
+    pub broken: u64,
+    /// Engines that ended without a word.
+    pub killed: u64,
+    /// Requests refused because the disk was full.
+    pub refused_full: u64,
+    /// Times that an engine took requests again after the disk had been full.
+    pub resumed: u64,
+    /// Bytes of unfinished writes that were cut.
+    pub cut_bytes: u64,
+    /// Checkpoints that were finished.
+    pub checkpoints: u64,
+    /// Records at the end.
+    pub records: u64,
+    /// Records that survived although nobody had been told.
+    pub unacknowledged_survived: u64,
+    /// Commands asked again after a crash.
+    pub retried: u64,
+    /// Segments at the end.
+    pub segments: u64,
+}
+
+struct Asked {
+    commands: Vec<Command>,
+    stepped: Stepped,
+    answers: Vec<Answer>,
+}
+
+struct World {
+    random: Random,
+    disk: SimDisk,
+    clock: TestClock,
+    workload: Workload,
+    model: Model,
+    /// Time of the open batch, and the model's position when it began.
+    open: Option<(u64, u64)>,
+    last_time: u64,
+    asked: Vec<Asked>,
+    /// Requests whose fate nobody was told.
+    unanswered: Vec<Vec<Command>>,
+    /// Records that were seen to be durable: they must never change.
+    durable: BTreeMap<u64, Record>,
+    /// The position up to which answers were given.
+    acknowledged: u64,
+    happened: Happened,
+}
+
+/// Runs `lives` engines one after the other. Panics where a promise is broken.
+pub fn run(seed: u64, lives: u64) -> Happened {
+    let mut world = World {
+        random: Random::new(seed),
+        disk: SimDisk::new(seed),
+        clock: TestClock::at(BEGIN),
+        workload: Workload::new(seed),
+        model: Model::default(),
+        open: None,
+        last_time: 0,
+        asked: Vec::new(),
+        unanswered: Vec::new(),
+        durable: BTreeMap::new(),
+        acknowledged: 0,
+        happened: Happened::default(),
+    };
+    for _ in 0..lives {
+        world.live();
+    }
+    world.last_life();
+    world.happened
+}
+
+/// How a life ended.
+enum End {
+    Closed,
+    Dead,
+}
+
+impl World {
+    fn live(&mut self) {
+        self.happened.lives += 1;
+        self.place_fault();
+        let Some(mut stepper) = self.start() else {
+            self.happened.during_start += 1;
+            return self.afterwards();
+        };
+        match self.serve(&mut stepper) {
+            End::Closed => {
+                stepper.close();
+                self.afterwards();
+            }
+            End::Dead => {
+                drop(stepper);
+                self.afterwards();
+            }
+        }
+    }
+
+    /// No faults any more: everything is asked again and everything is compared.
+    fn last_life(&mut self) {
+        let survivor = self.disk.crash(self.random.any());
+        self.disk = survivor;
+        self.disk.set_capacity(u64::MAX);
+        let mut stepper = self.start().expect("nothing is in the way");
+        self.retry(&mut stepper);
+        self.settle(&mut stepper);
+        assert!(self.unanswered.is_empty(), "everything is answered");
+        reads::check_all(&self.model, &stepper.reader(), &mut self.random).expect("reads agree");
+        while stepper.idle() {}
+        self.happened.records = self.model.position();
+        let head = stepper.reader().head();
+        stepper.close();
+        let mut count = 0;
+        let report = journal::scan(&*self.disk.disk(), &Default::default(), &mut |_| {
+            count += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .expect("a clean journal");
+        assert_eq!(
+            (report.head, report.tail_bytes),
+            (head, 0),
+            "a whole journal"
+        );
+        assert_eq!(count, head.position, "every record once");
+        self.happened.segments = report.segments;
+    }
+
+    fn place_fault(&mut self) {
+        let at = self.disk.operations() + self.random.below(OPERATIONS_MAX);
+        match self.random.below(10) {
+            0..=5 => self.disk.inject(at, Fault::PowerOff),
+            6 => self.disk.inject(at, Fault::Broken),
+            7 => self.disk.inject(at, Fault::StorageFull),
+            _ => {}
+        }
+    }
+
+    /// What the next engine finds.
+    fn afterwards(&mut self) {
+        for asked in std::mem::take(&mut self.asked) {
+            self.unanswered.push(asked.commands);
+        }
+        self.open = None;
+        if self.disk.is_off() {
+            self.happened.power_off += 1;
+        } else if self.random.chance(50) {
+            // Only the process ended: what it wrote is there to be read, synced or not.
+            return;
+        }
+        let capacity_left = self.random.chance(90);
+        self.disk = self.disk.crash(self.random.any());
+        if capacity_left {
+            self.disk.set_capacity(u64::MAX);
+        }
+    }
+
+    /// Opens what is there. None if the disk failed again meanwhile.
+    fn start(&mut self) -> Option<Stepper> {
+        let disk = self.disk.disk();
+        match journal::create(&disk, &small_segments(), &cluster_meta()) {
+            Ok(()) | Err(OpenError::AlreadyExists) => {}
+            Err(OpenError::Io(_)) => return None,
+            Err(error) => panic!("create: {error}"),
+        }
+        let backend = match Embedded::open_inline(disk, small_segments()) {
+            Ok(backend) => backend,
+            Err(OpenError::Io(_)) => return None,
+            Err(error) => panic!("open after {:?}: {error}", self.happened),
+        };
+        self.happened.cut_bytes += backend.recovery().cut_bytes;
+        let reader = Backend::reader(&backend);
+        let stepper = match Stepper::start(Box::new(backend), Arc::new(self.clock.clone())) {
+            Ok(stepper) => stepper,
+            Err(Failure::Unavailable(_)) if self.disk.is_off() => return None,
+            Err(failure) => panic!("recover: {failure}"),
+        };
+        drop(reader);
+        self.resync(&stepper);
+        Some(stepper)
+    }
+
+    /// Makes the model anew from what the journal holds, and checks that nothing acknowledged is lost or changed.
+    fn resync(&mut self, stepper: &Stepper) {
+        let reader = stepper.reader();
+        let head = reader.head().position;
+        assert!(
+            head >= self.acknowledged,
+            "{} records are left and {} were acknowledged",
+            head,
+            self.acknowledged
+        );
+        self.model = Model::default();
+        self.open = None;
+        let mut unit: Vec<Command> = Vec::new();
+        let mut records: Vec<Record> = Vec::new();
+        for position in 1..=head {
+            let record = reader
+                .record(position)
+                .unwrap_or_else(|failure| panic!("record {position}: {failure}"))
+                .unwrap_or_else(|| panic!("record {position} is missing"));
+            if let Some(before) = self.durable.get(&position) {
+                assert_eq!(&record, before, "record {position} changed");
+            }
+            unit.push(record.command.clone());
+            if !record.command.linked {
+                self.model.replay(&unit, record.ctx.timestamp);
+                unit.clear();
+            }
+            records.push(record);
+        }
+        assert!(unit.is_empty(), "half of a group survived");
+        for (entry, record) in self.model.entries().iter().zip(&records) {
+            check_record(entry, record).unwrap_or_else(|why| panic!("after recovery: {why}"));
+        }
+        let known = self.durable.last_key_value().map_or(0, |(last, _)| *last);
+        self.happened.unacknowledged_survived += head - known;
+        self.last_time = records.last().map_or(0, |record| record.ctx.timestamp);
+        self.durable = (1..).zip(records).collect();
+        check_set(&self.model, &stepper.published())
+            .unwrap_or_else(|why| panic!("after recovery: {why}"));
+        check_set(&self.model, stepper.set()).unwrap_or_else(|why| panic!("after recovery: {why}"));
+    }
+
+    fn serve(&mut self, stepper: &mut Stepper) -> End {
+        self.retry(stepper);
+        let steps = 1 + self.random.below(STEPS_MAX);
+        for _ in 0..steps {
+            if self.disk.is_off() {
+                self.hear(stepper);
+                return End::Dead;
+            }
+            if stepper.failed().is_some() {
+                self.happened.broken += u64::from(!self.disk.is_off());
+                self.refuses_all(stepper);
+                return End::Dead;
+            }
+            self.step(stepper);
+        }
+        if self.random.chance(50) {
+            self.happened.killed += 1;
+            return End::Dead;
+        }
+        self.settle(stepper);
+        End::Closed
+    }
+
+    fn step(&mut self, stepper: &mut Stepper) {
+        match self.random.below(100) {
+            0..=49 => {
+                let commands = self.workload.request(&self.model, self.next_time());
+                self.ask(stepper, commands);
+            }
+            50..=66 => self.submit(stepper),
+            67..=76 => {
+                stepper.land();
+                self.hear(stepper);
+            }
+            77..=82 => {
+                let by = self.random.below(6_000) * MILLISECOND;
+                if self.random.chance(10) {
+                    self.clock.set(self.clock.now() - by);
+                } else {
+                    self.clock.advance(by);
+                }
+            }
+            83..=85 => self.expire(stepper),
+            86..=89 => {
+                stepper.idle();
+            }
+            90..=91 => {
+                // A full disk, or a broken one, costs the checkpoint and nothing else.
+                let _failed = stepper.begin_checkpoint(self.disk.disk());
+            }
+            92..=93 => self.fill_the_disk(stepper),
+            94..=96 => self.retry(stepper),
+            _ => {
+                self.settle(stepper);
+                if stepper.failed().is_none() && !self.disk.is_off() {
+                    reads::check_some(&self.model, &stepper.reader(), &mut self.random)
+                        .unwrap_or_else(|why| panic!("{why}"));
+                }
+            }
+        }
+        if let Ok(true) = stepper.step_checkpoint(4) {
+            self.happened.checkpoints += 1;
+        }
+    }
+
+    fn next_time(&self) -> u64 {
+        match self.open {
+            Some((time, _)) => time,
+            None => self.clock.now().max(self.last_time),
+        }
+    }
+
+    fn ask(&mut self, stepper: &mut Stepper, commands: Vec<Command>) {
+        let time = self.next_time();
+        let stepped = stepper.accept(commands.clone());
+        if let Some(answer) = stepper.answer(&stepped) {
+            // Answered at once: refused, nothing of it remains.
+            match answer {
+                Err(Refused::StorageFull) => self.happened.refused_full += 1,
+                Err(_) if stepper.failed().is_some() || self.disk.is_off() => {}
+                other => panic!("answered before it was durable: {other:?}"),
+            }
+            self.unanswered.push(commands);
+            return;
+        }
+        let (_, first) = *self.open.get_or_insert((time, self.model.position()));
+        let answers = self.model.request(&commands, time);
+        self.asked.push(Asked {
+            commands,
+            stepped,
+            answers,
+        });
+        if self.model.position() - first >= BATCH_RECORDS_MAX {
+            self.submit(stepper);
+        }
+    }
+
+    fn submit(&mut self, stepper: &mut Stepper) {
+        stepper.submit();
+        if let Some((time, before)) = self.open.take()
+            && self.model.position() > before
+        {
+            self.last_time = time;
+        }
+        self.hear(stepper);
+    }
+
+    fn settle(&mut self, stepper: &mut Stepper) {
+        stepper.settle();
+        self.submit(stepper);
+    }
+
+    /// Takes what was answered. If something was not written, the model goes back to what is.
+    fn hear(&mut self, stepper: &mut Stepper) {
+        let mut lost = false;
+        for asked in std::mem::take(&mut self.asked) {
+            match stepper.answer(&asked.stepped) {
+                None => self.asked.push(asked),
+                Some(Ok(replies)) => self.acknowledge(&asked, replies),
+                Some(Err(refused)) => {
+                    if matches!(refused, Refused::StorageFull) {
+                        self.happened.refused_full += 1;
+                    }
+                    lost = true;
+                    self.unanswered.push(asked.commands);
+                }
+            }
+        }
+        if lost && !self.disk.is_off() && stepper.failed().is_none() {
+            assert!(
+                self.asked.is_empty(),
+                "what follows a lost batch is lost too"
+            );
+            self.resync(stepper);
+        }
+    }
+
+    fn acknowledge(&mut self, asked: &Asked, replies: Vec<Reply>) {
+        for reply in &replies {
+            let Reply::Done { record, .. } = reply else {
+                continue;
+            };
+            let position = record.ctx.position;
+            self.acknowledged = self.acknowledged.max(position);
+            let known = self.durable.entry(position);
+            let known = known.or_insert_with(|| (**record).clone());
+            assert_eq!(*known, **record, "an answer that does not last");
+        }
+        check_replies(&self.model, &asked.answers, Ok(replies))
+            .unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Asks everything again that was never answered, under the same keys.
+    fn retry(&mut self, stepper: &mut Stepper) {
+        for commands in std::mem::take(&mut self.unanswered) {
+            self.happened.retried += commands.len() as u64;
+            self.ask(stepper, commands);
+        }
+    }
+
+    fn expire(&mut self, stepper: &mut Stepper) {
+        self.settle(stepper);
+        if stepper.failed().is_some() || self.disk.is_off() || stepper.storage_full() {
+            return;
+        }
+        let now = self.clock.now();
+        let mut due: Vec<(u64, u64)> = self
+            .model
+            .payments()
+            .iter()
+            .filter(|(_, payment)| payment.held > 0 && payment.expires_at <= now)
+            .map(|(id, payment)| (payment.expires_at, *id))
+            .collect();
+        due.sort_unstable();
+        if due.is_empty() {
+            return;
+        }
+        // The timers' own way is tested in lockstep; here the same commands are asked for, to hear what becomes of them.
+        let commands = due.iter().map(|(_, id)| expire_command(*id, now)).collect();
+        self.ask(stepper, commands);
+    }
+
+    /// No room for a while: requests are refused, reads go on, and then everything goes on.
+    fn fill_the_disk(&mut self, stepper: &mut Stepper) {
+        self.settle(stepper);
+        self.disk.set_capacity(self.disk.used());
+        let mut refused = false;
+        for _ in 0..200 {
+            if self.disk.is_off() || stepper.failed().is_some() {
+                return self.disk.set_capacity(u64::MAX);
+            }
+            let before = self.happened.refused_full;
+            let mut commands = self.workload.request(&self.model, self.next_time());
+            for command in &mut commands {
+                command.text =
+                    Some(Text::new(Text::PLAIN, &[b'x'; LONG]).expect("it is short enough"));
+            }
+            self.ask(stepper, commands);
+            self.settle(stepper);
+            if self.happened.refused_full > before {
+                refused = true;
+                break;
+            }
+        }
+        if self.disk.is_off() || stepper.failed().is_some() {
+            return self.disk.set_capacity(u64::MAX);
+        }
+        assert!(refused, "a full disk is noticed");
+        reads::check_some(&self.model, &stepper.reader(), &mut self.random)
+            .unwrap_or_else(|why| panic!("on a full disk: {why}"));
+        self.disk.set_capacity(u64::MAX);
+        self.retry(stepper);
+        self.settle(stepper);
+        if !self.disk.is_off() && stepper.failed().is_none() {
+            assert!(!stepper.storage_full(), "there is space again");
+            self.happened.resumed += 1;
+        }
+    }
+
+    /// An engine that failed takes nothing more.
+    fn refuses_all(&mut self, stepper: &mut Stepper) {
+        self.hear(stepper);
+        let commands = self.workload.request(&self.model, self.next_time());
+        let stepped = stepper.accept(commands);
+        assert!(
+            matches!(stepper.answer(&stepped), Some(Err(Refused::Unavailable(_)))),
+            "a failed engine goes on"
+        );
+    }
+}
