@@ -1,4 +1,3 @@
 //! The engine over its backends, against the independent model.
 
-mod backends;
-mod crash;
+mod simulated;

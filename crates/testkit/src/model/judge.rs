@@ -184,8 +184,10 @@ impl Model {
             reasons.when(true, Rejection::PaymentNotFound);
             return None;
         };
+        // What comes from outside or goes there is settled by the platform alone.
+        let inside = matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer);
         let payee = self.first_payee_owner(payment) == Some(actor);
-        let may = actor == PLATFORM || (payee_may && payee);
+        let may = actor == PLATFORM || (payee_may && inside && payee);
         reasons.when(!may, Rejection::Forbidden);
         Some(payment)
     }
