@@ -335,9 +335,11 @@ fn verify_active(
     let table = ActiveTable::new(segment.first_position(), 0);
     let mut pairs = Vec::new();
     let file_len = segment.file.len()?;
+    let mut last_frame = 0;
     let mut walk = Walk::new(&segment, mark);
     let bad = walk
         .run(file_len, &mut |frame: &FrameRef<'_>, offset| {
+            last_frame = offset;
             positions.note(frame, offset);
             pairs.clear();
             for record in frame.records() {
@@ -359,6 +361,9 @@ fn verify_active(
         }
         Err(damage) => return Err(damage.into()),
     }
+    if mark.position < head.position {
+        write_again(&segment, last_frame, end)?;
+    }
     if file_len < segment.header.segment_bytes {
         // The reservation was lost, or the file came by a copy that left out the zeros.
         segment.file.allocate(segment.header.segment_bytes)?;
@@ -372,6 +377,15 @@ fn walk_error(error: WalkError) -> OpenError {
         WalkError::Damaged(damage) => damage.into(),
         WalkError::Unsupported { file, version } => OpenError::Unsupported { file, version },
     }
+}
+
+/// Writes the last frame again, or the header of a segment without frames, as it was read. After a sync that failed, the system
+/// may show bytes that never reached the medium and take them for clean, so that no later sync would write them.
+fn write_again(segment: &Segment, from: u64, to: u64) -> io::Result<()> {
+    let len = usize::try_from(to - from).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    let read = segment.file.read_at(&mut bytes, from)?;
+    segment.file.write_at(&bytes[..read], from)
 }
 
 /// Overwrites the rest of an unfinished write, so that nothing of it can ever be taken for a frame.
