@@ -222,3 +222,31 @@ fn an_unfinished_write_is_cut_zeroed_and_reported() {
     }
     assert!(cuts > 10, "the simulator tears writes: {cuts}");
 }
+
+/// The process stops after the failed sync; the next one finds what the first wrote, as the system shows it. What that one
+/// acknowledges must not rest on bytes that never reached the medium.
+#[test]
+fn what_follows_a_failed_sync_rests_on_nothing_that_only_seemed_written() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        create(&disk.disk(), &options(), &meta()).unwrap();
+        let (mut writer, _, _) = reopen(&disk).unwrap();
+        writer
+            .append(&mut frame(&writer.head(), 3, LONGEST))
+            .unwrap();
+        // The write succeeds, its sync does not.
+        disk.inject(disk.operations() + 1, Fault::Broken);
+        let failed = writer.append(&mut frame(&writer.head(), 3, LONGEST));
+        assert!(matches!(failed, Err(AppendError::Fatal(_))), "{failed:?}");
+        drop(writer);
+
+        let (mut writer, _, _) = reopen(&disk).unwrap();
+        let acknowledged = writer
+            .append(&mut frame(&writer.head(), 3, LONGEST))
+            .unwrap();
+        drop(writer);
+        let survivor = disk.crash(seed);
+        let (writer, _, _) = reopen(&survivor).unwrap();
+        assert_eq!(writer.head(), acknowledged, "seed {seed}");
+    }
+}
