@@ -136,11 +136,12 @@ impl Model {
             fee_refunded: 0,
             parts: pay
                 .accounts()
+                .into_iter()
                 .enumerate()
                 .skip(1)
                 .map(|(at, account)| Part {
                     account: account.0,
-                    is_fee: at >= pay.accounts().count() - pay.fees.len(),
+                    is_fee: at >= pay.accounts().len() - pay.fees.len(),
                     amount: 0,
                     captured: 0,
                     refunded: 0,
@@ -255,8 +256,8 @@ impl Model {
         let payment = self.blank(command, pay, position, now);
         self.state.payments.insert(position, payment);
         let mut touched: Vec<(u64, i128)> = Vec::new();
-        let payees = pay.accounts().count() - pay.fees.len();
-        for id in pay.accounts().take(payees) {
+        let payees = pay.accounts().len() - pay.fees.len();
+        for id in pay.accounts().into_iter().take(payees) {
             let seen = touched.iter().any(|(known, _)| *known == id.0);
             if !seen && self.state.accounts.contains_key(&id.0) {
                 touched.push((id.0, 0));
