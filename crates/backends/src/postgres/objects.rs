@@ -322,13 +322,13 @@ impl Changes {
     fn note(&mut self, record: &Record) {
         let outcome = &record.outcome;
         if let Some(owner) = &outcome.owner {
-            self.owners.insert(owner.id, owner.clone());
+            self.owners.insert(owner.id, (**owner).clone());
         }
         if let Some(payment) = &outcome.payment {
             self.payments.insert(payment.id, payment.clone());
         }
         if let Some(key) = &outcome.api_key {
-            self.api_keys.insert(key.id.0, key.clone());
+            self.api_keys.insert(key.id.0, (**key).clone());
         }
         if !outcome.is_accepted() {
             return;
