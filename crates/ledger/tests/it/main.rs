@@ -5,6 +5,7 @@ mod codec;
 mod complaints;
 mod currencies;
 mod dice;
+mod events;
 mod loading;
 mod properties;
 mod refusals;

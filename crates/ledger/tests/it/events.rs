@@ -1,0 +1,112 @@
+//! Each record has one event, whose name says what became of the payment, account or key.
+
+use crate::world::{World, plain_pay};
+use tributary_ledger::codec::RecordRef;
+use tributary_ledger::*;
+
+fn last(world: &World) -> &'static str {
+    event_type(&RecordRef::parse(world.records.last().unwrap(), FORMAT_VERSION).unwrap())
+}
+
+/// Submits each body and compares the name of its event.
+fn check(world: &mut World, steps: &[(Body, &str)]) {
+    for (body, expected) in steps {
+        world.submit(Actor::SYSTEM, body.clone());
+        assert_eq!(last(world), *expected, "{body:?}");
+    }
+}
+
+fn hold(world: &World) -> Option<Hold> {
+    Some(Hold {
+        expires_at: world.timestamp + 1_000,
+    })
+}
+
+fn refund(payment: PaymentId, amount: Option<u64>) -> Body {
+    Body::Refund(Refund {
+        payment,
+        amount,
+        refund_fee: false,
+    })
+}
+
+fn capture(payment: PaymentId, amount: Option<u64>) -> Body {
+    Body::Capture(Capture {
+        payment,
+        amount,
+        is_final: false,
+    })
+}
+
+#[test]
+fn events_of_payments() {
+    let mut world = World::new();
+    let (a, b) = (world.funded("a", 100), world.wallet("b"));
+    check(
+        &mut world,
+        &[
+            (Body::Pay(plain_pay(a, b, 101)), "payment.failed"),
+            (Body::Pay(plain_pay(a, b, 10)), "payment.captured"),
+        ],
+    );
+    let paid = PaymentId(world.position);
+    let steps = [
+        (refund(paid, Some(11)), "payment.refund_refused"),
+        (refund(paid, Some(4)), "payment.partially_refunded"),
+        (refund(paid, None), "payment.refunded"),
+        (capture(paid, None), "payment.capture_refused"),
+        (Body::Void(paid), "payment.void_refused"),
+        (Body::Expire(paid), "payment.expire_refused"),
+    ];
+    check(&mut world, &steps);
+    let pay = Body::Pay(Pay {
+        hold: hold(&world),
+        ..plain_pay(a, b, 10)
+    });
+    check(&mut world, &[(pay.clone(), "payment.authorized")]);
+    let held = PaymentId(world.position);
+    let steps = [
+        (capture(held, Some(4)), "payment.partially_captured"),
+        (refund(held, Some(4)), "payment.partially_refunded"),
+        (capture(held, None), "payment.captured"),
+        (pay.clone(), "payment.authorized"),
+    ];
+    check(&mut world, &steps);
+    let voided = PaymentId(world.position);
+    check(
+        &mut world,
+        &[
+            (Body::Void(voided), "payment.voided"),
+            (pay, "payment.authorized"),
+        ],
+    );
+    let expired = PaymentId(world.position);
+    world.timestamp += 1_000;
+    check(&mut world, &[(Body::Expire(expired), "payment.expired")]);
+}
+
+#[test]
+fn events_of_accounts_and_api_keys() {
+    let mut world = World::new();
+    let account = world.wallet("a");
+    assert_eq!(last(&world), "account.opened");
+    let steps = [
+        (Body::UnfreezeAccount(account), "account.refused"),
+        (Body::FreezeAccount(account), "account.frozen"),
+        (Body::UnfreezeAccount(account), "account.unfrozen"),
+        (Body::CloseAccount(account), "account.closed"),
+    ];
+    check(&mut world, &steps);
+    let key = world.api_key("a", Access::Write);
+    assert_eq!(last(&world), "api_key.created");
+    let rotate = Body::RotateApiKey {
+        api_key: key,
+        secret_hash: [1; 32],
+    };
+    let steps = [
+        (rotate.clone(), "api_key.rotated"),
+        (Body::RevokeApiKey(key), "api_key.revoked"),
+        (rotate, "api_key.refused"),
+    ];
+    check(&mut world, &steps);
+}
