@@ -274,12 +274,7 @@ impl PaymentKind {
 
 impl Pay {
     /// The accounts named, in the order of the record: source, payees, fees.
-    pub fn accounts(&self) -> impl ExactSizeIterator<Item = AccountId> {
-        self.named().into_iter()
-    }
-
-    /// The same as a list.
-    pub(crate) fn named(&self) -> ArrayVec<AccountId, NAMED_MAX> {
+    pub fn accounts(&self) -> ArrayVec<AccountId, NAMED_MAX> {
         let mut named = ArrayVec::new();
         named.push(self.source);
         match &self.destination {

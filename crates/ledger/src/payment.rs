@@ -96,7 +96,7 @@ impl Payment {
             (true, None) => PaymentStatus::Captured,
             (true, Some(_)) => PaymentStatus::Authorized,
         };
-        let named = pay.named();
+        let named = pay.accounts();
         let payees = named.len() - 1 - pay.fees.len();
         let mut shares = Small::new();
         for (at, account) in named[1..].iter().enumerate() {

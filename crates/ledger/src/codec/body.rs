@@ -157,7 +157,9 @@ fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {
         into.u64(hold.expires_at);
     }
     if accounts {
-        pay.named().iter().for_each(|account| into.u64(account.0));
+        pay.accounts()
+            .iter()
+            .for_each(|account| into.u64(account.0));
     }
     for share in split {
         let (tag, value) = match share.part {

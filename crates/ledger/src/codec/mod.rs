@@ -259,6 +259,7 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
             if outcome.is_accepted() {
                 let same = pay
                     .accounts()
+                    .into_iter()
                     .eq(outcome.legs.iter().map(|leg| leg.account));
                 assert!(
                     same,

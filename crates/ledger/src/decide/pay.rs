@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 type PerShare<T> = ArrayVec<T, SHARES_MAX>;
 
 pub(super) fn pay(set: &WorkingSet, command: &Command, pay: &Pay, ctx: Context) -> Decision {
-    let named = pay.named();
+    let named = pay.accounts();
     let mut amounts: PerShare<u64> = ArrayVec::new();
     check_command(pay, &named, ctx, &mut amounts)?;
     let source = set.find_account(pay.source)?;

@@ -16,7 +16,7 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
     let Body::Pay(pay) = &command.body else {
         return outcome;
     };
-    let named = pay.named();
+    let named = pay.accounts();
     for id in &named[..named.len() - pay.fees.len()] {
         let again = outcome.legs.iter().any(|leg| leg.account == *id);
         if let (Some(account), false) = (set.account(*id), again) {
