@@ -1,0 +1,145 @@
+//! What every handler shares, and the layer that every request passes.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tributary_engine::{Engine, Reader};
+
+use crate::code::ErrorCode;
+use crate::config::ServerConfig;
+use crate::error::ApiError;
+use crate::metrics::{Counters, method_label};
+use crate::rate::RateLimiter;
+
+/// Names the request in the answer and in the log.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+/// `true` on the repetition of an earlier answer.
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// What a handler works with: shared by all threads, but for the thread's own counters.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// What all threads share.
+pub(crate) struct Shared {
+    pub(crate) config: ServerConfig,
+    pub(crate) engine: Engine,
+    pub(crate) reader: Reader,
+    pub(crate) rate: Option<RateLimiter>,
+    /// The counters of every thread, for a scrape.
+    pub(crate) threads: Vec<Arc<Counters>>,
+    pub(crate) openapi: Bytes,
+    pub(crate) docs: Bytes,
+    pub(crate) draining: AtomicBool,
+    pub(crate) request_ids: RequestIds,
+}
+
+/// The id of the request at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// Makes request ids: a random number for the process, and a count.
+pub(crate) struct RequestIds {
+    process: u64,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> RequestIds {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        RequestIds {
+            process: u64::from_le_bytes(bytes),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    fn next(&self) -> RequestId {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        RequestId(format!("req_{:016x}{count:010x}", self.process))
+    }
+}
+
+/// Keeps the number of requests in flight right, whatever becomes of one.
+struct InFlight<'a>(&'a Counters);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Gives every request its id, its line in the log and its place in the metrics, and every error its body.
+pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    app.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+    let _in_flight = InFlight(&app.counters);
+    let id = app.shared.request_ids.next();
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    request.extensions_mut().insert(id.clone());
+
+    let mut response = match catch_panic(next.run(request)).await {
+        Some(response) => response,
+        None => ApiError::new(ErrorCode::InternalError, "The server failed.").into_response(),
+    };
+    let mut code = "";
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        code = error.code();
+        let mut full = error.response(&id.0);
+        for name in [header::ALLOW, REPLAYED] {
+            if let Some(value) = response.headers_mut().remove(&name) {
+                full.headers_mut().insert(name, value);
+            }
+        }
+        response = full;
+    }
+    let value = HeaderValue::from_str(&id.0).expect("a request id is plain text");
+    response.headers_mut().insert(REQUEST_ID, value);
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    app.counters.count(method, route, status, took);
+    tracing::info!(request_id = %id.0, method, route, status, code, took_us = took.as_micros() as u64, "request");
+    response
+}
+
+/// Runs a handler; nothing if it panicked. The panic is in the log by way of the panic hook.
+async fn catch_panic(handler: impl Future<Output = Response>) -> Option<Response> {
+    let mut handler = pin!(handler);
+    std::future::poll_fn(move |context| {
+        // The handler is never polled again after a panic.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
+            Err(_panic) => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
+impl App {
+    /// Runs what may read much from disk on a thread that may block.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let shared = self.shared.clone();
+        match tokio::task::spawn_blocking(move || work(&shared)).await {
+            Ok(result) => result,
+            Err(_panicked) => Err(ApiError::new(ErrorCode::InternalError, "The server failed.")),
+        }
+    }
+}

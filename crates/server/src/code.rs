@@ -1,0 +1,135 @@
+//! The stable error codes that the server itself answers. The ledger's rejections add theirs.
+
+/// The family of an error: what a program should do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorType {
+    /// The request is wrong: change it before sending it again.
+    InvalidRequest,
+    /// There is no valid API key.
+    Authentication,
+    /// The API key may not do this.
+    Permission,
+    /// What the request names does not exist, or is not this key's to see.
+    NotFound,
+    /// The idempotency key belongs to another request.
+    Idempotency,
+    /// The ledger refused a movement of money; the refusal is on record.
+    Payment,
+    /// The ledger refused another command; the refusal is on record.
+    Conflict,
+    /// Too much at once: wait, then send it again with the same idempotency key.
+    RateLimit,
+    /// The server can't do it now.
+    Api,
+}
+
+impl ErrorType {
+    /// All of them.
+    pub const ALL: [ErrorType; 9] = [
+        ErrorType::InvalidRequest,
+        ErrorType::Authentication,
+        ErrorType::Permission,
+        ErrorType::NotFound,
+        ErrorType::Idempotency,
+        ErrorType::Payment,
+        ErrorType::Conflict,
+        ErrorType::RateLimit,
+        ErrorType::Api,
+    ];
+
+    /// As it stands in `error.type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ErrorType::InvalidRequest => "invalid_request_error",
+            ErrorType::Authentication => "authentication_error",
+            ErrorType::Permission => "permission_error",
+            ErrorType::NotFound => "not_found_error",
+            ErrorType::Idempotency => "idempotency_error",
+            ErrorType::Payment => "payment_error",
+            ErrorType::Conflict => "conflict_error",
+            ErrorType::RateLimit => "rate_limit_error",
+            ErrorType::Api => "api_error",
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $kind:ident;)*) => {
+        /// An error that the server answers without asking the ledger. A published code never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ErrorCode { $($(#[$doc])* $name,)* }
+
+        impl ErrorCode {
+            /// All of them, in the order of their HTTP status.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)*];
+
+            /// As it stands in `error.code`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(ErrorCode::$name => $text,)* }
+            }
+
+            /// The HTTP status that it is answered with.
+            pub const fn status(self) -> u16 {
+                match self { $(ErrorCode::$name => $status,)* }
+            }
+
+            /// Its family.
+            pub const fn kind(self) -> ErrorType {
+                match self { $(ErrorCode::$name => ErrorType::$kind,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is not JSON.
+    JsonMalformed = "json_malformed", 400, InvalidRequest;
+    /// A required field or parameter is missing.
+    ParameterMissing = "parameter_missing", 400, InvalidRequest;
+    /// A field or parameter is not known.
+    ParameterUnknown = "parameter_unknown", 400, InvalidRequest;
+    /// A field or parameter has a wrong type or form.
+    ParameterInvalid = "parameter_invalid", 400, InvalidRequest;
+    /// A write came without an idempotency key.
+    IdempotencyKeyMissing = "idempotency_key_missing", 400, InvalidRequest;
+    /// The idempotency key is empty, too long or not printable.
+    IdempotencyKeyInvalid = "idempotency_key_invalid", 400, InvalidRequest;
+    /// There is no API key in the request.
+    ApiKeyMissing = "api_key_missing", 401, Authentication;
+    /// The API key is not known or was revoked.
+    ApiKeyInvalid = "api_key_invalid", 401, Authentication;
+    /// The API key may only read.
+    ReadOnlyKey = "read_only_key", 403, Permission;
+    /// Only a platform key may do this.
+    PlatformOnly = "platform_only", 403, Permission;
+    /// No such path.
+    RouteNotFound = "route_not_found", 404, NotFound;
+    /// What the request names does not exist, or is not this key's to see.
+    ResourceNotFound = "resource_not_found", 404, NotFound;
+    /// The path does not take this method.
+    MethodNotAllowed = "method_not_allowed", 405, InvalidRequest;
+    /// The body did not arrive in time.
+    RequestTimeout = "request_timeout", 408, InvalidRequest;
+    /// The body is larger than the server takes.
+    BodyTooLarge = "body_too_large", 413, InvalidRequest;
+    /// The body does not say that it is JSON.
+    ContentTypeUnsupported = "content_type_unsupported", 415, InvalidRequest;
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused = "idempotency_key_reused", 422, Idempotency;
+    /// This API key sent requests faster than it may.
+    RateLimited = "rate_limited", 429, RateLimit;
+    /// More commands are waiting than the server holds.
+    Overloaded = "overloaded", 429, RateLimit;
+    /// The server failed; nothing is said about why.
+    InternalError = "internal_error", 500, Api;
+    /// A stored record does not match its checksum.
+    RecordDamaged = "record_damaged", 500, Api;
+    /// There is no space for another record.
+    StorageFull = "storage_full", 503, Api;
+    /// The server is stopping.
+    Stopping = "stopping", 503, Api;
+    /// The store can't be reached.
+    Unavailable = "unavailable", 503, Api;
+    /// The outcome was not known in time.
+    OutcomeUnknown = "outcome_unknown", 504, Api;
+}

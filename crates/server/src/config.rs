@@ -1,0 +1,83 @@
+//! What a server is told when it starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::rate::RateLimit;
+use crate::token::Secret;
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Threads that serve, each with its own listener; 0 means one per core.
+    pub threads: usize,
+    /// Serve TLS with these files; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+    /// Bounds on what a caller may ask for.
+    pub limits: Limits,
+    /// Whether `/metrics` answers without an API key. Otherwise it takes a platform key.
+    pub public_metrics: bool,
+    /// A platform key for programs in this very process; see [`internal_token`](crate::internal_token).
+    pub internal: Option<Secret>,
+}
+
+/// Certificate and key, in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Bounds on what a caller may ask for.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest body, in bytes. A full batch of 8,192 plain payments has about 3 MB.
+    pub body_bytes_max: usize,
+    /// Largest request head, in bytes; at least 8,192.
+    pub header_bytes_max: usize,
+    /// Most connections open at once, over all threads; further ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Longest wait for the head of a request, from the first byte or from the end of the previous one.
+    pub header_read_timeout: Duration,
+    /// Longest wait for the body of a request.
+    pub body_read_timeout: Duration,
+    /// Longest wait for an answer of the engine, after which the outcome is unknown to the caller.
+    pub request_timeout: Duration,
+    /// Longest wait for requests in flight when the server stops.
+    pub drain_timeout: Duration,
+    /// How fast one API key may send requests; no limit without.
+    pub rate: Option<RateLimit>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            body_bytes_max: 16 << 20,
+            header_bytes_max: 32 << 10,
+            connections_max: 10_000,
+            header_read_timeout: Duration::from_secs(15),
+            body_read_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(30),
+            rate: None,
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> ServerConfig {
+        ServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            threads: 0,
+            tls: None,
+            limits: Limits::default(),
+            public_metrics: false,
+            internal: None,
+        }
+    }
+}

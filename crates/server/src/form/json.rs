@@ -1,0 +1,152 @@
+//! JSON bodies: read within the bounds, strictly, with an error that names the field.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::header;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use crate::app::App;
+use crate::code::ErrorCode;
+use crate::error::ApiError;
+
+/// A JSON body, read into `T`.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// A JSON body that may be left out: nothing means `{}`.
+pub(crate) struct OptionalJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Json<T>, ApiError> {
+        check_content_type(&request)?;
+        let bytes = read_body(request, app).await?;
+        parse(&bytes).map(Json)
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<OptionalJson<T>, ApiError> {
+        let content_type = check_content_type(&request);
+        let bytes = read_body(request, app).await?;
+        if bytes.is_empty() {
+            return parse(b"{}").map(OptionalJson);
+        }
+        content_type?;
+        parse(&bytes).map(OptionalJson)
+    }
+}
+
+fn check_content_type(request: &Request) -> Result<(), ApiError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let media = content_type
+        .and_then(|value| value.to_str().ok())
+        .map(|value| value.split(';').next().unwrap_or_default().trim());
+    match media {
+        Some(media) if media.eq_ignore_ascii_case("application/json") => Ok(()),
+        _ => Err(ApiError::new(
+            ErrorCode::ContentTypeUnsupported,
+            "Send the body as JSON, with Content-Type: application/json.",
+        )),
+    }
+}
+
+async fn read_body(request: Request, app: &App) -> Result<Bytes, ApiError> {
+    let limits = &app.shared.config.limits;
+    let body = Limited::new(request.into_body(), limits.body_bytes_max);
+    let collected = tokio::time::timeout(limits.body_read_timeout, body.collect()).await.map_err(|_| {
+        ApiError::new(ErrorCode::RequestTimeout, "The body did not arrive in time.")
+    })?;
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
+            ErrorCode::BodyTooLarge,
+            format!("The body has more than {} bytes.", limits.body_bytes_max),
+        )),
+        Err(_) => Err(ApiError::new(ErrorCode::JsonMalformed, "The body broke off.")),
+    }
+}
+
+/// Reads `bytes` as JSON in the form of `T`.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = path_text(error.path());
+        let inner = error.into_inner();
+        match inner.classify() {
+            serde_json::error::Category::Data => data_error(&path, &inner.to_string()),
+            _ => malformed(&inner),
+        }
+    })?;
+    deserializer.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    ApiError::new(
+        ErrorCode::JsonMalformed,
+        format!("The body is not JSON, at line {} column {}.", error.line(), error.column()),
+    )
+}
+
+/// Turns what serde says about data of a wrong form into a code, the field and a sentence.
+pub(crate) fn data_error(path: &str, text: &str) -> ApiError {
+    // The place in the text helps nobody who has the field's name.
+    let text = text.rfind(" at line ").map_or(text, |end| &text[..end]);
+    let quoted = || text.split('`').nth(1).unwrap_or_default();
+    if text.starts_with("unknown field `") {
+        let param = sibling(path, quoted());
+        let message = format!("There is no field {param} here.");
+        return ApiError::new(ErrorCode::ParameterUnknown, message).param(param);
+    }
+    if text.starts_with("missing field `") {
+        let param = child(path, quoted());
+        let message = format!("{param} is missing.");
+        return ApiError::new(ErrorCode::ParameterMissing, message).param(param);
+    }
+    if text.starts_with("duplicate field `") {
+        let param = sibling(path, quoted());
+        let message = format!("{param} is given twice.");
+        return ApiError::invalid(&param, message);
+    }
+    let subject = if path.is_empty() { "The body" } else { path };
+    let error = ApiError::new(ErrorCode::ParameterInvalid, format!("{subject}: {text}."));
+    if path.is_empty() { error } else { error.param(path) }
+}
+
+/// The path of `field` in the object at `path`.
+fn child(path: &str, field: &str) -> String {
+    match path {
+        "" => field.to_owned(),
+        path => format!("{path}.{field}"),
+    }
+}
+
+/// The path of `field`, where `path` may already end with it.
+fn sibling(path: &str, field: &str) -> String {
+    if path == field || path.ends_with(&format!(".{field}")) {
+        return path.to_owned();
+    }
+    child(path, field)
+}
+
+fn path_text(path: &serde_path_to_error::Path) -> String {
+    let mut text = String::new();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Map { key } => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(key);
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    text
+}

@@ -1,0 +1,7 @@
+//! The form of what comes in: JSON bodies, query parameters, idempotency keys. Whether it may be done is the ledger's to say.
+
+pub(crate) mod idempotency;
+pub(crate) mod json;
+pub(crate) mod query;
+pub(crate) mod request;
+pub(crate) mod value;

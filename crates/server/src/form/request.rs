@@ -1,0 +1,504 @@
+//! The bodies of writes, and the commands that they ask for.
+
+use serde::{Deserialize, Serialize};
+use tributary_engine::{IdKind, Ids};
+use tributary_ledger::{
+    Access, AccountId, AccountKind, Body, Capture, Currency, Date, Destination, ExternalId, Fee, Fees, Hold, Label,
+    OpenAccount, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Reason, Reference, Refund, Share, Text,
+};
+use utoipa::ToSchema;
+
+use crate::error::ApiError;
+use crate::form::value::{
+    AccountText, AmountForm, BasisPoints, CurrencyForm, DateText, DescriptionText, MetadataForm, OverdraftForm, OwnerText,
+    PaymentText, ReasonText, ReferenceText, TimeText,
+};
+
+/// What a body asks for, without who asks and under which key.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) body: Body,
+    pub(crate) effective_at: Option<Date>,
+    pub(crate) text: Option<Text>,
+}
+
+impl Wish {
+    pub(crate) fn plain(body: Body) -> Wish {
+        Wish {
+            body,
+            effective_at: None,
+            text: None,
+        }
+    }
+}
+
+/// A body that a command can be made of. `ids` reads the ids in it.
+pub(crate) trait Request {
+    fn wish(self, ids: &Ids) -> Result<Wish, ApiError>;
+}
+
+/// Open an account.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccountCreate {
+    /// Whose it is; named here for the first time or known. An owner's key opens accounts for its own owner and may
+    /// leave this out; a platform key must say. `platform` is the platform itself.
+    pub(crate) owner: Option<OwnerText>,
+    currency: CurrencyForm,
+    /// What the account is for; `wallet` if left out. An owner's key opens wallets and merchant accounts.
+    kind: Option<AccountKindForm>,
+    /// How far below zero it may go; 0 if left out.
+    overdraft: Option<OverdraftForm>,
+    /// The owner's own name for the account, unique among the owner's accounts.
+    external_id: Option<ReferenceText>,
+    description: Option<DescriptionText>,
+    metadata: Option<MetadataForm>,
+}
+
+/// What an account is for.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = AccountKind)]
+pub(crate) enum AccountKindForm {
+    Wallet,
+    Merchant,
+    External,
+    Fee,
+    Suspense,
+}
+
+impl AccountKindForm {
+    pub(crate) fn ledger(self) -> AccountKind {
+        match self {
+            AccountKindForm::Wallet => AccountKind::Wallet,
+            AccountKindForm::Merchant => AccountKind::Merchant,
+            AccountKindForm::External => AccountKind::External,
+            AccountKindForm::Fee => AccountKind::Fee,
+            AccountKindForm::Suspense => AccountKind::Suspense,
+        }
+    }
+}
+
+/// Whether a payment moves money at once.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CaptureMethod {
+    /// The money moves at once.
+    Automatic,
+    /// The money is held until it is captured, voided or `expires_at` has come.
+    Manual,
+}
+
+/// One payee of a split: give either `amount` or `basis_points`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SplitForm {
+    account: AccountText,
+    /// Exactly so many minor units.
+    amount: Option<AmountForm>,
+    /// So many ten-thousandths of what fees and exact amounts leave. Those of one payment sum to 10,000; units left
+    /// over by rounding down go, one each, to the payees with the largest fractions, in the order given.
+    basis_points: Option<BasisPoints>,
+}
+
+/// A fee: `amount` plus `basis_points` of the payment's amount, rounded down; taken out of what the payees receive.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FeeForm {
+    account: AccountText,
+    /// Flat part, minor units; 0 if left out.
+    amount: Option<AmountForm>,
+    /// Ten-thousandths of the payment's amount; 0 if left out.
+    basis_points: Option<BasisPoints>,
+}
+
+/// Pay a merchant, or several. Give either `destination` or `splits`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PaymentCreate {
+    /// In all, minor units.
+    amount: AmountForm,
+    currency: CurrencyForm,
+    /// Who pays.
+    source: AccountText,
+    /// Who receives what the fees leave.
+    destination: Option<AccountText>,
+    /// Who receive what the fees leave.
+    #[schema(min_items = 1, max_items = 16)]
+    splits: Option<Vec<SplitForm>>,
+    #[schema(max_items = 16)]
+    fees: Option<Vec<FeeForm>>,
+    /// `automatic` if left out.
+    capture_method: Option<CaptureMethod>,
+    /// When a hold comes due; required with `capture_method` `manual`, refused without.
+    expires_at: Option<TimeText>,
+    /// The merchant's own name for the payment, unique among the merchant's payments that were not refused.
+    reference: Option<ReferenceText>,
+    /// The date of the business; today in UTC if left out.
+    effective_at: Option<DateText>,
+    description: Option<DescriptionText>,
+    metadata: Option<MetadataForm>,
+}
+
+/// Move money at once: between users, in from outside, or out.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TransferCreate {
+    /// In all, minor units.
+    amount: AmountForm,
+    currency: CurrencyForm,
+    /// Where the money comes from.
+    source: AccountText,
+    /// Where it goes.
+    destination: AccountText,
+    #[schema(max_items = 15)]
+    fees: Option<Vec<FeeForm>>,
+    /// The owner's own name for it, unique among the owner's payments that were not refused.
+    reference: Option<ReferenceText>,
+    /// The date of the business; today in UTC if left out.
+    effective_at: Option<DateText>,
+    description: Option<DescriptionText>,
+    metadata: Option<MetadataForm>,
+}
+
+/// Set something right, by the platform. It cannot be refunded.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdjustmentCreate {
+    /// Minor units.
+    amount: AmountForm,
+    currency: CurrencyForm,
+    /// Where the money comes from.
+    source: AccountText,
+    /// Where it goes.
+    destination: AccountText,
+    /// Why.
+    reason: ReasonText,
+    /// The platform's own name for it, unique among its adjustments that were not refused.
+    reference: Option<ReferenceText>,
+    /// The date of the business; today in UTC if left out.
+    effective_at: Option<DateText>,
+    description: Option<DescriptionText>,
+    metadata: Option<MetadataForm>,
+}
+
+/// Take what was held, or a part.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CaptureForm {
+    /// Minor units; all that is still held if left out.
+    amount: Option<AmountForm>,
+    /// Release what is left; false if left out: the rest stays held.
+    #[serde(rename = "final")]
+    is_final: Option<bool>,
+}
+
+/// Take what was held, or a part, within a batch.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CaptureOf {
+    payment: PaymentText,
+    /// Minor units; all that is still held if left out.
+    amount: Option<AmountForm>,
+    /// Release what is left; false if left out: the rest stays held.
+    #[serde(rename = "final")]
+    is_final: Option<bool>,
+}
+
+/// Release what a payment holds, within a batch.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VoidOf {
+    payment: PaymentText,
+}
+
+/// Nothing to say.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Empty {}
+
+/// Give back what was captured, or a part.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefundCreate {
+    payment: PaymentText,
+    /// Minor units; all that can still be refunded if left out.
+    amount: Option<AmountForm>,
+    /// Whether the fee accounts give back their part too; false if left out: the payees bear it.
+    refund_fee: Option<bool>,
+    /// The date of the business; today in UTC if left out.
+    effective_at: Option<DateText>,
+    description: Option<DescriptionText>,
+    metadata: Option<MetadataForm>,
+}
+
+/// What an API key may be used for.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema, PartialEq)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Access)]
+pub(crate) enum AccessForm {
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    Write,
+}
+
+/// Create an API key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApiKeyCreate {
+    /// In whose name it acts; `platform` makes another platform key.
+    pub(crate) owner: OwnerText,
+    pub(crate) access: AccessForm,
+    /// What it is for.
+    pub(crate) label: Option<ReferenceText>,
+}
+
+impl AccessForm {
+    pub(crate) fn ledger(self) -> Access {
+        match self {
+            AccessForm::Read => Access::Read,
+            AccessForm::Write => Access::Write,
+        }
+    }
+}
+
+impl AccountCreate {
+    /// The wish of an account for `owner`.
+    pub(crate) fn wish_for(self, owner: OwnerName) -> Result<Wish, ApiError> {
+        let overdraft = match self.overdraft {
+            None => Overdraft::NONE,
+            Some(OverdraftForm::Limit(limit)) => Overdraft::limited(limit),
+            Some(OverdraftForm::Unlimited) => Overdraft::UNLIMITED,
+        };
+        let external_id = self.external_id.map(|text| ExternalId::new(&text.0)).transpose();
+        Ok(Wish {
+            body: Body::OpenAccount(OpenAccount {
+                owner,
+                currency: self.currency.0,
+                kind: self.kind.unwrap_or(AccountKindForm::Wallet).ledger(),
+                overdraft,
+                external_id: external_id.map_err(|error| ApiError::invalid("external_id", error.to_string()))?,
+            }),
+            effective_at: None,
+            text: notes(self.description, self.metadata)?,
+        })
+    }
+}
+
+impl Request for PaymentCreate {
+    fn wish(self, ids: &Ids) -> Result<Wish, ApiError> {
+        let destination = match (self.destination, self.splits) {
+            (Some(one), None) => Destination::One(account(ids, &one, "destination")?),
+            (None, Some(splits)) => Destination::Split(payees(ids, &splits)?),
+            (None, None) => return Err(missing("destination", "Give destination or splits.")),
+            (Some(_), Some(_)) => return Err(ApiError::invalid("splits", "Give either destination or splits, not both.")),
+        };
+        let hold = match (self.capture_method.unwrap_or(CaptureMethod::Automatic), self.expires_at) {
+            (CaptureMethod::Manual, Some(expires_at)) => Some(Hold { expires_at: expires_at.0 }),
+            (CaptureMethod::Manual, None) => {
+                return Err(missing("expires_at", "With capture_method manual, say when the hold comes due."));
+            }
+            (CaptureMethod::Automatic, None) => None,
+            (CaptureMethod::Automatic, Some(_)) => {
+                return Err(ApiError::invalid("expires_at", "expires_at goes with capture_method manual only."));
+            }
+        };
+        Ok(Wish {
+            body: Body::Pay(Pay {
+                kind: PaymentKind::Pay,
+                source: account(ids, &self.source, "source")?,
+                destination,
+                fees: fees(ids, self.fees.as_deref().unwrap_or_default())?,
+                amount: self.amount.0,
+                currency: self.currency.0,
+                hold,
+                reference: reference(self.reference)?,
+                reason: None,
+            }),
+            effective_at: self.effective_at.map(|date| Date(date.0)),
+            text: notes(self.description, self.metadata)?,
+        })
+    }
+}
+
+impl TransferCreate {
+    /// The wish of a transfer, top-up or payout.
+    pub(crate) fn wish_of(self, kind: PaymentKind, ids: &Ids) -> Result<Wish, ApiError> {
+        Ok(Wish {
+            body: Body::Pay(Pay {
+                kind,
+                source: account(ids, &self.source, "source")?,
+                destination: Destination::One(account(ids, &self.destination, "destination")?),
+                fees: fees(ids, self.fees.as_deref().unwrap_or_default())?,
+                amount: self.amount.0,
+                currency: self.currency.0,
+                hold: None,
+                reference: reference(self.reference)?,
+                reason: None,
+            }),
+            effective_at: self.effective_at.map(|date| Date(date.0)),
+            text: notes(self.description, self.metadata)?,
+        })
+    }
+}
+
+impl Request for AdjustmentCreate {
+    fn wish(self, ids: &Ids) -> Result<Wish, ApiError> {
+        let reason = Reason::new(&self.reason.0).map_err(|error| ApiError::invalid("reason", error.to_string()))?;
+        Ok(Wish {
+            body: Body::Pay(Pay {
+                kind: PaymentKind::Adjustment,
+                source: account(ids, &self.source, "source")?,
+                destination: Destination::One(account(ids, &self.destination, "destination")?),
+                fees: Fees::default(),
+                amount: self.amount.0,
+                currency: self.currency.0,
+                hold: None,
+                reference: reference(self.reference)?,
+                reason: Some(reason),
+            }),
+            effective_at: self.effective_at.map(|date| Date(date.0)),
+            text: notes(self.description, self.metadata)?,
+        })
+    }
+}
+
+impl CaptureForm {
+    /// The wish to capture `payment`.
+    pub(crate) fn wish_of(self, payment: PaymentId) -> Wish {
+        Wish::plain(Body::Capture(Capture {
+            payment,
+            amount: self.amount.map(|amount| amount.0),
+            is_final: self.is_final.unwrap_or(false),
+        }))
+    }
+}
+
+impl Request for CaptureOf {
+    fn wish(self, ids: &Ids) -> Result<Wish, ApiError> {
+        let form = CaptureForm {
+            amount: self.amount,
+            is_final: self.is_final,
+        };
+        Ok(form.wish_of(payment(ids, &self.payment)?))
+    }
+}
+
+impl Request for VoidOf {
+    fn wish(self, ids: &Ids) -> Result<Wish, ApiError> {
+        Ok(Wish::plain(Body::Void(payment(ids, &self.payment)?)))
+    }
+}
+
+impl Request for RefundCreate {
+    fn wish(self, ids: &Ids) -> Result<Wish, ApiError> {
+        Ok(Wish {
+            body: Body::Refund(Refund {
+                payment: payment(ids, &self.payment)?,
+                amount: self.amount.map(|amount| amount.0),
+                refund_fee: self.refund_fee.unwrap_or(false),
+            }),
+            effective_at: self.effective_at.map(|date| Date(date.0)),
+            text: notes(self.description, self.metadata)?,
+        })
+    }
+}
+
+/// The ledger's label of an API key.
+pub(crate) fn label(text: Option<ReferenceText>) -> Result<Option<Label>, ApiError> {
+    let label = text.map(|text| Label::new(&text.0)).transpose();
+    label.map_err(|error| ApiError::invalid("label", error.to_string()))
+}
+
+/// The ledger's owner name of a text that has the form of one.
+pub(crate) fn owner_name(text: &OwnerText) -> Result<OwnerName, ApiError> {
+    OwnerName::new(&text.0).map_err(|error| ApiError::invalid("owner", error.to_string()))
+}
+
+fn missing(param: &str, message: &'static str) -> ApiError {
+    ApiError::new(crate::code::ErrorCode::ParameterMissing, message).param(param)
+}
+
+fn account(ids: &Ids, text: &AccountText, param: &str) -> Result<AccountId, ApiError> {
+    let position = ids.decode(IdKind::Account, &text.0);
+    position.map(AccountId).ok_or_else(|| ApiError::not_found("account", param))
+}
+
+fn payment(ids: &Ids, text: &PaymentText) -> Result<PaymentId, ApiError> {
+    let position = ids.decode(IdKind::Payment, &text.0);
+    position.map(PaymentId).ok_or_else(|| ApiError::not_found("payment", "payment"))
+}
+
+fn reference(text: Option<ReferenceText>) -> Result<Option<Reference>, ApiError> {
+    let reference = text.map(|text| Reference::new(&text.0)).transpose();
+    reference.map_err(|error| ApiError::invalid("reference", error.to_string()))
+}
+
+fn payees(ids: &Ids, splits: &[SplitForm]) -> Result<Payees, ApiError> {
+    if splits.is_empty() {
+        return Err(ApiError::invalid("splits", "Give at least one payee."));
+    }
+    let mut shares = Vec::with_capacity(splits.len());
+    for (index, split) in splits.iter().enumerate() {
+        let part = match (split.amount, split.basis_points) {
+            (Some(amount), None) => Part::Amount(amount.0),
+            (None, Some(points)) => Part::BasisPoints(points.0),
+            _ => {
+                return Err(ApiError::invalid(
+                    &format!("splits[{index}]"),
+                    "Give either amount or basis_points for each payee.",
+                ));
+            }
+        };
+        shares.push(Share {
+            account: account(ids, &split.account, &format!("splits[{index}].account"))?,
+            part,
+        });
+    }
+    Payees::new(shares).ok_or_else(|| ApiError::invalid("splits", "Give at most 16 payees."))
+}
+
+fn fees(ids: &Ids, forms: &[FeeForm]) -> Result<Fees, ApiError> {
+    let mut fees = Vec::with_capacity(forms.len());
+    for (index, fee) in forms.iter().enumerate() {
+        fees.push(Fee {
+            account: account(ids, &fee.account, &format!("fees[{index}].account"))?,
+            flat: fee.amount.map_or(0, |amount| amount.0),
+            basis_points: fee.basis_points.map_or(0, |points| points.0),
+        });
+    }
+    Fees::new(fees).ok_or_else(|| ApiError::invalid("fees", "Give at most 16 fees."))
+}
+
+/// Description and metadata as they are kept: one JSON text, with the names in order, so that the same notes are the
+/// same bytes.
+#[derive(Default, Deserialize, Serialize)]
+pub(crate) struct Notes {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) description: Option<String>,
+    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty", default)]
+    pub(crate) metadata: std::collections::BTreeMap<String, String>,
+}
+
+fn notes(description: Option<DescriptionText>, metadata: Option<MetadataForm>) -> Result<Option<Text>, ApiError> {
+    let notes = Notes {
+        description: description.map(|text| text.0),
+        metadata: metadata.unwrap_or_default().0,
+    };
+    if notes.description.is_none() && notes.metadata.is_empty() {
+        return Ok(None);
+    }
+    let bytes = serde_json::to_vec(&notes).expect("notes are JSON");
+    let text = Text::new(Text::PLAIN, &bytes);
+    text.map(Some)
+        .map_err(|_| ApiError::invalid("metadata", "Description and metadata together are too long: at most 16 KiB as JSON."))
+}
+
+impl Notes {
+    /// The notes in a stored text; none if it is of a scheme that can't be read here.
+    pub(crate) fn of(text: Option<&Text>) -> Notes {
+        let plain = text.filter(|text| text.scheme() == Text::PLAIN);
+        plain.and_then(|text| serde_json::from_slice(text.as_bytes()).ok()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,109 @@
+//! Events: each record is one.
+
+use serde::Serialize;
+use tributary_engine::IdKind;
+use tributary_ledger::{Body, Record};
+use utoipa::ToSchema;
+
+use crate::app::Shared;
+use crate::error::ApiError;
+use crate::render::{Failure, Object, object, payment_of};
+use crate::time::format_timestamp;
+
+/// Something that happened. Its id never changes.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub(crate) struct EventObject {
+    id: String,
+    #[schema(pattern = "^event$")]
+    object: &'static str,
+    /// Such as `payment.captured`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[schema(format = DateTime)]
+    created: String,
+    data: EventData,
+}
+
+/// What it happened to.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EventData {
+    /// The object as the event left it.
+    object: EventSubject,
+    /// Why the ledger refused the command; null if it was done.
+    #[schema(required)]
+    failure: Option<Failure>,
+}
+
+/// The object of an event.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum EventSubject {
+    Object(Object),
+    Refusal(RefusalObject),
+}
+
+/// A command that was refused and made nothing.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Refusal)]
+pub(crate) struct RefusalObject {
+    #[schema(pattern = "^refusal$")]
+    object: &'static str,
+    /// What was asked for, such as `refund`.
+    #[schema(value_type = String)]
+    command: &'static str,
+    /// The payment that it was about.
+    #[schema(required)]
+    payment: Option<String>,
+    /// The account that it was about.
+    #[schema(required)]
+    account: Option<String>,
+    /// The API key that it was about.
+    #[schema(required)]
+    api_key: Option<String>,
+}
+
+/// The event of `record`.
+pub(crate) fn event(shared: &Shared, record: &Record) -> Result<EventObject, ApiError> {
+    let outcome = &record.outcome;
+    let subject = if outcome.is_accepted() || outcome.payment.is_some() {
+        EventSubject::Object(object(shared, record)?)
+    } else {
+        EventSubject::Refusal(refusal(shared, record))
+    };
+    Ok(EventObject {
+        id: shared.reader.ids().encode(IdKind::Event, record.context.position),
+        object: "event",
+        kind: record.event_type(),
+        created: format_timestamp(record.context.timestamp),
+        data: EventData {
+            object: subject,
+            failure: outcome.rejection.map(Failure::of),
+        },
+    })
+}
+
+fn refusal(shared: &Shared, record: &Record) -> RefusalObject {
+    let ids = shared.reader.ids();
+    let (command, account, api_key) = match &record.command.body {
+        Body::OpenAccount(_) => ("open_account", None, None),
+        Body::FreezeAccount(account) => ("freeze_account", Some(account), None),
+        Body::UnfreezeAccount(account) => ("unfreeze_account", Some(account), None),
+        Body::CloseAccount(account) => ("close_account", Some(account), None),
+        Body::Pay(_) => ("pay", None, None),
+        Body::Capture(_) => ("capture", None, None),
+        Body::Void(_) => ("void", None, None),
+        Body::Expire(_) => ("expire", None, None),
+        Body::Refund(_) => ("refund", None, None),
+        Body::CreateApiKey(_) => ("create_api_key", None, None),
+        Body::RotateApiKey { api_key, .. } => ("rotate_api_key", None, Some(api_key)),
+        Body::RevokeApiKey(api_key) => ("revoke_api_key", None, Some(api_key)),
+    };
+    RefusalObject {
+        object: "refusal",
+        command,
+        payment: payment_of(record).map(|payment| ids.encode(IdKind::Payment, payment.0)),
+        account: account.map(|account| ids.encode(IdKind::Account, account.0)),
+        api_key: api_key.map(|key| ids.encode(IdKind::ApiKey, key.0)),
+    }
+}

@@ -1,0 +1,139 @@
+//! What records look like from outside. The answer to a write is made of its record and of older ones, never of later
+//! state, so a repetition of the write gets the same bytes.
+
+pub(crate) mod account;
+pub(crate) mod api_key;
+pub(crate) mod event;
+pub(crate) mod list;
+pub(crate) mod payment;
+pub(crate) mod refund;
+
+use serde::Serialize;
+use tributary_engine::IdKind;
+use tributary_ledger::{Body, OwnerId, PaymentId, Record, Rejection};
+use utoipa::ToSchema;
+
+use crate::app::Shared;
+use crate::code::{ErrorCode, ErrorType};
+use crate::error::ApiError;
+use crate::submit::failed;
+
+/// The object that a command made or changed.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Object {
+    Account(account::AccountObject),
+    Payment(Box<payment::PaymentObject>),
+    Refund(refund::RefundObject),
+    ApiKey(api_key::ApiKeyObject),
+}
+
+/// An answer to a command that was done.
+pub(crate) struct Rendered {
+    /// 201 if the command made something, else 200.
+    pub(crate) status: u16,
+    pub(crate) object: Object,
+}
+
+/// Why the ledger refused.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Failure {
+    /// The stable code.
+    #[schema(value_type = String)]
+    code: &'static str,
+    /// One sentence for a person.
+    #[schema(value_type = String)]
+    message: &'static str,
+}
+
+impl Failure {
+    pub(crate) fn of(rejection: Rejection) -> Failure {
+        Failure {
+            code: rejection.code(),
+            message: rejection.message(),
+        }
+    }
+}
+
+/// The answer to the command of `record`: what it made, or why it was refused.
+pub(crate) fn answer(shared: &Shared, record: &Record) -> Result<Rendered, ApiError> {
+    if let Some(rejection) = record.outcome.rejection {
+        return Err(refusal(shared, record, rejection));
+    }
+    let status = match &record.command.body {
+        Body::OpenAccount(_) | Body::Pay(_) | Body::Refund(_) | Body::CreateApiKey(_) => 201,
+        _ => 200,
+    };
+    Ok(Rendered {
+        status,
+        object: object(shared, record)?,
+    })
+}
+
+/// A refusal that is on record: 402 where money was to move, else 409.
+fn refusal(shared: &Shared, record: &Record, rejection: Rejection) -> ApiError {
+    let (code, message) = (rejection.code(), rejection.message());
+    match payment_of(record) {
+        Some(payment) => ApiError::refused(402, ErrorType::Payment, code, message)
+            .payment(Some(shared.reader.ids().encode(IdKind::Payment, payment.0))),
+        None => ApiError::refused(409, ErrorType::Conflict, code, message),
+    }
+}
+
+/// The payment that a command makes or would change.
+pub(crate) fn payment_of(record: &Record) -> Option<PaymentId> {
+    match &record.command.body {
+        Body::Pay(_) => Some(PaymentId(record.context.position)),
+        Body::Capture(capture) => Some(capture.payment),
+        Body::Refund(refund) => Some(refund.payment),
+        Body::Void(payment) | Body::Expire(payment) => Some(*payment),
+        _ => None,
+    }
+}
+
+/// What an accepted record made or changed, as the record left it.
+fn object(shared: &Shared, record: &Record) -> Result<Object, ApiError> {
+    if let Body::Refund(_) = record.command.body {
+        return Ok(Object::Refund(refund::refund(shared, record)?));
+    }
+    let outcome = &record.outcome;
+    if let Some(payment) = &outcome.payment {
+        let created = created_by(shared, record, payment.id.0)?;
+        let object = payment::payment(shared, payment, created.as_ref().unwrap_or(record));
+        return Ok(Object::Payment(Box::new(object)));
+    }
+    if let Some(account) = &outcome.account {
+        let opened = created_by(shared, record, account.id.0)?;
+        return Ok(Object::Account(account::account(shared, account, opened.as_ref().unwrap_or(record))));
+    }
+    if let Some(key) = &outcome.api_key {
+        return Ok(Object::ApiKey(api_key::api_key(shared, key, None)));
+    }
+    tracing::error!(position = record.context.position, "an accepted record has no after-image");
+    Err(ApiError::new(ErrorCode::InternalError, "The server failed."))
+}
+
+/// The record at `position` that created what `record` changed; none if it is `record` itself.
+fn created_by(shared: &Shared, record: &Record, position: u64) -> Result<Option<Record>, ApiError> {
+    if position == record.context.position {
+        return Ok(None);
+    }
+    created(shared, position).map(Some)
+}
+
+/// The record at `position`, which something that exists was created by.
+pub(crate) fn created(shared: &Shared, position: u64) -> Result<Record, ApiError> {
+    let record = shared.reader.record(position).map_err(failed)?;
+    record.ok_or_else(|| {
+        tracing::error!(position, "the record that created an object is missing");
+        ApiError::new(ErrorCode::RecordDamaged, "A stored record is missing.")
+    })
+}
+
+/// The name of an owner.
+pub(crate) fn owner_name(shared: &Shared, owner: OwnerId) -> String {
+    if owner == OwnerId::PLATFORM {
+        return "platform".to_owned();
+    }
+    shared.reader.owner_name(owner).unwrap_or_default()
+}

@@ -1,0 +1,223 @@
+//! Payments.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tributary_engine::IdKind;
+use tributary_ledger::{Body, Date, Payment, PaymentKind, PaymentStatus, Record};
+use utoipa::ToSchema;
+
+use crate::app::Shared;
+use crate::form::request::Notes;
+use crate::render::{Failure, owner_name};
+use crate::time::{format_date, format_timestamp};
+
+/// A payment: of a customer to a merchant, between users, in from outside, out, or an adjustment.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Payment)]
+pub(crate) struct PaymentObject {
+    id: String,
+    #[schema(pattern = "^payment$")]
+    object: &'static str,
+    kind: PaymentKindForm,
+    status: PaymentStatusForm,
+    /// To whom it belongs: the first payee's owner; of transfers and payouts the source's.
+    owner: String,
+    /// In all, minor units.
+    #[schema(minimum = 0)]
+    amount: u64,
+    /// ISO 4217.
+    currency: &'static str,
+    /// Still held on the source, minor units.
+    #[schema(minimum = 0)]
+    amount_held: u64,
+    /// Captured so far, minor units.
+    #[schema(minimum = 0)]
+    amount_captured: u64,
+    /// Refunded so far, minor units; never more than was captured.
+    #[schema(minimum = 0)]
+    amount_refunded: u64,
+    /// Of that, what fee accounts gave back.
+    #[schema(minimum = 0)]
+    fee_refunded: u64,
+    /// Who pays.
+    source: String,
+    /// The payees' parts; empty if the payment failed before they were computed.
+    splits: Vec<ShareObject>,
+    /// The fees.
+    fees: Vec<ShareObject>,
+    /// When the hold comes due; null if nothing was ever held.
+    #[schema(required, format = DateTime)]
+    expires_at: Option<String>,
+    /// The owner's own name for it.
+    #[schema(required)]
+    reference: Option<String>,
+    /// Why the adjustment was made.
+    #[schema(required)]
+    reason: Option<String>,
+    #[schema(required)]
+    description: Option<String>,
+    metadata: BTreeMap<String, String>,
+    /// Why the ledger refused it; null unless `status` is `failed`.
+    #[schema(required)]
+    failure: Option<Failure>,
+    /// The date of the business.
+    #[schema(format = Date)]
+    effective_at: String,
+    #[schema(format = DateTime)]
+    created: String,
+    /// The event of its last change.
+    last_event: String,
+}
+
+/// A payee's or a fee's part of a payment, minor units.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PaymentShare)]
+pub(crate) struct ShareObject {
+    account: String,
+    /// Of the amount.
+    #[schema(minimum = 0)]
+    amount: u64,
+    /// Of what was captured.
+    #[schema(minimum = 0)]
+    captured: u64,
+    /// Given back; more than `captured` where a payee bears a fee that is kept.
+    #[schema(minimum = 0)]
+    refunded: u64,
+}
+
+/// Which way a payment goes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = PaymentKind)]
+pub(crate) enum PaymentKindForm {
+    Pay,
+    Transfer,
+    TopUp,
+    Payout,
+    Adjustment,
+}
+
+impl PaymentKindForm {
+    pub(crate) fn ledger(self) -> PaymentKind {
+        match self {
+            PaymentKindForm::Pay => PaymentKind::Pay,
+            PaymentKindForm::Transfer => PaymentKind::Transfer,
+            PaymentKindForm::TopUp => PaymentKind::TopUp,
+            PaymentKindForm::Payout => PaymentKind::Payout,
+            PaymentKindForm::Adjustment => PaymentKind::Adjustment,
+        }
+    }
+
+    fn of(kind: PaymentKind) -> PaymentKindForm {
+        match kind {
+            PaymentKind::Pay => PaymentKindForm::Pay,
+            PaymentKind::Transfer => PaymentKindForm::Transfer,
+            PaymentKind::TopUp => PaymentKindForm::TopUp,
+            PaymentKind::Payout => PaymentKindForm::Payout,
+            PaymentKind::Adjustment => PaymentKindForm::Adjustment,
+        }
+    }
+}
+
+/// Where a payment stands.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = PaymentStatus)]
+pub(crate) enum PaymentStatusForm {
+    /// Held, nothing captured.
+    Authorized,
+    /// A part is captured, a part still held.
+    PartiallyCaptured,
+    /// Captured, nothing refunded.
+    Captured,
+    /// A part is refunded.
+    PartiallyRefunded,
+    /// All that was captured is refunded.
+    Refunded,
+    /// The ledger refused it; nothing moved.
+    Failed,
+    /// The hold was released, nothing was captured.
+    Voided,
+    /// The hold came due, nothing was captured.
+    Expired,
+}
+
+impl PaymentStatusForm {
+    pub(crate) fn ledger(self) -> PaymentStatus {
+        match self {
+            PaymentStatusForm::Authorized => PaymentStatus::Authorized,
+            PaymentStatusForm::PartiallyCaptured => PaymentStatus::PartiallyCaptured,
+            PaymentStatusForm::Captured => PaymentStatus::Captured,
+            PaymentStatusForm::PartiallyRefunded => PaymentStatus::PartiallyRefunded,
+            PaymentStatusForm::Refunded => PaymentStatus::Refunded,
+            PaymentStatusForm::Failed => PaymentStatus::Failed,
+            PaymentStatusForm::Voided => PaymentStatus::Voided,
+            PaymentStatusForm::Expired => PaymentStatus::Expired,
+        }
+    }
+
+    pub(crate) fn of(status: PaymentStatus) -> PaymentStatusForm {
+        match status {
+            PaymentStatus::Authorized => PaymentStatusForm::Authorized,
+            PaymentStatus::PartiallyCaptured => PaymentStatusForm::PartiallyCaptured,
+            PaymentStatus::Captured => PaymentStatusForm::Captured,
+            PaymentStatus::PartiallyRefunded => PaymentStatusForm::PartiallyRefunded,
+            PaymentStatus::Refunded => PaymentStatusForm::Refunded,
+            PaymentStatus::Failed => PaymentStatusForm::Failed,
+            PaymentStatus::Voided => PaymentStatusForm::Voided,
+            PaymentStatus::Expired => PaymentStatusForm::Expired,
+        }
+    }
+}
+
+/// The payment as `payment` has it, asked for by the record `created`.
+pub(crate) fn payment(shared: &Shared, payment: &Payment, created: &Record) -> PaymentObject {
+    let ids = shared.reader.ids();
+    let notes = Notes::of(created.command.text.as_ref());
+    let (reference, reason) = match &created.command.body {
+        Body::Pay(pay) => (pay.reference.as_ref(), pay.reason.as_ref()),
+        _ => (None, None),
+    };
+    let shares = |fees: bool| {
+        let shares = payment.shares.iter().filter(|share| share.is_fee == fees);
+        let part = shares.map(|share| ShareObject {
+            account: ids.encode(IdKind::Account, share.account.0),
+            amount: share.amount,
+            captured: share.captured,
+            refunded: share.refunded,
+        });
+        part.collect()
+    };
+    PaymentObject {
+        id: ids.encode(IdKind::Payment, payment.id.0),
+        object: "payment",
+        kind: PaymentKindForm::of(payment.kind),
+        status: PaymentStatusForm::of(payment.status),
+        owner: owner_name(shared, payment.owner),
+        amount: payment.amount,
+        currency: payment.currency.code(),
+        amount_held: payment.held,
+        amount_captured: payment.captured,
+        amount_refunded: payment.refunded,
+        fee_refunded: payment.fee_refunded,
+        source: ids.encode(IdKind::Account, payment.source.0),
+        splits: shares(false),
+        fees: shares(true),
+        expires_at: (payment.expires_at != 0).then(|| format_timestamp(payment.expires_at)),
+        reference: reference.map(|reference| reference.to_string()),
+        reason: reason.map(|reason| reason.to_string()),
+        description: notes.description,
+        metadata: notes.metadata,
+        failure: created.outcome.rejection.map(Failure::of),
+        effective_at: format_date(payment.effective_at.0),
+        created: format_timestamp(payment.created_at),
+        last_event: ids.encode(IdKind::Event, payment.changed_at),
+    }
+}
+
+/// The date of the business of a record.
+pub(crate) fn effective_at(record: &Record) -> String {
+    let date = record.command.effective_at;
+    format_date(date.unwrap_or_else(|| Date::of_timestamp(record.context.timestamp)).0)
+}

@@ -1,0 +1,246 @@
+//! `/v1/payments`, and the other ways to move money: `/v1/top_ups`, `/v1/payouts`, `/v1/transfers`, `/v1/adjustments`.
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+use tributary_engine::{IdKind, PaymentFilter, Slice, Start};
+use tributary_ledger::{AccountId, Body, Payment, PaymentId, PaymentKind, Record};
+use utoipa::IntoParams;
+
+use crate::app::{App, Shared};
+use crate::auth::{Caller, PlatformWriting, Reading, Writing};
+use crate::error::ApiError;
+use crate::form::idempotency::IdempotencyKey;
+use crate::form::json::{Json, OptionalJson};
+use crate::form::query::Query;
+use crate::form::request::{AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate, Wish};
+use crate::form::value::{AccountText, OwnerText, ReferenceText, TimeText};
+use crate::render::created;
+use crate::render::list::{Limit, List, PageParams, list};
+use crate::render::payment::{PaymentKindForm, PaymentObject, PaymentStatusForm, payment};
+use crate::routes::accounts::{Narrowed, narrowed};
+use crate::routes::{Id, json, visible_payment, write};
+use crate::submit::failed;
+
+/// Pays a merchant, or several: at once, or as a hold to be captured.
+#[utoipa::path(post, path = "/v1/payments", tag = "payments", operation_id = "createPayment",
+    request_body = PaymentCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
+pub(crate) async fn create(
+    State(app): State<App>,
+    Writing(caller): Writing,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<PaymentCreate>,
+) -> Result<Response, ApiError> {
+    let wish = body.wish(app.shared.reader.ids())?;
+    write(&app, caller, key, wish).await
+}
+
+/// Brings money in from outside.
+#[utoipa::path(post, path = "/v1/top_ups", tag = "payments", operation_id = "createTopUp",
+    request_body = TransferCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
+pub(crate) async fn create_top_up(
+    State(app): State<App>,
+    Writing(caller): Writing,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<TransferCreate>,
+) -> Result<Response, ApiError> {
+    let wish = body.wish_of(PaymentKind::TopUp, app.shared.reader.ids())?;
+    write(&app, caller, key, wish).await
+}
+
+/// Sends money outside.
+#[utoipa::path(post, path = "/v1/payouts", tag = "payments", operation_id = "createPayout",
+    request_body = TransferCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
+pub(crate) async fn create_payout(
+    State(app): State<App>,
+    Writing(caller): Writing,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<TransferCreate>,
+) -> Result<Response, ApiError> {
+    let wish = body.wish_of(PaymentKind::Payout, app.shared.reader.ids())?;
+    write(&app, caller, key, wish).await
+}
+
+/// Moves money between users.
+#[utoipa::path(post, path = "/v1/transfers", tag = "payments", operation_id = "createTransfer",
+    request_body = TransferCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
+pub(crate) async fn create_transfer(
+    State(app): State<App>,
+    Writing(caller): Writing,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<TransferCreate>,
+) -> Result<Response, ApiError> {
+    let wish = body.wish_of(PaymentKind::Transfer, app.shared.reader.ids())?;
+    write(&app, caller, key, wish).await
+}
+
+/// Sets something right. Platform keys only.
+#[utoipa::path(post, path = "/v1/adjustments", tag = "payments", operation_id = "createAdjustment",
+    request_body = AdjustmentCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
+pub(crate) async fn create_adjustment(
+    State(app): State<App>,
+    PlatformWriting(caller): PlatformWriting,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<AdjustmentCreate>,
+) -> Result<Response, ApiError> {
+    let wish = body.wish(app.shared.reader.ids())?;
+    write(&app, caller, key, wish).await
+}
+
+/// Shows a payment as it is now.
+#[utoipa::path(get, path = "/v1/payments/{id}", tag = "payments", operation_id = "getPayment",
+    params(("id" = String, Path, description = "The payment.")),
+    responses((status = 200, description = "The payment.", body = PaymentObject)))]
+pub(crate) async fn get(State(app): State<App>, Reading(caller): Reading, Id(id): Id) -> Result<Response, ApiError> {
+    let position = app.shared.reader.ids().decode(IdKind::Payment, &id);
+    let not_found = || ApiError::not_found("payment", "id");
+    let id = position.map(PaymentId).ok_or_else(not_found)?;
+    let asked = app.shared.reader.record(id.0).map_err(failed)?.ok_or_else(not_found)?;
+    if asked.outcome.payment.as_ref().is_none_or(|payment| payment.id != id) || !caller.sees_record(&app.shared, &asked) {
+        return Err(not_found());
+    }
+    let now = app.shared.reader.payment(id).map_err(failed)?.ok_or_else(not_found)?;
+    Ok(json(200, &payment(&app.shared, &now, &asked)))
+}
+
+/// Which payments to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PaymentsQuery {
+    /// Payments that touch this account.
+    #[param(value_type = Option<String>, pattern = "^acct_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
+    account: Option<AccountText>,
+    /// Payments that touch an account of this owner.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_.:@-]{1,64}$")]
+    owner: Option<OwnerText>,
+    /// The payment that holds this reference of the owner.
+    #[param(value_type = Option<String>, min_length = 1, max_length = 64)]
+    reference: Option<ReferenceText>,
+    /// Payments in this state now.
+    #[param(inline)]
+    status: Option<PaymentStatusForm>,
+    /// Payments of this kind.
+    #[param(inline)]
+    kind: Option<PaymentKindForm>,
+    /// Items at most; 10 if left out.
+    #[param(value_type = Option<u8>, minimum = 1, maximum = 100)]
+    limit: Option<Limit>,
+    /// Payments older than the one with this id or cursor.
+    starting_after: Option<String>,
+    /// Payments newer than the one with this id or cursor, the nearest ones.
+    ending_before: Option<String>,
+    /// Not asked for before this time.
+    #[serde(rename = "created[gte]")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    created_gte: Option<TimeText>,
+    /// Asked for before this time.
+    #[serde(rename = "created[lt]")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    created_lt: Option<TimeText>,
+}
+
+/// Lists payments, the newest first, each as it is now.
+#[utoipa::path(get, path = "/v1/payments", tag = "payments", operation_id = "listPayments", params(PaymentsQuery),
+    responses((status = 200, description = "A page of payments.", body = List<PaymentObject>)))]
+pub(crate) async fn list_all(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Query(query): Query<PaymentsQuery>,
+) -> Result<Response, ApiError> {
+    let page = app.blocking(move |shared| payments(shared, &caller, query)).await?;
+    Ok(json(200, &page))
+}
+
+fn payments(shared: &Shared, caller: &Caller, query: PaymentsQuery) -> Result<List<PaymentObject>, ApiError> {
+    let params = PageParams {
+        limit: query.limit,
+        starting_after: query.starting_after,
+        ending_before: query.ending_before,
+        created_gte: query.created_gte,
+        created_lt: query.created_lt,
+    };
+    let page = params.page(shared.reader.ids(), IdKind::Payment)?;
+    let render = |(now, asked): (Payment, Record)| Ok(payment(shared, &now, &asked));
+    let url = "/v1/payments".to_owned();
+    let nothing = Slice { items: Vec::new(), has_more: false, next: None };
+    let owner = match narrowed(shared, caller, query.owner.as_ref()) {
+        Narrowed::Nobody => return list(shared, url, nothing, render),
+        Narrowed::All => None,
+        Narrowed::To(owner) => Some(owner),
+    };
+    let account = match &query.account {
+        None => None,
+        Some(text) => {
+            let position = shared.reader.ids().decode(IdKind::Account, &text.0).map(AccountId);
+            let found = position.and_then(|id| shared.reader.account(id));
+            match found.filter(|account| caller.sees_account(account)) {
+                Some(account) => Some(account.id),
+                None => return list(shared, url, nothing, render),
+            }
+        }
+    };
+    let filter = PaymentFilter {
+        account,
+        owner,
+        reference: query.reference.map(|text| text.0),
+        status: query.status.map(PaymentStatusForm::ledger),
+        kind: query.kind.map(PaymentKindForm::ledger),
+    };
+    if let Some(slice) = by_reference(shared, caller, &filter, page.start == Start::Newest && page.from.is_none() && page.until.is_none())? {
+        return list(shared, url, slice, render);
+    }
+    list(shared, url, shared.reader.payments(&filter, page).map_err(failed)?, render)
+}
+
+/// The payment that holds the owner's reference, found by the index instead of by looking through the owner's payments.
+/// None if that does not answer what was asked.
+fn by_reference(
+    shared: &Shared,
+    caller: &Caller,
+    filter: &PaymentFilter,
+    first_page: bool,
+) -> Result<Option<Slice<(Payment, Record)>>, ApiError> {
+    let (Some(owner), Some(reference), None, true) = (filter.owner, &filter.reference, filter.account, first_page) else {
+        return Ok(None);
+    };
+    let Some(found) = shared.reader.payment_by_reference(owner, reference).map_err(failed)? else {
+        return Ok(None);
+    };
+    let asked = created(shared, found.id.0)?;
+    let wanted = filter.status.is_none_or(|status| found.status == status)
+        && filter.kind.is_none_or(|kind| found.kind == kind)
+        && caller.sees_record(shared, &asked);
+    let items = if wanted { vec![(found, asked)] } else { Vec::new() };
+    Ok(Some(Slice { items, has_more: false, next: None }))
+}
+
+/// Takes what a payment holds, or a part.
+#[utoipa::path(post, path = "/v1/payments/{id}/capture", tag = "payments", operation_id = "capturePayment",
+    params(("id" = String, Path, description = "The payment.")), request_body(content = CaptureForm),
+    responses((status = 200, description = "The payment.", body = PaymentObject)))]
+pub(crate) async fn capture(
+    State(app): State<App>,
+    Writing(caller): Writing,
+    Id(id): Id,
+    IdempotencyKey(key): IdempotencyKey,
+    OptionalJson(body): OptionalJson<CaptureForm>,
+) -> Result<Response, ApiError> {
+    let payment = visible_payment(&app.shared, &caller, &id)?;
+    write(&app, caller, key, body.wish_of(payment)).await
+}
+
+/// Releases what a payment holds.
+#[utoipa::path(post, path = "/v1/payments/{id}/void", tag = "payments", operation_id = "voidPayment",
+    params(("id" = String, Path, description = "The payment.")), request_body(content = Empty),
+    responses((status = 200, description = "The payment.", body = PaymentObject)))]
+pub(crate) async fn void(
+    State(app): State<App>,
+    Writing(caller): Writing,
+    Id(id): Id,
+    IdempotencyKey(key): IdempotencyKey,
+    OptionalJson(Empty {}): OptionalJson<Empty>,
+) -> Result<Response, ApiError> {
+    let payment = visible_payment(&app.shared, &caller, &id)?;
+    write(&app, caller, key, Wish::plain(Body::Void(payment))).await
+}

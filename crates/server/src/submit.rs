@@ -1,0 +1,106 @@
+//! The way of a command to the ledger and back.
+
+use std::time::Duration;
+
+use tributary_engine::{Answer, Failure, Refused, Reply};
+use tributary_ledger::{Actor, Command, Key};
+
+use crate::app::App;
+use crate::code::ErrorCode;
+use crate::error::ApiError;
+use crate::form::request::Wish;
+
+/// A command that the ledger answered, now or before.
+pub(crate) struct Done {
+    pub(crate) record: Answer,
+    pub(crate) replayed: bool,
+}
+
+/// The command that asks for `wish`.
+pub(crate) fn command(actor: Actor, key: Key, wish: Wish) -> Command {
+    Command {
+        key,
+        actor,
+        linked: false,
+        effective_at: wish.effective_at,
+        text: wish.text,
+        body: wish.body,
+    }
+}
+
+/// Sends one command and waits until its record is durable.
+pub(crate) async fn submit(app: &App, command: Command) -> Result<Done, ApiError> {
+    let replies = submit_all(app, vec![command]).await?;
+    let reply = replies.into_iter().next();
+    reply_of(reply.ok_or_else(|| ApiError::new(ErrorCode::InternalError, "The server failed."))?)
+}
+
+/// Sends commands that are decided next to each other, and waits until their records are durable.
+pub(crate) async fn submit_all(app: &App, commands: Vec<Command>) -> Result<Vec<Reply>, ApiError> {
+    let timeout = app.shared.config.limits.request_timeout;
+    let replies = tokio::time::timeout(timeout, app.shared.engine.execute(commands)).await;
+    replies.map_err(|_| unknown())?.map_err(refused)
+}
+
+/// What a reply says of one command.
+pub(crate) fn reply_of(reply: Reply) -> Result<Done, ApiError> {
+    match reply {
+        Reply::Done { record, replayed } => Ok(Done { record, replayed }),
+        Reply::KeyConflict { .. } => Err(ApiError::new(
+            ErrorCode::IdempotencyKeyReused,
+            "This idempotency key was used for another request.",
+        )
+        .param("Idempotency-Key")),
+        Reply::GroupKeyConflict => Err(ApiError::new(
+            ErrorCode::IdempotencyKeyReused,
+            "Some idempotency keys of this group were used before, or for other requests.",
+        )
+        .param("Idempotency-Key")),
+    }
+}
+
+fn unknown() -> ApiError {
+    ApiError::new(
+        ErrorCode::OutcomeUnknown,
+        "The outcome was not known in time. Send the same request again with the same idempotency key to learn it.",
+    )
+}
+
+fn refused(refused: Refused) -> ApiError {
+    match refused {
+        Refused::Overloaded { retry_after } => {
+            ApiError::new(ErrorCode::Overloaded, "More commands are waiting than the server holds.").retry_after(retry_after)
+        }
+        Refused::StorageFull => storage_full(),
+        Refused::Stopping => {
+            ApiError::new(ErrorCode::Stopping, "The server is stopping.").retry_after(Duration::from_secs(1))
+        }
+        Refused::TooLarge => ApiError::new(ErrorCode::BodyTooLarge, "The batch is larger than the engine takes."),
+        Refused::Unavailable(why) => unavailable(&why),
+    }
+}
+
+/// The answer to a read that failed. What failed is in the log and not in the answer.
+pub(crate) fn failed(failure: Failure) -> ApiError {
+    match failure {
+        Failure::RecordDamaged { position, what } => {
+            tracing::error!(position, what, "a stored record is damaged");
+            ApiError::new(
+                ErrorCode::RecordDamaged,
+                "A stored record is damaged. The operator must look at it; verify says where it is.",
+            )
+        }
+        Failure::StorageFull => storage_full(),
+        other => unavailable(&other.to_string()),
+    }
+}
+
+fn storage_full() -> ApiError {
+    ApiError::new(ErrorCode::StorageFull, "There is no space for another record. Reading goes on.")
+        .retry_after(Duration::from_secs(5))
+}
+
+fn unavailable(why: &str) -> ApiError {
+    tracing::error!(why, "the store is unavailable");
+    ApiError::new(ErrorCode::Unavailable, "The store can't be reached now.").retry_after(Duration::from_secs(1))
+}
