@@ -140,7 +140,7 @@ pub(crate) fn entry(shared: &Shared, line: &StatementLine) -> EntryObject {
     let ids = shared.reader.ids();
     let (record, leg) = (&line.record, &line.leg);
     EntryObject {
-        id: ids.encode(IdKind::Event, record.context.position),
+        id: ids.encode(IdKind::Event, record.ctx.position),
         object: "entry",
         account: ids.encode(IdKind::Account, leg.account.0),
         amount: leg.amount,
@@ -151,6 +151,6 @@ pub(crate) fn entry(shared: &Shared, line: &StatementLine) -> EntryObject {
         kind: record.event_type(),
         description: Notes::of(record.command.text.as_ref()).description,
         effective_at: effective_at(record),
-        created: format_timestamp(record.context.timestamp),
+        created: format_timestamp(record.ctx.timestamp),
     }
 }

@@ -72,10 +72,10 @@ pub(crate) fn event(shared: &Shared, record: &Record) -> Result<EventObject, Api
         EventSubject::Refusal(refusal(shared, record))
     };
     Ok(EventObject {
-        id: shared.reader.ids().encode(IdKind::Event, record.context.position),
+        id: shared.reader.ids().encode(IdKind::Event, record.ctx.position),
         object: "event",
         kind: record.event_type(),
-        created: format_timestamp(record.context.timestamp),
+        created: format_timestamp(record.ctx.timestamp),
         data: EventData {
             object: subject,
             failure: outcome.rejection.map(Failure::of),

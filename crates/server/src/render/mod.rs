@@ -83,7 +83,7 @@ fn refusal(shared: &Shared, record: &Record, rejection: Rejection) -> ApiError {
 /// The payment that a command makes or would change.
 pub(crate) fn payment_of(record: &Record) -> Option<PaymentId> {
     match &record.command.body {
-        Body::Pay(_) => Some(PaymentId(record.context.position)),
+        Body::Pay(_) => Some(PaymentId(record.ctx.position)),
         Body::Capture(capture) => Some(capture.payment),
         Body::Refund(refund) => Some(refund.payment),
         Body::Void(payment) | Body::Expire(payment) => Some(*payment),
@@ -109,13 +109,13 @@ fn object(shared: &Shared, record: &Record) -> Result<Object, ApiError> {
     if let Some(key) = &outcome.api_key {
         return Ok(Object::ApiKey(api_key::api_key(shared, key, None)));
     }
-    tracing::error!(position = record.context.position, "an accepted record has no after-image");
+    tracing::error!(position = record.ctx.position, "an accepted record has no after-image");
     Err(ApiError::new(ErrorCode::InternalError, "The server failed."))
 }
 
 /// The record at `position` that created what `record` changed; none if it is `record` itself.
 fn created_by(shared: &Shared, record: &Record, position: u64) -> Result<Option<Record>, ApiError> {
-    if position == record.context.position {
+    if position == record.ctx.position {
         return Ok(None);
     }
     created(shared, position).map(Some)

@@ -48,7 +48,7 @@ pub(crate) struct RefundObject {
 /// The refund that `record` did.
 pub(crate) fn refund(shared: &Shared, record: &Record) -> Result<RefundObject, ApiError> {
     let payment = record.outcome.payment.as_ref().ok_or_else(|| {
-        tracing::error!(position = record.context.position, "an accepted refund has no payment");
+        tracing::error!(position = record.ctx.position, "an accepted refund has no payment");
         ApiError::new(ErrorCode::InternalError, "The server failed.")
     })?;
     let ids = shared.reader.ids();
@@ -58,7 +58,7 @@ pub(crate) fn refund(shared: &Shared, record: &Record) -> Result<RefundObject, A
     let of_fees = legs.iter().filter(|leg| is_fee(leg.account)).map(|leg| leg.amount.unsigned_abs());
     let notes = Notes::of(record.command.text.as_ref());
     Ok(RefundObject {
-        id: ids.encode(IdKind::Refund, record.context.position),
+        id: ids.encode(IdKind::Refund, record.ctx.position),
         object: "refund",
         payment: ids.encode(IdKind::Payment, payment.id.0),
         amount: given_back.sum(),
@@ -69,6 +69,6 @@ pub(crate) fn refund(shared: &Shared, record: &Record) -> Result<RefundObject, A
         description: notes.description,
         metadata: notes.metadata,
         effective_at: effective_at(record),
-        created: format_timestamp(record.context.timestamp),
+        created: format_timestamp(record.ctx.timestamp),
     })
 }

@@ -1,0 +1,310 @@
+//! The OpenAPI 3.1 document: made from the handlers, checked in as `docs/openapi.json`, served at `/openapi.json`.
+
+use std::borrow::Cow;
+
+use axum::Router;
+use axum::routing::get;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::tag::TagBuilder;
+use utoipa::openapi::{
+    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, PathItem, Ref, RefOr, Required, ResponseBuilder,
+};
+use utoipa::{PartialSchema, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::code::ErrorCode;
+use crate::error::{ApiError, ErrorAnswer};
+use crate::form::request::{
+    AccountCreate, AdjustmentCreate, CaptureOf, PaymentCreate, RefundCreate, TransferCreate, VoidOf,
+};
+use crate::form::value::KeyText;
+use crate::routes::{accounts, api_keys, batches, books, events, health, journal, pages, payments, refunds};
+
+const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
+    Amounts are integers of minor units. Every write carries an `Idempotency-Key`: sending it again gives the first \
+    answer and the header `Idempotent-Replayed: true`; the same key with another request is refused with 422. Errors have \
+    one shape and stable codes; each code has a page. Lists run from the newest to the oldest. A payment that the ledger \
+    refused is answered with 402 and its id: the refusal is on record.";
+
+/// All paths, and the document that describes them.
+pub(crate) fn build() -> (Router<App>, OpenApi) {
+    let (router, mut api) = OpenApiRouter::new()
+        .routes(routes!(accounts::create, accounts::list_all))
+        .routes(routes!(accounts::get))
+        .routes(routes!(accounts::entries))
+        .routes(routes!(accounts::freeze))
+        .routes(routes!(accounts::unfreeze))
+        .routes(routes!(accounts::close))
+        .routes(routes!(payments::create, payments::list_all))
+        .routes(routes!(payments::get))
+        .routes(routes!(payments::capture))
+        .routes(routes!(payments::void))
+        .routes(routes!(payments::create_top_up))
+        .routes(routes!(payments::create_payout))
+        .routes(routes!(payments::create_transfer))
+        .routes(routes!(payments::create_adjustment))
+        .routes(routes!(refunds::create))
+        .routes(routes!(refunds::get))
+        .routes(routes!(batches::create))
+        .routes(routes!(events::list_all))
+        .routes(routes!(events::get))
+        .routes(routes!(books::trial_balance))
+        .routes(routes!(journal::head))
+        .routes(routes!(journal::meta))
+        .routes(routes!(journal::frames))
+        .routes(routes!(api_keys::create, api_keys::list_all))
+        .routes(routes!(api_keys::rotate))
+        .routes(routes!(api_keys::revoke))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .split_for_parts();
+    finish(&mut api);
+    let router = router
+        .route("/openapi.json", get(pages::openapi))
+        .route("/docs", get(pages::docs))
+        .route("/docs/errors/{code}", get(pages::error_page))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(route_not_found);
+    (router, api)
+}
+
+/// The document as it is checked in and served: JSON, indented, with a line end.
+pub fn openapi_json() -> String {
+    let (_, api) = build();
+    let mut text = api.to_pretty_json().expect("the document is JSON");
+    text.push('\n');
+    text
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::new(ErrorCode::MethodNotAllowed, "This path does not take this method; Allow says which it takes.")
+}
+
+async fn route_not_found() -> ApiError {
+    ApiError::new(ErrorCode::RouteNotFound, "There is no such path. /docs lists those there are.")
+}
+
+/// Adds what all operations share, so that no handler repeats it.
+fn finish(api: &mut OpenApi) {
+    api.info = InfoBuilder::new()
+        .title("Tributary")
+        .description(Some(ABOUT))
+        .version(env!("CARGO_PKG_VERSION"))
+        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+        .build();
+    let tags = [
+        ("payments", "Moving money."),
+        ("refunds", "Giving it back."),
+        ("accounts", "Where money is."),
+        ("batches", "Many commands at once."),
+        ("events", "What happened."),
+        ("books", "The ledger as a whole, for the platform."),
+        ("api_keys", "Who may call, for the platform."),
+        ("operations", "Running the server."),
+    ];
+    api.tags = Some(
+        tags.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build())
+            .into(),
+    );
+    let components = api.components.get_or_insert_default();
+    components.schemas.insert("Error".to_owned(), ErrorAnswer::schema());
+    let mut nested = Vec::new();
+    ErrorAnswer::schemas(&mut nested);
+    Batch::schemas(&mut nested);
+    components.schemas.extend(nested);
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key: `tk_…`."))
+        .build();
+    components.add_security_scheme("api_key", SecurityScheme::Http(bearer));
+    for (path, item) in &mut api.paths.paths {
+        let PathItem { get, post, .. } = item;
+        if let Some(operation) = get {
+            finish_operation(path, operation, false);
+        }
+        if let Some(operation) = post {
+            finish_operation(path, operation, true);
+        }
+    }
+}
+
+fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
+    let authenticated = path.starts_with("/v1/") || path == "/metrics";
+    if authenticated {
+        operation.security = Some(vec![SecurityRequirement::new("api_key", [] as [String; 0])]);
+    }
+    if writes && path != "/v1/batches" {
+        operation.parameters.get_or_insert_default().push(idempotency_parameter());
+    }
+    if let Some(body) = &mut operation.request_body {
+        let optional = ["/freeze", "/unfreeze", "/close", "/capture", "/void", "/rotate", "/revoke"];
+        let is_optional = optional.iter().any(|end| path.ends_with(end));
+        body.required = Some(if is_optional { Required::False } else { Required::True });
+    }
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            response.headers.extend(headers(writes, false));
+        }
+    }
+    for status in error_statuses(path, writes, authenticated) {
+        operation.responses.responses.entry(status.to_string()).or_insert_with(|| error_response(status, writes));
+    }
+}
+
+/// The statuses of the errors that an operation may answer.
+fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
+    if !authenticated {
+        return if path == "/health/ready" { vec![400, 500, 503] } else { vec![400, 500] };
+    }
+    let mut statuses = vec![400, 401, 403, 404, 429, 500, 503];
+    if writes {
+        statuses.extend([408, 413, 415, 422, 504]);
+        let moves_money = path.starts_with("/v1/payments")
+            || ["/v1/top_ups", "/v1/payouts", "/v1/transfers", "/v1/adjustments", "/v1/refunds"].contains(&path);
+        let other = path.starts_with("/v1/accounts") || path.starts_with("/v1/api_keys");
+        if moves_money {
+            statuses.push(402);
+        }
+        if other {
+            statuses.push(409);
+        }
+    }
+    statuses
+}
+
+fn error_response(status: u16, writes: bool) -> RefOr<utoipa::openapi::Response> {
+    let codes: Vec<String> = ErrorCode::ALL
+        .iter()
+        .filter(|code| code.status() == status)
+        .map(|code| format!("`{}`", code.as_str()))
+        .collect();
+    let about = match status {
+        402 => "The ledger refused it, and the refusal is on record: `code` says why.".to_owned(),
+        409 => "The ledger refused it, and the refusal is on record: `code` says why.".to_owned(),
+        _ => format!("An error: {}.", codes.join(", ")),
+    };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
+    let mut response = ResponseBuilder::new().description(about).content("application/json", content).build();
+    response.headers.extend(headers(writes && matches!(status, 402 | 409), status == 429 || status == 503));
+    RefOr::T(response)
+}
+
+fn headers(replayed: bool, retry_after: bool) -> Vec<(String, utoipa::openapi::header::Header)> {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let mut headers = vec![(
+        "Request-Id".to_owned(),
+        HeaderBuilder::new().schema(text()).description(Some("Names the request in the server's log.")).build(),
+    )];
+    if replayed {
+        let about = "`true` if this is the repetition of an earlier answer.";
+        let schema = text().enum_values(Some(["true"]));
+        headers.push(("Idempotent-Replayed".to_owned(), HeaderBuilder::new().schema(schema).description(Some(about)).build()));
+    }
+    if retry_after {
+        let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+        let about = "Seconds to wait before sending the request again.";
+        headers.push(("Retry-After".to_owned(), HeaderBuilder::new().schema(schema).description(Some(about)).build()));
+    }
+    headers
+}
+
+fn idempotency_parameter() -> utoipa::openapi::path::Parameter {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(255))
+        .pattern(Some("^[!#-~]([ -~]{0,253}[!-~])?$"));
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::True)
+        .description(Some(
+            "Names this request, for ever: sending it again gives the first answer. 1 to 255 printable ASCII characters, \
+             bare or in double quotes.",
+        ))
+        .schema(Some(schema))
+        .build()
+}
+
+/// The body of a batch, as its schema says it.
+pub(crate) struct Batch;
+
+impl Batch {
+    fn command() -> RefOr<Schema> {
+        let operations = [
+            ("account", AccountCreate::name()),
+            ("payment", PaymentCreate::name()),
+            ("transfer", TransferCreate::name()),
+            ("top_up", TransferCreate::name()),
+            ("payout", TransferCreate::name()),
+            ("adjustment", AdjustmentCreate::name()),
+            ("capture", CaptureOf::name()),
+            ("void", VoidOf::name()),
+            ("refund", RefundCreate::name()),
+        ];
+        let mut one_of = OneOfBuilder::new().description(Some("One command with its own idempotency key."));
+        for (field, schema) in operations {
+            one_of = one_of.item(
+                ObjectBuilder::new()
+                    .title(Some(field))
+                    .property("idempotency_key", Ref::from_schema_name(KeyText::name()))
+                    .required("idempotency_key")
+                    .property(field, Ref::from_schema_name(schema))
+                    .required(field)
+                    .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false))),
+            );
+        }
+        one_of.build().into()
+    }
+
+    fn group() -> RefOr<Schema> {
+        let commands = ArrayBuilder::new().items(Ref::from_schema_name("BatchCommand")).min_items(Some(1)).max_items(Some(8192));
+        ObjectBuilder::new()
+            .title(Some("group"))
+            .description(Some("Commands of which all are done, or none."))
+            .property("group", commands)
+            .required("group")
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+            .build()
+            .into()
+    }
+}
+
+impl PartialSchema for Batch {
+    fn schema() -> RefOr<Schema> {
+        let item = OneOfBuilder::new()
+            .item(Ref::from_schema_name("BatchCommand"))
+            .item(Ref::from_schema_name("BatchGroup"));
+        ArrayBuilder::new().items(item).min_items(Some(1)).max_items(Some(8192)).build().into()
+    }
+}
+
+impl ToSchema for Batch {
+    fn name() -> Cow<'static, str> {
+        "Batch".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push(("BatchCommand".to_owned(), Batch::command()));
+        schemas.push(("BatchGroup".to_owned(), Batch::group()));
+        schemas.push((KeyText::name().into_owned(), KeyText::schema()));
+        add::<AccountCreate>(schemas);
+        add::<PaymentCreate>(schemas);
+        add::<TransferCreate>(schemas);
+        add::<AdjustmentCreate>(schemas);
+        add::<CaptureOf>(schemas);
+        add::<VoidOf>(schemas);
+        add::<RefundCreate>(schemas);
+    }
+}
+
+fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    schemas.push((T::name().into_owned(), T::schema()));
+    T::schemas(schemas);
+}

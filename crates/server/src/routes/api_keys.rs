@@ -1,0 +1,132 @@
+//! `/v1/api_keys`: platform keys only.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use tributary_engine::{IdKind, Slice, Start};
+use tributary_ledger::{ApiKey, ApiKeyId, Body, CreateApiKey, Key};
+
+use crate::app::{App, Shared};
+use crate::auth::{Caller, PlatformReading, PlatformWriting};
+use crate::code::ErrorCode;
+use crate::error::ApiError;
+use crate::form::idempotency::IdempotencyKey;
+use crate::form::json::{Json, OptionalJson};
+use crate::form::query::Query;
+use crate::form::request::{ApiKeyCreate, Empty, Wish, label, owner_name};
+use crate::render::api_key::{ApiKeyObject, api_key};
+use crate::render::list::{List, PageParams, PageQuery, list};
+use crate::render::{self};
+use crate::routes::{Id, json, mark_replayed, write};
+use crate::submit::{command, submit};
+use crate::token::Secret;
+
+/// Creates an API key. Its secret is shown in this answer and never again: the repetition of this request shows the key
+/// with `secret` null. A secret that was lost on the way is replaced by `rotate`.
+#[utoipa::path(post, path = "/v1/api_keys", tag = "api_keys", operation_id = "createApiKey",
+    request_body = ApiKeyCreate, responses((status = 201, description = "The key, with its secret.", body = ApiKeyObject)))]
+pub(crate) async fn create(
+    State(app): State<App>,
+    PlatformWriting(caller): PlatformWriting,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<ApiKeyCreate>,
+) -> Result<Response, ApiError> {
+    let secret = Secret::random();
+    let wish = Wish::plain(Body::CreateApiKey(CreateApiKey {
+        owner: owner_name(&body.owner)?,
+        access: body.access.ledger(),
+        secret_hash: secret.hash(),
+        label: label(body.label)?,
+    }));
+    write_secret(&app, caller, key, wish, &secret).await
+}
+
+/// Lists the API keys, the newest first.
+#[utoipa::path(get, path = "/v1/api_keys", tag = "api_keys", operation_id = "listApiKeys", params(PageQuery),
+    responses((status = 200, description = "A page of keys.", body = List<ApiKeyObject>)))]
+pub(crate) async fn list_all(
+    State(app): State<App>,
+    _: PlatformReading,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, ApiError> {
+    let shared = &app.shared;
+    let page = PageParams::from(query).page(shared.reader.ids(), IdKind::ApiKey)?;
+    let slice = page_of(shared.reader.api_keys(), page);
+    let page = list(shared, "/v1/api_keys".to_owned(), slice, |key| Ok(api_key(shared, &key, None)))?;
+    Ok(json(200, &page))
+}
+
+/// The page of `keys`, which are all there are, newest first.
+fn page_of(mut keys: Vec<ApiKey>, page: tributary_engine::Page) -> Slice<ApiKey> {
+    keys.retain(|key| {
+        page.from.is_none_or(|from| key.created_at >= from) && page.until.is_none_or(|until| key.created_at < until)
+    });
+    match page.start {
+        Start::Newest => {}
+        Start::Before(position) => keys.retain(|key| key.id.0 < position),
+        Start::After(position) => keys.retain(|key| key.id.0 > position),
+    }
+    let has_more = keys.len() > page.limit;
+    let upwards = matches!(page.start, Start::After(_));
+    if upwards {
+        keys.drain(..keys.len().saturating_sub(page.limit));
+    } else {
+        keys.truncate(page.limit);
+    }
+    let last = if upwards { keys.first() } else { keys.last() };
+    let next = last.map(|key| key.id.0);
+    Slice { items: keys, has_more, next }
+}
+
+/// Gives an API key another secret; the old one stops working at once. The new secret is shown in this answer only.
+#[utoipa::path(post, path = "/v1/api_keys/{id}/rotate", tag = "api_keys", operation_id = "rotateApiKey",
+    params(("id" = String, Path, description = "The API key.")), request_body(content = Empty),
+    responses((status = 200, description = "The key, with its new secret.", body = ApiKeyObject)))]
+pub(crate) async fn rotate(
+    State(app): State<App>,
+    PlatformWriting(caller): PlatformWriting,
+    Id(id): Id,
+    IdempotencyKey(key): IdempotencyKey,
+    OptionalJson(Empty {}): OptionalJson<Empty>,
+) -> Result<Response, ApiError> {
+    let id = known_key(&app.shared, &id)?;
+    let secret = Secret::random();
+    let wish = Wish::plain(Body::RotateApiKey { api_key: id, secret_hash: secret.hash() });
+    write_secret(&app, caller, key, wish, &secret).await
+}
+
+/// Ends an API key for good.
+#[utoipa::path(post, path = "/v1/api_keys/{id}/revoke", tag = "api_keys", operation_id = "revokeApiKey",
+    params(("id" = String, Path, description = "The API key.")), request_body(content = Empty),
+    responses((status = 200, description = "The key.", body = ApiKeyObject)))]
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    PlatformWriting(caller): PlatformWriting,
+    Id(id): Id,
+    IdempotencyKey(key): IdempotencyKey,
+    OptionalJson(Empty {}): OptionalJson<Empty>,
+) -> Result<Response, ApiError> {
+    let id = known_key(&app.shared, &id)?;
+    write(&app, caller, key, Wish::plain(Body::RevokeApiKey(id))).await
+}
+
+fn known_key(shared: &Shared, id: &str) -> Result<ApiKeyId, ApiError> {
+    let position = shared.reader.ids().decode(IdKind::ApiKey, id);
+    let key = position.and_then(|position| shared.reader.api_key(ApiKeyId(position)));
+    key.map(|key| key.id).ok_or_else(|| ApiError::not_found("API key", "id"))
+}
+
+/// Sends a command that sets `secret`, and shows the secret if the command was done now.
+async fn write_secret(app: &App, caller: Caller, key: Key, wish: Wish, secret: &Secret) -> Result<Response, ApiError> {
+    let done = submit(app, command(caller.actor, key, wish)).await?;
+    let response = match render::answer(&app.shared, &done.record) {
+        Err(error) => error.into_response(),
+        Ok(rendered) => {
+            let made = done.record.outcome.api_key.as_ref().ok_or_else(|| {
+                ApiError::new(ErrorCode::InternalError, "The server failed.")
+            })?;
+            let shown = (!done.replayed).then(|| secret.token(app.shared.reader.ids(), made.id));
+            json(rendered.status, &api_key(&app.shared, made, shown))
+        }
+    };
+    Ok(mark_replayed(response, done.replayed))
+}

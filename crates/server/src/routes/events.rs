@@ -1,0 +1,47 @@
+//! `/v1/events`.
+
+use axum::extract::State;
+use axum::response::Response;
+use tributary_engine::IdKind;
+
+use crate::app::App;
+use crate::auth::Reading;
+use crate::error::ApiError;
+use crate::form::query::Query;
+use crate::render::event::{EventObject, event};
+use crate::render::list::{List, PageParams, PageQuery, list};
+use crate::routes::{Id, json};
+use crate::submit::failed;
+
+/// Lists what happened, the newest first.
+#[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "listEvents", params(PageQuery),
+    responses((status = 200, description = "A page of events.", body = List<EventObject>)))]
+pub(crate) async fn list_all(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, ApiError> {
+    let page = PageParams::from(query).page(app.shared.reader.ids(), IdKind::Event)?;
+    let owner = caller.narrowed_to();
+    let page = app
+        .blocking(move |shared| {
+            let slice = shared.reader.records(owner, page).map_err(failed)?;
+            list(shared, "/v1/events".to_owned(), slice, |record| event(shared, &record))
+        })
+        .await?;
+    Ok(json(200, &page))
+}
+
+/// Shows an event.
+#[utoipa::path(get, path = "/v1/events/{id}", tag = "events", operation_id = "getEvent",
+    params(("id" = String, Path, description = "The event.")),
+    responses((status = 200, description = "The event.", body = EventObject)))]
+pub(crate) async fn get(State(app): State<App>, Reading(caller): Reading, Id(id): Id) -> Result<Response, ApiError> {
+    let not_found = || ApiError::not_found("event", "id");
+    let position = app.shared.reader.ids().decode(IdKind::Event, &id).ok_or_else(not_found)?;
+    let record = app.shared.reader.record(position).map_err(failed)?.ok_or_else(not_found)?;
+    if !caller.sees_record(&app.shared, &record) {
+        return Err(not_found());
+    }
+    Ok(json(200, &event(&app.shared, &record)?))
+}

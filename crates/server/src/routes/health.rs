@@ -1,0 +1,97 @@
+//! `/health/live`, `/health/ready` and `/metrics`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::{App, Shared};
+use crate::auth::PlatformReading;
+use crate::code::ErrorCode;
+use crate::error::ApiError;
+use crate::metrics::{EngineNumber, render};
+use crate::routes::json;
+
+/// The server answers.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `live` or `ready`.
+    #[schema(value_type = String)]
+    status: &'static str,
+}
+
+/// Answers as long as the process serves at all.
+#[utoipa::path(get, path = "/health/live", tag = "operations", operation_id = "getLive",
+    responses((status = 200, description = "It serves.", body = Health)))]
+pub(crate) async fn live() -> Response {
+    json(200, &Health { status: "live" })
+}
+
+/// Answers 200 while the server takes commands, 503 while it does not.
+#[utoipa::path(get, path = "/health/ready", tag = "operations", operation_id = "getReady",
+    responses((status = 200, description = "It takes commands.", body = Health)))]
+pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
+    let status = app.shared.engine.status();
+    if status.failed.is_some() {
+        return Err(ApiError::new(ErrorCode::Unavailable, "The store failed."));
+    }
+    if status.storage_full {
+        return Err(ApiError::new(ErrorCode::StorageFull, "There is no space for another record."));
+    }
+    if !status.ready || app.shared.draining.load(Ordering::Acquire) {
+        return Err(ApiError::new(ErrorCode::Stopping, "The server is stopping."));
+    }
+    Ok(json(200, &Health { status: "ready" }))
+}
+
+/// Whoever may see the metrics: everybody if they are public, else platform keys.
+pub(crate) struct MetricsReader;
+
+impl FromRequestParts<App> for MetricsReader {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<MetricsReader, ApiError> {
+        if !app.shared.config.public_metrics {
+            PlatformReading::from_request_parts(parts, app).await?;
+        }
+        Ok(MetricsReader)
+    }
+}
+
+/// Shows numbers for Prometheus. Platform keys only, unless the server is configured otherwise.
+#[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "getMetrics",
+    responses((status = 200, description = "Prometheus text.", body = String, content_type = "text/plain; version=0.0.4")))]
+pub(crate) async fn metrics(State(app): State<App>, _: MetricsReader) -> Response {
+    let page = render(app.shared.threads.iter().map(|counters| &**counters), &engine_numbers(&app.shared));
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    ([(header::CONTENT_TYPE, kind)], page).into_response()
+}
+
+fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
+    let counters = shared.engine.counters();
+    let status = shared.engine.status();
+    let total = |name, help, value: &AtomicU64| EngineNumber {
+        name,
+        help,
+        counter: true,
+        value: value.load(Ordering::Relaxed) as f64,
+    };
+    let now = |name, help, value: f64| EngineNumber { name, help, counter: false, value };
+    vec![
+        total("tributary_records_total", "Records made durable.", &counters.records),
+        total("tributary_records_rejected_total", "Records of commands that the ledger refused.", &counters.rejected),
+        total("tributary_replays_total", "Commands answered from an earlier record.", &counters.replayed),
+        total("tributary_key_conflicts_total", "Commands whose idempotency key belonged to another.", &counters.conflicts),
+        total("tributary_batches_total", "Batches synced.", &counters.batches),
+        total("tributary_overloaded_total", "Requests refused because too many waited.", &counters.overloaded),
+        total("tributary_checkpoints_total", "Checkpoints written.", &counters.checkpoints),
+        now("tributary_commands_queued", "Commands that wait for the writer.", status.queued as f64),
+        now("tributary_ready", "1 while commands are taken.", f64::from(u8::from(status.ready))),
+        now("tributary_storage_full", "1 while there is no space.", f64::from(u8::from(status.storage_full))),
+        now("tributary_journal_position", "Position of the last durable record.", shared.reader.head().position as f64),
+    ]
+}

@@ -1,0 +1,191 @@
+//! Listening: one thread per core, each with its own listener on the same address and its own single-threaded runtime.
+
+mod connection;
+mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::middleware::from_fn_with_state;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tributary_engine::Engine;
+
+use crate::app::{App, RequestIds, Shared, observe};
+use crate::config::ServerConfig;
+use crate::metrics::Counters;
+use crate::rate::RateLimiter;
+use crate::{docs_page, openapi};
+
+/// Connections that the kernel keeps waiting for one listener.
+const BACKLOG: i32 = 1_024;
+/// Threads of one core's runtime for reads that may block.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address can't be listened on.
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The certificate or its key can't be used.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// A thread or its runtime could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// The REST server.
+pub struct Server;
+
+/// A server that runs. It stops when [`Running::shutdown`] is called or when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    addr: SocketAddr,
+    shared: Arc<Draining>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How the threads learn that they must stop.
+struct Draining {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Draining {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Draining")
+    }
+}
+
+impl Server {
+    /// Listens and serves `engine` until told to stop. Returns once every listener is open.
+    pub fn start(config: ServerConfig, engine: Engine) -> Result<Running, StartError> {
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let count = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let listeners = listen(config.listen, count)?;
+        let addr = listeners[0].local_addr().map_err(StartError::Thread)?;
+        let (router, _) = openapi::build();
+        let document = openapi::openapi_json();
+        let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
+        let connections = Arc::new(Semaphore::new(config.limits.connections_max.min(Semaphore::MAX_PERMITS)));
+        let shared = Arc::new(Shared {
+            rate: config.limits.rate.map(RateLimiter::new),
+            reader: engine.reader(),
+            engine,
+            threads: counters.clone(),
+            docs: docs_page::page(&document).into(),
+            openapi: document.into(),
+            draining: AtomicBool::new(false),
+            request_ids: RequestIds::new(),
+            config,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let mut running = Running {
+            addr,
+            shared: Arc::new(Draining { shared: shared.clone(), stop }),
+            threads: Vec::with_capacity(count),
+        };
+        for (index, (listener, counters)) in listeners.into_iter().zip(counters).enumerate() {
+            let app = App { shared: shared.clone(), counters };
+            let router = router
+                .clone()
+                .layer(from_fn_with_state(app.clone(), observe))
+                .with_state(app.clone());
+            let accept = connection::Accept {
+                app,
+                router,
+                tls: tls.clone(),
+                connections: connections.clone(),
+                stopped: stopped.clone(),
+            };
+            running.threads.push(spawn(index, listener, accept)?);
+        }
+        tracing::info!(%addr, threads = count, tls = tls.is_some(), "listening");
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// The address that it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Takes no more connections, answers the requests in flight, at most for the drain time-out, and stops. Blocks until
+    /// done. Shut the engine down after this, not before.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.shared.shared.draining.store(true, Ordering::Release);
+        let _threads_gone = self.shared.stop.send(true);
+        for thread in self.threads.drain(..) {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// `count` listeners on the same address, among which the kernel spreads the connections.
+fn listen(addr: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>, StartError> {
+    let mut listeners = Vec::with_capacity(count);
+    let mut bound = addr;
+    for _ in 0..count {
+        let listener = listener(bound).map_err(|source| StartError::Listen { addr, source })?;
+        // With port 0 the first listener finds the port for the others.
+        bound = listener.local_addr().map_err(|source| StartError::Listen { addr, source })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn listener(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn spawn(index: usize, listener: std::net::TcpListener, accept: connection::Accept) -> Result<JoinHandle<()>, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .map_err(StartError::Thread)?;
+    let thread = std::thread::Builder::new().name(format!("http-{index}"));
+    let run = move || {
+        runtime.block_on(async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => accept.run(listener).await,
+                Err(error) => tracing::error!(%error, "a listener failed"),
+            }
+        });
+        // A read that hangs on a disk must not hold up the end.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    };
+    thread.spawn(run).map_err(StartError::Thread)
+}
