@@ -6,7 +6,8 @@ use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 use subtle::ConstantTimeEq;
-use tributary_ledger::{Access, Account, Actor, ApiKeyId, ApiKeyStatus, OwnerId, Record};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Access, Account, Actor, ApiKeyId, ApiKeyStatus, OwnerId};
 
 use crate::app::{App, Shared};
 use crate::code::ErrorCode;

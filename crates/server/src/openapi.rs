@@ -260,7 +260,7 @@ impl Batch {
                     .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false))),
             );
         }
-        one_of.build().into()
+        RefOr::T(Schema::OneOf(one_of.build()))
     }
 
     fn group() -> RefOr<Schema> {

@@ -44,7 +44,7 @@ fn invalid(message: &'static str) -> ApiError {
 
 /// The ledger's key of a text that has the form of one.
 pub(crate) fn ledger_key(text: &str) -> Result<Key, ApiError> {
-    Key::new(text).map_err(|_| invalid("Idempotency-Key is not one that the ledger takes."))
+    Key::from_bytes(text.as_bytes()).map_err(|_| invalid("Idempotency-Key is not one that the ledger takes."))
 }
 
 /// The text of a header value: a structured-field string when it starts with a quote, else itself.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tributary_engine::{IdKind, Ids};
 use tributary_ledger::{
-    Access, AccountId, AccountKind, Body, Capture, Currency, Date, Destination, ExternalId, Fee, Fees, Hold, Label,
+    Access, AccountId, AccountKind, Body, Capture, Date, Destination, ExternalId, Fee, Fees, Hold, Label,
     OpenAccount, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Reason, Reference, Refund, Share, Text,
 };
 use utoipa::ToSchema;

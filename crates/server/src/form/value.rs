@@ -262,12 +262,12 @@ impl<'de> Deserialize<'de> for OverdraftForm {
 impl PartialSchema for OverdraftForm {
     fn schema() -> RefOr<Schema> {
         let unlimited = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["unlimited"]));
-        OneOfBuilder::new()
+        let overdraft = OneOfBuilder::new()
             .item(AmountForm::schema())
             .item(unlimited)
             .description(Some("How far the account may go below zero: minor units, or \"unlimited\"."))
-            .build()
-            .into()
+            .build();
+        RefOr::T(Schema::OneOf(overdraft))
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tributary_engine::{IdKind, StatementLine};
-use tributary_ledger::{Account, AccountKind, AccountStatus, Record};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Account, AccountKind, AccountStatus, Body};
 use utoipa::ToSchema;
 
 use crate::app::Shared;
 use crate::form::request::{AccountKindForm, Notes};
+use crate::render::event::event_type;
 use crate::render::payment::effective_at;
 use crate::render::{owner_name, payment_of};
 use crate::time::format_timestamp;
@@ -45,7 +47,7 @@ pub(crate) struct AccountObject {
 }
 
 /// Whether an account takes part.
-#[derive(Clone, Copy, Serialize, serde::Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Serialize, serde::Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = AccountStatus)]
 pub(crate) enum AccountStatusForm {
@@ -100,6 +102,10 @@ pub(crate) struct EntryObject {
 /// The account as `account` has it, opened by the record `opened`.
 pub(crate) fn account(shared: &Shared, account: &Account, opened: &Record) -> AccountObject {
     let notes = Notes::of(opened.command.text.as_ref());
+    let external_id = match &opened.command.body {
+        Body::OpenAccount(open) => open.external_id.as_ref(),
+        _ => None,
+    };
     AccountObject {
         id: shared.reader.ids().encode(IdKind::Account, account.id.0),
         object: "account",
@@ -118,7 +124,7 @@ pub(crate) fn account(shared: &Shared, account: &Account, opened: &Record) -> Ac
             Some(limit) => OverdraftObject::Limit(limit),
             None => OverdraftObject::Unlimited("unlimited"),
         },
-        external_id: opened.command.external_id().map(|id| id.to_string()),
+        external_id: external_id.map(|id| id.to_string()),
         description: notes.description,
         metadata: notes.metadata,
         created: format_timestamp(account.opened_at),
@@ -148,7 +154,7 @@ pub(crate) fn entry(shared: &Shared, line: &StatementLine) -> EntryObject {
         balance: leg.posted_after,
         pending: leg.held_after,
         payment: payment_of(record).map(|payment| ids.encode(IdKind::Payment, payment.0)),
-        kind: record.event_type(),
+        kind: event_type(record),
         description: Notes::of(record.command.text.as_ref()).description,
         effective_at: effective_at(record),
         created: format_timestamp(record.ctx.timestamp),

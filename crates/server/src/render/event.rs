@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use tributary_engine::IdKind;
-use tributary_ledger::{Body, Record};
+use tributary_ledger::codec::{self, Record, RecordRef};
+use tributary_ledger::{Body, FORMAT_VERSION};
 use utoipa::ToSchema;
 
 use crate::app::Shared;
@@ -74,13 +75,21 @@ pub(crate) fn event(shared: &Shared, record: &Record) -> Result<EventObject, Api
     Ok(EventObject {
         id: shared.reader.ids().encode(IdKind::Event, record.ctx.position),
         object: "event",
-        kind: record.event_type(),
+        kind: event_type(record),
         created: format_timestamp(record.ctx.timestamp),
         data: EventData {
             object: subject,
             failure: outcome.rejection.map(Failure::of),
         },
     })
+}
+
+/// The type of the event of `record`: the ledger tells it from the record's bytes.
+pub(crate) fn event_type(record: &Record) -> &'static str {
+    let mut bytes = Vec::new();
+    codec::encode(&record.command, &record.digest, &record.outcome, record.ctx, &mut bytes);
+    let parsed = RecordRef::parse(&bytes, FORMAT_VERSION).expect("what was just encoded can be read");
+    tributary_ledger::event_type(&parsed)
 }
 
 fn refusal(shared: &Shared, record: &Record) -> RefusalObject {

@@ -10,7 +10,8 @@ pub(crate) mod refund;
 
 use serde::Serialize;
 use tributary_engine::IdKind;
-use tributary_ledger::{Body, OwnerId, PaymentId, Record, Rejection};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Body, OwnerId, PaymentId, Rejection};
 use utoipa::ToSchema;
 
 use crate::app::Shared;
@@ -135,5 +136,5 @@ pub(crate) fn owner_name(shared: &Shared, owner: OwnerId) -> String {
     if owner == OwnerId::PLATFORM {
         return "platform".to_owned();
     }
-    shared.reader.owner_name(owner).unwrap_or_default()
+    shared.reader.owner_name(owner).map_or_else(String::new, |name| name.to_string())
 }

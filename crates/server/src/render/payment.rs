@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tributary_engine::IdKind;
-use tributary_ledger::{Body, Date, Payment, PaymentKind, PaymentStatus, Record};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Body, Date, Payment, PaymentKind, PaymentStatus};
 use utoipa::ToSchema;
 
 use crate::app::Shared;

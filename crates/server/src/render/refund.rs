@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tributary_engine::IdKind;
-use tributary_ledger::Record;
+use tributary_ledger::codec::Record;
 use utoipa::ToSchema;
 
 use crate::app::Shared;

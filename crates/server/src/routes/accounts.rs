@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use tributary_engine::{IdKind, Slice};
-use tributary_ledger::{Account, AccountStatus, Body, OwnerId, OwnerName};
+use tributary_ledger::{Account, AccountStatus, Body, ExternalId, OwnerId, OwnerName};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
@@ -137,7 +137,8 @@ fn accounts(shared: &Shared, caller: &Caller, query: AccountsQuery) -> Result<Li
     let owner = owner.ok_or_else(|| {
         ApiError::new(ErrorCode::ParameterMissing, "External ids belong to an owner: name the owner too.").param("owner")
     })?;
-    let found = shared.reader.account_by_external_id(owner, &external_id.0).map_err(failed)?;
+    let external_id = ExternalId::new(&external_id.0).map_err(|error| ApiError::invalid("external_id", error.to_string()))?;
+    let found = shared.reader.account_by_external(owner, &external_id).map_err(failed)?;
     let items = found.into_iter().filter(keep).collect();
     list(shared, url, Slice { items, ..nothing }, render)
 }
@@ -156,7 +157,7 @@ pub(crate) enum Narrowed {
 pub(crate) fn narrowed(shared: &Shared, caller: &Caller, named: Option<&OwnerText>) -> Narrowed {
     let named = named.map(|text| match text.0.as_str() {
         "platform" => Some(OwnerId::PLATFORM),
-        name => shared.reader.owner_by_name(name),
+        name => OwnerName::new(name).ok().and_then(|name| shared.reader.owner_by_name(&name)),
     });
     match (caller.narrowed_to(), named) {
         (_, Some(None)) => Narrowed::Nobody,

@@ -11,6 +11,7 @@ use axum::response::Response;
 use hyper::body::{Body as HttpBody, Frame};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tributary_engine::{Failure, FrameRef, Reader};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
@@ -99,7 +100,7 @@ pub(crate) async fn meta(State(app): State<App>, _: PlatformWriting) -> Response
         200,
         &Meta {
             object: "journal_meta",
-            cluster: hex(&meta.cluster),
+            cluster: hex(&meta.cluster_id),
             id_key: hex(&meta.id_key),
             epochs: epochs.collect(),
         },
@@ -153,7 +154,7 @@ pub(crate) async fn frames(
 /// A body that reads the frames of `from..=head` as fast as they are taken. The first is read before the answer begins, so
 /// that damage there has a proper answer; later damage breaks the body off.
 async fn send_frames(app: &App, from: u64, head: u64) -> Result<Body, ApiError> {
-    let first = app.blocking(move |shared| shared.reader.frame_span(from).map_err(failed)).await?;
+    let first = app.blocking(move |shared| read_frame(&shared.reader, from).map_err(failed)).await?;
     let Some((mut last, first)) = first else {
         return Ok(Body::empty());
     };
@@ -167,7 +168,7 @@ async fn send_frames(app: &App, from: u64, head: u64) -> Result<Body, ApiError> 
             if sender.blocking_send(frame).is_err() || broken || last >= head {
                 return;
             }
-            frame = match reader.frame_span(last + 1) {
+            frame = match read_frame(&reader, last + 1) {
                 Ok(Some((through, bytes))) => {
                     last = through;
                     Ok(Bytes::from(bytes))
@@ -196,6 +197,16 @@ impl HttpBody for Frames {
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         self.0.poll_recv(context).map(|next| next.map(|bytes| bytes.map(Frame::data)))
     }
+}
+
+/// The frame that holds `position`, and the last position in it.
+fn read_frame(reader: &Reader, position: u64) -> Result<Option<(u64, Vec<u8>)>, Failure> {
+    let Some(bytes) = reader.frame(position)? else {
+        return Ok(None);
+    };
+    let last = FrameRef::parse(&bytes).map(|frame| frame.header().last_position());
+    let last = last.map_err(|error| Failure::RecordDamaged { position, what: error.to_string() })?;
+    Ok(Some((last, bytes)))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use tributary_engine::{IdKind, PaymentFilter, Slice, Start};
-use tributary_ledger::{AccountId, Body, Payment, PaymentId, PaymentKind, Record};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{AccountId, Body, Payment, PaymentId, PaymentKind, Reference};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
@@ -183,7 +184,7 @@ fn payments(shared: &Shared, caller: &Caller, query: PaymentsQuery) -> Result<Li
     let filter = PaymentFilter {
         account,
         owner,
-        reference: query.reference.map(|text| text.0),
+        reference: query.reference.map(|text| Reference::new(&text.0)).transpose().map_err(|error| ApiError::invalid("reference", error.to_string()))?,
         status: query.status.map(PaymentStatusForm::ledger),
         kind: query.kind.map(PaymentKindForm::ledger),
     };

@@ -33,12 +33,13 @@ pub(crate) struct Accept {
 
 impl Accept {
     /// Accepts until told to stop, then waits for the connections, at most for the drain time-out.
-    pub(crate) async fn run(mut self, listener: TcpListener) {
+    pub(crate) async fn run(self, listener: TcpListener) {
+        let mut stopped = self.stopped.clone();
         let mut open = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
-                _ = self.stopped.wait_for(|stopped| *stopped) => break,
+                () = told_to_stop(&mut stopped) => break,
                 accepted = self.accept(&listener) => {
                     if let Some((stream, permit)) = accepted {
                         open.spawn(self.connection(stream, permit));
@@ -100,6 +101,11 @@ impl Drop for Open<'_> {
     }
 }
 
+/// Waits until the server is told to stop, or has gone.
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    let _told_or_gone = stopped.wait_for(|stopped| *stopped).await.map(|_| ());
+}
+
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     app: &App,
     router: Router,
@@ -117,7 +123,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stopped.wait_for(|stopped| *stopped) => {
+        () = told_to_stop(&mut stopped) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
