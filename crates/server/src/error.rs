@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::code::{ErrorCode, ErrorType};
 
 /// Where the page of a code stands, on the server itself.
-pub const DOCS_PATH: &str = "/docs/errors";
+pub(crate) const DOCS_PATH: &str = "/docs/errors";
 
 /// An error on its way to the caller. The request id is added where the answer leaves the server.
 #[derive(Clone, Debug)]

@@ -45,9 +45,11 @@ mod record;
 pub use record::{Record, RecordRef};
 
 use crate::{
-    Account, ApiKey, Body, Command, Context, Destination, FORMAT_VERSION, Leg, Outcome, Owner,
-    Payment,
+    Account, ApiKey, Body, Command, Context, CreateApiKey, Destination, FORMAT_VERSION, Leg, Outcome,
+    Owner, Payment,
 };
+use std::borrow::Cow;
+
 use bytes::{Input, Put, len_u8};
 
 /// The bytes are no record or object of this format.
@@ -384,7 +386,8 @@ impl Command {
     /// Digest of what is asked and in whose name, but not of the key or the API key: the same request under a
     /// rotated API key still matches. The first 16 bytes of BLAKE3 over
     /// `"tributary command 1\0" ‖ actor.owner u64 ‖ flags u8 ‖ effective_at i32 ‖ operation u8 ‖ body_len u32 ‖ body with its accounts ‖
-    /// scheme u8 ‖ text` (flags as in a record; scheme and text only if there is one).
+    /// scheme u8 ‖ text` (flags as in a record; scheme and text only if there is one). The hash of a secret counts as
+    /// zeros: whoever repeats a request for a new secret can't know which one the first attempt made.
     pub fn digest(&self) -> [u8; 16] {
         let mut bytes = Vec::with_capacity(256);
         bytes.put(b"tributary command 1\0");
@@ -394,7 +397,7 @@ impl Command {
         bytes.u8(Operation::of(&self.body) as u8);
         let len_at = bytes.len();
         bytes.put(&[0; 4]);
-        body::put_body(&self.body, true, &mut bytes);
+        body::put_body(&without_secret(&self.body), true, &mut bytes);
         let body_len =
             u32::try_from(bytes.len() - len_at - 4).expect("a body is shorter than 64 KiB");
         bytes[len_at..len_at + 4].copy_from_slice(&body_len.to_le_bytes());
@@ -409,5 +412,20 @@ impl Command {
             .as_bytes()
             .first_chunk()
             .expect("32 bytes hold 16")
+    }
+}
+
+/// The body with zeros for the hash of a secret.
+fn without_secret(body: &Body) -> Cow<'_, Body> {
+    match body {
+        Body::CreateApiKey(create) => Cow::Owned(Body::CreateApiKey(CreateApiKey {
+            secret_hash: [0; 32],
+            ..create.clone()
+        })),
+        Body::RotateApiKey { api_key, .. } => Cow::Owned(Body::RotateApiKey {
+            api_key: *api_key,
+            secret_hash: [0; 32],
+        }),
+        other => Cow::Borrowed(other),
     }
 }

@@ -1,0 +1,436 @@
+//! Every error code has a page and is provoked here.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tributary_engine::IdKind;
+use tributary_ledger::{
+    AMOUNT_MAX, Access, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, CreateApiKey, Currency, Destination, Fees, Hold, Key,
+    OpenAccount, Overdraft, OwnerName, Pay, PaymentId, PaymentKind, Payees, Rejection,
+};
+use tributary_server::{ErrorCode, ErrorType, PAGES, RateLimit};
+
+use crate::client::{Answer, connect, read_answer, send};
+use crate::fixture::{Fixture, hold, id, pay};
+
+/// How one code is provoked.
+type Provoke = fn(&mut Scene) -> Answer;
+
+/// A server with somebody who has money and somebody who sells.
+struct Scene {
+    server: Fixture,
+    buyer: String,
+    shop: String,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let rate = RateLimit { requests_per_second: 1_000_000, burst: 1_000_000 };
+        let server = Fixture::with(|config| {
+            config.limits.body_bytes_max = 1 << 20;
+            config.limits.body_read_timeout = Duration::from_millis(500);
+            config.limits.request_timeout = Duration::from_secs(2);
+            config.limits.rate = Some(rate);
+        });
+        let (buyer, shop) = (server.wallet("ann", 1_000), server.account("shop", "merchant"));
+        Scene { server, buyer, shop }
+    }
+
+    fn pay(&self, amount: u64) -> Value {
+        pay(&self.buyer, &self.shop, amount)
+    }
+
+    /// A payment with these fields besides, or instead.
+    fn pay_with(&self, fields: Value) -> Answer {
+        let mut body = self.pay(100);
+        for (name, value) in fields.as_object().expect("fields") {
+            body[name] = value.clone();
+        }
+        self.server.post("/v1/payments", &body)
+    }
+
+    fn paid(&self, amount: u64) -> String {
+        id(&self.server.post("/v1/payments", &self.pay(amount)).expect(201))
+    }
+
+    fn held(&self, amount: u64) -> String {
+        id(&self.server.post("/v1/payments", &hold(&self.buyer, &self.shop, amount)).expect(201))
+    }
+
+    /// The form of an id of this kind that names another kind of thing.
+    fn id_of_something_else(&self, kind: IdKind) -> String {
+        self.server.reader().ids().encode(kind, 1)
+    }
+
+    fn position(&self, kind: IdKind, id: &str) -> u64 {
+        self.server.reader().ids().decode(kind, id).expect("an id of this server")
+    }
+
+    /// Has the ledger decide a command that no request can make, and answers what its event shows, as an error.
+    fn event_of(&self, actor: Actor, body: Body) -> Answer {
+        let command = Command { key: Key::from_bytes(b"driven").expect("a key"), actor, linked: false, effective_at: None, text: None, body };
+        self.server.engine.execute_blocking(vec![command]).expect("it is decided");
+        let position = self.server.reader().head().position;
+        let event = self.server.get(&format!("/v1/events/{}", self.server.reader().ids().encode(IdKind::Event, position)));
+        let failure = event.expect(200)["data"]["failure"].clone();
+        Answer { body: json!({"error": failure}).to_string().into_bytes(), ..event }
+    }
+
+    fn pay_command(&self, kind: PaymentKind, amount: u64) -> Pay {
+        Pay {
+            kind,
+            source: AccountId(self.position(IdKind::Account, &self.buyer)),
+            destination: Destination::One(AccountId(self.position(IdKind::Account, &self.shop))),
+            fees: Fees::default(),
+            amount,
+            currency: Currency::from_code("EUR").expect("a currency"),
+            hold: None,
+            reference: None,
+            reason: None,
+        }
+    }
+}
+
+/// An actor of the platform by a key made for it.
+fn actor(scene: &Scene, owner: &str, access: &str) -> Actor {
+    let key = scene.server.post("/v1/api_keys", &json!({"owner": owner, "access": access})).expect(201);
+    let id = ApiKeyId(scene.position(IdKind::ApiKey, &id(&key)));
+    let key = scene.server.reader().api_key(id).expect("it was made");
+    Actor { owner: key.owner, api_key: id }
+}
+
+const SERVER: &[(ErrorCode, Provoke)] = &[
+    (ErrorCode::JsonMalformed, |s| s.server.post_raw(&s.server.platform, "/v1/payments", Some("k"), b"{\"amount\":")),
+    (ErrorCode::ParameterMissing, |s| s.server.post("/v1/payments", &json!({}))),
+    (ErrorCode::ParameterUnknown, |s| s.pay_with(json!({"tip": 1}))),
+    (ErrorCode::ParameterInvalid, |s| s.pay_with(json!({"amount": 10.5}))),
+    (ErrorCode::IdempotencyKeyMissing, |s| {
+        s.server.post_raw(&s.server.platform, "/v1/payments", None, s.pay(1).to_string().as_bytes())
+    }),
+    (ErrorCode::IdempotencyKeyInvalid, |s| s.server.post_key("/v1/payments", &"k".repeat(256), &s.pay(1))),
+    (ErrorCode::ApiKeyMissing, |s| send(s.server.addr, "GET", "/v1/accounts", &[], b"")),
+    (ErrorCode::ApiKeyInvalid, |s| {
+        let mut wrong = s.server.platform.clone();
+        let last = if wrong.pop() == Some('0') { '1' } else { '0' };
+        wrong.push(last);
+        s.server.get_as(&wrong, "/v1/accounts")
+    }),
+    (ErrorCode::ReadOnlyKey, |s| s.server.post_as(&s.server.token("ann", "read"), "/v1/payments", &s.pay(1))),
+    (ErrorCode::PlatformOnly, |s| s.server.get_as(&s.server.token("ann", "read"), "/v1/trial_balance")),
+    (ErrorCode::RouteNotFound, |s| s.server.get("/v2/payments")),
+    (ErrorCode::ResourceNotFound, |s| s.server.get("/v1/payments/pay_x")),
+    (ErrorCode::MethodNotAllowed, |s| {
+        let answer = send(s.server.addr, "DELETE", "/v1/payments", &[], b"");
+        let mut allowed: Vec<&str> = answer.header("allow").expect("it says what it takes").split(',').collect();
+        allowed.sort_unstable();
+        assert_eq!(allowed, ["GET", "HEAD", "POST"]);
+        answer
+    }),
+    (ErrorCode::RequestTimeout, |s| {
+        let mut stream = connect(s.server.addr);
+        let head = format!(
+            "POST /v1/payments HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nIdempotency-Key: k\r\nContent-Length: 10\r\n\r\n{{",
+            s.server.platform
+        );
+        std::io::Write::write_all(&mut stream, head.as_bytes()).expect("the server listens");
+        read_answer(stream)
+    }),
+    (ErrorCode::BodyTooLarge, |s| s.server.post_raw(&s.server.platform, "/v1/payments", Some("k"), &vec![b' '; (1 << 20) + 1])),
+    (ErrorCode::ContentTypeUnsupported, |s| {
+        let authorization = format!("Bearer {}", s.server.platform);
+        let headers = [("Authorization", authorization.as_str()), ("Idempotency-Key", "k"), ("Content-Type", "text/plain")];
+        send(s.server.addr, "POST", "/v1/payments", &headers, s.pay(1).to_string().as_bytes())
+    }),
+    (ErrorCode::IdempotencyKeyReused, |s| {
+        s.server.post_key("/v1/payments", "k", &s.pay(1)).expect(201);
+        s.server.post_key("/v1/payments", "k", &s.pay(2))
+    }),
+    (ErrorCode::RateLimited, |_| {
+        let slow = Fixture::with(|config| config.limits.rate = Some(RateLimit { requests_per_second: 1, burst: 1 }));
+        slow.get("/v1/accounts");
+        slow.get("/v1/accounts")
+    }),
+    (ErrorCode::Overloaded, overload),
+    (ErrorCode::RecordDamaged, |s| {
+        let payment = s.paid(1);
+        s.server.faults.damage(s.position(IdKind::Payment, &payment));
+        s.server.get(&format!("/v1/payments/{payment}"))
+    }),
+    (ErrorCode::StorageFull, |s| {
+        s.server.faults.full.store(true, Ordering::SeqCst);
+        s.server.post("/v1/payments", &s.pay(1))
+    }),
+    (ErrorCode::Stopping, |s| {
+        s.server.engine.shutdown();
+        s.server.post("/v1/payments", &s.pay(1))
+    }),
+    (ErrorCode::Unavailable, |s| {
+        s.server.faults.unavailable.store(true, Ordering::SeqCst);
+        s.server.post("/v1/payments", &s.pay(1))
+    }),
+    (ErrorCode::OutcomeUnknown, |s| {
+        s.server.faults.hold();
+        s.server.post("/v1/payments", &s.pay(1))
+    }),
+];
+
+/// Fills the queue before a writer that is held up: batches until one is refused.
+fn overload(scene: &mut Scene) -> Answer {
+    scene.server.faults.hold();
+    let commands: Vec<Command> = (0..8_192)
+        .map(|index: u32| Command {
+            key: Key::from_bytes(&index.to_le_bytes()).expect("a key"),
+            actor: Actor::SYSTEM,
+            linked: false,
+            effective_at: None,
+            text: None,
+            body: Body::FreezeAccount(AccountId(1)),
+        })
+        .collect();
+    let mut waiting = Vec::new();
+    for _ in 0..32 {
+        let (engine, commands) = (scene.server.engine.clone(), commands.clone());
+        waiting.push(std::thread::spawn(move || engine.execute_blocking(commands).map(|_| ())));
+    }
+    for _ in 0..500 {
+        if scene.server.engine.status().queued >= tributary_engine::COMMANDS_QUEUED_MAX {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let answer = scene.server.post("/v1/payments", &scene.pay(1));
+    scene.server.faults.release();
+    for thread in waiting {
+        let _done_or_refused = thread.join().expect("no panic");
+    }
+    answer
+}
+
+const LEDGER: &[(Rejection, Provoke)] = &[
+    (Rejection::ActorKeyNotFound, |s| {
+        s.event_of(Actor { api_key: ApiKeyId(2), ..Actor::SYSTEM }, Body::FreezeAccount(AccountId(2)))
+    }),
+    (Rejection::ActorKeyRevoked, |s| {
+        let actor = actor(s, "platform", "write");
+        let key = s.server.reader().ids().encode(IdKind::ApiKey, actor.api_key.0);
+        s.server.post(&format!("/v1/api_keys/{key}/revoke"), &json!({})).expect(200);
+        s.event_of(actor, Body::FreezeAccount(AccountId(2)))
+    }),
+    (Rejection::ActorKeyMismatch, |s| {
+        let of_ann = actor(s, "ann", "write");
+        s.event_of(Actor { owner: Actor::SYSTEM.owner, ..of_ann }, Body::FreezeAccount(AccountId(2)))
+    }),
+    (Rejection::ActorKeyReadOnly, |s| {
+        let actor = actor(s, "platform", "read");
+        s.event_of(actor, Body::FreezeAccount(AccountId(2)))
+    }),
+    (Rejection::AmountZero, |s| s.pay_with(json!({"amount": 0}))),
+    (Rejection::AmountTooLarge, |s| s.event_of(Actor::SYSTEM, Body::Pay(s.pay_command(PaymentKind::Pay, AMOUNT_MAX + 1)))),
+    (Rejection::OverdraftTooLarge, |s| {
+        s.event_of(Actor::SYSTEM, Body::OpenAccount(OpenAccount {
+            owner: OwnerName::platform(),
+            currency: Currency::from_code("EUR").expect("a currency"),
+            kind: AccountKind::Fee,
+            overdraft: Overdraft::limited(AMOUNT_MAX + 1),
+            external_id: None,
+        }))
+    }),
+    (Rejection::PayeeMissing, |s| {
+        let payees = Payees::new(Vec::new()).expect("not too many");
+        s.event_of(Actor::SYSTEM, Body::Pay(Pay { destination: Destination::Split(payees), ..s.pay_command(PaymentKind::Pay, 1) }))
+    }),
+    (Rejection::TooManyShares, |s| {
+        let splits: Vec<Value> = (0..16).map(|_| json!({"account": s.server.account("p", "merchant"), "amount": 1})).collect();
+        let fees = json!([{"account": s.server.account("platform", "fee"), "amount": 1}]);
+        s.server.post("/v1/payments", &json!({"amount": 17, "currency": "EUR", "source": s.buyer, "splits": splits, "fees": fees}))
+    }),
+    (Rejection::DuplicateAccount, |s| s.pay_with(json!({"destination": s.buyer}))),
+    (Rejection::ReasonRequired, |s| s.event_of(Actor::SYSTEM, Body::Pay(s.pay_command(PaymentKind::Adjustment, 1)))),
+    (Rejection::HoldNotAllowed, |s| {
+        let reason = tributary_ledger::Reason::new("r").ok();
+        let hold = Some(Hold { expires_at: u64::MAX });
+        s.event_of(Actor::SYSTEM, Body::Pay(Pay { hold, reason, ..s.pay_command(PaymentKind::Adjustment, 1) }))
+    }),
+    (Rejection::HoldAlreadyDue, |s| s.pay_with(json!({"capture_method": "manual", "expires_at": "2026-11-20T00:00:00Z"}))),
+    (Rejection::FeesExceedAmount, |s| {
+        s.pay_with(json!({"fees": [{"account": s.server.account("platform", "fee"), "amount": 101}]}))
+    }),
+    (Rejection::SplitMismatch, |s| {
+        s.server.post("/v1/payments", &json!({"amount": 100, "currency": "EUR", "source": s.buyer, "splits": [{"account": s.shop, "amount": 99}]}))
+    }),
+    (Rejection::AccountNotFound, |s| s.pay_with(json!({"destination": s.id_of_something_else(IdKind::Account)}))),
+    (Rejection::PaymentNotFound, |s| s.event_of(Actor::SYSTEM, Body::Void(PaymentId(2)))),
+    (Rejection::ApiKeyNotFound, |s| s.event_of(Actor::SYSTEM, Body::RevokeApiKey(ApiKeyId(2)))),
+    (Rejection::Forbidden, |s| {
+        s.server.post_as(&s.server.token("shop", "write"), "/v1/payments", &s.pay(1))
+    }),
+    (Rejection::CurrencyMismatch, |s| s.pay_with(json!({"currency": "USD"}))),
+    (Rejection::AccountClosed, |s| {
+        let closed = s.server.account("old", "wallet");
+        s.server.post(&format!("/v1/accounts/{closed}/close"), &json!({})).expect(200);
+        s.pay_with(json!({"destination": closed}))
+    }),
+    (Rejection::AccountFrozen, |s| {
+        s.server.post(&format!("/v1/accounts/{}/freeze", s.buyer), &json!({})).expect(200);
+        s.server.post("/v1/payments", &s.pay(1))
+    }),
+    (Rejection::AccountNotFrozen, |s| s.server.post(&format!("/v1/accounts/{}/unfreeze", s.buyer), &json!({}))),
+    (Rejection::AccountNotEmpty, |s| s.server.post(&format!("/v1/accounts/{}/close", s.buyer), &json!({}))),
+    (Rejection::ReferenceInUse, |s| {
+        s.pay_with(json!({"reference": "r"})).expect(201);
+        s.pay_with(json!({"reference": "r"}))
+    }),
+    (Rejection::ExternalIdInUse, |s| {
+        let body = json!({"owner": "ann", "currency": "EUR", "external_id": "x"});
+        s.server.post("/v1/accounts", &body).expect(201);
+        s.server.post("/v1/accounts", &body)
+    }),
+    (Rejection::PaymentNotOpen, |s| s.server.post(&format!("/v1/payments/{}/capture", s.paid(10)), &json!({}))),
+    (Rejection::HoldExpired, |s| {
+        // Between the moment at which a hold comes due and its release there is hardly any time, so this is tried often.
+        for _ in 0..100 {
+            let body = json!({"capture_method": "manual", "expires_at": "2026-11-20T00:00:01Z"});
+            let payment = id(&s.pay_with(body).expect(201));
+            s.server.clock.advance(1);
+            let answer = s.server.post(&format!("/v1/payments/{payment}/capture"), &json!({}));
+            if answer.code() == "hold_expired" {
+                return answer;
+            }
+            *s = Scene::new();
+        }
+        panic!("the release always came first")
+    }),
+    (Rejection::HoldNotDue, |s| {
+        let payment = s.held(10);
+        s.event_of(Actor::SYSTEM, Body::Expire(PaymentId(s.position(IdKind::Payment, &payment))))
+    }),
+    (Rejection::CaptureExceedsHold, |s| s.server.post(&format!("/v1/payments/{}/capture", s.held(10)), &json!({"amount": 11}))),
+    (Rejection::PaymentNotRefundable, |s| s.server.post("/v1/refunds", &json!({"payment": s.held(10)}))),
+    (Rejection::PaymentAlreadyRefunded, |s| {
+        let refund = json!({"payment": s.paid(10)});
+        s.server.post("/v1/refunds", &refund).expect(201);
+        s.server.post("/v1/refunds", &refund)
+    }),
+    (Rejection::RefundExceedsCaptured, |s| s.server.post("/v1/refunds", &json!({"payment": s.paid(10), "amount": 11}))),
+    (Rejection::ApiKeyAlreadyRevoked, |s| {
+        let key = id(&s.server.post("/v1/api_keys", &json!({"owner": "ann", "access": "read"})).expect(201));
+        s.server.post(&format!("/v1/api_keys/{key}/revoke"), &json!({})).expect(200);
+        s.server.post(&format!("/v1/api_keys/{key}/revoke"), &json!({}))
+    }),
+    (Rejection::InsufficientFunds, |s| s.server.post("/v1/payments", &s.pay(1_001))),
+    (Rejection::BalanceOverflow, |s| {
+        let bank = s.server.account("platform", "external");
+        s.server.post("/v1/top_ups", &pay(&bank, &s.buyer, AMOUNT_MAX - 500))
+    }),
+    (Rejection::GroupAborted, |s| {
+        let group = json!([{"group": [
+            {"idempotency_key": "a", "payment": s.pay(1)},
+            {"idempotency_key": "b", "payment": s.pay(1_000_000)},
+        ]}]);
+        let answer = s.server.post("/v1/batches", &group);
+        let error = answer.expect(200)["results"][0]["error"].clone();
+        Answer { body: json!({"error": error}).to_string().into_bytes(), ..answer }
+    }),
+];
+
+/// What a handler answers when it panics is provoked where a handler can be made to panic: in the server's own tests.
+const PROVOKED_WITHIN: &[&str] = &["internal_error"];
+
+#[test]
+fn every_code_of_the_server_is_provoked() {
+    let mut scene = Scene::new();
+    for (code, provoke) in SERVER {
+        let answer = provoke(&mut scene);
+        check(&answer, code.as_str(), &[code.status()]);
+        assert_eq!(answer.json()["error"]["type"], code.kind().as_str());
+        // Some codes break the server, so each gets a new one where it did.
+        if code.status() >= 429 {
+            scene = Scene::new();
+        }
+    }
+}
+
+#[test]
+fn every_rejection_of_the_ledger_is_provoked() {
+    for (rejection, provoke) in LEDGER {
+        let answer = provoke(&mut Scene::new());
+        // 200: seen in a batch's result or in an event.
+        check(&answer, rejection.code(), &[200, 402, 409]);
+        let error = &answer.json()["error"];
+        assert_eq!(error["message"], rejection.message());
+        match answer.status {
+            402 => assert_eq!((&error["type"], error["payment"].is_string()), (&json!(ErrorType::Payment.as_str()), true)),
+            409 => assert_eq!(error["type"], ErrorType::Conflict.as_str()),
+            _ => {}
+        }
+    }
+}
+
+#[track_caller]
+fn check(answer: &Answer, code: &str, statuses: &[u16]) {
+    let body = String::from_utf8_lossy(&answer.body);
+    assert_eq!(answer.code(), code, "{} {body}", answer.status);
+    assert!(statuses.contains(&answer.status), "{code}: {} {body}", answer.status);
+    if answer.status >= 400 {
+        let page = answer.json()["error"]["doc_url"].as_str().expect("a page").to_owned();
+        assert_eq!(page, format!("/docs/errors/{code}"));
+    }
+    for internal in ["src/", "panicked", "tributary_", "RecordDamaged"] {
+        assert!(!body.contains(internal), "{code} tells internals: {body}");
+    }
+}
+
+#[test]
+fn codes_pages_and_provocations_agree() {
+    let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).chain(Rejection::ALL.iter().map(|one| one.code())).collect();
+    let known: BTreeSet<&str> = codes.iter().copied().collect();
+    assert_eq!(known.len(), codes.len(), "no code is used twice");
+    let provoked = SERVER.iter().map(|(code, _)| code.as_str()).chain(LEDGER.iter().map(|(one, _)| one.code()));
+    let provoked: BTreeSet<&str> = provoked.chain(PROVOKED_WITHIN.iter().copied()).collect();
+    assert_eq!(provoked, known);
+    let served: BTreeSet<&str> = PAGES.iter().map(|(code, _)| *code).collect();
+    assert_eq!(served, known);
+
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
+    let index = std::fs::read_to_string(dir.join("README.md")).expect("an index");
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(&dir).expect("the folder") {
+        let name = entry.expect("an entry").file_name().into_string().expect("a plain name");
+        let code = name.strip_suffix(".md").expect("only pages").to_owned();
+        if code != "README" {
+            assert!(index.contains(&format!("[`{code}`]({name})")), "the index lacks {code}");
+            files.insert(code);
+        }
+    }
+    assert_eq!(files, known.iter().map(|code| (*code).to_owned()).collect());
+    for (code, page) in PAGES {
+        assert!(page.starts_with(&format!("# `{code}`\n")), "{code}");
+        for part in ["**Why.** ", "**What to do.** "] {
+            assert!(page.contains(part), "{code} lacks {part}");
+        }
+    }
+}
+
+#[test]
+fn key_hashes_and_nothing_else_are_stored() {
+    let scene = Scene::new();
+    let secret = tributary_server::Secret::random();
+    let body = Body::CreateApiKey(CreateApiKey {
+        owner: OwnerName::platform(),
+        access: Access::Write,
+        secret_hash: secret.hash(),
+        label: None,
+    });
+    scene.event_of(Actor::SYSTEM, body);
+    let token = secret.token(scene.server.reader().ids(), ApiKeyId(scene.server.reader().head().position));
+    assert_eq!(scene.server.get_as(&token, "/v1/accounts").status, 200);
+    let (_, random) = token.rsplit_once('_').expect("two parts");
+    let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&random[2 * at..2 * at + 2], 16).expect("hexadecimal")).collect();
+    let frames = scene.server.get("/v1/journal/frames").body;
+    assert!(frames.windows(32).any(|window| window == secret.hash()));
+    assert!(!frames.windows(32).any(|window| window == bytes));
+}

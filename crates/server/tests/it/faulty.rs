@@ -1,0 +1,122 @@
+//! The memory backend with faults that a test can switch on and off.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use tributary_engine::{
+    Backend, Batch, Builder, Failure, Head, JournalMeta, JournalReader, KeyUse, Memory, Recovered, Ticket,
+};
+use tributary_ledger::{Key, Keys, OwnerId, WorkingSet};
+
+/// The switches.
+#[derive(Default)]
+pub(crate) struct Faults {
+    pub(crate) full: AtomicBool,
+    pub(crate) unavailable: AtomicBool,
+    damaged: Mutex<BTreeSet<u64>>,
+    held: Mutex<bool>,
+    let_go: Condvar,
+}
+
+impl Faults {
+    /// From now on reading this record finds it damaged.
+    pub(crate) fn damage(&self, position: u64) {
+        self.damaged.lock().expect("unpoisoned").insert(position);
+    }
+
+    /// From now on nothing becomes durable until [`Faults::release`].
+    pub(crate) fn hold(&self) {
+        *self.held.lock().expect("unpoisoned") = true;
+    }
+
+    pub(crate) fn release(&self) {
+        *self.held.lock().expect("unpoisoned") = false;
+        self.let_go.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut held = self.held.lock().expect("unpoisoned");
+        while *held {
+            held = self.let_go.wait(held).expect("unpoisoned");
+        }
+    }
+}
+
+/// The backend.
+#[derive(Clone)]
+pub(crate) struct Faulty {
+    pub(crate) memory: Memory,
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl Backend for Faulty {
+    fn recover(&mut self) -> Result<Recovered, Failure> {
+        self.memory.recover()
+    }
+
+    fn begin(&mut self) -> Result<Head, Failure> {
+        if self.faults.full.load(Ordering::SeqCst) {
+            return Err(Failure::StorageFull);
+        }
+        if self.faults.unavailable.load(Ordering::SeqCst) {
+            return Err(Failure::Unavailable("switched off".to_owned()));
+        }
+        self.memory.begin()
+    }
+
+    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
+        self.memory.load(keys, set)
+    }
+
+    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure> {
+        self.memory.find_keys(keys)
+    }
+
+    fn submit(&mut self, frame: Builder, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
+        let ticket = self.memory.submit(frame, batch, set);
+        let faults = self.faults.clone();
+        Ticket::pending(move || {
+            faults.wait();
+            ticket.wait()
+        })
+    }
+
+    fn depth(&self) -> usize {
+        self.memory.depth()
+    }
+
+    fn forgets(&self) -> bool {
+        self.memory.forgets()
+    }
+
+    fn reader(&self) -> Arc<dyn JournalReader> {
+        Arc::new(self.clone())
+    }
+}
+
+impl JournalReader for Faulty {
+    fn head(&self) -> Head {
+        JournalReader::head(&self.memory)
+    }
+
+    fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
+        if self.faults.damaged.lock().expect("unpoisoned").contains(&position) {
+            return Err(Failure::RecordDamaged { position, what: "switched".to_owned() });
+        }
+        self.memory.read(position, payload)
+    }
+
+    fn find(&self, key_hash: u64, found: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<(), Failure> {
+        self.memory.find(key_hash, found)
+    }
+
+    fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
+        self.memory.frame(position)
+    }
+
+    fn meta(&self) -> JournalMeta {
+        self.memory.meta()
+    }
+}

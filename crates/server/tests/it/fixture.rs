@@ -1,0 +1,189 @@
+//! A real server on a free port of the loopback, over a memory backend, with a platform key.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tributary_engine::{Clock, Engine, JournalMeta, Memory, Options, Reader};
+use tributary_server::{Limits, Running, Server, ServerConfig, create_first_key};
+
+use crate::client::{Answer, send};
+use crate::faulty::{Faults, Faulty};
+
+/// A clock that stands still until it is moved.
+pub(crate) struct TestClock(AtomicU64);
+
+/// 2026-11-20T00:00:00Z.
+const START_SECONDS: u64 = 1_795_132_800;
+
+impl Clock for TestClock {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl TestClock {
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds * 1_000_000_000, Ordering::SeqCst);
+    }
+}
+
+pub(crate) struct Fixture {
+    pub(crate) addr: SocketAddr,
+    /// A platform key that may write.
+    pub(crate) platform: String,
+    pub(crate) engine: Engine,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) running: Option<Running>,
+    memory: Memory,
+    keys: AtomicU64,
+}
+
+/// Bounds that fit tests.
+pub(crate) fn limits() -> Limits {
+    Limits { drain_timeout: Duration::from_secs(5), ..Limits::default() }
+}
+
+impl Fixture {
+    pub(crate) fn start() -> Fixture {
+        Fixture::with(|_| ())
+    }
+
+    /// With changes to the configuration.
+    pub(crate) fn with(change: impl FnOnce(&mut ServerConfig)) -> Fixture {
+        let meta = JournalMeta { cluster_id: [1; 16], id_key: [7; 16], epochs: vec![(1, 1)] };
+        let memory = Memory::new(meta);
+        let clock = Arc::new(TestClock(AtomicU64::new(START_SECONDS * 1_000_000_000)));
+        let (engine, faults) = engine(&memory, &clock);
+        let platform = create_first_key(&engine).expect("it takes commands").expect("there is no key yet");
+        let mut config = ServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            threads: 2,
+            limits: limits(),
+            ..ServerConfig::default()
+        };
+        change(&mut config);
+        let running = Server::start(config, engine.clone()).expect("it starts");
+        let addr = running.addr();
+        Fixture { addr, platform, engine, faults, clock, running: Some(running), memory, keys: AtomicU64::new(0) }
+    }
+
+    /// Stops the server and the engine and starts both again over the same journal.
+    pub(crate) fn restart(&mut self) {
+        drop(self.running.take());
+        self.engine.shutdown();
+        (self.engine, self.faults) = engine(&self.memory, &self.clock);
+        assert_eq!(create_first_key(&self.engine).expect("it answers"), None, "there is a key already");
+        let config = ServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            threads: 2,
+            limits: limits(),
+            ..ServerConfig::default()
+        };
+        let running = Server::start(config, self.engine.clone()).expect("it starts");
+        self.addr = running.addr();
+        self.running = Some(running);
+    }
+
+    pub(crate) fn reader(&self) -> Reader {
+        self.engine.reader()
+    }
+
+    pub(crate) fn new_key(&self) -> String {
+        format!("test-{}", self.keys.fetch_add(1, Ordering::SeqCst))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.get_as(&self.platform, path)
+    }
+
+    pub(crate) fn get_as(&self, token: &str, path: &str) -> Answer {
+        send(self.addr, "GET", path, &[("Authorization", &format!("Bearer {token}"))], b"")
+    }
+
+    /// A write under a new idempotency key.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_key(path, &self.new_key(), body)
+    }
+
+    pub(crate) fn post_key(&self, path: &str, key: &str, body: &Value) -> Answer {
+        self.post_raw(&self.platform, path, Some(key), body.to_string().as_bytes())
+    }
+
+    pub(crate) fn post_as(&self, token: &str, path: &str, body: &Value) -> Answer {
+        self.post_raw(token, path, Some(&self.new_key()), body.to_string().as_bytes())
+    }
+
+    pub(crate) fn post_raw(&self, token: &str, path: &str, key: Option<&str>, body: &[u8]) -> Answer {
+        let authorization = format!("Bearer {token}");
+        let mut headers = vec![("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        if let Some(key) = key {
+            headers.push(("Idempotency-Key", key));
+        }
+        send(self.addr, "POST", path, &headers, body)
+    }
+
+    /// Opens an account and returns its id.
+    pub(crate) fn account(&self, owner: &str, kind: &str) -> String {
+        let mut body = json!({"owner": owner, "currency": "EUR", "kind": kind});
+        if kind == "external" {
+            body["overdraft"] = json!("unlimited");
+        }
+        id(&self.post("/v1/accounts", &body).expect(201))
+    }
+
+    /// Opens a wallet with so much in it.
+    pub(crate) fn wallet(&self, owner: &str, amount: u64) -> String {
+        let (bank, wallet) = (self.account("platform", "external"), self.account(owner, "wallet"));
+        let body = json!({"amount": amount, "currency": "EUR", "source": bank, "destination": wallet});
+        self.post("/v1/top_ups", &body).expect(201);
+        wallet
+    }
+
+    /// Makes an API key of the owner and returns it.
+    pub(crate) fn token(&self, owner: &str, access: &str) -> String {
+        let key = self.post("/v1/api_keys", &json!({"owner": owner, "access": access})).expect(201);
+        key["secret"].as_str().expect("it is shown").to_owned()
+    }
+
+    pub(crate) fn posted(&self, account: &str) -> i64 {
+        self.get(&format!("/v1/accounts/{account}")).expect(200)["posted"].as_i64().expect("a balance")
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.faults.release();
+        drop(self.running.take());
+        self.engine.shutdown();
+    }
+}
+
+fn engine(memory: &Memory, clock: &Arc<TestClock>) -> (Engine, Arc<Faults>) {
+    let faults: Arc<Faults> = Arc::default();
+    let backend = Faulty { memory: memory.clone(), faults: faults.clone() };
+    let engine = Engine::start(Box::new(backend), clock.clone(), Options::default()).expect("it starts");
+    (engine, faults)
+}
+
+/// The object's id.
+#[track_caller]
+pub(crate) fn id(object: &Value) -> String {
+    object["id"].as_str().expect("an id").to_owned()
+}
+
+/// A plain payment's body.
+pub(crate) fn pay(source: &str, destination: &str, amount: u64) -> Value {
+    json!({"amount": amount, "currency": "EUR", "source": source, "destination": destination})
+}
+
+/// A hold's body.
+pub(crate) fn hold(source: &str, destination: &str, amount: u64) -> Value {
+    let mut body = pay(source, destination, amount);
+    body["capture_method"] = json!("manual");
+    body["expires_at"] = json!("2026-12-01T00:00:00Z");
+    body
+}

@@ -1,0 +1,14 @@
+//! The server over HTTP, as a caller meets it.
+
+mod books;
+mod client;
+mod codes;
+mod document;
+mod faulty;
+mod fixture;
+mod forms;
+mod idempotency;
+mod limits;
+mod lists;
+mod payments;
+mod scopes;
