@@ -139,7 +139,71 @@ impl App {
         let shared = self.shared.clone();
         match tokio::task::spawn_blocking(move || work(&shared)).await {
             Ok(result) => result,
-            Err(_panicked) => Err(ApiError::new(ErrorCode::InternalError, "The server failed.")),
+            Err(_panicked) => Err(ApiError::new(
+                ErrorCode::InternalError,
+                "The server failed.",
+            )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::routing::get;
+    use hyper_util::service::TowerToHyperService;
+    use tributary_engine::{JournalMeta, Memory, Options, SystemClock};
+
+    #[tokio::test]
+    async fn a_panic_is_answered_with_internal_error_and_nothing_more() {
+        let meta = JournalMeta {
+            cluster_id: [1; 16],
+            id_key: [1; 16],
+            epochs: vec![(1, 1)],
+        };
+        let engine = Engine::start(
+            Box::new(Memory::new(meta)),
+            Arc::new(SystemClock),
+            Options::default(),
+        );
+        let engine = engine.expect("it starts");
+        let app = App {
+            shared: Arc::new(Shared {
+                config: ServerConfig::default(),
+                reader: engine.reader(),
+                engine: engine.clone(),
+                rate: None,
+                threads: Vec::new(),
+                openapi: Bytes::new(),
+                docs: Bytes::new(),
+                draining: AtomicBool::new(false),
+                request_ids: RequestIds::new(),
+            }),
+            counters: Arc::default(),
+        };
+        async fn broken() -> Response {
+            panic!("a secret of the inside")
+        }
+        let router: Router = Router::new()
+            .route("/", get(broken))
+            .layer(axum::middleware::from_fn_with_state(app.clone(), observe))
+            .with_state(app.clone());
+        let request = Request::new(axum::body::Body::empty());
+        let response =
+            hyper::service::Service::call(&TowerToHyperService::new(router), request).await;
+        let (parts, body) = response.expect("an answer").into_parts();
+        let body = http_body_util::BodyExt::collect(body)
+            .await
+            .expect("a body")
+            .to_bytes();
+        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+        assert_eq!(parts.status.as_u16(), ErrorCode::InternalError.status());
+        assert!(
+            text.contains("\"code\":\"internal_error\"") && !text.contains("inside"),
+            "{text}"
+        );
+        assert_eq!(app.counters.in_flight.load(Ordering::Relaxed), 0);
+        engine.shutdown();
     }
 }

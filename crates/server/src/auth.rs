@@ -49,7 +49,10 @@ impl Caller {
     fn may_write(self) -> Result<Caller, ApiError> {
         match self.access {
             Access::Write => Ok(self),
-            Access::Read => Err(ApiError::new(ErrorCode::ReadOnlyKey, "This API key may only read.")),
+            Access::Read => Err(ApiError::new(
+                ErrorCode::ReadOnlyKey,
+                "This API key may only read.",
+            )),
         }
     }
 
@@ -57,7 +60,10 @@ impl Caller {
         if self.is_platform() {
             return Ok(self);
         }
-        Err(ApiError::new(ErrorCode::PlatformOnly, "Only a platform key may do this."))
+        Err(ApiError::new(
+            ErrorCode::PlatformOnly,
+            "Only a platform key may do this.",
+        ))
     }
 }
 
@@ -99,7 +105,10 @@ impl FromRequestParts<App> for PlatformWriting {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<PlatformWriting, ApiError> {
-        caller(parts, app)?.must_be_platform()?.may_write().map(PlatformWriting)
+        caller(parts, app)?
+            .must_be_platform()?
+            .may_write()
+            .map(PlatformWriting)
     }
 }
 
@@ -108,20 +117,32 @@ fn caller(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
     let shared = &app.shared;
     let caller = authenticate(parts, shared)?;
     if let Some(rate) = &shared.rate {
-        rate.take(caller.actor.api_key.0, Instant::now()).map_err(|wait| {
-            ApiError::new(ErrorCode::RateLimited, "This API key sends requests faster than it may.").retry_after(wait)
-        })?;
+        rate.take(caller.actor.api_key.0, Instant::now())
+            .map_err(|wait| {
+                ApiError::new(
+                    ErrorCode::RateLimited,
+                    "This API key sends requests faster than it may.",
+                )
+                .retry_after(wait)
+            })?;
     }
     Ok(caller)
 }
 
 fn authenticate(parts: &Parts, shared: &Shared) -> Result<Caller, ApiError> {
     let value = parts.headers.get(header::AUTHORIZATION).ok_or_else(|| {
-        ApiError::new(ErrorCode::ApiKeyMissing, "Send your API key as Authorization: Bearer tk_….")
+        ApiError::new(
+            ErrorCode::ApiKeyMissing,
+            "Send your API key as Authorization: Bearer tk_….",
+        )
     })?;
     // Every wrong key gets the same answer.
     let wrong = || ApiError::new(ErrorCode::ApiKeyInvalid, "This is not a valid API key.");
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(wrong)?;
+    let (scheme, token) = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or_else(wrong)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(wrong());
     }

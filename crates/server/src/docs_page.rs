@@ -16,25 +16,52 @@ pub(crate) fn page(document: &str) -> String {
     let api: Value = serde_json::from_str(document).expect("the document is JSON");
     let mut out = String::with_capacity(64 << 10);
     let title = text(&api["info"]["title"]);
-    put(&mut out, format_args!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">"));
-    put(&mut out, format_args!("<meta name=\"viewport\" content=\"width=device-width\"><title>{title} API</title>"));
-    put(&mut out, format_args!("<style>{STYLE}</style><h1>{title} API {}</h1>", text(&api["info"]["version"])));
+    put(
+        &mut out,
+        format_args!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">"),
+    );
+    put(
+        &mut out,
+        format_args!(
+            "<meta name=\"viewport\" content=\"width=device-width\"><title>{title} API</title>"
+        ),
+    );
+    put(
+        &mut out,
+        format_args!(
+            "<style>{STYLE}</style><h1>{title} API {}</h1>",
+            text(&api["info"]["version"])
+        ),
+    );
     for paragraph in text(&api["info"]["description"]).split("\n\n") {
         put(&mut out, format_args!("<p>{}</p>", code_spans(paragraph)));
     }
-    put(&mut out, format_args!("<p>For programs: <a href=\"/openapi.json\">/openapi.json</a>.</p><nav>"));
+    put(
+        &mut out,
+        format_args!("<p>For programs: <a href=\"/openapi.json\">/openapi.json</a>.</p><nav>"),
+    );
     let tags: Vec<&Value> = api["tags"].as_array().into_iter().flatten().collect();
     for tag in &tags {
         let name = text(&tag["name"]);
         put(&mut out, format_args!("<a href=\"#{name}\">{name}</a>"));
     }
-    put(&mut out, format_args!("<a href=\"#schemas\">schemas</a></nav>"));
+    put(
+        &mut out,
+        format_args!("<a href=\"#schemas\">schemas</a></nav>"),
+    );
     for tag in &tags {
         section(&mut out, &api, tag);
     }
     put(&mut out, format_args!("<h2 id=\"schemas\">schemas</h2>"));
-    for (name, schema) in api["components"]["schemas"].as_object().into_iter().flatten() {
-        put(&mut out, format_args!("<h3 id=\"schema-{}\">{}</h3>", escape(name), escape(name)));
+    for (name, schema) in api["components"]["schemas"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
+        put(
+            &mut out,
+            format_args!("<h3 id=\"schema-{}\">{}</h3>", escape(name), escape(name)),
+        );
         schema_block(&mut out, schema);
     }
     out
@@ -42,7 +69,13 @@ pub(crate) fn page(document: &str) -> String {
 
 fn section(out: &mut String, api: &Value, tag: &Value) {
     let name = text(&tag["name"]);
-    put(out, format_args!("<h2 id=\"{name}\">{name}</h2><p>{}</p>", text(&tag["description"])));
+    put(
+        out,
+        format_args!(
+            "<h2 id=\"{name}\">{name}</h2><p>{}</p>",
+            text(&tag["description"])
+        ),
+    );
     for (path, item) in api["paths"].as_object().into_iter().flatten() {
         for (method, operation) in item.as_object().into_iter().flatten() {
             if operation["tags"][0] == tag["name"] {
@@ -54,16 +87,34 @@ fn section(out: &mut String, api: &Value, tag: &Value) {
 
 fn operation_block(out: &mut String, method: &str, path: &str, operation: &Value) {
     let id = text(&operation["operationId"]);
-    put(out, format_args!("<h3 id=\"{id}\"><span class=\"m\">{}</span><code>{}</code></h3>", escape(method), escape(path)));
+    put(
+        out,
+        format_args!(
+            "<h3 id=\"{id}\"><span class=\"m\">{}</span><code>{}</code></h3>",
+            escape(method),
+            escape(path)
+        ),
+    );
     let about = [text(&operation["summary"]), text(&operation["description"])];
     for paragraph in about.iter().filter(|paragraph| !paragraph.is_empty()) {
         put(out, format_args!("<p>{}</p>", code_spans(paragraph)));
     }
-    let parameters: Vec<&Value> = operation["parameters"].as_array().into_iter().flatten().collect();
+    let parameters: Vec<&Value> = operation["parameters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .collect();
     if !parameters.is_empty() {
-        put(out, format_args!("<table><tr><th>parameter</th><th>in</th><th>form</th><th></th></tr>"));
+        put(
+            out,
+            format_args!("<table><tr><th>parameter</th><th>in</th><th>form</th><th></th></tr>"),
+        );
         for parameter in parameters {
-            let required = if parameter["required"] == true { ", required" } else { "" };
+            let required = if parameter["required"] == true {
+                ", required"
+            } else {
+                ""
+            };
             put(
                 out,
                 format_args!(
@@ -81,12 +132,23 @@ fn operation_block(out: &mut String, method: &str, path: &str, operation: &Value
     if !body.is_null() {
         put(out, format_args!("<p>Body: {}</p>", form(body)));
     }
-    put(out, format_args!("<table><tr><th>status</th><th>answer</th><th></th></tr>"));
+    put(
+        out,
+        format_args!("<table><tr><th>status</th><th>answer</th><th></th></tr>"),
+    );
     for (status, response) in operation["responses"].as_object().into_iter().flatten() {
-        let content = response["content"].as_object().and_then(|content| content.values().next());
+        let content = response["content"]
+            .as_object()
+            .and_then(|content| content.values().next());
         let answer = content.map_or_else(String::new, |content| form(&content["schema"]));
         let about = code_spans(&text(&response["description"]));
-        put(out, format_args!("<tr><td>{}</td><td>{answer}</td><td>{about}</td></tr>", escape(status)));
+        put(
+            out,
+            format_args!(
+                "<tr><td>{}</td><td>{answer}</td><td>{about}</td></tr>",
+                escape(status)
+            ),
+        );
     }
     put(out, format_args!("</table>"));
 }
@@ -98,19 +160,40 @@ fn schema_block(out: &mut String, schema: &Value) {
         put(out, format_args!("<p>{}</p>", form(schema)));
         return;
     };
-    put(out, format_args!("<table><tr><th>field</th><th>form</th><th></th></tr>"));
-    let required: Vec<&Value> = schema["required"].as_array().into_iter().flatten().collect();
+    put(
+        out,
+        format_args!("<table><tr><th>field</th><th>form</th><th></th></tr>"),
+    );
+    let required: Vec<&Value> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .collect();
     for (name, property) in properties {
-        let mark = if required.iter().any(|required| *required == name) { ", required" } else { "" };
+        let mark = if required.iter().any(|required| *required == name) {
+            ", required"
+        } else {
+            ""
+        };
         let about = code_spans(&text(&property["description"]));
-        put(out, format_args!("<tr><td><code>{}</code></td><td>{}{mark}</td><td>{about}</td></tr>", escape(name), form(property)));
+        put(
+            out,
+            format_args!(
+                "<tr><td><code>{}</code></td><td>{}{mark}</td><td>{about}</td></tr>",
+                escape(name),
+                form(property)
+            ),
+        );
     }
     put(out, format_args!("</table>"));
 }
 
 /// A schema in a few words, with links to the named ones.
 fn form(schema: &Value) -> String {
-    if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+    if let Some(name) = schema["$ref"]
+        .as_str()
+        .and_then(|path| path.rsplit('/').next())
+    {
         let name = escape(name);
         return format!("<a href=\"#schema-{name}\">{name}</a>");
     }
@@ -120,7 +203,10 @@ fn form(schema: &Value) -> String {
         }
     }
     if let Some(values) = schema["enum"].as_array() {
-        let names: Vec<String> = values.iter().map(|value| format!("<code>{}</code>", text(value))).collect();
+        let names: Vec<String> = values
+            .iter()
+            .map(|value| format!("<code>{}</code>", text(value)))
+            .collect();
         return names.join(", ");
     }
     let mut words = match &schema["type"] {
@@ -131,7 +217,10 @@ fn form(schema: &Value) -> String {
         words = format!("array of {}", form(&schema["items"]));
     }
     if let Some(properties) = schema["properties"].as_object() {
-        let fields: Vec<String> = properties.iter().map(|(name, value)| format!("<code>{}</code>: {}", escape(name), form(value))).collect();
+        let fields: Vec<String> = properties
+            .iter()
+            .map(|(name, value)| format!("<code>{}</code>: {}", escape(name), form(value)))
+            .collect();
         words = format!("{{ {} }}", fields.join(", "));
     }
     if let Some(kind) = schema["format"].as_str() {
@@ -146,7 +235,10 @@ fn text(value: &Value) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 /// Escaped text with its back-ticked words as code.

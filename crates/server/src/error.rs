@@ -39,7 +39,12 @@ impl ApiError {
     }
 
     /// A refusal that is on record: `code` and `message` are the ledger's.
-    pub(crate) fn refused(status: u16, kind: ErrorType, code: &'static str, message: &'static str) -> ApiError {
+    pub(crate) fn refused(
+        status: u16,
+        kind: ErrorType,
+        code: &'static str,
+        message: &'static str,
+    ) -> ApiError {
         ApiError {
             status,
             kind,
@@ -53,7 +58,11 @@ impl ApiError {
 
     /// Something that the request names is not there, or not this caller's to see: the two are not told apart.
     pub(crate) fn not_found(what: &'static str, param: &str) -> ApiError {
-        ApiError::new(ErrorCode::ResourceNotFound, format!("There is no such {what}.")).param(param)
+        ApiError::new(
+            ErrorCode::ResourceNotFound,
+            format!("There is no such {what}."),
+        )
+        .param(param)
     }
 
     pub(crate) fn invalid(param: &str, message: impl Into<Cow<'static, str>>) -> ApiError {
@@ -117,9 +126,15 @@ impl ApiError {
         let status = StatusCode::from_u16(self.status).expect("a code's status is an HTTP status");
         let mut response = (status, bytes).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         if let Some(wait) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(wait.as_secs().max(1)),
+            );
         }
         if self.status == 401 {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

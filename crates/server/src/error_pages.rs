@@ -76,5 +76,8 @@ pages! {
 
 /// The page of `code`, in Markdown.
 pub fn find(code: &str) -> Option<&'static str> {
-    PAGES.iter().find(|(known, _)| *known == code).map(|(_, page)| *page)
+    PAGES
+        .iter()
+        .find(|(known, _)| *known == code)
+        .map(|(_, page)| *page)
 }

@@ -61,7 +61,10 @@ pub fn create_first_key(engine: &Engine) -> Result<Option<String>, Refused> {
     };
     let replies = engine.execute_blocking(vec![command])?;
     let created = replies.into_iter().find_map(|reply| match reply {
-        Reply::Done { record, replayed: false } => record.outcome.api_key.clone(),
+        Reply::Done {
+            record,
+            replayed: false,
+        } => record.outcome.api_key.clone(),
         _ => None,
     });
     Ok(created.map(|key| secret.token(engine.reader().ids(), key.id)))

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// Upper bounds of the latency histogram, in microseconds.
 const BUCKETS_US: [u64; 14] = [
-    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000,
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 10_000_000,
 ];
 
 #[derive(Clone, Default)]
@@ -30,7 +31,10 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
         let us = took.as_micros() as u64;
-        let mut routes = self.routes.lock().expect("no holder of the counters panics");
+        let mut routes = self
+            .routes
+            .lock()
+            .expect("no holder of the counters panics");
         let entry = routes.entry((method, route.to_owned())).or_default();
         *entry.by_status.entry(status).or_default() += 1;
         entry.sum_us += us;
@@ -63,35 +67,81 @@ pub(crate) struct EngineNumber {
 }
 
 /// The page that Prometheus reads.
-pub(crate) fn render<'a>(threads: impl Iterator<Item = &'a Counters>, engine: &[EngineNumber]) -> String {
+pub(crate) fn render<'a>(
+    threads: impl Iterator<Item = &'a Counters>,
+    engine: &[EngineNumber],
+) -> String {
     let mut routes: BTreeMap<(&'static str, String), Route> = BTreeMap::new();
     let (mut connections, mut in_flight) = (0, 0);
     for counters in threads {
         connections += counters.connections.load(Ordering::Relaxed);
         in_flight += counters.in_flight.load(Ordering::Relaxed);
-        let of_thread = counters.routes.lock().expect("no holder of the counters panics");
+        let of_thread = counters
+            .routes
+            .lock()
+            .expect("no holder of the counters panics");
         for (name, route) in of_thread.iter() {
             add(routes.entry(name.clone()).or_default(), route);
         }
     }
     let mut page = String::new();
     let out = &mut page;
-    head(out, "tributary_http_requests_total", "Requests answered.", "counter");
+    head(
+        out,
+        "tributary_http_requests_total",
+        "Requests answered.",
+        "counter",
+    );
     for ((method, route), numbers) in &routes {
         for (status, count) in &numbers.by_status {
-            line(out, format_args!("tributary_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} {count}"));
+            line(
+                out,
+                format_args!(
+                    "tributary_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} {count}"
+                ),
+            );
         }
     }
-    head(out, "tributary_http_request_seconds", "Time from the head of a request to its answer.", "histogram");
+    head(
+        out,
+        "tributary_http_request_seconds",
+        "Time from the head of a request to its answer.",
+        "histogram",
+    );
     for ((method, route), numbers) in &routes {
-        histogram(out, &format!("method=\"{method}\",route=\"{route}\""), numbers);
+        histogram(
+            out,
+            &format!("method=\"{method}\",route=\"{route}\""),
+            numbers,
+        );
     }
-    head(out, "tributary_http_connections", "Connections open.", "gauge");
-    line(out, format_args!("tributary_http_connections {connections}"));
-    head(out, "tributary_http_requests_in_flight", "Requests being answered.", "gauge");
-    line(out, format_args!("tributary_http_requests_in_flight {in_flight}"));
+    head(
+        out,
+        "tributary_http_connections",
+        "Connections open.",
+        "gauge",
+    );
+    line(
+        out,
+        format_args!("tributary_http_connections {connections}"),
+    );
+    head(
+        out,
+        "tributary_http_requests_in_flight",
+        "Requests being answered.",
+        "gauge",
+    );
+    line(
+        out,
+        format_args!("tributary_http_requests_in_flight {in_flight}"),
+    );
     for number in engine {
-        head(out, number.name, number.help, if number.counter { "counter" } else { "gauge" });
+        head(
+            out,
+            number.name,
+            number.help,
+            if number.counter { "counter" } else { "gauge" },
+        );
         line(out, format_args!("{} {}", number.name, number.value));
     }
     page
@@ -113,11 +163,20 @@ fn histogram(out: &mut String, labels: &str, numbers: &Route) {
     for (bound, count) in BUCKETS_US.iter().zip(numbers.buckets) {
         below += count;
         let seconds = *bound as f64 / 1e6;
-        line(out, format_args!("{name}_bucket{{{labels},le=\"{seconds}\"}} {below}"));
+        line(
+            out,
+            format_args!("{name}_bucket{{{labels},le=\"{seconds}\"}} {below}"),
+        );
     }
     let all: u64 = numbers.by_status.values().sum();
-    line(out, format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {all}"));
-    line(out, format_args!("{name}_sum{{{labels}}} {}", numbers.sum_us as f64 / 1e6));
+    line(
+        out,
+        format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {all}"),
+    );
+    line(
+        out,
+        format_args!("{name}_sum{{{labels}}} {}", numbers.sum_us as f64 / 1e6),
+    );
     line(out, format_args!("{name}_count{{{labels}}} {all}"));
 }
 
@@ -148,7 +207,10 @@ mod tests {
             "tributary_http_request_seconds_bucket{method=\"POST\",route=\"/v1/payments\",le=\"+Inf\"} 3",
             "tributary_http_request_seconds_count{method=\"POST\",route=\"/v1/payments\"} 3",
         ] {
-            assert!(page.lines().any(|line| line == wanted), "{wanted} in\n{page}");
+            assert!(
+                page.lines().any(|line| line == wanted),
+                "{wanted} in\n{page}"
+            );
         }
     }
 }

@@ -4,13 +4,18 @@ use std::borrow::Cow;
 
 use axum::Router;
 use axum::routing::get;
+use serde_json::Value;
 use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type,
+};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, PathItem, Ref, RefOr, Required, ResponseBuilder,
+    ContentBuilder, InfoBuilder, LicenseBuilder, OpenApi, PathItem, Ref, RefOr, Required,
+    ResponseBuilder,
 };
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -23,7 +28,9 @@ use crate::form::request::{
     AccountCreate, AdjustmentCreate, CaptureOf, PaymentCreate, RefundCreate, TransferCreate, VoidOf,
 };
 use crate::form::value::KeyText;
-use crate::routes::{accounts, api_keys, batches, books, events, health, journal, pages, payments, refunds};
+use crate::routes::{
+    accounts, api_keys, batches, books, events, health, journal, pages, payments, refunds,
+};
 
 const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
     Amounts are integers of minor units. Every write carries an `Idempotency-Key`: sending it again gives the first \
@@ -83,11 +90,17 @@ pub fn openapi_json() -> String {
 }
 
 async fn method_not_allowed() -> ApiError {
-    ApiError::new(ErrorCode::MethodNotAllowed, "This path does not take this method; Allow says which it takes.")
+    ApiError::new(
+        ErrorCode::MethodNotAllowed,
+        "This path does not take this method; Allow says which it takes.",
+    )
 }
 
 async fn route_not_found() -> ApiError {
-    ApiError::new(ErrorCode::RouteNotFound, "There is no such path. /docs lists those there are.")
+    ApiError::new(
+        ErrorCode::RouteNotFound,
+        "There is no such path. /docs lists those there are.",
+    )
 }
 
 /// Adds what all operations share, so that no handler repeats it.
@@ -96,7 +109,12 @@ fn finish(api: &mut OpenApi) {
         .title("Tributary")
         .description(Some(ABOUT))
         .version(env!("CARGO_PKG_VERSION"))
-        .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
+        .license(Some(
+            LicenseBuilder::new()
+                .name("Apache-2.0")
+                .identifier(Some("Apache-2.0"))
+                .build(),
+        ))
         .build();
     let tags = [
         ("payments", "Moving money."),
@@ -109,11 +127,18 @@ fn finish(api: &mut OpenApi) {
         ("operations", "Running the server."),
     ];
     api.tags = Some(
-        tags.map(|(name, about)| TagBuilder::new().name(name).description(Some(about)).build())
-            .into(),
+        tags.map(|(name, about)| {
+            TagBuilder::new()
+                .name(name)
+                .description(Some(about))
+                .build()
+        })
+        .into(),
     );
     let components = api.components.get_or_insert_default();
-    components.schemas.insert("Error".to_owned(), ErrorAnswer::schema());
+    components
+        .schemas
+        .insert("Error".to_owned(), ErrorAnswer::schema());
     let mut nested = Vec::new();
     ErrorAnswer::schemas(&mut nested);
     Batch::schemas(&mut nested);
@@ -140,33 +165,127 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         operation.security = Some(vec![SecurityRequirement::new("api_key", [] as [String; 0])]);
     }
     if writes && path != "/v1/batches" {
-        operation.parameters.get_or_insert_default().push(idempotency_parameter());
+        operation
+            .parameters
+            .get_or_insert_default()
+            .push(idempotency_parameter());
     }
     if let Some(body) = &mut operation.request_body {
-        let optional = ["/freeze", "/unfreeze", "/close", "/capture", "/void", "/rotate", "/revoke"];
+        let optional = [
+            "/freeze",
+            "/unfreeze",
+            "/close",
+            "/capture",
+            "/void",
+            "/rotate",
+            "/revoke",
+        ];
         let is_optional = optional.iter().any(|end| path.ends_with(end));
-        body.required = Some(if is_optional { Required::False } else { Required::True });
+        body.required = Some(if is_optional {
+            Required::False
+        } else {
+            Required::True
+        });
     }
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
             response.headers.extend(headers(writes, false));
         }
     }
+    add_links(operation);
     for status in error_statuses(path, writes, authenticated) {
-        operation.responses.responses.entry(status.to_string()).or_insert_with(|| error_response(status, writes));
+        operation
+            .responses
+            .responses
+            .entry(status.to_string())
+            .or_insert_with(|| error_response(status, writes));
+    }
+}
+
+/// What can be done next: the operation, its parameters and its body.
+type Next = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static [(&'static str, &'static str)],
+);
+
+const ID: &[(&str, &str)] = &[("id", "$response.body#/id")];
+const FIRST_ID: &[(&str, &str)] = &[("id", "$response.body#/data/0/id")];
+const AFTER_ACCOUNT: &[Next] = &[
+    ("getAccount", ID, &[]),
+    ("listAccountEntries", ID, &[]),
+    ("freezeAccount", ID, &[]),
+    ("unfreezeAccount", ID, &[]),
+    ("closeAccount", ID, &[]),
+];
+const AFTER_PAYMENT: &[Next] = &[
+    ("getPayment", ID, &[]),
+    ("capturePayment", ID, &[]),
+    ("voidPayment", ID, &[]),
+    ("createRefund", &[], &[("payment", "$response.body#/id")]),
+];
+
+/// The operations that an answer leads to, by its status.
+fn links(operation: &str) -> &'static [(&'static str, &'static [Next])] {
+    match operation {
+        "createAccount" => &[("201", AFTER_ACCOUNT)],
+        "createPayment" | "createTopUp" | "createPayout" | "createTransfer" => {
+            &[("201", AFTER_PAYMENT)]
+        }
+        "createRefund" => &[("201", &[("getRefund", ID, &[])])],
+        "createApiKey" => &[(
+            "201",
+            &[("rotateApiKey", ID, &[]), ("revokeApiKey", ID, &[])],
+        )],
+        "listEvents" => &[("200", &[("getEvent", FIRST_ID, &[])])],
+        _ => &[],
+    }
+}
+
+fn add_links(operation: &mut Operation) {
+    for (status, nexts) in links(operation.operation_id.as_deref().unwrap_or_default()) {
+        let Some(RefOr::T(response)) = operation.responses.responses.get_mut(*status) else {
+            continue;
+        };
+        for (target, parameters, body) in *nexts {
+            let mut link = LinkBuilder::new().operation_id(*target);
+            for (name, value) in *parameters {
+                link = link.parameter(*name, *value);
+            }
+            if !body.is_empty() {
+                let fields = body
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), Value::from(*value)));
+                link = link.request_body(Some(Value::Object(fields.collect())));
+            }
+            response
+                .links
+                .insert((*target).to_owned(), RefOr::T(link.build()));
+        }
     }
 }
 
 /// The statuses of the errors that an operation may answer.
 fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
     if !authenticated {
-        return if path == "/health/ready" { vec![400, 500, 503] } else { vec![400, 500] };
+        return if path == "/health/ready" {
+            vec![400, 500, 503]
+        } else {
+            vec![400, 500]
+        };
     }
     let mut statuses = vec![400, 401, 403, 404, 429, 500, 503];
     if writes {
         statuses.extend([408, 413, 415, 422, 504]);
         let moves_money = path.starts_with("/v1/payments")
-            || ["/v1/top_ups", "/v1/payouts", "/v1/transfers", "/v1/adjustments", "/v1/refunds"].contains(&path);
+            || [
+                "/v1/top_ups",
+                "/v1/payouts",
+                "/v1/transfers",
+                "/v1/adjustments",
+                "/v1/refunds",
+            ]
+            .contains(&path);
         let other = path.starts_with("/v1/accounts") || path.starts_with("/v1/api_keys");
         if moves_money {
             statuses.push(402);
@@ -189,9 +308,17 @@ fn error_response(status: u16, writes: bool) -> RefOr<utoipa::openapi::Response>
         409 => "The ledger refused it, and the refusal is on record: `code` says why.".to_owned(),
         _ => format!("An error: {}.", codes.join(", ")),
     };
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
-    let mut response = ResponseBuilder::new().description(about).content("application/json", content).build();
-    response.headers.extend(headers(writes && matches!(status, 402 | 409), status == 429 || status == 503));
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Error")))
+        .build();
+    let mut response = ResponseBuilder::new()
+        .description(about)
+        .content("application/json", content)
+        .build();
+    response.headers.extend(headers(
+        writes && matches!(status, 402 | 409),
+        status == 429 || status == 503,
+    ));
     RefOr::T(response)
 }
 
@@ -199,17 +326,34 @@ fn headers(replayed: bool, retry_after: bool) -> Vec<(String, utoipa::openapi::h
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let mut headers = vec![(
         "Request-Id".to_owned(),
-        HeaderBuilder::new().schema(text()).description(Some("Names the request in the server's log.")).build(),
+        HeaderBuilder::new()
+            .schema(text())
+            .description(Some("Names the request in the server's log."))
+            .build(),
     )];
     if replayed {
         let about = "`true` if this is the repetition of an earlier answer.";
         let schema = text().enum_values(Some(["true"]));
-        headers.push(("Idempotent-Replayed".to_owned(), HeaderBuilder::new().schema(schema).description(Some(about)).build()));
+        headers.push((
+            "Idempotent-Replayed".to_owned(),
+            HeaderBuilder::new()
+                .schema(schema)
+                .description(Some(about))
+                .build(),
+        ));
     }
     if retry_after {
-        let schema = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1));
         let about = "Seconds to wait before sending the request again.";
-        headers.push(("Retry-After".to_owned(), HeaderBuilder::new().schema(schema).description(Some(about)).build()));
+        headers.push((
+            "Retry-After".to_owned(),
+            HeaderBuilder::new()
+                .schema(schema)
+                .description(Some(about))
+                .build(),
+        ));
     }
     headers
 }
@@ -248,7 +392,8 @@ impl Batch {
             ("void", VoidOf::name()),
             ("refund", RefundCreate::name()),
         ];
-        let mut one_of = OneOfBuilder::new().description(Some("One command with its own idempotency key."));
+        let mut one_of =
+            OneOfBuilder::new().description(Some("One command with its own idempotency key."));
         for (field, schema) in operations {
             one_of = one_of.item(
                 ObjectBuilder::new()
@@ -264,7 +409,10 @@ impl Batch {
     }
 
     fn group() -> RefOr<Schema> {
-        let commands = ArrayBuilder::new().items(Ref::from_schema_name("BatchCommand")).min_items(Some(1)).max_items(Some(8192));
+        let commands = ArrayBuilder::new()
+            .items(Ref::from_schema_name("BatchCommand"))
+            .min_items(Some(1))
+            .max_items(Some(8192));
         ObjectBuilder::new()
             .title(Some("group"))
             .description(Some("Commands of which all are done, or none."))
@@ -281,7 +429,12 @@ impl PartialSchema for Batch {
         let item = OneOfBuilder::new()
             .item(Ref::from_schema_name("BatchCommand"))
             .item(Ref::from_schema_name("BatchGroup"));
-        ArrayBuilder::new().items(item).min_items(Some(1)).max_items(Some(8192)).build().into()
+        ArrayBuilder::new()
+            .items(item)
+            .min_items(Some(1))
+            .max_items(Some(8192))
+            .build()
+            .into()
     }
 }
 

@@ -43,20 +43,28 @@ impl RateLimiter {
     pub(crate) fn take(&self, key: u64, now: Instant) -> Result<(), Duration> {
         let rate = u64::from(self.limit.requests_per_second);
         let full = u64::from(self.limit.burst) * REQUEST;
-        let mut buckets = self.buckets.lock().expect("no holder of the buckets panics");
+        let mut buckets = self
+            .buckets
+            .lock()
+            .expect("no holder of the buckets panics");
         let bucket = buckets.entry(key).or_insert(Bucket {
             millionths: full,
             filled_at: now,
         });
         // One microsecond earns `rate` millionths of a request; the rest of a microsecond is kept for the next call.
         let micros = now.saturating_duration_since(bucket.filled_at).as_micros() as u64;
-        bucket.millionths = bucket.millionths.saturating_add(micros.saturating_mul(rate)).min(full);
+        bucket.millionths = bucket
+            .millionths
+            .saturating_add(micros.saturating_mul(rate))
+            .min(full);
         bucket.filled_at += Duration::from_micros(micros);
         if bucket.millionths >= REQUEST {
             bucket.millionths -= REQUEST;
             return Ok(());
         }
-        Err(Duration::from_micros((REQUEST - bucket.millionths).div_ceil(rate)))
+        Err(Duration::from_micros(
+            (REQUEST - bucket.millionths).div_ceil(rate),
+        ))
     }
 }
 
@@ -75,7 +83,11 @@ mod tests {
             assert_eq!(limiter.take(1, start), Ok(()));
         }
         assert_eq!(limiter.take(1, start), Err(Duration::from_millis(100)));
-        assert_eq!(limiter.take(2, start), Ok(()), "another key has its own bucket");
+        assert_eq!(
+            limiter.take(2, start),
+            Ok(()),
+            "another key has its own bucket"
+        );
         assert_eq!(
             limiter.take(1, start + Duration::from_millis(99)),
             Err(Duration::from_millis(1))
@@ -84,6 +96,9 @@ mod tests {
         assert!(limiter.take(1, start + Duration::from_millis(100)).is_err());
         // A long pause earns no more than the burst.
         let later = start + Duration::from_secs(3600);
-        assert_eq!((0..10).filter(|_| limiter.take(1, later).is_ok()).count(), 3);
+        assert_eq!(
+            (0..10).filter(|_| limiter.take(1, later).is_ok()).count(),
+            3
+        );
     }
 }

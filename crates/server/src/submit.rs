@@ -68,14 +68,18 @@ fn unknown() -> ApiError {
 
 fn refused(refused: Refused) -> ApiError {
     match refused {
-        Refused::Overloaded { retry_after } => {
-            ApiError::new(ErrorCode::Overloaded, "More commands are waiting than the server holds.").retry_after(retry_after)
-        }
+        Refused::Overloaded { retry_after } => ApiError::new(
+            ErrorCode::Overloaded,
+            "More commands are waiting than the server holds.",
+        )
+        .retry_after(retry_after),
         Refused::StorageFull => storage_full(),
-        Refused::Stopping => {
-            ApiError::new(ErrorCode::Stopping, "The server is stopping.").retry_after(Duration::from_secs(1))
-        }
-        Refused::TooLarge => ApiError::new(ErrorCode::BodyTooLarge, "The batch is larger than the engine takes."),
+        Refused::Stopping => ApiError::new(ErrorCode::Stopping, "The server is stopping.")
+            .retry_after(Duration::from_secs(1)),
+        Refused::TooLarge => ApiError::new(
+            ErrorCode::BodyTooLarge,
+            "The batch is larger than the engine takes.",
+        ),
         Refused::Unavailable(why) => unavailable(&why),
     }
 }
@@ -96,11 +100,15 @@ pub(crate) fn failed(failure: Failure) -> ApiError {
 }
 
 fn storage_full() -> ApiError {
-    ApiError::new(ErrorCode::StorageFull, "There is no space for another record. Reading goes on.")
-        .retry_after(Duration::from_secs(5))
+    ApiError::new(
+        ErrorCode::StorageFull,
+        "There is no space for another record. Reading goes on.",
+    )
+    .retry_after(Duration::from_secs(5))
 }
 
 fn unavailable(why: &str) -> ApiError {
     tracing::error!(why, "the store is unavailable");
-    ApiError::new(ErrorCode::Unavailable, "The store can't be reached now.").retry_after(Duration::from_secs(1))
+    ApiError::new(ErrorCode::Unavailable, "The store can't be reached now.")
+        .retry_after(Duration::from_secs(1))
 }

@@ -45,7 +45,10 @@ fn has_rfc3339_form(text: &[u8]) -> bool {
     }
     let mut rest = &text[19..];
     if let [b'.', fraction @ ..] = rest {
-        let count = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let count = fraction
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         if !(1..=9).contains(&count) {
             return false;
         }
@@ -53,7 +56,9 @@ fn has_rfc3339_form(text: &[u8]) -> bool {
     }
     match rest {
         [b'Z' | b'z'] => true,
-        [b'+' | b'-', h1, h2, b':', m1, m2] => [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit()),
+        [b'+' | b'-', h1, h2, b':', m1, m2] => {
+            [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit())
+        }
         _ => false,
     }
 }
@@ -70,7 +75,9 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
     let form = bytes.len() == 10
         && bytes[4] == b'-'
         && bytes[7] == b'-'
-        && [0, 1, 2, 3, 5, 6, 8, 9].iter().all(|&at| bytes[at].is_ascii_digit());
+        && [0, 1, 2, 3, 5, 6, 8, 9]
+            .iter()
+            .all(|&at| bytes[at].is_ascii_digit());
     if !form {
         return None;
     }
@@ -87,7 +94,10 @@ mod tests {
         for (text, nanos) in [
             ("1970-01-01T00:00:00Z", Some(0)),
             ("1970-01-01T00:00:01.5Z", Some(1_500_000_000)),
-            ("2026-11-20T23:15:41.123456789Z", Some(1_795_216_541_123_456_789)),
+            (
+                "2026-11-20T23:15:41.123456789Z",
+                Some(1_795_216_541_123_456_789),
+            ),
         ] {
             assert_eq!(parse_timestamp(text), nanos, "{text}");
             assert_eq!(format_timestamp(nanos.expect("a time")), text);
@@ -114,11 +124,23 @@ mod tests {
 
     #[test]
     fn days_come_back_as_they_went() {
-        for (text, days) in [("1970-01-01", 0), ("1969-12-31", -1), ("1993-02-28", 8459), ("9999-12-31", 2_932_896), ("0001-01-01", -719_162)] {
+        for (text, days) in [
+            ("1970-01-01", 0),
+            ("1969-12-31", -1),
+            ("1993-02-28", 8459),
+            ("9999-12-31", 2_932_896),
+            ("0001-01-01", -719_162),
+        ] {
             assert_eq!(parse_date(text), Some(days), "{text}");
             assert_eq!(format_date(days), text);
         }
-        for wrong in ["", "1970-1-1", "1970-02-30", "19700101", "1970-01-01T00:00:00Z"] {
+        for wrong in [
+            "",
+            "1970-1-1",
+            "1970-02-30",
+            "19700101",
+            "1970-01-01T00:00:00Z",
+        ] {
             assert_eq!(parse_date(wrong), None, "{wrong}");
         }
     }

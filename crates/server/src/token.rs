@@ -68,7 +68,10 @@ pub(crate) fn parse(ids: &Ids, token: &str) -> Option<(ApiKeyId, Secret)> {
     }
     let (body, secret) = token.strip_prefix(PREFIX)?.split_at(ID_CHARS);
     let secret = secret.strip_prefix('_')?;
-    let id = ids.decode(IdKind::ApiKey, &format!("{}_{body}", IdKind::ApiKey.prefix()))?;
+    let id = ids.decode(
+        IdKind::ApiKey,
+        &format!("{}_{body}", IdKind::ApiKey.prefix()),
+    )?;
     let mut bytes = [0u8; SECRET_BYTES];
     for (byte, digits) in bytes.iter_mut().zip(secret.as_bytes().chunks_exact(2)) {
         *byte = hex_digit(digits[0])? << 4 | hex_digit(digits[1])?;
@@ -99,7 +102,13 @@ mod tests {
         assert_eq!(key, ApiKeyId(42));
         assert!(parsed.matches(&secret.hash()));
         assert!(!Secret::random().matches(&secret.hash()));
-        for wrong in ["", "tk_", &token[1..], &token.to_uppercase(), &token.replace("tk_", "sk_")] {
+        for wrong in [
+            "",
+            "tk_",
+            &token[1..],
+            &token.to_uppercase(),
+            &token.replace("tk_", "sk_"),
+        ] {
             assert!(parse(&ids, wrong).is_none(), "{wrong}");
         }
         assert_eq!(format!("{secret:?}"), "Secret(…)");

@@ -30,7 +30,11 @@ impl FromRequestParts<App> for IdempotencyKey {
         if values.next().is_some() {
             return Err(invalid("The header Idempotency-Key is given twice."));
         }
-        let text = value.to_str().ok().and_then(unquote).and_then(|text| key_text(&text));
+        let text = value
+            .to_str()
+            .ok()
+            .and_then(unquote)
+            .and_then(|text| key_text(&text));
         let text = text.ok_or_else(|| {
             invalid("Idempotency-Key must be 1 to 255 printable ASCII characters, bare or in double quotes.")
         })?;
@@ -44,7 +48,8 @@ fn invalid(message: &'static str) -> ApiError {
 
 /// The ledger's key of a text that has the form of one.
 pub(crate) fn ledger_key(text: &str) -> Result<Key, ApiError> {
-    Key::from_bytes(text.as_bytes()).map_err(|_| invalid("Idempotency-Key is not one that the ledger takes."))
+    Key::from_bytes(text.as_bytes())
+        .map_err(|_| invalid("Idempotency-Key is not one that the ledger takes."))
 }
 
 /// The text of a header value: a structured-field string when it starts with a quote, else itself.

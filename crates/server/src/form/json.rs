@@ -58,16 +58,24 @@ fn check_content_type(request: &Request) -> Result<(), ApiError> {
 async fn read_body(request: Request, app: &App) -> Result<Bytes, ApiError> {
     let limits = &app.shared.config.limits;
     let body = Limited::new(request.into_body(), limits.body_bytes_max);
-    let collected = tokio::time::timeout(limits.body_read_timeout, body.collect()).await.map_err(|_| {
-        ApiError::new(ErrorCode::RequestTimeout, "The body did not arrive in time.")
-    })?;
+    let collected = tokio::time::timeout(limits.body_read_timeout, body.collect())
+        .await
+        .map_err(|_| {
+            ApiError::new(
+                ErrorCode::RequestTimeout,
+                "The body did not arrive in time.",
+            )
+        })?;
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
             ErrorCode::BodyTooLarge,
             format!("The body has more than {} bytes.", limits.body_bytes_max),
         )),
-        Err(_) => Err(ApiError::new(ErrorCode::JsonMalformed, "The body broke off.")),
+        Err(_) => Err(ApiError::new(
+            ErrorCode::JsonMalformed,
+            "The body broke off.",
+        )),
     }
 }
 
@@ -89,7 +97,11 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 fn malformed(error: &serde_json::Error) -> ApiError {
     ApiError::new(
         ErrorCode::JsonMalformed,
-        format!("The body is not JSON, at line {} column {}.", error.line(), error.column()),
+        format!(
+            "The body is not JSON, at line {} column {}.",
+            error.line(),
+            error.column()
+        ),
     )
 }
 
@@ -115,7 +127,11 @@ pub(crate) fn data_error(path: &str, text: &str) -> ApiError {
     }
     let subject = if path.is_empty() { "The body" } else { path };
     let error = ApiError::new(ErrorCode::ParameterInvalid, format!("{subject}: {text}."));
-    if path.is_empty() { error } else { error.param(path) }
+    if path.is_empty() {
+        error
+    } else {
+        error.param(path)
+    }
 }
 
 /// The path of `field` in the object at `path`.

@@ -3,15 +3,16 @@
 use serde::{Deserialize, Serialize};
 use tributary_engine::{IdKind, Ids};
 use tributary_ledger::{
-    Access, AccountId, AccountKind, Body, Capture, Date, Destination, ExternalId, Fee, Fees, Hold, Label,
-    OpenAccount, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Reason, Reference, Refund, Share, Text,
+    Access, AccountId, AccountKind, Body, Capture, Date, Destination, ExternalId, Fee, Fees, Hold,
+    Label, OpenAccount, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Reason,
+    Reference, Refund, SHARES_MAX, Share, Text,
 };
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::form::value::{
-    AccountText, AmountForm, BasisPoints, CurrencyForm, DateText, DescriptionText, MetadataForm, OverdraftForm, OwnerText,
-    PaymentText, ReasonText, ReferenceText, TimeText,
+    AccountText, AmountForm, BasisPoints, CurrencyForm, DateText, DescriptionText, MetadataForm,
+    OverdraftForm, OwnerText, PaymentText, ReasonText, ReferenceText, TimeText,
 };
 
 /// What a body asks for, without who asks and under which key.
@@ -271,14 +272,18 @@ impl AccountCreate {
             Some(OverdraftForm::Limit(limit)) => Overdraft::limited(limit),
             Some(OverdraftForm::Unlimited) => Overdraft::UNLIMITED,
         };
-        let external_id = self.external_id.map(|text| ExternalId::new(&text.0)).transpose();
+        let external_id = self
+            .external_id
+            .map(|text| ExternalId::new(&text.0))
+            .transpose();
         Ok(Wish {
             body: Body::OpenAccount(OpenAccount {
                 owner,
                 currency: self.currency.0,
                 kind: self.kind.unwrap_or(AccountKindForm::Wallet).ledger(),
                 overdraft,
-                external_id: external_id.map_err(|error| ApiError::invalid("external_id", error.to_string()))?,
+                external_id: external_id
+                    .map_err(|error| ApiError::invalid("external_id", error.to_string()))?,
             }),
             effective_at: None,
             text: notes(self.description, self.metadata)?,
@@ -292,16 +297,32 @@ impl Request for PaymentCreate {
             (Some(one), None) => Destination::One(account(ids, &one, "destination")?),
             (None, Some(splits)) => Destination::Split(payees(ids, &splits)?),
             (None, None) => return Err(missing("destination", "Give destination or splits.")),
-            (Some(_), Some(_)) => return Err(ApiError::invalid("splits", "Give either destination or splits, not both.")),
+            (Some(_), Some(_)) => {
+                return Err(ApiError::invalid(
+                    "splits",
+                    "Give either destination or splits, not both.",
+                ));
+            }
         };
-        let hold = match (self.capture_method.unwrap_or(CaptureMethod::Automatic), self.expires_at) {
-            (CaptureMethod::Manual, Some(expires_at)) => Some(Hold { expires_at: expires_at.0 }),
+        let hold = match (
+            self.capture_method.unwrap_or(CaptureMethod::Automatic),
+            self.expires_at,
+        ) {
+            (CaptureMethod::Manual, Some(expires_at)) => Some(Hold {
+                expires_at: expires_at.0,
+            }),
             (CaptureMethod::Manual, None) => {
-                return Err(missing("expires_at", "With capture_method manual, say when the hold comes due."));
+                return Err(missing(
+                    "expires_at",
+                    "With capture_method manual, say when the hold comes due.",
+                ));
             }
             (CaptureMethod::Automatic, None) => None,
             (CaptureMethod::Automatic, Some(_)) => {
-                return Err(ApiError::invalid("expires_at", "expires_at goes with capture_method manual only."));
+                return Err(ApiError::invalid(
+                    "expires_at",
+                    "expires_at goes with capture_method manual only.",
+                ));
             }
         };
         Ok(Wish {
@@ -322,9 +343,19 @@ impl Request for PaymentCreate {
     }
 }
 
+/// Fees of a payment with one payee.
+const TRANSFER_FEES_MAX: usize = SHARES_MAX - 1;
+
 impl TransferCreate {
     /// The wish of a transfer, top-up or payout.
     pub(crate) fn wish_of(self, kind: PaymentKind, ids: &Ids) -> Result<Wish, ApiError> {
+        if self
+            .fees
+            .as_ref()
+            .is_some_and(|fees| fees.len() > TRANSFER_FEES_MAX)
+        {
+            return Err(ApiError::invalid("fees", "Give at most 15 fees."));
+        }
         Ok(Wish {
             body: Body::Pay(Pay {
                 kind,
@@ -345,7 +376,8 @@ impl TransferCreate {
 
 impl Request for AdjustmentCreate {
     fn wish(self, ids: &Ids) -> Result<Wish, ApiError> {
-        let reason = Reason::new(&self.reason.0).map_err(|error| ApiError::invalid("reason", error.to_string()))?;
+        let reason = Reason::new(&self.reason.0)
+            .map_err(|error| ApiError::invalid("reason", error.to_string()))?;
         Ok(Wish {
             body: Body::Pay(Pay {
                 kind: PaymentKind::Adjustment,
@@ -422,12 +454,16 @@ fn missing(param: &str, message: &'static str) -> ApiError {
 
 fn account(ids: &Ids, text: &AccountText, param: &str) -> Result<AccountId, ApiError> {
     let position = ids.decode(IdKind::Account, &text.0);
-    position.map(AccountId).ok_or_else(|| ApiError::not_found("account", param))
+    position
+        .map(AccountId)
+        .ok_or_else(|| ApiError::not_found("account", param))
 }
 
 fn payment(ids: &Ids, text: &PaymentText) -> Result<PaymentId, ApiError> {
     let position = ids.decode(IdKind::Payment, &text.0);
-    position.map(PaymentId).ok_or_else(|| ApiError::not_found("payment", "payment"))
+    position
+        .map(PaymentId)
+        .ok_or_else(|| ApiError::not_found("payment", "payment"))
 }
 
 fn reference(text: Option<ReferenceText>) -> Result<Option<Reference>, ApiError> {
@@ -436,8 +472,8 @@ fn reference(text: Option<ReferenceText>) -> Result<Option<Reference>, ApiError>
 }
 
 fn payees(ids: &Ids, splits: &[SplitForm]) -> Result<Payees, ApiError> {
-    if splits.is_empty() {
-        return Err(ApiError::invalid("splits", "Give at least one payee."));
+    if !(1..=SHARES_MAX).contains(&splits.len()) {
+        return Err(ApiError::invalid("splits", "Give 1 to 16 payees."));
     }
     let mut shares = Vec::with_capacity(splits.len());
     for (index, split) in splits.iter().enumerate() {
@@ -460,6 +496,9 @@ fn payees(ids: &Ids, splits: &[SplitForm]) -> Result<Payees, ApiError> {
 }
 
 fn fees(ids: &Ids, forms: &[FeeForm]) -> Result<Fees, ApiError> {
+    if forms.len() > SHARES_MAX {
+        return Err(ApiError::invalid("fees", "Give at most 16 fees."));
+    }
     let mut fees = Vec::with_capacity(forms.len());
     for (index, fee) in forms.iter().enumerate() {
         fees.push(Fee {
@@ -481,7 +520,10 @@ pub(crate) struct Notes {
     pub(crate) metadata: std::collections::BTreeMap<String, String>,
 }
 
-fn notes(description: Option<DescriptionText>, metadata: Option<MetadataForm>) -> Result<Option<Text>, ApiError> {
+fn notes(
+    description: Option<DescriptionText>,
+    metadata: Option<MetadataForm>,
+) -> Result<Option<Text>, ApiError> {
     let notes = Notes {
         description: description.map(|text| text.0),
         metadata: metadata.unwrap_or_default().0,
@@ -491,14 +533,20 @@ fn notes(description: Option<DescriptionText>, metadata: Option<MetadataForm>) -
     }
     let bytes = serde_json::to_vec(&notes).expect("notes are JSON");
     let text = Text::new(Text::PLAIN, &bytes);
-    text.map(Some)
-        .map_err(|_| ApiError::invalid("metadata", "Description and metadata together are too long: at most 16 KiB as JSON."))
+    text.map(Some).map_err(|_| {
+        ApiError::invalid(
+            "metadata",
+            "Description and metadata together are too long: at most 16 KiB as JSON.",
+        )
+    })
 }
 
 impl Notes {
     /// The notes in a stored text; none if it is of a scheme that can't be read here.
     pub(crate) fn of(text: Option<&Text>) -> Notes {
         let plain = text.filter(|text| text.scheme() == Text::PLAIN);
-        plain.and_then(|text| serde_json::from_slice(text.as_bytes()).ok()).unwrap_or_default()
+        plain
+            .and_then(|text| serde_json::from_slice(text.as_bytes()).ok())
+            .unwrap_or_default()
     }
 }

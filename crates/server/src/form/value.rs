@@ -6,10 +6,11 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use tributary_ledger::{AMOUNT_MAX, Currency};
-use utoipa::openapi::schema::{
-    AdditionalProperties, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType, Type,
-};
 use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{
+    AdditionalProperties, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat,
+    SchemaType, Type,
+};
 use utoipa::{PartialSchema, ToSchema};
 
 /// Basis points of the whole.
@@ -27,6 +28,9 @@ pub(crate) const METADATA_KEY_BYTES_MAX: usize = 40;
 /// Longest value of `metadata`, in bytes of UTF-8. Twenty of these and a description fit the ledger's text bound even
 /// when JSON escapes some of them; that bound itself is checked after encoding.
 pub(crate) const METADATA_VALUE_BYTES_MAX: usize = 500;
+
+/// Text without control characters, as a schema says it.
+const NO_CONTROLS: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
 
 macro_rules! string_form {
     ($(#[$doc:meta])* $name:ident as $schema:literal, $parsed:ty, expecting $expecting:literal,
@@ -92,17 +96,17 @@ string_form! {
 string_form! {
     /// A merchant's reference or an external id.
     ReferenceText as "Reference", String, expecting "1 to 64 bytes of text without control characters",
-    parse reference_text, schema |object| object.min_length(Some(1)).max_length(Some(REFERENCE_BYTES_MAX))
+    parse reference_text, schema |object| object.min_length(Some(1)).max_length(Some(REFERENCE_BYTES_MAX)).pattern(Some(NO_CONTROLS))
 }
 string_form! {
     /// Why an adjustment was made.
     ReasonText as "Reason", String, expecting "1 to 255 bytes of text without control characters",
-    parse reason_text, schema |object| object.min_length(Some(1)).max_length(Some(REASON_BYTES_MAX))
+    parse reason_text, schema |object| object.min_length(Some(1)).max_length(Some(REASON_BYTES_MAX)).pattern(Some(NO_CONTROLS))
 }
 string_form! {
     /// What a person reads of it.
     DescriptionText as "Description", String, expecting "at most 1,000 bytes of text without control characters",
-    parse description_text, schema |object| object.max_length(Some(DESCRIPTION_BYTES_MAX))
+    parse description_text, schema |object| object.max_length(Some(DESCRIPTION_BYTES_MAX)).pattern(Some(NO_CONTROLS))
 }
 string_form! {
     /// A day, as days since 1970-01-01.
@@ -239,20 +243,25 @@ pub(crate) enum OverdraftForm {
 impl<'de> Deserialize<'de> for OverdraftForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<OverdraftForm, D::Error> {
         struct Form;
-        const WRONG: &str = "must be an integer of minor units from 0 to 9007199254740991, or \"unlimited\"";
+        const WRONG: &str =
+            "must be an integer of minor units from 0 to 9007199254740991, or \"unlimited\"";
         impl Visitor<'_> for Form {
             type Value = OverdraftForm;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an integer of minor units or \"unlimited\"")
             }
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<OverdraftForm, E> {
-                (number <= AMOUNT_MAX).then_some(OverdraftForm::Limit(number)).ok_or_else(|| E::custom(WRONG))
+                (number <= AMOUNT_MAX)
+                    .then_some(OverdraftForm::Limit(number))
+                    .ok_or_else(|| E::custom(WRONG))
             }
             fn visit_i64<E: de::Error>(self, _: i64) -> Result<OverdraftForm, E> {
                 Err(E::custom(WRONG))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<OverdraftForm, E> {
-                (text == "unlimited").then_some(OverdraftForm::Unlimited).ok_or_else(|| E::custom(WRONG))
+                (text == "unlimited")
+                    .then_some(OverdraftForm::Unlimited)
+                    .ok_or_else(|| E::custom(WRONG))
             }
         }
         deserializer.deserialize_any(Form)
@@ -261,11 +270,15 @@ impl<'de> Deserialize<'de> for OverdraftForm {
 
 impl PartialSchema for OverdraftForm {
     fn schema() -> RefOr<Schema> {
-        let unlimited = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["unlimited"]));
+        let unlimited = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(["unlimited"]));
         let overdraft = OneOfBuilder::new()
             .item(AmountForm::schema())
             .item(unlimited)
-            .description(Some("How far the account may go below zero: minor units, or \"unlimited\"."))
+            .description(Some(
+                "How far the account may go below zero: minor units, or \"unlimited\".",
+            ))
             .build();
         RefOr::T(Schema::OneOf(overdraft))
     }
@@ -321,11 +334,13 @@ impl PartialSchema for MetadataForm {
         let value = ObjectBuilder::new()
             .schema_type(Type::String)
             .max_length(Some(METADATA_VALUE_BYTES_MAX))
+            .pattern(Some(NO_CONTROLS))
             .build();
         let name = ObjectBuilder::new()
             .schema_type(Type::String)
             .min_length(Some(1))
             .max_length(Some(METADATA_KEY_BYTES_MAX))
+            .pattern(Some(NO_CONTROLS))
             .build();
         ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::Object))

@@ -73,7 +73,10 @@ pub(crate) fn event(shared: &Shared, record: &Record) -> Result<EventObject, Api
         EventSubject::Refusal(refusal(shared, record))
     };
     Ok(EventObject {
-        id: shared.reader.ids().encode(IdKind::Event, record.ctx.position),
+        id: shared
+            .reader
+            .ids()
+            .encode(IdKind::Event, record.ctx.position),
         object: "event",
         kind: event_type(record),
         created: format_timestamp(record.ctx.timestamp),
@@ -87,8 +90,15 @@ pub(crate) fn event(shared: &Shared, record: &Record) -> Result<EventObject, Api
 /// The type of the event of `record`: the ledger tells it from the record's bytes.
 pub(crate) fn event_type(record: &Record) -> &'static str {
     let mut bytes = Vec::new();
-    codec::encode(&record.command, &record.digest, &record.outcome, record.ctx, &mut bytes);
-    let parsed = RecordRef::parse(&bytes, FORMAT_VERSION).expect("what was just encoded can be read");
+    codec::encode(
+        &record.command,
+        &record.digest,
+        &record.outcome,
+        record.ctx,
+        &mut bytes,
+    );
+    let parsed =
+        RecordRef::parse(&bytes, FORMAT_VERSION).expect("what was just encoded can be read");
     tributary_ledger::event_type(&parsed)
 }
 

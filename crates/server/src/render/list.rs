@@ -37,8 +37,13 @@ impl<'de> Deserialize<'de> for Limit {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Limit, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok().filter(|number| digits && (1..=LIMIT_MAX).contains(number));
-        number.map(Limit).ok_or_else(|| serde::de::Error::custom("must be an integer from 1 to 100"))
+        let number = text
+            .parse()
+            .ok()
+            .filter(|number| digits && (1..=LIMIT_MAX).contains(number));
+        number
+            .map(Limit)
+            .ok_or_else(|| serde::de::Error::custom("must be an integer from 1 to 100"))
     }
 }
 
@@ -110,8 +115,15 @@ impl PageParams {
 }
 
 fn cursor(ids: &Ids, kind: IdKind, id: &str, param: &str) -> Result<u64, ApiError> {
-    let position = ids.decode(IdKind::Cursor, id).or_else(|| ids.decode(kind, id));
-    position.ok_or_else(|| ApiError::invalid(param, format!("{param} must be the id of an item of this list, or a cursor.")))
+    let position = ids
+        .decode(IdKind::Cursor, id)
+        .or_else(|| ids.decode(kind, id));
+    position.ok_or_else(|| {
+        ApiError::invalid(
+            param,
+            format!("{param} must be the id of an item of this list, or a cursor."),
+        )
+    })
 }
 
 /// The list of what `slice` holds.

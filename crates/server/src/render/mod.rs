@@ -105,13 +105,23 @@ fn object(shared: &Shared, record: &Record) -> Result<Object, ApiError> {
     }
     if let Some(account) = &outcome.account {
         let opened = created_by(shared, record, account.id.0)?;
-        return Ok(Object::Account(account::account(shared, account, opened.as_ref().unwrap_or(record))));
+        return Ok(Object::Account(account::account(
+            shared,
+            account,
+            opened.as_ref().unwrap_or(record),
+        )));
     }
     if let Some(key) = &outcome.api_key {
         return Ok(Object::ApiKey(api_key::api_key(shared, key, None)));
     }
-    tracing::error!(position = record.ctx.position, "an accepted record has no after-image");
-    Err(ApiError::new(ErrorCode::InternalError, "The server failed."))
+    tracing::error!(
+        position = record.ctx.position,
+        "an accepted record has no after-image"
+    );
+    Err(ApiError::new(
+        ErrorCode::InternalError,
+        "The server failed.",
+    ))
 }
 
 /// The record at `position` that created what `record` changed; none if it is `record` itself.
@@ -136,5 +146,8 @@ pub(crate) fn owner_name(shared: &Shared, owner: OwnerId) -> String {
     if owner == OwnerId::PLATFORM {
         return "platform".to_owned();
     }
-    shared.reader.owner_name(owner).map_or_else(String::new, |name| name.to_string())
+    shared
+        .reader
+        .owner_name(owner)
+        .map_or_else(String::new, |name| name.to_string())
 }

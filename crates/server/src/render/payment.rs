@@ -220,5 +220,8 @@ pub(crate) fn payment(shared: &Shared, payment: &Payment, created: &Record) -> P
 /// The date of the business of a record.
 pub(crate) fn effective_at(record: &Record) -> String {
     let date = record.command.effective_at;
-    format_date(date.unwrap_or_else(|| Date::of_timestamp(record.ctx.timestamp)).0)
+    format_date(
+        date.unwrap_or_else(|| Date::of_timestamp(record.ctx.timestamp))
+            .0,
+    )
 }

@@ -48,14 +48,28 @@ pub(crate) struct RefundObject {
 /// The refund that `record` did.
 pub(crate) fn refund(shared: &Shared, record: &Record) -> Result<RefundObject, ApiError> {
     let payment = record.outcome.payment.as_ref().ok_or_else(|| {
-        tracing::error!(position = record.ctx.position, "an accepted refund has no payment");
+        tracing::error!(
+            position = record.ctx.position,
+            "an accepted refund has no payment"
+        );
         ApiError::new(ErrorCode::InternalError, "The server failed.")
     })?;
     let ids = shared.reader.ids();
     let legs = &record.outcome.legs;
-    let given_back = legs.iter().filter(|leg| leg.account == payment.source).map(|leg| leg.amount.unsigned_abs());
-    let is_fee = |account| payment.shares.iter().any(|share| share.is_fee && share.account == account);
-    let of_fees = legs.iter().filter(|leg| is_fee(leg.account)).map(|leg| leg.amount.unsigned_abs());
+    let given_back = legs
+        .iter()
+        .filter(|leg| leg.account == payment.source)
+        .map(|leg| leg.amount.unsigned_abs());
+    let is_fee = |account| {
+        payment
+            .shares
+            .iter()
+            .any(|share| share.is_fee && share.account == account)
+    };
+    let of_fees = legs
+        .iter()
+        .filter(|leg| is_fee(leg.account))
+        .map(|leg| leg.amount.unsigned_abs());
     let notes = Notes::of(record.command.text.as_ref());
     Ok(RefundObject {
         id: ids.encode(IdKind::Refund, record.ctx.position),

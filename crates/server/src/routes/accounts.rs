@@ -36,11 +36,16 @@ pub(crate) async fn create(
 }
 
 /// The owner of a new account: the one named, else the caller's own.
-pub(crate) fn owner_of_new(shared: &Shared, caller: &Caller, named: Option<&OwnerText>) -> Result<OwnerName, ApiError> {
+pub(crate) fn owner_of_new(
+    shared: &Shared,
+    caller: &Caller,
+    named: Option<&OwnerText>,
+) -> Result<OwnerName, ApiError> {
     match named {
         Some(text) => owner_name(text),
         None if caller.is_platform() => {
-            let message = "A platform key must say whose account it opens; platform is the platform itself.";
+            let message =
+                "A platform key must say whose account it opens; platform is the platform itself.";
             Err(ApiError::new(ErrorCode::ParameterMissing, message).param("owner"))
         }
         None => {
@@ -54,7 +59,11 @@ pub(crate) fn owner_of_new(shared: &Shared, caller: &Caller, named: Option<&Owne
 #[utoipa::path(get, path = "/v1/accounts/{id}", tag = "accounts", operation_id = "getAccount",
     params(("id" = String, Path, description = "The account.")),
     responses((status = 200, description = "The account.", body = AccountObject)))]
-pub(crate) async fn get(State(app): State<App>, Reading(caller): Reading, Id(id): Id) -> Result<Response, ApiError> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Id(id): Id,
+) -> Result<Response, ApiError> {
     let found = visible_account(&app.shared, &caller, &id)?;
     let opened = created(&app.shared, found.id.0)?;
     Ok(json(200, &account(&app.shared, &found, &opened)))
@@ -105,11 +114,17 @@ pub(crate) async fn list_all(
     Reading(caller): Reading,
     Query(query): Query<AccountsQuery>,
 ) -> Result<Response, ApiError> {
-    let page = app.blocking(move |shared| accounts(shared, &caller, query)).await?;
+    let page = app
+        .blocking(move |shared| accounts(shared, &caller, query))
+        .await?;
     Ok(json(200, &page))
 }
 
-fn accounts(shared: &Shared, caller: &Caller, query: AccountsQuery) -> Result<List<AccountObject>, ApiError> {
+fn accounts(
+    shared: &Shared,
+    caller: &Caller,
+    query: AccountsQuery,
+) -> Result<List<AccountObject>, ApiError> {
     let url = "/v1/accounts".to_owned();
     let params = PageParams {
         limit: query.limit,
@@ -120,25 +135,47 @@ fn accounts(shared: &Shared, caller: &Caller, query: AccountsQuery) -> Result<Li
     };
     let page = params.page(shared.reader.ids(), IdKind::Account)?;
     let render = |found: Account| Ok(account(shared, &found, &created(shared, found.id.0)?));
-    let nothing = Slice { items: Vec::new(), has_more: false, next: None };
+    let nothing = Slice {
+        items: Vec::new(),
+        has_more: false,
+        next: None,
+    };
     let owner = match narrowed(shared, caller, query.owner.as_ref()) {
         Narrowed::Nobody => return list(shared, url, nothing, render),
         Narrowed::All => None,
         Narrowed::To(owner) => Some(owner),
     };
     let keep = |account: &Account| {
-        query.currency.as_ref().is_none_or(|currency| account.currency == currency.0)
+        query
+            .currency
+            .as_ref()
+            .is_none_or(|currency| account.currency == currency.0)
             && query.kind.is_none_or(|kind| account.kind == kind.ledger())
-            && query.status.is_none_or(|status| account.status == status_of(status))
+            && query
+                .status
+                .is_none_or(|status| account.status == status_of(status))
     };
     let Some(external_id) = &query.external_id else {
-        return list(shared, url, shared.reader.accounts(owner, page, keep).map_err(failed)?, render);
+        return list(
+            shared,
+            url,
+            shared.reader.accounts(owner, page, keep).map_err(failed)?,
+            render,
+        );
     };
     let owner = owner.ok_or_else(|| {
-        ApiError::new(ErrorCode::ParameterMissing, "External ids belong to an owner: name the owner too.").param("owner")
+        ApiError::new(
+            ErrorCode::ParameterMissing,
+            "External ids belong to an owner: name the owner too.",
+        )
+        .param("owner")
     })?;
-    let external_id = ExternalId::new(&external_id.0).map_err(|error| ApiError::invalid("external_id", error.to_string()))?;
-    let found = shared.reader.account_by_external(owner, &external_id).map_err(failed)?;
+    let external_id = ExternalId::new(&external_id.0)
+        .map_err(|error| ApiError::invalid("external_id", error.to_string()))?;
+    let found = shared
+        .reader
+        .account_by_external(owner, &external_id)
+        .map_err(failed)?;
     let items = found.into_iter().filter(keep).collect();
     list(shared, url, Slice { items, ..nothing }, render)
 }
@@ -157,7 +194,9 @@ pub(crate) enum Narrowed {
 pub(crate) fn narrowed(shared: &Shared, caller: &Caller, named: Option<&OwnerText>) -> Narrowed {
     let named = named.map(|text| match text.0.as_str() {
         "platform" => Some(OwnerId::PLATFORM),
-        name => OwnerName::new(name).ok().and_then(|name| shared.reader.owner_by_name(&name)),
+        name => OwnerName::new(name)
+            .ok()
+            .and_then(|name| shared.reader.owner_by_name(&name)),
     });
     match (caller.narrowed_to(), named) {
         (_, Some(None)) => Narrowed::Nobody,
@@ -210,7 +249,13 @@ pub(crate) async fn freeze(
     OptionalJson(Empty {}): OptionalJson<Empty>,
 ) -> Result<Response, ApiError> {
     let found = visible_account(&app.shared, &caller, &id)?;
-    write(&app, caller, key, Wish::plain(Body::FreezeAccount(found.id))).await
+    write(
+        &app,
+        caller,
+        key,
+        Wish::plain(Body::FreezeAccount(found.id)),
+    )
+    .await
 }
 
 /// Lets a frozen account pay again. Platform keys only.
@@ -225,7 +270,13 @@ pub(crate) async fn unfreeze(
     OptionalJson(Empty {}): OptionalJson<Empty>,
 ) -> Result<Response, ApiError> {
     let found = visible_account(&app.shared, &caller, &id)?;
-    write(&app, caller, key, Wish::plain(Body::UnfreezeAccount(found.id))).await
+    write(
+        &app,
+        caller,
+        key,
+        Wish::plain(Body::UnfreezeAccount(found.id)),
+    )
+    .await
 }
 
 /// Closes an empty account for good.

@@ -51,14 +51,17 @@ pub(crate) async fn list_all(
     let shared = &app.shared;
     let page = PageParams::from(query).page(shared.reader.ids(), IdKind::ApiKey)?;
     let slice = page_of(shared.reader.api_keys(), page);
-    let page = list(shared, "/v1/api_keys".to_owned(), slice, |key| Ok(api_key(shared, &key, None)))?;
+    let page = list(shared, "/v1/api_keys".to_owned(), slice, |key| {
+        Ok(api_key(shared, &key, None))
+    })?;
     Ok(json(200, &page))
 }
 
 /// The page of `keys`, which are all there are, newest first.
 fn page_of(mut keys: Vec<ApiKey>, page: tributary_engine::Page) -> Slice<ApiKey> {
     keys.retain(|key| {
-        page.from.is_none_or(|from| key.created_at >= from) && page.until.is_none_or(|until| key.created_at < until)
+        page.from.is_none_or(|from| key.created_at >= from)
+            && page.until.is_none_or(|until| key.created_at < until)
     });
     match page.start {
         Start::Newest => {}
@@ -74,7 +77,11 @@ fn page_of(mut keys: Vec<ApiKey>, page: tributary_engine::Page) -> Slice<ApiKey>
     }
     let last = if upwards { keys.first() } else { keys.last() };
     let next = last.map(|key| key.id.0);
-    Slice { items: keys, has_more, next }
+    Slice {
+        items: keys,
+        has_more,
+        next,
+    }
 }
 
 /// Gives an API key another secret; the old one stops working at once. The new secret is shown in this answer only.
@@ -90,7 +97,10 @@ pub(crate) async fn rotate(
 ) -> Result<Response, ApiError> {
     let id = known_key(&app.shared, &id)?;
     let secret = Secret::random();
-    let wish = Wish::plain(Body::RotateApiKey { api_key: id, secret_hash: secret.hash() });
+    let wish = Wish::plain(Body::RotateApiKey {
+        api_key: id,
+        secret_hash: secret.hash(),
+    });
     write_secret(&app, caller, key, wish, &secret).await
 }
 
@@ -112,18 +122,28 @@ pub(crate) async fn revoke(
 fn known_key(shared: &Shared, id: &str) -> Result<ApiKeyId, ApiError> {
     let position = shared.reader.ids().decode(IdKind::ApiKey, id);
     let key = position.and_then(|position| shared.reader.api_key(ApiKeyId(position)));
-    key.map(|key| key.id).ok_or_else(|| ApiError::not_found("API key", "id"))
+    key.map(|key| key.id)
+        .ok_or_else(|| ApiError::not_found("API key", "id"))
 }
 
 /// Sends a command that sets `secret`, and shows the secret if the command was done now.
-async fn write_secret(app: &App, caller: Caller, key: Key, wish: Wish, secret: &Secret) -> Result<Response, ApiError> {
+async fn write_secret(
+    app: &App,
+    caller: Caller,
+    key: Key,
+    wish: Wish,
+    secret: &Secret,
+) -> Result<Response, ApiError> {
     let done = submit(app, command(caller.actor, key, wish)).await?;
     let response = match render::answer(&app.shared, &done.record) {
         Err(error) => error.into_response(),
         Ok(rendered) => {
-            let made = done.record.outcome.api_key.as_ref().ok_or_else(|| {
-                ApiError::new(ErrorCode::InternalError, "The server failed.")
-            })?;
+            let made = done
+                .record
+                .outcome
+                .api_key
+                .as_ref()
+                .ok_or_else(|| ApiError::new(ErrorCode::InternalError, "The server failed."))?;
             let shown = (!done.replayed).then(|| secret.token(app.shared.reader.ids(), made.id));
             json(rendered.status, &api_key(&app.shared, made, shown))
         }

@@ -15,7 +15,8 @@ use crate::error::{ApiError, ErrorBody};
 use crate::form::idempotency::ledger_key;
 use crate::form::json::Json;
 use crate::form::request::{
-    AccountCreate, AdjustmentCreate, CaptureOf, PaymentCreate, RefundCreate, Request, TransferCreate, VoidOf, Wish,
+    AccountCreate, AdjustmentCreate, CaptureOf, PaymentCreate, RefundCreate, Request,
+    TransferCreate, VoidOf, Wish,
 };
 use crate::form::value::KeyText;
 use crate::render::{Object, answer};
@@ -90,26 +91,44 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let mut steps = steps(&app.shared, &caller, items)?;
     abort_broken_groups(&mut steps);
-    let commands: Vec<Command> = steps.iter().filter_map(|step| step.command.as_ref().ok().cloned()).collect();
-    let replies = if commands.is_empty() { Vec::new() } else { submit_all(&app, commands).await? };
+    let commands: Vec<Command> = steps
+        .iter()
+        .filter_map(|step| step.command.as_ref().ok().cloned())
+        .collect();
+    let replies = if commands.is_empty() {
+        Vec::new()
+    } else {
+        submit_all(&app, commands).await?
+    };
     let mut replies = replies.into_iter();
     let mut results = Vec::with_capacity(steps.len());
     for step in steps {
         results.push(match step.command {
             Err(error) => refused(step.key, &error, false, &request),
             Ok(_) => {
-                let reply = replies.next().ok_or_else(|| ApiError::new(ErrorCode::InternalError, "The server failed."))?;
+                let reply = replies
+                    .next()
+                    .ok_or_else(|| ApiError::new(ErrorCode::InternalError, "The server failed."))?;
                 result(&app.shared, step.key, reply, &request)
             }
         });
     }
-    Ok(json(200, &BatchResult { object: "batch", results }))
+    Ok(json(
+        200,
+        &BatchResult {
+            object: "batch",
+            results,
+        },
+    ))
 }
 
 /// The commands of the batch, groups unrolled.
 fn steps(shared: &Shared, caller: &Caller, items: Vec<BatchItem>) -> Result<Vec<Step>, ApiError> {
     if items.is_empty() {
-        return Err(ApiError::new(ErrorCode::ParameterInvalid, "A batch has at least one command."));
+        return Err(ApiError::new(
+            ErrorCode::ParameterInvalid,
+            "A batch has at least one command.",
+        ));
     }
     let mut steps = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
@@ -121,7 +140,13 @@ fn steps(shared: &Shared, caller: &Caller, items: Vec<BatchItem>) -> Result<Vec<
         let members = members(item, &place)?;
         let last = members.len() - 1;
         for (at, member) in members.into_iter().enumerate() {
-            steps.push(step(shared, caller, member, at < last, &format!("{place}.group[{at}]"))?);
+            steps.push(step(
+                shared,
+                caller,
+                member,
+                at < last,
+                &format!("{place}.group[{at}]"),
+            )?);
         }
     }
     if steps.len() > COMMANDS_PER_BATCH_MAX {
@@ -135,7 +160,10 @@ fn steps(shared: &Shared, caller: &Caller, items: Vec<BatchItem>) -> Result<Vec<
 fn members(item: BatchItem, place: &str) -> Result<Vec<BatchItem>, ApiError> {
     let param = format!("{place}.group");
     let invalid = |message: &'static str| Err(ApiError::invalid(&param, message));
-    let alone = BatchItem { group: None, ..item };
+    let alone = BatchItem {
+        group: None,
+        ..item
+    };
     if alone.idempotency_key.is_some() || alone.operations() > 0 {
         return invalid("A group has nothing but its commands; each has its own idempotency key.");
     }
@@ -170,10 +198,19 @@ impl BatchItem {
 }
 
 /// One command. What is wrong with its form refuses the batch; what it names and is not there fails it alone.
-fn step(shared: &Shared, caller: &Caller, item: BatchItem, linked: bool, place: &str) -> Result<Step, ApiError> {
+fn step(
+    shared: &Shared,
+    caller: &Caller,
+    item: BatchItem,
+    linked: bool,
+    place: &str,
+) -> Result<Step, ApiError> {
     let text = item.idempotency_key.as_ref().ok_or_else(|| {
-        ApiError::new(ErrorCode::IdempotencyKeyMissing, "Each command of a batch has its own idempotency_key.")
-            .param(format!("{place}.idempotency_key"))
+        ApiError::new(
+            ErrorCode::IdempotencyKeyMissing,
+            "Each command of a batch has its own idempotency_key.",
+        )
+        .param(format!("{place}.idempotency_key"))
     })?;
     let key = ledger_key(&text.0).map_err(|error| error.within(place))?;
     if item.operations() != 1 {
@@ -182,7 +219,10 @@ fn step(shared: &Shared, caller: &Caller, item: BatchItem, linked: bool, place: 
     }
     let key_text = text.0.clone();
     let command = match wish(shared, caller, item) {
-        Ok(wish) => Ok(Command { linked, ..command(caller.actor, key, wish) }),
+        Ok(wish) => Ok(Command {
+            linked,
+            ..command(caller.actor, key, wish)
+        }),
         Err(error) => {
             let error = error.within(place);
             if matches!(error.status(), 400 | 500..) {
@@ -191,13 +231,18 @@ fn step(shared: &Shared, caller: &Caller, item: BatchItem, linked: bool, place: 
             Err(error)
         }
     };
-    Ok(Step { key: key_text, linked, command })
+    Ok(Step {
+        key: key_text,
+        linked,
+        command,
+    })
 }
 
 fn wish(shared: &Shared, caller: &Caller, item: BatchItem) -> Result<Wish, ApiError> {
     let ids = shared.reader.ids();
     let (wish, noun) = if let Some(form) = item.account {
-        let owner = owner_of_new(shared, caller, form.owner.as_ref()).map_err(|error| error.within("account"))?;
+        let owner = owner_of_new(shared, caller, form.owner.as_ref())
+            .map_err(|error| error.within("account"))?;
         (form.wish_for(owner), "account")
     } else if let Some(form) = item.payment {
         (form.wish(ids), "payment")
@@ -209,7 +254,10 @@ fn wish(shared: &Shared, caller: &Caller, item: BatchItem) -> Result<Wish, ApiEr
         (form.wish_of(PaymentKind::Payout, ids), "payout")
     } else if let Some(form) = item.adjustment {
         if !caller.is_platform() {
-            return Err(ApiError::new(ErrorCode::PlatformOnly, "Only a platform key may do this.").param("adjustment"));
+            return Err(
+                ApiError::new(ErrorCode::PlatformOnly, "Only a platform key may do this.")
+                    .param("adjustment"),
+            );
         }
         (form.wish(ids), "adjustment")
     } else if let Some(form) = item.capture {
@@ -219,7 +267,10 @@ fn wish(shared: &Shared, caller: &Caller, item: BatchItem) -> Result<Wish, ApiEr
     } else if let Some(form) = item.refund {
         (form.wish(ids), "refund")
     } else {
-        return Err(ApiError::new(ErrorCode::InternalError, "The server failed."));
+        return Err(ApiError::new(
+            ErrorCode::InternalError,
+            "The server failed.",
+        ));
     };
     let wish = wish.map_err(|error| error.within(noun))?;
     let payment = match &wish.body {
@@ -243,7 +294,8 @@ fn abort_broken_groups(steps: &mut [Step]) {
         if group.iter().any(|step| step.command.is_err()) {
             let aborted = Rejection::GroupAborted;
             for step in group.iter_mut().filter(|step| step.command.is_ok()) {
-                let error = ApiError::refused(409, ErrorType::Conflict, aborted.code(), aborted.message());
+                let error =
+                    ApiError::refused(409, ErrorType::Conflict, aborted.code(), aborted.message());
                 step.command = Err(error);
             }
         }

@@ -43,8 +43,13 @@ pub(crate) struct CurrencyLine {
 /// Shows what the accounts of each currency hold in all. Platform keys only.
 #[utoipa::path(get, path = "/v1/trial_balance", tag = "books", operation_id = "getTrialBalance",
     responses((status = 200, description = "The trial balance.", body = TrialBalance)))]
-pub(crate) async fn trial_balance(State(app): State<App>, _: PlatformReading) -> Result<Response, ApiError> {
-    let (position, totals) = app.blocking(|shared| Ok(shared.reader.trial_balance())).await?;
+pub(crate) async fn trial_balance(
+    State(app): State<App>,
+    _: PlatformReading,
+) -> Result<Response, ApiError> {
+    let (position, totals) = app
+        .blocking(|shared| Ok(shared.reader.trial_balance()))
+        .await?;
     let lines: Vec<CurrencyLine> = totals
         .iter()
         .map(|(currency, totals)| CurrencyLine {

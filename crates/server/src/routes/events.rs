@@ -26,7 +26,9 @@ pub(crate) async fn list_all(
     let page = app
         .blocking(move |shared| {
             let slice = shared.reader.records(owner, page).map_err(failed)?;
-            list(shared, "/v1/events".to_owned(), slice, |record| event(shared, &record))
+            list(shared, "/v1/events".to_owned(), slice, |record| {
+                event(shared, &record)
+            })
         })
         .await?;
     Ok(json(200, &page))
@@ -36,10 +38,24 @@ pub(crate) async fn list_all(
 #[utoipa::path(get, path = "/v1/events/{id}", tag = "events", operation_id = "getEvent",
     params(("id" = String, Path, description = "The event.")),
     responses((status = 200, description = "The event.", body = EventObject)))]
-pub(crate) async fn get(State(app): State<App>, Reading(caller): Reading, Id(id): Id) -> Result<Response, ApiError> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Id(id): Id,
+) -> Result<Response, ApiError> {
     let not_found = || ApiError::not_found("event", "id");
-    let position = app.shared.reader.ids().decode(IdKind::Event, &id).ok_or_else(not_found)?;
-    let record = app.shared.reader.record(position).map_err(failed)?.ok_or_else(not_found)?;
+    let position = app
+        .shared
+        .reader
+        .ids()
+        .decode(IdKind::Event, &id)
+        .ok_or_else(not_found)?;
+    let record = app
+        .shared
+        .reader
+        .record(position)
+        .map_err(failed)?
+        .ok_or_else(not_found)?;
     if !caller.sees_record(&app.shared, &record) {
         return Err(not_found());
     }

@@ -40,10 +40,16 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ApiError> 
         return Err(ApiError::new(ErrorCode::Unavailable, "The store failed."));
     }
     if status.storage_full {
-        return Err(ApiError::new(ErrorCode::StorageFull, "There is no space for another record."));
+        return Err(ApiError::new(
+            ErrorCode::StorageFull,
+            "There is no space for another record.",
+        ));
     }
     if !status.ready || app.shared.draining.load(Ordering::Acquire) {
-        return Err(ApiError::new(ErrorCode::Stopping, "The server is stopping."));
+        return Err(ApiError::new(
+            ErrorCode::Stopping,
+            "The server is stopping.",
+        ));
     }
     Ok(json(200, &Health { status: "ready" }))
 }
@@ -66,7 +72,10 @@ impl FromRequestParts<App> for MetricsReader {
 #[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "getMetrics",
     responses((status = 200, description = "Prometheus text.", body = String, content_type = "text/plain; version=0.0.4")))]
 pub(crate) async fn metrics(State(app): State<App>, _: MetricsReader) -> Response {
-    let page = render(app.shared.threads.iter().map(|counters| &**counters), &engine_numbers(&app.shared));
+    let page = render(
+        app.shared.threads.iter().map(|counters| &**counters),
+        &engine_numbers(&app.shared),
+    );
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], page).into_response()
 }
@@ -80,18 +89,67 @@ fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
         counter: true,
         value: value.load(Ordering::Relaxed) as f64,
     };
-    let now = |name, help, value: f64| EngineNumber { name, help, counter: false, value };
+    let now = |name, help, value: f64| EngineNumber {
+        name,
+        help,
+        counter: false,
+        value,
+    };
     vec![
-        total("tributary_records_total", "Records made durable.", &counters.records),
-        total("tributary_records_rejected_total", "Records of commands that the ledger refused.", &counters.rejected),
-        total("tributary_replays_total", "Commands answered from an earlier record.", &counters.replayed),
-        total("tributary_key_conflicts_total", "Commands whose idempotency key belonged to another.", &counters.conflicts),
-        total("tributary_batches_total", "Batches synced.", &counters.batches),
-        total("tributary_overloaded_total", "Requests refused because too many waited.", &counters.overloaded),
-        total("tributary_checkpoints_total", "Checkpoints written.", &counters.checkpoints),
-        now("tributary_commands_queued", "Commands that wait for the writer.", status.queued as f64),
-        now("tributary_ready", "1 while commands are taken.", f64::from(u8::from(status.ready))),
-        now("tributary_storage_full", "1 while there is no space.", f64::from(u8::from(status.storage_full))),
-        now("tributary_journal_position", "Position of the last durable record.", shared.reader.head().position as f64),
+        total(
+            "tributary_records_total",
+            "Records made durable.",
+            &counters.records,
+        ),
+        total(
+            "tributary_records_rejected_total",
+            "Records of commands that the ledger refused.",
+            &counters.rejected,
+        ),
+        total(
+            "tributary_replays_total",
+            "Commands answered from an earlier record.",
+            &counters.replayed,
+        ),
+        total(
+            "tributary_key_conflicts_total",
+            "Commands whose idempotency key belonged to another.",
+            &counters.conflicts,
+        ),
+        total(
+            "tributary_batches_total",
+            "Batches synced.",
+            &counters.batches,
+        ),
+        total(
+            "tributary_overloaded_total",
+            "Requests refused because too many waited.",
+            &counters.overloaded,
+        ),
+        total(
+            "tributary_checkpoints_total",
+            "Checkpoints written.",
+            &counters.checkpoints,
+        ),
+        now(
+            "tributary_commands_queued",
+            "Commands that wait for the writer.",
+            status.queued as f64,
+        ),
+        now(
+            "tributary_ready",
+            "1 while commands are taken.",
+            f64::from(u8::from(status.ready)),
+        ),
+        now(
+            "tributary_storage_full",
+            "1 while there is no space.",
+            f64::from(u8::from(status.storage_full)),
+        ),
+        now(
+            "tributary_journal_position",
+            "Position of the last durable record.",
+            shared.reader.head().position as f64,
+        ),
     ]
 }

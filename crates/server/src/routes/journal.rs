@@ -95,7 +95,13 @@ pub(crate) async fn head(State(app): State<App>, _: PlatformReading) -> Response
     responses((status = 200, description = "The journal's names.", body = Meta)))]
 pub(crate) async fn meta(State(app): State<App>, _: PlatformWriting) -> Response {
     let meta = app.shared.reader.meta();
-    let epochs = meta.epochs.iter().map(|&(epoch, first_position)| EpochLine { epoch, first_position });
+    let epochs = meta
+        .epochs
+        .iter()
+        .map(|&(epoch, first_position)| EpochLine {
+            epoch,
+            first_position,
+        });
     json(
         200,
         &Meta {
@@ -136,17 +142,27 @@ pub(crate) async fn frames(
     }
     let wait_ms = query.wait_ms.unwrap_or(0);
     if wait_ms > WAIT_MS_MAX {
-        return Err(ApiError::invalid("wait_ms", "wait_ms must be an integer from 0 to 30000."));
+        return Err(ApiError::invalid(
+            "wait_ms",
+            "wait_ms must be an integer from 0 to 30000.",
+        ));
     }
     let until = Instant::now() + Duration::from_millis(wait_ms);
-    let draining = || app.shared.draining.load(std::sync::atomic::Ordering::Acquire);
+    let draining = || {
+        app.shared
+            .draining
+            .load(std::sync::atomic::Ordering::Acquire)
+    };
     while app.shared.reader.head().position < from && Instant::now() < until && !draining() {
         tokio::time::sleep(POLL).await;
     }
     let head = app.shared.reader.head().position;
     let mut response = Response::new(send_frames(&app, from, head).await?);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
     headers.insert(HEAD_POSITION, HeaderValue::from(head));
     Ok(response)
 }
@@ -154,7 +170,9 @@ pub(crate) async fn frames(
 /// A body that reads the frames of `from..=head` as fast as they are taken. The first is read before the answer begins, so
 /// that damage there has a proper answer; later damage breaks the body off.
 async fn send_frames(app: &App, from: u64, head: u64) -> Result<Body, ApiError> {
-    let first = app.blocking(move |shared| read_frame(&shared.reader, from).map_err(failed)).await?;
+    let first = app
+        .blocking(move |shared| read_frame(&shared.reader, from).map_err(failed))
+        .await?;
     let Some((mut last, first)) = first else {
         return Ok(Body::empty());
     };
@@ -195,7 +213,9 @@ impl HttpBody for Frames {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        self.0.poll_recv(context).map(|next| next.map(|bytes| bytes.map(Frame::data)))
+        self.0
+            .poll_recv(context)
+            .map(|next| next.map(|bytes| bytes.map(Frame::data)))
     }
 }
 
@@ -205,7 +225,10 @@ fn read_frame(reader: &Reader, position: u64) -> Result<Option<(u64, Vec<u8>)>, 
         return Ok(None);
     };
     let last = FrameRef::parse(&bytes).map(|frame| frame.header().last_position());
-    let last = last.map_err(|error| Failure::RecordDamaged { position, what: error.to_string() })?;
+    let last = last.map_err(|error| Failure::RecordDamaged {
+        position,
+        what: error.to_string(),
+    })?;
     Ok(Some((last, bytes)))
 }
 

@@ -34,7 +34,8 @@ impl FromRequestParts<App> for Id {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Id, ApiError> {
         let path = Path::<String>::from_request_parts(parts, app).await;
-        path.map(|Path(id)| Id(id)).map_err(|_| ApiError::not_found("object", "id"))
+        path.map(|Path(id)| Id(id))
+            .map_err(|_| ApiError::not_found("object", "id"))
     }
 }
 
@@ -49,7 +50,12 @@ pub(crate) fn json<T: Serialize>(status: u16, body: &T) -> Response {
 }
 
 /// Sends the wish to the ledger under the key and answers with what became of it.
-pub(crate) async fn write(app: &App, caller: Caller, key: Key, wish: Wish) -> Result<Response, ApiError> {
+pub(crate) async fn write(
+    app: &App,
+    caller: Caller,
+    key: Key,
+    wish: Wish,
+) -> Result<Response, ApiError> {
     let done = submit(app, command(caller.actor, key, wish)).await?;
     Ok(answer(app, &done))
 }
@@ -65,7 +71,9 @@ fn answer(app: &App, done: &Done) -> Response {
 
 fn mark_replayed(mut response: Response, replayed: bool) -> Response {
     if replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
     }
     response
 }
@@ -73,15 +81,28 @@ fn mark_replayed(mut response: Response, replayed: bool) -> Response {
 /// The account that the caller names by `id`, if it is there and the caller's to see.
 fn visible_account(shared: &Shared, caller: &Caller, id: &str) -> Result<Account, ApiError> {
     let not_found = || ApiError::not_found("account", "id");
-    let position = shared.reader.ids().decode(IdKind::Account, id).ok_or_else(not_found)?;
-    let account = shared.reader.account(AccountId(position)).ok_or_else(not_found)?;
-    if caller.sees_account(&account) { Ok(account) } else { Err(not_found()) }
+    let position = shared
+        .reader
+        .ids()
+        .decode(IdKind::Account, id)
+        .ok_or_else(not_found)?;
+    let account = shared
+        .reader
+        .account(AccountId(position))
+        .ok_or_else(not_found)?;
+    if caller.sees_account(&account) {
+        Ok(account)
+    } else {
+        Err(not_found())
+    }
 }
 
 /// The payment that the caller names by `id`, if it is there and the caller's to see.
 fn visible_payment(shared: &Shared, caller: &Caller, id: &str) -> Result<PaymentId, ApiError> {
     let position = shared.reader.ids().decode(IdKind::Payment, id);
-    let payment = position.map(PaymentId).ok_or_else(|| ApiError::not_found("payment", "id"))?;
+    let payment = position
+        .map(PaymentId)
+        .ok_or_else(|| ApiError::not_found("payment", "id"))?;
     must_see_payment(shared, caller, payment, "id")?;
     Ok(payment)
 }
@@ -99,6 +120,14 @@ pub(crate) fn must_see_payment(
         return Err(not_found());
     }
     let record = created(shared, payment.0)?;
-    let is_payment = record.outcome.payment.as_ref().is_some_and(|found| found.id == payment);
-    if is_payment && caller.sees_record(shared, &record) { Ok(()) } else { Err(not_found()) }
+    let is_payment = record
+        .outcome
+        .payment
+        .as_ref()
+        .is_some_and(|found| found.id == payment);
+    if is_payment && caller.sees_record(shared, &record) {
+        Ok(())
+    } else {
+        Err(not_found())
+    }
 }

@@ -31,7 +31,10 @@ pub(crate) async fn error_page(Id(code): Id) -> Result<Response, ApiError> {
 
 fn html(page: axum::body::Bytes) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        ),
         // The page brings its own style and runs nothing.
         (
             header::CONTENT_SECURITY_POLICY,

@@ -14,7 +14,9 @@ use crate::error::ApiError;
 use crate::form::idempotency::IdempotencyKey;
 use crate::form::json::{Json, OptionalJson};
 use crate::form::query::Query;
-use crate::form::request::{AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate, Wish};
+use crate::form::request::{
+    AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate, Wish,
+};
 use crate::form::value::{AccountText, OwnerText, ReferenceText, TimeText};
 use crate::render::created;
 use crate::render::list::{Limit, List, PageParams, list};
@@ -92,15 +94,35 @@ pub(crate) async fn create_adjustment(
 #[utoipa::path(get, path = "/v1/payments/{id}", tag = "payments", operation_id = "getPayment",
     params(("id" = String, Path, description = "The payment.")),
     responses((status = 200, description = "The payment.", body = PaymentObject)))]
-pub(crate) async fn get(State(app): State<App>, Reading(caller): Reading, Id(id): Id) -> Result<Response, ApiError> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Id(id): Id,
+) -> Result<Response, ApiError> {
     let position = app.shared.reader.ids().decode(IdKind::Payment, &id);
     let not_found = || ApiError::not_found("payment", "id");
     let id = position.map(PaymentId).ok_or_else(not_found)?;
-    let asked = app.shared.reader.record(id.0).map_err(failed)?.ok_or_else(not_found)?;
-    if asked.outcome.payment.as_ref().is_none_or(|payment| payment.id != id) || !caller.sees_record(&app.shared, &asked) {
+    let asked = app
+        .shared
+        .reader
+        .record(id.0)
+        .map_err(failed)?
+        .ok_or_else(not_found)?;
+    if asked
+        .outcome
+        .payment
+        .as_ref()
+        .is_none_or(|payment| payment.id != id)
+        || !caller.sees_record(&app.shared, &asked)
+    {
         return Err(not_found());
     }
-    let now = app.shared.reader.payment(id).map_err(failed)?.ok_or_else(not_found)?;
+    let now = app
+        .shared
+        .reader
+        .payment(id)
+        .map_err(failed)?
+        .ok_or_else(not_found)?;
     Ok(json(200, &payment(&app.shared, &now, &asked)))
 }
 
@@ -149,11 +171,17 @@ pub(crate) async fn list_all(
     Reading(caller): Reading,
     Query(query): Query<PaymentsQuery>,
 ) -> Result<Response, ApiError> {
-    let page = app.blocking(move |shared| payments(shared, &caller, query)).await?;
+    let page = app
+        .blocking(move |shared| payments(shared, &caller, query))
+        .await?;
     Ok(json(200, &page))
 }
 
-fn payments(shared: &Shared, caller: &Caller, query: PaymentsQuery) -> Result<List<PaymentObject>, ApiError> {
+fn payments(
+    shared: &Shared,
+    caller: &Caller,
+    query: PaymentsQuery,
+) -> Result<List<PaymentObject>, ApiError> {
     let params = PageParams {
         limit: query.limit,
         starting_after: query.starting_after,
@@ -164,7 +192,11 @@ fn payments(shared: &Shared, caller: &Caller, query: PaymentsQuery) -> Result<Li
     let page = params.page(shared.reader.ids(), IdKind::Payment)?;
     let render = |(now, asked): (Payment, Record)| Ok(payment(shared, &now, &asked));
     let url = "/v1/payments".to_owned();
-    let nothing = Slice { items: Vec::new(), has_more: false, next: None };
+    let nothing = Slice {
+        items: Vec::new(),
+        has_more: false,
+        next: None,
+    };
     let owner = match narrowed(shared, caller, query.owner.as_ref()) {
         Narrowed::Nobody => return list(shared, url, nothing, render),
         Narrowed::All => None,
@@ -173,7 +205,11 @@ fn payments(shared: &Shared, caller: &Caller, query: PaymentsQuery) -> Result<Li
     let account = match &query.account {
         None => None,
         Some(text) => {
-            let position = shared.reader.ids().decode(IdKind::Account, &text.0).map(AccountId);
+            let position = shared
+                .reader
+                .ids()
+                .decode(IdKind::Account, &text.0)
+                .map(AccountId);
             let found = position.and_then(|id| shared.reader.account(id));
             match found.filter(|account| caller.sees_account(account)) {
                 Some(account) => Some(account.id),
@@ -184,14 +220,28 @@ fn payments(shared: &Shared, caller: &Caller, query: PaymentsQuery) -> Result<Li
     let filter = PaymentFilter {
         account,
         owner,
-        reference: query.reference.map(|text| Reference::new(&text.0)).transpose().map_err(|error| ApiError::invalid("reference", error.to_string()))?,
+        reference: query
+            .reference
+            .map(|text| Reference::new(&text.0))
+            .transpose()
+            .map_err(|error| ApiError::invalid("reference", error.to_string()))?,
         status: query.status.map(PaymentStatusForm::ledger),
         kind: query.kind.map(PaymentKindForm::ledger),
     };
-    if let Some(slice) = by_reference(shared, caller, &filter, page.start == Start::Newest && page.from.is_none() && page.until.is_none())? {
+    if let Some(slice) = by_reference(
+        shared,
+        caller,
+        &filter,
+        page.start == Start::Newest && page.from.is_none() && page.until.is_none(),
+    )? {
         return list(shared, url, slice, render);
     }
-    list(shared, url, shared.reader.payments(&filter, page).map_err(failed)?, render)
+    list(
+        shared,
+        url,
+        shared.reader.payments(&filter, page).map_err(failed)?,
+        render,
+    )
 }
 
 /// The payment that holds the owner's reference, found by the index instead of by looking through the owner's payments.
@@ -202,18 +252,32 @@ fn by_reference(
     filter: &PaymentFilter,
     first_page: bool,
 ) -> Result<Option<Slice<(Payment, Record)>>, ApiError> {
-    let (Some(owner), Some(reference), None, true) = (filter.owner, &filter.reference, filter.account, first_page) else {
+    let (Some(owner), Some(reference), None, true) =
+        (filter.owner, &filter.reference, filter.account, first_page)
+    else {
         return Ok(None);
     };
-    let Some(found) = shared.reader.payment_by_reference(owner, reference).map_err(failed)? else {
+    let Some(found) = shared
+        .reader
+        .payment_by_reference(owner, reference)
+        .map_err(failed)?
+    else {
         return Ok(None);
     };
     let asked = created(shared, found.id.0)?;
     let wanted = filter.status.is_none_or(|status| found.status == status)
         && filter.kind.is_none_or(|kind| found.kind == kind)
         && caller.sees_record(shared, &asked);
-    let items = if wanted { vec![(found, asked)] } else { Vec::new() };
-    Ok(Some(Slice { items, has_more: false, next: None }))
+    let items = if wanted {
+        vec![(found, asked)]
+    } else {
+        Vec::new()
+    };
+    Ok(Some(Slice {
+        items,
+        has_more: false,
+        next: None,
+    }))
 }
 
 /// Takes what a payment holds, or a part.

@@ -27,7 +27,10 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let wish = body.wish(app.shared.reader.ids())?;
     let Body::Refund(wanted) = &wish.body else {
-        return Err(ApiError::new(ErrorCode::InternalError, "The server failed."));
+        return Err(ApiError::new(
+            ErrorCode::InternalError,
+            "The server failed.",
+        ));
     };
     must_see_payment(&app.shared, &caller, wanted.payment, "payment")?;
     write(&app, caller, key, wish).await
@@ -37,10 +40,24 @@ pub(crate) async fn create(
 #[utoipa::path(get, path = "/v1/refunds/{id}", tag = "refunds", operation_id = "getRefund",
     params(("id" = String, Path, description = "The refund.")),
     responses((status = 200, description = "The refund.", body = RefundObject)))]
-pub(crate) async fn get(State(app): State<App>, Reading(caller): Reading, Id(id): Id) -> Result<Response, ApiError> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Id(id): Id,
+) -> Result<Response, ApiError> {
     let not_found = || ApiError::not_found("refund", "id");
-    let position = app.shared.reader.ids().decode(IdKind::Refund, &id).ok_or_else(not_found)?;
-    let record = app.shared.reader.record(position).map_err(failed)?.ok_or_else(not_found)?;
+    let position = app
+        .shared
+        .reader
+        .ids()
+        .decode(IdKind::Refund, &id)
+        .ok_or_else(not_found)?;
+    let record = app
+        .shared
+        .reader
+        .record(position)
+        .map_err(failed)?
+        .ok_or_else(not_found)?;
     let is_refund = matches!(record.command.body, Body::Refund(_)) && record.outcome.is_accepted();
     if !is_refund || !caller.sees_record(&app.shared, &record) {
         return Err(not_found());

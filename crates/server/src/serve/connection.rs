@@ -69,7 +69,11 @@ impl Accept {
         }
     }
 
-    fn connection(&self, stream: TcpStream, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> + use<> {
+    fn connection(
+        &self,
+        stream: TcpStream,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + use<> {
         let (app, router) = (self.app.clone(), self.router.clone());
         let (tls, stopped) = (self.tls.clone(), self.stopped.clone());
         async move {
@@ -82,7 +86,10 @@ impl Accept {
             let Some(tls) = tls else {
                 return serve(&app, router, stream, stopped).await;
             };
-            let handshake = tokio::time::timeout(app.shared.config.limits.header_read_timeout, tls.accept(stream));
+            let handshake = tokio::time::timeout(
+                app.shared.config.limits.header_read_timeout,
+                tls.accept(stream),
+            );
             match handshake.await {
                 Ok(Ok(stream)) => serve(&app, router, stream, stopped).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),

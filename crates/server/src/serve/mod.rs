@@ -82,7 +82,9 @@ impl Server {
         let (router, _) = openapi::build();
         let document = openapi::openapi_json();
         let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
-        let connections = Arc::new(Semaphore::new(config.limits.connections_max.min(Semaphore::MAX_PERMITS)));
+        let connections = Arc::new(Semaphore::new(
+            config.limits.connections_max.min(Semaphore::MAX_PERMITS),
+        ));
         let shared = Arc::new(Shared {
             rate: config.limits.rate.map(RateLimiter::new),
             reader: engine.reader(),
@@ -97,11 +99,17 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut running = Running {
             addr,
-            shared: Arc::new(Draining { shared: shared.clone(), stop }),
+            shared: Arc::new(Draining {
+                shared: shared.clone(),
+                stop,
+            }),
             threads: Vec::with_capacity(count),
         };
         for (index, (listener, counters)) in listeners.into_iter().zip(counters).enumerate() {
-            let app = App { shared: shared.clone(), counters };
+            let app = App {
+                shared: shared.clone(),
+                counters,
+            };
             let router = router
                 .clone()
                 .layer(from_fn_with_state(app.clone(), observe))
@@ -154,7 +162,9 @@ fn listen(addr: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>, 
     for _ in 0..count {
         let listener = listener(bound).map_err(|source| StartError::Listen { addr, source })?;
         // With port 0 the first listener finds the port for the others.
-        bound = listener.local_addr().map_err(|source| StartError::Listen { addr, source })?;
+        bound = listener
+            .local_addr()
+            .map_err(|source| StartError::Listen { addr, source })?;
         listeners.push(listener);
     }
     Ok(listeners)
@@ -170,7 +180,11 @@ fn listener(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-fn spawn(index: usize, listener: std::net::TcpListener, accept: connection::Accept) -> Result<JoinHandle<()>, StartError> {
+fn spawn(
+    index: usize,
+    listener: std::net::TcpListener,
+    accept: connection::Accept,
+) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)

@@ -33,7 +33,9 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, StartError> {
-    File::open(path).map(BufReader::new).map_err(|error| wrong(path, error))
+    File::open(path)
+        .map(BufReader::new)
+        .map_err(|error| wrong(path, error))
 }
 
 fn wrong(path: &Path, why: impl std::fmt::Display) -> StartError {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tributary_engine::IdKind;
 use tributary_ledger::{
-    AMOUNT_MAX, Access, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, CreateApiKey, Currency, Destination, Fees, Hold, Key,
-    OpenAccount, Overdraft, OwnerName, Pay, PaymentId, PaymentKind, Payees, Rejection,
+    AMOUNT_MAX, Access, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, CreateApiKey,
+    Currency, Destination, Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Pay, Payees,
+    PaymentId, PaymentKind, Rejection,
 };
 use tributary_server::{ErrorCode, ErrorType, PAGES, RateLimit};
 
@@ -28,15 +29,25 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
-        let rate = RateLimit { requests_per_second: 1_000_000, burst: 1_000_000 };
+        let rate = RateLimit {
+            requests_per_second: 1_000_000,
+            burst: 1_000_000,
+        };
         let server = Fixture::with(|config| {
             config.limits.body_bytes_max = 1 << 20;
             config.limits.body_read_timeout = Duration::from_millis(500);
             config.limits.request_timeout = Duration::from_secs(2);
             config.limits.rate = Some(rate);
         });
-        let (buyer, shop) = (server.wallet("ann", 1_000), server.account("shop", "merchant"));
-        Scene { server, buyer, shop }
+        let (buyer, shop) = (
+            server.wallet("ann", 1_000),
+            server.account("shop", "merchant"),
+        );
+        Scene {
+            server,
+            buyer,
+            shop,
+        }
     }
 
     fn pay(&self, amount: u64) -> Value {
@@ -53,11 +64,17 @@ impl Scene {
     }
 
     fn paid(&self, amount: u64) -> String {
-        id(&self.server.post("/v1/payments", &self.pay(amount)).expect(201))
+        id(&self
+            .server
+            .post("/v1/payments", &self.pay(amount))
+            .expect(201))
     }
 
     fn held(&self, amount: u64) -> String {
-        id(&self.server.post("/v1/payments", &hold(&self.buyer, &self.shop, amount)).expect(201))
+        id(&self
+            .server
+            .post("/v1/payments", &hold(&self.buyer, &self.shop, amount))
+            .expect(201))
     }
 
     /// The form of an id of this kind that names another kind of thing.
@@ -66,17 +83,37 @@ impl Scene {
     }
 
     fn position(&self, kind: IdKind, id: &str) -> u64 {
-        self.server.reader().ids().decode(kind, id).expect("an id of this server")
+        self.server
+            .reader()
+            .ids()
+            .decode(kind, id)
+            .expect("an id of this server")
     }
 
     /// Has the ledger decide a command that no request can make, and answers what its event shows, as an error.
     fn event_of(&self, actor: Actor, body: Body) -> Answer {
-        let command = Command { key: Key::from_bytes(b"driven").expect("a key"), actor, linked: false, effective_at: None, text: None, body };
-        self.server.engine.execute_blocking(vec![command]).expect("it is decided");
+        let command = Command {
+            key: Key::from_bytes(b"driven").expect("a key"),
+            actor,
+            linked: false,
+            effective_at: None,
+            text: None,
+            body,
+        };
+        self.server
+            .engine
+            .execute_blocking(vec![command])
+            .expect("it is decided");
         let position = self.server.reader().head().position;
-        let event = self.server.get(&format!("/v1/events/{}", self.server.reader().ids().encode(IdKind::Event, position)));
+        let event = self.server.get(&format!(
+            "/v1/events/{}",
+            self.server.reader().ids().encode(IdKind::Event, position)
+        ));
         let failure = event.expect(200)["data"]["failure"].clone();
-        Answer { body: json!({"error": failure}).to_string().into_bytes(), ..event }
+        Answer {
+            body: json!({"error": failure}).to_string().into_bytes(),
+            ..event
+        }
     }
 
     fn pay_command(&self, kind: PaymentKind, amount: u64) -> Pay {
@@ -96,35 +133,76 @@ impl Scene {
 
 /// An actor of the platform by a key made for it.
 fn actor(scene: &Scene, owner: &str, access: &str) -> Actor {
-    let key = scene.server.post("/v1/api_keys", &json!({"owner": owner, "access": access})).expect(201);
+    let key = scene
+        .server
+        .post("/v1/api_keys", &json!({"owner": owner, "access": access}))
+        .expect(201);
     let id = ApiKeyId(scene.position(IdKind::ApiKey, &id(&key)));
     let key = scene.server.reader().api_key(id).expect("it was made");
-    Actor { owner: key.owner, api_key: id }
+    Actor {
+        owner: key.owner,
+        api_key: id,
+    }
 }
 
 const SERVER: &[(ErrorCode, Provoke)] = &[
-    (ErrorCode::JsonMalformed, |s| s.server.post_raw(&s.server.platform, "/v1/payments", Some("k"), b"{\"amount\":")),
-    (ErrorCode::ParameterMissing, |s| s.server.post("/v1/payments", &json!({}))),
-    (ErrorCode::ParameterUnknown, |s| s.pay_with(json!({"tip": 1}))),
-    (ErrorCode::ParameterInvalid, |s| s.pay_with(json!({"amount": 10.5}))),
-    (ErrorCode::IdempotencyKeyMissing, |s| {
-        s.server.post_raw(&s.server.platform, "/v1/payments", None, s.pay(1).to_string().as_bytes())
+    (ErrorCode::JsonMalformed, |s| {
+        s.server.post_raw(
+            &s.server.platform,
+            "/v1/payments",
+            Some("k"),
+            b"{\"amount\":",
+        )
     }),
-    (ErrorCode::IdempotencyKeyInvalid, |s| s.server.post_key("/v1/payments", &"k".repeat(256), &s.pay(1))),
-    (ErrorCode::ApiKeyMissing, |s| send(s.server.addr, "GET", "/v1/accounts", &[], b"")),
+    (ErrorCode::ParameterMissing, |s| {
+        s.server.post("/v1/payments", &json!({}))
+    }),
+    (ErrorCode::ParameterUnknown, |s| {
+        s.pay_with(json!({"tip": 1}))
+    }),
+    (ErrorCode::ParameterInvalid, |s| {
+        s.pay_with(json!({"amount": 10.5}))
+    }),
+    (ErrorCode::IdempotencyKeyMissing, |s| {
+        s.server.post_raw(
+            &s.server.platform,
+            "/v1/payments",
+            None,
+            s.pay(1).to_string().as_bytes(),
+        )
+    }),
+    (ErrorCode::IdempotencyKeyInvalid, |s| {
+        s.server
+            .post_key("/v1/payments", &"k".repeat(256), &s.pay(1))
+    }),
+    (ErrorCode::ApiKeyMissing, |s| {
+        send(s.server.addr, "GET", "/v1/accounts", &[], b"")
+    }),
     (ErrorCode::ApiKeyInvalid, |s| {
         let mut wrong = s.server.platform.clone();
         let last = if wrong.pop() == Some('0') { '1' } else { '0' };
         wrong.push(last);
         s.server.get_as(&wrong, "/v1/accounts")
     }),
-    (ErrorCode::ReadOnlyKey, |s| s.server.post_as(&s.server.token("ann", "read"), "/v1/payments", &s.pay(1))),
-    (ErrorCode::PlatformOnly, |s| s.server.get_as(&s.server.token("ann", "read"), "/v1/trial_balance")),
+    (ErrorCode::ReadOnlyKey, |s| {
+        s.server
+            .post_as(&s.server.token("ann", "read"), "/v1/payments", &s.pay(1))
+    }),
+    (ErrorCode::PlatformOnly, |s| {
+        s.server
+            .get_as(&s.server.token("ann", "read"), "/v1/trial_balance")
+    }),
     (ErrorCode::RouteNotFound, |s| s.server.get("/v2/payments")),
-    (ErrorCode::ResourceNotFound, |s| s.server.get("/v1/payments/pay_x")),
+    (ErrorCode::ResourceNotFound, |s| {
+        s.server.get("/v1/payments/pay_x")
+    }),
     (ErrorCode::MethodNotAllowed, |s| {
         let answer = send(s.server.addr, "DELETE", "/v1/payments", &[], b"");
-        let mut allowed: Vec<&str> = answer.header("allow").expect("it says what it takes").split(',').collect();
+        let mut allowed: Vec<&str> = answer
+            .header("allow")
+            .expect("it says what it takes")
+            .split(',')
+            .collect();
         allowed.sort_unstable();
         assert_eq!(allowed, ["GET", "HEAD", "POST"]);
         answer
@@ -139,25 +217,51 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         std::io::Write::write_all(&mut stream, head.as_bytes()).expect("the server listens");
         read_answer(stream)
     }),
-    (ErrorCode::BodyTooLarge, |s| s.server.post_raw(&s.server.platform, "/v1/payments", Some("k"), &vec![b' '; (1 << 20) + 1])),
+    (ErrorCode::BodyTooLarge, |s| {
+        s.server.post_raw(
+            &s.server.platform,
+            "/v1/payments",
+            Some("k"),
+            &vec![b' '; (1 << 20) + 1],
+        )
+    }),
     (ErrorCode::ContentTypeUnsupported, |s| {
         let authorization = format!("Bearer {}", s.server.platform);
-        let headers = [("Authorization", authorization.as_str()), ("Idempotency-Key", "k"), ("Content-Type", "text/plain")];
-        send(s.server.addr, "POST", "/v1/payments", &headers, s.pay(1).to_string().as_bytes())
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Idempotency-Key", "k"),
+            ("Content-Type", "text/plain"),
+        ];
+        send(
+            s.server.addr,
+            "POST",
+            "/v1/payments",
+            &headers,
+            s.pay(1).to_string().as_bytes(),
+        )
     }),
     (ErrorCode::IdempotencyKeyReused, |s| {
-        s.server.post_key("/v1/payments", "k", &s.pay(1)).expect(201);
+        s.server
+            .post_key("/v1/payments", "k", &s.pay(1))
+            .expect(201);
         s.server.post_key("/v1/payments", "k", &s.pay(2))
     }),
     (ErrorCode::RateLimited, |_| {
-        let slow = Fixture::with(|config| config.limits.rate = Some(RateLimit { requests_per_second: 1, burst: 1 }));
+        let slow = Fixture::with(|config| {
+            config.limits.rate = Some(RateLimit {
+                requests_per_second: 1,
+                burst: 1,
+            })
+        });
         slow.get("/v1/accounts");
         slow.get("/v1/accounts")
     }),
     (ErrorCode::Overloaded, overload),
     (ErrorCode::RecordDamaged, |s| {
         let payment = s.paid(1);
-        s.server.faults.damage(s.position(IdKind::Payment, &payment));
+        s.server
+            .faults
+            .damage(s.position(IdKind::Payment, &payment));
         s.server.get(&format!("/v1/payments/{payment}"))
     }),
     (ErrorCode::StorageFull, |s| {
@@ -194,7 +298,9 @@ fn overload(scene: &mut Scene) -> Answer {
     let mut waiting = Vec::new();
     for _ in 0..32 {
         let (engine, commands) = (scene.server.engine.clone(), commands.clone());
-        waiting.push(std::thread::spawn(move || engine.execute_blocking(commands).map(|_| ())));
+        waiting.push(std::thread::spawn(move || {
+            engine.execute_blocking(commands).map(|_| ())
+        }));
     }
     for _ in 0..500 {
         if scene.server.engine.status().queued >= tributary_engine::COMMANDS_QUEUED_MAX {
@@ -212,74 +318,147 @@ fn overload(scene: &mut Scene) -> Answer {
 
 const LEDGER: &[(Rejection, Provoke)] = &[
     (Rejection::ActorKeyNotFound, |s| {
-        s.event_of(Actor { api_key: ApiKeyId(2), ..Actor::SYSTEM }, Body::FreezeAccount(AccountId(2)))
+        s.event_of(
+            Actor {
+                api_key: ApiKeyId(2),
+                ..Actor::SYSTEM
+            },
+            Body::FreezeAccount(AccountId(2)),
+        )
     }),
     (Rejection::ActorKeyRevoked, |s| {
         let actor = actor(s, "platform", "write");
-        let key = s.server.reader().ids().encode(IdKind::ApiKey, actor.api_key.0);
-        s.server.post(&format!("/v1/api_keys/{key}/revoke"), &json!({})).expect(200);
+        let key = s
+            .server
+            .reader()
+            .ids()
+            .encode(IdKind::ApiKey, actor.api_key.0);
+        s.server
+            .post(&format!("/v1/api_keys/{key}/revoke"), &json!({}))
+            .expect(200);
         s.event_of(actor, Body::FreezeAccount(AccountId(2)))
     }),
     (Rejection::ActorKeyMismatch, |s| {
         let of_ann = actor(s, "ann", "write");
-        s.event_of(Actor { owner: Actor::SYSTEM.owner, ..of_ann }, Body::FreezeAccount(AccountId(2)))
+        s.event_of(
+            Actor {
+                owner: Actor::SYSTEM.owner,
+                ..of_ann
+            },
+            Body::FreezeAccount(AccountId(2)),
+        )
     }),
     (Rejection::ActorKeyReadOnly, |s| {
         let actor = actor(s, "platform", "read");
         s.event_of(actor, Body::FreezeAccount(AccountId(2)))
     }),
     (Rejection::AmountZero, |s| s.pay_with(json!({"amount": 0}))),
-    (Rejection::AmountTooLarge, |s| s.event_of(Actor::SYSTEM, Body::Pay(s.pay_command(PaymentKind::Pay, AMOUNT_MAX + 1)))),
+    (Rejection::AmountTooLarge, |s| {
+        s.event_of(
+            Actor::SYSTEM,
+            Body::Pay(s.pay_command(PaymentKind::Pay, AMOUNT_MAX + 1)),
+        )
+    }),
     (Rejection::OverdraftTooLarge, |s| {
-        s.event_of(Actor::SYSTEM, Body::OpenAccount(OpenAccount {
-            owner: OwnerName::platform(),
-            currency: Currency::from_code("EUR").expect("a currency"),
-            kind: AccountKind::Fee,
-            overdraft: Overdraft::limited(AMOUNT_MAX + 1),
-            external_id: None,
-        }))
+        s.event_of(
+            Actor::SYSTEM,
+            Body::OpenAccount(OpenAccount {
+                owner: OwnerName::platform(),
+                currency: Currency::from_code("EUR").expect("a currency"),
+                kind: AccountKind::Fee,
+                overdraft: Overdraft::limited(AMOUNT_MAX + 1),
+                external_id: None,
+            }),
+        )
     }),
     (Rejection::PayeeMissing, |s| {
         let payees = Payees::new(Vec::new()).expect("not too many");
-        s.event_of(Actor::SYSTEM, Body::Pay(Pay { destination: Destination::Split(payees), ..s.pay_command(PaymentKind::Pay, 1) }))
+        s.event_of(
+            Actor::SYSTEM,
+            Body::Pay(Pay {
+                destination: Destination::Split(payees),
+                ..s.pay_command(PaymentKind::Pay, 1)
+            }),
+        )
     }),
     (Rejection::TooManyShares, |s| {
-        let splits: Vec<Value> = (0..16).map(|_| json!({"account": s.server.account("p", "merchant"), "amount": 1})).collect();
+        let splits: Vec<Value> = (0..16)
+            .map(|_| json!({"account": s.server.account("p", "merchant"), "amount": 1}))
+            .collect();
         let fees = json!([{"account": s.server.account("platform", "fee"), "amount": 1}]);
         s.server.post("/v1/payments", &json!({"amount": 17, "currency": "EUR", "source": s.buyer, "splits": splits, "fees": fees}))
     }),
-    (Rejection::DuplicateAccount, |s| s.pay_with(json!({"destination": s.buyer}))),
-    (Rejection::ReasonRequired, |s| s.event_of(Actor::SYSTEM, Body::Pay(s.pay_command(PaymentKind::Adjustment, 1)))),
+    (Rejection::DuplicateAccount, |s| {
+        s.pay_with(json!({"destination": s.buyer}))
+    }),
+    (Rejection::ReasonRequired, |s| {
+        s.event_of(
+            Actor::SYSTEM,
+            Body::Pay(s.pay_command(PaymentKind::Adjustment, 1)),
+        )
+    }),
     (Rejection::HoldNotAllowed, |s| {
         let reason = tributary_ledger::Reason::new("r").ok();
-        let hold = Some(Hold { expires_at: u64::MAX });
-        s.event_of(Actor::SYSTEM, Body::Pay(Pay { hold, reason, ..s.pay_command(PaymentKind::Adjustment, 1) }))
+        let hold = Some(Hold {
+            expires_at: u64::MAX,
+        });
+        s.event_of(
+            Actor::SYSTEM,
+            Body::Pay(Pay {
+                hold,
+                reason,
+                ..s.pay_command(PaymentKind::Adjustment, 1)
+            }),
+        )
     }),
-    (Rejection::HoldAlreadyDue, |s| s.pay_with(json!({"capture_method": "manual", "expires_at": "2026-11-20T00:00:00Z"}))),
+    (Rejection::HoldAlreadyDue, |s| {
+        s.pay_with(json!({"capture_method": "manual", "expires_at": "2026-11-20T00:00:00Z"}))
+    }),
     (Rejection::FeesExceedAmount, |s| {
-        s.pay_with(json!({"fees": [{"account": s.server.account("platform", "fee"), "amount": 101}]}))
+        s.pay_with(
+            json!({"fees": [{"account": s.server.account("platform", "fee"), "amount": 101}]}),
+        )
     }),
     (Rejection::SplitMismatch, |s| {
         s.server.post("/v1/payments", &json!({"amount": 100, "currency": "EUR", "source": s.buyer, "splits": [{"account": s.shop, "amount": 99}]}))
     }),
-    (Rejection::AccountNotFound, |s| s.pay_with(json!({"destination": s.id_of_something_else(IdKind::Account)}))),
-    (Rejection::PaymentNotFound, |s| s.event_of(Actor::SYSTEM, Body::Void(PaymentId(2)))),
-    (Rejection::ApiKeyNotFound, |s| s.event_of(Actor::SYSTEM, Body::RevokeApiKey(ApiKeyId(2)))),
-    (Rejection::Forbidden, |s| {
-        s.server.post_as(&s.server.token("shop", "write"), "/v1/payments", &s.pay(1))
+    (Rejection::AccountNotFound, |s| {
+        s.pay_with(json!({"destination": s.id_of_something_else(IdKind::Account)}))
     }),
-    (Rejection::CurrencyMismatch, |s| s.pay_with(json!({"currency": "USD"}))),
+    (Rejection::PaymentNotFound, |s| {
+        s.event_of(Actor::SYSTEM, Body::Void(PaymentId(2)))
+    }),
+    (Rejection::ApiKeyNotFound, |s| {
+        s.event_of(Actor::SYSTEM, Body::RevokeApiKey(ApiKeyId(2)))
+    }),
+    (Rejection::Forbidden, |s| {
+        s.server
+            .post_as(&s.server.token("shop", "write"), "/v1/payments", &s.pay(1))
+    }),
+    (Rejection::CurrencyMismatch, |s| {
+        s.pay_with(json!({"currency": "USD"}))
+    }),
     (Rejection::AccountClosed, |s| {
         let closed = s.server.account("old", "wallet");
-        s.server.post(&format!("/v1/accounts/{closed}/close"), &json!({})).expect(200);
+        s.server
+            .post(&format!("/v1/accounts/{closed}/close"), &json!({}))
+            .expect(200);
         s.pay_with(json!({"destination": closed}))
     }),
     (Rejection::AccountFrozen, |s| {
-        s.server.post(&format!("/v1/accounts/{}/freeze", s.buyer), &json!({})).expect(200);
+        s.server
+            .post(&format!("/v1/accounts/{}/freeze", s.buyer), &json!({}))
+            .expect(200);
         s.server.post("/v1/payments", &s.pay(1))
     }),
-    (Rejection::AccountNotFrozen, |s| s.server.post(&format!("/v1/accounts/{}/unfreeze", s.buyer), &json!({}))),
-    (Rejection::AccountNotEmpty, |s| s.server.post(&format!("/v1/accounts/{}/close", s.buyer), &json!({}))),
+    (Rejection::AccountNotFrozen, |s| {
+        s.server
+            .post(&format!("/v1/accounts/{}/unfreeze", s.buyer), &json!({}))
+    }),
+    (Rejection::AccountNotEmpty, |s| {
+        s.server
+            .post(&format!("/v1/accounts/{}/close", s.buyer), &json!({}))
+    }),
     (Rejection::ReferenceInUse, |s| {
         s.pay_with(json!({"reference": "r"})).expect(201);
         s.pay_with(json!({"reference": "r"}))
@@ -289,14 +468,19 @@ const LEDGER: &[(Rejection, Provoke)] = &[
         s.server.post("/v1/accounts", &body).expect(201);
         s.server.post("/v1/accounts", &body)
     }),
-    (Rejection::PaymentNotOpen, |s| s.server.post(&format!("/v1/payments/{}/capture", s.paid(10)), &json!({}))),
+    (Rejection::PaymentNotOpen, |s| {
+        s.server
+            .post(&format!("/v1/payments/{}/capture", s.paid(10)), &json!({}))
+    }),
     (Rejection::HoldExpired, |s| {
         // Between the moment at which a hold comes due and its release there is hardly any time, so this is tried often.
         for _ in 0..100 {
             let body = json!({"capture_method": "manual", "expires_at": "2026-11-20T00:00:01Z"});
             let payment = id(&s.pay_with(body).expect(201));
             s.server.clock.advance(1);
-            let answer = s.server.post(&format!("/v1/payments/{payment}/capture"), &json!({}));
+            let answer = s
+                .server
+                .post(&format!("/v1/payments/{payment}/capture"), &json!({}));
             if answer.code() == "hold_expired" {
                 return answer;
             }
@@ -306,25 +490,48 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     }),
     (Rejection::HoldNotDue, |s| {
         let payment = s.held(10);
-        s.event_of(Actor::SYSTEM, Body::Expire(PaymentId(s.position(IdKind::Payment, &payment))))
+        s.event_of(
+            Actor::SYSTEM,
+            Body::Expire(PaymentId(s.position(IdKind::Payment, &payment))),
+        )
     }),
-    (Rejection::CaptureExceedsHold, |s| s.server.post(&format!("/v1/payments/{}/capture", s.held(10)), &json!({"amount": 11}))),
-    (Rejection::PaymentNotRefundable, |s| s.server.post("/v1/refunds", &json!({"payment": s.held(10)}))),
+    (Rejection::CaptureExceedsHold, |s| {
+        s.server.post(
+            &format!("/v1/payments/{}/capture", s.held(10)),
+            &json!({"amount": 11}),
+        )
+    }),
+    (Rejection::PaymentNotRefundable, |s| {
+        s.server
+            .post("/v1/refunds", &json!({"payment": s.held(10)}))
+    }),
     (Rejection::PaymentAlreadyRefunded, |s| {
         let refund = json!({"payment": s.paid(10)});
         s.server.post("/v1/refunds", &refund).expect(201);
         s.server.post("/v1/refunds", &refund)
     }),
-    (Rejection::RefundExceedsCaptured, |s| s.server.post("/v1/refunds", &json!({"payment": s.paid(10), "amount": 11}))),
-    (Rejection::ApiKeyAlreadyRevoked, |s| {
-        let key = id(&s.server.post("/v1/api_keys", &json!({"owner": "ann", "access": "read"})).expect(201));
-        s.server.post(&format!("/v1/api_keys/{key}/revoke"), &json!({})).expect(200);
-        s.server.post(&format!("/v1/api_keys/{key}/revoke"), &json!({}))
+    (Rejection::RefundExceedsCaptured, |s| {
+        s.server
+            .post("/v1/refunds", &json!({"payment": s.paid(10), "amount": 11}))
     }),
-    (Rejection::InsufficientFunds, |s| s.server.post("/v1/payments", &s.pay(1_001))),
+    (Rejection::ApiKeyAlreadyRevoked, |s| {
+        let key = id(&s
+            .server
+            .post("/v1/api_keys", &json!({"owner": "ann", "access": "read"}))
+            .expect(201));
+        s.server
+            .post(&format!("/v1/api_keys/{key}/revoke"), &json!({}))
+            .expect(200);
+        s.server
+            .post(&format!("/v1/api_keys/{key}/revoke"), &json!({}))
+    }),
+    (Rejection::InsufficientFunds, |s| {
+        s.server.post("/v1/payments", &s.pay(1_001))
+    }),
     (Rejection::BalanceOverflow, |s| {
         let bank = s.server.account("platform", "external");
-        s.server.post("/v1/top_ups", &pay(&bank, &s.buyer, AMOUNT_MAX - 500))
+        s.server
+            .post("/v1/top_ups", &pay(&bank, &s.buyer, AMOUNT_MAX - 500))
     }),
     (Rejection::GroupAborted, |s| {
         let group = json!([{"group": [
@@ -333,7 +540,10 @@ const LEDGER: &[(Rejection, Provoke)] = &[
         ]}]);
         let answer = s.server.post("/v1/batches", &group);
         let error = answer.expect(200)["results"][0]["error"].clone();
-        Answer { body: json!({"error": error}).to_string().into_bytes(), ..answer }
+        Answer {
+            body: json!({"error": error}).to_string().into_bytes(),
+            ..answer
+        }
     }),
 ];
 
@@ -363,7 +573,10 @@ fn every_rejection_of_the_ledger_is_provoked() {
         let error = &answer.json()["error"];
         assert_eq!(error["message"], rejection.message());
         match answer.status {
-            402 => assert_eq!((&error["type"], error["payment"].is_string()), (&json!(ErrorType::Payment.as_str()), true)),
+            402 => assert_eq!(
+                (&error["type"], error["payment"].is_string()),
+                (&json!(ErrorType::Payment.as_str()), true)
+            ),
             409 => assert_eq!(error["type"], ErrorType::Conflict.as_str()),
             _ => {}
         }
@@ -374,9 +587,16 @@ fn every_rejection_of_the_ledger_is_provoked() {
 fn check(answer: &Answer, code: &str, statuses: &[u16]) {
     let body = String::from_utf8_lossy(&answer.body);
     assert_eq!(answer.code(), code, "{} {body}", answer.status);
-    assert!(statuses.contains(&answer.status), "{code}: {} {body}", answer.status);
+    assert!(
+        statuses.contains(&answer.status),
+        "{code}: {} {body}",
+        answer.status
+    );
     if answer.status >= 400 {
-        let page = answer.json()["error"]["doc_url"].as_str().expect("a page").to_owned();
+        let page = answer.json()["error"]["doc_url"]
+            .as_str()
+            .expect("a page")
+            .to_owned();
         assert_eq!(page, format!("/docs/errors/{code}"));
     }
     for internal in ["src/", "panicked", "tributary_", "RecordDamaged"] {
@@ -386,10 +606,17 @@ fn check(answer: &Answer, code: &str, statuses: &[u16]) {
 
 #[test]
 fn codes_pages_and_provocations_agree() {
-    let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).chain(Rejection::ALL.iter().map(|one| one.code())).collect();
+    let codes: Vec<&str> = ErrorCode::ALL
+        .iter()
+        .map(|code| code.as_str())
+        .chain(Rejection::ALL.iter().map(|one| one.code()))
+        .collect();
     let known: BTreeSet<&str> = codes.iter().copied().collect();
     assert_eq!(known.len(), codes.len(), "no code is used twice");
-    let provoked = SERVER.iter().map(|(code, _)| code.as_str()).chain(LEDGER.iter().map(|(one, _)| one.code()));
+    let provoked = SERVER
+        .iter()
+        .map(|(code, _)| code.as_str())
+        .chain(LEDGER.iter().map(|(one, _)| one.code()));
     let provoked: BTreeSet<&str> = provoked.chain(PROVOKED_WITHIN.iter().copied()).collect();
     assert_eq!(provoked, known);
     let served: BTreeSet<&str> = PAGES.iter().map(|(code, _)| *code).collect();
@@ -399,10 +626,17 @@ fn codes_pages_and_provocations_agree() {
     let index = std::fs::read_to_string(dir.join("README.md")).expect("an index");
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(&dir).expect("the folder") {
-        let name = entry.expect("an entry").file_name().into_string().expect("a plain name");
+        let name = entry
+            .expect("an entry")
+            .file_name()
+            .into_string()
+            .expect("a plain name");
         let code = name.strip_suffix(".md").expect("only pages").to_owned();
         if code != "README" {
-            assert!(index.contains(&format!("[`{code}`]({name})")), "the index lacks {code}");
+            assert!(
+                index.contains(&format!("[`{code}`]({name})")),
+                "the index lacks {code}"
+            );
             files.insert(code);
         }
     }
@@ -426,10 +660,15 @@ fn key_hashes_and_nothing_else_are_stored() {
         label: None,
     });
     scene.event_of(Actor::SYSTEM, body);
-    let token = secret.token(scene.server.reader().ids(), ApiKeyId(scene.server.reader().head().position));
+    let token = secret.token(
+        scene.server.reader().ids(),
+        ApiKeyId(scene.server.reader().head().position),
+    );
     assert_eq!(scene.server.get_as(&token, "/v1/accounts").status, 200);
     let (_, random) = token.rsplit_once('_').expect("two parts");
-    let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&random[2 * at..2 * at + 2], 16).expect("hexadecimal")).collect();
+    let bytes: Vec<u8> = (0..32)
+        .map(|at| u8::from_str_radix(&random[2 * at..2 * at + 2], 16).expect("hexadecimal"))
+        .collect();
     let frames = scene.server.get("/v1/journal/frames").body;
     assert!(frames.windows(32).any(|window| window == secret.hash()));
     assert!(!frames.windows(32).any(|window| window == bytes));

@@ -16,7 +16,10 @@ fn the_checked_in_document_is_the_one_that_is_served() {
         std::fs::write(&path, &made).expect("it can be written");
     }
     let stored = std::fs::read_to_string(&path).expect("docs/openapi.json is there");
-    assert!(stored == made, "docs/openapi.json is not what the handlers say: run the tests with UPDATE=1");
+    assert!(
+        stored == made,
+        "docs/openapi.json is not what the handlers say: run the tests with UPDATE=1"
+    );
     let server = Fixture::start();
     let served = send(server.addr, "GET", "/openapi.json", &[], b"");
     assert_eq!(served.header("content-type"), Some("application/json"));
@@ -55,7 +58,12 @@ fn the_pages_need_nothing_from_elsewhere() {
     let page = send(server.addr, "GET", "/docs", &[], b"");
     let text = String::from_utf8(page.body.clone()).expect("UTF-8");
     assert_eq!(page.status, 200);
-    for wanted in ["createPayment", "/v1/payments/{id}/capture", "schema-Payment", "Idempotency-Key"] {
+    for wanted in [
+        "createPayment",
+        "/v1/payments/{id}/capture",
+        "schema-Payment",
+        "Idempotency-Key",
+    ] {
         assert!(text.contains(wanted), "{wanted}");
     }
     for refused in ["<script", "http://", "https://", "src="] {
@@ -63,8 +71,17 @@ fn the_pages_need_nothing_from_elsewhere() {
     }
     let (buyer, shop) = (server.wallet("ann", 1), server.account("shop", "merchant"));
     let refused = server.post("/v1/payments", &pay(&buyer, &shop, 2)).json();
-    let page = send(server.addr, "GET", refused["error"]["doc_url"].as_str().expect("a path"), &[], b"");
-    assert_eq!(page.header("content-type"), Some("text/markdown; charset=utf-8"));
+    let page = send(
+        server.addr,
+        "GET",
+        refused["error"]["doc_url"].as_str().expect("a path"),
+        &[],
+        b"",
+    );
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/markdown; charset=utf-8")
+    );
     assert!(page.body.starts_with(b"# `insufficient_funds`"));
 }
 
@@ -72,19 +89,30 @@ fn the_pages_need_nothing_from_elsewhere() {
 fn health_and_metrics_tell_how_it_goes() {
     let server = Fixture::with(|config| config.public_metrics = true);
     for path in ["/health/live", "/health/ready"] {
-        assert_eq!(send(server.addr, "GET", path, &[], b"").status, 200, "{path}");
+        assert_eq!(
+            send(server.addr, "GET", path, &[], b"").status,
+            200,
+            "{path}"
+        );
     }
     let (buyer, shop) = (server.wallet("ann", 10), server.account("shop", "merchant"));
-    server.post("/v1/payments", &pay(&buyer, &shop, 1)).expect(201);
+    server
+        .post("/v1/payments", &pay(&buyer, &shop, 1))
+        .expect(201);
     server.post("/v1/payments", &pay(&buyer, &shop, 100));
     let page = send(server.addr, "GET", "/metrics", &[], b"");
     let text = String::from_utf8(page.body).expect("UTF-8");
     for line in [
-        "tributary_http_requests_total{method=\"POST\",route=\"/v1/payments\",status=\"201\"} 1".to_owned(),
-        "tributary_http_requests_total{method=\"POST\",route=\"/v1/payments\",status=\"402\"} 1".to_owned(),
+        "tributary_http_requests_total{method=\"POST\",route=\"/v1/payments\",status=\"201\"} 1"
+            .to_owned(),
+        "tributary_http_requests_total{method=\"POST\",route=\"/v1/payments\",status=\"402\"} 1"
+            .to_owned(),
         "tributary_records_rejected_total 1".to_owned(),
         "tributary_http_requests_in_flight 1".to_owned(),
-        format!("tributary_journal_position {}", server.reader().head().position),
+        format!(
+            "tributary_journal_position {}",
+            server.reader().head().position
+        ),
     ] {
         assert!(text.lines().any(|known| known == line), "{line} in\n{text}");
     }
@@ -93,10 +121,20 @@ fn health_and_metrics_tell_how_it_goes() {
 #[test]
 fn every_answer_names_its_request() {
     let server = Fixture::start();
-    let ids: Vec<String> = ["/v1/payments", "/v1/nothing", "/health/live"].iter()
-        .map(|path| server.get(path).header("request-id").expect("an id").to_owned())
+    let ids: Vec<String> = ["/v1/payments", "/v1/nothing", "/health/live"]
+        .iter()
+        .map(|path| {
+            server
+                .get(path)
+                .header("request-id")
+                .expect("an id")
+                .to_owned()
+        })
         .collect();
     assert!(ids.iter().all(|id| id.starts_with("req_")) && ids[0] != ids[1] && ids[1] != ids[2]);
     let error = server.get("/v1/nothing");
-    assert_eq!(error.json()["error"]["request_id"], error.header("request-id").expect("an id"));
+    assert_eq!(
+        error.json()["error"]["request_id"],
+        error.header("request-id").expect("an id")
+    );
 }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tributary_engine::{
-    Backend, Batch, Builder, Failure, Head, JournalMeta, JournalReader, KeyUse, Memory, Recovered, Ticket,
+    Backend, Batch, Builder, Failure, Head, JournalMeta, JournalReader, KeyUse, Memory, Recovered,
+    Ticket,
 };
 use tributary_ledger::{Key, Keys, OwnerId, WorkingSet};
 
@@ -102,13 +103,26 @@ impl JournalReader for Faulty {
     }
 
     fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
-        if self.faults.damaged.lock().expect("unpoisoned").contains(&position) {
-            return Err(Failure::RecordDamaged { position, what: "switched".to_owned() });
+        if self
+            .faults
+            .damaged
+            .lock()
+            .expect("unpoisoned")
+            .contains(&position)
+        {
+            return Err(Failure::RecordDamaged {
+                position,
+                what: "switched".to_owned(),
+            });
         }
         self.memory.read(position, payload)
     }
 
-    fn find(&self, key_hash: u64, found: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<(), Failure> {
+    fn find(
+        &self,
+        key_hash: u64,
+        found: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
         self.memory.find(key_hash, found)
     }
 

@@ -44,7 +44,10 @@ pub(crate) struct Fixture {
 
 /// Bounds that fit tests.
 pub(crate) fn limits() -> Limits {
-    Limits { drain_timeout: Duration::from_secs(5), ..Limits::default() }
+    Limits {
+        drain_timeout: Duration::from_secs(5),
+        ..Limits::default()
+    }
 }
 
 impl Fixture {
@@ -54,11 +57,17 @@ impl Fixture {
 
     /// With changes to the configuration.
     pub(crate) fn with(change: impl FnOnce(&mut ServerConfig)) -> Fixture {
-        let meta = JournalMeta { cluster_id: [1; 16], id_key: [7; 16], epochs: vec![(1, 1)] };
+        let meta = JournalMeta {
+            cluster_id: [1; 16],
+            id_key: [7; 16],
+            epochs: vec![(1, 1)],
+        };
         let memory = Memory::new(meta);
         let clock = Arc::new(TestClock(AtomicU64::new(START_SECONDS * 1_000_000_000)));
         let (engine, faults) = engine(&memory, &clock);
-        let platform = create_first_key(&engine).expect("it takes commands").expect("there is no key yet");
+        let platform = create_first_key(&engine)
+            .expect("it takes commands")
+            .expect("there is no key yet");
         let mut config = ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             threads: 2,
@@ -68,7 +77,16 @@ impl Fixture {
         change(&mut config);
         let running = Server::start(config, engine.clone()).expect("it starts");
         let addr = running.addr();
-        Fixture { addr, platform, engine, faults, clock, running: Some(running), memory, keys: AtomicU64::new(0) }
+        Fixture {
+            addr,
+            platform,
+            engine,
+            faults,
+            clock,
+            running: Some(running),
+            memory,
+            keys: AtomicU64::new(0),
+        }
     }
 
     /// Stops the server and the engine and starts both again over the same journal.
@@ -76,7 +94,11 @@ impl Fixture {
         drop(self.running.take());
         self.engine.shutdown();
         (self.engine, self.faults) = engine(&self.memory, &self.clock);
-        assert_eq!(create_first_key(&self.engine).expect("it answers"), None, "there is a key already");
+        assert_eq!(
+            create_first_key(&self.engine).expect("it answers"),
+            None,
+            "there is a key already"
+        );
         let config = ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             threads: 2,
@@ -101,7 +123,13 @@ impl Fixture {
     }
 
     pub(crate) fn get_as(&self, token: &str, path: &str) -> Answer {
-        send(self.addr, "GET", path, &[("Authorization", &format!("Bearer {token}"))], b"")
+        send(
+            self.addr,
+            "GET",
+            path,
+            &[("Authorization", &format!("Bearer {token}"))],
+            b"",
+        )
     }
 
     /// A write under a new idempotency key.
@@ -114,12 +142,26 @@ impl Fixture {
     }
 
     pub(crate) fn post_as(&self, token: &str, path: &str, body: &Value) -> Answer {
-        self.post_raw(token, path, Some(&self.new_key()), body.to_string().as_bytes())
+        self.post_raw(
+            token,
+            path,
+            Some(&self.new_key()),
+            body.to_string().as_bytes(),
+        )
     }
 
-    pub(crate) fn post_raw(&self, token: &str, path: &str, key: Option<&str>, body: &[u8]) -> Answer {
+    pub(crate) fn post_raw(
+        &self,
+        token: &str,
+        path: &str,
+        key: Option<&str>,
+        body: &[u8],
+    ) -> Answer {
         let authorization = format!("Bearer {token}");
-        let mut headers = vec![("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        let mut headers = vec![
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+        ];
         if let Some(key) = key {
             headers.push(("Idempotency-Key", key));
         }
@@ -137,20 +179,28 @@ impl Fixture {
 
     /// Opens a wallet with so much in it.
     pub(crate) fn wallet(&self, owner: &str, amount: u64) -> String {
-        let (bank, wallet) = (self.account("platform", "external"), self.account(owner, "wallet"));
-        let body = json!({"amount": amount, "currency": "EUR", "source": bank, "destination": wallet});
+        let (bank, wallet) = (
+            self.account("platform", "external"),
+            self.account(owner, "wallet"),
+        );
+        let body =
+            json!({"amount": amount, "currency": "EUR", "source": bank, "destination": wallet});
         self.post("/v1/top_ups", &body).expect(201);
         wallet
     }
 
     /// Makes an API key of the owner and returns it.
     pub(crate) fn token(&self, owner: &str, access: &str) -> String {
-        let key = self.post("/v1/api_keys", &json!({"owner": owner, "access": access})).expect(201);
+        let key = self
+            .post("/v1/api_keys", &json!({"owner": owner, "access": access}))
+            .expect(201);
         key["secret"].as_str().expect("it is shown").to_owned()
     }
 
     pub(crate) fn posted(&self, account: &str) -> i64 {
-        self.get(&format!("/v1/accounts/{account}")).expect(200)["posted"].as_i64().expect("a balance")
+        self.get(&format!("/v1/accounts/{account}")).expect(200)["posted"]
+            .as_i64()
+            .expect("a balance")
     }
 }
 
@@ -164,8 +214,12 @@ impl Drop for Fixture {
 
 fn engine(memory: &Memory, clock: &Arc<TestClock>) -> (Engine, Arc<Faults>) {
     let faults: Arc<Faults> = Arc::default();
-    let backend = Faulty { memory: memory.clone(), faults: faults.clone() };
-    let engine = Engine::start(Box::new(backend), clock.clone(), Options::default()).expect("it starts");
+    let backend = Faulty {
+        memory: memory.clone(),
+        faults: faults.clone(),
+    };
+    let engine =
+        Engine::start(Box::new(backend), clock.clone(), Options::default()).expect("it starts");
     (engine, faults)
 }
 

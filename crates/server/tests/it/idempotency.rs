@@ -10,17 +10,35 @@ use crate::fixture::{Fixture, hold, id, pay};
 #[test]
 fn a_retry_gets_the_first_answer_byte_for_byte() {
     let server = Fixture::start();
-    let (buyer, shop) = (server.wallet("ann", 10_000), server.account("shop", "merchant"));
-    let held = id(&server.post("/v1/payments", &hold(&buyer, &shop, 500)).expect(201));
-    let voided = id(&server.post("/v1/payments", &hold(&buyer, &shop, 500)).expect(201));
-    let paid = id(&server.post("/v1/payments", &pay(&buyer, &shop, 500)).expect(201));
+    let (buyer, shop) = (
+        server.wallet("ann", 10_000),
+        server.account("shop", "merchant"),
+    );
+    let held = id(&server
+        .post("/v1/payments", &hold(&buyer, &shop, 500))
+        .expect(201));
+    let voided = id(&server
+        .post("/v1/payments", &hold(&buyer, &shop, 500))
+        .expect(201));
+    let paid = id(&server
+        .post("/v1/payments", &pay(&buyer, &shop, 500))
+        .expect(201));
     let spare = server.account("ann", "wallet");
     let writes: Vec<(String, Value)> = vec![
-        ("/v1/accounts".into(), json!({"owner": "new", "currency": "EUR", "external_id": "x", "description": "d"})),
+        (
+            "/v1/accounts".into(),
+            json!({"owner": "new", "currency": "EUR", "external_id": "x", "description": "d"}),
+        ),
         ("/v1/payments".into(), pay(&buyer, &shop, 100)),
         ("/v1/payments".into(), pay(&buyer, &shop, 1_000_000)),
-        (format!("/v1/payments/{held}/capture"), json!({"amount": 100})),
-        (format!("/v1/payments/{held}/capture"), json!({"amount": 1_000})),
+        (
+            format!("/v1/payments/{held}/capture"),
+            json!({"amount": 100}),
+        ),
+        (
+            format!("/v1/payments/{held}/capture"),
+            json!({"amount": 1_000}),
+        ),
         (format!("/v1/payments/{voided}/void"), json!({})),
         ("/v1/refunds".into(), json!({"payment": paid, "amount": 10})),
         ("/v1/transfers".into(), pay(&buyer, &spare, 0)),
@@ -28,15 +46,30 @@ fn a_retry_gets_the_first_answer_byte_for_byte() {
         (format!("/v1/accounts/{shop}/unfreeze"), json!({})),
         (format!("/v1/accounts/{spare}/close"), json!({})),
     ];
-    let first: Vec<_> = writes.iter().enumerate().map(|(index, (path, body))| server.post_key(path, &format!("w{index}"), body)).collect();
-    server.post(&format!("/v1/payments/{held}/capture"), &json!({"final": true})).expect(200);
-    server.post("/v1/refunds", &json!({"payment": paid})).expect(201);
+    let first: Vec<_> = writes
+        .iter()
+        .enumerate()
+        .map(|(index, (path, body))| server.post_key(path, &format!("w{index}"), body))
+        .collect();
+    server
+        .post(
+            &format!("/v1/payments/{held}/capture"),
+            &json!({"final": true}),
+        )
+        .expect(200);
+    server
+        .post("/v1/refunds", &json!({"payment": paid}))
+        .expect(201);
     for ((index, (path, body)), first) in writes.iter().enumerate().zip(&first) {
         assert_eq!(first.header("idempotent-replayed"), None, "{path}");
         let again = server.post_key(path, &format!("w{index}"), body);
         assert_eq!(again.status, first.status, "{path}");
         assert_eq!(again.header("idempotent-replayed"), Some("true"), "{path}");
-        assert_eq!(without_request_id(&again.body), without_request_id(&first.body), "{path}");
+        assert_eq!(
+            without_request_id(&again.body),
+            without_request_id(&first.body),
+            "{path}"
+        );
     }
 }
 
@@ -55,15 +88,28 @@ fn without_request_id(body: &[u8]) -> String {
 #[test]
 fn another_body_under_the_same_key_is_refused() {
     let server = Fixture::start();
-    let (buyer, shop) = (server.wallet("ann", 100), server.account("shop", "merchant"));
-    server.post_key("/v1/payments", "k", &pay(&buyer, &shop, 10)).expect(201);
+    let (buyer, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
+    server
+        .post_key("/v1/payments", "k", &pay(&buyer, &shop, 10))
+        .expect(201);
     let other = server.post_key("/v1/payments", "k", &pay(&buyer, &shop, 11));
-    assert_eq!((other.status, other.code().as_str()), (422, "idempotency_key_reused"));
+    assert_eq!(
+        (other.status, other.code().as_str()),
+        (422, "idempotency_key_reused")
+    );
     // The same request in other words is the same request: quoted key, other order of fields, defaults spelt out.
     let same = format!(
         "{{\"destination\":\"{shop}\", \"source\":\"{buyer}\",\"currency\":\"EUR\",\"metadata\":{{}},\"capture_method\":\"automatic\",\"amount\":10}}"
     );
-    let same = server.post_raw(&server.platform, "/v1/payments", Some("\"k\""), same.as_bytes());
+    let same = server.post_raw(
+        &server.platform,
+        "/v1/payments",
+        Some("\"k\""),
+        same.as_bytes(),
+    );
     assert_eq!(same.header("idempotent-replayed"), Some("true"));
     assert_eq!(server.posted(&shop), 10);
 }
@@ -76,7 +122,9 @@ fn keys_of_different_owners_do_not_meet() {
     for (owner, wallet) in [("ann", &ann), ("bob", &bob)] {
         let token = server.token(owner, "write");
         let body = pay(wallet, &shop, 10).to_string();
-        server.post_raw(&token, "/v1/payments", Some("same"), body.as_bytes()).expect(201);
+        server
+            .post_raw(&token, "/v1/payments", Some("same"), body.as_bytes())
+            .expect(201);
     }
     assert_eq!(server.posted(&shop), 20);
 }
@@ -84,13 +132,24 @@ fn keys_of_different_owners_do_not_meet() {
 #[test]
 fn the_same_key_twice_in_one_batch_is_done_once() {
     let server = Fixture::start();
-    let (buyer, shop) = (server.wallet("ann", 100), server.account("shop", "merchant"));
+    let (buyer, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
     let command = json!({"idempotency_key": "k", "payment": pay(&buyer, &shop, 10)});
     let other = json!({"idempotency_key": "k", "payment": pay(&buyer, &shop, 11)});
-    let answer = server.post("/v1/batches", &json!([command, command, other, command])).expect(200);
+    let answer = server
+        .post("/v1/batches", &json!([command, command, other, command]))
+        .expect(200);
     let results = answer["results"].as_array().expect("results");
-    let seen: Vec<(u64, bool)> = results.iter()
-        .map(|result| (result["status"].as_u64().expect("a status"), result["replayed"].as_bool().expect("a flag")))
+    let seen: Vec<(u64, bool)> = results
+        .iter()
+        .map(|result| {
+            (
+                result["status"].as_u64().expect("a status"),
+                result["replayed"].as_bool().expect("a flag"),
+            )
+        })
         .collect();
     assert_eq!(seen, [(201, false), (201, true), (422, false), (201, true)]);
     assert_eq!(results[0]["result"], results[1]["result"]);
@@ -103,20 +162,31 @@ fn the_same_key_twice_in_one_batch_is_done_once() {
 #[test]
 fn the_same_key_at_the_same_moment_is_done_once() {
     let server = Arc::new(Fixture::start());
-    let (buyer, shop) = (server.wallet("ann", 1_000), server.account("shop", "merchant"));
+    let (buyer, shop) = (
+        server.wallet("ann", 1_000),
+        server.account("shop", "merchant"),
+    );
     for round in 0..5 {
         let body = pay(&buyer, &shop, 10);
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let (server, body) = (server.clone(), body.clone());
-                std::thread::spawn(move || server.post_key("/v1/payments", &format!("round-{round}"), &body))
+                std::thread::spawn(move || {
+                    server.post_key("/v1/payments", &format!("round-{round}"), &body)
+                })
             })
             .collect();
-        let answers: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+        let answers: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"))
+            .collect();
         for answer in &answers {
             assert_eq!(answer.expect(201), answers[0].json());
         }
-        let first = answers.iter().filter(|answer| answer.header("idempotent-replayed").is_none()).count();
+        let first = answers
+            .iter()
+            .filter(|answer| answer.header("idempotent-replayed").is_none())
+            .count();
         assert_eq!(first, 1, "one attempt is the first");
         assert_eq!(server.posted(&shop), 10 * (round + 1));
     }
@@ -132,17 +202,31 @@ fn a_retry_never_shows_a_secret_again_and_never_makes_another_key() {
     let again = server.post_key("/v1/api_keys", "k", &body);
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     let again = again.expect(201);
-    assert_eq!((&again["id"], &again["secret"]), (&first["id"], &Value::Null));
+    assert_eq!(
+        (&again["id"], &again["secret"]),
+        (&first["id"], &Value::Null)
+    );
     assert_eq!(server.get_as(&token, "/v1/accounts").status, 200);
 
     let path = format!("/v1/api_keys/{}/rotate", id(&first));
     let rotated = server.post_key(&path, "r", &json!({})).expect(200);
-    assert_eq!(server.get_as(&token, "/v1/accounts").code(), "api_key_invalid");
+    assert_eq!(
+        server.get_as(&token, "/v1/accounts").code(),
+        "api_key_invalid"
+    );
     let token = rotated["secret"].as_str().expect("it is shown").to_owned();
-    assert_eq!(server.post_key(&path, "r", &json!({})).expect(200)["secret"], Value::Null);
+    assert_eq!(
+        server.post_key(&path, "r", &json!({})).expect(200)["secret"],
+        Value::Null
+    );
     assert_eq!(server.get_as(&token, "/v1/accounts").status, 200);
-    server.post(&format!("/v1/api_keys/{}/revoke", id(&first)), &json!({})).expect(200);
-    assert_eq!(server.get_as(&token, "/v1/accounts").code(), "api_key_invalid");
+    server
+        .post(&format!("/v1/api_keys/{}/revoke", id(&first)), &json!({}))
+        .expect(200);
+    assert_eq!(
+        server.get_as(&token, "/v1/accounts").code(),
+        "api_key_invalid"
+    );
     let listed = server.get("/v1/api_keys").expect(200);
     assert!(!listed.to_string().contains("tk_"), "{listed}");
 }
@@ -151,7 +235,10 @@ fn a_retry_never_shows_a_secret_again_and_never_makes_another_key() {
 #[test]
 fn a_key_in_flight_waits_for_the_first_attempt() {
     let server = Arc::new(Fixture::start());
-    let (buyer, shop) = (server.wallet("ann", 100), server.account("shop", "merchant"));
+    let (buyer, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
     server.faults.hold();
     let threads: Vec<_> = (0..2)
         .map(|_| {
@@ -163,7 +250,10 @@ fn a_key_in_flight_waits_for_the_first_attempt() {
     assert!(threads.iter().all(|thread| !thread.is_finished()));
     assert_eq!(server.posted(&shop), 0, "what is not durable is not shown");
     server.faults.release();
-    let answers: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no panic").expect(201)).collect();
+    let answers: Vec<_> = threads
+        .into_iter()
+        .map(|thread| thread.join().expect("no panic").expect(201))
+        .collect();
     assert_eq!(answers[0], answers[1]);
     assert_eq!(server.posted(&shop), 10);
 }

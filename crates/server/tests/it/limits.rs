@@ -13,14 +13,21 @@ use crate::fixture::{Fixture, pay};
 
 #[test]
 fn a_caller_who_dawdles_is_cut_off() {
-    let server = Fixture::with(|config| config.limits.header_read_timeout = Duration::from_millis(300));
+    let server =
+        Fixture::with(|config| config.limits.header_read_timeout = Duration::from_millis(300));
     for head in ["", "GET /health/live HTT", "P"] {
         let mut stream = connect(server.addr);
-        stream.write_all(head.as_bytes()).expect("the server listens");
+        stream
+            .write_all(head.as_bytes())
+            .expect("the server listens");
         let started = Instant::now();
         let mut rest = Vec::new();
         let _reset = stream.read_to_end(&mut rest);
-        assert!(started.elapsed() < Duration::from_secs(5), "{head:?} held a connection for {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "{head:?} held a connection for {:?}",
+            started.elapsed()
+        );
     }
     // One byte now and then is no way around it.
     let mut stream = connect(server.addr);
@@ -33,17 +40,35 @@ fn a_caller_who_dawdles_is_cut_off() {
     }
     let mut rest = Vec::new();
     let _reset = stream.read_to_end(&mut rest);
-    assert!(!rest.starts_with(b"HTTP/1.1 200"), "it was answered after {:?}", started.elapsed());
+    assert!(
+        !rest.starts_with(b"HTTP/1.1 200"),
+        "it was answered after {:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
 fn a_head_that_is_too_large_is_refused() {
     let server = Fixture::with(|config| config.limits.header_bytes_max = 8_192);
-    let answer = send(server.addr, "GET", "/health/live", &[("X", &"x".repeat(20_000))], b"");
+    let answer = send(
+        server.addr,
+        "GET",
+        "/health/live",
+        &[("X", &"x".repeat(20_000))],
+        b"",
+    );
     assert_eq!(answer.status, 431);
-    let many: Vec<(String, String)> = (0..200).map(|index| (format!("X-{index}"), "x".to_owned())).collect();
-    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(send(server.addr, "GET", "/health/live", &many, b"").status, 431);
+    let many: Vec<(String, String)> = (0..200)
+        .map(|index| (format!("X-{index}"), "x".to_owned()))
+        .collect();
+    let many: Vec<(&str, &str)> = many
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(
+        send(server.addr, "GET", "/health/live", &many, b"").status,
+        431
+    );
 }
 
 #[test]
@@ -57,26 +82,42 @@ fn connections_beyond_the_bound_wait() {
     let addr = server.addr;
     let third = std::thread::spawn(move || send(addr, "GET", "/health/live", &[], b""));
     std::thread::sleep(Duration::from_millis(300));
-    assert!(!third.is_finished(), "the third is not served while two are open");
+    assert!(
+        !third.is_finished(),
+        "the third is not served while two are open"
+    );
     drop(held);
     assert_eq!(third.join().expect("no panic").status, 200);
 }
 
 #[test]
 fn a_key_keeps_its_rate() {
-    let rate = RateLimit { requests_per_second: 1, burst: 3 };
+    let rate = RateLimit {
+        requests_per_second: 1,
+        burst: 3,
+    };
     let server = Fixture::with(|config| config.limits.rate = Some(rate));
     let answers: Vec<_> = (0..4).map(|_| server.get("/v1/accounts")).collect();
     assert!(answers[..3].iter().all(|answer| answer.status == 200));
-    assert_eq!((answers[3].status, answers[3].code().as_str()), (429, "rate_limited"));
+    assert_eq!(
+        (answers[3].status, answers[3].code().as_str()),
+        (429, "rate_limited")
+    );
     assert_eq!(answers[3].header("retry-after"), Some("1"));
-    assert_eq!(send(server.addr, "GET", "/health/live", &[], b"").status, 200, "health has no rate");
+    assert_eq!(
+        send(server.addr, "GET", "/health/live", &[], b"").status,
+        200,
+        "health has no rate"
+    );
 }
 
 #[test]
 fn stopping_answers_what_is_in_flight() {
     let mut server = Fixture::start();
-    let (buyer, shop) = (server.wallet("ann", 100), server.account("shop", "merchant"));
+    let (buyer, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
     let addr = server.addr;
     let running = server.running.take().expect("it runs");
     let shared = Arc::new(server);
@@ -89,38 +130,66 @@ fn stopping_answers_what_is_in_flight() {
     std::thread::sleep(Duration::from_millis(300));
     let stopping = std::thread::spawn(move || running.shutdown());
     std::thread::sleep(Duration::from_millis(300));
-    assert!(!stopping.is_finished(), "it waits for the request in flight");
-    assert!(std::net::TcpStream::connect(addr).is_err(), "it takes no more connections");
+    assert!(
+        !stopping.is_finished(),
+        "it waits for the request in flight"
+    );
+    assert!(
+        std::net::TcpStream::connect(addr).is_err(),
+        "it takes no more connections"
+    );
     shared.faults.release();
     in_flight.join().expect("no panic").expect(201);
-    stopping.join().expect("it stops, although an idle connection is open");
+    stopping
+        .join()
+        .expect("it stops, although an idle connection is open");
     drop(idle);
 }
 
 #[test]
 fn a_full_disk_refuses_writes_reads_on_and_goes_on_by_itself() {
     let server = Fixture::start();
-    let (buyer, shop) = (server.wallet("ann", 100), server.account("shop", "merchant"));
+    let (buyer, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
     server.faults.full.store(true, Ordering::SeqCst);
     let refused = server.post_key("/v1/payments", "k", &pay(&buyer, &shop, 10));
-    assert_eq!((refused.status, refused.code().as_str()), (503, "storage_full"));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (503, "storage_full")
+    );
     assert!(refused.header("retry-after").is_some());
     assert_eq!(server.posted(&buyer), 100);
-    assert_eq!(send(server.addr, "GET", "/health/ready", &[], b"").code(), "storage_full");
+    assert_eq!(
+        send(server.addr, "GET", "/health/ready", &[], b"").code(),
+        "storage_full"
+    );
     server.faults.full.store(false, Ordering::SeqCst);
-    server.post_key("/v1/payments", "k", &pay(&buyer, &shop, 10)).expect(201);
-    assert_eq!(send(server.addr, "GET", "/health/ready", &[], b"").status, 200);
+    server
+        .post_key("/v1/payments", "k", &pay(&buyer, &shop, 10))
+        .expect(201);
+    assert_eq!(
+        send(server.addr, "GET", "/health/ready", &[], b"").status,
+        200
+    );
 }
 
 #[test]
 fn tls_is_spoken_with_the_files_given() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/tls");
-    let files = TlsFiles { certificate: dir.join("certificate.pem"), key: dir.join("key.pem") };
+    let files = TlsFiles {
+        certificate: dir.join("certificate.pem"),
+        key: dir.join("key.pem"),
+    };
     let server = Fixture::with(|config| config.tls = Some(files.clone()));
     let mut roots = rustls::RootCertStore::empty();
-    let mut pem = std::io::BufReader::new(std::fs::File::open(&files.certificate).expect("it is there"));
+    let mut pem =
+        std::io::BufReader::new(std::fs::File::open(&files.certificate).expect("it is there"));
     for certificate in rustls_pemfile::certs(&mut pem) {
-        roots.add(certificate.expect("a certificate")).expect("a root");
+        roots
+            .add(certificate.expect("a certificate"))
+            .expect("a root");
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
@@ -131,11 +200,20 @@ fn tls_is_spoken_with_the_files_given() {
     let name = "localhost".try_into().expect("a name");
     let client = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
     let mut stream = rustls::StreamOwned::new(client, connect(server.addr));
-    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("TLS works");
+    stream
+        .write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .expect("TLS works");
     assert_eq!(read_answer(stream).expect(200), json!({"status": "live"}));
 
-    let swapped = TlsFiles { certificate: files.key, key: files.certificate };
-    let config = ServerConfig { listen: ([127, 0, 0, 1], 0).into(), tls: Some(swapped), ..ServerConfig::default() };
+    let swapped = TlsFiles {
+        certificate: files.key,
+        key: files.certificate,
+    };
+    let config = ServerConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        tls: Some(swapped),
+        ..ServerConfig::default()
+    };
     let error = Server::start(config, server.engine.clone()).expect_err("a key is no certificate");
     assert!(error.to_string().contains("key.pem"), "{error}");
 }

@@ -6,6 +6,7 @@ mod codes;
 mod document;
 mod faulty;
 mod fixture;
+mod foreign;
 mod forms;
 mod idempotency;
 mod limits;

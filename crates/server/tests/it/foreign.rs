@@ -1,0 +1,103 @@
+//! A foreign program reads the document and tries the server by it.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tributary_server::{Secret, internal_token};
+
+use crate::fixture::{Fixture, hold, id, pay};
+
+/// Requests of each operation that it makes up, at most.
+const EXAMPLES_PER_OPERATION: &str = "25";
+
+/// schemathesis finds no 5xx and no answer that the document does not allow: neither with ids made up by it, nor with
+/// accounts and payments that exist.
+#[test]
+fn a_foreign_program_finds_the_server_to_be_as_documented() {
+    if Command::new("schemathesis")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        assert!(
+            std::env::var_os("TRIBUTARY_TEST_ALL").is_none(),
+            "schemathesis is not on the PATH"
+        );
+        eprintln!("skipped: schemathesis is not on the PATH; scripts/test installs it");
+        return;
+    }
+    let secret = Secret::random();
+    let server = Fixture::with(|config| config.internal = Some(secret.clone()));
+    // This key can be neither rotated nor revoked by what the program makes up.
+    let token = internal_token(server.reader().ids(), &secret);
+    let document: Value = serde_json::from_str(&tributary_server::openapi_json()).expect("JSON");
+    run(&server, &token, &document, "examples,coverage,fuzzing");
+    run(
+        &server,
+        &token,
+        &narrowed(&server, document),
+        "fuzzing,stateful",
+    );
+    let balance = server.get_as(&token, "/v1/trial_balance").expect(200);
+    assert_eq!(balance["balanced"], true, "{balance}");
+}
+
+/// The document with the accounts and payments that there are, so that what is made up reaches the ledger.
+fn narrowed(server: &Fixture, mut document: Value) -> Value {
+    let mut accounts: Vec<String> = ["ann", "bob"]
+        .iter()
+        .map(|owner| server.wallet(owner, 1_000_000))
+        .collect();
+    accounts.extend(
+        ["merchant", "fee", "external"]
+            .iter()
+            .map(|kind| server.account("shop", kind)),
+    );
+    let payments: Vec<String> = (0..6)
+        .map(|index| match index % 2 {
+            0 => pay(&accounts[0], &accounts[2], 1_000),
+            _ => hold(&accounts[1], &accounts[2], 1_000),
+        })
+        .map(|body| id(&server.post("/v1/payments", &body).expect(201)))
+        .collect();
+    let schemas = &mut document["components"]["schemas"];
+    schemas["AccountId"] = json!({"type": "string", "enum": accounts});
+    schemas["PaymentId"] = json!({"type": "string", "enum": payments});
+    schemas["Currency"] = json!({"type": "string", "enum": ["EUR"]});
+    schemas["Amount"]["maximum"] = json!(2_000);
+    document
+}
+
+fn run(server: &Fixture, token: &str, document: &Value, phases: &str) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("openapi.json");
+    std::fs::write(&path, document.to_string()).expect("it can be written");
+    let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/schemathesis.toml");
+    let output = Command::new("schemathesis")
+        .current_dir(dir.path())
+        .arg("--config-file")
+        .arg(settings)
+        .args([
+            "run",
+            "--no-color",
+            "--phases",
+            phases,
+            "--max-examples",
+            EXAMPLES_PER_OPERATION,
+            "--seed",
+            "1",
+        ])
+        .args(["--suppress-health-check", "all", "--warnings", "off"])
+        .args(["--url", &format!("http://{}", server.addr)])
+        .args(["--header", &format!("Authorization: Bearer {token}")])
+        .arg(&path)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
