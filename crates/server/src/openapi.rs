@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use axum::Router;
 use axum::routing::get;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{
     AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type,
@@ -84,7 +83,18 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
 /// The document as it is checked in and served: JSON, indented, with a line end.
 pub fn openapi_json() -> String {
     let (_, api) = build();
-    let mut text = api.to_pretty_json().expect("the document is JSON");
+    let mut document = serde_json::to_value(&api).expect("the document is JSON");
+    let paths = document["paths"].as_object_mut().expect("it has paths");
+    for item in paths.values_mut() {
+        for operation in item
+            .as_object_mut()
+            .expect("a path has operations")
+            .values_mut()
+        {
+            add_links(operation);
+        }
+    }
+    let mut text = serde_json::to_string_pretty(&document).expect("the document is JSON");
     text.push('\n');
     text
 }
@@ -192,7 +202,6 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
             response.headers.extend(headers(writes, false));
         }
     }
-    add_links(operation);
     for status in error_statuses(path, writes, authenticated) {
         operation
             .responses
@@ -242,25 +251,30 @@ fn links(operation: &str) -> &'static [(&'static str, &'static [Next])] {
     }
 }
 
-fn add_links(operation: &mut Operation) {
-    for (status, nexts) in links(operation.operation_id.as_deref().unwrap_or_default()) {
-        let Some(RefOr::T(response)) = operation.responses.responses.get_mut(*status) else {
-            continue;
-        };
+/// Says after each answer what can be done next. Done on the JSON, since utoipa writes the fields of links in another
+/// spelling than OpenAPI has.
+fn add_links(operation: &mut Value) {
+    let of = operation["operationId"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    for (status, nexts) in links(&of) {
         for (target, parameters, body) in *nexts {
-            let mut link = LinkBuilder::new().operation_id(*target);
-            for (name, value) in *parameters {
-                link = link.parameter(*name, *value);
-            }
-            if !body.is_empty() {
-                let fields = body
+            let fields = |pairs: &[(&str, &str)]| -> Map<String, Value> {
+                let fields = pairs
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), Value::from(*value)));
-                link = link.request_body(Some(Value::Object(fields.collect())));
+                fields.collect()
+            };
+            let mut link = Map::new();
+            link.insert("operationId".to_owned(), Value::from(*target));
+            if !parameters.is_empty() {
+                link.insert("parameters".to_owned(), Value::Object(fields(parameters)));
             }
-            response
-                .links
-                .insert((*target).to_owned(), RefOr::T(link.build()));
+            if !body.is_empty() {
+                link.insert("requestBody".to_owned(), Value::Object(fields(body)));
+            }
+            operation["responses"][*status]["links"][*target] = Value::Object(link);
         }
     }
 }

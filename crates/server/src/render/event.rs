@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::app::Shared;
 use crate::error::ApiError;
-use crate::render::{Failure, Object, object, payment_of};
+use crate::render::{Failure, Resource, object, payment_of};
 use crate::time::format_timestamp;
 
 /// Something that happened. Its id never changes.
@@ -40,7 +40,7 @@ pub(crate) struct EventData {
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum EventSubject {
-    Object(Object),
+    Resource(Resource),
     Refusal(RefusalObject),
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct RefusalObject {
 pub(crate) fn event(shared: &Shared, record: &Record) -> Result<EventObject, ApiError> {
     let outcome = &record.outcome;
     let subject = if outcome.is_accepted() || outcome.payment.is_some() {
-        EventSubject::Object(object(shared, record)?)
+        EventSubject::Resource(object(shared, record)?)
     } else {
         EventSubject::Refusal(refusal(shared, record))
     };

@@ -22,7 +22,7 @@ use crate::submit::failed;
 /// The object that a command made or changed.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub(crate) enum Object {
+pub(crate) enum Resource {
     Account(account::AccountObject),
     Payment(Box<payment::PaymentObject>),
     Refund(refund::RefundObject),
@@ -33,7 +33,7 @@ pub(crate) enum Object {
 pub(crate) struct Rendered {
     /// 201 if the command made something, else 200.
     pub(crate) status: u16,
-    pub(crate) object: Object,
+    pub(crate) object: Resource,
 }
 
 /// Why the ledger refused.
@@ -93,26 +93,26 @@ pub(crate) fn payment_of(record: &Record) -> Option<PaymentId> {
 }
 
 /// What an accepted record made or changed, as the record left it.
-fn object(shared: &Shared, record: &Record) -> Result<Object, ApiError> {
+fn object(shared: &Shared, record: &Record) -> Result<Resource, ApiError> {
     if let Body::Refund(_) = record.command.body {
-        return Ok(Object::Refund(refund::refund(shared, record)?));
+        return Ok(Resource::Refund(refund::refund(shared, record)?));
     }
     let outcome = &record.outcome;
     if let Some(payment) = &outcome.payment {
         let created = created_by(shared, record, payment.id.0)?;
         let object = payment::payment(shared, payment, created.as_ref().unwrap_or(record));
-        return Ok(Object::Payment(Box::new(object)));
+        return Ok(Resource::Payment(Box::new(object)));
     }
     if let Some(account) = &outcome.account {
         let opened = created_by(shared, record, account.id.0)?;
-        return Ok(Object::Account(account::account(
+        return Ok(Resource::Account(account::account(
             shared,
             account,
             opened.as_ref().unwrap_or(record),
         )));
     }
     if let Some(key) = &outcome.api_key {
-        return Ok(Object::ApiKey(api_key::api_key(shared, key, None)));
+        return Ok(Resource::ApiKey(api_key::api_key(shared, key, None)));
     }
     tracing::error!(
         position = record.ctx.position,

@@ -19,7 +19,7 @@ use crate::form::request::{
     TransferCreate, VoidOf, Wish,
 };
 use crate::form::value::KeyText;
-use crate::render::{Object, answer};
+use crate::render::{Resource, answer};
 use crate::routes::accounts::owner_of_new;
 use crate::routes::{json, must_see_payment};
 use crate::submit::{command, reply_of, submit_all};
@@ -63,7 +63,7 @@ pub(crate) struct CommandResult {
     replayed: bool,
     /// What it made or changed; null if it was refused.
     #[schema(required)]
-    result: Option<Object>,
+    result: Option<Resource>,
     /// Why it was refused; null if it was done.
     #[schema(required)]
     error: Option<ErrorBody>,

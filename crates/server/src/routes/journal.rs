@@ -24,6 +24,8 @@ use crate::time::format_timestamp;
 
 /// Longest wait for a frame that is not there yet, in milliseconds.
 const WAIT_MS_MAX: u64 = 30_000;
+/// Largest position: what a signed integer of 64 bits holds.
+const POSITION_MAX: u64 = i64::MAX as u64;
 /// How often a waiting request looks at the head.
 const POLL: Duration = Duration::from_millis(20);
 /// Frames read ahead of a slow reader.
@@ -119,7 +121,7 @@ pub(crate) async fn meta(State(app): State<App>, _: PlatformWriting) -> Response
 #[serde(deny_unknown_fields)]
 pub(crate) struct FramesQuery {
     /// The position whose frame is the first; 1 if left out.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 9_223_372_036_854_775_807i64)]
     from: Option<u64>,
     /// How long to wait for that frame if it is not there yet, in milliseconds.
     #[param(maximum = 30_000)]
@@ -137,8 +139,11 @@ pub(crate) async fn frames(
     Query(query): Query<FramesQuery>,
 ) -> Result<Response, ApiError> {
     let from = query.from.unwrap_or(1);
-    if from == 0 {
-        return Err(ApiError::invalid("from", "from must be an integer from 1."));
+    if !(1..=POSITION_MAX).contains(&from) {
+        return Err(ApiError::invalid(
+            "from",
+            "from must be an integer from 1 to 9223372036854775807.",
+        ));
     }
     let wait_ms = query.wait_ms.unwrap_or(0);
     if wait_ms > WAIT_MS_MAX {

@@ -8,8 +8,10 @@ use tributary_server::{Secret, internal_token};
 
 use crate::fixture::{Fixture, hold, id, pay};
 
-/// Requests of each operation that it makes up, at most.
-const EXAMPLES_PER_OPERATION: &str = "25";
+/// Requests that it makes up in all, at least: fewer would mean that it did not do what it is here for.
+const REQUESTS_MIN: u64 = 3_000;
+/// Requests of each operation that it makes up in one phase, at most.
+const EXAMPLES_PER_OPERATION: &str = "15";
 
 /// schemathesis finds no 5xx and no answer that the document does not allow: neither with ids made up by it, nor with
 /// accounts and payments that exist.
@@ -32,12 +34,16 @@ fn a_foreign_program_finds_the_server_to_be_as_documented() {
     // This key can be neither rotated nor revoked by what the program makes up.
     let token = internal_token(server.reader().ids(), &secret);
     let document: Value = serde_json::from_str(&tributary_server::openapi_json()).expect("JSON");
-    run(&server, &token, &document, "examples,coverage,fuzzing");
-    run(
+    let mut requests = run(&server, &token, &document, "coverage,fuzzing");
+    requests += run(
         &server,
         &token,
         &narrowed(&server, document),
         "fuzzing,stateful",
+    );
+    assert!(
+        requests > REQUESTS_MIN,
+        "only {requests} requests were made up"
     );
     let balance = server.get_as(&token, "/v1/trial_balance").expect(200);
     assert_eq!(balance["balanced"], true, "{balance}");
@@ -69,7 +75,7 @@ fn narrowed(server: &Fixture, mut document: Value) -> Value {
     document
 }
 
-fn run(server: &Fixture, token: &str, document: &Value, phases: &str) {
+fn run(server: &Fixture, token: &str, document: &Value, phases: &str) -> u64 {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("openapi.json");
     std::fs::write(&path, document.to_string()).expect("it can be written");
@@ -100,4 +106,10 @@ fn run(server: &Fixture, token: &str, document: &Value, phases: &str) {
         "{said}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    let generated = said
+        .lines()
+        .find_map(|line| line.trim().split_once(" generated"));
+    let (count, _) =
+        generated.unwrap_or_else(|| panic!("it does not say how many requests it made up: {said}"));
+    count.parse().expect("a number")
 }

@@ -256,7 +256,7 @@ fn accounts_are_found_by_what_is_known_of_them() {
         ids(&server
             .get_as(&token, "/v1/accounts?external_id=a-1")
             .expect(200)),
-        [one.clone()]
+        std::slice::from_ref(&one)
     );
     assert_eq!(
         server.get(&format!("/v1/accounts/{one}")).expect(200)["metadata"],
