@@ -29,6 +29,19 @@ fn a_caller_who_dawdles_is_cut_off() {
             started.elapsed()
         );
     }
+    // Neither is a connection kept for another request that never comes.
+    let mut stream = connect(server.addr);
+    stream
+        .write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("the server listens");
+    let started = Instant::now();
+    let answer = read_answer(stream);
+    assert_eq!((answer.status, answer.header("connection")), (200, None));
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "an idle connection stayed for {:?}",
+        started.elapsed()
+    );
     // One byte now and then is no way around it.
     let mut stream = connect(server.addr);
     let started = Instant::now();
