@@ -1,1 +1,49 @@
-fn main() {}
+//! The `tributary` command: the only place that wires the parts together.
+//!
+//! It knows how to start, fill, check, copy and export a system. It must not know how money is decided (that is the
+//! ledger's) nor how bytes lie on the disk (the journal's); where it fills a system, it goes through the public HTTP API.
+
+mod backup;
+mod batch;
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod exit;
+mod export;
+mod import;
+mod keys;
+mod serve;
+mod stop;
+mod store;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // Wrong arguments end here with clap's own code, which is `exit::WRONG_USE`.
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Serve(arguments) => serve::serve(arguments),
+        Command::Import(arguments) => import::import(arguments),
+        Command::Verify(arguments) => verify::verify(arguments),
+        Command::Export(arguments) => export::export(arguments),
+        Command::Backup(arguments) => backup::backup(arguments),
+        Command::Restore(arguments) => backup::restore(arguments),
+        Command::Keys(arguments) => keys::keys(arguments),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(exit::code_of(&error))
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! `backup` and `restore`: a backup is a journal directory that holds the server's frames verbatim.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use tributary_journal::{
+    AppendError, DirDisk, Disk, Epoch, FRAME_HEADER_BYTES, Header, Meta, OpenError, Options,
+    ReadError, Writer,
+};
+
+use crate::cli;
+use crate::client::Client;
+use crate::exit::{Exit, wrong_use};
+use crate::stop::Stop;
+
+/// How long `--follow` waits before it tries a server again that is away.
+const POLL: Duration = Duration::from_millis(500);
+/// How long the server is asked to wait for news, in milliseconds: the bound on how late a signal is seen.
+const WAIT_MS: u64 = 1_000;
+/// How often progress is told.
+const TELL: Duration = Duration::from_millis(500);
+
+/// Runs `backup`.
+pub(crate) fn backup(arguments: &cli::Backup) -> anyhow::Result<Exit> {
+    let stop = Stop::on_signals()?;
+    let mut client = arguments.server.client()?;
+    let meta = server_meta(&mut client)?;
+    let mut writer = open_backup(&arguments.dir, &meta)?;
+    let mut teller = Teller::new(arguments.json, arguments.follow);
+    let outcome = copy(
+        &mut client,
+        &mut writer,
+        arguments.follow,
+        &stop,
+        &mut teller,
+    );
+    let head = writer.head();
+    // What came over is kept, whatever ended the copying.
+    writer.close().context("cannot close the backup")?;
+    outcome?;
+    teller.end(
+        &json!({ "backup": arguments.dir, "position": head.position, "hash": hex(&head.hash) }),
+    );
+    Ok(Exit::Done)
+}
+
+fn copy(
+    client: &mut Client,
+    writer: &mut Writer,
+    follow: bool,
+    stop: &Stop,
+    teller: &mut Teller,
+) -> anyhow::Result<()> {
+    // Without --follow the backup ends where the server stood when it began.
+    let goal = head_position(client)?;
+    if goal < writer.head().position {
+        bail!(
+            "the backup holds {} records and the server only {goal}: its journal is older than the backup. \
+             Back it up into another directory",
+            writer.head().position
+        );
+    }
+    let mut same_history = false;
+    while !stop.asked() && (follow || !same_history || writer.head().position < goal) {
+        let before = writer.head().position;
+        let fetched = match same_history {
+            true => fetch(client, writer, follow, teller),
+            // Again after every interruption: another server may answer then.
+            false => must_be_same_history(client, writer),
+        };
+        match fetched {
+            Ok(()) if !same_history => {
+                same_history = true;
+                continue;
+            }
+            Ok(()) => {}
+            // A server that restarts is no reason to stop following it; damage and another history are.
+            Err(error) if follow && !error.chain().any(is_damage) => {
+                same_history = false;
+                teller.away(&error);
+                std::thread::sleep(POLL);
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        let reached = writer.head().position;
+        if reached == before {
+            if !follow {
+                bail!(
+                    "the server sent no frame after position {reached}, though it has {goal} records"
+                );
+            }
+            writer.mark().context("cannot write the backup")?;
+        }
+    }
+    Ok(())
+}
+
+/// Compares the server's frame at the backup's end with that end.
+fn must_be_same_history(client: &mut Client, writer: &Writer) -> anyhow::Result<()> {
+    let ours = writer.head();
+    if ours.position == 0 {
+        return Ok(());
+    }
+    let mut first: Vec<u8> = Vec::new();
+    client.get_in_pieces(
+        &format!("/v1/journal/frames?from={}", ours.position),
+        &mut |_, piece| {
+            let missing = FRAME_HEADER_BYTES.saturating_sub(first.len());
+            first.extend_from_slice(&piece[..missing.min(piece.len())]);
+            Ok(if first.len() < FRAME_HEADER_BYTES {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            })
+        },
+    )?;
+    let theirs = Header::parse(&first)
+        .context("the server sent something that is no frame")?
+        .head();
+    if (theirs.position, theirs.hash) != (ours.position, ours.hash) {
+        return Err(AppendError::Refused(
+            "the server's record at the backup's end is another",
+        ))
+        .context("this is another history; back it up into another directory");
+    }
+    Ok(())
+}
+
+/// Appends what the server has after the backup's end.
+fn fetch(
+    client: &mut Client,
+    writer: &mut Writer,
+    follow: bool,
+    teller: &mut Teller,
+) -> anyhow::Result<()> {
+    let wait = if follow { WAIT_MS } else { 0 };
+    let path = format!(
+        "/v1/journal/frames?from={}&wait_ms={wait}",
+        writer.head().position + 1
+    );
+    let mut pending: Vec<u8> = Vec::new();
+    let headers = client.get_in_pieces(&path, &mut |headers, piece| {
+        pending.extend_from_slice(piece);
+        let mut used = 0;
+        while let Some(len) = frame_len(&pending[used..])? {
+            let frame = &pending[used..used + len];
+            writer.append_sealed(frame).context(
+                "a frame of the server does not continue the backup: is it another history?",
+            )?;
+            used += len;
+            teller.tell(writer.head().position, head_of(headers));
+        }
+        pending.drain(..used);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if !pending.is_empty() {
+        bail!("the server broke off within a frame");
+    }
+    teller.tell(writer.head().position, head_of(&headers));
+    Ok(())
+}
+
+fn head_of(headers: &hyper::HeaderMap) -> u64 {
+    let value = headers
+        .get("tributary-head-position")
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    value.unwrap_or(0)
+}
+
+/// The length of the frame that `bytes` begin with, by its header; none if it is not all there yet.
+fn frame_len(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
+    let Some(header) = bytes.get(..FRAME_HEADER_BYTES) else {
+        return Ok(None);
+    };
+    let len = Header::parse(header)
+        .context("the server sent something that is no frame")?
+        .frame_len();
+    Ok((bytes.len() >= len).then_some(len))
+}
+
+fn head_position(client: &mut Client) -> anyhow::Result<u64> {
+    let head = client.get_patiently("/v1/journal/head")?.ok()?.json()?;
+    head["position"]
+        .as_u64()
+        .context("the server's journal head has no position")
+}
+
+/// Who the server's journal is.
+fn server_meta(client: &mut Client) -> anyhow::Result<Meta> {
+    let json = client.get("/v1/journal/meta")?.ok()?.json()?;
+    meta_from(&json).context("the server's journal does not say who it is")
+}
+
+fn meta_from(json: &Value) -> Option<Meta> {
+    let mut meta = Meta::new(
+        unhex(json["cluster"].as_str()?)?,
+        unhex(json["id_key"].as_str()?)?,
+    );
+    let epochs = json["epochs"].as_array()?.iter().map(|epoch| {
+        let number = u32::try_from(epoch["epoch"].as_u64()?).ok()?;
+        Some(Epoch {
+            number,
+            first_position: epoch["first_position"].as_u64()?,
+        })
+    });
+    meta.epochs = epochs.collect::<Option<_>>()?;
+    (!meta.epochs.is_empty()).then_some(meta)
+}
+
+fn open_backup(dir: &Path, meta: &Meta) -> anyhow::Result<Writer> {
+    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(dir));
+    let options = Options::default();
+    match tributary_journal::create(&disk, &options, meta) {
+        Ok(()) | Err(OpenError::AlreadyExists) => {}
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("cannot make a backup in {}", dir.display()));
+        }
+    }
+    let writer = open_journal(dir, disk, options)?;
+    if writer.meta().cluster_id != meta.cluster_id {
+        return Err(wrong_use(format!(
+            "{} is the backup of another system",
+            dir.display()
+        )));
+    }
+    Ok(writer)
+}
+
+fn open_journal(dir: &Path, disk: Arc<dyn Disk>, options: Options) -> anyhow::Result<Writer> {
+    // Nobody looks anything up in a backup, so it has no index.
+    let (writer, _, recovery) = tributary_journal::open(disk, options, Arc::new(|_, _| {}))
+        .with_context(|| format!("cannot open {}", dir.display()))?;
+    if let Some((file, offset)) = recovery.cut_at {
+        eprintln!(
+            "{}: cut {} bytes of an unfinished write from {file} at {offset}",
+            dir.display(),
+            recovery.cut_bytes
+        );
+    }
+    Ok(writer)
+}
+
+/// Runs `restore`.
+pub(crate) fn restore(arguments: &cli::Restore) -> anyhow::Result<Exit> {
+    let new = &arguments.data;
+    if !is_absent_or_empty(new)? {
+        return Err(wrong_use(format!(
+            "{} exists and is not empty: restore into a new directory",
+            new.display()
+        )));
+    }
+    // Under another name until it is whole: a restore that broke off can never be mistaken for one that did not.
+    let partial = with_suffix(new, ".restoring");
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial)
+            .with_context(|| format!("cannot remove {}", partial.display()))?;
+    }
+    let (position, hash, epoch) = match restore_into(&arguments.dir, &partial) {
+        Ok(restored) => restored,
+        Err(error) => {
+            drop(std::fs::remove_dir_all(&partial));
+            if error.chain().any(is_damage) {
+                eprintln!("error: {error:#}");
+                return Ok(Exit::NotVerified);
+            }
+            return Err(error);
+        }
+    };
+    if new.exists() {
+        std::fs::remove_dir(new)?;
+    }
+    std::fs::rename(&partial, new).with_context(|| format!("cannot name it {}", new.display()))?;
+    if let Some(parent) = new.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::File::open(parent)?.sync_all()?;
+    }
+    if arguments.json {
+        say(
+            &json!({ "data": new, "position": position, "hash": hex(&hash), "epoch": epoch })
+                .to_string(),
+        );
+    } else {
+        say(&format!(
+            "{}: {position} records, chain whole, epoch {epoch} begun",
+            new.display()
+        ));
+        say(&format!("next: tributary serve --data {}", new.display()));
+    }
+    Ok(Exit::Done)
+}
+
+fn restore_into(backup: &Path, partial: &Path) -> anyhow::Result<(u64, [u8; 32], u32)> {
+    let source: Arc<dyn Disk> = Arc::new(DirDisk::new(backup));
+    let source = open_journal(backup, source, Options::default())?;
+    let target: Arc<dyn Disk> = Arc::new(DirDisk::new(partial));
+    tributary_journal::create(&target, &Options::default(), &source.meta())
+        .with_context(|| format!("cannot make {}", partial.display()))?;
+    let (mut writer, ..) =
+        tributary_journal::open(target, Options::default(), tributary_engine::keys_of())?;
+    let reader = source.reader();
+    let bar = progress_bar(reader.head().position, "records");
+    let mut frames = reader.frames(1);
+    while let Some(frame) = frames.next()? {
+        let head = writer
+            .append_sealed(frame.bytes())
+            .context("the backup does not chain")?;
+        bar.set_position(head.position);
+    }
+    bar.finish_and_clear();
+    let (copied, expected) = (writer.head(), source.head());
+    if (copied.position, copied.hash) != (expected.position, expected.hash) {
+        bail!(
+            "the copy ends at {} and the backup at {}",
+            copied.position,
+            expected.position
+        );
+    }
+    let epoch = writer.new_epoch()?;
+    writer.close()?;
+    source.close()?;
+    Ok((copied.position, copied.hash, epoch))
+}
+
+fn is_damage(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(OpenError::Damaged(_)))
+        || matches!(cause.downcast_ref(), Some(ReadError::Damaged(_)))
+        || matches!(cause.downcast_ref(), Some(AppendError::Refused(_)))
+}
+
+fn is_absent_or_empty(dir: &Path) -> anyhow::Result<bool> {
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", dir.display())),
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Tells how far the backup is behind.
+struct Teller {
+    json: bool,
+    bar: ProgressBar,
+    told: Option<Instant>,
+    last_error: Option<String>,
+}
+
+impl Teller {
+    fn new(json: bool, follow: bool) -> Self {
+        let template = if follow {
+            "{spinner} {pos} records, {msg}"
+        } else {
+            "{bar:40} {pos}/{len} records {msg}"
+        };
+        let bar = if json {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::new(0)
+        };
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        Self {
+            json,
+            bar,
+            told: None,
+            last_error: None,
+        }
+    }
+
+    fn tell(&mut self, reached: u64, head: u64) {
+        let lag = head.saturating_sub(reached);
+        self.last_error = None;
+        self.bar.set_length(head.max(reached));
+        self.bar.set_position(reached);
+        self.bar.set_message(if lag == 0 {
+            "nothing behind".to_owned()
+        } else {
+            format!("{lag} behind")
+        });
+        if self.json && self.told.is_none_or(|told| told.elapsed() >= TELL) {
+            say(
+                &json!({ "position": reached, "server_position": head, "lag_records": lag })
+                    .to_string(),
+            );
+            self.told = Some(Instant::now());
+        }
+    }
+
+    /// Says why nothing comes, once for each reason.
+    fn away(&mut self, error: &anyhow::Error) {
+        let why = format!("{error:#}");
+        if self.last_error.as_ref() == Some(&why) {
+            return;
+        }
+        if self.json {
+            say(&json!({ "waiting": why }).to_string());
+        } else {
+            self.bar.suspend(|| eprintln!("waiting: {why}"));
+        }
+        self.last_error = Some(why);
+    }
+
+    fn end(&self, result: &Value) {
+        self.bar.finish_and_clear();
+        if self.json {
+            say(&result.to_string());
+        } else {
+            say(&format!(
+                "{} records, hash {}",
+                result["position"],
+                result["hash"].as_str().unwrap_or_default()
+            ));
+        }
+    }
+}
+
+pub(crate) fn progress_bar(len: u64, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {what} {{msg}}"));
+    ProgressBar::new(len).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// A line on the standard output. A reader that went away is no error of ours.
+pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+    drop(writeln!(std::io::stdout(), "{line}"));
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Exactly `N` bytes in hexadecimal.
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}

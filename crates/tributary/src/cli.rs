@@ -1,0 +1,289 @@
+//! The command line: what can be asked for, and the help that teaches it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it could not be done; trying again may help
+  2  wrong arguments, configuration or map file
+  3  import: the whole file was read, but some rows were refused
+  4  verify, restore: the books do not verify
+  5  serve: the storage failed, so the server stopped";
+
+/// A payment system in one binary: an HTTP API and a double-entry ledger over one journal.
+#[derive(Debug, Parser)]
+#[command(name = "tributary", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server.
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(Serve),
+    /// Turn a CSV file of money movements into accounts and payments.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(Import),
+    /// Check a data directory: every checksum, decision and balance.
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(Verify),
+    /// Write the books in the format of another program.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Export),
+    /// Copy a running server's journal, without pausing it.
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(Backup),
+    /// Make a new data directory from a backup.
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(Restore),
+    /// Make a new platform key, if the only one is lost.
+    #[command(after_help = KEYS_EXAMPLES)]
+    Keys(Keys),
+}
+
+const SERVE_EXAMPLES: &str = "\
+On its first start it makes a platform key, which may do everything, and shows it once.
+Settings come from the defaults, then --config FILE, then TRIBUTARY_* variables, then these
+options; docs/configuration.md lists them all. SIGTERM and SIGINT let requests finish, then stop.
+
+Examples:
+  tributary serve --demo                       a system with a day of payments in it, to try
+  tributary serve --data /var/lib/tributary    the real thing
+  TRIBUTARY_LISTEN=0.0.0.0:8080 tributary serve --config /etc/tributary.toml";
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The data directory; made if it does not exist [default: tributary-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address and port to listen on; port 0 takes any free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A TOML file of settings
+    #[arg(long, value_name = "FILE", env = "TRIBUTARY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Fill an empty system with a day of payments, and say what to look at
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// Print the address, and the key of a first start, as one line of JSON
+    #[arg(long, conflicts_with = "demo")]
+    pub(crate) json: bool,
+}
+
+/// How to reach a running server.
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// The server's URL, such as http://127.0.0.1:8080
+    #[arg(long, value_name = "URL", env = "TRIBUTARY_SERVER")]
+    pub(crate) server: Option<String>,
+    /// A platform key (better: --api-key-file, or the variable; arguments are visible to others)
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "TRIBUTARY_API_KEY",
+        hide_env_values = true
+    )]
+    pub(crate) api_key: Option<String>,
+    /// A file that holds the platform key; goes before --api-key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Certificates to trust (PEM), for an https:// server
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+const IMPORT_EXAMPLES: &str = "\
+The map says which columns are what (docs/cli.md, examples/bank-1993.toml). Every row is written
+under a key of its own, so running it again, also after a crash half-way, changes nothing that is
+already there. Rows that are refused are listed with their line and reason; the rest goes in.
+
+Examples:
+  tributary import bank.csv --map bank.toml --check
+  tributary import bank.csv --map bank.toml --data tributary-data
+  tributary import bank.csv --map bank.toml --server http://127.0.0.1:8080 --api-key-file key";
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The CSV file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The map file
+    #[arg(long, value_name = "MAP")]
+    pub(crate) map: PathBuf,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// A data directory that no server is using, instead of --server
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Only read the file and report; write nothing
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Write every refused row to this CSV file (line, key, code, reason)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const VERIFY_EXAMPLES: &str = "\
+Reads the whole journal, trusting no index and no checkpoint: checksums, the hash chain, every
+decision made again, every balance added up again, the trial balance, and that no idempotency key
+was used twice. It only reads, and may run beside a server.
+
+To be sure that nobody rewrote history, keep the hash that `GET /v1/journal/head` gives, outside
+this machine, and hand it in later: the journal must still contain it.
+
+Examples:
+  tributary verify --data tributary-data
+  tributary verify --data tributary-data --anchor 3f0c…";
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The data directory, or a backup
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// A journal hash noted earlier (64 hexadecimal digits)
+    #[arg(long, value_name = "HASH")]
+    pub(crate) anchor: Option<String>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const EXPORT_EXAMPLES: &str = "\
+Dates are the business dates of payments (effective_at). In hledger and beancount a customer's
+money is a liability, so it is negative there, and the balances of all accounts are asserted.
+It only reads, and may run beside a server.
+
+Examples:
+  tributary export --data tributary-data --format hledger -o books.journal && hledger -f books.journal check
+  tributary export --data tributary-data --format beancount -o books.beancount && bean-check books.beancount
+  tributary export --data tributary-data --format jsonl | jq .type";
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The data directory, or a backup
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The format
+    #[arg(long, value_enum)]
+    pub(crate) format: Format,
+    /// Write to this file instead of the standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What an export is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A journal for hledger
+    Hledger,
+    /// A ledger for beancount
+    Beancount,
+    /// One JSON object per record of the journal
+    Jsonl,
+    /// One line per posting
+    Csv,
+}
+
+const BACKUP_EXAMPLES: &str = "\
+A backup is a journal directory: `verify` and `export` read it, `restore` makes a data directory
+of it. A backup that exists is continued from where it ends.
+
+Examples:
+  tributary backup /backups/tributary --server http://127.0.0.1:8080 --api-key-file key
+  tributary backup /backups/tributary --server http://127.0.0.1:8080 --api-key-file key --follow";
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Where the backup is or shall be
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Go on: write every frame as soon as it is committed, and show the lag
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Print progress as JSON, one object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const RESTORE_EXAMPLES: &str = "\
+Checks the whole hash chain, copies the journal and begins a new epoch, so that nothing the lost
+server may still have handed out is ever issued again.
+
+Example:
+  tributary restore /backups/tributary --data tributary-data";
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The data directory to make; must not exist, or be empty
+    #[arg(long, value_name = "NEW")]
+    pub(crate) data: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const KEYS_EXAMPLES: &str = "\
+With a server running, make keys by `POST /v1/api_keys`. This is for when the last platform key
+is lost: stop the server, run this, start it again. The old keys go on working until revoked.
+
+Example:
+  tributary keys --data tributary-data";
+
+#[derive(Debug, Args)]
+pub(crate) struct Keys {
+    /// The data directory; no server may be using it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// What the key is for, to tell it from others
+    #[arg(long, value_name = "TEXT", default_value = "made on the command line")]
+    pub(crate) label: String,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Server {
+    /// A client for it.
+    pub(crate) fn client(&self) -> anyhow::Result<crate::client::Client> {
+        let wrong = crate::exit::wrong_use;
+        let server = self
+            .server
+            .as_deref()
+            .ok_or_else(|| wrong("--server URL is missing"))?;
+        let key = match (&self.api_key, &self.api_key_file) {
+            (_, Some(path)) => crate::config::secret_from(path)?,
+            (Some(key), None) => key.trim().to_owned(),
+            (None, None) => {
+                return Err(wrong(
+                    "a platform key is needed: --api-key-file FILE or TRIBUTARY_API_KEY",
+                ));
+            }
+        };
+        crate::client::Client::new(server, &key, self.ca.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+        let _: Cli = Cli::parse_from(["tributary", "serve", "--demo"]);
+    }
+}

@@ -1,0 +1,315 @@
+//! A small blocking HTTP client for one server: one connection, kept open, with bounded patience.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::client::conn::http1::SendRequest;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::{Method, Request, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::rustls;
+
+use crate::exit::wrong_use;
+
+/// The longest wait for the head of an answer, and for each piece of it.
+const REQUEST_SECONDS_MAX: u64 = 60;
+/// How long [`Client::patiently`] goes on trying while the server is away or busy.
+const PATIENCE_SECONDS_MAX: u64 = 60;
+/// The largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// A server and the key to it.
+pub(crate) struct Client {
+    runtime: tokio::runtime::Runtime,
+    host: String,
+    port: u16,
+    tls: Option<tokio_rustls::TlsConnector>,
+    api_key: String,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+/// Called with the headers and one piece of an answer.
+pub(crate) type OnPiece<'a> =
+    &'a mut dyn FnMut(&hyper::HeaderMap, &[u8]) -> anyhow::Result<ControlFlow<()>>;
+
+/// What the server answered.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> anyhow::Result<serde_json::Value> {
+        serde_json::from_slice(&self.body).with_context(|| {
+            format!(
+                "the server answered {} with something that is not JSON",
+                self.status
+            )
+        })
+    }
+
+    /// What an error answer says, for people.
+    pub(crate) fn error_text(&self) -> String {
+        let json: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        match (
+            json["error"]["code"].as_str(),
+            json["error"]["message"].as_str(),
+        ) {
+            (Some(code), Some(message)) => format!("{code}: {message}"),
+            _ => format!("HTTP status {}", self.status),
+        }
+    }
+
+    /// Itself if the status is 2xx, else the error it carries.
+    pub(crate) fn ok(self) -> anyhow::Result<Self> {
+        if (200..300).contains(&self.status) {
+            return Ok(self);
+        }
+        bail!("the server refused: {}", self.error_text())
+    }
+}
+
+impl Client {
+    /// A client for `http://host:port` or `https://host:port`; connects at the first request.
+    /// `ca` is a file of certificates to trust (PEM), needed for `https`.
+    pub(crate) fn new(
+        server: &str,
+        api_key: &str,
+        ca: Option<&std::path::Path>,
+    ) -> anyhow::Result<Self> {
+        let uri: Uri = server
+            .parse()
+            .map_err(|_| wrong_use(format!("`{server}` is not a URL")))?;
+        let tls = match uri.scheme_str() {
+            Some("http") => None,
+            Some("https") => Some(trust(ca)?),
+            _ => {
+                return Err(wrong_use(format!(
+                    "`{server}` must begin with http:// or https://"
+                )));
+            }
+        };
+        if uri
+            .path_and_query()
+            .is_some_and(|path| path.as_str() != "/")
+        {
+            return Err(wrong_use(format!(
+                "`{server}` must be only http(s)://host:port"
+            )));
+        }
+        let host = uri
+            .host()
+            .ok_or_else(|| wrong_use(format!("`{server}` names no host")))?;
+        let port = uri
+            .port_u16()
+            .unwrap_or(if tls.is_some() { 443 } else { 80 });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let host = host.to_owned();
+        Ok(Self {
+            runtime,
+            host,
+            port,
+            tls,
+            api_key: api_key.to_owned(),
+            connection: None,
+        })
+    }
+
+    /// One GET.
+    pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<Answer> {
+        self.send(Method::GET, path, &Bytes::new())
+    }
+
+    /// A GET repeated while the server is away or busy.
+    pub(crate) fn get_patiently(&mut self, path: &str) -> anyhow::Result<Answer> {
+        self.patiently(Method::GET, path, &Bytes::new())
+    }
+
+    /// A POST of JSON repeated while the server is away or busy. The body must bear idempotency keys.
+    pub(crate) fn post_patiently(&mut self, path: &str, body: Vec<u8>) -> anyhow::Result<Answer> {
+        self.patiently(Method::POST, path, &Bytes::from(body))
+    }
+
+    fn patiently(&mut self, method: Method, path: &str, body: &Bytes) -> anyhow::Result<Answer> {
+        let started = Instant::now();
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let result = self.send(method.clone(), path, body);
+            let wait = match &result {
+                Ok(answer) if answer.status == 429 || answer.status == 503 => {
+                    let after = answer
+                        .headers
+                        .get(RETRY_AFTER)
+                        .and_then(|value| value.to_str().ok()?.parse().ok());
+                    after.map_or(pause, Duration::from_secs)
+                }
+                Ok(_) => return result,
+                Err(_) => pause,
+            };
+            if started.elapsed() + wait > Duration::from_secs(PATIENCE_SECONDS_MAX) {
+                return result;
+            }
+            std::thread::sleep(wait);
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    fn send(&mut self, method: Method, path: &str, body: &Bytes) -> anyhow::Result<Answer> {
+        let (status, headers, incoming) = self.begin(method, path, body)?;
+        let body = self.within(async move {
+            let body = Limited::new(incoming, ANSWER_BYTES_MAX).collect().await;
+            Ok(body
+                .map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?
+                .to_bytes())
+        })?;
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
+    }
+
+    /// A GET whose answer may be large: `each` is called with its pieces as they come, until it breaks. Gives the
+    /// headers.
+    pub(crate) fn get_in_pieces(
+        &mut self,
+        path: &str,
+        each: OnPiece<'_>,
+    ) -> anyhow::Result<hyper::HeaderMap> {
+        let (status, headers, mut incoming) = self.begin(Method::GET, path, &Bytes::new())?;
+        if status != 200 {
+            let body = self.within(async move { Ok(incoming.collect().await?.to_bytes()) })?;
+            return Answer {
+                status,
+                headers,
+                body,
+            }
+            .ok()
+            .map(|answer| answer.headers);
+        }
+        loop {
+            let piece = self.within(async {
+                let frame = incoming.frame().await.transpose();
+                frame.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))
+            })?;
+            match piece.map(Frame::into_data) {
+                None => return Ok(headers),
+                Some(Ok(bytes)) => {
+                    if each(&headers, &bytes)?.is_break() {
+                        // The rest of the answer is still on this connection: it serves no other request.
+                        self.connection = None;
+                        return Ok(headers);
+                    }
+                }
+                Some(Err(_trailers)) => {}
+            }
+        }
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    fn begin(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: &Bytes,
+    ) -> anyhow::Result<(u16, hyper::HeaderMap, Incoming)> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, format!("{}:{}", self.host, self.port))
+            .header(AUTHORIZATION, format!("Bearer {}", self.api_key));
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request
+            .body(Full::new(body.clone()))
+            .context("the request cannot be built")?;
+        let (host, port, tls) = (self.host.clone(), self.port, self.tls.clone());
+        let open = self
+            .connection
+            .take()
+            .filter(|connection| !connection.is_closed());
+        let (connection, response) = self.within(async move {
+            let mut connection = match open {
+                Some(connection) => connection,
+                None => connect(&host, port, tls).await?,
+            };
+            connection.ready().await?;
+            let response = connection.send_request(request).await?;
+            Ok((connection, response))
+        })?;
+        self.connection = Some(connection);
+        let (head, body) = response.into_parts();
+        Ok((head.status.as_u16(), head.headers, body))
+    }
+
+    fn within<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let limit = Duration::from_secs(REQUEST_SECONDS_MAX);
+        self.runtime
+            .block_on(async { tokio::time::timeout(limit, work).await })
+            .map_err(|_| anyhow::anyhow!("nothing came within {REQUEST_SECONDS_MAX} s"))
+            .and_then(|result| result)
+            .with_context(|| format!("cannot talk to {}:{}", self.host, self.port))
+    }
+}
+
+async fn connect(
+    host: &str,
+    port: u16,
+    tls: Option<tokio_rustls::TlsConnector>,
+) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    // A host in brackets is an IPv6 address.
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((bare, port)).await?;
+    stream.set_nodelay(true)?;
+    match tls {
+        None => handshake(TokioIo::new(stream)).await,
+        Some(connector) => {
+            let name = rustls::pki_types::ServerName::try_from(bare.to_owned())?;
+            handshake(TokioIo::new(connector.connect(name, stream).await?)).await
+        }
+    }
+}
+
+async fn handshake<S>(stream: TokioIo<S>) -> anyhow::Result<SendRequest<Full<Bytes>>>
+where
+    TokioIo<S>: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    // It ends by itself when the sender is dropped or the server closes.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
+}
+
+fn trust(ca: Option<&std::path::Path>) -> anyhow::Result<tokio_rustls::TlsConnector> {
+    let path =
+        ca.ok_or_else(|| wrong_use("https:// needs --ca FILE: the certificates to trust (PEM)"))?;
+    let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
+        roots
+            .add(certificate?)
+            .map_err(|error| wrong_use(format!("{}: {error}", path.display())))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong_use(format!(
+            "{} holds no certificate",
+            path.display()
+        )));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(tokio_rustls::TlsConnector::from(Arc::new(config)))
+}

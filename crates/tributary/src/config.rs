@@ -1,0 +1,350 @@
+//! Settings of `serve`: defaults, under one TOML file, under the environment, under the command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use crate::exit::wrong_use;
+
+/// Everything that can be set. `docs/configuration.md` explains each key.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// The data directory.
+    pub(crate) data: PathBuf,
+    /// Address and port.
+    pub(crate) listen: SocketAddr,
+    /// `embedded`, `memory`, or `postgres://…` (experimental).
+    pub(crate) backend: String,
+    /// A file that holds what `backend` would: the URL may carry a password.
+    pub(crate) backend_file: Option<PathBuf>,
+    /// Where the platform key made on the first start is written, instead of being shown.
+    pub(crate) platform_key_file: Option<PathBuf>,
+    /// Whether `/metrics` answers without a key.
+    pub(crate) metrics_public: bool,
+    pub(crate) tls: Tls,
+    pub(crate) limits: Limits,
+    pub(crate) log: Log,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    /// Certificate chain, PEM.
+    pub(crate) certificate: Option<PathBuf>,
+    /// Private key, PEM.
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Largest request body, in bytes.
+    pub(crate) body_bytes_max: usize,
+    /// Most requests per second of one API key; no limit if it is not given.
+    pub(crate) requests_per_second_max: Option<u32>,
+    /// Most open connections.
+    pub(crate) connections_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub(crate) level: String,
+    /// `text` or `json`.
+    pub(crate) format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("tributary-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            backend: "embedded".to_owned(),
+            backend_file: None,
+            platform_key_file: None,
+            metrics_public: false,
+            tls: Tls::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 16 << 20,
+            requests_per_second_max: None,
+            connections_max: 10_000,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// Every key, for the environment: `limits.body_bytes_max` is `TRIBUTARY_LIMITS_BODY_BYTES_MAX`.
+const KEYS: [(&str, Kind); 13] = [
+    ("data", Kind::Text),
+    ("listen", Kind::Text),
+    ("backend", Kind::Text),
+    ("backend_file", Kind::Text),
+    ("platform_key_file", Kind::Text),
+    ("metrics_public", Kind::Boolean),
+    ("tls.certificate", Kind::Text),
+    ("tls.key", Kind::Text),
+    ("limits.body_bytes_max", Kind::Integer),
+    ("limits.requests_per_second_max", Kind::Integer),
+    ("limits.connections_max", Kind::Integer),
+    ("log.level", Kind::Text),
+    ("log.format", Kind::Text),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Text,
+    Integer,
+    Boolean,
+}
+
+/// Variables with our prefix that are no settings of `serve`.
+const OTHER_VARIABLES: [&str; 3] = ["TRIBUTARY_API_KEY", "TRIBUTARY_SERVER", "TRIBUTARY_CONFIG"];
+/// Whatever tests use.
+const TEST_PREFIXES: [&str; 2] = ["TRIBUTARY_TEST_", "TRIBUTARY_REQUIRE_"];
+
+impl Config {
+    /// Reads `file` (if any) and lays the environment over it.
+    pub(crate) fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
+        let mut table = match file {
+            None => toml::Table::new(),
+            Some(path) => read_file(path)?,
+        };
+        for (name, value) in environment.filter(|(name, _)| name.starts_with("TRIBUTARY_")) {
+            overlay(&mut table, &name, &value)?;
+        }
+        let mut config: Self = table.try_into().map_err(|error: toml::de::Error| {
+            wrong_use(format!("configuration: {}", error.message()))
+        })?;
+        if let Some(path) = &config.backend_file {
+            config.backend = secret_from(path)?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let known = ["embedded", "memory"].contains(&self.backend.as_str());
+        if !known
+            && !self.backend.starts_with("postgres://")
+            && !self.backend.starts_with("postgresql://")
+        {
+            return Err(wrong_use(
+                "backend must be `embedded`, `memory` or a `postgres://` URL",
+            ));
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return Err(wrong_use("tls.certificate and tls.key go together"));
+        }
+        let limits = &self.limits;
+        if limits.body_bytes_max < 1024
+            || limits.requests_per_second_max == Some(0)
+            || limits.connections_max == 0
+        {
+            return Err(wrong_use(
+                "limits must be positive, and body_bytes_max at least 1024",
+            ));
+        }
+        if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
+            return Err(wrong_use(format!(
+                "log.level `{}` is none of error, warn, info, debug, trace",
+                self.log.level
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A file first on its own, so that a mistake in it is shown with its line.
+fn read_file(path: &Path) -> anyhow::Result<toml::Table> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration {}", path.display()))
+        .map_err(|error| wrong_use(format!("{error:#}")))?;
+    let wrong = |error: toml::de::Error| wrong_use(format!("{}: {error}", path.display()));
+    toml::from_str::<Config>(&text).map_err(wrong)?;
+    toml::from_str(&text).map_err(wrong)
+}
+
+fn overlay(table: &mut toml::Table, name: &str, value: &str) -> anyhow::Result<()> {
+    if OTHER_VARIABLES.contains(&name)
+        || TEST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    {
+        return Ok(());
+    }
+    let known = KEYS.iter().find(|(key, _)| variable(key) == name);
+    let Some((key, kind)) = known else {
+        return Err(wrong_use(format!(
+            "the environment variable {name} is not a setting (see docs/configuration.md)"
+        )));
+    };
+    let value = match kind {
+        Kind::Text => toml::Value::String(value.to_owned()),
+        Kind::Boolean => toml::Value::Boolean(
+            value
+                .trim()
+                .parse()
+                .map_err(|_| wrong_use(format!("{name}: `{value}` is neither true nor false")))?,
+        ),
+        Kind::Integer => toml::Value::Integer(
+            value
+                .trim()
+                .parse()
+                .map_err(|_| wrong_use(format!("{name}: `{value}` is not a whole number")))?,
+        ),
+    };
+    match key.split_once('.') {
+        None => drop(table.insert((*key).to_owned(), value)),
+        Some((section, key)) => {
+            let entry = table
+                .entry(section)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let section = entry
+                .as_table_mut()
+                .ok_or_else(|| wrong_use(format!("[{section}] is not a table")))?;
+            section.insert(key.to_owned(), value);
+        }
+    }
+    Ok(())
+}
+
+fn variable(key: &str) -> String {
+    format!("TRIBUTARY_{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+/// A secret that is the content of a file, without the newline at its end.
+pub(crate) fn secret_from(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        wrong_use(format!(
+            "cannot read the secret in {}: {error}",
+            path.display()
+        ))
+    })?;
+    let secret = text.trim();
+    if secret.is_empty() || secret.contains(char::is_whitespace) {
+        return Err(wrong_use(format!(
+            "{} must hold one secret and nothing else",
+            path.display()
+        )));
+    }
+    Ok(secret.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("tributary.toml");
+        std::fs::write(&path, file).expect("writes");
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(Some(&path), environment).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
+        let file = "data = \"books\"\n[limits]\nconnections_max = 7\n[log]\nformat = \"json\"\n";
+        let environment = [
+            ("TRIBUTARY_DATA", "elsewhere"),
+            ("TRIBUTARY_LIMITS_BODY_BYTES_MAX", "2048"),
+            ("HOME", "/"),
+        ];
+        let config = load(file, &environment).expect("loads");
+        assert_eq!(config.data, PathBuf::from("elsewhere"));
+        assert_eq!(config.limits.connections_max, 7);
+        assert_eq!(config.limits.body_bytes_max, 2048);
+        assert_eq!(
+            config.limits.requests_per_second_max,
+            Limits::default().requests_per_second_max
+        );
+        assert_eq!(config.log.format, LogFormat::Json);
+        assert_eq!(load("", &[]), Ok(Config::default()));
+    }
+
+    #[test]
+    fn every_key_can_come_from_the_environment() {
+        for (key, kind) in KEYS {
+            let value = match (key, kind) {
+                ("listen", _) => "127.0.0.1:1",
+                ("backend", _) => "memory",
+                ("log.level", _) => "warn",
+                ("log.format", _) => "json",
+                ("backend_file", _) => "/nowhere",
+                (_, Kind::Text) => "x",
+                (_, Kind::Integer) => "4096",
+                (_, Kind::Boolean) => "true",
+            };
+            let mut environment = vec![(variable(key), value.to_owned())];
+            if key.starts_with("tls.") {
+                environment = ["tls.certificate", "tls.key"]
+                    .map(|key| (variable(key), "x".to_owned()))
+                    .into();
+            }
+            match Config::load(None, environment.into_iter()) {
+                Ok(config) => assert_ne!(config, Config::default(), "{key} changed nothing"),
+                Err(error) => assert!(error.to_string().contains("/nowhere"), "{key}: {error}"),
+            }
+        }
+    }
+
+    fn refused(file: &str, environment: &[(&str, &str)], part: &str) {
+        let error = load(file, environment).expect_err(part);
+        assert!(error.contains(part), "{part}: {error}");
+    }
+
+    #[test]
+    fn a_mistake_is_refused_and_named() {
+        refused("listn = \"x\"", &[], "listn");
+        refused("[limits]\nbody_max = 1", &[], "body_max");
+        refused("listen = \"nowhere\"", &[], "listen");
+        refused("backend = \"mysql://\"", &[], "backend");
+        refused("[log]\nlevel = \"loud\"", &[], "loud");
+        refused("[tls]\nkey = \"k.pem\"", &[], "tls.certificate");
+        refused("[limits]\nconnections_max = 0", &[], "limits");
+        refused("", &[("TRIBUTARY_LISTN", "x")], "TRIBUTARY_LISTN");
+        refused("", &[("TRIBUTARY_LIMITS_CONNECTIONS_MAX", "many")], "many");
+        refused("backend_file = \"/nowhere/url\"", &[], "/nowhere/url");
+    }
+
+    #[test]
+    fn a_secret_can_come_from_a_file() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("url");
+        std::fs::write(&path, "postgres://u:p@localhost/books\n").expect("writes");
+        let config = load(&format!("backend_file = {path:?}"), &[]).expect("loads");
+        assert_eq!(config.backend, "postgres://u:p@localhost/books");
+        std::fs::write(&path, "two words").expect("writes");
+        assert!(secret_from(&path).is_err());
+    }
+}

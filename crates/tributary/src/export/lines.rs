@@ -1,0 +1,108 @@
+//! The books line by line: JSON per record, CSV per posting. Signs are Tributary's: positive = into the account.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+use tributary_engine::{IdKind, Ids};
+use tributary_ledger::Text;
+use tributary_ledger::codec::Record;
+
+use super::entry::{Accounts, Entry, date};
+use crate::import::amount::decimal;
+
+/// Description and metadata of a record, as its author gave them; null where they cannot be read.
+pub(super) fn notes(record: &Record) -> Value {
+    let text = record
+        .command
+        .text
+        .as_ref()
+        .filter(|text| text.scheme() == Text::PLAIN);
+    text.and_then(|text| serde_json::from_slice(text.as_bytes()).ok())
+        .unwrap_or(Value::Null)
+}
+
+/// One record.
+pub(super) fn json(
+    out: &mut dyn Write,
+    record: &Record,
+    event: &str,
+    ids: &Ids,
+) -> anyhow::Result<()> {
+    let postings: Vec<Value> = record
+        .outcome
+        .legs
+        .iter()
+        .map(|leg| {
+            json!({
+                "account": ids.encode(IdKind::Account, leg.account.0),
+                "currency": leg.currency.code(),
+                "amount": leg.amount,
+                "balance": leg.posted_after,
+                "held": leg.held_after,
+            })
+        })
+        .collect();
+    let notes = notes(record);
+    let line = json!({
+        "position": record.ctx.position,
+        "id": ids.encode(IdKind::Event, record.ctx.position),
+        "type": event,
+        "created": time(record.ctx.timestamp),
+        "effective_at": date(super::effective_day(record)),
+        "idempotency_key": String::from_utf8_lossy(record.command.key.as_bytes()),
+        "payment": record.outcome.payment.as_ref().map(|payment| ids.encode(IdKind::Payment, payment.id.0)),
+        "status": record.outcome.payment.as_ref().map(|payment| payment.status.name()),
+        "refused": record.outcome.rejection.map(|rejection| rejection.code()),
+        "description": notes["description"],
+        "metadata": notes["metadata"],
+        "postings": postings,
+    });
+    serde_json::to_writer(&mut *out, &line)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// The names of the columns.
+pub(super) fn csv_head(out: &mut dyn Write) -> anyhow::Result<()> {
+    let columns = "position,created,effective_at,event,payment,account,owner,external_id,currency,amount,amount_minor,\
+                   balance_minor,reference,description";
+    writeln!(out, "{columns}")?;
+    Ok(())
+}
+
+/// One line for each posting of a record.
+pub(super) fn csv_rows(
+    out: &mut dyn Write,
+    accounts: &Accounts,
+    record: &Record,
+    entry: &Entry,
+) -> anyhow::Result<()> {
+    let mut rows = csv::WriterBuilder::new().from_writer(out);
+    for leg in record.outcome.legs.iter().filter(|leg| leg.amount != 0) {
+        let account = &accounts[&leg.account.0];
+        rows.write_record([
+            &record.ctx.position.to_string(),
+            &time(record.ctx.timestamp),
+            &date(entry.day),
+            entry.event,
+            &entry.payment,
+            &account.id,
+            &account.owner,
+            account.external_id.as_deref().unwrap_or(""),
+            account.currency,
+            &decimal(leg.amount.into(), account.exponent),
+            &leg.amount.to_string(),
+            &leg.posted_after.to_string(),
+            entry.reference.as_deref().unwrap_or(""),
+            entry.description.as_deref().unwrap_or(""),
+        ])?;
+    }
+    rows.flush()?;
+    Ok(())
+}
+
+/// RFC 3339 of nanoseconds since the Unix epoch.
+fn time(nanos: u64) -> String {
+    jiff::Timestamp::from_nanosecond(nanos.into())
+        .map_or_else(|_| nanos.to_string(), |time| time.to_string())
+}

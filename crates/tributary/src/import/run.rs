@@ -1,0 +1,305 @@
+//! The import itself: chunks of rows, the accounts they need, then the payments, each under its own key.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::map::Map;
+use super::plan::{AccountSpec, Movement, Plan};
+use super::report::{Refusal, Report, Summary};
+use super::rows::{Row, Rows};
+use super::wire;
+use crate::batch::{self, Answered};
+use crate::cli;
+use crate::client::Client;
+use crate::exit::{Exit, wrong_use};
+use crate::stop::Stop;
+
+/// Rows per batch: large enough that the sync of a batch is shared, small enough that progress shows.
+const CHUNK_ROWS_MAX: usize = 1_000;
+/// Codes that mean: the account is there, but was opened otherwise.
+const TAKEN: [&str; 2] = ["external_id_in_use", "idempotency_key_reused"];
+
+/// Runs `import`.
+pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
+    let map = Map::open(&arguments.map)?;
+    let digest = if map.key.is_none() {
+        file_digest(&arguments.file)?
+    } else {
+        String::new()
+    };
+    let mut rows = Rows::open(&arguments.file, &map.csv)?;
+    let plan = Plan::new(&map, rows.columns(), &digest, exponent_of)?;
+    let mut report = Report::new(arguments.report.as_deref())?;
+    let bar = progress_bar(&arguments.file)?;
+    let stop = Stop::on_signals()?;
+
+    let finished = if arguments.check {
+        every_chunk(
+            &mut rows,
+            &plan,
+            &mut report,
+            &bar,
+            &stop,
+            &mut |movements, report| {
+                report.summary.payments_made += movements.len() as u64;
+                Ok(())
+            },
+        )?
+    } else {
+        // Kept until the end: dropping it stops the server in this process.
+        let local = arguments
+            .data
+            .as_deref()
+            .map(crate::serve::Local::start)
+            .transpose()?;
+        let mut client = match &local {
+            Some(local) => local.client()?,
+            None if arguments.server.server.is_none() => {
+                return Err(wrong_use("say where to: --server URL, or --data DIR"));
+            }
+            None => arguments.server.client()?,
+        };
+        reach(&mut client)?;
+        let mut target = Target {
+            client,
+            accounts: HashMap::new(),
+        };
+        let finished = every_chunk(
+            &mut rows,
+            &plan,
+            &mut report,
+            &bar,
+            &stop,
+            &mut |movements, report| target.write(movements, report),
+        )?;
+        if let Some(local) = local {
+            local.stop()?;
+        }
+        finished
+    };
+    bar.finish_and_clear();
+    let summary = report.end()?;
+    show(&summary, arguments)?;
+    anyhow::ensure!(
+        finished,
+        "stopped half-way, as asked; run it again to finish"
+    );
+    Ok(if summary.refused == 0 {
+        Exit::Done
+    } else {
+        Exit::RowsRefused
+    })
+}
+
+/// A wrong address or key is told at once. Only later is the server waited for.
+fn reach(client: &mut Client) -> anyhow::Result<()> {
+    client.get("/v1/journal/head")?.ok()?;
+    Ok(())
+}
+
+type WriteChunk<'a> = &'a mut dyn FnMut(Vec<Movement>, &mut Report) -> anyhow::Result<()>;
+
+/// Reads the file in chunks and hands each on. False: asked to stop before the end.
+fn every_chunk<R: std::io::Read>(
+    rows: &mut Rows<super::rows::Lines<R>>,
+    plan: &Plan,
+    report: &mut Report,
+    bar: &ProgressBar,
+    stop: &Stop,
+    write: WriteChunk<'_>,
+) -> anyhow::Result<bool> {
+    loop {
+        let mut movements = Vec::new();
+        let mut ended = false;
+        while movements.len() < CHUNK_ROWS_MAX {
+            let Some(row) = rows.next()? else {
+                ended = true;
+                break;
+            };
+            report.summary.rows += 1;
+            let (line, decided) = match row {
+                Ok(row) => (row.line, decide(plan, &row)),
+                Err(bad) => (bad.line, Err(bad.reason)),
+            };
+            match decided {
+                Ok(Some(movement)) => movements.push(movement),
+                Ok(None) => report.summary.left_out += 1,
+                Err(reason) => {
+                    report.refuse(Refusal {
+                        line,
+                        key: None,
+                        code: "unreadable".to_owned(),
+                        reason,
+                    })?;
+                }
+            }
+        }
+        if !movements.is_empty() {
+            write(movements, report)?;
+        }
+        bar.set_position(rows.bytes_read());
+        bar.set_message(format!(
+            "{} rows, {} refused",
+            report.summary.rows, report.summary.refused
+        ));
+        if ended || stop.asked() {
+            return Ok(ended);
+        }
+    }
+}
+
+fn decide(plan: &Plan, row: &Row) -> Result<Option<Movement>, String> {
+    plan.movement(row)
+}
+
+/// A server, and the accounts already known to be there.
+struct Target {
+    client: Client,
+    accounts: HashMap<(String, String), Result<String, (String, String)>>,
+}
+
+impl Target {
+    fn write(&mut self, movements: Vec<Movement>, report: &mut Report) -> anyhow::Result<()> {
+        self.open_accounts(&movements, report)?;
+        let mut commands = Vec::new();
+        let mut sent = Vec::new();
+        for movement in movements {
+            match wire::payment(&movement, &|spec| self.account_id(spec)) {
+                Ok(command) => {
+                    commands.push(command);
+                    sent.push(movement);
+                }
+                Err((code, reason)) => {
+                    report.refuse(Refusal {
+                        line: movement.line,
+                        key: Some(movement.key),
+                        code,
+                        reason,
+                    })?;
+                }
+            }
+        }
+        let answers = batch::send(&mut self.client, &commands)?;
+        for (movement, answer) in sent.into_iter().zip(answers) {
+            match answer {
+                Answered::Done {
+                    replayed: false, ..
+                } => report.summary.payments_made += 1,
+                Answered::Done { replayed: true, .. } => report.summary.already_there += 1,
+                Answered::Refused { code, reason } => {
+                    report.refuse(Refusal {
+                        line: movement.line,
+                        key: Some(movement.key),
+                        code,
+                        reason,
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn account_id(&self, spec: &AccountSpec) -> Result<String, (String, String)> {
+        let name = (spec.owner.clone(), spec.external_id.clone());
+        self.accounts.get(&name).cloned().unwrap_or_else(|| {
+            Err((
+                "internal".to_owned(),
+                format!("the account {} was not looked up", spec.external_id),
+            ))
+        })
+    }
+
+    /// Opens the accounts that the movements name for the first time.
+    fn open_accounts(&mut self, movements: &[Movement], report: &mut Report) -> anyhow::Result<()> {
+        let mut wanted: Vec<&AccountSpec> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for movement in movements {
+            let fee = movement.fee.as_ref().map(|(account, _)| account);
+            for spec in [Some(&movement.from), Some(&movement.to), fee]
+                .into_iter()
+                .flatten()
+            {
+                let name = (spec.owner.clone(), spec.external_id.clone());
+                if !self.accounts.contains_key(&name) && seen.insert(name) {
+                    wanted.push(spec);
+                }
+            }
+        }
+        for wanted in wanted.chunks(CHUNK_ROWS_MAX) {
+            let commands: Vec<_> = wanted.iter().map(|spec| wire::open_account(spec)).collect();
+            let answers = batch::send(&mut self.client, &commands)?;
+            for (spec, answer) in wanted.iter().zip(answers) {
+                let known = match answer {
+                    Answered::Done { id, replayed } => {
+                        report.summary.accounts_opened += u64::from(!replayed);
+                        Ok(id)
+                    }
+                    Answered::Refused { code, reason } if TAKEN.contains(&code.as_str()) => {
+                        self.find_account(spec, code, reason)?
+                    }
+                    Answered::Refused { code, reason } => {
+                        Err((code, format!("account {}: {reason}", spec.external_id)))
+                    }
+                };
+                self.accounts
+                    .insert((spec.owner.clone(), spec.external_id.clone()), known);
+            }
+        }
+        Ok(())
+    }
+
+    /// An account that somebody else opened is as good, whatever its overdraft.
+    fn find_account(
+        &mut self,
+        spec: &AccountSpec,
+        code: String,
+        reason: String,
+    ) -> anyhow::Result<Result<String, (String, String)>> {
+        let answer = self
+            .client
+            .get_patiently(&wire::find_account(spec))?
+            .ok()?
+            .json()?;
+        Ok(wire::found_account(&answer)
+            .ok_or((code, format!("account {}: {reason}", spec.external_id))))
+    }
+}
+
+/// The exponent of a currency by its alphabetic code.
+pub(crate) fn exponent_of(code: &str) -> Option<u8> {
+    tributary_ledger::Currency::from_code(code)
+        .ok()
+        .map(|currency| currency.exponent())
+}
+
+fn file_digest(path: &Path) -> anyhow::Result<String> {
+    let file =
+        std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update_reader(file)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hasher.finalize().to_hex()[..32].to_owned())
+}
+
+fn progress_bar(path: &Path) -> anyhow::Result<ProgressBar> {
+    let bytes = std::fs::metadata(path)
+        .with_context(|| format!("cannot open {}", path.display()))?
+        .len();
+    let style = ProgressStyle::with_template("{bar:40} {percent}% {msg} {eta} left")?;
+    Ok(ProgressBar::new(bytes).with_style(style))
+}
+
+fn show(summary: &Summary, arguments: &cli::Import) -> anyhow::Result<()> {
+    let text = if arguments.json {
+        format!("{}\n", serde_json::to_string(summary)?)
+    } else {
+        summary.text(arguments.check)
+    };
+    drop(std::io::stdout().write_all(text.as_bytes()));
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! `keys`: another platform key, for when the last one is lost.
+
+use serde_json::json;
+
+use crate::backup::say;
+use crate::cli;
+use crate::exit::{Exit, wrong_use};
+use crate::store::Store;
+
+/// Runs `keys`.
+pub(crate) fn keys(arguments: &cli::Keys) -> anyhow::Result<Exit> {
+    if !arguments.data.join("meta").exists() {
+        return Err(wrong_use(format!(
+            "there is no data directory at {}",
+            arguments.data.display()
+        )));
+    }
+    let store = Store::open_dir(&arguments.data)?;
+    let key = store.make_platform_key(&arguments.label);
+    store.engine.shutdown();
+    let key = key?;
+    if arguments.json {
+        say(&json!({ "platform_key": key }).to_string());
+    } else {
+        say(&format!("platform key (shown only now): {key}"));
+    }
+    Ok(Exit::Done)
+}

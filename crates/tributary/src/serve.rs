@@ -1,0 +1,272 @@
+//! `serve`: the whole system in one process; and the same system without a door, for `import --data`.
+
+use std::io::IsTerminal as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::json;
+use tributary_server::{
+    RateLimit, Running, Secret, Server, ServerConfig, TlsFiles, internal_token,
+};
+
+use crate::backup::say;
+use crate::cli;
+use crate::client::Client;
+use crate::config::{self, Config, LogFormat};
+use crate::demo;
+use crate::exit::{Exit, StorageFailed, wrong_use};
+use crate::stop::Stop;
+use crate::store::Store;
+
+/// How often the main thread looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Runs `serve`.
+pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
+    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    if let Some(data) = &arguments.data {
+        config.data.clone_from(data);
+    }
+    if let Some(listen) = arguments.listen {
+        config.listen = listen;
+    }
+    start_log(&config.log, arguments.demo)?;
+    let stop = Stop::on_signals()?;
+    if config.backend.starts_with("postgres") {
+        tracing::warn!("the PostgreSQL backend is experimental");
+    }
+    must_be_free(config.listen)?;
+    let store = Store::open(&config.backend, &config.data)?;
+    let key = tributary_server::create_first_key(&store.engine)
+        .context("cannot make the first platform key")?;
+    let internal = Secret::random();
+    let server = Server::start(server_config(&config, &internal), store.engine.clone())?;
+    let scheme = if config.tls.certificate.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let door = Door {
+        url: format!("{scheme}://{}", server.addr()),
+        internal,
+        key,
+    };
+    let result = serve_until_stopped(arguments, &config, &store, &door, &stop);
+    // First the door, then what is behind it: whatever was accepted is answered.
+    server.shutdown();
+    store.engine.shutdown();
+    match store.failure() {
+        Some(why) => Err(StorageFailed(why).into()),
+        None => result.map(|()| Exit::Done),
+    }
+}
+
+/// How to get in.
+struct Door {
+    url: String,
+    internal: Secret,
+    /// The platform key, on the first start only.
+    key: Option<String>,
+}
+
+/// The server's listeners share their address, and would share it with another process: two systems behind one address.
+fn must_be_free(address: SocketAddr) -> anyhow::Result<()> {
+    match TcpListener::bind(address) {
+        Ok(_freed_at_once) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
+    }
+}
+
+fn serve_until_stopped(
+    arguments: &cli::Serve,
+    config: &Config,
+    store: &Store,
+    door: &Door,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let (url, key) = (&door.url, &door.key);
+    if let (Some(key), Some(path)) = (key, &config.platform_key_file) {
+        write_secret(path, key)?;
+    }
+    // Where the key goes into a file, it is not shown.
+    let shown = key
+        .as_deref()
+        .filter(|_| config.platform_key_file.is_none());
+    if arguments.json {
+        say(&json!({ "listening": url, "data": config.data, "platform_key": shown }).to_string());
+    } else {
+        say(&format!(
+            "tributary {} listening on {url}",
+            env!("CARGO_PKG_VERSION")
+        ));
+        if let Some(key) = shown {
+            say(&format!(
+                "platform key (may do everything; shown only now):\n  {key}"
+            ));
+        }
+        if !store.has_platform_key() {
+            say("no platform key is active: stop, then `tributary keys --data DIR` makes one");
+        }
+    }
+    if arguments.demo {
+        run_demo(config, store, door)?;
+    }
+    while !stop.asked() && store.failure().is_none() {
+        std::thread::sleep(LOOK);
+    }
+    tracing::info!("stopping: requests in flight are answered first");
+    Ok(())
+}
+
+/// The demo's key is kept beside the data, so that the line to paste works after a restart too.
+fn run_demo(config: &Config, store: &Store, door: &Door) -> anyhow::Result<()> {
+    let (url, key) = (&door.url, door.key.as_deref());
+    if config.tls.certificate.is_some() {
+        return Err(wrong_use("--demo goes without TLS"));
+    }
+    let kept = config.data.join("demo-platform-key");
+    let memory = config.backend != "embedded";
+    if let (Some(key), false) = (key, memory) {
+        write_secret(&kept, key)?;
+    }
+    let mut client = Client::new(
+        url,
+        &internal_token(store.engine.reader().ids(), &door.internal),
+        None,
+    )?;
+    let reader = store.engine.reader();
+    // Whoever has a demo-platform-key beside the data is in a demo, perhaps one that was interrupted.
+    if reader.head().position <= 1 || kept.exists() {
+        let day = demo::fill(&mut client)?;
+        demo::tell(&mut client, &day, url)?;
+    } else {
+        say("This system is not empty, so --demo changed nothing.");
+    }
+    let key = match key {
+        Some(key) => Some(key.to_owned()),
+        None => config::secret_from(&kept).ok(),
+    };
+    let key = key.unwrap_or_else(|| "YOUR-PLATFORM-KEY".to_owned());
+    say("See some payments:");
+    say(&format!(
+        "  curl -s '{url}/v1/payments?limit=3' -H 'Authorization: Bearer {key}'"
+    ));
+    if !memory {
+        // As the caller called it: it need not be on the path.
+        let program = std::env::args()
+            .next()
+            .unwrap_or_else(|| "tributary".to_owned());
+        say(&format!(
+            "Check every record:  {program} verify --data {}",
+            config.data.display()
+        ));
+    }
+    say("Stop with Ctrl-C; everything is still there afterwards.");
+    Ok(())
+}
+
+fn server_config(config: &Config, internal: &Secret) -> ServerConfig {
+    let mut server = ServerConfig {
+        listen: config.listen,
+        internal: Some(internal.clone()),
+        ..ServerConfig::default()
+    };
+    if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
+        server.tls = Some(TlsFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        });
+    }
+    server.public_metrics = config.metrics_public;
+    server.limits.body_bytes_max = config.limits.body_bytes_max;
+    server.limits.connections_max = config.limits.connections_max;
+    server.limits.rate = config
+        .limits
+        .requests_per_second_max
+        .map(|requests_per_second| RateLimit {
+            requests_per_second,
+            burst: requests_per_second,
+        });
+    server
+}
+
+fn start_log(log: &config::Log, demo: bool) -> anyhow::Result<()> {
+    // A line per request would bury what the demo says.
+    let level = if demo && log.level == "info" {
+        "warn"
+    } else {
+        &log.level
+    };
+    let level: tracing::Level = level.parse().map_err(|_| wrong_use("log.level is wrong"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match log.format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// Readable by the owner only, and whole or not at all.
+fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()?;
+    Ok(())
+}
+
+/// A server in this process, on a port of the loopback that only this process has the key to.
+pub(crate) struct Local {
+    store: Store,
+    server: Running,
+    token: String,
+}
+
+impl Local {
+    /// Opens the data directory, or makes it.
+    pub(crate) fn start(data: &Path) -> anyhow::Result<Self> {
+        let store = Store::open_dir(data)?;
+        let internal = Secret::random();
+        let mut config = ServerConfig {
+            threads: 1,
+            internal: Some(internal.clone()),
+            ..ServerConfig::default()
+        };
+        config.listen.set_port(0);
+        let server =
+            Server::start(config, store.engine.clone()).context("cannot listen on the loopback")?;
+        let token = internal_token(store.engine.reader().ids(), &internal);
+        Ok(Self {
+            store,
+            server,
+            token,
+        })
+    }
+
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&format!("http://{}", self.server.addr()), &self.token, None)
+    }
+
+    /// Stops it; everything that was answered is durable.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        self.server.shutdown();
+        self.store.engine.shutdown();
+        match self.store.failure() {
+            Some(why) => Err(StorageFailed(why).into()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Opening a system: its storage, its engine, its platform keys.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, bail};
+use tributary_backends::postgres::{self, Postgres};
+use tributary_engine::{Embedded, Engine, JournalMeta, Memory, Options, Reply};
+use tributary_journal::{DirDisk, Disk, Meta, OpenError, SystemClock};
+use tributary_ledger::{
+    Access, Actor, ApiKeyId, ApiKeyStatus, Body, Command, CreateApiKey, Key, Label, OwnerId,
+    OwnerName,
+};
+use tributary_server::Secret;
+
+use crate::exit::wrong_use;
+
+/// A running engine, and why it stopped if it had to.
+pub(crate) struct Store {
+    pub(crate) engine: Engine,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl Store {
+    /// Opens what `backend` names: `embedded` (in `data`, made if it does not exist), `memory`, or a PostgreSQL URL.
+    pub(crate) fn open(backend: &str, data: &Path) -> anyhow::Result<Self> {
+        match backend {
+            "embedded" => Self::open_dir(data),
+            "memory" => Self::start(Box::new(Memory::new(new_journal()))),
+            url => {
+                let fresh = new_journal();
+                let clock = Arc::new(SystemClock);
+                let opened = Postgres::open(&postgres::Options::new(url), clock, &fresh);
+                Self::start(Box::new(
+                    opened.context("cannot open the journal in PostgreSQL")?,
+                ))
+            }
+        }
+    }
+
+    /// Opens the data directory, or makes it.
+    pub(crate) fn open_dir(data: &Path) -> anyhow::Result<Self> {
+        let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(data));
+        let options = tributary_journal::Options::default();
+        match tributary_journal::create(&disk, &options, &Meta::new(random(), random())) {
+            Ok(()) => tracing::info!(data = %data.display(), "made a new data directory"),
+            Err(OpenError::AlreadyExists) => {}
+            Err(OpenError::Locked) => return Err(locked(data)),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot make {}", data.display()));
+            }
+        }
+        let embedded = match Embedded::open(disk, options) {
+            Ok(embedded) => embedded,
+            Err(OpenError::Locked) => return Err(locked(data)),
+            Err(error @ OpenError::Damaged(_)) => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "{} is damaged, and nothing was changed; `tributary verify` says more",
+                        data.display()
+                    )
+                });
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot open {}", data.display()));
+            }
+        };
+        let recovery = embedded.recovery();
+        if let Some((file, offset)) = &recovery.cut_at {
+            let bytes = recovery.cut_bytes;
+            tracing::warn!(
+                file,
+                offset,
+                bytes,
+                "cut an unfinished write that nobody was told of"
+            );
+        }
+        for file in &recovery.rebuilt {
+            tracing::warn!(file, "made an index file anew");
+        }
+        Self::start(Box::new(embedded))
+    }
+
+    fn start(backend: Box<dyn tributary_engine::Backend>) -> anyhow::Result<Self> {
+        let failure = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&failure);
+        let on_fatal = Box::new(move |why: &str| {
+            told.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert_with(|| why.to_owned());
+        });
+        let options = Options {
+            on_fatal,
+            ..Options::default()
+        };
+        let engine = Engine::start(backend, Arc::new(SystemClock), options)?;
+        Ok(Self { engine, failure })
+    }
+
+    /// Why the engine had to stop.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether some platform key may still write.
+    pub(crate) fn has_platform_key(&self) -> bool {
+        self.engine.reader().api_keys().iter().any(|key| {
+            key.owner == OwnerId::PLATFORM
+                && key.access == Access::Write
+                && key.status == ApiKeyStatus::Active
+        })
+    }
+
+    /// Makes a platform key and gives it: it can never be shown again.
+    pub(crate) fn make_platform_key(&self, label: &str) -> anyhow::Result<String> {
+        let secret = Secret::random();
+        let label = Label::new(label).map_err(|error| wrong_use(format!("the label {error}")))?;
+        // Keys that begin with a zero byte are the system's own; random, so that it never repeats.
+        let key = [b"\0platform-key:".as_slice(), &random::<16>()].concat();
+        let command = Command {
+            key: Key::from_bytes(&key)?,
+            actor: Actor::SYSTEM,
+            linked: false,
+            effective_at: None,
+            text: None,
+            body: Body::CreateApiKey(CreateApiKey {
+                owner: OwnerName::platform(),
+                access: Access::Write,
+                secret_hash: secret.hash(),
+                label: Some(label),
+            }),
+        };
+        let replies = self.engine.execute_blocking(vec![command])?;
+        match replies.first() {
+            Some(Reply::Done { record, .. }) if record.outcome.rejection.is_none() => {
+                Ok(secret.token(self.engine.reader().ids(), ApiKeyId(record.ctx.position)))
+            }
+            other => bail!("a platform key could not be made: {other:?}"),
+        }
+    }
+}
+
+fn new_journal() -> JournalMeta {
+    JournalMeta {
+        cluster_id: random(),
+        id_key: random(),
+        epochs: vec![(1, 1)],
+    }
+}
+
+fn locked(data: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{} is in use by another process; use --server instead, or stop it",
+        data.display()
+    )
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}

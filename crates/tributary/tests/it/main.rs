@@ -1,0 +1,12 @@
+//! The real binary from outside: what a person types, and what she must find afterwards.
+
+mod backup;
+mod bank;
+mod books;
+mod crash;
+mod damage;
+mod http;
+mod postgres;
+mod serve;
+mod support;
+mod wrong;

@@ -1,0 +1,239 @@
+//! `serve` and `keys`, as a person meets them.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::http;
+use crate::support::{Server, json_for, repository, run, run_for, signal, text, tributary, wait};
+
+#[test]
+fn the_demo_fills_a_day_and_its_curl_line_works_as_pasted() {
+    let directory = tempfile::tempdir().expect("directory");
+    let data = directory.path().join("data");
+    let mut payments = Vec::new();
+    // The second start finds the day there, and the line works again.
+    for start in 0..2 {
+        let mut child = tributary()
+            .args([
+                "serve",
+                "--demo",
+                "--listen",
+                "127.0.0.1:0",
+                "--data",
+                text(&data),
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let mut said = Vec::new();
+        for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+            said.push(line.expect("reads"));
+            if said
+                .last()
+                .is_some_and(|line| line.starts_with("Stop with"))
+            {
+                break;
+            }
+        }
+        let said = said.join("\n");
+        assert!(said.contains("The books balance: EUR"), "{said}");
+        let curl = said
+            .lines()
+            .find(|line| line.contains("curl -s"))
+            .unwrap_or_else(|| panic!("no curl line: {said}"));
+        let list = paste(curl.trim());
+        assert_eq!(list["data"].as_array().map(Vec::len), Some(3), "{list}");
+        payments.push(list);
+        assert_eq!(
+            said.contains("platform key (may do everything"),
+            start == 0,
+            "{said}"
+        );
+        signal(child.id(), "INT");
+        assert!(wait(&mut child).success());
+    }
+    assert_eq!(payments[0], payments[1], "a second demo adds nothing");
+    assert_eq!(
+        json_for(0, &["verify", "--data", text(&data), "--json"])["ok"],
+        true
+    );
+}
+
+/// Does what the line says: with curl where there is one, else the same request.
+fn paste(line: &str) -> serde_json::Value {
+    if let Ok(output) = Command::new("sh").args(["-c", line]).output()
+        && output.status.success()
+    {
+        return serde_json::from_slice(&output.stdout).expect("JSON");
+    }
+    let parts: Vec<&str> = line.split('\'').collect();
+    let (address, path) = parts[1]
+        .trim_start_matches("http://")
+        .split_once('/')
+        .expect("a path");
+    let token = parts[3].trim_start_matches("Authorization: Bearer ");
+    http::request(address, "GET", &format!("/{path}"), token, None, None)
+        .expect("answers")
+        .ok()
+}
+
+#[test]
+fn balances_are_the_same_after_a_restart() {
+    let directory = tempfile::tempdir().expect("directory");
+    let data = directory.path().join("data");
+    let server = Server::start(&data);
+    let open = |name: &str, overdraft: serde_json::Value| {
+        let body = json!({ "owner": "ada", "currency": "EUR", "external_id": name, "overdraft": overdraft });
+        server.post("/v1/accounts", name, &body).ok()["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
+    };
+    let (from, to) = (open("from", json!(1_000)), open("to", json!(0)));
+    let body = json!({ "amount": 700, "currency": "EUR", "source": from, "destination": to });
+    let first = server.post("/v1/transfers", "once", &body);
+    assert_eq!(first.status, 201);
+    let before: Vec<_> = [&from, &to]
+        .map(|id| server.get(&format!("/v1/accounts/{id}")))
+        .into();
+    let key = server.key.clone();
+    assert!(server.stop().success());
+
+    let server = Server::start(&data);
+    assert_eq!(server.key, key, "no second platform key is made");
+    let after: Vec<_> = [&from, &to]
+        .map(|id| server.get(&format!("/v1/accounts/{id}")))
+        .into();
+    assert_eq!(before, after);
+    let again = server.post("/v1/transfers", "once", &body);
+    assert_eq!((again.status, again.json()), (201, first.json()));
+    assert!(
+        again.head.contains("idempotent-replayed: true"),
+        "{}",
+        again.head
+    );
+}
+
+#[test]
+fn a_term_signal_lets_the_requests_in_flight_finish() {
+    let directory = tempfile::tempdir().expect("directory");
+    let data = directory.path().join("data");
+    let server = Server::start(&data);
+    let (address, token) = (server.address.clone(), server.key.clone());
+    let acknowledged = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (address, token) = (&address, &token);
+                scope.spawn(move || {
+                    let mut count = 0_u64;
+                    loop {
+                        let key = format!("{writer}-{count}");
+                        let body = json!({ "owner": "o", "currency": "EUR", "external_id": key });
+                        let path = "/v1/accounts";
+                        match http::request(address, "POST", path, token, Some(&key), Some(&body)) {
+                            Ok(answer) if answer.status == 201 => count += 1,
+                            // Refused in form, or not connected at all: but never a broken answer to an accepted request.
+                            Ok(answer) => return (assert_eq!(answer.status, 503), count).1,
+                            Err(_) => return count,
+                        }
+                    }
+                })
+            })
+            .collect();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(server.stop().success());
+        writers
+            .into_iter()
+            .map(|writer| writer.join().expect("ends"))
+            .sum::<u64>()
+    });
+    let verified = json_for(0, &["verify", "--data", text(&data), "--json"]);
+    let accounts = verified["accounts"].as_u64().expect("a number");
+    assert!(
+        acknowledged > 0 && accounts >= acknowledged,
+        "{accounts} of {acknowledged}"
+    );
+    assert_eq!(
+        accounts, acknowledged,
+        "a drained server leaves nobody in doubt"
+    );
+}
+
+#[test]
+fn a_lost_platform_key_is_replaced_while_the_server_is_stopped() {
+    let directory = tempfile::tempdir().expect("directory");
+    let data = directory.path().join("data");
+    let server = Server::start(&data);
+    let said = run(&["keys", "--data", text(&data)]);
+    assert_eq!(
+        said.status.code(),
+        Some(1),
+        "a running server keeps the directory locked"
+    );
+    assert!(String::from_utf8_lossy(&said.stderr).contains("in use"));
+    assert!(server.stop().success());
+    let made = json_for(0, &["keys", "--data", text(&data), "--json"]);
+    let server = Server::start(&data);
+    let key = made["platform_key"].as_str().expect("a key");
+    let answer = http::request(&server.address, "GET", "/v1/journal/head", key, None, None)
+        .expect("answers");
+    assert_eq!(answer.status, 200);
+    run_for(
+        2,
+        &["keys", "--data", text(&directory.path().join("nowhere"))],
+    );
+}
+
+#[test]
+fn two_servers_never_share_an_address_or_a_directory() {
+    let directory = tempfile::tempdir().expect("directory");
+    let (data, other) = (
+        directory.path().join("data"),
+        directory.path().join("other"),
+    );
+    let server = Server::start(&data);
+    let said = Server::try_start(&other, &server.address)
+        .err()
+        .expect("must not start");
+    assert!(said.contains("cannot listen"), "{said}");
+    let said = Server::try_start(&data, "127.0.0.1:0")
+        .err()
+        .expect("must not start");
+    assert!(said.contains("in use"), "{said}");
+}
+
+#[test]
+fn import_and_backup_speak_tls_and_trust_only_what_they_are_told() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = |name: &str| text(&directory.path().join(name)).to_owned();
+    let fixtures = repository().join("crates/server/tests/it/tls");
+    let (certificate, key) = (fixtures.join("certificate.pem"), fixtures.join("key.pem"));
+    let settings = [
+        ("TRIBUTARY_TLS_CERTIFICATE", text(&certificate)),
+        ("TRIBUTARY_TLS_KEY", text(&key)),
+    ];
+    let data = directory.path().join("data");
+    let server = Server::try_start_with(&data, "127.0.0.1:0", &settings).expect("starts");
+    let url = server
+        .address
+        .replace("https://127.0.0.1", "https://localhost");
+    let backup = [
+        "backup",
+        &path("backup"),
+        "--server",
+        &url,
+        "--api-key-file",
+        server.key_file(),
+    ];
+    let without = run(&backup);
+    assert_eq!(without.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&without.stderr).contains("--ca"));
+    run_for(0, &[&backup[..], &["--ca", text(&certificate)]].concat());
+    assert_eq!(
+        json_for(0, &["verify", "--data", &path("backup"), "--json"])["records"],
+        1
+    );
+}

@@ -1,0 +1,267 @@
+//! Starting, killing and asking the real binary.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::http::{self, Answer};
+
+/// Longest wait for a server to begin, or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary with a clean environment of ours.
+pub(crate) fn tributary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tributary"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TRIBUTARY_")) {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    tributary()
+        .args(arguments)
+        .output()
+        .expect("the binary runs")
+}
+
+/// Runs it to its end, which must have this exit code; gives its standard output.
+pub(crate) fn run_for(code: i32, arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}\n--- stdout\n{out}\n--- stderr\n{err}"
+    );
+    out.into_owned()
+}
+
+/// As [`run_for`], with JSON on the standard output.
+pub(crate) fn json_for(code: i32, arguments: &[&str]) -> Value {
+    let out = run_for(code, arguments);
+    serde_json::from_str(out.trim()).unwrap_or_else(|_| panic!("not JSON: {out}"))
+}
+
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are UTF-8")
+}
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: String,
+    pub(crate) key: String,
+    key_file: PathBuf,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Starts one on a free port; the platform key is kept in a file beside the data directory.
+    pub(crate) fn start(data: &Path) -> Self {
+        Self::start_at(data, "127.0.0.1:0")
+    }
+
+    /// As [`Server::start`], on this address.
+    pub(crate) fn start_at(data: &Path, listen: &str) -> Self {
+        Self::try_start(data, listen)
+            .unwrap_or_else(|output| panic!("the server did not start: {output}"))
+    }
+
+    /// An error holds how it ended and what it said.
+    pub(crate) fn try_start(data: &Path, listen: &str) -> Result<Self, String> {
+        Self::try_start_with(data, listen, &[])
+    }
+
+    /// As [`Server::try_start`], with more settings in the environment.
+    pub(crate) fn try_start_with(
+        data: &Path,
+        listen: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let key_file = data.with_extension("platform-key");
+        let mut child = tributary()
+            .args(["serve", "--json", "--listen", listen, "--data", text(data)])
+            .env("TRIBUTARY_PLATFORM_KEY_FILE", &key_file)
+            .env("TRIBUTARY_LOG_LEVEL", "warn")
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("reads");
+        let Ok(json) = serde_json::from_str::<Value>(&line) else {
+            let output = child.wait_with_output().expect("ends");
+            return Err(format!(
+                "{}: {line}{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            ));
+        };
+        let log = Arc::new(Mutex::new(String::new()));
+        let (kept, stderr) = (Arc::clone(&log), child.stderr.take().expect("piped"));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut kept = kept.lock().expect("no holder panics");
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        let url = json["listening"]
+            .as_str()
+            .expect("it says where")
+            .to_owned();
+        let key = std::fs::read_to_string(&key_file)
+            .expect("a key")
+            .trim()
+            .to_owned();
+        Ok(Self {
+            child,
+            address: url.replace("http://", ""),
+            key,
+            key_file,
+            log,
+        })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("no holder panics").clone()
+    }
+
+    pub(crate) fn key_file(&self) -> &str {
+        text(&self.key_file)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.request("GET", path, None, None).expect("answers").ok()
+    }
+
+    pub(crate) fn post(&self, path: &str, key: &str, body: &Value) -> Answer {
+        self.request("POST", path, Some(key), Some(body))
+            .expect("answers")
+    }
+
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> std::io::Result<Answer> {
+        http::request(&self.address, method, path, &self.key, key, body)
+    }
+
+    /// SIGKILL: nothing can be written any more.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("kills");
+        self.child.wait().expect("ends");
+    }
+
+    /// SIGTERM, then waits for its end.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        signal(self.child.id(), "TERM");
+        wait(&mut self.child)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Sends a signal to a process that the test started.
+pub(crate) fn signal(process: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &process.to_string()])
+        .status();
+    assert!(status.expect("kill runs").success());
+}
+
+/// Waits for a child's end, within bounds.
+pub(crate) fn wait(child: &mut Child) -> ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("waits") {
+            return status;
+        }
+        if started.elapsed() > PATIENCE {
+            drop(child.kill());
+            panic!("a process did not end within {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The repository.
+pub(crate) fn repository() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder
+        .ancestors()
+        .nth(2)
+        .expect("crates/tributary is two folders down")
+        .to_owned()
+}
+
+/// Whether what is missing makes a test fail instead of being skipped.
+pub(crate) fn nothing_may_be_skipped() -> bool {
+    ["TRIBUTARY_TEST_ALL", "TRIBUTARY_REQUIRE_TOOLS"]
+        .iter()
+        .any(|name| std::env::var(name).is_ok_and(|v| v == "1"))
+}
+
+/// A third-party program, from `target/tools/bin` or the path; none if the test is to be skipped.
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let mut folders = vec![repository().join("target/tools/bin")];
+    folders.extend(std::env::split_paths(
+        &std::env::var_os("PATH").unwrap_or_default(),
+    ));
+    let found = folders
+        .into_iter()
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        assert!(
+            !nothing_may_be_skipped(),
+            "{name} is missing: scripts/install-tools puts it into target/tools/bin"
+        );
+        eprintln!("SKIPPED: {name} is missing (scripts/install-tools)");
+    }
+    found
+}
+
+/// All pages of a list, as one.
+pub(crate) fn all_pages(server: &Server, path: &str) -> Vec<Value> {
+    let mut items = Vec::new();
+    let mut after = String::new();
+    loop {
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let page = server.get(&format!("{path}{joint}limit=100{after}"));
+        let data = page["data"].as_array().expect("a list");
+        items.extend(data.iter().cloned());
+        if page["has_more"] != true {
+            return items;
+        }
+        let cursor = page["next_cursor"]
+            .as_str()
+            .expect("a cursor, where more follows");
+        after = format!("&starting_after={cursor}");
+    }
+}
