@@ -244,7 +244,7 @@ impl Backend for Postgres {
     fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
         let wanted = Wanted::new(keys);
         let found = self.in_turn(move |link| wanted.select(link))?;
-        if let Err(failure) = found.put_into(set, keys) {
+        if let Err(failure) = found.put_into(set) {
             self.end_turn();
             return Err(failure);
         }

@@ -12,8 +12,7 @@ use tributary_engine::{Batch, Builder, Failure};
 use tributary_ledger::codec::{self, Corrupt, Record};
 use tributary_ledger::{
     self as ledger, Account, AccountId, AccountKind, AccountStatus, ApiKey, ApiKeyStatus, Body,
-    ExternalId, Keys, Owner, OwnerId, OwnerName, Payment, PaymentId, Reference, Residency,
-    WorkingSet,
+    ExternalId, Keys, Owner, OwnerId, Payment, PaymentId, Reference, Residency, WorkingSet,
 };
 
 use super::session::{Link, failure};
@@ -205,8 +204,8 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Puts all of it into `set`; the platform, who exists without a row, as well if `keys` names it.
-    pub(super) fn put_into(self, set: &mut WorkingSet, keys: &Keys) -> Result<(), Failure> {
+    /// Puts all of it into `set`.
+    pub(super) fn put_into(self, set: &mut WorkingSet) -> Result<(), Failure> {
         let invalid = |_| Failure::Fatal("a row holds a name that no object can have".into());
         self.accounts
             .into_iter()
@@ -227,15 +226,6 @@ impl Found {
         for (owner, name, account) in self.externals {
             let external = ExternalId::from_bytes(&name).map_err(invalid)?;
             set.load_external(OwnerId(owner), external, AccountId(account));
-        }
-        let platform = OwnerName::platform();
-        if keys.owners.contains(&platform) && set.owner(OwnerId::PLATFORM).is_none() {
-            set.load_owner(Owner {
-                id: OwnerId::PLATFORM,
-                name: platform,
-                last_account: None,
-                changed_at: 0,
-            });
         }
         Ok(())
     }
