@@ -1,5 +1,6 @@
 //! A schema of the real server for each test, dropped afterwards.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -7,6 +8,8 @@ use std::time::SystemTime;
 use ::postgres::{Client, NoTls};
 use tributary_backends::postgres::{OpenError, Options, Postgres};
 use tributary_engine::{Clock, JournalMeta};
+
+const SKIPPED: &str = "\n*** SKIPPED: no PostgreSQL. Run scripts/services start, then eval \"$(scripts/services env)\" ***\n";
 
 /// A schema that goes when the test ends, also when it fails.
 pub(crate) struct Database {
@@ -25,9 +28,8 @@ pub(crate) fn database() -> Option<Database> {
             !all,
             "TRIBUTARY_TEST_POSTGRES is not set and nothing may be skipped"
         );
-        eprintln!(
-            "\n*** SKIPPED: no PostgreSQL. Run scripts/services start, then eval \"$(scripts/services env)\" ***\n"
-        );
+        // Straight to the stream, because what a passing test prints is hidden.
+        let _unseen = std::io::stderr().write_all(SKIPPED.as_bytes());
         return None;
     };
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
