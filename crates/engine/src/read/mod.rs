@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tributary_journal::Head;
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    Account, AccountId, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Leg, OwnerId,
-    OwnerName, Payment, PaymentId, Reference,
+    Account, AccountId, AccountKind, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Leg,
+    OwnerId, OwnerName, Payment, PaymentId, Reference,
 };
 
 use crate::backend::{Failure, JournalMeta, JournalReader, StoreStats};
@@ -225,10 +225,10 @@ impl Reader {
             .map(|(expires_at, _)| *expires_at)
     }
 
-    /// Balances summed per currency, and the position as of which they are.
-    pub fn trial_balance(&self) -> (u64, BTreeMap<Currency, CurrencyTotals>) {
+    /// Balances summed per currency and kind of account, and the position as of which they are.
+    pub fn trial_balance(&self) -> (u64, BTreeMap<(Currency, AccountKind), CurrencyTotals>) {
         let published = self.view.read();
-        (published.position, published.set.totals())
+        (published.position, published.set.totals_by_kind())
     }
 
     /// State digest of the published view, for comparing backends.

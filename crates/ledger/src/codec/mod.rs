@@ -45,8 +45,8 @@ mod record;
 pub use record::{Record, RecordRef};
 
 use crate::{
-    Account, ApiKey, Body, Command, Context, CreateApiKey, Destination, FORMAT_VERSION, Leg, Outcome,
-    Owner, Payment,
+    Account, ApiKey, Body, Command, Context, CreateApiKey, Destination, FORMAT_VERSION, Leg,
+    Outcome, Owner, Payment,
 };
 use std::borrow::Cow;
 

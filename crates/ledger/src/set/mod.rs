@@ -5,8 +5,8 @@ mod change;
 use crate::hash::sip_raw;
 use crate::slab::{Numbered, Slab};
 use crate::{
-    Account, AccountId, ApiKey, ApiKeyId, Currency, ExternalId, Keys, Owner, OwnerId, OwnerName,
-    Payment, PaymentId, Reference,
+    Account, AccountId, AccountKind, ApiKey, ApiKeyId, Currency, ExternalId, Keys, Owner, OwnerId,
+    OwnerName, Payment, PaymentId, Reference,
 };
 use hashbrown::{HashMap, HashSet, HashTable};
 use std::collections::{BTreeMap, VecDeque};
@@ -372,8 +372,21 @@ impl WorkingSet {
     /// Sums per currency over the accounts in the set.
     pub fn totals(&self) -> BTreeMap<Currency, CurrencyTotals> {
         let mut totals: BTreeMap<Currency, CurrencyTotals> = BTreeMap::new();
+        for ((currency, _), sums) in self.totals_by_kind() {
+            let all = totals.entry(currency).or_default();
+            all.debit += sums.debit;
+            all.credit += sums.credit;
+            all.held += sums.held;
+            all.accounts += sums.accounts;
+        }
+        totals
+    }
+
+    /// Sums per currency and kind over the accounts in the set. Only those of a whole currency balance.
+    pub fn totals_by_kind(&self) -> BTreeMap<(Currency, AccountKind), CurrencyTotals> {
+        let mut totals: BTreeMap<(Currency, AccountKind), CurrencyTotals> = BTreeMap::new();
         for account in self.accounts.iter() {
-            let sums = totals.entry(account.currency).or_default();
+            let sums = totals.entry((account.currency, account.kind)).or_default();
             let posted = i128::from(account.posted);
             if posted < 0 {
                 sums.debit -= posted;

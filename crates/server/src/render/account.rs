@@ -110,7 +110,7 @@ pub(crate) fn account(shared: &Shared, account: &Account, opened: &Record) -> Ac
         id: shared.reader.ids().encode(IdKind::Account, account.id.0),
         object: "account",
         owner: owner_name(shared, account.owner),
-        kind: kind(account.kind),
+        kind: kind_form(account.kind),
         status: match account.status {
             AccountStatus::Open => AccountStatusForm::Open,
             AccountStatus::Frozen => AccountStatusForm::Frozen,
@@ -131,7 +131,7 @@ pub(crate) fn account(shared: &Shared, account: &Account, opened: &Record) -> Ac
     }
 }
 
-fn kind(kind: AccountKind) -> AccountKindForm {
+pub(crate) fn kind_form(kind: AccountKind) -> AccountKindForm {
     match kind {
         AccountKind::Wallet => AccountKindForm::Wallet,
         AccountKind::Merchant => AccountKindForm::Merchant,

@@ -28,7 +28,11 @@ fn debits_equal_credits() {
     assert_eq!(balance["balanced"], true);
     assert_eq!(
         balance["currencies"],
-        json!([{"currency": "EUR", "debits": "1000", "credits": "1000", "pending": "100"}])
+        json!([{"currency": "EUR", "debits": "1000", "credits": "1000", "pending": "100", "kinds": [
+            {"kind": "wallet", "accounts": 1, "debits": "0", "credits": "700", "pending": "100"},
+            {"kind": "merchant", "accounts": 1, "debits": "0", "credits": "300", "pending": "0"},
+            {"kind": "external", "accounts": 1, "debits": "1000", "credits": "0", "pending": "0"},
+        ]}])
     );
     assert_eq!(
         server
