@@ -1,3 +1,5 @@
 //! The engine over its backends, against the independent model.
 
+mod promises;
 mod simulated;
+mod support;

@@ -1,0 +1,122 @@
+//! Promises that a single thread can break.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tributary_journal::Clock;
+use tributary_ledger::{Body, PaymentId, PaymentStatus};
+use tributary_testkit::clock::TestClock;
+use tributary_testkit::disk::SimDisk;
+
+use crate::support::{
+    BEGIN, SECOND, codes, command, hold, open, pay, pay_with_reference, settle, stepper,
+};
+
+#[test]
+fn a_reference_that_an_aborted_group_gave_back_is_still_taken_only_once() {
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
+    let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
+    settle(&mut stepper, vec![open("a", "platform"), open("b", "shop")]);
+
+    // The group takes the reference for a moment and is then undone; its batch is on the disk and not yet published.
+    let mut first = command("group-1", pay_with_reference(1, 2, "order-1"));
+    first.linked = true;
+    let fails = command("group-2", Body::Pay(pay(1, 99, 100)));
+    let group = stepper.accept(vec![first, fails]);
+    stepper.submit();
+    // The next batch takes it for good.
+    let taken = stepper.accept(vec![command("taken", pay_with_reference(1, 2, "order-1"))]);
+    while stepper.land() {}
+    let again = stepper.accept(vec![command("again", pay_with_reference(1, 2, "order-1"))]);
+    stepper.settle();
+
+    let mut codes = |stepped| codes(&stepper.answer(stepped).unwrap().unwrap());
+    assert_eq!(
+        codes(&group),
+        [Some("group_aborted"), Some("account_not_found")]
+    );
+    assert_eq!(codes(&taken), [None]);
+    assert_eq!(codes(&again), [Some("reference_in_use")]);
+}
+
+/// Hold expiry must not live in a cache: a new engine over the same journal knows what is due.
+#[test]
+fn hold_expiry_survives_a_restart_with_and_without_a_checkpoint() {
+    for checkpoint in [false, true] {
+        let disk = SimDisk::new(2).disk();
+        let time = TestClock::at(BEGIN);
+        let clock: Arc<dyn Clock> = Arc::new(time.clone());
+        let mut before = stepper(&disk, &clock);
+        let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
+        settle(
+            &mut before,
+            vec![open("a", "platform"), open("b", "shop"), hold],
+        );
+        if checkpoint {
+            before.begin_checkpoint(disk.clone()).expect("it begins");
+            while !before.step_checkpoint(10).expect("there is room") {}
+        }
+        assert!(!before.expire(), "nothing is due yet");
+        before.close();
+
+        time.advance(61 * SECOND);
+        let mut after = stepper(&disk, &clock);
+        assert!(after.expire(), "the hold is due");
+        after.settle();
+        let payment = after.reader().payment(PaymentId(3)).unwrap().unwrap();
+        assert_eq!((payment.status, payment.held), (PaymentStatus::Expired, 0));
+        let source = after.reader().account(tributary_ledger::AccountId(1));
+        assert_eq!(
+            source.map(|source| (source.posted, source.held)),
+            Some((0, 0))
+        );
+        assert!(!after.expire(), "it expires once");
+    }
+}
+
+/// A clock that can be set back after the next look at it.
+struct Unsteady {
+    steady: TestClock,
+    set_back: AtomicBool,
+}
+
+impl Clock for Unsteady {
+    fn now(&self) -> u64 {
+        let now = self.steady.now();
+        if self.set_back.swap(false, Ordering::SeqCst) {
+            self.steady.set(now - 10 * SECOND);
+        }
+        now
+    }
+}
+
+#[test]
+fn a_hold_expires_although_the_clock_was_set_back_when_it_came_due() {
+    let unsteady = Arc::new(Unsteady {
+        steady: TestClock::at(BEGIN),
+        set_back: AtomicBool::new(false),
+    });
+    let clock: Arc<dyn Clock> = unsteady.clone();
+    let mut stepper = stepper(&SimDisk::new(3).disk(), &clock);
+    let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
+    settle(
+        &mut stepper,
+        vec![open("a", "platform"), open("b", "shop"), hold],
+    );
+
+    // The timers see it due; when it is decided, it is not.
+    unsteady.steady.advance(61 * SECOND);
+    unsteady.set_back.store(true, Ordering::SeqCst);
+    assert!(stepper.expire());
+    stepper.settle();
+    let status = |stepper: &tributary_engine::Stepper| {
+        let payment = stepper.reader().payment(PaymentId(3)).unwrap().unwrap();
+        payment.status
+    };
+    assert_eq!(status(&stepper), PaymentStatus::Authorized);
+
+    unsteady.steady.advance(20 * SECOND);
+    assert!(stepper.expire());
+    stepper.settle();
+    assert_eq!(status(&stepper), PaymentStatus::Expired);
+}
