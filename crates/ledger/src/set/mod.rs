@@ -409,11 +409,23 @@ impl WorkingSet {
                     self.payments.remove(id.0);
                 }
             }
+            // A group that was undone may have noted them for an earlier position than that of the record which has them
+            // now; that one noted them again for its own.
             Passing::Reference(owner, reference) => {
-                self.references.remove(&(owner, reference));
+                let name = (owner, reference);
+                if self
+                    .references
+                    .get(&name)
+                    .is_some_and(|id| id.0 <= position)
+                {
+                    self.references.remove(&name);
+                }
             }
             Passing::External(owner, external) => {
-                self.externals.remove(&(owner, external));
+                let name = (owner, external);
+                if self.externals.get(&name).is_some_and(|id| id.0 <= position) {
+                    self.externals.remove(&name);
+                }
             }
             Passing::Absent(absent) => {
                 self.absent.remove(&absent);
