@@ -37,8 +37,7 @@ impl Expiring {
         let commands = due
             .into_iter()
             .map(|payment| Command {
-                // A hold comes due once, so this key is taken once.
-                key: own_key(payment),
+                key: own_key(payment, now),
                 actor: Actor::SYSTEM,
                 linked: false,
                 effective_at: None,
@@ -67,8 +66,10 @@ impl Expiring {
     }
 }
 
-fn own_key(payment: PaymentId) -> Key {
+/// A key of its own for each try: if the clock was set back in between, the ledger refuses an `Expire` that comes too early,
+/// and what was refused once stays refused under its key.
+fn own_key(payment: PaymentId, now: u64) -> Key {
     let mut key = vec![OWN_KEY];
-    key.extend_from_slice(format!("expire-{}", payment.0).as_bytes());
+    key.extend_from_slice(format!("expire-{}-{now}", payment.0).as_bytes());
     Key::from_bytes(&key).expect("it is short and not empty")
 }

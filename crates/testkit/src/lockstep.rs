@@ -394,9 +394,9 @@ impl Lockstep {
 }
 
 /// What the timers submit for a hold that is due at `now`.
-pub fn expire_command(payment: u64, _now: u64) -> Command {
+pub fn expire_command(payment: u64, now: u64) -> Command {
     let mut key = vec![0];
-    key.extend_from_slice(format!("expire-{payment}").as_bytes());
+    key.extend_from_slice(format!("expire-{payment}-{now}").as_bytes());
     Command {
         key: Key::from_bytes(&key).expect("it is short and not empty"),
         actor: Actor::SYSTEM,
