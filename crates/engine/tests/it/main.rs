@@ -3,3 +3,4 @@
 mod promises;
 mod simulated;
 mod support;
+mod threads;

@@ -1,0 +1,422 @@
+//! Promises of the running engine, with its threads, called from many.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Condvar, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use tributary_engine::{
+    Backend, Batch, Builder, COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX, Embedded, Engine,
+    Failure, Head, JournalReader, KeyUse, Memory, Options, Recovered, Refused, Reply, SystemClock,
+    Ticket,
+};
+use tributary_journal::{self as journal, Clock};
+use tributary_ledger::{
+    AccountId, Body, Command, Key, Keys, OwnerId, PaymentId, PaymentStatus, Refund, WorkingSet,
+};
+use tributary_testkit::disk::{Fault, SimDisk};
+use tributary_testkit::lockstep::cluster_meta;
+
+use crate::support::{SECOND, codes, command, hold, in_directory, open, options, pay};
+
+/// The longest that anything here may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn start(backend: Box<dyn Backend>) -> Engine {
+    Engine::start(backend, Arc::new(SystemClock), Options::default()).expect("it starts")
+}
+
+fn pay_command(key: &str, amount: u64) -> Command {
+    command(key, Body::Pay(pay(1, 2, amount)))
+}
+
+fn open_two(engine: &Engine) {
+    let opened = engine.execute_blocking(vec![open("a", "platform"), open("b", "shop")]);
+    assert_eq!(codes(&opened.expect("nothing is in the way")), [None, None]);
+}
+
+fn posted(engine: &Engine, account: u64) -> i64 {
+    let account = engine.reader().account(AccountId(account));
+    account.expect("it exists").posted
+}
+
+/// Waits until it is true.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what} never came true");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// `(position, replayed)` of the only reply.
+fn done(replies: &[Reply]) -> (u64, bool) {
+    match replies {
+        [Reply::Done { record, replayed }] => (record.ctx.position, *replayed),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_same_key_at_the_same_moment_from_many_threads_is_one_record() {
+    const THREADS: usize = 8;
+    const KEYS: usize = 25;
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = start(in_directory(directory.path()));
+    open_two(&engine);
+    let barrier = Barrier::new(THREADS);
+    let answers: Vec<Vec<(u64, bool)>> = std::thread::scope(|scope| {
+        let call = |thread: usize| {
+            let (engine, barrier) = (&engine, &barrier);
+            move || {
+                let mut answers = Vec::new();
+                for key in 0..KEYS {
+                    barrier.wait();
+                    let shared = pay_command(&format!("shared-{key}"), 1_000 + key as u64);
+                    answers.push(done(&engine.execute_blocking(vec![shared]).unwrap()));
+                    let own = pay_command(&format!("own-{thread}-{key}"), 1);
+                    assert!(!done(&engine.execute_blocking(vec![own]).unwrap()).1);
+                }
+                answers
+            }
+        };
+        let threads: Vec<_> = (0..THREADS).map(|at| scope.spawn(call(at))).collect();
+        threads.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let mut expected = (THREADS * KEYS) as i64;
+    for key in 0..KEYS {
+        let of_key: Vec<(u64, bool)> = answers.iter().map(|answers| answers[key]).collect();
+        assert!(of_key.iter().all(|(position, _)| *position == of_key[0].0));
+        let first = of_key.iter().filter(|(_, replayed)| !replayed).count();
+        assert_eq!(first, 1, "one of them was first: {of_key:?}");
+        expected += 1_000 + key as i64;
+    }
+    let records = (2 + KEYS + THREADS * KEYS) as u64;
+    assert_eq!(engine.reader().head().position, records);
+    assert_eq!(
+        (posted(&engine, 1), posted(&engine, 2)),
+        (-expected, expected)
+    );
+    let digest = engine.reader().digest();
+    engine.shutdown();
+    drop(engine);
+
+    let engine = start(in_directory(directory.path()));
+    assert_eq!(engine.reader().digest(), digest);
+    let again = engine.execute_blocking(vec![pay_command("shared-3", 1_003)]);
+    assert_eq!(done(&again.unwrap()), (answers[0][3].0, true));
+    let other = engine.execute_blocking(vec![pay_command("shared-3", 1_004)]);
+    assert!(matches!(other.unwrap()[..], [Reply::KeyConflict { .. }]));
+    assert_eq!(engine.reader().head().position, records);
+}
+
+/// Two refunds of 60 of a payment of 100, at the same moment: only one can be.
+#[test]
+fn two_refunds_at_once_never_give_back_more_than_was_captured() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = start(in_directory(directory.path()));
+    open_two(&engine);
+    for round in 0..10 {
+        let paid = engine.execute_blocking(vec![pay_command(&format!("pay-{round}"), 100)]);
+        let payment = PaymentId(done(&paid.unwrap()).0);
+        let barrier = Barrier::new(2);
+        let refund = |who: u64| {
+            let refund = Refund {
+                payment,
+                amount: Some(60),
+                refund_fee: false,
+            };
+            let command = command(&format!("refund-{round}-{who}"), Body::Refund(refund));
+            barrier.wait();
+            codes(&engine.execute_blocking(vec![command]).unwrap())[0]
+        };
+        let mut answers = std::thread::scope(|scope| {
+            let other = scope.spawn(|| refund(1));
+            [refund(0), other.join().unwrap()]
+        });
+        answers.sort_unstable();
+        assert_eq!(answers, [None, Some("refund_exceeds_captured")]);
+        let now = engine.reader().payment(payment).unwrap().unwrap();
+        assert_eq!((now.captured, now.refunded), (100, 60));
+    }
+}
+
+#[test]
+fn what_a_shutdown_answers_is_kept_and_what_it_refuses_is_not() {
+    const THREADS: u64 = 4;
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = start(in_directory(directory.path()));
+    open_two(&engine);
+    let (told, tell) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (engine, told) = (&engine, told.clone());
+            scope.spawn(move || {
+                for at in 0..100_000 {
+                    let key = format!("{thread}-{at}");
+                    let answer = engine.execute_blocking(vec![pay_command(&key, 1)]);
+                    let stop = answer.is_err();
+                    told.send((key, answer.map(|replies| done(&replies))))
+                        .unwrap();
+                    if stop {
+                        return;
+                    }
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(150));
+        engine.shutdown();
+    });
+    drop((engine, told));
+
+    let engine = start(in_directory(directory.path()));
+    let mut accepted = 0;
+    for (key, answer) in tell {
+        let again = engine.execute_blocking(vec![pay_command(&key, 1)]);
+        let again = done(&again.expect("it takes commands"));
+        match answer {
+            Ok((position, replayed)) => {
+                assert!(!replayed);
+                assert_eq!(again, (position, true), "{key} was answered");
+                accepted += 1;
+            }
+            Err(Refused::Stopping) => assert!(!again.1, "{key} was refused and is there"),
+            Err(other) => panic!("{key}: {other}"),
+        }
+    }
+    assert!(accepted > THREADS, "something was under way");
+    assert_eq!(posted(&engine, 2), (accepted + THREADS) as i64);
+}
+
+#[test]
+fn a_hold_expires_by_itself_also_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = start(in_directory(directory.path()));
+    open_two(&engine);
+    let due = SystemClock.now() + SECOND / 2;
+    let holds = (0..3).map(|at| command(&format!("hold-{at}"), hold(1, 2, 70, due)));
+    let held = engine.execute_blocking(holds.collect()).unwrap();
+    assert_eq!(codes(&held), [None, None, None]);
+    engine.shutdown();
+    drop(engine);
+
+    let engine = start(in_directory(directory.path()));
+    for payment in 3..=5 {
+        eventually("the hold expires", || {
+            let payment = engine
+                .reader()
+                .payment(PaymentId(payment))
+                .unwrap()
+                .unwrap();
+            payment.status == PaymentStatus::Expired
+        });
+    }
+    assert!(SystemClock.now() >= due, "not before its time");
+    let source = engine.reader().account(AccountId(1)).unwrap();
+    assert_eq!((source.posted, source.held), (0, 0));
+    assert_eq!(engine.reader().head().position, 8, "each expired once");
+}
+
+/// A backend whose batches become durable when the gate is opened.
+struct Gated {
+    inner: Memory,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Backend for Gated {
+    fn recover(&mut self) -> Result<Recovered, Failure> {
+        self.inner.recover()
+    }
+
+    fn begin(&mut self) -> Result<Head, Failure> {
+        self.inner.begin()
+    }
+
+    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
+        self.inner.load(keys, set)
+    }
+
+    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure> {
+        self.inner.find_keys(keys)
+    }
+
+    fn submit(&mut self, frame: Builder, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
+        let ticket = self.inner.submit(frame, batch, set);
+        let gate = self.gate.clone();
+        Ticket::pending(move || {
+            let (open, opened) = &*gate;
+            drop(
+                opened
+                    .wait_while(open.lock().unwrap(), |open| !*open)
+                    .unwrap(),
+            );
+            ticket.wait()
+        })
+    }
+
+    fn depth(&self) -> usize {
+        self.inner.depth()
+    }
+
+    fn forgets(&self) -> bool {
+        self.inner.forgets()
+    }
+
+    fn reader(&self) -> Arc<dyn JournalReader> {
+        Backend::reader(&self.inner)
+    }
+}
+
+#[test]
+fn too_much_at_once_is_refused_and_what_was_taken_is_answered() {
+    let meta = cluster_meta();
+    let inner = Memory::new(tributary_engine::JournalMeta {
+        cluster_id: meta.cluster_id,
+        id_key: meta.id_key,
+        epochs: vec![(1, 1)],
+    });
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let engine = start(Box::new(Gated {
+        inner,
+        gate: gate.clone(),
+    }));
+    // Cheap to decide: there is no such account.
+    let batch = |name: usize| -> Vec<Command> {
+        (0..COMMANDS_PER_BATCH_MAX)
+            .map(|at| {
+                command(
+                    &format!("{name}-{at}"),
+                    Body::FreezeAccount(AccountId(1 << 40)),
+                )
+            })
+            .collect()
+    };
+    let mut too_many = batch(0);
+    too_many.push(command("one more", Body::FreezeAccount(AccountId(1))));
+    assert!(matches!(
+        engine.execute_blocking(too_many),
+        Err(Refused::TooLarge)
+    ));
+    assert!(matches!(
+        engine.execute_blocking(vec![]),
+        Err(Refused::TooLarge)
+    ));
+
+    // Two batches leave the queue: the one in flight and the open one. The rest stays.
+    let fits = COMMANDS_QUEUED_MAX / COMMANDS_PER_BATCH_MAX + 2;
+    let answered = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for name in 0..fits {
+            let (engine, answered, batch) = (&engine, &answered, &batch);
+            scope.spawn(move || {
+                let replies = engine.execute_blocking(batch(name)).expect("it was taken");
+                answered.fetch_add(replies.len(), Ordering::SeqCst);
+            });
+            // One after the other, so that the first is in flight before the others come.
+            let taken = (name + 1).saturating_sub(2) * COMMANDS_PER_BATCH_MAX;
+            eventually("the queue grows", || engine.status().queued == taken);
+        }
+        assert_eq!(answered.load(Ordering::SeqCst), 0, "nothing is durable yet");
+        let refused = engine.execute_blocking(vec![open("late", "shop")]);
+        assert!(matches!(refused, Err(Refused::Overloaded { .. })));
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+    });
+    assert_eq!(
+        answered.load(Ordering::SeqCst),
+        fits * COMMANDS_PER_BATCH_MAX
+    );
+    let late = engine.execute_blocking(vec![open("late", "shop")]).unwrap();
+    assert_eq!(done(&late).1, false, "its key was never taken");
+}
+
+fn on_disk(disk: &SimDisk) -> Box<dyn Backend> {
+    let disk = disk.disk();
+    let _exists = journal::create(&disk, &options(), &cluster_meta());
+    Box::new(Embedded::open(disk, options()).expect("it opens"))
+}
+
+#[test]
+fn a_failed_sync_stops_the_engine_for_good() {
+    let disk = SimDisk::new(5);
+    let fatal = Arc::new(AtomicUsize::new(0));
+    let count = fatal.clone();
+    let engine = Engine::start(
+        on_disk(&disk),
+        Arc::new(SystemClock),
+        Options {
+            on_fatal: Box::new(move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+            }),
+            ..Options::default()
+        },
+    )
+    .expect("it starts");
+    open_two(&engine);
+    // Whatever operation comes next: the write, its sync, or the mark of an idle moment.
+    disk.inject(disk.operations(), Fault::Broken);
+    let mut acknowledged = 0;
+    let refused = (0..200).find_map(|at| {
+        match engine.execute_blocking(vec![pay_command(&format!("pay-{at}"), 1)]) {
+            Ok(_) => {
+                acknowledged += 1;
+                None
+            }
+            Err(refused) => Some(refused),
+        }
+    });
+    assert!(
+        matches!(refused, Some(Refused::Unavailable(_))),
+        "{refused:?}"
+    );
+    eventually("the process is told", || fatal.load(Ordering::SeqCst) == 1);
+    assert!(engine.status().failed.is_some() && !engine.status().ready);
+    let after = engine.execute_blocking(vec![pay_command("after", 1)]);
+    assert!(after.is_err(), "it takes nothing more");
+    assert_eq!(posted(&engine, 2), acknowledged, "reads go on");
+    engine.shutdown();
+    drop(engine);
+
+    let engine = start(on_disk(&disk.crash(6)));
+    let again = engine
+        .execute_blocking(vec![pay_command("pay-0", 1)])
+        .unwrap();
+    assert_eq!(codes(&again), [None]);
+    assert!((acknowledged.max(1)..=acknowledged + 1).contains(&posted(&engine, 2)));
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on_by_itself_when_space_returns() {
+    let disk = SimDisk::new(7);
+    let engine = start(on_disk(&disk));
+    open_two(&engine);
+    disk.set_capacity(disk.used());
+    let mut acknowledged: i64 = 0;
+    let mut at = 0;
+    let refused = loop {
+        at += 1;
+        let mut command = pay_command(&format!("pay-{at}"), 1);
+        command.text = tributary_ledger::Text::new(0, &[b'x'; 16_000]).ok();
+        match engine.execute_blocking(vec![command]) {
+            Ok(_) => acknowledged += 1,
+            Err(refused) => break refused,
+        }
+        assert!(at < 2_000, "a full disk is noticed");
+    };
+    assert!(matches!(refused, Refused::StorageFull), "{refused}");
+    assert!(!engine.status().ready && engine.status().storage_full);
+    assert_eq!(posted(&engine, 2), acknowledged, "reads go on");
+    let statement = engine
+        .reader()
+        .statement(AccountId(2), tributary_engine::Page::newest(10));
+    assert!(!statement.expect("reads go on").items.is_empty());
+
+    disk.set_capacity(u64::MAX);
+    eventually("it is ready again, although nobody asks", || {
+        engine.status().ready
+    });
+    let mut command = pay_command(&format!("pay-{at}"), 1);
+    command.text = tributary_ledger::Text::new(0, &[b'x'; 16_000]).ok();
+    let again = engine.execute_blocking(vec![command]).unwrap();
+    assert!(!done(&again).1, "what was refused left nothing behind");
+    assert_eq!(posted(&engine, 2), acknowledged + 1);
+}
