@@ -9,4 +9,5 @@ mod lost;
 mod proxy;
 mod refused;
 mod same;
+mod simulated;
 mod workload;
