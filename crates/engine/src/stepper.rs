@@ -97,13 +97,12 @@ impl Stepper {
 
     /// Hands the open batch over, if there is one. What is in flight lands first where there is no room for more.
     pub fn submit(&mut self) {
-        if self.core.open_len() == (0, 0) {
-            return;
-        }
-        while !self.core.can_submit() {
-            self.land();
-        }
-        if let Some(in_flight) = self.core.submit() {
+        let waits = |core: &Core| core.open_len() != (0, 0) && !core.can_submit();
+        while waits(&self.core) && self.land() {}
+        // If what was in flight is lost, the open batch is lost with it.
+        if self.core.can_submit()
+            && let Some(in_flight) = self.core.submit()
+        {
             self.in_flight.push_back(in_flight);
         }
     }
