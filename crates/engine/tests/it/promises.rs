@@ -30,7 +30,7 @@ fn a_reference_that_an_aborted_group_gave_back_is_still_taken_only_once() {
     let again = stepper.accept(vec![command("again", pay_with_reference(1, 2, "order-1"))]);
     stepper.settle();
 
-    let mut codes = |stepped| codes(&stepper.answer(stepped).unwrap().unwrap());
+    let codes = |stepped| codes(&stepper.answer(stepped).unwrap().unwrap());
     assert_eq!(
         codes(&group),
         [Some("group_aborted"), Some("account_not_found")]
