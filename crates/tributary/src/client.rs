@@ -159,7 +159,7 @@ impl Client {
                 return result;
             }
             std::thread::sleep(wait);
-            pause = (pause * 2).min(Duration::from_secs(2));
+            pause = (pause * 2).min(Duration::from_millis(500));
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -145,10 +145,11 @@ fn an_import_goes_on_by_itself_while_its_server_is_killed_and_started_again() {
     let address = server.address.clone();
     let mut importing = import_through(&server, &csv);
     for _ in 0..kills() {
-        random.pause(200, 1_200);
-        if importing.try_wait().expect("waits").is_some() {
+        // Each life of the server is long enough for something to happen in it.
+        if !comes_further(&server, &mut importing) {
             break;
         }
+        random.pause(1, 700);
         server.kill();
         server = Server::start_at(&data, &address);
     }
@@ -159,6 +160,22 @@ fn an_import_goes_on_by_itself_while_its_server_is_killed_and_started_again() {
     check_balances(&server, &csv);
     assert!(server.stop().success());
     verify(&data);
+}
+
+/// Waits until the server has more records than now. False: the import has come to its end.
+fn comes_further(server: &Server, importing: &mut Child) -> bool {
+    let position = || server.get("/v1/journal/head")["position"].as_u64();
+    let (before, started) = (position(), Instant::now());
+    while started.elapsed() < Duration::from_secs(60) {
+        if importing.try_wait().expect("waits").is_some() {
+            return false;
+        }
+        if position() > before {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    panic!("the import does not come further");
 }
 
 fn import_through(server: &Server, csv: &Path) -> Child {
