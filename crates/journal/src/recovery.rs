@@ -127,6 +127,10 @@ pub fn open(
 
     // From here on, things are changed.
     active.file.sync_data()?;
+    // The process before may have ended between making a file and making its name durable.
+    for dir in [SEGMENT_DIR, ""] {
+        disk.sync_dir(dir)?;
+    }
     remove_spares(&*disk)?;
     let mut marker = Marker::open(&*disk, meta.cluster_id, mark)?;
     marker.refresh(&head)?;

@@ -251,3 +251,49 @@ fn what_follows_a_failed_sync_rests_on_nothing_that_only_seemed_written() {
         assert_eq!(writer.head(), acknowledged, "seed {seed}");
     }
 }
+
+/// Files that an ended process made are seen by the next one, whether or not their names are durable yet.
+#[test]
+fn what_is_acknowledged_in_a_file_made_by_an_ended_process_survives() {
+    for seed in 0..8 {
+        let whole = SimDisk::new(seed);
+        fill(&whole);
+        for operation in 0..whole.operations() {
+            let disk = SimDisk::new(seed);
+            // An error that nobody outlives: the process ends at this operation, the machine goes on.
+            disk.inject(operation, Fault::StorageFull);
+            fill(&disk);
+            let created = create(&disk.disk(), &options(), &meta());
+            assert!(
+                matches!(created, Ok(()) | Err(OpenError::AlreadyExists)),
+                "seed {seed}, operation {operation}: {created:?}"
+            );
+            let (mut writer, _, _) = reopen(&disk).unwrap();
+            let acknowledged = writer
+                .append(&mut frame(&writer.head(), 2, LONGEST))
+                .unwrap();
+            drop(writer);
+            let survivor = disk.crash(operation);
+            let (writer, _, _) = reopen(&survivor)
+                .unwrap_or_else(|error| panic!("seed {seed}, operation {operation}: {error}"));
+            assert_eq!(
+                writer.head(),
+                acknowledged,
+                "seed {seed}, operation {operation}"
+            );
+        }
+    }
+}
+
+/// Makes a journal and rotates a few times; ends with the first error.
+fn fill(disk: &SimDisk) {
+    let _ended = (|| {
+        create(&disk.disk(), &options(), &meta()).ok()?;
+        let (mut writer, _, _) = reopen(disk).ok()?;
+        for _ in 0..12 {
+            let mut builder = frame(&writer.head(), 8, LONGEST);
+            writer.append(&mut builder).ok()?;
+        }
+        Some(())
+    })();
+}
