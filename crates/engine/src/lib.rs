@@ -4,6 +4,8 @@
 //! and answers. It knows neither HTTP nor SQL nor how a file is laid out, and holds no rule about money.
 
 mod backend;
+#[cfg(test)]
+mod bounds;
 mod checkpoint;
 mod core;
 mod embedded;

@@ -413,7 +413,7 @@ impl World {
             assert_eq!(*known, **record, "an answer that does not last");
         }
         check_replies(&self.model, &asked.answers, Ok(replies))
-            .unwrap_or_else(|why| panic!("{why}"));
+            .unwrap_or_else(|why| panic!("{why}, asked for {:?}", asked.commands));
     }
 
     /// Asks everything again that was never answered, under the same keys.

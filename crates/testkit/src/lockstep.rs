@@ -431,7 +431,10 @@ pub fn check_replies(
             Reply::GroupKeyConflict => Answer::GroupConflict,
         };
         if real != *answer {
-            return Err(format!("answered {real:?}, the model {answer:?}"));
+            return Err(format!(
+                "answered {real:?}, the model {answer:?} of {:?}",
+                real.position().map(|at| &model.entries()[at as usize - 1])
+            ));
         }
     }
     Ok(())

@@ -12,7 +12,8 @@ mod perform;
 use std::collections::BTreeMap;
 
 use tributary_ledger::{
-    Access, AccountKind, AccountStatus, Body, Command, PaymentKind, PaymentStatus, Rejection,
+    Access, AccountKind, AccountStatus, Body, Command, CreateApiKey, PaymentKind, PaymentStatus,
+    Rejection,
 };
 
 pub use compare::{check_payment, check_record, check_set};
@@ -149,6 +150,16 @@ pub enum Answer {
     KeyConflict(u64),
     /// Some keys of the group were used and others not, or one stands in it twice.
     GroupConflict,
+}
+
+impl Answer {
+    /// The record that it leads to.
+    pub fn position(self) -> Option<u64> {
+        match self {
+            Answer::Decided(at) | Answer::Replayed(at) | Answer::KeyConflict(at) => Some(at),
+            Answer::GroupConflict => None,
+        }
+    }
 }
 
 /// What can be asked about.
@@ -362,9 +373,18 @@ impl Model {
     }
 }
 
-/// Whether a key that comes again comes with the same request. The API key may have changed.
+/// Whether a key that comes again comes with the same request. The API key may have changed, and the secret of an API key
+/// is drawn anew for each try.
 fn same_request(one: &Command, other: &Command) -> bool {
-    let body = |command: &Command| -> Body { command.body.clone() };
+    let body = |command: &Command| {
+        let mut body = command.body.clone();
+        if let Body::CreateApiKey(CreateApiKey { secret_hash, .. })
+        | Body::RotateApiKey { secret_hash, .. } = &mut body
+        {
+            *secret_hash = [0; 32];
+        }
+        body
+    };
     one.actor.owner == other.actor.owner
         && one.linked == other.linked
         && one.effective_at == other.effective_at

@@ -1,0 +1,110 @@
+//! Whether the bounds that admit a request hold for what comes of it.
+
+use tributary_journal::RECORD_HEADER_BYTES;
+use tributary_ledger::{
+    self as ledger, Body, Command, Context, Destination, Key, Residency, WorkingSet,
+};
+use tributary_ledger::{
+    AccountId, AccountKind, Actor, Capture, Currency, Fee, Fees, Hold, OpenAccount, Overdraft,
+    OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Reason, Reference, Refund, Share, Text,
+};
+
+use crate::core::record_bytes_max;
+
+fn command(body: Body) -> Command {
+    Command {
+        key: Key::from_bytes(&[b'k'; Key::BYTES_MAX]).expect("it is as long as may be"),
+        actor: Actor::SYSTEM,
+        linked: true,
+        effective_at: None,
+        text: Text::new(Text::PLAIN, &[b't'; 5_000]).ok(),
+        body,
+    }
+}
+
+fn big_payment(payees: u64, fees: u64) -> Pay {
+    let payees = (0..payees).map(|at| Share {
+        account: AccountId(2 + at),
+        part: Part::BasisPoints(if at == 0 { 10_000 - 15 } else { 1 }),
+    });
+    let fees = (0..fees).map(|at| Fee {
+        account: AccountId(18 + at),
+        flat: 1,
+        basis_points: 1,
+    });
+    Pay {
+        kind: PaymentKind::Adjustment,
+        source: AccountId(1),
+        destination: Destination::Split(Payees::new(payees.collect()).expect("at most 16")),
+        fees: Fees::new(fees.collect()).expect("at most 16"),
+        amount: 1_000_000,
+        currency: Currency::from_code("EUR").expect("a currency"),
+        hold: Some(Hold { expires_at: 10 }),
+        reference: Reference::new(&"r".repeat(Reference::BYTES_MAX)).ok(),
+        reason: Reason::new(&"w".repeat(Reason::BYTES_MAX)).ok(),
+    }
+}
+
+/// A record that outgrew its bound would end the engine when a frame is nearly full.
+#[test]
+fn no_record_outgrows_the_bound_that_admits_it() {
+    let mut set = WorkingSet::new(Residency::Everything);
+    let mut position = 0;
+    let mut check = |body: Body, rejected: bool| {
+        position += 1;
+        let ctx = Context {
+            position,
+            timestamp: 1,
+        };
+        let command = command(body);
+        let outcome = ledger::decide(&set, &command, ctx);
+        assert_eq!(outcome.rejection.is_some(), rejected, "{outcome:?}");
+        ledger::apply(&mut set, &command, &outcome, ctx);
+        let mut payload = Vec::new();
+        ledger::codec::encode(&command, &command.digest(), &outcome, ctx, &mut payload);
+        let bound = record_bytes_max(&command) - RECORD_HEADER_BYTES;
+        assert!(payload.len() <= bound, "{} > {bound}", payload.len());
+    };
+    for at in 0..33 {
+        check(
+            Body::OpenAccount(OpenAccount {
+                owner: OwnerName::new(&format!("{at:0>64}")).expect("it is as long as may be"),
+                currency: Currency::from_code("EUR").expect("a currency"),
+                kind: AccountKind::External,
+                overdraft: Overdraft::UNLIMITED,
+                external_id: tributary_ledger::ExternalId::new(&"e".repeat(64)).ok(),
+            }),
+            false,
+        );
+    }
+    check(Body::Pay(big_payment(16, 16)), true);
+    let kind = PaymentKind::Transfer;
+    let split = big_payment(16, 0);
+    check(Body::Pay(Pay { kind, ..split }), false);
+    let payment = PaymentId(35);
+    let (amount, is_final, refund_fee) = (Some(999), false, true);
+    check(
+        Body::Capture(Capture {
+            payment,
+            amount,
+            is_final,
+        }),
+        false,
+    );
+    check(
+        Body::Refund(Refund {
+            payment,
+            amount: None,
+            refund_fee,
+        }),
+        false,
+    );
+    let plain = Pay {
+        kind,
+        destination: Destination::One(AccountId(2)),
+        fees: Fees::default(),
+        reference: Reference::new(&"s".repeat(Reference::BYTES_MAX)).ok(),
+        ..big_payment(1, 0)
+    };
+    check(Body::Pay(plain), false);
+}
