@@ -4,13 +4,14 @@
 //! It holds no rule about money: everything it loads or saves was decided by the ledger crate.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tributary_journal::{Builder, Head};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Key, Keys, OwnerId, WorkingSet};
 
 use crate::checkpoint::Checkpointer;
+use crate::lookup;
 
 /// Why a backend could not do as asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -70,12 +71,76 @@ impl Ticket {
     }
 }
 
-/// One decided batch, for publishing and for backends that keep tables. Its frame travels beside it.
+/// One decided batch: the frame on its way to the journal, shared with those who publish and answer from it.
 pub struct Batch {
+    first_position: u64,
+    len: usize,
+    frame: RwLock<Builder>,
+}
+
+impl Batch {
+    pub(crate) fn new(frame: Builder) -> Batch {
+        Batch {
+            first_position: frame.first_position(),
+            len: frame.count() as usize,
+            frame: RwLock::new(frame),
+        }
+    }
+
     /// Position of the first record.
-    pub first_position: u64,
-    /// The records in order.
-    pub records: Vec<Record>,
+    pub fn first_position(&self) -> u64 {
+        self.first_position
+    }
+
+    /// Records in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds no record: its callers wait for earlier ones.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Position of the last record; of an empty batch, of the one before it.
+    pub fn last_position(&self) -> u64 {
+        self.first_position + self.len as u64 - 1
+    }
+
+    /// The frame. Waits while the backend seals and writes it.
+    pub fn frame(&self) -> RwLockReadGuard<'_, Builder> {
+        self.frame.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The frame, to be sealed.
+    pub fn frame_mut(&self) -> RwLockWriteGuard<'_, Builder> {
+        self.frame.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The record with this index, decoded.
+    pub fn record(&self, index: usize) -> Record {
+        lookup::decode(
+            self.first_position + index as u64,
+            self.frame().payload(index),
+        )
+        .expect("what was encoded here can be decoded")
+    }
+
+    /// The records in order, decoded.
+    pub fn records(&self) -> Vec<Record> {
+        (0..self.len).map(|index| self.record(index)).collect()
+    }
+}
+
+/// An idempotency key to be looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyQuery<'a> {
+    /// [`tributary_ledger::hash::hash_key`] of the two below.
+    pub hash: u64,
+    /// In whose name space.
+    pub owner: OwnerId,
+    /// The key.
+    pub key: &'a Key,
 }
 
 /// What an engine starts from.
@@ -125,11 +190,11 @@ pub trait Backend: Send {
     fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure>;
 
     /// The earlier use of each key, in order.
-    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure>;
+    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure>;
 
-    /// Hands over a batch that follows the head of `begin`; `frame` holds its encoded records and their index keys, `set`
-    /// the state after it, for backends that keep tables. At most [`Backend::depth`] may be in flight.
-    fn submit(&mut self, frame: Builder, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket;
+    /// Hands over a batch that follows the head of `begin`; its frame holds the encoded records and names their index keys.
+    /// `set` is the state after it. At most [`Backend::depth`] may be in flight.
+    fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket;
 
     /// Ends the turn without a batch.
     fn abandon(&mut self) {}

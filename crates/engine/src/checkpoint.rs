@@ -10,11 +10,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
 use tributary_journal::{self as journal, CheckpointItem, CheckpointWriter, Disk};
+use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{self as ledger, Residency, WorkingSet, codec};
 
 use crate::backend::{Failure, Recovered};
 use crate::engine::Shared;
-use crate::lookup;
 use crate::view::View;
 
 /// Objects written out under one hold of the view's lock.
@@ -236,8 +236,13 @@ pub(crate) fn replay(
             if last < first {
                 continue;
             }
-            let record = lookup::decode(last, stored.payload())?;
-            ledger::apply(set, &record.command, &record.outcome, record.ctx);
+            let damaged = |corrupt: codec::Corrupt| Failure::RecordDamaged {
+                position: last,
+                what: corrupt.to_string(),
+            };
+            let record =
+                RecordRef::parse(stored.payload(), ledger::FORMAT_VERSION).map_err(damaged)?;
+            ledger::apply_record(set, &record).map_err(damaged)?;
         }
         set.evict_through(last);
     }

@@ -3,20 +3,21 @@
 //! The core owns no thread and reads no clock but the one it is given, so a simulator can drive it step by step. The open
 //! batch grows while the one before it is being synced; nothing is answered before its frame is durable.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 use tributary_journal::{
     Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES,
 };
-use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    self as ledger, Body, Command, Context, Destination, Key, Outcome, OwnerId, Residency,
+    self as ledger, Body, Command, Context, Destination, Outcome, PaymentId, Rejection, Residency,
     WorkingSet,
 };
 
-use crate::backend::{Backend, Batch, Failure, Fate, KeyUse, Ticket};
-use crate::recent::Recent;
+use crate::backend::{Backend, Batch, Failure, Fate, KeyQuery, KeyUse, Ticket};
+use crate::recent::{Flight, TakenKeys, created_in};
 
 /// Commands in one request, and records in one batch.
 pub const COMMANDS_PER_BATCH_MAX: usize = FRAME_RECORDS_MAX as usize;
@@ -36,9 +37,53 @@ pub type Respond = Box<dyn FnOnce(Result<Resolved, Failure>) + Send>;
 /// Commands that arrived together and are answered together.
 pub struct Request {
     /// At least one, at most [`COMMANDS_PER_BATCH_MAX`].
-    pub commands: Vec<Command>,
+    commands: Vec<Command>,
+    /// For each command, the hash of its key and its digest: computed where the request is made, not by the writer.
+    prepared: Vec<(u64, [u8; 16])>,
+    /// Bytes that the records may take.
+    bytes_max: usize,
     /// Called once, from whichever thread learns the fate of the batch.
-    pub respond: Respond,
+    respond: Respond,
+}
+
+impl Request {
+    /// A request of these commands.
+    pub fn new(mut commands: Vec<Command>, respond: Respond) -> Request {
+        if let Some(last) = commands.last_mut() {
+            // Records say themselves where a group ends: nothing follows the last command.
+            last.linked = false;
+        }
+        let prepare = |command: &Command| {
+            let hash = ledger::hash::hash_key(command.actor.owner, &command.key);
+            (hash, command.digest())
+        };
+        Request {
+            prepared: commands.iter().map(prepare).collect(),
+            bytes_max: bytes_max(&commands),
+            commands,
+            respond,
+        }
+    }
+
+    /// Bytes that its records may take, at most.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Commands in it.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Whether it asks for nothing.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Answers it without deciding anything.
+    pub fn refuse(self, failure: Failure) {
+        (self.respond)(Err(failure));
+    }
 }
 
 /// What became of a request's commands, in their order.
@@ -52,8 +97,8 @@ pub struct Resolved {
 /// What became of one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Decided now: the index of its record in the batch.
-    Decided(usize),
+    /// Decided now: the index of its record in the batch, and whether it was refused.
+    Decided(usize, Option<Rejection>),
     /// Decided before under the same key: the position of that record.
     Replayed(u64),
     /// The key was used for a different command.
@@ -105,8 +150,8 @@ impl InFlight {
 /// The batch being filled.
 struct Open {
     frame: Builder,
-    records: Vec<Record>,
-    context: Context,
+    taken: TakenKeys,
+    timestamp: u64,
     waiting: Vec<Waiting>,
 }
 
@@ -116,10 +161,9 @@ pub struct Core {
     clock: Arc<dyn Clock>,
     set: WorkingSet,
     open: Option<Open>,
-    recent: Recent,
+    flight: Flight,
     /// Position and timestamp after the last batch handed over.
     last: Context,
-    in_flight: usize,
 }
 
 impl Core {
@@ -131,12 +175,11 @@ impl Core {
             backend,
             clock,
             open: None,
-            recent: Recent::default(),
+            flight: Flight::default(),
             last: Context {
                 position: head.position,
                 timestamp: head.timestamp,
             },
-            in_flight: 0,
         }
     }
 
@@ -148,9 +191,9 @@ impl Core {
 
     /// Records in the open batch, and requests waiting for it.
     pub fn open_len(&self) -> (usize, usize) {
-        self.open
-            .as_ref()
-            .map_or((0, 0), |open| (open.records.len(), open.waiting.len()))
+        self.open.as_ref().map_or((0, 0), |open| {
+            (open.frame.count() as usize, open.waiting.len())
+        })
     }
 
     /// Whether a request of this many commands may join the open batch.
@@ -158,26 +201,25 @@ impl Core {
         match &self.open {
             None => true,
             Some(open) => {
-                open.records.len() + request.commands.len() <= COMMANDS_PER_BATCH_MAX
-                    && open.frame.body_bytes() + bytes_max(&request.commands)
-                        <= FRAME_BODY_BYTES_MAX
+                open.frame.count() as usize + request.len() <= COMMANDS_PER_BATCH_MAX
+                    && open.frame.body_bytes() + request.bytes_max <= FRAME_BODY_BYTES_MAX
             }
         }
     }
 
     /// Whether the open batch may be handed over now.
     pub fn can_submit(&self) -> bool {
-        self.open.is_some() && self.in_flight < self.backend.depth()
+        self.open.is_some() && self.flight.len() < self.backend.depth()
     }
 
     /// Batches handed over whose fate was not told to [`Core::landed`] yet.
     pub fn in_flight(&self) -> usize {
-        self.in_flight
+        self.flight.len()
     }
 
     /// Whether a new turn may begin: a store shared with others shows its head only when nothing is in flight.
     pub fn can_accept(&self) -> bool {
-        self.open.is_some() || !self.backend.forgets() || self.in_flight == 0
+        self.open.is_some() || !self.backend.forgets() || self.flight.len() == 0
     }
 
     /// Decides a request into the open batch. On failure the request has been answered and nothing of it remains.
@@ -186,7 +228,7 @@ impl Core {
     /// If the request does not fit ([`Core::has_room`]).
     pub fn accept(&mut self, request: Request) -> Result<(), Failure> {
         assert!(self.has_room(&request), "the caller checks the room");
-        match self.prepare(&request.commands) {
+        match self.prepare(&request) {
             Ok(uses) => self.decide_all(request, uses),
             Err(failure) => {
                 if self
@@ -206,28 +248,21 @@ impl Core {
 
     /// Begins the turn if none is open, and loads all that the commands need. Changes nothing that a failure would have
     /// to undo.
-    fn prepare(&mut self, commands: &[Command]) -> Result<Vec<Option<KeyUse>>, Failure> {
+    fn prepare(&mut self, request: &Request) -> Result<Vec<Option<KeyUse>>, Failure> {
         if self.open.is_none() {
             self.begin()?;
         }
-        let mut uses: Vec<Option<KeyUse>> = Vec::with_capacity(commands.len());
-        let mut unknown: Vec<(OwnerId, &Key)> = Vec::new();
-        for command in commands {
-            let known = self.recent.key(command.actor.owner, &command.key);
-            if known.is_none() {
-                unknown.push((command.actor.owner, &command.key));
-            }
-            uses.push(known);
-        }
-        if !unknown.is_empty() {
-            let mut found = self.backend.find_keys(&unknown)?.into_iter();
-            for slot in uses.iter_mut().filter(|slot| slot.is_none()) {
-                *slot = found.next().expect("one answer for each key asked");
+        let queries: Vec<KeyQuery<'_>> = request.queries().collect();
+        let mut uses = self.backend.find_keys(&queries)?;
+        if self.flight.len() > 0 {
+            for (slot, query) in uses.iter_mut().zip(&queries) {
+                *slot = slot.or_else(|| self.flight.find(query));
             }
         }
         // Stage one loads what the commands name, stage two what the loaded payments name.
         for _stage in 0..2 {
-            let keys = ledger::keys(commands, &self.set);
+            let mut keys = ledger::keys(&request.commands, &self.set);
+            keys.payments.retain(|id| !self.load_from_frames(*id));
             if keys.is_empty() {
                 break;
             }
@@ -236,14 +271,28 @@ impl Core {
         Ok(uses)
     }
 
+    /// Puts a payment into the set that a record on its way created. Later changes of it would be in the set.
+    fn load_from_frames(&mut self, id: PaymentId) -> bool {
+        let open = self
+            .open
+            .as_ref()
+            .and_then(|open| created_in(&open.frame, id));
+        match open.or_else(|| self.flight.created(id)) {
+            Some(payment) => {
+                self.set.load_payment(payment);
+                true
+            }
+            None => false,
+        }
+    }
+
     fn begin(&mut self) -> Result<(), Failure> {
         assert!(self.can_accept(), "a turn begins when the head is known");
         let head = self.backend.begin()?;
         if self.backend.forgets() {
             self.set = WorkingSet::new(Residency::Nothing);
-            self.recent = Recent::default();
         }
-        if self.in_flight == 0 {
+        if self.flight.len() == 0 {
             self.last = Context {
                 position: head.position,
                 timestamp: head.timestamp,
@@ -253,65 +302,53 @@ impl Core {
             head.position <= self.last.position,
             "the head never runs ahead of the writer"
         );
-        let first = Context {
-            position: self.last.position + 1,
-            timestamp: self.clock.now().max(self.last.timestamp),
-        };
+        let timestamp = self.clock.now().max(self.last.timestamp);
         self.open = Some(Open {
-            frame: Builder::new(first.position, first.timestamp, ledger::RULES_VERSION),
-            records: Vec::new(),
-            context: first,
+            frame: Builder::new(self.last.position + 1, timestamp, ledger::RULES_VERSION),
+            taken: self.flight.table(),
+            timestamp,
             waiting: Vec::new(),
         });
         Ok(())
     }
 
     fn decide_all(&mut self, request: Request, mut uses: Vec<Option<KeyUse>>) {
-        let Request { commands, respond } = request;
-        let mut verdicts = Vec::with_capacity(commands.len());
-        let mut commands = commands.into_iter().peekable();
-        let mut unit: Vec<Command> = Vec::new();
-        let mut at = 0;
-        while let Some(mut command) = commands.next() {
-            // Records say themselves where a group ends: nothing follows the last command.
-            command.linked &= commands.peek().is_some();
-            let goes_on = command.linked;
-            unit.push(command);
-            if goes_on {
-                continue;
-            }
-            let uses = &mut uses[at..at + unit.len()];
-            at += unit.len();
-            self.decide_unit(&mut unit, uses, &mut verdicts);
-            unit.clear();
+        let mut verdicts = Vec::with_capacity(request.len());
+        let mut start = 0;
+        while start < request.len() {
+            let linked = |command: &&Command| command.linked;
+            let end = start + 1 + request.commands[start..].iter().take_while(linked).count();
+            self.decide_unit(&request, start..end, &mut uses[start..end], &mut verdicts);
+            start = end;
         }
         let open = self.open.as_mut().expect("the turn is open");
+        let respond = request.respond;
         open.waiting.push(Waiting { verdicts, respond });
     }
 
     /// Decides one command, or one all-or-nothing group.
     fn decide_unit(
         &mut self,
-        unit: &mut Vec<Command>,
+        request: &Request,
+        unit: Range<usize>,
         uses: &mut [Option<KeyUse>],
         verdicts: &mut Vec<Verdict>,
     ) {
-        // A key may have been taken earlier in this very request.
-        for (command, slot) in unit.iter().zip(uses.iter_mut()) {
-            if slot.is_none() {
-                *slot = self.recent.key(command.actor.owner, &command.key);
-            }
+        let open = self.open.as_ref().expect("the turn is open");
+        // A key may have been taken earlier in this batch.
+        for (slot, index) in uses.iter_mut().zip(unit.clone()) {
+            *slot = slot.or_else(|| open.taken.find(&request.query(index), &open.frame));
         }
         let taken = uses.iter().flatten().count();
-        if taken == 0 && !repeats_a_key(unit) {
-            return self.decide_new(unit, verdicts);
+        if taken == 0 && !repeats_a_key(&request.commands[unit.clone()]) {
+            return self.decide_new(request, unit, verdicts);
         }
         if taken < unit.len() {
-            verdicts.extend(unit.iter().map(|_| Verdict::GroupConflict));
+            verdicts.extend(unit.map(|_| Verdict::GroupConflict));
             return;
         }
-        for (command, used) in unit.iter().zip(uses.iter().flatten()) {
-            verdicts.push(if command.digest() == used.digest {
+        for (index, used) in unit.zip(uses.iter().flatten()) {
+            verdicts.push(if request.prepared[index].1 == used.digest {
                 Verdict::Replayed(used.position)
             } else {
                 Verdict::KeyConflict(used.position)
@@ -319,19 +356,29 @@ impl Core {
         }
     }
 
-    fn decide_new(&mut self, unit: &mut Vec<Command>, verdicts: &mut Vec<Verdict>) {
+    fn decide_new(&mut self, request: &Request, unit: Range<usize>, verdicts: &mut Vec<Verdict>) {
+        let commands = &request.commands[unit.clone()];
+        for command in commands {
+            // Its payment may have been made earlier in this very request.
+            if let Some(id) = command.body.payment()
+                && self.set.payment(id).is_none()
+            {
+                self.load_from_frames(id);
+            }
+        }
         let open = self.open.as_mut().expect("the turn is open");
-        let first = open.context;
-        if unit.len() == 1 {
-            let outcome = ledger::decide(&self.set, &unit[0], first);
-            ledger::apply(&mut self.set, &unit[0], &outcome, first);
-            let command = unit.pop().expect("there is one");
-            verdicts.push(open.record(&mut self.recent, command, outcome));
+        let ctx = open.context();
+        if let [command] = commands {
+            let outcome = ledger::decide(&self.set, command, ctx);
+            ledger::apply_sparse(&mut self.set, command, &outcome, ctx);
+            verdicts.push(open.record(command, &request.prepared[unit.start], &outcome));
             return;
         }
-        let outcomes = ledger::decide_group(&mut self.set, unit, first);
-        for (command, outcome) in unit.drain(..).zip(outcomes) {
-            verdicts.push(open.record(&mut self.recent, command, outcome));
+        let outcomes = ledger::decide_group(&mut self.set, commands, ctx);
+        for ((command, prepared), outcome) in
+            commands.iter().zip(&request.prepared[unit]).zip(&outcomes)
+        {
+            verdicts.push(open.record(command, prepared, outcome));
         }
     }
 
@@ -341,29 +388,24 @@ impl Core {
     /// If there is no open batch, or too many are in flight ([`Core::can_submit`]).
     pub fn submit(&mut self) -> Option<InFlight> {
         assert!(
-            self.in_flight < self.backend.depth(),
+            self.flight.len() < self.backend.depth(),
             "the caller checks the depth"
         );
+        let open = self.open.take();
         let Open {
             frame,
-            records,
-            context,
+            taken,
+            timestamp,
             waiting,
-        } = self
-            .open
-            .take()
-            .expect("the caller checks that a batch is open");
-        let batch = Arc::new(Batch {
-            first_position: frame.first_position(),
-            records,
-        });
-        if !batch.records.is_empty() {
+        } = open.expect("the caller checks that a batch is open");
+        let batch = Arc::new(Batch::new(frame));
+        if !batch.is_empty() {
             self.last = Context {
-                position: context.position - 1,
-                timestamp: context.timestamp,
+                position: batch.last_position(),
+                timestamp,
             };
-            self.in_flight += 1;
-            let ticket = self.backend.submit(frame, &batch, &self.set);
+            let ticket = self.backend.submit(&batch, &self.set);
+            self.flight.took_off(batch.clone(), taken);
             return Some(InFlight {
                 ticket,
                 batch,
@@ -374,27 +416,23 @@ impl Core {
         let ticket = Ticket::ready(Fate::Durable(self.backend.reader().head()));
         let nothing_new = InFlight {
             ticket,
-            batch,
+            batch: batch.clone(),
             waiting,
         };
-        if self.in_flight == 0 {
+        if self.flight.len() == 0 {
             nothing_new.respond(None);
             return None;
         }
         // A replay may lead to a record that is still on its way: its answer waits for that.
-        self.in_flight += 1;
+        self.flight.took_off(batch, taken);
         Some(nothing_new)
     }
 
-    /// Tells the core that a batch became durable and readers can see it.
-    pub fn landed(&mut self, batch: &Batch) {
-        assert!(self.in_flight > 0, "a batch lands once");
-        self.in_flight -= 1;
-        if !self.backend.forgets() {
-            self.recent.landed(batch);
-            if let Some(last) = batch.records.last() {
-                self.set.evict_through(last.ctx.position);
-            }
+    /// Tells the core that the oldest batch in flight became durable and readers can see it.
+    pub fn landed(&mut self) {
+        let batch = self.flight.landed();
+        if !self.backend.forgets() && !batch.is_empty() {
+            self.set.evict_through(batch.last_position());
         }
     }
 
@@ -407,9 +445,8 @@ impl Core {
                 (one.respond)(Err(failure.clone()));
             }
         }
-        self.in_flight = 0;
+        self.flight.clear();
         self.set = kept(&*self.backend, set);
-        self.recent = Recent::default();
         let head = self.backend.reader().head();
         self.last = Context {
             position: head.position,
@@ -422,19 +459,14 @@ impl Core {
         self.backend.begin()?;
         self.backend.abandon();
         let reader = self.backend.reader();
-        match crate::lookup::record(&*reader, batch.first_position)? {
-            Some(found) => Ok(batch.records.first().is_some_and(|first| {
-                found.command == first.command
-                    && found.outcome == first.outcome
-                    && found.ctx == first.ctx
-            })),
-            None => Ok(false),
-        }
+        let mut payload = Vec::new();
+        let there = reader.read(batch.first_position(), &mut payload)?;
+        Ok(there && payload == batch.frame().payload(0))
     }
 
     /// Whether a turn could begin, as far as space goes.
     pub fn has_space(&mut self) -> bool {
-        if self.open.is_some() || self.in_flight > 0 {
+        if self.open.is_some() || self.flight.len() > 0 {
             return true;
         }
         let full = matches!(self.backend.begin(), Err(Failure::StorageFull));
@@ -449,40 +481,55 @@ impl Core {
 
     /// Lets the backend do work that can wait. True if there may be more.
     pub fn idle(&mut self) -> bool {
-        self.open.is_none() && self.in_flight == 0 && self.backend.idle()
+        self.open.is_none() && self.flight.len() == 0 && self.backend.idle()
+    }
+}
+
+impl Request {
+    fn query(&self, index: usize) -> KeyQuery<'_> {
+        let command = &self.commands[index];
+        KeyQuery {
+            hash: self.prepared[index].0,
+            owner: command.actor.owner,
+            key: &command.key,
+        }
+    }
+
+    fn queries(&self) -> impl Iterator<Item = KeyQuery<'_>> {
+        (0..self.len()).map(|index| self.query(index))
     }
 }
 
 impl Open {
-    /// Encodes a decided command and keeps it.
-    fn record(&mut self, recent: &mut Recent, command: Command, outcome: Outcome) -> Verdict {
-        let ctx = self.context;
-        let digest = command.digest();
-        let mut keys: arrayvec::ArrayVec<u64, KEYS_PER_RECORD_MAX> = arrayvec::ArrayVec::new();
+    /// Where the next record goes.
+    fn context(&self) -> Context {
+        Context {
+            position: self.frame.next_position(),
+            timestamp: self.timestamp,
+        }
+    }
+
+    /// Encodes a decided command.
+    fn record(
+        &mut self,
+        command: &Command,
+        &(hash, digest): &(u64, [u8; 16]),
+        outcome: &Outcome,
+    ) -> Verdict {
+        let ctx = self.context();
+        let mut keys: ArrayVec<u64, KEYS_PER_RECORD_MAX> = ArrayVec::new();
         self.frame
             .push(|payload| {
                 let start = payload.len();
-                ledger::codec::encode(&command, &digest, &outcome, ctx, payload);
+                ledger::codec::encode(command, &digest, outcome, ctx, payload);
                 ledger::index_keys(&payload[start..], &mut |hash| keys.push(hash))
                     .expect("what was just encoded can be read");
             })
             .expect("has_room bounds the frame");
         keys.into_iter().for_each(|hash| self.frame.key(hash));
-        recent.took(
-            &command,
-            KeyUse {
-                position: ctx.position,
-                digest,
-            },
-        );
-        self.records.push(Record {
-            ctx,
-            digest,
-            command,
-            outcome,
-        });
-        self.context.position += 1;
-        Verdict::Decided(self.records.len() - 1)
+        let position = ctx.position;
+        self.taken.take(hash, KeyUse { position, digest });
+        Verdict::Decided(self.frame.count() as usize - 1, outcome.rejection)
     }
 }
 
@@ -508,7 +555,7 @@ fn repeats_a_key(unit: &[Command]) -> bool {
 }
 
 /// An upper bound of the bytes that a command's record takes.
-pub(crate) fn record_bytes_max(command: &Command) -> usize {
+fn record_bytes_max(command: &Command) -> usize {
     let text = command
         .text
         .as_ref()
@@ -527,6 +574,6 @@ pub(crate) fn record_bytes_max(command: &Command) -> usize {
 }
 
 /// An upper bound of the bytes that the commands' records take.
-pub(crate) fn bytes_max(commands: &[Command]) -> usize {
+fn bytes_max(commands: &[Command]) -> usize {
     commands.iter().map(record_bytes_max).sum()
 }

@@ -11,14 +11,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tributary_journal::{
-    self as journal, AppendError, Builder, Disk, Head, KeysOf, Maintainer, Meta, OpenError,
-    ReadError, Recovery, Scrubber, Writer,
+    self as journal, AppendError, Disk, Head, KeysOf, Maintainer, Meta, OpenError, ReadError,
+    Recovery, Scrubber, Writer,
 };
-use tributary_ledger::{self as ledger, Key, Keys, OwnerId, WorkingSet};
+use tributary_ledger::{self as ledger, Keys, WorkingSet};
 
 use crate::backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Recovered, StoreStats,
-    Ticket,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQuery, KeyUse, Recovered,
+    StoreStats, Ticket,
 };
 use crate::checkpoint::{self, Checkpointer};
 use crate::lookup;
@@ -39,6 +39,9 @@ pub struct Embedded {
     meta: Meta,
     recovery: Recovery,
     damaged: Arc<AtomicU64>,
+    /// Kept for their memory.
+    hashes: Vec<u64>,
+    newest: Vec<u64>,
     io: Io,
 }
 
@@ -56,7 +59,7 @@ enum Io {
 }
 
 enum Job {
-    Append(Builder, mpsc::SyncSender<Fate>),
+    Append(Arc<Batch>, mpsc::SyncSender<Fate>),
     Reserve,
     Mark,
     Close,
@@ -102,6 +105,8 @@ impl Embedded {
             reader,
             meta,
             recovery,
+            hashes: Vec::new(),
+            newest: Vec::new(),
             io: io(writer, maintainer, damaged.clone())?,
             damaged,
         })
@@ -191,8 +196,8 @@ fn run_io(
 ) {
     while let Ok(job) = jobs.recv() {
         match job {
-            Job::Append(mut frame, done) => {
-                let fate = fate_of(writer.append(&mut frame));
+            Job::Append(batch, done) => {
+                let fate = fate_of(writer.append(&mut batch.frame_mut()));
                 // Whoever asked may have stopped waiting.
                 let _gone = done.send(fate);
                 full.store(writer.reserve(FRAMES_RESERVED).is_err(), Ordering::Release);
@@ -254,35 +259,32 @@ impl Backend for Embedded {
         lookup::load(self, keys, set)
     }
 
-    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure> {
-        let hashes: Vec<u64> = keys
-            .iter()
-            .map(|(owner, key)| ledger::hash::hash_key(*owner, key))
-            .collect();
-        let mut newest = Vec::with_capacity(hashes.len());
+    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
+        self.hashes.clear();
+        self.hashes.extend(keys.iter().map(|query| query.hash));
         self.reader
-            .find_newest(&hashes, &mut newest)
+            .find_newest(&self.hashes, &mut self.newest)
             .map_err(read_failure)?;
         // Nearly all keys are new: only those that may have been used are looked up in full.
         keys.iter()
-            .zip(newest)
-            .map(|(key, position)| match position {
+            .zip(&self.newest)
+            .map(|(query, position)| match position {
                 0 => Ok(None),
-                _ => Ok(lookup::find_keys(self, std::slice::from_ref(key))?.remove(0)),
+                _ => lookup::find_key(self, query),
             })
             .collect()
     }
 
-    fn submit(&mut self, mut frame: Builder, _batch: &Arc<Batch>, _set: &WorkingSet) -> Ticket {
+    fn submit(&mut self, batch: &Arc<Batch>, _set: &WorkingSet) -> Ticket {
         match &mut self.io {
             Io::Inline {
                 writer: Some(writer),
                 ..
-            } => Ticket::ready(fate_of(writer.append(&mut frame))),
+            } => Ticket::ready(fate_of(writer.append(&mut batch.frame_mut()))),
             Io::Inline { writer: None, .. } => Ticket::ready(Fate::Refused(Failure::Stopping)),
             Io::Threads { jobs, .. } => {
                 let (done, fate) = mpsc::sync_channel(1);
-                let _stopped = jobs.send(Job::Append(frame, done));
+                let _stopped = jobs.send(Job::Append(batch.clone(), done));
                 Ticket::pending(move || {
                     fate.recv()
                         .unwrap_or_else(|_| Fate::Fatal("the journal thread ended".into()))

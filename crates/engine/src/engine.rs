@@ -8,12 +8,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tributary_journal::Clock;
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Command, WorkingSet};
+use tributary_ledger::{Command, Rejection, WorkingSet};
 
-use crate::backend::{Backend, Batch, Failure, Recovered};
+use crate::backend::{Backend, Failure, Recovered};
 use crate::core::{
     COMMANDS_PER_BATCH_MAX, Core, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Verdict,
-    bytes_max,
 };
 use crate::read::Reader;
 use crate::view::View;
@@ -43,24 +42,36 @@ pub enum Reply {
     GroupKeyConflict,
 }
 
-/// A durable record, shared with its batch or read back.
-#[derive(Clone)]
-pub struct Answer(Source);
-
-#[derive(Clone)]
-enum Source {
-    Shared(Arc<Batch>, usize),
-    Read(Arc<Record>),
+/// The answer to one command in short, for callers who need no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// The ledger decided it.
+    Done {
+        /// The record.
+        position: u64,
+        /// Why it was refused, if it was.
+        rejection: Option<Rejection>,
+        /// Whether it was decided before, under the same key.
+        replayed: bool,
+    },
+    /// As [`Reply::KeyConflict`].
+    KeyConflict {
+        /// The record that took the key.
+        position: u64,
+    },
+    /// As [`Reply::GroupKeyConflict`].
+    GroupKeyConflict,
 }
+
+/// A durable record.
+#[derive(Clone)]
+pub struct Answer(Arc<Record>);
 
 impl Deref for Answer {
     type Target = Record;
 
     fn deref(&self) -> &Record {
-        match &self.0 {
-            Source::Shared(batch, index) => &batch.records[*index],
-            Source::Read(record) => record,
-        }
+        &self.0
     }
 }
 
@@ -220,41 +231,77 @@ impl Shared {
         (self.options.on_fatal)(why);
     }
 
-    /// What the callers of a durable batch are told. Earlier records are read back.
+    /// What the callers of a durable batch are told, with records. Earlier ones are read back.
     pub(crate) fn replies(&self, resolved: Resolved) -> Result<Vec<Reply>, Refused> {
-        let Resolved { batch, verdicts } = resolved;
-        let mut replies = Vec::with_capacity(verdicts.len());
-        for verdict in verdicts {
-            replies.push(match verdict {
-                Verdict::Decided(index) => Reply::Done {
-                    record: Answer(Source::Shared(batch.clone(), index)),
+        let batch = &resolved.batch;
+        let reply = |verdict: &Verdict| {
+            Ok(match *verdict {
+                Verdict::Decided(index, _) => Reply::Done {
+                    record: Answer(Arc::new(batch.record(index))),
                     replayed: false,
                 },
-                Verdict::Replayed(position) => {
-                    self.counters.replayed.fetch_add(1, Ordering::Relaxed);
-                    let record =
-                        self.reader
-                            .record(position)?
-                            .ok_or_else(|| Failure::RecordDamaged {
-                                position,
-                                what: "it is missing".into(),
-                            })?;
-                    Reply::Done {
-                        record: Answer(Source::Read(Arc::new(record))),
-                        replayed: true,
-                    }
-                }
-                Verdict::KeyConflict(position) => {
-                    self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
-                    Reply::KeyConflict { position }
-                }
-                Verdict::GroupConflict => {
-                    self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
-                    Reply::GroupKeyConflict
-                }
-            });
+                Verdict::Replayed(position) => Reply::Done {
+                    record: Answer(Arc::new(self.earlier(position)?)),
+                    replayed: true,
+                },
+                Verdict::KeyConflict(position) => Reply::KeyConflict { position },
+                Verdict::GroupConflict => Reply::GroupKeyConflict,
+            })
+        };
+        self.count(&resolved.verdicts);
+        resolved.verdicts.iter().map(reply).collect()
+    }
+
+    /// What the callers of a durable batch are told, without records. Earlier ones are read back for their rejection.
+    fn receipts(&self, resolved: Resolved) -> Result<Vec<Receipt>, Refused> {
+        let first = resolved.batch.first_position();
+        let receipt = |verdict: &Verdict| {
+            Ok(match *verdict {
+                Verdict::Decided(index, rejection) => Receipt::Done {
+                    position: first + index as u64,
+                    rejection,
+                    replayed: false,
+                },
+                Verdict::Replayed(position) => Receipt::Done {
+                    position,
+                    rejection: self.earlier(position)?.outcome.rejection,
+                    replayed: true,
+                },
+                Verdict::KeyConflict(position) => Receipt::KeyConflict { position },
+                Verdict::GroupConflict => Receipt::GroupKeyConflict,
+            })
+        };
+        self.count(&resolved.verdicts);
+        resolved.verdicts.iter().map(receipt).collect()
+    }
+
+    fn earlier(&self, position: u64) -> Result<Record, Failure> {
+        let record = self.reader.record(position)?;
+        record.ok_or_else(|| Failure::RecordDamaged {
+            position,
+            what: "it is missing".into(),
+        })
+    }
+
+    fn count(&self, verdicts: &[Verdict]) {
+        let (mut replayed, mut conflicts) = (0, 0);
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Decided(..) => {}
+                Verdict::Replayed(_) => replayed += 1,
+                Verdict::KeyConflict(_) | Verdict::GroupConflict => conflicts += 1,
+            }
         }
-        Ok(replies)
+        if replayed > 0 {
+            self.counters
+                .replayed
+                .fetch_add(replayed, Ordering::Relaxed);
+        }
+        if conflicts > 0 {
+            self.counters
+                .conflicts
+                .fetch_add(conflicts, Ordering::Relaxed);
+        }
     }
 }
 
@@ -310,6 +357,13 @@ impl Engine {
         self.0.shared.replies(resolved?)
     }
 
+    /// [`Engine::execute`] for callers who need no records.
+    pub async fn submit(&self, commands: Vec<Command>) -> Result<Vec<Receipt>, Refused> {
+        let answer = self.send(commands)?;
+        let resolved = answer.await.map_err(|_| Refused::Stopping)?;
+        self.0.shared.receipts(resolved?)
+    }
+
     /// [`Engine::execute`] for threads that may block.
     pub fn execute_blocking(&self, commands: Vec<Command>) -> Result<Vec<Reply>, Refused> {
         let answer = self.send(commands)?;
@@ -322,10 +376,7 @@ impl Engine {
         commands: Vec<Command>,
     ) -> Result<oneshot::Receiver<Result<Resolved, Failure>>, Refused> {
         let count = commands.len();
-        if count == 0
-            || count > COMMANDS_PER_BATCH_MAX
-            || bytes_max(&commands) > RECORD_BYTES_PER_REQUEST_MAX
-        {
+        if count == 0 || count > COMMANDS_PER_BATCH_MAX {
             return Err(Refused::TooLarge);
         }
         if self.0.shared.stopping.load(Ordering::Acquire) {
@@ -348,9 +399,14 @@ impl Engine {
             // Whoever asked may have gone; the record stands all the same.
             let _gone = sender.send(resolved);
         });
+        let request = Request::new(commands, respond);
+        if request.bytes_max() > RECORD_BYTES_PER_REQUEST_MAX {
+            self.0.shared.queued.fetch_sub(count, Ordering::AcqRel);
+            return Err(Refused::TooLarge);
+        }
         self.0
             .inbox
-            .send(writer::Message::Request(Request { commands, respond }))
+            .send(writer::Message::Request(request))
             .map_err(|_| Refused::Stopping)?;
         Ok(receiver)
     }

@@ -21,8 +21,8 @@ mod view;
 mod writer;
 
 pub use backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Recovered, StoreStats,
-    Ticket,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQuery, KeyUse, Recovered,
+    StoreStats, Ticket,
 };
 pub use checkpoint::Checkpointer;
 pub use core::{
@@ -31,7 +31,7 @@ pub use core::{
 };
 pub use embedded::{Embedded, keys_of};
 pub use engine::{
-    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, RETRY_AFTER, Refused, Reply,
+    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, RETRY_AFTER, Receipt, Refused, Reply,
     StartError, Status,
 };
 pub use ids::{IdKind, Ids};

@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    self as ledger, AccountId, Body, ExternalId, Key, Keys, OwnerId, Payment, PaymentId, Reference,
+    self as ledger, AccountId, Body, ExternalId, Keys, OwnerId, Payment, PaymentId, Reference,
     WorkingSet,
 };
 
-use crate::backend::{Failure, JournalReader, KeyUse};
+use crate::backend::{Failure, JournalReader, KeyQuery, KeyUse};
 
 /// The decoded record at `position`; none beyond the head.
 pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option<Record>, Failure> {
@@ -113,19 +113,23 @@ pub(crate) fn external(
 /// The earlier use of each key, in order.
 pub(crate) fn find_keys(
     reader: &dyn JournalReader,
-    keys: &[(OwnerId, &Key)],
+    keys: &[KeyQuery<'_>],
 ) -> Result<Vec<Option<KeyUse>>, Failure> {
-    keys.iter()
-        .map(|&(owner, key)| {
-            newest(reader, ledger::hash::hash_key(owner, key), |record| {
-                let same = record.command.actor.owner == owner && record.command.key == *key;
-                same.then_some(KeyUse {
-                    position: record.ctx.position,
-                    digest: record.digest,
-                })
-            })
+    keys.iter().map(|query| find_key(reader, query)).collect()
+}
+
+/// The earlier use of a key.
+pub(crate) fn find_key(
+    reader: &dyn JournalReader,
+    query: &KeyQuery<'_>,
+) -> Result<Option<KeyUse>, Failure> {
+    newest(reader, query.hash, |record| {
+        let same = record.command.actor.owner == query.owner && record.command.key == *query.key;
+        same.then_some(KeyUse {
+            position: record.ctx.position,
+            digest: record.digest,
         })
-        .collect()
+    })
 }
 
 /// Puts payments, references and external ids into `set`; accounts, owners and API keys are resident already.

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, RwLock};
 
-use tributary_journal::{Builder, Head};
-use tributary_ledger::{self as ledger, Key, Keys, OwnerId, Residency, WorkingSet};
+use tributary_journal::Head;
+use tributary_ledger::{self as ledger, Keys, Residency, WorkingSet};
 
 use crate::backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyUse, Recovered, Ticket,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQuery, KeyUse, Recovered, Ticket,
 };
 use crate::lookup;
 
@@ -64,17 +64,18 @@ impl Backend for Memory {
         lookup::load(self, keys, set)
     }
 
-    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure> {
+    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
         lookup::find_keys(self, keys)
     }
 
-    fn submit(&mut self, mut frame: Builder, batch: &Arc<Batch>, _set: &WorkingSet) -> Ticket {
+    fn submit(&mut self, batch: &Arc<Batch>, _set: &WorkingSet) -> Ticket {
         let mut stored = self.stored.write().expect("no holder panics");
-        if batch.first_position != stored.head.position + 1 {
+        if batch.first_position() != stored.head.position + 1 {
             return Ticket::ready(Fate::Refused(Failure::Unavailable(
                 "the batch before this one failed".into(),
             )));
         }
+        let mut frame = batch.frame_mut();
         for (hash, position) in frame.index_keys() {
             stored.keys.entry(hash).or_default().push(position);
         }
@@ -86,7 +87,7 @@ impl Backend for Memory {
         stored.head = sealed.head();
         stored
             .frames
-            .push((batch.first_position, sealed.bytes().to_vec()));
+            .push((batch.first_position(), sealed.bytes().to_vec()));
         Ticket::ready(Fate::Durable(stored.head))
     }
 

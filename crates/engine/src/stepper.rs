@@ -60,7 +60,7 @@ impl Stepper {
                 .replace(resolved);
             assert!(before.is_none(), "a request is answered once");
         });
-        self.take(Request { commands, respond });
+        self.take(Request::new(commands, respond));
         stepped
     }
 
@@ -77,7 +77,7 @@ impl Stepper {
 
     fn take(&mut self, request: Request) {
         if self.shared.why_failed().is_some() {
-            return (request.respond)(Err(Failure::Fatal("the engine stopped".into())));
+            return request.refuse(Failure::Fatal("the engine stopped".into()));
         }
         if !self.core.has_room(&request) {
             self.submit();
@@ -116,9 +116,8 @@ impl Stepper {
         let (fate, in_flight) = in_flight.wait();
         if let Fate::Durable(_) = fate {
             writer::publish(&self.shared, &in_flight.batch);
-            let batch = in_flight.batch.clone();
             in_flight.respond(None);
-            self.core.landed(&batch);
+            self.core.landed();
             return true;
         }
         let rest = self.in_flight.drain(..).map(InFlight::wait);

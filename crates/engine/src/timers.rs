@@ -52,7 +52,7 @@ impl Expiring {
                 resolved
                     .verdicts
                     .iter()
-                    .any(|verdict| matches!(verdict, Verdict::Decided(_)))
+                    .any(|verdict| matches!(verdict, Verdict::Decided(..)))
             };
             if !resolved.is_ok_and(decided) {
                 not_before.store(
@@ -62,7 +62,7 @@ impl Expiring {
             }
             under_way.store(false, Ordering::Release);
         });
-        Some(Request { commands, respond })
+        Some(Request::new(commands, respond))
     }
 }
 

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::{RwLock, RwLockReadGuard};
 
-use tributary_ledger::codec::Record;
+use tributary_journal::Builder;
+use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, WorkingSet};
 
 /// State as of the last durable batch.
@@ -21,28 +22,39 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    fn apply(&mut self, record: &Record) {
+    /// Applies one record; whether it was rejected.
+    fn apply(&mut self, payload: &[u8]) -> bool {
+        let record = RecordRef::parse(payload, ledger::FORMAT_VERSION)
+            .expect("what the writer encoded can be read");
+        let position = record.context().position;
         assert_eq!(
-            record.ctx.position,
+            position,
             self.position + 1,
             "records are published in order"
         );
-        ledger::apply(&mut self.set, &record.command, &record.outcome, record.ctx);
-        self.position = record.ctx.position;
-        if let Some(account) = &record.outcome.account
-            && account.id.0 == self.position
-        {
-            self.accounts.push(account.id);
+        ledger::apply_record(&mut self.set, &record).expect("what the writer encoded can be read");
+        self.position = position;
+        let rejected = record.rejection().is_some();
+        if !rejected {
+            self.index(&record);
         }
-        if let Some(payment) = &record.outcome.payment {
-            match due(payment) {
-                Some(due) => {
-                    self.due.insert(due);
-                }
-                None if payment.expires_at > 0 => {
-                    self.due.remove(&(payment.expires_at, payment.id));
-                }
-                None => {}
+        rejected
+    }
+
+    /// Keeps the lists beside the set up to date with an accepted record.
+    fn index(&mut self, record: &RecordRef<'_>) {
+        if record.operation() == Operation::OpenAccount {
+            self.accounts.push(AccountId(self.position));
+        }
+        let Some(payment) = record.payment().and_then(|id| self.set.payment(id)) else {
+            return;
+        };
+        if payment.expires_at > 0 {
+            let entry = (payment.expires_at, payment.id);
+            if payment.is_open() {
+                self.due.insert(entry);
+            } else {
+                self.due.remove(&entry);
             }
         }
     }
@@ -76,15 +88,19 @@ impl View {
             .expect("no reader or publisher panics while it holds the view")
     }
 
-    /// Applies durable records.
-    pub(crate) fn publish(&self, records: &[Record]) {
+    /// Applies a durable frame; gives the number of rejected records.
+    pub(crate) fn publish(&self, frame: &Builder) -> u64 {
         let mut guard = self
             .0
             .write()
             .expect("no reader or publisher panics while it holds the view");
         let published = &mut *guard;
-        records.iter().for_each(|record| published.apply(record));
+        let rejected = frame
+            .payloads()
+            .map(|payload| u64::from(published.apply(payload)))
+            .sum();
         // Readers find closed payments, references and external ids in the journal.
         published.set.evict_through(published.position);
+        rejected
     }
 }

@@ -25,7 +25,7 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 pub(crate) enum Message {
     Request(Request),
     /// A batch is durable and published.
-    Landed(Arc<Batch>),
+    Landed,
     /// A batch met another fate; its callers wait.
     Lost(Fate, InFlight),
     Stop,
@@ -107,9 +107,8 @@ impl Publisher {
             let message = match fate {
                 Fate::Durable(_) => {
                     self.publish(&in_flight.batch);
-                    let batch = in_flight.batch.clone();
                     in_flight.respond(None);
-                    Message::Landed(batch)
+                    Message::Landed
                 }
                 fate => Message::Lost(fate, in_flight),
             };
@@ -121,7 +120,7 @@ impl Publisher {
 
     fn publish(&mut self, batch: &Batch) {
         publish(&self.shared, batch);
-        self.since_checkpoint += batch.records.len() as u64;
+        self.since_checkpoint += batch.len() as u64;
         self.wish_for_checkpoint();
     }
 
@@ -137,23 +136,15 @@ impl Publisher {
 
 /// Shows a durable batch to readers.
 pub(crate) fn publish(shared: &Shared, batch: &Batch) {
-    if batch.records.is_empty() {
+    if batch.is_empty() {
         return;
     }
-    shared.view.publish(&batch.records);
-    let rejected = batch
+    let rejected = shared.view.publish(&batch.frame());
+    let counters = &shared.counters;
+    counters
         .records
-        .iter()
-        .filter(|record| record.outcome.rejection.is_some())
-        .count();
-    shared
-        .counters
-        .records
-        .fetch_add(batch.records.len() as u64, Ordering::Relaxed);
-    shared
-        .counters
-        .rejected
-        .fetch_add(rejected as u64, Ordering::Relaxed);
+        .fetch_add(batch.len() as u64, Ordering::Relaxed);
+    counters.rejected.fetch_add(rejected, Ordering::Relaxed);
     shared.counters.batches.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -179,7 +170,7 @@ impl Writer {
             if let Some(request) = expiring.request(&self.shared, self.clock.now()) {
                 self.shared
                     .queued
-                    .fetch_add(request.commands.len(), Ordering::AcqRel);
+                    .fetch_add(request.len(), Ordering::AcqRel);
                 self.pending.push_back(request);
             }
             self.fill();
@@ -232,7 +223,7 @@ impl Writer {
     fn hear(&mut self, message: Message, messages: &mpsc::Receiver<Message>) {
         match message {
             Message::Request(request) => self.pending.push_back(request),
-            Message::Landed(batch) => self.core.landed(&batch),
+            Message::Landed => self.core.landed(),
             Message::Lost(fate, in_flight) => self.lost(fate, in_flight, messages),
             Message::Stop => self.stopping = true,
         }
@@ -247,7 +238,7 @@ impl Writer {
             let request = self.pending.pop_front().expect("it was there");
             self.shared
                 .queued
-                .fetch_sub(request.commands.len(), Ordering::AcqRel);
+                .fetch_sub(request.len(), Ordering::AcqRel);
             let result = self.core.accept(request);
             self.shared.storage_full.store(
                 matches!(result, Err(Failure::StorageFull)),
@@ -278,7 +269,7 @@ impl Writer {
         while lost.len() < self.core.in_flight() {
             match messages.recv() {
                 Ok(Message::Lost(fate, in_flight)) => lost.push((fate, in_flight)),
-                Ok(Message::Landed(batch)) => self.core.landed(&batch),
+                Ok(Message::Landed) => self.core.landed(),
                 Ok(Message::Request(request)) => self.pending.push_back(request),
                 Ok(Message::Stop) => self.stopping = true,
                 Err(_) => break,
@@ -294,13 +285,13 @@ impl Writer {
         let set = self.shared.view.read().set.clone();
         self.core.reset(set, failure.clone());
         for request in self.pending.drain(..) {
-            (request.respond)(Err(failure.clone()));
+            request.refuse(failure.clone());
         }
         while let Ok(message) = messages.recv_timeout(SLEEP_MAX) {
             match message {
-                Message::Request(request) => (request.respond)(Err(failure.clone())),
+                Message::Request(request) => request.refuse(failure.clone()),
                 Message::Lost(_, in_flight) => in_flight.respond(Some(failure.clone())),
-                Message::Landed(_) => {}
+                Message::Landed => {}
                 Message::Stop => return,
             }
         }
@@ -317,7 +308,7 @@ pub(crate) fn settle_lost(core: &mut Core, shared: &Shared, lost: Vec<(Fate, InF
                 in_flight.respond(None);
             }
             Some(failure) => {
-                tracing::warn!(%failure, records = in_flight.batch.records.len(), "a batch was not written");
+                tracing::warn!(%failure, records = in_flight.batch.len(), "a batch was not written");
                 shared
                     .storage_full
                     .store(matches!(failure, Failure::StorageFull), Ordering::Release);

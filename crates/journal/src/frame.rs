@@ -244,6 +244,22 @@ impl Builder {
             .map(|&(hash, at)| (hash, self.first_position + u64::from(at)))
     }
 
+    /// The payload of the record pushed as number `index`, from 0.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    #[must_use]
+    pub fn payload(&self, index: usize) -> &[u8] {
+        let start = self.starts[index] as usize;
+        let len = u32_at(&self.buf, start) as usize;
+        &self.buf[start + RECORD_HEADER_BYTES..][..len]
+    }
+
+    /// The payloads in order.
+    pub fn payloads(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
+        (0..self.starts.len()).map(|index| self.payload(index))
+    }
+
     pub(crate) fn starts(&self) -> &[u32] {
         &self.starts
     }

@@ -1,11 +1,59 @@
 //! Carrying outcomes into the set.
 
-use crate::{Account, ApiKey, Body, Command, Context, Outcome, Owner, WorkingSet};
+use crate::codec::{Corrupt, Operation, RecordRef};
+use crate::{Account, ApiKey, Body, Command, Context, Outcome, Owner, Residency, WorkingSet};
 
 /// Carries an outcome into the set. Cannot fail: everything was checked by `decide`, or long ago when the record was
 /// written. Objects that are at or past this record already are skipped, so records may be applied over a checkpoint
 /// that was taken while they were made.
 pub fn apply(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
+    apply_but_payment(set, command, outcome, ctx);
+    apply_payment(set, outcome, ctx);
+}
+
+/// As [`apply`], but a payment that is created closed (captured at once, or refused) is not put into the set: the caller
+/// finds it in its own records when a later command asks for it.
+pub fn apply_sparse(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
+    apply_but_payment(set, command, outcome, ctx);
+    let created = matches!(command.body, Body::Pay(_));
+    let closed = outcome
+        .payment
+        .as_ref()
+        .is_some_and(|payment| !payment.is_open());
+    if !(created && closed) {
+        apply_payment(set, outcome, ctx);
+    }
+}
+
+/// As [`apply_sparse`], of a record read in place: most records need no decoding.
+pub fn apply_record(set: &mut WorkingSet, record: &RecordRef<'_>) -> Result<(), Corrupt> {
+    let moves_at_once = record.operation() == Operation::Pay && !record.is_hold();
+    if moves_at_once && record.reference().is_none() && set.residency() != Residency::Everything {
+        let position = record.context().position;
+        set.set_horizon(position);
+        record.legs().for_each(|leg| set.apply_leg(&leg, position));
+        return Ok(());
+    }
+    let record = record.to_record()?;
+    if set.residency() == Residency::Everything {
+        apply(set, &record.command, &record.outcome, record.ctx);
+    } else {
+        apply_sparse(set, &record.command, &record.outcome, record.ctx);
+    }
+    Ok(())
+}
+
+fn apply_payment(set: &mut WorkingSet, outcome: &Outcome, ctx: Context) {
+    if let Some(payment) = &outcome.payment
+        && set
+            .payment(payment.id)
+            .is_none_or(|known| known.changed_at < ctx.position)
+    {
+        set.put_payment(payment.clone(), ctx.position);
+    }
+}
+
+fn apply_but_payment(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
     set.set_horizon(ctx.position);
     if let Some(owner) = &outcome.owner
         && set
@@ -23,13 +71,6 @@ pub fn apply(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Co
     }
     for leg in &outcome.legs {
         set.apply_leg(leg, ctx.position);
-    }
-    if let Some(payment) = &outcome.payment
-        && set
-            .payment(payment.id)
-            .is_none_or(|known| known.changed_at < ctx.position)
-    {
-        set.put_payment(payment.clone(), ctx.position);
     }
     if let Some(key) = &outcome.api_key
         && set

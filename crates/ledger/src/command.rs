@@ -272,6 +272,18 @@ impl PaymentKind {
     }
 }
 
+impl Body {
+    /// The payment that it would change.
+    pub fn payment(&self) -> Option<PaymentId> {
+        match self {
+            Body::Capture(capture) => Some(capture.payment),
+            Body::Refund(refund) => Some(refund.payment),
+            Body::Void(id) | Body::Expire(id) => Some(*id),
+            _ => None,
+        }
+    }
+}
+
 impl Pay {
     /// The accounts named, in the order of the record: source, payees, fees.
     pub fn accounts(&self) -> ArrayVec<AccountId, NAMED_MAX> {

@@ -34,7 +34,7 @@ mod text;
 
 pub use account::{Account, AccountKind, AccountStatus, Overdraft};
 pub use api_key::{Access, ApiKey, ApiKeyStatus};
-pub use apply::apply;
+pub use apply::{apply, apply_record, apply_sparse};
 pub use command::{
     Actor, Body, Capture, Command, CreateApiKey, Destination, Fee, Fees, Hold, NAMED_MAX,
     OpenAccount, Part, Pay, Payees, PaymentKind, Refund, Share,

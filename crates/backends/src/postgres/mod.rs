@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tributary_engine::{
-    Backend, Batch, Builder, Clock, Failure, Fate, Head, JournalMeta, JournalReader, KeyUse,
+    Backend, Batch, Clock, Failure, Fate, Head, JournalMeta, JournalReader, KeyQuery, KeyUse,
     Recovered, Ticket,
 };
 use tributary_ledger::{self as ledger, Key, Keys, OwnerId, WorkingSet, codec::RecordRef};
@@ -252,11 +252,8 @@ impl Backend for Postgres {
         Ok(())
     }
 
-    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure> {
-        let hashes: Vec<u64> = keys
-            .iter()
-            .map(|(owner, key)| ledger::hash::hash_key(*owner, key))
-            .collect();
+    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
+        let hashes: Vec<u64> = keys.iter().map(|query| query.hash).collect();
         let asked = hashes.clone();
         let mut candidates: HashMap<u64, Vec<u64>> = HashMap::new();
         for (hash, position) in self.in_turn(move |link| turn::find(link, &asked))? {
@@ -267,10 +264,9 @@ impl Backend for Postgres {
         }
         let uses = keys
             .iter()
-            .zip(&hashes)
-            .map(|((owner, key), hash)| match candidates.get(hash) {
+            .map(|query| match candidates.get(&query.hash) {
                 None => Ok(None),
-                Some(positions) => key_use(&self.stored, *owner, key, positions),
+                Some(positions) => key_use(&self.stored, query.owner, query.key, positions),
             })
             .collect::<Result<Vec<_>, Failure>>();
         if uses.is_err() {
@@ -279,20 +275,23 @@ impl Backend for Postgres {
         uses
     }
 
-    fn submit(&mut self, mut frame: Builder, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
+    fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
         let Some(prev) = self.turn.take() else {
             return Ticket::ready(Fate::Refused(Failure::Unavailable(
                 "the transaction of this batch was lost".into(),
             )));
         };
         assert_eq!(
-            batch.first_position,
+            batch.first_position(),
             prev.position + 1,
             "a batch follows the locked head"
         );
-        let changes = Changes::new(&frame, batch, set);
-        let sealed = frame.seal(&prev);
-        let (bytes, head) = (sealed.bytes().to_vec(), sealed.head());
+        let changes = Changes::new(batch, set);
+        let (bytes, head) = {
+            let mut frame = batch.frame_mut();
+            let sealed = frame.seal(&prev);
+            (sealed.bytes().to_vec(), sealed.head())
+        };
         let written = self
             .writer
             .run(move |link| Ok::<_, Failure>(turn::write(link, &prev, &head, &bytes, &changes)));

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::types::ToSql;
-use tributary_engine::{Batch, Builder, Failure};
+use tributary_engine::{Batch, Failure};
 use tributary_ledger::codec::{self, Corrupt, Record};
 use tributary_ledger::{
     self as ledger, Account, AccountId, AccountKind, AccountStatus, ApiKey, ApiKeyStatus, Body,
@@ -282,8 +282,9 @@ pub(super) struct Changes {
 
 impl Changes {
     /// `set` is the state after the batch; legs carry only part of their account.
-    pub(super) fn new(frame: &Builder, batch: &Batch, set: &WorkingSet) -> Changes {
-        let keys: BTreeSet<(i64, i64)> = frame
+    pub(super) fn new(batch: &Batch, set: &WorkingSet) -> Changes {
+        let keys: BTreeSet<(i64, i64)> = batch
+            .frame()
             .index_keys()
             .map(|(hash, position)| (hash.cast_signed(), int8(position)))
             .collect();
@@ -292,7 +293,7 @@ impl Changes {
             ..Changes::default()
         };
         let mut touched = BTreeSet::new();
-        for record in &batch.records {
+        for record in &batch.records() {
             let outcome = &record.outcome;
             touched.extend(outcome.legs.iter().map(|leg| leg.account));
             touched.extend(outcome.account.iter().map(|account| account.id));

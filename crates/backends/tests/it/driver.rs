@@ -35,15 +35,13 @@ impl Node {
     /// Decides a request into the open batch.
     pub(crate) fn accept(&mut self, commands: Vec<Command>) -> Result<(), Failure> {
         let told = self.told.clone();
-        self.core.accept(Request {
-            commands,
-            respond: Box::new(move |resolved: Result<Resolved, Failure>| {
-                let answer = resolved
-                    .map(|resolved| resolved.verdicts)
-                    .map_err(|failure| failure.to_string());
-                told.lock().expect("no holder panics").push(answer);
-            }),
-        })
+        let respond = Box::new(move |resolved: Result<Resolved, Failure>| {
+            let answer = resolved
+                .map(|resolved| resolved.verdicts)
+                .map_err(|failure| failure.to_string());
+            told.lock().expect("no holder panics").push(answer);
+        });
+        self.core.accept(Request::new(commands, respond))
     }
 
     /// Hands the open batch over and does what the engine's threads would do with its fate. The batch, if it is durable.
@@ -65,7 +63,7 @@ impl Node {
         };
         match lost {
             None if matches!(fate, Fate::Durable(_)) => {
-                self.core.landed(&batch);
+                self.core.landed();
                 in_flight.respond(None);
             }
             None => {

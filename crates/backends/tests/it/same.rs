@@ -10,11 +10,11 @@ use crate::driver::{Node, frames, replayed};
 use crate::workload::{Workload, command, open, pay, refund};
 
 fn same_outcome(memory: &Batch, postgres: &Batch) {
-    assert_eq!(memory.first_position, postgres.first_position);
-    for (a, b) in memory.records.iter().zip(&postgres.records) {
+    assert_eq!(memory.first_position(), postgres.first_position());
+    for (a, b) in memory.records().iter().zip(&postgres.records()) {
         assert_eq!(a, b, "at {}", a.ctx.position);
     }
-    assert_eq!(memory.records.len(), postgres.records.len());
+    assert_eq!(memory.len(), postgres.len());
 }
 
 /// Everything that can be compared of two journals.
@@ -58,7 +58,7 @@ fn check(database: &Database, seed: u64, batches: usize) {
             (Some(expected), Some(found)) => {
                 same_outcome(&expected, &found);
                 workload.saw(&expected);
-                records += expected.records.len();
+                records += expected.len();
             }
             (None, None) => {}
             _ => panic!("one of them lost batch {batch}"),
@@ -121,7 +121,8 @@ fn an_old_payment_is_refunded_and_a_key_is_remembered_after_a_restart() {
         command("b", open("anna", AccountKind::Wallet, Overdraft::NONE)),
     ]);
     let [bank, anna] = [0, 1].map(|at| {
-        opened.records[at]
+        opened
+            .record(at)
             .outcome
             .account
             .clone()
@@ -133,7 +134,7 @@ fn an_old_payment_is_refunded_and_a_key_is_remembered_after_a_restart() {
         Body::Pay(pay(PaymentKind::TopUp, bank, anna, 700)),
     );
     let paid = node.execute(vec![top_up.clone()]);
-    let id = paid.records[0].ctx.position;
+    let id = paid.record(0).ctx.position;
     for n in 0..20 {
         node.execute(vec![command(
             &format!("more-{n}"),
@@ -147,7 +148,8 @@ fn an_old_payment_is_refunded_and_a_key_is_remembered_after_a_restart() {
         clock.clone(),
     );
     let refunded = node.execute(vec![command("refund", refund(id, Some(300)))]);
-    let payment = refunded.records[0]
+    let payment = refunded
+        .record(0)
         .outcome
         .payment
         .clone()
@@ -158,7 +160,7 @@ fn an_old_payment_is_refunded_and_a_key_is_remembered_after_a_restart() {
     );
     // More than is left, and the same key again.
     let over = node.execute(vec![command("over", refund(id, Some(401)))]);
-    assert!(!over.records[0].outcome.is_accepted());
+    assert!(!over.record(0).outcome.is_accepted());
     let head = node.reader.head();
     node.accept(vec![top_up]).expect("it is taken");
     assert!(node.submit().0.is_none(), "a replay writes nothing");

@@ -112,7 +112,7 @@ impl Workload {
 
     /// Takes note of what a batch made.
     pub(crate) fn saw(&mut self, batch: &Batch) {
-        for record in &batch.records {
+        for record in &batch.records() {
             let position = record.ctx.position;
             match (&record.command.body, record.outcome.is_accepted()) {
                 (Body::OpenAccount(_), true) => self.accounts.push(AccountId(position)),

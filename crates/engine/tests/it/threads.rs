@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tributary_engine::{
     Backend, Batch, Builder, COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX, Embedded, Engine,
-    Failure, Head, JournalReader, KeyUse, Memory, Options, Recovered, Refused, Reply, SystemClock,
-    Ticket,
+    Failure, Head, JournalReader, KeyQuery, KeyUse, Memory, Options, Recovered, Refused, Reply,
+    SystemClock, Ticket,
 };
 use tributary_journal::{self as journal, Clock};
 use tributary_ledger::{
@@ -235,12 +235,12 @@ impl Backend for Gated {
         self.inner.load(keys, set)
     }
 
-    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure> {
+    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
         self.inner.find_keys(keys)
     }
 
-    fn submit(&mut self, frame: Builder, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
-        let ticket = self.inner.submit(frame, batch, set);
+    fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
+        let ticket = self.inner.submit(batch, set);
         let gate = self.gate.clone();
         Ticket::pending(move || {
             let (open, opened) = &*gate;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tributary_engine::{
-    Backend, Batch, Builder, Failure, Head, JournalMeta, JournalReader, KeyUse, Memory, Recovered,
+    Backend, Batch, Failure, Head, JournalMeta, JournalReader, KeyQuery, KeyUse, Memory, Recovered,
     Ticket,
 };
-use tributary_ledger::{Key, Keys, OwnerId, WorkingSet};
+use tributary_ledger::{Keys, WorkingSet};
 
 /// The switches.
 #[derive(Default)]
@@ -71,12 +71,12 @@ impl Backend for Faulty {
         self.memory.load(keys, set)
     }
 
-    fn find_keys(&mut self, keys: &[(OwnerId, &Key)]) -> Result<Vec<Option<KeyUse>>, Failure> {
+    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
         self.memory.find_keys(keys)
     }
 
-    fn submit(&mut self, frame: Builder, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
-        let ticket = self.memory.submit(frame, batch, set);
+    fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
+        let ticket = self.memory.submit(batch, set);
         let faults = self.faults.clone();
         Ticket::pending(move || {
             faults.wait();
