@@ -5,13 +5,13 @@ use std::sync::{Arc, Barrier, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use tributary_engine::{
-    Backend, Batch, Builder, COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX, Embedded, Engine,
-    Failure, Head, JournalReader, KeyQuery, KeyUse, Memory, Options, Recovered, Refused, Reply,
-    SystemClock, Ticket,
+    Backend, Batch, COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX, Embedded, Engine, Failure, Head,
+    JournalReader, KeyQuery, KeyUse, Memory, Options, Recovered, Refused, Reply, SystemClock,
+    Ticket,
 };
 use tributary_journal::{self as journal, Clock};
 use tributary_ledger::{
-    AccountId, Body, Command, Key, Keys, OwnerId, PaymentId, PaymentStatus, Refund, WorkingSet,
+    AccountId, Body, Command, Keys, PaymentId, PaymentStatus, Refund, WorkingSet,
 };
 use tributary_testkit::disk::{Fault, SimDisk};
 use tributary_testkit::lockstep::cluster_meta;
