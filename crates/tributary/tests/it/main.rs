@@ -5,6 +5,7 @@ mod bank;
 mod books;
 mod crash;
 mod damage;
+mod full;
 mod http;
 mod postgres;
 mod serve;

@@ -1,0 +1,150 @@
+//! A disk that is really full: payments are refused with a clear error, reads go on, and it goes on by itself.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Server, json_for, text};
+
+/// Too small for a second segment of 256 MiB.
+const SMALL: &str = "size=400m";
+/// Large enough for it.
+const LARGE: &str = "size=1200m";
+/// Commands of a batch; with their texts each takes some 16 KB of the journal.
+const BATCH: usize = 128;
+/// Batches after which a disk of [`SMALL`] must be full: more than 256 MiB.
+const BATCHES_MAX: usize = 160;
+/// Longest wait for it to go on by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A file system of its own in memory; unmounted when dropped.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// None where we may not mount.
+    fn mount() -> Option<Self> {
+        let folder = TempDir::new().expect("a folder");
+        let mounted = mount(&["-t", "tmpfs", "-o", SMALL, "tmpfs"], folder.path());
+        mounted.then_some(Self(folder))
+    }
+
+    fn grow(&self) {
+        let remount = format!("remount,{LARGE}");
+        assert!(mount(&["-o", &remount], self.0.path()), "it grows");
+    }
+
+    fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+}
+
+fn mount(arguments: &[&str], folder: &Path) -> bool {
+    let output = Command::new("mount").args(arguments).arg(folder).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        drop(unmounted);
+    }
+}
+
+struct Shop<'a> {
+    server: &'a Server,
+    bank: String,
+    wallet: String,
+}
+
+impl Shop<'_> {
+    fn open(server: &Server) -> Shop<'_> {
+        let open = |key: &str, body: Value| -> String {
+            let account = server.post("/v1/accounts", key, &body).ok();
+            account["id"].as_str().expect("an id").to_owned()
+        };
+        let bank = json!({"owner": "platform", "kind": "external", "currency": "EUR", "overdraft": "unlimited"});
+        let wallet = json!({"owner": "ann", "kind": "wallet", "currency": "EUR"});
+        Shop {
+            bank: open("bank", bank),
+            wallet: open("wallet", wallet),
+            server,
+        }
+    }
+
+    /// A batch of top-ups of 1 with long texts. Its status, and what was refused with.
+    fn batch(&self, number: usize) -> (u16, Value) {
+        let long: serde_json::Map<String, Value> = (0..20)
+            .map(|entry| (format!("note-{entry}"), json!("x".repeat(500))))
+            .collect();
+        let commands: Vec<Value> = (0..BATCH)
+            .map(|index| {
+                json!({"idempotency_key": format!("{number}-{index}"), "top_up": {
+                    "amount": 1, "currency": "EUR", "source": self.bank, "destination": self.wallet,
+                    "description": "y".repeat(500), "metadata": long,
+                }})
+            })
+            .collect();
+        let answer = self
+            .server
+            .request("POST", "/v1/batches", None, Some(&json!(commands)))
+            .expect("answers");
+        (answer.status, answer.json())
+    }
+
+    fn posted(&self) -> u64 {
+        let account = self.server.get(&format!("/v1/accounts/{}", self.wallet));
+        account["posted"].as_u64().expect("a balance")
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_payments_and_goes_on_by_itself() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("SKIPPED: a small disk can't be mounted here (it takes root)");
+        return;
+    };
+    let mut server = Server::start(&disk.data());
+    let shop = Shop::open(&server);
+    let mut done = 0;
+    let refused = loop {
+        match shop.batch(done) {
+            (200, _) => done += 1,
+            refused => break refused,
+        }
+        assert!(done < BATCHES_MAX, "the disk fills up");
+    };
+    assert_eq!(
+        (refused.0, &refused.1["error"]["code"]),
+        (503, &json!("storage_full"))
+    );
+    let acknowledged = (done * BATCH) as u64;
+    assert!(acknowledged > 0, "something was done before");
+    assert_eq!(
+        shop.posted(),
+        acknowledged,
+        "reads go on and show what was acknowledged"
+    );
+    let ready = server
+        .request("GET", "/health/ready", None, None)
+        .expect("answers");
+    assert_eq!(ready.status, 503);
+
+    disk.grow();
+    let begun = Instant::now();
+    while shop.batch(done).0 != 200 {
+        assert!(begun.elapsed() < PATIENCE, "it goes on when space returns");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(shop.posted(), acknowledged + BATCH as u64);
+    let wallet = shop.wallet.clone();
+
+    server.kill();
+    let report = json_for(0, &["verify", "--json", "--data", text(&disk.data())]);
+    assert!(report.is_object());
+    let server = Server::start(&disk.data());
+    let account = server.get(&format!("/v1/accounts/{wallet}"));
+    assert_eq!(account["posted"], acknowledged + BATCH as u64);
+}
