@@ -555,7 +555,7 @@ fn repeats_a_key(unit: &[Command]) -> bool {
 }
 
 /// An upper bound of the bytes that a command's record takes.
-fn record_bytes_max(command: &Command) -> usize {
+pub(crate) fn record_bytes_max(command: &Command) -> usize {
     let text = command
         .text
         .as_ref()
