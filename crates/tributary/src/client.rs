@@ -11,6 +11,8 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls;
 
@@ -295,9 +297,9 @@ fn trust(ca: Option<&std::path::Path>) -> anyhow::Result<tokio_rustls::TlsConnec
         ca.ok_or_else(|| wrong_use("https:// needs --ca FILE: the certificates to trust (PEM)"))?;
     let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
         roots
-            .add(certificate?)
+            .add(certificate.map_err(|error| wrong_use(format!("{}: {error}", path.display())))?)
             .map_err(|error| wrong_use(format!("{}: {error}", path.display())))?;
     }
     if roots.is_empty() {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 use tributary_server::{RateLimit, Server, ServerConfig, TlsFiles};
 
@@ -197,9 +199,7 @@ fn tls_is_spoken_with_the_files_given() {
     };
     let server = Fixture::with(|config| config.tls = Some(files.clone()));
     let mut roots = rustls::RootCertStore::empty();
-    let mut pem =
-        std::io::BufReader::new(std::fs::File::open(&files.certificate).expect("it is there"));
-    for certificate in rustls_pemfile::certs(&mut pem) {
+    for certificate in CertificateDer::pem_file_iter(&files.certificate).expect("it is there") {
         roots
             .add(certificate.expect("a certificate"))
             .expect("a root");
