@@ -85,8 +85,17 @@ impl Meta {
             })
     }
 
-    /// Begins a new epoch at `first_position`, at the next number or at a given higher one.
+    /// The highest number of an epoch.
+    pub(crate) fn newest_epoch(&self) -> u32 {
+        self.epochs.last().map_or(1, |epoch| epoch.number)
+    }
+
+    /// Begins a new epoch at `first_position`, under a number above all others. Those that would have begun later, in
+    /// records that never came over, never begin.
     pub(crate) fn begin_epoch(&mut self, number: u32, first_position: u64) {
+        assert!(number > self.newest_epoch(), "epochs ascend");
+        self.epochs
+            .retain(|epoch| epoch.first_position <= first_position);
         self.epochs.push(Epoch {
             number,
             first_position,

@@ -111,13 +111,16 @@ impl Writer {
             .verify(&self.head)
             .map_err(|bad| AppendError::Refused(bad.0))?;
         let epoch = frame.header().epoch;
-        if epoch < self.head.epoch {
+        let meta = read(&self.shared.meta).clone();
+        // The epochs of the other journal may be known already, also those that begin further on.
+        let known = meta.epoch_of(frame.header().first_position);
+        if epoch < known || (epoch > known && epoch <= meta.newest_epoch()) {
             return Err(AppendError::Refused(
-                "the frame is of an older epoch than the head",
+                "the frame is of another epoch than its position",
             ));
         }
         let padded = self.make_room(frame.bytes().len())?;
-        if epoch > self.head.epoch {
+        if epoch > known {
             self.begin_epoch(epoch)?;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -172,19 +175,17 @@ impl Writer {
         marked.map_err(|error| self.fatal(error))
     }
 
-    /// Begins a new epoch at the next position: after restoring a backup. Gives its number.
+    /// Begins a new epoch at the next position: after restoring a backup. Gives its number, which is above all known ones
+    /// and at least `least`.
     ///
     /// # Errors
     /// [`AppendError::StorageFull`] (nothing changed) or [`AppendError::Fatal`].
-    pub fn new_epoch(&mut self) -> Result<u32, AppendError> {
+    pub fn new_epoch(&mut self, least: u32) -> Result<u32, AppendError> {
         self.check_alive()?;
-        let newest = read(&self.shared.meta)
-            .epochs
-            .last()
-            .map_or(1, |epoch| epoch.number);
-        self.begin_epoch(newest + 1)?;
+        let number = (read(&self.shared.meta).newest_epoch() + 1).max(least);
+        self.begin_epoch(number)?;
         self.shared.publish(self.head);
-        Ok(newest + 1)
+        Ok(number)
     }
 
     /// Who this journal is.

@@ -156,7 +156,7 @@ fn frames_that_do_not_follow_are_refused_and_change_nothing() {
 fn a_copy_by_frames_has_the_same_chain_and_epochs() {
     let (disk, model) = grown(60, 200);
     let (mut writer, reader, _) = reopen(&disk).unwrap();
-    assert_eq!(writer.new_epoch().unwrap(), 2);
+    assert_eq!(writer.new_epoch(0).unwrap(), 2);
     let mut model = model;
     model.append(&mut writer, 5).unwrap();
     let copy = SimDisk::new(2);
@@ -221,13 +221,42 @@ fn frames_start_at_any_position() {
 }
 
 #[test]
+fn a_copy_that_knows_the_epochs_ahead_takes_the_frames_and_may_begin_one_of_its_own() {
+    let (disk, mut model) = grown(20, 200);
+    let (mut writer, reader, _) = reopen(&disk).unwrap();
+    let before = writer.head().position;
+    assert_eq!(writer.new_epoch(0).unwrap(), 2);
+    model.append(&mut writer, 5).unwrap();
+    assert_eq!(writer.new_epoch(700).unwrap(), 700);
+    model.append(&mut writer, 5).unwrap();
+    for through in [before, before + 5, before + 10] {
+        let copy = SimDisk::new(2);
+        create(&copy.disk(), &options(), &writer.meta()).unwrap();
+        let (mut to, ..) = reopen(&copy).unwrap();
+        let mut frames = reader.frames(0);
+        while let Some(frame) = frames.next().unwrap() {
+            if frame.header().last_position() <= through {
+                to.append_sealed(frame.bytes()).unwrap();
+            }
+        }
+        // Wherever it ends, its own epoch is one that nobody had.
+        assert_eq!(to.new_epoch(0).unwrap(), 701);
+        drop(to);
+        let (to, copied, _) = reopen(&copy).unwrap();
+        assert_eq!((to.head().position, to.head().epoch), (through, 701));
+        assert_eq!(copied.epoch_of(through + 1), 701);
+        assert_eq!(copied.epoch_of(before), 1);
+    }
+}
+
+#[test]
 fn epochs_last() {
     let disk = SimDisk::new(1);
     let (mut writer, _) = fresh(&disk);
     let mut model = Model::new(50);
     model.append(&mut writer, 4).unwrap();
-    assert_eq!(writer.new_epoch().unwrap(), 2);
-    assert_eq!(writer.new_epoch().unwrap(), 3);
+    assert_eq!(writer.new_epoch(0).unwrap(), 2);
+    assert_eq!(writer.new_epoch(0).unwrap(), 3);
     model.append(&mut writer, 4).unwrap();
     drop(writer);
     let (writer, reader, _) = reopen(&disk).unwrap();

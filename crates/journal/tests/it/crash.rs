@@ -61,7 +61,7 @@ fn live_until_failure(disk: &SimDisk, seed: u64, acknowledged: &mut Acknowledged
                 acknowledged.checkpoint = through;
             }
             4 => {
-                writer.new_epoch().ok()?;
+                writer.new_epoch(0).ok()?;
                 acknowledged.epochs += 1;
             }
             5 => {
