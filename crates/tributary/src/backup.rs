@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,6 +22,11 @@ use crate::stop::Stop;
 const POLL: Duration = Duration::from_millis(500);
 /// How long the server is asked to wait for news, in milliseconds: the bound on how late a signal is seen.
 const WAIT_MS: u64 = 1_000;
+/// In the directory of a backup, so that nobody serves from it: it has no index of idempotency keys, and its ids would be
+/// issued again.
+const BACKUP_MARK: &str = "backup";
+const BACKUP_MARK_TEXT: &str =
+    "This directory is a backup. `tributary restore` makes a data directory of it.\n";
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(500);
 
@@ -58,13 +63,7 @@ fn copy(
 ) -> anyhow::Result<()> {
     // Without --follow the backup ends where the server stood when it began.
     let goal = head_position(client)?;
-    if goal < writer.head().position {
-        bail!(
-            "the backup holds {} records and the server only {goal}: its journal is older than the backup. \
-             Back it up into another directory",
-            writer.head().position
-        );
-    }
+    must_not_be_older(writer, goal)?;
     let mut same_history = false;
     while !stop.asked() && (follow || !same_history || writer.head().position < goal) {
         let before = writer.head().position;
@@ -101,6 +100,19 @@ fn copy(
     Ok(())
 }
 
+/// A server that lost what the backup holds can never be followed again: it would give the same positions to other records.
+fn must_not_be_older(writer: &Writer, server: u64) -> anyhow::Result<()> {
+    let ours = writer.head().position;
+    if server >= ours {
+        return Ok(());
+    }
+    Err(AppendError::Refused("the server's journal is older than the backup")).with_context(|| {
+        format!(
+            "the backup holds {ours} records and the server only {server}. Back it up into another directory"
+        )
+    })
+}
+
 /// Compares the server's frame at the backup's end with that end.
 fn must_be_same_history(client: &mut Client, writer: &Writer) -> anyhow::Result<()> {
     let ours = writer.head();
@@ -108,7 +120,7 @@ fn must_be_same_history(client: &mut Client, writer: &Writer) -> anyhow::Result<
         return Ok(());
     }
     let mut first: Vec<u8> = Vec::new();
-    client.get_in_pieces(
+    let headers = client.get_in_pieces(
         &format!("/v1/journal/frames?from={}", ours.position),
         &mut |_, piece| {
             let missing = FRAME_HEADER_BYTES.saturating_sub(first.len());
@@ -120,6 +132,9 @@ fn must_be_same_history(client: &mut Client, writer: &Writer) -> anyhow::Result<
             })
         },
     )?;
+    if let Some(server) = head_of(&headers) {
+        must_not_be_older(writer, server)?;
+    }
     let theirs = Header::parse(&first)
         .context("the server sent something that is no frame")?
         .head();
@@ -154,7 +169,7 @@ fn fetch(
                 "a frame of the server does not continue the backup: is it another history?",
             )?;
             used += len;
-            teller.tell(writer.head().position, head_of(headers));
+            teller.tell(writer.head().position, head_of(headers).unwrap_or(0));
         }
         pending.drain(..used);
         Ok(ControlFlow::Continue(()))
@@ -162,15 +177,15 @@ fn fetch(
     if !pending.is_empty() {
         bail!("the server broke off within a frame");
     }
-    teller.tell(writer.head().position, head_of(&headers));
+    let server = head_of(&headers).context("the server does not say how far its journal goes")?;
+    must_not_be_older(writer, server)?;
+    teller.tell(writer.head().position, server);
     Ok(())
 }
 
-fn head_of(headers: &hyper::HeaderMap) -> u64 {
-    let value = headers
-        .get("tributary-head-position")
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    value.unwrap_or(0)
+fn head_of(headers: &hyper::HeaderMap) -> Option<u64> {
+    let value = headers.get("tributary-head-position")?;
+    value.to_str().ok()?.parse().ok()
 }
 
 /// The length of the frame that `bytes` begin with, by its header; none if it is not all there yet.
@@ -216,6 +231,10 @@ fn meta_from(json: &Value) -> Option<Meta> {
 fn open_backup(dir: &Path, meta: &Meta) -> anyhow::Result<Writer> {
     let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(dir));
     let options = Options::default();
+    // Before the first frame can be there.
+    disk.create_dir("")
+        .and_then(|()| std::fs::write(dir.join(BACKUP_MARK), BACKUP_MARK_TEXT))
+        .with_context(|| format!("cannot make a backup in {}", dir.display()))?;
     match tributary_journal::create(&disk, &options, meta) {
         Ok(()) | Err(OpenError::AlreadyExists) => {}
         Err(error) => {
@@ -231,6 +250,17 @@ fn open_backup(dir: &Path, meta: &Meta) -> anyhow::Result<Writer> {
         )));
     }
     Ok(writer)
+}
+
+/// Refuses to work on a backup as if it were a data directory.
+pub(crate) fn must_not_be_backup(dir: &Path) -> anyhow::Result<()> {
+    if dir.join(BACKUP_MARK).exists() {
+        let dir = dir.display();
+        return Err(wrong_use(format!(
+            "{dir} is a backup: `tributary restore {dir} --data NEW` makes a data directory of it"
+        )));
+    }
+    Ok(())
 }
 
 fn open_journal(dir: &Path, disk: Arc<dyn Disk>, options: Options) -> anyhow::Result<Writer> {
@@ -321,7 +351,10 @@ fn restore_into(backup: &Path, partial: &Path) -> anyhow::Result<(u64, [u8; 32],
             expected.position
         );
     }
-    let epoch = writer.new_epoch()?;
+    // By the time, so that restoring the same backup twice gives two epochs: no id is ever issued twice.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = now.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(0));
+    let epoch = writer.new_epoch(seconds)?;
     writer.close()?;
     source.close()?;
     Ok((copied.position, copied.hash, epoch))

@@ -13,6 +13,7 @@ use tributary_ledger::{
 };
 use tributary_server::Secret;
 
+use crate::backup::must_not_be_backup;
 use crate::exit::wrong_use;
 
 /// A running engine, and why it stopped if it had to.
@@ -40,6 +41,7 @@ impl Store {
 
     /// Opens the data directory, or makes it.
     pub(crate) fn open_dir(data: &Path) -> anyhow::Result<Self> {
+        must_not_be_backup(data)?;
         let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(data));
         let options = tributary_journal::Options::default();
         match tributary_journal::create(&disk, &options, &Meta::new(random(), random())) {

@@ -44,7 +44,7 @@ pub(crate) struct JournalHead {
     /// Hash of the last frame, chained over all before it, in hexadecimal.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     hash: String,
-    /// Counts the restores of backups.
+    /// Grows with each restore of a backup.
     #[schema(minimum = 0)]
     epoch: u32,
     #[schema(format = DateTime)]
