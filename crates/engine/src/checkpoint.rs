@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
-use tributary_journal::{self as journal, CheckpointItem, CheckpointWriter, Disk};
+use tributary_journal::{self as journal, CheckpointItem, CheckpointWriter, Disk, FrameRef, Head};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{self as ledger, Residency, WorkingSet, codec};
 
@@ -81,7 +81,7 @@ impl Checkpointer {
     /// Writes one whenever it is wished for, until nobody can wish any more.
     pub(crate) fn run(&self, shared: &Shared, wishes: &mpsc::Receiver<()>) {
         while wishes.recv().is_ok() {
-            match self.write(&shared.view) {
+            match self.write(shared) {
                 Ok(bytes) => {
                     shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(bytes, "wrote a checkpoint");
@@ -93,23 +93,35 @@ impl Checkpointer {
     }
 
     /// Writes a checkpoint; gives its size in bytes.
-    pub(crate) fn write(&self, view: &View) -> io::Result<u64> {
-        let mut slices = self.begin(view)?;
-        while slices.step(view, SLICE_OBJECTS)? {}
+    fn write(&self, shared: &Shared) -> io::Result<u64> {
+        let mut slices = self.begin(shared)?;
+        while slices.step(&shared.view, SLICE_OBJECTS)? {}
         slices.finish()
     }
 
     /// Begins a checkpoint as of what the view shows now.
-    pub(crate) fn begin(&self, view: &View) -> io::Result<Slices> {
-        let through = view.read().position;
+    pub(crate) fn begin(&self, shared: &Shared) -> io::Result<Slices> {
+        let head = head_at(shared, shared.view.read().position)?;
         Ok(Slices {
-            writer: CheckpointWriter::begin(self.disk.clone(), through)?,
+            writer: CheckpointWriter::begin(self.disk.clone(), &head)?,
             table: 0,
             slot: 0,
             bytes: Vec::new(),
             ends: Vec::with_capacity(SLICE_OBJECTS),
         })
     }
+}
+
+/// The head as it was when `position`, which the view shows, was its last.
+fn head_at(shared: &Shared, position: u64) -> io::Result<Head> {
+    if position == 0 {
+        return Ok(Head::default());
+    }
+    let frame = shared.reader.frame(position).map_err(io::Error::other)?;
+    let frame = frame.ok_or_else(|| io::Error::other("what is shown is not in the journal"))?;
+    let head = FrameRef::parse(&frame).map_err(io::Error::other)?.head();
+    assert_eq!(head.position, position, "frames are published whole");
+    Ok(head)
 }
 
 /// A checkpoint on its way to the disk.
@@ -163,7 +175,11 @@ pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<Recov
     let head = reader.head();
     let mut set = WorkingSet::new(Residency::Accounts);
     let mut failed = None;
-    let loaded = journal::load_latest_checkpoint(disk, head.position, &mut |item| match item {
+    let mut is_ours = |through, hash| {
+        let there = reader.head_at(through);
+        there.is_ok_and(|there| there.is_some_and(|head| head.hash == hash))
+    };
+    let loaded = journal::load_latest_checkpoint(disk, &mut is_ours, &mut |item| match item {
         CheckpointItem::Begin { .. } => {
             set = WorkingSet::new(Residency::Accounts);
             failed = None;

@@ -140,7 +140,7 @@ impl Stepper {
     /// Begins a checkpoint of what is published now, unless one is under way.
     pub fn begin_checkpoint(&mut self, disk: Arc<dyn Disk>) -> io::Result<()> {
         if self.checkpoint.is_none() {
-            let slices = Checkpointer::new(disk).begin(&self.shared.view)?;
+            let slices = Checkpointer::new(disk).begin(&self.shared)?;
             self.checkpoint = Some(slices);
         }
         Ok(())

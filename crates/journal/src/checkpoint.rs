@@ -7,7 +7,8 @@
 //!   4   2  format_version (1)
 //!   6   2  zero
 //!   8   8  through: every change up to this position is in it
-//!  16  44  zero
+//!  16  32  hash of the frame that ends with this position; zeros for 0
+//!  48  12  zero
 //!  60   4  crc32c of the bytes before
 //! blocks, one after another
 //!   0   4  bytes of records that follow in this block; 0 in the last block
@@ -16,14 +17,15 @@
 //! after the last block: records as u64, crc32c of that as u32
 //! ```
 //!
-//! Written beside, synced as it grows and at the end, renamed. The newest two are kept.
+//! Written beside, synced as it grows and at the end, renamed. The newest two are kept. The hash says of which history it is:
+//! files of a journal may have been set back by hand and have grown past it again.
 
 use std::io;
 use std::sync::Arc;
 
-use crate::bytes::{put, u16_at, u32_at, u64_at};
+use crate::bytes::{array_at, put, u16_at, u32_at, u64_at};
 use crate::disk::{Disk, File};
-use crate::head::Damage;
+use crate::head::{Damage, Head};
 
 pub(crate) const CHECKPOINT_DIR: &str = "checkpoint";
 /// Most bytes in a record of a checkpoint.
@@ -52,11 +54,12 @@ pub struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// Begins a checkpoint that holds every change up to position `through`.
+    /// Begins a checkpoint that holds every change up to `head`, which is or was the journal's.
     ///
     /// # Errors
     /// Whatever the storage reports; [`io::ErrorKind::StorageFull`] may be tried again later.
-    pub fn begin(disk: Arc<dyn Disk>, through: u64) -> io::Result<CheckpointWriter> {
+    pub fn begin(disk: Arc<dyn Disk>, head: &Head) -> io::Result<CheckpointWriter> {
+        let through = head.position;
         disk.create_dir(CHECKPOINT_DIR)?;
         let tmp = format!("{}.tmp", checkpoint_path(through));
         let file = disk.create(&tmp)?;
@@ -78,6 +81,7 @@ impl CheckpointWriter {
         put(&mut header, 0, &MAGIC);
         put(&mut header, 4, &CHECKPOINT_VERSION.to_le_bytes());
         put(&mut header, 8, &through.to_le_bytes());
+        put(&mut header, 16, &head.hash);
         let crc = crc32c::crc32c(&header[..60]);
         put(&mut header, 60, &crc.to_le_bytes());
         writer.write(&header)?;
@@ -103,7 +107,8 @@ impl CheckpointWriter {
         }
     }
 
-    /// Makes it durable and visible, and removes all but the newest two. Gives its size in bytes.
+    /// Makes it durable and visible, and removes all but it and the one before; those beyond it are of another
+    /// history. Gives its size in bytes.
     ///
     /// # Errors
     /// As [`CheckpointWriter::begin`].
@@ -122,10 +127,13 @@ impl CheckpointWriter {
             .rename(&self.tmp, &checkpoint_path(self.through))?;
         self.done = true;
         self.disk.sync_dir(CHECKPOINT_DIR)?;
-        let mut kept = checkpoints(&*self.disk)?;
-        kept.truncate(kept.len().saturating_sub(KEPT));
-        for old in kept {
-            self.disk.remove(&checkpoint_path(old))?;
+        let found = checkpoints(&*self.disk)?;
+        let end = found.partition_point(|through| *through <= self.through);
+        let kept = end.saturating_sub(KEPT)..end;
+        for (at, other) in found.into_iter().enumerate() {
+            if !kept.contains(&at) {
+                self.disk.remove(&checkpoint_path(other))?;
+            }
         }
         Ok(self.written)
     }
@@ -183,30 +191,22 @@ pub struct CheckpointLoaded {
     pub damaged: Vec<Damage>,
 }
 
-/// Loads the newest checkpoint that is whole and not beyond `head_position`, falling back to older ones.
+/// Loads the newest checkpoint that is whole and of this history, falling back to older ones. `is_ours` says whether the
+/// journal has a frame that ends with a position and has this hash ([`crate::Reader::head_at`]).
 ///
 /// # Errors
 /// Only what the storage reports; damage is in the result.
 pub fn load_latest_checkpoint(
     disk: &dyn Disk,
-    head_position: u64,
+    is_ours: &mut dyn FnMut(u64, [u8; 32]) -> bool,
     item: &mut dyn FnMut(CheckpointItem<'_>),
 ) -> io::Result<CheckpointLoaded> {
     let mut loaded = CheckpointLoaded::default();
     for through in checkpoints(disk)?.into_iter().rev() {
         let path = checkpoint_path(through);
-        if through > head_position {
-            loaded.damaged.push(Damage::new(
-                &path,
-                0,
-                through,
-                "the checkpoint is beyond the journal's head",
-            ));
-            continue;
-        }
         let file = disk.open_read(&path)?;
         item(CheckpointItem::Begin { through });
-        match load(&*file, through, item)? {
+        match load(&*file, through, is_ours, item)? {
             Ok(()) => {
                 loaded.through = Some(through);
                 break;
@@ -224,6 +224,7 @@ type Bad = (u64, &'static str);
 fn load(
     file: &dyn File,
     through: u64,
+    is_ours: &mut dyn FnMut(u64, [u8; 32]) -> bool,
     item: &mut dyn FnMut(CheckpointItem<'_>),
 ) -> io::Result<Result<(), Bad>> {
     let mut header = [0; HEADER_BYTES];
@@ -238,6 +239,9 @@ fn load(
             0,
             "the checkpoint's header does not match its checksum",
         )));
+    }
+    if !is_ours(through, array_at(&header, 16)) {
+        return Ok(Err((0, "the checkpoint is of another history")));
     }
     let mut block = Vec::new();
     let (mut at, mut number, mut records) = (HEADER_BYTES as u64, 0, 0);

@@ -190,7 +190,7 @@ impl File for DirFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
+        std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset).map_err(as_full)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -198,11 +198,19 @@ impl File for DirFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        reserve(&self.0, len)
+        reserve(&self.0, len).map_err(as_full)
     }
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+}
+
+/// A quota that is used up is a disk that is full.
+fn as_full(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::QuotaExceeded => io::Error::new(io::ErrorKind::StorageFull, error),
+        _ => error,
     }
 }
 
@@ -263,7 +271,8 @@ impl Disk for DirDisk {
             .write(true)
             .create(true)
             .truncate(true)
-            .open(self.path(path))?;
+            .open(self.path(path))
+            .map_err(as_full)?;
         Ok(Arc::new(DirFile(file)))
     }
 

@@ -77,6 +77,25 @@ impl Reader {
         }
     }
 
+    /// The head as it was when `position` was its last: `None` if no frame ends with it.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when the header of its frame does not match its checksum.
+    pub fn head_at(&self, position: u64) -> Result<Option<Head>, ReadError> {
+        if position == 0 || position > self.shared.durable() {
+            return Ok((position == 0).then(Head::default));
+        }
+        let mut frames = self.frames(position);
+        let (segment, offset) = frames.locate()?;
+        match frames
+            .reader
+            .header(&*segment.file, offset, segment.end())?
+        {
+            Ok(header) => Ok((header.last_position() == position).then(|| header.head())),
+            Err(bad) => Err(segment.damage(offset, position, bad.0).into()),
+        }
+    }
+
     /// Whole frames, verified, from the one that holds `from_position` (0 counts as 1) up to the head.
     #[must_use]
     pub fn frames(&self, from_position: u64) -> Frames {

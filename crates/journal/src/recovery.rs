@@ -7,6 +7,8 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::bytes::all_zero;
+use crate::checkpoint::CHECKPOINT_DIR;
 use crate::disk::{DirLock, Disk};
 use crate::frame::{FRAME_HEADER_BYTES, FrameRef};
 use crate::head::{Damage, Head};
@@ -14,13 +16,13 @@ use crate::index::active::ActiveTable;
 use crate::index::run::Run;
 use crate::index::{Frozen, INDEX_DIR, IndexView};
 use crate::maintain::write_index;
-use crate::meta::Meta;
+use crate::meta::{META_FILE, Meta};
 use crate::options::{KeysOf, OpenError, Options, ReadError};
 use crate::positions::{Extent, PositionTable, positions_path};
 use crate::reader::Reader;
 use crate::segment::{
-    BadHeader, FRAME_ALIGNMENT, FrameReader, SEGMENT_DIR, Segment, SegmentHeader,
-    segment_name_position, segment_path,
+    BadHeader, FRAME_ALIGNMENT, FrameReader, SEGMENT_DIR, SEGMENT_HEADER_BYTES, Segment,
+    SegmentHeader, segment_name_position, segment_path,
 };
 use crate::shared::{Shared, spare_name};
 use crate::synced::{self, Mark, Marker};
@@ -57,23 +59,21 @@ pub fn create(disk: &Arc<dyn Disk>, options: &Options, meta: &Meta) -> Result<()
             "the epochs do not begin at (1, 1) and ascend",
         ));
     }
-    for dir in [
-        "",
-        SEGMENT_DIR,
-        INDEX_DIR,
-        crate::checkpoint::CHECKPOINT_DIR,
-    ] {
+    for dir in ["", SEGMENT_DIR, INDEX_DIR, CHECKPOINT_DIR] {
         disk.create_dir(dir)?;
     }
     let _lock = take_lock(&**disk)?;
     let segments = disk.list(SEGMENT_DIR)?;
     let first = segment_path(1);
-    // Without a meta file, only what an unfinished `create` left may be there.
-    let others = segments
-        .iter()
-        .any(|name| format!("{SEGMENT_DIR}/{name}") != first);
-    if others || Meta::load(&**disk)?.is_some() {
+    if Meta::load(&**disk)?.is_some() {
         return Err(OpenError::AlreadyExists);
+    }
+    // Without a meta file, only what an unfinished `create` left may be there: never a record.
+    for name in &segments {
+        let path = format!("{SEGMENT_DIR}/{name}");
+        if path != first || holds_frames(&**disk, &path)? {
+            return Err(Damage::new(META_FILE, 0, 0, "the meta file is missing").into());
+        }
     }
     let header = SegmentHeader {
         alignment: FRAME_ALIGNMENT,
@@ -131,7 +131,7 @@ pub fn open(
     for dir in [SEGMENT_DIR, ""] {
         disk.sync_dir(dir)?;
     }
-    remove_spares(&*disk)?;
+    remove_leftovers(&*disk)?;
     let mut marker = Marker::open(&*disk, meta.cluster_id, mark)?;
     marker.refresh(&head)?;
     let mut segments: Vec<Arc<Segment>> = segments.into_iter().map(Arc::new).collect();
@@ -148,6 +148,14 @@ pub fn open(
     Ok((writer, Reader::new(shared), recovery))
 }
 
+fn holds_frames(disk: &dyn Disk, path: &str) -> io::Result<bool> {
+    let mut begin = [0; FRAME_HEADER_BYTES];
+    let read = disk
+        .open_read(path)?
+        .read_at(&mut begin, SEGMENT_HEADER_BYTES)?;
+    Ok(!all_zero(&begin[..read]))
+}
+
 fn take_lock(disk: &dyn Disk) -> Result<Arc<dyn DirLock>, OpenError> {
     match disk.lock(LOCK_FILE) {
         Ok(lock) => Ok(Arc::from(lock)),
@@ -156,7 +164,8 @@ fn take_lock(disk: &dyn Disk) -> Result<Arc<dyn DirLock>, OpenError> {
     }
 }
 
-fn remove_spares(disk: &dyn Disk) -> io::Result<()> {
+/// Removes what the process before had not finished.
+fn remove_leftovers(disk: &dyn Disk) -> io::Result<()> {
     for name in disk
         .list(SEGMENT_DIR)?
         .iter()
@@ -164,12 +173,11 @@ fn remove_spares(disk: &dyn Disk) -> io::Result<()> {
     {
         disk.remove(&format!("{SEGMENT_DIR}/{name}"))?;
     }
-    for name in disk
-        .list(INDEX_DIR)?
-        .iter()
-        .filter(|name| name.ends_with(".tmp"))
-    {
-        disk.remove(&format!("{INDEX_DIR}/{name}"))?;
+    for dir in [INDEX_DIR, CHECKPOINT_DIR] {
+        let names = disk.list(dir)?;
+        for name in names.iter().filter(|name| name.ends_with(".tmp")) {
+            disk.remove(&format!("{dir}/{name}"))?;
+        }
     }
     Ok(())
 }

@@ -153,6 +153,22 @@ fn frames_that_do_not_follow_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn a_journal_whose_meta_file_is_gone_is_never_made_anew() {
+    for frames in [1, 60] {
+        let (disk, _) = grown(frames, 200);
+        disk.lose("meta");
+        let before = disk.files();
+        for _ in 0..2 {
+            assert!(matches!(
+                create(&disk.disk(), &options(), &meta()),
+                Err(OpenError::Damaged(damage)) if damage.file == "meta"
+            ));
+        }
+        assert_eq!(disk.files(), before, "nothing was changed");
+    }
+}
+
+#[test]
 fn a_copy_by_frames_has_the_same_chain_and_epochs() {
     let (disk, model) = grown(60, 200);
     let (mut writer, reader, _) = reopen(&disk).unwrap();

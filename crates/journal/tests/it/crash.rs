@@ -52,13 +52,13 @@ fn live_until_failure(disk: &SimDisk, seed: u64, acknowledged: &mut Acknowledged
             0 => writer.mark().ok()?,
             1 | 2 => drop(writer.maintainer().step().ok()?),
             3 => {
-                let through = writer.head().position;
-                let mut checkpoint = CheckpointWriter::begin(disk.disk(), through).ok()?;
+                let head = writer.head();
+                let mut checkpoint = CheckpointWriter::begin(disk.disk(), &head).ok()?;
                 for number in 0..20u64 {
                     checkpoint.push(&number.to_le_bytes()).ok()?;
                 }
                 checkpoint.finish().ok()?;
-                acknowledged.checkpoint = through;
+                acknowledged.checkpoint = head.position;
             }
             4 => {
                 writer.new_epoch(0).ok()?;
@@ -109,7 +109,11 @@ fn check_survivor(survivor: &SimDisk, acknowledged: &Acknowledged) {
     model.check(survivor, &reader);
     assert!(reader.meta().epochs.len() >= acknowledged.epochs);
     let mut loaded_records = 0u64;
-    let loaded = load_latest_checkpoint(&*survivor.disk(), head.position, &mut |item| match item {
+    let mut is_ours = |through, hash| {
+        let head = reader.head_at(through).unwrap();
+        head.is_some_and(|head| head.hash == hash)
+    };
+    let loaded = load_latest_checkpoint(&*survivor.disk(), &mut is_ours, &mut |item| match item {
         CheckpointItem::Begin { .. } => loaded_records = 0,
         CheckpointItem::Record(record) => {
             assert_eq!(record, loaded_records.to_le_bytes());

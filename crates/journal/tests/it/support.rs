@@ -180,7 +180,7 @@ pub(crate) fn grown(frames: u64, longest: u64) -> (SimDisk, Model) {
     for index in 0..frames {
         model.append(&mut writer, 1 + index % 7).unwrap();
         if index == frames / 2 {
-            checkpoint(&disk, writer.head().position);
+            checkpoint(&disk, &writer.head());
             settle(&writer);
         }
     }
@@ -195,10 +195,10 @@ pub(crate) fn settle(writer: &Writer) {
     while maintainer.step().unwrap() {}
 }
 
-pub(crate) fn checkpoint(disk: &SimDisk, through: u64) {
+pub(crate) fn checkpoint(disk: &SimDisk, head: &Head) {
     let mut writer =
-        tributary_journal::CheckpointWriter::begin(disk.disk() as Arc<dyn Disk>, through).unwrap();
-    for position in 1..=through {
+        tributary_journal::CheckpointWriter::begin(disk.disk() as Arc<dyn Disk>, head).unwrap();
+    for position in 1..=head.position {
         writer.push(&position.to_le_bytes()).unwrap();
     }
     writer.finish().unwrap();
