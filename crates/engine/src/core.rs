@@ -207,9 +207,13 @@ impl Core {
         }
     }
 
-    /// Whether the open batch may be handed over now.
+    /// Whether the open batch may be handed over now. One without records waits until nothing is in flight: what it replays
+    /// may be on its way, and may get lost.
     pub fn can_submit(&self) -> bool {
-        self.open.is_some() && self.flight.len() < self.backend.depth()
+        self.open.as_ref().is_some_and(|open| {
+            let room = self.flight.len() < self.backend.depth();
+            room && (!open.frame.is_empty() || self.flight.len() == 0)
+        })
     }
 
     /// Batches handed over whose fate was not told to [`Core::landed`] yet.
@@ -237,7 +241,7 @@ impl Core {
                     .is_some_and(|open| open.waiting.is_empty())
                 {
                     self.open = None;
-                    self.backend.abandon();
+                    self.abandon();
                 }
                 (request.respond)(Err(failure.clone()));
                 return Err(failure);
@@ -382,56 +386,56 @@ impl Core {
         }
     }
 
-    /// Hands the open batch over. None if the batch holds no record and nothing is in flight: it is answered at once.
+    /// Hands the open batch over. None if it holds no record: it is answered at once.
     ///
     /// # Panics
-    /// If there is no open batch, or too many are in flight ([`Core::can_submit`]).
+    /// If it may not be handed over ([`Core::can_submit`]).
     pub fn submit(&mut self) -> Option<InFlight> {
-        assert!(
-            self.flight.len() < self.backend.depth(),
-            "the caller checks the depth"
-        );
+        assert!(self.can_submit(), "the caller checks");
         let open = self.open.take();
         let Open {
             frame,
             taken,
             timestamp,
             waiting,
-        } = open.expect("the caller checks that a batch is open");
+        } = open.expect("there is one to be handed over");
         let batch = Arc::new(Batch::new(frame));
-        if !batch.is_empty() {
+        let ticket = if batch.is_empty() {
+            self.abandon();
+            Ticket::ready(Fate::Durable(self.backend.reader().head()))
+        } else {
             self.last = Context {
                 position: batch.last_position(),
                 timestamp,
             };
-            let ticket = self.backend.submit(&batch, &self.set);
             self.flight.took_off(batch.clone(), taken);
-            return Some(InFlight {
-                ticket,
-                batch,
-                waiting,
-            });
-        }
-        self.backend.abandon();
-        let ticket = Ticket::ready(Fate::Durable(self.backend.reader().head()));
-        let nothing_new = InFlight {
+            self.backend.submit(&batch, &self.set)
+        };
+        let in_flight = InFlight {
             ticket,
-            batch: batch.clone(),
+            batch,
             waiting,
         };
-        if self.flight.len() == 0 {
-            nothing_new.respond(None);
+        if in_flight.batch.is_empty() {
+            in_flight.respond(None);
             return None;
         }
-        // A replay may lead to a record that is still on its way: its answer waits for that.
-        self.flight.took_off(batch, taken);
-        Some(nothing_new)
+        Some(in_flight)
+    }
+
+    /// Ends a turn that made no record, and forgets what was loaded for it.
+    fn abandon(&mut self) {
+        self.backend.abandon();
+        if self.flight.len() == 0 && !self.backend.forgets() {
+            // What is loaded stays until the next record is durable, and that may be long in coming.
+            self.set.evict_through(self.last.position + 1);
+        }
     }
 
     /// Tells the core that the oldest batch in flight became durable and readers can see it.
     pub fn landed(&mut self) {
         let batch = self.flight.landed();
-        if !self.backend.forgets() && !batch.is_empty() {
+        if !self.backend.forgets() {
             self.set.evict_through(batch.last_position());
         }
     }

@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -52,10 +52,35 @@ enum Io {
     },
     Threads {
         jobs: mpsc::Sender<Job>,
-        full: Arc<AtomicBool>,
+        blocked: Arc<Blocked>,
         threads: Vec<JoinHandle<()>>,
         stop: Arc<AtomicBool>,
     },
+}
+
+/// Why no batch may begin now, as the thread that writes found it: there is no room, or the journal is of no use any more.
+#[derive(Default)]
+struct Blocked(Mutex<Option<Failure>>);
+
+impl Blocked {
+    fn why(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reserves space for the next frames, and keeps in mind whether that went well.
+    fn reserve(&self, writer: &mut Writer) {
+        let failure = reserve(writer).err();
+        *self.why() = failure;
+    }
+}
+
+fn reserve(writer: &mut Writer) -> Result<(), Failure> {
+    writer
+        .reserve(FRAMES_RESERVED)
+        .map_err(|error| match error {
+            AppendError::Fatal(error) => Failure::Fatal(error.to_string()),
+            _ => Failure::StorageFull,
+        })
 }
 
 enum Job {
@@ -129,7 +154,8 @@ fn start_threads(
     damaged: Arc<AtomicU64>,
 ) -> std::io::Result<Io> {
     let (jobs, inbox) = mpsc::channel();
-    let full = Arc::new(AtomicBool::new(writer.reserve(FRAMES_RESERVED).is_err()));
+    let blocked = Arc::new(Blocked::default());
+    blocked.reserve(&mut writer);
     let stop = Arc::new(AtomicBool::new(false));
     let scrubber = writer.reader().scrubber();
     let maintain_stop = stop.clone();
@@ -137,13 +163,13 @@ fn start_threads(
         .name("maintenance".into())
         .spawn(move || run_maintenance(maintainer, scrubber, &maintain_stop, &damaged))?;
     let waker = maintenance.thread().clone();
-    let io_full = full.clone();
+    let io_blocked = blocked.clone();
     let io = std::thread::Builder::new()
         .name("journal".into())
-        .spawn(move || run_io(writer, &inbox, &io_full, &waker))?;
+        .spawn(move || run_io(writer, &inbox, &io_blocked, &waker))?;
     Ok(Io::Threads {
         jobs,
-        full,
+        blocked,
         threads: vec![io, maintenance],
         stop,
     })
@@ -191,7 +217,7 @@ fn scrub(scrubber: &mut Scrubber, damaged: &AtomicU64) {
 fn run_io(
     mut writer: Writer,
     jobs: &mpsc::Receiver<Job>,
-    full: &AtomicBool,
+    blocked: &Blocked,
     maintenance: &std::thread::Thread,
 ) {
     while let Ok(job) = jobs.recv() {
@@ -200,13 +226,14 @@ fn run_io(
                 let fate = fate_of(writer.append(&mut batch.frame_mut()));
                 // Whoever asked may have stopped waiting.
                 let _gone = done.send(fate);
-                full.store(writer.reserve(FRAMES_RESERVED).is_err(), Ordering::Release);
+                blocked.reserve(&mut writer);
                 maintenance.unpark();
             }
-            Job::Reserve => full.store(writer.reserve(FRAMES_RESERVED).is_err(), Ordering::Release),
+            Job::Reserve => blocked.reserve(&mut writer),
             Job::Mark => {
                 if let Err(error) = writer.mark() {
                     tracing::error!(%error, "the head could not be marked");
+                    blocked.reserve(&mut writer);
                 }
             }
             Job::Close => break,
@@ -236,19 +263,12 @@ impl Backend for Embedded {
     fn begin(&mut self) -> Result<Head, Failure> {
         match &mut self.io {
             Io::Inline { writer, .. } => {
-                let writer = writer.as_mut().ok_or(Failure::Stopping)?;
-                match writer.reserve(FRAMES_RESERVED) {
-                    Ok(()) => {}
-                    Err(AppendError::Fatal(error)) => {
-                        return Err(Failure::Fatal(error.to_string()));
-                    }
-                    Err(_) => return Err(Failure::StorageFull),
-                }
+                reserve(writer.as_mut().ok_or(Failure::Stopping)?)?;
             }
-            Io::Threads { jobs, full, .. } => {
-                if full.load(Ordering::Acquire) {
+            Io::Threads { jobs, blocked, .. } => {
+                if let Some(failure) = blocked.why().clone() {
                     let _stopped = jobs.send(Job::Reserve);
-                    return Err(Failure::StorageFull);
+                    return Err(failure);
                 }
             }
         }
@@ -314,12 +334,13 @@ impl Backend for Embedded {
                 }
                 maintainer.step().unwrap_or(false)
             }
-            Io::Threads { jobs, full, .. } => {
-                let _stopped = jobs.send(if full.load(Ordering::Acquire) {
+            Io::Threads { jobs, blocked, .. } => {
+                let job = if blocked.why().is_some() {
                     Job::Reserve
                 } else {
                     Job::Mark
-                });
+                };
+                let _stopped = jobs.send(job);
                 false
             }
         }

@@ -136,9 +136,6 @@ impl Publisher {
 
 /// Shows a durable batch to readers.
 pub(crate) fn publish(shared: &Shared, batch: &Batch) {
-    if batch.is_empty() {
-        return;
-    }
     let rejected = shared.view.publish(&batch.frame());
     let counters = &shared.counters;
     counters
@@ -300,7 +297,7 @@ impl Writer {
 
 /// Tells the callers of batches that were not reported durable what became of them, and returns to what is durable.
 pub(crate) fn settle_lost(core: &mut Core, shared: &Shared, lost: Vec<(Fate, InFlight)>) {
-    let mut reason = Failure::Unavailable("the batch before failed".into());
+    let mut reason = None;
     for (fate, in_flight) in lost {
         match resolve(core, fate, &in_flight) {
             None => {
@@ -309,14 +306,18 @@ pub(crate) fn settle_lost(core: &mut Core, shared: &Shared, lost: Vec<(Fate, InF
             }
             Some(failure) => {
                 tracing::warn!(%failure, records = in_flight.batch.len(), "a batch was not written");
-                shared
-                    .storage_full
-                    .store(matches!(failure, Failure::StorageFull), Ordering::Release);
-                in_flight.respond(Some(failure.clone()));
-                reason = failure;
+                // Those behind the first were not written because that one was not.
+                if reason.is_none() || matches!(failure, Failure::Fatal(_)) {
+                    reason = Some(failure);
+                }
+                in_flight.respond(reason.clone());
             }
         }
     }
+    let reason = reason.unwrap_or_else(|| Failure::Unavailable("the batch before failed".into()));
+    shared
+        .storage_full
+        .store(matches!(reason, Failure::StorageFull), Ordering::Release);
     if let Failure::Fatal(why) = &reason {
         shared.fail(why);
     }

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tributary_journal::Clock;
-use tributary_ledger::{Body, PaymentId, PaymentStatus};
+use tributary_engine::{
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQuery, KeyUse, Memory, Recovered,
+    Refused, Stepper, Ticket,
+};
+use tributary_journal::{Clock, Head};
+use tributary_ledger::{Body, Keys, PaymentId, PaymentStatus, Refund, WorkingSet};
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::SimDisk;
 
@@ -119,4 +123,113 @@ fn a_hold_expires_although_the_clock_was_set_back_when_it_came_due() {
     assert!(stepper.expire());
     stepper.settle();
     assert_eq!(status(&stepper), PaymentStatus::Expired);
+}
+
+/// Two batches may be in flight, and the one numbered `lost` finds no room.
+struct Losing {
+    inner: Memory,
+    submitted: u64,
+    lost: u64,
+}
+
+impl Backend for Losing {
+    fn recover(&mut self) -> Result<Recovered, Failure> {
+        self.inner.recover()
+    }
+
+    fn begin(&mut self) -> Result<Head, Failure> {
+        self.inner.begin()
+    }
+
+    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
+        self.inner.load(keys, set)
+    }
+
+    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
+        self.inner.find_keys(keys)
+    }
+
+    fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
+        self.submitted += 1;
+        if self.submitted == self.lost {
+            return Ticket::ready(Fate::Refused(Failure::StorageFull));
+        }
+        self.inner.submit(batch, set)
+    }
+
+    fn depth(&self) -> usize {
+        2
+    }
+
+    fn forgets(&self) -> bool {
+        false
+    }
+
+    fn reader(&self) -> Arc<dyn JournalReader> {
+        Backend::reader(&self.inner)
+    }
+}
+
+#[test]
+fn a_repetition_of_what_was_lost_is_never_answered_with_another_record() {
+    let meta = JournalMeta {
+        cluster_id: [1; 16],
+        id_key: [2; 16],
+        epochs: vec![(1, 1)],
+    };
+    let (inner, submitted, lost) = (Memory::new(meta), 0, 2);
+    let backend = Losing {
+        inner,
+        submitted,
+        lost,
+    };
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
+    let mut stepper = Stepper::start(Box::new(backend), clock).expect("it starts");
+    settle(&mut stepper, vec![open("a", "platform"), open("b", "shop")]);
+
+    let pay = |key: &str, amount: u64| vec![command(key, Body::Pay(pay(1, 2, amount)))];
+    let first = stepper.accept(pay("first", 100));
+    stepper.submit();
+    let behind = stepper.accept(pay("behind", 200));
+    stepper.submit();
+    // Its only answer would be a record that is on its way.
+    let again = stepper.accept(pay("first", 100));
+    stepper.submit();
+    while stepper.land() {}
+    for stepped in [&first, &behind, &again] {
+        let refused = stepper.answer(stepped).expect("everybody is answered");
+        assert!(matches!(refused, Err(Refused::StorageFull)), "{refused:?}");
+    }
+
+    // The positions are given to other records, and the keys are free.
+    assert_eq!(settle(&mut stepper, pay("other", 300)), [None]);
+    assert_eq!(settle(&mut stepper, pay("first", 100)), [None]);
+    assert_eq!(stepper.reader().head().position, 4);
+}
+
+#[test]
+fn repetitions_alone_fill_no_memory() {
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
+    let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
+    settle(&mut stepper, vec![open("a", "platform"), open("b", "shop")]);
+    let refund = |at: u64| {
+        let (payment, amount, refund_fee) = (PaymentId(3 + at), Some(1), false);
+        let refund = Refund {
+            payment,
+            amount,
+            refund_fee,
+        };
+        vec![command(&format!("refund-{at}"), Body::Refund(refund))]
+    };
+    for at in 0..20 {
+        let payment = command(&format!("pay-{at}"), Body::Pay(pay(1, 2, 100)));
+        assert_eq!(settle(&mut stepper, vec![payment]), [None]);
+    }
+    for at in 0..20 {
+        assert_eq!(settle(&mut stepper, refund(at)), [None]);
+    }
+    for at in 0..20 {
+        assert_eq!(settle(&mut stepper, refund(at)), [None]);
+        assert_eq!(stepper.set().payment_count(), 0, "after repetition {at}");
+    }
 }

@@ -384,6 +384,26 @@ fn a_failed_sync_stops_the_engine_for_good() {
     assert!((acknowledged.max(1)..=acknowledged + 1).contains(&posted(&engine, 2)));
 }
 
+/// Not only of a frame: also of the space reserved for the next ones, and of the mark of an idle moment.
+#[test]
+fn a_broken_disk_is_never_taken_for_a_full_one() {
+    for operation in 0..12 {
+        let disk = SimDisk::new(operation);
+        let engine = start(on_disk(&disk));
+        open_two(&engine);
+        disk.inject(disk.operations() + operation, Fault::Broken);
+        for at in 0..200 {
+            let mut command = pay_command(&format!("pay-{at}"), 1);
+            command.text = tributary_ledger::Text::new(0, &[b'x'; 16_000]).ok();
+            if let Err(refused) = engine.execute_blocking(vec![command]) {
+                assert!(!matches!(refused, Refused::StorageFull), "{operation}");
+                eventually("it has stopped", || engine.status().failed.is_some());
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_refuses_and_goes_on_by_itself_when_space_returns() {
     let disk = SimDisk::new(7);
