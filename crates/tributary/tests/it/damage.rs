@@ -2,9 +2,14 @@
 //! never cut.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
+use tributary_journal::{Builder, DirDisk, Disk, Options, ScanOptions, read_meta, scan};
+use tributary_ledger::codec::{self, Record};
+use tributary_ledger::{Body, FORMAT_VERSION, RULES_VERSION};
 
 use crate::support::{Server, json_for, run_for, text};
 
@@ -211,4 +216,98 @@ fn an_anchor_proves_that_history_was_not_rewritten() {
     server.post("/v1/accounts", "late", &body).ok();
     assert!(server.stop().success());
     verify(0, hash.as_str().expect("a text"));
+}
+
+/// The same journal written anew, its whole chain too, one record in a frame. `change` may make another record of the last
+/// one, and says whether it is there at all.
+fn rewritten(data: &Path, rules: u16, change: impl Fn(&mut Record) -> bool) -> tempfile::TempDir {
+    let mut records = Vec::new();
+    let from = DirDisk::new(data);
+    scan(&from, &ScanOptions::default(), &mut |record| {
+        records.push(codec::decode(record.payload, FORMAT_VERSION).expect("it is whole"));
+        ControlFlow::Continue(())
+    })
+    .expect("it is whole");
+    let mut last = records.pop().expect("there are some");
+    if change(&mut last) {
+        records.push(last);
+    }
+    let folder = tempfile::tempdir().expect("directory");
+    let to: Arc<dyn Disk> = Arc::new(DirDisk::new(folder.path()));
+    let options = Options {
+        segment_bytes: 1024 * 1024,
+        reserve_bytes: 0,
+    };
+    let meta = read_meta(&from).expect("it is whole");
+    tributary_journal::create(&to, &options, &meta).expect("it is new");
+    let (mut writer, ..) =
+        tributary_journal::open(to, options, Arc::new(|_, _| {})).expect("it opens");
+    for record in records {
+        let mut frame = Builder::new(record.ctx.position, record.ctx.timestamp, rules);
+        let (command, outcome) = (&record.command, &record.outcome);
+        frame
+            .push(|into| codec::encode(command, &record.digest, outcome, record.ctx, into))
+            .expect("it fits");
+        writer.append(&mut frame).expect("there is room");
+    }
+    writer.close().expect("it closes");
+    folder
+}
+
+/// Moves so much more than the record says.
+fn move_more(record: &mut Record, more: i64) {
+    for (leg, more) in record.outcome.legs.iter_mut().zip([-more, more]) {
+        leg.amount += more;
+        leg.posted_after += more;
+    }
+}
+
+#[test]
+fn a_history_rewritten_with_its_chain_is_found_where_it_breaks_the_rules_and_else_by_the_anchor() {
+    let directory = tempfile::tempdir().expect("directory");
+    let data = books(directory.path());
+    let verify = |code: i32, data: &Path, more: &[&str]| {
+        let mut arguments = vec!["verify", "--data", text(data)];
+        arguments.extend(more);
+        run_for(code, &arguments)
+    };
+
+    let same = rewritten(&data, RULES_VERSION, |_| true);
+    let kept = json_for(0, &["verify", "--data", text(same.path()), "--json"]);
+    let anchor = kept["head_hash"].as_str().expect("a text");
+
+    let sums_to_zero = |record: &mut Record| {
+        move_more(record, 1);
+        true
+    };
+    let said = verify(4, rewritten(&data, RULES_VERSION, sums_to_zero).path(), &[]);
+    assert!(said.contains("decided again"), "{said}");
+    for rules in [0, RULES_VERSION + 1] {
+        let said = verify(4, rewritten(&data, rules, sums_to_zero).path(), &[]);
+        assert!(said.contains("does not know"), "{said}");
+    }
+    let linked = |record: &mut Record| {
+        record.command.linked = true;
+        record.digest = record.command.digest();
+        true
+    };
+    let said = verify(4, rewritten(&data, RULES_VERSION, linked).path(), &[]);
+    assert!(said.contains("no end"), "{said}");
+
+    // Another past that the rules allow can only be told from the true one by who kept a hash.
+    let another_past = |record: &mut Record| {
+        move_more(record, 1);
+        if let Body::Pay(pay) = &mut record.command.body {
+            pay.amount += 1;
+        }
+        record.digest = record.command.digest();
+        true
+    };
+    let forged = rewritten(&data, RULES_VERSION, another_past);
+    let cut = rewritten(&data, RULES_VERSION, |_| false);
+    for forged in [forged, cut] {
+        verify(0, forged.path(), &[]);
+        let said = verify(4, forged.path(), &["--anchor", anchor]);
+        assert!(said.contains("anchor"), "{said}");
+    }
 }
