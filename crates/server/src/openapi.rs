@@ -24,7 +24,8 @@ use crate::app::App;
 use crate::code::ErrorCode;
 use crate::error::{ApiError, ErrorAnswer};
 use crate::form::request::{
-    AccountCreate, AdjustmentCreate, CaptureOf, PaymentCreate, RefundCreate, TransferCreate, VoidOf,
+    AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, PaymentCreate, RefundCreate,
+    TransferCreate, VoidOf,
 };
 use crate::form::value::KeyText;
 use crate::routes::{
@@ -54,7 +55,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(payments::create_payout))
         .routes(routes!(payments::create_transfer))
         .routes(routes!(payments::create_adjustment))
-        .routes(routes!(refunds::create))
+        .routes(routes!(refunds::create, refunds::list_all))
         .routes(routes!(refunds::get))
         .routes(routes!(batches::create))
         .routes(routes!(events::list_all))
@@ -232,6 +233,7 @@ const AFTER_PAYMENT: &[Next] = &[
     ("capturePayment", ID, &[]),
     ("voidPayment", ID, &[]),
     ("createRefund", &[], &[("payment", "$response.body#/id")]),
+    ("listRefunds", &[("payment", "$response.body#/id")], &[]),
 ];
 
 /// The operations that an answer leads to, by its status.
@@ -397,6 +399,9 @@ impl Batch {
     fn command() -> RefOr<Schema> {
         let operations = [
             ("account", AccountCreate::name()),
+            ("freeze", AccountOf::name()),
+            ("unfreeze", AccountOf::name()),
+            ("close", AccountOf::name()),
             ("payment", PaymentCreate::name()),
             ("transfer", TransferCreate::name()),
             ("top_up", TransferCreate::name()),
@@ -462,6 +467,7 @@ impl ToSchema for Batch {
         schemas.push(("BatchGroup".to_owned(), Batch::group()));
         schemas.push((KeyText::name().into_owned(), KeyText::schema()));
         add::<AccountCreate>(schemas);
+        add::<AccountOf>(schemas);
         add::<PaymentCreate>(schemas);
         add::<TransferCreate>(schemas);
         add::<AdjustmentCreate>(schemas);

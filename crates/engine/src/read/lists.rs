@@ -1,13 +1,18 @@
 //! Lists and statements, a page at a time.
 
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    Account, AccountId, Body, OwnerId, Payment, PaymentKind, PaymentStatus, Reference, WorkingSet,
+    Account, AccountId, Body, OwnerId, Payment, PaymentId, PaymentKind, PaymentStatus, Reference,
+    WorkingSet,
 };
 
 use super::walk::{ChainEnd, Source, Walk, leg_of};
 use super::{Page, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};
 use crate::backend::Failure;
+use crate::lookup;
 
 /// Which payments a list shows.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +67,69 @@ impl Reader {
                 .is_none_or(|status| now.status == status)
                 .then_some((now, record)))
         })
+    }
+
+    /// Refunds of a payment that were done, newest first, found by the key index: only the payment's own changes are read.
+    pub fn refunds(&self, payment: PaymentId, page: Page) -> Result<Slice<Record>, Failure> {
+        let (first, last) = self.window(page)?;
+        let newest_first = !matches!(page.start, Start::After(_));
+        let mut slice = Slice {
+            items: Vec::new(),
+            has_more: false,
+            next: None,
+        };
+        let changes = self.changes(payment, first, last, newest_first)?;
+        for (scanned, position) in changes.into_iter().enumerate() {
+            if scanned == RECORDS_SCANNED_MAX {
+                slice.has_more = true;
+                break;
+            }
+            let record = lookup::record(&*self.journal, position)?;
+            if let Some(refund) = record.filter(|record| refunds(record, payment)) {
+                if slice.items.len() == page.limit {
+                    slice.has_more = true;
+                    break;
+                }
+                slice.items.push(refund);
+            }
+            slice.next = Some(position);
+        }
+        if !newest_first {
+            slice.items.reverse();
+        }
+        Ok(slice)
+    }
+
+    /// Positions within `first..=last` of records that may have changed the payment, in the order of a walk; of more than
+    /// [`RECORDS_SCANNED_MAX`] the nearest ones and one more.
+    fn changes(
+        &self,
+        payment: PaymentId,
+        first: u64,
+        last: u64,
+        newest_first: bool,
+    ) -> Result<VecDeque<u64>, Failure> {
+        let mut found = VecDeque::new();
+        let hash = tributary_ledger::hash::hash_payment(payment);
+        self.journal.find(hash, &mut |position| {
+            if position < first {
+                return ControlFlow::Break(());
+            }
+            if position > last {
+                return ControlFlow::Continue(());
+            }
+            if newest_first {
+                found.push_back(position);
+            } else {
+                found.push_front(position);
+                found.truncate(RECORDS_SCANNED_MAX + 1);
+            }
+            match newest_first && found.len() > RECORDS_SCANNED_MAX {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        Ok(found)
     }
 
     /// The parts of `filter` that never change after the request.
@@ -242,6 +310,12 @@ fn accounts_of(set: &WorkingSet, owner: OwnerId) -> impl Iterator<Item = &Accoun
     std::iter::successors(newest.and_then(|id| set.account(id)), |account| {
         set.account(account.owner_prev?)
     })
+}
+
+/// Whether `record` is a refund of the payment that was done.
+fn refunds(record: &Record, payment: PaymentId) -> bool {
+    record.outcome.is_accepted()
+        && matches!(&record.command.body, Body::Refund(refund) if refund.payment == payment)
 }
 
 fn reference_of(record: &Record) -> Option<&Reference> {

@@ -1,5 +1,6 @@
 //! The form of what comes in: JSON bodies, query parameters, idempotency keys. Whether it may be done is the ledger's to say.
 
+pub(crate) mod batch;
 pub(crate) mod idempotency;
 pub(crate) mod json;
 pub(crate) mod query;

@@ -213,6 +213,20 @@ pub(crate) struct VoidOf {
     payment: PaymentText,
 }
 
+/// Freeze, unfreeze or close an account, within a batch.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AccountOf {
+    account: AccountText,
+}
+
+impl AccountOf {
+    /// The account that is meant.
+    pub(crate) fn id(&self, ids: &Ids) -> Result<AccountId, ApiError> {
+        account(ids, &self.account, "account")
+    }
+}
+
 /// Nothing to say.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

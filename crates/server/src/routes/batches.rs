@@ -3,45 +3,23 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use tributary_engine::{COMMANDS_PER_BATCH_MAX, Reply};
-use tributary_ledger::{Command, PaymentKind};
+use serde::Serialize;
+use tributary_engine::Reply;
+use tributary_ledger::{AccountId, Body, Command, PaymentKind, Rejection};
 use utoipa::ToSchema;
 
 use crate::app::{App, RequestId, Shared};
 use crate::auth::{Caller, Writing};
 use crate::code::{ErrorCode, ErrorType};
 use crate::error::{ApiError, ErrorBody};
+use crate::form::batch::{BatchCommand, BatchForm, BatchItem, Operation};
 use crate::form::idempotency::ledger_key;
 use crate::form::json::Json;
-use crate::form::request::{
-    AccountCreate, AdjustmentCreate, CaptureOf, PaymentCreate, RefundCreate, Request,
-    TransferCreate, VoidOf, Wish,
-};
-use crate::form::value::KeyText;
+use crate::form::request::{AccountOf, Request, Wish};
 use crate::render::{Resource, answer};
 use crate::routes::accounts::owner_of_new;
-use crate::routes::{json, must_see_payment};
+use crate::routes::{json, must_see_account, must_see_payment};
 use crate::submit::{command, reply_of, submit_all};
-use tributary_ledger::{Body, Rejection};
-
-/// One command of a batch: an idempotency key and exactly one of the other fields. Or a group: commands of which all are
-/// done or none.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct BatchItem {
-    idempotency_key: Option<KeyText>,
-    account: Option<AccountCreate>,
-    payment: Option<PaymentCreate>,
-    transfer: Option<TransferCreate>,
-    top_up: Option<TransferCreate>,
-    payout: Option<TransferCreate>,
-    adjustment: Option<AdjustmentCreate>,
-    capture: Option<CaptureOf>,
-    void: Option<VoidOf>,
-    refund: Option<RefundCreate>,
-    group: Option<Vec<BatchItem>>,
-}
 
 /// What became of a batch.
 #[derive(Serialize, ToSchema)]
@@ -87,7 +65,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     Writing(caller): Writing,
     Extension(request): Extension<RequestId>,
-    Json(items): Json<Vec<BatchItem>>,
+    Json(BatchForm(items)): Json<BatchForm>,
 ) -> Result<Response, ApiError> {
     let mut steps = steps(&app.shared, &caller, items)?;
     abort_broken_groups(&mut steps);
@@ -124,164 +102,117 @@ pub(crate) async fn create(
 
 /// The commands of the batch, groups unrolled.
 fn steps(shared: &Shared, caller: &Caller, items: Vec<BatchItem>) -> Result<Vec<Step>, ApiError> {
-    if items.is_empty() {
-        return Err(ApiError::new(
-            ErrorCode::ParameterInvalid,
-            "A batch has at least one command.",
-        ));
-    }
     let mut steps = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         let place = format!("[{index}]");
-        if item.group.is_none() {
-            steps.push(step(shared, caller, item, false, &place)?);
-            continue;
+        match item {
+            BatchItem::Alone(one) => steps.push(step(shared, caller, one, false, &place)?),
+            BatchItem::Group(members) => {
+                let last = members.len() - 1;
+                for (at, member) in members.into_iter().enumerate() {
+                    let place = format!("{place}.group[{at}]");
+                    steps.push(step(shared, caller, member, at < last, &place)?);
+                }
+            }
         }
-        let members = members(item, &place)?;
-        let last = members.len() - 1;
-        for (at, member) in members.into_iter().enumerate() {
-            steps.push(step(
-                shared,
-                caller,
-                member,
-                at < last,
-                &format!("{place}.group[{at}]"),
-            )?);
-        }
-    }
-    if steps.len() > COMMANDS_PER_BATCH_MAX {
-        let message = format!("A batch has at most {COMMANDS_PER_BATCH_MAX} commands.");
-        return Err(ApiError::new(ErrorCode::ParameterInvalid, message));
     }
     Ok(steps)
-}
-
-/// The commands of a group.
-fn members(item: BatchItem, place: &str) -> Result<Vec<BatchItem>, ApiError> {
-    let param = format!("{place}.group");
-    let invalid = |message: &'static str| Err(ApiError::invalid(&param, message));
-    let alone = BatchItem {
-        group: None,
-        ..item
-    };
-    if alone.idempotency_key.is_some() || alone.operations() > 0 {
-        return invalid("A group has nothing but its commands; each has its own idempotency key.");
-    }
-    let members = item.group.unwrap_or_default();
-    if members.is_empty() {
-        return invalid("A group has at least one command.");
-    }
-    if members.iter().any(|member| member.group.is_some()) {
-        return invalid("A group holds commands, not groups.");
-    }
-    Ok(members)
-}
-
-impl BatchItem {
-    /// How many commands the item names.
-    fn operations(&self) -> usize {
-        [
-            self.account.is_some(),
-            self.payment.is_some(),
-            self.transfer.is_some(),
-            self.top_up.is_some(),
-            self.payout.is_some(),
-            self.adjustment.is_some(),
-            self.capture.is_some(),
-            self.void.is_some(),
-            self.refund.is_some(),
-        ]
-        .into_iter()
-        .filter(|is_some| *is_some)
-        .count()
-    }
 }
 
 /// One command. What is wrong with its form refuses the batch; what it names and is not there fails it alone.
 fn step(
     shared: &Shared,
     caller: &Caller,
-    item: BatchItem,
+    one: BatchCommand,
     linked: bool,
     place: &str,
 ) -> Result<Step, ApiError> {
-    let text = item.idempotency_key.as_ref().ok_or_else(|| {
+    let key_text = one.idempotency_key.ok_or_else(|| {
         ApiError::new(
             ErrorCode::IdempotencyKeyMissing,
             "Each command of a batch has its own idempotency_key.",
         )
         .param(format!("{place}.idempotency_key"))
     })?;
-    let key = ledger_key(&text.0).map_err(|error| error.within(place))?;
-    if item.operations() != 1 {
-        let message = "Give exactly one of account, payment, transfer, top_up, payout, adjustment, capture, void and refund.";
-        return Err(ApiError::invalid(place, message));
-    }
-    let key_text = text.0.clone();
-    let command = match wish(shared, caller, item) {
+    let key = ledger_key(&key_text.0).map_err(|error| error.within(place))?;
+    let field = one.operation.field();
+    let wish =
+        wish(shared, caller, *one.operation).map_err(|error| error.within(field).within(place));
+    let command = match wish {
         Ok(wish) => Ok(Command {
             linked,
             ..command(caller.actor, key, wish)
         }),
-        Err(error) => {
-            let error = error.within(place);
-            if matches!(error.status(), 400 | 500..) {
-                return Err(error);
-            }
-            Err(error)
-        }
+        Err(error) if matches!(error.status(), 400 | 500..) => return Err(error),
+        Err(error) => Err(error),
     };
     Ok(Step {
-        key: key_text,
+        key: key_text.0,
         linked,
         command,
     })
 }
 
-fn wish(shared: &Shared, caller: &Caller, item: BatchItem) -> Result<Wish, ApiError> {
+/// What an operation asks for, if the caller may ask for it and sees what it names: as by its own path.
+fn wish(shared: &Shared, caller: &Caller, operation: Operation) -> Result<Wish, ApiError> {
     let ids = shared.reader.ids();
-    let (wish, noun) = if let Some(form) = item.account {
-        let owner = owner_of_new(shared, caller, form.owner.as_ref())
-            .map_err(|error| error.within("account"))?;
-        (form.wish_for(owner), "account")
-    } else if let Some(form) = item.payment {
-        (form.wish(ids), "payment")
-    } else if let Some(form) = item.transfer {
-        (form.wish_of(PaymentKind::Transfer, ids), "transfer")
-    } else if let Some(form) = item.top_up {
-        (form.wish_of(PaymentKind::TopUp, ids), "top_up")
-    } else if let Some(form) = item.payout {
-        (form.wish_of(PaymentKind::Payout, ids), "payout")
-    } else if let Some(form) = item.adjustment {
-        if !caller.is_platform() {
-            return Err(
-                ApiError::new(ErrorCode::PlatformOnly, "Only a platform key may do this.")
-                    .param("adjustment"),
-            );
+    match operation {
+        Operation::Account(form) => {
+            let owner = owner_of_new(shared, caller, form.owner.as_ref())?;
+            form.wish_for(owner)
         }
-        (form.wish(ids), "adjustment")
-    } else if let Some(form) = item.capture {
-        (form.wish(ids), "capture")
-    } else if let Some(form) = item.void {
-        (form.wish(ids), "void")
-    } else if let Some(form) = item.refund {
-        (form.wish(ids), "refund")
-    } else {
-        return Err(ApiError::new(
-            ErrorCode::InternalError,
-            "The server failed.",
-        ));
-    };
-    let wish = wish.map_err(|error| error.within(noun))?;
-    let payment = match &wish.body {
-        Body::Capture(capture) => Some(capture.payment),
-        Body::Void(payment) => Some(*payment),
-        Body::Refund(refund) => Some(refund.payment),
-        _ => None,
-    };
-    if let Some(payment) = payment {
-        must_see_payment(shared, caller, payment, "payment").map_err(|error| error.within(noun))?;
+        Operation::Freeze(form) => {
+            must_be_platform(caller)?;
+            change_of(shared, caller, &form, Body::FreezeAccount)
+        }
+        Operation::Unfreeze(form) => {
+            must_be_platform(caller)?;
+            change_of(shared, caller, &form, Body::UnfreezeAccount)
+        }
+        Operation::Close(form) => change_of(shared, caller, &form, Body::CloseAccount),
+        Operation::Payment(form) => form.wish(ids),
+        Operation::Transfer(form) => form.wish_of(PaymentKind::Transfer, ids),
+        Operation::TopUp(form) => form.wish_of(PaymentKind::TopUp, ids),
+        Operation::Payout(form) => form.wish_of(PaymentKind::Payout, ids),
+        Operation::Adjustment(form) => {
+            must_be_platform(caller)?;
+            form.wish(ids)
+        }
+        Operation::Capture(form) => of_visible(shared, caller, form.wish(ids)?),
+        Operation::Void(form) => of_visible(shared, caller, form.wish(ids)?),
+        Operation::Refund(form) => of_visible(shared, caller, form.wish(ids)?),
     }
+}
+
+fn must_be_platform(caller: &Caller) -> Result<(), ApiError> {
+    if caller.is_platform() {
+        return Ok(());
+    }
+    let message = "Only a platform key may do this.";
+    Err(ApiError::new(ErrorCode::PlatformOnly, message))
+}
+
+/// The wish to change an account that the caller sees.
+fn change_of(
+    shared: &Shared,
+    caller: &Caller,
+    form: &AccountOf,
+    change: fn(AccountId) -> Body,
+) -> Result<Wish, ApiError> {
+    let id = form.id(shared.reader.ids())?;
+    must_see_account(shared, caller, id, "account")?;
+    Ok(Wish::plain(change(id)))
+}
+
+/// The wish to change a payment, if the caller sees it.
+fn of_visible(shared: &Shared, caller: &Caller, wish: Wish) -> Result<Wish, ApiError> {
+    let payment = match &wish.body {
+        Body::Capture(capture) => capture.payment,
+        Body::Void(payment) => *payment,
+        Body::Refund(refund) => refund.payment,
+        _ => return Ok(wish),
+    };
+    must_see_payment(shared, caller, payment, "payment")?;
     Ok(wish)
 }
 

@@ -86,24 +86,34 @@ fn visible_account(shared: &Shared, caller: &Caller, id: &str) -> Result<Account
         .ids()
         .decode(IdKind::Account, id)
         .ok_or_else(not_found)?;
-    let account = shared
-        .reader
-        .account(AccountId(position))
-        .ok_or_else(not_found)?;
-    if caller.sees_account(&account) {
-        Ok(account)
-    } else {
-        Err(not_found())
-    }
+    must_see_account(shared, caller, AccountId(position), "id")
+}
+
+/// The account, if the caller may know of it.
+pub(crate) fn must_see_account(
+    shared: &Shared,
+    caller: &Caller,
+    account: AccountId,
+    param: &str,
+) -> Result<Account, ApiError> {
+    let account = shared.reader.account(account);
+    account
+        .filter(|account| caller.sees_account(account))
+        .ok_or_else(|| ApiError::not_found("account", param))
 }
 
 /// The payment that the caller names by `id`, if it is there and the caller's to see.
-fn visible_payment(shared: &Shared, caller: &Caller, id: &str) -> Result<PaymentId, ApiError> {
+fn visible_payment(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+    param: &str,
+) -> Result<PaymentId, ApiError> {
     let position = shared.reader.ids().decode(IdKind::Payment, id);
     let payment = position
         .map(PaymentId)
-        .ok_or_else(|| ApiError::not_found("payment", "id"))?;
-    must_see_payment(shared, caller, payment, "id")?;
+        .ok_or_else(|| ApiError::not_found("payment", param))?;
+    must_see_payment(shared, caller, payment, param)?;
     Ok(payment)
 }
 

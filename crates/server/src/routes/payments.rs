@@ -291,7 +291,7 @@ pub(crate) async fn capture(
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(body): OptionalJson<CaptureForm>,
 ) -> Result<Response, ApiError> {
-    let payment = visible_payment(&app.shared, &caller, &id)?;
+    let payment = visible_payment(&app.shared, &caller, &id, "id")?;
     write(&app, caller, key, body.wish_of(payment)).await
 }
 
@@ -306,6 +306,6 @@ pub(crate) async fn void(
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
 ) -> Result<Response, ApiError> {
-    let payment = visible_payment(&app.shared, &caller, &id)?;
+    let payment = visible_payment(&app.shared, &caller, &id, "id")?;
     write(&app, caller, key, Wish::plain(Body::Void(payment))).await
 }

@@ -2,18 +2,23 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use serde::Deserialize;
 use tributary_engine::IdKind;
 use tributary_ledger::Body;
+use utoipa::IntoParams;
 
-use crate::app::App;
-use crate::auth::{Reading, Writing};
+use crate::app::{App, Shared};
+use crate::auth::{Caller, Reading, Writing};
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::form::idempotency::IdempotencyKey;
 use crate::form::json::Json;
+use crate::form::query::Query;
 use crate::form::request::{RefundCreate, Request};
+use crate::form::value::{PaymentText, TimeText};
+use crate::render::list::{Limit, List, PageParams, list};
 use crate::render::refund::{RefundObject, refund};
-use crate::routes::{Id, json, must_see_payment, write};
+use crate::routes::{Id, json, must_see_payment, visible_payment, write};
 use crate::submit::failed;
 
 /// Gives back what was captured, or a part; never more than was captured in all.
@@ -34,6 +39,65 @@ pub(crate) async fn create(
     };
     must_see_payment(&app.shared, &caller, wanted.payment, "payment")?;
     write(&app, caller, key, wish).await
+}
+
+/// Which refunds to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefundsQuery {
+    /// Refunds of this payment.
+    #[param(value_type = String, pattern = "^pay_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
+    payment: PaymentText,
+    /// Items at most; 10 if left out.
+    #[param(value_type = Option<u8>, minimum = 1, maximum = 100)]
+    limit: Option<Limit>,
+    /// Refunds older than the one with this id or cursor.
+    starting_after: Option<String>,
+    /// Refunds newer than the one with this id or cursor, the nearest ones.
+    ending_before: Option<String>,
+    /// Not done before this time.
+    #[serde(rename = "created[gte]")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    created_gte: Option<TimeText>,
+    /// Done before this time.
+    #[serde(rename = "created[lt]")]
+    #[param(value_type = Option<String>, format = DateTime)]
+    created_lt: Option<TimeText>,
+}
+
+/// Lists the refunds of a payment, the newest first. Refunds that the ledger refused are events, not refunds.
+#[utoipa::path(get, path = "/v1/refunds", tag = "refunds", operation_id = "listRefunds", params(RefundsQuery),
+    responses((status = 200, description = "A page of refunds.", body = List<RefundObject>)))]
+pub(crate) async fn list_all(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Query(query): Query<RefundsQuery>,
+) -> Result<Response, ApiError> {
+    let page = app
+        .blocking(move |shared| refunds(shared, &caller, query))
+        .await?;
+    Ok(json(200, &page))
+}
+
+fn refunds(
+    shared: &Shared,
+    caller: &Caller,
+    query: RefundsQuery,
+) -> Result<List<RefundObject>, ApiError> {
+    let params = PageParams {
+        limit: query.limit,
+        starting_after: query.starting_after,
+        ending_before: query.ending_before,
+        created_gte: query.created_gte,
+        created_lt: query.created_lt,
+    };
+    let page = params.page(shared.reader.ids(), IdKind::Refund)?;
+    let payment = visible_payment(shared, caller, &query.payment.0, "payment")?;
+    let slice = shared.reader.refunds(payment, page).map_err(failed)?;
+    list(shared, "/v1/refunds".to_owned(), slice, |record| {
+        refund(shared, &record)
+    })
 }
 
 /// Shows a refund.

@@ -1,5 +1,6 @@
 //! The server over HTTP, as a caller meets it.
 
+mod batches;
 mod books;
 mod client;
 mod codes;
@@ -12,4 +13,5 @@ mod idempotency;
 mod limits;
 mod lists;
 mod payments;
+mod refunds;
 mod scopes;

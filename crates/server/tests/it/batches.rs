@@ -1,0 +1,204 @@
+//! Batches: what they take, and how much.
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, id, pay};
+
+/// The results' statuses, and their error codes where there are any.
+fn results(answer: &Value) -> Vec<(u64, &str)> {
+    let results = answer["results"].as_array().expect("results");
+    results
+        .iter()
+        .map(|result| {
+            let status = result["status"].as_u64().expect("a status");
+            (status, result["error"]["code"].as_str().unwrap_or(""))
+        })
+        .collect()
+}
+
+#[test]
+fn accounts_are_frozen_unfrozen_and_closed_in_a_batch() {
+    let server = Fixture::start();
+    let (ann, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
+    let named = json!({"account": ann});
+    let answer = server
+        .post(
+            "/v1/batches",
+            &json!([
+                {"idempotency_key": "1", "freeze": named},
+                {"idempotency_key": "2", "payment": pay(&ann, &shop, 40)},
+                {"idempotency_key": "3", "unfreeze": named},
+                {"idempotency_key": "4", "payment": pay(&ann, &shop, 40)},
+                {"idempotency_key": "5", "close": named},
+                {"group": [
+                    {"idempotency_key": "6", "transfer": pay(&ann, &shop, 60)},
+                    {"idempotency_key": "7", "close": named},
+                ]},
+                {"idempotency_key": "1", "freeze": named},
+            ]),
+        )
+        .expect(200);
+    assert_eq!(
+        results(&answer),
+        [
+            (200, ""),
+            (402, "account_frozen"),
+            (200, ""),
+            (201, ""),
+            (409, "account_not_empty"),
+            (201, ""),
+            (200, ""),
+            (200, ""),
+        ]
+    );
+    assert_eq!(answer["results"][7]["replayed"], true);
+    assert_eq!(answer["results"][7]["result"]["status"], "frozen");
+    assert_eq!(
+        server.get(&format!("/v1/accounts/{ann}")).expect(200)["status"],
+        "closed"
+    );
+    // A batch and the account's own path share the keys and the command.
+    let path = format!("/v1/accounts/{ann}/freeze");
+    let again = server.post_key(&path, "1", &json!({}));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+}
+
+#[test]
+fn an_owner_may_no_more_in_a_batch_than_alone() {
+    let server = Fixture::start();
+    let (own, foreign) = (
+        server.account("ann", "wallet"),
+        server.account("bob", "wallet"),
+    );
+    let token = server.token("ann", "write");
+    let answer = server
+        .post_as(
+            &token,
+            "/v1/batches",
+            &json!([
+                {"idempotency_key": "1", "freeze": {"account": own}},
+                {"idempotency_key": "2", "unfreeze": {"account": own}},
+                {"idempotency_key": "3", "close": {"account": foreign}},
+                {"idempotency_key": "4", "close": {"account": own}},
+            ]),
+        )
+        .expect(200);
+    assert_eq!(
+        results(&answer),
+        [
+            (403, "platform_only"),
+            (403, "platform_only"),
+            (404, "resource_not_found"),
+            (200, ""),
+        ]
+    );
+}
+
+#[test]
+fn a_batch_has_at_most_8192_commands_however_they_are_grouped() {
+    let server = Fixture::start();
+    let (ann, shop) = (
+        server.wallet("ann", 10_000),
+        server.account("shop", "merchant"),
+    );
+    let command =
+        |at: usize| json!({"idempotency_key": format!("{at}"), "payment": pay(&ann, &shop, 1)});
+    let mut items: Vec<Value> = (0..8_190).map(command).collect();
+    items.push(json!({"group": [command(8_190), command(8_191)]}));
+    let full = server.post("/v1/batches", &json!(items)).expect(200);
+    assert!(results(&full).iter().all(|result| *result == (201, "")));
+    assert_eq!(server.posted(&shop), 8_192);
+    items[8_190] = json!({"group": [command(8_190), command(8_191), command(8_192)]});
+    let answer = server.post("/v1/batches", &json!(items));
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (400, "parameter_invalid")
+    );
+    assert_eq!(answer.json()["error"]["param"], "[8190].group[2]");
+    assert_eq!(server.posted(&shop), 8_192);
+}
+
+/// A body within its bound of bytes must not take a multiple of that in memory, nor the whole stack.
+#[test]
+fn the_first_item_of_a_wrong_form_ends_the_reading() {
+    let server = Fixture::start();
+    let nested = |depth: usize| {
+        let (open, close) = ("[{\"group\":".repeat(depth), "}]".repeat(depth));
+        format!("{open}[]{close}")
+    };
+    for (body, code) in [
+        (nested(2), "parameter_invalid"),
+        (nested(60), "parameter_invalid"),
+        (nested(100_000), "parameter_invalid"),
+        (
+            format!("[{}{{}}]", "{},".repeat(1_000_000)),
+            "parameter_invalid",
+        ),
+        (
+            format!("[{{\"group\":[{}{{}}]}}]", "{},".repeat(1_000_000)),
+            "parameter_invalid",
+        ),
+        (
+            format!(
+                "[{{\"idempotency_key\":\"k\",\"group\":[{{\"idempotency_key\":\"l\",\"void\":{{\"payment\":\"pay_{}\"}}}}]}}]",
+                "0".repeat(26)
+            ),
+            "parameter_invalid",
+        ),
+    ] {
+        let answer = server.post_raw(&server.platform, "/v1/batches", None, body.as_bytes());
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, code),
+            "{}…",
+            &body[..body.len().min(60)]
+        );
+    }
+    assert_eq!(server.get("/health/live").status, 200);
+}
+
+#[test]
+fn a_command_of_a_batch_names_one_operation() {
+    let server = Fixture::start();
+    let account = id(&server
+        .post("/v1/accounts", &json!({"owner": "ann", "currency": "EUR"}))
+        .expect(201));
+    let named = json!({"account": account});
+    for (item, code, param) in [
+        (
+            json!({"idempotency_key": "k", "freeze": named, "close": named}),
+            "parameter_invalid",
+            "[0]",
+        ),
+        (
+            json!({"idempotency_key": "k", "fly": named}),
+            "parameter_unknown",
+            "[0].fly",
+        ),
+        (
+            json!({"idempotency_key": "k", "freeze": {"account": account, "x": 1}}),
+            "parameter_unknown",
+            "[0].freeze.x",
+        ),
+        (
+            json!({"idempotency_key": "k", "freeze": {}}),
+            "parameter_missing",
+            "[0].freeze.account",
+        ),
+    ] {
+        let answer = server.post("/v1/batches", &json!([item]));
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, code),
+            "{item}"
+        );
+        assert_eq!(answer.json()["error"]["param"], param, "{item}");
+    }
+    assert_eq!(
+        server.get(&format!("/v1/accounts/{account}")).expect(200)["status"],
+        "open"
+    );
+}
