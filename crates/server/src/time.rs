@@ -69,7 +69,7 @@ pub(crate) fn format_date(days: i32) -> String {
     date.map_or_else(|_| format!("day {days}"), |date| date.to_string())
 }
 
-/// Days since 1970-01-01 of a date as YYYY-MM-DD.
+/// Days since 1970-01-01 of a date as YYYY-MM-DD, from 0001-01-01: many programs that read books know no year 0.
 pub(crate) fn parse_date(text: &str) -> Option<i32> {
     let bytes = text.as_bytes();
     let form = bytes.len() == 10
@@ -78,7 +78,7 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
         && [0, 1, 2, 3, 5, 6, 8, 9]
             .iter()
             .all(|&at| bytes[at].is_ascii_digit());
-    if !form {
+    if !form || bytes.starts_with(b"0000") {
         return None;
     }
     let date: Date = text.parse().ok()?;
@@ -136,6 +136,7 @@ mod tests {
         }
         for wrong in [
             "",
+            "0000-12-31",
             "1970-1-1",
             "1970-02-30",
             "19700101",

@@ -110,7 +110,7 @@ string_form! {
 }
 string_form! {
     /// A day, as days since 1970-01-01.
-    DateText as "Date", i32, expecting "a date as YYYY-MM-DD",
+    DateText as "Date", i32, expecting "a date as YYYY-MM-DD, from 0001-01-01",
     parse crate::time::parse_date, schema |object| object.format(Some(SchemaFormat::KnownFormat(KnownFormat::Date)))
 }
 string_form! {

@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use super::entry::{Accounts, Entry, date};
 use crate::import::amount::decimal;
 
+/// 9999-12-31, in days since 1970-01-01.
+const DAY_MAX: i32 = 2_932_896;
+
 /// What comes before the transactions: the accounts, each open from its first day.
 pub(super) fn head(out: &mut dyn Write, title: &str, accounts: &Accounts) -> io::Result<()> {
     writeln!(out, "; {title}")?;
@@ -44,9 +47,16 @@ pub(super) fn entry(out: &mut dyn Write, accounts: &Accounts, entry: &Entry) -> 
 }
 
 /// What comes after: the closing balance of every account. A balance is checked as a day begins, so
-/// it is asserted for the day after the last.
+/// it is asserted for the day after the last. After the end of 9999 beancount knows no day.
 pub(super) fn tail(out: &mut dyn Write, accounts: &Accounts, last_day: i32) -> io::Result<()> {
-    let day = date(last_day.saturating_add(1));
+    if last_day >= DAY_MAX {
+        return writeln!(
+            out,
+            "; No closing balances: there is no day after {}.",
+            date(last_day)
+        );
+    }
+    let day = date(last_day + 1);
     for account in accounts.values() {
         let balance = decimal(-i128::from(account.posted), account.exponent);
         let zero = decimal(0, account.exponent);

@@ -279,3 +279,38 @@ fn books_in_several_currencies_with_awkward_names_are_accepted() {
     assert!(server.stop().success());
     check_exports(&data, Path::new(""));
 }
+
+#[test]
+fn a_payment_on_the_first_or_last_of_all_days_does_not_spoil_the_books() {
+    let directory = tempfile::tempdir().expect("directory");
+    let data = directory.path().join("data");
+    let server = Server::start(&data);
+    let open = |name: &str| {
+        let body = json!({ "owner": name, "currency": "EUR", "overdraft": "unlimited" });
+        let opened = server.post("/v1/accounts", name, &body).ok();
+        opened["id"].as_str().expect("an id").to_owned()
+    };
+    let (from, to) = (open("from"), open("to"));
+    for day in ["0001-01-01", "9999-12-31"] {
+        let body = json!({ "amount": 100, "currency": "EUR", "source": from, "destination": to,
+            "effective_at": day });
+        server.post("/v1/transfers", day, &body).ok();
+    }
+    assert!(server.stop().success());
+    for (format, program, arguments) in [
+        ("beancount", "bean-check", &[][..]),
+        ("hledger", "hledger", &["check", "--strict", "-f"][..]),
+    ] {
+        let path = directory.path().join(format);
+        let export = ["export", "--data", text(&data), "--format", format, "-o"];
+        run_for(0, &[&export[..], &[text(&path)]].concat());
+        let books = std::fs::read_to_string(&path).expect("reads");
+        let dated = |line: &&str| line.starts_with(|c: char| c.is_ascii_alphanumeric());
+        for line in books.lines().filter(dated) {
+            assert!(!line.starts_with("day "), "{format}: {line}");
+        }
+        if let Some(program) = tool(program) {
+            accepted(&program, &[arguments, &[text(&path)]].concat());
+        }
+    }
+}
