@@ -1,8 +1,10 @@
 //! `serve`: the whole system in one process; and the same system without a door, for `import --data`.
 
-use std::io::IsTerminal as _;
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -39,10 +41,10 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     }
     must_be_free(config.listen)?;
     let store = Store::open(&config.backend, &config.data)?;
-    let key = tributary_server::create_first_key(&store.engine)
-        .context("cannot make the first platform key")?;
     let internal = Secret::random();
     let server = Server::start(server_config(&config, &internal), store.engine.clone())?;
+    // Last of all that can fail: a start that comes to nothing must not use up the one time that the key is shown.
+    let key = first_key(&config, &store)?;
     let scheme = if config.tls.certificate.is_some() {
         "https"
     } else {
@@ -71,6 +73,21 @@ struct Door {
     key: Option<String>,
 }
 
+/// The platform key, if this is the first start. Where it belongs into a file, it stands there already.
+fn first_key(config: &Config, store: &Store) -> anyhow::Result<Option<String>> {
+    if !store.engine.reader().api_keys().is_empty() {
+        return Ok(None);
+    }
+    let file = config.platform_key_file.as_deref();
+    let file = file.map(SecretFile::create).transpose()?;
+    let key = tributary_server::create_first_key(&store.engine)
+        .context("cannot make the first platform key")?;
+    if let (Some(file), Some(key)) = (file, &key) {
+        file.keep(key)?;
+    }
+    Ok(key)
+}
+
 /// The server's listeners share their address, and would share it with another process: two systems behind one address.
 fn must_be_free(address: SocketAddr) -> anyhow::Result<()> {
     match TcpListener::bind(address) {
@@ -87,9 +104,6 @@ fn serve_until_stopped(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let (url, key) = (&door.url, &door.key);
-    if let (Some(key), Some(path)) = (key, &config.platform_key_file) {
-        write_secret(path, key)?;
-    }
     // Where the key goes into a file, it is not shown.
     let shown = key
         .as_deref()
@@ -129,7 +143,7 @@ fn run_demo(config: &Config, store: &Store, door: &Door) -> anyhow::Result<()> {
     let kept = config.data.join("demo-platform-key");
     let memory = config.backend != "embedded";
     if let (Some(key), false) = (key, memory) {
-        write_secret(&kept, key)?;
+        SecretFile::create(&kept)?.keep(key)?;
     }
     let mut client = Client::new(
         url,
@@ -211,21 +225,42 @@ fn start_log(log: &config::Log, demo: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Readable by the owner only, and whole or not at all.
-fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    writeln!(file, "{secret}")?;
-    file.sync_all()?;
-    Ok(())
+/// A file for a secret: readable by the owner only, and there whole or not at all.
+struct SecretFile<'a> {
+    path: &'a Path,
+    unfinished: PathBuf,
+    file: File,
+}
+
+impl SecretFile<'_> {
+    /// Makes sure that a secret can be kept there, before there is one.
+    fn create(path: &Path) -> anyhow::Result<SecretFile<'_>> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".unfinished");
+        let unfinished = PathBuf::from(name);
+        let cannot = || format!("cannot write {}", path.display());
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(cannot);
+            }
+            _ => {}
+        }
+        let mut options = File::options();
+        let options = options.write(true).create_new(true).mode(0o600);
+        let file = options.open(&unfinished).with_context(cannot)?;
+        Ok(SecretFile {
+            path,
+            unfinished,
+            file,
+        })
+    }
+
+    fn keep(mut self, secret: &str) -> anyhow::Result<()> {
+        writeln!(self.file, "{secret}")?;
+        self.file.sync_all()?;
+        std::fs::rename(&self.unfinished, self.path)
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
 }
 
 /// A server in this process, on a port of the loopback that only this process has the key to.

@@ -1,6 +1,7 @@
 //! `serve` and `keys`, as a person meets them.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -185,6 +186,28 @@ fn a_lost_platform_key_is_replaced_while_the_server_is_stopped() {
         2,
         &["keys", "--data", text(&directory.path().join("nowhere"))],
     );
+}
+
+#[test]
+fn a_start_that_comes_to_nothing_does_not_use_up_the_platform_key() {
+    let directory = tempfile::tempdir().expect("directory");
+    let data = directory.path().join("data");
+    let nowhere = directory.path().join("nowhere/key");
+    let missing = [
+        ("TRIBUTARY_TLS_CERTIFICATE", text(&nowhere)),
+        ("TRIBUTARY_TLS_KEY", text(&nowhere)),
+    ];
+    let unwritable = [("TRIBUTARY_PLATFORM_KEY_FILE", text(&nowhere))];
+    for settings in [&missing[..], &unwritable[..]] {
+        let said = Server::try_start_with(&data, "127.0.0.1:0", settings)
+            .err()
+            .expect("must not start");
+        assert!(said.contains("nowhere/key"), "{said}");
+    }
+    let server = Server::start(&data);
+    assert_eq!(server.get("/v1/journal/head")["position"], 1);
+    let mode = std::fs::metadata(server.key_file()).expect("it is there");
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
