@@ -44,7 +44,7 @@ pub(crate) fn send(client: &mut Client, items: &[Item]) -> anyhow::Result<Vec<An
     Ok(answers)
 }
 
-/// A command that is wrong in its form makes the server refuse the whole request; then halves are sent, until
+/// A command that is wrong in its form, or too large, makes the server refuse the whole request; then halves are sent, until
 /// the wrong ones stand alone.
 fn send_some(
     client: &mut Client,
@@ -69,12 +69,12 @@ fn send_some(
             answers.extend(results);
             Ok(())
         }
-        400 | 422 if items.len() > 1 => {
+        400 | 413 | 422 if items.len() > 1 => {
             let (first, second) = items.split_at(items.len() / 2);
             send_some(client, first, answers)?;
             send_some(client, second, answers)
         }
-        400 | 422 => {
+        400 | 413 | 422 => {
             answers.push(refused(&answer.json()?)?);
             Ok(())
         }

@@ -141,6 +141,9 @@ impl Config {
         };
         for (name, value) in environment.filter(|(name, _)| name.starts_with("TRIBUTARY_")) {
             overlay(&mut table, &name, &value)?;
+            // One by one, so that a mistake is put down to its variable: the file was read on its own.
+            let laid: Result<Self, toml::de::Error> = table.clone().try_into();
+            laid.map_err(|error| wrong_use(format!("{name}: `{value}`: {}", error.message())))?;
         }
         let mut config: Self = table.try_into().map_err(|error: toml::de::Error| {
             wrong_use(format!("configuration: {}", error.message()))
@@ -334,6 +337,10 @@ mod tests {
         refused("[limits]\nconnections_max = 0", &[], "limits");
         refused("", &[("TRIBUTARY_LISTN", "x")], "TRIBUTARY_LISTN");
         refused("", &[("TRIBUTARY_LIMITS_CONNECTIONS_MAX", "many")], "many");
+        let negative = [("TRIBUTARY_LIMITS_BODY_BYTES_MAX", "-1")];
+        refused("", &negative, "TRIBUTARY_LIMITS_BODY_BYTES_MAX: `-1`");
+        let nowhere = [("TRIBUTARY_LISTEN", "nowhere")];
+        refused("", &nowhere, "TRIBUTARY_LISTEN: `nowhere`");
         refused("backend_file = \"/nowhere/url\"", &[], "/nowhere/url");
     }
 

@@ -2,6 +2,7 @@
 
 use super::amount::{self, Notation};
 use super::map::{self, Map, Overdraft, PaymentKind, Sign, Unit};
+use super::report::shown;
 use super::rows::Row;
 use super::template::Template;
 use crate::exit::wrong_use;
@@ -93,7 +94,7 @@ impl Plan {
         Self::join(map, &find, file_digest, exponent_of).map_err(|error| {
             wrong_use(format!(
                 "the map does not fit the file: {error}\n  its columns are: {}",
-                columns.join(", ")
+                shown(&columns.join(", "))
             ))
         })
     }

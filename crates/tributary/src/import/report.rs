@@ -93,6 +93,18 @@ impl Report {
     }
 }
 
+/// Text of a foreign file as a terminal may see it: it must not move the cursor or begin another line.
+pub(crate) fn shown(text: &str) -> String {
+    let plain = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    text.chars().map(plain).collect()
+}
+
 impl Summary {
     /// The result for people.
     pub(crate) fn text(&self, only_checked: bool) -> String {
@@ -114,7 +126,9 @@ impl Summary {
         for refusal in &self.refusals {
             text.push_str(&format!(
                 "  line {}: {} ({})\n",
-                refusal.line, refusal.reason, refusal.code
+                refusal.line,
+                shown(&refusal.reason),
+                refusal.code
             ));
         }
         let more = self.refused - self.refusals.len() as u64;

@@ -273,3 +273,58 @@ fn refused_rows_are_reported_with_line_and_reason_and_the_rest_goes_in() {
     let list = server.get("/v1/accounts?owner=ada");
     assert_eq!(list["data"][0]["posted"], 650, "{list}");
 }
+
+#[test]
+fn one_monstrous_row_does_not_stop_an_import() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = |name: &str| text(&directory.path().join(name)).to_owned();
+    let who = "x".repeat(17 << 20);
+    let rows = [
+        "1,2026-01-01,ada,1,EUR,ok",
+        &format!("2,2026-01-01,{who},1,EUR,ok"),
+        "3,2026-01-01,ada,1,EUR,ok",
+    ];
+    std::fs::write(path("a.csv"), format!("{HEAD}{}\n", rows.join("\n"))).expect("writes");
+    std::fs::write(path("a.toml"), MAP).expect("writes");
+    let (csv, map, data) = (path("a.csv"), path("a.toml"), path("data"));
+    let said = json_for(
+        3,
+        &["import", &csv, "--map", &map, "--data", &data, "--json"],
+    );
+    assert_eq!(
+        (&said["payments_made"], &said["refused"]),
+        (&2.into(), &1.into()),
+        "{said}"
+    );
+    assert_eq!(said["refusals"][0]["line"], 3, "{said}");
+    assert_eq!(said["refusals"][0]["code"], "body_too_large", "{said}");
+}
+
+#[test]
+fn what_a_foreign_file_says_does_not_reach_the_terminal_raw() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = |name: &str| text(&directory.path().join(name)).to_owned();
+    std::fs::write(path("a.toml"), MAP).expect("writes");
+    for (name, content) in [
+        ("columns.csv", "a\u{1b}[2J,b\n".to_owned()),
+        (
+            "row.csv",
+            format!("{HEAD}1,2026-01-01,a\u{1b}[2Jb,1,EUR,ok\n"),
+        ),
+    ] {
+        std::fs::write(path(name), content).expect("writes");
+        let output = run(&[
+            "import",
+            &path(name),
+            "--map",
+            &path("a.toml"),
+            "--data",
+            &path("data"),
+        ]);
+        assert_ne!(output.status.code(), Some(0), "{name}");
+        for said in [&output.stdout, &output.stderr] {
+            let said = String::from_utf8_lossy(said);
+            assert!(!said.contains('\u{1b}'), "{name}: {said:?}");
+        }
+    }
+}
