@@ -46,6 +46,8 @@ pub struct Limits {
     pub header_read_timeout: Duration,
     /// Longest wait for the body of a request.
     pub body_read_timeout: Duration,
+    /// Longest wait for the caller to take a part of an answer.
+    pub write_timeout: Duration,
     /// Longest wait for an answer of the engine, after which the outcome is unknown to the caller.
     pub request_timeout: Duration,
     /// Longest wait for requests in flight when the server stops.
@@ -62,6 +64,7 @@ impl Default for Limits {
             connections_max: 10_000,
             header_read_timeout: Duration::from_secs(15),
             body_read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
             rate: None,

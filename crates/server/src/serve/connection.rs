@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
+use crate::serve::patience::Patient;
 
 /// Pause after a failed accept: usually the process has no file descriptors left for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -83,6 +84,7 @@ impl Accept {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "no TCP_NODELAY");
             }
+            let stream = Patient::new(stream, app.shared.config.limits.write_timeout);
             let Some(tls) = tls else {
                 return serve(&app, router, stream, stopped).await;
             };

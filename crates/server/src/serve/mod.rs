@@ -1,6 +1,7 @@
 //! Listening: one thread per core, each with its own listener on the same address and its own single-threaded runtime.
 
 mod connection;
+mod patience;
 mod tls;
 
 use std::io;

@@ -14,6 +14,35 @@ use crate::client::{connect, read_answer, send};
 use crate::fixture::{Fixture, pay};
 
 #[test]
+fn a_caller_who_takes_no_answers_is_cut_off() {
+    let server = Fixture::with(|config| config.limits.write_timeout = Duration::from_millis(300));
+    let mut stream = connect(server.addr);
+    // More answers than the buffers between the two hold; the server closes, so that not all can be asked for.
+    let ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(500);
+    let _cut_off = stream.write_all(&ask);
+    let started = Instant::now();
+    let open = || {
+        let metrics = server.get("/metrics");
+        let page = String::from_utf8(metrics.body).expect("UTF-8");
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix("tributary_http_connections "));
+        line.expect("it is counted").to_owned()
+    };
+    // The one that asks for the metrics is open too.
+    while open() != "1" {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "the connection is still open"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut taken = Vec::new();
+    let _reset = stream.read_to_end(&mut taken);
+    assert!(taken.starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
 fn a_caller_who_dawdles_is_cut_off() {
     let server =
         Fixture::with(|config| config.limits.header_read_timeout = Duration::from_millis(300));
