@@ -9,6 +9,9 @@ use serde::Serialize;
 /// How many refused rows are shown; all of them are in the `--report` file.
 const SHOWN_MAX: usize = 20;
 
+/// Longest reason of a refusal, in characters.
+const REASON_CHARS_MAX: usize = 400;
+
 /// The counts, and the first refusals.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Summary {
@@ -64,7 +67,12 @@ impl Report {
         })
     }
 
-    pub(crate) fn refuse(&mut self, refusal: Refusal) -> anyhow::Result<()> {
+    pub(crate) fn refuse(&mut self, mut refusal: Refusal) -> anyhow::Result<()> {
+        // A reason may repeat what the row says.
+        if let Some((end, _)) = refusal.reason.char_indices().nth(REASON_CHARS_MAX) {
+            refusal.reason.truncate(end);
+            refusal.reason.push('…');
+        }
         self.summary.refused += 1;
         if let Some(file) = &mut self.file {
             let line = refusal.line.to_string();

@@ -278,19 +278,25 @@ fn refused_rows_are_reported_with_line_and_reason_and_the_rest_goes_in() {
 fn one_monstrous_row_does_not_stop_an_import() {
     let directory = tempfile::tempdir().expect("directory");
     let path = |name: &str| text(&directory.path().join(name)).to_owned();
-    let who = "x".repeat(17 << 20);
+    let state = "x".repeat(70_000);
     let rows = [
         "1,2026-01-01,ada,1,EUR,ok",
-        &format!("2,2026-01-01,{who},1,EUR,ok"),
+        &format!("2,2026-01-01,ada,1,EUR,{state}"),
         "3,2026-01-01,ada,1,EUR,ok",
     ];
     std::fs::write(path("a.csv"), format!("{HEAD}{}\n", rows.join("\n"))).expect("writes");
-    std::fs::write(path("a.toml"), MAP).expect("writes");
-    let (csv, map, data) = (path("a.csv"), path("a.toml"), path("data"));
-    let said = json_for(
-        3,
-        &["import", &csv, "--map", &map, "--data", &data, "--json"],
+    let map = MAP.replace(
+        "to = \"customer\"",
+        "to = \"customer\"\ndescription = \"{state}\"",
     );
+    std::fs::write(path("a.toml"), map).expect("writes");
+    let settings = [("TRIBUTARY_LIMITS_BODY_BYTES_MAX", "65536")];
+    let data = directory.path().join("data");
+    let server = Server::try_start_with(&data, "127.0.0.1:0", &settings).expect("starts");
+    let url = format!("http://{}", server.address.trim_start_matches("http://"));
+    let (csv, map, key) = (path("a.csv"), path("a.toml"), server.key_file());
+    let to = ["--server", &url, "--api-key-file", key, "--json"];
+    let said = json_for(3, &[&["import", &csv, "--map", &map], &to[..]].concat());
     assert_eq!(
         (&said["payments_made"], &said["refused"]),
         (&2.into(), &1.into()),
