@@ -11,6 +11,7 @@ mod config;
 mod demo;
 mod exit;
 mod export;
+mod files;
 mod import;
 mod keys;
 mod serve;

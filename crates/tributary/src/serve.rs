@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::config::{self, Config, LogFormat};
 use crate::demo;
 use crate::exit::{Exit, StorageFailed, wrong_use};
+use crate::files;
 use crate::stop::Stop;
 use crate::store::Store;
 
@@ -195,7 +196,7 @@ fn server_config(config: &Config, internal: &Secret) -> ServerConfig {
     }
     server.public_metrics = config.metrics_public;
     server.limits.body_bytes_max = config.limits.body_bytes_max;
-    server.limits.connections_max = config.limits.connections_max;
+    server.limits.connections_max = connections_max(config);
     server.limits.rate = config
         .limits
         .requests_per_second_max
@@ -204,6 +205,21 @@ fn server_config(config: &Config, internal: &Secret) -> ServerConfig {
             burst: requests_per_second,
         });
     server
+}
+
+/// As many connections as are asked for, if the system lets the process open so many files.
+fn connections_max(config: &Config) -> usize {
+    let (wanted, files) = (config.limits.connections_max, files::raise_limit());
+    let within = files::connections_within(wanted, files);
+    if within < wanted {
+        tracing::warn!(
+            wanted,
+            within,
+            files,
+            "fewer connections than limits.connections_max: raise the limit on open files (ulimit -n)"
+        );
+    }
+    within
 }
 
 fn start_log(log: &config::Log, demo: bool) -> anyhow::Result<()> {
