@@ -20,6 +20,9 @@ use crate::writer;
 
 /// Commands that may wait for the writer, in all, before new ones are refused.
 pub const COMMANDS_QUEUED_MAX: usize = 65_536;
+/// Bytes of records that may wait for the writer, in all, at the worst: as many plain commands as may wait fit easily, those with
+/// long texts do not.
+const RECORD_BYTES_QUEUED_MAX: usize = 256 * 1024 * 1024;
 /// What a refused caller is told to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -181,7 +184,10 @@ pub(crate) struct Shared {
     pub(crate) view: Arc<View>,
     pub(crate) reader: Reader,
     pub(crate) counters: Counters,
-    pub(crate) queued: AtomicUsize,
+    /// Commands that wait for the writer.
+    queued: AtomicUsize,
+    /// Bytes of records that they may take.
+    queued_bytes: AtomicUsize,
     pub(crate) stopping: AtomicBool,
     pub(crate) storage_full: AtomicBool,
     pub(crate) failed: Mutex<Option<String>>,
@@ -198,11 +204,30 @@ impl Shared {
             view,
             counters: Counters::default(),
             queued: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             storage_full: AtomicBool::new(false),
             failed: Mutex::new(None),
             options,
         }
+    }
+
+    /// Notes that a request waits for the writer; false if it was too much beside what waits already.
+    pub(crate) fn queue(&self, request: &Request) -> bool {
+        let commands = self.queued.fetch_add(request.len(), Ordering::AcqRel);
+        let bytes = self
+            .queued_bytes
+            .fetch_add(request.bytes_max(), Ordering::AcqRel);
+        commands == 0
+            || (commands + request.len() <= COMMANDS_QUEUED_MAX
+                && bytes + request.bytes_max() <= RECORD_BYTES_QUEUED_MAX)
+    }
+
+    /// Notes that a request waits no longer.
+    pub(crate) fn unqueue(&self, request: &Request) {
+        self.queued.fetch_sub(request.len(), Ordering::AcqRel);
+        self.queued_bytes
+            .fetch_sub(request.bytes_max(), Ordering::AcqRel);
     }
 
     /// Why the engine stopped for good, if it did.
@@ -382,17 +407,16 @@ impl Engine {
         if self.0.shared.stopping.load(Ordering::Acquire) {
             return Err(Refused::Stopping);
         }
-        let before = self.0.shared.queued.fetch_add(count, Ordering::AcqRel);
-        if before > 0 && before + count > COMMANDS_QUEUED_MAX {
-            self.0.shared.queued.fetch_sub(count, Ordering::AcqRel);
-            self.0
-                .shared
-                .counters
-                .overloaded
-                .fetch_add(1, Ordering::Relaxed);
-            return Err(Refused::Overloaded {
+        let overloaded = || {
+            let counters = &self.0.shared.counters;
+            counters.overloaded.fetch_add(1, Ordering::Relaxed);
+            Refused::Overloaded {
                 retry_after: RETRY_AFTER,
-            });
+            }
+        };
+        // Before any work is done for it.
+        if self.0.shared.queued.load(Ordering::Acquire) >= COMMANDS_QUEUED_MAX {
+            return Err(overloaded());
         }
         let (sender, receiver) = oneshot::channel();
         let respond = Box::new(move |resolved| {
@@ -401,8 +425,11 @@ impl Engine {
         });
         let request = Request::new(commands, respond);
         if request.bytes_max() > RECORD_BYTES_PER_REQUEST_MAX {
-            self.0.shared.queued.fetch_sub(count, Ordering::AcqRel);
             return Err(Refused::TooLarge);
+        }
+        if !self.0.shared.queue(&request) {
+            self.0.shared.unqueue(&request);
+            return Err(overloaded());
         }
         self.0
             .inbox
@@ -453,5 +480,42 @@ impl Running {
         for thread in threads {
             let _panicked = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_ledger::{Actor, Body, Key, PaymentId, Residency, Text};
+
+    use super::*;
+    use crate::backend::JournalMeta;
+    use crate::memory::Memory;
+
+    #[test]
+    fn few_commands_with_long_texts_are_too_much_as_well() {
+        let memory = Memory::new(JournalMeta {
+            cluster_id: [1; 16],
+            id_key: [2; 16],
+            epochs: vec![(1, 1)],
+        });
+        let set = WorkingSet::new(Residency::Accounts);
+        let shared = Shared::new(&memory, &set, Options::default());
+        let command = Command {
+            key: Key::from_bytes(b"long").expect("a short key"),
+            actor: Actor::SYSTEM,
+            linked: false,
+            effective_at: None,
+            text: Text::new(Text::PLAIN, &[b'x'; 16_000]).ok(),
+            body: Body::Void(PaymentId(1)),
+        };
+        let request = Request::new(vec![command; 1_000], Box::new(|_| ()));
+        let taken = (0..).take_while(|_| shared.queue(&request)).count();
+        assert_eq!(taken, RECORD_BYTES_QUEUED_MAX / request.bytes_max());
+        // The one that was too much, and then all the others.
+        for left in (0..=taken).rev() {
+            shared.unqueue(&request);
+            assert_eq!(shared.queued.load(Ordering::Acquire), left * request.len());
+        }
+        assert!(shared.queue(&request), "they wait no longer");
     }
 }

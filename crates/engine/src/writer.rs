@@ -165,9 +165,8 @@ impl Writer {
                 return self.refuse_all(messages);
             }
             if let Some(request) = expiring.request(&self.shared, self.clock.now()) {
-                self.shared
-                    .queued
-                    .fetch_add(request.len(), Ordering::AcqRel);
+                // Bounded by itself, and never turned away.
+                self.shared.queue(&request);
                 self.pending.push_back(request);
             }
             self.fill();
@@ -233,9 +232,7 @@ impl Writer {
                 return;
             }
             let request = self.pending.pop_front().expect("it was there");
-            self.shared
-                .queued
-                .fetch_sub(request.len(), Ordering::AcqRel);
+            self.shared.unqueue(&request);
             let result = self.core.accept(request);
             self.shared.storage_full.store(
                 matches!(result, Err(Failure::StorageFull)),
