@@ -107,9 +107,14 @@ impl<'a> Walk<'a> {
             Source::Chains(ends) if newest_first => {
                 let mut heads = BinaryHeap::with_capacity(ends.len());
                 for end in ends {
-                    let newest = seek(reader, end, Until::Position(last))?;
-                    if let Some(newest) = newest.filter(|newest| newest.position >= first) {
-                        heads.push((newest.position, end.account));
+                    // Nothing is read for an account until its turn comes, unless the page begins further back.
+                    let newest = if end.last <= last {
+                        end.last
+                    } else {
+                        seek(reader, end, Until::Position(last))?.map_or(0, |link| link.position)
+                    };
+                    if newest >= first.max(1) {
+                        heads.push((newest, end.account));
                     }
                 }
                 State::Down { heads }
