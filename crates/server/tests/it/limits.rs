@@ -119,10 +119,20 @@ fn a_head_that_is_too_large_is_refused() {
 fn connections_beyond_the_bound_wait() {
     let server = Fixture::with(|config| {
         config.limits.connections_max = 2;
-        config.limits.header_read_timeout = Duration::from_secs(3);
+        config.limits.header_read_timeout = Duration::from_secs(30);
     });
-    let held: Vec<_> = (0..2).map(|_| connect(server.addr)).collect();
-    std::thread::sleep(Duration::from_millis(200));
+    // Each is served once and stays open, so it surely has its place.
+    let held: Vec<_> = (0..2)
+        .map(|_| {
+            let mut stream = connect(server.addr);
+            let request = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            stream.write_all(request).expect("sends");
+            let mut begun = [0; 12];
+            stream.read_exact(&mut begun).expect("answers");
+            assert_eq!(&begun, b"HTTP/1.1 200");
+            stream
+        })
+        .collect();
     let addr = server.addr;
     let third = std::thread::spawn(move || send(addr, "GET", "/health/live", &[], b""));
     std::thread::sleep(Duration::from_millis(300));
