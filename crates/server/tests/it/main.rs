@@ -4,6 +4,7 @@ mod batches;
 mod books;
 mod client;
 mod codes;
+mod complaints;
 mod document;
 mod faulty;
 mod fixture;
