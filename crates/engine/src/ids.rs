@@ -81,15 +81,20 @@ impl Ids {
         self.epochs[after.saturating_sub(1)].0
     }
 
-    /// The id of the thing of this kind at `position`.
-    pub fn encode(&self, kind: IdKind, position: u64) -> String {
+    /// The id of the thing of this kind at `position`, as the 16 bytes behind its text.
+    pub fn block(&self, kind: IdKind, position: u64) -> [u8; 16] {
         let mut block = [0u8; 16];
         block[0] = kind as u8;
         block[4..8].copy_from_slice(&self.epoch_of(position).to_le_bytes());
         block[8..].copy_from_slice(&position.to_le_bytes());
         let mut block = Array::from(block);
         self.cipher.encrypt_block(&mut block);
-        let mut bits = u128::from_be_bytes(block.into());
+        block.into()
+    }
+
+    /// The id of the thing of this kind at `position`.
+    pub fn encode(&self, kind: IdKind, position: u64) -> String {
+        let mut bits = u128::from_be_bytes(self.block(kind, position));
         let mut body = [0u8; BODY_CHARS];
         for slot in body.iter_mut().rev() {
             *slot = ALPHABET[(bits & 31) as usize];
@@ -117,7 +122,13 @@ impl Ids {
             }
             bits = bits << 5 | digit;
         }
-        let mut block = Array::from(bits.to_be_bytes());
+        self.position_of(kind, bits.to_be_bytes())
+    }
+
+    /// The position that the 16 bytes behind an id name, if it is an id of this kind that this journal issued (or may
+    /// issue).
+    pub fn position_of(&self, kind: IdKind, block: [u8; 16]) -> Option<u64> {
+        let mut block = Array::from(block);
         self.cipher.decrypt_block(&mut block);
         let block: [u8; 16] = block.into();
         let epoch = u32::from_le_bytes(block[4..8].try_into().expect("four bytes"));

@@ -13,6 +13,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::watch;
 use tributary_engine::{Engine, Reader};
 
 use crate::code::ErrorCode;
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) openapi: Bytes,
     pub(crate) docs: Bytes,
     pub(crate) draining: AtomicBool,
+    /// True once the server is told to stop: what lasts, ends itself then.
+    pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) request_ids: RequestIds,
 }
 
@@ -178,6 +181,7 @@ mod tests {
                 openapi: Bytes::new(),
                 docs: Bytes::new(),
                 draining: AtomicBool::new(false),
+                stopped: watch::channel(false).1,
                 request_ids: RequestIds::new(),
             }),
             counters: Arc::default(),

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq;
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Access, Account, Actor, ApiKeyId, ApiKeyStatus, OwnerId};
@@ -46,7 +46,7 @@ impl Caller {
             })
     }
 
-    fn may_write(self) -> Result<Caller, ApiError> {
+    pub(crate) fn may_write(self) -> Result<Caller, ApiError> {
         match self.access {
             Access::Write => Ok(self),
             Access::Read => Err(ApiError::new(
@@ -80,7 +80,7 @@ impl FromRequestParts<App> for Reading {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Reading, ApiError> {
-        caller(parts, app).map(Reading)
+        caller(&parts.headers, &app.shared).map(Reading)
     }
 }
 
@@ -88,7 +88,9 @@ impl FromRequestParts<App> for Writing {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Writing, ApiError> {
-        caller(parts, app)?.may_write().map(Writing)
+        caller(&parts.headers, &app.shared)?
+            .may_write()
+            .map(Writing)
     }
 }
 
@@ -96,7 +98,7 @@ impl FromRequestParts<App> for PlatformReading {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<PlatformReading, ApiError> {
-        caller(parts, app)?.must_be_platform()?;
+        caller(&parts.headers, &app.shared)?.must_be_platform()?;
         Ok(PlatformReading)
     }
 }
@@ -105,7 +107,7 @@ impl FromRequestParts<App> for PlatformWriting {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<PlatformWriting, ApiError> {
-        caller(parts, app)?
+        caller(&parts.headers, &app.shared)?
             .must_be_platform()?
             .may_write()
             .map(PlatformWriting)
@@ -113,9 +115,8 @@ impl FromRequestParts<App> for PlatformWriting {
 }
 
 /// The holder of the key in the request, within the rate that the key may keep.
-fn caller(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
-    let shared = &app.shared;
-    let caller = authenticate(parts, shared)?;
+pub(crate) fn caller(headers: &HeaderMap, shared: &Shared) -> Result<Caller, ApiError> {
+    let caller = authenticate(headers, shared)?;
     if let Some(rate) = &shared.rate {
         rate.take(caller.actor.api_key.0, Instant::now())
             .map_err(|wait| {
@@ -129,8 +130,8 @@ fn caller(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
     Ok(caller)
 }
 
-fn authenticate(parts: &Parts, shared: &Shared) -> Result<Caller, ApiError> {
-    let value = parts.headers.get(header::AUTHORIZATION).ok_or_else(|| {
+fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<Caller, ApiError> {
+    let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
         ApiError::new(
             ErrorCode::ApiKeyMissing,
             "Send your API key as Authorization: Bearer tk_….",

@@ -12,6 +12,8 @@ use crate::token::Secret;
 pub struct ServerConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where to listen for gRPC; nowhere without. Port 0 takes a free one.
+    pub grpc_listen: Option<SocketAddr>,
     /// Threads that serve, each with its own listener; 0 means one per core.
     pub threads: usize,
     /// Serve TLS with these files; plain HTTP without.
@@ -76,6 +78,7 @@ impl Default for ServerConfig {
     fn default() -> ServerConfig {
         ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            grpc_listen: None,
             threads: 0,
             tls: None,
             limits: Limits::default(),

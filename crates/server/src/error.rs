@@ -100,6 +100,21 @@ impl ApiError {
         self.status
     }
 
+    /// What went wrong, for a person.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The field or parameter at fault.
+    pub(crate) fn at(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
+    /// How long to wait before trying again.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

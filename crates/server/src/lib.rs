@@ -1,4 +1,4 @@
-//! The REST server: HTTP in, commands to the engine, records out as JSON.
+//! The server: REST and gRPC in, commands to the engine, records out as JSON or protobuf.
 //!
 //! It checks the form of what comes in and who sends it, and bounds how much of it there may be. **It must not know** any
 //! rule about money: whether a payment may be made, and what it changes, is the ledger's to say. The answer to a write is made
@@ -12,6 +12,7 @@ mod docs_page;
 mod error;
 mod error_pages;
 mod form;
+mod grpc;
 mod metrics;
 mod openapi;
 mod rate;

@@ -59,14 +59,14 @@ pub(crate) fn reply_of(reply: Reply) -> Result<Done, ApiError> {
     }
 }
 
-fn unknown() -> ApiError {
+pub(crate) fn unknown() -> ApiError {
     ApiError::new(
         ErrorCode::OutcomeUnknown,
         "The outcome was not known in time. Send the same request again with the same idempotency key to learn it.",
     )
 }
 
-fn refused(refused: Refused) -> ApiError {
+pub(crate) fn refused(refused: Refused) -> ApiError {
     match refused {
         Refused::Overloaded { retry_after } => ApiError::new(
             ErrorCode::Overloaded,

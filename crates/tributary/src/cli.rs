@@ -65,6 +65,9 @@ pub(crate) struct Serve {
     /// Address and port to listen on; port 0 takes any free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Address and port to listen on for gRPC; without it there is no gRPC
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) grpc_listen: Option<SocketAddr>,
     /// A TOML file of settings
     #[arg(long, value_name = "FILE", env = "TRIBUTARY_CONFIG")]
     pub(crate) config: Option<PathBuf>,

@@ -16,6 +16,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// Address and port.
     pub(crate) listen: SocketAddr,
+    /// Address and port for gRPC; not served if it is not given.
+    pub(crate) grpc_listen: Option<SocketAddr>,
     /// `embedded`, `memory`, or `postgres://…` (experimental).
     pub(crate) backend: String,
     /// A file that holds what `backend` would: the URL may carry a password.
@@ -70,6 +72,7 @@ impl Default for Config {
         Self {
             data: PathBuf::from("tributary-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            grpc_listen: None,
             backend: "embedded".to_owned(),
             backend_file: None,
             platform_key_file: None,
@@ -101,9 +104,10 @@ impl Default for Log {
 }
 
 /// Every key, for the environment: `limits.body_bytes_max` is `TRIBUTARY_LIMITS_BODY_BYTES_MAX`.
-const KEYS: [(&str, Kind); 13] = [
+const KEYS: [(&str, Kind); 14] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
+    ("grpc_listen", Kind::Text),
     ("backend", Kind::Text),
     ("backend_file", Kind::Text),
     ("platform_key_file", Kind::Text),
@@ -299,7 +303,7 @@ mod tests {
     fn every_key_can_come_from_the_environment() {
         for (key, kind) in KEYS {
             let value = match (key, kind) {
-                ("listen", _) => "127.0.0.1:1",
+                ("listen" | "grpc_listen", _) => "127.0.0.1:1",
                 ("backend", _) => "memory",
                 ("log.level", _) => "warn",
                 ("log.format", _) => "json",

@@ -35,12 +35,16 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     if let Some(listen) = arguments.listen {
         config.listen = listen;
     }
+    if arguments.grpc_listen.is_some() {
+        config.grpc_listen = arguments.grpc_listen;
+    }
     start_log(&config.log, arguments.demo)?;
     let stop = Stop::on_signals()?;
     if config.backend.starts_with("postgres") {
         tracing::warn!("the PostgreSQL backend is experimental");
     }
     must_be_free(config.listen)?;
+    config.grpc_listen.map_or(Ok(()), must_be_free)?;
     let store = Store::open(&config.backend, &config.data)?;
     let internal = Secret::random();
     let server = Server::start(server_config(&config, &internal), store.engine.clone())?;
@@ -53,6 +57,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     };
     let door = Door {
         url: format!("{scheme}://{}", server.addr()),
+        grpc: server.grpc_addr().map(|addr| format!("{scheme}://{addr}")),
         internal,
         key,
     };
@@ -69,6 +74,8 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
 /// How to get in.
 struct Door {
     url: String,
+    /// The same for gRPC, if it is served.
+    grpc: Option<String>,
     internal: Secret,
     /// The platform key, on the first start only.
     key: Option<String>,
@@ -110,12 +117,18 @@ fn serve_until_stopped(
         .as_deref()
         .filter(|_| config.platform_key_file.is_none());
     if arguments.json {
-        say(&json!({ "listening": url, "data": config.data, "platform_key": shown }).to_string());
+        let told = json!({
+            "listening": url, "grpc": door.grpc, "data": config.data, "platform_key": shown
+        });
+        say(&told.to_string());
     } else {
         say(&format!(
             "tributary {} listening on {url}",
             env!("CARGO_PKG_VERSION")
         ));
+        if let Some(grpc) = &door.grpc {
+            say(&format!("gRPC on {grpc}"));
+        }
         if let Some(key) = shown {
             say(&format!(
                 "platform key (may do everything; shown only now):\n  {key}"
@@ -185,6 +198,7 @@ fn run_demo(config: &Config, store: &Store, door: &Door) -> anyhow::Result<()> {
 fn server_config(config: &Config, internal: &Secret) -> ServerConfig {
     let mut server = ServerConfig {
         listen: config.listen,
+        grpc_listen: config.grpc_listen,
         internal: Some(internal.clone()),
         ..ServerConfig::default()
     };

@@ -534,7 +534,8 @@ pub(crate) struct Notes {
     pub(crate) metadata: std::collections::BTreeMap<String, String>,
 }
 
-fn notes(
+/// The text that a command keeps of a description and metadata.
+pub(crate) fn notes(
     description: Option<DescriptionText>,
     metadata: Option<MetadataForm>,
 ) -> Result<Option<Text>, ApiError> {

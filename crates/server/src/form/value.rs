@@ -169,7 +169,7 @@ fn reason_text(text: &str) -> Option<String> {
     plain_text(text, REASON_BYTES_MAX).filter(|text| !text.is_empty())
 }
 
-fn description_text(text: &str) -> Option<String> {
+pub(crate) fn description_text(text: &str) -> Option<String> {
     plain_text(text, DESCRIPTION_BYTES_MAX)
 }
 
@@ -305,16 +305,7 @@ impl<'de> Deserialize<'de> for MetadataForm {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MetadataForm, A::Error> {
                 let mut entries = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, String>()? {
-                    if name.is_empty() || plain_text(&name, METADATA_KEY_BYTES_MAX).is_none() {
-                        return Err(de::Error::custom(
-                            "metadata names must be 1 to 40 bytes of text without control characters",
-                        ));
-                    }
-                    if plain_text(&value, METADATA_VALUE_BYTES_MAX).is_none() {
-                        return Err(de::Error::custom(
-                            "metadata values must be at most 500 bytes of text without control characters",
-                        ));
-                    }
+                    metadata_entry(&name, &value).map_err(de::Error::custom)?;
                     if entries.insert(name, value).is_some() {
                         return Err(de::Error::custom("metadata names must differ"));
                     }
@@ -327,6 +318,17 @@ impl<'de> Deserialize<'de> for MetadataForm {
         }
         deserializer.deserialize_map(Form)
     }
+}
+
+/// The one rule for entries of metadata; the error says it.
+pub(crate) fn metadata_entry(name: &str, value: &str) -> Result<(), &'static str> {
+    if name.is_empty() || plain_text(name, METADATA_KEY_BYTES_MAX).is_none() {
+        return Err("metadata names must be 1 to 40 bytes of text without control characters");
+    }
+    if plain_text(value, METADATA_VALUE_BYTES_MAX).is_none() {
+        return Err("metadata values must be at most 500 bytes of text without control characters");
+    }
+    Ok(())
 }
 
 impl PartialSchema for MetadataForm {

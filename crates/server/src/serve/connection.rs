@@ -1,4 +1,4 @@
-//! One thread's accept loop and its connections.
+//! One thread's accept loops and their connections.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,10 +23,29 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Header lines of one request.
 const HEADERS_MAX: usize = 64;
 
+/// Bytes that a caller may send ahead on one gRPC call, and on all calls of a connection.
+const WINDOW_BYTES: (u32, u32) = (4 << 20, 8 << 20);
+/// Largest HTTP/2 frame, in bytes: a batch comes in few.
+const FRAME_BYTES: u32 = 256 << 10;
+/// Calls at once on one gRPC connection.
+const CALLS_MAX: u32 = 200;
+/// How often a gRPC connection is asked whether its other end is still there, and how long that may take to answer.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Api {
+    /// HTTP/1.1, for REST.
+    Rest,
+    /// HTTP/2, for gRPC.
+    Grpc,
+}
+
 /// What an accept loop works with.
 pub(crate) struct Accept {
     pub(crate) app: App,
     pub(crate) router: Router,
+    pub(crate) api: Api,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) connections: Arc<Semaphore>,
     pub(crate) stopped: watch::Receiver<bool>,
@@ -77,6 +96,7 @@ impl Accept {
     ) -> impl Future<Output = ()> + use<> {
         let (app, router) = (self.app.clone(), self.router.clone());
         let (tls, stopped) = (self.tls.clone(), self.stopped.clone());
+        let api = self.api;
         async move {
             let _permit = permit;
             app.counters.connections.fetch_add(1, Ordering::Relaxed);
@@ -86,16 +106,24 @@ impl Accept {
             }
             let stream = Patient::new(stream, app.shared.config.limits.write_timeout);
             let Some(tls) = tls else {
-                return serve(&app, router, stream, stopped).await;
+                return match api {
+                    Api::Rest => serve_rest(&app, router, stream, stopped).await,
+                    Api::Grpc => serve_grpc(&app, router, stream, stopped).await,
+                };
             };
             let handshake = tokio::time::timeout(
                 app.shared.config.limits.header_read_timeout,
                 tls.accept(stream),
             );
-            match handshake.await {
-                Ok(Ok(stream)) => serve(&app, router, stream, stopped).await,
-                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                Err(_elapsed) => tracing::debug!("a TLS handshake took too long"),
+            match (handshake.await, api) {
+                (Ok(Ok(stream)), Api::Rest) => {
+                    serve_rest(&app, router, stream, stopped).await;
+                }
+                (Ok(Ok(stream)), Api::Grpc) => {
+                    serve_grpc(&app, router, stream, stopped).await;
+                }
+                (Ok(Err(error)), _) => tracing::debug!(%error, "a TLS handshake failed"),
+                (Err(_elapsed), _) => tracing::debug!("a TLS handshake took too long"),
             }
         }
     }
@@ -115,7 +143,37 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _told_or_gone = stopped.wait_for(|stopped| *stopped).await.map(|_| ());
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+async fn serve_grpc<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    app: &App,
+    router: Router,
+    stream: S,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let header_bytes_max = app.shared.config.limits.header_bytes_max;
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW_BYTES.0)
+        .initial_connection_window_size(WINDOW_BYTES.1)
+        .max_frame_size(FRAME_BYTES)
+        .max_concurrent_streams(CALLS_MAX)
+        .max_header_list_size(u32::try_from(header_bytes_max).unwrap_or(u32::MAX))
+        .keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told_to_stop(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     app: &App,
     router: Router,
     stream: S,

@@ -15,12 +15,13 @@ use axum::middleware::from_fn_with_state;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tributary_engine::Engine;
 
 use crate::app::{App, RequestIds, Shared, observe};
 use crate::config::ServerConfig;
-use crate::metrics::Counters;
 use crate::rate::RateLimiter;
+use crate::serve::connection::{Accept, Api};
 use crate::{docs_page, openapi};
 
 /// Connections that the kernel keeps waiting for one listener.
@@ -47,13 +48,14 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-/// The REST server.
+/// The server: REST, and gRPC where it is asked for.
 pub struct Server;
 
 /// A server that runs. It stops when [`Running::shutdown`] is called or when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     addr: SocketAddr,
+    grpc_addr: Option<SocketAddr>,
     shared: Arc<Draining>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -73,66 +75,106 @@ impl std::fmt::Debug for Draining {
 impl Server {
     /// Listens and serves `engine` until told to stop. Returns once every listener is open.
     pub fn start(config: ServerConfig, engine: Engine) -> Result<Running, StartError> {
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tls = |protocol: &[u8]| {
+            let files = config.tls.as_ref();
+            files
+                .map(|files| tls::acceptor(files, protocol))
+                .transpose()
+        };
+        let (rest_tls, grpc_tls) = (tls(b"http/1.1")?, tls(b"h2")?);
         let count = match config.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let listeners = listen(config.listen, count)?;
-        let addr = listeners[0].local_addr().map_err(StartError::Thread)?;
+        let (addr, listeners) = listen(config.listen, count)?;
+        let grpc = config
+            .grpc_listen
+            .map(|addr| listen(addr, count))
+            .transpose()?;
+        let (grpc_addr, mut grpc_listeners) = match grpc {
+            Some((addr, listeners)) => (Some(addr), listeners),
+            None => (None, Vec::new()),
+        };
         let (router, _) = openapi::build();
-        let document = openapi::openapi_json();
-        let counters: Vec<Arc<Counters>> = (0..count).map(|_| Arc::default()).collect();
         let connections = Arc::new(Semaphore::new(
             config.limits.connections_max.min(Semaphore::MAX_PERMITS),
         ));
-        let shared = Arc::new(Shared {
-            rate: config.limits.rate.map(RateLimiter::new),
-            reader: engine.reader(),
-            engine,
-            threads: counters.clone(),
-            docs: docs_page::page(&document).into(),
-            openapi: document.into(),
-            draining: AtomicBool::new(false),
-            request_ids: RequestIds::new(),
-            config,
-        });
         let (stop, stopped) = watch::channel(false);
+        let shared = shared(config, engine, count, stopped.clone());
         let mut running = Running {
             addr,
+            grpc_addr,
             shared: Arc::new(Draining {
                 shared: shared.clone(),
                 stop,
             }),
             threads: Vec::with_capacity(count),
         };
-        for (index, (listener, counters)) in listeners.into_iter().zip(counters).enumerate() {
+        for (index, listener) in listeners.into_iter().enumerate() {
             let app = App {
                 shared: shared.clone(),
-                counters,
+                counters: shared.threads[index].clone(),
             };
-            let router = router
-                .clone()
-                .layer(from_fn_with_state(app.clone(), observe))
-                .with_state(app.clone());
-            let accept = connection::Accept {
-                app,
-                router,
-                tls: tls.clone(),
+            let rest = Accept {
+                router: router
+                    .clone()
+                    .layer(from_fn_with_state(app.clone(), observe))
+                    .with_state(app.clone()),
+                app: app.clone(),
+                api: Api::Rest,
+                tls: rest_tls.clone(),
                 connections: connections.clone(),
                 stopped: stopped.clone(),
             };
-            running.threads.push(spawn(index, listener, accept)?);
+            let mut doors = vec![(listener, rest)];
+            if let Some(listener) = grpc_listeners.pop() {
+                let grpc = Accept {
+                    router: crate::grpc::router(&app),
+                    app,
+                    api: Api::Grpc,
+                    tls: grpc_tls.clone(),
+                    connections: connections.clone(),
+                    stopped: stopped.clone(),
+                };
+                doors.push((listener, grpc));
+            }
+            running.threads.push(spawn(index, doors)?);
         }
-        tracing::info!(%addr, threads = count, tls = tls.is_some(), "listening");
+        tracing::info!(%addr, grpc = ?grpc_addr, threads = count, tls = rest_tls.is_some(), "listening");
         Ok(running)
     }
+}
+
+fn shared(
+    config: ServerConfig,
+    engine: Engine,
+    threads: usize,
+    stopped: watch::Receiver<bool>,
+) -> Arc<Shared> {
+    let document = openapi::openapi_json();
+    Arc::new(Shared {
+        rate: config.limits.rate.map(RateLimiter::new),
+        reader: engine.reader(),
+        engine,
+        threads: (0..threads).map(|_| Arc::default()).collect(),
+        docs: docs_page::page(&document).into(),
+        openapi: document.into(),
+        draining: AtomicBool::new(false),
+        stopped,
+        request_ids: RequestIds::new(),
+        config,
+    })
 }
 
 impl Running {
     /// The address that it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The address that it listens on for gRPC, if it does.
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.grpc_addr
     }
 
     /// Takes no more connections, answers the requests in flight, at most for the drain time-out, and stops. Blocks until
@@ -156,8 +198,11 @@ impl Drop for Running {
     }
 }
 
-/// `count` listeners on the same address, among which the kernel spreads the connections.
-fn listen(addr: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>, StartError> {
+/// `count` listeners on the same address, among which the kernel spreads the connections, and that address.
+fn listen(
+    addr: SocketAddr,
+    count: usize,
+) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
     let mut listeners = Vec::with_capacity(count);
     let mut bound = addr;
     for _ in 0..count {
@@ -168,7 +213,7 @@ fn listen(addr: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>, 
             .map_err(|source| StartError::Listen { addr, source })?;
         listeners.push(listener);
     }
-    Ok(listeners)
+    Ok((bound, listeners))
 }
 
 fn listener(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -183,8 +228,7 @@ fn listener(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 fn spawn(
     index: usize,
-    listener: std::net::TcpListener,
-    accept: connection::Accept,
+    doors: Vec<(std::net::TcpListener, Accept)>,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -194,10 +238,14 @@ fn spawn(
     let thread = std::thread::Builder::new().name(format!("http-{index}"));
     let run = move || {
         runtime.block_on(async move {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => accept.run(listener).await,
-                Err(error) => tracing::error!(%error, "a listener failed"),
+            let mut loops = JoinSet::new();
+            for (listener, accept) in doors {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => drop(loops.spawn(accept.run(listener))),
+                    Err(error) => tracing::error!(%error, "a listener failed"),
+                }
             }
+            while loops.join_next().await.is_some() {}
         });
         // A read that hangs on a disk must not hold up the end.
         runtime.shutdown_timeout(Duration::from_secs(1));

@@ -10,8 +10,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::TlsFiles;
 use crate::serve::StartError;
 
-/// What accepts TLS connections with these files.
-pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
+/// What accepts TLS connections with these files, and offers `protocol` (its ALPN name).
+pub(crate) fn acceptor(files: &TlsFiles, protocol: &[u8]) -> Result<TlsAcceptor, StartError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
         .map_err(|error| wrong(&files.certificate, error))?;
@@ -26,7 +26,7 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|error| wrong(&files.certificate, error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -1,0 +1,542 @@
+//! A command as it stands in a batch, read into the ledger's. Only its form is judged here.
+
+use std::collections::BTreeMap;
+
+use tributary_engine::{IdKind, Ids};
+use tributary_ledger::{
+    AccountId, AccountKind, Body, Capture, Command, Currency, Date, Destination, ExternalId, Fee,
+    Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind,
+    Reason, Reference, Refund, SHARES_MAX, Share, Text,
+};
+
+use crate::app::Shared;
+use crate::auth::Caller;
+use crate::code::ErrorCode;
+use crate::error::ApiError;
+use crate::form::request::notes;
+use crate::form::value::{
+    DescriptionText, METADATA_ENTRIES_MAX, MetadataForm, OwnerText, metadata_entry,
+};
+use crate::grpc::wire::{Fields, Malformed, Value, zigzag};
+use crate::routes::accounts::owner_of_new;
+use crate::routes::must_see_payment;
+
+/// Bytes of a key that may begin with a zero byte: a random number. Other such keys are the system's own.
+const RANDOM_KEY_BYTES: usize = 16;
+/// Days that a date may lie from 1970: the years 1 to 9999, as over REST.
+const DATES: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
+
+/// What reading a command needs to know.
+pub(crate) struct Form<'a> {
+    shared: &'a Shared,
+    caller: &'a Caller,
+    ids: &'a Ids,
+}
+
+impl From<Malformed> for ApiError {
+    fn from(_: Malformed) -> ApiError {
+        ApiError::new(
+            ErrorCode::ParameterInvalid,
+            "The message is not one of this method.",
+        )
+    }
+}
+
+impl<'a> Form<'a> {
+    pub(crate) fn new(shared: &'a Shared, caller: &'a Caller) -> Form<'a> {
+        let ids = shared.reader.ids();
+        Form {
+            shared,
+            caller,
+            ids,
+        }
+    }
+
+    /// The command in `bytes`. An error of status 400 is about its form; any other is this command's own answer.
+    pub(crate) fn command(&self, bytes: &[u8]) -> Result<Command, ApiError> {
+        let mut key = &[][..];
+        let (mut linked, mut effective_at) = (false, None);
+        let mut body = None;
+        let mut notes = NotesForm::default();
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(bytes)) => key = bytes,
+                (2, Value::Varint(number)) => linked = number != 0,
+                (number @ 3..=10, Value::Bytes(bytes)) => {
+                    if body.replace((number, bytes)).is_some() {
+                        return Err(ApiError::invalid("body", "Give one body."));
+                    }
+                }
+                (11, Value::Varint(number)) => effective_at = Some(date(zigzag(number))?),
+                (12, Value::Bytes(bytes)) => notes.description(bytes)?,
+                (13, Value::Bytes(bytes)) => notes.entry(bytes)?,
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        let key = ledger_key(key)?;
+        let (number, bytes) = body.ok_or_else(|| missing("body"))?;
+        let named = name_of(number);
+        let body = self
+            .body(number, bytes)
+            .map_err(|error| error.within(named))?;
+        if effective_at.is_some() && !matches!(body, Body::Pay(_) | Body::Refund(_)) {
+            return Err(ApiError::invalid(
+                "effective_at",
+                "This goes with pay and refund only.",
+            ));
+        }
+        let text = notes.text()?;
+        let with_notes = matches!(body, Body::Pay(_) | Body::Refund(_) | Body::OpenAccount(_));
+        if text.is_some() && !with_notes {
+            let message = "This goes with pay, refund and open_account only.";
+            return Err(ApiError::invalid("description", message));
+        }
+        Ok(Command {
+            key,
+            actor: self.caller.actor,
+            linked,
+            effective_at,
+            text,
+            body,
+        })
+    }
+
+    fn body(&self, number: u32, bytes: &[u8]) -> Result<Body, ApiError> {
+        match number {
+            3 => self.pay(bytes).map(Body::Pay),
+            4 => self.capture(bytes).map(Body::Capture),
+            5 => self.void(bytes).map(Body::Void),
+            6 => self.refund(bytes).map(Body::Refund),
+            7 => self.open_account(bytes).map(Body::OpenAccount),
+            8 => self.own_account(bytes, true).map(Body::FreezeAccount),
+            9 => self.own_account(bytes, true).map(Body::UnfreezeAccount),
+            10 => self.own_account(bytes, false).map(Body::CloseAccount),
+            _ => Err(unknown(number)),
+        }
+    }
+
+    fn pay(&self, bytes: &[u8]) -> Result<Pay, ApiError> {
+        let (mut source, mut destination) = (None, None);
+        let (mut amount, mut currency, mut kind) = (0, 0, 0);
+        let (mut hold, mut reference, mut reason) = (None, None, None);
+        let (mut splits, mut fees) = (Vec::new(), Vec::new());
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(id)) => source = Some(self.account(id, "source")?),
+                (2, Value::Bytes(id)) => destination = Some(self.account(id, "destination")?),
+                (3, Value::Fixed64(number)) => amount = number,
+                (4, Value::Fixed32(number)) => currency = number,
+                (5, Value::Varint(number)) => kind = number,
+                (6, Value::Bytes(bytes)) => push(&mut splits, "splits", self.split(bytes))?,
+                (7, Value::Bytes(bytes)) => push(&mut fees, "fees", self.fee(bytes))?,
+                (8, Value::Fixed64(expires_at)) => hold = Some(Hold { expires_at }),
+                (9, Value::Bytes(text)) if !text.is_empty() => {
+                    let text = Reference::from_bytes(printable(text, "reference")?);
+                    reference = Some(text.map_err(|error| invalid("reference", error))?);
+                }
+                (10, Value::Bytes(text)) if !text.is_empty() => {
+                    let text = Reason::from_bytes(printable(text, "reason")?);
+                    reason = Some(text.map_err(|error| invalid("reason", error))?);
+                }
+                (9 | 10, Value::Bytes(_)) => {}
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        let kind = kind_of(kind)?;
+        self.fits(
+            kind,
+            hold.is_some(),
+            reason.is_some(),
+            !splits.is_empty(),
+            !fees.is_empty(),
+        )?;
+        let destination = match (destination, splits.is_empty()) {
+            (Some(one), true) => Destination::One(one),
+            (None, false) => {
+                Destination::Split(Payees::new(splits).ok_or_else(|| too_many("splits"))?)
+            }
+            (None, true) => return Err(missing("destination")),
+            (Some(_), false) => {
+                return Err(ApiError::invalid(
+                    "splits",
+                    "Give either destination or splits, not both.",
+                ));
+            }
+        };
+        Ok(Pay {
+            kind,
+            source: source.ok_or_else(|| missing("source"))?,
+            destination,
+            fees: Fees::new(fees).ok_or_else(|| too_many("fees"))?,
+            amount,
+            currency: currency_of(currency)?,
+            hold,
+            reference,
+            reason,
+        })
+    }
+
+    /// What goes with which kind of payment, as the paths of REST have it.
+    fn fits(
+        &self,
+        kind: PaymentKind,
+        held: bool,
+        reason: bool,
+        splits: bool,
+        fees: bool,
+    ) -> Result<(), ApiError> {
+        let adjustment = kind == PaymentKind::Adjustment;
+        if adjustment && !self.caller.is_platform() {
+            let message = "Only a platform key may do this.";
+            return Err(ApiError::new(ErrorCode::PlatformOnly, message));
+        }
+        for (given, fits, name) in [
+            (held, kind == PaymentKind::Pay, "hold_expires_at"),
+            (splits, kind == PaymentKind::Pay, "splits"),
+            (reason, adjustment, "reason"),
+            (fees, !adjustment, "fees"),
+        ] {
+            if given && !fits {
+                return Err(ApiError::invalid(
+                    name,
+                    "This does not go with this kind of payment.",
+                ));
+            }
+        }
+        if adjustment && !reason {
+            return Err(missing("reason"));
+        }
+        Ok(())
+    }
+
+    fn split(&self, bytes: &[u8]) -> Result<Share, ApiError> {
+        let (mut account, mut part) = (None, None);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(id)) => account = Some(self.account(id, "account")?),
+                (2, Value::Fixed64(amount)) => part = Some(Part::Amount(amount)),
+                (3, Value::Varint(points)) => part = Some(Part::BasisPoints(basis_points(points)?)),
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        Ok(Share {
+            account: account.ok_or_else(|| missing("account"))?,
+            part: part.ok_or_else(|| missing("part"))?,
+        })
+    }
+
+    fn fee(&self, bytes: &[u8]) -> Result<Fee, ApiError> {
+        let (mut account, mut flat, mut points) = (None, 0, 0);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(id)) => account = Some(self.account(id, "account")?),
+                (2, Value::Fixed64(amount)) => flat = amount,
+                (3, Value::Varint(number)) => points = basis_points(number)?,
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        Ok(Fee {
+            account: account.ok_or_else(|| missing("account"))?,
+            flat,
+            basis_points: points,
+        })
+    }
+
+    fn capture(&self, bytes: &[u8]) -> Result<Capture, ApiError> {
+        let (payment, amount, is_final) = self.of_payment(bytes, true)?;
+        Ok(Capture {
+            payment,
+            amount,
+            is_final,
+        })
+    }
+
+    fn refund(&self, bytes: &[u8]) -> Result<Refund, ApiError> {
+        let (payment, amount, refund_fee) = self.of_payment(bytes, true)?;
+        Ok(Refund {
+            payment,
+            amount,
+            refund_fee,
+        })
+    }
+
+    fn void(&self, bytes: &[u8]) -> Result<PaymentId, ApiError> {
+        self.of_payment(bytes, false).map(|(payment, _, _)| payment)
+    }
+
+    /// A payment that the caller sees; where there is `more`, also an amount and a flag.
+    fn of_payment(
+        &self,
+        bytes: &[u8],
+        more: bool,
+    ) -> Result<(PaymentId, Option<u64>, bool), ApiError> {
+        let (mut payment, mut amount, mut flag) = (None, None, false);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(id)) => payment = Some(id),
+                (2, Value::Fixed64(number)) if more => amount = Some(number),
+                (3, Value::Varint(number)) if more => flag = number != 0,
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        let id = payment.ok_or_else(|| missing("payment"))?;
+        let payment = position(self.ids, IdKind::Payment, id).map(PaymentId);
+        let payment = payment.ok_or_else(|| ApiError::not_found("payment", "payment"))?;
+        must_see_payment(self.shared, self.caller, payment, "payment")?;
+        Ok((payment, amount, flag))
+    }
+
+    fn open_account(&self, bytes: &[u8]) -> Result<OpenAccount, ApiError> {
+        let (mut owner, mut external_id) = (None, None);
+        let (mut currency, mut kind, mut overdraft, mut unlimited) = (0, 0, 0, false);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(text)) if !text.is_empty() => owner = Some(utf8(text, "owner")?),
+                (2, Value::Fixed32(number)) => currency = number,
+                (3, Value::Varint(number)) => kind = number,
+                (4, Value::Varint(number)) => overdraft = number,
+                (5, Value::Varint(number)) => unlimited = number != 0,
+                (6, Value::Bytes(text)) if !text.is_empty() => {
+                    let text = ExternalId::from_bytes(printable(text, "external_id")?);
+                    external_id = Some(text.map_err(|error| invalid("external_id", error))?);
+                }
+                (1 | 6, Value::Bytes(_)) => {}
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        if unlimited && overdraft != 0 {
+            let message = "Give either a limit or overdraft_unlimited.";
+            return Err(ApiError::invalid("overdraft", message));
+        }
+        let kind = match kind {
+            0 => AccountKind::Wallet,
+            1 => AccountKind::Merchant,
+            2 => AccountKind::External,
+            3 => AccountKind::Fee,
+            4 => AccountKind::Suspense,
+            _ => return Err(ApiError::invalid("kind", "There is no such kind.")),
+        };
+        Ok(OpenAccount {
+            owner: self.owner(owner)?,
+            currency: currency_of(currency)?,
+            kind,
+            overdraft: match unlimited {
+                true => Overdraft::UNLIMITED,
+                false => Overdraft::limited(overdraft),
+            },
+            external_id,
+        })
+    }
+
+    fn owner(&self, named: Option<&str>) -> Result<OwnerName, ApiError> {
+        let named = named.map(|text| OwnerText(text.to_owned()));
+        owner_of_new(self.shared, self.caller, named.as_ref())
+    }
+
+    /// An account that the caller sees, and may change if that is the platform's to do.
+    fn own_account(&self, bytes: &[u8], platform_only: bool) -> Result<AccountId, ApiError> {
+        if platform_only && !self.caller.is_platform() {
+            let message = "Only a platform key may do this.";
+            return Err(ApiError::new(ErrorCode::PlatformOnly, message));
+        }
+        let mut account = None;
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(id)) => account = Some(self.account(id, "account")?),
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        let account = account.ok_or_else(|| missing("account"))?;
+        let found = self.shared.reader.account(account);
+        found
+            .filter(|found| self.caller.sees_account(found))
+            .map(|found| found.id)
+            .ok_or_else(|| ApiError::not_found("account", "account"))
+    }
+
+    #[inline]
+    fn account(&self, id: &[u8], param: &str) -> Result<AccountId, ApiError> {
+        position(self.ids, IdKind::Account, id)
+            .map(AccountId)
+            .ok_or_else(|| ApiError::not_found("account", param))
+    }
+}
+
+/// The position that an id names: 16 bytes, or text.
+#[inline]
+pub(crate) fn position(ids: &Ids, kind: IdKind, id: &[u8]) -> Option<u64> {
+    match <[u8; 16]>::try_from(id) {
+        Ok(block) => ids.position_of(kind, block),
+        Err(_) => ids.decode(kind, std::str::from_utf8(id).ok()?),
+    }
+}
+
+/// Description and metadata on their way into one text.
+#[derive(Default)]
+struct NotesForm {
+    description: Option<String>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl NotesForm {
+    fn description(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+        let text = crate::form::value::description_text(utf8(bytes, "description")?);
+        let text = text.ok_or_else(|| {
+            let message = "Give at most 1,000 bytes of text without control characters.";
+            ApiError::invalid("description", message)
+        })?;
+        self.description = Some(text).filter(|text| !text.is_empty());
+        Ok(())
+    }
+
+    fn entry(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+        let (mut name, mut value) = ("", "");
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(text)) => name = utf8(text, "metadata")?,
+                (2, Value::Bytes(text)) => value = utf8(text, "metadata")?,
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        metadata_entry(name, value).map_err(|why| ApiError::invalid("metadata", why))?;
+        if self
+            .metadata
+            .insert(name.to_owned(), value.to_owned())
+            .is_some()
+        {
+            return Err(ApiError::invalid("metadata", "Names must differ."));
+        }
+        if self.metadata.len() > METADATA_ENTRIES_MAX {
+            return Err(ApiError::invalid("metadata", "Give at most 20 entries."));
+        }
+        Ok(())
+    }
+
+    fn text(self) -> Result<Option<Text>, ApiError> {
+        if self.description.is_none() && self.metadata.is_empty() {
+            return Ok(None);
+        }
+        notes(
+            self.description.map(DescriptionText),
+            Some(MetadataForm(self.metadata)),
+        )
+    }
+}
+
+fn ledger_key(bytes: &[u8]) -> Result<Key, ApiError> {
+    if bytes.is_empty() {
+        let message = "Each command has an idempotency key of 1 to 255 bytes.";
+        return Err(ApiError::new(ErrorCode::IdempotencyKeyMissing, message).param("key"));
+    }
+    let reserved = bytes[0] == 0 && bytes.len() != RANDOM_KEY_BYTES;
+    Key::from_bytes(bytes)
+        .ok()
+        .filter(|_| !reserved)
+        .ok_or_else(|| {
+            let message = "A key has 1 to 255 bytes; one that begins with a zero byte has 16.";
+            ApiError::new(ErrorCode::IdempotencyKeyInvalid, message).param("key")
+        })
+}
+
+/// Appends an item of a bounded list.
+fn push<T>(
+    items: &mut Vec<T>,
+    name: &'static str,
+    item: Result<T, ApiError>,
+) -> Result<(), ApiError> {
+    if items.len() == SHARES_MAX {
+        return Err(too_many(name));
+    }
+    items.push(item.map_err(|error| error.within(name))?);
+    Ok(())
+}
+
+fn kind_of(number: u64) -> Result<PaymentKind, ApiError> {
+    Ok(match number {
+        0 => PaymentKind::Pay,
+        1 => PaymentKind::Transfer,
+        2 => PaymentKind::TopUp,
+        3 => PaymentKind::Payout,
+        4 => PaymentKind::Adjustment,
+        _ => return Err(ApiError::invalid("kind", "There is no such kind.")),
+    })
+}
+
+fn currency_of(number: u32) -> Result<Currency, ApiError> {
+    let known = u16::try_from(number).ok().map(Currency::from_numeric);
+    known.and_then(Result::ok).ok_or_else(|| {
+        let message = "This is not the number of an active ISO 4217 currency with a minor unit.";
+        ApiError::invalid("currency", message)
+    })
+}
+
+fn basis_points(number: u64) -> Result<u16, ApiError> {
+    u16::try_from(number)
+        .ok()
+        .filter(|points| *points <= 10_000)
+        .ok_or_else(|| ApiError::invalid("basis_points", "Give 0 to 10,000."))
+}
+
+fn date(days: i64) -> Result<Date, ApiError> {
+    i32::try_from(days)
+        .ok()
+        .filter(|_| DATES.contains(&days))
+        .map(Date)
+        .ok_or_else(|| ApiError::invalid("effective_at", "Give a date of the years 1 to 9999."))
+}
+
+fn utf8<'b>(bytes: &'b [u8], param: &str) -> Result<&'b str, ApiError> {
+    std::str::from_utf8(bytes).map_err(|_| ApiError::invalid(param, "This is not UTF-8."))
+}
+
+/// Text without control characters.
+fn printable<'b>(bytes: &'b [u8], param: &str) -> Result<&'b [u8], ApiError> {
+    if utf8(bytes, param)?.chars().any(char::is_control) {
+        return Err(ApiError::invalid(
+            param,
+            "Control characters are not allowed.",
+        ));
+    }
+    Ok(bytes)
+}
+
+fn invalid(param: &str, error: tributary_ledger::Invalid) -> ApiError {
+    ApiError::invalid(param, format!("This {error}."))
+}
+
+fn missing(param: &str) -> ApiError {
+    ApiError::new(ErrorCode::ParameterMissing, "This field is missing.").param(param)
+}
+
+fn too_many(param: &str) -> ApiError {
+    ApiError::invalid(param, "Give at most 16.")
+}
+
+/// A field that this server does not know could change what the command means.
+fn unknown(number: u32) -> ApiError {
+    ApiError::new(
+        ErrorCode::ParameterUnknown,
+        format!("Field {number} is not known here, or has another type."),
+    )
+}
+
+fn name_of(number: u32) -> &'static str {
+    match number {
+        3 => "pay",
+        4 => "capture",
+        5 => "void",
+        6 => "refund",
+        7 => "open_account",
+        8 => "freeze_account",
+        9 => "unfreeze_account",
+        _ => "close_account",
+    }
+}

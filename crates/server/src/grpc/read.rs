@@ -1,0 +1,264 @@
+//! Look-ups and statements. They wait for no writer; what may read much from disk does so on a thread that may block.
+
+use tonic::{Request, Status};
+use tributary_engine::{IdKind, Ids, Page, Start, StatementLine};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{AccountId, AccountKind, Body, Date, PaymentId, PaymentKind};
+
+use crate::app::{App, Shared};
+use crate::auth::{Caller, caller};
+use crate::error::ApiError;
+use crate::form::request::Notes;
+use crate::grpc::form::position;
+use crate::grpc::messages::{
+    Account, Entry, GetAccountRequest, GetPaymentRequest, ListEntriesRequest, ListEntriesResponse,
+    PaymentShare, PaymentState,
+};
+use crate::grpc::status::status_of;
+use crate::render::event::event_type;
+use crate::render::{created, owner_name, payment_of};
+use crate::routes::must_see_payment;
+use crate::submit::failed;
+
+/// Lines of a page if nothing else is asked for.
+const LIMIT_DEFAULT: u32 = 100;
+/// Most lines of a page.
+const LIMIT_MAX: u32 = 1_000;
+
+/// `GetAccount`.
+pub(crate) async fn get_account(
+    app: &App,
+    request: Request<GetAccountRequest>,
+) -> Result<Account, Status> {
+    read(app, request, |shared, caller, request| {
+        let id = visible_account(shared, caller, &request.id, "id")?;
+        account(shared, id)
+    })
+    .await
+}
+
+/// `GetPayment`.
+pub(crate) async fn get_payment(
+    app: &App,
+    request: Request<GetPaymentRequest>,
+) -> Result<PaymentState, Status> {
+    read(app, request, |shared, caller, request| {
+        let not_found = || ApiError::not_found("payment", "id");
+        let id = position(shared.reader.ids(), IdKind::Payment, &request.id).map(PaymentId);
+        let id = id.ok_or_else(not_found)?;
+        must_see_payment(shared, caller, id, "id")?;
+        payment(shared, id)
+    })
+    .await
+}
+
+/// `ListEntries`.
+pub(crate) async fn list_entries(
+    app: &App,
+    request: Request<ListEntriesRequest>,
+) -> Result<ListEntriesResponse, Status> {
+    read(app, request, |shared, caller, request| {
+        let id = visible_account(shared, caller, &request.account, "account")?;
+        let ids = shared.reader.ids();
+        let slice = shared
+            .reader
+            .statement(id, page(ids, &request)?)
+            .map_err(failed)?;
+        let next = slice.next.filter(|_| slice.has_more);
+        Ok(ListEntriesResponse {
+            entries: slice.items.iter().map(|line| entry(ids, line)).collect(),
+            has_more: slice.has_more,
+            next_cursor: next.map_or_else(Vec::new, |at| ids.block(IdKind::Cursor, at).into()),
+        })
+    })
+    .await
+}
+
+/// Runs `work` for a caller who may read.
+async fn read<T: Send + 'static, U: Send + 'static>(
+    app: &App,
+    request: Request<T>,
+    work: fn(&Shared, &Caller, T) -> Result<U, ApiError>,
+) -> Result<U, Status> {
+    let caller = caller(request.metadata().as_ref(), &app.shared);
+    let caller = caller.map_err(|error| status_of(&error))?;
+    let request = request.into_inner();
+    app.blocking(move |shared| work(shared, &caller, request))
+        .await
+        .map_err(|error| status_of(&error))
+}
+
+fn visible_account(
+    shared: &Shared,
+    caller: &Caller,
+    id: &[u8],
+    param: &str,
+) -> Result<AccountId, ApiError> {
+    let id = position(shared.reader.ids(), IdKind::Account, id).map(AccountId);
+    let found = id.and_then(|id| shared.reader.account(id));
+    found
+        .filter(|found| caller.sees_account(found))
+        .map(|found| found.id)
+        .ok_or_else(|| ApiError::not_found("account", param))
+}
+
+fn account(shared: &Shared, id: AccountId) -> Result<Account, ApiError> {
+    let not_found = || ApiError::not_found("account", "id");
+    let found = shared.reader.account(id).ok_or_else(not_found)?;
+    let opened = created(shared, id.0)?;
+    let notes = Notes::of(opened.command.text.as_ref());
+    let external_id = match &opened.command.body {
+        Body::OpenAccount(open) => open.external_id.as_ref(),
+        _ => None,
+    };
+    let ids = shared.reader.ids();
+    Ok(Account {
+        id: ids.block(IdKind::Account, id.0).into(),
+        public_id: ids.encode(IdKind::Account, id.0),
+        owner: owner_name(shared, found.owner),
+        currency: found.currency.numeric().into(),
+        kind: match found.kind {
+            AccountKind::Wallet => 0,
+            AccountKind::Merchant => 1,
+            AccountKind::External => 2,
+            AccountKind::Fee => 3,
+            AccountKind::Suspense => 4,
+        },
+        status: match found.status {
+            tributary_ledger::AccountStatus::Open => 0,
+            tributary_ledger::AccountStatus::Frozen => 1,
+            tributary_ledger::AccountStatus::Closed => 2,
+        },
+        posted: found.posted,
+        pending: found.held,
+        available: found.available(),
+        overdraft: found.overdraft.limit().unwrap_or(0),
+        overdraft_unlimited: found.overdraft.limit().is_none(),
+        external_id: external_id.map_or_else(String::new, ToString::to_string),
+        description: notes.description.unwrap_or_default(),
+        metadata: notes.metadata,
+        created: found.opened_at,
+    })
+}
+
+fn payment(shared: &Shared, id: PaymentId) -> Result<PaymentState, ApiError> {
+    let not_found = || ApiError::not_found("payment", "id");
+    let asked = created(shared, id.0)?;
+    let found = shared.reader.payment(id).map_err(failed)?;
+    let found = found.ok_or_else(not_found)?;
+    let notes = Notes::of(asked.command.text.as_ref());
+    let (reference, reason) = match &asked.command.body {
+        Body::Pay(pay) => (pay.reference.as_ref(), pay.reason.as_ref()),
+        _ => (None, None),
+    };
+    let ids = shared.reader.ids();
+    let account = |id: AccountId| ids.block(IdKind::Account, id.0).to_vec();
+    let shares = found.shares.iter().map(|share| PaymentShare {
+        account: account(share.account),
+        fee: share.is_fee,
+        amount: share.amount,
+        captured: share.captured,
+        refunded: share.refunded,
+    });
+    Ok(PaymentState {
+        id: ids.block(IdKind::Payment, id.0).into(),
+        public_id: ids.encode(IdKind::Payment, id.0),
+        kind: match found.kind {
+            PaymentKind::Pay => 0,
+            PaymentKind::Transfer => 1,
+            PaymentKind::TopUp => 2,
+            PaymentKind::Payout => 3,
+            PaymentKind::Adjustment => 4,
+        },
+        status: status_number(found.status),
+        owner: owner_name(shared, found.owner),
+        amount: found.amount,
+        currency: found.currency.numeric().into(),
+        amount_held: found.held,
+        amount_captured: found.captured,
+        amount_refunded: found.refunded,
+        fee_refunded: found.fee_refunded,
+        source: account(found.source),
+        shares: shares.collect(),
+        expires_at: found.expires_at,
+        reference: reference.map_or_else(String::new, ToString::to_string),
+        reason: reason.map_or_else(String::new, ToString::to_string),
+        description: notes.description.unwrap_or_default(),
+        metadata: notes.metadata,
+        failure_code: asked
+            .outcome
+            .rejection
+            .map_or_else(String::new, |rejection| rejection.code().to_owned()),
+        effective_at: found.effective_at.0,
+        created: found.created_at,
+        last_event: ids.block(IdKind::Event, found.changed_at).into(),
+    })
+}
+
+fn status_number(status: tributary_ledger::PaymentStatus) -> i32 {
+    use crate::grpc::messages::PaymentStatus as Wire;
+    use tributary_ledger::PaymentStatus;
+    let wire = match status {
+        PaymentStatus::Authorized => Wire::Authorized,
+        PaymentStatus::PartiallyCaptured => Wire::PartiallyCaptured,
+        PaymentStatus::Captured => Wire::Captured,
+        PaymentStatus::PartiallyRefunded => Wire::PartiallyRefunded,
+        PaymentStatus::Refunded => Wire::Refunded,
+        PaymentStatus::Failed => Wire::Failed,
+        PaymentStatus::Voided => Wire::Voided,
+        PaymentStatus::Expired => Wire::Expired,
+    };
+    wire.into()
+}
+
+fn page(ids: &Ids, request: &ListEntriesRequest) -> Result<Page, ApiError> {
+    let cursor = |id: &[u8], param: &str| {
+        let at = position(ids, IdKind::Cursor, id).or_else(|| position(ids, IdKind::Event, id));
+        let message = "This must be the id of an entry, or a cursor.";
+        at.ok_or_else(|| ApiError::invalid(param, message))
+    };
+    let start = match (&*request.starting_after, &*request.ending_before) {
+        ([], []) => Start::Newest,
+        (id, []) => Start::Before(cursor(id, "starting_after")?),
+        ([], id) => Start::After(cursor(id, "ending_before")?),
+        _ => {
+            let message = "Give either starting_after or ending_before, not both.";
+            return Err(ApiError::invalid("ending_before", message));
+        }
+    };
+    let limit = match request.limit {
+        0 => LIMIT_DEFAULT,
+        limit @ 1..=LIMIT_MAX => limit,
+        _ => return Err(ApiError::invalid("limit", "Give 1 to 1,000.")),
+    };
+    Ok(Page {
+        limit: limit as usize,
+        start,
+        from: request.created_from,
+        until: request.created_until,
+    })
+}
+
+fn entry(ids: &Ids, line: &StatementLine) -> Entry {
+    let (record, leg) = (&line.record, &line.leg);
+    let payment = payment_of(record);
+    Entry {
+        id: ids.block(IdKind::Event, record.ctx.position).into(),
+        amount: leg.amount,
+        balance: leg.posted_after,
+        pending: leg.held_after,
+        payment: payment.map_or_else(Vec::new, |id| ids.block(IdKind::Payment, id.0).into()),
+        r#type: event_type(record).to_owned(),
+        description: Notes::of(record.command.text.as_ref())
+            .description
+            .unwrap_or_default(),
+        effective_at: effective_at(record),
+        created: record.ctx.timestamp,
+    }
+}
+
+fn effective_at(record: &Record) -> i32 {
+    let date = record.command.effective_at;
+    date.unwrap_or_else(|| Date::of_timestamp(record.ctx.timestamp))
+        .0
+}

@@ -1,0 +1,143 @@
+//! `SubmitStream`: batches in, answers out in the same order, several on their way at once.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use futures_core::Stream;
+use tonic::{Request, Status, Streaming};
+
+use crate::app::{App, Shared};
+use crate::auth::caller;
+use crate::error::ApiError;
+use crate::grpc::status::status_of;
+use crate::grpc::submit::{answered, may_submit};
+use crate::submit::refused;
+
+/// Batches of a stream that wait for their answer, at most; then the next is left in the connection.
+const BATCHES_IN_FLIGHT_MAX: usize = 16;
+
+type Answer = Result<Bytes, ApiError>;
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A batch on its way.
+enum Batch {
+    Waiting(Boxed<Answer>),
+    Answered(Answer),
+}
+
+/// The answers to the batches of a stream.
+pub(crate) struct Answers {
+    shared: Arc<Shared>,
+    /// What the stream was opened with: the key in it is checked for every batch, since it may be revoked meanwhile.
+    headers: HeaderMap,
+    batches: Streaming<Bytes>,
+    in_flight: VecDeque<Batch>,
+    stopping: Boxed<()>,
+    /// Why no more batches are taken, once that is so.
+    end: Option<Result<(), Status>>,
+}
+
+/// Opens a stream of batches.
+pub(crate) fn submit_stream(
+    app: &App,
+    request: Request<Streaming<Bytes>>,
+) -> Result<Answers, Status> {
+    may_submit(&app.shared, &request).map_err(|error| status_of(&error))?;
+    let (metadata, _, batches) = request.into_parts();
+    let mut stopped = app.shared.stopped.clone();
+    Ok(Answers {
+        shared: app.shared.clone(),
+        headers: metadata.into_headers(),
+        batches,
+        in_flight: VecDeque::with_capacity(BATCHES_IN_FLIGHT_MAX),
+        stopping: Box::pin(async move {
+            let _told_or_gone = stopped.wait_for(|stopped| *stopped).await.map(|_| ());
+        }),
+        end: None,
+    })
+}
+
+impl Answers {
+    /// Takes the batches that have arrived, as many as there is room for.
+    fn take(&mut self, context: &mut Context<'_>) {
+        if self.end.is_none() && self.stopping.as_mut().poll(context).is_ready() {
+            let stopping = refused(tributary_engine::Refused::Stopping);
+            self.end = Some(Err(status_of(&stopping)));
+        }
+        while self.end.is_none() && self.in_flight.len() < BATCHES_IN_FLIGHT_MAX {
+            match Pin::new(&mut self.batches).poll_next(context) {
+                Poll::Pending => return,
+                Poll::Ready(None) => self.end = Some(Ok(())),
+                Poll::Ready(Some(Err(status))) => self.end = Some(Err(status)),
+                Poll::Ready(Some(Ok(bytes))) => {
+                    let batch = self.send_off(bytes, context);
+                    // What was refused at once must not be overtaken by what comes behind it.
+                    if matches!(&batch, Batch::Answered(Err(_))) {
+                        self.end = Some(Ok(()));
+                    }
+                    self.in_flight.push_back(batch);
+                }
+            }
+        }
+    }
+
+    fn send_off(&self, bytes: Bytes, context: &mut Context<'_>) -> Batch {
+        let shared = self.shared.clone();
+        let caller = caller(&self.headers, &shared).and_then(|caller| caller.may_write());
+        let caller = match caller {
+            Ok(caller) => caller,
+            Err(error) => return Batch::Answered(Err(error)),
+        };
+        let mut answer: Boxed<Answer> =
+            Box::pin(async move { answered(&shared, &caller, &bytes).await });
+        match answer.as_mut().poll(context) {
+            Poll::Ready(answer) => Batch::Answered(answer),
+            Poll::Pending => Batch::Waiting(answer),
+        }
+    }
+
+    /// The answer to the oldest batch, if it is there.
+    fn oldest(&mut self, context: &mut Context<'_>) -> Poll<Option<Answer>> {
+        match self.in_flight.pop_front() {
+            None => Poll::Ready(None),
+            Some(Batch::Answered(answer)) => Poll::Ready(Some(answer)),
+            Some(Batch::Waiting(mut answer)) => match answer.as_mut().poll(context) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => {
+                    self.in_flight.push_front(Batch::Waiting(answer));
+                    Poll::Pending
+                }
+            },
+        }
+    }
+}
+
+impl Stream for Answers {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.take(context);
+        match self.oldest(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(answer))) => Poll::Ready(Some(Ok(answer))),
+            Poll::Ready(Some(Err(error))) => {
+                // Nothing behind a batch that failed is answered.
+                self.in_flight.clear();
+                self.end = Some(Ok(()));
+                Poll::Ready(Some(Err(status_of(&error))))
+            }
+            Poll::Ready(None) => match &mut self.end {
+                None => Poll::Pending,
+                Some(end) => match std::mem::replace(end, Ok(())) {
+                    Ok(()) => Poll::Ready(None),
+                    Err(status) => Poll::Ready(Some(Err(status))),
+                },
+            },
+        }
+    }
+}

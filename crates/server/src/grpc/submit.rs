@@ -1,0 +1,77 @@
+//! `Submit`, and the way of a batch to the engine and back.
+
+use bytes::Bytes;
+use tonic::{Request, Status};
+use tributary_engine::{Engine, Refused, Reply};
+use tributary_ledger::{Command, Rejection};
+
+use crate::app::{App, Shared};
+use crate::auth::{Caller, caller};
+use crate::error::ApiError;
+use crate::grpc::batch::{Batch, answer};
+use crate::grpc::status::status_of;
+use crate::submit::{refused, unknown};
+
+/// What became of a command, as much as an answer needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decided {
+    /// It has a record.
+    Done {
+        position: u64,
+        rejection: Option<Rejection>,
+        replayed: bool,
+    },
+    /// Its key, or one of its group, belongs to another command.
+    KeyReused,
+}
+
+/// `Submit`.
+pub(crate) async fn submit(app: &App, request: Request<Bytes>) -> Result<Bytes, Status> {
+    let caller = may_submit(&app.shared, &request).map_err(|error| status_of(&error))?;
+    let answer = answered(&app.shared, &caller, request.get_ref());
+    answer.await.map_err(|error| status_of(&error))
+}
+
+/// The caller, if it may send commands.
+pub(crate) fn may_submit<T>(shared: &Shared, request: &Request<T>) -> Result<Caller, ApiError> {
+    caller(request.metadata().as_ref(), shared)?.may_write()
+}
+
+/// The answer to a `SubmitRequest` once all of it is durable. The first poll sends it off: batches that are polled in
+/// order are decided in order.
+pub(crate) async fn answered(
+    shared: &Shared,
+    caller: &Caller,
+    bytes: &[u8],
+) -> Result<Bytes, ApiError> {
+    let Batch {
+        number,
+        commands,
+        slots,
+    } = Batch::read(shared, caller, bytes)?;
+    let decided = match commands.is_empty() {
+        true => Vec::new(),
+        false => {
+            let limit = shared.config.limits.request_timeout;
+            let decided = tokio::time::timeout(limit, decide(&shared.engine, commands));
+            decided.await.map_err(|_| unknown())?.map_err(refused)?
+        }
+    };
+    Ok(answer(shared.reader.ids(), number, &slots, &decided))
+}
+
+/// Has the engine decide: the one place that knows how it answers.
+async fn decide(engine: &Engine, commands: Vec<Command>) -> Result<Vec<Decided>, Refused> {
+    let replies = engine.execute(commands).await?;
+    Ok(replies
+        .iter()
+        .map(|reply| match reply {
+            Reply::Done { record, replayed } => Decided::Done {
+                position: record.ctx.position,
+                rejection: record.outcome.rejection,
+                replayed: *replayed,
+            },
+            Reply::KeyConflict { .. } | Reply::GroupKeyConflict => Decided::KeyReused,
+        })
+        .collect())
+}
