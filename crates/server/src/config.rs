@@ -42,7 +42,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Largest request head, in bytes; at least 8,192.
     pub header_bytes_max: usize,
-    /// Most connections open at once, over all threads; further ones wait in the kernel's queue.
+    /// Most connections open at once, over all threads; further ones wait, all but one per listener in the
+    /// kernel's queue.
     pub connections_max: usize,
     /// Longest wait for the head of a request, from the first byte or from the end of the previous one.
     pub header_read_timeout: Duration,

@@ -45,6 +45,8 @@ pub(crate) enum Command {
     /// Make a new platform key, if the only one is lost.
     #[command(after_help = KEYS_EXAMPLES)]
     Keys(Keys),
+    /// Measure a server, and what this machine could do at best.
+    Bench(crate::bench::Bench),
 }
 
 const SERVE_EXAMPLES: &str = "\

@@ -5,6 +5,7 @@
 
 mod backup;
 mod batch;
+mod bench;
 mod cli;
 mod client;
 mod config;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Export(arguments) => export::export(arguments),
         Command::Backup(arguments) => backup::backup(arguments),
         Command::Restore(arguments) => backup::restore(arguments),
+        Command::Bench(arguments) => bench::bench(arguments),
         Command::Keys(arguments) => keys::keys(arguments),
     };
     match result {

@@ -83,6 +83,7 @@ pub(crate) async fn metrics(State(app): State<App>, _: MetricsReader) -> Respons
 fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
     let counters = shared.engine.counters();
     let status = shared.engine.status();
+    let store = shared.reader.store_stats();
     let total = |name, help, value: &AtomicU64| EngineNumber {
         name,
         help,
@@ -150,6 +151,26 @@ fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
             "tributary_journal_position",
             "Position of the last durable record.",
             shared.reader.head().position as f64,
+        ),
+        now(
+            "tributary_journal_bytes",
+            "Bytes of the journal's frames.",
+            store.bytes as f64,
+        ),
+        now(
+            "tributary_index_memory_bytes",
+            "Bytes of memory that the journal's index holds.",
+            store.index_memory_bytes as f64,
+        ),
+        now(
+            "tributary_index_files",
+            "Sorted files of the journal's index.",
+            store.index_runs as f64,
+        ),
+        now(
+            "tributary_damaged_places",
+            "Damaged places that the background check has found.",
+            store.damaged as f64,
         ),
     ]
 }

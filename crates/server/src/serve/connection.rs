@@ -57,15 +57,24 @@ impl Accept {
         let mut stopped = self.stopped.clone();
         let mut open = JoinSet::new();
         loop {
-            tokio::select! {
+            let stream = tokio::select! {
                 biased;
                 () = told_to_stop(&mut stopped) => break,
-                accepted = self.accept(&listener) => {
-                    if let Some((stream, permit)) = accepted {
-                        open.spawn(self.connection(stream, permit));
-                    }
-                }
-                Some(_done) = open.join_next() => {}
+                accepted = accept(&listener) => match accepted {
+                    Some(stream) => stream,
+                    None => continue,
+                },
+                Some(_done) = open.join_next() => continue,
+            };
+            // Not before: a loop that has nobody to serve must not keep a place from the others.
+            let permit = tokio::select! {
+                biased;
+                () = told_to_stop(&mut stopped) => break,
+                permit = self.connections.clone().acquire_owned() => permit,
+            };
+            match permit {
+                Ok(permit) => drop(open.spawn(self.connection(stream, permit))),
+                Err(_closed) => break,
             }
         }
         drop(listener);
@@ -73,19 +82,6 @@ impl Accept {
         let limit = self.app.shared.config.limits.drain_timeout;
         if tokio::time::timeout(limit, drain).await.is_err() {
             tracing::warn!("connections were cut: requests in flight outlasted the drain time-out");
-        }
-    }
-
-    /// The next connection, once there may be one more.
-    async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-        let permit = self.connections.clone().acquire_owned().await.ok()?;
-        match listener.accept().await {
-            Ok((stream, _)) => Some((stream, permit)),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                None
-            }
         }
     }
 
@@ -125,6 +121,18 @@ impl Accept {
                 (Ok(Err(error)), _) => tracing::debug!(%error, "a TLS handshake failed"),
                 (Err(_elapsed), _) => tracing::debug!("a TLS handshake took too long"),
             }
+        }
+    }
+}
+
+/// The next connection.
+async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+    match listener.accept().await {
+        Ok((stream, _)) => Some(stream),
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
         }
     }
 }

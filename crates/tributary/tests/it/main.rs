@@ -2,6 +2,7 @@
 
 mod backup;
 mod bank;
+mod bench;
 mod books;
 mod crash;
 mod damage;

@@ -1,0 +1,121 @@
+//! A bare HTTP handler: reads each request and answers it with bytes that it was given. It does no work and keeps nothing,
+//! so it is what HTTP costs on this machine. Threads and listeners are as the server's.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::machine::processors;
+use super::options::BareHandler;
+use crate::backup::say;
+use crate::exit::Exit;
+
+/// What every request is answered with.
+struct Fixed {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Headers that hyper writes itself.
+const OWN: [&str; 3] = ["date", "content-length", "connection"];
+
+impl Fixed {
+    /// From the head and body of an answer as they were read.
+    fn parse(bytes: &[u8]) -> Option<Fixed> {
+        let at = memchr::memmem::find(bytes, b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&bytes[..at]).ok()?;
+        let mut lines = head.split("\r\n");
+        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+            if !OWN.contains(&name.to_ascii_lowercase().as_str()) {
+                let name: HeaderName = name.parse().ok()?;
+                headers.append(name, HeaderValue::from_str(value).ok()?);
+            }
+        }
+        Some(Fixed {
+            status,
+            headers,
+            body: Bytes::copy_from_slice(&bytes[at + 4..]),
+        })
+    }
+}
+
+/// Serves until it is killed.
+pub(super) fn serve(options: &BareHandler) -> anyhow::Result<Exit> {
+    let bytes = std::fs::read(&options.answer)?;
+    let fixed = Arc::new(Fixed::parse(&bytes).context("the file holds no HTTP answer")?);
+    let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut threads = Vec::new();
+    for _ in 0..processors() {
+        let listener = listen(address)?;
+        address = listener.local_addr()?;
+        let fixed = fixed.clone();
+        threads.push(std::thread::spawn(move || thread(listener, &fixed)));
+    }
+    say(&json!({ "listening": format!("http://{address}") }).to_string());
+    for thread in threads {
+        match thread.join() {
+            Ok(result) => result?,
+            Err(_panicked) => anyhow::bail!("a thread of the handler failed"),
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1_024)?;
+    Ok(socket.into())
+}
+
+fn thread(listener: std::net::TcpListener, fixed: &Arc<Fixed>) -> anyhow::Result<()> {
+    let runtime = super::books::runtime()?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let fixed = fixed.clone();
+            tokio::spawn(async move {
+                let service = service_fn(|request| answer(request, &fixed));
+                // The client closes in the end; there is nothing to say about it.
+                let _closed = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    })
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    fixed: &Fixed,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    // A body that breaks off closes the connection by itself.
+    let _whole = request.into_body().collect().await.map(drop);
+    let mut response = Response::new(Full::new(fixed.body.clone()));
+    *response.status_mut() = fixed.status;
+    *response.headers_mut() = fixed.headers.clone();
+    Ok(response)
+}

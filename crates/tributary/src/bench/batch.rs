@@ -1,0 +1,260 @@
+//! `bench batch`: payments in batches over gRPC.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::task::LocalSet;
+
+use super::books::{AMOUNT_MAX, Books, runtime};
+use super::grpc::Batches;
+use super::meter::{Latencies, Progress};
+use super::options;
+use super::payload::{Block, Message, key, results};
+use super::report::{Before, Conditions, Measured, finish};
+use super::rest;
+use super::server::Server;
+use super::skew::{Chooser, Random};
+use crate::exit::{Exit, wrong_use};
+
+/// Runs `bench batch`.
+pub(super) fn run(options: &options::Batch) -> anyhow::Result<Exit> {
+    if options.payments == 0 {
+        return Err(wrong_use("--payments must be at least 1"));
+    }
+    let server = Server::start(&options.load)?;
+    let books = Books::prepare(&server, options.load.accounts)?;
+    let before = Before::of(&server)?;
+    let work = Rc::new(RefCell::new(Work::new(options, &books)));
+    let runtime = runtime()?;
+    let set = LocalSet::new();
+    let streams = set.block_on(&runtime, async {
+        let mut streams = Vec::new();
+        for _ in 0..options.connections {
+            streams.push(Batches::open(server.grpc, &server.token).await?);
+        }
+        work.borrow_mut().begin(options.warmup, None, "warm-up");
+        all(streams, &work, options.in_flight).await
+    })?;
+    let reads = options
+        .reads
+        .map(|rate| rest::reads_beside(&server, &books, rate));
+    let reads = reads.transpose()?;
+    let pace = options
+        .load
+        .rate
+        .map(|rate| f64::from(options.batch) / rate);
+    let mut measured = set.block_on(&runtime, async {
+        work.borrow_mut().begin(options.payments, pace, "batch");
+        for mut stream in all(streams, &work, options.in_flight).await? {
+            stream.end()?;
+        }
+        work.borrow_mut().measured()
+    })?;
+    if let Some(reads) = reads {
+        measured.operations = reads.stop()?;
+    }
+    // Closes the connections: the server would wait for them.
+    drop((set, runtime));
+    let records = options.warmup + options.payments;
+    let work = work.borrow();
+    let balances = (measured.rejected == 0).then_some(&*work.balances);
+    books.check(&server, Some(records), balances)?;
+    let conditions = Conditions {
+        mode: "batch",
+        load: &options.load,
+        connections: options.connections,
+        batch_size: options.batch,
+        in_flight: options.in_flight,
+        warmup: options.warmup,
+        records,
+    };
+    finish(&conditions, server, &before, measured)?;
+    Ok(Exit::Done)
+}
+
+/// What all connections share.
+struct Work {
+    accounts: std::sync::Arc<[Block]>,
+    run: u64,
+    chooser: Chooser,
+    random: Random,
+    batch: u64,
+    /// The number of the next payment.
+    next: u64,
+    /// The number behind the last payment of this part.
+    end: u64,
+    /// Seconds from one batch to the next, when they arrive at a fixed rate, and when the first was due.
+    pace: Option<(f64, Instant)>,
+    sent: u64,
+    balances: Vec<i64>,
+    latencies: Latencies,
+    rejected: u64,
+    progress: Option<Progress>,
+}
+
+/// A batch to send.
+struct Sending {
+    message: bytes::Bytes,
+    count: u64,
+    /// From when its latency counts.
+    due: Instant,
+}
+
+impl Work {
+    fn new(options: &options::Batch, books: &Books) -> Work {
+        Work {
+            accounts: books.accounts.clone(),
+            run: books.run,
+            chooser: Chooser::new(&options.load),
+            random: Random::new(options.load.seed),
+            batch: u64::from(options.batch),
+            next: 0,
+            end: 0,
+            pace: None,
+            sent: 0,
+            balances: vec![0; books.accounts.len()],
+            latencies: Latencies::new(),
+            rejected: 0,
+            progress: None,
+        }
+    }
+
+    /// Begins a part of `payments`.
+    fn begin(&mut self, payments: u64, pace: Option<f64>, what: &'static str) {
+        self.end = self.next + payments;
+        self.pace = pace.map(|seconds| (seconds, Instant::now()));
+        self.sent = 0;
+        self.latencies = Latencies::new();
+        self.progress = Some(Progress::new(what, "payments", payments));
+    }
+
+    /// When the next batch is due; none if there is none.
+    fn due(&self) -> Option<Instant> {
+        (self.next < self.end).then(|| match self.pace {
+            Some((seconds, begun)) => begun + Duration::from_secs_f64(seconds * self.sent as f64),
+            None => Instant::now(),
+        })
+    }
+
+    /// The next batch.
+    fn take(&mut self, due: Instant) -> Sending {
+        let count = self.batch.min(self.end - self.next);
+        let mut message = Message::new(count as usize);
+        for number in self.next..self.next + count {
+            let (source, destination) = self.chooser.pair(&mut self.random);
+            let amount = 1 + self.random.below(AMOUNT_MAX);
+            let (source, destination) = (source as usize, destination as usize);
+            self.balances[source] -= i64::from(amount);
+            self.balances[destination] += i64::from(amount);
+            message.pay(
+                &key(self.run, number),
+                &self.accounts[source],
+                &self.accounts[destination],
+                u64::from(amount),
+            );
+        }
+        self.next += count;
+        self.sent += 1;
+        Sending {
+            message: message.finish(),
+            count,
+            due,
+        }
+    }
+
+    fn answered(&mut self, answer: &[u8], count: u64, due: Instant) -> anyhow::Result<()> {
+        let now = Instant::now();
+        self.latencies.record(now.duration_since(due));
+        let mut seen = 0;
+        for result in results(answer) {
+            seen += 1;
+            if result.replayed {
+                bail!("a new payment was answered as a repetition");
+            }
+            self.rejected += u64::from(!result.code.is_empty());
+        }
+        if seen != count {
+            bail!("{count} payments were sent, but {seen} answered");
+        }
+        if let Some(progress) = &mut self.progress {
+            progress.add(count, now);
+        }
+        Ok(())
+    }
+
+    fn measured(&mut self) -> anyhow::Result<Measured> {
+        let progress = self.progress.take().context("a part was begun")?;
+        let count = progress.done();
+        let (took, rates) = progress.finish();
+        Ok(Measured {
+            count,
+            took,
+            rates,
+            latency: self.latencies.summary(),
+            operations: BTreeMap::new(),
+            rejected: self.rejected,
+        })
+    }
+}
+
+/// Has all connections work until this part is done, and gives them back.
+async fn all(
+    streams: Vec<Batches>,
+    work: &Rc<RefCell<Work>>,
+    in_flight: u32,
+) -> anyhow::Result<Vec<Batches>> {
+    let mut tasks = Vec::with_capacity(streams.len());
+    for stream in streams {
+        let work = work.clone();
+        tasks.push(tokio::task::spawn_local(drive(stream, work, in_flight)));
+    }
+    let mut streams = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        streams.push(task.await??);
+    }
+    Ok(streams)
+}
+
+/// One connection: sends while there is room, and takes answers.
+async fn drive(
+    mut stream: Batches,
+    work: Rc<RefCell<Work>>,
+    in_flight: u32,
+) -> anyhow::Result<Batches> {
+    let mut waiting: VecDeque<(u64, Instant)> = VecDeque::new();
+    loop {
+        let due = match waiting.len() < in_flight as usize {
+            true => work.borrow().due(),
+            false => None,
+        };
+        let now = Instant::now();
+        match due {
+            Some(due) if due <= now => {
+                let sending = work.borrow_mut().take(due);
+                stream.send(sending.message).await?;
+                waiting.push_back((sending.count, sending.due));
+                continue;
+            }
+            Some(due) if waiting.is_empty() => {
+                tokio::time::sleep_until(due.into()).await;
+                continue;
+            }
+            None if waiting.is_empty() => return Ok(stream),
+            _ => {}
+        }
+        // Whichever comes first: an answer, or the time for the next batch.
+        let answer = match due {
+            None => stream.answer().await?,
+            Some(due) => tokio::select! {
+                answer = stream.answer() => answer?,
+                () = tokio::time::sleep_until(due.into()) => continue,
+            },
+        };
+        if let Some((count, due)) = waiting.pop_front() {
+            work.borrow_mut().answered(&answer, count, due)?;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The accounts of a load: opened and filled before, checked after.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::grpc::Batches;
+use super::payload::{Block, Message, id_text, key, results};
+use super::server::Server;
+use crate::client::Client;
+
+/// Commands of one batch of the preparation.
+const BATCH: usize = 4_096;
+/// What all accounts hold together at most, in minor units: the account that fills them may go no lower.
+const FUNDS: u64 = 9_000_000_000_000_000;
+/// What one account holds at most, in minor units.
+const FUNDS_EACH: u64 = 100_000_000_000;
+/// Accounts whose balances are compared at the end.
+const SAMPLES: usize = 200;
+/// The largest amount of a payment, in minor units.
+pub(super) const AMOUNT_MAX: u32 = 1_000;
+
+/// Accounts with money in them.
+pub(super) struct Books {
+    /// Their ids.
+    pub(super) accounts: Arc<[Block]>,
+    /// Distinguishes the keys of this run from those of any other.
+    pub(super) run: u64,
+    /// In each account before the load.
+    funds: u64,
+    /// Records before the load.
+    before: u64,
+}
+
+impl Books {
+    /// Opens the accounts and fills them.
+    pub(super) fn prepare(server: &Server, accounts: u32) -> anyhow::Result<Books> {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed)?;
+        let run = u64::from_le_bytes(seed);
+        let funds = FUNDS_EACH.min(FUNDS / u64::from(accounts));
+        let runtime = runtime()?;
+        let accounts = runtime.block_on(async {
+            let mut batches = Batches::open(server.grpc, &server.token).await?;
+            let outside = open(&mut batches, run, 0, &["platform".to_owned()]).await?[0];
+            let accounts = open_all(&mut batches, run, accounts).await?;
+            fill(&mut batches, run, &outside, &accounts, funds).await?;
+            batches.end()?;
+            anyhow::Ok(accounts)
+        });
+        Ok(Books {
+            accounts: accounts.context("cannot prepare the accounts")?.into(),
+            run,
+            funds,
+            before: head(&mut server.client()?)?,
+        })
+    }
+
+    /// The accounts' ids as text.
+    pub(super) fn texts(&self) -> Vec<String> {
+        let texts = self.accounts.iter();
+        texts.map(|block| id_text("acct", block)).collect()
+    }
+
+    /// Checks that exactly `records` were added since, that debits equal credits, and that balances are what the payments
+    /// made of them, where they are known. Only the balances can be checked on a server that others use too.
+    pub(super) fn check(
+        &self,
+        server: &Server,
+        records: Option<u64>,
+        balances: Option<&[i64]>,
+    ) -> anyhow::Result<()> {
+        let mut client = server.client()?;
+        if let (Some(records), true) = (records, server.process().is_some()) {
+            let added = head(&mut client)? - self.before;
+            ensure!(
+                added == records,
+                "{records} commands were answered, but {added} records were added"
+            );
+        }
+        let trial = client.get_patiently("/v1/trial_balance")?.ok()?.json()?;
+        ensure!(
+            trial["balanced"] == serde_json::Value::Bool(true),
+            "the books do not balance: {trial}"
+        );
+        let Some(balances) = balances else {
+            return Ok(());
+        };
+        let step = self.accounts.len().div_ceil(SAMPLES);
+        for at in (0..self.accounts.len()).step_by(step) {
+            let id = id_text("acct", &self.accounts[at]);
+            let account = client.get_patiently(&format!("/v1/accounts/{id}"))?.ok()?;
+            let posted = account.json()?["posted"].as_i64();
+            let expected = self.funds as i64 + balances[at];
+            if posted != Some(expected) {
+                bail!("account {id} should hold {expected}, but holds {posted:?}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Records in all.
+fn head(client: &mut Client) -> anyhow::Result<u64> {
+    let head = client.get_patiently("/v1/journal/head")?.ok()?.json()?;
+    head["position"]
+        .as_u64()
+        .context("the head has no position")
+}
+
+/// A runtime for one thread.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    Ok(builder.enable_all().build()?)
+}
+
+/// Keys of the preparation are of another run than those of the payments.
+fn own_key(run: u64, what: u64, number: u64) -> Block {
+    key(run.wrapping_add(what), number)
+}
+
+async fn open_all(batches: &mut Batches, run: u64, count: u32) -> anyhow::Result<Vec<Block>> {
+    let mut accounts = Vec::with_capacity(count as usize);
+    while accounts.len() < count as usize {
+        let from = accounts.len();
+        let to = (from + BATCH).min(count as usize);
+        let owners: Vec<String> = (from..to)
+            .map(|number| format!("bench-{run:016x}-{number}"))
+            .collect();
+        accounts.extend(open(batches, run, from as u64 + 1, &owners).await?);
+    }
+    Ok(accounts)
+}
+
+async fn open(
+    batches: &mut Batches,
+    run: u64,
+    first: u64,
+    owners: &[String],
+) -> anyhow::Result<Vec<Block>> {
+    let mut message = Message::new(owners.len() * 2);
+    for (owner, number) in owners.iter().zip(first..) {
+        message.open(&own_key(run, 1, number), owner);
+    }
+    batches.send(message.finish()).await?;
+    let answer = batches.answer().await?;
+    let mut ids = Vec::with_capacity(owners.len());
+    for result in results(&answer) {
+        match Block::try_from(result.id) {
+            Ok(id) if result.code.is_empty() => ids.push(id),
+            _ => bail!("an account could not be opened: {}", result.code),
+        }
+    }
+    ensure!(ids.len() == owners.len(), "an answer is missing");
+    Ok(ids)
+}
+
+async fn fill(
+    batches: &mut Batches,
+    run: u64,
+    outside: &Block,
+    accounts: &[Block],
+    funds: u64,
+) -> anyhow::Result<()> {
+    for (part, accounts) in accounts.chunks(BATCH).enumerate() {
+        let mut message = Message::new(accounts.len() * 2);
+        for (at, account) in accounts.iter().enumerate() {
+            let number = (part * BATCH + at) as u64;
+            message.top_up(&own_key(run, 2, number), outside, account, funds);
+        }
+        batches.send(message.finish()).await?;
+        let answer = batches.answer().await?;
+        let done = results(&answer).filter(|result| result.code.is_empty());
+        ensure!(
+            done.count() == accounts.len(),
+            "an account could not be filled"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! What can be asked of `bench`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Each mode starts a server process of its own on a fresh data directory, fills it, measures, and
+checks the books: the trial balance, the number of records, and the balances of sampled accounts.
+Client and server share this machine. docs/performance.md says how to read the results.
+
+Examples:
+  tributary bench batch --payments 1000000
+  tributary bench batch --payments 1000000 --batch 10 --connections 64
+  tributary bench http --connections 64
+  tributary bench http --rate 30000            fixed arrival rate; waiting counts as latency
+  tributary bench mixed --skew zipf --json
+  tributary bench baseline                     what this machine's disk and HTTP can do";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(super) mode: Mode,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Mode {
+    /// Payments in batches over gRPC.
+    Batch(Batch),
+    /// One payment per request over HTTP.
+    Http(Http),
+    /// Payments, authorizations and captures, refunds, statements and look-ups over HTTP.
+    Mixed(Mixed),
+    /// What the disk and a bare HTTP handler of this machine can do.
+    Baseline(Baseline),
+    /// A bare HTTP handler that gives every request the same answer.
+    #[command(hide = true)]
+    BareHandler(BareHandler),
+}
+
+/// A rate or an exponent.
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let sensible = (1e-3..=1e9).contains(&number);
+    sensible
+        .then_some(number)
+        .ok_or_else(|| "must be from 0.001 to 1000000000".to_owned())
+}
+
+/// What all loads have in common.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Load {
+    /// Accounts that pay and are paid
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=50_000_000))]
+    pub(super) accounts: u32,
+    /// Which accounts pay and are paid
+    #[arg(long, value_enum, default_value_t = Skew::Uniform)]
+    pub(super) skew: Skew,
+    /// With --skew zipf: how uneven
+    #[arg(long, value_name = "S", default_value_t = 0.99, value_parser = positive)]
+    pub(super) zipf_exponent: f64,
+    /// A fixed arrival rate per second instead of as fast as answers come: payments (mixed:
+    /// requests). Latency then counts from when each was due, so that waiting is not hidden
+    #[arg(long, value_name = "PER-SECOND", value_parser = positive)]
+    pub(super) rate: Option<f64>,
+    /// Seed of the random numbers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// The data directory to make, which is kept; without it one is made here and removed
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// A server that runs already, instead of one of its own (with --grpc and --api-key-file)
+    #[arg(long, value_name = "URL", requires_all = ["grpc", "api_key_file"], conflicts_with = "data")]
+    pub(super) server: Option<String>,
+    /// That server's address for gRPC
+    #[arg(long, value_name = "ADDR", requires = "server")]
+    pub(super) grpc: Option<SocketAddr>,
+    /// A file that holds a platform key of that server
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(super) api_key_file: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Which accounts pay and are paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Skew {
+    /// All alike.
+    Uniform,
+    /// A few much more often than the many.
+    Zipf,
+    /// One account is paid by all others.
+    Hot,
+}
+
+impl Skew {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Skew::Uniform => "uniform",
+            Skew::Zipf => "zipf",
+            Skew::Hot => "hot",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Batch {
+    /// Payments to measure
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(super) payments: u64,
+    /// Payments before the measurement
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(super) warmup: u64,
+    /// Payments per batch
+    #[arg(long, value_name = "N", default_value_t = 8_189, value_parser = clap::value_parser!(u32).range(1..=8_192))]
+    pub(super) batch: u32,
+    /// Connections, each with one stream of batches
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub(super) connections: u32,
+    /// Batches of a connection that wait for their answer
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(super) in_flight: u32,
+    /// Beside it, so many reads per second over HTTP at a fixed rate: a payment, an account, the
+    /// newest 100 lines of a statement, 100 lines from the middle of one
+    #[arg(long, value_name = "PER-SECOND", value_parser = positive)]
+    pub(super) reads: Option<f64>,
+    #[command(flatten)]
+    pub(super) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Http {
+    /// Payments to measure
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    pub(super) payments: u64,
+    /// Payments before the measurement
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(super) warmup: u64,
+    /// Keep-alive connections
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(super) connections: u32,
+    /// Payments per request; more than 1 goes to /v1/batches
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8_192))]
+    pub(super) per_request: u32,
+    #[command(flatten)]
+    pub(super) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Mixed {
+    /// Requests to measure
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    pub(super) requests: u64,
+    /// Requests before the measurement
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(super) warmup: u64,
+    /// Keep-alive connections
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(super) connections: u32,
+    #[command(flatten)]
+    pub(super) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Baseline {
+    /// Bytes of one write before its sync; the default is a batch of 8,189 plain payments
+    #[arg(long, value_name = "BYTES", default_value_t = 8_189 * 224)]
+    pub(super) piece_bytes: u64,
+    /// Bytes to write in all
+    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
+    pub(super) total_bytes: u64,
+    /// How many writes of 4 KiB, each synced
+    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    pub(super) small_writes: u32,
+    /// Requests to the bare handler
+    #[arg(long, value_name = "N", default_value_t = 500_000)]
+    pub(super) requests: u64,
+    /// Keep-alive connections to the bare handler
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(super) connections: u32,
+    /// A fixed arrival rate of requests to the bare handler per second
+    #[arg(long, value_name = "PER-SECOND", value_parser = positive)]
+    pub(super) rate: Option<f64>,
+    /// The directory to write in; without it one is made here and removed
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BareHandler {
+    /// A file with the answer's head and body
+    #[arg(long, value_name = "FILE")]
+    pub(super) answer: PathBuf,
+}

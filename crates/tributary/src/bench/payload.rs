@@ -1,0 +1,191 @@
+//! Batches as bytes of the gRPC protocol: a plain payment is 72 bytes, of which only keys, accounts and amounts differ.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::skew::mix;
+
+/// EUR.
+pub(super) const CURRENCY: u32 = 978;
+/// Bytes before a message: whether it is compressed, and its length.
+pub(super) const PREFIX_BYTES: usize = 5;
+/// A plain payment within a batch.
+const PAYMENT_BYTES: usize = 72;
+
+/// The 16 bytes of an id.
+pub(super) type Block = [u8; 16];
+
+/// The idempotency key of the payment `number` of the run `run`.
+pub(super) fn key(run: u64, number: u64) -> Block {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&mix(run ^ mix(number)).to_le_bytes());
+    key[8..].copy_from_slice(&number.to_le_bytes());
+    key
+}
+
+/// A `SubmitRequest` on its way into bytes.
+pub(super) struct Message(BytesMut);
+
+impl Message {
+    /// With room for so many payments.
+    pub(super) fn new(payments: usize) -> Message {
+        let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + payments * PAYMENT_BYTES);
+        bytes.put_bytes(0, PREFIX_BYTES);
+        Message(bytes)
+    }
+
+    /// Appends a payment.
+    pub(super) fn pay(&mut self, key: &Block, source: &Block, destination: &Block, amount: u64) {
+        let mut bytes = [0; PAYMENT_BYTES];
+        bytes[..4].copy_from_slice(&[0x0a, 70, 0x0a, 16]);
+        bytes[4..20].copy_from_slice(key);
+        bytes[20..24].copy_from_slice(&[0x1a, 50, 0x0a, 16]);
+        bytes[24..40].copy_from_slice(source);
+        bytes[40..42].copy_from_slice(&[0x12, 16]);
+        bytes[42..58].copy_from_slice(destination);
+        bytes[58] = 0x19;
+        bytes[59..67].copy_from_slice(&amount.to_le_bytes());
+        bytes[67] = 0x25;
+        bytes[68..].copy_from_slice(&CURRENCY.to_le_bytes());
+        self.0.extend_from_slice(&bytes);
+    }
+
+    /// Appends a top-up.
+    pub(super) fn top_up(&mut self, key: &Block, source: &Block, destination: &Block, amount: u64) {
+        let mut pay = Vec::with_capacity(52);
+        field(&mut pay, 1, source);
+        field(&mut pay, 2, destination);
+        pay.push(0x19);
+        pay.extend(amount.to_le_bytes());
+        pay.push(0x25);
+        pay.extend(CURRENCY.to_le_bytes());
+        // The kind: a top-up.
+        pay.extend([5 << 3, 2]);
+        self.command(key, 3, &pay);
+    }
+
+    /// Appends the opening of an account: a wallet, or one of the platform that may go below zero.
+    pub(super) fn open(&mut self, key: &Block, owner: &str) {
+        let mut open = Vec::with_capacity(64);
+        field(&mut open, 1, owner.as_bytes());
+        open.push(0x15);
+        open.extend(CURRENCY.to_le_bytes());
+        if owner == "platform" {
+            // An external account without a limit.
+            open.extend([3 << 3, 2, 5 << 3, 1]);
+        }
+        self.command(key, 7, &open);
+    }
+
+    fn command(&mut self, key: &Block, number: u8, body: &[u8]) {
+        let mut command = Vec::with_capacity(24 + body.len());
+        field(&mut command, 1, key);
+        field(&mut command, number, body);
+        let mut outer = Vec::with_capacity(2 + command.len());
+        field(&mut outer, 1, &command);
+        self.0.extend_from_slice(&outer);
+    }
+
+    /// The message with its prefix.
+    pub(super) fn finish(mut self) -> Bytes {
+        let len = u32::try_from(self.0.len() - PREFIX_BYTES).expect("a batch is small");
+        self.0[1..PREFIX_BYTES].copy_from_slice(&len.to_be_bytes());
+        self.0.freeze()
+    }
+}
+
+/// A field of bytes, fewer than 128.
+fn field(into: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    let len = u8::try_from(bytes.len()).expect("short");
+    assert!(len < 128 && number < 16, "one byte each");
+    into.extend([number << 3 | 2, len]);
+    into.extend(bytes);
+}
+
+/// What the answer to a batch says of one command.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answered<'a> {
+    /// What was made; empty if nothing.
+    pub(super) id: &'a [u8],
+    /// Why not; empty if it was accepted.
+    pub(super) code: &'a str,
+    pub(super) replayed: bool,
+}
+
+/// The results in a `SubmitResponse`, in order. None at the end, or where the bytes are no such message.
+pub(super) fn results(mut bytes: &[u8]) -> impl Iterator<Item = Answered<'_>> {
+    std::iter::from_fn(move || {
+        let (&[0x0a, len], rest) = bytes.split_first_chunk()? else {
+            return None;
+        };
+        let (mut result, rest) = rest.split_at_checked(usize::from(len))?;
+        bytes = rest;
+        let mut answered = Answered {
+            id: &[],
+            code: "",
+            replayed: false,
+        };
+        while let Some((&[key, len], rest)) = result.split_first_chunk() {
+            if key == 0x18 {
+                answered.replayed = len != 0;
+                result = rest;
+                continue;
+            }
+            let (value, rest) = rest.split_at_checked(usize::from(len))?;
+            match key {
+                0x0a => answered.id = value,
+                0x12 => answered.code = std::str::from_utf8(value).ok()?,
+                _ => return None,
+            }
+            result = rest;
+        }
+        Some(answered)
+    })
+}
+
+/// An id as text.
+pub(super) fn id_text(prefix: &str, block: &Block) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut bits = u128::from_be_bytes(*block);
+    let mut digits = [0; 26];
+    for digit in digits.iter_mut().rev() {
+        *digit = ALPHABET[(bits & 31) as usize];
+        bits >>= 5;
+    }
+    let digits = std::str::from_utf8(&digits).expect("the alphabet is ASCII");
+    format!("{prefix}_{digits}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tributary_engine::{IdKind, Ids};
+
+    #[test]
+    fn ids_have_the_text_that_the_server_gives_them() {
+        let ids = Ids::new(&[5; 16], &[(1, 1)]);
+        for position in [1, 77, 1 << 40] {
+            let block = ids.block(IdKind::Account, position);
+            assert_eq!(
+                id_text("acct", &block),
+                ids.encode(IdKind::Account, position)
+            );
+        }
+    }
+
+    #[test]
+    fn results_are_read_with_their_codes() {
+        let mut bytes = vec![0x0a, 18, 0x0a, 16];
+        bytes.extend([7; 16]);
+        bytes.extend([0x0a, 7, 0x12, 3, b'o', b'h', b'!', 0x18, 1]);
+        let read: Vec<_> = results(&bytes).collect();
+        assert_eq!(read.len(), 2);
+        assert_eq!(
+            (read[0].id, read[0].code, read[0].replayed),
+            (&[7; 16][..], "", false)
+        );
+        assert_eq!(
+            (read[1].id, read[1].code, read[1].replayed),
+            (&[][..], "oh!", true)
+        );
+    }
+}

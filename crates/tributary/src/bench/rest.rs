@@ -1,0 +1,550 @@
+//! `bench http` and `bench mixed`, and the reads beside `bench batch`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::books::{AMOUNT_MAX, Books};
+use super::http::{Answer, Pool, Tag, Work};
+use super::meter::{Latencies, Progress, Summary};
+use super::options;
+use super::payload::key;
+use super::report::{Before, Conditions, Measured, finish};
+use super::requests::{Head, Template, put_batch_head, put_get, put_post};
+use super::server::Server;
+use super::skew::{Chooser, Random};
+use crate::exit::{Exit, wrong_use};
+
+/// Connections of the reads beside a load of writes.
+const READ_CONNECTIONS: u32 = 16;
+/// Payments that are remembered, to be read, captured and refunded later.
+const REMEMBERED_MAX: usize = 10_000;
+/// Characters of a payment's id.
+const PAYMENT_CHARS: usize = 30;
+
+/// Runs `bench http`.
+pub(super) fn http(options: &options::Http) -> anyhow::Result<Exit> {
+    if options.payments == 0 {
+        return Err(wrong_use("--payments must be at least 1"));
+    }
+    let server = Server::start(&options.load)?;
+    let books = Books::prepare(&server, options.load.accounts)?;
+    let before = Before::of(&server)?;
+    let mut pool = Pool::open(server.addr, options.connections)?;
+    let mut work = Payments::new(&server, &books, &options.load, options.per_request);
+    let go = AtomicBool::new(false);
+    work.begin(options.warmup, "warm-up");
+    pool.run(&mut work, None, &go)?;
+    work.begin(options.payments, "http");
+    let per_request = f64::from(options.per_request);
+    let rate = options.load.rate.map(|rate| rate / per_request);
+    pool.run(&mut work, rate, &go)?;
+    let measured = work.measured()?;
+    let records = options.warmup + options.payments;
+    let balances = (measured.rejected == 0).then_some(&*work.balances);
+    books.check(&server, Some(records), balances)?;
+    let conditions = Conditions {
+        mode: "http",
+        load: &options.load,
+        connections: options.connections,
+        batch_size: options.per_request,
+        in_flight: 1,
+        warmup: options.warmup,
+        records,
+    };
+    finish(&conditions, server, &before, measured)?;
+    Ok(Exit::Done)
+}
+
+/// Runs `bench mixed`.
+pub(super) fn mixed(options: &options::Mixed) -> anyhow::Result<Exit> {
+    if options.requests == 0 {
+        return Err(wrong_use("--requests must be at least 1"));
+    }
+    let server = Server::start(&options.load)?;
+    let books = Books::prepare(&server, options.load.accounts)?;
+    let before = Before::of(&server)?;
+    let mut pool = Pool::open(server.addr, options.connections)?;
+    let mut work = Mixed::new(&server, &books, &options.load);
+    let go = AtomicBool::new(false);
+    work.begin(options.warmup, "warm-up");
+    pool.run(&mut work, None, &go)?;
+    work.begin(options.requests, "mixed");
+    pool.run(&mut work, options.load.rate, &go)?;
+    let (payments, measured) = work.measured()?;
+    books.check(&server, Some(work.records), None)?;
+    let conditions = Conditions {
+        mode: "mixed",
+        load: &options.load,
+        connections: options.connections,
+        batch_size: 1,
+        in_flight: 1,
+        warmup: options.warmup,
+        records: work.records,
+    };
+    let measured = Measured {
+        count: payments,
+        ..measured
+    };
+    finish(&conditions, server, &before, measured)?;
+    Ok(Exit::Done)
+}
+
+fn head(server: &Server) -> Head {
+    Head {
+        host: server.addr.to_string(),
+        token: server.token.clone(),
+    }
+}
+
+/// Plain payments, one per request or many.
+pub(super) struct Payments {
+    head: Head,
+    template: Template,
+    accounts: Vec<String>,
+    chooser: Chooser,
+    random: Random,
+    run: u64,
+    per_request: u64,
+    next: u64,
+    end: u64,
+    balances: Vec<i64>,
+    latencies: Latencies,
+    rejected: u64,
+    progress: Option<Progress>,
+}
+
+impl Payments {
+    pub(super) fn new(
+        server: &Server,
+        books: &Books,
+        load: &options::Load,
+        per_request: u32,
+    ) -> Payments {
+        let head = head(server);
+        Payments {
+            template: match per_request {
+                1 => Template::payment(&head, false),
+                _ => Template::in_batch(),
+            },
+            head,
+            accounts: books.texts(),
+            chooser: Chooser::new(load),
+            random: Random::new(load.seed),
+            run: books.run,
+            per_request: per_request.into(),
+            next: 0,
+            end: 0,
+            balances: vec![0; books.accounts.len()],
+            latencies: Latencies::new(),
+            rejected: 0,
+            progress: None,
+        }
+    }
+
+    /// Begins a part of `payments`.
+    pub(super) fn begin(&mut self, payments: u64, what: &'static str) {
+        self.end = self.next + payments;
+        self.latencies = Latencies::new();
+        self.progress = Some(Progress::new(what, "payments", payments));
+    }
+
+    fn put(&mut self, into: &mut Vec<u8>) {
+        let (source, destination) = self.chooser.pair(&mut self.random);
+        let amount = 1 + self.random.below(AMOUNT_MAX);
+        let (source, destination) = (source as usize, destination as usize);
+        self.balances[source] -= i64::from(amount);
+        self.balances[destination] += i64::from(amount);
+        let key = key(self.run, self.next);
+        let (source, destination) = (&self.accounts[source], &self.accounts[destination]);
+        self.template.put(into, &key, source, destination, amount);
+        self.next += 1;
+    }
+
+    pub(super) fn measured(&mut self) -> anyhow::Result<Measured> {
+        let progress = self.progress.take().context("a part was begun")?;
+        let count = progress.done();
+        let (took, rates) = progress.finish();
+        Ok(Measured {
+            count,
+            took,
+            rates,
+            latency: self.latencies.summary(),
+            operations: BTreeMap::new(),
+            rejected: self.rejected,
+        })
+    }
+}
+
+impl Work for Payments {
+    fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
+        let count = self.per_request.min(self.end - self.next);
+        if count == 0 {
+            return None;
+        }
+        if self.per_request == 1 {
+            self.put(into);
+        } else {
+            let items = count as usize;
+            put_batch_head(into, &self.head, 1 + items * (self.template.len() + 1));
+            for at in 0..count {
+                into.push(if at == 0 { b'[' } else { b',' });
+                self.put(into);
+            }
+            into.push(b']');
+        }
+        Some(Tag {
+            kind: 0,
+            number: count,
+        })
+    }
+
+    fn answered(&mut self, tag: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
+        let rejected = match (self.per_request, answer.status) {
+            (1, 201) => 0,
+            (1, 402) => 1,
+            (2.., 200) => {
+                let done = memchr::memmem::find_iter(answer.body, b"\"status\":201").count() as u64;
+                ensure!(done <= tag.number, "more was done than was asked for");
+                tag.number - done
+            }
+            _ => return Err(unexpected(&answer)),
+        };
+        self.rejected += rejected;
+        self.latencies.record(answer.latency);
+        if let Some(progress) = &mut self.progress {
+            progress.add(tag.number, answer.now);
+        }
+        Ok(())
+    }
+}
+
+fn unexpected(answer: &Answer<'_>) -> anyhow::Error {
+    let body = &answer.body[..answer.body.len().min(500)];
+    anyhow::anyhow!(
+        "the server answered {}: {}",
+        answer.status,
+        String::from_utf8_lossy(body)
+    )
+}
+
+/// What a mixed load asks, and of a hundred requests how many. Captures follow from authorizations.
+const KINDS: [(&str, u32); 7] = [
+    ("payment", 45),
+    ("authorize", 10),
+    ("capture", 10),
+    ("refund", 5),
+    ("statement", 10),
+    ("get_payment", 10),
+    ("get_account", 10),
+];
+/// Writes among them.
+const WRITES: usize = 4;
+
+/// Payments, authorizations and captures, refunds, statements and look-ups.
+struct Mixed {
+    head: Head,
+    paying: Template,
+    holding: Template,
+    accounts: Vec<String>,
+    chooser: Chooser,
+    random: Random,
+    run: u64,
+    /// Keys used.
+    keys: u64,
+    left: u64,
+    /// Ids of payments that hold money, that were captured, and of any.
+    held: VecDeque<String>,
+    captured: VecDeque<String>,
+    known: Vec<String>,
+    latencies: [Latencies; KINDS.len()],
+    rejected: u64,
+    /// Writes answered, in all.
+    records: u64,
+    payments: u64,
+    progress: Option<Progress>,
+}
+
+impl Mixed {
+    fn new(server: &Server, books: &Books, load: &options::Load) -> Mixed {
+        let head = head(server);
+        Mixed {
+            paying: Template::payment(&head, false),
+            holding: Template::payment(&head, true),
+            head,
+            accounts: books.texts(),
+            chooser: Chooser::new(load),
+            random: Random::new(load.seed),
+            run: books.run,
+            keys: 0,
+            left: 0,
+            held: VecDeque::new(),
+            captured: VecDeque::new(),
+            known: Vec::new(),
+            latencies: std::array::from_fn(|_| Latencies::new()),
+            rejected: 0,
+            records: 0,
+            payments: 0,
+            progress: None,
+        }
+    }
+
+    fn begin(&mut self, requests: u64, what: &'static str) {
+        self.left = requests;
+        self.payments = 0;
+        self.latencies = std::array::from_fn(|_| Latencies::new());
+        self.progress = Some(Progress::new(what, "requests", requests));
+    }
+
+    /// A kind by chance; a payment where what another kind needs is not there yet.
+    fn choose(&mut self) -> usize {
+        let mut chance = self.random.below(100);
+        let kind = KINDS.iter().position(|(_, share)| {
+            let here = chance < *share;
+            chance = chance.wrapping_sub(*share);
+            here
+        });
+        match kind.unwrap_or(0) {
+            2 if self.held.is_empty() => 0,
+            3 if self.captured.is_empty() => 0,
+            5 if self.known.is_empty() => 0,
+            kind => kind,
+        }
+    }
+
+    fn put(&mut self, kind: usize, into: &mut Vec<u8>) {
+        let (source, destination) = self.chooser.pair(&mut self.random);
+        let key = key(self.run, self.keys);
+        self.keys += 1;
+        let of = |number: u32| &self.accounts[number as usize];
+        match kind {
+            0 | 1 => {
+                let template = if kind == 0 {
+                    &self.paying
+                } else {
+                    &self.holding
+                };
+                let amount = 1 + self.random.below(AMOUNT_MAX);
+                template.put(into, &key, of(source), of(destination), amount);
+            }
+            2 => {
+                let payment = self.held.pop_front().unwrap_or_default();
+                let path = format!("/v1/payments/{payment}/capture");
+                put_post(into, &self.head, &path, &key, "{}");
+            }
+            3 => {
+                let payment = self.captured.pop_front().unwrap_or_default();
+                let body = format!(r#"{{"payment":"{payment}"}}"#);
+                put_post(into, &self.head, "/v1/refunds", &key, &body);
+            }
+            4 => {
+                let account = of(destination);
+                let path = format_args!("/v1/accounts/{account}/entries?limit=100");
+                put_get(into, &self.head, path);
+            }
+            5 => {
+                let payment = &self.known[self.random.below(self.known.len() as u32) as usize];
+                put_get(into, &self.head, format_args!("/v1/payments/{payment}"));
+            }
+            _ => put_get(
+                into,
+                &self.head,
+                format_args!("/v1/accounts/{}", of(destination)),
+            ),
+        }
+    }
+
+    /// Remembers the payment in an answer.
+    fn remember(&mut self, kind: usize, body: &[u8]) -> anyhow::Result<()> {
+        let at = memchr::memmem::find(body, b"\"id\":\"pay_").context("an answer has no id")?;
+        let id = body.get(at + 6..at + 6 + PAYMENT_CHARS);
+        let id = std::str::from_utf8(id.context("an answer broke off")?)?.to_owned();
+        let queue = if kind == 1 {
+            &mut self.held
+        } else {
+            &mut self.captured
+        };
+        if queue.len() < REMEMBERED_MAX {
+            queue.push_back(id.clone());
+        }
+        if self.known.len() < REMEMBERED_MAX {
+            self.known.push(id);
+        } else {
+            let at = self.random.below(REMEMBERED_MAX as u32) as usize;
+            self.known[at] = id;
+        }
+        Ok(())
+    }
+
+    fn measured(&mut self) -> anyhow::Result<(u64, Measured)> {
+        let progress = self.progress.take().context("a part was begun")?;
+        let count = progress.done();
+        let (took, rates) = progress.finish();
+        let mut all = Latencies::new();
+        let mut operations = BTreeMap::new();
+        for ((name, _), latencies) in KINDS.iter().zip(&self.latencies) {
+            all.add(latencies);
+            operations.insert(*name, latencies.summary());
+        }
+        let measured = Measured {
+            count,
+            took,
+            rates,
+            latency: all.summary(),
+            operations,
+            rejected: self.rejected,
+        };
+        Ok((self.payments, measured))
+    }
+}
+
+impl Work for Mixed {
+    fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
+        self.left = self.left.checked_sub(1)?;
+        let kind = self.choose();
+        self.put(kind, into);
+        Some(Tag { kind, number: 1 })
+    }
+
+    fn answered(&mut self, tag: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
+        let kind = tag.kind;
+        self.records += u64::from(kind < WRITES);
+        match (kind, answer.status) {
+            (0 | 1, 201) => {
+                self.payments += 1;
+                self.remember(kind, answer.body)?;
+            }
+            (3, 201) | (2 | 4.., 200) => {}
+            (0..WRITES, 402) => self.rejected += 1,
+            _ => return Err(unexpected(&answer)),
+        }
+        self.latencies[kind].record(answer.latency);
+        if let Some(progress) = &mut self.progress {
+            progress.add(1, answer.now);
+        }
+        Ok(())
+    }
+}
+
+/// What the reads beside a load ask, in turn.
+const READS: [&str; 4] = [
+    "get_payment",
+    "get_account",
+    "statement_newest",
+    "statement_middle",
+];
+
+/// Reads at a fixed rate, on a thread of their own, until they are stopped.
+pub(super) struct Reads {
+    thread: JoinHandle<anyhow::Result<Reading>>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Reading {
+    head: Head,
+    accounts: Vec<String>,
+    payments: Vec<String>,
+    random: Random,
+    asked: u64,
+    begun: jiff::Timestamp,
+    latencies: [Latencies; READS.len()],
+}
+
+/// Begins to read.
+pub(super) fn reads_beside(server: &Server, books: &Books, rate: f64) -> anyhow::Result<Reads> {
+    let mut reading = Reading {
+        head: head(server),
+        accounts: books.texts(),
+        payments: Vec::new(),
+        random: Random::new(books.run),
+        asked: 0,
+        begun: jiff::Timestamp::now(),
+        latencies: std::array::from_fn(|_| Latencies::new()),
+    };
+    let mut client = server.client()?;
+    for account in reading.accounts.iter().take(20) {
+        let path = format!("/v1/accounts/{account}/entries?limit=100");
+        let page = client.get_patiently(&path)?.ok()?.json()?;
+        let lines = page["data"]
+            .as_array()
+            .context("a statement has no lines")?;
+        let payments = lines.iter().filter_map(|line| line["payment"].as_str());
+        reading.payments.extend(payments.map(str::to_owned));
+    }
+    ensure!(!reading.payments.is_empty(), "there is no payment to read");
+    let mut pool = Pool::open(server.addr, READ_CONNECTIONS)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let thread = std::thread::Builder::new().name("reads".to_owned());
+    let thread = thread.spawn(move || {
+        pool.run(&mut reading, Some(rate), &stopped)?;
+        Ok(reading)
+    })?;
+    Ok(Reads { thread, stop })
+}
+
+impl Reads {
+    /// Ends them, and gives their latencies.
+    pub(super) fn stop(self) -> anyhow::Result<BTreeMap<&'static str, Summary>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let Ok(reading) = self.thread.join() else {
+            bail!("the reads broke off");
+        };
+        let reading = reading.context("a read failed")?;
+        let summaries = reading.latencies.iter().map(Latencies::summary);
+        Ok(READS.into_iter().zip(summaries).collect())
+    }
+}
+
+impl Work for Reading {
+    fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
+        let kind = (self.asked % READS.len() as u64) as usize;
+        self.asked += 1;
+        let some = |list: &[String], random: &mut Random| {
+            list[random.below(list.len() as u32) as usize].clone()
+        };
+        match kind {
+            0 => {
+                let payment = some(&self.payments, &mut self.random);
+                put_get(into, &self.head, format_args!("/v1/payments/{payment}"));
+            }
+            1 => {
+                let account = some(&self.accounts, &mut self.random);
+                put_get(into, &self.head, format_args!("/v1/accounts/{account}"));
+            }
+            2 => {
+                let account = &self.accounts[0];
+                let path = format_args!("/v1/accounts/{account}/entries?limit=100");
+                put_get(into, &self.head, path);
+            }
+            _ => {
+                // Any time since the load began: the first account is the hot one, if one is.
+                let past = jiff::Timestamp::now().duration_since(self.begun);
+                let ms = u32::try_from(past.as_millis()).unwrap_or(u32::MAX);
+                let ms = self.random.below(ms.max(1));
+                let until = self.begun + Duration::from_millis(ms.into());
+                let account = &self.accounts[0];
+                put_get(
+                    into,
+                    &self.head,
+                    format_args!(
+                        "/v1/accounts/{account}/entries?limit=100&created%5Blt%5D={until}"
+                    ),
+                );
+            }
+        }
+        Some(Tag { kind, number: 1 })
+    }
+
+    fn answered(&mut self, tag: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
+        if answer.status != 200 {
+            return Err(unexpected(&answer));
+        }
+        self.latencies[tag.kind].record(answer.latency);
+        Ok(())
+    }
+}

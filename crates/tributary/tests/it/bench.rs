@@ -1,0 +1,157 @@
+//! `bench`: short runs of each mode, whose results are whole and whose books are right.
+
+use serde_json::Value;
+
+use crate::support::{json_for, run_for, text};
+
+/// What every result must tell.
+const FIELDS: [&str; 22] = [
+    "payments",
+    "payments_per_second",
+    "seconds",
+    "p50_us",
+    "p99_us",
+    "p999_us",
+    "max_us",
+    "rejected",
+    "bytes_per_payment",
+    "bytes_written",
+    "bytes_written_per_payment",
+    "server_rss_bytes",
+    "server_rss_anon_bytes",
+    "server_rss_peak_bytes",
+    "batch_size",
+    "connections",
+    "in_flight",
+    "sync_policy",
+    "accounts",
+    "skew",
+    "warmup",
+    "filesystem",
+];
+
+/// Runs a mode on a data directory of its own, and checks its result, and what it left with `verify`.
+#[track_caller]
+fn check(mode: &[&str], records: std::ops::Range<u64>) -> Value {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let more = ["--json", "--accounts", "50", "--data", text(&data)];
+    let result = json_for(0, &[&["bench"], mode, &more].concat());
+    for field in FIELDS {
+        assert!(!result[field].is_null(), "{field} in {result}");
+    }
+    let number = |name: &str| result[name].as_f64().expect("a number");
+    assert!(number("payments_per_second") > 0.0 && number("p50_us") > 0.0);
+    assert!(number("p50_us") <= number("p99_us") && number("p99_us") <= number("max_us"));
+    assert!((100.0..10_000.0).contains(&number("bytes_per_payment")));
+    assert_eq!(result["books"], "balanced");
+    let verified = json_for(0, &["verify", "--json", "--data", text(&data)]);
+    let found = verified["records"].as_u64().expect("a number");
+    // The first key, the account outside, and each account opened and filled.
+    let before = 2 + 2 * 50;
+    assert!(
+        records.contains(&(found - before)),
+        "{found} records, of which {before} before the load"
+    );
+    result
+}
+
+#[test]
+fn batches_are_measured_and_their_books_balance() {
+    let mode = ["batch", "--payments", "3000", "--warmup", "500"];
+    let shape = ["--batch", "100", "--connections", "3", "--in-flight", "2"];
+    let reads = ["--skew", "zipf", "--reads", "200"];
+    let result = check(&[&mode[..], &shape, &reads].concat(), 3_500..3_501);
+    assert_eq!(result["payments"], 3_000);
+    assert_eq!(result["latencies"], 30);
+    for read in [
+        "get_payment",
+        "get_account",
+        "statement_newest",
+        "statement_middle",
+    ] {
+        assert!(result["operations"][read]["p99_us"].is_number(), "{result}");
+    }
+}
+
+#[test]
+fn single_payments_are_measured_as_they_come_and_at_a_fixed_rate() {
+    let mode = ["http", "--payments", "1000", "--warmup", "100"];
+    let shape = ["--connections", "8", "--skew", "hot"];
+    let result = check(&[&mode[..], &shape].concat(), 1_100..1_101);
+    assert_eq!(
+        (&result["payments"], &result["latencies"]),
+        (&1_000.into(), &1_000.into())
+    );
+    let paced = check(
+        &[&mode[..], &shape, &["--rate", "400"]].concat(),
+        1_100..1_101,
+    );
+    let seconds = paced["seconds"].as_f64().expect("a number");
+    assert!(
+        seconds >= 2.4,
+        "1,000 payments at 400 per second took {seconds} s"
+    );
+}
+
+#[test]
+fn batches_of_json_are_measured() {
+    let mode = ["http", "--payments", "1050", "--warmup", "100"];
+    let shape = ["--connections", "2", "--per-request", "100"];
+    let result = check(&[&mode[..], &shape].concat(), 1_150..1_151);
+    assert_eq!(
+        (&result["rejected"], &result["latencies"]),
+        (&0.into(), &11.into())
+    );
+}
+
+#[test]
+fn a_mixed_load_is_measured_by_kind() {
+    let mode = ["mixed", "--requests", "1000", "--warmup", "100"];
+    let result = check(&[&mode[..], &["--connections", "4"]].concat(), 600..1_000);
+    let operations = result["operations"].as_object().expect("an object");
+    let sum: u64 = operations
+        .values()
+        .map(|kind| kind["latencies"].as_u64().expect("a number"))
+        .sum();
+    assert_eq!((operations.len(), sum), (7, 1_000));
+}
+
+#[test]
+fn the_baseline_tells_what_disk_and_http_can_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let size = ["--piece-bytes", "100000", "--total-bytes", "1000000"];
+    let counts = ["--small-writes", "50", "--requests", "1000"];
+    let more = ["--connections", "4", "--json", "--data", text(&data)];
+    let result = json_for(
+        0,
+        &[&["bench", "baseline"], &size[..], &counts, &more].concat(),
+    );
+    assert_eq!(result["sequential"]["pieces"], 10);
+    for path in [
+        "/sequential/bytes_per_second",
+        "/sequential/write_and_sync/p99_us",
+        "/write_and_sync_4_kib/written_before/p99_us",
+        "/write_and_sync_4_kib/reserved/p50_us",
+        "/bare_http/requests_per_second",
+        "/bare_http/p99_us",
+    ] {
+        let number = result.pointer(path).and_then(Value::as_f64);
+        assert!(
+            number.is_some_and(|number| number > 0.0),
+            "{path}: {result}"
+        );
+    }
+    // The answer of a payment, head and body.
+    let bytes = result["bare_http"]["answer_bytes"].as_u64();
+    assert!(bytes.is_some_and(|bytes| bytes > 500), "{result}");
+}
+
+#[test]
+fn a_used_directory_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("mine"), "precious").expect("it is written");
+    run_for(2, &["bench", "batch", "--data", text(directory.path())]);
+    assert!(directory.path().join("mine").exists());
+}
