@@ -5,11 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use futures_core::Stream;
 use tonic::{Request, Status, Streaming};
+use tributary_engine::{COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX};
 
 use crate::app::{App, Shared};
 use crate::auth::caller;
@@ -18,6 +20,8 @@ use crate::grpc::status::status_of;
 use crate::grpc::submit::{answered, may_submit};
 use crate::submit::refused;
 
+/// How long a stream that has nothing on its way waits for room among the commands of all callers.
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
 /// Batches of a stream that wait for their answer, at most; then the next is left in the connection.
 const BATCHES_IN_FLIGHT_MAX: usize = 16;
 
@@ -38,6 +42,8 @@ pub(crate) struct Answers {
     batches: Streaming<Bytes>,
     in_flight: VecDeque<Batch>,
     stopping: Boxed<()>,
+    /// Until when the next look for room waits.
+    pause: Option<Boxed<()>>,
     /// Why no more batches are taken, once that is so.
     end: Option<Result<(), Status>>,
 }
@@ -58,6 +64,7 @@ pub(crate) fn submit_stream(
         stopping: Box::pin(async move {
             let _told_or_gone = stopped.wait_for(|stopped| *stopped).await.map(|_| ());
         }),
+        pause: None,
         end: None,
     })
 }
@@ -69,7 +76,7 @@ impl Answers {
             let stopping = refused(tributary_engine::Refused::Stopping);
             self.end = Some(Err(status_of(&stopping)));
         }
-        while self.end.is_none() && self.in_flight.len() < BATCHES_IN_FLIGHT_MAX {
+        while self.end.is_none() && self.has_room(context) {
             match Pin::new(&mut self.batches).poll_next(context) {
                 Poll::Pending => return,
                 Poll::Ready(None) => self.end = Some(Ok(())),
@@ -83,6 +90,32 @@ impl Answers {
                     self.in_flight.push_back(batch);
                 }
             }
+        }
+    }
+
+    /// Whether one more batch may be taken: few of this stream are on their way, and not too many commands of all callers
+    /// wait already. Otherwise the client is held up instead of refused.
+    fn has_room(&mut self, context: &mut Context<'_>) -> bool {
+        if self.in_flight.len() >= BATCHES_IN_FLIGHT_MAX {
+            return false;
+        }
+        loop {
+            let queued = self.shared.engine.status().queued;
+            if queued + COMMANDS_PER_BATCH_MAX <= COMMANDS_QUEUED_MAX {
+                self.pause = None;
+                return true;
+            }
+            // With batches on their way, the next answer wakes this stream.
+            if !self.in_flight.is_empty() {
+                return false;
+            }
+            let pause = self
+                .pause
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(ROOM_PAUSE)));
+            if pause.as_mut().poll(context).is_pending() {
+                return false;
+            }
+            self.pause = None;
         }
     }
 

@@ -189,3 +189,42 @@ fn received(
     }
     Received(move |context: &mut std::task::Context<'_>| channel.poll_recv(context))
 }
+
+/// Many streams at once send far more than may wait: they are held up, and none is refused.
+#[test]
+fn more_batches_than_may_wait_are_held_up_and_not_refused() {
+    let server = start();
+    let (buyer, shop) = (
+        server.wallet("ann", 1_000_000_000),
+        server.account("shop", "merchant"),
+    );
+    // The engine can't finish anything before all of it has been sent.
+    server.faults.hold();
+    let threads: Vec<_> = (0..4u64)
+        .map(|stream| {
+            let client = platform(&server);
+            let batches: Vec<SubmitRequest> = (0..6u64)
+                .map(|number| SubmitRequest {
+                    batch: number,
+                    commands: (0..4_096)
+                        .map(|at| paying(&format!("{stream}-{number}-{at}"), &buyer, &shop, 1))
+                        .collect(),
+                })
+                .collect();
+            std::thread::spawn(move || {
+                let mut count = 0;
+                let ended = client.stream(STREAM, iter(batches), |answer: SubmitResponse| {
+                    count += answer.results.len();
+                });
+                ended.map(|()| count)
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    server.faults.release();
+    for thread in threads {
+        let ended = thread.join().expect("no panic");
+        assert_eq!(ended.expect("it is not refused"), 6 * 4_096);
+    }
+    assert_eq!(server.posted(&shop), 4 * 6 * 4_096);
+}
