@@ -118,8 +118,6 @@ fn a_head_that_is_too_large_is_refused() {
 #[test]
 fn connections_beyond_the_bound_wait() {
     let server = Fixture::with(|config| {
-        // Of several listeners each keeps a place for the connection that it waits for.
-        config.threads = 1;
         config.limits.connections_max = 2;
         config.limits.header_read_timeout = Duration::from_secs(30);
     });
