@@ -104,9 +104,8 @@ pub fn scan(
     let mut before = (Head::default(), 0);
     let mut next = Some(1);
     while let Some(first_position) = next {
-        before = scan.segment(first_position, before)?;
+        (before, next) = scan.segment(first_position, before)?;
         scan.report.segments += 1;
-        next = scan.next_segment(first_position)?;
     }
     let head = before.0;
     scan.report.head = Head {
@@ -152,12 +151,13 @@ impl Scan<'_> {
         Ok(Segment::new(path, header, file))
     }
 
-    /// Scans a segment that must begin where the one before ended; gives where this one ends.
+    /// Scans a segment that must begin where the one before ended; gives where this one ends, and the first position of
+    /// the next if there was one by then: a later one may follow frames that were not scanned.
     fn segment(
         &mut self,
         first_position: u64,
         before: (Head, u64),
-    ) -> Result<(Head, u64), ScanError> {
+    ) -> Result<((Head, u64), Option<u64>), ScanError> {
         let segment = self.open(first_position)?;
         let SegmentHeader { prev, prev_end, .. } = segment.header;
         if (prev, prev_end)
@@ -177,12 +177,9 @@ impl Scan<'_> {
         let mut walk = Walk::new(&segment, &mark);
         walk.check_padding = true;
         loop {
-            let next = match self.next_segment(first_position)? {
-                Some(next) => Some(self.open(next)?.header),
-                None => None,
-            };
-            let limit = match &next {
-                Some(next) => next.prev_end,
+            let next = self.next_segment(first_position)?;
+            let limit = match next {
+                Some(next) => self.open(next)?.header.prev_end,
                 None => segment.file.len()?,
             };
             walk.refresh();
@@ -193,13 +190,13 @@ impl Scan<'_> {
                         Some(bad) => Err(segment
                             .damage(walk.offset, walk.head.position + 1, bad.0)
                             .into()),
-                        None => Ok((walk.head, walk.offset)),
+                        None => Ok(((walk.head, walk.offset), next)),
                     };
                 }
                 None => {
                     if let Some(tail) = self.tail(&mut walk, &segment, limit, bad)? {
                         self.report.tail_bytes = tail;
-                        return Ok((walk.head, walk.offset));
+                        return Ok(((walk.head, walk.offset), None));
                     }
                 }
             }

@@ -103,8 +103,9 @@ impl Shared {
 
     /// Everything up to `head` is durable, indexed and in the position tables: shows it to readers.
     pub(crate) fn publish(&self, head: Head) {
-        *write(&self.head) = head;
+        // In this order: whoever sees the head can read all that it covers.
         self.durable.store(head.position, Ordering::Release);
+        *write(&self.head) = head;
     }
 
     pub(crate) fn index(&self) -> Arc<IndexView> {
