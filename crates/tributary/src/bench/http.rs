@@ -1,6 +1,7 @@
 //! A lean HTTP/1.1 client: one thread, many keep-alive connections, one request at a time on each, no allocation per
 //! request. As fast as answers come, or at a fixed rate of arrival, where latency counts from when a request was due.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::alarm::Alarm;
 
@@ -53,15 +54,27 @@ struct Connection {
     filled: usize,
     /// What is being asked; nothing if it is idle.
     asking: Option<(Tag, Instant)>,
+    /// Whether the request was sent again, because the server had closed the connection before it saw it.
+    again: bool,
+}
+
+/// What came of reading.
+enum Received {
+    Whole,
+    Part,
+    /// The server closed the connection before the answer began.
+    Closed,
 }
 
 /// Open connections to one server.
 pub(super) struct Pool {
+    server: SocketAddr,
     poll: Poll,
     events: Events,
     alarm: Alarm,
     connections: Vec<Connection>,
-    idle: Vec<usize>,
+    /// The one that has been idle longest is used first: a server closes those that are idle for long.
+    idle: VecDeque<usize>,
 }
 
 /// The alarm's token; connections have those from 0 on.
@@ -74,29 +87,23 @@ impl Pool {
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         let mut connections = Vec::with_capacity(count as usize);
         for index in 0..count as usize {
-            let stream = std::net::TcpStream::connect(server)
-                .with_context(|| format!("cannot connect to {server}"))?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            let mut stream = TcpStream::from_std(stream);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry()
-                .register(&mut stream, Token(index), interest)?;
             connections.push(Connection {
-                stream,
+                stream: connect(server, poll.registry(), index)?,
                 request: Vec::with_capacity(1 << 10),
                 sent: 0,
                 answer: vec![0; ANSWER_BYTES],
                 filled: 0,
                 asking: None,
+                again: false,
             });
         }
         Ok(Pool {
+            server,
             poll,
             events: Events::with_capacity(1_024),
             alarm,
             connections,
-            idle: (0..count as usize).rev().collect(),
+            idle: (0..count as usize).collect(),
         })
     }
 
@@ -142,7 +149,7 @@ impl Pool {
 
     /// Sends the next request on an idle connection, if there is one to send.
     fn ask(&mut self, work: &mut dyn Work, due: Instant) -> anyhow::Result<bool> {
-        let Some(&index) = self.idle.last() else {
+        let Some(&index) = self.idle.front() else {
             return Ok(true);
         };
         let connection = &mut self.connections[index];
@@ -150,10 +157,11 @@ impl Pool {
         let Some(tag) = work.next(&mut connection.request) else {
             return Ok(false);
         };
-        self.idle.pop();
+        self.idle.pop_front();
         connection.sent = 0;
         connection.filled = 0;
         connection.asking = Some((tag, due));
+        connection.again = false;
         connection.send()?;
         Ok(true)
     }
@@ -180,19 +188,45 @@ impl Pool {
             };
             if connection.asking.is_none() {
                 if event.is_read_closed() {
-                    bail!("the server closed an idle connection");
+                    connection.stream = connect(self.server, self.poll.registry(), index)?;
                 }
                 continue;
             }
             if connection.sent < connection.request.len() {
                 connection.send()?;
             }
-            if connection.receive(work)? {
-                self.idle.push(index);
+            let received = connection.receive(work)?;
+            let closed = event.is_read_closed() || matches!(received, Received::Closed);
+            if closed && !matches!(received, Received::Part) {
+                connection.stream = connect(self.server, self.poll.registry(), index)?;
+            }
+            match received {
+                Received::Whole => self.idle.push_back(index),
+                Received::Part => {}
+                Received::Closed if connection.again => {
+                    bail!("the server closes connections instead of answering")
+                }
+                Received::Closed => {
+                    // It closed what had been idle for long. Every write has a key, so this can do nothing twice.
+                    connection.again = true;
+                    connection.sent = 0;
+                    connection.send()?;
+                }
             }
         }
         Ok(())
     }
+}
+
+fn connect(server: SocketAddr, registry: &Registry, index: usize) -> anyhow::Result<TcpStream> {
+    let stream = std::net::TcpStream::connect(server)
+        .with_context(|| format!("cannot connect to {server}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    let mut stream = TcpStream::from_std(stream);
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    registry.register(&mut stream, Token(index), interest)?;
+    Ok(stream)
 }
 
 impl Connection {
@@ -202,14 +236,16 @@ impl Connection {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Reading will tell.
+                Err(error) if is_closed(&error) => return Ok(()),
                 Err(error) => return Err(error).context("a request could not be sent"),
             }
         }
         Ok(())
     }
 
-    /// Reads what there is; whether the answer is whole now.
-    fn receive(&mut self, work: &mut dyn Work) -> anyhow::Result<bool> {
+    /// Reads what there is, and hands on the answer when it is whole.
+    fn receive(&mut self, work: &mut dyn Work) -> anyhow::Result<Received> {
         loop {
             if self.filled == self.answer.len() {
                 if self.filled >= ANSWER_BYTES_MAX {
@@ -218,10 +254,14 @@ impl Connection {
                 self.answer.resize(self.filled * 2, 0);
             }
             match self.stream.read(&mut self.answer[self.filled..]) {
-                Ok(0) => bail!("the server closed a connection instead of answering"),
+                Ok(0) if self.filled == 0 => return Ok(Received::Closed),
+                Ok(0) => bail!("the server closed a connection within an answer"),
                 Ok(count) => self.filled += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Received::Part),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if self.filled == 0 && is_closed(&error) => {
+                    return Ok(Received::Closed);
+                }
                 Err(error) => return Err(error).context("an answer could not be read"),
             }
             let Some((status, head, end)) = whole(&self.answer[..self.filled])? else {
@@ -240,9 +280,16 @@ impl Connection {
                 now,
             };
             work.answered(tag, answer)?;
-            return Ok(true);
+            return Ok(Received::Whole);
         }
     }
+}
+
+fn is_closed(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted
+    )
 }
 
 /// The status, where the head ends and where the body ends, if all of the answer is there.
@@ -340,5 +387,34 @@ mod tests {
         // The last is due after 190 ms and answered after 400 ms or more.
         assert!(*last >= Duration::from_millis(180), "{last:?}");
         assert!(work.latencies[0] < *last);
+    }
+
+    /// A server that closes each connection after its first answer.
+    fn closing() -> SocketAddr {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut request = [0; 64];
+                let count = stream.read(&mut request).expect("a request");
+                assert!(request[..count].ends_with(b"\r\n\r\n"));
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                stream.write_all(answer).expect("it is taken");
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_while_idle_is_opened_again() {
+        let mut pool = Pool::open(closing(), 1).expect("it opens");
+        let mut work = Count {
+            left: 5,
+            latencies: Vec::new(),
+        };
+        pool.run(&mut work, Some(4.0), &AtomicBool::new(false))
+            .expect("all are answered");
+        assert_eq!(work.latencies.len(), 5);
     }
 }
