@@ -4,14 +4,19 @@
 //! It holds no rule about money: everything it loads or saves was decided by the ledger crate.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 use tributary_journal::{Builder, Head};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Key, Keys, OwnerId, WorkingSet};
+use tributary_ledger::{Command, Key, Keys, OwnerId, WorkingSet};
 
 use crate::checkpoint::Checkpointer;
 use crate::lookup;
+
+/// As many as are filled, written, published and answered from at once.
+const FRAMES_KEPT: usize = 4;
 
 /// Why a backend could not do as asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -76,14 +81,54 @@ pub struct Batch {
     first_position: u64,
     len: usize,
     frame: RwLock<Builder>,
+    frames: Arc<Frames>,
+}
+
+/// Frames that are done with, kept for their memory: fresh memory is slow at first touch.
+#[derive(Default)]
+pub(crate) struct Frames(Mutex<Vec<Builder>>);
+
+impl Frames {
+    /// An empty frame.
+    pub(crate) fn begin(
+        &self,
+        first_position: u64,
+        timestamp: u64,
+        rules_version: u16,
+    ) -> Builder {
+        let spare = self.spare().pop();
+        match spare {
+            None => Builder::new(first_position, timestamp, rules_version),
+            Some(mut frame) => {
+                frame.reset(first_position, timestamp, rules_version);
+                frame
+            }
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Builder>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let frame = self.frame.get_mut();
+        let frame = frame.unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.frames.spare();
+        if spare.len() < FRAMES_KEPT {
+            spare.push(std::mem::replace(frame, Builder::new(1, 0, 0)));
+        }
+    }
 }
 
 impl Batch {
-    pub(crate) fn new(frame: Builder) -> Batch {
+    pub(crate) fn new(frame: Builder, frames: Arc<Frames>) -> Batch {
         Batch {
             first_position: frame.first_position(),
             len: frame.count() as usize,
             frame: RwLock::new(frame),
+            frames,
         }
     }
 
@@ -129,6 +174,39 @@ impl Batch {
     /// The records in order, decoded.
     pub fn records(&self) -> Vec<Record> {
         (0..self.len).map(|index| self.record(index)).collect()
+    }
+}
+
+/// The idempotency keys of a request, to be looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyQueries<'a> {
+    hashes: &'a [u64],
+    commands: &'a [Command],
+}
+
+impl<'a> KeyQueries<'a> {
+    /// Those of `commands`, with the [`tributary_ledger::hash::hash_key`] of each.
+    ///
+    /// # Panics
+    /// If there are not as many hashes as commands.
+    pub fn new(hashes: &'a [u64], commands: &'a [Command]) -> KeyQueries<'a> {
+        assert_eq!(hashes.len(), commands.len(), "a hash for each command");
+        KeyQueries { hashes, commands }
+    }
+
+    /// All hashes, in order.
+    pub fn hashes(&self) -> &'a [u64] {
+        self.hashes
+    }
+
+    /// The key of the command with this index.
+    pub fn get(&self, index: usize) -> KeyQuery<'a> {
+        let command = &self.commands[index];
+        KeyQuery {
+            hash: self.hashes[index],
+            owner: command.actor.owner,
+            key: &command.key,
+        }
     }
 }
 
@@ -189,8 +267,8 @@ pub trait Backend: Send {
     /// Never replaces what `set` holds.
     fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure>;
 
-    /// The earlier use of each key, in order.
-    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure>;
+    /// The earlier uses of keys, by the index of the command, ascending: nearly always none.
+    fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure>;
 
     /// Hands over a batch that follows the head of `begin`; its frame holds the encoded records and names their index keys.
     /// `set` is the state after it. At most [`Backend::depth`] may be in flight.

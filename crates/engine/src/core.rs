@@ -6,17 +6,18 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 use tributary_journal::{
     Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES,
 };
 use tributary_ledger::{
     self as ledger, Body, Command, Context, Destination, Outcome, PaymentId, Rejection, Residency,
-    WorkingSet,
+    Small, WorkingSet,
 };
 
-use crate::backend::{Backend, Batch, Failure, Fate, KeyQuery, KeyUse, Ticket};
+use crate::backend::{
+    Backend, Batch, Failure, Fate, Frames, KeyQueries, KeyQuery, KeyUse, Ticket,
+};
 use crate::recent::{Flight, TakenKeys, created_in};
 
 /// Commands in one request, and records in one batch.
@@ -24,8 +25,8 @@ pub const COMMANDS_PER_BATCH_MAX: usize = FRAME_RECORDS_MAX as usize;
 /// Bytes that the records of one request may need in the worst case ([`record_bytes_max`]).
 pub const RECORD_BYTES_PER_REQUEST_MAX: usize = FRAME_BODY_BYTES_MAX;
 
-/// Index keys that one record can have: its idempotency key, and one for what it made or changed.
-const KEYS_PER_RECORD_MAX: usize = 4;
+/// Commands whose accounts are brought near at once, before the first of them is decided.
+const COMMANDS_WARMED: usize = 16;
 /// Bytes of a record's fixed parts where at most two accounts and no list are involved.
 const PLAIN_RECORD_BYTES: usize = 512;
 /// Bytes of a record's fixed parts with as many accounts, shares and fees as there can be.
@@ -38,8 +39,9 @@ pub type Respond = Box<dyn FnOnce(Result<Resolved, Failure>) + Send>;
 pub struct Request {
     /// At least one, at most [`COMMANDS_PER_BATCH_MAX`].
     commands: Vec<Command>,
-    /// For each command, the hash of its key and its digest: computed where the request is made, not by the writer.
-    prepared: Vec<(u64, [u8; 16])>,
+    /// For each command, the hash of its key, and its digest: computed where the request is made, not by the writer.
+    hashes: Vec<u64>,
+    digests: Vec<[u8; 16]>,
     /// Bytes that the records may take.
     bytes_max: usize,
     /// Called once, from whichever thread learns the fate of the batch.
@@ -53,12 +55,12 @@ impl Request {
             // Records say themselves where a group ends: nothing follows the last command.
             last.linked = false;
         }
-        let prepare = |command: &Command| {
-            let hash = ledger::hash::hash_key(command.actor.owner, &command.key);
-            (hash, command.digest())
-        };
+        let hash = |command: &Command| ledger::hash::hash_key(command.actor.owner, &command.key);
+        let mut scratch = Vec::with_capacity(PLAIN_RECORD_BYTES);
+        let digest = |command: &Command| command.digest_with(&mut scratch);
         Request {
-            prepared: commands.iter().map(prepare).collect(),
+            hashes: commands.iter().map(hash).collect(),
+            digests: commands.iter().map(digest).collect(),
             bytes_max: bytes_max(&commands),
             commands,
             respond,
@@ -162,6 +164,9 @@ pub struct Core {
     set: WorkingSet,
     open: Option<Open>,
     flight: Flight,
+    frames: Arc<Frames>,
+    /// The last one decided, kept for its place.
+    outcome: Outcome,
     /// Position and timestamp after the last batch handed over.
     last: Context,
 }
@@ -176,6 +181,8 @@ impl Core {
             clock,
             open: None,
             flight: Flight::default(),
+            frames: Arc::default(),
+            outcome: Outcome::default(),
             last: Context {
                 position: head.position,
                 timestamp: head.timestamp,
@@ -252,17 +259,11 @@ impl Core {
 
     /// Begins the turn if none is open, and loads all that the commands need. Changes nothing that a failure would have
     /// to undo.
-    fn prepare(&mut self, request: &Request) -> Result<Vec<Option<KeyUse>>, Failure> {
+    fn prepare(&mut self, request: &Request) -> Result<Vec<(usize, KeyUse)>, Failure> {
         if self.open.is_none() {
             self.begin()?;
         }
-        let queries: Vec<KeyQuery<'_>> = request.queries().collect();
-        let mut uses = self.backend.find_keys(&queries)?;
-        if self.flight.len() > 0 {
-            for (slot, query) in uses.iter_mut().zip(&queries) {
-                *slot = slot.or_else(|| self.flight.find(query));
-            }
-        }
+        let uses = self.backend.find_keys(request.queries())?;
         // Stage one loads what the commands name, stage two what the loaded payments name.
         for _stage in 0..2 {
             let mut keys = ledger::keys(&request.commands, &self.set);
@@ -308,7 +309,9 @@ impl Core {
         );
         let timestamp = self.clock.now().max(self.last.timestamp);
         self.open = Some(Open {
-            frame: Builder::new(self.last.position + 1, timestamp, ledger::RULES_VERSION),
+            frame: self
+                .frames
+                .begin(self.last.position + 1, timestamp, ledger::RULES_VERSION),
             taken: self.flight.table(),
             timestamp,
             waiting: Vec::new(),
@@ -316,13 +319,26 @@ impl Core {
         Ok(())
     }
 
-    fn decide_all(&mut self, request: Request, mut uses: Vec<Option<KeyUse>>) {
+    /// `uses`: what the backend knows of the keys, by the index of the command.
+    fn decide_all(&mut self, request: Request, uses: Vec<(usize, KeyUse)>) {
         let mut verdicts = Vec::with_capacity(request.len());
+        let mut uses = uses.into_iter().peekable();
         let mut start = 0;
+        let mut warm = 0;
         while start < request.len() {
             let linked = |command: &&Command| command.linked;
             let end = start + 1 + request.commands[start..].iter().take_while(linked).count();
-            self.decide_unit(&request, start..end, &mut uses[start..end], &mut verdicts);
+            if warm <= start {
+                warm = (start + COMMANDS_WARMED).min(request.len());
+                self.set.warm(&request.commands[start..warm]);
+            }
+            let earlier = (start..end)
+                .map(|index| {
+                    let known = uses.next_if(|used| used.0 == index).map(|used| used.1);
+                    known.or_else(|| self.used_on_the_way(&request.queries().get(index)))
+                })
+                .collect();
+            self.decide_unit(&request, start..end, &earlier, &mut verdicts);
             start = end;
         }
         let open = self.open.as_mut().expect("the turn is open");
@@ -330,19 +346,21 @@ impl Core {
         open.waiting.push(Waiting { verdicts, respond });
     }
 
-    /// Decides one command, or one all-or-nothing group.
+    /// The use of a key by a record that the backend can't know yet.
+    fn used_on_the_way(&self, query: &KeyQuery<'_>) -> Option<KeyUse> {
+        let open = self.open.as_ref().expect("the turn is open");
+        let in_flight = self.flight.find(query);
+        in_flight.or_else(|| open.taken.find(query, &open.frame))
+    }
+
+    /// Decides one command, or one all-or-nothing group, with the earlier uses of their keys.
     fn decide_unit(
         &mut self,
         request: &Request,
         unit: Range<usize>,
-        uses: &mut [Option<KeyUse>],
+        uses: &Small<Option<KeyUse>, 1>,
         verdicts: &mut Vec<Verdict>,
     ) {
-        let open = self.open.as_ref().expect("the turn is open");
-        // A key may have been taken earlier in this batch.
-        for (slot, index) in uses.iter_mut().zip(unit.clone()) {
-            *slot = slot.or_else(|| open.taken.find(&request.query(index), &open.frame));
-        }
         let taken = uses.iter().flatten().count();
         if taken == 0 && !repeats_a_key(&request.commands[unit.clone()]) {
             return self.decide_new(request, unit, verdicts);
@@ -352,7 +370,7 @@ impl Core {
             return;
         }
         for (index, used) in unit.zip(uses.iter().flatten()) {
-            verdicts.push(if request.prepared[index].1 == used.digest {
+            verdicts.push(if request.digests[index] == used.digest {
                 Verdict::Replayed(used.position)
             } else {
                 Verdict::KeyConflict(used.position)
@@ -373,16 +391,14 @@ impl Core {
         let open = self.open.as_mut().expect("the turn is open");
         let ctx = open.context();
         if let [command] = commands {
-            let outcome = ledger::decide(&self.set, command, ctx);
-            ledger::apply_sparse(&mut self.set, command, &outcome, ctx);
-            verdicts.push(open.record(command, &request.prepared[unit.start], &outcome));
+            ledger::decide_into(&self.set, command, ctx, &mut self.outcome);
+            ledger::apply_sparse(&mut self.set, command, &self.outcome, ctx);
+            verdicts.push(open.record(request, unit.start, &self.outcome));
             return;
         }
         let outcomes = ledger::decide_group(&mut self.set, commands, ctx);
-        for ((command, prepared), outcome) in
-            commands.iter().zip(&request.prepared[unit]).zip(&outcomes)
-        {
-            verdicts.push(open.record(command, prepared, outcome));
+        for (index, outcome) in unit.zip(&outcomes) {
+            verdicts.push(open.record(request, index, outcome));
         }
     }
 
@@ -399,7 +415,7 @@ impl Core {
             timestamp,
             waiting,
         } = open.expect("there is one to be handed over");
-        let batch = Arc::new(Batch::new(frame));
+        let batch = Arc::new(Batch::new(frame, self.frames.clone()));
         let ticket = if batch.is_empty() {
             self.abandon();
             Ticket::ready(Fate::Durable(self.backend.reader().head()))
@@ -490,17 +506,8 @@ impl Core {
 }
 
 impl Request {
-    fn query(&self, index: usize) -> KeyQuery<'_> {
-        let command = &self.commands[index];
-        KeyQuery {
-            hash: self.prepared[index].0,
-            owner: command.actor.owner,
-            key: &command.key,
-        }
-    }
-
-    fn queries(&self) -> impl Iterator<Item = KeyQuery<'_>> {
-        (0..self.len()).map(|index| self.query(index))
+    fn queries(&self) -> KeyQueries<'_> {
+        KeyQueries::new(&self.hashes, &self.commands)
     }
 }
 
@@ -514,26 +521,17 @@ impl Open {
     }
 
     /// Encodes a decided command.
-    fn record(
-        &mut self,
-        command: &Command,
-        &(hash, digest): &(u64, [u8; 16]),
-        outcome: &Outcome,
-    ) -> Verdict {
+    fn record(&mut self, request: &Request, index: usize, outcome: &Outcome) -> Verdict {
         let ctx = self.context();
-        let mut keys: ArrayVec<u64, KEYS_PER_RECORD_MAX> = ArrayVec::new();
+        let (command, hash) = (&request.commands[index], request.hashes[index]);
+        let digest = &request.digests[index];
         self.frame
-            .push(|payload| {
-                let start = payload.len();
-                ledger::codec::encode(command, &digest, outcome, ctx, payload);
-                ledger::index_keys(&payload[start..], &mut |hash| keys.push(hash))
-                    .expect("what was just encoded can be read");
-            })
+            .push(|payload| ledger::codec::encode(command, digest, outcome, ctx, payload))
             .expect("has_room bounds the frame");
-        keys.into_iter().for_each(|hash| self.frame.key(hash));
-        let position = ctx.position;
-        self.taken.take(hash, KeyUse { position, digest });
-        Verdict::Decided(self.frame.count() as usize - 1, outcome.rejection)
+        ledger::index_keys_of(command, hash, outcome, &mut |hash| self.frame.key(hash));
+        let index = self.frame.count() as usize - 1;
+        self.taken.take(hash, index);
+        Verdict::Decided(index, outcome.rejection)
     }
 }
 

@@ -17,7 +17,7 @@ use tributary_journal::{
 use tributary_ledger::{self as ledger, Keys, WorkingSet};
 
 use crate::backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQuery, KeyUse, Recovered,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Recovered,
     StoreStats, Ticket,
 };
 use crate::checkpoint::{self, Checkpointer};
@@ -39,8 +39,7 @@ pub struct Embedded {
     meta: Meta,
     recovery: Recovery,
     damaged: Arc<AtomicU64>,
-    /// Kept for their memory.
-    hashes: Vec<u64>,
+    /// Kept for its memory.
     newest: Vec<u64>,
     io: Io,
 }
@@ -130,7 +129,6 @@ impl Embedded {
             reader,
             meta,
             recovery,
-            hashes: Vec::new(),
             newest: Vec::new(),
             io: io(writer, maintainer, damaged.clone())?,
             damaged,
@@ -279,20 +277,19 @@ impl Backend for Embedded {
         lookup::load(self, keys, set)
     }
 
-    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
-        self.hashes.clear();
-        self.hashes.extend(keys.iter().map(|query| query.hash));
+    fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
         self.reader
-            .find_newest(&self.hashes, &mut self.newest)
+            .find_newest(keys.hashes(), &mut self.newest)
             .map_err(read_failure)?;
         // Nearly all keys are new: only those that may have been used are looked up in full.
-        keys.iter()
-            .zip(&self.newest)
-            .map(|(query, position)| match position {
-                0 => Ok(None),
-                _ => lookup::find_key(self, query),
-            })
-            .collect()
+        let mut uses = Vec::new();
+        for (index, position) in self.newest.iter().enumerate() {
+            if *position != 0 {
+                let used = lookup::find_key(self, &keys.get(index))?;
+                uses.extend(used.map(|used| (index, used)));
+            }
+        }
+        Ok(uses)
     }
 
     fn submit(&mut self, batch: &Arc<Batch>, _set: &WorkingSet) -> Ticket {

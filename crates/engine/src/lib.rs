@@ -21,8 +21,8 @@ mod view;
 mod writer;
 
 pub use backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQuery, KeyUse, Recovered,
-    StoreStats, Ticket,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyQuery, KeyUse,
+    Recovered, StoreStats, Ticket,
 };
 pub use checkpoint::Checkpointer;
 pub use core::{

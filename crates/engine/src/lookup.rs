@@ -8,7 +8,7 @@ use tributary_ledger::{
     WorkingSet,
 };
 
-use crate::backend::{Failure, JournalReader, KeyQuery, KeyUse};
+use crate::backend::{Failure, JournalReader, KeyQueries, KeyQuery, KeyUse};
 
 /// The decoded record at `position`; none beyond the head.
 pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option<Record>, Failure> {
@@ -110,12 +110,16 @@ pub(crate) fn external(
     )
 }
 
-/// The earlier use of each key, in order.
+/// The earlier uses of keys, by the index of the command.
 pub(crate) fn find_keys(
     reader: &dyn JournalReader,
-    keys: &[KeyQuery<'_>],
-) -> Result<Vec<Option<KeyUse>>, Failure> {
-    keys.iter().map(|query| find_key(reader, query)).collect()
+    keys: KeyQueries<'_>,
+) -> Result<Vec<(usize, KeyUse)>, Failure> {
+    let mut uses = Vec::new();
+    for index in 0..keys.hashes().len() {
+        uses.extend(find_key(reader, &keys.get(index))?.map(|used| (index, used)));
+    }
+    Ok(uses)
 }
 
 /// The earlier use of a key.

@@ -8,7 +8,7 @@ use tributary_journal::Head;
 use tributary_ledger::{self as ledger, Keys, Residency, WorkingSet};
 
 use crate::backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQuery, KeyUse, Recovered, Ticket,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Recovered, Ticket,
 };
 use crate::lookup;
 
@@ -64,7 +64,7 @@ impl Backend for Memory {
         lookup::load(self, keys, set)
     }
 
-    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
+    fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
         lookup::find_keys(self, keys)
     }
 

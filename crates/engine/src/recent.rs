@@ -10,27 +10,43 @@ use tributary_ledger::{FORMAT_VERSION, Payment, PaymentId};
 
 use crate::backend::{Batch, KeyQuery, KeyUse};
 
-/// A key taken in a frame: its hash, and the use.
-type Taken = (u64, KeyUse);
-
-/// Keys taken by one frame.
+/// Keys taken by one frame: of each, a part of its hash, and the index of its record.
 #[derive(Default)]
-pub(crate) struct TakenKeys(HashTable<Taken>);
+pub(crate) struct TakenKeys(HashTable<(u32, u32)>);
+
+/// The part of a key's hash that is kept.
+fn part(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// Where the table looks for a part of a hash.
+fn spread(part: u32) -> u64 {
+    u64::from(part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
 
 impl TakenKeys {
-    /// Notes that a record of the frame takes the key with this hash.
-    pub(crate) fn take(&mut self, hash: u64, used: KeyUse) {
-        self.0.insert_unique(hash, (hash, used), |taken| taken.0);
+    /// Notes that the record of the frame with this index takes the key with this hash.
+    pub(crate) fn take(&mut self, hash: u64, index: usize) {
+        let taken = (part(hash), u32::try_from(index).expect("a frame is small"));
+        self.0
+            .insert_unique(spread(taken.0), taken, |taken| spread(taken.0));
     }
 
     /// The use of the key by a record of `frame`.
     pub(crate) fn find(&self, query: &KeyQuery<'_>, frame: &Builder) -> Option<KeyUse> {
-        let same = |taken: &Taken| taken.0 == query.hash && has_key(frame, taken.1.position, query);
-        self.0.find(query.hash, same).map(|taken| taken.1)
+        let part = part(query.hash);
+        let of = |taken: &(u32, u32)| record(frame, taken.1 as usize);
+        let same = |taken: &(u32, u32)| taken.0 == part && has_key(&of(taken), query);
+        let record = of(self.0.find(spread(part), same)?);
+        Some(KeyUse {
+            position: record.context().position,
+            digest: record.digest(),
+        })
     }
 
     fn may_have(&self, hash: u64) -> bool {
-        self.0.find(hash, |taken| taken.0 == hash).is_some()
+        let part = part(hash);
+        self.0.find(spread(part), |taken| taken.0 == part).is_some()
     }
 
     fn clear(&mut self) {
@@ -38,22 +54,24 @@ impl TakenKeys {
     }
 }
 
-fn has_key(frame: &Builder, position: u64, query: &KeyQuery<'_>) -> bool {
-    let record = record(frame, position);
+fn has_key(record: &RecordRef<'_>, query: &KeyQuery<'_>) -> bool {
     record.actor().owner == query.owner && record.key() == query.key.as_bytes()
 }
 
-fn record(frame: &Builder, position: u64) -> RecordRef<'_> {
-    let index = usize::try_from(position - frame.first_position()).expect("a frame is small");
+fn record(frame: &Builder, index: usize) -> RecordRef<'_> {
     RecordRef::parse(frame.payload(index), FORMAT_VERSION)
         .expect("what was encoded here can be read")
 }
 
 /// The payment that a record of `frame` created, as it was created.
 pub(crate) fn created_in(frame: &Builder, id: PaymentId) -> Option<Payment> {
-    let holds = (frame.first_position()..frame.next_position()).contains(&id.0);
-    let record = holds.then(|| record(frame, id.0).to_record());
-    record?
+    if id.0 >= frame.next_position() {
+        return None;
+    }
+    let index = usize::try_from(id.0.checked_sub(frame.first_position())?);
+    let index = index.expect("a frame is small");
+    record(frame, index)
+        .to_record()
         .expect("what was encoded here can be decoded")
         .outcome
         .payment

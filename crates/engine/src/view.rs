@@ -6,9 +6,13 @@
 use std::collections::BTreeSet;
 use std::sync::{RwLock, RwLockReadGuard};
 
+use arrayvec::ArrayVec;
 use tributary_journal::Builder;
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, WorkingSet};
+
+/// Records whose accounts are brought near at once, before the first of them is applied.
+const RECORDS_WARMED: usize = 16;
 
 /// State as of the last durable batch.
 pub(crate) struct Published {
@@ -23,20 +27,18 @@ pub(crate) struct Published {
 
 impl Published {
     /// Applies one record; whether it was rejected.
-    fn apply(&mut self, payload: &[u8]) -> bool {
-        let record = RecordRef::parse(payload, ledger::FORMAT_VERSION)
-            .expect("what the writer encoded can be read");
+    fn apply(&mut self, record: &RecordRef<'_>) -> bool {
         let position = record.context().position;
         assert_eq!(
             position,
             self.position + 1,
             "records are published in order"
         );
-        ledger::apply_record(&mut self.set, &record).expect("what the writer encoded can be read");
+        ledger::apply_record(&mut self.set, record).expect("what the writer encoded can be read");
         self.position = position;
         let rejected = record.rejection().is_some();
         if !rejected {
-            self.index(&record);
+            self.index(record);
         }
         rejected
     }
@@ -95,10 +97,22 @@ impl View {
             .write()
             .expect("no reader or publisher panics while it holds the view");
         let published = &mut *guard;
-        let rejected = frame
-            .payloads()
-            .map(|payload| u64::from(published.apply(payload)))
-            .sum();
+        let mut rejected = 0;
+        let mut records: ArrayVec<RecordRef<'_>, RECORDS_WARMED> = ArrayVec::new();
+        let mut payloads = frame.payloads().map(|payload| {
+            RecordRef::parse(payload, ledger::FORMAT_VERSION)
+                .expect("what the writer encoded can be read")
+        });
+        loop {
+            records.extend(payloads.by_ref().take(RECORDS_WARMED));
+            if records.is_empty() {
+                break;
+            }
+            published.set.warm_records(&records);
+            for record in records.drain(..) {
+                rejected += u64::from(published.apply(&record));
+            }
+        }
         // Readers find closed payments, references and external ids in the journal.
         published.set.evict_through(published.position);
         rejected

@@ -21,9 +21,14 @@ pub const SEQ_MAX: u64 = (1 << 48) - 1;
 pub struct Chain {
     last: u64,
     seq: u64,
-    /// Position of the last leg of at least level 1, 2, 3, 4; none while there are fewer than 32 legs.
-    marks: Option<Box<[u64; LEVEL_MAX as usize]>>,
+    /// Position of the last leg of at least level 1; 0 while there are fewer than 32 legs. Here, since nearly every leg needs it.
+    mark: u64,
+    /// The same for levels 2, 3 and 4; none while there are fewer than 1,024 legs.
+    marks: Option<Box<[u64; HIGHER]>>,
 }
+
+/// Levels above the first.
+const HIGHER: usize = LEVEL_MAX as usize - 1;
 
 impl Chain {
     /// A chain as stored. `marks` are positions of the last leg of at least level 1 to 4, 0 = none yet.
@@ -31,7 +36,8 @@ impl Chain {
         Chain {
             last,
             seq,
-            marks: (marks != [0; 4]).then(|| Box::new(marks)),
+            mark: marks[0],
+            marks: (marks[1..] != [0; HIGHER]).then(|| Box::new([marks[1], marks[2], marks[3]])),
         }
     }
 
@@ -47,18 +53,21 @@ impl Chain {
 
     /// Positions of the last leg of at least level 1 to 4; 0 = none yet.
     pub fn marks(&self) -> [u64; LEVEL_MAX as usize] {
-        self.marks.as_deref().copied().unwrap_or_default()
+        let [second, third, fourth] = self.marks.as_deref().copied().unwrap_or_default();
+        [self.mark, second, third, fourth]
     }
 
     /// `(seq, prev, skip)` of the leg that would come next.
     pub fn next(&self) -> (u64, u64, u64) {
         let seq = self.seq + 1;
         assert!(seq <= SEQ_MAX, "a chain has fewer than 2^48 legs");
-        let higher = (level(seq) + 1).min(LEVEL_MAX);
-        let skip = self
-            .marks
-            .as_deref()
-            .map_or(0, |marks| marks[higher as usize - 1]);
+        let skip = match (level(seq) + 1).min(LEVEL_MAX) {
+            1 => self.mark,
+            higher => {
+                let marks = self.marks.as_deref();
+                marks.map_or(0, |marks| marks[higher as usize - 2])
+            }
+        };
         (seq, self.last, skip)
     }
 
@@ -72,8 +81,11 @@ impl Chain {
         self.last = position;
         let level = level(self.seq);
         if level > 0 {
+            self.mark = position;
+        }
+        if level > 1 {
             let marks = self.marks.get_or_insert_default();
-            marks[..level as usize].fill(position);
+            marks[..level as usize - 1].fill(position);
         }
     }
 }

@@ -3,8 +3,8 @@
 use crate::codec::{Corrupt, Operation, RecordRef};
 use crate::set::Absent;
 use crate::{
-    AccountId, ApiKeyId, Body, Command, ExternalId, FORMAT_VERSION, OwnerId, OwnerName, Pay,
-    PaymentId, PaymentKind, Reference, Residency, WorkingSet, hash,
+    AccountId, ApiKeyId, Body, Command, ExternalId, FORMAT_VERSION, Outcome, OwnerId, OwnerName,
+    Pay, PaymentId, PaymentKind, Reference, Residency, WorkingSet, hash,
 };
 
 /// What a batch must load. Each list is sorted and holds nothing twice.
@@ -178,6 +178,36 @@ impl Wanted<'_> {
                 .is_absent(&Absent::External(owner, external.clone()))
         {
             self.keys.externals.push((owner, external.clone()));
+        }
+    }
+}
+
+/// [`index_keys`] of the record that a command and its outcome make; `key_hash` is [`hash::hash_key`] of the command.
+pub fn index_keys_of(
+    command: &Command,
+    key_hash: u64,
+    outcome: &Outcome,
+    found: &mut impl FnMut(u64),
+) {
+    found(key_hash);
+    if !outcome.is_accepted() {
+        return;
+    }
+    match &command.body {
+        Body::Pay(pay) => {
+            if let (Some(payment), Some(reference)) = (&outcome.payment, &pay.reference) {
+                found(hash::hash_reference(payment.owner, reference));
+            }
+        }
+        Body::OpenAccount(open) => {
+            if let (Some(account), Some(external)) = (&outcome.account, &open.external_id) {
+                found(hash::hash_external(account.owner, external));
+            }
+        }
+        body => {
+            if let Some(payment) = body.payment() {
+                found(hash::hash_payment(payment));
+            }
         }
     }
 }

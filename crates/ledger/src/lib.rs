@@ -39,10 +39,10 @@ pub use command::{
     Actor, Body, Capture, Command, CreateApiKey, Destination, Fee, Fees, Hold, NAMED_MAX,
     OpenAccount, Part, Pay, Payees, PaymentKind, Refund, Share,
 };
-pub use decide::{decide, decide_group, refuse};
+pub use decide::{decide, decide_group, decide_into, refuse};
 pub use event::event_type;
 pub use ids::{AccountId, ApiKeyId, OwnerId, PaymentId};
-pub use keys::{Keys, index_keys, keys};
+pub use keys::{Keys, index_keys, index_keys_of, keys};
 pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
 pub use outcome::{Context, LEGS_MAX, Leg, Outcome, SHARES_MAX};
 pub use owner::Owner;

@@ -60,4 +60,14 @@ impl Outcome {
     pub fn is_accepted(&self) -> bool {
         self.rejection.is_none()
     }
+
+    /// Makes it the default again.
+    pub(crate) fn clear(&mut self) {
+        self.rejection = None;
+        self.legs.clear();
+        self.payment = None;
+        self.account = None;
+        self.owner = None;
+        self.api_key = None;
+    }
 }

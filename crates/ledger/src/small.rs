@@ -19,6 +19,14 @@ impl<T, const N: usize> Small<T, N> {
         Small(Repr::Inline(ArrayVec::new_const()))
     }
 
+    /// Takes everything out.
+    pub fn clear(&mut self) {
+        match &mut self.0 {
+            Repr::Inline(items) => items.clear(),
+            Repr::Heap(_) => *self = Small::new(),
+        }
+    }
+
     /// Appends an item.
     pub fn push(&mut self, item: T) {
         match &mut self.0 {

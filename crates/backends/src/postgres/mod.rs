@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tributary_engine::{
-    Backend, Batch, Clock, Failure, Fate, Head, JournalMeta, JournalReader, KeyQuery, KeyUse,
+    Backend, Batch, Clock, Failure, Fate, Head, JournalMeta, JournalReader, KeyQueries, KeyUse,
     Recovered, Ticket,
 };
 use tributary_ledger::{self as ledger, Key, Keys, OwnerId, WorkingSet, codec::RecordRef};
@@ -252,27 +252,27 @@ impl Backend for Postgres {
         Ok(())
     }
 
-    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
-        let hashes: Vec<u64> = keys.iter().map(|query| query.hash).collect();
-        let asked = hashes.clone();
+    fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
+        let asked = keys.hashes().to_vec();
         let mut candidates: HashMap<u64, Vec<u64>> = HashMap::new();
         for (hash, position) in self.in_turn(move |link| turn::find(link, &asked))? {
             candidates.entry(hash).or_default().push(position);
         }
-        if candidates.is_empty() {
-            return Ok(vec![None; keys.len()]);
+        let mut uses = Vec::new();
+        for (index, hash) in keys.hashes().iter().enumerate() {
+            let Some(positions) = candidates.get(hash) else {
+                continue;
+            };
+            let query = keys.get(index);
+            match key_use(&self.stored, query.owner, query.key, positions) {
+                Ok(used) => uses.extend(used.map(|used| (index, used))),
+                Err(failure) => {
+                    self.end_turn();
+                    return Err(failure);
+                }
+            }
         }
-        let uses = keys
-            .iter()
-            .map(|query| match candidates.get(&query.hash) {
-                None => Ok(None),
-                Some(positions) => key_use(&self.stored, query.owner, query.key, positions),
-            })
-            .collect::<Result<Vec<_>, Failure>>();
-        if uses.is_err() {
-            self.end_turn();
-        }
-        uses
+        Ok(uses)
     }
 
     fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tributary_engine::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQuery, KeyUse, Memory, Recovered,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory, Recovered,
     Refused, Stepper, Ticket,
 };
 use tributary_journal::{Clock, Head};
@@ -145,7 +145,7 @@ impl Backend for Losing {
         self.inner.load(keys, set)
     }
 
-    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
+    fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
         self.inner.find_keys(keys)
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tributary_engine::{
     Backend, Batch, COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX, Embedded, Engine, Failure, Head,
-    JournalReader, KeyQuery, KeyUse, Memory, Options, Recovered, Refused, Reply, SystemClock,
+    JournalReader, KeyQueries, KeyUse, Memory, Options, Recovered, Refused, Reply, SystemClock,
     Ticket,
 };
 use tributary_journal::{self as journal, Clock};
@@ -235,7 +235,7 @@ impl Backend for Gated {
         self.inner.load(keys, set)
     }
 
-    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
+    fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
         self.inner.find_keys(keys)
     }
 

@@ -268,6 +268,11 @@ impl<'a> RecordRef<'a> {
         self.legs.iter().map(read_leg)
     }
 
+    /// The accounts of its legs.
+    pub fn accounts(&self) -> impl ExactSizeIterator<Item = AccountId> + 'a {
+        self.legs.iter().map(|leg| AccountId(u64_at(leg, 0)))
+    }
+
     /// The leg of an account.
     pub fn leg_of(&self, account: AccountId) -> Option<Leg> {
         self.legs

@@ -1,7 +1,7 @@
 //! Pay, transfer, top up, pay out, adjust; at once or as a hold.
 
 use super::{
-    Decision, check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed,
+    check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed,
 };
 use crate::shares::{BASIS_POINTS, of_basis_points, prorate};
 use crate::{
@@ -13,7 +13,14 @@ use arrayvec::ArrayVec;
 /// One item per payee and fee.
 type PerShare<T> = ArrayVec<T, SHARES_MAX>;
 
-pub(super) fn pay(set: &WorkingSet, command: &Command, pay: &Pay, ctx: Context) -> Decision {
+/// Fills in `outcome`, which is empty, if nothing speaks against the payment.
+pub(super) fn pay(
+    set: &WorkingSet,
+    command: &Command,
+    pay: &Pay,
+    ctx: Context,
+    outcome: &mut Outcome,
+) -> Result<(), Rejection> {
     let named = pay.accounts();
     let mut amounts: PerShare<u64> = ArrayVec::new();
     check_command(pay, &named, ctx, &mut amounts)?;
@@ -27,7 +34,6 @@ pub(super) fn pay(set: &WorkingSet, command: &Command, pay: &Pay, ctx: Context) 
     check_state(set, pay, source, &payees, owner)?;
     check_balances(pay, source, &payees, &amounts)?;
 
-    let mut outcome = Outcome::default();
     let held = pay.hold.is_some();
     let (posting, held_after) = if held {
         (0, source.held + pay.amount)
@@ -43,7 +49,7 @@ pub(super) fn pay(set: &WorkingSet, command: &Command, pay: &Pay, ctx: Context) 
         ));
     }
     outcome.payment = Some(Payment::created(command, pay, ctx, owner, Some(&amounts)));
-    Ok(outcome)
+    Ok(())
 }
 
 /// To whom the payment belongs, and its reference with it.

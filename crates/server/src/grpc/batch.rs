@@ -1,7 +1,7 @@
 //! The two messages of a batch: read into commands, and written from what became of them.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tributary_engine::{COMMANDS_PER_BATCH_MAX, IdKind, Ids};
+use tributary_engine::{COMMANDS_PER_BATCH_MAX, IdKind, Ids, Receipt};
 use tributary_ledger::{Body, Command, Rejection};
 
 use crate::app::Shared;
@@ -9,7 +9,6 @@ use crate::auth::Caller;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::grpc::form::Form;
-use crate::grpc::submit::Decided;
 use crate::grpc::wire::{Fields, Value, put_varint};
 
 /// Least bytes of a command: room for so many is made ahead.
@@ -164,7 +163,7 @@ fn slot(command: &Command) -> Slot {
 }
 
 /// Writes a `SubmitResponse`.
-pub(crate) fn answer(ids: &Ids, number: u64, slots: &[Slot], decided: &[Decided]) -> Bytes {
+pub(crate) fn answer(ids: &Ids, number: u64, slots: &[Slot], decided: &[Receipt]) -> Bytes {
     let mut into = BytesMut::with_capacity(9 + slots.len() * (RESULT_BYTES + 2));
     let mut decided = decided.iter();
     for slot in slots {
@@ -179,12 +178,12 @@ pub(crate) fn answer(ids: &Ids, number: u64, slots: &[Slot], decided: &[Decided]
             .next()
             .expect("the engine answers every command it was sent")
         {
-            Decided::Done {
+            Receipt::Done {
                 position,
                 rejection: None,
                 replayed: false,
             } => put_accepted(&mut into, &ids.block(accepted, position)),
-            Decided::Done {
+            Receipt::Done {
                 position,
                 rejection,
                 replayed,
@@ -198,7 +197,7 @@ pub(crate) fn answer(ids: &Ids, number: u64, slots: &[Slot], decided: &[Decided]
                 let code = rejection.map_or("", Rejection::code);
                 put_result(&mut into, Some(&id), code, replayed);
             }
-            Decided::KeyReused => put_result(
+            Receipt::KeyConflict { .. } | Receipt::GroupKeyConflict => put_result(
                 &mut into,
                 None,
                 ErrorCode::IdempotencyKeyReused.as_str(),

@@ -2,8 +2,6 @@
 
 use bytes::Bytes;
 use tonic::{Request, Status};
-use tributary_engine::{Engine, Refused, Reply};
-use tributary_ledger::{Command, Rejection};
 
 use crate::app::{App, Shared};
 use crate::auth::{Caller, caller};
@@ -11,19 +9,6 @@ use crate::error::ApiError;
 use crate::grpc::batch::{Batch, answer};
 use crate::grpc::status::status_of;
 use crate::submit::{refused, unknown};
-
-/// What became of a command, as much as an answer needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decided {
-    /// It has a record.
-    Done {
-        position: u64,
-        rejection: Option<Rejection>,
-        replayed: bool,
-    },
-    /// Its key, or one of its group, belongs to another command.
-    KeyReused,
-}
 
 /// `Submit`.
 pub(crate) async fn submit(app: &App, request: Request<Bytes>) -> Result<Bytes, Status> {
@@ -53,25 +38,9 @@ pub(crate) async fn answered(
         true => Vec::new(),
         false => {
             let limit = shared.config.limits.request_timeout;
-            let decided = tokio::time::timeout(limit, decide(&shared.engine, commands));
+            let decided = tokio::time::timeout(limit, shared.engine.submit(commands));
             decided.await.map_err(|_| unknown())?.map_err(refused)?
         }
     };
     Ok(answer(shared.reader.ids(), number, &slots, &decided))
-}
-
-/// Has the engine decide: the one place that knows how it answers.
-async fn decide(engine: &Engine, commands: Vec<Command>) -> Result<Vec<Decided>, Refused> {
-    let replies = engine.execute(commands).await?;
-    Ok(replies
-        .iter()
-        .map(|reply| match reply {
-            Reply::Done { record, replayed } => Decided::Done {
-                position: record.ctx.position,
-                rejection: record.outcome.rejection,
-                replayed: *replayed,
-            },
-            Reply::KeyConflict { .. } | Reply::GroupKeyConflict => Decided::KeyReused,
-        })
-        .collect())
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tributary_engine::{
-    Backend, Batch, Failure, Head, JournalMeta, JournalReader, KeyQuery, KeyUse, Memory, Recovered,
+    Backend, Batch, Failure, Head, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory, Recovered,
     Ticket,
 };
 use tributary_ledger::{Keys, WorkingSet};
@@ -71,7 +71,7 @@ impl Backend for Faulty {
         self.memory.load(keys, set)
     }
 
-    fn find_keys(&mut self, keys: &[KeyQuery<'_>]) -> Result<Vec<Option<KeyUse>>, Failure> {
+    fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
         self.memory.find_keys(keys)
     }
 
