@@ -18,7 +18,7 @@ use tributary_ledger::{
 use crate::backend::{
     Backend, Batch, Failure, Fate, Frames, KeyQueries, KeyQuery, KeyUse, Ticket,
 };
-use crate::recent::{Flight, TakenKeys, created_in};
+use crate::recent::{Flight, created_in};
 
 /// Commands in one request, and records in one batch.
 pub const COMMANDS_PER_BATCH_MAX: usize = FRAME_RECORDS_MAX as usize;
@@ -152,7 +152,6 @@ impl InFlight {
 /// The batch being filled.
 struct Open {
     frame: Builder,
-    taken: TakenKeys,
     timestamp: u64,
     waiting: Vec<Waiting>,
 }
@@ -312,7 +311,6 @@ impl Core {
             frame: self
                 .frames
                 .begin(self.last.position + 1, timestamp, ledger::RULES_VERSION),
-            taken: self.flight.table(),
             timestamp,
             waiting: Vec::new(),
         });
@@ -349,8 +347,7 @@ impl Core {
     /// The use of a key by a record that the backend can't know yet.
     fn used_on_the_way(&self, query: &KeyQuery<'_>) -> Option<KeyUse> {
         let open = self.open.as_ref().expect("the turn is open");
-        let in_flight = self.flight.find(query);
-        in_flight.or_else(|| open.taken.find(query, &open.frame))
+        self.flight.find(query, &open.frame)
     }
 
     /// Decides one command, or one all-or-nothing group, with the earlier uses of their keys.
@@ -394,11 +391,14 @@ impl Core {
             ledger::decide_into(&self.set, command, ctx, &mut self.outcome);
             ledger::apply_sparse(&mut self.set, command, &self.outcome, ctx);
             verdicts.push(open.record(request, unit.start, &self.outcome));
+            self.flight.take(request.hashes[unit.start], ctx.position);
             return;
         }
         let outcomes = ledger::decide_group(&mut self.set, commands, ctx);
         for (index, outcome) in unit.zip(&outcomes) {
+            let position = open.frame.next_position();
             verdicts.push(open.record(request, index, outcome));
+            self.flight.take(request.hashes[index], position);
         }
     }
 
@@ -411,7 +411,6 @@ impl Core {
         let open = self.open.take();
         let Open {
             frame,
-            taken,
             timestamp,
             waiting,
         } = open.expect("there is one to be handed over");
@@ -424,7 +423,7 @@ impl Core {
                 position: batch.last_position(),
                 timestamp,
             };
-            self.flight.took_off(batch.clone(), taken);
+            self.flight.took_off(batch.clone());
             self.backend.submit(&batch, &self.set)
         };
         let in_flight = InFlight {
@@ -530,7 +529,6 @@ impl Open {
             .expect("has_room bounds the frame");
         ledger::index_keys_of(command, hash, outcome, &mut |hash| self.frame.key(hash));
         let index = self.frame.count() as usize - 1;
-        self.taken.take(hash, index);
         Verdict::Decided(index, outcome.rejection)
     }
 }

@@ -313,7 +313,7 @@ impl Backend for Embedded {
     fn depth(&self) -> usize {
         match self.io {
             Io::Inline { .. } => 1,
-            Io::Threads { .. } => 2,
+            Io::Threads { .. } => 3,
         }
     }
 

@@ -3,86 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
 use tributary_journal::Builder;
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{FORMAT_VERSION, Payment, PaymentId};
 
 use crate::backend::{Batch, KeyQuery, KeyUse};
 
-/// Keys taken by one frame: of each, a part of its hash, and the index of its record.
-#[derive(Default)]
-pub(crate) struct TakenKeys(HashTable<(u32, u32)>);
-
-/// The part of a key's hash that is kept.
-fn part(hash: u64) -> u32 {
-    (hash >> 32) as u32
-}
-
-/// Where the table looks for a part of a hash.
-fn spread(part: u32) -> u64 {
-    u64::from(part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-impl TakenKeys {
-    /// Notes that the record of the frame with this index takes the key with this hash.
-    pub(crate) fn take(&mut self, hash: u64, index: usize) {
-        let taken = (part(hash), u32::try_from(index).expect("a frame is small"));
-        self.0
-            .insert_unique(spread(taken.0), taken, |taken| spread(taken.0));
-    }
-
-    /// The use of the key by a record of `frame`.
-    pub(crate) fn find(&self, query: &KeyQuery<'_>, frame: &Builder) -> Option<KeyUse> {
-        let part = part(query.hash);
-        let of = |taken: &(u32, u32)| record(frame, taken.1 as usize);
-        let same = |taken: &(u32, u32)| taken.0 == part && has_key(&of(taken), query);
-        let record = of(self.0.find(spread(part), same)?);
-        Some(KeyUse {
-            position: record.context().position,
-            digest: record.digest(),
-        })
-    }
-
-    fn may_have(&self, hash: u64) -> bool {
-        let part = part(hash);
-        self.0.find(spread(part), |taken| taken.0 == part).is_some()
-    }
-
-    fn clear(&mut self) {
-        self.0.clear();
-    }
-}
-
-fn has_key(record: &RecordRef<'_>, query: &KeyQuery<'_>) -> bool {
-    record.actor().owner == query.owner && record.key() == query.key.as_bytes()
-}
-
-fn record(frame: &Builder, index: usize) -> RecordRef<'_> {
-    RecordRef::parse(frame.payload(index), FORMAT_VERSION)
-        .expect("what was encoded here can be read")
-}
-
-/// The payment that a record of `frame` created, as it was created.
-pub(crate) fn created_in(frame: &Builder, id: PaymentId) -> Option<Payment> {
-    if id.0 >= frame.next_position() {
-        return None;
-    }
-    let index = usize::try_from(id.0.checked_sub(frame.first_position())?);
-    let index = index.expect("a frame is small");
-    record(frame, index)
-        .to_record()
-        .expect("what was encoded here can be decoded")
-        .outcome
-        .payment
-        .filter(|payment| payment.id == id)
-}
-
-/// The batches in flight, the oldest first.
+/// The batches in flight, the oldest first, and the keys that they and the open batch take.
 #[derive(Default)]
 pub(crate) struct Flight {
-    batches: VecDeque<(Arc<Batch>, TakenKeys)>,
-    spare: Vec<TakenKeys>,
+    batches: VecDeque<Arc<Batch>>,
+    keys: RecentKeys,
 }
 
 impl Flight {
@@ -90,41 +21,245 @@ impl Flight {
         self.batches.len()
     }
 
-    /// A table of keys for the next frame.
-    pub(crate) fn table(&mut self) -> TakenKeys {
-        self.spare.pop().unwrap_or_default()
-    }
-
-    pub(crate) fn took_off(&mut self, batch: Arc<Batch>, taken: TakenKeys) {
-        self.batches.push_back((batch, taken));
+    pub(crate) fn took_off(&mut self, batch: Arc<Batch>) {
+        self.batches.push_back(batch);
     }
 
     /// The oldest batch is durable: the index tells from now on.
     pub(crate) fn landed(&mut self) -> Arc<Batch> {
-        let (batch, mut taken) = self.batches.pop_front().expect("a batch lands once");
-        taken.clear();
-        self.spare.push(taken);
+        let batch = self.batches.pop_front().expect("a batch lands once");
+        self.keys.forget_through(batch.last_position());
         batch
     }
 
     pub(crate) fn clear(&mut self) {
         self.batches.clear();
+        self.keys = RecentKeys::default();
     }
 
-    /// The use of a key by a record in flight.
-    pub(crate) fn find(&self, query: &KeyQuery<'_>) -> Option<KeyUse> {
-        // The frame may be locked by whoever writes it, so it is looked at only when the hash is there.
-        self.batches
-            .iter()
-            .filter(|(_, taken)| taken.may_have(query.hash))
-            .find_map(|(batch, taken)| taken.find(query, &batch.frame()))
+    /// Notes that the record at `position` takes the key with this hash.
+    pub(crate) fn take(&mut self, hash: u64, position: u64) {
+        self.keys.take(hash, position);
+    }
+
+    /// The use of a key by a record in flight, or in the open frame.
+    #[inline]
+    pub(crate) fn find(&self, query: &KeyQuery<'_>, open: &Builder) -> Option<KeyUse> {
+        // A frame may be locked by whoever writes it, so it is looked at only when something speaks for it.
+        let mut found = None;
+        self.keys.find(query.hash, |position| {
+            found = if position >= open.first_position() {
+                key_use(open, position, query)
+            } else {
+                let batch = self.holder(position);
+                batch.and_then(|batch| key_use(&batch.frame(), position, query))
+            };
+            found.is_some()
+        });
+        found
     }
 
     /// The payment that a record in flight created, as it was created.
     pub(crate) fn created(&self, id: PaymentId) -> Option<Payment> {
-        self.batches
-            .iter()
-            .filter(|(batch, _)| (batch.first_position()..=batch.last_position()).contains(&id.0))
-            .find_map(|(batch, _)| created_in(&batch.frame(), id))
+        created_in(&self.holder(id.0)?.frame(), id)
+    }
+
+    fn holder(&self, position: u64) -> Option<&Arc<Batch>> {
+        let holds =
+            |batch: &&Arc<Batch>| (batch.first_position()..=batch.last_position()).contains(&position);
+        self.batches.iter().find(holds)
+    }
+}
+
+fn key_use(frame: &Builder, position: u64, query: &KeyQuery<'_>) -> Option<KeyUse> {
+    let record = record(frame, position)?;
+    let same = record.actor().owner == query.owner && record.key() == query.key.as_bytes();
+    same.then(|| KeyUse {
+        position,
+        digest: record.digest(),
+    })
+}
+
+fn record(frame: &Builder, position: u64) -> Option<RecordRef<'_>> {
+    if position >= frame.next_position() {
+        return None;
+    }
+    let index = usize::try_from(position.checked_sub(frame.first_position())?);
+    let payload = frame.payload(index.expect("a frame is small"));
+    Some(RecordRef::parse(payload, FORMAT_VERSION).expect("what was encoded here can be read"))
+}
+
+/// The payment that a record of `frame` created, as it was created.
+pub(crate) fn created_in(frame: &Builder, id: PaymentId) -> Option<Payment> {
+    record(frame, id.0)?
+        .to_record()
+        .expect("what was encoded here can be decoded")
+        .outcome
+        .payment
+        .filter(|payment| payment.id == id)
+}
+
+/// Slots of an empty table.
+const SLOTS_MIN: usize = 1 << 10;
+
+/// Which record may have taken a key: a table of four bytes a slot, which a processor keeps near while a million keys a
+/// second pass through it. A slot holds sixteen bits of the key's hash and the distance of its record, so it only says
+/// where to look. Slots of records that are durable are free again, and swept when the table gets full.
+struct RecentKeys {
+    slots: Vec<u32>,
+    /// Slots that are not zero, free again or not.
+    used: usize,
+    /// Distances count from here.
+    base: u64,
+    /// The hashes of the keys that are not forgotten, in the order of their records.
+    hashes: VecDeque<u64>,
+    /// The position after the last one taken.
+    next: u64,
+}
+
+impl Default for RecentKeys {
+    fn default() -> RecentKeys {
+        RecentKeys {
+            slots: vec![0; SLOTS_MIN],
+            used: 0,
+            base: 0,
+            hashes: VecDeque::new(),
+            next: 0,
+        }
+    }
+}
+
+impl RecentKeys {
+    /// Notes that the record at `position` takes the key with this hash. Every record takes one, so that positions follow one
+    /// another.
+    fn take(&mut self, hash: u64, position: u64) {
+        if self.hashes.is_empty() {
+            self.next = position;
+        }
+        assert_eq!(position, self.next, "every record takes a key");
+        self.next += 1;
+        self.hashes.push_back(hash);
+        if position - self.base > u64::from(u16::MAX) || self.used >= self.slots.len() / 2 {
+            self.sweep();
+        } else {
+            self.put(hash, position);
+        }
+    }
+
+    fn put(&mut self, hash: u64, position: u64) {
+        let distance = u16::try_from(position - self.base).expect("a sweep has made it small");
+        let mut at = self.start(hash);
+        while self.is_live(self.slots[at]) {
+            at = self.after(at);
+        }
+        self.used += usize::from(self.slots[at] == 0);
+        // Distances begin at 1, so that no slot is zero.
+        self.slots[at] = tag(hash) << 16 | u32::from(distance);
+    }
+
+    /// Calls `same` with the positions that a key may have been taken at, until it says yes.
+    #[inline]
+    fn find(&self, hash: u64, mut same: impl FnMut(u64) -> bool) {
+        let tag = tag(hash);
+        let mut at = self.start(hash);
+        while self.slots[at] != 0 {
+            let slot = self.slots[at];
+            if slot >> 16 == tag && self.is_live(slot) && same(self.position(slot)) {
+                return;
+            }
+            at = self.after(at);
+        }
+    }
+
+    fn forget_through(&mut self, position: u64) {
+        let kept = self.next.saturating_sub(position + 1);
+        let kept = usize::try_from(kept).expect("few records are on their way");
+        let forgotten = self.hashes.len().saturating_sub(kept);
+        self.hashes.drain(..forgotten);
+    }
+
+    fn position(&self, slot: u32) -> u64 {
+        self.base + u64::from(slot & 0xffff)
+    }
+
+    /// The oldest position that is not forgotten.
+    fn oldest(&self) -> u64 {
+        self.next - self.hashes.len() as u64
+    }
+
+    fn is_live(&self, slot: u32) -> bool {
+        slot != 0 && self.position(slot) >= self.oldest()
+    }
+
+    fn start(&self, hash: u64) -> usize {
+        hash as usize & (self.slots.len() - 1)
+    }
+
+    fn after(&self, at: usize) -> usize {
+        (at + 1) & (self.slots.len() - 1)
+    }
+
+    /// Makes the table anew from what is not forgotten.
+    fn sweep(&mut self) {
+        let live = self.hashes.len();
+        assert!(live < usize::from(u16::MAX), "few records are on their way");
+        // Of the half that may be used, at least a quarter is free after a sweep.
+        let slots = (live * 8 / 3).next_power_of_two().max(SLOTS_MIN);
+        self.slots.clear();
+        self.slots.resize(slots, 0);
+        self.used = 0;
+        self.base = self.oldest() - 1;
+        for index in 0..live {
+            self.put(self.hashes[index], self.oldest() + index as u64);
+        }
+    }
+}
+
+fn tag(hash: u64) -> u32 {
+    (hash >> 48) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_until_it_is_forgotten() {
+        let mut keys = RecentKeys::default();
+        let hash = |position: u64| (position / 3).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let found = |keys: &RecentKeys, position| {
+            let mut all = Vec::new();
+            keys.find(hash(position), |candidate| {
+                all.push(candidate);
+                false
+            });
+            all.contains(&position)
+        };
+        let (first, mut forgotten) = (1_u64 << 33, 1_u64 << 33);
+        let mut asked = 0;
+        for position in first + 1..first + 200_000 {
+            keys.take(hash(position), position);
+            assert!(found(&keys, position), "{position}");
+            if position % 5_000 == 0 {
+                for known in [forgotten + 1, (forgotten + position) / 2, position] {
+                    assert!(found(&keys, known), "{known} at {position}");
+                }
+                // As many as may be on their way.
+                if position - forgotten > 24_000 {
+                    forgotten = position - 16_000;
+                    keys.forget_through(forgotten);
+                    assert!(!found(&keys, forgotten), "{forgotten}");
+                    assert!(found(&keys, forgotten + 1), "{forgotten}");
+                }
+            }
+        }
+        assert!(keys.slots.len() <= 1 << 16, "it does not grow for ever");
+        for position in first + 200_000..first + 210_000 {
+            keys.find(hash(position), |_| {
+                asked += 1;
+                false
+            });
+        }
+        assert!(asked < 50, "what is new is seldom looked at: {asked}");
     }
 }

@@ -180,12 +180,12 @@ macro_rules! bounded_list {
     ($(#[$doc:meta])* $name:ident, $item:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        pub struct $name(Vec<$item>);
+        pub struct $name(Box<[$item]>);
 
         impl $name {
             /// `None` if there are more than [`crate::SHARES_MAX`].
             pub fn new(items: Vec<$item>) -> Option<Self> {
-                (items.len() <= crate::SHARES_MAX).then_some($name(items))
+                (items.len() <= crate::SHARES_MAX).then(|| $name(items.into()))
             }
         }
 

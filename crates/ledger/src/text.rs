@@ -143,7 +143,7 @@ fn name_characters(bytes: &[u8]) -> bool {
 word!(
     /// Idempotency key: any 1 to 255 bytes, unique per owner for ever. Keys that begin with a zero byte are
     /// reserved for the system itself (timers), whose commands run in the platform's name.
-    Key, 38, 255, |_| true
+    Key, 22, 255, |_| true
 );
 utf8_word!(
     /// Name of an owner: 1 to 64 of `A-Z a-z 0-9 _ . : @ -`. `platform` names the platform.
@@ -151,15 +151,15 @@ utf8_word!(
 );
 utf8_word!(
     /// A merchant's own name for a payment, 1 to 64 bytes, unique per owner among payments that were not refused.
-    Reference, 38, 64, utf8
+    Reference, 22, 64, utf8
 );
 utf8_word!(
     /// An owner's own name for an account, 1 to 64 bytes, unique per owner.
-    ExternalId, 38, 64, utf8
+    ExternalId, 22, 64, utf8
 );
 utf8_word!(
     /// Why an adjustment was made, 1 to 255 bytes.
-    Reason, 38, 255, utf8
+    Reason, 22, 255, utf8
 );
 utf8_word!(
     /// What an API key is for, 1 to 64 bytes.

@@ -1,12 +1,13 @@
-//! The table of the segment being written: open addressing over 8-byte slots, one cache line for a missing key.
+//! The table of the segment being written: open addressing, one cache line for a missing key.
 //!
 //! A slot holds 32 bits of the hash and the number of the key's newest entry in an append-only log of entries; entries
 //! with the same hash are linked from newer to older. So a key written a hundred thousand times takes one slot, the
-//! table can grow from the log, and sealing needs no reading. One thread inserts while others look, without locks but
-//! for the moment in which the slots are replaced by more.
+//! table can grow from the log, and sealing needs no reading. Beside each slot stands a tag, a byte of the hash: most keys
+//! that are looked for are new, and the tags, small enough to stay near, are all that they touch. One thread inserts
+//! while others look, without locks but for the moment in which the slots are replaced by more.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{OnceLock, RwLock};
 
 use super::spread;
@@ -27,6 +28,45 @@ struct Entry {
     link: AtomicU64,
 }
 
+#[derive(Debug)]
+struct Slots {
+    // 0 = the slot is empty.
+    tags: Box<[AtomicU8]>,
+    entries: Box<[AtomicU64]>,
+}
+
+impl Slots {
+    /// Empty ones, a power of two.
+    fn new(len: usize) -> Slots {
+        Slots {
+            tags: (0..len).map(|_| AtomicU8::new(0)).collect(),
+            entries: (0..len).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    fn mask(&self) -> usize {
+        self.tags.len() - 1
+    }
+
+    /// Fills an empty slot. Whoever sees the tag sees the slot.
+    fn fill(&self, at: usize, hash: u64, slot: u64) {
+        self.entries[at].store(slot, Ordering::Release);
+        self.tags[at].store(tag(hash), Ordering::Release);
+    }
+
+    /// Touches the tags of a few keys first, so that their cache misses overlap instead of following one another.
+    fn warm(&self, key_hashes: impl Iterator<Item = u64>) {
+        let touched = key_hashes.fold(0, |touched, key_hash| {
+            touched ^ self.tags[spread(key_hash) as usize & self.mask()].load(Ordering::Relaxed)
+        });
+        std::hint::black_box(touched);
+    }
+}
+
+fn tag(hash: u64) -> u8 {
+    ((hash >> 56) as u8).max(1)
+}
+
 type Chunk = OnceLock<Box<[Entry]>>;
 type Group = OnceLock<Box<[Chunk]>>;
 
@@ -34,7 +74,7 @@ type Group = OnceLock<Box<[Chunk]>>;
 #[derive(Debug)]
 pub(crate) struct ActiveTable {
     base: u64,
-    slots: RwLock<Box<[AtomicU64]>>,
+    slots: RwLock<Slots>,
     groups: Box<[Group]>,
     // Written by the one that inserts only.
     entries: AtomicU64,
@@ -47,7 +87,7 @@ impl ActiveTable {
         let slots = (keys * 2).next_power_of_two().max(SLOTS_MIN);
         ActiveTable {
             base,
-            slots: RwLock::new(new_slots(slots)),
+            slots: RwLock::new(Slots::new(slots)),
             groups: (0..GROUPS).map(|_| Group::new()).collect(),
             entries: AtomicU64::new(0),
             keys: AtomicU64::new(0),
@@ -69,7 +109,7 @@ impl ActiveTable {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let slots = read(&self.slots).len() * 8;
+        let slots = read(&self.slots).tags.len() * 9;
         slots + (self.entries() as usize).next_multiple_of(CHUNK_ENTRIES) * size_of::<Entry>()
     }
 
@@ -78,14 +118,14 @@ impl ActiveTable {
         self.grow_for(pairs.len());
         let slots = read(&self.slots);
         for group in pairs.chunks(WARM_KEYS) {
-            warm(&slots, group.iter().map(|pair| pair.0));
+            slots.warm(group.iter().map(|pair| pair.0));
             for (key_hash, position) in group {
                 self.insert(&slots, spread(*key_hash), *position);
             }
         }
     }
 
-    fn insert(&self, slots: &[AtomicU64], hash: u64, position: u64) {
+    fn insert(&self, slots: &Slots, hash: u64, position: u64) {
         let number = self.entries.load(Ordering::Relaxed);
         let relative =
             u32::try_from(position - self.base).expect("a segment holds fewer than 2^32 records");
@@ -111,7 +151,12 @@ impl ActiveTable {
             u64::from(relative) << 32 | u64::from(older),
             Ordering::Relaxed,
         );
-        slots[at].store(hash & !0xffff_ffff | (number + 1), Ordering::Release);
+        let slot = hash & !0xffff_ffff | (number + 1);
+        if older == 0 {
+            slots.fill(at, hash, slot);
+        } else {
+            slots.entries[at].store(slot, Ordering::Release);
+        }
         self.entries.store(number + 1, Ordering::Release);
     }
 
@@ -137,7 +182,7 @@ impl ActiveTable {
         for (at, (key_hash, newest)) in key_hashes.iter().zip(newest).enumerate() {
             if at % WARM_KEYS == 0 {
                 let group = &key_hashes[at..key_hashes.len().min(at + WARM_KEYS)];
-                warm(&slots, group.iter().copied());
+                slots.warm(group.iter().copied());
             }
             if *newest != 0 {
                 continue;
@@ -166,19 +211,24 @@ impl ActiveTable {
     }
 
     /// The slot where a hash is or would be, and the number of its newest entry or 0.
-    fn slot_of(&self, slots: &[AtomicU64], hash: u64) -> (usize, u32) {
-        let mask = slots.len() - 1;
-        let mut at = hash as usize & mask;
+    fn slot_of(&self, slots: &Slots, hash: u64) -> (usize, u32) {
+        let wanted = tag(hash);
+        let mut at = hash as usize & slots.mask();
         loop {
-            let slot = slots[at].load(Ordering::Acquire);
-            if slot == 0 {
+            let tag = slots.tags[at].load(Ordering::Acquire);
+            if tag == 0 {
                 return (at, 0);
             }
-            let number = slot as u32;
-            if (slot ^ hash) >> 32 == 0 && self.entry(number).hash.load(Ordering::Relaxed) == hash {
-                return (at, number);
+            if tag == wanted {
+                let slot = slots.entries[at].load(Ordering::Acquire);
+                let number = slot as u32;
+                if (slot ^ hash) >> 32 == 0
+                    && self.entry(number).hash.load(Ordering::Relaxed) == hash
+                {
+                    return (at, number);
+                }
             }
-            at = (at + 1) & mask;
+            at = (at + 1) & slots.mask();
         }
     }
 
@@ -197,7 +247,7 @@ impl ActiveTable {
     /// Keeps the slots at most five eighths full.
     fn grow_for(&self, count: usize) {
         let needed = self.keys() as usize + count;
-        let len = read(&self.slots).len();
+        let len = read(&self.slots).tags.len();
         if needed <= len / 8 * 5 {
             return;
         }
@@ -205,35 +255,23 @@ impl ActiveTable {
         while needed > grown / 8 * 5 {
             grown *= 2;
         }
-        let new = new_slots(grown);
+        let new = Slots::new(grown);
         // The old slots are only read, so readers go on meanwhile.
         let old = read(&self.slots);
         for slot in old
+            .entries
             .iter()
             .map(|slot| slot.load(Ordering::Relaxed))
             .filter(|slot| *slot != 0)
         {
             let hash = self.entry(slot as u32).hash.load(Ordering::Relaxed);
-            let mut at = hash as usize & (grown - 1);
-            while new[at].load(Ordering::Relaxed) != 0 {
-                at = (at + 1) & (grown - 1);
+            let mut at = hash as usize & new.mask();
+            while new.tags[at].load(Ordering::Relaxed) != 0 {
+                at = (at + 1) & new.mask();
             }
-            new[at].store(slot, Ordering::Relaxed);
+            new.fill(at, hash, slot);
         }
         drop(old);
         *write(&self.slots) = new;
     }
-}
-
-/// Touches the slots of a few keys first, so that their cache misses overlap instead of following one another.
-fn warm(slots: &[AtomicU64], key_hashes: impl Iterator<Item = u64>) {
-    let mask = slots.len() - 1;
-    let touched = key_hashes.fold(0, |touched, key_hash| {
-        touched ^ slots[spread(key_hash) as usize & mask].load(Ordering::Relaxed)
-    });
-    std::hint::black_box(touched);
-}
-
-fn new_slots(len: usize) -> Box<[AtomicU64]> {
-    (0..len).map(|_| AtomicU64::new(0)).collect()
 }

@@ -174,7 +174,9 @@ pub fn encode(
         into.put(text.as_bytes());
     }
 
-    let mut header = [0; HEADER];
+    let header: &mut [u8; HEADER] = into[start..]
+        .first_chunk_mut()
+        .expect("room was made for it first");
     header[0] = Operation::of(&command.body) as u8;
     header[1] = flags(command);
     header[2..4].copy_from_slice(
@@ -199,7 +201,6 @@ pub fn encode(
     header[60] = len_u8(key);
     header[61] = u8::try_from(outcome.legs.len()).expect("a record has at most 17 legs");
     header[62..64].copy_from_slice(&short(text_at - images_at));
-    into[start..start + HEADER].copy_from_slice(&header);
 }
 
 /// Reads a record back in full.
