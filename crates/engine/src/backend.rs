@@ -4,9 +4,7 @@
 //! It holds no rule about money: everything it loads or saves was decided by the ledger crate.
 
 use std::ops::ControlFlow;
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tributary_journal::{Builder, Head};
 use tributary_ledger::codec::Record;
@@ -90,12 +88,7 @@ pub(crate) struct Frames(Mutex<Vec<Builder>>);
 
 impl Frames {
     /// An empty frame.
-    pub(crate) fn begin(
-        &self,
-        first_position: u64,
-        timestamp: u64,
-        rules_version: u16,
-    ) -> Builder {
+    pub(crate) fn begin(&self, first_position: u64, timestamp: u64, rules_version: u16) -> Builder {
         let spare = self.spare().pop();
         match spare {
             None => Builder::new(first_position, timestamp, rules_version),

@@ -15,9 +15,7 @@ use tributary_ledger::{
     Small, WorkingSet,
 };
 
-use crate::backend::{
-    Backend, Batch, Failure, Fate, Frames, KeyQueries, KeyQuery, KeyUse, Ticket,
-};
+use crate::backend::{Backend, Batch, Failure, Fate, Frames, KeyQueries, KeyQuery, KeyUse, Ticket};
 use crate::recent::{Flight, created_in};
 
 /// Commands in one request, and records in one batch.

@@ -8,7 +8,8 @@ use tributary_journal::Head;
 use tributary_ledger::{self as ledger, Keys, Residency, WorkingSet};
 
 use crate::backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Recovered, Ticket,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Recovered,
+    Ticket,
 };
 use crate::lookup;
 

@@ -65,8 +65,9 @@ impl Flight {
     }
 
     fn holder(&self, position: u64) -> Option<&Arc<Batch>> {
-        let holds =
-            |batch: &&Arc<Batch>| (batch.first_position()..=batch.last_position()).contains(&position);
+        let holds = |batch: &&Arc<Batch>| {
+            (batch.first_position()..=batch.last_position()).contains(&position)
+        };
         self.batches.iter().find(holds)
     }
 }

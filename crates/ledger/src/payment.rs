@@ -83,6 +83,7 @@ pub struct Payment {
 
 impl Payment {
     /// The payment that a command creates: with the amounts of its shares if it is accepted, else failed.
+    #[inline]
     pub(crate) fn created(
         command: &Command,
         pay: &Pay,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tributary_engine::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory, Recovered,
-    Refused, Stepper, Ticket,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
+    Recovered, Refused, Stepper, Ticket,
 };
 use tributary_journal::{Clock, Head};
 use tributary_ledger::{Body, Keys, PaymentId, PaymentStatus, Refund, WorkingSet};

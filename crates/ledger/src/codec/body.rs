@@ -173,8 +173,8 @@ fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {
         into.u64(fee.flat);
         into.u16(fee.basis_points);
     }
-    into.put(reference);
-    into.put(reason);
+    into.word(reference);
+    into.word(reason);
 }
 
 fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Corrupt> {

@@ -76,6 +76,16 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub(super) trait Put {
     fn put(&mut self, bytes: &[u8]);
 
+    /// [`Put::put`] of a word, which is most often empty or a number of sixteen bytes: neither is worth a call.
+    #[inline]
+    fn word(&mut self, bytes: &[u8]) {
+        if let Ok(number) = <&[u8; 16]>::try_from(bytes) {
+            self.put(number);
+        } else if !bytes.is_empty() {
+            self.put(bytes);
+        }
+    }
+
     fn u8(&mut self, value: u8) {
         self.put(&[value]);
     }

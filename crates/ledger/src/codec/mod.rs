@@ -158,7 +158,7 @@ pub fn encode(
     let key = command.key.as_bytes();
     into.reserve(HEADER + key.len() + 64 + LEG * outcome.legs.len());
     into.put(&[0; HEADER]);
-    into.put(key);
+    into.word(key);
     let body_at = into.len();
     body::put_body(&command.body, !outcome.is_accepted(), into);
     let legs_at = into.len();

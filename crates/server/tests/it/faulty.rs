@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tributary_engine::{
-    Backend, Batch, Failure, Head, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory, Recovered,
-    Ticket,
+    Backend, Batch, Failure, Head, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
+    Recovered, Ticket,
 };
 use tributary_ledger::{Keys, WorkingSet};
 
