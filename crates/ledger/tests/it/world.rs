@@ -123,6 +123,14 @@ impl World {
         let mut bytes = Vec::new();
         encode(command, &command.digest(), outcome, ctx, &mut bytes);
         let record = decode(&bytes, FORMAT_VERSION).unwrap();
+        let (mut written, mut made) = (Vec::new(), Vec::new());
+        index_keys(&bytes, &mut |hash| written.push(hash)).unwrap();
+        let key_hash = hash::hash_key(command.actor.owner, &command.key);
+        index_keys_of(command, key_hash, outcome, &mut |hash| made.push(hash));
+        assert_eq!(
+            made, written,
+            "a record is found again by what it was made from"
+        );
         let original = Record {
             ctx,
             digest: command.digest(),
