@@ -1,4 +1,5 @@
 //! Listening: one thread per core, each with its own listener on the same address and its own single-threaded runtime.
+//! gRPC has threads of its own: decoding a large batch takes milliseconds, for which no small request should wait.
 
 mod connection;
 mod patience;
@@ -11,11 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::Router;
 use axum::middleware::from_fn_with_state;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tributary_engine::Engine;
 
 use crate::app::{App, RequestIds, Shared, observe};
@@ -91,7 +93,7 @@ impl Server {
             .grpc_listen
             .map(|addr| listen(addr, count))
             .transpose()?;
-        let (grpc_addr, mut grpc_listeners) = match grpc {
+        let (grpc_addr, grpc_listeners) = match grpc {
             Some((addr, listeners)) => (Some(addr), listeners),
             None => (None, Vec::new()),
         };
@@ -100,7 +102,8 @@ impl Server {
             config.limits.connections_max.min(Semaphore::MAX_PERMITS),
         ));
         let (stop, stopped) = watch::channel(false);
-        let shared = shared(config, engine, count, stopped.clone());
+        let threads = listeners.len() + grpc_listeners.len();
+        let shared = shared(config, engine, threads, stopped.clone());
         let mut running = Running {
             addr,
             grpc_addr,
@@ -108,37 +111,36 @@ impl Server {
                 shared: shared.clone(),
                 stop,
             }),
-            threads: Vec::with_capacity(count),
+            threads: Vec::with_capacity(threads),
         };
-        for (index, listener) in listeners.into_iter().enumerate() {
-            let app = App {
-                shared: shared.clone(),
-                counters: shared.threads[index].clone(),
-            };
-            let rest = Accept {
-                router: router
-                    .clone()
-                    .layer(from_fn_with_state(app.clone(), observe))
-                    .with_state(app.clone()),
-                app: app.clone(),
-                api: Api::Rest,
-                tls: rest_tls.clone(),
-                connections: connections.clone(),
-                stopped: stopped.clone(),
-            };
-            let mut doors = vec![(listener, rest)];
-            if let Some(listener) = grpc_listeners.pop() {
-                let grpc = Accept {
-                    router: crate::grpc::router(&app),
-                    app,
-                    api: Api::Grpc,
-                    tls: grpc_tls.clone(),
-                    connections: connections.clone(),
-                    stopped: stopped.clone(),
-                };
-                doors.push((listener, grpc));
-            }
-            running.threads.push(spawn(index, doors)?);
+        let mut apps = shared.threads.iter().map(|counters| App {
+            shared: shared.clone(),
+            counters: counters.clone(),
+        });
+        let accept = |app: App, api: Api, router: Router, tls: &Option<TlsAcceptor>| Accept {
+            app,
+            router,
+            api,
+            tls: tls.clone(),
+            connections: connections.clone(),
+            stopped: stopped.clone(),
+        };
+        for ((index, listener), app) in listeners.into_iter().enumerate().zip(&mut apps) {
+            let router = router
+                .clone()
+                .layer(from_fn_with_state(app.clone(), observe))
+                .with_state(app.clone());
+            let rest = accept(app, Api::Rest, router, &rest_tls);
+            running
+                .threads
+                .push(spawn(format!("http-{index}"), listener, rest)?);
+        }
+        for ((index, listener), app) in grpc_listeners.into_iter().enumerate().zip(&mut apps) {
+            let router = crate::grpc::router(&app);
+            let grpc = accept(app, Api::Grpc, router, &grpc_tls);
+            running
+                .threads
+                .push(spawn(format!("grpc-{index}"), listener, grpc)?);
         }
         tracing::info!(%addr, grpc = ?grpc_addr, threads = count, tls = rest_tls.is_some(), "listening");
         Ok(running)
@@ -227,25 +229,22 @@ fn listener(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 fn spawn(
-    index: usize,
-    doors: Vec<(std::net::TcpListener, Accept)>,
+    name: String,
+    listener: std::net::TcpListener,
+    accept: Accept,
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(StartError::Thread)?;
-    let thread = std::thread::Builder::new().name(format!("http-{index}"));
+    let thread = std::thread::Builder::new().name(name);
     let run = move || {
         runtime.block_on(async move {
-            let mut loops = JoinSet::new();
-            for (listener, accept) in doors {
-                match TcpListener::from_std(listener) {
-                    Ok(listener) => drop(loops.spawn(accept.run(listener))),
-                    Err(error) => tracing::error!(%error, "a listener failed"),
-                }
+            match TcpListener::from_std(listener) {
+                Ok(listener) => accept.run(listener).await,
+                Err(error) => tracing::error!(%error, "a listener failed"),
             }
-            while loops.join_next().await.is_some() {}
         });
         // A read that hangs on a disk must not hold up the end.
         runtime.shutdown_timeout(Duration::from_secs(1));
