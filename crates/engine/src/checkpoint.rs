@@ -101,7 +101,7 @@ impl Checkpointer {
 
     /// Begins a checkpoint as of what the view shows now.
     pub(crate) fn begin(&self, shared: &Shared) -> io::Result<Slices> {
-        let head = head_at(shared, shared.view.read().position)?;
+        let head = head_at(shared, shared.view.read().frame_end)?;
         Ok(Slices {
             writer: CheckpointWriter::begin(self.disk.clone(), &head)?,
             table: 0,
@@ -112,7 +112,7 @@ impl Checkpointer {
     }
 }
 
-/// The head as it was when `position`, which the view shows, was its last.
+/// The head as it was when `position`, the end of a frame that the view shows, was its last.
 fn head_at(shared: &Shared, position: u64) -> io::Result<Head> {
     if position == 0 {
         return Ok(Head::default());

@@ -12,7 +12,7 @@ use tributary_ledger::{Command, Rejection, WorkingSet};
 
 use crate::backend::{Backend, Failure, Recovered};
 use crate::core::{
-    COMMANDS_PER_BATCH_MAX, Core, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Verdict,
+    COMMANDS_PER_BATCH_MAX, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Verdict,
 };
 use crate::read::Reader;
 use crate::view::View;
@@ -123,7 +123,7 @@ pub struct Options {
     /// Called once, from a thread of the engine, if it must stop because what is durable can't be known: the process should
     /// exit non-zero. Must not block.
     pub on_fatal: Box<dyn Fn(&str) + Send + Sync>,
-    /// Records between two checkpoints.
+    /// Records between two checkpoints, at least; where there are very many accounts, half as many as those.
     pub checkpoint_every: u64,
 }
 
@@ -131,7 +131,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             on_fatal: Box::new(|_| ()),
-            checkpoint_every: 1_000_000,
+            checkpoint_every: 250_000,
         }
     }
 }
@@ -196,9 +196,9 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What an engine over `backend` shares, whose state at the head is `set`.
-    pub(crate) fn new(backend: &dyn Backend, set: &WorkingSet, options: Options) -> Shared {
+    pub(crate) fn new(backend: &dyn Backend, set: WorkingSet, options: Options) -> Shared {
         let journal = backend.reader();
-        let view = Arc::new(View::new(set.clone(), journal.head().position));
+        let view = Arc::new(View::new(set, journal.head().position));
         Shared {
             reader: Reader::new(journal, view.clone()),
             view,
@@ -354,12 +354,11 @@ impl Engine {
         options: Options,
     ) -> Result<Engine, StartError> {
         let Recovered { set, replayed } = backend.recover()?;
-        let shared = Arc::new(Shared::new(&*backend, &set, options));
+        let shared = Arc::new(Shared::new(&*backend, set, options));
         let (inbox, messages) = mpsc::channel();
         let checkpoints = backend.checkpoints();
-        let core = Core::new(backend, clock.clone(), set);
         let threads = writer::spawn(
-            core,
+            backend,
             clock,
             checkpoints,
             replayed,
@@ -499,7 +498,7 @@ mod tests {
             epochs: vec![(1, 1)],
         });
         let set = WorkingSet::new(Residency::Accounts);
-        let shared = Shared::new(&memory, &set, Options::default());
+        let shared = Shared::new(&memory, set, Options::default());
         let command = Command {
             key: Key::from_bytes(b"long").expect("a short key"),
             actor: Actor::SYSTEM,

@@ -37,7 +37,7 @@ impl Stepper {
     /// Rebuilds the state from the backend's journal.
     pub fn start(mut backend: Box<dyn Backend>, clock: Arc<dyn Clock>) -> Result<Stepper, Failure> {
         let Recovered { set, .. } = backend.recover()?;
-        let shared = Shared::new(&*backend, &set, Options::default());
+        let shared = Shared::new(&*backend, set.clone(), Options::default());
         Ok(Stepper {
             core: Core::new(backend, clock.clone(), set),
             shared,

@@ -3,13 +3,27 @@
 //! Readers see only this, so nothing that a crash could take back is ever shown, and no reader holds up the writer.
 //! Checkpoints are written from it, a slice at a time.
 
-use std::collections::BTreeSet;
-use std::sync::{RwLock, RwLockReadGuard};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use tributary_journal::Builder;
 use tributary_ledger::codec::{Operation, RecordRef};
-use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, WorkingSet};
+use tributary_ledger::{
+    self as ledger, Account, AccountId, AccountKind, Currency, CurrencyTotals, Payment, PaymentId,
+    WorkingSet,
+};
+
+/// Records applied under one hold of the lock, unless a group goes on: a reader waits for so many at most.
+const SLICE_RECORDS: usize = 128;
+/// How long readers who wait are let in between two slices: a bound on what they cost the publisher.
+const READERS_WAIT_MAX: Duration = Duration::from_micros(200);
+/// Accounts summed under one hold of the lock.
+const SUMMED_ACCOUNTS: usize = 256;
+/// In place of the time at which a hold comes due, when there is none.
+const NOTHING_DUE: u64 = u64::MAX;
 
 /// Records whose accounts are brought near at once, before the first of them is applied.
 const RECORDS_WARMED: usize = 16;
@@ -21,8 +35,57 @@ pub(crate) struct Published {
     pub(crate) accounts: Vec<AccountId>,
     /// Open holds by the time they come due.
     pub(crate) due: BTreeSet<(u64, PaymentId)>,
-    /// Position that all this reflects.
+    /// Position that all this reflects: between two frames, or while one is applied between two of its groups.
     pub(crate) position: u64,
+    /// Position of the last frame that is applied whole.
+    pub(crate) frame_end: u64,
+    /// Sums over the accounts, while somebody makes them.
+    summing: Mutex<Option<Summing>>,
+}
+
+/// Balances summed per currency and kind of account.
+pub(crate) type Totals = BTreeMap<(Currency, AccountKind), CurrencyTotals>;
+
+/// Sums over the accounts up to one of them, always as of the position of the view: what changes them afterwards is carried
+/// into them, so that they are consistent though they are made in slices.
+#[derive(Default)]
+struct Summing {
+    /// Number of the last account that is in them.
+    through: u64,
+    totals: Totals,
+}
+
+impl Summing {
+    fn add(&mut self, account: &Account) {
+        let totals = self.totals.entry((account.currency, account.kind));
+        totals.or_default().add(account);
+    }
+
+    /// Takes out what a record is going to change.
+    fn before(&mut self, set: &WorkingSet, record: &RecordRef<'_>) {
+        for account in changed(set, record, self.through) {
+            let totals = self.totals.get_mut(&(account.currency, account.kind));
+            totals.expect("it was added").remove(account);
+        }
+    }
+
+    /// Takes in what a record has changed.
+    fn after(&mut self, set: &WorkingSet, record: &RecordRef<'_>) {
+        changed(set, record, self.through).for_each(|account| self.add(account));
+    }
+}
+
+/// The accounts up to number `through` whose balances a record changes.
+fn changed<'a>(
+    set: &'a WorkingSet,
+    record: &RecordRef<'_>,
+    through: u64,
+) -> impl Iterator<Item = &'a Account> {
+    let legs = record.legs().filter(move |leg| leg.account.0 <= through);
+    legs.map(|leg| {
+        set.account(leg.account)
+            .expect("a leg's account is in the set")
+    })
 }
 
 impl Published {
@@ -34,13 +97,66 @@ impl Published {
             self.position + 1,
             "records are published in order"
         );
+        let summing = self
+            .summing
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(summing) = summing {
+            summing.before(&self.set, record);
+        }
         ledger::apply_record(&mut self.set, record).expect("what the writer encoded can be read");
+        if let Some(summing) = summing {
+            summing.after(&self.set, record);
+        }
         self.position = position;
         let rejected = record.rejection().is_some();
         if !rejected {
             self.index(record);
         }
         rejected
+    }
+
+    /// Applies records up to the end of a slice; gives how many were rejected, and whether there may be more.
+    fn apply_slice<'a>(&mut self, payloads: &mut impl Iterator<Item = &'a [u8]>) -> (u64, bool) {
+        let (mut applied, mut rejected, mut in_group) = (0, 0, false);
+        let mut records: ArrayVec<RecordRef<'_>, RECORDS_WARMED> = ArrayVec::new();
+        // A group is shown whole or not at all.
+        while applied < SLICE_RECORDS || in_group {
+            let next = payloads.by_ref().take(RECORDS_WARMED);
+            records.extend(next.map(|payload| {
+                RecordRef::parse(payload, ledger::FORMAT_VERSION)
+                    .expect("what the writer encoded can be read")
+            }));
+            let Some(last) = records.last() else {
+                break;
+            };
+            in_group = last.linked();
+            applied += records.len();
+            self.set.warm_records(&records);
+            for record in records.drain(..) {
+                rejected += u64::from(self.apply(&record));
+            }
+        }
+        // Readers find closed payments, references and external ids in the journal.
+        self.set.evict_through(self.position);
+        (rejected, applied >= SLICE_RECORDS)
+    }
+
+    /// Sums a few more accounts; gives the sums over all of them once they are made.
+    fn sum(&self) -> Option<Totals> {
+        let mut summing = self.summing.lock().unwrap_or_else(PoisonError::into_inner);
+        let sums = summing.get_or_insert_default();
+        let from = self.accounts.partition_point(|id| id.0 <= sums.through);
+        for id in self.accounts[from..].iter().take(SUMMED_ACCOUNTS) {
+            let account = self
+                .set
+                .account(*id)
+                .expect("a listed account is in the set");
+            sums.add(account);
+            sums.through = id.0;
+        }
+        let done = self.accounts.len() - from <= SUMMED_ACCOUNTS;
+        done.then(|| summing.take().unwrap_or_default().totals)
     }
 
     /// Keeps the lists beside the set up to date with an accepted record.
@@ -67,54 +183,132 @@ fn due(payment: &Payment) -> Option<(u64, PaymentId)> {
     (payment.is_open() && payment.expires_at > 0).then_some((payment.expires_at, payment.id))
 }
 
-/// The lock around [`Published`]. Readers hold it for single look-ups or bounded slices.
-pub(crate) struct View(RwLock<Published>);
+/// The lock around [`Published`]. Readers hold it for single look-ups or bounded slices, and so does the publisher.
+pub(crate) struct View {
+    published: RwLock<Published>,
+    /// Readers who wait for the lock.
+    waiting: AtomicUsize,
+    /// [`Published::position`], for whoever needs nothing else.
+    position: AtomicU64,
+    /// When the next hold comes due, or [`NOTHING_DUE`].
+    next_due: AtomicU64,
+    /// Accounts in the set.
+    accounts: AtomicUsize,
+    /// Held by the one who sums the accounts.
+    turn_to_sum: Mutex<()>,
+}
 
 impl View {
     /// A view of `set`, which is the state at `position`.
     pub(crate) fn new(set: WorkingSet, position: u64) -> View {
         let mut accounts: Vec<AccountId> = set.accounts().map(|account| account.id).collect();
         accounts.sort_unstable();
-        let due = set.payments().filter_map(due).collect();
-        View(RwLock::new(Published {
-            set,
-            accounts,
-            due,
-            position,
-        }))
+        let due: BTreeSet<_> = set.payments().filter_map(due).collect();
+        View {
+            waiting: AtomicUsize::new(0),
+            turn_to_sum: Mutex::default(),
+            position: AtomicU64::new(position),
+            accounts: AtomicUsize::new(accounts.len()),
+            next_due: AtomicU64::new(due.first().map_or(NOTHING_DUE, |first| first.0)),
+            published: RwLock::new(Published {
+                set,
+                accounts,
+                due,
+                position,
+                frame_end: position,
+                summing: Mutex::default(),
+            }),
+        }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Published> {
-        self.0
-            .read()
-            .expect("no reader or publisher panics while it holds the view")
+        match self.published.try_read() {
+            Ok(guard) => guard,
+            Err(TryLockError::WouldBlock) => {
+                self.waiting.fetch_add(1, Ordering::AcqRel);
+                let guard = self.published.read();
+                self.waiting.fetch_sub(1, Ordering::AcqRel);
+                guard.expect("no reader or publisher panics while it holds the view")
+            }
+            Err(TryLockError::Poisoned(_)) => {
+                panic!("no reader or publisher panics while it holds the view")
+            }
+        }
+    }
+
+    /// Position that the view reflects.
+    pub(crate) fn position(&self) -> u64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    /// How many accounts there are.
+    pub(crate) fn account_count(&self) -> usize {
+        self.accounts.load(Ordering::Acquire)
+    }
+
+    /// When the next hold comes due.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        let due = self.next_due.load(Ordering::Acquire);
+        (due != NOTHING_DUE).then_some(due)
+    }
+
+    /// Balances summed per currency and kind of account, and the position as of which they are.
+    pub(crate) fn trial_balance(&self) -> (u64, Totals) {
+        let _turn = self
+            .turn_to_sum
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let published = self.read();
+            if let Some(totals) = published.sum() {
+                return (published.position, totals);
+            }
+        }
     }
 
     /// Applies a durable frame; gives the number of rejected records.
     pub(crate) fn publish(&self, frame: &Builder) -> u64 {
-        let mut guard = self
-            .0
-            .write()
-            .expect("no reader or publisher panics while it holds the view");
-        let published = &mut *guard;
-        let mut rejected = 0;
-        let mut records: ArrayVec<RecordRef<'_>, RECORDS_WARMED> = ArrayVec::new();
-        let mut payloads = frame.payloads().map(|payload| {
-            RecordRef::parse(payload, ledger::FORMAT_VERSION)
-                .expect("what the writer encoded can be read")
-        });
-        loop {
-            records.extend(payloads.by_ref().take(RECORDS_WARMED));
-            if records.is_empty() {
-                break;
+        let mut payloads = frame.payloads();
+        let (mut rejected, mut more) = (0, true);
+        while more {
+            let mut published = self.write();
+            let slice = published.apply_slice(&mut payloads);
+            more = slice.1;
+            rejected += slice.0;
+            if !more {
+                published.frame_end = published.position;
             }
-            published.set.warm_records(&records);
-            for record in records.drain(..) {
-                rejected += u64::from(published.apply(&record));
+            self.tell(&published);
+            drop(published);
+            if more {
+                self.let_readers_in();
             }
         }
-        // Readers find closed payments, references and external ids in the journal.
-        published.set.evict_through(published.position);
         rejected
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Published> {
+        self.published
+            .write()
+            .expect("no reader or publisher panics while it holds the view")
+    }
+
+    fn tell(&self, published: &Published) {
+        let due = published.due.first().map_or(NOTHING_DUE, |first| first.0);
+        self.next_due.store(due, Ordering::Release);
+        self.accounts
+            .store(published.accounts.len(), Ordering::Release);
+        self.position.store(published.position, Ordering::Release);
+    }
+
+    /// Who has just let go of the lock would get it again before those who were woken for it.
+    fn let_readers_in(&self) {
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let begun = Instant::now();
+        while self.waiting.load(Ordering::Acquire) > 0 && begun.elapsed() < READERS_WAIT_MAX {
+            std::thread::yield_now();
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tributary_journal::Clock;
 
-use crate::backend::{Batch, Failure, Fate};
+use crate::backend::{Backend, Batch, Failure, Fate};
 use crate::checkpoint::Checkpointer;
 use crate::core::{Core, InFlight, Request};
 use crate::engine::Shared;
@@ -33,7 +33,7 @@ pub(crate) enum Message {
 
 /// Starts the threads. They end after [`Message::Stop`], or when the engine fails.
 pub(crate) fn spawn(
-    core: Core,
+    backend: Box<dyn Backend>,
     clock: Arc<dyn Clock>,
     checkpoints: Option<Checkpointer>,
     replayed: u64,
@@ -63,15 +63,21 @@ pub(crate) fn spawn(
     threads.push(named("publisher", shared.clone(), move || {
         publisher.run(&from_writer)
     })?);
-    let writer = Writer {
-        core,
-        clock,
-        shared: shared.clone(),
-        to_publisher,
-        pending: VecDeque::new(),
-        stopping: false,
+    let decider = shared.clone();
+    let write = move || {
+        // Reads are answered while the writer still makes its own copy of the state, which nothing can change meanwhile.
+        let set = decider.view.read().set.clone();
+        let writer = Writer {
+            core: Core::new(backend, clock.clone(), set),
+            clock,
+            shared: decider,
+            to_publisher,
+            pending: VecDeque::new(),
+            stopping: false,
+        };
+        writer.run(&messages);
     };
-    threads.push(named("writer", shared, move || writer.run(&messages))?);
+    threads.push(named("writer", shared, write)?);
     Ok(threads)
 }
 
@@ -125,7 +131,9 @@ impl Publisher {
     }
 
     fn wish_for_checkpoint(&mut self) {
-        if self.since_checkpoint >= self.shared.options.checkpoint_every
+        // With very many accounts a checkpoint is large: not more of it is written than of the records themselves.
+        let accounts = self.shared.view.account_count() as u64;
+        if self.since_checkpoint >= self.shared.options.checkpoint_every.max(accounts / 2)
             && let Some(wanted) = &self.checkpoint_wanted
             && wanted.try_send(()).is_ok()
         {

@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    Account, AccountId, Body, OwnerId, Payment, PaymentId, PaymentKind, PaymentStatus, Reference,
-    WorkingSet,
+    AccountId, Body, OwnerId, Payment, PaymentId, PaymentKind, PaymentStatus, Reference,
 };
 
 use super::walk::{ChainEnd, Source, Walk, leg_of};
@@ -36,8 +35,7 @@ impl Reader {
         account: AccountId,
         page: Page,
     ) -> Result<Slice<StatementLine>, Failure> {
-        let source = Source::Chains(self.chain_end(account).into_iter().collect());
-        self.page(source, page, |record| {
+        self.page(self.source(Some(account), None), page, |record| {
             let leg = leg_of(&record, account).filter(|leg| leg.amount != 0);
             Ok(leg.map(|leg| StatementLine { record, leg }))
         })
@@ -49,12 +47,7 @@ impl Reader {
         filter: &PaymentFilter,
         page: Page,
     ) -> Result<Slice<(Payment, Record)>, Failure> {
-        let source = match (filter.account, filter.owner) {
-            (Some(account), _) => Source::Chains(self.chain_end(account).into_iter().collect()),
-            (None, Some(owner)) => Source::Chains(self.chain_ends(owner)),
-            (None, None) => Source::All,
-        };
-        self.page(source, page, |record| {
+        self.page(self.source(filter.account, filter.owner), page, |record| {
             let Some(asked) = &record.outcome.payment else {
                 return Ok(None);
             };
@@ -71,7 +64,7 @@ impl Reader {
 
     /// Refunds of a payment that were done, newest first, found by the key index: only the payment's own changes are read.
     pub fn refunds(&self, payment: PaymentId, page: Page) -> Result<Slice<Record>, Failure> {
-        let (first, last) = self.window(page)?;
+        let (first, last) = self.window(page, self.published())?;
         let newest_first = !matches!(page.start, Start::After(_));
         let mut slice = Slice {
             items: Vec::new(),
@@ -134,78 +127,20 @@ impl Reader {
 
     /// The parts of `filter` that never change after the request.
     fn matches(&self, filter: &PaymentFilter, record: &Record, payment: &Payment) -> bool {
-        let of_owner = |owner| {
-            record.outcome.legs.iter().any(|leg| {
-                self.view
-                    .read()
-                    .set
-                    .account(leg.account)
-                    .is_some_and(|account| account.owner == owner)
-            })
-        };
         filter.kind.is_none_or(|kind| payment.kind == kind)
             && filter
                 .reference
                 .as_ref()
                 .is_none_or(|reference| reference_of(record) == Some(reference))
-            && (filter.account.is_none() || filter.owner.is_none_or(of_owner))
+            && filter.owner.is_none_or(|owner| self.touches(record, owner))
     }
 
     /// Records, newest first: all, or those that touch an account of `owner`.
     pub fn records(&self, owner: Option<OwnerId>, page: Page) -> Result<Slice<Record>, Failure> {
-        let source = owner.map_or(Source::All, |owner| Source::Chains(self.chain_ends(owner)));
-        self.page(source, page, |record| Ok(Some(record)))
-    }
-
-    /// Accounts, newest first: all, or those of `owner`.
-    pub fn accounts(
-        &self,
-        owner: Option<OwnerId>,
-        page: Page,
-        keep: impl Fn(&Account) -> bool,
-    ) -> Result<Slice<Account>, Failure> {
-        let (first, last) = self.window(page)?;
-        let published = self.view.read();
-        let newest_first = !matches!(page.start, Start::After(_));
-        let candidates: Box<dyn Iterator<Item = &Account>> = match owner {
-            Some(owner) if newest_first => Box::new(accounts_of(&published.set, owner)),
-            Some(owner) => {
-                let mut all: Vec<&Account> = accounts_of(&published.set, owner).collect();
-                all.reverse();
-                Box::new(all.into_iter())
-            }
-            None => {
-                let ids = &published.accounts;
-                // A window may be empty in either direction.
-                let to = ids.partition_point(|id| id.0 <= last);
-                let within = ids.partition_point(|id| id.0 < first).min(to)..to;
-                let at = |id: &AccountId| published.set.account(*id);
-                match newest_first {
-                    true => Box::new(ids[within].iter().rev().filter_map(at)),
-                    false => Box::new(ids[within].iter().filter_map(at)),
-                }
-            }
-        };
-        let within = |account: &&Account| account.id.0 >= first && account.id.0 <= last;
-        let mut slice = Slice {
-            items: Vec::new(),
-            has_more: false,
-            next: None,
-        };
-        for (scanned, account) in candidates.filter(within).enumerate() {
-            if slice.items.len() == page.limit || scanned == RECORDS_SCANNED_MAX {
-                slice.has_more = true;
-                break;
-            }
-            slice.next = Some(account.id.0);
-            if keep(account) {
-                slice.items.push(account.clone());
-            }
-        }
-        if !newest_first {
-            slice.items.reverse();
-        }
-        Ok(slice)
+        self.page(self.source(None, owner), page, |record| {
+            let theirs = owner.is_none_or(|owner| self.touches(&record, owner));
+            Ok(theirs.then_some(record))
+        })
     }
 
     fn chain_end(&self, account: AccountId) -> Option<ChainEnd> {
@@ -218,25 +153,44 @@ impl Reader {
         })
     }
 
-    fn chain_ends(&self, owner: OwnerId) -> Vec<ChainEnd> {
-        let published = self.view.read();
-        accounts_of(&published.set, owner)
-            .map(|account| ChainEnd {
-                account: account.id,
-                last: account.chain.last(),
-                seq: account.chain.seq(),
-            })
-            .collect()
+    /// What to walk over for the records of an account, an owner or all, and the position up to which that is complete.
+    fn source(&self, account: Option<AccountId>, owner: Option<OwnerId>) -> (Source, u64) {
+        match (account, owner) {
+            (Some(account), _) => {
+                let ends = self.chain_end(account).into_iter().collect();
+                (Source::Chains(ends), self.published())
+            }
+            (None, Some(owner)) => {
+                // Before the chains are looked at one after another: what is newer may be in some of them only.
+                let head = self.published();
+                let source = match self.chain_ends(owner) {
+                    Some(ends) => Source::Chains(ends),
+                    None => Source::All,
+                };
+                (source, head)
+            }
+            (None, None) => (Source::All, self.published()),
+        }
     }
 
-    /// Walks `source` and keeps what `pick` makes of its records, until the page is full or the bound is reached.
+    /// Whether the record touches an account of the owner.
+    fn touches(&self, record: &Record, owner: OwnerId) -> bool {
+        let published = self.view.read();
+        record.outcome.legs.iter().any(|leg| {
+            let account = published.set.account(leg.account);
+            account.is_some_and(|account| account.owner == owner)
+        })
+    }
+
+    /// Walks a source that is complete up to `head`, and keeps what `pick` makes of its records, until the page is full or the
+    /// bound is reached.
     fn page<T>(
         &self,
-        source: Source,
+        (source, head): (Source, u64),
         page: Page,
         mut pick: impl FnMut(Record) -> Result<Option<T>, Failure>,
     ) -> Result<Slice<T>, Failure> {
-        let (first, last) = self.window(page)?;
+        let (first, last) = self.window(page, head)?;
         let newest_first = !matches!(page.start, Start::After(_));
         let mut walk = Walk::new(&*self.journal, source, first, last, newest_first)?;
         let mut slice = Slice {
@@ -267,9 +221,8 @@ impl Reader {
         Ok(slice)
     }
 
-    /// The positions `first..=last` that a page may come from.
-    fn window(&self, page: Page) -> Result<(u64, u64), Failure> {
-        let head = self.published();
+    /// The positions `first..=last` that a page may come from, up to `head`.
+    pub(super) fn window(&self, page: Page, head: u64) -> Result<(u64, u64), Failure> {
         let (mut first, mut last) = (1, head);
         match page.start {
             Start::Newest => {}
@@ -302,14 +255,6 @@ impl Reader {
         }
         Ok(low)
     }
-}
-
-/// The accounts of `owner`, the newest first.
-fn accounts_of(set: &WorkingSet, owner: OwnerId) -> impl Iterator<Item = &Account> {
-    let newest = set.owner(owner).and_then(|owner| owner.last_account);
-    std::iter::successors(newest.and_then(|id| set.account(id)), |account| {
-        set.account(account.owner_prev?)
-    })
 }
 
 /// Whether `record` is a refund of the payment that was done.

@@ -1,5 +1,6 @@
 //! The read side: what is durable, from any thread, without waiting for the writer.
 
+mod accounts;
 mod lists;
 mod walk;
 
@@ -121,7 +122,7 @@ impl Reader {
 
     /// Position that the published view reflects: never beyond the head.
     pub fn published(&self) -> u64 {
-        self.view.read().position
+        self.view.position()
     }
 
     /// The record at `position`, if it is durable.
@@ -206,6 +207,9 @@ impl Reader {
 
     /// Holds that came due at or before `now`, the earliest first, at most `limit`.
     pub(crate) fn due(&self, now: u64, limit: usize) -> Vec<PaymentId> {
+        if self.next_due().is_none_or(|due| due > now) {
+            return Vec::new();
+        }
         let published = self.view.read();
         published
             .due
@@ -218,17 +222,12 @@ impl Reader {
 
     /// When the next hold comes due.
     pub(crate) fn next_due(&self) -> Option<u64> {
-        self.view
-            .read()
-            .due
-            .first()
-            .map(|(expires_at, _)| *expires_at)
+        self.view.next_due()
     }
 
     /// Balances summed per currency and kind of account, and the position as of which they are.
     pub fn trial_balance(&self) -> (u64, BTreeMap<(Currency, AccountKind), CurrencyTotals>) {
-        let published = self.view.read();
-        (published.position, published.set.totals_by_kind())
+        self.view.trial_balance()
     }
 
     /// State digest of the published view, for comparing backends.

@@ -75,6 +75,32 @@ pub struct CurrencyTotals {
     pub accounts: u64,
 }
 
+impl CurrencyTotals {
+    /// Takes an account into the sums.
+    pub fn add(&mut self, account: &Account) {
+        let posted = i128::from(account.posted);
+        if posted < 0 {
+            self.debit -= posted;
+        } else {
+            self.credit += posted;
+        }
+        self.held += i128::from(account.held);
+        self.accounts += 1;
+    }
+
+    /// Takes an account out of the sums, which was taken in as it is.
+    pub fn remove(&mut self, account: &Account) {
+        let posted = i128::from(account.posted);
+        if posted < 0 {
+            self.debit += posted;
+        } else {
+            self.credit -= posted;
+        }
+        self.held -= i128::from(account.held);
+        self.accounts -= 1;
+    }
+}
+
 impl Numbered for Account {
     fn number(&self) -> u64 {
         self.id.0
@@ -415,15 +441,8 @@ impl WorkingSet {
     pub fn totals_by_kind(&self) -> BTreeMap<(Currency, AccountKind), CurrencyTotals> {
         let mut totals: BTreeMap<(Currency, AccountKind), CurrencyTotals> = BTreeMap::new();
         for account in self.accounts.iter() {
-            let sums = totals.entry((account.currency, account.kind)).or_default();
-            let posted = i128::from(account.posted);
-            if posted < 0 {
-                sums.debit -= posted;
-            } else {
-                sums.credit += posted;
-            }
-            sums.held += i128::from(account.held);
-            sums.accounts += 1;
+            let sums = totals.entry((account.currency, account.kind));
+            sums.or_default().add(account);
         }
         totals
     }
