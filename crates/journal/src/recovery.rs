@@ -1,9 +1,11 @@
 //! Creating, opening and repairing.
 //!
 //! Of sealed segments only the header, the position file and the last frame's header are read: they must link up. The active
-//! segment is verified whole. Where it stops being valid is either the rest of an unfinished write, which is zeroed
+//! segment is verified whole, and so is a sealed one whose index files a killed process had no time to write: those of the
+//! newest are kept in memory, and written by the maintenance. Where it stops being valid is either the rest of an unfinished write, which is zeroed
 //! and reported, or damage, which is only reported: see [`crate::tail`].
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use crate::disk::{DirLock, Disk};
 use crate::frame::{FRAME_HEADER_BYTES, FrameRef};
 use crate::head::{Damage, Head};
 use crate::index::active::ActiveTable;
-use crate::index::run::Run;
+use crate::index::run::{Run, run_path};
 use crate::index::{Frozen, INDEX_DIR, IndexView};
 use crate::maintain::write_index;
 use crate::meta::{META_FILE, Meta};
@@ -32,6 +34,8 @@ use crate::writer::Writer;
 const LOCK_FILE: &str = "lock";
 /// Sealed segments whose index is kept in memory when the disk is too full to write it at open.
 const FROZEN_MAX: usize = 8;
+/// Newest sealed segments whose index, if it is missing, is left to the maintenance to write: an open waits for no disk that long.
+const DEFERRED_MAX: usize = 4;
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +46,8 @@ pub struct Recovery {
     pub cut_at: Option<(String, u64)>,
     /// Records verified, those of the active segment.
     pub records_verified: u64,
-    /// Index files that were missing or damaged and were made anew from the segments.
+    /// Index files that were missing or damaged and were made anew from the segments; those of the newest are written by
+    /// the next maintenance.
     pub rebuilt: Vec<String>,
     /// Whether one of the two `synced` slots was unreadable (a torn write of a slot is harmless).
     pub synced_slot_damaged: bool,
@@ -118,8 +123,13 @@ pub fn open(
     };
     let mut segments = open_segments(&*disk, &meta)?;
     let active = segments.pop().expect("at least one segment was opened");
-    let segments = link_segments(&*disk, segments, &active, &mark, &mut recovery)?;
-    let (active, table, head) = verify_active(active, &mark, &keys_of, &mut recovery)?;
+    let (segments, mut made) = link_segments(&*disk, segments, &active, &mark, &keys_of)?;
+    // As many records as the segment before holds: the table need not grow.
+    let before = segments.last().map_or(0, |segment| {
+        active.first_position() - segment.first_position()
+    });
+    let table = ActiveTable::new(active.first_position(), before as usize);
+    let (active, table, head) = verify_active(active, &mark, table, &keys_of, &mut recovery)?;
     let head = Head {
         epoch: meta.epoch_of(head.position + 1),
         ..head
@@ -142,7 +152,7 @@ pub fn open(
         runs: Vec::new(),
     };
     let shared = Shared::new(disk, options, keys_of, meta, head, segments, view);
-    open_index(&shared, &mut recovery)?;
+    open_index(&shared, &mut made, &mut recovery)?;
     let shared = Arc::new(shared);
     let writer = Writer::new(shared.clone(), lock, marker);
     Ok((writer, Reader::new(shared), recovery))
@@ -242,14 +252,18 @@ pub(crate) fn read_header(
     Ok(header)
 }
 
+/// Index tables of sealed segments that had to be read whole, by first position.
+type Made = BTreeMap<u64, ActiveTable>;
+
 /// Checks that each sealed segment ends where the next one says it does.
 fn link_segments(
     disk: &dyn Disk,
     sealed: Vec<Segment>,
     active: &Segment,
     mark: &Mark,
-    recovery: &mut Recovery,
-) -> Result<Vec<Segment>, OpenError> {
+    keys_of: &KeysOf,
+) -> Result<(Vec<Segment>, Made), OpenError> {
+    let mut made = Made::new();
     let mut linked: Vec<Segment> = Vec::with_capacity(sealed.len());
     let mut sealed = sealed.into_iter().peekable();
     while let Some(segment) = sealed.next() {
@@ -263,13 +277,8 @@ fn link_segments(
         let positions = match PositionTable::load(disk, &extent)? {
             Some(positions) if ends_with(&segment, &positions, &last, end)? => positions,
             _ => {
-                let positions = verify_sealed(&segment, &last, end, mark)?;
-                match positions.store(disk, &extent) {
-                    // It is needed in memory only; the next open makes it again.
-                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-                    stored => stored?,
-                }
-                recovery.rebuilt.push(positions_path(extent.first_position));
+                let (positions, table) = verify_sealed(&segment, &last, end, mark, keys_of)?;
+                made.insert(extent.first_position, table);
                 positions
             }
         };
@@ -285,7 +294,7 @@ fn link_segments(
             )
             .into());
     }
-    Ok(linked)
+    Ok((linked, made))
 }
 
 /// Whether the last frame's header is the one that the next segment follows.
@@ -314,11 +323,18 @@ fn verify_sealed(
     last: &Head,
     end: u64,
     mark: &Mark,
-) -> Result<PositionTable, OpenError> {
+    keys_of: &KeysOf,
+) -> Result<(PositionTable, ActiveTable), OpenError> {
     let positions = PositionTable::new(segment.first_position());
+    let records = last.position + 1 - segment.first_position();
+    let table = ActiveTable::new(segment.first_position(), records as usize);
+    let mut pairs = Vec::new();
     let mut walk = Walk::new(segment, mark);
     let bad = walk
-        .run(end, &mut |frame, offset| positions.note(frame, offset))
+        .run(end, &mut |frame, offset| {
+            positions.note(frame, offset);
+            index_frame(frame, keys_of, &table, &mut pairs);
+        })
         .map_err(walk_error)?;
     let reached = Head {
         epoch: 0,
@@ -333,18 +349,34 @@ fn verify_sealed(
             .damage(walk.offset, walk.head.position + 1, what)
             .into());
     }
-    Ok(positions)
+    Ok((positions, table))
+}
+
+/// Puts the keys of a frame's records into a table.
+fn index_frame(
+    frame: &FrameRef<'_>,
+    keys_of: &KeysOf,
+    table: &ActiveTable,
+    pairs: &mut Vec<(u64, u64)>,
+) {
+    pairs.clear();
+    for record in frame.records() {
+        keys_of(record.payload(), &mut |hash| {
+            pairs.push((hash, record.position()))
+        });
+    }
+    table.insert_all(pairs);
 }
 
 /// Verifies the active segment and cuts an unfinished write.
 fn verify_active(
     segment: Segment,
     mark: &Mark,
+    table: ActiveTable,
     keys_of: &KeysOf,
     recovery: &mut Recovery,
 ) -> Result<(Segment, ActiveTable, Head), OpenError> {
     let positions = PositionTable::new(segment.first_position());
-    let table = ActiveTable::new(segment.first_position(), 0);
     let mut pairs = Vec::new();
     let file_len = segment.file.len()?;
     let mut last_frame = 0;
@@ -353,13 +385,7 @@ fn verify_active(
         .run(file_len, &mut |frame: &FrameRef<'_>, offset| {
             last_frame = offset;
             positions.note(frame, offset);
-            pairs.clear();
-            for record in frame.records() {
-                keys_of(record.payload(), &mut |hash| {
-                    pairs.push((hash, record.position()))
-                });
-            }
-            table.insert_all(&pairs);
+            index_frame(frame, keys_of, &table, &mut pairs);
             recovery.records_verified += u64::from(frame.header().count);
         })
         .map_err(walk_error)?;
@@ -413,7 +439,7 @@ fn zero(segment: &Segment, from: u64, bytes: u64) -> io::Result<()> {
 }
 
 /// Opens the runs that cover the sealed segments without gaps; what is missing is made anew.
-fn open_index(shared: &Shared, recovery: &mut Recovery) -> Result<(), OpenError> {
+fn open_index(shared: &Shared, made: &mut Made, recovery: &mut Recovery) -> Result<(), OpenError> {
     let segments = shared.segments();
     let mut names: Vec<(u64, u64, String)> = Vec::new();
     for name in shared.disk.list(INDEX_DIR)? {
@@ -442,12 +468,20 @@ fn open_index(shared: &Shared, recovery: &mut Recovery) -> Result<(), OpenError>
         }
         match chosen {
             Some((run, after)) => {
-                frozen_gap(&frozen)?;
+                write_all(shared, &mut frozen, &mut runs)?;
+                store_positions(shared, &segments[at..=after], made, recovery)?;
                 runs.push(Arc::new(run));
                 at = after;
             }
             None => {
-                rebuild_index(shared, &segments, at, &mut runs, &mut frozen, recovery)?;
+                frozen.push(make_index(shared, &segments, at, made)?);
+                recovery.rebuilt.push(run_path(
+                    segments[at].first_position(),
+                    segments[at + 1].first_position() - 1,
+                ));
+                if frozen.len() > DEFERRED_MAX {
+                    write_oldest(shared, &mut frozen, &mut runs)?;
+                }
                 at += 1;
             }
         }
@@ -465,50 +499,85 @@ fn open_index(shared: &Shared, recovery: &mut Recovery) -> Result<(), OpenError>
     Ok(())
 }
 
-/// Tables in memory must be newer than all runs; only a disk too full to write an older run gets here.
-fn frozen_gap(frozen: &[Frozen]) -> io::Result<()> {
-    if frozen.is_empty() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::StorageFull.into())
+/// Stores the positions of segments that have a run, but had no positions, and may forget the tables made with them.
+fn store_positions(
+    shared: &Shared,
+    segments: &[Arc<Segment>],
+    made: &mut Made,
+    recovery: &mut Recovery,
+) -> io::Result<()> {
+    for pair in segments.windows(2) {
+        if made.remove(&pair[0].first_position()).is_none() {
+            continue;
+        }
+        let extent = Extent {
+            first_position: pair[0].first_position(),
+            last_position: pair[1].header.prev.position,
+            end: pair[0].end(),
+        };
+        match pair[0].positions.store(&*shared.disk, &extent) {
+            // It is needed in memory only; the next open makes it again.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            stored => stored?,
+        }
+        recovery.rebuilt.push(positions_path(extent.first_position));
     }
+    Ok(())
 }
 
-fn rebuild_index(
+/// The index of the sealed segment `at`, in memory.
+fn make_index(
     shared: &Shared,
     segments: &[Arc<Segment>],
     at: usize,
-    runs: &mut Vec<Arc<Run>>,
-    frozen: &mut Vec<Frozen>,
-    recovery: &mut Recovery,
-) -> Result<(), OpenError> {
-    let table = shared
-        .index_segment(&segments[at])
-        .map_err(|error| match error {
-            ReadError::Io(error) => OpenError::Io(error),
-            ReadError::Damaged(damage) => OpenError::Damaged(damage),
-        })?;
+    made: &mut Made,
+) -> Result<Frozen, OpenError> {
+    let segment = segments[at].clone();
+    let table = match made.remove(&segment.first_position()) {
+        Some(table) => table,
+        None => shared
+            .index_segment(&segment)
+            .map_err(|error| match error {
+                ReadError::Io(error) => OpenError::Io(error),
+                ReadError::Damaged(damage) => OpenError::Damaged(damage),
+            })?,
+    };
     let last = &segments[at + 1].header.prev;
-    let sealed = Frozen {
+    Ok(Frozen {
         table: Arc::new(table),
-        segment: segments[at].clone(),
+        segment,
         last_position: last.position,
         last_hash: last.hash,
-    };
-    let written = if frozen.is_empty() {
-        write_index(shared, &sealed)
-    } else {
-        Err(io::ErrorKind::StorageFull.into())
-    };
-    match written {
+    })
+}
+
+/// Writes the oldest of the tables in memory, unless the disk is full and they are not too many.
+fn write_oldest(
+    shared: &Shared,
+    frozen: &mut Vec<Frozen>,
+    runs: &mut Vec<Arc<Run>>,
+) -> io::Result<()> {
+    match write_index(shared, &frozen[0]) {
         Ok(run) => {
-            recovery.rebuilt.push(run.path.clone());
+            frozen.remove(0);
             runs.push(Arc::new(run));
+            Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::StorageFull && frozen.len() < FROZEN_MAX => {
-            frozen.push(sealed)
+            Ok(())
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes all tables in memory: they must be newer than all runs, and an older run is missing.
+fn write_all(
+    shared: &Shared,
+    frozen: &mut Vec<Frozen>,
+    runs: &mut Vec<Arc<Run>>,
+) -> io::Result<()> {
+    for frozen in frozen.drain(..) {
+        runs.push(Arc::new(write_index(shared, &frozen)?));
     }
     Ok(())
 }

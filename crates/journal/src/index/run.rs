@@ -65,11 +65,12 @@ pub(crate) struct RunExtent {
 
 impl RunExtent {
     pub(crate) fn path(&self) -> String {
-        format!(
-            "{INDEX_DIR}/{:020}-{:020}.run",
-            self.first_position, self.last_position
-        )
+        run_path(self.first_position, self.last_position)
     }
+}
+
+pub(crate) fn run_path(first_position: u64, last_position: u64) -> String {
+    format!("{INDEX_DIR}/{first_position:020}-{last_position:020}.run")
 }
 
 /// An open run.

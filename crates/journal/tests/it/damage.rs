@@ -126,6 +126,7 @@ fn a_missing_file_is_found_or_made_anew() {
                 recovery.rebuilt
             );
             model.check(&copy, &reader);
+            settle(&writer);
             drop(writer);
             let again = reopen(&copy).unwrap().2;
             assert!(
