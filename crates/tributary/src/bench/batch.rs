@@ -27,7 +27,11 @@ pub(super) fn run(options: &options::Batch) -> anyhow::Result<Exit> {
     let server = Server::start(&options.load)?;
     let books = Books::prepare(&server, options.load.accounts)?;
     let before = Before::of(&server)?;
-    let work = Rc::new(RefCell::new(Work::new(options, &books)));
+    let work = Rc::new(RefCell::new(Work::with(
+        &options.load,
+        options.batch,
+        &books,
+    )));
     let runtime = runtime()?;
     let set = LocalSet::new();
     let streams = set.block_on(&runtime, async {
@@ -76,7 +80,7 @@ pub(super) fn run(options: &options::Batch) -> anyhow::Result<Exit> {
 }
 
 /// What all connections share.
-struct Work {
+pub(super) struct Work {
     accounts: std::sync::Arc<[Block]>,
     run: u64,
     chooser: Chooser,
@@ -104,13 +108,14 @@ struct Sending {
 }
 
 impl Work {
-    fn new(options: &options::Batch, books: &Books) -> Work {
+    /// Payments among the accounts of `books`, in batches of `batch`.
+    pub(super) fn with(load: &options::Load, batch: u32, books: &Books) -> Work {
         Work {
             accounts: books.accounts.clone(),
             run: books.run,
-            chooser: Chooser::new(&options.load),
-            random: Random::new(options.load.seed),
-            batch: u64::from(options.batch),
+            chooser: Chooser::new(load),
+            random: Random::new(load.seed),
+            batch: u64::from(batch),
             next: 0,
             end: 0,
             pace: None,
@@ -123,12 +128,25 @@ impl Work {
     }
 
     /// Begins a part of `payments`.
-    fn begin(&mut self, payments: u64, pace: Option<f64>, what: &'static str) {
+    pub(super) fn begin(&mut self, payments: u64, pace: Option<f64>, what: &'static str) {
         self.end = self.next + payments;
         self.pace = pace.map(|seconds| (seconds, Instant::now()));
         self.sent = 0;
         self.latencies = Latencies::new();
         self.progress = Some(Progress::new(what, "payments", payments));
+    }
+
+    /// Payments of this part that are answered.
+    pub(super) fn answers(&self) -> u64 {
+        self.progress.as_ref().map_or(0, Progress::done)
+    }
+
+    /// Ends a part that broke off; gives how many payments of it were answered. The rest is unknown.
+    pub(super) fn give_up(&mut self) -> u64 {
+        self.end = self.next;
+        self.progress
+            .take()
+            .map_or(0, |progress| progress.finish_early())
     }
 
     /// When the next batch is due; none if there is none.
@@ -185,7 +203,7 @@ impl Work {
         Ok(())
     }
 
-    fn measured(&mut self) -> anyhow::Result<Measured> {
+    pub(super) fn measured(&mut self) -> anyhow::Result<Measured> {
         let progress = self.progress.take().context("a part was begun")?;
         let count = progress.done();
         let (took, rates) = progress.finish();
@@ -201,7 +219,7 @@ impl Work {
 }
 
 /// Has all connections work until this part is done, and gives them back.
-async fn all(
+pub(super) async fn all(
     streams: Vec<Batches>,
     work: &Rc<RefCell<Work>>,
     in_flight: u32,

@@ -56,6 +56,11 @@ impl Books {
         })
     }
 
+    /// Records that were added since.
+    pub(super) fn added(&self, server: &Server) -> anyhow::Result<u64> {
+        Ok(head(&mut server.client()?)? - self.before)
+    }
+
     /// The accounts' ids as text.
     pub(super) fn texts(&self) -> Vec<String> {
         let texts = self.accounts.iter();
@@ -72,7 +77,7 @@ impl Books {
     ) -> anyhow::Result<()> {
         let mut client = server.client()?;
         if let (Some(records), true) = (records, server.process().is_some()) {
-            let added = head(&mut client)? - self.before;
+            let added = self.added(server)?;
             ensure!(
                 added == records,
                 "{records} commands were answered, but {added} records were added"

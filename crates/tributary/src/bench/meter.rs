@@ -105,6 +105,12 @@ impl Progress {
         self.done
     }
 
+    /// Stops showing it, before all is done; gives how many are.
+    pub(super) fn finish_early(self) -> u64 {
+        self.bar.finish_and_clear();
+        self.done
+    }
+
     /// How long it took until the last one, and the rate per second in each tenth, where steps were small enough for it.
     pub(super) fn finish(self) -> (Duration, Vec<f64>) {
         self.bar.finish_and_clear();

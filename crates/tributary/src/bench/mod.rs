@@ -18,6 +18,7 @@ mod payload;
 mod report;
 mod requests;
 mod rest;
+mod restart;
 mod server;
 mod skew;
 
@@ -32,6 +33,7 @@ pub(crate) fn bench(arguments: &Bench) -> anyhow::Result<Exit> {
         Mode::Batch(options) => batch::run(options),
         Mode::Http(options) => rest::http(options),
         Mode::Mixed(options) => rest::mixed(options),
+        Mode::Restart(options) => restart::run(options),
         Mode::Baseline(options) => baseline::run(options),
         Mode::BareHandler(options) => bare::serve(options),
     }

@@ -33,6 +33,8 @@ pub(super) enum Mode {
     Http(Http),
     /// Payments, authorizations and captures, refunds, statements and look-ups over HTTP.
     Mixed(Mixed),
+    /// A server that is killed while it writes, and how long it is until it answers again.
+    Restart(Restart),
     /// What the disk and a bare HTTP handler of this machine can do.
     Baseline(Baseline),
     /// A bare HTTP handler that gives every request the same answer.
@@ -160,6 +162,24 @@ pub(super) struct Mixed {
     /// Keep-alive connections
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub(super) connections: u32,
+    #[command(flatten)]
+    pub(super) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Restart {
+    /// Payments before the first kill
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(super) payments: u64,
+    /// Payments per batch
+    #[arg(long, value_name = "N", default_value_t = 8_189, value_parser = clap::value_parser!(u32).range(1..=8_192))]
+    pub(super) batch: u32,
+    /// How often the server is killed and started again
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(super) kills: u32,
+    /// How long it has been writing by then, each time
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(super) kill_after_ms: u64,
     #[command(flatten)]
     pub(super) load: Load,
 }

@@ -34,6 +34,11 @@ pub(super) struct Before {
 }
 
 impl Before {
+    /// Bytes that its data took.
+    pub(super) fn data_bytes(&self) -> Option<u64> {
+        self.data_bytes
+    }
+
     pub(super) fn of(server: &Server) -> anyhow::Result<Before> {
         Ok(Before {
             data_bytes: server.data_bytes()?,

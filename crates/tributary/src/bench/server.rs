@@ -117,6 +117,21 @@ pub(super) fn address(told: &serde_json::Value, name: &str) -> anyhow::Result<So
         .with_context(|| format!("{url} is no address"))
 }
 
+/// A server process on the directory, and what it says of itself.
+fn serve(directory: &Path) -> anyhow::Result<(Child, serde_json::Value)> {
+    let listen = "127.0.0.1:0".as_ref();
+    spawn(&[
+        "serve".as_ref(),
+        "--json".as_ref(),
+        "--listen".as_ref(),
+        listen,
+        "--grpc-listen".as_ref(),
+        listen,
+        "--data".as_ref(),
+        directory.as_os_str(),
+    ])
+}
+
 impl Server {
     /// The server that `load` names, or a new one.
     pub(super) fn start(load: &Load) -> anyhow::Result<Server> {
@@ -135,17 +150,7 @@ impl Server {
     /// A new one, on the given directory or on one that is removed at the end.
     pub(super) fn own(data: Option<&Path>) -> anyhow::Result<Server> {
         let directory = Directory::make(data)?;
-        let listen = "127.0.0.1:0".as_ref();
-        let (child, told) = spawn(&[
-            "serve".as_ref(),
-            "--json".as_ref(),
-            "--listen".as_ref(),
-            listen,
-            "--grpc-listen".as_ref(),
-            listen,
-            "--data".as_ref(),
-            directory.path().as_os_str(),
-        ])?;
+        let (child, told) = serve(directory.path())?;
         let own = Own { child, directory };
         let token = told["platform_key"].as_str();
         Ok(Server {
@@ -154,6 +159,23 @@ impl Server {
             token: token.context("the server shows no key")?.to_owned(),
             own: Some(own),
         })
+    }
+
+    /// Kills it without a word, if it is ours.
+    pub(super) fn kill(&self) -> anyhow::Result<()> {
+        let own = self.own.as_ref().context("not a server of ours")?;
+        Ok(kill_process(Pid::from_child(&own.child), Signal::KILL)?)
+    }
+
+    /// Starts a server that was killed again, on the same data.
+    pub(super) fn start_again(&mut self) -> anyhow::Result<()> {
+        let own = self.own.as_mut().context("not a server of ours")?;
+        own.child.wait()?;
+        let (child, told) = serve(own.directory.path())?;
+        own.child = child;
+        self.addr = address(&told, "listening")?;
+        self.grpc = address(&told, "grpc")?;
+        Ok(())
     }
 
     /// For single requests.

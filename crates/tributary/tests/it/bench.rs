@@ -118,6 +118,33 @@ fn a_mixed_load_is_measured_by_kind() {
 }
 
 #[test]
+fn a_killed_server_answers_again_and_lost_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let size = ["--payments", "2000", "--batch", "100", "--accounts", "50"];
+    let kills = ["--kills", "2", "--kill-after-ms", "200"];
+    let more = ["--json", "--data", text(&data)];
+    let result = json_for(
+        0,
+        &[&["bench", "restart"], &size[..], &kills, &more].concat(),
+    );
+    let number = |path: &str| result.pointer(path).and_then(Value::as_f64).unwrap_or(-1.0);
+    assert!(number("/bytes_per_account") > 0.0 && number("/payments_per_second") > 0.0);
+    assert!(number("/seconds_until_answer") > 0.0, "{result}");
+    let mut records = 2 + 2 * 50 + 2_000;
+    for kill in result["kills"].as_array().expect("a list") {
+        let of = |name: &str| kill[name].as_u64().expect("a number");
+        assert!(
+            of("payments_acknowledged") > 0,
+            "it was killed while it wrote: {result}"
+        );
+        records += of("payments_acknowledged") + of("payments_kept_beyond") + 1;
+    }
+    let verified = json_for(0, &["verify", "--json", "--data", text(&data)]);
+    assert_eq!(verified["records"], records);
+}
+
+#[test]
 fn the_baseline_tells_what_disk_and_http_can_do() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");
