@@ -11,8 +11,11 @@ use crate::index::run::{Run, RunExtent, RunWriter};
 use crate::options::ReadError;
 use crate::positions::Extent;
 use crate::segment::Segment;
-use crate::shared::{Shared, lock, read};
+use crate::shared::{Shared, Spare, lock, read};
 
+/// Bytes of a spare segment that are written in one step: a millisecond or two.
+const WRITTEN_AT_ONCE: usize = 1 << 20;
+static ZEROS: [u8; WRITTEN_AT_ONCE] = [0; WRITTEN_AT_ONCE];
 /// Entries merged in one step: tens of milliseconds.
 const MERGE_STEP_ENTRIES: usize = 1 << 20;
 
@@ -43,6 +46,9 @@ impl Maintainer {
         // Even when no segment can be reserved, index files, which are smaller, may still find room.
         let reserved = prepare_spare(shared);
         if let Ok(true) = reserved {
+            return Ok(true);
+        }
+        if write_spare(shared)? {
             return Ok(true);
         }
         let view = shared.index();
@@ -78,6 +84,48 @@ fn prepare_spare(shared: &Shared) -> io::Result<bool> {
         return Ok(!had_table);
     }
     shared.add_spare(&mut spares).map(|()| true)
+}
+
+/// Writes a piece of a spare segment, as far as the active one has been filled: all of it in the time in which that goes
+/// from a quarter to three quarters full, so that it is ready when it is needed, but of a journal that hardly grows
+/// nothing is written in vain.
+fn write_spare(shared: &Shared) -> io::Result<bool> {
+    let filled = {
+        let segments = shared.segments();
+        let active = segments.last().expect("a journal has a segment");
+        active.end() as f64 / active.header.segment_bytes as f64
+    };
+    let share = ((filled - 0.25) * 2.0).clamp(0.0, 1.0);
+    let is_behind = |spare: &Spare| (spare.written as f64) < spare.bytes as f64 * share;
+    // Nobody else may have the file: neither may zeros go where a frame has gone, nor may this sync be told of an error that
+    // befell a frame.
+    let mut spare = {
+        let mut spares = lock(&shared.spares);
+        let Some(behind) = spares.files.iter().position(is_behind) else {
+            return Ok(false);
+        };
+        spares.being_written += 1;
+        spares.files.remove(behind)
+    };
+    let piece = (spare.bytes - spare.written).min(WRITTEN_AT_ONCE as u64);
+    let zeros = &ZEROS[..piece as usize];
+    let written = spare
+        .file
+        .write_at(zeros, spare.written)
+        .and_then(|()| spare.file.sync_data());
+    let mut spares = lock(&shared.spares);
+    spares.being_written -= 1;
+    match written {
+        Ok(()) => spare.written += piece,
+        // A file system that copies on write: it gains nothing by this.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => spare.written = spare.bytes,
+        Err(error) => {
+            let _gone = shared.disk.remove(&spare.path);
+            return Err(error);
+        }
+    }
+    spares.files.insert(0, spare);
+    Ok(true)
 }
 
 fn write_frozen(shared: &Shared, frozen: &Frozen) -> io::Result<()> {

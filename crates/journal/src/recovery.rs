@@ -31,6 +31,8 @@ use crate::synced::{self, Mark, Marker};
 use crate::tail::{Tail, Walk, WalkError, examine_tail};
 use crate::writer::Writer;
 
+/// The first segment is small: a journal that grows is soon in the next, which was written to ahead.
+const FIRST_SEGMENT_BYTES: u64 = 16 << 20;
 const LOCK_FILE: &str = "lock";
 /// Sealed segments whose index is kept in memory when the disk is too full to write it at open.
 const FROZEN_MAX: usize = 8;
@@ -83,13 +85,13 @@ pub fn create(disk: &Arc<dyn Disk>, options: &Options, meta: &Meta) -> Result<()
     let header = SegmentHeader {
         alignment: FRAME_ALIGNMENT,
         first_position: 1,
-        segment_bytes: options.segment_bytes,
+        segment_bytes: options.segment_bytes.min(FIRST_SEGMENT_BYTES),
         cluster_id: meta.cluster_id,
         prev: Head::default(),
         prev_end: 0,
     };
     let file = disk.create(&first)?;
-    file.allocate(options.segment_bytes)?;
+    file.allocate(header.segment_bytes)?;
     file.write_at(&header.to_block(), 0)?;
     file.sync_data()?;
     disk.sync_dir(SEGMENT_DIR)?;

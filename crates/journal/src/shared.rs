@@ -40,6 +40,8 @@ impl std::fmt::Debug for Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     pub(crate) files: Vec<Spare>,
+    /// Taken out of `files` for a moment, to be written to.
+    pub(crate) being_written: usize,
     pub(crate) table: Option<ActiveTable>,
     next_number: u64,
 }
@@ -49,6 +51,9 @@ pub(crate) struct Spare {
     pub(crate) path: String,
     pub(crate) file: Arc<dyn File>,
     pub(crate) bytes: u64,
+    /// Bytes from the start that were written as zeros. A file system notes of reserved space whether it was written to, so
+    /// that a first write there costs a second one, of that note, at each sync.
+    pub(crate) written: u64,
 }
 
 pub(crate) fn spare_name(name: &str) -> bool {
@@ -147,7 +152,12 @@ impl Shared {
             return Err(error);
         }
         spares.next_number += 1;
-        spares.files.push(Spare { path, file, bytes });
+        spares.files.push(Spare {
+            path,
+            file,
+            bytes,
+            written: 0,
+        });
         Ok(())
     }
 

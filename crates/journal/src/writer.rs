@@ -156,7 +156,7 @@ impl Writer {
         let added = {
             let mut spares = lock(&self.shared.spares);
             let mut added = Ok(());
-            while added.is_ok() && spares.files.len() < missing {
+            while added.is_ok() && spares.files.len() + spares.being_written < missing {
                 added = self.shared.add_spare(&mut spares);
             }
             added
