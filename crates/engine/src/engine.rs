@@ -12,7 +12,7 @@ use tributary_ledger::{Command, Rejection, WorkingSet};
 
 use crate::backend::{Backend, Failure, Recovered};
 use crate::core::{
-    COMMANDS_PER_BATCH_MAX, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Verdict,
+    COMMANDS_PER_BATCH_MAX, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Respond, Verdict,
 };
 use crate::read::Reader;
 use crate::view::View;
@@ -399,6 +399,25 @@ impl Engine {
         &self,
         commands: Vec<Command>,
     ) -> Result<oneshot::Receiver<Result<Resolved, Failure>>, Refused> {
+        let (sender, receiver) = oneshot::channel();
+        let respond = Box::new(move |resolved| {
+            // Whoever asked may have gone; the record stands all the same.
+            let _gone = sender.send(resolved);
+        });
+        let request = self.admit(commands, respond)?;
+        self.0
+            .inbox
+            .send(writer::Message::Request(request))
+            .map_err(|_| Refused::Stopping)?;
+        Ok(receiver)
+    }
+
+    /// Makes a request and counts it among those that wait for the writer, if there is room for it.
+    pub(crate) fn admit(
+        &self,
+        commands: Vec<Command>,
+        respond: Respond,
+    ) -> Result<Request, Refused> {
         let count = commands.len();
         if count == 0 || count > COMMANDS_PER_BATCH_MAX {
             return Err(Refused::TooLarge);
@@ -417,11 +436,6 @@ impl Engine {
         if self.0.shared.queued.load(Ordering::Acquire) >= COMMANDS_QUEUED_MAX {
             return Err(overloaded());
         }
-        let (sender, receiver) = oneshot::channel();
-        let respond = Box::new(move |resolved| {
-            // Whoever asked may have gone; the record stands all the same.
-            let _gone = sender.send(resolved);
-        });
         let request = Request::new(commands, respond);
         if request.bytes_max() > RECORD_BYTES_PER_REQUEST_MAX {
             return Err(Refused::TooLarge);
@@ -430,11 +444,16 @@ impl Engine {
             self.0.shared.unqueue(&request);
             return Err(overloaded());
         }
-        self.0
-            .inbox
-            .send(writer::Message::Request(request))
-            .map_err(|_| Refused::Stopping)?;
-        Ok(receiver)
+        Ok(request)
+    }
+
+    /// Hands admitted requests to the writer. If it has gone, so have they, and whoever waits for them learns that.
+    pub(crate) fn hand_over(&self, requests: Vec<Request>) {
+        let _gone = self.0.inbox.send(writer::Message::Requests(requests));
+    }
+
+    pub(crate) fn replies(&self, resolved: Resolved) -> Result<Vec<Reply>, Refused> {
+        self.0.shared.replies(resolved)
     }
 
     /// The read side.

@@ -8,6 +8,7 @@ mod backend;
 mod bounds;
 mod checkpoint;
 mod core;
+mod desk;
 mod embedded;
 mod engine;
 mod ids;
@@ -29,6 +30,7 @@ pub use core::{
     COMMANDS_PER_BATCH_MAX, Core, InFlight, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved,
     Respond, Verdict,
 };
+pub use desk::Desk;
 pub use embedded::{Embedded, keys_of};
 pub use engine::{
     Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, RETRY_AFTER, Receipt, Refused, Reply,

@@ -13,6 +13,7 @@ use tributary_journal::Clock;
 use crate::backend::{Backend, Batch, Failure, Fate};
 use crate::checkpoint::Checkpointer;
 use crate::core::{Core, InFlight, Request};
+use crate::desk;
 use crate::engine::Shared;
 use crate::timers;
 
@@ -24,6 +25,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// What the writer is told.
 pub(crate) enum Message {
     Request(Request),
+    /// Requests that were made at about the same time.
+    Requests(Vec<Request>),
     /// A batch is durable and published.
     Landed,
     /// A batch met another fate; its callers wait.
@@ -113,7 +116,7 @@ impl Publisher {
             let message = match fate {
                 Fate::Durable(_) => {
                     self.publish(&in_flight.batch);
-                    in_flight.respond(None);
+                    desk::gathered(|| in_flight.respond(None));
                     Message::Landed
                 }
                 fate => Message::Lost(fate, in_flight),
@@ -227,6 +230,7 @@ impl Writer {
     fn hear(&mut self, message: Message, messages: &mpsc::Receiver<Message>) {
         match message {
             Message::Request(request) => self.pending.push_back(request),
+            Message::Requests(requests) => self.pending.extend(requests),
             Message::Landed => self.core.landed(),
             Message::Lost(fate, in_flight) => self.lost(fate, in_flight, messages),
             Message::Stop => self.stopping = true,
@@ -273,6 +277,7 @@ impl Writer {
                 Ok(Message::Lost(fate, in_flight)) => lost.push((fate, in_flight)),
                 Ok(Message::Landed) => self.core.landed(),
                 Ok(Message::Request(request)) => self.pending.push_back(request),
+                Ok(Message::Requests(requests)) => self.pending.extend(requests),
                 Ok(Message::Stop) => self.stopping = true,
                 Err(_) => break,
             }
@@ -292,6 +297,11 @@ impl Writer {
         while let Ok(message) = messages.recv_timeout(SLEEP_MAX) {
             match message {
                 Message::Request(request) => request.refuse(failure.clone()),
+                Message::Requests(requests) => {
+                    for request in requests {
+                        request.refuse(failure.clone());
+                    }
+                }
                 Message::Lost(_, in_flight) => in_flight.respond(Some(failure.clone())),
                 Message::Landed => {}
                 Message::Stop => return,

@@ -14,7 +14,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
-use tributary_engine::{Engine, Reader};
+use tributary_engine::{Desk, Engine, Reader};
 
 use crate::code::ErrorCode;
 use crate::config::ServerConfig;
@@ -27,11 +27,12 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// `true` on the repetition of an earlier answer.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// What a handler works with: shared by all threads, but for the thread's own counters.
+/// What a handler works with: shared by all threads, but for the thread's own counters and its way to the writer.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) shared: Arc<Shared>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) desk: Arc<Desk>,
 }
 
 /// What all threads share.
@@ -185,6 +186,7 @@ mod tests {
                 request_ids: RequestIds::new(),
             }),
             counters: Arc::default(),
+            desk: Arc::new(Desk::new(engine.clone())),
         };
         async fn broken() -> Response {
             panic!("a secret of the inside")

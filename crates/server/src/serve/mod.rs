@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-use tributary_engine::Engine;
+use tributary_engine::{Desk, Engine};
 
 use crate::app::{App, RequestIds, Shared, observe};
 use crate::config::ServerConfig;
@@ -116,6 +116,7 @@ impl Server {
         let mut apps = shared.threads.iter().map(|counters| App {
             shared: shared.clone(),
             counters: counters.clone(),
+            desk: Arc::new(Desk::new(shared.engine.clone())),
         });
         let accept = |app: App, api: Api, router: Router, tls: &Option<TlsAcceptor>| Accept {
             app,
@@ -241,6 +242,9 @@ fn spawn(
     let thread = std::thread::Builder::new().name(name);
     let run = move || {
         runtime.block_on(async move {
+            // It ends with the runtime.
+            let desk = accept.app.desk.clone();
+            let _carrying = tokio::spawn(async move { desk.run().await });
             match TcpListener::from_std(listener) {
                 Ok(listener) => accept.run(listener).await,
                 Err(error) => tracing::error!(%error, "a listener failed"),
