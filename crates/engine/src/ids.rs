@@ -10,6 +10,17 @@ use aes::Aes128;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// The digit of each character; [`NO_DIGIT`] for those that are none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut at = 0;
+    while at < ALPHABET.len() {
+        digits[ALPHABET[at] as usize] = at as u8;
+        at += 1;
+    }
+    digits
+};
+const NO_DIGIT: u8 = u8::MAX;
 /// Characters after the prefix: 128 bits at five bits each.
 const BODY_CHARS: usize = 26;
 
@@ -110,17 +121,22 @@ impl Ids {
     /// The position that `id` names, if it is an id of this kind that this journal issued (or may issue).
     pub fn decode(&self, kind: IdKind, id: &str) -> Option<u64> {
         let body = id.strip_prefix(kind.prefix())?.strip_prefix('_')?;
+        self.decode_body(kind, body)
+    }
+
+    /// The position that an id names whose text without prefix and underscore is `body`.
+    pub fn decode_body(&self, kind: IdKind, body: &str) -> Option<u64> {
         if body.len() != BODY_CHARS {
             return None;
         }
         let mut bits: u128 = 0;
         for (index, byte) in body.bytes().enumerate() {
-            let digit = ALPHABET.iter().position(|&c| c == byte)? as u128;
+            let digit = DIGITS[usize::from(byte)];
             // 26 characters carry 130 bits: the first holds only three.
-            if index == 0 && digit > 7 {
+            if digit == NO_DIGIT || (index == 0 && digit > 7) {
                 return None;
             }
-            bits = bits << 5 | digit;
+            bits = bits << 5 | u128::from(digit);
         }
         self.position_of(kind, bits.to_be_bytes())
     }

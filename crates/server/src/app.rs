@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
@@ -88,40 +88,66 @@ impl Drop for InFlight<'_> {
 
 /// Gives every request its id, its line in the log and its place in the metrics, and every error its body.
 pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    app.counters.in_flight.fetch_add(1, Ordering::Relaxed);
-    let _in_flight = InFlight(&app.counters);
-    let id = app.shared.request_ids.next();
-    let method = method_label(request.method());
+    let observed = Observed::begin(&app, request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(observed.id.clone());
+    let response = catch_panic(next.run(request)).await;
+    observed.end(route, response.unwrap_or_else(failure))
+}
 
-    let mut response = match catch_panic(next.run(request)).await {
-        Some(response) => response,
-        None => ApiError::new(ErrorCode::InternalError, "The server failed.").into_response(),
-    };
-    let mut code = "";
-    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        code = error.code();
-        let mut full = error.response(&id.0);
-        for name in [header::ALLOW, REPLAYED] {
-            if let Some(value) = response.headers_mut().remove(&name) {
-                full.headers_mut().insert(name, value);
-            }
+/// What a caller is told whose handler panicked.
+pub(crate) fn failure() -> Response {
+    ApiError::new(ErrorCode::InternalError, "The server failed.").into_response()
+}
+
+/// One request, from its head to its answer.
+pub(crate) struct Observed<'a> {
+    counters: &'a Counters,
+    started: Instant,
+    method: &'static str,
+    id: RequestId,
+    _in_flight: InFlight<'a>,
+}
+
+impl<'a> Observed<'a> {
+    /// The head of a request has arrived.
+    pub(crate) fn begin(app: &'a App, method: &Method) -> Observed<'a> {
+        app.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        Observed {
+            counters: &app.counters,
+            started: Instant::now(),
+            method: method_label(method),
+            id: app.shared.request_ids.next(),
+            _in_flight: InFlight(&app.counters),
         }
-        response = full;
     }
-    let value = HeaderValue::from_str(&id.0).expect("a request id is plain text");
-    response.headers_mut().insert(REQUEST_ID, value);
-    let (status, took) = (response.status().as_u16(), started.elapsed());
-    app.counters.count(method, route, status, took);
-    tracing::info!(request_id = %id.0, method, route, status, code, took_us = took.as_micros() as u64, "request");
-    response
+
+    /// Finishes the answer.
+    pub(crate) fn end(self, route: &str, mut response: Response) -> Response {
+        let mut code = "";
+        if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+            code = error.code();
+            let mut full = error.response(&self.id.0);
+            for name in [header::ALLOW, REPLAYED] {
+                if let Some(value) = response.headers_mut().remove(&name) {
+                    full.headers_mut().insert(name, value);
+                }
+            }
+            response = full;
+        }
+        let value = HeaderValue::from_str(&self.id.0).expect("a request id is plain text");
+        response.headers_mut().insert(REQUEST_ID, value);
+        let (method, status) = (self.method, response.status().as_u16());
+        let took = self.started.elapsed();
+        self.counters.count(method, route, status, took);
+        tracing::info!(request_id = %self.id.0, method, route, status, code, took_us = took.as_micros() as u64, "request");
+        response
+    }
 }
 
 /// Runs a handler; nothing if it panicked. The panic is in the log by way of the panic hook.
-async fn catch_panic(handler: impl Future<Output = Response>) -> Option<Response> {
+pub(crate) async fn catch_panic(handler: impl Future<Output = Response>) -> Option<Response> {
     let mut handler = pin!(handler);
     std::future::poll_fn(move |context| {
         // The handler is never polled again after a panic.

@@ -23,7 +23,7 @@ struct Route {
 #[derive(Default)]
 pub(crate) struct Counters {
     /// By method and route: both come from fixed lists, so their number is bounded.
-    routes: Mutex<BTreeMap<(&'static str, String), Route>>,
+    routes: Mutex<BTreeMap<&'static str, BTreeMap<String, Route>>>,
     pub(crate) connections: AtomicI64,
     pub(crate) in_flight: AtomicI64,
 }
@@ -35,7 +35,11 @@ impl Counters {
             .routes
             .lock()
             .expect("no holder of the counters panics");
-        let entry = routes.entry((method, route.to_owned())).or_default();
+        let of_method = routes.entry(method).or_default();
+        let entry = match of_method.get_mut(route) {
+            Some(entry) => entry,
+            None => of_method.entry(route.to_owned()).or_default(),
+        };
         *entry.by_status.entry(status).or_default() += 1;
         entry.sum_us += us;
         if let Some(bucket) = BUCKETS_US.iter().position(|&bound| us <= bound) {
@@ -80,8 +84,10 @@ pub(crate) fn render<'a>(
             .routes
             .lock()
             .expect("no holder of the counters panics");
-        for (name, route) in of_thread.iter() {
-            add(routes.entry(name.clone()).or_default(), route);
+        for (method, of_method) in of_thread.iter() {
+            for (name, route) in of_method {
+                add(routes.entry((method, name.clone())).or_default(), route);
+            }
         }
     }
     let mut page = String::new();

@@ -68,10 +68,7 @@ pub(crate) fn parse(ids: &Ids, token: &str) -> Option<(ApiKeyId, Secret)> {
     }
     let (body, secret) = token.strip_prefix(PREFIX)?.split_at(ID_CHARS);
     let secret = secret.strip_prefix('_')?;
-    let id = ids.decode(
-        IdKind::ApiKey,
-        &format!("{}_{body}", IdKind::ApiKey.prefix()),
-    )?;
+    let id = ids.decode_body(IdKind::ApiKey, body)?;
     let mut bytes = [0u8; SECRET_BYTES];
     for (byte, digits) in bytes.iter_mut().zip(secret.as_bytes().chunks_exact(2)) {
         *byte = hex_digit(digits[0])? << 4 | hex_digit(digits[1])?;

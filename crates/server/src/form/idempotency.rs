@@ -1,6 +1,7 @@
 //! The `Idempotency-Key` header: every write carries one.
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use tributary_ledger::Key;
 
@@ -18,8 +19,14 @@ impl FromRequestParts<App> for IdempotencyKey {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<IdempotencyKey, ApiError> {
-        let mut values = parts.headers.get_all(HEADER).iter();
-        let value = values.next().ok_or_else(|| {
+        key_of(&parts.headers).map(IdempotencyKey)
+    }
+}
+
+/// The key in the headers of a write.
+pub(crate) fn key_of(headers: &HeaderMap) -> Result<Key, ApiError> {
+    let mut values = headers.get_all(HEADER).iter();
+    let value = values.next().ok_or_else(|| {
             ApiError::new(
                 ErrorCode::IdempotencyKeyMissing,
                 "A write needs an Idempotency-Key header: a text of your choice that names this request, so that \
@@ -27,19 +34,18 @@ impl FromRequestParts<App> for IdempotencyKey {
             )
             .param("Idempotency-Key")
         })?;
-        if values.next().is_some() {
-            return Err(invalid("The header Idempotency-Key is given twice."));
-        }
-        let text = value
-            .to_str()
-            .ok()
-            .and_then(unquote)
-            .and_then(|text| key_text(&text));
-        let text = text.ok_or_else(|| {
+    if values.next().is_some() {
+        return Err(invalid("The header Idempotency-Key is given twice."));
+    }
+    let text = value
+        .to_str()
+        .ok()
+        .and_then(unquote)
+        .and_then(|text| key_text(&text));
+    let text = text.ok_or_else(|| {
             invalid("Idempotency-Key must be 1 to 255 printable ASCII characters, bare or in double quotes.")
         })?;
-        ledger_key(&text).map(IdempotencyKey)
-    }
+    ledger_key(&text)
 }
 
 fn invalid(message: &'static str) -> ApiError {

@@ -1,18 +1,21 @@
 //! `/v1/payments`, and the other ways to move money: `/v1/top_ups`, `/v1/payouts`, `/v1/transfers`, `/v1/adjustments`.
 
+use axum::BoxError;
+use axum::body::{Bytes, HttpBody as Body};
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use tributary_engine::{IdKind, PaymentFilter, Slice, Start};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{AccountId, Body, Payment, PaymentId, PaymentKind, Reference};
+use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, PaymentKind, Reference};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
-use crate::auth::{Caller, PlatformWriting, Reading, Writing};
+use crate::auth::{Caller, PlatformWriting, Reading, Writing, caller};
 use crate::error::ApiError;
-use crate::form::idempotency::IdempotencyKey;
-use crate::form::json::{Json, OptionalJson};
+use crate::form::idempotency::{IdempotencyKey, key_of};
+use crate::form::json::{Json, OptionalJson, read_json};
 use crate::form::query::Query;
 use crate::form::request::{
     AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate, Wish,
@@ -30,12 +33,22 @@ use crate::submit::failed;
     request_body = PaymentCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
 pub(crate) async fn create(
     State(app): State<App>,
-    Writing(caller): Writing,
-    IdempotencyKey(key): IdempotencyKey,
-    Json(body): Json<PaymentCreate>,
+    request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
-    let wish = body.wish(app.shared.reader.ids())?;
-    write(&app, caller, key, wish).await
+    let (parts, body) = request.into_parts();
+    pay(&app, &parts.headers, body).await
+}
+
+/// [`create`], from headers and body as they came: also for a door that needs no router.
+pub(crate) async fn pay<B>(app: &App, headers: &HeaderMap, body: B) -> Result<Response, ApiError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let caller = caller(headers, &app.shared)?.may_write()?;
+    let key = key_of(headers)?;
+    let form: PaymentCreate = read_json(headers, body, app).await?;
+    write(app, caller, key, form.wish(app.shared.reader.ids())?).await
 }
 
 /// Brings money in from outside.
@@ -307,5 +320,5 @@ pub(crate) async fn void(
     OptionalJson(Empty {}): OptionalJson<Empty>,
 ) -> Result<Response, ApiError> {
     let payment = visible_payment(&app.shared, &caller, &id, "id")?;
-    write(&app, caller, key, Wish::plain(Body::Void(payment))).await
+    write(&app, caller, key, Wish::plain(ledger::Body::Void(payment))).await
 }

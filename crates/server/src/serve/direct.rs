@@ -1,0 +1,52 @@
+//! The door of a REST connection: the request that comes most goes straight to its handler, every other one by the router.
+//!
+//! Routing, and the layers and boxed futures around a handler, cost more than deciding a payment. The handler, and what is
+//! counted and logged about a request, are the same on both ways.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper::{Method, Request};
+use hyper_util::service::TowerToHyperService;
+
+use crate::app::{App, Observed, catch_panic, failure};
+use crate::routes::payments::pay;
+
+/// The path that goes straight to its handler, with `POST`.
+const PAYMENTS: &str = "/v1/payments";
+
+/// What requests of one connection go through.
+pub(super) struct Door {
+    app: App,
+    router: TowerToHyperService<Router>,
+}
+
+impl Door {
+    pub(super) fn new(app: App, router: Router) -> Door {
+        Door {
+            app,
+            router: TowerToHyperService::new(router),
+        }
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        if request.method() == Method::POST && request.uri().path() == PAYMENTS {
+            let observed = Observed::begin(&self.app, request.method());
+            let (parts, body) = request.into_parts();
+            let handler = async {
+                let answer = pay(&self.app, &parts.headers, body).await;
+                answer.unwrap_or_else(IntoResponse::into_response)
+            };
+            let response = catch_panic(handler).await;
+            return Ok(observed.end(PAYMENTS, response.unwrap_or_else(failure)));
+        }
+        // The future of the router is large, and rarely what is waited for here.
+        let answer = Box::pin(self.router.call(request.map(Body::new)));
+        answer.await
+    }
+}
