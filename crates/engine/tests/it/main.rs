@@ -1,5 +1,6 @@
 //! The engine over its backends, against the independent model.
 
+mod desk;
 mod many;
 mod promises;
 mod simulated;
