@@ -302,7 +302,7 @@ fn overload(scene: &mut Scene) -> Answer {
             engine.execute_blocking(commands).map(|_| ())
         }));
     }
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if scene.server.engine.status().queued >= tributary_engine::COMMANDS_QUEUED_MAX {
             break;
         }
