@@ -3,7 +3,8 @@
 //! A checkpoint is begun at a position and holds every object at least as it was then; objects written later may be newer.
 //! Replay starts after that position and skips what an object already reflects, which makes the fuzzy copy exact.
 //!
-//! Each record of a checkpoint is one object: a tag byte, the format version as `u16` LE, and the ledger's bytes of it.
+//! Each record of a checkpoint is one object: a tag byte, the format version as `u16` LE, and the ledger's bytes of it. Before
+//! them stands about how many there are, so that room can be made: owners, accounts and open payments, `u64` LE each.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,7 @@ use crate::view::View;
 /// Objects written out under one hold of the view's lock.
 const SLICE_OBJECTS: usize = 2_048;
 
+const COUNTS: u8 = 0;
 const OWNER: u8 = 1;
 const API_KEY: u8 = 2;
 const ACCOUNT: u8 = 3;
@@ -101,14 +103,49 @@ impl Checkpointer {
 
     /// Begins a checkpoint as of what the view shows now.
     pub(crate) fn begin(&self, shared: &Shared) -> io::Result<Slices> {
-        let head = head_at(shared, shared.view.read().frame_end)?;
+        let (frame_end, counts) = {
+            let published = shared.view.read();
+            (published.frame_end, counts(&published.set))
+        };
+        let head = head_at(shared, frame_end)?;
+        let mut writer = CheckpointWriter::begin(self.disk.clone(), &head)?;
+        writer.push(&counts)?;
         Ok(Slices {
-            writer: CheckpointWriter::begin(self.disk.clone(), &head)?,
+            writer,
             table: 0,
             slot: 0,
             bytes: Vec::new(),
             ends: Vec::with_capacity(SLICE_OBJECTS),
         })
+    }
+}
+
+fn counts(set: &WorkingSet) -> Vec<u8> {
+    let mut record = vec![COUNTS];
+    record.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
+    for count in [set.owner_count(), set.account_count(), set.payment_count()] {
+        record.extend_from_slice(&(count as u64).to_le_bytes());
+    }
+    record
+}
+
+/// Makes room for what a checkpoint says to hold.
+fn make_room(set: &mut WorkingSet, counts: &[u8]) -> Result<(), String> {
+    let (counts, rest) = counts.as_chunks::<8>();
+    let &[owners, accounts, payments] = counts else {
+        return Err("the counts are not three".into());
+    };
+    // A wrong count costs memory or time: it says nothing about what is there.
+    let bounded = |count| {
+        usize::try_from(u64::from_le_bytes(count))
+            .unwrap_or(0)
+            .min(1 << 26)
+    };
+    set.reserve(bounded(owners), bounded(accounts), bounded(payments));
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err("the counts go on too long".into())
     }
 }
 
@@ -218,6 +255,7 @@ fn put(set: &mut WorkingSet, bytes: &[u8]) -> Result<(), String> {
     };
     let version = u16::from_le_bytes([low, high]);
     match tag {
+        COUNTS => make_room(set, object)?,
         OWNER => {
             set.load_owner(codec::decode_owner(object, version).map_err(|error| error.to_string())?)
         }

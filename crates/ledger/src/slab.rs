@@ -46,6 +46,12 @@ impl<T: Numbered> Slab<T> {
         self.index.len()
     }
 
+    /// Makes room for so many more objects.
+    pub(crate) fn reserve(&mut self, objects: usize) {
+        self.chunks.reserve(objects.div_ceil(CHUNK));
+        self.index.reserve(objects, |place| spread(place.hash));
+    }
+
     /// One past the last slot ever used.
     pub(crate) fn slots(&self) -> usize {
         self.chunks

@@ -301,6 +301,14 @@ impl WorkingSet {
         self.api_keys.at(slot)
     }
 
+    /// Makes room for so many objects that are about to be loaded: tables that grow step by step are filled twice.
+    pub fn reserve(&mut self, owners: usize, accounts: usize, payments: usize) {
+        self.owners.reserve(owners);
+        self.owner_names.reserve(owners, |known| known.0);
+        self.accounts.reserve(accounts);
+        self.payments.reserve(payments);
+    }
+
     /// Puts in a loaded account, unless the set has it as of the same or a later record.
     pub fn load_account(&mut self, account: Account) {
         if self

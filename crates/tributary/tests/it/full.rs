@@ -9,13 +9,13 @@ use tempfile::TempDir;
 
 use crate::support::{Server, json_for, text};
 
-/// Too small for a second segment of 256 MiB.
-const SMALL: &str = "size=400m";
+/// Too small for a second segment of 256 MiB, beside the first one of 16 MiB.
+const SMALL: &str = "size=500m";
 /// Large enough for it.
 const LARGE: &str = "size=1200m";
 /// Commands of a batch; with their texts each takes some 16 KB of the journal.
 const BATCH: usize = 128;
-/// Batches after which a disk of [`SMALL`] must be full: more than 256 MiB.
+/// Batches after which a disk of [`SMALL`] must be full: more than 272 MiB.
 const BATCHES_MAX: usize = 160;
 /// Longest wait for it to go on by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
