@@ -2,9 +2,8 @@
 
 use crate::{
     Access, AccountId, AccountKind, ApiKeyId, Currency, Date, ExternalId, Key, Label, Overdraft,
-    OwnerId, OwnerName, PaymentId, Reason, Reference, Text,
+    OwnerId, OwnerName, PaymentId, Reason, Reference, Small, Text,
 };
-use arrayvec::ArrayVec;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -286,14 +285,14 @@ impl Body {
 
 impl Pay {
     /// The accounts named, in the order of the record: source, payees, fees.
-    pub fn accounts(&self) -> ArrayVec<AccountId, NAMED_MAX> {
-        let mut named = ArrayVec::new();
+    pub fn accounts(&self) -> Small<AccountId, 3> {
+        let mut named = Small::new();
         named.push(self.source);
         match &self.destination {
             Destination::One(account) => named.push(*account),
-            Destination::Split(payees) => named.extend(payees.iter().map(|share| share.account)),
+            Destination::Split(payees) => payees.iter().for_each(|share| named.push(share.account)),
         }
-        named.extend(self.fees.iter().map(|fee| fee.account));
+        self.fees.iter().for_each(|fee| named.push(fee.account));
         named
     }
 

@@ -81,7 +81,7 @@ impl Wanted<'_> {
             }
             Body::Pay(pay) => {
                 if !self.accounts_resident() {
-                    pay.accounts().into_iter().for_each(|id| self.account(id));
+                    pay.accounts().iter().for_each(|id| self.account(*id));
                 }
                 if let Some(reference) = &pay.reference {
                     self.reference_of(pay, reference);

@@ -1,13 +1,13 @@
 //! The table of the segment being written: open addressing, one cache line for a missing key.
 //!
-//! A slot holds 32 bits of the hash and the number of the key's newest entry in an append-only log of entries; entries
-//! with the same hash are linked from newer to older. So a key written a hundred thousand times takes one slot, the
+//! A slot holds the number of the key's newest entry in an append-only log of entries; entries with the same hash are linked
+//! from newer to older. So a key written a hundred thousand times takes one slot, the
 //! table can grow from the log, and sealing needs no reading. Beside each slot stands a tag, a byte of the hash: most keys
 //! that are looked for are new, and the tags, small enough to stay near, are all that they touch. One thread inserts
 //! while others look, without locks but for the moment in which the slots are replaced by more.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{OnceLock, RwLock};
 
 use super::spread;
@@ -32,7 +32,8 @@ struct Entry {
 struct Slots {
     // 0 = the slot is empty.
     tags: Box<[AtomicU8]>,
-    entries: Box<[AtomicU64]>,
+    // Numbers of the newest entries.
+    entries: Box<[AtomicU32]>,
 }
 
 impl Slots {
@@ -40,7 +41,7 @@ impl Slots {
     fn new(len: usize) -> Slots {
         Slots {
             tags: (0..len).map(|_| AtomicU8::new(0)).collect(),
-            entries: (0..len).map(|_| AtomicU64::new(0)).collect(),
+            entries: (0..len).map(|_| AtomicU32::new(0)).collect(),
         }
     }
 
@@ -49,8 +50,8 @@ impl Slots {
     }
 
     /// Fills an empty slot. Whoever sees the tag sees the slot.
-    fn fill(&self, at: usize, hash: u64, slot: u64) {
-        self.entries[at].store(slot, Ordering::Release);
+    fn fill(&self, at: usize, hash: u64, number: u32) {
+        self.entries[at].store(number, Ordering::Release);
         self.tags[at].store(tag(hash), Ordering::Release);
     }
 
@@ -109,7 +110,7 @@ impl ActiveTable {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let slots = read(&self.slots).tags.len() * 9;
+        let slots = read(&self.slots).tags.len() * 5;
         slots + (self.entries() as usize).next_multiple_of(CHUNK_ENTRIES) * size_of::<Entry>()
     }
 
@@ -151,11 +152,11 @@ impl ActiveTable {
             u64::from(relative) << 32 | u64::from(older),
             Ordering::Relaxed,
         );
-        let slot = hash & !0xffff_ffff | (number + 1);
+        let newest = number as u32 + 1;
         if older == 0 {
-            slots.fill(at, hash, slot);
+            slots.fill(at, hash, newest);
         } else {
-            slots.entries[at].store(slot, Ordering::Release);
+            slots.entries[at].store(newest, Ordering::Release);
         }
         self.entries.store(number + 1, Ordering::Release);
     }
@@ -220,11 +221,8 @@ impl ActiveTable {
                 return (at, 0);
             }
             if tag == wanted {
-                let slot = slots.entries[at].load(Ordering::Acquire);
-                let number = slot as u32;
-                if (slot ^ hash) >> 32 == 0
-                    && self.entry(number).hash.load(Ordering::Relaxed) == hash
-                {
+                let number = slots.entries[at].load(Ordering::Acquire);
+                if self.entry(number).hash.load(Ordering::Relaxed) == hash {
                     return (at, number);
                 }
             }
@@ -258,18 +256,18 @@ impl ActiveTable {
         let new = Slots::new(grown);
         // The old slots are only read, so readers go on meanwhile.
         let old = read(&self.slots);
-        for slot in old
+        for number in old
             .entries
             .iter()
             .map(|slot| slot.load(Ordering::Relaxed))
-            .filter(|slot| *slot != 0)
+            .filter(|number| *number != 0)
         {
-            let hash = self.entry(slot as u32).hash.load(Ordering::Relaxed);
+            let hash = self.entry(number).hash.load(Ordering::Relaxed);
             let mut at = hash as usize & new.mask();
             while new.tags[at].load(Ordering::Relaxed) != 0 {
                 at = (at + 1) & new.mask();
             }
-            new.fill(at, hash, slot);
+            new.fill(at, hash, number);
         }
         drop(old);
         *write(&self.slots) = new;

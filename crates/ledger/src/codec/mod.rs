@@ -265,7 +265,8 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
             if outcome.is_accepted() {
                 let same = pay
                     .accounts()
-                    .into_iter()
+                    .iter()
+                    .copied()
                     .eq(outcome.legs.iter().map(|leg| leg.account));
                 assert!(
                     same,

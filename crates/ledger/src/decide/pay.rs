@@ -46,7 +46,8 @@ pub(super) fn pay(
             payee.held,
         ));
     }
-    outcome.payment = Some(Payment::created(command, pay, ctx, owner, Some(&amounts)));
+    let created = || Payment::created(command, pay, ctx, owner, Some(&amounts));
+    outcome.payment.get_or_insert_with(created);
     Ok(())
 }
 

@@ -257,7 +257,7 @@ impl Model {
         self.state.payments.insert(position, payment);
         let mut touched: Vec<(u64, i128)> = Vec::new();
         let payees = pay.accounts().len() - pay.fees.len();
-        for id in pay.accounts().into_iter().take(payees) {
+        for &id in pay.accounts().iter().take(payees) {
             let seen = touched.iter().any(|(known, _)| *known == id.0);
             if !seen && self.state.accounts.contains_key(&id.0) {
                 touched.push((id.0, 0));
