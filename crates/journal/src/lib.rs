@@ -11,7 +11,7 @@
 //! lock                           held while it is open
 //! synced                         two slots: how far the journal was durable when it fell idle
 //! journal/<first position>.seg   frames, the truth; nothing is ever deleted from it
-//! journal/spare-<n>.seg          reserved ahead, empty
+//! journal/spare-<n>.seg          reserved ahead, and filled with zeros as the journal grows
 //! index/<first position>.pos     where the records of a sealed segment are; a view
 //! index/<first>-<last>.run       sorted (hash, position) of sealed segments; a view
 //! checkpoint/<position>.ckpt     bytes of the caller's; a view
