@@ -13,9 +13,10 @@ use crate::positions::Extent;
 use crate::segment::Segment;
 use crate::shared::{Shared, Spare, lock, read};
 
-/// Bytes of a spare segment that are written in one step: a millisecond or two.
-const WRITTEN_AT_ONCE: usize = 1 << 20;
-static ZEROS: [u8; WRITTEN_AT_ONCE] = [0; WRITTEN_AT_ONCE];
+/// Bytes of a spare segment that are written in one step: few, since frames wait for the disk meanwhile, but more where much is
+/// to be caught up with, since each step costs a sync.
+const WRITTEN_AT_ONCE: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 20;
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 /// Entries merged in one step: tens of milliseconds.
 const MERGE_STEP_ENTRIES: usize = 1 << 20;
 
@@ -107,7 +108,10 @@ fn write_spare(shared: &Shared) -> io::Result<bool> {
         spares.being_written += 1;
         spares.files.remove(behind)
     };
-    let piece = (spare.bytes - spare.written).min(WRITTEN_AT_ONCE as u64);
+    let behind = (spare.bytes as f64 * share) as u64 - spare.written;
+    let piece = (behind / 16)
+        .clamp(*WRITTEN_AT_ONCE.start(), *WRITTEN_AT_ONCE.end())
+        .min(spare.bytes - spare.written);
     let zeros = &ZEROS[..piece as usize];
     let written = spare
         .file
