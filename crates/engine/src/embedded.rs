@@ -23,8 +23,10 @@ use crate::backend::{
 use crate::checkpoint::{self, Checkpointer};
 use crate::lookup;
 
+/// Batches in flight where a thread of its own writes them.
+const BATCHES_IN_FLIGHT: usize = 3;
 /// Frames for which space is kept reserved ahead: those in flight, and the one being decided.
-const FRAMES_RESERVED: u32 = 3;
+const FRAMES_RESERVED: u32 = BATCHES_IN_FLIGHT as u32 + 1;
 /// How often maintenance looks for work that nobody announced, and checks a piece of the journal.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// How long a shutdown may wait for index files to be finished.
@@ -313,7 +315,7 @@ impl Backend for Embedded {
     fn depth(&self) -> usize {
         match self.io {
             Io::Inline { .. } => 1,
-            Io::Threads { .. } => 3,
+            Io::Threads { .. } => BATCHES_IN_FLIGHT,
         }
     }
 

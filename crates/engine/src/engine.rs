@@ -405,10 +405,7 @@ impl Engine {
             let _gone = sender.send(resolved);
         });
         let request = self.admit(commands, respond)?;
-        self.0
-            .inbox
-            .send(writer::Message::Request(request))
-            .map_err(|_| Refused::Stopping)?;
+        self.hand_over(vec![request]);
         Ok(receiver)
     }
 

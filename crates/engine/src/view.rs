@@ -81,11 +81,8 @@ fn changed<'a>(
     record: &RecordRef<'_>,
     through: u64,
 ) -> impl Iterator<Item = &'a Account> {
-    let legs = record.legs().filter(move |leg| leg.account.0 <= through);
-    legs.map(|leg| {
-        set.account(leg.account)
-            .expect("a leg's account is in the set")
-    })
+    let accounts = record.accounts().filter(move |id| id.0 <= through);
+    accounts.map(|id| set.account(id).expect("a leg's account is in the set"))
 }
 
 impl Published {

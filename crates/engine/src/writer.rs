@@ -24,7 +24,6 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 
 /// What the writer is told.
 pub(crate) enum Message {
-    Request(Request),
     /// Requests that were made at about the same time.
     Requests(Vec<Request>),
     /// A batch is durable and published.
@@ -229,7 +228,6 @@ impl Writer {
 
     fn hear(&mut self, message: Message, messages: &mpsc::Receiver<Message>) {
         match message {
-            Message::Request(request) => self.pending.push_back(request),
             Message::Requests(requests) => self.pending.extend(requests),
             Message::Landed => self.core.landed(),
             Message::Lost(fate, in_flight) => self.lost(fate, in_flight, messages),
@@ -276,7 +274,6 @@ impl Writer {
             match messages.recv() {
                 Ok(Message::Lost(fate, in_flight)) => lost.push((fate, in_flight)),
                 Ok(Message::Landed) => self.core.landed(),
-                Ok(Message::Request(request)) => self.pending.push_back(request),
                 Ok(Message::Requests(requests)) => self.pending.extend(requests),
                 Ok(Message::Stop) => self.stopping = true,
                 Err(_) => break,
@@ -296,7 +293,6 @@ impl Writer {
         }
         while let Ok(message) = messages.recv_timeout(SLEEP_MAX) {
             match message {
-                Message::Request(request) => request.refuse(failure.clone()),
                 Message::Requests(requests) => {
                     for request in requests {
                         request.refuse(failure.clone());

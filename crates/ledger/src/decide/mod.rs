@@ -44,21 +44,13 @@ fn accept(
     outcome: &mut Outcome,
 ) -> Result<(), Rejection> {
     check_actor(set, command.actor)?;
-    if let Body::Pay(pay) = &command.body {
-        return pay::pay(set, command, pay, ctx, outcome);
-    }
-    *outcome = accept_other(set, command, ctx)?;
-    Ok(())
-}
-
-fn accept_other(set: &WorkingSet, command: &Command, ctx: Context) -> Decision {
     let actor = command.actor;
-    match &command.body {
+    *outcome = match &command.body {
+        Body::Pay(pay) => return pay::pay(set, command, pay, ctx, outcome),
         Body::OpenAccount(open) => accounts::open(set, actor, open, ctx),
         Body::FreezeAccount(account) => accounts::freeze(set, actor, *account, ctx),
         Body::UnfreezeAccount(account) => accounts::unfreeze(set, actor, *account, ctx),
         Body::CloseAccount(account) => accounts::close(set, actor, *account, ctx),
-        Body::Pay(_) => unreachable!("a payment is decided in place"),
         Body::Capture(capture) => capture::capture(set, actor, capture, ctx),
         Body::Void(payment) => release::void(set, actor, *payment, ctx),
         Body::Expire(payment) => release::expire(set, actor, *payment, ctx),
@@ -69,7 +61,8 @@ fn accept_other(set: &WorkingSet, command: &Command, ctx: Context) -> Decision {
             secret_hash,
         } => api_keys::rotate(set, actor, *api_key, secret_hash, ctx),
         Body::RevokeApiKey(api_key) => api_keys::revoke(set, actor, *api_key, ctx),
-    }
+    }?;
+    Ok(())
 }
 
 /// The key may have been revoked since the command came in.

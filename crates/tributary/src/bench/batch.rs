@@ -1,7 +1,7 @@
 //! `bench batch`: payments in batches over gRPC.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -205,16 +205,7 @@ impl Work {
 
     pub(super) fn measured(&mut self) -> anyhow::Result<Measured> {
         let progress = self.progress.take().context("a part was begun")?;
-        let count = progress.done();
-        let (took, rates) = progress.finish();
-        Ok(Measured {
-            count,
-            took,
-            rates,
-            latency: self.latencies.summary(),
-            operations: BTreeMap::new(),
-            rejected: self.rejected,
-        })
+        Ok(Measured::of(progress, &self.latencies, self.rejected))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::machine::{self, Memory};
-use super::meter::Summary;
+use super::meter::{Latencies, Progress, Summary};
 use super::options::Load;
 use super::server::Server;
 use crate::backup::say;
@@ -25,6 +25,22 @@ pub(super) struct Measured {
     pub(super) operations: BTreeMap<&'static str, Summary>,
     /// Payments that the ledger refused.
     pub(super) rejected: u64,
+}
+
+impl Measured {
+    /// A load of one kind of request.
+    pub(super) fn of(progress: Progress, latencies: &Latencies, rejected: u64) -> Measured {
+        let count = progress.done();
+        let (took, rates) = progress.finish();
+        Measured {
+            count,
+            took,
+            rates,
+            latency: latencies.summary(),
+            operations: BTreeMap::new(),
+            rejected,
+        }
+    }
 }
 
 /// What was known of the server before the load.

@@ -167,16 +167,7 @@ impl Payments {
 
     pub(super) fn measured(&mut self) -> anyhow::Result<Measured> {
         let progress = self.progress.take().context("a part was begun")?;
-        let count = progress.done();
-        let (took, rates) = progress.finish();
-        Ok(Measured {
-            count,
-            took,
-            rates,
-            latency: self.latencies.summary(),
-            operations: BTreeMap::new(),
-            rejected: self.rejected,
-        })
+        Ok(Measured::of(progress, &self.latencies, self.rejected))
     }
 }
 
@@ -382,8 +373,6 @@ impl Mixed {
 
     fn measured(&mut self) -> anyhow::Result<(u64, Measured)> {
         let progress = self.progress.take().context("a part was begun")?;
-        let count = progress.done();
-        let (took, rates) = progress.finish();
         let mut all = Latencies::new();
         let mut operations = BTreeMap::new();
         for ((name, _), latencies) in KINDS.iter().zip(&self.latencies) {
@@ -391,12 +380,8 @@ impl Mixed {
             operations.insert(*name, latencies.summary());
         }
         let measured = Measured {
-            count,
-            took,
-            rates,
-            latency: all.summary(),
             operations,
-            rejected: self.rejected,
+            ..Measured::of(progress, &all, self.rejected)
         };
         Ok((self.payments, measured))
     }
