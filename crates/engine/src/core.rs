@@ -400,11 +400,12 @@ impl Core {
         }
     }
 
-    /// Hands the open batch over. None if it holds no record: it is answered at once.
+    /// Hands the open batch over. One that holds no record is durable already, but its callers too must be answered only after
+    /// what came before is published: else they would read what was before the answer that they were given again.
     ///
     /// # Panics
     /// If it may not be handed over ([`Core::can_submit`]).
-    pub fn submit(&mut self) -> Option<InFlight> {
+    pub fn submit(&mut self) -> InFlight {
         assert!(self.can_submit(), "the caller checks");
         let open = self.open.take();
         let Open {
@@ -424,16 +425,11 @@ impl Core {
             self.flight.took_off(batch.clone());
             self.backend.submit(&batch, &self.set)
         };
-        let in_flight = InFlight {
+        InFlight {
             ticket,
             batch,
             waiting,
-        };
-        if in_flight.batch.is_empty() {
-            in_flight.respond(None);
-            return None;
         }
-        Some(in_flight)
     }
 
     /// Ends a turn that made no record, and forgets what was loaded for it.
@@ -445,7 +441,7 @@ impl Core {
         }
     }
 
-    /// Tells the core that the oldest batch in flight became durable and readers can see it.
+    /// Tells the core that the oldest batch in flight became durable.
     pub fn landed(&mut self) {
         let batch = self.flight.landed();
         if !self.backend.forgets() {

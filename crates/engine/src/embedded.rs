@@ -1,13 +1,14 @@
 //! The default backend: the journal crate in one directory, locked by one process.
 //!
-//! Accounts, owners, API keys and open payments are resident; everything else is found in the journal. An I/O thread
-//! writes and syncs, so that the writer decides the next batch meanwhile; a maintenance thread seals and merges indexes.
-//! Built without threads it does the same work inline, step by step, for a simulator.
+//! Accounts, owners, API keys and open payments are resident; everything else is found in the journal. Whoever waits for a
+//! batch writes and syncs it, so that the writer decides the next one meanwhile and what is durable is shown where its bytes
+//! are at hand; a maintenance thread seals and merges indexes. Built without threads it does the same work inline, step by step,
+//! for a simulator.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use tributary_journal::{
@@ -23,12 +24,14 @@ use crate::backend::{
 use crate::checkpoint::{self, Checkpointer};
 use crate::lookup;
 
-/// Batches in flight where a thread of its own writes them.
+/// Batches in flight where another thread writes them.
 const BATCHES_IN_FLIGHT: usize = 3;
 /// Frames for which space is kept reserved ahead: those in flight, and the one being decided.
 const FRAMES_RESERVED: u32 = BATCHES_IN_FLIGHT as u32 + 1;
 /// How often maintenance looks for work that nobody announced, and checks a piece of the journal.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+/// Bytes appended after which maintenance looks for work: a wake is not for nothing each time.
+const MAINTAIN_EVERY_BYTES: u64 = 512 << 10;
 /// How long a shutdown may wait for index files to be finished.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes checked in the background each time: a bound on what the check costs, not on what it finds.
@@ -52,26 +55,76 @@ enum Io {
         maintainer: Maintainer,
     },
     Threads {
-        jobs: mpsc::Sender<Job>,
-        blocked: Arc<Blocked>,
-        threads: Vec<JoinHandle<()>>,
+        appender: Arc<Appender>,
+        maintenance: Option<JoinHandle<()>>,
         stop: Arc<AtomicBool>,
     },
 }
 
-/// Why no batch may begin now, as the thread that writes found it: there is no room, or the journal is of no use any more.
-#[derive(Default)]
-struct Blocked(Mutex<Option<Failure>>);
+/// The journal's writer, shared by the threads that wait for batches.
+struct Appender {
+    writer: Mutex<Option<Writer>>,
+    /// Why no batch may begin now: there is no room, or the journal is of no use any more.
+    blocked: Mutex<Option<Failure>>,
+    /// Bytes appended since maintenance was woken.
+    unseen: AtomicU64,
+    maintenance: Thread,
+}
 
-impl Blocked {
-    fn why(&self) -> MutexGuard<'_, Option<Failure>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Appender {
+    fn append(&self, batch: &Batch) -> Fate {
+        let mut writer = lock(&self.writer);
+        let Some(writer) = writer.as_mut() else {
+            return Fate::Refused(Failure::Stopping);
+        };
+        let mut frame = batch.frame_mut();
+        let fate = fate_of(writer.append(&mut frame));
+        let bytes = frame.body_bytes() as u64;
+        drop(frame);
+        self.reserve(writer);
+        if self.unseen.fetch_add(bytes, Ordering::Relaxed) + bytes >= MAINTAIN_EVERY_BYTES {
+            self.unseen.store(0, Ordering::Relaxed);
+            self.maintenance.unpark();
+        }
+        fate
     }
 
     /// Reserves space for the next frames, and keeps in mind whether that went well.
     fn reserve(&self, writer: &mut Writer) {
-        let failure = reserve(writer).err();
-        *self.why() = failure;
+        *lock(&self.blocked) = reserve(writer).err();
+    }
+
+    /// Whether a batch may begin. Waits for the disk only if it was found full before.
+    fn begin(&self) -> Result<(), Failure> {
+        if lock(&self.blocked).is_some()
+            && let Some(writer) = lock(&self.writer).as_mut()
+        {
+            self.reserve(writer);
+        }
+        match &*lock(&self.blocked) {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks the head.
+    fn idle(&self) {
+        if let Some(writer) = lock(&self.writer).as_mut()
+            && let Err(error) = writer.mark()
+        {
+            tracing::error!(%error, "the head could not be marked");
+            self.reserve(writer);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn close(writer: Option<Writer>) {
+    if let Some(Err(error)) = writer.map(Writer::close) {
+        tracing::error!(%error, "the journal did not close cleanly");
     }
 }
 
@@ -82,13 +135,6 @@ fn reserve(writer: &mut Writer) -> Result<(), Failure> {
             AppendError::Fatal(error) => Failure::Fatal(error.to_string()),
             _ => Failure::StorageFull,
         })
-}
-
-enum Job {
-    Append(Arc<Batch>, mpsc::SyncSender<Fate>),
-    Reserve,
-    Mark,
-    Close,
 }
 
 /// The index keys of a record, for rebuilding the index from the journal.
@@ -153,24 +199,22 @@ fn start_threads(
     maintainer: Maintainer,
     damaged: Arc<AtomicU64>,
 ) -> std::io::Result<Io> {
-    let (jobs, inbox) = mpsc::channel();
-    let blocked = Arc::new(Blocked::default());
-    blocked.reserve(&mut writer);
+    let blocked = reserve(&mut writer).err();
     let stop = Arc::new(AtomicBool::new(false));
     let scrubber = writer.reader().scrubber();
     let maintain_stop = stop.clone();
     let maintenance = std::thread::Builder::new()
         .name("maintenance".into())
         .spawn(move || run_maintenance(maintainer, scrubber, &maintain_stop, &damaged))?;
-    let waker = maintenance.thread().clone();
-    let io_blocked = blocked.clone();
-    let io = std::thread::Builder::new()
-        .name("journal".into())
-        .spawn(move || run_io(writer, &inbox, &io_blocked, &waker))?;
+    let appender = Appender {
+        writer: Mutex::new(Some(writer)),
+        blocked: Mutex::new(blocked),
+        unseen: AtomicU64::new(0),
+        maintenance: maintenance.thread().clone(),
+    };
     Ok(Io::Threads {
-        jobs,
-        blocked,
-        threads: vec![io, maintenance],
+        appender: Arc::new(appender),
+        maintenance: Some(maintenance),
         stop,
     })
 }
@@ -214,36 +258,6 @@ fn scrub(scrubber: &mut Scrubber, damaged: &AtomicU64) {
     }
 }
 
-fn run_io(
-    mut writer: Writer,
-    jobs: &mpsc::Receiver<Job>,
-    blocked: &Blocked,
-    maintenance: &std::thread::Thread,
-) {
-    while let Ok(job) = jobs.recv() {
-        match job {
-            Job::Append(batch, done) => {
-                let fate = fate_of(writer.append(&mut batch.frame_mut()));
-                // Whoever asked may have stopped waiting.
-                let _gone = done.send(fate);
-                blocked.reserve(&mut writer);
-                maintenance.unpark();
-            }
-            Job::Reserve => blocked.reserve(&mut writer),
-            Job::Mark => {
-                if let Err(error) = writer.mark() {
-                    tracing::error!(%error, "the head could not be marked");
-                    blocked.reserve(&mut writer);
-                }
-            }
-            Job::Close => break,
-        }
-    }
-    if let Err(error) = writer.close() {
-        tracing::error!(%error, "the journal did not close cleanly");
-    }
-}
-
 fn fate_of(result: Result<Head, AppendError>) -> Fate {
     match result {
         Ok(head) => Fate::Durable(head),
@@ -265,12 +279,7 @@ impl Backend for Embedded {
             Io::Inline { writer, .. } => {
                 reserve(writer.as_mut().ok_or(Failure::Stopping)?)?;
             }
-            Io::Threads { jobs, blocked, .. } => {
-                if let Some(failure) = blocked.why().clone() {
-                    let _stopped = jobs.send(Job::Reserve);
-                    return Err(failure);
-                }
-            }
+            Io::Threads { appender, .. } => appender.begin()?,
         }
         Ok(self.reader.head())
     }
@@ -301,13 +310,9 @@ impl Backend for Embedded {
                 ..
             } => Ticket::ready(fate_of(writer.append(&mut batch.frame_mut()))),
             Io::Inline { writer: None, .. } => Ticket::ready(Fate::Refused(Failure::Stopping)),
-            Io::Threads { jobs, .. } => {
-                let (done, fate) = mpsc::sync_channel(1);
-                let _stopped = jobs.send(Job::Append(batch.clone(), done));
-                Ticket::pending(move || {
-                    fate.recv()
-                        .unwrap_or_else(|_| Fate::Fatal("the journal thread ended".into()))
-                })
+            Io::Threads { appender, .. } => {
+                let (appender, batch) = (appender.clone(), batch.clone());
+                Ticket::pending(move || appender.append(&batch))
             }
         }
     }
@@ -333,13 +338,8 @@ impl Backend for Embedded {
                 }
                 maintainer.step().unwrap_or(false)
             }
-            Io::Threads { jobs, blocked, .. } => {
-                let job = if blocked.why().is_some() {
-                    Job::Reserve
-                } else {
-                    Job::Mark
-                };
-                let _stopped = jobs.send(job);
+            Io::Threads { appender, .. } => {
+                appender.idle();
                 false
             }
         }
@@ -359,22 +359,15 @@ impl Backend for Embedded {
 
     fn close(&mut self) {
         match &mut self.io {
-            Io::Inline { writer, .. } => {
-                if let Some(writer) = writer.take()
-                    && let Err(error) = writer.close()
-                {
-                    tracing::error!(%error, "the journal did not close cleanly");
-                }
-            }
+            Io::Inline { writer, .. } => close(writer.take().map(|writer| *writer)),
             Io::Threads {
-                jobs,
-                threads,
+                appender,
+                maintenance,
                 stop,
-                ..
             } => {
-                let _stopped = jobs.send(Job::Close);
+                close(lock(&appender.writer).take());
                 stop.store(true, Ordering::Release);
-                for thread in threads.drain(..) {
+                if let Some(thread) = maintenance.take() {
                     thread.thread().unpark();
                     let _panicked = thread.join();
                 }

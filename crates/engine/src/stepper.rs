@@ -100,10 +100,8 @@ impl Stepper {
         let waits = |core: &Core| core.open_len() != (0, 0) && !core.can_submit();
         while waits(&self.core) && self.land() {}
         // If what was in flight is lost, the open batch is lost with it.
-        if self.core.can_submit()
-            && let Some(in_flight) = self.core.submit()
-        {
-            self.in_flight.push_back(in_flight);
+        if self.core.can_submit() {
+            self.in_flight.push_back(self.core.submit());
         }
     }
 
@@ -115,9 +113,11 @@ impl Stepper {
         };
         let (fate, in_flight) = in_flight.wait();
         if let Fate::Durable(_) = fate {
+            if !in_flight.batch.is_empty() {
+                self.core.landed();
+            }
             writer::publish(&self.shared, &in_flight.batch);
             in_flight.respond(None);
-            self.core.landed();
             return true;
         }
         let rest = self.in_flight.drain(..).map(InFlight::wait);

@@ -1,6 +1,7 @@
-//! The threads around the core: one decides, one waits for the disk and publishes, one writes checkpoints.
+//! The threads around the core: one decides, one makes batches durable and publishes them, one writes checkpoints.
 //!
-//! Effects follow the commit: the publisher shows a batch to readers and answers its callers only after the sync.
+//! Effects follow the commit: the publisher shows a batch to readers and answers its callers only after the sync, in the order
+//! of the batches.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -26,7 +27,7 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 pub(crate) enum Message {
     /// Requests that were made at about the same time.
     Requests(Vec<Request>),
-    /// A batch is durable and published.
+    /// A batch is durable; it is published before any that follows.
     Landed,
     /// A batch met another fate; its callers wait.
     Lost(Fate, InFlight),
@@ -112,17 +113,16 @@ impl Publisher {
         self.wish_for_checkpoint();
         while let Ok(in_flight) = batches.recv() {
             let (fate, in_flight) = in_flight.wait();
-            let message = match fate {
-                Fate::Durable(_) => {
-                    self.publish(&in_flight.batch);
-                    desk::gathered(|| in_flight.respond(None));
-                    Message::Landed
-                }
-                fate => Message::Lost(fate, in_flight),
-            };
-            if self.inbox.send(message).is_err() {
-                return;
+            if !matches!(fate, Fate::Durable(_)) {
+                let _ended = self.inbox.send(Message::Lost(fate, in_flight));
+                continue;
             }
+            // The disk is free: the next batch need not wait until this one is shown and answered.
+            if !in_flight.batch.is_empty() {
+                let _ended = self.inbox.send(Message::Landed);
+            }
+            self.publish(&in_flight.batch);
+            desk::gathered(|| in_flight.respond(None));
         }
     }
 
@@ -146,6 +146,9 @@ impl Publisher {
 
 /// Shows a durable batch to readers.
 pub(crate) fn publish(shared: &Shared, batch: &Batch) {
+    if batch.is_empty() {
+        return;
+    }
     let rejected = shared.view.publish(&batch.frame());
     let counters = &shared.counters;
     counters
@@ -258,11 +261,8 @@ impl Writer {
     /// batch ready and batches grow while it is busy.
     fn hand_over(&mut self) {
         let full = !self.pending.is_empty();
-        if self.core.can_submit()
-            && (self.core.in_flight() == 0 || full)
-            && let Some(in_flight) = self.core.submit()
-        {
-            let _ended = self.to_publisher.send(in_flight);
+        if self.core.can_submit() && (self.core.in_flight() == 0 || full) {
+            let _ended = self.to_publisher.send(self.core.submit());
         }
     }
 

@@ -46,11 +46,12 @@ impl Node {
 
     /// Hands the open batch over and does what the engine's threads would do with its fate. The batch, if it is durable.
     pub(crate) fn submit(&mut self) -> (Option<Fate>, Option<Arc<Batch>>) {
-        let Some(in_flight) = self.core.submit() else {
-            return (None, None);
-        };
-        let (fate, in_flight) = in_flight.wait();
+        let (fate, in_flight) = self.core.submit().wait();
         let batch = in_flight.batch.clone();
+        if batch.is_empty() {
+            in_flight.respond(None);
+            return (None, None);
+        }
         let lost = match &fate {
             Fate::Durable(_) => None,
             Fate::Refused(failure) => Some(failure.clone()),
