@@ -86,6 +86,21 @@ impl Request {
     }
 }
 
+/// A request that could not be decided, and why.
+pub struct TurnedAway {
+    /// Still to be answered.
+    pub request: Request,
+    /// Why.
+    pub failure: Failure,
+}
+
+impl TurnedAway {
+    /// Answers it.
+    pub fn refuse(self) {
+        self.request.refuse(self.failure);
+    }
+}
+
 /// What became of a request's commands, in their order.
 pub struct Resolved {
     /// The batch in which new ones were decided.
@@ -230,14 +245,17 @@ impl Core {
         self.open.is_some() || !self.backend.forgets() || self.flight.len() == 0
     }
 
-    /// Decides a request into the open batch. On failure the request has been answered and nothing of it remains.
+    /// Decides a request into the open batch; gives it back, to be answered, if that failed: nothing of it remains here.
     ///
     /// # Panics
     /// If the request does not fit ([`Core::has_room`]).
-    pub fn accept(&mut self, request: Request) -> Result<(), Failure> {
+    pub fn accept(&mut self, request: Request) -> Option<TurnedAway> {
         assert!(self.has_room(&request), "the caller checks the room");
         match self.prepare(&request) {
-            Ok(uses) => self.decide_all(request, uses),
+            Ok(uses) => {
+                self.decide_all(request, uses);
+                None
+            }
             Err(failure) => {
                 if self
                     .open
@@ -247,11 +265,9 @@ impl Core {
                     self.open = None;
                     self.abandon();
                 }
-                (request.respond)(Err(failure.clone()));
-                return Err(failure);
+                Some(TurnedAway { request, failure })
             }
         }
-        Ok(())
     }
 
     /// Begins the turn if none is open, and loads all that the commands need. Changes nothing that a failure would have

@@ -28,7 +28,7 @@ pub use backend::{
 pub use checkpoint::Checkpointer;
 pub use core::{
     COMMANDS_PER_BATCH_MAX, Core, InFlight, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved,
-    Respond, Verdict,
+    Respond, TurnedAway, Verdict,
 };
 pub use desk::Desk;
 pub use embedded::{Embedded, keys_of};

@@ -85,14 +85,8 @@ impl Stepper {
         while !self.core.can_accept() {
             self.land();
         }
-        let result = self.core.accept(request);
-        self.shared.storage_full.store(
-            matches!(result, Err(Failure::StorageFull)),
-            Ordering::Release,
-        );
-        if let Err(Failure::Fatal(why)) = result {
-            self.shared.fail(&why);
-        }
+        let turned_away = self.core.accept(request);
+        writer::note(&self.shared, turned_away);
     }
 
     /// Hands the open batch over, if there is one. What is in flight lands first where there is no room for more.

@@ -13,7 +13,7 @@ use tributary_journal::Clock;
 
 use crate::backend::{Backend, Batch, Failure, Fate};
 use crate::checkpoint::Checkpointer;
-use crate::core::{Core, InFlight, Request};
+use crate::core::{Core, InFlight, Request, TurnedAway};
 use crate::desk;
 use crate::engine::Shared;
 use crate::timers;
@@ -246,14 +246,8 @@ impl Writer {
             }
             let request = self.pending.pop_front().expect("it was there");
             self.shared.unqueue(&request);
-            let result = self.core.accept(request);
-            self.shared.storage_full.store(
-                matches!(result, Err(Failure::StorageFull)),
-                Ordering::Release,
-            );
-            if let Err(Failure::Fatal(why)) = result {
-                self.shared.fail(&why);
-            }
+            let turned_away = self.core.accept(request);
+            note(&self.shared, turned_away);
         }
     }
 
@@ -306,9 +300,23 @@ impl Writer {
     }
 }
 
+/// Notes whether a request was turned away, and why, and only then answers it: whoever hears of it may ask for the status.
+pub(crate) fn note(shared: &Shared, turned_away: Option<TurnedAway>) {
+    let failure = turned_away.as_ref().map(|one| &one.failure);
+    let full = matches!(failure, Some(Failure::StorageFull));
+    shared.storage_full.store(full, Ordering::Release);
+    if let Some(Failure::Fatal(why)) = failure {
+        shared.fail(why);
+    }
+    if let Some(turned_away) = turned_away {
+        turned_away.refuse();
+    }
+}
+
 /// Tells the callers of batches that were not reported durable what became of them, and returns to what is durable.
 pub(crate) fn settle_lost(core: &mut Core, shared: &Shared, lost: Vec<(Fate, InFlight)>) {
     let mut reason = None;
+    let mut unwritten = Vec::new();
     for (fate, in_flight) in lost {
         match resolve(core, fate, &in_flight) {
             None => {
@@ -321,7 +329,7 @@ pub(crate) fn settle_lost(core: &mut Core, shared: &Shared, lost: Vec<(Fate, InF
                 if reason.is_none() || matches!(failure, Failure::Fatal(_)) {
                     reason = Some(failure);
                 }
-                in_flight.respond(reason.clone());
+                unwritten.push(in_flight);
             }
         }
     }
@@ -331,6 +339,9 @@ pub(crate) fn settle_lost(core: &mut Core, shared: &Shared, lost: Vec<(Fate, InF
         .store(matches!(reason, Failure::StorageFull), Ordering::Release);
     if let Failure::Fatal(why) = &reason {
         shared.fail(why);
+    }
+    for in_flight in unwritten {
+        in_flight.respond(Some(reason.clone()));
     }
     let set = shared.view.read().set.clone();
     core.reset(set, reason);

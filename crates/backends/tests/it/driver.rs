@@ -41,7 +41,14 @@ impl Node {
                 .map_err(|failure| failure.to_string());
             told.lock().expect("no holder panics").push(answer);
         });
-        self.core.accept(Request::new(commands, respond))
+        match self.core.accept(Request::new(commands, respond)) {
+            None => Ok(()),
+            Some(turned_away) => {
+                let failure = turned_away.failure.clone();
+                turned_away.refuse();
+                Err(failure)
+            }
+        }
     }
 
     /// Hands the open batch over and does what the engine's threads would do with its fate. The batch, if it is durable.
