@@ -3,6 +3,7 @@
 mod desk;
 mod many;
 mod promises;
+mod queueing;
 mod simulated;
 mod support;
 mod threads;
