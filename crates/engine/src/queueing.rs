@@ -263,7 +263,10 @@ fn reached(load: &Load, workers: u32, target: &Target) -> bool {
     match (target.measure, target.of) {
         (Measure::Quantile(share), of) => prediction.share_within(of, target.seconds) >= share,
         (Measure::Mean, Of::Wait) => prediction.wait <= target.seconds,
-        (Measure::Mean, Of::Sojourn) => prediction.sojourn <= target.seconds,
+        // Some wait always remains, even if it is too small to change the sum.
+        (Measure::Mean, Of::Sojourn) => {
+            target.seconds > load.service && prediction.sojourn <= target.seconds
+        }
     }
 }
 

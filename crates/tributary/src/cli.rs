@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tributary_engine::queueing::{CAPACITY_MAX, WORKERS_MAX};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -47,6 +48,9 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Measure a server, and what this machine could do at best.
     Bench(crate::bench::Bench),
+    /// Tell how many workers a queue needs.
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(Plan),
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -259,6 +263,53 @@ pub(crate) struct Keys {
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const PLAN_EXAMPLES: &str = "\
+Reckons with the queueing models M/M/c and, with --capacity, M/M/c/K: arrivals at random, service
+times exponentially distributed, first come first served. docs/queueing.md tells the formulas, and
+when they do not hold. It only calculates, and needs no server.
+
+Rates are numbers per s, min or h; times are in us, ms, s, m or h. A target is p50, p90, p95, p99,
+p99.9 or mean, and the time that it may be. With --capacity, whoever is refused counts as late.
+
+Examples:
+  tributary plan --arrivals 5000/s --service 2ms --target p99=50ms
+  tributary plan --arrivals 300/min --service 1.5s --target mean=200ms --of wait
+  tributary plan --arrivals 5000/s --service 2ms --workers 12 --capacity 100";
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// How much arrives on average, such as 5000/s, 300/min or 20/h
+    #[arg(long, value_name = "RATE", value_parser = crate::plan::rate)]
+    pub(crate) arrivals: f64,
+    /// How long one worker needs for one of them on average, such as 2ms
+    #[arg(long, value_name = "TIME", value_parser = crate::plan::seconds)]
+    pub(crate) service: f64,
+    /// What is to be reached, such as p99=50ms
+    #[arg(long, value_name = "TARGET", value_parser = crate::plan::goal, required_unless_present = "workers")]
+    pub(crate) target: Option<crate::plan::Goal>,
+    /// Which time the target is about
+    #[arg(long, value_enum, default_value_t = Time::Total, conflicts_with = "workers")]
+    pub(crate) of: Time,
+    /// Ask about this many workers instead
+    #[arg(long, value_name = "N", conflicts_with = "target", value_parser = clap::value_parser!(u32).range(1..=i64::from(WORKERS_MAX)))]
+    pub(crate) workers: Option<u32>,
+    /// The most that may be in the system, waiting or being worked on; more are refused
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=i64::from(CAPACITY_MAX)))]
+    pub(crate) capacity: Option<u32>,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which time a target is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Time {
+    /// From arrival until a worker takes it
+    Wait,
+    /// From arrival until it is done
+    Total,
 }
 
 impl Server {

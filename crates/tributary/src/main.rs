@@ -15,6 +15,7 @@ mod export;
 mod files;
 mod import;
 mod keys;
+mod plan;
 mod serve;
 mod stop;
 mod store;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Restore(arguments) => backup::restore(arguments),
         Command::Bench(arguments) => bench::bench(arguments),
         Command::Keys(arguments) => keys::keys(arguments),
+        Command::Plan(arguments) => plan::plan(arguments),
     };
     match result {
         Ok(exit) => exit.into(),

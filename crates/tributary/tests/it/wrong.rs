@@ -170,7 +170,7 @@ fn wrong_arguments_are_refused_with_code_2_and_a_word_that_helps() {
 #[test]
 fn every_help_teaches_by_example() {
     for command in [
-        "serve", "import", "verify", "export", "backup", "restore", "keys",
+        "serve", "import", "verify", "export", "backup", "restore", "keys", "plan",
     ] {
         let output = run(&[command, "--help"]);
         let said = String::from_utf8_lossy(&output.stdout);

@@ -263,7 +263,7 @@ fn a_target_beyond_reach_is_an_error() {
         load(1.0, 1.0, None),
         Of::Sojourn,
         Measure::Mean,
-        0.9,
+        1.0,
         WORKERS_MAX,
     );
     check(load(10_000.0, 1.0, None), Of::Wait, p99, 1e6, WORKERS_MAX);
@@ -411,7 +411,7 @@ proptest! {
 
         if load.capacity.is_none() {
             let mean = if wait { p.wait } else { p.sojourn };
-            let target = Target { of, measure: Measure::Mean, seconds: mean * slower };
+            let target = Target { of, measure: Measure::Mean, seconds: mean * (slower + 1e-9) };
             let reached = |workers| predict(&load, workers)
                 .is_ok_and(|p| (if wait { p.wait } else { p.sojourn }) <= target.seconds);
             let needed = workers_needed(&load, &target).expect("within reach");
