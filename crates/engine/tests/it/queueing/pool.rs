@@ -36,7 +36,10 @@ struct Seen {
     seconds: f64,
 }
 
-/// Waiting times with this mean between events, in ticks of the clock.
+/// A figure of one run.
+type Figure = fn(&Seen) -> f64;
+
+/// A random time, exponential with this mean, in ticks of the clock.
 fn exponential(random: &mut Random, mean_seconds: f64) -> u64 {
     // Above 0 and at most 1.
     let uniform = ((random.any() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
@@ -136,13 +139,13 @@ fn agrees(arrivals: f64, service: f64, workers: u32, capacity: Option<u32>) {
     let runs: Vec<Seen> = (1..=u64::from(RUNS))
         .map(|seed| run(&load, workers, late, seed))
         .collect();
-    let means = |of: fn(&Seen) -> f64| -> Vec<f64> { runs.iter().map(of).collect() };
+    let means = |of: Figure| -> Vec<f64> { runs.iter().map(of).collect() };
     let waits = means(|seen| seen.wait / seen.taken as f64);
     let queues = means(|seen| seen.queue_seconds / seen.seconds);
     check("mean wait", &waits, T_95, model.wait);
     check("mean queue length", &queues, T_95, model.queue_length);
 
-    let shares: [(&str, fn(&Seen) -> f64, f64); 3] = [
+    let shares: [(&str, Figure, f64); 3] = [
         (
             "waits above p95",
             |seen| seen.waits_late as f64 / seen.taken as f64,
