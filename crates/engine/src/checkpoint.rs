@@ -10,22 +10,20 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
-use tributary_journal::{self as journal, CheckpointItem, CheckpointWriter, Disk, FrameRef, Head};
-use tributary_ledger::codec::RecordRef;
-use tributary_ledger::{self as ledger, Residency, WorkingSet, codec};
+use tributary_journal::{CheckpointWriter, Disk, FrameRef, Head};
+use tributary_ledger::{self as ledger, WorkingSet, codec};
 
-use crate::backend::{Failure, Recovered};
 use crate::engine::Shared;
 use crate::view::View;
 
 /// Objects written out under one hold of the view's lock.
 const SLICE_OBJECTS: usize = 2_048;
 
-const COUNTS: u8 = 0;
-const OWNER: u8 = 1;
-const API_KEY: u8 = 2;
-const ACCOUNT: u8 = 3;
-const PAYMENT: u8 = 4;
+pub(crate) const COUNTS: u8 = 0;
+pub(crate) const OWNER: u8 = 1;
+pub(crate) const API_KEY: u8 = 2;
+pub(crate) const ACCOUNT: u8 = 3;
+pub(crate) const PAYMENT: u8 = 4;
 
 /// Appends the object in slot `slot` of one table, if there is one that a checkpoint needs; false past the last slot.
 type PutSlot = fn(&WorkingSet, usize, &mut Vec<u8>) -> bool;
@@ -34,7 +32,7 @@ fn put_owner(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
     if let Some(owner) = set.owner_at(slot) {
         into.push(OWNER);
         into.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
-        codec::encode_owner(owner, into);
+        codec::encode_owner(&owner, into);
     }
     slot < set.owner_slots()
 }
@@ -66,7 +64,7 @@ fn put_payment(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
     slot < set.payment_slots()
 }
 
-/// In this order, because an account names its owner.
+/// In turns, so that owners and accounts can be loaded at the same time.
 const TABLES: [PutSlot; 4] = [put_owner, put_api_key, put_account, put_payment];
 
 /// Writes checkpoints of the published view.
@@ -112,8 +110,8 @@ impl Checkpointer {
         writer.push(&counts)?;
         Ok(Slices {
             writer,
-            table: 0,
-            slot: 0,
+            tables: TABLES.map(|put| Some((put, 0))),
+            turn: 0,
             bytes: Vec::new(),
             ends: Vec::with_capacity(SLICE_OBJECTS),
         })
@@ -127,26 +125,6 @@ fn counts(set: &WorkingSet) -> Vec<u8> {
         record.extend_from_slice(&(count as u64).to_le_bytes());
     }
     record
-}
-
-/// Makes room for what a checkpoint says to hold.
-fn make_room(set: &mut WorkingSet, counts: &[u8]) -> Result<(), String> {
-    let (counts, rest) = counts.as_chunks::<8>();
-    let &[owners, accounts, payments] = counts else {
-        return Err("the counts are not three".into());
-    };
-    // A wrong count costs memory or time: it says nothing about what is there.
-    let bounded = |count| {
-        usize::try_from(u64::from_le_bytes(count))
-            .unwrap_or(0)
-            .min(1 << 26)
-    };
-    set.reserve(bounded(owners), bounded(accounts), bounded(payments));
-    if rest.is_empty() {
-        Ok(())
-    } else {
-        Err("the counts go on too long".into())
-    }
 }
 
 /// The head as it was when `position`, the end of a frame that the view shows, was its last.
@@ -164,28 +142,36 @@ fn head_at(shared: &Shared, position: u64) -> io::Result<Head> {
 /// A checkpoint on its way to the disk.
 pub(crate) struct Slices {
     writer: CheckpointWriter,
-    table: usize,
-    slot: usize,
+    /// What is left of each table, and from which slot on.
+    tables: [Option<(PutSlot, usize)>; TABLES.len()],
+    turn: usize,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Slices {
-    /// Writes out the next `objects` slots as they are now. False once all are.
+    /// Writes out the next `objects` slots of a table as they are now. False once all are.
     pub(crate) fn step(&mut self, view: &View, objects: usize) -> io::Result<bool> {
-        let Some(put) = TABLES.get(self.table) else {
+        let left = |turn: &usize| self.tables[turn % TABLES.len()].is_some();
+        let Some(turn) = (self.turn..self.turn + TABLES.len()).find(left) else {
             return Ok(false);
         };
+        self.turn = turn + 1;
+        let table = &mut self.tables[turn % TABLES.len()];
+        let (put, slot) = table.as_mut().expect("something is left of it");
         self.bytes.clear();
         self.ends.clear();
         let mut more = true;
         {
             let published = view.read();
             for _ in 0..objects {
-                more = put(&published.set, self.slot, &mut self.bytes);
+                more = put(&published.set, *slot, &mut self.bytes);
                 self.ends.push(self.bytes.len());
-                self.slot += 1;
+                *slot += 1;
             }
+        }
+        if !more {
+            *table = None;
         }
         let mut start = 0;
         for &end in &self.ends {
@@ -194,10 +180,6 @@ impl Slices {
             }
             start = end;
         }
-        if !more {
-            self.table += 1;
-            self.slot = 0;
-        }
         Ok(true)
     }
 
@@ -205,100 +187,4 @@ impl Slices {
     pub(crate) fn finish(self) -> io::Result<u64> {
         self.writer.finish()
     }
-}
-
-/// Rebuilds the state at the journal's head: the newest whole checkpoint, and what was recorded since.
-pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<Recovered, Failure> {
-    let head = reader.head();
-    let mut set = WorkingSet::new(Residency::Accounts);
-    let mut failed = None;
-    let mut is_ours = |through, hash| {
-        let there = reader.head_at(through);
-        there.is_ok_and(|there| there.is_some_and(|head| head.hash == hash))
-    };
-    let loaded = journal::load_latest_checkpoint(disk, &mut is_ours, &mut |item| match item {
-        CheckpointItem::Begin { .. } => {
-            set = WorkingSet::new(Residency::Accounts);
-            failed = None;
-        }
-        CheckpointItem::Record(bytes) => {
-            if let Err(corrupt) = put(&mut set, bytes) {
-                failed.get_or_insert(corrupt);
-            }
-        }
-    })
-    .map_err(|error| Failure::Unavailable(error.to_string()))?;
-    for damage in &loaded.damaged {
-        tracing::warn!(%damage, "a checkpoint is damaged; an older one is used");
-    }
-    let mut through = loaded.through.unwrap_or(0);
-    if through == 0 || failed.is_some() {
-        if let Some(why) = failed {
-            tracing::warn!(
-                why,
-                "the checkpoint can't be read; the whole journal is replayed"
-            );
-        }
-        set = WorkingSet::new(Residency::Accounts);
-        through = 0;
-    }
-    replay(reader, through + 1, &mut set)?;
-    Ok(Recovered {
-        set,
-        replayed: head.position - through,
-    })
-}
-
-fn put(set: &mut WorkingSet, bytes: &[u8]) -> Result<(), String> {
-    let Some((&[tag, low, high], object)) = bytes.split_first_chunk::<3>() else {
-        return Err("an object is too short".into());
-    };
-    let version = u16::from_le_bytes([low, high]);
-    match tag {
-        COUNTS => make_room(set, object)?,
-        OWNER => {
-            set.load_owner(codec::decode_owner(object, version).map_err(|error| error.to_string())?)
-        }
-        API_KEY => set.load_api_key(
-            codec::decode_api_key(object, version).map_err(|error| error.to_string())?,
-        ),
-        ACCOUNT => set.load_account(
-            codec::decode_account(object, version).map_err(|error| error.to_string())?,
-        ),
-        PAYMENT => set.load_payment(
-            codec::decode_payment(object, version).map_err(|error| error.to_string())?,
-        ),
-        _ => return Err(format!("an object is of the unknown kind {tag}")),
-    }
-    Ok(())
-}
-
-/// Applies every record from `first` on to `set`.
-pub(crate) fn replay(
-    reader: &journal::Reader,
-    first: u64,
-    set: &mut WorkingSet,
-) -> Result<(), Failure> {
-    if first > reader.head().position {
-        return Ok(());
-    }
-    let mut frames = reader.frames(first);
-    while let Some(frame) = frames.next().map_err(crate::embedded::read_failure)? {
-        let mut last = 0;
-        for stored in frame.records() {
-            last = stored.position();
-            if last < first {
-                continue;
-            }
-            let damaged = |corrupt: codec::Corrupt| Failure::RecordDamaged {
-                position: last,
-                what: corrupt.to_string(),
-            };
-            let record =
-                RecordRef::parse(stored.payload(), ledger::FORMAT_VERSION).map_err(damaged)?;
-            ledger::apply_record(set, &record).map_err(damaged)?;
-        }
-        set.evict_through(last);
-    }
-    Ok(())
 }

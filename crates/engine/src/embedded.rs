@@ -21,8 +21,8 @@ use crate::backend::{
     Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Recovered,
     StoreStats, Ticket,
 };
-use crate::checkpoint::{self, Checkpointer};
-use crate::lookup;
+use crate::checkpoint::Checkpointer;
+use crate::{lookup, recover};
 
 /// Batches in flight where another thread writes them.
 const BATCHES_IN_FLIGHT: usize = 3;
@@ -271,7 +271,7 @@ fn fate_of(result: Result<Head, AppendError>) -> Fate {
 
 impl Backend for Embedded {
     fn recover(&mut self) -> Result<Recovered, Failure> {
-        checkpoint::recover(&*self.disk, &self.reader)
+        recover::recover(&*self.disk, &self.reader)
     }
 
     fn begin(&mut self) -> Result<Head, Failure> {

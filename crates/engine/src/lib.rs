@@ -17,6 +17,7 @@ mod memory;
 pub mod queueing;
 mod read;
 mod recent;
+mod recover;
 mod stepper;
 mod timers;
 mod view;

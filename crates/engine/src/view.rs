@@ -26,7 +26,7 @@ const SUMMED_ACCOUNTS: usize = 256;
 const NOTHING_DUE: u64 = u64::MAX;
 
 /// Records whose accounts are brought near at once, before the first of them is applied.
-const RECORDS_WARMED: usize = 16;
+pub(crate) const RECORDS_WARMED: usize = 16;
 
 /// State as of the last durable batch.
 pub(crate) struct Published {
@@ -198,7 +198,8 @@ pub(crate) struct View {
 impl View {
     /// A view of `set`, which is the state at `position`.
     pub(crate) fn new(set: WorkingSet, position: u64) -> View {
-        let mut accounts: Vec<AccountId> = set.accounts().map(|account| account.id).collect();
+        let mut accounts = Vec::with_capacity(set.account_count());
+        accounts.extend(set.accounts().map(|account| account.id));
         accounts.sort_unstable();
         let due: BTreeSet<_> = set.payments().filter_map(due).collect();
         View {

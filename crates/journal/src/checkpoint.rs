@@ -172,14 +172,46 @@ impl Drop for CheckpointWriter {
 
 /// What loading gives.
 #[derive(Debug)]
-pub enum CheckpointItem<'a> {
+pub enum CheckpointItem {
     /// A checkpoint begins: forget everything received before (a newer one turned out to be damaged).
     Begin {
         /// It holds every change up to this position.
         through: u64,
     },
-    /// A record, as pushed and in the same order.
-    Record(&'a [u8]),
+    /// The next records, in the order in which they were pushed.
+    Block(CheckpointBlock),
+}
+
+/// Some records of a checkpoint, about a mebibyte of them.
+#[derive(Debug)]
+pub struct CheckpointBlock(Vec<u8>);
+
+impl CheckpointBlock {
+    /// The records, as pushed.
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.0[..];
+        std::iter::from_fn(move || {
+            let record;
+            (record, rest) = split_record(rest)?;
+            Some(record)
+        })
+    }
+
+    /// How many records there are; none if they don't fill the block.
+    fn count(&self) -> Option<u64> {
+        let (mut rest, mut count) = (&self.0[..], 0);
+        while !rest.is_empty() {
+            rest = split_record(rest)?.1;
+            count += 1;
+        }
+        Some(count)
+    }
+}
+
+/// The first record of a block's bytes, and what comes after it.
+fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*len) as usize)
 }
 
 /// The result of loading.
@@ -199,7 +231,7 @@ pub struct CheckpointLoaded {
 pub fn load_latest_checkpoint(
     disk: &dyn Disk,
     is_ours: &mut dyn FnMut(u64, [u8; 32]) -> bool,
-    item: &mut dyn FnMut(CheckpointItem<'_>),
+    item: &mut dyn FnMut(CheckpointItem),
 ) -> io::Result<CheckpointLoaded> {
     let mut loaded = CheckpointLoaded::default();
     for through in checkpoints(disk)?.into_iter().rev() {
@@ -225,7 +257,7 @@ fn load(
     file: &dyn File,
     through: u64,
     is_ours: &mut dyn FnMut(u64, [u8; 32]) -> bool,
-    item: &mut dyn FnMut(CheckpointItem<'_>),
+    item: &mut dyn FnMut(CheckpointItem),
 ) -> io::Result<Result<(), Bad>> {
     let mut header = [0; HEADER_BYTES];
     let read = file.read_at(&mut header, 0)?;
@@ -243,7 +275,6 @@ fn load(
     if !is_ours(through, array_at(&header, 16)) {
         return Ok(Err((0, "the checkpoint is of another history")));
     }
-    let mut block = Vec::new();
     let (mut at, mut number, mut records) = (HEADER_BYTES as u64, 0, 0);
     loop {
         let mut block_header = [0; BLOCK_HEADER_BYTES];
@@ -252,7 +283,7 @@ fn load(
         if read < BLOCK_HEADER_BYTES || len > BLOCK_BYTES + CHECKPOINT_RECORD_BYTES_MAX + 4 {
             return Ok(Err((at, "a block of the checkpoint is cut short")));
         }
-        block.resize(len, 0);
+        let mut block = vec![0; len];
         let read = file.read_at(&mut block, at + BLOCK_HEADER_BYTES as u64)?;
         if read < len || block_crc(number, through, &block) != u32_at(&block_header, 4) {
             return Ok(Err((
@@ -263,10 +294,12 @@ fn load(
         if len == 0 {
             break;
         }
-        match give_records(&block, item) {
-            Some(count) => records += count,
-            None => return Ok(Err((at, "the records do not fill the block"))),
-        }
+        let block = CheckpointBlock(block);
+        let Some(count) = block.count() else {
+            return Ok(Err((at, "the records do not fill the block")));
+        };
+        item(CheckpointItem::Block(block));
+        records += count;
         at += (BLOCK_HEADER_BYTES + len) as u64;
         number += 1;
     }
@@ -281,18 +314,6 @@ fn load(
     } else {
         Err((at, "the checkpoint's end does not match its checksum"))
     })
-}
-
-fn give_records(mut block: &[u8], item: &mut dyn FnMut(CheckpointItem<'_>)) -> Option<u64> {
-    let mut count = 0;
-    while !block.is_empty() {
-        let len = u32::from_le_bytes(block.get(..4)?.try_into().ok()?) as usize;
-        let record = block.get(4..4 + len)?;
-        item(CheckpointItem::Record(record));
-        block = &block[4 + len..];
-        count += 1;
-    }
-    Some(count)
 }
 
 fn block_crc(number: u64, through: u64, records: &[u8]) -> u32 {

@@ -43,8 +43,8 @@ mod tail;
 mod writer;
 
 pub use checkpoint::{
-    CHECKPOINT_RECORD_BYTES_MAX, CheckpointItem, CheckpointLoaded, CheckpointWriter,
-    load_latest_checkpoint,
+    CHECKPOINT_RECORD_BYTES_MAX, CheckpointBlock, CheckpointItem, CheckpointLoaded,
+    CheckpointWriter, load_latest_checkpoint,
 };
 pub use disk::{Clock, DirDisk, DirLock, Disk, File, SystemClock};
 pub use frame::{

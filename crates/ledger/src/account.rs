@@ -1,7 +1,7 @@
 //! Accounts.
 
 use crate::chain::Chain;
-use crate::{AccountId, Currency, OwnerId};
+use crate::{AccountId, Currency, MaybeAccount, OwnerId};
 
 /// What an account is for. No rule of money depends on it; who may open it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +70,7 @@ pub struct Account {
     /// Whose it is.
     pub owner: OwnerId,
     /// The owner's account opened before this one.
-    pub owner_prev: Option<AccountId>,
+    pub owner_prev: MaybeAccount,
     /// Sum of all postings, minor units; never beyond ±[`crate::AMOUNT_MAX`].
     pub posted: i64,
     /// Sum of the open holds, minor units.
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn five_million_accounts_fit_in_memory_twice() {
         assert!(
-            size_of::<Option<Account>>() <= 104,
+            size_of::<Option<Account>>() <= 96,
             "{}",
             size_of::<Option<Account>>()
         );

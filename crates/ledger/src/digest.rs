@@ -63,7 +63,7 @@ impl WorkingSet {
             .for_each(|account| sum.add(1, |into| encode_account(account, into)));
         self.owners()
             .filter(|owner| owner.changed_at > 0)
-            .for_each(|owner| sum.add(2, |into| encode_owner(owner, into)));
+            .for_each(|owner| sum.add(2, |into| encode_owner(&owner, into)));
         let payments = self
             .payments()
             .filter(|payment| closed_payments || payment.is_open());

@@ -34,3 +34,27 @@ impl OwnerId {
     /// The platform: may do everything; owns fee, suspense and external accounts.
     pub const PLATFORM: OwnerId = OwnerId(0);
 }
+
+/// An account or none, in eight bytes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct MaybeAccount(u64);
+
+impl MaybeAccount {
+    /// The account, if there is one.
+    pub fn get(self) -> Option<AccountId> {
+        // Positions begin at 1.
+        (self.0 != 0).then_some(AccountId(self.0))
+    }
+}
+
+impl From<Option<AccountId>> for MaybeAccount {
+    fn from(account: Option<AccountId>) -> Self {
+        MaybeAccount(account.map_or(0, |account| account.0))
+    }
+}
+
+impl std::fmt::Debug for MaybeAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}

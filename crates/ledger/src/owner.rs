@@ -11,6 +11,7 @@ pub struct Owner {
     pub name: OwnerName,
     /// The account opened last; the others follow by [`crate::Account::owner_prev`].
     pub last_account: Option<AccountId>,
-    /// Position of the record that changed it last; 0 only for the platform before its first.
+    /// Position of the record that changed it last, which opened its last account or first named it; 0 only for the platform
+    /// before its first.
     pub changed_at: u64,
 }

@@ -1,9 +1,17 @@
-//! Objects in chunks that never move or grow by copying, found by number through an index of eight bytes each.
+//! Objects in chunks that never move or grow by copying, found by number through an index of four bytes each.
+
+use std::ops::Range;
 
 use hashbrown::HashTable;
 
 /// Objects per chunk.
 const CHUNK: usize = 1024;
+/// Objects that are indexed at once, when many are.
+pub(crate) const AT_ONCE: usize = 1 << 18;
+/// Objects that are indexed in the order in which they come.
+const FEW: usize = 1 << 12;
+/// Regions of an index that are filled one after another.
+const REGIONS: usize = 256;
 
 /// An object with a number of its own.
 pub(crate) trait Numbered {
@@ -14,23 +22,88 @@ pub(crate) trait Numbered {
 pub(crate) struct Slab<T> {
     chunks: Vec<Vec<Option<T>>>,
     free: Vec<u32>,
-    index: HashTable<Place>,
-}
-
-/// Where an object is, with the hash of its number, so that the index grows without looking at objects.
-#[derive(Clone, Copy)]
-struct Place {
-    slot: u32,
-    hash: u32,
+    /// The slot of each object, by its number.
+    index: HashTable<u32>,
+    /// One past the highest number that was ever here: an object of it or beyond need not be looked up.
+    beyond: u64,
 }
 
 /// Numbers are positions, which nobody can choose: spreading them is enough.
-fn short_hash(number: u64) -> u32 {
-    (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+fn spread(number: u64) -> u64 {
+    let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    spread ^ spread >> 32
 }
 
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0xff51_afd7_ed55_8ccd)
+fn at<T>(chunks: &[Vec<Option<T>>], slot: u32) -> Option<&T> {
+    let slot = slot as usize;
+    chunks.get(slot / CHUNK)?.get(slot % CHUNK)?.as_ref()
+}
+
+/// Makes room for so many more in an index of the objects in the slots below `slots`; `hash` is that of the object in a slot, if
+/// there is one.
+///
+/// Growing looks at every object again. Where most slots are filled it does so in their order: memory is read as it lies.
+pub(crate) fn make_room(
+    index: &mut HashTable<u32>,
+    more: usize,
+    slots: usize,
+    hash: impl Fn(u32) -> Option<u64>,
+) {
+    let len = index.len();
+    if index.capacity() - len >= more {
+        return;
+    }
+    if slots > 2 * len {
+        return index.reserve(more, |slot| hash(*slot).expect("it is there"));
+    }
+    *index = HashTable::with_capacity(len + more.max(len / 2));
+    insert_all(index, 0..slots, hash);
+    assert_eq!(index.len(), len, "every object is indexed");
+}
+
+/// Indexes the objects in some slots; there must be room.
+pub(crate) fn insert_all(
+    index: &mut HashTable<u32>,
+    slots: Range<usize>,
+    hash: impl Fn(u32) -> Option<u64>,
+) {
+    let mut found: Vec<(u64, u32)> = Vec::with_capacity(slots.len().min(AT_ONCE));
+    let mut sorted = Vec::new();
+    for first in slots.clone().step_by(AT_ONCE) {
+        let slots = first as u32..(first + AT_ONCE).min(slots.end) as u32;
+        found.clear();
+        found.extend(slots.filter_map(|slot| Some((hash(slot)?, slot))));
+        if found.len() > FEW {
+            sort_by_region(&found, &mut sorted, index.capacity());
+            std::mem::swap(&mut found, &mut sorted);
+        }
+        for &(object, slot) in &found {
+            index.insert_unique(object, slot, |slot| hash(*slot).expect("it is there"));
+        }
+    }
+}
+
+/// Sorts what is about to be inserted into a table by where in it that will be: one region after another is near then.
+fn sort_by_region(found: &[(u64, u32)], sorted: &mut Vec<(u64, u32)>, capacity: usize) {
+    let buckets = capacity.next_power_of_two();
+    let region = |hash: u64| (hash as usize & (buckets - 1)) * REGIONS / buckets;
+    let mut places = [0; REGIONS + 1];
+    for (hash, _) in found {
+        places[region(*hash) + 1] += 1;
+    }
+    for at in 1..=REGIONS {
+        places[at] += places[at - 1];
+    }
+    sorted.resize(found.len(), (0, 0));
+    for &(hash, slot) in found {
+        let place = &mut places[region(hash)];
+        sorted[*place] = (hash, slot);
+        *place += 1;
+    }
+}
+
+fn hashes<T: Numbered>(chunks: &[Vec<Option<T>>]) -> impl Fn(u32) -> Option<u64> {
+    |slot| at(chunks, slot).map(|object| spread(object.number()))
 }
 
 impl<T: Numbered> Slab<T> {
@@ -39,6 +112,7 @@ impl<T: Numbered> Slab<T> {
             chunks: Vec::new(),
             free: Vec::new(),
             index: HashTable::new(),
+            beyond: 0,
         }
     }
 
@@ -49,7 +123,12 @@ impl<T: Numbered> Slab<T> {
     /// Makes room for so many more objects.
     pub(crate) fn reserve(&mut self, objects: usize) {
         self.chunks.reserve(objects.div_ceil(CHUNK));
-        self.index.reserve(objects, |place| spread(place.hash));
+        self.make_room(objects, self.slots());
+    }
+
+    fn make_room(&mut self, more: usize, slots: usize) {
+        let hash = hashes(&self.chunks);
+        make_room(&mut self.index, more, slots, hash);
     }
 
     /// One past the last slot ever used.
@@ -63,62 +142,87 @@ impl<T: Numbered> Slab<T> {
         self.chunks.get(slot / CHUNK)?.get(slot % CHUNK)?.as_ref()
     }
 
-    fn place_of(&self, number: u64) -> Option<Place> {
-        let hash = short_hash(number);
-        let same = |place: &Place| {
-            place.hash == hash
-                && self
-                    .at(place.slot as usize)
-                    .is_some_and(|object| object.number() == number)
-        };
-        self.index.find(spread(hash), same).copied()
+    pub(crate) fn slot_of(&self, number: u64) -> Option<u32> {
+        let same =
+            |slot: &u32| at(&self.chunks, *slot).is_some_and(|object| object.number() == number);
+        self.index.find(spread(number), same).copied()
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&T> {
-        self.at(self.place_of(number)?.slot as usize)
+        self.at(self.slot_of(number)? as usize)
     }
 
     pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
-        let slot = self.place_of(number)?.slot as usize;
+        let slot = self.slot_of(number)? as usize;
         self.chunks[slot / CHUNK][slot % CHUNK].as_mut()
     }
 
     /// Puts an object in place of the one with its number, if any, which is returned.
     pub(crate) fn put(&mut self, object: T) -> Option<T> {
         let number = object.number();
-        if let Some(known) = self.get_mut(number) {
+        if number < self.beyond
+            && let Some(known) = self.get_mut(number)
+        {
             return Some(std::mem::replace(known, object));
         }
-        let slot = self
-            .free
-            .pop()
-            .unwrap_or_else(|| u32::try_from(self.slots()).expect("fewer than 2^32 objects"));
-        let at = slot as usize;
-        if at == self.chunks.len() * CHUNK {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+        match self.free.pop() {
+            None => {
+                let slot = self.slots();
+                self.make_room(1, slot);
+                self.push(object);
+                self.insert(u32::try_from(slot).expect("fewer than 2^32 objects"));
+            }
+            Some(slot) => {
+                self.make_room(1, self.slots());
+                self.chunks[slot as usize / CHUNK][slot as usize % CHUNK] = Some(object);
+                self.beyond = self.beyond.max(number + 1);
+                self.insert(slot);
+            }
         }
-        let chunk = &mut self.chunks[at / CHUNK];
-        if at % CHUNK == chunk.len() {
-            chunk.push(Some(object));
-        } else {
-            chunk[at % CHUNK] = Some(object);
-        }
-        let hash = short_hash(number);
-        self.index
-            .insert_unique(spread(hash), Place { slot, hash }, |place| {
-                spread(place.hash)
-            });
         None
     }
 
+    /// Whether an object of that number is new for certain, and would get the next slot.
+    pub(crate) fn is_next(&self, number: u64) -> bool {
+        number >= self.beyond && self.free.is_empty()
+    }
+
+    /// Puts a new object into the next slot, where it is found only after [`Slab::index_from`] that slot.
+    pub(crate) fn push(&mut self, object: T) {
+        self.beyond = self.beyond.max(object.number() + 1);
+        match self.chunks.last_mut() {
+            Some(last) if last.len() < CHUNK => last.push(Some(object)),
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(Some(object));
+                self.chunks.push(chunk);
+            }
+        }
+    }
+
+    /// Indexes what was pushed into the slots from `first` on: fast when there are many.
+    pub(crate) fn index_from(&mut self, first: usize) {
+        let slots = self.slots();
+        assert!(u32::try_from(slots).is_ok(), "fewer than 2^32 objects");
+        self.make_room(slots - first, first);
+        insert_all(&mut self.index, first..slots, hashes(&self.chunks));
+    }
+
+    /// There must be room.
+    fn insert(&mut self, slot: u32) {
+        let hash = hashes(&self.chunks);
+        let hash = |slot: &u32| hash(*slot).expect("it is there");
+        self.index.insert_unique(hash(&slot), slot, hash);
+    }
+
     pub(crate) fn remove(&mut self, number: u64) -> Option<T> {
-        let found = self.place_of(number)?;
+        let slot = self.slot_of(number)?;
         let entry = self
             .index
-            .find_entry(spread(found.hash), |place| place.slot == found.slot);
+            .find_entry(spread(number), |indexed| *indexed == slot);
         entry.ok()?.remove();
-        self.free.push(found.slot);
-        self.chunks[found.slot as usize / CHUNK][found.slot as usize % CHUNK].take()
+        self.free.push(slot);
+        self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].take()
     }
 
     /// In the order of slots: the same for the same history.

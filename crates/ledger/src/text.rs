@@ -135,9 +135,20 @@ fn utf8(bytes: &[u8]) -> bool {
 }
 
 fn name_characters(bytes: &[u8]) -> bool {
+    const ALLOWED: [bool; 256] = {
+        let (mut allowed, mut byte) = ([false; 256], 0);
+        while byte < 256 {
+            let character = byte as u8;
+            allowed[byte] = character.is_ascii_alphanumeric()
+                || matches!(character, b'_' | b'.' | b':' | b'@' | b'-');
+            byte += 1;
+        }
+        allowed
+    };
+    // Millions are read at a start.
     bytes
         .iter()
-        .all(|b| b.is_ascii_alphanumeric() || b"_.:@-".contains(b))
+        .fold(true, |all, byte| all & ALLOWED[usize::from(*byte)])
 }
 
 word!(

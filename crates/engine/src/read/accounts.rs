@@ -92,7 +92,7 @@ impl Reader {
             Start::Newest | Start::After(_) => None,
         };
         match from.filter(|account| account.owner == owner) {
-            Some(account) => account.owner_prev,
+            Some(account) => account.owner_prev.get(),
             None => published.set.owner(owner)?.last_account,
         }
     }
@@ -126,7 +126,7 @@ impl Reader {
             if !visit(account) {
                 return None;
             }
-            next = account.owner_prev;
+            next = account.owner_prev.get();
         }
         next
     }

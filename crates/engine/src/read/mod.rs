@@ -166,11 +166,7 @@ impl Reader {
 
     /// The owner's name.
     pub fn owner_name(&self, owner: OwnerId) -> Option<OwnerName> {
-        self.view
-            .read()
-            .set
-            .owner(owner)
-            .map(|owner| owner.name.clone())
+        self.view.read().set.owner(owner).map(|owner| owner.name)
     }
 
     /// The API key.

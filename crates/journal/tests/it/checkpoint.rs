@@ -38,9 +38,11 @@ fn load(disk: &SimDisk, last: u64, records: u64) -> CheckpointLoaded {
     let mut is_ours = |through: u64, hash: [u8; 32]| through <= last && hash == head(through).hash;
     let loaded = load_latest_checkpoint(&*disk.disk(), &mut is_ours, &mut |item| match item {
         CheckpointItem::Begin { through } => (begun, number) = (through, 0),
-        CheckpointItem::Record(bytes) => {
-            assert_eq!(bytes, record(begun, number));
-            number += 1;
+        CheckpointItem::Block(block) => {
+            for bytes in block.records() {
+                assert_eq!(bytes, record(begun, number));
+                number += 1;
+            }
         }
     })
     .unwrap();

@@ -115,9 +115,11 @@ fn check_survivor(survivor: &SimDisk, acknowledged: &Acknowledged) {
     };
     let loaded = load_latest_checkpoint(&*survivor.disk(), &mut is_ours, &mut |item| match item {
         CheckpointItem::Begin { .. } => loaded_records = 0,
-        CheckpointItem::Record(record) => {
-            assert_eq!(record, loaded_records.to_le_bytes());
-            loaded_records += 1;
+        CheckpointItem::Block(block) => {
+            for record in block.records() {
+                assert_eq!(record, loaded_records.to_le_bytes());
+                loaded_records += 1;
+            }
         }
     })
     .unwrap();

@@ -32,7 +32,7 @@ fn account_or_none(raw: u64) -> Option<AccountId> {
 pub(super) fn put_account(account: &Account, into: &mut Vec<u8>) {
     into.u64(account.id.0);
     into.u64(account.owner.0);
-    into.u64(account.owner_prev.map_or(0, |id| id.0));
+    into.u64(account.owner_prev.get().map_or(0, |id| id.0));
     into.i64(account.posted);
     into.u64(account.held);
     into.u64(account.overdraft.raw());
@@ -52,7 +52,7 @@ pub(super) fn put_account(account: &Account, into: &mut Vec<u8>) {
 pub(super) fn take_account(input: &mut Input<'_>) -> Result<Account, Corrupt> {
     let id = AccountId(input.u64()?);
     let owner = OwnerId(input.u64()?);
-    let owner_prev = account_or_none(input.u64()?);
+    let owner_prev = account_or_none(input.u64()?).into();
     let posted = input.i64()?;
     let held = input.u64()?;
     if posted.unsigned_abs() > AMOUNT_MAX || held > AMOUNT_MAX {
@@ -105,6 +105,9 @@ pub(super) fn take_owner(input: &mut Input<'_>) -> Result<Owner, Corrupt> {
     let id = OwnerId(input.u64()?);
     let last_account = account_or_none(input.u64()?);
     let changed_at = input.u64()?;
+    if changed_at != last_account.map_or(id.0, |account| account.0.max(id.0)) {
+        return Err(Corrupt("an owner that nothing changed then"));
+    }
     let len = input.u8()?;
     let name = owner_name(input.take(len.into())?)?;
     Ok(Owner {

@@ -27,7 +27,7 @@ pub(super) fn open(set: &WorkingSet, actor: Actor, open: &OpenAccount, ctx: Cont
     let account = Account {
         id: AccountId(ctx.position),
         owner: owner.id,
-        owner_prev: owner.last_account,
+        owner_prev: owner.last_account.into(),
         posted: 0,
         held: 0,
         overdraft: open.overdraft,

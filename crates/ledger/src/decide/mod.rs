@@ -147,7 +147,7 @@ fn signed(amount: u64) -> i64 {
 /// The owner of that name, or a new one.
 fn owner_named(set: &WorkingSet, name: &OwnerName, ctx: Context) -> Owner {
     if let Some(owner) = set.owner_by_name(name) {
-        return owner.clone();
+        return owner;
     }
     let id = if *name == OwnerName::platform() {
         OwnerId::PLATFORM

@@ -1,6 +1,6 @@
 //! Changing a set, and taking changes back.
 
-use super::{Absent, Passing, Residency, WorkingSet, name_hash};
+use super::{Absent, Passing, Residency, WorkingSet};
 use crate::{
     Account, AccountId, ApiKey, ApiKeyId, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId,
     Reference, Rejection,
@@ -81,12 +81,8 @@ impl WorkingSet {
     }
 
     pub(crate) fn put_owner(&mut self, owner: Owner) {
-        let (id, hash) = (owner.id, name_hash(&owner.name));
+        let id = owner.id;
         let before = self.owners.put(owner);
-        if before.is_none() {
-            self.owner_names
-                .insert_unique(hash, (hash, id), |known| known.0);
-        }
         if let Some(undo) = &mut self.undo {
             undo.push(Before::Owner(id, before));
         }
@@ -169,7 +165,7 @@ impl WorkingSet {
         match before {
             Before::Account(id, None) => _ = self.accounts.remove(id.0),
             Before::Account(_, Some(account)) => _ = self.accounts.put(account),
-            Before::Owner(id, None) => self.remove_owner(id),
+            Before::Owner(id, None) => self.owners.remove(id),
             Before::Owner(_, Some(owner)) => _ = self.owners.put(owner),
             Before::Payment(id, None) => _ = self.payments.remove(id.0),
             Before::Payment(_, Some(payment)) => _ = self.payments.put(payment),
@@ -188,20 +184,6 @@ impl WorkingSet {
                 _ = self.externals.insert((owner, external), account);
             }
         }
-    }
-
-    fn remove_owner(&mut self, id: OwnerId) {
-        let name = self
-            .owners
-            .get(id.0)
-            .expect("a new owner is in the set")
-            .name
-            .clone();
-        let entry = self
-            .owner_names
-            .find_entry(name_hash(&name), |known| known.1 == id);
-        entry.expect("an owner is known by its name").remove();
-        self.owners.remove(id.0);
     }
 
     pub(crate) fn references(&self) -> impl Iterator<Item = (&(OwnerId, Reference), &PaymentId)> {

@@ -1,15 +1,16 @@
 //! The working set: the objects that decisions look at.
 
 mod change;
+mod owners;
 
 use crate::codec::RecordRef;
 use crate::hash::sip_raw;
-use crate::slab::{Numbered, Slab};
+use crate::slab::{AT_ONCE, Numbered, Slab};
 use crate::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Body, Command, Currency, Destination,
     ExternalId, Keys, Owner, OwnerId, OwnerName, Payment, PaymentId, Reference,
 };
-use hashbrown::{HashMap, HashSet, HashTable};
+use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -29,9 +30,7 @@ pub enum Residency {
 pub struct WorkingSet {
     residency: Residency,
     accounts: Slab<Account>,
-    owners: Slab<Owner>,
-    /// With the hash of each name, so that the table grows without looking at owners.
-    owner_names: HashTable<(u64, OwnerId)>,
+    owners: owners::Owners,
     payments: Slab<Payment>,
     api_keys: Slab<ApiKey>,
     references: HashMap<(OwnerId, Reference), PaymentId, Sip>,
@@ -107,12 +106,6 @@ impl Numbered for Account {
     }
 }
 
-impl Numbered for Owner {
-    fn number(&self) -> u64 {
-        self.id.0
-    }
-}
-
 impl Numbered for Payment {
     fn number(&self) -> u64 {
         self.id.0
@@ -131,8 +124,7 @@ impl WorkingSet {
         let mut set = WorkingSet {
             residency,
             accounts: Slab::new(),
-            owners: Slab::new(),
-            owner_names: HashTable::new(),
+            owners: owners::Owners::new(),
             payments: Slab::new(),
             api_keys: Slab::new(),
             references: HashMap::default(),
@@ -192,17 +184,13 @@ impl WorkingSet {
     }
 
     /// The owner, if it is in the set.
-    pub fn owner(&self, id: OwnerId) -> Option<&Owner> {
-        self.owners.get(id.0)
+    pub fn owner(&self, id: OwnerId) -> Option<Owner> {
+        self.owners.get(id)
     }
 
     /// The owner of that name, if it is in the set.
-    pub fn owner_by_name(&self, name: &OwnerName) -> Option<&Owner> {
-        let hash = name_hash(name);
-        let same = |known: &(u64, OwnerId)| {
-            known.0 == hash && self.owner(known.1).is_some_and(|owner| owner.name == *name)
-        };
-        self.owner(self.owner_names.find(hash, same)?.1)
+    pub fn owner_by_name(&self, name: &OwnerName) -> Option<Owner> {
+        self.owners.by_name(name)
     }
 
     /// The payment, if it is in the set.
@@ -246,7 +234,7 @@ impl WorkingSet {
     }
 
     /// The owners, in a fixed order.
-    pub fn owners(&self) -> impl Iterator<Item = &Owner> {
+    pub fn owners(&self) -> impl Iterator<Item = Owner> {
         self.owners.iter()
     }
 
@@ -277,7 +265,7 @@ impl WorkingSet {
     }
 
     /// The owner in a slot.
-    pub fn owner_at(&self, slot: usize) -> Option<&Owner> {
+    pub fn owner_at(&self, slot: usize) -> Option<Owner> {
         self.owners.at(slot)
     }
 
@@ -304,7 +292,6 @@ impl WorkingSet {
     /// Makes room for so many objects that are about to be loaded: tables that grow step by step are filled twice.
     pub fn reserve(&mut self, owners: usize, accounts: usize, payments: usize) {
         self.owners.reserve(owners);
-        self.owner_names.reserve(owners, |known| known.0);
         self.accounts.reserve(accounts);
         self.payments.reserve(payments);
     }
@@ -319,14 +306,45 @@ impl WorkingSet {
         }
     }
 
-    /// Puts in a loaded owner, unless the set has it as of the same or a later record.
-    pub fn load_owner(&mut self, owner: Owner) {
-        if self
-            .owner(owner.id)
-            .is_none_or(|known| known.changed_at < owner.changed_at)
-        {
-            self.put_owner(owner);
+    /// [`WorkingSet::load_account`] of many, which is fast when they come in the order of their ids.
+    pub fn load_accounts(&mut self, accounts: impl IntoIterator<Item = Account>) {
+        assert!(self.undo.is_none(), "loading is not undone");
+        let mut first = self.accounts.slots();
+        for account in accounts {
+            if self.accounts.is_next(account.id.0) {
+                self.accounts.push(account);
+                if self.accounts.slots() - first == AT_ONCE {
+                    self.accounts.index_from(first);
+                    first = self.accounts.slots();
+                }
+                continue;
+            }
+            self.accounts.index_from(first);
+            self.load_account(account);
+            first = self.accounts.slots();
         }
+        self.accounts.index_from(first);
+    }
+
+    /// This set, which has neither accounts nor owners of its own, with those of sets that were filled beside it.
+    pub fn with(mut self, accounts: WorkingSet, owners: WorkingSet) -> WorkingSet {
+        let own = self.account_count() + self.owner_count();
+        assert!(own <= 1, "nothing but the platform is lost");
+        self.accounts = accounts.accounts;
+        self.owners = owners.owners;
+        self
+    }
+
+    /// Puts in loaded owners, unless the set has them as of the same or a later record. Fast when they come in the order of
+    /// their ids.
+    pub fn load_owners(&mut self, owners: impl IntoIterator<Item = Owner>) {
+        assert!(self.undo.is_none(), "loading is not undone");
+        self.owners.load(owners.into_iter());
+    }
+
+    /// [`WorkingSet::load_owners`] of one.
+    pub fn load_owner(&mut self, owner: Owner) {
+        self.load_owners([owner]);
     }
 
     /// Puts in a loaded API key, unless the set has it as of the same or a later record.
@@ -488,10 +506,6 @@ impl WorkingSet {
             }
         }
     }
-}
-
-fn name_hash(name: &OwnerName) -> u64 {
-    crate::hash::hash_owner_name(name.as_bytes())
 }
 
 /// SipHash for maps whose keys a client can choose; the order of a map never shows.

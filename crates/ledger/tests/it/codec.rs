@@ -93,7 +93,7 @@ fn objects_round_trip(set: &WorkingSet) {
     set.accounts()
         .for_each(|account| check(account, encode_account, decode_account));
     set.owners()
-        .for_each(|owner| check(owner, encode_owner, decode_owner));
+        .for_each(|owner| check(&owner, encode_owner, decode_owner));
     set.payments()
         .for_each(|payment| check(payment, encode_payment, decode_payment));
     set.api_keys()

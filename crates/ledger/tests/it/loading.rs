@@ -22,7 +22,7 @@ fn load(storage: &WorkingSet, commands: &[Command], set: &mut WorkingSet) {
             .owners
             .iter()
             .filter_map(|name| storage.owner_by_name(name))
-            .for_each(|owner| set.load_owner(owner.clone()));
+            .for_each(|owner| set.load_owner(owner));
         wanted
             .api_keys
             .iter()

@@ -330,7 +330,7 @@ fn an_owner_opens_and_closes_plain_accounts_of_its_own() {
         .submit(shops, open("shop", AccountKind::Merchant, Overdraft::NONE))
         .account
         .unwrap();
-    assert_eq!(opened.owner_prev, Some(first));
+    assert_eq!(opened.owner_prev.get(), Some(first));
     assert_eq!(
         world.set.owner(shops.owner).unwrap().last_account,
         Some(opened.id)
