@@ -3,6 +3,7 @@
 use crate::dice::{Dice, command, prelude, rolls};
 use crate::world::{World, eur, owner, plain_pay};
 use proptest::prelude::*;
+use tributary_ledger::chain::Chain;
 use tributary_ledger::*;
 
 /// Brings what the set lacks from storage, and says that the rest is absent.
@@ -169,4 +170,56 @@ fn step(world: &mut World, set: &mut WorkingSet, command: &Command) -> Option<Re
     apply(set, command, &outcome, ctx);
     assert_eq!(world.run(command), outcome);
     outcome.rejection
+}
+
+/// More than are indexed at once, so that tables grow on the way and are filled region by region.
+#[test]
+fn whatever_is_loaded_is_found_in_whatever_order_it_comes_and_the_newest_stays() {
+    const OBJECTS: u64 = 280_000;
+    let owner = |id: u64, last: u64| Owner {
+        id: OwnerId(id),
+        name: OwnerName::new(&format!("somebody-with-a-longer-name-{id}")).unwrap(),
+        last_account: (last > 0).then_some(AccountId(last)),
+        changed_at: id.max(last),
+    };
+    let account = |id: u64, last: u64| Account {
+        id: AccountId(id),
+        owner: OwnerId(id),
+        owner_prev: None.into(),
+        posted: last as i64,
+        held: 0,
+        overdraft: Overdraft::NONE,
+        opened_at: id,
+        chain: Chain::from_parts(last, 1, [0; 4]),
+        currency: Currency::from_code("EUR").unwrap(),
+        kind: AccountKind::Wallet,
+        status: AccountStatus::Open,
+    };
+    let in_order: Vec<u64> = (1..=OBJECTS).map(|number| number * 3).collect();
+    let reversed: Vec<u64> = in_order.iter().rev().copied().collect();
+    let mut mixed = in_order.clone();
+    mixed.swap(5, 270_000);
+    for (ids, again) in [(in_order, 0), (mixed, 7), (reversed[..5_000].to_vec(), 1)] {
+        let mut set = WorkingSet::new(Residency::Accounts);
+        let loaded = ids.iter().copied().chain(ids.iter().copied().take(again));
+        set.load_owners(loaded.clone().map(|id| owner(id, 0)));
+        set.load_accounts(loaded.map(|id| account(id, id)));
+        let newer = OBJECTS * 4;
+        set.load_owner(owner(ids[3], newer));
+        set.load_owner(owner(ids[3], 0));
+        set.load_accounts([account(ids[4], newer), account(ids[4], ids[4])]);
+        assert_eq!(set.account_count(), ids.len());
+        assert_eq!(set.owner_count(), ids.len() + 1);
+        for &id in &ids {
+            let last = if id == ids[3] { newer } else { 0 };
+            let expected = owner(id, last);
+            assert_eq!(set.owner_by_name(&expected.name), Some(expected.clone()));
+            assert_eq!(set.owner(OwnerId(id)), Some(expected));
+            let last = if id == ids[4] { newer } else { id };
+            assert_eq!(set.account(AccountId(id)), Some(&account(id, last)));
+            assert_eq!(set.account(AccountId(id + 1)), None);
+        }
+        let stranger = OwnerName::new("somebody-with-a-longer-name-1").unwrap();
+        assert_eq!(set.owner_by_name(&stranger), None);
+    }
 }
