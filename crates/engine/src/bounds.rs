@@ -5,8 +5,9 @@ use tributary_ledger::{
     self as ledger, Body, Command, Context, Destination, Key, Residency, WorkingSet,
 };
 use tributary_ledger::{
-    AccountId, AccountKind, Actor, Capture, Currency, Fee, Fees, Hold, OpenAccount, Overdraft,
-    OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Reason, Reference, Refund, Share, Text,
+    AccountId, AccountKind, Actor, Capture, Currency, Data, Fee, Fees, Hold, OpenAccount, OrderKey,
+    Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Publish, Reason, Reference,
+    Refund, Share, Text, Topic,
 };
 
 use crate::core::record_bytes_max;
@@ -107,4 +108,10 @@ fn no_record_outgrows_the_bound_that_admits_it() {
         ..big_payment(1, 0)
     };
     check(Body::Pay(plain), false);
+    let largest = Publish {
+        topic: Topic::new(&format!("app.{}", "t".repeat(124))).expect("it is as long as may be"),
+        key: OrderKey::new(&"k".repeat(OrderKey::BYTES_MAX)).ok(),
+        data: Data::new(Data::PLAIN, &[b'd'; Data::BYTES_MAX]).expect("it is as long as may be"),
+    };
+    check(Body::Publish(largest), false);
 }

@@ -34,6 +34,10 @@ pub fn apply_record(set: &mut WorkingSet, record: &RecordRef<'_>) -> Result<(), 
         record.legs().for_each(|leg| set.apply_leg(&leg, position));
         return Ok(());
     }
+    if record.operation() == Operation::Publish {
+        set.set_horizon(record.context().position);
+        return Ok(());
+    }
     let record = record.to_record()?;
     if set.residency() == Residency::Everything {
         apply(set, &record.command, &record.outcome, record.ctx);

@@ -1,8 +1,8 @@
 //! Commands: what somebody wants.
 
 use crate::{
-    Access, AccountId, AccountKind, ApiKeyId, Currency, Date, ExternalId, Key, Label, Overdraft,
-    OwnerId, OwnerName, PaymentId, Reason, Reference, Small, Text,
+    Access, AccountId, AccountKind, ApiKeyId, Currency, Data, Date, ExternalId, Key, Label,
+    OrderKey, Overdraft, OwnerId, OwnerName, PaymentId, Reason, Reference, Small, Text, Topic,
 };
 
 /// Who asks.
@@ -71,6 +71,8 @@ pub enum Body {
     },
     /// End an API key for good.
     RevokeApiKey(ApiKeyId),
+    /// Tell others of something.
+    Publish(Publish),
 }
 
 /// Open an account.
@@ -242,6 +244,17 @@ pub struct CreateApiKey {
     pub secret_hash: [u8; 32],
     /// What it is for.
     pub label: Option<Label>,
+}
+
+/// Tell others of something: an event of the application, which changes nothing here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// Its event's type.
+    pub topic: Topic,
+    /// Events of the same publisher and key are delivered in order, to those who want order.
+    pub key: Option<OrderKey>,
+    /// What it says.
+    pub data: Data,
 }
 
 impl PaymentKind {

@@ -2,8 +2,8 @@
 
 use crate::codec::{Operation, RecordRef};
 
-/// The routing key of a record's event.
-pub fn event_type(record: &RecordRef<'_>) -> &'static str {
+/// The routing key of a record's event: of a published one its topic.
+pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
     let refused = record.rejection().is_some();
     let (held, captured, refunded) = record.progress().unwrap_or_default();
     match record.operation() {
@@ -38,5 +38,7 @@ pub fn event_type(record: &RecordRef<'_>) -> &'static str {
         Operation::CreateApiKey => "api_key.created",
         Operation::RotateApiKey => "api_key.rotated",
         Operation::RevokeApiKey => "api_key.revoked",
+        Operation::Publish if refused => "event.refused",
+        Operation::Publish => record.topic().expect("a published event has one"),
     }
 }

@@ -93,6 +93,7 @@ impl Wanted<'_> {
             Body::CreateApiKey(create) => self.owner(&create.owner),
             Body::RotateApiKey { api_key, .. } => self.api_key(*api_key),
             Body::RevokeApiKey(id) => self.api_key(*id),
+            Body::Publish(_) => {}
         }
     }
 

@@ -37,7 +37,7 @@ pub use api_key::{Access, ApiKey, ApiKeyStatus};
 pub use apply::{apply, apply_record, apply_sparse};
 pub use command::{
     Actor, Body, Capture, Command, CreateApiKey, Destination, Fee, Fees, Hold, NAMED_MAX,
-    OpenAccount, Part, Pay, Payees, PaymentKind, Refund, Share,
+    OpenAccount, Part, Pay, Payees, PaymentKind, Publish, Refund, Share,
 };
 pub use decide::{decide, decide_group, decide_into, refuse};
 pub use event::event_type;
@@ -51,7 +51,7 @@ pub use rejection::Rejection;
 pub use set::{CurrencyTotals, Residency, WorkingSet};
 pub use small::Small;
 pub use text::{
-    ExternalId, Invalid, Key, Label, OwnerName, Reason, Reference, TEXT_BYTES_MAX, Text,
+    Data, ExternalId, Invalid, Key, Label, OrderKey, OwnerName, Reason, Reference, Text, Topic,
 };
 
 /// Version of the rules in this crate: what `decide` answers. Frames carry it; `verify` re-decides only records of

@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-/// Longest free text of a command, in bytes.
-pub const TEXT_BYTES_MAX: usize = 16 * 1024;
-
 /// The text is empty, too long, or holds what it may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
@@ -151,6 +148,21 @@ fn name_characters(bytes: &[u8]) -> bool {
         .fold(true, |all, byte| all & ALLOWED[usize::from(*byte)])
 }
 
+/// `app.` and one to eight words, with dots between them.
+fn topic(bytes: &[u8]) -> bool {
+    let word = |word: &[u8]| {
+        let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(b);
+        !word.is_empty() && word.iter().all(plain)
+    };
+    bytes.strip_prefix(b"app.").is_some_and(|words| {
+        let mut words = words.split(|b| *b == b'.');
+        words.by_ref().take(TOPIC_WORDS_MAX).all(word) && words.next().is_none()
+    })
+}
+
+/// Most words of a topic after `app`.
+const TOPIC_WORDS_MAX: usize = 8;
+
 word!(
     /// Idempotency key: any 1 to 255 bytes, unique per owner for ever. Keys that begin with a zero byte are
     /// reserved for the system itself (timers), whose commands run in the platform's name.
@@ -173,6 +185,14 @@ utf8_word!(
     Reason, 22, 255, utf8
 );
 utf8_word!(
+    /// Topic of a published event: `app.` and one to eight words of `a-z 0-9 _ -` with dots between them, at most 128 bytes.
+    Topic, 46, 128, topic
+);
+utf8_word!(
+    /// Events of one publisher under the same order key are delivered in order, 1 to 64 bytes.
+    OrderKey, 22, 64, utf8
+);
+utf8_word!(
     /// What an API key is for, 1 to 64 bytes.
     Label, 22, 64, utf8
 );
@@ -184,46 +204,57 @@ impl OwnerName {
     }
 }
 
-/// Free text of a command (description and metadata as JSON), opaque here.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Text {
-    scheme: u8,
-    bytes: Box<[u8]>,
-}
-
-impl Text {
-    /// The bytes are the text itself.
-    pub const PLAIN: u8 = 0;
-
-    /// At most [`TEXT_BYTES_MAX`] bytes, not empty; `scheme` says how they are to be read ([`Text::PLAIN`]).
-    pub fn new(scheme: u8, bytes: &[u8]) -> Result<Self, Invalid> {
-        if bytes.is_empty() {
-            return Err(Invalid::Empty);
+macro_rules! opaque {
+    ($(#[$doc:meta])* $name:ident, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq)]
+        pub struct $name {
+            scheme: u8,
+            bytes: Box<[u8]>,
         }
-        if bytes.len() > TEXT_BYTES_MAX {
-            return Err(Invalid::TooLong {
-                bytes_max: TEXT_BYTES_MAX,
-            });
+
+        impl $name {
+            /// The bytes are the text itself.
+            pub const PLAIN: u8 = 0;
+
+            /// Most bytes.
+            pub const BYTES_MAX: usize = $max;
+
+            /// At most [`Self::BYTES_MAX`] bytes, not empty; `scheme` says how they are to be read ([`Self::PLAIN`]).
+            pub fn new(scheme: u8, bytes: &[u8]) -> Result<Self, Invalid> {
+                if bytes.is_empty() {
+                    return Err(Invalid::Empty);
+                }
+                if bytes.len() > Self::BYTES_MAX {
+                    return Err(Invalid::TooLong { bytes_max: Self::BYTES_MAX });
+                }
+                Ok($name { scheme, bytes: bytes.into() })
+            }
+
+            /// How the bytes are to be read.
+            pub fn scheme(&self) -> u8 {
+                self.scheme
+            }
+
+            /// The bytes.
+            pub fn as_bytes(&self) -> &[u8] {
+                &self.bytes
+            }
         }
-        Ok(Text {
-            scheme,
-            bytes: bytes.into(),
-        })
-    }
 
-    /// How the bytes are to be read.
-    pub fn scheme(&self) -> u8 {
-        self.scheme
-    }
-
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
-    }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({}, {} bytes)"), self.scheme, self.bytes.len())
+            }
+        }
+    };
 }
 
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Text({}, {} bytes)", self.scheme, self.bytes.len())
-    }
-}
+opaque!(
+    /// Free text of a command (description and metadata as JSON), opaque here.
+    Text, 16 * 1024
+);
+opaque!(
+    /// What a published event says (JSON), opaque here.
+    Data, 32 * 1024
+);

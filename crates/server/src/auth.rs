@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Access, Account, Actor, ApiKeyId, ApiKeyStatus, OwnerId};
+use tributary_ledger::{Access, Account, Actor, ApiKeyId, ApiKeyStatus, Body, OwnerId};
 
 use crate::app::{App, Shared};
 use crate::code::ErrorCode;
@@ -36,9 +36,12 @@ impl Caller {
         self.is_platform() || account.owner == self.actor.owner
     }
 
-    /// Whether the record is this caller's to see: it has a leg on an account of the caller's owner.
+    /// Whether the record is this caller's to see: it has a leg on an account of the caller's owner, or is an event that the
+    /// owner published.
     pub(crate) fn sees_record(&self, shared: &Shared, record: &Record) -> bool {
+        let published = matches!(record.command.body, Body::Publish(_));
         self.is_platform()
+            || (published && record.command.actor.owner == self.actor.owner)
             || record.outcome.legs.iter().any(|leg| {
                 let account = shared.reader.account(leg.account);
                 account.is_some_and(|account| account.owner == self.actor.owner)

@@ -24,8 +24,8 @@ use crate::app::App;
 use crate::code::ErrorCode;
 use crate::error::{ApiError, ErrorAnswer};
 use crate::form::request::{
-    AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, PaymentCreate, RefundCreate,
-    TransferCreate, VoidOf,
+    AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, EventCreate, PaymentCreate,
+    RefundCreate, TransferCreate, VoidOf,
 };
 use crate::form::value::KeyText;
 use crate::routes::{
@@ -58,7 +58,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(refunds::create, refunds::list_all))
         .routes(routes!(refunds::get))
         .routes(routes!(batches::create))
-        .routes(routes!(events::list_all))
+        .routes(routes!(events::publish, events::list_all))
         .routes(routes!(events::get))
         .routes(routes!(books::trial_balance))
         .routes(routes!(journal::head))
@@ -248,6 +248,7 @@ fn links(operation: &str) -> &'static [(&'static str, &'static [Next])] {
             "201",
             &[("rotateApiKey", ID, &[]), ("revokeApiKey", ID, &[])],
         )],
+        "publishEvent" => &[("201", &[("getEvent", ID, &[])])],
         "listEvents" => &[("200", &[("getEvent", FIRST_ID, &[])])],
         _ => &[],
     }
@@ -302,7 +303,9 @@ fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
                 "/v1/refunds",
             ]
             .contains(&path);
-        let other = path.starts_with("/v1/accounts") || path.starts_with("/v1/api_keys");
+        let other = ["/v1/accounts", "/v1/api_keys", "/v1/events"]
+            .iter()
+            .any(|start| path.starts_with(start));
         if moves_money {
             statuses.push(402);
         }
@@ -410,6 +413,7 @@ impl Batch {
             ("capture", CaptureOf::name()),
             ("void", VoidOf::name()),
             ("refund", RefundCreate::name()),
+            ("event", EventCreate::name()),
         ];
         let mut one_of =
             OneOfBuilder::new().description(Some("One command with its own idempotency key."));
@@ -474,6 +478,7 @@ impl ToSchema for Batch {
         add::<CaptureOf>(schemas);
         add::<VoidOf>(schemas);
         add::<RefundCreate>(schemas);
+        add::<EventCreate>(schemas);
     }
 }
 

@@ -3,9 +3,9 @@
 
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture,
-    Command, CreateApiKey, Currency, Date, Destination, ExternalId, Fee, Fees, Hold, Key, Label,
-    OpenAccount, Overdraft, OwnerId, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Reason,
-    Reference, Refund, Share, Text,
+    Command, CreateApiKey, Currency, Data, Date, Destination, ExternalId, Fee, Fees, Hold, Key,
+    Label, OpenAccount, OrderKey, Overdraft, OwnerId, OwnerName, Part, Pay, Payees, PaymentId,
+    PaymentKind, Publish, Reason, Reference, Refund, Share, Text, Topic,
 };
 
 use crate::model::Model;
@@ -177,7 +177,7 @@ impl Workload {
         if model.accounts().len() < ACCOUNTS_FIRST {
             return self.open_account();
         }
-        match self.rng.below(100) {
+        match self.rng.below(104) {
             0..=4 => self.open_account(),
             5..=6 => Body::FreezeAccount(self.account(model)),
             7..=9 => Body::UnfreezeAccount(self.frozen(model)),
@@ -222,11 +222,26 @@ impl Workload {
                     .then(|| Label::new("till").expect("it is short")),
             }),
             97 => Body::RevokeApiKey(self.api_key(model)),
+            100.. => self.publish(),
             _ => Body::RotateApiKey {
                 api_key: self.api_key(model),
                 secret_hash: [self.rng.any() as u8; 32],
             },
         }
+    }
+
+    fn publish(&mut self) -> Body {
+        let topic = format!("app.order.step-{}", self.rng.below(5));
+        let len = 1 + self.rng.index(self.text_bytes_max);
+        let bytes: Vec<u8> = (0..len).map(|_| self.rng.any() as u8).collect();
+        Body::Publish(Publish {
+            topic: Topic::new(&topic).expect("it is one"),
+            key: self.rng.chance(50).then(|| {
+                let key = format!("order-{}", self.rng.below(20));
+                OrderKey::new(&key).expect("it is short")
+            }),
+            data: Data::new(Data::PLAIN, &bytes).expect("it is within its bounds"),
+        })
     }
 
     fn owner(&mut self) -> OwnerName {

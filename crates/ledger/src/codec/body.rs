@@ -4,9 +4,9 @@ use super::bytes::{Input, Put, len_u8};
 use super::objects::{access, currency, label, owner_name, payment_kind};
 use super::{Corrupt, Operation};
 use crate::{
-    AccountId, AccountKind, ApiKeyId, Body, Capture, CreateApiKey, Destination, ExternalId, Fee,
-    Fees, Hold, NAMED_MAX, OpenAccount, Overdraft, Part, Pay, Payees, PaymentId, Reason, Reference,
-    Refund, SHARES_MAX, Share,
+    AccountId, AccountKind, ApiKeyId, Body, Capture, CreateApiKey, Data, Destination, ExternalId,
+    Fee, Fees, Hold, NAMED_MAX, OpenAccount, OrderKey, Overdraft, Part, Pay, Payees, PaymentId,
+    Publish, Reason, Reference, Refund, SHARES_MAX, Share, Topic,
 };
 
 pub(super) const PAY_HOLD: u8 = 1;
@@ -40,6 +40,7 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
             into.put(secret_hash);
         }
         Body::RevokeApiKey(id) => into.u64(id.0),
+        Body::Publish(publish) => put_publish(publish, into),
     }
 }
 
@@ -80,6 +81,7 @@ pub(super) fn take_body(
             secret_hash: input.array()?,
         },
         Operation::RevokeApiKey => Body::RevokeApiKey(ApiKeyId(input.u64()?)),
+        Operation::Publish => return take_publish(bytes).map(Body::Publish),
     };
     input.end()?;
     Ok(body)
@@ -306,3 +308,29 @@ fn take_create(input: &mut Input<'_>) -> Result<CreateApiKey, Corrupt> {
         label,
     })
 }
+
+/// Length of the fixed part of a `Publish`.
+pub(super) const PUBLISH_FIXED: usize = 3;
+
+fn put_publish(publish: &Publish, into: &mut Vec<u8>) {
+    let topic = publish.topic.as_bytes();
+    let key = publish.key.as_ref().map_or(&[][..], |key| key.as_bytes());
+    into.u8(len_u8(topic));
+    into.u8(len_u8(key));
+    into.u8(publish.data.scheme());
+    into.put(topic);
+    into.put(key);
+    into.put(publish.data.as_bytes());
+}
+
+fn take_publish(bytes: &[u8]) -> Result<Publish, Corrupt> {
+    let mut input = Input(bytes);
+    let (topic_len, key_len, scheme) = (input.u8()?, input.u8()?, input.u8()?);
+    let topic = Topic::from_bytes(input.take(topic_len.into())?).map_err(|_| NO_TOPIC)?;
+    let key = word(input.take(key_len.into())?, OrderKey::from_bytes)?;
+    let data = Data::new(scheme, input.0).map_err(|_| Corrupt("not the data of an event"))?;
+    Ok(Publish { topic, key, data })
+}
+
+/// The topic is none.
+pub(super) const NO_TOPIC: Corrupt = Corrupt("not a topic");

@@ -23,6 +23,7 @@
 //! create_api_key   access, owner_len, label_len u8 · secret_hash [32] · owner · label
 //! rotate_api_key   api_key u64 · secret_hash [32]
 //! revoke_api_key   api_key u64
+//! publish          topic_len, key_len, scheme u8 · topic · key · data
 //! ```
 //! An accepted `pay` does not repeat its accounts: its legs are those of source, payees and fees, in this order.
 //!
@@ -34,6 +35,7 @@
 //! capture, refund, void, expire    payment
 //! create_api_key                   has_owner u8 · [owner] · api_key
 //! rotate/revoke_api_key            api_key
+//! publish                          none
 //! ```
 //! The payment that a `pay` creates follows from command, context and these amounts without deciding anything again.
 
@@ -85,11 +87,13 @@ pub enum Operation {
     RotateApiKey = 11,
     /// End an API key.
     RevokeApiKey = 12,
+    /// Publish an event.
+    Publish = 13,
 }
 
 impl Operation {
     /// Every operation, by number.
-    pub const ALL: [Operation; 12] = [
+    pub const ALL: [Operation; 13] = [
         Self::OpenAccount,
         Self::FreezeAccount,
         Self::UnfreezeAccount,
@@ -102,6 +106,7 @@ impl Operation {
         Self::CreateApiKey,
         Self::RotateApiKey,
         Self::RevokeApiKey,
+        Self::Publish,
     ];
 
     /// Of a command.
@@ -119,6 +124,7 @@ impl Operation {
             Body::CreateApiKey(_) => Self::CreateApiKey,
             Body::RotateApiKey { .. } => Self::RotateApiKey,
             Body::RevokeApiKey(_) => Self::RevokeApiKey,
+            Body::Publish(_) => Self::Publish,
         }
     }
 
@@ -308,6 +314,7 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
         Body::CreateApiKey(_) | Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
             put_key_images(command, outcome, into)
         }
+        Body::Publish(_) => {}
     }
 }
 

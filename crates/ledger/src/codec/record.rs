@@ -1,12 +1,12 @@
 //! Records read in place or in full.
 
-use super::body::{PAY_FIXED, PAY_HOLD, take_body};
+use super::body::{NO_TOPIC, PAY_FIXED, PAY_HOLD, PUBLISH_FIXED, take_body};
 use super::bytes::{Input, u16_at, u64_at};
 use super::objects::{currency, take_account, take_api_key, take_owner, take_payment};
 use super::{Corrupt, EFFECTIVE, HEADER, LEG, LINKED, Operation, TEXT, check_version, is_simple};
 use crate::{
     AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, Outcome, OwnerId,
-    Pay, Payment, PaymentId, PaymentKind, Reference, Rejection, SHARES_MAX, Text,
+    Pay, Payment, PaymentId, PaymentKind, Reference, Rejection, SHARES_MAX, Text, Topic,
 };
 use arrayvec::ArrayVec;
 
@@ -105,6 +105,7 @@ impl<'a> RecordRef<'a> {
                 (8, IMAGE_REFUNDED + 8)
             }
             Operation::OpenAccount => (OPEN_FIXED, 0),
+            Operation::Publish => (PUBLISH_FIXED, 0),
             _ => (8, 0),
         };
         if self.body.len() < body_min || self.images.len() < image_min {
@@ -126,7 +127,22 @@ impl<'a> RecordRef<'a> {
                 .checked_sub(words)
                 .ok_or(Corrupt("a part is too short"))?;
         }
+        if self.operation == Operation::Publish {
+            let words = usize::from(self.body[0]) + usize::from(self.body[1]);
+            if self.body.len() < PUBLISH_FIXED + words {
+                return Err(Corrupt("a part is too short"));
+            }
+            Topic::from_bytes(self.published().0).map_err(|_| NO_TOPIC)?;
+        }
         Ok(())
+    }
+
+    /// Topic, order key and data of a `Publish`.
+    fn published(&self) -> (&'a [u8], &'a [u8], &'a [u8]) {
+        let words = &self.body[PUBLISH_FIXED..];
+        let (topic, rest) = words.split_at(usize::from(self.body[0]));
+        let (key, data) = rest.split_at(usize::from(self.body[1]));
+        (topic, key, data)
     }
 
     /// Position and time.
@@ -246,6 +262,23 @@ impl<'a> RecordRef<'a> {
         Some(&self.body[self.body.len() - usize::from(self.body[4])..])
     }
 
+    /// The topic, of a `Publish`.
+    pub fn topic(&self) -> Option<&'a str> {
+        let topic = || std::str::from_utf8(self.published().0).expect("checked when parsed");
+        (self.operation == Operation::Publish).then(topic)
+    }
+
+    /// The order key, of a `Publish` that gives one.
+    pub fn order_key(&self) -> Option<&'a [u8]> {
+        let publish = self.operation == Operation::Publish && self.body[1] > 0;
+        publish.then(|| self.published().1)
+    }
+
+    /// What a `Publish` says: scheme and bytes.
+    pub fn data(&self) -> Option<(u8, &'a [u8])> {
+        (self.operation == Operation::Publish).then(|| (self.body[2], self.published().2))
+    }
+
     /// Owner of the account, of an accepted `OpenAccount`.
     pub fn account_owner(&self) -> Option<OwnerId> {
         let opened = self.operation == Operation::OpenAccount && self.rejection.is_none();
@@ -343,6 +376,7 @@ impl<'a> RecordRef<'a> {
             Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
                 outcome.api_key = Some(Box::new(take_api_key(&mut input)?))
             }
+            Body::Publish(_) => {}
         }
         input.end()?;
         Ok(outcome)

@@ -126,6 +126,9 @@ fn read_all(bytes: &[u8]) {
             view.account_owner(),
             view.is_hold(),
             event_type(&view),
+            view.topic(),
+            view.order_key(),
+            view.data(),
         );
         view.legs().for_each(|leg| {
             assert!(view.leg_of(leg.account).is_some() && !leg.currency.code().is_empty())
@@ -295,6 +298,13 @@ fn golden_world() -> World {
         },
     ]);
     (0..40).for_each(|_| _ = world.pay(plain_pay(alice, shop, 1)));
+    for (key, data) in [(Some("order-1"), &b"{\"parcels\":2}"[..]), (None, b"null")] {
+        world.must(Body::Publish(Publish {
+            topic: Topic::new("app.order.shipped").unwrap(),
+            key: key.map(|key| OrderKey::new(key).unwrap()),
+            data: Data::new(Data::PLAIN, data).unwrap(),
+        }));
+    }
     world
 }
 

@@ -164,7 +164,12 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
         2 if d1 % 2 == 0 => Body::FreezeAccount(account(world, d0, now)),
         2..=4 => Body::UnfreezeAccount(account(world, d0, now)),
         5 => Body::CloseAccount(account(world, d0, now)),
-        6..=20 => Body::Pay(pay(world, dice, now)),
+        6 => Body::Publish(Publish {
+            topic: Topic::new(&format!("app.thing-{}.done", d0 % 5)).unwrap(),
+            key: (d1 % 2 == 0).then(|| OrderKey::new(&word(d1)).unwrap()),
+            data: Data::new((d2 % 3) as u8, &vec![b'd'; 1 + usize::from(d2 % 300)]).unwrap(),
+        }),
+        7..=20 => Body::Pay(pay(world, dice, now)),
         21..=25 => Body::Capture(Capture {
             payment: payment(world, d0, now),
             amount: some,

@@ -4,7 +4,7 @@ use crate::world::{World, plain_pay};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::*;
 
-fn last(world: &World) -> &'static str {
+fn last(world: &World) -> &str {
     event_type(&RecordRef::parse(world.records.last().unwrap(), FORMAT_VERSION).unwrap())
 }
 
@@ -109,4 +109,74 @@ fn events_of_accounts_and_api_keys() {
         (rotate, "api_key.refused"),
     ];
     check(&mut world, &steps);
+}
+
+fn publish(topic: &str, key: Option<&str>, data: &[u8]) -> Body {
+    Body::Publish(Publish {
+        topic: Topic::new(topic).unwrap(),
+        key: key.map(|key| OrderKey::new(key).unwrap()),
+        data: Data::new(Data::PLAIN, data).unwrap(),
+    })
+}
+
+/// A published event changes nothing, and its topic is the name of its event unless it was refused.
+#[test]
+fn events_of_applications() {
+    let mut world = World::new();
+    let key = world.api_key("shop", Access::Write);
+    let before = world.set.digest_all();
+    let actor = Actor {
+        owner: world.set.api_key(key).unwrap().owner,
+        api_key: key,
+    };
+    let body = publish("app.order.shipped", Some("order-7"), b"{\"parcels\":2}");
+    let outcome = world.submit(actor, body.clone());
+    assert_eq!(outcome, Outcome::default());
+    assert_eq!(last(&world), "app.order.shipped");
+    let record = RecordRef::parse(world.records.last().unwrap(), FORMAT_VERSION).unwrap();
+    assert_eq!(record.topic(), Some("app.order.shipped"));
+    assert_eq!(record.order_key(), Some(&b"order-7"[..]));
+    assert_eq!(record.data(), Some((Data::PLAIN, &b"{\"parcels\":2}"[..])));
+    assert_eq!(record.actor(), actor);
+    assert_eq!((record.payment(), record.legs().len()), (None, 0));
+    assert_eq!(world.set.digest_all(), before);
+    world.submit(
+        Actor::SYSTEM,
+        publish("app.x", None, &[b'x'; Data::BYTES_MAX]),
+    );
+    assert_eq!(last(&world), "app.x");
+    let record = RecordRef::parse(world.records.last().unwrap(), FORMAT_VERSION).unwrap();
+    assert_eq!(record.order_key(), None);
+    world.must(Body::RevokeApiKey(key));
+    let refused = world.submit(actor, body);
+    assert_eq!(refused.rejection, Some(Rejection::ActorKeyRevoked));
+    assert_eq!(last(&world), "event.refused");
+    world.check_mirror();
+}
+
+#[test]
+fn topics_have_one_form() {
+    let long = |len: usize| format!("app.{}", "a".repeat(len - 4));
+    for (text, is_topic) in [
+        ("app.a", true),
+        ("app.order-1.line_2", true),
+        ("app.1.2.3.4.5.6.7.8", true),
+        ("app.1.2.3.4.5.6.7.8.9", false),
+        (&long(128), true),
+        (&long(129), false),
+        ("", false),
+        ("app", false),
+        ("app.", false),
+        ("app..a", false),
+        ("app.a.", false),
+        ("apps.a", false),
+        ("payment.captured", false),
+        ("app.Order", false),
+        ("app.a b", false),
+        ("app.*", false),
+        ("app.#", false),
+        ("app.ä", false),
+    ] {
+        assert_eq!(Topic::new(text).is_ok(), is_topic, "{text}");
+    }
 }

@@ -370,5 +370,12 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
             record.outcome.account.as_ref().map(|account| account.owner)
         );
     }
+    if let Body::Publish(publish) = &record.command.body {
+        assert_eq!(view.topic(), Some(publish.topic.as_str()));
+        let key = publish.key.as_ref().map(|key| key.as_bytes());
+        assert_eq!(view.order_key(), key);
+        let data = (publish.data.scheme(), publish.data.as_bytes());
+        assert_eq!(view.data(), Some(data));
+    }
     assert!(!event_type(view).is_empty());
 }

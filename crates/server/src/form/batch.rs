@@ -8,8 +8,8 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Seq
 use tributary_engine::COMMANDS_PER_BATCH_MAX;
 
 use crate::form::request::{
-    AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, PaymentCreate, RefundCreate,
-    TransferCreate, VoidOf,
+    AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, EventCreate, PaymentCreate,
+    RefundCreate, TransferCreate, VoidOf,
 };
 use crate::form::value::KeyText;
 
@@ -48,6 +48,7 @@ pub(crate) enum Operation {
     Capture(CaptureOf),
     Void(VoidOf),
     Refund(RefundCreate),
+    Event(EventCreate),
 }
 
 /// The fields of an item; all but the first and the last name an operation.
@@ -65,10 +66,11 @@ const FIELDS: &[&str] = &[
     "capture",
     "void",
     "refund",
+    "event",
     "group",
 ];
 const ONE_OPERATION: &str = "give exactly one of account, freeze, unfreeze, close, payment, transfer, top_up, payout, \
-    adjustment, capture, void and refund";
+    adjustment, capture, void, refund and event";
 
 impl Operation {
     /// The name of its field.
@@ -86,6 +88,7 @@ impl Operation {
             Operation::Capture(_) => "capture",
             Operation::Void(_) => "void",
             Operation::Refund(_) => "refund",
+            Operation::Event(_) => "event",
         }
     }
 
@@ -103,6 +106,7 @@ impl Operation {
             "capture" => Operation::Capture(map.next_value()?),
             "void" => Operation::Void(map.next_value()?),
             "refund" => Operation::Refund(map.next_value()?),
+            "event" => Operation::Event(map.next_value()?),
             _ => return Err(de::Error::unknown_field(field, FIELDS)),
         })
     }

@@ -121,6 +121,24 @@ fn parse_tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     Ok(value)
 }
 
+/// Whether every program can read this JSON: there are no bounds to its depth and numbers in JSON itself.
+pub(crate) fn is_readable(json: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(json).is_ok()
+}
+
+/// JSON without the white space between its parts.
+pub(crate) fn compact(json: &str) -> Vec<u8> {
+    let (mut in_text, mut escaped) = (false, false);
+    let mut compact = json.as_bytes().to_vec();
+    compact.retain(|byte| {
+        let stays = in_text || !byte.is_ascii_whitespace();
+        in_text = in_text != (*byte == b'"' && !escaped);
+        escaped = *byte == b'\\' && !escaped;
+        stays
+    });
+    compact
+}
+
 fn malformed(error: &serde_json::Error) -> ApiError {
     ApiError::new(
         ErrorCode::JsonMalformed,
@@ -192,4 +210,32 @@ fn path_text(path: &serde_path_to_error::Path) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_goes_only_between_parts() {
+        for (json, expected) in [
+            (" { \"a b\" :\t[ 1 ,\n2 ] } ", r#"{"a b":[1,2]}"#),
+            (r#"  "a \" b \\"  "#, r#""a \" b \\""#),
+            (r#"["\\" , " \\\" "]"#, r#"["\\"," \\\" "]"#),
+            ("12345678901234567890.0", "12345678901234567890.0"),
+        ] {
+            let compact = compact(json);
+            assert_eq!(String::from_utf8(compact).expect("UTF-8"), expected);
+            assert!(is_readable(expected));
+        }
+    }
+
+    #[test]
+    fn json_that_others_choke_on_is_not_readable() {
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(is_readable(&deep(127)));
+        for json in [&deep(128), "1e999", r#""\ud800""#, "{", ""] {
+            assert!(!is_readable(json), "{json}");
+        }
+    }
 }

@@ -1,18 +1,20 @@
 //! The bodies of writes, and the commands that they ask for.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tributary_engine::{IdKind, Ids};
 use tributary_ledger::{
-    Access, AccountId, AccountKind, Body, Capture, Date, Destination, ExternalId, Fee, Fees, Hold,
-    Label, OpenAccount, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Reason,
-    Reference, Refund, SHARES_MAX, Share, Text,
+    Access, AccountId, AccountKind, Body, Capture, Data, Date, Destination, ExternalId, Fee, Fees,
+    Hold, Label, OpenAccount, OrderKey, Overdraft, OwnerName, Part, Pay, Payees, PaymentId,
+    PaymentKind, Publish, Reason, Reference, Refund, SHARES_MAX, Share, Text, Topic,
 };
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
+use crate::form::json::{compact, is_readable};
 use crate::form::value::{
     AccountText, AmountForm, BasisPoints, CurrencyForm, DateText, DescriptionText, MetadataForm,
-    OverdraftForm, OwnerText, PaymentText, ReasonText, ReferenceText, TimeText,
+    OverdraftForm, OwnerText, PaymentText, ReasonText, ReferenceText, TimeText, TopicText,
 };
 
 /// What a body asks for, without who asks and under which key.
@@ -245,6 +247,49 @@ pub(crate) struct RefundCreate {
     effective_at: Option<DateText>,
     description: Option<DescriptionText>,
     metadata: Option<MetadataForm>,
+}
+
+/// Publish an event of your own. The idempotency key is its identity: the same one is published once.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventCreate {
+    /// Its type and topic.
+    #[serde(rename = "type")]
+    topic: TopicText,
+    /// Events of one owner under the same key are delivered in order, to subscriptions that ask for order.
+    key: Option<ReferenceText>,
+    /// What it says: any JSON, at most 32 KiB and 127 levels deep. Kept as it is, but for white space between its parts.
+    #[schema(value_type = Value)]
+    data: Box<RawValue>,
+}
+
+impl Request for EventCreate {
+    fn wish(self, _: &Ids) -> Result<Wish, ApiError> {
+        let key = self.key.map(|text| order_key(&text.0)).transpose()?;
+        publish(self.topic.0, key, self.data.get())
+            .map(|publish| Wish::plain(Body::Publish(publish)))
+    }
+}
+
+/// The order key of an event.
+pub(crate) fn order_key(text: &str) -> Result<OrderKey, ApiError> {
+    OrderKey::new(text).map_err(|error| ApiError::invalid("key", format!("This {error}.")))
+}
+
+/// The command to publish `data`, which is JSON.
+pub(crate) fn publish(
+    topic: Topic,
+    key: Option<OrderKey>,
+    data: &str,
+) -> Result<Publish, ApiError> {
+    if !is_readable(data) {
+        let message = "This is not JSON that every program can read: a number is too large, a text is not Unicode, or \
+                       it is more than 127 levels deep.";
+        return Err(ApiError::invalid("data", message));
+    }
+    let data = Data::new(Data::PLAIN, &compact(data))
+        .map_err(|_| ApiError::invalid("data", "Give at most 32 KiB of JSON."))?;
+    Ok(Publish { topic, key, data })
 }
 
 /// What an API key may be used for.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-use tributary_ledger::{AMOUNT_MAX, Currency};
+use tributary_ledger::{AMOUNT_MAX, Currency, Topic};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
     AdditionalProperties, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat,
@@ -99,6 +99,11 @@ string_form! {
     parse reference_text, schema |object| object.min_length(Some(1)).max_length(Some(REFERENCE_BYTES_MAX)).pattern(Some(NO_CONTROLS))
 }
 string_form! {
+    /// The type of a published event.
+    TopicText as "Topic", Topic, expecting "`app.` and 1 to 8 words of a-z, 0-9, _ and - with dots between them, at most 128 bytes",
+    parse topic, schema |object| object.max_length(Some(Topic::BYTES_MAX)).pattern(Some(r"^app(\.[a-z0-9_-]+){1,8}$"))
+}
+string_form! {
     /// Why an adjustment was made.
     ReasonText as "Reason", String, expecting "1 to 255 bytes of text without control characters",
     parse reason_text, schema |object| object.min_length(Some(1)).max_length(Some(REASON_BYTES_MAX)).pattern(Some(NO_CONTROLS))
@@ -163,6 +168,10 @@ fn plain_text(text: &str, bytes_max: usize) -> Option<String> {
 
 pub(crate) fn reference_text(text: &str) -> Option<String> {
     plain_text(text, REFERENCE_BYTES_MAX).filter(|text| !text.is_empty())
+}
+
+fn topic(text: &str) -> Option<Topic> {
+    Topic::new(text).ok()
 }
 
 fn reason_text(text: &str) -> Option<String> {

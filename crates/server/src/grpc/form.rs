@@ -6,14 +6,14 @@ use tributary_engine::{IdKind, Ids};
 use tributary_ledger::{
     AccountId, AccountKind, Body, Capture, Command, Currency, Date, Destination, ExternalId, Fee,
     Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind,
-    Reason, Reference, Refund, SHARES_MAX, Share, Text,
+    Publish, Reason, Reference, Refund, SHARES_MAX, Share, Text, Topic,
 };
 
 use crate::app::Shared;
 use crate::auth::Caller;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
-use crate::form::request::notes;
+use crate::form::request::{notes, order_key, publish};
 use crate::form::value::{
     DescriptionText, METADATA_ENTRIES_MAX, MetadataForm, OwnerText, metadata_entry,
 };
@@ -63,7 +63,7 @@ impl<'a> Form<'a> {
             match field {
                 (1, Value::Bytes(bytes)) => key = bytes,
                 (2, Value::Varint(number)) => linked = number != 0,
-                (number @ 3..=10, Value::Bytes(bytes)) => {
+                (number @ (3..=10 | 14), Value::Bytes(bytes)) => {
                     if body.replace((number, bytes)).is_some() {
                         return Err(ApiError::invalid("body", "Give one body."));
                     }
@@ -112,6 +112,7 @@ impl<'a> Form<'a> {
             8 => self.own_account(bytes, true).map(Body::FreezeAccount),
             9 => self.own_account(bytes, true).map(Body::UnfreezeAccount),
             10 => self.own_account(bytes, false).map(Body::CloseAccount),
+            14 => published(bytes).map(Body::Publish),
             _ => Err(unknown(number)),
         }
     }
@@ -369,6 +370,29 @@ impl<'a> Form<'a> {
     }
 }
 
+fn published(bytes: &[u8]) -> Result<Publish, ApiError> {
+    let (mut topic, mut key, mut data) = (None, None, None);
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, Value::Bytes(text)) => {
+                topic = Some(Topic::from_bytes(text).map_err(|_| {
+                    let message = "A type is `app.` and 1 to 8 words of a-z, 0-9, _ and - with dots between them.";
+                    ApiError::invalid("type", message)
+                })?);
+            }
+            (2, Value::Bytes([])) => key = None,
+            (2, Value::Bytes(text)) => {
+                key = Some(order_key(utf8(printable(text, "key")?, "key")?)?);
+            }
+            (3, Value::Bytes(text)) => data = Some(utf8(text, "data")?),
+            (number, _) => return Err(unknown(number)),
+        }
+    }
+    let topic = topic.ok_or_else(|| missing("type"))?;
+    publish(topic, key, data.ok_or_else(|| missing("data"))?)
+}
+
 /// The position that an id names: 16 bytes, or text.
 #[inline]
 pub(crate) fn position(ids: &Ids, kind: IdKind, id: &[u8]) -> Option<u64> {
@@ -537,6 +561,7 @@ fn name_of(number: u32) -> &'static str {
         7 => "open_account",
         8 => "freeze_account",
         9 => "unfreeze_account",
+        14 => "publish",
         _ => "close_account",
     }
 }

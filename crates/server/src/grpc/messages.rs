@@ -41,7 +41,7 @@ pub struct Command {
     #[prost(btree_map = "string, string", tag = "13")]
     pub metadata: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
     /// Exactly one of these.
-    #[prost(oneof = "command::Body", tags = "3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "command::Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 14")]
     pub body: ::core::option::Option<command::Body>,
 }
 /// Nested message and enum types in `Command`.
@@ -68,6 +68,8 @@ pub mod command {
         /// Closes an empty account for good.
         #[prost(message, tag = "10")]
         CloseAccount(super::AccountId),
+        #[prost(message, tag = "14")]
+        Publish(super::Publish),
     }
 }
 /// Moves money, or holds it. An accepted one, and also a refused one, is a payment with an id.
@@ -187,6 +189,21 @@ pub struct OpenAccount {
     /// The owner's own name for it, 1 to 64 bytes, unique among the owner's accounts.
     #[prost(string, tag = "6")]
     pub external_id: ::prost::alloc::string::String,
+}
+/// Publishes an event in the name of the key's owner. The key of the command is its identity: the same one is published
+/// once.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Publish {
+    /// `app.` and 1 to 8 words of a-z, 0-9, _ and - with dots between them, at most 128 bytes.
+    #[prost(string, tag = "1")]
+    pub r#type: ::prost::alloc::string::String,
+    /// Events of one owner under the same order key are delivered in order, to subscriptions that ask for order. At most 64
+    /// bytes.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// JSON, at most 32 KiB and 127 levels deep.
+    #[prost(string, tag = "3")]
+    pub data: ::prost::alloc::string::String,
 }
 /// Names an account.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -89,7 +89,7 @@ pub(crate) struct EntryObject {
     payment: Option<String>,
     /// What happened, as in the event.
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: String,
     #[schema(required)]
     description: Option<String>,
     /// The date of the business.

@@ -1,14 +1,17 @@
 //! Events: each record is one.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tributary_engine::IdKind;
 use tributary_ledger::codec::{self, Record, RecordRef};
-use tributary_ledger::{Body, FORMAT_VERSION};
-use utoipa::ToSchema;
+use tributary_ledger::{Body, Data, FORMAT_VERSION, Publish};
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, SchemaType};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::app::Shared;
 use crate::error::ApiError;
-use crate::render::{Failure, Resource, object, payment_of};
+use crate::render::{Failure, Resource, object, owner_name, payment_of};
 use crate::time::format_timestamp;
 
 /// Something that happened. Its id never changes.
@@ -18,12 +21,44 @@ pub(crate) struct EventObject {
     id: String,
     #[schema(pattern = "^event$")]
     object: &'static str,
-    /// Such as `payment.captured`.
+    /// Such as `payment.captured`; of a published event its topic, such as `app.order.shipped`.
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: String,
     #[schema(format = DateTime)]
     created: String,
-    data: EventData,
+    /// Who published it; null for what the ledger itself tells.
+    #[schema(required)]
+    owner: Option<String>,
+    /// The order key that it was published under.
+    #[schema(required)]
+    key: Option<String>,
+    /// What happened; of a published event, what was published.
+    data: EventContent,
+}
+
+/// What an event says.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum EventContent {
+    Ledger(Box<EventData>),
+    Published(Box<RawValue>),
+}
+
+impl PartialSchema for EventContent {
+    fn schema() -> RefOr<Schema> {
+        let ledger = Ref::from_schema_name(EventData::name());
+        let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+        RefOr::T(Schema::AnyOf(
+            AnyOfBuilder::new().item(ledger).item(any).build(),
+        ))
+    }
+}
+
+impl ToSchema for EventContent {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((EventData::name().into_owned(), EventData::schema()));
+        EventData::schemas(schemas);
+    }
 }
 
 /// What it happened to.
@@ -66,11 +101,16 @@ pub(crate) struct RefusalObject {
 
 /// The event of `record`.
 pub(crate) fn event(shared: &Shared, record: &Record) -> Result<EventObject, ApiError> {
-    let outcome = &record.outcome;
-    let subject = if outcome.is_accepted() || outcome.payment.is_some() {
-        EventSubject::Resource(object(shared, record)?)
-    } else {
-        EventSubject::Refusal(refusal(shared, record))
+    let (mut owner, mut key) = (None, None);
+    if let Body::Publish(publish) = &record.command.body {
+        owner = Some(owner_name(shared, record.command.actor.owner));
+        key = publish.key.as_ref().map(ToString::to_string);
+    }
+    let data = match &record.command.body {
+        Body::Publish(publish) if record.outcome.is_accepted() => {
+            EventContent::Published(published(publish))
+        }
+        _ => EventContent::Ledger(Box::new(told(shared, record)?)),
     };
     Ok(EventObject {
         id: shared
@@ -80,15 +120,36 @@ pub(crate) fn event(shared: &Shared, record: &Record) -> Result<EventObject, Api
         object: "event",
         kind: event_type(record),
         created: format_timestamp(record.ctx.timestamp),
-        data: EventData {
-            object: subject,
-            failure: outcome.rejection.map(Failure::of),
-        },
+        owner,
+        key,
+        data,
+    })
+}
+
+/// What was published; null if it is of a scheme that can't be read here.
+fn published(publish: &Publish) -> Box<RawValue> {
+    let plain = Some(publish.data.as_bytes()).filter(|_| publish.data.scheme() == Data::PLAIN);
+    plain
+        .and_then(|bytes| serde_json::from_slice(bytes).ok())
+        .unwrap_or_else(|| RawValue::NULL.to_owned())
+}
+
+/// What the ledger tells of `record`.
+fn told(shared: &Shared, record: &Record) -> Result<EventData, ApiError> {
+    let outcome = &record.outcome;
+    let subject = if outcome.is_accepted() || outcome.payment.is_some() {
+        EventSubject::Resource(object(shared, record)?)
+    } else {
+        EventSubject::Refusal(refusal(shared, record))
+    };
+    Ok(EventData {
+        object: subject,
+        failure: outcome.rejection.map(Failure::of),
     })
 }
 
 /// The type of the event of `record`: the ledger tells it from the record's bytes.
-pub(crate) fn event_type(record: &Record) -> &'static str {
+pub(crate) fn event_type(record: &Record) -> String {
     let mut bytes = Vec::new();
     codec::encode(
         &record.command,
@@ -99,7 +160,7 @@ pub(crate) fn event_type(record: &Record) -> &'static str {
     );
     let parsed =
         RecordRef::parse(&bytes, FORMAT_VERSION).expect("what was just encoded can be read");
-    tributary_ledger::event_type(&parsed)
+    tributary_ledger::event_type(&parsed).to_owned()
 }
 
 fn refusal(shared: &Shared, record: &Record) -> RefusalObject {
@@ -117,6 +178,7 @@ fn refusal(shared: &Shared, record: &Record) -> RefusalObject {
         Body::CreateApiKey(_) => ("create_api_key", None, None),
         Body::RotateApiKey { api_key, .. } => ("rotate_api_key", None, Some(api_key)),
         Body::RevokeApiKey(api_key) => ("revoke_api_key", None, Some(api_key)),
+        Body::Publish(_) => ("publish", None, None),
     };
     RefusalObject {
         object: "refusal",

@@ -29,11 +29,19 @@ pub(crate) enum Resource {
     ApiKey(api_key::ApiKeyObject),
 }
 
+/// What a command made or changed.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Made {
+    Resource(Resource),
+    Event(event::EventObject),
+}
+
 /// An answer to a command that was done.
 pub(crate) struct Rendered {
     /// 201 if the command made something, else 200.
     pub(crate) status: u16,
-    pub(crate) object: Resource,
+    pub(crate) object: Made,
 }
 
 /// Why the ledger refused.
@@ -62,12 +70,19 @@ pub(crate) fn answer(shared: &Shared, record: &Record) -> Result<Rendered, ApiEr
         return Err(refusal(shared, record, rejection));
     }
     let status = match &record.command.body {
-        Body::OpenAccount(_) | Body::Pay(_) | Body::Refund(_) | Body::CreateApiKey(_) => 201,
+        Body::OpenAccount(_)
+        | Body::Pay(_)
+        | Body::Refund(_)
+        | Body::CreateApiKey(_)
+        | Body::Publish(_) => 201,
         _ => 200,
     };
     Ok(Rendered {
         status,
-        object: object(shared, record)?,
+        object: match record.command.body {
+            Body::Publish(_) => Made::Event(event::event(shared, record)?),
+            _ => Made::Resource(object(shared, record)?),
+        },
     })
 }
 

@@ -16,7 +16,7 @@ use crate::form::batch::{BatchCommand, BatchForm, BatchItem, Operation};
 use crate::form::idempotency::ledger_key;
 use crate::form::json::Json;
 use crate::form::request::{AccountOf, Request, Wish};
-use crate::render::{Resource, answer};
+use crate::render::{Made, answer};
 use crate::routes::accounts::owner_of_new;
 use crate::routes::{json, must_see_account, must_see_payment};
 use crate::submit::{command, reply_of, submit_all};
@@ -41,7 +41,7 @@ pub(crate) struct CommandResult {
     replayed: bool,
     /// What it made or changed; null if it was refused.
     #[schema(required)]
-    result: Option<Resource>,
+    result: Option<Made>,
     /// Why it was refused; null if it was done.
     #[schema(required)]
     error: Option<ErrorBody>,
@@ -181,6 +181,7 @@ fn wish(shared: &Shared, caller: &Caller, operation: Operation) -> Result<Wish, 
         Operation::Capture(form) => of_visible(shared, caller, form.wish(ids)?),
         Operation::Void(form) => of_visible(shared, caller, form.wish(ids)?),
         Operation::Refund(form) => of_visible(shared, caller, form.wish(ids)?),
+        Operation::Event(form) => form.wish(ids),
     }
 }
 

@@ -5,15 +5,31 @@ use axum::response::Response;
 use tributary_engine::IdKind;
 
 use crate::app::App;
-use crate::auth::Reading;
+use crate::auth::{Reading, Writing};
 use crate::error::ApiError;
+use crate::form::idempotency::IdempotencyKey;
+use crate::form::json::Json;
 use crate::form::query::Query;
+use crate::form::request::{EventCreate, Request};
 use crate::render::event::{EventObject, event};
 use crate::render::list::{List, PageParams, PageQuery, list};
-use crate::routes::{Id, json};
+use crate::routes::{Id, json, write};
 use crate::submit::failed;
 
-/// Lists what happened, the newest first.
+/// Publishes an event in the name of the key's owner.
+#[utoipa::path(post, path = "/v1/events", tag = "events", operation_id = "publishEvent", request_body = EventCreate,
+    responses((status = 201, description = "The event.", body = EventObject)))]
+pub(crate) async fn publish(
+    State(app): State<App>,
+    Writing(caller): Writing,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<EventCreate>,
+) -> Result<Response, ApiError> {
+    let wish = body.wish(app.shared.reader.ids())?;
+    write(&app, caller, key, wish).await
+}
+
+/// Lists what happened, the newest first. An owner's key sees what touches its accounts.
 #[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "listEvents", params(PageQuery),
     responses((status = 200, description = "A page of events.", body = List<EventObject>)))]
 pub(crate) async fn list_all(

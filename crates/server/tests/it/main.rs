@@ -16,5 +16,6 @@ mod limits;
 mod lists;
 mod payments;
 mod proto;
+mod publish;
 mod refunds;
 mod scopes;

@@ -83,6 +83,7 @@ impl Model {
                 }
             }
             Body::Refund(refund) => self.judge_refund(refund, actor, &mut reasons),
+            Body::Publish(_) => {}
             Body::CreateApiKey(_) => reasons.when(actor != PLATFORM, Rejection::Forbidden),
             Body::RotateApiKey { api_key, .. } | Body::RevokeApiKey(api_key) => {
                 reasons.when(actor != PLATFORM, Rejection::Forbidden);

@@ -110,6 +110,7 @@ impl Model {
                 key.revoked = true;
                 Vec::new()
             }
+            Body::Publish(_) => Vec::new(),
         }
     }
 

@@ -31,10 +31,10 @@ pub(super) fn head(out: &mut dyn Write, title: &str, accounts: &Accounts) -> io:
 
 /// One transaction.
 pub(super) fn entry(out: &mut dyn Write, accounts: &Accounts, entry: &Entry) -> io::Result<()> {
-    let description = entry.description.as_deref().unwrap_or(entry.event);
+    let description = entry.description.as_deref().unwrap_or(&entry.event);
     writeln!(out, "{} * {}", date(entry.day), quoted(description))?;
     writeln!(out, "  id: {}", quoted(&entry.payment))?;
-    writeln!(out, "  event: {}", quoted(entry.event))?;
+    writeln!(out, "  event: {}", quoted(&entry.event))?;
     if let Some(reference) = &entry.reference {
         writeln!(out, "  reference: {}", quoted(reference))?;
     }

@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     /// The payment's id.
     pub(crate) payment: String,
     /// Such as `payment.captured`.
-    pub(crate) event: &'static str,
+    pub(crate) event: String,
     pub(crate) description: Option<String>,
     pub(crate) reference: Option<String>,
     /// (account, amount in minor units; positive = into the account); none is zero.

@@ -34,7 +34,7 @@ pub(super) fn entry(out: &mut dyn Write, accounts: &Accounts, entry: &Entry) -> 
     let description = entry
         .description
         .as_deref()
-        .map_or_else(|| entry.event.to_owned(), plain);
+        .map_or_else(|| entry.event.clone(), plain);
     writeln!(
         out,
         "{} ({}) {description}  ; event:{}",

@@ -2,10 +2,12 @@
 
 use std::io::Write;
 
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tributary_engine::{IdKind, Ids};
-use tributary_ledger::Text;
 use tributary_ledger::codec::Record;
+use tributary_ledger::{Body, Data, Text};
 
 use super::entry::{Accounts, Entry, date};
 use crate::import::amount::decimal;
@@ -19,6 +21,34 @@ pub(super) fn notes(record: &Record) -> Value {
         .filter(|text| text.scheme() == Text::PLAIN);
     text.and_then(|text| serde_json::from_slice(text.as_bytes()).ok())
         .unwrap_or(Value::Null)
+}
+
+/// A line, with what was published byte for byte (null where it cannot be read).
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    line: Value,
+    #[serde(flatten)]
+    published: Option<Published>,
+}
+
+#[derive(Serialize)]
+struct Published {
+    key: Option<String>,
+    data: Box<RawValue>,
+}
+
+fn published(record: &Record) -> Option<Published> {
+    let Body::Publish(publish) = &record.command.body else {
+        return None;
+    };
+    let plain = Some(publish.data.as_bytes()).filter(|_| publish.data.scheme() == Data::PLAIN);
+    Some(Published {
+        key: publish.key.as_ref().map(ToString::to_string),
+        data: plain
+            .and_then(|bytes| serde_json::from_slice(bytes).ok())
+            .unwrap_or_else(|| RawValue::NULL.to_owned()),
+    })
 }
 
 /// One record.
@@ -57,6 +87,10 @@ pub(super) fn json(
         "metadata": notes["metadata"],
         "postings": postings,
     });
+    let line = Line {
+        line,
+        published: published(record),
+    };
     serde_json::to_writer(&mut *out, &line)?;
     writeln!(out)?;
     Ok(())
@@ -84,7 +118,7 @@ pub(super) fn csv_rows(
             &record.ctx.position.to_string(),
             &time(record.ctx.timestamp),
             &date(entry.day),
-            entry.event,
+            &entry.event,
             &entry.payment,
             &account.id,
             &account.owner,

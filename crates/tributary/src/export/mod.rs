@@ -128,7 +128,7 @@ fn opened(record: &Record, ids: &Ids) -> anyhow::Result<BookAccount> {
 fn each_record(
     disk: &DirDisk,
     last_position: u64,
-    each: &mut dyn FnMut(&Record, &'static str) -> anyhow::Result<()>,
+    each: &mut dyn FnMut(&Record, &str) -> anyhow::Result<()>,
 ) -> anyhow::Result<tributary_journal::ScanReport> {
     let mut failure = None;
     let result = scan(disk, &ScanOptions::default(), &mut |scanned| {
@@ -191,7 +191,7 @@ fn write_book(book: &Book, format: Format, out: &mut dyn Write) -> anyhow::Resul
 }
 
 /// The record as an entry of the books; none where no money moved.
-fn entry_of(record: &Record, event: &'static str, ids: &Ids) -> Option<Entry> {
+fn entry_of(record: &Record, event: &str, ids: &Ids) -> Option<Entry> {
     let legs = record.outcome.legs.iter().filter(|leg| leg.amount != 0);
     let postings: Vec<_> = legs.map(|leg| (leg.account.0, leg.amount)).collect();
     if postings.is_empty() {
@@ -208,7 +208,7 @@ fn entry_of(record: &Record, event: &'static str, ids: &Ids) -> Option<Entry> {
     Some(Entry {
         day: effective_day(record),
         payment: ids.encode(IdKind::Payment, payment.id.0),
-        event,
+        event: event.to_owned(),
         description: lines::notes(record)["description"]
             .as_str()
             .map(str::to_owned),

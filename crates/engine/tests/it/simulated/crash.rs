@@ -9,7 +9,7 @@ const LIVES: u64 = 12;
 #[test]
 fn what_was_acknowledged_survives_every_crash_and_nothing_is_doubled() {
     let mut all = Vec::new();
-    for seed in Seeds::of("crash", 8) {
+    for seed in Seeds::of("crash", 12) {
         let _replay = Replay {
             test: "crash",
             seed,

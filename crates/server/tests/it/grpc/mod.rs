@@ -16,7 +16,7 @@ use tonic::Code;
 use self::client::{Client, code, param};
 use self::messages::command::Body;
 use self::messages::{
-    AccountId, Capture, Command, CommandResult, Fee, OpenAccount, Pay, Refund, Split,
+    AccountId, Capture, Command, CommandResult, Fee, OpenAccount, Pay, Publish, Refund, Split,
     SubmitRequest, Void, split,
 };
 use crate::fixture::{Fixture, hold, id, pay};
@@ -543,4 +543,28 @@ fn who_may_do_what_is_as_over_rest() {
     assert_eq!(codes(&done), [""]);
     let eves = server.get_as(&eve, "/v1/accounts").expect(200);
     assert_eq!(block(&id(&eves["data"][0])), done[0].id);
+}
+
+#[test]
+fn an_event_is_the_same_over_rest() {
+    let server = start();
+    let client = platform(&server);
+    let event = |data: &str| {
+        let publish = Publish {
+            r#type: "app.order.shipped".into(),
+            key: "order-7".into(),
+            data: data.into(),
+        };
+        command("event-1", Body::Publish(publish))
+    };
+    let made = results(&client, vec![event("{ \"a\": 1.50 }")]);
+    assert_eq!(codes(&made), [""]);
+    let body = br#"{"type":"app.order.shipped","key":"order-7","data":{"a":1.50}}"#;
+    let again = server.post_raw(&server.platform, "/v1/events", Some("event-1"), body);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(made[0].id, block(&id(&again.json())));
+    for data in ["", "{", "1e999"] {
+        let refused = client.submit(batch(vec![event(data)])).expect_err(data);
+        assert_eq!(param(&refused), "commands[0].publish.data");
+    }
 }
