@@ -22,6 +22,7 @@ mod serve;
 mod submit;
 mod time;
 mod token;
+pub mod webhooks;
 
 pub use code::{ErrorCode, ErrorType};
 pub use config::{Limits, ServerConfig, TlsFiles};

@@ -19,3 +19,4 @@ mod proto;
 mod publish;
 mod refunds;
 mod scopes;
+mod webhooks;

@@ -1,0 +1,25 @@
+//! Webhooks: events sent to the URLs of those who subscribed, signed by Standard Webhooks 1.0.
+//!
+//! A [`Sender`] makes one attempt of each [`Job`] and says what came of it; whoever gives it jobs keeps them until they are delivered,
+//! and gives them again when it is time ([`retry_delay`]). It must not know where events come from.
+
+mod address;
+mod endpoint;
+mod exchange;
+mod retry;
+mod schedule;
+mod seal;
+mod sender;
+mod signature;
+mod trust;
+
+pub use address::{EndpointUrl, Rules, URL_BYTES_MAX, UrlRefused};
+pub use endpoint::{Endpoint, EndpointUnreadable};
+pub use exchange::{AttemptError, Resolver};
+pub use retry::{JITTER_PERCENT, RETRY_AFTER_MAX, RETRY_DELAYS, retry_delay};
+pub use seal::{MasterKey, MasterKeyError, Unsealable};
+pub use sender::{Attempt, Figures, Job, Outcome, Sender, SenderError, Settings};
+pub use signature::{
+    LIVE_SECRETS_MAX, NotASecret, OVERLAP_SECONDS_DEFAULT, SigningSecret, SigningSecrets,
+    TooManySecrets,
+};

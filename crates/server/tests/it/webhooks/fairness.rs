@@ -1,0 +1,153 @@
+//! A slow receiver delays only itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tributary_server::webhooks::{AttemptError, Endpoint, Outcome, Settings};
+
+use super::receiver::{Receiver, Reply, Seen, status};
+use super::{PATIENCE, Sending, endpoint, job, open};
+
+const ENDPOINTS: usize = 1_000;
+const EACH: usize = 3;
+/// Fewer than the receivers that hang or are slow: they could take every place.
+const UNDER_WAY_MAX: usize = 40;
+const PER_HOST_MAX: usize = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Healthy,
+    Hanging,
+    Slow,
+    Failing,
+    Closing,
+}
+
+/// One in ten is bad.
+fn kind(index: usize) -> Kind {
+    match index % 40 {
+        0 => Kind::Hanging,
+        10 => Kind::Slow,
+        20 => Kind::Failing,
+        30 => Kind::Closing,
+        _ => Kind::Healthy,
+    }
+}
+
+fn index(seen: &Seen) -> usize {
+    let digits: String = seen.host.chars().filter(char::is_ascii_digit).collect();
+    // h17.test:8080
+    let port = seen.host.rsplit(':').next().expect("a port");
+    digits[..digits.len() - port.len()]
+        .parse()
+        .expect("an index")
+}
+
+/// With fewer places than bad receivers, and not one of these done, every webhook of a healthy one arrives.
+#[test]
+fn of_a_thousand_receivers_one_in_ten_hangs_and_the_others_get_all_of_theirs_meanwhile() {
+    let (open_gate, gate) = watch::channel(false);
+    let (end_hanging, hanging) = watch::channel(false);
+    let receiver = Receiver::start(move |seen| match kind(index(seen)) {
+        Kind::Healthy => status(200),
+        Kind::Hanging => Reply::AtGate(hanging.clone()),
+        Kind::Slow => Reply::AtGate(gate.clone()),
+        Kind::Failing => status(500),
+        Kind::Closing => Reply::Close,
+    });
+    let sending = Sending::start(Settings {
+        // None of those that hang comes to its end by this in the time that the test takes.
+        timeout: PATIENCE,
+        slow_after: Duration::from_millis(20),
+        under_way_max: UNDER_WAY_MAX,
+        per_host_max: PER_HOST_MAX,
+        ..open()
+    });
+    let endpoints: Vec<Arc<Endpoint>> = (0..ENDPOINTS)
+        .map(|index| endpoint(&format!("http://h{index}.test:{}/", receiver.addr.port())))
+        .collect();
+    for event in 0..EACH {
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            sending.offer(job(endpoint, index * EACH + event));
+        }
+    }
+    let healthy = (0..ENDPOINTS).filter(|index| kind(*index) == Kind::Healthy);
+    let mut missing: BTreeSet<usize> = healthy
+        .flat_map(|index| (0..EACH).map(move |event| index * EACH + event))
+        .collect();
+    let mut again = Vec::new();
+    while !missing.is_empty() {
+        let (job, attempt) = sending.next();
+        let event: usize = job.event_id[4..].parse().expect("a number");
+        match kind(event / EACH) {
+            Kind::Healthy => {
+                assert_eq!(attempt.outcome, Outcome::Delivered, "{attempt:?}");
+                assert!(missing.remove(&event), "{event} arrived twice");
+            }
+            Kind::Slow | Kind::Hanging => {
+                assert_eq!(attempt.error, Some(AttemptError::CutShort), "{attempt:?}");
+                if kind(event / EACH) == Kind::Slow {
+                    again.push(job);
+                }
+            }
+            Kind::Failing => assert_eq!(attempt.status, Some(500)),
+            Kind::Closing => {
+                let error = attempt.error.expect("no answer");
+                assert_eq!(error.code(), "connection_failed", "{error}");
+            }
+        }
+    }
+    let book = receiver.book();
+    assert!(book.most_of_one <= PER_HOST_MAX && book.most_of_all <= UNDER_WAY_MAX);
+    drop(book);
+
+    // The slow ones were not given up for it: they get theirs when they answer.
+    drop(end_hanging);
+    open_gate.send(true).expect("it listens");
+    let mut slow: BTreeMap<usize, usize> = BTreeMap::new();
+    let expected = ENDPOINTS / 40;
+    for job in again {
+        sending.offer(job);
+    }
+    while slow.len() < expected || slow.values().any(|arrived| *arrived < EACH) {
+        let (job, attempt) = sending.next();
+        let event: usize = job.event_id[4..].parse().expect("a number");
+        if kind(event / EACH) != Kind::Slow {
+            continue;
+        }
+        if attempt.outcome == Outcome::Delivered {
+            *slow.entry(event / EACH).or_default() += 1;
+        } else {
+            sending.offer(job);
+        }
+    }
+}
+
+/// What waits for one host has a bound of its own: a full queue refuses jobs for that host, and for no other.
+#[test]
+fn a_full_queue_of_one_host_refuses_its_jobs_only() {
+    let receiver = Receiver::start(|seen| match seen.host.starts_with("bad") {
+        true => Reply::Hang,
+        false => status(200),
+    });
+    let sending = Sending::start(Settings {
+        waiting_per_host_max: 5,
+        ..open()
+    });
+    let [bad, good] = ["bad", "good"]
+        .map(|name| endpoint(&format!("http://{name}.test:{}/", receiver.addr.port())));
+    sending.offer(job(&bad, 0));
+    while receiver.book().seen.is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for event in 1..=5 {
+        sending.offer(job(&bad, event));
+    }
+    let refused = sending.sender.offer(job(&bad, 6)).expect_err("it is full");
+    assert_eq!(refused.event_id, "evt_6");
+    let figures = sending.sender.figures();
+    assert_eq!((figures.waiting, figures.under_way), (5, 1));
+    assert_eq!(sending.send(job(&good, 7)).outcome, Outcome::Delivered);
+}
