@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tributary_journal::{Builder, Head};
+use tributary_journal::{Builder, Disk, Head};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Command, Key, Keys, OwnerId, WorkingSet};
 
@@ -283,6 +283,11 @@ pub trait Backend: Send {
 
     /// Where checkpoints go, if this backend's recovery uses them.
     fn checkpoints(&self) -> Option<Checkpointer> {
+        None
+    }
+
+    /// Where the delivery log goes, if this backend has a place for one: without it there are no subscriptions.
+    fn delivery(&self) -> Option<Arc<dyn Disk>> {
         None
     }
 

@@ -357,6 +357,10 @@ impl Backend for Embedded {
         matches!(self.io, Io::Threads { .. }).then(|| Checkpointer::new(self.disk.clone()))
     }
 
+    fn delivery(&self) -> Option<Arc<dyn Disk>> {
+        Some(self.disk.clone())
+    }
+
     fn close(&mut self) {
         match &mut self.io {
             Io::Inline { writer, .. } => close(writer.take().map(|writer| *writer)),

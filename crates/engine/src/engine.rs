@@ -14,6 +14,7 @@ use crate::backend::{Backend, Failure, Recovered};
 use crate::core::{
     COMMANDS_PER_BATCH_MAX, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Respond, Verdict,
 };
+use crate::messaging::Messaging;
 use crate::read::Reader;
 use crate::view::View;
 use crate::writer;
@@ -192,15 +193,24 @@ pub(crate) struct Shared {
     pub(crate) storage_full: AtomicBool,
     pub(crate) failed: Mutex<Option<String>>,
     pub(crate) options: Options,
+    /// None where there is no place for a delivery log, or it can't be read.
+    pub(crate) messaging: Option<Arc<Messaging>>,
 }
 
 impl Shared {
     /// What an engine over `backend` shares, whose state at the head is `set`.
-    pub(crate) fn new(backend: &dyn Backend, set: WorkingSet, options: Options) -> Shared {
+    pub(crate) fn new(
+        backend: &dyn Backend,
+        set: WorkingSet,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Shared {
         let journal = backend.reader();
         let view = Arc::new(View::new(set, journal.head().position));
+        let reader = Reader::new(journal, view.clone());
         Shared {
-            reader: Reader::new(journal, view.clone()),
+            messaging: messaging(backend, &reader, clock),
+            reader,
             view,
             counters: Counters::default(),
             queued: AtomicUsize::new(0),
@@ -330,6 +340,21 @@ impl Shared {
     }
 }
 
+/// Subscriptions over what `reader` reads. Money goes on without them.
+fn messaging(
+    backend: &dyn Backend,
+    reader: &Reader,
+    clock: Arc<dyn Clock>,
+) -> Option<Arc<Messaging>> {
+    match Messaging::open(backend.delivery()?, reader.clone(), clock) {
+        Ok(messaging) => Some(Arc::new(messaging)),
+        Err(error) => {
+            tracing::error!(%error, "the delivery log can't be read: there are no subscriptions until the next start");
+            None
+        }
+    }
+}
+
 /// A handle to a running engine. Cheap to clone; the last one to go shuts it down.
 #[derive(Clone)]
 pub struct Engine(Arc<Running>);
@@ -338,6 +363,7 @@ struct Running {
     shared: Arc<Shared>,
     inbox: mpsc::Sender<writer::Message>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    messaging: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 impl Drop for Running {
@@ -354,7 +380,7 @@ impl Engine {
         options: Options,
     ) -> Result<Engine, StartError> {
         let Recovered { set, replayed } = backend.recover()?;
-        let shared = Arc::new(Shared::new(&*backend, set, options));
+        let shared = Arc::new(Shared::new(&*backend, set, options, clock.clone()));
         let (inbox, messages) = mpsc::channel();
         let checkpoints = backend.checkpoints();
         let threads = writer::spawn(
@@ -366,7 +392,9 @@ impl Engine {
             inbox.clone(),
             messages,
         )?;
+        let messaging = shared.messaging.as_ref().map(Messaging::spawn);
         Ok(Engine(Arc::new(Running {
+            messaging: Mutex::new(messaging.transpose()?),
             shared,
             inbox,
             threads: Mutex::new(threads),
@@ -458,6 +486,11 @@ impl Engine {
         self.0.shared.reader.clone()
     }
 
+    /// The subscriptions; none where the backend keeps none, or they could not be read.
+    pub fn messaging(&self) -> Option<&Arc<Messaging>> {
+        self.0.shared.messaging.as_ref()
+    }
+
     /// What the engine is doing.
     pub fn status(&self) -> Status {
         let failed = self.0.shared.why_failed();
@@ -495,6 +528,15 @@ impl Running {
         for thread in threads {
             let _panicked = thread.join();
         }
+        // Last, so that it keeps what was still offered.
+        let messaging = self.messaging.lock();
+        let thread = messaging
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        if let (Some(messaging), Some(thread)) = (&self.shared.messaging, thread) {
+            messaging.stop();
+            let _panicked = thread.join();
+        }
     }
 }
 
@@ -514,7 +556,8 @@ mod tests {
             epochs: vec![(1, 1)],
         });
         let set = WorkingSet::new(Residency::Accounts);
-        let shared = Shared::new(&memory, set, Options::default());
+        let clock = Arc::new(tributary_journal::SystemClock);
+        let shared = Shared::new(&memory, set, Options::default(), clock);
         let command = Command {
             key: Key::from_bytes(b"long").expect("a short key"),
             actor: Actor::SYSTEM,

@@ -14,6 +14,7 @@ mod engine;
 mod ids;
 mod lookup;
 mod memory;
+pub mod messaging;
 pub mod queueing;
 mod read;
 mod recent;

@@ -14,6 +14,7 @@ use crate::backend::{Backend, Failure, Fate, Recovered};
 use crate::checkpoint::{Checkpointer, Slices};
 use crate::core::{Core, InFlight, Request, Resolved};
 use crate::engine::{Options, Refused, Reply, Shared};
+use crate::messaging::Messaging;
 use crate::read::Reader;
 use crate::timers::Expiring;
 use crate::writer;
@@ -37,7 +38,7 @@ impl Stepper {
     /// Rebuilds the state from the backend's journal.
     pub fn start(mut backend: Box<dyn Backend>, clock: Arc<dyn Clock>) -> Result<Stepper, Failure> {
         let Recovered { set, .. } = backend.recover()?;
-        let shared = Shared::new(&*backend, set.clone(), Options::default());
+        let shared = Shared::new(&*backend, set.clone(), Options::default(), clock.clone());
         Ok(Stepper {
             core: Core::new(backend, clock.clone(), set),
             shared,
@@ -163,6 +164,11 @@ impl Stepper {
             Ok(resolved) => self.shared.replies(resolved),
             Err(failure) => Err(failure.into()),
         })
+    }
+
+    /// The subscriptions, whose steps are taken by hand as well: see [`Messaging::step`].
+    pub fn messaging(&self) -> Option<&Messaging> {
+        self.shared.messaging.as_deref()
     }
 
     /// The read side.

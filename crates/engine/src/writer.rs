@@ -150,6 +150,9 @@ pub(crate) fn publish(shared: &Shared, batch: &Batch) {
         return;
     }
     let rejected = shared.view.publish(&batch.frame());
+    if let Some(messaging) = &shared.messaging {
+        messaging.offer(batch);
+    }
     let counters = &shared.counters;
     counters
         .records

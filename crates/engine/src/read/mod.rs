@@ -140,6 +140,15 @@ impl Reader {
         self.view.read().set.account(id).cloned()
     }
 
+    /// To whom the account belongs.
+    pub(crate) fn account_owner(&self, id: AccountId) -> Option<OwnerId> {
+        self.view
+            .read()
+            .set
+            .account(id)
+            .map(|account| account.owner)
+    }
+
     /// The record that opened the account.
     pub fn account_opening(&self, id: AccountId) -> Result<Option<Record>, Failure> {
         self.record(id.0)

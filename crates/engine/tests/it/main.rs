@@ -2,6 +2,7 @@
 
 mod desk;
 mod many;
+mod messaging;
 mod promises;
 mod queueing;
 mod simulated;

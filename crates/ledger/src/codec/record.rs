@@ -219,6 +219,26 @@ impl<'a> RecordRef<'a> {
         }
     }
 
+    /// Position of the record that made what this one is about: a payment, an account or an API key. None if nothing was
+    /// made.
+    pub fn subject(&self) -> Option<u64> {
+        match self.operation {
+            Operation::OpenAccount | Operation::CreateApiKey if self.rejection.is_some() => None,
+            Operation::OpenAccount | Operation::CreateApiKey | Operation::Pay => {
+                Some(self.context().position)
+            }
+            Operation::FreezeAccount
+            | Operation::UnfreezeAccount
+            | Operation::CloseAccount
+            | Operation::Capture
+            | Operation::Void
+            | Operation::Expire
+            | Operation::Refund
+            | Operation::RotateApiKey
+            | Operation::RevokeApiKey => Some(u64_at(self.body, 0)),
+        }
+    }
+
     /// Which of the five names, of a `Pay`.
     pub fn payment_kind(&self) -> Option<PaymentKind> {
         if self.operation == Operation::Pay {

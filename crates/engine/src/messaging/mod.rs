@@ -1,0 +1,31 @@
+//! Subscriptions: events of the journal, delivered at least once.
+//!
+//! Every record is one event. A subscription wants some of them; what it still has to be given is a view of the journal plus a
+//! small log beside it, which says how far it is and what is exceptional: events done out of order, waiting for another
+//! attempt, or dead. Losing the end of that log means that events are delivered again and nothing else.
+//!
+//! [`Core`] decides and knows neither clock nor disk; [`Log`] is the log; [`Messaging`] drives both beside the engine.
+
+mod codec;
+mod core;
+mod driver;
+mod flow;
+mod image;
+mod log;
+mod matcher;
+mod meter;
+mod settings;
+
+pub use core::{Core, Refusal, SUBSCRIPTIONS_MAX};
+pub use driver::{From, Messaging, Unsettled};
+pub use flow::{
+    DEAD_BYTES_MAX, DEAD_MAX, Delivery, Figures, Flow, KEPT_MAX, Matched, REPLAYS_MAX, Receipt,
+    ReceiptExpired, WINDOW_MAX, Wanted,
+};
+pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
+pub use log::{Found, Log, read};
+pub use matcher::Matcher;
+pub use meter::Rates;
+pub use settings::{
+    Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, Subscription, SubscriptionId, Terms,
+};
