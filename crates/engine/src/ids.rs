@@ -9,6 +9,8 @@
 use aes::Aes128;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 
+use crate::messaging::{Receipt, SubscriptionId};
+
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// The digit of each character; [`NO_DIGIT`] for those that are none.
 const DIGITS: [u8; 256] = {
@@ -42,6 +44,10 @@ pub enum IdKind {
     Capture = 6,
     /// `cur_`: a place in a list.
     Cursor = 7,
+    /// `sub_`: a subscription, by its number, which is no position.
+    Subscription = 8,
+    /// `rcp_`: an attempt at delivering an event.
+    Receipt = 9,
 }
 
 impl IdKind {
@@ -55,6 +61,8 @@ impl IdKind {
             IdKind::Refund => "ref",
             IdKind::Capture => "cap",
             IdKind::Cursor => "cur",
+            IdKind::Subscription => "sub",
+            IdKind::Receipt => "rcp",
         }
     }
 }
@@ -105,17 +113,59 @@ impl Ids {
 
     /// The id of the thing of this kind at `position`.
     pub fn encode(&self, kind: IdKind, position: u64) -> String {
-        let mut bits = u128::from_be_bytes(self.block(kind, position));
-        let mut body = [0u8; BODY_CHARS];
-        for slot in body.iter_mut().rev() {
-            *slot = ALPHABET[(bits & 31) as usize];
-            bits >>= 5;
+        text(kind, self.block(kind, position))
+    }
+
+    /// The id of a subscription: the same in every epoch.
+    pub fn encode_subscription(&self, id: SubscriptionId) -> String {
+        text(
+            IdKind::Subscription,
+            self.seal(IdKind::Subscription, 0, id.0),
+        )
+    }
+
+    /// The subscription that `id` names, in form.
+    pub fn decode_subscription(&self, id: &str) -> Option<SubscriptionId> {
+        match self.open(IdKind::Subscription, id)? {
+            (0, number) => Some(SubscriptionId(number)),
+            _ => None,
         }
-        let mut id = String::with_capacity(5 + BODY_CHARS);
-        id.push_str(kind.prefix());
-        id.push('_');
-        id.push_str(std::str::from_utf8(&body).expect("the alphabet is ASCII"));
-        id
+    }
+
+    /// The text of a receipt.
+    pub fn encode_receipt(&self, receipt: Receipt) -> String {
+        let block = self.seal(IdKind::Receipt, receipt.generation, receipt.position);
+        text(IdKind::Receipt, block)
+    }
+
+    /// The receipt of this text.
+    pub fn decode_receipt(&self, text: &str) -> Option<Receipt> {
+        let (generation, position) = self.open(IdKind::Receipt, text)?;
+        Some(Receipt {
+            position,
+            generation,
+        })
+    }
+
+    /// A block of a kind, 56 bits and 64 bits.
+    fn seal(&self, kind: IdKind, small: u64, large: u64) -> [u8; 16] {
+        let mut block = [0u8; 16];
+        block[..8].copy_from_slice(&(small << 8 | kind as u64).to_le_bytes());
+        block[8..].copy_from_slice(&large.to_le_bytes());
+        let mut block = Array::from(block);
+        self.cipher.encrypt_block(&mut block);
+        block.into()
+    }
+
+    /// The 56 and 64 bits of a block of this kind.
+    fn open(&self, kind: IdKind, id: &str) -> Option<(u64, u64)> {
+        let body = id.strip_prefix(kind.prefix())?.strip_prefix('_')?;
+        let mut block = Array::from(block_of(body)?);
+        self.cipher.decrypt_block(&mut block);
+        let block: [u8; 16] = block.into();
+        let small = u64::from_le_bytes(block[..8].try_into().expect("eight bytes"));
+        let large = u64::from_le_bytes(block[8..].try_into().expect("eight bytes"));
+        (small & 0xff == kind as u64).then_some((small >> 8, large))
     }
 
     /// The position that `id` names, if it is an id of this kind that this journal issued (or may issue).
@@ -126,19 +176,7 @@ impl Ids {
 
     /// The position that an id names whose text without prefix and underscore is `body`.
     pub fn decode_body(&self, kind: IdKind, body: &str) -> Option<u64> {
-        if body.len() != BODY_CHARS {
-            return None;
-        }
-        let mut bits: u128 = 0;
-        for (index, byte) in body.bytes().enumerate() {
-            let digit = DIGITS[usize::from(byte)];
-            // 26 characters carry 130 bits: the first holds only three.
-            if digit == NO_DIGIT || (index == 0 && digit > 7) {
-                return None;
-            }
-            bits = bits << 5 | u128::from(digit);
-        }
-        self.position_of(kind, bits.to_be_bytes())
+        self.position_of(kind, block_of(body)?)
     }
 
     /// The position that the 16 bytes behind an id name, if it is an id of this kind that this journal issued (or may
@@ -155,6 +193,38 @@ impl Ids {
             && self.epoch_of(position) == epoch;
         ours.then_some(position)
     }
+}
+
+/// The text of an id.
+fn text(kind: IdKind, block: [u8; 16]) -> String {
+    let mut bits = u128::from_be_bytes(block);
+    let mut body = [0u8; BODY_CHARS];
+    for slot in body.iter_mut().rev() {
+        *slot = ALPHABET[(bits & 31) as usize];
+        bits >>= 5;
+    }
+    let mut id = String::with_capacity(5 + BODY_CHARS);
+    id.push_str(kind.prefix());
+    id.push('_');
+    id.push_str(std::str::from_utf8(&body).expect("the alphabet is ASCII"));
+    id
+}
+
+/// The 16 bytes behind the text of an id without prefix and underscore.
+fn block_of(body: &str) -> Option<[u8; 16]> {
+    if body.len() != BODY_CHARS {
+        return None;
+    }
+    let mut bits: u128 = 0;
+    for (index, byte) in body.bytes().enumerate() {
+        let digit = DIGITS[usize::from(byte)];
+        // 26 characters carry 130 bits: the first holds only three.
+        if digit == NO_DIGIT || (index == 0 && digit > 7) {
+            return None;
+        }
+        bits = bits << 5 | u128::from(digit);
+    }
+    Some(bits.to_be_bytes())
 }
 
 impl std::fmt::Debug for Ids {
@@ -187,6 +257,23 @@ mod tests {
             None
         );
         assert_eq!(ids.decode(IdKind::Payment, "pay_ääääääääääääa"), None);
+    }
+
+    #[test]
+    fn receipts_and_subscriptions_are_read_as_what_they_are() {
+        let ids = Ids::new(&[7; 16], &[(1, 1), (2, 100)]);
+        let receipt = Receipt {
+            position: u64::MAX - 1,
+            generation: (1 << 56) - 1,
+        };
+        let text = ids.encode_receipt(receipt);
+        assert_eq!(ids.decode_receipt(&text), Some(receipt));
+        assert_eq!(ids.decode_subscription(&text.replace("rcp", "sub")), None);
+        let id = SubscriptionId(1 << 60);
+        let text = ids.encode_subscription(id);
+        assert_eq!(ids.decode_subscription(&text), Some(id));
+        assert_eq!(ids.decode_receipt(&text.replace("sub", "rcp")), None);
+        assert_eq!(ids.decode(IdKind::Event, &text.replace("sub", "evt")), None);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use engine::{
 pub use ids::{IdKind, Ids};
 pub use memory::Memory;
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
-pub use tributary_journal::{Builder, Clock, FrameRef, Head, SystemClock};
+pub use tributary_journal::{Builder, Clock, DirDisk, Disk, FrameRef, Head, SystemClock};
 
 pub use read::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};
 pub use stepper::{Stepped, Stepper};

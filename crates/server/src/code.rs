@@ -116,6 +116,8 @@ codes! {
     ContentTypeUnsupported = "content_type_unsupported", 415, InvalidRequest;
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "idempotency_key_reused", 422, Idempotency;
+    /// There are as many subscriptions, or ranges to replay, as there may be.
+    SubscriptionLimit = "subscription_limit", 422, InvalidRequest;
     /// This API key sent requests faster than it may.
     RateLimited = "rate_limited", 429, RateLimit;
     /// More commands are waiting than the server holds.
@@ -130,6 +132,8 @@ codes! {
     Stopping = "stopping", 503, Api;
     /// The store can't be reached.
     Unavailable = "unavailable", 503, Api;
+    /// Subscriptions can't be kept here, or not now.
+    MessagingUnavailable = "messaging_unavailable", 503, Api;
     /// The outcome was not known in time.
     OutcomeUnknown = "outcome_unknown", 504, Api;
 }

@@ -30,6 +30,7 @@ use crate::form::request::{
 use crate::form::value::KeyText;
 use crate::routes::{
     accounts, api_keys, batches, books, events, health, journal, pages, payments, refunds,
+    subscriptions,
 };
 
 const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
@@ -60,6 +61,23 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(batches::create))
         .routes(routes!(events::publish, events::list_all))
         .routes(routes!(events::get))
+        .routes(routes!(subscriptions::create, subscriptions::list_all))
+        .routes(routes!(
+            subscriptions::get,
+            subscriptions::update,
+            subscriptions::delete
+        ))
+        .routes(routes!(subscriptions::pause))
+        .routes(routes!(subscriptions::resume))
+        .routes(routes!(subscriptions::rewind))
+        .routes(routes!(subscriptions::replay))
+        .routes(routes!(subscriptions::receive))
+        .routes(routes!(subscriptions::ack))
+        .routes(routes!(subscriptions::nack))
+        .routes(routes!(subscriptions::extend))
+        .routes(routes!(subscriptions::dead_letters))
+        .routes(routes!(subscriptions::requeue))
+        .routes(routes!(subscriptions::drop_dead))
         .routes(routes!(books::trial_balance))
         .routes(routes!(journal::head))
         .routes(routes!(journal::meta))
@@ -133,6 +151,10 @@ fn finish(api: &mut OpenApi) {
         ("accounts", "Where money is."),
         ("batches", "Many commands at once."),
         ("events", "What happened."),
+        (
+            "subscriptions",
+            "Events, delivered at least once to whoever comes for them.",
+        ),
         ("books", "The ledger as a whole, for the platform."),
         ("api_keys", "Who may call, for the platform."),
         ("operations", "Running the server."),
@@ -160,7 +182,16 @@ fn finish(api: &mut OpenApi) {
         .build();
     components.add_security_scheme("api_key", SecurityScheme::Http(bearer));
     for (path, item) in &mut api.paths.paths {
-        let PathItem { get, post, .. } = item;
+        let PathItem {
+            get,
+            post,
+            patch,
+            delete,
+            ..
+        } = item;
+        for operation in [patch, delete].into_iter().flatten() {
+            finish_operation(path, operation, true);
+        }
         if let Some(operation) = get {
             finish_operation(path, operation, false);
         }
@@ -175,7 +206,9 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
     if authenticated {
         operation.security = Some(vec![SecurityRequirement::new("api_key", [] as [String; 0])]);
     }
-    if writes && path != "/v1/batches" {
+    // What is done to a subscription is the same when it is done twice, or has receipts.
+    let keyless = path == "/v1/batches" || path.starts_with("/v1/subscriptions/");
+    if writes && !keyless {
         operation
             .parameters
             .get_or_insert_default()
@@ -190,6 +223,10 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
             "/void",
             "/rotate",
             "/revoke",
+            "/pause",
+            "/receive",
+            "/requeue",
+            "/drop",
         ];
         let is_optional = optional.iter().any(|end| path.ends_with(end));
         body.required = Some(if is_optional {
@@ -249,6 +286,17 @@ fn links(operation: &str) -> &'static [(&'static str, &'static [Next])] {
             &[("rotateApiKey", ID, &[]), ("revokeApiKey", ID, &[])],
         )],
         "publishEvent" => &[("201", &[("getEvent", ID, &[])])],
+        "createSubscription" => &[(
+            "201",
+            &[
+                ("getSubscription", ID, &[]),
+                ("receiveEvents", ID, &[]),
+                ("pauseSubscription", ID, &[]),
+                ("resumeSubscription", ID, &[]),
+                ("listDeadLetters", ID, &[]),
+                ("deleteSubscription", ID, &[]),
+            ],
+        )],
         "listEvents" => &[("200", &[("getEvent", FIRST_ID, &[])])],
         _ => &[],
     }

@@ -652,6 +652,11 @@ impl Messaging {
         lock(&self.bells).entry(id).or_default().clone()
     }
 
+    /// The time, nanoseconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
     /// One of them.
     pub fn get(&self, id: SubscriptionId) -> Option<Subscription> {
         lock(&self.core).get(id).cloned()

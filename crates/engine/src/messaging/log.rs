@@ -182,9 +182,9 @@ fn salvage(
         };
         later += 1;
         for record in frame.records() {
-            match codec::decode(record.payload()) {
-                Ok(change @ (Change::Put(..) | Change::Delete(_))) => images.apply(change),
-                _ => {}
+            let change = codec::decode(record.payload());
+            if let Ok(change @ (Change::Put(..) | Change::Delete(_))) = change {
+                images.apply(change);
             }
         }
         at += frame.bytes().len();

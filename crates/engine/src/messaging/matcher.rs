@@ -72,7 +72,7 @@ impl Matcher {
         let matched = Matched {
             position: context.position,
             time: context.timestamp,
-            object: record.subject().unwrap_or(0),
+            object: object(record),
         };
         for at in &*wanting {
             let entry = &self.entries[usize::from(*at)];
@@ -87,6 +87,20 @@ impl Matcher {
             }
         }
     }
+}
+
+/// What the event is about: a payment, an account or an API key by its position, or an order key that an owner gave.
+fn object(record: &RecordRef<'_>) -> u64 {
+    let Some(key) = record.order_key() else {
+        return record.subject().unwrap_or(0);
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&record.actor().owner.0.to_le_bytes());
+    hasher.update(key);
+    let hash = hasher.finalize();
+    let hash = u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("it is longer"));
+    // Positions are smaller.
+    hash | 1 << 63
 }
 
 /// Whether the event is about money in the currency that is wanted, if one is.

@@ -220,10 +220,11 @@ impl<'a> RecordRef<'a> {
     }
 
     /// Position of the record that made what this one is about: a payment, an account or an API key. None if nothing was
-    /// made.
+    /// made, or something is published.
     pub fn subject(&self) -> Option<u64> {
         match self.operation {
             Operation::OpenAccount | Operation::CreateApiKey if self.rejection.is_some() => None,
+            Operation::Publish => None,
             Operation::OpenAccount | Operation::CreateApiKey | Operation::Pay => {
                 Some(self.context().position)
             }

@@ -5,4 +5,5 @@ pub(crate) mod idempotency;
 pub(crate) mod json;
 pub(crate) mod query;
 pub(crate) mod request;
+pub(crate) mod subscription;
 pub(crate) mod value;

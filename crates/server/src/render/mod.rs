@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub(crate) mod list;
 pub(crate) mod payment;
 pub(crate) mod refund;
+pub(crate) mod subscription;
 
 use serde::Serialize;
 use tributary_engine::IdKind;

@@ -10,6 +10,7 @@ pub(crate) mod journal;
 pub(crate) mod pages;
 pub(crate) mod payments;
 pub(crate) mod refunds;
+pub(crate) mod subscriptions;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;

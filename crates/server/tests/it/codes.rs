@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tributary_engine::IdKind;
+use tributary_engine::messaging::{From, SUBSCRIPTIONS_MAX, SubscriptionId};
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, CreateApiKey,
     Currency, Destination, Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Pay, Payees,
@@ -246,6 +247,20 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
             .expect(201);
         s.server.post_key("/v1/payments", "k", &s.pay(2))
     }),
+    (ErrorCode::SubscriptionLimit, |_| {
+        let server = Fixture::with_subscriptions();
+        let body = json!({"events": ["#"]});
+        server.post("/v1/subscriptions", &body).expect(201);
+        let messaging = server.engine.messaging().expect("it keeps them");
+        let made = messaging.subscriptions().remove(0);
+        for number in 1..SUBSCRIPTIONS_MAX as u64 {
+            let mut other = made.clone();
+            other.id = SubscriptionId(number);
+            other.key = number.to_le_bytes().to_vec();
+            messaging.create(other, From::Now).expect("it is made");
+        }
+        server.post("/v1/subscriptions", &body)
+    }),
     (ErrorCode::RateLimited, |_| {
         let slow = Fixture::with(|config| {
             config.limits.rate = Some(RateLimit {
@@ -275,6 +290,10 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
     (ErrorCode::Unavailable, |s| {
         s.server.faults.unavailable.store(true, Ordering::SeqCst);
         s.server.post("/v1/payments", &s.pay(1))
+    }),
+    (ErrorCode::MessagingUnavailable, |s| {
+        s.server
+            .post("/v1/subscriptions", &json!({"events": ["#"]}))
     }),
     (ErrorCode::OutcomeUnknown, |s| {
         s.server.faults.hold();

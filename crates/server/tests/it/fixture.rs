@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tributary_engine::{Clock, Engine, JournalMeta, Memory, Options, Reader};
+use tributary_engine::{Clock, DirDisk, Disk, Engine, JournalMeta, Memory, Options, Reader};
 use tributary_server::{Limits, Running, Server, ServerConfig, create_first_key};
 
 use crate::client::{Answer, send};
@@ -39,6 +39,8 @@ pub(crate) struct Fixture {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) running: Option<Running>,
     memory: Memory,
+    /// Where subscriptions are kept, if they are.
+    delivery: Option<tempfile::TempDir>,
     keys: AtomicU64,
 }
 
@@ -55,8 +57,21 @@ impl Fixture {
         Fixture::with(|_| ())
     }
 
+    /// With a place for subscriptions.
+    pub(crate) fn with_subscriptions() -> Fixture {
+        let directory = tempfile::tempdir().expect("a directory");
+        Fixture::over(Some(directory), |_| ())
+    }
+
     /// With changes to the configuration.
     pub(crate) fn with(change: impl FnOnce(&mut ServerConfig)) -> Fixture {
+        Fixture::over(None, change)
+    }
+
+    fn over(
+        delivery: Option<tempfile::TempDir>,
+        change: impl FnOnce(&mut ServerConfig),
+    ) -> Fixture {
         let meta = JournalMeta {
             cluster_id: [1; 16],
             id_key: [7; 16],
@@ -64,7 +79,7 @@ impl Fixture {
         };
         let memory = Memory::new(meta);
         let clock = Arc::new(TestClock(AtomicU64::new(START_SECONDS * 1_000_000_000)));
-        let (engine, faults) = engine(&memory, &clock);
+        let (engine, faults) = engine(&memory, &clock, delivery.as_ref());
         let platform = create_first_key(&engine)
             .expect("it takes commands")
             .expect("there is no key yet");
@@ -85,6 +100,7 @@ impl Fixture {
             clock,
             running: Some(running),
             memory,
+            delivery,
             keys: AtomicU64::new(0),
         }
     }
@@ -93,7 +109,7 @@ impl Fixture {
     pub(crate) fn restart(&mut self) {
         drop(self.running.take());
         self.engine.shutdown();
-        (self.engine, self.faults) = engine(&self.memory, &self.clock);
+        (self.engine, self.faults) = engine(&self.memory, &self.clock, self.delivery.as_ref());
         assert_eq!(
             create_first_key(&self.engine).expect("it answers"),
             None,
@@ -212,11 +228,16 @@ impl Drop for Fixture {
     }
 }
 
-fn engine(memory: &Memory, clock: &Arc<TestClock>) -> (Engine, Arc<Faults>) {
+fn engine(
+    memory: &Memory,
+    clock: &Arc<TestClock>,
+    delivery: Option<&tempfile::TempDir>,
+) -> (Engine, Arc<Faults>) {
     let faults: Arc<Faults> = Arc::default();
     let backend = Faulty {
         memory: memory.clone(),
         faults: faults.clone(),
+        delivery: delivery.map(|path| Arc::new(DirDisk::new(path.path())) as Arc<dyn Disk>),
     };
     let engine =
         Engine::start(Box::new(backend), clock.clone(), Options::default()).expect("it starts");

@@ -19,4 +19,5 @@ mod proto;
 mod publish;
 mod refunds;
 mod scopes;
+mod subscriptions;
 mod webhooks;

@@ -17,7 +17,7 @@ pub(super) const ID: SubscriptionId = SubscriptionId(7);
 /// Every third event is wanted by nobody.
 const UNWANTED: u64 = 3;
 
-pub(super) fn subscription(id: SubscriptionId, policy: Policy) -> Subscription {
+pub(crate) fn subscription(id: SubscriptionId, policy: Policy) -> Subscription {
     Subscription {
         id,
         scope: OwnerId::PLATFORM,
@@ -124,7 +124,7 @@ impl World {
     }
 
     fn wanted(matched: &&Matched) -> bool {
-        matched.position % UNWANTED != 0
+        !matched.position.is_multiple_of(UNWANTED)
     }
 
     fn scanned(&self) -> u64 {
@@ -303,6 +303,7 @@ impl World {
     }
 
     fn crash(&mut self, percent: u64) {
+        self.write(false);
         let survive = self.written.len() * percent as usize / 100;
         let survived: Vec<Change> = self.written.drain(..).take(survive).collect();
         survived

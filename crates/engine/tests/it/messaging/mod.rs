@@ -1,7 +1,6 @@
 //! Subscriptions: what they promise, against an independent model and on a disk that fails.
 
-mod core;
-mod crash;
+pub(crate) mod core;
 mod live;
 mod log;
 mod model;

@@ -2,3 +2,4 @@
 
 mod backends;
 mod crash;
+mod delivery;

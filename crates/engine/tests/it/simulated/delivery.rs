@@ -16,7 +16,7 @@ use tributary_testkit::lockstep::{Replay, Seeds, cluster_meta};
 use tributary_testkit::random::Random;
 use tributary_testkit::sites::small_segments;
 
-use super::core::subscription;
+use crate::messaging::core::subscription;
 use crate::support::{BEGIN, SECOND, command, hold, open};
 
 /// Engines that live one after the other on the disk of one seed.
@@ -62,6 +62,8 @@ struct World {
     disk: SimDisk,
     clock: TestClock,
     keys: u64,
+    /// What each event is about, as far as it was looked up.
+    objects: Vec<u64>,
     seen: [Seen; 2],
     happened: Happened,
 }
@@ -78,7 +80,7 @@ fn policy(at: usize) -> Policy {
 }
 
 /// What the event at `position` is about.
-fn object(reader: &Reader, position: u64) -> u64 {
+fn object_of(reader: &Reader, position: u64) -> u64 {
     let record = reader
         .record(position)
         .expect("it can be read")
@@ -193,8 +195,13 @@ impl World {
 
     fn take(&mut self, stepper: &Stepper, max: usize) {
         let reader = stepper.reader();
+        for position in self.objects.len() as u64 + 1..=reader.published() {
+            self.objects.push(object_of(&reader, position));
+        }
+        let objects = &self.objects;
+        let object = |position: u64| objects[position as usize - 1];
         for (at, id) in IDS.into_iter().enumerate() {
-            let messaging = self.messaging(stepper);
+            let messaging = stepper.messaging().expect("there is a disk for it");
             let Ok(taken) = messaging.take(id, max, Some(5 * SECOND)) else {
                 assert!(!self.seen[at].made, "a subscription is lost");
                 continue;
@@ -217,8 +224,8 @@ impl World {
                 let first = seen.delivered.insert(position);
                 self.happened.again += u64::from(!first);
                 if at == 1 {
-                    let about = object(&reader, position);
-                    let earlier = (1..position).filter(|other| object(&reader, *other) == about);
+                    let about = object(position);
+                    let earlier = (1..position).filter(|other| object(*other) == about);
                     for other in earlier {
                         let settled = seen.acked.contains(&other) || dead.contains(&other);
                         assert!(settled, "{position} came before {other} was done");
@@ -336,6 +343,7 @@ fn run(seed: u64) -> Happened {
         disk: SimDisk::new(seed),
         clock: TestClock::at(BEGIN),
         keys: 0,
+        objects: Vec::new(),
         seen: Default::default(),
         happened: Happened::default(),
     };
