@@ -542,12 +542,15 @@ pub(crate) async fn dead_letters(
     Ok(json(200, &page))
 }
 
+/// A change of dead letters, some or all; gives how many.
+type ChangeDead = fn(&Messaging, SubscriptionId, Option<&[u64]>) -> Result<usize, Unsettled>;
+
 async fn change_dead(
     app: &App,
     caller: Caller,
     id: String,
     body: DeadOf,
-    change: fn(&Messaging, SubscriptionId, Option<&[u64]>) -> Result<usize, Unsettled>,
+    change: ChangeDead,
 ) -> Result<Response, ApiError> {
     let object = app
         .blocking(move |shared| {

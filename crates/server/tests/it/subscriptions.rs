@@ -234,6 +234,29 @@ fn events_of_one_payment_come_one_after_the_other() {
 }
 
 #[test]
+fn events_of_applications_come_in_the_order_of_their_keys() {
+    let server = Fixture::with_subscriptions();
+    let path = subscribe(
+        &server,
+        &json!({"events": ["app.order.*"], "order": "object"}),
+    );
+    for (topic, key) in [
+        ("app.order.made", "order-7"),
+        ("app.order.shipped", "order-7"),
+        ("app.stock.low", "order-7"),
+        ("app.order.made", "order-8"),
+    ] {
+        let body = json!({"type": topic, "key": key, "data": {}});
+        server.post("/v1/events", &body).expect(201);
+    }
+    let first = receive(&server, &path, 2);
+    assert_eq!(types(&first), ["app.order.made"; 2]);
+    nothing_comes(&server, &path);
+    ask(&server, &format!("{path}/ack"), &receipts(&first[..1]));
+    assert_eq!(types(&receive(&server, &path, 1)), ["app.order.shipped"]);
+}
+
+#[test]
 fn settings_and_progress_survive_a_restart() {
     let mut server = Fixture::with_subscriptions();
     let body = json!({"events": ["account.opened"], "start": "beginning"});
