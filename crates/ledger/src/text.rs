@@ -148,19 +148,31 @@ fn name_characters(bytes: &[u8]) -> bool {
         .fold(true, |all, byte| all & ALLOWED[usize::from(*byte)])
 }
 
-/// `app.` and one to eight words, with dots between them.
+/// What a topic begins with: that of an application, or of the system itself.
+const TOPIC_PREFIXES: [&[u8]; 2] = [APP, b"subscription."];
+const APP: &[u8] = b"app.";
+
+impl Topic {
+    /// Whether it is one of an application; the others are the system's own.
+    pub fn is_of_application(&self) -> bool {
+        self.as_bytes().starts_with(APP)
+    }
+}
+
+/// A prefix and one to eight words, with dots between them.
 fn topic(bytes: &[u8]) -> bool {
     let word = |word: &[u8]| {
         let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(b);
         !word.is_empty() && word.iter().all(plain)
     };
-    bytes.strip_prefix(b"app.").is_some_and(|words| {
+    let words = |prefix| bytes.strip_prefix(prefix);
+    TOPIC_PREFIXES.into_iter().find_map(words).is_some_and(|words| {
         let mut words = words.split(|b| *b == b'.');
         words.by_ref().take(TOPIC_WORDS_MAX).all(word) && words.next().is_none()
     })
 }
 
-/// Most words of a topic after `app`.
+/// Most words of a topic after its prefix.
 const TOPIC_WORDS_MAX: usize = 8;
 
 word!(
@@ -185,7 +197,8 @@ utf8_word!(
     Reason, 22, 255, utf8
 );
 utf8_word!(
-    /// Topic of a published event: `app.` and one to eight words of `a-z 0-9 _ -` with dots between them, at most 128 bytes.
+    /// Topic of a published event: `app.`, or of the system's own events `subscription.`, and one to eight words of
+    /// `a-z 0-9 _ -` with dots between them, at most 128 bytes.
     Topic, 46, 128, topic
 );
 utf8_word!(

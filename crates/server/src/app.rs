@@ -18,6 +18,7 @@ use tributary_engine::{Desk, Engine, Reader};
 
 use crate::code::ErrorCode;
 use crate::config::ServerConfig;
+use crate::webhooks::Keyring;
 use crate::error::ApiError;
 use crate::metrics::{Counters, method_label};
 use crate::rate::RateLimiter;
@@ -38,6 +39,8 @@ pub(crate) struct App {
 /// What all threads share.
 pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
+    /// What seals the secrets of webhooks, where webhooks are sent.
+    pub(crate) keys: Option<Arc<Keyring>>,
     pub(crate) engine: Engine,
     pub(crate) reader: Reader,
     pub(crate) rate: Option<RateLimiter>,
@@ -201,6 +204,7 @@ mod tests {
         let app = App {
             shared: Arc::new(Shared {
                 config: ServerConfig::default(),
+                keys: None,
                 reader: engine.reader(),
                 engine: engine.clone(),
                 rate: None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::rate::RateLimit;
 use crate::token::Secret;
+use crate::webhooks;
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -22,8 +23,19 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Whether `/metrics` answers without an API key. Otherwise it takes a platform key.
     pub public_metrics: bool,
+    /// How webhooks are sent; none are without it.
+    pub webhooks: Option<WebhookConfig>,
     /// A platform key for programs in this very process; see [`internal_token`](crate::internal_token).
     pub internal: Option<Secret>,
+}
+
+/// How webhooks are sent.
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// What seals their secrets. Made when it is needed first. It belongs neither into the data directory nor into its backups.
+    pub master_key_file: PathBuf,
+    /// Where to they may go, and how.
+    pub settings: webhooks::Settings,
 }
 
 /// Certificate and key, in PEM.
@@ -84,6 +96,7 @@ impl Default for ServerConfig {
             tls: None,
             limits: Limits::default(),
             public_metrics: false,
+            webhooks: None,
             internal: None,
         }
     }

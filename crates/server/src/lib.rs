@@ -25,7 +25,7 @@ mod token;
 pub mod webhooks;
 
 pub use code::{ErrorCode, ErrorType};
-pub use config::{Limits, ServerConfig, TlsFiles};
+pub use config::{Limits, ServerConfig, TlsFiles, WebhookConfig};
 pub use error_pages::{PAGES, find as error_page};
 pub use openapi::openapi_json;
 pub use rate::RateLimit;

@@ -26,8 +26,11 @@ pub(crate) struct Config {
     pub(crate) platform_key_file: Option<PathBuf>,
     /// Whether `/metrics` answers without a key.
     pub(crate) metrics_public: bool,
+    /// What seals the secrets of webhooks; the data directory's name with `.key` if it is not given.
+    pub(crate) master_key_file: Option<PathBuf>,
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
+    pub(crate) webhooks: Webhooks,
     pub(crate) log: Log,
 }
 
@@ -49,6 +52,21 @@ pub(crate) struct Limits {
     pub(crate) requests_per_second_max: Option<u32>,
     /// Most open connections.
     pub(crate) connections_max: usize,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Webhooks {
+    /// Whether `http://` URLs are allowed.
+    pub(crate) allow_http: bool,
+    /// Whether addresses outside of the public Internet are allowed.
+    pub(crate) allow_private: bool,
+    /// Hosts whose addresses are not checked.
+    pub(crate) allow_hosts: Vec<String>,
+    /// Ports that are allowed; all if none is given.
+    pub(crate) ports: Vec<u16>,
+    /// Certificates to trust, PEM; those of the system if it is not given.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -77,8 +95,10 @@ impl Default for Config {
             backend_file: None,
             platform_key_file: None,
             metrics_public: false,
+            master_key_file: None,
             tls: Tls::default(),
             limits: Limits::default(),
+            webhooks: Webhooks::default(),
             log: Log::default(),
         }
     }
@@ -104,7 +124,7 @@ impl Default for Log {
 }
 
 /// Every key, for the environment: `limits.body_bytes_max` is `TRIBUTARY_LIMITS_BODY_BYTES_MAX`.
-const KEYS: [(&str, Kind); 14] = [
+const KEYS: [(&str, Kind); 20] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
     ("grpc_listen", Kind::Text),
@@ -112,11 +132,17 @@ const KEYS: [(&str, Kind); 14] = [
     ("backend_file", Kind::Text),
     ("platform_key_file", Kind::Text),
     ("metrics_public", Kind::Boolean),
+    ("master_key_file", Kind::Text),
     ("tls.certificate", Kind::Text),
     ("tls.key", Kind::Text),
     ("limits.body_bytes_max", Kind::Integer),
     ("limits.requests_per_second_max", Kind::Integer),
     ("limits.connections_max", Kind::Integer),
+    ("webhooks.allow_http", Kind::Boolean),
+    ("webhooks.allow_private", Kind::Boolean),
+    ("webhooks.allow_hosts", Kind::Texts),
+    ("webhooks.ports", Kind::Integers),
+    ("webhooks.ca_file", Kind::Text),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
 ];
@@ -126,6 +152,10 @@ enum Kind {
     Text,
     Integer,
     Boolean,
+    /// With commas between them.
+    Texts,
+    /// With commas between them.
+    Integers,
 }
 
 /// Variables with our prefix that are no settings of `serve`.
@@ -213,6 +243,11 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> anyhow::Result<(
             "the environment variable {name} is not a setting (see docs/configuration.md)"
         )));
     };
+    let integer = |text: &str| {
+        let number = text.trim().parse().map(toml::Value::Integer);
+        number.map_err(|_| wrong_use(format!("{name}: `{text}` is not a whole number")))
+    };
+    let items = || value.split(',').map(str::trim);
     let value = match kind {
         Kind::Text => toml::Value::String(value.to_owned()),
         Kind::Boolean => toml::Value::Boolean(
@@ -221,12 +256,9 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> anyhow::Result<(
                 .parse()
                 .map_err(|_| wrong_use(format!("{name}: `{value}` is neither true nor false")))?,
         ),
-        Kind::Integer => toml::Value::Integer(
-            value
-                .trim()
-                .parse()
-                .map_err(|_| wrong_use(format!("{name}: `{value}` is not a whole number")))?,
-        ),
+        Kind::Integer => integer(value)?,
+        Kind::Texts => items().map(Into::into).collect::<Vec<toml::Value>>().into(),
+        Kind::Integers => toml::Value::Array(items().map(integer).collect::<Result<_, _>>()?),
     };
     match key.split_once('.') {
         None => drop(table.insert((*key).to_owned(), value)),
@@ -309,7 +341,8 @@ mod tests {
                 ("log.format", _) => "json",
                 ("backend_file", _) => "/nowhere",
                 (_, Kind::Text) => "x",
-                (_, Kind::Integer) => "4096",
+                (_, Kind::Integer | Kind::Integers) => "4096",
+                (_, Kind::Texts) => "a.example, b.example",
                 (_, Kind::Boolean) => "true",
             };
             let mut environment = vec![(variable(key), value.to_owned())];

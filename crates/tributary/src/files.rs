@@ -19,6 +19,12 @@ pub(crate) fn raise_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
+/// How many webhooks may be under way at once where `files` may be open.
+pub(crate) fn webhooks_within(files: Option<u64>) -> usize {
+    let eighth = files.map_or(u64::MAX, |files| files / 8);
+    usize::try_from(eighth).unwrap_or(usize::MAX).clamp(2, 1_000)
+}
+
 /// How many of the wanted connections there may be where `files` may be open; at least one.
 pub(crate) fn connections_within(wanted: usize, files: Option<u64>) -> usize {
     let Some(files) = files else { return wanted };
@@ -41,6 +47,9 @@ mod tests {
             (5, Some(0), 1),
         ] {
             assert_eq!(connections_within(wanted, files), within, "{files:?}");
+        }
+        for (files, within) in [(None, 1_000), (Some(1_024), 128), (Some(0), 2)] {
+            assert_eq!(webhooks_within(files), within, "{files:?}");
         }
     }
 }

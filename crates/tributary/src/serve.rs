@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
+use tributary_server::webhooks::{Rules, Settings};
 use tributary_server::{
-    RateLimit, Running, Secret, Server, ServerConfig, TlsFiles, internal_token,
+    RateLimit, Running, Secret, Server, ServerConfig, TlsFiles, WebhookConfig, internal_token,
 };
 
 use crate::backup::say;
@@ -210,7 +211,10 @@ fn server_config(config: &Config, internal: &Secret) -> ServerConfig {
     }
     server.public_metrics = config.metrics_public;
     server.limits.body_bytes_max = config.limits.body_bytes_max;
-    server.limits.connections_max = connections_max(config);
+    let files = files::raise_limit();
+    let webhooks = webhooks(config, files);
+    server.limits.connections_max = connections_max(config, &webhooks, files);
+    server.webhooks = Some(webhooks);
     server.limits.rate = config
         .limits
         .requests_per_second_max
@@ -221,10 +225,36 @@ fn server_config(config: &Config, internal: &Secret) -> ServerConfig {
     server
 }
 
+fn webhooks(config: &Config, files: Option<u64>) -> WebhookConfig {
+    let beside = || {
+        let mut name = config.data.clone().into_os_string();
+        name.push(".key");
+        name.into()
+    };
+    let given = &config.webhooks;
+    WebhookConfig {
+        master_key_file: config.master_key_file.clone().unwrap_or_else(beside),
+        settings: Settings {
+            rules: Rules {
+                allow_http: given.allow_http,
+                allow_private: given.allow_private,
+                allow_hosts: given.allow_hosts.clone(),
+                ports: given.ports.clone(),
+            },
+            ca_file: given.ca_file.clone(),
+            under_way_max: files::webhooks_within(files),
+            ..Settings::default()
+        },
+    }
+}
+
 /// As many connections as are asked for, if the system lets the process open so many files.
-fn connections_max(config: &Config) -> usize {
-    let (wanted, files) = (config.limits.connections_max, files::raise_limit());
-    let within = files::connections_within(wanted, files);
+fn connections_max(config: &Config, webhooks: &WebhookConfig, files: Option<u64>) -> usize {
+    let wanted = config.limits.connections_max;
+    // Each may keep another connection open for the next one.
+    let for_webhooks = 2 * webhooks.settings.under_way_max as u64;
+    let left = files.map(|files| files.saturating_sub(for_webhooks));
+    let within = files::connections_within(wanted, left);
     if within < wanted {
         tracing::warn!(
             wanted,

@@ -61,8 +61,15 @@ fn accept(
             secret_hash,
         } => api_keys::rotate(set, actor, *api_key, secret_hash, ctx),
         Body::RevokeApiKey(api_key) => api_keys::revoke(set, actor, *api_key, ctx),
-        // Whoever may write may speak, in the own name.
-        Body::Publish(_) => Ok(Outcome::default()),
+        // Whoever may write may speak, in the own name, but not as if the system did.
+        Body::Publish(publish) => {
+            let as_system = !publish.topic.is_of_application();
+            refuse_if(
+                as_system && actor.api_key != ApiKeyId::SYSTEM,
+                Rejection::Forbidden,
+            )
+            .map(|()| Outcome::default())
+        }
     }?;
     Ok(())
 }

@@ -147,6 +147,12 @@ fn events_of_applications() {
     assert_eq!(last(&world), "app.x");
     let record = RecordRef::parse(world.records.last().unwrap(), FORMAT_VERSION).unwrap();
     assert_eq!(record.order_key(), None);
+    let disabled = publish("subscription.disabled", None, b"{}");
+    let refused = world.submit(actor, disabled.clone());
+    assert_eq!(refused.rejection, Some(Rejection::Forbidden), "only the system speaks as such");
+    let of_system = Actor { api_key: ApiKeyId::SYSTEM, ..actor };
+    assert_eq!(world.submit(of_system, disabled), Outcome::default());
+    assert_eq!(last(&world), "subscription.disabled");
     world.must(Body::RevokeApiKey(key));
     let refused = world.submit(actor, body);
     assert_eq!(refused.rejection, Some(Rejection::ActorKeyRevoked));
@@ -170,6 +176,8 @@ fn topics_have_one_form() {
         ("app..a", false),
         ("app.a.", false),
         ("apps.a", false),
+        ("subscription.disabled", true),
+        ("subscription", false),
         ("payment.captured", false),
         ("app.Order", false),
         ("app.a b", false),

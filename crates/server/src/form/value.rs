@@ -171,7 +171,7 @@ pub(crate) fn reference_text(text: &str) -> Option<String> {
 }
 
 fn topic(text: &str) -> Option<Topic> {
-    Topic::new(text).ok()
+    Topic::new(text).ok().filter(Topic::is_of_application)
 }
 
 fn reason_text(text: &str) -> Option<String> {

@@ -376,7 +376,8 @@ fn published(bytes: &[u8]) -> Result<Publish, ApiError> {
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Bytes(text)) => {
-                topic = Some(Topic::from_bytes(text).map_err(|_| {
+                let of_application = Topic::from_bytes(text).ok().filter(Topic::is_of_application);
+                topic = Some(of_application.ok_or_else(|| {
                     let message = "A type is `app.` and 1 to 8 words of a-z, 0-9, _ and - with dots between them.";
                     ApiError::invalid("type", message)
                 })?);

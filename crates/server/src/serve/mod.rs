@@ -25,6 +25,7 @@ use crate::app::{App, RequestIds, Shared, observe};
 use crate::config::ServerConfig;
 use crate::rate::RateLimiter;
 use crate::serve::connection::{Accept, Api};
+use crate::webhooks::{Feed, FeedError, Keyring};
 use crate::{docs_page, openapi};
 
 /// Connections that the kernel keeps waiting for one listener.
@@ -49,6 +50,9 @@ pub enum StartError {
     /// The certificate or its key can't be used.
     #[error("TLS: {0}")]
     Tls(String),
+    /// Webhooks can't be sent.
+    #[error("webhooks: {0}")]
+    Webhooks(#[from] FeedError),
     /// A thread or its runtime could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -64,6 +68,7 @@ pub struct Running {
     grpc_addr: Option<SocketAddr>,
     shared: Arc<Draining>,
     threads: Vec<JoinHandle<()>>,
+    feed: Option<Feed>,
 }
 
 /// How the threads learn that they must stop.
@@ -116,6 +121,7 @@ impl Server {
                 stop,
             }),
             threads: Vec::with_capacity(threads),
+            feed: feed(&shared)?,
         };
         let mut apps = shared.threads.iter().map(|counters| App {
             shared: shared.clone(),
@@ -152,6 +158,19 @@ impl Server {
     }
 }
 
+/// Starts sending webhooks, where there are subscriptions and it is wanted.
+fn feed(shared: &Arc<Shared>) -> Result<Option<Feed>, FeedError> {
+    let (Some(messaging), Some(keys), Some(config)) = (
+        shared.engine.messaging(),
+        &shared.keys,
+        &shared.config.webhooks,
+    ) else {
+        return Ok(None);
+    };
+    let settings = config.settings.clone();
+    Feed::start(shared.clone(), messaging.clone(), keys.clone(), settings).map(Some)
+}
+
 fn shared(
     config: ServerConfig,
     engine: Engine,
@@ -169,6 +188,10 @@ fn shared(
         draining: AtomicBool::new(false),
         stopped,
         request_ids: RequestIds::new(),
+        keys: config
+            .webhooks
+            .as_ref()
+            .map(|webhooks| Arc::new(Keyring::new(webhooks.master_key_file.clone()))),
         config,
     })
 }
@@ -196,6 +219,7 @@ impl Running {
         for thread in self.threads.drain(..) {
             let _panicked = thread.join();
         }
+        self.feed = None;
     }
 }
 

@@ -1,11 +1,12 @@
 //! Webhooks: events sent to the URLs of those who subscribed, signed by Standard Webhooks 1.0.
 //!
-//! A [`Sender`] makes one attempt of each [`Job`] and says what came of it; whoever gives it jobs keeps them until they are delivered,
-//! and gives them again when it is time ([`retry_delay`]). It must not know where events come from.
+//! A [`Sender`] makes one attempt of each [`Job`] and says what came of it. It must not know where events come from: the feed
+//! gives it what subscriptions have to be given, and notes what came of it there.
 
 mod address;
 mod endpoint;
 mod exchange;
+mod feed;
 mod retry;
 mod schedule;
 mod seal;
@@ -16,6 +17,9 @@ mod trust;
 pub use address::{EndpointUrl, Rules, URL_BYTES_MAX, UrlRefused};
 pub use endpoint::{Endpoint, EndpointUnreadable};
 pub use exchange::{AttemptError, Resolver};
+pub(crate) use feed::{ATTEMPTS_MAX, Feed};
+pub(crate) use seal::Keyring;
+pub use feed::FeedError;
 pub use retry::{JITTER_PERCENT, RETRY_AFTER_MAX, RETRY_DELAYS, retry_delay};
 pub use seal::{MasterKey, MasterKeyError, Unsealable};
 pub use sender::{Attempt, Figures, Job, Outcome, Sender, SenderError, Settings};

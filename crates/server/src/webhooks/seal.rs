@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
@@ -61,6 +62,37 @@ pub enum Unsealable {
 pub struct MasterKey {
     id: [u8; ID_BYTES],
     key: LessSafeKey,
+}
+
+/// The master key of a server: read, or made, when it is needed first.
+#[derive(Debug)]
+pub(crate) struct Keyring {
+    path: PathBuf,
+    key: Mutex<Option<Arc<MasterKey>>>,
+}
+
+impl Keyring {
+    /// The key in a file, which need not be there yet.
+    pub(crate) fn new(path: PathBuf) -> Keyring {
+        Keyring {
+            path,
+            key: Mutex::new(None),
+        }
+    }
+
+    /// The key. It is made if there is none and `nothing_sealed` says that nothing needs another one.
+    pub(crate) fn key(
+        &self,
+        nothing_sealed: impl FnOnce() -> bool,
+    ) -> Result<Arc<MasterKey>, MasterKeyError> {
+        let mut key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = &*key {
+            return Ok(key.clone());
+        }
+        let loaded = Arc::new(MasterKey::load(&self.path, nothing_sealed())?);
+        *key = Some(loaded.clone());
+        Ok(loaded)
+    }
 }
 
 impl MasterKey {
