@@ -166,10 +166,13 @@ fn topic(bytes: &[u8]) -> bool {
         !word.is_empty() && word.iter().all(plain)
     };
     let words = |prefix| bytes.strip_prefix(prefix);
-    TOPIC_PREFIXES.into_iter().find_map(words).is_some_and(|words| {
-        let mut words = words.split(|b| *b == b'.');
-        words.by_ref().take(TOPIC_WORDS_MAX).all(word) && words.next().is_none()
-    })
+    TOPIC_PREFIXES
+        .into_iter()
+        .find_map(words)
+        .is_some_and(|words| {
+            let mut words = words.split(|b| *b == b'.');
+            words.by_ref().take(TOPIC_WORDS_MAX).all(word) && words.next().is_none()
+        })
 }
 
 /// Most words of a topic after its prefix.

@@ -18,10 +18,10 @@ use tributary_engine::{Desk, Engine, Reader};
 
 use crate::code::ErrorCode;
 use crate::config::ServerConfig;
-use crate::webhooks::Keyring;
 use crate::error::ApiError;
 use crate::metrics::{Counters, method_label};
 use crate::rate::RateLimiter;
+use crate::webhooks::Keyring;
 
 /// Names the request in the answer and in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");

@@ -67,6 +67,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
             subscriptions::update,
             subscriptions::delete
         ))
+        .routes(routes!(subscriptions::rotate_secret))
         .routes(routes!(subscriptions::pause))
         .routes(routes!(subscriptions::resume))
         .routes(routes!(subscriptions::rewind))

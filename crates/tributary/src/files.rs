@@ -22,7 +22,9 @@ pub(crate) fn raise_limit() -> Option<u64> {
 /// How many webhooks may be under way at once where `files` may be open.
 pub(crate) fn webhooks_within(files: Option<u64>) -> usize {
     let eighth = files.map_or(u64::MAX, |files| files / 8);
-    usize::try_from(eighth).unwrap_or(usize::MAX).clamp(2, 1_000)
+    usize::try_from(eighth)
+        .unwrap_or(usize::MAX)
+        .clamp(2, 1_000)
 }
 
 /// How many of the wanted connections there may be where `files` may be open; at least one.

@@ -149,8 +149,15 @@ fn events_of_applications() {
     assert_eq!(record.order_key(), None);
     let disabled = publish("subscription.disabled", None, b"{}");
     let refused = world.submit(actor, disabled.clone());
-    assert_eq!(refused.rejection, Some(Rejection::Forbidden), "only the system speaks as such");
-    let of_system = Actor { api_key: ApiKeyId::SYSTEM, ..actor };
+    assert_eq!(
+        refused.rejection,
+        Some(Rejection::Forbidden),
+        "only the system speaks as such"
+    );
+    let of_system = Actor {
+        api_key: ApiKeyId::SYSTEM,
+        ..actor
+    };
     assert_eq!(world.submit(of_system, disabled), Outcome::default());
     assert_eq!(last(&world), "subscription.disabled");
     world.must(Body::RevokeApiKey(key));

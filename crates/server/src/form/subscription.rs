@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::error::ApiError;
 use crate::form::value::{CurrencyForm, MetadataForm, OwnerText};
 use crate::time::parse_timestamp;
+use crate::webhooks::{JITTER_PERCENT, OVERLAP_SECONDS_DEFAULT, RETRY_DELAYS};
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
@@ -21,6 +22,12 @@ const RECEIPTS_MAX: usize = 1_000;
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubscriptionCreate {
+    /// Where events are sent to as webhooks. Without it they are fetched by `/receive`.
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+    /// What signs the webhooks, `whsec_` and 24 to 64 bytes in base 64; made if left out.
+    #[serde(default)]
+    pub(crate) secret: Option<String>,
     /// Where it begins: `now` (the default), `beginning`, the id of an event to begin after, or a time.
     #[serde(default)]
     start: Option<String>,
@@ -69,6 +76,8 @@ pub(crate) struct SubscriptionCreate {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubscriptionUpdate {
+    /// Where webhooks are sent to from now on.
+    pub(crate) url: Option<String>,
     /// Patterns of event types, for events from now on.
     events: Option<Vec<String>>,
     /// Only events about money in this currency, from now on.
@@ -159,6 +168,18 @@ pub(crate) fn from(ids: &Ids, text: &str, param: &str) -> Result<From, ApiError>
     })
 }
 
+/// How webhooks are sent if nothing else is said: the delays that Standard Webhooks names.
+fn for_webhooks() -> Policy {
+    let nanos = |delay: &std::time::Duration| delay.as_nanos() as u64;
+    Policy {
+        attempts_max: RETRY_DELAYS.len() as u32 + 1,
+        backoff: Backoff::List(RETRY_DELAYS.iter().map(nanos).collect()),
+        jitter: JITTER_PERCENT as u8,
+        in_flight_max: 100,
+        ..Policy::default()
+    }
+}
+
 impl SubscriptionCreate {
     /// The settings, and where to begin. `owner` finds the owner of a name.
     pub(crate) fn terms(
@@ -184,7 +205,10 @@ impl SubscriptionCreate {
             kind: Kind::Pull,
             policy: Policy {
                 order,
-                ..Policy::default()
+                ..match self.url {
+                    None => Policy::default(),
+                    Some(_) => for_webhooks(),
+                }
             },
             paused: None,
             name: String::new(),
@@ -197,6 +221,7 @@ impl SubscriptionCreate {
             }
         }
         let update = SubscriptionUpdate {
+            url: None,
             events: Some(self.events),
             currency: None,
             owner: self.owner.map(OwnerText),
@@ -253,6 +278,27 @@ impl SubscriptionUpdate {
             terms.metadata = serde_json::to_string(&metadata).expect("texts are JSON");
         }
         terms.check().map_err(bad_setting)
+    }
+}
+
+/// Let another secret sign.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateOf {
+    /// The new secret; made if left out.
+    #[serde(default)]
+    pub(crate) secret: Option<String>,
+    /// How long the one before signs too: 0 to 2,592,000; 86,400 if left out.
+    #[serde(default)]
+    overlap_seconds: Option<u64>,
+}
+
+impl RotateOf {
+    /// In seconds.
+    pub(crate) fn overlap(&self) -> Result<u64, ApiError> {
+        let seconds = self.overlap_seconds.unwrap_or(OVERLAP_SECONDS_DEFAULT);
+        let max = Policy::TIME_MAX / SECOND;
+        Ok(within("overlap_seconds", seconds, 0, max)? / SECOND)
     }
 }
 

@@ -376,7 +376,9 @@ fn published(bytes: &[u8]) -> Result<Publish, ApiError> {
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Bytes(text)) => {
-                let of_application = Topic::from_bytes(text).ok().filter(Topic::is_of_application);
+                let of_application = Topic::from_bytes(text)
+                    .ok()
+                    .filter(Topic::is_of_application);
                 topic = Some(of_application.ok_or_else(|| {
                     let message = "A type is `app.` and 1 to 8 words of a-z, 0-9, _ and - with dots between them.";
                     ApiError::invalid("type", message)

@@ -9,6 +9,7 @@ use crate::form::subscription::{BackoffForm, OrderForm};
 use crate::render::event::EventObject;
 use crate::render::owner_name;
 use crate::time::format_timestamp;
+use crate::webhooks::target;
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
@@ -20,8 +21,14 @@ pub(crate) struct SubscriptionObject {
     id: String,
     #[schema(pattern = "^subscription$")]
     object: &'static str,
-    /// `pull` or `push`.
+    /// `pull`, or `push` for webhooks.
     kind: &'static str,
+    /// Where webhooks are sent to.
+    #[schema(required)]
+    url: Option<String>,
+    /// What signs the webhooks: shown only when it is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret: Option<String>,
     /// In whose name it was made: it gets the events that this owner may see.
     made_by: String,
     /// `active` or `paused`.
@@ -141,6 +148,8 @@ pub(crate) fn subscription(
             Kind::Pull => "pull",
             Kind::Push { .. } => "push",
         },
+        url: target::url(&terms.kind),
+        secret: None,
         made_by: owner_name(shared, of.scope),
         status: match terms.paused {
             None => "active",

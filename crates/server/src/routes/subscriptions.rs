@@ -8,9 +8,9 @@ use axum::response::Response;
 use serde::Deserialize;
 use tokio::time::Instant;
 use tributary_engine::messaging::{
-    Delivery, Messaging, Receipt, Refusal, Subscription, SubscriptionId, Unsettled,
+    Delivery, Kind, Messaging, Receipt, Refusal, Subscription, SubscriptionId, Terms, Unsettled,
 };
-use tributary_engine::{IdKind, Slice};
+use tributary_engine::{Clock as _, IdKind, Slice, SystemClock};
 use tributary_ledger::{OwnerId, OwnerName};
 use utoipa::IntoParams;
 
@@ -22,8 +22,8 @@ use crate::form::idempotency::IdempotencyKey;
 use crate::form::json::{Json, OptionalJson};
 use crate::form::query::Query;
 use crate::form::subscription::{
-    AckOf, DeadOf, ExtendOf, NackOf, PauseOf, ReceiveOf, ReplayOf, RewindOf, SubscriptionCreate,
-    SubscriptionUpdate, bad_setting, check_receipts, from,
+    AckOf, DeadOf, ExtendOf, NackOf, PauseOf, ReceiveOf, ReplayOf, RewindOf, RotateOf,
+    SubscriptionCreate, SubscriptionUpdate, bad_setting, check_receipts, from,
 };
 use crate::render::event::{EventObject, event};
 use crate::render::list::{Limit, List, PageParams, list};
@@ -33,6 +33,7 @@ use crate::render::subscription::{
 };
 use crate::routes::{Id, json, mark_replayed};
 use crate::submit::failed;
+use crate::webhooks::target;
 
 /// What keeps subscriptions here.
 fn messaging(shared: &Shared) -> Result<&Arc<Messaging>, ApiError> {
@@ -142,11 +143,19 @@ pub(crate) async fn create(
             let messaging = messaging(shared)?;
             let digest = blake3::hash(&serde_json::to_vec(&body).expect("a body is JSON"));
             let owner = |name: &str| filter_owner(shared, &caller, name);
-            let (terms, start) = body.terms(shared.reader.ids(), owner)?;
             let mut id = [0; 8];
             getrandom::fill(&mut id).expect("the operating system gives random bytes");
+            let id = SubscriptionId(u64::from_le_bytes(id));
+            let kind = match &body.url {
+                None => Kind::Pull,
+                Some(url) => Kind::Push {
+                    target: target::target(shared, id, url, body.secret.as_deref())?,
+                },
+            };
+            let (mut terms, start) = body.terms(shared.reader.ids(), owner)?;
+            terms.kind = kind;
             let made = Subscription {
-                id: SubscriptionId(u64::from_le_bytes(id)),
+                id,
                 scope: caller.actor.owner,
                 created_at: messaging.now(),
                 key: key.as_bytes().to_vec(),
@@ -154,10 +163,47 @@ pub(crate) async fn create(
                 terms,
             };
             let (made, replayed) = messaging.create(made, start).map_err(unsettled)?;
-            Ok((rendered(shared, &made)?, replayed))
+            Ok((with_secret(shared, &made)?, replayed))
         })
         .await?;
     Ok(mark_replayed(json(201, &object), replayed))
+}
+
+/// The subscription with the secret that was just made for it.
+fn with_secret(shared: &Shared, of: &Subscription) -> Result<SubscriptionObject, ApiError> {
+    let mut object = rendered(shared, of)?;
+    object.secret = target::secret(shared, of.id, &of.terms.kind)?;
+    Ok(object)
+}
+
+/// Lets another secret sign the webhooks, and the one before too for a while. The new one is shown now and never again.
+#[utoipa::path(post, path = "/v1/subscriptions/{id}/rotate_secret", tag = "subscriptions", operation_id = "rotateSecret",
+    params(("id" = String, Path, description = "The subscription.")), request_body(content = RotateOf),
+    responses((status = 200, description = "The subscription with its new secret.", body = SubscriptionObject)))]
+pub(crate) async fn rotate_secret(
+    State(app): State<App>,
+    Writing(caller): Writing,
+    Id(id): Id,
+    OptionalJson(body): OptionalJson<RotateOf>,
+) -> Result<Response, ApiError> {
+    let overlap = body.overlap()?;
+    let object = app
+        .blocking(move |shared| {
+            let messaging = messaging(shared)?;
+            let found = visible(shared, &caller, &id)?;
+            let (kind, secret) = (&found.terms.kind, body.secret.as_deref());
+            // By the clock that webhooks are signed by.
+            let now = SystemClock.now();
+            let kind = target::rotated(shared, found.id, kind, secret, overlap, now)?;
+            let terms = Terms {
+                kind,
+                ..found.terms.clone()
+            };
+            let changed = messaging.update(found.id, terms).map_err(unsettled)?;
+            with_secret(shared, &changed)
+        })
+        .await?;
+    Ok(json(200, &object))
 }
 
 /// Lists all subscriptions that the key may see.
@@ -210,6 +256,9 @@ pub(crate) async fn update(
 ) -> Result<Response, ApiError> {
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
         let mut terms = before.terms.clone();
+        if let Some(url) = &body.url {
+            terms.kind = target::moved(shared, before.id, &terms.kind, url)?;
+        }
         body.change(&mut terms, |name| filter_owner(shared, &caller, name))?;
         messaging.update(before.id, terms).map_err(unsettled)?;
         Ok(())
@@ -327,7 +376,7 @@ pub(crate) async fn receive(
     let until = Instant::now() + Duration::from_nanos(wanted.wait);
     let mut stopped = app.shared.stopped.clone();
     let found = visible(&app.shared, &caller, &id)?;
-    if !matches!(found.terms.kind, tributary_engine::messaging::Kind::Pull) {
+    if !matches!(found.terms.kind, Kind::Pull) {
         return Err(ApiError::invalid(
             "id",
             "Events of this subscription are sent, not fetched.",

@@ -100,6 +100,12 @@ impl Endpoint {
     }
 }
 
+/// The URL of an endpoint that was stored.
+pub(super) fn stored_url(bytes: &[u8]) -> Option<String> {
+    let stored: Stored = serde_json::from_slice(bytes).ok()?;
+    Some(stored.url)
+}
+
 fn place(id: &str) -> String {
     format!("webhook endpoint {id}")
 }

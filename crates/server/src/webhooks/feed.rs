@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
-use tributary_engine::{IdKind, SystemClock};
 use tributary_engine::messaging::{
     Delivery, Kind, Messaging, Receipt, Subscription, SubscriptionId,
 };
+use tributary_engine::{IdKind, SystemClock};
 use tributary_ledger::{Actor, ApiKeyId, Body, Command, Data, Key, Publish, Topic};
 
 use super::endpoint::Endpoint;
-use super::retry::RETRY_DELAYS;
 use super::seal::Keyring;
 use super::sender::{Attempt, Job, Outcome, Sender, SenderError, Settings};
 use crate::app::Shared;
@@ -37,8 +36,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 const DISABLE_AFTER: Duration = Duration::from_secs(3 * 24 * 3_600);
 /// Threads that read and render events.
 const READING_THREADS_MAX: usize = 4;
-/// Attempts for one event: one at once, and one after each delay.
-pub(crate) const ATTEMPTS_MAX: u32 = RETRY_DELAYS.len() as u32 + 1;
 
 /// Why webhooks did not start.
 #[derive(Debug, thiserror::Error)]
@@ -268,9 +265,7 @@ async fn send(
             Ok(body) => body,
             Err(why) => {
                 let receipt = delivery.receipt;
-                let _expired = inner
-                    .messaging
-                    .nack(subscription.id, receipt, None, &why);
+                let _expired = inner.messaging.nack(subscription.id, receipt, None, &why);
                 continue;
             }
         };
@@ -334,7 +329,10 @@ fn note(inner: &Arc<Inner>, job: &Job, attempt: &Attempt) {
             let delay = after.map(|after| after.as_nanos() as u64);
             let _expired = messaging.nack(id, receipt, delay, &what_failed(attempt));
             let idle = lock(&feeding.delivered_at).elapsed();
-            if job.attempt >= ATTEMPTS_MAX && idle >= DISABLE_AFTER {
+            let last = messaging
+                .get(id)
+                .is_some_and(|of| job.attempt >= of.terms.policy.attempts_max);
+            if last && idle >= DISABLE_AFTER {
                 disable(inner, id, job, "no webhook was accepted for days");
             }
         }

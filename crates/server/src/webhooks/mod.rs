@@ -12,15 +12,16 @@ mod schedule;
 mod seal;
 mod sender;
 mod signature;
+pub(crate) mod target;
 mod trust;
 
 pub use address::{EndpointUrl, Rules, URL_BYTES_MAX, UrlRefused};
 pub use endpoint::{Endpoint, EndpointUnreadable};
 pub use exchange::{AttemptError, Resolver};
-pub(crate) use feed::{ATTEMPTS_MAX, Feed};
-pub(crate) use seal::Keyring;
+pub(crate) use feed::Feed;
 pub use feed::FeedError;
 pub use retry::{JITTER_PERCENT, RETRY_AFTER_MAX, RETRY_DELAYS, retry_delay};
+pub(crate) use seal::Keyring;
 pub use seal::{MasterKey, MasterKeyError, Unsealable};
 pub use sender::{Attempt, Figures, Job, Outcome, Sender, SenderError, Settings};
 pub use signature::{

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tributary_engine::{Clock, DirDisk, Disk, Engine, JournalMeta, Memory, Options, Reader};
-use tributary_server::{Limits, Running, Server, ServerConfig, create_first_key};
+use tributary_server::{Limits, Running, Server, ServerConfig, WebhookConfig, create_first_key};
 
 use crate::client::{Answer, send};
 use crate::faulty::{Faults, Faulty};
@@ -41,6 +41,7 @@ pub(crate) struct Fixture {
     memory: Memory,
     /// Where subscriptions are kept, if they are.
     delivery: Option<tempfile::TempDir>,
+    webhooks: Option<WebhookConfig>,
     keys: AtomicU64,
 }
 
@@ -61,6 +62,18 @@ impl Fixture {
     pub(crate) fn with_subscriptions() -> Fixture {
         let directory = tempfile::tempdir().expect("a directory");
         Fixture::over(Some(directory), |_| ())
+    }
+
+    /// With a place for subscriptions, whose webhooks may go to the loopback.
+    pub(crate) fn with_webhooks() -> Fixture {
+        let directory = tempfile::tempdir().expect("a directory");
+        let master_key_file = directory.path().join("key");
+        Fixture::over(Some(directory), move |config| {
+            config.webhooks = Some(WebhookConfig {
+                master_key_file,
+                settings: crate::webhooks::open(),
+            });
+        })
     }
 
     /// With changes to the configuration.
@@ -90,6 +103,7 @@ impl Fixture {
             ..ServerConfig::default()
         };
         change(&mut config);
+        let webhooks = config.webhooks.clone();
         let running = Server::start(config, engine.clone()).expect("it starts");
         let addr = running.addr();
         Fixture {
@@ -101,6 +115,7 @@ impl Fixture {
             running: Some(running),
             memory,
             delivery,
+            webhooks,
             keys: AtomicU64::new(0),
         }
     }
@@ -119,6 +134,7 @@ impl Fixture {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             threads: 2,
             limits: limits(),
+            webhooks: self.webhooks.clone(),
             ..ServerConfig::default()
         };
         let running = Server::start(config, self.engine.clone()).expect("it starts");

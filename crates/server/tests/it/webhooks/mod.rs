@@ -1,7 +1,8 @@
-//! The sender of webhooks, as a receiver meets it.
+//! Webhooks, as a receiver meets them.
 
 mod attempts;
 mod fairness;
+mod feed;
 mod receiver;
 mod standard;
 
@@ -62,7 +63,7 @@ impl Sending {
 }
 
 /// Settings that let tests send to themselves: every name leads to the loopback.
-fn open() -> Settings {
+pub(crate) fn open() -> Settings {
     Settings {
         rules: Rules {
             allow_http: true,
