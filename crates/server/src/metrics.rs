@@ -70,6 +70,29 @@ pub(crate) struct EngineNumber {
     pub(crate) value: f64,
 }
 
+/// A number of which there are several, told apart by a label.
+pub(crate) struct Labelled {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) counter: bool,
+    /// Labels as they stand between the braces, and values.
+    pub(crate) values: Vec<(String, f64)>,
+}
+
+/// Adds such numbers to the page.
+pub(crate) fn append(page: &mut String, numbers: &[Labelled]) {
+    for number in numbers {
+        let kind = if number.counter { "counter" } else { "gauge" };
+        head(page, number.name, number.help, kind);
+        for (labels, value) in &number.values {
+            match labels.as_str() {
+                "" => line(page, format_args!("{} {value}", number.name)),
+                labels => line(page, format_args!("{}{{{labels}}} {value}", number.name)),
+            }
+        }
+    }
+}
+
 /// The page that Prometheus reads.
 pub(crate) fn render<'a>(
     threads: impl Iterator<Item = &'a Counters>,

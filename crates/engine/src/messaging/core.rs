@@ -52,8 +52,6 @@ pub struct Core {
     takes: u64,
     /// Counts changes of what is wanted.
     filters: u64,
-    /// The latest time that was ever told: time does not go backwards here.
-    now: u64,
 }
 
 impl Core {
@@ -68,13 +66,7 @@ impl Core {
             woken: Vec::new(),
             takes: 0,
             filters: 1,
-            now,
         }
-    }
-
-    fn time(&mut self, now: u64) -> u64 {
-        self.now = self.now.max(now);
-        self.now
     }
 
     fn flow(&mut self, id: SubscriptionId) -> Result<&mut Flow, Refusal> {
@@ -88,7 +80,6 @@ impl Core {
         now: u64,
         change: impl FnOnce(&mut Flow, u64, &mut Vec<Change>) -> T,
     ) -> Result<T, Refusal> {
-        let now = self.time(now);
         let flow = self.flows.get_mut(&id).ok_or(Refusal::NotFound)?;
         let result = change(flow, now, &mut self.outbox);
         if flow.wakes() {
@@ -125,7 +116,6 @@ impl Core {
         if self.flows.len() >= SUBSCRIPTIONS_MAX {
             return Err(Refusal::TooMany);
         }
-        let now = self.time(now);
         self.outbox
             .push(Change::Put(Box::new(subscription.clone()), start));
         let image = super::image::Image::new(subscription.clone(), start);
@@ -218,7 +208,6 @@ impl Core {
         matches: &BTreeMap<SubscriptionId, Vec<Matched>>,
         now: u64,
     ) {
-        let now = self.time(now);
         for (id, flow) in &mut self.flows {
             let matches = matches.get(id).map_or(&[][..], Vec::as_slice);
             flow.offer(from, through, matches, now);
@@ -340,7 +329,6 @@ impl Core {
 
     /// Lets happen what is due; true if there may be more.
     pub fn tick(&mut self, now: u64) -> bool {
-        let now = self.time(now);
         let mut more = false;
         for (id, flow) in &mut self.flows {
             more |= flow.tick(now, TICKED_MAX) == TICKED_MAX;
@@ -422,7 +410,7 @@ impl Core {
     /// If there is no such subscription.
     pub fn figures(&self, id: SubscriptionId, now: u64) -> Result<Figures, Refusal> {
         let flow = self.flows.get(&id).ok_or(Refusal::NotFound)?;
-        Ok(flow.figures(now.max(self.now)))
+        Ok(flow.figures(now))
     }
 
     /// Why one takes no new events, if it does not.

@@ -171,16 +171,25 @@ impl Messaging {
         let thread = std::thread::Builder::new()
             .name("messaging".into())
             .spawn(move || {
-                while !messaging.stopping.load(Ordering::Acquire) {
-                    let wait = messaging.step();
-                    if !wait.is_zero() {
-                        std::thread::park_timeout(wait);
-                    }
+                let run = std::panic::AssertUnwindSafe(|| messaging.run());
+                if std::panic::catch_unwind(run).is_err() {
+                    // What is kept is sound; what is in memory may not be.
+                    messaging.active.store(false, Ordering::SeqCst);
+                    tracing::error!("an assertion failed in the messaging thread: deliveries stop until the next start, payments go on");
                 }
-                messaging.close();
             })?;
         let _first = self.thread.set(thread.thread().clone());
         Ok(thread)
+    }
+
+    fn run(&self) {
+        while !self.stopping.load(Ordering::Acquire) {
+            let wait = self.step();
+            if !wait.is_zero() {
+                std::thread::park_timeout(wait);
+            }
+        }
+        self.close();
     }
 
     /// Has the thread write down everything and end.

@@ -7,13 +7,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tributary_engine::messaging::Figures;
 use utoipa::ToSchema;
 
 use crate::app::{App, Shared};
 use crate::auth::PlatformReading;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
-use crate::metrics::{EngineNumber, render};
+use crate::metrics::{EngineNumber, Labelled, append, render};
 use crate::routes::json;
 
 /// The server answers.
@@ -72,10 +73,11 @@ impl FromRequestParts<App> for MetricsReader {
 #[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "getMetrics",
     responses((status = 200, description = "Prometheus text.", body = String, content_type = "text/plain; version=0.0.4")))]
 pub(crate) async fn metrics(State(app): State<App>, _: MetricsReader) -> Response {
-    let page = render(
+    let mut page = render(
         app.shared.threads.iter().map(|counters| &**counters),
         &engine_numbers(&app.shared),
     );
+    append(&mut page, &subscription_numbers(&app.shared));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], page).into_response()
 }
@@ -173,4 +175,99 @@ fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
             store.damaged as f64,
         ),
     ]
+}
+
+/// Name, help, whether it only grows, and where it is found.
+type Figure = (
+    &'static str,
+    &'static str,
+    bool,
+    fn(&Figures, head: u64, now: u64) -> f64,
+);
+
+/// What there is of every subscription.
+const FIGURES: [Figure; 8] = [
+    (
+        "tributary_subscription_waiting",
+        "Matching events in memory that wait.",
+        false,
+        |figures, _, _| figures.waiting as f64,
+    ),
+    (
+        "tributary_subscription_lag",
+        "Events that were not looked at yet.",
+        false,
+        |figures, head, _| head.saturating_sub(figures.scanned) as f64,
+    ),
+    (
+        "tributary_subscription_in_flight",
+        "Events in the hands of receivers.",
+        false,
+        |figures, _, _| figures.in_flight as f64,
+    ),
+    (
+        "tributary_subscription_retrying",
+        "Events that wait for another attempt.",
+        false,
+        |figures, _, _| figures.retrying as f64,
+    ),
+    (
+        "tributary_subscription_dead_letters",
+        "Events that were given up.",
+        false,
+        |figures, _, _| figures.dead as f64,
+    ),
+    (
+        "tributary_subscription_oldest_seconds",
+        "Age of the oldest event that is not done.",
+        false,
+        |figures, _, now| {
+            let oldest = figures.oldest.unwrap_or(now);
+            now.saturating_sub(oldest) as f64 / 1e9
+        },
+    ),
+    (
+        "tributary_subscription_handed_out_total",
+        "Events handed out.",
+        true,
+        |figures, _, _| figures.handed_out as f64,
+    ),
+    (
+        "tributary_subscription_acknowledged_total",
+        "Events acknowledged.",
+        true,
+        |figures, _, _| figures.acknowledged as f64,
+    ),
+];
+
+fn subscription_numbers(shared: &Shared) -> Vec<Labelled> {
+    let Some(messaging) = shared.engine.messaging() else {
+        return Vec::new();
+    };
+    let (head, now) = (shared.reader.published(), messaging.now());
+    let known: Vec<(String, Figures)> = messaging
+        .subscriptions()
+        .into_iter()
+        .filter_map(|one| {
+            let (figures, _) = messaging.figures(one.id).ok()?;
+            let id = shared.reader.ids().encode_subscription(one.id);
+            Some((format!("subscription=\"{id}\""), figures))
+        })
+        .collect();
+    let number = |(name, help, counter, value): Figure| Labelled {
+        name,
+        help,
+        counter,
+        values: known
+            .iter()
+            .map(|(labels, figures)| (labels.clone(), value(figures, head, now)))
+            .collect(),
+    };
+    let kept = Labelled {
+        name: "tributary_delivery_log_up",
+        help: "1 while the delivery log can be written.",
+        counter: false,
+        values: vec![(String::new(), f64::from(u8::from(messaging.keeps())))],
+    };
+    FIGURES.into_iter().map(number).chain([kept]).collect()
 }

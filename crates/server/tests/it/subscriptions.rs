@@ -133,6 +133,18 @@ fn events_are_received_as_they_are_listed_and_acknowledged_once() {
     assert_eq!(shown["backoff"], json!({"delays_seconds": [1, 5]}));
     let listed = server.get("/v1/subscriptions").expect(200);
     assert_eq!(listed["data"].as_array().map(Vec::len), Some(2));
+    let metrics = String::from_utf8(server.get("/metrics").body).expect("UTF-8");
+    let captured = captured.trim_start_matches("/v1/subscriptions/");
+    for line in [
+        format!("tributary_subscription_acknowledged_total{{subscription=\"{captured}\"}} 3"),
+        format!("tributary_subscription_waiting{{subscription=\"{captured}\"}} 0"),
+        "tributary_delivery_log_up 1".to_owned(),
+    ] {
+        assert!(
+            metrics.lines().any(|known| known == line),
+            "{line} in\n{metrics}"
+        );
+    }
 }
 
 #[test]
