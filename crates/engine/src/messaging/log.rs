@@ -217,9 +217,12 @@ impl Log {
         log.rewrite(snapshot, now)?;
         for file in &found.damaged {
             let aside = file.replace(".log", ".damaged");
-            log.disk.rename(file, &aside)?;
+            // What can't be set aside stays where it is: a newer generation is there.
+            if let Err(error) = log.disk.rename(file, &aside) {
+                tracing::warn!(%error, file, "a damaged delivery log could not be set aside");
+            }
         }
-        log.clear();
+        log.clear(&found.damaged);
         Ok(log)
     }
 
@@ -279,11 +282,12 @@ impl Log {
     }
 
     /// Removes what other processes left. A file that stays costs space and nothing else: a newer generation is there.
-    fn clear(&self) {
+    fn clear(&self, damaged: &[String]) {
         for name in self.disk.list(DIR).unwrap_or_default() {
             let older = generation_of(&name, "log").is_some_and(|number| number < self.generation);
-            if older || name.ends_with(".new") {
-                let _left = self.disk.remove(&format!("{DIR}/{name}"));
+            let file = format!("{DIR}/{name}");
+            if (older && !damaged.contains(&file)) || name.ends_with(".new") {
+                let _left = self.disk.remove(&file);
             }
         }
         if let Err(error) = self.disk.sync_dir(DIR) {

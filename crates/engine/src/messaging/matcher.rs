@@ -24,6 +24,8 @@ pub struct Matcher {
     entries: Vec<Entry>,
     /// The entries that want a type, by the type.
     types: HashMap<Box<str>, Arc<[u16]>>,
+    /// Kept for its memory.
+    seen_by: Vec<OwnerId>,
 }
 
 impl Matcher {
@@ -37,13 +39,14 @@ impl Matcher {
         Matcher {
             entries: subscriptions.map(entry).collect(),
             types: HashMap::new(),
+            seen_by: Vec::new(),
         }
     }
 
-    /// The entries that want events of this type.
-    fn wanting(&mut self, event_type: &str) -> Arc<[u16]> {
+    /// The entries that want events of this type, if any do.
+    fn wanting(&mut self, event_type: &str) -> Option<Arc<[u16]>> {
         if let Some(wanting) = self.types.get(event_type) {
-            return wanting.clone();
+            return (!wanting.is_empty()).then(|| wanting.clone());
         }
         if self.types.len() >= TYPES_MAX {
             self.types.clear();
@@ -54,7 +57,7 @@ impl Matcher {
         };
         let wanting: Arc<[u16]> = self.entries.iter().enumerate().filter_map(wants).collect();
         self.types.insert(event_type.into(), wanting.clone());
-        wanting
+        (!wanting.is_empty()).then_some(wanting)
     }
 
     /// Calls `found` for every subscription that wants the record's event. `owner` tells to whom an account belongs.
@@ -64,25 +67,32 @@ impl Matcher {
         owner: &dyn Fn(AccountId) -> Option<OwnerId>,
         found: &mut dyn FnMut(SubscriptionId, Matched),
     ) {
-        let wanting = self.wanting(event_type(record));
-        if wanting.is_empty() {
+        let Some(wanting) = self.wanting(event_type(record)) else {
             return;
-        }
+        };
         let context = record.context();
         let matched = Matched {
             position: context.position,
             time: context.timestamp,
             object: object(record),
         };
+        // Looked up once for all that ask, and only if one does.
+        self.seen_by.clear();
         for at in &*wanting {
             let entry = &self.entries[usize::from(*at)];
-            let seen = sees(entry.scope, record, owner)
-                && entry
-                    .filter
-                    .owner
-                    .is_none_or(|wanted| sees(wanted, record, owner))
-                && in_currency(&entry.filter, record);
-            if seen {
+            let wanted = [Some(entry.scope), entry.filter.owner];
+            let mut wanted = wanted
+                .into_iter()
+                .flatten()
+                .filter(|wanted| *wanted != OwnerId::PLATFORM)
+                .peekable();
+            if !in_currency(&entry.filter, record) {
+                continue;
+            }
+            if wanted.peek().is_some() && self.seen_by.is_empty() {
+                seen_by(record, owner, &mut self.seen_by);
+            }
+            if wanted.all(|wanted| self.seen_by.contains(&wanted)) {
                 found(entry.id, matched);
             }
         }
@@ -113,17 +123,14 @@ fn in_currency(filter: &Filter, record: &RecordRef<'_>) -> bool {
     })
 }
 
-/// Whether an owner may see the event: it asked for it, or it is about its payment or account, or moves its money.
-fn sees(
-    wanted: OwnerId,
+/// The owners that may see the event: who asked for it, and whose payment or account it is about or whose money it moves.
+fn seen_by(
     record: &RecordRef<'_>,
     owner: &dyn Fn(AccountId) -> Option<OwnerId>,
-) -> bool {
-    wanted == OwnerId::PLATFORM
-        || record.actor().owner == wanted
-        || record.payment_owner() == Some(wanted)
-        || record.account_owner() == Some(wanted)
-        || record
-            .accounts()
-            .any(|account| owner(account) == Some(wanted))
+    owners: &mut Vec<OwnerId>,
+) {
+    owners.push(record.actor().owner);
+    owners.extend(record.payment_owner());
+    owners.extend(record.account_owner());
+    owners.extend(record.accounts().filter_map(owner));
 }
