@@ -21,6 +21,7 @@ mod rest;
 mod restart;
 mod server;
 mod skew;
+mod webhooks;
 
 pub(crate) use options::Bench;
 
@@ -34,6 +35,7 @@ pub(crate) fn bench(arguments: &Bench) -> anyhow::Result<Exit> {
         Mode::Http(options) => rest::http(options),
         Mode::Mixed(options) => rest::mixed(options),
         Mode::Restart(options) => restart::run(options),
+        Mode::Webhooks(options) => webhooks::run(options),
         Mode::Baseline(options) => baseline::run(options),
         Mode::BareHandler(options) => bare::serve(options),
     }

@@ -16,6 +16,7 @@ Examples:
   tributary bench http --connections 64
   tributary bench http --rate 30000            fixed arrival rate; waiting counts as latency
   tributary bench mixed --skew zipf --json
+  tributary bench webhooks --kills 3
   tributary bench baseline                     what this machine's disk and HTTP can do";
 
 #[derive(Debug, Args)]
@@ -35,6 +36,8 @@ pub(super) enum Mode {
     Mixed(Mixed),
     /// A server that is killed while it writes, and how long it is until it answers again.
     Restart(Restart),
+    /// From a request to its webhook, with receivers of which some are slow, failing or hanging.
+    Webhooks(Webhooks),
     /// What the disk and a bare HTTP handler of this machine can do.
     Baseline(Baseline),
     /// A bare HTTP handler that gives every request the same answer.
@@ -182,6 +185,37 @@ pub(super) struct Restart {
     pub(super) kill_after_ms: u64,
     #[command(flatten)]
     pub(super) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Webhooks {
+    /// Endpoints, each a receiver of its own on the loopback
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) endpoints: u32,
+    /// One endpoint in so many is slow, failing or hanging; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(super) one_bad_in: u32,
+    /// Events to publish
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(super) events: u64,
+    /// Events per second, at a fixed arrival rate
+    #[arg(long, value_name = "PER-SECOND", default_value_t = 2_000.0, value_parser = positive)]
+    pub(super) rate: f64,
+    /// How often the server is killed after that, with webhooks on their way, and started again
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(super) kills: u32,
+    /// Events published at once before each kill
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) events_per_kill: u64,
+    /// Seed of the random numbers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// The data directory to make, which is kept; without it one is made here and removed
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -145,6 +145,28 @@ fn a_killed_server_answers_again_and_lost_nothing() {
 }
 
 #[test]
+fn webhooks_reach_their_receivers_past_the_slow_ones_and_a_kill() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let size = ["--endpoints", "30", "--events", "300", "--rate", "300"];
+    let kills = [
+        "--kills",
+        "2",
+        "--events-per-kill",
+        "200",
+        "--json",
+        "--data",
+        text(&data),
+    ];
+    let result = json_for(0, &[&["bench", "webhooks"], &size[..], &kills].concat());
+    assert_eq!(result["endpoints_slow_failing_or_hanging"], 3);
+    assert_eq!(result["delivered"], result["events_for_healthy_endpoints"]);
+    let healthy = result["delivered"].as_u64().expect("a number");
+    assert!((550..700).contains(&healthy), "of 700: {result}");
+    assert!(result["p99_us"].as_f64().expect("a number") > 0.0);
+}
+
+#[test]
 fn the_baseline_tells_what_disk_and_http_can_do() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");
