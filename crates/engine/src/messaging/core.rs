@@ -7,7 +7,7 @@ use super::image::{Change, Images, Letter};
 use super::settings::{BadSetting, Kind, Subscription, SubscriptionId, Terms};
 
 /// Subscriptions, at most.
-pub const SUBSCRIPTIONS_MAX: usize = 1_000;
+pub const SUBSCRIPTIONS_MAX: usize = 2_000;
 /// Things that happen by themselves in one tick, at most, per subscription.
 const TICKED_MAX: usize = 1_024;
 /// Bits of a generation that count hand-outs; those above count processes.

@@ -21,7 +21,7 @@ use super::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
 use super::image::Letter;
 use super::log::{self, Found, Log};
 use super::matcher::Matcher;
-use super::settings::{Subscription, SubscriptionId, Terms};
+use super::settings::{Kind, Subscription, SubscriptionId, Terms};
 use crate::backend::{Batch, Failure};
 use crate::read::Reader;
 
@@ -101,6 +101,8 @@ pub struct Messaging {
     /// Whether the log was written the last time it was tried.
     keeps: AtomicBool,
     bells: Mutex<HashMap<SubscriptionId, Arc<Notify>>>,
+    /// Rings when a subscription was made, changed or deleted.
+    settled: Notify,
     /// Who was read for last.
     read_for: Mutex<Option<SubscriptionId>>,
     thread: OnceLock<Thread>,
@@ -152,6 +154,7 @@ impl Messaging {
             dirty: AtomicBool::new(false),
             keeps: AtomicBool::new(true),
             bells: Mutex::default(),
+            settled: Notify::new(),
             read_for: Mutex::new(None),
             thread: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -485,6 +488,7 @@ impl Messaging {
         self.keep(false)?;
         // There may be something to read now.
         self.wake();
+        self.settled.notify_waiters();
         Ok(result)
     }
 
@@ -653,6 +657,11 @@ impl Messaging {
         lock(&self.core).dead(id, after, limit)
     }
 
+    /// Rings when a subscription was made, changed or deleted. Ask for it before looking, so that nothing is missed.
+    pub fn settled(&self) -> &Notify {
+        &self.settled
+    }
+
     /// Rings when there may be something to take. Ask for it before taking, so that nothing is missed.
     pub fn bell(&self, id: SubscriptionId) -> Arc<Notify> {
         if lock(&self.core).get(id).is_none() {
@@ -669,6 +678,16 @@ impl Messaging {
     /// One of them.
     pub fn get(&self, id: SubscriptionId) -> Option<Subscription> {
         lock(&self.core).get(id).cloned()
+    }
+
+    /// Those whose events are sent.
+    pub fn pushed(&self) -> Vec<SubscriptionId> {
+        let core = lock(&self.core);
+        let pushed = |one: &&Subscription| matches!(one.terms.kind, Kind::Push { .. });
+        core.subscriptions()
+            .filter(pushed)
+            .map(|one| one.id)
+            .collect()
     }
 
     /// All of them, by id.

@@ -29,7 +29,7 @@ const WITH_SENDER_MAX: usize = 20;
 /// How long an event may be with the sender before it is taken again: its host's queue may be long.
 const VISIBILITY: Duration = Duration::from_secs(900);
 /// How often new subscriptions are looked for when nobody told of one.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long a subscription that can't go on waits before it looks again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// An endpoint that took nothing for so long while an event ran out of attempts is disabled.
@@ -140,22 +140,25 @@ impl Drop for Feed {
 /// Starts a task for each subscription that has none.
 async fn look_after(inner: Arc<Inner>) {
     while !inner.stopping.load(Ordering::Acquire) {
-        for subscription in inner.messaging.subscriptions() {
-            if matches!(subscription.terms.kind, Kind::Push { .. }) {
-                let feeding = Arc::new(Feeding {
-                    given: Mutex::default(),
-                    freed: Notify::new(),
-                    delivered_at: Mutex::new(Instant::now()),
-                });
-                let id = subscription.id;
-                if lock(&inner.feeds).contains_key(&id) {
-                    continue;
-                }
-                lock(&inner.feeds).insert(id, feeding.clone());
-                tokio::task::spawn_local(feed(inner.clone(), id, feeding));
+        let settled = inner.messaging.settled().notified();
+        tokio::pin!(settled);
+        settled.as_mut().enable();
+        for id in inner.messaging.pushed() {
+            if lock(&inner.feeds).contains_key(&id) {
+                continue;
             }
+            let feeding = Arc::new(Feeding {
+                given: Mutex::default(),
+                freed: Notify::new(),
+                delivered_at: Mutex::new(Instant::now()),
+            });
+            lock(&inner.feeds).insert(id, feeding.clone());
+            tokio::task::spawn_local(feed(inner.clone(), id, feeding));
         }
-        wait(&inner, LOOK_EVERY).await;
+        tokio::select! {
+            () = settled => {}
+            () = wait(&inner, LOOK_EVERY) => {}
+        }
     }
 }
 

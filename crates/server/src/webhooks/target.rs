@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tributary_engine::messaging::{Kind, Messaging, SubscriptionId};
+use tributary_engine::messaging::{Kind, SubscriptionId};
 
 use super::address::EndpointUrl;
 use super::endpoint::{Endpoint, stored_url};
@@ -121,19 +121,13 @@ fn key(shared: &Shared) -> Result<Arc<MasterKey>, ApiError> {
     let (Some(keys), Some(messaging)) = (&shared.keys, shared.engine.messaging()) else {
         return Err(unavailable("This server sends no webhooks."));
     };
-    keys.key(|| nothing_sealed(messaging)).map_err(|error| {
+    let nothing_sealed = || messaging.pushed().is_empty();
+    keys.key(nothing_sealed).map_err(|error| {
         tracing::error!(%error, "the master key can't be used");
         unavailable(
             "Webhooks need the master key, which can't be used. The operator must look at it.",
         )
     })
-}
-
-fn nothing_sealed(messaging: &Messaging) -> bool {
-    let subscriptions = messaging.subscriptions();
-    !subscriptions
-        .iter()
-        .any(|one| matches!(one.terms.kind, Kind::Push { .. }))
 }
 
 fn unavailable(message: &'static str) -> ApiError {
