@@ -72,6 +72,7 @@ fn payment(number: u64) -> Command {
         hold: None,
         reference: None,
         reason: None,
+        queue: None,
     };
     command(number, Body::Pay(pay))
 }

@@ -5,9 +5,9 @@ use tributary_ledger::{
     self as ledger, Body, Command, Context, Destination, Key, Residency, WorkingSet,
 };
 use tributary_ledger::{
-    AccountId, AccountKind, Actor, Capture, Currency, Data, Fee, Fees, Hold, OpenAccount, OrderKey,
-    Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Publish, Reason, Reference,
-    Refund, Share, Text, Topic,
+    AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, Fee, Fees, Hold,
+    OpenAccount, OrderKey, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind,
+    Publish, Queue, QueueTerms, Reason, Reference, Refund, ReplyTo, Share, Text, Topic,
 };
 
 use crate::core::record_bytes_max;
@@ -43,6 +43,11 @@ fn big_payment(payees: u64, fees: u64) -> Pay {
         hold: Some(Hold { expires_at: 10 }),
         reference: Reference::new(&"r".repeat(Reference::BYTES_MAX)).ok(),
         reason: Reason::new(&"w".repeat(Reason::BYTES_MAX)).ok(),
+        queue: Some(Box::new(Queue {
+            terms: QueueTerms::default(),
+            reply_to: ReplyTo::new(&"u".repeat(ReplyTo::BYTES_MAX)).ok(),
+            correlation_id: CorrelationId::new(&"c".repeat(CorrelationId::BYTES_MAX)).ok(),
+        })),
     }
 }
 
@@ -81,7 +86,20 @@ fn no_record_outgrows_the_bound_that_admits_it() {
     check(Body::Pay(big_payment(16, 16)), true);
     let kind = PaymentKind::Transfer;
     let split = big_payment(16, 0);
-    check(Body::Pay(Pay { kind, ..split }), false);
+    let queue = None;
+    let split = Pay {
+        kind,
+        queue,
+        ..split
+    };
+    check(Body::Pay(split), false);
+    let queued = Pay {
+        kind,
+        reference: Reference::new(&"t".repeat(Reference::BYTES_MAX)).ok(),
+        ..big_payment(16, 0)
+    };
+    check(Body::Pay(queued), false);
+    check(Body::Run(PaymentId(36)), false);
     let payment = PaymentId(35);
     let (amount, is_final, refund_fee) = (Some(999), false, true);
     check(

@@ -11,8 +11,8 @@ use tributary_journal::{
     Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES,
 };
 use tributary_ledger::{
-    self as ledger, Body, Command, Context, Destination, Outcome, PaymentId, Rejection, Residency,
-    Small, WorkingSet,
+    self as ledger, Body, Command, Context, Destination, Outcome, PaymentId, Queue, Rejection,
+    Residency, Small, WorkingSet,
 };
 
 use crate::backend::{Backend, Batch, Failure, Fate, Frames, KeyQueries, KeyQuery, KeyUse, Ticket};
@@ -570,6 +570,10 @@ pub(crate) fn record_bytes_max(command: &Command) -> usize {
         .text
         .as_ref()
         .map_or(0, |text| text.as_bytes().len());
+    let queue = match &command.body {
+        Body::Pay(pay) => pay.queue.as_ref().map_or(0, |queue| queue_bytes(queue)),
+        _ => 0,
+    };
     let fixed = match &command.body {
         Body::Pay(pay) if pay.fees.is_empty() && matches!(pay.destination, Destination::One(_)) => {
             PLAIN_RECORD_BYTES
@@ -581,7 +585,17 @@ pub(crate) fn record_bytes_max(command: &Command) -> usize {
         Body::Publish(publish) => PLAIN_RECORD_BYTES + publish.data.as_bytes().len(),
         _ => FULL_RECORD_BYTES,
     };
-    RECORD_HEADER_BYTES + fixed + command.key.as_bytes().len() + text
+    RECORD_HEADER_BYTES + fixed + queue + command.key.as_bytes().len() + text
+}
+
+/// What being queued adds to the record of a payment.
+fn queue_bytes(queue: &Queue) -> usize {
+    let reply_to = queue
+        .reply_to
+        .as_ref()
+        .map_or(0, |word| word.as_bytes().len());
+    let correlation_id = queue.correlation_id.as_ref();
+    19 + reply_to + correlation_id.map_or(0, |word| word.as_bytes().len())
 }
 
 /// An upper bound of the bytes that the commands' records take.

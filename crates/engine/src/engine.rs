@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tributary_journal::Clock;
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Command, Rejection, WorkingSet};
+use tributary_ledger::{Body, Command, Rejection, WorkingSet};
 
 use crate::backend::{Backend, Failure, Recovered};
 use crate::core::{
@@ -24,6 +24,8 @@ pub const COMMANDS_QUEUED_MAX: usize = 65_536;
 /// Bytes of records that may wait for the writer, in all, at the worst: as many plain commands as may wait fit easily, those with
 /// long texts do not.
 const RECORD_BYTES_QUEUED_MAX: usize = 256 * 1024 * 1024;
+/// Payments that may be queued, if nothing else is said.
+pub const QUEUE_LENGTH_MAX: usize = 100_000;
 /// What a refused caller is told to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -101,6 +103,12 @@ pub enum Refused {
     /// The engine is shutting down.
     #[error("the engine is stopping")]
     Stopping,
+    /// The queue holds as many payments as it may ([`Options::queue_length_max`]).
+    #[error("too many payments are queued")]
+    QueueFull {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// More than [`COMMANDS_PER_BATCH_MAX`] commands or [`RECORD_BYTES_PER_REQUEST_MAX`] bytes of records.
     #[error("the batch is too large")]
     TooLarge,
@@ -126,6 +134,8 @@ pub struct Options {
     pub on_fatal: Box<dyn Fn(&str) + Send + Sync>,
     /// Records between two checkpoints, at least; where there are very many accounts, half as many as those.
     pub checkpoint_every: u64,
+    /// Payments that may be queued, at most.
+    pub queue_length_max: usize,
 }
 
 impl Default for Options {
@@ -133,6 +143,7 @@ impl Default for Options {
         Options {
             on_fatal: Box::new(|_| ()),
             checkpoint_every: 250_000,
+            queue_length_max: QUEUE_LENGTH_MAX,
         }
     }
 }
@@ -180,6 +191,18 @@ pub struct Counters {
     pub checkpoints: AtomicU64,
 }
 
+/// Places in the queue for payments on their way into it.
+struct Places {
+    joining: Arc<AtomicUsize>,
+    payments: usize,
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.joining.fetch_sub(self.payments, Ordering::AcqRel);
+    }
+}
+
 /// What the handle, the writer and the publisher share.
 pub(crate) struct Shared {
     pub(crate) view: Arc<View>,
@@ -189,6 +212,8 @@ pub(crate) struct Shared {
     queued: AtomicUsize,
     /// Bytes of records that they may take.
     queued_bytes: AtomicUsize,
+    /// Payments on their way into the queue.
+    joining: Arc<AtomicUsize>,
     pub(crate) stopping: AtomicBool,
     pub(crate) storage_full: AtomicBool,
     pub(crate) failed: Mutex<Option<String>>,
@@ -215,6 +240,7 @@ impl Shared {
             counters: Counters::default(),
             queued: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
+            joining: Arc::default(),
             stopping: AtomicBool::new(false),
             storage_full: AtomicBool::new(false),
             failed: Mutex::new(None),
@@ -231,6 +257,24 @@ impl Shared {
         commands == 0
             || (commands + request.len() <= COMMANDS_QUEUED_MAX
                 && bytes + request.bytes_max() <= RECORD_BYTES_QUEUED_MAX)
+    }
+
+    /// Keeps places in the queue for so many payments until their request is answered by the `respond` that is given back; none
+    /// if there are not enough.
+    fn places(&self, payments: usize, respond: Respond) -> Option<Respond> {
+        // First those on their way, then those that have arrived: who moves on in between is counted twice, not missed.
+        let others = self.joining.fetch_add(payments, Ordering::AcqRel);
+        let places = Places {
+            joining: self.joining.clone(),
+            payments,
+        };
+        if self.view.queued() + others + payments > self.options.queue_length_max {
+            return None;
+        }
+        Some(Box::new(move |resolved| {
+            drop(places);
+            respond(resolved);
+        }))
     }
 
     /// Notes that a request waits no longer.
@@ -461,6 +505,18 @@ impl Engine {
         if self.0.shared.queued.load(Ordering::Acquire) >= COMMANDS_QUEUED_MAX {
             return Err(overloaded());
         }
+        let is_queued =
+            |command: &&Command| matches!(&command.body, Body::Pay(pay) if pay.queue.is_some());
+        let queued = commands.iter().filter(is_queued).count();
+        let respond = match queued {
+            0 => respond,
+            payments => {
+                let places = self.0.shared.places(payments, respond);
+                places.ok_or(Refused::QueueFull {
+                    retry_after: RETRY_AFTER,
+                })?
+            }
+        };
         let request = Request::new(commands, respond);
         if request.bytes_max() > RECORD_BYTES_PER_REQUEST_MAX {
             return Err(Refused::TooLarge);
@@ -489,6 +545,11 @@ impl Engine {
     /// The subscriptions; none where the backend keeps none, or they could not be read.
     pub fn messaging(&self) -> Option<&Arc<Messaging>> {
         self.0.shared.messaging.as_ref()
+    }
+
+    /// Payments that may be queued, at most.
+    pub fn queue_length_max(&self) -> usize {
+        self.0.shared.options.queue_length_max
     }
 
     /// What the engine is doing.

@@ -15,6 +15,7 @@ mod ids;
 mod lookup;
 mod memory;
 pub mod messaging;
+mod queue;
 pub mod queueing;
 mod read;
 mod recent;
@@ -36,13 +37,15 @@ pub use core::{
 pub use desk::Desk;
 pub use embedded::{Embedded, keys_of};
 pub use engine::{
-    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, RETRY_AFTER, Receipt, Refused, Reply,
-    StartError, Status,
+    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, QUEUE_LENGTH_MAX, RETRY_AFTER, Receipt,
+    Refused, Reply, StartError, Status,
 };
 pub use ids::{IdKind, Ids};
 pub use memory::Memory;
+pub use queue::LEVEL_NS as PRIORITY_LEVEL_NS;
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
 pub use tributary_journal::{Builder, Clock, DirDisk, Disk, FrameRef, Head, SystemClock};
 
 pub use read::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};
 pub use stepper::{Stepped, Stepper};
+pub use timers::RUN_AT_ONCE_MAX;

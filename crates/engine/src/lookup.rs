@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    self as ledger, AccountId, Body, ExternalId, Keys, OwnerId, Payment, PaymentId, Reference,
-    WorkingSet,
+    self as ledger, AccountId, Body, ExternalId, Keys, OwnerId, Payment, PaymentId, PaymentStatus,
+    Reference, WorkingSet,
 };
 
 use crate::backend::{Failure, JournalReader, KeyQueries, KeyQuery, KeyUse};
@@ -74,19 +74,32 @@ pub(crate) fn reference(
     owner: OwnerId,
     reference: &Reference,
 ) -> Result<Option<PaymentId>, Failure> {
-    newest(
+    let mut result = Ok(());
+    let found = newest(
         reader,
         ledger::hash::hash_reference(owner, reference),
         |record| {
-            let taken = record.outcome.is_accepted()
-                && matches!(&record.command.body, Body::Pay(pay) if pay.reference.as_ref() == Some(reference));
-            let payment = record
-                .outcome
-                .payment
-                .filter(|payment| taken && payment.owner == owner)?;
-            Some(payment.id)
+            let Body::Pay(pay) = &record.command.body else {
+                return None;
+            };
+            let taken = record.outcome.is_accepted() && pay.reference.as_ref() == Some(reference);
+            let made = record.outcome.payment.as_ref()?;
+            if !taken || made.owner != owner {
+                return None;
+            }
+            // A queued payment that failed when it was run gave its reference back.
+            match pay.queue.is_some().then(|| payment(reader, made.id)) {
+                Some(Ok(now)) => now.filter(|now| now.status != PaymentStatus::Failed)?,
+                Some(Err(failure)) => {
+                    result = Err(failure);
+                    return None;
+                }
+                None => return Some(made.id),
+            };
+            Some(made.id)
         },
-    )
+    )?;
+    result.map(|()| found)
 }
 
 /// The account that has `external` in the name space of `owner`.

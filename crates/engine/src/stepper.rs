@@ -16,7 +16,7 @@ use crate::core::{Core, InFlight, Request, Resolved};
 use crate::engine::{Options, Refused, Reply, Shared};
 use crate::messaging::Messaging;
 use crate::read::Reader;
-use crate::timers::Expiring;
+use crate::timers::Timers;
 use crate::writer;
 
 type Slot = Arc<Mutex<Option<Result<Resolved, Failure>>>>;
@@ -29,7 +29,7 @@ pub struct Stepper {
     core: Core,
     shared: Shared,
     clock: Arc<dyn Clock>,
-    expiring: Expiring,
+    timers: Timers,
     in_flight: VecDeque<InFlight>,
     checkpoint: Option<Slices>,
 }
@@ -43,7 +43,7 @@ impl Stepper {
             core: Core::new(backend, clock.clone(), set),
             shared,
             clock,
-            expiring: Expiring::default(),
+            timers: Timers::default(),
             in_flight: VecDeque::new(),
             checkpoint: None,
         })
@@ -65,15 +65,16 @@ impl Stepper {
         stepped
     }
 
-    /// Submits what the timers want now; false if that is nothing.
+    /// Submits the expiry of holds that are due; false if there are none.
     pub fn expire(&mut self) -> bool {
-        match self.expiring.request(&self.shared, self.clock.now()) {
-            Some(request) => {
-                self.take(request);
-                true
-            }
-            None => false,
-        }
+        let request = self.timers.expire(&self.shared, self.clock.now());
+        request.map(|request| self.take(request)).is_some()
+    }
+
+    /// Submits queued payments whose turn has come; false if there are none.
+    pub fn run_queue(&mut self) -> bool {
+        let request = self.timers.run(&self.shared, self.clock.now());
+        request.map(|request| self.take(request)).is_some()
     }
 
     fn take(&mut self, request: Request) {

@@ -1,4 +1,6 @@
-//! Holds that come due: the view knows which, the ledger decides again.
+//! What the system does by itself: holds expire, queued payments run. The view knows which, the ledger decides again.
+//!
+//! Of each kind one request of bounded size is under way at a time, so that a crowd of them leaves room for payments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,42 +11,70 @@ use crate::backend::Failure;
 use crate::core::{Request, Resolved, Verdict};
 use crate::engine::Shared;
 
-/// Holds expired in one request, so that a crowd of them leaves room for payments.
+/// Holds expired in one request.
 const EXPIRED_AT_ONCE_MAX: usize = 1_024;
+/// Queued payments run in one request.
+pub const RUN_AT_ONCE_MAX: usize = 256;
 
-/// How long to wait after a round that expired nothing, nanoseconds.
-const NOTHING_EXPIRED_WAIT_NS: u64 = 1_000_000_000;
+/// How long to wait after a round that came to nothing, nanoseconds.
+const NOTHING_DONE_WAIT_NS: u64 = 1_000_000_000;
 /// First byte of the keys below: reserved to the system, so no caller can take one of them.
 const OWN_KEY: u8 = 0;
 
-/// Submits `Expire` for due holds, one request at a time.
+/// Submits `Expire` for holds that are due, and `Run` for queued payments.
 #[derive(Default)]
-pub(crate) struct Expiring {
+pub(crate) struct Timers {
+    holds: Round,
+    queue: Round,
+}
+
+/// One kind of request: one at a time.
+#[derive(Default)]
+struct Round {
     under_way: Arc<AtomicBool>,
     not_before: Arc<AtomicU64>,
 }
 
-impl Expiring {
-    /// The next request, if holds are due and none is under way.
-    pub(crate) fn request(&mut self, shared: &Shared, now: u64) -> Option<Request> {
+impl Timers {
+    /// The next request to expire holds, if some are due and none is under way.
+    pub(crate) fn expire(&mut self, shared: &Shared, now: u64) -> Option<Request> {
+        let due = |max| shared.reader.due(now, max);
+        self.holds
+            .request(now, || due(EXPIRED_AT_ONCE_MAX), "expire", Body::Expire)
+    }
+
+    /// The next request to run queued payments, if there are any to run and none is under way.
+    pub(crate) fn run(&mut self, shared: &Shared, now: u64) -> Option<Request> {
+        let next = |max| shared.view.next_queued(now, max);
+        self.queue
+            .request(now, || next(RUN_AT_ONCE_MAX), "run", Body::Run)
+    }
+}
+
+impl Round {
+    fn request(
+        &self,
+        now: u64,
+        payments: impl FnOnce() -> Vec<PaymentId>,
+        name: &str,
+        body: fn(PaymentId) -> Body,
+    ) -> Option<Request> {
         if self.under_way.load(Ordering::Acquire) || now < self.not_before.load(Ordering::Acquire) {
             return None;
         }
-        let due = shared.reader.due(now, EXPIRED_AT_ONCE_MAX);
-        if due.is_empty() {
+        let payments = payments();
+        if payments.is_empty() {
             return None;
         }
-        let commands = due
-            .into_iter()
-            .map(|payment| Command {
-                key: own_key(payment, now),
-                actor: Actor::SYSTEM,
-                linked: false,
-                effective_at: None,
-                text: None,
-                body: Body::Expire(payment),
-            })
-            .collect();
+        let command = |payment| Command {
+            key: own_key(name, payment, now),
+            actor: Actor::SYSTEM,
+            linked: false,
+            effective_at: None,
+            text: None,
+            body: body(payment),
+        };
+        let commands = payments.into_iter().map(command).collect();
         self.under_way.store(true, Ordering::Release);
         let (under_way, not_before) = (self.under_way.clone(), self.not_before.clone());
         let respond = Box::new(move |resolved: Result<Resolved, Failure>| {
@@ -55,10 +85,7 @@ impl Expiring {
                     .any(|verdict| matches!(verdict, Verdict::Decided(..)))
             };
             if !resolved.is_ok_and(decided) {
-                not_before.store(
-                    now.saturating_add(NOTHING_EXPIRED_WAIT_NS),
-                    Ordering::Release,
-                );
+                not_before.store(now.saturating_add(NOTHING_DONE_WAIT_NS), Ordering::Release);
             }
             under_way.store(false, Ordering::Release);
         });
@@ -66,10 +93,10 @@ impl Expiring {
     }
 }
 
-/// A key of its own for each try: if the clock was set back in between, the ledger refuses an `Expire` that comes too early,
-/// and what was refused once stays refused under its key.
-fn own_key(payment: PaymentId, now: u64) -> Key {
+/// A key of its own for each try: if the clock was set back in between, the ledger refuses what comes too early, and what was
+/// refused once stays refused under its key.
+fn own_key(name: &str, payment: PaymentId, now: u64) -> Key {
     let mut key = vec![OWN_KEY];
-    key.extend_from_slice(format!("expire-{}-{now}", payment.0).as_bytes());
+    key.extend_from_slice(format!("{name}-{}-{now}", payment.0).as_bytes());
     Key::from_bytes(&key).expect("it is short and not empty")
 }

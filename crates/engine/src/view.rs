@@ -4,8 +4,10 @@
 //! Checkpoints are written from it, a slice at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
@@ -15,6 +17,8 @@ use tributary_ledger::{
     self as ledger, Account, AccountId, AccountKind, Currency, CurrencyTotals, Payment, PaymentId,
     WorkingSet,
 };
+
+use crate::queue::Lanes;
 
 /// Records applied under one hold of the lock, unless a group goes on: a reader waits for so many at most.
 const SLICE_RECORDS: usize = 128;
@@ -35,6 +39,8 @@ pub(crate) struct Published {
     pub(crate) accounts: Vec<AccountId>,
     /// Open holds by the time they come due.
     pub(crate) due: BTreeSet<(u64, PaymentId)>,
+    /// Payments that wait to be run.
+    queue: Mutex<Lanes>,
     /// Position that all this reflects: between two frames, or while one is applied between two of its groups.
     pub(crate) position: u64,
     /// Position of the last frame that is applied whole.
@@ -106,11 +112,10 @@ impl Published {
             summing.after(&self.set, record);
         }
         self.position = position;
-        let rejected = record.rejection().is_some();
-        if !rejected {
+        if record.changes_payment() || record.operation() == Operation::OpenAccount {
             self.index(record);
         }
-        rejected
+        record.rejection().is_some()
     }
 
     /// Applies records up to the end of a slice; gives how many were rejected, and whether there may be more.
@@ -139,6 +144,10 @@ impl Published {
         (rejected, applied >= SLICE_RECORDS)
     }
 
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sums a few more accounts; gives the sums over all of them once they are made.
     fn sum(&self) -> Option<Totals> {
         let mut summing = self.summing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,17 +165,24 @@ impl Published {
         done.then(|| summing.take().unwrap_or_default().totals)
     }
 
-    /// Keeps the lists beside the set up to date with an accepted record.
+    /// Keeps the lists beside the set up to date with a record that changed a payment or opened an account.
     fn index(&mut self, record: &RecordRef<'_>) {
-        if record.operation() == Operation::OpenAccount {
+        if record.operation() == Operation::OpenAccount && record.rejection().is_none() {
             self.accounts.push(AccountId(self.position));
         }
         let Some(payment) = record.payment().and_then(|id| self.set.payment(id)) else {
             return;
         };
+        let queue = self.queue.get_mut();
+        let queue = queue.unwrap_or_else(PoisonError::into_inner);
+        match record.operation() {
+            Operation::Pay => queue.add(payment),
+            Operation::Run | Operation::Void => queue.remove(payment.id),
+            _ => {}
+        }
         if payment.expires_at > 0 {
             let entry = (payment.expires_at, payment.id);
-            if payment.is_open() {
+            if payment.held > 0 {
                 self.due.insert(entry);
             } else {
                 self.due.remove(&entry);
@@ -177,7 +193,7 @@ impl Published {
 
 /// When an open hold comes due.
 fn due(payment: &Payment) -> Option<(u64, PaymentId)> {
-    (payment.is_open() && payment.expires_at > 0).then_some((payment.expires_at, payment.id))
+    (payment.held > 0 && payment.expires_at > 0).then_some((payment.expires_at, payment.id))
 }
 
 /// The lock around [`Published`]. Readers hold it for single look-ups or bounded slices, and so does the publisher.
@@ -187,8 +203,12 @@ pub(crate) struct View {
     waiting: AtomicUsize,
     /// [`Published::position`], for whoever needs nothing else.
     position: AtomicU64,
-    /// When the next hold comes due, or [`NOTHING_DUE`].
+    /// When the next hold comes due or the next queued payment can run, or [`NOTHING_DUE`].
     next_due: AtomicU64,
+    /// Payments that wait to be run.
+    queued: AtomicUsize,
+    /// Whether one of them can run now.
+    runnable: AtomicBool,
     /// Accounts in the set.
     accounts: AtomicUsize,
     /// Held by the one who sums the accounts.
@@ -202,12 +222,16 @@ impl View {
         accounts.extend(set.accounts().map(|account| account.id));
         accounts.sort_unstable();
         let due: BTreeSet<_> = set.payments().filter_map(due).collect();
-        View {
+        let mut queue = Lanes::default();
+        set.payments().for_each(|payment| queue.add(payment));
+        let view = View {
             waiting: AtomicUsize::new(0),
             turn_to_sum: Mutex::default(),
             position: AtomicU64::new(position),
             accounts: AtomicUsize::new(accounts.len()),
-            next_due: AtomicU64::new(due.first().map_or(NOTHING_DUE, |first| first.0)),
+            next_due: AtomicU64::new(NOTHING_DUE),
+            queued: AtomicUsize::new(0),
+            runnable: AtomicBool::new(false),
             published: RwLock::new(Published {
                 set,
                 accounts,
@@ -215,8 +239,11 @@ impl View {
                 position,
                 frame_end: position,
                 summing: Mutex::default(),
+                queue: Mutex::new(queue),
             }),
-        }
+        };
+        view.tell(&view.read());
+        view
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Published> {
@@ -244,10 +271,33 @@ impl View {
         self.accounts.load(Ordering::Acquire)
     }
 
-    /// When the next hold comes due.
+    /// When the next hold comes due, or the next queued payment can run: 0 if one can now.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let due = self.next_due.load(Ordering::Acquire);
         (due != NOTHING_DUE).then_some(due)
+    }
+
+    /// Payments that wait to be run.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Acquire)
+    }
+
+    /// When the oldest of them was accepted, nanoseconds since the Unix epoch.
+    pub(crate) fn oldest_queued(&self) -> Option<u64> {
+        self.read().lanes().oldest()
+    }
+
+    /// Whether a queued payment can run now.
+    pub(crate) fn has_runnable(&self) -> bool {
+        self.runnable.load(Ordering::Acquire)
+    }
+
+    /// The queued payments to be run now, in this order, at most `max`.
+    pub(crate) fn next_queued(&self, now: u64, max: usize) -> Vec<PaymentId> {
+        if self.queued() == 0 {
+            return Vec::new();
+        }
+        self.read().lanes().select(now, max)
     }
 
     /// Balances summed per currency and kind of account, and the position as of which they are.
@@ -293,7 +343,13 @@ impl View {
 
     fn tell(&self, published: &Published) {
         let due = published.due.first().map_or(NOTHING_DUE, |first| first.0);
-        self.next_due.store(due, Ordering::Release);
+        {
+            let queue = published.lanes();
+            let next = queue.next().unwrap_or(NOTHING_DUE);
+            self.next_due.store(due.min(next), Ordering::Release);
+            self.queued.store(queue.len(), Ordering::Release);
+            self.runnable.store(next == 0, Ordering::Release);
+        }
         self.accounts
             .store(published.accounts.len(), Ordering::Release);
         self.position.store(published.position, Ordering::Release);

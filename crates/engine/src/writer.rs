@@ -31,6 +31,8 @@ pub(crate) enum Message {
     Landed,
     /// A batch met another fate; its callers wait.
     Lost(Fate, InFlight),
+    /// Queued payments can run.
+    Runnable,
     Stop,
 }
 
@@ -123,6 +125,9 @@ impl Publisher {
             }
             self.publish(&in_flight.batch);
             desk::gathered(|| in_flight.respond(None));
+            if self.shared.view.has_runnable() {
+                let _ended = self.inbox.send(Message::Runnable);
+            }
         }
     }
 
@@ -172,7 +177,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, messages: &mpsc::Receiver<Message>) {
-        let mut expiring = timers::Expiring::default();
+        let mut timers = timers::Timers::default();
         loop {
             while let Ok(message) = messages.try_recv() {
                 self.hear(message, messages);
@@ -180,7 +185,14 @@ impl Writer {
             if self.shared.why_failed().is_some() {
                 return self.refuse_all(messages);
             }
-            if let Some(request) = expiring.request(&self.shared, self.clock.now()) {
+            let now = self.clock.now();
+            let expire = timers.expire(&self.shared, now);
+            // The queue may be long: what is left of it runs after the next start.
+            let run = match self.stopping {
+                true => None,
+                false => timers.run(&self.shared, now),
+            };
+            for request in expire.into_iter().chain(run) {
                 // Bounded by itself, and never turned away.
                 self.shared.queue(&request);
                 self.pending.push_back(request);
@@ -237,6 +249,7 @@ impl Writer {
             Message::Requests(requests) => self.pending.extend(requests),
             Message::Landed => self.core.landed(),
             Message::Lost(fate, in_flight) => self.lost(fate, in_flight, messages),
+            Message::Runnable => {}
             Message::Stop => self.stopping = true,
         }
     }
@@ -272,6 +285,7 @@ impl Writer {
                 Ok(Message::Lost(fate, in_flight)) => lost.push((fate, in_flight)),
                 Ok(Message::Landed) => self.core.landed(),
                 Ok(Message::Requests(requests)) => self.pending.extend(requests),
+                Ok(Message::Runnable) => {}
                 Ok(Message::Stop) => self.stopping = true,
                 Err(_) => break,
             }
@@ -296,7 +310,7 @@ impl Writer {
                     }
                 }
                 Message::Lost(_, in_flight) => in_flight.respond(Some(failure.clone())),
-                Message::Landed => {}
+                Message::Landed | Message::Runnable => {}
                 Message::Stop => return,
             }
         }

@@ -1,8 +1,9 @@
 //! Commands: what somebody wants.
 
 use crate::{
-    Access, AccountId, AccountKind, ApiKeyId, Currency, Data, Date, ExternalId, Key, Label,
-    OrderKey, Overdraft, OwnerId, OwnerName, PaymentId, Reason, Reference, Small, Text, Topic,
+    Access, AccountId, AccountKind, ApiKeyId, CorrelationId, Currency, Data, Date, ExternalId, Key,
+    Label, OrderKey, Overdraft, OwnerId, OwnerName, PaymentId, QueueTerms, Reason, Reference,
+    ReplyTo, Small, Text, Topic,
 };
 
 /// Who asks.
@@ -58,6 +59,8 @@ pub enum Body {
     Void(PaymentId),
     /// Release what is held because its time has come.
     Expire(PaymentId),
+    /// Decide a queued payment because its turn has come, or its time is over.
+    Run(PaymentId),
     /// Give back what was captured, or a part.
     Refund(Refund),
     /// Create an API key.
@@ -127,6 +130,19 @@ pub struct Pay {
     pub reference: Option<Reference>,
     /// Why; required for an adjustment.
     pub reason: Option<Reason>,
+    /// Only accept it now, and decide it when its turn has come.
+    pub queue: Option<Box<Queue>>,
+}
+
+/// How a payment is queued.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// When it runs.
+    pub terms: QueueTerms,
+    /// Where the result is to be told.
+    pub reply_to: Option<ReplyTo>,
+    /// What the result is told with.
+    pub correlation_id: Option<CorrelationId>,
 }
 
 /// Most accounts that a payment can name; one that is accepted names at most [`crate::LEGS_MAX`].
@@ -290,7 +306,7 @@ impl Body {
         match self {
             Body::Capture(capture) => Some(capture.payment),
             Body::Refund(refund) => Some(refund.payment),
-            Body::Void(id) | Body::Expire(id) => Some(*id),
+            Body::Void(id) | Body::Expire(id) | Body::Run(id) => Some(*id),
             _ => None,
         }
     }

@@ -88,7 +88,7 @@ impl Wanted<'_> {
                 }
             }
             Body::Capture(capture) => self.payment(capture.payment),
-            Body::Void(id) | Body::Expire(id) => self.payment(*id),
+            Body::Void(id) | Body::Expire(id) | Body::Run(id) => self.payment(*id),
             Body::Refund(refund) => self.payment(refund.payment),
             Body::CreateApiKey(create) => self.owner(&create.owner),
             Body::RotateApiKey { api_key, .. } => self.api_key(*api_key),
@@ -149,6 +149,9 @@ impl Wanted<'_> {
     fn payment(&mut self, id: PaymentId) {
         match self.set.payment(id) {
             Some(payment) => {
+                if payment.queue.is_some() {
+                    self.api_key(payment.actor.api_key);
+                }
                 self.account(payment.source);
                 payment
                     .shares
@@ -191,6 +194,10 @@ pub fn index_keys_of(
     found: &mut impl FnMut(u64),
 ) {
     found(key_hash);
+    if let (Body::Run(payment), Some(_)) = (&command.body, &outcome.payment) {
+        found(hash::hash_payment(*payment));
+        return;
+    }
     if !outcome.is_accepted() {
         return;
     }
@@ -214,11 +221,12 @@ pub fn index_keys_of(
 }
 
 /// Under what hashes a record is found again: (actor's owner, idempotency key) always; of accepted ones
-/// (payment's owner, reference), the payment that an operation changed, (account's owner, external id).
+/// (payment's owner, reference), the payment that an operation changed (also of a `Run` by which it failed), (account's owner, external id).
 pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) -> Result<(), Corrupt> {
     let record = RecordRef::parse(record, FORMAT_VERSION)?;
     found(hash::of_key(record.actor().owner, record.key()));
-    if record.rejection().is_some() {
+    let failed_now = record.operation() == Operation::Run && record.changes_payment();
+    if record.rejection().is_some() && !failed_now {
         return Ok(());
     }
     if let (Some(owner), Some(reference)) = (record.payment_owner(), record.reference()) {

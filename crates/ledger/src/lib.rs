@@ -26,6 +26,7 @@ mod money;
 mod outcome;
 mod owner;
 mod payment;
+mod queue;
 mod rejection;
 mod set;
 mod slab;
@@ -37,7 +38,7 @@ pub use api_key::{Access, ApiKey, ApiKeyStatus};
 pub use apply::{apply, apply_record, apply_sparse};
 pub use command::{
     Actor, Body, Capture, Command, CreateApiKey, Destination, Fee, Fees, Hold, NAMED_MAX,
-    OpenAccount, Part, Pay, Payees, PaymentKind, Publish, Refund, Share,
+    OpenAccount, Part, Pay, Payees, PaymentKind, Publish, Queue, Refund, Share,
 };
 pub use decide::{decide, decide_group, decide_into, refuse};
 pub use event::event_type;
@@ -47,11 +48,13 @@ pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
 pub use outcome::{Context, LEGS_MAX, Leg, Outcome, SHARES_MAX};
 pub use owner::Owner;
 pub use payment::{Payment, PaymentShare, PaymentStatus};
+pub use queue::{Priority, QueueTerms};
 pub use rejection::Rejection;
 pub use set::{CurrencyTotals, Residency, WorkingSet};
 pub use small::Small;
 pub use text::{
-    Data, ExternalId, Invalid, Key, Label, OrderKey, OwnerName, Reason, Reference, Text, Topic,
+    CorrelationId, Data, ExternalId, Invalid, Key, Label, OrderKey, OwnerName, Reason, Reference,
+    ReplyTo, Text, Topic,
 };
 
 /// Version of the rules in this crate: what `decide` answers. Frames carry it; `verify` re-decides only records of

@@ -45,7 +45,8 @@ pub struct Outcome {
     pub rejection: Option<Rejection>,
     /// At most [`LEGS_MAX`]. Of an accepted payment command: the source, then one per share in the payment's order.
     pub legs: Small<Leg, 3>,
-    /// The payment after; of a refused `Pay` the failed payment, of any other refused command none.
+    /// The payment after; of a refused `Pay` the failed payment, and of a `Run` by which the payment failed; of any other
+    /// refused command none.
     pub payment: Option<Payment>,
     /// The account after, where its status changed; includes its leg.
     pub account: Option<Box<Account>>,

@@ -1,13 +1,16 @@
 //! Payments: one state machine for pay, transfer, top-up, payout and adjustment.
 
 use crate::{
-    AccountId, Actor, Command, Context, Currency, Date, OwnerId, Pay, PaymentId, PaymentKind, Small,
+    AccountId, Actor, Command, Context, Currency, Date, OwnerId, Pay, PaymentId, PaymentKind,
+    QueueTerms, Small,
 };
 
-/// Where a payment stands. Numbers 1 and 2 are kept for payments that wait (requested, queued).
+/// Where a payment stands. Number 1 is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum PaymentStatus {
+    /// Accepted, to be decided when its turn has come; holds nothing.
+    Queued = 2,
     /// Held, nothing captured.
     Authorized = 3,
     /// Something captured, something still held, nothing refunded.
@@ -69,7 +72,7 @@ pub struct Payment {
     pub refunded: u64,
     /// The part of `refunded` that fee accounts gave back.
     pub fee_refunded: u64,
-    /// When the hold comes due, nanoseconds since the Unix epoch; 0 = it never was held.
+    /// When the hold comes due, nanoseconds since the Unix epoch; 0 = it is not to be held.
     pub expires_at: u64,
     /// Nanoseconds since the Unix epoch.
     pub created_at: u64,
@@ -77,6 +80,8 @@ pub struct Payment {
     pub effective_at: Date,
     /// Position of the record that changed it last.
     pub changed_at: u64,
+    /// When it may run; none = it is not queued.
+    pub queue: Option<Box<QueueTerms>>,
     /// Payees in the order given, then fees.
     pub shares: Small<PaymentShare, 2>,
 }
@@ -92,17 +97,21 @@ impl Payment {
         amounts: Option<&[u64]>,
     ) -> Self {
         let accepted = amounts.is_some();
-        let status = match (accepted, pay.hold) {
-            (false, _) => PaymentStatus::Failed,
-            (true, None) => PaymentStatus::Captured,
-            (true, Some(_)) => PaymentStatus::Authorized,
+        let status = match (&pay.queue, pay.hold) {
+            _ if !accepted => PaymentStatus::Failed,
+            (Some(_), _) => PaymentStatus::Queued,
+            (None, None) => PaymentStatus::Captured,
+            (None, Some(_)) => PaymentStatus::Authorized,
         };
         let named = pay.accounts();
         let payees = named.len() - 1 - pay.fees.len();
         let mut shares = Small::new();
         for (at, account) in named[1..].iter().enumerate() {
             let amount = amounts.map_or(0, |amounts| amounts[at]);
-            let captured = if pay.hold.is_none() { amount } else { 0 };
+            let captured = match status {
+                PaymentStatus::Captured => amount,
+                _ => 0,
+            };
             shares.push(PaymentShare {
                 account: *account,
                 is_fee: at >= payees,
@@ -138,13 +147,17 @@ impl Payment {
                 .effective_at
                 .unwrap_or(Date::of_timestamp(ctx.timestamp)),
             changed_at: ctx.position,
+            queue: match status {
+                PaymentStatus::Queued => pay.queue.as_ref().map(|queue| Box::new(queue.terms)),
+                _ => None,
+            },
             shares,
         }
     }
 
-    /// Whether something is still held for it: it can be captured, voided or expire.
+    /// Whether something is still to come of it: something is held for it, or it is queued.
     pub fn is_open(&self) -> bool {
-        self.held > 0
+        self.held > 0 || self.queue.is_some()
     }
 
     /// What can still be refunded, minor units.
@@ -160,7 +173,8 @@ impl PaymentStatus {
     }
 
     /// Every status, by number.
-    pub const ALL: [PaymentStatus; 8] = [
+    pub const ALL: [PaymentStatus; 9] = [
+        Self::Queued,
         Self::Authorized,
         Self::PartiallyCaptured,
         Self::Captured,
@@ -174,6 +188,7 @@ impl PaymentStatus {
     /// As people and APIs write it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Authorized => "authorized",
             Self::PartiallyCaptured => "partially_captured",
             Self::Captured => "captured",

@@ -79,6 +79,8 @@ rejections! {
     FeesExceedAmount = 210, "fees_exceed_amount";
     /// The shares do not add up to what the fees leave.
     SplitMismatch = 211, "split_mismatch";
+    /// The payment's time to run is over before it can run.
+    QueueExpired = 212, "queue_expired";
     /// An account does not exist.
     AccountNotFound = 301, "account_not_found";
     /// The payment does not exist.
@@ -101,7 +103,7 @@ rejections! {
     ReferenceInUse = 506, "reference_in_use";
     /// The owner has an account with this external id already.
     ExternalIdInUse = 507, "external_id_in_use";
-    /// Nothing is held for the payment.
+    /// Nothing is held for the payment, and it is not queued.
     PaymentNotOpen = 520, "payment_not_open";
     /// The hold has come due.
     HoldExpired = 521, "hold_expired";
@@ -115,6 +117,10 @@ rejections! {
     PaymentAlreadyRefunded = 525, "payment_already_refunded";
     /// More than is left to refund.
     RefundExceedsCaptured = 526, "refund_exceeds_captured";
+    /// The payment is not queued.
+    PaymentNotQueued = 527, "payment_not_queued";
+    /// The payment's time to run has not come yet.
+    PaymentNotDue = 528, "payment_not_due";
     /// The API key was revoked already.
     ApiKeyAlreadyRevoked = 530, "api_key_already_revoked";
     /// An account has too little available.

@@ -122,6 +122,8 @@ codes! {
     RateLimited = "rate_limited", 429, RateLimit;
     /// More commands are waiting than the server holds.
     Overloaded = "overloaded", 429, RateLimit;
+    /// The queue holds as many payments as it may.
+    QueueFull = "queue_full", 429, RateLimit;
     /// The server failed; nothing is said about why.
     InternalError = "internal_error", 500, Api;
     /// A stored record does not match its checksum.

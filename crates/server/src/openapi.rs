@@ -29,7 +29,7 @@ use crate::form::request::{
 };
 use crate::form::value::KeyText;
 use crate::routes::{
-    accounts, api_keys, batches, books, events, health, journal, pages, payments, refunds,
+    accounts, api_keys, batches, books, events, health, journal, pages, payments, queues, refunds,
     subscriptions,
 };
 
@@ -79,6 +79,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(subscriptions::dead_letters))
         .routes(routes!(subscriptions::requeue))
         .routes(routes!(subscriptions::drop_dead))
+        .routes(routes!(queues::payment_order))
         .routes(routes!(books::trial_balance))
         .routes(routes!(journal::head))
         .routes(routes!(journal::meta))
@@ -215,6 +216,12 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
             .get_or_insert_default()
             .push(idempotency_parameter());
     }
+    if operation.responses.responses.contains_key("202") {
+        operation
+            .parameters
+            .get_or_insert_default()
+            .push(prefer_parameter());
+    }
     if let Some(body) = &mut operation.request_body {
         let optional = [
             "/freeze",
@@ -279,7 +286,7 @@ fn links(operation: &str) -> &'static [(&'static str, &'static [Next])] {
     match operation {
         "createAccount" => &[("201", AFTER_ACCOUNT)],
         "createPayment" | "createTopUp" | "createPayout" | "createTransfer" => {
-            &[("201", AFTER_PAYMENT)]
+            &[("201", AFTER_PAYMENT), ("202", AFTER_PAYMENT)]
         }
         "createRefund" => &[("201", &[("getRefund", ID, &[])])],
         "createApiKey" => &[(
@@ -441,6 +448,18 @@ fn idempotency_parameter() -> utoipa::openapi::path::Parameter {
              bare or in double quotes.",
         ))
         .schema(Some(schema))
+        .build()
+}
+
+fn prefer_parameter() -> utoipa::openapi::path::Parameter {
+    ParameterBuilder::new()
+        .name("Prefer")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "`respond-async`: the payment is only accepted now, answered with 202, and decided when its turn has come.",
+        ))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .build()
 }
 

@@ -73,6 +73,11 @@ pub(crate) fn refused(refused: Refused) -> ApiError {
             "More commands are waiting than the server holds.",
         )
         .retry_after(retry_after),
+        Refused::QueueFull { retry_after } => ApiError::new(
+            ErrorCode::QueueFull,
+            "The queue holds as many payments as it may.",
+        )
+        .retry_after(retry_after),
         Refused::StorageFull => storage_full(),
         Refused::Stopping => ApiError::new(ErrorCode::Stopping, "The server is stopping.")
             .retry_after(Duration::from_secs(1)),

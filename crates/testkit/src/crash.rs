@@ -10,11 +10,11 @@ use std::sync::Arc;
 use tributary_engine::{Backend, Embedded, Failure, Refused, Reply, Stepped, Stepper};
 use tributary_journal::{self as journal, Clock as _, OpenError};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Command, Text};
+use tributary_ledger::{Body, Command, Text};
 
 use crate::clock::TestClock;
 use crate::disk::{Fault, SimDisk};
-use crate::lockstep::{check_replies, cluster_meta, expire_command};
+use crate::lockstep::{check_replies, cluster_meta, expire_command, next_queued, system_command};
 use crate::model::{Answer, Model, check_record, check_set};
 use crate::random::Random;
 use crate::reads;
@@ -53,6 +53,8 @@ pub struct Happened {
     pub resumed: u64,
     /// Bytes of unfinished writes that were cut.
     pub cut_bytes: u64,
+    /// Queued payments that were run.
+    pub ran: u64,
     /// Checkpoints that were finished.
     pub checkpoints: u64,
     /// Records at the end.
@@ -306,7 +308,8 @@ impl World {
                     self.clock.advance(by);
                 }
             }
-            83..=85 => self.expire(stepper),
+            83..=84 => self.expire(stepper),
+            85 => self.run_queue(stepper),
             86..=89 => {
                 stepper.idle();
             }
@@ -443,6 +446,32 @@ impl World {
         }
         // The timers' own way is tested in lockstep; here the same commands are asked for, to hear what becomes of them.
         let commands = due.iter().map(|(_, id)| expire_command(*id, now)).collect();
+        self.ask(stepper, commands);
+    }
+
+    /// As [`Self::expire`], for queued payments.
+    fn run_queue(&mut self, stepper: &mut Stepper) {
+        self.settle(stepper);
+        if stepper.failed().is_some() || self.disk.is_off() || stepper.storage_full() {
+            return;
+        }
+        let now = self.clock.now();
+        let next = next_queued(&self.model, now);
+        assert_eq!(
+            stepper.reader().queue_length(),
+            self.model
+                .payments()
+                .values()
+                .filter(|one| one.queue.is_some())
+                .count(),
+            "what was accepted waits, through every crash"
+        );
+        if next.is_empty() {
+            return;
+        }
+        let command = |id: &u64| system_command("run", *id, now, Body::Run);
+        let commands: Vec<Command> = next.iter().map(command).collect();
+        self.happened.ran += commands.len() as u64;
         self.ask(stepper, commands);
     }
 

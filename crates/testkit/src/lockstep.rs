@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use tributary_engine::{Backend, Refused, Reply, Stepped, Stepper};
+use tributary_engine::{Backend, RUN_AT_ONCE_MAX, Refused, Reply, Stepped, Stepper};
 use tributary_journal::{Clock as _, Disk};
 use tributary_ledger::{Actor, Body, Command, Key, PaymentId};
 
 use crate::clock::TestClock;
-use crate::model::{Answer, Model, check_record, check_set};
+use crate::model::{Answer, Model, Payment, Queued, check_record, check_set};
 use crate::random::Random;
 use crate::reads;
 use crate::workload::Workload;
@@ -168,7 +168,7 @@ impl Lockstep {
         for _ in 0..steps {
             self.step();
         }
-        self.settle();
+        self.drain();
         self.compare_frames();
         for at in 0..self.places.len() {
             self.read_everything(at);
@@ -191,7 +191,8 @@ impl Lockstep {
                 stepper.land();
             }),
             83..=88 => self.move_clock(),
-            89..=91 => self.expire(),
+            89..=90 => self.expire(),
+            91 => self.run_queue(),
             92 => self.restart_some(),
             93..=94 => self.each(|stepper| {
                 stepper.idle();
@@ -291,6 +292,45 @@ impl Lockstep {
             .all(|answer| matches!(answer, Answer::Decided(_)));
         assert!(decided, "the keys of timers are their own");
         self.settle();
+    }
+
+    /// The queued payments that run now, which the model knows without being told.
+    fn run_queue(&mut self) {
+        self.settle();
+        let now = self.clock.now();
+        let next = next_queued(&self.model, now);
+        for place in &mut self.places {
+            let wanted = place.stepper().run_queue();
+            assert_eq!(wanted, !next.is_empty(), "{}: the queue", place.site.name());
+        }
+        if next.is_empty() {
+            return;
+        }
+        let time = self.next_time();
+        let command = |id: &u64| system_command("run", *id, now, Body::Run);
+        let commands: Vec<Command> = next.iter().map(command).collect();
+        self.open = Some((time, self.model.position()));
+        let answers = self.model.request(&commands, time);
+        let decided = answers
+            .iter()
+            .all(|answer| matches!(answer, Answer::Decided(_)));
+        assert!(decided, "the keys of the queue are its own");
+        self.settle();
+    }
+
+    /// Everything that was queued comes to an end once its time has come.
+    fn drain(&mut self) {
+        self.settle();
+        let last = self.clock.now().max(self.last_time);
+        self.clock.set(last + 100_000 * MILLISECOND);
+        while !next_queued(&self.model, self.clock.now()).is_empty() {
+            self.run_queue();
+        }
+        let queued = self.model.payments().values();
+        assert_eq!(queued.filter(|payment| payment.queue.is_some()).count(), 0);
+        for place in &mut self.places {
+            assert_eq!(place.stepper().reader().queue_length(), 0);
+        }
     }
 
     fn restart_some(&mut self) {
@@ -393,17 +433,65 @@ impl Lockstep {
     }
 }
 
+/// What runs at `now`, in this order: what is too late first, then always the payer whose first order is most urgent, ten
+/// seconds of waiting counting as much as a level of priority.
+pub fn next_queued(model: &Model, now: u64) -> Vec<u64> {
+    let mut waiting: Vec<(u64, &Payment, Queued)> = model
+        .payments()
+        .iter()
+        .filter_map(|(id, payment)| Some((*id, payment, payment.queue?)))
+        .collect();
+    let joins = |payment: &Payment, queue: &Queued| payment.created_at.max(queue.not_before);
+    let mut late: Vec<(u64, u64)> = waiting
+        .iter()
+        .filter_map(|(id, _, queue)| Some((queue.expires_at?, *id)))
+        .filter(|(at, _)| *at <= now)
+        .collect();
+    late.sort_unstable();
+    let mut next: Vec<u64> = late.iter().map(|(_, id)| *id).collect();
+    // The clock may have been set back since a payment was accepted.
+    waiting.retain(|(_, payment, queue)| {
+        queue.not_before <= payment.created_at || queue.not_before <= now
+    });
+    waiting.sort_by_key(|(id, payment, queue)| (joins(payment, queue), *id));
+    while !waiting.is_empty() {
+        let heads = (0..waiting.len()).filter(|&at| {
+            let payer = waiting[at].1.source;
+            waiting[..at]
+                .iter()
+                .all(|(_, before, _)| before.source != payer)
+        });
+        let rank = |&at: &usize| {
+            let (id, payment, queue) = &waiting[at];
+            let worth = i128::from(queue.priority) * 10_000_000_000;
+            (i128::from(joins(payment, queue)) - worth, *id)
+        };
+        let first = heads.min_by_key(rank).expect("somebody is first");
+        let (id, ..) = waiting.remove(first);
+        if !next.contains(&id) {
+            next.push(id);
+        }
+    }
+    next.truncate(RUN_AT_ONCE_MAX);
+    next
+}
+
 /// What the timers submit for a hold that is due at `now`.
 pub fn expire_command(payment: u64, now: u64) -> Command {
+    system_command("expire", payment, now, Body::Expire)
+}
+
+/// What the system submits about a payment at `now`.
+pub fn system_command(name: &str, payment: u64, now: u64, body: fn(PaymentId) -> Body) -> Command {
     let mut key = vec![0];
-    key.extend_from_slice(format!("expire-{payment}-{now}").as_bytes());
+    key.extend_from_slice(format!("{name}-{payment}-{now}").as_bytes());
     Command {
         key: Key::from_bytes(&key).expect("it is short and not empty"),
         actor: Actor::SYSTEM,
         linked: false,
         effective_at: None,
         text: None,
-        body: Body::Expire(PaymentId(payment)),
+        body: body(PaymentId(payment)),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use tributary_engine::{Page, PaymentFilter, Reader, Slice, Start};
 use tributary_ledger::{
-    AccountId, ExternalId, OwnerId, OwnerName, PaymentId, PaymentKind, PaymentStatus, Reference,
+    AccountId, Body, ExternalId, OwnerId, OwnerName, PaymentId, PaymentKind, PaymentStatus,
+    Reference,
 };
 
 use crate::model::{Model, PaymentQuery, Window, check_payment};
@@ -318,6 +319,22 @@ fn check_names(model: &Model, reader: &Reader) -> Result<(), String> {
             .map_err(|failure| failure.to_string())?
             .map(|payment| payment.id.0);
         same(&format!("reference {name} of {owner}"), &found, &Some(id))?;
+    }
+    for (&id, payment) in model.payments() {
+        let asked = &model.entries()[id as usize - 1].command.body;
+        let (PaymentStatus::Failed, Body::Pay(pay)) = (payment.status, asked) else {
+            continue;
+        };
+        let Some(reference) = &pay.reference else {
+            continue;
+        };
+        let name = (payment.owner, reference.as_str().to_owned());
+        let found = reader
+            .payment_by_reference(OwnerId(payment.owner), reference)
+            .map_err(|failure| failure.to_string())?
+            .map(|payment| payment.id.0);
+        let expected = model.references().get(&name).copied();
+        same(&format!("freed reference {name:?}"), &found, &expected)?;
     }
     for ((owner, name), &id) in model.externals() {
         let external = ExternalId::new(name).expect("it was one");

@@ -3,9 +3,10 @@
 
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture,
-    Command, CreateApiKey, Currency, Data, Date, Destination, ExternalId, Fee, Fees, Hold, Key,
-    Label, OpenAccount, OrderKey, Overdraft, OwnerId, OwnerName, Part, Pay, Payees, PaymentId,
-    PaymentKind, Publish, Reason, Reference, Refund, Share, Text, Topic,
+    Command, CorrelationId, CreateApiKey, Currency, Data, Date, Destination, ExternalId, Fee, Fees,
+    Hold, Key, Label, OpenAccount, OrderKey, Overdraft, OwnerId, OwnerName, Part, Pay, Payees,
+    PaymentId, PaymentKind, Priority, Publish, Queue, QueueTerms, Reason, Reference, Refund,
+    ReplyTo, Share, Text, Topic,
 };
 
 use crate::model::Model;
@@ -177,7 +178,7 @@ impl Workload {
         if model.accounts().len() < ACCOUNTS_FIRST {
             return self.open_account();
         }
-        match self.rng.below(104) {
+        match self.rng.below(110) {
             0..=4 => self.open_account(),
             5..=6 => Body::FreezeAccount(self.account(model)),
             7..=9 => Body::UnfreezeAccount(self.frozen(model)),
@@ -195,7 +196,7 @@ impl Workload {
                     is_final: self.rng.chance(25),
                 })
             }
-            67..=69 => Body::Void(self.payment(model, |payment| payment.held > 0)),
+            67..=69 => Body::Void(self.payment(model, crate::model::Payment::open)),
             70..=73 => Body::Expire(self.payment(model, |payment| {
                 payment.held > 0 && payment.expires_at <= now
             })),
@@ -222,7 +223,8 @@ impl Workload {
                     .then(|| Label::new("till").expect("it is short")),
             }),
             97 => Body::RevokeApiKey(self.api_key(model)),
-            100.. => self.publish(),
+            100..=103 => self.publish(),
+            104.. => Body::Run(self.payment(model, |payment| payment.queue.is_some())),
             _ => Body::RotateApiKey {
                 api_key: self.api_key(model),
                 secret_hash: [self.rng.any() as u8; 32],
@@ -427,6 +429,40 @@ impl Workload {
             }),
             reason: (self.rng.chance(5) || kind == PaymentKind::Adjustment && self.rng.chance(80))
                 .then(|| Reason::new("a correction").expect("it is short")),
+            queue: self.rng.chance(25).then(|| Box::new(self.queue(now))),
+        }
+    }
+
+    /// Mostly one that runs soon; some never can.
+    fn queue(&mut self, now: u64) -> Queue {
+        let soon = |rng: &mut Random| match rng.below(20) {
+            0 => now.saturating_sub(1),
+            1 => now,
+            2 => now + 1,
+            _ => now + rng.below(40 * SECOND),
+        };
+        Queue {
+            terms: QueueTerms {
+                priority: Priority::new(self.rng.below(10) as u8).expect("it is one"),
+                not_before: if self.rng.chance(40) {
+                    soon(&mut self.rng)
+                } else {
+                    0
+                },
+                expires_at: if self.rng.chance(40) {
+                    soon(&mut self.rng)
+                } else {
+                    0
+                },
+            },
+            reply_to: self
+                .rng
+                .chance(20)
+                .then(|| ReplyTo::new("https://example.com/done").expect("it is short")),
+            correlation_id: self
+                .rng
+                .chance(20)
+                .then(|| CorrelationId::new("basket-7").expect("it is short")),
         }
     }
 

@@ -22,15 +22,16 @@ const SELECT_ACCOUNTS: &str = "SELECT image FROM accounts WHERE id = ANY($1)";
 const SELECT_OWNERS: &str = "SELECT image FROM owners WHERE name = ANY($1)";
 const SELECT_PAYMENTS: &str = "SELECT image FROM payments WHERE id = ANY($1)";
 const SELECT_API_KEYS: &str = "SELECT image FROM api_keys WHERE id = ANY($1)";
-const SELECT_REFERENCES: &str = "SELECT owner, reference, payment FROM payment_references \
-    JOIN unnest($1::int8[], $2::bytea[]) AS wanted (owner, reference) USING (owner, reference)";
+const SELECT_REFERENCES: &str = "SELECT known.owner, known.reference, known.payment FROM payment_references AS known \
+    JOIN unnest($1::int8[], $2::bytea[]) AS wanted (owner, reference) USING (owner, reference) \
+    JOIN payments ON payments.id = known.payment WHERE payments.status <> 'failed'";
 const SELECT_EXTERNALS: &str = "SELECT owner, external_id, account FROM external_ids \
     JOIN unnest($1::int8[], $2::bytea[]) AS wanted (owner, external_id) USING (owner, external_id)";
 
 const ALL_OWNERS: &str = "SELECT image FROM owners";
 const ALL_API_KEYS: &str = "SELECT image FROM api_keys";
 const ALL_ACCOUNTS: &str = "SELECT image FROM accounts";
-const OPEN_PAYMENTS: &str = "SELECT image FROM payments WHERE held > 0";
+const OPEN_PAYMENTS: &str = "SELECT image FROM payments WHERE held > 0 OR status = 'queued'";
 
 const UPSERT_OWNERS: &str = "INSERT INTO owners (id, name, changed_at, image) \
     SELECT * FROM unnest($1::int8[], $2::text[], $3::int8[], $4::bytea[]) \
@@ -51,7 +52,9 @@ const UPSERT_API_KEYS: &str = "INSERT INTO api_keys (id, owner, status, changed_
     SELECT * FROM unnest($1::int8[], $2::int8[], $3::text[], $4::int8[], $5::bytea[]) \
     ON CONFLICT (id) DO UPDATE SET status = excluded.status, changed_at = excluded.changed_at, image = excluded.image";
 const INSERT_REFERENCES: &str = "INSERT INTO payment_references (owner, reference, payment) \
-    SELECT * FROM unnest($1::int8[], $2::bytea[], $3::int8[])";
+    SELECT * FROM unnest($1::int8[], $2::bytea[], $3::int8[]) \
+    ON CONFLICT (owner, reference) DO UPDATE SET payment = excluded.payment \
+    WHERE EXISTS (SELECT FROM payments WHERE id = payment_references.payment AND status = 'failed')";
 const INSERT_EXTERNALS: &str = "INSERT INTO external_ids (owner, external_id, account) \
     SELECT * FROM unnest($1::int8[], $2::bytea[], $3::int8[])";
 
@@ -276,7 +279,7 @@ pub(super) struct Changes {
     owners: BTreeMap<OwnerId, Owner>,
     payments: BTreeMap<PaymentId, Payment>,
     api_keys: BTreeMap<u64, ApiKey>,
-    references: Vec<(OwnerId, Reference, PaymentId)>,
+    references: BTreeMap<(OwnerId, Reference), PaymentId>,
     externals: Vec<(OwnerId, ExternalId, AccountId)>,
 }
 
@@ -328,7 +331,7 @@ impl Changes {
             (Body::Pay(pay), Some(payment), _) => self.references.extend(
                 pay.reference
                     .clone()
-                    .map(|reference| (payment.owner, reference, payment.id)),
+                    .map(|reference| ((payment.owner, reference), payment.id)),
             ),
             (Body::OpenAccount(open), _, Some(account)) => self.externals.extend(
                 open.external_id
@@ -360,6 +363,7 @@ impl Changes {
             ids.len(),
             &[&ids, &names, &changed, &images],
         )
+        .map(drop)
     }
 
     fn write_accounts(&self, link: &mut Link) -> Result<(), Failure> {
@@ -391,6 +395,7 @@ impl Changes {
                 &images,
             ],
         )
+        .map(drop)
     }
 
     fn write_payments(&self, link: &mut Link) -> Result<(), Failure> {
@@ -428,6 +433,7 @@ impl Changes {
                 &images,
             ],
         )
+        .map(drop)
     }
 
     fn write_api_keys(&self, link: &mut Link) -> Result<(), Failure> {
@@ -443,20 +449,26 @@ impl Changes {
             ids.len(),
             &[&ids, &owners, &statuses, &changed, &images],
         )
+        .map(drop)
     }
 
-    /// Names are taken once: a second row would be a mistake, and refuses the batch.
+    /// Names are taken once, but for the references of queued payments that failed: a second row would be a mistake, and
+    /// refuses the batch.
     fn write_names(&self, link: &mut Link) -> Result<(), Failure> {
-        let rows = || self.references.iter();
-        let owners = column(rows(), |(owner, _, _)| int8(owner.0));
-        let names = column(rows(), |(_, reference, _)| reference.as_bytes());
-        let payments = column(rows(), |(_, _, payment)| int8(payment.0));
-        run(
+        let names = || self.references.keys();
+        let owners = column(names(), |(owner, _)| int8(owner.0));
+        let names = column(names(), |(_, reference)| reference.as_bytes());
+        let payments = column(self.references.values(), |payment| int8(payment.0));
+        let taken = run(
             link,
             INSERT_REFERENCES,
             owners.len(),
             &[&owners, &names, &payments],
         )?;
+        if taken < owners.len() as u64 {
+            let why = "a reference is taken that was found free";
+            return Err(Failure::Fatal(why.into()));
+        }
         let rows = || self.externals.iter();
         let owners = column(rows(), |(owner, _, _)| int8(owner.0));
         let names = column(rows(), |(_, external, _)| external.as_bytes());
@@ -467,6 +479,7 @@ impl Changes {
             owners.len(),
             &[&owners, &names, &accounts],
         )
+        .map(drop)
     }
 }
 
@@ -479,16 +492,16 @@ fn column<'a, R: 'a, T>(rows: impl Iterator<Item = &'a R>, value: impl Fn(&'a R)
     rows.map(value).collect()
 }
 
+/// Gives the number of rows that it made or changed.
 fn run(
     link: &mut Link,
     sql: &'static str,
     rows: usize,
     columns: &[&(dyn ToSql + Sync)],
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     if rows == 0 {
-        return Ok(());
+        return Ok(0);
     }
     let (client, statement) = link.prepared(sql)?;
-    client.execute(&statement, columns).map_err(failure)?;
-    Ok(())
+    client.execute(&statement, columns).map_err(failure)
 }

@@ -72,7 +72,7 @@ CREATE TABLE payments (
     image bytea NOT NULL
 );
 COMMENT ON TABLE payments IS 'Payments as of the head, failed ones too. Amounts are minor units.';
-CREATE INDEX payments_open ON payments (id) WHERE held > 0;
+CREATE INDEX payments_open ON payments (id) WHERE held > 0 OR status = 'queued';
 
 CREATE TABLE payment_references (
     owner int8 NOT NULL,

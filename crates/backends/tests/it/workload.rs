@@ -42,6 +42,7 @@ pub(crate) fn pay(kind: PaymentKind, source: AccountId, payee: AccountId, amount
         hold: None,
         reference: None,
         reason: None,
+        queue: None,
     }
 }
 

@@ -225,7 +225,17 @@ impl Reader {
             .collect()
     }
 
-    /// When the next hold comes due.
+    /// Payments that wait in the queue, as of the last durable batch.
+    pub fn queue_length(&self) -> usize {
+        self.view.queued()
+    }
+
+    /// When the oldest payment in the queue was accepted, nanoseconds since the Unix epoch.
+    pub fn queue_oldest(&self) -> Option<u64> {
+        self.view.oldest_queued()
+    }
+
+    /// When the next hold comes due, or the next queued payment can run: 0 if one can now.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.view.next_due()
     }

@@ -4,6 +4,7 @@ mod desk;
 mod many;
 mod messaging;
 mod promises;
+mod queue;
 mod queueing;
 mod simulated;
 mod support;

@@ -52,6 +52,7 @@ pub(crate) fn pay(source: u64, destination: u64, amount: u64) -> Pay {
         hold: None,
         reference: None,
         reason: None,
+        queue: None,
     }
 }
 

@@ -1,16 +1,18 @@
 //! The body of a command as bytes.
 
 use super::bytes::{Input, Put, len_u8};
-use super::objects::{access, currency, label, owner_name, payment_kind};
+use super::objects::{access, currency, label, owner_name, payment_kind, priority};
 use super::{Corrupt, Operation};
 use crate::{
-    AccountId, AccountKind, ApiKeyId, Body, Capture, CreateApiKey, Data, Destination, ExternalId,
-    Fee, Fees, Hold, NAMED_MAX, OpenAccount, OrderKey, Overdraft, Part, Pay, Payees, PaymentId,
-    Publish, Reason, Reference, Refund, SHARES_MAX, Share, Topic,
+    AccountId, AccountKind, ApiKeyId, Body, Capture, CorrelationId, CreateApiKey, Data,
+    Destination, ExternalId, Fee, Fees, Hold, NAMED_MAX, OpenAccount, OrderKey, Overdraft, Part,
+    Pay, Payees, PaymentId, Publish, Queue, QueueTerms, Reason, Reference, Refund, ReplyTo,
+    SHARES_MAX, Share, Topic,
 };
 
 pub(super) const PAY_HOLD: u8 = 1;
 pub(super) const PAY_SPLIT: u8 = 2;
+pub(super) const PAY_QUEUE: u8 = 4;
 
 /// Length of the fixed part of a `Pay`.
 pub(super) const PAY_FIXED: usize = 16;
@@ -29,7 +31,7 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
         Body::Capture(capture) => {
             put_change(capture.payment, capture.amount, capture.is_final, into)
         }
-        Body::Void(id) | Body::Expire(id) => into.u64(id.0),
+        Body::Void(id) | Body::Expire(id) | Body::Run(id) => into.u64(id.0),
         Body::Refund(refund) => put_change(refund.payment, refund.amount, refund.refund_fee, into),
         Body::CreateApiKey(create) => put_create(create, into),
         Body::RotateApiKey {
@@ -67,6 +69,7 @@ pub(super) fn take_body(
         }
         Operation::Void => Body::Void(PaymentId(input.u64()?)),
         Operation::Expire => Body::Expire(PaymentId(input.u64()?)),
+        Operation::Run => Body::Run(PaymentId(input.u64()?)),
         Operation::Refund => {
             let (payment, amount, refund_fee) = take_change(&mut input)?;
             Body::Refund(Refund {
@@ -147,7 +150,8 @@ fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {
     let hold = if pay.hold.is_some() { PAY_HOLD } else { 0 };
     let mut fixed = [0; PAY_FIXED];
     fixed[0] = pay.kind as u8;
-    fixed[1] = hold | if is_split { PAY_SPLIT } else { 0 };
+    let queue = if pay.queue.is_some() { PAY_QUEUE } else { 0 };
+    fixed[1] = hold | if is_split { PAY_SPLIT } else { 0 } | queue;
     fixed[2] = payees as u8;
     fixed[3] = pay.fees.len() as u8;
     fixed[4..6].copy_from_slice(&pay.currency.numeric().to_le_bytes());
@@ -157,6 +161,9 @@ fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {
     into.put(&fixed);
     if let Some(hold) = pay.hold {
         into.u64(hold.expires_at);
+    }
+    if let Some(queue) = &pay.queue {
+        put_queue(queue, into);
     }
     if accounts {
         pay.accounts()
@@ -184,7 +191,7 @@ fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Co
     let flags = input.u8()?;
     let (payees, fees) = (usize::from(input.u8()?), usize::from(input.u8()?));
     let split = flags & PAY_SPLIT != 0;
-    if flags & !(PAY_HOLD | PAY_SPLIT) != 0
+    if flags & !(PAY_HOLD | PAY_SPLIT | PAY_QUEUE) != 0
         || payees > SHARES_MAX
         || fees > SHARES_MAX
         || (!split && payees != 1)
@@ -198,6 +205,11 @@ fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Co
         Some(Hold {
             expires_at: input.u64()?,
         })
+    } else {
+        None
+    };
+    let queue = if flags & PAY_QUEUE != 0 {
+        Some(Box::new(take_queue(input)?))
     } else {
         None
     };
@@ -246,6 +258,43 @@ fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Co
         hold,
         reference,
         reason,
+        queue,
+    })
+}
+
+fn put_queue(queue: &Queue, into: &mut Vec<u8>) {
+    let reply_to = queue
+        .reply_to
+        .as_ref()
+        .map_or(&[][..], |word| word.as_bytes());
+    let correlation_id = queue
+        .correlation_id
+        .as_ref()
+        .map_or(&[][..], |word| word.as_bytes());
+    into.u8(queue.terms.priority.number());
+    into.u8(len_u8(reply_to));
+    into.u8(len_u8(correlation_id));
+    into.u64(queue.terms.not_before);
+    into.u64(queue.terms.expires_at);
+    into.put(reply_to);
+    into.put(correlation_id);
+}
+
+fn take_queue(input: &mut Input<'_>) -> Result<Queue, Corrupt> {
+    let priority = priority(input.u8()?)?;
+    let (reply_to, correlation_id) = (input.u8()?, input.u8()?);
+    let terms = QueueTerms {
+        priority,
+        not_before: input.u64()?,
+        expires_at: input.u64()?,
+    };
+    Ok(Queue {
+        terms,
+        reply_to: word(input.take(reply_to.into())?, ReplyTo::from_bytes)?,
+        correlation_id: word(
+            input.take(correlation_id.into())?,
+            CorrelationId::from_bytes,
+        )?,
     })
 }
 

@@ -15,11 +15,12 @@
 //! ```text
 //! open_account     currency u16 · kind, owner_len, external_len u8 · overdraft u64 (2^64-1 = unlimited) · owner · external_id
 //! freeze/unfreeze/close_account          account u64
-//! pay              kind, flags (1 hold, 2 split), payees, fees u8 · currency u16 · reference_len, reason_len u8 · amount u64 ·
-//!                  [expires_at u64] · [rejected: source, payees, fees u64 each] ·
+//! pay              kind, flags (1 hold, 2 split, 4 queue), payees, fees u8 · currency u16 · reference_len, reason_len u8 · amount u64 ·
+//!                  [expires_at u64] · [queue] · [rejected: source, payees, fees u64 each] ·
 //!                  split: payees × (0 amount | 1 basis points u8 · u64) · fees × (flat u64 · basis_points u16) · reference · reason
 //! capture, refund  payment u64 · flags u8 (1 amount given, 2 final / refund the fee) · amount u64 (0 if not given)
-//! void, expire     payment u64
+//!                  queue: priority, reply_to_len, correlation_id_len u8 · not_before, expires_at u64 · reply_to · correlation_id
+//! void, expire, run  payment u64
 //! create_api_key   access, owner_len, label_len u8 · secret_hash [32] · owner · label
 //! rotate_api_key   api_key u64 · secret_hash [32]
 //! revoke_api_key   api_key u64
@@ -33,6 +34,7 @@
 //! freeze/unfreeze/close_account    account
 //! pay                              owner of the payment u64 · if accepted and split or with fees: amount u64 per share
 //! capture, refund, void, expire    payment
+//! run                              payment, also of a rejected one by which the payment failed
 //! create_api_key                   has_owner u8 · [owner] · api_key
 //! rotate/revoke_api_key            api_key
 //! publish                          none
@@ -89,11 +91,13 @@ pub enum Operation {
     RevokeApiKey = 12,
     /// Publish an event.
     Publish = 13,
+    /// Decide a queued payment.
+    Run = 14,
 }
 
 impl Operation {
     /// Every operation, by number.
-    pub const ALL: [Operation; 13] = [
+    pub const ALL: [Operation; 14] = [
         Self::OpenAccount,
         Self::FreezeAccount,
         Self::UnfreezeAccount,
@@ -107,6 +111,7 @@ impl Operation {
         Self::RotateApiKey,
         Self::RevokeApiKey,
         Self::Publish,
+        Self::Run,
     ];
 
     /// Of a command.
@@ -125,6 +130,7 @@ impl Operation {
             Body::RotateApiKey { .. } => Self::RotateApiKey,
             Body::RevokeApiKey(_) => Self::RevokeApiKey,
             Body::Publish(_) => Self::Publish,
+            Body::Run(_) => Self::Run,
         }
     }
 
@@ -284,6 +290,11 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
                     .shares
                     .iter()
                     .for_each(|share| into.u64(share.amount));
+            }
+        }
+        Body::Run(_) => {
+            if let Some(payment) = &outcome.payment {
+                objects::put_payment(payment, into);
             }
         }
         _ if !outcome.is_accepted() => {}

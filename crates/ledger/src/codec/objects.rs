@@ -5,8 +5,8 @@
 //!          currency u16 · kind, status, has_marks u8 · [4 marks u64]
 //! owner    id, last_account (0 = none), changed_at u64 · name_len u8 · name
 //! payment  id, amount, held, captured, refunded, fee_refunded, owner, actor.owner, actor.api_key, source, expires_at,
-//!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status, shares u8 ·
-//!          shares × (account, amount, captured, refunded u64 · is_fee u8)
+//!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status u8 ·
+//!          [if queued: priority u8 · not_before, expires_at u64] · shares u8 · shares × (account, amount, captured, refunded u64 · is_fee u8)
 //! api_key  id, owner, created_at, rotated_at, revoked_at, changed_at u64 · secret_hash [32] ·
 //!          access, status, flags (1 rotated, 2 revoked), label_len u8 · label
 //! ```
@@ -17,7 +17,7 @@ use crate::chain::{Chain, SEQ_MAX};
 use crate::{
     AMOUNT_MAX, Access, Account, AccountId, AccountKind, AccountStatus, Actor, ApiKey, ApiKeyId,
     ApiKeyStatus, Currency, Date, Label, Overdraft, Owner, OwnerId, OwnerName, Payment, PaymentId,
-    PaymentKind, PaymentShare, PaymentStatus,
+    PaymentKind, PaymentShare, PaymentStatus, Priority, QueueTerms,
 };
 
 pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
@@ -147,6 +147,15 @@ pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
     into.u16(payment.currency.numeric());
     into.u8(payment.kind as u8);
     into.u8(payment.status as u8);
+    assert!(
+        payment.queue.is_some() == (payment.status == PaymentStatus::Queued),
+        "a queued payment has terms, and no other"
+    );
+    if let Some(terms) = &payment.queue {
+        into.u8(terms.priority.number());
+        into.u64(terms.not_before);
+        into.u64(terms.expires_at);
+    }
     into.u8(u8::try_from(payment.shares.len()).expect("at most 32 shares, of a failed payment"));
     for share in &payment.shares {
         [
@@ -177,6 +186,15 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
     let kind = payment_kind(input.u8()?)?;
     let status =
         PaymentStatus::from_number(input.u8()?).ok_or(Corrupt("unknown payment status"))?;
+    let queue = if status == PaymentStatus::Queued {
+        Some(Box::new(QueueTerms {
+            priority: priority(input.u8()?)?,
+            not_before: input.u64()?,
+            expires_at: input.u64()?,
+        }))
+    } else {
+        None
+    };
     if captured.checked_add(held).is_none_or(|used| used > amount)
         || refunded > captured
         || fee_refunded > refunded
@@ -203,6 +221,7 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
         created_at,
         effective_at,
         changed_at,
+        queue,
         shares,
     })
 }
@@ -222,6 +241,10 @@ fn take_share(input: &mut Input<'_>) -> Result<PaymentShare, Corrupt> {
 
 pub(super) fn payment_kind(number: u8) -> Result<PaymentKind, Corrupt> {
     PaymentKind::from_number(number).ok_or(Corrupt("unknown payment kind"))
+}
+
+pub(super) fn priority(number: u8) -> Result<Priority, Corrupt> {
+    Priority::new(number).ok_or(Corrupt("unknown priority"))
 }
 
 pub(super) fn access(number: u8) -> Result<Access, Corrupt> {

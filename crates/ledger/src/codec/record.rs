@@ -1,6 +1,6 @@
 //! Records read in place or in full.
 
-use super::body::{NO_TOPIC, PAY_FIXED, PAY_HOLD, PUBLISH_FIXED, take_body};
+use super::body::{NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PUBLISH_FIXED, take_body};
 use super::bytes::{Input, u16_at, u64_at};
 use super::objects::{currency, take_account, take_api_key, take_owner, take_payment};
 use super::{Corrupt, EFFECTIVE, HEADER, LEG, LINKED, Operation, TEXT, check_version, is_simple};
@@ -99,7 +99,11 @@ impl<'a> RecordRef<'a> {
         let (body_min, image_min) = match self.operation {
             Operation::Pay => (PAY_FIXED, 8),
             Operation::OpenAccount if accepted => (OPEN_FIXED, 8),
-            Operation::Capture | Operation::Refund | Operation::Void | Operation::Expire
+            Operation::Capture
+            | Operation::Refund
+            | Operation::Void
+            | Operation::Expire
+            | Operation::Run
                 if accepted =>
             {
                 (8, IMAGE_REFUNDED + 8)
@@ -212,9 +216,11 @@ impl<'a> RecordRef<'a> {
     pub fn payment(&self) -> Option<PaymentId> {
         match self.operation {
             Operation::Pay => Some(PaymentId(self.context().position)),
-            Operation::Capture | Operation::Void | Operation::Expire | Operation::Refund => {
-                Some(PaymentId(u64_at(self.body, 0)))
-            }
+            Operation::Capture
+            | Operation::Void
+            | Operation::Expire
+            | Operation::Run
+            | Operation::Refund => Some(PaymentId(u64_at(self.body, 0))),
             _ => None,
         }
     }
@@ -234,6 +240,7 @@ impl<'a> RecordRef<'a> {
             | Operation::Capture
             | Operation::Void
             | Operation::Expire
+            | Operation::Run
             | Operation::Refund
             | Operation::RotateApiKey
             | Operation::RevokeApiKey => Some(u64_at(self.body, 0)),
@@ -264,6 +271,21 @@ impl<'a> RecordRef<'a> {
     /// Whether it only holds the amount, of a `Pay`.
     pub fn is_hold(&self) -> bool {
         self.operation == Operation::Pay && self.body[1] & PAY_HOLD != 0
+    }
+
+    /// Whether it only queues the payment, of a `Pay`.
+    pub fn is_queued(&self) -> bool {
+        self.operation == Operation::Pay && self.body[1] & PAY_QUEUE != 0
+    }
+
+    /// Whether it made or changed a payment: an accepted one, a refused `Pay`, and a `Run` by which the payment failed.
+    pub fn changes_payment(&self) -> bool {
+        let refused_run = self.operation == Operation::Run && self.rejection.is_some();
+        match self.operation {
+            Operation::Pay => true,
+            _ if refused_run => !self.images.is_empty(),
+            _ => self.rejection.is_none() && self.payment().is_some(),
+        }
     }
 
     /// The reference, of a `Pay` that gives one.
@@ -310,7 +332,11 @@ impl<'a> RecordRef<'a> {
     pub(crate) fn progress(&self) -> Option<(u64, u64, u64)> {
         let changes = matches!(
             self.operation,
-            Operation::Capture | Operation::Void | Operation::Expire | Operation::Refund
+            Operation::Capture
+                | Operation::Void
+                | Operation::Expire
+                | Operation::Run
+                | Operation::Refund
         );
         let at = |at| u64_at(self.images, at);
         (changes && self.rejection.is_none())
@@ -375,6 +401,9 @@ impl<'a> RecordRef<'a> {
         let mut input = Input(self.images);
         match &command.body {
             Body::Pay(pay) => outcome.payment = Some(self.created(command, pay, &mut input)?),
+            Body::Run(_) if self.changes_payment() => {
+                outcome.payment = Some(take_payment(&mut input)?);
+            }
             _ if self.rejection.is_some() => {}
             Body::OpenAccount(_) => {
                 outcome.owner = Some(Box::new(take_owner(&mut input)?));
@@ -397,7 +426,7 @@ impl<'a> RecordRef<'a> {
             Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
                 outcome.api_key = Some(Box::new(take_api_key(&mut input)?))
             }
-            Body::Publish(_) => {}
+            Body::Publish(_) | Body::Run(_) => {}
         }
         input.end()?;
         Ok(outcome)

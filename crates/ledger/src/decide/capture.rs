@@ -21,7 +21,7 @@ pub(super) fn capture(set: &WorkingSet, actor: Actor, capture: &Capture, ctx: Co
         .find_account(payment.source)
         .is_ok_and(|source| source.status == AccountStatus::Frozen);
     refuse_if(frozen, Rejection::AccountFrozen)?;
-    refuse_if(!payment.is_open(), Rejection::PaymentNotOpen)?;
+    refuse_if(payment.held == 0, Rejection::PaymentNotOpen)?;
     refuse_if(ctx.timestamp >= payment.expires_at, Rejection::HoldExpired)?;
     let amount = capture.amount.unwrap_or(payment.held);
     refuse_if(amount > payment.held, Rejection::CaptureExceedsHold)?;

@@ -9,6 +9,7 @@ mod pay;
 mod refund;
 mod refuse;
 mod release;
+mod run;
 
 pub use group::decide_group;
 pub use refuse::refuse;
@@ -47,6 +48,7 @@ fn accept(
     let actor = command.actor;
     *outcome = match &command.body {
         Body::Pay(pay) => return pay::pay(set, command, pay, ctx, outcome),
+        Body::Run(payment) => return run::run(set, actor, *payment, ctx, outcome),
         Body::OpenAccount(open) => accounts::open(set, actor, open, ctx),
         Body::FreezeAccount(account) => accounts::freeze(set, actor, *account, ctx),
         Body::UnfreezeAccount(account) => accounts::unfreeze(set, actor, *account, ctx),
@@ -183,7 +185,7 @@ fn may_settle(set: &WorkingSet, actor: Actor, payment: &Payment) -> bool {
 
 /// Where a payment stands that has captured something or still holds something.
 fn standing(payment: &Payment) -> PaymentStatus {
-    let open = payment.is_open();
+    let open = payment.held > 0;
     match (payment.captured, payment.refunded) {
         (0, _) => PaymentStatus::Authorized,
         (_, 0) if open => PaymentStatus::PartiallyCaptured,

@@ -3,8 +3,9 @@
 use super::{check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed};
 use crate::shares::{BASIS_POINTS, of_basis_points, prorate};
 use crate::{
-    AMOUNT_MAX, Account, AccountId, AccountStatus, Command, Context, Destination, Fee, LEGS_MAX,
-    Outcome, OwnerId, Part, Pay, Payment, PaymentKind, Rejection, SHARES_MAX, Share, WorkingSet,
+    AMOUNT_MAX, Account, AccountId, AccountStatus, Command, Context, Currency, Destination, Fee,
+    LEGS_MAX, Outcome, OwnerId, Part, Pay, Payment, PaymentKind, Rejection, SHARES_MAX, Share,
+    WorkingSet,
 };
 use arrayvec::ArrayVec;
 
@@ -29,23 +30,26 @@ pub(super) fn pay(
     }
     check_permission(command, pay, source)?;
     let owner = owner(pay, source, payees[0]);
-    check_state(set, pay, source, &payees, owner)?;
-    check_balances(pay, source, &payees, &amounts)?;
-
-    let held = pay.hold.is_some();
-    let (posting, held_after) = if held {
-        (0, source.held + pay.amount)
-    } else {
-        (-signed(pay.amount), source.held)
-    };
-    outcome.legs.push(leg(source, posting, held_after));
-    for (payee, amount) in payees.iter().zip(&amounts) {
-        outcome.legs.push(leg(
-            payee,
-            if held { 0 } else { signed(*amount) },
-            payee.held,
-        ));
+    check_accounts(pay.currency, source, &payees)?;
+    let taken = |reference| set.has_reference(owner, reference);
+    refuse_if(
+        pay.reference.as_ref().is_some_and(taken),
+        Rejection::ReferenceInUse,
+    )?;
+    // A queued payment holds nothing: its balances are checked when it runs.
+    let (hold, now) = (pay.hold.is_some(), pay.queue.is_none());
+    if now {
+        check_balances(pay.amount, hold, source, &payees, &amounts)?;
     }
+    let shares = payees.iter().copied().zip(&amounts);
+    put_legs(
+        source,
+        shares,
+        pay.amount,
+        hold && now,
+        !hold && now,
+        outcome,
+    );
     let created = || Payment::created(command, pay, ctx, owner, Some(&amounts));
     outcome.payment.get_or_insert_with(created);
     Ok(())
@@ -102,7 +106,35 @@ fn check_command(
         .hold
         .is_some_and(|hold| hold.expires_at <= ctx.timestamp);
     refuse_if(due, Rejection::HoldAlreadyDue)?;
-    split_amount(pay, split, amounts)
+    split_amount(pay, split, amounts)?;
+    let terms = pay.queue.as_ref().map(|queue| queue.terms);
+    refuse_if(
+        terms.is_some_and(|terms| terms.is_hopeless(ctx.timestamp)),
+        Rejection::QueueExpired,
+    )
+}
+
+/// The legs of source and shares: the amount becomes held, or moves, or neither.
+#[inline]
+pub(super) fn put_legs<'a>(
+    source: &Account,
+    shares: impl Iterator<Item = (&'a Account, &'a u64)>,
+    amount: u64,
+    held: bool,
+    moved: bool,
+    outcome: &mut Outcome,
+) {
+    let posting = if moved { -signed(amount) } else { 0 };
+    let held_after = if held {
+        source.held + amount
+    } else {
+        source.held
+    };
+    outcome.legs.push(leg(source, posting, held_after));
+    for (payee, amount) in shares {
+        let posting = if moved { signed(*amount) } else { 0 };
+        outcome.legs.push(leg(payee, posting, payee.held));
+    }
 }
 
 /// The shares' amounts: fees first take theirs, then exact parts, then the rest is divided by basis points.
@@ -168,18 +200,15 @@ fn check_permission(command: &Command, pay: &Pay, source: &Account) -> Result<()
     refuse_if(!own && !is_platform(command.actor), Rejection::Forbidden)
 }
 
-fn check_state(
-    set: &WorkingSet,
-    pay: &Pay,
+/// Whether the accounts can take part.
+pub(super) fn check_accounts(
+    currency: Currency,
     source: &Account,
     payees: &[&Account],
-    owner: OwnerId,
 ) -> Result<(), Rejection> {
     let mut accounts = std::iter::once(source).chain(payees.iter().copied());
     refuse_if(
-        accounts
-            .clone()
-            .any(|account| account.currency != pay.currency),
+        accounts.clone().any(|account| account.currency != currency),
         Rejection::CurrencyMismatch,
     )?;
     refuse_if(
@@ -189,25 +218,22 @@ fn check_state(
     refuse_if(
         source.status == AccountStatus::Frozen,
         Rejection::AccountFrozen,
-    )?;
-    let taken = pay
-        .reference
-        .as_ref()
-        .is_some_and(|reference| set.reference(owner, reference).is_some());
-    refuse_if(taken, Rejection::ReferenceInUse)
+    )
 }
 
-fn check_balances(
-    pay: &Pay,
+/// Whether the amount is there to be held, or to be moved to the payees.
+pub(super) fn check_balances(
+    amount: u64,
+    hold: bool,
     source: &Account,
     payees: &[&Account],
     amounts: &[u64],
 ) -> Result<(), Rejection> {
-    check_funds(source, pay.amount)?;
-    check_floor(source, pay.amount)?;
-    if pay.hold.is_some() {
+    check_funds(source, amount)?;
+    check_floor(source, amount)?;
+    if hold {
         return refuse_if(
-            source.held + pay.amount > AMOUNT_MAX,
+            source.held + amount > AMOUNT_MAX,
             Rejection::BalanceOverflow,
         );
     }

@@ -1,11 +1,16 @@
-//! Release what is held: by a void, or because its time has come.
+//! Release what is held: by a void, or because its time has come. A void also ends a payment that is queued.
 
 use super::{Decision, is_platform, leg, may_settle, refuse_if, standing};
 use crate::{Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, Rejection, WorkingSet};
 
 pub(super) fn void(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Context) -> Decision {
     let payment = set.find_payment(payment)?;
-    refuse_if(!may_settle(set, actor, payment), Rejection::Forbidden)?;
+    // Whoever asked for a payment may take it back until it runs.
+    let own = payment.queue.is_some() && payment.actor.owner == actor.owner;
+    refuse_if(
+        !own && !may_settle(set, actor, payment),
+        Rejection::Forbidden,
+    )?;
     refuse_if(!payment.is_open(), Rejection::PaymentNotOpen)?;
     release(set, payment, PaymentStatus::Voided, ctx)
 }
@@ -13,7 +18,7 @@ pub(super) fn void(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Cont
 pub(super) fn expire(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Context) -> Decision {
     let payment = set.find_payment(payment)?;
     refuse_if(!is_platform(actor), Rejection::Forbidden)?;
-    refuse_if(!payment.is_open(), Rejection::PaymentNotOpen)?;
+    refuse_if(payment.held == 0, Rejection::PaymentNotOpen)?;
     refuse_if(ctx.timestamp < payment.expires_at, Rejection::HoldNotDue)?;
     release(set, payment, PaymentStatus::Expired, ctx)
 }
@@ -36,6 +41,7 @@ fn release(
     }
     let mut after = payment.clone();
     after.held = 0;
+    after.queue = None;
     after.status = if after.captured == 0 {
         untouched
     } else {

@@ -3,7 +3,7 @@
 use super::{Absent, Passing, Residency, WorkingSet};
 use crate::{
     Account, AccountId, ApiKey, ApiKeyId, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId,
-    Reference, Rejection,
+    PaymentStatus, Reference, Rejection,
 };
 
 /// What stood in the place of something that an open group changed.
@@ -41,6 +41,16 @@ impl WorkingSet {
         let known = self.residency == Residency::Everything || self.is_absent(&Absent::Payment(id));
         assert!(known, "a payment was not looked up before a decision");
         Err(Rejection::PaymentNotFound)
+    }
+
+    /// Whether a payment of the owner has the reference: one that failed when it was run has it no more.
+    pub(crate) fn has_reference(&self, owner: OwnerId, reference: &Reference) -> bool {
+        let failed = |id| {
+            let payment = self.payment(id);
+            payment.is_some_and(|payment| payment.status == PaymentStatus::Failed)
+        };
+        self.reference(owner, reference)
+            .is_some_and(|id| !failed(id))
     }
 
     pub(crate) fn set_horizon(&mut self, position: u64) {

@@ -125,6 +125,8 @@ fn read_all(bytes: &[u8]) {
             view.external_id(),
             view.account_owner(),
             view.is_hold(),
+            view.is_queued(),
+            view.changes_payment(),
             event_type(&view),
             view.topic(),
             view.order_key(),
@@ -305,7 +307,43 @@ fn golden_world() -> World {
             data: Data::new(Data::PLAIN, data).unwrap(),
         }));
     }
+    queued_records(&mut world, alice, shop);
     world
+}
+
+/// Queued payments: one that is captured, one that is held, one that fails, one that is taken back, one that is too early.
+fn queued_records(world: &mut World, alice: AccountId, shop: AccountId) {
+    let queued = |amount, terms| Pay {
+        queue: Some(Box::new(Queue {
+            terms,
+            reply_to: ReplyTo::new("https://example.com/done").ok(),
+            correlation_id: CorrelationId::new("basket-7").ok(),
+        })),
+        ..plain_pay(alice, shop, amount)
+    };
+    let terms = QueueTerms {
+        priority: Priority::MAX,
+        not_before: world.timestamp + 5,
+        expires_at: world.timestamp + 1_000_000,
+    };
+    let early = world.pay(queued(1, terms));
+    world.submit(Actor::SYSTEM, Body::Run(early));
+    world.timestamp += 1_000;
+    world.must(Body::Run(early));
+    let hold = Some(Hold {
+        expires_at: world.timestamp + 1_000_000,
+    });
+    let held = world.pay(Pay {
+        hold,
+        reference: Reference::new("order-2").ok(),
+        ..queued(2, QueueTerms::default())
+    });
+    world.must(Body::Run(held));
+    let failing = world.pay(queued(1_000_000, QueueTerms::default()));
+    world.submit(Actor::SYSTEM, Body::Run(failing));
+    let taken_back = world.pay(queued(1, QueueTerms::default()));
+    world.must(Body::Void(taken_back));
+    world.pay(queued(3, QueueTerms::default()));
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -176,7 +176,8 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
             is_final: d1 % 4 == 0,
         }),
         26 => Body::Void(payment(world, d0, now)),
-        27..=29 => Body::Expire(payment(world, d0, now)),
+        27..=28 => Body::Expire(payment(world, d0, now)),
+        29 => Body::Run(queued(world, d0, now)),
         30..=36 => Body::Refund(Refund {
             payment: payment(world, d0, now),
             amount: some,
@@ -201,6 +202,21 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
             secret_hash: [d1 as u8; 32],
         },
         _ => Body::RevokeApiKey(api_key(world, d0, now)),
+    }
+}
+
+/// Most often one that is queued.
+fn queued(world: &World, die: u16, now: u64) -> PaymentId {
+    let queued = |payment: &&Payment| payment.queue.is_some();
+    let known = world.set.payments().filter(queued).count().max(1);
+    let some = world
+        .set
+        .payments()
+        .filter(queued)
+        .nth(usize::from(die / 8) % known);
+    match some {
+        Some(payment) if !die.is_multiple_of(8) => payment.id,
+        _ => payment(world, die, now),
     }
 }
 
@@ -276,5 +292,26 @@ fn pay(world: &World, dice: &[u16; 8], now: u64) -> Pay {
         }),
         reference: (d6 % 8 == 0).then(|| Reference::new(&word(d7)).unwrap()),
         reason: (d6 % 2 == 0).then(|| Reason::new(&word(d7)).unwrap()),
+        queue: (d7 % 5 == 0).then(|| Box::new(queue(world, d6, d7))),
+    }
+}
+
+fn queue(world: &World, d6: u16, d7: u16) -> Queue {
+    let at = |die: u16| match die % 3 {
+        0 => (world.timestamp + u64::from(die % 60)).saturating_sub(2),
+        _ => 0,
+    };
+    Queue {
+        terms: QueueTerms {
+            priority: Priority::new((d6 % 10) as u8).unwrap(),
+            not_before: at(d6 / 2),
+            expires_at: at(d7 / 5),
+        },
+        reply_to: d6
+            .is_multiple_of(3)
+            .then(|| ReplyTo::new(&word(d6)).unwrap()),
+        correlation_id: d6
+            .is_multiple_of(4)
+            .then(|| CorrelationId::new(&word(d7)).unwrap()),
     }
 }

@@ -8,6 +8,7 @@ mod dice;
 mod events;
 mod loading;
 mod properties;
+mod queued;
 mod refusals;
 mod rejections;
 mod rules;

@@ -10,6 +10,23 @@ fn hold() -> Option<Hold> {
     })
 }
 
+/// A payment that may run so many nanoseconds from now.
+fn queued(world: &mut World, wait: u64) -> PaymentId {
+    let (a, b) = (world.funded("a", 9), world.wallet("b"));
+    let terms = QueueTerms {
+        not_before: world.timestamp + wait,
+        ..QueueTerms::default()
+    };
+    let queue = Some(Box::new(Queue {
+        terms,
+        ..Queue::default()
+    }));
+    world.pay(Pay {
+        queue,
+        ..plain_pay(a, b, 9)
+    })
+}
+
 /// The rejections that a payment itself cannot meet: world, actor, body, reason.
 fn others() -> Vec<(Actor, Body, Rejection, World)> {
     type Make = fn(&mut World) -> (Actor, Body);
@@ -93,6 +110,44 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
         }),
         (Rejection::PaymentNotFound, |_| {
             (Actor::SYSTEM, Body::Expire(PaymentId(99)))
+        }),
+        (Rejection::PaymentNotFound, |_| {
+            (by(OwnerId(77)), Body::Run(PaymentId(99)))
+        }),
+        (Rejection::PaymentNotQueued, |world| {
+            let (a, b) = (world.funded("a", 9), world.wallet("b"));
+            (Actor::SYSTEM, Body::Run(world.pay(plain_pay(a, b, 9))))
+        }),
+        (Rejection::Forbidden, |world| {
+            let payment = queued(world, 1_000);
+            (by(world.payment(payment).owner), Body::Run(payment))
+        }),
+        (Rejection::PaymentNotDue, |world| {
+            (Actor::SYSTEM, Body::Run(queued(world, 1_000)))
+        }),
+        (Rejection::PaymentNotOpen, |world| {
+            let payment = queued(world, 1_000);
+            (Actor::SYSTEM, Body::Expire(payment))
+        }),
+        (Rejection::PaymentNotOpen, |world| {
+            let payment = queued(world, 1_000);
+            let (amount, is_final) = (None, false);
+            let capture = Capture {
+                payment,
+                amount,
+                is_final,
+            };
+            (Actor::SYSTEM, Body::Capture(capture))
+        }),
+        (Rejection::PaymentNotRefundable, |world| {
+            let payment = queued(world, 1_000);
+            let (amount, refund_fee) = (None, false);
+            let refund = Refund {
+                payment,
+                amount,
+                refund_fee,
+            };
+            (Actor::SYSTEM, Body::Refund(refund))
         }),
         (Rejection::PaymentNotFound, |world| {
             let not_a_payment = PaymentId(world.wallet("a").0);

@@ -150,6 +150,20 @@ pub(crate) const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        rejection: Rejection::QueueExpired,
+        place: "queue",
+        make: |draft| {
+            let terms = QueueTerms {
+                expires_at: draft.world.timestamp,
+                ..QueueTerms::default()
+            };
+            draft.pay.queue = Some(Box::new(Queue {
+                terms,
+                ..Queue::default()
+            }));
+        },
+    },
+    Fault {
         rejection: Rejection::AccountNotFound,
         place: "",
         make: |draft| draft.fee(AccountId(8_885), 1),

@@ -51,6 +51,7 @@ pub(crate) fn plain_pay(source: AccountId, payee: AccountId, amount: u64) -> Pay
         hold: None,
         reference: None,
         reason: None,
+        queue: None,
     }
 }
 
@@ -311,6 +312,7 @@ fn check_payment(payment: &Payment) {
         PaymentStatus::PartiallyRefunded => refunded > 0 && (refunded < captured || held > 0),
         PaymentStatus::Refunded => refunded == captured && captured > 0 && held == 0,
         PaymentStatus::Voided | PaymentStatus::Expired => captured == 0 && held == 0,
+        PaymentStatus::Queued => captured == 0 && held == 0 && payment.queue.is_some(),
         PaymentStatus::Failed => false,
     };
     assert!(expected, "{payment:?}");
@@ -359,6 +361,10 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
             pay.reference.as_ref().map(|reference| reference.as_bytes())
         );
         assert_eq!(view.is_hold(), pay.hold.is_some());
+        assert_eq!(view.is_queued(), pay.queue.is_some());
+    }
+    if view.operation() != codec::Operation::Pay {
+        assert_eq!(view.changes_payment(), record.outcome.payment.is_some());
     }
     if let Body::OpenAccount(open) = &record.command.body {
         assert_eq!(

@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod idempotency;
 pub(crate) mod json;
 pub(crate) mod query;
+pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod subscription;
 pub(crate) mod value;

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::form::json::{compact, is_readable};
+use crate::form::queue::QueueForm;
 use crate::form::value::{
     AccountText, AmountForm, BasisPoints, CurrencyForm, DateText, DescriptionText, MetadataForm,
     OverdraftForm, OwnerText, PaymentText, ReasonText, ReferenceText, TimeText, TopicText,
@@ -141,6 +142,8 @@ pub(crate) struct PaymentCreate {
     effective_at: Option<DateText>,
     description: Option<DescriptionText>,
     metadata: Option<MetadataForm>,
+    /// Only accept it now, and decide it when its turn has come.
+    queue: Option<QueueForm>,
 }
 
 /// Move money at once: between users, in from outside, or out.
@@ -162,6 +165,8 @@ pub(crate) struct TransferCreate {
     effective_at: Option<DateText>,
     description: Option<DescriptionText>,
     metadata: Option<MetadataForm>,
+    /// Only accept it now, and decide it when its turn has come.
+    queue: Option<QueueForm>,
 }
 
 /// Set something right, by the platform. It cannot be refunded.
@@ -183,6 +188,8 @@ pub(crate) struct AdjustmentCreate {
     effective_at: Option<DateText>,
     description: Option<DescriptionText>,
     metadata: Option<MetadataForm>,
+    /// Only accept it now, and decide it when its turn has come.
+    queue: Option<QueueForm>,
 }
 
 /// Take what was held, or a part.
@@ -395,6 +402,7 @@ impl Request for PaymentCreate {
                 hold,
                 reference: reference(self.reference)?,
                 reason: None,
+                queue: self.queue.map(QueueForm::ledger).transpose()?,
             }),
             effective_at: self.effective_at.map(|date| Date(date.0)),
             text: notes(self.description, self.metadata)?,
@@ -426,6 +434,7 @@ impl TransferCreate {
                 hold: None,
                 reference: reference(self.reference)?,
                 reason: None,
+                queue: self.queue.map(QueueForm::ledger).transpose()?,
             }),
             effective_at: self.effective_at.map(|date| Date(date.0)),
             text: notes(self.description, self.metadata)?,
@@ -448,6 +457,7 @@ impl Request for AdjustmentCreate {
                 hold: None,
                 reference: reference(self.reference)?,
                 reason: Some(reason),
+                queue: self.queue.map(QueueForm::ledger).transpose()?,
             }),
             effective_at: self.effective_at.map(|date| Date(date.0)),
             text: notes(self.description, self.metadata)?,

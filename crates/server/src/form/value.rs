@@ -237,6 +237,11 @@ integer_form! {
     expecting "an integer of minor units from 0 to 9007199254740991, without fraction or exponent"
 }
 integer_form! {
+    /// How urgent a queued payment is.
+    PriorityForm as "Priority", u8, min 0u64, max 9u64,
+    expecting "an integer from 0 to 9"
+}
+integer_form! {
     /// Hundredths of a percent.
     BasisPoints as "BasisPoints", u16, min 0u64, max BASIS_POINTS_MAX,
     expecting "an integer of basis points from 0 to 10000"

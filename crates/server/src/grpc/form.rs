@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use tributary_engine::{IdKind, Ids};
 use tributary_ledger::{
-    AccountId, AccountKind, Body, Capture, Command, Currency, Date, Destination, ExternalId, Fee,
-    Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind,
-    Publish, Reason, Reference, Refund, SHARES_MAX, Share, Text, Topic,
+    AccountId, AccountKind, Body, Capture, Command, CorrelationId, Currency, Date, Destination,
+    ExternalId, Fee, Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Part, Pay, Payees,
+    PaymentId, PaymentKind, Priority, Publish, Queue, Reason, Reference, Refund, ReplyTo,
+    SHARES_MAX, Share, Text, Topic,
 };
 
 use crate::app::Shared;
@@ -121,7 +122,7 @@ impl<'a> Form<'a> {
         let (mut source, mut destination) = (None, None);
         let (mut amount, mut currency, mut kind) = (0, 0, 0);
         let (mut hold, mut reference, mut reason) = (None, None, None);
-        let (mut splits, mut fees) = (Vec::new(), Vec::new());
+        let (mut splits, mut fees, mut queue) = (Vec::new(), Vec::new(), None);
         let mut fields = Fields(bytes);
         while let Some(field) = fields.next()? {
             match field {
@@ -140,6 +141,11 @@ impl<'a> Form<'a> {
                 (10, Value::Bytes(text)) if !text.is_empty() => {
                     let text = Reason::from_bytes(printable(text, "reason")?);
                     reason = Some(text.map_err(|error| invalid("reason", error))?);
+                }
+                (11, Value::Bytes(bytes)) => {
+                    queue = Some(Box::new(
+                        queued(bytes).map_err(|error| error.within("queue"))?,
+                    ));
                 }
                 (9 | 10, Value::Bytes(_)) => {}
                 (number, _) => return Err(unknown(number)),
@@ -176,6 +182,7 @@ impl<'a> Form<'a> {
             hold,
             reference,
             reason,
+            queue,
         })
     }
 
@@ -368,6 +375,34 @@ impl<'a> Form<'a> {
             .map(AccountId)
             .ok_or_else(|| ApiError::not_found("account", param))
     }
+}
+
+fn queued(bytes: &[u8]) -> Result<Queue, ApiError> {
+    let mut queue = Queue::default();
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, Value::Varint(number)) => {
+                let priority = u8::try_from(number).ok().and_then(Priority::new);
+                let wrong = || ApiError::invalid("priority", "Give 0 to 9.");
+                queue.terms.priority = priority.ok_or_else(wrong)?;
+            }
+            (2, Value::Fixed64(time)) => queue.terms.not_before = time,
+            (3, Value::Fixed64(time)) => queue.terms.expires_at = time,
+            (4 | 5, Value::Bytes([])) => {}
+            (4, Value::Bytes(text)) => {
+                let text = ReplyTo::from_bytes(printable(text, "reply_to")?);
+                queue.reply_to = Some(text.map_err(|error| invalid("reply_to", error))?);
+            }
+            (5, Value::Bytes(text)) => {
+                let text = CorrelationId::from_bytes(printable(text, "correlation_id")?);
+                queue.correlation_id =
+                    Some(text.map_err(|error| invalid("correlation_id", error))?);
+            }
+            (number, _) => return Err(unknown(number)),
+        }
+    }
+    Ok(queue)
 }
 
 fn published(bytes: &[u8]) -> Result<Publish, ApiError> {

@@ -104,6 +104,29 @@ pub struct Pay {
     /// Why; for an adjustment, 1 to 255 bytes.
     #[prost(string, tag = "10")]
     pub reason: ::prost::alloc::string::String,
+    /// If given, the payment is only accepted now, and decided when its turn has come.
+    #[prost(message, optional, tag = "11")]
+    pub queue: ::core::option::Option<Queue>,
+}
+/// How a payment is queued. Payers are ordered by priority; the payments of one payer run in the order in which they were
+/// accepted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Queue {
+    /// 0 to 9, the most urgent; 4 if left out. A level is worth ten seconds of waiting.
+    #[prost(uint32, optional, tag = "1")]
+    pub priority: ::core::option::Option<u32>,
+    /// Not to be decided before.
+    #[prost(fixed64, tag = "2")]
+    pub not_before: u64,
+    /// If it was not decided by then, it fails as `queue_expired`; 0 = never.
+    #[prost(fixed64, tag = "3")]
+    pub expires_at: u64,
+    /// Where the result is to be told, at most 255 bytes: kept with the payment.
+    #[prost(string, tag = "4")]
+    pub reply_to: ::prost::alloc::string::String,
+    /// What the result is to be told with, at most 64 bytes: kept with the payment.
+    #[prost(string, tag = "5")]
+    pub correlation_id: ::prost::alloc::string::String,
 }
 /// A payee of several.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -530,6 +553,8 @@ pub enum PaymentStatus {
     Voided = 7,
     /// The hold came due, nothing was captured.
     Expired = 8,
+    /// Accepted, to be decided when its turn has come; nothing is held.
+    Queued = 9,
 }
 impl PaymentStatus {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -547,6 +572,7 @@ impl PaymentStatus {
             Self::Failed => "PAYMENT_STATUS_FAILED",
             Self::Voided => "PAYMENT_STATUS_VOIDED",
             Self::Expired => "PAYMENT_STATUS_EXPIRED",
+            Self::Queued => "PAYMENT_STATUS_QUEUED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -561,6 +587,7 @@ impl PaymentStatus {
             "PAYMENT_STATUS_FAILED" => Some(Self::Failed),
             "PAYMENT_STATUS_VOIDED" => Some(Self::Voided),
             "PAYMENT_STATUS_EXPIRED" => Some(Self::Expired),
+            "PAYMENT_STATUS_QUEUED" => Some(Self::Queued),
             _ => None,
         }
     }

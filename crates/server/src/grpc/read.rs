@@ -16,6 +16,7 @@ use crate::grpc::messages::{
 };
 use crate::grpc::status::status_of;
 use crate::render::event::event_type;
+use crate::render::payment::why_failed;
 use crate::render::{created, owner_name, payment_of};
 use crate::routes::must_see_payment;
 use crate::submit::failed;
@@ -185,9 +186,7 @@ fn payment(shared: &Shared, id: PaymentId) -> Result<PaymentState, ApiError> {
         reason: reason.map_or_else(String::new, ToString::to_string),
         description: notes.description.unwrap_or_default(),
         metadata: notes.metadata,
-        failure_code: asked
-            .outcome
-            .rejection
+        failure_code: why_failed(shared, &found, &asked)
             .map_or_else(String::new, |rejection| rejection.code().to_owned()),
         effective_at: found.effective_at.0,
         created: found.created_at,
@@ -199,6 +198,7 @@ fn status_number(status: tributary_ledger::PaymentStatus) -> i32 {
     use crate::grpc::messages::PaymentStatus as Wire;
     use tributary_ledger::PaymentStatus;
     let wire = match status {
+        PaymentStatus::Queued => Wire::Queued,
         PaymentStatus::Authorized => Wire::Authorized,
         PaymentStatus::PartiallyCaptured => Wire::PartiallyCaptured,
         PaymentStatus::Captured => Wire::Captured,

@@ -179,6 +179,7 @@ fn refusal(shared: &Shared, record: &Record) -> RefusalObject {
         Body::RotateApiKey { api_key, .. } => ("rotate_api_key", None, Some(api_key)),
         Body::RevokeApiKey(api_key) => ("revoke_api_key", None, Some(api_key)),
         Body::Publish(_) => ("publish", None, None),
+        Body::Run(_) => ("run", None, None),
     };
     RefusalObject {
         object: "refusal",

@@ -71,6 +71,7 @@ pub(crate) fn answer(shared: &Shared, record: &Record) -> Result<Rendered, ApiEr
         return Err(refusal(shared, record, rejection));
     }
     let status = match &record.command.body {
+        Body::Pay(pay) if pay.queue.is_some() => 202,
         Body::OpenAccount(_)
         | Body::Pay(_)
         | Body::Refund(_)
@@ -103,7 +104,7 @@ pub(crate) fn payment_of(record: &Record) -> Option<PaymentId> {
         Body::Pay(_) => Some(PaymentId(record.ctx.position)),
         Body::Capture(capture) => Some(capture.payment),
         Body::Refund(refund) => Some(refund.payment),
-        Body::Void(payment) | Body::Expire(payment) => Some(*payment),
+        Body::Void(payment) | Body::Expire(payment) | Body::Run(payment) => Some(*payment),
         _ => None,
     }
 }

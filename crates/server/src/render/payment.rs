@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tributary_engine::IdKind;
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Body, Date, Payment, PaymentKind, PaymentStatus};
+use tributary_ledger::{Body, Date, Payment, PaymentKind, PaymentStatus, Queue, Rejection};
 use utoipa::ToSchema;
 
 use crate::app::Shared;
@@ -47,7 +47,7 @@ pub(crate) struct PaymentObject {
     splits: Vec<ShareObject>,
     /// The fees.
     fees: Vec<ShareObject>,
-    /// When the hold comes due; null if nothing was ever held.
+    /// When the hold comes due; null if nothing is or was to be held.
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
     /// The owner's own name for it.
@@ -59,6 +59,9 @@ pub(crate) struct PaymentObject {
     #[schema(required)]
     description: Option<String>,
     metadata: BTreeMap<String, String>,
+    /// How it was queued; null if it was decided at once.
+    #[schema(required)]
+    queue: Option<QueueObject>,
     /// Why the ledger refused it; null unless `status` is `failed`.
     #[schema(required)]
     failure: Option<Failure>,
@@ -69,6 +72,38 @@ pub(crate) struct PaymentObject {
     created: String,
     /// The event of its last change.
     last_event: String,
+}
+
+/// How a payment was queued.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PaymentQueue)]
+pub(crate) struct QueueObject {
+    /// 0 to 9, the most urgent.
+    #[schema(minimum = 0, maximum = 9)]
+    priority: u8,
+    /// Not to be decided before.
+    #[schema(required, format = DateTime)]
+    not_before: Option<String>,
+    /// From then on it fails as `queue_expired`.
+    #[schema(required, format = DateTime)]
+    expires_at: Option<String>,
+    #[schema(required)]
+    reply_to: Option<String>,
+    #[schema(required)]
+    correlation_id: Option<String>,
+}
+
+impl QueueObject {
+    fn of(queue: &Queue) -> QueueObject {
+        let time = |nanos: u64| (nanos > 0).then(|| format_timestamp(nanos));
+        QueueObject {
+            priority: queue.terms.priority.number(),
+            not_before: time(queue.terms.not_before),
+            expires_at: time(queue.terms.expires_at),
+            reply_to: queue.reply_to.as_ref().map(ToString::to_string),
+            correlation_id: queue.correlation_id.as_ref().map(ToString::to_string),
+        }
+    }
 }
 
 /// A payee's or a fee's part of a payment, minor units.
@@ -126,6 +161,8 @@ impl PaymentKindForm {
 #[serde(rename_all = "snake_case")]
 #[schema(as = PaymentStatus)]
 pub(crate) enum PaymentStatusForm {
+    /// Accepted, to be decided when its turn has come; nothing is held.
+    Queued,
     /// Held, nothing captured.
     Authorized,
     /// A part is captured, a part still held.
@@ -147,6 +184,7 @@ pub(crate) enum PaymentStatusForm {
 impl PaymentStatusForm {
     pub(crate) fn ledger(self) -> PaymentStatus {
         match self {
+            PaymentStatusForm::Queued => PaymentStatus::Queued,
             PaymentStatusForm::Authorized => PaymentStatus::Authorized,
             PaymentStatusForm::PartiallyCaptured => PaymentStatus::PartiallyCaptured,
             PaymentStatusForm::Captured => PaymentStatus::Captured,
@@ -160,6 +198,7 @@ impl PaymentStatusForm {
 
     pub(crate) fn of(status: PaymentStatus) -> PaymentStatusForm {
         match status {
+            PaymentStatus::Queued => PaymentStatusForm::Queued,
             PaymentStatus::Authorized => PaymentStatusForm::Authorized,
             PaymentStatus::PartiallyCaptured => PaymentStatusForm::PartiallyCaptured,
             PaymentStatus::Captured => PaymentStatusForm::Captured,
@@ -176,9 +215,13 @@ impl PaymentStatusForm {
 pub(crate) fn payment(shared: &Shared, payment: &Payment, created: &Record) -> PaymentObject {
     let ids = shared.reader.ids();
     let notes = Notes::of(created.command.text.as_ref());
-    let (reference, reason) = match &created.command.body {
-        Body::Pay(pay) => (pay.reference.as_ref(), pay.reason.as_ref()),
-        _ => (None, None),
+    let (reference, reason, queue) = match &created.command.body {
+        Body::Pay(pay) => (
+            pay.reference.as_ref(),
+            pay.reason.as_ref(),
+            pay.queue.as_deref(),
+        ),
+        _ => (None, None, None),
     };
     let shares = |fees: bool| {
         let shares = payment.shares.iter().filter(|share| share.is_fee == fees);
@@ -210,10 +253,29 @@ pub(crate) fn payment(shared: &Shared, payment: &Payment, created: &Record) -> P
         reason: reason.map(|reason| reason.to_string()),
         description: notes.description,
         metadata: notes.metadata,
-        failure: created.outcome.rejection.map(Failure::of),
+        queue: queue.map(QueueObject::of),
+        failure: why_failed(shared, payment, created).map(Failure::of),
         effective_at: format_date(payment.effective_at.0),
         created: format_timestamp(payment.created_at),
         last_event: ids.encode(IdKind::Event, payment.changed_at),
+    }
+}
+
+/// Why the payment failed: the record that asked for it says so, or, of a queued one, the record by which it was run.
+pub(crate) fn why_failed(
+    shared: &Shared,
+    payment: &Payment,
+    created: &Record,
+) -> Option<Rejection> {
+    if payment.status != PaymentStatus::Failed || created.outcome.rejection.is_some() {
+        return created.outcome.rejection;
+    }
+    match shared.reader.record(payment.changed_at) {
+        Ok(record) => record?.outcome.rejection,
+        Err(failure) => {
+            tracing::error!(%failure, "the record of a failed payment can't be read");
+            None
+        }
     }
 }
 

@@ -135,6 +135,16 @@ fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
             &counters.checkpoints,
         ),
         now(
+            "tributary_queue_length",
+            "Payments in the queue payment_order.",
+            shared.reader.queue_length() as f64,
+        ),
+        now(
+            "tributary_queue_oldest_timestamp_seconds",
+            "When the oldest payment in the queue was accepted, since the Unix epoch; 0 if none waits.",
+            shared.reader.queue_oldest().unwrap_or(0) as f64 / 1e9,
+        ),
+        now(
             "tributary_commands_queued",
             "Commands that wait for the writer.",
             status.queued as f64,

@@ -9,23 +9,29 @@ pub(crate) mod health;
 pub(crate) mod journal;
 pub(crate) mod pages;
 pub(crate) mod payments;
+pub(crate) mod queues;
 pub(crate) mod refunds;
 pub(crate) mod subscriptions;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tributary_engine::IdKind;
+use tributary_ledger::codec::Record;
 use tributary_ledger::{Account, AccountId, Key, PaymentId};
 
 use crate::app::{App, REPLAYED, Shared};
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::form::queue::RESPOND_ASYNC;
 use crate::form::request::Wish;
 use crate::render::{self, created};
 use crate::submit::{Done, command, submit};
+
+/// Says which preference of the caller was followed.
+const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The id in the path.
 pub(crate) struct Id(pub(crate) String);
@@ -64,10 +70,27 @@ pub(crate) async fn write(
 /// The answer to a command that the ledger answered.
 fn answer(app: &App, done: &Done) -> Response {
     let response = match render::answer(&app.shared, &done.record) {
+        Ok(rendered) if rendered.status == 202 => {
+            accepted(app, &done.record, json(rendered.status, &rendered.object))
+        }
         Ok(rendered) => json(rendered.status, &rendered.object),
         Err(error) => error.into_response(),
     };
     mark_replayed(response, done.replayed)
+}
+
+/// Says where what was only accepted can be followed.
+fn accepted(app: &App, record: &Record, mut response: Response) -> Response {
+    let id = app
+        .shared
+        .reader
+        .ids()
+        .encode(IdKind::Payment, record.ctx.position);
+    let location = HeaderValue::try_from(format!("/v1/payments/{id}"));
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, location.expect("an id is plain text"));
+    headers.insert(APPLIED, HeaderValue::from_static(RESPOND_ASYNC));
+    response
 }
 
 fn mark_replayed(mut response: Response, replayed: bool) -> Response {

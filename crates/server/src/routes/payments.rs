@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::form::idempotency::{IdempotencyKey, key_of};
 use crate::form::json::{Json, OptionalJson, read_json};
 use crate::form::query::Query;
+use crate::form::queue::preferred;
 use crate::form::request::{
     AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate, Wish,
 };
@@ -30,7 +31,10 @@ use crate::submit::failed;
 
 /// Pays a merchant, or several: at once, or as a hold to be captured.
 #[utoipa::path(post, path = "/v1/payments", tag = "payments", operation_id = "createPayment",
-    request_body = PaymentCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
+    request_body = PaymentCreate, responses(
+        (status = 201, description = "The payment.", body = PaymentObject),
+        (status = 202, description = "The payment, queued.", body = PaymentObject)
+    ))]
 pub(crate) async fn create(
     State(app): State<App>,
     request: axum::extract::Request,
@@ -48,59 +52,76 @@ where
     let caller = caller(headers, &app.shared)?.may_write()?;
     let key = key_of(headers)?;
     let form: PaymentCreate = read_json(headers, body, app).await?;
-    write(app, caller, key, form.wish(app.shared.reader.ids())?).await
+    let wish = form.wish(app.shared.reader.ids())?;
+    write(app, caller, key, preferred(wish, headers)).await
 }
 
 /// Brings money in from outside.
 #[utoipa::path(post, path = "/v1/top_ups", tag = "payments", operation_id = "createTopUp",
-    request_body = TransferCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
+    request_body = TransferCreate, responses(
+        (status = 201, description = "The payment.", body = PaymentObject),
+        (status = 202, description = "The payment, queued.", body = PaymentObject)
+    ))]
 pub(crate) async fn create_top_up(
     State(app): State<App>,
     Writing(caller): Writing,
     IdempotencyKey(key): IdempotencyKey,
+    headers: HeaderMap,
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish_of(PaymentKind::TopUp, app.shared.reader.ids())?;
-    write(&app, caller, key, wish).await
+    write(&app, caller, key, preferred(wish, &headers)).await
 }
 
 /// Sends money outside.
 #[utoipa::path(post, path = "/v1/payouts", tag = "payments", operation_id = "createPayout",
-    request_body = TransferCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
+    request_body = TransferCreate, responses(
+        (status = 201, description = "The payment.", body = PaymentObject),
+        (status = 202, description = "The payment, queued.", body = PaymentObject)
+    ))]
 pub(crate) async fn create_payout(
     State(app): State<App>,
     Writing(caller): Writing,
     IdempotencyKey(key): IdempotencyKey,
+    headers: HeaderMap,
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish_of(PaymentKind::Payout, app.shared.reader.ids())?;
-    write(&app, caller, key, wish).await
+    write(&app, caller, key, preferred(wish, &headers)).await
 }
 
 /// Moves money between users.
 #[utoipa::path(post, path = "/v1/transfers", tag = "payments", operation_id = "createTransfer",
-    request_body = TransferCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
+    request_body = TransferCreate, responses(
+        (status = 201, description = "The payment.", body = PaymentObject),
+        (status = 202, description = "The payment, queued.", body = PaymentObject)
+    ))]
 pub(crate) async fn create_transfer(
     State(app): State<App>,
     Writing(caller): Writing,
     IdempotencyKey(key): IdempotencyKey,
+    headers: HeaderMap,
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish_of(PaymentKind::Transfer, app.shared.reader.ids())?;
-    write(&app, caller, key, wish).await
+    write(&app, caller, key, preferred(wish, &headers)).await
 }
 
 /// Sets something right. Platform keys only.
 #[utoipa::path(post, path = "/v1/adjustments", tag = "payments", operation_id = "createAdjustment",
-    request_body = AdjustmentCreate, responses((status = 201, description = "The payment.", body = PaymentObject)))]
+    request_body = AdjustmentCreate, responses(
+        (status = 201, description = "The payment.", body = PaymentObject),
+        (status = 202, description = "The payment, queued.", body = PaymentObject)
+    ))]
 pub(crate) async fn create_adjustment(
     State(app): State<App>,
     PlatformWriting(caller): PlatformWriting,
     IdempotencyKey(key): IdempotencyKey,
+    headers: HeaderMap,
     Json(body): Json<AdjustmentCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish(app.shared.reader.ids())?;
-    write(&app, caller, key, wish).await
+    write(&app, caller, key, preferred(wish, &headers)).await
 }
 
 /// Shows a payment as it is now.

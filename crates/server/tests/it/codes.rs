@@ -11,12 +11,12 @@ use tributary_engine::messaging::{From, SUBSCRIPTIONS_MAX, SubscriptionId};
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, CreateApiKey,
     Currency, Destination, Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Pay, Payees,
-    PaymentId, PaymentKind, Rejection,
+    PaymentId, PaymentKind, Queue, QueueTerms, Rejection,
 };
 use tributary_server::{ErrorCode, ErrorType, PAGES, RateLimit};
 
 use crate::client::{Answer, connect, read_answer, send};
-use crate::fixture::{Fixture, hold, id, pay};
+use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, hold, id, pay};
 
 /// How one code is provoked.
 type Provoke = fn(&mut Scene) -> Answer;
@@ -93,8 +93,12 @@ impl Scene {
 
     /// Has the ledger decide a command that no request can make, and answers what its event shows, as an error.
     fn event_of(&self, actor: Actor, body: Body) -> Answer {
+        self.event_under("driven", actor, body)
+    }
+
+    fn event_under(&self, key: &str, actor: Actor, body: Body) -> Answer {
         let command = Command {
-            key: Key::from_bytes(b"driven").expect("a key"),
+            key: Key::from_bytes(key.as_bytes()).expect("a key"),
             actor,
             linked: false,
             effective_at: None,
@@ -117,6 +121,22 @@ impl Scene {
         }
     }
 
+    fn queued(&self, not_before: u64, expires_at: u64) -> Pay {
+        let terms = QueueTerms {
+            not_before,
+            expires_at,
+            ..QueueTerms::default()
+        };
+        let queue = Queue {
+            terms,
+            ..Queue::default()
+        };
+        Pay {
+            queue: Some(Box::new(queue)),
+            ..self.pay_command(PaymentKind::Pay, 1)
+        }
+    }
+
     fn pay_command(&self, kind: PaymentKind, amount: u64) -> Pay {
         Pay {
             kind,
@@ -128,6 +148,7 @@ impl Scene {
             hold: None,
             reference: None,
             reason: None,
+            queue: None,
         }
     }
 }
@@ -272,6 +293,13 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         slow.get("/v1/accounts")
     }),
     (ErrorCode::Overloaded, overload),
+    (ErrorCode::QueueFull, |s| {
+        let queue = json!({"not_before": "2030-01-01T00:00:00Z"});
+        for _ in 0..QUEUE_LENGTH_MAX {
+            s.pay_with(json!({"queue": queue})).expect(202);
+        }
+        s.pay_with(json!({"queue": queue}))
+    }),
     (ErrorCode::RecordDamaged, |s| {
         let payment = s.paid(1);
         s.server
@@ -441,6 +469,9 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     (Rejection::SplitMismatch, |s| {
         s.server.post("/v1/payments", &json!({"amount": 100, "currency": "EUR", "source": s.buyer, "splits": [{"account": s.shop, "amount": 99}]}))
     }),
+    (Rejection::QueueExpired, |s| {
+        s.event_of(Actor::SYSTEM, Body::Pay(s.queued(0, 1)))
+    }),
     (Rejection::AccountNotFound, |s| {
         s.pay_with(json!({"destination": s.id_of_something_else(IdKind::Account)}))
     }),
@@ -532,6 +563,19 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     (Rejection::RefundExceedsCaptured, |s| {
         s.server
             .post("/v1/refunds", &json!({"payment": s.paid(10), "amount": 11}))
+    }),
+    (Rejection::PaymentNotQueued, |s| {
+        let payment = s.paid(10);
+        s.event_of(
+            Actor::SYSTEM,
+            Body::Run(PaymentId(s.position(IdKind::Payment, &payment))),
+        )
+    }),
+    (Rejection::PaymentNotDue, |s| {
+        let queued = s.queued(u64::MAX, 0);
+        s.event_of(Actor::SYSTEM, Body::Pay(queued));
+        let payment = PaymentId(s.server.reader().head().position);
+        s.event_under("another", Actor::SYSTEM, Body::Run(payment))
     }),
     (Rejection::ApiKeyAlreadyRevoked, |s| {
         let key = id(&s

@@ -12,6 +12,9 @@ use tributary_server::{Limits, Running, Server, ServerConfig, WebhookConfig, cre
 use crate::client::{Answer, send};
 use crate::faulty::{Faults, Faulty};
 
+/// Payments that may be queued.
+pub(crate) const QUEUE_LENGTH_MAX: usize = 20;
+
 /// A clock that stands still until it is moved.
 pub(crate) struct TestClock(AtomicU64);
 
@@ -255,8 +258,11 @@ fn engine(
         faults: faults.clone(),
         delivery: delivery.map(|path| Arc::new(DirDisk::new(path.path())) as Arc<dyn Disk>),
     };
-    let engine =
-        Engine::start(Box::new(backend), clock.clone(), Options::default()).expect("it starts");
+    let options = Options {
+        queue_length_max: QUEUE_LENGTH_MAX,
+        ..Options::default()
+    };
+    let engine = Engine::start(Box::new(backend), clock.clone(), options).expect("it starts");
     (engine, faults)
 }
 

@@ -17,6 +17,7 @@ mod lists;
 mod payments;
 mod proto;
 mod publish;
+mod queue;
 mod refunds;
 mod scopes;
 mod subscriptions;

@@ -94,7 +94,7 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
         same("revoked", id, &revoked, &expected.revoked)?;
     }
     let open = set.payments().filter(|payment| payment.is_open()).count();
-    let expected = model.payments().iter().filter(|(_, found)| found.held > 0);
+    let expected = model.payments().iter().filter(|(_, found)| found.open());
     count("open payments", open, expected.clone().count())?;
     for (&id, expected) in expected {
         let payment = set
@@ -137,6 +137,13 @@ pub fn check_payment(expected: &Payment, payment: &ledger::Payment) -> Result<()
     same("effective_at", id, &date, &expected.effective_at)?;
     same("changed_at", id, &payment.changed_at, &expected.changed_at)?;
     same("expires_at", id, &payment.expires_at, &expected.expires_at)?;
+    same("actor", id, &payment.actor, &expected.actor)?;
+    let queue = payment.queue.as_deref().map(|terms| super::Queued {
+        priority: terms.priority.number(),
+        not_before: terms.not_before,
+        expires_at: Some(terms.expires_at).filter(|at| *at > 0),
+    });
+    same("queue", id, &queue, &expected.queue)?;
     let parts: Vec<super::Part> = payment
         .shares
         .iter()

@@ -72,8 +72,19 @@ impl Model {
             Body::Pay(pay) => self.judge_pay(pay, actor, now, &mut reasons),
             Body::Capture(capture) => self.judge_capture(capture, actor, now, &mut reasons),
             Body::Void(payment) => {
+                // Whoever asked for it may take it back while it is queued.
+                let taken_back = self.state.payments.get(&payment.0).is_some_and(|payment| {
+                    payment.status == PaymentStatus::Queued && payment.actor.owner.0 == actor
+                });
+                let actor = if taken_back { PLATFORM } else { actor };
                 if let Some(payment) = self.judge_step(*payment, actor, true, &mut reasons) {
-                    reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
+                    reasons.when(!payment.open(), Rejection::PaymentNotOpen);
+                }
+            }
+            Body::Run(payment) => {
+                self.judge_running(*payment, actor, now, &mut reasons);
+                if reasons.0.is_empty() {
+                    self.judge_queued(*payment, now, &mut reasons);
                 }
             }
             Body::Expire(payment) => {
@@ -94,6 +105,49 @@ impl Model {
             }
         }
         reasons.first()
+    }
+
+    /// Whether a command would decide a queued payment now, to whatever end.
+    pub(super) fn runs(&self, command: &Command, now: u64) -> Option<PaymentId> {
+        let Body::Run(payment) = command.body else {
+            return None;
+        };
+        let mut reasons = Reasons::default();
+        self.judge_actor(command.actor, &mut reasons);
+        self.judge_running(payment, command.actor.owner.0, now, &mut reasons);
+        reasons.0.is_empty().then_some(payment)
+    }
+
+    /// What speaks against deciding the payment now.
+    fn judge_running(&self, payment: PaymentId, actor: u64, now: u64, reasons: &mut Reasons) {
+        let Some(payment) = self.judge_step(payment, actor, false, reasons) else {
+            return;
+        };
+        match payment.queue {
+            None => reasons.when(true, Rejection::PaymentNotQueued),
+            Some(queue) => reasons.when(!queue.due(now), Rejection::PaymentNotDue),
+        }
+    }
+
+    /// What speaks against a payment whose turn has come.
+    fn judge_queued(&self, payment: PaymentId, now: u64, reasons: &mut Reasons) {
+        let payment = &self.state.payments[&payment.0];
+        let queue = payment.queue.expect("it is queued");
+        self.judge_actor(payment.actor, reasons);
+        reasons.when(queue.expired(now), Rejection::QueueExpired);
+        let hold = payment.expires_at > 0;
+        let late = hold && payment.expires_at <= now;
+        reasons.when(late, Rejection::HoldAlreadyDue);
+        let named = payment.parts.iter().map(|part| part.account);
+        self.judge_closed(named.chain([payment.source]), reasons);
+        self.judge_frozen(std::iter::once(payment.source), reasons);
+        let source = &self.state.accounts[&payment.source];
+        judge_debit(source, payment.amount, reasons);
+        let too_much = hold && source.held + payment.amount > MAX;
+        reasons.when(too_much, Rejection::BalanceOverflow);
+        for part in payment.parts.iter().filter(|_| !hold) {
+            judge_credit(&self.state.accounts[&part.account], part.amount, reasons);
+        }
     }
 
     fn judge_actor(&self, actor: Actor, reasons: &mut Reasons) {
@@ -151,11 +205,13 @@ impl Model {
             reasons.when(!may, Rejection::Forbidden);
             let frozen = source.status == AccountStatus::Frozen;
             reasons.when(frozen, Rejection::AccountFrozen);
-            judge_debit(source, i128::from(pay.amount), reasons);
-            // Holds are bounded like balances.
-            let holds = source.held + i128::from(pay.amount);
-            let too_much = pay.hold.is_some() && holds > MAX;
-            reasons.when(too_much, Rejection::BalanceOverflow);
+            if pay.queue.is_none() {
+                judge_debit(source, i128::from(pay.amount), reasons);
+                // Holds are bounded like balances.
+                let holds = source.held + i128::from(pay.amount);
+                let too_much = pay.hold.is_some() && holds > MAX;
+                reasons.when(too_much, Rejection::BalanceOverflow);
+            }
         }
         if let Some(reference) = &pay.reference {
             let name = (
@@ -166,7 +222,7 @@ impl Model {
             reasons.when(taken, Rejection::ReferenceInUse);
         }
         // Who receives how much is only known of a payment that is sound by itself.
-        if reasons.0.is_empty() && pay.hold.is_none() {
+        if reasons.0.is_empty() && pay.hold.is_none() && pay.queue.is_none() {
             for part in shares(pay).expect("it is sound") {
                 let account = &self.state.accounts[&part.account];
                 judge_credit(account, part.amount, reasons);
@@ -345,12 +401,27 @@ fn judge_pay_alone(pay: &Pay, now: u64, reasons: &mut Reasons) {
         reasons.when(adjustment, Rejection::HoldNotAllowed);
         reasons.when(hold.expires_at <= now, Rejection::HoldAlreadyDue);
     }
+    if let Some(queue) = queued(pay) {
+        let last = queue.expires_at.unwrap_or(u64::MAX);
+        let never = last <= now || last <= queue.not_before && queue.expires_at.is_some();
+        reasons.when(never, Rejection::QueueExpired);
+    }
     if payees == 0 || pay.amount == 0 {
         return;
     }
     if let Err(reason) = shares(pay) {
         reasons.when(true, reason);
     }
+}
+
+/// The terms of a payment that is to be queued.
+pub(super) fn queued(pay: &Pay) -> Option<super::Queued> {
+    let terms = pay.queue.as_ref()?.terms;
+    Some(super::Queued {
+        priority: terms.priority.number(),
+        not_before: terms.not_before,
+        expires_at: Some(terms.expires_at).filter(|at| *at > 0),
+    })
 }
 
 /// What each payee and each fee gets of a payment.

@@ -12,8 +12,8 @@ mod perform;
 use std::collections::BTreeMap;
 
 use tributary_ledger::{
-    Access, AccountKind, AccountStatus, Body, Command, CreateApiKey, PaymentKind, PaymentStatus,
-    Rejection,
+    Access, AccountKind, AccountStatus, Actor, Body, Command, CreateApiKey, PaymentKind,
+    PaymentStatus, Rejection,
 };
 
 pub use compare::{check_payment, check_record, check_set};
@@ -109,6 +109,39 @@ pub struct Payment {
     pub effective_at: i32,
     /// The record that changed it last.
     pub changed_at: u64,
+    /// Who asked for it.
+    pub actor: Actor,
+    /// When it may run, if it is queued.
+    pub queue: Option<Queued>,
+}
+
+/// The terms of a queued payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// 0 to 9.
+    pub priority: u8,
+    /// Not before, nanoseconds.
+    pub not_before: u64,
+    /// Too late from then on, nanoseconds.
+    pub expires_at: Option<u64>,
+}
+
+impl Queued {
+    /// Whether something is to become of it.
+    pub fn due(&self, now: u64) -> bool {
+        now >= self.not_before || self.expired(now)
+    }
+
+    fn expired(&self, now: u64) -> bool {
+        self.expires_at.is_some_and(|at| now >= at)
+    }
+}
+
+impl Payment {
+    /// Whether something is still to become of it.
+    pub fn open(&self) -> bool {
+        self.held > 0 || self.status == PaymentStatus::Queued
+    }
 }
 
 /// An API key.
@@ -304,7 +337,7 @@ impl Model {
         let mut failed = None;
         for (at, command) in unit.iter().enumerate() {
             let rejection = self.judge(command, timestamp);
-            self.record(command, rejection, timestamp);
+            self.record(command, rejection, timestamp, unit.len() == 1);
             if rejection.is_some() {
                 failed = Some(at);
                 break;
@@ -320,7 +353,7 @@ impl Model {
                 } else {
                     Some(Rejection::GroupAborted)
                 };
-                self.record(command, why, timestamp);
+                self.record(command, why, timestamp, false);
             }
         }
         let first = self.position() + 1 - unit.len() as u64;
@@ -345,7 +378,7 @@ impl Model {
         let named = unit.iter().filter_map(|command| match &command.body {
             Body::Capture(capture) => Some(capture.payment.0),
             Body::Refund(refund) => Some(refund.payment.0),
-            Body::Void(payment) | Body::Expire(payment) => Some(payment.0),
+            Body::Void(payment) | Body::Expire(payment) | Body::Run(payment) => Some(payment.0),
             _ => None,
         });
         let known = |id| Some((id, self.state.payments.get(&id)?.clone()));

@@ -2,7 +2,7 @@
 
 use tributary_ledger::{AccountStatus, Body, Command, Pay, PaymentStatus, Rejection};
 
-use super::judge::{capture_parts, refund_parts, shares};
+use super::judge::{capture_parts, queued, refund_parts, shares};
 use super::{Account, ApiKey, Entry, Model, PLATFORM, Part, Payment, Touch};
 
 /// Nanoseconds in a day.
@@ -10,10 +10,20 @@ const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 impl Model {
     /// Records a decision at the next position.
-    pub(super) fn record(&mut self, command: &Command, refused: Option<Rejection>, now: u64) {
+    /// `alone`: not as one of a group that is refused.
+    pub(super) fn record(
+        &mut self,
+        command: &Command,
+        refused: Option<Rejection>,
+        now: u64,
+        alone: bool,
+    ) {
         let position = self.position() + 1;
         let touched = match refused {
             None => self.perform(command, position, now),
+            Some(_) if alone && let Some(payment) = self.runs(command, now) => {
+                self.run(payment.0, false, position)
+            }
             Some(_) => self.refuse(command, position, now),
         };
         for &(id, amount) in &touched {
@@ -111,6 +121,7 @@ impl Model {
                 Vec::new()
             }
             Body::Publish(_) => Vec::new(),
+            Body::Run(id) => self.run(id.0, true, position),
         }
     }
 
@@ -154,6 +165,8 @@ impl Model {
                 .effective_at
                 .map_or((now / DAY) as i32, |date| date.0),
             changed_at: position,
+            actor: command.actor,
+            queue: None,
         }
     }
 
@@ -166,7 +179,11 @@ impl Model {
         }
         let amount = payment.amount;
         let mut touched = vec![(pay.source.0, 0)];
-        if pay.hold.is_some() {
+        if pay.queue.is_some() {
+            payment.status = PaymentStatus::Queued;
+            payment.queue = queued(pay);
+            touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
+        } else if pay.hold.is_some() {
             payment.status = PaymentStatus::Authorized;
             payment.held = amount;
             self.account(pay.source.0).held += amount;
@@ -181,6 +198,35 @@ impl Model {
             }
         }
         self.state.payments.insert(position, payment);
+        touched
+    }
+
+    /// Decides a queued payment: it goes through, or it failed and gives its reference back.
+    fn run(&mut self, id: u64, through: bool, position: u64) -> Vec<(u64, i128)> {
+        let payment = self.payment(id);
+        payment.queue = None;
+        payment.changed_at = position;
+        let (source, amount) = (payment.source, payment.amount);
+        let mut touched = vec![(source, 0)];
+        if through && payment.expires_at == 0 {
+            payment.status = PaymentStatus::Captured;
+            payment.captured = amount;
+            touched[0].1 = -amount;
+            for part in &mut payment.parts {
+                part.captured = part.amount;
+                touched.push((part.account, part.amount));
+            }
+            return touched;
+        }
+        touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
+        if through {
+            payment.status = PaymentStatus::Authorized;
+            payment.held = amount;
+            self.account(source).held += amount;
+        } else {
+            payment.status = PaymentStatus::Failed;
+            self.state.references.retain(|_, known| *known != id);
+        }
         touched
     }
 
@@ -214,6 +260,7 @@ impl Model {
         let payment = self.payment(id);
         let (source, held) = (payment.source, payment.held);
         payment.held = 0;
+        payment.queue = None;
         payment.changed_at = position;
         payment.status = match payment.captured {
             0 => nothing,

@@ -9,7 +9,7 @@ const LIVES: u64 = 12;
 #[test]
 fn what_was_acknowledged_survives_every_crash_and_nothing_is_doubled() {
     let mut all = Vec::new();
-    for seed in Seeds::of("crash", 12) {
+    for seed in Seeds::of("crash", 16) {
         let _replay = Replay {
             test: "crash",
             seed,
@@ -28,5 +28,6 @@ fn what_was_acknowledged_survives_every_crash_and_nothing_is_doubled() {
         assert!(sum(|happened| happened.checkpoints) > 0);
         assert!(sum(|happened| happened.unacknowledged_survived) > 0);
         assert!(sum(|happened| happened.segments) > 16);
+        assert!(sum(|happened| happened.ran) > 0);
     }
 }

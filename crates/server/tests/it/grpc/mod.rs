@@ -16,8 +16,8 @@ use tonic::Code;
 use self::client::{Client, code, param};
 use self::messages::command::Body;
 use self::messages::{
-    AccountId, Capture, Command, CommandResult, Fee, OpenAccount, Pay, Publish, Refund, Split,
-    SubmitRequest, Void, split,
+    AccountId, Capture, Command, CommandResult, Fee, GetPaymentRequest, OpenAccount, Pay,
+    PaymentState, Publish, Queue, Refund, Split, SubmitRequest, Void, split,
 };
 use crate::fixture::{Fixture, hold, id, pay};
 
@@ -567,4 +567,57 @@ fn an_event_is_the_same_over_rest() {
         let refused = client.submit(batch(vec![event(data)])).expect_err(data);
         assert_eq!(param(&refused), "commands[0].publish.data");
     }
+}
+
+#[test]
+fn a_payment_can_be_queued_and_shows_what_became_of_it() {
+    let server = start();
+    let client = platform(&server);
+    let (buyer, shop) = (server.wallet("ann", 10), server.account("shop", "merchant"));
+    let queued = |key: &str, amount: u64, queue: Queue| {
+        let pay = Pay {
+            queue: Some(queue),
+            ..payment(&buyer, &shop, amount)
+        };
+        command(key, Body::Pay(pay))
+    };
+    let found = |id: &[u8]| -> PaymentState {
+        let request = GetPaymentRequest { id: id.to_vec() };
+        client
+            .call("/tributary.v1.Ledger/GetPayment", request)
+            .expect("it is there")
+    };
+    let queue = Queue {
+        priority: Some(9),
+        not_before: u64::MAX,
+        ..Queue::default()
+    };
+    let made = results(&client, vec![queued("later", 1, queue)]);
+    assert_eq!(codes(&made), [""]);
+    assert_eq!(found(&made[0].id).status(), messages::PaymentStatus::Queued);
+    let made = results(&client, vec![queued("now", 11, Queue::default())]);
+    let begun = std::time::Instant::now();
+    let failed = loop {
+        let now = found(&made[0].id);
+        if now.status() != messages::PaymentStatus::Queued {
+            break now;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+    };
+    assert_eq!(failed.status(), messages::PaymentStatus::Failed);
+    // Behind the one that waits for its time, since that has not joined the line yet.
+    assert_eq!(failed.failure_code, "insufficient_funds");
+    let priority = Some(10);
+    let wrong = queued(
+        "wrong",
+        1,
+        Queue {
+            priority,
+            ..Queue::default()
+        },
+    );
+    let refused = client
+        .submit(batch(vec![wrong]))
+        .expect_err("no such priority");
+    assert_eq!(param(&refused), "commands[0].pay.queue.priority");
 }

@@ -1,0 +1,340 @@
+//! The order in which queued payments run.
+//!
+//! Each payer has a lane. An order joins it when it is accepted, or at its `not_before`, and a lane runs first in, first out: an
+//! urgent order never overtakes an earlier one of the same payer. Between lanes the heads are compared: a level of priority is
+//! worth [`LEVEL_NS`] of waiting. So the more urgent head runs first, of equals the older one, and none waits for ever: an
+//! order of priority 0 is behind those of priority 9 that come up to 90 seconds after it, and ahead of all later ones. Since
+//! waiting counts the same for all, the order of two heads never changes, and no clock is needed to keep them sorted.
+//!
+//! This is a view of the queued payments: it can be rebuilt from them, and what it proposes the ledger decides again.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use hashbrown::{HashMap, HashSet};
+use tributary_ledger::{AccountId, Payment, PaymentId};
+
+/// Nanoseconds of waiting that a level of priority is worth.
+pub const LEVEL_NS: u64 = 10_000_000_000;
+/// Orders that join their lanes at once, so that a crowd of them does not hold up readers.
+const JOINED_AT_ONCE_MAX: usize = 1_024;
+
+/// An order that waits.
+struct Order {
+    payer: AccountId,
+    /// When it joins its lane, nanoseconds since the Unix epoch.
+    joins: u64,
+    /// [`Order::joins`] less what its priority is worth: the least is the next.
+    rank: u64,
+    /// When it is too late, nanoseconds since the Unix epoch; 0 = never.
+    expires_at: u64,
+    accepted_at: u64,
+    in_lane: bool,
+}
+
+/// The queued payments.
+#[derive(Default)]
+pub(crate) struct Lanes {
+    /// In the order of acceptance.
+    orders: BTreeMap<PaymentId, Order>,
+    lanes: HashMap<AccountId, BTreeSet<(u64, PaymentId)>>,
+    /// The head of every lane, by its rank.
+    heads: BTreeSet<(u64, PaymentId)>,
+    /// Those that have not joined yet, by when they do.
+    later: BTreeSet<(u64, PaymentId)>,
+    /// Those that can be too late, by when they are.
+    ends: BTreeSet<(u64, PaymentId)>,
+}
+
+impl Lanes {
+    /// Takes in a payment that is queued; nothing if it is not, or is in already.
+    pub(crate) fn add(&mut self, payment: &Payment) {
+        let Some(terms) = payment.queue.as_deref() else {
+            return;
+        };
+        if self.orders.contains_key(&payment.id) {
+            return;
+        }
+        let joins = payment.created_at.max(terms.not_before);
+        let order = Order {
+            payer: payment.source,
+            joins,
+            rank: joins.saturating_sub(u64::from(terms.priority.number()) * LEVEL_NS),
+            expires_at: terms.expires_at,
+            accepted_at: payment.created_at,
+            in_lane: false,
+        };
+        if order.expires_at > 0 {
+            self.ends.insert((order.expires_at, payment.id));
+        }
+        self.orders.insert(payment.id, order);
+        if terms.not_before <= payment.created_at {
+            self.join(payment.id);
+        } else {
+            self.later.insert((joins, payment.id));
+        }
+    }
+
+    /// Takes out a payment that is queued no more; nothing if it was not in.
+    pub(crate) fn remove(&mut self, id: PaymentId) {
+        let Some(order) = self.orders.remove(&id) else {
+            return;
+        };
+        self.ends.remove(&(order.expires_at, id));
+        if !order.in_lane {
+            self.later.remove(&(order.joins, id));
+            return;
+        }
+        let lane = self.lanes.get_mut(&order.payer);
+        let lane = lane.expect("an order in a lane has one");
+        lane.remove(&(order.joins, id));
+        let next = lane.first().map(|(_, id)| *id);
+        if self.heads.remove(&(order.rank, id))
+            && let Some(next) = next
+        {
+            self.heads.insert((self.orders[&next].rank, next));
+        }
+        if next.is_none() {
+            self.lanes.remove(&order.payer);
+        }
+    }
+
+    fn join(&mut self, id: PaymentId) {
+        let order = self.orders.get_mut(&id).expect("it waits");
+        order.in_lane = true;
+        let (joins, rank, payer) = (order.joins, order.rank, order.payer);
+        let lane = self.lanes.entry(payer).or_default();
+        let head = lane.first().copied();
+        lane.insert((joins, id));
+        if head.is_none_or(|head| (joins, id) < head) {
+            if let Some((_, head)) = head {
+                self.heads.remove(&(self.orders[&head].rank, head));
+            }
+            self.heads.insert((rank, id));
+        }
+    }
+
+    /// What is to be run now, in this order, at most `max`: what is too late, then the lanes.
+    pub(crate) fn select(&mut self, now: u64, max: usize) -> Vec<PaymentId> {
+        for _ in 0..JOINED_AT_ONCE_MAX {
+            match self.later.first().copied() {
+                Some((joins, id)) if joins <= now => {
+                    self.later.pop_first();
+                    self.join(id);
+                }
+                _ => break,
+            }
+        }
+        let ends = self.ends.iter().take_while(|(at, _)| *at <= now);
+        let mut chosen: Vec<PaymentId> = ends.take(max).map(|(_, id)| *id).collect();
+        let late: HashSet<PaymentId> = chosen.iter().copied().collect();
+        // The heads in order, and in place of each that is taken the one behind it.
+        let mut heads = self.heads.iter().copied().peekable();
+        let mut behind = BinaryHeap::new();
+        while chosen.len() < max {
+            let next_behind = behind.peek().map(|Reverse(one)| *one);
+            let next = match (heads.peek().copied(), next_behind) {
+                (Some(head), Some(other)) if other < head => behind.pop().map(|Reverse(one)| one),
+                (Some(_), _) => heads.next(),
+                (None, Some(_)) => behind.pop().map(|Reverse(one)| one),
+                (None, None) => break,
+            };
+            let (_, id) = next.expect("one of them was there");
+            if !late.contains(&id) {
+                chosen.push(id);
+            }
+            let order = &self.orders[&id];
+            let after = (order.joins, PaymentId(id.0 + 1));
+            let next = self.lanes[&order.payer].range(after..).next();
+            behind.extend(next.map(|(_, id)| Reverse((self.orders[id].rank, *id))));
+        }
+        chosen
+    }
+
+    /// When there is something to run: 0 if there is now.
+    pub(crate) fn next(&self) -> Option<u64> {
+        if !self.heads.is_empty() {
+            return Some(0);
+        }
+        let first = |set: &BTreeSet<(u64, PaymentId)>| set.first().map(|(at, _)| *at);
+        [first(&self.later), first(&self.ends)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Payments that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.orders.len()
+    }
+
+    /// When the oldest of them was accepted, nanoseconds since the Unix epoch.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        let (_, order) = self.orders.first_key_value()?;
+        Some(order.accepted_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tributary_ledger::{
+        Actor, Currency, Date, OwnerId, PaymentKind, PaymentStatus, Priority, QueueTerms, Small,
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+    const NOW: u64 = 1_000 * SECOND;
+
+    /// A payment of `payer`, accepted so many seconds after the beginning; times in seconds.
+    fn order(
+        id: u64,
+        payer: u64,
+        accepted: u64,
+        priority: u8,
+        (not_before, expires_at): (u64, u64),
+    ) -> Payment {
+        Payment {
+            id: PaymentId(id),
+            kind: PaymentKind::Pay,
+            status: PaymentStatus::Queued,
+            owner: OwnerId::PLATFORM,
+            actor: Actor::SYSTEM,
+            currency: Currency::from_code("EUR").expect("a currency"),
+            source: AccountId(payer),
+            amount: 1,
+            held: 0,
+            captured: 0,
+            refunded: 0,
+            fee_refunded: 0,
+            expires_at: 0,
+            created_at: accepted * SECOND,
+            effective_at: Date(0),
+            changed_at: id,
+            queue: Some(Box::new(QueueTerms {
+                priority: Priority::new(priority).expect("0 to 9"),
+                not_before: not_before * SECOND,
+                expires_at: expires_at * SECOND,
+            })),
+            shares: Small::new(),
+        }
+    }
+
+    /// The orders in which they run at `now` seconds, all at once or a few at a time.
+    #[track_caller]
+    fn check(orders: &[Payment], now: u64, expected: &[u64]) {
+        for max in [1, 2, 256] {
+            let mut lanes = Lanes::default();
+            orders.iter().for_each(|order| lanes.add(order));
+            let mut ran = Vec::new();
+            loop {
+                let next = lanes.select(now * SECOND, max);
+                if next.is_empty() {
+                    break;
+                }
+                assert!(next.len() <= max);
+                for id in next {
+                    lanes.remove(id);
+                    ran.push(id.0);
+                }
+            }
+            assert_eq!(ran, expected, "{max} at a time");
+            assert_eq!(lanes.len(), orders.len() - expected.len());
+        }
+    }
+
+    const ANY: (u64, u64) = (0, 0);
+
+    #[test]
+    fn a_payer_s_orders_run_in_the_order_of_their_acceptance_whatever_their_priority() {
+        let orders = [
+            order(1, 7, 100, 0, ANY),
+            order(2, 7, 101, 9, ANY),
+            order(3, 7, 102, 4, ANY),
+        ];
+        check(&orders, 200, &[1, 2, 3]);
+    }
+
+    #[test]
+    fn an_urgent_payer_overtakes_and_of_equals_the_older_is_first() {
+        let orders = [
+            order(1, 1, 100, 4, ANY),
+            order(2, 2, 101, 4, ANY),
+            order(3, 3, 102, 9, ANY),
+            order(4, 1, 103, 9, ANY),
+        ];
+        check(&orders, 200, &[3, 1, 4, 2]);
+    }
+
+    #[test]
+    fn nobody_is_overtaken_by_what_comes_ninety_seconds_later() {
+        let orders = [
+            order(1, 1, 100, 0, ANY),
+            order(2, 2, 189, 9, ANY),
+            order(3, 3, 190, 9, ANY),
+            order(4, 4, 191, 9, ANY),
+        ];
+        check(&orders, 200, &[2, 1, 3, 4]);
+    }
+
+    #[test]
+    fn an_order_joins_its_lane_at_its_time() {
+        let orders = [
+            order(1, 1, 100, 4, (150, 0)),
+            order(2, 1, 120, 4, ANY),
+            order(3, 2, 121, 4, (300, 0)),
+        ];
+        check(&orders, 149, &[2]);
+        check(&orders, 150, &[2, 1]);
+        check(&orders, 300, &[2, 1, 3]);
+    }
+
+    #[test]
+    fn what_is_too_late_is_told_so_first_wherever_it_stands() {
+        let orders = [
+            order(1, 1, 100, 9, ANY),
+            order(2, 1, 101, 0, (0, 150)),
+            order(3, 2, 102, 0, (140, 145)),
+            order(4, 3, 103, 0, (400, 500)),
+        ];
+        check(&orders, 160, &[3, 2, 1]);
+        check(&orders, 141, &[1, 2, 3]);
+    }
+
+    #[test]
+    fn it_says_when_there_is_something_to_do() {
+        let mut lanes = Lanes::default();
+        assert_eq!((lanes.next(), lanes.oldest()), (None, None));
+        lanes.add(&order(1, 1, 100, 4, (150, 0)));
+        assert_eq!(lanes.next(), Some(150 * SECOND));
+        lanes.add(&order(2, 2, 101, 4, (160, 140)));
+        assert_eq!(lanes.next(), Some(140 * SECOND));
+        lanes.add(&order(3, 2, 102, 4, ANY));
+        assert_eq!(
+            (lanes.next(), lanes.oldest()),
+            (Some(0), Some(100 * SECOND))
+        );
+        for id in [3, 1, 2, 2] {
+            lanes.remove(PaymentId(id));
+        }
+        assert_eq!((lanes.next(), lanes.len()), (None, 0));
+        assert!(lanes.select(NOW, 256).is_empty());
+    }
+
+    /// Selecting costs what is selected and not what waits.
+    #[test]
+    fn a_crowd_due_at_one_moment_runs_in_order_a_few_at_a_time() {
+        let mut lanes = Lanes::default();
+        let crowd = 20_000;
+        (1..=crowd).for_each(|id| lanes.add(&order(id, id % 1_000, 10, 4, (500, 0))));
+        let mut ran = Vec::new();
+        while lanes.len() > 0 {
+            let next = lanes.select(NOW, 256);
+            assert!(!next.is_empty() && next.len() <= 256);
+            for id in next {
+                lanes.remove(id);
+                ran.push(id.0);
+            }
+        }
+        assert_eq!(ran, (1..=crowd).collect::<Vec<_>>());
+    }
+}

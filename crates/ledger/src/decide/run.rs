@@ -1,0 +1,87 @@
+//! Run a queued payment: it moves or holds its money now, or it fails.
+
+use super::pay::{check_accounts, check_balances, put_legs};
+use super::{check_actor, is_platform, refuse_if};
+use crate::{
+    Account, Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, QueueTerms, Rejection,
+    SHARES_MAX, WorkingSet,
+};
+use arrayvec::ArrayVec;
+
+/// Fills in `outcome`, which is empty, if the payment is queued and its time has come. What speaks against the payment itself
+/// then makes it fail, and is the outcome's rejection.
+pub(super) fn run(
+    set: &WorkingSet,
+    actor: Actor,
+    id: PaymentId,
+    ctx: Context,
+    outcome: &mut Outcome,
+) -> Result<(), Rejection> {
+    let payment = set.find_payment(id)?;
+    refuse_if(!is_platform(actor), Rejection::Forbidden)?;
+    let terms = payment
+        .queue
+        .as_deref()
+        .ok_or(Rejection::PaymentNotQueued)?;
+    refuse_if(!terms.is_due(ctx.timestamp), Rejection::PaymentNotDue)?;
+    let source = set.find_account(payment.source)?;
+    let mut payees: ArrayVec<&Account, SHARES_MAX> = ArrayVec::new();
+    for share in &payment.shares {
+        payees.push(set.find_account(share.account)?);
+    }
+    let amounts: ArrayVec<u64, SHARES_MAX> =
+        payment.shares.iter().map(|share| share.amount).collect();
+    let against = check(set, payment, terms, source, &payees, &amounts, ctx).err();
+    let held = against.is_none() && payment.expires_at > 0;
+    let moved = against.is_none() && !held;
+    put_legs(
+        source,
+        payees.iter().copied().zip(&amounts),
+        payment.amount,
+        held,
+        moved,
+        outcome,
+    );
+    outcome.rejection = against;
+    let mut after = payment.clone();
+    after.queue = None;
+    after.changed_at = ctx.position;
+    after.status = match against {
+        Some(_) => PaymentStatus::Failed,
+        None if held => PaymentStatus::Authorized,
+        None => PaymentStatus::Captured,
+    };
+    if held {
+        after.held = after.amount;
+    }
+    if moved {
+        after.captured = after.amount;
+        after
+            .shares
+            .iter_mut()
+            .for_each(|share| share.captured = share.amount);
+    }
+    outcome.payment = Some(after);
+    Ok(())
+}
+
+/// All that a payment is checked for when it is decided at once, but for what can't have changed since it was accepted.
+fn check(
+    set: &WorkingSet,
+    payment: &Payment,
+    terms: &QueueTerms,
+    source: &Account,
+    payees: &[&Account],
+    amounts: &[u64],
+    ctx: Context,
+) -> Result<(), Rejection> {
+    check_actor(set, payment.actor)?;
+    let hold = payment.expires_at > 0;
+    refuse_if(
+        hold && payment.expires_at <= ctx.timestamp,
+        Rejection::HoldAlreadyDue,
+    )?;
+    refuse_if(terms.is_over(ctx.timestamp), Rejection::QueueExpired)?;
+    check_accounts(payment.currency, source, payees)?;
+    check_balances(payment.amount, hold, source, payees, amounts)
+}

@@ -1,0 +1,55 @@
+//! When a queued payment may run.
+
+/// How urgent a queued payment is: 0 to 9, 9 the most urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Priority(u8);
+
+impl Priority {
+    /// The most urgent.
+    pub const MAX: Priority = Priority(9);
+
+    /// `None` if it is more than 9.
+    pub fn new(number: u8) -> Option<Self> {
+        (number <= Self::MAX.0).then_some(Priority(number))
+    }
+
+    /// 0 to 9.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for Priority {
+    /// 4: neither urgent nor not.
+    fn default() -> Self {
+        Priority(4)
+    }
+}
+
+/// When a queued payment may run, and how urgent it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueTerms {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// It does not run before, nanoseconds since the Unix epoch; 0 = at once.
+    pub not_before: u64,
+    /// From then on it fails instead, nanoseconds since the Unix epoch; 0 = never.
+    pub expires_at: u64,
+}
+
+impl QueueTerms {
+    /// Whether something is to become of the payment at this time: it may run, or it is too late.
+    pub fn is_due(&self, now: u64) -> bool {
+        self.not_before <= now || self.is_over(now)
+    }
+
+    /// Whether it is too late to run.
+    pub fn is_over(&self, now: u64) -> bool {
+        self.expires_at > 0 && self.expires_at <= now
+    }
+
+    /// Whether there is no time at which it could run.
+    pub(crate) fn is_hopeless(&self, now: u64) -> bool {
+        self.expires_at > 0 && self.expires_at <= now.max(self.not_before)
+    }
+}

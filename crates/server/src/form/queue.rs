@@ -1,0 +1,103 @@
+//! Payments that are only accepted now: the `Prefer` header and the field `queue`.
+
+use axum::http::HeaderMap;
+use serde::Deserialize;
+use tributary_ledger::{Body, CorrelationId, Priority, Queue, QueueTerms, ReplyTo};
+use utoipa::ToSchema;
+
+use crate::error::ApiError;
+use crate::form::request::Wish;
+use crate::form::value::{PriorityForm, ReasonText, ReferenceText, TimeText};
+
+/// The header by which a caller asks for 202 instead of waiting.
+const PREFER: &str = "prefer";
+/// Its value.
+pub(crate) const RESPOND_ASYNC: &str = "respond-async";
+
+/// How a payment is queued. A payment with this field is answered with 202 and decided when its turn has come; so is one that is
+/// sent with `Prefer: respond-async`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = QueueTerms)]
+pub(crate) struct QueueForm {
+    /// How urgent: 9 the most; 4 if left out. Payers are ordered by it; the payments of one payer run in the order in which
+    /// they were accepted. A level is worth ten seconds of waiting.
+    priority: Option<PriorityForm>,
+    /// Not to be decided before.
+    not_before: Option<TimeText>,
+    /// If it was not decided by then, it fails as `queue_expired`.
+    expires_at: Option<TimeText>,
+    /// Where the result is to be told: kept with the payment and shown with it.
+    reply_to: Option<ReasonText>,
+    /// What the result is to be told with: kept with the payment and shown with it.
+    correlation_id: Option<ReferenceText>,
+}
+
+impl QueueForm {
+    pub(crate) fn ledger(self) -> Result<Box<Queue>, ApiError> {
+        let time = |time: Option<TimeText>| time.map_or(0, |time| time.0);
+        let priority = self.priority.and_then(|form| Priority::new(form.0));
+        let invalid = |param: &'static str| {
+            move |error: tributary_ledger::Invalid| ApiError::invalid(param, error.to_string())
+        };
+        let reply_to = self.reply_to.map(|text| ReplyTo::new(&text.0));
+        let correlation_id = self.correlation_id.map(|text| CorrelationId::new(&text.0));
+        Ok(Box::new(Queue {
+            terms: QueueTerms {
+                priority: priority.unwrap_or_default(),
+                not_before: time(self.not_before),
+                expires_at: time(self.expires_at),
+            },
+            reply_to: reply_to.transpose().map_err(invalid("queue.reply_to"))?,
+            correlation_id: correlation_id
+                .transpose()
+                .map_err(invalid("queue.correlation_id"))?,
+        }))
+    }
+}
+
+/// The wish as the `Prefer` header has it: a payment is queued if the caller would rather not wait.
+pub(crate) fn preferred(mut wish: Wish, headers: &HeaderMap) -> Wish {
+    if let Body::Pay(pay) = &mut wish.body
+        && prefers_async(headers)
+    {
+        pay.queue.get_or_insert_default();
+    }
+    wish
+}
+
+/// Whether one of the preferences (RFC 7240) is `respond-async`; its parameters mean nothing here.
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(PREFER).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    let mut preferences = values.flat_map(|value| value.split(','));
+    preferences.any(|one| {
+        let name = one.split([';', '=']).next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case(RESPOND_ASYNC)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn the_preference_is_found_among_others() {
+        for (values, expected) in [
+            (&["respond-async"][..], true),
+            (&["Respond-Async"], true),
+            (&["wait=10, respond-async; x=1"], true),
+            (&["wait=10", "respond-async"], true),
+            (&["respond-asynchronously"], false),
+            (&["wait=respond-async"], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(PREFER, HeaderValue::from_static(value));
+            }
+            assert_eq!(prefers_async(&headers), expected, "{values:?}");
+        }
+    }
+}
