@@ -277,8 +277,8 @@ impl Core {
             self.begin()?;
         }
         let uses = self.backend.find_keys(request.queries())?;
-        // Stage one loads what the commands name, stage two what the loaded payments name.
-        for _stage in 0..2 {
+        // First what the commands name, then what that names.
+        for _stage in 0..ledger::LOADING_STAGES_MAX {
             let mut keys = ledger::keys(&request.commands, &self.set);
             keys.payments.retain(|id| !self.load_from_frames(*id));
             if keys.is_empty() {

@@ -44,8 +44,12 @@ impl Keys {
     }
 }
 
-/// What the set lacks to decide a batch. To be called again after loading (and [`WorkingSet::mark_absent`]): the second
-/// stage asks for what the first has named. Empty after at most two.
+/// Stages in which all that a batch needs is loaded, at most: accounts and payments, the references of their owners, and the
+/// payments that have those.
+pub const LOADING_STAGES_MAX: usize = 3;
+
+/// What the set lacks to decide a batch. To be called again after loading (and [`WorkingSet::mark_absent`]): a stage asks for
+/// what the one before has named. Empty after at most [`LOADING_STAGES_MAX`].
 pub fn keys(commands: &[Command], set: &WorkingSet) -> Keys {
     let mut wanted = Wanted {
         set,
@@ -163,14 +167,22 @@ impl Wanted<'_> {
         }
     }
 
+    /// Of one that is taken, the payment too: if that has failed since, the reference is free.
     fn reference(&mut self, owner: OwnerId, reference: &Reference) {
-        let unknown = self.set.reference(owner, reference).is_none();
-        if unknown
-            && !self
-                .set
-                .is_absent(&Absent::Reference(owner, reference.clone()))
-        {
-            self.keys.references.push((owner, reference.clone()));
+        match self.set.reference(owner, reference) {
+            Some(payment) => {
+                let known = self.set.payment(payment).is_some()
+                    || self.set.is_absent(&Absent::Payment(payment));
+                if !known {
+                    self.keys.payments.push(payment);
+                }
+            }
+            None => {
+                let absent = Absent::Reference(owner, reference.clone());
+                if !self.set.is_absent(&absent) {
+                    self.keys.references.push((owner, reference.clone()));
+                }
+            }
         }
     }
 

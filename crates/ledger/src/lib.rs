@@ -43,7 +43,7 @@ pub use command::{
 pub use decide::{decide, decide_group, decide_into, refuse};
 pub use event::event_type;
 pub use ids::{AccountId, ApiKeyId, MaybeAccount, OwnerId, PaymentId};
-pub use keys::{Keys, index_keys, index_keys_of, keys};
+pub use keys::{Keys, LOADING_STAGES_MAX, index_keys, index_keys_of, keys};
 pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
 pub use outcome::{Context, LEGS_MAX, Leg, Outcome, SHARES_MAX};
 pub use owner::Owner;

@@ -13,7 +13,7 @@ fn load(storage: &WorkingSet, commands: &[Command], set: &mut WorkingSet) {
         if wanted.is_empty() {
             break;
         }
-        assert!(stage < 2, "at most two stages: {wanted:?}");
+        assert!(stage < LOADING_STAGES_MAX, "too many stages: {wanted:?}");
         wanted
             .accounts
             .iter()
@@ -162,6 +162,64 @@ fn a_reference_is_not_free_because_the_batch_itself_opens_the_account() {
         }
         assert_eq!(last, [None, Some(Rejection::ReferenceInUse), None]);
     }
+}
+
+/// The order that had the reference is durable and forgotten, the reference is still in the set.
+#[test]
+fn a_reference_is_free_again_after_its_order_failed_and_was_forgotten() {
+    let mut world = World::new();
+    let mut set = WorkingSet::new(Residency::Accounts);
+    let open = |name: &str, kind, overdraft| {
+        Body::OpenAccount(OpenAccount {
+            owner: owner(name),
+            currency: eur(),
+            kind,
+            overdraft,
+            external_id: None,
+        })
+    };
+    let under_r = |amount, queue: Option<Box<Queue>>| {
+        Body::Pay(Pay {
+            reference: Some(Reference::new("r").unwrap()),
+            queue,
+            ..plain_pay(AccountId(2), AccountId(1), amount)
+        })
+    };
+    let queue = Queue {
+        terms: QueueTerms::default(),
+        reply_to: None,
+        correlation_id: None,
+    };
+    let mut states = vec![(0, world.set.clone())];
+    let batches = [
+        vec![
+            open("platform", AccountKind::External, Overdraft::UNLIMITED),
+            open("a", AccountKind::Wallet, Overdraft::NONE),
+        ],
+        vec![under_r(5, Some(Box::new(queue)))],
+        vec![Body::Run(PaymentId(3))],
+        // Asks for the reference while only the order is durable, and is refused.
+        vec![under_r(0, None)],
+        vec![Body::Pay(plain_pay(AccountId(1), AccountId(2), 9))],
+        vec![under_r(5, None)],
+    ];
+    let mut last = Vec::new();
+    for bodies in batches {
+        // One batch is on its way while the next is decided.
+        let (durable, storage) = &states[states.len().saturating_sub(2)];
+        set.evict_through(*durable);
+        let commands: Vec<Command> = bodies
+            .into_iter()
+            .map(|body| crate::world::command(Actor::SYSTEM, body))
+            .collect();
+        load(storage, &commands, &mut set);
+        last = commands
+            .iter()
+            .map(|command| step(&mut world, &mut set, command))
+            .collect();
+        states.push((world.position, world.set.clone()));
+    }
+    assert_eq!(last, [None]);
 }
 
 fn step(world: &mut World, set: &mut WorkingSet, command: &Command) -> Option<Rejection> {
