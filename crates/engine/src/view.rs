@@ -11,6 +11,7 @@ use std::sync::{
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
+use tokio::sync::Notify;
 use tributary_journal::Builder;
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{
@@ -203,6 +204,8 @@ pub(crate) struct View {
     waiting: AtomicUsize,
     /// [`Published::position`], for whoever needs nothing else.
     position: AtomicU64,
+    /// Wakes whoever waits for the next batch. Next to nothing where nobody does.
+    pub(crate) news: Notify,
     /// When the next hold comes due or the next queued payment can run, or [`NOTHING_DUE`].
     next_due: AtomicU64,
     /// Payments that wait to be run.
@@ -227,6 +230,7 @@ impl View {
         let view = View {
             waiting: AtomicUsize::new(0),
             turn_to_sum: Mutex::default(),
+            news: Notify::new(),
             position: AtomicU64::new(position),
             accounts: AtomicUsize::new(accounts.len()),
             next_due: AtomicU64::new(NOTHING_DUE),
@@ -332,6 +336,7 @@ impl View {
                 self.let_readers_in();
             }
         }
+        self.news.notify_waiters();
         rejected
     }
 

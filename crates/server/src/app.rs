@@ -21,6 +21,7 @@ use crate::config::ServerConfig;
 use crate::error::ApiError;
 use crate::metrics::{Counters, method_label};
 use crate::rate::RateLimiter;
+use crate::routes::stream::Streams;
 use crate::webhooks::Keyring;
 
 /// Names the request in the answer and in the log.
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     /// True once the server is told to stop: what lasts, ends itself then.
     pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) request_ids: RequestIds,
+    /// Places for event streams.
+    pub(crate) streams: Streams,
 }
 
 /// The id of the request at hand.
@@ -214,6 +217,7 @@ mod tests {
                 draining: AtomicBool::new(false),
                 stopped: watch::channel(false).1,
                 request_ids: RequestIds::new(),
+                streams: Streams::new(1),
             }),
             counters: Arc::default(),
             desk: Arc::new(Desk::new(engine.clone())),

@@ -132,6 +132,11 @@ pub(crate) fn caller(headers: &HeaderMap, shared: &Shared) -> Result<Caller, Api
     Ok(caller)
 }
 
+/// Whether the key that stood in a request is one still. What lasts asks again at times.
+pub(crate) fn still_valid(headers: &HeaderMap, shared: &Shared) -> bool {
+    authenticate(headers, shared).is_ok()
+}
+
 fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<Caller, ApiError> {
     let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
         ApiError::new(

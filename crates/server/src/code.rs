@@ -124,6 +124,8 @@ codes! {
     Overloaded = "overloaded", 429, RateLimit;
     /// The queue holds as many payments as it may.
     QueueFull = "queue_full", 429, RateLimit;
+    /// As many event streams are open as there may be.
+    TooManyStreams = "too_many_streams", 429, RateLimit;
     /// The server failed; nothing is said about why.
     InternalError = "internal_error", 500, Api;
     /// A stored record does not match its checksum.

@@ -67,6 +67,10 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Longest wait for requests in flight when the server stops.
     pub drain_timeout: Duration,
+    /// Most event streams open at once.
+    pub streams_max: usize,
+    /// After so long without an event a stream sends a comment.
+    pub stream_heartbeat: Duration,
     /// How fast one API key may send requests; no limit without.
     pub rate: Option<RateLimit>,
 }
@@ -82,6 +86,8 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
+            streams_max: 1_000,
+            stream_heartbeat: Duration::from_secs(15),
             rate: None,
         }
     }

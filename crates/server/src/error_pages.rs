@@ -31,6 +31,7 @@ pages! {
     "rate_limited"
     "overloaded"
     "queue_full"
+    "too_many_streams"
     "internal_error"
     "record_damaged"
     "storage_full"

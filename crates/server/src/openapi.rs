@@ -30,6 +30,7 @@ use crate::form::request::{
 use crate::form::value::KeyText;
 use crate::routes::{
     accounts, api_keys, batches, books, events, health, journal, pages, payments, queues, refunds,
+    stream,
     subscriptions,
 };
 
@@ -61,6 +62,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(batches::create))
         .routes(routes!(events::publish, events::list_all))
         .routes(routes!(events::get))
+        .routes(routes!(stream::stream))
         .routes(routes!(subscriptions::create, subscriptions::list_all))
         .routes(routes!(
             subscriptions::get,

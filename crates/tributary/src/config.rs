@@ -52,6 +52,8 @@ pub(crate) struct Limits {
     pub(crate) requests_per_second_max: Option<u32>,
     /// Most open connections.
     pub(crate) connections_max: usize,
+    /// Most event streams open at once.
+    pub(crate) streams_max: usize,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -110,6 +112,7 @@ impl Default for Limits {
             body_bytes_max: 16 << 20,
             requests_per_second_max: None,
             connections_max: 10_000,
+            streams_max: 1_000,
         }
     }
 }
@@ -124,7 +127,7 @@ impl Default for Log {
 }
 
 /// Every key, for the environment: `limits.body_bytes_max` is `TRIBUTARY_LIMITS_BODY_BYTES_MAX`.
-const KEYS: [(&str, Kind); 20] = [
+const KEYS: [(&str, Kind); 21] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
     ("grpc_listen", Kind::Text),
@@ -138,6 +141,7 @@ const KEYS: [(&str, Kind); 20] = [
     ("limits.body_bytes_max", Kind::Integer),
     ("limits.requests_per_second_max", Kind::Integer),
     ("limits.connections_max", Kind::Integer),
+    ("limits.streams_max", Kind::Integer),
     ("webhooks.allow_http", Kind::Boolean),
     ("webhooks.allow_private", Kind::Boolean),
     ("webhooks.allow_hosts", Kind::Texts),
@@ -206,6 +210,7 @@ impl Config {
         if limits.body_bytes_max < 1024
             || limits.requests_per_second_max == Some(0)
             || limits.connections_max == 0
+            || limits.streams_max == 0
         {
             return Err(wrong_use(
                 "limits must be positive, and body_bytes_max at least 1024",

@@ -211,6 +211,7 @@ fn server_config(config: &Config, internal: &Secret) -> ServerConfig {
     }
     server.public_metrics = config.metrics_public;
     server.limits.body_bytes_max = config.limits.body_bytes_max;
+    server.limits.streams_max = config.limits.streams_max;
     let files = files::raise_limit();
     let webhooks = webhooks(config, files);
     server.limits.connections_max = connections_max(config, &webhooks, files);

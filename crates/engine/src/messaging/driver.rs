@@ -12,15 +12,16 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tributary_journal::{Clock, Disk, FrameRef};
+use tributary_journal::{Clock, Disk};
+use tributary_ledger::FORMAT_VERSION;
 use tributary_ledger::codec::RecordRef;
-use tributary_ledger::{AccountId, FORMAT_VERSION, OwnerId};
 
 use super::core::{Core, Refusal};
 use super::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
 use super::image::Letter;
 use super::log::{self, Found, Log};
 use super::matcher::Matcher;
+use super::scan::{From, scan};
 use super::settings::{Kind, Subscription, SubscriptionId, Terms};
 use crate::backend::{Batch, Failure};
 use crate::read::Reader;
@@ -33,21 +34,6 @@ const RETRY_AFTER: u64 = 1_000_000_000;
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Matches that wait to be taken in, at most: what is more is read from the journal later.
 const INBOX_MAX: usize = 100_000;
-/// Records read for a laggard at once, about.
-const READ_AT_ONCE: u64 = 4_096;
-
-/// Where a subscription begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
-    /// With the first event of all.
-    Beginning,
-    /// With the next one that happens.
-    Now,
-    /// With the one after this position.
-    After(u64),
-    /// With the first that did not happen before this time, nanoseconds since the Unix epoch.
-    Time(u64),
-}
 
 /// Why a change was not made, or is not known to be durable.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -429,54 +415,14 @@ impl Messaging {
         head: u64,
     ) -> Result<(u64, Vec<Matched>), Failure> {
         let mut matcher = Matcher::new(std::iter::once(subscription));
-        let owner = |account: AccountId| -> Option<OwnerId> { self.reader.account_owner(account) };
         let last = wanted.through.unwrap_or(head).min(head);
-        let end = last.min(wanted.from.saturating_add(READ_AT_ONCE));
-        let (mut matches, mut through) = (Vec::new(), wanted.from - 1);
-        while through < end && matches.len() < wanted.matches_max {
-            let missing = || Failure::RecordDamaged {
-                position: through + 1,
-                what: "its frame is missing".into(),
-            };
-            let bytes = self.reader.frame(through + 1)?.ok_or_else(missing)?;
-            let damaged = |position, what: String| Failure::RecordDamaged { position, what };
-            let frame =
-                FrameRef::parse(&bytes).map_err(|error| damaged(through + 1, error.to_string()))?;
-            for stored in frame.records() {
-                let position = stored.position();
-                if position <= through || position > last || matches.len() >= wanted.matches_max {
-                    continue;
-                }
-                let record = RecordRef::parse(stored.payload(), FORMAT_VERSION)
-                    .map_err(|error| damaged(position, error.to_string()))?;
-                matcher.matches(&record, &owner, &mut |_, matched| matches.push(matched));
-                through = position;
-            }
-        }
-        Ok((through, matches))
-    }
-
-    /// The position after which `from` begins.
-    fn position(&self, from: From) -> Result<u64, Failure> {
-        let published = self.reader.published();
-        Ok(match from {
-            From::Beginning => 0,
-            From::Now => published,
-            From::After(position) => position.min(published),
-            From::Time(time) => {
-                // The number of events before that time.
-                let (mut before, mut not_before) = (0, published + 1);
-                while not_before - before > 1 {
-                    let middle = before + (not_before - before) / 2;
-                    let record = self.reader.record(middle)?;
-                    match record.is_some_and(|record| record.ctx.timestamp < time) {
-                        true => before = middle,
-                        false => not_before = middle,
-                    }
-                }
-                before
-            }
-        })
+        scan(
+            &self.reader,
+            &mut matcher,
+            wanted.from,
+            last,
+            wanted.matches_max,
+        )
     }
 
     /// Makes `change`, and has it durable before it is answered.
@@ -501,7 +447,7 @@ impl Messaging {
         subscription: Subscription,
         from: From,
     ) -> Result<(Subscription, bool), Unsettled> {
-        let start = self.position(from)?;
+        let start = from.position(&self.reader)?;
         self.settle(|core, now| core.create(subscription, start, now))
     }
 
@@ -547,7 +493,7 @@ impl Messaging {
     /// # Errors
     /// See [`Unsettled`].
     pub fn rewind(&self, id: SubscriptionId, from: From) -> Result<(), Unsettled> {
-        let to = self.position(from)?;
+        let to = from.position(&self.reader)?;
         self.settle(|core, now| core.rewind(id, to, now))
     }
 

@@ -38,8 +38,20 @@ impl Matcher {
         };
         Matcher {
             entries: subscriptions.map(entry).collect(),
-            types: HashMap::new(),
-            seen_by: Vec::new(),
+            ..Matcher::default()
+        }
+    }
+
+    /// For one filter of somebody who may see what `scope` may: the platform sees all.
+    pub fn of(scope: OwnerId, filter: Filter) -> Matcher {
+        let entry = Entry {
+            id: SubscriptionId(0),
+            scope,
+            filter,
+        };
+        Matcher {
+            entries: vec![entry],
+            ..Matcher::default()
         }
     }
 

@@ -14,10 +14,11 @@ mod image;
 mod log;
 mod matcher;
 mod meter;
+mod scan;
 mod settings;
 
 pub use core::{Core, Refusal, SUBSCRIPTIONS_MAX};
-pub use driver::{From, Messaging, Unsettled};
+pub use driver::{Messaging, Unsettled};
 pub use flow::{
     DEAD_BYTES_MAX, DEAD_MAX, Delivery, Figures, Flow, KEPT_MAX, Matched, REPLAYS_MAX, Receipt,
     ReceiptExpired, WINDOW_MAX, Wanted,
@@ -26,6 +27,7 @@ pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, 
 pub use log::{Found, Log, read};
 pub use matcher::Matcher;
 pub use meter::Rates;
+pub use scan::{From, scan};
 pub use settings::{
     Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, Subscription, SubscriptionId, Terms,
 };

@@ -101,6 +101,17 @@ impl Filter {
     /// Patterns, at most.
     pub const PATTERNS_MAX: usize = 16;
 
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// If there is no pattern, or too many.
+    pub fn check(&self) -> Result<(), BadSetting> {
+        if (1..=Filter::PATTERNS_MAX).contains(&self.patterns.len()) {
+            return Ok(());
+        }
+        Err(bad("events", "must be 1 to 16 patterns"))
+    }
+
     /// Whether the type of an event is among those wanted.
     pub fn wants_type(&self, event_type: &str) -> bool {
         self.patterns
@@ -303,9 +314,7 @@ impl Terms {
     /// # Errors
     /// The first field that is out of them.
     pub fn check(&self) -> Result<(), BadSetting> {
-        if !(1..=Filter::PATTERNS_MAX).contains(&self.filter.patterns.len()) {
-            return Err(bad("events", "must be 1 to 16 patterns"));
-        }
+        self.filter.check()?;
         if self.name.len() > Terms::NAME_BYTES_MAX {
             return Err(bad("name", "must have at most 128 bytes"));
         }

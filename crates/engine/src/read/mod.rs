@@ -125,6 +125,19 @@ impl Reader {
         self.view.position()
     }
 
+    /// Waits until more than `position` is published. No thread waits meanwhile.
+    pub async fn published_after(&self, position: u64) {
+        loop {
+            let mut news = std::pin::pin!(self.view.news.notified());
+            // Before looking, so that nothing is missed in between.
+            news.as_mut().enable();
+            if self.published() > position {
+                return;
+            }
+            news.await;
+        }
+    }
+
     /// The record at `position`, if it is durable.
     pub fn record(&self, position: u64) -> Result<Option<Record>, Failure> {
         lookup::record(&*self.journal, position)

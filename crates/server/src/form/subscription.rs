@@ -147,8 +147,8 @@ pub(crate) fn bad_setting(bad: BadSetting) -> ApiError {
     ApiError::invalid(bad.field, format!("{} {}.", bad.field, bad.what))
 }
 
-fn patterns(events: &[String]) -> Result<Vec<Pattern>, ApiError> {
-    let patterns = events.iter().map(|text| Pattern::new(text));
+pub(crate) fn patterns(events: &[impl AsRef<str>]) -> Result<Vec<Pattern>, ApiError> {
+    let patterns = events.iter().map(|text| Pattern::new(text.as_ref()));
     patterns.collect::<Result<_, _>>().map_err(bad_setting)
 }
 

@@ -36,6 +36,16 @@ pub(crate) struct EventObject {
     data: EventContent,
 }
 
+impl EventObject {
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn kind(&self) -> &str {
+        &self.kind
+    }
+}
+
 /// What an event says.
 #[derive(Serialize)]
 #[serde(untagged)]

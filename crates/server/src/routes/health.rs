@@ -150,6 +150,11 @@ fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
             status.queued as f64,
         ),
         now(
+            "tributary_event_streams",
+            "Event streams open.",
+            shared.streams.open() as f64,
+        ),
+        now(
             "tributary_ready",
             "1 while commands are taken.",
             f64::from(u8::from(status.ready)),

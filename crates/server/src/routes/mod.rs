@@ -11,6 +11,7 @@ pub(crate) mod pages;
 pub(crate) mod payments;
 pub(crate) mod queues;
 pub(crate) mod refunds;
+pub(crate) mod stream;
 pub(crate) mod subscriptions;
 
 use axum::extract::{FromRequestParts, Path};

@@ -94,7 +94,11 @@ fn visible(shared: &Shared, caller: &Caller, id: &str) -> Result<Subscription, A
 }
 
 /// The owner of a name that a filter names. An owner's key names its own only.
-fn filter_owner(shared: &Shared, caller: &Caller, name: &str) -> Result<OwnerId, ApiError> {
+pub(super) fn filter_owner(
+    shared: &Shared,
+    caller: &Caller,
+    name: &str,
+) -> Result<OwnerId, ApiError> {
     let absent = || ApiError::not_found("owner", "owner");
     let owner = match OwnerName::new(name).ok().filter(|_| name != "platform") {
         None if name == "platform" => Some(OwnerId::PLATFORM),

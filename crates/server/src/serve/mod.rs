@@ -24,6 +24,7 @@ use tributary_engine::{Desk, Engine};
 use crate::app::{App, RequestIds, Shared, observe};
 use crate::config::ServerConfig;
 use crate::rate::RateLimiter;
+use crate::routes::stream::Streams;
 use crate::serve::connection::{Accept, Api};
 use crate::webhooks::{Feed, FeedError, Keyring};
 use crate::{docs_page, openapi};
@@ -188,6 +189,7 @@ fn shared(
         draining: AtomicBool::new(false),
         stopped,
         request_ids: RequestIds::new(),
+        streams: Streams::new(config.limits.streams_max),
         keys: config
             .webhooks
             .as_ref()

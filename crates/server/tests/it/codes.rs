@@ -300,6 +300,10 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         }
         s.pay_with(json!({"queue": queue}))
     }),
+    (ErrorCode::TooManyStreams, |_| {
+        let full = Fixture::with(|config| config.limits.streams_max = 0);
+        full.get("/v1/events/stream")
+    }),
     (ErrorCode::RecordDamaged, |s| {
         let payment = s.paid(1);
         s.server

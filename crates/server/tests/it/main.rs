@@ -20,5 +20,6 @@ mod publish;
 mod queue;
 mod refunds;
 mod scopes;
+mod stream;
 mod subscriptions;
 mod webhooks;
