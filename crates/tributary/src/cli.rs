@@ -48,6 +48,9 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Measure a server, and what this machine could do at best.
     Bench(crate::bench::Bench),
+    /// Forward events to a program on this machine, as signed webhooks.
+    #[command(after_help = LISTEN_EXAMPLES)]
+    Listen(Listen),
     /// Tell how many workers a queue needs.
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(Plan),
@@ -91,7 +94,7 @@ pub(crate) struct Server {
     /// The server's URL, such as http://127.0.0.1:8080
     #[arg(long, value_name = "URL", env = "TRIBUTARY_SERVER")]
     pub(crate) server: Option<String>,
-    /// A platform key (better: --api-key-file, or the variable; arguments are visible to others)
+    /// An API key, for most commands the platform's (better: --api-key-file, or the variable; arguments are visible to others)
     #[arg(
         long,
         value_name = "KEY",
@@ -99,7 +102,7 @@ pub(crate) struct Server {
         hide_env_values = true
     )]
     pub(crate) api_key: Option<String>,
-    /// A file that holds the platform key; goes before --api-key
+    /// A file that holds the key; goes before --api-key
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
     /// Certificates to trust (PEM), for an https:// server
@@ -265,6 +268,38 @@ pub(crate) struct Keys {
     pub(crate) json: bool,
 }
 
+const LISTEN_EXAMPLES: &str = "\
+For developing a receiver: the server need not be able to reach this machine. Each event is sent
+once, one after the other, with the headers of a real webhook; what the receiver answers is shown,
+and the next one follows. A lost connection to the server is taken up again where it broke off.
+Stop with Ctrl-C.
+
+Examples:
+  tributary listen --server http://127.0.0.1:8080 --api-key-file key \\
+    --forward-to http://127.0.0.1:3000/hooks --events 'payment.*,account.#'
+  tributary listen … --forward-to http://127.0.0.1:3000/hooks --start evt_4b1w…";
+
+#[derive(Debug, Args)]
+pub(crate) struct Listen {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Where to, such as http://127.0.0.1:3000/hooks
+    #[arg(long, value_name = "URL")]
+    pub(crate) forward_to: String,
+    /// Which events, with commas between the patterns
+    #[arg(long, value_name = "PATTERNS", default_value = "#")]
+    pub(crate) events: String,
+    /// Where to begin: now, beginning, the id of an event to begin after, or a time
+    #[arg(long, value_name = "START", default_value = "now")]
+    pub(crate) start: String,
+    /// What signs the webhooks, whsec_…; a new one is made and shown if it is not given
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Option<String>,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 const PLAN_EXAMPLES: &str = "\
 Reckons with the queueing models M/M/c and, with --capacity, M/M/c/K: arrivals at random, service
 times exponentially distributed, first come first served. docs/queueing.md tells the formulas, and
@@ -325,7 +360,7 @@ impl Server {
             (Some(key), None) => key.trim().to_owned(),
             (None, None) => {
                 return Err(wrong(
-                    "a platform key is needed: --api-key-file FILE or TRIBUTARY_API_KEY",
+                    "an API key (for most commands a platform key) is needed: --api-key-file FILE or TRIBUTARY_API_KEY",
                 ));
             }
         };

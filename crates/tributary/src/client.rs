@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
@@ -46,6 +46,21 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
+/// The server answered with something else than 2xx.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: u16,
+    text: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the server refused: {}", self.text)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 impl Answer {
     /// The body as JSON.
     pub(crate) fn json(&self) -> anyhow::Result<serde_json::Value> {
@@ -74,7 +89,10 @@ impl Answer {
         if (200..300).contains(&self.status) {
             return Ok(self);
         }
-        bail!("the server refused: {}", self.error_text())
+        Err(anyhow::Error::new(Refused {
+            status: self.status,
+            text: self.error_text(),
+        }))
     }
 }
 

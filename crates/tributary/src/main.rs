@@ -15,6 +15,7 @@ mod export;
 mod files;
 mod import;
 mod keys;
+mod listen;
 mod plan;
 mod serve;
 mod stop;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Restore(arguments) => backup::restore(arguments),
         Command::Bench(arguments) => bench::bench(arguments),
         Command::Keys(arguments) => keys::keys(arguments),
+        Command::Listen(arguments) => listen::listen(arguments),
         Command::Plan(arguments) => plan::plan(arguments),
     };
     match result {

@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod full;
 mod http;
+mod listen;
 mod plan;
 mod postgres;
 mod serve;
