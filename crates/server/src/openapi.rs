@@ -30,8 +30,7 @@ use crate::form::request::{
 use crate::form::value::KeyText;
 use crate::routes::{
     accounts, api_keys, batches, books, events, health, journal, pages, payments, queues, refunds,
-    stream,
-    subscriptions,
+    stream, subscriptions,
 };
 
 const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
