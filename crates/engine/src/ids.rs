@@ -132,15 +132,36 @@ impl Ids {
         }
     }
 
+    /// The subscription that the 16 bytes behind an id name, in form.
+    pub fn subscription_of(&self, block: [u8; 16]) -> Option<SubscriptionId> {
+        match self.open_block(IdKind::Subscription, block)? {
+            (0, number) => Some(SubscriptionId(number)),
+            _ => None,
+        }
+    }
+
+    /// The 16 bytes behind the text of a receipt.
+    pub fn receipt_block(&self, receipt: Receipt) -> [u8; 16] {
+        self.seal(IdKind::Receipt, receipt.generation, receipt.position)
+    }
+
     /// The text of a receipt.
     pub fn encode_receipt(&self, receipt: Receipt) -> String {
-        let block = self.seal(IdKind::Receipt, receipt.generation, receipt.position);
-        text(IdKind::Receipt, block)
+        text(IdKind::Receipt, self.receipt_block(receipt))
     }
 
     /// The receipt of this text.
     pub fn decode_receipt(&self, text: &str) -> Option<Receipt> {
         let (generation, position) = self.open(IdKind::Receipt, text)?;
+        Some(Receipt {
+            position,
+            generation,
+        })
+    }
+
+    /// The receipt of these 16 bytes.
+    pub fn receipt_of(&self, block: [u8; 16]) -> Option<Receipt> {
+        let (generation, position) = self.open_block(IdKind::Receipt, block)?;
         Some(Receipt {
             position,
             generation,
@@ -160,7 +181,11 @@ impl Ids {
     /// The 56 and 64 bits of a block of this kind.
     fn open(&self, kind: IdKind, id: &str) -> Option<(u64, u64)> {
         let body = id.strip_prefix(kind.prefix())?.strip_prefix('_')?;
-        let mut block = Array::from(block_of(body)?);
+        self.open_block(kind, block_of(body)?)
+    }
+
+    fn open_block(&self, kind: IdKind, block: [u8; 16]) -> Option<(u64, u64)> {
+        let mut block = Array::from(block);
         self.cipher.decrypt_block(&mut block);
         let block: [u8; 16] = block.into();
         let small = u64::from_le_bytes(block[..8].try_into().expect("eight bytes"));
@@ -268,6 +293,9 @@ mod tests {
         };
         let text = ids.encode_receipt(receipt);
         assert_eq!(ids.decode_receipt(&text), Some(receipt));
+        let block = ids.receipt_block(receipt);
+        assert_eq!(ids.receipt_of(block), Some(receipt));
+        assert_eq!(ids.subscription_of(block), None);
         assert_eq!(ids.decode_subscription(&text.replace("rcp", "sub")), None);
         let id = SubscriptionId(1 << 60);
         let text = ids.encode_subscription(id);

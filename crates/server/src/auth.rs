@@ -137,7 +137,8 @@ pub(crate) fn still_valid(headers: &HeaderMap, shared: &Shared) -> bool {
     authenticate(headers, shared).is_ok()
 }
 
-fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<Caller, ApiError> {
+/// Who asks, without counting it as a request.
+pub(crate) fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<Caller, ApiError> {
     let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
         ApiError::new(
             ErrorCode::ApiKeyMissing,

@@ -18,6 +18,7 @@ use tributary_ledger::codec::RecordRef;
 
 use super::core::{Core, Refusal};
 use super::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
+use super::frames::{Frame, Frames};
 use super::image::Letter;
 use super::log::{self, Found, Log};
 use super::matcher::Matcher;
@@ -89,6 +90,7 @@ pub struct Messaging {
     bells: Mutex<HashMap<SubscriptionId, Arc<Notify>>>,
     /// Rings when a subscription was made, changed or deleted.
     settled: Notify,
+    frames: Frames,
     /// Who was read for last.
     read_for: Mutex<Option<SubscriptionId>>,
     thread: OnceLock<Thread>,
@@ -141,6 +143,7 @@ impl Messaging {
             keeps: AtomicBool::new(true),
             bells: Mutex::default(),
             settled: Notify::new(),
+            frames: Frames::default(),
             read_for: Mutex::new(None),
             thread: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -423,6 +426,19 @@ impl Messaging {
             last,
             wanted.matches_max,
         )
+    }
+
+    /// The frame that holds the record at `position`: from memory if it was read lately.
+    ///
+    /// # Errors
+    /// If it can't be read, or there is none.
+    pub fn frame(&self, position: u64) -> Result<Arc<Frame>, Failure> {
+        self.frames.get(&self.reader, position)
+    }
+
+    /// The same if it is in memory. Never waits for the disk.
+    pub fn frame_kept(&self, position: u64) -> Option<Arc<Frame>> {
+        self.frames.kept(position)
     }
 
     /// Makes `change`, and has it durable before it is answered.

@@ -10,6 +10,7 @@ mod codec;
 mod core;
 mod driver;
 mod flow;
+mod frames;
 mod image;
 mod log;
 mod matcher;
@@ -23,6 +24,7 @@ pub use flow::{
     DEAD_BYTES_MAX, DEAD_MAX, Delivery, Figures, Flow, KEPT_MAX, Matched, REPLAYS_MAX, Receipt,
     ReceiptExpired, WINDOW_MAX, Wanted,
 };
+pub use frames::Frame;
 pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
 pub use log::{Found, Log, read};
 pub use matcher::Matcher;

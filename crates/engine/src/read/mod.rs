@@ -143,6 +143,11 @@ impl Reader {
         lookup::record(&*self.journal, position)
     }
 
+    /// Puts the payload of the record at `position` into `payload`; false if it is not durable.
+    pub fn payload(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
+        self.journal.read(position, payload)
+    }
+
     /// The sealed frame that holds `position`, verbatim.
     pub fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
         self.journal.frame(position)

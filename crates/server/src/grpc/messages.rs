@@ -592,3 +592,86 @@ impl PaymentStatus {
         }
     }
 }
+/// The first one opens the stream. Later ones have only the fields from 5 on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReceiveRequest {
+    /// Its 16 bytes, or its text (`sub_…`) in ASCII.
+    #[prost(bytes = "vec", tag = "1")]
+    pub subscription: ::prost::alloc::vec::Vec<u8>,
+    /// Events of a response, at most: 1 to 1,000; 100 if left out. A response has at most about 1 MiB.
+    #[prost(uint32, tag = "2")]
+    pub batch_max: u32,
+    /// Events in the hands of this stream, at most: 1 to 10,000; four times `batch_max` if left out. The subscription's own
+    /// `in_flight_max` counts as well.
+    #[prost(uint32, tag = "3")]
+    pub out_max: u32,
+    /// How long the receiver has: 1 to 43,200; as the subscription says if left out.
+    #[prost(uint32, tag = "4")]
+    pub visibility_seconds: u32,
+    /// All events of the responses with these numbers are done, as far as they were not answered before.
+    #[prost(uint64, repeated, tag = "5")]
+    pub ack_responses: ::prost::alloc::vec::Vec<u64>,
+    /// These events are done. At most 1,000 receipts in a request, here and in `nacks`.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub ack_receipts: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// These failed.
+    #[prost(message, repeated, tag = "7")]
+    pub nacks: ::prost::alloc::vec::Vec<Nack>,
+}
+/// Gives events back: they are tried again later, or become dead letters.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Nack {
+    /// All events of the responses with these numbers, as far as they were not answered before.
+    #[prost(uint64, repeated, tag = "1")]
+    pub responses: ::prost::alloc::vec::Vec<u64>,
+    /// These events.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub receipts: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// When to try again; as the subscription's backoff says if left out. At most 2,592,000.
+    #[prost(uint32, optional, tag = "3")]
+    pub delay_seconds: ::core::option::Option<u32>,
+    /// Why; the first 200 bytes are kept.
+    #[prost(string, tag = "4")]
+    pub error: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReceiveResponse {
+    /// 1, 2, 3 … for those with events.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// The oldest first.
+    #[prost(message, repeated, tag = "2")]
+    pub events: ::prost::alloc::vec::Vec<DeliveredEvent>,
+    /// Receipts of attempts that were over when they were acknowledged or given back, or that this stream counts as over:
+    /// nothing was done for them.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub expired: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// An event, and what to acknowledge it by.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeliveredEvent {
+    /// Its id: make effects once by it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    /// Such as `payment.captured`; of a published event its topic, such as `app.order.shipped`.
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    /// When it happened.
+    #[prost(fixed64, tag = "3")]
+    pub created: u64,
+    /// The order key that it was published under.
+    #[prost(string, tag = "4")]
+    pub key: ::prost::alloc::string::String,
+    /// Who published it; empty for what the ledger itself tells.
+    #[prost(string, tag = "5")]
+    pub owner: ::prost::alloc::string::String,
+    /// JSON: what was published, or what REST shows as the event's `data`.
+    #[prost(bytes = "vec", tag = "6")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+    /// 1 for the first.
+    #[prost(uint32, tag = "7")]
+    pub attempt: u32,
+    /// 16 bytes. Over REST: the same bytes as text (`rcp_…`).
+    #[prost(bytes = "vec", tag = "8")]
+    pub receipt: ::prost::alloc::vec::Vec<u8>,
+}

@@ -1,12 +1,14 @@
-//! gRPC: the same commands, rules, keys and answers as REST, in batches. `proto/tributary/v1/ledger.proto` says it in full.
+//! gRPC: the same commands, rules, keys and answers as REST, in batches. `proto/tributary/v1/` says it in full.
 //!
 //! Batches are read from their bytes straight into commands, and answers written straight into bytes: [`wire`] knows
-//! protobuf, [`batch`] the messages of a batch. Everything else goes through generated messages.
+//! protobuf, [`batch`] the messages of a batch, [`delivery`] those with events. Everything else goes through generated messages.
 
 mod batch;
 mod codec;
+mod delivery;
 mod form;
 mod read;
+mod receive;
 mod status;
 mod stream;
 mod submit;
@@ -39,8 +41,8 @@ use tonic::{Status, Streaming};
 use crate::app::{App, observe};
 use crate::code::ErrorCode;
 use crate::grpc::codec::{Messages, Raw};
+use crate::grpc::receive::Responses;
 use crate::grpc::status::status_of;
-use crate::grpc::stream::Answers;
 
 /// What reflection tells.
 const DESCRIPTORS: &[u8] = include_bytes!("descriptors.bin");
@@ -65,6 +67,7 @@ pub(crate) fn router(app: &App) -> Router {
         .route("/tributary.v1.Ledger/GetAccount", post(get_account))
         .route("/tributary.v1.Ledger/GetPayment", post(get_payment))
         .route("/tributary.v1.Ledger/ListEntries", post(list_entries))
+        .route("/tributary.v1.Subscriptions/Receive", post(receive))
         .route_service(
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             v1,
@@ -92,7 +95,14 @@ async fn submit(State(app): State<App>, request: Request<AxumBody>) -> Response<
 
 async fn submit_stream(State(app): State<App>, request: Request<AxumBody>) -> Response<Body> {
     let mut server = Grpc::new(Raw).max_decoding_message_size(body_bytes_max(&app));
-    server.streaming(Stream(app), request).await
+    let method = Stream(app, stream::submit_stream);
+    server.streaming(method, request).await
+}
+
+async fn receive(State(app): State<App>, request: Request<AxumBody>) -> Response<Body> {
+    let mut server = Grpc::new(Raw).max_decoding_message_size(body_bytes_max(&app));
+    let method: Stream<Responses> = Stream(app, receive::receive);
+    server.streaming(method, request).await
 }
 
 async fn get_account(State(app): State<App>, request: Request<AxumBody>) -> Response<Body> {
@@ -164,14 +174,21 @@ impl<U> Future for Boxed<U> {
     }
 }
 
-struct Stream(App);
+/// A method with a stream of messages in and out.
+struct Stream<S>(
+    App,
+    fn(&App, tonic::Request<Streaming<Bytes>>) -> Result<S, Status>,
+);
 
-impl StreamingService<Bytes> for Stream {
+impl<S> StreamingService<Bytes> for Stream<S>
+where
+    S: futures_core::Stream<Item = Result<Bytes, Status>>,
+{
     type Response = Bytes;
-    type ResponseStream = Answers;
-    type Future = std::future::Ready<Result<tonic::Response<Answers>, Status>>;
+    type ResponseStream = S;
+    type Future = std::future::Ready<Result<tonic::Response<S>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<Bytes>>) -> Self::Future {
-        std::future::ready(stream::submit_stream(&self.0, request).map(tonic::Response::new))
+        std::future::ready(self.1(&self.0, request).map(tonic::Response::new))
     }
 }

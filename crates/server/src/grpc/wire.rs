@@ -59,7 +59,7 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn varint(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         match self.0 {
             [byte, rest @ ..] if *byte < 0x80 => {
                 self.0 = rest;
@@ -91,6 +91,12 @@ impl<'a> Fields<'a> {
 /// A number that was written so that small negative ones are short.
 pub(crate) fn zigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
+/// Bytes that a varint takes.
+#[inline]
+pub(crate) fn varint_len(number: u64) -> usize {
+    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// Writes a varint.
@@ -138,6 +144,7 @@ mod tests {
         for number in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
             let mut bytes = BytesMut::new();
             put_varint(&mut bytes, number);
+            assert_eq!(bytes.len(), varint_len(number));
             assert_eq!(Fields(&bytes).varint(), Ok(number));
         }
         assert_eq!(

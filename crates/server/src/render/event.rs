@@ -116,12 +116,7 @@ pub(crate) fn event(shared: &Shared, record: &Record) -> Result<EventObject, Api
         owner = Some(owner_name(shared, record.command.actor.owner));
         key = publish.key.as_ref().map(ToString::to_string);
     }
-    let data = match &record.command.body {
-        Body::Publish(publish) if record.outcome.is_accepted() => {
-            EventContent::Published(published(publish))
-        }
-        _ => EventContent::Ledger(Box::new(told(shared, record)?)),
-    };
+    let data = content(shared, record)?;
     Ok(EventObject {
         id: shared
             .reader
@@ -134,6 +129,22 @@ pub(crate) fn event(shared: &Shared, record: &Record) -> Result<EventObject, Api
         key,
         data,
     })
+}
+
+/// What the event of `record` says.
+fn content(shared: &Shared, record: &Record) -> Result<EventContent, ApiError> {
+    match &record.command.body {
+        Body::Publish(publish) if record.outcome.is_accepted() => {
+            Ok(EventContent::Published(published(publish)))
+        }
+        _ => Ok(EventContent::Ledger(Box::new(told(shared, record)?))),
+    }
+}
+
+/// The same as JSON.
+pub(crate) fn data_json(shared: &Shared, record: &Record) -> Result<Vec<u8>, ApiError> {
+    let content = content(shared, record)?;
+    Ok(serde_json::to_vec(&content).expect("an event is JSON"))
 }
 
 /// What was published; null if it is of a scheme that can't be read here.

@@ -36,7 +36,7 @@ use crate::submit::failed;
 use crate::webhooks::target;
 
 /// What keeps subscriptions here.
-fn messaging(shared: &Shared) -> Result<&Arc<Messaging>, ApiError> {
+pub(crate) fn messaging(shared: &Shared) -> Result<&Arc<Messaging>, ApiError> {
     shared.engine.messaging().ok_or_else(|| {
         ApiError::new(
             ErrorCode::MessagingUnavailable,
@@ -49,7 +49,7 @@ fn not_found() -> ApiError {
     ApiError::not_found("subscription", "id")
 }
 
-fn refused(refusal: Refusal) -> ApiError {
+pub(crate) fn refused(refusal: Refusal) -> ApiError {
     match refusal {
         Refusal::NotFound => not_found(),
         Refusal::TooMany | Refusal::TooManyReplays | Refusal::IdInUse => ApiError::new(
@@ -85,8 +85,16 @@ fn unsettled(unsettled: Unsettled) -> ApiError {
 
 /// The subscription that the caller names by `id`, if it is there and the caller's to see.
 fn visible(shared: &Shared, caller: &Caller, id: &str) -> Result<Subscription, ApiError> {
+    must_see(shared, caller, shared.reader.ids().decode_subscription(id))
+}
+
+/// The same by what the id names.
+pub(crate) fn must_see(
+    shared: &Shared,
+    caller: &Caller,
+    id: Option<SubscriptionId>,
+) -> Result<Subscription, ApiError> {
     let messaging = messaging(shared)?;
-    let id = shared.reader.ids().decode_subscription(id);
     let found = id.and_then(|id| messaging.get(id));
     found
         .filter(|found| caller.is_platform() || found.scope == caller.actor.owner)
@@ -380,12 +388,7 @@ pub(crate) async fn receive(
     let until = Instant::now() + Duration::from_nanos(wanted.wait);
     let mut stopped = app.shared.stopped.clone();
     let found = visible(&app.shared, &caller, &id)?;
-    if !matches!(found.terms.kind, Kind::Pull) {
-        return Err(ApiError::invalid(
-            "id",
-            "Events of this subscription are sent, not fetched.",
-        ));
-    }
+    must_be_pull(&found, "id")?;
     let messaging = messaging(&app.shared)?.clone();
     loop {
         let bell = messaging.bell(found.id);
@@ -405,6 +408,17 @@ pub(crate) async fn receive(
             () = tokio::time::sleep_until(until) => return Ok(answer(Vec::new())),
             _ = stopped.wait_for(|stopped| *stopped) => return Ok(answer(Vec::new())),
         }
+    }
+}
+
+/// Events of a subscription with a URL are not fetched.
+pub(crate) fn must_be_pull(of: &Subscription, param: &str) -> Result<(), ApiError> {
+    match of.terms.kind {
+        Kind::Pull => Ok(()),
+        Kind::Push { .. } => Err(ApiError::invalid(
+            param,
+            "Events of this subscription are sent, not fetched.",
+        )),
     }
 }
 

@@ -67,6 +67,14 @@ impl Fixture {
         Fixture::over(Some(directory), |_| ())
     }
 
+    /// With a place for subscriptions, over gRPC too.
+    pub(crate) fn with_subscriptions_and_grpc() -> Fixture {
+        let directory = tempfile::tempdir().expect("a directory");
+        Fixture::over(Some(directory), |config| {
+            config.grpc_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        })
+    }
+
     /// With a place for subscriptions, whose webhooks may go to the loopback.
     pub(crate) fn with_webhooks() -> Fixture {
         let directory = tempfile::tempdir().expect("a directory");

@@ -4,14 +4,18 @@ use std::path::{Path, PathBuf};
 
 use prost_build::Config;
 
+const FILES: [&str; 2] = [
+    "tributary/v1/ledger.proto",
+    "tributary/v1/subscriptions.proto",
+];
+
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// The messages in Rust and the descriptors for reflection, as the definition says them now.
 fn made() -> (String, Vec<u8>) {
-    let files = protox::compile(["tributary/v1/ledger.proto"], [here("../../proto")])
-        .expect("the definition is right");
+    let files = protox::compile(FILES, [here("../../proto")]).expect("the definition is right");
     let descriptors = prost_build_bytes(&files);
     let folder = tempfile::tempdir().expect("a directory");
     Config::new()

@@ -6,6 +6,7 @@ mod client;
 #[path = "../../../src/grpc/messages.rs"]
 mod messages;
 mod reads;
+mod receive;
 mod streams;
 
 use std::net::SocketAddr;

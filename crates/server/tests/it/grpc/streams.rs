@@ -171,19 +171,19 @@ fn a_stop_ends_streams_without_waiting_for_their_clients() {
 }
 
 /// A channel as a stream.
-fn received(
-    mut channel: mpsc::UnboundedReceiver<SubmitRequest>,
-) -> impl tokio_stream::Stream<Item = SubmitRequest> + Send + 'static {
+pub(super) fn received<T: Send + 'static>(
+    mut channel: mpsc::UnboundedReceiver<T>,
+) -> impl tokio_stream::Stream<Item = T> + Send + 'static {
     struct Received<F>(F);
-    impl<F> tokio_stream::Stream for Received<F>
+    impl<F, T> tokio_stream::Stream for Received<F>
     where
-        F: FnMut(&mut std::task::Context<'_>) -> std::task::Poll<Option<SubmitRequest>> + Unpin,
+        F: FnMut(&mut std::task::Context<'_>) -> std::task::Poll<Option<T>> + Unpin,
     {
-        type Item = SubmitRequest;
+        type Item = T;
         fn poll_next(
             mut self: std::pin::Pin<&mut Self>,
             context: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<SubmitRequest>> {
+        ) -> std::task::Poll<Option<T>> {
             (self.0)(context)
         }
     }
