@@ -15,6 +15,11 @@ const WINDOW_BYTES: u32 = 8 << 20;
 /// Largest frame, in bytes.
 const FRAME_BYTES: u32 = 256 << 10;
 
+/// Batches in, answers out.
+pub(super) const SUBMIT: &str = "/tributary.v1.Ledger/SubmitStream";
+/// Acknowledgements in, events out.
+pub(super) const RECEIVE: &str = "/tributary.v1.Subscriptions/Receive";
+
 /// A stream of batches on a connection of its own.
 pub(super) struct Batches {
     send: SendStream<Bytes>,
@@ -31,6 +36,15 @@ enum Answers {
 impl Batches {
     /// Connects and opens the stream. Needs a runtime of the same thread, where the connection lives on.
     pub(super) async fn open(server: SocketAddr, token: &str) -> anyhow::Result<Batches> {
+        Batches::open_at(server, token, SUBMIT).await
+    }
+
+    /// The same for another method.
+    pub(super) async fn open_at(
+        server: SocketAddr,
+        token: &str,
+        method: &str,
+    ) -> anyhow::Result<Batches> {
         let stream = TcpStream::connect(server)
             .await
             .with_context(|| format!("cannot connect to {server}"))?;
@@ -44,12 +58,11 @@ impl Batches {
             .await?;
         tokio::spawn(connection);
         let mut client = client.ready().await?;
-        let request =
-            hyper::Request::post(format!("http://{server}/tributary.v1.Ledger/SubmitStream"))
-                .header("content-type", "application/grpc")
-                .header("te", "trailers")
-                .header("authorization", format!("Bearer {token}"))
-                .body(())?;
+        let request = hyper::Request::post(format!("http://{server}{method}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {token}"))
+            .body(())?;
         let (answers, send) = client.send_request(request, false)?;
         Ok(Batches {
             send,
@@ -69,7 +82,7 @@ impl Batches {
         Ok(())
     }
 
-    /// The next answer's message.
+    /// The next answer's message. May be given up and asked for again.
     pub(super) async fn answer(&mut self) -> anyhow::Result<Bytes> {
         let (body, buffer) = self.body().await?;
         loop {
@@ -88,6 +101,22 @@ impl Batches {
                     buffer.extend_from_slice(&data);
                 }
                 None => bail!("{}", ended(body).await),
+            }
+        }
+    }
+
+    /// Takes what still comes, until the server ends the stream as it should.
+    pub(super) async fn rest(&mut self) -> anyhow::Result<()> {
+        let (body, _) = self.body().await?;
+        while let Some(data) = body.data().await {
+            body.flow_control().release_capacity(data?.len())?;
+        }
+        let trailers = body.trailers().await?.unwrap_or_default();
+        match trailers.get("grpc-status") {
+            Some(status) if status == "0" => Ok(()),
+            status => {
+                let status = status.and_then(|status| status.to_str().ok());
+                bail!("{}", said(status.unwrap_or("?"), &trailers))
             }
         }
     }

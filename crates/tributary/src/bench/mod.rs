@@ -9,6 +9,7 @@ mod baseline;
 mod batch;
 mod books;
 mod disk;
+mod events;
 mod grpc;
 mod http;
 mod machine;
@@ -34,6 +35,8 @@ pub(crate) fn bench(arguments: &Bench) -> anyhow::Result<Exit> {
         Mode::Batch(options) => batch::run(options),
         Mode::Http(options) => rest::http(options),
         Mode::Mixed(options) => rest::mixed(options),
+        Mode::Publish(options) => events::publish(options),
+        Mode::Pull(options) => events::pull(options),
         Mode::Restart(options) => restart::run(options),
         Mode::Webhooks(options) => webhooks::run(options),
         Mode::Baseline(options) => baseline::run(options),

@@ -17,6 +17,7 @@ Examples:
   tributary bench http --rate 30000            fixed arrival rate; waiting counts as latency
   tributary bench mixed --skew zipf --json
   tributary bench webhooks --kills 3
+  tributary bench pull --consumers 4           events into a subscription and out again
   tributary bench baseline                     what this machine's disk and HTTP can do";
 
 #[derive(Debug, Args)]
@@ -34,6 +35,10 @@ pub(super) enum Mode {
     Http(Http),
     /// Payments, authorizations and captures, refunds, statements and look-ups over HTTP.
     Mixed(Mixed),
+    /// Events published in batches over gRPC, into a subscription.
+    Publish(Publish),
+    /// The same, and then pulled from the subscription and acknowledged.
+    Pull(Pull),
     /// A server that is killed while it writes, and how long it is until it answers again.
     Restart(Restart),
     /// From a request to its webhook, with receivers of which some are slow, failing or hanging.
@@ -167,6 +172,50 @@ pub(super) struct Mixed {
     pub(super) connections: u32,
     #[command(flatten)]
     pub(super) load: Load,
+}
+
+/// Events of a load.
+#[derive(Debug, Args)]
+pub(super) struct Events {
+    /// Events to publish
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(super) events: u64,
+    /// Bytes of each event's data
+    #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u32).range(64..=32_768))]
+    pub(super) size: u32,
+    /// Events per batch that is published
+    #[arg(long, value_name = "N", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=8_192))]
+    pub(super) publish_batch: u32,
+    /// Batches that wait for their answer
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(super) in_flight: u32,
+    /// The data directory to make, which is kept; without it one is made here and removed
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Publish {
+    #[command(flatten)]
+    pub(super) events: Events,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Pull {
+    /// Consumers, each with a stream on a connection of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) consumers: u32,
+    /// Events of a response, at most
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) batch: u32,
+    /// Responses of a consumer that are not acknowledged, at most
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10))]
+    pub(super) responses_out: u32,
+    #[command(flatten)]
+    pub(super) events: Events,
 }
 
 #[derive(Debug, Args)]

@@ -76,6 +76,19 @@ impl Message {
         self.command(key, 7, &open);
     }
 
+    /// Appends the publication of an event.
+    pub(super) fn publish(&mut self, key: &Block, kind: &str, data: &[u8]) {
+        let body = field_len(kind.len()) + field_len(data.len());
+        put_head(&mut self.0, 1, field_len(key.len()) + field_len(body));
+        put_head(&mut self.0, 1, key.len());
+        self.0.extend_from_slice(key);
+        put_head(&mut self.0, 14, body);
+        put_head(&mut self.0, 1, kind.len());
+        self.0.extend_from_slice(kind.as_bytes());
+        put_head(&mut self.0, 3, data.len());
+        self.0.extend_from_slice(data);
+    }
+
     fn command(&mut self, key: &Block, number: u8, body: &[u8]) {
         let mut command = Vec::with_capacity(24 + body.len());
         field(&mut command, 1, key);
@@ -91,6 +104,108 @@ impl Message {
         self.0[1..PREFIX_BYTES].copy_from_slice(&len.to_be_bytes());
         self.0.freeze()
     }
+}
+
+/// The first request of a stream of deliveries.
+pub(super) fn open_receive(subscription: &str, batch_max: u32, out_max: u32) -> Bytes {
+    let mut message = Message::new(2);
+    put_head(&mut message.0, 1, subscription.len());
+    message.0.extend_from_slice(subscription.as_bytes());
+    for (number, value) in [(2, batch_max), (3, out_max)] {
+        message.0.put_u8(number << 3);
+        put_varint(&mut message.0, value as usize);
+    }
+    message.finish()
+}
+
+/// The acknowledgement of a response.
+pub(super) fn acknowledge(number: u64) -> Bytes {
+    let mut message = Message::new(1);
+    message.0.put_u8(5 << 3);
+    put_varint(&mut message.0, number as usize);
+    message.finish()
+}
+
+/// An event that came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Delivered<'a> {
+    pub(super) kind: &'a [u8],
+    pub(super) data: &'a [u8],
+}
+
+/// Reads a `ReceiveResponse`: its number, if it has one, and its events.
+pub(super) fn response<'a>(
+    mut bytes: &'a [u8],
+    number: &mut u64,
+    each: &mut dyn FnMut(Delivered<'a>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    while let Some((field, value, content)) = take_field(&mut bytes) {
+        match field {
+            1 => *number = value,
+            2 => {
+                let (mut event, mut rest) = (Delivered::default(), content);
+                while let Some((field, _, content)) = take_field(&mut rest) {
+                    match field {
+                        2 => event.kind = content,
+                        6 => event.data = content,
+                        _ => {}
+                    }
+                }
+                each(event)?;
+            }
+            _ => {}
+        }
+    }
+    anyhow::ensure!(bytes.is_empty(), "a response is no message");
+    Ok(())
+}
+
+/// A field's number, and its value: a number, or bytes. None at the end, or where there is no field.
+#[inline]
+fn take_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, u64, &'a [u8])> {
+    let head = take_varint(bytes)?;
+    let (value, content) = match head & 7 {
+        0 => (take_varint(bytes)?, &[][..]),
+        1 => (0, bytes.split_off(..8)?),
+        2 => {
+            let len = usize::try_from(take_varint(bytes)?).ok()?;
+            (0, bytes.split_off(..len)?)
+        }
+        _ => return None,
+    };
+    Some((head >> 3, value, content))
+}
+
+#[inline]
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..63).step_by(7) {
+        let byte = *bytes.split_off_first()?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+fn put_varint(into: &mut BytesMut, mut number: usize) {
+    while number >= 0x80 {
+        into.put_u8(number as u8 | 0x80);
+        number >>= 7;
+    }
+    into.put_u8(number as u8);
+}
+
+/// What stands before a field of so many bytes.
+fn put_head(into: &mut BytesMut, number: u8, len: usize) {
+    into.put_u8(number << 3 | 2);
+    put_varint(into, len);
+}
+
+/// Bytes that a field of so many bytes takes with its head.
+fn field_len(len: usize) -> usize {
+    1 + (usize::BITS - (len | 1).leading_zeros()).div_ceil(7) as usize + len
 }
 
 /// A field of bytes, fewer than 128.
@@ -170,6 +285,34 @@ mod tests {
                 ids.encode(IdKind::Account, position)
             );
         }
+    }
+
+    #[test]
+    fn events_are_read_with_their_response() {
+        let data = [b'x'; 200];
+        let mut message = Message::new(1);
+        message.publish(&[1; 16], "app.a", &data);
+        let bytes = message.finish();
+        // Within a command the type has the field 1, and data the field 3.
+        let mut command = &bytes[PREFIX_BYTES..];
+        let (field, _, mut command) = take_field(&mut command).expect("a command");
+        let (key, _, _) = take_field(&mut command).expect("a key");
+        let (publish, _, mut publish_body) = take_field(&mut command).expect("a body");
+        assert_eq!((field, key, publish), (1, 1, 14));
+        let kind = take_field(&mut publish_body).expect("a type");
+        assert_eq!(kind, (1, 0, &b"app.a"[..]));
+        assert_eq!(take_field(&mut publish_body), Some((3, 0, &data[..])));
+        let mut response_bytes = vec![0x08, 7, 0x12, 9, 0x12, 1, b'k', 0x32, 2];
+        response_bytes.extend(b"{}");
+        response_bytes.extend([0x38, 1]);
+        let (mut number, mut seen) = (0, Vec::new());
+        response(&response_bytes, &mut number, &mut |event| {
+            seen.push(event);
+            Ok(())
+        })
+        .expect("a response");
+        let (kind, data) = (&b"k"[..], &b"{}"[..]);
+        assert_eq!((number, seen), (7, vec![Delivered { kind, data }]));
     }
 
     #[test]

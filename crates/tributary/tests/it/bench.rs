@@ -204,3 +204,33 @@ fn a_used_directory_is_refused() {
     run_for(2, &["bench", "batch", "--data", text(directory.path())]);
     assert!(directory.path().join("mine").exists());
 }
+
+#[test]
+fn events_are_published_and_pulled_exactly_as_they_were() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let shape = [
+        "--events",
+        "20000",
+        "--size",
+        "100",
+        "--publish-batch",
+        "500",
+    ];
+    let more = ["--json", "--data", text(&data)];
+    let pulling = ["bench", "pull", "--consumers", "3", "--batch", "64"];
+    let result = json_for(0, &[&pulling[..], &shape, &more].concat());
+    for field in ["published_per_second", "pulled_per_second"] {
+        assert!(result[field].as_f64() > Some(0.0), "{result}");
+    }
+    assert_eq!(result["acknowledged"], 20_000);
+    assert!(
+        result["responses"].as_u64() >= Some(20_000 / 64),
+        "{result}"
+    );
+    let verified = json_for(0, &["verify", "--json", "--data", text(&data)]);
+    // The first key as well.
+    assert_eq!(verified["records"], 20_001);
+    let published = json_for(0, &[&["bench", "publish", "--json"][..], &shape].concat());
+    assert_eq!(published["mode"], "publish");
+}

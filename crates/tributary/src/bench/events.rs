@@ -1,0 +1,311 @@
+//! `bench publish` and `bench pull`: events in batches into a subscription, and out of it again.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::task::LocalSet;
+
+use super::books::runtime;
+use super::grpc::{Batches, RECEIVE};
+use super::machine;
+use super::meter::{Latencies, Progress};
+use super::options;
+use super::payload::{Delivered, Message, acknowledge, key, open_receive, response, results};
+use super::report::{tell, tenths};
+use super::server::Server;
+use crate::exit::{Exit, wrong_use};
+
+/// The type of the events.
+const TYPE: &str = "app.bench.event";
+/// Where an event's number stands in its data, in hexadecimal digits.
+const NUMBER_AT: std::ops::Range<usize> = 6..22;
+
+/// Events of one run: each has a number and the same length.
+struct Events {
+    run: u64,
+    data: Vec<u8>,
+}
+
+impl Events {
+    fn new(size: u32) -> anyhow::Result<Events> {
+        let mut run = [0; 8];
+        getrandom::fill(&mut run)?;
+        let mut data = br#"{"n":"0000000000000000","x":""#.to_vec();
+        data.resize(size as usize - 2, b'x');
+        data.extend(b"\"}");
+        Ok(Events {
+            run: u64::from_le_bytes(run),
+            data,
+        })
+    }
+
+    /// The data of an event.
+    fn data(&mut self, number: u64) -> &[u8] {
+        for (at, digit) in self.data[NUMBER_AT].iter_mut().zip((0..16).rev()) {
+            *at = b"0123456789abcdef"[(number >> (4 * digit) & 15) as usize];
+        }
+        &self.data
+    }
+
+    /// The number of an event that came, if it is one of these exactly as it was published.
+    fn number(&mut self, event: &Delivered<'_>) -> Option<u64> {
+        let digits = event.data.get(NUMBER_AT)?;
+        let mut number = 0;
+        for digit in digits {
+            number = number << 4 | u64::from(char::from(*digit).to_digit(16)?);
+        }
+        (event.kind == TYPE.as_bytes() && event.data == self.data(number)).then_some(number)
+    }
+}
+
+/// Runs `bench publish`.
+pub(super) fn publish(options: &options::Publish) -> anyhow::Result<Exit> {
+    run(&options.events, None)
+}
+
+/// Runs `bench pull`.
+pub(super) fn pull(options: &options::Pull) -> anyhow::Result<Exit> {
+    run(&options.events, Some(options))
+}
+
+fn run(options: &options::Events, pull: Option<&options::Pull>) -> anyhow::Result<Exit> {
+    if options.events == 0 {
+        return Err(wrong_use("--events must be at least 1"));
+    }
+    let server = Server::own(options.data.as_deref())?;
+    let subscription = subscribe(&server)?;
+    let mut events = Events::new(options.size)?;
+    let mut result = publish_all(&server, options, &mut events)?;
+    if let Some(pull) = pull {
+        let pulled = pull_all(&server, pull, &subscription, events)?;
+        let Value::Object(pulled) = pulled else {
+            bail!("a result is an object");
+        };
+        result.as_object_mut().expect("an object").extend(pulled);
+    }
+    let (memory, directory) = (server.memory(), server.directory());
+    let more = json!({
+        "mode": if pull.is_some() { "pull" } else { "publish" },
+        "events": options.events,
+        "event_bytes": options.size,
+        "publish_batch_size": options.publish_batch,
+        "server_rss_anon_bytes": memory.anonymous,
+        "sync_policy": "synced before every answer; answers that wait share a sync",
+        "filesystem": directory.and_then(machine::filesystem),
+        "processors": machine::processors(),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    server.stop()?;
+    let Value::Object(more) = more else {
+        bail!("a result is an object");
+    };
+    result.as_object_mut().expect("an object").extend(more);
+    tell(&result, options.json);
+    Ok(Exit::Done)
+}
+
+/// A subscription to all events of the run; its path.
+fn subscribe(server: &Server) -> anyhow::Result<String> {
+    let terms = json!({"events": ["app.bench.#"], "in_flight_max": 10_000});
+    let mut client = server.client()?;
+    let made = client.post("/v1/subscriptions", "bench", &terms)?.ok()?;
+    let id = made.json()?["id"].as_str().map(str::to_owned);
+    id.context("the subscription has no id")
+}
+
+/// Publishes all events over one stream, several batches on their way.
+fn publish_all(
+    server: &Server,
+    options: &options::Events,
+    events: &mut Events,
+) -> anyhow::Result<Value> {
+    let runtime = runtime()?;
+    let set = LocalSet::new();
+    set.block_on(&runtime, async {
+        let mut stream = Batches::open(server.grpc, &server.token).await?;
+        let mut latencies = Latencies::new();
+        let mut progress = Progress::new("publish", "events", options.events);
+        let mut waiting: VecDeque<(u64, Instant)> = VecDeque::new();
+        let mut next = 0;
+        loop {
+            let room = waiting.len() < options.in_flight as usize;
+            if next < options.events && room {
+                let begun = Instant::now();
+                let count = u64::from(options.publish_batch).min(options.events - next);
+                let mut message = Message::new(count as usize * (options.size as usize / 64 + 1));
+                for number in next..next + count {
+                    message.publish(&key(events.run, number), TYPE, events.data(number));
+                }
+                next += count;
+                stream.send(message.finish()).await?;
+                waiting.push_back((count, begun));
+                continue;
+            }
+            let Some((count, begun)) = waiting.pop_front() else {
+                break;
+            };
+            let answer = stream.answer().await?;
+            let done = results(&answer).filter(|result| result.code.is_empty() && !result.replayed);
+            ensure!(done.count() as u64 == count, "an event was not published");
+            let now = Instant::now();
+            latencies.record(now.duration_since(begun));
+            progress.add(count, now);
+        }
+        stream.end()?;
+        let (took, rates) = progress.finish();
+        let seconds = took.as_secs_f64();
+        Ok(json!({
+            "published_per_second": tenths(options.events as f64 / seconds.max(1e-9)),
+            "publish_seconds": seconds,
+            "publish_rate_of_each_tenth": rates,
+            "publish_latency": latencies.summary(),
+        }))
+    })
+}
+
+/// What all consumers share.
+struct Pulling {
+    events: Events,
+    /// One bit for each event that came.
+    seen: Vec<u64>,
+    left: u64,
+    again: u64,
+    responses: u64,
+    progress: Progress,
+}
+
+impl Pulling {
+    /// Notes the events of a response; gives its number.
+    fn take(&mut self, bytes: &[u8]) -> anyhow::Result<u64> {
+        let (mut number, mut count) = (0, 0);
+        response(bytes, &mut number, &mut |event| {
+            let Some(at) = self.events.number(&event) else {
+                bail!("an event came that was not published like this");
+            };
+            let word = self.seen.get_mut((at / 64) as usize);
+            let word = word.context("an event came that was never published")?;
+            let bit = 1 << (at % 64);
+            if *word & bit == 0 {
+                *word |= bit;
+                count += 1;
+            } else {
+                self.again += 1;
+            }
+            Ok(())
+        })?;
+        self.left -= count;
+        self.responses += 1;
+        self.progress.add(count, Instant::now());
+        Ok(number)
+    }
+}
+
+/// Pulls all events, and acknowledges them.
+fn pull_all(
+    server: &Server,
+    options: &options::Pull,
+    subscription: &str,
+    events: Events,
+) -> anyhow::Result<Value> {
+    let total = options.events.events;
+    let pulling = Rc::new(RefCell::new(Pulling {
+        events,
+        seen: vec![0; total.div_ceil(64) as usize],
+        left: total,
+        again: 0,
+        responses: 0,
+        progress: Progress::new("pull", "events", total),
+    }));
+    let runtime = runtime()?;
+    let set = LocalSet::new();
+    set.block_on(&runtime, async {
+        let mut consumers = Vec::new();
+        for _ in 0..options.consumers {
+            let mut stream = Batches::open_at(server.grpc, &server.token, RECEIVE).await?;
+            let (batch, out) = (options.batch, options.batch * options.responses_out);
+            stream.send(open_receive(subscription, batch, out)).await?;
+            consumers.push(stream);
+        }
+        let mut tasks = Vec::new();
+        for stream in consumers {
+            tasks.push(tokio::task::spawn_local(consume(stream, pulling.clone())));
+        }
+        for task in tasks {
+            task.await??;
+        }
+        anyhow::Ok(())
+    })?;
+    drop((set, runtime));
+    let pulling = Rc::into_inner(pulling).context("a consumer is left")?;
+    let pulling = pulling.into_inner();
+    let (took, rates) = pulling.progress.finish();
+    let acknowledged = acknowledged(server, subscription, total)?;
+    let seconds = took.as_secs_f64();
+    Ok(json!({
+        "pulled_per_second": tenths(total as f64 / seconds.max(1e-9)),
+        "pull_seconds": seconds,
+        "pull_rate_of_each_tenth": rates,
+        "pulled_again": pulling.again,
+        "responses": pulling.responses,
+        "acknowledged": acknowledged,
+        "consumers": options.consumers,
+        "batch_size": options.batch,
+        "responses_out": options.responses_out,
+    }))
+}
+
+/// One consumer: takes responses and acknowledges each, until every event came to one of all.
+async fn consume(mut stream: Batches, pulling: Rc<RefCell<Pulling>>) -> anyhow::Result<()> {
+    while pulling.borrow().left > 0 {
+        let bytes: Bytes = tokio::select! {
+            bytes = stream.answer() => bytes?,
+            // The others may have got the rest.
+            () = tokio::time::sleep(std::time::Duration::from_millis(20)) => continue,
+        };
+        let number = pulling.borrow_mut().take(&bytes)?;
+        if number > 0 {
+            stream.send(acknowledge(number)).await?;
+        }
+    }
+    stream.end()?;
+    // The end comes once everything before it was taken in.
+    stream.rest().await
+}
+
+/// How many acknowledgements the server counted: all of them.
+fn acknowledged(server: &Server, subscription: &str, total: u64) -> anyhow::Result<u64> {
+    let path = format!("/v1/subscriptions/{subscription}");
+    let shown = server.client()?.get_patiently(&path)?.ok()?.json()?;
+    let count = shown["figures"]["acknowledged"].as_u64();
+    let count = count.context("there is no count of acknowledgements")?;
+    ensure!(
+        count == total,
+        "{total} events were acknowledged, but the server counts {count}"
+    );
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_told_from_one_that_was_changed() {
+        let mut events = Events::new(64).expect("random bytes");
+        let data = events.data(0xabc).to_vec();
+        assert_eq!(data.len(), 64);
+        assert!(serde_json::from_slice::<Value>(&data).is_ok());
+        let kind = TYPE.as_bytes();
+        let event = |data| Delivered { kind, data };
+        assert_eq!(events.number(&event(&data)), Some(0xabc));
+        let mut other = data.clone();
+        other[40] = b'y';
+        assert_eq!(events.number(&event(&other)), None);
+        assert_eq!(events.number(&event(&data[..63])), None);
+    }
+}
