@@ -15,6 +15,7 @@ mod image;
 mod log;
 mod matcher;
 mod meter;
+mod run;
 mod scan;
 mod settings;
 

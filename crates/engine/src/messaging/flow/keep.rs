@@ -29,7 +29,8 @@ impl Flow {
     pub fn rewind(&mut self, to: u64, now: u64, out: &mut Vec<Change>) {
         let all = to >= self.scanned;
         if !all {
-            let open = self.open.range_mut(..=to);
+            let open = self.open.iter_mut();
+            let open = open.take_while(|(position, _)| **position <= to);
             for (&position, open) in open.filter(|(_, open)| !open.kept) {
                 open.kept = true;
                 self.kept += 1;
@@ -101,7 +102,8 @@ impl Flow {
         }
         done.sort_unstable();
         done.dedup();
-        let worth_it = out.len() > before || !done.is_empty() || !self.done.is_empty();
+        let passed = std::mem::take(&mut self.passed);
+        let worth_it = passed || out.len() > before || !done.is_empty() || !self.done.is_empty();
         done_changes(id, &done, out);
         if std::mem::take(&mut self.replays_changed) {
             out.push(Change::Replays {
@@ -133,5 +135,12 @@ impl Flow {
             && self.done.len() <= DONE_MAX + bound + KEPT_AT_ONCE
             && self.timers.len() <= self.open.len()
             && self.ready.len() <= self.open.len()
+            && [
+                self.open.places(),
+                self.timers.places(),
+                self.ready.places(),
+            ]
+            .iter()
+            .all(|places| *places <= 4 * bound + 4 * KEPT_MAX)
     }
 }

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use super::image::{Image, Letter};
 use super::meter::{Meter, Rates};
+use super::run::Run;
 use super::settings::{Order, Policy, Subscription, SubscriptionId};
 
 /// Matched events that wait in memory to be handed out, at most; more are read from the journal when these are gone.
@@ -137,10 +138,10 @@ pub struct Flow {
     scanned: u64,
     /// As the log has it, or will have it when what was drained is in it.
     floor: u64,
-    open: BTreeMap<u64, Open>,
-    ready: BTreeSet<u64>,
+    open: Run<u64, Open>,
+    ready: Run<u64, ()>,
     /// `(due, position)` of all that wait for a time or are out.
-    timers: BTreeSet<(u64, u64)>,
+    timers: Run<(u64, u64), ()>,
     lanes: HashMap<u64, Lane>,
     /// Above the floor, and done.
     done: BTreeSet<u64>,
@@ -151,8 +152,10 @@ pub struct Flow {
     replays: VecDeque<(u64, u64)>,
     /// Whose place in the log has changed since the last drain.
     changed: Vec<u64>,
-    /// Done since the last drain.
+    /// Done since the last drain, behind others that are not.
     done_since: Vec<u64>,
+    /// Whether some were done since the last drain that were the oldest.
+    passed: bool,
     replays_changed: bool,
     /// A receiver came and got less than it could take.
     hungry: bool,
@@ -166,9 +169,9 @@ impl Flow {
         let mut flow = Flow {
             scanned: image.floor,
             floor: image.floor,
-            open: BTreeMap::new(),
-            ready: BTreeSet::new(),
-            timers: BTreeSet::new(),
+            open: Run::new(),
+            ready: Run::new(),
+            timers: Run::new(),
             lanes: HashMap::new(),
             done: image.done,
             dead_bytes: image.dead.values().map(Letter::bytes).sum(),
@@ -178,6 +181,7 @@ impl Flow {
             replays: image.replays.into(),
             changed: Vec::new(),
             done_since: Vec::new(),
+            passed: false,
             replays_changed: false,
             hungry: true,
             meter: Meter::default(),
@@ -272,7 +276,7 @@ impl Flow {
 
     fn take_in(&mut self, matched: &Matched, now: u64) -> bool {
         let position = matched.position;
-        if self.open.contains_key(&position)
+        if self.open.contains(&position)
             || self.done.contains(&position)
             || self.dead.contains_key(&position)
         {
@@ -301,7 +305,7 @@ impl Flow {
         self.replays_changed = true;
         for matched in matches {
             // What was not looked at yet comes by itself.
-            if self.open.contains_key(&matched.position) || matched.position > self.scanned {
+            if self.open.contains(&matched.position) || matched.position > self.scanned {
                 continue;
             }
             self.unbury(matched.position);
@@ -339,7 +343,8 @@ impl Flow {
                 return self.activate(position, now);
             };
             let holder = lane.holder;
-            if holder < position || self.open[&holder].state != State::Ready {
+            let holds = self.open.get(&holder).expect("it is open");
+            if holder < position || holds.state != State::Ready {
                 lane.waiting.insert(position);
                 return;
             }
@@ -352,6 +357,10 @@ impl Flow {
         self.activate(position, now);
     }
 
+    fn opened(&self, position: u64) -> &Open {
+        self.open.get(&position).expect("it is open")
+    }
+
     fn at(&mut self, position: u64) -> &mut Open {
         self.open.get_mut(&position).expect("it is open")
     }
@@ -362,10 +371,10 @@ impl Flow {
         let due = open.letter.due;
         if due > now {
             open.state = State::Waiting;
-            self.timers.insert((due, position));
+            self.timers.insert((due, position), ());
         } else {
             open.state = State::Ready;
-            self.ready.insert(position);
+            self.ready.insert(position, ());
         }
     }
 
@@ -402,6 +411,11 @@ impl Flow {
     /// Nothing more is to be done about it.
     fn settle(&mut self, position: u64, now: u64) -> Open {
         let open = self.close(position, now);
+        // None before it is open, and none can come to be: the floor will pass it.
+        if !open.kept && self.open.first().is_none_or(|first| *first > position) {
+            self.passed = true;
+            return open;
+        }
         if open.kept {
             self.changed.push(position);
         } else {
@@ -442,9 +456,9 @@ impl Flow {
         while self.subscription.terms.paused.is_none()
             && deliveries.len() < max
             && self.out < in_flight_max
-            && let Some(position) = self.ready.pop_first()
+            && let Some((position, ())) = self.ready.pop_first()
         {
-            if ttl > 0 && now >= self.open[&position].letter.time.saturating_add(ttl) {
+            if ttl > 0 && now >= self.opened(position).letter.time.saturating_add(ttl) {
                 self.settle(position, now);
                 self.totals.expired += 1;
                 continue;
@@ -466,7 +480,7 @@ impl Flow {
                 self.changed.push(position);
             }
             self.out += 1;
-            self.timers.insert((deadline, position));
+            self.timers.insert((deadline, position), ());
             deliveries.push(Delivery {
                 position,
                 receipt: Receipt {
@@ -517,7 +531,7 @@ impl Flow {
         now: u64,
     ) -> Result<(), ReceiptExpired> {
         self.since(receipt)?;
-        let attempt = self.open[&receipt.position].letter.attempt;
+        let attempt = self.opened(receipt.position).letter.attempt;
         let delay = delay.unwrap_or_else(|| self.policy().wait(attempt, receipt.position));
         self.fail(receipt.position, error, now.saturating_add(delay), now);
         Ok(())
@@ -532,7 +546,7 @@ impl Flow {
         };
         let before = std::mem::replace(deadline, until);
         self.timers.remove(&(before, receipt.position));
-        self.timers.insert((until, receipt.position));
+        self.timers.insert((until, receipt.position), ());
         Ok(())
     }
 
@@ -570,7 +584,7 @@ impl Flow {
             && due <= now
         {
             happened += 1;
-            if self.open[&position].state == State::Waiting {
+            if self.opened(position).state == State::Waiting {
                 self.timers.pop_first();
                 self.activate(position, now);
             } else {
