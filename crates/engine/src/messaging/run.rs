@@ -192,9 +192,9 @@ mod tests {
                     }
                     4 => {
                         let key = random(next + 5);
-                        if !tree.contains_key(&key) {
+                        if let std::collections::btree_map::Entry::Vacant(place) = tree.entry(key) {
                             run.insert(key, step);
-                            tree.insert(key, step);
+                            place.insert(step);
                             next = next.max(key);
                         }
                     }
