@@ -87,6 +87,12 @@ impl Fixture {
         })
     }
 
+    /// With a place for subscriptions, and changes to the configuration.
+    pub(crate) fn with_subscriptions_and(change: impl FnOnce(&mut ServerConfig)) -> Fixture {
+        let directory = tempfile::tempdir().expect("a directory");
+        Fixture::over(Some(directory), change)
+    }
+
     /// With changes to the configuration.
     pub(crate) fn with(change: impl FnOnce(&mut ServerConfig)) -> Fixture {
         Fixture::over(None, change)

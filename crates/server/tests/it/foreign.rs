@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tributary_server::{Secret, internal_token};
+use tributary_server::webhooks::{Rules, Settings};
+use tributary_server::{Secret, WebhookConfig, internal_token};
 
 use crate::fixture::{Fixture, hold, id, pay};
 
@@ -30,7 +32,24 @@ fn a_foreign_program_finds_the_server_to_be_as_documented() {
         return;
     }
     let secret = Secret::random();
-    let server = Fixture::with(|config| config.internal = Some(secret.clone()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Fixture::with_subscriptions_and(|config| {
+        config.internal = Some(secret.clone());
+        // No webhook goes where it makes up that one should.
+        let rules = Rules {
+            ports: vec![1],
+            ..Rules::default()
+        };
+        let settings = Settings {
+            rules,
+            resolver: Arc::new(|_| Ok(Vec::new())),
+            ..Settings::default()
+        };
+        config.webhooks = Some(WebhookConfig {
+            master_key_file: folder.path().join("key"),
+            settings,
+        });
+    });
     // This key can be neither rotated nor revoked by what the program makes up.
     let token = internal_token(server.reader().ids(), &secret);
     let mut document: Value =

@@ -190,8 +190,7 @@ fn an_unfinished_write_is_cut_and_said() {
         server.get("/v1/journal/head")["position"],
         json!(PAYMENTS + 3)
     );
-    let log = server.log();
-    assert!(log.contains("cut an unfinished write"), "{log}");
+    server.has_logged("cut an unfinished write");
     assert!(server.stop().success());
     assert_eq!(
         json_for(0, &["verify", "--data", text(&data), "--json"])["tail_bytes"],

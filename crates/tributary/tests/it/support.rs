@@ -139,9 +139,19 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// What it logged so far.
-    pub(crate) fn log(&self) -> String {
-        self.log.lock().expect("no holder panics").clone()
+    /// Waits until it has logged this: what it writes is read by another thread.
+    #[track_caller]
+    pub(crate) fn has_logged(&self, part: &str) {
+        let begun = Instant::now();
+        let log = || self.log.lock().expect("no holder panics").clone();
+        while !log().contains(part) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "{part}: {}",
+                log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub(crate) fn key_file(&self) -> &str {
