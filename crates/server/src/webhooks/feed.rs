@@ -329,12 +329,15 @@ fn note(inner: &Arc<Inner>, job: &Job, attempt: &Attempt) {
             let _deleted = messaging.ack(id, &[receipt]);
         }
         Outcome::Retry { after } => {
-            let delay = after.map(|after| after.as_nanos() as u64);
+            let policy = messaging.get(id).map(|of| of.terms.policy);
+            // What the receiver asks for makes a wait longer, never shorter.
+            let delay = policy.as_ref().zip(after).map(|(policy, after)| {
+                let wait = policy.wait(job.attempt, receipt.position);
+                wait.max(after.as_nanos() as u64)
+            });
             let _expired = messaging.nack(id, receipt, delay, &what_failed(attempt));
             let idle = lock(&feeding.delivered_at).elapsed();
-            let last = messaging
-                .get(id)
-                .is_some_and(|of| job.attempt >= of.terms.policy.attempts_max);
+            let last = policy.is_some_and(|policy| job.attempt >= policy.attempts_max);
             if last && idle >= DISABLE_AFTER {
                 disable(inner, id, job, "no webhook was accepted for days");
             }

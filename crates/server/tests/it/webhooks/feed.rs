@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use http_body_util::Full;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
 use super::PATIENCE;
-use super::receiver::{Receiver, Seen, status};
+use super::receiver::{Receiver, Reply, Seen, status};
 use crate::fixture::{Fixture, id, pay};
 
 /// A receiver that answers what it is told to, and a way to tell it.
@@ -136,6 +137,35 @@ fn what_a_receiver_refuses_comes_again_and_can_be_sent_again_by_hand() {
         let figures = server.get(&path(&made)).expect(200)["figures"].clone();
         (figures["dead_letters"] == 0 && figures["acknowledged"] == 1).then_some(())
     });
+}
+
+#[test]
+fn what_a_receiver_asks_to_wait_never_makes_a_wait_shorter() {
+    let server = Fixture::with_webhooks();
+    let (buyer, shop) = (
+        server.wallet("ann", 1_000),
+        server.account("shop", "merchant"),
+    );
+    let receiver = Receiver::start(|_| {
+        let response = hyper::Response::builder()
+            .status(503)
+            .header("retry-after", "0");
+        Reply::Answer(response.body(Full::default()).expect("a response"))
+    });
+    let later = json!({"backoff": {"delays_seconds": [3600]}, "jitter": 0});
+    let made = subscribe(&server, &receiver, &later);
+    server
+        .post("/v1/payments", &pay(&buyer, &shop, 7))
+        .expect(201);
+    arrived(&receiver, 1);
+    until("it waits for its next attempt", || {
+        let figures = server.get(&path(&made)).expect(200)["figures"].clone();
+        (figures["retrying"] == 1).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(receiver.seen().len(), 1, "the clock stands still: it waits");
+    server.clock.advance(3_600);
+    arrived(&receiver, 2);
 }
 
 #[test]
