@@ -8,6 +8,7 @@
 
 use aes::Aes128;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
+use arrayvec::ArrayString;
 
 use crate::messaging::{Receipt, SubscriptionId};
 
@@ -25,6 +26,8 @@ const DIGITS: [u8; 256] = {
 const NO_DIGIT: u8 = u8::MAX;
 /// Characters after the prefix: 128 bits at five bits each.
 const BODY_CHARS: usize = 26;
+/// The longest prefix, an underscore and what follows.
+const ID_BYTES_MAX: usize = 5 + BODY_CHARS;
 
 /// What an id names. The number is part of every id ever issued: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +67,11 @@ impl IdKind {
             IdKind::Subscription => "sub",
             IdKind::Receipt => "rcp",
         }
+    }
+
+    /// The 16 bytes behind an id, if it has the form of one of this kind.
+    pub fn block(self, id: &str) -> Option<[u8; 16]> {
+        block_of(id.strip_prefix(self.prefix())?.strip_prefix('_')?)
     }
 }
 
@@ -113,15 +121,18 @@ impl Ids {
 
     /// The id of the thing of this kind at `position`.
     pub fn encode(&self, kind: IdKind, position: u64) -> String {
+        self.text(kind, position).as_str().to_owned()
+    }
+
+    /// [`Ids::encode`] without an allocation.
+    pub fn text(&self, kind: IdKind, position: u64) -> IdText {
         text(kind, self.block(kind, position))
     }
 
     /// The id of a subscription: the same in every epoch.
     pub fn encode_subscription(&self, id: SubscriptionId) -> String {
-        text(
-            IdKind::Subscription,
-            self.seal(IdKind::Subscription, 0, id.0),
-        )
+        let block = self.seal(IdKind::Subscription, 0, id.0);
+        text(IdKind::Subscription, block).as_str().to_owned()
     }
 
     /// The subscription that `id` names, in form.
@@ -147,7 +158,8 @@ impl Ids {
 
     /// The text of a receipt.
     pub fn encode_receipt(&self, receipt: Receipt) -> String {
-        text(IdKind::Receipt, self.receipt_block(receipt))
+        let text = text(IdKind::Receipt, self.receipt_block(receipt));
+        text.as_str().to_owned()
     }
 
     /// The receipt of this text.
@@ -180,8 +192,7 @@ impl Ids {
 
     /// The 56 and 64 bits of a block of this kind.
     fn open(&self, kind: IdKind, id: &str) -> Option<(u64, u64)> {
-        let body = id.strip_prefix(kind.prefix())?.strip_prefix('_')?;
-        self.open_block(kind, block_of(body)?)
+        self.open_block(kind, kind.block(id)?)
     }
 
     fn open_block(&self, kind: IdKind, block: [u8; 16]) -> Option<(u64, u64)> {
@@ -195,8 +206,7 @@ impl Ids {
 
     /// The position that `id` names, if it is an id of this kind that this journal issued (or may issue).
     pub fn decode(&self, kind: IdKind, id: &str) -> Option<u64> {
-        let body = id.strip_prefix(kind.prefix())?.strip_prefix('_')?;
-        self.decode_body(kind, body)
+        self.position_of(kind, kind.block(id)?)
     }
 
     /// The position that an id names whose text without prefix and underscore is `body`.
@@ -221,14 +231,16 @@ impl Ids {
 }
 
 /// The text of an id.
-fn text(kind: IdKind, block: [u8; 16]) -> String {
+pub type IdText = ArrayString<ID_BYTES_MAX>;
+
+fn text(kind: IdKind, block: [u8; 16]) -> IdText {
     let mut bits = u128::from_be_bytes(block);
     let mut body = [0u8; BODY_CHARS];
     for slot in body.iter_mut().rev() {
         *slot = ALPHABET[(bits & 31) as usize];
         bits >>= 5;
     }
-    let mut id = String::with_capacity(5 + BODY_CHARS);
+    let mut id = IdText::new();
     id.push_str(kind.prefix());
     id.push('_');
     id.push_str(std::str::from_utf8(&body).expect("the alphabet is ASCII"));

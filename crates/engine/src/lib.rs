@@ -40,7 +40,7 @@ pub use engine::{
     Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, QUEUE_LENGTH_MAX, RETRY_AFTER, Receipt,
     Refused, Reply, StartError, Status,
 };
-pub use ids::{IdKind, Ids};
+pub use ids::{IdKind, IdText, Ids};
 pub use memory::Memory;
 pub use queue::LEVEL_NS as PRIORITY_LEVEL_NS;
 // What the port speaks in, so that a backend outside of this crate need not know the journal.

@@ -2,6 +2,7 @@
 
 use crate::currencies::TABLE;
 use std::fmt;
+use std::sync::LazyLock;
 
 /// The largest amount and the largest balance, in minor units, either way from zero: 2^53 − 1, so that JSON readers
 /// which hold numbers as doubles still read each one exactly.
@@ -22,11 +23,11 @@ pub struct UnknownCurrency;
 impl Currency {
     /// The currency of a three-letter code in capitals.
     pub fn from_code(code: &str) -> Result<Self, UnknownCurrency> {
-        TABLE
-            .iter()
-            .find(|row| row.1 == code)
-            .map(|row| Currency(row.0))
-            .ok_or(UnknownCurrency)
+        let letters = code.as_bytes().try_into();
+        let letters = letters.map_err(|_| UnknownCurrency)?;
+        let found = BY_CODE.binary_search_by_key(&letters, |(code, _)| *code);
+        let (_, numeric) = BY_CODE[found.map_err(|_| UnknownCurrency)?];
+        Ok(Currency(numeric))
     }
 
     /// The currency of a numeric code.
@@ -71,6 +72,16 @@ const ROWS: [u8; 1000] = {
     }
     rows
 };
+
+/// The letters of each currency and its numeric code, by the letters.
+static BY_CODE: LazyLock<[([u8; 3], u16); TABLE.len()]> = LazyLock::new(|| {
+    let mut codes = TABLE.map(|(numeric, code, _)| {
+        let letters = code.as_bytes().try_into();
+        (letters.expect("a code has three letters"), numeric)
+    });
+    codes.sort_unstable();
+    codes
+});
 
 fn row(numeric: u16) -> Option<&'static (u16, &'static str, u8)> {
     let row = ROWS.get(usize::from(numeric))?.checked_sub(1)?;

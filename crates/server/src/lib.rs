@@ -29,7 +29,7 @@ pub use config::{Limits, ServerConfig, TlsFiles, WebhookConfig};
 pub use error_pages::{PAGES, find as error_page};
 pub use openapi::openapi_json;
 pub use rate::RateLimit;
-pub use serve::{Running, Server, StartError};
+pub use serve::{Running, Server, StartError, take_short_turns};
 pub use token::Secret;
 
 use tributary_engine::{Engine, Ids, Refused, Reply};

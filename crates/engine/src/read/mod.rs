@@ -2,6 +2,7 @@
 
 mod accounts;
 mod lists;
+mod names;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -88,6 +89,7 @@ pub struct Reader {
     journal: Arc<dyn JournalReader>,
     view: Arc<View>,
     ids: Ids,
+    names: Arc<names::Names>,
 }
 
 impl Reader {
@@ -97,6 +99,7 @@ impl Reader {
             ids: Ids::new(&meta.id_key, &meta.epochs),
             journal,
             view,
+            names: Arc::default(),
         }
     }
 
@@ -193,7 +196,8 @@ impl Reader {
 
     /// The owner's name.
     pub fn owner_name(&self, owner: OwnerId) -> Option<OwnerName> {
-        self.view.read().set.owner(owner).map(|owner| owner.name)
+        let find = || self.view.read().set.owner(owner).map(|owner| owner.name);
+        self.names.get(owner, find)
     }
 
     /// The API key.

@@ -522,14 +522,15 @@ fn missing(param: &str, message: &'static str) -> ApiError {
 }
 
 fn account(ids: &Ids, text: &AccountText, param: &str) -> Result<AccountId, ApiError> {
-    let position = ids.decode(IdKind::Account, &text.0);
+    let position = ids.position_of(IdKind::Account, text.0);
     position
         .map(AccountId)
         .ok_or_else(|| ApiError::not_found("account", param))
 }
 
-fn payment(ids: &Ids, text: &PaymentText) -> Result<PaymentId, ApiError> {
-    let position = ids.decode(IdKind::Payment, &text.0);
+/// The payment that is meant.
+pub(crate) fn payment(ids: &Ids, text: &PaymentText) -> Result<PaymentId, ApiError> {
+    let position = ids.position_of(IdKind::Payment, text.0);
     position
         .map(PaymentId)
         .ok_or_else(|| ApiError::not_found("payment", "payment"))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use tributary_engine::IdKind;
 use tributary_ledger::{AMOUNT_MAX, Currency, Topic};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
@@ -74,13 +75,13 @@ macro_rules! string_form {
 }
 
 string_form! {
-    /// The id of an account, in form only.
-    AccountText as "AccountId", String, expecting "an account id: `acct_` and 26 characters",
+    /// The id of an account, in form only: what stands behind its text.
+    AccountText as "AccountId", [u8; 16], expecting "an account id: `acct_` and 26 characters",
     parse account_text, schema |object| object.pattern(Some("^acct_[0-7][0-9a-hjkmnp-tv-z]{25}$"))
 }
 string_form! {
-    /// The id of a payment, in form only.
-    PaymentText as "PaymentId", String, expecting "a payment id: `pay_` and 26 characters",
+    /// The id of a payment, in form only: what stands behind its text.
+    PaymentText as "PaymentId", [u8; 16], expecting "a payment id: `pay_` and 26 characters",
     parse payment_text, schema |object| object.pattern(Some("^pay_[0-7][0-9a-hjkmnp-tv-z]{25}$"))
 }
 string_form! {
@@ -135,18 +136,12 @@ fn currency(text: &str) -> Option<Currency> {
     Currency::from_code(text).ok()
 }
 
-fn id_text(prefix: &str, text: &str) -> Option<String> {
-    let body = text.strip_prefix(prefix)?;
-    let digits = body.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'h' | b'j' | b'k' | b'm' | b'n' | b'p'..=b't' | b'v'..=b'z'));
-    (body.len() == 26 && digits && body.as_bytes()[0] <= b'7').then(|| text.to_owned())
+fn account_text(text: &str) -> Option<[u8; 16]> {
+    IdKind::Account.block(text)
 }
 
-fn account_text(text: &str) -> Option<String> {
-    id_text("acct_", text)
-}
-
-fn payment_text(text: &str) -> Option<String> {
-    id_text("pay_", text)
+fn payment_text(text: &str) -> Option<[u8; 16]> {
+    IdKind::Payment.block(text)
 }
 
 fn owner_text(text: &str) -> Option<String> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tributary_engine::IdKind;
+use tributary_engine::{IdKind, IdText};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Body, Date, Payment, PaymentKind, PaymentStatus, Queue, Rejection};
 use utoipa::ToSchema;
@@ -17,7 +17,8 @@ use crate::time::{format_date, format_timestamp};
 #[derive(Serialize, ToSchema)]
 #[schema(as = Payment)]
 pub(crate) struct PaymentObject {
-    id: String,
+    #[schema(value_type = String)]
+    id: IdText,
     #[schema(pattern = "^payment$")]
     object: &'static str,
     kind: PaymentKindForm,
@@ -42,7 +43,8 @@ pub(crate) struct PaymentObject {
     #[schema(minimum = 0)]
     fee_refunded: u64,
     /// Who pays.
-    source: String,
+    #[schema(value_type = String)]
+    source: IdText,
     /// The payees' parts; empty if the payment failed before they were computed.
     splits: Vec<ShareObject>,
     /// The fees.
@@ -71,7 +73,8 @@ pub(crate) struct PaymentObject {
     #[schema(format = DateTime)]
     created: String,
     /// The event of its last change.
-    last_event: String,
+    #[schema(value_type = String)]
+    last_event: IdText,
 }
 
 /// How a payment was queued.
@@ -110,7 +113,8 @@ impl QueueObject {
 #[derive(Serialize, ToSchema)]
 #[schema(as = PaymentShare)]
 pub(crate) struct ShareObject {
-    account: String,
+    #[schema(value_type = String)]
+    account: IdText,
     /// Of the amount.
     #[schema(minimum = 0)]
     amount: u64,
@@ -226,7 +230,7 @@ pub(crate) fn payment(shared: &Shared, payment: &Payment, created: &Record) -> P
     let shares = |fees: bool| {
         let shares = payment.shares.iter().filter(|share| share.is_fee == fees);
         let part = shares.map(|share| ShareObject {
-            account: ids.encode(IdKind::Account, share.account.0),
+            account: ids.text(IdKind::Account, share.account.0),
             amount: share.amount,
             captured: share.captured,
             refunded: share.refunded,
@@ -234,7 +238,7 @@ pub(crate) fn payment(shared: &Shared, payment: &Payment, created: &Record) -> P
         part.collect()
     };
     PaymentObject {
-        id: ids.encode(IdKind::Payment, payment.id.0),
+        id: ids.text(IdKind::Payment, payment.id.0),
         object: "payment",
         kind: PaymentKindForm::of(payment.kind),
         status: PaymentStatusForm::of(payment.status),
@@ -245,7 +249,7 @@ pub(crate) fn payment(shared: &Shared, payment: &Payment, created: &Record) -> P
         amount_captured: payment.captured,
         amount_refunded: payment.refunded,
         fee_refunded: payment.fee_refunded,
-        source: ids.encode(IdKind::Account, payment.source.0),
+        source: ids.text(IdKind::Account, payment.source.0),
         splits: shares(false),
         fees: shares(true),
         expires_at: (payment.expires_at != 0).then(|| format_timestamp(payment.expires_at)),
@@ -257,7 +261,7 @@ pub(crate) fn payment(shared: &Shared, payment: &Payment, created: &Record) -> P
         failure: why_failed(shared, payment, created).map(Failure::of),
         effective_at: format_date(payment.effective_at.0),
         created: format_timestamp(payment.created_at),
-        last_event: ids.encode(IdKind::Event, payment.changed_at),
+        last_event: ids.text(IdKind::Event, payment.changed_at),
     }
 }
 

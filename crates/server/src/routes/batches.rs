@@ -18,8 +18,11 @@ use crate::form::json::Json;
 use crate::form::request::{AccountOf, Request, Wish};
 use crate::render::{Made, answer};
 use crate::routes::accounts::owner_of_new;
-use crate::routes::{json, must_see_account, must_see_payment};
+use crate::routes::{json_bytes, must_see_account, must_see_payment};
 use crate::submit::{command, reply_of, submit_all};
+
+/// Bytes that a result takes in JSON, about.
+const RESULT_BYTES: usize = 900;
 
 /// What became of a batch.
 #[derive(Serialize, ToSchema)]
@@ -52,8 +55,8 @@ struct Step {
     key: String,
     /// All or nothing with the next one.
     linked: bool,
-    /// The command, or why there can be none.
-    command: Result<Command, ApiError>,
+    /// The command until it is sent, or why there can be none.
+    command: Result<Option<Command>, ApiError>,
 }
 
 /// Does up to 8,192 commands. They are decided in order and next to each other; what is wrong with the form of one refuses
@@ -69,35 +72,48 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let mut steps = steps(&app.shared, &caller, items)?;
     abort_broken_groups(&mut steps);
-    let commands: Vec<Command> = steps
-        .iter()
-        .filter_map(|step| step.command.as_ref().ok().cloned())
-        .collect();
-    let replies = if commands.is_empty() {
-        Vec::new()
-    } else {
-        submit_all(&app, commands).await?
+    let commands = steps.iter_mut().filter_map(|step| match &mut step.command {
+        Ok(command) => command.take(),
+        Err(_) => None,
+    });
+    let commands: Vec<Command> = commands.collect();
+    let replies = match commands.len() {
+        0 => Vec::new(),
+        _ => submit_all(&app, commands).await?,
     };
     let mut replies = replies.into_iter();
-    let mut results = Vec::with_capacity(steps.len());
-    for step in steps {
-        results.push(match step.command {
-            Err(error) => refused(step.key, &error, false, &request),
-            Ok(_) => {
-                let reply = replies
-                    .next()
-                    .ok_or_else(|| ApiError::new(ErrorCode::InternalError, "The server failed."))?;
-                result(&app.shared, step.key, reply, &request)
-            }
-        });
+    let results = steps.into_iter().map(|step| match step.command {
+        Err(error) => Ok(refused(step.key, &error, false, &request)),
+        Ok(_) => {
+            let reply = replies.next();
+            let reply = reply
+                .ok_or_else(|| ApiError::new(ErrorCode::InternalError, "The server failed."))?;
+            Ok(result(&app.shared, step.key, reply, &request))
+        }
+    });
+    rendered(results)
+}
+
+/// [`BatchResult`], each result written as soon as it is made: in memory they are larger than in JSON.
+fn rendered(
+    results: impl Iterator<Item = Result<CommandResult, ApiError>>,
+) -> Result<Response, ApiError> {
+    let none = BatchResult {
+        object: "batch",
+        results: Vec::new(),
+    };
+    let mut body = serde_json::to_vec(&none).expect("an answer is JSON");
+    let end = body.split_off(body.len() - "]}".len());
+    body.reserve(results.size_hint().0 * RESULT_BYTES);
+    let start = body.len();
+    for result in results {
+        if body.len() > start {
+            body.push(b',');
+        }
+        serde_json::to_writer(&mut body, &result?).expect("an answer is JSON");
     }
-    Ok(json(
-        200,
-        &BatchResult {
-            object: "batch",
-            results,
-        },
-    ))
+    body.extend_from_slice(&end);
+    Ok(json_bytes(200, body))
 }
 
 /// The commands of the batch, groups unrolled.
@@ -139,10 +155,10 @@ fn step(
     let wish =
         wish(shared, caller, *one.operation).map_err(|error| error.within(field).within(place));
     let command = match wish {
-        Ok(wish) => Ok(Command {
+        Ok(wish) => Ok(Some(Command {
             linked,
             ..command(caller.actor, key, wish)
-        }),
+        })),
         Err(error) if matches!(error.status(), 400 | 500..) => return Err(error),
         Err(error) => Err(error),
     };

@@ -34,6 +34,9 @@ use crate::submit::{Done, command, submit};
 /// Says which preference of the caller was followed.
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
+/// Bytes that an object takes in JSON, about.
+const OBJECT_BYTES: usize = 1_024;
+
 /// The id in the path.
 pub(crate) struct Id(pub(crate) String);
 
@@ -49,7 +52,13 @@ impl FromRequestParts<App> for Id {
 
 /// A JSON answer.
 pub(crate) fn json<T: Serialize>(status: u16, body: &T) -> Response {
-    let bytes = serde_json::to_vec(body).expect("an answer is JSON");
+    let mut bytes = Vec::with_capacity(OBJECT_BYTES);
+    serde_json::to_writer(&mut bytes, body).expect("an answer is JSON");
+    json_bytes(status, bytes)
+}
+
+/// An answer that is JSON already.
+pub(crate) fn json_bytes(status: u16, bytes: Vec<u8>) -> Response {
     let status = StatusCode::from_u16(status).expect("a known status");
     let mut response = (status, bytes).into_response();
     let json = HeaderValue::from_static("application/json");

@@ -242,7 +242,7 @@ fn payments(
             let position = shared
                 .reader
                 .ids()
-                .decode(IdKind::Account, &text.0)
+                .position_of(IdKind::Account, text.0)
                 .map(AccountId);
             let found = position.and_then(|id| shared.reader.account(id));
             match found.filter(|account| caller.sees_account(account)) {

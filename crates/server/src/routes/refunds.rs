@@ -14,11 +14,11 @@ use crate::error::ApiError;
 use crate::form::idempotency::IdempotencyKey;
 use crate::form::json::Json;
 use crate::form::query::Query;
-use crate::form::request::{RefundCreate, Request};
+use crate::form::request::{RefundCreate, Request, payment};
 use crate::form::value::{PaymentText, TimeText};
 use crate::render::list::{Limit, List, PageParams, list};
 use crate::render::refund::{RefundObject, refund};
-use crate::routes::{Id, json, must_see_payment, visible_payment, write};
+use crate::routes::{Id, json, must_see_payment, write};
 use crate::submit::failed;
 
 /// Gives back what was captured, or a part; never more than was captured in all.
@@ -93,7 +93,8 @@ fn refunds(
         created_lt: query.created_lt,
     };
     let page = params.page(shared.reader.ids(), IdKind::Refund)?;
-    let payment = visible_payment(shared, caller, &query.payment.0, "payment")?;
+    let payment = payment(shared.reader.ids(), &query.payment)?;
+    must_see_payment(shared, caller, payment, "payment")?;
     let slice = shared.reader.refunds(payment, page).map_err(failed)?;
     list(shared, "/v1/refunds".to_owned(), slice, |record| {
         refund(shared, &record)

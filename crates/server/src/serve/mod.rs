@@ -5,6 +5,7 @@ mod connection;
 mod direct;
 mod patience;
 mod tls;
+mod turns;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,8 +27,11 @@ use crate::config::ServerConfig;
 use crate::rate::RateLimiter;
 use crate::routes::stream::Streams;
 use crate::serve::connection::{Accept, Api};
+
 use crate::webhooks::{Feed, FeedError, Keyring};
+
 use crate::{docs_page, openapi};
+pub use turns::take_short_turns;
 
 /// Connections that the kernel keeps waiting for one listener.
 const BACKLOG: i32 = 1_024;
@@ -143,16 +147,19 @@ impl Server {
                 .layer(from_fn_with_state(app.clone(), observe))
                 .with_state(app.clone());
             let rest = accept(app, Api::Rest, router, &rest_tls);
-            running
-                .threads
-                .push(spawn(format!("http-{index}"), listener, rest)?);
+            running.threads.push(spawn(
+                format!("http-{index}"),
+                listener,
+                rest,
+                take_short_turns,
+            )?);
         }
         for ((index, listener), app) in grpc_listeners.into_iter().enumerate().zip(&mut apps) {
             let router = crate::grpc::router(&app);
             let grpc = accept(app, Api::Grpc, router, &grpc_tls);
             running
                 .threads
-                .push(spawn(format!("grpc-{index}"), listener, grpc)?);
+                .push(spawn(format!("grpc-{index}"), listener, grpc, || {})?);
         }
         tracing::info!(%addr, grpc = ?grpc_addr, threads = count, tls = rest_tls.is_some(), "listening");
         Ok(running)
@@ -269,18 +276,22 @@ async fn tick() {
     }
 }
 
+/// Starts a serving thread. It and those that read for it call `begin` first.
 fn spawn(
     name: String,
     listener: std::net::TcpListener,
     accept: Accept,
+    begin: fn(),
 ) -> Result<JoinHandle<()>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .on_thread_start(begin)
         .build()
         .map_err(StartError::Thread)?;
     let thread = std::thread::Builder::new().name(name);
     let run = move || {
+        begin();
         runtime.block_on(async move {
             // They end with the runtime.
             let desk = accept.app.desk.clone();
