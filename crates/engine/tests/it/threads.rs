@@ -266,6 +266,8 @@ impl Backend for Gated {
     }
 }
 
+const MILLISECOND: Duration = Duration::from_millis(1);
+
 #[test]
 fn too_much_at_once_is_refused_and_what_was_taken_is_answered() {
     let meta = cluster_meta();
@@ -308,7 +310,13 @@ fn too_much_at_once_is_refused_and_what_was_taken_is_answered() {
         for name in 0..fits {
             let (engine, answered, batch) = (&engine, &answered, &batch);
             scope.spawn(move || {
-                let replies = engine.execute_blocking(batch(name)).expect("it was taken");
+                // Until the writer has taken the two, the queue is fuller than it stays.
+                let replies = loop {
+                    match engine.execute_blocking(batch(name)) {
+                        Err(Refused::Overloaded { .. }) => std::thread::sleep(MILLISECOND),
+                        taken => break taken.expect("it was taken"),
+                    }
+                };
                 answered.fetch_add(replies.len(), Ordering::SeqCst);
             });
             // One after the other, so that the first is in flight before the others come.
