@@ -229,14 +229,13 @@ fn a_full_disk_refuses_writes_reads_on_and_goes_on_by_itself() {
     );
 }
 
-#[test]
-fn tls_is_spoken_with_the_files_given() {
+/// Files of a certificate for `localhost`, and the settings of a client that trusts it.
+pub(crate) fn tls() -> (TlsFiles, rustls::ClientConfig) {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/tls");
     let files = TlsFiles {
         certificate: dir.join("certificate.pem"),
         key: dir.join("key.pem"),
     };
-    let server = Fixture::with(|config| config.tls = Some(files.clone()));
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(&files.certificate).expect("it is there") {
         roots
@@ -249,6 +248,13 @@ fn tls_is_spoken_with_the_files_given() {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    (files, config)
+}
+
+#[test]
+fn tls_is_spoken_with_the_files_given() {
+    let (files, config) = tls();
+    let server = Fixture::with(|config| config.tls = Some(files.clone()));
     let name = "localhost".try_into().expect("a name");
     let client = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
     let mut stream = rustls::StreamOwned::new(client, connect(server.addr));

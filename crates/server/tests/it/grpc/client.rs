@@ -3,12 +3,15 @@
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tonic::body::Body;
 use tonic::client::{Grpc, GrpcService};
@@ -51,20 +54,42 @@ impl GrpcService<Body> for Channel {
     }
 }
 
+/// Begins with HTTP/2 on a connection.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> http2::SendRequest<Body> {
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (send, connection) = handshake.await.expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    send
+}
+
 impl Client {
     pub(crate) fn new(addr: SocketAddr, token: &str) -> Client {
+        Client::over(addr, token, async |stream| speak(stream).await)
+    }
+
+    /// Over TLS, to a server that is called `localhost`.
+    pub(crate) fn over_tls(addr: SocketAddr, token: &str, config: rustls::ClientConfig) -> Client {
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        Client::over(addr, token, async |stream| {
+            let name = "localhost".try_into().expect("a name");
+            speak(connector.connect(name, stream).await.expect("TLS works")).await
+        })
+    }
+
+    fn over(
+        addr: SocketAddr,
+        token: &str,
+        speak: impl AsyncFnOnce(TcpStream) -> http2::SendRequest<Body>,
+    ) -> Client {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
         let send = runtime.block_on(async {
-            let stream = tokio::net::TcpStream::connect(addr)
-                .await
-                .expect("the server listens");
-            let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-            let (send, connection) = handshake.await.expect("it speaks HTTP/2");
-            tokio::spawn(connection);
-            send
+            let stream = TcpStream::connect(addr).await.expect("the server listens");
+            speak(stream).await
         });
         Client {
             runtime,

@@ -9,6 +9,7 @@ mod reads;
 mod receive;
 mod streams;
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use serde_json::json;
@@ -20,7 +21,9 @@ use self::messages::{
     AccountId, Capture, Command, CommandResult, Fee, GetPaymentRequest, OpenAccount, Pay,
     PaymentState, Publish, Queue, Refund, Split, SubmitRequest, Void, split,
 };
+use crate::client::connect;
 use crate::fixture::{Fixture, hold, id, pay};
+use crate::limits::tls;
 
 const EUR: u32 = 978;
 
@@ -621,4 +624,32 @@ fn a_payment_can_be_queued_and_shows_what_became_of_it() {
         .submit(batch(vec![wrong]))
         .expect_err("no such priority");
     assert_eq!(param(&refused), "commands[0].pay.queue.priority");
+}
+
+#[test]
+fn grpc_is_spoken_over_tls_too_and_not_without() {
+    let (files, mut config) = tls();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let server = Fixture::with(|settings| {
+        settings.tls = Some(files.clone());
+        settings.grpc_listen = Some(([127, 0, 0, 1], 0).into());
+    });
+    let addr = server.running.as_ref().expect("it runs").grpc_addr();
+    let addr = addr.expect("it listens");
+    let client = Client::over_tls(addr, &server.platform, config);
+    let request = SubmitRequest {
+        batch: 3,
+        ..SubmitRequest::default()
+    };
+    let error = client.submit(request).expect_err("it is empty");
+    assert_eq!(error.code(), tonic::Code::InvalidArgument, "{error:?}");
+
+    let mut plain = connect(addr);
+    plain
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .expect("it is sent");
+    let mut answer = Vec::new();
+    let _reset = plain.read_to_end(&mut answer);
+    // An alert of TLS at most, never HTTP/2.
+    assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
 }
