@@ -20,10 +20,8 @@ const KILLS: u64 = 5;
 const ROWS: usize = 8_000;
 const WRITERS: u64 = 4;
 
-fn kills_asked_for() -> Option<u64> {
-    std::env::var("TRIBUTARY_TEST_KILLS")
-        .ok()
-        .and_then(|kills| kills.parse().ok())
+pub(crate) fn kills_asked_for() -> Option<u64> {
+    asked_for("TRIBUTARY_TEST_KILLS")
 }
 
 fn kills() -> u64 {
@@ -47,30 +45,38 @@ fn rows(csv: &Path) -> i64 {
         .sum()
 }
 
+/// A number from the environment, for long forms.
+pub(crate) fn asked_for(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 /// A seeded xorshift64*; `TRIBUTARY_TEST_SEED` gives another seed.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     fn new() -> Self {
-        let seed = std::env::var("TRIBUTARY_TEST_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
-        Self(seed.unwrap_or(0x7269_6275_7461_7279_u64))
+        Self(asked_for("TRIBUTARY_TEST_SEED").unwrap_or(0x7269_6275_7461_7279))
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    /// Another one for each of several.
+    pub(crate) fn number(number: u64) -> Self {
+        let Self(seed) = Self::new();
+        Self((seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1))
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
     }
 
-    fn pause(&mut self, from_ms: u64, to_ms: u64) {
+    pub(crate) fn pause(&mut self, from_ms: u64, to_ms: u64) {
         std::thread::sleep(Duration::from_millis(from_ms + self.below(to_ms - from_ms)));
     }
 }
 
-fn verify(data: &Path) -> Value {
+pub(crate) fn verify(data: &Path) -> Value {
     let verified = json_for(0, &["verify", "--data", text(data), "--json"]);
     assert_eq!(verified["ok"], true);
     verified

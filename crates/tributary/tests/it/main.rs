@@ -4,6 +4,7 @@ mod backup;
 mod bank;
 mod bench;
 mod books;
+mod consumers;
 mod crash;
 mod damage;
 mod full;

@@ -60,6 +60,8 @@ pub(crate) fn text(path: &Path) -> &str {
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: String,
+    /// For gRPC, where it was asked for.
+    pub(crate) grpc: Option<String>,
     pub(crate) key: String,
     key_file: PathBuf,
     log: Arc<Mutex<String>>,
@@ -118,17 +120,15 @@ impl Server {
                 kept.push('\n');
             }
         });
-        let url = json["listening"]
-            .as_str()
-            .expect("it says where")
-            .to_owned();
+        let address = |name: &str| Some(json[name].as_str()?.replace("http://", ""));
         let key = std::fs::read_to_string(&key_file)
             .expect("a key")
             .trim()
             .to_owned();
         Ok(Self {
             child,
-            address: url.replace("http://", ""),
+            address: address("listening").expect("it says where"),
+            grpc: address("grpc"),
             key,
             key_file,
             log,
@@ -175,6 +175,17 @@ impl Server {
         body: Option<&Value>,
     ) -> std::io::Result<Answer> {
         http::request(&self.address, method, path, &self.key, key, body)
+    }
+
+    /// Its memory that is no cached file (RssAnon), in bytes; 0 once it has ended.
+    pub(crate) fn anonymous_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap_or_default();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or(0) * 1_024
     }
 
     /// SIGKILL: nothing can be written any more.
