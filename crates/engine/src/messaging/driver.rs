@@ -214,7 +214,8 @@ impl Messaging {
             *matcher = (core.filters(), Matcher::new(core.subscriptions()));
         }
         let mut found: Vec<(SubscriptionId, Matched)> = Vec::new();
-        let owner = |account| self.reader.account_owner(account);
+        // Kept over the batch: it would keep only the publisher waiting, and that is here.
+        let owner = self.reader.account_owners();
         for payload in batch.frame().payloads() {
             if found.len() > INBOX_MAX {
                 break;
@@ -226,6 +227,7 @@ impl Messaging {
                 found.push((id, matched))
             });
         }
+        drop(owner);
         if self.post(matcher.0, batch, found) {
             self.wake();
         }

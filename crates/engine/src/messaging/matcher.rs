@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{AccountId, OwnerId, event_type};
@@ -14,8 +15,29 @@ const TYPES_MAX: usize = 1_024;
 
 struct Entry {
     id: SubscriptionId,
-    scope: OwnerId,
+    /// Those who must all see the event; the platform sees everything.
+    owners: ArrayVec<OwnerId, 2>,
     filter: Filter,
+}
+
+impl Entry {
+    fn new(id: SubscriptionId, scope: OwnerId, filter: Filter) -> Entry {
+        let owners = [Some(scope), filter.owner].into_iter().flatten();
+        Entry {
+            id,
+            owners: owners.filter(|owner| *owner != OwnerId::PLATFORM).collect(),
+            filter,
+        }
+    }
+}
+
+/// The entries that want a type, by their place.
+#[derive(Default)]
+struct Wanting {
+    /// Whoever may see the event.
+    whoever: Vec<u16>,
+    /// By the first of the owners who must see it.
+    of_owner: HashMap<OwnerId, Vec<u16>>,
 }
 
 /// Matches events against many filters at once.
@@ -23,7 +45,7 @@ struct Entry {
 pub struct Matcher {
     entries: Vec<Entry>,
     /// The entries that want a type, by the type.
-    types: HashMap<Box<str>, Arc<[u16]>>,
+    types: HashMap<Box<str>, Option<Arc<Wanting>>>,
     /// Kept for its memory.
     seen_by: Vec<OwnerId>,
 }
@@ -31,10 +53,9 @@ pub struct Matcher {
 impl Matcher {
     /// For these subscriptions, which are at most [`super::SUBSCRIPTIONS_MAX`].
     pub fn new<'a>(subscriptions: impl Iterator<Item = &'a Subscription>) -> Matcher {
-        let entry = |subscription: &Subscription| Entry {
-            id: subscription.id,
-            scope: subscription.scope,
-            filter: subscription.terms.filter.clone(),
+        let entry = |subscription: &Subscription| {
+            let filter = subscription.terms.filter.clone();
+            Entry::new(subscription.id, subscription.scope, filter)
         };
         Matcher {
             entries: subscriptions.map(entry).collect(),
@@ -44,32 +65,34 @@ impl Matcher {
 
     /// For one filter of somebody who may see what `scope` may: the platform sees all.
     pub fn of(scope: OwnerId, filter: Filter) -> Matcher {
-        let entry = Entry {
-            id: SubscriptionId(0),
-            scope,
-            filter,
-        };
         Matcher {
-            entries: vec![entry],
+            entries: vec![Entry::new(SubscriptionId(0), scope, filter)],
             ..Matcher::default()
         }
     }
 
     /// The entries that want events of this type, if any do.
-    fn wanting(&mut self, event_type: &str) -> Option<Arc<[u16]>> {
+    fn wanting(&mut self, event_type: &str) -> Option<Arc<Wanting>> {
         if let Some(wanting) = self.types.get(event_type) {
-            return (!wanting.is_empty()).then(|| wanting.clone());
+            return wanting.clone();
         }
         if self.types.len() >= TYPES_MAX {
             self.types.clear();
         }
-        let wants = |(at, entry): (usize, &Entry)| {
-            let at = u16::try_from(at).expect("subscriptions are bounded");
-            entry.filter.wants_type(event_type).then_some(at)
-        };
-        let wanting: Arc<[u16]> = self.entries.iter().enumerate().filter_map(wants).collect();
+        let mut wanting = Wanting::default();
+        for (entry, at) in self.entries.iter().zip(0..=u16::MAX) {
+            if entry.filter.wants_type(event_type) {
+                let list = match entry.owners.first() {
+                    None => &mut wanting.whoever,
+                    Some(owner) => wanting.of_owner.entry(*owner).or_default(),
+                };
+                list.push(at);
+            }
+        }
+        let any = !wanting.whoever.is_empty() || !wanting.of_owner.is_empty();
+        let wanting = any.then(|| Arc::new(wanting));
         self.types.insert(event_type.into(), wanting.clone());
-        (!wanting.is_empty()).then_some(wanting)
+        wanting
     }
 
     /// Calls `found` for every subscription that wants the record's event. `owner` tells to whom an account belongs.
@@ -88,24 +111,28 @@ impl Matcher {
             time: context.timestamp,
             object: object(record),
         };
-        // Looked up once for all that ask, and only if one does.
-        self.seen_by.clear();
-        for at in &*wanting {
+        for at in &wanting.whoever {
             let entry = &self.entries[usize::from(*at)];
-            let wanted = [Some(entry.scope), entry.filter.owner];
-            let mut wanted = wanted
-                .into_iter()
-                .flatten()
-                .filter(|wanted| *wanted != OwnerId::PLATFORM)
-                .peekable();
-            if !in_currency(&entry.filter, record) {
+            if in_currency(&entry.filter, record) {
+                found(entry.id, matched);
+            }
+        }
+        if wanting.of_owner.is_empty() {
+            return;
+        }
+        // Who may see it is looked up once, and then who asks for them: however many ask for others, they cost nothing.
+        self.seen_by.clear();
+        seen_by(record, owner, &mut self.seen_by);
+        for (index, seen) in self.seen_by.iter().enumerate() {
+            if self.seen_by[..index].contains(seen) {
                 continue;
             }
-            if wanted.peek().is_some() && self.seen_by.is_empty() {
-                seen_by(record, owner, &mut self.seen_by);
-            }
-            if wanted.all(|wanted| self.seen_by.contains(&wanted)) {
-                found(entry.id, matched);
+            for at in wanting.of_owner.get(seen).into_iter().flatten() {
+                let entry = &self.entries[usize::from(*at)];
+                let seen = entry.owners.iter().all(|one| self.seen_by.contains(one));
+                if seen && in_currency(&entry.filter, record) {
+                    found(entry.id, matched);
+                }
             }
         }
     }
