@@ -208,6 +208,12 @@ impl Core {
         &self.set
     }
 
+    /// The time as of which a command is decided that arrives at `now`, as far as that is known: the open batch's, which may have
+    /// been begun a while ago.
+    pub fn decided_at(&self, now: u64) -> u64 {
+        self.open.as_ref().map_or(now, |open| open.timestamp)
+    }
+
     /// Records in the open batch, and requests waiting for it.
     pub fn open_len(&self) -> (usize, usize) {
         self.open.as_ref().map_or((0, 0), |open| {

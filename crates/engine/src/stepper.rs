@@ -67,13 +67,17 @@ impl Stepper {
 
     /// Submits the expiry of holds that are due; false if there are none.
     pub fn expire(&mut self) -> bool {
-        let request = self.timers.expire(&self.shared, self.clock.now());
+        let now = self.clock.now();
+        let at = self.core.decided_at(now);
+        let request = self.timers.expire(&self.shared, now, at);
         request.map(|request| self.take(request)).is_some()
     }
 
     /// Submits queued payments whose turn has come; false if there are none.
     pub fn run_queue(&mut self) -> bool {
-        let request = self.timers.run(&self.shared, self.clock.now());
+        let now = self.clock.now();
+        let at = self.core.decided_at(now);
+        let request = self.timers.run(&self.shared, now, at);
         request.map(|request| self.take(request)).is_some()
     }
 

@@ -11,8 +11,8 @@ use crate::backend::Failure;
 use crate::core::{Request, Resolved, Verdict};
 use crate::engine::Shared;
 
-/// Holds expired in one request.
-const EXPIRED_AT_ONCE_MAX: usize = 1_024;
+/// Holds expired in one request: a payment that arrives meanwhile waits for one or two of these.
+const EXPIRED_AT_ONCE_MAX: usize = 256;
 /// Queued payments run in one request.
 pub const RUN_AT_ONCE_MAX: usize = 256;
 
@@ -36,16 +36,16 @@ struct Round {
 }
 
 impl Timers {
-    /// The next request to expire holds, if some are due and none is under way.
-    pub(crate) fn expire(&mut self, shared: &Shared, now: u64) -> Option<Request> {
-        let due = |max| shared.reader.due(now, max);
+    /// The next request to expire holds, if some are due at the time `at` that it is decided as of, and none is under way.
+    pub(crate) fn expire(&mut self, shared: &Shared, now: u64, at: u64) -> Option<Request> {
+        let due = |max| shared.reader.due(at, max);
         self.holds
             .request(now, || due(EXPIRED_AT_ONCE_MAX), "expire", Body::Expire)
     }
 
     /// The next request to run queued payments, if there are any to run and none is under way.
-    pub(crate) fn run(&mut self, shared: &Shared, now: u64) -> Option<Request> {
-        let next = |max| shared.view.next_queued(now, max);
+    pub(crate) fn run(&mut self, shared: &Shared, now: u64, at: u64) -> Option<Request> {
+        let next = |max| shared.view.next_queued(at, max);
         self.queue
             .request(now, || next(RUN_AT_ONCE_MAX), "run", Body::Run)
     }

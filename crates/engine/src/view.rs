@@ -4,7 +4,7 @@
 //! Checkpoints are written from it, a slice at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{
     Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
@@ -210,10 +210,8 @@ pub(crate) struct View {
     next_due: AtomicU64,
     /// Payments that wait to be run.
     queued: AtomicUsize,
-    /// Whether one of them can run now.
-    runnable: AtomicBool,
-    /// Accounts in the set.
-    accounts: AtomicUsize,
+    /// Accounts and open payments in the set.
+    objects: AtomicUsize,
     /// Held by the one who sums the accounts.
     turn_to_sum: Mutex<()>,
 }
@@ -232,10 +230,9 @@ impl View {
             turn_to_sum: Mutex::default(),
             news: Notify::new(),
             position: AtomicU64::new(position),
-            accounts: AtomicUsize::new(accounts.len()),
+            objects: AtomicUsize::new(0),
             next_due: AtomicU64::new(NOTHING_DUE),
             queued: AtomicUsize::new(0),
-            runnable: AtomicBool::new(false),
             published: RwLock::new(Published {
                 set,
                 accounts,
@@ -270,9 +267,9 @@ impl View {
         self.position.load(Ordering::Acquire)
     }
 
-    /// How many accounts there are.
-    pub(crate) fn account_count(&self) -> usize {
-        self.accounts.load(Ordering::Acquire)
+    /// About how many accounts and open payments there are.
+    pub(crate) fn object_count(&self) -> usize {
+        self.objects.load(Ordering::Acquire)
     }
 
     /// When the next hold comes due, or the next queued payment can run: 0 if one can now.
@@ -289,11 +286,6 @@ impl View {
     /// When the oldest of them was accepted, nanoseconds since the Unix epoch.
     pub(crate) fn oldest_queued(&self) -> Option<u64> {
         self.read().lanes().oldest()
-    }
-
-    /// Whether a queued payment can run now.
-    pub(crate) fn has_runnable(&self) -> bool {
-        self.runnable.load(Ordering::Acquire)
     }
 
     /// The queued payments to be run now, in this order, at most `max`.
@@ -353,10 +345,9 @@ impl View {
             let next = queue.next().unwrap_or(NOTHING_DUE);
             self.next_due.store(due.min(next), Ordering::Release);
             self.queued.store(queue.len(), Ordering::Release);
-            self.runnable.store(next == 0, Ordering::Release);
         }
-        self.accounts
-            .store(published.accounts.len(), Ordering::Release);
+        let objects = published.accounts.len() + published.set.payment_count();
+        self.objects.store(objects, Ordering::Release);
         self.position.store(published.position, Ordering::Release);
     }
 

@@ -31,7 +31,7 @@ pub(crate) enum Message {
     Landed,
     /// A batch met another fate; its callers wait.
     Lost(Fate, InFlight),
-    /// Queued payments can run.
+    /// Holds have come due, or queued payments can run.
     Runnable,
     Stop,
 }
@@ -61,6 +61,7 @@ pub(crate) fn spawn(
     };
     let publisher = Publisher {
         shared: shared.clone(),
+        clock: clock.clone(),
         inbox,
         checkpoint_wanted,
         since_checkpoint: replayed,
@@ -104,6 +105,7 @@ fn named(
 
 struct Publisher {
     shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
     inbox: mpsc::Sender<Message>,
     checkpoint_wanted: Option<mpsc::SyncSender<()>>,
     since_checkpoint: u64,
@@ -125,7 +127,9 @@ impl Publisher {
             }
             self.publish(&in_flight.batch);
             desk::gathered(|| in_flight.respond(None));
-            if self.shared.view.has_runnable() {
+            // The next of many need not wait until the writer looks for itself.
+            let due = self.shared.view.next_due();
+            if due.is_some_and(|due| due <= self.clock.now()) {
                 let _ended = self.inbox.send(Message::Runnable);
             }
         }
@@ -138,9 +142,9 @@ impl Publisher {
     }
 
     fn wish_for_checkpoint(&mut self) {
-        // With very many accounts a checkpoint is large: not more of it is written than of the records themselves.
-        let accounts = self.shared.view.account_count() as u64;
-        if self.since_checkpoint >= self.shared.options.checkpoint_every.max(accounts / 2)
+        // With very many accounts or holds a checkpoint is large: not more of it is written than of the records themselves.
+        let objects = self.shared.view.object_count() as u64;
+        if self.since_checkpoint >= self.shared.options.checkpoint_every.max(objects / 2)
             && let Some(wanted) = &self.checkpoint_wanted
             && wanted.try_send(()).is_ok()
         {
@@ -186,11 +190,12 @@ impl Writer {
                 return self.refuse_all(messages);
             }
             let now = self.clock.now();
-            let expire = timers.expire(&self.shared, now);
+            let at = self.core.decided_at(now);
+            let expire = timers.expire(&self.shared, now, at);
             // The queue may be long: what is left of it runs after the next start.
             let run = match self.stopping {
                 true => None,
-                false => timers.run(&self.shared, now),
+                false => timers.run(&self.shared, now, at),
             };
             for request in expire.into_iter().chain(run) {
                 // Bounded by itself, and never turned away.

@@ -24,7 +24,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::bytes::{array_at, put, u16_at, u32_at, u64_at};
-use crate::disk::{Disk, File};
+use crate::disk::{Disk, File, remove_in_pieces};
 use crate::head::{Damage, Head};
 
 pub(crate) const CHECKPOINT_DIR: &str = "checkpoint";
@@ -132,7 +132,11 @@ impl CheckpointWriter {
         let kept = end.saturating_sub(KEPT)..end;
         for (at, other) in found.into_iter().enumerate() {
             if !kept.contains(&at) {
-                self.disk.remove(&checkpoint_path(other))?;
+                // What is half gone is no checkpoint; the next open removes what a crash leaves of it.
+                let path = checkpoint_path(other);
+                let gone = format!("{path}.tmp");
+                self.disk.rename(&path, &gone)?;
+                remove_in_pieces(&*self.disk, &gone, SYNC_BYTES)?;
             }
         }
         Ok(self.written)

@@ -56,6 +56,7 @@ struct Inode {
 #[derive(Clone, Debug)]
 enum Change {
     Length(usize),
+    Truncate(usize),
     Write(usize, Vec<u8>),
 }
 
@@ -267,6 +268,7 @@ impl Change {
     fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
             Change::Length(len) => set_len(bytes, *len),
+            Change::Truncate(len) => bytes.truncate(*len),
             Change::Write(offset, data) => write_into(bytes, *offset, data),
         }
     }
@@ -384,7 +386,7 @@ impl SimFile {
             .get_mut(&self.inode)
             .expect("an open file has an inode");
         let end = match &change {
-            Change::Length(len) => *len,
+            Change::Length(len) | Change::Truncate(len) => *len,
             Change::Write(offset, data) => offset + data.len(),
         };
         let room = inode.cache.len() as u64 + free;
@@ -399,7 +401,7 @@ impl SimFile {
                 result = Err(io::ErrorKind::StorageFull.into());
             }
             match &mut change {
-                Change::Length(_) => return result,
+                Change::Length(_) | Change::Truncate(_) => return result,
                 Change::Write(offset, data) => {
                     let fits = data.len().min((room as usize).saturating_sub(*offset));
                     data.truncate(random.below(fits as u64 + 1) as usize);
@@ -456,6 +458,10 @@ impl File for SimFile {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         self.change(Change::Length(len as usize))
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.change(Change::Truncate(len as usize))
     }
 
     fn len(&self) -> io::Result<u64> {

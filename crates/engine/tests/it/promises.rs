@@ -125,6 +125,30 @@ fn a_hold_expires_although_the_clock_was_set_back_when_it_came_due() {
     assert_eq!(status(&stepper), PaymentStatus::Expired);
 }
 
+#[test]
+fn a_hold_that_comes_due_while_a_batch_is_open_is_not_refused_first() {
+    let time = TestClock::at(BEGIN);
+    let clock: Arc<dyn Clock> = Arc::new(time.clone());
+    let mut stepper = stepper(&SimDisk::new(4).disk(), &clock);
+    let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
+    settle(
+        &mut stepper,
+        vec![open("a", "platform"), open("b", "shop"), hold],
+    );
+
+    time.advance(59 * SECOND);
+    let _opened = stepper.accept(vec![open("c", "platform")]);
+    time.advance(2 * SECOND);
+    assert!(!stepper.expire(), "the open batch was begun before");
+    stepper.settle();
+    let before = stepper.reader().head().position;
+    assert!(stepper.expire());
+    stepper.settle();
+    assert_eq!(stepper.reader().head().position, before + 1);
+    let payment = stepper.reader().payment(PaymentId(3)).unwrap().unwrap();
+    assert_eq!(payment.status, PaymentStatus::Expired);
+}
+
 /// Two batches may be in flight, and the one numbered `lost` finds no room.
 struct Losing {
     inner: Memory,
