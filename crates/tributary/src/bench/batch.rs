@@ -17,6 +17,7 @@ use super::report::{Before, Conditions, Measured, finish};
 use super::rest;
 use super::server::Server;
 use super::skew::{Chooser, Random};
+use super::subscribed::{Subscribed, Tally};
 use crate::exit::{Exit, wrong_use};
 
 /// Runs `bench batch`.
@@ -24,17 +25,23 @@ pub(super) fn run(options: &options::Batch) -> anyhow::Result<Exit> {
     if options.payments == 0 {
         return Err(wrong_use("--payments must be at least 1"));
     }
+    let per_owner = Subscribed::accounts_per_owner(options)?;
     let server = Server::start(&options.load)?;
-    let books = Books::prepare(&server, options.load.accounts)?;
+    let books = Books::prepare_for(&server, options.load.accounts, per_owner.unwrap_or(1))?;
+    let subscribed = Subscribed::make(&server, &books, options, per_owner)?;
     let before = Before::of(&server)?;
     let work = Rc::new(RefCell::new(Work::with(
         &options.load,
         options.batch,
         &books,
     )));
+    work.borrow_mut().tally = subscribed.tally();
     let runtime = runtime()?;
     let set = LocalSet::new();
     let streams = set.block_on(&runtime, async {
+        if options.receive {
+            subscribed.receive(&server).await?;
+        }
         let mut streams = Vec::new();
         for _ in 0..options.connections {
             streams.push(Batches::open(server.grpc, &server.token).await?);
@@ -60,10 +67,12 @@ pub(super) fn run(options: &options::Batch) -> anyhow::Result<Exit> {
     if let Some(reads) = reads {
         measured.operations = reads.stop()?;
     }
+    let work = work.borrow();
+    let matched = set.block_on(&runtime, subscribed.finish(&server, &work.tally))?;
+    measured.subscriptions = matched;
     // Closes the connections: the server would wait for them.
     drop((set, runtime));
     let records = options.warmup + options.payments;
-    let work = work.borrow();
     let balances = (measured.rejected == 0).then_some(&*work.balances);
     books.check(&server, Some(records), balances)?;
     let conditions = Conditions {
@@ -94,6 +103,9 @@ pub(super) struct Work {
     pace: Option<(f64, Instant)>,
     sent: u64,
     balances: Vec<i64>,
+    /// If given, they are authorizations that come due then, nanoseconds since the Unix epoch.
+    pub(super) held_until: Option<u64>,
+    pub(super) tally: Tally,
     latencies: Latencies,
     rejected: u64,
     progress: Option<Progress>,
@@ -121,6 +133,8 @@ impl Work {
             pace: None,
             sent: 0,
             balances: vec![0; books.accounts.len()],
+            held_until: None,
+            tally: Tally::default(),
             latencies: Latencies::new(),
             rejected: 0,
             progress: None,
@@ -164,15 +178,17 @@ impl Work {
         for number in self.next..self.next + count {
             let (source, destination) = self.chooser.pair(&mut self.random);
             let amount = 1 + self.random.below(AMOUNT_MAX);
+            self.tally.add(source, destination);
             let (source, destination) = (source as usize, destination as usize);
+            let key = key(self.run, number);
+            let (payer, payee) = (&self.accounts[source], &self.accounts[destination]);
+            if let Some(until) = self.held_until {
+                message.hold(&key, payer, payee, u64::from(amount), until);
+                continue;
+            }
             self.balances[source] -= i64::from(amount);
             self.balances[destination] += i64::from(amount);
-            message.pay(
-                &key(self.run, number),
-                &self.accounts[source],
-                &self.accounts[destination],
-                u64::from(amount),
-            );
+            message.pay(&key, payer, payee, u64::from(amount));
         }
         self.next += count;
         self.sent += 1;

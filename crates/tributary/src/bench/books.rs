@@ -26,6 +26,8 @@ pub(super) struct Books {
     pub(super) accounts: Arc<[Block]>,
     /// Distinguishes the keys of this run from those of any other.
     pub(super) run: u64,
+    /// Accounts that belong to one owner.
+    per_owner: u32,
     /// In each account before the load.
     funds: u64,
     /// Records before the load.
@@ -33,8 +35,17 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Opens the accounts and fills them.
+    /// Opens the accounts, each of an owner of its own, and fills them.
     pub(super) fn prepare(server: &Server, accounts: u32) -> anyhow::Result<Books> {
+        Books::prepare_for(server, accounts, 1)
+    }
+
+    /// The same with so many accounts for each owner.
+    pub(super) fn prepare_for(
+        server: &Server,
+        accounts: u32,
+        per_owner: u32,
+    ) -> anyhow::Result<Books> {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed)?;
         let run = u64::from_le_bytes(seed);
@@ -43,7 +54,7 @@ impl Books {
         let accounts = runtime.block_on(async {
             let mut batches = Batches::open(server.grpc, &server.token).await?;
             let outside = open(&mut batches, run, 0, &["platform".to_owned()]).await?[0];
-            let accounts = open_all(&mut batches, run, accounts).await?;
+            let accounts = open_all(&mut batches, run, accounts, per_owner).await?;
             fill(&mut batches, run, &outside, &accounts, funds).await?;
             batches.end()?;
             anyhow::Ok(accounts)
@@ -51,6 +62,7 @@ impl Books {
         Ok(Books {
             accounts: accounts.context("cannot prepare the accounts")?.into(),
             run,
+            per_owner,
             funds,
             before: head(&mut server.client()?)?,
         })
@@ -59,6 +71,19 @@ impl Books {
     /// Records that were added since.
     pub(super) fn added(&self, server: &Server) -> anyhow::Result<u64> {
         Ok(head(&mut server.client()?)? - self.before)
+    }
+
+    /// An owner: of the accounts that follow those of the owner before.
+    pub(super) fn owner(&self, number: u32) -> String {
+        owner(self.run, number)
+    }
+
+    /// The ids of its accounts as text.
+    pub(super) fn of_owner(&self, number: u32) -> Vec<String> {
+        let owners = self.accounts.chunks(self.per_owner as usize);
+        let of_one = owners.into_iter().nth(number as usize);
+        let blocks = of_one.into_iter().flatten();
+        blocks.map(|block| id_text("acct", block)).collect()
     }
 
     /// The accounts' ids as text.
@@ -124,13 +149,22 @@ fn own_key(run: u64, what: u64, number: u64) -> Block {
     key(run.wrapping_add(what), number)
 }
 
-async fn open_all(batches: &mut Batches, run: u64, count: u32) -> anyhow::Result<Vec<Block>> {
+fn owner(run: u64, number: u32) -> String {
+    format!("bench-{run:016x}-{number}")
+}
+
+async fn open_all(
+    batches: &mut Batches,
+    run: u64,
+    count: u32,
+    per_owner: u32,
+) -> anyhow::Result<Vec<Block>> {
     let mut accounts = Vec::with_capacity(count as usize);
     while accounts.len() < count as usize {
         let from = accounts.len();
         let to = (from + BATCH).min(count as usize);
         let owners: Vec<String> = (from..to)
-            .map(|number| format!("bench-{run:016x}-{number}"))
+            .map(|number| owner(run, number as u32 / per_owner))
             .collect();
         accounts.extend(open(batches, run, from as u64 + 1, &owners).await?);
     }

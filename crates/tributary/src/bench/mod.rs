@@ -11,6 +11,7 @@ mod books;
 mod disk;
 mod events;
 mod grpc;
+mod holds;
 mod http;
 mod machine;
 mod meter;
@@ -22,6 +23,7 @@ mod rest;
 mod restart;
 mod server;
 mod skew;
+mod subscribed;
 mod webhooks;
 
 pub(crate) use options::Bench;
@@ -33,6 +35,7 @@ use options::Mode;
 pub(crate) fn bench(arguments: &Bench) -> anyhow::Result<Exit> {
     match &arguments.mode {
         Mode::Batch(options) => batch::run(options),
+        Mode::Holds(options) => holds::run(options),
         Mode::Http(options) => rest::http(options),
         Mode::Mixed(options) => rest::mixed(options),
         Mode::Publish(options) => events::publish(options),

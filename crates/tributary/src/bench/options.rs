@@ -16,6 +16,8 @@ Examples:
   tributary bench http --connections 64
   tributary bench http --rate 30000            fixed arrival rate; waiting counts as latency
   tributary bench mixed --skew zipf --json
+  tributary bench batch --subscriptions 10     beside subscriptions that want one payment in 1,000
+  tributary bench holds --holds 1000000        authorizations that all come due at one moment
   tributary bench webhooks --kills 3
   tributary bench pull --consumers 4           events into a subscription and out again
   tributary bench baseline                     what this machine's disk and HTTP can do";
@@ -31,6 +33,8 @@ pub(crate) struct Bench {
 pub(super) enum Mode {
     /// Payments in batches over gRPC.
     Batch(Batch),
+    /// Many authorizations that come due at one moment, and payments before and meanwhile.
+    Holds(Holds),
     /// One payment per request over HTTP.
     Http(Http),
     /// Payments, authorizations and captures, refunds, statements and look-ups over HTTP.
@@ -137,6 +141,35 @@ pub(super) struct Batch {
     /// newest 100 lines of a statement, 100 lines from the middle of one
     #[arg(long, value_name = "PER-SECOND", value_parser = positive)]
     pub(super) reads: Option<f64>,
+    /// Beside it, so many subscriptions, each to the payments of an owner of its own
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    pub(super) subscriptions: u32,
+    /// A subscription matches one payment in so many: its owner has as many accounts as that takes.
+    /// 1: it is to all payments
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) matching: u32,
+    /// A consumer of each subscription takes its events over gRPC meanwhile, not only afterwards
+    #[arg(long)]
+    pub(super) receive: bool,
+    #[command(flatten)]
+    pub(super) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Holds {
+    /// Authorizations that come due at one moment
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
+    pub(super) holds: u64,
+    /// From the first authorization to that moment. Payments begin when all are made; by default
+    /// there are some ten seconds of payments alone
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) due_after: Option<u64>,
+    /// Keep-alive connections that payments are made over, 2,000 per second unless --rate says otherwise
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(super) connections: u32,
+    /// Kill the server when half of them have expired, and start it again
+    #[arg(long)]
+    pub(super) kill: bool,
     #[command(flatten)]
     pub(super) load: Load,
 }

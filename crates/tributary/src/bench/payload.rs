@@ -49,6 +49,27 @@ impl Message {
         self.0.extend_from_slice(&bytes);
     }
 
+    /// Appends an authorization that holds money until `expires_at`, nanoseconds since the Unix epoch.
+    pub(super) fn hold(
+        &mut self,
+        key: &Block,
+        source: &Block,
+        destination: &Block,
+        amount: u64,
+        expires_at: u64,
+    ) {
+        let mut pay = Vec::with_capacity(60);
+        field(&mut pay, 1, source);
+        field(&mut pay, 2, destination);
+        pay.push(0x19);
+        pay.extend(amount.to_le_bytes());
+        pay.push(0x25);
+        pay.extend(CURRENCY.to_le_bytes());
+        pay.push(0x41);
+        pay.extend(expires_at.to_le_bytes());
+        self.command(key, 3, &pay);
+    }
+
     /// Appends a top-up.
     pub(super) fn top_up(&mut self, key: &Block, source: &Block, destination: &Block, amount: u64) {
         let mut pay = Vec::with_capacity(52);

@@ -25,6 +25,8 @@ pub(super) struct Measured {
     pub(super) operations: BTreeMap<&'static str, Summary>,
     /// Payments that the ledger refused.
     pub(super) rejected: u64,
+    /// What subscriptions beside it got, where there were any.
+    pub(super) subscriptions: Option<Value>,
 }
 
 impl Measured {
@@ -39,6 +41,7 @@ impl Measured {
             latency: latencies.summary(),
             operations: BTreeMap::new(),
             rejected,
+            subscriptions: None,
         }
     }
 }
@@ -87,6 +90,8 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     operations: BTreeMap<&'static str, Summary>,
     rejected: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscriptions: Option<Value>,
     /// Whether the books were right afterwards; a run whose books are wrong gives no result.
     books: &'static str,
     rate_of_each_tenth: Vec<f64>,
@@ -138,6 +143,7 @@ pub(super) fn finish(
         latency: measured.latency,
         operations: measured.operations,
         rejected: measured.rejected,
+        subscriptions: measured.subscriptions,
         books: "balanced",
         rate_of_each_tenth: measured.rates,
         bytes_per_payment: data_bytes

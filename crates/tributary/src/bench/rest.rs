@@ -170,6 +170,11 @@ impl Payments {
         let progress = self.progress.take().context("a part was begun")?;
         Ok(Measured::of(progress, &self.latencies, self.rejected))
     }
+
+    /// What the payments have added to each account.
+    pub(super) fn balances(&self) -> &[i64] {
+        &self.balances
+    }
 }
 
 impl Work for Payments {

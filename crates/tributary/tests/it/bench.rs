@@ -198,6 +198,57 @@ fn the_baseline_tells_what_disk_and_http_can_do() {
 }
 
 #[test]
+fn subscriptions_beside_a_load_get_exactly_what_they_want() {
+    let size = ["--payments", "4000", "--warmup", "500", "--batch", "200"];
+    let run = |more: &[&str]| {
+        let mode = ["bench", "batch", "--json", "--accounts", "200"];
+        let result = json_for(0, &[&mode[..], &size, more].concat());
+        assert_eq!(result["books"], "balanced");
+        result["subscriptions"].clone()
+    };
+    let of_owners = run(&["--subscriptions", "3", "--matching", "20"]);
+    assert_eq!(of_owners["count"], 3);
+    assert_eq!(of_owners["matching_one_in"], 20.0);
+    assert_eq!(of_owners["received_meanwhile"], false);
+    // 4,500 payments, of which each of three owners takes part in one of twenty.
+    let events = of_owners["events"].as_u64().expect("a number");
+    assert!((500..900).contains(&events), "{of_owners}");
+    let to_all = run(&["--subscriptions", "2", "--matching", "1", "--receive"]);
+    assert_eq!(to_all["events"], 9_000);
+    assert_eq!(to_all["received_meanwhile"], true);
+    assert_eq!(run(&[]), Value::Null);
+    let wrong = [
+        "--subscriptions",
+        "1",
+        "--matching",
+        "101",
+        "--accounts",
+        "200",
+    ];
+    run_for(2, &[&["bench", "batch"], &wrong[..]].concat());
+}
+
+#[test]
+fn holds_that_come_due_at_once_all_expire_also_past_a_kill() {
+    for kill in [false, true] {
+        let size = ["--holds", "10000", "--due-after", "8", "--rate", "200"];
+        let mode = ["bench", "holds", "--json", "--accounts", "50"];
+        let kills: &[&str] = if kill { &["--kill"] } else { &[] };
+        let result = json_for(0, &[&mode[..], &size, kills].concat());
+        let number = |path: &str| result.pointer(path).and_then(Value::as_f64).unwrap_or(-1.0);
+        assert_eq!(
+            (&result["holds"], &result["killed"]),
+            (&10_000.into(), &kill.into())
+        );
+        assert_eq!(result["books"], "balanced");
+        assert!(number("/payments_before/p50_us") > 0.0, "{result}");
+        assert!(number("/payments_meanwhile/p99_us") > 0.0, "{result}");
+        assert!(number("/expired_per_second") > 0.0, "{result}");
+        assert_eq!(number("/held_when_killed") > 0.0, kill, "{result}");
+    }
+}
+
+#[test]
 fn a_used_directory_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("mine"), "precious").expect("it is written");
