@@ -7,6 +7,7 @@ mod books;
 mod crash;
 mod damage;
 mod full;
+mod history;
 mod http;
 mod listen;
 mod plan;
