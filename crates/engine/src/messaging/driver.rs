@@ -739,6 +739,11 @@ impl Messaging {
         self.keeps.load(Ordering::Acquire)
     }
 
+    /// Whether the history was written the last time it was tried.
+    pub fn keeps_history(&self) -> bool {
+        lock(&self.history).is_written()
+    }
+
     /// Whether memory is as bounded as it should be.
     pub fn within_bounds(&self) -> bool {
         lock(&self.core).within_bounds() && lock(&self.inbox).count <= INBOX_MAX

@@ -164,7 +164,16 @@ fn a_history_that_cannot_be_written_stops_nothing_and_is_told_of_once() {
         let figures = server.get(&hook)["figures"].clone();
         (figures["acknowledged"] == 20).then_some(())
     });
-    server.has_logged("the history of deliveries can't be");
+    server.has_logged("the history of deliveries can't be written");
+    let metrics = server
+        .request("GET", "/metrics", None, None)
+        .expect("answers");
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    assert!(metrics.contains("\ntributary_history_up 0\n"), "{metrics}");
+    assert!(
+        metrics.contains("\ntributary_delivery_log_up 1\n"),
+        "{metrics}"
+    );
     // What is in memory is shown.
     assert_eq!(attempts(&server, &hook).len(), 10);
     assert!(server.stop().success());
