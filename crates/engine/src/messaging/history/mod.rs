@@ -20,8 +20,8 @@ use tributary_journal::{Disk, File};
 use super::past::{End, Past};
 use super::settings::SubscriptionId;
 use slot::{
-    CONTENT_BYTES_MAX, HEADER_BYTES, INDEX_BITS, SLOT_BYTES, Slot, decode, encode, parse_header,
-    put_header, read_slot,
+    Asked, CONTENT_BYTES_MAX, HEADER_BYTES, INDEX_BITS, SLOT_BYTES, Slot, decode, encode,
+    parse_header, put_header, read_slot,
 };
 
 const DIR: &str = "history";
@@ -253,16 +253,17 @@ impl History {
 
     /// What is to be read for an answer.
     pub(crate) fn reading(&mut self, wanted: &Attempts<'_>) -> Reading {
+        let asked = Asked::of(wanted);
         let known = self.known();
         let last = wanted
             .before
             .map_or(u64::MAX, |before| before >> INDEX_BITS);
         let mut slots = Vec::new();
-        if known.open.number <= last && known.open.may_have(wanted) {
+        if known.open.number <= last && known.open.may_have(&asked) {
             slots.push((known.open.number, Some(known.content.clone())));
         }
         let whole = known.slots.iter().rev();
-        let whole = whole.filter(|slot| slot.number <= last && slot.may_have(wanted));
+        let whole = whole.filter(|slot| slot.number <= last && slot.may_have(&asked));
         slots.extend(whole.map(|slot| (slot.number, None)));
         Reading {
             disk: self.disk.clone(),

@@ -30,8 +30,12 @@ const MAGIC: [u8; 4] = *b"TRH1";
 const GROUP_BYTES: usize = 33;
 /// Bits of a cursor that number attempts within a slot.
 pub(super) const INDEX_BITS: u32 = 20;
-/// Positions that share a bit of the filter, as a power of two.
-const NEIGHBOURS_BITS: u32 = 10;
+/// Events that share a place in the filter, as a power of two.
+const NEIGHBOURS_BITS: u32 = 4;
+/// The same for those that ended together.
+const FAR_NEIGHBOURS_BITS: u32 = 10;
+/// So many events that end at once end together.
+const TOGETHER_MIN: usize = 32;
 
 /// What may be in a slot: 2,048 bits, four for each thing. With 100 things one of a thousand others is thought to be there too, with 300
 /// one of 26; most slots have a few dozen.
@@ -54,21 +58,54 @@ impl Filter {
         }
     }
 
-    fn may_have(&self, thing: u64) -> bool {
-        Filter::bits(thing)
-            .into_iter()
-            .all(|bit| self.0[bit / 64] & 1 << (bit % 64) != 0)
+    fn may_have(&self, bits: &[usize; 4]) -> bool {
+        let is_set = |bit: &usize| self.0[bit / 64] & 1 << (bit % 64) != 0;
+        bits.iter().all(is_set)
     }
 }
 
-/// The things in a filter.
-fn near(position: u64) -> u64 {
-    position >> NEIGHBOURS_BITS
+/// The things in a filter: an event with its neighbours, many of them where many ended together.
+fn near_of(position: u64, together: bool) -> u64 {
+    match together {
+        true => position >> FAR_NEIGHBOURS_BITS | 1 << 62,
+        false => position >> NEIGHBOURS_BITS,
+    }
 }
 
+/// A subscription's attempts that ended well, or badly.
 fn whose(subscription: SubscriptionId, acknowledged: bool) -> u64 {
-    // Apart from positions, which are small.
     subscription.0.rotate_left(1) ^ (u64::from(acknowledged) << 62) ^ 1 << 63
+}
+
+/// What is asked of filters.
+pub(super) struct Asked {
+    /// Any of these, or anything.
+    subscriptions: Option<Vec<[usize; 4]>>,
+    /// Any of these, or anything.
+    events: Option<Vec<[usize; 4]>>,
+}
+
+impl Asked {
+    pub(super) fn of(wanted: &Attempts<'_>) -> Asked {
+        let ends = match wanted.acknowledged {
+            Some(end) => vec![end],
+            None => vec![true, false],
+        };
+        let whose = |id| ends.iter().map(move |end| whose(id, *end));
+        let mut near: Vec<u64> = Vec::new();
+        for &position in wanted.events.into_iter().flatten() {
+            near.extend([near_of(position, false), near_of(position, true)]);
+        }
+        near.sort_unstable();
+        near.dedup();
+        let subscriptions = wanted.subscription.map(whose);
+        Asked {
+            subscriptions: subscriptions.map(|things| things.map(Filter::bits).collect()),
+            events: wanted
+                .events
+                .map(|_| near.into_iter().map(Filter::bits).collect()),
+        }
+    }
 }
 
 /// What is known of a slot without reading it.
@@ -92,33 +129,21 @@ impl Slot {
     pub(super) fn put(&mut self, group: &Group, positions: &[u64]) {
         let end = group.end == End::Acknowledged;
         self.filter.put(whose(group.subscription, end));
+        let together = positions.len() >= TOGETHER_MIN;
         let mut last = None;
         for &position in positions {
             self.greatest = self.greatest.max(position);
-            if last.replace(near(position)) != Some(near(position)) {
-                self.filter.put(near(position));
+            let near = near_of(position, together);
+            if last.replace(near) != Some(near) {
+                self.filter.put(near);
             }
         }
     }
 
-    /// Whether it may have something of what is wanted.
-    pub(super) fn may_have(&self, wanted: &Attempts<'_>) -> bool {
-        let ends = match wanted.acknowledged {
-            Some(end) => [end; 2],
-            None => [true, false],
-        };
-        let whose = wanted.subscription.is_none_or(|id| {
-            ends.into_iter()
-                .any(|end| self.filter.may_have(whose(id, end)))
-        });
-        whose
-            && wanted.events.is_none_or(|events| {
-                let mut last = None;
-                events
-                    .iter()
-                    .map(|position| near(*position))
-                    .any(|near| last.replace(near) != Some(near) && self.filter.may_have(near))
-            })
+    /// Whether it may have something of what is asked for.
+    pub(super) fn may_have(&self, asked: &Asked) -> bool {
+        let any = |things: &Vec<[usize; 4]>| things.iter().any(|bits| self.filter.may_have(bits));
+        asked.subscriptions.as_ref().is_none_or(any) && asked.events.as_ref().is_none_or(any)
     }
 }
 
