@@ -26,6 +26,8 @@ pub const COMMANDS_QUEUED_MAX: usize = 65_536;
 const RECORD_BYTES_QUEUED_MAX: usize = 256 * 1024 * 1024;
 /// Payments that may be queued, if nothing else is said.
 pub const QUEUE_LENGTH_MAX: usize = 100_000;
+/// Bytes of the history of deliveries, if nothing else is said.
+pub const HISTORY_BYTES_MAX: u64 = 1 << 30;
 /// What a refused caller is told to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -137,6 +139,8 @@ pub struct Options {
     pub checkpoint_every: u64,
     /// Payments that may be queued, at most.
     pub queue_length_max: usize,
+    /// Bytes of the history of deliveries, at most about; 0 keeps none, and what there is goes. A 200th of it is taken in memory.
+    pub history_bytes_max: u64,
 }
 
 impl Default for Options {
@@ -145,6 +149,7 @@ impl Default for Options {
             on_fatal: Box::new(|_| ()),
             checkpoint_every: 250_000,
             queue_length_max: QUEUE_LENGTH_MAX,
+            history_bytes_max: HISTORY_BYTES_MAX,
         }
     }
 }
@@ -235,7 +240,7 @@ impl Shared {
         let view = Arc::new(View::new(set, journal.head().position));
         let reader = Reader::new(journal, view.clone());
         Shared {
-            messaging: messaging(backend, &reader, clock),
+            messaging: messaging(backend, &reader, clock, options.history_bytes_max),
             reader,
             view,
             counters: Counters::default(),
@@ -390,8 +395,10 @@ fn messaging(
     backend: &dyn Backend,
     reader: &Reader,
     clock: Arc<dyn Clock>,
+    history_bytes_max: u64,
 ) -> Option<Arc<Messaging>> {
-    match Messaging::open(backend.delivery()?, reader.clone(), clock) {
+    let disk = backend.delivery()?;
+    match Messaging::open(disk, reader.clone(), clock, history_bytes_max) {
         Ok(messaging) => Some(Arc::new(messaging)),
         Err(error) => {
             tracing::error!(%error, "the delivery log can't be read: there are no subscriptions until the next start");

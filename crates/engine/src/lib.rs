@@ -37,8 +37,8 @@ pub use core::{
 pub use desk::Desk;
 pub use embedded::{Embedded, keys_of};
 pub use engine::{
-    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, QUEUE_LENGTH_MAX, RETRY_AFTER, Receipt,
-    Refused, Reply, StartError, Status,
+    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, HISTORY_BYTES_MAX, Options, QUEUE_LENGTH_MAX,
+    RETRY_AFTER, Receipt, Refused, Reply, StartError, Status,
 };
 pub use ids::{IdKind, IdText, Ids};
 pub use memory::Memory;

@@ -36,6 +36,11 @@ pub fn hash_payment(payment: PaymentId) -> u64 {
     sip(*b"payment-", payment.0, &[])
 }
 
+/// Of a payment, for the commands about it that were refused and changed nothing.
+pub fn hash_refused(payment: PaymentId) -> u64 {
+    sip(*b"refused-", payment.0, &[])
+}
+
 /// Of an owner's name.
 pub fn hash_owner_name(name: &[u8]) -> u64 {
     sip(*b"owner---", 0, name)

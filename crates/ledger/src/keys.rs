@@ -211,6 +211,9 @@ pub fn index_keys_of(
         return;
     }
     if !outcome.is_accepted() {
+        if let Some(payment) = command.body.payment() {
+            found(hash::hash_refused(payment));
+        }
         return;
     }
     match &command.body {
@@ -233,12 +236,16 @@ pub fn index_keys_of(
 }
 
 /// Under what hashes a record is found again: (actor's owner, idempotency key) always; of accepted ones
-/// (payment's owner, reference), the payment that an operation changed (also of a `Run` by which it failed), (account's owner, external id).
+/// (payment's owner, reference), the payment that an operation changed (also of a `Run` by which it failed), (account's owner, external id);
+/// of refused ones the payment that would have changed, apart from the others, so that nobody who looks for a payment reads them.
 pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) -> Result<(), Corrupt> {
     let record = RecordRef::parse(record, FORMAT_VERSION)?;
     found(hash::of_key(record.actor().owner, record.key()));
     let failed_now = record.operation() == Operation::Run && record.changes_payment();
     if record.rejection().is_some() && !failed_now {
+        if let (Some(payment), false) = (record.payment(), record.operation() == Operation::Pay) {
+            found(hash::hash_refused(payment));
+        }
         return Ok(());
     }
     if let (Some(owner), Some(reference)) = (record.payment_owner(), record.reference()) {

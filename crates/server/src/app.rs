@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -22,7 +22,7 @@ use crate::error::ApiError;
 use crate::metrics::{Counters, method_label};
 use crate::rate::RateLimiter;
 use crate::routes::stream::Streams;
-use crate::webhooks::Keyring;
+use crate::webhooks::{Feed, Keyring};
 
 /// Names the request in the answer and in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) request_ids: RequestIds,
     /// Places for event streams.
     pub(crate) streams: Streams,
+    /// What sends webhooks, once a subscription wants them.
+    pub(crate) feed: Mutex<Option<Feed>>,
 }
 
 /// The id of the request at hand.
@@ -218,6 +220,7 @@ mod tests {
                 stopped: watch::channel(false).1,
                 request_ids: RequestIds::new(),
                 streams: Streams::new(1),
+                feed: Mutex::default(),
             }),
             counters: Arc::default(),
             desk: Arc::new(Desk::new(engine.clone())),

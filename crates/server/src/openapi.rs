@@ -29,8 +29,8 @@ use crate::form::request::{
 };
 use crate::form::value::KeyText;
 use crate::routes::{
-    accounts, api_keys, batches, books, events, health, journal, pages, payments, queues, refunds,
-    stream, subscriptions,
+    accounts, api_keys, attempts, batches, books, events, health, journal, pages, payments, queues,
+    refunds, stream, subscriptions, timeline,
 };
 
 const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
@@ -50,6 +50,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(accounts::close))
         .routes(routes!(payments::create, payments::list_all))
         .routes(routes!(payments::get))
+        .routes(routes!(timeline::get))
         .routes(routes!(payments::capture))
         .routes(routes!(payments::void))
         .routes(routes!(payments::create_top_up))
@@ -77,6 +78,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(subscriptions::ack))
         .routes(routes!(subscriptions::nack))
         .routes(routes!(subscriptions::extend))
+        .routes(routes!(attempts::list_all))
         .routes(routes!(subscriptions::dead_letters))
         .routes(routes!(subscriptions::requeue))
         .routes(routes!(subscriptions::drop_dead))
@@ -276,6 +278,7 @@ const AFTER_ACCOUNT: &[Next] = &[
 ];
 const AFTER_PAYMENT: &[Next] = &[
     ("getPayment", ID, &[]),
+    ("getPaymentTimeline", ID, &[]),
     ("capturePayment", ID, &[]),
     ("voidPayment", ID, &[]),
     ("createRefund", &[], &[("payment", "$response.body#/id")]),
@@ -302,6 +305,7 @@ fn links(operation: &str) -> &'static [(&'static str, &'static [Next])] {
                 ("receiveEvents", ID, &[]),
                 ("pauseSubscription", ID, &[]),
                 ("resumeSubscription", ID, &[]),
+                ("listAttempts", ID, &[]),
                 ("listDeadLetters", ID, &[]),
                 ("deleteSubscription", ID, &[]),
             ],

@@ -54,6 +54,8 @@ pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     /// Most event streams open at once.
     pub(crate) streams_max: usize,
+    /// Bytes of the history of deliveries, about; 0 for none.
+    pub(crate) history_bytes_max: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -113,6 +115,7 @@ impl Default for Limits {
             requests_per_second_max: None,
             connections_max: 10_000,
             streams_max: 1_000,
+            history_bytes_max: tributary_engine::HISTORY_BYTES_MAX,
         }
     }
 }
@@ -127,7 +130,7 @@ impl Default for Log {
 }
 
 /// Every key, for the environment: `limits.body_bytes_max` is `TRIBUTARY_LIMITS_BODY_BYTES_MAX`.
-const KEYS: [(&str, Kind); 21] = [
+const KEYS: [(&str, Kind); 22] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
     ("grpc_listen", Kind::Text),
@@ -142,6 +145,7 @@ const KEYS: [(&str, Kind); 21] = [
     ("limits.requests_per_second_max", Kind::Integer),
     ("limits.connections_max", Kind::Integer),
     ("limits.streams_max", Kind::Integer),
+    ("limits.history_bytes_max", Kind::Integer),
     ("webhooks.allow_http", Kind::Boolean),
     ("webhooks.allow_private", Kind::Boolean),
     ("webhooks.allow_hosts", Kind::Texts),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
+use tributary_engine::Options;
 use tributary_server::webhooks::{Rules, Settings};
 use tributary_server::{
     RateLimit, Running, Secret, Server, ServerConfig, TlsFiles, WebhookConfig, internal_token,
@@ -46,7 +47,11 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     }
     must_be_free(config.listen)?;
     config.grpc_listen.map_or(Ok(()), must_be_free)?;
-    let store = Store::open(&config.backend, &config.data)?;
+    let options = Options {
+        history_bytes_max: config.limits.history_bytes_max,
+        ..Options::default()
+    };
+    let store = Store::open(&config.backend, &config.data, options)?;
     let internal = Secret::random();
     let server = Server::start(server_config(&config, &internal), store.engine.clone())?;
     // Last of all that can fail: a start that comes to nothing must not use up the one time that the key is shown.

@@ -24,27 +24,31 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens what `backend` names: `embedded` (in `data`, made if it does not exist), `memory`, or a PostgreSQL URL.
-    pub(crate) fn open(backend: &str, data: &Path) -> anyhow::Result<Self> {
+    /// What `options` says of failures does not count.
+    pub(crate) fn open(backend: &str, data: &Path, options: Options) -> anyhow::Result<Self> {
         match backend {
-            "embedded" => Self::open_dir(data),
-            "memory" => Self::start(Box::new(Memory::new(new_journal()))),
+            "embedded" => Self::open_embedded(data, options),
+            "memory" => Self::start(Box::new(Memory::new(new_journal())), options),
             url => {
                 let fresh = new_journal();
                 let clock = Arc::new(SystemClock);
                 let opened = Postgres::open(&postgres::Options::new(url), clock, &fresh);
-                Self::start(Box::new(
-                    opened.context("cannot open the journal in PostgreSQL")?,
-                ))
+                let opened = opened.context("cannot open the journal in PostgreSQL")?;
+                Self::start(Box::new(opened), options)
             }
         }
     }
 
     /// Opens the data directory, or makes it.
     pub(crate) fn open_dir(data: &Path) -> anyhow::Result<Self> {
+        Self::open_embedded(data, Options::default())
+    }
+
+    fn open_embedded(data: &Path, options: Options) -> anyhow::Result<Self> {
         must_not_be_backup(data)?;
         let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(data));
-        let options = tributary_journal::Options::default();
-        match tributary_journal::create(&disk, &options, &Meta::new(random(), random())) {
+        let stored = tributary_journal::Options::default();
+        match tributary_journal::create(&disk, &stored, &Meta::new(random(), random())) {
             Ok(()) => tracing::info!(data = %data.display(), "made a new data directory"),
             Err(OpenError::AlreadyExists) => {}
             Err(OpenError::Locked) => return Err(locked(data)),
@@ -52,7 +56,7 @@ impl Store {
                 return Err(error).with_context(|| format!("cannot make {}", data.display()));
             }
         }
-        let embedded = match Embedded::open(disk, options) {
+        let embedded = match Embedded::open(disk, stored) {
             Ok(embedded) => embedded,
             Err(OpenError::Locked) => return Err(locked(data)),
             Err(error @ OpenError::Damaged(_)) => {
@@ -80,10 +84,13 @@ impl Store {
         for file in &recovery.rebuilt {
             tracing::warn!(file, "made an index file anew");
         }
-        Self::start(Box::new(embedded))
+        Self::start(Box::new(embedded), options)
     }
 
-    fn start(backend: Box<dyn tributary_engine::Backend>) -> anyhow::Result<Self> {
+    fn start(
+        backend: Box<dyn tributary_engine::Backend>,
+        options: Options,
+    ) -> anyhow::Result<Self> {
         let failure = Arc::new(Mutex::new(None));
         let told = Arc::clone(&failure);
         let on_fatal = Box::new(move |why: &str| {
@@ -93,7 +100,7 @@ impl Store {
         });
         let options = Options {
             on_fatal,
-            ..Options::default()
+            ..options
         };
         let engine = Engine::start(backend, Arc::new(SystemClock), options)?;
         Ok(Self { engine, failure })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::flow::{Delivery, Figures, Flow, Matched, Receipt, ReceiptExpired, Wanted};
 use super::image::{Change, Images, Letter};
+use super::past::Past;
 use super::settings::{BadSetting, Kind, Subscription, SubscriptionId, Terms};
 
 /// Subscriptions, at most.
@@ -52,6 +53,8 @@ pub struct Core {
     takes: u64,
     /// Counts changes of what is wanted.
     filters: u64,
+    /// Attempts that are over.
+    past: Past,
 }
 
 impl Core {
@@ -66,6 +69,7 @@ impl Core {
             woken: Vec::new(),
             takes: 0,
             filters: 1,
+            past: Past::default(),
         }
     }
 
@@ -82,6 +86,7 @@ impl Core {
     ) -> Result<T, Refusal> {
         let flow = self.flows.get_mut(&id).ok_or(Refusal::NotFound)?;
         let result = change(flow, now, &mut self.outbox);
+        self.past.append(flow.past());
         if flow.wakes() {
             self.woken.push(id);
         }
@@ -314,6 +319,44 @@ impl Core {
         Ok(nacked?)
     }
 
+    /// [`Core::ack`] of one, with a note for the history.
+    ///
+    /// # Errors
+    /// If there is no such subscription, or the attempt is over.
+    pub fn ack_noted(
+        &mut self,
+        id: SubscriptionId,
+        receipt: Receipt,
+        note: &[u8],
+        now: u64,
+    ) -> Result<(), Refusal> {
+        Ok(self.with(id, now, |flow, now, _| flow.ack_noted(receipt, note, now))??)
+    }
+
+    /// [`Core::nack`] with a note for the history.
+    ///
+    /// # Errors
+    /// If there is no such subscription, or the attempt is over.
+    pub fn nack_noted(
+        &mut self,
+        id: SubscriptionId,
+        receipt: Receipt,
+        delay: Option<u64>,
+        error: &str,
+        note: &[u8],
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let nacked = self.with(id, now, |flow, now, _| {
+            flow.nack_noted(receipt, delay, error, note, now)
+        })?;
+        Ok(nacked?)
+    }
+
+    /// Attempts that are over, for the history.
+    pub(crate) fn past(&mut self) -> &mut Past {
+        &mut self.past
+    }
+
     /// The receiver keeps the event until `until`.
     ///
     /// # Errors
@@ -332,6 +375,7 @@ impl Core {
         let mut more = false;
         for (id, flow) in &mut self.flows {
             more |= flow.tick(now, TICKED_MAX) == TICKED_MAX;
+            self.past.append(flow.past());
             if flow.wakes() {
                 self.woken.push(*id);
             }

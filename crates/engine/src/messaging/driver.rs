@@ -19,6 +19,7 @@ use tributary_ledger::codec::RecordRef;
 use super::core::{Core, Refusal};
 use super::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
 use super::frames::{Frame, Frames};
+use super::history::{Attempts, AttemptsFound, History};
 use super::image::Letter;
 use super::log::{self, Found, Log};
 use super::matcher::Matcher;
@@ -77,6 +78,8 @@ pub struct Messaging {
     core: Mutex<Core>,
     keeping: Mutex<Keeping>,
     inbox: Mutex<Inbox>,
+    /// Locked before the core, never after it.
+    history: Mutex<History>,
     /// The publisher's, with the count of filters that it was made of.
     matcher: Mutex<(u64, Matcher)>,
     /// [`Core::filters`].
@@ -102,7 +105,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Messaging {
-    /// Takes over what is kept in `disk`.
+    /// Takes over what is kept in `disk`, with at most about `history_bytes_max` of history; 0 for none.
     ///
     /// # Errors
     /// Whatever the storage reports. Damage is no error: it is set aside and logged.
@@ -110,9 +113,11 @@ impl Messaging {
         disk: Arc<dyn Disk>,
         reader: Reader,
         clock: Arc<dyn Clock>,
+        history_bytes_max: u64,
     ) -> io::Result<Messaging> {
         let cluster = reader.meta().cluster_id;
-        let mut found = log::read(&*disk, cluster, reader.head().position)?;
+        let head = reader.head().position;
+        let mut found = log::read(&*disk, cluster, head)?;
         for damage in &found.damage {
             tracing::error!(
                 damage,
@@ -127,6 +132,7 @@ impl Messaging {
         let messaging = Messaging {
             reader,
             clock,
+            history: Mutex::new(History::new(disk.clone(), cluster, head, history_bytes_max)),
             disk,
             filters: AtomicU64::new(core.filters()),
             active: AtomicBool::new(active),
@@ -195,6 +201,21 @@ impl Messaging {
         if let Err(error) = self.keep(true) {
             tracing::error!(%error, "the last progress of deliveries was not kept; events will be delivered again");
         }
+        let mut history = lock(&self.history);
+        self.note_past(&mut history);
+        history.write(self.clock.now());
+    }
+
+    /// Takes what ended into the history.
+    fn note_past(&self, history: &mut History) {
+        let kept = history.is_kept();
+        history.take_in(self.clock.now(), |past| {
+            let mut core = lock(&self.core);
+            match kept {
+                true => std::mem::swap(past, core.past()),
+                false => core.past().clear(),
+            }
+        });
     }
 
     fn wake(&self) {
@@ -351,6 +372,10 @@ impl Messaging {
         let more = self.with(|core, now| core.tick(now));
         let read = self.read_for_one();
         let write_in = self.write_if_due();
+        let mut history = lock(&self.history);
+        self.note_past(&mut history);
+        history.write_if_due(self.clock.now());
+        drop(history);
         if more || read {
             return Duration::ZERO;
         }
@@ -621,6 +646,48 @@ impl Messaging {
         lock(&self.core).dead(id, after, limit)
     }
 
+    /// [`Messaging::ack`] of one, with a note for the history.
+    ///
+    /// # Errors
+    /// If there is no such subscription, or the attempt is over.
+    pub fn ack_noted(
+        &self,
+        id: SubscriptionId,
+        receipt: Receipt,
+        note: &[u8],
+    ) -> Result<(), Refusal> {
+        let result = self.with(|core, now| core.ack_noted(id, receipt, note, now));
+        self.progressed();
+        result
+    }
+
+    /// [`Messaging::nack`] with a note for the history.
+    ///
+    /// # Errors
+    /// If there is no such subscription, or the attempt is over.
+    pub fn nack_noted(
+        &self,
+        id: SubscriptionId,
+        receipt: Receipt,
+        delay: Option<u64>,
+        error: &str,
+        note: &[u8],
+    ) -> Result<(), Refusal> {
+        let result = self.with(|core, now| core.nack_noted(id, receipt, delay, error, note, now));
+        self.progressed();
+        result
+    }
+
+    /// Attempts that are over, as far as the history has them. Waits for the disk.
+    pub fn attempts(&self, wanted: &Attempts<'_>) -> AttemptsFound {
+        let mut history = lock(&self.history);
+        self.note_past(&mut history);
+        let reading = history.reading(wanted);
+        // Read by this thread alone.
+        drop(history);
+        reading.find(wanted)
+    }
+
     /// Rings when a subscription was made, changed or deleted. Ask for it before looking, so that nothing is missed.
     pub fn settled(&self) -> &Notify {
         &self.settled
@@ -672,6 +739,11 @@ impl Messaging {
     /// Whether the log was written the last time it was tried.
     pub fn keeps(&self) -> bool {
         self.keeps.load(Ordering::Acquire)
+    }
+
+    /// Whether the history was written the last time it was tried.
+    pub fn keeps_history(&self) -> bool {
+        lock(&self.history).is_written()
     }
 
     /// Whether memory is as bounded as it should be.

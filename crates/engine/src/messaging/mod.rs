@@ -2,7 +2,8 @@
 //!
 //! Every record is one event. A subscription wants some of them; what it still has to be given is a view of the journal plus a
 //! small log beside it, which says how far it is and what is exceptional: events done out of order, waiting for another
-//! attempt, or dead. Losing the end of that log means that events are delivered again and nothing else.
+//! attempt, or dead. Losing the end of that log means that events are delivered again and nothing else. What became of every
+//! attempt is kept as history, which nothing depends on.
 //!
 //! [`Core`] decides and knows neither clock nor disk; [`Log`] is the log; [`Messaging`] drives both beside the engine.
 
@@ -11,10 +12,12 @@ mod core;
 mod driver;
 mod flow;
 mod frames;
+mod history;
 mod image;
 mod log;
 mod matcher;
 mod meter;
+mod past;
 mod run;
 mod scan;
 mod settings;
@@ -26,10 +29,12 @@ pub use flow::{
     ReceiptExpired, WINDOW_MAX, Wanted,
 };
 pub use frames::Frame;
+pub use history::{Attempts, AttemptsFound, Ended};
 pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
 pub use log::{Found, Log, read};
 pub use matcher::Matcher;
 pub use meter::Rates;
+pub use past::{End, NOTE_BYTES_MAX};
 pub use scan::{From, scan};
 pub use settings::{
     Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, Subscription, SubscriptionId, Terms,

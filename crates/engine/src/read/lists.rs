@@ -71,7 +71,8 @@ impl Reader {
             has_more: false,
             next: None,
         };
-        let changes = self.changes(payment, first, last, newest_first)?;
+        let hash = tributary_ledger::hash::hash_payment(payment);
+        let changes = self.under(hash, first, last, newest_first)?;
         for (scanned, position) in changes.into_iter().enumerate() {
             if scanned == RECORDS_SCANNED_MAX {
                 slice.has_more = true;
@@ -93,17 +94,56 @@ impl Reader {
         Ok(slice)
     }
 
-    /// Positions within `first..=last` of records that may have changed the payment, in the order of a walk; of more than
-    /// [`RECORDS_SCANNED_MAX`] the nearest ones and one more.
-    fn changes(
+    /// All records about a payment after the position `after`, the oldest first, at most `limit`, and whether there are more: its
+    /// request, what changed it and what was refused. Found by the key index: only these are read.
+    pub fn payment_records(
         &self,
         payment: PaymentId,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), Failure> {
+        let (first, last) = (after.saturating_add(1), self.published());
+        let hashes = [
+            tributary_ledger::hash::hash_payment(payment),
+            tributary_ledger::hash::hash_refused(payment),
+        ];
+        let mut positions = Vec::from_iter((payment.0 >= first).then_some(payment.0));
+        let mut complete_to = last;
+        for hash in hashes {
+            let found = self.under(hash, first, last, false)?;
+            if found.len() > RECORDS_SCANNED_MAX {
+                complete_to = complete_to.min(found[RECORDS_SCANNED_MAX]);
+            }
+            positions.extend(found);
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        let mut records = Vec::new();
+        for position in positions {
+            if position > complete_to || records.len() == limit {
+                return Ok((records, true));
+            }
+            let record = lookup::record(&*self.journal, position)?;
+            let about = |record: &Record| {
+                let body = &record.command.body;
+                body.payment() == Some(payment)
+                    || (position == payment.0 && matches!(body, Body::Pay(_)))
+            };
+            records.extend(record.filter(about));
+        }
+        Ok((records, false))
+    }
+
+    /// Positions within `first..=last` of records that may be indexed under the hash, in the order of a walk; of more than
+    /// [`RECORDS_SCANNED_MAX`] the nearest ones and one more.
+    fn under(
+        &self,
+        hash: u64,
         first: u64,
         last: u64,
         newest_first: bool,
     ) -> Result<VecDeque<u64>, Failure> {
         let mut found = VecDeque::new();
-        let hash = tributary_ledger::hash::hash_payment(payment);
         self.journal.find(hash, &mut |position| {
             if position < first {
                 return ControlFlow::Break(());

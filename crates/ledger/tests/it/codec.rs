@@ -28,7 +28,7 @@ fn another_format_version_is_refused() {
     }
 }
 
-/// A record is found again by each of its names, and a refused one only by its key.
+/// A record is found again by each of its names; a refused one by its key and as something that was refused to a payment.
 #[test]
 fn records_are_indexed_by_key_reference_payment_and_external_id() {
     let mut world = World::new();
@@ -62,16 +62,16 @@ fn records_are_indexed_by_key_reference_payment_and_external_id() {
     });
     check(&world, &[key, hash::hash_reference(shop.owner, &reference)]);
     world.refund(payment, Some(10));
-    check(&world, &[key]);
+    check(&world, &[key, hash::hash_refused(payment)]);
     world.refund(payment, Some(9));
     check(&world, &[key, hash::hash_payment(payment)]);
     world.submit(by(shop.owner), Body::Void(payment));
     check(
         &world,
-        &[hash::hash_key(
-            shop.owner,
-            &Key::from_bytes(b"0123456789abcdef").unwrap(),
-        )],
+        &[
+            hash::hash_key(shop.owner, &Key::from_bytes(b"0123456789abcdef").unwrap()),
+            hash::hash_refused(payment),
+        ],
     );
 }
 

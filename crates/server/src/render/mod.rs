@@ -3,11 +3,13 @@
 
 pub(crate) mod account;
 pub(crate) mod api_key;
+pub(crate) mod attempt;
 pub(crate) mod event;
 pub(crate) mod list;
 pub(crate) mod payment;
 pub(crate) mod refund;
 pub(crate) mod subscription;
+pub(crate) mod timeline;
 
 use serde::Serialize;
 use tributary_engine::IdKind;

@@ -278,11 +278,23 @@ fn subscription_numbers(shared: &Shared) -> Vec<Labelled> {
             .map(|(labels, figures)| (labels.clone(), value(figures, head, now)))
             .collect(),
     };
-    let kept = Labelled {
-        name: "tributary_delivery_log_up",
-        help: "1 while the delivery log can be written.",
+    let up = |name, help, is_up| Labelled {
+        name,
+        help,
         counter: false,
-        values: vec![(String::new(), f64::from(u8::from(messaging.keeps())))],
+        values: vec![(String::new(), f64::from(u8::from(is_up)))],
     };
-    FIGURES.into_iter().map(number).chain([kept]).collect()
+    let kept = [
+        up(
+            "tributary_delivery_log_up",
+            "1 while the delivery log can be written.",
+            messaging.keeps(),
+        ),
+        up(
+            "tributary_history_up",
+            "1 while the history of deliveries can be written, or none is wanted.",
+            messaging.keeps_history(),
+        ),
+    ];
+    FIGURES.into_iter().map(number).chain(kept).collect()
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod api_keys;
+pub(crate) mod attempts;
 pub(crate) mod batches;
 pub(crate) mod books;
 pub(crate) mod events;
@@ -13,6 +14,7 @@ pub(crate) mod queues;
 pub(crate) mod refunds;
 pub(crate) mod stream;
 pub(crate) mod subscriptions;
+pub(crate) mod timeline;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;

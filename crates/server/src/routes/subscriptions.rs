@@ -33,7 +33,7 @@ use crate::render::subscription::{
 };
 use crate::routes::{Id, json, mark_replayed};
 use crate::submit::failed;
-use crate::webhooks::target;
+use crate::webhooks::{self, target};
 
 /// What keeps subscriptions here.
 pub(crate) fn messaging(shared: &Shared) -> Result<&Arc<Messaging>, ApiError> {
@@ -84,7 +84,11 @@ fn unsettled(unsettled: Unsettled) -> ApiError {
 }
 
 /// The subscription that the caller names by `id`, if it is there and the caller's to see.
-fn visible(shared: &Shared, caller: &Caller, id: &str) -> Result<Subscription, ApiError> {
+pub(super) fn visible(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+) -> Result<Subscription, ApiError> {
     must_see(shared, caller, shared.reader.ids().decode_subscription(id))
 }
 
@@ -150,6 +154,7 @@ pub(crate) async fn create(
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<SubscriptionCreate>,
 ) -> Result<Response, ApiError> {
+    let all = app.shared.clone();
     let (object, replayed) = app
         .blocking(move |shared| {
             let messaging = messaging(shared)?;
@@ -175,6 +180,9 @@ pub(crate) async fn create(
                 terms,
             };
             let (made, replayed) = messaging.create(made, start).map_err(unsettled)?;
+            if let Err(error) = webhooks::start_if_wanted(&all) {
+                tracing::error!(%error, "webhooks can't be sent until the next start");
+            }
             Ok((with_secret(shared, &made)?, replayed))
         })
         .await?;

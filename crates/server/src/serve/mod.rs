@@ -9,8 +9,8 @@ mod turns;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,9 +27,7 @@ use crate::config::ServerConfig;
 use crate::rate::RateLimiter;
 use crate::routes::stream::Streams;
 use crate::serve::connection::{Accept, Api};
-
-use crate::webhooks::{Feed, FeedError, Keyring};
-
+use crate::webhooks::{self, FeedError, Keyring};
 use crate::{docs_page, openapi};
 pub use turns::take_short_turns;
 
@@ -73,7 +71,6 @@ pub struct Running {
     grpc_addr: Option<SocketAddr>,
     shared: Arc<Draining>,
     threads: Vec<JoinHandle<()>>,
-    feed: Option<Feed>,
 }
 
 /// How the threads learn that they must stop.
@@ -126,8 +123,8 @@ impl Server {
                 stop,
             }),
             threads: Vec::with_capacity(threads),
-            feed: feed(&shared)?,
         };
+        start_webhooks(&shared)?;
         let mut apps = shared.threads.iter().map(|counters| App {
             shared: shared.clone(),
             counters: counters.clone(),
@@ -166,17 +163,12 @@ impl Server {
     }
 }
 
-/// Starts sending webhooks, where there are subscriptions and it is wanted.
-fn feed(shared: &Arc<Shared>) -> Result<Option<Feed>, FeedError> {
-    let (Some(messaging), Some(keys), Some(config)) = (
-        shared.engine.messaging(),
-        &shared.keys,
-        &shared.config.webhooks,
-    ) else {
-        return Ok(None);
-    };
-    let settings = config.settings.clone();
-    Feed::start(shared.clone(), messaging.clone(), keys.clone(), settings).map(Some)
+/// Starts sending webhooks if a subscription wants them; if not, sees to it that they can be sent when one does.
+fn start_webhooks(shared: &Arc<Shared>) -> Result<(), FeedError> {
+    if let Some(config) = &shared.config.webhooks {
+        config.settings.check()?;
+    }
+    webhooks::start_if_wanted(shared)
 }
 
 fn shared(
@@ -197,6 +189,7 @@ fn shared(
         stopped,
         request_ids: RequestIds::new(),
         streams: Streams::new(config.limits.streams_max),
+        feed: Mutex::default(),
         keys: config
             .webhooks
             .as_ref()
@@ -228,7 +221,8 @@ impl Running {
         for thread in self.threads.drain(..) {
             let _panicked = thread.join();
         }
-        self.feed = None;
+        let feed = self.shared.shared.feed.lock();
+        drop(feed.unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

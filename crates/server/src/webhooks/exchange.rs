@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,7 +33,7 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 /// The longest wait for the body: its status decides already, so a later one costs only the connection.
 const BODY_PATIENCE: Duration = Duration::from_secs(1);
 /// What is kept of a head, in bytes.
-const HEAD_KEPT_BYTES_MAX: usize = 1_024;
+const HEAD_KEPT_BYTES_MAX: usize = 4_096;
 /// What is kept of what went wrong, in bytes.
 const ERROR_BYTES_MAX: usize = 256;
 /// How long a connection is kept when nothing is sent over it.
@@ -92,6 +92,17 @@ pub(super) struct Answer {
     /// Status line and headers, the first [`HEAD_KEPT_BYTES_MAX`] bytes.
     pub(super) head: String,
     pub(super) retry_after: Option<String>,
+}
+
+/// What is known of an attempt, whatever becomes of it.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Request line and headers, once they are made.
+    pub(super) request_head: String,
+    /// From the beginning to a new connection, with TLS; none where one was used again.
+    pub(super) connected: Option<Duration>,
+    /// From the beginning to the head of the answer.
+    pub(super) answered: Option<Duration>,
 }
 
 type Request1 = Request<Full<Bytes>>;
@@ -154,16 +165,23 @@ impl Client {
         job: &Job,
         now: u64,
         held_back: bool,
+        told: &mut Told,
     ) -> Result<Answer, AttemptError> {
+        let begun = Instant::now();
         let url = &job.endpoint.url;
         self.rules.check(url)?;
-        let exchange = self.exchange(url, request(job, now), held_back);
+        let request = request(job, now);
+        let line = format!("POST {} HTTP/1.1", url.path());
+        told.request_head = head_text(line, request.headers());
+        let exchange = self.exchange(url, request, held_back, begun, &mut told.connected);
         let (response, connection) = timeout(self.timeout, exchange)
             .await
             .map_err(|_| AttemptError::TimedOut)??;
+        told.answered = Some(begun.elapsed());
+        let line = format!("{:?} {}", response.version(), response.status());
         let answer = Answer {
             status: response.status(),
-            head: head_text(&response),
+            head: head_text(line, response.headers()),
             retry_after: response
                 .headers()
                 .get(RETRY_AFTER)
@@ -182,6 +200,8 @@ impl Client {
         url: &EndpointUrl,
         request: Request1,
         held_back: bool,
+        begun: Instant,
+        connected: &mut Option<Duration>,
     ) -> Result<(Response<Incoming>, Connection), AttemptError> {
         while let Some(mut kept) = self.take(url.origin()) {
             if kept.requests.ready().await.is_err() {
@@ -194,6 +214,7 @@ impl Client {
             break;
         }
         let mut connection = self.connect(url, held_back).await?;
+        *connected = Some(begun.elapsed());
         let sent = connection.requests.send_request(request).await;
         let response = sent.map_err(|error| AttemptError::Broken(brief(&error)))?;
         Ok((response, connection))
@@ -394,9 +415,10 @@ async fn read_out(mut body: Incoming) -> bool {
     true
 }
 
-fn head_text(response: &Response<Incoming>) -> String {
-    let mut text = format!("{:?} {}\n", response.version(), response.status());
-    for (name, value) in response.headers() {
+/// The first line and the headers, a line each, at most [`HEAD_KEPT_BYTES_MAX`].
+fn head_text(mut text: String, headers: &HeaderMap) -> String {
+    text.push('\n');
+    for (name, value) in headers {
         if text.len() > HEAD_KEPT_BYTES_MAX {
             break;
         }

@@ -19,6 +19,7 @@ use tributary_engine::{IdKind, SystemClock};
 use tributary_ledger::{Actor, ApiKeyId, Body, Command, Data, Key, Publish, Topic};
 
 use super::endpoint::Endpoint;
+use super::kept::Kept;
 use super::seal::Keyring;
 use super::sender::{Attempt, Job, Outcome, Sender, SenderError, Settings};
 use crate::app::Shared;
@@ -86,9 +87,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Starts sending webhooks, where there is a subscription that wants them and nobody does it yet.
+pub(crate) fn start_if_wanted(shared: &Arc<Shared>) -> Result<(), FeedError> {
+    let (Some(messaging), Some(keys), Some(config)) = (
+        shared.engine.messaging(),
+        &shared.keys,
+        &shared.config.webhooks,
+    ) else {
+        return Ok(());
+    };
+    let mut feed = lock(&shared.feed);
+    // It is told to stop before its feed is taken away.
+    if feed.is_none() && !shared.draining.load(Ordering::Acquire) && !messaging.pushed().is_empty()
+    {
+        let settings = config.settings.clone();
+        *feed = Some(Feed::start(
+            shared.clone(),
+            messaging.clone(),
+            keys.clone(),
+            settings,
+        )?);
+    }
+    Ok(())
+}
+
 impl Feed {
     /// Starts sending what subscriptions of the push kind want.
-    pub(crate) fn start(
+    fn start(
         shared: Arc<Shared>,
         messaging: Arc<Messaging>,
         keys: Arc<Keyring>,
@@ -323,10 +348,11 @@ fn note(inner: &Arc<Inner>, job: &Job, attempt: &Attempt) {
         return;
     };
     let messaging = &inner.messaging;
+    let kept = Kept::of(job, attempt).to_bytes();
     match attempt.outcome {
         Outcome::Delivered => {
             *lock(&feeding.delivered_at) = Instant::now();
-            let _deleted = messaging.ack(id, &[receipt]);
+            let _deleted = messaging.ack_noted(id, receipt, &kept);
         }
         Outcome::Retry { after } => {
             let policy = messaging.get(id).map(|of| of.terms.policy);
@@ -335,7 +361,8 @@ fn note(inner: &Arc<Inner>, job: &Job, attempt: &Attempt) {
                 let wait = policy.wait(job.attempt, receipt.position);
                 wait.max(after.as_nanos() as u64)
             });
-            let _expired = messaging.nack(id, receipt, delay, &what_failed(attempt));
+            let why = what_failed(attempt);
+            let _expired = messaging.nack_noted(id, receipt, delay, &why, &kept);
             let idle = lock(&feeding.delivered_at).elapsed();
             let last = policy.is_some_and(|policy| job.attempt >= policy.attempts_max);
             if last && idle >= DISABLE_AFTER {
@@ -343,7 +370,8 @@ fn note(inner: &Arc<Inner>, job: &Job, attempt: &Attempt) {
             }
         }
         Outcome::Gone => {
-            let _expired = messaging.nack(id, receipt, None, &what_failed(attempt));
+            let why = what_failed(attempt);
+            let _expired = messaging.nack_noted(id, receipt, None, &why, &kept);
             disable(inner, id, job, "the endpoint answered 410 Gone");
         }
     }

@@ -17,7 +17,7 @@ use tributary_engine::Clock;
 
 use super::address::Rules;
 use super::endpoint::Endpoint;
-use super::exchange::{Answer, AttemptError, Client, Resolver};
+use super::exchange::{Answer, AttemptError, Client, Resolver, Told};
 use super::retry::retry_after;
 use super::schedule::{Bounds, Next, Schedule, Served};
 use super::trust;
@@ -50,6 +50,19 @@ pub struct Settings {
     pub waiting_per_host_max: usize,
     /// Looks names up; the system's way by default.
     pub resolver: Resolver,
+}
+
+impl Settings {
+    /// Whether webhooks can be sent like this.
+    ///
+    /// # Errors
+    /// If the certificates to trust can't be read.
+    pub fn check(&self) -> Result<(), SenderError> {
+        match trust::connector(self.ca_file.as_deref()) {
+            Ok(_connector) => Ok(()),
+            Err(why) => Err(SenderError::Trust(why)),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -103,8 +116,14 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// Why nothing was answered.
     pub error: Option<AttemptError>,
-    /// Status line and headers of the answer, at most 1 KiB.
+    /// Request line and headers as they were sent, at most 4 KiB; empty if the URL was refused.
+    pub request_head: String,
+    /// Status line and headers of the answer, at most 4 KiB.
     pub response_head: String,
+    /// From the beginning to a new connection, with TLS; none if there was none, or one was used again.
+    pub connected: Option<Duration>,
+    /// From the beginning to the head of the answer.
+    pub answered: Option<Duration>,
     /// What to do now.
     pub outcome: Outcome,
 }
@@ -345,29 +364,31 @@ impl Drop for Place {
 async fn attempt(mut place: Place, job: Job, held_back: bool) {
     let shared = place.shared.clone();
     let (started, begun) = (shared.clock.now(), Instant::now());
-    let answer = answer(&mut place, &job, started, held_back).await;
+    let mut told = Told::default();
+    let answer = answer(&mut place, &job, started, held_back, &mut told).await;
     let took = begun.elapsed();
     place.served = served(&answer);
     // The place first: whoever hears of the attempt finds room for the next one.
     drop(place);
-    let attempt = match answer {
-        Ok(answer) => Attempt {
-            started,
-            took,
-            status: Some(answer.status.as_u16()),
-            error: None,
-            outcome: outcome(&answer, shared.clock.now()),
-            response_head: answer.head,
-        },
-        Err(error) => Attempt {
-            started,
-            took,
-            status: None,
-            error: Some(error),
-            outcome: Outcome::Retry { after: None },
-            response_head: String::new(),
-        },
+    let mut attempt = Attempt {
+        started,
+        took,
+        status: None,
+        error: None,
+        request_head: told.request_head,
+        response_head: String::new(),
+        connected: told.connected,
+        answered: told.answered,
+        outcome: Outcome::Retry { after: None },
     };
+    match answer {
+        Ok(answer) => {
+            attempt.status = Some(answer.status.as_u16());
+            attempt.outcome = outcome(&answer, shared.clock.now());
+            attempt.response_head = answer.head;
+        }
+        Err(error) => attempt.error = Some(error),
+    }
     (shared.done)(job, attempt);
 }
 
@@ -377,9 +398,10 @@ async fn answer(
     job: &Job,
     started: u64,
     held_back: bool,
+    told: &mut Told,
 ) -> Result<Answer, AttemptError> {
     let shared = place.shared.clone();
-    let mut asked = std::pin::pin!(shared.client.post(job, started, held_back));
+    let mut asked = std::pin::pin!(shared.client.post(job, started, held_back, told));
     tokio::select! {
         answer = &mut asked => return answer,
         () = sleep(shared.slow_after) => {}

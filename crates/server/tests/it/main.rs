@@ -11,6 +11,7 @@ mod fixture;
 mod foreign;
 mod forms;
 mod grpc;
+mod history;
 mod idempotency;
 mod limits;
 mod lists;

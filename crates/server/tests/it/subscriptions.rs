@@ -139,6 +139,7 @@ fn events_are_received_as_they_are_listed_and_acknowledged_once() {
         format!("tributary_subscription_acknowledged_total{{subscription=\"{captured}\"}} 3"),
         format!("tributary_subscription_waiting{{subscription=\"{captured}\"}} 0"),
         "tributary_delivery_log_up 1".to_owned(),
+        "tributary_history_up 1".to_owned(),
     ] {
         assert!(
             metrics.lines().any(|known| known == line),

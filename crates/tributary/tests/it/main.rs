@@ -8,6 +8,7 @@ mod consumers;
 mod crash;
 mod damage;
 mod full;
+mod history;
 mod http;
 mod listen;
 mod plan;

@@ -158,6 +158,11 @@ impl Server {
         text(&self.key_file)
     }
 
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn get(&self, path: &str) -> Value {
         self.request("GET", path, None, None).expect("answers").ok()
     }

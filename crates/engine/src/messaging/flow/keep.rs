@@ -50,9 +50,11 @@ impl Flow {
         image.dead.retain(|position, _| *position <= to);
         image.replays.clear();
         let (meter, totals) = (std::mem::take(&mut self.meter), self.totals);
+        let past = std::mem::take(&mut self.past);
         *self = Flow::new(image, now);
         self.meter = meter;
         self.totals = totals;
+        self.past = past;
     }
 
     /// Makes the floor reach as far as was looked at, by keeping all that is open by name: what comes next may be matched

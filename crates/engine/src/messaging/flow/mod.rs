@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use super::image::{Image, Letter};
 use super::meter::{Meter, Rates};
+use super::past::{End, Group, Past};
 use super::run::Run;
 use super::settings::{Order, Policy, Subscription, SubscriptionId};
 
@@ -161,6 +162,8 @@ pub struct Flow {
     hungry: bool,
     meter: Meter,
     totals: Figures,
+    /// Attempts that are over.
+    past: Past,
 }
 
 impl Flow {
@@ -186,6 +189,7 @@ impl Flow {
             hungry: true,
             meter: Meter::default(),
             totals: Figures::default(),
+            past: Past::default(),
             subscription: image.subscription,
         };
         for (position, letter) in image.kept {
@@ -511,7 +515,7 @@ impl Flow {
         let (mut count, mut worked) = (0, 0);
         let results = receipts.iter().map(|&receipt| {
             let since = self.since(receipt)?;
-            self.settle(receipt.position, now);
+            self.done_with(receipt.position, since, now, &[]);
             count += 1;
             worked += now.saturating_sub(since);
             Ok(())
@@ -522,6 +526,44 @@ impl Flow {
         results
     }
 
+    /// The same for one, with a note for the history.
+    pub fn ack_noted(
+        &mut self,
+        receipt: Receipt,
+        note: &[u8],
+        now: u64,
+    ) -> Result<(), ReceiptExpired> {
+        let since = self.since(receipt)?;
+        self.done_with(receipt.position, since, now, note);
+        self.totals.acknowledged += 1;
+        self.meter.done(now, 1, now.saturating_sub(since));
+        Ok(())
+    }
+
+    fn done_with(&mut self, position: u64, since: u64, now: u64, note: &[u8]) {
+        let attempt = self.settle(position, now).letter.attempt;
+        self.over(position, attempt, End::Acknowledged, since, now, note);
+    }
+
+    /// An attempt is over.
+    fn over(&mut self, position: u64, attempt: u32, end: End, since: u64, now: u64, note: &[u8]) {
+        let like = Group {
+            subscription: self.id(),
+            attempt,
+            end,
+            began: since,
+            ended: now,
+            events: 0,
+            note: 0,
+        };
+        self.past.push(like, position, note);
+    }
+
+    /// Attempts that are over.
+    pub(crate) fn past(&mut self) -> &mut Past {
+        &mut self.past
+    }
+
     /// This attempt failed: another one follows after `delay` nanoseconds, or the policy's.
     pub fn nack(
         &mut self,
@@ -530,9 +572,22 @@ impl Flow {
         error: &str,
         now: u64,
     ) -> Result<(), ReceiptExpired> {
-        self.since(receipt)?;
+        self.nack_noted(receipt, delay, error, error.as_bytes(), now)
+    }
+
+    /// The same with a note for the history.
+    pub fn nack_noted(
+        &mut self,
+        receipt: Receipt,
+        delay: Option<u64>,
+        error: &str,
+        note: &[u8],
+        now: u64,
+    ) -> Result<(), ReceiptExpired> {
+        let since = self.since(receipt)?;
         let attempt = self.opened(receipt.position).letter.attempt;
         let delay = delay.unwrap_or_else(|| self.policy().wait(attempt, receipt.position));
+        self.over(receipt.position, attempt, End::Refused, since, now, note);
         self.fail(receipt.position, error, now.saturating_add(delay), now);
         Ok(())
     }
@@ -584,11 +639,14 @@ impl Flow {
             && due <= now
         {
             happened += 1;
-            if self.opened(position).state == State::Waiting {
+            let open = self.opened(position);
+            let attempt = open.letter.attempt;
+            if let State::Out { since, .. } = open.state {
+                self.over(position, attempt, End::TimedOut, since, now, &[]);
+                self.fail(position, TIMED_OUT, now, now);
+            } else {
                 self.timers.pop_first();
                 self.activate(position, now);
-            } else {
-                self.fail(position, TIMED_OUT, now, now);
             }
         }
         happened

@@ -1,11 +1,12 @@
 //! The plug pulled at any operation of the disk, under the journal and the delivery log together: every event that matched is
-//! delivered at least once, what was kept as done is not delivered again, and the order of an object holds.
+//! delivered at least once, what was kept as done is not delivered again, and the order of an object holds. The history may lack
+//! attempts, and has none that was not made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tributary_engine::messaging::{
-    Backoff, From, Messaging, Order, Policy, Receipt, SubscriptionId,
+    Attempts, Backoff, End, From, Messaging, Order, Policy, Receipt, SubscriptionId,
 };
 use tributary_engine::{Embedded, Reader, Stepper};
 use tributary_journal::{self as journal, OpenError};
@@ -55,6 +56,7 @@ struct Happened {
     dead: u64,
     stale: u64,
     unkept: u64,
+    remembered: u64,
 }
 
 struct World {
@@ -324,8 +326,30 @@ impl World {
                 assert!(settled, "{position} was neither done nor dead");
             }
         }
+        self.check_history(&stepper);
         self.messaging(&stepper).close();
         stepper.close();
+    }
+
+    fn check_history(&mut self, stepper: &Stepper) {
+        for (at, id) in IDS.into_iter().enumerate() {
+            let found = self.messaging(stepper).attempts(&Attempts {
+                of: &|_| true,
+                subscription: Some(id),
+                events: None,
+                acknowledged: None,
+                before: None,
+                limit: 1_000_000,
+            });
+            let seen = &self.seen[at];
+            for attempt in &found.attempts {
+                assert!(seen.delivered.contains(&attempt.position), "{attempt:?}");
+                let acked = attempt.end == End::Acknowledged;
+                assert!(!acked || seen.acked.contains(&attempt.position));
+                assert!(attempt.began <= attempt.ended && attempt.attempt > 0);
+            }
+            self.happened.remembered += found.attempts.len() as u64;
+        }
     }
 
     fn idle(&self, stepper: &Stepper) -> bool {
@@ -375,5 +399,6 @@ fn every_event_comes_at_least_once_whatever_crashes() {
         assert!(sum(|happened| happened.dead) > 0);
         assert!(sum(|happened| happened.stale) > 0);
         assert!(sum(|happened| happened.unkept) > 0);
+        assert!(sum(|happened| happened.remembered) > 1_000);
     }
 }

@@ -3,7 +3,7 @@
 mod attempts;
 mod fairness;
 mod feed;
-mod receiver;
+pub(crate) mod receiver;
 mod standard;
 
 use std::net::IpAddr;

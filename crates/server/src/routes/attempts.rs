@@ -1,0 +1,88 @@
+//! `/v1/subscriptions/{id}/attempts`: what became of every attempt at delivering an event.
+
+use std::collections::BTreeSet;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+use tributary_engine::messaging::Attempts;
+use tributary_engine::{IdKind, Slice, Start};
+use utoipa::IntoParams;
+
+use crate::app::App;
+use crate::auth::Reading;
+use crate::error::ApiError;
+use crate::form::query::Query;
+use crate::render::attempt::{AttemptObject, AttemptStatusForm, attempt};
+use crate::render::list::{Limit, List, PageParams, list};
+use crate::routes::subscriptions::{messaging, visible};
+use crate::routes::{Id, json};
+
+/// Which attempts to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AttemptsQuery {
+    /// Those at this event.
+    event: Option<String>,
+    /// Those that delivered their event, or those that failed.
+    #[param(inline)]
+    status: Option<AttemptStatusForm>,
+    /// Items at most; 10 if left out.
+    #[param(value_type = Option<u8>, minimum = 1, maximum = 100)]
+    limit: Option<Limit>,
+    /// Those that ended before the one at this cursor.
+    starting_after: Option<String>,
+}
+
+/// Lists the attempts of a subscription that are over, the one that ended last first, as far as the history reaches back.
+#[utoipa::path(get, path = "/v1/subscriptions/{id}/attempts", tag = "subscriptions", operation_id = "listAttempts",
+    params(("id" = String, Path, description = "The subscription."), AttemptsQuery),
+    responses((status = 200, description = "A page of attempts.", body = List<AttemptObject>)))]
+pub(crate) async fn list_all(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Id(id): Id,
+    Query(query): Query<AttemptsQuery>,
+) -> Result<Response, ApiError> {
+    let page = app
+        .blocking(move |shared| {
+            let found = visible(shared, &caller, &id)?;
+            let ids = shared.reader.ids();
+            let params = PageParams {
+                limit: query.limit,
+                starting_after: query.starting_after,
+                ..PageParams::default()
+            };
+            let page = params.page(ids, IdKind::Cursor)?;
+            let event = query.event.map(|event| {
+                let position = ids.decode(IdKind::Event, &event);
+                position.ok_or_else(|| ApiError::not_found("event", "event"))
+            });
+            let event = event
+                .transpose()?
+                .map(|position| BTreeSet::from([position]));
+            let found = messaging(shared)?.attempts(&Attempts {
+                of: &|_| true,
+                subscription: Some(found.id),
+                events: event.as_ref(),
+                acknowledged: query
+                    .status
+                    .map(|status| status == AttemptStatusForm::Delivered),
+                before: match page.start {
+                    Start::Before(cursor) => Some(cursor),
+                    Start::Newest | Start::After(_) => None,
+                },
+                limit: page.limit,
+            });
+            let slice = Slice {
+                items: found.attempts,
+                has_more: found.next.is_some(),
+                next: found.next,
+            };
+            let url = format!("/v1/subscriptions/{id}/attempts");
+            list(shared, url, slice, |one| Ok(attempt(shared, &one)))
+        })
+        .await?;
+    Ok(json(200, &page))
+}
