@@ -15,6 +15,7 @@ mod ids;
 mod lookup;
 mod memory;
 pub mod messaging;
+mod meter;
 mod queue;
 pub mod queueing;
 mod read;
@@ -42,6 +43,7 @@ pub use engine::{
 };
 pub use ids::{IdKind, IdText, Ids};
 pub use memory::Memory;
+pub use meter::Rates;
 pub use queue::LEVEL_NS as PRIORITY_LEVEL_NS;
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
 pub use tributary_journal::{Builder, Clock, DirDisk, Disk, FrameRef, Head, SystemClock};

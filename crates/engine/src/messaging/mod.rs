@@ -14,7 +14,6 @@ mod frames;
 mod image;
 mod log;
 mod matcher;
-mod meter;
 mod run;
 mod scan;
 mod settings;
@@ -29,7 +28,6 @@ pub use frames::Frame;
 pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
 pub use log::{Found, Log, read};
 pub use matcher::Matcher;
-pub use meter::Rates;
 pub use scan::{From, scan};
 pub use settings::{
     Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, Subscription, SubscriptionId, Terms,

@@ -5,6 +5,7 @@ pub(crate) mod account;
 pub(crate) mod api_key;
 pub(crate) mod event;
 pub(crate) mod list;
+pub(crate) mod model;
 pub(crate) mod payment;
 pub(crate) mod refund;
 pub(crate) mod subscription;
