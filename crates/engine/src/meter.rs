@@ -80,7 +80,6 @@ impl Meter {
         self.at(now).arrived += count;
     }
 
-    #[allow(dead_code)]
     pub(crate) fn refused(&mut self, now: u64, count: u64) {
         self.at(now).refused += count;
     }

@@ -46,7 +46,8 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     }
     must_be_free(config.listen)?;
     config.grpc_listen.map_or(Ok(()), must_be_free)?;
-    let store = Store::open(&config.backend, &config.data)?;
+    let queue_length_max = config.limits.queue_length_max;
+    let store = Store::open(&config.backend, &config.data, queue_length_max)?;
     let internal = Secret::random();
     let server = Server::start(server_config(&config, &internal), store.engine.clone())?;
     // Last of all that can fail: a start that comes to nothing must not use up the one time that the key is shown.

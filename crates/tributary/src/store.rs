@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use tributary_backends::postgres::{self, Postgres};
-use tributary_engine::{Embedded, Engine, JournalMeta, Memory, Options, Reply};
+use tributary_engine::{Embedded, Engine, JournalMeta, Memory, Options, QUEUE_LENGTH_MAX, Reply};
 use tributary_journal::{DirDisk, Disk, Meta, OpenError, SystemClock};
 use tributary_ledger::{
     Access, Actor, ApiKeyId, ApiKeyStatus, Body, Command, CreateApiKey, Key, Label, OwnerId,
@@ -23,24 +23,32 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens what `backend` names: `embedded` (in `data`, made if it does not exist), `memory`, or a PostgreSQL URL.
-    pub(crate) fn open(backend: &str, data: &Path) -> anyhow::Result<Self> {
+    /// Opens what `backend` names: `embedded` (in `data`, made if it does not exist), `memory`, or a PostgreSQL URL. At most
+    /// `queue_length_max` payments are queued at once.
+    pub(crate) fn open(
+        backend: &str,
+        data: &Path,
+        queue_length_max: usize,
+    ) -> anyhow::Result<Self> {
         match backend {
-            "embedded" => Self::open_dir(data),
-            "memory" => Self::start(Box::new(Memory::new(new_journal()))),
+            "embedded" => Self::open_embedded(data, queue_length_max),
+            "memory" => Self::start(Box::new(Memory::new(new_journal())), queue_length_max),
             url => {
                 let fresh = new_journal();
                 let clock = Arc::new(SystemClock);
                 let opened = Postgres::open(&postgres::Options::new(url), clock, &fresh);
-                Self::start(Box::new(
-                    opened.context("cannot open the journal in PostgreSQL")?,
-                ))
+                let opened = opened.context("cannot open the journal in PostgreSQL")?;
+                Self::start(Box::new(opened), queue_length_max)
             }
         }
     }
 
     /// Opens the data directory, or makes it.
     pub(crate) fn open_dir(data: &Path) -> anyhow::Result<Self> {
+        Self::open_embedded(data, QUEUE_LENGTH_MAX)
+    }
+
+    fn open_embedded(data: &Path, queue_length_max: usize) -> anyhow::Result<Self> {
         must_not_be_backup(data)?;
         let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(data));
         let options = tributary_journal::Options::default();
@@ -80,10 +88,13 @@ impl Store {
         for file in &recovery.rebuilt {
             tracing::warn!(file, "made an index file anew");
         }
-        Self::start(Box::new(embedded))
+        Self::start(Box::new(embedded), queue_length_max)
     }
 
-    fn start(backend: Box<dyn tributary_engine::Backend>) -> anyhow::Result<Self> {
+    fn start(
+        backend: Box<dyn tributary_engine::Backend>,
+        queue_length_max: usize,
+    ) -> anyhow::Result<Self> {
         let failure = Arc::new(Mutex::new(None));
         let told = Arc::clone(&failure);
         let on_fatal = Box::new(move |why: &str| {
@@ -93,6 +104,7 @@ impl Store {
         });
         let options = Options {
             on_fatal,
+            queue_length_max,
             ..Options::default()
         };
         let engine = Engine::start(backend, Arc::new(SystemClock), options)?;

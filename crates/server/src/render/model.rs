@@ -6,7 +6,6 @@ use utoipa::ToSchema;
 
 /// What the model M/M/c (M/M/c/K where there is a bound) expects of the rates of the last minute, in a steady state:
 /// docs/queueing.md tells when it holds.
-#[allow(dead_code)]
 #[derive(Serialize, ToSchema)]
 #[schema(as = QueueModel)]
 pub(crate) struct ModelObject {
@@ -29,7 +28,6 @@ pub(crate) struct ModelObject {
 }
 
 /// What is expected of `workers` under `load`; none if that is no load that the model knows, as when nothing was measured.
-#[allow(dead_code)]
 pub(crate) fn model(load: &Load, workers: u32) -> Option<ModelObject> {
     let prediction = match queueing::predict(load, workers) {
         Ok(prediction) => Some(prediction),
