@@ -237,6 +237,14 @@ impl Core {
         })
     }
 
+    /// By which time queued payments are chosen: the clock's, but not after that of the open batch. So none is taken to be too late,
+    /// ahead of those before it, which is in time by its record.
+    pub fn queue_time(&self) -> u64 {
+        let now = self.clock.now();
+        let open = self.open.as_ref().map(|open| open.timestamp);
+        open.map_or(now, |open| now.min(open))
+    }
+
     /// Whether a request of this many commands may join the open batch.
     pub fn has_room(&self, request: &Request) -> bool {
         match &self.open {

@@ -80,7 +80,7 @@ impl Stepper {
 
     /// Submits queued payments whose turn has come; false if there are none.
     pub fn run_queue(&mut self) -> bool {
-        let request = self.timers.run(&self.shared, self.clock.now());
+        let request = self.timers.run(&self.shared, self.core.queue_time());
         request.map(|request| self.take(request)).is_some()
     }
 

@@ -192,7 +192,7 @@ impl Writer {
             // The queue may be long: what is left of it runs after the next start.
             let run = match self.stopping {
                 true => None,
-                false => timers.run(&self.shared, now),
+                false => timers.run(&self.shared, self.core.queue_time()),
             };
             for request in expire.into_iter().chain(run) {
                 // Bounded by itself, and never turned away.

@@ -10,7 +10,10 @@ use tributary_ledger::{
     Body, Command, Pay, PaymentId, PaymentStatus, Priority, Queue, QueueMode, QueueTerms,
 };
 
-use crate::support::{SECOND, codes, command, in_directory, open, pay};
+use tributary_testkit::clock::TestClock;
+use tributary_testkit::disk::SimDisk;
+
+use crate::support::{BEGIN, SECOND, codes, command, in_directory, open, pay, settle, stepper};
 
 fn memory() -> Box<Memory> {
     Box::new(Memory::new(JournalMeta {
@@ -244,4 +247,30 @@ fn a_paused_queue_waits_and_tells_only_those_that_are_too_late_through_a_restart
     assert_eq!((figures.run, figures.expired, figures.failed), (2, 1, 0));
     assert_eq!((figures.rates.done, figures.rates.refused), (3, 1));
     assert_eq!(engine.reader().oldest_open(), None);
+}
+
+/// The record says when it was decided, and that may be a little before the clock by which it was chosen.
+#[test]
+fn who_is_in_time_by_its_record_does_not_overtake_as_if_it_were_too_late() {
+    let time = TestClock::at(BEGIN);
+    let clock: Arc<dyn Clock> = Arc::new(time.clone());
+    let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
+    let accounts = vec![open("a", "ann"), open("b", "bob"), open("c", "shop")];
+    assert_eq!(settle(&mut stepper, accounts), [None; 3]);
+    let soon = QueueTerms {
+        expires_at: BEGIN + 2,
+        ..QueueTerms::default()
+    };
+    let orders = vec![
+        order("first", 1, QueueTerms::default()),
+        order("second", 1, soon),
+    ];
+    assert_eq!(settle(&mut stepper, orders), [None; 2]);
+    let _waits = stepper.accept(vec![command("opens a batch", Body::Pay(pay(1, 3, 1)))]);
+    time.advance(2);
+    assert!(stepper.run_queue());
+    stepper.settle();
+    let payment = |id| stepper.reader().payment(PaymentId(id)).unwrap().unwrap();
+    assert_eq!(payment(5).status, PaymentStatus::Captured);
+    assert!(payment(4).changed_at < payment(5).changed_at);
 }
