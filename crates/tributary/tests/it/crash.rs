@@ -26,7 +26,7 @@ fn kills_asked_for() -> Option<u64> {
         .and_then(|kills| kills.parse().ok())
 }
 
-fn kills() -> u64 {
+pub(crate) fn kills() -> u64 {
     kills_asked_for().unwrap_or(KILLS)
 }
 
@@ -48,29 +48,29 @@ fn rows(csv: &Path) -> i64 {
 }
 
 /// A seeded xorshift64*; `TRIBUTARY_TEST_SEED` gives another seed.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let seed = std::env::var("TRIBUTARY_TEST_SEED")
             .ok()
             .and_then(|seed| seed.parse().ok());
         Self(seed.unwrap_or(0x7269_6275_7461_7279_u64))
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
     }
 
-    fn pause(&mut self, from_ms: u64, to_ms: u64) {
+    pub(crate) fn pause(&mut self, from_ms: u64, to_ms: u64) {
         std::thread::sleep(Duration::from_millis(from_ms + self.below(to_ms - from_ms)));
     }
 }
 
-fn verify(data: &Path) -> Value {
+pub(crate) fn verify(data: &Path) -> Value {
     let verified = json_for(0, &["verify", "--data", text(data), "--json"]);
     assert_eq!(verified["ok"], true);
     verified

@@ -9,6 +9,7 @@ mod damage;
 mod full;
 mod http;
 mod listen;
+mod overload;
 mod plan;
 mod postgres;
 mod serve;
