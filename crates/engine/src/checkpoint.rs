@@ -4,7 +4,8 @@
 //! Replay starts after that position and skips what an object already reflects, which makes the fuzzy copy exact.
 //!
 //! Each record of a checkpoint is one object: a tag byte, the format version as `u16` LE, and the ledger's bytes of it. Before
-//! them stands about how many there are, so that room can be made: owners, accounts and open payments, `u64` LE each.
+//! them stands about how many there are, so that room can be made: owners, accounts and open payments, `u64` LE each; and how the
+//! queue stands.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -24,6 +25,7 @@ pub(crate) const OWNER: u8 = 1;
 pub(crate) const API_KEY: u8 = 2;
 pub(crate) const ACCOUNT: u8 = 3;
 pub(crate) const PAYMENT: u8 = 4;
+pub(crate) const QUEUE: u8 = 5;
 
 /// Appends the object in slot `slot` of one table, if there is one that a checkpoint needs; false past the last slot.
 type PutSlot = fn(&WorkingSet, usize, &mut Vec<u8>) -> bool;
@@ -101,13 +103,15 @@ impl Checkpointer {
 
     /// Begins a checkpoint as of what the view shows now.
     pub(crate) fn begin(&self, shared: &Shared) -> io::Result<Slices> {
-        let (frame_end, counts) = {
+        let (frame_end, counts, queue) = {
             let published = shared.view.read();
-            (published.frame_end, counts(&published.set))
+            let set = &published.set;
+            (published.frame_end, counts(set), queue(set))
         };
         let head = head_at(shared, frame_end)?;
         let mut writer = CheckpointWriter::begin(self.disk.clone(), &head)?;
         writer.push(&counts)?;
+        writer.push(&queue)?;
         Ok(Slices {
             writer,
             tables: TABLES.map(|put| Some((put, 0))),
@@ -124,6 +128,13 @@ fn counts(set: &WorkingSet) -> Vec<u8> {
     for count in [set.owner_count(), set.account_count(), set.payment_count()] {
         record.extend_from_slice(&(count as u64).to_le_bytes());
     }
+    record
+}
+
+fn queue(set: &WorkingSet) -> Vec<u8> {
+    let mut record = vec![QUEUE];
+    record.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
+    codec::encode_queue(&set.queue(), &mut record);
     record
 }
 

@@ -11,8 +11,8 @@ use tributary_journal::{
     Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES,
 };
 use tributary_ledger::{
-    self as ledger, Body, Command, Context, Destination, Outcome, PaymentId, Queue, Rejection,
-    Residency, Small, WorkingSet,
+    self as ledger, Body, Command, Context, Destination, Outcome, PaymentId, Queue, QueueMode,
+    Rejection, Residency, Small, WorkingSet,
 };
 
 use crate::backend::{Backend, Batch, Failure, Fate, Frames, KeyQueries, KeyQuery, KeyUse, Ticket};
@@ -20,6 +20,8 @@ use crate::recent::{Flight, created_in};
 
 /// Commands in one request, and records in one batch.
 pub const COMMANDS_PER_BATCH_MAX: usize = FRAME_RECORDS_MAX as usize;
+/// Payments that may be queued, if nothing else is said.
+pub const QUEUE_LENGTH_MAX: usize = 100_000;
 /// Bytes that the records of one request may need in the worst case ([`record_bytes_max`]).
 pub const RECORD_BYTES_PER_REQUEST_MAX: usize = FRAME_BODY_BYTES_MAX;
 
@@ -120,6 +122,17 @@ pub enum Verdict {
     KeyConflict(u64),
     /// Some keys of the all-or-nothing group were used before and others were not.
     GroupConflict,
+    /// It was to queue a payment, or stands in a group with one that was: no record, and the key stays free.
+    NotQueued(NotQueued),
+}
+
+/// Why payments were not taken into the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotQueued {
+    /// It holds as many as it may.
+    Full,
+    /// It takes no new ones until it is resumed.
+    Draining,
 }
 
 /// A request whose commands are decided, waiting for the batch to become durable.
@@ -179,6 +192,7 @@ pub struct Core {
     frames: Arc<Frames>,
     /// The last one decided, kept for its place.
     outcome: Outcome,
+    queue_length_max: usize,
     /// Position and timestamp after the last batch handed over.
     last: Context,
 }
@@ -195,11 +209,19 @@ impl Core {
             flight: Flight::default(),
             frames: Arc::default(),
             outcome: Outcome::default(),
+            queue_length_max: QUEUE_LENGTH_MAX,
             last: Context {
                 position: head.position,
                 timestamp: head.timestamp,
             },
         }
+    }
+
+    /// The same with this bound of the queue instead of [`QUEUE_LENGTH_MAX`].
+    #[must_use]
+    pub fn with_queue_length_max(mut self, payments: usize) -> Core {
+        self.queue_length_max = payments;
+        self
     }
 
     /// The state with everything decided so far, durable or not; where the backend forgets, only what the last turn
@@ -209,7 +231,7 @@ impl Core {
     }
 
     /// The time as of which a command is decided that arrives at `now`, as far as that is known: the open batch's, which may have
-    /// been begun a while ago.
+    /// been begun a while ago. What is chosen by another one is taken to be due, or too late, when by its record it is not.
     pub fn decided_at(&self, now: u64) -> u64 {
         self.open.as_ref().map_or(now, |open| open.timestamp)
     }
@@ -380,7 +402,11 @@ impl Core {
     ) {
         let taken = uses.iter().flatten().count();
         if taken == 0 && !repeats_a_key(&request.commands[unit.clone()]) {
-            return self.decide_new(request, unit, verdicts);
+            // Only now, so that whoever was accepted before is told so again.
+            return match self.not_queued(&request.commands[unit.clone()]) {
+                Some(why) => verdicts.extend(unit.map(|_| Verdict::NotQueued(why))),
+                None => self.decide_new(request, unit, verdicts),
+            };
         }
         if taken < unit.len() {
             verdicts.extend(unit.map(|_| Verdict::GroupConflict));
@@ -392,6 +418,22 @@ impl Core {
             } else {
                 Verdict::KeyConflict(used.position)
             });
+        }
+    }
+
+    /// Why the queue does not take the payments among these commands, if it does not.
+    fn not_queued(&self, commands: &[Command]) -> Option<NotQueued> {
+        let queues =
+            |command: &&Command| matches!(&command.body, Body::Pay(pay) if pay.queue.is_some());
+        let payments = commands.iter().filter(queues).count();
+        if payments == 0 {
+            None
+        } else if self.set.queue().mode == QueueMode::Draining {
+            Some(NotQueued::Draining)
+        } else if self.set.queued() + payments > self.queue_length_max {
+            Some(NotQueued::Full)
+        } else {
+            None
         }
     }
 

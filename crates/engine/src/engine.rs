@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tributary_journal::Clock;
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Body, Command, Rejection, WorkingSet};
+use tributary_ledger::{Command, Rejection, WorkingSet};
 
 use crate::backend::{Backend, Failure, Recovered};
 use crate::core::{
-    COMMANDS_PER_BATCH_MAX, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Respond, Verdict,
+    COMMANDS_PER_BATCH_MAX, NotQueued, QUEUE_LENGTH_MAX, RECORD_BYTES_PER_REQUEST_MAX, Request,
+    Resolved, Respond, Verdict,
 };
 use crate::messaging::Messaging;
 use crate::read::Reader;
@@ -24,8 +25,6 @@ pub const COMMANDS_QUEUED_MAX: usize = 65_536;
 /// Bytes of records that may wait for the writer, in all, at the worst: as many plain commands as may wait fit easily, those with
 /// long texts do not.
 const RECORD_BYTES_QUEUED_MAX: usize = 256 * 1024 * 1024;
-/// Payments that may be queued, if nothing else is said.
-pub const QUEUE_LENGTH_MAX: usize = 100_000;
 /// Bytes of the history of deliveries, if nothing else is said.
 pub const HISTORY_BYTES_MAX: u64 = 1 << 30;
 /// What a refused caller is told to wait.
@@ -48,6 +47,9 @@ pub enum Reply {
     },
     /// Some keys of an all-or-nothing group were used before and others were not, or one stands twice in it.
     GroupKeyConflict,
+    /// It was to queue a payment, or stands in a group with one that was, and the queue did not take that: nothing is recorded, and
+    /// the key stays free.
+    NotQueued(NotQueued),
 }
 
 /// The answer to one command in short, for callers who need no record.
@@ -69,6 +71,8 @@ pub enum Receipt {
     },
     /// As [`Reply::GroupKeyConflict`].
     GroupKeyConflict,
+    /// As [`Reply::NotQueued`].
+    NotQueued(NotQueued),
 }
 
 /// A durable record.
@@ -105,12 +109,6 @@ pub enum Refused {
     /// The engine is shutting down.
     #[error("the engine is stopping")]
     Stopping,
-    /// The queue holds as many payments as it may ([`Options::queue_length_max`]).
-    #[error("too many payments are queued")]
-    QueueFull {
-        /// When to try again.
-        retry_after: Duration,
-    },
     /// More than [`COMMANDS_PER_BATCH_MAX`] commands or [`RECORD_BYTES_PER_REQUEST_MAX`] bytes of records.
     #[error("the batch is too large")]
     TooLarge,
@@ -193,20 +191,10 @@ pub struct Counters {
     pub batches: AtomicU64,
     /// Requests refused because too many waited.
     pub overloaded: AtomicU64,
+    /// Payments that the queue did not take.
+    pub not_queued: AtomicU64,
     /// Checkpoints written.
     pub checkpoints: AtomicU64,
-}
-
-/// Places in the queue for payments on their way into it.
-struct Places {
-    joining: Arc<AtomicUsize>,
-    payments: usize,
-}
-
-impl Drop for Places {
-    fn drop(&mut self) {
-        self.joining.fetch_sub(self.payments, Ordering::AcqRel);
-    }
 }
 
 /// What the handle, the writer and the publisher share.
@@ -218,12 +206,11 @@ pub(crate) struct Shared {
     queued: AtomicUsize,
     /// Bytes of records that they may take.
     queued_bytes: AtomicUsize,
-    /// Payments on their way into the queue.
-    joining: Arc<AtomicUsize>,
     pub(crate) stopping: AtomicBool,
     pub(crate) storage_full: AtomicBool,
     pub(crate) failed: Mutex<Option<String>>,
     pub(crate) options: Options,
+    pub(crate) clock: Arc<dyn Clock>,
     /// None where there is no place for a delivery log, or it can't be read.
     pub(crate) messaging: Option<Arc<Messaging>>,
 }
@@ -240,17 +227,17 @@ impl Shared {
         let view = Arc::new(View::new(set, journal.head().position));
         let reader = Reader::new(journal, view.clone());
         Shared {
-            messaging: messaging(backend, &reader, clock, options.history_bytes_max),
+            messaging: messaging(backend, &reader, clock.clone(), options.history_bytes_max),
             reader,
             view,
             counters: Counters::default(),
             queued: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
-            joining: Arc::default(),
             stopping: AtomicBool::new(false),
             storage_full: AtomicBool::new(false),
             failed: Mutex::new(None),
             options,
+            clock,
         }
     }
 
@@ -263,24 +250,6 @@ impl Shared {
         commands == 0
             || (commands + request.len() <= COMMANDS_QUEUED_MAX
                 && bytes + request.bytes_max() <= RECORD_BYTES_QUEUED_MAX)
-    }
-
-    /// Keeps places in the queue for so many payments until their request is answered by the `respond` that is given back; none
-    /// if there are not enough.
-    fn places(&self, payments: usize, respond: Respond) -> Option<Respond> {
-        // First those on their way, then those that have arrived: who moves on in between is counted twice, not missed.
-        let others = self.joining.fetch_add(payments, Ordering::AcqRel);
-        let places = Places {
-            joining: self.joining.clone(),
-            payments,
-        };
-        if self.view.queued() + others + payments > self.options.queue_length_max {
-            return None;
-        }
-        Some(Box::new(move |resolved| {
-            drop(places);
-            respond(resolved);
-        }))
     }
 
     /// Notes that a request waits no longer.
@@ -331,6 +300,7 @@ impl Shared {
                 },
                 Verdict::KeyConflict(position) => Reply::KeyConflict { position },
                 Verdict::GroupConflict => Reply::GroupKeyConflict,
+                Verdict::NotQueued(why) => Reply::NotQueued(why),
             })
         };
         self.count(&resolved.verdicts);
@@ -354,6 +324,7 @@ impl Shared {
                 },
                 Verdict::KeyConflict(position) => Receipt::KeyConflict { position },
                 Verdict::GroupConflict => Receipt::GroupKeyConflict,
+                Verdict::NotQueued(why) => Receipt::NotQueued(why),
             })
         };
         self.count(&resolved.verdicts);
@@ -369,12 +340,13 @@ impl Shared {
     }
 
     fn count(&self, verdicts: &[Verdict]) {
-        let (mut replayed, mut conflicts) = (0, 0);
+        let (mut replayed, mut conflicts, mut not_queued) = (0, 0, 0);
         for verdict in verdicts {
             match verdict {
                 Verdict::Decided(..) => {}
                 Verdict::Replayed(_) => replayed += 1,
                 Verdict::KeyConflict(_) | Verdict::GroupConflict => conflicts += 1,
+                Verdict::NotQueued(_) => not_queued += 1,
             }
         }
         if replayed > 0 {
@@ -386,6 +358,12 @@ impl Shared {
             self.counters
                 .conflicts
                 .fetch_add(conflicts, Ordering::Relaxed);
+        }
+        if not_queued > 0 {
+            self.counters
+                .not_queued
+                .fetch_add(not_queued, Ordering::Relaxed);
+            self.view.not_queued(self.clock.now(), not_queued);
         }
     }
 }
@@ -513,18 +491,6 @@ impl Engine {
         if self.0.shared.queued.load(Ordering::Acquire) >= COMMANDS_QUEUED_MAX {
             return Err(overloaded());
         }
-        let is_queued =
-            |command: &&Command| matches!(&command.body, Body::Pay(pay) if pay.queue.is_some());
-        let queued = commands.iter().filter(is_queued).count();
-        let respond = match queued {
-            0 => respond,
-            payments => {
-                let places = self.0.shared.places(payments, respond);
-                places.ok_or(Refused::QueueFull {
-                    retry_after: RETRY_AFTER,
-                })?
-            }
-        };
         let request = Request::new(commands, respond);
         if request.bytes_max() > RECORD_BYTES_PER_REQUEST_MAX {
             return Err(Refused::TooLarge);
@@ -558,6 +524,11 @@ impl Engine {
     /// Payments that may be queued, at most.
     pub fn queue_length_max(&self) -> usize {
         self.0.shared.options.queue_length_max
+    }
+
+    /// The time by the engine's clock, nanoseconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        self.0.shared.clock.now()
     }
 
     /// What the engine is doing.

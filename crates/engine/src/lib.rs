@@ -15,6 +15,7 @@ mod ids;
 mod lookup;
 mod memory;
 pub mod messaging;
+mod meter;
 mod queue;
 pub mod queueing;
 mod read;
@@ -31,18 +32,19 @@ pub use backend::{
 };
 pub use checkpoint::Checkpointer;
 pub use core::{
-    COMMANDS_PER_BATCH_MAX, Core, InFlight, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved,
-    Respond, TurnedAway, Verdict,
+    COMMANDS_PER_BATCH_MAX, Core, InFlight, NotQueued, QUEUE_LENGTH_MAX,
+    RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Respond, TurnedAway, Verdict,
 };
 pub use desk::Desk;
 pub use embedded::{Embedded, keys_of};
 pub use engine::{
-    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, HISTORY_BYTES_MAX, Options, QUEUE_LENGTH_MAX,
-    RETRY_AFTER, Receipt, Refused, Reply, StartError, Status,
+    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, HISTORY_BYTES_MAX, Options, RETRY_AFTER,
+    Receipt, Refused, Reply, StartError, Status,
 };
 pub use ids::{IdKind, IdText, Ids};
 pub use memory::Memory;
-pub use queue::LEVEL_NS as PRIORITY_LEVEL_NS;
+pub use meter::Rates;
+pub use queue::{Figures as QueueFigures, LEVEL_NS as PRIORITY_LEVEL_NS};
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
 pub use tributary_journal::{Builder, Clock, DirDisk, Disk, FrameRef, Head, SystemClock};
 

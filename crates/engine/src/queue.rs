@@ -12,7 +12,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use hashbrown::{HashMap, HashSet};
-use tributary_ledger::{AccountId, Payment, PaymentId};
+use tributary_ledger::{AccountId, Payment, PaymentId, QueueState};
+
+use crate::meter::{Meter, Rates};
 
 /// Nanoseconds of waiting that a level of priority is worth.
 pub const LEVEL_NS: u64 = 10_000_000_000;
@@ -30,6 +32,42 @@ struct Order {
     expires_at: u64,
     accepted_at: u64,
     in_lane: bool,
+    /// When it was handed to the writer, nanoseconds since the Unix epoch; 0 = not yet.
+    handed_at: u64,
+}
+
+/// How a payment left the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Run,
+    Failed,
+    Expired,
+    Voided,
+}
+
+/// What the queue does. Totals are since the start, rates and averages over the last minute.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figures {
+    /// How it stands.
+    pub state: QueueState,
+    /// Payments that wait.
+    pub length: usize,
+    /// Of them, those whose `not_before` has not come.
+    pub later: usize,
+    /// Of them, those that the writer has in hand.
+    pub in_flight: usize,
+    /// When the oldest of them was accepted, nanoseconds since the Unix epoch.
+    pub oldest: Option<u64>,
+    /// Arrivals join their lane; they wait until they are handed to the writer, and are done when they are durable.
+    pub rates: Rates,
+    /// Payments that went through.
+    pub run: u64,
+    /// Payments that failed when their turn had come.
+    pub failed: u64,
+    /// Payments that were too late.
+    pub expired: u64,
+    /// Payments that were taken back.
+    pub voided: u64,
 }
 
 /// The queued payments.
@@ -44,11 +82,22 @@ pub(crate) struct Lanes {
     later: BTreeSet<(u64, PaymentId)>,
     /// Those that can be too late, by when they are.
     ends: BTreeSet<(u64, PaymentId)>,
+    meter: Meter,
+    /// How many left, by [`End`].
+    left: [u64; 4],
 }
 
 impl Lanes {
-    /// Takes in a payment that is queued; nothing if it is not, or is in already.
-    pub(crate) fn add(&mut self, payment: &Payment) {
+    /// Those of the payments that are queued. What was before is not in the figures.
+    pub(crate) fn recovered<'a>(payments: impl Iterator<Item = &'a Payment>) -> Lanes {
+        let mut lanes = Lanes::default();
+        payments.for_each(|payment| lanes.add(payment, 0));
+        lanes.meter = Meter::default();
+        lanes
+    }
+
+    /// Takes in a payment that is queued since `now`; nothing if it is not queued, or is in already.
+    pub(crate) fn add(&mut self, payment: &Payment, now: u64) {
         let Some(terms) = payment.queue.as_deref() else {
             return;
         };
@@ -63,27 +112,46 @@ impl Lanes {
             expires_at: terms.expires_at,
             accepted_at: payment.created_at,
             in_lane: false,
+            handed_at: 0,
         };
         if order.expires_at > 0 {
             self.ends.insert((order.expires_at, payment.id));
         }
         self.orders.insert(payment.id, order);
         if terms.not_before <= payment.created_at {
-            self.join(payment.id);
+            self.join(payment.id, now);
         } else {
             self.later.insert((joins, payment.id));
         }
     }
 
-    /// Takes out a payment that is queued no more; nothing if it was not in.
-    pub(crate) fn remove(&mut self, id: PaymentId) {
-        let Some(order) = self.orders.remove(&id) else {
+    /// Takes out a payment that is queued no more since `now`; nothing if it was not in.
+    pub(crate) fn end(&mut self, id: PaymentId, end: End, now: u64) {
+        let Some(order) = self.remove(id) else {
             return;
         };
+        self.left[end as usize] += 1;
+        if end != End::Voided {
+            let handed_at = if order.handed_at > 0 {
+                order.handed_at
+            } else {
+                now
+            };
+            self.meter.done(now, 1, now.saturating_sub(handed_at));
+        }
+    }
+
+    /// Counts payments that were not taken in.
+    pub(crate) fn refused(&mut self, now: u64, payments: u64) {
+        self.meter.refused(now, payments);
+    }
+
+    fn remove(&mut self, id: PaymentId) -> Option<Order> {
+        let order = self.orders.remove(&id)?;
         self.ends.remove(&(order.expires_at, id));
         if !order.in_lane {
             self.later.remove(&(order.joins, id));
-            return;
+            return Some(order);
         }
         let lane = self.lanes.get_mut(&order.payer);
         let lane = lane.expect("an order in a lane has one");
@@ -97,9 +165,11 @@ impl Lanes {
         if next.is_none() {
             self.lanes.remove(&order.payer);
         }
+        Some(order)
     }
 
-    fn join(&mut self, id: PaymentId) {
+    fn join(&mut self, id: PaymentId, now: u64) {
+        self.meter.arrived(now, 1);
         let order = self.orders.get_mut(&id).expect("it waits");
         order.in_lane = true;
         let (joins, rank, payer) = (order.joins, order.rank, order.payer);
@@ -114,13 +184,27 @@ impl Lanes {
         }
     }
 
-    /// What is to be run now, in this order, at most `max`: what is too late, then the lanes.
-    pub(crate) fn select(&mut self, now: u64, max: usize) -> Vec<PaymentId> {
+    /// What is handed to the writer now, to be run in this order, at most `max`: what is too late, then the lanes, unless the queue
+    /// is paused.
+    pub(crate) fn select(&mut self, now: u64, max: usize, paused: bool) -> Vec<PaymentId> {
+        let (chosen, late) = self.choose(now, max, paused);
+        for (at, id) in chosen.iter().enumerate() {
+            let order = self.orders.get_mut(id).expect("it waits");
+            if order.handed_at == 0 && at >= late {
+                self.meter.started(now, 1, now.saturating_sub(order.joins));
+            }
+            order.handed_at = now;
+        }
+        chosen
+    }
+
+    /// What [`Lanes::select`] gives, and how many of it are too late.
+    fn choose(&mut self, now: u64, max: usize, paused: bool) -> (Vec<PaymentId>, usize) {
         for _ in 0..JOINED_AT_ONCE_MAX {
             match self.later.first().copied() {
                 Some((joins, id)) if joins <= now => {
                     self.later.pop_first();
-                    self.join(id);
+                    self.join(id, now);
                 }
                 _ => break,
             }
@@ -128,6 +212,9 @@ impl Lanes {
         let ends = self.ends.iter().take_while(|(at, _)| *at <= now);
         let mut chosen: Vec<PaymentId> = ends.take(max).map(|(_, id)| *id).collect();
         let late: HashSet<PaymentId> = chosen.iter().copied().collect();
+        if paused {
+            return (chosen, late.len());
+        }
         // The heads in order, and in place of each that is taken the one behind it.
         let mut heads = self.heads.iter().copied().peekable();
         let mut behind = BinaryHeap::new();
@@ -148,15 +235,18 @@ impl Lanes {
             let next = self.lanes[&order.payer].range(after..).next();
             behind.extend(next.map(|(_, id)| Reverse((self.orders[id].rank, *id))));
         }
-        chosen
+        (chosen, late.len())
     }
 
     /// When there is something to run: 0 if there is now.
-    pub(crate) fn next(&self) -> Option<u64> {
+    pub(crate) fn next(&self, paused: bool) -> Option<u64> {
+        let first = |set: &BTreeSet<(u64, PaymentId)>| set.first().map(|(at, _)| *at);
+        if paused {
+            return first(&self.ends);
+        }
         if !self.heads.is_empty() {
             return Some(0);
         }
-        let first = |set: &BTreeSet<(u64, PaymentId)>| set.first().map(|(at, _)| *at);
         [first(&self.later), first(&self.ends)]
             .into_iter()
             .flatten()
@@ -166,6 +256,24 @@ impl Lanes {
     /// Payments that wait.
     pub(crate) fn len(&self) -> usize {
         self.orders.len()
+    }
+
+    /// What it does, and did in the minute before `now`.
+    pub(crate) fn figures(&self, state: QueueState, in_flight: usize, now: u64) -> Figures {
+        let joined = self.later.range(..=(now, PaymentId(u64::MAX))).count();
+        let left = |end: End| self.left[end as usize];
+        Figures {
+            state,
+            length: self.len(),
+            later: self.later.len() - joined,
+            in_flight,
+            oldest: self.oldest(),
+            rates: self.meter.rates(now),
+            run: left(End::Run),
+            failed: left(End::Failed),
+            expired: left(End::Expired),
+            voided: left(End::Voided),
+        }
     }
 
     /// When the oldest of them was accepted, nanoseconds since the Unix epoch.
@@ -224,16 +332,16 @@ mod tests {
     fn check(orders: &[Payment], now: u64, expected: &[u64]) {
         for max in [1, 2, 256] {
             let mut lanes = Lanes::default();
-            orders.iter().for_each(|order| lanes.add(order));
+            orders.iter().for_each(|order| lanes.add(order, NOW));
             let mut ran = Vec::new();
             loop {
-                let next = lanes.select(now * SECOND, max);
+                let next = lanes.select(now * SECOND, max, false);
                 if next.is_empty() {
                     break;
                 }
                 assert!(next.len() <= max);
                 for id in next {
-                    lanes.remove(id);
+                    lanes.end(id, End::Run, NOW);
                     ran.push(id.0);
                 }
             }
@@ -303,21 +411,61 @@ mod tests {
     #[test]
     fn it_says_when_there_is_something_to_do() {
         let mut lanes = Lanes::default();
-        assert_eq!((lanes.next(), lanes.oldest()), (None, None));
-        lanes.add(&order(1, 1, 100, 4, (150, 0)));
-        assert_eq!(lanes.next(), Some(150 * SECOND));
-        lanes.add(&order(2, 2, 101, 4, (160, 140)));
-        assert_eq!(lanes.next(), Some(140 * SECOND));
-        lanes.add(&order(3, 2, 102, 4, ANY));
+        assert_eq!((lanes.next(false), lanes.oldest()), (None, None));
+        lanes.add(&order(1, 1, 100, 4, (150, 0)), NOW);
+        assert_eq!(lanes.next(false), Some(150 * SECOND));
+        lanes.add(&order(2, 2, 101, 4, (160, 140)), NOW);
+        assert_eq!(lanes.next(false), Some(140 * SECOND));
+        lanes.add(&order(3, 2, 102, 4, ANY), NOW);
         assert_eq!(
-            (lanes.next(), lanes.oldest()),
+            (lanes.next(false), lanes.oldest()),
             (Some(0), Some(100 * SECOND))
         );
         for id in [3, 1, 2, 2] {
-            lanes.remove(PaymentId(id));
+            lanes.end(PaymentId(id), End::Voided, NOW);
         }
-        assert_eq!((lanes.next(), lanes.len()), (None, 0));
-        assert!(lanes.select(NOW, 256).is_empty());
+        assert_eq!((lanes.next(false), lanes.len()), (None, 0));
+        assert!(lanes.select(NOW, 256, false).is_empty());
+    }
+
+    #[test]
+    fn while_it_is_paused_only_what_is_too_late_is_chosen() {
+        let mut lanes = Lanes::default();
+        lanes.add(&order(1, 1, 100, 4, ANY), NOW);
+        lanes.add(&order(2, 1, 101, 4, (0, 150)), NOW);
+        assert_eq!(lanes.next(true), Some(150 * SECOND));
+        assert!(lanes.select(149 * SECOND, 256, true).is_empty());
+        assert_eq!(lanes.select(150 * SECOND, 256, true), [PaymentId(2)]);
+        lanes.end(PaymentId(2), End::Expired, 150 * SECOND);
+        assert_eq!((lanes.next(true), lanes.next(false)), (None, Some(0)));
+    }
+
+    #[test]
+    fn the_figures_tell_what_waits_and_how_long_it_waited() {
+        let mut lanes = Lanes::default();
+        lanes.add(&order(1, 1, 100, 4, ANY), 100 * SECOND);
+        lanes.add(&order(2, 2, 100, 4, (102, 0)), 100 * SECOND);
+        lanes.add(&order(3, 3, 100, 4, (500, 0)), 100 * SECOND);
+        lanes.refused(100 * SECOND, 2);
+        let figures = |lanes: &Lanes, now| lanes.figures(QueueState::default(), 0, now * SECOND);
+        let before = figures(&lanes, 101);
+        assert_eq!(
+            (before.length, before.later, before.rates.arrived),
+            (3, 2, 1)
+        );
+        assert_eq!(figures(&lanes, 102).later, 1, "its time has come");
+        // The first waited for four seconds, the second for two. A try that comes to nothing does not count as another.
+        assert_eq!(lanes.select(104 * SECOND, 256, false).len(), 2);
+        assert_eq!(lanes.select(105 * SECOND, 256, false).len(), 2);
+        lanes.end(PaymentId(1), End::Run, 106 * SECOND);
+        lanes.end(PaymentId(2), End::Failed, 108 * SECOND);
+        let after = figures(&lanes, 110);
+        let rates = after.rates;
+        assert_eq!((rates.arrived, rates.refused, rates.done), (2, 2, 2));
+        assert_eq!(rates.wait_average, Some(3 * SECOND));
+        assert_eq!(rates.processing_average, Some(2 * SECOND));
+        assert_eq!((after.run, after.failed, after.length), (1, 1, 1));
+        assert_eq!(figures(&lanes, 200).rates, Rates::default());
     }
 
     /// Selecting costs what is selected and not what waits.
@@ -325,13 +473,13 @@ mod tests {
     fn a_crowd_due_at_one_moment_runs_in_order_a_few_at_a_time() {
         let mut lanes = Lanes::default();
         let crowd = 20_000;
-        (1..=crowd).for_each(|id| lanes.add(&order(id, id % 1_000, 10, 4, (500, 0))));
+        (1..=crowd).for_each(|id| lanes.add(&order(id, id % 1_000, 10, 4, (500, 0)), NOW));
         let mut ran = Vec::new();
         while lanes.len() > 0 {
-            let next = lanes.select(NOW, 256);
+            let next = lanes.select(NOW, 256, false);
             assert!(!next.is_empty() && next.len() <= 256);
             for id in next {
-                lanes.remove(id);
+                lanes.end(id, End::Run, NOW);
                 ran.push(id.0);
             }
         }

@@ -11,7 +11,7 @@ use tributary_ledger::codec::{self, Corrupt, RecordRef};
 use tributary_ledger::{self as ledger, Residency, WorkingSet};
 
 use crate::backend::{Failure, Recovered};
-use crate::checkpoint::{ACCOUNT, API_KEY, COUNTS, OWNER, PAYMENT};
+use crate::checkpoint::{ACCOUNT, API_KEY, COUNTS, OWNER, PAYMENT, QUEUE};
 use crate::view::RECORDS_WARMED;
 
 /// Blocks of a checkpoint, or frames, that are read ahead of what is done with them.
@@ -164,7 +164,7 @@ fn fill_rest(set: &mut WorkingSet, blocks: Blocks) -> Result<(), String> {
         for record in block.records() {
             match record.split_first_chunk::<3>() {
                 None => return Err("an object is too short".into()),
-                Some(([COUNTS | OWNER | API_KEY | ACCOUNT | PAYMENT, ..], _)) => {}
+                Some(([COUNTS | OWNER | API_KEY | ACCOUNT | PAYMENT | QUEUE, ..], _)) => {}
                 Some(([tag, ..], _)) => {
                     return Err(format!("an object is of the unknown kind {tag}"));
                 }
@@ -177,6 +177,8 @@ fn fill_rest(set: &mut WorkingSet, blocks: Blocks) -> Result<(), String> {
             &mut corrupt,
         )
         .for_each(|key| set.load_api_key(key));
+        decoded([block.clone()], QUEUE, codec::decode_queue, &mut corrupt)
+            .for_each(|queue| set.load_queue(queue));
         decoded([block], PAYMENT, codec::decode_payment, &mut corrupt)
             .for_each(|payment| set.load_payment(payment));
         if corrupt.is_some() {

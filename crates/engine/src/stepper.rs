@@ -41,12 +41,19 @@ impl Stepper {
         let shared = Shared::new(&*backend, set.clone(), Options::default(), clock.clone());
         Ok(Stepper {
             core: Core::new(backend, clock.clone(), set),
+            timers: Timers::new(&shared),
             shared,
             clock,
-            timers: Timers::default(),
             in_flight: VecDeque::new(),
             checkpoint: None,
         })
+    }
+
+    /// The same with this bound of the queue instead of [`crate::QUEUE_LENGTH_MAX`].
+    #[must_use]
+    pub fn with_queue_length_max(mut self, payments: usize) -> Stepper {
+        self.core = self.core.with_queue_length_max(payments);
+        self
     }
 
     /// Decides commands into the open batch, which is handed over first if they don't fit. What is in flight lands first

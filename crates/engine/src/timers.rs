@@ -3,7 +3,7 @@
 //! Of each kind one request of bounded size is under way at a time, so that a crowd of them leaves room for payments.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tributary_ledger::{Actor, Body, Command, Key, PaymentId};
 
@@ -22,7 +22,6 @@ const NOTHING_DONE_WAIT_NS: u64 = 1_000_000_000;
 const OWN_KEY: u8 = 0;
 
 /// Submits `Expire` for holds that are due, and `Run` for queued payments.
-#[derive(Default)]
 pub(crate) struct Timers {
     holds: Round,
     queue: Round,
@@ -31,11 +30,22 @@ pub(crate) struct Timers {
 /// One kind of request: one at a time.
 #[derive(Default)]
 struct Round {
-    under_way: Arc<AtomicBool>,
+    /// How many commands the one under way has; 0 if none is.
+    under_way: Arc<AtomicUsize>,
     not_before: Arc<AtomicU64>,
 }
 
 impl Timers {
+    pub(crate) fn new(shared: &Shared) -> Timers {
+        Timers {
+            holds: Round::default(),
+            queue: Round {
+                under_way: shared.view.running.clone(),
+                ..Round::default()
+            },
+        }
+    }
+
     /// The next request to expire holds, if some are due at the time `at` that it is decided as of, and none is under way.
     pub(crate) fn expire(&mut self, shared: &Shared, now: u64, at: u64) -> Option<Request> {
         let due = |max| shared.reader.due(at, max);
@@ -59,7 +69,9 @@ impl Round {
         name: &str,
         body: fn(PaymentId) -> Body,
     ) -> Option<Request> {
-        if self.under_way.load(Ordering::Acquire) || now < self.not_before.load(Ordering::Acquire) {
+        if self.under_way.load(Ordering::Acquire) > 0
+            || now < self.not_before.load(Ordering::Acquire)
+        {
             return None;
         }
         let payments = payments();
@@ -74,8 +86,8 @@ impl Round {
             text: None,
             body: body(payment),
         };
-        let commands = payments.into_iter().map(command).collect();
-        self.under_way.store(true, Ordering::Release);
+        let commands: Vec<Command> = payments.into_iter().map(command).collect();
+        self.under_way.store(commands.len(), Ordering::Release);
         let (under_way, not_before) = (self.under_way.clone(), self.not_before.clone());
         let respond = Box::new(move |resolved: Result<Resolved, Failure>| {
             let decided = |resolved: Resolved| {
@@ -87,7 +99,7 @@ impl Round {
             if !resolved.is_ok_and(decided) {
                 not_before.store(now.saturating_add(NOTHING_DONE_WAIT_NS), Ordering::Release);
             }
-            under_way.store(false, Ordering::Release);
+            under_way.store(0, Ordering::Release);
         });
         Some(Request::new(commands, respond))
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{
-    Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use tributary_journal::Builder;
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{
     self as ledger, Account, AccountId, AccountKind, Currency, CurrencyTotals, Payment, PaymentId,
-    WorkingSet,
+    QueueMode, Rejection, WorkingSet,
 };
 
-use crate::queue::Lanes;
+use crate::queue::{End, Figures, Lanes};
 
 /// Records applied under one hold of the lock, unless a group goes on: a reader waits for so many at most.
 const SLICE_RECORDS: usize = 128;
@@ -40,6 +40,8 @@ pub(crate) struct Published {
     pub(crate) accounts: Vec<AccountId>,
     /// Open holds by the time they come due.
     pub(crate) due: BTreeSet<(u64, PaymentId)>,
+    /// Payments that hold money.
+    holds: BTreeSet<PaymentId>,
     /// Payments that wait to be run.
     queue: Mutex<Lanes>,
     /// Position that all this reflects: between two frames, or while one is applied between two of its groups.
@@ -93,8 +95,8 @@ fn changed<'a>(
 }
 
 impl Published {
-    /// Applies one record; whether it was rejected.
-    fn apply(&mut self, record: &RecordRef<'_>) -> bool {
+    /// Applies one record, which became durable at `now`; whether it was rejected.
+    fn apply(&mut self, record: &RecordRef<'_>, now: u64) -> bool {
         let position = record.context().position;
         assert_eq!(
             position,
@@ -114,13 +116,17 @@ impl Published {
         }
         self.position = position;
         if record.changes_payment() || record.operation() == Operation::OpenAccount {
-            self.index(record);
+            self.index(record, now);
         }
         record.rejection().is_some()
     }
 
     /// Applies records up to the end of a slice; gives how many were rejected, and whether there may be more.
-    fn apply_slice<'a>(&mut self, payloads: &mut impl Iterator<Item = &'a [u8]>) -> (u64, bool) {
+    fn apply_slice<'a>(
+        &mut self,
+        payloads: &mut impl Iterator<Item = &'a [u8]>,
+        now: u64,
+    ) -> (u64, bool) {
         let (mut applied, mut rejected, mut in_group) = (0, 0, false);
         let mut records: ArrayVec<RecordRef<'_>, RECORDS_WARMED> = ArrayVec::new();
         // A group is shown whole or not at all.
@@ -137,12 +143,16 @@ impl Published {
             applied += records.len();
             self.set.warm_records(&records);
             for record in records.drain(..) {
-                rejected += u64::from(self.apply(&record));
+                rejected += u64::from(self.apply(&record, now));
             }
         }
         // Readers find closed payments, references and external ids in the journal.
         self.set.evict_through(self.position);
         (rejected, applied >= SLICE_RECORDS)
+    }
+
+    fn is_paused(&self) -> bool {
+        self.set.queue().mode == QueueMode::Paused
     }
 
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
@@ -167,7 +177,7 @@ impl Published {
     }
 
     /// Keeps the lists beside the set up to date with a record that changed a payment or opened an account.
-    fn index(&mut self, record: &RecordRef<'_>) {
+    fn index(&mut self, record: &RecordRef<'_>, now: u64) {
         if record.operation() == Operation::OpenAccount && record.rejection().is_none() {
             self.accounts.push(AccountId(self.position));
         }
@@ -177,16 +187,26 @@ impl Published {
         let queue = self.queue.get_mut();
         let queue = queue.unwrap_or_else(PoisonError::into_inner);
         match record.operation() {
-            Operation::Pay => queue.add(payment),
-            Operation::Run | Operation::Void => queue.remove(payment.id),
+            Operation::Pay => queue.add(payment, now),
+            Operation::Void => queue.end(payment.id, End::Voided, now),
+            Operation::Run => {
+                let end = match record.rejection() {
+                    None => End::Run,
+                    Some(Rejection::QueueExpired) => End::Expired,
+                    Some(_) => End::Failed,
+                };
+                queue.end(payment.id, end, now);
+            }
             _ => {}
         }
         if payment.expires_at > 0 {
             let entry = (payment.expires_at, payment.id);
             if payment.held > 0 {
                 self.due.insert(entry);
+                self.holds.insert(payment.id);
             } else {
                 self.due.remove(&entry);
+                self.holds.remove(&payment.id);
             }
         }
     }
@@ -210,6 +230,8 @@ pub(crate) struct View {
     next_due: AtomicU64,
     /// Payments that wait to be run.
     queued: AtomicUsize,
+    /// Of them, those that the writer has in hand.
+    pub(crate) running: Arc<AtomicUsize>,
     /// Accounts and open payments in the set.
     objects: AtomicUsize,
     /// Held by the one who sums the accounts.
@@ -223,8 +245,7 @@ impl View {
         accounts.extend(set.accounts().map(|account| account.id));
         accounts.sort_unstable();
         let due: BTreeSet<_> = set.payments().filter_map(due).collect();
-        let mut queue = Lanes::default();
-        set.payments().for_each(|payment| queue.add(payment));
+        let queue = Lanes::recovered(set.payments());
         let view = View {
             waiting: AtomicUsize::new(0),
             turn_to_sum: Mutex::default(),
@@ -233,9 +254,11 @@ impl View {
             objects: AtomicUsize::new(0),
             next_due: AtomicU64::new(NOTHING_DUE),
             queued: AtomicUsize::new(0),
+            running: Arc::default(),
             published: RwLock::new(Published {
                 set,
                 accounts,
+                holds: due.iter().map(|(_, id)| *id).collect(),
                 due,
                 position,
                 frame_end: position,
@@ -283,9 +306,27 @@ impl View {
         self.queued.load(Ordering::Acquire)
     }
 
-    /// When the oldest of them was accepted, nanoseconds since the Unix epoch.
-    pub(crate) fn oldest_queued(&self) -> Option<u64> {
-        self.read().lanes().oldest()
+    /// What the queue does, and did in the minute before `now`.
+    pub(crate) fn queue_figures(&self, now: u64) -> Figures {
+        let published = self.read();
+        let state = published.set.queue();
+        let in_flight = self.running.load(Ordering::Acquire);
+        published.lanes().figures(state, in_flight, now)
+    }
+
+    /// When the oldest payment was made that is queued or holds money, nanoseconds since the Unix epoch.
+    pub(crate) fn oldest_open(&self) -> Option<u64> {
+        let published = self.read();
+        let hold = published.holds.first();
+        let held = hold.and_then(|id| published.set.payment(*id));
+        let queued = published.lanes().oldest();
+        let held = held.map(|payment| payment.created_at);
+        held.into_iter().chain(queued).min()
+    }
+
+    /// Counts payments that the queue did not take.
+    pub(crate) fn not_queued(&self, now: u64, payments: u64) {
+        self.read().lanes().refused(now, payments);
     }
 
     /// The queued payments to be run now, in this order, at most `max`.
@@ -293,7 +334,9 @@ impl View {
         if self.queued() == 0 {
             return Vec::new();
         }
-        self.read().lanes().select(now, max)
+        let published = self.read();
+        let paused = published.is_paused();
+        published.lanes().select(now, max, paused)
     }
 
     /// Balances summed per currency and kind of account, and the position as of which they are.
@@ -310,13 +353,13 @@ impl View {
         }
     }
 
-    /// Applies a durable frame; gives the number of rejected records.
-    pub(crate) fn publish(&self, frame: &Builder) -> u64 {
+    /// Applies a frame that is durable since `now`; gives the number of rejected records.
+    pub(crate) fn publish(&self, frame: &Builder, now: u64) -> u64 {
         let mut payloads = frame.payloads();
         let (mut rejected, mut more) = (0, true);
         while more {
             let mut published = self.write();
-            let slice = published.apply_slice(&mut payloads);
+            let slice = published.apply_slice(&mut payloads, now);
             more = slice.1;
             rejected += slice.0;
             if !more {
@@ -342,7 +385,7 @@ impl View {
         let due = published.due.first().map_or(NOTHING_DUE, |first| first.0);
         {
             let queue = published.lanes();
-            let next = queue.next().unwrap_or(NOTHING_DUE);
+            let next = queue.next(published.is_paused()).unwrap_or(NOTHING_DUE);
             self.next_due.store(due.min(next), Ordering::Release);
             self.queued.store(queue.len(), Ordering::Release);
         }

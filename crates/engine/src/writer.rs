@@ -74,7 +74,8 @@ pub(crate) fn spawn(
         // Reads are answered while the writer still makes its own copy of the state, which nothing can change meanwhile.
         let set = decider.view.read().set.clone();
         let writer = Writer {
-            core: Core::new(backend, clock.clone(), set),
+            core: Core::new(backend, clock.clone(), set)
+                .with_queue_length_max(decider.options.queue_length_max),
             clock,
             shared: decider,
             to_publisher,
@@ -158,7 +159,8 @@ pub(crate) fn publish(shared: &Shared, batch: &Batch) {
     if batch.is_empty() {
         return;
     }
-    let rejected = shared.view.publish(&batch.frame());
+    let now = shared.clock.now();
+    let rejected = shared.view.publish(&batch.frame(), now);
     if let Some(messaging) = &shared.messaging {
         messaging.offer(batch);
     }
@@ -181,7 +183,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, messages: &mpsc::Receiver<Message>) {
-        let mut timers = timers::Timers::default();
+        let mut timers = timers::Timers::new(&self.shared);
         loop {
             while let Ok(message) = messages.try_recv() {
                 self.hear(message, messages);

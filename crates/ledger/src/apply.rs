@@ -1,7 +1,9 @@
 //! Carrying outcomes into the set.
 
 use crate::codec::{Corrupt, Operation, RecordRef};
-use crate::{Account, ApiKey, Body, Command, Context, Outcome, Owner, Residency, WorkingSet};
+use crate::{
+    Account, ApiKey, Body, Command, Context, Outcome, Owner, QueueState, Residency, WorkingSet,
+};
 
 /// Carries an outcome into the set. Cannot fail: everything was checked by `decide`, or long ago when the record was
 /// written. Objects that are at or past this record already are skipped, so records may be applied over a checkpoint
@@ -89,6 +91,7 @@ fn apply_but_payment(set: &mut WorkingSet, command: &Command, outcome: &Outcome,
     }
 }
 
+/// What follows from an accepted command itself.
 fn apply_names(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
     match &command.body {
         Body::Pay(pay) => {
@@ -100,6 +103,12 @@ fn apply_names(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: 
             if let (Some(external), Some(account)) = (&open.external_id, &outcome.account) {
                 set.put_external(account.owner, external.clone(), account.id, ctx.position);
             }
+        }
+        Body::SetQueue(mode) if set.queue().changed_at < ctx.position => {
+            set.put_queue(QueueState {
+                mode: *mode,
+                changed_at: ctx.position,
+            });
         }
         _ => {}
     }

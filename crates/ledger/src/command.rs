@@ -2,8 +2,8 @@
 
 use crate::{
     Access, AccountId, AccountKind, ApiKeyId, CorrelationId, Currency, Data, Date, ExternalId, Key,
-    Label, OrderKey, Overdraft, OwnerId, OwnerName, PaymentId, QueueTerms, Reason, Reference,
-    ReplyTo, Small, Text, Topic,
+    Label, OrderKey, Overdraft, OwnerId, OwnerName, PaymentId, QueueMode, QueueTerms, Reason,
+    Reference, ReplyTo, Small, Text, Topic,
 };
 
 /// Who asks.
@@ -76,6 +76,8 @@ pub enum Body {
     RevokeApiKey(ApiKeyId),
     /// Tell others of something.
     Publish(Publish),
+    /// Pause, drain or resume the queue of payments.
+    SetQueue(QueueMode),
 }
 
 /// Open an account.

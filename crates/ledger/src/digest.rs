@@ -1,7 +1,7 @@
 //! Digests of the state.
 
 use crate::WorkingSet;
-use crate::codec::{encode_account, encode_api_key, encode_owner, encode_payment};
+use crate::codec::{encode_account, encode_api_key, encode_owner, encode_payment, encode_queue};
 
 /// A sum of hashes: the order of the terms does not matter.
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl Sum {
 }
 
 impl WorkingSet {
-    /// Digest of the accounts, owners, API keys and open payments, whatever their order: equal on every backend after
+    /// Digest of the accounts, owners, API keys, open payments and the queue's mode, whatever their order: equal on every backend after
     /// the same records.
     pub fn digest(&self) -> [u8; 32] {
         self.sum(false).finish()
@@ -70,6 +70,10 @@ impl WorkingSet {
         payments.for_each(|payment| sum.add(3, |into| encode_payment(payment, into)));
         self.api_keys()
             .for_each(|key| sum.add(4, |into| encode_api_key(key, into)));
+        let queue = self.known_queue().filter(|queue| queue.changed_at > 0);
+        queue
+            .iter()
+            .for_each(|queue| sum.add(7, |into| encode_queue(queue, into)));
         sum
     }
 }

@@ -1,5 +1,6 @@
 //! The one event of each record.
 
+use crate::QueueMode;
 use crate::codec::{Operation, RecordRef};
 
 /// The routing key of a record's event: of a published one its topic.
@@ -43,6 +44,12 @@ pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
         Operation::CreateApiKey => "api_key.created",
         Operation::RotateApiKey => "api_key.rotated",
         Operation::RevokeApiKey => "api_key.revoked",
+        Operation::SetQueue if refused => "queue.refused",
+        Operation::SetQueue => match record.queue_mode() {
+            Some(QueueMode::Paused) => "queue.paused",
+            Some(QueueMode::Draining) => "queue.draining",
+            _ => "queue.resumed",
+        },
         Operation::Publish if refused => "event.refused",
         Operation::Publish => record.topic().expect("a published event has one"),
     }

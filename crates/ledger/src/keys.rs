@@ -22,6 +22,8 @@ pub struct Keys {
     pub externals: Vec<(OwnerId, ExternalId)>,
     /// API keys by id.
     pub api_keys: Vec<ApiKeyId>,
+    /// How the queue stands, and how many payments are in it.
+    pub queue: bool,
 }
 
 impl Keys {
@@ -90,6 +92,9 @@ impl Wanted<'_> {
                 if let Some(reference) = &pay.reference {
                     self.reference_of(pay, reference);
                 }
+                if pay.queue.is_some() {
+                    self.queue();
+                }
             }
             Body::Capture(capture) => self.payment(capture.payment),
             Body::Void(id) | Body::Expire(id) | Body::Run(id) => self.payment(*id),
@@ -98,7 +103,12 @@ impl Wanted<'_> {
             Body::RotateApiKey { api_key, .. } => self.api_key(*api_key),
             Body::RevokeApiKey(id) => self.api_key(*id),
             Body::Publish(_) => {}
+            Body::SetQueue(_) => self.queue(),
         }
+    }
+
+    fn queue(&mut self) {
+        self.keys.queue |= self.set.known_queue().is_none();
     }
 
     /// The reference is looked up under the owner that the payment will have. That of an account which this very batch
@@ -154,6 +164,7 @@ impl Wanted<'_> {
         match self.set.payment(id) {
             Some(payment) => {
                 if payment.queue.is_some() {
+                    self.queue();
                     self.api_key(payment.actor.api_key);
                 }
                 self.account(payment.source);

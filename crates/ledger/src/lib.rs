@@ -48,7 +48,7 @@ pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
 pub use outcome::{Context, LEGS_MAX, Leg, Outcome, SHARES_MAX};
 pub use owner::Owner;
 pub use payment::{Payment, PaymentShare, PaymentStatus};
-pub use queue::{Priority, QueueTerms};
+pub use queue::{Priority, QueueMode, QueueState, QueueTerms};
 pub use rejection::Rejection;
 pub use set::{CurrencyTotals, Residency, WorkingSet};
 pub use small::Small;

@@ -1,4 +1,4 @@
-//! When a queued payment may run.
+//! When a queued payment may run, and whether the queue lets it.
 
 /// How urgent a queued payment is: 0 to 9, 9 the most urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +24,47 @@ impl Default for Priority {
     fn default() -> Self {
         Priority(4)
     }
+}
+
+/// Whether queued payments run, and whether new ones are accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum QueueMode {
+    /// Both.
+    #[default]
+    Active = 1,
+    /// New ones are accepted, and none runs; those that are too late fail all the same.
+    Paused = 2,
+    /// What waits runs, and no new ones are accepted.
+    Draining = 3,
+}
+
+impl QueueMode {
+    /// Every mode, by number.
+    pub const ALL: [QueueMode; 3] = [Self::Active, Self::Paused, Self::Draining];
+
+    /// The stored number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| *mode as u8 == number)
+    }
+
+    /// As people and APIs write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// How the queue stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueState {
+    /// Whether it runs and accepts.
+    pub mode: QueueMode,
+    /// Position of the record that set the mode; 0 = it was never set.
+    pub changed_at: u64,
 }
 
 /// When a queued payment may run, and how urgent it is.

@@ -121,6 +121,8 @@ rejections! {
     PaymentNotQueued = 527, "payment_not_queued";
     /// The payment's time to run has not come yet.
     PaymentNotDue = 528, "payment_not_due";
+    /// The queue is paused.
+    QueuePaused = 529, "queue_paused";
     /// The API key was revoked already.
     ApiKeyAlreadyRevoked = 530, "api_key_already_revoked";
     /// An account has too little available.

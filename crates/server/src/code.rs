@@ -138,6 +138,8 @@ codes! {
     Unavailable = "unavailable", 503, Api;
     /// Subscriptions can't be kept here, or not now.
     MessagingUnavailable = "messaging_unavailable", 503, Api;
+    /// The queue takes no new payments until it is resumed.
+    QueueDraining = "queue_draining", 503, Api;
     /// The outcome was not known in time.
     OutcomeUnknown = "outcome_unknown", 504, Api;
 }

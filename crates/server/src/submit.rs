@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tributary_engine::{Answer, Failure, Refused, Reply};
+use tributary_engine::{Answer, Failure, NotQueued, RETRY_AFTER, Refused, Reply};
 use tributary_ledger::{Actor, Command, Key};
 
 use crate::app::App;
@@ -56,6 +56,22 @@ pub(crate) fn reply_of(reply: Reply) -> Result<Done, ApiError> {
             "Some idempotency keys of this group were used before, or for other requests.",
         )
         .param("Idempotency-Key")),
+        Reply::NotQueued(why) => Err(not_queued(why)),
+    }
+}
+
+fn not_queued(why: NotQueued) -> ApiError {
+    match why {
+        NotQueued::Full => ApiError::new(
+            ErrorCode::QueueFull,
+            "The queue holds as many payments as it may.",
+        )
+        .retry_after(RETRY_AFTER),
+        NotQueued::Draining => ApiError::new(
+            ErrorCode::QueueDraining,
+            "The queue takes no new payments until it is resumed.",
+        )
+        .retry_after(Duration::from_secs(5)),
     }
 }
 
@@ -71,11 +87,6 @@ pub(crate) fn refused(refused: Refused) -> ApiError {
         Refused::Overloaded { retry_after } => ApiError::new(
             ErrorCode::Overloaded,
             "More commands are waiting than the server holds.",
-        )
-        .retry_after(retry_after),
-        Refused::QueueFull { retry_after } => ApiError::new(
-            ErrorCode::QueueFull,
-            "The queue holds as many payments as it may.",
         )
         .retry_after(retry_after),
         Refused::StorageFull => storage_full(),

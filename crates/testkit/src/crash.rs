@@ -14,7 +14,9 @@ use tributary_ledger::{Body, Command, Text};
 
 use crate::clock::TestClock;
 use crate::disk::{Fault, SimDisk};
-use crate::lockstep::{check_replies, cluster_meta, expire_command, next_queued, system_command};
+use crate::lockstep::{
+    QUEUE_LENGTH_MAX, check_replies, cluster_meta, expire_command, next_queued, system_command,
+};
 use crate::model::{Answer, Model, check_record, check_set};
 use crate::random::Random;
 use crate::reads;
@@ -99,7 +101,7 @@ pub fn run(seed: u64, lives: u64) -> Happened {
         disk: SimDisk::new(seed),
         clock: TestClock::at(BEGIN),
         workload: Workload::new(seed),
-        model: Model::default(),
+        model: Model::default().with_queue_length_max(QUEUE_LENGTH_MAX),
         open: None,
         last_time: 0,
         asked: Vec::new(),
@@ -215,7 +217,7 @@ impl World {
         self.happened.cut_bytes += backend.recovery().cut_bytes;
         let reader = Backend::reader(&backend);
         let stepper = match Stepper::start(Box::new(backend), Arc::new(self.clock.clone())) {
-            Ok(stepper) => stepper,
+            Ok(stepper) => stepper.with_queue_length_max(QUEUE_LENGTH_MAX),
             Err(Failure::Unavailable(_)) if self.disk.is_off() => return None,
             Err(failure) => panic!("recover: {failure}"),
         };
@@ -234,7 +236,7 @@ impl World {
             head,
             self.acknowledged
         );
-        self.model = Model::default();
+        self.model = Model::default().with_queue_length_max(QUEUE_LENGTH_MAX);
         self.open = None;
         let mut unit: Vec<Command> = Vec::new();
         let mut records: Vec<Record> = Vec::new();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tributary_engine::{Backend, RUN_AT_ONCE_MAX, Refused, Reply, Stepped, Stepper};
 use tributary_journal::{Clock as _, Disk};
-use tributary_ledger::{Actor, Body, Command, Key, PaymentId};
+use tributary_ledger::{Actor, Body, Command, Key, PaymentId, QueueMode};
 
 use crate::clock::TestClock;
 use crate::model::{Answer, Model, Payment, Queued, check_record, check_set};
@@ -16,6 +16,8 @@ use crate::random::Random;
 use crate::reads;
 use crate::workload::Workload;
 
+/// Payments that the queue takes: few enough to be reached.
+pub const QUEUE_LENGTH_MAX: usize = 12;
 /// Records of a batch after which it is handed over.
 const BATCH_RECORDS_MAX: u64 = 60;
 /// When the test begins: some time in 2026, nanoseconds since the Unix epoch.
@@ -110,7 +112,7 @@ impl Place {
         let backend = self.site.open();
         let stepper = Stepper::start(backend, Arc::new(clock.clone()))
             .unwrap_or_else(|failure| panic!("{}: {failure}", self.site.name()));
-        self.stepper = Some(stepper);
+        self.stepper = Some(stepper.with_queue_length_max(QUEUE_LENGTH_MAX));
     }
 }
 
@@ -143,7 +145,7 @@ impl Lockstep {
         Lockstep {
             rng: Random::new(seed),
             clock,
-            model: Model::default(),
+            model: Model::default().with_queue_length_max(QUEUE_LENGTH_MAX),
             workload: Workload::new(seed),
             places,
             open: None,
@@ -323,6 +325,10 @@ impl Lockstep {
         self.settle();
         let last = self.clock.now().max(self.last_time);
         self.clock.set(last + 100_000 * MILLISECOND);
+        let resume = system_command("resume", 0, self.clock.now(), |_| {
+            Body::SetQueue(QueueMode::Active)
+        });
+        self.request(vec![resume]);
         while !next_queued(&self.model, self.clock.now()).is_empty() {
             self.run_queue();
         }
@@ -433,7 +439,7 @@ impl Lockstep {
     }
 }
 
-/// What runs at `now`, in this order: what is too late first, then always the payer whose first order is most urgent, ten
+/// What runs at `now`, in this order: what is too late first, then, unless the queue is paused, always the payer whose first order is most urgent, ten
 /// seconds of waiting counting as much as a level of priority.
 pub fn next_queued(model: &Model, now: u64) -> Vec<u64> {
     let mut waiting: Vec<(u64, &Payment, Queued)> = model
@@ -449,6 +455,9 @@ pub fn next_queued(model: &Model, now: u64) -> Vec<u64> {
         .collect();
     late.sort_unstable();
     let mut next: Vec<u64> = late.iter().map(|(_, id)| *id).collect();
+    if model.queue().0 == QueueMode::Paused {
+        waiting.clear();
+    }
     // The clock may have been set back since a payment was accepted.
     waiting.retain(|(_, payment, queue)| {
         queue.not_before <= payment.created_at || queue.not_before <= now
@@ -517,6 +526,7 @@ pub fn check_replies(
             }
             Reply::KeyConflict { position } => Answer::KeyConflict(*position),
             Reply::GroupKeyConflict => Answer::GroupConflict,
+            Reply::NotQueued(_) => Answer::NotQueued,
         };
         if real != *answer {
             return Err(format!(

@@ -5,8 +5,8 @@ use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture,
     Command, CorrelationId, CreateApiKey, Currency, Data, Date, Destination, ExternalId, Fee, Fees,
     Hold, Key, Label, OpenAccount, OrderKey, Overdraft, OwnerId, OwnerName, Part, Pay, Payees,
-    PaymentId, PaymentKind, Priority, Publish, Queue, QueueTerms, Reason, Reference, Refund,
-    ReplyTo, Share, Text, Topic,
+    PaymentId, PaymentKind, Priority, Publish, Queue, QueueMode, QueueTerms, Reason, Reference,
+    Refund, ReplyTo, Share, Text, Topic,
 };
 
 use crate::model::Model;
@@ -178,7 +178,7 @@ impl Workload {
         if model.accounts().len() < ACCOUNTS_FIRST {
             return self.open_account();
         }
-        match self.rng.below(110) {
+        match self.rng.below(113) {
             0..=4 => self.open_account(),
             5..=6 => Body::FreezeAccount(self.account(model)),
             7..=9 => Body::UnfreezeAccount(self.frozen(model)),
@@ -224,7 +224,12 @@ impl Workload {
             }),
             97 => Body::RevokeApiKey(self.api_key(model)),
             100..=103 => self.publish(),
-            104.. => Body::Run(self.payment(model, |payment| payment.queue.is_some())),
+            104..=109 => Body::Run(self.payment(model, |payment| payment.queue.is_some())),
+            110.. => Body::SetQueue(match self.rng.below(6) {
+                0 => QueueMode::Paused,
+                1 => QueueMode::Draining,
+                _ => QueueMode::Active,
+            }),
             _ => Body::RotateApiKey {
                 api_key: self.api_key(model),
                 secret_hash: [self.rng.any() as u8; 32],

@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Deserialize;
 
+use tributary_engine::QUEUE_LENGTH_MAX;
+
 use crate::exit::wrong_use;
+
+/// The largest `limits.queue_length_max`: each payment that waits takes memory.
+const QUEUE_LENGTH_MOST: usize = 1_000_000;
 
 /// Everything that can be set. `docs/configuration.md` explains each key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -56,6 +61,8 @@ pub(crate) struct Limits {
     pub(crate) streams_max: usize,
     /// Bytes of the history of deliveries, about; 0 for none.
     pub(crate) history_bytes_max: u64,
+    /// Most payments queued at once.
+    pub(crate) queue_length_max: usize,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -116,6 +123,7 @@ impl Default for Limits {
             connections_max: 10_000,
             streams_max: 1_000,
             history_bytes_max: tributary_engine::HISTORY_BYTES_MAX,
+            queue_length_max: QUEUE_LENGTH_MAX,
         }
     }
 }
@@ -130,7 +138,7 @@ impl Default for Log {
 }
 
 /// Every key, for the environment: `limits.body_bytes_max` is `TRIBUTARY_LIMITS_BODY_BYTES_MAX`.
-const KEYS: [(&str, Kind); 22] = [
+const KEYS: [(&str, Kind); 23] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
     ("grpc_listen", Kind::Text),
@@ -146,6 +154,7 @@ const KEYS: [(&str, Kind); 22] = [
     ("limits.connections_max", Kind::Integer),
     ("limits.streams_max", Kind::Integer),
     ("limits.history_bytes_max", Kind::Integer),
+    ("limits.queue_length_max", Kind::Integer),
     ("webhooks.allow_http", Kind::Boolean),
     ("webhooks.allow_private", Kind::Boolean),
     ("webhooks.allow_hosts", Kind::Texts),
@@ -218,6 +227,11 @@ impl Config {
         {
             return Err(wrong_use(
                 "limits must be positive, and body_bytes_max at least 1024",
+            ));
+        }
+        if !(1..=QUEUE_LENGTH_MOST).contains(&limits.queue_length_max) {
+            return Err(wrong_use(
+                "limits.queue_length_max must be from 1 to 1000000",
             ));
         }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
@@ -381,6 +395,10 @@ mod tests {
         refused("[log]\nlevel = \"loud\"", &[], "loud");
         refused("[tls]\nkey = \"k.pem\"", &[], "tls.certificate");
         refused("[limits]\nconnections_max = 0", &[], "limits");
+        for length in ["0", "1000001"] {
+            let file = format!("[limits]\nqueue_length_max = {length}");
+            refused(&file, &[], "queue_length_max");
+        }
         refused("", &[("TRIBUTARY_LISTN", "x")], "TRIBUTARY_LISTN");
         refused("", &[("TRIBUTARY_LIMITS_CONNECTIONS_MAX", "many")], "many");
         let negative = [("TRIBUTARY_LIMITS_BODY_BYTES_MAX", "-1")];

@@ -49,6 +49,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     config.grpc_listen.map_or(Ok(()), must_be_free)?;
     let options = Options {
         history_bytes_max: config.limits.history_bytes_max,
+        queue_length_max: config.limits.queue_length_max,
         ..Options::default()
     };
     let store = Store::open(&config.backend, &config.data, options)?;

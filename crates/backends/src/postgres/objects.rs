@@ -12,7 +12,8 @@ use tributary_engine::{Batch, Failure};
 use tributary_ledger::codec::{self, Corrupt, Record};
 use tributary_ledger::{
     self as ledger, Account, AccountId, AccountKind, AccountStatus, ApiKey, ApiKeyStatus, Body,
-    ExternalId, Keys, Owner, OwnerId, Payment, PaymentId, Reference, Residency, WorkingSet,
+    ExternalId, Keys, Owner, OwnerId, Payment, PaymentId, QueueState, Reference, Residency,
+    WorkingSet,
 };
 
 use super::session::{Link, failure};
@@ -27,6 +28,10 @@ const SELECT_REFERENCES: &str = "SELECT known.owner, known.reference, known.paym
     JOIN payments ON payments.id = known.payment WHERE payments.status <> 'failed'";
 const SELECT_EXTERNALS: &str = "SELECT owner, external_id, account FROM external_ids \
     JOIN unnest($1::int8[], $2::bytea[]) AS wanted (owner, external_id) USING (owner, external_id)";
+
+/// The queue's state, and how many payments it holds.
+const SELECT_QUEUE: &str =
+    "SELECT (SELECT image FROM queue), (SELECT count(*) FROM payments WHERE status = 'queued')";
 
 const ALL_OWNERS: &str = "SELECT image FROM owners";
 const ALL_API_KEYS: &str = "SELECT image FROM api_keys";
@@ -51,6 +56,8 @@ const UPSERT_PAYMENTS: &str = "INSERT INTO payments \
 const UPSERT_API_KEYS: &str = "INSERT INTO api_keys (id, owner, status, changed_at, image) \
     SELECT * FROM unnest($1::int8[], $2::int8[], $3::text[], $4::int8[], $5::bytea[]) \
     ON CONFLICT (id) DO UPDATE SET status = excluded.status, changed_at = excluded.changed_at, image = excluded.image";
+const UPSERT_QUEUE: &str = "INSERT INTO queue (mode, changed_at, image) VALUES ($1, $2, $3) \
+    ON CONFLICT (one) DO UPDATE SET mode = excluded.mode, changed_at = excluded.changed_at, image = excluded.image";
 const INSERT_REFERENCES: &str = "INSERT INTO payment_references (owner, reference, payment) \
     SELECT * FROM unnest($1::int8[], $2::bytea[], $3::int8[]) \
     ON CONFLICT (owner, reference) DO UPDATE SET payment = excluded.payment \
@@ -111,6 +118,7 @@ pub(super) struct Wanted {
     api_keys: Vec<i64>,
     references: (Vec<i64>, Vec<Vec<u8>>),
     externals: (Vec<i64>, Vec<Vec<u8>>),
+    queue: bool,
 }
 
 /// A command may name any number; one that no column can hold is not there.
@@ -141,6 +149,7 @@ impl Wanted {
             externals: externals
                 .filter_map(|(owner, external)| named(*owner, external.as_bytes()))
                 .unzip(),
+            queue: keys.queue,
         }
     }
 
@@ -153,6 +162,10 @@ impl Wanted {
             api_keys: images(link, SELECT_API_KEYS, &self.api_keys, codec::decode_api_key)?,
             references: names(link, SELECT_REFERENCES, &self.references)?,
             externals: names(link, SELECT_EXTERNALS, &self.externals)?,
+            queue: match self.queue {
+                true => Some(queue(link)?),
+                false => None,
+            },
         })
     }
 }
@@ -172,6 +185,16 @@ where
     let (client, statement) = link.prepared(sql)?;
     let rows = client.query(&statement, &[wanted]).map_err(failure)?;
     rows.iter().map(|row| decoded(row.get(0), decode)).collect()
+}
+
+/// How the queue stands, and how many payments it holds.
+fn queue(link: &mut Link) -> Result<(QueueState, usize), Failure> {
+    let (client, statement) = link.prepared(SELECT_QUEUE)?;
+    let row = client.query_one(&statement, &[]).map_err(failure)?;
+    let image: Option<&[u8]> = row.get(0);
+    let state = image.map(|image| decoded(image, codec::decode_queue));
+    let payments = usize::try_from(row.get::<_, i64>(1)).expect("a count is not negative");
+    Ok((state.transpose()?.unwrap_or_default(), payments))
 }
 
 /// A name in an owner's name space, and the position that it leads to.
@@ -204,6 +227,7 @@ pub(super) struct Found {
     api_keys: Vec<ApiKey>,
     references: Vec<Named>,
     externals: Vec<Named>,
+    queue: Option<(QueueState, usize)>,
 }
 
 impl Found {
@@ -230,6 +254,10 @@ impl Found {
             let external = ExternalId::from_bytes(&name).map_err(invalid)?;
             set.load_external(OwnerId(owner), external, AccountId(account));
         }
+        if let Some((state, payments)) = self.queue {
+            set.load_queue(state);
+            set.load_queued(payments);
+        }
         Ok(())
     }
 }
@@ -250,6 +278,7 @@ pub(super) fn recover(link: &mut Link) -> Result<WorkingSet, Failure> {
     each(link, OPEN_PAYMENTS, codec::decode_payment, |payment| {
         set.load_payment(payment)
     })?;
+    set.load_queue(queue(link)?.0);
     Ok(set)
 }
 
@@ -281,6 +310,7 @@ pub(super) struct Changes {
     api_keys: BTreeMap<u64, ApiKey>,
     references: BTreeMap<(OwnerId, Reference), PaymentId>,
     externals: Vec<(OwnerId, ExternalId, AccountId)>,
+    queue: Option<QueueState>,
 }
 
 impl Changes {
@@ -327,6 +357,12 @@ impl Changes {
         if !outcome.is_accepted() {
             return;
         }
+        if let Body::SetQueue(mode) = record.command.body {
+            self.queue = Some(QueueState {
+                mode,
+                changed_at: record.ctx.position,
+            });
+        }
         match (&record.command.body, &outcome.payment, &outcome.account) {
             (Body::Pay(pay), Some(payment), _) => self.references.extend(
                 pay.reference
@@ -348,7 +384,17 @@ impl Changes {
         self.write_accounts(link)?;
         self.write_payments(link)?;
         self.write_api_keys(link)?;
+        self.write_queue(link)?;
         self.write_names(link)
+    }
+
+    fn write_queue(&self, link: &mut Link) -> Result<(), Failure> {
+        let Some(state) = &self.queue else {
+            return Ok(());
+        };
+        let (mode, changed) = (state.mode.name(), int8(state.changed_at));
+        let image = image(state, codec::encode_queue);
+        run(link, UPSERT_QUEUE, 1, &[&mode, &changed, &image]).map(drop)
     }
 
     fn write_owners(&self, link: &mut Link) -> Result<(), Failure> {

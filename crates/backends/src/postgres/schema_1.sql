@@ -74,6 +74,16 @@ CREATE TABLE payments (
 COMMENT ON TABLE payments IS 'Payments as of the head, failed ones too. Amounts are minor units.';
 CREATE INDEX payments_open ON payments (id) WHERE held > 0 OR status = 'queued';
 
+CREATE INDEX payments_queued ON payments (id) WHERE status = 'queued';
+
+CREATE TABLE queue (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    mode text NOT NULL,
+    changed_at int8 NOT NULL,
+    image bytea NOT NULL
+);
+COMMENT ON TABLE queue IS 'Whether queued payments run and new ones are accepted. No row: it was never paused or drained.';
+
 CREATE TABLE payment_references (
     owner int8 NOT NULL,
     reference bytea NOT NULL,

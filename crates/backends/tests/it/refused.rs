@@ -244,7 +244,7 @@ fn the_tables_decide_nothing() {
         (
             "tables",
             "pg_class WHERE relnamespace = ours AND relkind = 'r'".into(),
-            12,
+            13,
         ),
         (
             "triggers",

@@ -16,7 +16,6 @@ mod history;
 mod image;
 mod log;
 mod matcher;
-mod meter;
 mod past;
 mod run;
 mod scan;
@@ -33,7 +32,6 @@ pub use history::{Attempts, AttemptsFound, Ended};
 pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
 pub use log::{Found, Log, read};
 pub use matcher::Matcher;
-pub use meter::Rates;
 pub use past::{End, NOTE_BYTES_MAX};
 pub use scan::{From, scan};
 pub use settings::{

@@ -18,6 +18,7 @@ use tributary_ledger::{
 use crate::backend::{Failure, JournalMeta, JournalReader, StoreStats};
 use crate::ids::Ids;
 use crate::lookup;
+use crate::queue::Figures as QueueFigures;
 use crate::view::View;
 
 pub use lists::PaymentFilter;
@@ -258,9 +259,14 @@ impl Reader {
         self.view.queued()
     }
 
-    /// When the oldest payment in the queue was accepted, nanoseconds since the Unix epoch.
-    pub fn queue_oldest(&self) -> Option<u64> {
-        self.view.oldest_queued()
+    /// What the queue does, and did in the minute before `now`, nanoseconds since the Unix epoch.
+    pub fn queue_figures(&self, now: u64) -> QueueFigures {
+        self.view.queue_figures(now)
+    }
+
+    /// When the oldest payment was made that is not final (it is queued or holds money), nanoseconds since the Unix epoch.
+    pub fn oldest_open(&self) -> Option<u64> {
+        self.view.oldest_open()
     }
 
     /// When the next hold comes due, or the next queued payment can run: 0 if one can now.

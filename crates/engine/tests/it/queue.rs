@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tributary_engine::{Engine, JournalMeta, Memory, Options, Refused, SystemClock};
+use tributary_engine::{Engine, JournalMeta, Memory, Options, Reply, SystemClock};
 use tributary_journal::Clock;
-use tributary_ledger::{Body, Command, Pay, PaymentId, PaymentStatus, Priority, Queue, QueueTerms};
+use tributary_ledger::{
+    Body, Command, Pay, PaymentId, PaymentStatus, Priority, Queue, QueueMode, QueueTerms,
+};
 
-use crate::support::{SECOND, codes, command, in_directory, open, pay};
+use tributary_testkit::clock::TestClock;
+use tributary_testkit::disk::SimDisk;
+
+use crate::support::{BEGIN, SECOND, codes, command, in_directory, open, pay, settle, stepper};
 
 fn memory() -> Box<Memory> {
     Box::new(Memory::new(JournalMeta {
@@ -30,9 +35,10 @@ fn order(key: &str, source: u64, terms: QueueTerms) -> Command {
     command(key, Body::Pay(pay))
 }
 
+/// Not in this century.
 fn later() -> QueueTerms {
     QueueTerms {
-        not_before: SystemClock.now() + 3_600 * SECOND,
+        not_before: 4_200_000_000 * SECOND,
         ..QueueTerms::default()
     }
 }
@@ -62,7 +68,9 @@ fn the_queue_never_holds_more_than_it_may_however_many_ask_at_once() {
     };
     let engine = Engine::start(memory(), Arc::new(SystemClock), options).expect("it starts");
     open_accounts(&engine);
-    let (taken, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let first = engine.execute_blocking(vec![order("first", 1, later())]);
+    assert_eq!(codes(&first.expect("there is room")), [None]);
+    let (taken, refused) = (AtomicUsize::new(1), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let (engine, taken, refused) = (&engine, &taken, &refused);
@@ -70,13 +78,14 @@ fn the_queue_never_holds_more_than_it_may_however_many_ask_at_once() {
                 for at in 0..40 {
                     let orders =
                         (0..1 + at % 3).map(|n| order(&format!("{thread}-{at}-{n}"), 1, later()));
-                    let orders: Vec<Command> = orders.collect();
-                    let count = orders.len();
-                    match engine.execute_blocking(orders) {
-                        Ok(_) => taken.fetch_add(count, Ordering::SeqCst),
-                        Err(Refused::QueueFull { .. }) => refused.fetch_add(1, Ordering::SeqCst),
-                        Err(other) => panic!("{other}"),
-                    };
+                    let replies = engine.execute_blocking(orders.collect()).expect("it runs");
+                    for code in codes(&replies) {
+                        match code {
+                            None => taken.fetch_add(1, Ordering::SeqCst),
+                            Some("full") => refused.fetch_add(1, Ordering::SeqCst),
+                            Some(other) => panic!("{other}"),
+                        };
+                    }
                     assert!(engine.reader().queue_length() <= 50);
                 }
             });
@@ -84,14 +93,33 @@ fn the_queue_never_holds_more_than_it_may_however_many_ask_at_once() {
     });
     let length = engine.reader().queue_length();
     assert_eq!(length, taken.load(Ordering::SeqCst));
-    // Nobody is on the way any more: one place at a time, it fills to the last.
-    for at in length..50 {
-        let one = engine.execute_blocking(vec![order(&format!("last-{at}"), 1, later())]);
-        assert_eq!(codes(&one.expect("there is room")), [None]);
-    }
-    let full = engine.execute_blocking(vec![order("more", 1, later())]);
-    assert!(matches!(full, Err(Refused::QueueFull { .. })), "{full:?}");
+    assert_eq!(length, 50, "it fills to the last place");
+    let before = engine.reader().head().position;
+    let run = |commands| codes(&engine.execute_blocking(commands).expect("it runs"));
+    assert_eq!(run(vec![order("more", 1, later())]), [Some("full")]);
     assert!(refused.load(Ordering::SeqCst) > 0);
+    let linked = |key: &str| Command {
+        linked: true,
+        ..command(key, Body::Pay(pay(1, 3, 1)))
+    };
+    assert_eq!(
+        run(vec![linked("beside"), order("in a group", 1, later())]),
+        [Some("full"), Some("full")],
+        "a group is taken whole or not at all"
+    );
+    assert_eq!(
+        engine.reader().head().position,
+        before,
+        "what is not taken makes no record"
+    );
+    let again = engine.execute_blocking(vec![order("first", 1, later())]);
+    assert!(
+        matches!(
+            again.expect("it runs")[..],
+            [Reply::Done { replayed: true, .. }]
+        ),
+        "who was accepted is told so again"
+    );
     let plain = engine.execute_blocking(vec![command("plain", Body::Pay(pay(1, 3, 1)))]);
     assert_eq!(codes(&plain.expect("it is not queued")), [None]);
 }
@@ -155,4 +183,94 @@ fn what_was_accepted_runs_after_a_restart_at_its_time_and_in_order() {
     );
     assert!(SystemClock.now() >= not_before);
     assert_eq!(engine.reader().head().position, 12, "each ran once");
+}
+
+#[test]
+fn a_paused_queue_waits_and_tells_only_those_that_are_too_late_through_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let start = || {
+        let backend = in_directory(directory.path());
+        Engine::start(backend, Arc::new(SystemClock), Options::default()).expect("it starts")
+    };
+    let set = |engine: &Engine, key: &str, mode| {
+        let set = engine.execute_blocking(vec![command(key, Body::SetQueue(mode))]);
+        assert_eq!(codes(&set.expect("it runs")), [None]);
+    };
+    let engine = start();
+    open_accounts(&engine);
+    set(&engine, "pause", QueueMode::Paused);
+    let soon = QueueTerms {
+        expires_at: SystemClock.now() + SECOND / 5,
+        ..QueueTerms::default()
+    };
+    let orders = vec![
+        order("waits", 1, QueueTerms::default()),
+        order("late", 1, soon),
+        order("voided", 2, QueueTerms::default()),
+    ];
+    let accepted = engine.execute_blocking(orders).expect("it runs");
+    assert_eq!(codes(&accepted), [None, None, None]);
+    let taken_back = vec![command("void", Body::Void(PaymentId(7)))];
+    let voided = engine.execute_blocking(taken_back).expect("it runs");
+    assert_eq!(codes(&voided), [None]);
+    engine.shutdown();
+    drop(engine);
+
+    let engine = start();
+    let status = |engine: &Engine, id| {
+        let payment = engine.reader().payment(PaymentId(id)).unwrap().unwrap();
+        payment.status
+    };
+    eventually("the late one is told", || {
+        status(&engine, 6) == PaymentStatus::Failed
+    });
+    assert_eq!(status(&engine, 5), PaymentStatus::Queued);
+    assert_eq!(status(&engine, 7), PaymentStatus::Voided);
+    let figures = engine.reader().queue_figures(engine.now());
+    assert_eq!(figures.state.mode, QueueMode::Paused);
+    assert_eq!((figures.length, figures.expired, figures.run), (1, 1, 0));
+
+    set(&engine, "drain", QueueMode::Draining);
+    eventually("what waits runs", || {
+        status(&engine, 5) == PaymentStatus::Captured
+    });
+    let run = |key: &str| {
+        let replies = engine.execute_blocking(vec![order(key, 1, QueueTerms::default())]);
+        codes(&replies.expect("it runs"))
+    };
+    assert_eq!(run("new"), [Some("draining")]);
+    assert_eq!(run("waits"), [None], "it was accepted");
+    set(&engine, "resume", QueueMode::Active);
+    assert_eq!(run("new"), [None], "the key stayed free");
+    eventually("it runs", || engine.reader().queue_length() == 0);
+    let figures = engine.reader().queue_figures(engine.now());
+    assert_eq!((figures.run, figures.expired, figures.failed), (2, 1, 0));
+    assert_eq!((figures.rates.done, figures.rates.refused), (3, 1));
+    assert_eq!(engine.reader().oldest_open(), None);
+}
+
+/// The record says when it was decided, and that may be a little before the clock by which it was chosen.
+#[test]
+fn who_is_in_time_by_its_record_does_not_overtake_as_if_it_were_too_late() {
+    let time = TestClock::at(BEGIN);
+    let clock: Arc<dyn Clock> = Arc::new(time.clone());
+    let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
+    let accounts = vec![open("a", "ann"), open("b", "bob"), open("c", "shop")];
+    assert_eq!(settle(&mut stepper, accounts), [None; 3]);
+    let soon = QueueTerms {
+        expires_at: BEGIN + 2,
+        ..QueueTerms::default()
+    };
+    let orders = vec![
+        order("first", 1, QueueTerms::default()),
+        order("second", 1, soon),
+    ];
+    assert_eq!(settle(&mut stepper, orders), [None; 2]);
+    let _waits = stepper.accept(vec![command("opens a batch", Body::Pay(pay(1, 3, 1)))]);
+    time.advance(2);
+    assert!(stepper.run_queue());
+    stepper.settle();
+    let payment = |id| stepper.reader().payment(PaymentId(id)).unwrap().unwrap();
+    assert_eq!(payment(5).status, PaymentStatus::Captured);
+    assert!(payment(4).changed_at < payment(5).changed_at);
 }

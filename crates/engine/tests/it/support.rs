@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tributary_engine::{Backend, Embedded, Reply, Stepper};
+use tributary_engine::{Backend, Embedded, NotQueued, Reply, Stepper};
 use tributary_journal::{self as journal, Clock, DirDisk, Disk, OpenError, Options};
 use tributary_ledger::{
     AccountId, AccountKind, Actor, Body, Command, Currency, Destination, Fees, Hold, Key,
@@ -115,6 +115,8 @@ pub(crate) fn codes(replies: &[Reply]) -> Vec<Option<&'static str>> {
         Reply::Done { record, .. } => record.outcome.rejection.map(|why| why.code()),
         Reply::KeyConflict { .. } => Some("key conflict"),
         Reply::GroupKeyConflict => Some("group key conflict"),
+        Reply::NotQueued(NotQueued::Full) => Some("full"),
+        Reply::NotQueued(NotQueued::Draining) => Some("draining"),
     };
     replies.iter().map(code).collect()
 }

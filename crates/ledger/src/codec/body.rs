@@ -1,7 +1,7 @@
 //! The body of a command as bytes.
 
 use super::bytes::{Input, Put, len_u8};
-use super::objects::{access, currency, label, owner_name, payment_kind, priority};
+use super::objects::{access, currency, label, owner_name, payment_kind, priority, queue_mode};
 use super::{Corrupt, Operation};
 use crate::{
     AccountId, AccountKind, ApiKeyId, Body, Capture, CorrelationId, CreateApiKey, Data,
@@ -43,6 +43,7 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
         }
         Body::RevokeApiKey(id) => into.u64(id.0),
         Body::Publish(publish) => put_publish(publish, into),
+        Body::SetQueue(mode) => into.u8(*mode as u8),
     }
 }
 
@@ -85,6 +86,7 @@ pub(super) fn take_body(
         },
         Operation::RevokeApiKey => Body::RevokeApiKey(ApiKeyId(input.u64()?)),
         Operation::Publish => return take_publish(bytes).map(Body::Publish),
+        Operation::SetQueue => Body::SetQueue(queue_mode(input.u8()?)?),
     };
     input.end()?;
     Ok(body)

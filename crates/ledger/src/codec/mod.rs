@@ -25,6 +25,7 @@
 //! rotate_api_key   api_key u64 · secret_hash [32]
 //! revoke_api_key   api_key u64
 //! publish          topic_len, key_len, scheme u8 · topic · key · data
+//! set_queue        mode u8
 //! ```
 //! An accepted `pay` does not repeat its accounts: its legs are those of source, payees and fees, in this order.
 //!
@@ -37,7 +38,7 @@
 //! run                              payment, also of a rejected one by which the payment failed
 //! create_api_key                   has_owner u8 · [owner] · api_key
 //! rotate/revoke_api_key            api_key
-//! publish                          none
+//! publish, set_queue               none
 //! ```
 //! The payment that a `pay` creates follows from command, context and these amounts without deciding anything again.
 
@@ -50,7 +51,7 @@ pub use record::{Record, RecordRef};
 
 use crate::{
     Account, ApiKey, Body, Command, Context, CreateApiKey, Destination, FORMAT_VERSION, Leg,
-    Outcome, Owner, Payment,
+    Outcome, Owner, Payment, QueueState,
 };
 use std::borrow::Cow;
 
@@ -93,11 +94,13 @@ pub enum Operation {
     Publish = 13,
     /// Decide a queued payment.
     Run = 14,
+    /// Pause, drain or resume the queue.
+    SetQueue = 15,
 }
 
 impl Operation {
     /// Every operation, by number.
-    pub const ALL: [Operation; 14] = [
+    pub const ALL: [Operation; 15] = [
         Self::OpenAccount,
         Self::FreezeAccount,
         Self::UnfreezeAccount,
@@ -112,6 +115,7 @@ impl Operation {
         Self::RevokeApiKey,
         Self::Publish,
         Self::Run,
+        Self::SetQueue,
     ];
 
     /// Of a command.
@@ -131,6 +135,7 @@ impl Operation {
             Body::RevokeApiKey(_) => Self::RevokeApiKey,
             Body::Publish(_) => Self::Publish,
             Body::Run(_) => Self::Run,
+            Body::SetQueue(_) => Self::SetQueue,
         }
     }
 
@@ -325,7 +330,7 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
         Body::CreateApiKey(_) | Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
             put_key_images(command, outcome, into)
         }
-        Body::Publish(_) => {}
+        Body::Publish(_) | Body::SetQueue(_) => {}
     }
 }
 
@@ -398,6 +403,16 @@ pub fn decode_payment(bytes: &[u8], format_version: u16) -> Result<Payment, Corr
 /// Appends an API key.
 pub fn encode_api_key(key: &ApiKey, into: &mut Vec<u8>) {
     objects::put_api_key(key, into);
+}
+
+/// Appends the state of the queue.
+pub fn encode_queue(queue: &QueueState, into: &mut Vec<u8>) {
+    objects::put_queue_state(queue, into);
+}
+
+/// Reads the state of the queue.
+pub fn decode_queue(bytes: &[u8], format_version: u16) -> Result<QueueState, Corrupt> {
+    whole(bytes, format_version, objects::take_queue_state)
 }
 
 /// Reads an API key.

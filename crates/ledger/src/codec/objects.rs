@@ -9,6 +9,7 @@
 //!          [if queued: priority u8 · not_before, expires_at u64] · shares u8 · shares × (account, amount, captured, refunded u64 · is_fee u8)
 //! api_key  id, owner, created_at, rotated_at, revoked_at, changed_at u64 · secret_hash [32] ·
 //!          access, status, flags (1 rotated, 2 revoked), label_len u8 · label
+//! queue    mode u8 · changed_at u64
 //! ```
 
 use super::Corrupt;
@@ -17,7 +18,7 @@ use crate::chain::{Chain, SEQ_MAX};
 use crate::{
     AMOUNT_MAX, Access, Account, AccountId, AccountKind, AccountStatus, Actor, ApiKey, ApiKeyId,
     ApiKeyStatus, Currency, Date, Label, Overdraft, Owner, OwnerId, OwnerName, Payment, PaymentId,
-    PaymentKind, PaymentShare, PaymentStatus, Priority, QueueTerms,
+    PaymentKind, PaymentShare, PaymentStatus, Priority, QueueMode, QueueState, QueueTerms,
 };
 
 pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
@@ -245,6 +246,22 @@ pub(super) fn payment_kind(number: u8) -> Result<PaymentKind, Corrupt> {
 
 pub(super) fn priority(number: u8) -> Result<Priority, Corrupt> {
     Priority::new(number).ok_or(Corrupt("unknown priority"))
+}
+
+pub(super) fn queue_mode(number: u8) -> Result<QueueMode, Corrupt> {
+    QueueMode::from_number(number).ok_or(Corrupt("unknown mode of the queue"))
+}
+
+pub(super) fn put_queue_state(queue: &QueueState, into: &mut Vec<u8>) {
+    into.u8(queue.mode as u8);
+    into.u64(queue.changed_at);
+}
+
+pub(super) fn take_queue_state(input: &mut Input<'_>) -> Result<QueueState, Corrupt> {
+    Ok(QueueState {
+        mode: queue_mode(input.u8()?)?,
+        changed_at: input.u64()?,
+    })
 }
 
 pub(super) fn access(number: u8) -> Result<Access, Corrupt> {

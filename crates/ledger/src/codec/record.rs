@@ -2,11 +2,11 @@
 
 use super::body::{NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PUBLISH_FIXED, take_body};
 use super::bytes::{Input, u16_at, u64_at};
-use super::objects::{currency, take_account, take_api_key, take_owner, take_payment};
+use super::objects::{currency, queue_mode, take_account, take_api_key, take_owner, take_payment};
 use super::{Corrupt, EFFECTIVE, HEADER, LEG, LINKED, Operation, TEXT, check_version, is_simple};
 use crate::{
     AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, Outcome, OwnerId,
-    Pay, Payment, PaymentId, PaymentKind, Reference, Rejection, SHARES_MAX, Text, Topic,
+    Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference, Rejection, SHARES_MAX, Text, Topic,
 };
 use arrayvec::ArrayVec;
 
@@ -110,6 +110,7 @@ impl<'a> RecordRef<'a> {
             }
             Operation::OpenAccount => (OPEN_FIXED, 0),
             Operation::Publish => (PUBLISH_FIXED, 0),
+            Operation::SetQueue => (1, 0),
             _ => (8, 0),
         };
         if self.body.len() < body_min || self.images.len() < image_min {
@@ -130,6 +131,9 @@ impl<'a> RecordRef<'a> {
                 .len()
                 .checked_sub(words)
                 .ok_or(Corrupt("a part is too short"))?;
+        }
+        if self.operation == Operation::SetQueue {
+            queue_mode(self.body[0])?;
         }
         if self.operation == Operation::Publish {
             let words = usize::from(self.body[0]) + usize::from(self.body[1]);
@@ -230,7 +234,7 @@ impl<'a> RecordRef<'a> {
     pub fn subject(&self) -> Option<u64> {
         match self.operation {
             Operation::OpenAccount | Operation::CreateApiKey if self.rejection.is_some() => None,
-            Operation::Publish => None,
+            Operation::Publish | Operation::SetQueue => None,
             Operation::OpenAccount | Operation::CreateApiKey | Operation::Pay => {
                 Some(self.context().position)
             }
@@ -303,6 +307,12 @@ impl<'a> RecordRef<'a> {
             return None;
         }
         Some(&self.body[self.body.len() - usize::from(self.body[4])..])
+    }
+
+    /// How the queue is to stand, of a `SetQueue`.
+    pub fn queue_mode(&self) -> Option<QueueMode> {
+        let mode = || queue_mode(self.body[0]).expect("checked when parsed");
+        (self.operation == Operation::SetQueue).then(mode)
     }
 
     /// The topic, of a `Publish`.
@@ -426,7 +436,7 @@ impl<'a> RecordRef<'a> {
             Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
                 outcome.api_key = Some(Box::new(take_api_key(&mut input)?))
             }
-            Body::Publish(_) | Body::Run(_) => {}
+            Body::Publish(_) | Body::Run(_) | Body::SetQueue(_) => {}
         }
         input.end()?;
         Ok(outcome)

@@ -72,6 +72,9 @@ fn accept(
             )
             .map(|()| Outcome::default())
         }
+        Body::SetQueue(_) => {
+            refuse_if(!is_platform(actor), Rejection::Forbidden).map(|()| Outcome::default())
+        }
     }?;
     Ok(())
 }

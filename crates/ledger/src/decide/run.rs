@@ -3,8 +3,8 @@
 use super::pay::{check_accounts, check_balances, put_legs};
 use super::{check_actor, is_platform, refuse_if};
 use crate::{
-    Account, Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, QueueTerms, Rejection,
-    SHARES_MAX, WorkingSet,
+    Account, Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, QueueMode, QueueTerms,
+    Rejection, SHARES_MAX, WorkingSet,
 };
 use arrayvec::ArrayVec;
 
@@ -24,6 +24,12 @@ pub(super) fn run(
         .as_deref()
         .ok_or(Rejection::PaymentNotQueued)?;
     refuse_if(!terms.is_due(ctx.timestamp), Rejection::PaymentNotDue)?;
+    // Whoever is too late is told so all the same.
+    let paused = set.queue().mode == QueueMode::Paused;
+    refuse_if(
+        paused && !terms.is_over(ctx.timestamp),
+        Rejection::QueuePaused,
+    )?;
     let source = set.find_account(payment.source)?;
     let mut payees: ArrayVec<&Account, SHARES_MAX> = ArrayVec::new();
     for share in &payment.shares {

@@ -3,7 +3,7 @@
 use super::{Absent, Passing, Residency, WorkingSet};
 use crate::{
     Account, AccountId, ApiKey, ApiKeyId, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId,
-    PaymentStatus, Reference, Rejection,
+    PaymentStatus, QueueState, Reference, Rejection,
 };
 
 /// What stood in the place of something that an open group changed.
@@ -13,6 +13,7 @@ pub(super) enum Before {
     Owner(OwnerId, Option<Owner>),
     Payment(PaymentId, Option<Payment>),
     ApiKey(ApiKeyId, Option<ApiKey>),
+    Queue(QueueState),
     Reference(OwnerId, Reference, Option<PaymentId>),
     External(OwnerId, ExternalId, Option<AccountId>),
 }
@@ -112,9 +113,28 @@ impl WorkingSet {
         if self.residency != Residency::Everything && !payment.is_open() {
             self.passing.push_back((until, Passing::Payment(id)));
         }
-        let before = self.payments.put(payment);
+        let before = self.swap_payment(payment);
         if let Some(undo) = &mut self.undo {
             undo.push(Before::Payment(id, before));
+        }
+    }
+
+    fn swap_payment(&mut self, payment: Payment) -> Option<Payment> {
+        self.queued += usize::from(payment.queue.is_some());
+        let before = self.payments.put(payment);
+        self.queued -= usize::from(is_queued(before.as_ref()));
+        before
+    }
+
+    pub(super) fn remove_payment(&mut self, id: PaymentId) {
+        let before = self.payments.remove(id.0);
+        self.queued -= usize::from(is_queued(before.as_ref()));
+    }
+
+    pub(crate) fn put_queue(&mut self, queue: QueueState) {
+        let before = self.queue.replace(queue);
+        if let (Some(undo), Some(before)) = (&mut self.undo, before) {
+            undo.push(Before::Queue(before));
         }
     }
 
@@ -177,8 +197,9 @@ impl WorkingSet {
             Before::Account(_, Some(account)) => _ = self.accounts.put(account),
             Before::Owner(id, None) => self.owners.remove(id),
             Before::Owner(_, Some(owner)) => _ = self.owners.put(owner),
-            Before::Payment(id, None) => _ = self.payments.remove(id.0),
-            Before::Payment(_, Some(payment)) => _ = self.payments.put(payment),
+            Before::Payment(id, None) => self.remove_payment(id),
+            Before::Payment(_, Some(payment)) => _ = self.swap_payment(payment),
+            Before::Queue(queue) => self.queue = Some(queue),
             Before::ApiKey(id, None) => _ = self.api_keys.remove(id.0),
             Before::ApiKey(_, Some(key)) => _ = self.api_keys.put(key),
             Before::Reference(owner, reference, None) => {
@@ -203,4 +224,8 @@ impl WorkingSet {
     pub(crate) fn externals(&self) -> impl Iterator<Item = (&(OwnerId, ExternalId), &AccountId)> {
         self.externals.iter()
     }
+}
+
+fn is_queued(payment: Option<&Payment>) -> bool {
+    payment.is_some_and(|payment| payment.queue.is_some())
 }

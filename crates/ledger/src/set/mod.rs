@@ -8,7 +8,7 @@ use crate::hash::sip_raw;
 use crate::slab::{AT_ONCE, Numbered, Slab};
 use crate::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Body, Command, Currency, Destination,
-    ExternalId, Keys, Owner, OwnerId, OwnerName, Payment, PaymentId, Reference,
+    ExternalId, Keys, Owner, OwnerId, OwnerName, Payment, PaymentId, QueueState, Reference,
 };
 use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, VecDeque};
@@ -37,6 +37,10 @@ pub struct WorkingSet {
     externals: HashMap<(OwnerId, ExternalId), AccountId, Sip>,
     absent: HashSet<Absent, Sip>,
     passing: VecDeque<(u64, Passing)>,
+    /// None if it was not loaded.
+    queue: Option<QueueState>,
+    /// Payments in the queue: those in the set, and those that were said to be there when the queue was loaded.
+    queued: usize,
     horizon: u64,
     undo: Option<Vec<change::Before>>,
 }
@@ -131,6 +135,8 @@ impl WorkingSet {
             externals: HashMap::default(),
             absent: HashSet::default(),
             passing: VecDeque::new(),
+            queue: (residency != Residency::Nothing).then(QueueState::default),
+            queued: 0,
             horizon: 0,
             undo: None,
         };
@@ -201,6 +207,22 @@ impl WorkingSet {
     /// The API key, if it is in the set.
     pub fn api_key(&self, id: ApiKeyId) -> Option<&ApiKey> {
         self.api_keys.get(id.0)
+    }
+
+    /// How the queue stands, which must have been looked up.
+    pub fn queue(&self) -> QueueState {
+        self.queue
+            .expect("the queue was looked up before a decision")
+    }
+
+    /// How the queue stands, if that is in the set.
+    pub fn known_queue(&self) -> Option<QueueState> {
+        self.queue
+    }
+
+    /// Payments in the queue, which must have been looked up.
+    pub fn queued(&self) -> usize {
+        self.queued
     }
 
     /// The payment that has the reference, if that is in the set.
@@ -363,8 +385,32 @@ impl WorkingSet {
             .payment(payment.id)
             .is_none_or(|known| known.changed_at < payment.changed_at)
         {
+            let queued = self.queued;
             self.put_payment(payment, self.horizon + 1);
+            if self.residency == Residency::Nothing {
+                // Those in the queue were counted when that was loaded.
+                self.queued = queued;
+            }
         }
+    }
+
+    /// Puts in how the queue stands, unless the set has that as of the same or a later record.
+    pub fn load_queue(&mut self, queue: QueueState) {
+        if self
+            .queue
+            .is_none_or(|known| known.changed_at < queue.changed_at)
+        {
+            self.queue = Some(queue);
+        }
+    }
+
+    /// Puts in how many payments the queue holds, for a set of [`Residency::Nothing`]: any other counts its own.
+    pub fn load_queued(&mut self, payments: usize) {
+        assert!(
+            self.residency == Residency::Nothing,
+            "a set that holds what is queued counts it itself"
+        );
+        self.queued = payments;
     }
 
     /// Puts in that an owner's payment has a reference.
@@ -480,7 +526,7 @@ impl WorkingSet {
                     .payment(id)
                     .is_some_and(|payment| payment.changed_at <= position)
                 {
-                    self.payments.remove(id.0);
+                    self.remove_payment(id);
                 }
             }
             // A group that was undone may have noted them for an earlier position than that of the record which has them

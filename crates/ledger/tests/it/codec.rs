@@ -308,6 +308,10 @@ fn golden_world() -> World {
         }));
     }
     queued_records(&mut world, alice, shop);
+    for mode in QueueMode::ALL {
+        world.must(Body::SetQueue(mode));
+    }
+    world.must(Body::SetQueue(QueueMode::Paused));
     world
 }
 

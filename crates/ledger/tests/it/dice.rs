@@ -159,7 +159,7 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
     let [d0, d1, d2, ..] = *dice;
     let some = (d1 % 3 != 0)
         .then(|| amount(d2) % 5_000_000_000_000_000_000 / if d2 % 3 == 0 { 1 } else { 8 });
-    match kind % 40 {
+    match kind % 42 {
         0..=1 => Body::OpenAccount(open(dice)),
         2 if d1 % 2 == 0 => Body::FreezeAccount(account(world, d0, now)),
         2..=4 => Body::UnfreezeAccount(account(world, d0, now)),
@@ -201,7 +201,12 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
             api_key: api_key(world, d0, now),
             secret_hash: [d1 as u8; 32],
         },
-        _ => Body::RevokeApiKey(api_key(world, d0, now)),
+        39 => Body::RevokeApiKey(api_key(world, d0, now)),
+        _ => Body::SetQueue(match d0 % 6 {
+            0 => QueueMode::Paused,
+            1 => QueueMode::Draining,
+            _ => QueueMode::Active,
+        }),
     }
 }
 

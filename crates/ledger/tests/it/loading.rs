@@ -44,6 +44,10 @@ fn load(storage: &WorkingSet, commands: &[Command], set: &mut WorkingSet) {
                 set.load_external(*owner, external.clone(), account);
             }
         }
+        if wanted.queue {
+            set.load_queue(storage.queue());
+            set.load_queued(storage.queued());
+        }
         set.mark_absent(&wanted);
     }
 }
@@ -71,6 +75,10 @@ fn play(rolls: &[Dice], residency: Residency, lag: usize) {
         load(storage, &commands, &mut set);
         for command in &commands {
             step(&mut world, &mut set, command);
+        }
+        if let Some(queue) = set.known_queue() {
+            let expected = (world.set.queue(), world.set.queued());
+            assert_eq!((queue, set.queued()), expected, "the queue");
         }
         states.push((world.position, world.set.clone()));
     }

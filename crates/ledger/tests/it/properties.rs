@@ -139,6 +139,7 @@ fn fuzzy(snapshots: &[WorkingSet], mut picks: u64) -> WorkingSet {
             .into_iter()
             .for_each(|payment| set.load_payment(payment.clone()));
     }
+    set.load_queue(pick().queue());
     set
 }
 

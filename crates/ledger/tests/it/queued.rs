@@ -253,3 +253,65 @@ fn a_group_that_is_refused_leaves_a_payment_in_the_queue() {
     s.world.check_mirror();
     assert_eq!(s.run(good).rejection, None);
 }
+
+#[test]
+fn a_paused_queue_runs_nothing_but_what_is_too_late_and_a_draining_one_runs_all() {
+    let mut s = scene();
+    let order = s.order(100);
+    let waits = s.world.pay(Pay {
+        reference: None,
+        ..order.clone()
+    });
+    let late = s.world.pay(Pay {
+        queue: terms(0, s.world.timestamp + 10),
+        reference: None,
+        ..order.clone()
+    });
+    let voided = s.world.pay(order);
+    s.world.must(Body::SetQueue(QueueMode::Paused));
+    assert_eq!(s.event(), "queue.paused");
+    assert_eq!(s.world.set.queue().changed_at, s.world.position);
+    assert_eq!(s.run(late).rejection, Some(Rejection::QueuePaused));
+    assert_eq!(s.event(), "payment.run_refused");
+    s.world.timestamp += 10;
+    assert_eq!(s.run(waits).rejection, Some(Rejection::QueuePaused));
+    assert_eq!(s.run(late).rejection, Some(Rejection::QueueExpired));
+    assert_eq!(s.event(), "payment.failed");
+    s.world.must(Body::Void(voided));
+    assert_eq!(s.world.set.queued(), 1);
+    s.world.must(Body::SetQueue(QueueMode::Draining));
+    assert_eq!(s.event(), "queue.draining");
+    assert_eq!(s.run(waits).rejection, None);
+    s.world.must(Body::SetQueue(QueueMode::Active));
+    assert_eq!(s.event(), "queue.resumed");
+    let shop = by(s.world.owner_of(s.shop));
+    let refused = s.world.submit(shop, Body::SetQueue(QueueMode::Paused));
+    assert_eq!(refused.rejection, Some(Rejection::Forbidden));
+    assert_eq!(s.event(), "queue.refused");
+    assert_eq!(s.world.set.queue().mode, QueueMode::Active);
+    assert_eq!(s.world.set.queued(), 0);
+}
+
+#[test]
+fn a_group_that_is_undone_leaves_the_queue_as_it_was() {
+    let mut s = scene();
+    let waits = s.world.pay(s.order(100));
+    let before = s.world.set.queue();
+    let linked = |body| Command {
+        linked: true,
+        ..command(Actor::SYSTEM, body)
+    };
+    let reference = None;
+    let another = Pay {
+        reference,
+        ..s.order(1)
+    };
+    s.world.run_group(&[
+        linked(Body::SetQueue(QueueMode::Draining)),
+        linked(Body::Pay(another)),
+        linked(Body::Void(waits)),
+        command(Actor::SYSTEM, Body::Void(PaymentId(9_999))),
+    ]);
+    assert_eq!((s.world.set.queue(), s.world.set.queued()), (before, 1));
+    s.world.check_mirror();
+}

@@ -125,6 +125,14 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
         (Rejection::PaymentNotDue, |world| {
             (Actor::SYSTEM, Body::Run(queued(world, 1_000)))
         }),
+        (Rejection::QueuePaused, |world| {
+            let payment = queued(world, 0);
+            world.must(Body::SetQueue(QueueMode::Paused));
+            (Actor::SYSTEM, Body::Run(payment))
+        }),
+        (Rejection::Forbidden, |_| {
+            (by(OwnerId(77)), Body::SetQueue(QueueMode::Active))
+        }),
         (Rejection::PaymentNotOpen, |world| {
             let payment = queued(world, 1_000);
             (Actor::SYSTEM, Body::Expire(payment))

@@ -383,5 +383,10 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
         let data = (publish.data.scheme(), publish.data.as_bytes());
         assert_eq!(view.data(), Some(data));
     }
+    let mode = match record.command.body {
+        Body::SetQueue(mode) => Some(mode),
+        _ => None,
+    };
+    assert_eq!(view.queue_mode(), mode);
     assert!(!event_type(view).is_empty());
 }

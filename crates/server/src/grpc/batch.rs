@@ -1,7 +1,7 @@
 //! The two messages of a batch: read into commands, and written from what became of them.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tributary_engine::{COMMANDS_PER_BATCH_MAX, IdKind, Ids, Receipt};
+use tributary_engine::{COMMANDS_PER_BATCH_MAX, IdKind, Ids, NotQueued, Receipt};
 use tributary_ledger::{Body, Command, Rejection};
 
 use crate::app::Shared;
@@ -203,6 +203,13 @@ pub(crate) fn answer(ids: &Ids, number: u64, slots: &[Slot], decided: &[Receipt]
                 ErrorCode::IdempotencyKeyReused.as_str(),
                 false,
             ),
+            Receipt::NotQueued(why) => {
+                let code = match why {
+                    NotQueued::Full => ErrorCode::QueueFull,
+                    NotQueued::Draining => ErrorCode::QueueDraining,
+                };
+                put_result(&mut into, None, code.as_str(), false);
+            }
         }
     }
     if number != 0 {

@@ -201,6 +201,7 @@ fn refusal(shared: &Shared, record: &Record) -> RefusalObject {
         Body::RevokeApiKey(api_key) => ("revoke_api_key", None, Some(api_key)),
         Body::Publish(_) => ("publish", None, None),
         Body::Run(_) => ("run", None, None),
+        Body::SetQueue(_) => ("set_queue", None, None),
     };
     RefusalObject {
         object: "refusal",

@@ -6,7 +6,9 @@ pub(crate) mod api_key;
 pub(crate) mod attempt;
 pub(crate) mod event;
 pub(crate) mod list;
+pub(crate) mod model;
 pub(crate) mod payment;
+pub(crate) mod queue;
 pub(crate) mod refund;
 pub(crate) mod subscription;
 pub(crate) mod timeline;
@@ -30,6 +32,7 @@ pub(crate) enum Resource {
     Payment(Box<payment::PaymentObject>),
     Refund(refund::RefundObject),
     ApiKey(api_key::ApiKeyObject),
+    Queue(queue::StandingObject),
 }
 
 /// What a command made or changed.
@@ -115,6 +118,9 @@ pub(crate) fn payment_of(record: &Record) -> Option<PaymentId> {
 fn object(shared: &Shared, record: &Record) -> Result<Resource, ApiError> {
     if let Body::Refund(_) = record.command.body {
         return Ok(Resource::Refund(refund::refund(shared, record)?));
+    }
+    if let Body::SetQueue(mode) = record.command.body {
+        return Ok(Resource::Queue(queue::standing(shared, mode, Some(record))));
     }
     let outcome = &record.outcome;
     if let Some(payment) = &outcome.payment {

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tributary_engine::messaging::Figures;
+use tributary_ledger::QueueMode;
 use utoipa::ToSchema;
 
 use crate::app::{App, Shared};
@@ -15,6 +16,8 @@ use crate::auth::PlatformReading;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::metrics::{EngineNumber, Labelled, append, render};
+use crate::render::model::ModelObject;
+use crate::render::queue::expected;
 use crate::routes::json;
 
 /// The server answers.
@@ -73,11 +76,19 @@ impl FromRequestParts<App> for MetricsReader {
 #[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "getMetrics",
     responses((status = 200, description = "Prometheus text.", body = String, content_type = "text/plain; version=0.0.4")))]
 pub(crate) async fn metrics(State(app): State<App>, _: MetricsReader) -> Response {
-    let mut page = render(
-        app.shared.threads.iter().map(|counters| &**counters),
-        &engine_numbers(&app.shared),
-    );
-    append(&mut page, &subscription_numbers(&app.shared));
+    let page = app.blocking(|shared| {
+        let mut page = render(
+            shared.threads.iter().map(|counters| &**counters),
+            &engine_numbers(shared),
+        );
+        append(&mut page, &queue_numbers(shared));
+        append(&mut page, &subscription_numbers(shared));
+        Ok(page)
+    });
+    let page = match page.await {
+        Ok(page) => page,
+        Err(error) => return error.into_response(),
+    };
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], page).into_response()
 }
@@ -135,16 +146,6 @@ fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
             &counters.checkpoints,
         ),
         now(
-            "tributary_queue_length",
-            "Payments in the queue payment_order.",
-            shared.reader.queue_length() as f64,
-        ),
-        now(
-            "tributary_queue_oldest_timestamp_seconds",
-            "When the oldest payment in the queue was accepted, since the Unix epoch; 0 if none waits.",
-            shared.reader.queue_oldest().unwrap_or(0) as f64 / 1e9,
-        ),
-        now(
             "tributary_commands_queued",
             "Commands that wait for the writer.",
             status.queued as f64,
@@ -190,6 +191,141 @@ fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
             store.damaged as f64,
         ),
     ]
+}
+
+/// What the queue of payments does, the age of the oldest payment that is not final, and what queueing theory expects of the queue.
+fn queue_numbers(shared: &Shared) -> Vec<Labelled> {
+    let now = shared.engine.now();
+    let figures = shared.reader.queue_figures(now);
+    let age = |since: Option<u64>| now.saturating_sub(since.unwrap_or(now)) as f64 / 1e9;
+    let average = |nanos: Option<u64>| nanos.unwrap_or(0) as f64 / 1e9;
+    let stands = |mode| f64::from(u8::from(figures.state.mode == mode));
+    let rates = &figures.rates;
+    let refused = shared.engine.counters().not_queued.load(Ordering::Relaxed);
+    let gauge = |name, help, value: f64| Labelled {
+        name,
+        help,
+        counter: false,
+        values: vec![(String::new(), value)],
+    };
+    let total = |name, help, value: u64| Labelled {
+        counter: true,
+        ..gauge(name, help, value as f64)
+    };
+    let mut numbers = vec![
+        gauge(
+            "tributary_oldest_open_payment_seconds",
+            "Age of the oldest payment that is queued or holds money; 0 if there is none.",
+            age(shared.reader.oldest_open()),
+        ),
+        gauge(
+            "tributary_queue_length",
+            "Payments in the queue payment_order.",
+            figures.length as f64,
+        ),
+        gauge(
+            "tributary_queue_length_max",
+            "As many may be in it.",
+            shared.engine.queue_length_max() as f64,
+        ),
+        gauge(
+            "tributary_queue_later",
+            "Of those in it, the ones whose time has not come.",
+            figures.later as f64,
+        ),
+        gauge(
+            "tributary_queue_in_flight",
+            "Of those in it, the ones that are being decided.",
+            figures.in_flight as f64,
+        ),
+        gauge(
+            "tributary_queue_oldest_seconds",
+            "Age of the oldest payment in it; 0 if there is none.",
+            age(figures.oldest),
+        ),
+        gauge(
+            "tributary_queue_paused",
+            "1 while it is paused.",
+            stands(QueueMode::Paused),
+        ),
+        gauge(
+            "tributary_queue_draining",
+            "1 while it is draining.",
+            stands(QueueMode::Draining),
+        ),
+        gauge(
+            "tributary_queue_arrivals_per_second",
+            "Payments that took their place in it, over the last minute.",
+            rates.arrivals_per_second(),
+        ),
+        gauge(
+            "tributary_queue_done_per_second",
+            "Payments of it that were decided, over the last minute.",
+            rates.done_per_second(),
+        ),
+        gauge(
+            "tributary_queue_wait_seconds",
+            "Average wait of a payment for its turn, over the last minute; 0 if none had it.",
+            average(rates.wait_average),
+        ),
+        gauge(
+            "tributary_queue_processing_seconds",
+            "Average time until a payment whose turn had come was decided durably, over the last minute; 0 if none was.",
+            average(rates.processing_average),
+        ),
+        total(
+            "tributary_queue_run_total",
+            "Payments of it that went through.",
+            figures.run,
+        ),
+        total(
+            "tributary_queue_failed_total",
+            "Payments of it that failed when their turn had come.",
+            figures.failed,
+        ),
+        total(
+            "tributary_queue_expired_total",
+            "Payments of it that were too late.",
+            figures.expired,
+        ),
+        total(
+            "tributary_queue_voided_total",
+            "Payments of it that were taken back.",
+            figures.voided,
+        ),
+        total(
+            "tributary_queue_refused_total",
+            "Payments that it did not accept, because it was full or draining.",
+            refused,
+        ),
+    ];
+    let model = expected(shared, &figures);
+    let mut expect = |name, help, of: fn(&ModelObject) -> Option<f64>| {
+        if let Some(value) = model.as_ref().and_then(of) {
+            numbers.push(gauge(name, help, value));
+        }
+    };
+    expect(
+        "tributary_queue_expected_wait_seconds",
+        "Mean wait that queueing theory expects at the rates of the last minute.",
+        |model| model.wait_seconds,
+    );
+    expect(
+        "tributary_queue_expected_length",
+        "Mean number of waiting payments that it expects.",
+        |model| model.length,
+    );
+    expect(
+        "tributary_queue_expected_waiting_ratio",
+        "Probability of waiting that it expects.",
+        |model| model.waits,
+    );
+    expect(
+        "tributary_queue_expected_utilisation_ratio",
+        "Share of what can be decided at once that it expects to be in use.",
+        |model| model.utilisation,
+    );
+    numbers
 }
 
 /// Name, help, whether it only grows, and where it is found.

@@ -2,46 +2,71 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use serde::Serialize;
-use utoipa::ToSchema;
+use tributary_ledger::{Body, Key, QueueMode};
 
 use crate::app::App;
-use crate::auth::PlatformReading;
+use crate::auth::{Caller, PlatformReading, PlatformWriting};
 use crate::error::ApiError;
-use crate::routes::json;
-use crate::time::format_timestamp;
+use crate::form::idempotency::IdempotencyKey;
+use crate::form::json::OptionalJson;
+use crate::form::request::{Empty, Wish};
+use crate::render::queue::{QueueObject, StandingObject, queue};
+use crate::routes::{json, write};
 
-/// A queue as it is now.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Queue)]
-pub(crate) struct QueueObject {
-    #[schema(pattern = "^queue$")]
-    object: &'static str,
-    #[schema(pattern = "^payment_order$")]
-    name: &'static str,
-    /// Payments that wait.
-    length: usize,
-    /// As many may wait.
-    length_max: usize,
-    /// When the oldest of them was accepted.
-    #[schema(required, format = DateTime)]
-    oldest: Option<String>,
-}
-
-/// Shows the queue of payments that were accepted and not decided yet. Platform keys only.
+/// Shows the queue of payments that were accepted and not decided yet: how it stands, what it does, and what queueing theory
+/// expects of it. Platform keys only.
 #[utoipa::path(get, path = "/v1/queues/payment_order", tag = "operations", operation_id = "getPaymentQueue",
     responses((status = 200, description = "The queue.", body = QueueObject)))]
 pub(crate) async fn payment_order(
     State(app): State<App>,
     PlatformReading: PlatformReading,
 ) -> Result<Response, ApiError> {
-    let reader = &app.shared.reader;
-    let queue = QueueObject {
-        object: "queue",
-        name: "payment_order",
-        length: reader.queue_length(),
-        length_max: app.shared.engine.queue_length_max(),
-        oldest: reader.queue_oldest().map(format_timestamp),
-    };
-    Ok(json(200, &queue))
+    let shown = app.blocking(|shared| {
+        let now = shared.engine.now();
+        queue(shared, &shared.reader.queue_figures(now), now)
+    });
+    Ok(json(200, &shown.await?))
+}
+
+/// Has queued payments wait: new ones are accepted, none runs, those that are too late fail. Platform keys only.
+#[utoipa::path(post, path = "/v1/queues/payment_order/pause", tag = "operations", operation_id = "pausePaymentQueue",
+    request_body(content = Empty),
+    responses((status = 200, description = "How the queue stands.", body = StandingObject)))]
+pub(crate) async fn pause(
+    State(app): State<App>,
+    PlatformWriting(caller): PlatformWriting,
+    IdempotencyKey(key): IdempotencyKey,
+    OptionalJson(Empty {}): OptionalJson<Empty>,
+) -> Result<Response, ApiError> {
+    set(&app, caller, key, QueueMode::Paused).await
+}
+
+/// Has the queue run empty: what waits runs, new payments are refused with `queue_draining`. Platform keys only.
+#[utoipa::path(post, path = "/v1/queues/payment_order/drain", tag = "operations", operation_id = "drainPaymentQueue",
+    request_body(content = Empty),
+    responses((status = 200, description = "How the queue stands.", body = StandingObject)))]
+pub(crate) async fn drain(
+    State(app): State<App>,
+    PlatformWriting(caller): PlatformWriting,
+    IdempotencyKey(key): IdempotencyKey,
+    OptionalJson(Empty {}): OptionalJson<Empty>,
+) -> Result<Response, ApiError> {
+    set(&app, caller, key, QueueMode::Draining).await
+}
+
+/// Ends a pause or a drain. Platform keys only.
+#[utoipa::path(post, path = "/v1/queues/payment_order/resume", tag = "operations", operation_id = "resumePaymentQueue",
+    request_body(content = Empty),
+    responses((status = 200, description = "How the queue stands.", body = StandingObject)))]
+pub(crate) async fn resume(
+    State(app): State<App>,
+    PlatformWriting(caller): PlatformWriting,
+    IdempotencyKey(key): IdempotencyKey,
+    OptionalJson(Empty {}): OptionalJson<Empty>,
+) -> Result<Response, ApiError> {
+    set(&app, caller, key, QueueMode::Active).await
+}
+
+async fn set(app: &App, caller: Caller, key: Key, mode: QueueMode) -> Result<Response, ApiError> {
+    write(app, caller, key, Wish::plain(Body::SetQueue(mode))).await
 }

@@ -300,6 +300,11 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         }
         s.pay_with(json!({"queue": queue}))
     }),
+    (ErrorCode::QueueDraining, |s| {
+        let drain = "/v1/queues/payment_order/drain";
+        s.server.post(drain, &json!({})).expect(200);
+        s.pay_with(json!({"queue": {}}))
+    }),
     (ErrorCode::TooManyStreams, |_| {
         let full = Fixture::with(|config| config.limits.streams_max = 0);
         full.get("/v1/events/stream")
@@ -595,6 +600,14 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     }),
     (Rejection::PaymentNotDue, |s| {
         let queued = s.queued(u64::MAX, 0);
+        s.event_of(Actor::SYSTEM, Body::Pay(queued));
+        let payment = PaymentId(s.server.reader().head().position);
+        s.event_under("another", Actor::SYSTEM, Body::Run(payment))
+    }),
+    (Rejection::QueuePaused, |s| {
+        let pause = "/v1/queues/payment_order/pause";
+        s.server.post(pause, &json!({})).expect(200);
+        let queued = s.queued(0, 0);
         s.event_of(Actor::SYSTEM, Body::Pay(queued));
         let payment = PaymentId(s.server.reader().head().position);
         s.event_under("another", Actor::SYSTEM, Body::Run(payment))

@@ -167,7 +167,14 @@ fn a_payment_waits_for_its_time_and_can_be_taken_back_until_then() {
     let queue = server.get("/v1/queues/payment_order").expect(200);
     assert_eq!(
         queue,
-        json!({"object": "queue", "name": "payment_order", "length": 2, "length_max": QUEUE_LENGTH_MAX, "oldest": "2026-11-20T00:00:00Z"})
+        json!({
+            "object": "queue", "name": "payment_order", "status": "active", "changed": null, "changed_by": null,
+            "length": 2, "length_max": QUEUE_LENGTH_MAX, "later": 2, "in_flight": 0,
+            "oldest": "2026-11-20T00:00:00Z", "oldest_seconds": 0.0,
+            "rate_in": 0.0, "rate_out": 0.0, "rate_refused": 0.0,
+            "average_wait_seconds": null, "average_processing_seconds": null,
+            "run": 0, "failed": 0, "expired": 0, "voided": 0, "model": null
+        })
     );
     assert_eq!(
         server.get_as(&token, "/v1/queues/payment_order").code(),
@@ -229,4 +236,180 @@ fn a_batch_may_queue_payments_too() {
         (&json!(202), &json!("queued"))
     );
     assert_eq!(ended(&server, &id(&result["result"]))["status"], "captured");
+}
+
+const QUEUE: &str = "/v1/queues/payment_order";
+
+#[test]
+fn the_platform_pauses_drains_and_resumes_the_queue_and_everybody_can_see_who_did() {
+    let mut server = Fixture::start();
+    let (buyer, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
+    let order = |queue: Value| with_queue(pay(&buyer, &shop, 1), queue);
+    let token = server.token("ann", "write");
+    let refused = server.post_as(&token, &format!("{QUEUE}/pause"), &json!({}));
+    assert_eq!(refused.code(), "platform_only");
+    let keyless = format!("Bearer {}", server.platform);
+    let keyless = [("Authorization", keyless.as_str())];
+    let keyless = send(
+        server.addr,
+        "POST",
+        &format!("{QUEUE}/pause"),
+        &keyless,
+        b"",
+    );
+    assert_eq!(keyless.code(), "idempotency_key_missing");
+
+    let paused = server.post_key(&format!("{QUEUE}/pause"), "pause", &json!({}));
+    let stands = paused.expect(200);
+    assert_eq!(stands["object"], "queue");
+    assert_eq!(stands["status"], "paused");
+    assert_eq!(stands["changed"], "2026-11-20T00:00:00Z");
+    let by = stands["changed_by"].as_str().expect("a key").to_owned();
+    assert!(by.starts_with("key_"), "{by}");
+    let waits = id(&server.post("/v1/payments", &order(json!({}))).expect(202));
+    let terms = json!({"expires_at": "2026-11-20T00:00:10Z"});
+    let late = id(&server.post("/v1/payments", &order(terms)).expect(202));
+    let void = id(&server.post("/v1/payments", &order(json!({}))).expect(202));
+    server
+        .post(&format!("/v1/payments/{void}/void"), &json!({}))
+        .expect(200);
+    server.restart();
+    server.clock.advance(10);
+    let failed = ended(&server, &late);
+    assert_eq!(failed["failure"]["code"], "queue_expired");
+    assert_eq!(payment(&server, &waits)["status"], "queued");
+    let queue = server.get(QUEUE).expect(200);
+    for (field, value) in [
+        ("status", json!("paused")),
+        ("changed_by", json!(by)),
+        ("length", json!(1)),
+        ("oldest_seconds", json!(10.0)),
+        ("expired", json!(1)),
+    ] {
+        assert_eq!(queue[field], value, "{field}");
+    }
+    let metrics = server.get("/metrics");
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    for line in [
+        "tributary_queue_paused 1",
+        "tributary_queue_length 1",
+        "tributary_queue_oldest_seconds 10",
+        "tributary_oldest_open_payment_seconds 10",
+        "tributary_queue_expired_total 1",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line} in {metrics}"
+        );
+    }
+    let again = server.post_key(&format!("{QUEUE}/pause"), "pause", &json!({}));
+    assert_eq!(again.body, paused.body);
+
+    let drained = server
+        .post(&format!("{QUEUE}/drain"), &json!({}))
+        .expect(200);
+    assert_eq!(drained["status"], "draining");
+    assert_eq!(ended(&server, &waits)["status"], "captured");
+    let refused = server.post_key("/v1/payments", "refused", &order(json!({})));
+    assert_eq!(
+        (refused.status, refused.code()),
+        (503, "queue_draining".to_owned())
+    );
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    let batch = json!([
+        {"idempotency_key": "a", "payment": order(json!({}))},
+        {"idempotency_key": "b", "payment": pay(&buyer, &shop, 1)},
+    ]);
+    let results = server.post("/v1/batches", &batch).expect(200);
+    assert_eq!(results["results"][0]["status"], 503);
+    assert_eq!(results["results"][1]["status"], 201);
+    let resumed = server
+        .post(&format!("{QUEUE}/resume"), &json!({}))
+        .expect(200);
+    assert_eq!(resumed["status"], "active");
+    server
+        .post_key("/v1/payments", "refused", &order(json!({})))
+        .expect(202);
+
+    let events = server.get("/v1/events?limit=100").expect(200);
+    let events = events["data"].as_array().expect("a list");
+    let told: Vec<&Value> = events
+        .iter()
+        .rev()
+        .filter(|event| {
+            event["type"]
+                .as_str()
+                .is_some_and(|kind| kind.starts_with("queue."))
+        })
+        .collect();
+    let types: Vec<&str> = told
+        .iter()
+        .filter_map(|event| event["type"].as_str())
+        .collect();
+    assert_eq!(types, ["queue.paused", "queue.draining", "queue.resumed"]);
+    assert_eq!(told[0]["data"]["object"], stands);
+    let seen = server.get_as(&token, "/v1/events?limit=100").expect(200);
+    let seen = seen["data"].as_array().expect("a list");
+    assert!(
+        seen.iter()
+            .all(|event| !types.contains(&event["type"].as_str().unwrap_or("")))
+    );
+}
+
+#[test]
+fn a_full_queue_says_when_to_come_again_and_gives_those_it_took_their_first_answer() {
+    let server = Fixture::start();
+    let (buyer, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
+    let body = with_queue(
+        pay(&buyer, &shop, 1),
+        json!({"not_before": "2030-01-01T00:00:00Z"}),
+    );
+    let first = server.post_key("/v1/payments", "0", &body);
+    first.expect(202);
+    for key in 1..QUEUE_LENGTH_MAX {
+        server
+            .post_key("/v1/payments", &key.to_string(), &body)
+            .expect(202);
+    }
+    let full = server.post_key("/v1/payments", "more", &body);
+    assert_eq!((full.status, full.code()), (429, "queue_full".to_owned()));
+    assert_eq!(full.header("retry-after"), Some("1"));
+    let again = server.post_key("/v1/payments", "0", &body);
+    assert_eq!((again.status, again.body), (202, first.body.clone()));
+    let void = format!("/v1/payments/{}/void", id(&first.expect(202)));
+    server.post(&void, &json!({})).expect(200);
+    server.post_key("/v1/payments", "more", &body).expect(202);
+}
+
+#[test]
+fn the_figures_stand_beside_what_theory_expects_of_them() {
+    let server = Fixture::start();
+    let (buyer, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
+    for _ in 0..6 {
+        let order = with_queue(pay(&buyer, &shop, 1), json!({}));
+        let order = server.post("/v1/payments", &order).expect(202);
+        assert_eq!(ended(&server, &id(&order))["status"], "captured");
+    }
+    let queue = server.get(QUEUE).expect(200);
+    assert_eq!((&queue["run"], &queue["length"]), (&json!(6), &json!(0)));
+    assert_eq!(
+        (&queue["rate_in"], &queue["rate_out"]),
+        (&json!(0.1), &json!(0.1))
+    );
+    assert_eq!(
+        queue["average_wait_seconds"], 0.0,
+        "the clock of the test stands"
+    );
+    // What took no time at all is no work that a model knows.
+    assert_eq!(queue["average_processing_seconds"], 0.0);
+    assert_eq!(queue["model"], json!(null));
 }

@@ -102,6 +102,10 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
             .ok_or_else(|| format!("payment {id} is missing"))?;
         check_payment(expected, payment)?;
     }
+    let queue = set.queue();
+    let stands = (queue.mode, queue.changed_at);
+    same("mode", 0, &stands, &model.queue())?;
+    count("queued payments", set.queued(), model.queued())?;
     for (currency, totals) in set.totals() {
         if totals.debit != totals.credit {
             return Err(format!(

@@ -2,7 +2,8 @@
 
 use tributary_ledger::{
     Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture, Command,
-    Destination, Overdraft, Part, Pay, PaymentId, PaymentKind, PaymentStatus, Refund, Rejection,
+    Destination, Overdraft, Part, Pay, PaymentId, PaymentKind, PaymentStatus, QueueMode, Refund,
+    Rejection,
 };
 
 use super::money::divide;
@@ -95,6 +96,7 @@ impl Model {
             }
             Body::Refund(refund) => self.judge_refund(refund, actor, &mut reasons),
             Body::Publish(_) => {}
+            Body::SetQueue(_) => reasons.when(actor != PLATFORM, Rejection::Forbidden),
             Body::CreateApiKey(_) => reasons.when(actor != PLATFORM, Rejection::Forbidden),
             Body::RotateApiKey { api_key, .. } | Body::RevokeApiKey(api_key) => {
                 reasons.when(actor != PLATFORM, Rejection::Forbidden);
@@ -125,7 +127,11 @@ impl Model {
         };
         match payment.queue {
             None => reasons.when(true, Rejection::PaymentNotQueued),
-            Some(queue) => reasons.when(!queue.due(now), Rejection::PaymentNotDue),
+            Some(queue) => {
+                reasons.when(!queue.due(now), Rejection::PaymentNotDue);
+                let waits = self.state.queue.0 == QueueMode::Paused && !queue.expired(now);
+                reasons.when(waits, Rejection::QueuePaused);
+            }
         }
     }
 

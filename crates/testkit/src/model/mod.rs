@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use tributary_ledger::{
     Access, AccountKind, AccountStatus, Actor, Body, Command, CreateApiKey, PaymentKind,
-    PaymentStatus, Rejection,
+    PaymentStatus, QueueMode, Rejection,
 };
 
 pub use compare::{check_payment, check_record, check_set};
@@ -183,6 +183,8 @@ pub enum Answer {
     KeyConflict(u64),
     /// Some keys of the group were used and others not, or one stands in it twice.
     GroupConflict,
+    /// Payments were to be queued, and the queue is full or takes no new ones: nothing was decided.
+    NotQueued,
 }
 
 impl Answer {
@@ -190,7 +192,7 @@ impl Answer {
     pub fn position(self) -> Option<u64> {
         match self {
             Answer::Decided(at) | Answer::Replayed(at) | Answer::KeyConflict(at) => Some(at),
-            Answer::GroupConflict => None,
+            Answer::GroupConflict | Answer::NotQueued => None,
         }
     }
 }
@@ -204,6 +206,8 @@ struct State {
     api_keys: BTreeMap<u64, ApiKey>,
     references: BTreeMap<(u64, String), u64>,
     externals: BTreeMap<(u64, String), u64>,
+    /// How the queue stands, and since which record.
+    queue: (QueueMode, u64),
 }
 
 /// The model ledger.
@@ -213,6 +217,7 @@ pub struct Model {
     entries: Vec<Entry>,
     touches: BTreeMap<u64, Vec<Touch>>,
     keys: BTreeMap<(u64, Vec<u8>), u64>,
+    queue_length_max: usize,
 }
 
 impl Default for Model {
@@ -224,11 +229,29 @@ impl Default for Model {
             entries: Vec::new(),
             touches: BTreeMap::new(),
             keys: BTreeMap::new(),
+            queue_length_max: usize::MAX,
         }
     }
 }
 
 impl Model {
+    /// The same with this bound of the queue; there is none if nothing is said.
+    pub fn with_queue_length_max(mut self, payments: usize) -> Model {
+        self.queue_length_max = payments;
+        self
+    }
+
+    /// How the queue stands, and since which record.
+    pub fn queue(&self) -> (QueueMode, u64) {
+        self.state.queue
+    }
+
+    /// How many payments are queued.
+    pub fn queued(&self) -> usize {
+        let payments = self.state.payments.values();
+        payments.filter(|payment| payment.queue.is_some()).count()
+    }
+
     /// How many records there are.
     pub fn position(&self) -> u64 {
         self.entries.len() as u64
@@ -332,6 +355,13 @@ impl Model {
         if uses.iter().any(Option::is_some) || twice {
             return vec![Answer::GroupConflict; unit.len()];
         }
+        let queues =
+            |command: &&Command| matches!(&command.body, Body::Pay(pay) if pay.queue.is_some());
+        let wanted = unit.iter().filter(queues).count();
+        let drains = self.state.queue.0 == QueueMode::Draining;
+        if wanted > 0 && (drains || self.queued() + wanted > self.queue_length_max) {
+            return vec![Answer::NotQueued; unit.len()];
+        }
         let before = (unit.len() > 1).then(|| self.remember(unit));
         let len = self.entries.len();
         let mut failed = None;
@@ -371,6 +401,7 @@ struct Before {
     accounts: BTreeMap<u64, Account>,
     api_keys: BTreeMap<u64, ApiKey>,
     payments: Vec<(u64, Payment)>,
+    queue: (QueueMode, u64),
 }
 
 impl Model {
@@ -387,6 +418,7 @@ impl Model {
             accounts: self.state.accounts.clone(),
             api_keys: self.state.api_keys.clone(),
             payments: named.filter_map(known).collect(),
+            queue: self.state.queue,
         }
     }
 
@@ -395,6 +427,7 @@ impl Model {
         let old = |id: u64| id <= before.position;
         state.accounts = before.accounts;
         state.api_keys = before.api_keys;
+        state.queue = before.queue;
         state.owners.retain(|_, id| old(*id));
         state.references.retain(|_, id| old(*id));
         state.externals.retain(|_, id| old(*id));

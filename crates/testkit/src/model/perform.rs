@@ -121,6 +121,10 @@ impl Model {
                 Vec::new()
             }
             Body::Publish(_) => Vec::new(),
+            Body::SetQueue(mode) => {
+                self.state.queue = (*mode, position);
+                Vec::new()
+            }
             Body::Run(id) => self.run(id.0, true, position),
         }
     }

@@ -24,7 +24,7 @@ pub(crate) fn kills_asked_for() -> Option<u64> {
     asked_for("TRIBUTARY_TEST_KILLS")
 }
 
-fn kills() -> u64 {
+pub(crate) fn kills() -> u64 {
     kills_asked_for().unwrap_or(KILLS)
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn asked_for(name: &str) -> Option<u64> {
 pub(crate) struct Random(u64);
 
 impl Random {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(asked_for("TRIBUTARY_TEST_SEED").unwrap_or(0x7269_6275_7461_7279))
     }
 

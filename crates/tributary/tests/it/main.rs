@@ -11,6 +11,7 @@ mod full;
 mod history;
 mod http;
 mod listen;
+mod overload;
 mod plan;
 mod postgres;
 mod serve;

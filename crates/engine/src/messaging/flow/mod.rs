@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use hashbrown::HashMap;
 
 use super::image::{Image, Letter};
-use super::meter::{Meter, Rates};
 use super::past::{End, Group, Past};
 use super::run::Run;
 use super::settings::{Order, Policy, Subscription, SubscriptionId};
+use crate::meter::{Meter, Rates};
 
 /// Matched events that wait in memory to be handed out, at most; more are read from the journal when these are gone.
 pub const WINDOW_MAX: usize = 4_096;
@@ -286,7 +286,7 @@ impl Flow {
         {
             return false;
         }
-        self.meter.matched(now, 1);
+        self.meter.arrived(now, 1);
         let letter = Letter {
             time: matched.time,
             object: matched.object,
@@ -496,7 +496,7 @@ impl Flow {
         }
         self.hungry |= deliveries.len() < max;
         self.totals.handed_out += deliveries.len() as u64;
-        self.meter.handed_out(now, first, waited);
+        self.meter.started(now, first, waited);
         deliveries
     }
 

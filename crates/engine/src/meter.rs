@@ -1,4 +1,4 @@
-//! What a subscription did in the last minute.
+//! What a queue did in the last minute.
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
@@ -9,10 +9,11 @@ const SECONDS: usize = 60;
 #[derive(Clone, Copy, Debug, Default)]
 struct Second {
     number: u64,
-    matched: u64,
-    done: u64,
-    handed_out: u64,
+    arrived: u64,
+    refused: u64,
+    started: u64,
     waited: u64,
+    done: u64,
     worked: u64,
 }
 
@@ -23,14 +24,37 @@ pub(crate) struct Meter(Box<[Second; SECONDS]>);
 /// Rates and averages over the last minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Events that matched, in the minute.
-    pub matched: u64,
-    /// Events that were acknowledged, in the minute.
+    /// Taken into the queue, in the minute.
+    pub arrived: u64,
+    /// Turned away because the queue was full, in the minute.
+    pub refused: u64,
+    /// Done, in the minute.
     pub done: u64,
-    /// From the event to its first hand-out, nanoseconds.
+    /// From the arrival to the first start of the work, nanoseconds.
     pub wait_average: Option<u64>,
-    /// From a hand-out to its acknowledgement, nanoseconds.
+    /// From a start of the work to its end, nanoseconds.
     pub processing_average: Option<u64>,
+}
+
+impl Rates {
+    /// Taken in per second.
+    pub fn arrivals_per_second(&self) -> f64 {
+        per_second(self.arrived)
+    }
+
+    /// Taken in or turned away per second: what the queue is offered.
+    pub fn offered_per_second(&self) -> f64 {
+        per_second(self.arrived + self.refused)
+    }
+
+    /// Done per second.
+    pub fn done_per_second(&self) -> f64 {
+        per_second(self.done)
+    }
+}
+
+fn per_second(in_the_minute: u64) -> f64 {
+    in_the_minute as f64 / SECONDS as f64
 }
 
 impl Default for Meter {
@@ -52,21 +76,25 @@ impl Meter {
         second
     }
 
-    pub(crate) fn matched(&mut self, now: u64, events: u64) {
-        self.at(now).matched += events;
+    pub(crate) fn arrived(&mut self, now: u64, count: u64) {
+        self.at(now).arrived += count;
     }
 
-    /// First hand-outs of events, which waited for `waited` nanoseconds in all.
-    pub(crate) fn handed_out(&mut self, now: u64, events: u64, waited: u64) {
+    pub(crate) fn refused(&mut self, now: u64, count: u64) {
+        self.at(now).refused += count;
+    }
+
+    /// The work on so many began for the first time, after they had waited for `waited` nanoseconds in all.
+    pub(crate) fn started(&mut self, now: u64, count: u64, waited: u64) {
         let second = self.at(now);
-        second.handed_out += events;
+        second.started += count;
         second.waited = second.waited.saturating_add(waited);
     }
 
-    /// Acknowledgements, `worked` nanoseconds after the hand-outs in all.
-    pub(crate) fn done(&mut self, now: u64, events: u64, worked: u64) {
+    /// So many are done, `worked` nanoseconds in all after the work on them began.
+    pub(crate) fn done(&mut self, now: u64, count: u64, worked: u64) {
         let second = self.at(now);
-        second.done += events;
+        second.done += count;
         second.worked = second.worked.saturating_add(worked);
     }
 
@@ -75,11 +103,12 @@ impl Meter {
         let number = now / SECOND;
         let recent = |second: &&Second| second.number + SECONDS as u64 > number;
         let sum = |of: fn(&Second) -> u64| self.0.iter().filter(recent).map(of).sum::<u64>();
-        let (done, handed_out) = (sum(|second| second.done), sum(|second| second.handed_out));
+        let (done, started) = (sum(|second| second.done), sum(|second| second.started));
         Rates {
-            matched: sum(|second| second.matched),
+            arrived: sum(|second| second.arrived),
+            refused: sum(|second| second.refused),
             done,
-            wait_average: sum(|second| second.waited).checked_div(handed_out),
+            wait_average: sum(|second| second.waited).checked_div(started),
             processing_average: sum(|second| second.worked).checked_div(done),
         }
     }
@@ -94,12 +123,15 @@ mod tests {
         let mut meter = Meter::default();
         assert_eq!(meter.rates(5 * SECOND), Rates::default());
         for second in 100..200 {
-            meter.matched(second * SECOND, 2);
+            meter.arrived(second * SECOND, 2);
         }
-        meter.handed_out(199 * SECOND, 2, 10 * SECOND);
+        meter.refused(199 * SECOND, 60);
+        meter.started(199 * SECOND, 2, 10 * SECOND);
         meter.done(199 * SECOND, 4, 2 * SECOND);
         let rates = meter.rates(199 * SECOND);
-        assert_eq!((rates.matched, rates.done), (120, 4));
+        assert_eq!((rates.arrived, rates.done), (120, 4));
+        assert_eq!(rates.arrivals_per_second(), 2.0);
+        assert_eq!(rates.offered_per_second(), 3.0);
         assert_eq!(rates.wait_average, Some(5 * SECOND));
         assert_eq!(rates.processing_average, Some(SECOND / 2));
         assert_eq!(meter.rates(300 * SECOND), Rates::default());
