@@ -7,7 +7,7 @@ use tributary_ledger::{
 use tributary_ledger::{
     AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, Fee, Fees, Hold,
     OpenAccount, OrderKey, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind,
-    Publish, Queue, QueueTerms, Reason, Reference, Refund, ReplyTo, Share, Text, Topic,
+    Publish, Queue, QueueTerms, Reason, Reference, Refund, Share, Text, Topic,
 };
 
 use crate::core::record_bytes_max;
@@ -45,7 +45,6 @@ fn big_payment(payees: u64, fees: u64) -> Pay {
         reason: Reason::new(&"w".repeat(Reason::BYTES_MAX)).ok(),
         queue: Some(Box::new(Queue {
             terms: QueueTerms::default(),
-            reply_to: ReplyTo::new(&"u".repeat(ReplyTo::BYTES_MAX)).ok(),
             correlation_id: CorrelationId::new(&"c".repeat(CorrelationId::BYTES_MAX)).ok(),
         })),
     }

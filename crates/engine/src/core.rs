@@ -638,12 +638,8 @@ pub(crate) fn record_bytes_max(command: &Command) -> usize {
 
 /// What being queued adds to the record of a payment.
 fn queue_bytes(queue: &Queue) -> usize {
-    let reply_to = queue
-        .reply_to
-        .as_ref()
-        .map_or(0, |word| word.as_bytes().len());
     let correlation_id = queue.correlation_id.as_ref();
-    19 + reply_to + correlation_id.map_or(0, |word| word.as_bytes().len())
+    26 + correlation_id.map_or(0, |word| word.as_bytes().len())
 }
 
 /// An upper bound of the bytes that the commands' records take.

@@ -322,6 +322,7 @@ mod tests {
                 priority: Priority::new(priority).expect("0 to 9"),
                 not_before: not_before * SECOND,
                 expires_at: expires_at * SECOND,
+                reply_to: None,
             })),
             shares: Small::new(),
         }

@@ -3,7 +3,7 @@
 use crate::{
     Access, AccountId, AccountKind, ApiKeyId, CorrelationId, Currency, Data, Date, ExternalId, Key,
     Label, OrderKey, Overdraft, OwnerId, OwnerName, PaymentId, QueueMode, QueueTerms, Reason,
-    Reference, ReplyTo, Small, Text, Topic,
+    Reference, Small, Text, Topic,
 };
 
 /// Who asks.
@@ -139,10 +139,8 @@ pub struct Pay {
 /// How a payment is queued.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// When it runs.
+    /// When it runs, and who is told.
     pub terms: QueueTerms,
-    /// Where the result is to be told.
-    pub reply_to: Option<ReplyTo>,
     /// What the result is told with.
     pub correlation_id: Option<CorrelationId>,
 }

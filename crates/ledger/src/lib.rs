@@ -48,13 +48,13 @@ pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
 pub use outcome::{Context, LEGS_MAX, Leg, Outcome, SHARES_MAX};
 pub use owner::Owner;
 pub use payment::{Payment, PaymentShare, PaymentStatus};
-pub use queue::{Priority, QueueMode, QueueState, QueueTerms};
+pub use queue::{Priority, QueueMode, QueueState, QueueTerms, ReplyTo};
 pub use rejection::Rejection;
 pub use set::{CurrencyTotals, Residency, WorkingSet};
 pub use small::Small;
 pub use text::{
     CorrelationId, Data, ExternalId, Invalid, Key, Label, OrderKey, OwnerName, Reason, Reference,
-    ReplyTo, Text, Topic,
+    Text, Topic,
 };
 
 /// Version of the rules in this crate: what `decide` answers. Frames carry it; `verify` re-decides only records of

@@ -1,6 +1,6 @@
 //! Outcomes: what became of a command.
 
-use crate::{Account, AccountId, ApiKey, Currency, Owner, Payment, Rejection, Small};
+use crate::{Account, AccountId, ApiKey, Currency, Owner, Payment, Rejection, ReplyTo, Small};
 
 /// Most payees and fees of one payment.
 pub const SHARES_MAX: usize = 16;
@@ -54,6 +54,8 @@ pub struct Outcome {
     pub owner: Option<Box<Owner>>,
     /// The API key after.
     pub api_key: Option<Box<ApiKey>>,
+    /// Who is told, of the record by which a queued payment leaves the queue.
+    pub reply_to: Option<ReplyTo>,
 }
 
 impl Outcome {
@@ -70,5 +72,6 @@ impl Outcome {
         self.account = None;
         self.owner = None;
         self.api_key = None;
+        self.reply_to = None;
     }
 }

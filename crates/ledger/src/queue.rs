@@ -1,4 +1,6 @@
-//! When a queued payment may run, and whether the queue lets it.
+//! When a queued payment may run, whether the queue lets it, and who is told what became of it.
+
+use std::num::NonZeroU64;
 
 /// How urgent a queued payment is: 0 to 9, 9 the most urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,7 +69,23 @@ pub struct QueueState {
     pub changed_at: u64,
 }
 
-/// When a queued payment may run, and how urgent it is.
+/// Where the result of a queued payment is to be told: a number that means nothing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplyTo(pub NonZeroU64);
+
+impl ReplyTo {
+    /// `None` if the number is 0.
+    pub fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(ReplyTo)
+    }
+
+    /// As it is stored: 0 = none.
+    pub(crate) fn raw(reply_to: Option<Self>) -> u64 {
+        reply_to.map_or(0, |reply_to| reply_to.0.get())
+    }
+}
+
+/// When a queued payment may run, how urgent it is, and who is told what became of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueTerms {
     /// How urgent it is.
@@ -76,6 +94,8 @@ pub struct QueueTerms {
     pub not_before: u64,
     /// From then on it fails instead, nanoseconds since the Unix epoch; 0 = never.
     pub expires_at: u64,
+    /// The record by which the payment leaves the queue names it.
+    pub reply_to: Option<ReplyTo>,
 }
 
 impl QueueTerms {

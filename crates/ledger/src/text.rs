@@ -209,10 +209,6 @@ utf8_word!(
     OrderKey, 22, 64, utf8
 );
 utf8_word!(
-    /// Where the result of a queued payment is to be told, 1 to 255 bytes, opaque here.
-    ReplyTo, 46, 255, utf8
-);
-utf8_word!(
     /// What the result of a queued payment is told with, 1 to 64 bytes, opaque here.
     CorrelationId, 46, 64, utf8
 );

@@ -36,13 +36,23 @@ impl Caller {
         self.is_platform() || account.owner == self.actor.owner
     }
 
-    /// Whether the record is this caller's to see: it has a leg on an account of the caller's owner, or is an event that the
-    /// owner published.
+    /// Whether the record is this caller's to see, as a subscription of it would: the caller's owner asked for it, or it is about
+    /// a payment, an account or money of that owner.
     pub(crate) fn sees_record(&self, shared: &Shared, record: &Record) -> bool {
-        let published = matches!(record.command.body, Body::Publish(_));
+        let outcome = &record.outcome;
+        let asked_payment = outcome
+            .payment
+            .as_ref()
+            .filter(|_| matches!(record.command.body, Body::Pay(_)));
+        let opened = outcome
+            .account
+            .as_ref()
+            .filter(|_| matches!(record.command.body, Body::OpenAccount(_)));
         self.is_platform()
-            || (published && record.command.actor.owner == self.actor.owner)
-            || record.outcome.legs.iter().any(|leg| {
+            || record.command.actor.owner == self.actor.owner
+            || asked_payment.is_some_and(|payment| payment.owner == self.actor.owner)
+            || opened.is_some_and(|account| account.owner == self.actor.owner)
+            || outcome.legs.iter().any(|leg| {
                 let account = shared.reader.account(leg.account);
                 account.is_some_and(|account| account.owner == self.actor.owner)
             })

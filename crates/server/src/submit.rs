@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use tributary_engine::messaging::SubscriptionId;
 use tributary_engine::{Answer, Failure, NotQueued, RETRY_AFTER, Refused, Reply};
-use tributary_ledger::{Actor, Command, Key};
+use tributary_ledger::{Actor, Body, Command, Key, OwnerId};
 
-use crate::app::App;
+use crate::app::{App, Shared};
 use crate::code::ErrorCode;
 use crate::error::ApiError;
+use crate::form::queue::no_mailbox;
 use crate::form::request::Wish;
+use crate::routes::subscriptions::messaging;
 
 /// A command that the ledger answered, now or before.
 pub(crate) struct Done {
@@ -28,8 +31,31 @@ pub(crate) fn command(actor: Actor, key: Key, wish: Wish) -> Command {
     }
 }
 
+/// Whether the command may name the mailbox that it names, if it does: a subscription of its own owner, or the platform's. Under
+/// a key that was used before it may be gone since: the first answer is given again.
+pub(crate) fn check_mailbox(shared: &Shared, command: &Command) -> Result<(), ApiError> {
+    let Body::Pay(pay) = &command.body else {
+        return Ok(());
+    };
+    let Some(reply_to) = pay.queue.as_ref().and_then(|queue| queue.terms.reply_to) else {
+        return Ok(());
+    };
+    let owner = command.actor.owner;
+    let scope = messaging(shared)?.scope(SubscriptionId(reply_to.0.get()));
+    if scope.is_some_and(|scope| scope == owner || scope == OwnerId::PLATFORM)
+        || shared
+            .reader
+            .key_used(owner, &command.key)
+            .map_err(failed)?
+    {
+        return Ok(());
+    }
+    Err(no_mailbox("queue.reply_to"))
+}
+
 /// Sends one command and waits until its record is durable.
 pub(crate) async fn submit(app: &App, command: Command) -> Result<Done, ApiError> {
+    check_mailbox(&app.shared, &command)?;
     let replies = submit_all(app, vec![command]).await?;
     let reply = replies.into_iter().next();
     reply_of(reply.ok_or_else(|| ApiError::new(ErrorCode::InternalError, "The server failed."))?)

@@ -459,11 +459,8 @@ impl Workload {
                 } else {
                     0
                 },
+                reply_to: ReplyTo::new(self.rng.below(3)),
             },
-            reply_to: self
-                .rng
-                .chance(20)
-                .then(|| ReplyTo::new("https://example.com/done").expect("it is short")),
             correlation_id: self
                 .rng
                 .chance(20)

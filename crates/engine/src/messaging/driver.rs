@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tributary_journal::{Clock, Disk};
-use tributary_ledger::FORMAT_VERSION;
 use tributary_ledger::codec::RecordRef;
+use tributary_ledger::{FORMAT_VERSION, OwnerId};
 
 use super::core::{Core, Refusal};
 use super::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
@@ -709,6 +709,11 @@ impl Messaging {
     /// One of them.
     pub fn get(&self, id: SubscriptionId) -> Option<Subscription> {
         lock(&self.core).get(id).cloned()
+    }
+
+    /// Whose events one of them may see, if it is there.
+    pub fn scope(&self, id: SubscriptionId) -> Option<OwnerId> {
+        lock(&self.core).get(id).map(|one| one.scope)
     }
 
     /// Those whose events are sent.

@@ -43,6 +43,7 @@ struct Wanting {
 /// Matches events against many filters at once.
 #[derive(Default)]
 pub struct Matcher {
+    /// In the order of their ids.
     entries: Vec<Entry>,
     /// The entries that want a type, by the type.
     types: HashMap<Box<str>, Option<Arc<Wanting>>>,
@@ -51,14 +52,19 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// For these subscriptions, which are at most [`super::SUBSCRIPTIONS_MAX`].
+    /// For these subscriptions, in the order of their ids, which are at most [`super::SUBSCRIPTIONS_MAX`].
     pub fn new<'a>(subscriptions: impl Iterator<Item = &'a Subscription>) -> Matcher {
         let entry = |subscription: &Subscription| {
             let filter = subscription.terms.filter.clone();
             Entry::new(subscription.id, subscription.scope, filter)
         };
+        let entries: Vec<Entry> = subscriptions.map(entry).collect();
+        assert!(
+            entries.is_sorted_by_key(|entry| entry.id),
+            "subscriptions come in the order of their ids"
+        );
         Matcher {
-            entries: subscriptions.map(entry).collect(),
+            entries,
             ..Matcher::default()
         }
     }
@@ -95,25 +101,42 @@ impl Matcher {
         wanting
     }
 
-    /// Calls `found` for every subscription that wants the record's event. `owner` tells to whom an account belongs.
+    /// The subscription that is told of the record whatever it wants: the mailbox that a queued payment named.
+    fn mailbox(&self, record: &RecordRef<'_>) -> Option<SubscriptionId> {
+        let id = SubscriptionId(record.reply_to()?.0.get());
+        let known = self.entries.binary_search_by_key(&id, |entry| entry.id);
+        known.ok().map(|_| id)
+    }
+
+    /// Calls `found` once for every subscription that wants the record's event, or is the mailbox for it. `owner` tells to
+    /// whom an account belongs.
     pub fn matches(
         &mut self,
         record: &RecordRef<'_>,
         owner: &dyn Fn(AccountId) -> Option<OwnerId>,
         found: &mut dyn FnMut(SubscriptionId, Matched),
     ) {
-        let Some(wanting) = self.wanting(event_type(record)) else {
+        let mailbox = self.mailbox(record);
+        let wanting = self.wanting(event_type(record));
+        if mailbox.is_none() && wanting.is_none() {
             return;
-        };
+        }
         let context = record.context();
         let matched = Matched {
             position: context.position,
             time: context.timestamp,
             object: object(record),
         };
+        if let Some(mailbox) = mailbox {
+            found(mailbox, matched);
+        }
+        let Some(wanting) = wanting else {
+            return;
+        };
+        let told = |entry: &Entry| Some(entry.id) == mailbox;
         for at in &wanting.whoever {
             let entry = &self.entries[usize::from(*at)];
-            if in_currency(&entry.filter, record) {
+            if in_currency(&entry.filter, record) && !told(entry) {
                 found(entry.id, matched);
             }
         }
@@ -130,7 +153,7 @@ impl Matcher {
             for at in wanting.of_owner.get(seen).into_iter().flatten() {
                 let entry = &self.entries[usize::from(*at)];
                 let seen = entry.owners.iter().all(|one| self.seen_by.contains(one));
-                if seen && in_currency(&entry.filter, record) {
+                if seen && in_currency(&entry.filter, record) && !told(entry) {
                     found(entry.id, matched);
                 }
             }

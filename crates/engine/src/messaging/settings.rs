@@ -89,7 +89,8 @@ impl Pattern {
 /// Which events a subscription wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// Any of these: 1 to [`Filter::PATTERNS_MAX`].
+    /// Any of these, at most [`Filter::PATTERNS_MAX`]; with none, nothing comes but the results of queued payments that name
+    /// the subscription.
     pub patterns: Vec<Pattern>,
     /// Only events that are about money in this currency.
     pub currency: Option<Currency>,
@@ -104,12 +105,12 @@ impl Filter {
     /// Checks the bounds.
     ///
     /// # Errors
-    /// If there is no pattern, or too many.
+    /// If there are too many patterns.
     pub fn check(&self) -> Result<(), BadSetting> {
-        if (1..=Filter::PATTERNS_MAX).contains(&self.patterns.len()) {
+        if self.patterns.len() <= Filter::PATTERNS_MAX {
             return Ok(());
         }
-        Err(bad("events", "must be 1 to 16 patterns"))
+        Err(bad("events", "must be at most 16 patterns"))
     }
 
     /// Whether the type of an event is among those wanted.

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use tributary_journal::Head;
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    Account, AccountId, AccountKind, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Leg,
-    OwnerId, OwnerName, Payment, PaymentId, Reference,
+    Account, AccountId, AccountKind, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Key,
+    Leg, OwnerId, OwnerName, Payment, PaymentId, Reference,
 };
 
-use crate::backend::{Failure, JournalMeta, JournalReader, StoreStats};
+use crate::backend::{Failure, JournalMeta, JournalReader, KeyQuery, StoreStats};
 use crate::ids::Ids;
 use crate::lookup;
 use crate::queue::Figures as QueueFigures;
@@ -155,6 +155,13 @@ impl Reader {
     /// The sealed frame that holds `position`, verbatim.
     pub fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
         self.journal.frame(position)
+    }
+
+    /// Whether a durable record has this idempotency key of `owner`.
+    pub fn key_used(&self, owner: OwnerId, key: &Key) -> Result<bool, Failure> {
+        let hash = tributary_ledger::hash::hash_key(owner, key);
+        let found = lookup::find_key(&*self.journal, &KeyQuery { hash, owner, key })?;
+        Ok(found.is_some())
     }
 
     /// The account, as of the last durable batch.

@@ -137,7 +137,7 @@ fn what_was_accepted_runs_after_a_restart_at_its_time_and_in_order() {
     let terms = |priority| QueueTerms {
         priority: Priority::new(priority).expect("it is one"),
         not_before,
-        expires_at: 0,
+        ..QueueTerms::default()
     };
     let hopeless = QueueTerms {
         expires_at: SystemClock.now() + SECOND / 10,

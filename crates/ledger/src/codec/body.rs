@@ -265,34 +265,29 @@ fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Co
 }
 
 fn put_queue(queue: &Queue, into: &mut Vec<u8>) {
-    let reply_to = queue
-        .reply_to
-        .as_ref()
-        .map_or(&[][..], |word| word.as_bytes());
     let correlation_id = queue
         .correlation_id
         .as_ref()
         .map_or(&[][..], |word| word.as_bytes());
     into.u8(queue.terms.priority.number());
-    into.u8(len_u8(reply_to));
     into.u8(len_u8(correlation_id));
     into.u64(queue.terms.not_before);
     into.u64(queue.terms.expires_at);
-    into.put(reply_to);
+    into.u64(ReplyTo::raw(queue.terms.reply_to));
     into.put(correlation_id);
 }
 
 fn take_queue(input: &mut Input<'_>) -> Result<Queue, Corrupt> {
     let priority = priority(input.u8()?)?;
-    let (reply_to, correlation_id) = (input.u8()?, input.u8()?);
+    let correlation_id = input.u8()?;
     let terms = QueueTerms {
         priority,
         not_before: input.u64()?,
         expires_at: input.u64()?,
+        reply_to: ReplyTo::new(input.u64()?),
     };
     Ok(Queue {
         terms,
-        reply_to: word(input.take(reply_to.into())?, ReplyTo::from_bytes)?,
         correlation_id: word(
             input.take(correlation_id.into())?,
             CorrelationId::from_bytes,

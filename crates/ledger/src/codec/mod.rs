@@ -2,7 +2,7 @@
 //!
 //! A record of format 1 (objects as `account`, `payment`, …: see the source of `objects`):
 //! ```text
-//!  0 operation u8      1 flags u8 (1 linked, 2 text, 4 effective_at)      2 rejection u16 (0 = accepted)
+//!  0 operation u8      1 flags u8 (1 linked, 2 text, 4 effective_at, 8 reply_to)      2 rejection u16 (0 = accepted)
 //!  4 body_len u16      6 text_len u16 (without its scheme byte)
 //!  8 position u64     16 timestamp u64    24 actor.owner u64    32 actor.api_key u64
 //! 40 digest [16]      56 effective_at i32 (0 if not given)
@@ -19,7 +19,7 @@
 //!                  [expires_at u64] · [queue] · [rejected: source, payees, fees u64 each] ·
 //!                  split: payees × (0 amount | 1 basis points u8 · u64) · fees × (flat u64 · basis_points u16) · reference · reason
 //! capture, refund  payment u64 · flags u8 (1 amount given, 2 final / refund the fee) · amount u64 (0 if not given)
-//!                  queue: priority, reply_to_len, correlation_id_len u8 · not_before, expires_at u64 · reply_to · correlation_id
+//!                  queue: priority, correlation_id_len u8 · not_before, expires_at, reply_to (0 = none) u64 · correlation_id
 //! void, expire, run  payment u64
 //! create_api_key   access, owner_len, label_len u8 · secret_hash [32] · owner · label
 //! rotate_api_key   api_key u64 · secret_hash [32]
@@ -34,13 +34,13 @@
 //! open_account                     owner · account
 //! freeze/unfreeze/close_account    account
 //! pay                              owner of the payment u64 · if accepted and split or with fees: amount u64 per share
-//! capture, refund, void, expire    payment
-//! run                              payment, also of a rejected one by which the payment failed
+//! capture, refund, void, expire    payment · [reply_to u64]
+//! run                              payment, also of a rejected one by which the payment failed · [reply_to u64]
 //! create_api_key                   has_owner u8 · [owner] · api_key
 //! rotate/revoke_api_key            api_key
 //! publish, set_queue               none
 //! ```
-//! The payment that a `pay` creates follows from command, context and these amounts without deciding anything again.
+//! `reply_to` stands where a payment leaves the queue whose result somebody is to be told. The payment that a `pay` creates follows from command, context and these amounts without deciding anything again.
 
 mod body;
 mod bytes;
@@ -162,6 +162,8 @@ pub(crate) const LEG: usize = 56;
 pub(crate) const LINKED: u8 = 1;
 pub(crate) const TEXT: u8 = 2;
 pub(crate) const EFFECTIVE: u8 = 4;
+/// Of the outcome, unlike the others.
+pub(crate) const REPLY: u8 = 8;
 
 /// Appends the record of a command and its outcome. `digest` is the command's ([`Command::digest`]), taken when it came in.
 pub fn encode(
@@ -185,6 +187,9 @@ pub fn encode(
         .for_each(|leg| into.put(&leg_bytes(leg)));
     let images_at = into.len();
     put_images(command, outcome, into);
+    if let Some(reply_to) = outcome.reply_to {
+        into.u64(reply_to.0.get());
+    }
     let text_at = into.len();
     if let Some(text) = &command.text {
         into.u8(text.scheme());
@@ -195,7 +200,7 @@ pub fn encode(
         .first_chunk_mut()
         .expect("room was made for it first");
     header[0] = Operation::of(&command.body) as u8;
-    header[1] = flags(command);
+    header[1] = flags(command) | if outcome.reply_to.is_some() { REPLY } else { 0 };
     header[2..4].copy_from_slice(
         &outcome
             .rejection

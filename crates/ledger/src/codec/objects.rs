@@ -6,7 +6,7 @@
 //! owner    id, last_account (0 = none), changed_at u64 · name_len u8 · name
 //! payment  id, amount, held, captured, refunded, fee_refunded, owner, actor.owner, actor.api_key, source, expires_at,
 //!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status u8 ·
-//!          [if queued: priority u8 · not_before, expires_at u64] · shares u8 · shares × (account, amount, captured, refunded u64 · is_fee u8)
+//!          [if queued: priority u8 · not_before, expires_at, reply_to u64 (0 = none)] · shares u8 · shares × (account, amount, captured, refunded u64 · is_fee u8)
 //! api_key  id, owner, created_at, rotated_at, revoked_at, changed_at u64 · secret_hash [32] ·
 //!          access, status, flags (1 rotated, 2 revoked), label_len u8 · label
 //! queue    mode u8 · changed_at u64
@@ -18,7 +18,7 @@ use crate::chain::{Chain, SEQ_MAX};
 use crate::{
     AMOUNT_MAX, Access, Account, AccountId, AccountKind, AccountStatus, Actor, ApiKey, ApiKeyId,
     ApiKeyStatus, Currency, Date, Label, Overdraft, Owner, OwnerId, OwnerName, Payment, PaymentId,
-    PaymentKind, PaymentShare, PaymentStatus, Priority, QueueMode, QueueState, QueueTerms,
+    PaymentKind, PaymentShare, PaymentStatus, Priority, QueueMode, QueueState, QueueTerms, ReplyTo,
 };
 
 pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
@@ -156,6 +156,7 @@ pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
         into.u8(terms.priority.number());
         into.u64(terms.not_before);
         into.u64(terms.expires_at);
+        into.u64(ReplyTo::raw(terms.reply_to));
     }
     into.u8(u8::try_from(payment.shares.len()).expect("at most 32 shares, of a failed payment"));
     for share in &payment.shares {
@@ -192,6 +193,7 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
             priority: priority(input.u8()?)?,
             not_before: input.u64()?,
             expires_at: input.u64()?,
+            reply_to: ReplyTo::new(input.u64()?),
         }))
     } else {
         None

@@ -3,10 +3,13 @@
 use super::body::{NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PUBLISH_FIXED, take_body};
 use super::bytes::{Input, u16_at, u64_at};
 use super::objects::{currency, queue_mode, take_account, take_api_key, take_owner, take_payment};
-use super::{Corrupt, EFFECTIVE, HEADER, LEG, LINKED, Operation, TEXT, check_version, is_simple};
+use super::{
+    Corrupt, EFFECTIVE, HEADER, LEG, LINKED, Operation, REPLY, TEXT, check_version, is_simple,
+};
 use crate::{
     AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, Outcome, OwnerId,
-    Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference, Rejection, SHARES_MAX, Text, Topic,
+    Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference, Rejection, ReplyTo, SHARES_MAX,
+    Text, Topic,
 };
 use arrayvec::ArrayVec;
 
@@ -46,7 +49,7 @@ impl<'a> RecordRef<'a> {
             .first_chunk()
             .expect("taken with this length");
         let operation = Operation::from_number(header[0])?;
-        if header[1] & !(LINKED | TEXT | EFFECTIVE) != 0 {
+        if header[1] & !(LINKED | TEXT | EFFECTIVE | REPLY) != 0 {
             return Err(Corrupt("unknown flags"));
         }
         let rejection = match u16_at(header, 2) {
@@ -115,6 +118,13 @@ impl<'a> RecordRef<'a> {
         };
         if self.body.len() < body_min || self.images.len() < image_min {
             return Err(Corrupt("a part is too short"));
+        }
+        if self.header[1] & REPLY != 0 {
+            let leaves = matches!(self.operation, Operation::Run | Operation::Void)
+                && self.images.len() >= IMAGE_REFUNDED + 16;
+            if !leaves || self.reply_to().is_none() {
+                return Err(Corrupt("a reply to nothing"));
+            }
         }
         if self.operation == Operation::Pay {
             currency(u16_at(self.body, 4))?;
@@ -292,6 +302,14 @@ impl<'a> RecordRef<'a> {
         }
     }
 
+    /// Who is told, of the record by which a queued payment leaves the queue.
+    pub fn reply_to(&self) -> Option<ReplyTo> {
+        let reply = || u64_at(self.images, self.images.len() - 8);
+        (self.header[1] & REPLY != 0)
+            .then(reply)
+            .and_then(ReplyTo::new)
+    }
+
     /// The reference, of a `Pay` that gives one.
     pub fn reference(&self) -> Option<&'a [u8]> {
         if self.operation != Operation::Pay || self.body[6] == 0 {
@@ -437,6 +455,9 @@ impl<'a> RecordRef<'a> {
                 outcome.api_key = Some(Box::new(take_api_key(&mut input)?))
             }
             Body::Publish(_) | Body::Run(_) | Body::SetQueue(_) => {}
+        }
+        if self.header[1] & REPLY != 0 {
+            outcome.reply_to = ReplyTo::new(input.u64()?);
         }
         input.end()?;
         Ok(outcome)

@@ -41,7 +41,7 @@ fn release(
     }
     let mut after = payment.clone();
     after.held = 0;
-    after.queue = None;
+    outcome.reply_to = after.queue.take().and_then(|terms| terms.reply_to);
     after.status = if after.captured == 0 {
         untouched
     } else {

@@ -49,6 +49,7 @@ pub(super) fn run(
         outcome,
     );
     outcome.rejection = against;
+    outcome.reply_to = terms.reply_to;
     let mut after = payment.clone();
     after.queue = None;
     after.changed_at = ctx.position;

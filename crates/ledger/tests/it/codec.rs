@@ -319,8 +319,10 @@ fn golden_world() -> World {
 fn queued_records(world: &mut World, alice: AccountId, shop: AccountId) {
     let queued = |amount, terms| Pay {
         queue: Some(Box::new(Queue {
-            terms,
-            reply_to: ReplyTo::new("https://example.com/done").ok(),
+            terms: QueueTerms {
+                reply_to: ReplyTo::new(77),
+                ..terms
+            },
             correlation_id: CorrelationId::new("basket-7").ok(),
         })),
         ..plain_pay(alice, shop, amount)
@@ -329,6 +331,7 @@ fn queued_records(world: &mut World, alice: AccountId, shop: AccountId) {
         priority: Priority::MAX,
         not_before: world.timestamp + 5,
         expires_at: world.timestamp + 1_000_000,
+        reply_to: None,
     };
     let early = world.pay(queued(1, terms));
     world.submit(Actor::SYSTEM, Body::Run(early));

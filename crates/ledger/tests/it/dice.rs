@@ -311,10 +311,8 @@ fn queue(world: &World, d6: u16, d7: u16) -> Queue {
             priority: Priority::new((d6 % 10) as u8).unwrap(),
             not_before: at(d6 / 2),
             expires_at: at(d7 / 5),
+            reply_to: ReplyTo::new(u64::from(d6 % 3)),
         },
-        reply_to: d6
-            .is_multiple_of(3)
-            .then(|| ReplyTo::new(&word(d6)).unwrap()),
         correlation_id: d6
             .is_multiple_of(4)
             .then(|| CorrelationId::new(&word(d7)).unwrap()),

@@ -195,7 +195,6 @@ fn a_reference_is_free_again_after_its_order_failed_and_was_forgotten() {
     };
     let queue = Queue {
         terms: QueueTerms::default(),
-        reply_to: None,
         correlation_id: None,
     };
     let mut states = vec![(0, world.set.clone())];

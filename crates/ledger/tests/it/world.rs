@@ -363,6 +363,7 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
         assert_eq!(view.is_hold(), pay.hold.is_some());
         assert_eq!(view.is_queued(), pay.queue.is_some());
     }
+    assert_eq!(view.reply_to(), record.outcome.reply_to);
     if view.operation() != codec::Operation::Pay {
         assert_eq!(view.changes_payment(), record.outcome.payment.is_some());
     }

@@ -2,12 +2,14 @@
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
+use tributary_engine::Ids;
+use tributary_engine::messaging::SubscriptionId;
 use tributary_ledger::{Body, CorrelationId, Priority, Queue, QueueTerms, ReplyTo};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::form::request::Wish;
-use crate::form::value::{PriorityForm, ReasonText, ReferenceText, TimeText};
+use crate::form::value::{PriorityForm, ReferenceText, SubscriptionText, TimeText};
 
 /// The header by which a caller asks for 202 instead of waiting.
 const PREFER: &str = "prefer";
@@ -27,33 +29,45 @@ pub(crate) struct QueueForm {
     not_before: Option<TimeText>,
     /// If it was not decided by then, it fails as `queue_expired`.
     expires_at: Option<TimeText>,
-    /// Where the result is to be told: kept with the payment and shown with it.
-    reply_to: Option<ReasonText>,
-    /// What the result is to be told with: kept with the payment and shown with it.
+    /// The subscription that is told the result, whatever events it wants: one of the key's own owner, or the platform's.
+    reply_to: Option<SubscriptionText>,
+    /// What the result is told with.
     correlation_id: Option<ReferenceText>,
 }
 
 impl QueueForm {
-    pub(crate) fn ledger(self) -> Result<Box<Queue>, ApiError> {
+    pub(crate) fn ledger(self, ids: &Ids) -> Result<Box<Queue>, ApiError> {
         let time = |time: Option<TimeText>| time.map_or(0, |time| time.0);
         let priority = self.priority.and_then(|form| Priority::new(form.0));
-        let invalid = |param: &'static str| {
-            move |error: tributary_ledger::Invalid| ApiError::invalid(param, error.to_string())
-        };
-        let reply_to = self.reply_to.map(|text| ReplyTo::new(&text.0));
+        let reply_to = self.reply_to.map(|text| {
+            let found = ids.decode_subscription(&text.0).and_then(mailbox);
+            found.ok_or_else(|| no_mailbox("queue.reply_to"))
+        });
         let correlation_id = self.correlation_id.map(|text| CorrelationId::new(&text.0));
         Ok(Box::new(Queue {
             terms: QueueTerms {
                 priority: priority.unwrap_or_default(),
                 not_before: time(self.not_before),
                 expires_at: time(self.expires_at),
+                reply_to: reply_to.transpose()?,
             },
-            reply_to: reply_to.transpose().map_err(invalid("queue.reply_to"))?,
             correlation_id: correlation_id
                 .transpose()
-                .map_err(invalid("queue.correlation_id"))?,
+                .map_err(|error| ApiError::invalid("queue.correlation_id", error.to_string()))?,
         }))
     }
+}
+
+/// A subscription as queued payments name it.
+pub(crate) fn mailbox(id: SubscriptionId) -> Option<ReplyTo> {
+    ReplyTo::new(id.0)
+}
+
+/// There is no such mailbox, or it is somebody else's.
+pub(crate) fn no_mailbox(param: &str) -> ApiError {
+    let message =
+        "reply_to must be the id of a subscription of this key's owner, or of the platform.";
+    ApiError::invalid(param, message)
 }
 
 /// The wish as the `Prefer` header has it: a payment is queued if the caller would rather not wait.

@@ -1,6 +1,6 @@
 //! The bodies of requests about subscriptions.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tributary_engine::messaging::{
     Backoff, BadSetting, Filter, From, Kind, Order, Pattern, Policy, Terms,
 };
@@ -35,7 +35,8 @@ pub(crate) struct SubscriptionCreate {
     /// come one after the other. It can't be changed later.
     #[serde(default)]
     order: Option<OrderForm>,
-    /// Patterns of event types, 1 to 16: words between dots, where `*` is one word and `#` any number of words.
+    /// Patterns of event types, at most 16: words between dots, where `*` is one word and `#` any number of words. With none,
+    /// only the results of queued payments come that name the subscription in `reply_to`.
     events: Vec<String>,
     /// Only events about money in this currency.
     #[serde(default)]
@@ -80,10 +81,14 @@ pub(crate) struct SubscriptionUpdate {
     pub(crate) url: Option<String>,
     /// Patterns of event types, for events from now on.
     events: Option<Vec<String>>,
-    /// Only events about money in this currency, from now on.
-    currency: Option<CurrencyForm>,
-    /// Only events that this owner may see, from now on.
-    owner: Option<OwnerText>,
+    /// Only events about money in this currency, from now on; null for any.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<CurrencyForm>)]
+    currency: Option<Option<CurrencyForm>>,
+    /// Only events that this owner may see, from now on; null for any.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<OwnerText>)]
+    owner: Option<Option<OwnerText>>,
     attempts_max: Option<u32>,
     backoff: Option<BackoffForm>,
     jitter: Option<u8>,
@@ -93,6 +98,13 @@ pub(crate) struct SubscriptionUpdate {
     delay_seconds: Option<u64>,
     name: Option<String>,
     metadata: Option<MetadataForm>,
+}
+
+/// Tells null from a field that is left out.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// In which order events are handed out.
@@ -224,7 +236,7 @@ impl SubscriptionCreate {
             url: None,
             events: Some(self.events),
             currency: None,
-            owner: self.owner.map(OwnerText),
+            owner: self.owner.map(|name| Some(OwnerText(name))),
             attempts_max: self.attempts_max,
             backoff: self.backoff,
             jitter: self.jitter,
@@ -252,10 +264,10 @@ impl SubscriptionUpdate {
             filter.patterns = patterns(&events)?;
         }
         if let Some(currency) = self.currency {
-            filter.currency = Some(currency.0);
+            filter.currency = currency.map(|currency| currency.0);
         }
         if let Some(name) = self.owner {
-            filter.owner = Some(owner(&name.0)?);
+            filter.owner = name.map(|name| owner(&name.0)).transpose()?;
         }
         if let Some(backoff) = self.backoff {
             policy.backoff = backoff.engine()?;

@@ -85,6 +85,11 @@ string_form! {
     parse payment_text, schema |object| object.pattern(Some("^pay_[0-7][0-9a-hjkmnp-tv-z]{25}$"))
 }
 string_form! {
+    /// The id of a subscription, in form only.
+    SubscriptionText as "SubscriptionId", String, expecting "a subscription id: `sub_` and 26 characters",
+    parse subscription_text, schema |object| object.pattern(Some("^sub_[0-7][0-9a-hjkmnp-tv-z]{25}$"))
+}
+string_form! {
     /// The name of an owner.
     OwnerText as "OwnerName", String, expecting "1 to 64 letters, digits or any of _ . : @ -",
     parse owner_text, schema |object| object.pattern(Some("^[A-Za-z0-9_.:@-]{1,64}$"))
@@ -142,6 +147,10 @@ fn account_text(text: &str) -> Option<[u8; 16]> {
 
 fn payment_text(text: &str) -> Option<[u8; 16]> {
     IdKind::Payment.block(text)
+}
+
+fn subscription_text(text: &str) -> Option<String> {
+    id_text("sub_", text)
 }
 
 fn owner_text(text: &str) -> Option<String> {

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use tributary_engine::messaging::SubscriptionId;
 use tributary_engine::{IdKind, Ids};
 use tributary_ledger::{
     AccountId, AccountKind, Body, Capture, Command, CorrelationId, Currency, Date, Destination,
     ExternalId, Fee, Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Part, Pay, Payees,
-    PaymentId, PaymentKind, Priority, Publish, Queue, Reason, Reference, Refund, ReplyTo,
-    SHARES_MAX, Share, Text, Topic,
+    PaymentId, PaymentKind, Priority, Publish, Queue, Reason, Reference, Refund, SHARES_MAX, Share,
+    Text, Topic,
 };
 
 use crate::app::Shared;
 use crate::auth::Caller;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
+use crate::form::queue::{mailbox, no_mailbox};
 use crate::form::request::{notes, order_key, publish};
 use crate::form::value::{
     DescriptionText, METADATA_ENTRIES_MAX, MetadataForm, OwnerText, metadata_entry,
@@ -21,6 +23,7 @@ use crate::form::value::{
 use crate::grpc::wire::{Fields, Malformed, Value, zigzag};
 use crate::routes::accounts::owner_of_new;
 use crate::routes::must_see_payment;
+use crate::submit::check_mailbox;
 
 /// Bytes of a key that may begin with a zero byte: a random number. Other such keys are the system's own.
 const RANDOM_KEY_BYTES: usize = 16;
@@ -93,14 +96,16 @@ impl<'a> Form<'a> {
             let message = "This goes with pay, refund and open_account only.";
             return Err(ApiError::invalid("description", message));
         }
-        Ok(Command {
+        let command = Command {
             key,
             actor: self.caller.actor,
             linked,
             effective_at,
             text,
             body,
-        })
+        };
+        check_mailbox(self.shared, &command).map_err(|error| error.within(named))?;
+        Ok(command)
     }
 
     fn body(&self, number: u32, bytes: &[u8]) -> Result<Body, ApiError> {
@@ -144,7 +149,7 @@ impl<'a> Form<'a> {
                 }
                 (11, Value::Bytes(bytes)) => {
                     queue = Some(Box::new(
-                        queued(bytes).map_err(|error| error.within("queue"))?,
+                        self.queued(bytes).map_err(|error| error.within("queue"))?,
                     ));
                 }
                 (9 | 10, Value::Bytes(_)) => {}
@@ -369,40 +374,41 @@ impl<'a> Form<'a> {
             .ok_or_else(|| ApiError::not_found("account", "account"))
     }
 
+    fn queued(&self, bytes: &[u8]) -> Result<Queue, ApiError> {
+        let mut queue = Queue::default();
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Varint(number)) => {
+                    let priority = u8::try_from(number).ok().and_then(Priority::new);
+                    let wrong = || ApiError::invalid("priority", "Give 0 to 9.");
+                    queue.terms.priority = priority.ok_or_else(wrong)?;
+                }
+                (2, Value::Fixed64(time)) => queue.terms.not_before = time,
+                (3, Value::Fixed64(time)) => queue.terms.expires_at = time,
+                (4 | 5, Value::Bytes([])) => {}
+                (4, Value::Bytes(id)) => {
+                    let found = subscription_id(self.ids, id).and_then(mailbox);
+                    let found = found.ok_or_else(|| no_mailbox("reply_to"))?;
+                    queue.terms.reply_to = Some(found);
+                }
+                (5, Value::Bytes(text)) => {
+                    let text = CorrelationId::from_bytes(printable(text, "correlation_id")?);
+                    queue.correlation_id =
+                        Some(text.map_err(|error| invalid("correlation_id", error))?);
+                }
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        Ok(queue)
+    }
+
     #[inline]
     fn account(&self, id: &[u8], param: &str) -> Result<AccountId, ApiError> {
         position(self.ids, IdKind::Account, id)
             .map(AccountId)
             .ok_or_else(|| ApiError::not_found("account", param))
     }
-}
-
-fn queued(bytes: &[u8]) -> Result<Queue, ApiError> {
-    let mut queue = Queue::default();
-    let mut fields = Fields(bytes);
-    while let Some(field) = fields.next()? {
-        match field {
-            (1, Value::Varint(number)) => {
-                let priority = u8::try_from(number).ok().and_then(Priority::new);
-                let wrong = || ApiError::invalid("priority", "Give 0 to 9.");
-                queue.terms.priority = priority.ok_or_else(wrong)?;
-            }
-            (2, Value::Fixed64(time)) => queue.terms.not_before = time,
-            (3, Value::Fixed64(time)) => queue.terms.expires_at = time,
-            (4 | 5, Value::Bytes([])) => {}
-            (4, Value::Bytes(text)) => {
-                let text = ReplyTo::from_bytes(printable(text, "reply_to")?);
-                queue.reply_to = Some(text.map_err(|error| invalid("reply_to", error))?);
-            }
-            (5, Value::Bytes(text)) => {
-                let text = CorrelationId::from_bytes(printable(text, "correlation_id")?);
-                queue.correlation_id =
-                    Some(text.map_err(|error| invalid("correlation_id", error))?);
-            }
-            (number, _) => return Err(unknown(number)),
-        }
-    }
-    Ok(queue)
 }
 
 fn published(bytes: &[u8]) -> Result<Publish, ApiError> {
@@ -437,6 +443,14 @@ pub(crate) fn position(ids: &Ids, kind: IdKind, id: &[u8]) -> Option<u64> {
     match <[u8; 16]>::try_from(id) {
         Ok(block) => ids.position_of(kind, block),
         Err(_) => ids.decode(kind, std::str::from_utf8(id).ok()?),
+    }
+}
+
+/// The subscription that a message names, by its text or the 16 bytes behind it.
+pub(crate) fn subscription_id(ids: &Ids, id: &[u8]) -> Option<SubscriptionId> {
+    match <[u8; 16]>::try_from(id) {
+        Ok(block) => ids.subscription_of(block),
+        Err(_) => ids.decode_subscription(std::str::from_utf8(id).ok()?),
     }
 }
 

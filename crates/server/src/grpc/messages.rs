@@ -121,10 +121,10 @@ pub struct Queue {
     /// If it was not decided by then, it fails as `queue_expired`; 0 = never.
     #[prost(fixed64, tag = "3")]
     pub expires_at: u64,
-    /// Where the result is to be told, at most 255 bytes: kept with the payment.
+    /// The id of the subscription that is told the result, whatever events it wants: one of the key's own owner, or the platform's.
     #[prost(string, tag = "4")]
     pub reply_to: ::prost::alloc::string::String,
-    /// What the result is to be told with, at most 64 bytes: kept with the payment.
+    /// What the result is told with, at most 64 bytes.
     #[prost(string, tag = "5")]
     pub correlation_id: ::prost::alloc::string::String,
 }

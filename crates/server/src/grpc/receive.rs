@@ -21,6 +21,7 @@ use crate::app::{App, Shared};
 use crate::auth::{Caller, authenticate, caller};
 use crate::error::ApiError;
 use crate::grpc::delivery::Response;
+use crate::grpc::form::subscription_id;
 use crate::grpc::status::status_of;
 use crate::grpc::wire::{Fields, Value};
 use crate::routes::subscriptions::{messaging, must_be_pull, must_see, refused};
@@ -506,13 +507,7 @@ impl Opened {
 }
 
 fn subscription(shared: &Shared, caller: &Caller, id: &[u8]) -> Result<Subscription, ApiError> {
-    let ids = shared.reader.ids();
-    let id = match <[u8; 16]>::try_from(id) {
-        Ok(block) => ids.subscription_of(block),
-        Err(_) => std::str::from_utf8(id)
-            .ok()
-            .and_then(|text| ids.decode_subscription(text)),
-    };
+    let id = subscription_id(shared.reader.ids(), id);
     must_see(shared, caller, id).map_err(|error| error.param("subscription"))
 }
 

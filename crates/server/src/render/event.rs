@@ -11,6 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::app::Shared;
 use crate::error::ApiError;
+use crate::render::payment::reply_to;
 use crate::render::{Failure, Resource, object, owner_name, payment_of};
 use crate::time::format_timestamp;
 
@@ -79,6 +80,20 @@ pub(crate) struct EventData {
     /// Why the ledger refused the command; null if it was done.
     #[schema(required)]
     failure: Option<Failure>,
+    /// Given if this is the result of a queued payment whose caller named a `reply_to`.
+    #[schema(required)]
+    reply: Option<ReplyObject>,
+}
+
+/// Whom the result of a queued payment is told.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reply)]
+pub(crate) struct ReplyObject {
+    /// The subscription.
+    to: String,
+    /// As the payment was sent with.
+    #[schema(required)]
+    correlation_id: Option<String>,
 }
 
 /// The object of an event.
@@ -163,9 +178,18 @@ fn told(shared: &Shared, record: &Record) -> Result<EventData, ApiError> {
     } else {
         EventSubject::Refusal(refusal(shared, record))
     };
+    let queue = match &subject {
+        EventSubject::Resource(Resource::Payment(payment)) => payment.queue.as_ref(),
+        _ => None,
+    };
+    let reply = outcome.reply_to.map(|to| ReplyObject {
+        to: reply_to(shared.reader.ids(), to),
+        correlation_id: queue.and_then(|queue| queue.correlation_id.clone()),
+    });
     Ok(EventData {
         object: subject,
         failure: outcome.rejection.map(Failure::of),
+        reply,
     })
 }
 

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tributary_engine::{IdKind, IdText};
+use tributary_engine::messaging::SubscriptionId;
+use tributary_engine::{IdKind, IdText, Ids};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Body, Date, Payment, PaymentKind, PaymentStatus, Queue, Rejection};
+use tributary_ledger::{
+    Body, Date, Payment, PaymentKind, PaymentStatus, Queue, Rejection, ReplyTo,
+};
 use utoipa::ToSchema;
 
 use crate::app::Shared;
@@ -63,7 +66,7 @@ pub(crate) struct PaymentObject {
     metadata: BTreeMap<String, String>,
     /// How it was queued; null if it was decided at once.
     #[schema(required)]
-    queue: Option<QueueObject>,
+    pub(crate) queue: Option<QueueObject>,
     /// Why the ledger refused it; null unless `status` is `failed`.
     #[schema(required)]
     failure: Option<Failure>,
@@ -90,23 +93,30 @@ pub(crate) struct QueueObject {
     /// From then on it fails as `queue_expired`.
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
+    /// The subscription that is told the result.
     #[schema(required)]
     reply_to: Option<String>,
+    /// What the result is told with.
     #[schema(required)]
-    correlation_id: Option<String>,
+    pub(crate) correlation_id: Option<String>,
 }
 
 impl QueueObject {
-    fn of(queue: &Queue) -> QueueObject {
+    fn of(ids: &Ids, queue: &Queue) -> QueueObject {
         let time = |nanos: u64| (nanos > 0).then(|| format_timestamp(nanos));
         QueueObject {
             priority: queue.terms.priority.number(),
             not_before: time(queue.terms.not_before),
             expires_at: time(queue.terms.expires_at),
-            reply_to: queue.reply_to.as_ref().map(ToString::to_string),
+            reply_to: queue.terms.reply_to.map(|to| reply_to(ids, to)),
             correlation_id: queue.correlation_id.as_ref().map(ToString::to_string),
         }
     }
+}
+
+/// The subscription that is told.
+pub(crate) fn reply_to(ids: &Ids, to: ReplyTo) -> String {
+    ids.encode_subscription(SubscriptionId(to.0.get()))
 }
 
 /// A payee's or a fee's part of a payment, minor units.
@@ -257,7 +267,7 @@ pub(crate) fn payment(shared: &Shared, payment: &Payment, created: &Record) -> P
         reason: reason.map(|reason| reason.to_string()),
         description: notes.description,
         metadata: notes.metadata,
-        queue: queue.map(QueueObject::of),
+        queue: queue.map(|queue| QueueObject::of(ids, queue)),
         failure: why_failed(shared, payment, created).map(Failure::of),
         effective_at: format_date(payment.effective_at.0),
         created: format_timestamp(payment.created_at),

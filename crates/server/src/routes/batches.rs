@@ -19,7 +19,7 @@ use crate::form::request::{AccountOf, Request, Wish};
 use crate::render::{Made, answer};
 use crate::routes::accounts::owner_of_new;
 use crate::routes::{json_bytes, must_see_account, must_see_payment};
-use crate::submit::{command, reply_of, submit_all};
+use crate::submit::{check_mailbox, command, reply_of, submit_all};
 
 /// Bytes that a result takes in JSON, about.
 const RESULT_BYTES: usize = 900;
@@ -152,13 +152,15 @@ fn step(
     })?;
     let key = ledger_key(&key_text.0).map_err(|error| error.within(place))?;
     let field = one.operation.field();
-    let wish =
-        wish(shared, caller, *one.operation).map_err(|error| error.within(field).within(place));
-    let command = match wish {
-        Ok(wish) => Ok(Some(Command {
+    let made = wish(shared, caller, *one.operation).and_then(|wish| {
+        let made = Command {
             linked,
             ..command(caller.actor, key, wish)
-        })),
+        };
+        check_mailbox(shared, &made).map(|()| made)
+    });
+    let command = match made.map_err(|error| error.within(field).within(place)) {
+        Ok(made) => Ok(Some(made)),
         Err(error) if matches!(error.status(), 400 | 500..) => return Err(error),
         Err(error) => Err(error),
     };

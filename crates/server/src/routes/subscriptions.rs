@@ -162,7 +162,8 @@ pub(crate) async fn create(
             let owner = |name: &str| filter_owner(shared, &caller, name);
             let mut id = [0; 8];
             getrandom::fill(&mut id).expect("the operating system gives random bytes");
-            let id = SubscriptionId(u64::from_le_bytes(id));
+            // 0 names none.
+            let id = SubscriptionId(u64::from_le_bytes(id).max(1));
             let kind = match &body.url {
                 None => Kind::Pull,
                 Some(url) => Kind::Push {

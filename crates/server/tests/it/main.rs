@@ -20,6 +20,7 @@ mod proto;
 mod publish;
 mod queue;
 mod refunds;
+mod replies;
 mod scopes;
 mod stream;
 mod subscriptions;

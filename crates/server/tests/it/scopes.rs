@@ -87,6 +87,21 @@ fn an_owner_spends_only_its_own() {
     let stolen = server.post_as(&of_ann, "/v1/payments", &pay(&bob, &ann, 10));
     assert_eq!((stolen.status, stolen.code().as_str()), (402, "forbidden"));
     assert_eq!(server.posted(&bob), 100);
+    // Whoever asked for it sees that it failed; others whom it is not about do not.
+    let failed = format!(
+        "/v1/payments/{}",
+        stolen.json()["error"]["payment"].as_str().expect("an id")
+    );
+    let shown = server.get_as(&of_ann, &failed).expect(200);
+    let event = format!(
+        "/v1/events/{}",
+        shown["last_event"].as_str().expect("an id")
+    );
+    let told = server.get_as(&of_ann, &event).expect(200);
+    assert_eq!(told["type"], "payment.failed");
+    for path in [&failed, &event] {
+        assert_eq!(server.get_as(&of_shop, path).status, 404);
+    }
 
     let held = id(&server
         .post_as(&of_ann, "/v1/payments", &hold(&ann, &shop, 10))

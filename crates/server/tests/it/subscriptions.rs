@@ -401,7 +401,7 @@ fn an_owner_has_subscriptions_of_its_own_to_its_own_events() {
 fn a_setting_that_is_out_of_bounds_is_named() {
     let server = Fixture::with_subscriptions();
     for (field, body) in [
-        ("events", json!({"events": []})),
+        ("events", json!({"events": vec!["#"; 17]})),
         ("events", json!({"events": ["Payment"]})),
         ("start", json!({"events": ["#"], "start": "soon"})),
         ("attempts_max", json!({"events": ["#"], "attempts_max": 0})),

@@ -23,6 +23,8 @@ pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
             record.outcome.rejection, entry.rejection
         ));
     }
+    let told = record.outcome.reply_to.map(|reply_to| reply_to.0.get());
+    same("who is told", at, &told, &entry.told)?;
     let legs: Vec<(u64, i128)> = record
         .outcome
         .legs
@@ -146,6 +148,7 @@ pub fn check_payment(expected: &Payment, payment: &ledger::Payment) -> Result<()
         priority: terms.priority.number(),
         not_before: terms.not_before,
         expires_at: Some(terms.expires_at).filter(|at| *at > 0),
+        reply_to: terms.reply_to.map(|reply_to| reply_to.0.get()),
     });
     same("queue", id, &queue, &expected.queue)?;
     let parts: Vec<super::Part> = payment

@@ -427,6 +427,7 @@ pub(super) fn queued(pay: &Pay) -> Option<super::Queued> {
         priority: terms.priority.number(),
         not_before: terms.not_before,
         expires_at: Some(terms.expires_at).filter(|at| *at > 0),
+        reply_to: terms.reply_to.map(|reply_to| reply_to.0.get()),
     })
 }
 

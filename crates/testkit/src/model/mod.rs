@@ -124,6 +124,8 @@ pub struct Queued {
     pub not_before: u64,
     /// Too late from then on, nanoseconds.
     pub expires_at: Option<u64>,
+    /// Who is told the result.
+    pub reply_to: Option<u64>,
 }
 
 impl Queued {
@@ -170,6 +172,8 @@ pub struct Entry {
     pub rejection: Option<Rejection>,
     /// The accounts touched and their postings, in the order of the legs.
     pub touched: Vec<(u64, i128)>,
+    /// Who is told: a payment left the queue by it.
+    pub told: Option<u64>,
 }
 
 /// What a command is answered.

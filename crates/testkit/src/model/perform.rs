@@ -19,6 +19,8 @@ impl Model {
         alone: bool,
     ) {
         let position = self.position() + 1;
+        let waits = command.body.payment();
+        let waits = waits.and_then(|id| self.state.payments.get(&id.0)?.queue);
         let touched = match refused {
             None => self.perform(command, position, now),
             Some(_) if alone && let Some(payment) = self.runs(command, now) => {
@@ -41,7 +43,11 @@ impl Model {
         }
         let sum: i128 = touched.iter().map(|(_, amount)| amount).sum();
         assert_eq!(sum, 0, "the model invents no money");
+        let still = command.body.payment();
+        let still = still.and_then(|id| self.state.payments.get(&id.0)?.queue);
+        let told = waits.filter(|_| still.is_none());
         self.entries.push(Entry {
+            told: told.and_then(|queued| queued.reply_to),
             position,
             timestamp: now,
             command: command.clone(),

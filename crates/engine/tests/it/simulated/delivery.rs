@@ -9,8 +9,8 @@ use tributary_engine::messaging::{
     Attempts, Backoff, End, From, Messaging, Order, Policy, Receipt, SubscriptionId,
 };
 use tributary_engine::{Embedded, Reader, Stepper};
-use tributary_journal::{self as journal, OpenError};
-use tributary_ledger::{AccountId, Body, PaymentId};
+use tributary_journal::{self as journal, Clock, OpenError};
+use tributary_ledger::{AccountId, Body, Command, Pay, PaymentId, Queue, QueueTerms, ReplyTo};
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::{Fault, SimDisk};
 use tributary_testkit::lockstep::{Replay, Seeds, cluster_meta};
@@ -18,7 +18,7 @@ use tributary_testkit::random::Random;
 use tributary_testkit::sites::small_segments;
 
 use crate::messaging::core::subscription;
-use crate::support::{BEGIN, SECOND, command, hold, open};
+use crate::support::{BEGIN, SECOND, command, hold, open, pay};
 
 /// Engines that live one after the other on the disk of one seed.
 const LIVES: u64 = 10;
@@ -29,8 +29,9 @@ const OPERATIONS_MAX: u64 = 120;
 /// After so many attempts an event is dead.
 const ATTEMPTS_MAX: u32 = 4;
 
-/// One in any order, one in the order of objects.
-const IDS: [SubscriptionId; 2] = [SubscriptionId(1), SubscriptionId(2)];
+/// One in any order, one in the order of objects, and one that queued payments name and that wants nothing else.
+const IDS: [SubscriptionId; 3] = [SubscriptionId(1), SubscriptionId(2), MAILBOX];
+const MAILBOX: SubscriptionId = SubscriptionId(3);
 
 /// What happened to the events of one subscription.
 #[derive(Default)]
@@ -57,6 +58,7 @@ struct Happened {
     stale: u64,
     unkept: u64,
     remembered: u64,
+    told: u64,
 }
 
 struct World {
@@ -66,13 +68,15 @@ struct World {
     keys: u64,
     /// What each event is about, as far as it was looked up.
     objects: Vec<u64>,
-    seen: [Seen; 2],
+    /// Those by which a payment left the queue that names the mailbox.
+    told: BTreeSet<u64>,
+    seen: [Seen; 3],
     happened: Happened,
 }
 
 fn policy(at: usize) -> Policy {
     Policy {
-        order: [Order::None, Order::Object][at],
+        order: [Order::None, Order::Object, Order::None][at],
         attempts_max: ATTEMPTS_MAX,
         backoff: Backoff::List(vec![SECOND]),
         jitter: 0,
@@ -81,19 +85,39 @@ fn policy(at: usize) -> Policy {
     }
 }
 
-/// What the event at `position` is about.
-fn object_of(reader: &Reader, position: u64) -> u64 {
+/// What the event at `position` is about, and whether it is for the mailbox.
+fn object_of(reader: &Reader, position: u64) -> (u64, bool) {
     let record = reader
         .record(position)
         .expect("it can be read")
         .expect("it is there");
-    match record.command.body {
-        Body::Void(PaymentId(payment)) => payment,
+    let told = record.outcome.reply_to.is_some();
+    let object = match record.command.body {
+        Body::Void(PaymentId(payment)) | Body::Run(PaymentId(payment)) => payment,
         Body::FreezeAccount(AccountId(account)) | Body::UnfreezeAccount(AccountId(account)) => {
             account
         }
         _ => position,
-    }
+    };
+    (object, told)
+}
+
+/// A payment that is queued and names the mailbox: it goes through, or has too little money, or waits for a while.
+fn queued(key: &str, amount: u64, not_before: u64) -> Command {
+    let terms = QueueTerms {
+        not_before,
+        reply_to: ReplyTo::new(MAILBOX.0),
+        ..QueueTerms::default()
+    };
+    let queue = Queue {
+        terms,
+        ..Queue::default()
+    };
+    let pay = Pay {
+        queue: Some(Box::new(queue)),
+        ..pay(1, 2, amount)
+    };
+    command(key, Body::Pay(pay))
 }
 
 impl World {
@@ -144,7 +168,10 @@ impl World {
     fn step(&mut self, stepper: &mut Stepper) {
         match self.random.below(20) {
             0..=4 => self.ask(stepper),
-            5..=7 => stepper.settle(),
+            5..=6 => stepper.settle(),
+            7 => {
+                stepper.run_queue();
+            }
             8..=10 => {
                 self.messaging(stepper).step();
             }
@@ -173,7 +200,11 @@ impl World {
                 0 => open(&key, "someone"),
                 1 => command(&key, Body::FreezeAccount(AccountId(1 + some % 3))),
                 2 => command(&key, Body::UnfreezeAccount(AccountId(1 + some % 3))),
-                3..=4 => command(&key, hold(1, 2, 100, BEGIN * 2)),
+                3 => command(&key, hold(1, 2, 100, BEGIN * 2)),
+                4 => {
+                    let later = self.clock.now() + self.random.below(8) * SECOND;
+                    queued(&key, 1 + self.random.below(2) * 100_000_000, later)
+                }
                 _ => command(&key, Body::Void(PaymentId(some))),
             };
             stepper.accept(vec![asked]);
@@ -183,7 +214,10 @@ impl World {
     fn make(&mut self, stepper: &Stepper) {
         for (at, id) in IDS.into_iter().enumerate() {
             if !self.seen[at].made {
-                let made = subscription(id, policy(at));
+                let mut made = subscription(id, policy(at));
+                if id == MAILBOX {
+                    made.terms.filter.patterns.clear();
+                }
                 let made = self.messaging(stepper).create(made, From::Beginning);
                 self.seen[at].made = made.is_ok();
             } else {
@@ -198,7 +232,11 @@ impl World {
     fn take(&mut self, stepper: &Stepper, max: usize) {
         let reader = stepper.reader();
         for position in self.objects.len() as u64 + 1..=reader.published() {
-            self.objects.push(object_of(&reader, position));
+            let (object, told) = object_of(&reader, position);
+            self.objects.push(object);
+            if told {
+                self.told.insert(position);
+            }
         }
         let objects = &self.objects;
         let object = |position: u64| objects[position as usize - 1];
@@ -214,6 +252,7 @@ impl World {
             for delivery in taken {
                 let position = delivery.position;
                 assert!(position <= reader.published(), "it is not known yet");
+                assert!(id != MAILBOX || self.told.contains(&position));
                 assert!(
                     !seen.certain.contains(&position),
                     "{position} was done for certain"
@@ -319,7 +358,8 @@ impl World {
                 assert!(!letter.history.is_empty());
             }
             let dead: BTreeSet<u64> = dead.into_iter().map(|(position, _)| position).collect();
-            for position in 1..=head {
+            let wanted = |position: &u64| id != MAILBOX || self.told.contains(position);
+            for position in (1..=head).filter(wanted) {
                 let seen = &self.seen[at];
                 assert!(seen.delivered.contains(&position), "{position} never came");
                 let settled = seen.acked.contains(&position) || dead.contains(&position);
@@ -327,6 +367,7 @@ impl World {
             }
         }
         self.check_history(&stepper);
+        self.happened.told = self.told.len() as u64;
         self.messaging(&stepper).close();
         stepper.close();
     }
@@ -368,6 +409,7 @@ fn run(seed: u64) -> Happened {
         clock: TestClock::at(BEGIN),
         keys: 0,
         objects: Vec::new(),
+        told: BTreeSet::new(),
         seen: Default::default(),
         happened: Happened::default(),
     };
@@ -400,5 +442,6 @@ fn every_event_comes_at_least_once_whatever_crashes() {
         assert!(sum(|happened| happened.stale) > 0);
         assert!(sum(|happened| happened.unkept) > 0);
         assert!(sum(|happened| happened.remembered) > 1_000);
+        assert!(sum(|happened| happened.told) > 0);
     }
 }

@@ -575,7 +575,7 @@ fn an_event_is_the_same_over_rest() {
 
 #[test]
 fn a_payment_can_be_queued_and_shows_what_became_of_it() {
-    let server = start();
+    let server = Fixture::with_subscriptions_and_grpc();
     let client = platform(&server);
     let (buyer, shop) = (server.wallet("ann", 10), server.account("shop", "merchant"));
     let queued = |key: &str, amount: u64, queue: Queue| {
@@ -624,6 +624,30 @@ fn a_payment_can_be_queued_and_shows_what_became_of_it() {
         .submit(batch(vec![wrong]))
         .expect_err("no such priority");
     assert_eq!(param(&refused), "commands[0].pay.queue.priority");
+    let to = id(&server
+        .post("/v1/subscriptions", &json!({"events": []}))
+        .expect(201));
+    for (key, reply_to, taken) in [
+        ("text", to.clone(), true),
+        ("unknown", to.replace("sub", "pay"), false),
+    ] {
+        let queue = Queue {
+            reply_to,
+            ..Queue::default()
+        };
+        match client.submit(batch(vec![queued(key, 1, queue)])) {
+            Ok(_) => assert!(taken),
+            Err(refused) => {
+                assert!(!taken);
+                assert_eq!(param(&refused), "commands[0].pay.queue.reply_to");
+            }
+        }
+    }
+    let wanted = json!({"max": 10, "wait_seconds": 20});
+    let path = format!("/v1/subscriptions/{to}/receive");
+    let told = server.post(&path, &wanted).expect(200);
+    assert_eq!(told["data"].as_array().map(Vec::len), Some(1));
+    assert_eq!(told["data"][0]["event"]["data"]["reply"]["to"], json!(to));
 }
 
 #[test]

@@ -58,6 +58,33 @@ fn verifies(secret: &Value, seen: &Seen) -> bool {
 }
 
 #[test]
+fn the_result_of_a_queued_payment_is_told_by_the_webhook_that_it_named() {
+    let server = Fixture::with_webhooks();
+    let (buyer, shop) = (
+        server.wallet("ann", 1_000),
+        server.account("shop", "merchant"),
+    );
+    let (receiver, _) = receiver(200);
+    let made = subscribe(&server, &receiver, &json!({"events": []}));
+    server
+        .post("/v1/payments", &pay(&buyer, &shop, 3))
+        .expect(201);
+    let mut body = pay(&buyer, &shop, 5);
+    body["queue"] = json!({"reply_to": id(&made), "correlation_id": "basket-7"});
+    let asked = server.post("/v1/payments", &body).expect(202);
+    let seen = arrived(&receiver, 1);
+    assert!(verifies(&made["secret"], &seen[0]));
+    let event: Value = serde_json::from_slice(&seen[0].body).expect("JSON");
+    assert_eq!(event["type"], "payment.captured");
+    let data = &event["data"];
+    assert_eq!(
+        data["reply"],
+        json!({"to": id(&made), "correlation_id": "basket-7"})
+    );
+    assert_eq!(data["object"]["id"], asked["id"]);
+}
+
+#[test]
 fn a_payment_is_told_by_a_webhook_that_verifies() {
     let server = Fixture::with_webhooks();
     let (buyer, shop) = (
