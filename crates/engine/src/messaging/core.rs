@@ -357,6 +357,19 @@ impl Core {
         &mut self.past
     }
 
+    /// The receiver of these went away: they failed, and come again at once. Attempts that are over are passed over.
+    ///
+    /// # Errors
+    /// If there is no such subscription.
+    pub fn give_back(
+        &mut self,
+        id: SubscriptionId,
+        receipts: &[Receipt],
+        now: u64,
+    ) -> Result<(), Refusal> {
+        self.with(id, now, |flow, now, _| flow.give_back(receipts, now))
+    }
+
     /// The receiver keeps the event until `until`.
     ///
     /// # Errors

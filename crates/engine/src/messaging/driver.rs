@@ -620,6 +620,16 @@ impl Messaging {
         result
     }
 
+    /// The receiver of these went away: see [`Core::give_back`].
+    ///
+    /// # Errors
+    /// If there is no such subscription.
+    pub fn give_back(&self, id: SubscriptionId, receipts: &[Receipt]) -> Result<(), Refusal> {
+        let result = self.with(|core, now| core.give_back(id, receipts, now));
+        self.progressed();
+        result
+    }
+
     /// The receiver keeps the event for `visibility` nanoseconds from now.
     ///
     /// # Errors

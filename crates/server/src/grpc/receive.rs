@@ -121,6 +121,21 @@ struct Receiver {
     expired: Vec<Receipt>,
 }
 
+impl Drop for Receiver {
+    /// However the stream ended, nobody is going to answer for what is out. At a stop the server forgets it all anyway.
+    fn drop(&mut self) {
+        let Some(opened) = self.opened.as_ref().filter(|_| !*self.stopped.borrow()) else {
+            return;
+        };
+        let sent = self.out.iter().flat_map(|out| out.receipts.iter().copied());
+        let unsent = self.taken[self.done..].iter().map(|one| one.receipt);
+        let out: Vec<Receipt> = sent.chain(unsent).collect();
+        if !out.is_empty() {
+            let _deleted = opened.messaging.give_back(opened.id, &out);
+        }
+    }
+}
+
 /// What the first request asked for.
 struct Opened {
     id: SubscriptionId,

@@ -28,6 +28,8 @@ const KEPT_AT_ONCE: usize = 1_024;
 pub const REPLAYS_MAX: usize = 16;
 /// What a receiver is told to have done that did not answer in time.
 const TIMED_OUT: &str = "no answer within the visibility time-out";
+/// What a receiver is told to have done that went away.
+const GAVE_BACK: &str = "the receiver went away";
 
 /// An event that a subscription wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -590,6 +592,15 @@ impl Flow {
         self.over(receipt.position, attempt, End::Refused, since, now, note);
         self.fail(receipt.position, error, now.saturating_add(delay), now);
         Ok(())
+    }
+
+    /// The receiver of these went away: they failed, and come again at once.
+    pub fn give_back(&mut self, receipts: &[Receipt], now: u64) {
+        for receipt in receipts {
+            if self.since(*receipt).is_ok() {
+                self.fail(receipt.position, GAVE_BACK, now, now);
+            }
+        }
     }
 
     /// The event was given to the receiver until `until`.

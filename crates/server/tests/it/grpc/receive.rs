@@ -171,6 +171,53 @@ fn no_more_are_out_than_may_be_and_what_is_not_acknowledged_comes_again() {
 }
 
 #[test]
+fn what_a_stream_had_when_it_ended_comes_again_at_once() {
+    let server = start();
+    let terms = json!({"events": ["app.#"], "attempts_max": 2, "visibility_seconds": 43_200});
+    let orders = subscribe(&server, &terms);
+    for number in 0..5 {
+        publish(&server, number, "");
+    }
+    for attempt in 1..=2 {
+        let first = ReceiveRequest {
+            batch_max: 2,
+            out_max: 4,
+            ..open(&orders)
+        };
+        let mut seen = Vec::new();
+        let ended = stream(&platform(&server), first, |response, send| {
+            seen.extend(response.events.iter().map(|event| event.attempt));
+            // The first event is done by itself; three of four are not.
+            if attempt == 1 && response.number == 1 {
+                let request = ReceiveRequest {
+                    ack_receipts: vec![response.events[0].receipt.clone()],
+                    ..ReceiveRequest::default()
+                };
+                send.send(request).expect("sent");
+            }
+            seen.len() < 4
+        });
+        ended.expect("it ends with the client");
+        assert!(
+            seen.iter().all(|seen| *seen == attempt || *seen == 1),
+            "{seen:?}"
+        );
+        let begun = std::time::Instant::now();
+        while figures(&server, &orders)["in_flight"] != 0 {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+        }
+    }
+    // No time went by. What was had twice is dead.
+    let dead = server.get(&format!("/v1/subscriptions/{orders}/dead_letters"));
+    let dead = dead.expect(200);
+    let dead = dead["data"].as_array().expect("a list");
+    assert!((3..=4).contains(&dead.len()), "{dead:?}");
+    for letter in dead {
+        assert_eq!(letter["history"][1]["error"], "the receiver went away");
+    }
+}
+
+#[test]
 fn what_fails_comes_again_and_dies() {
     let server = start();
     let terms = json!({"events": ["app.#"], "attempts_max": 2});
