@@ -189,6 +189,8 @@ pub struct Counters {
     pub conflicts: AtomicU64,
     /// Batches synced.
     pub batches: AtomicU64,
+    /// Nanoseconds that these took, from being handed to the store until they were durable.
+    pub batch_nanos: AtomicU64,
     /// Requests refused because too many waited.
     pub overloaded: AtomicU64,
     /// Payments that the queue did not take.

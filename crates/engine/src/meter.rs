@@ -19,7 +19,11 @@ struct Second {
 
 /// Counts per second of the last minute.
 #[derive(Clone, Debug)]
-pub(crate) struct Meter(Box<[Second; SECONDS]>);
+pub(crate) struct Meter {
+    seconds: Box<[Second; SECONDS]>,
+    /// The number of the first second in which anything happened; 0 while nothing did.
+    first: u64,
+}
 
 /// Rates and averages over the last minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -34,39 +38,47 @@ pub struct Rates {
     pub wait_average: Option<u64>,
     /// From a start of the work to its end, nanoseconds.
     pub processing_average: Option<u64>,
+    /// Seconds of the minute in which it was looked on: less than 60 at the beginning.
+    pub seconds: u64,
 }
 
 impl Rates {
     /// Taken in per second.
     pub fn arrivals_per_second(&self) -> f64 {
-        per_second(self.arrived)
+        self.per_second(self.arrived)
     }
 
     /// Taken in or turned away per second: what the queue is offered.
     pub fn offered_per_second(&self) -> f64 {
-        per_second(self.arrived + self.refused)
+        self.per_second(self.arrived + self.refused)
     }
 
     /// Done per second.
     pub fn done_per_second(&self) -> f64 {
-        per_second(self.done)
+        self.per_second(self.done)
     }
-}
 
-fn per_second(in_the_minute: u64) -> f64 {
-    in_the_minute as f64 / SECONDS as f64
+    fn per_second(&self, in_the_minute: u64) -> f64 {
+        in_the_minute as f64 / self.seconds.max(1) as f64
+    }
 }
 
 impl Default for Meter {
     fn default() -> Meter {
-        Meter(Box::new([Second::default(); SECONDS]))
+        Meter {
+            seconds: Box::new([Second::default(); SECONDS]),
+            first: 0,
+        }
     }
 }
 
 impl Meter {
     fn at(&mut self, now: u64) -> &mut Second {
         let number = now / SECOND;
-        let second = &mut self.0[(number % SECONDS as u64) as usize];
+        if self.first == 0 {
+            self.first = number;
+        }
+        let second = &mut self.seconds[(number % SECONDS as u64) as usize];
         if second.number != number {
             *second = Second {
                 number,
@@ -102,7 +114,7 @@ impl Meter {
     pub(crate) fn rates(&self, now: u64) -> Rates {
         let number = now / SECOND;
         let recent = |second: &&Second| second.number + SECONDS as u64 > number;
-        let sum = |of: fn(&Second) -> u64| self.0.iter().filter(recent).map(of).sum::<u64>();
+        let sum = |of: fn(&Second) -> u64| self.seconds.iter().filter(recent).map(of).sum::<u64>();
         let (done, started) = (sum(|second| second.done), sum(|second| second.started));
         Rates {
             arrived: sum(|second| second.arrived),
@@ -110,6 +122,10 @@ impl Meter {
             done,
             wait_average: sum(|second| second.waited).checked_div(started),
             processing_average: sum(|second| second.worked).checked_div(done),
+            seconds: match self.first {
+                0 => 0,
+                first => (number + 1).saturating_sub(first).min(SECONDS as u64),
+            },
         }
     }
 }
@@ -125,6 +141,7 @@ mod tests {
         for second in 100..200 {
             meter.arrived(second * SECOND, 2);
         }
+        assert_eq!(meter.rates(109 * SECOND).seconds, 10);
         meter.refused(199 * SECOND, 60);
         meter.started(199 * SECOND, 2, 10 * SECOND);
         meter.done(199 * SECOND, 4, 2 * SECOND);
@@ -134,6 +151,10 @@ mod tests {
         assert_eq!(rates.offered_per_second(), 3.0);
         assert_eq!(rates.wait_average, Some(5 * SECOND));
         assert_eq!(rates.processing_average, Some(SECOND / 2));
-        assert_eq!(meter.rates(300 * SECOND), Rates::default());
+        let idle = Rates {
+            seconds: 60,
+            ..Rates::default()
+        };
+        assert_eq!(meter.rates(300 * SECOND), idle);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tributary_journal::Clock;
 
@@ -117,7 +117,11 @@ impl Publisher {
         // What had to be replayed at the start need not be replayed at the next one.
         self.wish_for_checkpoint();
         while let Ok(in_flight) = batches.recv() {
+            let begun = Instant::now();
             let (fate, in_flight) = in_flight.wait();
+            let took = begun.elapsed().as_nanos() as u64;
+            let counters = &self.shared.counters;
+            counters.batch_nanos.fetch_add(took, Ordering::Relaxed);
             if !matches!(fate, Fate::Durable(_)) {
                 let _ended = self.inbox.send(Message::Lost(fate, in_flight));
                 continue;

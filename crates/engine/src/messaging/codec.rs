@@ -164,7 +164,8 @@ fn put_policy(policy: &Policy, to: &mut Out<'_>) {
     to.u64(policy.visibility)
         .u32(policy.in_flight_max as usize)
         .u64(policy.ttl)
-        .u64(policy.delay);
+        .u64(policy.delay)
+        .u32(policy.workers.unwrap_or(0) as usize);
 }
 
 /// Reads a change.
@@ -360,6 +361,7 @@ fn take_policy(from: &mut In<'_>) -> Result<Policy, Unreadable> {
         in_flight_max: from.u32()?,
         ttl: from.u64()?,
         delay: from.u64()?,
+        workers: Some(from.u32()?).filter(|workers| *workers > 0),
     })
 }
 
@@ -384,6 +386,7 @@ mod tests {
                 backoff: Backoff::List(vec![1, 2, 3]),
                 order: Order::Object,
                 ttl: 9,
+                workers: Some(3),
                 ..Policy::default()
             },
             paused: Some("ä pause".into()),

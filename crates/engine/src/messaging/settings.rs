@@ -178,6 +178,8 @@ pub struct Policy {
     pub ttl: u64,
     /// Events younger than this wait; nanoseconds.
     pub delay: u64,
+    /// How many work on it at once, as far as somebody said so: 1 ..= 10,000. Nothing but the queueing model asks.
+    pub workers: Option<u32>,
 }
 
 impl Default for Policy {
@@ -195,6 +197,7 @@ impl Default for Policy {
             in_flight_max: 1_000,
             ttl: 0,
             delay: 0,
+            workers: None,
         }
     }
 }
@@ -246,6 +249,11 @@ impl Policy {
             (
                 self.delay <= Policy::TIME_MAX,
                 bad("delay_seconds", "must be at most 30 days"),
+            ),
+            (
+                self.workers
+                    .is_none_or(|workers| (1..=10_000).contains(&workers)),
+                bad("workers", "must be 1 to 10000"),
             ),
         ];
         match checks.into_iter().find(|(sound, _)| !sound) {

@@ -64,6 +64,9 @@ pub(crate) struct SubscriptionCreate {
     /// Younger events wait; 0 if left out.
     #[serde(default)]
     delay_seconds: Option<u64>,
+    /// How many receivers work on it at once, one event each: 1 to 10,000. Only the model in `figures` asks.
+    #[serde(default)]
+    workers: Option<u32>,
     /// For people, at most 128 bytes.
     #[serde(default)]
     name: Option<String>,
@@ -96,6 +99,10 @@ pub(crate) struct SubscriptionUpdate {
     in_flight_max: Option<u32>,
     ttl_seconds: Option<u64>,
     delay_seconds: Option<u64>,
+    /// How many receivers work on it at once; null if that is not known.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>)]
+    workers: Option<Option<u32>>,
     name: Option<String>,
     metadata: Option<MetadataForm>,
 }
@@ -244,6 +251,7 @@ impl SubscriptionCreate {
             in_flight_max: self.in_flight_max,
             ttl_seconds: self.ttl_seconds,
             delay_seconds: self.delay_seconds,
+            workers: self.workers.map(Some),
             name: self.name,
             metadata: self.metadata.map(MetadataForm),
         };
@@ -279,6 +287,7 @@ impl SubscriptionUpdate {
         policy.visibility = self.visibility_seconds.map_or(policy.visibility, nanos);
         policy.ttl = self.ttl_seconds.map_or(policy.ttl, nanos);
         policy.delay = self.delay_seconds.map_or(policy.delay, nanos);
+        policy.workers = self.workers.unwrap_or(policy.workers);
         if let Some(name) = self.name {
             terms.name = name;
         }

@@ -1,15 +1,18 @@
 //! Subscriptions and what they deliver, as they look from outside.
 
 use serde::Serialize;
+use tributary_engine::Rates;
 use tributary_engine::messaging::{Backoff, Figures, Kind, Letter, Order, Pattern, Subscription};
+use tributary_engine::queueing::Load;
 use utoipa::ToSchema;
 
 use crate::app::Shared;
 use crate::form::subscription::{BackoffForm, OrderForm};
 use crate::render::event::EventObject;
+use crate::render::model::{ModelObject, model};
 use crate::render::owner_name;
 use crate::time::format_timestamp;
-use crate::webhooks::target;
+use crate::webhooks::{PER_HOST_MAX, target};
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
@@ -48,6 +51,8 @@ pub(crate) struct SubscriptionObject {
     in_flight_max: u32,
     ttl_seconds: u64,
     delay_seconds: u64,
+    #[schema(required)]
+    workers: Option<u32>,
     name: String,
     #[schema(value_type = crate::form::value::MetadataForm)]
     metadata: serde_json::Value,
@@ -89,13 +94,37 @@ pub(crate) struct FiguresObject {
     /// Why no new events are taken now, if none are.
     #[schema(required)]
     stalled: Option<&'static str>,
+    /// What queueing theory expects at these rates; null where the number of workers is not known or nothing was measured.
+    #[schema(required)]
+    model: Option<ModelObject>,
+}
+
+/// What the model M/M/c expects of a subscription at its measured rates: c are its `workers`; of webhooks, if that is not said,
+/// as many as are sent to one host at once.
+pub(crate) fn expected(of: &Subscription, rates: &Rates) -> Option<ModelObject> {
+    let policy = &of.terms.policy;
+    let sent = || match of.terms.kind {
+        Kind::Push { .. } => Some(policy.in_flight_max.min(PER_HOST_MAX)),
+        Kind::Pull => None,
+    };
+    let load = Load {
+        arrivals: rates.arrivals_per_second(),
+        service: seconds(rates.processing_average?),
+        capacity: None,
+    };
+    model(&load, policy.workers.or_else(sent)?)
 }
 
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / SECOND as f64
 }
 
-fn figures(shared: &Shared, figures: &Figures, stalled: Option<&'static str>) -> FiguresObject {
+fn figures(
+    shared: &Shared,
+    of: &Subscription,
+    figures: &Figures,
+    stalled: Option<&'static str>,
+) -> FiguresObject {
     let rates = &figures.rates;
     FiguresObject {
         length: figures.waiting,
@@ -113,6 +142,7 @@ fn figures(shared: &Shared, figures: &Figures, stalled: Option<&'static str>) ->
         failed: figures.failed,
         expired: figures.expired,
         stalled,
+        model: expected(of, rates),
     }
 }
 
@@ -176,10 +206,11 @@ pub(crate) fn subscription(
         in_flight_max: policy.in_flight_max,
         ttl_seconds: policy.ttl / SECOND,
         delay_seconds: policy.delay / SECOND,
+        workers: policy.workers,
         name: terms.name.clone(),
         metadata: serde_json::from_str(&terms.metadata).unwrap_or_default(),
         created: format_timestamp(of.created_at),
-        figures: figures(shared, &numbers.0, numbers.1),
+        figures: figures(shared, of, &numbers.0, numbers.1),
     }
 }
 

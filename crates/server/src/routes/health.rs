@@ -17,7 +17,7 @@ use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::metrics::{EngineNumber, Labelled, append, render};
 use crate::render::model::ModelObject;
-use crate::render::queue::expected;
+use crate::render::{queue, subscription};
 use crate::routes::json;
 
 /// The server answers.
@@ -135,6 +135,12 @@ fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
             "Batches synced.",
             &counters.batches,
         ),
+        EngineNumber {
+            name: "tributary_batch_seconds_total",
+            help: "Time that batches took to become durable.",
+            counter: true,
+            value: seconds(counters.batch_nanos.load(Ordering::Relaxed)),
+        },
         total(
             "tributary_overloaded_total",
             "Requests refused because too many waited.",
@@ -299,7 +305,7 @@ fn queue_numbers(shared: &Shared) -> Vec<Labelled> {
             refused,
         ),
     ];
-    let model = expected(shared, &figures);
+    let model = queue::expected(shared, &figures);
     let mut expect = |name, help, of: fn(&ModelObject) -> Option<f64>| {
         if let Some(value) = model.as_ref().and_then(of) {
             numbers.push(gauge(name, help, value));
@@ -328,66 +334,155 @@ fn queue_numbers(shared: &Shared) -> Vec<Labelled> {
     numbers
 }
 
-/// Name, help, whether it only grows, and where it is found.
-type Figure = (
-    &'static str,
-    &'static str,
-    bool,
-    fn(&Figures, head: u64, now: u64) -> f64,
-);
+/// What is known of a subscription.
+struct Known {
+    labels: String,
+    figures: Figures,
+    stalled: bool,
+    paused: bool,
+    model: Option<ModelObject>,
+    /// Of the published journal.
+    head: u64,
+    now: u64,
+}
+
+/// Name, help, whether it only grows, and where it is found, if it is known.
+type Figure = (&'static str, &'static str, bool, fn(&Known) -> Option<f64>);
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
 
 /// What there is of every subscription.
-const FIGURES: [Figure; 8] = [
+const FIGURES: [Figure; 21] = [
     (
         "tributary_subscription_waiting",
         "Matching events in memory that wait.",
         false,
-        |figures, _, _| figures.waiting as f64,
+        |known| Some(known.figures.waiting as f64),
     ),
     (
         "tributary_subscription_lag",
         "Events that were not looked at yet.",
         false,
-        |figures, head, _| head.saturating_sub(figures.scanned) as f64,
+        |known| Some(known.head.saturating_sub(known.figures.scanned) as f64),
     ),
     (
         "tributary_subscription_in_flight",
         "Events in the hands of receivers.",
         false,
-        |figures, _, _| figures.in_flight as f64,
+        |known| Some(known.figures.in_flight as f64),
     ),
     (
         "tributary_subscription_retrying",
         "Events that wait for another attempt.",
         false,
-        |figures, _, _| figures.retrying as f64,
+        |known| Some(known.figures.retrying as f64),
     ),
     (
         "tributary_subscription_dead_letters",
         "Events that were given up.",
         false,
-        |figures, _, _| figures.dead as f64,
+        |known| Some(known.figures.dead as f64),
     ),
     (
         "tributary_subscription_oldest_seconds",
         "Age of the oldest event that is not done.",
         false,
-        |figures, _, now| {
-            let oldest = figures.oldest.unwrap_or(now);
-            now.saturating_sub(oldest) as f64 / 1e9
+        |known| {
+            let oldest = known.figures.oldest.unwrap_or(known.now);
+            Some(seconds(known.now.saturating_sub(oldest)))
         },
     ),
     (
         "tributary_subscription_handed_out_total",
         "Events handed out.",
         true,
-        |figures, _, _| figures.handed_out as f64,
+        |known| Some(known.figures.handed_out as f64),
     ),
     (
         "tributary_subscription_acknowledged_total",
         "Events acknowledged.",
         true,
-        |figures, _, _| figures.acknowledged as f64,
+        |known| Some(known.figures.acknowledged as f64),
+    ),
+    (
+        "tributary_subscription_failed_total",
+        "Attempts that were refused, or not answered in time.",
+        true,
+        |known| Some(known.figures.failed as f64),
+    ),
+    (
+        "tributary_subscription_expired_total",
+        "Events dropped for their age.",
+        true,
+        |known| Some(known.figures.expired as f64),
+    ),
+    (
+        "tributary_subscription_stalled",
+        "1 while it takes no new events, for too many dead letters or retries.",
+        false,
+        |known| Some(f64::from(u8::from(known.stalled))),
+    ),
+    (
+        "tributary_subscription_paused",
+        "1 while it is paused.",
+        false,
+        |known| Some(f64::from(u8::from(known.paused))),
+    ),
+    (
+        "tributary_subscription_rate_in",
+        "Matching events per second, over the last minute.",
+        false,
+        |known| Some(known.figures.rates.arrivals_per_second()),
+    ),
+    (
+        "tributary_subscription_rate_out",
+        "Acknowledged events per second, over the last minute.",
+        false,
+        |known| Some(known.figures.rates.done_per_second()),
+    ),
+    (
+        "tributary_subscription_wait_seconds",
+        "Average time from an event to its first delivery, over the last minute.",
+        false,
+        |known| known.figures.rates.wait_average.map(seconds),
+    ),
+    (
+        "tributary_subscription_processing_seconds",
+        "Average time from a delivery to its acknowledgement, over the last minute.",
+        false,
+        |known| known.figures.rates.processing_average.map(seconds),
+    ),
+    (
+        "tributary_subscription_model_unstable",
+        "1 while more comes than the workers can do, by the queueing model at the measured rates.",
+        false,
+        |known| Some(f64::from(u8::from(known.model.as_ref()?.unstable))),
+    ),
+    (
+        "tributary_subscription_model_utilisation",
+        "Share of the workers that are busy, by the model.",
+        false,
+        |known| known.model.as_ref()?.utilisation,
+    ),
+    (
+        "tributary_subscription_model_waits",
+        "Probability that an event has to wait, by the model.",
+        false,
+        |known| known.model.as_ref()?.waits,
+    ),
+    (
+        "tributary_subscription_model_wait_seconds",
+        "Average wait, by the model.",
+        false,
+        |known| known.model.as_ref()?.wait_seconds,
+    ),
+    (
+        "tributary_subscription_model_length",
+        "Average number of events that wait, by the model.",
+        false,
+        |known| known.model.as_ref()?.length,
     ),
 ];
 
@@ -396,13 +491,21 @@ fn subscription_numbers(shared: &Shared) -> Vec<Labelled> {
         return Vec::new();
     };
     let (head, now) = (shared.reader.published(), messaging.now());
-    let known: Vec<(String, Figures)> = messaging
+    let known: Vec<Known> = messaging
         .subscriptions()
         .into_iter()
         .filter_map(|one| {
-            let (figures, _) = messaging.figures(one.id).ok()?;
+            let (figures, stalled) = messaging.figures(one.id).ok()?;
             let id = shared.reader.ids().encode_subscription(one.id);
-            Some((format!("subscription=\"{id}\""), figures))
+            Some(Known {
+                labels: format!("subscription=\"{id}\""),
+                stalled: stalled.is_some(),
+                paused: one.terms.paused.is_some(),
+                model: subscription::expected(&one, &figures.rates),
+                figures,
+                head,
+                now,
+            })
         })
         .collect();
     let number = |(name, help, counter, value): Figure| Labelled {
@@ -411,7 +514,7 @@ fn subscription_numbers(shared: &Shared) -> Vec<Labelled> {
         counter,
         values: known
             .iter()
-            .map(|(labels, figures)| (labels.clone(), value(figures, head, now)))
+            .filter_map(|known| Some((known.labels.clone(), value(known)?)))
             .collect(),
     };
     let up = |name, help, is_up| Labelled {

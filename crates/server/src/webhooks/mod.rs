@@ -25,7 +25,7 @@ pub(crate) use kept::Kept;
 pub use retry::{JITTER_PERCENT, RETRY_AFTER_MAX, RETRY_DELAYS};
 pub(crate) use seal::Keyring;
 pub use seal::{MasterKey, MasterKeyError, Unsealable};
-pub use sender::{Attempt, Figures, Job, Outcome, Sender, SenderError, Settings};
+pub use sender::{Attempt, Figures, Job, Outcome, PER_HOST_MAX, Sender, SenderError, Settings};
 pub use signature::{
     LIVE_SECRETS_MAX, NotASecret, OVERLAP_SECONDS_DEFAULT, SigningSecret, SigningSecrets,
     TooManySecrets,

@@ -22,6 +22,8 @@ use super::retry::retry_after;
 use super::schedule::{Bounds, Next, Schedule, Served};
 use super::trust;
 
+/// Attempts under way at once, to one host and port.
+pub const PER_HOST_MAX: u32 = 10;
 /// The longest event id, in bytes.
 const EVENT_ID_BYTES_MAX: usize = 128;
 /// Threads for looking names up. Hosts that are held back use at most half of them.
@@ -73,7 +75,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(5),
             slow_after: Duration::from_secs(1),
-            per_host_max: 10,
+            per_host_max: PER_HOST_MAX as usize,
             under_way_max: 1_000,
             waiting_per_host_max: 1_000,
             resolver: Arc::new(|name| {

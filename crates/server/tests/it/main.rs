@@ -1,5 +1,6 @@
 //! The server over HTTP, as a caller meets it.
 
+mod alerts;
 mod batches;
 mod books;
 mod client;

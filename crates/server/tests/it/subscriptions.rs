@@ -247,6 +247,83 @@ fn events_of_one_payment_come_one_after_the_other() {
 }
 
 #[test]
+fn what_a_model_expects_stands_beside_what_was_measured() {
+    let server = Fixture::with_subscriptions();
+    let body = json!({"events": ["app.#"], "workers": 2});
+    let path = subscribe(&server, &body);
+    let shown = server.get(&path).expect(200);
+    assert_eq!(
+        (&shown["workers"], &shown["figures"]["model"]),
+        (&json!(2), &Value::Null)
+    );
+    for number in 0..10 {
+        let event = json!({"type": "app.order.made", "data": number});
+        server.post("/v1/events", &event).expect(201);
+    }
+    let taken = receive(&server, &path, 10);
+    server.clock.advance(1);
+    ask(&server, &format!("{path}/ack"), &receipts(&taken));
+    server.clock.advance(8);
+    let figures = server.get(&path).expect(200)["figures"].clone();
+    assert_eq!(
+        (&figures["rate_in"], &figures["average_processing_seconds"]),
+        (&json!(1.0), &json!(1.0))
+    );
+    // One a second, a second each, two workers: a third has to wait, a third of a second on average.
+    let model = &figures["model"];
+    assert_eq!(
+        (&model["workers"], &model["unstable"]),
+        (&json!(2), &json!(false))
+    );
+    for (name, wanted) in [
+        ("utilisation", 0.5),
+        ("waits", 1.0 / 3.0),
+        ("wait_seconds", 1.0 / 3.0),
+        ("length", 1.0 / 3.0),
+    ] {
+        let value = model[name].as_f64().expect("a number");
+        assert!((value - wanted).abs() < 1e-9, "{name}: {value}");
+    }
+    let change = |body: &Value| without_key(&server, &server.platform, "PATCH", &path, body);
+    let model = |shown: &Value| shown["figures"]["model"].clone();
+    let one = change(&json!({"workers": 1})).expect(200);
+    assert_eq!(model(&one)["unstable"], true);
+    assert_eq!(model(&one)["wait_seconds"], Value::Null);
+    assert_eq!(model(&change(&json!({})).expect(200))["workers"], 1);
+    let none = change(&json!({"workers": null})).expect(200);
+    assert_eq!(
+        (&none["workers"], model(&none)),
+        (&Value::Null, Value::Null)
+    );
+    assert_eq!(change(&json!({"workers": 0})).code(), "parameter_invalid");
+}
+
+#[test]
+fn a_filter_is_taken_away_by_null() {
+    let server = Fixture::with_subscriptions();
+    let shop = server.account("shop", "merchant");
+    let body = json!({"events": ["payment.*"], "currency": "USD", "owner": "shop"});
+    let path = subscribe(&server, &body);
+    let change = |body: &Value| without_key(&server, &server.platform, "PATCH", &path, body);
+    let kept = change(&json!({"name": "a name"})).expect(200);
+    assert_eq!(
+        (&kept["currency"], &kept["owner"]),
+        (&json!("USD"), &json!("shop"))
+    );
+    let free = change(&json!({"currency": null, "owner": null})).expect(200);
+    assert_eq!(
+        (&free["currency"], &free["owner"]),
+        (&Value::Null, &Value::Null)
+    );
+    let ann = server.wallet("ann", 100);
+    server
+        .post("/v1/payments", &pay(&ann, &shop, 1))
+        .expect(201);
+    let came = receive(&server, &path, 2);
+    assert_eq!(types(&came), ["payment.captured"; 2]);
+}
+
+#[test]
 fn events_of_applications_come_in_the_order_of_their_keys() {
     let server = Fixture::with_subscriptions();
     let path = subscribe(

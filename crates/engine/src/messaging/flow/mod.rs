@@ -597,9 +597,7 @@ impl Flow {
     /// The receiver of these went away: they failed, and come again at once.
     pub fn give_back(&mut self, receipts: &[Receipt], now: u64) {
         for receipt in receipts {
-            if self.since(*receipt).is_ok() {
-                self.fail(receipt.position, GAVE_BACK, now, now);
-            }
+            let _if_not_over = self.nack(*receipt, Some(0), GAVE_BACK, now);
         }
     }
 

@@ -1,0 +1,107 @@
+//! The alert rules that come with the product: each is whole, and asks for nothing that the server does not show.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, id};
+
+const RULES: &str = include_str!("../../../../docs/alerts.yml");
+
+/// The values of the lines that begin like this, in order.
+fn values<'a>(start: &str) -> Vec<&'a str> {
+    let lines = RULES.lines().map(str::trim_start);
+    lines.filter_map(|line| line.strip_prefix(start)).collect()
+}
+
+fn is_name(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_'
+}
+
+/// The metrics in an expression, each with its labels.
+fn metrics(expression: &str) -> Vec<(&str, Vec<&str>)> {
+    let begins = expression.match_indices("tributary_").map(|(at, _)| at);
+    let metric = |at: usize| {
+        let rest = &expression[at..];
+        let end = rest.find(|letter| !is_name(letter)).unwrap_or(rest.len());
+        let labels = rest[end..].strip_prefix('{').map(|rest| {
+            let labels = rest.split_once('}').expect("braces are closed").0;
+            let name = |label: &'_ str| label.find(['=', '!']).expect("a label has a value");
+            labels.split(',').map(move |label| &label[..name(label)])
+        });
+        (&rest[..end], labels.into_iter().flatten().collect())
+    };
+    begins.map(metric).collect()
+}
+
+/// A server that shows all that it ever shows: a subscription with work done, and the page.
+fn page() -> String {
+    let server = Fixture::with_subscriptions();
+    let terms = json!({"events": ["app.#"], "workers": 20});
+    let made = server.post("/v1/subscriptions", &terms).expect(201);
+    let path = format!("/v1/subscriptions/{}", id(&made));
+    for number in 0..10 {
+        let event = json!({"type": "app.order.made", "data": number});
+        server.post("/v1/events", &event).expect(201);
+    }
+    let mut done = 0;
+    while done < 10 {
+        let wanted = json!({"max": 10, "wait_seconds": 20});
+        let taken = server.post(&format!("{path}/receive"), &wanted).expect(200);
+        let taken = taken["data"].as_array().expect("a list");
+        let receipts: Vec<&Value> = taken.iter().map(|one| &one["receipt"]).collect();
+        server.clock.advance(1);
+        let acked = json!({"receipts": receipts});
+        server.post(&format!("{path}/ack"), &acked).expect(200);
+        done += taken.len();
+    }
+    server.get("/nothing");
+    let page = server.get("/metrics");
+    assert_eq!(page.status, 200);
+    String::from_utf8(page.body).expect("text")
+}
+
+#[test]
+fn every_rule_is_whole_and_asks_for_what_the_server_shows() {
+    let page = page();
+    let (names, expressions) = (values("- alert: "), values("expr: "));
+    let (summaries, severities) = (values("summary: "), values("labels: {severity: "));
+    assert!(names.len() > 10);
+    for list in [&expressions, &summaries, &severities] {
+        assert_eq!(list.len(), names.len(), "{list:?}");
+    }
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    for (name, (expression, summary)) in names.iter().zip(expressions.iter().zip(&summaries)) {
+        let metrics = metrics(expression);
+        assert!(!metrics.is_empty(), "{name} asks for nothing");
+        for (metric, labels) in &metrics {
+            let lines: Vec<&str> = page
+                .lines()
+                .filter_map(|line| line.strip_prefix(metric))
+                .filter(|rest| rest.starts_with([' ', '{']))
+                .collect();
+            assert!(!lines.is_empty(), "{name}: {metric} is not shown\n{page}");
+            for label in labels {
+                let given = |line: &&str| {
+                    line.contains(&format!("{{{label}=\""))
+                        || line.contains(&format!(",{label}=\""))
+                };
+                assert!(lines.iter().any(given), "{name}: {metric} has no {label}");
+            }
+            // What a summary names must be told apart by the metric.
+            if summary.contains("$labels.subscription") {
+                assert!(
+                    lines
+                        .iter()
+                        .all(|line| line.starts_with("{subscription=\""))
+                );
+            }
+        }
+        // A colon and a space, or a hash, would end a plain scalar of YAML.
+        assert!(
+            !summary.contains(": ") && !summary.contains(" #") && summary.ends_with('.'),
+            "{name}: {summary}"
+        );
+    }
+    assert!(!RULES.contains('\t'));
+}
