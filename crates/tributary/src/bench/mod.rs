@@ -17,6 +17,7 @@ mod machine;
 mod meter;
 mod options;
 mod payload;
+mod pool;
 mod report;
 mod requests;
 mod rest;
@@ -38,6 +39,7 @@ pub(crate) fn bench(arguments: &Bench) -> anyhow::Result<Exit> {
         Mode::Holds(options) => holds::run(options),
         Mode::Http(options) => rest::http(options),
         Mode::Mixed(options) => rest::mixed(options),
+        Mode::Pool(options) => pool::run(options),
         Mode::Publish(options) => events::publish(options),
         Mode::Pull(options) => events::pull(options),
         Mode::Restart(options) => restart::run(options),

@@ -20,6 +20,7 @@ Examples:
   tributary bench holds --holds 1000000        authorizations that all come due at one moment
   tributary bench webhooks --kills 3
   tributary bench pull --consumers 4           events into a subscription and out again
+  tributary bench pool --workers 4             waiting, observed and predicted
   tributary bench baseline                     what this machine's disk and HTTP can do";
 
 #[derive(Debug, Args)]
@@ -43,6 +44,8 @@ pub(super) enum Mode {
     Publish(Publish),
     /// The same, and then pulled from the subscription and acknowledged.
     Pull(Pull),
+    /// Workers at a subscription under random arrivals, beside what the queueing model expects.
+    Pool(Pool),
     /// A server that is killed while it writes, and how long it is until it answers again.
     Restart(Restart),
     /// From a request to its webhook, with receivers of which some are slow, failing or hanging.
@@ -249,6 +252,31 @@ pub(super) struct Pull {
     pub(super) responses_out: u32,
     #[command(flatten)]
     pub(super) events: Events,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Pool {
+    /// Events that arrive, at random times
+    #[arg(long, value_name = "RATE", default_value = "32/s", value_parser = crate::plan::rate)]
+    pub(super) arrivals: f64,
+    /// Mean time that a worker needs for one; exponentially distributed
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = crate::plan::seconds)]
+    pub(super) service: f64,
+    /// Workers, each with a stream on a connection of its own and one event at a time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) workers: u32,
+    /// How long, of which the first tenth is not counted
+    #[arg(long, value_name = "N", default_value_t = 70, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(super) seconds: u64,
+    /// Seed of the random numbers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// The data directory to make, which is kept; without it one is made here and removed
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -285,3 +285,24 @@ fn events_are_published_and_pulled_exactly_as_they_were() {
     let published = json_for(0, &[&["bench", "publish", "--json"][..], &shape].concat());
     assert_eq!(published["mode"], "publish");
 }
+
+/// How well the model does depends on the machine and on chance, so only what must be so is asserted.
+#[test]
+fn a_pool_is_observed_beside_what_the_model_expects() {
+    let mode = ["bench", "pool", "--json", "--seconds", "3"];
+    let size = ["--arrivals", "60/s", "--service", "20ms", "--workers", "3"];
+    let result = json_for(0, &[&mode[..], &size].concat());
+    assert!(result["events"].as_u64() > Some(50), "{result}");
+    for path in [
+        "/wait_seconds/observed",
+        "/wait_seconds/model",
+        "/length/observed",
+        "/length/model",
+        "/utilisation",
+        "/figures_of_the_server/model/utilisation",
+    ] {
+        let number = result.pointer(path).and_then(Value::as_f64);
+        assert!(number > Some(0.0), "{path}: {result}");
+    }
+    assert_eq!(result["figures_of_the_server"]["model"]["workers"], 3);
+}
