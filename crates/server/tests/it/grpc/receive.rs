@@ -164,7 +164,8 @@ fn no_more_are_out_than_may_be_and_what_is_not_acknowledged_comes_again() {
             ..ReceiveRequest::default()
         };
         send.send(request).expect("sent");
-        attempts.iter().filter(|attempt| **attempt > 1).count() < 5
+        // On a busy machine the second response may be over long after the first.
+        attempts.iter().filter(|attempt| **attempt > 1).count() < 5 || expired < 5
     });
     ended.expect("it ends with the client");
     assert!(expired >= 5, "{expired} were told to be over");
