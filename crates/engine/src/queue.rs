@@ -466,7 +466,11 @@ mod tests {
         assert_eq!(rates.wait_average, Some(3 * SECOND));
         assert_eq!(rates.processing_average, Some(2 * SECOND));
         assert_eq!((after.run, after.failed, after.length), (1, 1, 1));
-        assert_eq!(figures(&lanes, 200).rates, Rates::default());
+        let idle = Rates {
+            seconds: 60,
+            ..Rates::default()
+        };
+        assert_eq!(figures(&lanes, 200).rates, idle);
     }
 
     /// Selecting costs what is selected and not what waits.

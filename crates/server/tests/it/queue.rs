@@ -396,6 +396,7 @@ fn the_figures_stand_beside_what_theory_expects_of_them() {
         let order = server.post("/v1/payments", &order).expect(202);
         assert_eq!(ended(&server, &id(&order))["status"], "captured");
     }
+    server.clock.advance(59);
     let queue = server.get(QUEUE).expect(200);
     assert_eq!((&queue["run"], &queue["length"]), (&json!(6), &json!(0)));
     assert_eq!(
