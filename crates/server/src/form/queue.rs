@@ -40,7 +40,7 @@ impl QueueForm {
         let time = |time: Option<TimeText>| time.map_or(0, |time| time.0);
         let priority = self.priority.and_then(|form| Priority::new(form.0));
         let reply_to = self.reply_to.map(|text| {
-            let found = ids.decode_subscription(&text.0).and_then(mailbox);
+            let found = ids.subscription_of(text.0).and_then(mailbox);
             found.ok_or_else(|| no_mailbox("queue.reply_to"))
         });
         let correlation_id = self.correlation_id.map(|text| CorrelationId::new(&text.0));

@@ -86,7 +86,7 @@ string_form! {
 }
 string_form! {
     /// The id of a subscription, in form only.
-    SubscriptionText as "SubscriptionId", String, expecting "a subscription id: `sub_` and 26 characters",
+    SubscriptionText as "SubscriptionId", [u8; 16], expecting "a subscription id: `sub_` and 26 characters",
     parse subscription_text, schema |object| object.pattern(Some("^sub_[0-7][0-9a-hjkmnp-tv-z]{25}$"))
 }
 string_form! {
@@ -149,8 +149,8 @@ fn payment_text(text: &str) -> Option<[u8; 16]> {
     IdKind::Payment.block(text)
 }
 
-fn subscription_text(text: &str) -> Option<String> {
-    id_text("sub_", text)
+fn subscription_text(text: &str) -> Option<[u8; 16]> {
+    IdKind::Subscription.block(text)
 }
 
 fn owner_text(text: &str) -> Option<String> {
