@@ -12,8 +12,11 @@ use crate::app::App;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 
-/// A JSON body, read into `T`.
+/// A JSON body that is an object, read into `T`.
 pub(crate) struct Json<T>(pub(crate) T);
+
+/// A JSON body that is an array, read into `T`.
+pub(crate) struct JsonArray<T>(pub(crate) T);
 
 /// A JSON body that may be left out: nothing means `{}`.
 pub(crate) struct OptionalJson<T>(pub(crate) T);
@@ -27,6 +30,16 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     }
 }
 
+impl<T: DeserializeOwned> FromRequest<App> for JsonArray<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<JsonArray<T>, ApiError> {
+        check_content_type(request.headers())?;
+        let bytes = read_body(request.into_body(), app).await?;
+        parse(&bytes).map(JsonArray)
+    }
+}
+
 impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
     type Rejection = ApiError;
 
@@ -34,14 +47,14 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
         let content_type = check_content_type(request.headers());
         let bytes = read_body(request.into_body(), app).await?;
         if bytes.is_empty() {
-            return parse(b"{}").map(OptionalJson);
+            return parse_object(b"{}").map(OptionalJson);
         }
         content_type?;
-        parse(&bytes).map(OptionalJson)
+        parse_object(&bytes).map(OptionalJson)
     }
 }
 
-/// Reads a JSON body into `T`, whose headers these are.
+/// Reads a JSON body that is an object into `T`, whose headers these are.
 pub(crate) async fn read_json<T: DeserializeOwned, B>(
     headers: &HeaderMap,
     body: B,
@@ -53,7 +66,17 @@ where
 {
     check_content_type(headers)?;
     let bytes = read_body(body, app).await?;
-    parse(&bytes)
+    parse_object(&bytes)
+}
+
+/// Reads `bytes`, which must be a JSON object, in the form of `T`: serde would take an array of its fields too.
+fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let value = parse(bytes)?;
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let message = "The body must be a JSON object.";
+        return Err(ApiError::new(ErrorCode::ParameterInvalid, message));
+    }
+    Ok(value)
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {

@@ -14,7 +14,7 @@ use crate::code::{ErrorCode, ErrorType};
 use crate::error::{ApiError, ErrorBody};
 use crate::form::batch::{BatchCommand, BatchForm, BatchItem, Operation};
 use crate::form::idempotency::ledger_key;
-use crate::form::json::Json;
+use crate::form::json::JsonArray;
 use crate::form::request::{AccountOf, Request, Wish};
 use crate::render::{Made, answer};
 use crate::routes::accounts::owner_of_new;
@@ -68,7 +68,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     Writing(caller): Writing,
     Extension(request): Extension<RequestId>,
-    Json(BatchForm(items)): Json<BatchForm>,
+    JsonArray(BatchForm(items)): JsonArray<BatchForm>,
 ) -> Result<Response, ApiError> {
     let mut steps = steps(&app.shared, &caller, items)?;
     abort_broken_groups(&mut steps);

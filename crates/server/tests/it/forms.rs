@@ -261,6 +261,20 @@ fn what_is_wrong_is_named() {
             "parameter_invalid",
             json!("owner"),
         ),
+        // Fields without their names, in their order, are none.
+        (
+            "/v1/accounts",
+            "[\"shop\",\"EUR\",null,null,null,null,null]",
+            "parameter_invalid",
+            json!(null),
+        ),
+        (
+            "/v1/queues/payment_order/pause",
+            " []",
+            "parameter_invalid",
+            json!(null),
+        ),
+        ("/v1/batches", "{}", "parameter_invalid", json!(null)),
         ("/v1/batches", "[]", "parameter_invalid", json!(null)),
         (
             "/v1/batches",
