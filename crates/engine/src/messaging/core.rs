@@ -28,6 +28,9 @@ pub enum Refusal {
     /// The idempotency key made another subscription.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// The settings are no longer what the change was made from.
+    #[error("the settings were changed meanwhile")]
+    Changed,
     /// Another subscription has the id.
     #[error("the id is in use")]
     IdInUse,
@@ -166,6 +169,23 @@ impl Core {
             out.push(Change::Put(Box::new(subscription.clone()), flow.scanned()));
             subscription
         })
+    }
+
+    /// [`Core::update`], if the settings still are `before`, which `terms` were made from.
+    ///
+    /// # Errors
+    /// As there, and [`Refusal::Changed`].
+    pub fn update_from(
+        &mut self,
+        id: SubscriptionId,
+        before: &Terms,
+        terms: Terms,
+        now: u64,
+    ) -> Result<Subscription, Refusal> {
+        if self.flow(id)?.subscription().terms != *before {
+            return Err(Refusal::Changed);
+        }
+        self.update(id, terms, now)
     }
 
     /// Hands nothing out any more, because of `why`.
@@ -319,7 +339,7 @@ impl Core {
         Ok(nacked?)
     }
 
-    /// [`Core::ack`] of one, with a note for the history.
+    /// [`Core::ack`] of one, with the nanoseconds that were worked on it and a note for the history.
     ///
     /// # Errors
     /// If there is no such subscription, or the attempt is over.
@@ -327,10 +347,14 @@ impl Core {
         &mut self,
         id: SubscriptionId,
         receipt: Receipt,
+        worked: u64,
         note: &[u8],
         now: u64,
     ) -> Result<(), Refusal> {
-        Ok(self.with(id, now, |flow, now, _| flow.ack_noted(receipt, note, now))??)
+        let acked = self.with(id, now, |flow, now, _| {
+            flow.ack_noted(receipt, worked, note, now)
+        })?;
+        Ok(acked?)
     }
 
     /// [`Core::nack`] with a note for the history.
@@ -357,17 +381,18 @@ impl Core {
         &mut self.past
     }
 
-    /// The receiver of these went away: they failed, and come again at once. Attempts that are over are passed over.
+    /// The receiver of these went away: see [`Flow::give_back`]. Attempts that are over are passed over.
     ///
     /// # Errors
     /// If there is no such subscription.
     pub fn give_back(
         &mut self,
         id: SubscriptionId,
-        receipts: &[Receipt],
+        sent: &[Receipt],
+        unsent: &[Receipt],
         now: u64,
     ) -> Result<(), Refusal> {
-        self.with(id, now, |flow, now, _| flow.give_back(receipts, now))
+        self.with(id, now, |flow, now, _| flow.give_back(sent, unsent, now))
     }
 
     /// The receiver keeps the event until `until`.

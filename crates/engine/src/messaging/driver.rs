@@ -494,12 +494,26 @@ impl Messaging {
         self.settle(|core, now| core.create(subscription, start, now))
     }
 
-    /// Changes settings.
+    /// Changes settings to what `change` makes of them; again from the beginning if somebody else changes them meanwhile.
     ///
     /// # Errors
-    /// See [`Unsettled`].
-    pub fn update(&self, id: SubscriptionId, terms: Terms) -> Result<Subscription, Unsettled> {
-        self.settle(|core, now| core.update(id, terms, now))
+    /// See [`Unsettled`]; within, whatever `change` fails with.
+    pub fn update<E>(
+        &self,
+        id: SubscriptionId,
+        change: impl Fn(&Subscription) -> Result<Terms, E>,
+    ) -> Result<Result<Subscription, E>, Unsettled> {
+        loop {
+            let before = self.get(id).ok_or(Refusal::NotFound)?;
+            let terms = match change(&before) {
+                Ok(terms) => terms,
+                Err(error) => return Ok(Err(error)),
+            };
+            match self.settle(|core, now| core.update_from(id, &before.terms, terms, now)) {
+                Err(Unsettled::Refused(Refusal::Changed)) => {}
+                changed => return changed.map(Ok),
+            }
+        }
     }
 
     /// Hands nothing out any more, because of `why`.
@@ -624,8 +638,13 @@ impl Messaging {
     ///
     /// # Errors
     /// If there is no such subscription.
-    pub fn give_back(&self, id: SubscriptionId, receipts: &[Receipt]) -> Result<(), Refusal> {
-        let result = self.with(|core, now| core.give_back(id, receipts, now));
+    pub fn give_back(
+        &self,
+        id: SubscriptionId,
+        sent: &[Receipt],
+        unsent: &[Receipt],
+    ) -> Result<(), Refusal> {
+        let result = self.with(|core, now| core.give_back(id, sent, unsent, now));
         self.progressed();
         result
     }
@@ -656,7 +675,7 @@ impl Messaging {
         lock(&self.core).dead(id, after, limit)
     }
 
-    /// [`Messaging::ack`] of one, with a note for the history.
+    /// [`Messaging::ack`] of one, with the nanoseconds that were worked on it and a note for the history.
     ///
     /// # Errors
     /// If there is no such subscription, or the attempt is over.
@@ -664,9 +683,10 @@ impl Messaging {
         &self,
         id: SubscriptionId,
         receipt: Receipt,
+        worked: u64,
         note: &[u8],
     ) -> Result<(), Refusal> {
-        let result = self.with(|core, now| core.ack_noted(id, receipt, note, now));
+        let result = self.with(|core, now| core.ack_noted(id, receipt, worked, note, now));
         self.progressed();
         result
     }

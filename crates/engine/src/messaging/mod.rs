@@ -25,7 +25,7 @@ pub use core::{Core, Refusal, SUBSCRIPTIONS_MAX};
 pub use driver::{Messaging, Unsettled};
 pub use flow::{
     DEAD_BYTES_MAX, DEAD_MAX, Delivery, Figures, Flow, KEPT_MAX, Matched, REPLAYS_MAX, Receipt,
-    ReceiptExpired, WINDOW_MAX, Wanted,
+    ReceiptExpired, SAID, WINDOW_MAX, Wanted,
 };
 pub use frames::Frame;
 pub use history::{Attempts, AttemptsFound, Ended};

@@ -128,10 +128,11 @@ impl Drop for Receiver {
             return;
         };
         let sent = self.out.iter().flat_map(|out| out.receipts.iter().copied());
+        let sent: Vec<Receipt> = sent.collect();
         let unsent = self.taken[self.done..].iter().map(|one| one.receipt);
-        let out: Vec<Receipt> = sent.chain(unsent).collect();
-        if !out.is_empty() {
-            let _deleted = opened.messaging.give_back(opened.id, &out);
+        let unsent: Vec<Receipt> = unsent.collect();
+        if !sent.is_empty() || !unsent.is_empty() {
+            let _deleted = opened.messaging.give_back(opened.id, &sent, &unsent);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tributary_engine::IdKind;
-use tributary_engine::messaging::{End, Ended};
+use tributary_engine::messaging::{End, Ended, SAID};
 use utoipa::ToSchema;
 
 use crate::app::Shared;
@@ -112,7 +112,10 @@ pub(crate) fn attempt(shared: &Shared, of: &Ended) -> AttemptObject {
     let (error_code, error) = match (&kept, of.end) {
         (_, End::TimedOut) => (None, Some("no answer in time".to_owned())),
         (_, End::Acknowledged) => (None, None),
-        (None, End::Refused) => (None, Some(String::from_utf8_lossy(&of.note).into_owned())),
+        (None, End::Refused) => {
+            let said = of.note.strip_prefix(&[SAID]).unwrap_or(&of.note);
+            (None, Some(String::from_utf8_lossy(said).into_owned()))
+        }
         (Some(kept), End::Refused) => match (&kept.error, kept.status) {
             (Some((code, text)), _) => (Some(code.clone()), Some(text.clone())),
             (None, Some(status)) => (None, Some(format!("answered {status}"))),

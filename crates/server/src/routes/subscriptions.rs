@@ -62,6 +62,10 @@ pub(crate) fn refused(refusal: Refusal) -> ApiError {
         )
         .param("Idempotency-Key"),
         Refusal::Bad(bad) => bad_setting(bad),
+        Refusal::Changed => ApiError::new(
+            ErrorCode::Overloaded,
+            "The subscription was changed at the same time: send the request again.",
+        ),
         Refusal::Expired(_) => {
             ApiError::invalid("receipts", "The receipt is of an attempt that is over.")
         }
@@ -212,16 +216,17 @@ pub(crate) async fn rotate_secret(
         .blocking(move |shared| {
             let messaging = messaging(shared)?;
             let found = visible(shared, &caller, &id)?;
-            let (kind, secret) = (&found.terms.kind, body.secret.as_deref());
-            // By the clock that webhooks are signed by.
-            let now = SystemClock.now();
-            let kind = target::rotated(shared, found.id, kind, secret, overlap, now)?;
-            let terms = Terms {
-                kind,
-                ..found.terms.clone()
+            let rotate = |found: &Subscription| {
+                let (kind, secret) = (&found.terms.kind, body.secret.as_deref());
+                // By the clock that webhooks are signed by.
+                let now = SystemClock.now();
+                Ok(Terms {
+                    kind: target::rotated(shared, found.id, kind, secret, overlap, now)?,
+                    ..found.terms.clone()
+                })
             };
-            let changed = messaging.update(found.id, terms).map_err(unsettled)?;
-            with_secret(shared, &changed)
+            let changed = messaging.update(found.id, rotate).map_err(unsettled)?;
+            with_secret(shared, &changed?)
         })
         .await?;
     Ok(json(200, &object))
@@ -276,13 +281,16 @@ pub(crate) async fn update(
     Json(body): Json<SubscriptionUpdate>,
 ) -> Result<Response, ApiError> {
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
-        let mut terms = before.terms.clone();
-        if let Some(url) = &body.url {
-            terms.kind = target::moved(shared, before.id, &terms.kind, url)?;
-        }
-        body.change(&mut terms, |name| filter_owner(shared, &caller, name))?;
-        messaging.update(before.id, terms).map_err(unsettled)?;
-        Ok(())
+        let change = |before: &Subscription| {
+            let mut terms = before.terms.clone();
+            if let Some(url) = &body.url {
+                terms.kind = target::moved(shared, before.id, &terms.kind, url)?;
+            }
+            body.clone().change(&mut terms, |name| filter_owner(shared, &caller, name))?;
+            Ok(terms)
+        };
+        let changed = messaging.update(before.id, change).map_err(unsettled)?;
+        changed.map(|_| ())
     };
     change(&app, caller, id, make).await
 }

@@ -24,6 +24,8 @@ use crate::submit::failed;
 const EVENTS_DEFAULT: usize = 100;
 /// Attempts at delivering them on a page, at most: the last ones.
 const ATTEMPTS_MAX: usize = 1_000;
+/// Steps of reading the history for a page: what lies further back is not on it.
+const READS_MAX: usize = 4;
 
 /// Which part of a timeline to show.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -123,7 +125,13 @@ fn attempts(shared: &Shared, caller: &Caller, records: &[Record]) -> Vec<Ended> 
         limit: ATTEMPTS_MAX,
     };
     let mut attempts: Vec<Ended> = Vec::new();
-    while !events.is_empty() && wanted.limit > 0 {
+    if events.is_empty() || (own.is_empty() && !caller.is_platform()) {
+        return attempts;
+    }
+    for _ in 0..READS_MAX {
+        if wanted.limit == 0 {
+            break;
+        }
         let found = messaging.attempts(&wanted);
         wanted.limit -= found.attempts.len();
         wanted.before = found.next;

@@ -352,7 +352,8 @@ fn note(inner: &Arc<Inner>, job: &Job, attempt: &Attempt) {
     match attempt.outcome {
         Outcome::Delivered => {
             *lock(&feeding.delivered_at) = Instant::now();
-            let _deleted = messaging.ack_noted(id, receipt, &kept);
+            let worked = u64::try_from(attempt.took.as_nanos()).unwrap_or(u64::MAX);
+            let _deleted = messaging.ack_noted(id, receipt, worked, &kept);
         }
         Outcome::Retry { after } => {
             let policy = messaging.get(id).map(|of| of.terms.policy);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hashbrown::HashMap;
 
-use super::image::{Image, Letter};
+use super::image::{ERROR_BYTES_MAX, Image, Letter};
 use super::past::{End, Group, Past};
 use super::run::Run;
 use super::settings::{Order, Policy, Subscription, SubscriptionId};
@@ -30,6 +30,9 @@ pub const REPLAYS_MAX: usize = 16;
 const TIMED_OUT: &str = "no answer within the visibility time-out";
 /// What a receiver is told to have done that went away.
 const GAVE_BACK: &str = "the receiver went away";
+
+/// First byte of a note that is what a receiver said.
+pub const SAID: u8 = b'=';
 
 /// An event that a subscription wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -528,17 +531,19 @@ impl Flow {
         results
     }
 
-    /// The same for one, with a note for the history.
+    /// The same for one, with a note for the history, and the nanoseconds that were worked on it: it may have waited for its turn
+    /// after it was handed out.
     pub fn ack_noted(
         &mut self,
         receipt: Receipt,
+        worked: u64,
         note: &[u8],
         now: u64,
     ) -> Result<(), ReceiptExpired> {
         let since = self.since(receipt)?;
         self.done_with(receipt.position, since, now, note);
         self.totals.acknowledged += 1;
-        self.meter.done(now, 1, now.saturating_sub(since));
+        self.meter.done(now, 1, worked);
         Ok(())
     }
 
@@ -574,7 +579,10 @@ impl Flow {
         error: &str,
         now: u64,
     ) -> Result<(), ReceiptExpired> {
-        self.nack_noted(receipt, delay, error, error.as_bytes(), now)
+        // Marked, so that no receiver can tell of an exchange that never was; what notes an exchange is not marked.
+        let end = error.floor_char_boundary(ERROR_BYTES_MAX);
+        let note = [&[SAID], &error.as_bytes()[..end]].concat();
+        self.nack_noted(receipt, delay, error, &note, now)
     }
 
     /// The same with a note for the history.
@@ -594,10 +602,27 @@ impl Flow {
         Ok(())
     }
 
-    /// The receiver of these went away: they failed, and come again at once.
-    pub fn give_back(&mut self, receipts: &[Receipt], now: u64) {
-        for receipt in receipts {
-            let _if_not_over = self.nack(*receipt, Some(0), GAVE_BACK, now);
+    /// The receiver of these went away: they failed. The `unsent` ones it never had, so these were no attempts and come again at
+    /// once.
+    pub fn give_back(&mut self, sent: &[Receipt], unsent: &[Receipt], now: u64) {
+        for receipt in sent {
+            let _if_not_over = self.nack(*receipt, None, GAVE_BACK, now);
+        }
+        for receipt in unsent {
+            if self.since(*receipt).is_err() {
+                continue;
+            }
+            let open = self.at(receipt.position);
+            let State::Out { deadline, .. } = open.state else {
+                unreachable!("it has a receipt that counts");
+            };
+            open.letter.attempt -= 1;
+            if open.kept {
+                self.changed.push(receipt.position);
+            }
+            self.out -= 1;
+            self.timers.remove(&(deadline, receipt.position));
+            self.activate(receipt.position, now);
         }
     }
 

@@ -123,6 +123,13 @@ pub(crate) struct Reading {
     slots: Vec<(u64, Option<Vec<u8>>)>,
 }
 
+/// What can't be removed takes space and nothing else.
+fn remove(disk: &dyn Disk, file: u64) {
+    if let Err(error) = disk.remove(&path(file)) {
+        tracing::warn!(%error, file, "an old part of the history of deliveries can't be removed");
+    }
+}
+
 fn path(file: u64) -> String {
     format!("{DIR}/{file:012}.log")
 }
@@ -288,23 +295,29 @@ impl Known {
     /// Reads the headers of all slots.
     fn read(disk: &dyn Disk, cluster: [u8; 16], head: u64, files_max: usize) -> io::Result<Known> {
         let names = disk.list(DIR)?;
-        let number = |name: &String| name.strip_suffix(".log")?.parse::<u64>().ok();
+        let number = |name: &String| {
+            let number = name.strip_suffix(".log")?.parse().ok()?;
+            path(number).ends_with(name.as_str()).then_some(number)
+        };
         let mut files: VecDeque<u64> = names.iter().filter_map(number).collect();
         files.make_contiguous().sort_unstable();
         let mut slots: VecDeque<Slot> = VecDeque::new();
         let newest = files.back().copied();
         while files.len() > files_max {
             let oldest = files.pop_front().expect("there are some");
-            disk.remove(&path(oldest))?;
+            remove(disk, oldest);
         }
         let mut header = [0; HEADER_BYTES];
         let mut gone = Vec::new();
         for &file in &files {
-            let open = disk.open_read(&path(file))?;
             let first = file * SLOTS_PER_FILE;
             let mut of_file = Vec::new();
+            // What can't be read is passed over like what is damaged.
+            let open = disk.open_read(&path(file)).ok();
             for at in 0..SLOTS_PER_FILE {
-                if open.read_at(&mut header, at * SLOT_BYTES as u64)? < HEADER_BYTES {
+                let mut read = |from: &dyn File| from.read_at(&mut header, at * SLOT_BYTES as u64);
+                let read = open.as_deref().and_then(|file| read(file).ok());
+                if read.unwrap_or(0) < HEADER_BYTES {
                     break;
                 }
                 let found = parse_header(&header, cluster);
@@ -316,7 +329,7 @@ impl Known {
             }
             // The journal was restored to an earlier position: other events will have these positions.
             if of_file.iter().any(|slot| slot.greatest > head) {
-                disk.remove(&path(file))?;
+                remove(disk, file);
                 gone.push(file);
             } else {
                 slots.extend(of_file);
@@ -367,7 +380,7 @@ impl Known {
         while self.files.len() >= files_max
             && let Some(&oldest) = self.files.front()
         {
-            disk.remove(&path(oldest))?;
+            remove(disk, oldest);
             self.files.pop_front();
             let newer = |slot: &Slot| slot.number / SLOTS_PER_FILE > oldest;
             self.slots.retain(newer);

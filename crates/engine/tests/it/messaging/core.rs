@@ -669,3 +669,44 @@ fn what_is_too_old_is_dropped_and_counted() {
     let figures = core.figures(ID, BEGIN + 5 * SECOND).expect("it is there");
     assert_eq!((figures.expired, figures.waiting), (4, 0));
 }
+
+#[test]
+fn what_a_receiver_never_had_was_no_attempt() {
+    let policy = Policy {
+        attempts_max: 1,
+        ..Policy::default()
+    };
+    let mut core = busy(policy, 4);
+    for round in 0..3 {
+        let taken = core.take(ID, 4, None, BEGIN).expect("it is there");
+        let receipts: Vec<Receipt> = taken.iter().map(|one| one.receipt).collect();
+        assert!(taken.iter().all(|one| one.attempt == 1));
+        let (sent, unsent) = receipts.split_at(1);
+        assert_eq!(core.give_back(ID, sent, unsent, BEGIN), Ok(()));
+        // They are of attempts that are over.
+        assert_eq!(core.give_back(ID, &receipts, &receipts, BEGIN), Ok(()));
+        let figures = core.figures(ID, BEGIN).expect("it is there");
+        assert_eq!((figures.dead, figures.in_flight), (round + 1, 0));
+        assert_eq!(figures.waiting, 3 - round);
+    }
+}
+
+#[test]
+fn settings_are_changed_from_what_they_are() {
+    let mut core = busy(Policy::default(), 0);
+    let before = core.get(ID).expect("it is there").terms.clone();
+    let named = Terms {
+        name: "orders".to_owned(),
+        ..before.clone()
+    };
+    core.pause(ID, "the endpoint is gone", BEGIN).expect("it is there");
+    let changed = core.update_from(ID, &before, named.clone(), BEGIN);
+    assert_eq!(changed, Err(Refusal::Changed));
+    let now = core.get(ID).expect("it is there").terms.clone();
+    assert_eq!(now.paused.as_deref(), Some("the endpoint is gone"));
+    let named = Terms {
+        paused: now.paused.clone(),
+        ..named
+    };
+    assert!(core.update_from(ID, &now, named, BEGIN).is_ok());
+}

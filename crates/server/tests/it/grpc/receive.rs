@@ -172,9 +172,10 @@ fn no_more_are_out_than_may_be_and_what_is_not_acknowledged_comes_again() {
 }
 
 #[test]
-fn what_a_stream_had_when_it_ended_comes_again_at_once() {
+fn what_a_stream_had_when_it_ended_comes_again() {
     let server = start();
-    let terms = json!({"events": ["app.#"], "attempts_max": 2, "visibility_seconds": 43_200});
+    let terms = json!({"events": ["app.#"], "attempts_max": 2, "visibility_seconds": 43_200,
+        "backoff": {"delays_seconds": [0]}});
     let orders = subscribe(&server, &terms);
     for number in 0..5 {
         publish(&server, number, "");
