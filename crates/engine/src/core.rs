@@ -122,8 +122,8 @@ pub enum Verdict {
     KeyConflict(u64),
     /// Some keys of the all-or-nothing group were used before and others were not.
     GroupConflict,
-    /// It was to queue a payment, or stands in a group with one that was: no record, and the key stays free.
-    NotQueued(NotQueued),
+    /// It was to queue a payment, or (false) stands in a group with one that was: no record, and the key stays free.
+    NotQueued(NotQueued, bool),
 }
 
 /// Why payments were not taken into the queue.
@@ -403,8 +403,13 @@ impl Core {
         let taken = uses.iter().flatten().count();
         if taken == 0 && !repeats_a_key(&request.commands[unit.clone()]) {
             // Only now, so that whoever was accepted before is told so again.
-            return match self.not_queued(&request.commands[unit.clone()]) {
-                Some(why) => verdicts.extend(unit.map(|_| Verdict::NotQueued(why))),
+            let commands = &request.commands[unit.clone()];
+            return match self.not_queued(commands) {
+                Some(why) => verdicts.extend(
+                    commands
+                        .iter()
+                        .map(|command| Verdict::NotQueued(why, queues(command))),
+                ),
                 None => self.decide_new(request, unit, verdicts),
             };
         }
@@ -423,9 +428,7 @@ impl Core {
 
     /// Why the queue does not take the payments among these commands, if it does not.
     fn not_queued(&self, commands: &[Command]) -> Option<NotQueued> {
-        let queues =
-            |command: &&Command| matches!(&command.body, Body::Pay(pay) if pay.queue.is_some());
-        let payments = commands.iter().filter(queues).count();
+        let payments = commands.iter().filter(|command| queues(command)).count();
         if payments == 0 {
             None
         } else if self.set.queue().mode == QueueMode::Draining {
@@ -598,6 +601,11 @@ fn kept(backend: &dyn Backend, set: WorkingSet) -> WorkingSet {
     } else {
         set
     }
+}
+
+/// Whether the command is to queue a payment.
+fn queues(command: &Command) -> bool {
+    matches!(&command.body, Body::Pay(pay) if pay.queue.is_some())
 }
 
 /// Whether two commands of one group share a key, which no order of deciding could make sense of.

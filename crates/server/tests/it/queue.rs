@@ -324,6 +324,19 @@ fn the_platform_pauses_drains_and_resumes_the_queue_and_everybody_can_see_who_di
     let results = server.post("/v1/batches", &batch).expect(200);
     assert_eq!(results["results"][0]["status"], 503);
     assert_eq!(results["results"][1]["status"], 201);
+    // Of a group only the payments that were to be queued count as refused by the queue.
+    let group = json!([{"group": [
+        {"idempotency_key": "c", "payment": order(json!({}))},
+        {"idempotency_key": "d", "payment": pay(&buyer, &shop, 1)},
+    ]}]);
+    let results = server.post("/v1/batches", &group).expect(200);
+    for at in 0..2 {
+        assert_eq!(results["results"][at]["error"]["code"], "queue_draining");
+    }
+    let metrics = server.get("/metrics");
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    let refused = "tributary_queue_refused_total 3";
+    assert!(metrics.lines().any(|line| line == refused), "{metrics}");
     let resumed = server
         .post(&format!("{QUEUE}/resume"), &json!({}))
         .expect(200);
