@@ -11,8 +11,8 @@ use tributary_journal::{
     Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES,
 };
 use tributary_ledger::{
-    self as ledger, Body, Command, Context, Destination, Outcome, PaymentId, Queue, QueueMode,
-    Rejection, Residency, Small, WorkingSet,
+    self as ledger, Body, Command, Context, Destination, Outcome, OwnerId, PaymentId, Queue,
+    QueueMode, Rejection, Residency, Small, WorkingSet,
 };
 
 use crate::backend::{Backend, Batch, Failure, Fate, Frames, KeyQueries, KeyQuery, KeyUse, Ticket};
@@ -131,6 +131,8 @@ pub enum Verdict {
 pub enum NotQueued {
     /// It holds as many as it may.
     Full,
+    /// Keys of one owner have asked for as many of those in it as they may: a quarter of what it may hold.
+    ShareFull,
     /// It takes no new ones until it is resumed.
     Draining,
 }
@@ -435,9 +437,23 @@ impl Core {
             Some(NotQueued::Draining)
         } else if self.set.queued() + payments > self.queue_length_max {
             Some(NotQueued::Full)
+        } else if self.takes_too_much(commands) {
+            Some(NotQueued::ShareFull)
         } else {
             None
         }
+    }
+
+    /// Whether with these commands an owner other than the platform would have more than its share of the queue.
+    fn takes_too_much(&self, commands: &[Command]) -> bool {
+        let mut wanted: HashMap<OwnerId, usize> = HashMap::new();
+        for command in commands.iter().filter(|command| queues(command)) {
+            *wanted.entry(command.actor.owner).or_default() += 1;
+        }
+        wanted.remove(&OwnerId::PLATFORM);
+        let share = share(self.queue_length_max);
+        let mut wanted = wanted.into_iter();
+        wanted.any(|(owner, payments)| self.set.queued_by(owner) + payments > share)
     }
 
     fn decide_new(&mut self, request: &Request, unit: Range<usize>, verdicts: &mut Vec<Verdict>) {
@@ -601,6 +617,12 @@ fn kept(backend: &dyn Backend, set: WorkingSet) -> WorkingSet {
     } else {
         set
     }
+}
+
+/// How many of the payments in the queue may be asked for by keys of one owner other than the platform: a quarter of the bound, so
+/// that nobody fills it for all others; at least 1.
+fn share(queue_length_max: usize) -> usize {
+    (queue_length_max / 4).max(1)
 }
 
 /// Whether the command is to queue a payment.

@@ -42,8 +42,8 @@ pub(crate) fn check_mailbox(shared: &Shared, command: &Command) -> Result<(), Ap
         return Ok(());
     };
     let owner = command.actor.owner;
-    let engine = shared.engine.messaging();
-    let mailbox = engine.and_then(|messaging| messaging.get(SubscriptionId(reply_to.0.get())));
+    let kept = shared.engine.messaging();
+    let mailbox = kept.and_then(|messaging| messaging.get(SubscriptionId(reply_to.0.get())));
     let takes = |mailbox: Subscription| {
         let wanted = mailbox.terms.filter.owner;
         let common = mailbox.scope == OwnerId::PLATFORM;
@@ -99,6 +99,11 @@ fn not_queued(why: NotQueued) -> ApiError {
         NotQueued::Full => ApiError::new(
             ErrorCode::QueueFull,
             "The queue holds as many payments as it may.",
+        )
+        .retry_after(RETRY_AFTER),
+        NotQueued::ShareFull => ApiError::new(
+            ErrorCode::QueueFull,
+            "This owner's payments fill a quarter of the queue, which is its share.",
         )
         .retry_after(RETRY_AFTER),
         NotQueued::Draining => ApiError::new(

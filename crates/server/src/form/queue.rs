@@ -66,8 +66,7 @@ pub(crate) fn mailbox(id: SubscriptionId) -> Option<ReplyTo> {
 
 /// There is no such mailbox, or it is somebody else's.
 pub(crate) fn no_mailbox(param: &str) -> ApiError {
-    let message =
-        "reply_to must be the id of a subscription of this key's owner, or of one of the platform that is open to it.";
+    let message = "reply_to must be the id of a subscription of this key's owner, or of one of the platform that is open to it.";
     ApiError::invalid(param, message)
 }
 

@@ -209,7 +209,7 @@ pub(crate) fn answer(ids: &Ids, number: u64, slots: &[Slot], decided: &[Receipt]
             ),
             Receipt::NotQueued(why) => {
                 let code = match why {
-                    NotQueued::Full => ErrorCode::QueueFull,
+                    NotQueued::Full | NotQueued::ShareFull => ErrorCode::QueueFull,
                     NotQueued::Draining => ErrorCode::QueueDraining,
                 };
                 put_result(&mut into, None, code.as_str(), false);

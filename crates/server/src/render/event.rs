@@ -185,11 +185,14 @@ fn told(shared: &Shared, record: &Record) -> Result<EventData, ApiError> {
         _ => None,
     };
     let asked_by = outcome.payment.as_ref().map(|payment| payment.actor.owner);
-    let reply = outcome.reply_to.zip(asked_by).map(|(to, owner)| ReplyObject {
-        to: reply_to(shared.reader.ids(), to),
-        asked_by: owner_name(shared, owner),
-        correlation_id: queue.and_then(|queue| queue.correlation_id.clone()),
-    });
+    let reply = outcome
+        .reply_to
+        .zip(asked_by)
+        .map(|(to, owner)| ReplyObject {
+            to: reply_to(shared.reader.ids(), to),
+            asked_by: owner_name(shared, owner),
+            correlation_id: queue.and_then(|queue| queue.correlation_id.clone()),
+        });
     Ok(EventData {
         object: subject,
         failure: outcome.rejection.map(Failure::of),

@@ -174,7 +174,10 @@ fn a_mailbox_is_the_caller_s_own_or_the_platform_s() {
     let headers = [("Authorization", bearer.as_str())];
     crate::client::send(server.addr, "DELETE", &path, &headers, b"").expect(200);
     let malformed = ["x".to_owned(), String::new()];
-    for wrong in [&foreign, &of_shop, &unknown, &ann].into_iter().chain(&malformed) {
+    for wrong in [&foreign, &of_shop, &unknown, &ann]
+        .into_iter()
+        .chain(&malformed)
+    {
         let body = queued(&ann, &shop, 1, json!({"reply_to": wrong}));
         let refused = server.post_as(&token, "/v1/payments", &body);
         assert_eq!(
@@ -202,7 +205,7 @@ fn a_mailbox_is_the_caller_s_own_or_the_platform_s() {
     let done = server.post_as(&token, "/v1/batches", &batch).expect(200);
     let results = done["results"].as_array().expect("a list");
     let statuses: Vec<&Value> = results.iter().map(|result| &result["status"]).collect();
-    assert_eq!(statuses, [202, 400, 400, 402, 202, 202]);
+    assert_eq!(statuses, [202, 400, 400, 409, 202, 202]);
     for (at, param) in [(1, "[1].payment"), (2, "[2].group[0].payment")] {
         let error = &results[at]["error"];
         assert_eq!(error["param"], format!("{param}.queue.reply_to"));
