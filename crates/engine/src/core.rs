@@ -11,8 +11,8 @@ use tributary_journal::{
     Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES,
 };
 use tributary_ledger::{
-    self as ledger, Body, Command, Context, Destination, Outcome, PaymentId, Queue, QueueMode,
-    Rejection, Residency, Small, WorkingSet,
+    self as ledger, Body, Command, Context, Destination, Outcome, OwnerId, PaymentId, Queue,
+    QueueMode, Rejection, Residency, Small, WorkingSet,
 };
 
 use crate::backend::{Backend, Batch, Failure, Fate, Frames, KeyQueries, KeyQuery, KeyUse, Ticket};
@@ -122,8 +122,8 @@ pub enum Verdict {
     KeyConflict(u64),
     /// Some keys of the all-or-nothing group were used before and others were not.
     GroupConflict,
-    /// It was to queue a payment, or stands in a group with one that was: no record, and the key stays free.
-    NotQueued(NotQueued),
+    /// It was to queue a payment, or (false) stands in a group with one that was: no record, and the key stays free.
+    NotQueued(NotQueued, bool),
 }
 
 /// Why payments were not taken into the queue.
@@ -131,6 +131,8 @@ pub enum Verdict {
 pub enum NotQueued {
     /// It holds as many as it may.
     Full,
+    /// Keys of one owner have asked for as many of those in it as they may: a quarter of what it may hold.
+    ShareFull,
     /// It takes no new ones until it is resumed.
     Draining,
 }
@@ -403,8 +405,13 @@ impl Core {
         let taken = uses.iter().flatten().count();
         if taken == 0 && !repeats_a_key(&request.commands[unit.clone()]) {
             // Only now, so that whoever was accepted before is told so again.
-            return match self.not_queued(&request.commands[unit.clone()]) {
-                Some(why) => verdicts.extend(unit.map(|_| Verdict::NotQueued(why))),
+            let commands = &request.commands[unit.clone()];
+            return match self.not_queued(commands) {
+                Some(why) => verdicts.extend(
+                    commands
+                        .iter()
+                        .map(|command| Verdict::NotQueued(why, queues(command))),
+                ),
                 None => self.decide_new(request, unit, verdicts),
             };
         }
@@ -423,18 +430,30 @@ impl Core {
 
     /// Why the queue does not take the payments among these commands, if it does not.
     fn not_queued(&self, commands: &[Command]) -> Option<NotQueued> {
-        let queues =
-            |command: &&Command| matches!(&command.body, Body::Pay(pay) if pay.queue.is_some());
-        let payments = commands.iter().filter(queues).count();
+        let payments = commands.iter().filter(|command| queues(command)).count();
         if payments == 0 {
             None
         } else if self.set.queue().mode == QueueMode::Draining {
             Some(NotQueued::Draining)
         } else if self.set.queued() + payments > self.queue_length_max {
             Some(NotQueued::Full)
+        } else if self.takes_too_much(commands) {
+            Some(NotQueued::ShareFull)
         } else {
             None
         }
+    }
+
+    /// Whether with these commands an owner other than the platform would have more than its share of the queue.
+    fn takes_too_much(&self, commands: &[Command]) -> bool {
+        let mut wanted: HashMap<OwnerId, usize> = HashMap::new();
+        for command in commands.iter().filter(|command| queues(command)) {
+            *wanted.entry(command.actor.owner).or_default() += 1;
+        }
+        wanted.remove(&OwnerId::PLATFORM);
+        let share = share(self.queue_length_max);
+        let mut wanted = wanted.into_iter();
+        wanted.any(|(owner, payments)| self.set.queued_by(owner) + payments > share)
     }
 
     fn decide_new(&mut self, request: &Request, unit: Range<usize>, verdicts: &mut Vec<Verdict>) {
@@ -598,6 +617,17 @@ fn kept(backend: &dyn Backend, set: WorkingSet) -> WorkingSet {
     } else {
         set
     }
+}
+
+/// How many of the payments in the queue may be asked for by keys of one owner other than the platform: a quarter of the bound, so
+/// that nobody fills it for all others; at least 1.
+fn share(queue_length_max: usize) -> usize {
+    (queue_length_max / 4).max(1)
+}
+
+/// Whether the command is to queue a payment.
+fn queues(command: &Command) -> bool {
+    matches!(&command.body, Body::Pay(pay) if pay.queue.is_some())
 }
 
 /// Whether two commands of one group share a key, which no order of deciding could make sense of.

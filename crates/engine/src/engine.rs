@@ -302,7 +302,7 @@ impl Shared {
                 },
                 Verdict::KeyConflict(position) => Reply::KeyConflict { position },
                 Verdict::GroupConflict => Reply::GroupKeyConflict,
-                Verdict::NotQueued(why) => Reply::NotQueued(why),
+                Verdict::NotQueued(why, _) => Reply::NotQueued(why),
             })
         };
         self.count(&resolved.verdicts);
@@ -326,7 +326,7 @@ impl Shared {
                 },
                 Verdict::KeyConflict(position) => Receipt::KeyConflict { position },
                 Verdict::GroupConflict => Receipt::GroupKeyConflict,
-                Verdict::NotQueued(why) => Receipt::NotQueued(why),
+                Verdict::NotQueued(why, _) => Receipt::NotQueued(why),
             })
         };
         self.count(&resolved.verdicts);
@@ -348,7 +348,7 @@ impl Shared {
                 Verdict::Decided(..) => {}
                 Verdict::Replayed(_) => replayed += 1,
                 Verdict::KeyConflict(_) | Verdict::GroupConflict => conflicts += 1,
-                Verdict::NotQueued(_) => not_queued += 1,
+                Verdict::NotQueued(_, payment) => not_queued += u64::from(*payment),
             }
         }
         if replayed > 0 {

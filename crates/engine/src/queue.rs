@@ -19,7 +19,7 @@ use crate::meter::{Meter, Rates};
 /// Nanoseconds of waiting that a level of priority is worth.
 pub const LEVEL_NS: u64 = 10_000_000_000;
 /// Orders that join their lanes at once, so that a crowd of them does not hold up readers.
-const JOINED_AT_ONCE_MAX: usize = 1_024;
+const JOINED_AT_ONCE_MAX: usize = 8_192;
 
 /// An order that waits.
 struct Order {
@@ -58,6 +58,8 @@ pub struct Figures {
     pub in_flight: usize,
     /// When the oldest of them was accepted, nanoseconds since the Unix epoch.
     pub oldest: Option<u64>,
+    /// When the first of them took its place that still waits for its turn, nanoseconds since the Unix epoch.
+    pub placed: Option<u64>,
     /// Arrivals join their lane; they wait until they are handed to the writer, and are done when they are durable.
     pub rates: Rates,
     /// Payments that went through.
@@ -78,6 +80,8 @@ pub(crate) struct Lanes {
     lanes: HashMap<AccountId, BTreeSet<(u64, PaymentId)>>,
     /// The head of every lane, by its rank.
     heads: BTreeSet<(u64, PaymentId)>,
+    /// Those that are in a lane, by when they joined it.
+    placed: BTreeSet<(u64, PaymentId)>,
     /// Those that have not joined yet, by when they do.
     later: BTreeSet<(u64, PaymentId)>,
     /// Those that can be too late, by when they are.
@@ -156,6 +160,7 @@ impl Lanes {
         let lane = self.lanes.get_mut(&order.payer);
         let lane = lane.expect("an order in a lane has one");
         lane.remove(&(order.joins, id));
+        self.placed.remove(&(order.joins, id));
         let next = lane.first().map(|(_, id)| *id);
         if self.heads.remove(&(order.rank, id))
             && let Some(next) = next
@@ -173,6 +178,7 @@ impl Lanes {
         let order = self.orders.get_mut(&id).expect("it waits");
         order.in_lane = true;
         let (joins, rank, payer) = (order.joins, order.rank, order.payer);
+        self.placed.insert((joins, id));
         let lane = self.lanes.entry(payer).or_default();
         let head = lane.first().copied();
         lane.insert((joins, id));
@@ -185,7 +191,7 @@ impl Lanes {
     }
 
     /// What is handed to the writer now, to be run in this order, at most `max`: what is too late, then the lanes, unless the queue
-    /// is paused.
+    /// is paused, or not all that is due has joined ([`Lanes::are_joining`]).
     pub(crate) fn select(&mut self, now: u64, max: usize, paused: bool) -> Vec<PaymentId> {
         let (chosen, late) = self.choose(now, max, paused);
         for (at, id) in chosen.iter().enumerate() {
@@ -198,21 +204,25 @@ impl Lanes {
         chosen
     }
 
+    /// Whether orders are due that have not joined their lanes. Nothing is taken from the lanes then: what has not joined may be
+    /// ahead of it.
+    pub(crate) fn are_joining(&self, now: u64) -> bool {
+        self.later.first().is_some_and(|(joins, _)| *joins <= now)
+    }
+
     /// What [`Lanes::select`] gives, and how many of it are too late.
     fn choose(&mut self, now: u64, max: usize, paused: bool) -> (Vec<PaymentId>, usize) {
         for _ in 0..JOINED_AT_ONCE_MAX {
-            match self.later.first().copied() {
-                Some((joins, id)) if joins <= now => {
-                    self.later.pop_first();
-                    self.join(id, now);
-                }
-                _ => break,
+            if !self.are_joining(now) {
+                break;
             }
+            let (_, id) = self.later.pop_first().expect("one is due");
+            self.join(id, now);
         }
         let ends = self.ends.iter().take_while(|(at, _)| *at <= now);
         let mut chosen: Vec<PaymentId> = ends.take(max).map(|(_, id)| *id).collect();
         let late: HashSet<PaymentId> = chosen.iter().copied().collect();
-        if paused {
+        if paused || self.are_joining(now) {
             return (chosen, late.len());
         }
         // The heads in order, and in place of each that is taken the one behind it.
@@ -268,12 +278,20 @@ impl Lanes {
             later: self.later.len() - joined,
             in_flight,
             oldest: self.oldest(),
+            placed: self.placed(now),
             rates: self.meter.rates(now),
             run: left(End::Run),
             failed: left(End::Failed),
             expired: left(End::Expired),
             voided: left(End::Voided),
         }
+    }
+
+    /// When the first of those that wait for their turn took its place, nanoseconds since the Unix epoch.
+    fn placed(&self, now: u64) -> Option<u64> {
+        let first = |set: &BTreeSet<(u64, PaymentId)>| set.first().map(|(joins, _)| *joins);
+        let due = first(&self.later).filter(|joins| *joins <= now);
+        first(&self.placed).into_iter().chain(due).min()
     }
 
     /// When the oldest of them was accepted, nanoseconds since the Unix epoch.
@@ -455,6 +473,7 @@ mod tests {
             (3, 2, 1)
         );
         assert_eq!(figures(&lanes, 102).later, 1, "its time has come");
+        assert_eq!(figures(&lanes, 102).placed, Some(100 * SECOND));
         // The first waited for four seconds, the second for two. A try that comes to nothing does not count as another.
         assert_eq!(lanes.select(104 * SECOND, 256, false).len(), 2);
         assert_eq!(lanes.select(105 * SECOND, 256, false).len(), 2);
@@ -466,6 +485,8 @@ mod tests {
         assert_eq!(rates.wait_average, Some(3 * SECOND));
         assert_eq!(rates.processing_average, Some(2 * SECOND));
         assert_eq!((after.run, after.failed, after.length), (1, 1, 1));
+        assert_eq!(after.placed, None, "what is left is not due");
+        assert_eq!(figures(&lanes, 500).placed, Some(500 * SECOND));
         let idle = Rates {
             seconds: 60,
             ..Rates::default()
@@ -482,12 +503,36 @@ mod tests {
         let mut ran = Vec::new();
         while lanes.len() > 0 {
             let next = lanes.select(NOW, 256, false);
-            assert!(!next.is_empty() && next.len() <= 256);
+            assert!(next.len() <= 256 && next.is_empty() == lanes.are_joining(NOW));
             for id in next {
                 lanes.end(id, End::Run, NOW);
                 ran.push(id.0);
             }
         }
         assert_eq!(ran, (1..=crowd).collect::<Vec<_>>());
+    }
+
+    /// However many are due at one moment, what joins later stays behind.
+    #[test]
+    fn nothing_runs_while_something_due_has_not_joined_but_what_is_too_late() {
+        let mut lanes = Lanes::default();
+        (1..=9_000).for_each(|id| lanes.add(&order(id, id, 10, 4, (500, 0)), NOW));
+        let late = order(9_001, 9_001, 10, 4, (0, 501));
+        let (earlier, urgent) = (
+            order(9_002, 9_999, 10, 4, (500, 0)),
+            order(9_003, 9_999, 501, 9, ANY),
+        );
+        for order in [&late, &earlier, &urgent] {
+            lanes.add(order, NOW);
+        }
+        let now = 502 * SECOND;
+        assert_eq!(lanes.select(now, 10_000, false), [late.id]);
+        assert!(lanes.are_joining(now));
+        lanes.end(late.id, End::Expired, now);
+        let all = lanes.select(now, 10_000, false);
+        assert!(!lanes.are_joining(now));
+        let place = |id: PaymentId| all.iter().position(|other| *other == id);
+        assert_eq!(all.len(), 9_002);
+        assert!(place(earlier.id) < place(urgent.id));
     }
 }

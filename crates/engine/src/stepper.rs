@@ -84,7 +84,12 @@ impl Stepper {
     pub fn run_queue(&mut self) -> bool {
         let now = self.clock.now();
         let at = self.core.decided_at(now);
-        let request = self.timers.run(&self.shared, now, at);
+        let request = loop {
+            let request = self.timers.run(&self.shared, now, at);
+            if !self.shared.view.look_again() {
+                break request;
+            }
+        };
         request.map(|request| self.take(request)).is_some()
     }
 

@@ -4,7 +4,7 @@
 //! Checkpoints are written from it, a slice at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
 };
@@ -232,6 +232,8 @@ pub(crate) struct View {
     queued: AtomicUsize,
     /// Of them, those that the writer has in hand.
     pub(crate) running: Arc<AtomicUsize>,
+    /// Whether the last look found nothing to run only because orders were joining their lanes.
+    joining: AtomicBool,
     /// Accounts and open payments in the set.
     objects: AtomicUsize,
     /// Held by the one who sums the accounts.
@@ -255,6 +257,7 @@ impl View {
             next_due: AtomicU64::new(NOTHING_DUE),
             queued: AtomicUsize::new(0),
             running: Arc::default(),
+            joining: AtomicBool::new(false),
             published: RwLock::new(Published {
                 set,
                 accounts,
@@ -336,7 +339,17 @@ impl View {
         }
         let published = self.read();
         let paused = published.is_paused();
-        published.lanes().select(now, max, paused)
+        let mut lanes = published.lanes();
+        let chosen = lanes.select(now, max, paused);
+        let joining = chosen.is_empty() && !paused && lanes.are_joining(now);
+        self.joining.store(joining, Ordering::Release);
+        chosen
+    }
+
+    /// Whether to look again at once: [`View::next_queued`] gave nothing because orders were joining their lanes. It is said
+    /// once.
+    pub(crate) fn look_again(&self) -> bool {
+        self.joining.swap(false, Ordering::AcqRel)
     }
 
     /// Balances summed per currency and kind of account, and the position as of which they are.

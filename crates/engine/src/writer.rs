@@ -226,7 +226,10 @@ impl Writer {
 
     /// Waits for a message; when none comes, lets the backend do what can wait.
     fn rest(&mut self, messages: &mpsc::Receiver<Message>) {
-        let mut wait = IDLE_AFTER;
+        let mut wait = match self.shared.view.look_again() {
+            true => Duration::ZERO,
+            false => IDLE_AFTER,
+        };
         loop {
             match messages.recv_timeout(wait) {
                 Ok(message) => return self.hear(message, messages),

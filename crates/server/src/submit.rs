@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tributary_engine::messaging::SubscriptionId;
+use tributary_engine::messaging::{Subscription, SubscriptionId};
 use tributary_engine::{Answer, Failure, NotQueued, RETRY_AFTER, Refused, Reply};
 use tributary_ledger::{Actor, Body, Command, Key, OwnerId};
 
@@ -31,8 +31,9 @@ pub(crate) fn command(actor: Actor, key: Key, wish: Wish) -> Command {
     }
 }
 
-/// Whether the command may name the mailbox that it names, if it does: a subscription of its own owner, or the platform's. Under
-/// a key that was used before it may be gone since: the first answer is given again.
+/// Whether the command may name the mailbox that it names, if it does: a subscription of its own owner, or one of the platform's
+/// that does not want another owner's events only. Under a key that was used before it may be gone since: the first answer is given
+/// again. Nothing of an error is about the form of the command.
 pub(crate) fn check_mailbox(shared: &Shared, command: &Command) -> Result<(), ApiError> {
     let Body::Pay(pay) = &command.body else {
         return Ok(());
@@ -41,8 +42,14 @@ pub(crate) fn check_mailbox(shared: &Shared, command: &Command) -> Result<(), Ap
         return Ok(());
     };
     let owner = command.actor.owner;
-    let scope = messaging(shared)?.scope(SubscriptionId(reply_to.0.get()));
-    if scope.is_some_and(|scope| scope == owner || scope == OwnerId::PLATFORM)
+    let kept = shared.engine.messaging();
+    let mailbox = kept.and_then(|messaging| messaging.get(SubscriptionId(reply_to.0.get())));
+    let takes = |mailbox: Subscription| {
+        let wanted = mailbox.terms.filter.owner;
+        let common = mailbox.scope == OwnerId::PLATFORM;
+        mailbox.scope == owner || common && wanted.is_none_or(|wanted| wanted == owner)
+    };
+    if mailbox.is_some_and(takes)
         || shared
             .reader
             .key_used(owner, &command.key)
@@ -50,6 +57,7 @@ pub(crate) fn check_mailbox(shared: &Shared, command: &Command) -> Result<(), Ap
     {
         return Ok(());
     }
+    messaging(shared)?;
     Err(no_mailbox("queue.reply_to"))
 }
 
@@ -91,6 +99,11 @@ fn not_queued(why: NotQueued) -> ApiError {
         NotQueued::Full => ApiError::new(
             ErrorCode::QueueFull,
             "The queue holds as many payments as it may.",
+        )
+        .retry_after(RETRY_AFTER),
+        NotQueued::ShareFull => ApiError::new(
+            ErrorCode::QueueFull,
+            "This owner's payments fill a quarter of the queue, which is its share.",
         )
         .retry_after(RETRY_AFTER),
         NotQueued::Draining => ApiError::new(

@@ -1,11 +1,12 @@
 //! Accounts, owners, payments and API keys as rows: loaded for a batch, saved after it.
 //!
-//! A row's `image` is the format version as `u16` LE and the ledger's own bytes of the object; nothing is ever read back
+//! A row's `image` is the format version as `u16` LE and the ledger's own bytes of the object; no object is ever read back
 //! from the plain columns beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use ::postgres::Row;
 use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::types::ToSql;
 use tributary_engine::{Batch, Failure};
@@ -29,9 +30,10 @@ const SELECT_REFERENCES: &str = "SELECT known.owner, known.reference, known.paym
 const SELECT_EXTERNALS: &str = "SELECT owner, external_id, account FROM external_ids \
     JOIN unnest($1::int8[], $2::bytea[]) AS wanted (owner, external_id) USING (owner, external_id)";
 
-/// The queue's state, and how many payments it holds.
-const SELECT_QUEUE: &str =
-    "SELECT (SELECT image FROM queue), (SELECT count(*) FROM payments WHERE status = 'queued')";
+const SELECT_QUEUE: &str = "SELECT image FROM queue";
+/// How many payments the queue holds, by who asked for them.
+const COUNT_QUEUED: &str =
+    "SELECT asked_by, count(*) FROM payments WHERE status = 'queued' GROUP BY asked_by";
 
 const ALL_OWNERS: &str = "SELECT image FROM owners";
 const ALL_API_KEYS: &str = "SELECT image FROM api_keys";
@@ -48,9 +50,9 @@ const UPSERT_ACCOUNTS: &str = "INSERT INTO accounts \
     ON CONFLICT (id) DO UPDATE SET status = excluded.status, posted = excluded.posted, held = excluded.held, \
     changed_at = excluded.changed_at, image = excluded.image";
 const UPSERT_PAYMENTS: &str = "INSERT INTO payments \
-    (id, kind, status, owner, source, currency, amount, held, captured, refunded, created_at, changed_at, image) \
-    SELECT * FROM unnest($1::int8[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::text[], $7::int8[], \
-    $8::int8[], $9::int8[], $10::int8[], $11::timestamptz[], $12::int8[], $13::bytea[]) \
+    (id, kind, status, owner, asked_by, source, currency, amount, held, captured, refunded, created_at, changed_at, image) \
+    SELECT * FROM unnest($1::int8[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::int8[], $7::text[], $8::int8[], \
+    $9::int8[], $10::int8[], $11::int8[], $12::timestamptz[], $13::int8[], $14::bytea[]) \
     ON CONFLICT (id) DO UPDATE SET status = excluded.status, held = excluded.held, captured = excluded.captured, \
     refunded = excluded.refunded, changed_at = excluded.changed_at, image = excluded.image";
 const UPSERT_API_KEYS: &str = "INSERT INTO api_keys (id, owner, status, changed_at, image) \
@@ -163,7 +165,7 @@ impl Wanted {
             references: names(link, SELECT_REFERENCES, &self.references)?,
             externals: names(link, SELECT_EXTERNALS, &self.externals)?,
             queue: match self.queue {
-                true => Some(queue(link)?),
+                true => Some((queue(link)?, queued(link)?)),
                 false => None,
             },
         })
@@ -187,14 +189,26 @@ where
     rows.iter().map(|row| decoded(row.get(0), decode)).collect()
 }
 
-/// How the queue stands, and how many payments it holds.
-fn queue(link: &mut Link) -> Result<(QueueState, usize), Failure> {
+/// How the queue stands.
+fn queue(link: &mut Link) -> Result<QueueState, Failure> {
     let (client, statement) = link.prepared(SELECT_QUEUE)?;
-    let row = client.query_one(&statement, &[]).map_err(failure)?;
-    let image: Option<&[u8]> = row.get(0);
-    let state = image.map(|image| decoded(image, codec::decode_queue));
-    let payments = usize::try_from(row.get::<_, i64>(1)).expect("a count is not negative");
-    Ok((state.transpose()?.unwrap_or_default(), payments))
+    let row = client.query_opt(&statement, &[]).map_err(failure)?;
+    let state = row.map(|row| decoded(row.get(0), codec::decode_queue));
+    Ok(state.transpose()?.unwrap_or_default())
+}
+
+/// How many payments it holds, by who asked for them.
+fn queued(link: &mut Link) -> Result<Vec<(OwnerId, usize)>, Failure> {
+    let (client, statement) = link.prepared(COUNT_QUEUED)?;
+    let rows = client.query(&statement, &[]).map_err(failure)?;
+    let count = |count: i64| usize::try_from(count).expect("a count is not negative");
+    let of = |row: &Row| {
+        (
+            OwnerId(row.get::<_, i64>(0).cast_unsigned()),
+            count(row.get(1)),
+        )
+    };
+    Ok(rows.iter().map(of).collect())
 }
 
 /// A name in an owner's name space, and the position that it leads to.
@@ -227,7 +241,7 @@ pub(super) struct Found {
     api_keys: Vec<ApiKey>,
     references: Vec<Named>,
     externals: Vec<Named>,
-    queue: Option<(QueueState, usize)>,
+    queue: Option<(QueueState, Vec<(OwnerId, usize)>)>,
 }
 
 impl Found {
@@ -278,7 +292,7 @@ pub(super) fn recover(link: &mut Link) -> Result<WorkingSet, Failure> {
     each(link, OPEN_PAYMENTS, codec::decode_payment, |payment| {
         set.load_payment(payment)
     })?;
-    set.load_queue(queue(link)?.0);
+    set.load_queue(queue(link)?);
     Ok(set)
 }
 
@@ -450,6 +464,7 @@ impl Changes {
         let kinds = column(rows(), |payment| payment.kind.name());
         let statuses = column(rows(), |payment| payment.status.name());
         let owners = column(rows(), |payment| int8(payment.owner.0));
+        let asked_by = column(rows(), |payment| int8(payment.actor.owner.0));
         let sources = column(rows(), |payment| amount(payment.source.0));
         let currencies = column(rows(), |payment| payment.currency.code());
         let amounts = column(rows(), |payment| amount(payment.amount));
@@ -468,6 +483,7 @@ impl Changes {
                 &kinds,
                 &statuses,
                 &owners,
+                &asked_by,
                 &sources,
                 &currencies,
                 &amounts,

@@ -61,6 +61,7 @@ CREATE TABLE payments (
     kind text NOT NULL,
     status text NOT NULL,
     owner int8 NOT NULL,
+    asked_by int8 NOT NULL,
     source int8 NOT NULL,
     currency text NOT NULL,
     amount int8 NOT NULL,
@@ -71,10 +72,10 @@ CREATE TABLE payments (
     changed_at int8 NOT NULL,
     image bytea NOT NULL
 );
-COMMENT ON TABLE payments IS 'Payments as of the head, failed ones too. Amounts are minor units.';
+COMMENT ON TABLE payments IS 'Payments as of the head, failed ones too. Amounts are minor units. asked_by: whose key sent it.';
 CREATE INDEX payments_open ON payments (id) WHERE held > 0 OR status = 'queued';
 
-CREATE INDEX payments_queued ON payments (id) WHERE status = 'queued';
+CREATE INDEX payments_queued ON payments (asked_by) WHERE status = 'queued';
 
 CREATE TABLE queue (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),

@@ -116,6 +116,7 @@ pub(crate) fn codes(replies: &[Reply]) -> Vec<Option<&'static str>> {
         Reply::KeyConflict { .. } => Some("key conflict"),
         Reply::GroupKeyConflict => Some("group key conflict"),
         Reply::NotQueued(NotQueued::Full) => Some("full"),
+        Reply::NotQueued(NotQueued::ShareFull) => Some("share_full"),
         Reply::NotQueued(NotQueued::Draining) => Some("draining"),
     };
     replies.iter().map(code).collect()

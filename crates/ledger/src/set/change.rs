@@ -1,5 +1,6 @@
 //! Changing a set, and taking changes back.
 
+use super::queued::queued_by;
 use super::{Absent, Passing, Residency, WorkingSet};
 use crate::{
     Account, AccountId, ApiKey, ApiKeyId, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId,
@@ -120,15 +121,15 @@ impl WorkingSet {
     }
 
     fn swap_payment(&mut self, payment: Payment) -> Option<Payment> {
-        self.queued += usize::from(payment.queue.is_some());
+        self.queued.add(queued_by(&payment));
         let before = self.payments.put(payment);
-        self.queued -= usize::from(is_queued(before.as_ref()));
+        self.queued.remove(before.as_ref().and_then(queued_by));
         before
     }
 
     pub(super) fn remove_payment(&mut self, id: PaymentId) {
         let before = self.payments.remove(id.0);
-        self.queued -= usize::from(is_queued(before.as_ref()));
+        self.queued.remove(before.as_ref().and_then(queued_by));
     }
 
     pub(crate) fn put_queue(&mut self, queue: QueueState) {
@@ -224,8 +225,4 @@ impl WorkingSet {
     pub(crate) fn externals(&self) -> impl Iterator<Item = (&(OwnerId, ExternalId), &AccountId)> {
         self.externals.iter()
     }
-}
-
-fn is_queued(payment: Option<&Payment>) -> bool {
-    payment.is_some_and(|payment| payment.queue.is_some())
 }

@@ -2,6 +2,7 @@
 
 mod change;
 mod owners;
+mod queued;
 
 use crate::codec::RecordRef;
 use crate::hash::sip_raw;
@@ -40,7 +41,7 @@ pub struct WorkingSet {
     /// None if it was not loaded.
     queue: Option<QueueState>,
     /// Payments in the queue: those in the set, and those that were said to be there when the queue was loaded.
-    queued: usize,
+    queued: queued::Queued,
     horizon: u64,
     undo: Option<Vec<change::Before>>,
 }
@@ -136,7 +137,7 @@ impl WorkingSet {
             absent: HashSet::default(),
             passing: VecDeque::new(),
             queue: (residency != Residency::Nothing).then(QueueState::default),
-            queued: 0,
+            queued: queued::Queued::default(),
             horizon: 0,
             undo: None,
         };
@@ -222,7 +223,17 @@ impl WorkingSet {
 
     /// Payments in the queue, which must have been looked up.
     pub fn queued(&self) -> usize {
-        self.queued
+        self.queued.all()
+    }
+
+    /// Of them, those that keys of this owner asked for.
+    pub fn queued_by(&self, owner: OwnerId) -> usize {
+        self.queued.by(owner)
+    }
+
+    /// The same of every owner who has some.
+    pub fn queued_by_owner(&self) -> impl Iterator<Item = (OwnerId, usize)> {
+        self.queued.by_owner()
     }
 
     /// The payment that has the reference, if that is in the set.
@@ -385,11 +396,16 @@ impl WorkingSet {
             .payment(payment.id)
             .is_none_or(|known| known.changed_at < payment.changed_at)
         {
-            let queued = self.queued;
+            let before = self.payment(payment.id).and_then(queued::queued_by);
+            let after = queued::queued_by(&payment);
+            let loaded = self.residency == Residency::Nothing;
+            if loaded {
+                // Those in the queue are counted when that is loaded: this changes nothing.
+                self.queued.add(before);
+            }
             self.put_payment(payment, self.horizon + 1);
-            if self.residency == Residency::Nothing {
-                // Those in the queue were counted when that was loaded.
-                self.queued = queued;
+            if loaded {
+                self.queued.remove(after);
             }
         }
     }
@@ -404,13 +420,13 @@ impl WorkingSet {
         }
     }
 
-    /// Puts in how many payments the queue holds, for a set of [`Residency::Nothing`]: any other counts its own.
-    pub fn load_queued(&mut self, payments: usize) {
+    /// Puts in how many payments of each owner the queue holds, for a set of [`Residency::Nothing`]: any other counts its own.
+    pub fn load_queued(&mut self, payments: impl IntoIterator<Item = (OwnerId, usize)>) {
         assert!(
             self.residency == Residency::Nothing,
             "a set that holds what is queued counts it itself"
         );
-        self.queued = payments;
+        self.queued = queued::Queued::of(payments);
     }
 
     /// Puts in that an owner's payment has a reference.

@@ -3,6 +3,7 @@
 use crate::dice::{Dice, command, prelude, rolls};
 use crate::world::{World, eur, owner, plain_pay};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use tributary_ledger::chain::Chain;
 use tributary_ledger::*;
 
@@ -46,7 +47,7 @@ fn load(storage: &WorkingSet, commands: &[Command], set: &mut WorkingSet) {
         }
         if wanted.queue {
             set.load_queue(storage.queue());
-            set.load_queued(storage.queued());
+            set.load_queued(storage.queued_by_owner());
         }
         set.mark_absent(&wanted);
     }
@@ -77,8 +78,9 @@ fn play(rolls: &[Dice], residency: Residency, lag: usize) {
             step(&mut world, &mut set, command);
         }
         if let Some(queue) = set.known_queue() {
-            let expected = (world.set.queue(), world.set.queued());
-            assert_eq!((queue, set.queued()), expected, "the queue");
+            let counts = |set: &WorkingSet| set.queued_by_owner().collect::<BTreeMap<_, _>>();
+            let expected = (world.set.queue(), world.set.queued(), counts(&world.set));
+            assert_eq!((queue, set.queued(), counts(&set)), expected, "the queue");
         }
         states.push((world.position, world.set.clone()));
     }

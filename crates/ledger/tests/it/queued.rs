@@ -313,5 +313,6 @@ fn a_group_that_is_undone_leaves_the_queue_as_it_was() {
         command(Actor::SYSTEM, Body::Void(PaymentId(9_999))),
     ]);
     assert_eq!((s.world.set.queue(), s.world.set.queued()), (before, 1));
+    assert_eq!(s.world.set.queued_by(OwnerId::PLATFORM), 1);
     s.world.check_mirror();
 }

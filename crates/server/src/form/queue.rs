@@ -29,7 +29,8 @@ pub(crate) struct QueueForm {
     not_before: Option<TimeText>,
     /// If it was not decided by then, it fails as `queue_expired`.
     expires_at: Option<TimeText>,
-    /// The subscription that is told the result, whatever events it wants: one of the key's own owner, or the platform's.
+    /// The subscription that is told the result, whatever events it wants: one of the key's own owner, or one of the platform's
+    /// whose `owner`, if it has one, is the key's.
     reply_to: Option<SubscriptionText>,
     /// What the result is told with.
     correlation_id: Option<ReferenceText>,
@@ -65,8 +66,7 @@ pub(crate) fn mailbox(id: SubscriptionId) -> Option<ReplyTo> {
 
 /// There is no such mailbox, or it is somebody else's.
 pub(crate) fn no_mailbox(param: &str) -> ApiError {
-    let message =
-        "reply_to must be the id of a subscription of this key's owner, or of the platform.";
+    let message = "reply_to must be the id of a subscription of this key's owner, or of one of the platform that is open to it.";
     ApiError::invalid(param, message)
 }
 

@@ -10,6 +10,7 @@ use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::grpc::form::Form;
 use crate::grpc::wire::{Fields, Value, put_varint};
+use crate::submit::check_mailbox;
 
 /// Least bytes of a command: room for so many is made ahead.
 const COMMAND_BYTES_MIN: usize = 24;
@@ -53,7 +54,10 @@ impl Batch {
                         return Err(too_many());
                     }
                     match form.command(bytes) {
-                        Ok(command) => commands.push(command),
+                        Ok(command) => match check_mailbox(shared, &command) {
+                            Ok(()) => commands.push(command),
+                            Err(error) => failed.push((at, command.linked, error.code())),
+                        },
                         Err(error) => failed.push((at, is_linked(bytes), of_one(error, at)?)),
                     }
                 }
@@ -205,7 +209,7 @@ pub(crate) fn answer(ids: &Ids, number: u64, slots: &[Slot], decided: &[Receipt]
             ),
             Receipt::NotQueued(why) => {
                 let code = match why {
-                    NotQueued::Full => ErrorCode::QueueFull,
+                    NotQueued::Full | NotQueued::ShareFull => ErrorCode::QueueFull,
                     NotQueued::Draining => ErrorCode::QueueDraining,
                 };
                 put_result(&mut into, None, code.as_str(), false);

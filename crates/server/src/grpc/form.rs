@@ -23,7 +23,6 @@ use crate::form::value::{
 use crate::grpc::wire::{Fields, Malformed, Value, zigzag};
 use crate::routes::accounts::owner_of_new;
 use crate::routes::must_see_payment;
-use crate::submit::check_mailbox;
 
 /// Bytes of a key that may begin with a zero byte: a random number. Other such keys are the system's own.
 const RANDOM_KEY_BYTES: usize = 16;
@@ -96,16 +95,14 @@ impl<'a> Form<'a> {
             let message = "This goes with pay, refund and open_account only.";
             return Err(ApiError::invalid("description", message));
         }
-        let command = Command {
+        Ok(Command {
             key,
             actor: self.caller.actor,
             linked,
             effective_at,
             text,
             body,
-        };
-        check_mailbox(self.shared, &command).map_err(|error| error.within(named))?;
-        Ok(command)
+        })
     }
 
     fn body(&self, number: u32, bytes: &[u8]) -> Result<Body, ApiError> {

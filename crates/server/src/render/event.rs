@@ -91,6 +91,8 @@ pub(crate) struct EventData {
 pub(crate) struct ReplyObject {
     /// The subscription.
     to: String,
+    /// The owner of the key that sent the payment: whoever may name this mailbox chooses the `correlation_id` freely.
+    asked_by: String,
     /// As the payment was sent with.
     #[schema(required)]
     correlation_id: Option<String>,
@@ -182,10 +184,15 @@ fn told(shared: &Shared, record: &Record) -> Result<EventData, ApiError> {
         EventSubject::Resource(Resource::Payment(payment)) => payment.queue.as_ref(),
         _ => None,
     };
-    let reply = outcome.reply_to.map(|to| ReplyObject {
-        to: reply_to(shared.reader.ids(), to),
-        correlation_id: queue.and_then(|queue| queue.correlation_id.clone()),
-    });
+    let asked_by = outcome.payment.as_ref().map(|payment| payment.actor.owner);
+    let reply = outcome
+        .reply_to
+        .zip(asked_by)
+        .map(|(to, owner)| ReplyObject {
+            to: reply_to(shared.reader.ids(), to),
+            asked_by: owner_name(shared, owner),
+            correlation_id: queue.and_then(|queue| queue.correlation_id.clone()),
+        });
     Ok(EventData {
         object: subject,
         failure: outcome.rejection.map(Failure::of),

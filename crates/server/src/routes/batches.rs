@@ -135,7 +135,7 @@ fn steps(shared: &Shared, caller: &Caller, items: Vec<BatchItem>) -> Result<Vec<
     Ok(steps)
 }
 
-/// One command. What is wrong with its form refuses the batch; what it names and is not there fails it alone.
+/// One command. What is wrong with its form refuses the batch; what it names and is not there, or not its to name, fails it alone.
 fn step(
     shared: &Shared,
     caller: &Caller,
@@ -152,15 +152,16 @@ fn step(
     })?;
     let key = ledger_key(&key_text.0).map_err(|error| error.within(place))?;
     let field = one.operation.field();
-    let made = wish(shared, caller, *one.operation).and_then(|wish| {
-        let made = Command {
-            linked,
-            ..command(caller.actor, key, wish)
-        };
-        check_mailbox(shared, &made).map(|()| made)
-    });
-    let command = match made.map_err(|error| error.within(field).within(place)) {
-        Ok(made) => Ok(Some(made)),
+    let placed = |error: ApiError| error.within(field).within(place);
+    let command = match wish(shared, caller, *one.operation).map_err(placed) {
+        Ok(wish) => {
+            let made = Command {
+                linked,
+                ..command(caller.actor, key, wish)
+            };
+            let checked = check_mailbox(shared, &made).map_err(placed);
+            checked.map(|()| Some(made))
+        }
         Err(error) if matches!(error.status(), 400 | 500..) => return Err(error),
         Err(error) => Err(error),
     };

@@ -250,6 +250,11 @@ fn queue_numbers(shared: &Shared) -> Vec<Labelled> {
             age(figures.oldest),
         ),
         gauge(
+            "tributary_queue_longest_wait_seconds",
+            "For how long the payment in it has waited for its turn whose time came first; 0 if no payment's has come.",
+            age(figures.placed),
+        ),
+        gauge(
             "tributary_queue_paused",
             "1 while it is paused.",
             stands(QueueMode::Paused),

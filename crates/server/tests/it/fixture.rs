@@ -159,6 +159,12 @@ impl Fixture {
         self.running = Some(running);
     }
 
+    /// The same without the place for subscriptions, as if it could not be opened.
+    pub(crate) fn restart_without_subscriptions(&mut self) {
+        let _kept = self.delivery.take();
+        self.restart();
+    }
+
     pub(crate) fn reader(&self) -> Reader {
         self.engine.reader()
     }

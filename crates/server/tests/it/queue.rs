@@ -294,6 +294,7 @@ fn the_platform_pauses_drains_and_resumes_the_queue_and_everybody_can_see_who_di
         "tributary_queue_paused 1",
         "tributary_queue_length 1",
         "tributary_queue_oldest_seconds 10",
+        "tributary_queue_longest_wait_seconds 10",
         "tributary_oldest_open_payment_seconds 10",
         "tributary_queue_expired_total 1",
     ] {
@@ -323,6 +324,19 @@ fn the_platform_pauses_drains_and_resumes_the_queue_and_everybody_can_see_who_di
     let results = server.post("/v1/batches", &batch).expect(200);
     assert_eq!(results["results"][0]["status"], 503);
     assert_eq!(results["results"][1]["status"], 201);
+    // Of a group only the payments that were to be queued count as refused by the queue.
+    let group = json!([{"group": [
+        {"idempotency_key": "c", "payment": order(json!({}))},
+        {"idempotency_key": "d", "payment": pay(&buyer, &shop, 1)},
+    ]}]);
+    let results = server.post("/v1/batches", &group).expect(200);
+    for at in 0..2 {
+        assert_eq!(results["results"][at]["error"]["code"], "queue_draining");
+    }
+    let metrics = server.get("/metrics");
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    let refused = "tributary_queue_refused_total 3";
+    assert!(metrics.lines().any(|line| line == refused), "{metrics}");
     let resumed = server
         .post(&format!("{QUEUE}/resume"), &json!({}))
         .expect(200);
@@ -382,6 +396,53 @@ fn a_full_queue_says_when_to_come_again_and_gives_those_it_took_their_first_answ
     let void = format!("/v1/payments/{}/void", id(&first.expect(202)));
     server.post(&void, &json!({})).expect(200);
     server.post_key("/v1/payments", "more", &body).expect(202);
+}
+
+#[test]
+fn an_owner_has_a_quarter_of_the_queue_and_leaves_the_rest_to_others() {
+    let mut server = Fixture::start();
+    let shop = server.account("shop", "merchant");
+    let later = json!({"not_before": "2030-01-01T00:00:00Z"});
+    let orders = ["ann", "bob"].map(|owner| {
+        let order = with_queue(pay(&server.wallet(owner, 100), &shop, 1), later.clone());
+        (server.token(owner, "write"), order)
+    });
+    let [(ann, of_ann), (bob, of_bob)] = &orders;
+    let send = |server: &Fixture, key: &str| {
+        let body = of_ann.to_string();
+        server.post_raw(ann, "/v1/payments", Some(key), body.as_bytes())
+    };
+    let share = QUEUE_LENGTH_MAX / 4;
+    let group: Vec<Value> = (0..=share)
+        .map(|at| json!({"idempotency_key": format!("g{at}"), "payment": of_ann}))
+        .collect();
+    let group = json!([{ "group": group }]);
+    let results = server.post_as(ann, "/v1/batches", &group).expect(200);
+    assert_eq!(results["results"][0]["error"]["code"], "queue_full");
+    let first = send(&server, "0").expect(202);
+    for key in 1..share {
+        send(&server, &key.to_string()).expect(202);
+    }
+    for _ in 0..2 {
+        let full = send(&server, "more");
+        assert_eq!((full.status, full.code()), (429, "queue_full".to_owned()));
+        let error = &full.json()["error"];
+        let message = error["message"].as_str().expect("a text");
+        assert!(message.contains("owner"), "{message}");
+        // What is loaded again is counted as before.
+        server.restart();
+    }
+    server.post_as(bob, "/v1/payments", of_bob).expect(202);
+    // The platform may fill the rest, also from the same account.
+    for _ in 0..QUEUE_LENGTH_MAX - share - 1 {
+        server.post("/v1/payments", of_ann).expect(202);
+    }
+    let full = server.post_as(bob, "/v1/payments", of_bob);
+    assert_eq!((full.status, full.code()), (429, "queue_full".to_owned()));
+    assert_eq!(send(&server, "0").expect(202), first);
+    let void = format!("/v1/payments/{}/void", id(&first));
+    server.post_as(ann, &void, &json!({})).expect(200);
+    send(&server, "more").expect(202);
 }
 
 #[test]

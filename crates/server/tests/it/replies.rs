@@ -86,6 +86,7 @@ fn every_end_of_a_queued_payment_is_told_to_the_mailbox_and_nothing_else_is() {
         .map(|event| {
             let data = &event["data"];
             assert_eq!(data["reply"]["to"], json!(to));
+            assert_eq!(data["reply"]["asked_by"], "ann");
             assert_eq!(
                 data["reply"]["correlation_id"],
                 data["object"]["queue"]["correlation_id"]
@@ -159,6 +160,11 @@ fn a_mailbox_is_the_caller_s_own_or_the_platform_s() {
     let (token, other) = (server.token("ann", "write"), server.token("shop", "write"));
     let (own, foreign) = (mailbox(&server, &token), mailbox(&server, &other));
     let common = mailbox(&server, &server.platform);
+    let of = |owner: &str| {
+        let body = json!({"events": [], "owner": owner});
+        id(&server.post("/v1/subscriptions", &body).expect(201))
+    };
+    let (of_ann, of_shop) = (of("ann"), of("shop"));
     let head = server.reader().head().position;
     let unknown = id(&server
         .post_as(&token, "/v1/subscriptions", &json!({"events": []}))
@@ -167,7 +173,11 @@ fn a_mailbox_is_the_caller_s_own_or_the_platform_s() {
     let bearer = format!("Bearer {token}");
     let headers = [("Authorization", bearer.as_str())];
     crate::client::send(server.addr, "DELETE", &path, &headers, b"").expect(200);
-    for wrong in [&foreign, &unknown, &ann, &"x".to_owned(), &String::new()] {
+    let malformed = ["x".to_owned(), String::new()];
+    for wrong in [&foreign, &of_shop, &unknown, &ann]
+        .into_iter()
+        .chain(&malformed)
+    {
         let body = queued(&ann, &shop, 1, json!({"reply_to": wrong}));
         let refused = server.post_as(&token, "/v1/payments", &body);
         assert_eq!(
@@ -177,18 +187,41 @@ fn a_mailbox_is_the_caller_s_own_or_the_platform_s() {
         assert_eq!(refused.json()["error"]["param"], "queue.reply_to");
     }
     let item = |key: &str, to: &str| json!({"idempotency_key": key, "payment": queued(&ann, &shop, 1, json!({"reply_to": to}))});
-    let batch = json!([item("a", &own), item("b", &foreign)]);
+    let batch = json!([item("a", &own), item("b", "x")]);
     let refused = server.post_as(&token, "/v1/batches", &batch);
     assert_eq!(
         refused.json()["error"]["param"],
         "[1].payment.queue.reply_to"
     );
     assert_eq!(server.reader().head().position, head, "nothing is recorded");
-    let batch = json!([item("a", &own), item("b", &common)]);
+    // One that is not there, or not for this owner, fails its command alone, with its group.
+    let batch = json!([
+        item("a", &own),
+        item("b", &unknown),
+        {"group": [item("c", &foreign), item("d", &own)]},
+        item("e", &common),
+        item("f", &of_ann),
+    ]);
     let done = server.post_as(&token, "/v1/batches", &batch).expect(200);
-    assert_eq!(done["results"][1]["status"], 202);
+    let results = done["results"].as_array().expect("a list");
+    let statuses: Vec<&Value> = results.iter().map(|result| &result["status"]).collect();
+    assert_eq!(statuses, [202, 400, 400, 409, 202, 202]);
+    for (at, param) in [(1, "[1].payment"), (2, "[2].group[0].payment")] {
+        let error = &results[at]["error"];
+        assert_eq!(error["param"], format!("{param}.queue.reply_to"));
+    }
+    assert_eq!(results[3]["error"]["code"], "group_aborted");
     assert_eq!(received(&server, &token, &own, 1).len(), 1);
     assert_eq!(received(&server, &server.platform, &common, 1).len(), 1);
+    // The platform may name each of its own, and whoever is told sees that it was the platform.
+    let body = queued(&ann, &shop, 1, json!({"reply_to": of_ann}));
+    server.post("/v1/payments", &body).expect(202);
+    let told = received(&server, &server.platform, &of_ann, 2);
+    let asked: Vec<&Value> = told
+        .iter()
+        .map(|event| &event["data"]["reply"]["asked_by"])
+        .collect();
+    assert_eq!(asked, ["ann", "platform"]);
 }
 
 #[test]
@@ -220,4 +253,34 @@ fn without_its_mailbox_a_payment_ends_all_the_same_and_a_repetition_is_answered_
         assert!(begun.elapsed() < PATIENCE, "it never ran");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn a_server_that_keeps_no_subscriptions_repeats_its_answers_and_takes_no_new_mailbox() {
+    let mut server = Fixture::with_subscriptions();
+    let (ann, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
+    let to = mailbox(&server, &server.platform);
+    let body = queued(&ann, &shop, 10, json!({"reply_to": to}));
+    let first = server.post_key("/v1/payments", "key-1", &body).expect(202);
+    server.restart_without_subscriptions();
+    let again = server.post_key("/v1/payments", "key-1", &body);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.expect(202), first);
+    let refused = server.post_key("/v1/payments", "key-2", &body);
+    assert_eq!(
+        (refused.status, refused.code()),
+        (503, "messaging_unavailable".into())
+    );
+    let batch = json!([
+        {"idempotency_key": "key-1", "payment": body},
+        {"idempotency_key": "key-2", "payment": body},
+        {"idempotency_key": "key-3", "payment": pay(&ann, &shop, 1)},
+    ]);
+    let done = server.post("/v1/batches", &batch).expect(200);
+    let results = done["results"].as_array().expect("a list");
+    let statuses: Vec<&Value> = results.iter().map(|result| &result["status"]).collect();
+    assert_eq!(statuses, [202, 503, 201]);
 }

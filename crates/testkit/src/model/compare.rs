@@ -108,6 +108,13 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
     let stands = (queue.mode, queue.changed_at);
     same("mode", 0, &stands, &model.queue())?;
     count("queued payments", set.queued(), model.queued())?;
+    for &owner in model.owners().values() {
+        let (found, expected) = (
+            set.queued_by(ledger::OwnerId(owner)),
+            model.queued_by(owner),
+        );
+        count("queued payments of an owner", found, expected)?;
+    }
     for (currency, totals) in set.totals() {
         if totals.debit != totals.credit {
             return Err(format!(

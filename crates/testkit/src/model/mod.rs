@@ -9,7 +9,7 @@ mod judge;
 mod money;
 mod perform;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_ledger::{
     Access, AccountKind, AccountStatus, Actor, Body, Command, CreateApiKey, PaymentKind,
@@ -256,6 +256,13 @@ impl Model {
         payments.filter(|payment| payment.queue.is_some()).count()
     }
 
+    /// Of them, those that keys of this owner asked for.
+    pub fn queued_by(&self, owner: u64) -> usize {
+        let payments = self.state.payments.values();
+        let theirs = |payment: &&Payment| payment.queue.is_some() && payment.actor.owner.0 == owner;
+        payments.filter(theirs).count()
+    }
+
     /// How many records there are.
     pub fn position(&self) -> u64 {
         self.entries.len() as u64
@@ -363,7 +370,15 @@ impl Model {
             |command: &&Command| matches!(&command.body, Body::Pay(pay) if pay.queue.is_some());
         let wanted = unit.iter().filter(queues).count();
         let drains = self.state.queue.0 == QueueMode::Draining;
-        if wanted > 0 && (drains || self.queued() + wanted > self.queue_length_max) {
+        let too_many = |owner: &u64| {
+            let theirs = |command: &&Command| queues(command) && command.actor.owner.0 == *owner;
+            let wanted = unit.iter().filter(theirs).count();
+            let share = (self.queue_length_max / 4).max(1);
+            *owner != PLATFORM && wanted > 0 && self.queued_by(*owner) + wanted > share
+        };
+        let full = self.queued() + wanted > self.queue_length_max;
+        let owners: BTreeSet<u64> = unit.iter().map(|command| command.actor.owner.0).collect();
+        if wanted > 0 && (drains || full || owners.iter().any(too_many)) {
             return vec![Answer::NotQueued; unit.len()];
         }
         let before = (unit.len() > 1).then(|| self.remember(unit));

@@ -643,6 +643,31 @@ fn a_payment_can_be_queued_and_shows_what_became_of_it() {
             }
         }
     }
+    // One that is gone fails its command alone, with its group.
+    let gone = id(&server
+        .post("/v1/subscriptions", &json!({"events": []}))
+        .expect(201));
+    let bearer = format!("Bearer {}", server.platform);
+    let headers = [("Authorization", bearer.as_str())];
+    let path = format!("/v1/subscriptions/{gone}");
+    crate::client::send(server.addr, "DELETE", &path, &headers, b"").expect(200);
+    let queue = Queue {
+        reply_to: gone,
+        ..Queue::default()
+    };
+    let named = Command {
+        linked: true,
+        ..queued("gone", 1, queue)
+    };
+    let made = results(
+        &client,
+        vec![
+            named,
+            queued("with it", 1, Queue::default()),
+            queued("alone", 1, Queue::default()),
+        ],
+    );
+    assert_eq!(codes(&made), ["parameter_invalid", "group_aborted", ""]);
     let wanted = json!({"max": 10, "wait_seconds": 20});
     let path = format!("/v1/subscriptions/{to}/receive");
     let told = server.post(&path, &wanted).expect(200);
