@@ -77,7 +77,7 @@ pub(crate) struct SubscriptionCreate {
 }
 
 /// Change a subscription: what is left out stays.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SubscriptionUpdate {
     /// Where webhooks are sent to from now on.

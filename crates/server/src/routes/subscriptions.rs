@@ -216,7 +216,7 @@ pub(crate) async fn rotate_secret(
         .blocking(move |shared| {
             let messaging = messaging(shared)?;
             let found = visible(shared, &caller, &id)?;
-            let rotate = |found: &Subscription| {
+            let rotate = |found: &Subscription| -> Result<Terms, ApiError> {
                 let (kind, secret) = (&found.terms.kind, body.secret.as_deref());
                 // By the clock that webhooks are signed by.
                 let now = SystemClock.now();
@@ -281,12 +281,13 @@ pub(crate) async fn update(
     Json(body): Json<SubscriptionUpdate>,
 ) -> Result<Response, ApiError> {
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
-        let change = |before: &Subscription| {
+        let change = |before: &Subscription| -> Result<Terms, ApiError> {
             let mut terms = before.terms.clone();
             if let Some(url) = &body.url {
                 terms.kind = target::moved(shared, before.id, &terms.kind, url)?;
             }
-            body.clone().change(&mut terms, |name| filter_owner(shared, &caller, name))?;
+            body.clone()
+                .change(&mut terms, |name| filter_owner(shared, &caller, name))?;
             Ok(terms)
         };
         let changed = messaging.update(before.id, change).map_err(unsettled)?;

@@ -699,7 +699,8 @@ fn settings_are_changed_from_what_they_are() {
         name: "orders".to_owned(),
         ..before.clone()
     };
-    core.pause(ID, "the endpoint is gone", BEGIN).expect("it is there");
+    core.pause(ID, "the endpoint is gone", BEGIN)
+        .expect("it is there");
     let changed = core.update_from(ID, &before, named.clone(), BEGIN);
     assert_eq!(changed, Err(Refusal::Changed));
     let now = core.get(ID).expect("it is there").terms.clone();
