@@ -121,7 +121,8 @@ pub struct Queue {
     /// If it was not decided by then, it fails as `queue_expired`; 0 = never.
     #[prost(fixed64, tag = "3")]
     pub expires_at: u64,
-    /// The id of the subscription that is told the result, whatever events it wants: one of the key's own owner, or the platform's.
+    /// The id of the subscription that is told the result, whatever events it wants: one of the key's own owner, or one of
+    /// the platform's whose `owner`, if it has one, is the key's.
     #[prost(string, tag = "4")]
     pub reply_to: ::prost::alloc::string::String,
     /// What the result is told with, at most 64 bytes.
