@@ -79,7 +79,7 @@ fn the_result_of_a_queued_payment_is_told_by_the_webhook_that_it_named() {
     let data = &event["data"];
     assert_eq!(
         data["reply"],
-        json!({"to": id(&made), "correlation_id": "basket-7"})
+        json!({"to": id(&made), "asked_by": "platform", "correlation_id": "basket-7"})
     );
     assert_eq!(data["object"]["id"], asked["id"]);
 }
