@@ -232,10 +232,11 @@ impl Core {
         &self.set
     }
 
-    /// The time as of which a command is decided that arrives at `now`, as far as that is known: the open batch's, which may have
-    /// been begun a while ago. What is chosen by another one is taken to be due, or too late, when by its record it is not.
+    /// The time as of which a command is decided that arrives at `now`: the open batch's, which may have been begun a while ago, or
+    /// that of the one which it begins, never before the last. What is chosen by another one is taken to be due, or too late, when by its record it is not.
     pub fn decided_at(&self, now: u64) -> u64 {
-        self.open.as_ref().map_or(now, |open| open.timestamp)
+        let next = now.max(self.last.timestamp);
+        self.open.as_ref().map_or(next, |open| open.timestamp)
     }
 
     /// Records in the open batch, and requests waiting for it.
@@ -350,7 +351,7 @@ impl Core {
             head.position <= self.last.position,
             "the head never runs ahead of the writer"
         );
-        let timestamp = self.clock.now().max(self.last.timestamp);
+        let timestamp = self.decided_at(self.clock.now());
         self.open = Some(Open {
             frame: self
                 .frames

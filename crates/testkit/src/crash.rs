@@ -435,11 +435,12 @@ impl World {
             return;
         }
         let now = self.clock.now();
+        let time = self.next_time();
         let mut due: Vec<(u64, u64)> = self
             .model
             .payments()
             .iter()
-            .filter(|(_, payment)| payment.held > 0 && payment.expires_at <= now)
+            .filter(|(_, payment)| payment.held > 0 && payment.expires_at <= time)
             .map(|(id, payment)| (payment.expires_at, *id))
             .collect();
         due.sort_unstable();
@@ -458,7 +459,7 @@ impl World {
             return;
         }
         let now = self.clock.now();
-        let next = next_queued(&self.model, now);
+        let next = next_queued(&self.model, self.next_time());
         assert_eq!(
             stepper.reader().queue_length(),
             self.model

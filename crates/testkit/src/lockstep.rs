@@ -267,11 +267,12 @@ impl Lockstep {
     fn expire(&mut self) {
         self.settle();
         let now = self.clock.now();
+        let time = self.next_time();
         let mut due: Vec<(u64, u64)> = self
             .model
             .payments()
             .iter()
-            .filter(|(_, payment)| payment.held > 0 && payment.expires_at <= now)
+            .filter(|(_, payment)| payment.held > 0 && payment.expires_at <= time)
             .map(|(id, payment)| (payment.expires_at, *id))
             .collect();
         due.sort_unstable();
@@ -282,7 +283,6 @@ impl Lockstep {
         if due.is_empty() {
             return;
         }
-        let time = self.next_time();
         let commands: Vec<Command> = due
             .into_iter()
             .map(|(_, id)| expire_command(id, now))
@@ -300,7 +300,8 @@ impl Lockstep {
     fn run_queue(&mut self) {
         self.settle();
         let now = self.clock.now();
-        let next = next_queued(&self.model, now);
+        let time = self.next_time();
+        let next = next_queued(&self.model, time);
         for place in &mut self.places {
             let wanted = place.stepper().run_queue();
             assert_eq!(wanted, !next.is_empty(), "{}: the queue", place.site.name());
@@ -308,7 +309,6 @@ impl Lockstep {
         if next.is_empty() {
             return;
         }
-        let time = self.next_time();
         let command = |id: &u64| system_command("run", *id, now, Body::Run);
         let commands: Vec<Command> = next.iter().map(command).collect();
         self.open = Some((time, self.model.position()));

@@ -126,6 +126,26 @@ fn a_hold_expires_although_the_clock_was_set_back_when_it_came_due() {
 }
 
 #[test]
+fn what_is_due_by_the_time_of_the_last_record_is_not_missed_when_the_clock_was_set_back() {
+    let time = TestClock::at(BEGIN);
+    let clock: Arc<dyn Clock> = Arc::new(time.clone());
+    let mut stepper = stepper(&SimDisk::new(5).disk(), &clock);
+    let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
+    settle(
+        &mut stepper,
+        vec![open("a", "platform"), open("b", "shop"), hold],
+    );
+    time.advance(61 * SECOND);
+    settle(&mut stepper, vec![open("c", "platform")]);
+
+    time.set(BEGIN + 30 * SECOND);
+    assert!(stepper.expire(), "its record comes after the last");
+    stepper.settle();
+    let payment = stepper.reader().payment(PaymentId(3)).unwrap().unwrap();
+    assert_eq!(payment.status, PaymentStatus::Expired);
+}
+
+#[test]
 fn a_hold_that_comes_due_while_a_batch_is_open_is_not_refused_first() {
     let time = TestClock::at(BEGIN);
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
