@@ -380,7 +380,7 @@ impl Known {
         while self.files.len() >= files_max
             && let Some(&oldest) = self.files.front()
         {
-            remove(disk, oldest);
+            disk.remove(&path(oldest))?;
             self.files.pop_front();
             let newer = |slot: &Slot| slot.number / SLOTS_PER_FILE > oldest;
             self.slots.retain(newer);
