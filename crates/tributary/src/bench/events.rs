@@ -17,7 +17,7 @@ use super::meter::{Latencies, Progress};
 use super::options;
 use super::payload::{Delivered, Message, acknowledge, key, open_receive, response, results};
 use super::report::{tell, tenths};
-use super::server::Server;
+use super::server::{Server, subscribe_to};
 use crate::exit::{Exit, wrong_use};
 
 /// The type of the events.
@@ -77,7 +77,7 @@ fn run(options: &options::Events, pull: Option<&options::Pull>) -> anyhow::Resul
     if options.events == 0 {
         return Err(wrong_use("--events must be at least 1"));
     }
-    let server = Server::own(options.data.as_deref())?;
+    let server = Server::own(options.output.data.as_deref())?;
     let subscription = subscribe(&server)?;
     let mut events = Events::new(options.size)?;
     let mut result = publish_all(&server, options, &mut events)?;
@@ -105,17 +105,14 @@ fn run(options: &options::Events, pull: Option<&options::Pull>) -> anyhow::Resul
         bail!("a result is an object");
     };
     result.as_object_mut().expect("an object").extend(more);
-    tell(&result, options.json);
+    tell(&result, options.output.json);
     Ok(Exit::Done)
 }
 
 /// A subscription to all events of the run; its path.
 fn subscribe(server: &Server) -> anyhow::Result<String> {
     let terms = json!({"events": ["app.bench.#"], "in_flight_max": 10_000});
-    let mut client = server.client()?;
-    let made = client.post("/v1/subscriptions", "bench", &terms)?.ok()?;
-    let id = made.json()?["id"].as_str().map(str::to_owned);
-    id.context("the subscription has no id")
+    subscribe_to(&mut server.client()?, "bench", &terms)
 }
 
 /// Publishes all events over one stream, several batches on their way.

@@ -66,6 +66,17 @@ fn positive(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "must be from 0.001 to 1000000000".to_owned())
 }
 
+/// Where a server of its own keeps its data, and how the result is told.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Output {
+    /// The data directory to make, which is kept; without it one is made here and removed
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// What all loads have in common.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Load {
@@ -225,12 +236,8 @@ pub(super) struct Events {
     /// Batches that wait for their answer
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(super) in_flight: u32,
-    /// The data directory to make, which is kept; without it one is made here and removed
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: Option<PathBuf>,
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -271,12 +278,8 @@ pub(super) struct Pool {
     /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) seed: u64,
-    /// The data directory to make, which is kept; without it one is made here and removed
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: Option<PathBuf>,
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -320,12 +323,8 @@ pub(super) struct Webhooks {
     /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) seed: u64,
-    /// The data directory to make, which is kept; without it one is made here and removed
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: Option<PathBuf>,
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
 }
 
 #[derive(Debug, Args)]

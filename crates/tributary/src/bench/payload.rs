@@ -22,6 +22,18 @@ pub(super) fn key(run: u64, number: u64) -> Block {
     key
 }
 
+/// What every payment has, with room for what one may have besides.
+fn of_payment(source: &Block, destination: &Block, amount: u64) -> Vec<u8> {
+    let mut pay = Vec::with_capacity(60);
+    field(&mut pay, 1, source);
+    field(&mut pay, 2, destination);
+    pay.push(0x19);
+    pay.extend(amount.to_le_bytes());
+    pay.push(0x25);
+    pay.extend(CURRENCY.to_le_bytes());
+    pay
+}
+
 /// A `SubmitRequest` on its way into bytes.
 pub(super) struct Message(BytesMut);
 
@@ -58,13 +70,7 @@ impl Message {
         amount: u64,
         expires_at: u64,
     ) {
-        let mut pay = Vec::with_capacity(60);
-        field(&mut pay, 1, source);
-        field(&mut pay, 2, destination);
-        pay.push(0x19);
-        pay.extend(amount.to_le_bytes());
-        pay.push(0x25);
-        pay.extend(CURRENCY.to_le_bytes());
+        let mut pay = of_payment(source, destination, amount);
         pay.push(0x41);
         pay.extend(expires_at.to_le_bytes());
         self.command(key, 3, &pay);
@@ -72,13 +78,7 @@ impl Message {
 
     /// Appends a top-up.
     pub(super) fn top_up(&mut self, key: &Block, source: &Block, destination: &Block, amount: u64) {
-        let mut pay = Vec::with_capacity(52);
-        field(&mut pay, 1, source);
-        field(&mut pay, 2, destination);
-        pay.push(0x19);
-        pay.extend(amount.to_le_bytes());
-        pay.push(0x25);
-        pay.extend(CURRENCY.to_le_bytes());
+        let mut pay = of_payment(source, destination, amount);
         // The kind: a top-up.
         pay.extend([5 << 3, 2]);
         self.command(key, 3, &pay);

@@ -15,7 +15,7 @@ use super::machine;
 use super::options;
 use super::payload::{Message, acknowledge, key, open_receive, response, results};
 use super::report::tell;
-use super::server::Server;
+use super::server::{Server, subscribe_to};
 use super::skew::Random;
 use crate::exit::Exit;
 
@@ -66,12 +66,9 @@ fn exponential(random: &mut Random, mean: f64) -> f64 {
 
 /// Runs `bench pool`.
 pub(super) fn run(options: &options::Pool) -> anyhow::Result<Exit> {
-    let server = Server::own(options.data.as_deref())?;
+    let server = Server::own(options.output.data.as_deref())?;
     let terms = json!({"events": ["app.bench.#"], "workers": options.workers});
-    let mut client = server.client()?;
-    let made = client.post("/v1/subscriptions", "bench", &terms)?.ok()?;
-    let id = made.json()?["id"].as_str().map(str::to_owned);
-    let id = id.context("the subscription has no id")?;
+    let id = subscribe_to(&mut server.client()?, "bench", &terms)?;
     let (seen, figures) = work(&server, options, &id)?;
     let mut result = compared(options, &seen, &figures);
     let more = json!({
@@ -84,7 +81,7 @@ pub(super) fn run(options: &options::Pool) -> anyhow::Result<Exit> {
     for (name, value) in more.as_object().into_iter().flatten() {
         result[name] = value.clone();
     }
-    tell(&result, options.json);
+    tell(&result, options.output.json);
     Ok(Exit::Done)
 }
 

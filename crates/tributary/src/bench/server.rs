@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use super::machine;
 use super::options::Load;
@@ -82,7 +83,7 @@ impl Drop for Own {
 }
 
 /// Runs this very program with `arguments`, and gives the process and the line of JSON that it says first.
-pub(super) fn spawn(arguments: &[&std::ffi::OsStr]) -> anyhow::Result<(Child, serde_json::Value)> {
+pub(super) fn spawn(arguments: &[&std::ffi::OsStr]) -> anyhow::Result<(Child, Value)> {
     let program = std::env::current_exe().context("where is this program?")?;
     let mut command = Command::new(program);
     // Settings of the caller's environment are not those of the measurement.
@@ -114,7 +115,7 @@ pub(super) fn spawn(arguments: &[&std::ffi::OsStr]) -> anyhow::Result<(Child, se
 }
 
 /// Where a server process says that it listens.
-pub(super) fn address(told: &serde_json::Value, name: &str) -> anyhow::Result<SocketAddr> {
+pub(super) fn address(told: &Value, name: &str) -> anyhow::Result<SocketAddr> {
     let url = told[name].as_str().context("the server says no address")?;
     let address = url.strip_prefix("http://").unwrap_or(url);
     address
@@ -123,7 +124,7 @@ pub(super) fn address(told: &serde_json::Value, name: &str) -> anyhow::Result<So
 }
 
 /// A server process on the directory, and what it says of itself.
-fn serve(directory: &Path) -> anyhow::Result<(Child, serde_json::Value)> {
+fn serve(directory: &Path) -> anyhow::Result<(Child, Value)> {
     let listen = "127.0.0.1:0".as_ref();
     spawn(&[
         "serve".as_ref(),
@@ -135,6 +136,17 @@ fn serve(directory: &Path) -> anyhow::Result<(Child, serde_json::Value)> {
         "--data".as_ref(),
         directory.as_os_str(),
     ])
+}
+
+/// Makes a subscription; its id.
+pub(super) fn subscribe_to(
+    client: &mut Client,
+    key: &str,
+    terms: &Value,
+) -> anyhow::Result<String> {
+    let made = client.post("/v1/subscriptions", key, terms)?.ok()?;
+    let id = made.json()?["id"].as_str().map(str::to_owned);
+    id.context("the subscription has no id")
 }
 
 impl Server {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -13,7 +13,7 @@ use super::grpc::{Batches, RECEIVE};
 use super::options::{self, Skew};
 use super::payload::{acknowledge, open_receive, response};
 use super::report::tenths;
-use super::server::Server;
+use super::server::{Server, subscribe_to};
 use crate::exit::wrong_use;
 
 /// Events of a response, at most.
@@ -149,9 +149,7 @@ impl Subscribed {
             });
             let terms = json!({"events": ["payment.*"], "owner": owner, "in_flight_max": OUT_MAX});
             let key = format!("bench-{:016x}-{number}", books.run);
-            let made = client.post("/v1/subscriptions", &key, &terms)?.ok()?;
-            let id = made.json()?["id"].as_str().map(str::to_owned);
-            ids.push(id.context("the subscription has no id")?);
+            ids.push(subscribe_to(&mut client, &key, &terms)?);
         }
         Ok(Subscribed {
             per_owner,

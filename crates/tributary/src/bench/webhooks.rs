@@ -119,7 +119,7 @@ pub(super) fn run(options: &options::Webhooks) -> anyhow::Result<Exit> {
     // Each receiver is a file, and so is each connection to it.
     crate::files::raise_limit();
     let endpoints = receive(options, &arrived)?;
-    let mut server = Server::own(options.data.as_deref())?;
+    let mut server = Server::own(options.output.data.as_deref())?;
     let mut posts = Posts::new(&server, options, &endpoints);
     subscribe(&server, &mut posts, endpoints.len() as u64)?;
     let process = server.process();
@@ -170,7 +170,7 @@ pub(super) fn run(options: &options::Webhooks) -> anyhow::Result<Exit> {
     });
     drop(posts);
     server.stop()?;
-    tell(&result, options.json);
+    tell(&result, options.output.json);
     Ok(Exit::Done)
 }
 
