@@ -16,7 +16,7 @@ use crate::shared::{read, write};
 // 2^32 entries in all; small pieces, so that none takes long to clear.
 const CHUNK_ENTRIES: usize = 1 << 13;
 /// So many keys are looked for at once.
-const WARM_KEYS: usize = 32;
+pub(crate) const WARM_KEYS: usize = 32;
 const GROUP_CHUNKS: usize = 1 << 9;
 const GROUPS: usize = 1 << 10;
 pub(crate) const SLOTS_MIN: usize = 1 << 12;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::disk::Disk;
 use crate::options::ReadError;
 use crate::segment::Segment;
-use active::ActiveTable;
+use active::{ActiveTable, WARM_KEYS};
 use run::Run;
 
 pub(crate) const INDEX_DIR: &str = "index";
@@ -97,18 +97,21 @@ impl IndexView {
         for table in tables {
             table.find_newest(key_hashes, durable, newest);
         }
-        let mut maybe: Vec<usize> = Vec::new();
         for run in self.runs.iter().rev() {
-            maybe.clear();
-            maybe.extend(
-                (0..key_hashes.len())
-                    .filter(|at| newest[*at] == 0 && run.may_hold(spread(key_hashes[*at]))),
-            );
-            for at in &maybe {
-                let _ = run.find(spread(key_hashes[*at]), &mut |position| {
-                    newest[*at] = position;
-                    ControlFlow::Break(())
-                })?;
+            for (newest, key_hashes) in newest
+                .chunks_mut(WARM_KEYS)
+                .zip(key_hashes.chunks(WARM_KEYS))
+            {
+                let hashes = key_hashes.iter().copied().map(spread);
+                run.warm(hashes.clone());
+                for (newest, hash) in newest.iter_mut().zip(hashes) {
+                    if *newest == 0 && run.may_hold(hash) {
+                        let _ = run.find(hash, &mut |position| {
+                            *newest = position;
+                            ControlFlow::Break(())
+                        })?;
+                    }
+                }
             }
         }
         Ok(())

@@ -86,6 +86,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Brings what [`Run::may_hold`] reads of a few hashes into the processor's cache.
+    pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64>) {
+        self.bloom.warm(hashes);
+    }
+
     /// Whether a hash may occur: one cache line of memory.
     pub(crate) fn may_hold(&self, hash: u64) -> bool {
         self.bloom.may_hold(hash)
