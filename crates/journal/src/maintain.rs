@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::disk::DirLock;
 use crate::index::Frozen;
@@ -16,6 +17,8 @@ use crate::shared::{Shared, Spare, lock, read};
 /// Bytes of a spare segment that are written in one step: few, since frames wait for the disk meanwhile, but more where much is
 /// to be caught up with, since each step costs a sync.
 const WRITTEN_AT_ONCE: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 20;
+/// Frames of so many bytes and more gain nothing by it: what a sync of one writes besides is little beside the frame.
+const LARGE_FRAME_BYTES: u64 = 512 << 10;
 static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 /// Entries merged in one step: tens of milliseconds.
 const MERGE_STEP_ENTRIES: usize = 1 << 20;
@@ -89,8 +92,11 @@ fn prepare_spare(shared: &Shared) -> io::Result<bool> {
 
 /// Writes a piece of a spare segment, as far as the active one has been filled: all of it in the time in which that goes
 /// from a quarter to three quarters full, so that it is ready when it is needed, but of a journal that hardly grows
-/// nothing is written in vain.
+/// nothing is written in vain. Nor is anything while frames are large.
 fn write_spare(shared: &Shared) -> io::Result<bool> {
+    if shared.frame_bytes.load(Ordering::Relaxed) >= LARGE_FRAME_BYTES {
+        return Ok(false);
+    }
     let filled = {
         let segments = shared.segments();
         let active = segments.last().expect("a journal has a segment");

@@ -20,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) meta: RwLock<Arc<Meta>>,
     head: RwLock<Head>,
     durable: AtomicU64,
+    /// About how long the latest frames are, bytes.
+    pub(crate) frame_bytes: AtomicU64,
     pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     pub(crate) index: RwLock<Arc<IndexView>>,
     pub(crate) spares: Mutex<Spares>,
@@ -90,6 +92,7 @@ impl Shared {
             meta: RwLock::new(Arc::new(meta)),
             head: RwLock::new(head),
             durable: AtomicU64::new(head.position),
+            frame_bytes: AtomicU64::new(0),
             segments: RwLock::new(Arc::new(segments)),
             index: RwLock::new(Arc::new(index)),
             spares: Mutex::default(),
@@ -104,6 +107,13 @@ impl Shared {
     /// The last published position.
     pub(crate) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
+    }
+
+    /// A frame of so many bytes is written. Called by the writer alone.
+    pub(crate) fn note_frame(&self, bytes: usize) {
+        let before = self.frame_bytes.load(Ordering::Relaxed);
+        let now = before - before / 8 + bytes as u64 / 8;
+        self.frame_bytes.store(now, Ordering::Relaxed);
     }
 
     /// Everything up to `head` is durable, indexed and in the position tables: shows it to readers.

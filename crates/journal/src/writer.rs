@@ -342,6 +342,7 @@ impl Writer {
             }
             Err(error) => return Err(self.fatal(error)),
         }
+        self.shared.note_frame(bytes.len());
         file.sync_data().map_err(|error| self.fatal(error))
     }
 

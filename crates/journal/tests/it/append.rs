@@ -1,10 +1,12 @@
 use tributary_journal::{
     AppendError, Builder, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, FrameRef, Head, OpenError,
-    PushError, RECORD_BYTES_MAX, create,
+    Options, PushError, RECORD_BYTES_MAX, create, open,
 };
 use tributary_testkit::disk::{Fault, SimDisk};
 
-use crate::support::{Model, SEGMENT_BYTES, frame, fresh, grown, meta, options, reopen, settle};
+use crate::support::{
+    Model, SEGMENT_BYTES, frame, fresh, grown, keys_of, meta, options, reopen, settle,
+};
 
 #[test]
 fn what_was_appended_is_read_again_before_and_after_reopening() {
@@ -375,4 +377,31 @@ fn a_failed_write_or_sync_is_final() {
         );
         model.check_index(&reader);
     }
+}
+
+#[test]
+fn space_is_written_ahead_of_small_frames_and_not_of_large_ones() {
+    const RECORD_BYTES: usize = 16 << 10;
+    let options = Options {
+        segment_bytes: 16 << 20,
+        reserve_bytes: 0,
+    };
+    let maintained = |records: usize| {
+        let disk = SimDisk::new(1);
+        create(&disk.disk(), &options, &meta()).unwrap();
+        let (mut writer, ..) = open(disk.disk(), options.clone(), keys_of()).unwrap();
+        for _ in 0..640 / records {
+            let mut builder = Builder::new(writer.head().position + 1, 1, 1);
+            for _ in 0..records {
+                builder
+                    .push(|buf| buf.extend([7; RECORD_BYTES]))
+                    .expect("it fits");
+            }
+            writer.append(&mut builder).unwrap();
+        }
+        let mut maintainer = writer.maintainer();
+        std::iter::from_fn(|| maintainer.step().unwrap().then_some(())).count()
+    };
+    assert!(maintained(1) > 10, "the next segment, and pieces of it");
+    assert_eq!(maintained(64), 1, "the next segment alone");
 }
