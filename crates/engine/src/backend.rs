@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tributary_journal::{Builder, Disk, Head};
+use tributary_journal::{self as journal, Builder, Disk, Head};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Command, Key, Keys, OwnerId, WorkingSet};
 
@@ -306,6 +306,17 @@ pub trait JournalReader: Send + Sync {
     /// Puts the payload of the record at `position` into `payload`; false if there is none.
     fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure>;
 
+    /// The payload of the record at `position`, if there is one: for many records that may lie near each other, all with one
+    /// `near`.
+    fn read_near<'a>(
+        &self,
+        position: u64,
+        near: &'a mut Near,
+    ) -> Result<Option<&'a [u8]>, Failure> {
+        let found = self.read(position, &mut near.payload)?;
+        Ok(found.then_some(&near.payload[..]))
+    }
+
     /// Calls `found` with every position that `key_hash` may lead to, newest first, until it breaks.
     fn find(
         &self,
@@ -323,6 +334,13 @@ pub trait JournalReader: Send + Sync {
     fn stats(&self) -> StoreStats {
         StoreStats::default()
     }
+}
+
+/// What is kept of reading one record for reading the next.
+#[derive(Debug, Default)]
+pub struct Near {
+    pub(crate) journal: journal::Near,
+    payload: Vec<u8>,
 }
 
 /// What makes the ids of a journal its own.

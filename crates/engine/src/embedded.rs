@@ -18,7 +18,7 @@ use tributary_journal::{
 use tributary_ledger::{self as ledger, Keys, WorkingSet};
 
 use crate::backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Recovered,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Near, Recovered,
     StoreStats, Ticket,
 };
 use crate::checkpoint::Checkpointer;
@@ -427,6 +427,15 @@ macro_rules! journal_reader {
 
             fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
                 self.reader.read(position, payload).map_err(read_failure)
+            }
+
+            fn read_near<'a>(
+                &self,
+                position: u64,
+                near: &'a mut Near,
+            ) -> Result<Option<&'a [u8]>, Failure> {
+                let found = self.reader.read_near(position, &mut near.journal);
+                found.map_err(read_failure)
             }
 
             fn find(

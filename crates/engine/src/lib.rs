@@ -27,7 +27,7 @@ mod view;
 mod writer;
 
 pub use backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyQuery, KeyUse,
+    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyQuery, KeyUse, Near,
     Recovered, StoreStats, Ticket,
 };
 pub use checkpoint::Checkpointer;

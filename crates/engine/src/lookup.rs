@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use tributary_ledger::codec::Record;
+use tributary_ledger::codec::{Record, RecordRef};
 use tributary_ledger::{
     self as ledger, AccountId, Body, ExternalId, Keys, OwnerId, Payment, PaymentId, PaymentStatus,
     Reference, WorkingSet,
@@ -21,16 +21,24 @@ pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option
 
 /// Decodes the payload of the record at `position`.
 pub(crate) fn decode(position: u64, payload: &[u8]) -> Result<Record, Failure> {
-    let damaged = |what: String| Failure::RecordDamaged { position, what };
-    let record = ledger::codec::decode(payload, ledger::FORMAT_VERSION)
-        .map_err(|error| damaged(error.to_string()))?;
-    if record.ctx.position != position {
-        return Err(damaged(format!(
-            "it says that it is the one at {}",
-            record.ctx.position
-        )));
+    let record = parse(position, payload)?.to_record();
+    record.map_err(|error| damaged(position, error.to_string()))
+}
+
+/// As [`decode`], of the record only what is asked for.
+pub(crate) fn parse(position: u64, payload: &[u8]) -> Result<RecordRef<'_>, Failure> {
+    let record = RecordRef::parse(payload, ledger::FORMAT_VERSION)
+        .map_err(|error| damaged(position, error.to_string()))?;
+    let told = record.context().position;
+    if told != position {
+        let what = format!("it says that it is the one at {told}");
+        return Err(damaged(position, what));
     }
     Ok(record)
+}
+
+fn damaged(position: u64, what: String) -> Failure {
+    Failure::RecordDamaged { position, what }
 }
 
 /// What `accept` takes from the newest record under `key_hash` that it accepts.

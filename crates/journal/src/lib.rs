@@ -57,7 +57,7 @@ pub use meta::{Epoch, Meta, read_meta};
 pub use options::{
     AppendError, KeysOf, OpenError, Options, ReadError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
 };
-pub use reader::{Frames, Reader, Stats};
+pub use reader::{Frames, Near, Reader, Stats};
 pub use recovery::{Recovery, create, open};
 pub use scan::{ScanError, ScanOptions, ScanRecord, ScanReport, scan};
 pub use scrub::{ScrubStep, Scrubber};

@@ -1,6 +1,6 @@
 //! Reads.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::bytes::{align_up, u32_at};
@@ -60,21 +60,55 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Damaged`] when its checksum does not match.
     pub fn read(&self, position: u64, buf: &mut Vec<u8>) -> Result<bool, ReadError> {
-        buf.clear();
+        let mut near = Near {
+            bytes: std::mem::take(buf),
+            ..Near::default()
+        };
+        let found = self.find_record(position, &mut near);
+        *buf = near.bytes;
+        let payload = match found {
+            Ok(Some(payload)) => payload,
+            missing => {
+                buf.clear();
+                return missing.map(|_| false);
+            }
+        };
+        let len = payload.len();
+        buf.copy_within(payload, 0);
+        buf.truncate(len);
+        Ok(true)
+    }
+
+    /// As [`Reader::read`], faster for records that lie near the one that `near` was used for before.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read_near<'a>(
+        &self,
+        position: u64,
+        near: &'a mut Near,
+    ) -> Result<Option<&'a [u8]>, ReadError> {
+        let payload = self.find_record(position, near)?;
+        Ok(payload.map(|payload| &near.bytes[payload]))
+    }
+
+    fn find_record(
+        &self,
+        position: u64,
+        near: &mut Near,
+    ) -> Result<Option<Range<usize>>, ReadError> {
         if position == 0 || position > self.shared.durable() {
-            return Ok(false);
+            return Ok(None);
         }
         let (segment, _) = self
             .shared
             .segment_of(position)
             .expect("a published position has a segment");
-        match read_record(&segment, position, buf) {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                buf.clear();
-                Err(error)
-            }
+        if !near.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &segment)) {
+            near.of = Some(segment.clone());
+            near.bytes.clear();
         }
+        find_record(&segment, position, near).map(Some)
     }
 
     /// The head as it was when `position` was its last: `None` if no frame ends with it.
@@ -181,8 +215,21 @@ impl Reader {
     }
 }
 
-/// Walks from the nearest sampled record to the wanted one and leaves its payload in `buf`.
-fn read_record(segment: &Segment, position: u64, buf: &mut Vec<u8>) -> Result<(), ReadError> {
+/// What was read of a journal for one record, kept for others that lie near it: some kilobytes of published frames, which never
+/// change.
+#[derive(Debug, Default)]
+pub struct Near {
+    of: Option<Arc<Segment>>,
+    base: u64,
+    bytes: Vec<u8>,
+}
+
+/// Walks from the nearest sampled record to the wanted one; gives where in the bytes of `near` its payload is.
+fn find_record(
+    segment: &Segment,
+    position: u64,
+    near: &mut Near,
+) -> Result<Range<usize>, ReadError> {
     let (mut current, mut offset, next) = segment
         .positions
         .sample(position)
@@ -195,9 +242,8 @@ fn read_record(segment: &Segment, position: u64, buf: &mut Vec<u8>) -> Result<()
     let mut window = Window {
         segment,
         limit,
-        base: offset,
         span: span as usize,
-        buf,
+        near,
     };
     loop {
         offset = window
@@ -225,10 +271,8 @@ fn read_record(segment: &Segment, position: u64, buf: &mut Vec<u8>) -> Result<()
                         .into());
                 }
             }
-            let skip = (payload_at - window.base) as usize;
-            buf.copy_within(skip..skip + len, 0);
-            buf.truncate(len);
-            return Ok(());
+            let skip = (payload_at - window.near.base) as usize;
+            return Ok(skip..skip + len);
         }
         offset += (RECORD_HEADER_BYTES + len) as u64;
         current += 1;
@@ -251,32 +295,33 @@ impl WalkError {
     }
 }
 
-/// A part of a segment in the caller's buffer.
+/// A part of a segment in memory.
 struct Window<'a> {
     segment: &'a Segment,
     limit: u64,
-    base: u64,
     span: usize,
-    buf: &'a mut Vec<u8>,
+    near: &'a mut Near,
 }
 
 impl Window<'_> {
     /// `len` bytes at `offset`; `None` when the published frames end before.
     fn bytes(&mut self, offset: u64, len: usize) -> std::io::Result<Option<&[u8]>> {
-        let inside =
-            offset >= self.base && offset + len as u64 <= self.base + self.buf.len() as u64;
+        let Near { base, bytes, .. } = &mut *self.near;
+        let inside = offset >= *base && offset + len as u64 <= *base + bytes.len() as u64;
         if !inside {
             if offset + len as u64 > self.limit {
                 return Ok(None);
             }
             let wanted = (len.max(self.span) as u64).min(self.limit - offset) as usize;
-            self.base = offset;
-            self.buf.resize(wanted, 0);
-            let read = self.segment.file.read_at(self.buf, offset)?;
-            self.buf.truncate(read);
+            *base = offset;
+            bytes.resize(wanted, 0);
+            let read = self.segment.file.read_at(bytes, offset);
+            // Nothing that was not read is kept.
+            bytes.truncate(*read.as_ref().unwrap_or(&0));
+            read?;
         }
-        let skip = (offset - self.base) as usize;
-        Ok(self.buf.get(skip..skip + len))
+        let skip = (offset - *base) as usize;
+        Ok(bytes.get(skip..skip + len))
     }
 
     /// The record at `offset`, or behind the padding and frame header that are there.

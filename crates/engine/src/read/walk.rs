@@ -11,7 +11,7 @@ use tributary_ledger::chain::{self, Link, Until};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{AccountId, Leg};
 
-use crate::backend::{Failure, JournalReader};
+use crate::backend::{Failure, JournalReader, Near};
 use crate::lookup;
 
 /// Legs fetched at a time when a chain is walked towards the present.
@@ -37,7 +37,7 @@ pub(crate) enum Source {
 
 /// Records within `first..=last`, towards the past or towards the present.
 pub(crate) struct Walk<'a> {
-    reader: &'a dyn JournalReader,
+    records: Records<'a>,
     first: u64,
     last: u64,
     newest_first: bool,
@@ -57,15 +57,36 @@ struct UpChain {
     fetched: VecDeque<u64>,
 }
 
-/// The leg of `account` in the record at `position`, where the chain says that there is one.
-fn link(reader: &dyn JournalReader, account: AccountId, position: u64) -> Result<Link, Failure> {
-    let record = lookup::record(reader, position)?.ok_or_else(|| broken(position))?;
-    let leg = leg_of(&record, account).ok_or_else(|| broken(position))?;
-    Ok(Link {
-        position,
-        timestamp: record.ctx.timestamp,
-        leg,
-    })
+/// Reads records that lie near each other, often: what was read for one may hold the next.
+struct Records<'a> {
+    reader: &'a dyn JournalReader,
+    near: Near,
+}
+
+impl Records<'_> {
+    /// The record at `position`; none beyond the head.
+    fn record(&mut self, position: u64) -> Result<Option<Record>, Failure> {
+        let payload = self.reader.read_near(position, &mut self.near)?;
+        payload
+            .map(|payload| lookup::decode(position, payload))
+            .transpose()
+    }
+
+    /// The leg of `account` in the record at `position`, where the chain says that there is one.
+    fn link(&mut self, account: AccountId, position: u64) -> Result<Link, Failure> {
+        let payload = self.reader.read_near(position, &mut self.near)?;
+        let record = lookup::parse(position, payload.ok_or_else(|| broken(position))?)?;
+        Ok(Link {
+            position,
+            timestamp: record.context().timestamp,
+            leg: record.leg_of(account).ok_or_else(|| broken(position))?,
+        })
+    }
+
+    /// The newest leg of a chain that is not past `until`.
+    fn seek(&mut self, end: ChainEnd, until: Until) -> Result<Option<Link>, Failure> {
+        chain::seek(end.last, until, |position| self.link(end.account, position))
+    }
 }
 
 fn broken(position: u64) -> Failure {
@@ -85,12 +106,6 @@ pub(crate) fn leg_of(record: &Record, account: AccountId) -> Option<Leg> {
         .copied()
 }
 
-fn seek(reader: &dyn JournalReader, end: ChainEnd, until: Until) -> Result<Option<Link>, Failure> {
-    chain::seek(end.last, until, |position| {
-        link(reader, end.account, position)
-    })
-}
-
 impl<'a> Walk<'a> {
     /// A walk over what of `source` lies within `first..=last`.
     pub(crate) fn new(
@@ -100,6 +115,10 @@ impl<'a> Walk<'a> {
         last: u64,
         newest_first: bool,
     ) -> Result<Walk<'a>, Failure> {
+        let mut records = Records {
+            reader,
+            near: Near::default(),
+        };
         let state = match source {
             Source::All => State::All {
                 next: if newest_first { last } else { first },
@@ -111,7 +130,9 @@ impl<'a> Walk<'a> {
                     let newest = if end.last <= last {
                         end.last
                     } else {
-                        seek(reader, end, Until::Position(last))?.map_or(0, |link| link.position)
+                        records
+                            .seek(end, Until::Position(last))?
+                            .map_or(0, |link| link.position)
                     };
                     if newest >= first.max(1) {
                         heads.push((newest, end.account));
@@ -122,7 +143,7 @@ impl<'a> Walk<'a> {
             Source::Chains(ends) => {
                 let mut chains = Vec::with_capacity(ends.len());
                 for end in ends {
-                    let before = seek(reader, end, Until::Position(first.saturating_sub(1)))?;
+                    let before = records.seek(end, Until::Position(first.saturating_sub(1)))?;
                     let next_seq = before.map_or(0, |before| before.leg.seq) + 1;
                     chains.push(UpChain {
                         end,
@@ -134,7 +155,7 @@ impl<'a> Walk<'a> {
             }
         };
         Ok(Walk {
-            reader,
+            records,
             first,
             last,
             newest_first,
@@ -155,14 +176,16 @@ impl<'a> Walk<'a> {
                 } else {
                     position + 1
                 };
-                lookup::record(self.reader, position)
+                self.records.record(position)
             }
             State::Down { heads } => {
                 let Some(&(position, _)) = heads.peek() else {
                     return Ok(None);
                 };
-                let record =
-                    lookup::record(self.reader, position)?.ok_or_else(|| broken(position))?;
+                let record = self
+                    .records
+                    .record(position)?
+                    .ok_or_else(|| broken(position))?;
                 while let Some(&(head, account)) = heads.peek()
                     && head == position
                 {
@@ -177,7 +200,7 @@ impl<'a> Walk<'a> {
             State::Up { chains } => {
                 let mut nearest: Option<u64> = None;
                 for chain in chains.iter_mut() {
-                    chain.fetch(self.reader)?;
+                    chain.fetch(&mut self.records)?;
                     if let Some(&position) = chain.fetched.front() {
                         nearest = Some(nearest.map_or(position, |other| other.min(position)));
                     }
@@ -190,23 +213,23 @@ impl<'a> Walk<'a> {
                         chain.fetched.pop_front();
                     }
                 }
-                lookup::record(self.reader, position)
+                self.records.record(position)
             }
         }
     }
 }
 
 impl UpChain {
-    fn fetch(&mut self, reader: &dyn JournalReader) -> Result<(), Failure> {
+    fn fetch(&mut self, records: &mut Records<'_>) -> Result<(), Failure> {
         if !self.fetched.is_empty() || self.next_seq > self.end.seq {
             return Ok(());
         }
         let until = (self.next_seq + CHUNK_LEGS - 1).min(self.end.seq);
-        let newest = seek(reader, self.end, Until::Seq(until))?;
+        let newest = records.seek(self.end, Until::Seq(until))?;
         let from = self.next_seq;
         chain::walk(
             newest,
-            |position| link(reader, self.end.account, position),
+            |position| records.link(self.end.account, position),
             |link| {
                 if link.leg.seq < from {
                     return ControlFlow::Break(());

@@ -72,6 +72,7 @@ fn readers_see_whole_frames_while_the_writer_goes_on() {
             let (reader, done, longest) = (reader.clone(), &done, model.longest);
             scope.spawn(move || {
                 let (mut random, mut buf, mut newest) = (Random::new(seed), Vec::new(), Vec::new());
+                let mut near = tributary_journal::Near::default();
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     let head = reader.head().position;
                     if head == 0 {
@@ -80,6 +81,9 @@ fn readers_see_whole_frames_while_the_writer_goes_on() {
                     let position = 1 + random.below(head);
                     assert!(reader.read(position, &mut buf).unwrap());
                     assert_eq!(buf, crate::support::payload(position, longest));
+                    let newest_payload = reader.read_near(head, &mut near).unwrap();
+                    let expected = crate::support::payload(head, longest);
+                    assert_eq!(newest_payload, Some(&expected[..]));
                     reader
                         .find_newest(&[1_000_000 + position, 1_000_000 + head], &mut newest)
                         .unwrap();

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tributary_journal::{
-    Builder, Disk, Head, KeysOf, Meta, OpenError, Options, Reader, Recovery, ScanOptions, Writer,
-    create, open, scan,
+    Builder, Disk, Head, KeysOf, Meta, Near, OpenError, Options, Reader, Recovery, ScanOptions,
+    Writer, create, open, scan,
 };
 use tributary_testkit::disk::SimDisk;
 use tributary_testkit::random::Random;
@@ -117,8 +117,20 @@ impl Model {
             );
             assert_eq!(buf, payload(position, self.longest), "position {position}");
         }
+        // In both directions, by steps within what was read before and past it.
+        let mut near = Near::default();
+        for step in [1, 5, 70] {
+            let up = (1..=head.position).step_by(step);
+            let down = (1..=head.position).rev().step_by(step);
+            for position in up.chain(down) {
+                let found = reader.read_near(position, &mut near).unwrap();
+                let expected = payload(position, self.longest);
+                assert_eq!(found, Some(&expected[..]), "position {position}");
+            }
+        }
         for position in [0, head.position + 1, u64::MAX] {
             assert!(!reader.read(position, &mut buf).unwrap());
+            assert_eq!(reader.read_near(position, &mut near).unwrap(), None);
         }
         self.check_index(reader);
         let mut seen = 0;
