@@ -34,7 +34,7 @@ fn put_owner(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
     if let Some(owner) = set.owner_at(slot) {
         into.push(OWNER);
         into.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
-        codec::encode_owner(&owner, into);
+        codec::encode_owner_ref(owner, into);
     }
     slot < set.owner_slots()
 }

@@ -113,79 +113,61 @@ impl<'scope> Filling<'scope> {
     }
 }
 
-/// The objects of one kind in some blocks, up to the first that can't be read.
-fn decoded<T>(
-    blocks: impl IntoIterator<Item = Arc<CheckpointBlock>>,
-    kind: u8,
-    decode: fn(&[u8], u16) -> Result<T, Corrupt>,
-    corrupt: &mut Option<Corrupt>,
-) -> impl Iterator<Item = T> {
-    let of_block = move |block: Arc<CheckpointBlock>| {
-        let objects = block.records().filter_map(|record| {
-            let (&[tag, low, high], object) = record.split_first_chunk::<3>()?;
-            (tag == kind).then(|| decode(object, u16::from_le_bytes([low, high])))
-        });
-        objects.collect::<Vec<_>>()
-    };
-    let sound = |object: Result<T, Corrupt>| object.map_err(|why| *corrupt = Some(why)).ok();
-    blocks.into_iter().flat_map(of_block).map_while(sound)
-}
-
-fn or_corrupt(corrupt: Option<Corrupt>) -> Result<(), String> {
-    corrupt.map_or(Ok(()), |why| Err(why.to_string()))
+/// The objects of one kind in a block: their versions and bytes.
+fn of_kind(block: &CheckpointBlock, kind: u8) -> impl Iterator<Item = (u16, &[u8])> {
+    block.records().filter_map(move |record| {
+        let (&[tag, low, high], object) = record.split_first_chunk::<3>()?;
+        (tag == kind).then(|| (u16::from_le_bytes([low, high]), object))
+    })
 }
 
 fn fill_accounts(set: &mut WorkingSet, blocks: Blocks) -> Result<(), String> {
-    let mut corrupt = None;
-    let first = blocks.recv().ok();
-    set.reserve(0, counts(first.as_deref())?[1], 0);
-    let blocks = first.into_iter().chain(blocks);
-    set.load_accounts(decoded(
-        blocks,
-        ACCOUNT,
-        codec::decode_account,
-        &mut corrupt,
-    ));
-    or_corrupt(corrupt)
+    for block in blocks {
+        for (version, account) in of_kind(&block, ACCOUNT) {
+            let account = codec::decode_account(account, version);
+            set.load_account(account.map_err(|why| why.to_string())?);
+        }
+    }
+    Ok(())
 }
 
 fn fill_owners(set: &mut WorkingSet, blocks: Blocks) -> Result<(), String> {
-    let mut corrupt = None;
     let first = blocks.recv().ok();
-    set.reserve(counts(first.as_deref())?[0], 0, 0);
-    let blocks = first.into_iter().chain(blocks);
-    set.load_owners(decoded(blocks, OWNER, codec::decode_owner, &mut corrupt));
-    or_corrupt(corrupt)
+    set.reserve(counts(first.as_deref())?[0], 0);
+    set.load_owners(|put| {
+        for block in first.into_iter().chain(blocks) {
+            for (version, owner) in of_kind(&block, OWNER) {
+                put(codec::decode_owner_ref(owner, version)?);
+            }
+        }
+        Ok(())
+    })
+    .map_err(|why: Corrupt| why.to_string())
 }
 
 fn fill_rest(set: &mut WorkingSet, blocks: Blocks) -> Result<(), String> {
-    let mut corrupt = None;
     for block in blocks {
         for record in block.records() {
-            match record.split_first_chunk::<3>() {
-                None => return Err("an object is too short".into()),
-                Some(([COUNTS | OWNER | API_KEY | ACCOUNT | PAYMENT | QUEUE, ..], _)) => {}
-                Some(([tag, ..], _)) => {
-                    return Err(format!("an object is of the unknown kind {tag}"));
-                }
-            }
-        }
-        decoded(
-            [block.clone()],
-            API_KEY,
-            codec::decode_api_key,
-            &mut corrupt,
-        )
-        .for_each(|key| set.load_api_key(key));
-        decoded([block.clone()], QUEUE, codec::decode_queue, &mut corrupt)
-            .for_each(|queue| set.load_queue(queue));
-        decoded([block], PAYMENT, codec::decode_payment, &mut corrupt)
-            .for_each(|payment| set.load_payment(payment));
-        if corrupt.is_some() {
-            break;
+            let Some((&[tag, low, high], object)) = record.split_first_chunk::<3>() else {
+                return Err("an object is too short".into());
+            };
+            let version = u16::from_le_bytes([low, high]);
+            put_rest(set, tag, object, version)?;
         }
     }
-    or_corrupt(corrupt)
+    Ok(())
+}
+
+fn put_rest(set: &mut WorkingSet, tag: u8, object: &[u8], version: u16) -> Result<(), String> {
+    let corrupt = |why: Corrupt| why.to_string();
+    match tag {
+        COUNTS | OWNER | ACCOUNT => {}
+        API_KEY => set.load_api_key(codec::decode_api_key(object, version).map_err(corrupt)?),
+        PAYMENT => set.load_payment(codec::decode_payment(object, version).map_err(corrupt)?),
+        QUEUE => set.load_queue(codec::decode_queue(object, version).map_err(corrupt)?),
+        _ => return Err(format!("an object is of the unknown kind {tag}")),
+    }
+    Ok(())
 }
 
 /// How many owners, accounts and open payments a checkpoint that begins with this block says to hold.

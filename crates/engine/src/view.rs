@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tributary_journal::Builder;
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{
-    self as ledger, Account, AccountId, AccountKind, Currency, CurrencyTotals, Payment, PaymentId,
-    QueueMode, Rejection, WorkingSet,
+    self as ledger, Account, AccountKind, Currency, CurrencyTotals, Payment, PaymentId, QueueMode,
+    Rejection, WorkingSet,
 };
 
 use crate::queue::{End, Figures, Lanes};
@@ -36,8 +36,6 @@ pub(crate) const RECORDS_WARMED: usize = 16;
 /// State as of the last durable batch.
 pub(crate) struct Published {
     pub(crate) set: WorkingSet,
-    /// Every account, in the order of opening, which is that of ids.
-    pub(crate) accounts: Vec<AccountId>,
     /// Open holds by the time they come due.
     pub(crate) due: BTreeSet<(u64, PaymentId)>,
     /// Payments that hold money.
@@ -115,7 +113,7 @@ impl Published {
             summing.after(&self.set, record);
         }
         self.position = position;
-        if record.changes_payment() || record.operation() == Operation::OpenAccount {
+        if record.changes_payment() {
             self.index(record, now);
         }
         record.rejection().is_some()
@@ -163,24 +161,18 @@ impl Published {
     fn sum(&self) -> Option<Totals> {
         let mut summing = self.summing.lock().unwrap_or_else(PoisonError::into_inner);
         let sums = summing.get_or_insert_default();
-        let from = self.accounts.partition_point(|id| id.0 <= sums.through);
-        for id in self.accounts[from..].iter().take(SUMMED_ACCOUNTS) {
-            let account = self
-                .set
-                .account(*id)
-                .expect("a listed account is in the set");
+        let from = self.set.account_slot_from(sums.through + 1);
+        let to = self.set.account_slots().min(from + SUMMED_ACCOUNTS);
+        for account in (from..to).filter_map(|slot| self.set.account_at(slot)) {
             sums.add(account);
-            sums.through = id.0;
+            sums.through = account.id.0;
         }
-        let done = self.accounts.len() - from <= SUMMED_ACCOUNTS;
+        let done = to == self.set.account_slots();
         done.then(|| summing.take().unwrap_or_default().totals)
     }
 
-    /// Keeps the lists beside the set up to date with a record that changed a payment or opened an account.
+    /// Keeps the lists beside the set up to date with a record that changed a payment.
     fn index(&mut self, record: &RecordRef<'_>, now: u64) {
-        if record.operation() == Operation::OpenAccount && record.rejection().is_none() {
-            self.accounts.push(AccountId(self.position));
-        }
         let Some(payment) = record.payment().and_then(|id| self.set.payment(id)) else {
             return;
         };
@@ -243,9 +235,8 @@ pub(crate) struct View {
 impl View {
     /// A view of `set`, which is the state at `position`.
     pub(crate) fn new(set: WorkingSet, position: u64) -> View {
-        let mut accounts = Vec::with_capacity(set.account_count());
-        accounts.extend(set.accounts().map(|account| account.id));
-        accounts.sort_unstable();
+        // Lists and checkpoints follow it.
+        let set = set.in_order();
         let due: BTreeSet<_> = set.payments().filter_map(due).collect();
         let queue = Lanes::recovered(set.payments());
         let view = View {
@@ -260,7 +251,6 @@ impl View {
             joining: AtomicBool::new(false),
             published: RwLock::new(Published {
                 set,
-                accounts,
                 holds: due.iter().map(|(_, id)| *id).collect(),
                 due,
                 position,
@@ -402,7 +392,7 @@ impl View {
             self.next_due.store(due.min(next), Ordering::Release);
             self.queued.store(queue.len(), Ordering::Release);
         }
-        let objects = published.accounts.len() + published.set.payment_count();
+        let objects = published.set.account_count() + published.set.payment_count();
         self.objects.store(objects, Ordering::Release);
         self.position.store(published.position, Ordering::Release);
     }

@@ -15,3 +15,44 @@ pub struct Owner {
     /// before its first.
     pub changed_at: u64,
 }
+
+/// An [`Owner`] whose name is somewhere else. Nothing but the ledger makes one, so the name is one.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnerRef<'a> {
+    /// Position of the record that first named it.
+    pub id: OwnerId,
+    pub(crate) name: &'a [u8],
+    pub(crate) last_account: Option<AccountId>,
+}
+
+/// Position of the record that changed an owner last.
+pub(crate) fn changed_at(id: OwnerId, last_account: Option<AccountId>) -> u64 {
+    last_account.map_or(id.0, |account| account.0.max(id.0))
+}
+
+impl Owner {
+    pub(crate) fn borrowed(&self) -> OwnerRef<'_> {
+        OwnerRef {
+            id: self.id,
+            name: self.name.as_bytes(),
+            last_account: self.last_account,
+        }
+    }
+}
+
+impl OwnerRef<'_> {
+    /// Position of the record that changed it last.
+    pub(crate) fn changed_at(&self) -> u64 {
+        changed_at(self.id, self.last_account)
+    }
+
+    /// The owner with a name of its own.
+    pub fn to_owner(self) -> Owner {
+        Owner {
+            id: self.id,
+            name: OwnerName::from_bytes(self.name).expect("it is a name"),
+            last_account: self.last_account,
+            changed_at: self.changed_at(),
+        }
+    }
+}

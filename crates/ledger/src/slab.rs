@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use hashbrown::HashTable;
 
-/// Objects per chunk: of accounts and of owners, just below a power of two of bytes. Allocators round up what is a little more,
-/// which has cost an eighth of all.
+/// Objects per chunk.
 const CHUNK: usize = 1_360;
 /// Objects that are indexed at once, when many are.
 pub(crate) const AT_ONCE: usize = 1 << 18;
@@ -183,13 +182,8 @@ impl<T: Numbered> Slab<T> {
         None
     }
 
-    /// Whether an object of that number is new for certain, and would get the next slot.
-    pub(crate) fn is_next(&self, number: u64) -> bool {
-        number >= self.beyond && self.free.is_empty()
-    }
-
-    /// Puts a new object into the next slot, where it is found only after [`Slab::index_from`] that slot.
-    pub(crate) fn push(&mut self, object: T) {
+    /// Puts a new object into the next slot.
+    fn push(&mut self, object: T) {
         self.beyond = self.beyond.max(object.number() + 1);
         match self.chunks.last_mut() {
             Some(last) if last.len() < CHUNK => last.push(Some(object)),
@@ -199,14 +193,6 @@ impl<T: Numbered> Slab<T> {
                 self.chunks.push(chunk);
             }
         }
-    }
-
-    /// Indexes what was pushed into the slots from `first` on: fast when there are many.
-    pub(crate) fn index_from(&mut self, first: usize) {
-        let slots = self.slots();
-        assert!(u32::try_from(slots).is_ok(), "fewer than 2^32 objects");
-        self.make_room(slots - first, first);
-        insert_all(&mut self.index, first..slots, hashes(&self.chunks));
     }
 
     /// There must be room.

@@ -61,6 +61,10 @@ macro_rules! word {
 
             /// Checks the bounds and the characters.
             pub fn from_bytes(bytes: &[u8]) -> Result<Self, Invalid> {
+                Self::check(bytes).map(|()| $name(Bytes::new(bytes)))
+            }
+
+            pub(crate) fn check(bytes: &[u8]) -> Result<(), Invalid> {
                 if bytes.is_empty() {
                     return Err(Invalid::Empty);
                 }
@@ -71,7 +75,7 @@ macro_rules! word {
                 if !allowed(bytes) {
                     return Err(Invalid::Character);
                 }
-                Ok($name(Bytes::new(bytes)))
+                Ok(())
             }
         }
 

@@ -35,9 +35,9 @@ const SELECT_QUEUE: &str = "SELECT image FROM queue";
 const COUNT_QUEUED: &str =
     "SELECT asked_by, count(*) FROM payments WHERE status = 'queued' GROUP BY asked_by";
 
-const ALL_OWNERS: &str = "SELECT image FROM owners";
+const ALL_OWNERS: &str = "SELECT image FROM owners ORDER BY id";
 const ALL_API_KEYS: &str = "SELECT image FROM api_keys";
-const ALL_ACCOUNTS: &str = "SELECT image FROM accounts";
+const ALL_ACCOUNTS: &str = "SELECT image FROM accounts ORDER BY id";
 const OPEN_PAYMENTS: &str = "SELECT image FROM payments WHERE held > 0 OR status = 'queued'";
 
 const UPSERT_OWNERS: &str = "INSERT INTO owners (id, name, changed_at, image) \
@@ -253,7 +253,7 @@ impl Found {
             .for_each(|account| set.load_account(account));
         self.owners
             .into_iter()
-            .for_each(|owner| set.load_owner(owner));
+            .for_each(|owner| set.load_owner(&owner));
         self.payments
             .into_iter()
             .for_each(|payment| set.load_payment(payment));
@@ -281,7 +281,7 @@ pub(super) fn recover(link: &mut Link) -> Result<WorkingSet, Failure> {
     let mut set = WorkingSet::new(Residency::Accounts);
     // Owners first, because an account names its owner.
     each(link, ALL_OWNERS, codec::decode_owner, |owner| {
-        set.load_owner(owner)
+        set.load_owner(&owner)
     })?;
     each(link, ALL_API_KEYS, codec::decode_api_key, |key| {
         set.load_api_key(key)

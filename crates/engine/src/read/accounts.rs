@@ -185,16 +185,16 @@ impl AccountWalk {
 
 /// A slice of all accounts within `first..=last`.
 fn all(published: &Published, first: u64, last: u64, newest_first: bool) -> Vec<Account> {
-    let ids = &published.accounts;
+    let set = &published.set;
     // A window may be empty in either direction.
-    let to = ids.partition_point(|id| id.0 <= last);
-    let from = ids.partition_point(|id| id.0 < first).min(to);
-    let at = |id: &AccountId| published.set.account(*id).cloned();
+    let to = set.account_slot_from(last.saturating_add(1));
+    let from = set.account_slot_from(first).min(to);
+    let at = |slot| set.account_at(slot).cloned();
     if newest_first {
         let from = from.max(to.saturating_sub(SLICE_ACCOUNTS));
-        ids[from..to].iter().rev().filter_map(at).collect()
+        (from..to).rev().filter_map(at).collect()
     } else {
         let to = to.min(from + SLICE_ACCOUNTS);
-        ids[from..to].iter().filter_map(at).collect()
+        (from..to).filter_map(at).collect()
     }
 }

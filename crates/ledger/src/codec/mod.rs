@@ -51,7 +51,7 @@ pub use record::{Record, RecordRef};
 
 use crate::{
     Account, ApiKey, Body, Command, Context, CreateApiKey, Destination, FORMAT_VERSION, Leg,
-    Outcome, Owner, Payment, QueueState,
+    Outcome, Owner, OwnerRef, Payment, QueueState,
 };
 use std::borrow::Cow;
 
@@ -313,7 +313,7 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
         | Body::UnfreezeAccount(_)
         | Body::CloseAccount(_) => {
             if let Some(owner) = &outcome.owner {
-                objects::put_owner(owner, into);
+                objects::put_owner(owner.borrowed(), into);
             }
             objects::put_account(
                 outcome
@@ -343,7 +343,7 @@ fn put_key_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
     if matches!(command.body, Body::CreateApiKey(_)) {
         into.u8(u8::from(outcome.owner.is_some()));
         if let Some(owner) = &outcome.owner {
-            objects::put_owner(owner, into);
+            objects::put_owner(owner.borrowed(), into);
         }
     }
     objects::put_api_key(
@@ -363,10 +363,10 @@ fn check_version(format_version: u16) -> Result<(), Corrupt> {
     }
 }
 
-fn whole<T>(
-    bytes: &[u8],
+fn whole<'a, T>(
+    bytes: &'a [u8],
     format_version: u16,
-    take: impl FnOnce(&mut Input<'_>) -> Result<T, Corrupt>,
+    take: impl FnOnce(&mut Input<'a>) -> Result<T, Corrupt>,
 ) -> Result<T, Corrupt> {
     check_version(format_version)?;
     let mut input = Input(bytes);
@@ -387,11 +387,21 @@ pub fn decode_account(bytes: &[u8], format_version: u16) -> Result<Account, Corr
 
 /// Appends an owner.
 pub fn encode_owner(owner: &Owner, into: &mut Vec<u8>) {
+    objects::put_owner(owner.borrowed(), into);
+}
+
+/// Appends an owner, as [`encode_owner`].
+pub fn encode_owner_ref(owner: OwnerRef<'_>, into: &mut Vec<u8>) {
     objects::put_owner(owner, into);
 }
 
 /// Reads an owner.
 pub fn decode_owner(bytes: &[u8], format_version: u16) -> Result<Owner, Corrupt> {
+    decode_owner_ref(bytes, format_version).map(OwnerRef::to_owner)
+}
+
+/// Reads an owner in place.
+pub fn decode_owner_ref(bytes: &[u8], format_version: u16) -> Result<OwnerRef<'_>, Corrupt> {
     whole(bytes, format_version, objects::take_owner)
 }
 

@@ -17,8 +17,9 @@ use super::bytes::{Input, Put, len_u8};
 use crate::chain::{Chain, SEQ_MAX};
 use crate::{
     AMOUNT_MAX, Access, Account, AccountId, AccountKind, AccountStatus, Actor, ApiKey, ApiKeyId,
-    ApiKeyStatus, Currency, Date, Label, Overdraft, Owner, OwnerId, OwnerName, Payment, PaymentId,
-    PaymentKind, PaymentShare, PaymentStatus, Priority, QueueMode, QueueState, QueueTerms, ReplyTo,
+    ApiKeyStatus, Currency, Date, Label, Overdraft, OwnerId, OwnerName, OwnerRef, Payment,
+    PaymentId, PaymentKind, PaymentShare, PaymentStatus, Priority, QueueMode, QueueState,
+    QueueTerms, ReplyTo,
 };
 
 pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
@@ -94,29 +95,30 @@ pub(super) fn take_account(input: &mut Input<'_>) -> Result<Account, Corrupt> {
     })
 }
 
-pub(super) fn put_owner(owner: &Owner, into: &mut Vec<u8>) {
+pub(super) fn put_owner(owner: OwnerRef<'_>, into: &mut Vec<u8>) {
     into.u64(owner.id.0);
     into.u64(owner.last_account.map_or(0, |id| id.0));
-    into.u64(owner.changed_at);
-    into.u8(len_u8(owner.name.as_bytes()));
-    into.put(owner.name.as_bytes());
+    into.u64(owner.changed_at());
+    into.u8(len_u8(owner.name));
+    into.put(owner.name);
 }
 
-pub(super) fn take_owner(input: &mut Input<'_>) -> Result<Owner, Corrupt> {
+pub(super) fn take_owner<'a>(input: &mut Input<'a>) -> Result<OwnerRef<'a>, Corrupt> {
     let id = OwnerId(input.u64()?);
     let last_account = account_or_none(input.u64()?);
     let changed_at = input.u64()?;
-    if changed_at != last_account.map_or(id.0, |account| account.0.max(id.0)) {
-        return Err(Corrupt("an owner that nothing changed then"));
-    }
     let len = input.u8()?;
-    let name = owner_name(input.take(len.into())?)?;
-    Ok(Owner {
+    let name = input.take(len.into())?;
+    let owner = OwnerRef {
         id,
         name,
         last_account,
-        changed_at,
-    })
+    };
+    if changed_at != owner.changed_at() {
+        return Err(Corrupt("an owner that nothing changed then"));
+    }
+    OwnerName::check(name).map_err(|_| Corrupt("not an owner's name"))?;
+    Ok(owner)
 }
 
 pub(super) fn owner_name(bytes: &[u8]) -> Result<OwnerName, Corrupt> {

@@ -434,7 +434,7 @@ impl<'a> RecordRef<'a> {
             }
             _ if self.rejection.is_some() => {}
             Body::OpenAccount(_) => {
-                outcome.owner = Some(Box::new(take_owner(&mut input)?));
+                outcome.owner = Some(Box::new(take_owner(&mut input)?.to_owner()));
                 outcome.account = Some(Box::new(take_account(&mut input)?));
             }
             Body::FreezeAccount(_) | Body::UnfreezeAccount(_) | Body::CloseAccount(_) => {
@@ -445,7 +445,7 @@ impl<'a> RecordRef<'a> {
             }
             Body::CreateApiKey(_) => {
                 outcome.owner = if input.flag()? {
-                    Some(Box::new(take_owner(&mut input)?))
+                    Some(Box::new(take_owner(&mut input)?.to_owner()))
                 } else {
                     None
                 };

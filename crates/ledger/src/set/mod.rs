@@ -6,10 +6,12 @@ mod queued;
 
 use crate::codec::RecordRef;
 use crate::hash::sip_raw;
-use crate::slab::{AT_ONCE, Numbered, Slab};
+use crate::ordered::Ordered;
+use crate::slab::{Numbered, Slab};
 use crate::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Body, Command, Currency, Destination,
-    ExternalId, Keys, Owner, OwnerId, OwnerName, Payment, PaymentId, QueueState, Reference,
+    ExternalId, Keys, Owner, OwnerId, OwnerName, OwnerRef, Payment, PaymentId, QueueState,
+    Reference,
 };
 use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, VecDeque};
@@ -30,7 +32,7 @@ pub enum Residency {
 #[derive(Clone)]
 pub struct WorkingSet {
     residency: Residency,
-    accounts: Slab<Account>,
+    accounts: Ordered<Account>,
     owners: owners::Owners,
     payments: Slab<Payment>,
     api_keys: Slab<ApiKey>,
@@ -128,7 +130,7 @@ impl WorkingSet {
     pub fn new(residency: Residency) -> Self {
         let mut set = WorkingSet {
             residency,
-            accounts: Slab::new(),
+            accounts: Ordered::new(),
             owners: owners::Owners::new(),
             payments: Slab::new(),
             api_keys: Slab::new(),
@@ -281,8 +283,10 @@ impl WorkingSet {
         self.api_keys.iter()
     }
 
-    /// One past the last slot of accounts: slots below it are read one by one, between changes, for a checkpoint.
-    /// An object keeps its slot.
+    /// One past the last slot of accounts: slots below it are read one by one, between changes, for lists and a checkpoint.
+    /// An object keeps its slot, and slots of accounts and owners ascend with their ids.
+    ///
+    /// Panics if accounts came in another order and were not put right ([`WorkingSet::in_order`]).
     pub fn account_slots(&self) -> usize {
         self.accounts.slots()
     }
@@ -292,13 +296,27 @@ impl WorkingSet {
         self.accounts.at(slot)
     }
 
-    /// One past the last slot of owners.
+    /// The slot of the first account whose number is not below this.
+    pub fn account_slot_from(&self, number: u64) -> usize {
+        self.accounts.slot_from(number)
+    }
+
+    /// This set with its accounts and owners in the order of their ids, if they were put in otherwise. What is changed by records
+    /// stays in order.
+    #[must_use]
+    pub fn in_order(mut self) -> WorkingSet {
+        self.accounts.sort();
+        self.owners.sort();
+        self
+    }
+
+    /// One past the last slot of owners, as of accounts.
     pub fn owner_slots(&self) -> usize {
         self.owners.slots()
     }
 
     /// The owner in a slot.
-    pub fn owner_at(&self, slot: usize) -> Option<Owner> {
+    pub fn owner_at(&self, slot: usize) -> Option<OwnerRef<'_>> {
         self.owners.at(slot)
     }
 
@@ -323,9 +341,8 @@ impl WorkingSet {
     }
 
     /// Makes room for so many objects that are about to be loaded: tables that grow step by step are filled twice.
-    pub fn reserve(&mut self, owners: usize, accounts: usize, payments: usize) {
+    pub fn reserve(&mut self, owners: usize, payments: usize) {
         self.owners.reserve(owners);
-        self.accounts.reserve(accounts);
         self.payments.reserve(payments);
     }
 
@@ -339,26 +356,6 @@ impl WorkingSet {
         }
     }
 
-    /// [`WorkingSet::load_account`] of many, which is fast when they come in the order of their ids.
-    pub fn load_accounts(&mut self, accounts: impl IntoIterator<Item = Account>) {
-        assert!(self.undo.is_none(), "loading is not undone");
-        let mut first = self.accounts.slots();
-        for account in accounts {
-            if self.accounts.is_next(account.id.0) {
-                self.accounts.push(account);
-                if self.accounts.slots() - first == AT_ONCE {
-                    self.accounts.index_from(first);
-                    first = self.accounts.slots();
-                }
-                continue;
-            }
-            self.accounts.index_from(first);
-            self.load_account(account);
-            first = self.accounts.slots();
-        }
-        self.accounts.index_from(first);
-    }
-
     /// This set, which has neither accounts nor owners of its own, with those of sets that were filled beside it.
     pub fn with(mut self, accounts: WorkingSet, owners: WorkingSet) -> WorkingSet {
         let own = self.account_count() + self.owner_count();
@@ -368,16 +365,23 @@ impl WorkingSet {
         self
     }
 
-    /// Puts in loaded owners, unless the set has them as of the same or a later record. Fast when they come in the order of
-    /// their ids.
-    pub fn load_owners(&mut self, owners: impl IntoIterator<Item = Owner>) {
+    /// Puts in the owners that `each` gives, unless the set has them as of the same or a later record. Fast when they come in the
+    /// order of their ids.
+    pub fn load_owners<E>(
+        &mut self,
+        each: impl FnOnce(&mut dyn FnMut(OwnerRef<'_>)) -> Result<(), E>,
+    ) -> Result<(), E> {
         assert!(self.undo.is_none(), "loading is not undone");
-        self.owners.load(owners.into_iter());
+        self.owners.load(each)
     }
 
-    /// [`WorkingSet::load_owners`] of one.
-    pub fn load_owner(&mut self, owner: Owner) {
-        self.load_owners([owner]);
+    /// Puts in a loaded owner, unless the set has it as of the same or a later record.
+    pub fn load_owner(&mut self, owner: &Owner) {
+        let loaded = self.load_owners(|put| {
+            put(owner.borrowed());
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let Ok(()) = loaded;
     }
 
     /// Puts in a loaded API key, unless the set has it as of the same or a later record.

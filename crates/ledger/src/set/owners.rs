@@ -1,153 +1,225 @@
 //! The owners of a set, packed: millions may be resident, and little is asked of each.
 
-use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 
+use super::Sip;
 use crate::hash::hash_owner_name;
+use crate::ordered::Chunked;
+use crate::owner::changed_at;
+use crate::ranks::Ranks;
 use crate::slab::{AT_ONCE, Numbered, Slab, insert_all, make_room};
-use crate::{AccountId, MaybeAccount, Owner, OwnerId, OwnerName};
-
-/// Bytes of names that lie next to each other.
-const CHUNK_BYTES: usize = 1 << CHUNK_BITS;
-const CHUNK_BITS: u32 = 16;
-/// Bits of a name's place that hold its length.
-const LEN_BITS: u32 = 8;
+use crate::{MaybeAccount, Owner, OwnerId, OwnerName, OwnerRef};
 
 #[derive(Clone)]
 pub(super) struct Owners {
-    slab: Slab<Packed>,
+    ids: Ranks,
+    /// By their places among the ids.
     names: Names,
-    /// The slot of each owner, by its name.
+    /// When an owner changed last follows: then its last account was opened, or it was first named.
+    last_accounts: Chunked<MaybeAccount>,
+    /// The place of each owner, by its name.
     by_name: HashTable<u32>,
+    strays: Strays,
 }
 
-/// An owner but for its name. When it changed last follows: then its last account was opened, or it was first named.
+/// Names of owners one after another, in pieces: full ones never change.
 #[derive(Clone)]
-struct Packed {
-    id: OwnerId,
-    last_account: MaybeAccount,
-    name: Place,
+struct Names {
+    full: Vec<Arc<Piece>>,
+    open: Piece,
+    /// Full pieces of all copies of the set: they learn the same names in the same order, and hold them once. A copy that went
+    /// another way holds its own.
+    shared: Arc<Mutex<Vec<Arc<Piece>>>>,
 }
 
-impl Numbered for Packed {
+/// Names, as many as [`PIECE`] when it is full.
+#[derive(Clone, Default, PartialEq)]
+struct Piece {
+    ends: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+const PIECE: usize = 4_096;
+
+impl Piece {
+    fn get(&self, at: usize) -> &[u8] {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start as usize..self.ends[at] as usize]
+    }
+
+    fn push(&mut self, name: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        // At most 64 bytes each.
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    fn pop(&mut self) {
+        self.ends.pop();
+        self.bytes
+            .truncate(self.ends.last().map_or(0, |end| *end as usize));
+    }
+}
+
+impl Names {
+    fn get(&self, place: usize) -> &[u8] {
+        let piece = self.full.get(place / PIECE);
+        piece.map_or(&self.open, |full| full).get(place % PIECE)
+    }
+
+    fn push(&mut self, name: &[u8]) {
+        self.open.push(name);
+        if self.open.ends.len() == PIECE {
+            let mut piece = std::mem::take(&mut self.open);
+            piece.bytes.shrink_to_fit();
+            let piece = self.share(piece);
+            self.full.push(piece);
+            // Whoever has filled one will fill another.
+            self.open.ends.reserve_exact(PIECE);
+        }
+    }
+
+    fn share(&self, piece: Piece) -> Arc<Piece> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = self.full.len();
+        let known = shared.get(at);
+        if let Some(known) = known.filter(|known| ***known == piece) {
+            return known.clone();
+        }
+        let piece = Arc::new(piece);
+        if shared.len() == at {
+            shared.push(piece.clone());
+        } else if let Some(known) = shared
+            .get_mut(at)
+            .filter(|known| Arc::strong_count(known) == 1)
+        {
+            // Whoever held it has gone, or was set back.
+            *known = piece.clone();
+        }
+        piece
+    }
+
+    fn pop(&mut self) {
+        if self.open.ends.is_empty() {
+            let last = self.full.pop().expect("there is a name");
+            self.open = Piece::clone(&last);
+        }
+        self.open.pop();
+    }
+}
+
+/// Owners that came after one of a higher id: loaded one by one, and few.
+#[derive(Clone)]
+struct Strays {
+    owners: Slab<Owner>,
+    by_name: HashMap<OwnerName, OwnerId, Sip>,
+}
+
+impl Numbered for Owner {
     fn number(&self) -> u64 {
         self.id.0
     }
 }
 
-/// Where a name lies, and its length in the lowest bits.
-#[derive(Clone, Copy)]
-struct Place(NonZeroU64);
-
-/// Names one after another, in chunks that never move.
-#[derive(Clone)]
-struct Names(Vec<Vec<u8>>);
-
-impl Names {
-    fn push(&mut self, name: &[u8]) -> Place {
-        let full = |chunk: &Vec<u8>| chunk.len() + name.len() > CHUNK_BYTES;
-        if self.0.last().is_none_or(full) {
-            // Whoever has filled one will fill another; most sets are small.
-            let bytes = if self.0.is_empty() { 0 } else { CHUNK_BYTES };
-            self.0.push(Vec::with_capacity(bytes));
-        }
-        let at = (self.0.len() as u64 - 1) << CHUNK_BITS;
-        let last = self.0.last_mut().expect("there is one");
-        let place = (at | last.len() as u64) << LEN_BITS | name.len() as u64;
-        last.extend_from_slice(name);
-        Place(NonZeroU64::new(place).expect("a name is not empty"))
-    }
-
-    fn get(&self, place: Place) -> &[u8] {
-        let len = place.0.get() as usize % (1 << LEN_BITS);
-        let at = (place.0.get() >> LEN_BITS) as usize;
-        &self.0[at / CHUNK_BYTES][at % CHUNK_BYTES..][..len]
-    }
-
-    /// Takes a name back, if it is the last: those of a group that is undone are, and nothing else is taken back.
-    fn pop(&mut self, place: Place) {
-        let len = self.get(place).len();
-        let at = (place.0.get() >> LEN_BITS) as usize;
-        if let Some(last) = self.0.get_mut(at / CHUNK_BYTES)
-            && at % CHUNK_BYTES + len == last.len()
-        {
-            last.truncate(at % CHUNK_BYTES);
-        }
-    }
-}
-
-/// Position of the record that changed an owner last.
-fn changed_at(id: OwnerId, last_account: Option<AccountId>) -> u64 {
-    last_account.map_or(id.0, |account| account.0.max(id.0))
-}
-
-/// The hash of the name of the owner in a slot.
-fn hashes(slab: &Slab<Packed>, names: &Names) -> impl Fn(u32) -> Option<u64> {
-    |slot| {
-        let packed = slab.at(slot as usize)?;
-        Some(hash_owner_name(names.get(packed.name)))
-    }
+/// The hash of the name of the owner at a place.
+fn hashes(names: &Names) -> impl Fn(u32) -> Option<u64> {
+    |place| Some(hash_owner_name(names.get(place as usize)))
 }
 
 impl Owners {
     pub(super) fn new() -> Self {
         Owners {
-            slab: Slab::new(),
-            names: Names(Vec::new()),
+            ids: Ranks::default(),
+            names: Names {
+                full: Vec::new(),
+                open: Piece::default(),
+                shared: Arc::default(),
+            },
+            last_accounts: Chunked::new(),
             by_name: HashTable::new(),
+            strays: Strays {
+                owners: Slab::new(),
+                by_name: HashMap::default(),
+            },
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slab.len()
+        self.ids.len() + self.strays.owners.len()
     }
 
+    /// One past the last slot: the slots of owners that came in order ascend with their ids.
     pub(super) fn slots(&self) -> usize {
-        self.slab.slots()
+        assert!(self.strays.owners.len() == 0, "owners in order have slots");
+        self.ids.len()
     }
 
-    pub(super) fn at(&self, slot: usize) -> Option<Owner> {
-        self.slab.at(slot).map(|packed| self.unpack(packed))
+    pub(super) fn at(&self, slot: usize) -> Option<OwnerRef<'_>> {
+        Some(OwnerRef {
+            id: OwnerId(self.ids.at(slot)?),
+            name: self.names.get(slot),
+            last_account: self.last_accounts.get(slot)?.get(),
+        })
     }
 
-    pub(super) fn get(&self, id: OwnerId) -> Option<Owner> {
-        self.slab.get(id.0).map(|packed| self.unpack(packed))
-    }
-
-    pub(super) fn by_name(&self, name: &OwnerName) -> Option<Owner> {
-        let same = |slot: &u32| self.name_at(*slot as usize) == Some(name.as_bytes());
-        let slot = self.by_name.find(hash_owner_name(name.as_bytes()), same)?;
-        self.at(*slot as usize)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = Owner> {
-        self.slab.iter().map(|packed| self.unpack(packed))
-    }
-
-    fn unpack(&self, packed: &Packed) -> Owner {
-        let last_account = packed.last_account.get();
+    fn unpack(&self, id: OwnerId, place: usize) -> Owner {
+        let last_account = self.last_accounts.get(place).and_then(|last| last.get());
         Owner {
-            id: packed.id,
-            name: OwnerName::from_bytes(self.names.get(packed.name)).expect("it was a name"),
+            id,
+            name: OwnerName::from_bytes(self.names.get(place)).expect("it was a name"),
             last_account,
-            changed_at: changed_at(packed.id, last_account),
+            changed_at: changed_at(id, last_account),
         }
     }
 
-    fn name_at(&self, slot: usize) -> Option<&[u8]> {
-        self.slab.at(slot).map(|packed| self.names.get(packed.name))
+    pub(super) fn get(&self, id: OwnerId) -> Option<Owner> {
+        match self.ids.place(id.0) {
+            Some(place) => Some(self.unpack(id, place)),
+            None => self.strays.owners.get(id.0).cloned(),
+        }
+    }
+
+    /// Position of the record that changed an owner last, if it is here.
+    fn known_at(&self, id: OwnerId) -> Option<u64> {
+        match self.ids.place(id.0) {
+            Some(place) => {
+                let last = self.last_accounts.get(place).and_then(|last| last.get());
+                Some(changed_at(id, last))
+            }
+            None => self.strays.owners.get(id.0).map(|owner| owner.changed_at),
+        }
+    }
+
+    pub(super) fn by_name(&self, name: &OwnerName) -> Option<Owner> {
+        let bytes = name.as_bytes();
+        let same = |place: &u32| self.names.get(*place as usize) == bytes;
+        if let Some(place) = self.by_name.find(hash_owner_name(bytes), same) {
+            let id = self.ids.at(*place as usize).expect("it has a place");
+            return Some(self.unpack(OwnerId(id), *place as usize));
+        }
+        if self.strays.by_name.is_empty() {
+            return None;
+        }
+        self.get(*self.strays.by_name.get(name)?)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Owner> {
+        let in_order = (0..self.ids.len()).filter_map(|place| {
+            let id = OwnerId(self.ids.at(place)?);
+            Some(self.unpack(id, place))
+        });
+        in_order.chain(self.strays.owners.iter().cloned())
     }
 
     /// Makes room for so many more.
     pub(super) fn reserve(&mut self, owners: usize) {
-        self.slab.reserve(owners);
-        self.make_room(owners, self.slots());
-    }
-
-    fn make_room(&mut self, more: usize, slots: usize) {
-        let hash = hashes(&self.slab, &self.names);
-        make_room(&mut self.by_name, more, slots, hash);
+        make_room(
+            &mut self.by_name,
+            owners,
+            self.ids.len(),
+            hashes(&self.names),
+        );
     }
 
     /// Puts an owner in place of the one with its id, if any, which is returned. An owner keeps its name.
@@ -156,66 +228,95 @@ impl Owners {
         assert_eq!(owner.changed_at, changed, "when an owner changed follows");
         if let Some(known) = self.get(owner.id) {
             assert!(known.name == owner.name, "an owner keeps its name");
-            let packed = self.slab.get_mut(owner.id.0).expect("it is known");
-            packed.last_account = owner.last_account.into();
+            match self.ids.place(owner.id.0) {
+                Some(place) => {
+                    let last = self.last_accounts.get_mut(place);
+                    *last.expect("it is known") = owner.last_account.into();
+                }
+                None => _ = self.strays.owners.put(owner),
+            }
             return Some(known);
         }
-        self.make_room(1, self.slots());
-        let packed = self.pack(&owner);
-        self.slab.put(packed);
-        let slot = self.slab.slot_of(owner.id.0).expect("it was put in");
-        let hash = hashes(&self.slab, &self.names);
-        let hash = |slot: &u32| hash(*slot).expect("it is there");
-        self.by_name.insert_unique(hash(&slot), slot, hash);
+        if self.ids.is_next(owner.id.0) {
+            self.push(owner.borrowed());
+            self.index_from(self.ids.len() - 1);
+        } else {
+            let by_name = &mut self.strays.by_name;
+            by_name.insert(owner.name.clone(), owner.id);
+            self.strays.owners.put(owner);
+        }
         None
     }
 
-    fn pack(&mut self, owner: &Owner) -> Packed {
-        Packed {
-            id: owner.id,
-            last_account: owner.last_account.into(),
-            name: self.names.push(owner.name.as_bytes()),
-        }
+    /// Adds an owner that is found by its name only after [`Owners::index_from`] its place.
+    fn push(&mut self, owner: OwnerRef<'_>) {
+        self.ids.push(owner.id.0);
+        self.names.push(owner.name);
+        self.last_accounts.push(owner.last_account.into());
     }
 
-    /// Puts in owners, but for those that are known as of the same or a later record.
-    pub(super) fn load(&mut self, owners: impl Iterator<Item = Owner>) {
-        let mut first = self.slots();
-        for owner in owners {
-            if self.slab.is_next(owner.id.0) {
-                let packed = self.pack(&owner);
-                self.slab.push(packed);
-                if self.slots() - first == AT_ONCE {
+    /// Puts in the owners that `each` gives, but for those that are known as of the same or a later record.
+    pub(super) fn load<E>(
+        &mut self,
+        each: impl FnOnce(&mut dyn FnMut(OwnerRef<'_>)) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut first = self.ids.len();
+        let result = each(&mut |owner| {
+            if self.ids.is_next(owner.id.0) && self.strays.owners.len() == 0 {
+                self.push(owner);
+                if self.ids.len() - first == AT_ONCE {
                     self.index_from(first);
-                    first = self.slots();
+                    first = self.ids.len();
                 }
-                continue;
+                return;
             }
-            self.index_from(first);
-            let known = self.get(owner.id);
-            if known.is_none_or(|known| known.changed_at < owner.changed_at) {
-                self.put(owner);
+            let known = self.known_at(owner.id);
+            if known.is_none_or(|known| known < owner.changed_at()) {
+                self.index_from(first);
+                self.put(owner.to_owner());
+                first = self.ids.len();
             }
-            first = self.slots();
-        }
+        });
         self.index_from(first);
+        result
     }
 
     fn index_from(&mut self, first: usize) {
-        self.slab.index_from(first);
-        let slots = self.slots();
-        self.make_room(slots - first, first);
-        let hash = hashes(&self.slab, &self.names);
-        insert_all(&mut self.by_name, first..slots, hash);
+        let places = self.ids.len();
+        assert!(u32::try_from(places).is_ok(), "fewer than 2^32 owners");
+        let hash = hashes(&self.names);
+        make_room(&mut self.by_name, places - first, first, &hash);
+        insert_all(&mut self.by_name, first..places, hash);
     }
 
+    /// Takes back the owner that was put in last.
     pub(super) fn remove(&mut self, id: OwnerId) {
-        let slot = self.slab.slot_of(id.0).expect("a new owner is in the set");
-        let name = self.name_at(slot as usize).expect("it has a name");
-        let hash = hash_owner_name(name);
-        let entry = self.by_name.find_entry(hash, |known| *known == slot);
+        let Some(place) = self.ids.place(id.0) else {
+            let owner = self.strays.owners.remove(id.0);
+            let owner = owner.expect("a new owner is in the set");
+            self.strays.by_name.remove(&owner.name);
+            return;
+        };
+        let hash = hash_owner_name(self.names.get(place));
+        let entry = self
+            .by_name
+            .find_entry(hash, |known| *known as usize == place);
         entry.expect("an owner is known by its name").remove();
-        let packed = self.slab.remove(id.0).expect("it is there");
-        self.names.pop(packed.name);
+        self.ids.pop(id.0);
+        self.names.pop();
+        self.last_accounts.pop();
+    }
+
+    /// Brings everything into the order of ids.
+    pub(super) fn sort(&mut self) {
+        if self.strays.owners.len() == 0 {
+            return;
+        }
+        let mut all: Vec<Owner> = self.iter().collect();
+        all.sort_unstable_by_key(|owner| owner.id);
+        *self = Owners::new();
+        for owner in all {
+            self.put(owner);
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::world::{World, eur, owner, plain_pay};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use tributary_ledger::chain::Chain;
+use tributary_ledger::codec::{decode_owner_ref, encode_owner};
 use tributary_ledger::*;
 
 /// Brings what the set lacks from storage, and says that the rest is absent.
@@ -24,7 +25,7 @@ fn load(storage: &WorkingSet, commands: &[Command], set: &mut WorkingSet) {
             .owners
             .iter()
             .filter_map(|name| storage.owner_by_name(name))
-            .for_each(|owner| set.load_owner(owner));
+            .for_each(|owner| set.load_owner(&owner));
         wanted
             .api_keys
             .iter()
@@ -269,12 +270,25 @@ fn whatever_is_loaded_is_found_in_whatever_order_it_comes_and_the_newest_stays()
     for (ids, again) in [(in_order, 0), (mixed, 7), (reversed[..5_000].to_vec(), 1)] {
         let mut set = WorkingSet::new(Residency::Accounts);
         let loaded = ids.iter().copied().chain(ids.iter().copied().take(again));
-        set.load_owners(loaded.clone().map(|id| owner(id, 0)));
-        set.load_accounts(loaded.map(|id| account(id, id)));
+        let owners: Vec<Vec<u8>> = loaded
+            .clone()
+            .map(|id| {
+                let mut bytes = Vec::new();
+                encode_owner(&owner(id, 0), &mut bytes);
+                bytes
+            })
+            .collect();
+        let load = |put: &mut dyn FnMut(OwnerRef<'_>)| {
+            let mut owners = owners.iter();
+            owners.try_for_each(|bytes| decode_owner_ref(bytes, FORMAT_VERSION).map(&mut *put))
+        };
+        set.load_owners(load).unwrap();
+        loaded.for_each(|id| set.load_account(account(id, id)));
         let newer = OBJECTS * 4;
-        set.load_owner(owner(ids[3], newer));
-        set.load_owner(owner(ids[3], 0));
-        set.load_accounts([account(ids[4], newer), account(ids[4], ids[4])]);
+        set.load_owner(&owner(ids[3], newer));
+        set.load_owner(&owner(ids[3], 0));
+        set.load_account(account(ids[4], newer));
+        set.load_account(account(ids[4], ids[4]));
         assert_eq!(set.account_count(), ids.len());
         assert_eq!(set.owner_count(), ids.len() + 1);
         for &id in &ids {

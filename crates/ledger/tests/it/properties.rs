@@ -125,7 +125,7 @@ fn fuzzy(snapshots: &[WorkingSet], mut picks: u64) -> WorkingSet {
         pick()
             .owner_at(slot)
             .into_iter()
-            .for_each(|owner| set.load_owner(owner));
+            .for_each(|owner| set.load_owner(&owner.to_owner()));
     }
     for slot in 0..snapshots.last().unwrap().api_key_slots() {
         pick()

@@ -1,0 +1,154 @@
+//! Objects that come in the order of their numbers, as nearly all do: each is found by its place among the numbers.
+
+use crate::ranks::Ranks;
+use crate::slab::{Numbered, Slab};
+
+/// Bytes of a chunk, at most: just below a power of two. Allocators round up what is a little more, which has cost an eighth of all.
+const CHUNK_BYTES: usize = (1 << 17) - 64;
+
+/// A list in chunks, of which none but the first moves.
+#[derive(Clone)]
+pub(crate) struct Chunked<T>(Vec<Vec<T>>);
+
+impl<T> Chunked<T> {
+    /// Items per chunk.
+    const CHUNK: usize = CHUNK_BYTES / size_of::<T>();
+
+    pub(crate) fn new() -> Self {
+        Chunked(Vec::new())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        let before = self.0.len().saturating_sub(1) * Self::CHUNK;
+        before + self.0.last().map_or(0, Vec::len)
+    }
+
+    pub(crate) fn push(&mut self, item: T) {
+        match self.0.last_mut() {
+            Some(last) if last.len() < Self::CHUNK => last.push(item),
+            last => {
+                // Whoever has filled one will fill another; most lists are short.
+                let room = if last.is_some() { Self::CHUNK } else { 0 };
+                let mut chunk = Vec::with_capacity(room);
+                chunk.push(item);
+                self.0.push(chunk);
+            }
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let last = self.0.last_mut()?;
+        let item = last.pop();
+        if last.is_empty() {
+            self.0.pop();
+        }
+        item
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<&T> {
+        self.0.get(at / Self::CHUNK)?.get(at % Self::CHUNK)
+    }
+
+    pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut T> {
+        self.0.get_mut(at / Self::CHUNK)?.get_mut(at % Self::CHUNK)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flatten()
+    }
+}
+
+/// Objects by number.
+#[derive(Clone)]
+pub(crate) struct Ordered<T> {
+    ranks: Ranks,
+    items: Chunked<T>,
+    /// Those that came after one of a higher number.
+    strays: Slab<T>,
+}
+
+impl<T: Numbered> Ordered<T> {
+    pub(crate) fn new() -> Self {
+        Ordered {
+            ranks: Ranks::default(),
+            items: Chunked::new(),
+            strays: Slab::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.items.len() + self.strays.len()
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<&T> {
+        match self.ranks.place(number) {
+            Some(place) => self.items.get(place),
+            None => self.strays.get(number),
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+        match self.ranks.place(number) {
+            Some(place) => self.items.get_mut(place),
+            None => self.strays.get_mut(number),
+        }
+    }
+
+    /// Puts an object in place of the one with its number, if any, which is returned.
+    pub(crate) fn put(&mut self, object: T) -> Option<T> {
+        let number = object.number();
+        if let Some(known) = self.get_mut(number) {
+            return Some(std::mem::replace(known, object));
+        }
+        if !self.ranks.is_next(number) {
+            return self.strays.put(object);
+        }
+        self.ranks.push(number);
+        self.items.push(object);
+        None
+    }
+
+    /// Takes back what was put in last, of what is here or of the strays.
+    pub(crate) fn remove(&mut self, number: u64) -> Option<T> {
+        if self.ranks.place(number).is_none() {
+            return self.strays.remove(number);
+        }
+        self.ranks.pop(number);
+        self.items.pop()
+    }
+
+    /// Brings everything into the order of its number.
+    pub(crate) fn sort(&mut self)
+    where
+        T: Clone,
+    {
+        if self.strays.len() == 0 {
+            return;
+        }
+        let mut all: Vec<T> = self.iter().cloned().collect();
+        all.sort_unstable_by_key(T::number);
+        *self = Ordered::new();
+        for object in all {
+            self.put(object);
+        }
+    }
+
+    /// One past the last slot: the slots of objects that came in order ascend with their numbers.
+    pub(crate) fn slots(&self) -> usize {
+        assert!(self.strays.len() == 0, "objects in order have slots");
+        self.items.len()
+    }
+
+    pub(crate) fn at(&self, slot: usize) -> Option<&T> {
+        self.items.get(slot)
+    }
+
+    /// The slot of the first object whose number is not below this.
+    pub(crate) fn slot_from(&self, number: u64) -> usize {
+        self.ranks.below(number)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.items.iter().chain(self.strays.iter())
+    }
+}
