@@ -3,11 +3,12 @@
 //! A checkpoint is begun at a position and holds every object at least as it was then; objects written later may be newer.
 //! Replay starts after that position and skips what an object already reflects, which makes the fuzzy copy exact.
 //!
-//! Each record of a checkpoint is one object: a tag byte, the format version as `u16` LE, and the ledger's bytes of it. Before
-//! them stands about how many there are, so that room can be made: owners, accounts and open payments, `u64` LE each; and how the
+//! Each record of a checkpoint is one object or a run of accounts or owners: a tag byte, the format version as `u16` LE, and the
+//! ledger's bytes of it. Before them stands about how many there are, so that room can be made: owners, accounts and open payments, `u64` LE each; and how the
 //! queue stands.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
@@ -21,53 +22,90 @@ use crate::view::View;
 const SLICE_OBJECTS: usize = 2_048;
 
 pub(crate) const COUNTS: u8 = 0;
+/// One owner. Not written any more, but read.
 pub(crate) const OWNER: u8 = 1;
 pub(crate) const API_KEY: u8 = 2;
+/// One account. Not written any more, but read.
 pub(crate) const ACCOUNT: u8 = 3;
 pub(crate) const PAYMENT: u8 = 4;
 pub(crate) const QUEUE: u8 = 5;
+/// A run of owners.
+pub(crate) const OWNERS: u8 = 6;
+/// A run of accounts.
+pub(crate) const ACCOUNTS: u8 = 7;
 
-/// Appends the object in slot `slot` of one table, if there is one that a checkpoint needs; false past the last slot.
-type PutSlot = fn(&WorkingSet, usize, &mut Vec<u8>) -> bool;
+/// Appends the objects in some slots of one table that a checkpoint needs; false if there are no slots behind them.
+type PutSlots = fn(&WorkingSet, Range<usize>, &mut Records) -> bool;
 
-fn put_owner(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
-    if let Some(owner) = set.owner_at(slot) {
-        into.push(OWNER);
-        into.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
-        codec::encode_owner_ref(owner, into);
-    }
-    slot < set.owner_slots()
+/// Records one after another, and where each ends.
+#[derive(Default)]
+struct Records {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
 }
 
-fn put_api_key(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
-    if let Some(key) = set.api_key_at(slot) {
-        into.push(API_KEY);
-        into.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
-        codec::encode_api_key(key, into);
+impl Records {
+    /// Appends what `encode` makes, if anything.
+    fn push(&mut self, tag: u8, encode: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        self.bytes.push(tag);
+        self.bytes
+            .extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
+        let empty = self.bytes.len();
+        encode(&mut self.bytes);
+        if self.bytes.len() > empty {
+            self.ends.push(self.bytes.len());
+        } else {
+            self.bytes.truncate(start);
+        }
     }
-    slot < set.api_key_slots()
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends
+            .iter()
+            .map(move |&end| &self.bytes[std::mem::replace(&mut start, end)..end])
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
 }
 
-fn put_account(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
-    if let Some(account) = set.account_at(slot) {
-        into.push(ACCOUNT);
-        into.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
-        codec::encode_account(account, into);
-    }
-    slot < set.account_slots()
+fn put_owners(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bool {
+    let more = slots.end < set.owner_slots();
+    let owners = slots.map_while(|slot| set.owner_at(slot));
+    into.push(OWNERS, |bytes| codec::encode_owners(owners, bytes));
+    more
 }
 
-fn put_payment(set: &WorkingSet, slot: usize, into: &mut Vec<u8>) -> bool {
-    if let Some(payment) = set.payment_at(slot).filter(|payment| payment.is_open()) {
-        into.push(PAYMENT);
-        into.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
-        codec::encode_payment(payment, into);
+fn put_accounts(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bool {
+    let more = slots.end < set.account_slots();
+    let accounts = slots.map_while(|slot| set.account_at(slot));
+    into.push(ACCOUNTS, |bytes| codec::encode_accounts(accounts, bytes));
+    more
+}
+
+fn put_api_keys(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bool {
+    let more = slots.end < set.api_key_slots();
+    for key in slots.filter_map(|slot| set.api_key_at(slot)) {
+        into.push(API_KEY, |bytes| codec::encode_api_key(key, bytes));
     }
-    slot < set.payment_slots()
+    more
+}
+
+fn put_payments(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bool {
+    let more = slots.end < set.payment_slots();
+    let payments = slots.filter_map(|slot| set.payment_at(slot));
+    for payment in payments.filter(|payment| payment.is_open()) {
+        into.push(PAYMENT, |bytes| codec::encode_payment(payment, bytes));
+    }
+    more
 }
 
 /// In turns, so that owners and accounts can be loaded at the same time.
-const TABLES: [PutSlot; 4] = [put_owner, put_api_key, put_account, put_payment];
+const TABLES: [PutSlots; 4] = [put_owners, put_api_keys, put_accounts, put_payments];
 
 /// Writes checkpoints of the published view.
 pub struct Checkpointer {
@@ -116,8 +154,7 @@ impl Checkpointer {
             writer,
             tables: TABLES.map(|put| Some((put, 0))),
             turn: 0,
-            bytes: Vec::new(),
-            ends: Vec::with_capacity(SLICE_OBJECTS),
+            records: Records::default(),
         })
     }
 }
@@ -154,10 +191,9 @@ fn head_at(shared: &Shared, position: u64) -> io::Result<Head> {
 pub(crate) struct Slices {
     writer: CheckpointWriter,
     /// What is left of each table, and from which slot on.
-    tables: [Option<(PutSlot, usize)>; TABLES.len()],
+    tables: [Option<(PutSlots, usize)>; TABLES.len()],
     turn: usize,
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
+    records: Records,
 }
 
 impl Slices {
@@ -170,26 +206,14 @@ impl Slices {
         self.turn = turn + 1;
         let table = &mut self.tables[turn % TABLES.len()];
         let (put, slot) = table.as_mut().expect("something is left of it");
-        self.bytes.clear();
-        self.ends.clear();
-        let mut more = true;
-        {
-            let published = view.read();
-            for _ in 0..objects {
-                more = put(&published.set, *slot, &mut self.bytes);
-                self.ends.push(self.bytes.len());
-                *slot += 1;
-            }
-        }
-        if !more {
+        let slots = *slot..*slot + objects;
+        *slot = slots.end;
+        self.records.clear();
+        if !put(&view.read().set, slots, &mut self.records) {
             *table = None;
         }
-        let mut start = 0;
-        for &end in &self.ends {
-            if end > start {
-                self.writer.push(&self.bytes[start..end])?;
-            }
-            start = end;
+        for record in self.records.iter() {
+            self.writer.push(record)?;
         }
         Ok(true)
     }

@@ -132,7 +132,7 @@ pub struct Options {
     /// Called once, from a thread of the engine, if it must stop because what is durable can't be known: the process should
     /// exit non-zero. Must not block.
     pub on_fatal: Box<dyn Fn(&str) + Send + Sync>,
-    /// Records between two checkpoints, at least; where there are very many accounts and open payments, half as many as
+    /// Records between two checkpoints, at least; where there are very many accounts and open payments, a quarter as many as
     /// those.
     pub checkpoint_every: u64,
     /// Payments that may be queued, at most.

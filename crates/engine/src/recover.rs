@@ -11,7 +11,7 @@ use tributary_ledger::codec::{self, Corrupt, RecordRef};
 use tributary_ledger::{self as ledger, Residency, WorkingSet};
 
 use crate::backend::{Failure, Recovered};
-use crate::checkpoint::{ACCOUNT, API_KEY, COUNTS, OWNER, PAYMENT, QUEUE};
+use crate::checkpoint::{ACCOUNT, ACCOUNTS, API_KEY, COUNTS, OWNER, OWNERS, PAYMENT, QUEUE};
 use crate::view::RECORDS_WARMED;
 
 /// Blocks of a checkpoint, or frames, that are read ahead of what is done with them.
@@ -20,7 +20,10 @@ const READ_AHEAD: usize = 4;
 /// Rebuilds the state.
 pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<Recovered, Failure> {
     let head = reader.head();
-    let (mut set, through) = load(disk, reader)?;
+    let (mut set, through) = load(disk, &mut |through, hash| {
+        let there = reader.head_at(through);
+        there.is_ok_and(|there| there.is_some_and(|head| head.hash == hash))
+    })?;
     replay(reader, through + 1, &mut set)?;
     Ok(Recovered {
         set,
@@ -28,12 +31,11 @@ pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<Recov
     })
 }
 
-/// The newest whole checkpoint and its position, or an empty set.
-fn load(disk: &dyn Disk, reader: &journal::Reader) -> Result<(WorkingSet, u64), Failure> {
-    let mut is_ours = |through, hash| {
-        let there = reader.head_at(through);
-        there.is_ok_and(|there| there.is_some_and(|head| head.hash == hash))
-    };
+/// The newest whole checkpoint of a frame that is ours, and its position; or an empty set.
+fn load(
+    disk: &dyn Disk,
+    is_ours: &mut dyn FnMut(u64, [u8; 32]) -> bool,
+) -> Result<(WorkingSet, u64), Failure> {
     let (loaded, filled) = std::thread::scope(|scope| {
         let mut filling = None;
         let mut item = |item| match item {
@@ -44,7 +46,7 @@ fn load(disk: &dyn Disk, reader: &journal::Reader) -> Result<(WorkingSet, u64), 
                 }
             }
         };
-        let loaded = journal::load_latest_checkpoint(disk, &mut is_ours, &mut item);
+        let loaded = journal::load_latest_checkpoint(disk, is_ours, &mut item);
         (loaded, filling.map(|filling| filling?.finish()))
     });
     let loaded = loaded.map_err(|error| Failure::Unavailable(error.to_string()))?;
@@ -72,7 +74,7 @@ struct Part<'scope> {
 
 type Blocks = mpsc::Receiver<Arc<CheckpointBlock>>;
 /// Puts of some blocks what belongs to a part.
-type Fill = fn(&mut WorkingSet, Blocks) -> Result<(), String>;
+type Fill = fn(&mut WorkingSet, Blocks) -> Result<(), Corrupt>;
 
 impl<'scope> Filling<'scope> {
     fn begin(scope: &'scope Scope<'scope, '_>) -> Result<Self, String> {
@@ -80,7 +82,8 @@ impl<'scope> Filling<'scope> {
             let (blocks, inbox) = mpsc::sync_channel(READ_AHEAD);
             let fill = move || {
                 let mut set = WorkingSet::new(Residency::Accounts);
-                fill(&mut set, inbox).map(|()| set)
+                fill(&mut set, inbox).map_err(|why| why.to_string())?;
+                Ok(set)
             };
             let thread = std::thread::Builder::new().name("load".into());
             match thread.spawn_scoped(scope, fill) {
@@ -113,80 +116,75 @@ impl<'scope> Filling<'scope> {
     }
 }
 
-/// The objects of one kind in a block: their versions and bytes.
-fn of_kind(block: &CheckpointBlock, kind: u8) -> impl Iterator<Item = (u16, &[u8])> {
-    block.records().filter_map(move |record| {
-        let (&[tag, low, high], object) = record.split_first_chunk::<3>()?;
-        (tag == kind).then(|| (u16::from_le_bytes([low, high]), object))
-    })
+/// A record of a checkpoint: its tag, its version and the object.
+fn split(record: &[u8]) -> Result<(u8, u16, &[u8]), Corrupt> {
+    let (&[tag, low, high], object) = record
+        .split_first_chunk()
+        .ok_or(Corrupt("an object is too short"))?;
+    Ok((tag, u16::from_le_bytes([low, high]), object))
 }
 
-fn fill_accounts(set: &mut WorkingSet, blocks: Blocks) -> Result<(), String> {
+fn fill_accounts(set: &mut WorkingSet, blocks: Blocks) -> Result<(), Corrupt> {
     for block in blocks {
-        for (version, account) in of_kind(&block, ACCOUNT) {
-            let account = codec::decode_account(account, version);
-            set.load_account(account.map_err(|why| why.to_string())?);
+        for record in block.records() {
+            match split(record)? {
+                (ACCOUNT, version, account) => {
+                    set.load_account(codec::decode_account(account, version)?);
+                }
+                (ACCOUNTS, version, run) => {
+                    codec::decode_accounts(run, version, |account| set.load_account(account))?;
+                }
+                _ => {}
+            }
         }
     }
     Ok(())
 }
 
-fn fill_owners(set: &mut WorkingSet, blocks: Blocks) -> Result<(), String> {
+fn fill_owners(set: &mut WorkingSet, blocks: Blocks) -> Result<(), Corrupt> {
     let first = blocks.recv().ok();
-    set.reserve(counts(first.as_deref())?[0], 0);
+    set.reserve_owners(owner_count(first.as_deref()));
     set.load_owners(|put| {
         for block in first.into_iter().chain(blocks) {
-            for (version, owner) in of_kind(&block, OWNER) {
-                put(codec::decode_owner_ref(owner, version)?);
+            for record in block.records() {
+                match split(record)? {
+                    (OWNER, version, owner) => put(codec::decode_owner_ref(owner, version)?),
+                    (OWNERS, version, run) => codec::decode_owners(run, version, &mut *put)?,
+                    _ => {}
+                }
             }
         }
         Ok(())
     })
-    .map_err(|why: Corrupt| why.to_string())
 }
 
-fn fill_rest(set: &mut WorkingSet, blocks: Blocks) -> Result<(), String> {
+fn fill_rest(set: &mut WorkingSet, blocks: Blocks) -> Result<(), Corrupt> {
     for block in blocks {
         for record in block.records() {
-            let Some((&[tag, low, high], object)) = record.split_first_chunk::<3>() else {
-                return Err("an object is too short".into());
-            };
-            let version = u16::from_le_bytes([low, high]);
-            put_rest(set, tag, object, version)?;
+            let (tag, version, object) = split(record)?;
+            match tag {
+                COUNTS | OWNER | OWNERS | ACCOUNT | ACCOUNTS => {}
+                API_KEY => set.load_api_key(codec::decode_api_key(object, version)?),
+                PAYMENT => set.load_payment(codec::decode_payment(object, version)?),
+                QUEUE => set.load_queue(codec::decode_queue(object, version)?),
+                _ => return Err(Corrupt("an object is of an unknown kind")),
+            }
         }
     }
     Ok(())
 }
 
-fn put_rest(set: &mut WorkingSet, tag: u8, object: &[u8], version: u16) -> Result<(), String> {
-    let corrupt = |why: Corrupt| why.to_string();
-    match tag {
-        COUNTS | OWNER | ACCOUNT => {}
-        API_KEY => set.load_api_key(codec::decode_api_key(object, version).map_err(corrupt)?),
-        PAYMENT => set.load_payment(codec::decode_payment(object, version).map_err(corrupt)?),
-        QUEUE => set.load_queue(codec::decode_queue(object, version).map_err(corrupt)?),
-        _ => return Err(format!("an object is of the unknown kind {tag}")),
-    }
-    Ok(())
-}
-
-/// How many owners, accounts and open payments a checkpoint that begins with this block says to hold.
-fn counts(first: Option<&CheckpointBlock>) -> Result<[usize; 3], String> {
-    let Some(record) = first.and_then(|block| block.records().next()) else {
-        return Ok([0; 3]);
-    };
-    let Some(([COUNTS, ..], counts)) = record.split_first_chunk::<3>() else {
-        return Ok([0; 3]);
-    };
-    let (counts, rest) = counts.as_chunks::<8>();
-    let (&[owners, accounts, payments], []) = (counts, rest) else {
-        return Err("the counts are not three".into());
+/// How many owners a checkpoint that begins with this block says to hold; 0 if it doesn't.
+fn owner_count(first: Option<&CheckpointBlock>) -> usize {
+    let record = first.and_then(|block| block.records().next());
+    let count = match record.map(split) {
+        Some(Ok((COUNTS, _, counts))) => {
+            counts.first_chunk().map(|count| u64::from_le_bytes(*count))
+        }
+        _ => None,
     };
     // A wrong count costs memory or time: it says nothing about what is there.
-    Ok([owners, accounts, payments].map(|count| {
-        let count = usize::try_from(u64::from_le_bytes(count));
-        count.unwrap_or(0).min(1 << 26)
-    }))
+    usize::try_from(count.unwrap_or(0)).map_or(0, |count| count.min(1 << 26))
 }
 
 /// Applies every record from `first` on to `set`.
@@ -253,4 +251,108 @@ fn apply_frame(frame: &FrameRef<'_>, first: u64, set: &mut WorkingSet) -> Result
     }
     set.evict_through(last);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_journal::{CheckpointWriter, DirDisk, Head};
+    use tributary_ledger::chain::Chain;
+    use tributary_ledger::{
+        Account, AccountId, AccountKind, AccountStatus, Currency, Overdraft, Owner, OwnerId,
+        OwnerName,
+    };
+
+    use super::*;
+
+    fn owner(id: u64) -> Owner {
+        Owner {
+            id: OwnerId(id),
+            name: OwnerName::new(&format!("owner-{id}")).expect("a name"),
+            last_account: Some(AccountId(id)),
+            changed_at: id,
+        }
+    }
+
+    fn account(id: u64) -> Account {
+        Account {
+            id: AccountId(id),
+            owner: OwnerId(id),
+            owner_prev: None.into(),
+            posted: -5,
+            held: 2,
+            overdraft: Overdraft::UNLIMITED,
+            opened_at: id,
+            chain: Chain::from_parts(id, 1, [0; 4]),
+            currency: Currency::from_code("EUR").expect("a currency"),
+            kind: AccountKind::External,
+            status: AccountStatus::Open,
+        }
+    }
+
+    fn record(tag: u8, encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut record = vec![tag];
+        record.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
+        encode(&mut record);
+        record
+    }
+
+    fn check(records: &[Vec<u8>], expected: Option<&WorkingSet>) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(directory.path()));
+        let head = Head {
+            position: 77,
+            ..Head::default()
+        };
+        let mut writer = CheckpointWriter::begin(disk.clone(), &head).expect("it begins");
+        for record in records {
+            writer.push(record).expect("there is room");
+        }
+        writer.finish().expect("there is room");
+        let (set, through) = load(&*disk, &mut |_, _| true).expect("the disk works");
+        let empty = WorkingSet::new(Residency::Accounts);
+        assert_eq!(through, expected.map_or(0, |_| 77));
+        assert_eq!(set.digest(), expected.unwrap_or(&empty).digest());
+    }
+
+    /// Those of earlier versions have a record for each account and owner.
+    #[test]
+    fn checkpoints_are_read_however_their_accounts_and_owners_were_written_and_no_others() {
+        let ids = [3, 9, 10, 70_000];
+        let mut expected = WorkingSet::new(Residency::Accounts);
+        for id in ids {
+            expected.load_owner(&owner(id));
+            expected.load_account(account(id));
+        }
+        let counts = record(COUNTS, |into| {
+            [5_u64, 4, 0]
+                .iter()
+                .for_each(|count| into.extend(count.to_le_bytes()));
+        });
+        let one_by_one: Vec<Vec<u8>> = ids
+            .iter()
+            .flat_map(|&id| {
+                [
+                    record(OWNER, |into| codec::encode_owner(&owner(id), into)),
+                    record(ACCOUNT, |into| codec::encode_account(&account(id), into)),
+                ]
+            })
+            .collect();
+        let owners = record(OWNERS, |into| {
+            let owners = (0..expected.owner_slots()).filter_map(|slot| expected.owner_at(slot));
+            codec::encode_owners(owners, into);
+        });
+        let accounts = record(ACCOUNTS, |into| {
+            codec::encode_accounts(expected.accounts(), into)
+        });
+        let old = [vec![counts.clone()], one_by_one].concat();
+        let new = vec![counts, owners, accounts];
+        check(&old, Some(&expected));
+        check(&new, Some(&expected));
+        check(&new[1..], Some(&expected));
+        let unknown = record(ACCOUNTS + 1, |into| into.push(0));
+        check(&[new.clone(), vec![unknown]].concat(), None);
+        let mut cut = new;
+        _ = cut[2].pop();
+        check(&cut, None);
+    }
 }

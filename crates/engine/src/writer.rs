@@ -149,7 +149,7 @@ impl Publisher {
     fn wish_for_checkpoint(&mut self) {
         // With very many accounts or holds a checkpoint is large: not more of it is written than of the records themselves.
         let objects = self.shared.view.object_count() as u64;
-        if self.since_checkpoint >= self.shared.options.checkpoint_every.max(objects / 2)
+        if self.since_checkpoint >= self.shared.options.checkpoint_every.max(objects / 4)
             && let Some(wanted) = &self.checkpoint_wanted
             && wanted.try_send(()).is_ok()
         {

@@ -120,12 +120,6 @@ impl<T: Numbered> Slab<T> {
         self.index.len()
     }
 
-    /// Makes room for so many more objects.
-    pub(crate) fn reserve(&mut self, objects: usize) {
-        self.chunks.reserve(objects.div_ceil(CHUNK));
-        self.make_room(objects, self.slots());
-    }
-
     fn make_room(&mut self, more: usize, slots: usize) {
         let hash = hashes(&self.chunks);
         make_room(&mut self.index, more, slots, hash);

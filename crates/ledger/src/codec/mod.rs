@@ -45,8 +45,10 @@
 mod body;
 mod bytes;
 mod objects;
+mod packed;
 mod record;
 
+pub use packed::{decode_accounts, decode_owners, encode_accounts, encode_owners};
 pub use record::{Record, RecordRef};
 
 use crate::{
@@ -388,11 +390,6 @@ pub fn decode_account(bytes: &[u8], format_version: u16) -> Result<Account, Corr
 /// Appends an owner.
 pub fn encode_owner(owner: &Owner, into: &mut Vec<u8>) {
     objects::put_owner(owner.borrowed(), into);
-}
-
-/// Appends an owner, as [`encode_owner`].
-pub fn encode_owner_ref(owner: OwnerRef<'_>, into: &mut Vec<u8>) {
-    objects::put_owner(owner, into);
 }
 
 /// Reads an owner.

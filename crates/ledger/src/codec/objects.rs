@@ -27,7 +27,7 @@ pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
 }
 
 /// 0 = none: positions begin at 1.
-fn account_or_none(raw: u64) -> Option<AccountId> {
+pub(super) fn account_or_none(raw: u64) -> Option<AccountId> {
     (raw != 0).then_some(AccountId(raw))
 }
 
@@ -57,19 +57,11 @@ pub(super) fn take_account(input: &mut Input<'_>) -> Result<Account, Corrupt> {
     let owner_prev = account_or_none(input.u64()?).into();
     let posted = input.i64()?;
     let held = input.u64()?;
-    if posted.unsigned_abs() > AMOUNT_MAX || held > AMOUNT_MAX {
-        return Err(Corrupt("a balance out of bounds"));
-    }
     let overdraft = Overdraft::from_raw(input.u64()?);
     let opened_at = input.u64()?;
     let (last, seq) = (input.u64()?, input.u64()?);
-    if seq > SEQ_MAX {
-        return Err(Corrupt("a chain too long"));
-    }
     let currency = currency(input.u16()?)?;
-    let kind = AccountKind::from_number(input.u8()?).ok_or(Corrupt("unknown account kind"))?;
-    let status =
-        AccountStatus::from_number(input.u8()?).ok_or(Corrupt("unknown account status"))?;
+    let (kind, status) = kind_and_status(input)?;
     let mut marks = [0; 4];
     if input.flag()? {
         for mark in &mut marks {
@@ -80,7 +72,7 @@ pub(super) fn take_account(input: &mut Input<'_>) -> Result<Account, Corrupt> {
         }
     }
     let chain = Chain::from_parts(last, seq, marks);
-    Ok(Account {
+    checked(Account {
         id,
         owner,
         owner_prev,
@@ -93,6 +85,26 @@ pub(super) fn take_account(input: &mut Input<'_>) -> Result<Account, Corrupt> {
         kind,
         status,
     })
+}
+
+pub(super) fn kind_and_status(
+    input: &mut Input<'_>,
+) -> Result<(AccountKind, AccountStatus), Corrupt> {
+    let kind = AccountKind::from_number(input.u8()?).ok_or(Corrupt("unknown account kind"))?;
+    let status =
+        AccountStatus::from_number(input.u8()?).ok_or(Corrupt("unknown account status"))?;
+    Ok((kind, status))
+}
+
+/// The account, if it is within its bounds.
+pub(super) fn checked(account: Account) -> Result<Account, Corrupt> {
+    if account.posted.unsigned_abs() > AMOUNT_MAX || account.held > AMOUNT_MAX {
+        return Err(Corrupt("a balance out of bounds"));
+    }
+    if account.chain.seq() > SEQ_MAX {
+        return Err(Corrupt("a chain too long"));
+    }
+    Ok(account)
 }
 
 pub(super) fn put_owner(owner: OwnerRef<'_>, into: &mut Vec<u8>) {
@@ -108,7 +120,7 @@ pub(super) fn take_owner<'a>(input: &mut Input<'a>) -> Result<OwnerRef<'a>, Corr
     let last_account = account_or_none(input.u64()?);
     let changed_at = input.u64()?;
     let len = input.u8()?;
-    let name = input.take(len.into())?;
+    let name = owner_name_bytes(input.take(len.into())?)?;
     let owner = OwnerRef {
         id,
         name,
@@ -117,8 +129,12 @@ pub(super) fn take_owner<'a>(input: &mut Input<'a>) -> Result<OwnerRef<'a>, Corr
     if changed_at != owner.changed_at() {
         return Err(Corrupt("an owner that nothing changed then"));
     }
-    OwnerName::check(name).map_err(|_| Corrupt("not an owner's name"))?;
     Ok(owner)
+}
+
+pub(super) fn owner_name_bytes(bytes: &[u8]) -> Result<&[u8], Corrupt> {
+    let checked = OwnerName::check(bytes).map(|()| bytes);
+    checked.map_err(|_| Corrupt("not an owner's name"))
 }
 
 pub(super) fn owner_name(bytes: &[u8]) -> Result<OwnerName, Corrupt> {

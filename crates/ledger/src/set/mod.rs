@@ -340,10 +340,9 @@ impl WorkingSet {
         self.api_keys.at(slot)
     }
 
-    /// Makes room for so many objects that are about to be loaded: tables that grow step by step are filled twice.
-    pub fn reserve(&mut self, owners: usize, payments: usize) {
+    /// Makes room for so many owners that are about to be loaded: a table that grows step by step is filled twice.
+    pub fn reserve_owners(&mut self, owners: usize) {
         self.owners.reserve(owners);
-        self.payments.reserve(payments);
     }
 
     /// Puts in a loaded account, unless the set has it as of the same or a later record.

@@ -320,3 +320,73 @@ impl Owners {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(id: u64, name: &str) -> Owner {
+        Owner {
+            id: OwnerId(id),
+            name: OwnerName::new(&format!("{name}-{id}")).unwrap(),
+            last_account: None,
+            changed_at: id,
+        }
+    }
+
+    fn put(owners: &mut Owners, ids: std::ops::RangeInclusive<u64>, name: &str) {
+        ids.for_each(|id| assert_eq!(owners.put(owner(id, name)), None));
+    }
+
+    fn check(owners: &Owners, ids: std::ops::RangeInclusive<u64>, name: &str) {
+        for id in ids {
+            let owner = owner(id, name);
+            assert_eq!(owners.by_name(&owner.name).as_ref(), Some(&owner));
+            assert_eq!(owners.get(OwnerId(id)), Some(owner));
+        }
+    }
+
+    fn shared(one: &Owners, other: &Owners) -> Vec<bool> {
+        let pieces = one.names.full.iter().zip(&other.names.full);
+        pieces.map(|(one, other)| Arc::ptr_eq(one, other)).collect()
+    }
+
+    const PIECES: u64 = PIECE as u64;
+
+    #[test]
+    fn copies_hold_names_once_and_one_that_went_another_way_holds_its_own() {
+        let mut ahead = Owners::new();
+        let mut behind = ahead.clone();
+        put(&mut ahead, 1..=2 * PIECES + 9, "a");
+        put(&mut behind, 1..=PIECES, "a");
+        assert_eq!(shared(&ahead, &behind), [true]);
+        // What the other has been told is never said.
+        assert_eq!(behind.by_name(&owner(PIECES + 1, "a").name), None);
+        put(&mut behind, PIECES + 1..=3 * PIECES, "b");
+        assert_eq!(shared(&ahead, &behind), [true, false]);
+        check(&ahead, 1..=2 * PIECES + 9, "a");
+        check(&behind, 1..=PIECES, "a");
+        check(&behind, PIECES + 1..=3 * PIECES, "b");
+        // One that starts over where the other is shares with it again.
+        let mut again = behind.clone();
+        drop(ahead);
+        put(&mut behind, 3 * PIECES + 1..=4 * PIECES, "c");
+        put(&mut again, 3 * PIECES + 1..=4 * PIECES, "c");
+        assert_eq!(shared(&behind, &again), [true; 4]);
+    }
+
+    #[test]
+    fn names_that_are_taken_back_across_pieces_are_gone_and_others_take_their_place() {
+        let mut owners = Owners::new();
+        put(&mut owners, 1..=PIECES + 5, "a");
+        let copy = owners.clone();
+        for id in (PIECES - 4..=PIECES + 5).rev() {
+            owners.remove(OwnerId(id));
+            assert_eq!(owners.by_name(&owner(id, "a").name), None);
+        }
+        put(&mut owners, PIECES - 4..=2 * PIECES, "b");
+        check(&owners, 1..=PIECES - 5, "a");
+        check(&owners, PIECES - 4..=2 * PIECES, "b");
+        check(&copy, 1..=PIECES + 5, "a");
+    }
+}

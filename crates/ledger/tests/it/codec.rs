@@ -4,10 +4,12 @@ use crate::dice::{command as roll, prelude, rolls};
 use crate::world::{World, by, command, eur, fees, owner, plain_pay, split};
 use proptest::prelude::*;
 use std::fmt::Write;
+use tributary_ledger::chain::{Chain, SEQ_MAX};
 use tributary_ledger::codec::{
     Record, RecordRef, decode, encode, encode_account, encode_api_key, encode_owner, encode_payment,
 };
 use tributary_ledger::codec::{decode_account, decode_api_key, decode_owner, decode_payment};
+use tributary_ledger::codec::{decode_accounts, decode_owners, encode_accounts, encode_owners};
 use tributary_ledger::*;
 
 #[test]
@@ -94,10 +96,109 @@ fn objects_round_trip(set: &WorkingSet) {
         .for_each(|account| check(account, encode_account, decode_account));
     set.owners()
         .for_each(|owner| check(&owner, encode_owner, decode_owner));
+    runs_round_trip(
+        &set.accounts().cloned().collect::<Vec<_>>(),
+        &set.owners().collect::<Vec<_>>(),
+    );
     set.payments()
         .for_each(|payment| check(payment, encode_payment, decode_payment));
     set.api_keys()
         .for_each(|key| check(key, encode_api_key, decode_api_key));
+}
+
+/// As runs, which give what was put in, and of a beginning what is whole in it; gives their bytes.
+fn runs_round_trip(accounts: &[Account], owners: &[Owner]) -> [Vec<u8>; 2] {
+    fn check<T: PartialEq + std::fmt::Debug>(
+        objects: &[T],
+        bytes: &[u8],
+        decode: impl Fn(&[u8], &mut Vec<T>) -> Result<(), tributary_ledger::codec::Corrupt>,
+    ) {
+        let mut whole = 0;
+        for len in 0..=bytes.len() {
+            let mut found = Vec::new();
+            let sound = decode(&bytes[..len], &mut found).is_ok();
+            assert_eq!(found, objects[..found.len()]);
+            assert_eq!(sound, len == 0 || found.len() > whole);
+            whole = found.len();
+        }
+        assert_eq!(whole, objects.len());
+    }
+    let (mut account_bytes, mut owner_bytes) = (Vec::new(), Vec::new());
+    encode_accounts(accounts, &mut account_bytes);
+    check(accounts, &account_bytes, |bytes, found| {
+        decode_accounts(bytes, FORMAT_VERSION, |account| found.push(account))
+    });
+    // Only a set gives owners whose names lie elsewhere.
+    let mut set = WorkingSet::new(Residency::Accounts);
+    owners.iter().for_each(|owner| set.load_owner(owner));
+    let set = set.in_order();
+    let in_place = (0..set.owner_slots()).map_while(|slot| set.owner_at(slot));
+    encode_owners(in_place, &mut owner_bytes);
+    let in_order: Vec<Owner> = set.owners().collect();
+    check(&in_order, &owner_bytes, |bytes, found| {
+        decode_owners(bytes, FORMAT_VERSION, |owner| found.push(owner.to_owner()))
+    });
+    [account_bytes, owner_bytes]
+}
+
+#[test]
+fn runs_of_accounts_and_owners_keep_every_value_and_their_bytes_never_change() {
+    let account = |id: u64, owner: u64, prev: Option<u64>, posted: i64| Account {
+        id: AccountId(id),
+        owner: OwnerId(owner),
+        owner_prev: prev.map(AccountId).into(),
+        posted,
+        held: 0,
+        overdraft: Overdraft::NONE,
+        opened_at: id,
+        chain: Chain::from_parts(id, 1, [0; 4]),
+        currency: eur(),
+        kind: AccountKind::Wallet,
+        status: AccountStatus::Open,
+    };
+    let far = Account {
+        held: AMOUNT_MAX,
+        overdraft: Overdraft::UNLIMITED,
+        opened_at: 0,
+        chain: Chain::from_parts(u64::MAX, SEQ_MAX, [1, u64::MAX, 3, 0]),
+        kind: AccountKind::Suspense,
+        status: AccountStatus::Closed,
+        ..account(u64::MAX - 1, 0, Some(7), -(AMOUNT_MAX as i64))
+    };
+    let limited = Account {
+        overdraft: Overdraft::limited(AMOUNT_MAX),
+        opened_at: u64::MAX,
+        ..account(9, 5, Some(7), AMOUNT_MAX as i64)
+    };
+    let somebody = |id: u64, last: Option<u64>, name: &str| Owner {
+        id: OwnerId(id),
+        name: owner(name),
+        last_account: last.map(AccountId),
+        changed_at: last.map_or(id, |last| last.max(id)),
+    };
+    let longest = "a".repeat(OwnerName::BYTES_MAX);
+    let accounts = [
+        account(7, 5, None, 300),
+        account(8, 8, None, -1),
+        limited,
+        far,
+    ];
+    let owners = [
+        somebody(0, Some(1 << 40), "platform"),
+        somebody(5, Some(9), "a"),
+        somebody(8, Some(8), &longest),
+        somebody(u64::MAX, None, "z"),
+    ];
+    runs_round_trip(&accounts, &owners);
+    let [accounts, owners] = runs_round_trip(&accounts[..2], &owners[..2]);
+    let hex = |bytes: &[u8]| {
+        bytes.iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").unwrap();
+            hex
+        })
+    };
+    assert_eq!(hex(&accounts), "070200d80400010e0001d203010100010000010001020001d203010100");
+    assert_eq!(hex(&owners), "0080808080804008706c6174666f726d05080161");
 }
 
 /// Reads whatever can be read; what is read in full must be what the bytes say and nothing else.

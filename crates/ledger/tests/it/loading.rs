@@ -302,5 +302,20 @@ fn whatever_is_loaded_is_found_in_whatever_order_it_comes_and_the_newest_stays()
         }
         let stranger = OwnerName::new("somebody-with-a-longer-name-1").unwrap();
         assert_eq!(set.owner_by_name(&stranger), None);
+        let digest = set.digest();
+        let set = set.in_order();
+        assert_eq!(set.digest(), digest);
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        for (slot, &id) in sorted.iter().enumerate() {
+            assert_eq!(set.account_at(slot).map(|account| account.id.0), Some(id));
+            assert_eq!(set.account_slot_from(id), slot);
+            assert_eq!(set.account_slot_from(id + 1), slot + 1);
+            // The platform is the first.
+            let owner = set.owner_at(slot + 1).map(OwnerRef::to_owner);
+            assert_eq!(owner, set.owner(OwnerId(id)));
+        }
+        assert_eq!(set.account_slots(), ids.len());
+        assert_eq!(set.owner_slots(), ids.len() + 1);
     }
 }
