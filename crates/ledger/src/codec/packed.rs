@@ -29,20 +29,31 @@ fn put(mut number: u64, into: &mut Vec<u8>) {
     into.push(number as u8);
 }
 
+#[inline]
 fn take(input: &mut Input<'_>) -> Result<u64, Corrupt> {
+    match input.0.split_first() {
+        Some((&byte, rest)) if byte < MORE => {
+            input.0 = rest;
+            Ok(byte.into())
+        }
+        _ => take_long(input),
+    }
+}
+
+fn take_long(input: &mut Input<'_>) -> Result<u64, Corrupt> {
     let mut number = 0;
-    for shift in (0..u64::BITS).step_by(BITS as usize) {
-        let byte = input.u8()?;
+    for (shift, (at, byte)) in (0..).step_by(BITS as usize).zip(input.0.iter().enumerate()) {
         let bits = u64::from(byte & !MORE);
-        if bits << shift >> shift != bits {
-            break;
+        if shift >= u64::BITS || bits << shift >> shift != bits {
+            return Err(Corrupt("a number is too large"));
         }
         number |= bits << shift;
         if byte & MORE == 0 {
+            input.0 = &input.0[at + 1..];
             return Ok(number);
         }
     }
-    Err(Corrupt("a number is too large"))
+    Err(Corrupt("ends too early"))
 }
 
 fn put_signed(number: i64, into: &mut Vec<u8>) {

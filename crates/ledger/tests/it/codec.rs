@@ -197,7 +197,10 @@ fn runs_of_accounts_and_owners_keep_every_value_and_their_bytes_never_change() {
             hex
         })
     };
-    assert_eq!(hex(&accounts), "070200d80400010e0001d203010100010000010001020001d203010100");
+    assert_eq!(
+        hex(&accounts),
+        "070200d80400010e0001d203010100010000010001020001d203010100"
+    );
     assert_eq!(hex(&owners), "0080808080804008706c6174666f726d05080161");
 }
 
