@@ -447,12 +447,7 @@ macro_rules! journal_reader {
             }
 
             fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
-                if position == 0 || position > self.reader.head().position {
-                    return Ok(None);
-                }
-                let mut frames = self.reader.frames(position);
-                let frame = frames.next().map_err(read_failure)?;
-                Ok(frame.map(|frame| frame.bytes().to_vec()))
+                self.reader.frame(position).map_err(read_failure)
             }
 
             fn meta(&self) -> JournalMeta {

@@ -142,6 +142,21 @@ impl Reader {
         }
     }
 
+    /// The frame that holds `position`, verified; `None` if that is not durable.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when it is.
+    pub fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        if position == 0 || position > self.shared.durable() {
+            return Ok(None);
+        }
+        let mut frames = self.frames(position);
+        frames.reader = FrameReader::of_one();
+        let (_, offset) = frames.locate()?;
+        let len = frames.next()?.map(|frame| frame.bytes().len());
+        Ok(len.map(|len| frames.reader.into_frame(offset, len)))
+    }
+
     /// Calls `found` with the positions of records that have the key, newest first, until it breaks. Every record
     /// with the key is given; one without it may be, when two keys have the same hash: look at the record.
     ///

@@ -39,6 +39,8 @@ const SEGMENT_VERSION: u16 = 1;
 const MAGIC: [u8; 4] = *b"TRBS";
 const CRC_AT: usize = SEGMENT_HEADER_BYTES as usize - 4;
 const READ_AHEAD_BYTES: usize = 256 * 1024;
+/// Where one frame is looked for: the way to it, from one that is marked, is at most 64 KiB.
+const READ_FOR_ONE_BYTES: usize = 16 * 1024;
 
 /// The first block of a segment file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,13 +191,45 @@ pub(crate) fn segment_name_position(name: &str) -> Option<u64> {
 }
 
 /// Reads frames one after another with read-ahead. Its memory is bounded by one frame plus the read-ahead.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FrameReader {
     buf: Vec<u8>,
     base: u64,
+    /// Bytes that are read at once, at least.
+    ahead: usize,
+}
+
+impl Default for FrameReader {
+    fn default() -> Self {
+        FrameReader {
+            buf: Vec::new(),
+            base: 0,
+            ahead: READ_AHEAD_BYTES,
+        }
+    }
 }
 
 impl FrameReader {
+    /// One that will be asked for a single frame.
+    pub(crate) fn of_one() -> FrameReader {
+        FrameReader {
+            ahead: READ_FOR_ONE_BYTES,
+            ..FrameReader::default()
+        }
+    }
+
+    /// The frame at `offset`, which was read last and is so long.
+    pub(crate) fn into_frame(mut self, offset: u64, len: usize) -> Vec<u8> {
+        let skip = usize::try_from(offset - self.base).expect("it is in the buffer");
+        assert!(skip + len <= self.buf.len(), "it was read last");
+        // A small one does not keep the room that was read into.
+        if skip > 0 || self.buf.capacity() > 2 * len {
+            return self.buf[skip..skip + len].to_vec();
+        }
+        self.buf.truncate(len);
+        self.buf
+    }
+
     /// Forgets what was read ahead.
     pub(crate) fn forget(&mut self) {
         self.buf.clear();
@@ -252,7 +286,7 @@ impl FrameReader {
         if self.at(offset).len() >= len {
             return Ok(());
         }
-        let wanted = (len.max(READ_AHEAD_BYTES) as u64).min(limit.saturating_sub(offset));
+        let wanted = (len.max(self.ahead) as u64).min(limit.saturating_sub(offset));
         self.base = offset;
         self.buf.resize(wanted as usize, 0);
         match file.read_at(&mut self.buf, offset) {

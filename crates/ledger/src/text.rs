@@ -165,10 +165,18 @@ impl Topic {
 
 /// A prefix and one to eight words, with dots between them.
 fn topic(bytes: &[u8]) -> bool {
-    let word = |word: &[u8]| {
-        let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(b);
-        !word.is_empty() && word.iter().all(plain)
+    static PLAIN: [bool; 256] = {
+        let (mut plain, mut byte) = ([false; 256], 0);
+        while byte < 256 {
+            let character = byte as u8;
+            plain[byte] = character.is_ascii_lowercase()
+                || character.is_ascii_digit()
+                || matches!(character, b'_' | b'-');
+            byte += 1;
+        }
+        plain
     };
+    let word = |word: &[u8]| !word.is_empty() && word.iter().all(|byte| PLAIN[usize::from(*byte)]);
     let words = |prefix| bytes.strip_prefix(prefix);
     TOPIC_PREFIXES
         .into_iter()

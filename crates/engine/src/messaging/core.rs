@@ -259,6 +259,12 @@ impl Core {
             .next()
     }
 
+    /// Whether one should be read for, if the published journal ends at `head`.
+    pub fn wants(&self, id: SubscriptionId, head: u64) -> bool {
+        let flow = self.flows.get(&id);
+        flow.is_some_and(|flow| flow.wanted(head).is_some())
+    }
+
     /// Takes what was read for one subscription, asked for as `wanted`, up to `through`. Without effect if what it wants has
     /// changed since `filters`.
     pub fn found(

@@ -23,7 +23,7 @@ use super::history::{Attempts, AttemptsFound, History};
 use super::image::Letter;
 use super::log::{self, Found, Log};
 use super::matcher::Matcher;
-use super::scan::{From, scan};
+use super::scan::{From, scan_frames};
 use super::settings::{Kind, Subscription, SubscriptionId, Terms};
 use crate::backend::{Batch, Failure};
 use crate::read::Reader;
@@ -34,6 +34,8 @@ const WRITE_EVERY: u64 = 50_000_000;
 const RETRY_AFTER: u64 = 1_000_000_000;
 /// The longest sleep.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Matches that were read and are taken in at once, at most.
+const FOUND_AT_ONCE: usize = 512;
 /// Matches that wait to be taken in, at most: what is more is read from the journal later.
 const INBOX_MAX: usize = 100_000;
 
@@ -423,10 +425,7 @@ impl Messaging {
         *read_for = Some(id);
         match self.read(&subscription, &wanted, head) {
             Ok((through, matches)) => {
-                // Before what the publisher offered meanwhile, which may follow it.
-                let now = self.clock.now();
-                lock(&self.core).found(id, filters, &wanted, through, &matches, now);
-                self.with(|_, _| ());
+                self.found(id, filters, wanted, through, &matches);
                 self.progressed();
                 true
             }
@@ -435,6 +434,34 @@ impl Messaging {
                 false
             }
         }
+    }
+
+    /// Hands over what was read, in pieces: receivers come in between.
+    fn found(
+        &self,
+        id: SubscriptionId,
+        filters: u64,
+        mut wanted: Wanted,
+        through: u64,
+        mut matches: &[Matched],
+    ) {
+        while wanted.from <= through {
+            let piece;
+            (piece, matches) = matches.split_at(matches.len().min(FOUND_AT_ONCE));
+            let reach = match (piece.last(), matches.is_empty()) {
+                (Some(last), false) => last.position,
+                _ => through,
+            };
+            // Before what the publisher offered meanwhile, which may follow it.
+            let now = self.clock.now();
+            let mut core = lock(&self.core);
+            core.found(id, filters, &wanted, reach, piece, now);
+            let woken = core.woken();
+            drop(core);
+            self.ring(&woken);
+            wanted.from = reach + 1;
+        }
+        self.with(|_, _| ());
     }
 
     /// What a subscription wants of the next records, and the last one that was looked at.
@@ -446,12 +473,15 @@ impl Messaging {
     ) -> Result<(u64, Vec<Matched>), Failure> {
         let mut matcher = Matcher::new(std::iter::once(subscription));
         let last = wanted.through.unwrap_or(head).min(head);
-        scan(
+        scan_frames(
             &self.reader,
             &mut matcher,
             wanted.from,
             last,
             wanted.matches_max,
+            &|position| self.frames.read(&self.reader, position),
+            // It is handed out soon.
+            &|frame| self.frames.keep(frame),
         )
     }
 
@@ -614,8 +644,16 @@ impl Messaging {
         receipts: &[Receipt],
     ) -> Result<Vec<Result<(), ReceiptExpired>>, Refusal> {
         let results = self.with(|core, now| core.ack(id, receipts, now));
-        self.progressed();
+        self.made_room(id);
         results
+    }
+
+    /// Some are done: there is progress to write, and perhaps room for more, which the thread reads at once.
+    fn made_room(&self, id: SubscriptionId) {
+        if lock(&self.core).wants(id, self.reader.published()) {
+            self.wake();
+        }
+        self.progressed();
     }
 
     /// This attempt failed: see [`Core::nack`].
@@ -687,7 +725,7 @@ impl Messaging {
         note: &[u8],
     ) -> Result<(), Refusal> {
         let result = self.with(|core, now| core.ack_noted(id, receipt, worked, note, now));
-        self.progressed();
+        self.made_room(id);
         result
     }
 

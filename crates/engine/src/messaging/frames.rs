@@ -1,6 +1,6 @@
 //! Frames that were read lately: what is matched first and handed out then is read from the disk once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tributary_journal::FrameRef;
@@ -8,10 +8,11 @@ use tributary_journal::FrameRef;
 use crate::backend::Failure;
 use crate::read::Reader;
 
-/// Frames that are kept, at most.
-const FRAMES_KEPT: usize = 64;
 /// Bytes of frames that are kept, at most, unless the newest alone is larger.
 const BYTES_KEPT: usize = 32 << 20;
+
+/// Bytes that a frame takes besides its own and the places of its records.
+const OVERHEAD_BYTES: usize = 256;
 
 /// A frame and where its records are.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    fn read(reader: &Reader, position: u64) -> Result<Frame, Failure> {
+    pub(crate) fn read(reader: &Reader, position: u64) -> Result<Frame, Failure> {
         let damaged = |what: String| Failure::RecordDamaged { position, what };
         let bytes = reader.frame(position)?;
         let bytes = bytes.ok_or_else(|| damaged("its frame is missing".into()))?;
@@ -49,6 +50,21 @@ impl Frame {
         }
     }
 
+    /// About how many bytes it takes.
+    fn memory(&self) -> usize {
+        OVERHEAD_BYTES + self.bytes.len() + self.payloads.len() * size_of::<(u32, u32)>()
+    }
+
+    /// Its records from the one at `from` on, each with its position.
+    pub(crate) fn payloads_from(&self, from: u64) -> impl Iterator<Item = (u64, &[u8])> {
+        let skip = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let payloads = self.payloads.iter().enumerate().skip(skip);
+        payloads.map(|(index, &(begin, end))| {
+            let payload = &self.bytes[begin as usize..end as usize];
+            (self.first + index as u64, payload)
+        })
+    }
+
     /// The position of its last record.
     pub fn last(&self) -> u64 {
         self.first + self.payloads.len() as u64 - 1
@@ -68,36 +84,67 @@ impl Frame {
     }
 }
 
-/// The frames that were read last, the newest first.
+/// The frames that were read last.
 #[derive(Debug, Default)]
-pub(crate) struct Frames(Mutex<VecDeque<Arc<Frame>>>);
+pub(crate) struct Frames(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// By their first position.
+    frames: BTreeMap<u64, Arc<Frame>>,
+    /// First positions, in the order in which the frames came.
+    order: VecDeque<u64>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn find(&self, position: u64) -> Option<Arc<Frame>> {
+        let (_, frame) = self.frames.range(..=position).next_back()?;
+        frame.holds(position).then(|| frame.clone())
+    }
+
+    fn put(&mut self, frame: &Arc<Frame>) {
+        if self.frames.insert(frame.first, frame.clone()).is_some() {
+            return;
+        }
+        self.order.push_back(frame.first);
+        self.bytes += frame.memory();
+        while self.bytes > BYTES_KEPT && self.order.len() > 1 {
+            let oldest = self.order.pop_front().expect("there are several");
+            let oldest = self.frames.remove(&oldest).expect("each is there once");
+            self.bytes -= oldest.memory();
+        }
+    }
+}
 
 impl Frames {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Frame>>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The frame that holds `position`, if it is kept. Never waits for the disk.
     pub(crate) fn kept(&self, position: u64) -> Option<Arc<Frame>> {
-        let kept = self.lock();
-        let frame = kept.iter().find(|frame| frame.holds(position));
-        frame.cloned()
+        self.lock().find(position)
     }
 
     /// The frame that holds `position`.
     pub(crate) fn get(&self, reader: &Reader, position: u64) -> Result<Arc<Frame>, Failure> {
-        if let Some(frame) = self.kept(position) {
-            return Ok(frame);
-        }
-        // Two may read the same frame at once: that is rare, and then nobody waits for the disk with the lock.
-        let frame = Arc::new(Frame::read(reader, position)?);
-        let mut kept = self.lock();
-        kept.retain(|other| other.first != frame.first);
-        kept.push_front(frame.clone());
-        let bytes = |kept: &VecDeque<Arc<Frame>>| kept.iter().map(|f| f.bytes.len()).sum::<usize>();
-        while kept.len() > 1 && (kept.len() > FRAMES_KEPT || bytes(&kept) > BYTES_KEPT) {
-            kept.pop_back();
-        }
+        let frame = self.read(reader, position)?;
+        self.keep(&frame);
         Ok(frame)
+    }
+
+    /// The same, but if it had to be read it is not kept.
+    pub(crate) fn read(&self, reader: &Reader, position: u64) -> Result<Arc<Frame>, Failure> {
+        match self.kept(position) {
+            Some(frame) => Ok(frame),
+            // Two may read the same frame at once: that is rare, and then nobody waits for the disk with the lock.
+            None => Frame::read(reader, position).map(Arc::new),
+        }
+    }
+
+    /// Keeps a frame.
+    pub(crate) fn keep(&self, frame: &Arc<Frame>) {
+        self.lock().put(frame);
     }
 }

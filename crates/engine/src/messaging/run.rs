@@ -8,6 +8,26 @@ use std::collections::{BTreeMap, VecDeque};
 /// Holes below which a queue is not tidied up.
 const HOLES_MIN: usize = 1_024;
 
+/// A key of a run.
+pub(crate) trait RunKey: Ord + Copy {
+    /// So many places may lie between a key and a later one, at most.
+    fn places_to(&self, later: &Self) -> usize;
+}
+
+impl RunKey for u64 {
+    #[inline]
+    fn places_to(&self, later: &u64) -> usize {
+        usize::try_from(later - self).unwrap_or(usize::MAX)
+    }
+}
+
+impl RunKey for (u64, u64) {
+    #[inline]
+    fn places_to(&self, _: &(u64, u64)) -> usize {
+        usize::MAX
+    }
+}
+
 /// An ordered map.
 #[derive(Clone, Debug)]
 pub(crate) struct Run<K, V> {
@@ -17,7 +37,7 @@ pub(crate) struct Run<K, V> {
     rest: BTreeMap<K, V>,
 }
 
-impl<K: Ord + Copy, V> Run<K, V> {
+impl<K: RunKey, V> Run<K, V> {
     pub(crate) fn new() -> Run<K, V> {
         Run {
             queue: VecDeque::new(),
@@ -43,6 +63,11 @@ impl<K: Ord + Copy, V> Run<K, V> {
         }
         if key < first || key > last {
             return None;
+        }
+        // Where keys follow one another without gaps it is just there.
+        let guess = first.places_to(key).min(self.queue.len() - 1);
+        if self.queue[guess].0 == *key {
+            return Some(guess);
         }
         self.queue
             .binary_search_by(|(other, _)| other.cmp(key))

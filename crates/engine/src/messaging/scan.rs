@@ -1,10 +1,12 @@
 //! Reading the journal for one who is behind.
 
-use tributary_journal::FrameRef;
+use std::sync::Arc;
+
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{AccountId, FORMAT_VERSION};
 
 use super::flow::Matched;
+use super::frames::Frame;
 use super::matcher::Matcher;
 use crate::backend::Failure;
 use crate::read::Reader;
@@ -65,27 +67,42 @@ pub fn scan(
     last: u64,
     matches_max: usize,
 ) -> Result<(u64, Vec<Matched>), Failure> {
+    let read = |position| Frame::read(reader, position).map(Arc::new);
+    scan_frames(reader, matcher, from, last, matches_max, &read, &|_| ())
+}
+
+/// The same with frames that `read` reads. `matched` is told each in which something was found.
+///
+/// # Errors
+/// If the journal can't be read.
+pub(crate) fn scan_frames(
+    reader: &Reader,
+    matcher: &mut Matcher,
+    from: u64,
+    last: u64,
+    matches_max: usize,
+    read: &dyn Fn(u64) -> Result<Arc<Frame>, Failure>,
+    matched: &dyn Fn(&Arc<Frame>),
+) -> Result<(u64, Vec<Matched>), Failure> {
     let owner = |account: AccountId| reader.account_owner(account);
     let end = last.min(from.saturating_add(READ_AT_ONCE));
     let (mut matches, mut through) = (Vec::new(), from - 1);
     while through < end && matches.len() < matches_max {
-        let missing = || Failure::RecordDamaged {
-            position: through + 1,
-            what: "its frame is missing".into(),
-        };
-        let bytes = reader.frame(through + 1)?.ok_or_else(missing)?;
-        let damaged = |position, what: String| Failure::RecordDamaged { position, what };
-        let frame =
-            FrameRef::parse(&bytes).map_err(|error| damaged(through + 1, error.to_string()))?;
-        for stored in frame.records() {
-            let position = stored.position();
-            if position <= through || position > last || matches.len() >= matches_max {
-                continue;
+        let frame = read(through + 1)?;
+        let before = matches.len();
+        for (position, payload) in frame.payloads_from(through + 1) {
+            if position > last || matches.len() >= matches_max {
+                break;
             }
-            let record = RecordRef::parse(stored.payload(), FORMAT_VERSION)
-                .map_err(|error| damaged(position, error.to_string()))?;
+            let record = RecordRef::parse(payload, FORMAT_VERSION).map_err(|error| {
+                let what = error.to_string();
+                Failure::RecordDamaged { position, what }
+            })?;
             matcher.matches(&record, &owner, &mut |_, matched| matches.push(matched));
             through = position;
+        }
+        if matches.len() > before {
+            matched(&frame);
         }
     }
     Ok((through, matches))

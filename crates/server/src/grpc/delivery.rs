@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use tributary_engine::IdKind;
 use tributary_engine::messaging::{Delivery, Frame, Messaging, Receipt};
-use tributary_ledger::codec::RecordRef;
+use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{Data, FORMAT_VERSION, OwnerId, OwnerName, event_type};
 
 use crate::app::Shared;
@@ -146,9 +146,9 @@ impl Response {
         let ids = owners.shared.reader.ids();
         let kind = event_type(record).as_bytes();
         let key = record.order_key().unwrap_or_default();
-        let owner = match record.topic() {
-            Some(_) => owners.name(record.actor().owner),
-            None => &[],
+        let owner = match record.operation() {
+            Operation::Publish => owners.name(record.actor().owner),
+            _ => &[],
         };
         let attempt = u64::from(delivery.attempt);
         let len = 2 * (2 + 16)
