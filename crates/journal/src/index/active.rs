@@ -2,12 +2,13 @@
 //!
 //! A slot holds the number of the key's newest entry in an append-only log of entries; entries with the same hash are linked
 //! from newer to older. So a key written a hundred thousand times takes one slot, the
-//! table can grow from the log, and sealing needs no reading. Beside each slot stands a tag, a byte of the hash: most keys
+//! table can grow from the log, and sealing needs no reading. When it grows, the old slots are moved a few at a time, so that
+//! no insertion waits for all of them; until then a key is looked for in the new slots and then in the old ones. Beside each slot stands a tag, a byte of the hash: most keys
 //! that are looked for are new, and the tags, small enough to stay near, are all that they touch. One thread inserts
 //! while others look, without locks but for the moment in which the slots are replaced by more.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{OnceLock, RwLock};
 
 use super::spread;
@@ -20,6 +21,8 @@ pub(crate) const WARM_KEYS: usize = 32;
 const GROUP_CHUNKS: usize = 1 << 9;
 const GROUPS: usize = 1 << 10;
 pub(crate) const SLOTS_MIN: usize = 1 << 12;
+/// Old slots that are moved with each entry. Two would be enough to be done before the new ones are full.
+const MOVED_PER_ENTRY: usize = 4;
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -64,6 +67,22 @@ impl Slots {
     }
 }
 
+/// The slots, and beside them the fewer ones that they replace while not all of these are moved. Those are only read.
+#[derive(Debug)]
+struct Places {
+    current: Slots,
+    old: Option<Slots>,
+}
+
+impl Places {
+    fn warm(&self, key_hashes: impl Iterator<Item = u64> + Clone) {
+        self.current.warm(key_hashes.clone());
+        if let Some(old) = &self.old {
+            old.warm(key_hashes);
+        }
+    }
+}
+
 fn tag(hash: u64) -> u8 {
     ((hash >> 56) as u8).max(1)
 }
@@ -75,7 +94,9 @@ type Group = OnceLock<Box<[Chunk]>>;
 #[derive(Debug)]
 pub(crate) struct ActiveTable {
     base: u64,
-    slots: RwLock<Slots>,
+    places: RwLock<Places>,
+    // Old slots that are moved. Written by the one that inserts only.
+    moved: AtomicUsize,
     groups: Box<[Group]>,
     // Written by the one that inserts only.
     entries: AtomicU64,
@@ -88,7 +109,11 @@ impl ActiveTable {
         let slots = (keys * 2).next_power_of_two().max(SLOTS_MIN);
         ActiveTable {
             base,
-            slots: RwLock::new(Slots::new(slots)),
+            places: RwLock::new(Places {
+                current: Slots::new(slots),
+                old: None,
+            }),
+            moved: AtomicUsize::new(0),
             groups: (0..GROUPS).map(|_| Group::new()).collect(),
             entries: AtomicU64::new(0),
             keys: AtomicU64::new(0),
@@ -110,23 +135,27 @@ impl ActiveTable {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let slots = read(&self.slots).tags.len() * 5;
+        let places = read(&self.places);
+        let old = places.old.as_ref().map_or(0, |old| old.tags.len());
+        let slots = (places.current.tags.len() + old) * 5;
         slots + (self.entries() as usize).next_multiple_of(CHUNK_ENTRIES) * size_of::<Entry>()
     }
 
     /// Inserts `(key hash, position)` pairs, positions ascending. Only ever called by one thread at a time.
     pub(crate) fn insert_all(&self, pairs: &[(u64, u64)]) {
         self.grow_for(pairs.len());
-        let slots = read(&self.slots);
+        let places = read(&self.places);
         for group in pairs.chunks(WARM_KEYS) {
-            slots.warm(group.iter().map(|pair| pair.0));
+            places.warm(group.iter().map(|pair| pair.0));
             for (key_hash, position) in group {
-                self.insert(&slots, spread(*key_hash), *position);
+                self.insert(&places, spread(*key_hash), *position);
             }
         }
+        drop(places);
+        self.move_slots(pairs.len() * MOVED_PER_ENTRY);
     }
 
-    fn insert(&self, slots: &Slots, hash: u64, position: u64) {
+    fn insert(&self, places: &Places, hash: u64, position: u64) {
         let number = self.entries.load(Ordering::Relaxed);
         let relative =
             u32::try_from(position - self.base).expect("a segment holds fewer than 2^32 records");
@@ -134,7 +163,12 @@ impl ActiveTable {
             number < u64::from(u32::MAX),
             "a segment holds fewer than 2^32 keys"
         );
-        let (at, older) = self.slot_of(slots, hash);
+        let slots = &places.current;
+        let (at, there) = self.slot_of(slots, hash);
+        let older = match there {
+            0 => self.in_old(places, hash),
+            _ => there,
+        };
         if older == 0 {
             self.keys.fetch_add(1, Ordering::Relaxed);
         } else if self.position(older) == position {
@@ -153,7 +187,7 @@ impl ActiveTable {
             Ordering::Relaxed,
         );
         let newest = number as u32 + 1;
-        if older == 0 {
+        if there == 0 {
             slots.fill(at, hash, newest);
         } else {
             slots.entries[at].store(newest, Ordering::Release);
@@ -167,10 +201,7 @@ impl ActiveTable {
         hash: u64,
         found: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut number = {
-            let slots = read(&self.slots);
-            self.slot_of(&slots, hash).1
-        };
+        let mut number = self.newest(&read(&self.places), hash);
         while number != 0 {
             found(self.position(number))?;
             number = self.entry(number).link.load(Ordering::Relaxed) as u32;
@@ -179,16 +210,16 @@ impl ActiveTable {
     }
 
     pub(crate) fn find_newest(&self, key_hashes: &[u64], durable: u64, newest: &mut [u64]) {
-        let slots = read(&self.slots);
+        let places = read(&self.places);
         for (at, (key_hash, newest)) in key_hashes.iter().zip(newest).enumerate() {
             if at % WARM_KEYS == 0 {
                 let group = &key_hashes[at..key_hashes.len().min(at + WARM_KEYS)];
-                slots.warm(group.iter().copied());
+                places.warm(group.iter().copied());
             }
             if *newest != 0 {
                 continue;
             }
-            let mut number = self.slot_of(&slots, spread(*key_hash)).1;
+            let mut number = self.newest(&places, spread(*key_hash));
             while number != 0 && *newest == 0 {
                 let position = self.position(number);
                 *newest = if position <= durable { position } else { 0 };
@@ -209,6 +240,20 @@ impl ActiveTable {
             .collect();
         pairs.sort_unstable();
         pairs
+    }
+
+    /// The number of the newest entry of a hash, or 0.
+    fn newest(&self, places: &Places, hash: u64) -> u32 {
+        match self.slot_of(&places.current, hash).1 {
+            0 => self.in_old(places, hash),
+            number => number,
+        }
+    }
+
+    /// The same in the old slots. What is there and in the current ones too is newer in these, or the same.
+    fn in_old(&self, places: &Places, hash: u64) -> u32 {
+        let old = places.old.as_ref();
+        old.map_or(0, |old| self.slot_of(old, hash).1)
     }
 
     /// The slot where a hash is or would be, and the number of its newest entry or 0.
@@ -245,31 +290,161 @@ impl ActiveTable {
     /// Keeps the slots at most five eighths full.
     fn grow_for(&self, count: usize) {
         let needed = self.keys() as usize + count;
-        let len = read(&self.slots).tags.len();
+        let len = read(&self.places).current.tags.len();
         if needed <= len / 8 * 5 {
             return;
         }
+        self.move_slots(usize::MAX);
         let mut grown = len * 2;
         while needed > grown / 8 * 5 {
             grown *= 2;
         }
         let new = Slots::new(grown);
-        // The old slots are only read, so readers go on meanwhile.
-        let old = read(&self.slots);
-        for number in old
-            .entries
-            .iter()
-            .map(|slot| slot.load(Ordering::Relaxed))
-            .filter(|number| *number != 0)
-        {
-            let hash = self.entry(number).hash.load(Ordering::Relaxed);
-            let mut at = hash as usize & new.mask();
-            while new.tags[at].load(Ordering::Relaxed) != 0 {
-                at = (at + 1) & new.mask();
+        let mut places = write(&self.places);
+        assert!(places.old.is_none(), "all old slots were moved");
+        places.old = Some(std::mem::replace(&mut places.current, new));
+        self.moved.store(0, Ordering::Relaxed);
+    }
+
+    /// Moves up to so many old slots.
+    fn move_slots(&self, count: usize) {
+        let places = read(&self.places);
+        let Some(old) = &places.old else {
+            return;
+        };
+        let from = self.moved.load(Ordering::Relaxed);
+        let to = old.entries.len().min(from.saturating_add(count));
+        for slots in old.entries[from..to].chunks(WARM_KEYS) {
+            let (mut moving, mut count) = ([(0, 0); WARM_KEYS], 0);
+            let numbers = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
+            // All hashes first: their cache misses overlap.
+            for number in numbers.filter(|number| *number != 0) {
+                moving[count] = (self.entry(number).hash.load(Ordering::Relaxed), number);
+                count += 1;
             }
-            new.fill(at, hash, number);
+            for &(hash, number) in &moving[..count] {
+                let (at, newer) = self.slot_of(&places.current, hash);
+                if newer == 0 {
+                    places.current.fill(at, hash, number);
+                }
+            }
         }
-        drop(old);
-        *write(&self.slots) = new;
+        self.moved.store(to, Ordering::Relaxed);
+        let done = to == old.entries.len();
+        drop(places);
+        if done {
+            let old = write(&self.places).old.take();
+            drop(old);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn all_of(table: &ActiveTable, key_hash: u64) -> Vec<u64> {
+        let mut positions = Vec::new();
+        let _all = table.find(spread(key_hash), &mut |position| {
+            positions.push(position);
+            ControlFlow::Continue(())
+        });
+        positions
+    }
+
+    /// Checked after each insertion, so at every step of each growth.
+    #[test]
+    fn every_entry_is_found_whenever_the_table_grows() {
+        let (table, mut model) = (ActiveTable::new(1, 0), BTreeMap::<u64, Vec<u64>>::new());
+        let (mut state, mut growths, mut moving) = (7u64, 0, 0);
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut position = 1;
+        while position < 40_000 {
+            let len = read(&table.places).current.tags.len();
+            let count = 1 + random(40);
+            // Most are new, some came before.
+            let pairs: Vec<(u64, u64)> = (position..position + count)
+                .map(|position| match random(4) {
+                    0 => (random(position), position),
+                    _ => (position, position),
+                })
+                .collect();
+            position += count;
+            table.insert_all(&pairs);
+            for (key, position) in &pairs {
+                model.entry(*key).or_default().insert(0, *position);
+            }
+            let places = read(&table.places);
+            growths += usize::from(places.current.tags.len() > len);
+            moving += usize::from(places.old.is_some());
+            drop(places);
+            let others: Vec<u64> = (0..20).map(|_| random(position)).collect();
+            let keys = pairs.iter().map(|pair| pair.0).chain(others);
+            for key in keys {
+                let expected = model.get(&key).cloned().unwrap_or_default();
+                assert_eq!(all_of(&table, key), expected, "key {key} at {position}");
+                let mut newest = [0];
+                table.find_newest(&[key], u64::MAX, &mut newest);
+                assert_eq!(newest[0], expected.first().copied().unwrap_or(0));
+            }
+        }
+        assert!(growths >= 3, "it grew {growths} times");
+        assert!(moving > 100, "only {moving} insertions found it growing");
+        assert_eq!(table.keys(), model.len() as u64);
+        for (key, expected) in &model {
+            assert_eq!(all_of(&table, *key), *expected);
+        }
+    }
+
+    #[test]
+    fn a_reader_finds_what_was_inserted_while_the_table_grows() {
+        let table = ActiveTable::new(1, 0);
+        let inserted = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for position in 1..=60_000 {
+                    table.insert_all(&[(position, position)]);
+                    inserted.store(position, Ordering::Release);
+                }
+            });
+            let mut looked = 0u64;
+            loop {
+                let through = inserted.load(Ordering::Acquire);
+                if through > 0 {
+                    looked = looked.wrapping_mul(31).wrapping_add(7);
+                    let key = 1 + looked % through;
+                    assert_eq!(all_of(&table, key), [key], "of {through}");
+                }
+                if through == 60_000 {
+                    break;
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn no_insertion_moves_more_than_a_few_slots() {
+        let table = ActiveTable::new(1, 0);
+        let mut before = None;
+        for position in 1..30_000u64 {
+            table.insert_all(&[(position, position)]);
+            let places = read(&table.places);
+            let moved = table.moved.load(Ordering::Relaxed);
+            if let Some(old) = &places.old {
+                let from = before.filter(|(len, _)| *len == old.entries.len());
+                let from = from.map_or(0, |(_, moved)| moved);
+                assert!(moved - from <= MOVED_PER_ENTRY, "{from} to {moved}");
+                before = Some((old.entries.len(), moved));
+            } else if let Some((len, moved)) = before.take() {
+                assert!(len - moved <= MOVED_PER_ENTRY, "the last of {len}");
+            }
+        }
     }
 }
