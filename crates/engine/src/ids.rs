@@ -110,13 +110,17 @@ impl Ids {
 
     /// The id of the thing of this kind at `position`, as the 16 bytes behind its text.
     pub fn block(&self, kind: IdKind, position: u64) -> [u8; 16] {
+        let mut block = Array::from(self.plain(kind, position));
+        self.cipher.encrypt_block(&mut block);
+        block.into()
+    }
+
+    fn plain(&self, kind: IdKind, position: u64) -> [u8; 16] {
         let mut block = [0u8; 16];
         block[0] = kind as u8;
         block[4..8].copy_from_slice(&self.epoch_of(position).to_le_bytes());
         block[8..].copy_from_slice(&position.to_le_bytes());
-        let mut block = Array::from(block);
-        self.cipher.encrypt_block(&mut block);
-        block.into()
+        block
     }
 
     /// The id of the thing of this kind at `position`.
@@ -156,6 +160,20 @@ impl Ids {
         self.seal(IdKind::Receipt, receipt.generation, receipt.position)
     }
 
+    /// The id of each one's event, and the receipt, as [`Ids::block`] and [`Ids::receipt_block`] have them: cheaper for many at
+    /// once.
+    pub fn delivery_blocks(&self, receipts: &[Receipt]) -> Vec<[[u8; 16]; 2]> {
+        let plain = receipts.iter().flat_map(|receipt| {
+            let event = self.plain(IdKind::Event, receipt.position);
+            let receipt = plain_of(IdKind::Receipt, receipt.generation, receipt.position);
+            [Array::from(event), Array::from(receipt)]
+        });
+        let mut blocks: Vec<_> = plain.collect();
+        self.cipher.encrypt_blocks(&mut blocks);
+        let pairs = blocks.as_chunks::<2>().0.iter();
+        pairs.map(|pair| pair.map(Into::into)).collect()
+    }
+
     /// The text of a receipt.
     pub fn encode_receipt(&self, receipt: Receipt) -> String {
         let text = text(IdKind::Receipt, self.receipt_block(receipt));
@@ -182,10 +200,7 @@ impl Ids {
 
     /// A block of a kind, 56 bits and 64 bits.
     fn seal(&self, kind: IdKind, small: u64, large: u64) -> [u8; 16] {
-        let mut block = [0u8; 16];
-        block[..8].copy_from_slice(&(small << 8 | kind as u64).to_le_bytes());
-        block[8..].copy_from_slice(&large.to_le_bytes());
-        let mut block = Array::from(block);
+        let mut block = Array::from(plain_of(kind, small, large));
         self.cipher.encrypt_block(&mut block);
         block.into()
     }
@@ -232,6 +247,14 @@ impl Ids {
 
 /// The text of an id.
 pub type IdText = ArrayString<ID_BYTES_MAX>;
+
+/// What a block of a kind with 56 bits and 64 bits hides.
+fn plain_of(kind: IdKind, small: u64, large: u64) -> [u8; 16] {
+    let mut block = [0u8; 16];
+    block[..8].copy_from_slice(&(small << 8 | kind as u64).to_le_bytes());
+    block[8..].copy_from_slice(&large.to_le_bytes());
+    block
+}
 
 fn text(kind: IdKind, block: [u8; 16]) -> IdText {
     let mut bits = u128::from_be_bytes(block);
@@ -307,6 +330,19 @@ mod tests {
         assert_eq!(ids.decode_receipt(&text), Some(receipt));
         let block = ids.receipt_block(receipt);
         assert_eq!(ids.receipt_of(block), Some(receipt));
+        let later = Receipt {
+            position: receipt.position + 1,
+            ..receipt
+        };
+        for count in 0..=2 {
+            let receipts = &[receipt, later][..count];
+            let one = |one: &Receipt| {
+                let event = ids.block(IdKind::Event, one.position);
+                [event, ids.receipt_block(*one)]
+            };
+            let each: Vec<_> = receipts.iter().map(one).collect();
+            assert_eq!(ids.delivery_blocks(receipts), each);
+        }
         assert_eq!(ids.subscription_of(block), None);
         assert_eq!(ids.decode_subscription(&text.replace("rcp", "sub")), None);
         let id = SubscriptionId(1 << 60);

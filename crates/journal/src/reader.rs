@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::bytes::{align_up, u32_at};
 use crate::frame::{
-    FRAME_HEADER_BYTES, FrameRef, MAGIC, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, record_crc,
+    BadFrame, FRAME_HEADER_BYTES, FrameRef, MAGIC, RECORD_BYTES_MAX, RECORD_HEADER_BYTES,
+    record_crc,
 };
 use crate::head::Head;
 use crate::meta::Meta;
@@ -142,7 +143,7 @@ impl Reader {
         }
     }
 
-    /// The frame that holds `position`, verified; `None` if that is not durable.
+    /// The frame that holds `position`, its hash verified; `None` if that is not durable.
     ///
     /// # Errors
     /// [`ReadError::Damaged`] when it is.
@@ -152,9 +153,13 @@ impl Reader {
         }
         let mut frames = self.frames(position);
         frames.reader = FrameReader::of_one();
-        let (_, offset) = frames.locate()?;
-        let len = frames.next()?.map(|frame| frame.bytes().len());
-        Ok(len.map(|len| frames.reader.into_frame(offset, len)))
+        let (segment, offset) = frames.locate()?;
+        let damage = |bad: BadFrame| segment.damage(offset, position, bad.0);
+        let frame = frames.reader.frame(&*segment.file, offset, segment.end())?;
+        let frame = frame.map_err(damage)?;
+        frame.verify_hash().map_err(damage)?;
+        let len = frame.bytes().len();
+        Ok(Some(frames.reader.into_frame(offset, len)))
     }
 
     /// Calls `found` with the positions of records that have the key, newest first, until it breaks. Every record

@@ -157,6 +157,11 @@ const TOPIC_PREFIXES: [&[u8]; 2] = [APP, b"subscription."];
 const APP: &[u8] = b"app.";
 
 impl Topic {
+    /// Whether these bytes are one.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        bytes.len() <= Self::BYTES_MAX && topic(bytes)
+    }
+
     /// Whether it is one of an application; the others are the system's own.
     pub fn is_of_application(&self) -> bool {
         self.as_bytes().starts_with(APP)
@@ -176,15 +181,20 @@ fn topic(bytes: &[u8]) -> bool {
         }
         plain
     };
-    let word = |word: &[u8]| !word.is_empty() && word.iter().all(|byte| PLAIN[usize::from(*byte)]);
     let words = |prefix| bytes.strip_prefix(prefix);
-    TOPIC_PREFIXES
-        .into_iter()
-        .find_map(words)
-        .is_some_and(|words| {
-            let mut words = words.split(|b| *b == b'.');
-            words.by_ref().take(TOPIC_WORDS_MAX).all(word) && words.next().is_none()
-        })
+    let Some(words) = TOPIC_PREFIXES.into_iter().find_map(words) else {
+        return false;
+    };
+    let (mut count, mut word) = (1, 0);
+    for byte in words {
+        match byte {
+            b'.' if word == 0 => return false,
+            b'.' => (count, word) = (count + 1, 0),
+            _ if PLAIN[usize::from(*byte)] => word += 1,
+            _ => return false,
+        }
+    }
+    word > 0 && count <= TOPIC_WORDS_MAX
 }
 
 /// Most words of a topic after its prefix.

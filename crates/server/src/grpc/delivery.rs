@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use tributary_engine::IdKind;
+use bytes::{BufMut, Bytes};
 use tributary_engine::messaging::{Delivery, Frame, Messaging, Receipt};
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{Data, FORMAT_VERSION, OwnerId, OwnerName, event_type};
@@ -16,12 +15,14 @@ use crate::submit::failed;
 
 /// Bytes of events after which a response takes no more.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
+/// So many ids are made at once.
+const IDS_AT_ONCE: usize = 64;
 /// Records of the journal for each event up to which whole frames are read for them.
 const FRAME_WORTH: u64 = 32;
 
 /// A response on its way into bytes.
 pub(crate) struct Response {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     /// The events that are in it.
     pub(crate) sent: Vec<Receipt>,
     /// Events that can't be read, and why.
@@ -31,7 +32,7 @@ pub(crate) struct Response {
 impl Response {
     /// With this number, 0 for none, and room for so many bytes and events.
     pub(crate) fn new(number: u64, bytes: usize, events: usize) -> Response {
-        let mut bytes = BytesMut::with_capacity(bytes);
+        let mut bytes = Vec::with_capacity(bytes);
         if number > 0 {
             bytes.put_u8(0x08);
             put_varint(&mut bytes, number);
@@ -49,7 +50,7 @@ impl Response {
     }
 
     pub(crate) fn finish(self) -> Bytes {
-        self.bytes.freeze()
+        self.bytes.into()
     }
 
     /// Appends published events as long as they are in memory, from the beginning of `taken`; gives how many it was done
@@ -62,7 +63,12 @@ impl Response {
     ) -> usize {
         let mut owners = Owners::new(shared);
         let mut frame: Option<Arc<Frame>> = None;
-        for (done, delivery) in taken.iter().enumerate() {
+        let ids = shared.reader.ids();
+        let with_ids = taken.chunks(IDS_AT_ONCE).flat_map(|some| {
+            let receipts: Vec<Receipt> = some.iter().map(|one| one.receipt).collect();
+            some.iter().zip(ids.delivery_blocks(&receipts))
+        });
+        for (done, (delivery, ids)) in with_ids.enumerate() {
             if self.is_full() {
                 return done;
             }
@@ -76,7 +82,7 @@ impl Response {
             let Some((record, data)) = published else {
                 return done;
             };
-            self.add(&mut owners, delivery, &record, data);
+            self.add(&mut owners, delivery, ids, &record, data);
         }
         taken.len()
     }
@@ -114,14 +120,17 @@ impl Response {
                 let payload = payload.ok_or_else(|| ApiError::not_found("event", "id"))?;
                 let record = RecordRef::parse(payload, FORMAT_VERSION)
                     .map_err(|error| failed(damaged(position, &error)))?;
+                let [ids] = *shared.reader.ids().delivery_blocks(&[delivery.receipt]) else {
+                    unreachable!("as many as were given");
+                };
                 if let Some(data) = published(&record) {
-                    self.add(&mut owners, delivery, &record, data);
+                    self.add(&mut owners, delivery, ids, &record, data);
                     return Ok(());
                 }
                 let whole = record.to_record();
                 let whole = whole.map_err(|error| failed(damaged(position, &error)))?;
                 let data = data_json(shared, &whole)?;
-                self.add(&mut owners, delivery, &record, &data);
+                self.add(&mut owners, delivery, ids, &record, &data);
                 Ok(())
             })();
             if let Err(error) = added {
@@ -140,10 +149,10 @@ impl Response {
         &mut self,
         owners: &mut Owners<'_>,
         delivery: &Delivery,
+        [event, receipt]: [[u8; 16]; 2],
         record: &RecordRef<'_>,
         data: &[u8],
     ) {
-        let ids = owners.shared.reader.ids();
         let kind = event_type(record).as_bytes();
         let key = record.order_key().unwrap_or_default();
         let owner = match record.operation() {
@@ -162,7 +171,7 @@ impl Response {
         into.reserve(len + 8);
         into.put_u8(0x12);
         put_varint(into, len as u64);
-        put_bytes(into, 1, &ids.block(IdKind::Event, delivery.position));
+        put_bytes(into, 1, &event);
         put_bytes(into, 2, kind);
         into.put_u8(0x19);
         into.put_u64_le(record.context().timestamp);
@@ -171,7 +180,7 @@ impl Response {
         put_bytes(into, 6, data);
         into.put_u8(0x38);
         put_varint(into, attempt);
-        put_bytes(into, 8, &ids.receipt_block(delivery.receipt));
+        put_bytes(into, 8, &receipt);
         self.sent.push(delivery.receipt);
     }
 }
@@ -203,7 +212,7 @@ fn bytes_len(bytes: &[u8]) -> usize {
 
 /// Writes a field below 16; nothing if it is empty.
 #[inline]
-fn put_bytes(into: &mut BytesMut, number: u8, bytes: &[u8]) {
+fn put_bytes(into: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     if !bytes.is_empty() {
         into.put_u8(number << 3 | 2);
         put_varint(into, bytes.len() as u64);
