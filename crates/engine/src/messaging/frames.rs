@@ -148,3 +148,52 @@ impl Frames {
         self.lock().put(frame);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(first: u64, records: usize, bytes: usize) -> Arc<Frame> {
+        Arc::new(Frame {
+            bytes: vec![0; bytes],
+            first,
+            payloads: vec![(0, 1); records],
+        })
+    }
+
+    #[test]
+    fn what_was_read_last_is_kept_and_the_memory_is_bounded() {
+        let frames = Frames::default();
+        for first in 0..40_000 {
+            frames.keep(&frame(first * 10, 8, 2_000));
+            // Again, which changes nothing.
+            frames.keep(&frame(first * 10, 8, 2_000));
+            let kept = frames.lock();
+            if first % 997 == 0 {
+                let bytes: usize = kept.frames.values().map(|frame| frame.memory()).sum();
+                assert_eq!((kept.bytes, kept.order.len()), (bytes, kept.frames.len()));
+            }
+            assert!(kept.bytes <= BYTES_KEPT);
+            drop(kept);
+            let found = |position| frames.kept(position).map(|frame| frame.first);
+            assert_eq!(found(first * 10 + 7), Some(first * 10));
+            assert_eq!(found(first * 10 + 8), None, "between two frames");
+            if first > 100 {
+                assert_eq!(found(first * 10 - 1_000), Some(first * 10 - 1_000));
+            }
+        }
+        assert!(frames.kept(0).is_none(), "the oldest went");
+        frames.keep(&frame(1_000_000, 1, 2 * BYTES_KEPT));
+        assert!(frames.kept(1_000_000).is_some(), "however large it is");
+        assert_eq!(frames.lock().frames.len(), 1);
+    }
+
+    #[test]
+    fn records_of_a_frame_are_given_from_any_one_on() {
+        let frame = frame(5, 3, 4);
+        for (from, expected) in [(0, vec![5, 6, 7]), (6, vec![6, 7]), (8, vec![])] {
+            let positions: Vec<u64> = frame.payloads_from(from).map(|(at, _)| at).collect();
+            assert_eq!(positions, expected);
+        }
+    }
+}

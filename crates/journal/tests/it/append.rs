@@ -233,8 +233,38 @@ fn frames_start_at_any_position() {
     let (_, reader, _) = reopen(&disk).unwrap();
     for position in 1..=model.head().position {
         let mut frames = reader.frames(position);
-        let first = *frames.next().unwrap().unwrap().header();
+        let frame = frames.next().unwrap().unwrap();
+        let first = *frame.header();
         assert!((first.first_position..=first.last_position()).contains(&position));
+        let alone = reader.frame(position).unwrap();
+        assert_eq!(alone.as_deref(), Some(frame.bytes()), "at {position}");
+    }
+    let head = model.head().position;
+    for position in [0, head + 1, u64::MAX] {
+        assert_eq!(reader.frame(position).unwrap(), None);
+    }
+}
+
+#[test]
+fn a_frame_with_a_changed_byte_is_not_given_out() {
+    // Frames longer and shorter than what is read to find one.
+    for longest in [40, 9_000] {
+        let (disk, model) = grown(60, longest);
+        let (_, reader, _) = reopen(&disk).unwrap();
+        let position = model.head().position / 2;
+        let frame = reader.frame(position).unwrap().unwrap();
+        let files = disk.files();
+        let place = files.iter().find_map(|(path, bytes)| {
+            let at = bytes.windows(frame.len()).position(|part| part == frame)?;
+            path.ends_with(".seg").then_some((path, at))
+        });
+        let (path, at) = place.unwrap();
+        for offset in [0, 20, frame.len() / 2, frame.len() - 1] {
+            disk.flip(path, at + offset, 0x04);
+            assert!(reader.frame(position).is_err(), "byte {offset}");
+            disk.flip(path, at + offset, 0x04);
+        }
+        assert_eq!(reader.frame(position).unwrap(), Some(frame));
     }
 }
 

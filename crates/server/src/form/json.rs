@@ -1,11 +1,13 @@
 //! JSON bodies: read within the bounds, strictly, with an error that names the field.
 
+use std::fmt;
+
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody as Body};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_path_to_error::Segment;
 
 use crate::app::App;
@@ -146,13 +148,71 @@ fn parse_tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 
 /// Whether every program can read this JSON: there are no bounds to its depth and numbers in JSON itself.
 pub(crate) fn is_readable(json: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(json).is_ok()
+    serde_json::from_str::<Readable>(json).is_ok()
+}
+
+/// Any JSON, read through and not kept.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Readable, D::Error> {
+        deserializer.deserialize_any(Readable)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Readable;
+
+    fn expecting(&self, into: &mut fmt::Formatter<'_>) -> fmt::Result {
+        into.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Readable, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Readable, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Readable, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Readable, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Readable, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Readable, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Readable, A::Error> {
+        while let Some(Readable) = values.next_element()? {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Readable, A::Error> {
+        while let Some((Readable, Readable)) = values.next_entry()? {}
+        Ok(self)
+    }
 }
 
 /// JSON without the white space between its parts.
 pub(crate) fn compact(json: &str) -> Vec<u8> {
-    let (mut in_text, mut escaped) = (false, false);
     let mut compact = json.as_bytes().to_vec();
+    // Looked for at once, not byte by byte: mostly there is none.
+    if !compact
+        .iter()
+        .fold(false, |any, byte| any | (*byte <= b' '))
+    {
+        return compact;
+    }
+    let (mut in_text, mut escaped) = (false, false);
     compact.retain(|byte| {
         let stays = in_text || !byte.is_ascii_whitespace();
         in_text = in_text != (*byte == b'"' && !escaped);
@@ -257,7 +317,25 @@ mod tests {
     fn json_that_others_choke_on_is_not_readable() {
         let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
         assert!(is_readable(&deep(127)));
-        for json in [&deep(128), "1e999", r#""\ud800""#, "{", ""] {
+        for json in [
+            r#"{"a":[null,true,-1,18446744073709551616,2.5e3,"\n\u00e9"],"":{}}"#,
+            r#"[{"a":1},{"a":{"b":[]}}]"#,
+        ] {
+            assert!(is_readable(json), "{json}");
+        }
+        for json in [
+            &deep(128),
+            "1e999",
+            r#"{"a":[1e999]}"#,
+            r#""\ud800""#,
+            r#"{"\ud800":1}"#,
+            r#"{"a":"\ud800"}"#,
+            "{1:2}",
+            "[1,]",
+            "1 2",
+            "{",
+            "",
+        ] {
             assert!(!is_readable(json), "{json}");
         }
     }

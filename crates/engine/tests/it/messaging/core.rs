@@ -567,6 +567,7 @@ fn a_full_window_takes_no_more_and_asks_for_the_rest_later() {
         core.wanted(None, 100_000).is_none(),
         "nothing is read while it is full"
     );
+    assert!(!core.wants(ID, 100_000));
     feed(&mut core, 100_001, 100_010);
     assert_eq!(core.figures(ID, BEGIN).expect("it is there").scanned, bound);
     let mut got = 0;
@@ -578,6 +579,8 @@ fn a_full_window_takes_no_more_and_asks_for_the_rest_later() {
     }
     let (_, wanted) = core.wanted(None, 100_010).expect("there is room again");
     assert_eq!((wanted.from, wanted.through), (bound + 1, None));
+    assert!(core.wants(ID, 100_010) && !core.wants(ID, bound));
+    assert!(!core.wants(SubscriptionId(99), 100_010));
 }
 
 #[test]
