@@ -24,7 +24,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::bytes::{array_at, put, u16_at, u32_at, u64_at};
-use crate::disk::{Disk, File, remove_in_pieces};
+use crate::disk::{Disk, File, Removal};
 use crate::head::{Damage, Head};
 
 pub(crate) const CHECKPOINT_DIR: &str = "checkpoint";
@@ -136,7 +136,8 @@ impl CheckpointWriter {
                 let path = checkpoint_path(other);
                 let gone = format!("{path}.tmp");
                 self.disk.rename(&path, &gone)?;
-                remove_in_pieces(&*self.disk, &gone, SYNC_BYTES)?;
+                let mut removal = Removal::begin(&*self.disk, gone)?;
+                while !removal.advance(&*self.disk)? {}
             }
         }
         Ok(self.written)

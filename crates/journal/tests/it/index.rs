@@ -1,3 +1,5 @@
+use std::ops::ControlFlow;
+
 use tributary_testkit::disk::SimDisk;
 use tributary_testkit::random::Random;
 
@@ -97,5 +99,54 @@ fn readers_see_whole_frames_while_the_writer_goes_on() {
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+    model.check_index(&reader);
+}
+
+#[test]
+fn an_index_file_is_shortened_only_when_nobody_looks_in_it() {
+    let disk = SimDisk::new(3);
+    let (mut writer, reader) = fresh(&disk);
+    let mut model = Model::new(200);
+    let runs = || {
+        let files = disk.files().into_keys();
+        let of_index = files.filter(|path| path.starts_with("index/"));
+        of_index.partition::<Vec<String>, _>(|path| path.ends_with(".run"))
+    };
+    // Several runs, which more would be merged with.
+    while runs().0.len() < 3 {
+        model.append(&mut writer, 5).unwrap();
+        settle(&writer);
+    }
+    let before: Vec<String> = runs().0;
+    let last = model.head().position;
+    let expected: Vec<u64> = (1..=last).rev().filter(|one| one % 13 == 4).collect();
+    let mut came = Vec::new();
+    let found = reader.find(4, &mut |position| {
+        came.push(position);
+        if came.len() == 1 {
+            // All that it still has to look in is merged away meanwhile.
+            while before.iter().any(|path| runs().0.contains(path)) {
+                model.append(&mut writer, 5).unwrap();
+                settle(&writer);
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    found.unwrap();
+    assert_eq!(came, expected);
+    let waiting = |(_, others): (Vec<String>, Vec<String>)| {
+        others.iter().filter(|path| path.ends_with(".tmp")).count()
+    };
+    assert!(waiting(runs()) >= before.len(), "their names were taken");
+    // A crash leaves them to the next open.
+    let crashed = disk.crash(7);
+    drop(reopen(&crashed).unwrap());
+    let left = crashed
+        .files()
+        .into_keys()
+        .filter(|path| path.ends_with(".tmp"));
+    assert_eq!(left.count(), 0);
+    settle(&writer);
+    assert_eq!(waiting(runs()), 0, "now they are removed");
     model.check_index(&reader);
 }
