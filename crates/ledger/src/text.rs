@@ -64,6 +64,7 @@ macro_rules! word {
                 Self::check(bytes).map(|()| $name(Bytes::new(bytes)))
             }
 
+            /// [`Self::from_bytes`] without the word.
             pub(crate) fn check(bytes: &[u8]) -> Result<(), Invalid> {
                 if bytes.is_empty() {
                     return Err(Invalid::Empty);
@@ -157,11 +158,6 @@ const TOPIC_PREFIXES: [&[u8]; 2] = [APP, b"subscription."];
 const APP: &[u8] = b"app.";
 
 impl Topic {
-    /// Whether these bytes are one.
-    pub fn is_one(bytes: &[u8]) -> bool {
-        bytes.len() <= Self::BYTES_MAX && topic(bytes)
-    }
-
     /// Whether it is one of an application; the others are the system's own.
     pub fn is_of_application(&self) -> bool {
         self.as_bytes().starts_with(APP)

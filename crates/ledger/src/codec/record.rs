@@ -150,9 +150,7 @@ impl<'a> RecordRef<'a> {
             if self.body.len() < PUBLISH_FIXED + words {
                 return Err(Corrupt("a part is too short"));
             }
-            if !Topic::is_one(self.published().0) {
-                return Err(NO_TOPIC);
-            }
+            Topic::check(self.published().0).map_err(|_| NO_TOPIC)?;
         }
         Ok(())
     }
