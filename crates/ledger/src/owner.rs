@@ -25,11 +25,6 @@ pub struct OwnerRef<'a> {
     pub(crate) last_account: Option<AccountId>,
 }
 
-/// Position of the record that changed an owner last.
-pub(crate) fn changed_at(id: OwnerId, last_account: Option<AccountId>) -> u64 {
-    last_account.map_or(id.0, |account| account.0.max(id.0))
-}
-
 impl Owner {
     pub(crate) fn borrowed(&self) -> OwnerRef<'_> {
         OwnerRef {
@@ -43,7 +38,8 @@ impl Owner {
 impl OwnerRef<'_> {
     /// Position of the record that changed it last.
     pub(crate) fn changed_at(&self) -> u64 {
-        changed_at(self.id, self.last_account)
+        let id = self.id.0;
+        self.last_account.map_or(id, |account| account.0.max(id))
     }
 
     /// The owner with a name of its own.

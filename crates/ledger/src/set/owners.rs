@@ -7,7 +7,6 @@ use hashbrown::{HashMap, HashTable};
 use super::Sip;
 use crate::hash::hash_owner_name;
 use crate::ordered::Chunked;
-use crate::owner::changed_at;
 use crate::ranks::Ranks;
 use crate::slab::{AT_ONCE, Numbered, Slab, insert_all, make_room};
 use crate::{MaybeAccount, Owner, OwnerId, OwnerName, OwnerRef};
@@ -155,27 +154,22 @@ impl Owners {
         self.ids.len()
     }
 
-    pub(super) fn at(&self, slot: usize) -> Option<OwnerRef<'_>> {
-        Some(OwnerRef {
-            id: OwnerId(self.ids.at(slot)?),
-            name: self.names.get(slot),
-            last_account: self.last_accounts.get(slot)?.get(),
-        })
+    /// The owner with this id, which is at that place.
+    fn at_place(&self, id: u64, place: usize) -> OwnerRef<'_> {
+        OwnerRef {
+            id: OwnerId(id),
+            name: self.names.get(place),
+            last_account: self.last_accounts.get(place).and_then(|last| last.get()),
+        }
     }
 
-    fn unpack(&self, id: OwnerId, place: usize) -> Owner {
-        let last_account = self.last_accounts.get(place).and_then(|last| last.get());
-        Owner {
-            id,
-            name: OwnerName::from_bytes(self.names.get(place)).expect("it was a name"),
-            last_account,
-            changed_at: changed_at(id, last_account),
-        }
+    pub(super) fn at(&self, slot: usize) -> Option<OwnerRef<'_>> {
+        self.ids.at(slot).map(|id| self.at_place(id, slot))
     }
 
     pub(super) fn get(&self, id: OwnerId) -> Option<Owner> {
         match self.ids.place(id.0) {
-            Some(place) => Some(self.unpack(id, place)),
+            Some(place) => Some(self.at_place(id.0, place).to_owner()),
             None => self.strays.owners.get(id.0).cloned(),
         }
     }
@@ -183,10 +177,7 @@ impl Owners {
     /// Position of the record that changed an owner last, if it is here.
     fn known_at(&self, id: OwnerId) -> Option<u64> {
         match self.ids.place(id.0) {
-            Some(place) => {
-                let last = self.last_accounts.get(place).and_then(|last| last.get());
-                Some(changed_at(id, last))
-            }
+            Some(place) => Some(self.at_place(id.0, place).changed_at()),
             None => self.strays.owners.get(id.0).map(|owner| owner.changed_at),
         }
     }
@@ -195,8 +186,8 @@ impl Owners {
         let bytes = name.as_bytes();
         let same = |place: &u32| self.names.get(*place as usize) == bytes;
         if let Some(place) = self.by_name.find(hash_owner_name(bytes), same) {
-            let id = self.ids.at(*place as usize).expect("it has a place");
-            return Some(self.unpack(OwnerId(id), *place as usize));
+            let owner = self.at(*place as usize).expect("it has a place");
+            return Some(owner.to_owner());
         }
         if self.strays.by_name.is_empty() {
             return None;
@@ -205,10 +196,8 @@ impl Owners {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Owner> {
-        let in_order = (0..self.ids.len()).filter_map(|place| {
-            let id = OwnerId(self.ids.at(place)?);
-            Some(self.unpack(id, place))
-        });
+        let in_order = (0..self.ids.len()).filter_map(|place| self.at(place));
+        let in_order = in_order.map(OwnerRef::to_owner);
         in_order.chain(self.strays.owners.iter().cloned())
     }
 
@@ -224,7 +213,7 @@ impl Owners {
 
     /// Puts an owner in place of the one with its id, if any, which is returned. An owner keeps its name.
     pub(super) fn put(&mut self, owner: Owner) -> Option<Owner> {
-        let changed = changed_at(owner.id, owner.last_account);
+        let changed = owner.borrowed().changed_at();
         assert_eq!(owner.changed_at, changed, "when an owner changed follows");
         if let Some(known) = self.get(owner.id) {
             assert!(known.name == owner.name, "an owner keeps its name");
