@@ -233,7 +233,8 @@ impl Core {
     }
 
     /// The time as of which a command is decided that arrives at `now`: the open batch's, which may have been begun a while ago, or
-    /// that of the one which it begins, never before the last. What is chosen by another one is taken to be due, or too late, when by its record it is not.
+    /// that of the one which it begins, never before the last. What is chosen by another one is taken to be due, or too late, when
+    /// by its record it is not.
     pub fn decided_at(&self, now: u64) -> u64 {
         let next = now.max(self.last.timestamp);
         self.open.as_ref().map_or(next, |open| open.timestamp)

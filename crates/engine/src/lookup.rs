@@ -37,7 +37,8 @@ pub(crate) fn parse(position: u64, payload: &[u8]) -> Result<RecordRef<'_>, Fail
     Ok(record)
 }
 
-fn damaged(position: u64, what: String) -> Failure {
+/// The record at `position` is not what it should be.
+pub(crate) fn damaged(position: u64, what: String) -> Failure {
     Failure::RecordDamaged { position, what }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tributary_journal::FrameRef;
 
 use crate::backend::Failure;
+use crate::lookup;
 use crate::read::Reader;
 
 /// Bytes of frames that are kept, at most, unless the newest alone is larger.
@@ -25,7 +26,7 @@ pub struct Frame {
 
 impl Frame {
     pub(crate) fn read(reader: &Reader, position: u64) -> Result<Frame, Failure> {
-        let damaged = |what: String| Failure::RecordDamaged { position, what };
+        let damaged = |what| lookup::damaged(position, what);
         let bytes = reader.frame(position)?;
         let bytes = bytes.ok_or_else(|| damaged("its frame is missing".into()))?;
         let frame = FrameRef::parse(&bytes).map_err(|error| damaged(error.to_string()))?;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tributary_ledger::codec::RecordRef;
-use tributary_ledger::{AccountId, FORMAT_VERSION};
+use tributary_ledger::AccountId;
 
 use super::flow::Matched;
 use super::frames::Frame;
 use super::matcher::Matcher;
 use crate::backend::Failure;
+use crate::lookup;
 use crate::read::Reader;
 
 /// Records looked at in one go, about.
@@ -94,10 +94,7 @@ pub(crate) fn scan_frames(
             if position > last || matches.len() >= matches_max {
                 break;
             }
-            let record = RecordRef::parse(payload, FORMAT_VERSION).map_err(|error| {
-                let what = error.to_string();
-                Failure::RecordDamaged { position, what }
-            })?;
+            let record = lookup::parse(position, payload)?;
             matcher.matches(&record, &owner, &mut |_, matched| matches.push(matched));
             through = position;
         }
