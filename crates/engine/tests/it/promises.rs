@@ -78,6 +78,23 @@ fn hold_expiry_survives_a_restart_with_and_without_a_checkpoint() {
     }
 }
 
+/// A ledger with one hold, which expires a minute after [`BEGIN`].
+fn with_hold(seed: u64, clock: &Arc<dyn Clock>) -> Stepper {
+    let mut stepper = stepper(&SimDisk::new(seed).disk(), clock);
+    let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
+    settle(
+        &mut stepper,
+        vec![open("a", "platform"), open("b", "shop"), hold],
+    );
+    stepper
+}
+
+/// How the hold of [`with_hold`] stands.
+fn status_of_hold(stepper: &Stepper) -> PaymentStatus {
+    let payment = stepper.reader().payment(PaymentId(3)).unwrap().unwrap();
+    payment.status
+}
+
 /// A clock that can be set back after the next look at it.
 struct Unsteady {
     steady: TestClock,
@@ -101,60 +118,40 @@ fn a_hold_expires_although_the_clock_was_set_back_when_it_came_due() {
         set_back: AtomicBool::new(false),
     });
     let clock: Arc<dyn Clock> = unsteady.clone();
-    let mut stepper = stepper(&SimDisk::new(3).disk(), &clock);
-    let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
-    settle(
-        &mut stepper,
-        vec![open("a", "platform"), open("b", "shop"), hold],
-    );
+    let mut stepper = with_hold(3, &clock);
 
     // The timers see it due; when it is decided, it is not.
     unsteady.steady.advance(61 * SECOND);
     unsteady.set_back.store(true, Ordering::SeqCst);
     assert!(stepper.expire());
     stepper.settle();
-    let status = |stepper: &tributary_engine::Stepper| {
-        let payment = stepper.reader().payment(PaymentId(3)).unwrap().unwrap();
-        payment.status
-    };
-    assert_eq!(status(&stepper), PaymentStatus::Authorized);
+    assert_eq!(status_of_hold(&stepper), PaymentStatus::Authorized);
 
     unsteady.steady.advance(20 * SECOND);
     assert!(stepper.expire());
     stepper.settle();
-    assert_eq!(status(&stepper), PaymentStatus::Expired);
+    assert_eq!(status_of_hold(&stepper), PaymentStatus::Expired);
 }
 
 #[test]
 fn what_is_due_by_the_time_of_the_last_record_is_not_missed_when_the_clock_was_set_back() {
     let time = TestClock::at(BEGIN);
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
-    let mut stepper = stepper(&SimDisk::new(5).disk(), &clock);
-    let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
-    settle(
-        &mut stepper,
-        vec![open("a", "platform"), open("b", "shop"), hold],
-    );
+    let mut stepper = with_hold(5, &clock);
     time.advance(61 * SECOND);
     settle(&mut stepper, vec![open("c", "platform")]);
 
     time.set(BEGIN + 30 * SECOND);
     assert!(stepper.expire(), "its record comes after the last");
     stepper.settle();
-    let payment = stepper.reader().payment(PaymentId(3)).unwrap().unwrap();
-    assert_eq!(payment.status, PaymentStatus::Expired);
+    assert_eq!(status_of_hold(&stepper), PaymentStatus::Expired);
 }
 
 #[test]
 fn a_hold_that_comes_due_while_a_batch_is_open_is_not_refused_first() {
     let time = TestClock::at(BEGIN);
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
-    let mut stepper = stepper(&SimDisk::new(4).disk(), &clock);
-    let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
-    settle(
-        &mut stepper,
-        vec![open("a", "platform"), open("b", "shop"), hold],
-    );
+    let mut stepper = with_hold(4, &clock);
 
     time.advance(59 * SECOND);
     let _opened = stepper.accept(vec![open("c", "platform")]);
@@ -165,8 +162,7 @@ fn a_hold_that_comes_due_while_a_batch_is_open_is_not_refused_first() {
     assert!(stepper.expire());
     stepper.settle();
     assert_eq!(stepper.reader().head().position, before + 1);
-    let payment = stepper.reader().payment(PaymentId(3)).unwrap().unwrap();
-    assert_eq!(payment.status, PaymentStatus::Expired);
+    assert_eq!(status_of_hold(&stepper), PaymentStatus::Expired);
 }
 
 /// Two batches may be in flight, and the one numbered `lost` finds no room.
