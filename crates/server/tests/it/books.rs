@@ -172,7 +172,7 @@ fn a_backup_can_wait_for_the_next_frame() {
     let waiting = {
         let server = server.clone();
         std::thread::spawn(move || {
-            server.get(&format!("/v1/journal/frames?from={next}&wait_ms=10000"))
+            server.get(&format!("/v1/journal/frames?from={next}&wait_ms=30000"))
         })
     };
     std::thread::sleep(std::time::Duration::from_millis(200));

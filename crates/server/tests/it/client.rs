@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// The longest that a test waits for what must happen before it fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -74,14 +77,12 @@ pub(crate) fn send(
     read_answer(stream)
 }
 
-/// A connection that waits at most ten seconds for anything.
+/// A connection that waits for anything as long as a test may.
 pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(addr).expect("the server listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .expect("a time-out");
-    stream
-        .set_write_timeout(Some(Duration::from_secs(10)))
+        .set_write_timeout(Some(PATIENCE))
         .expect("a time-out");
     stream
 }

@@ -1,9 +1,11 @@
 //! Every error code has a page and is provoked here.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tributary_engine::messaging::{From, SUBSCRIPTIONS_MAX, SubscriptionId};
@@ -13,10 +15,12 @@ use tributary_ledger::{
     Currency, Destination, Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Pay, Payees,
     PaymentId, PaymentKind, Queue, QueueTerms, Rejection,
 };
-use tributary_server::{ErrorCode, ErrorType, PAGES, RateLimit};
+use tributary_server::{
+    ErrorCode, ErrorType, Limits, PAGES, RateLimit, Running, Server, ServerConfig,
+};
 
-use crate::client::{Answer, connect, read_answer, send};
-use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, hold, id, pay};
+use crate::client::{Answer, PATIENCE, connect, read_answer, send};
+use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, hold, id, limits, pay};
 
 /// How one code is provoked.
 type Provoke = fn(&mut Scene) -> Answer;
@@ -36,8 +40,6 @@ impl Scene {
         };
         let server = Fixture::with(|config| {
             config.limits.body_bytes_max = 1 << 20;
-            config.limits.body_read_timeout = Duration::from_millis(500);
-            config.limits.request_timeout = Duration::from_secs(2);
             config.limits.rate = Some(rate);
         });
         let (buyer, shop) = (
@@ -49,6 +51,38 @@ impl Scene {
             buyer,
             shop,
         }
+    }
+
+    /// Another server over the same engine that waits only this long, so that nothing else comes up against it.
+    fn hasty(&self, change: impl FnOnce(&mut Limits)) -> Running {
+        let mut config = ServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            threads: 1,
+            limits: limits(),
+            ..ServerConfig::default()
+        };
+        change(&mut config.limits);
+        Server::start(config, self.server.engine.clone()).expect("it starts")
+    }
+
+    /// A payment through a server that waits for a second.
+    fn pay_hastily(&self) -> Answer {
+        let hasty = self.hasty(|limits| limits.request_timeout = Duration::from_secs(1));
+        let authorization = format!("Bearer {}", self.server.platform);
+        let key = self.server.new_key();
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Idempotency-Key", key.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = self.pay(1).to_string();
+        send(
+            hasty.addr(),
+            "POST",
+            "/v1/payments",
+            &headers,
+            body.as_bytes(),
+        )
     }
 
     fn pay(&self, amount: u64) -> Value {
@@ -230,7 +264,8 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         answer
     }),
     (ErrorCode::RequestTimeout, |s| {
-        let mut stream = connect(s.server.addr);
+        let hasty = s.hasty(|limits| limits.body_read_timeout = Duration::from_millis(500));
+        let mut stream = connect(hasty.addr());
         let head = format!(
             "POST /v1/payments HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/json\r\nIdempotency-Key: k\r\nContent-Length: 10\r\n\r\n{{",
@@ -289,8 +324,14 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
                 burst: 1,
             })
         });
-        slow.get("/v1/accounts");
-        slow.get("/v1/accounts")
+        let begun = Instant::now();
+        loop {
+            let answer = slow.get("/v1/accounts");
+            // On a slow machine a second may go by between two requests.
+            if answer.status != 200 || begun.elapsed() > PATIENCE {
+                return answer;
+            }
+        }
     }),
     (ErrorCode::Overloaded, overload),
     (ErrorCode::QueueFull, |s| {
@@ -334,60 +375,49 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
     }),
     (ErrorCode::OutcomeUnknown, |s| {
         s.server.faults.hold();
-        s.server.post("/v1/payments", &s.pay(1))
+        let answer = s.pay_hastily();
+        s.server.faults.release();
+        answer
     }),
 ];
 
-/// Fills the queue before a writer that is held up: batches until one is refused.
+/// Fills the queue before a writer that is held up, until there is not even room for one more.
 fn overload(scene: &mut Scene) -> Answer {
     scene.server.faults.hold();
-    let commands: Vec<Command> = (0..8_192)
-        .map(|index: u32| Command {
-            key: Key::from_bytes(&index.to_le_bytes()).expect("a key"),
-            actor: Actor::SYSTEM,
-            linked: false,
-            effective_at: None,
-            text: None,
-            body: Body::FreezeAccount(AccountId(1)),
-        })
-        .collect();
-    // The writer may take some more in before it waits for the disk: these come again until it takes no more.
-    let full = AtomicBool::new(false);
-    let again = || {
-        while !full.load(Ordering::SeqCst) {
-            let refused = scene.server.engine.execute_blocking(commands.clone());
-            match refused {
-                Err(Refused::Overloaded { .. }) => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                _done_in_the_end => return,
-            }
+    let begun = Instant::now();
+    let answer = loop {
+        fill(scene);
+        let answer = scene.pay_hastily();
+        // The writer may take some more in before it waits for the disk: then there was room after all.
+        if answer.code() != ErrorCode::OutcomeUnknown.as_str() || begun.elapsed() > PATIENCE {
+            break answer;
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(again);
+    scene.server.faults.release();
+    answer
+}
+
+/// Puts commands into the queue, fewer and fewer at once, until a single one is refused. Nobody waits for what comes of them.
+fn fill(scene: &Scene) {
+    let command = |index: u32| Command {
+        key: Key::from_bytes(&index.to_le_bytes()).expect("a key"),
+        actor: Actor::SYSTEM,
+        linked: false,
+        effective_at: None,
+        text: None,
+        body: Body::FreezeAccount(AccountId(1)),
+    };
+    let mut context = Context::from_waker(Waker::noop());
+    let mut count = 8_192;
+    while count > 0 {
+        let commands = (0..count).map(command).collect();
+        let mut sending = std::pin::pin!(scene.server.engine.execute(commands));
+        match sending.as_mut().poll(&mut context) {
+            Poll::Pending => {}
+            Poll::Ready(Err(Refused::Overloaded { .. })) => count /= 2,
+            Poll::Ready(done) => panic!("the writer is held up: {done:?}"),
         }
-        let mut answer;
-        let mut tries = 0..10;
-        loop {
-            let queued = || scene.server.engine.status().queued;
-            for _ in 0..6_000 {
-                if queued() >= tributary_engine::COMMANDS_QUEUED_MAX {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            answer = scene.server.post("/v1/payments", &scene.pay(1));
-            // One that the writer had room for in between is not answered in time.
-            if answer.code() != ErrorCode::OutcomeUnknown.as_str() || tries.next().is_none() {
-                break;
-            }
-        }
-        full.store(true, Ordering::SeqCst);
-        scene.server.faults.release();
-        answer
-    })
+    }
 }
 
 const LEDGER: &[(Rejection, Provoke)] = &[

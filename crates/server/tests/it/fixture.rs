@@ -9,11 +9,14 @@ use serde_json::{Value, json};
 use tributary_engine::{Clock, DirDisk, Disk, Engine, JournalMeta, Memory, Options, Reader};
 use tributary_server::{Limits, Running, Server, ServerConfig, WebhookConfig, create_first_key};
 
-use crate::client::{Answer, send};
+use crate::client::{Answer, PATIENCE, send};
 use crate::faulty::{Faults, Faulty};
 
 /// Payments that may be queued.
 pub(crate) const QUEUE_LENGTH_MAX: usize = 20;
+
+/// Longer than any test waits.
+const NEVER: Duration = Duration::from_secs(3_600);
 
 /// A clock that stands still until it is moved.
 pub(crate) struct TestClock(AtomicU64);
@@ -48,10 +51,14 @@ pub(crate) struct Fixture {
     keys: AtomicU64,
 }
 
-/// Bounds that fit tests.
+/// Bounds that fit tests: a machine that stands still for some seconds comes up against none of them. A test of one of them sets it.
 pub(crate) fn limits() -> Limits {
     Limits {
-        drain_timeout: Duration::from_secs(5),
+        header_read_timeout: NEVER,
+        body_read_timeout: NEVER,
+        write_timeout: NEVER,
+        request_timeout: NEVER,
+        drain_timeout: PATIENCE,
         ..Limits::default()
     }
 }

@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use crate::client::PATIENCE;
 use crate::fixture::{Fixture, hold, id, pay};
 use crate::webhooks::receiver::{Receiver, Reply};
-
-/// The longest that a test waits for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
     let begun = Instant::now();
@@ -68,9 +66,13 @@ fn ask(server: &Fixture, token: &str, path: &str, body: &Value) -> Value {
 
 fn receive(server: &Fixture, token: &str, subscription: &Value, count: usize) -> Vec<Value> {
     let path = format!("{}/receive", path(subscription));
-    let wanted = json!({"max": count, "wait_seconds": 10});
-    let found = items(&ask(server, token, &path, &wanted));
-    assert_eq!(found.len(), count);
+    let (mut found, begun) = (Vec::new(), Instant::now());
+    // The first answer has what there is by then.
+    while found.len() < count {
+        assert!(begun.elapsed() < PATIENCE, "{found:?} of {count}");
+        let wanted = json!({"max": count - found.len(), "wait_seconds": 5});
+        found.extend(items(&ask(server, token, &path, &wanted)));
+    }
     found
 }
 

@@ -1,6 +1,6 @@
 //! Every caller is bounded: in size, in number, in time.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,8 +10,17 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 use tributary_server::{RateLimit, Server, ServerConfig, TlsFiles};
 
-use crate::client::{connect, read_answer, send};
+use crate::client::{PATIENCE, connect, read_answer, send};
 use crate::fixture::{Fixture, pay};
+
+#[track_caller]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
 
 #[test]
 fn a_caller_who_takes_no_answers_is_cut_off() {
@@ -31,15 +40,21 @@ fn a_caller_who_takes_no_answers_is_cut_off() {
     };
     // The one that asks for the metrics is open too.
     while open() != "1" {
-        assert!(
-            started.elapsed() < Duration::from_secs(20),
-            "the connection is still open"
-        );
+        assert!(started.elapsed() < PATIENCE, "the connection is still open");
         std::thread::sleep(Duration::from_millis(50));
     }
     let mut taken = Vec::new();
     let _reset = stream.read_to_end(&mut taken);
     assert!(taken.starts_with(b"HTTP/1.1 200"));
+}
+
+/// Whether the server closes the connection, and does not only say nothing.
+fn is_closed(mut stream: std::net::TcpStream) -> bool {
+    let waits = [ErrorKind::WouldBlock, ErrorKind::TimedOut];
+    match stream.read_to_end(&mut Vec::new()) {
+        Ok(_) => true,
+        Err(reset) => !waits.contains(&reset.kind()),
+    }
 }
 
 #[test]
@@ -51,28 +66,21 @@ fn a_caller_who_dawdles_is_cut_off() {
         stream
             .write_all(head.as_bytes())
             .expect("the server listens");
-        let started = Instant::now();
-        let mut rest = Vec::new();
-        let _reset = stream.read_to_end(&mut rest);
-        assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "{head:?} held a connection for {:?}",
-            started.elapsed()
-        );
+        assert!(is_closed(stream), "{head:?} holds a connection");
     }
     // Neither is a connection kept for another request that never comes.
-    let mut stream = connect(server.addr);
-    stream
-        .write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .expect("the server listens");
-    let started = Instant::now();
-    let answer = read_answer(stream);
-    assert_eq!((answer.status, answer.header("connection")), (200, None));
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "an idle connection stayed for {:?}",
-        started.elapsed()
-    );
+    loop {
+        let mut stream = connect(server.addr);
+        let sent = stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut begun = [0; 12];
+        // If this thread stood still before it asked, it was cut off for that.
+        if sent.is_err() || stream.read_exact(&mut begun).is_err() {
+            continue;
+        }
+        assert_eq!(&begun, b"HTTP/1.1 200");
+        assert!(is_closed(stream), "an idle connection stays");
+        break;
+    }
     // One byte now and then is no way around it.
     let mut stream = connect(server.addr);
     let started = Instant::now();
@@ -119,7 +127,6 @@ fn a_head_that_is_too_large_is_refused() {
 fn connections_beyond_the_bound_wait() {
     let server = Fixture::with(|config| {
         config.limits.connections_max = 2;
-        config.limits.header_read_timeout = Duration::from_secs(30);
     });
     // Each is served once and stays open, so it surely has its place.
     let held: Vec<_> = (0..2)
@@ -151,13 +158,25 @@ fn a_key_keeps_its_rate() {
         burst: 3,
     };
     let server = Fixture::with(|config| config.limits.rate = Some(rate));
-    let answers: Vec<_> = (0..4).map(|_| server.get("/v1/accounts")).collect();
-    assert!(answers[..3].iter().all(|answer| answer.status == 200));
+    let begun = Instant::now();
+    let mut served = 0;
+    let refused = loop {
+        let answer = server.get("/v1/accounts");
+        if answer.status != 200 {
+            break answer;
+        }
+        served += 1;
+        // Each second earns another one: on a machine that is slow some more are served.
+        let earned = 3 + begun.elapsed().as_secs();
+        assert!(served <= earned, "{served} served, {earned} earned");
+        assert!(begun.elapsed() < PATIENCE, "none is refused");
+    };
+    assert!(served >= 3);
     assert_eq!(
-        (answers[3].status, answers[3].code().as_str()),
+        (refused.status, refused.code().as_str()),
         (429, "rate_limited")
     );
-    assert_eq!(answers[3].header("retry-after"), Some("1"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(
         send(server.addr, "GET", "/health/live", &[], b"").status,
         200,
@@ -181,16 +200,24 @@ fn stopping_answers_what_is_in_flight() {
         std::thread::spawn(move || server.post_key("/v1/payments", "k", &body))
     };
     let idle = connect(addr);
-    std::thread::sleep(Duration::from_millis(300));
+    // Those two, and the one that asks.
+    let both = [
+        "tributary_http_requests_in_flight 2",
+        "tributary_http_connections 3",
+    ];
+    until("both are there", || {
+        let page = String::from_utf8(shared.get("/metrics").body).expect("UTF-8");
+        both.iter()
+            .all(|wanted| page.lines().any(|line| line == *wanted))
+    });
     let stopping = std::thread::spawn(move || running.shutdown());
+    until("it takes no more connections", || {
+        std::net::TcpStream::connect(addr).is_err()
+    });
     std::thread::sleep(Duration::from_millis(300));
     assert!(
         !stopping.is_finished(),
         "it waits for the request in flight"
-    );
-    assert!(
-        std::net::TcpStream::connect(addr).is_err(),
-        "it takes no more connections"
     );
     shared.faults.release();
     in_flight.join().expect("no panic").expect(201);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, send};
+use crate::client::{Answer, PATIENCE, send};
 use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, hold, id, pay};
 
 fn post_async(server: &Fixture, path: &str, key: &str, body: &Value) -> Answer {
@@ -36,7 +36,7 @@ fn ended(server: &Fixture, id: &str) -> Value {
         if payment["status"] != "queued" {
             return payment;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "it never ran");
+        assert!(begun.elapsed() < PATIENCE, "it never ran");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

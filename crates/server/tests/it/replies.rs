@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::client::PATIENCE;
 use crate::fixture::{Fixture, id, pay};
-
-/// The longest that a test waits for a result that must come.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn mailbox(server: &Fixture, token: &str) -> String {
     let body = json!({"events": [], "name": "results"});

@@ -1,15 +1,16 @@
 //! `GET /v1/events/stream`: events as they happen, over a real socket.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tributary_engine::IdKind;
+use tributary_server::{Limits, Server, ServerConfig};
 
-use crate::client::connect;
-use crate::fixture::{Fixture, id, pay};
+use crate::client::{PATIENCE, connect};
+use crate::fixture::{Fixture, id, limits, pay};
 
 /// What stands between two empty lines.
 #[derive(Debug, Default, PartialEq)]
@@ -38,17 +39,25 @@ struct Stream {
 
 impl Stream {
     fn open(server: &Fixture, token: &str, query: &str, last: Option<&str>) -> Stream {
-        let mut stream = connect(server.addr);
+        Stream::try_open(server.addr, token, query, last).expect("it is answered")
+    }
+
+    /// None if the server closed the connection without an answer.
+    fn try_open(addr: SocketAddr, token: &str, query: &str, last: Option<&str>) -> Option<Stream> {
+        let mut stream = connect(addr);
         let last_line = last.map_or(String::new(), |last| format!("Last-Event-ID: {last}\r\n"));
         let head = format!(
             "GET /v1/events/stream{query} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{last_line}\r\n"
         );
-        stream.write_all(head.as_bytes()).expect("it is taken");
+        stream.write_all(head.as_bytes()).ok()?;
         let mut opened = Stream {
             reader: BufReader::new(stream),
             text: Vec::new(),
             last: last.map(str::to_owned),
         };
+        if opened.reader.fill_buf().ok()?.is_empty() {
+            return None;
+        }
         let mut head = Vec::new();
         while head.last().is_none_or(|line: &String| !line.is_empty()) {
             head.push(opened.line());
@@ -61,7 +70,7 @@ impl Stream {
             (first.retry.as_deref(), first.data.len()),
             (Some("1000"), 0)
         );
-        opened
+        Some(opened)
     }
 
     fn line(&mut self) -> String {
@@ -157,7 +166,7 @@ fn open_streams(server: &Fixture) -> String {
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(10), "{what}");
+        assert!(started.elapsed() < PATIENCE, "{what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -382,24 +391,41 @@ fn a_stream_has_what_its_key_may_see_and_its_filter_wants() {
 
 #[test]
 fn a_quiet_stream_is_kept_alive_and_learns_how_far_it_is() {
-    let server = Fixture::with(|config| {
-        config.limits.stream_heartbeat = Duration::from_millis(200);
-        config.limits.header_read_timeout = Duration::from_millis(300);
-        config.limits.write_timeout = Duration::from_millis(300);
-    });
-    let mut stream = Stream::open(&server, &server.platform, "?events=app.never", None);
+    let server = Fixture::start();
+    let limits = Limits {
+        stream_heartbeat: Duration::from_millis(200),
+        header_read_timeout: Duration::from_millis(300),
+        write_timeout: Duration::from_millis(300),
+        ..limits()
+    };
+    // A second server over the same engine, so that these bounds hold for the stream alone.
+    let config = ServerConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        threads: 1,
+        limits,
+        ..ServerConfig::default()
+    };
+    let strict = Server::start(config, server.engine.clone()).expect("it starts");
+    let (mut stream, started) = loop {
+        let started = Instant::now();
+        let query = "?events=app.never";
+        // If this thread stood still before it asked, it was cut off for that.
+        if let Some(stream) = Stream::try_open(strict.addr(), &server.platform, query, None) {
+            break (stream, started);
+        }
+    };
     let beat = |stream: &mut Stream| {
         let block = stream.block().expect("it goes on");
         assert!(block.comment && block.data.is_empty() && block.event.is_none());
         block.id
     };
-    let started = Instant::now();
     for _ in 0..5 {
         assert_eq!(beat(&mut stream), None, "nothing happened");
     }
     let took = started.elapsed();
+    // Not sooner than they are due, and sooner than by the default of 15 seconds.
     assert!(
-        (Duration::from_millis(900)..Duration::from_secs(5)).contains(&took),
+        (Duration::from_millis(900)..Duration::from_secs(60)).contains(&took),
         "{took:?}"
     );
     server.account("ann", "wallet");
@@ -418,9 +444,13 @@ fn a_quiet_stream_is_kept_alive_and_learns_how_far_it_is() {
                 server.account("ann", "wallet");
             }
         });
-        let ids: Vec<_> = (0..5).map(|_| beat(&mut stream)).collect();
+        // On a slow machine nothing may have happened between two beats; then the next one has an id again.
+        let (mut told, begun) = (0, Instant::now());
+        while told < 5 && begun.elapsed() < PATIENCE {
+            told += usize::from(beat(&mut stream).is_some());
+        }
         done.store(true, Ordering::SeqCst);
-        assert!(ids.iter().all(Option::is_some), "{ids:?}");
+        assert_eq!(told, 5, "it learns how far it is");
     });
 }
 
@@ -450,12 +480,11 @@ fn who_reads_slowly_delays_nobody_and_loses_nothing() {
     );
     let mut quick = Stream::open(&server, &server.platform, "?events=payment.*", None);
     for _ in 0..20 {
-        let started = Instant::now();
         let paid = id(&server
             .post("/v1/payments", &pay(&buyer, &shop, 1))
             .expect(201));
+        // If it waited for the slow one, it would wait in vain: that one reads nothing before this has come.
         assert_eq!(quick.event().data()["data"]["object"]["id"], json!(paid));
-        assert!(started.elapsed() < Duration::from_secs(2));
     }
     let numbers: Vec<u64> = (0..1_600)
         .map(|_| {
@@ -486,8 +515,8 @@ fn streams_end_when_the_server_stops_and_go_on_with_the_next_one() {
     let started = Instant::now();
     server.restart();
     assert!(
-        started.elapsed() < Duration::from_secs(4),
-        "{:?}",
+        started.elapsed() < PATIENCE / 2,
+        "{:?}: it waited for its drain time-out",
         started.elapsed()
     );
     let paid = id(&server

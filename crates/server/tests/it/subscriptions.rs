@@ -5,11 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, send};
+use crate::client::{Answer, PATIENCE, send};
 use crate::fixture::{Fixture, hold, id, pay};
-
-/// The longest that a test waits for events that must come.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn subscribe(server: &Fixture, body: &Value) -> String {
     let made = server.post("/v1/subscriptions", body).expect(201);

@@ -21,7 +21,7 @@ use tonic::{Request, Status};
 use super::messages::{SubmitRequest, SubmitResponse};
 
 /// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A connection, with the API key to send on it.
 pub(crate) struct Client {

@@ -8,7 +8,7 @@ use super::client::{Client, code, param};
 use super::messages::{Nack, ReceiveRequest, ReceiveResponse};
 use super::streams::received;
 use super::{as_holder, block, platform};
-use crate::client::send as send_http;
+use crate::client::{PATIENCE, send as send_http};
 use crate::fixture::{Fixture, id, pay};
 
 const RECEIVE: &str = "/tributary.v1.Subscriptions/Receive";
@@ -206,7 +206,7 @@ fn what_a_stream_had_when_it_ended_comes_again() {
         );
         let begun = std::time::Instant::now();
         while figures(&server, &orders)["in_flight"] != 0 {
-            assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+            assert!(begun.elapsed() < PATIENCE);
         }
     }
     // No time went by. What was had twice is dead.

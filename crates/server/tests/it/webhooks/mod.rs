@@ -16,8 +16,7 @@ use tributary_server::webhooks::{
     Attempt, Endpoint, EndpointUrl, Job, Rules, Sender, Settings, SigningSecret, SigningSecrets,
 };
 
-/// How long a test waits for what must happen before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::client::PATIENCE;
 
 /// A sender, and what it says of its attempts.
 struct Sending {
@@ -62,7 +61,7 @@ impl Sending {
     }
 }
 
-/// Settings that let tests send to themselves: every name leads to the loopback.
+/// Settings that let tests send to themselves: every name leads to the loopback, and nothing is given up because the machine is slow.
 pub(crate) fn open() -> Settings {
     Settings {
         rules: Rules {
@@ -71,6 +70,8 @@ pub(crate) fn open() -> Settings {
             ..Rules::default()
         },
         resolver: Arc::new(|_| Ok(vec![IpAddr::from([127, 0, 0, 1])])),
+        timeout: PATIENCE,
+        connect_timeout: PATIENCE,
         ..Settings::default()
     }
 }
