@@ -47,8 +47,13 @@ pub(crate) fn database() -> Option<Database> {
 }
 
 impl Database {
-    pub(crate) fn open(&self, clock: &Arc<TestClock>) -> Result<Postgres, OpenError> {
-        Postgres::open(&self.options, clock.clone(), &meta())
+    pub(crate) fn open(&self) -> Result<Postgres, OpenError> {
+        self.open_by(TestClock::running())
+    }
+
+    /// With another clock to compare with the server's: one that stands is too far from it in the end.
+    pub(crate) fn open_by(&self, clock: Arc<TestClock>) -> Result<Postgres, OpenError> {
+        Postgres::open(&self.options, clock, &meta())
     }
 
     /// Runs SQL as somebody else would, with the test's schema in front.
@@ -67,7 +72,7 @@ impl Database {
         let killed = self
             .admin
             .query(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1",
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = $1",
                 &[&name],
             )
             .expect("sessions can be ended");
@@ -98,7 +103,10 @@ pub(crate) fn meta() -> JournalMeta {
     }
 }
 
-/// A clock that can be stopped, so that two backends decide at the same time. 0 = it runs.
+/// What a [`TestClock`] is set to when it runs.
+pub(crate) const RUNNING: u64 = 0;
+
+/// A clock that can be stopped, so that two backends decide at the same time.
 pub(crate) struct TestClock(AtomicU64);
 
 fn real_now() -> u64 {
@@ -111,7 +119,7 @@ fn real_now() -> u64 {
 impl TestClock {
     /// One that runs as the server's does, which refuses one that is far from its own.
     pub(crate) fn running() -> Arc<TestClock> {
-        Arc::new(TestClock(AtomicU64::new(0)))
+        Arc::new(TestClock(AtomicU64::new(RUNNING)))
     }
 
     /// Moves on to what it really is, and stops there.
@@ -127,7 +135,7 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> u64 {
         match self.0.load(Ordering::SeqCst) {
-            0 => real_now(),
+            RUNNING => real_now(),
             stopped => stopped,
         }
     }

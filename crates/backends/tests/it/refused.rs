@@ -4,7 +4,7 @@ use tributary_backends::postgres::{OpenError, Options, Postgres};
 use tributary_engine::{Clock, Failure};
 use tributary_ledger::{AccountKind, Overdraft};
 
-use crate::database::{TestClock, database, meta};
+use crate::database::{RUNNING, TestClock, database, meta};
 use crate::driver::Node;
 use crate::workload::{SECOND, command, open};
 
@@ -19,9 +19,9 @@ fn an_account(key: &str) -> Vec<tributary_ledger::Command> {
 fn a_second_node_is_refused_until_the_first_lets_go() {
     let Some(database) = database() else { return };
     let clock = TestClock::running();
-    let mut first = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+    let mut first = Node::start(database.open().expect("it opens"), clock.clone());
     first.execute(an_account("a"));
-    let second = database.open(&clock);
+    let second = database.open();
     assert!(
         matches!(second, Err(OpenError::Locked { .. })),
         "{:?}",
@@ -29,10 +29,7 @@ fn a_second_node_is_refused_until_the_first_lets_go() {
     );
     first.execute(an_account("b"));
     first.core.close();
-    let mut second = Node::start(
-        database.open(&clock).expect("the lock is free"),
-        clock.clone(),
-    );
+    let mut second = Node::start(database.open().expect("the lock is free"), clock.clone());
     second.execute(an_account("c"));
     assert_eq!(second.reader.head().position, 3);
     second.core.close();
@@ -44,13 +41,10 @@ fn a_node_that_lost_its_lock_to_another_writes_nothing_more() {
         return;
     };
     let clock = TestClock::running();
-    let mut first = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+    let mut first = Node::start(database.open().expect("it opens"), clock.clone());
     first.execute(an_account("a"));
     database.kill("writer");
-    let mut second = Node::start(
-        database.open(&clock).expect("the lock is free"),
-        clock.clone(),
-    );
+    let mut second = Node::start(database.open().expect("the lock is free"), clock.clone());
     let refused = first.accept(an_account("b"));
     assert!(
         matches!(refused, Err(Failure::Unavailable(_))),
@@ -115,7 +109,8 @@ fn a_clock_too_far_from_the_servers_stops_writing_until_it_is_right() {
     let Some(database) = database() else { return };
     let clock = TestClock::running();
     let right = clock.now();
-    let mut node = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+    let backend = database.open_by(clock.clone()).expect("it opens");
+    let mut node = Node::start(backend, clock.clone());
     for wrong in [right - 60 * SECOND, right + 60 * SECOND] {
         clock.set(wrong);
         let refused = node.accept(an_account("a"));
@@ -124,7 +119,7 @@ fn a_clock_too_far_from_the_servers_stops_writing_until_it_is_right() {
             "{refused:?}"
         );
     }
-    clock.tick();
+    clock.set(RUNNING);
     node.execute(an_account("a"));
     node.core.close();
 }
@@ -135,7 +130,7 @@ fn a_database_taken_back_to_an_older_state_stops_the_node() {
         return;
     };
     let clock = TestClock::running();
-    let mut node = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+    let mut node = Node::start(database.open().expect("it opens"), clock.clone());
     node.execute(an_account("a"));
     database.sql("CREATE TABLE old_head AS SELECT * FROM head");
     node.execute(an_account("b"));
@@ -153,7 +148,7 @@ fn a_head_that_the_frames_do_not_lead_to_is_not_opened() {
         return;
     };
     let clock = TestClock::running();
-    let mut node = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+    let mut node = Node::start(database.open().expect("it opens"), clock.clone());
     node.execute(an_account("a"));
     node.execute(an_account("b"));
     node.core.close();
@@ -162,7 +157,7 @@ fn a_head_that_the_frames_do_not_lead_to_is_not_opened() {
         "DELETE FROM frames",
     ] {
         database.sql(sql);
-        let opened = database.open(&clock);
+        let opened = database.open();
         assert!(
             matches!(opened, Err(OpenError::Damaged(_))),
             "{sql}: {:?}",
@@ -177,7 +172,7 @@ fn a_damaged_frame_is_found_when_it_is_read() {
         return;
     };
     let clock = TestClock::running();
-    let mut node = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+    let mut node = Node::start(database.open().expect("it opens"), clock.clone());
     node.execute(an_account("a"));
     node.execute(an_account("b"));
     node.core.close();
@@ -185,7 +180,7 @@ fn a_damaged_frame_is_found_when_it_is_read() {
         database.sql(&format!(
             "UPDATE frames SET bytes = set_byte(bytes, {byte}, get_byte(bytes, {byte}) # 16) WHERE first_position = 1"
         ));
-        let node = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+        let node = Node::start(database.open().expect("it opens"), clock.clone());
         let mut payload = Vec::new();
         let read = node.reader.read(1, &mut payload);
         assert!(
@@ -209,11 +204,10 @@ fn tables_of_a_newer_program_are_left_alone() {
     let Some(mut database) = database() else {
         return;
     };
-    let clock = TestClock::running();
     for _ in 0..2 {
         drop(
             database
-                .open(&clock)
+                .open()
                 .expect("preparing the tables again changes nothing"),
         );
     }
@@ -222,7 +216,7 @@ fn tables_of_a_newer_program_are_left_alone() {
         1
     );
     database.sql("UPDATE schema_version SET version = 99");
-    let opened = database.open(&clock);
+    let opened = database.open();
     assert!(
         matches!(opened, Err(OpenError::Newer { found: 99, .. })),
         "{:?}",
@@ -235,8 +229,7 @@ fn the_tables_decide_nothing() {
     let Some(mut database) = database() else {
         return;
     };
-    let clock = TestClock::running();
-    drop(database.open(&clock).expect("it opens"));
+    drop(database.open().expect("it opens"));
     let ours = format!("'{}'::regnamespace", database.options.schema);
     let count = |from: &str| format!("SELECT count(*) FROM {from}").replace("ours", &ours);
     let tables = "(SELECT oid FROM pg_class WHERE relnamespace = ours)";

@@ -43,7 +43,7 @@ fn check(database: &Database, seed: u64, batches: usize) {
     let memory = Memory::new(meta());
     let mut workload = Workload::new(seed);
     let mut model = Node::start(memory.clone(), clock.clone());
-    let mut node = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+    let mut node = Node::start(database.open().expect("it opens"), clock.clone());
     let mut records = 0;
     for batch in 0..batches {
         // Holds come due meanwhile.
@@ -67,10 +67,7 @@ fn check(database: &Database, seed: u64, batches: usize) {
         if workload.dice.below(10) == 0 || batch + 1 == batches {
             model = Node::start(memory.clone(), clock.clone());
             node.core.close();
-            node = Node::start(
-                database.open(&clock).expect("it opens again"),
-                clock.clone(),
-            );
+            node = Node::start(database.open().expect("it opens again"), clock.clone());
             same_journal(&model, &node);
         }
     }
@@ -112,7 +109,7 @@ fn the_same_commands_give_the_same_frames_and_state_as_in_memory() {
 fn an_old_payment_is_refunded_and_a_key_is_remembered_after_a_restart() {
     let Some(database) = database() else { return };
     let clock = TestClock::running();
-    let mut node = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+    let mut node = Node::start(database.open().expect("it opens"), clock.clone());
     let opened = node.execute(vec![
         command(
             "a",
@@ -143,10 +140,7 @@ fn an_old_payment_is_refunded_and_a_key_is_remembered_after_a_restart() {
     }
     node.core.close();
 
-    let mut node = Node::start(
-        database.open(&clock).expect("it opens again"),
-        clock.clone(),
-    );
+    let mut node = Node::start(database.open().expect("it opens again"), clock.clone());
     let refunded = node.execute(vec![command("refund", refund(id, Some(300)))]);
     let payment = refunded
         .record(0)
@@ -166,7 +160,7 @@ fn an_old_payment_is_refunded_and_a_key_is_remembered_after_a_restart() {
     assert!(node.submit().0.is_none(), "a replay writes nothing");
     assert_eq!(node.reader.head(), head);
     node.core.close();
-    let node = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+    let node = Node::start(database.open().expect("it opens"), clock.clone());
     assert_eq!(
         node.recovered.account(anna).expect("there").posted,
         700 + 20 - 300
@@ -183,7 +177,7 @@ fn reads_work_from_any_thread_also_from_an_async_one() {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let mut node = Node::start(database.open(&clock).expect("it opens"), clock.clone());
+        let mut node = Node::start(database.open().expect("it opens"), clock.clone());
         for n in 0..10 {
             node.execute(vec![command(
                 &format!("{n}"),

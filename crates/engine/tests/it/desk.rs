@@ -10,7 +10,7 @@ use tributary_ledger::Body;
 use crate::support::{codes, command, open, pay};
 
 /// The longest that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 const THREADS: u64 = 2;
 const CALLERS: u64 = 32;
 const PAYMENTS: u64 = 100;

@@ -53,7 +53,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(
-            begun.elapsed() < Duration::from_secs(20),
+            begun.elapsed() < Duration::from_secs(120),
             "{what} never came true"
         );
         std::thread::sleep(Duration::from_millis(5));
@@ -127,20 +127,21 @@ fn the_queue_never_holds_more_than_it_may_however_many_ask_at_once() {
 #[test]
 fn what_was_accepted_runs_after_a_restart_at_its_time_and_in_order() {
     let directory = tempfile::tempdir().expect("a directory");
+    let clock = TestClock::at(BEGIN);
     let start = || {
         let backend = in_directory(directory.path());
-        Engine::start(backend, Arc::new(SystemClock), Options::default()).expect("it starts")
+        Engine::start(backend, Arc::new(clock.clone()), Options::default()).expect("it starts")
     };
     let engine = start();
     open_accounts(&engine);
-    let not_before = SystemClock.now() + SECOND / 2;
+    let not_before = BEGIN + SECOND / 2;
     let terms = |priority| QueueTerms {
         priority: Priority::new(priority).expect("it is one"),
         not_before,
         ..QueueTerms::default()
     };
     let hopeless = QueueTerms {
-        expires_at: SystemClock.now() + SECOND / 10,
+        expires_at: BEGIN + SECOND / 10,
         ..later()
     };
     assert!(hopeless.expires_at < hopeless.not_before);
@@ -161,10 +162,11 @@ fn what_was_accepted_runs_after_a_restart_at_its_time_and_in_order() {
         codes(&accepted),
         [None, None, None, Some("queue_expired"), None]
     );
+    assert_eq!(engine.reader().queue_length(), 4, "none before its time");
     engine.shutdown();
     drop(engine);
 
-    std::thread::sleep(Duration::from_millis(600));
+    clock.advance(SECOND);
     let engine = start();
     eventually("the queue is empty", || engine.reader().queue_length() == 0);
     let payment = |id| engine.reader().payment(PaymentId(id)).unwrap().unwrap();
@@ -181,16 +183,16 @@ fn what_was_accepted_runs_after_a_restart_at_its_time_and_in_order() {
         PaymentStatus::Failed,
         "it was told that it was too late"
     );
-    assert!(SystemClock.now() >= not_before);
     assert_eq!(engine.reader().head().position, 12, "each ran once");
 }
 
 #[test]
 fn a_paused_queue_waits_and_tells_only_those_that_are_too_late_through_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
+    let clock = TestClock::at(BEGIN);
     let start = || {
         let backend = in_directory(directory.path());
-        Engine::start(backend, Arc::new(SystemClock), Options::default()).expect("it starts")
+        Engine::start(backend, Arc::new(clock.clone()), Options::default()).expect("it starts")
     };
     let set = |engine: &Engine, key: &str, mode| {
         let set = engine.execute_blocking(vec![command(key, Body::SetQueue(mode))]);
@@ -200,7 +202,7 @@ fn a_paused_queue_waits_and_tells_only_those_that_are_too_late_through_a_restart
     open_accounts(&engine);
     set(&engine, "pause", QueueMode::Paused);
     let soon = QueueTerms {
-        expires_at: SystemClock.now() + SECOND / 5,
+        expires_at: BEGIN + SECOND / 5,
         ..QueueTerms::default()
     };
     let orders = vec![
@@ -216,6 +218,7 @@ fn a_paused_queue_waits_and_tells_only_those_that_are_too_late_through_a_restart
     engine.shutdown();
     drop(engine);
 
+    clock.advance(SECOND);
     let engine = start();
     let status = |engine: &Engine, id| {
         let payment = engine.reader().payment(PaymentId(id)).unwrap().unwrap();

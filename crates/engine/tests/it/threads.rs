@@ -13,16 +13,21 @@ use tributary_journal::{self as journal, Clock};
 use tributary_ledger::{
     AccountId, Body, Command, Keys, PaymentId, PaymentStatus, Refund, WorkingSet,
 };
+use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::{Fault, SimDisk};
 use tributary_testkit::lockstep::cluster_meta;
 
-use crate::support::{SECOND, codes, command, hold, in_directory, open, options, pay};
+use crate::support::{BEGIN, SECOND, codes, command, hold, in_directory, open, options, pay};
 
 /// The longest that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn start(backend: Box<dyn Backend>) -> Engine {
-    Engine::start(backend, Arc::new(SystemClock), Options::default()).expect("it starts")
+    start_by(Arc::new(SystemClock), backend)
+}
+
+fn start_by(clock: Arc<dyn Clock>, backend: Box<dyn Backend>) -> Engine {
+    Engine::start(backend, clock, Options::default()).expect("it starts")
 }
 
 fn pay_command(key: &str, amount: u64) -> Command {
@@ -147,14 +152,16 @@ fn what_a_shutdown_answers_is_kept_and_what_it_refuses_is_not() {
     let engine = start(in_directory(directory.path()));
     open_two(&engine);
     let (told, tell) = mpsc::channel();
+    let answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
-            let (engine, told) = (&engine, told.clone());
+            let (engine, told, answered) = (&engine, told.clone(), &answered);
             scope.spawn(move || {
                 for at in 0..100_000 {
                     let key = format!("{thread}-{at}");
                     let answer = engine.execute_blocking(vec![pay_command(&key, 1)]);
                     let stop = answer.is_err();
+                    answered.fetch_add(1, Ordering::SeqCst);
                     told.send((key, answer.map(|replies| done(&replies))))
                         .unwrap();
                     if stop {
@@ -163,7 +170,9 @@ fn what_a_shutdown_answers_is_kept_and_what_it_refuses_is_not() {
                 }
             });
         }
-        std::thread::sleep(Duration::from_millis(150));
+        eventually("much is under way", || {
+            answered.load(Ordering::SeqCst) > 100
+        });
         engine.shutdown();
     });
     drop((engine, told));
@@ -190,27 +199,35 @@ fn what_a_shutdown_answers_is_kept_and_what_it_refuses_is_not() {
 #[test]
 fn a_hold_expires_by_itself_also_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
-    let engine = start(in_directory(directory.path()));
+    let clock = TestClock::at(BEGIN);
+    let start = || start_by(Arc::new(clock.clone()), in_directory(directory.path()));
+    let engine = start();
     open_two(&engine);
-    let due = SystemClock.now() + SECOND / 2;
+    let due = BEGIN + SECOND / 2;
     let holds = (0..3).map(|at| command(&format!("hold-{at}"), hold(1, 2, 70, due)));
     let held = engine.execute_blocking(holds.collect()).unwrap();
     assert_eq!(codes(&held), [None, None, None]);
     engine.shutdown();
     drop(engine);
 
-    let engine = start(in_directory(directory.path()));
+    let engine = start();
+    let status = |payment| {
+        let payment = engine.reader().payment(PaymentId(payment));
+        payment.unwrap().unwrap().status
+    };
+    clock.set(due - 1);
+    // Longer than the writer sleeps.
+    std::thread::sleep(Duration::from_millis(600));
+    for payment in 3..=5 {
+        let before = status(payment);
+        assert_eq!(before, PaymentStatus::Authorized, "not before its time");
+    }
+    clock.set(due);
     for payment in 3..=5 {
         eventually("the hold expires", || {
-            let payment = engine
-                .reader()
-                .payment(PaymentId(payment))
-                .unwrap()
-                .unwrap();
-            payment.status == PaymentStatus::Expired
+            status(payment) == PaymentStatus::Expired
         });
     }
-    assert!(SystemClock.now() >= due, "not before its time");
     let source = engine.reader().account(AccountId(1)).unwrap();
     assert_eq!((source.posted, source.held), (0, 0));
     assert_eq!(engine.reader().head().position, 8, "each expired once");

@@ -17,7 +17,7 @@ use super::core::{ID, subscription};
 use crate::support::{command, open, options, pay};
 
 /// The longest that a test waits for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn engine(path: &Path) -> Engine {
     let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(path));
