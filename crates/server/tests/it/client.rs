@@ -1,6 +1,6 @@
 //! A small HTTP client that does exactly what it is told, so that tests can send what no library would.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -95,6 +95,8 @@ pub(crate) fn read_answer(mut stream: impl Read) -> Answer {
         match stream.read(&mut chunk) {
             Ok(0) => break,
             Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            // Whoever was stopped while it waited, and goes on, waits on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // A reset after an early answer: what came before it counts.
             Err(_) => break,
         }

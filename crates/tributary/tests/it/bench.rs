@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{json_for, run_for, text};
+use crate::support::{json_for, run, run_for, text};
 
 /// What every result must tell.
 const FIELDS: [&str; 22] = [
@@ -228,21 +228,52 @@ fn subscriptions_beside_a_load_get_exactly_what_they_want() {
     run_for(2, &[&["bench", "batch"], &wrong[..]].concat());
 }
 
+/// Runs `bench holds`. Where the machine was too slow for what it is to show, all has more time and fewer payments come.
+fn holds(kill: bool) -> Value {
+    let mode = ["bench", "holds", "--json", "--accounts", "50"];
+    let kills: &[&str] = if kill { &["--kill"] } else { &[] };
+    for (due_after, rate) in [
+        ("8", "200"),
+        ("16", "100"),
+        ("32", "50"),
+        ("64", "20"),
+        ("128", "10"),
+    ] {
+        let size = ["--holds", "10000", "--due-after", due_after, "--rate", rate];
+        let output = run(&[&mode[..], &size, kills].concat());
+        if output.status.success() {
+            let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            // Payments may have been so late that none of those before, or of those meanwhile, was answered.
+            let paid = |when: &str| result[when]["latencies"].as_u64() > Some(0);
+            if paid("payments_before") && paid("payments_meanwhile") {
+                return result;
+            }
+            continue;
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let too_slow = [
+            "--due-after must be longer",
+            "all had expired before the server was killed",
+        ];
+        assert!(too_slow.iter().any(|part| said.contains(part)), "{said}");
+    }
+    panic!("the machine is too slow for it");
+}
+
 #[test]
 fn holds_that_come_due_at_once_all_expire_also_past_a_kill() {
     for kill in [false, true] {
-        let size = ["--holds", "10000", "--due-after", "8", "--rate", "200"];
-        let mode = ["bench", "holds", "--json", "--accounts", "50"];
-        let kills: &[&str] = if kill { &["--kill"] } else { &[] };
-        let result = json_for(0, &[&mode[..], &size, kills].concat());
+        let result = holds(kill);
         let number = |path: &str| result.pointer(path).and_then(Value::as_f64).unwrap_or(-1.0);
         assert_eq!(
             (&result["holds"], &result["killed"]),
             (&10_000.into(), &kill.into())
         );
         assert_eq!(result["books"], "balanced");
-        assert!(number("/payments_before/p50_us") > 0.0, "{result}");
-        assert!(number("/payments_meanwhile/p99_us") > 0.0, "{result}");
+        for when in ["before", "meanwhile"] {
+            let p50 = format!("/payments_{when}/p50_us");
+            assert!(number(&p50) > 0.0, "{result}");
+        }
         assert!(number("/expired_per_second") > 0.0, "{result}");
         assert_eq!(number("/held_when_killed") > 0.0, kill, "{result}");
     }
@@ -290,9 +321,10 @@ fn events_are_published_and_pulled_exactly_as_they_were() {
 #[test]
 fn a_pool_is_observed_beside_what_the_model_expects() {
     let mode = ["bench", "pool", "--json", "--seconds", "3"];
-    let size = ["--arrivals", "60/s", "--service", "20ms", "--workers", "3"];
+    // So little work that it is stable also if each piece takes many times as long: an unstable pool has no figures.
+    let size = ["--arrivals", "20/s", "--service", "20ms", "--workers", "10"];
     let result = json_for(0, &[&mode[..], &size].concat());
-    assert!(result["events"].as_u64() > Some(50), "{result}");
+    assert!(result["events"].as_u64() > Some(20), "{result}");
     for path in [
         "/wait_seconds/observed",
         "/wait_seconds/model",
@@ -304,5 +336,5 @@ fn a_pool_is_observed_beside_what_the_model_expects() {
         let number = result.pointer(path).and_then(Value::as_f64);
         assert!(number > Some(0.0), "{path}: {result}");
     }
-    assert_eq!(result["figures_of_the_server"]["model"]["workers"], 3);
+    assert_eq!(result["figures_of_the_server"]["model"]["workers"], 10);
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::crash::{Random, asked_for, kills_asked_for, verify};
 use crate::http;
-use crate::support::Server;
+use crate::support::{PATIENCE, Server};
 
 /// Events of the short form, unless `TRIBUTARY_TEST_EVENTS` says more.
 const EVENTS: u64 = 20_000;
@@ -28,8 +28,6 @@ const TAKEN_MAX: u32 = 100;
 const CRASH_ONE_IN: u64 = 60;
 /// What a server may take at most of memory that is no cached file, in bytes.
 const ANONYMOUS_MAX: u64 = 512 << 20;
-/// The longest time in which nothing happens.
-const PATIENCE: Duration = Duration::from_secs(60);
 const TYPE: &str = "app.order.moved";
 
 /// An event as a consumer got it.

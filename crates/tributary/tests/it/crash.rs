@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::bank::{self, check_balances};
 use crate::http;
-use crate::support::{Server, all_pages, json_for, text, tributary, wait};
+use crate::support::{PATIENCE, Server, all_pages, json_for, text, tributary, wait};
 
 /// How often a test kills, unless `TRIBUTARY_TEST_KILLS` says more.
 const KILLS: u64 = 5;
@@ -173,7 +173,7 @@ fn an_import_goes_on_by_itself_while_its_server_is_killed_and_started_again() {
 fn comes_further(server: &Server, importing: &mut Child) -> bool {
     let position = || server.get("/v1/journal/head")["position"].as_u64();
     let (before, started) = (position(), Instant::now());
-    while started.elapsed() < Duration::from_secs(60) {
+    while started.elapsed() < PATIENCE {
         if importing.try_wait().expect("waits").is_some() {
             return false;
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Server, json_for, text};
+use crate::support::{PATIENCE, Server, json_for, text};
 
 /// Too small for a second segment of 256 MiB, beside the first one of 16 MiB.
 const SMALL: &str = "size=500m";
@@ -17,8 +17,6 @@ const LARGE: &str = "size=1200m";
 const BATCH: usize = 128;
 /// Batches after which a disk of [`SMALL`] must be full: more than 272 MiB.
 const BATCHES_MAX: usize = 160;
-/// Longest wait for it to go on by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A file system of its own in memory; unmounted when dropped.
 struct SmallDisk(TempDir);

@@ -4,15 +4,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
-use crate::support::{Server, run, text, tributary};
-
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{PATIENCE, Server, run, text, tributary};
 
 /// What arrived at the receiver.
 struct Arrived {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::crash::{Random, kills, verify};
 use crate::http;
-use crate::support::Server;
+use crate::support::{PATIENCE, Server};
 
 const QUEUE: &str = "/v1/queues/payment_order";
 const QUEUE_LENGTH_MAX: u64 = 300;
@@ -22,8 +22,6 @@ const WRITERS: usize = 4;
 const ORDERS_AT_ONCE: usize = 100;
 /// The types of events that end a queued payment here.
 const ENDS: [&str; 3] = ["payment.captured", "payment.failed", "payment.voided"];
-/// Longest wait for something that must come.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What all who call need to know.
 struct Scene {

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::http::{self, Answer};
 
-/// Longest wait for a server to begin, or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for anything that must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The binary with a clean environment of ours.
 pub(crate) fn tributary() -> Command {
@@ -145,11 +145,7 @@ impl Server {
         let begun = Instant::now();
         let log = || self.log.lock().expect("no holder panics").clone();
         while !log().contains(part) {
-            assert!(
-                begun.elapsed() < Duration::from_secs(30),
-                "{part}: {}",
-                log()
-            );
+            assert!(begun.elapsed() < PATIENCE, "{part}: {}", log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
