@@ -55,10 +55,7 @@ impl Stream {
             text: Vec::new(),
             last: last.map(str::to_owned),
         };
-        if opened.reader.fill_buf().ok()?.is_empty() {
-            return None;
-        }
-        let mut head = Vec::new();
+        let mut head = vec![opened.try_line().filter(|line| !line.is_empty())?];
         while head.last().is_none_or(|line: &String| !line.is_empty()) {
             head.push(opened.line());
         }
@@ -74,9 +71,13 @@ impl Stream {
     }
 
     fn line(&mut self) -> String {
+        self.try_line().expect("it goes on")
+    }
+
+    fn try_line(&mut self) -> Option<String> {
         let mut line = String::new();
-        self.reader.read_line(&mut line).expect("it goes on");
-        line.trim_end().to_owned()
+        self.reader.read_line(&mut line).ok()?;
+        Some(line.trim_end().to_owned())
     }
 
     /// The next block, of any kind; none once the stream has ended as it should.
