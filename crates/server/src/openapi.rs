@@ -226,7 +226,17 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         operation
             .parameters
             .get_or_insert_default()
-            .push(prefer_parameter());
+            .push(prefer_parameter(
+                "`respond-async`: the payment is only accepted now, answered with 202, and decided when its turn has come.",
+            ));
+    }
+    if path == "/v1/batches" {
+        operation
+            .parameters
+            .get_or_insert_default()
+            .push(prefer_parameter(
+                "`return=minimal`: each `result` is only the object's type and id.",
+            ));
     }
     if let Some(body) = &mut operation.request_body {
         let optional = [
@@ -459,14 +469,12 @@ fn idempotency_parameter() -> utoipa::openapi::path::Parameter {
         .build()
 }
 
-fn prefer_parameter() -> utoipa::openapi::path::Parameter {
+fn prefer_parameter(what: &str) -> utoipa::openapi::path::Parameter {
     ParameterBuilder::new()
         .name("Prefer")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
-        .description(Some(
-            "`respond-async`: the payment is only accepted now, answered with 202, and decided when its turn has come.",
-        ))
+        .description(Some(what))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .build()
 }

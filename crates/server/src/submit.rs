@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tributary_engine::messaging::{Subscription, SubscriptionId};
-use tributary_engine::{Answer, Failure, NotQueued, RETRY_AFTER, Refused, Reply};
+use tributary_engine::{Answer, Failure, NotQueued, RETRY_AFTER, Receipt, Refused, Reply};
 use tributary_ledger::{Actor, Body, Command, Key, OwnerId};
 
 use crate::app::{App, Shared};
@@ -76,25 +76,37 @@ pub(crate) async fn submit_all(app: &App, commands: Vec<Command>) -> Result<Vec<
     replies.map_err(|_| unknown())?.map_err(refused)
 }
 
+/// [`submit_all`], without the records.
+pub(crate) async fn submit_briefly(
+    shared: &Shared,
+    commands: Vec<Command>,
+) -> Result<Vec<Receipt>, ApiError> {
+    let timeout = shared.config.limits.request_timeout;
+    let receipts = tokio::time::timeout(timeout, shared.engine.submit(commands)).await;
+    receipts.map_err(|_| unknown())?.map_err(refused)
+}
+
 /// What a reply says of one command.
 pub(crate) fn reply_of(reply: Reply) -> Result<Done, ApiError> {
     match reply {
         Reply::Done { record, replayed } => Ok(Done { record, replayed }),
-        Reply::KeyConflict { .. } => Err(ApiError::new(
-            ErrorCode::IdempotencyKeyReused,
-            "This idempotency key was used for another request.",
-        )
-        .param("Idempotency-Key")),
-        Reply::GroupKeyConflict => Err(ApiError::new(
-            ErrorCode::IdempotencyKeyReused,
-            "Some idempotency keys of this group were used before, or for other requests.",
-        )
-        .param("Idempotency-Key")),
+        Reply::KeyConflict { .. } => Err(key_conflict()),
+        Reply::GroupKeyConflict => Err(group_key_conflict()),
         Reply::NotQueued(why) => Err(not_queued(why)),
     }
 }
 
-fn not_queued(why: NotQueued) -> ApiError {
+pub(crate) fn key_conflict() -> ApiError {
+    let message = "This idempotency key was used for another request.";
+    ApiError::new(ErrorCode::IdempotencyKeyReused, message).param("Idempotency-Key")
+}
+
+pub(crate) fn group_key_conflict() -> ApiError {
+    let message = "Some idempotency keys of this group were used before, or for other requests.";
+    ApiError::new(ErrorCode::IdempotencyKeyReused, message).param("Idempotency-Key")
+}
+
+pub(crate) fn not_queued(why: NotQueued) -> ApiError {
     match why {
         NotQueued::Full => ApiError::new(
             ErrorCode::QueueFull,

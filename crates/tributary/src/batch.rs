@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client};
+use crate::client::{Answer, BATCHES, Client};
 
 /// Most commands that one request may hold.
 const COMMANDS_MAX: usize = 8_192;
@@ -55,7 +55,7 @@ fn send_some(
         return Ok(());
     }
     let commands: Vec<Value> = items.iter().map(command).collect();
-    let answer = client.post_patiently("/v1/batches", serde_json::to_vec(&commands)?)?;
+    let answer = client.post_patiently(BATCHES, serde_json::to_vec(&commands)?)?;
     match answer.status {
         200..300 => {
             let results = results(&answer)?;

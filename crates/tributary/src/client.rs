@@ -98,6 +98,9 @@ impl Answer {
     }
 }
 
+/// Where batches go. What is made is asked for by id only.
+pub(crate) const BATCHES: &str = "/v1/batches";
+
 impl Client {
     /// A client for `http://host:port` or `https://host:port`; connects at the first request.
     /// `ca` is a file of certificates to trust (PEM), needed for `https`.
@@ -266,6 +269,9 @@ impl Client {
         }
         if let Some(key) = self.idempotency_key.take() {
             request = request.header("idempotency-key", key);
+        }
+        if path == BATCHES {
+            request = request.header("prefer", "return=minimal");
         }
         let request = request
             .body(Full::new(body.clone()))

@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod idempotency;
 pub(crate) mod json;
+pub(crate) mod prefer;
 pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod request;

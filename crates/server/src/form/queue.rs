@@ -8,13 +8,9 @@ use tributary_ledger::{Body, CorrelationId, Priority, Queue, QueueTerms, ReplyTo
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
+use crate::form::prefer::RESPOND_ASYNC;
 use crate::form::request::Wish;
 use crate::form::value::{PriorityForm, ReferenceText, SubscriptionText, TimeText};
-
-/// The header by which a caller asks for 202 instead of waiting.
-const PREFER: &str = "prefer";
-/// Its value.
-pub(crate) const RESPOND_ASYNC: &str = "respond-async";
 
 /// How a payment is queued. A payment with this field is answered with 202 and decided when its turn has come; so is one that is
 /// sent with `Prefer: respond-async`.
@@ -73,45 +69,9 @@ pub(crate) fn no_mailbox(param: &str) -> ApiError {
 /// The wish as the `Prefer` header has it: a payment is queued if the caller would rather not wait.
 pub(crate) fn preferred(mut wish: Wish, headers: &HeaderMap) -> Wish {
     if let Body::Pay(pay) = &mut wish.body
-        && prefers_async(headers)
+        && RESPOND_ASYNC.is_in(headers)
     {
         pay.queue.get_or_insert_default();
     }
     wish
-}
-
-/// Whether one of the preferences (RFC 7240) is `respond-async`; its parameters mean nothing here.
-fn prefers_async(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(PREFER).iter();
-    let values = values.filter_map(|value| value.to_str().ok());
-    let mut preferences = values.flat_map(|value| value.split(','));
-    preferences.any(|one| {
-        let name = one.split([';', '=']).next().unwrap_or_default();
-        name.trim().eq_ignore_ascii_case(RESPOND_ASYNC)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::http::HeaderValue;
-
-    #[test]
-    fn the_preference_is_found_among_others() {
-        for (values, expected) in [
-            (&["respond-async"][..], true),
-            (&["Respond-Async"], true),
-            (&["wait=10, respond-async; x=1"], true),
-            (&["wait=10", "respond-async"], true),
-            (&["respond-asynchronously"], false),
-            (&["wait=respond-async"], false),
-            (&[], false),
-        ] {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(PREFER, HeaderValue::from_static(value));
-            }
-            assert_eq!(prefers_async(&headers), expected, "{values:?}");
-        }
-    }
 }

@@ -8,7 +8,7 @@ use crate::auth::{Caller, caller};
 use crate::error::ApiError;
 use crate::grpc::batch::{Batch, answer};
 use crate::grpc::status::status_of;
-use crate::submit::{refused, unknown};
+use crate::submit::submit_briefly;
 
 /// `Submit`.
 pub(crate) async fn submit(app: &App, request: Request<Bytes>) -> Result<Bytes, Status> {
@@ -36,11 +36,7 @@ pub(crate) async fn answered(
     } = Batch::read(shared, caller, bytes)?;
     let decided = match commands.is_empty() {
         true => Vec::new(),
-        false => {
-            let limit = shared.config.limits.request_timeout;
-            let decided = tokio::time::timeout(limit, shared.engine.submit(commands));
-            decided.await.map_err(|_| unknown())?.map_err(refused)?
-        }
+        false => submit_briefly(shared, commands).await?,
     };
     Ok(answer(shared.reader.ids(), number, &slots, &decided))
 }

@@ -14,7 +14,7 @@ pub(crate) mod subscription;
 pub(crate) mod timeline;
 
 use serde::Serialize;
-use tributary_engine::IdKind;
+use tributary_engine::{IdKind, IdText};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Body, OwnerId, PaymentId, Rejection};
 use utoipa::ToSchema;
@@ -41,6 +41,16 @@ pub(crate) enum Resource {
 pub(crate) enum Made {
     Resource(Resource),
     Event(event::EventObject),
+    Reference(Reference),
+}
+
+/// The name of what a command made or changed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Reference {
+    #[schema(pattern = "^(account|event|payment|refund)$")]
+    object: &'static str,
+    #[schema(value_type = String)]
+    id: IdText,
 }
 
 /// An answer to a command that was done.
@@ -73,19 +83,10 @@ impl Failure {
 /// The answer to the command of `record`: what it made, or why it was refused.
 pub(crate) fn answer(shared: &Shared, record: &Record) -> Result<Rendered, ApiError> {
     if let Some(rejection) = record.outcome.rejection {
-        return Err(refusal(shared, record, rejection));
+        return Err(refusal(shared, payment_of(record), rejection));
     }
-    let status = match &record.command.body {
-        Body::Pay(pay) if pay.queue.is_some() => 202,
-        Body::OpenAccount(_)
-        | Body::Pay(_)
-        | Body::Refund(_)
-        | Body::CreateApiKey(_)
-        | Body::Publish(_) => 201,
-        _ => 200,
-    };
     Ok(Rendered {
-        status,
+        status: status(&record.command.body),
         object: match record.command.body {
             Body::Publish(_) => Made::Event(event::event(shared, record)?),
             _ => Made::Resource(object(shared, record)?),
@@ -93,10 +94,80 @@ pub(crate) fn answer(shared: &Shared, record: &Record) -> Result<Rendered, ApiEr
     })
 }
 
+/// The status of the answer to an accepted command.
+fn status(body: &Body) -> u16 {
+    match body {
+        Body::Pay(pay) if pay.queue.is_some() => 202,
+        Body::OpenAccount(_)
+        | Body::Pay(_)
+        | Body::Refund(_)
+        | Body::CreateApiKey(_)
+        | Body::Publish(_) => 201,
+        _ => 200,
+    }
+}
+
+/// What is known of a command's answer before it is decided: enough to answer without its record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outline {
+    status: u16,
+    object: &'static str,
+    kind: IdKind,
+    /// The position in the id, if it is not the record's own.
+    id: Option<u64>,
+    payment: Option<PaymentId>,
+}
+
+impl Outline {
+    /// None for commands that have no such answer.
+    pub(crate) fn of(body: &Body) -> Option<Outline> {
+        let (object, kind, id) = match body {
+            Body::OpenAccount(_) => ("account", IdKind::Account, None),
+            Body::FreezeAccount(id) | Body::UnfreezeAccount(id) | Body::CloseAccount(id) => {
+                ("account", IdKind::Account, Some(id.0))
+            }
+            Body::Pay(_) => ("payment", IdKind::Payment, None),
+            Body::Capture(capture) => ("payment", IdKind::Payment, Some(capture.payment.0)),
+            Body::Void(payment) => ("payment", IdKind::Payment, Some(payment.0)),
+            Body::Refund(_) => ("refund", IdKind::Refund, None),
+            Body::Publish(_) => ("event", IdKind::Event, None),
+            _ => return None,
+        };
+        Some(Outline {
+            status: status(body),
+            object,
+            kind,
+            id,
+            payment: payment_changed(body),
+        })
+    }
+
+    /// The answer to the command, which is the record at `position`.
+    pub(crate) fn answer(
+        self,
+        shared: &Shared,
+        position: u64,
+        rejection: Option<Rejection>,
+    ) -> Result<Rendered, ApiError> {
+        if let Some(rejection) = rejection {
+            let made = (self.kind == IdKind::Payment).then_some(PaymentId(position));
+            return Err(refusal(shared, self.payment.or(made), rejection));
+        }
+        let id = self.id.unwrap_or(position);
+        Ok(Rendered {
+            status: self.status,
+            object: Made::Reference(Reference {
+                object: self.object,
+                id: shared.reader.ids().text(self.kind, id),
+            }),
+        })
+    }
+}
+
 /// A refusal that is on record: 402 where money was to move, else 409.
-fn refusal(shared: &Shared, record: &Record, rejection: Rejection) -> ApiError {
+fn refusal(shared: &Shared, payment: Option<PaymentId>, rejection: Rejection) -> ApiError {
     let (code, message) = (rejection.code(), rejection.message());
-    match payment_of(record) {
+    match payment {
         Some(payment) => ApiError::refused(402, ErrorType::Payment, code, message)
             .payment(Some(shared.reader.ids().encode(IdKind::Payment, payment.0))),
         None => ApiError::refused(409, ErrorType::Conflict, code, message),
@@ -107,6 +178,13 @@ fn refusal(shared: &Shared, record: &Record, rejection: Rejection) -> ApiError {
 pub(crate) fn payment_of(record: &Record) -> Option<PaymentId> {
     match &record.command.body {
         Body::Pay(_) => Some(PaymentId(record.ctx.position)),
+        body => payment_changed(body),
+    }
+}
+
+/// The payment, made before, that a command would change.
+fn payment_changed(body: &Body) -> Option<PaymentId> {
+    match body {
         Body::Capture(capture) => Some(capture.payment),
         Body::Refund(refund) => Some(refund.payment),
         Body::Void(payment) | Body::Expire(payment) | Body::Run(payment) => Some(*payment),

@@ -2,9 +2,10 @@
 
 use axum::Extension;
 use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use serde::Serialize;
-use tributary_engine::Reply;
+use tributary_engine::{Receipt, Reply};
 use tributary_ledger::{AccountId, Body, Command, PaymentKind, Rejection};
 use utoipa::ToSchema;
 
@@ -15,14 +16,19 @@ use crate::error::{ApiError, ErrorBody};
 use crate::form::batch::{BatchCommand, BatchForm, BatchItem, Operation};
 use crate::form::idempotency::ledger_key;
 use crate::form::json::JsonArray;
+use crate::form::prefer::{APPLIED, RETURN_MINIMAL};
 use crate::form::request::{AccountOf, Request, Wish};
-use crate::render::{Made, answer};
+use crate::render::{Made, Outline, Rendered, answer};
 use crate::routes::accounts::owner_of_new;
 use crate::routes::{json_bytes, must_see_account, must_see_payment};
-use crate::submit::{check_mailbox, command, reply_of, submit_all};
+use crate::submit::{
+    check_mailbox, command, group_key_conflict, key_conflict, not_queued, reply_of, submit_all,
+    submit_briefly,
+};
 
-/// Bytes that a result takes in JSON, about.
+/// Bytes that a result takes in JSON, about, with what was made and with its id only.
 const RESULT_BYTES: usize = 900;
+const BRIEF_RESULT_BYTES: usize = 220;
 
 /// What became of a batch.
 #[derive(Serialize, ToSchema)]
@@ -59,6 +65,12 @@ struct Step {
     command: Result<Option<Command>, ApiError>,
 }
 
+/// What became of a command that was sent.
+struct Outcome {
+    replayed: bool,
+    made: Result<Rendered, ApiError>,
+}
+
 /// Does up to 8,192 commands. They are decided in order and next to each other; what is wrong with the form of one refuses
 /// the whole batch, what the ledger refuses is refused alone, or with its group.
 #[utoipa::path(post, path = "/v1/batches", tag = "batches", operation_id = "createBatch",
@@ -68,35 +80,45 @@ pub(crate) async fn create(
     State(app): State<App>,
     Writing(caller): Writing,
     Extension(request): Extension<RequestId>,
+    headers: HeaderMap,
     JsonArray(BatchForm(items)): JsonArray<BatchForm>,
 ) -> Result<Response, ApiError> {
-    let mut steps = steps(&app.shared, &caller, items)?;
+    let shared = &app.shared;
+    let mut steps = steps(shared, &caller, items)?;
     abort_broken_groups(&mut steps);
     let commands = steps.iter_mut().filter_map(|step| match &mut step.command {
         Ok(command) => command.take(),
         Err(_) => None,
     });
     let commands: Vec<Command> = commands.collect();
-    let replies = match commands.len() {
+    if !RETURN_MINIMAL.is_in(&headers) {
+        let replies = match commands.len() {
+            0 => Vec::new(),
+            _ => submit_all(&app, commands).await?,
+        };
+        let outcomes = replies.into_iter().map(|reply| outcome(shared, reply));
+        return rendered(steps, outcomes, RESULT_BYTES, &request);
+    }
+    let outlines: Option<Vec<Outline>> = commands.iter().map(|c| Outline::of(&c.body)).collect();
+    let outlines = outlines.ok_or_else(failed)?;
+    let receipts = match commands.len() {
         0 => Vec::new(),
-        _ => submit_all(&app, commands).await?,
+        _ => submit_briefly(shared, commands).await?,
     };
-    let mut replies = replies.into_iter();
-    let results = steps.into_iter().map(|step| match step.command {
-        Err(error) => Ok(refused(step.key, &error, false, &request)),
-        Ok(_) => {
-            let reply = replies.next();
-            let reply = reply
-                .ok_or_else(|| ApiError::new(ErrorCode::InternalError, "The server failed."))?;
-            Ok(result(&app.shared, step.key, reply, &request))
-        }
-    });
-    rendered(results)
+    let outcomes = outlines.into_iter().zip(receipts);
+    let outcomes = outcomes.map(|(outline, receipt)| brief_outcome(shared, outline, receipt));
+    let mut response = rendered(steps, outcomes, BRIEF_RESULT_BYTES, &request)?;
+    let applied = HeaderValue::from_static(RETURN_MINIMAL.text);
+    response.headers_mut().insert(APPLIED, applied);
+    Ok(response)
 }
 
 /// [`BatchResult`], each result written as soon as it is made: in memory they are larger than in JSON.
 fn rendered(
-    results: impl Iterator<Item = Result<CommandResult, ApiError>>,
+    steps: Vec<Step>,
+    mut outcomes: impl ExactSizeIterator<Item = Outcome>,
+    result_bytes: usize,
+    request: &RequestId,
 ) -> Result<Response, ApiError> {
     let none = BatchResult {
         object: "batch",
@@ -104,13 +126,21 @@ fn rendered(
     };
     let mut body = serde_json::to_vec(&none).expect("an answer is JSON");
     let end = body.split_off(body.len() - "]}".len());
-    body.reserve(results.size_hint().0 * RESULT_BYTES);
+    body.reserve(steps.len() * result_bytes);
     let start = body.len();
-    for result in results {
+    for step in steps {
+        let outcome = match step.command {
+            Ok(_) => outcomes.next().ok_or_else(failed)?,
+            Err(error) => Outcome {
+                replayed: false,
+                made: Err(error),
+            },
+        };
         if body.len() > start {
             body.push(b',');
         }
-        serde_json::to_writer(&mut body, &result?).expect("an answer is JSON");
+        let result = result(step.key, outcome, request);
+        serde_json::to_writer(&mut body, &result).expect("an answer is JSON");
     }
     body.extend_from_slice(&end);
     Ok(json_bytes(200, body))
@@ -120,13 +150,13 @@ fn rendered(
 fn steps(shared: &Shared, caller: &Caller, items: Vec<BatchItem>) -> Result<Vec<Step>, ApiError> {
     let mut steps = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
-        let place = format!("[{index}]");
+        let place = || format!("[{index}]");
         match item {
             BatchItem::Alone(one) => steps.push(step(shared, caller, one, false, &place)?),
             BatchItem::Group(members) => {
                 let last = members.len() - 1;
                 for (at, member) in members.into_iter().enumerate() {
-                    let place = format!("{place}.group[{at}]");
+                    let place = || format!("{}.group[{at}]", place());
                     steps.push(step(shared, caller, member, at < last, &place)?);
                 }
             }
@@ -141,18 +171,18 @@ fn step(
     caller: &Caller,
     one: BatchCommand,
     linked: bool,
-    place: &str,
+    place: impl Fn() -> String,
 ) -> Result<Step, ApiError> {
     let key_text = one.idempotency_key.ok_or_else(|| {
         ApiError::new(
             ErrorCode::IdempotencyKeyMissing,
             "Each command of a batch has its own idempotency_key.",
         )
-        .param(format!("{place}.idempotency_key"))
+        .param(format!("{}.idempotency_key", place()))
     })?;
-    let key = ledger_key(&key_text.0).map_err(|error| error.within(place))?;
+    let key = ledger_key(&key_text.0).map_err(|error| error.within(&place()))?;
     let field = one.operation.field();
-    let placed = |error: ApiError| error.within(field).within(place);
+    let placed = |error: ApiError| error.within(field).within(&place());
     let command = match wish(shared, caller, *one.operation).map_err(placed) {
         Ok(wish) => {
             let made = Command {
@@ -254,29 +284,53 @@ fn abort_broken_groups(steps: &mut [Step]) {
     }
 }
 
-fn result(shared: &Shared, key: String, reply: Reply, request: &RequestId) -> CommandResult {
-    let done = match reply_of(reply) {
-        Ok(done) => done,
-        Err(error) => return refused(key, &error, false, request),
-    };
-    match answer(shared, &done.record) {
-        Ok(rendered) => CommandResult {
-            idempotency_key: key,
-            status: rendered.status,
+fn outcome(shared: &Shared, reply: Reply) -> Outcome {
+    match reply_of(reply) {
+        Ok(done) => Outcome {
             replayed: done.replayed,
-            result: Some(rendered.object),
-            error: None,
+            made: answer(shared, &done.record),
         },
-        Err(error) => refused(key, &error, done.replayed, request),
+        Err(error) => Outcome {
+            replayed: false,
+            made: Err(error),
+        },
     }
 }
 
-fn refused(key: String, error: &ApiError, replayed: bool, request: &RequestId) -> CommandResult {
+fn brief_outcome(shared: &Shared, outline: Outline, receipt: Receipt) -> Outcome {
+    let refused = |error| Outcome {
+        replayed: false,
+        made: Err(error),
+    };
+    match receipt {
+        Receipt::Done {
+            position,
+            rejection,
+            replayed,
+        } => Outcome {
+            replayed,
+            made: outline.answer(shared, position, rejection),
+        },
+        Receipt::KeyConflict { .. } => refused(key_conflict()),
+        Receipt::GroupKeyConflict => refused(group_key_conflict()),
+        Receipt::NotQueued(why) => refused(not_queued(why)),
+    }
+}
+
+fn result(key: String, outcome: Outcome, request: &RequestId) -> CommandResult {
+    let (status, result, error) = match outcome.made {
+        Ok(made) => (made.status, Some(made.object), None),
+        Err(error) => (error.status(), None, Some(error.body(&request.0))),
+    };
     CommandResult {
         idempotency_key: key,
-        status: error.status(),
-        replayed,
-        result: None,
-        error: Some(error.body(&request.0)),
+        status,
+        replayed: outcome.replayed,
+        result,
+        error,
     }
+}
+
+fn failed() -> ApiError {
+    ApiError::new(ErrorCode::InternalError, "The server failed.")
 }

@@ -18,7 +18,7 @@ pub(crate) mod timeline;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tributary_engine::IdKind;
@@ -28,13 +28,10 @@ use tributary_ledger::{Account, AccountId, Key, PaymentId};
 use crate::app::{App, REPLAYED, Shared};
 use crate::auth::Caller;
 use crate::error::ApiError;
-use crate::form::queue::RESPOND_ASYNC;
+use crate::form::prefer::{APPLIED, RESPOND_ASYNC};
 use crate::form::request::Wish;
 use crate::render::{self, created};
 use crate::submit::{Done, command, submit};
-
-/// Says which preference of the caller was followed.
-const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Bytes that an object takes in JSON, about.
 const OBJECT_BYTES: usize = 1_024;
@@ -101,7 +98,7 @@ fn accepted(app: &App, record: &Record, mut response: Response) -> Response {
     let location = HeaderValue::try_from(format!("/v1/payments/{id}"));
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, location.expect("an id is plain text"));
-    headers.insert(APPLIED, HeaderValue::from_static(RESPOND_ASYNC));
+    headers.insert(APPLIED, HeaderValue::from_static(RESPOND_ASYNC.text));
     response
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, id, pay};
+use crate::fixture::{Fixture, hold, id, pay};
+use crate::client::send;
 
 /// The results' statuses, and their error codes where there are any.
 fn results(answer: &Value) -> Vec<(u64, &str)> {
@@ -64,6 +65,101 @@ fn accounts_are_frozen_unfrozen_and_closed_in_a_batch() {
     let path = format!("/v1/accounts/{ann}/freeze");
     let again = server.post_key(&path, "1", &json!({}));
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
+}
+
+/// Whoever wants ids only is told the same otherwise, whichever way was asked first.
+#[test]
+fn with_return_minimal_each_result_is_the_id_of_what_the_whole_result_shows() {
+    let server = Fixture::start();
+    let (ann, shop) = (
+        server.wallet("ann", 1_000),
+        server.account("shop", "merchant"),
+    );
+    let held = id(&server
+        .post("/v1/payments", &hold(&ann, &shop, 100))
+        .expect(201));
+    let commands = |run: &str, payment: &str| {
+        let key = |at: u32| format!("{run}-{at}");
+        let mut queued = pay(&ann, &shop, 2);
+        queued["queue"] = json!({"priority": 9});
+        json!([
+            {"idempotency_key": key(1), "payment": pay(&ann, &shop, 40)},
+            {"idempotency_key": key(2), "payment": pay(&ann, &shop, 40_000)},
+            {"idempotency_key": key(3), "capture": {"payment": payment, "amount": 10}},
+            {"idempotency_key": key(4), "refund": {"payment": payment, "amount": 5}},
+            {"idempotency_key": key(5), "refund": {"payment": payment, "amount": 5_000}},
+            {"idempotency_key": key(6), "account": {"owner": "eve", "kind": "wallet", "currency": "EUR"}},
+            {"idempotency_key": key(7), "freeze": {"account": shop}},
+            {"idempotency_key": key(8), "unfreeze": {"account": shop}},
+            {"idempotency_key": key(8), "freeze": {"account": shop}},
+            {"idempotency_key": key(9), "event": {"type": "app.seen", "data": {"n": 1}}},
+            {"idempotency_key": key(10), "payment": queued},
+            {"group": [
+                {"idempotency_key": key(11), "transfer": pay(&ann, &shop, 1)},
+                {"idempotency_key": key(12), "transfer": pay(&ann, &shop, 100_000)},
+            ]},
+            {"idempotency_key": key(13), "void": {"payment": "pay_00000000000000000000000000"}},
+        ])
+    };
+    let minimal = |body: &Value| {
+        let token = format!("Bearer {}", server.platform);
+        let headers = [
+            ("Authorization", token.as_str()),
+            ("Content-Type", "application/json"),
+            ("Prefer", "wait=10, return=minimal"),
+        ];
+        let answer = send(
+            server.addr,
+            "POST",
+            "/v1/batches",
+            &headers,
+            body.to_string().as_bytes(),
+        );
+        let applied = answer.header("preference-applied").map(str::to_owned);
+        let answer = answer.expect(200);
+        assert_eq!(applied.as_deref(), Some("return=minimal"));
+        answer
+    };
+    let whole = |body: &Value| {
+        let answer = server.post("/v1/batches", body);
+        assert_eq!(answer.header("preference-applied"), None);
+        answer.expect(200)
+    };
+    let body = commands("a", &held);
+    let first = (minimal(&body), whole(&body));
+    let body = commands("b", &held);
+    let second = whole(&body);
+    let second = (minimal(&body), second);
+    for (short, long) in [first, second] {
+        let [short, long] =
+            [&short, &long].map(|answer| answer["results"].as_array().expect("results"));
+        assert_eq!((short.len(), long.len()), (14, 14));
+        for (short, long) in short.iter().zip(long) {
+            for field in ["idempotency_key", "status"] {
+                assert_eq!(short[field], long[field], "{short} {long}");
+            }
+            for field in ["code", "message", "param", "payment", "type"] {
+                assert_eq!(
+                    short["error"][field], long["error"][field],
+                    "{short} {long}"
+                );
+            }
+            if long["result"].is_null() {
+                assert_eq!(short["result"], Value::Null);
+                continue;
+            }
+            let named = json!({"object": long["result"]["object"], "id": long["result"]["id"]});
+            assert_eq!(short["result"], named, "{long}");
+        }
+        let done = short
+            .iter()
+            .filter(|result| result["error"].is_null())
+            .count();
+        assert_eq!(done, 8, "{short:?}");
+        let statuses: Vec<&Value> = short.iter().map(|result| &result["status"]).collect();
+        assert_eq!(statuses[9], 201, "{short:?}");
+        assert_eq!(statuses[10], 202, "{short:?}");
+    }
 }
 
 #[test]

@@ -202,6 +202,9 @@ pub(super) struct Http {
     /// Payments per request; more than 1 goes to /v1/batches
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8_192))]
     pub(super) per_request: u32,
+    /// Asks /v1/batches for the ids of the payments instead of the payments (Prefer: return=minimal)
+    #[arg(long)]
+    pub(super) minimal: bool,
     #[command(flatten)]
     pub(super) load: Load,
 }

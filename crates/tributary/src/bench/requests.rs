@@ -124,13 +124,18 @@ pub(super) fn put_post(into: &mut Vec<u8>, head: &Head, path: &str, key: &Block,
     into.extend(post(head, path, text, body));
 }
 
-/// Appends the head of a batch whose body has so many bytes.
-pub(super) fn put_batch_head(into: &mut Vec<u8>, head: &Head, body_bytes: usize) {
+/// Appends the head of a batch whose body has so many bytes; `minimal` asks for ids instead of objects.
+pub(super) fn put_batch_head(into: &mut Vec<u8>, head: &Head, minimal: bool, body_bytes: usize) {
     use std::io::Write as _;
+    let prefer = if minimal {
+        "prefer: return=minimal\r\n"
+    } else {
+        ""
+    };
     write!(
         into,
         "POST /v1/batches HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\
-         content-type: application/json\r\ncontent-length: {body_bytes}\r\n\r\n",
+         content-type: application/json\r\n{prefer}content-length: {body_bytes}\r\n\r\n",
         head.host, head.token,
     )
     .expect("memory takes what is written");

@@ -32,11 +32,17 @@ pub(super) fn http(options: &options::Http) -> anyhow::Result<Exit> {
     if options.payments == 0 {
         return Err(wrong_use("--payments must be at least 1"));
     }
+    if options.minimal && options.per_request == 1 {
+        return Err(wrong_use(
+            "--minimal is about batches: give --per-request more than 1",
+        ));
+    }
     let server = Server::start(&options.load)?;
     let books = Books::prepare(&server, options.load.accounts)?;
     let before = Before::of(&server)?;
     let mut pool = Pool::open(server.addr, options.connections)?;
     let mut work = Payments::new(&server, &books, &options.load, options.per_request);
+    work.minimal = options.minimal;
     let go = AtomicBool::new(false);
     work.begin(options.warmup, "warm-up");
     pool.run(&mut work, None, &go)?;
@@ -49,7 +55,11 @@ pub(super) fn http(options: &options::Http) -> anyhow::Result<Exit> {
     let balances = (measured.rejected == 0).then_some(&*work.balances);
     books.check(&server, Some(records), balances)?;
     let conditions = Conditions {
-        mode: "http",
+        mode: if options.minimal {
+            "http-minimal"
+        } else {
+            "http"
+        },
         load: &options.load,
         connections: options.connections,
         batch_size: options.per_request,
@@ -111,6 +121,8 @@ pub(super) struct Payments {
     random: Random,
     run: u64,
     per_request: u64,
+    /// Whether batches are answered with ids instead of objects.
+    minimal: bool,
     next: u64,
     end: u64,
     balances: Vec<i64>,
@@ -138,6 +150,7 @@ impl Payments {
             random: Random::new(load.seed),
             run: books.run,
             per_request: per_request.into(),
+            minimal: false,
             next: 0,
             end: 0,
             balances: vec![0; books.accounts.len()],
@@ -187,7 +200,12 @@ impl Work for Payments {
             self.put(into);
         } else {
             let items = count as usize;
-            put_batch_head(into, &self.head, 1 + items * (self.template.len() + 1));
+            put_batch_head(
+                into,
+                &self.head,
+                self.minimal,
+                1 + items * (self.template.len() + 1),
+            );
             for at in 0..count {
                 into.push(if at == 0 { b'[' } else { b',' });
                 self.put(into);
