@@ -73,12 +73,11 @@ where
 
 /// Reads `bytes`, which must be a JSON object, in the form of `T`: serde would take an array of its fields too.
 fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let value = parse(bytes)?;
     if bytes.trim_ascii_start().starts_with(b"[") {
         let message = "The body must be a JSON object.";
         return Err(ApiError::new(ErrorCode::ParameterInvalid, message));
     }
-    Ok(value)
+    parse(bytes)
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {

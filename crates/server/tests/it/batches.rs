@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, hold, id, pay};
 use crate::client::send;
+use crate::fixture::{Fixture, hold, id, pay};
 
 /// The results' statuses, and their error codes where there are any.
 fn results(answer: &Value) -> Vec<(u64, &str)> {

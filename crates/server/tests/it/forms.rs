@@ -230,6 +230,13 @@ fn what_is_wrong_is_named() {
     for (path, body, code, param) in [
         ("/v1/payments", "{}", "parameter_missing", json!("amount")),
         ("/v1/payments", "[]", "parameter_invalid", json!(null)),
+        ("/v1/payments", "[\"x\"]", "parameter_invalid", json!(null)),
+        (
+            "/v1/payments",
+            "[{\"amount\":1}]",
+            "parameter_invalid",
+            json!(null),
+        ),
         (
             "/v1/payments",
             "{\"amount\":1,\"amount\":1}",
