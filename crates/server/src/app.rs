@@ -22,6 +22,7 @@ use crate::error::ApiError;
 use crate::metrics::{Counters, method_label};
 use crate::rate::RateLimiter;
 use crate::routes::stream::Streams;
+use crate::waits::Waits;
 use crate::webhooks::{Feed, Keyring};
 
 /// Names the request in the answer and in the log.
@@ -29,12 +30,13 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// `true` on the repetition of an earlier answer.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// What a handler works with: shared by all threads, but for the thread's own counters and its way to the writer.
+/// What a handler works with: shared by all threads, but for the thread's own counters, its way to the writer and its waits.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) shared: Arc<Shared>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) desk: Arc<Desk>,
+    pub(crate) waits: Arc<Waits>,
 }
 
 /// What all threads share.
@@ -224,6 +226,7 @@ mod tests {
             }),
             counters: Arc::default(),
             desk: Arc::new(Desk::new(engine.clone())),
+            waits: Arc::default(),
         };
         async fn broken() -> Response {
             panic!("a secret of the inside")

@@ -22,6 +22,7 @@ mod serve;
 mod submit;
 mod time;
 mod token;
+mod waits;
 pub mod webhooks;
 
 pub use code::{ErrorCode, ErrorType};

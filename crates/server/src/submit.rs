@@ -72,8 +72,8 @@ pub(crate) async fn submit(app: &App, command: Command) -> Result<Done, ApiError
 /// Sends commands that are decided next to each other, and waits until their records are durable.
 pub(crate) async fn submit_all(app: &App, commands: Vec<Command>) -> Result<Vec<Reply>, ApiError> {
     let timeout = app.shared.config.limits.request_timeout;
-    let replies = tokio::time::timeout(timeout, app.desk.execute(commands)).await;
-    replies.map_err(|_| unknown())?.map_err(refused)
+    let replies = app.waits.within(timeout, app.desk.execute(commands)).await;
+    replies.ok_or_else(unknown)?.map_err(refused)
 }
 
 /// [`submit_all`], without the records.

@@ -101,14 +101,13 @@ where
 {
     let limits = &app.shared.config.limits;
     let body = Limited::new(body, limits.body_bytes_max);
-    let collected = tokio::time::timeout(limits.body_read_timeout, body.collect())
-        .await
-        .map_err(|_| {
-            ApiError::new(
-                ErrorCode::RequestTimeout,
-                "The body did not arrive in time.",
-            )
-        })?;
+    let collected = app.waits.within(limits.body_read_timeout, body.collect());
+    let collected = collected.await.ok_or_else(|| {
+        ApiError::new(
+            ErrorCode::RequestTimeout,
+            "The body did not arrive in time.",
+        )
+    })?;
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(

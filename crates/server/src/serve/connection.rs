@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::app::App;
 use crate::serve::direct::Door;
 use crate::serve::patience::Patient;
+use crate::waits::WaitTimer;
 
 /// Pause after a failed accept: usually the process has no file descriptors left for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -194,7 +195,7 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let service = service_fn(|request| door.answer(request));
     // The time-out begins when the connection is idle, too: a caller who sends nothing, or one byte a minute, is cut off.
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(WaitTimer(app.waits.clone()))
         .header_read_timeout(limits.header_read_timeout)
         .max_buf_size(limits.header_bytes_max.max(8_192))
         .max_headers(HEADERS_MAX)

@@ -36,9 +36,6 @@ const BACKLOG: i32 = 1_024;
 /// Threads of one core's runtime for reads that may block.
 const BLOCKING_THREADS_MAX: usize = 16;
 
-/// How often a serving thread wakes when it has nothing to do.
-const TICK: Duration = Duration::from_millis(500);
-
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -129,6 +126,7 @@ impl Server {
             shared: shared.clone(),
             counters: counters.clone(),
             desk: Arc::new(Desk::new(shared.engine.clone())),
+            waits: Arc::default(),
         });
         let accept = |app: App, api: Api, router: Router, tls: &Option<TlsAcceptor>| Accept {
             app,
@@ -260,16 +258,6 @@ fn listener(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Keeps a timer running that is due before any time-out of a request.
-///
-/// A timer that is due earlier than all others makes the runtime wake itself with a system call, on every request that sets
-/// one. Beside this one, none of them is.
-async fn tick() {
-    loop {
-        tokio::time::sleep(TICK).await;
-    }
-}
-
 /// Starts a serving thread. It and those that read for it call `begin` first.
 fn spawn(
     name: String,
@@ -288,9 +276,9 @@ fn spawn(
         begin();
         runtime.block_on(async move {
             // They end with the runtime.
-            let desk = accept.app.desk.clone();
+            let (desk, waits) = (accept.app.desk.clone(), accept.app.waits.clone());
             let _carrying = tokio::spawn(async move { desk.run().await });
-            let _ticking = tokio::spawn(tick());
+            let _waiting = tokio::spawn(async move { waits.run().await });
             match TcpListener::from_std(listener) {
                 Ok(listener) => accept.run(listener).await,
                 Err(error) => tracing::error!(%error, "a listener failed"),
