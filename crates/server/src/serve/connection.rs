@@ -1,8 +1,10 @@
 //! One thread's accept loops and their connections.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -201,9 +203,21 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = told_to_stop(&mut stopped) => {
+    let mut told = pin!(told_to_stop(&mut stopped));
+    let mut listens = false;
+    let until_told = poll_fn(|context| {
+        // Once it was asked it wakes this task, so it need not be asked again for each request, only when it has come.
+        let ask = !std::mem::replace(&mut listens, true);
+        if (ask || app.shared.draining.load(Ordering::Acquire))
+            && told.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(None);
+        }
+        connection.as_mut().poll(context).map(Some)
+    });
+    let ended = match until_told.await {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
