@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -102,7 +102,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     request.extensions_mut().insert(observed.id.clone());
-    let response = catch_panic(next.run(request)).await;
+    let response = catch_panic(pin!(next.run(request))).await;
     observed.end(route, response.unwrap_or_else(failure))
 }
 
@@ -157,8 +157,9 @@ impl<'a> Observed<'a> {
 }
 
 /// Runs a handler; nothing if it panicked. The panic is in the log by way of the panic hook.
-pub(crate) async fn catch_panic(handler: impl Future<Output = Response>) -> Option<Response> {
-    let mut handler = pin!(handler);
+pub(crate) async fn catch_panic(
+    mut handler: Pin<&mut impl Future<Output = Response>>,
+) -> Option<Response> {
     std::future::poll_fn(move |context| {
         // The handler is never polled again after a panic.
         match std::panic::catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context))) {

@@ -1,11 +1,13 @@
 //! JSON bodies: read within the bounds, strictly, with an error that names the field.
 
 use std::fmt;
+use std::pin::pin;
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody as Body};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
+use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_path_to_error::Segment;
@@ -27,8 +29,8 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Json<T>, ApiError> {
-        let (parts, body) = request.into_parts();
-        read_json(&parts.headers, body, app).await.map(Json)
+        check_content_type(request.headers())?;
+        read_object(request.into_body(), app).await.map(Json)
     }
 }
 
@@ -56,17 +58,12 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
     }
 }
 
-/// Reads a JSON body that is an object into `T`, whose headers these are.
-pub(crate) async fn read_json<T: DeserializeOwned, B>(
-    headers: &HeaderMap,
-    body: B,
-    app: &App,
-) -> Result<T, ApiError>
+/// Reads a JSON body that is an object into `T`. Its headers were checked before.
+pub(crate) async fn read_object<T: DeserializeOwned, B>(body: B, app: &App) -> Result<T, ApiError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    check_content_type(headers)?;
     let bytes = read_body(body, app).await?;
     parse_object(&bytes)
 }
@@ -80,7 +77,8 @@ fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     parse(bytes)
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+/// Whether these are the headers of a JSON body.
+pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE);
     let media = content_type
         .and_then(|value| value.to_str().ok())
@@ -101,15 +99,15 @@ where
 {
     let limits = &app.shared.config.limits;
     let body = Limited::new(body, limits.body_bytes_max);
-    let collected = app.waits.within(limits.body_read_timeout, body.collect());
-    let collected = collected.await.ok_or_else(|| {
+    let bytes = app.waits.within(limits.body_read_timeout, whole(body));
+    let bytes = bytes.await.ok_or_else(|| {
         ApiError::new(
             ErrorCode::RequestTimeout,
             "The body did not arrive in time.",
         )
     })?;
-    match collected {
-        Ok(collected) => Ok(collected.to_bytes()),
+    match bytes {
+        Ok(bytes) => Ok(bytes),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
             ErrorCode::BodyTooLarge,
             format!("The body has more than {} bytes.", limits.body_bytes_max),
@@ -119,6 +117,24 @@ where
             "The body broke off.",
         )),
     }
+}
+
+/// All bytes of a body: of most the one piece in which it came.
+async fn whole<B: Body<Data = Bytes>>(body: B) -> Result<Bytes, B::Error> {
+    let mut body = pin!(body);
+    let (mut piece, mut pieces) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        let before = std::mem::replace(&mut piece, data);
+        pieces.extend_from_slice(&before);
+    }
+    if pieces.is_empty() {
+        return Ok(piece);
+    }
+    pieces.extend_from_slice(&piece);
+    Ok(pieces.freeze())
 }
 
 /// Reads `bytes` as JSON in the form of `T`.

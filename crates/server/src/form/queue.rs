@@ -1,6 +1,5 @@
 //! Payments that are only accepted now: the `Prefer` header and the field `queue`.
 
-use axum::http::HeaderMap;
 use serde::Deserialize;
 use tributary_engine::Ids;
 use tributary_engine::messaging::SubscriptionId;
@@ -8,7 +7,6 @@ use tributary_ledger::{Body, CorrelationId, Priority, Queue, QueueTerms, ReplyTo
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::form::prefer::RESPOND_ASYNC;
 use crate::form::request::Wish;
 use crate::form::value::{PriorityForm, ReferenceText, SubscriptionText, TimeText};
 
@@ -66,10 +64,10 @@ pub(crate) fn no_mailbox(param: &str) -> ApiError {
     ApiError::invalid(param, message)
 }
 
-/// The wish as the `Prefer` header has it: a payment is queued if the caller would rather not wait.
-pub(crate) fn preferred(mut wish: Wish, headers: &HeaderMap) -> Wish {
+/// The wish of a caller who would rather not wait, if so: a payment is queued then.
+pub(crate) fn preferred(mut wish: Wish, not_now: bool) -> Wish {
     if let Body::Pay(pay) = &mut wish.body
-        && RESPOND_ASYNC.is_in(headers)
+        && not_now
     {
         pay.queue.get_or_insert_default();
     }

@@ -15,8 +15,9 @@ use crate::app::{App, Shared};
 use crate::auth::{Caller, PlatformWriting, Reading, Writing, caller};
 use crate::error::ApiError;
 use crate::form::idempotency::{IdempotencyKey, key_of};
-use crate::form::json::{Json, OptionalJson, read_json};
+use crate::form::json::{Json, OptionalJson, check_content_type, read_object};
 use crate::form::query::Query;
+use crate::form::prefer::RESPOND_ASYNC;
 use crate::form::queue::preferred;
 use crate::form::request::{
     AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate, Wish,
@@ -40,20 +41,24 @@ pub(crate) async fn create(
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    pay(&app, &parts.headers, body).await
+    pay(&app, parts.headers, body).await
 }
 
 /// [`create`], from headers and body as they came: also for a door that needs no router.
-pub(crate) async fn pay<B>(app: &App, headers: &HeaderMap, body: B) -> Result<Response, ApiError>
+pub(crate) async fn pay<B>(app: &App, headers: HeaderMap, body: B) -> Result<Response, ApiError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let caller = caller(headers, &app.shared)?.may_write()?;
-    let key = key_of(headers)?;
-    let form: PaymentCreate = read_json(headers, body, app).await?;
+    let caller = caller(&headers, &app.shared)?.may_write()?;
+    let key = key_of(&headers)?;
+    check_content_type(&headers)?;
+    let not_now = RESPOND_ASYNC.is_in(&headers);
+    // They keep the connection's buffer, for which another one would have to be made.
+    drop(headers);
+    let form: PaymentCreate = read_object(body, app).await?;
     let wish = form.wish(app.shared.reader.ids())?;
-    write(app, caller, key, preferred(wish, headers)).await
+    write(app, caller, key, preferred(wish, not_now)).await
 }
 
 /// Brings money in from outside.
@@ -70,7 +75,7 @@ pub(crate) async fn create_top_up(
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish_of(PaymentKind::TopUp, app.shared.reader.ids())?;
-    write(&app, caller, key, preferred(wish, &headers)).await
+    write(&app, caller, key, preferred(wish, RESPOND_ASYNC.is_in(&headers))).await
 }
 
 /// Sends money outside.
@@ -87,7 +92,7 @@ pub(crate) async fn create_payout(
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish_of(PaymentKind::Payout, app.shared.reader.ids())?;
-    write(&app, caller, key, preferred(wish, &headers)).await
+    write(&app, caller, key, preferred(wish, RESPOND_ASYNC.is_in(&headers))).await
 }
 
 /// Moves money between users.
@@ -104,7 +109,7 @@ pub(crate) async fn create_transfer(
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish_of(PaymentKind::Transfer, app.shared.reader.ids())?;
-    write(&app, caller, key, preferred(wish, &headers)).await
+    write(&app, caller, key, preferred(wish, RESPOND_ASYNC.is_in(&headers))).await
 }
 
 /// Sets something right. Platform keys only.
@@ -121,7 +126,7 @@ pub(crate) async fn create_adjustment(
     Json(body): Json<AdjustmentCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish(app.shared.reader.ids())?;
-    write(&app, caller, key, preferred(wish, &headers)).await
+    write(&app, caller, key, preferred(wish, RESPOND_ASYNC.is_in(&headers))).await
 }
 
 /// Shows a payment as it is now.

@@ -4,9 +4,11 @@
 //! counted and logged about a request, are the same on both ways.
 
 use std::convert::Infallible;
+use std::pin::pin;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -37,11 +39,11 @@ impl Door {
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
         if request.method() == Method::POST && request.uri().path() == PAYMENTS {
             let observed = Observed::begin(&self.app, request.method());
-            let (parts, body) = request.into_parts();
-            let handler = async {
-                let answer = pay(&self.app, &parts.headers, body).await;
+            let (Parts { headers, .. }, body) = request.into_parts();
+            let handler = pin!(async {
+                let answer = pay(&self.app, headers, body).await;
                 answer.unwrap_or_else(IntoResponse::into_response)
-            };
+            });
             let response = catch_panic(handler).await;
             return Ok(observed.end(PAYMENTS, response.unwrap_or_else(failure)));
         }
