@@ -15,7 +15,12 @@ pub(crate) struct Patient<S> {
     limit: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Where the pieces of a short write are put together.
+    joined: Vec<u8>,
 }
+
+/// Bytes that are copied into one piece, rather than written in several: the kernel takes longer over those.
+const JOINED_BYTES_MAX: usize = 4_096;
 
 impl<S> Patient<S> {
     pub(crate) fn new(stream: S, limit: Duration) -> Patient<S> {
@@ -23,6 +28,7 @@ impl<S> Patient<S> {
             stream,
             limit,
             waiting: None,
+            joined: Vec::new(),
         }
     }
 
@@ -72,7 +78,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let this = &mut *self;
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        let result = if bytes <= JOINED_BYTES_MAX {
+            this.joined.clear();
+            slices
+                .iter()
+                .for_each(|slice| this.joined.extend_from_slice(slice));
+            Pin::new(&mut this.stream).poll_write(context, &this.joined)
+        } else {
+            Pin::new(&mut this.stream).poll_write_vectored(context, slices)
+        };
         self.bounded(context, result)
     }
 
