@@ -67,7 +67,8 @@ pub(crate) struct RequestId(pub(crate) String);
 
 /// Makes request ids: a random number for the process, and a count.
 pub(crate) struct RequestIds {
-    process: u64,
+    /// What all of them begin with.
+    process: String,
     count: AtomicU64,
 }
 
@@ -76,14 +77,22 @@ impl RequestIds {
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
         RequestIds {
-            process: u64::from_le_bytes(bytes),
+            process: format!("req_{:016x}", u64::from_le_bytes(bytes)),
             count: AtomicU64::new(0),
         }
     }
 
     fn next(&self) -> RequestId {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        RequestId(format!("req_{:016x}{count:010x}", self.process))
+        let digits = (u64::BITS - count.leading_zeros()).div_ceil(4).max(10);
+        let mut id = String::with_capacity(self.process.len() + digits as usize);
+        id.push_str(&self.process);
+        for at in (0..digits).rev() {
+            id.push(char::from(
+                b"0123456789abcdef"[(count >> (4 * at)) as usize & 15],
+            ));
+        }
+        RequestId(id)
     }
 }
 
@@ -146,12 +155,12 @@ impl<'a> Observed<'a> {
             }
             response = full;
         }
-        let value = HeaderValue::from_str(&self.id.0).expect("a request id is plain text");
-        response.headers_mut().insert(REQUEST_ID, value);
         let (method, status) = (self.method, response.status().as_u16());
         let took = self.started.elapsed();
         self.counters.count(method, route, status, took);
         tracing::info!(request_id = %self.id.0, method, route, status, code, took_us = took.as_micros() as u64, "request");
+        let value = HeaderValue::try_from(self.id.0).expect("a request id is plain text");
+        response.headers_mut().insert(REQUEST_ID, value);
         response
     }
 }

@@ -1,5 +1,7 @@
 //! The `Idempotency-Key` header: every write carries one.
 
+use std::borrow::Cow;
+
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
@@ -8,7 +10,7 @@ use tributary_ledger::Key;
 use crate::app::App;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
-use crate::form::value::key_text;
+use crate::form::value::is_key_text;
 
 const HEADER: &str = "idempotency-key";
 
@@ -41,7 +43,7 @@ pub(crate) fn key_of(headers: &HeaderMap) -> Result<Key, ApiError> {
         .to_str()
         .ok()
         .and_then(unquote)
-        .and_then(|text| key_text(&text));
+        .filter(|text| is_key_text(text));
     let text = text.ok_or_else(|| {
             invalid("Idempotency-Key must be 1 to 255 printable ASCII characters, bare or in double quotes.")
         })?;
@@ -59,9 +61,9 @@ pub(crate) fn ledger_key(text: &str) -> Result<Key, ApiError> {
 }
 
 /// The text of a header value: a structured-field string when it starts with a quote, else itself.
-fn unquote(value: &str) -> Option<String> {
+fn unquote(value: &str) -> Option<Cow<'_, str>> {
     let Some(rest) = value.strip_prefix('"') else {
-        return Some(value.to_owned());
+        return Some(value.into());
     };
     let inner = rest.strip_suffix('"')?;
     let mut text = String::with_capacity(inner.len());
@@ -76,7 +78,7 @@ fn unquote(value: &str) -> Option<String> {
             plain => text.push(plain),
         }
     }
-    Some(text)
+    Some(text.into())
 }
 
 #[cfg(test)]

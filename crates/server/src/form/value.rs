@@ -159,11 +159,15 @@ fn owner_text(text: &str) -> Option<String> {
     text.bytes().all(known).then(|| text.to_owned())
 }
 
+fn key_text(text: &str) -> Option<String> {
+    is_key_text(text).then(|| text.to_owned())
+}
+
 /// The one rule for idempotency keys, in headers and in batches.
-pub(crate) fn key_text(text: &str) -> Option<String> {
+pub(crate) fn is_key_text(text: &str) -> bool {
     let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let trimmed = text.trim_matches(' ').len() == text.len();
-    ((1..=255).contains(&text.len()) && printable && trimmed).then(|| text.to_owned())
+    (1..=255).contains(&text.len()) && printable && trimmed
 }
 
 fn plain_text(text: &str, bytes_max: usize) -> Option<String> {

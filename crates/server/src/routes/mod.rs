@@ -16,6 +16,7 @@ pub(crate) mod stream;
 pub(crate) mod subscriptions;
 pub(crate) mod timeline;
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -59,7 +60,8 @@ pub(crate) fn json<T: Serialize>(status: u16, body: &T) -> Response {
 /// An answer that is JSON already.
 pub(crate) fn json_bytes(status: u16, bytes: Vec<u8>) -> Response {
     let status = StatusCode::from_u16(status).expect("a known status");
-    let mut response = (status, bytes).into_response();
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
