@@ -47,7 +47,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Bounds on what a caller may ask for.
+/// Bounds on what a caller may ask for. A time-out may end 10 ms late, and one of less than half a second by up to that much.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Largest body, in bytes. A full batch of 8,192 plain payments has about 3 MB.
