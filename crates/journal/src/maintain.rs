@@ -19,7 +19,9 @@ use crate::shared::{Shared, Spare, lock, read};
 const WRITTEN_AT_ONCE: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 20;
 /// Frames of so many bytes and more gain nothing by it: what a sync of one writes besides is little beside the frame.
 const LARGE_FRAME_BYTES: u64 = 512 << 10;
-static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+/// What one write takes. Linux keeps in memory as one what was written as one (a folio), and whoever writes a few KiB into it and
+/// syncs pays for all of its pages.
+static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
 /// Entries merged in one step: tens of milliseconds.
 const MERGE_STEP_ENTRIES: usize = 1 << 20;
 
@@ -122,10 +124,13 @@ fn write_spare(shared: &Shared) -> io::Result<bool> {
     let piece = (behind / 16)
         .clamp(*WRITTEN_AT_ONCE.start(), *WRITTEN_AT_ONCE.end())
         .min(spare.bytes - spare.written);
-    let zeros = &ZEROS[..piece as usize];
-    let written = spare
-        .file
-        .write_at(zeros, spare.written)
+    let end = spare.written + piece;
+    let mut starts = (spare.written..end).step_by(ZEROS.len());
+    let written = starts
+        .try_for_each(|at| {
+            let len = ZEROS.len().min((end - at) as usize);
+            spare.file.write_at(&ZEROS[..len], at)
+        })
         .and_then(|()| spare.file.sync_data());
     let mut spares = lock(&shared.spares);
     spares.being_written -= 1;
