@@ -152,12 +152,12 @@ fn steps(shared: &Shared, caller: &Caller, items: Vec<BatchItem>) -> Result<Vec<
     for (index, item) in items.into_iter().enumerate() {
         let place = || format!("[{index}]");
         match item {
-            BatchItem::Alone(one) => steps.push(step(shared, caller, one, false, &place)?),
+            BatchItem::Alone(one) => steps.push(step(shared, caller, one, false, place)?),
             BatchItem::Group(members) => {
                 let last = members.len() - 1;
                 for (at, member) in members.into_iter().enumerate() {
                     let place = || format!("{}.group[{at}]", place());
-                    steps.push(step(shared, caller, member, at < last, &place)?);
+                    steps.push(step(shared, caller, member, at < last, place)?);
                 }
             }
         }

@@ -16,8 +16,8 @@ use crate::auth::{Caller, PlatformWriting, Reading, Writing, caller};
 use crate::error::ApiError;
 use crate::form::idempotency::{IdempotencyKey, key_of};
 use crate::form::json::{Json, OptionalJson, check_content_type, read_object};
-use crate::form::query::Query;
 use crate::form::prefer::RESPOND_ASYNC;
+use crate::form::query::Query;
 use crate::form::queue::preferred;
 use crate::form::request::{
     AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate, Wish,
@@ -75,7 +75,8 @@ pub(crate) async fn create_top_up(
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish_of(PaymentKind::TopUp, app.shared.reader.ids())?;
-    write(&app, caller, key, preferred(wish, RESPOND_ASYNC.is_in(&headers))).await
+    let wish = preferred(wish, RESPOND_ASYNC.is_in(&headers));
+    write(&app, caller, key, wish).await
 }
 
 /// Sends money outside.
@@ -92,7 +93,8 @@ pub(crate) async fn create_payout(
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish_of(PaymentKind::Payout, app.shared.reader.ids())?;
-    write(&app, caller, key, preferred(wish, RESPOND_ASYNC.is_in(&headers))).await
+    let wish = preferred(wish, RESPOND_ASYNC.is_in(&headers));
+    write(&app, caller, key, wish).await
 }
 
 /// Moves money between users.
@@ -109,7 +111,8 @@ pub(crate) async fn create_transfer(
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish_of(PaymentKind::Transfer, app.shared.reader.ids())?;
-    write(&app, caller, key, preferred(wish, RESPOND_ASYNC.is_in(&headers))).await
+    let wish = preferred(wish, RESPOND_ASYNC.is_in(&headers));
+    write(&app, caller, key, wish).await
 }
 
 /// Sets something right. Platform keys only.
@@ -126,7 +129,8 @@ pub(crate) async fn create_adjustment(
     Json(body): Json<AdjustmentCreate>,
 ) -> Result<Response, ApiError> {
     let wish = body.wish(app.shared.reader.ids())?;
-    write(&app, caller, key, preferred(wish, RESPOND_ASYNC.is_in(&headers))).await
+    let wish = preferred(wish, RESPOND_ASYNC.is_in(&headers));
+    write(&app, caller, key, wish).await
 }
 
 /// Shows a payment as it is now.
