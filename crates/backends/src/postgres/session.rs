@@ -71,7 +71,7 @@ pub(super) fn unavailable(error: ::postgres::Error) -> OpenError {
     OpenError::Unavailable(describe(&error))
 }
 
-/// How a thread gets its connection; it may keep what the connection before was, to end it.
+/// How a thread gets its connection; it may keep what the session before was, to end it.
 pub(super) type Connect = Arc<dyn Fn(&mut Option<Seen>) -> Result<Client, OpenError> + Send + Sync>;
 
 /// A session as the server knows it.
@@ -110,8 +110,7 @@ pub(super) fn writing(config: &Config, schema: &str) -> Connect {
     Arc::new(move |before| {
         let mut client = connect(&config, &schema, "writer")?;
         check_server(&mut client)?;
-        take_lock(&mut client, before.take(), &schema)?;
-        *before = Some(seen(&mut client).map_err(unavailable)?);
+        take_lock(&mut client, before, &schema)?;
         Ok(client)
     })
 }
@@ -169,15 +168,32 @@ fn seen(client: &mut Client) -> Result<Seen, ::postgres::Error> {
     })
 }
 
-/// Takes the session lock that keeps other nodes out. The lock of this node's own lost connection is freed by ending that.
-fn take_lock(client: &mut Client, own: Option<Seen>, schema: &str) -> Result<(), OpenError> {
+/// Takes the session lock that keeps other nodes out. This node's session `before` may live on after its connection was lost,
+/// and hold the lock: it is ended first, and remembered until it has gone. Only then the new one asks for the lock, remembered
+/// before it does: wherever this fails, at most one session of this node can hold the lock, and it is known.
+fn take_lock(
+    client: &mut Client,
+    before: &mut Option<Seen>,
+    schema: &str,
+) -> Result<(), OpenError> {
     let oid: u32 = client
         .query_one("SELECT 'head'::regclass::oid", &[])
         .map_err(unavailable)?
         .get(0);
     let number = LOCK_CLASS << 32 | i64::from(oid);
     let give_up = Instant::now() + LOCK_WAIT_MAX;
-    let mut own = own;
+    while let Some(session) = before {
+        if end(client, session).map_err(unavailable)? {
+            *before = None;
+        } else if Instant::now() >= give_up {
+            return Err(OpenError::Unavailable(
+                "the session before has not ended yet".into(),
+            ));
+        } else {
+            std::thread::sleep(LOCK_TRIED_EVERY);
+        }
+    }
+    *before = Some(seen(client).map_err(unavailable)?);
     loop {
         let taken: bool = client
             .query_one("SELECT pg_try_advisory_lock($1)", &[&number])
@@ -185,14 +201,6 @@ fn take_lock(client: &mut Client, own: Option<Seen>, schema: &str) -> Result<(),
             .get(0);
         if taken {
             return Ok(());
-        }
-        if let Some(own) = own.take() {
-            client
-                .query(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2",
-                    &[&own.pid, &own.since],
-                )
-                .map_err(unavailable)?;
         }
         if Instant::now() >= give_up {
             return Err(OpenError::Locked {
@@ -203,9 +211,19 @@ fn take_lock(client: &mut Client, own: Option<Seen>, schema: &str) -> Result<(),
     }
 }
 
+/// Tells a session to end; says whether it has gone, and its locks with it.
+fn end(client: &mut Client, session: &Seen) -> Result<bool, ::postgres::Error> {
+    let told = client.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2",
+        &[&session.pid, &session.since],
+    )?;
+    Ok(told.is_empty())
+}
+
 /// A thread's connection: made when it is needed, thrown away when it fails.
 pub(super) struct Link {
     connect: Connect,
+    /// The session that may hold the journal's lock: of the open connection, or of one that was lost.
     before: Option<Seen>,
     open: Option<Open>,
 }

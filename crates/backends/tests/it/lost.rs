@@ -154,7 +154,7 @@ fn a_connection_lost_in_commit_leaves_no_batch_lost_or_doubled() {
         match cut {
             Cut::BeforeCommit => assert!(durable.is_none(), "it can't be there"),
             Cut::AfterCommit | Cut::Never => assert!(durable.is_some(), "it must be there"),
-            Cut::DuringCommit => {}
+            _ => {}
         }
         // The caller was told the truth, and repeats what was not done.
         assert_eq!(matches!(node.told().as_slice(), [Ok(_)]), durable.is_some());
@@ -171,6 +171,58 @@ fn a_connection_lost_in_commit_leaves_no_batch_lost_or_doubled() {
         frames(&*model.reader) == frames(&*node.reader),
         "the frames differ"
     );
+    node.core.close();
+}
+
+#[test]
+fn sessions_that_outlive_their_connections_do_not_keep_the_journal_locked() {
+    let Some(mut database) = database() else {
+        return;
+    };
+    let proxy = Proxy::to(address_in(&database.options.url));
+    let options = Options {
+        url: proxy.url(&database.options.url),
+        ..database.options.clone()
+    };
+    let backend = Postgres::open(&options, TestClock::running(), &meta()).expect("it opens");
+    let mut node = Node::start(backend, TestClock::running());
+    let cases: [&[Cut]; 4] = [
+        &[],
+        &[Cut::HalfOpenBeforeLock],
+        &[Cut::HalfOpenAfterLock],
+        &[
+            Cut::HalfOpenAfterLock,
+            Cut::HalfOpenBeforeLock,
+            Cut::HalfOpenAfterLock,
+            Cut::HalfOpenAfterLock,
+        ],
+    ];
+    for (n, then) in cases.into_iter().enumerate() {
+        let before = proxy.cuts();
+        proxy.cut_next(Cut::HalfOpenAfterCommit);
+        then.iter().for_each(|&cut| proxy.cut_next(cut));
+        node.accept(vec![command(
+            &format!("{n}"),
+            open("anna", AccountKind::Wallet, Overdraft::NONE),
+        )])
+        .expect("it is decided");
+        // It is asked after until the time for that is over.
+        let (fate, durable) = node.submit();
+        assert!(matches!(fate, Some(Fate::Unknown(_))), "{fate:?}");
+        assert!(durable.is_some(), "{then:?}: {:?}", node.told());
+        assert_eq!(proxy.cuts() - before, 1 + then.len(), "{then:?}");
+        let writers = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tributary writer {}'",
+            database.options.schema
+        );
+        // Half-open ones don't go by themselves; one of an attempt that took too long does.
+        let stop = Instant::now() + REPEATED_MAX;
+        while database.number(&writers) != 1 {
+            assert!(Instant::now() < stop, "{then:?}: the others were not ended");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    assert_eq!(records(&*node.reader).len(), cases.len());
     node.core.close();
 }
 

@@ -1,30 +1,71 @@
-//! A proxy between a node and the server that cuts the connection around COMMIT.
+//! A proxy between a node and the server that cuts connections around COMMIT and around the journal's lock.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-/// When to cut.
+/// When to cut. Half-open: only the node's side is cut, so that the session lives on and keeps its locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Cut {
     /// Not at all.
-    Never = 0,
+    Never,
     /// COMMIT never reaches the server.
-    BeforeCommit = 1,
+    BeforeCommit,
     /// The server commits; its answer never reaches the node.
-    AfterCommit = 2,
+    AfterCommit,
     /// COMMIT is passed on and both sides are cut at once.
-    DuringCommit = 3,
+    DuringCommit,
+    /// As [`Cut::AfterCommit`], half-open.
+    HalfOpenAfterCommit,
+    /// The node asks for the journal's lock; the server never hears of it. Half-open.
+    HalfOpenBeforeLock,
+    /// The server gives the journal's lock; the node never hears of it. Half-open.
+    HalfOpenAfterLock,
+}
+
+impl Cut {
+    /// What the node says right before.
+    fn asked(self) -> &'static [u8] {
+        match self {
+            Cut::HalfOpenBeforeLock | Cut::HalfOpenAfterLock => b"pg_try_advisory_lock",
+            _ => b"COMMIT\0",
+        }
+    }
+
+    /// Whether this is the answer that never reaches the node.
+    fn is_answered_by(self, bytes: &[u8]) -> bool {
+        // One row with one column, which is true.
+        const GIVEN: &[u8] = b"D\0\0\0\x0b\0\x01\0\0\0\x01\x01";
+        self != Cut::HalfOpenAfterLock || contains(bytes, GIVEN)
+    }
+
+    fn is_half_open(self) -> bool {
+        matches!(
+            self,
+            Cut::HalfOpenAfterCommit | Cut::HalfOpenBeforeLock | Cut::HalfOpenAfterLock
+        )
+    }
 }
 
 /// Listens on the loopback address until it is dropped.
 pub(crate) struct Proxy {
     address: SocketAddr,
-    cut: Arc<AtomicU8>,
-    cuts: Arc<AtomicUsize>,
+    plan: Arc<Plan>,
     stop: Arc<AtomicBool>,
+}
+
+/// The cuts of all connections.
+#[derive(Default)]
+struct Plan(Mutex<Cuts>);
+
+#[derive(Default)]
+struct Cuts {
+    next: VecDeque<Cut>,
+    made: usize,
+    /// The server's sides of connections that were cut half-open.
+    half_open: Vec<TcpStream>,
 }
 
 impl Proxy {
@@ -32,18 +73,17 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let proxy = Proxy {
             address: listener.local_addr().expect("it is bound"),
-            cut: Arc::default(),
-            cuts: Arc::default(),
+            plan: Arc::default(),
             stop: Arc::default(),
         };
-        let (cut, cuts, stop) = (proxy.cut.clone(), proxy.cuts.clone(), proxy.stop.clone());
+        let (plan, stop) = (proxy.plan.clone(), proxy.stop.clone());
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
                 if let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) {
-                    serve(client, server, cut.clone(), cuts.clone());
+                    serve(client, server, &plan);
                 }
             }
         });
@@ -57,14 +97,16 @@ impl Proxy {
         format!("{before}@{}/{database}", self.address)
     }
 
-    /// Cuts the connection of the next COMMIT.
+    /// Cuts a connection as soon as it comes to that, after the cuts that were asked for before.
     pub(crate) fn cut_next(&self, cut: Cut) {
-        self.cut.store(cut as u8, Ordering::SeqCst);
+        if cut != Cut::Never {
+            self.plan.lock().next.push_back(cut);
+        }
     }
 
     /// Connections cut so far.
     pub(crate) fn cuts(&self) -> usize {
-        self.cuts.load(Ordering::SeqCst)
+        self.plan.lock().made
     }
 }
 
@@ -73,6 +115,30 @@ impl Drop for Proxy {
         self.stop.store(true, Ordering::SeqCst);
         // Wakes the listener; if it is gone already, so much the better.
         let _woken = TcpStream::connect(self.address);
+        for server in &self.plan.lock().half_open {
+            let _ended = server.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Plan {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cuts> {
+        self.0.lock().expect("no holder panics")
+    }
+
+    fn next(&self) -> Option<Cut> {
+        self.lock().next.front().copied()
+    }
+
+    /// Takes note that the next cut is made now.
+    fn made(&self, ends: &Ends) {
+        let mut cuts = self.lock();
+        cuts.made += 1;
+        if cuts.next.pop_front().is_some_and(Cut::is_half_open) {
+            ends.half_open.store(true, Ordering::SeqCst);
+            let server = ends.server.try_clone().expect("sockets can be shared");
+            cuts.half_open.push(server);
+        }
     }
 }
 
@@ -86,43 +152,79 @@ pub(crate) fn address_in(url: &str) -> SocketAddr {
         .expect("at least one")
 }
 
-fn serve(client: TcpStream, server: TcpStream, cut: Arc<AtomicU8>, cuts: Arc<AtomicUsize>) {
-    let cut_at_answer = Arc::new(AtomicBool::new(false));
-    let clone = |stream: &TcpStream| stream.try_clone().expect("sockets can be shared");
-    let (client_back, server_back) = (clone(&client), clone(&server));
-    let answer = cut_at_answer.clone();
-    let answer_cuts = cuts.clone();
-    std::thread::spawn(move || {
-        pump(&server_back, &client_back, |_| {
-            let cut = answer.load(Ordering::SeqCst);
-            if cut {
-                answer_cuts.fetch_add(1, Ordering::SeqCst);
-            }
-            if cut { Pass::Neither } else { Pass::On }
-        });
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// A connection.
+struct Ends {
+    client: TcpStream,
+    server: TcpStream,
+    /// The server's end stays as it is when the client's is closed.
+    half_open: AtomicBool,
+    /// The cut to be made at the answer to what the node asked last.
+    at_answer: Mutex<Option<Cut>>,
+}
+
+fn serve(client: TcpStream, server: TcpStream, plan: &Arc<Plan>) {
+    let ends = Arc::new(Ends {
+        client,
+        server,
+        half_open: AtomicBool::new(false),
+        at_answer: Mutex::default(),
     });
+    let (back, back_plan) = (ends.clone(), plan.clone());
     std::thread::spawn(move || {
-        pump(&client, &server, |bytes| {
-            if !bytes.windows(7).any(|window| window == b"COMMIT\0") {
-                return Pass::On;
-            }
-            match cut.swap(Cut::Never as u8, Ordering::SeqCst) {
-                1 => {
-                    cuts.fetch_add(1, Ordering::SeqCst);
+        pump(&back.server, &back.client, |bytes| {
+            match *back.at_answer.lock().expect("no holder panics") {
+                Some(cut) if cut.is_answered_by(bytes) => {
+                    back_plan.made(&back);
                     Pass::Neither
-                }
-                2 => {
-                    cut_at_answer.store(true, Ordering::SeqCst);
-                    Pass::On
-                }
-                3 => {
-                    cuts.fetch_add(1, Ordering::SeqCst);
-                    Pass::ThenCut
                 }
                 _ => Pass::On,
             }
         });
+        back.end();
     });
+    let plan = plan.clone();
+    std::thread::spawn(move || {
+        pump(&ends.client, &ends.server, |bytes| {
+            let mut at_answer = ends.at_answer.lock().expect("no holder panics");
+            if contains(bytes, b"SELECT") {
+                // Another question: the one before is answered.
+                *at_answer = None;
+            }
+            let Some(next) = plan.next().filter(|next| contains(bytes, next.asked())) else {
+                return Pass::On;
+            };
+            match next {
+                Cut::Never => Pass::On,
+                Cut::BeforeCommit | Cut::HalfOpenBeforeLock => {
+                    plan.made(&ends);
+                    Pass::Neither
+                }
+                Cut::DuringCommit => {
+                    plan.made(&ends);
+                    Pass::ThenCut
+                }
+                Cut::AfterCommit | Cut::HalfOpenAfterCommit | Cut::HalfOpenAfterLock => {
+                    *at_answer = Some(next);
+                    Pass::On
+                }
+            }
+        });
+        ends.end();
+    });
+}
+
+impl Ends {
+    /// Any side may be closed already.
+    fn end(&self) {
+        if !self.half_open.load(Ordering::SeqCst) {
+            let _closed = self.server.shutdown(Shutdown::Both);
+        }
+        let _closed = self.client.shutdown(Shutdown::Both);
+    }
 }
 
 enum Pass {
@@ -131,7 +233,7 @@ enum Pass {
     Neither,
 }
 
-/// Copies until one side ends or `decide` says so, then ends both.
+/// Copies until one side ends or `decide` says so.
 fn pump(mut from: &TcpStream, mut to: &TcpStream, mut decide: impl FnMut(&[u8]) -> Pass) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(len @ 1..) = from.read(&mut buffer) {
@@ -140,11 +242,7 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, mut decide: impl FnMut(&[u8]) 
             || to.write_all(&buffer[..len]).is_err()
             || matches!(pass, Pass::ThenCut)
         {
-            break;
+            return;
         }
-    }
-    for side in [from, to] {
-        // It may be closed already.
-        let _closed = side.shutdown(Shutdown::Both);
     }
 }
