@@ -127,7 +127,7 @@ impl Answers {
             Err(error) => return Batch::Answered(Err(error)),
         };
         let mut answer: Boxed<Answer> =
-            Box::pin(async move { answered(&shared, &caller, &bytes).await });
+            Box::pin(async move { answered(&shared, &caller, bytes).await });
         match answer.as_mut().poll(context) {
             Poll::Ready(answer) => Batch::Answered(answer),
             Poll::Pending => Batch::Waiting(answer),

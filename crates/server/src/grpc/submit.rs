@@ -13,7 +13,7 @@ use crate::submit::submit_briefly;
 /// `Submit`.
 pub(crate) async fn submit(app: &App, request: Request<Bytes>) -> Result<Bytes, Status> {
     let caller = may_submit(&app.shared, &request).map_err(|error| status_of(&error))?;
-    let answer = answered(&app.shared, &caller, request.get_ref());
+    let answer = answered(&app.shared, &caller, request.into_inner());
     answer.await.map_err(|error| status_of(&error))
 }
 
@@ -27,13 +27,15 @@ pub(crate) fn may_submit<T>(shared: &Shared, request: &Request<T>) -> Result<Cal
 pub(crate) async fn answered(
     shared: &Shared,
     caller: &Caller,
-    bytes: &[u8],
+    bytes: Bytes,
 ) -> Result<Bytes, ApiError> {
     let Batch {
         number,
         commands,
         slots,
-    } = Batch::read(shared, caller, bytes)?;
+    } = Batch::read(shared, caller, &bytes)?;
+    // Its memory is used for the next one meanwhile.
+    drop(bytes);
     let decided = match commands.is_empty() {
         true => Vec::new(),
         false => submit_briefly(shared, commands).await?,
