@@ -473,14 +473,16 @@ impl Core {
         if let [command] = commands {
             ledger::decide_into(&self.set, command, ctx, &mut self.outcome);
             ledger::apply_sparse(&mut self.set, command, &self.outcome, ctx);
-            verdicts.push(open.record(request, unit.start, &self.outcome));
+            let at = open.record(request, unit.start, &self.outcome);
+            verdicts.push(Verdict::Decided(at, self.outcome.rejection));
             self.flight.take(request.hashes[unit.start], ctx.position);
             return;
         }
         let outcomes = ledger::decide_group(&mut self.set, commands, ctx);
         for (index, outcome) in unit.zip(&outcomes) {
             let position = open.frame.next_position();
-            verdicts.push(open.record(request, index, outcome));
+            let at = open.record(request, index, outcome);
+            verdicts.push(Verdict::Decided(at, outcome.rejection));
             self.flight.take(request.hashes[index], position);
         }
     }
@@ -598,8 +600,8 @@ impl Open {
         }
     }
 
-    /// Encodes a decided command.
-    fn record(&mut self, request: &Request, index: usize, outcome: &Outcome) -> Verdict {
+    /// Encodes a decided command; gives the index of its record.
+    fn record(&mut self, request: &Request, index: usize, outcome: &Outcome) -> usize {
         let ctx = self.context();
         let (command, hash) = (&request.commands[index], request.hashes[index]);
         let digest = &request.digests[index];
@@ -607,8 +609,7 @@ impl Open {
             .push(|payload| ledger::codec::encode(command, digest, outcome, ctx, payload))
             .expect("has_room bounds the frame");
         ledger::index_keys_of(command, hash, outcome, &mut |hash| self.frame.key(hash));
-        let index = self.frame.count() as usize - 1;
-        Verdict::Decided(index, outcome.rejection)
+        self.frame.count() as usize - 1
     }
 }
 

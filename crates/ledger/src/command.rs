@@ -3,7 +3,7 @@
 use crate::{
     Access, AccountId, AccountKind, ApiKeyId, CorrelationId, Currency, Data, Date, ExternalId, Key,
     Label, OrderKey, Overdraft, OwnerId, OwnerName, PaymentId, QueueMode, QueueTerms, Reason,
-    Reference, Small, Text, Topic,
+    Reference, Text, Topic,
 };
 
 /// Who asks.
@@ -314,15 +314,25 @@ impl Body {
 
 impl Pay {
     /// The accounts named, in the order of the record: source, payees, fees.
-    pub fn accounts(&self) -> Small<AccountId, 3> {
-        let mut named = Small::new();
-        named.push(self.source);
+    #[inline]
+    pub fn accounts(&self) -> impl Iterator<Item = AccountId> + Clone {
+        let (one, split): (_, &[Share]) = match &self.destination {
+            Destination::One(account) => (Some(*account), &[]),
+            Destination::Split(payees) => (None, payees),
+        };
+        let payees = one
+            .into_iter()
+            .chain(split.iter().map(|share| share.account));
+        let fees = self.fees.iter().map(|fee| fee.account);
+        std::iter::once(self.source).chain(payees).chain(fees)
+    }
+
+    /// How many payees there are.
+    pub fn payees(&self) -> usize {
         match &self.destination {
-            Destination::One(account) => named.push(*account),
-            Destination::Split(payees) => payees.iter().for_each(|share| named.push(share.account)),
+            Destination::One(_) => 1,
+            Destination::Split(payees) => payees.len(),
         }
-        self.fees.iter().for_each(|fee| named.push(fee.account));
-        named
     }
 
     /// The first payee, if there is any.

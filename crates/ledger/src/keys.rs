@@ -87,7 +87,7 @@ impl Wanted<'_> {
             }
             Body::Pay(pay) => {
                 if !self.accounts_resident() {
-                    pay.accounts().iter().for_each(|id| self.account(*id));
+                    pay.accounts().for_each(|id| self.account(id));
                 }
                 if let Some(reference) = &pay.reference {
                     self.reference_of(pay, reference);

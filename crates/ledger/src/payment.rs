@@ -103,17 +103,16 @@ impl Payment {
             (None, None) => PaymentStatus::Captured,
             (None, Some(_)) => PaymentStatus::Authorized,
         };
-        let named = pay.accounts();
-        let payees = named.len() - 1 - pay.fees.len();
         let mut shares = Small::new();
-        for (at, account) in named[1..].iter().enumerate() {
+        let payees = pay.payees();
+        for (at, account) in pay.accounts().skip(1).enumerate() {
             let amount = amounts.map_or(0, |amounts| amounts[at]);
             let captured = match status {
                 PaymentStatus::Captured => amount,
                 _ => 0,
             };
             shares.push(PaymentShare {
-                account: *account,
+                account,
                 is_fee: at >= payees,
                 amount,
                 captured,

@@ -28,16 +28,23 @@ impl<T, const N: usize> Small<T, N> {
     }
 
     /// Appends an item.
+    #[inline]
     pub fn push(&mut self, item: T) {
         match &mut self.0 {
             Repr::Inline(items) if !items.is_full() => items.push(item),
-            Repr::Inline(items) => {
-                let mut moved = Vec::with_capacity(N * 4 + 4);
-                moved.extend(items.drain(..));
-                moved.push(item);
-                self.0 = Repr::Heap(moved);
-            }
-            Repr::Heap(items) => items.push(item),
+            _ => self.push_to_heap(item),
+        }
+    }
+
+    #[cold]
+    fn push_to_heap(&mut self, item: T) {
+        if let Repr::Inline(items) = &mut self.0 {
+            let mut moved = Vec::with_capacity(N * 4 + 4);
+            moved.extend(items.drain(..));
+            self.0 = Repr::Heap(moved);
+        }
+        if let Repr::Heap(items) = &mut self.0 {
+            items.push(item);
         }
     }
 }
@@ -51,6 +58,7 @@ impl<T, const N: usize> Default for Small<T, N> {
 impl<T, const N: usize> Deref for Small<T, N> {
     type Target = [T];
 
+    #[inline]
     fn deref(&self) -> &[T] {
         match &self.0 {
             Repr::Inline(items) => items,

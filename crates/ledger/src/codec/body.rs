@@ -168,9 +168,7 @@ fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {
         put_queue(queue, into);
     }
     if accounts {
-        pay.accounts()
-            .iter()
-            .for_each(|account| into.u64(account.0));
+        pay.accounts().for_each(|account| into.u64(account.0));
     }
     for share in split {
         let (tag, value) = match share.part {

@@ -183,10 +183,7 @@ pub fn encode(
     let body_at = into.len();
     body::put_body(&command.body, !outcome.is_accepted(), into);
     let legs_at = into.len();
-    outcome
-        .legs
-        .iter()
-        .for_each(|leg| into.put(&leg_bytes(leg)));
+    outcome.legs.iter().for_each(|leg| put_leg(leg, into));
     let images_at = into.len();
     put_images(command, outcome, into);
     if let Some(reply_to) = outcome.reply_to {
@@ -249,7 +246,7 @@ fn short(len: usize) -> [u8; 2] {
         .to_le_bytes()
 }
 
-fn leg_bytes(leg: &Leg) -> [u8; LEG] {
+fn put_leg(leg: &Leg, into: &mut Vec<u8>) {
     assert!(
         leg.seq <= crate::chain::SEQ_MAX,
         "a leg's number fits 48 bits"
@@ -263,14 +260,13 @@ fn leg_bytes(leg: &Leg) -> [u8; LEG] {
         leg.skip,
         leg.seq | u64::from(leg.currency.numeric()) << 48,
     ];
-    let mut bytes = [0; LEG];
-    bytes
-        .as_chunks_mut::<8>()
-        .0
-        .iter_mut()
-        .zip(words)
-        .for_each(|(place, word)| *place = word.to_le_bytes());
-    bytes
+    // Where they are to stay: copying what was just written in smaller pieces would wait for it.
+    let start = into.len();
+    into.put(&[0; LEG]);
+    let places = into[start..].as_chunks_mut::<8>().0;
+    for (place, word) in places.iter_mut().zip(words) {
+        *place = word.to_le_bytes();
+    }
 }
 
 /// Whether each share's amount follows from the payment's: one payee, no fees.
@@ -289,8 +285,6 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
             if outcome.is_accepted() {
                 let same = pay
                     .accounts()
-                    .iter()
-                    .copied()
                     .eq(outcome.legs.iter().map(|leg| leg.account));
                 assert!(
                     same,

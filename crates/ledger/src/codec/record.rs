@@ -473,7 +473,7 @@ impl<'a> RecordRef<'a> {
         if self.rejection.is_some() {
             return Ok(Payment::created(command, pay, self.context(), owner, None));
         }
-        let shares = pay.accounts().len() - 1;
+        let shares = pay.payees() + pay.fees.len();
         if shares > SHARES_MAX {
             return Err(Corrupt("an accepted payment with too many shares"));
         }

@@ -4,8 +4,8 @@ use super::{check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if
 use crate::shares::{BASIS_POINTS, of_basis_points, prorate};
 use crate::{
     AMOUNT_MAX, Account, AccountId, AccountStatus, Command, Context, Currency, Destination, Fee,
-    LEGS_MAX, Outcome, OwnerId, Part, Pay, Payment, PaymentKind, Rejection, SHARES_MAX, Share,
-    WorkingSet,
+    LEGS_MAX, NAMED_MAX, Outcome, OwnerId, Part, Pay, Payment, PaymentKind, Rejection, SHARES_MAX,
+    Share, WorkingSet,
 };
 use arrayvec::ArrayVec;
 
@@ -20,7 +20,7 @@ pub(super) fn pay(
     ctx: Context,
     outcome: &mut Outcome,
 ) -> Result<(), Rejection> {
-    let named = pay.accounts();
+    let named: ArrayVec<AccountId, NAMED_MAX> = pay.accounts().collect();
     let mut amounts: PerShare<u64> = ArrayVec::new();
     check_command(pay, &named, ctx, &mut amounts)?;
     let source = set.find_account(pay.source)?;

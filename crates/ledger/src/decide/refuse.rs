@@ -16,10 +16,9 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
     let Body::Pay(pay) = &command.body else {
         return outcome;
     };
-    let named = pay.accounts();
-    for id in &named[..named.len() - pay.fees.len()] {
-        let again = outcome.legs.iter().any(|leg| leg.account == *id);
-        if let (Some(account), false) = (set.account(*id), again) {
+    for id in pay.accounts().take(1 + pay.payees()) {
+        let again = outcome.legs.iter().any(|leg| leg.account == id);
+        if let (Some(account), false) = (set.account(id), again) {
             outcome.legs.push(leg(account, 0, account.held));
         }
     }

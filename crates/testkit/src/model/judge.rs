@@ -195,7 +195,6 @@ impl Model {
         reasons.when(adjustment && actor != PLATFORM, Rejection::Forbidden);
         let named: Vec<Option<&Account>> = pay
             .accounts()
-            .into_iter()
             .map(|id| self.state.accounts.get(&id.0))
             .collect();
         let missing = named.iter().any(Option::is_none);
@@ -397,7 +396,7 @@ fn judge_pay_alone(pay: &Pay, now: u64, reasons: &mut Reasons) {
     reasons.when(payees == 0, Rejection::PayeeMissing);
     let too_many = payees + pay.fees.len() > 16;
     reasons.when(too_many, Rejection::TooManyShares);
-    let named: Vec<AccountId> = pay.accounts().to_vec();
+    let named: Vec<AccountId> = pay.accounts().collect();
     let twice = (1..named.len()).any(|at| named[..at].contains(&named[at]));
     reasons.when(twice, Rejection::DuplicateAccount);
     let adjustment = pay.kind == PaymentKind::Adjustment;

@@ -158,12 +158,11 @@ impl Model {
             fee_refunded: 0,
             parts: pay
                 .accounts()
-                .into_iter()
                 .enumerate()
                 .skip(1)
                 .map(|(at, account)| Part {
                     account: account.0,
-                    is_fee: at >= pay.accounts().len() - pay.fees.len(),
+                    is_fee: at > pay.payees(),
                     amount: 0,
                     captured: 0,
                     refunded: 0,
@@ -314,8 +313,7 @@ impl Model {
         let payment = self.blank(command, pay, position, now);
         self.state.payments.insert(position, payment);
         let mut touched: Vec<(u64, i128)> = Vec::new();
-        let payees = pay.accounts().len() - pay.fees.len();
-        for &id in pay.accounts().iter().take(payees) {
+        for id in pay.accounts().take(1 + pay.payees()) {
             let seen = touched.iter().any(|(known, _)| *known == id.0);
             if !seen && self.state.accounts.contains_key(&id.0) {
                 touched.push((id.0, 0));
