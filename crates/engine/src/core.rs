@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use tributary_journal::{
-    Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES,
+    Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES, bring_near,
 };
 use tributary_ledger::{
     self as ledger, Body, Command, Context, Destination, Outcome, OwnerId, PaymentId, Queue,
@@ -372,9 +372,11 @@ impl Core {
         while start < request.len() {
             let linked = |command: &&Command| command.linked;
             let end = start + 1 + request.commands[start..].iter().take_while(linked).count();
-            if warm <= start {
-                warm = (start + COMMANDS_WARMED).min(request.len());
-                self.set.warm(&request.commands[start..warm]);
+            // So many ahead of the one that is decided.
+            while warm < request.len() && warm <= start + COMMANDS_WARMED {
+                let next = warm..(warm + COMMANDS_WARMED).min(request.len());
+                warm = next.end;
+                self.warm(&request, next);
             }
             let earlier = (start..end)
                 .map(|index| {
@@ -388,6 +390,15 @@ impl Core {
         let open = self.open.as_mut().expect("the turn is open");
         let respond = request.respond;
         open.waiting.push(Waiting { verdicts, respond });
+    }
+
+    /// Asks for the memory that some commands will need, and for those that follow.
+    fn warm(&mut self, request: &Request, next: Range<usize>) {
+        let after = next.end..(next.end + COMMANDS_WARMED).min(request.len());
+        request.commands[after].iter().for_each(bring_near);
+        request.digests[next.clone()].iter().for_each(bring_near);
+        self.set.expect(&request.commands[next.clone()], bring_near);
+        self.flight.warm(&request.hashes[next]);
     }
 
     /// The use of a key by a record that the backend can't know yet.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tributary_journal::Builder;
+use tributary_journal::{Builder, bring_near};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{FORMAT_VERSION, Payment, PaymentId};
 
@@ -40,6 +40,13 @@ impl Flight {
     /// Notes that the record at `position` takes the key with this hash.
     pub(crate) fn take(&mut self, hash: u64, position: u64) {
         self.keys.take(hash, position);
+    }
+
+    /// Asks for what [`Flight::find`] reads of these hashes.
+    pub(crate) fn warm(&self, hashes: &[u64]) {
+        for hash in hashes {
+            bring_near(&self.keys.slots[self.keys.start(*hash)]);
+        }
     }
 
     /// The use of a key by a record in flight, or in the open frame.

@@ -6,7 +6,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use arrayvec::ArrayVec;
-use tributary_journal::{self as journal, CheckpointBlock, CheckpointItem, Disk, FrameRef};
+use tributary_journal::{
+    self as journal, CheckpointBlock, CheckpointItem, Disk, FrameRef, bring_near,
+};
 use tributary_ledger::codec::{self, Corrupt, RecordRef};
 use tributary_ledger::{self as ledger, Residency, WorkingSet};
 
@@ -238,12 +240,13 @@ fn apply_frame(frame: &FrameRef<'_>, first: u64, set: &mut WorkingSet) -> Result
         for stored in stored.by_ref().take(RECORDS_WARMED) {
             last = stored.position();
             let record = RecordRef::parse(stored.payload(), ledger::FORMAT_VERSION);
-            records.push(record.map_err(|corrupt| damaged(last, corrupt))?);
+            let record = record.map_err(|corrupt| damaged(last, corrupt))?;
+            set.expect_record(&record, bring_near);
+            records.push(record);
         }
         if records.is_empty() {
             break;
         }
-        set.warm_records(&records);
         for record in records.drain(..) {
             let applied = ledger::apply_record(set, &record);
             applied.map_err(|corrupt| damaged(record.context().position, corrupt))?;

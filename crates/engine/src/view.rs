@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use tokio::sync::Notify;
-use tributary_journal::Builder;
+use tributary_journal::{Builder, bring_near};
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{
     self as ledger, Account, AccountKind, Currency, CurrencyTotals, Payment, PaymentId, QueueMode,
@@ -129,17 +129,17 @@ impl Published {
         let mut records: ArrayVec<RecordRef<'_>, RECORDS_WARMED> = ArrayVec::new();
         // A group is shown whole or not at all.
         while applied < SLICE_RECORDS || in_group {
-            let next = payloads.by_ref().take(RECORDS_WARMED);
-            records.extend(next.map(|payload| {
-                RecordRef::parse(payload, ledger::FORMAT_VERSION)
-                    .expect("what the writer encoded can be read")
-            }));
+            for payload in payloads.by_ref().take(RECORDS_WARMED) {
+                let record = RecordRef::parse(payload, ledger::FORMAT_VERSION)
+                    .expect("what the writer encoded can be read");
+                self.set.expect_record(&record, bring_near);
+                records.push(record);
+            }
             let Some(last) = records.last() else {
                 break;
             };
             in_group = last.linked();
             applied += records.len();
-            self.set.warm_records(&records);
             for record in records.drain(..) {
                 rejected += u64::from(self.apply(&record, now));
             }

@@ -28,6 +28,7 @@
 
 use crate::bytes::{array_at, put, u16_at, u32_at, u64_at};
 use crate::head::Head;
+use crate::near::bring_near;
 
 /// Most records in one frame.
 pub const FRAME_RECORDS_MAX: u32 = 8_192;
@@ -39,6 +40,8 @@ pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 pub const RECORD_HEADER_BYTES: usize = 8;
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 128;
+/// So far ahead of a record the memory for a later one is asked for.
+const NEAR_BYTES: usize = 2 * 1024;
 /// Version of the frame format that is written.
 pub const FORMAT_VERSION: u16 = 1;
 
@@ -144,7 +147,16 @@ impl Builder {
         self.starts.push(start as u32);
         self.count += 1;
         self.sealed_on = None;
+        self.bring_next_near(RECORD_HEADER_BYTES + len);
         Ok(position)
+    }
+
+    /// Asks for as much memory as was just written, a few records ahead.
+    fn bring_next_near(&mut self, bytes: usize) {
+        let ahead = self.buf.spare_capacity_mut();
+        let next = ahead.get(NEAR_BYTES..NEAR_BYTES + bytes);
+        let lines = next.unwrap_or_default().chunks(64);
+        lines.for_each(|line| bring_near(&line[0]));
     }
 
     /// Names an index key of the record pushed last. A frame with any key must name all of them, exactly

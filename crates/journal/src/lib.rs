@@ -30,6 +30,7 @@ mod head;
 mod index;
 mod maintain;
 mod meta;
+mod near;
 mod options;
 mod positions;
 mod reader;
@@ -54,6 +55,7 @@ pub use frame::{
 pub use head::{Damage, Head};
 pub use maintain::Maintainer;
 pub use meta::{Epoch, Meta, read_meta};
+pub use near::bring_near;
 pub use options::{
     AppendError, KeysOf, OpenError, Options, ReadError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
 };

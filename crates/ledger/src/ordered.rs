@@ -58,10 +58,15 @@ impl<T> Chunked<T> {
     }
 }
 
+/// Objects whose places are kept in mind: a few times as many as are told of at once.
+const HINTS: usize = 1 << 9;
+
 /// Objects by number.
 #[derive(Clone)]
 pub(crate) struct Ordered<T> {
     ranks: Ranks,
+    /// Number and place of objects that are about to be asked for, each where its number says.
+    hints: Box<[(u64, usize); HINTS]>,
     items: Chunked<T>,
     /// Those that came after one of a higher number.
     strays: Slab<T>,
@@ -71,6 +76,7 @@ impl<T: Numbered> Ordered<T> {
     pub(crate) fn new() -> Self {
         Ordered {
             ranks: Ranks::default(),
+            hints: Box::new([(0, 0); HINTS]),
             items: Chunked::new(),
             strays: Slab::new(),
         }
@@ -80,14 +86,38 @@ impl<T: Numbered> Ordered<T> {
         self.items.len() + self.strays.len()
     }
 
+    /// Keeps in mind the place of an object that is about to be asked for, which is given unread. None if it is a stray.
+    #[inline]
+    pub(crate) fn expect(&mut self, number: u64) -> Option<&T> {
+        let place = self.ranks.place(number)?;
+        self.hints[number as usize % HINTS] = (number, place);
+        self.items.get(place)
+    }
+
+    /// The place of the object with this number, if it is among those kept in mind.
+    #[inline]
+    fn hint(&self, number: u64) -> Option<usize> {
+        let (known, place) = self.hints[number as usize % HINTS];
+        let item = self.items.get(place).filter(|_| known == number)?;
+        (item.number() == number).then_some(place)
+    }
+
+    #[inline]
     pub(crate) fn get(&self, number: u64) -> Option<&T> {
+        if let Some(place) = self.hint(number) {
+            return self.items.get(place);
+        }
         match self.ranks.place(number) {
             Some(place) => self.items.get(place),
             None => self.strays.get(number),
         }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+        if let Some(place) = self.hint(number) {
+            return self.items.get_mut(place);
+        }
         match self.ranks.place(number) {
             Some(place) => self.items.get_mut(place),
             None => self.strays.get_mut(number),
@@ -150,5 +180,48 @@ impl<T: Numbered> Ordered<T> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.items.iter().chain(self.strays.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Thing(u64, u8);
+
+    impl Numbered for Thing {
+        fn number(&self) -> u64 {
+            self.0
+        }
+    }
+
+    /// Numbers that share a hint, and places that others take.
+    #[test]
+    fn a_place_kept_in_mind_is_that_of_its_object_only() {
+        let mut things = Ordered::new();
+        let (first, second) = (7, 7 + HINTS as u64);
+        things.put(Thing(first, 1));
+        things.expect(first);
+        assert_eq!(things.get(first), Some(&Thing(first, 1)));
+        assert_eq!(things.get(second), None);
+        assert_eq!(things.remove(first), Some(Thing(first, 1)));
+        assert_eq!(things.get(first), None);
+        things.put(Thing(second, 2));
+        assert_eq!(things.get(first), None, "its place is another's");
+        things.expect(second);
+        things.put(Thing(first, 3));
+        things.expect(first);
+        assert_eq!(things.get(first), Some(&Thing(first, 3)), "a stray");
+        things.sort();
+        for number in [first, second] {
+            things.expect(number);
+            assert_eq!(things.get(number).map(Thing::number), Some(number));
+        }
+        things.get_mut(second).expect("it is there").1 = 4;
+        assert_eq!(
+            things.iter().collect::<Vec<_>>(),
+            [&Thing(first, 3), &Thing(second, 4)]
+        );
     }
 }

@@ -7,16 +7,17 @@
 //! that are looked for are new, and the tags, small enough to stay near, are all that they touch. One thread inserts
 //! while others look, without locks but for the moment in which the slots are replaced by more.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{OnceLock, RwLock};
 
 use super::spread;
+use crate::near::bring_near;
 use crate::shared::{read, write};
 
 // 2^32 entries in all; small pieces, so that none takes long to clear.
 const CHUNK_ENTRIES: usize = 1 << 13;
-/// So many keys are looked for at once.
+/// So many keys are asked for at once, ahead of the one that is looked for.
 pub(crate) const WARM_KEYS: usize = 32;
 const GROUP_CHUNKS: usize = 1 << 9;
 const GROUPS: usize = 1 << 10;
@@ -58,12 +59,11 @@ impl Slots {
         self.tags[at].store(tag(hash), Ordering::Release);
     }
 
-    /// Touches the tags of a few keys first, so that their cache misses overlap instead of following one another.
+    /// Asks for the tags of keys that are about to be looked for.
     fn warm(&self, key_hashes: impl Iterator<Item = u64>) {
-        let touched = key_hashes.fold(0, |touched, key_hash| {
-            touched ^ self.tags[spread(key_hash) as usize & self.mask()].load(Ordering::Relaxed)
-        });
-        std::hint::black_box(touched);
+        for key_hash in key_hashes {
+            bring_near(&self.tags[spread(key_hash) as usize & self.mask()]);
+        }
     }
 }
 
@@ -81,6 +81,20 @@ impl Places {
             old.warm(key_hashes);
         }
     }
+
+    /// The same for the slots that keys which are new will fill.
+    fn warm_entries(&self, key_hashes: impl Iterator<Item = u64>) {
+        for key_hash in key_hashes {
+            bring_near(&self.current.entries[spread(key_hash) as usize & self.current.mask()]);
+        }
+    }
+}
+
+/// Which of `len` keys are to be asked for when the one at `at` is looked for.
+pub(crate) fn warmed_at(at: usize, len: usize) -> Option<Range<usize>> {
+    let next = if at == 0 { 0 } else { at + WARM_KEYS };
+    let until = len.min(at + 2 * WARM_KEYS);
+    (at.is_multiple_of(WARM_KEYS) && next < until).then_some(next..until)
 }
 
 fn tag(hash: u64) -> u8 {
@@ -145,11 +159,13 @@ impl ActiveTable {
     pub(crate) fn insert_all(&self, pairs: &[(u64, u64)]) {
         self.grow_for(pairs.len());
         let places = read(&self.places);
-        for group in pairs.chunks(WARM_KEYS) {
-            places.warm(group.iter().map(|pair| pair.0));
-            for (key_hash, position) in group {
-                self.insert(&places, spread(*key_hash), *position);
+        for (at, (key_hash, position)) in pairs.iter().enumerate() {
+            if let Some(next) = warmed_at(at, pairs.len()) {
+                let next = pairs[next].iter().map(|pair| pair.0);
+                places.warm(next.clone());
+                places.warm_entries(next);
             }
+            self.insert(&places, spread(*key_hash), *position);
         }
         drop(places);
         self.move_slots(pairs.len() * MOVED_PER_ENTRY);
@@ -213,9 +229,8 @@ impl ActiveTable {
     pub(crate) fn find_newest(&self, key_hashes: &[u64], durable: u64, newest: &mut [u64]) {
         let places = read(&self.places);
         for (at, (key_hash, newest)) in key_hashes.iter().zip(newest).enumerate() {
-            if at % WARM_KEYS == 0 {
-                let group = &key_hashes[at..key_hashes.len().min(at + WARM_KEYS)];
-                places.warm(group.iter().copied());
+            if let Some(next) = warmed_at(at, key_hashes.len()) {
+                places.warm(key_hashes[next].iter().copied());
             }
             if *newest != 0 {
                 continue;
@@ -345,6 +360,28 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn every_key_is_asked_for_once_and_before_it_is_looked_for() {
+        for len in [
+            0,
+            1,
+            WARM_KEYS - 1,
+            WARM_KEYS,
+            WARM_KEYS + 1,
+            5 * WARM_KEYS + 7,
+        ] {
+            let mut asked = 0;
+            for at in 0..len {
+                if let Some(next) = warmed_at(at, len) {
+                    assert_eq!(next.start, asked, "at {at} of {len}");
+                    asked = next.end;
+                }
+                assert!(at < asked && asked <= at + 2 * WARM_KEYS);
+            }
+            assert_eq!(asked, len);
+        }
+    }
 
     fn all_of(table: &ActiveTable, key_hash: u64) -> Vec<u64> {
         let mut positions = Vec::new();

@@ -4,6 +4,7 @@
 //! to back; one bit in each of the block's eight words is chosen by a product of the hash. Part of the file format.
 
 use crate::bytes::u64_at;
+use crate::near::bring_near;
 
 pub(crate) const BLOCK_BYTES: usize = 64;
 const BITS_PER_KEY: u64 = 12;
@@ -36,10 +37,11 @@ impl Bloom {
         }
     }
 
-    /// Touches the blocks of a few hashes first, so that their cache misses overlap instead of following one another.
+    /// Asks for the blocks of hashes that are about to be looked for.
     pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64>) {
-        let blocks = hashes.map(|hash| self.blocks[self.block_of(hash)].0[0]);
-        std::hint::black_box(blocks.fold(0, |touched, word| touched ^ word));
+        for hash in hashes {
+            bring_near(&self.blocks[self.block_of(hash)].0[0]);
+        }
     }
 
     pub(crate) fn may_hold(&self, hash: u64) -> bool {

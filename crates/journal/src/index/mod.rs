@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::disk::Disk;
 use crate::options::ReadError;
 use crate::segment::Segment;
-use active::{ActiveTable, WARM_KEYS};
+use active::{ActiveTable, warmed_at};
 use run::Run;
 
 pub(crate) const INDEX_DIR: &str = "index";
@@ -98,19 +98,16 @@ impl IndexView {
             table.find_newest(key_hashes, durable, newest);
         }
         for run in self.runs.iter().rev() {
-            for (newest, key_hashes) in newest
-                .chunks_mut(WARM_KEYS)
-                .zip(key_hashes.chunks(WARM_KEYS))
-            {
-                let hashes = key_hashes.iter().copied().map(spread);
-                run.warm(hashes.clone());
-                for (newest, hash) in newest.iter_mut().zip(hashes) {
-                    if *newest == 0 && run.may_hold(hash) {
-                        let _ = run.find(hash, &mut |position| {
-                            *newest = position;
-                            ControlFlow::Break(())
-                        })?;
-                    }
+            for (at, (newest, key_hash)) in newest.iter_mut().zip(key_hashes).enumerate() {
+                if let Some(next) = warmed_at(at, key_hashes.len()) {
+                    run.warm(key_hashes[next].iter().copied().map(spread));
+                }
+                let hash = spread(*key_hash);
+                if *newest == 0 && run.may_hold(hash) {
+                    let _ = run.find(hash, &mut |position| {
+                        *newest = position;
+                        ControlFlow::Break(())
+                    })?;
                 }
             }
         }

@@ -86,7 +86,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Brings what [`Run::may_hold`] reads of a few hashes into the processor's cache.
+    /// Asks for what [`Run::may_hold`] reads of a few hashes.
     pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64>) {
         self.bloom.warm(hashes);
     }

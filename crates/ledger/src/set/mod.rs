@@ -164,32 +164,26 @@ impl WorkingSet {
         self.accounts.get(id.0)
     }
 
-    /// Brings the accounts that a few payments name into the processor's cache, all at once: in a large set each would
-    /// cost a wait of its own when its turn comes.
-    pub fn warm(&self, commands: &[Command]) {
-        let mut touched = 0;
+    /// Tells `near` of the accounts that a few payments name, which are about to be decided: in a large set each would cost a wait
+    /// for memory when its turn comes. Nothing is read of them here.
+    pub fn expect(&mut self, commands: &[Command], mut near: impl FnMut(&Account)) {
         for command in commands {
             if let Body::Pay(pay) = &command.body {
-                touched ^= self.touch(pay.source);
+                let source = self.accounts.expect(pay.source.0);
+                source.into_iter().for_each(&mut near);
                 if let Destination::One(account) = &pay.destination {
-                    touched ^= self.touch(*account);
+                    let payee = self.accounts.expect(account.0);
+                    payee.into_iter().for_each(&mut near);
                 }
             }
         }
-        std::hint::black_box(touched);
     }
 
-    /// [`WorkingSet::warm`] for records that are about to be applied.
-    pub fn warm_records(&self, records: &[RecordRef<'_>]) {
-        let accounts = records.iter().flat_map(|record| record.accounts());
-        std::hint::black_box(accounts.fold(0, |touched, id| touched ^ self.touch(id)));
-    }
-
-    /// Reads something of an account, at both ends of it.
-    fn touch(&self, id: AccountId) -> u64 {
-        self.accounts.get(id.0).map_or(0, |account| {
-            account.owner.0 ^ account.posted as u64 ^ account.chain.last()
-        })
+    /// [`WorkingSet::expect`] for a record that is about to be applied.
+    pub fn expect_record(&mut self, record: &RecordRef<'_>, mut near: impl FnMut(&Account)) {
+        for id in record.accounts() {
+            self.accounts.expect(id.0).into_iter().for_each(&mut near);
+        }
     }
 
     /// The owner, if it is in the set.
