@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use tributary_engine::{Engine, JournalMeta, Memory, Options, Reply, SystemClock};
 use tributary_journal::Clock;
@@ -13,7 +12,9 @@ use tributary_ledger::{
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::SimDisk;
 
-use crate::support::{BEGIN, SECOND, codes, command, in_directory, open, pay, settle, stepper};
+use crate::support::{
+    BEGIN, SECOND, codes, command, eventually, in_directory, open, pay, settle, stepper,
+};
 
 fn memory() -> Box<Memory> {
     Box::new(Memory::new(JournalMeta {
@@ -47,17 +48,6 @@ fn open_accounts(engine: &Engine) {
     let accounts = [open("a", "ann"), open("b", "bob"), open("c", "shop")];
     let opened = engine.execute_blocking(accounts.into()).expect("it runs");
     assert_eq!(codes(&opened), [None, None, None]);
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(120),
-            "{what} never came true"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tributary_engine::{Backend, Embedded, NotQueued, Reply, Stepper};
 use tributary_journal::{self as journal, Clock, DirDisk, Disk, OpenError, Options};
@@ -15,6 +16,18 @@ use tributary_testkit::lockstep::cluster_meta;
 pub(crate) const BEGIN: u64 = 1_780_000_000_000_000_000;
 /// Nanoseconds in a second.
 pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// The longest that a test waits for what must happen.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until it is true.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what} never came true");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// A command of the platform under this key.
 pub(crate) fn command(key: &str, body: Body) -> Command {

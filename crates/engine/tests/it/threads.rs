@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tributary_engine::{
     Backend, Batch, COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX, Embedded, Engine, Failure, Head,
@@ -17,10 +17,9 @@ use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::{Fault, SimDisk};
 use tributary_testkit::lockstep::cluster_meta;
 
-use crate::support::{BEGIN, SECOND, codes, command, hold, in_directory, open, options, pay};
-
-/// The longest that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::support::{
+    BEGIN, SECOND, codes, command, eventually, hold, in_directory, open, options, pay,
+};
 
 fn start(backend: Box<dyn Backend>) -> Engine {
     start_by(Arc::new(SystemClock), backend)
@@ -42,15 +41,6 @@ fn open_two(engine: &Engine) {
 fn posted(engine: &Engine, account: u64) -> i64 {
     let account = engine.reader().account(AccountId(account));
     account.expect("it exists").posted
-}
-
-/// Waits until it is true.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "{what} never came true");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// `(position, replayed)` of the only reply.

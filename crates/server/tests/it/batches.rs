@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::client::send;
 use crate::fixture::{Fixture, hold, id, pay};
 
 /// The results' statuses, and their error codes where there are any.
@@ -102,19 +101,7 @@ fn with_return_minimal_each_result_is_the_id_of_what_the_whole_result_shows() {
         ])
     };
     let minimal = |body: &Value| {
-        let token = format!("Bearer {}", server.platform);
-        let headers = [
-            ("Authorization", token.as_str()),
-            ("Content-Type", "application/json"),
-            ("Prefer", "wait=10, return=minimal"),
-        ];
-        let answer = send(
-            server.addr,
-            "POST",
-            "/v1/batches",
-            &headers,
-            body.to_string().as_bytes(),
-        );
+        let answer = server.post_preferring("wait=10, return=minimal", "/v1/batches", None, body);
         let applied = answer.header("preference-applied").map(str::to_owned);
         let answer = answer.expect(200);
         assert_eq!(applied.as_deref(), Some("return=minimal"));

@@ -2,12 +2,25 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 /// The longest that a test waits for what must happen before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What `look` finds, once it does.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -75,6 +88,25 @@ pub(crate) fn send(
     // The server may answer, and close, before it has read a body that it does not want.
     let _early_answer = stream.write_all(body);
     read_answer(stream)
+}
+
+/// A write, with `more` headers than it needs.
+pub(crate) fn post(
+    addr: SocketAddr,
+    token: &str,
+    path: &str,
+    key: Option<&str>,
+    more: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let authorization = format!("Bearer {token}");
+    let mut headers = vec![
+        ("Authorization", authorization.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    headers.extend(key.map(|key| ("Idempotency-Key", key)));
+    headers.extend(more);
+    send(addr, "POST", path, &headers, body)
 }
 
 /// A connection that waits for anything as long as a test may.

@@ -1,7 +1,6 @@
 //! Every error code has a page and is provoked here.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
@@ -15,12 +14,10 @@ use tributary_ledger::{
     Currency, Destination, Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Pay, Payees,
     PaymentId, PaymentKind, Queue, QueueTerms, Rejection,
 };
-use tributary_server::{
-    ErrorCode, ErrorType, Limits, PAGES, RateLimit, Running, Server, ServerConfig,
-};
+use tributary_server::{ErrorCode, ErrorType, PAGES, RateLimit};
 
-use crate::client::{Answer, PATIENCE, connect, read_answer, send};
-use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, hold, id, limits, pay};
+use crate::client::{Answer, PATIENCE, connect, post, read_answer, send};
+use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, hold, id, pay};
 
 /// How one code is provoked.
 type Provoke = fn(&mut Scene) -> Answer;
@@ -53,34 +50,18 @@ impl Scene {
         }
     }
 
-    /// Another server over the same engine that waits only this long, so that nothing else comes up against it.
-    fn hasty(&self, change: impl FnOnce(&mut Limits)) -> Running {
-        let mut config = ServerConfig {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            threads: 1,
-            limits: limits(),
-            ..ServerConfig::default()
-        };
-        change(&mut config.limits);
-        Server::start(config, self.server.engine.clone()).expect("it starts")
-    }
-
     /// A payment through a server that waits for a second.
     fn pay_hastily(&self) -> Answer {
-        let hasty = self.hasty(|limits| limits.request_timeout = Duration::from_secs(1));
-        let authorization = format!("Bearer {}", self.server.platform);
-        let key = self.server.new_key();
-        let headers = [
-            ("Authorization", authorization.as_str()),
-            ("Idempotency-Key", key.as_str()),
-            ("Content-Type", "application/json"),
-        ];
-        let body = self.pay(1).to_string();
-        send(
+        let server = &self.server;
+        let hasty = server.beside(|limits| limits.request_timeout = Duration::from_secs(1));
+        let (key, body) = (server.new_key(), self.pay(1).to_string());
+        let key = Some(key.as_str());
+        post(
             hasty.addr(),
-            "POST",
+            &server.platform,
             "/v1/payments",
-            &headers,
+            key,
+            &[],
             body.as_bytes(),
         )
     }
@@ -264,7 +245,9 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         answer
     }),
     (ErrorCode::RequestTimeout, |s| {
-        let hasty = s.hasty(|limits| limits.body_read_timeout = Duration::from_millis(500));
+        let hasty = s
+            .server
+            .beside(|limits| limits.body_read_timeout = Duration::from_millis(500));
         let mut stream = connect(hasty.addr());
         let head = format!(
             "POST /v1/payments HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tributary_engine::{Clock, DirDisk, Disk, Engine, JournalMeta, Memory, Options, Reader};
 use tributary_server::{Limits, Running, Server, ServerConfig, WebhookConfig, create_first_key};
 
-use crate::client::{Answer, PATIENCE, send};
+use crate::client::{Answer, PATIENCE, post, send};
 use crate::faulty::{Faults, Faulty};
 
 /// Payments that may be queued.
@@ -219,15 +219,40 @@ impl Fixture {
         key: Option<&str>,
         body: &[u8],
     ) -> Answer {
-        let authorization = format!("Bearer {token}");
-        let mut headers = vec![
-            ("Authorization", authorization.as_str()),
-            ("Content-Type", "application/json"),
-        ];
-        if let Some(key) = key {
-            headers.push(("Idempotency-Key", key));
-        }
-        send(self.addr, "POST", path, &headers, body)
+        post(self.addr, token, path, key, &[], body)
+    }
+
+    /// A write by somebody who has a preference.
+    pub(crate) fn post_preferring(
+        &self,
+        preference: &str,
+        path: &str,
+        key: Option<&str>,
+        body: &Value,
+    ) -> Answer {
+        let more = [("Prefer", preference)];
+        let body = body.to_string();
+        post(self.addr, &self.platform, path, key, &more, body.as_bytes())
+    }
+
+    /// What `/metrics` tells of one that has no labels.
+    pub(crate) fn metric(&self, name: &str) -> String {
+        let page = String::from_utf8(self.get("/metrics").body).expect("UTF-8");
+        let mut lines = page.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.expect(name).to_owned()
+    }
+
+    /// Another server over the same engine, with bounds that nobody else comes up against.
+    pub(crate) fn beside(&self, change: impl FnOnce(&mut Limits)) -> Running {
+        let mut config = ServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            threads: 1,
+            limits: limits(),
+            ..ServerConfig::default()
+        };
+        change(&mut config.limits);
+        Server::start(config, self.engine.clone()).expect("it starts")
     }
 
     /// Opens an account and returns its id.

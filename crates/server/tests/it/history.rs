@@ -2,25 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::client::PATIENCE;
+use crate::client::{PATIENCE, until};
 use crate::fixture::{Fixture, hold, id, pay};
 use crate::webhooks::receiver::{Receiver, Reply};
-
-fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 fn subscribe(server: &Fixture, token: &str, body: &Value) -> Value {
     server.post_as(token, "/v1/subscriptions", body).expect(201)

@@ -10,17 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 use tributary_server::{RateLimit, Server, ServerConfig, TlsFiles};
 
-use crate::client::{PATIENCE, connect, read_answer, send};
+use crate::client::{PATIENCE, connect, read_answer, send, until};
 use crate::fixture::{Fixture, pay};
-
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 #[test]
 fn a_caller_who_takes_no_answers_is_cut_off() {
@@ -29,20 +20,10 @@ fn a_caller_who_takes_no_answers_is_cut_off() {
     // More answers than the buffers between the two hold; the server closes, so that not all can be asked for.
     let ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(500);
     let _cut_off = stream.write_all(&ask);
-    let started = Instant::now();
-    let open = || {
-        let metrics = server.get("/metrics");
-        let page = String::from_utf8(metrics.body).expect("UTF-8");
-        let line = page
-            .lines()
-            .find_map(|line| line.strip_prefix("tributary_http_connections "));
-        line.expect("it is counted").to_owned()
-    };
     // The one that asks for the metrics is open too.
-    while open() != "1" {
-        assert!(started.elapsed() < PATIENCE, "the connection is still open");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("the connection is still open", || {
+        (server.metric("tributary_http_connections") == "1").then_some(())
+    });
     let mut taken = Vec::new();
     let _reset = stream.read_to_end(&mut taken);
     assert!(taken.starts_with(b"HTTP/1.1 200"));
@@ -201,18 +182,14 @@ fn stopping_answers_what_is_in_flight() {
     };
     let idle = connect(addr);
     // Those two, and the one that asks.
-    let both = [
-        "tributary_http_requests_in_flight 2",
-        "tributary_http_connections 3",
-    ];
     until("both are there", || {
-        let page = String::from_utf8(shared.get("/metrics").body).expect("UTF-8");
-        both.iter()
-            .all(|wanted| page.lines().any(|line| line == *wanted))
+        let in_flight = shared.metric("tributary_http_requests_in_flight");
+        let connections = shared.metric("tributary_http_connections");
+        (in_flight == "2" && connections == "3").then_some(())
     });
     let stopping = std::thread::spawn(move || running.shutdown());
     until("it takes no more connections", || {
-        std::net::TcpStream::connect(addr).is_err()
+        std::net::TcpStream::connect(addr).err()
     });
     std::thread::sleep(Duration::from_millis(300));
     assert!(

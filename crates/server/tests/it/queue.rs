@@ -8,20 +8,7 @@ use crate::client::{Answer, PATIENCE, send};
 use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, hold, id, pay};
 
 fn post_async(server: &Fixture, path: &str, key: &str, body: &Value) -> Answer {
-    let authorization = format!("Bearer {}", server.platform);
-    let headers = [
-        ("Authorization", authorization.as_str()),
-        ("Content-Type", "application/json"),
-        ("Idempotency-Key", key),
-        ("Prefer", "wait=0, respond-async"),
-    ];
-    send(
-        server.addr,
-        "POST",
-        path,
-        &headers,
-        body.to_string().as_bytes(),
-    )
+    server.post_preferring("wait=0, respond-async", path, Some(key), body)
 }
 
 fn payment(server: &Fixture, id: &str) -> Value {

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tributary_engine::IdKind;
-use tributary_server::{Limits, Server, ServerConfig};
 
-use crate::client::{PATIENCE, connect};
-use crate::fixture::{Fixture, id, limits, pay};
+use crate::client::{PATIENCE, connect, until};
+use crate::fixture::{Fixture, id, pay};
 
 /// What stands between two empty lines.
 #[derive(Debug, Default, PartialEq)]
@@ -154,22 +153,6 @@ fn ids_of(server: &Fixture, from: u64, kind: &str) -> Vec<String> {
         })
         .cloned()
         .collect()
-}
-
-fn open_streams(server: &Fixture) -> String {
-    let page = String::from_utf8(server.get("/metrics").body).expect("UTF-8");
-    let mut lines = page.lines();
-    let line = lines.find_map(|line| line.strip_prefix("tributary_event_streams "));
-    line.expect("it is told").to_owned()
-}
-
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -393,20 +376,12 @@ fn a_stream_has_what_its_key_may_see_and_its_filter_wants() {
 #[test]
 fn a_quiet_stream_is_kept_alive_and_learns_how_far_it_is() {
     let server = Fixture::start();
-    let limits = Limits {
-        stream_heartbeat: Duration::from_millis(200),
-        header_read_timeout: Duration::from_millis(300),
-        write_timeout: Duration::from_millis(300),
-        ..limits()
-    };
-    // A second server over the same engine, so that these bounds hold for the stream alone.
-    let config = ServerConfig {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        threads: 1,
-        limits,
-        ..ServerConfig::default()
-    };
-    let strict = Server::start(config, server.engine.clone()).expect("it starts");
+    // These bounds are to hold for the stream alone.
+    let strict = server.beside(|limits| {
+        limits.stream_heartbeat = Duration::from_millis(200);
+        limits.header_read_timeout = Duration::from_millis(300);
+        limits.write_timeout = Duration::from_millis(300);
+    });
     let (mut stream, started) = loop {
         let started = Instant::now();
         let query = "?events=app.never";
@@ -431,12 +406,8 @@ fn a_quiet_stream_is_kept_alive_and_learns_how_far_it_is() {
     );
     server.account("ann", "wallet");
     let newest = all_ids(&server).pop();
-    let mut heard = None;
-    until("it learns of it", || {
-        heard = beat(&mut stream);
-        heard.is_some()
-    });
-    assert_eq!(heard, newest);
+    let heard = until("it learns of it", || beat(&mut stream));
+    assert_eq!(Some(heard), newest);
     // Also while something else happens all the time.
     let done = AtomicBool::new(false);
     std::thread::scope(|threads| {
@@ -551,7 +522,9 @@ fn places_are_bounded_and_free_again_when_a_caller_leaves_or_its_key_is_revoked(
     );
     assert_eq!(full.header("retry-after"), Some("5"));
     drop(leaves);
-    until("a place is free again", || open_streams(&server) == "1");
+    until("a place is free again", || {
+        (server.metric("tributary_event_streams") == "1").then_some(())
+    });
     let _next = Stream::open(&server, &server.platform, "", None);
     server
         .post(&format!("/v1/api_keys/{}/revoke", id(&made)), &json!({}))
@@ -559,7 +532,9 @@ fn places_are_bounded_and_free_again_when_a_caller_leaves_or_its_key_is_revoked(
     let said = revoked.block().expect("it says why");
     assert!(said.comment && said.data.is_empty());
     assert_eq!(revoked.block(), None);
-    until("a place is free again", || open_streams(&server) == "1");
+    until("a place is free again", || {
+        (server.metric("tributary_event_streams") == "1").then_some(())
+    });
     let again = server.get_as(&token, "/v1/events/stream");
     assert_eq!(again.code(), "api_key_invalid");
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::Full;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
-use super::PATIENCE;
 use super::receiver::{Receiver, Reply, Seen, status};
+use crate::client::until;
 use crate::fixture::{Fixture, id, pay};
 
 /// A receiver that answers what it is told to, and a way to tell it.
@@ -18,17 +18,6 @@ fn receiver(first: u16) -> (Receiver, Arc<AtomicU16>) {
     let told = answer.clone();
     let receiver = Receiver::start(move |_| status(told.load(Ordering::SeqCst)));
     (receiver, answer)
-}
-
-fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// The first `count` requests, once there are so many.
