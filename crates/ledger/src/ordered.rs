@@ -94,20 +94,20 @@ impl<T: Numbered> Ordered<T> {
         self.items.get(place)
     }
 
-    /// The place of the object with this number, if it is among those kept in mind.
+    /// The place of the object with this number, unless it is a stray.
     #[inline]
-    fn hint(&self, number: u64) -> Option<usize> {
+    fn place(&self, number: u64) -> Option<usize> {
         let (known, place) = self.hints[number as usize % HINTS];
-        let item = self.items.get(place).filter(|_| known == number)?;
-        (item.number() == number).then_some(place)
+        let is_it = |item: &T| known == number && item.number() == number;
+        match self.items.get(place).is_some_and(is_it) {
+            true => Some(place),
+            false => self.ranks.place(number),
+        }
     }
 
     #[inline]
     pub(crate) fn get(&self, number: u64) -> Option<&T> {
-        if let Some(place) = self.hint(number) {
-            return self.items.get(place);
-        }
-        match self.ranks.place(number) {
+        match self.place(number) {
             Some(place) => self.items.get(place),
             None => self.strays.get(number),
         }
@@ -115,10 +115,7 @@ impl<T: Numbered> Ordered<T> {
 
     #[inline]
     pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
-        if let Some(place) = self.hint(number) {
-            return self.items.get_mut(place);
-        }
-        match self.ranks.place(number) {
+        match self.place(number) {
             Some(place) => self.items.get_mut(place),
             None => self.strays.get_mut(number),
         }

@@ -1,5 +1,6 @@
 //! What every handler shares, and the layer that every request passes.
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -84,14 +85,9 @@ impl RequestIds {
 
     fn next(&self) -> RequestId {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let digits = (u64::BITS - count.leading_zeros()).div_ceil(4).max(10);
-        let mut id = String::with_capacity(self.process.len() + digits as usize);
+        let mut id = String::with_capacity(self.process.len() + 16);
         id.push_str(&self.process);
-        for at in (0..digits).rev() {
-            id.push(char::from(
-                b"0123456789abcdef"[(count >> (4 * at)) as usize & 15],
-            ));
-        }
+        write!(id, "{count:010x}").expect("memory takes what is written");
         RequestId(id)
     }
 }

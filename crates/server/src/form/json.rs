@@ -1,13 +1,11 @@
 //! JSON bodies: read within the bounds, strictly, with an error that names the field.
 
 use std::fmt;
-use std::pin::pin;
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody as Body};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use bytes::BytesMut;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_path_to_error::Segment;
@@ -99,15 +97,15 @@ where
 {
     let limits = &app.shared.config.limits;
     let body = Limited::new(body, limits.body_bytes_max);
-    let bytes = app.waits.within(limits.body_read_timeout, whole(body));
-    let bytes = bytes.await.ok_or_else(|| {
+    let collected = app.waits.within(limits.body_read_timeout, body.collect());
+    let collected = collected.await.ok_or_else(|| {
         ApiError::new(
             ErrorCode::RequestTimeout,
             "The body did not arrive in time.",
         )
     })?;
-    match bytes {
-        Ok(bytes) => Ok(bytes),
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
             ErrorCode::BodyTooLarge,
             format!("The body has more than {} bytes.", limits.body_bytes_max),
@@ -117,24 +115,6 @@ where
             "The body broke off.",
         )),
     }
-}
-
-/// All bytes of a body: of most the one piece in which it came.
-async fn whole<B: Body<Data = Bytes>>(body: B) -> Result<Bytes, B::Error> {
-    let mut body = pin!(body);
-    let (mut piece, mut pieces) = (Bytes::new(), BytesMut::new());
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else {
-            continue;
-        };
-        let before = std::mem::replace(&mut piece, data);
-        pieces.extend_from_slice(&before);
-    }
-    if pieces.is_empty() {
-        return Ok(piece);
-    }
-    pieces.extend_from_slice(&piece);
-    Ok(pieces.freeze())
 }
 
 /// Reads `bytes` as JSON in the form of `T`.

@@ -71,6 +71,15 @@ struct Outcome {
     made: Result<Rendered, ApiError>,
 }
 
+impl From<ApiError> for Outcome {
+    fn from(error: ApiError) -> Outcome {
+        Outcome {
+            replayed: false,
+            made: Err(error),
+        }
+    }
+}
+
 /// Does up to 8,192 commands. They are decided in order and next to each other; what is wrong with the form of one refuses
 /// the whole batch, what the ledger refuses is refused alone, or with its group.
 #[utoipa::path(post, path = "/v1/batches", tag = "batches", operation_id = "createBatch",
@@ -131,10 +140,7 @@ fn rendered(
     for step in steps {
         let outcome = match step.command {
             Ok(_) => outcomes.next().ok_or_else(failed)?,
-            Err(error) => Outcome {
-                replayed: false,
-                made: Err(error),
-            },
+            Err(error) => error.into(),
         };
         if body.len() > start {
             body.push(b',');
@@ -290,18 +296,11 @@ fn outcome(shared: &Shared, reply: Reply) -> Outcome {
             replayed: done.replayed,
             made: answer(shared, &done.record),
         },
-        Err(error) => Outcome {
-            replayed: false,
-            made: Err(error),
-        },
+        Err(error) => error.into(),
     }
 }
 
 fn brief_outcome(shared: &Shared, outline: Outline, receipt: Receipt) -> Outcome {
-    let refused = |error| Outcome {
-        replayed: false,
-        made: Err(error),
-    };
     match receipt {
         Receipt::Done {
             position,
@@ -311,9 +310,9 @@ fn brief_outcome(shared: &Shared, outline: Outline, receipt: Receipt) -> Outcome
             replayed,
             made: outline.answer(shared, position, rejection),
         },
-        Receipt::KeyConflict { .. } => refused(key_conflict()),
-        Receipt::GroupKeyConflict => refused(group_key_conflict()),
-        Receipt::NotQueued(why) => refused(not_queued(why)),
+        Receipt::KeyConflict { .. } => key_conflict().into(),
+        Receipt::GroupKeyConflict => group_key_conflict().into(),
+        Receipt::NotQueued(why) => not_queued(why).into(),
     }
 }
 
