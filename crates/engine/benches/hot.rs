@@ -1,7 +1,7 @@
 //! The parts of which a payment's cost is made, each by itself: `cargo bench -p tributary-engine`.
 //!
 //! A figure is of one frame of 8,192 plain payments among 10,000 accounts, but for `recovery`. For what a user gets,
-//! with sockets and disk, see `tributary bench`.
+//! with sockets and disk, see `tributary-bench`.
 
 use std::hint::black_box;
 use std::path::Path;

@@ -36,6 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "tributary-server",
         ],
     ),
+    ("tributary-bench", &["tributary-engine"]),
     (
         "tributary-testkit",
         &[
@@ -399,6 +400,8 @@ fn a_forbidden_edge_is_refused() {
     check("tributary-server", "tributary-journal", true, 1);
     check("tributary-server", "tributary-testkit", false, 1);
     check("tributary-testkit", "tributary", true, 1);
+    check("tributary-bench", "tributary-server", true, 1);
+    check("tributary", "tributary-bench", false, 1);
     let stranger = BTreeSet::from(["tributary-extras".to_owned()]);
     assert_eq!(edge_faults(&stranger, &[]).len(), 1);
 }

@@ -46,8 +46,6 @@ pub(crate) enum Command {
     /// Make a new platform key, if the only one is lost.
     #[command(after_help = KEYS_EXAMPLES)]
     Keys(Keys),
-    /// Measure a server, and what this machine could do at best.
-    Bench(crate::bench::Bench),
     /// Forward events to a program on this machine, as signed webhooks.
     #[command(after_help = LISTEN_EXAMPLES)]
     Listen(Listen),

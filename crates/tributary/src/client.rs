@@ -27,8 +27,6 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// A server and the key to it.
 pub(crate) struct Client {
-    /// Of the next request.
-    idempotency_key: Option<String>,
     runtime: tokio::runtime::Runtime,
     host: String,
     port: u16,
@@ -140,7 +138,6 @@ impl Client {
             .build()?;
         let host = host.to_owned();
         Ok(Self {
-            idempotency_key: None,
             runtime,
             host,
             port,
@@ -163,17 +160,6 @@ impl Client {
     /// A POST of JSON repeated while the server is away or busy. The body must bear idempotency keys.
     pub(crate) fn post_patiently(&mut self, path: &str, body: Vec<u8>) -> anyhow::Result<Answer> {
         self.patiently(Method::POST, path, &Bytes::from(body))
-    }
-
-    /// A POST of JSON under an idempotency key.
-    pub(crate) fn post(
-        &mut self,
-        path: &str,
-        key: &str,
-        body: &serde_json::Value,
-    ) -> anyhow::Result<Answer> {
-        self.idempotency_key = Some(key.to_owned());
-        self.send(Method::POST, path, &Bytes::from(body.to_string()))
     }
 
     fn patiently(&mut self, method: Method, path: &str, body: &Bytes) -> anyhow::Result<Answer> {
@@ -266,9 +252,6 @@ impl Client {
             .header(AUTHORIZATION, format!("Bearer {}", self.api_key));
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
-        }
-        if let Some(key) = self.idempotency_key.take() {
-            request = request.header("idempotency-key", key);
         }
         if path == BATCHES {
             request = request.header("prefer", "return=minimal");

@@ -5,7 +5,6 @@
 
 mod backup;
 mod batch;
-mod bench;
 mod cli;
 mod client;
 mod config;
@@ -41,7 +40,6 @@ fn main() -> ExitCode {
         Command::Export(arguments) => export::export(arguments),
         Command::Backup(arguments) => backup::backup(arguments),
         Command::Restore(arguments) => backup::restore(arguments),
-        Command::Bench(arguments) => bench::bench(arguments),
         Command::Keys(arguments) => keys::keys(arguments),
         Command::Listen(arguments) => listen::listen(arguments),
         Command::Plan(arguments) => plan::plan(arguments),

@@ -2,7 +2,6 @@
 
 mod backup;
 mod bank;
-mod bench;
 mod books;
 mod consumers;
 mod crash;

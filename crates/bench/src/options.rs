@@ -1,9 +1,9 @@
-//! What can be asked of `bench`.
+//! The command line.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXAMPLES: &str = "\
 Each mode starts a server process of its own on a fresh data directory, fills it, measures, and
@@ -11,27 +11,28 @@ checks the books: the trial balance, the number of records, and the balances of 
 Client and server share this machine. docs/performance.md says how to read the results.
 
 Examples:
-  tributary bench batch --payments 1000000
-  tributary bench batch --payments 1000000 --batch 10 --connections 64
-  tributary bench http --connections 64
-  tributary bench http --rate 30000            fixed arrival rate; waiting counts as latency
-  tributary bench mixed --skew zipf --json
-  tributary bench batch --subscriptions 10     beside subscriptions that want one payment in 1,000
-  tributary bench holds --holds 1000000        authorizations that all come due at one moment
-  tributary bench webhooks --kills 3
-  tributary bench pull --consumers 4           events into a subscription and out again
-  tributary bench pool --workers 4             waiting, observed and predicted
-  tributary bench baseline                     what this machine's disk and HTTP can do";
+  tributary-bench batch --payments 1000000
+  tributary-bench batch --payments 1000000 --batch 10 --connections 64
+  tributary-bench http --connections 64
+  tributary-bench http --rate 30000            fixed arrival rate; waiting counts as latency
+  tributary-bench mixed --skew zipf --json
+  tributary-bench batch --subscriptions 10     beside subscriptions that want one payment in 1,000
+  tributary-bench holds --holds 1000000        authorizations that all come due at one moment
+  tributary-bench webhooks --kills 3
+  tributary-bench pull --consumers 4           events into a subscription and out again
+  tributary-bench pool --workers 4             waiting, observed and predicted
+  tributary-bench baseline                     what this machine's disk and HTTP can do";
 
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct Bench {
+/// Load generator: measures a Tributary server, and what this machine could do at best.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
     #[command(subcommand)]
-    pub(super) mode: Mode,
+    pub(crate) mode: Mode,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// Payments in batches over gRPC.
     Batch(Batch),
     /// Many authorizations that come due at one moment, and payments before and meanwhile.
@@ -66,56 +67,55 @@ fn positive(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "must be from 0.001 to 1000000000".to_owned())
 }
 
-/// Where a server of its own keeps its data, and how the result is told.
-#[derive(Debug, Clone, Args)]
-pub(super) struct Output {
-    /// The data directory to make, which is kept; without it one is made here and removed
+/// The server to start, and the form of the result.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RunOptions {
+    /// Program to start as the server [default: the file `tributary` beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) binary: Option<PathBuf>,
+    /// Data directory to create and keep. By default a directory is created here and removed
     #[arg(long, value_name = "DIR")]
-    pub(super) data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Print the result as one JSON object
     #[arg(long)]
-    pub(super) json: bool,
+    pub(crate) json: bool,
 }
 
 /// What all loads have in common.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// Accounts that pay and are paid
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=50_000_000))]
-    pub(super) accounts: u32,
+    pub(crate) accounts: u32,
     /// Which accounts pay and are paid
     #[arg(long, value_enum, default_value_t = Skew::Uniform)]
-    pub(super) skew: Skew,
+    pub(crate) skew: Skew,
     /// With --skew zipf: how uneven
     #[arg(long, value_name = "S", default_value_t = 0.99, value_parser = positive)]
-    pub(super) zipf_exponent: f64,
+    pub(crate) zipf_exponent: f64,
     /// A fixed arrival rate per second instead of as fast as answers come: payments (mixed:
     /// requests). Latency then counts from when each was due, so that waiting is not hidden
     #[arg(long, value_name = "PER-SECOND", value_parser = positive)]
-    pub(super) rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) seed: u64,
-    /// The data directory to make, which is kept; without it one is made here and removed
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: Option<PathBuf>,
+    pub(crate) seed: u64,
     /// A server that runs already, instead of one of its own (with --grpc and --api-key-file)
-    #[arg(long, value_name = "URL", requires_all = ["grpc", "api_key_file"], conflicts_with = "data")]
-    pub(super) server: Option<String>,
+    #[arg(long, value_name = "URL", requires_all = ["grpc", "api_key_file"], conflicts_with_all = ["binary", "data"])]
+    pub(crate) server: Option<String>,
     /// That server's address for gRPC
     #[arg(long, value_name = "ADDR", requires = "server")]
-    pub(super) grpc: Option<SocketAddr>,
+    pub(crate) grpc: Option<SocketAddr>,
     /// A file that holds a platform key of that server
     #[arg(long, value_name = "FILE", requires = "server")]
-    pub(super) api_key_file: Option<PathBuf>,
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(super) json: bool,
+    pub(crate) api_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
 }
 
 /// Which accounts pay and are paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Skew {
+pub(crate) enum Skew {
     /// All alike.
     Uniform,
     /// A few much more often than the many.
@@ -125,7 +125,7 @@ pub(super) enum Skew {
 }
 
 impl Skew {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Skew::Uniform => "uniform",
             Skew::Zipf => "zipf",
@@ -135,232 +135,228 @@ impl Skew {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// Payments to measure
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
-    pub(super) payments: u64,
+    pub(crate) payments: u64,
     /// Payments before the measurement
     #[arg(long, value_name = "N", default_value_t = 100_000)]
-    pub(super) warmup: u64,
+    pub(crate) warmup: u64,
     /// Payments per batch
     #[arg(long, value_name = "N", default_value_t = 8_189, value_parser = clap::value_parser!(u32).range(1..=8_192))]
-    pub(super) batch: u32,
+    pub(crate) batch: u32,
     /// Connections, each with one stream of batches
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
-    pub(super) connections: u32,
+    pub(crate) connections: u32,
     /// Batches of a connection that wait for their answer
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub(super) in_flight: u32,
+    pub(crate) in_flight: u32,
     /// Beside it, so many reads per second over HTTP at a fixed rate: a payment, an account, the
     /// newest 100 lines of a statement, 100 lines from the middle of one
     #[arg(long, value_name = "PER-SECOND", value_parser = positive)]
-    pub(super) reads: Option<f64>,
+    pub(crate) reads: Option<f64>,
     /// Beside it, so many subscriptions, each to the payments of an owner of its own
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
-    pub(super) subscriptions: u32,
+    pub(crate) subscriptions: u32,
     /// A subscription matches one payment in so many: its owner has as many accounts as that takes.
     /// 1: it is to all payments
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) matching: u32,
+    pub(crate) matching: u32,
     /// A consumer of each subscription takes its events over gRPC meanwhile, not only afterwards
     #[arg(long)]
-    pub(super) receive: bool,
+    pub(crate) receive: bool,
     #[command(flatten)]
-    pub(super) load: Load,
+    pub(crate) load: Load,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Holds {
+pub(crate) struct Holds {
     /// Authorizations that come due at one moment
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=20_000_000))]
-    pub(super) holds: u64,
+    pub(crate) holds: u64,
     /// From the first authorization to that moment. Payments begin when all are made; by default
     /// there are some ten seconds of payments alone
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(super) due_after: Option<u64>,
+    pub(crate) due_after: Option<u64>,
     /// Keep-alive connections that payments are made over, 2,000 per second unless --rate says otherwise
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
-    pub(super) connections: u32,
+    pub(crate) connections: u32,
     /// Kill the server when half of them have expired, and start it again
     #[arg(long)]
-    pub(super) kill: bool,
+    pub(crate) kill: bool,
     #[command(flatten)]
-    pub(super) load: Load,
+    pub(crate) load: Load,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Http {
+pub(crate) struct Http {
     /// Payments to measure
     #[arg(long, value_name = "N", default_value_t = 200_000)]
-    pub(super) payments: u64,
+    pub(crate) payments: u64,
     /// Payments before the measurement
     #[arg(long, value_name = "N", default_value_t = 20_000)]
-    pub(super) warmup: u64,
+    pub(crate) warmup: u64,
     /// Keep-alive connections
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
-    pub(super) connections: u32,
+    pub(crate) connections: u32,
     /// Payments per request; more than 1 goes to /v1/batches
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8_192))]
-    pub(super) per_request: u32,
+    pub(crate) per_request: u32,
     /// Asks /v1/batches for the ids of the payments instead of the payments (Prefer: return=minimal)
     #[arg(long)]
-    pub(super) minimal: bool,
+    pub(crate) minimal: bool,
     #[command(flatten)]
-    pub(super) load: Load,
+    pub(crate) load: Load,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Mixed {
+pub(crate) struct Mixed {
     /// Requests to measure
     #[arg(long, value_name = "N", default_value_t = 200_000)]
-    pub(super) requests: u64,
+    pub(crate) requests: u64,
     /// Requests before the measurement
     #[arg(long, value_name = "N", default_value_t = 20_000)]
-    pub(super) warmup: u64,
+    pub(crate) warmup: u64,
     /// Keep-alive connections
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
-    pub(super) connections: u32,
+    pub(crate) connections: u32,
     #[command(flatten)]
-    pub(super) load: Load,
+    pub(crate) load: Load,
 }
 
 /// Events of a load.
 #[derive(Debug, Args)]
-pub(super) struct Events {
+pub(crate) struct Events {
     /// Events to publish
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
-    pub(super) events: u64,
+    pub(crate) events: u64,
     /// Bytes of each event's data
     #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u32).range(64..=32_768))]
-    pub(super) size: u32,
+    pub(crate) size: u32,
     /// Events per batch that is published
     #[arg(long, value_name = "N", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=8_192))]
-    pub(super) publish_batch: u32,
+    pub(crate) publish_batch: u32,
     /// Batches that wait for their answer
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub(super) in_flight: u32,
+    pub(crate) in_flight: u32,
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(crate) run: RunOptions,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Publish {
+pub(crate) struct Publish {
     #[command(flatten)]
-    pub(super) events: Events,
+    pub(crate) events: Events,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Pull {
+pub(crate) struct Pull {
     /// Consumers, each with a stream on a connection of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(super) consumers: u32,
+    pub(crate) consumers: u32,
     /// Events of a response, at most
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub(super) batch: u32,
+    pub(crate) batch: u32,
     /// Responses of a consumer that are not acknowledged, at most
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10))]
-    pub(super) responses_out: u32,
+    pub(crate) responses_out: u32,
     #[command(flatten)]
-    pub(super) events: Events,
+    pub(crate) events: Events,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Pool {
-    /// Events that arrive, at random times
-    #[arg(long, value_name = "RATE", default_value = "32/s", value_parser = crate::plan::rate)]
-    pub(super) arrivals: f64,
-    /// Mean time that a worker needs for one; exponentially distributed
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = crate::plan::seconds)]
-    pub(super) service: f64,
+pub(crate) struct Pool {
+    /// Mean number of events per second; they arrive at random times
+    #[arg(long, value_name = "PER-SECOND", default_value_t = 32.0, value_parser = positive)]
+    pub(crate) arrivals: f64,
+    /// Mean time that a worker needs for one event; exponentially distributed
+    #[arg(long, value_name = "MS", default_value_t = 100.0, value_parser = positive)]
+    pub(crate) service_ms: f64,
     /// Workers, each with a stream on a connection of its own and one event at a time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(super) workers: u32,
+    pub(crate) workers: u32,
     /// How long, of which the first tenth is not counted
     #[arg(long, value_name = "N", default_value_t = 70, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(super) seconds: u64,
+    pub(crate) seconds: u64,
     /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(crate) run: RunOptions,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Restart {
+pub(crate) struct Restart {
     /// Payments before the first kill
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
-    pub(super) payments: u64,
+    pub(crate) payments: u64,
     /// Payments per batch
     #[arg(long, value_name = "N", default_value_t = 8_189, value_parser = clap::value_parser!(u32).range(1..=8_192))]
-    pub(super) batch: u32,
+    pub(crate) batch: u32,
     /// How often the server is killed and started again
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(super) kills: u32,
+    pub(crate) kills: u32,
     /// How long it has been writing by then, each time
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    pub(super) kill_after_ms: u64,
+    pub(crate) kill_after_ms: u64,
     #[command(flatten)]
-    pub(super) load: Load,
+    pub(crate) load: Load,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Webhooks {
+pub(crate) struct Webhooks {
     /// Endpoints, each a receiver of its own on the loopback
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub(super) endpoints: u32,
+    pub(crate) endpoints: u32,
     /// One endpoint in so many is slow, failing or hanging; 0 for none
     #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(super) one_bad_in: u32,
+    pub(crate) one_bad_in: u32,
     /// Events to publish
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    pub(super) events: u64,
+    pub(crate) events: u64,
     /// Events per second, at a fixed arrival rate
     #[arg(long, value_name = "PER-SECOND", default_value_t = 2_000.0, value_parser = positive)]
-    pub(super) rate: f64,
+    pub(crate) rate: f64,
     /// How often the server is killed after that, with webhooks on their way, and started again
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
-    pub(super) kills: u32,
+    pub(crate) kills: u32,
     /// Events published at once before each kill
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub(super) events_per_kill: u64,
+    pub(crate) events_per_kill: u64,
     /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(crate) run: RunOptions,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Baseline {
+pub(crate) struct Baseline {
     /// Bytes of one write before its sync; the default is a batch of 8,189 plain payments
     #[arg(long, value_name = "BYTES", default_value_t = 8_189 * 224)]
-    pub(super) piece_bytes: u64,
+    pub(crate) piece_bytes: u64,
     /// Bytes to write in all
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
-    pub(super) total_bytes: u64,
+    pub(crate) total_bytes: u64,
     /// How many writes of 4 KiB, each synced
     #[arg(long, value_name = "N", default_value_t = 5_000)]
-    pub(super) small_writes: u32,
+    pub(crate) small_writes: u32,
     /// Requests to the bare handler
     #[arg(long, value_name = "N", default_value_t = 500_000)]
-    pub(super) requests: u64,
+    pub(crate) requests: u64,
     /// Keep-alive connections to the bare handler
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
-    pub(super) connections: u32,
+    pub(crate) connections: u32,
     /// A fixed arrival rate of requests to the bare handler per second
     #[arg(long, value_name = "PER-SECOND", value_parser = positive)]
-    pub(super) rate: Option<f64>,
-    /// The directory to write in; without it one is made here and removed
-    #[arg(long, value_name = "DIR")]
-    pub(super) data: Option<PathBuf>,
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(super) json: bool,
+    pub(crate) rate: Option<f64>,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct BareHandler {
+pub(crate) struct BareHandler {
     /// A file with the answer's head and body
     #[arg(long, value_name = "FILE")]
-    pub(super) answer: PathBuf,
+    pub(crate) answer: PathBuf,
 }

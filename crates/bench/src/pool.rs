@@ -9,15 +9,14 @@ use serde_json::{Value, json};
 use tokio::task::LocalSet;
 use tributary_engine::queueing::{self, Load, Prediction};
 
-use super::books::runtime;
-use super::grpc::{Batches, RECEIVE};
-use super::machine;
-use super::options;
-use super::payload::{Message, acknowledge, key, open_receive, response, results};
-use super::report::tell;
-use super::server::{Server, subscribe_to};
-use super::skew::Random;
-use crate::exit::Exit;
+use crate::books::runtime;
+use crate::grpc::{Batches, RECEIVE};
+use crate::machine;
+use crate::options;
+use crate::payload::{Message, acknowledge, key, open_receive, response, results};
+use crate::report::tell;
+use crate::server::{Server, subscribe_to};
+use crate::skew::Random;
 
 /// The type of the events.
 const TYPE: &str = "app.bench.work";
@@ -65,10 +64,10 @@ fn exponential(random: &mut Random, mean: f64) -> f64 {
 }
 
 /// Runs `bench pool`.
-pub(super) fn run(options: &options::Pool) -> anyhow::Result<Exit> {
-    let server = Server::own(options.output.data.as_deref())?;
+pub(crate) fn run(options: &options::Pool) -> anyhow::Result<()> {
+    let server = Server::own(&options.run)?;
     let terms = json!({"events": ["app.bench.#"], "workers": options.workers});
-    let id = subscribe_to(&mut server.client()?, "bench", &terms)?;
+    let id = subscribe_to(&mut server.client()?, &key(0, 0), &terms)?;
     let (seen, figures) = work(&server, options, &id)?;
     let mut result = compared(options, &seen, &figures);
     let more = json!({
@@ -81,8 +80,8 @@ pub(super) fn run(options: &options::Pool) -> anyhow::Result<Exit> {
     for (name, value) in more.as_object().into_iter().flatten() {
         result[name] = value.clone();
     }
-    tell(&result, options.output.json);
-    Ok(Exit::Done)
+    tell(&result, options.run.json);
+    Ok(())
 }
 
 /// Publishes and works for the whole time; gives every event, and the server's figures at the end of it.
@@ -111,13 +110,13 @@ fn work(
         let mut workers = Vec::new();
         for (number, stream) in (1..).zip(streams) {
             let random = Random::new(options.seed.wrapping_add(number));
-            let work = worker(stream, run.clone(), random, options.service);
+            let work = worker(stream, run.clone(), random, options.service_ms / 1e3);
             workers.push(tokio::task::spawn_local(work));
         }
         publish(publisher, &run, options).await?;
         let mut client = server.client()?;
         let path = format!("/v1/subscriptions/{subscription}");
-        let shown = tokio::task::spawn_blocking(move || client.get_patiently(&path)?.ok()?.json());
+        let shown = tokio::task::spawn_blocking(move || client.get_json(&path));
         let shown = shown.await??;
         run.whole.set(true);
         for worker in workers {
@@ -278,7 +277,7 @@ fn compared(options: &options::Pool, seen: &[Seen], figures: &Value) -> Value {
         "events": counted.len(),
         "arrivals_per_second_asked": options.arrivals,
         "arrivals_per_second": arrivals,
-        "service_seconds_asked": options.service,
+        "service_seconds_asked": options.service_ms / 1e3,
         "service_seconds": service,
         "utilisation": figure(|of| of.utilisation),
         "wait_seconds": beside(&waits, figure(|of| of.wait), &model["wait_seconds"]),

@@ -8,13 +8,13 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::books::Books;
-use super::grpc::{Batches, RECEIVE};
-use super::options::{self, Skew};
-use super::payload::{acknowledge, open_receive, response};
-use super::report::tenths;
-use super::server::{Server, subscribe_to};
-use crate::exit::wrong_use;
+use crate::books::{Books, own_key};
+use crate::error::usage_error;
+use crate::grpc::{Batches, RECEIVE};
+use crate::options::{self, Skew};
+use crate::payload::{acknowledge, open_receive, response};
+use crate::report::tenths;
+use crate::server::{Server, subscribe_to};
 
 /// Events of a response, at most.
 const BATCH_MAX: u32 = 1_000;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many payments each subscription wants.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Accounts of one owner; none if each wants every payment.
     per_owner: Option<u32>,
     wanted: Vec<u64>,
@@ -33,7 +33,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Counts a payment between these two accounts.
-    pub(super) fn add(&mut self, source: u32, destination: u32) {
+    pub(crate) fn add(&mut self, source: u32, destination: u32) {
         let Some(per_owner) = self.per_owner else {
             self.wanted.iter_mut().for_each(|wanted| *wanted += 1);
             return;
@@ -52,7 +52,7 @@ impl Tally {
 }
 
 /// The subscriptions, and what came of them.
-pub(super) struct Subscribed {
+pub(crate) struct Subscribed {
     ids: Vec<String>,
     per_owner: Option<u32>,
     received_meanwhile: bool,
@@ -114,7 +114,7 @@ impl Receiving {
 impl Subscribed {
     /// How many accounts each owner must have so that it takes part in as many payments as is asked for; none if owners do not
     /// matter.
-    pub(super) fn accounts_per_owner(options: &options::Batch) -> anyhow::Result<Option<u32>> {
+    pub(crate) fn accounts_per_owner(options: &options::Batch) -> anyhow::Result<Option<u32>> {
         if options.subscriptions == 0 || options.matching == 1 {
             return Ok(None);
         }
@@ -129,11 +129,11 @@ impl Subscribed {
         } else {
             return Ok(Some(per_owner));
         };
-        Err(wrong_use(wrong))
+        Err(usage_error(wrong))
     }
 
     /// Makes the subscriptions.
-    pub(super) fn make(
+    pub(crate) fn make(
         server: &Server,
         books: &Books,
         options: &options::Batch,
@@ -148,7 +148,7 @@ impl Subscribed {
                 None => Vec::new(),
             });
             let terms = json!({"events": ["payment.*"], "owner": owner, "in_flight_max": OUT_MAX});
-            let key = format!("bench-{:016x}-{number}", books.run);
+            let key = own_key(books.run, 3, number.into());
             ids.push(subscribe_to(&mut client, &key, &terms)?);
         }
         Ok(Subscribed {
@@ -167,7 +167,7 @@ impl Subscribed {
     }
 
     /// A tally of nothing yet.
-    pub(super) fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         Tally {
             per_owner: self.per_owner,
             wanted: vec![0; self.ids.len()],
@@ -175,7 +175,7 @@ impl Subscribed {
     }
 
     /// Begins to receive and acknowledge, a consumer for each.
-    pub(super) async fn receive(&self, server: &Server) -> anyhow::Result<()> {
+    pub(crate) async fn receive(&self, server: &Server) -> anyhow::Result<()> {
         for (at, id) in self.ids.iter().enumerate() {
             let mut stream = Batches::open_at(server.grpc, &server.token, RECEIVE).await?;
             stream.send(open_receive(id, BATCH_MAX, OUT_MAX)).await?;
@@ -189,7 +189,7 @@ impl Subscribed {
 
     /// Waits until everything has come that was wanted, and checks that the server counts the same; tells of it, if there are
     /// subscriptions.
-    pub(super) async fn finish(
+    pub(crate) async fn finish(
         &self,
         server: &Server,
         tally: &Tally,
@@ -226,17 +226,11 @@ impl Subscribed {
 
     /// Nothing is left, and what was handed out and acknowledged is what was wanted.
     fn check(&self, server: &Server, tally: &Tally) -> anyhow::Result<()> {
+        let mut client = server.client()?;
         for (id, wanted) in self.ids.iter().zip(&tally.wanted) {
             let path = format!("/v1/subscriptions/{id}");
-            // On a thread with a runtime of its own.
-            let shown = std::thread::scope(|scope| {
-                let ask = || server.client()?.get_patiently(&path)?.ok()?.json();
-                scope.spawn(ask).join()
-            });
-            let Ok(shown) = shown else {
-                anyhow::bail!("a request broke off");
-            };
-            let figures = shown?["figures"].clone();
+            let shown = client.get_json(&path)?;
+            let figures = &shown["figures"];
             for (name, expected) in [
                 ("handed_out", *wanted),
                 ("acknowledged", *wanted),

@@ -16,10 +16,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::machine::processors;
-use super::options::BareHandler;
-use crate::backup::say;
-use crate::exit::Exit;
+use crate::machine::processors;
+use crate::options::BareHandler;
+use crate::report::say;
 
 /// What every request is answered with.
 struct Fixed {
@@ -54,7 +53,7 @@ impl Fixed {
 }
 
 /// Serves until it is killed.
-pub(super) fn serve(options: &BareHandler) -> anyhow::Result<Exit> {
+pub(crate) fn serve(options: &BareHandler) -> anyhow::Result<()> {
     let bytes = std::fs::read(&options.answer)?;
     let fixed = Arc::new(Fixed::parse(&bytes).context("the file holds no HTTP answer")?);
     let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -72,7 +71,7 @@ pub(super) fn serve(options: &BareHandler) -> anyhow::Result<Exit> {
             Err(_panicked) => anyhow::bail!("a thread of the handler failed"),
         }
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
@@ -89,7 +88,7 @@ fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
 }
 
 fn thread(listener: std::net::TcpListener, fixed: &Arc<Fixed>) -> anyhow::Result<()> {
-    let runtime = super::books::runtime()?;
+    let runtime = crate::books::runtime()?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         loop {

@@ -1,6 +1,6 @@
 //! Requests as bytes, made beforehand and patched into place.
 
-use super::payload::Block;
+use crate::payload::Block;
 
 /// Characters of an id of an account or payment, as text, at most.
 const ID_CHARS: usize = 31;
@@ -10,7 +10,7 @@ const KEY_CHARS: usize = 32;
 
 /// A request with places that differ from one to the next.
 #[derive(Clone)]
-pub(super) struct Template {
+pub(crate) struct Template {
     bytes: Vec<u8>,
     key: usize,
     amount: usize,
@@ -19,9 +19,9 @@ pub(super) struct Template {
 }
 
 /// What the head of every request needs.
-pub(super) struct Head {
-    pub(super) host: String,
-    pub(super) token: String,
+pub(crate) struct Head {
+    pub(crate) host: String,
+    pub(crate) token: String,
 }
 
 /// The JSON of a payment, with places for what differs.
@@ -51,14 +51,14 @@ fn place(bytes: &[u8], before: &[u8]) -> usize {
 
 impl Template {
     /// `POST /v1/payments`: paid at once, or only held.
-    pub(super) fn payment(head: &Head, hold: bool) -> Template {
+    pub(crate) fn payment(head: &Head, hold: bool) -> Template {
         let key = "_".repeat(KEY_CHARS);
         let bytes = post(head, "/v1/payments", &key, &payment_json(hold));
         Template::of(bytes, b"idempotency-key: ")
     }
 
     /// A payment within a batch.
-    pub(super) fn in_batch() -> Template {
+    pub(crate) fn in_batch() -> Template {
         let key = "_".repeat(KEY_CHARS);
         let payment = payment_json(false);
         let item = format!(r#"{{"idempotency_key":"{key}","payment":{payment}}}"#);
@@ -76,7 +76,7 @@ impl Template {
     }
 
     /// Appends the request.
-    pub(super) fn put(
+    pub(crate) fn put(
         &self,
         into: &mut Vec<u8>,
         key: &Block,
@@ -103,7 +103,7 @@ impl Template {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 }
@@ -117,7 +117,7 @@ fn put_hex(into: &mut [u8], bytes: &[u8]) {
 }
 
 /// Appends a write that is not made from a template.
-pub(super) fn put_post(into: &mut Vec<u8>, head: &Head, path: &str, key: &Block, body: &str) {
+pub(crate) fn put_post(into: &mut Vec<u8>, head: &Head, path: &str, key: &Block, body: &str) {
     let mut text = [0; KEY_CHARS];
     put_hex(&mut text, key);
     let text = std::str::from_utf8(&text).expect("hexadecimal digits are ASCII");
@@ -125,7 +125,7 @@ pub(super) fn put_post(into: &mut Vec<u8>, head: &Head, path: &str, key: &Block,
 }
 
 /// Appends the head of a batch whose body has so many bytes; `minimal` asks for ids instead of objects.
-pub(super) fn put_batch_head(into: &mut Vec<u8>, head: &Head, minimal: bool, body_bytes: usize) {
+pub(crate) fn put_batch_head(into: &mut Vec<u8>, head: &Head, minimal: bool, body_bytes: usize) {
     use std::io::Write as _;
     let prefer = if minimal {
         "prefer: return=minimal\r\n"
@@ -142,7 +142,7 @@ pub(super) fn put_batch_head(into: &mut Vec<u8>, head: &Head, minimal: bool, bod
 }
 
 /// Appends a read.
-pub(super) fn put_get(into: &mut Vec<u8>, head: &Head, path: std::fmt::Arguments<'_>) {
+pub(crate) fn put_get(into: &mut Vec<u8>, head: &Head, path: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     write!(
         into,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::meter::{Latencies, Summary};
-use super::skew::Random;
+use crate::meter::{Latencies, Summary};
+use crate::skew::Random;
 
 /// A block of the small writes, in bytes.
 const BLOCK_BYTES: usize = 4_096;
@@ -16,11 +16,11 @@ const BLOCK_BYTES: usize = 4_096;
 const BLOCKS: u64 = 4_096;
 
 /// Writes in sequence.
-pub(super) struct Sequential {
-    pub(super) pieces: u64,
-    pub(super) took: Duration,
+pub(crate) struct Sequential {
+    pub(crate) pieces: u64,
+    pub(crate) took: Duration,
     /// Of a write and its sync.
-    pub(super) latency: Summary,
+    pub(crate) latency: Summary,
 }
 
 fn create(directory: &Path, name: &str, bytes: u64) -> std::io::Result<File> {
@@ -46,7 +46,7 @@ fn noise(bytes: usize) -> Vec<u8> {
 }
 
 /// Writes `total` bytes into space that is reserved, `piece` at a time.
-pub(super) fn sequential(directory: &Path, piece: u64, total: u64) -> std::io::Result<Sequential> {
+pub(crate) fn sequential(directory: &Path, piece: u64, total: u64) -> std::io::Result<Sequential> {
     let pieces = total.div_ceil(piece).max(1);
     let file = create(directory, "sequential", pieces * piece)?;
     let bytes = noise(piece as usize);
@@ -68,7 +68,7 @@ pub(super) fn sequential(directory: &Path, piece: u64, total: u64) -> std::io::R
 }
 
 /// Writes 4 KiB, `count` times, each synced: into space that was written before, or only reserved.
-pub(super) fn small(directory: &Path, count: u32, written: bool) -> std::io::Result<Summary> {
+pub(crate) fn small(directory: &Path, count: u32, written: bool) -> std::io::Result<Summary> {
     let blocks = if written { BLOCKS } else { u64::from(count) };
     let file = create(directory, "small", blocks * BLOCK_BYTES as u64)?;
     let bytes = noise(BLOCK_BYTES);

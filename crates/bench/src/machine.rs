@@ -7,18 +7,18 @@ use serde::Serialize;
 
 /// Memory of a process, in bytes; none where the system does not tell.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     #[serde(rename = "server_rss_bytes")]
-    pub(super) resident: Option<u64>,
+    pub(crate) resident: Option<u64>,
     /// Without files that are mapped or cached.
     #[serde(rename = "server_rss_anon_bytes")]
-    pub(super) anonymous: Option<u64>,
+    pub(crate) anonymous: Option<u64>,
     #[serde(rename = "server_rss_peak_bytes")]
-    pub(super) peak: Option<u64>,
+    pub(crate) peak: Option<u64>,
 }
 
 /// Memory of the process.
-pub(super) fn memory(process: u32) -> Memory {
+pub(crate) fn memory(process: u32) -> Memory {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let of = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -38,7 +38,7 @@ pub(super) fn memory(process: u32) -> Memory {
 }
 
 /// Bytes that the process has had written to disks since it began.
-pub(super) fn bytes_written(process: u32) -> Option<u64> {
+pub(crate) fn bytes_written(process: u32) -> Option<u64> {
     let io = fs::read_to_string(format!("/proc/{process}/io")).ok()?;
     let line = io
         .lines()
@@ -47,7 +47,7 @@ pub(super) fn bytes_written(process: u32) -> Option<u64> {
 }
 
 /// Bytes of all files below `directory`, but for those that reserve space ahead: the journal's segments.
-pub(super) fn file_bytes(directory: &Path) -> std::io::Result<u64> {
+pub(crate) fn file_bytes(directory: &Path) -> std::io::Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -62,7 +62,7 @@ pub(super) fn file_bytes(directory: &Path) -> std::io::Result<u64> {
 }
 
 /// The type of the file system that holds `path`, such as `ext4`: on `tmpfs` a sync does nothing.
-pub(super) fn filesystem(path: &Path) -> Option<String> {
+pub(crate) fn filesystem(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     let at = mounts.lines().filter_map(|line| {
@@ -75,7 +75,7 @@ pub(super) fn filesystem(path: &Path) -> Option<String> {
 }
 
 /// Processors that this process may use.
-pub(super) fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::grpc::Batches;
-use super::payload::{Block, Message, id_text, key, results};
-use super::server::Server;
 use crate::client::Client;
+use crate::grpc::Batches;
+use crate::payload::{Block, Message, id_text, key, results};
+use crate::server::Server;
 
 /// Commands of one batch of the preparation.
 const BATCH: usize = 4_096;
@@ -18,14 +18,14 @@ const FUNDS_EACH: u64 = 100_000_000_000;
 /// Accounts whose balances are compared at the end.
 const SAMPLES: usize = 200;
 /// The largest amount of a payment, in minor units.
-pub(super) const AMOUNT_MAX: u32 = 1_000;
+pub(crate) const AMOUNT_MAX: u32 = 1_000;
 
 /// Accounts with money in them.
-pub(super) struct Books {
+pub(crate) struct Books {
     /// Their ids.
-    pub(super) accounts: Arc<[Block]>,
+    pub(crate) accounts: Arc<[Block]>,
     /// Distinguishes the keys of this run from those of any other.
-    pub(super) run: u64,
+    pub(crate) run: u64,
     /// Accounts that belong to one owner.
     per_owner: u32,
     /// In each account before the load.
@@ -36,12 +36,12 @@ pub(super) struct Books {
 
 impl Books {
     /// Opens the accounts, each of an owner of its own, and fills them.
-    pub(super) fn prepare(server: &Server, accounts: u32) -> anyhow::Result<Books> {
+    pub(crate) fn prepare(server: &Server, accounts: u32) -> anyhow::Result<Books> {
         Books::prepare_for(server, accounts, 1)
     }
 
     /// The same with so many accounts for each owner.
-    pub(super) fn prepare_for(
+    pub(crate) fn prepare_for(
         server: &Server,
         accounts: u32,
         per_owner: u32,
@@ -69,17 +69,17 @@ impl Books {
     }
 
     /// Records that were added since.
-    pub(super) fn added(&self, server: &Server) -> anyhow::Result<u64> {
+    pub(crate) fn added(&self, server: &Server) -> anyhow::Result<u64> {
         Ok(head(&mut server.client()?)? - self.before)
     }
 
     /// An owner: of the accounts that follow those of the owner before.
-    pub(super) fn owner(&self, number: u32) -> String {
+    pub(crate) fn owner(&self, number: u32) -> String {
         owner(self.run, number)
     }
 
     /// The ids of its accounts as text.
-    pub(super) fn of_owner(&self, number: u32) -> Vec<String> {
+    pub(crate) fn of_owner(&self, number: u32) -> Vec<String> {
         let owners = self.accounts.chunks(self.per_owner as usize);
         let of_one = owners.into_iter().nth(number as usize);
         let blocks = of_one.into_iter().flatten();
@@ -87,14 +87,14 @@ impl Books {
     }
 
     /// The accounts' ids as text.
-    pub(super) fn texts(&self) -> Vec<String> {
+    pub(crate) fn texts(&self) -> Vec<String> {
         let texts = self.accounts.iter();
         texts.map(|block| id_text("acct", block)).collect()
     }
 
     /// Checks that exactly `records` were added since, that debits equal credits, and that balances are what the payments
     /// made of them, where they are known. Only the balances can be checked on a server that others use too.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         server: &Server,
         records: Option<u64>,
@@ -108,7 +108,7 @@ impl Books {
                 "{records} commands were answered, but {added} records were added"
             );
         }
-        let trial = client.get_patiently("/v1/trial_balance")?.ok()?.json()?;
+        let trial = client.get_json("/v1/trial_balance")?;
         ensure!(
             trial["balanced"] == serde_json::Value::Bool(true),
             "the books do not balance: {trial}"
@@ -119,8 +119,8 @@ impl Books {
         let step = self.accounts.len().div_ceil(SAMPLES);
         for at in (0..self.accounts.len()).step_by(step) {
             let id = id_text("acct", &self.accounts[at]);
-            let account = client.get_patiently(&format!("/v1/accounts/{id}"))?.ok()?;
-            let posted = account.json()?["posted"].as_i64();
+            let account = client.get_json(&format!("/v1/accounts/{id}"))?;
+            let posted = account["posted"].as_i64();
             let expected = self.funds as i64 + balances[at];
             if posted != Some(expected) {
                 bail!("account {id} should hold {expected}, but holds {posted:?}");
@@ -132,20 +132,20 @@ impl Books {
 
 /// Records in all.
 fn head(client: &mut Client) -> anyhow::Result<u64> {
-    let head = client.get_patiently("/v1/journal/head")?.ok()?.json()?;
+    let head = client.get_json("/v1/journal/head")?;
     head["position"]
         .as_u64()
         .context("the head has no position")
 }
 
 /// A runtime for one thread.
-pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     Ok(builder.enable_all().build()?)
 }
 
 /// Keys of the preparation are of another run than those of the payments.
-fn own_key(run: u64, what: u64, number: u64) -> Block {
+pub(crate) fn own_key(run: u64, what: u64, number: u64) -> Block {
     key(run.wrapping_add(what), number)
 }
 

@@ -6,32 +6,31 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::machine::{self, Memory};
-use super::meter::{Latencies, Progress, Summary};
-use super::options::Load;
-use super::server::Server;
-use crate::backup::say;
+use crate::machine::{self, Memory};
+use crate::meter::{Latencies, Progress, Summary};
+use crate::options::Load;
+use crate::server::Server;
 
 /// What a load has done.
-pub(super) struct Measured {
+pub(crate) struct Measured {
     /// Payments (of a mixed load: requests).
-    pub(super) count: u64,
-    pub(super) took: Duration,
+    pub(crate) count: u64,
+    pub(crate) took: Duration,
     /// Rate per second in each tenth of it.
-    pub(super) rates: Vec<f64>,
+    pub(crate) rates: Vec<f64>,
     /// Of a batch, or of a request.
-    pub(super) latency: Summary,
+    pub(crate) latency: Summary,
     /// By kind of request, where there are several.
-    pub(super) operations: BTreeMap<&'static str, Summary>,
+    pub(crate) operations: BTreeMap<&'static str, Summary>,
     /// Payments that the ledger refused.
-    pub(super) rejected: u64,
+    pub(crate) rejected: u64,
     /// What subscriptions beside it got, where there were any.
-    pub(super) subscriptions: Option<Value>,
+    pub(crate) subscriptions: Option<Value>,
 }
 
 impl Measured {
     /// A load of one kind of request.
-    pub(super) fn of(progress: Progress, latencies: &Latencies, rejected: u64) -> Measured {
+    pub(crate) fn of(progress: Progress, latencies: &Latencies, rejected: u64) -> Measured {
         let count = progress.done();
         let (took, rates) = progress.finish();
         Measured {
@@ -47,18 +46,18 @@ impl Measured {
 }
 
 /// What was known of the server before the load.
-pub(super) struct Before {
+pub(crate) struct Before {
     data_bytes: Option<u64>,
     written: Option<u64>,
 }
 
 impl Before {
     /// Bytes that its data took.
-    pub(super) fn data_bytes(&self) -> Option<u64> {
+    pub(crate) fn data_bytes(&self) -> Option<u64> {
         self.data_bytes
     }
 
-    pub(super) fn of(server: &Server) -> anyhow::Result<Before> {
+    pub(crate) fn of(server: &Server) -> anyhow::Result<Before> {
         Ok(Before {
             data_bytes: server.data_bytes()?,
             written: server.bytes_written(),
@@ -67,16 +66,16 @@ impl Before {
 }
 
 /// The conditions of a load.
-pub(super) struct Conditions<'a> {
-    pub(super) mode: &'static str,
-    pub(super) load: &'a Load,
-    pub(super) connections: u32,
-    pub(super) batch_size: u32,
-    pub(super) in_flight: u32,
+pub(crate) struct Conditions<'a> {
+    pub(crate) mode: &'static str,
+    pub(crate) load: &'a Load,
+    pub(crate) connections: u32,
+    pub(crate) batch_size: u32,
+    pub(crate) in_flight: u32,
     /// Before the measurement, of the same kind.
-    pub(super) warmup: u64,
+    pub(crate) warmup: u64,
     /// What the measurement and the warm-up added in all.
-    pub(super) records: u64,
+    pub(crate) records: u64,
 }
 
 #[derive(Serialize)]
@@ -120,7 +119,7 @@ struct Report<'a> {
 }
 
 /// Stops the server, looks at what it left, and says all.
-pub(super) fn finish(
+pub(crate) fn finish(
     conditions: &Conditions<'_>,
     server: Server,
     before: &Before,
@@ -156,7 +155,7 @@ pub(super) fn finish(
         in_flight: conditions.in_flight,
         accounts: load.accounts,
         skew: load.skew.name(),
-        zipf_exponent: (load.skew == super::options::Skew::Zipf).then_some(load.zipf_exponent),
+        zipf_exponent: (load.skew == crate::options::Skew::Zipf).then_some(load.zipf_exponent),
         arrival_rate: load.rate,
         warmup: conditions.warmup,
         seed: load.seed,
@@ -166,12 +165,12 @@ pub(super) fn finish(
         processors: machine::processors(),
         version: env!("CARGO_PKG_VERSION"),
     };
-    tell(&serde_json::to_value(&report)?, load.json);
+    tell(&serde_json::to_value(&report)?, load.run.json);
     Ok(())
 }
 
 /// Says a result: as one line of JSON, or as a list for people.
-pub(super) fn tell(result: &Value, json: bool) {
+pub(crate) fn tell(result: &Value, json: bool) {
     if json {
         say(&result.to_string());
     } else {
@@ -197,7 +196,13 @@ fn list(result: &Value, depth: usize) {
     }
 }
 
+/// Prints a line on the standard output. A reader that went away is no error.
+pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+    drop(writeln!(std::io::stdout(), "{line}"));
+}
+
 /// Rounded to one digit behind the point.
-pub(super) fn tenths(number: f64) -> f64 {
+pub(crate) fn tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }

@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use tokio::task::LocalSet;
 
-use super::books::{AMOUNT_MAX, Books, runtime};
-use super::grpc::Batches;
-use super::meter::{Latencies, Progress};
-use super::options;
-use super::payload::{Block, Message, key, results};
-use super::report::{Before, Conditions, Measured, finish};
-use super::rest;
-use super::server::Server;
-use super::skew::{Chooser, Random};
-use super::subscribed::{Subscribed, Tally};
-use crate::exit::{Exit, wrong_use};
+use crate::books::{AMOUNT_MAX, Books, runtime};
+use crate::error::usage_error;
+use crate::grpc::Batches;
+use crate::meter::{Latencies, Progress};
+use crate::options;
+use crate::payload::{Block, Message, key, results};
+use crate::report::{Before, Conditions, Measured, finish};
+use crate::rest;
+use crate::server::Server;
+use crate::skew::{Chooser, Random};
+use crate::subscribed::{Subscribed, Tally};
 
 /// Runs `bench batch`.
-pub(super) fn run(options: &options::Batch) -> anyhow::Result<Exit> {
+pub(crate) fn run(options: &options::Batch) -> anyhow::Result<()> {
     if options.payments == 0 {
-        return Err(wrong_use("--payments must be at least 1"));
+        return Err(usage_error("--payments must be at least 1"));
     }
     let per_owner = Subscribed::accounts_per_owner(options)?;
     let server = Server::start(&options.load)?;
@@ -85,11 +85,11 @@ pub(super) fn run(options: &options::Batch) -> anyhow::Result<Exit> {
         records,
     };
     finish(&conditions, server, &before, measured)?;
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// What all connections share.
-pub(super) struct Work {
+pub(crate) struct Work {
     accounts: std::sync::Arc<[Block]>,
     run: u64,
     chooser: Chooser,
@@ -104,8 +104,8 @@ pub(super) struct Work {
     sent: u64,
     balances: Vec<i64>,
     /// If given, they are authorizations that come due then, nanoseconds since the Unix epoch.
-    pub(super) held_until: Option<u64>,
-    pub(super) tally: Tally,
+    pub(crate) held_until: Option<u64>,
+    pub(crate) tally: Tally,
     latencies: Latencies,
     rejected: u64,
     progress: Option<Progress>,
@@ -121,7 +121,7 @@ struct Sending {
 
 impl Work {
     /// Payments among the accounts of `books`, in batches of `batch`.
-    pub(super) fn with(load: &options::Load, batch: u32, books: &Books) -> Work {
+    pub(crate) fn with(load: &options::Load, batch: u32, books: &Books) -> Work {
         Work {
             accounts: books.accounts.clone(),
             run: books.run,
@@ -142,7 +142,7 @@ impl Work {
     }
 
     /// Begins a part of `payments`.
-    pub(super) fn begin(&mut self, payments: u64, pace: Option<f64>, what: &'static str) {
+    pub(crate) fn begin(&mut self, payments: u64, pace: Option<f64>, what: &'static str) {
         self.end = self.next + payments;
         self.pace = pace.map(|seconds| (seconds, Instant::now()));
         self.sent = 0;
@@ -151,12 +151,12 @@ impl Work {
     }
 
     /// Payments of this part that are answered.
-    pub(super) fn answers(&self) -> u64 {
+    pub(crate) fn answers(&self) -> u64 {
         self.progress.as_ref().map_or(0, Progress::done)
     }
 
     /// Ends a part that broke off; gives how many payments of it were answered. The rest is unknown.
-    pub(super) fn give_up(&mut self) -> u64 {
+    pub(crate) fn give_up(&mut self) -> u64 {
         self.end = self.next;
         self.progress
             .take()
@@ -219,14 +219,14 @@ impl Work {
         Ok(())
     }
 
-    pub(super) fn measured(&mut self) -> anyhow::Result<Measured> {
+    pub(crate) fn measured(&mut self) -> anyhow::Result<Measured> {
         let progress = self.progress.take().context("a part was begun")?;
         Ok(Measured::of(progress, &self.latencies, self.rejected))
     }
 }
 
 /// Has all connections work until this part is done, and gives them back.
-pub(super) async fn all(
+pub(crate) async fn all(
     streams: Vec<Batches>,
     work: &Rc<RefCell<Work>>,
     in_flight: u32,

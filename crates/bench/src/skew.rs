@@ -1,13 +1,13 @@
 //! Random numbers, and which accounts they choose.
 
-use super::options::{Load, Skew};
+use crate::options::{Load, Skew};
 
 /// A small generator of good random numbers (xoshiro256++), the same for the same seed.
 #[derive(Clone)]
-pub(super) struct Random([u64; 4]);
+pub(crate) struct Random([u64; 4]);
 
 /// Spreads the bits of a number over all 64.
-pub(super) fn mix(number: u64) -> u64 {
+pub(crate) fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -15,14 +15,14 @@ pub(super) fn mix(number: u64) -> u64 {
 }
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    pub(crate) fn new(seed: u64) -> Random {
         let first = mix(seed);
         let second = mix(first);
         let third = mix(second);
         Random([first, second, third, mix(third)])
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.0;
         let result = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
         let t = *b << 17;
@@ -36,14 +36,14 @@ impl Random {
     }
 
     /// A number below `bound`.
-    pub(super) fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         ((u64::from(self.next() as u32) * u64::from(bound)) >> 32) as u32
     }
 }
 
 /// Chooses accounts by their number.
 #[derive(Clone)]
-pub(super) struct Chooser {
+pub(crate) struct Chooser {
     accounts: u32,
     skew: Skew,
     /// For Zipf: Walker's alias table. With the stated chance (of 2^32) a slot is itself, else its alias.
@@ -51,7 +51,7 @@ pub(super) struct Chooser {
 }
 
 impl Chooser {
-    pub(super) fn new(load: &Load) -> Chooser {
+    pub(crate) fn new(load: &Load) -> Chooser {
         let alias = match load.skew {
             Skew::Zipf => alias_table(load.accounts, load.zipf_exponent),
             Skew::Uniform | Skew::Hot => Vec::new(),
@@ -72,7 +72,7 @@ impl Chooser {
     }
 
     /// Who pays, and who is paid: two different accounts.
-    pub(super) fn pair(&self, random: &mut Random) -> (u32, u32) {
+    pub(crate) fn pair(&self, random: &mut Random) -> (u32, u32) {
         if self.skew == Skew::Hot {
             return (1 + random.below(self.accounts - 1), 0);
         }
@@ -112,6 +112,7 @@ fn alias_table(accounts: u32, exponent: f64) -> Vec<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::RunOptions;
 
     fn load(skew: Skew) -> Load {
         Load {
@@ -120,11 +121,10 @@ mod tests {
             zipf_exponent: 1.0,
             rate: None,
             seed: 1,
-            data: None,
             server: None,
             grpc: None,
             api_key_file: None,
-            json: false,
+            run: RunOptions::default(),
         }
     }
 

@@ -12,23 +12,23 @@ const LATENCY_MAX: Duration = Duration::from_secs(600);
 const PARTS: u64 = 10;
 
 /// Latencies in nanoseconds, to three digits.
-pub(super) struct Latencies(Histogram<u64>);
+pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
-    pub(super) fn new() -> Latencies {
+    pub(crate) fn new() -> Latencies {
         let max = LATENCY_MAX.as_nanos() as u64;
         Latencies(Histogram::new_with_bounds(1, max, 3).expect("the bounds are in order"))
     }
 
-    pub(super) fn record(&mut self, latency: Duration) {
+    pub(crate) fn record(&mut self, latency: Duration) {
         self.0.saturating_record(latency.as_nanos() as u64);
     }
 
-    pub(super) fn add(&mut self, other: &Latencies) {
+    pub(crate) fn add(&mut self, other: &Latencies) {
         self.0.add(&other.0).expect("both have the same bounds");
     }
 
-    pub(super) fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> Summary {
         let us = |quantile| self.0.value_at_quantile(quantile) as f64 / 1e3;
         Summary {
             count: self.0.len(),
@@ -42,17 +42,17 @@ impl Latencies {
 
 /// What is told of latencies, in microseconds.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     #[serde(rename = "latencies")]
-    pub(super) count: u64,
-    pub(super) p50_us: f64,
-    pub(super) p99_us: f64,
-    pub(super) p999_us: f64,
-    pub(super) max_us: f64,
+    pub(crate) count: u64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) p999_us: f64,
+    pub(crate) max_us: f64,
 }
 
 /// Counts what is done, shows it live, and notes when each tenth of it was done.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     begun: Instant,
     total: u64,
@@ -65,7 +65,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Of `total` things called `noun`, from now on.
-    pub(super) fn new(what: &'static str, noun: &'static str, total: u64) -> Progress {
+    pub(crate) fn new(what: &'static str, noun: &'static str, total: u64) -> Progress {
         let bar = ProgressBar::new(total);
         let template = format!(
             "{{msg}} {{bar:30}} {{human_pos}}/{{human_len}} {noun}, {{per_sec}}, {{eta}} left"
@@ -87,7 +87,7 @@ impl Progress {
     }
 
     /// So many more are done at `now`.
-    pub(super) fn add(&mut self, count: u64, now: Instant) {
+    pub(crate) fn add(&mut self, count: u64, now: Instant) {
         self.done += count;
         self.step = self.step.max(count);
         while (self.marks.len() as u64) < PARTS
@@ -101,18 +101,18 @@ impl Progress {
         }
     }
 
-    pub(super) fn done(&self) -> u64 {
+    pub(crate) fn done(&self) -> u64 {
         self.done
     }
 
     /// Stops showing it, before all is done; gives how many are.
-    pub(super) fn finish_early(self) -> u64 {
+    pub(crate) fn finish_early(self) -> u64 {
         self.bar.finish_and_clear();
         self.done
     }
 
     /// How long it took until the last one, and the rate per second in each tenth, where steps were small enough for it.
-    pub(super) fn finish(self) -> (Duration, Vec<f64>) {
+    pub(crate) fn finish(self) -> (Duration, Vec<f64>) {
         self.bar.finish_and_clear();
         let mut before = self.begun;
         let mut rates = Vec::with_capacity(self.marks.len());

@@ -6,26 +6,26 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::books::Books;
-use super::http::{Answer, Pool, Tag, Work};
-use super::options::{self, Load, Skew};
-use super::report::{tell, tenths};
-use super::rest::Payments;
-use super::server::{Directory, Server, address, spawn};
-use super::{disk, machine};
-use crate::exit::{Exit, wrong_use};
+use crate::books::Books;
+use crate::error::usage_error;
+use crate::http::{Answer, Pool, Tag, Work};
+use crate::options::{self, Load, RunOptions, Skew};
+use crate::report::{tell, tenths};
+use crate::rest::Payments;
+use crate::server::{Directory, Server, address, spawn};
+use crate::{disk, machine};
 
 /// Runs `bench baseline`.
-pub(super) fn run(options: &options::Baseline) -> anyhow::Result<Exit> {
+pub(crate) fn run(options: &options::Baseline) -> anyhow::Result<()> {
     if options.piece_bytes == 0 || options.total_bytes < options.piece_bytes {
-        return Err(wrong_use("--piece-bytes must be 1 to --total-bytes"));
+        return Err(usage_error("--piece-bytes must be 1 to --total-bytes"));
     }
     if options.small_writes == 0 || options.requests == 0 {
-        return Err(wrong_use(
+        return Err(usage_error(
             "--small-writes and --requests must be at least 1",
         ));
     }
-    let directory = Directory::make(options.data.as_deref())?;
+    let directory = Directory::make(options.run.data.as_deref())?;
     let path = directory.path();
     let sequential =
         disk::sequential(path, options.piece_bytes, options.total_bytes).context("cannot write")?;
@@ -49,8 +49,8 @@ pub(super) fn run(options: &options::Baseline) -> anyhow::Result<Exit> {
         "processors": machine::processors(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    tell(&result, options.json);
-    Ok(Exit::Done)
+    tell(&result, options.run.json);
+    Ok(())
 }
 
 /// The bare handler under the client of `bench http`: the same requests, and answers of the same bytes as a server gave.
@@ -61,11 +61,13 @@ fn bare(options: &options::Baseline, directory: &Directory) -> anyhow::Result<Va
         zipf_exponent: 1.0,
         rate: options.rate,
         seed: 1,
-        data: Some(directory.path().join("server")),
         server: None,
         grpc: None,
         api_key_file: None,
-        json: options.json,
+        run: RunOptions {
+            data: Some(directory.path().join("server")),
+            ..options.run.clone()
+        },
     };
     let server = Server::start(&load)?;
     let books = Books::prepare(&server, load.accounts)?;
@@ -74,12 +76,13 @@ fn bare(options: &options::Baseline, directory: &Directory) -> anyhow::Result<Va
     std::fs::write(&answer, one_answer(server.addr, &mut work)?)?;
     server.stop()?;
 
+    let this_program = std::env::current_exe().context("cannot find this program's file")?;
     let arguments = [
-        "bench".as_ref(),
         "bare-handler".as_ref(),
         "--answer".as_ref(),
+        answer.as_os_str(),
     ];
-    let (mut child, told) = spawn(&[&arguments[..], &[answer.as_os_str()]].concat())?;
+    let (mut child, told) = spawn(&this_program, &arguments)?;
     let go = AtomicBool::new(false);
     let measured = (|| {
         let mut pool = Pool::open(address(&told, "listening")?, options.connections)?;

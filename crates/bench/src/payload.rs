@@ -2,20 +2,20 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::skew::mix;
+use crate::skew::mix;
 
 /// EUR.
-pub(super) const CURRENCY: u32 = 978;
+pub(crate) const CURRENCY: u32 = 978;
 /// Bytes before a message: whether it is compressed, and its length.
-pub(super) const PREFIX_BYTES: usize = 5;
+pub(crate) const PREFIX_BYTES: usize = 5;
 /// A plain payment within a batch.
 const PAYMENT_BYTES: usize = 72;
 
 /// The 16 bytes of an id.
-pub(super) type Block = [u8; 16];
+pub(crate) type Block = [u8; 16];
 
 /// The idempotency key of the payment `number` of the run `run`.
-pub(super) fn key(run: u64, number: u64) -> Block {
+pub(crate) fn key(run: u64, number: u64) -> Block {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&mix(run ^ mix(number)).to_le_bytes());
     key[8..].copy_from_slice(&number.to_le_bytes());
@@ -35,18 +35,18 @@ fn of_payment(source: &Block, destination: &Block, amount: u64) -> Vec<u8> {
 }
 
 /// A `SubmitRequest` on its way into bytes.
-pub(super) struct Message(BytesMut);
+pub(crate) struct Message(BytesMut);
 
 impl Message {
     /// With room for so many payments.
-    pub(super) fn new(payments: usize) -> Message {
+    pub(crate) fn new(payments: usize) -> Message {
         let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + payments * PAYMENT_BYTES);
         bytes.put_bytes(0, PREFIX_BYTES);
         Message(bytes)
     }
 
     /// Appends a payment.
-    pub(super) fn pay(&mut self, key: &Block, source: &Block, destination: &Block, amount: u64) {
+    pub(crate) fn pay(&mut self, key: &Block, source: &Block, destination: &Block, amount: u64) {
         let mut bytes = [0; PAYMENT_BYTES];
         bytes[..4].copy_from_slice(&[0x0a, 70, 0x0a, 16]);
         bytes[4..20].copy_from_slice(key);
@@ -62,7 +62,7 @@ impl Message {
     }
 
     /// Appends an authorization that holds money until `expires_at`, nanoseconds since the Unix epoch.
-    pub(super) fn hold(
+    pub(crate) fn hold(
         &mut self,
         key: &Block,
         source: &Block,
@@ -77,7 +77,7 @@ impl Message {
     }
 
     /// Appends a top-up.
-    pub(super) fn top_up(&mut self, key: &Block, source: &Block, destination: &Block, amount: u64) {
+    pub(crate) fn top_up(&mut self, key: &Block, source: &Block, destination: &Block, amount: u64) {
         let mut pay = of_payment(source, destination, amount);
         // The kind: a top-up.
         pay.extend([5 << 3, 2]);
@@ -85,7 +85,7 @@ impl Message {
     }
 
     /// Appends the opening of an account: a wallet, or one of the platform that may go below zero.
-    pub(super) fn open(&mut self, key: &Block, owner: &str) {
+    pub(crate) fn open(&mut self, key: &Block, owner: &str) {
         let mut open = Vec::with_capacity(64);
         field(&mut open, 1, owner.as_bytes());
         open.push(0x15);
@@ -98,7 +98,7 @@ impl Message {
     }
 
     /// Appends the publication of an event.
-    pub(super) fn publish(&mut self, key: &Block, kind: &str, data: &[u8]) {
+    pub(crate) fn publish(&mut self, key: &Block, kind: &str, data: &[u8]) {
         let body = field_len(kind.len()) + field_len(data.len());
         put_head(&mut self.0, 1, field_len(key.len()) + field_len(body));
         put_head(&mut self.0, 1, key.len());
@@ -120,7 +120,7 @@ impl Message {
     }
 
     /// The message with its prefix.
-    pub(super) fn finish(mut self) -> Bytes {
+    pub(crate) fn finish(mut self) -> Bytes {
         let len = u32::try_from(self.0.len() - PREFIX_BYTES).expect("a batch is small");
         self.0[1..PREFIX_BYTES].copy_from_slice(&len.to_be_bytes());
         self.0.freeze()
@@ -128,7 +128,7 @@ impl Message {
 }
 
 /// The first request of a stream of deliveries.
-pub(super) fn open_receive(subscription: &str, batch_max: u32, out_max: u32) -> Bytes {
+pub(crate) fn open_receive(subscription: &str, batch_max: u32, out_max: u32) -> Bytes {
     let mut message = Message::new(2);
     put_head(&mut message.0, 1, subscription.len());
     message.0.extend_from_slice(subscription.as_bytes());
@@ -140,7 +140,7 @@ pub(super) fn open_receive(subscription: &str, batch_max: u32, out_max: u32) -> 
 }
 
 /// The acknowledgement of a response.
-pub(super) fn acknowledge(number: u64) -> Bytes {
+pub(crate) fn acknowledge(number: u64) -> Bytes {
     let mut message = Message::new(1);
     message.0.put_u8(5 << 3);
     put_varint(&mut message.0, number as usize);
@@ -149,13 +149,13 @@ pub(super) fn acknowledge(number: u64) -> Bytes {
 
 /// An event that came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Delivered<'a> {
-    pub(super) kind: &'a [u8],
-    pub(super) data: &'a [u8],
+pub(crate) struct Delivered<'a> {
+    pub(crate) kind: &'a [u8],
+    pub(crate) data: &'a [u8],
 }
 
 /// Reads a `ReceiveResponse`: its number, if it has one, and its events.
-pub(super) fn response<'a>(
+pub(crate) fn response<'a>(
     mut bytes: &'a [u8],
     number: &mut u64,
     each: &mut dyn FnMut(Delivered<'a>) -> anyhow::Result<()>,
@@ -239,16 +239,16 @@ fn field(into: &mut Vec<u8>, number: u8, bytes: &[u8]) {
 
 /// What the answer to a batch says of one command.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answered<'a> {
+pub(crate) struct Answered<'a> {
     /// What was made; empty if nothing.
-    pub(super) id: &'a [u8],
+    pub(crate) id: &'a [u8],
     /// Why not; empty if it was accepted.
-    pub(super) code: &'a str,
-    pub(super) replayed: bool,
+    pub(crate) code: &'a str,
+    pub(crate) replayed: bool,
 }
 
 /// The results in a `SubmitResponse`, in order. None at the end, or where the bytes are no such message.
-pub(super) fn results(mut bytes: &[u8]) -> impl Iterator<Item = Answered<'_>> {
+pub(crate) fn results(mut bytes: &[u8]) -> impl Iterator<Item = Answered<'_>> {
     std::iter::from_fn(move || {
         let (&[0x0a, len], rest) = bytes.split_first_chunk()? else {
             return None;
@@ -279,7 +279,7 @@ pub(super) fn results(mut bytes: &[u8]) -> impl Iterator<Item = Answered<'_>> {
 }
 
 /// An id as text.
-pub(super) fn id_text(prefix: &str, block: &Block) -> String {
+pub(crate) fn id_text(prefix: &str, block: &Block) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bits = u128::from_be_bytes(*block);
     let mut digits = [0; 26];
@@ -294,18 +294,16 @@ pub(super) fn id_text(prefix: &str, block: &Block) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tributary_engine::{IdKind, Ids};
 
     #[test]
-    fn ids_have_the_text_that_the_server_gives_them() {
-        let ids = Ids::new(&[5; 16], &[(1, 1)]);
-        for position in [1, 77, 1 << 40] {
-            let block = ids.block(IdKind::Account, position);
-            assert_eq!(
-                id_text("acct", &block),
-                ids.encode(IdKind::Account, position)
-            );
-        }
+    fn ids_are_written_in_crockford_base32() {
+        // The example of the ULID specification, which uses the same alphabet and order.
+        let block = 0x0156_3e3a_b5d3_d676_4c61_efb9_9302_bd5b_u128.to_be_bytes();
+        assert_eq!(id_text("acct", &block), "acct_01arz3ndektsv4rrffq69g5fav");
+        assert_eq!(
+            id_text("acct", &[0; 16]),
+            format!("acct_{}", "0".repeat(26))
+        );
     }
 
     #[test]

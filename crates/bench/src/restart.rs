@@ -8,15 +8,15 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use super::batch::{Work, all};
-use super::books::{Books, runtime};
-use super::grpc::Batches;
-use super::machine;
-use super::options;
-use super::payload::id_text;
-use super::report::{Before, tell, tenths};
-use super::server::Server;
-use crate::exit::{Exit, wrong_use};
+use crate::batch::{Work, all};
+use crate::books::{Books, runtime};
+use crate::error::usage_error;
+use crate::grpc::Batches;
+use crate::machine;
+use crate::options;
+use crate::payload::id_text;
+use crate::report::{Before, tell, tenths};
+use crate::server::Server;
 
 /// Batches that wait for their answer.
 const IN_FLIGHT: u32 = 4;
@@ -39,9 +39,9 @@ struct Kill {
 }
 
 /// Runs `bench restart`.
-pub(super) fn run(options: &options::Restart) -> anyhow::Result<Exit> {
+pub(crate) fn run(options: &options::Restart) -> anyhow::Result<()> {
     if options.load.server.is_some() {
-        return Err(wrong_use("--server cannot be killed here"));
+        return Err(usage_error("--server cannot be killed here"));
     }
     let mut server = Server::start(&options.load)?;
     let empty = server.memory().anonymous;
@@ -110,8 +110,8 @@ pub(super) fn run(options: &options::Restart) -> anyhow::Result<Exit> {
         "processors": machine::processors(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    tell(&result, options.load.json);
-    Ok(Exit::Done)
+    tell(&result, options.load.run.json);
+    Ok(())
 }
 
 /// Pays until this part is done, or until the server is killed after so long.
@@ -162,7 +162,7 @@ fn kill(
     let listening = begun.elapsed().as_secs_f64();
     let mut client = server.client()?;
     let id = id_text("acct", &books.accounts[0]);
-    let account = client.get(&format!("/v1/accounts/{id}"))?.ok()?.json()?;
+    let account = client.get_json(&format!("/v1/accounts/{id}"))?;
     let answer = begun.elapsed().as_secs_f64();
     ensure!(
         account["id"] == id.as_str(),

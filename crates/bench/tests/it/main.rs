@@ -1,8 +1,74 @@
-//! `bench`: short runs of each mode, whose results are whole and whose books are right.
+//! The load generator from outside: short runs of each mode against a real server, whose results are complete and whose
+//! books balance.
+//!
+//! The server is the `tributary` command beside this test's own program. `cargo test --workspace` builds it;
+//! `cargo test -p tributary-bench` does not: run `cargo build -p tributary` first.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{json_for, run, run_for, text};
+/// The file of the `tributary` command.
+fn server_binary() -> PathBuf {
+    let bench = Path::new(env!("CARGO_BIN_EXE_tributary-bench"));
+    let path = bench.with_file_name(format!("tributary{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        path.is_file(),
+        "there is no {}: run `cargo build -p tributary` first",
+        path.display()
+    );
+    path
+}
+
+/// Runs a program to its end, without settings of the caller's environment.
+fn run_program(program: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TRIBUTARY_")) {
+        command.env_remove(name);
+    }
+    let output = command.args(arguments).stdin(Stdio::null()).output();
+    output.expect("the program runs")
+}
+
+/// Runs the load generator to its end.
+fn run(arguments: &[&str]) -> Output {
+    server_binary();
+    run_program(Path::new(env!("CARGO_BIN_EXE_tributary-bench")), arguments)
+}
+
+/// Checks the exit code of a program, and returns its standard output.
+#[track_caller]
+fn output_for(code: i32, output: &Output, arguments: &[&str]) -> String {
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}\n--- stdout\n{out}\n--- stderr\n{err}"
+    );
+    out.into_owned()
+}
+
+/// Runs the load generator, which must succeed, and returns its result.
+#[track_caller]
+fn result_of(arguments: &[&str]) -> Value {
+    let out = output_for(0, &run(arguments), arguments);
+    serde_json::from_str(out.trim()).unwrap_or_else(|_| panic!("not JSON: {out}"))
+}
+
+/// Verifies a data directory, which must be whole, and returns the number of its records.
+#[track_caller]
+fn verified_records(data: &Path) -> u64 {
+    let arguments = ["verify", "--json", "--data", text(data)];
+    let out = output_for(0, &run_program(&server_binary(), &arguments), &arguments);
+    let verified: Value = serde_json::from_str(out.trim()).expect("JSON");
+    verified["records"].as_u64().expect("a number")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are UTF-8")
+}
 
 /// What every result must tell.
 const FIELDS: [&str; 22] = [
@@ -36,7 +102,7 @@ fn check(mode: &[&str], records: std::ops::Range<u64>) -> Value {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");
     let more = ["--json", "--accounts", "50", "--data", text(&data)];
-    let result = json_for(0, &[&["bench"], mode, &more].concat());
+    let result = result_of(&[mode, &more].concat());
     for field in FIELDS {
         assert!(!result[field].is_null(), "{field} in {result}");
     }
@@ -45,8 +111,7 @@ fn check(mode: &[&str], records: std::ops::Range<u64>) -> Value {
     assert!(number("p50_us") <= number("p99_us") && number("p99_us") <= number("max_us"));
     assert!((100.0..10_000.0).contains(&number("bytes_per_payment")));
     assert_eq!(result["books"], "balanced");
-    let verified = json_for(0, &["verify", "--json", "--data", text(&data)]);
-    let found = verified["records"].as_u64().expect("a number");
+    let found = verified_records(&data);
     // The first key, the account outside, and each account opened and filled.
     let before = 2 + 2 * 50;
     assert!(
@@ -124,10 +189,7 @@ fn a_killed_server_answers_again_and_lost_nothing() {
     let size = ["--payments", "2000", "--batch", "100", "--accounts", "50"];
     let kills = ["--kills", "2", "--kill-after-ms", "200"];
     let more = ["--json", "--data", text(&data)];
-    let result = json_for(
-        0,
-        &[&["bench", "restart"], &size[..], &kills, &more].concat(),
-    );
+    let result = result_of(&[&["restart"], &size[..], &kills, &more].concat());
     let number = |path: &str| result.pointer(path).and_then(Value::as_f64).unwrap_or(-1.0);
     assert!(number("/bytes_per_account") > 0.0 && number("/payments_per_second") > 0.0);
     assert!(number("/seconds_until_answer") > 0.0, "{result}");
@@ -140,8 +202,7 @@ fn a_killed_server_answers_again_and_lost_nothing() {
         );
         records += of("payments_acknowledged") + of("payments_kept_beyond") + 1;
     }
-    let verified = json_for(0, &["verify", "--json", "--data", text(&data)]);
-    assert_eq!(verified["records"], records);
+    assert_eq!(verified_records(&data), records);
 }
 
 #[test]
@@ -158,7 +219,7 @@ fn webhooks_reach_their_receivers_past_the_slow_ones_and_a_kill() {
         "--data",
         text(&data),
     ];
-    let result = json_for(0, &[&["bench", "webhooks"], &size[..], &kills].concat());
+    let result = result_of(&[&["webhooks"], &size[..], &kills].concat());
     assert_eq!(result["endpoints_slow_failing_or_hanging"], 3);
     assert_eq!(result["delivered"], result["events_for_healthy_endpoints"]);
     let healthy = result["delivered"].as_u64().expect("a number");
@@ -173,10 +234,7 @@ fn the_baseline_tells_what_disk_and_http_can_do() {
     let size = ["--piece-bytes", "100000", "--total-bytes", "1000000"];
     let counts = ["--small-writes", "50", "--requests", "1000"];
     let more = ["--connections", "4", "--json", "--data", text(&data)];
-    let result = json_for(
-        0,
-        &[&["bench", "baseline"], &size[..], &counts, &more].concat(),
-    );
+    let result = result_of(&[&["baseline"], &size[..], &counts, &more].concat());
     assert_eq!(result["sequential"]["pieces"], 10);
     for path in [
         "/sequential/bytes_per_second",
@@ -201,8 +259,8 @@ fn the_baseline_tells_what_disk_and_http_can_do() {
 fn subscriptions_beside_a_load_get_exactly_what_they_want() {
     let size = ["--payments", "4000", "--warmup", "500", "--batch", "200"];
     let run = |more: &[&str]| {
-        let mode = ["bench", "batch", "--json", "--accounts", "200"];
-        let result = json_for(0, &[&mode[..], &size, more].concat());
+        let mode = ["batch", "--json", "--accounts", "200"];
+        let result = result_of(&[&mode[..], &size, more].concat());
         assert_eq!(result["books"], "balanced");
         result["subscriptions"].clone()
     };
@@ -225,12 +283,13 @@ fn subscriptions_beside_a_load_get_exactly_what_they_want() {
         "--accounts",
         "200",
     ];
-    run_for(2, &[&["bench", "batch"], &wrong[..]].concat());
+    let wrong = [&["batch"], &wrong[..]].concat();
+    output_for(2, &crate::run(&wrong), &wrong);
 }
 
 /// Runs `bench holds`. Where the machine was too slow for what it is to show, all has more time and fewer payments come.
 fn holds(kill: bool) -> Value {
-    let mode = ["bench", "holds", "--json", "--accounts", "50"];
+    let mode = ["holds", "--json", "--accounts", "50"];
     let kills: &[&str] = if kill { &["--kill"] } else { &[] };
     for (due_after, rate) in [
         ("8", "200"),
@@ -283,7 +342,8 @@ fn holds_that_come_due_at_once_all_expire_also_past_a_kill() {
 fn a_used_directory_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("mine"), "precious").expect("it is written");
-    run_for(2, &["bench", "batch", "--data", text(directory.path())]);
+    let arguments = ["batch", "--data", text(directory.path())];
+    output_for(2, &run(&arguments), &arguments);
     assert!(directory.path().join("mine").exists());
 }
 
@@ -300,8 +360,8 @@ fn events_are_published_and_pulled_exactly_as_they_were() {
         "500",
     ];
     let more = ["--json", "--data", text(&data)];
-    let pulling = ["bench", "pull", "--consumers", "3", "--batch", "64"];
-    let result = json_for(0, &[&pulling[..], &shape, &more].concat());
+    let pulling = ["pull", "--consumers", "3", "--batch", "64"];
+    let result = result_of(&[&pulling[..], &shape, &more].concat());
     for field in ["published_per_second", "pulled_per_second"] {
         assert!(result[field].as_f64() > Some(0.0), "{result}");
     }
@@ -310,20 +370,19 @@ fn events_are_published_and_pulled_exactly_as_they_were() {
         result["responses"].as_u64() >= Some(20_000 / 64),
         "{result}"
     );
-    let verified = json_for(0, &["verify", "--json", "--data", text(&data)]);
     // The first key as well.
-    assert_eq!(verified["records"], 20_001);
-    let published = json_for(0, &[&["bench", "publish", "--json"][..], &shape].concat());
+    assert_eq!(verified_records(&data), 20_001);
+    let published = result_of(&[&["publish", "--json"][..], &shape].concat());
     assert_eq!(published["mode"], "publish");
 }
 
 /// How well the model does depends on the machine and on chance, so only what must be so is asserted.
 #[test]
 fn a_pool_is_observed_beside_what_the_model_expects() {
-    let mode = ["bench", "pool", "--json", "--seconds", "3"];
+    let mode = ["pool", "--json", "--seconds", "3"];
     // So little work that it is stable also if each piece takes many times as long: an unstable pool has no figures.
-    let size = ["--arrivals", "20/s", "--service", "20ms", "--workers", "10"];
-    let result = json_for(0, &[&mode[..], &size].concat());
+    let size = ["--arrivals", "20", "--service-ms", "20", "--workers", "10"];
+    let result = result_of(&[&mode[..], &size].concat());
     assert!(result["events"].as_u64() > Some(20), "{result}");
     for path in [
         "/wait_seconds/observed",

@@ -7,18 +7,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use tributary_server::take_short_turns;
 
-use super::books::{AMOUNT_MAX, Books};
-use super::http::{Answer, Pool, Tag, Work};
-use super::meter::{Latencies, Progress, Summary};
-use super::options;
-use super::payload::key;
-use super::report::{Before, Conditions, Measured, finish};
-use super::requests::{Head, Template, put_batch_head, put_get, put_post};
-use super::server::Server;
-use super::skew::{Chooser, Random};
-use crate::exit::{Exit, wrong_use};
+use crate::books::{AMOUNT_MAX, Books};
+use crate::error::usage_error;
+use crate::http::{Answer, Pool, Tag, Work};
+use crate::meter::{Latencies, Progress, Summary};
+use crate::options;
+use crate::payload::key;
+use crate::report::{Before, Conditions, Measured, finish};
+use crate::requests::{Head, Template, put_batch_head, put_get, put_post};
+use crate::schedule::shorten_time_slices;
+use crate::server::Server;
+use crate::skew::{Chooser, Random};
 
 /// Connections of the reads beside a load of writes.
 const READ_CONNECTIONS: u32 = 16;
@@ -28,12 +28,12 @@ const REMEMBERED_MAX: usize = 10_000;
 const PAYMENT_CHARS: usize = 30;
 
 /// Runs `bench http`.
-pub(super) fn http(options: &options::Http) -> anyhow::Result<Exit> {
+pub(crate) fn http(options: &options::Http) -> anyhow::Result<()> {
     if options.payments == 0 {
-        return Err(wrong_use("--payments must be at least 1"));
+        return Err(usage_error("--payments must be at least 1"));
     }
     if options.minimal && options.per_request == 1 {
-        return Err(wrong_use(
+        return Err(usage_error(
             "--minimal is about batches: give --per-request more than 1",
         ));
     }
@@ -68,13 +68,13 @@ pub(super) fn http(options: &options::Http) -> anyhow::Result<Exit> {
         records,
     };
     finish(&conditions, server, &before, measured)?;
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// Runs `bench mixed`.
-pub(super) fn mixed(options: &options::Mixed) -> anyhow::Result<Exit> {
+pub(crate) fn mixed(options: &options::Mixed) -> anyhow::Result<()> {
     if options.requests == 0 {
-        return Err(wrong_use("--requests must be at least 1"));
+        return Err(usage_error("--requests must be at least 1"));
     }
     let server = Server::start(&options.load)?;
     let books = Books::prepare(&server, options.load.accounts)?;
@@ -102,7 +102,7 @@ pub(super) fn mixed(options: &options::Mixed) -> anyhow::Result<Exit> {
         ..measured
     };
     finish(&conditions, server, &before, measured)?;
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn head(server: &Server) -> Head {
@@ -113,7 +113,7 @@ fn head(server: &Server) -> Head {
 }
 
 /// Plain payments, one per request or many.
-pub(super) struct Payments {
+pub(crate) struct Payments {
     head: Head,
     template: Template,
     accounts: Vec<String>,
@@ -132,7 +132,7 @@ pub(super) struct Payments {
 }
 
 impl Payments {
-    pub(super) fn new(
+    pub(crate) fn new(
         server: &Server,
         books: &Books,
         load: &options::Load,
@@ -161,7 +161,7 @@ impl Payments {
     }
 
     /// Begins a part of `payments`.
-    pub(super) fn begin(&mut self, payments: u64, what: &'static str) {
+    pub(crate) fn begin(&mut self, payments: u64, what: &'static str) {
         self.end = self.next + payments;
         self.latencies = Latencies::new();
         self.progress = Some(Progress::new(what, "payments", payments));
@@ -179,13 +179,13 @@ impl Payments {
         self.next += 1;
     }
 
-    pub(super) fn measured(&mut self) -> anyhow::Result<Measured> {
+    pub(crate) fn measured(&mut self) -> anyhow::Result<Measured> {
         let progress = self.progress.take().context("a part was begun")?;
         Ok(Measured::of(progress, &self.latencies, self.rejected))
     }
 
     /// What the payments have added to each account.
-    pub(super) fn balances(&self) -> &[i64] {
+    pub(crate) fn balances(&self) -> &[i64] {
         &self.balances
     }
 }
@@ -448,7 +448,7 @@ const READS: [&str; 4] = [
 ];
 
 /// Reads at a fixed rate, on a thread of their own, until they are stopped.
-pub(super) struct Reads {
+pub(crate) struct Reads {
     thread: JoinHandle<anyhow::Result<Reading>>,
     stop: Arc<AtomicBool>,
 }
@@ -464,7 +464,7 @@ struct Reading {
 }
 
 /// Begins to read.
-pub(super) fn reads_beside(server: &Server, books: &Books, rate: f64) -> anyhow::Result<Reads> {
+pub(crate) fn reads_beside(server: &Server, books: &Books, rate: f64) -> anyhow::Result<Reads> {
     let mut reading = Reading {
         head: head(server),
         accounts: books.texts(),
@@ -477,7 +477,7 @@ pub(super) fn reads_beside(server: &Server, books: &Books, rate: f64) -> anyhow:
     let mut client = server.client()?;
     for account in reading.accounts.iter().take(20) {
         let path = format!("/v1/accounts/{account}/entries?limit=100");
-        let page = client.get_patiently(&path)?.ok()?.json()?;
+        let page = client.get_json(&path)?;
         let lines = page["data"]
             .as_array()
             .context("a statement has no lines")?;
@@ -491,7 +491,7 @@ pub(super) fn reads_beside(server: &Server, books: &Books, rate: f64) -> anyhow:
     let thread = std::thread::Builder::new().name("reads".to_owned());
     let thread = thread.spawn(move || {
         // What is measured is how long the server takes, not how long this thread waits for a processor.
-        take_short_turns();
+        shorten_time_slices();
         pool.run(&mut reading, Some(rate), &stopped)?;
         Ok(reading)
     })?;
@@ -500,7 +500,7 @@ pub(super) fn reads_beside(server: &Server, books: &Books, rate: f64) -> anyhow:
 
 impl Reads {
     /// Ends them, and gives their latencies.
-    pub(super) fn stop(self) -> anyhow::Result<BTreeMap<&'static str, Summary>> {
+    pub(crate) fn stop(self) -> anyhow::Result<BTreeMap<&'static str, Summary>> {
         self.stop.store(true, Ordering::Relaxed);
         let Ok(reading) = self.thread.join() else {
             bail!("the reads broke off");

@@ -9,18 +9,18 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use super::batch::{self, all};
-use super::books::{Books, runtime};
-use super::grpc::Batches;
-use super::http::{Answer, Pool, Tag, Work};
-use super::machine;
-use super::meter::Latencies;
-use super::options;
-use super::report::{tell, tenths};
-use super::rest::Payments;
-use super::server::Server;
+use crate::batch::{self, all};
+use crate::books::{Books, runtime};
 use crate::client::Client;
-use crate::exit::{Exit, wrong_use};
+use crate::error::usage_error;
+use crate::grpc::Batches;
+use crate::http::{Answer, Pool, Tag, Work};
+use crate::machine;
+use crate::meter::Latencies;
+use crate::options;
+use crate::report::{tell, tenths};
+use crate::rest::Payments;
+use crate::server::Server;
 
 /// Authorizations of a batch, and batches that wait for their answer.
 const BATCH: u32 = 4_096;
@@ -47,9 +47,9 @@ struct Due {
 }
 
 /// Runs `bench holds`.
-pub(super) fn run(options: &options::Holds) -> anyhow::Result<Exit> {
+pub(crate) fn run(options: &options::Holds) -> anyhow::Result<()> {
     if options.load.server.is_some() {
-        return Err(wrong_use("--server: it needs a server of its own"));
+        return Err(usage_error("--server: it needs a server of its own"));
     }
     let mut server = Server::start(&options.load)?;
     let books = Books::prepare(&server, options.load.accounts)?;
@@ -104,8 +104,8 @@ pub(super) fn run(options: &options::Holds) -> anyhow::Result<Exit> {
         "processors": machine::processors(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    tell(&result, options.load.json);
-    Ok(Exit::Done)
+    tell(&result, options.load.run.json);
+    Ok(())
 }
 
 /// Makes the authorizations.
@@ -134,7 +134,7 @@ fn hold(
 
 /// What all accounts hold for authorizations, minor units.
 fn pending(client: &mut Client) -> anyhow::Result<u64> {
-    let trial = client.get_patiently("/v1/trial_balance")?.ok()?.json()?;
+    let trial = client.get_json("/v1/trial_balance")?;
     let digits = trial["currencies"][0]["pending"].as_str();
     let digits = digits.context("the trial balance does not tell what is held")?;
     Ok(digits.parse()?)

@@ -17,10 +17,10 @@ mod system {
     };
 
     /// A timer of the kernel.
-    pub(super) struct Timer(OwnedFd);
+    pub(crate) struct Timer(OwnedFd);
 
     impl Timer {
-        pub(super) fn new(registry: &Registry, token: Token) -> std::io::Result<Timer> {
+        pub(crate) fn new(registry: &Registry, token: Token) -> std::io::Result<Timer> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
             registry.register(&mut SourceFd(&timer.as_raw_fd()), token, Interest::READABLE)?;
@@ -28,7 +28,7 @@ mod system {
         }
 
         /// Fires once, after `wait`; not at all if that is zero.
-        pub(super) fn set(&self, wait: Duration) -> std::io::Result<()> {
+        pub(crate) fn set(&self, wait: Duration) -> std::io::Result<()> {
             let timespec = |duration: Duration| Timespec {
                 tv_sec: duration.as_secs() as i64,
                 tv_nsec: duration.subsec_nanos().into(),
@@ -50,21 +50,21 @@ mod system {
     use mio::{Registry, Token};
 
     /// There is none.
-    pub(super) struct Timer;
+    pub(crate) struct Timer;
 
     impl Timer {
-        pub(super) fn new(_: &Registry, _: Token) -> std::io::Result<Timer> {
+        pub(crate) fn new(_: &Registry, _: Token) -> std::io::Result<Timer> {
             Ok(Timer)
         }
 
-        pub(super) fn set(&self, _: Duration) -> std::io::Result<()> {
+        pub(crate) fn set(&self, _: Duration) -> std::io::Result<()> {
             Ok(())
         }
     }
 }
 
 /// An alarm among the events of a poll.
-pub(super) struct Alarm {
+pub(crate) struct Alarm {
     timer: system::Timer,
     is_set: bool,
 }
@@ -73,7 +73,7 @@ pub(super) struct Alarm {
 const LEAST: Duration = Duration::from_nanos(1);
 
 impl Alarm {
-    pub(super) fn new(registry: &Registry, token: Token) -> std::io::Result<Alarm> {
+    pub(crate) fn new(registry: &Registry, token: Token) -> std::io::Result<Alarm> {
         Ok(Alarm {
             timer: system::Timer::new(registry, token)?,
             is_set: false,
@@ -81,7 +81,7 @@ impl Alarm {
     }
 
     /// Sets it to `at`, or switches it off; gives the time-out that the poll needs besides.
-    pub(super) fn set(&mut self, at: Option<Instant>) -> std::io::Result<Option<Duration>> {
+    pub(crate) fn set(&mut self, at: Option<Instant>) -> std::io::Result<Option<Duration>> {
         let Some(at) = at else {
             if std::mem::take(&mut self.is_set) {
                 self.timer.set(Duration::ZERO)?;

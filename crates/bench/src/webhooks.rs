@@ -13,19 +13,19 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::http::{Answer, Pool, Tag, Work};
-use super::machine;
-use super::meter::{Latencies, Progress};
-use super::options;
-use super::payload::key;
-use super::report::tell;
-use super::requests::{Head, put_post};
-use super::server::Server;
-use super::skew::Random;
-use crate::exit::Exit;
+use crate::http::{Answer, Pool, Tag, Work};
+use crate::machine;
+use crate::meter::{Latencies, Progress};
+use crate::options;
+use crate::payload::key;
+use crate::report::tell;
+use crate::requests::{Head, put_post};
+use crate::server::Server;
+use crate::skew::Random;
 
 /// Connections that events are published over.
 const CONNECTIONS: u32 = 16;
@@ -107,7 +107,7 @@ impl Arrived {
 }
 
 /// Runs `bench webhooks`.
-pub(super) fn run(options: &options::Webhooks) -> anyhow::Result<Exit> {
+pub(crate) fn run(options: &options::Webhooks) -> anyhow::Result<()> {
     let total = options.events + u64::from(options.kills) * options.events_per_kill;
     let arrived = Arc::new(Arrived {
         counts: (0..total).map(|_| AtomicU32::new(0)).collect(),
@@ -117,9 +117,9 @@ pub(super) fn run(options: &options::Webhooks) -> anyhow::Result<Exit> {
         measuring: AtomicBool::new(true),
     });
     // Each receiver is a file, and so is each connection to it.
-    crate::files::raise_limit();
+    raise_file_limit();
     let endpoints = receive(options, &arrived)?;
-    let mut server = Server::own(options.output.data.as_deref())?;
+    let mut server = Server::own(&options.run)?;
     let mut posts = Posts::new(&server, options, &endpoints);
     subscribe(&server, &mut posts, endpoints.len() as u64)?;
     let process = server.process();
@@ -170,8 +170,19 @@ pub(super) fn run(options: &options::Webhooks) -> anyhow::Result<Exit> {
     });
     drop(posts);
     server.stop()?;
-    tell(&result, options.output.json);
-    Ok(Exit::Done)
+    tell(&result, options.run.json);
+    Ok(())
+}
+
+/// Raises the limit on open files as far as the system lets this process.
+fn raise_file_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // Where this is refused, opening a receiver fails with a clear error.
+    let _refused = setrlimit(Resource::Nofile, raised);
 }
 
 fn head(server: &Server) -> Head {

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use super::alarm::Alarm;
+use crate::alarm::Alarm;
 
 /// Room for an answer; grows for larger ones.
 const ANSWER_BYTES: usize = 16 << 10;
@@ -21,7 +21,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is asked, and what is made of the answers.
-pub(super) trait Work {
+pub(crate) trait Work {
     /// Appends the next request, and says of which kind it is; none if there is no more to ask.
     fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag>;
 
@@ -31,19 +31,19 @@ pub(super) trait Work {
 
 /// Which request an answer belongs to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tag {
-    pub(super) kind: usize,
-    pub(super) number: u64,
+pub(crate) struct Tag {
+    pub(crate) kind: usize,
+    pub(crate) number: u64,
 }
 
 /// An answer.
-pub(super) struct Answer<'a> {
-    pub(super) status: u16,
-    pub(super) head: &'a [u8],
-    pub(super) body: &'a [u8],
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    pub(crate) head: &'a [u8],
+    pub(crate) body: &'a [u8],
     /// From when the request was due to now.
-    pub(super) latency: Duration,
-    pub(super) now: Instant,
+    pub(crate) latency: Duration,
+    pub(crate) now: Instant,
 }
 
 struct Connection {
@@ -67,7 +67,7 @@ enum Received {
 }
 
 /// Open connections to one server.
-pub(super) struct Pool {
+pub(crate) struct Pool {
     server: SocketAddr,
     poll: Poll,
     events: Events,
@@ -82,7 +82,7 @@ const ALARM: Token = Token(usize::MAX - 1);
 
 impl Pool {
     /// Opens `count` connections.
-    pub(super) fn open(server: SocketAddr, count: u32) -> anyhow::Result<Pool> {
+    pub(crate) fn open(server: SocketAddr, count: u32) -> anyhow::Result<Pool> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         let mut connections = Vec::with_capacity(count as usize);
@@ -109,7 +109,7 @@ impl Pool {
 
     /// Asks until there is no more to ask or `stop` is set, and all answers are there. With a rate, requests are due at
     /// equal distances; those that find no idle connection wait, and their waiting counts.
-    pub(super) fn run(
+    pub(crate) fn run(
         &mut self,
         work: &mut dyn Work,
         rate: Option<f64>,

@@ -1,5 +1,6 @@
 //! The server under test: a process of its own, on a data directory of its own.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,31 +11,31 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::machine;
-use super::options::Load;
 use crate::client::Client;
-use crate::config::secret_from;
-use crate::exit::wrong_use;
+use crate::error::usage_error;
+use crate::machine;
+use crate::options::{Load, RunOptions};
+use crate::payload::Block;
 
 /// Longest wait for a server to end by itself.
 const STOP_WAIT: Duration = Duration::from_secs(120);
 
 /// A directory that is removed at the end, unless it was given.
-pub(super) struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
     kept: bool,
 }
 
 impl Directory {
     /// The given directory, which must be new or empty; or a new one here.
-    pub(super) fn make(given: Option<&Path>) -> anyhow::Result<Directory> {
+    pub(crate) fn make(given: Option<&Path>) -> anyhow::Result<Directory> {
         let path = match given {
             Some(path) => path.to_owned(),
             None => PathBuf::from(format!("tributary-bench-{}", std::process::id())),
         };
         let used = path.exists() && std::fs::read_dir(&path)?.next().is_some();
         if used {
-            return Err(wrong_use(format!("{} is not empty", path.display())));
+            return Err(usage_error(format!("{} is not empty", path.display())));
         }
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot make {}", path.display()))?;
@@ -44,7 +45,7 @@ impl Directory {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -60,18 +61,19 @@ impl Drop for Directory {
 }
 
 /// A running server, ours or somebody else's.
-pub(super) struct Server {
+pub(crate) struct Server {
     /// For HTTP.
-    pub(super) addr: SocketAddr,
-    pub(super) grpc: SocketAddr,
+    pub(crate) addr: SocketAddr,
+    pub(crate) grpc: SocketAddr,
     /// A platform key.
-    pub(super) token: String,
+    pub(crate) token: String,
     own: Option<Own>,
 }
 
 /// A server that was started here. It is killed if this goes before it was stopped.
 struct Own {
     child: Child,
+    binary: PathBuf,
     directory: Directory,
 }
 
@@ -82,9 +84,28 @@ impl Drop for Own {
     }
 }
 
-/// Runs this very program with `arguments`, and gives the process and the line of JSON that it says first.
-pub(super) fn spawn(arguments: &[&std::ffi::OsStr]) -> anyhow::Result<(Child, Value)> {
-    let program = std::env::current_exe().context("where is this program?")?;
+/// Returns the program to start as the server: the given one, or `tributary` beside this program.
+fn server_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = match given {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()
+            .context("cannot find this program's file")?
+            .with_file_name(format!("tributary{}", std::env::consts::EXE_SUFFIX)),
+    };
+    if !path.is_file() {
+        return Err(usage_error(format!(
+            "there is no {}: build it first with `cargo build --release -p tributary`, or name another program with \
+             --binary FILE",
+            path.display()
+        )));
+    }
+    // Without a slash the name would be looked up in PATH.
+    path.canonicalize()
+        .with_context(|| format!("cannot find {}", path.display()))
+}
+
+/// Starts `program` with `arguments`, and returns the process and the first line of its output, which is JSON.
+pub(crate) fn spawn(program: &Path, arguments: &[&OsStr]) -> anyhow::Result<(Child, Value)> {
     let mut command = Command::new(program);
     // Settings of the caller's environment are not those of the measurement.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TRIBUTARY_")) {
@@ -100,7 +121,7 @@ pub(super) fn spawn(arguments: &[&std::ffi::OsStr]) -> anyhow::Result<(Child, Va
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot start the server process")?;
+        .with_context(|| format!("cannot start {}", program.display()))?;
     let stdout = child.stdout.take().context("the server has no output")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
@@ -115,7 +136,7 @@ pub(super) fn spawn(arguments: &[&std::ffi::OsStr]) -> anyhow::Result<(Child, Va
 }
 
 /// Where a server process says that it listens.
-pub(super) fn address(told: &Value, name: &str) -> anyhow::Result<SocketAddr> {
+pub(crate) fn address(told: &Value, name: &str) -> anyhow::Result<SocketAddr> {
     let url = told[name].as_str().context("the server says no address")?;
     let address = url.strip_prefix("http://").unwrap_or(url);
     address
@@ -123,10 +144,10 @@ pub(super) fn address(told: &Value, name: &str) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("{url} is no address"))
 }
 
-/// A server process on the directory, and what it says of itself.
-fn serve(directory: &Path) -> anyhow::Result<(Child, Value)> {
+/// Starts a server process on the directory, and returns it with the line of JSON that it prints first.
+fn serve(binary: &Path, directory: &Path) -> anyhow::Result<(Child, Value)> {
     let listen = "127.0.0.1:0".as_ref();
-    spawn(&[
+    let arguments = [
         "serve".as_ref(),
         "--json".as_ref(),
         "--listen".as_ref(),
@@ -135,40 +156,53 @@ fn serve(directory: &Path) -> anyhow::Result<(Child, Value)> {
         listen,
         "--data".as_ref(),
         directory.as_os_str(),
-    ])
+    ];
+    spawn(binary, &arguments)
 }
 
 /// Makes a subscription; its id.
-pub(super) fn subscribe_to(
+pub(crate) fn subscribe_to(
     client: &mut Client,
-    key: &str,
+    key: &Block,
     terms: &Value,
 ) -> anyhow::Result<String> {
-    let made = client.post("/v1/subscriptions", key, terms)?.ok()?;
-    let id = made.json()?["id"].as_str().map(str::to_owned);
+    let made = client.post_json("/v1/subscriptions", key, terms)?;
+    let id = made["id"].as_str().map(str::to_owned);
     id.context("the subscription has no id")
+}
+
+/// Reads an API key from a file.
+fn read_api_key(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| usage_error(format!("cannot read {}: {error}", file.display())))?;
+    Ok(text.trim().to_owned())
 }
 
 impl Server {
     /// The server that `load` names, or a new one.
-    pub(super) fn start(load: &Load) -> anyhow::Result<Server> {
+    pub(crate) fn start(load: &Load) -> anyhow::Result<Server> {
         match (&load.server, load.grpc, &load.api_key_file) {
             (Some(url), Some(grpc), Some(file)) => Ok(Server {
                 addr: address(&serde_json::json!({ "url": url }), "url")
-                    .map_err(|error| wrong_use(format!("--server: {error:#}")))?,
+                    .map_err(|error| usage_error(format!("--server: {error:#}")))?,
                 grpc,
-                token: secret_from(file)?,
+                token: read_api_key(file)?,
                 own: None,
             }),
-            _ => Server::own(load.data.as_deref()),
+            _ => Server::own(&load.run),
         }
     }
 
     /// A new one, on the given directory or on one that is removed at the end.
-    pub(super) fn own(data: Option<&Path>) -> anyhow::Result<Server> {
-        let directory = Directory::make(data)?;
-        let (child, told) = serve(directory.path())?;
-        let own = Own { child, directory };
+    pub(crate) fn own(options: &RunOptions) -> anyhow::Result<Server> {
+        let binary = server_binary(options.binary.as_deref())?;
+        let directory = Directory::make(options.data.as_deref())?;
+        let (child, told) = serve(&binary, directory.path())?;
+        let own = Own {
+            child,
+            binary,
+            directory,
+        };
         let token = told["platform_key"].as_str();
         Ok(Server {
             addr: address(&told, "listening")?,
@@ -179,16 +213,16 @@ impl Server {
     }
 
     /// Kills it without a word, if it is ours.
-    pub(super) fn kill(&self) -> anyhow::Result<()> {
+    pub(crate) fn kill(&self) -> anyhow::Result<()> {
         let own = self.own.as_ref().context("not a server of ours")?;
         Ok(kill_process(Pid::from_child(&own.child), Signal::KILL)?)
     }
 
     /// Starts a server that was killed again, on the same data.
-    pub(super) fn start_again(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
         let own = self.own.as_mut().context("not a server of ours")?;
         own.child.wait()?;
-        let (child, told) = serve(own.directory.path())?;
+        let (child, told) = serve(&own.binary, own.directory.path())?;
         own.child = child;
         self.addr = address(&told, "listening")?;
         self.grpc = address(&told, "grpc")?;
@@ -196,37 +230,37 @@ impl Server {
     }
 
     /// For single requests.
-    pub(super) fn client(&self) -> anyhow::Result<Client> {
-        Client::new(&format!("http://{}", self.addr), &self.token, None)
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Client::connect(self.addr, &self.token)
     }
 
     /// Its process, if it is ours.
-    pub(super) fn process(&self) -> Option<u32> {
+    pub(crate) fn process(&self) -> Option<u32> {
         self.own.as_ref().map(|own| own.child.id())
     }
 
     /// Its data directory, if it is ours.
-    pub(super) fn directory(&self) -> Option<&Path> {
+    pub(crate) fn directory(&self) -> Option<&Path> {
         self.own.as_ref().map(|own| own.directory.path())
     }
 
     /// Its memory now.
-    pub(super) fn memory(&self) -> machine::Memory {
+    pub(crate) fn memory(&self) -> machine::Memory {
         self.process().map(machine::memory).unwrap_or_default()
     }
 
     /// Bytes that it has had written to the disk.
-    pub(super) fn bytes_written(&self) -> Option<u64> {
+    pub(crate) fn bytes_written(&self) -> Option<u64> {
         self.process().and_then(machine::bytes_written)
     }
 
     /// Bytes that its data takes: the journal's frames, and every other file whole.
-    pub(super) fn data_bytes(&self) -> anyhow::Result<Option<u64>> {
+    pub(crate) fn data_bytes(&self) -> anyhow::Result<Option<u64>> {
         let Some(directory) = self.directory() else {
             return Ok(None);
         };
-        let metrics = self.client()?.get_patiently("/metrics")?.ok()?;
-        let metrics = String::from_utf8_lossy(&metrics.body);
+        let metrics = self.client()?.get("/metrics")?;
+        let metrics = String::from_utf8_lossy(&metrics);
         let name = "tributary_journal_bytes ";
         let frames = metrics.lines().find_map(|line| line.strip_prefix(name));
         let frames: f64 = frames
@@ -236,7 +270,7 @@ impl Server {
     }
 
     /// Stops it, if it is ours.
-    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let Some(own) = &mut self.own else {
             return Ok(());
         };

@@ -8,7 +8,7 @@ use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use tokio::net::TcpStream;
 
-use super::payload::PREFIX_BYTES;
+use crate::payload::PREFIX_BYTES;
 
 /// Bytes that the server may send ahead.
 const WINDOW_BYTES: u32 = 8 << 20;
@@ -16,12 +16,12 @@ const WINDOW_BYTES: u32 = 8 << 20;
 const FRAME_BYTES: u32 = 256 << 10;
 
 /// Batches in, answers out.
-pub(super) const SUBMIT: &str = "/tributary.v1.Ledger/SubmitStream";
+pub(crate) const SUBMIT: &str = "/tributary.v1.Ledger/SubmitStream";
 /// Acknowledgements in, events out.
-pub(super) const RECEIVE: &str = "/tributary.v1.Subscriptions/Receive";
+pub(crate) const RECEIVE: &str = "/tributary.v1.Subscriptions/Receive";
 
 /// A stream of batches on a connection of its own.
-pub(super) struct Batches {
+pub(crate) struct Batches {
     send: SendStream<Bytes>,
     answers: Answers,
 }
@@ -35,12 +35,12 @@ enum Answers {
 
 impl Batches {
     /// Connects and opens the stream. Needs a runtime of the same thread, where the connection lives on.
-    pub(super) async fn open(server: SocketAddr, token: &str) -> anyhow::Result<Batches> {
+    pub(crate) async fn open(server: SocketAddr, token: &str) -> anyhow::Result<Batches> {
         Batches::open_at(server, token, SUBMIT).await
     }
 
     /// The same for another method.
-    pub(super) async fn open_at(
+    pub(crate) async fn open_at(
         server: SocketAddr,
         token: &str,
         method: &str,
@@ -71,7 +71,7 @@ impl Batches {
     }
 
     /// Sends a message with its prefix.
-    pub(super) async fn send(&mut self, mut message: Bytes) -> anyhow::Result<()> {
+    pub(crate) async fn send(&mut self, mut message: Bytes) -> anyhow::Result<()> {
         while !message.is_empty() {
             self.send.reserve_capacity(message.len());
             let room = std::future::poll_fn(|context| self.send.poll_capacity(context)).await;
@@ -83,7 +83,7 @@ impl Batches {
     }
 
     /// The next answer's message. May be given up and asked for again.
-    pub(super) async fn answer(&mut self) -> anyhow::Result<Bytes> {
+    pub(crate) async fn answer(&mut self) -> anyhow::Result<Bytes> {
         let (body, buffer) = self.body().await?;
         loop {
             if let Some((prefix, rest)) = buffer.split_first_chunk::<PREFIX_BYTES>() {
@@ -106,7 +106,7 @@ impl Batches {
     }
 
     /// Takes what still comes, until the server ends the stream as it should.
-    pub(super) async fn rest(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn rest(&mut self) -> anyhow::Result<()> {
         let (body, _) = self.body().await?;
         while let Some(data) = body.data().await {
             body.flow_control().release_capacity(data?.len())?;
@@ -122,7 +122,7 @@ impl Batches {
     }
 
     /// Ends the stream: no more batches.
-    pub(super) fn end(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn end(&mut self) -> anyhow::Result<()> {
         Ok(self.send.send_data(Bytes::new(), true)?)
     }
 

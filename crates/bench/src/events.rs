@@ -10,15 +10,15 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
-use super::books::runtime;
-use super::grpc::{Batches, RECEIVE};
-use super::machine;
-use super::meter::{Latencies, Progress};
-use super::options;
-use super::payload::{Delivered, Message, acknowledge, key, open_receive, response, results};
-use super::report::{tell, tenths};
-use super::server::{Server, subscribe_to};
-use crate::exit::{Exit, wrong_use};
+use crate::books::runtime;
+use crate::error::usage_error;
+use crate::grpc::{Batches, RECEIVE};
+use crate::machine;
+use crate::meter::{Latencies, Progress};
+use crate::options;
+use crate::payload::{Delivered, Message, acknowledge, key, open_receive, response, results};
+use crate::report::{tell, tenths};
+use crate::server::{Server, subscribe_to};
 
 /// The type of the events.
 const TYPE: &str = "app.bench.event";
@@ -64,20 +64,20 @@ impl Events {
 }
 
 /// Runs `bench publish`.
-pub(super) fn publish(options: &options::Publish) -> anyhow::Result<Exit> {
+pub(crate) fn publish(options: &options::Publish) -> anyhow::Result<()> {
     run(&options.events, None)
 }
 
 /// Runs `bench pull`.
-pub(super) fn pull(options: &options::Pull) -> anyhow::Result<Exit> {
+pub(crate) fn pull(options: &options::Pull) -> anyhow::Result<()> {
     run(&options.events, Some(options))
 }
 
-fn run(options: &options::Events, pull: Option<&options::Pull>) -> anyhow::Result<Exit> {
+fn run(options: &options::Events, pull: Option<&options::Pull>) -> anyhow::Result<()> {
     if options.events == 0 {
-        return Err(wrong_use("--events must be at least 1"));
+        return Err(usage_error("--events must be at least 1"));
     }
-    let server = Server::own(options.output.data.as_deref())?;
+    let server = Server::own(&options.run)?;
     let subscription = subscribe(&server)?;
     let mut events = Events::new(options.size)?;
     let mut result = publish_all(&server, options, &mut events)?;
@@ -105,14 +105,14 @@ fn run(options: &options::Events, pull: Option<&options::Pull>) -> anyhow::Resul
         bail!("a result is an object");
     };
     result.as_object_mut().expect("an object").extend(more);
-    tell(&result, options.output.json);
-    Ok(Exit::Done)
+    tell(&result, options.run.json);
+    Ok(())
 }
 
 /// A subscription to all events of the run; its path.
 fn subscribe(server: &Server) -> anyhow::Result<String> {
     let terms = json!({"events": ["app.bench.#"], "in_flight_max": 10_000});
-    subscribe_to(&mut server.client()?, "bench", &terms)
+    subscribe_to(&mut server.client()?, &key(0, 0), &terms)
 }
 
 /// Publishes all events over one stream, several batches on their way.
@@ -277,7 +277,7 @@ async fn consume(mut stream: Batches, pulling: Rc<RefCell<Pulling>>) -> anyhow::
 /// How many acknowledgements the server counted: all of them.
 fn acknowledged(server: &Server, subscription: &str, total: u64) -> anyhow::Result<u64> {
     let path = format!("/v1/subscriptions/{subscription}");
-    let shown = server.client()?.get_patiently(&path)?.ok()?.json()?;
+    let shown = server.client()?.get_json(&path)?;
     let count = shown["figures"]["acknowledged"].as_u64();
     let count = count.context("there is no count of acknowledgements")?;
     ensure!(
