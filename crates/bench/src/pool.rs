@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
-use tributary_engine::queueing::{self, Load, Prediction};
+use tributary_streams::queueing::{self, Load, Prediction};
 
 use crate::books::runtime;
 use crate::grpc::{Batches, RECEIVE};

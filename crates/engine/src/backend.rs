@@ -10,7 +10,6 @@ use tributary_journal::{self as journal, Builder, Disk, Head};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Command, Key, Keys, OwnerId, WorkingSet};
 
-use crate::checkpoint::Checkpointer;
 use crate::lookup;
 
 /// As many as are filled, written, published and answered from at once.
@@ -281,13 +280,8 @@ pub trait Backend: Send {
         false
     }
 
-    /// Where checkpoints go, if this backend's recovery uses them.
-    fn checkpoints(&self) -> Option<Checkpointer> {
-        None
-    }
-
-    /// Where the delivery log goes, if this backend has a place for one: without it there are no subscriptions.
-    fn delivery(&self) -> Option<Arc<dyn Disk>> {
+    /// The directory in which checkpoints are kept beside the journal, if this backend's recovery uses them.
+    fn disk(&self) -> Option<Arc<dyn Disk>> {
         None
     }
 

@@ -21,7 +21,6 @@ use crate::backend::{
     Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Near, Recovered,
     StoreStats, Ticket,
 };
-use crate::checkpoint::Checkpointer;
 use crate::{lookup, recover};
 
 /// Batches in flight where another thread writes them.
@@ -353,11 +352,7 @@ impl Backend for Embedded {
         })
     }
 
-    fn checkpoints(&self) -> Option<Checkpointer> {
-        matches!(self.io, Io::Threads { .. }).then(|| Checkpointer::new(self.disk.clone()))
-    }
-
-    fn delivery(&self) -> Option<Arc<dyn Disk>> {
+    fn disk(&self) -> Option<Arc<dyn Disk>> {
         Some(self.disk.clone())
     }
 

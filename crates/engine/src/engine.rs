@@ -15,7 +15,7 @@ use crate::core::{
     COMMANDS_PER_BATCH_MAX, NotQueued, QUEUE_LENGTH_MAX, RECORD_BYTES_PER_REQUEST_MAX, Request,
     Resolved, Respond, Verdict,
 };
-use crate::messaging::Messaging;
+use crate::hook::Ports;
 use crate::read::Reader;
 use crate::view::View;
 use crate::writer;
@@ -25,8 +25,6 @@ pub const COMMANDS_QUEUED_MAX: usize = 65_536;
 /// Bytes of records that may wait for the writer, in all, at the worst: as many plain commands as may wait fit easily, those with
 /// long texts do not.
 const RECORD_BYTES_QUEUED_MAX: usize = 256 * 1024 * 1024;
-/// Bytes of the history of deliveries, if nothing else is said.
-pub const HISTORY_BYTES_MAX: u64 = 1 << 30;
 /// What a refused caller is told to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -137,8 +135,6 @@ pub struct Options {
     pub checkpoint_every: u64,
     /// Payments that may be queued, at most.
     pub queue_length_max: usize,
-    /// Bytes of the history of deliveries, at most about; 0 keeps none, and what there is goes. A 200th of it is taken in memory.
-    pub history_bytes_max: u64,
 }
 
 impl Default for Options {
@@ -147,7 +143,6 @@ impl Default for Options {
             on_fatal: Box::new(|_| ()),
             checkpoint_every: 250_000,
             queue_length_max: QUEUE_LENGTH_MAX,
-            history_bytes_max: HISTORY_BYTES_MAX,
         }
     }
 }
@@ -213,8 +208,7 @@ pub(crate) struct Shared {
     pub(crate) failed: Mutex<Option<String>>,
     pub(crate) options: Options,
     pub(crate) clock: Arc<dyn Clock>,
-    /// None where there is no place for a delivery log, or it can't be read.
-    pub(crate) messaging: Option<Arc<Messaging>>,
+    pub(crate) ports: Ports,
 }
 
 impl Shared {
@@ -229,7 +223,7 @@ impl Shared {
         let view = Arc::new(View::new(set, journal.head().position));
         let reader = Reader::new(journal, view.clone());
         Shared {
-            messaging: messaging(backend, &reader, clock.clone(), options.history_bytes_max),
+            ports: Ports::default(),
             reader,
             view,
             counters: Counters::default(),
@@ -370,20 +364,44 @@ impl Shared {
     }
 }
 
-/// Subscriptions over what `reader` reads. Money goes on without them.
-fn messaging(
-    backend: &dyn Backend,
-    reader: &Reader,
-    clock: Arc<dyn Clock>,
-    history_bytes_max: u64,
-) -> Option<Arc<Messaging>> {
-    let disk = backend.delivery()?;
-    match Messaging::open(disk, reader.clone(), clock, history_bytes_max) {
-        Ok(messaging) => Some(Arc::new(messaging)),
-        Err(error) => {
-            tracing::error!(%error, "the delivery log can't be read: there are no subscriptions until the next start");
-            None
-        }
+/// An engine whose state is rebuilt and that takes no commands yet: nothing is committed before [`RecoveredEngine::start`].
+pub struct RecoveredEngine {
+    backend: Box<dyn Backend>,
+    replayed: u64,
+    shared: Shared,
+}
+
+impl RecoveredEngine {
+    /// The read side, at the head from which the engine will go on.
+    pub fn reader(&self) -> Reader {
+        self.shared.reader.clone()
+    }
+
+    /// The engine's clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.shared.clock.clone()
+    }
+
+    /// Starts taking commands.
+    ///
+    /// # Errors
+    /// If a thread can't be started.
+    pub fn start(mut self, ports: Ports) -> Result<Engine, StartError> {
+        self.shared.ports = ports;
+        let shared = Arc::new(self.shared);
+        let (inbox, messages) = mpsc::channel();
+        let threads = writer::spawn(
+            self.backend,
+            self.replayed,
+            shared.clone(),
+            inbox.clone(),
+            messages,
+        )?;
+        Ok(Engine(Arc::new(Running {
+            shared,
+            inbox,
+            threads: Mutex::new(threads),
+        })))
     }
 }
 
@@ -395,7 +413,6 @@ struct Running {
     shared: Arc<Shared>,
     inbox: mpsc::Sender<writer::Message>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-    messaging: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 impl Drop for Running {
@@ -405,32 +422,34 @@ impl Drop for Running {
 }
 
 impl Engine {
-    /// Rebuilds the state from the backend's journal and starts taking commands.
-    pub fn start(
+    /// Rebuilds the state from the backend's journal.
+    ///
+    /// # Errors
+    /// If the state can't be rebuilt.
+    pub fn recover(
         mut backend: Box<dyn Backend>,
         clock: Arc<dyn Clock>,
         options: Options,
-    ) -> Result<Engine, StartError> {
+    ) -> Result<RecoveredEngine, StartError> {
         let Recovered { set, replayed } = backend.recover()?;
-        let shared = Arc::new(Shared::new(&*backend, set, options, clock.clone()));
-        let (inbox, messages) = mpsc::channel();
-        let checkpoints = backend.checkpoints();
-        let threads = writer::spawn(
+        let shared = Shared::new(&*backend, set, options, clock);
+        Ok(RecoveredEngine {
             backend,
-            clock,
-            checkpoints,
             replayed,
-            shared.clone(),
-            inbox.clone(),
-            messages,
-        )?;
-        let messaging = shared.messaging.as_ref().map(Messaging::spawn);
-        Ok(Engine(Arc::new(Running {
-            messaging: Mutex::new(messaging.transpose()?),
             shared,
-            inbox,
-            threads: Mutex::new(threads),
-        })))
+        })
+    }
+
+    /// Rebuilds the state from the backend's journal and starts taking commands, with the default [`Ports`].
+    ///
+    /// # Errors
+    /// If the state can't be rebuilt, or a thread can't be started.
+    pub fn start(
+        backend: Box<dyn Backend>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Engine, StartError> {
+        Engine::recover(backend, clock, options)?.start(Ports::default())
     }
 
     /// Decides the commands in order and answers when every one is durable. Commands of one call are decided next to each
@@ -518,11 +537,6 @@ impl Engine {
         self.0.shared.reader.clone()
     }
 
-    /// The subscriptions; none where the backend keeps none, or they could not be read.
-    pub fn messaging(&self) -> Option<&Arc<Messaging>> {
-        self.0.shared.messaging.as_ref()
-    }
-
     /// Payments that may be queued, at most.
     pub fn queue_length_max(&self) -> usize {
         self.0.shared.options.queue_length_max
@@ -568,15 +582,6 @@ impl Running {
                 .unwrap_or_else(std::sync::PoisonError::into_inner),
         );
         for thread in threads {
-            let _panicked = thread.join();
-        }
-        // Last, so that it keeps what was still offered.
-        let messaging = self.messaging.lock();
-        let thread = messaging
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        if let (Some(messaging), Some(thread)) = (&self.shared.messaging, thread) {
-            messaging.stop();
             let _panicked = thread.join();
         }
     }

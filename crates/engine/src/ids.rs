@@ -10,8 +10,6 @@ use aes::Aes128;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use arrayvec::ArrayString;
 
-use crate::messaging::{Receipt, SubscriptionId};
-
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// The digit of each character; [`NO_DIGIT`] for those that are none.
 const DIGITS: [u8; 256] = {
@@ -133,40 +131,29 @@ impl Ids {
         text(kind, self.block(kind, position))
     }
 
-    /// The id of a subscription: the same in every epoch.
-    pub fn encode_subscription(&self, id: SubscriptionId) -> String {
-        let block = self.seal(IdKind::Subscription, 0, id.0);
-        text(IdKind::Subscription, block).as_str().to_owned()
+    /// The block of a thing of this kind that two numbers name, of 56 and of 64 bits: the same in every epoch.
+    pub fn pair_block(&self, kind: IdKind, small: u64, large: u64) -> [u8; 16] {
+        let mut block = Array::from(plain_pair(kind, small, large));
+        self.cipher.encrypt_block(&mut block);
+        block.into()
     }
 
-    /// The subscription that `id` names, in form.
-    pub fn decode_subscription(&self, id: &str) -> Option<SubscriptionId> {
-        match self.open(IdKind::Subscription, id)? {
-            (0, number) => Some(SubscriptionId(number)),
-            _ => None,
-        }
+    /// The text of [`Ids::pair_block`].
+    pub fn pair_text(&self, kind: IdKind, small: u64, large: u64) -> IdText {
+        text(kind, self.pair_block(kind, small, large))
     }
 
-    /// The subscription that the 16 bytes behind an id name, in form.
-    pub fn subscription_of(&self, block: [u8; 16]) -> Option<SubscriptionId> {
-        match self.open_block(IdKind::Subscription, block)? {
-            (0, number) => Some(SubscriptionId(number)),
-            _ => None,
-        }
-    }
-
-    /// The 16 bytes behind the text of a receipt.
-    pub fn receipt_block(&self, receipt: Receipt) -> [u8; 16] {
-        self.seal(IdKind::Receipt, receipt.generation, receipt.position)
-    }
-
-    /// The id of each one's event, and the receipt, as [`Ids::block`] and [`Ids::receipt_block`] have them: cheaper for many at
-    /// once.
-    pub fn delivery_blocks(&self, receipts: &[Receipt]) -> Vec<[[u8; 16]; 2]> {
-        let plain = receipts.iter().flat_map(|receipt| {
-            let event = self.plain(IdKind::Event, receipt.position);
-            let receipt = plain_of(IdKind::Receipt, receipt.generation, receipt.position);
-            [Array::from(event), Array::from(receipt)]
+    /// The blocks of the event at each position and of the pair `(small, position)` of this kind, as [`Ids::block`] and
+    /// [`Ids::pair_block`] have them: cheaper for many at once.
+    pub fn event_and_pair_blocks(
+        &self,
+        kind: IdKind,
+        pairs: impl Iterator<Item = (u64, u64)>,
+    ) -> Vec<[[u8; 16]; 2]> {
+        let plain = pairs.flat_map(|(small, position)| {
+            let event = self.plain(IdKind::Event, position);
+            let pair = plain_pair(kind, small, position);
+            [Array::from(event), Array::from(pair)]
         });
         let mut blocks: Vec<_> = plain.collect();
         self.cipher.encrypt_blocks(&mut blocks);
@@ -174,49 +161,19 @@ impl Ids {
         pairs.map(|pair| pair.map(Into::into)).collect()
     }
 
-    /// The text of a receipt.
-    pub fn encode_receipt(&self, receipt: Receipt) -> String {
-        let text = text(IdKind::Receipt, self.receipt_block(receipt));
-        text.as_str().to_owned()
-    }
-
-    /// The receipt of this text.
-    pub fn decode_receipt(&self, text: &str) -> Option<Receipt> {
-        let (generation, position) = self.open(IdKind::Receipt, text)?;
-        Some(Receipt {
-            position,
-            generation,
-        })
-    }
-
-    /// The receipt of these 16 bytes.
-    pub fn receipt_of(&self, block: [u8; 16]) -> Option<Receipt> {
-        let (generation, position) = self.open_block(IdKind::Receipt, block)?;
-        Some(Receipt {
-            position,
-            generation,
-        })
-    }
-
-    /// A block of a kind, 56 bits and 64 bits.
-    fn seal(&self, kind: IdKind, small: u64, large: u64) -> [u8; 16] {
-        let mut block = Array::from(plain_of(kind, small, large));
-        self.cipher.encrypt_block(&mut block);
-        block.into()
-    }
-
-    /// The 56 and 64 bits of a block of this kind.
-    fn open(&self, kind: IdKind, id: &str) -> Option<(u64, u64)> {
-        self.open_block(kind, kind.block(id)?)
-    }
-
-    fn open_block(&self, kind: IdKind, block: [u8; 16]) -> Option<(u64, u64)> {
+    /// The two numbers of [`Ids::pair_block`], if the block is of this kind.
+    pub fn decode_pair_block(&self, kind: IdKind, block: [u8; 16]) -> Option<(u64, u64)> {
         let mut block = Array::from(block);
         self.cipher.decrypt_block(&mut block);
         let block: [u8; 16] = block.into();
         let small = u64::from_le_bytes(block[..8].try_into().expect("eight bytes"));
         let large = u64::from_le_bytes(block[8..].try_into().expect("eight bytes"));
         (small & 0xff == kind as u64).then_some((small >> 8, large))
+    }
+
+    /// The two numbers of [`Ids::pair_text`], if the text is an id of this kind.
+    pub fn decode_pair(&self, kind: IdKind, id: &str) -> Option<(u64, u64)> {
+        self.decode_pair_block(kind, kind.block(id)?)
     }
 
     /// The position that `id` names, if it is an id of this kind that this journal issued (or may issue).
@@ -249,7 +206,7 @@ impl Ids {
 pub type IdText = ArrayString<ID_BYTES_MAX>;
 
 /// What a block of a kind with 56 bits and 64 bits hides.
-fn plain_of(kind: IdKind, small: u64, large: u64) -> [u8; 16] {
+fn plain_pair(kind: IdKind, small: u64, large: u64) -> [u8; 16] {
     let mut block = [0u8; 16];
     block[..8].copy_from_slice(&(small << 8 | kind as u64).to_le_bytes());
     block[8..].copy_from_slice(&large.to_le_bytes());
@@ -317,39 +274,6 @@ mod tests {
             None
         );
         assert_eq!(ids.decode(IdKind::Payment, "pay_ääääääääääääa"), None);
-    }
-
-    #[test]
-    fn receipts_and_subscriptions_are_read_as_what_they_are() {
-        let ids = Ids::new(&[7; 16], &[(1, 1), (2, 100)]);
-        let receipt = Receipt {
-            position: u64::MAX - 1,
-            generation: (1 << 56) - 1,
-        };
-        let text = ids.encode_receipt(receipt);
-        assert_eq!(ids.decode_receipt(&text), Some(receipt));
-        let block = ids.receipt_block(receipt);
-        assert_eq!(ids.receipt_of(block), Some(receipt));
-        let later = Receipt {
-            position: receipt.position + 1,
-            ..receipt
-        };
-        for count in 0..=2 {
-            let receipts = &[receipt, later][..count];
-            let one = |one: &Receipt| {
-                let event = ids.block(IdKind::Event, one.position);
-                [event, ids.receipt_block(*one)]
-            };
-            let each: Vec<_> = receipts.iter().map(one).collect();
-            assert_eq!(ids.delivery_blocks(receipts), each);
-        }
-        assert_eq!(ids.subscription_of(block), None);
-        assert_eq!(ids.decode_subscription(&text.replace("rcp", "sub")), None);
-        let id = SubscriptionId(1 << 60);
-        let text = ids.encode_subscription(id);
-        assert_eq!(ids.decode_subscription(&text), Some(id));
-        assert_eq!(ids.decode_receipt(&text.replace("sub", "rcp")), None);
-        assert_eq!(ids.decode(IdKind::Event, &text.replace("sub", "evt")), None);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The engine: one writer over one journal, and everything that reads it.
 //!
 //! It takes commands, has the ledger decide them, makes each batch durable through a [`Backend`], and only then publishes
-//! and answers. It knows neither HTTP nor SQL nor how a file is laid out, and holds no rule about money.
+//! and answers. Its one
+//! hook, [`CommitHook`], is where everything that follows the commit begins. It knows neither HTTP nor SQL nor how a file is laid
+//! out, nor that subscriptions, brokers or nodes exist, and holds no rule about money.
 
 mod backend;
 #[cfg(test)]
@@ -11,13 +13,12 @@ mod core;
 mod desk;
 mod embedded;
 mod engine;
+mod hook;
 mod ids;
 mod lookup;
 mod memory;
-pub mod messaging;
 mod meter;
 mod queue;
-pub mod queueing;
 mod read;
 mod recent;
 mod recover;
@@ -38,12 +39,14 @@ pub use core::{
 pub use desk::Desk;
 pub use embedded::{Embedded, keys_of};
 pub use engine::{
-    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, HISTORY_BYTES_MAX, Options, RETRY_AFTER,
-    Receipt, Refused, Reply, StartError, Status,
+    Answer, COMMANDS_QUEUED_MAX, Counters, Engine, Options, RETRY_AFTER, Receipt, RecoveredEngine,
+    Refused, Reply, StartError, Status,
 };
+pub use hook::{CommitHook, Ports};
 pub use ids::{IdKind, IdText, Ids};
+pub use lookup::parse_record;
 pub use memory::Memory;
-pub use meter::Rates;
+pub use meter::{Meter, Rates};
 pub use queue::{Figures as QueueFigures, LEVEL_NS as PRIORITY_LEVEL_NS};
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
 pub use tributary_journal::{Builder, Clock, DirDisk, Disk, FrameRef, Head, SystemClock};

@@ -21,12 +21,15 @@ pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option
 
 /// Decodes the payload of the record at `position`.
 pub(crate) fn decode(position: u64, payload: &[u8]) -> Result<Record, Failure> {
-    let record = parse(position, payload)?.to_record();
+    let record = parse_record(position, payload)?.to_record();
     record.map_err(|error| damaged(position, error.to_string()))
 }
 
-/// As [`decode`], of the record only what is asked for.
-pub(crate) fn parse(position: u64, payload: &[u8]) -> Result<RecordRef<'_>, Failure> {
+/// Reads the payload of the record at `position`, without decoding what is not asked for.
+///
+/// # Errors
+/// If the payload is not that of the record at `position`.
+pub fn parse_record(position: u64, payload: &[u8]) -> Result<RecordRef<'_>, Failure> {
     let record = RecordRef::parse(payload, ledger::FORMAT_VERSION)
         .map_err(|error| damaged(position, error.to_string()))?;
     let told = record.context().position;

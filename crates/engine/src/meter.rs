@@ -19,7 +19,7 @@ struct Second {
 
 /// Counts per second of the last minute.
 #[derive(Clone, Debug)]
-pub(crate) struct Meter {
+pub struct Meter {
     seconds: Box<[Second; SECONDS]>,
     /// The number of the first second in which anything happened; 0 while nothing did.
     first: u64,
@@ -88,30 +88,32 @@ impl Meter {
         second
     }
 
-    pub(crate) fn arrived(&mut self, now: u64, count: u64) {
+    /// Counts arrivals.
+    pub fn arrived(&mut self, now: u64, count: u64) {
         self.at(now).arrived += count;
     }
 
-    pub(crate) fn refused(&mut self, now: u64, count: u64) {
+    /// Counts those turned away.
+    pub fn refused(&mut self, now: u64, count: u64) {
         self.at(now).refused += count;
     }
 
     /// The work on so many began for the first time, after they had waited for `waited` nanoseconds in all.
-    pub(crate) fn started(&mut self, now: u64, count: u64, waited: u64) {
+    pub fn started(&mut self, now: u64, count: u64, waited: u64) {
         let second = self.at(now);
         second.started += count;
         second.waited = second.waited.saturating_add(waited);
     }
 
     /// So many are done, `worked` nanoseconds in all after the work on them began.
-    pub(crate) fn done(&mut self, now: u64, count: u64, worked: u64) {
+    pub fn done(&mut self, now: u64, count: u64, worked: u64) {
         let second = self.at(now);
         second.done += count;
         second.worked = second.worked.saturating_add(worked);
     }
 
     /// Over the minute before `now`.
-    pub(crate) fn rates(&self, now: u64) -> Rates {
+    pub fn rates(&self, now: u64) -> Rates {
         let number = now / SECOND;
         let recent = |second: &&Second| second.number + SECONDS as u64 > number;
         let sum = |of: fn(&Second) -> u64| self.seconds.iter().filter(recent).map(of).sum::<u64>();

@@ -14,7 +14,7 @@ use crate::backend::{Backend, Failure, Fate, Recovered};
 use crate::checkpoint::{Checkpointer, Slices};
 use crate::core::{Core, InFlight, Request, Resolved};
 use crate::engine::{Options, Refused, Reply, Shared};
-use crate::messaging::Messaging;
+use crate::hook::CommitHook;
 use crate::read::Reader;
 use crate::timers::Timers;
 use crate::writer;
@@ -183,9 +183,9 @@ impl Stepper {
         })
     }
 
-    /// The subscriptions, whose steps are taken by hand as well: see [`Messaging::step`].
-    pub fn messaging(&self) -> Option<&Messaging> {
-        self.shared.messaging.as_deref()
+    /// From now on `hook` learns of every batch.
+    pub fn set_commit_hook(&mut self, hook: Arc<dyn CommitHook>) {
+        self.shared.ports.commit_hook = Some(hook);
     }
 
     /// The read side.

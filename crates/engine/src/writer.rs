@@ -39,18 +39,18 @@ pub(crate) enum Message {
 /// Starts the threads. They end after [`Message::Stop`], or when the engine fails.
 pub(crate) fn spawn(
     backend: Box<dyn Backend>,
-    clock: Arc<dyn Clock>,
-    checkpoints: Option<Checkpointer>,
     replayed: u64,
     shared: Arc<Shared>,
     inbox: mpsc::Sender<Message>,
     messages: mpsc::Receiver<Message>,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (to_publisher, from_writer) = mpsc::channel::<InFlight>();
+    let clock = shared.clock.clone();
     let mut threads = Vec::new();
-    let checkpoint_wanted = match checkpoints {
+    let checkpoint_wanted = match backend.disk() {
         None => None,
-        Some(checkpointer) => {
+        Some(disk) => {
+            let checkpointer = Checkpointer::new(disk);
             let (wanted, wishes) = mpsc::sync_channel(1);
             let shared = shared.clone();
             threads.push(named("checkpoint", shared.clone(), move || {
@@ -165,8 +165,8 @@ pub(crate) fn publish(shared: &Shared, batch: &Batch) {
     }
     let now = shared.clock.now();
     let rejected = shared.view.publish(&batch.frame(), now);
-    if let Some(messaging) = &shared.messaging {
-        messaging.offer(batch);
+    if let Some(hook) = &shared.ports.commit_hook {
+        hook.committed(batch);
     }
     let counters = &shared.counters;
     counters

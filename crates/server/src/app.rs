@@ -16,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
 use tributary_engine::{Desk, Engine, Reader};
+use tributary_messaging::Messaging;
 
 use crate::code::ErrorCode;
 use crate::config::ServerConfig;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     /// What seals the secrets of webhooks, where webhooks are sent.
     pub(crate) keys: Option<Arc<Keyring>>,
     pub(crate) engine: Engine,
+    /// The subscriptions; none where they are not kept, or could not be read.
+    pub(crate) messaging: Option<Arc<Messaging>>,
     pub(crate) reader: Reader,
     pub(crate) rate: Option<RateLimiter>,
     /// The counters of every thread, for a scrape.
@@ -220,6 +223,7 @@ mod tests {
                 keys: None,
                 reader: engine.reader(),
                 engine: engine.clone(),
+                messaging: None,
                 rate: None,
                 threads: Vec::new(),
                 openapi: Bytes::new(),

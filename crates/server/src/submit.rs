@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tributary_engine::messaging::{Subscription, SubscriptionId};
 use tributary_engine::{Answer, Failure, NotQueued, RETRY_AFTER, Receipt, Refused, Reply};
 use tributary_ledger::{Actor, Body, Command, Key, OwnerId};
+use tributary_messaging::{Subscription, SubscriptionId};
 
 use crate::app::{App, Shared};
 use crate::code::ErrorCode;
@@ -42,7 +42,7 @@ pub(crate) fn check_mailbox(shared: &Shared, command: &Command) -> Result<(), Ap
         return Ok(());
     };
     let owner = command.actor.owner;
-    let kept = shared.engine.messaging();
+    let kept = shared.messaging.as_ref();
     let mailbox = kept.and_then(|messaging| messaging.get(SubscriptionId(reply_to.0.get())));
     let takes = |mailbox: Subscription| {
         let wanted = mailbox.terms.filter.owner;

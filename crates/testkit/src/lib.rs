@@ -6,6 +6,7 @@
 //! This crate may know every crate of the workspace below the server; none of them may know it outside of their tests.
 
 pub mod clock;
+pub mod commands;
 pub mod crash;
 pub mod disk;
 pub mod lockstep;

@@ -14,6 +14,14 @@ const EDGES: &[(&str, &[&str])] = &[
         &["tributary-ledger", "tributary-journal"],
     ),
     (
+        "tributary-messaging",
+        &["tributary-ledger", "tributary-journal", "tributary-engine"],
+    ),
+    (
+        "tributary-streams",
+        &["tributary-ledger", "tributary-engine"],
+    ),
+    (
         "tributary-backends",
         &["tributary-engine", "tributary-ledger"],
     ),
@@ -23,7 +31,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "tributary-server",
-        &["tributary-engine", "tributary-ledger"],
+        &[
+            "tributary-engine",
+            "tributary-ledger",
+            "tributary-messaging",
+            "tributary-streams",
+        ],
     ),
     (
         "tributary",
@@ -31,18 +44,22 @@ const EDGES: &[(&str, &[&str])] = &[
             "tributary-ledger",
             "tributary-journal",
             "tributary-engine",
+            "tributary-messaging",
+            "tributary-streams",
             "tributary-backends",
             "tributary-brokers",
             "tributary-server",
         ],
     ),
-    ("tributary-bench", &["tributary-engine"]),
+    ("tributary-bench", &["tributary-streams"]),
     (
         "tributary-testkit",
         &[
             "tributary-ledger",
             "tributary-journal",
             "tributary-engine",
+            "tributary-messaging",
+            "tributary-streams",
             "tributary-backends",
             "tributary-brokers",
             "tributary-server",

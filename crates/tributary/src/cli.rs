@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tributary_engine::queueing::{CAPACITY_MAX, WORKERS_MAX};
+use tributary_streams::queueing::{CAPACITY_MAX, WORKERS_MAX};
 
 const EXIT_CODES: &str = "\
 Exit codes:

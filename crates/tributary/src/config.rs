@@ -122,7 +122,7 @@ impl Default for Limits {
             requests_per_second_max: None,
             connections_max: 10_000,
             streams_max: 1_000,
-            history_bytes_max: tributary_engine::HISTORY_BYTES_MAX,
+            history_bytes_max: tributary_messaging::HISTORY_BYTES_MAX,
             queue_length_max: QUEUE_LENGTH_MAX,
         }
     }

@@ -17,7 +17,7 @@ pub(crate) fn keys(arguments: &cli::Keys) -> anyhow::Result<Exit> {
     }
     let store = Store::open_dir(&arguments.data)?;
     let key = store.make_platform_key(&arguments.label);
-    store.engine.shutdown();
+    store.shutdown();
     let key = key?;
     if arguments.json {
         say(&json!({ "platform_key": key }).to_string());

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use tributary_engine::queueing::{self, Error, Load, Measure, Of, Prediction, Target, WORKERS_MAX};
+use tributary_streams::queueing::{
+    self, Error, Load, Measure, Of, Prediction, Target, WORKERS_MAX,
+};
 
 use crate::backup::say;
 use crate::cli::{self, Time};

@@ -48,13 +48,17 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     must_be_free(config.listen)?;
     config.grpc_listen.map_or(Ok(()), must_be_free)?;
     let options = Options {
-        history_bytes_max: config.limits.history_bytes_max,
         queue_length_max: config.limits.queue_length_max,
         ..Options::default()
     };
-    let store = Store::open(&config.backend, &config.data, options)?;
+    let history_bytes_max = config.limits.history_bytes_max;
+    let store = Store::open(&config.backend, &config.data, options, history_bytes_max)?;
     let internal = Secret::random();
-    let server = Server::start(server_config(&config, &internal), store.engine.clone())?;
+    let server = Server::start(
+        server_config(&config, &internal),
+        store.engine.clone(),
+        store.messaging.clone(),
+    )?;
     // Last of all that can fail: a start that comes to nothing must not use up the one time that the key is shown.
     let key = first_key(&config, &store)?;
     let scheme = if config.tls.certificate.is_some() {
@@ -71,7 +75,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let result = serve_until_stopped(arguments, &config, &store, &door, &stop);
     // First the door, then what is behind it: whatever was accepted is answered.
     server.shutdown();
-    store.engine.shutdown();
+    store.shutdown();
     match store.failure() {
         Some(why) => Err(StorageFailed(why).into()),
         None => result.map(|()| Exit::Done),
@@ -348,8 +352,8 @@ impl Local {
             ..ServerConfig::default()
         };
         config.listen.set_port(0);
-        let server =
-            Server::start(config, store.engine.clone()).context("cannot listen on the loopback")?;
+        let server = Server::start(config, store.engine.clone(), store.messaging.clone())
+            .context("cannot listen on the loopback")?;
         let token = internal_token(store.engine.reader().ids(), &internal);
         Ok(Self {
             store,
@@ -365,7 +369,7 @@ impl Local {
     /// Stops it; everything that was answered is durable.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.server.shutdown();
-        self.store.engine.shutdown();
+        self.store.shutdown();
         match self.store.failure() {
             Some(why) => Err(StorageFailed(why).into()),
             None => Ok(()),

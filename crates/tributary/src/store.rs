@@ -11,40 +11,52 @@ use tributary_ledger::{
     Access, Actor, ApiKeyId, ApiKeyStatus, Body, Command, CreateApiKey, Key, Label, OwnerId,
     OwnerName,
 };
+use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, start_engine};
 use tributary_server::Secret;
 
 use crate::backup::must_not_be_backup;
 use crate::exit::wrong_use;
 
-/// A running engine, and why it stopped if it had to.
+/// A running engine with its subscriptions, and why it stopped if it had to.
 pub(crate) struct Store {
     pub(crate) engine: Engine,
+    /// None where subscriptions are not kept, or could not be read.
+    pub(crate) messaging: Option<Arc<Messaging>>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
 impl Store {
     /// Opens what `backend` names: `embedded` (in `data`, made if it does not exist), `memory`, or a PostgreSQL URL.
-    /// What `options` says of failures does not count.
-    pub(crate) fn open(backend: &str, data: &Path, options: Options) -> anyhow::Result<Self> {
+    /// What `options` says of failures does not count. The history of deliveries takes about `history_bytes_max` at most.
+    pub(crate) fn open(
+        backend: &str,
+        data: &Path,
+        options: Options,
+        history_bytes_max: u64,
+    ) -> anyhow::Result<Self> {
         match backend {
-            "embedded" => Self::open_embedded(data, options),
-            "memory" => Self::start(Box::new(Memory::new(new_journal())), options),
+            "embedded" => Self::open_embedded(data, options, history_bytes_max),
+            "memory" => Self::start(Box::new(Memory::new(new_journal())), options, None, 0),
             url => {
                 let fresh = new_journal();
                 let clock = Arc::new(SystemClock);
                 let opened = Postgres::open(&postgres::Options::new(url), clock, &fresh);
                 let opened = opened.context("cannot open the journal in PostgreSQL")?;
-                Self::start(Box::new(opened), options)
+                Self::start(Box::new(opened), options, None, 0)
             }
         }
     }
 
     /// Opens the data directory, or makes it.
     pub(crate) fn open_dir(data: &Path) -> anyhow::Result<Self> {
-        Self::open_embedded(data, Options::default())
+        Self::open_embedded(data, Options::default(), HISTORY_BYTES_MAX)
     }
 
-    fn open_embedded(data: &Path, options: Options) -> anyhow::Result<Self> {
+    fn open_embedded(
+        data: &Path,
+        options: Options,
+        history_bytes_max: u64,
+    ) -> anyhow::Result<Self> {
         must_not_be_backup(data)?;
         let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(data));
         let stored = tributary_journal::Options::default();
@@ -56,7 +68,7 @@ impl Store {
                 return Err(error).with_context(|| format!("cannot make {}", data.display()));
             }
         }
-        let embedded = match Embedded::open(disk, stored) {
+        let embedded = match Embedded::open(disk.clone(), stored) {
             Ok(embedded) => embedded,
             Err(OpenError::Locked) => return Err(locked(data)),
             Err(error @ OpenError::Damaged(_)) => {
@@ -84,12 +96,14 @@ impl Store {
         for file in &recovery.rebuilt {
             tracing::warn!(file, "made an index file anew");
         }
-        Self::start(Box::new(embedded), options)
+        Self::start(Box::new(embedded), options, Some(disk), history_bytes_max)
     }
 
     fn start(
         backend: Box<dyn tributary_engine::Backend>,
         options: Options,
+        delivery: Option<Arc<dyn Disk>>,
+        history_bytes_max: u64,
     ) -> anyhow::Result<Self> {
         let failure = Arc::new(Mutex::new(None));
         let told = Arc::clone(&failure);
@@ -102,8 +116,21 @@ impl Store {
             on_fatal,
             ..options
         };
-        let engine = Engine::start(backend, Arc::new(SystemClock), options)?;
-        Ok(Self { engine, failure })
+        let recovered = Engine::recover(backend, Arc::new(SystemClock), options)?;
+        let (engine, messaging) = start_engine(recovered, delivery, history_bytes_max)?;
+        Ok(Self {
+            engine,
+            messaging,
+            failure,
+        })
+    }
+
+    /// Finishes what was accepted, and writes everything down.
+    pub(crate) fn shutdown(&self) {
+        self.engine.shutdown();
+        if let Some(messaging) = &self.messaging {
+            messaging.shutdown();
+        }
     }
 
     /// Why the engine had to stop.

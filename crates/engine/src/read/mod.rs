@@ -170,13 +170,13 @@ impl Reader {
     }
 
     /// As [`Reader::account_owner`], for many: as long as this is kept nothing is published.
-    pub(crate) fn account_owners(&self) -> impl Fn(AccountId) -> Option<OwnerId> {
+    pub fn account_owners(&self) -> impl Fn(AccountId) -> Option<OwnerId> {
         let published = self.view.read();
         move |id| published.set.account(id).map(|account| account.owner)
     }
 
     /// To whom the account belongs.
-    pub(crate) fn account_owner(&self, id: AccountId) -> Option<OwnerId> {
+    pub fn account_owner(&self, id: AccountId) -> Option<OwnerId> {
         self.view
             .read()
             .set

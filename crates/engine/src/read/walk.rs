@@ -75,7 +75,7 @@ impl Records<'_> {
     /// The leg of `account` in the record at `position`, where the chain says that there is one.
     fn link(&mut self, account: AccountId, position: u64) -> Result<Link, Failure> {
         let payload = self.reader.read_near(position, &mut self.near)?;
-        let record = lookup::parse(position, payload.ok_or_else(|| broken(position))?)?;
+        let record = lookup::parse_record(position, payload.ok_or_else(|| broken(position))?)?;
         Ok(Link {
             position,
             timestamp: record.context().timestamp,

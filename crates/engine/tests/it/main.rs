@@ -2,10 +2,8 @@
 
 mod desk;
 mod many;
-mod messaging;
 mod promises;
 mod queue;
-mod queueing;
 mod simulated;
 mod support;
 mod threads;

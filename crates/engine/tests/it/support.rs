@@ -6,16 +6,11 @@ use std::time::{Duration, Instant};
 
 use tributary_engine::{Backend, Embedded, NotQueued, Reply, Stepper};
 use tributary_journal::{self as journal, Clock, DirDisk, Disk, OpenError, Options};
-use tributary_ledger::{
-    AccountId, AccountKind, Actor, Body, Command, Currency, Destination, Fees, Hold, Key,
-    OpenAccount, Overdraft, OwnerName, Pay, PaymentKind, Reference,
+use tributary_ledger::Command;
+pub(crate) use tributary_testkit::commands::{
+    BEGIN, SECOND, command, hold, open, pay, pay_with_reference,
 };
 use tributary_testkit::lockstep::cluster_meta;
-
-/// Some time in 2026, nanoseconds since the Unix epoch.
-pub(crate) const BEGIN: u64 = 1_780_000_000_000_000_000;
-/// Nanoseconds in a second.
-pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// The longest that a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -27,62 +22,6 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "{what} never came true");
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// A command of the platform under this key.
-pub(crate) fn command(key: &str, body: Body) -> Command {
-    Command {
-        key: Key::from_bytes(key.as_bytes()).expect("a short key"),
-        actor: Actor::SYSTEM,
-        linked: false,
-        effective_at: None,
-        text: None,
-        body,
-    }
-}
-
-/// Opens an account in EUR that may go negative without limit.
-pub(crate) fn open(key: &str, owner: &str) -> Command {
-    let body = OpenAccount {
-        owner: OwnerName::new(owner).expect("a plain name"),
-        currency: Currency::from_code("EUR").expect("a currency"),
-        kind: AccountKind::External,
-        overdraft: Overdraft::UNLIMITED,
-        external_id: None,
-    };
-    command(key, Body::OpenAccount(body))
-}
-
-/// A payment in EUR.
-pub(crate) fn pay(source: u64, destination: u64, amount: u64) -> Pay {
-    Pay {
-        kind: PaymentKind::Pay,
-        source: AccountId(source),
-        destination: Destination::One(AccountId(destination)),
-        fees: Fees::default(),
-        amount,
-        currency: Currency::from_code("EUR").expect("a currency"),
-        hold: None,
-        reference: None,
-        reason: None,
-        queue: None,
-    }
-}
-
-/// A payment with a reference.
-pub(crate) fn pay_with_reference(source: u64, destination: u64, reference: &str) -> Body {
-    Body::Pay(Pay {
-        reference: Some(Reference::new(reference).expect("a short reference")),
-        ..pay(source, destination, 100)
-    })
-}
-
-/// A hold until `expires_at`.
-pub(crate) fn hold(source: u64, destination: u64, amount: u64, expires_at: u64) -> Body {
-    Body::Pay(Pay {
-        hold: Some(Hold { expires_at }),
-        ..pay(source, destination, amount)
-    })
 }
 
 /// Journals with small segments.

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 use tributary_engine::Ids;
-use tributary_engine::messaging::SubscriptionId;
 use tributary_ledger::{Body, CorrelationId, Priority, Queue, QueueTerms, ReplyTo};
+use tributary_messaging::{DeliveryIds, SubscriptionId};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;

@@ -1,11 +1,9 @@
 //! The bodies of requests about subscriptions.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use tributary_engine::messaging::{
-    Backoff, BadSetting, Filter, From, Kind, Order, Pattern, Policy, Terms,
-};
 use tributary_engine::{IdKind, Ids};
 use tributary_ledger::OwnerId;
+use tributary_messaging::{Backoff, BadSetting, Filter, From, Kind, Order, Pattern, Policy, Terms};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
-use tributary_engine::messaging::{Delivery, Frame, Messaging, Receipt};
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{Data, FORMAT_VERSION, OwnerId, OwnerName, event_type};
+use tributary_messaging::{Delivery, DeliveryIds, Frame, Messaging, Receipt};
 
 use crate::app::Shared;
 use crate::error::ApiError;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use tributary_engine::messaging::SubscriptionId;
 use tributary_engine::{IdKind, Ids};
 use tributary_ledger::{
     AccountId, AccountKind, Body, Capture, Command, CorrelationId, Currency, Date, Destination,
@@ -10,6 +9,7 @@ use tributary_ledger::{
     PaymentId, PaymentKind, Priority, Publish, Queue, Reason, Reference, Refund, SHARES_MAX, Share,
     Text, Topic,
 };
+use tributary_messaging::{DeliveryIds, SubscriptionId};
 
 use crate::app::Shared;
 use crate::auth::Caller;

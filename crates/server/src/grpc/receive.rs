@@ -13,8 +13,8 @@ use futures_core::Stream;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
-use tributary_engine::messaging::{
-    Delivery, Messaging, Policy, Receipt, Refusal, Subscription, SubscriptionId,
+use tributary_messaging::{
+    Delivery, DeliveryIds, Messaging, Policy, Receipt, Refusal, Subscription, SubscriptionId,
 };
 
 use crate::app::{App, Shared};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tributary_engine::IdKind;
-use tributary_engine::messaging::{End, Ended, SAID};
+use tributary_messaging::{DeliveryIds, End, Ended, SAID};
 use utoipa::ToSchema;
 
 use crate::app::Shared;

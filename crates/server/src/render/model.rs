@@ -1,7 +1,7 @@
 //! What queueing theory expects of a pool with measured rates, beside what was observed.
 
 use serde::Serialize;
-use tributary_engine::queueing::{self, Error, Load, Prediction};
+use tributary_streams::queueing::{self, Error, Load, Prediction};
 use utoipa::ToSchema;
 
 /// What the model M/M/c (M/M/c/K where there is a bound) expects of the rates of the last minute, in a steady state:

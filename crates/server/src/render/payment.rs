@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tributary_engine::messaging::SubscriptionId;
 use tributary_engine::{IdKind, IdText, Ids};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
     Body, Date, Payment, PaymentKind, PaymentStatus, Queue, Rejection, ReplyTo,
 };
+use tributary_messaging::{DeliveryIds, SubscriptionId};
 use utoipa::ToSchema;
 
 use crate::app::Shared;

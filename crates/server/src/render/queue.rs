@@ -1,10 +1,10 @@
 //! The queue of payments, as it looks from outside.
 
 use serde::Serialize;
-use tributary_engine::queueing::Load;
 use tributary_engine::{IdKind, QueueFigures, RUN_AT_ONCE_MAX};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{ApiKeyId, QueueMode};
+use tributary_streams::queueing::Load;
 use utoipa::ToSchema;
 
 use crate::app::Shared;

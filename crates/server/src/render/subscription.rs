@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 use tributary_engine::Rates;
-use tributary_engine::messaging::{Backoff, Figures, Kind, Letter, Order, Pattern, Subscription};
-use tributary_engine::queueing::Load;
+use tributary_messaging::{
+    Backoff, DeliveryIds, Figures, Kind, Letter, Order, Pattern, Subscription,
+};
+use tributary_streams::queueing::Load;
 use utoipa::ToSchema;
 
 use crate::app::Shared;

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use tributary_engine::IdKind;
-use tributary_engine::messaging::Ended;
 use tributary_ledger::codec::Record;
 use tributary_ledger::{ApiKeyId, Body};
+use tributary_messaging::Ended;
 use utoipa::ToSchema;
 
 use crate::app::Shared;

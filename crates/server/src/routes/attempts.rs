@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use tributary_engine::messaging::Attempts;
 use tributary_engine::{IdKind, Slice, Start};
+use tributary_messaging::Attempts;
 use utoipa::IntoParams;
 
 use crate::app::App;

@@ -7,8 +7,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tributary_engine::messaging::Figures;
 use tributary_ledger::QueueMode;
+use tributary_messaging::{DeliveryIds, Figures};
 use utoipa::ToSchema;
 
 use crate::app::{App, Shared};
@@ -492,7 +492,7 @@ const FIGURES: [Figure; 21] = [
 ];
 
 fn subscription_numbers(shared: &Shared) -> Vec<Labelled> {
-    let Some(messaging) = shared.engine.messaging() else {
+    let Some(messaging) = shared.messaging.as_ref() else {
         return Vec::new();
     };
     let (head, now) = (shared.reader.published(), messaging.now());

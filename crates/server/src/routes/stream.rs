@@ -19,8 +19,8 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tributary_engine::IdKind;
-use tributary_engine::messaging::{Filter, From, Matcher, scan};
 use tributary_ledger::Currency;
+use tributary_messaging::{Filter, From, Matcher, scan};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};

@@ -7,11 +7,12 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use tokio::time::Instant;
-use tributary_engine::messaging::{
-    Delivery, Kind, Messaging, Receipt, Refusal, Subscription, SubscriptionId, Terms, Unsettled,
-};
 use tributary_engine::{Clock as _, IdKind, Slice, SystemClock};
 use tributary_ledger::{OwnerId, OwnerName};
+use tributary_messaging::{
+    Delivery, DeliveryIds, Kind, Messaging, Receipt, Refusal, Subscription, SubscriptionId, Terms,
+    Unsettled,
+};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
@@ -37,7 +38,7 @@ use crate::webhooks::{self, target};
 
 /// What keeps subscriptions here.
 pub(crate) fn messaging(shared: &Shared) -> Result<&Arc<Messaging>, ApiError> {
-    shared.engine.messaging().ok_or_else(|| {
+    shared.messaging.as_ref().ok_or_else(|| {
         ApiError::new(
             ErrorCode::MessagingUnavailable,
             "This server keeps no subscriptions.",
@@ -465,7 +466,7 @@ fn deliveries(shared: &Shared, id: SubscriptionId, taken: Vec<Delivery>) -> Vec<
                 event,
             }),
             Err(error) => {
-                if let Some(messaging) = shared.engine.messaging() {
+                if let Some(messaging) = shared.messaging.as_ref() {
                     let _gone = messaging.nack(id, delivery.receipt, None, error.message());
                 }
             }

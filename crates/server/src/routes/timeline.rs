@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use tributary_engine::messaging::{Attempts, Ended, SubscriptionId};
 use tributary_engine::{IdKind, Slice, Start};
 use tributary_ledger::codec::Record;
+use tributary_messaging::{Attempts, Ended, SubscriptionId};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
@@ -105,7 +105,7 @@ fn is_told(caller: &Caller, record: &Record) -> bool {
 
 /// The attempts at delivering the events of these records that the caller may see.
 fn attempts(shared: &Shared, caller: &Caller, records: &[Record]) -> Vec<Ended> {
-    let Some(messaging) = shared.engine.messaging() else {
+    let Some(messaging) = shared.messaging.as_ref() else {
         return Vec::new();
     };
     let positions = records.iter().map(|record| record.ctx.position);

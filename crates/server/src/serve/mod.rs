@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tributary_engine::{Desk, Engine};
+use tributary_messaging::Messaging;
 
 use crate::app::{App, RequestIds, Shared, observe};
 use crate::config::ServerConfig;
@@ -83,8 +84,13 @@ impl std::fmt::Debug for Draining {
 }
 
 impl Server {
-    /// Listens and serves `engine` until told to stop. Returns once every listener is open.
-    pub fn start(config: ServerConfig, engine: Engine) -> Result<Running, StartError> {
+    /// Listens and serves `engine`, and its subscriptions if there are any, until told to stop. Returns once every listener is
+    /// open.
+    pub fn start(
+        config: ServerConfig,
+        engine: Engine,
+        messaging: Option<Arc<Messaging>>,
+    ) -> Result<Running, StartError> {
         let tls = |protocol: &[u8]| {
             let files = config.tls.as_ref();
             files
@@ -111,7 +117,7 @@ impl Server {
         ));
         let (stop, stopped) = watch::channel(false);
         let threads = listeners.len() + grpc_listeners.len();
-        let shared = shared(config, engine, threads, stopped.clone());
+        let shared = shared(config, engine, messaging, threads, stopped.clone());
         let mut running = Running {
             addr,
             grpc_addr,
@@ -172,6 +178,7 @@ fn start_webhooks(shared: &Arc<Shared>) -> Result<(), FeedError> {
 fn shared(
     config: ServerConfig,
     engine: Engine,
+    messaging: Option<Arc<Messaging>>,
     threads: usize,
     stopped: watch::Receiver<bool>,
 ) -> Arc<Shared> {
@@ -180,6 +187,7 @@ fn shared(
         rate: config.limits.rate.map(RateLimiter::new),
         reader: engine.reader(),
         engine,
+        messaging,
         threads: (0..threads).map(|_| Arc::default()).collect(),
         docs: docs_page::page(&document).into(),
         openapi: document.into(),

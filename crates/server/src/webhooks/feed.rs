@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
-use tributary_engine::messaging::{
-    Delivery, Kind, Messaging, Receipt, Subscription, SubscriptionId,
-};
 use tributary_engine::{IdKind, SystemClock};
 use tributary_ledger::{Actor, ApiKeyId, Body, Command, Data, Key, Publish, Topic};
+use tributary_messaging::{
+    Delivery, DeliveryIds, Kind, Messaging, Receipt, Subscription, SubscriptionId,
+};
 
 use super::endpoint::Endpoint;
 use super::kept::Kept;
@@ -90,7 +90,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Starts sending webhooks, where there is a subscription that wants them and nobody does it yet.
 pub(crate) fn start_if_wanted(shared: &Arc<Shared>) -> Result<(), FeedError> {
     let (Some(messaging), Some(keys), Some(config)) = (
-        shared.engine.messaging(),
+        shared.messaging.as_ref(),
         &shared.keys,
         &shared.config.webhooks,
     ) else {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tributary_engine::messaging::NOTE_BYTES_MAX;
+use tributary_messaging::NOTE_BYTES_MAX;
 
 use super::sender::{Attempt, Job};
 

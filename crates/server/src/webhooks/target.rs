@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tributary_engine::messaging::{Kind, SubscriptionId};
+use tributary_messaging::{DeliveryIds, Kind, SubscriptionId};
 
 use super::address::EndpointUrl;
 use super::endpoint::{Endpoint, stored_url};
@@ -118,7 +118,7 @@ fn allowed(shared: &Shared, url: &str) -> Result<EndpointUrl, ApiError> {
 }
 
 fn key(shared: &Shared) -> Result<Arc<MasterKey>, ApiError> {
-    let (Some(keys), Some(messaging)) = (&shared.keys, shared.engine.messaging()) else {
+    let (Some(keys), Some(messaging)) = (&shared.keys, shared.messaging.as_ref()) else {
         return Err(unavailable("This server sends no webhooks."));
     };
     let nothing_sealed = || messaging.pushed().is_empty();

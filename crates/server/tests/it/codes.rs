@@ -7,13 +7,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tributary_engine::messaging::{From, SUBSCRIPTIONS_MAX, SubscriptionId};
 use tributary_engine::{IdKind, Refused};
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, CreateApiKey,
     Currency, Destination, Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Pay, Payees,
     PaymentId, PaymentKind, Queue, QueueTerms, Rejection,
 };
+use tributary_messaging::{From, SUBSCRIPTIONS_MAX, SubscriptionId};
 use tributary_server::{ErrorCode, ErrorType, PAGES, RateLimit};
 
 use crate::client::{Answer, PATIENCE, connect, post, read_answer, send};
@@ -290,7 +290,7 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         let server = Fixture::with_subscriptions();
         let body = json!({"events": ["#"]});
         server.post("/v1/subscriptions", &body).expect(201);
-        let messaging = server.engine.messaging().expect("it keeps them");
+        let messaging = server.messaging.as_ref().expect("it keeps them");
         let made = messaging.subscriptions().remove(0);
         for number in 1..SUBSCRIPTIONS_MAX as u64 {
             let mut other = made.clone();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tributary_engine::{
-    Backend, Batch, Disk, Failure, Head, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
+    Backend, Batch, Failure, Head, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
     Recovered, Ticket,
 };
 use tributary_ledger::{Keys, WorkingSet};
@@ -50,8 +50,6 @@ impl Faults {
 pub(crate) struct Faulty {
     pub(crate) memory: Memory,
     pub(crate) faults: Arc<Faults>,
-    /// Where subscriptions are kept, if they are.
-    pub(crate) delivery: Option<Arc<dyn Disk>>,
 }
 
 impl Backend for Faulty {
@@ -92,10 +90,6 @@ impl Backend for Faulty {
 
     fn forgets(&self) -> bool {
         self.memory.forgets()
-    }
-
-    fn delivery(&self) -> Option<Arc<dyn Disk>> {
-        self.delivery.clone()
     }
 
     fn reader(&self) -> Arc<dyn JournalReader> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tributary_engine::{Clock, DirDisk, Disk, Engine, JournalMeta, Memory, Options, Reader};
+use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, start_engine};
 use tributary_server::{Limits, Running, Server, ServerConfig, WebhookConfig, create_first_key};
 
 use crate::client::{Answer, PATIENCE, post, send};
@@ -41,6 +42,7 @@ pub(crate) struct Fixture {
     /// A platform key that may write.
     pub(crate) platform: String,
     pub(crate) engine: Engine,
+    pub(crate) messaging: Option<Arc<Messaging>>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) running: Option<Running>,
@@ -116,7 +118,7 @@ impl Fixture {
         };
         let memory = Memory::new(meta);
         let clock = Arc::new(TestClock(AtomicU64::new(START_SECONDS * 1_000_000_000)));
-        let (engine, faults) = engine(&memory, &clock, delivery.as_ref());
+        let (engine, messaging, faults) = engine(&memory, &clock, delivery.as_ref());
         let platform = create_first_key(&engine)
             .expect("it takes commands")
             .expect("there is no key yet");
@@ -128,12 +130,14 @@ impl Fixture {
         };
         change(&mut config);
         let webhooks = config.webhooks.clone();
-        let running = Server::start(config, engine.clone()).expect("it starts");
+        let running = Server::start(config, engine.clone(), messaging.clone());
+        let running = running.expect("it starts");
         let addr = running.addr();
         Fixture {
             addr,
             platform,
             engine,
+            messaging,
             faults,
             clock,
             running: Some(running),
@@ -147,8 +151,9 @@ impl Fixture {
     /// Stops the server and the engine and starts both again over the same journal.
     pub(crate) fn restart(&mut self) {
         drop(self.running.take());
-        self.engine.shutdown();
-        (self.engine, self.faults) = engine(&self.memory, &self.clock, self.delivery.as_ref());
+        self.stop_engine();
+        (self.engine, self.messaging, self.faults) =
+            engine(&self.memory, &self.clock, self.delivery.as_ref());
         assert_eq!(
             create_first_key(&self.engine).expect("it answers"),
             None,
@@ -161,9 +166,17 @@ impl Fixture {
             webhooks: self.webhooks.clone(),
             ..ServerConfig::default()
         };
-        let running = Server::start(config, self.engine.clone()).expect("it starts");
+        let running = Server::start(config, self.engine.clone(), self.messaging.clone());
+        let running = running.expect("it starts");
         self.addr = running.addr();
         self.running = Some(running);
+    }
+
+    fn stop_engine(&self) {
+        self.engine.shutdown();
+        if let Some(messaging) = &self.messaging {
+            messaging.shutdown();
+        }
     }
 
     /// The same without the place for subscriptions, as if it could not be opened.
@@ -252,7 +265,7 @@ impl Fixture {
             ..ServerConfig::default()
         };
         change(&mut config.limits);
-        Server::start(config, self.engine.clone()).expect("it starts")
+        Server::start(config, self.engine.clone(), self.messaging.clone()).expect("it starts")
     }
 
     /// Opens an account and returns its id.
@@ -295,7 +308,7 @@ impl Drop for Fixture {
     fn drop(&mut self) {
         self.faults.release();
         drop(self.running.take());
-        self.engine.shutdown();
+        self.stop_engine();
     }
 }
 
@@ -303,19 +316,21 @@ fn engine(
     memory: &Memory,
     clock: &Arc<TestClock>,
     delivery: Option<&tempfile::TempDir>,
-) -> (Engine, Arc<Faults>) {
+) -> (Engine, Option<Arc<Messaging>>, Arc<Faults>) {
     let faults: Arc<Faults> = Arc::default();
     let backend = Faulty {
         memory: memory.clone(),
         faults: faults.clone(),
-        delivery: delivery.map(|path| Arc::new(DirDisk::new(path.path())) as Arc<dyn Disk>),
     };
     let options = Options {
         queue_length_max: QUEUE_LENGTH_MAX,
         ..Options::default()
     };
-    let engine = Engine::start(Box::new(backend), clock.clone(), options).expect("it starts");
-    (engine, faults)
+    let recovered = Engine::recover(Box::new(backend), clock.clone(), options);
+    let disk = delivery.map(|path| Arc::new(DirDisk::new(path.path())) as Arc<dyn Disk>);
+    let started = start_engine(recovered.expect("it starts"), disk, HISTORY_BYTES_MAX);
+    let (engine, messaging) = started.expect("it starts");
+    (engine, messaging, faults)
 }
 
 /// The object's id.

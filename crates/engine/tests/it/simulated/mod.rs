@@ -2,4 +2,3 @@
 
 mod backends;
 mod crash;
-mod delivery;

@@ -1,0 +1,835 @@
+//! The core and the log beside the engine: offers of the publisher, timers, laggards, and what waits for events.
+//!
+//! One thread does what nobody waits for: it takes in what the publisher matched, lets come due what is due, reads the journal
+//! for those who are behind, and writes down progress. Settings are durable before they are answered. Nothing that goes wrong
+//! here stops a payment: without its log, messaging goes on in memory, refuses changes of settings, and tries again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tributary_engine::{Batch, CommitHook, Failure, Reader};
+use tributary_journal::{Clock, Disk};
+use tributary_ledger::codec::RecordRef;
+use tributary_ledger::{FORMAT_VERSION, OwnerId};
+
+use crate::core::{Core, Refusal};
+use crate::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
+use crate::frames::{Frame, Frames};
+use crate::history::{Attempts, AttemptsFound, History};
+use crate::image::Letter;
+use crate::log::{self, Found, Log};
+use crate::matcher::Matcher;
+use crate::scan::{From, scan_frames};
+use crate::settings::{Kind, Subscription, SubscriptionId, Terms};
+
+/// Progress is written down at most so often, nanoseconds.
+const WRITE_EVERY: u64 = 50_000_000;
+/// How long to wait after the log failed before a new one is tried, nanoseconds.
+const RETRY_AFTER: u64 = 1_000_000_000;
+/// The longest sleep.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Matches that were read and are taken in at once, at most.
+const FOUND_AT_ONCE: usize = 512;
+/// Matches that wait to be taken in, at most: what is more is read from the journal later.
+const INBOX_MAX: usize = 100_000;
+
+/// Why a change was not made, or is not known to be durable.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unsettled {
+    /// It was refused; nothing changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The journal could not be read; nothing changed.
+    #[error(transparent)]
+    Unread(#[from] Failure),
+    /// The delivery log could not be written: asking again tells.
+    #[error("the delivery log could not be written: {0}")]
+    NotKept(String),
+}
+
+/// Matches on their way from the publisher.
+#[derive(Default)]
+struct Inbox {
+    /// What was wanted when they were matched.
+    filters: u64,
+    first: u64,
+    through: u64,
+    matches: BTreeMap<SubscriptionId, Vec<Matched>>,
+    count: usize,
+}
+
+/// The log, or what will be the log once there is something to keep.
+struct Keeping {
+    log: Option<Log>,
+    found: Found,
+    written_at: u64,
+    retry_at: u64,
+}
+
+/// Subscriptions at work beside an engine.
+pub struct Messaging {
+    reader: Reader,
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    core: Mutex<Core>,
+    keeping: Mutex<Keeping>,
+    inbox: Mutex<Inbox>,
+    /// Locked before the core, never after it.
+    history: Mutex<History>,
+    /// The publisher's, with the count of filters that it was made of.
+    matcher: Mutex<(u64, Matcher)>,
+    /// [`Core::filters`].
+    filters: AtomicU64,
+    /// Whether there is any subscription.
+    active: AtomicBool,
+    /// Whether there may be progress to write.
+    dirty: AtomicBool,
+    /// Whether the log was written the last time it was tried.
+    keeps: AtomicBool,
+    bells: Mutex<HashMap<SubscriptionId, Arc<Notify>>>,
+    /// Rings when a subscription was made, changed or deleted.
+    settled: Notify,
+    frames: Frames,
+    /// Who was read for last.
+    read_for: Mutex<Option<SubscriptionId>>,
+    thread: OnceLock<Thread>,
+    running: Mutex<Option<JoinHandle<()>>>,
+    stopping: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl CommitHook for Messaging {
+    /// Matches the batch; the matches are taken in later. Cheap where there is no subscription.
+    fn committed(&self, batch: &Batch) {
+        if !self.active.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut matcher = lock(&self.matcher);
+        if matcher.0 != self.filters.load(Ordering::Acquire) {
+            let core = lock(&self.core);
+            *matcher = (core.filters(), Matcher::new(core.subscriptions()));
+        }
+        let mut found: Vec<(SubscriptionId, Matched)> = Vec::new();
+        // Kept over the batch: it would keep only the publisher waiting, and that is here.
+        let owner = self.reader.account_owners();
+        for payload in batch.frame().payloads() {
+            if found.len() > INBOX_MAX {
+                break;
+            }
+            let record = RecordRef::parse(payload, FORMAT_VERSION)
+                .expect("what the writer encoded can be read");
+            let matches = &mut matcher.1;
+            matches.matches(&record, &owner, &mut |id, matched| {
+                found.push((id, matched))
+            });
+        }
+        drop(owner);
+        if self.post(matcher.0, batch, found) {
+            self.wake();
+        }
+    }
+}
+
+impl Messaging {
+    /// Takes over what is kept in `disk`, with at most about `history_bytes_max` of history; 0 for none.
+    ///
+    /// # Errors
+    /// Whatever the storage reports. Damage is no error: it is set aside and logged.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        reader: Reader,
+        clock: Arc<dyn Clock>,
+        history_bytes_max: u64,
+    ) -> io::Result<Messaging> {
+        let cluster = reader.meta().cluster_id;
+        let head = reader.head().position;
+        let mut found = log::read(&*disk, cluster, head)?;
+        for damage in &found.damage {
+            tracing::error!(
+                damage,
+                "the delivery log is damaged; it is set aside and events may be delivered again"
+            );
+        }
+        found.images.boot += 1;
+        let now = clock.now();
+        let something = !found.images.images.is_empty() || !found.damage.is_empty();
+        let active = !found.images.images.is_empty();
+        let core = Core::new(found.images.clone(), now);
+        let messaging = Messaging {
+            reader,
+            clock,
+            history: Mutex::new(History::new(disk.clone(), cluster, head, history_bytes_max)),
+            disk,
+            filters: AtomicU64::new(core.filters()),
+            active: AtomicBool::new(active),
+            core: Mutex::new(core),
+            keeping: Mutex::new(Keeping {
+                log: None,
+                found,
+                written_at: 0,
+                retry_at: 0,
+            }),
+            inbox: Mutex::default(),
+            matcher: Mutex::default(),
+            dirty: AtomicBool::new(false),
+            keeps: AtomicBool::new(true),
+            bells: Mutex::default(),
+            settled: Notify::new(),
+            frames: Frames::default(),
+            read_for: Mutex::new(None),
+            thread: OnceLock::new(),
+            running: Mutex::default(),
+            stopping: AtomicBool::new(false),
+        };
+        if something && let Err(Unsettled::NotKept(why)) = messaging.keep(true) {
+            tracing::error!(
+                why,
+                "the delivery log can't be written; it will be tried again"
+            );
+        }
+        Ok(messaging)
+    }
+
+    /// Starts the thread. It ends with [`Messaging::shutdown`].
+    pub(crate) fn spawn(self: &Arc<Messaging>) -> io::Result<()> {
+        let messaging = self.clone();
+        let thread = std::thread::Builder::new()
+            .name("messaging".into())
+            .spawn(move || {
+                let run = std::panic::AssertUnwindSafe(|| messaging.run());
+                if std::panic::catch_unwind(run).is_err() {
+                    // What is kept is sound; what is in memory may not be.
+                    messaging.active.store(false, Ordering::SeqCst);
+                    tracing::error!("an assertion failed in the messaging thread: deliveries stop until the next start, payments go on");
+                }
+            })?;
+        let _first = self.thread.set(thread.thread().clone());
+        *lock(&self.running) = Some(thread);
+        Ok(())
+    }
+
+    fn run(&self) {
+        while !self.stopping.load(Ordering::Acquire) {
+            let wait = self.step();
+            if !wait.is_zero() {
+                std::thread::park_timeout(wait);
+            }
+        }
+        self.close();
+    }
+
+    /// Has the thread write down everything and end; blocks until then. Idempotent. To be called when the engine is shut down, so
+    /// that what was still committed is kept.
+    pub fn shutdown(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake();
+        let thread = lock(&self.running).take();
+        if let Some(thread) = thread {
+            let _panicked = thread.join();
+        }
+    }
+
+    /// Writes down everything.
+    pub fn close(&self) {
+        if let Err(error) = self.keep(true) {
+            tracing::error!(%error, "the last progress of deliveries was not kept; events will be delivered again");
+        }
+        let mut history = lock(&self.history);
+        self.note_past(&mut history);
+        history.write(self.clock.now());
+    }
+
+    /// Takes what ended into the history.
+    fn note_past(&self, history: &mut History) {
+        let kept = history.is_kept();
+        history.take_in(self.clock.now(), |past| {
+            let mut core = lock(&self.core);
+            match kept {
+                true => std::mem::swap(past, core.past()),
+                false => core.past().clear(),
+            }
+        });
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Puts matches into the inbox; true if there are any.
+    fn post(&self, filters: u64, batch: &Batch, found: Vec<(SubscriptionId, Matched)>) -> bool {
+        let mut inbox = lock(&self.inbox);
+        // What does not follow is read from the journal.
+        if inbox.filters != filters
+            || inbox.through + 1 != batch.first_position()
+            || inbox.count + found.len() > INBOX_MAX
+        {
+            *inbox = Inbox {
+                filters,
+                first: batch.first_position(),
+                ..Inbox::default()
+            };
+        }
+        inbox.through = batch.last_position();
+        let any = !found.is_empty();
+        if found.len() > INBOX_MAX {
+            inbox.first = batch.last_position() + 1;
+            return any;
+        }
+        inbox.count += found.len();
+        for (id, matched) in found {
+            inbox.matches.entry(id).or_default().push(matched);
+        }
+        any
+    }
+
+    /// Calls `change` with the core, which has taken in all that the publisher offered.
+    fn with<T>(&self, change: impl FnOnce(&mut Core, u64) -> T) -> T {
+        let now = self.clock.now();
+        let mut core = lock(&self.core);
+        let inbox = {
+            let mut inbox = lock(&self.inbox);
+            let next = Inbox {
+                filters: inbox.filters,
+                first: inbox.through + 1,
+                through: inbox.through,
+                ..Inbox::default()
+            };
+            std::mem::replace(&mut *inbox, next)
+        };
+        if inbox.filters == core.filters() && inbox.through >= inbox.first {
+            core.offer(inbox.first, inbox.through, &inbox.matches, now);
+        }
+        let result = change(&mut core, now);
+        self.filters.store(core.filters(), Ordering::Release);
+        let active = core.subscriptions().next().is_some();
+        self.active.store(active, Ordering::SeqCst);
+        let woken = core.woken();
+        drop(core);
+        self.ring(&woken);
+        result
+    }
+
+    fn ring(&self, woken: &[SubscriptionId]) {
+        if woken.is_empty() {
+            return;
+        }
+        let bells = lock(&self.bells);
+        for bell in woken.iter().filter_map(|id| bells.get(id)) {
+            bell.notify_waiters();
+        }
+    }
+
+    /// Notes that there is progress to write.
+    fn progressed(&self) {
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// Makes all changes so far durable.
+    fn keep(&self, all: bool) -> Result<(), Unsettled> {
+        let mut keeping = lock(&self.keeping);
+        self.dirty.store(false, Ordering::Release);
+        let kept = self.keep_in(&mut keeping, all);
+        let now = self.clock.now();
+        keeping.written_at = now;
+        self.keeps.store(kept.is_ok(), Ordering::Release);
+        kept.map_err(|error| {
+            keeping.retry_at = now.saturating_add(RETRY_AFTER);
+            Unsettled::NotKept(error.to_string())
+        })
+    }
+
+    fn keep_in(&self, keeping: &mut Keeping, all: bool) -> io::Result<()> {
+        let now = self.clock.now();
+        if let Some(log) = &mut keeping.log
+            && !log.is_broken()
+        {
+            let changes = self.with(|core, _| core.drain(all));
+            if !changes.is_empty() {
+                log.append(&changes, now)?;
+            }
+            if !log.is_large() {
+                return Ok(());
+            }
+        }
+        let snapshot = self.with(|core, _| core.snapshot());
+        match &mut keeping.log {
+            Some(log) => log.rewrite(&snapshot, now),
+            None => {
+                let log = Log::begin(self.disk.clone(), &keeping.found, &snapshot, now)?;
+                keeping.log = Some(log);
+                keeping.found = Found::default();
+                Ok(())
+            }
+        }
+    }
+
+    /// Does what is to be done now; gives how long nothing more is.
+    pub fn step(&self) -> Duration {
+        if !self.active.load(Ordering::SeqCst) && !self.dirty.load(Ordering::Acquire) {
+            return SLEEP_MAX;
+        }
+        let more = self.with(|core, now| core.tick(now));
+        let read = self.read_for_one();
+        let write_in = self.write_if_due();
+        let mut history = lock(&self.history);
+        self.note_past(&mut history);
+        history.write_if_due(self.clock.now());
+        drop(history);
+        if more || read {
+            return Duration::ZERO;
+        }
+        let due = lock(&self.core).next_due();
+        let now = self.clock.now();
+        let due = due.map_or(u64::MAX, |due| due.saturating_sub(now));
+        SLEEP_MAX.min(Duration::from_nanos(due.min(write_in)))
+    }
+
+    /// Writes progress down if there is some and it is time; gives how long it is until then.
+    fn write_if_due(&self) -> u64 {
+        let (due, now) = {
+            let keeping = lock(&self.keeping);
+            let due = keeping.written_at.saturating_add(WRITE_EVERY);
+            (due.max(keeping.retry_at), self.clock.now())
+        };
+        // A clock that was set back must not keep it from being written.
+        if now < due && due - now <= RETRY_AFTER {
+            return match self.dirty.load(Ordering::Acquire) {
+                true => due - now,
+                false => u64::MAX,
+            };
+        }
+        let before = self.keeps.load(Ordering::Acquire);
+        if let Err(error) = self.keep(false)
+            && before
+        {
+            tracing::error!(%error, "deliveries go on without their log; it will be tried again");
+        }
+        u64::MAX
+    }
+
+    /// Reads a piece of the journal for one that is behind; false if none is.
+    fn read_for_one(&self) -> bool {
+        let head = self.reader.published();
+        let mut read_for = lock(&self.read_for);
+        let (filters, wanted) = {
+            let core = lock(&self.core);
+            (core.filters(), core.wanted(*read_for, head))
+        };
+        let Some((subscription, wanted)) = wanted else {
+            return false;
+        };
+        let id = subscription.id;
+        *read_for = Some(id);
+        match self.read(&subscription, &wanted, head) {
+            Ok((through, matches)) => {
+                self.found(id, filters, wanted, through, &matches);
+                self.progressed();
+                true
+            }
+            Err(failure) => {
+                tracing::error!(%failure, from = wanted.from, "the journal can't be read for a subscription");
+                false
+            }
+        }
+    }
+
+    /// Hands over what was read, in pieces: receivers come in between.
+    fn found(
+        &self,
+        id: SubscriptionId,
+        filters: u64,
+        mut wanted: Wanted,
+        through: u64,
+        mut matches: &[Matched],
+    ) {
+        while wanted.from <= through {
+            let piece;
+            (piece, matches) = matches.split_at(matches.len().min(FOUND_AT_ONCE));
+            let reach = match (piece.last(), matches.is_empty()) {
+                (Some(last), false) => last.position,
+                _ => through,
+            };
+            // Before what the publisher offered meanwhile, which may follow it.
+            let now = self.clock.now();
+            let mut core = lock(&self.core);
+            core.found(id, filters, &wanted, reach, piece, now);
+            let woken = core.woken();
+            drop(core);
+            self.ring(&woken);
+            wanted.from = reach + 1;
+        }
+        self.with(|_, _| ());
+    }
+
+    /// What a subscription wants of the next records, and the last one that was looked at.
+    fn read(
+        &self,
+        subscription: &Subscription,
+        wanted: &Wanted,
+        head: u64,
+    ) -> Result<(u64, Vec<Matched>), Failure> {
+        let mut matcher = Matcher::new(std::iter::once(subscription));
+        let last = wanted.through.unwrap_or(head).min(head);
+        scan_frames(
+            &self.reader,
+            &mut matcher,
+            wanted.from,
+            last,
+            wanted.matches_max,
+            &|position| self.frames.read(&self.reader, position),
+            // It is handed out soon.
+            &|frame| self.frames.keep(frame),
+        )
+    }
+
+    /// The frame that holds the record at `position`: from memory if it was read lately.
+    ///
+    /// # Errors
+    /// If it can't be read, or there is none.
+    pub fn frame(&self, position: u64) -> Result<Arc<Frame>, Failure> {
+        self.frames.get(&self.reader, position)
+    }
+
+    /// The same if it is in memory. Never waits for the disk.
+    pub fn frame_kept(&self, position: u64) -> Option<Arc<Frame>> {
+        self.frames.kept(position)
+    }
+
+    /// Makes `change`, and has it durable before it is answered.
+    fn settle<T>(
+        &self,
+        change: impl FnOnce(&mut Core, u64) -> Result<T, Refusal>,
+    ) -> Result<T, Unsettled> {
+        let result = self.with(change)?;
+        self.keep(false)?;
+        // There may be something to read now.
+        self.wake();
+        self.settled.notify_waiters();
+        Ok(result)
+    }
+
+    /// Makes a subscription; or gives the one that its key made, and true.
+    ///
+    /// # Errors
+    /// See [`Unsettled`].
+    pub fn create(
+        &self,
+        subscription: Subscription,
+        from: From,
+    ) -> Result<(Subscription, bool), Unsettled> {
+        let start = from.position(&self.reader)?;
+        self.settle(|core, now| core.create(subscription, start, now))
+    }
+
+    /// Changes settings to what `change` makes of them; again from the beginning if somebody else changes them meanwhile.
+    ///
+    /// # Errors
+    /// See [`Unsettled`]; within, whatever `change` fails with.
+    pub fn update<E>(
+        &self,
+        id: SubscriptionId,
+        change: impl Fn(&Subscription) -> Result<Terms, E>,
+    ) -> Result<Result<Subscription, E>, Unsettled> {
+        loop {
+            let before = self.get(id).ok_or(Refusal::NotFound)?;
+            let terms = match change(&before) {
+                Ok(terms) => terms,
+                Err(error) => return Ok(Err(error)),
+            };
+            match self.settle(|core, now| core.update_from(id, &before.terms, terms, now)) {
+                Err(Unsettled::Refused(Refusal::Changed)) => {}
+                changed => return changed.map(Ok),
+            }
+        }
+    }
+
+    /// Hands nothing out any more, because of `why`.
+    ///
+    /// # Errors
+    /// See [`Unsettled`].
+    pub fn pause(&self, id: SubscriptionId, why: &str) -> Result<Subscription, Unsettled> {
+        self.settle(|core, now| core.pause(id, why, now))
+    }
+
+    /// Hands out again.
+    ///
+    /// # Errors
+    /// See [`Unsettled`].
+    pub fn resume(&self, id: SubscriptionId) -> Result<Subscription, Unsettled> {
+        self.settle(|core, now| core.resume(id, now))
+    }
+
+    /// Forgets a subscription and all that is kept of it.
+    ///
+    /// # Errors
+    /// See [`Unsettled`].
+    pub fn delete(&self, id: SubscriptionId) -> Result<Subscription, Unsettled> {
+        let deleted = self.settle(|core, _| core.delete(id));
+        let bell = lock(&self.bells).remove(&id);
+        if let Some(bell) = bell {
+            bell.notify_waiters();
+        }
+        deleted
+    }
+
+    /// Begins again at `from`: see [`Core::rewind`].
+    ///
+    /// # Errors
+    /// See [`Unsettled`].
+    pub fn rewind(&self, id: SubscriptionId, from: From) -> Result<(), Unsettled> {
+        let to = from.position(&self.reader)?;
+        self.settle(|core, now| core.rewind(id, to, now))
+    }
+
+    /// Delivers again what matches in `first ..= last`.
+    ///
+    /// # Errors
+    /// See [`Unsettled`].
+    pub fn replay(&self, id: SubscriptionId, first: u64, last: u64) -> Result<(), Unsettled> {
+        self.settle(|core, _| core.replay(id, first, last))
+    }
+
+    /// Has dead letters delivered again: see [`Core::requeue`].
+    ///
+    /// # Errors
+    /// See [`Unsettled`].
+    pub fn requeue(
+        &self,
+        id: SubscriptionId,
+        positions: Option<&[u64]>,
+    ) -> Result<usize, Unsettled> {
+        self.settle(|core, now| core.requeue(id, positions, now))
+    }
+
+    /// Forgets dead letters: see [`Core::drop_dead`].
+    ///
+    /// # Errors
+    /// See [`Unsettled`].
+    pub fn drop_dead(
+        &self,
+        id: SubscriptionId,
+        positions: Option<&[u64]>,
+    ) -> Result<usize, Unsettled> {
+        self.settle(|core, _| core.drop_dead(id, positions))
+    }
+
+    /// Hands out up to `max` events: see [`Core::take`].
+    ///
+    /// # Errors
+    /// If there is no such subscription.
+    pub fn take(
+        &self,
+        id: SubscriptionId,
+        max: usize,
+        visibility: Option<u64>,
+    ) -> Result<Vec<Delivery>, Refusal> {
+        let taken = self.with(|core, now| core.take(id, max, visibility, now))?;
+        if !taken.is_empty() {
+            // Their time-outs may be the next thing to happen, and others may have to be read.
+            self.progressed();
+        }
+        Ok(taken)
+    }
+
+    /// These are done. Each receipt is answered for itself.
+    ///
+    /// # Errors
+    /// If there is no such subscription.
+    pub fn ack(
+        &self,
+        id: SubscriptionId,
+        receipts: &[Receipt],
+    ) -> Result<Vec<Result<(), ReceiptExpired>>, Refusal> {
+        let results = self.with(|core, now| core.ack(id, receipts, now));
+        self.made_room(id);
+        results
+    }
+
+    /// Some are done: there is progress to write, and perhaps room for more, which the thread reads at once.
+    fn made_room(&self, id: SubscriptionId) {
+        if lock(&self.core).wants(id, self.reader.published()) {
+            self.wake();
+        }
+        self.progressed();
+    }
+
+    /// This attempt failed: see [`Core::nack`].
+    ///
+    /// # Errors
+    /// If there is no such subscription, or the attempt is over.
+    pub fn nack(
+        &self,
+        id: SubscriptionId,
+        receipt: Receipt,
+        delay: Option<u64>,
+        error: &str,
+    ) -> Result<(), Refusal> {
+        let result = self.with(|core, now| core.nack(id, receipt, delay, error, now));
+        self.progressed();
+        result
+    }
+
+    /// The receiver of these went away: see [`Core::give_back`].
+    ///
+    /// # Errors
+    /// If there is no such subscription.
+    pub fn give_back(
+        &self,
+        id: SubscriptionId,
+        sent: &[Receipt],
+        unsent: &[Receipt],
+    ) -> Result<(), Refusal> {
+        let result = self.with(|core, now| core.give_back(id, sent, unsent, now));
+        self.progressed();
+        result
+    }
+
+    /// The receiver keeps the event for `visibility` nanoseconds from now.
+    ///
+    /// # Errors
+    /// If there is no such subscription, or the attempt is over.
+    pub fn extend(
+        &self,
+        id: SubscriptionId,
+        receipt: Receipt,
+        visibility: u64,
+    ) -> Result<(), Refusal> {
+        self.with(|core, now| core.extend(id, receipt, now.saturating_add(visibility)))
+    }
+
+    /// Dead letters: see [`Core::dead`].
+    ///
+    /// # Errors
+    /// If there is no such subscription.
+    pub fn dead(
+        &self,
+        id: SubscriptionId,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<(u64, Letter)>, bool), Refusal> {
+        lock(&self.core).dead(id, after, limit)
+    }
+
+    /// [`Messaging::ack`] of one, with the nanoseconds that were worked on it and a note for the history.
+    ///
+    /// # Errors
+    /// If there is no such subscription, or the attempt is over.
+    pub fn ack_noted(
+        &self,
+        id: SubscriptionId,
+        receipt: Receipt,
+        worked: u64,
+        note: &[u8],
+    ) -> Result<(), Refusal> {
+        let result = self.with(|core, now| core.ack_noted(id, receipt, worked, note, now));
+        self.made_room(id);
+        result
+    }
+
+    /// [`Messaging::nack`] with a note for the history.
+    ///
+    /// # Errors
+    /// If there is no such subscription, or the attempt is over.
+    pub fn nack_noted(
+        &self,
+        id: SubscriptionId,
+        receipt: Receipt,
+        delay: Option<u64>,
+        error: &str,
+        note: &[u8],
+    ) -> Result<(), Refusal> {
+        let result = self.with(|core, now| core.nack_noted(id, receipt, delay, error, note, now));
+        self.progressed();
+        result
+    }
+
+    /// Attempts that are over, as far as the history has them. Waits for the disk.
+    pub fn attempts(&self, wanted: &Attempts<'_>) -> AttemptsFound {
+        let mut history = lock(&self.history);
+        self.note_past(&mut history);
+        let reading = history.reading(wanted);
+        // Read by this thread alone.
+        drop(history);
+        reading.find(wanted)
+    }
+
+    /// Rings when a subscription was made, changed or deleted. Ask for it before looking, so that nothing is missed.
+    pub fn settled(&self) -> &Notify {
+        &self.settled
+    }
+
+    /// Rings when there may be something to take. Ask for it before taking, so that nothing is missed.
+    pub fn bell(&self, id: SubscriptionId) -> Arc<Notify> {
+        if lock(&self.core).get(id).is_none() {
+            return Arc::default();
+        }
+        lock(&self.bells).entry(id).or_default().clone()
+    }
+
+    /// The time, nanoseconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// One of them.
+    pub fn get(&self, id: SubscriptionId) -> Option<Subscription> {
+        lock(&self.core).get(id).cloned()
+    }
+
+    /// Whose events one of them may see, if it is there.
+    pub fn scope(&self, id: SubscriptionId) -> Option<OwnerId> {
+        lock(&self.core).get(id).map(|one| one.scope)
+    }
+
+    /// Those whose events are sent.
+    pub fn pushed(&self) -> Vec<SubscriptionId> {
+        let core = lock(&self.core);
+        let pushed = |one: &&Subscription| matches!(one.terms.kind, Kind::Push { .. });
+        core.subscriptions()
+            .filter(pushed)
+            .map(|one| one.id)
+            .collect()
+    }
+
+    /// All of them, by id.
+    pub fn subscriptions(&self) -> Vec<Subscription> {
+        lock(&self.core).subscriptions().cloned().collect()
+    }
+
+    /// The numbers of one, and why it takes no new events, if it does not.
+    ///
+    /// # Errors
+    /// If there is no such subscription.
+    pub fn figures(&self, id: SubscriptionId) -> Result<(Figures, Option<&'static str>), Refusal> {
+        let figures = self.with(|core, now| core.figures(id, now))?;
+        let stalled = lock(&self.core).stalled(id);
+        Ok((figures, stalled))
+    }
+
+    /// Whether the log was written the last time it was tried.
+    pub fn keeps(&self) -> bool {
+        self.keeps.load(Ordering::Acquire)
+    }
+
+    /// Whether the history was written the last time it was tried.
+    pub fn keeps_history(&self) -> bool {
+        lock(&self.history).is_written()
+    }
+
+    /// Whether memory is as bounded as it should be.
+    pub fn within_bounds(&self) -> bool {
+        lock(&self.core).within_bounds() && lock(&self.inbox).count <= INBOX_MAX
+    }
+}

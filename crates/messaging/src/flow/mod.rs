@@ -1,0 +1,779 @@
+//! One subscription at work: which events it was not given yet, which are in whose hands, which are tried again or given up.
+//!
+//! No clock, no disk: time arrives in calls, what must be kept leaves as [`Change`]s.
+
+mod keep;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hashbrown::HashMap;
+
+use crate::image::{ERROR_BYTES_MAX, Image, Letter};
+use crate::past::{End, Group, Past};
+use crate::run::Run;
+use crate::settings::{Order, Policy, Subscription, SubscriptionId};
+use tributary_engine::{Meter, Rates};
+
+/// Matched events that wait in memory to be handed out, at most; more are read from the journal when these are gone.
+pub const WINDOW_MAX: usize = 4_096;
+/// Events kept by name, at most: no new ones are taken while there are so many.
+pub const KEPT_MAX: usize = 10_000;
+/// Dead letters, at most: no new events are taken while there are so many.
+pub const DEAD_MAX: usize = 100_000;
+/// Bytes that dead letters take, at most: likewise.
+pub const DEAD_BYTES_MAX: usize = 32 << 20;
+/// Events that come to be kept by name at once, at most.
+const KEPT_AT_ONCE: usize = 1_024;
+/// Ranges that wait to be replayed, at most.
+pub const REPLAYS_MAX: usize = 16;
+/// What a receiver is told to have done that did not answer in time.
+const TIMED_OUT: &str = "no answer within the visibility time-out";
+/// What a receiver is told to have done that went away.
+const GAVE_BACK: &str = "the receiver went away";
+
+/// First byte of a note that is what a receiver said.
+pub const SAID: u8 = b'=';
+
+/// An event that a subscription wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matched {
+    /// Its position.
+    pub position: u64,
+    /// When it happened, nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// What it is about, for the order; 0 for nothing.
+    pub object: u64,
+}
+
+/// An event in the hands of a receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The event.
+    pub position: u64,
+    /// What names this attempt.
+    pub receipt: Receipt,
+    /// 1 for the first.
+    pub attempt: u32,
+}
+
+/// Names one attempt at one event: that of a later attempt is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Receipt {
+    /// The event.
+    pub position: u64,
+    /// When it was handed out, as a number that is never used again: 56 bits.
+    pub generation: u64,
+}
+
+/// The receipt is of an attempt that is over: it timed out, was answered before, or the subscription was rewound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the receipt is of an attempt that is over")]
+pub struct ReceiptExpired;
+
+/// What is to be read from the journal for a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The first position.
+    pub from: u64,
+    /// The last position; none for the head.
+    pub through: Option<u64>,
+    /// Matches to find, at most.
+    pub matches_max: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Behind another event of the same object.
+    Blocked,
+    /// Until its letter's `due`.
+    Waiting,
+    Ready,
+    Out {
+        generation: u64,
+        deadline: u64,
+        since: u64,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Open {
+    letter: Letter,
+    state: State,
+    /// Whether it is, or is about to be, in the log by name.
+    kept: bool,
+}
+
+/// Events of one object: the one that is next or out, and those behind it.
+#[derive(Clone, Debug)]
+struct Lane {
+    holder: u64,
+    waiting: BTreeSet<u64>,
+}
+
+/// Numbers of a subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Every event up to this position was looked at.
+    pub scanned: u64,
+    /// Matched events that are not done and not in anyone's hands.
+    pub waiting: u64,
+    /// In the hands of receivers.
+    pub in_flight: u64,
+    /// Of those that wait, the ones that were handed out before.
+    pub retrying: u64,
+    /// Given up.
+    pub dead: u64,
+    /// When the oldest event happened that is not done, nanoseconds since the Unix epoch.
+    pub oldest: Option<u64>,
+    /// Since the process began: handed out, acknowledged, refused or timed out, dropped for their age.
+    pub handed_out: u64,
+    /// See `handed_out`.
+    pub acknowledged: u64,
+    /// See `handed_out`.
+    pub failed: u64,
+    /// See `handed_out`.
+    pub expired: u64,
+    /// Over the last minute.
+    pub rates: Rates,
+}
+
+/// One subscription at work.
+pub struct Flow {
+    subscription: Subscription,
+    /// Every event up to here was matched.
+    scanned: u64,
+    /// As the log has it, or will have it when what was drained is in it.
+    floor: u64,
+    open: Run<u64, Open>,
+    ready: Run<u64, ()>,
+    /// `(due, position)` of all that wait for a time or are out.
+    timers: Run<(u64, u64), ()>,
+    lanes: HashMap<u64, Lane>,
+    /// Above the floor, and done.
+    done: BTreeSet<u64>,
+    dead: BTreeMap<u64, Letter>,
+    dead_bytes: usize,
+    kept: usize,
+    out: usize,
+    replays: VecDeque<(u64, u64)>,
+    /// Whose place in the log has changed since the last drain.
+    changed: Vec<u64>,
+    /// Done since the last drain, behind others that are not.
+    done_since: Vec<u64>,
+    /// Whether some were done since the last drain that were the oldest.
+    passed: bool,
+    replays_changed: bool,
+    /// A receiver came and got less than it could take.
+    hungry: bool,
+    meter: Meter,
+    totals: Figures,
+    /// Attempts that are over.
+    past: Past,
+}
+
+impl Flow {
+    /// As it was kept.
+    pub fn new(image: Image, now: u64) -> Flow {
+        let mut flow = Flow {
+            scanned: image.floor,
+            floor: image.floor,
+            open: Run::new(),
+            ready: Run::new(),
+            timers: Run::new(),
+            lanes: HashMap::new(),
+            done: image.done,
+            dead_bytes: image.dead.values().map(Letter::bytes).sum(),
+            dead: image.dead,
+            kept: 0,
+            out: 0,
+            replays: image.replays.into(),
+            changed: Vec::new(),
+            done_since: Vec::new(),
+            passed: false,
+            replays_changed: false,
+            hungry: true,
+            meter: Meter::default(),
+            totals: Figures::default(),
+            past: Past::default(),
+            subscription: image.subscription,
+        };
+        for (position, letter) in image.kept {
+            flow.admit(position, letter, true, now);
+        }
+        flow
+    }
+
+    /// Its settings.
+    pub fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    pub(crate) fn set_terms(&mut self, terms: crate::settings::Terms) {
+        self.subscription.terms = terms;
+    }
+
+    /// Every event up to here was matched.
+    pub fn scanned(&self) -> u64 {
+        self.scanned
+    }
+
+    fn id(&self) -> SubscriptionId {
+        self.subscription.id
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.subscription.terms.policy
+    }
+
+    /// Why no new events are taken, if none are.
+    pub fn stalled(&self) -> Option<&'static str> {
+        if self.dead.len() >= DEAD_MAX || self.dead_bytes >= DEAD_BYTES_MAX {
+            Some("there are too many dead letters")
+        } else if self.kept >= KEPT_MAX {
+            Some("too many events wait for another attempt")
+        } else {
+            None
+        }
+    }
+
+    /// How many more matched events it takes now.
+    pub fn room(&self) -> usize {
+        if self.stalled().is_some() {
+            return 0;
+        }
+        let bound = WINDOW_MAX + self.policy().in_flight_max as usize;
+        bound.saturating_sub(self.open.len() - self.kept)
+    }
+
+    /// What is to be read for it, if the published journal ends at `head`.
+    pub fn wanted(&self, head: u64) -> Option<Wanted> {
+        if let Some(&(from, through)) = self.replays.front()
+            && self.kept < KEPT_MAX / 2
+        {
+            return Some(Wanted {
+                from,
+                through: Some(through),
+                matches_max: KEPT_AT_ONCE,
+            });
+        }
+        // In pieces that are worth a look at the journal.
+        let room = self.room();
+        (self.scanned < head && room >= WINDOW_MAX / 2).then_some(Wanted {
+            from: self.scanned + 1,
+            through: None,
+            matches_max: room,
+        })
+    }
+
+    /// Takes the matches among the events `from ..= through`, ascending, if these follow what was looked at already. Takes as
+    /// many as there is room for.
+    pub fn offer(&mut self, from: u64, through: u64, matches: &[Matched], now: u64) {
+        if from > self.scanned + 1 || through <= self.scanned {
+            return;
+        }
+        let after = matches.partition_point(|matched| matched.position <= self.scanned);
+        let mut room = self.room();
+        self.scanned = through;
+        for matched in &matches[after..] {
+            if room == 0 {
+                self.scanned = matched.position - 1;
+                break;
+            }
+            room -= usize::from(self.take_in(matched, now));
+        }
+    }
+
+    fn take_in(&mut self, matched: &Matched, now: u64) -> bool {
+        let position = matched.position;
+        if self.open.contains(&position)
+            || self.done.contains(&position)
+            || self.dead.contains_key(&position)
+        {
+            return false;
+        }
+        self.meter.arrived(now, 1);
+        let letter = Letter {
+            time: matched.time,
+            object: matched.object,
+            due: matched.time.saturating_add(self.policy().delay),
+            ..Letter::default()
+        };
+        self.admit(position, letter, false, now);
+        true
+    }
+
+    /// Takes what was read for the range that is being replayed: all matches among the events `from ..= through`.
+    pub fn replay_found(&mut self, from: u64, through: u64, matches: &[Matched], now: u64) {
+        let Some(range) = self.replays.front_mut().filter(|range| range.0 == from) else {
+            return;
+        };
+        range.0 = through + 1;
+        if range.0 > range.1 {
+            self.replays.pop_front();
+        }
+        self.replays_changed = true;
+        for matched in matches {
+            // What was not looked at yet comes by itself.
+            if self.open.contains(&matched.position) || matched.position > self.scanned {
+                continue;
+            }
+            self.unbury(matched.position);
+            self.done.remove(&matched.position);
+            let letter = Letter {
+                time: matched.time,
+                object: matched.object,
+                due: now,
+                ..Letter::default()
+            };
+            self.admit(matched.position, letter, true, now);
+            self.changed.push(matched.position);
+        }
+    }
+
+    fn admit(&mut self, position: u64, letter: Letter, kept: bool, now: u64) {
+        let object = letter.object;
+        self.kept += usize::from(kept);
+        let open = Open {
+            letter,
+            state: State::Blocked,
+            kept,
+        };
+        self.open.insert(position, open);
+        if self.policy().order == Order::Object && object != 0 {
+            let Some(lane) = self.lanes.get_mut(&object) else {
+                let waiting = BTreeSet::new();
+                self.lanes.insert(
+                    object,
+                    Lane {
+                        holder: position,
+                        waiting,
+                    },
+                );
+                return self.activate(position, now);
+            };
+            let holder = lane.holder;
+            let holds = self.open.get(&holder).expect("it is open");
+            if holder < position || holds.state != State::Ready {
+                lane.waiting.insert(position);
+                return;
+            }
+            // An older one that comes back goes before one that nobody has.
+            lane.waiting.insert(holder);
+            lane.holder = position;
+            self.ready.remove(&holder);
+            self.at(holder).state = State::Blocked;
+        }
+        self.activate(position, now);
+    }
+
+    fn opened(&self, position: u64) -> &Open {
+        self.open.get(&position).expect("it is open")
+    }
+
+    fn at(&mut self, position: u64) -> &mut Open {
+        self.open.get_mut(&position).expect("it is open")
+    }
+
+    /// It is its turn, now or when it is due.
+    fn activate(&mut self, position: u64, now: u64) {
+        let open = self.at(position);
+        let due = open.letter.due;
+        if due > now {
+            open.state = State::Waiting;
+            self.timers.insert((due, position), ());
+        } else {
+            open.state = State::Ready;
+            self.ready.insert(position, ());
+        }
+    }
+
+    /// Takes an event out of all that is open; the next one of its object gets its turn.
+    fn close(&mut self, position: u64, now: u64) -> Open {
+        let open = self.open.remove(&position).expect("it is open");
+        self.kept -= usize::from(open.kept);
+        match open.state {
+            State::Blocked => {}
+            State::Waiting => {
+                self.timers.remove(&(open.letter.due, position));
+            }
+            State::Ready => {
+                self.ready.remove(&position);
+            }
+            State::Out { deadline, .. } => {
+                self.timers.remove(&(deadline, position));
+                self.out -= 1;
+            }
+        }
+        if let Some(lane) = self.lanes.get_mut(&open.letter.object) {
+            if lane.holder != position {
+                lane.waiting.remove(&position);
+            } else if let Some(next) = lane.waiting.pop_first() {
+                lane.holder = next;
+                self.activate(next, now);
+            } else {
+                self.lanes.remove(&open.letter.object);
+            }
+        }
+        open
+    }
+
+    /// Nothing more is to be done about it.
+    fn settle(&mut self, position: u64, now: u64) -> Open {
+        let open = self.close(position, now);
+        // None before it is open, and none can come to be: the floor will pass it.
+        if !open.kept && self.open.first().is_none_or(|first| *first > position) {
+            self.passed = true;
+            return open;
+        }
+        if open.kept {
+            self.changed.push(position);
+        } else {
+            self.done_since.push(position);
+        }
+        if position > self.floor {
+            self.done.insert(position);
+        }
+        open
+    }
+
+    fn bury(&mut self, position: u64, now: u64) {
+        let mut letter = self.close(position, now).letter;
+        letter.due = now;
+        self.dead_bytes += letter.bytes();
+        self.dead.insert(position, letter);
+        self.changed.push(position);
+    }
+
+    fn unbury(&mut self, position: u64) -> Option<Letter> {
+        let letter = self.dead.remove(&position)?;
+        self.dead_bytes -= letter.bytes();
+        Some(letter)
+    }
+
+    /// Hands out up to `max` events for `visibility` nanoseconds, the oldest first.
+    pub fn take(
+        &mut self,
+        max: usize,
+        visibility: u64,
+        now: u64,
+        generation: u64,
+    ) -> Vec<Delivery> {
+        let mut deliveries = Vec::new();
+        let in_flight_max = self.policy().in_flight_max as usize;
+        let ttl = self.policy().ttl;
+        let (mut first, mut waited) = (0, 0);
+        while self.subscription.terms.paused.is_none()
+            && deliveries.len() < max
+            && self.out < in_flight_max
+            && let Some((position, ())) = self.ready.pop_first()
+        {
+            if ttl > 0 && now >= self.opened(position).letter.time.saturating_add(ttl) {
+                self.settle(position, now);
+                self.totals.expired += 1;
+                continue;
+            }
+            let deadline = now.saturating_add(visibility);
+            let open = self.at(position);
+            open.letter.attempt += 1;
+            open.state = State::Out {
+                generation,
+                deadline,
+                since: now,
+            };
+            let (attempt, time) = (open.letter.attempt, open.letter.time);
+            if attempt == 1 {
+                first += 1;
+                waited += now.saturating_sub(time);
+            }
+            if open.kept {
+                self.changed.push(position);
+            }
+            self.out += 1;
+            self.timers.insert((deadline, position), ());
+            deliveries.push(Delivery {
+                position,
+                receipt: Receipt {
+                    position,
+                    generation,
+                },
+                attempt,
+            });
+        }
+        self.hungry |= deliveries.len() < max;
+        self.totals.handed_out += deliveries.len() as u64;
+        self.meter.started(now, first, waited);
+        deliveries
+    }
+
+    /// Since when the attempt runs that the receipt names.
+    fn since(&self, receipt: Receipt) -> Result<u64, ReceiptExpired> {
+        match self.open.get(&receipt.position).map(|open| open.state) {
+            Some(State::Out {
+                generation, since, ..
+            }) if generation == receipt.generation => Ok(since),
+            _ => Err(ReceiptExpired),
+        }
+    }
+
+    /// These are done. Each receipt is answered for itself.
+    pub fn ack(&mut self, receipts: &[Receipt], now: u64) -> Vec<Result<(), ReceiptExpired>> {
+        let (mut count, mut worked) = (0, 0);
+        let results = receipts.iter().map(|&receipt| {
+            let since = self.since(receipt)?;
+            self.done_with(receipt.position, since, now, &[]);
+            count += 1;
+            worked += now.saturating_sub(since);
+            Ok(())
+        });
+        let results = results.collect();
+        self.totals.acknowledged += count;
+        self.meter.done(now, count, worked);
+        results
+    }
+
+    /// The same for one, with a note for the history, and the nanoseconds that were worked on it: it may have waited for its turn
+    /// after it was handed out.
+    pub fn ack_noted(
+        &mut self,
+        receipt: Receipt,
+        worked: u64,
+        note: &[u8],
+        now: u64,
+    ) -> Result<(), ReceiptExpired> {
+        let since = self.since(receipt)?;
+        self.done_with(receipt.position, since, now, note);
+        self.totals.acknowledged += 1;
+        self.meter.done(now, 1, worked);
+        Ok(())
+    }
+
+    fn done_with(&mut self, position: u64, since: u64, now: u64, note: &[u8]) {
+        let attempt = self.settle(position, now).letter.attempt;
+        self.over(position, attempt, End::Acknowledged, since, now, note);
+    }
+
+    /// An attempt is over.
+    fn over(&mut self, position: u64, attempt: u32, end: End, since: u64, now: u64, note: &[u8]) {
+        let like = Group {
+            subscription: self.id(),
+            attempt,
+            end,
+            began: since,
+            ended: now,
+            events: 0,
+            note: 0,
+        };
+        self.past.push(like, position, note);
+    }
+
+    /// Attempts that are over.
+    pub(crate) fn past(&mut self) -> &mut Past {
+        &mut self.past
+    }
+
+    /// This attempt failed: another one follows after `delay` nanoseconds, or the policy's.
+    pub fn nack(
+        &mut self,
+        receipt: Receipt,
+        delay: Option<u64>,
+        error: &str,
+        now: u64,
+    ) -> Result<(), ReceiptExpired> {
+        // Marked, so that no receiver can tell of an exchange that never was; what notes an exchange is not marked.
+        let end = error.floor_char_boundary(ERROR_BYTES_MAX);
+        let note = [&[SAID], &error.as_bytes()[..end]].concat();
+        self.nack_noted(receipt, delay, error, &note, now)
+    }
+
+    /// The same with a note for the history.
+    pub fn nack_noted(
+        &mut self,
+        receipt: Receipt,
+        delay: Option<u64>,
+        error: &str,
+        note: &[u8],
+        now: u64,
+    ) -> Result<(), ReceiptExpired> {
+        let since = self.since(receipt)?;
+        let attempt = self.opened(receipt.position).letter.attempt;
+        let delay = delay.unwrap_or_else(|| self.policy().wait(attempt, receipt.position));
+        self.over(receipt.position, attempt, End::Refused, since, now, note);
+        self.fail(receipt.position, error, now.saturating_add(delay), now);
+        Ok(())
+    }
+
+    /// The receiver of these went away: they failed. The `unsent` ones it never had, so these were no attempts and come again at
+    /// once.
+    pub fn give_back(&mut self, sent: &[Receipt], unsent: &[Receipt], now: u64) {
+        for receipt in sent {
+            let _if_not_over = self.nack(*receipt, None, GAVE_BACK, now);
+        }
+        for receipt in unsent {
+            if self.since(*receipt).is_err() {
+                continue;
+            }
+            let open = self.at(receipt.position);
+            let State::Out { deadline, .. } = open.state else {
+                unreachable!("it has a receipt that counts");
+            };
+            open.letter.attempt -= 1;
+            if open.kept {
+                self.changed.push(receipt.position);
+            }
+            self.out -= 1;
+            self.timers.remove(&(deadline, receipt.position));
+            self.activate(receipt.position, now);
+        }
+    }
+
+    /// The event was given to the receiver until `until`.
+    pub fn extend(&mut self, receipt: Receipt, until: u64) -> Result<(), ReceiptExpired> {
+        self.since(receipt)?;
+        let open = self.at(receipt.position);
+        let State::Out { deadline, .. } = &mut open.state else {
+            return Err(ReceiptExpired);
+        };
+        let before = std::mem::replace(deadline, until);
+        self.timers.remove(&(before, receipt.position));
+        self.timers.insert((until, receipt.position), ());
+        Ok(())
+    }
+
+    /// An attempt failed.
+    fn fail(&mut self, position: u64, error: &str, due: u64, now: u64) {
+        self.totals.failed += 1;
+        let attempts_max = self.policy().attempts_max;
+        let open = self.at(position);
+        open.letter.failed(now, error);
+        if open.letter.attempt >= attempts_max {
+            return self.bury(position, now);
+        }
+        let State::Out { deadline, .. } = open.state else {
+            unreachable!("only what is out fails");
+        };
+        open.letter.due = due;
+        let before = std::mem::replace(&mut open.kept, true);
+        self.kept += usize::from(!before);
+        self.out -= 1;
+        self.timers.remove(&(deadline, position));
+        self.changed.push(position);
+        self.activate(position, now);
+    }
+
+    /// When something happens by itself next.
+    pub fn next_due(&self) -> Option<u64> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Lets happen what is due, at most `max` of it; gives how much that was.
+    pub fn tick(&mut self, now: u64, max: usize) -> usize {
+        let mut happened = 0;
+        while happened < max
+            && let Some(&(due, position)) = self.timers.first()
+            && due <= now
+        {
+            happened += 1;
+            let open = self.opened(position);
+            let attempt = open.letter.attempt;
+            if let State::Out { since, .. } = open.state {
+                self.over(position, attempt, End::TimedOut, since, now, &[]);
+                self.fail(position, TIMED_OUT, now, now);
+            } else {
+                self.timers.pop_first();
+                self.activate(position, now);
+            }
+        }
+        happened
+    }
+
+    /// Whether a receiver that came for nothing would get something now; asked once, it is false until one comes again.
+    pub(crate) fn wakes(&mut self) -> bool {
+        let wakes = self.hungry
+            && self.subscription.terms.paused.is_none()
+            && !self.ready.is_empty()
+            && self.out < self.policy().in_flight_max as usize;
+        self.hungry &= !wakes;
+        wakes
+    }
+
+    /// Dead letters after this position, the oldest event first, and whether there are more.
+    pub fn dead(&self, after: u64, limit: usize) -> (Vec<(u64, Letter)>, bool) {
+        let mut rest = self.dead.range(after + 1..);
+        let page = rest.by_ref().take(limit);
+        let page = page.map(|(position, letter)| (*position, letter.clone()));
+        (page.collect(), rest.next().is_some())
+    }
+
+    /// Dead letters by name, or the oldest ones.
+    fn dead_ones(&self, positions: Option<&[u64]>, max: usize) -> Vec<u64> {
+        let there = |position: &&u64| self.dead.contains_key(position);
+        match positions {
+            Some(positions) => positions.iter().filter(there).take(max).copied().collect(),
+            None => self.dead.keys().take(max).copied().collect(),
+        }
+    }
+
+    /// Has dead letters delivered again: these, or all. At most as many as may be kept by name; gives how many.
+    pub fn requeue(&mut self, positions: Option<&[u64]>, now: u64) -> usize {
+        let room = KEPT_MAX.saturating_sub(self.kept);
+        let mut requeued = 0;
+        for position in self.dead_ones(positions, room) {
+            let Some(mut letter) = self.unbury(position) else {
+                continue;
+            };
+            letter.attempt = 0;
+            letter.due = now;
+            self.admit(position, letter, true, now);
+            self.changed.push(position);
+            requeued += 1;
+        }
+        requeued
+    }
+
+    /// Forgets dead letters: these, or all. Gives how many.
+    pub fn drop_dead(&mut self, positions: Option<&[u64]>) -> usize {
+        let mut dropped = 0;
+        for position in self.dead_ones(positions, usize::MAX) {
+            if self.unbury(position).is_some() {
+                if position > self.floor {
+                    self.done.insert(position);
+                }
+                self.changed.push(position);
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    /// Delivers again what matches in `first ..= last`, as far as it was looked at already. False if too many ranges wait.
+    pub fn replay(&mut self, first: u64, last: u64) -> bool {
+        let last = last.min(self.scanned);
+        if first > last {
+            return true;
+        }
+        if self.replays.len() >= REPLAYS_MAX {
+            return false;
+        }
+        self.replays.push_back((first.max(1), last));
+        self.replays_changed = true;
+        true
+    }
+
+    /// Its numbers now.
+    pub fn figures(&self, now: u64) -> Figures {
+        let retrying = self
+            .open
+            .values()
+            .filter(|open| open.letter.attempt > 0 && !matches!(open.state, State::Out { .. }));
+        Figures {
+            scanned: self.scanned,
+            waiting: (self.open.len() - self.out) as u64,
+            in_flight: self.out as u64,
+            retrying: retrying.count() as u64,
+            dead: self.dead.len() as u64,
+            oldest: self.open.values().map(|open| open.letter.time).min(),
+            rates: self.meter.rates(now),
+            ..self.totals
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Subscriptions: events of the journal, delivered at least once.
+//!
+//! Every record is one event. A subscription wants some of them; what it still has to be given is a view of the journal plus a
+//! small log beside it, which says how far it is and what is exceptional: events done out of order, waiting for another
+//! attempt, or dead. Losing the end of that log means that events are delivered again and nothing else. What became of every
+//! attempt is kept as history, which nothing depends on.
+//!
+//! [`Core`] decides and knows neither clock nor disk; [`Log`] is the log; [`Messaging`] drives both beside the engine, whose
+//! commit hook it is. How an event travels to its receiver is not known here: no HTTP, no gRPC, no broker.
+
+mod codec;
+mod core;
+mod driver;
+mod flow;
+mod frames;
+mod history;
+mod ids;
+mod image;
+mod log;
+mod matcher;
+mod past;
+mod run;
+mod scan;
+mod settings;
+mod wire;
+
+pub use core::{Core, Refusal, SUBSCRIPTIONS_MAX};
+pub use driver::{Messaging, Unsettled};
+pub use flow::{
+    DEAD_BYTES_MAX, DEAD_MAX, Delivery, Figures, Flow, KEPT_MAX, Matched, REPLAYS_MAX, Receipt,
+    ReceiptExpired, SAID, WINDOW_MAX, Wanted,
+};
+pub use frames::Frame;
+pub use history::{Attempts, AttemptsFound, Ended};
+pub use ids::DeliveryIds;
+pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
+pub use log::{Found, Log, read};
+pub use matcher::Matcher;
+pub use past::{End, NOTE_BYTES_MAX};
+pub use scan::{From, scan};
+pub use settings::{
+    Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, Subscription, SubscriptionId, Terms,
+};
+pub use wire::{HISTORY_BYTES_MAX, start_engine};

@@ -1,0 +1,198 @@
+//! Which subscriptions want an event.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use hashbrown::HashMap;
+use tributary_ledger::codec::RecordRef;
+use tributary_ledger::{AccountId, OwnerId, event_type};
+
+use crate::flow::Matched;
+use crate::settings::{Filter, Subscription, SubscriptionId};
+
+/// Event types whose subscriptions are kept in mind, at most: applications may invent many.
+const TYPES_MAX: usize = 1_024;
+
+struct Entry {
+    id: SubscriptionId,
+    /// Those who must all see the event; the platform sees everything.
+    owners: ArrayVec<OwnerId, 2>,
+    filter: Filter,
+}
+
+impl Entry {
+    fn new(id: SubscriptionId, scope: OwnerId, filter: Filter) -> Entry {
+        let owners = [Some(scope), filter.owner].into_iter().flatten();
+        Entry {
+            id,
+            owners: owners.filter(|owner| *owner != OwnerId::PLATFORM).collect(),
+            filter,
+        }
+    }
+}
+
+/// The entries that want a type, by their place.
+#[derive(Default)]
+struct Wanting {
+    /// Whoever may see the event.
+    whoever: Vec<u16>,
+    /// By the first of the owners who must see it.
+    of_owner: HashMap<OwnerId, Vec<u16>>,
+}
+
+/// Matches events against many filters at once.
+#[derive(Default)]
+pub struct Matcher {
+    /// In the order of their ids.
+    entries: Vec<Entry>,
+    /// The entries that want a type, by the type.
+    types: HashMap<Box<str>, Option<Arc<Wanting>>>,
+    /// Kept for its memory.
+    seen_by: Vec<OwnerId>,
+}
+
+impl Matcher {
+    /// For these subscriptions, in the order of their ids, which are at most [`crate::SUBSCRIPTIONS_MAX`].
+    pub fn new<'a>(subscriptions: impl Iterator<Item = &'a Subscription>) -> Matcher {
+        let entry = |subscription: &Subscription| {
+            let filter = subscription.terms.filter.clone();
+            Entry::new(subscription.id, subscription.scope, filter)
+        };
+        let entries: Vec<Entry> = subscriptions.map(entry).collect();
+        assert!(
+            entries.is_sorted_by_key(|entry| entry.id),
+            "subscriptions come in the order of their ids"
+        );
+        Matcher {
+            entries,
+            ..Matcher::default()
+        }
+    }
+
+    /// For one filter of somebody who may see what `scope` may: the platform sees all.
+    pub fn of(scope: OwnerId, filter: Filter) -> Matcher {
+        Matcher {
+            entries: vec![Entry::new(SubscriptionId(0), scope, filter)],
+            ..Matcher::default()
+        }
+    }
+
+    /// The entries that want events of this type, if any do.
+    fn wanting(&mut self, event_type: &str) -> Option<Arc<Wanting>> {
+        if let Some(wanting) = self.types.get(event_type) {
+            return wanting.clone();
+        }
+        if self.types.len() >= TYPES_MAX {
+            self.types.clear();
+        }
+        let mut wanting = Wanting::default();
+        for (entry, at) in self.entries.iter().zip(0..=u16::MAX) {
+            if entry.filter.wants_type(event_type) {
+                let list = match entry.owners.first() {
+                    None => &mut wanting.whoever,
+                    Some(owner) => wanting.of_owner.entry(*owner).or_default(),
+                };
+                list.push(at);
+            }
+        }
+        let any = !wanting.whoever.is_empty() || !wanting.of_owner.is_empty();
+        let wanting = any.then(|| Arc::new(wanting));
+        self.types.insert(event_type.into(), wanting.clone());
+        wanting
+    }
+
+    /// The subscription that is told of the record whatever it wants: the mailbox that a queued payment named.
+    fn mailbox(&self, record: &RecordRef<'_>) -> Option<SubscriptionId> {
+        let id = SubscriptionId(record.reply_to()?.0.get());
+        let known = self.entries.binary_search_by_key(&id, |entry| entry.id);
+        known.ok().map(|_| id)
+    }
+
+    /// Calls `found` once for every subscription that wants the record's event, or is the mailbox for it. `owner` tells to
+    /// whom an account belongs.
+    pub fn matches(
+        &mut self,
+        record: &RecordRef<'_>,
+        owner: &dyn Fn(AccountId) -> Option<OwnerId>,
+        found: &mut dyn FnMut(SubscriptionId, Matched),
+    ) {
+        let mailbox = self.mailbox(record);
+        let wanting = self.wanting(event_type(record));
+        if mailbox.is_none() && wanting.is_none() {
+            return;
+        }
+        let context = record.context();
+        let matched = Matched {
+            position: context.position,
+            time: context.timestamp,
+            object: object(record),
+        };
+        if let Some(mailbox) = mailbox {
+            found(mailbox, matched);
+        }
+        let Some(wanting) = wanting else {
+            return;
+        };
+        let told = |entry: &Entry| Some(entry.id) == mailbox;
+        for at in &wanting.whoever {
+            let entry = &self.entries[usize::from(*at)];
+            if in_currency(&entry.filter, record) && !told(entry) {
+                found(entry.id, matched);
+            }
+        }
+        if wanting.of_owner.is_empty() {
+            return;
+        }
+        // Who may see it is looked up once, and then who asks for them: however many ask for others, they cost nothing.
+        self.seen_by.clear();
+        seen_by(record, owner, &mut self.seen_by);
+        for (index, seen) in self.seen_by.iter().enumerate() {
+            if self.seen_by[..index].contains(seen) {
+                continue;
+            }
+            for at in wanting.of_owner.get(seen).into_iter().flatten() {
+                let entry = &self.entries[usize::from(*at)];
+                let seen = entry.owners.iter().all(|one| self.seen_by.contains(one));
+                if seen && in_currency(&entry.filter, record) && !told(entry) {
+                    found(entry.id, matched);
+                }
+            }
+        }
+    }
+}
+
+/// What the event is about: a payment, an account or an API key by its position, or an order key that an owner gave.
+fn object(record: &RecordRef<'_>) -> u64 {
+    let Some(key) = record.order_key() else {
+        return record.subject().unwrap_or(0);
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&record.actor().owner.0.to_le_bytes());
+    hasher.update(key);
+    let hash = hasher.finalize();
+    let hash = u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("it is longer"));
+    // Positions are smaller.
+    hash | 1 << 63
+}
+
+/// Whether the event is about money in the currency that is wanted, if one is.
+fn in_currency(filter: &Filter, record: &RecordRef<'_>) -> bool {
+    filter.currency.is_none_or(|wanted| {
+        record
+            .amount()
+            .is_some_and(|(_, currency)| currency == wanted)
+            || record.legs().any(|leg| leg.currency == wanted)
+    })
+}
+
+/// The owners that may see the event: who asked for it, and whose payment or account it is about or whose money it moves.
+fn seen_by(
+    record: &RecordRef<'_>,
+    owner: &dyn Fn(AccountId) -> Option<OwnerId>,
+    owners: &mut Vec<OwnerId>,
+) {
+    owners.push(record.actor().owner);
+    owners.extend(record.payment_owner());
+    owners.extend(record.account_owner());
+    owners.extend(record.accounts().filter_map(owner));
+}

@@ -1,0 +1,234 @@
+//! Subscriptions beside a running engine, in a real directory.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tributary_engine::{Embedded, Engine, Options, SystemClock};
+use tributary_journal::{self as journal, DirDisk, Disk, OpenError};
+use tributary_ledger::{Body, Command, Currency, OwnerId};
+use tributary_messaging::{
+    Filter, From, HISTORY_BYTES_MAX, Messaging, Order, Pattern, Policy, Receipt, SubscriptionId,
+    start_engine,
+};
+use tributary_testkit::commands::{command, open, pay};
+use tributary_testkit::lockstep::cluster_meta;
+
+use crate::core::{ID, subscription};
+
+/// The longest that a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Journals with small segments.
+fn options() -> journal::Options {
+    journal::Options {
+        segment_bytes: 1024 * 1024,
+        reserve_bytes: 0,
+    }
+}
+
+/// An engine with its subscriptions.
+struct Running {
+    engine: Engine,
+    messaging: Arc<Messaging>,
+}
+
+impl Running {
+    fn shutdown(&self) {
+        self.engine.shutdown();
+        self.messaging.shutdown();
+    }
+}
+
+impl std::ops::Deref for Running {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+fn engine(path: &Path) -> Running {
+    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(path));
+    match journal::create(&disk, &options(), &cluster_meta()) {
+        Ok(()) | Err(OpenError::AlreadyExists) => {}
+        Err(error) => panic!("{error}"),
+    }
+    let backend = Embedded::open(disk.clone(), options()).expect("it opens");
+    let recovered = Engine::recover(Box::new(backend), Arc::new(SystemClock), Options::default());
+    let started = start_engine(recovered.expect("it starts"), Some(disk), HISTORY_BYTES_MAX);
+    let (engine, messaging) = started.expect("it starts");
+    Running {
+        engine,
+        messaging: messaging.expect("there is a directory for it"),
+    }
+}
+
+fn messaging(running: &Running) -> &Arc<Messaging> {
+    &running.messaging
+}
+
+fn payments(name: &str, count: usize) -> Vec<Command> {
+    let payment = |at| command(&format!("{name}-{at}"), Body::Pay(pay(1, 2, 5)));
+    (0..count).map(payment).collect()
+}
+
+/// Takes and acknowledges until so many events came, each once.
+fn drain(messaging: &Messaging, id: SubscriptionId, count: usize) -> BTreeSet<u64> {
+    let begun = Instant::now();
+    let mut came = BTreeSet::new();
+    while came.len() < count {
+        assert!(begun.elapsed() < PATIENCE, "{} of {count} came", came.len());
+        let taken = messaging.take(id, 256, None).expect("it is there");
+        let receipts: Vec<Receipt> = taken.iter().map(|one| one.receipt).collect();
+        for delivery in taken {
+            assert!(
+                came.insert(delivery.position),
+                "{} came twice",
+                delivery.position
+            );
+        }
+        let acked = messaging.ack(id, &receipts).expect("it is there");
+        assert!(acked.iter().all(Result::is_ok));
+        if receipts.is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    came
+}
+
+#[test]
+fn events_come_once_while_all_is_well_and_go_on_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine_now = engine(directory.path());
+    engine_now
+        .execute_blocking(vec![open("a", "a"), open("b", "b")])
+        .expect("they are opened");
+    for batch in 0..10 {
+        let name = format!("before-{batch}");
+        engine_now
+            .execute_blocking(payments(&name, 500))
+            .expect("they are made");
+    }
+    let ordered = Policy {
+        order: Order::Object,
+        ..Policy::default()
+    };
+    messaging(&engine_now)
+        .create(subscription(ID, ordered), From::Beginning)
+        .expect("it is made");
+    let now = subscription(SubscriptionId(8), Policy::default());
+    messaging(&engine_now)
+        .create(now, From::Now)
+        .expect("it is made");
+    for batch in 0..20 {
+        let name = format!("while-{batch}");
+        engine_now
+            .execute_blocking(payments(&name, 200))
+            .expect("they are made");
+    }
+    assert_eq!(drain(messaging(&engine_now), ID, 9_002).len(), 9_002);
+    let later = drain(messaging(&engine_now), SubscriptionId(8), 4_000);
+    assert_eq!(later.first(), Some(&5_003));
+    engine_now.shutdown();
+    drop(engine_now);
+
+    let engine_then = engine(directory.path());
+    engine_then
+        .execute_blocking(payments("after", 10))
+        .expect("they are made");
+    let came = drain(messaging(&engine_then), ID, 10);
+    assert_eq!((came.first(), came.last()), (Some(&9_003), Some(&9_012)));
+    messaging(&engine_then)
+        .rewind(ID, From::After(9_000))
+        .expect("it is rewound");
+    assert_eq!(drain(messaging(&engine_then), ID, 12).first(), Some(&9_001));
+    messaging(&engine_then)
+        .replay(ID, 100, 199)
+        .expect("it is replayed");
+    assert_eq!(drain(messaging(&engine_then), ID, 100).first(), Some(&100));
+    messaging(&engine_then).delete(ID).expect("it is deleted");
+    assert!(messaging(&engine_then).take(ID, 1, None).is_err());
+    engine_then.shutdown();
+}
+
+#[test]
+fn an_owner_gets_its_own_events_and_a_filter_only_what_it_names() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = engine(directory.path());
+    let opened = vec![open("a", "a"), open("b", "b"), open("c", "c")];
+    engine.execute_blocking(opened).expect("they are opened");
+    let owner = |position: u64| OwnerId(position);
+    let make = |id: u64, scope: OwnerId, pattern: &str, currency: Option<&str>| {
+        let mut made = subscription(SubscriptionId(id), Policy::default());
+        made.scope = scope;
+        made.terms.filter = Filter {
+            patterns: vec![Pattern::new(pattern).expect("a pattern")],
+            currency: currency.map(|code| Currency::from_code(code).expect("a currency")),
+            owner: None,
+        };
+        messaging(&engine)
+            .create(made, From::Beginning)
+            .expect("it is made");
+    };
+    make(1, owner(1), "#", None);
+    make(2, owner(3), "#", None);
+    make(3, OwnerId::PLATFORM, "payment.*", Some("EUR"));
+    make(4, OwnerId::PLATFORM, "payment.*", Some("USD"));
+    make(5, OwnerId::PLATFORM, "account.opened", None);
+    make(6, owner(1), "payment.failed", None);
+    engine
+        .execute_blocking(payments("one", 3))
+        .expect("they are made");
+    let check = |id: u64, positions: &[u64]| {
+        let came = drain(messaging(&engine), SubscriptionId(id), positions.len());
+        assert!(came.iter().eq(positions), "{id}: {came:?}");
+        let more = messaging(&engine)
+            .take(SubscriptionId(id), 9, None)
+            .expect("it is there");
+        assert!(more.is_empty(), "{id}: {more:?}");
+    };
+    check(1, &[1, 4, 5, 6]);
+    check(2, &[3]);
+    check(3, &[4, 5, 6]);
+    check(5, &[1, 2, 3]);
+    check(4, &[]);
+    check(6, &[]);
+    engine.shutdown();
+}
+
+#[test]
+fn whoever_waits_is_called_when_an_event_comes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = engine(directory.path());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let made = subscription(ID, Policy::default());
+    messaging(&engine)
+        .create(made, From::Now)
+        .expect("it is made");
+    let asking = engine.engine.clone();
+    let asks = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        asking
+            .execute_blocking(vec![open("a", "a")])
+            .expect("it is opened");
+    });
+    let delivery = runtime.block_on(async {
+        let bell = messaging(&engine).bell(ID);
+        loop {
+            let mut rings = std::pin::pin!(bell.notified());
+            rings.as_mut().enable();
+            let taken = messaging(&engine).take(ID, 1, None).expect("it is there");
+            if let Some(delivery) = taken.first() {
+                return *delivery;
+            }
+            rings.await;
+        }
+    });
+    assert_eq!((delivery.position, delivery.attempt), (1, 1));
+    asks.join().expect("it asked");
+    engine.shutdown();
+}

@@ -1,0 +1,3 @@
+//! Tests that draw everything from a seed; `scripts/simulate` runs them with many.
+
+mod delivery;

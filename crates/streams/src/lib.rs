@@ -1,0 +1,5 @@
+//! Operators over streams of events: so far the queueing model, which predicts what a pool of workers does under a load.
+//!
+//! Operators are pure: they know no storage, no clock, no socket and no journal. Time and figures arrive in arguments.
+
+pub mod queueing;

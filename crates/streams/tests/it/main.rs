@@ -1,0 +1,3 @@
+//! The operators against known values, laws and simulations.
+
+mod queueing;
