@@ -272,9 +272,6 @@ pub trait Backend: Send {
     /// How many batches may be in flight: 1 where the next turn sees only what is durable.
     fn depth(&self) -> usize;
 
-    /// Whether `set` must hold only what the present turn loaded (a store that other nodes write to as well).
-    fn forgets(&self) -> bool;
-
     /// Does work that can wait: marks the head when idle, merges indexes. True if there may be more to do at once.
     fn idle(&mut self) -> bool {
         false

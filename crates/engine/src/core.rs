@@ -12,7 +12,7 @@ use tributary_journal::{
 };
 use tributary_ledger::{
     self as ledger, Body, Command, Context, Destination, Outcome, OwnerId, PaymentId, Queue,
-    QueueMode, Rejection, Residency, Small, WorkingSet,
+    QueueMode, Rejection, Small, WorkingSet,
 };
 
 use crate::backend::{Backend, Batch, Failure, Fate, Frames, KeyQueries, KeyQuery, KeyUse, Ticket};
@@ -204,7 +204,7 @@ impl Core {
     pub fn new(backend: Box<dyn Backend>, clock: Arc<dyn Clock>, set: WorkingSet) -> Core {
         let head = backend.reader().head();
         Core {
-            set: kept(&*backend, set),
+            set,
             backend,
             clock,
             open: None,
@@ -226,8 +226,7 @@ impl Core {
         self
     }
 
-    /// The state with everything decided so far, durable or not; where the backend forgets, only what the last turn
-    /// loaded. For tests and digests.
+    /// The state with everything decided so far, durable or not. For tests and digests.
     pub fn set(&self) -> &WorkingSet {
         &self.set
     }
@@ -270,11 +269,6 @@ impl Core {
     /// Batches handed over whose fate was not told to [`Core::landed`] yet.
     pub fn in_flight(&self) -> usize {
         self.flight.len()
-    }
-
-    /// Whether a new turn may begin: a store shared with others shows its head only when nothing is in flight.
-    pub fn can_accept(&self) -> bool {
-        self.open.is_some() || !self.backend.forgets() || self.flight.len() == 0
     }
 
     /// Decides a request into the open batch; gives it back, to be answered, if that failed: nothing of it remains here.
@@ -337,11 +331,7 @@ impl Core {
     }
 
     fn begin(&mut self) -> Result<(), Failure> {
-        assert!(self.can_accept(), "a turn begins when the head is known");
         let head = self.backend.begin()?;
-        if self.backend.forgets() {
-            self.set = WorkingSet::new(Residency::Nothing);
-        }
         if self.flight.len() == 0 {
             self.last = Context {
                 position: head.position,
@@ -533,7 +523,7 @@ impl Core {
     /// Ends a turn that made no record, and forgets what was loaded for it.
     fn abandon(&mut self) {
         self.backend.abandon();
-        if self.flight.len() == 0 && !self.backend.forgets() {
+        if self.flight.len() == 0 {
             // What is loaded stays until the next record is durable, and that may be long in coming.
             self.set.evict_through(self.last.position + 1);
         }
@@ -542,9 +532,7 @@ impl Core {
     /// Tells the core that the oldest batch in flight became durable.
     pub fn landed(&mut self) {
         let batch = self.flight.landed();
-        if !self.backend.forgets() {
-            self.set.evict_through(batch.last_position());
-        }
+        self.set.evict_through(batch.last_position());
     }
 
     /// Throws away everything that is not durable. `set` is the state at the backend's head; nothing may be in flight
@@ -557,7 +545,7 @@ impl Core {
             }
         }
         self.flight.clear();
-        self.set = kept(&*self.backend, set);
+        self.set = set;
         let head = self.backend.reader().head();
         self.last = Context {
             position: head.position,
@@ -621,15 +609,6 @@ impl Open {
             .expect("has_room bounds the frame");
         ledger::index_keys_of(command, hash, outcome, &mut |hash| self.frame.key(hash));
         self.frame.count() as usize - 1
-    }
-}
-
-/// What the writer keeps of `set` between turns: nothing, where each turn loads what it needs.
-fn kept(backend: &dyn Backend, set: WorkingSet) -> WorkingSet {
-    if backend.forgets() {
-        WorkingSet::new(Residency::Nothing)
-    } else {
-        set
     }
 }
 

@@ -323,10 +323,6 @@ impl Backend for Embedded {
         }
     }
 
-    fn forgets(&self) -> bool {
-        false
-    }
-
     fn idle(&mut self) -> bool {
         match &mut self.io {
             Io::Inline { writer, maintainer } => {

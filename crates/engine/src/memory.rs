@@ -96,10 +96,6 @@ impl Backend for Memory {
         1
     }
 
-    fn forgets(&self) -> bool {
-        false
-    }
-
     fn reader(&self) -> Arc<dyn JournalReader> {
         Arc::new(self.clone())
     }

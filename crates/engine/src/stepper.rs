@@ -56,8 +56,7 @@ impl Stepper {
         self
     }
 
-    /// Decides commands into the open batch, which is handed over first if they don't fit. What is in flight lands first
-    /// where the backend needs that.
+    /// Decides commands into the open batch, which is handed over first if they don't fit.
     pub fn accept(&mut self, commands: Vec<Command>) -> Stepped {
         let slot: Slot = Arc::default();
         let stepped = Stepped(slot.clone());
@@ -99,9 +98,6 @@ impl Stepper {
         }
         if !self.core.has_room(&request) {
             self.submit();
-        }
-        while !self.core.can_accept() {
-            self.land();
         }
         let turned_away = self.core.accept(request);
         writer::note(&self.shared, turned_away);
@@ -193,7 +189,7 @@ impl Stepper {
         self.shared.reader.clone()
     }
 
-    /// The writer's own state, with what is not durable yet; empty where the backend forgets.
+    /// The writer's own state, with what is not durable yet.
     pub fn set(&self) -> &WorkingSet {
         self.core.set()
     }

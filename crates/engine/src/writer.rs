@@ -271,7 +271,7 @@ impl Writer {
     /// Decides as much of what waits as fits into the open batch.
     fn fill(&mut self) {
         while let Some(request) = self.pending.front() {
-            if !self.core.can_accept() || !self.core.has_room(request) {
+            if !self.core.has_room(request) {
                 return;
             }
             let request = self.pending.pop_front().expect("it was there");

@@ -70,7 +70,7 @@ impl WorkingSet {
         payments.for_each(|payment| sum.add(3, |into| encode_payment(payment, into)));
         self.api_keys()
             .for_each(|key| sum.add(4, |into| encode_api_key(key, into)));
-        let queue = self.known_queue().filter(|queue| queue.changed_at > 0);
+        let queue = Some(self.queue()).filter(|queue| queue.changed_at > 0);
         queue
             .iter()
             .for_each(|queue| sum.add(7, |into| encode_queue(queue, into)));

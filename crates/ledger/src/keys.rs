@@ -3,27 +3,19 @@
 use crate::codec::{Corrupt, Operation, RecordRef};
 use crate::set::Absent;
 use crate::{
-    AccountId, ApiKeyId, Body, Command, ExternalId, FORMAT_VERSION, Outcome, OwnerId, OwnerName,
-    Pay, PaymentId, PaymentKind, Reference, Residency, WorkingSet, hash,
+    Body, Command, ExternalId, FORMAT_VERSION, Outcome, OwnerId, Pay, PaymentId, PaymentKind,
+    Reference, Residency, WorkingSet, hash,
 };
 
 /// What a batch must load. Each list is sorted and holds nothing twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
-    /// Accounts by id.
-    pub accounts: Vec<AccountId>,
-    /// Owners by name.
-    pub owners: Vec<OwnerName>,
     /// Payments by id: as of their last record, failed ones too.
     pub payments: Vec<PaymentId>,
     /// Which payment has the reference.
     pub references: Vec<(OwnerId, Reference)>,
     /// Which account has the external id.
     pub externals: Vec<(OwnerId, ExternalId)>,
-    /// API keys by id.
-    pub api_keys: Vec<ApiKeyId>,
-    /// How the queue stands, and how many payments are in it.
-    pub queue: bool,
 }
 
 impl Keys {
@@ -37,18 +29,15 @@ impl Keys {
             list.sort_unstable();
             list.dedup();
         }
-        tidy(&mut self.accounts);
-        tidy(&mut self.owners);
         tidy(&mut self.payments);
         tidy(&mut self.references);
         tidy(&mut self.externals);
-        tidy(&mut self.api_keys);
     }
 }
 
-/// Stages in which all that a batch needs is loaded, at most: accounts and payments, the references of their owners, and the
-/// payments that have those.
-pub const LOADING_STAGES_MAX: usize = 3;
+/// Maximum number of stages in which all that a batch needs is loaded: payments and references, then the payments that have
+/// those references.
+pub const LOADING_STAGES_MAX: usize = 2;
 
 /// What the set lacks to decide a batch. To be called again after loading (and [`WorkingSet::mark_absent`]): a stage asks for
 /// what the one before has named. Empty after at most [`LOADING_STAGES_MAX`].
@@ -73,42 +62,31 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     fn command(&mut self, command: &Command) {
-        self.api_key(command.actor.api_key);
         match &command.body {
             Body::OpenAccount(open) => {
-                self.owner(&open.owner);
                 let owner = self.set.owner_by_name(&open.owner).map(|owner| owner.id);
                 if let (Some(external), Some(owner)) = (&open.external_id, owner) {
                     self.external(owner, external);
                 }
             }
-            Body::FreezeAccount(id) | Body::UnfreezeAccount(id) | Body::CloseAccount(id) => {
-                self.account(*id)
-            }
             Body::Pay(pay) => {
-                if !self.accounts_resident() {
-                    pay.accounts().for_each(|id| self.account(id));
-                }
                 if let Some(reference) = &pay.reference {
                     self.reference_of(pay, reference);
-                }
-                if pay.queue.is_some() {
-                    self.queue();
                 }
             }
             Body::Capture(capture) => self.payment(capture.payment),
             Body::Void(id) | Body::Expire(id) | Body::Run(id) => self.payment(*id),
             Body::Refund(refund) => self.payment(refund.payment),
-            Body::CreateApiKey(create) => self.owner(&create.owner),
-            Body::RotateApiKey { api_key, .. } => self.api_key(*api_key),
-            Body::RevokeApiKey(id) => self.api_key(*id),
-            Body::Publish(_) => {}
-            Body::SetQueue(_) => self.queue(),
+            // All else is in the set.
+            Body::FreezeAccount(_)
+            | Body::UnfreezeAccount(_)
+            | Body::CloseAccount(_)
+            | Body::CreateApiKey(_)
+            | Body::RotateApiKey { .. }
+            | Body::RevokeApiKey(_)
+            | Body::Publish(_)
+            | Body::SetQueue(_) => {}
         }
-    }
-
-    fn queue(&mut self) {
-        self.keys.queue |= self.set.known_queue().is_none();
     }
 
     /// The reference is looked up under the owner that the payment will have. That of an account which this very batch
@@ -132,62 +110,16 @@ impl Wanted<'_> {
         }
     }
 
-    fn accounts_resident(&self) -> bool {
-        self.set.residency() != Residency::Nothing
-    }
-
-    fn account(&mut self, id: AccountId) {
-        if !self.accounts_resident()
-            && self.set.account(id).is_none()
-            && !self.set.is_absent(&Absent::Account(id))
-        {
-            self.keys.accounts.push(id);
-        }
-    }
-
-    fn owner(&mut self, name: &OwnerName) {
-        let unknown = !self.accounts_resident() && self.set.owner_by_name(name).is_none();
-        if unknown && !self.set.is_absent(&Absent::Owner(name.clone())) {
-            self.keys.owners.push(name.clone());
-        }
-    }
-
-    fn api_key(&mut self, id: ApiKeyId) {
-        let unknown =
-            id != ApiKeyId::SYSTEM && !self.accounts_resident() && self.set.api_key(id).is_none();
-        if unknown && !self.set.is_absent(&Absent::ApiKey(id)) {
-            self.keys.api_keys.push(id);
-        }
-    }
-
     fn payment(&mut self, id: PaymentId) {
-        match self.set.payment(id) {
-            Some(payment) => {
-                if payment.queue.is_some() {
-                    self.queue();
-                    self.api_key(payment.actor.api_key);
-                }
-                self.account(payment.source);
-                payment
-                    .shares
-                    .iter()
-                    .for_each(|share| self.account(share.account));
-            }
-            None if self.set.is_absent(&Absent::Payment(id)) => {}
-            None => self.keys.payments.push(id),
+        if self.set.payment(id).is_none() && !self.set.is_absent(&Absent::Payment(id)) {
+            self.keys.payments.push(id);
         }
     }
 
     /// Of one that is taken, the payment too: if that has failed since, the reference is free.
     fn reference(&mut self, owner: OwnerId, reference: &Reference) {
         match self.set.reference(owner, reference) {
-            Some(payment) => {
-                let known = self.set.payment(payment).is_some()
-                    || self.set.is_absent(&Absent::Payment(payment));
-                if !known {
-                    self.keys.payments.push(payment);
-                }
-            }
+            Some(payment) => self.payment(payment),
             None => {
                 let absent = Absent::Reference(owner, reference.clone());
                 if !self.set.is_absent(&absent) {

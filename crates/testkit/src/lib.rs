@@ -1,7 +1,7 @@
 //! Tools for tests only: never a dependency of anything that ships.
 //!
 //! [`disk`] is a simulated disk that loses, tears and refuses, [`clock`] a clock that only tests move, [`model`] an
-//! independent ledger, [`workload`] a source of random commands, [`random`] the seeded numbers that simulations draw from;
+//! independent ledger, [`lossy`] a store that loses answers, [`workload`] a source of random commands, [`random`] the seeded numbers that simulations draw from;
 //! [`lockstep`] and [`reads`] hold backends against the model.
 //! This crate may know every crate of the workspace below the server; none of them may know it outside of their tests.
 
@@ -10,6 +10,7 @@ pub mod commands;
 pub mod crash;
 pub mod disk;
 pub mod lockstep;
+pub mod lossy;
 pub mod model;
 pub mod random;
 pub mod reads;

@@ -11,6 +11,7 @@ use tributary_journal::{Clock as _, Disk};
 use tributary_ledger::{Actor, Body, Command, Key, PaymentId, QueueMode};
 
 use crate::clock::TestClock;
+use crate::lossy::Losses;
 use crate::model::{Answer, Model, Payment, Queued, check_record, check_set};
 use crate::random::Random;
 use crate::reads;
@@ -35,6 +36,11 @@ pub trait Site {
 
     /// Where checkpoints go, if they are of use here.
     fn checkpoint_disk(&self) -> Option<Arc<dyn Disk>> {
+        None
+    }
+
+    /// What gets lost here on the way, if anything does. The lockstep repeats the requests of batches that were not written.
+    fn losses(&self) -> Option<&Losses> {
         None
     }
 }
@@ -98,6 +104,26 @@ pub fn cluster_meta() -> tributary_journal::Meta {
 struct Place {
     site: Box<dyn Site>,
     stepper: Option<Stepper>,
+    /// Losses after which everything that had to be repeated was repeated.
+    lost_before: u64,
+}
+
+/// A request that every place was given.
+struct Pending {
+    commands: Vec<Command>,
+    /// Number of the batch that the request belongs to, and time of that batch.
+    batch: u64,
+    time: u64,
+    /// What the model answers.
+    answers: Vec<Answer>,
+    /// For each place.
+    outcomes: Vec<Outcome>,
+}
+
+/// What one place answers to a request.
+enum Outcome {
+    Awaited(Stepped),
+    Known(Vec<Reply>),
 }
 
 impl Place {
@@ -114,6 +140,69 @@ impl Place {
             .unwrap_or_else(|failure| panic!("{}: {failure}", self.site.name()));
         self.stepper = Some(stepper.with_queue_length_max(QUEUE_LENGTH_MAX));
     }
+
+    /// Batches and answers lost so far. Whenever an answer is lost, the open batch is thrown away.
+    fn lost(&self) -> u64 {
+        let lost = |losses: &Losses| losses.batches_lost() + losses.answers_lost();
+        self.site.losses().map_or(0, lost)
+    }
+
+    /// Whether something was lost since the last time.
+    fn has_lost(&mut self) -> bool {
+        let lost = self.lost();
+        std::mem::replace(&mut self.lost_before, lost) < lost
+    }
+
+    fn keep_batches(&self, keep: bool) {
+        if let Some(losses) = self.site.losses() {
+            losses.keep_batches(keep);
+        }
+    }
+
+    /// Repeats what was lost here, in the same batches and at the same times, until nothing is lost. The requests from
+    /// batch `open` on were not handed over yet.
+    fn repeat_lost(&mut self, at: usize, pending: &mut [Pending], open: u64, clock: &TestClock) {
+        let now = clock.now();
+        while self.has_lost() {
+            // The fate of what was handed over later is learned with that.
+            while self.stepper().land() {}
+            self.has_lost();
+            for batch in pending.chunk_by_mut(|a, b| a.batch == b.batch) {
+                clock.set(batch[0].time);
+                let mut repeated = false;
+                for request in &mut *batch {
+                    repeated |= self.repeat(at, request);
+                }
+                if repeated && batch[0].batch < open {
+                    self.stepper().settle();
+                    if self.lost() != self.lost_before {
+                        break;
+                    }
+                }
+            }
+        }
+        clock.set(now);
+    }
+
+    /// Repeats a request if it was refused here because its batch was lost.
+    fn repeat(&mut self, at: usize, request: &mut Pending) -> bool {
+        let outcome = &mut request.outcomes[at];
+        let Outcome::Awaited(stepped) = &*outcome else {
+            return false;
+        };
+        match self.stepper().answer(stepped) {
+            Some(Ok(replies)) => {
+                *outcome = Outcome::Known(replies);
+                false
+            }
+            Some(Err(Refused::Unavailable(_))) => {
+                *outcome = Outcome::Awaited(self.stepper().accept(request.commands.clone()));
+                true
+            }
+            Some(Err(refused)) => panic!("{}: refused: {refused}", self.site.name()),
+            None => panic!("{}: a request was never answered", self.site.name()),
+        }
+    }
 }
 
 /// Several places in lockstep with the model.
@@ -125,8 +214,10 @@ pub struct Lockstep {
     places: Vec<Place>,
     /// Time of the open batch, and the model's position when it began.
     open: Option<(u64, u64)>,
+    /// Batches handed over so far.
+    batches: u64,
     last_time: u64,
-    pending: Vec<(Vec<Stepped>, Vec<Answer>)>,
+    pending: Vec<Pending>,
     compared: u64,
 }
 
@@ -137,6 +228,7 @@ impl Lockstep {
         let mut places: Vec<Place> = sites
             .into_iter()
             .map(|site| Place {
+                lost_before: 0,
                 site,
                 stepper: None,
             })
@@ -149,6 +241,7 @@ impl Lockstep {
             workload: Workload::new(seed),
             places,
             open: None,
+            batches: 0,
             last_time: 0,
             pending: Vec::new(),
             compared: 0,
@@ -189,9 +282,12 @@ impl Lockstep {
                 self.request(commands);
             }
             60..=74 => self.submit(),
-            75..=82 => self.each(|stepper| {
-                stepper.land();
-            }),
+            75..=82 => {
+                self.each(|stepper| {
+                    stepper.land();
+                });
+                self.repeat_lost();
+            }
             83..=88 => self.move_clock(),
             89..=90 => self.expire(),
             91 => self.run_queue(),
@@ -218,6 +314,14 @@ impl Lockstep {
         }
     }
 
+    /// Wherever a batch was not written, its requests and all that followed are repeated.
+    fn repeat_lost(&mut self) {
+        let open = self.batches;
+        for (at, place) in self.places.iter_mut().enumerate() {
+            place.repeat_lost(at, &mut self.pending, open, &self.clock);
+        }
+    }
+
     /// The time that the next decision gets.
     fn next_time(&self) -> u64 {
         match self.open {
@@ -230,12 +334,18 @@ impl Lockstep {
         let time = self.next_time();
         let (_, first) = *self.open.get_or_insert((time, self.model.position()));
         let answers = self.model.request(&commands, time);
-        let steppeds = self
+        let outcomes = self
             .places
             .iter_mut()
-            .map(|place| place.stepper().accept(commands.clone()))
+            .map(|place| Outcome::Awaited(place.stepper().accept(commands.clone())))
             .collect();
-        self.pending.push((steppeds, answers));
+        self.pending.push(Pending {
+            commands,
+            batch: self.batches,
+            time,
+            answers,
+            outcomes,
+        });
         if self.model.position() - first >= BATCH_RECORDS_MAX {
             self.submit();
         }
@@ -247,6 +357,8 @@ impl Lockstep {
     }
 
     fn submitted(&mut self) {
+        self.batches += 1;
+        self.repeat_lost();
         if let Some((time, before)) = self.open.take()
             && self.model.position() > before
         {
@@ -278,6 +390,8 @@ impl Lockstep {
         due.sort_unstable();
         for place in &mut self.places {
             let wanted = place.stepper().expire();
+            // A round of the timers that fails waits before it tries again, and others would not.
+            place.keep_batches(wanted);
             assert_eq!(wanted, !due.is_empty(), "{}: timers", place.site.name());
         }
         if due.is_empty() {
@@ -304,6 +418,7 @@ impl Lockstep {
         let next = next_queued(&self.model, time);
         for place in &mut self.places {
             let wanted = place.stepper().run_queue();
+            place.keep_batches(wanted);
             assert_eq!(wanted, !next.is_empty(), "{}: the queue", place.site.name());
         }
         if next.is_empty() {
@@ -329,6 +444,7 @@ impl Lockstep {
             Body::SetQueue(QueueMode::Active)
         });
         self.request(vec![resume]);
+        self.settle();
         while !next_queued(&self.model, self.clock.now()).is_empty() {
             self.run_queue();
         }
@@ -361,16 +477,22 @@ impl Lockstep {
     fn settle(&mut self) {
         self.each(Stepper::settle);
         self.submitted();
-        for (steppeds, answers) in std::mem::take(&mut self.pending) {
-            for (place, stepped) in self.places.iter_mut().zip(steppeds) {
+        for request in std::mem::take(&mut self.pending) {
+            for (place, outcome) in self.places.iter_mut().zip(request.outcomes) {
                 let name = place.site.name();
-                let replies = place
-                    .stepper()
-                    .answer(&stepped)
-                    .unwrap_or_else(|| panic!("{name}: a request was never answered"));
-                check_replies(&self.model, &answers, replies)
+                let replies = match outcome {
+                    Outcome::Known(replies) => Ok(replies),
+                    Outcome::Awaited(stepped) => place
+                        .stepper()
+                        .answer(&stepped)
+                        .unwrap_or_else(|| panic!("{name}: a request was never answered")),
+                };
+                check_replies(&self.model, &request.answers, replies)
                     .unwrap_or_else(|why| panic!("{name}: {why}"));
             }
+        }
+        for place in &self.places {
+            place.keep_batches(false);
         }
         self.compare();
     }

@@ -7,6 +7,7 @@ use tributary_engine::{Backend, Embedded, JournalMeta, Memory};
 use tributary_journal::{self as journal, DirDisk, Disk, OpenError, Options};
 
 use crate::lockstep::{Site, cluster_meta};
+use crate::lossy::{Losses, LossyMemory};
 
 /// Segments so small that a test fills many.
 pub const SEGMENT_BYTES: u64 = 64 * 1024;
@@ -19,23 +20,57 @@ pub fn small_segments() -> Options {
     }
 }
 
+/// An empty journal in memory, with [`cluster_meta`].
+pub fn empty_memory() -> Memory {
+    let meta = cluster_meta();
+    let epochs = meta
+        .epochs
+        .iter()
+        .map(|epoch| (epoch.number, epoch.first_position))
+        .collect();
+    Memory::new(JournalMeta {
+        cluster_id: meta.cluster_id,
+        id_key: meta.id_key,
+        epochs,
+    })
+}
+
 /// The memory backend.
 pub struct InMemory(Memory);
 
 impl InMemory {
     /// An empty journal.
     pub fn site() -> Box<dyn Site> {
-        let meta = cluster_meta();
-        let epochs = meta
-            .epochs
-            .iter()
-            .map(|epoch| (epoch.number, epoch.first_position))
-            .collect();
-        Box::new(InMemory(Memory::new(JournalMeta {
-            cluster_id: meta.cluster_id,
-            id_key: meta.id_key,
-            epochs,
-        })))
+        Box::new(InMemory(empty_memory()))
+    }
+}
+
+/// The memory backend that loses batches, and answers about batches that it wrote.
+pub struct InLossyMemory {
+    memory: Memory,
+    losses: Losses,
+}
+
+impl InLossyMemory {
+    /// An empty journal, whose losses are drawn by `losses`.
+    pub fn site(losses: Losses) -> Box<dyn Site> {
+        let memory = empty_memory();
+        Box::new(InLossyMemory { memory, losses })
+    }
+}
+
+impl Site for InLossyMemory {
+    fn name(&self) -> String {
+        "memory that loses answers".into()
+    }
+
+    fn open(&mut self) -> Box<dyn Backend> {
+        let (memory, losses) = (self.memory.clone(), self.losses.clone());
+        Box::new(LossyMemory::new(memory, losses))
+    }
+
+    fn losses(&self) -> Option<&Losses> {
+        Some(&self.losses)
     }
 }
 

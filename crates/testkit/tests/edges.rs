@@ -22,10 +22,6 @@ const EDGES: &[(&str, &[&str])] = &[
         &["tributary-ledger", "tributary-engine"],
     ),
     (
-        "tributary-backends",
-        &["tributary-engine", "tributary-ledger"],
-    ),
-    (
         "tributary-brokers",
         &["tributary-engine", "tributary-ledger"],
     ),
@@ -46,7 +42,6 @@ const EDGES: &[(&str, &[&str])] = &[
             "tributary-engine",
             "tributary-messaging",
             "tributary-streams",
-            "tributary-backends",
             "tributary-brokers",
             "tributary-server",
         ],
@@ -60,7 +55,6 @@ const EDGES: &[(&str, &[&str])] = &[
             "tributary-engine",
             "tributary-messaging",
             "tributary-streams",
-            "tributary-backends",
             "tributary-brokers",
             "tributary-server",
         ],

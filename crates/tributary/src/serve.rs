@@ -42,9 +42,6 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     }
     start_log(&config.log, arguments.demo)?;
     let stop = Stop::on_signals()?;
-    if config.backend.starts_with("postgres") {
-        tracing::warn!("the PostgreSQL backend is experimental");
-    }
     must_be_free(config.listen)?;
     config.grpc_listen.map_or(Ok(()), must_be_free)?;
     let options = Options {
@@ -52,7 +49,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         ..Options::default()
     };
     let history_bytes_max = config.limits.history_bytes_max;
-    let store = Store::open(&config.backend, &config.data, options, history_bytes_max)?;
+    let store = Store::open(config.backend, &config.data, options, history_bytes_max)?;
     let internal = Secret::random();
     let server = Server::start(
         server_config(&config, &internal),
@@ -166,7 +163,7 @@ fn run_demo(config: &Config, store: &Store, door: &Door) -> anyhow::Result<()> {
         return Err(wrong_use("--demo goes without TLS"));
     }
     let kept = config.data.join("demo-platform-key");
-    let memory = config.backend != "embedded";
+    let memory = config.backend == config::Backend::Memory;
     if let (Some(key), false) = (key, memory) {
         SecretFile::create(&kept)?.keep(key)?;
     }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
-use tributary_backends::postgres::{self, Postgres};
 use tributary_engine::{Embedded, Engine, JournalMeta, Memory, Options, Reply};
 use tributary_journal::{DirDisk, Disk, Meta, OpenError, SystemClock};
 use tributary_ledger::{
@@ -15,6 +14,7 @@ use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, start_engine};
 use tributary_server::Secret;
 
 use crate::backup::must_not_be_backup;
+use crate::config::Backend;
 use crate::exit::wrong_use;
 
 /// A running engine with its subscriptions, and why it stopped if it had to.
@@ -26,24 +26,17 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens what `backend` names: `embedded` (in `data`, made if it does not exist), `memory`, or a PostgreSQL URL.
-    /// What `options` says of failures does not count. The history of deliveries takes about `history_bytes_max` at most.
+    /// Opens the journal in `data`, which is created if it does not exist, or an empty one in memory. `options.on_fatal` is
+    /// ignored. The history of deliveries takes about `history_bytes_max` at most.
     pub(crate) fn open(
-        backend: &str,
+        backend: Backend,
         data: &Path,
         options: Options,
         history_bytes_max: u64,
     ) -> anyhow::Result<Self> {
         match backend {
-            "embedded" => Self::open_embedded(data, options, history_bytes_max),
-            "memory" => Self::start(Box::new(Memory::new(new_journal())), options, None, 0),
-            url => {
-                let fresh = new_journal();
-                let clock = Arc::new(SystemClock);
-                let opened = Postgres::open(&postgres::Options::new(url), clock, &fresh);
-                let opened = opened.context("cannot open the journal in PostgreSQL")?;
-                Self::start(Box::new(opened), options, None, 0)
-            }
+            Backend::Embedded => Self::open_embedded(data, options, history_bytes_max),
+            Backend::Memory => Self::start(Box::new(Memory::new(new_journal())), options, None, 0),
         }
     }
 

@@ -201,10 +201,6 @@ impl Backend for Losing {
         2
     }
 
-    fn forgets(&self) -> bool {
-        false
-    }
-
     fn reader(&self) -> Arc<dyn JournalReader> {
         Backend::reader(&self.inner)
     }

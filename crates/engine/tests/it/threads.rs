@@ -264,10 +264,6 @@ impl Backend for Gated {
         self.inner.depth()
     }
 
-    fn forgets(&self) -> bool {
-        self.inner.forgets()
-    }
-
     fn reader(&self) -> Arc<dyn JournalReader> {
         Backend::reader(&self.inner)
     }

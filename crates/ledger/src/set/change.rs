@@ -25,14 +25,9 @@ impl WorkingSet {
         self.absent.contains(absent)
     }
 
-    /// The account, which must have been looked up.
+    /// The account: every account is in the set.
     pub(crate) fn find_account(&self, id: AccountId) -> Result<&Account, Rejection> {
-        if let Some(account) = self.account(id) {
-            return Ok(account);
-        }
-        let known = self.residency != Residency::Nothing || self.is_absent(&Absent::Account(id));
-        assert!(known, "an account was not looked up before a decision");
-        Err(Rejection::AccountNotFound)
+        self.account(id).ok_or(Rejection::AccountNotFound)
     }
 
     /// The payment, which must have been looked up.
@@ -133,8 +128,8 @@ impl WorkingSet {
     }
 
     pub(crate) fn put_queue(&mut self, queue: QueueState) {
-        let before = self.queue.replace(queue);
-        if let (Some(undo), Some(before)) = (&mut self.undo, before) {
+        let before = std::mem::replace(&mut self.queue, queue);
+        if let Some(undo) = &mut self.undo {
             undo.push(Before::Queue(before));
         }
     }
@@ -200,7 +195,7 @@ impl WorkingSet {
             Before::Owner(_, Some(owner)) => _ = self.owners.put(owner),
             Before::Payment(id, None) => self.remove_payment(id),
             Before::Payment(_, Some(payment)) => _ = self.swap_payment(payment),
-            Before::Queue(queue) => self.queue = Some(queue),
+            Before::Queue(queue) => self.queue = queue,
             Before::ApiKey(id, None) => _ = self.api_keys.remove(id.0),
             Before::ApiKey(_, Some(key)) => _ = self.api_keys.put(key),
             Before::Reference(owner, reference, None) => {

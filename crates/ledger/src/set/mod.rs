@@ -24,8 +24,6 @@ pub enum Residency {
     Everything,
     /// All accounts, owners, API keys and open payments; other payments, references and external ids are loaded.
     Accounts,
-    /// Nothing but what was loaded.
-    Nothing,
 }
 
 /// The objects that decisions look at. Filled by [`crate::apply`] and by loading what [`crate::keys`] asks for.
@@ -40,9 +38,8 @@ pub struct WorkingSet {
     externals: HashMap<(OwnerId, ExternalId), AccountId, Sip>,
     absent: HashSet<Absent, Sip>,
     passing: VecDeque<(u64, Passing)>,
-    /// None if it was not loaded.
-    queue: Option<QueueState>,
-    /// Payments in the queue: those in the set, and those that were said to be there when the queue was loaded.
+    queue: QueueState,
+    /// Payments in the queue, all of which are in the set.
     queued: queued::Queued,
     horizon: u64,
     undo: Option<Vec<change::Before>>,
@@ -51,10 +48,7 @@ pub struct WorkingSet {
 /// What was looked up and is not there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Absent {
-    Account(AccountId),
-    Owner(OwnerName),
     Payment(PaymentId),
-    ApiKey(ApiKeyId),
     Reference(OwnerId, Reference),
     External(OwnerId, ExternalId),
 }
@@ -138,19 +132,17 @@ impl WorkingSet {
             externals: HashMap::default(),
             absent: HashSet::default(),
             passing: VecDeque::new(),
-            queue: (residency != Residency::Nothing).then(QueueState::default),
+            queue: QueueState::default(),
             queued: queued::Queued::default(),
             horizon: 0,
             undo: None,
         };
-        if residency != Residency::Nothing {
-            set.put_owner(Owner {
-                id: OwnerId::PLATFORM,
-                name: OwnerName::platform(),
-                last_account: None,
-                changed_at: 0,
-            });
-        }
+        set.put_owner(Owner {
+            id: OwnerId::PLATFORM,
+            name: OwnerName::platform(),
+            last_account: None,
+            changed_at: 0,
+        });
         set
     }
 
@@ -206,18 +198,12 @@ impl WorkingSet {
         self.api_keys.get(id.0)
     }
 
-    /// How the queue stands, which must have been looked up.
+    /// How the queue stands.
     pub fn queue(&self) -> QueueState {
         self.queue
-            .expect("the queue was looked up before a decision")
     }
 
-    /// How the queue stands, if that is in the set.
-    pub fn known_queue(&self) -> Option<QueueState> {
-        self.queue
-    }
-
-    /// Payments in the queue, which must have been looked up.
+    /// Payments in the queue.
     pub fn queued(&self) -> usize {
         self.queued.all()
     }
@@ -393,37 +379,15 @@ impl WorkingSet {
             .payment(payment.id)
             .is_none_or(|known| known.changed_at < payment.changed_at)
         {
-            let before = self.payment(payment.id).and_then(queued::queued_by);
-            let after = queued::queued_by(&payment);
-            let loaded = self.residency == Residency::Nothing;
-            if loaded {
-                // Those in the queue are counted when that is loaded: this changes nothing.
-                self.queued.add(before);
-            }
             self.put_payment(payment, self.horizon + 1);
-            if loaded {
-                self.queued.remove(after);
-            }
         }
     }
 
     /// Puts in how the queue stands, unless the set has that as of the same or a later record.
     pub fn load_queue(&mut self, queue: QueueState) {
-        if self
-            .queue
-            .is_none_or(|known| known.changed_at < queue.changed_at)
-        {
-            self.queue = Some(queue);
+        if self.queue.changed_at < queue.changed_at {
+            self.queue = queue;
         }
-    }
-
-    /// Puts in how many payments of each owner the queue holds, for a set of [`Residency::Nothing`]: any other counts its own.
-    pub fn load_queued(&mut self, payments: impl IntoIterator<Item = (OwnerId, usize)>) {
-        assert!(
-            self.residency == Residency::Nothing,
-            "a set that holds what is queued counts it itself"
-        );
-        self.queued = queued::Queued::of(payments);
     }
 
     /// Puts in that an owner's payment has a reference.
@@ -438,26 +402,11 @@ impl WorkingSet {
 
     /// Whatever of `keys` is still not in the set does not exist: remembered, so that it is not asked for again.
     pub fn mark_absent(&mut self, keys: &Keys) {
-        let accounts = keys
-            .accounts
-            .iter()
-            .filter(|id| self.account(**id).is_none())
-            .map(|id| Absent::Account(*id));
-        let owners = keys
-            .owners
-            .iter()
-            .filter(|name| self.owner_by_name(name).is_none())
-            .map(|name| Absent::Owner(name.clone()));
         let payments = keys
             .payments
             .iter()
             .filter(|id| self.payment(**id).is_none())
             .map(|id| Absent::Payment(*id));
-        let api_keys = keys
-            .api_keys
-            .iter()
-            .filter(|id| self.api_key(**id).is_none())
-            .map(|id| Absent::ApiKey(*id));
         let references = keys
             .references
             .iter()
@@ -470,13 +419,7 @@ impl WorkingSet {
             .filter(|(owner, external)| self.external(*owner, external).is_none());
         let externals =
             externals.map(|(owner, external)| Absent::External(*owner, external.clone()));
-        let all: Vec<Absent> = accounts
-            .chain(owners)
-            .chain(payments)
-            .chain(api_keys)
-            .chain(references)
-            .chain(externals)
-            .collect();
+        let all: Vec<Absent> = payments.chain(references).chain(externals).collect();
         for absent in all {
             if self.absent.insert(absent.clone()) {
                 self.passing
@@ -500,13 +443,6 @@ impl WorkingSet {
             let (_, passing) = self.passing.pop_front().expect("there is a front");
             self.evict(passing, position);
         }
-    }
-
-    /// Drops everything, for a set of [`Residency::Nothing`] between batches.
-    pub fn clear(&mut self) {
-        let horizon = self.horizon;
-        *self = WorkingSet::new(self.residency);
-        self.horizon = horizon;
     }
 
     /// Sums per currency over the accounts in the set.

@@ -16,15 +16,6 @@ pub(super) fn queued_by(payment: &Payment) -> Option<OwnerId> {
 }
 
 impl Queued {
-    /// These counts of owners.
-    pub(super) fn of(counts: impl IntoIterator<Item = (OwnerId, usize)>) -> Queued {
-        let by_owner: BTreeMap<OwnerId, usize> = counts.into_iter().collect();
-        Queued {
-            all: by_owner.values().sum(),
-            by_owner,
-        }
-    }
-
     /// One more of this owner's, if there is one.
     pub(super) fn add(&mut self, owner: Option<OwnerId>) {
         if let Some(owner) = owner {

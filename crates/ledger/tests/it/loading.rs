@@ -17,21 +17,6 @@ fn load(storage: &WorkingSet, commands: &[Command], set: &mut WorkingSet) {
         }
         assert!(stage < LOADING_STAGES_MAX, "too many stages: {wanted:?}");
         wanted
-            .accounts
-            .iter()
-            .filter_map(|id| storage.account(*id))
-            .for_each(|account| set.load_account(account.clone()));
-        wanted
-            .owners
-            .iter()
-            .filter_map(|name| storage.owner_by_name(name))
-            .for_each(|owner| set.load_owner(&owner));
-        wanted
-            .api_keys
-            .iter()
-            .filter_map(|id| storage.api_key(*id))
-            .for_each(|key| set.load_api_key(key.clone()));
-        wanted
             .payments
             .iter()
             .filter_map(|id| storage.payment(*id))
@@ -46,24 +31,17 @@ fn load(storage: &WorkingSet, commands: &[Command], set: &mut WorkingSet) {
                 set.load_external(*owner, external.clone(), account);
             }
         }
-        if wanted.queue {
-            set.load_queue(storage.queue());
-            set.load_queued(storage.queued_by_owner());
-        }
         set.mark_absent(&wanted);
     }
 }
 
-fn play(rolls: &[Dice], residency: Residency, lag: usize) {
+fn play(rolls: &[Dice], lag: usize) {
     let mut world = World::new();
-    let mut set = WorkingSet::new(residency);
+    let mut set = WorkingSet::new(Residency::Accounts);
     // States as of the end of each batch: what is durable is `lag` batches behind.
     let mut states = vec![(0, world.set.clone())];
     for batch in std::iter::once(&[][..]).chain(rolls.chunks(9)) {
         let (durable, storage) = &states[states.len().saturating_sub(1 + lag)];
-        if lag == 0 && residency == Residency::Nothing {
-            set.clear();
-        }
         set.evict_through(*durable);
         let rolled = batch
             .iter()
@@ -78,27 +56,25 @@ fn play(rolls: &[Dice], residency: Residency, lag: usize) {
         for command in &commands {
             step(&mut world, &mut set, command);
         }
-        if let Some(queue) = set.known_queue() {
-            let counts = |set: &WorkingSet| set.queued_by_owner().collect::<BTreeMap<_, _>>();
-            let expected = (world.set.queue(), world.set.queued(), counts(&world.set));
-            assert_eq!((queue, set.queued(), counts(&set)), expected, "the queue");
-        }
+        let queue = |set: &WorkingSet| {
+            let counts: BTreeMap<_, _> = set.queued_by_owner().collect();
+            (set.queue(), set.queued(), counts)
+        };
+        assert_eq!(queue(&set), queue(&world.set), "the queue");
         states.push((world.position, world.set.clone()));
     }
-    if residency == Residency::Accounts {
-        assert_eq!(set.digest(), world.set.digest());
-        set.evict_through(world.position);
-        assert!(
-            set.payments().all(Payment::is_open),
-            "only open payments stay"
-        );
-        assert_eq!(set.digest(), world.set.digest());
-        assert_eq!(
-            set.digest(),
-            set.digest_all(),
-            "no reference or external id stays"
-        );
-    }
+    assert_eq!(set.digest(), world.set.digest());
+    set.evict_through(world.position);
+    assert!(
+        set.payments().all(Payment::is_open),
+        "only open payments stay"
+    );
+    assert_eq!(set.digest(), world.set.digest());
+    assert_eq!(
+        set.digest(),
+        set.digest_all(),
+        "no reference or external id stays"
+    );
 }
 
 proptest! {
@@ -106,12 +82,7 @@ proptest! {
 
     #[test]
     fn a_set_of_accounts_and_open_payments_decides_like_one_of_everything(rolls in rolls(150), lag in 0..3_usize) {
-        play(&rolls, Residency::Accounts, lag);
-    }
-
-    #[test]
-    fn a_set_filled_for_each_batch_decides_like_one_of_everything(rolls in rolls(150), lag in 0..3_usize) {
-        play(&rolls, Residency::Nothing, lag);
+        play(&rolls, lag);
     }
 }
 
@@ -125,54 +96,52 @@ fn nothing_is_asked_of_a_set_of_everything() {
 /// The one case in which the owner of a payment is not known before its batch is decided.
 #[test]
 fn a_reference_is_not_free_because_the_batch_itself_opens_the_account() {
-    for residency in [Residency::Accounts, Residency::Nothing] {
-        let mut world = World::new();
-        let mut set = WorkingSet::new(residency);
-        let pay_under = |reference: &str, payee, amount| {
-            let reference = Some(Reference::new(reference).unwrap());
-            Body::Pay(Pay {
-                reference,
-                ..plain_pay(AccountId(1), payee, amount)
-            })
-        };
-        let open = |name: &str, kind, overdraft| {
-            let (owner, currency) = (owner(name), eur());
-            Body::OpenAccount(OpenAccount {
-                owner,
-                currency,
-                kind,
-                overdraft,
-                external_id: None,
-            })
-        };
-        let batches = [
-            vec![
-                open("platform", AccountKind::External, Overdraft::UNLIMITED),
-                open("a", AccountKind::Wallet, Overdraft::NONE),
-            ],
-            vec![pay_under("r", AccountId(2), 5)],
-            vec![
-                open("a", AccountKind::Wallet, Overdraft::NONE),
-                pay_under("r", AccountId(4), 5),
-                pay_under("s", AccountId(4), 5),
-            ],
-        ];
-        let mut last = Vec::new();
-        for bodies in batches {
-            let storage = world.set.clone();
-            set.evict_through(world.position);
-            let commands: Vec<Command> = bodies
-                .into_iter()
-                .map(|body| crate::world::command(Actor::SYSTEM, body))
-                .collect();
-            load(&storage, &commands, &mut set);
-            last = commands
-                .iter()
-                .map(|command| step(&mut world, &mut set, command))
-                .collect();
-        }
-        assert_eq!(last, [None, Some(Rejection::ReferenceInUse), None]);
+    let mut world = World::new();
+    let mut set = WorkingSet::new(Residency::Accounts);
+    let pay_under = |reference: &str, payee, amount| {
+        let reference = Some(Reference::new(reference).unwrap());
+        Body::Pay(Pay {
+            reference,
+            ..plain_pay(AccountId(1), payee, amount)
+        })
+    };
+    let open = |name: &str, kind, overdraft| {
+        let (owner, currency) = (owner(name), eur());
+        Body::OpenAccount(OpenAccount {
+            owner,
+            currency,
+            kind,
+            overdraft,
+            external_id: None,
+        })
+    };
+    let batches = [
+        vec![
+            open("platform", AccountKind::External, Overdraft::UNLIMITED),
+            open("a", AccountKind::Wallet, Overdraft::NONE),
+        ],
+        vec![pay_under("r", AccountId(2), 5)],
+        vec![
+            open("a", AccountKind::Wallet, Overdraft::NONE),
+            pay_under("r", AccountId(4), 5),
+            pay_under("s", AccountId(4), 5),
+        ],
+    ];
+    let mut last = Vec::new();
+    for bodies in batches {
+        let storage = world.set.clone();
+        set.evict_through(world.position);
+        let commands: Vec<Command> = bodies
+            .into_iter()
+            .map(|body| crate::world::command(Actor::SYSTEM, body))
+            .collect();
+        load(&storage, &commands, &mut set);
+        last = commands
+            .iter()
+            .map(|command| step(&mut world, &mut set, command))
+            .collect();
     }
+    assert_eq!(last, [None, Some(Rejection::ReferenceInUse), None]);
 }
 
 /// The order that had the reference is durable and forgotten, the reference is still in the set.

@@ -88,10 +88,6 @@ impl Backend for Faulty {
         self.memory.depth()
     }
 
-    fn forgets(&self) -> bool {
-        self.memory.forgets()
-    }
-
     fn reader(&self) -> Arc<dyn JournalReader> {
         Arc::new(self.clone())
     }

@@ -12,7 +12,6 @@ mod http;
 mod listen;
 mod overload;
 mod plan;
-mod postgres;
 mod serve;
 mod support;
 mod wrong;
