@@ -87,7 +87,8 @@ impl Template {
         let start = into.len();
         into.extend_from_slice(&self.bytes);
         let bytes = &mut into[start..];
-        put_hex(&mut bytes[self.key..self.key + KEY_CHARS], key);
+        hex::encode_to_slice(key, &mut bytes[self.key..self.key + KEY_CHARS])
+            .expect("the place holds a key");
         bytes[self.source..self.source + ID_CHARS].copy_from_slice(source.as_bytes());
         bytes[self.destination..self.destination + ID_CHARS]
             .copy_from_slice(destination.as_bytes());
@@ -108,20 +109,9 @@ impl Template {
     }
 }
 
-fn put_hex(into: &mut [u8], bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in into.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-}
-
 /// Appends a write that is not made from a template.
 pub(crate) fn put_post(into: &mut Vec<u8>, head: &Head, path: &str, key: &Block, body: &str) {
-    let mut text = [0; KEY_CHARS];
-    put_hex(&mut text, key);
-    let text = std::str::from_utf8(&text).expect("hexadecimal digits are ASCII");
-    into.extend(post(head, path, text, body));
+    into.extend(post(head, path, &hex::encode(key), body));
 }
 
 /// Appends the head of a batch whose body has so many bytes; `minimal` asks for ids instead of objects.

@@ -13,6 +13,8 @@
 use std::fmt::Write as _;
 use std::io;
 
+use hex::FromHex as _;
+
 use crate::disk::Disk;
 use crate::head::Damage;
 use crate::options::OpenError;
@@ -44,7 +46,7 @@ pub struct Meta {
 impl std::fmt::Debug for Meta {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Meta")
-            .field("cluster_id", &hex(&self.cluster_id))
+            .field("cluster_id", &hex::encode(self.cluster_id))
             .field("epochs", &self.epochs)
             .finish_non_exhaustive()
     }
@@ -106,8 +108,8 @@ impl Meta {
     fn to_text(&self) -> String {
         let mut text = format!(
             "tributary-journal 1\ncluster_id {}\nid_key {}\n",
-            hex(&self.cluster_id),
-            hex(&self.id_key)
+            hex::encode(self.cluster_id),
+            hex::encode(self.id_key)
         );
         for epoch in &self.epochs {
             let _ = writeln!(text, "epoch {} {}", epoch.number, epoch.first_position);
@@ -129,8 +131,8 @@ impl Meta {
         if lines.next()? != "tributary-journal 1" {
             return None;
         }
-        let cluster_id = unhex(lines.next()?.strip_prefix("cluster_id ")?)?;
-        let id_key = unhex(lines.next()?.strip_prefix("id_key ")?)?;
+        let cluster_id = <[u8; 16]>::from_hex(lines.next()?.strip_prefix("cluster_id ")?).ok()?;
+        let id_key = <[u8; 16]>::from_hex(lines.next()?.strip_prefix("id_key ")?).ok()?;
         let mut epochs = Vec::new();
         for line in lines {
             let (number, first_position) = line.strip_prefix("epoch ")?.split_once(' ')?;
@@ -181,22 +183,4 @@ impl Meta {
 /// [`OpenError::NotFound`], [`OpenError::Damaged`] and [`OpenError::Io`].
 pub fn read_meta(disk: &dyn Disk) -> Result<Meta, OpenError> {
     Ok(Meta::load(disk)?.ok_or(OpenError::NotFound)??)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn unhex(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
-    }
-    let mut out = [0; 16];
-    for (at, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
-    }
-    Some(out)
 }

@@ -47,10 +47,7 @@ impl Secret {
         token.push_str(PREFIX);
         token.push_str(body);
         token.push('_');
-        for byte in self.0 {
-            token.push(char::from_digit(u32::from(byte >> 4), 16).expect("a hexadecimal digit"));
-            token.push(char::from_digit(u32::from(byte & 15), 16).expect("a hexadecimal digit"));
-        }
+        token.push_str(&hex::encode(self.0));
         token
     }
 }
@@ -69,20 +66,13 @@ pub(crate) fn parse(ids: &Ids, token: &str) -> Option<(ApiKeyId, Secret)> {
     let (body, secret) = token.strip_prefix(PREFIX)?.split_at(ID_CHARS);
     let secret = secret.strip_prefix('_')?;
     let id = ids.decode_body(IdKind::ApiKey, body)?;
+    // Lower case only: a key has one spelling.
+    if secret.bytes().any(|digit| digit.is_ascii_uppercase()) {
+        return None;
+    }
     let mut bytes = [0u8; SECRET_BYTES];
-    for (byte, digits) in bytes.iter_mut().zip(secret.as_bytes().chunks_exact(2)) {
-        *byte = hex_digit(digits[0])? << 4 | hex_digit(digits[1])?;
-    }
+    hex::decode_to_slice(secret, &mut bytes).ok()?;
     Some((ApiKeyId(id), Secret(bytes)))
-}
-
-/// Lower case only: a key has one spelling.
-fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

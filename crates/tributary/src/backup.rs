@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
+use hex::FromHex;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tributary_journal::{
@@ -17,6 +18,7 @@ use crate::cli;
 use crate::client::Client;
 use crate::exit::{Exit, wrong_use};
 use crate::stop::Stop;
+use crate::terminal::{print_line, progress_bar};
 
 /// How long `--follow` waits before it tries a server again that is away.
 const POLL: Duration = Duration::from_millis(500);
@@ -49,7 +51,7 @@ pub(crate) fn backup(arguments: &cli::Backup) -> anyhow::Result<Exit> {
     writer.close().context("cannot close the backup")?;
     outcome?;
     teller.end(
-        &json!({ "backup": arguments.dir, "position": head.position, "hash": hex(&head.hash) }),
+        &json!({ "backup": arguments.dir, "position": head.position, "hash": hex::encode(head.hash) }),
     );
     Ok(Exit::Done)
 }
@@ -214,8 +216,8 @@ fn server_meta(client: &mut Client) -> anyhow::Result<Meta> {
 
 fn meta_from(json: &Value) -> Option<Meta> {
     let mut meta = Meta::new(
-        unhex(json["cluster"].as_str()?)?,
-        unhex(json["id_key"].as_str()?)?,
+        FromHex::from_hex(json["cluster"].as_str()?).ok()?,
+        FromHex::from_hex(json["id_key"].as_str()?).ok()?,
     );
     let epochs = json["epochs"].as_array()?.iter().map(|epoch| {
         let number = u32::try_from(epoch["epoch"].as_u64()?).ok()?;
@@ -311,16 +313,16 @@ pub(crate) fn restore(arguments: &cli::Restore) -> anyhow::Result<Exit> {
         std::fs::File::open(parent)?.sync_all()?;
     }
     if arguments.json {
-        say(
-            &json!({ "data": new, "position": position, "hash": hex(&hash), "epoch": epoch })
+        print_line(
+            &json!({ "data": new, "position": position, "hash": hex::encode(hash), "epoch": epoch })
                 .to_string(),
         );
     } else {
-        say(&format!(
+        print_line(&format!(
             "{}: {position} records, chain whole, epoch {epoch} begun",
             new.display()
         ));
-        say(&format!("next: tributary serve --data {}", new.display()));
+        print_line(&format!("next: tributary serve --data {}", new.display()));
     }
     Ok(Exit::Done)
 }
@@ -422,7 +424,7 @@ impl Teller {
             format!("{lag} behind")
         });
         if self.json && self.told.is_none_or(|told| told.elapsed() >= TELL) {
-            say(
+            print_line(
                 &json!({ "position": reached, "server_position": head, "lag_records": lag })
                     .to_string(),
             );
@@ -437,7 +439,7 @@ impl Teller {
             return;
         }
         if self.json {
-            say(&json!({ "waiting": why }).to_string());
+            print_line(&json!({ "waiting": why }).to_string());
         } else {
             self.bar.suspend(|| eprintln!("waiting: {why}"));
         }
@@ -447,40 +449,13 @@ impl Teller {
     fn end(&self, result: &Value) {
         self.bar.finish_and_clear();
         if self.json {
-            say(&result.to_string());
+            print_line(&result.to_string());
         } else {
-            say(&format!(
+            print_line(&format!(
                 "{} records, hash {}",
                 result["position"],
                 result["hash"].as_str().unwrap_or_default()
             ));
         }
     }
-}
-
-pub(crate) fn progress_bar(len: u64, what: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {what} {{msg}}"));
-    ProgressBar::new(len).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// A line on the standard output. A reader that went away is no error of ours.
-pub(crate) fn say(line: &str) {
-    use std::io::Write as _;
-    drop(writeln!(std::io::stdout(), "{line}"));
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Exactly `N` bytes in hexadecimal.
-pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(bytes)
 }

@@ -314,14 +314,14 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
     /// How much arrives on average, such as 5000/s, 300/min or 20/h
-    #[arg(long, value_name = "RATE", value_parser = crate::plan::rate)]
+    #[arg(long, value_name = "RATE", value_parser = crate::quantity::parse_rate)]
     pub(crate) arrivals: f64,
     /// How long one worker needs for one of them on average, such as 2ms
-    #[arg(long, value_name = "TIME", value_parser = crate::plan::seconds)]
+    #[arg(long, value_name = "TIME", value_parser = crate::quantity::parse_seconds)]
     pub(crate) service: f64,
     /// What is to be reached, such as p99=50ms
-    #[arg(long, value_name = "TARGET", value_parser = crate::plan::goal, required_unless_present = "workers")]
-    pub(crate) target: Option<crate::plan::Goal>,
+    #[arg(long, value_name = "TARGET", value_parser = crate::quantity::parse_target, required_unless_present = "workers")]
+    pub(crate) target: Option<crate::quantity::PlanTarget>,
     /// Which time the target is about
     #[arg(long, value_enum, default_value_t = Time::Total, conflicts_with = "workers")]
     pub(crate) of: Time,

@@ -3,10 +3,10 @@
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use crate::backup::{progress_bar, say};
+use crate::amount::{decimal, exponent_of};
 use crate::batch::{Answered, Item, send};
 use crate::client::Client;
-use crate::import::amount::decimal;
+use crate::terminal::{print_line, progress_bar};
 
 /// Opening hours of the day: 07:00 to 22:00.
 const HOURS: std::ops::Range<u64> = 7..22;
@@ -81,30 +81,27 @@ pub(crate) fn fill(client: &mut Client) -> anyhow::Result<Day> {
 
 /// Says what the day was and what to look at.
 pub(crate) fn tell(client: &mut Client, day: &Day, url: &str) -> anyhow::Result<()> {
-    say(&format!(
+    print_line(&format!(
         "A day of payments is in: {} accounts, {} payments made,",
         day.accounts, day.done
     ));
-    say(&format!(
+    print_line(&format!(
         "{} refused for lack of funds, {} refunds.",
         day.refused, day.refunds
     ));
     let trial = client.get("/v1/trial_balance")?.ok()?.json()?;
     for line in trial["currencies"].as_array().into_iter().flatten() {
-        let exponent = line["currency"]
-            .as_str()
-            .and_then(crate::import::exponent_of)
-            .unwrap_or(0);
+        let exponent = line["currency"].as_str().and_then(exponent_of).unwrap_or(0);
         let money = |name: &str| Some(decimal(line[name].as_str()?.parse().ok()?, exponent));
         if let (Some(currency), Some(debit), Some(credit)) =
             (line["currency"].as_str(), money("debits"), money("credits"))
         {
-            say(&format!(
+            print_line(&format!(
                 "The books balance: {currency} {debit} debit = {credit} credit."
             ));
         }
     }
-    say(&format!("\nRead the API:        {url}/docs"));
+    print_line(&format!("\nRead the API:        {url}/docs"));
     Ok(())
 }
 

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::backup::say;
 use crate::cli;
 use crate::exit::{Exit, wrong_use};
 use crate::store::Store;
+use crate::terminal::print_line;
 
 /// Runs `keys`.
 pub(crate) fn keys(arguments: &cli::Keys) -> anyhow::Result<Exit> {
@@ -20,9 +20,9 @@ pub(crate) fn keys(arguments: &cli::Keys) -> anyhow::Result<Exit> {
     store.shutdown();
     let key = key?;
     if arguments.json {
-        say(&json!({ "platform_key": key }).to_string());
+        print_line(&json!({ "platform_key": key }).to_string());
     } else {
-        say(&format!("platform key (shown only now): {key}"));
+        print_line(&format!("platform key (shown only now): {key}"));
     }
     Ok(Exit::Done)
 }

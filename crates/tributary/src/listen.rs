@@ -11,10 +11,10 @@ use tributary_server::webhooks::{
     Attempt, Endpoint, EndpointUrl, Job, Rules, Sender, Settings, SigningSecret, SigningSecrets,
 };
 
-use crate::backup::say;
 use crate::cli;
 use crate::client::{Client, Refused};
 use crate::exit::{Exit, wrong_use};
+use crate::terminal::print_line;
 
 /// The first wait before a lost stream is taken up again; each one after it is twice as long.
 const WAIT_FIRST: Duration = Duration::from_millis(500);
@@ -33,10 +33,10 @@ pub(crate) fn listen(arguments: &cli::Listen) -> anyhow::Result<Exit> {
     let (to, events) = (&arguments.forward_to, &arguments.events);
     if arguments.json {
         let told = json!({"forward_to": to, "events": events, "secret": secret});
-        say(&told.to_string());
+        print_line(&told.to_string());
     } else {
-        say(&format!("forwarding {events} to {to}, signed with"));
-        say(&format!("  {secret}"));
+        print_line(&format!("forwarding {events} to {to}, signed with"));
+        print_line(&format!("  {secret}"));
     }
     let mut wait = WAIT_FIRST;
     loop {
@@ -259,14 +259,14 @@ impl Forward {
                 "event": id, "type": kind, "status": attempt.status, "took_ms": ms,
                 "error": error.map(|error| error.code()), "detail": error.map(ToString::to_string),
             });
-            return say(&told.to_string());
+            return print_line(&told.to_string());
         }
         let came = match (attempt.status, &attempt.error) {
             (Some(status), _) => status.to_string(),
             (None, Some(error)) => format!("not delivered: {error}"),
             (None, None) => "no answer".to_owned(),
         };
-        say(&format!("{kind}  {id}  {came}  {ms:.1} ms"));
+        print_line(&format!("{kind}  {id}  {came}  {ms:.1} ms"));
     }
 }
 

@@ -3,6 +3,7 @@
 //! It knows how to start, fill, check, copy and export a system. It must not know how money is decided (that is the
 //! ledger's) nor how bytes lie on the disk (the journal's); where it fills a system, it goes through the public HTTP API.
 
+mod amount;
 mod backup;
 mod batch;
 mod cli;
@@ -15,10 +16,13 @@ mod files;
 mod import;
 mod keys;
 mod listen;
+mod local_server;
 mod plan;
+mod quantity;
 mod serve;
 mod stop;
 mod store;
+mod terminal;
 mod verify;
 
 use std::process::ExitCode;

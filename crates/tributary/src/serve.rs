@@ -1,4 +1,4 @@
-//! `serve`: the whole system in one process; and the same system without a door, for `import --data`.
+//! `serve`: the whole system in one process.
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
@@ -12,10 +12,9 @@ use serde_json::json;
 use tributary_engine::Options;
 use tributary_server::webhooks::{Rules, Settings};
 use tributary_server::{
-    RateLimit, Running, Secret, Server, ServerConfig, TlsFiles, WebhookConfig, internal_token,
+    RateLimit, Secret, Server, ServerConfig, TlsFiles, WebhookConfig, internal_token,
 };
 
-use crate::backup::say;
 use crate::cli;
 use crate::client::Client;
 use crate::config::{self, Config, LogFormat};
@@ -24,6 +23,7 @@ use crate::exit::{Exit, StorageFailed, wrong_use};
 use crate::files;
 use crate::stop::Stop;
 use crate::store::Store;
+use crate::terminal::print_line;
 
 /// How often the main thread looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(50);
@@ -128,22 +128,24 @@ fn serve_until_stopped(
         let told = json!({
             "listening": url, "grpc": door.grpc, "data": config.data, "platform_key": shown
         });
-        say(&told.to_string());
+        print_line(&told.to_string());
     } else {
-        say(&format!(
+        print_line(&format!(
             "tributary {} listening on {url}",
             env!("CARGO_PKG_VERSION")
         ));
         if let Some(grpc) = &door.grpc {
-            say(&format!("gRPC on {grpc}"));
+            print_line(&format!("gRPC on {grpc}"));
         }
         if let Some(key) = shown {
-            say(&format!(
+            print_line(&format!(
                 "platform key (may do everything; shown only now):\n  {key}"
             ));
         }
         if !store.has_platform_key() {
-            say("no platform key is active: stop, then `tributary keys --data DIR` makes one");
+            print_line(
+                "no platform key is active: stop, then `tributary keys --data DIR` makes one",
+            );
         }
     }
     if arguments.demo {
@@ -178,15 +180,15 @@ fn run_demo(config: &Config, store: &Store, door: &Door) -> anyhow::Result<()> {
         let day = demo::fill(&mut client)?;
         demo::tell(&mut client, &day, url)?;
     } else {
-        say("This system is not empty, so --demo changed nothing.");
+        print_line("This system is not empty, so --demo changed nothing.");
     }
     let key = match key {
         Some(key) => Some(key.to_owned()),
         None => config::secret_from(&kept).ok(),
     };
     let key = key.unwrap_or_else(|| "YOUR-PLATFORM-KEY".to_owned());
-    say("See some payments:");
-    say(&format!(
+    print_line("See some payments:");
+    print_line(&format!(
         "  curl -s '{url}/v1/payments?limit=3' -H 'Authorization: Bearer {key}'"
     ));
     if !memory {
@@ -194,12 +196,12 @@ fn run_demo(config: &Config, store: &Store, door: &Door) -> anyhow::Result<()> {
         let program = std::env::args()
             .next()
             .unwrap_or_else(|| "tributary".to_owned());
-        say(&format!(
+        print_line(&format!(
             "Check every record:  {program} verify --data {}",
             config.data.display()
         ));
     }
-    say("Stop with Ctrl-C; everything is still there afterwards.");
+    print_line("Stop with Ctrl-C; everything is still there afterwards.");
     Ok(())
 }
 
@@ -328,48 +330,5 @@ impl SecretFile<'_> {
         self.file.sync_all()?;
         std::fs::rename(&self.unfinished, self.path)
             .with_context(|| format!("cannot write {}", self.path.display()))
-    }
-}
-
-/// A server in this process, on a port of the loopback that only this process has the key to.
-pub(crate) struct Local {
-    store: Store,
-    server: Running,
-    token: String,
-}
-
-impl Local {
-    /// Opens the data directory, or makes it.
-    pub(crate) fn start(data: &Path) -> anyhow::Result<Self> {
-        let store = Store::open_dir(data)?;
-        let internal = Secret::random();
-        let mut config = ServerConfig {
-            threads: 1,
-            internal: Some(internal.clone()),
-            ..ServerConfig::default()
-        };
-        config.listen.set_port(0);
-        let server = Server::start(config, store.engine.clone(), store.messaging.clone())
-            .context("cannot listen on the loopback")?;
-        let token = internal_token(store.engine.reader().ids(), &internal);
-        Ok(Self {
-            store,
-            server,
-            token,
-        })
-    }
-
-    pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        Client::new(&format!("http://{}", self.server.addr()), &self.token, None)
-    }
-
-    /// Stops it; everything that was answered is durable.
-    pub(crate) fn stop(self) -> anyhow::Result<()> {
-        self.server.shutdown();
-        self.store.shutdown();
-        match self.store.failure() {
-            Some(why) => Err(StorageFailed(why).into()),
-            None => Ok(()),
-        }
     }
 }

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 
 use anyhow::Context as _;
+use hex::FromHex;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use tributary_journal::{DirDisk, ScanError, ScanOptions, ScanRecord, ScanReport, scan};
@@ -15,9 +16,9 @@ use tributary_ledger::{
     Context, Outcome, RULES_VERSION, Residency, WorkingSet, apply, decide, decide_group,
 };
 
-use crate::backup::{hex, say, unhex};
 use crate::cli;
 use crate::exit::{Exit, wrong_use};
+use crate::terminal::print_line;
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -74,7 +75,8 @@ pub(crate) fn verify(arguments: &cli::Verify) -> anyhow::Result<Exit> {
     let anchor = match &arguments.anchor {
         None => None,
         Some(text) => {
-            Some(unhex(text).ok_or_else(|| wrong_use("--anchor must be 64 hexadecimal digits"))?)
+            let anchor = FromHex::from_hex(text);
+            Some(anchor.map_err(|_| wrong_use("--anchor must be 64 hexadecimal digits"))?)
         }
     };
     let disk = DirDisk::new(&arguments.data);
@@ -308,8 +310,8 @@ impl Auditor {
             frames: report.frames,
             segments: report.segments,
             tail_bytes: report.tail_bytes,
-            head_hash: hex(&report.head.hash),
-            state_digest: hex(&self.set.digest()),
+            head_hash: hex::encode(report.head.hash),
+            state_digest: hex::encode(self.set.digest()),
             accounts: self.set.account_count() as u64,
             payments: self.set.payment_count() as u64,
             records_of_older_rules: self.older_rules,
@@ -408,50 +410,50 @@ fn told(outcome: &Outcome) -> String {
 
 fn show(findings: &Findings, arguments: &cli::Verify) -> anyhow::Result<()> {
     if arguments.json {
-        say(&serde_json::to_string(findings)?);
+        print_line(&serde_json::to_string(findings)?);
         return Ok(());
     }
     if let Some(problem) = &findings.problem {
-        say(&format!("DAMAGED: {}", problem.what));
+        print_line(&format!("DAMAGED: {}", problem.what));
         if let Some(file) = &problem.file {
-            say(&format!(
+            print_line(&format!(
                 "  file      {file}, byte {}",
                 problem.offset.unwrap_or_default()
             ));
         }
         if problem.position > 0 {
-            say(&format!("  position  {}", problem.position));
+            print_line(&format!("  position  {}", problem.position));
         }
-        say(&format!("{} records before it are whole", findings.records));
+        print_line(&format!("{} records before it are whole", findings.records));
         return Ok(());
     }
-    say(&format!(
+    print_line(&format!(
         "whole: {} records in {} frames",
         findings.records, findings.frames
     ));
-    say(&format!(
+    print_line(&format!(
         "  {} accounts, {} payments, every decision and balance agrees",
         findings.accounts, findings.payments
     ));
     for totals in &findings.currencies {
         let (currency, debit, credit) = (totals.currency, &totals.debit, &totals.credit);
-        say(&format!(
+        print_line(&format!(
             "  {currency}: debit {debit} = credit {credit} minor units"
         ));
     }
     if findings.records_of_older_rules > 0 {
         let count = findings.records_of_older_rules;
-        say(&format!(
+        print_line(&format!(
             "  {count} records are of older rules: checked and added up, but not decided again"
         ));
     }
     if findings.tail_bytes > 0 {
-        say(&format!(
+        print_line(&format!(
             "  {} bytes of an unfinished write follow; they are no part of the journal",
             findings.tail_bytes
         ));
     }
-    say(&format!(
+    print_line(&format!(
         "  hash {}  (keep it elsewhere, for --anchor)",
         findings.head_hash
     ));

@@ -191,17 +191,14 @@ fn runs_of_accounts_and_owners_keep_every_value_and_their_bytes_never_change() {
     ];
     runs_round_trip(&accounts, &owners);
     let [accounts, owners] = runs_round_trip(&accounts[..2], &owners[..2]);
-    let hex = |bytes: &[u8]| {
-        bytes.iter().fold(String::new(), |mut hex, byte| {
-            write!(hex, "{byte:02x}").unwrap();
-            hex
-        })
-    };
     assert_eq!(
-        hex(&accounts),
+        hex::encode(accounts),
         "070200d80400010e0001d203010100010000010001020001d203010100"
     );
-    assert_eq!(hex(&owners), "0080808080804008706c6174666f726d05080161");
+    assert_eq!(
+        hex::encode(owners),
+        "0080808080804008706c6174666f726d05080161"
+    );
 }
 
 /// Reads whatever can be read; what is read in full must be what the bytes say and nothing else.
@@ -457,20 +454,6 @@ fn queued_records(world: &mut World, alice: AccountId, shop: AccountId) {
     world.pay(queued(3, QueueTerms::default()));
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
-}
-
 /// `UPDATE_GOLDEN=1` writes the file anew; only for records added at its end.
 #[test]
 fn records_of_format_1_are_written_and_read_as_ever() {
@@ -480,8 +463,8 @@ fn records_of_format_1_are_written_and_read_as_ever() {
     world
         .records
         .iter()
-        .for_each(|record| writeln!(text, "{}", hex(record)).unwrap());
-    writeln!(text, "state {}", hex(&world.set.digest_all())).unwrap();
+        .for_each(|record| writeln!(text, "{}", hex::encode(record)).unwrap());
+    writeln!(text, "state {}", hex::encode(world.set.digest_all())).unwrap();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-1.hex");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(path, &text).unwrap();
@@ -492,7 +475,7 @@ fn records_of_format_1_are_written_and_read_as_ever() {
     let mut operations = Vec::new();
     for line in golden.lines().skip(1) {
         if let Some(digest) = line.strip_prefix("state ") {
-            assert_eq!(hex(&set.digest_all()), digest);
+            assert_eq!(hex::encode(set.digest_all()), digest);
             continue;
         }
         let Record {
@@ -500,7 +483,7 @@ fn records_of_format_1_are_written_and_read_as_ever() {
             command,
             outcome,
             ..
-        } = decode(&unhex(line), 1).unwrap();
+        } = decode(&hex::decode(line).unwrap(), 1).unwrap();
         operations.push((codec::Operation::of(&command.body), outcome.is_accepted()));
         apply(&mut set, &command, &outcome, ctx);
     }

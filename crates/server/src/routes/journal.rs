@@ -85,7 +85,7 @@ pub(crate) async fn head(State(app): State<App>, _: PlatformReading) -> Response
         &JournalHead {
             object: "journal_head",
             position: head.position,
-            hash: hex(&head.hash),
+            hash: hex::encode(head.hash),
             epoch: head.epoch,
             timestamp: format_timestamp(head.timestamp),
         },
@@ -108,8 +108,8 @@ pub(crate) async fn meta(State(app): State<App>, _: PlatformWriting) -> Response
         200,
         &Meta {
             object: "journal_meta",
-            cluster: hex(&meta.cluster_id),
-            id_key: hex(&meta.id_key),
+            cluster: hex::encode(meta.cluster_id),
+            id_key: hex::encode(meta.id_key),
             epochs: epochs.collect(),
         },
     )
@@ -235,8 +235,4 @@ fn read_frame(reader: &Reader, position: u64) -> Result<Option<(u64, Vec<u8>)>, 
         what: error.to_string(),
     })?;
     Ok(Some((last, bytes)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hex::FromHex as _;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 const KEY_BYTES: usize = 32;
@@ -122,7 +123,8 @@ impl MasterKey {
         if mode & 0o077 != 0 {
             tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others may read the master key file");
         }
-        let bytes = unhex(text.trim()).ok_or_else(|| MasterKeyError::Malformed(path.to_owned()))?;
+        let bytes = <[u8; KEY_BYTES]>::from_hex(text.trim())
+            .map_err(|_| MasterKeyError::Malformed(path.to_owned()))?;
         Ok(MasterKey::new(&bytes))
     }
 
@@ -138,7 +140,7 @@ impl MasterKey {
 
     /// Names the key without telling it.
     pub fn id(&self) -> String {
-        hex(&self.id)
+        hex::encode(self.id)
     }
 
     /// Encrypts `plain` for `place`: only with the same place it can be opened, so nobody can move it to another.
@@ -169,7 +171,7 @@ impl MasterKey {
         let id = &head[1..=ID_BYTES];
         if id != self.id {
             return Err(Unsealable::OtherKey {
-                sealed: hex(id),
+                sealed: hex::encode(id),
                 here: self.id(),
             });
         }
@@ -213,7 +215,7 @@ fn create(path: &Path) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(&draft)?;
-    let written = writeln!(file, "{}", hex(&bytes))
+    let written = writeln!(file, "{}", hex::encode(bytes))
         .and_then(|()| file.sync_all())
         .and_then(|()| match std::fs::hard_link(&draft, path) {
             // Another process was faster: its key is the one.
@@ -223,21 +225,6 @@ fn create(path: &Path) -> io::Result<()> {
     std::fs::remove_file(&draft)?;
     written?;
     File::open(folder)?.sync_all()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; KEY_BYTES]> {
-    let mut bytes = [0; KEY_BYTES];
-    if text.len() != 2 * KEY_BYTES || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (slot, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-        *slot = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

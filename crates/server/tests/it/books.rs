@@ -142,7 +142,7 @@ fn the_frames_are_the_journal() {
         head = frame.head();
         rest = &rest[len..];
     }
-    let hash: String = head.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(head.hash);
     assert_eq!(
         (&shown["position"], &shown["hash"]),
         (&json!(head.position), &json!(hash))

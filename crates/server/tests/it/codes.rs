@@ -777,9 +777,7 @@ fn key_hashes_and_nothing_else_are_stored() {
     );
     assert_eq!(scene.server.get_as(&token, "/v1/accounts").status, 200);
     let (_, random) = token.rsplit_once('_').expect("two parts");
-    let bytes: Vec<u8> = (0..32)
-        .map(|at| u8::from_str_radix(&random[2 * at..2 * at + 2], 16).expect("hexadecimal"))
-        .collect();
+    let bytes = hex::decode(random).expect("hexadecimal");
     let frames = scene.server.get("/v1/journal/frames").body;
     assert!(frames.windows(32).any(|window| window == secret.hash()));
     assert!(!frames.windows(32).any(|window| window == bytes));

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::entry::{Accounts, Entry, date};
-use crate::import::amount::decimal;
+use crate::amount::decimal;
 
 /// 9999-12-31, in days since 1970-01-01.
 const DAY_MAX: i32 = 2_932_896;

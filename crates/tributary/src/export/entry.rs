@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use tributary_ledger::Date;
+use tributary_ledger::codec::Record;
+
 /// An account as the exports show it.
 #[derive(Debug, Clone)]
 pub(crate) struct BookAccount {
@@ -36,6 +39,15 @@ pub(crate) struct Entry {
     pub(crate) reference: Option<String>,
     /// (account, amount in minor units; positive = into the account); none is zero.
     pub(crate) postings: Vec<(u64, i64)>,
+}
+
+/// Returns the business date of a record, in days since 1970-01-01.
+pub(super) fn effective_day(record: &Record) -> i32 {
+    record
+        .command
+        .effective_at
+        .unwrap_or_else(|| Date::of_timestamp(record.ctx.timestamp))
+        .0
 }
 
 /// `YYYY-MM-DD` of days since 1970-01-01.

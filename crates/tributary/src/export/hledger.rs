@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::entry::{Accounts, Entry, date};
-use crate::import::amount::decimal;
+use crate::amount::decimal;
 
 /// What comes before the transactions: currencies and accounts.
 pub(super) fn head(out: &mut dyn Write, title: &str, accounts: &Accounts) -> io::Result<()> {

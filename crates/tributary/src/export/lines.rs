@@ -9,8 +9,8 @@ use tributary_engine::{IdKind, Ids};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Body, Data, Text};
 
-use super::entry::{Accounts, Entry, date};
-use crate::import::amount::decimal;
+use super::entry::{Accounts, Entry, date, effective_day};
+use crate::amount::decimal;
 
 /// Description and metadata of a record, as its author gave them; null where they cannot be read.
 pub(super) fn notes(record: &Record) -> Value {
@@ -78,7 +78,7 @@ pub(super) fn json(
         "id": ids.encode(IdKind::Event, record.ctx.position),
         "type": event,
         "created": time(record.ctx.timestamp),
-        "effective_at": date(super::effective_day(record)),
+        "effective_at": date(effective_day(record)),
         "idempotency_key": String::from_utf8_lossy(record.command.key.as_bytes()),
         "payment": record.outcome.payment.as_ref().map(|payment| ids.encode(IdKind::Payment, payment.id.0)),
         "status": record.outcome.payment.as_ref().map(|payment| payment.status.name()),

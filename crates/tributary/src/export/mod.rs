@@ -19,7 +19,7 @@ use tributary_journal::{DirDisk, ScanError, ScanOptions, scan};
 use tributary_ledger::codec::{Record, RecordRef};
 use tributary_ledger::{AccountKind, Body, FORMAT_VERSION, event_type};
 
-use self::entry::{Accounts, BookAccount, Entry, name_accounts};
+use self::entry::{Accounts, BookAccount, Entry, effective_day, name_accounts};
 use crate::cli::{self, Format};
 use crate::exit::Exit;
 
@@ -94,7 +94,7 @@ impl Book {
             .map(|account| account.first_day)
             .max()
             .unwrap_or(0);
-        let hash = crate::backup::hex(&report.head.hash);
+        let hash = hex::encode(report.head.hash);
         let title = format!("Tributary, {last_position} records, journal hash {hash}");
         Ok(Self {
             disk,
@@ -215,14 +215,6 @@ fn entry_of(record: &Record, event: &str, ids: &Ids) -> Option<Entry> {
         reference,
         postings,
     })
-}
-
-fn effective_day(record: &Record) -> i32 {
-    record
-        .command
-        .effective_at
-        .unwrap_or_else(|| tributary_ledger::Date::of_timestamp(record.ctx.timestamp))
-        .0
 }
 
 fn kind_name(kind: AccountKind) -> &'static str {

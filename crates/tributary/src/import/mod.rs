@@ -1,6 +1,5 @@
 //! `import`: a CSV of money movements becomes accounts and payments.
 
-pub(crate) mod amount;
 mod map;
 mod plan;
 mod report;
@@ -9,4 +8,4 @@ mod run;
 mod template;
 mod wire;
 
-pub(crate) use run::{exponent_of, import};
+pub(crate) use run::import;

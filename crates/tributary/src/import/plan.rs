@@ -1,10 +1,10 @@
 //! A map joined to a file's columns: rows in, movements of money out. No network here.
 
-use super::amount::{self, Notation};
 use super::map::{self, Map, Overdraft, PaymentKind, Sign, Unit};
 use super::report::shown;
 use super::rows::Row;
 use super::template::Template;
+use crate::amount::{self, Notation};
 use crate::exit::wrong_use;
 
 /// The exponent of a currency by its alphabetic code; none if there is no such currency.

@@ -12,10 +12,12 @@ use super::plan::{AccountSpec, Movement, Plan};
 use super::report::{Refusal, Report, Summary};
 use super::rows::{Row, Rows};
 use super::wire;
+use crate::amount::exponent_of;
 use crate::batch::{self, Answered};
 use crate::cli;
 use crate::client::Client;
 use crate::exit::{Exit, wrong_use};
+use crate::local_server::LocalServer;
 use crate::stop::Stop;
 
 /// Rows per batch: large enough that the sync of a batch is shared, small enough that progress shows.
@@ -54,7 +56,7 @@ pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
         let local = arguments
             .data
             .as_deref()
-            .map(crate::serve::Local::start)
+            .map(LocalServer::start)
             .transpose()?;
         let mut client = match &local {
             Some(local) => local.client()?,
@@ -267,13 +269,6 @@ impl Target {
         Ok(wire::found_account(&answer)
             .ok_or((code, format!("account {}: {reason}", spec.external_id))))
     }
-}
-
-/// The exponent of a currency by its alphabetic code.
-pub(crate) fn exponent_of(code: &str) -> Option<u8> {
-    tributary_ledger::Currency::from_code(code)
-        .ok()
-        .map(|currency| currency.exponent())
 }
 
 fn file_digest(path: &Path) -> anyhow::Result<String> {

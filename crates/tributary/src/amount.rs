@@ -92,6 +92,13 @@ pub(crate) fn decimal(minor: i128, exponent: u8) -> String {
     }
 }
 
+/// The exponent of a currency by its alphabetic code.
+pub(crate) fn exponent_of(code: &str) -> Option<u8> {
+    tributary_ledger::Currency::from_code(code)
+        .ok()
+        .map(|currency| currency.exponent())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

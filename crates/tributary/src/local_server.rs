@@ -1,0 +1,53 @@
+//! A server in this process for commands that write to a data directory, such as `import --data`.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tributary_server::{Running, Secret, Server, ServerConfig, internal_token};
+
+use crate::client::Client;
+use crate::exit::StorageFailed;
+use crate::store::Store;
+
+/// A server in this process, on a port of the loopback that only this process has the key to.
+pub(crate) struct LocalServer {
+    store: Store,
+    server: Running,
+    token: String,
+}
+
+impl LocalServer {
+    /// Opens the data directory, or makes it.
+    pub(crate) fn start(data: &Path) -> anyhow::Result<Self> {
+        let store = Store::open_dir(data)?;
+        let internal = Secret::random();
+        let mut config = ServerConfig {
+            threads: 1,
+            internal: Some(internal.clone()),
+            ..ServerConfig::default()
+        };
+        config.listen.set_port(0);
+        let server = Server::start(config, store.engine.clone(), store.messaging.clone())
+            .context("cannot listen on the loopback")?;
+        let token = internal_token(store.engine.reader().ids(), &internal);
+        Ok(Self {
+            store,
+            server,
+            token,
+        })
+    }
+
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&format!("http://{}", self.server.addr()), &self.token, None)
+    }
+
+    /// Stops it; everything that was answered is durable.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        self.server.shutdown();
+        self.store.shutdown();
+        match self.store.failure() {
+            Some(why) => Err(StorageFailed(why).into()),
+            None => Ok(()),
+        }
+    }
+}
