@@ -200,7 +200,7 @@ fn start_threads(
 ) -> std::io::Result<Io> {
     let blocked = reserve(&mut writer).err();
     let stop = Arc::new(AtomicBool::new(false));
-    let scrubber = writer.reader().scrubber();
+    let scrubber = Scrubber::new(writer.reader());
     let maintain_stop = stop.clone();
     let maintenance = std::thread::Builder::new()
         .name("maintenance".into())

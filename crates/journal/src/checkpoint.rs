@@ -24,10 +24,10 @@ use std::io;
 use std::sync::Arc;
 
 use crate::bytes::{array_at, put, u16_at, u32_at, u64_at};
-use crate::disk::{Disk, File, Removal};
+use crate::disk::{Disk, File};
+use crate::files::{CHECKPOINT_DIR, Removal};
 use crate::head::{Damage, Head};
 
-pub(crate) const CHECKPOINT_DIR: &str = "checkpoint";
 /// Most bytes in a record of a checkpoint.
 pub const CHECKPOINT_RECORD_BYTES_MAX: usize = 1024 * 1024;
 const BLOCK_BYTES: usize = 1024 * 1024;

@@ -219,38 +219,6 @@ impl File for DirFile {
     }
 }
 
-/// Bytes of a file that are removed at once.
-const REMOVED_AT_ONCE: u64 = 1 << 20;
-
-/// Removes a file that nobody reads any more, the last piece of it at a time. Where a file system tells the device at once what
-/// has become free, every sync waits for all of it: for 128 MB a sixth of a second, for a piece a few milliseconds.
-#[derive(Debug)]
-pub(crate) struct Removal {
-    file: Arc<dyn File>,
-    path: String,
-    left: u64,
-}
-
-impl Removal {
-    pub(crate) fn begin(disk: &dyn Disk, path: String) -> io::Result<Removal> {
-        let file = disk.open(&path)?;
-        let left = file.len()?;
-        Ok(Removal { file, path, left })
-    }
-
-    /// Removes the next piece; true if it was the last one, with the name.
-    pub(crate) fn advance(&mut self, disk: &dyn Disk) -> io::Result<bool> {
-        if self.left <= REMOVED_AT_ONCE {
-            return disk.remove(&self.path).map(|()| true);
-        }
-        let left = self.left - REMOVED_AT_ONCE;
-        self.file.truncate(left)?;
-        self.file.sync_data()?;
-        self.left = left;
-        Ok(false)
-    }
-}
-
 /// A quota that is used up is a disk that is full.
 fn as_full(error: io::Error) -> io::Error {
     match error.kind() {
@@ -372,30 +340,5 @@ impl Disk for DirDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         free_space(&self.root)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_removed_piece_by_piece() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let disk = DirDisk::new(directory.path());
-        let mib = |count: f64| (count * REMOVED_AT_ONCE as f64) as usize;
-        for (pieces, steps, left) in [(3.5, 4, 0.5), (2.0, 2, 1.0), (0.5, 1, 0.5), (0.0, 1, 0.0)] {
-            let file = disk.create("old").expect("a file");
-            file.write_at(&vec![7; mib(pieces)], 0)
-                .expect("it is written");
-            let mut removal = Removal::begin(&disk, "old".to_owned()).expect("it is open");
-            for step in 1..=steps {
-                let last = removal.advance(&disk).expect("a piece is removed");
-                assert_eq!(last, step == steps, "{pieces} in {steps}");
-            }
-            assert!(disk.list("").expect("a list").is_empty());
-            // Of what is still open here, the last piece went with the name.
-            assert_eq!(file.len().expect("a length"), mib(left) as u64);
-        }
     }
 }

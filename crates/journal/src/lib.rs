@@ -25,9 +25,11 @@
 mod bytes;
 mod checkpoint;
 mod disk;
+mod files;
 mod frame;
 mod head;
 mod index;
+mod locks;
 mod maintain;
 mod meta;
 mod near;

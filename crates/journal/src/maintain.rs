@@ -4,15 +4,17 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::disk::{DirLock, Disk, Removal};
+use crate::disk::DirLock;
+use crate::files::INDEX_DIR;
+use crate::index::Frozen;
 use crate::index::active::ActiveTable;
-use crate::index::merge::{Merge, choose};
+use crate::index::merge::{Merge, MergeWork, UnusedRuns, choose};
 use crate::index::run::{Run, RunExtent, RunWriter};
-use crate::index::{Frozen, INDEX_DIR};
+use crate::locks::{lock, read};
 use crate::options::ReadError;
 use crate::positions::Extent;
 use crate::segment::Segment;
-use crate::shared::{Shared, Spare, lock, read};
+use crate::shared::{Shared, Spare};
 
 /// Bytes of a spare segment that are written in one step: few, since frames wait for the disk meanwhile, but more where much is
 /// to be caught up with, since each step costs a sync.
@@ -49,7 +51,7 @@ impl Maintainer {
     pub fn step(&mut self) -> io::Result<bool> {
         let shared = &self.shared;
         let mut guard = lock(&shared.maintenance);
-        let Work { merge, unused } = &mut *guard;
+        let MergeWork { merge, unused } = &mut *guard;
         // Even when no segment can be reserved, index files, which are smaller, may still find room.
         let reserved = prepare_spare(shared);
         if let Ok(true) = reserved {
@@ -62,7 +64,7 @@ impl Maintainer {
         if let Some(frozen) = view.frozen.first() {
             return write_frozen(shared, frozen).map(|()| true);
         }
-        if remove_piece(shared, unused)? {
+        if unused.remove_piece(&*shared.disk)? {
             return Ok(true);
         }
         if let Some(damaged) = view.runs.iter().find(|run| run.is_damaged()) {
@@ -214,7 +216,7 @@ fn merge_step(
     shared: &Shared,
     runs: &[Arc<Run>],
     slot: &mut Option<Merge>,
-    unused: &mut Unused,
+    unused: &mut UnusedRuns,
 ) -> Result<bool, ReadError> {
     let mut merge = match slot.take() {
         Some(merge) => merge,
@@ -249,54 +251,5 @@ fn merge_step(
     }
     // Before they are shortened: under its own name a file is whole.
     shared.disk.sync_dir(INDEX_DIR)?;
-    Ok(true)
-}
-
-/// What the maintenance has begun.
-#[derive(Debug, Default)]
-pub(crate) struct Work {
-    merge: Option<Merge>,
-    unused: Unused,
-}
-
-/// Index files that were merged into others. Those who look in them may still do so; then they are removed in pieces. The next
-/// open removes what a crash leaves of them.
-#[derive(Debug, Default)]
-struct Unused {
-    runs: Vec<(Arc<Run>, String)>,
-    /// The one that is being removed.
-    removing: Option<Removal>,
-    /// How many there were.
-    count: u64,
-}
-
-impl Unused {
-    fn add(&mut self, disk: &dyn Disk, run: Arc<Run>) -> io::Result<()> {
-        // A name that no other file has while this one is there, not even one of the same segments.
-        let path = format!("{}.{}.tmp", run.path, self.count);
-        disk.rename(&run.path, &path)?;
-        self.count += 1;
-        self.runs.push((run, path));
-        Ok(())
-    }
-}
-
-/// Removes a piece of a file that is no longer used; false if there is none.
-fn remove_piece(shared: &Shared, unused: &mut Unused) -> io::Result<bool> {
-    if unused.removing.is_none() {
-        // What only this list knows, nobody can come to look in.
-        let alone = |(run, _): &(Arc<Run>, String)| Arc::strong_count(run) == 1;
-        let Some(at) = unused.runs.iter().position(alone) else {
-            return Ok(false);
-        };
-        let (run, path) = unused.runs.swap_remove(at);
-        drop(run);
-        unused.removing = Some(Removal::begin(&*shared.disk, path)?);
-    }
-    if let Some(removal) = &mut unused.removing
-        && removal.advance(&*shared.disk)?
-    {
-        unused.removing = None;
-    }
     Ok(true)
 }

@@ -16,11 +16,11 @@ use std::io;
 use hex::FromHex as _;
 
 use crate::disk::Disk;
+use crate::files::replace_file;
 use crate::head::Damage;
 use crate::options::OpenError;
 
 pub(crate) const META_FILE: &str = "meta";
-const META_TMP: &str = "meta.tmp";
 const META_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Where an epoch begins.
@@ -169,11 +169,7 @@ impl Meta {
     /// Replaces the meta file durably.
     pub(crate) fn store(&self, disk: &dyn Disk) -> io::Result<()> {
         assert!(self.is_sound(), "epochs ascend");
-        let file = disk.create(META_TMP)?;
-        file.write_at(self.to_text().as_bytes(), 0)?;
-        file.sync_data()?;
-        disk.rename(META_TMP, META_FILE)?;
-        disk.sync_dir("")
+        replace_file(disk, "", META_FILE, self.to_text().as_bytes())
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::frame::{FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES};
 use crate::head::Damage;
 
 /// Finds the index keys of a record: called with a payload and a sink for 64-bit key hashes. Must give the same
@@ -43,12 +42,6 @@ impl Options {
         } else {
             Err(OpenError::Options("segment_bytes is out of bounds"))
         }
-    }
-
-    /// Largest frame that fits a segment, bytes, padding included.
-    pub(crate) fn frame_bytes_max(&self) -> u64 {
-        let largest = (FRAME_HEADER_BYTES + FRAME_BODY_BYTES_MAX) as u64 + 512;
-        largest.min(self.segment_bytes - crate::segment::SEGMENT_HEADER_BYTES)
     }
 }
 

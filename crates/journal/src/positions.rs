@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::bytes::{put, u16_at, u32_at, u64_at};
 use crate::disk::Disk;
+use crate::files::{INDEX_DIR, replace_file};
 use crate::frame::{FRAME_HEADER_BYTES, FrameRef, RECORD_HEADER_BYTES};
 
 /// Every how many records one offset is kept.
@@ -234,7 +235,12 @@ impl PositionTable {
         );
         let crc = crc32c::crc32c(&bytes[HEADER_BYTES..]);
         bytes.extend(crc.to_le_bytes());
-        crate::index::store_file(disk, &positions_path(extent.first_position), &bytes)
+        replace_file(
+            disk,
+            INDEX_DIR,
+            &positions_name(extent.first_position),
+            &bytes,
+        )
     }
 
     /// Reads the file beside a sealed segment; `None` when it is missing, damaged or of something else.
@@ -287,6 +293,10 @@ impl PositionTable {
     }
 }
 
+fn positions_name(first_position: u64) -> String {
+    format!("{first_position:020}.pos")
+}
+
 pub(crate) fn positions_path(first_position: u64) -> String {
-    format!("{}/{first_position:020}.pos", crate::index::INDEX_DIR)
+    format!("{INDEX_DIR}/{}", positions_name(first_position))
 }

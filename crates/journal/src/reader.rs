@@ -9,11 +9,11 @@ use crate::frame::{
     record_crc,
 };
 use crate::head::Head;
+use crate::locks::read;
 use crate::meta::Meta;
 use crate::options::ReadError;
-use crate::scrub::Scrubber;
 use crate::segment::{FrameReader, Segment};
-use crate::shared::{Shared, read};
+use crate::shared::Shared;
 
 /// A span between two sampled records up to which it is read in one piece.
 const SPAN_BYTES: u64 = 16 * 1024;
@@ -226,12 +226,6 @@ impl Reader {
             runs_pending: view.frozen.len() as u64,
             memory_bytes: tables as u64,
         }
-    }
-
-    /// A background check of everything stored.
-    #[must_use]
-    pub fn scrubber(&self) -> Scrubber {
-        Scrubber::new(self.clone())
     }
 }
 

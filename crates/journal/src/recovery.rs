@@ -10,21 +10,21 @@ use std::io;
 use std::sync::Arc;
 
 use crate::bytes::all_zero;
-use crate::checkpoint::CHECKPOINT_DIR;
 use crate::disk::{DirLock, Disk};
+use crate::files::{CHECKPOINT_DIR, INDEX_DIR, SEGMENT_DIR};
 use crate::frame::{FRAME_HEADER_BYTES, FrameRef};
 use crate::head::{Damage, Head};
 use crate::index::active::ActiveTable;
 use crate::index::run::{Run, run_path};
-use crate::index::{Frozen, INDEX_DIR, IndexView};
+use crate::index::{Frozen, IndexView};
 use crate::maintain::write_index;
 use crate::meta::{META_FILE, Meta};
 use crate::options::{KeysOf, OpenError, Options, ReadError};
 use crate::positions::{Extent, PositionTable, positions_path};
 use crate::reader::Reader;
 use crate::segment::{
-    BadHeader, FRAME_ALIGNMENT, FrameReader, SEGMENT_DIR, SEGMENT_HEADER_BYTES, Segment,
-    SegmentHeader, segment_name_position, segment_path,
+    BadHeader, FRAME_ALIGNMENT, FrameReader, SEGMENT_HEADER_BYTES, Segment, SegmentHeader,
+    segment_name_position, segment_path,
 };
 use crate::shared::{Shared, spare_name};
 use crate::synced::{self, Mark, Marker};

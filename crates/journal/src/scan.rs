@@ -4,13 +4,14 @@ use std::io;
 use std::ops::ControlFlow;
 
 use crate::disk::Disk;
+use crate::files::SEGMENT_DIR;
 use crate::frame::{BadFrame, FRAME_HEADER_BYTES, FrameRef};
 use crate::head::{Damage, Head};
 use crate::meta::Meta;
 use crate::options::OpenError;
 use crate::recovery::read_header;
 use crate::segment::{
-    SEGMENT_DIR, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, segment_name_position, segment_path,
+    SEGMENT_HEADER_BYTES, Segment, SegmentHeader, segment_name_position, segment_path,
 };
 use crate::synced::{self, Mark};
 use crate::tail::{Tail, Walk, WalkError, examine_tail};

@@ -28,7 +28,9 @@ pub struct ScrubStep {
 }
 
 impl Scrubber {
-    pub(crate) fn new(reader: Reader) -> Scrubber {
+    /// Begins a background check of everything that `reader` can read.
+    #[must_use]
+    pub fn new(reader: Reader) -> Scrubber {
         Scrubber {
             frames: reader.frames(1),
             reader,

@@ -28,13 +28,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::bytes::{align_up, array_at, put, u16_at, u32_at, u64_at};
 use crate::disk::File;
+use crate::files::SEGMENT_DIR;
 use crate::frame::{BadFrame, FRAME_HEADER_BYTES, FrameRef, Header};
 use crate::head::{Damage, Head};
 use crate::positions::PositionTable;
 
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
 pub(crate) const FRAME_ALIGNMENT: u64 = 512;
-pub(crate) const SEGMENT_DIR: &str = "journal";
 const SEGMENT_VERSION: u16 = 1;
 const MAGIC: [u8; 4] = *b"TRBS";
 const CRC_AT: usize = SEGMENT_HEADER_BYTES as usize - 4;

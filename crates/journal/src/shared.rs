@@ -2,16 +2,18 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, RwLock};
 
 use crate::disk::{Disk, File};
+use crate::files::SEGMENT_DIR;
 use crate::head::Head;
 use crate::index::IndexView;
 use crate::index::active::ActiveTable;
-use crate::maintain::Work;
+use crate::index::merge::MergeWork;
+use crate::locks::{read, write};
 use crate::meta::Meta;
 use crate::options::{KeysOf, Options, ReadError};
-use crate::segment::{FrameReader, SEGMENT_DIR, SEGMENT_HEADER_BYTES, Segment};
+use crate::segment::{FrameReader, SEGMENT_HEADER_BYTES, Segment};
 
 pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
@@ -25,8 +27,8 @@ pub(crate) struct Shared {
     pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     pub(crate) index: RwLock<Arc<IndexView>>,
     pub(crate) spares: Mutex<Spares>,
-    /// Held during maintenance; what it has begun.
-    pub(crate) maintenance: Mutex<Work>,
+    /// Held during maintenance; the merge under way.
+    pub(crate) maintenance: Mutex<MergeWork>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -60,19 +62,6 @@ pub(crate) struct Spare {
 
 pub(crate) fn spare_name(name: &str) -> bool {
     name.starts_with("spare-") && name.ends_with(".seg")
-}
-
-// A panic elsewhere must not turn readers away: all these locks guard single assignments.
-pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

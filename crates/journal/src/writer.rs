@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use crate::bytes::align_up;
 use crate::disk::DirLock;
-use crate::frame::{Builder, FRAME_HEADER_BYTES, FrameRef};
+use crate::files::SEGMENT_DIR;
+use crate::frame::{Builder, FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, FrameRef};
 use crate::head::Head;
 use crate::index::Frozen;
 use crate::index::active::ActiveTable;
+use crate::locks::{lock, read, write};
 use crate::maintain::Maintainer;
 use crate::meta::Meta;
 use crate::options::AppendError;
 use crate::reader::Reader;
-use crate::segment::{
-    FRAME_ALIGNMENT, SEGMENT_DIR, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, segment_path,
-};
-use crate::shared::{Shared, Spare, lock, read, write};
+use crate::segment::{FRAME_ALIGNMENT, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, segment_path};
+use crate::shared::{Shared, Spare};
 use crate::synced::Marker;
 
 /// The one that appends. Dropped without [`Writer::close`], everything acknowledged is still safe.
@@ -142,7 +142,7 @@ impl Writer {
     /// [`AppendError::StorageFull`]: refuse commands and try again later.
     pub fn reserve(&mut self, frames: u32) -> Result<(), AppendError> {
         self.check_alive()?;
-        let largest = self.shared.options.frame_bytes_max();
+        let largest = frame_bytes_max(self.shared.options.segment_bytes);
         let in_active = self
             .segment
             .header
@@ -365,4 +365,10 @@ impl Writer {
         self.shared.publish(self.head);
         self.head
     }
+}
+
+/// Largest frame that fits a segment, bytes, padding included.
+fn frame_bytes_max(segment_bytes: u64) -> u64 {
+    let largest = (FRAME_HEADER_BYTES + FRAME_BODY_BYTES_MAX) as u64;
+    align_up(largest, FRAME_ALIGNMENT).min(segment_bytes - SEGMENT_HEADER_BYTES)
 }

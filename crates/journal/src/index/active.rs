@@ -11,9 +11,9 @@ use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{OnceLock, RwLock};
 
-use super::spread;
+use super::spread::spread;
+use crate::locks::{read, write};
 use crate::near::bring_near;
-use crate::shared::{read, write};
 
 // 2^32 entries in all; small pieces, so that none takes long to clear.
 const CHUNK_ENTRIES: usize = 1 << 13;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::run::{Run, RunCursor, RunExtent, RunWriter};
 use crate::disk::Disk;
+use crate::files::Removal;
 use crate::options::ReadError;
 
 pub(crate) const FAN_OUT: usize = 8;
@@ -89,5 +90,54 @@ impl Merge {
     /// Makes the result durable.
     pub(crate) fn finish(self) -> io::Result<Run> {
         self.writer.finish()
+    }
+}
+
+/// The merge under way, and what earlier merges left behind.
+#[derive(Debug, Default)]
+pub(crate) struct MergeWork {
+    pub(crate) merge: Option<Merge>,
+    pub(crate) unused: UnusedRuns,
+}
+
+/// Index files that were merged into others. Readers that still look in such a file may go on; then the file is removed in
+/// pieces. The next open removes what a crash leaves of these files.
+#[derive(Debug, Default)]
+pub(crate) struct UnusedRuns {
+    runs: Vec<(Arc<Run>, String)>,
+    /// The file that is being removed.
+    removing: Option<Removal>,
+    /// Number of files that were ever added.
+    count: u64,
+}
+
+impl UnusedRuns {
+    pub(crate) fn add(&mut self, disk: &dyn Disk, run: Arc<Run>) -> io::Result<()> {
+        // A name that no other file has while this one exists, not even one of the same segments.
+        let path = format!("{}.{}.tmp", run.path, self.count);
+        disk.rename(&run.path, &path)?;
+        self.count += 1;
+        self.runs.push((run, path));
+        Ok(())
+    }
+
+    /// Removes a piece of an unused file; false if there is none.
+    pub(crate) fn remove_piece(&mut self, disk: &dyn Disk) -> io::Result<bool> {
+        if self.removing.is_none() {
+            // Nobody can come to look in a run that only this list knows.
+            let alone = |(run, _): &(Arc<Run>, String)| Arc::strong_count(run) == 1;
+            let Some(at) = self.runs.iter().position(alone) else {
+                return Ok(false);
+            };
+            let (run, path) = self.runs.swap_remove(at);
+            drop(run);
+            self.removing = Some(Removal::begin(disk, path)?);
+        }
+        if let Some(removal) = &mut self.removing
+            && removal.advance(disk)?
+        {
+            self.removing = None;
+        }
+        Ok(true)
     }
 }

@@ -34,10 +34,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::INDEX_DIR;
 use super::bloom::{BLOCK_BYTES, Bloom};
 use crate::bytes::{array_at, put, u16_at, u32_at, u64_at};
 use crate::disk::{Disk, File};
+use crate::files::INDEX_DIR;
 use crate::head::Damage;
 use crate::options::ReadError;
 

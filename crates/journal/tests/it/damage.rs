@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use tributary_journal::{
-    Builder, Damage, Head, OpenError, ReadError, ScanError, ScanOptions, scan,
+    Builder, Damage, Head, OpenError, ReadError, ScanError, ScanOptions, Scrubber, scan,
 };
 use tributary_testkit::disk::{Fault, SimDisk};
 
@@ -224,7 +224,7 @@ fn crc_of(bytes: &[u8]) -> u32 {
 fn a_scrub_finds_all_damage_and_goes_on_behind_it() {
     let (disk, model) = grown(120, 300);
     let (writer, reader, _) = reopen(&disk).unwrap();
-    let mut scrubber = reader.scrubber();
+    let mut scrubber = Scrubber::new(reader.clone());
     let (mut rounds, mut steps) = (0, 0);
     while rounds < 2 {
         let step = scrubber.step(3000).unwrap();
