@@ -4,41 +4,13 @@
 //! It holds no rule about money: everything it loads or saves was decided by the ledger crate.
 
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
-use tributary_journal::{self as journal, Builder, Disk, Head};
-use tributary_ledger::codec::Record;
+use tributary_journal::{self as journal, Disk, Head};
 use tributary_ledger::{Command, Key, Keys, OwnerId, WorkingSet};
 
-use crate::lookup;
-
-/// As many as are filled, written, published and answered from at once.
-const FRAMES_KEPT: usize = 4;
-
-/// Why a backend could not do as asked.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Failure {
-    /// There is no room for another frame. Nothing was written; reads go on, and writes resume when space returns.
-    #[error("no space is left for another frame of the journal")]
-    StorageFull,
-    /// A stored record does not match its checksum.
-    #[error("the record at position {position} is damaged: {what}")]
-    RecordDamaged {
-        /// The position whose bytes are damaged.
-        position: u64,
-        /// What was wrong with it.
-        what: String,
-    },
-    /// The store can't be reached now; nothing is known to be lost. The working set must be thrown away.
-    #[error("the store is unavailable: {0}")]
-    Unavailable(String),
-    /// The engine is shutting down.
-    #[error("the engine is stopping")]
-    Stopping,
-    /// The process must stop: what is durable can no longer be known.
-    #[error("the journal failed and the process must stop: {0}")]
-    Fatal(String),
-}
+use crate::batch::Batch;
+use crate::failure::Failure;
 
 /// What became of a submitted batch.
 #[derive(Clone, Debug)]
@@ -70,102 +42,6 @@ impl Ticket {
     /// Blocks until the fate is known.
     pub fn wait(self) -> Fate {
         (self.0)()
-    }
-}
-
-/// One decided batch: the frame on its way to the journal, shared with those who publish and answer from it.
-pub struct Batch {
-    first_position: u64,
-    len: usize,
-    frame: RwLock<Builder>,
-    frames: Arc<Frames>,
-}
-
-/// Frames that are done with, kept for their memory: fresh memory is slow at first touch.
-#[derive(Default)]
-pub(crate) struct Frames(Mutex<Vec<Builder>>);
-
-impl Frames {
-    /// An empty frame.
-    pub(crate) fn begin(&self, first_position: u64, timestamp: u64, rules_version: u16) -> Builder {
-        let spare = self.spare().pop();
-        match spare {
-            None => Builder::new(first_position, timestamp, rules_version),
-            Some(mut frame) => {
-                frame.reset(first_position, timestamp, rules_version);
-                frame
-            }
-        }
-    }
-
-    fn spare(&self) -> MutexGuard<'_, Vec<Builder>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        let frame = self.frame.get_mut();
-        let frame = frame.unwrap_or_else(PoisonError::into_inner);
-        let mut spare = self.frames.spare();
-        if spare.len() < FRAMES_KEPT {
-            spare.push(std::mem::replace(frame, Builder::new(1, 0, 0)));
-        }
-    }
-}
-
-impl Batch {
-    pub(crate) fn new(frame: Builder, frames: Arc<Frames>) -> Batch {
-        Batch {
-            first_position: frame.first_position(),
-            len: frame.count() as usize,
-            frame: RwLock::new(frame),
-            frames,
-        }
-    }
-
-    /// Position of the first record.
-    pub fn first_position(&self) -> u64 {
-        self.first_position
-    }
-
-    /// Records in it.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether it holds no record: its callers wait for earlier ones.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Position of the last record; of an empty batch, of the one before it.
-    pub fn last_position(&self) -> u64 {
-        self.first_position + self.len as u64 - 1
-    }
-
-    /// The frame. Waits while the backend seals and writes it.
-    pub fn frame(&self) -> RwLockReadGuard<'_, Builder> {
-        self.frame.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The frame, to be sealed.
-    pub fn frame_mut(&self) -> RwLockWriteGuard<'_, Builder> {
-        self.frame.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The record with this index, decoded.
-    pub fn record(&self, index: usize) -> Record {
-        lookup::decode(
-            self.first_position + index as u64,
-            self.frame().payload(index),
-        )
-        .expect("what was encoded here can be decoded")
-    }
-
-    /// The records in order, decoded.
-    pub fn records(&self) -> Vec<Record> {
-        (0..self.len).map(|index| self.record(index)).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, mpsc};
 use tributary_journal::{CheckpointWriter, Disk, FrameRef, Head};
 use tributary_ledger::{self as ledger, WorkingSet, codec};
 
-use crate::engine::Shared;
+use crate::shared::Shared;
 use crate::view::View;
 
 /// Objects written out under one hold of the view's lock.

@@ -15,7 +15,9 @@ use tributary_ledger::{
     QueueMode, Rejection, Small, WorkingSet,
 };
 
-use crate::backend::{Backend, Batch, Failure, Fate, Frames, KeyQueries, KeyQuery, KeyUse, Ticket};
+use crate::backend::{Backend, Fate, KeyQueries, KeyQuery, KeyUse, Ticket};
+use crate::batch::{Batch, Frames};
+use crate::failure::Failure;
 use crate::recent::{Flight, created_in};
 
 /// Commands in one request, and records in one batch.

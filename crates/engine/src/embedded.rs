@@ -7,20 +7,22 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use tributary_journal::{
-    self as journal, AppendError, Disk, Head, KeysOf, Maintainer, Meta, OpenError, ReadError,
-    Recovery, Scrubber, Writer,
+    self as journal, AppendError, Disk, Head, KeysOf, Maintainer, Meta, OpenError, Recovery,
+    Scrubber, Writer, lock,
 };
 use tributary_ledger::{self as ledger, Keys, WorkingSet};
 
 use crate::backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Near, Recovered,
-    StoreStats, Ticket,
+    Backend, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Near, Recovered, StoreStats,
+    Ticket,
 };
+use crate::batch::Batch;
+use crate::failure::Failure;
 use crate::{lookup, recover};
 
 /// Batches in flight where another thread writes them.
@@ -115,10 +117,6 @@ impl Appender {
             self.reserve(writer);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn close(writer: Option<Writer>) {
@@ -290,7 +288,7 @@ impl Backend for Embedded {
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
         self.reader
             .find_newest(keys.hashes(), &mut self.newest)
-            .map_err(read_failure)?;
+            .map_err(Failure::from)?;
         // Nearly all keys are new: only those that may have been used are looked up in full.
         let mut uses = Vec::new();
         for (index, position) in self.newest.iter().enumerate() {
@@ -387,16 +385,6 @@ struct Stored {
     damaged: Arc<AtomicU64>,
 }
 
-pub(crate) fn read_failure(error: ReadError) -> Failure {
-    match error {
-        ReadError::Damaged(damage) => Failure::RecordDamaged {
-            position: damage.position,
-            what: damage.to_string(),
-        },
-        ReadError::Io(error) => Failure::Unavailable(error.to_string()),
-    }
-}
-
 fn meta_of(meta: &Meta) -> JournalMeta {
     JournalMeta {
         cluster_id: meta.cluster_id,
@@ -417,7 +405,7 @@ macro_rules! journal_reader {
             }
 
             fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
-                self.reader.read(position, payload).map_err(read_failure)
+                self.reader.read(position, payload).map_err(Failure::from)
             }
 
             fn read_near<'a>(
@@ -426,7 +414,7 @@ macro_rules! journal_reader {
                 near: &'a mut Near,
             ) -> Result<Option<&'a [u8]>, Failure> {
                 let found = self.reader.read_near(position, &mut near.journal);
-                found.map_err(read_failure)
+                found.map_err(Failure::from)
             }
 
             fn find(
@@ -434,11 +422,11 @@ macro_rules! journal_reader {
                 key_hash: u64,
                 found: &mut dyn FnMut(u64) -> ControlFlow<()>,
             ) -> Result<(), Failure> {
-                self.reader.find(key_hash, found).map_err(read_failure)
+                self.reader.find(key_hash, found).map_err(Failure::from)
             }
 
             fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
-                self.reader.frame(position).map_err(read_failure)
+                self.reader.frame(position).map_err(Failure::from)
             }
 
             fn meta(&self) -> JournalMeta {

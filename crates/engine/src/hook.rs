@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::Batch;
+use crate::batch::Batch;
 
 /// What follows the commit: the one place from which subscriptions, streams and other views learn of new records.
 pub trait CommitHook: Send + Sync {

@@ -2,13 +2,15 @@
 
 use std::ops::ControlFlow;
 
-use tributary_ledger::codec::{Record, RecordRef};
+use tributary_ledger::codec::Record;
 use tributary_ledger::{
     self as ledger, AccountId, Body, ExternalId, Keys, OwnerId, Payment, PaymentId, PaymentStatus,
     Reference, WorkingSet,
 };
 
-use crate::backend::{Failure, JournalReader, KeyQueries, KeyQuery, KeyUse};
+use crate::backend::{JournalReader, KeyQueries, KeyQuery, KeyUse};
+use crate::failure::Failure;
+use crate::payload::decode_record;
 
 /// The decoded record at `position`; none beyond the head.
 pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option<Record>, Failure> {
@@ -16,33 +18,7 @@ pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option
     if !reader.read(position, &mut payload)? {
         return Ok(None);
     }
-    decode(position, &payload).map(Some)
-}
-
-/// Decodes the payload of the record at `position`.
-pub(crate) fn decode(position: u64, payload: &[u8]) -> Result<Record, Failure> {
-    let record = parse_record(position, payload)?.to_record();
-    record.map_err(|error| damaged(position, error.to_string()))
-}
-
-/// Reads the payload of the record at `position`, without decoding what is not asked for.
-///
-/// # Errors
-/// If the payload is not that of the record at `position`.
-pub fn parse_record(position: u64, payload: &[u8]) -> Result<RecordRef<'_>, Failure> {
-    let record = RecordRef::parse(payload, ledger::FORMAT_VERSION)
-        .map_err(|error| damaged(position, error.to_string()))?;
-    let told = record.context().position;
-    if told != position {
-        let what = format!("it says that it is the one at {told}");
-        return Err(damaged(position, what));
-    }
-    Ok(record)
-}
-
-/// The record at `position` is not what it should be.
-pub(crate) fn damaged(position: u64, what: String) -> Failure {
-    Failure::RecordDamaged { position, what }
+    decode_record(position, &payload).map(Some)
 }
 
 /// What `accept` takes from the newest record under `key_hash` that it accepts.

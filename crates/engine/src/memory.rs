@@ -8,10 +8,12 @@ use tributary_journal::Head;
 use tributary_ledger::{self as ledger, Keys, Residency, WorkingSet};
 
 use crate::backend::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Recovered,
-    Ticket,
+    Backend, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Recovered, Ticket,
 };
+use crate::batch::Batch;
+use crate::failure::Failure;
 use crate::lookup;
+use crate::payload;
 
 #[derive(Default)]
 struct Stored {
@@ -50,7 +52,7 @@ impl Backend for Memory {
         let mut set = WorkingSet::new(Residency::Accounts);
         let stored = self.stored.read().expect("no holder panics");
         for (position, payload) in (1..).zip(&stored.records) {
-            let record = lookup::decode(position, payload)?;
+            let record = payload::decode_record(position, payload)?;
             ledger::apply(&mut set, &record.command, &record.outcome, record.ctx);
             set.evict_through(position);
         }

@@ -7,7 +7,8 @@ use tributary_journal::{Builder, bring_near};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{FORMAT_VERSION, Payment, PaymentId};
 
-use crate::backend::{Batch, KeyQuery, KeyUse};
+use crate::backend::{KeyQuery, KeyUse};
+use crate::batch::Batch;
 
 /// The batches in flight, the oldest first, and the keys that they and the open batch take.
 #[derive(Default)]

@@ -12,8 +12,9 @@ use tributary_journal::{
 use tributary_ledger::codec::{self, Corrupt, RecordRef};
 use tributary_ledger::{self as ledger, Residency, WorkingSet};
 
-use crate::backend::{Failure, Recovered};
+use crate::backend::Recovered;
 use crate::checkpoint::{ACCOUNT, ACCOUNTS, API_KEY, COUNTS, OWNER, OWNERS, PAYMENT, QUEUE};
+use crate::failure::Failure;
 use crate::view::RECORDS_WARMED;
 
 /// Blocks of a checkpoint, or frames, that are read ahead of what is done with them.
@@ -219,7 +220,7 @@ fn read_frames(
     to_apply: &mpsc::SyncSender<Vec<u8>>,
 ) -> Result<(), Failure> {
     let mut frames = reader.frames(first);
-    while let Some(frame) = frames.next().map_err(crate::embedded::read_failure)? {
+    while let Some(frame) = frames.next().map_err(Failure::from)? {
         if to_apply.send(frame.bytes().to_vec()).is_err() {
             // A record could not be applied, which is what is told.
             return Ok(());

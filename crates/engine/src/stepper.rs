@@ -5,17 +5,19 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use tributary_journal::{Clock, Disk};
+use tributary_journal::{Clock, Disk, lock};
 use tributary_ledger::{Command, WorkingSet};
 
-use crate::backend::{Backend, Failure, Fate, Recovered};
+use crate::backend::{Backend, Fate, Recovered};
 use crate::checkpoint::{Checkpointer, Slices};
 use crate::core::{Core, InFlight, Request, Resolved};
-use crate::engine::{Options, Refused, Reply, Shared};
+use crate::failure::Failure;
 use crate::hook::CommitHook;
 use crate::read::Reader;
+use crate::reply::{Refused, Reply};
+use crate::shared::{Options, Shared};
 use crate::timers::Timers;
 use crate::writer;
 
@@ -61,10 +63,7 @@ impl Stepper {
         let slot: Slot = Arc::default();
         let stepped = Stepped(slot.clone());
         let respond = Box::new(move |resolved| {
-            let before = slot
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .replace(resolved);
+            let before = lock(&slot).replace(resolved);
             assert!(before.is_none(), "a request is answered once");
         });
         self.take(Request::new(commands, respond));
@@ -168,11 +167,7 @@ impl Stepper {
 
     /// What was answered, if anything was yet. Replayed records are read back.
     pub fn answer(&self, stepped: &Stepped) -> Option<Result<Vec<Reply>, Refused>> {
-        let resolved = stepped
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()?;
+        let resolved = lock(&stepped.0).take()?;
         Some(match resolved {
             Ok(resolved) => self.shared.replies(resolved),
             Err(failure) => Err(failure.into()),

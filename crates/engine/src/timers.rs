@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tributary_ledger::{Actor, Body, Command, Key, PaymentId};
 
-use crate::backend::Failure;
 use crate::core::{Request, Resolved, Verdict};
-use crate::engine::Shared;
+use crate::failure::Failure;
+use crate::shared::Shared;
 
 /// Holds expired in one request: a payment that arrives meanwhile waits for one or two of these.
 const EXPIRED_AT_ONCE_MAX: usize = 256;

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use tributary_journal::Clock;
 
-use crate::backend::{Backend, Batch, Failure, Fate};
+use crate::backend::{Backend, Fate};
+use crate::batch::Batch;
 use crate::checkpoint::Checkpointer;
+use crate::completions;
 use crate::core::{Core, InFlight, Request, TurnedAway};
-use crate::desk;
-use crate::engine::Shared;
+use crate::failure::Failure;
+use crate::shared::Shared;
 use crate::timers;
 
 /// How long the writer waits for a message before it does work that can wait.
@@ -131,7 +133,7 @@ impl Publisher {
                 let _ended = self.inbox.send(Message::Landed);
             }
             self.publish(&in_flight.batch);
-            desk::gathered(|| in_flight.respond(None));
+            completions::wake_once(|| in_flight.respond(None));
             // The next of many need not wait until the writer looks for itself.
             let due = self.shared.view.next_due();
             if due.is_some_and(|due| due <= self.clock.now()) {

@@ -55,6 +55,7 @@ pub use frame::{
     FrameRecord, FrameRef, Header, PushError, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Records,
 };
 pub use head::{Damage, Head};
+pub use locks::{lock, read as read_lock, write as write_lock};
 pub use maintain::Maintainer;
 pub use meta::{Epoch, Meta, read_meta};
 pub use near::bring_near;

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tributary_engine::{Batch, CommitHook, Failure, Reader};
-use tributary_journal::{Clock, Disk};
+use tributary_journal::{Clock, Disk, lock};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{FORMAT_VERSION, OwnerId};
 
@@ -100,10 +100,6 @@ pub struct Messaging {
     thread: OnceLock<Thread>,
     running: Mutex<Option<JoinHandle<()>>>,
     stopping: AtomicBool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl CommitHook for Messaging {

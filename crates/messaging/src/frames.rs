@@ -1,10 +1,10 @@
 //! Frames that were read lately: what is matched first and handed out then is read from the disk once.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tributary_engine::{Failure, Reader};
-use tributary_journal::FrameRef;
+use tributary_journal::{FrameRef, lock};
 
 /// Bytes of frames that are kept, at most, unless the newest alone is larger.
 const BYTES_KEPT: usize = 32 << 20;
@@ -117,7 +117,7 @@ impl Kept {
 
 impl Frames {
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// The frame that holds `position`, if it is kept. Never waits for the disk.

@@ -15,7 +15,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
-use tributary_engine::{Desk, Engine, Reader};
+use tributary_engine::{Engine, Reader, SubmitQueue};
 use tributary_messaging::Messaging;
 
 use crate::code::ErrorCode;
@@ -37,7 +37,7 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 pub(crate) struct App {
     pub(crate) shared: Arc<Shared>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) desk: Arc<SubmitQueue>,
     pub(crate) waits: Arc<Waits>,
 }
 
@@ -235,7 +235,7 @@ mod tests {
                 feed: Mutex::default(),
             }),
             counters: Arc::default(),
-            desk: Arc::new(Desk::new(engine.clone())),
+            desk: Arc::new(SubmitQueue::new(engine.clone())),
             waits: Arc::default(),
         };
         async fn broken() -> Response {

@@ -7,7 +7,7 @@ use tributary_ledger::{Account, AccountId, OwnerId};
 
 use super::walk::ChainEnd;
 use super::{Page, RECORDS_SCANNED_MAX, Reader, Slice, Start};
-use crate::backend::Failure;
+use crate::failure::Failure;
 use crate::view::Published;
 
 /// Accounts looked at under one hold of the view.

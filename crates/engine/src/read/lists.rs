@@ -10,7 +10,7 @@ use tributary_ledger::{
 
 use super::walk::{ChainEnd, Source, Walk, leg_of};
 use super::{Page, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};
-use crate::backend::Failure;
+use crate::failure::Failure;
 use crate::lookup;
 
 /// Which payments a list shows.

@@ -15,7 +15,8 @@ use tributary_ledger::{
     Leg, OwnerId, OwnerName, Payment, PaymentId, Reference,
 };
 
-use crate::backend::{Failure, JournalMeta, JournalReader, KeyQuery, StoreStats};
+use crate::backend::{JournalMeta, JournalReader, KeyQuery, StoreStats};
+use crate::failure::Failure;
 use crate::ids::Ids;
 use crate::lookup;
 use crate::queue::Figures as QueueFigures;

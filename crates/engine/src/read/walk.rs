@@ -11,8 +11,9 @@ use tributary_ledger::chain::{self, Link, Until};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{AccountId, Leg};
 
-use crate::backend::{Failure, JournalReader, Near};
-use crate::lookup;
+use crate::backend::{JournalReader, Near};
+use crate::failure::Failure;
+use crate::payload::{decode_record, parse_record};
 
 /// Legs fetched at a time when a chain is walked towards the present.
 const CHUNK_LEGS: u64 = 64;
@@ -68,14 +69,14 @@ impl Records<'_> {
     fn record(&mut self, position: u64) -> Result<Option<Record>, Failure> {
         let payload = self.reader.read_near(position, &mut self.near)?;
         payload
-            .map(|payload| lookup::decode(position, payload))
+            .map(|payload| decode_record(position, payload))
             .transpose()
     }
 
     /// The leg of `account` in the record at `position`, where the chain says that there is one.
     fn link(&mut self, account: AccountId, position: u64) -> Result<Link, Failure> {
         let payload = self.reader.read_near(position, &mut self.near)?;
-        let record = lookup::parse_record(position, payload.ok_or_else(|| broken(position))?)?;
+        let record = parse_record(position, payload.ok_or_else(|| broken(position))?)?;
         Ok(Link {
             position,
             timestamp: record.context().timestamp,

@@ -1,10 +1,10 @@
 //! The engine over its backends, against the independent model.
 
-mod desk;
 mod lost;
 mod many;
 mod promises;
 mod queue;
 mod simulated;
+mod submit_queue;
 mod support;
 mod threads;

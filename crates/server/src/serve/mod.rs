@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-use tributary_engine::{Desk, Engine};
+use tributary_engine::{Engine, SubmitQueue};
 use tributary_messaging::Messaging;
 
 use crate::app::{App, RequestIds, Shared, observe};
@@ -131,7 +131,7 @@ impl Server {
         let mut apps = shared.threads.iter().map(|counters| App {
             shared: shared.clone(),
             counters: counters.clone(),
-            desk: Arc::new(Desk::new(shared.engine.clone())),
+            desk: Arc::new(SubmitQueue::new(shared.engine.clone())),
             waits: Arc::default(),
         });
         let accept = |app: App, api: Api, router: Router, tls: &Option<TlsAcceptor>| Accept {

@@ -1,10 +1,12 @@
-//! Promises of the desks by which serving threads reach the writer.
+//! Promises of the submit queues by which serving threads reach the writer.
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tributary_engine::{Desk, Engine, JournalMeta, Memory, Options, Refused, Reply, SystemClock};
+use tributary_engine::{
+    Engine, JournalMeta, Memory, Options, Refused, Reply, SubmitQueue, SystemClock,
+};
 use tributary_ledger::Body;
 
 use crate::support::{codes, command, open, pay};
@@ -26,10 +28,10 @@ fn start() -> Engine {
 }
 
 /// One payment after the other.
-async fn caller(desk: Arc<Desk>, name: String) {
+async fn caller(queue: Arc<SubmitQueue>, name: String) {
     for number in 0..PAYMENTS {
         let payment = command(&format!("{name}-{number}"), Body::Pay(pay(1, 2, 1)));
-        let replies = desk.execute(vec![payment]).await.expect("it is decided");
+        let replies = queue.execute(vec![payment]).await.expect("it is decided");
         assert!(
             matches!(
                 &replies[..],
@@ -43,15 +45,15 @@ async fn caller(desk: Arc<Desk>, name: String) {
     }
 }
 
-/// A serving thread: its runtime has no timer, so nothing but the desk wakes it.
+/// A serving thread: its runtime has no timer, so nothing but the queue wakes it.
 fn serve(engine: Engine, thread: u64) {
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
-        let desk = Arc::new(Desk::new(engine));
-        let carrying = desk.clone();
+        let queue = Arc::new(SubmitQueue::new(engine));
+        let carrying = queue.clone();
         let carrying = tokio::spawn(async move { carrying.run().await });
         let callers: Vec<_> = (0..CALLERS)
-            .map(|number| tokio::spawn(caller(desk.clone(), format!("{thread}-{number}"))))
+            .map(|number| tokio::spawn(caller(queue.clone(), format!("{thread}-{number}"))))
             .collect();
         for caller in callers {
             caller.await.expect("every caller is answered");
@@ -81,12 +83,12 @@ fn every_request_is_answered_once_without_anything_else_to_wake_its_thread() {
 }
 
 #[test]
-fn a_desk_refuses_when_the_engine_has_stopped() {
+fn a_submit_queue_refuses_when_the_engine_has_stopped() {
     let engine = start();
-    let desk = Desk::new(engine.clone());
+    let queue = SubmitQueue::new(engine.clone());
     engine.shutdown();
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     let late = command("late", Body::Pay(pay(1, 2, 1)));
-    let refused = runtime.block_on(desk.execute(vec![late]));
+    let refused = runtime.block_on(queue.execute(vec![late]));
     assert!(matches!(refused, Err(Refused::Stopping)), "{refused:?}");
 }

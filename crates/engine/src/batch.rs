@@ -1,0 +1,107 @@
+//! A batch of decided records, on its way from the writer through the journal to readers and callers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tributary_journal::{Builder, lock, read_lock, write_lock};
+use tributary_ledger::codec::Record;
+
+use crate::payload;
+
+/// As many as are filled, written, published and answered from at once.
+const FRAMES_KEPT: usize = 4;
+
+/// One decided batch: the frame on its way to the journal, shared with those who publish and answer from it.
+pub struct Batch {
+    first_position: u64,
+    len: usize,
+    frame: RwLock<Builder>,
+    frames: Arc<Frames>,
+}
+
+/// Frames that are done with, kept for their memory: fresh memory is slow at first touch.
+#[derive(Default)]
+pub(crate) struct Frames(Mutex<Vec<Builder>>);
+
+impl Frames {
+    /// An empty frame.
+    pub(crate) fn begin(&self, first_position: u64, timestamp: u64, rules_version: u16) -> Builder {
+        let spare = self.spare().pop();
+        match spare {
+            None => Builder::new(first_position, timestamp, rules_version),
+            Some(mut frame) => {
+                frame.reset(first_position, timestamp, rules_version);
+                frame
+            }
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Builder>> {
+        lock(&self.0)
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let frame = self.frame.get_mut();
+        let frame = frame.unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.frames.spare();
+        if spare.len() < FRAMES_KEPT {
+            spare.push(std::mem::replace(frame, Builder::new(1, 0, 0)));
+        }
+    }
+}
+
+impl Batch {
+    pub(crate) fn new(frame: Builder, frames: Arc<Frames>) -> Batch {
+        Batch {
+            first_position: frame.first_position(),
+            len: frame.count() as usize,
+            frame: RwLock::new(frame),
+            frames,
+        }
+    }
+
+    /// Position of the first record.
+    pub fn first_position(&self) -> u64 {
+        self.first_position
+    }
+
+    /// Records in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds no record: its callers wait for earlier ones.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Position of the last record; of an empty batch, of the one before it.
+    pub fn last_position(&self) -> u64 {
+        self.first_position + self.len as u64 - 1
+    }
+
+    /// The frame. Waits while the backend seals and writes it.
+    pub fn frame(&self) -> RwLockReadGuard<'_, Builder> {
+        read_lock(&self.frame)
+    }
+
+    /// The frame, to be sealed.
+    pub fn frame_mut(&self) -> RwLockWriteGuard<'_, Builder> {
+        write_lock(&self.frame)
+    }
+
+    /// The record with this index, decoded.
+    pub fn record(&self, index: usize) -> Record {
+        payload::decode_record(
+            self.first_position + index as u64,
+            self.frame().payload(index),
+        )
+        .expect("what was encoded here can be decoded")
+    }
+
+    /// The records in order, decoded.
+    pub fn records(&self) -> Vec<Record> {
+        (0..self.len).map(|index| self.record(index)).collect()
+    }
+}

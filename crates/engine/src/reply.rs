@@ -1,0 +1,117 @@
+//! What callers are answered.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tributary_ledger::Rejection;
+use tributary_ledger::codec::Record;
+
+use crate::core::NotQueued;
+use crate::failure::Failure;
+
+/// What a refused caller is told to wait.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The answer to one command.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The ledger decided it; accepted or rejected, it is a record.
+    Done {
+        /// The record.
+        record: Answer,
+        /// Whether it was decided before, under the same key.
+        replayed: bool,
+    },
+    /// The idempotency key belongs to a different command, recorded at `position`.
+    KeyConflict {
+        /// The record that took the key.
+        position: u64,
+    },
+    /// Some keys of an all-or-nothing group were used before and others were not, or one stands twice in it.
+    GroupKeyConflict,
+    /// It was to queue a payment, or stands in a group with one that was, and the queue did not take that: nothing is recorded, and
+    /// the key stays free.
+    NotQueued(NotQueued),
+}
+
+/// The answer to one command in short, for callers who need no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// The ledger decided it.
+    Done {
+        /// The record.
+        position: u64,
+        /// Why it was refused, if it was.
+        rejection: Option<Rejection>,
+        /// Whether it was decided before, under the same key.
+        replayed: bool,
+    },
+    /// As [`Reply::KeyConflict`].
+    KeyConflict {
+        /// The record that took the key.
+        position: u64,
+    },
+    /// As [`Reply::GroupKeyConflict`].
+    GroupKeyConflict,
+    /// As [`Reply::NotQueued`].
+    NotQueued(NotQueued),
+}
+
+/// A durable record.
+#[derive(Clone)]
+pub struct Answer(Arc<Record>);
+
+impl Answer {
+    pub(crate) fn new(record: Record) -> Answer {
+        Answer(Arc::new(record))
+    }
+}
+
+impl Deref for Answer {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// Why commands were not taken. Nothing of them is recorded and their keys stay free, except after `Unavailable`, where a
+/// repetition under the same keys tells.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refused {
+    /// Too many commands wait already.
+    #[error("too many commands are waiting")]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The disk is full; it goes on by itself when space returns.
+    #[error("the disk is full")]
+    StorageFull,
+    /// The engine is shutting down.
+    #[error("the engine is stopping")]
+    Stopping,
+    /// More than [`crate::COMMANDS_PER_BATCH_MAX`] commands or [`crate::RECORD_BYTES_PER_REQUEST_MAX`] bytes of records.
+    #[error("the batch is too large")]
+    TooLarge,
+    /// The store failed while the commands were on their way.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Refused {
+        match failure {
+            Failure::StorageFull => Refused::StorageFull,
+            Failure::Stopping => Refused::Stopping,
+            other => Refused::Unavailable(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What the handle, the writer and the publisher share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tributary_journal::{Clock, lock};
+use tributary_ledger::WorkingSet;
+use tributary_ledger::codec::Record;
+
+use crate::backend::Backend;
+use crate::core::{QUEUE_LENGTH_MAX, Request, Resolved, Verdict};
+use crate::failure::Failure;
+use crate::hook::Ports;
+use crate::read::Reader;
+use crate::reply::{Answer, Receipt, Refused, Reply};
+use crate::view::View;
+
+/// Commands that may wait for the writer, in all, before new ones are refused.
+pub const COMMANDS_QUEUED_MAX: usize = 65_536;
+/// Bytes of records that may wait for the writer, in all, at the worst: as many plain commands as may wait fit easily, those with
+/// long texts do not.
+const RECORD_BYTES_QUEUED_MAX: usize = 256 * 1024 * 1024;
+/// How an engine is run.
+pub struct Options {
+    /// Called once, from a thread of the engine, if it must stop because what is durable can't be known: the process should
+    /// exit non-zero. Must not block.
+    pub on_fatal: Box<dyn Fn(&str) + Send + Sync>,
+    /// Records between two checkpoints, at least; where there are very many accounts and open payments, a quarter as many as
+    /// those.
+    pub checkpoint_every: u64,
+    /// Payments that may be queued, at most.
+    pub queue_length_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            on_fatal: Box::new(|_| ()),
+            checkpoint_every: 250_000,
+            queue_length_max: QUEUE_LENGTH_MAX,
+        }
+    }
+}
+
+/// Counters since the start, for metrics.
+#[derive(Default)]
+pub struct Counters {
+    /// Records made durable.
+    pub records: AtomicU64,
+    /// Of those, rejected by the ledger.
+    pub rejected: AtomicU64,
+    /// Commands answered from an earlier record.
+    pub replayed: AtomicU64,
+    /// Commands whose key belonged to another command.
+    pub conflicts: AtomicU64,
+    /// Batches synced.
+    pub batches: AtomicU64,
+    /// Nanoseconds that these took, from being handed to the store until they were durable.
+    pub batch_nanos: AtomicU64,
+    /// Requests refused because too many waited.
+    pub overloaded: AtomicU64,
+    /// Payments that the queue did not take.
+    pub not_queued: AtomicU64,
+    /// Checkpoints written.
+    pub checkpoints: AtomicU64,
+}
+
+/// What the handle, the writer and the publisher share.
+pub(crate) struct Shared {
+    pub(crate) view: Arc<View>,
+    pub(crate) reader: Reader,
+    pub(crate) counters: Counters,
+    /// Commands that wait for the writer.
+    pub(crate) queued: AtomicUsize,
+    /// Bytes of records that they may take.
+    queued_bytes: AtomicUsize,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) storage_full: AtomicBool,
+    pub(crate) failed: Mutex<Option<String>>,
+    pub(crate) options: Options,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ports: Ports,
+}
+
+impl Shared {
+    /// What an engine over `backend` shares, whose state at the head is `set`.
+    pub(crate) fn new(
+        backend: &dyn Backend,
+        set: WorkingSet,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Shared {
+        let journal = backend.reader();
+        let view = Arc::new(View::new(set, journal.head().position));
+        let reader = Reader::new(journal, view.clone());
+        Shared {
+            ports: Ports::default(),
+            reader,
+            view,
+            counters: Counters::default(),
+            queued: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            storage_full: AtomicBool::new(false),
+            failed: Mutex::new(None),
+            options,
+            clock,
+        }
+    }
+
+    /// Notes that a request waits for the writer; false if it was too much beside what waits already.
+    pub(crate) fn queue(&self, request: &Request) -> bool {
+        let commands = self.queued.fetch_add(request.len(), Ordering::AcqRel);
+        let bytes = self
+            .queued_bytes
+            .fetch_add(request.bytes_max(), Ordering::AcqRel);
+        commands == 0
+            || (commands + request.len() <= COMMANDS_QUEUED_MAX
+                && bytes + request.bytes_max() <= RECORD_BYTES_QUEUED_MAX)
+    }
+
+    /// Notes that a request waits no longer.
+    pub(crate) fn unqueue(&self, request: &Request) {
+        self.queued.fetch_sub(request.len(), Ordering::AcqRel);
+        self.queued_bytes
+            .fetch_sub(request.bytes_max(), Ordering::AcqRel);
+    }
+
+    /// Why the engine stopped for good, if it did.
+    pub(crate) fn why_failed(&self) -> Option<String> {
+        lock(&self.failed).clone()
+    }
+
+    /// Stops the engine for good.
+    pub(crate) fn fail(&self, why: &str) {
+        let mut failed = lock(&self.failed);
+        if failed.is_some() {
+            return;
+        }
+        tracing::error!(
+            why,
+            "the engine stops: what is durable can no longer be known"
+        );
+        *failed = Some(why.to_owned());
+        drop(failed);
+        (self.options.on_fatal)(why);
+    }
+
+    /// What the callers of a durable batch are told, with records. Earlier ones are read back.
+    pub(crate) fn replies(&self, resolved: Resolved) -> Result<Vec<Reply>, Refused> {
+        let batch = &resolved.batch;
+        let reply = |verdict: &Verdict| {
+            Ok(match *verdict {
+                Verdict::Decided(index, _) => Reply::Done {
+                    record: Answer::new(batch.record(index)),
+                    replayed: false,
+                },
+                Verdict::Replayed(position) => Reply::Done {
+                    record: Answer::new(self.earlier(position)?),
+                    replayed: true,
+                },
+                Verdict::KeyConflict(position) => Reply::KeyConflict { position },
+                Verdict::GroupConflict => Reply::GroupKeyConflict,
+                Verdict::NotQueued(why, _) => Reply::NotQueued(why),
+            })
+        };
+        self.count(&resolved.verdicts);
+        resolved.verdicts.iter().map(reply).collect()
+    }
+
+    /// What the callers of a durable batch are told, without records. Earlier ones are read back for their rejection.
+    pub(crate) fn receipts(&self, resolved: Resolved) -> Result<Vec<Receipt>, Refused> {
+        let first = resolved.batch.first_position();
+        let receipt = |verdict: &Verdict| {
+            Ok(match *verdict {
+                Verdict::Decided(index, rejection) => Receipt::Done {
+                    position: first + index as u64,
+                    rejection,
+                    replayed: false,
+                },
+                Verdict::Replayed(position) => Receipt::Done {
+                    position,
+                    rejection: self.earlier(position)?.outcome.rejection,
+                    replayed: true,
+                },
+                Verdict::KeyConflict(position) => Receipt::KeyConflict { position },
+                Verdict::GroupConflict => Receipt::GroupKeyConflict,
+                Verdict::NotQueued(why, _) => Receipt::NotQueued(why),
+            })
+        };
+        self.count(&resolved.verdicts);
+        resolved.verdicts.iter().map(receipt).collect()
+    }
+
+    fn earlier(&self, position: u64) -> Result<Record, Failure> {
+        let record = self.reader.record(position)?;
+        record.ok_or_else(|| Failure::RecordDamaged {
+            position,
+            what: "it is missing".into(),
+        })
+    }
+
+    fn count(&self, verdicts: &[Verdict]) {
+        let (mut replayed, mut conflicts, mut not_queued) = (0, 0, 0);
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Decided(..) => {}
+                Verdict::Replayed(_) => replayed += 1,
+                Verdict::KeyConflict(_) | Verdict::GroupConflict => conflicts += 1,
+                Verdict::NotQueued(_, payment) => not_queued += u64::from(*payment),
+            }
+        }
+        if replayed > 0 {
+            self.counters
+                .replayed
+                .fetch_add(replayed, Ordering::Relaxed);
+        }
+        if conflicts > 0 {
+            self.counters
+                .conflicts
+                .fetch_add(conflicts, Ordering::Relaxed);
+        }
+        if not_queued > 0 {
+            self.counters
+                .not_queued
+                .fetch_add(not_queued, Ordering::Relaxed);
+            self.view.not_queued(self.clock.now(), not_queued);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_ledger::{Actor, Body, Command, Key, PaymentId, Residency, Text};
+
+    use super::*;
+    use crate::backend::JournalMeta;
+    use crate::memory::Memory;
+
+    #[test]
+    fn few_commands_with_long_texts_are_too_much_as_well() {
+        let memory = Memory::new(JournalMeta {
+            cluster_id: [1; 16],
+            id_key: [2; 16],
+            epochs: vec![(1, 1)],
+        });
+        let set = WorkingSet::new(Residency::Accounts);
+        let clock = Arc::new(tributary_journal::SystemClock);
+        let shared = Shared::new(&memory, set, Options::default(), clock);
+        let command = Command {
+            key: Key::from_bytes(b"long").expect("a short key"),
+            actor: Actor::SYSTEM,
+            linked: false,
+            effective_at: None,
+            text: Text::new(Text::PLAIN, &[b'x'; 16_000]).ok(),
+            body: Body::Void(PaymentId(1)),
+        };
+        let request = Request::new(vec![command; 1_000], Box::new(|_| ()));
+        let taken = (0..).take_while(|_| shared.queue(&request)).count();
+        assert_eq!(taken, RECORD_BYTES_QUEUED_MAX / request.bytes_max());
+        // The one that was too much, and then all the others.
+        for left in (0..=taken).rev() {
+            shared.unqueue(&request);
+            assert_eq!(shared.queued.load(Ordering::Acquire), left * request.len());
+        }
+        assert!(shared.queue(&request), "they wait no longer");
+    }
+}
