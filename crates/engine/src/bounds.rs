@@ -5,9 +5,10 @@ use tributary_ledger::{
     self as ledger, Body, Command, Context, Destination, Key, Residency, WorkingSet,
 };
 use tributary_ledger::{
-    AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, Fee, Fees, Hold,
-    OpenAccount, OrderKey, Overdraft, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind,
-    Publish, Queue, QueueTerms, Reason, Reference, Refund, Share, Text, Topic,
+    AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, DeleteSetting, Fee,
+    Fees, Hold, ManagedBy, OpenAccount, OrderKey, Overdraft, OwnerName, Part, Pay, Payees,
+    PaymentId, PaymentKind, Publish, PutSetting, Queue, QueueTerms, Reason, Reference, Refund,
+    SettingBody, SettingId, SettingKind, Share, Slug, Text, Topic,
 };
 
 use crate::core::record_bytes_max;
@@ -131,4 +132,27 @@ fn no_record_outgrows_the_bound_that_admits_it() {
         data: Data::new(Data::PLAIN, &[b'd'; Data::BYTES_MAX]).expect("it is as long as may be"),
     };
     check(Body::Publish(largest), false);
+    let largest = PutSetting {
+        id: SettingId(u64::MAX),
+        kind: SettingKind::SUBSCRIPTION,
+        slug: Slug::new(&"s".repeat(Slug::BYTES_MAX)).expect("it is as long as may be"),
+        managed_by: ManagedBy::new(&"m".repeat(ManagedBy::BYTES_MAX)).ok(),
+        replaces: 0,
+        body: SettingBody::new(&[b'b'; 16 * 1024]).expect("it is as long as may be"),
+        request: [0; 16],
+    };
+    check(Body::PutSetting(Box::new(largest.clone())), false);
+    let too_large = SettingBody::new(&[b'b'; SettingBody::BYTES_MAX]);
+    let refused = PutSetting {
+        body: too_large.expect("a body of another kind may be as long"),
+        ..largest
+    };
+    check(Body::PutSetting(Box::new(refused)), true);
+    let (id, kind) = (SettingId(u64::MAX), SettingKind::SUBSCRIPTION);
+    let delete = DeleteSetting {
+        id,
+        kind,
+        replaces: 0,
+    };
+    check(Body::DeleteSetting(delete), false);
 }

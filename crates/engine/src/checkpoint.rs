@@ -3,6 +3,8 @@
 //! A checkpoint is begun at a position and holds every object at least as it was then; objects written later may be newer.
 //! Replay starts after that position and skips what an object already reflects, which makes the fuzzy copy exact.
 //!
+//! Settings are taken as they are when it begins: few, with shared bodies.
+//!
 //! Each record of a checkpoint is one object or a run of accounts or owners: a tag byte, the format version as `u16` LE, and the
 //! ledger's bytes of it. Before them stands about how many there are, so that room can be made: owners, accounts and open payments, `u64` LE each; and how the
 //! queue stands.
@@ -13,11 +15,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
 use tributary_journal::{CheckpointWriter, Disk, FrameRef, Head};
-use tributary_ledger::{self as ledger, WorkingSet, codec};
+use tributary_ledger::{self as ledger, Setting, WorkingSet, codec};
 
 use crate::shared::Shared;
 use crate::view::View;
 
+/// Settings written out between two slices of other objects: at most 1 MiB.
+const SLICE_SETTINGS: usize = 32;
 /// Objects written out under one hold of the view's lock.
 const SLICE_OBJECTS: usize = 2_048;
 
@@ -33,6 +37,8 @@ pub(crate) const QUEUE: u8 = 5;
 pub(crate) const OWNERS: u8 = 6;
 /// A run of accounts.
 pub(crate) const ACCOUNTS: u8 = 7;
+/// One setting.
+pub(crate) const SETTING: u8 = 8;
 
 /// Appends the objects in some slots of one table that a checkpoint needs; false if there are no slots behind them.
 type PutSlots = fn(&WorkingSet, Range<usize>, &mut Records) -> bool;
@@ -141,10 +147,12 @@ impl Checkpointer {
 
     /// Begins a checkpoint as of what the view shows now.
     pub(crate) fn begin(&self, shared: &Shared) -> io::Result<Slices> {
-        let (frame_end, counts, queue) = {
+        let (frame_end, counts, queue, settings) = {
             let published = shared.view.read();
             let set = &published.set;
-            (published.frame_end, counts(set), queue(set))
+            // All at once: their bodies are shared, and a setting has no slot of its own.
+            let settings = set.settings().cloned().collect();
+            (published.frame_end, counts(set), queue(set), settings)
         };
         let head = head_at(shared, frame_end)?;
         let mut writer = CheckpointWriter::begin(self.disk.clone(), &head)?;
@@ -152,6 +160,7 @@ impl Checkpointer {
         writer.push(&queue)?;
         Ok(Slices {
             writer,
+            settings,
             tables: TABLES.map(|put| Some((put, 0))),
             turn: 0,
             records: Records::default(),
@@ -190,6 +199,8 @@ fn head_at(shared: &Shared, position: u64) -> io::Result<Head> {
 /// A checkpoint on its way to the disk.
 pub(crate) struct Slices {
     writer: CheckpointWriter,
+    /// Settings that are not written yet.
+    settings: Vec<Setting>,
     /// What is left of each table, and from which slot on.
     tables: [Option<(PutSlots, usize)>; TABLES.len()],
     turn: usize,
@@ -199,6 +210,18 @@ pub(crate) struct Slices {
 impl Slices {
     /// Writes out the next `objects` slots of a table as they are now. False once all are.
     pub(crate) fn step(&mut self, view: &View, objects: usize) -> io::Result<bool> {
+        if !self.settings.is_empty() {
+            let rest = self.settings.len().saturating_sub(SLICE_SETTINGS);
+            self.records.clear();
+            for setting in self.settings.drain(rest..) {
+                self.records
+                    .push(SETTING, |bytes| codec::encode_setting(&setting, bytes));
+            }
+            for record in self.records.iter() {
+                self.writer.push(record)?;
+            }
+            return Ok(true);
+        }
         let left = |turn: &usize| self.tables[turn % TABLES.len()].is_some();
         let Some(turn) = (self.turn..self.turn + TABLES.len()).find(left) else {
             return Ok(false);

@@ -656,6 +656,7 @@ pub(crate) fn record_bytes_max(command: &Command) -> usize {
                     .map_or(0, |reason| reason.as_bytes().len())
         }
         Body::Publish(publish) => PLAIN_RECORD_BYTES + publish.data.as_bytes().len(),
+        Body::PutSetting(put) => PLAIN_RECORD_BYTES + put.body.as_bytes().len(),
         _ => FULL_RECORD_BYTES,
     };
     RECORD_HEADER_BYTES + fixed + queue + command.key.as_bytes().len() + text

@@ -9,6 +9,7 @@
 use aes::Aes128;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use arrayvec::ArrayString;
+use tributary_ledger::{SettingId, SettingKind};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// The digit of each character; [`NO_DIGIT`] for those that are none.
@@ -49,6 +50,8 @@ pub enum IdKind {
     Subscription = 8,
     /// `rcp_`: an attempt at delivering an event.
     Receipt = 9,
+    /// `set_`: a setting of any kind but a subscription, by its kind and number.
+    Setting = 10,
 }
 
 impl IdKind {
@@ -64,6 +67,7 @@ impl IdKind {
             IdKind::Cursor => "cur",
             IdKind::Subscription => "sub",
             IdKind::Receipt => "rcp",
+            IdKind::Setting => "set",
         }
     }
 
@@ -174,6 +178,25 @@ impl Ids {
     /// The two numbers of [`Ids::pair_text`], if the text is an id of this kind.
     pub fn decode_pair(&self, kind: IdKind, id: &str) -> Option<(u64, u64)> {
         self.decode_pair_block(kind, kind.block(id)?)
+    }
+
+    /// The id of a setting: the same in every epoch. A setting that is a subscription has the subscription's id.
+    pub fn encode_setting(&self, kind: SettingKind, id: SettingId) -> String {
+        let text = match kind {
+            SettingKind::SUBSCRIPTION => self.pair_text(IdKind::Subscription, 0, id.0),
+            _ => self.pair_text(IdKind::Setting, kind.0.into(), id.0),
+        };
+        text.as_str().to_owned()
+    }
+
+    /// The setting that `id` names, if the text is an id of a setting.
+    pub fn decode_setting(&self, id: &str) -> Option<(SettingKind, SettingId)> {
+        if let Some((small, number)) = self.decode_pair(IdKind::Subscription, id) {
+            return (small == 0).then_some((SettingKind::SUBSCRIPTION, SettingId(number)));
+        }
+        let (kind, number) = self.decode_pair(IdKind::Setting, id)?;
+        let kind = SettingKind(u16::try_from(kind).ok()?);
+        (kind != SettingKind::SUBSCRIPTION).then_some((kind, SettingId(number)))
     }
 
     /// The position that `id` names, if it is an id of this kind that this journal issued (or may issue).
@@ -296,5 +319,22 @@ mod tests {
             .filter(|(x, y)| x == y)
             .count();
         assert!(same < 10, "{a} {b}");
+    }
+
+    #[test]
+    fn settings_are_named_by_kind_and_number_and_a_subscription_keeps_its_id() {
+        let ids = Ids::new(&[7; 16], &[(1, 1), (2, 100)]);
+        for (kind, id) in [(1, 7), (2, 7), (u16::MAX, u64::MAX)] {
+            let (kind, id) = (SettingKind(kind), SettingId(id));
+            let text = ids.encode_setting(kind, id);
+            assert_eq!(ids.decode_setting(&text), Some((kind, id)));
+            assert_eq!(ids.decode(IdKind::Event, &text.replace("set", "evt")), None);
+        }
+        let subscription = ids.encode_setting(SettingKind::SUBSCRIPTION, SettingId(7));
+        let pair = ids.pair_text(IdKind::Subscription, 0, 7);
+        assert_eq!(subscription, pair.as_str());
+        // The number of the subscription's own kind under the other prefix names nothing.
+        let forged = ids.pair_text(IdKind::Setting, 1, 7);
+        assert_eq!(ids.decode_setting(&forged), None);
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::codec::{Corrupt, Operation, RecordRef};
 use crate::{
-    Account, ApiKey, Body, Command, Context, Outcome, Owner, QueueState, Residency, WorkingSet,
+    Account, ApiKey, Body, Command, Context, Outcome, Owner, QueueState, Residency, Setting,
+    WorkingSet,
 };
 
 /// Carries an outcome into the set. Cannot fail: everything was checked by `decide`, or long ago when the record was
@@ -88,6 +89,33 @@ fn apply_but_payment(set: &mut WorkingSet, command: &Command, outcome: &Outcome,
     }
     if outcome.is_accepted() {
         apply_names(set, command, outcome, ctx);
+        apply_setting(set, command, outcome, ctx);
+    }
+}
+
+fn apply_setting(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
+    let Some(change) = &outcome.setting else {
+        return;
+    };
+    let is_behind =
+        |known: Option<&Setting>| known.is_none_or(|known| known.changed.position < ctx.position);
+    match &command.body {
+        Body::PutSetting(put) if is_behind(set.setting(put.id)) => set.put_setting(Setting {
+            id: put.id,
+            kind: put.kind,
+            owner: change.owner,
+            slug: put.slug.clone(),
+            managed_by: put.managed_by.clone(),
+            revision: change.revision,
+            body: put.body.clone(),
+            created: change.created,
+            changed: ctx,
+            prev: change.prev,
+        }),
+        Body::DeleteSetting(delete) if is_behind(set.setting(delete.id)) => {
+            set.delete_setting(delete.id);
+        }
+        _ => {}
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     Access, AccountId, AccountKind, ApiKeyId, CorrelationId, Currency, Data, Date, ExternalId, Key,
-    Label, OrderKey, Overdraft, OwnerId, OwnerName, PaymentId, QueueMode, QueueTerms, Reason,
-    Reference, Text, Topic,
+    Label, ManagedBy, OrderKey, Overdraft, OwnerId, OwnerName, PaymentId, QueueMode, QueueTerms,
+    Reason, Reference, SettingBody, SettingId, SettingKind, Slug, Text, Topic,
 };
 
 /// Who asks.
@@ -78,6 +78,10 @@ pub enum Body {
     Publish(Publish),
     /// Pause, drain or resume the queue of payments.
     SetQueue(QueueMode),
+    /// Create a setting, or replace its content.
+    PutSetting(Box<PutSetting>),
+    /// Delete a setting.
+    DeleteSetting(DeleteSetting),
 }
 
 /// Open an account.
@@ -271,6 +275,37 @@ pub struct Publish {
     pub key: Option<OrderKey>,
     /// What it says.
     pub data: Data,
+}
+
+/// Create a setting, or replace its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutSetting {
+    /// Random number that names the setting, not 0.
+    pub id: SettingId,
+    /// Kind.
+    pub kind: SettingKind,
+    /// Name, unique per owner and kind.
+    pub slug: Slug,
+    /// Name of the file or tool that manages the setting.
+    pub managed_by: Option<ManagedBy>,
+    /// Revision that is replaced; 0 creates the setting.
+    pub replaces: u64,
+    /// Content.
+    pub body: SettingBody,
+    /// Digest of what the caller asked for, which is the digest of the command: id, sealed secrets and derived content
+    /// differ from one attempt to the next, and a repetition must still be recognized.
+    pub request: [u8; 16],
+}
+
+/// Delete a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeleteSetting {
+    /// Setting.
+    pub id: SettingId,
+    /// Kind of the setting.
+    pub kind: SettingKind,
+    /// Revision that must be the newest; 0 deletes any.
+    pub replaces: u64,
 }
 
 impl PaymentKind {

@@ -1,7 +1,9 @@
 //! Digests of the state.
 
 use crate::WorkingSet;
-use crate::codec::{encode_account, encode_api_key, encode_owner, encode_payment, encode_queue};
+use crate::codec::{
+    encode_account, encode_api_key, encode_owner, encode_payment, encode_queue, encode_setting,
+};
 
 /// A sum of hashes: the order of the terms does not matter.
 #[derive(Default)]
@@ -35,8 +37,8 @@ impl Sum {
 }
 
 impl WorkingSet {
-    /// Digest of the accounts, owners, API keys, open payments and the queue's mode, whatever their order: equal on every backend after
-    /// the same records.
+    /// Digest of the accounts, owners, API keys, settings, open payments and the queue's mode, whatever their order: equal on every
+    /// backend after the same records.
     pub fn digest(&self) -> [u8; 32] {
         self.sum(false).finish()
     }
@@ -70,6 +72,8 @@ impl WorkingSet {
         payments.for_each(|payment| sum.add(3, |into| encode_payment(payment, into)));
         self.api_keys()
             .for_each(|key| sum.add(4, |into| encode_api_key(key, into)));
+        self.settings()
+            .for_each(|setting| sum.add(8, |into| encode_setting(setting, into)));
         let queue = Some(self.queue()).filter(|queue| queue.changed_at > 0);
         queue
             .iter()

@@ -50,7 +50,19 @@ pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
             Some(QueueMode::Draining) => "queue.draining",
             _ => "queue.resumed",
         },
+        Operation::PutSetting | Operation::DeleteSetting => setting_event(record, refused),
         Operation::Publish if refused => "event.refused",
         Operation::Publish => record.topic().expect("a published event has one"),
+    }
+}
+
+fn setting_event(record: &RecordRef<'_>, refused: bool) -> &'static str {
+    let named = record.setting().expect("a record of a setting names it");
+    let events = named.kind.events();
+    match record.setting_change() {
+        _ if refused => events.refused,
+        _ if record.operation() == Operation::DeleteSetting => events.deleted,
+        Some(change) if change.revision == 1 => events.created,
+        _ => events.updated,
     }
 }

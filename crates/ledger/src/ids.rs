@@ -25,6 +25,11 @@ id!(
     OwnerId
 );
 
+id!(
+    /// Random number that names a setting, chosen by its creator and never 0.
+    SettingId
+);
+
 impl ApiKeyId {
     /// The system itself (first start, timers): trusted, has no key.
     pub const SYSTEM: ApiKeyId = ApiKeyId(0);

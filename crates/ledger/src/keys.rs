@@ -85,7 +85,9 @@ impl Wanted<'_> {
             | Body::RotateApiKey { .. }
             | Body::RevokeApiKey(_)
             | Body::Publish(_)
-            | Body::SetQueue(_) => {}
+            | Body::SetQueue(_)
+            | Body::PutSetting(_)
+            | Body::DeleteSetting(_) => {}
         }
     }
 

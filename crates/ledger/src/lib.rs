@@ -31,6 +31,7 @@ mod queue;
 mod ranks;
 mod rejection;
 mod set;
+mod setting;
 mod slab;
 mod small;
 mod text;
@@ -39,12 +40,13 @@ pub use account::{Account, AccountKind, AccountStatus, Overdraft};
 pub use api_key::{Access, ApiKey, ApiKeyStatus};
 pub use apply::{apply, apply_record, apply_sparse};
 pub use command::{
-    Actor, Body, Capture, Command, CreateApiKey, Destination, Fee, Fees, Hold, NAMED_MAX,
-    OpenAccount, Part, Pay, Payees, PaymentKind, Publish, Queue, Refund, Share,
+    Actor, Body, Capture, Command, CreateApiKey, DeleteSetting, Destination, Fee, Fees, Hold,
+    NAMED_MAX, OpenAccount, Part, Pay, Payees, PaymentKind, Publish, PutSetting, Queue, Refund,
+    Share,
 };
 pub use decide::{decide, decide_group, decide_into, refuse};
 pub use event::event_type;
-pub use ids::{AccountId, ApiKeyId, MaybeAccount, OwnerId, PaymentId};
+pub use ids::{AccountId, ApiKeyId, MaybeAccount, OwnerId, PaymentId, SettingId};
 pub use keys::{Keys, LOADING_STAGES_MAX, index_keys, index_keys_of, keys};
 pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
 pub use outcome::{Context, LEGS_MAX, Leg, Outcome, SHARES_MAX};
@@ -53,10 +55,14 @@ pub use payment::{Payment, PaymentShare, PaymentStatus};
 pub use queue::{Priority, QueueMode, QueueState, QueueTerms, ReplyTo};
 pub use rejection::Rejection;
 pub use set::{CurrencyTotals, Residency, WorkingSet};
+pub use setting::{
+    KindRules, PutBy, SETTING_KINDS, SETTINGS_BYTES_MAX, Setting, SettingBody, SettingChange,
+    SettingEvents, SettingKind,
+};
 pub use small::Small;
 pub use text::{
-    CorrelationId, Data, ExternalId, Invalid, Key, Label, OrderKey, OwnerName, Reason, Reference,
-    Text, Topic,
+    CorrelationId, Data, ExternalId, Invalid, Key, Label, ManagedBy, OrderKey, OwnerName, Reason,
+    Reference, Slug, Text, Topic,
 };
 
 /// Version of the rules in this crate: what `decide` answers. Frames carry it; `verify` re-decides only records of

@@ -1,6 +1,8 @@
 //! Outcomes: what became of a command.
 
-use crate::{Account, AccountId, ApiKey, Currency, Owner, Payment, Rejection, ReplyTo, Small};
+use crate::{
+    Account, AccountId, ApiKey, Currency, Owner, Payment, Rejection, ReplyTo, SettingChange, Small,
+};
 
 /// Most payees and fees of one payment.
 pub const SHARES_MAX: usize = 16;
@@ -54,6 +56,8 @@ pub struct Outcome {
     pub owner: Option<Box<Owner>>,
     /// The API key after.
     pub api_key: Option<Box<ApiKey>>,
+    /// The change of a setting, of an accepted put or delete.
+    pub setting: Option<Box<SettingChange>>,
     /// Who is told, of the record by which a queued payment leaves the queue.
     pub reply_to: Option<ReplyTo>,
 }
@@ -72,6 +76,7 @@ impl Outcome {
         self.account = None;
         self.owner = None;
         self.api_key = None;
+        self.setting = None;
         self.reply_to = None;
     }
 }

@@ -81,12 +81,18 @@ rejections! {
     SplitMismatch = 211, "split_mismatch";
     /// The payment's time to run is over before it can run.
     QueueExpired = 212, "queue_expired";
+    /// The kind of setting is unknown.
+    SettingKindUnknown = 213, "setting_kind_unknown";
+    /// The setting is larger than its kind allows.
+    SettingTooLarge = 214, "setting_too_large";
     /// An account does not exist.
     AccountNotFound = 301, "account_not_found";
     /// The payment does not exist.
     PaymentNotFound = 302, "payment_not_found";
     /// The API key does not exist.
     ApiKeyNotFound = 303, "api_key_not_found";
+    /// The setting does not exist.
+    SettingNotFound = 304, "setting_not_found";
     /// The actor may not do this.
     Forbidden = 401, "forbidden";
     /// An account has another currency than the payment.
@@ -125,6 +131,16 @@ rejections! {
     QueuePaused = 529, "queue_paused";
     /// The API key was revoked already.
     ApiKeyAlreadyRevoked = 530, "api_key_already_revoked";
+    /// The setting has another revision than the one to be replaced.
+    SettingConflict = 531, "setting_conflict";
+    /// The owner has a setting of this kind with this slug already.
+    SlugInUse = 532, "slug_in_use";
+    /// A setting with this id exists already.
+    SettingIdInUse = 533, "setting_id_in_use";
+    /// The owner, or all owners together, have as many settings of this kind as are allowed.
+    TooManySettings = 534, "too_many_settings";
+    /// All settings together would be larger than 64 MiB.
+    SettingsFull = 535, "settings_full";
     /// An account has too little available.
     InsufficientFunds = 601, "insufficient_funds";
     /// A balance would go beyond 9007199254740991 minor units.

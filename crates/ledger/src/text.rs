@@ -153,6 +153,12 @@ fn name_characters(bytes: &[u8]) -> bool {
         .fold(true, |all, byte| all & ALLOWED[usize::from(*byte)])
 }
 
+fn slug(bytes: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let allowed = |byte: &u8| plain(byte) || matches!(byte, b'.' | b'_' | b'-');
+    bytes.first().is_some_and(plain) && bytes.iter().all(allowed)
+}
+
 /// What a topic begins with: that of an application, or of the system itself.
 const TOPIC_PREFIXES: [&[u8]; 2] = [APP, b"subscription."];
 const APP: &[u8] = b"app.";
@@ -233,6 +239,15 @@ utf8_word!(
 utf8_word!(
     /// What an API key is for, 1 to 64 bytes.
     Label, 22, 64, utf8
+);
+
+utf8_word!(
+    /// Name of a setting, unique per owner and kind: 1 to 64 of `a-z 0-9 . _ -`, the first a letter or a digit.
+    Slug, 22, 64, slug
+);
+utf8_word!(
+    /// Name of the file or tool that manages a setting, 1 to 64 bytes.
+    ManagedBy, 22, 64, utf8
 );
 
 impl OwnerName {

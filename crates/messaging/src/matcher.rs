@@ -161,7 +161,7 @@ impl Matcher {
     }
 }
 
-/// What the event is about: a payment, an account or an API key by its position, or an order key that an owner gave.
+/// What the event is about: a payment, an account, an API key or a setting by its position, or an order key that an owner gave.
 fn object(record: &RecordRef<'_>) -> u64 {
     let Some(key) = record.order_key() else {
         return record.subject().unwrap_or(0);
@@ -194,5 +194,6 @@ fn seen_by(
     owners.push(record.actor().owner);
     owners.extend(record.payment_owner());
     owners.extend(record.account_owner());
+    owners.extend(record.setting_change().map(|change| change.owner));
     owners.extend(record.accounts().filter_map(owner));
 }

@@ -52,6 +52,10 @@ impl Caller {
             || record.command.actor.owner == self.actor.owner
             || asked_payment.is_some_and(|payment| payment.owner == self.actor.owner)
             || opened.is_some_and(|account| account.owner == self.actor.owner)
+            || outcome
+                .setting
+                .as_ref()
+                .is_some_and(|setting| setting.owner == self.actor.owner)
             || outcome.legs.iter().any(|leg| {
                 let account = shared.reader.account(leg.account);
                 account.is_some_and(|account| account.owner == self.actor.owner)

@@ -3,10 +3,10 @@
 use tributary_engine::{Page, PaymentFilter, Reader, Slice, Start};
 use tributary_ledger::{
     AccountId, Body, ExternalId, OwnerId, OwnerName, PaymentId, PaymentKind, PaymentStatus,
-    Reference,
+    Reference, SettingId, SettingKind, Slug,
 };
 
-use crate::model::{Model, PaymentQuery, Window, check_payment};
+use crate::model::{Model, PaymentQuery, Window, check_payment, check_setting};
 use crate::random::Random;
 
 /// What an item of a list is known by: its position.
@@ -23,6 +23,7 @@ pub fn check_some(model: &Model, reader: &Reader, rng: &mut Random) -> Result<()
         check_accounts(model, reader, some_owner(model, rng), window)?;
         check_records(model, reader, some_owner(model, rng), window)?;
     }
+    check_setting_revisions(model, reader, rng)?;
     check_totals(model, reader)
 }
 
@@ -69,7 +70,71 @@ pub fn check_all(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(),
             .ok_or_else(|| format!("payment {id} is missing"))?;
         check_payment(expected, &payment)?;
     }
-    check_names(model, reader)
+    check_names(model, reader)?;
+    check_settings(model, reader)
+}
+
+/// Every living setting by its id, by its slug and in its lists.
+fn check_settings(model: &Model, reader: &Reader) -> Result<(), String> {
+    for (&id, expected) in model.settings() {
+        let setting = reader
+            .setting(SettingId(id))
+            .ok_or_else(|| format!("setting {id} is missing"))?;
+        check_setting(expected, &setting)?;
+        let slug = Slug::new(&expected.slug).expect("it was one");
+        let found = reader.setting_by_slug(setting.owner, setting.kind, &slug);
+        same("holder of a slug", &found, &Some(setting))?;
+    }
+    let owners = model.owners().values().map(|id| Some(*id)).chain([None]);
+    for (owner, kind) in owners.flat_map(|owner| [(owner, 1), (owner, 2)]) {
+        let mut expected: Vec<(u64, u64)> = model
+            .settings()
+            .iter()
+            .filter(|(_, setting)| setting.kind == kind)
+            .filter(|(_, setting)| owner.is_none_or(|owner| setting.owner == owner))
+            .map(|(id, setting)| (setting.revisions[0], *id))
+            .collect();
+        expected.sort_unstable();
+        let listed = reader.settings(SettingKind(kind), owner.map(OwnerId));
+        let listed: Vec<(u64, u64)> = listed
+            .iter()
+            .map(|setting| (setting.created.position, setting.id.0))
+            .collect();
+        same("settings of an owner", &listed, &expected)?;
+    }
+    Ok(())
+}
+
+/// The revisions of some setting: a window of them, and page by page.
+fn check_setting_revisions(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
+    let ids: Vec<u64> = model.settings().keys().copied().collect();
+    let Some(&id) = rng.pick(&ids) else {
+        return Ok(());
+    };
+    let window = Window {
+        from: None,
+        until: None,
+        ..random_window(model, rng)
+    };
+    let what = format!("revisions of {id} {window:?}");
+    let all = &model.settings()[&id].revisions;
+    let (expected, more) = window.of(all, |position| (*position, 0));
+    let revisions = |start, limit| {
+        let slice = reader.setting_revisions(SettingId(id), start, limit);
+        positions_of(slice.map_err(|failure| failure.to_string())?, |record| {
+            record.ctx.position
+        })
+    };
+    let slice = revisions(page_of(window).start, window.limit)?;
+    same(&what, &slice.items, &expected)?;
+    same(&format!("{what}: has_more"), &slice.has_more, &more)?;
+    let paged = page_through(1 + rng.index(3), |page| revisions(page.start, page.limit))?;
+    let newest_first: Vec<u64> = all.iter().rev().copied().collect();
+    same(
+        &format!("pages of revisions of {id}"),
+        &paged,
+        &newest_first,
+    )
 }
 
 fn newest_first(all: &[Listed]) -> Vec<u64> {

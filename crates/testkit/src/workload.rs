@@ -3,10 +3,11 @@
 
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture,
-    Command, CorrelationId, CreateApiKey, Currency, Data, Date, Destination, ExternalId, Fee, Fees,
-    Hold, Key, Label, OpenAccount, OrderKey, Overdraft, OwnerId, OwnerName, Part, Pay, Payees,
-    PaymentId, PaymentKind, Priority, Publish, Queue, QueueMode, QueueTerms, Reason, Reference,
-    Refund, ReplyTo, Share, Text, Topic,
+    Command, CorrelationId, CreateApiKey, Currency, Data, Date, DeleteSetting, Destination,
+    ExternalId, Fee, Fees, Hold, Key, Label, ManagedBy, OpenAccount, OrderKey, Overdraft, OwnerId,
+    OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Priority, Publish, PutSetting, Queue,
+    QueueMode, QueueTerms, Reason, Reference, Refund, ReplyTo, SettingBody, SettingId, SettingKind,
+    Share, Slug, Text, Topic,
 };
 
 use crate::model::Model;
@@ -31,6 +32,8 @@ pub struct Workload {
     pub text_bytes_max: usize,
     /// Most commands of a request.
     pub commands_max: u64,
+    /// Whether settings of up to 16 KiB come, and larger ones that are refused: too many for a small segment.
+    pub large_settings: bool,
 }
 
 impl Workload {
@@ -42,6 +45,7 @@ impl Workload {
             remembered: Vec::new(),
             text_bytes_max: 200,
             commands_max: 12,
+            large_settings: true,
         }
     }
 
@@ -54,9 +58,10 @@ impl Workload {
         let mut commands: Vec<Command> = Vec::new();
         while (commands.len() as u64) < wanted {
             let command = self.command(model, now);
-            // Two requests for the same thing at the same moment.
+            // Two requests for the same thing at the same moment; a setting is made anew for each attempt.
             if self.rng.chance(4) {
                 let mut again = command.clone();
+                self.derive_again(&mut again.body);
                 if self.rng.chance(60) {
                     again.key = self.fresh_key();
                 }
@@ -84,8 +89,9 @@ impl Workload {
 
     fn command(&mut self, model: &Model, now: u64) -> Command {
         if self.rng.chance(6)
-            && let Some(known) = self.rng.pick(&self.remembered).cloned()
+            && let Some(mut known) = self.rng.pick(&self.remembered).cloned()
         {
+            self.derive_again(&mut known.body);
             return known;
         }
         let body = self.body(model, now);
@@ -104,6 +110,17 @@ impl Workload {
             effective_at,
             text: self.text(),
             body,
+        }
+    }
+
+    /// What the server derives of a request differs from one attempt to the next: only the digest of the request stays.
+    fn derive_again(&mut self, body: &mut Body) {
+        if let Body::PutSetting(put) = body
+            && self.rng.chance(50)
+        {
+            put.id = SettingId(1 + self.rng.below(1 << 20));
+            put.body = SettingBody::new(b"sealed anew").expect("it is short");
+            put.replaces += self.rng.below(2);
         }
     }
 
@@ -170,6 +187,8 @@ impl Workload {
             Body::Capture(capture) => of_payment(capture.payment),
             Body::Void(payment) | Body::Expire(payment) => of_payment(*payment),
             Body::Refund(refund) => of_payment(refund.payment),
+            Body::PutSetting(put) => Some(model.settings().get(&put.id.0)?.owner),
+            Body::DeleteSetting(delete) => Some(model.settings().get(&delete.id.0)?.owner),
             _ => None,
         }
     }
@@ -178,7 +197,7 @@ impl Workload {
         if model.accounts().len() < ACCOUNTS_FIRST {
             return self.open_account();
         }
-        match self.rng.below(113) {
+        match self.rng.below(121) {
             0..=4 => self.open_account(),
             5..=6 => Body::FreezeAccount(self.account(model)),
             7..=9 => Body::UnfreezeAccount(self.frozen(model)),
@@ -225,7 +244,9 @@ impl Workload {
             97 => Body::RevokeApiKey(self.api_key(model)),
             100..=103 => self.publish(),
             104..=109 => Body::Run(self.payment(model, |payment| payment.queue.is_some())),
-            110.. => Body::SetQueue(match self.rng.below(6) {
+            113..=118 => self.put_setting(model),
+            119.. => Body::DeleteSetting(self.delete_setting(model)),
+            110..=112 => Body::SetQueue(match self.rng.below(6) {
                 0 => QueueMode::Paused,
                 1 => QueueMode::Draining,
                 _ => QueueMode::Active,
@@ -234,6 +255,67 @@ impl Workload {
                 api_key: self.api_key(model),
                 secret_hash: [self.rng.any() as u8; 32],
             },
+        }
+    }
+
+    /// A new setting, or another revision of one; few slugs, so that they meet.
+    fn put_setting(&mut self, model: &Model) -> Body {
+        let (id, kind, revision) = self.setting(model);
+        let replaces = match self.rng.below(20) {
+            0 => 0,
+            1 => revision + 1,
+            2 => revision.saturating_sub(1),
+            _ => revision,
+        };
+        let len = match self.rng.below(30) {
+            0 if self.large_settings => 16 * 1024,
+            1 if self.large_settings => 16 * 1024 + 1,
+            2 => 1_025,
+            _ => 1 + self.rng.index(self.text_bytes_max),
+        };
+        let byte = self.rng.any() as u8;
+        Body::PutSetting(Box::new(PutSetting {
+            id,
+            kind,
+            slug: Slug::new(&format!("slug-{}", self.rng.below(12))).expect("it is short"),
+            managed_by: self
+                .rng
+                .chance(20)
+                .then(|| ManagedBy::new("deploy").expect("it is short")),
+            replaces,
+            body: SettingBody::new(&vec![byte; len]).expect("it is within its bounds"),
+            request: [byte; 16],
+        }))
+    }
+
+    fn delete_setting(&mut self, model: &Model) -> DeleteSetting {
+        let (id, kind, revision) = self.setting(model);
+        let replaces = match self.rng.below(4) {
+            0 => 0,
+            1 => revision + self.rng.below(2),
+            _ => revision,
+        };
+        DeleteSetting { id, kind, replaces }
+    }
+
+    /// A setting that exists, mostly: its kind and revision; of a new one a kind and 0.
+    fn setting(&mut self, model: &Model) -> (SettingId, SettingKind, u64) {
+        let stray = match self.rng.below(20) {
+            0 => Some(SettingKind(77)),
+            1..=2 => Some(SettingKind::APPLIED_FILE),
+            _ => None,
+        };
+        let ids: Vec<u64> = model.settings().keys().copied().collect();
+        match self.rng.pick(&ids) {
+            Some(id) if self.rng.chance(60) => {
+                let found = &model.settings()[id];
+                let kind = stray.unwrap_or(SettingKind(found.kind));
+                (SettingId(*id), kind, found.revisions.len() as u64)
+            }
+            _ => {
+                let id = SettingId(1 + self.rng.below(1 << 20));
+                (id, stray.unwrap_or(SettingKind::SUBSCRIPTION), 0)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 mod accounts;
 mod lists;
 mod names;
+mod settings;
 mod walk;
 
 use std::collections::BTreeMap;

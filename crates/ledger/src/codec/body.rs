@@ -1,13 +1,16 @@
 //! The body of a command as bytes.
 
 use super::bytes::{Input, Put, len_u8};
-use super::objects::{access, currency, label, owner_name, payment_kind, priority, queue_mode};
+use super::objects::{
+    access, currency, label, owner_name, payment_kind, priority, put_setting_names, queue_mode,
+    setting_body, take_setting_names,
+};
 use super::{Corrupt, Operation};
 use crate::{
     AccountId, AccountKind, ApiKeyId, Body, Capture, CorrelationId, CreateApiKey, Data,
-    Destination, ExternalId, Fee, Fees, Hold, NAMED_MAX, OpenAccount, OrderKey, Overdraft, Part,
-    Pay, Payees, PaymentId, Publish, Queue, QueueTerms, Reason, Reference, Refund, ReplyTo,
-    SHARES_MAX, Share, Topic,
+    DeleteSetting, Destination, ExternalId, Fee, Fees, Hold, NAMED_MAX, OpenAccount, OrderKey,
+    Overdraft, Part, Pay, Payees, PaymentId, Publish, PutSetting, Queue, QueueTerms, Reason,
+    Reference, Refund, ReplyTo, SHARES_MAX, SettingId, SettingKind, Share, Topic,
 };
 
 pub(super) const PAY_HOLD: u8 = 1;
@@ -44,14 +47,23 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
         Body::RevokeApiKey(id) => into.u64(id.0),
         Body::Publish(publish) => put_publish(publish, into),
         Body::SetQueue(mode) => into.u8(*mode as u8),
+        Body::PutSetting(put) => {
+            put_setting_head(put.id, put.replaces, put.kind, into);
+            put_setting_names(&put.slug, put.managed_by.as_ref(), into);
+            into.put(put.body.as_bytes());
+        }
+        Body::DeleteSetting(delete) => {
+            put_setting_head(delete.id, delete.replaces, delete.kind, into);
+        }
     }
 }
 
-/// `legs`: the accounts of an accepted `Pay`; none if the body names them itself.
+/// `legs`: the accounts of an accepted `Pay`; none if the body names them itself. `digest`: that of the command.
 pub(super) fn take_body(
     operation: Operation,
     bytes: &[u8],
     legs: Option<&[AccountId]>,
+    digest: [u8; 16],
 ) -> Result<Body, Corrupt> {
     let mut input = Input(bytes);
     let body = match operation {
@@ -87,6 +99,13 @@ pub(super) fn take_body(
         Operation::RevokeApiKey => Body::RevokeApiKey(ApiKeyId(input.u64()?)),
         Operation::Publish => return take_publish(bytes).map(Body::Publish),
         Operation::SetQueue => Body::SetQueue(queue_mode(input.u8()?)?),
+        Operation::PutSetting => {
+            return take_put_setting(input, digest).map(|put| Body::PutSetting(Box::new(put)));
+        }
+        Operation::DeleteSetting => {
+            let (id, replaces, kind) = take_setting_head(&mut input)?;
+            Body::DeleteSetting(DeleteSetting { id, kind, replaces })
+        }
     };
     input.end()?;
     Ok(body)
@@ -378,3 +397,35 @@ fn take_publish(bytes: &[u8]) -> Result<Publish, Corrupt> {
 
 /// The topic is none.
 pub(super) const NO_TOPIC: Corrupt = Corrupt("not a topic");
+
+/// Length of the fixed part that a put and a delete of a setting begin with.
+pub(super) const SETTING_HEAD: usize = 18;
+
+/// Length of the fixed part of a `PutSetting`.
+pub(super) const PUT_SETTING_FIXED: usize = SETTING_HEAD + 2;
+
+fn put_setting_head(id: SettingId, replaces: u64, kind: SettingKind, into: &mut Vec<u8>) {
+    into.u64(id.0);
+    into.u64(replaces);
+    into.u16(kind.0);
+}
+
+fn take_setting_head(input: &mut Input<'_>) -> Result<(SettingId, u64, SettingKind), Corrupt> {
+    let (id, replaces) = (SettingId(input.u64()?), input.u64()?);
+    Ok((id, replaces, SettingKind(input.u16()?)))
+}
+
+fn take_put_setting(mut input: Input<'_>, request: [u8; 16]) -> Result<PutSetting, Corrupt> {
+    let (id, replaces, kind) = take_setting_head(&mut input)?;
+    let (slug, managed_by) = take_setting_names(&mut input)?;
+    let body = setting_body(input.0)?;
+    Ok(PutSetting {
+        id,
+        kind,
+        slug,
+        managed_by,
+        replaces,
+        body,
+        request,
+    })
+}

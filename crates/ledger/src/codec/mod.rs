@@ -26,6 +26,8 @@
 //! revoke_api_key   api_key u64
 //! publish          topic_len, key_len, scheme u8 · topic · key · data
 //! set_queue        mode u8
+//! put_setting      id, replaces u64 (0 = create) · kind u16 · slug_len, managed_by_len u8 · slug · managed_by · content
+//! delete_setting   id, replaces u64 (0 = any) · kind u16
 //! ```
 //! An accepted `pay` does not repeat its accounts: its legs are those of source, payees and fees, in this order.
 //!
@@ -39,7 +41,9 @@
 //! create_api_key                   has_owner u8 · [owner] · api_key
 //! rotate/revoke_api_key            api_key
 //! publish, set_queue               none
+//! put_setting, delete_setting      revision, owner, created position, created timestamp, position of the revision before (0 = none) u64
 //! ```
+//! The content of a setting is not repeated: a put is its own after-image. The digest of a put is that of the caller's request.
 //! `reply_to` stands where a payment leaves the queue whose result somebody is to be told. The payment that a `pay` creates follows from command, context and these amounts without deciding anything again.
 
 mod body;
@@ -49,11 +53,11 @@ mod packed;
 mod record;
 
 pub use packed::{decode_accounts, decode_owners, encode_accounts, encode_owners};
-pub use record::{Record, RecordRef};
+pub use record::{Record, RecordRef, SettingRef};
 
 use crate::{
     Account, ApiKey, Body, Command, Context, CreateApiKey, Destination, FORMAT_VERSION, Leg,
-    Outcome, Owner, OwnerRef, Payment, QueueState,
+    Outcome, Owner, OwnerRef, Payment, QueueState, Setting,
 };
 use std::borrow::Cow;
 
@@ -98,11 +102,15 @@ pub enum Operation {
     Run = 14,
     /// Pause, drain or resume the queue.
     SetQueue = 15,
+    /// Create or replace a setting.
+    PutSetting = 16,
+    /// Delete a setting.
+    DeleteSetting = 17,
 }
 
 impl Operation {
     /// Every operation, by number.
-    pub const ALL: [Operation; 15] = [
+    pub const ALL: [Operation; 17] = [
         Self::OpenAccount,
         Self::FreezeAccount,
         Self::UnfreezeAccount,
@@ -118,6 +126,8 @@ impl Operation {
         Self::Publish,
         Self::Run,
         Self::SetQueue,
+        Self::PutSetting,
+        Self::DeleteSetting,
     ];
 
     /// Of a command.
@@ -138,6 +148,8 @@ impl Operation {
             Body::Publish(_) => Self::Publish,
             Body::Run(_) => Self::Run,
             Body::SetQueue(_) => Self::SetQueue,
+            Body::PutSetting(_) => Self::PutSetting,
+            Body::DeleteSetting(_) => Self::DeleteSetting,
         }
     }
 
@@ -331,6 +343,11 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
         Body::CreateApiKey(_) | Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
             put_key_images(command, outcome, into)
         }
+        Body::PutSetting(_) | Body::DeleteSetting(_) => {
+            let change = outcome.setting.as_ref();
+            let change = change.expect("an accepted change of a setting has it");
+            objects::put_setting_change(change, into);
+        }
         Body::Publish(_) | Body::SetQueue(_) => {}
     }
 }
@@ -421,6 +438,16 @@ pub fn decode_queue(bytes: &[u8], format_version: u16) -> Result<QueueState, Cor
     whole(bytes, format_version, objects::take_queue_state)
 }
 
+/// Appends a setting.
+pub fn encode_setting(setting: &Setting, into: &mut Vec<u8>) {
+    objects::put_setting(setting, into);
+}
+
+/// Reads a setting.
+pub fn decode_setting(bytes: &[u8], format_version: u16) -> Result<Setting, Corrupt> {
+    whole(bytes, format_version, objects::take_setting)
+}
+
 /// Reads an API key.
 pub fn decode_api_key(bytes: &[u8], format_version: u16) -> Result<ApiKey, Corrupt> {
     whole(bytes, format_version, objects::take_api_key)
@@ -432,12 +459,17 @@ impl Command {
     /// `actor.owner u64 ‖ flags u8 ‖ effective_at i32 ‖ operation u8 ‖ body_len u32 ‖ body with its accounts ‖
     /// scheme u8 ‖ text` (flags as in a record; scheme and text only if there is one). The hash of a secret counts as
     /// zeros: whoever repeats a request for a new secret can't know which one the first attempt made.
+    ///
+    /// The digest of a [`crate::PutSetting`] is its `request`.
     pub fn digest(&self) -> [u8; 16] {
         self.digest_with(&mut Vec::with_capacity(256))
     }
 
     /// [`Command::digest`] with memory that can be used again for the next command.
     pub fn digest_with(&self, bytes: &mut Vec<u8>) -> [u8; 16] {
+        if let Body::PutSetting(put) = &self.body {
+            return put.request;
+        }
         bytes.clear();
         bytes.u64(self.actor.owner.0);
         bytes.u8(flags(self));

@@ -10,6 +10,8 @@
 //! api_key  id, owner, created_at, rotated_at, revoked_at, changed_at u64 · secret_hash [32] ·
 //!          access, status, flags (1 rotated, 2 revoked), label_len u8 · label
 //! queue    mode u8 · changed_at u64
+//! setting  id, owner, revision, prev, created position, created timestamp, changed position, changed timestamp u64 · kind u16 ·
+//!          slug_len, managed_by_len u8 · slug · managed_by · content_len u16 · content
 //! ```
 
 use super::Corrupt;
@@ -17,9 +19,10 @@ use super::bytes::{Input, Put, len_u8};
 use crate::chain::{Chain, SEQ_MAX};
 use crate::{
     AMOUNT_MAX, Access, Account, AccountId, AccountKind, AccountStatus, Actor, ApiKey, ApiKeyId,
-    ApiKeyStatus, Currency, Date, Label, Overdraft, OwnerId, OwnerName, OwnerRef, Payment,
-    PaymentId, PaymentKind, PaymentShare, PaymentStatus, Priority, QueueMode, QueueState,
-    QueueTerms, ReplyTo,
+    ApiKeyStatus, Context, Currency, Date, Label, ManagedBy, Overdraft, OwnerId, OwnerName,
+    OwnerRef, Payment, PaymentId, PaymentKind, PaymentShare, PaymentStatus, Priority, QueueMode,
+    QueueState, QueueTerms, ReplyTo, Setting, SettingBody, SettingChange, SettingId, SettingKind,
+    Slug,
 };
 
 pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
@@ -350,5 +353,122 @@ pub(super) fn take_api_key(input: &mut Input<'_>) -> Result<ApiKey, Corrupt> {
         rotated_at,
         revoked_at,
         changed_at,
+    })
+}
+
+pub(super) fn put_setting_names(slug: &Slug, managed_by: Option<&ManagedBy>, into: &mut Vec<u8>) {
+    let managed_by = managed_by.map_or(&[][..], |name| name.as_bytes());
+    into.u8(len_u8(slug.as_bytes()));
+    into.u8(len_u8(managed_by));
+    into.put(slug.as_bytes());
+    into.put(managed_by);
+}
+
+pub(super) fn take_setting_names(
+    input: &mut Input<'_>,
+) -> Result<(Slug, Option<ManagedBy>), Corrupt> {
+    let (slug_len, managed_by_len) = (input.u8()?, input.u8()?);
+    let slug = Slug::from_bytes(input.take(slug_len.into())?);
+    let slug = slug.map_err(|_| Corrupt("not a slug"))?;
+    let managed_by = match input.take(managed_by_len.into())? {
+        [] => None,
+        bytes => Some(ManagedBy::from_bytes(bytes).map_err(|_| Corrupt("not a manager's name"))?),
+    };
+    Ok((slug, managed_by))
+}
+
+pub(super) fn setting_body(bytes: &[u8]) -> Result<SettingBody, Corrupt> {
+    SettingBody::new(bytes).map_err(|_| Corrupt("not the content of a setting"))
+}
+
+pub(super) fn put_setting(setting: &Setting, into: &mut Vec<u8>) {
+    into.u64(setting.id.0);
+    into.u64(setting.owner.0);
+    into.u64(setting.revision);
+    into.u64(setting.prev);
+    put_context(setting.created, into);
+    put_context(setting.changed, into);
+    into.u16(setting.kind.0);
+    put_setting_names(&setting.slug, setting.managed_by.as_ref(), into);
+    let body = setting.body.as_bytes();
+    into.u16(u16::try_from(body.len()).expect("a body has at most 32 KiB"));
+    into.put(body);
+}
+
+pub(super) fn take_setting(input: &mut Input<'_>) -> Result<Setting, Corrupt> {
+    let id = SettingId(input.u64()?);
+    let owner = OwnerId(input.u64()?);
+    let (revision, prev) = (input.u64()?, input.u64()?);
+    let (created, changed) = (take_context(input)?, take_context(input)?);
+    let kind = SettingKind(input.u16()?);
+    let (slug, managed_by) = take_setting_names(input)?;
+    let body_len = input.u16()?;
+    let body = setting_body(input.take(body_len.into())?)?;
+    check_revision(revision, prev, created, changed)?;
+    Ok(Setting {
+        id,
+        kind,
+        owner,
+        slug,
+        managed_by,
+        revision,
+        body,
+        created,
+        changed,
+        prev,
+    })
+}
+
+pub(super) fn put_setting_change(change: &SettingChange, into: &mut Vec<u8>) {
+    into.u64(change.revision);
+    into.u64(change.owner.0);
+    put_context(change.created, into);
+    into.u64(change.prev);
+}
+
+pub(super) fn take_setting_change(
+    input: &mut Input<'_>,
+    ctx: Context,
+) -> Result<SettingChange, Corrupt> {
+    let revision = input.u64()?;
+    let owner = OwnerId(input.u64()?);
+    let created = take_context(input)?;
+    let prev = input.u64()?;
+    check_revision(revision, prev, created, ctx)?;
+    Ok(SettingChange {
+        revision,
+        owner,
+        created,
+        prev,
+    })
+}
+
+/// The first revision is its own creation and follows none; later ones follow one that is not before the creation.
+fn check_revision(
+    revision: u64,
+    prev: u64,
+    created: Context,
+    changed: Context,
+) -> Result<(), Corrupt> {
+    let is_sound = match revision {
+        0 => false,
+        1 => prev == 0 && created == changed,
+        _ => created.position <= prev && prev < changed.position,
+    };
+    if is_sound && created.position > 0 {
+        return Ok(());
+    }
+    Err(Corrupt("a revision out of order"))
+}
+
+fn put_context(ctx: Context, into: &mut Vec<u8>) {
+    into.u64(ctx.position);
+    into.u64(ctx.timestamp);
+}
+
+fn take_context(input: &mut Input<'_>) -> Result<Context, Corrupt> {
+    Ok(Context {
+        position: input.u64()?,
+        timestamp: input.u64()?,
     })
 }

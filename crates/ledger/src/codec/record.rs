@@ -1,15 +1,20 @@
 //! Records read in place or in full.
 
-use super::body::{NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PUBLISH_FIXED, take_body};
+use super::body::{
+    NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PUBLISH_FIXED, PUT_SETTING_FIXED, SETTING_HEAD,
+    take_body,
+};
 use super::bytes::{Input, u16_at, u64_at};
-use super::objects::{currency, queue_mode, take_account, take_api_key, take_owner, take_payment};
+use super::objects::{
+    currency, queue_mode, take_account, take_api_key, take_owner, take_payment, take_setting_change,
+};
 use super::{
     Corrupt, EFFECTIVE, HEADER, LEG, LINKED, Operation, REPLY, TEXT, check_version, is_simple,
 };
 use crate::{
     AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, Outcome, OwnerId,
     Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference, Rejection, ReplyTo, SHARES_MAX,
-    Text, Topic,
+    SettingChange, SettingId, SettingKind, Text, Topic,
 };
 use arrayvec::ArrayVec;
 
@@ -24,6 +29,19 @@ pub struct Record {
     pub command: Command,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+/// The setting that a record names, read in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingRef<'a> {
+    /// Id.
+    pub id: SettingId,
+    /// Kind.
+    pub kind: SettingKind,
+    /// Revision that is replaced or deleted; 0 = the setting is created, or any revision is deleted.
+    pub replaces: u64,
+    /// Content; empty for a delete.
+    pub body: &'a [u8],
 }
 
 /// A record's bytes, checked in their structure, read in place without allocation.
@@ -114,6 +132,8 @@ impl<'a> RecordRef<'a> {
             Operation::OpenAccount => (OPEN_FIXED, 0),
             Operation::Publish => (PUBLISH_FIXED, 0),
             Operation::SetQueue => (1, 0),
+            Operation::PutSetting => (PUT_SETTING_FIXED, 0),
+            Operation::DeleteSetting => (SETTING_HEAD, 0),
             _ => (8, 0),
         };
         if self.body.len() < body_min || self.images.len() < image_min {
@@ -144,6 +164,14 @@ impl<'a> RecordRef<'a> {
         }
         if self.operation == Operation::SetQueue {
             queue_mode(self.body[0])?;
+        }
+        self.take_setting_change()?;
+        if self.operation == Operation::PutSetting {
+            let words =
+                usize::from(self.body[SETTING_HEAD]) + usize::from(self.body[SETTING_HEAD + 1]);
+            if self.body.len() < PUT_SETTING_FIXED + words {
+                return Err(Corrupt("a part is too short"));
+            }
         }
         if self.operation == Operation::Publish {
             let words = usize::from(self.body[0]) + usize::from(self.body[1]);
@@ -239,12 +267,15 @@ impl<'a> RecordRef<'a> {
         }
     }
 
-    /// Position of the record that made what this one is about: a payment, an account or an API key. None if nothing was
-    /// made, or something is published.
+    /// Position of the record that made what this one is about: a payment, an account, an API key or a setting. None if
+    /// nothing was made, or something is published.
     pub fn subject(&self) -> Option<u64> {
         match self.operation {
             Operation::OpenAccount | Operation::CreateApiKey if self.rejection.is_some() => None,
             Operation::Publish | Operation::SetQueue => None,
+            Operation::PutSetting | Operation::DeleteSetting => {
+                self.setting_change().map(|change| change.created.position)
+            }
             Operation::OpenAccount | Operation::CreateApiKey | Operation::Pay => {
                 Some(self.context().position)
             }
@@ -333,6 +364,40 @@ impl<'a> RecordRef<'a> {
         (self.operation == Operation::SetQueue).then(mode)
     }
 
+    /// The setting that is named, of a put or delete of one.
+    pub fn setting(&self) -> Option<SettingRef<'a>> {
+        let body = match self.operation {
+            Operation::PutSetting => {
+                let words = &self.body[SETTING_HEAD..];
+                &words[2 + usize::from(words[0]) + usize::from(words[1])..]
+            }
+            Operation::DeleteSetting => &[],
+            _ => return None,
+        };
+        Some(SettingRef {
+            id: SettingId(u64_at(self.body, 0)),
+            kind: SettingKind(u16_at(self.body, 16)),
+            replaces: u64_at(self.body, 8),
+            body,
+        })
+    }
+
+    /// What became of the setting, of an accepted put or delete of one.
+    pub fn setting_change(&self) -> Option<SettingChange> {
+        self.take_setting_change().expect("checked when parsed")
+    }
+
+    fn take_setting_change(&self) -> Result<Option<SettingChange>, Corrupt> {
+        let changes = matches!(
+            self.operation,
+            Operation::PutSetting | Operation::DeleteSetting
+        );
+        if !changes || self.rejection.is_some() {
+            return Ok(None);
+        }
+        take_setting_change(&mut Input(self.images), self.context()).map(Some)
+    }
+
     /// The topic, of a `Publish`.
     pub fn topic(&self) -> Option<&'a str> {
         let topic = || std::str::from_utf8(self.published().0).expect("checked when parsed");
@@ -409,7 +474,7 @@ impl<'a> RecordRef<'a> {
             linked: self.linked(),
             effective_at: self.effective_given(),
             text,
-            body: take_body(self.operation, self.body, legs)?,
+            body: take_body(self.operation, self.body, legs, self.digest())?,
         };
         let outcome = self.outcome(&command)?;
         Ok(Record {
@@ -453,6 +518,10 @@ impl<'a> RecordRef<'a> {
             }
             Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
                 outcome.api_key = Some(Box::new(take_api_key(&mut input)?))
+            }
+            Body::PutSetting(_) | Body::DeleteSetting(_) => {
+                let change = take_setting_change(&mut input, self.context())?;
+                outcome.setting = Some(Box::new(change));
             }
             Body::Publish(_) | Body::Run(_) | Body::SetQueue(_) => {}
         }

@@ -10,6 +10,7 @@ mod refund;
 mod refuse;
 mod release;
 mod run;
+mod settings;
 
 pub use group::decide_group;
 pub use refuse::refuse;
@@ -63,6 +64,8 @@ fn accept(
             secret_hash,
         } => api_keys::rotate(set, actor, *api_key, secret_hash, ctx),
         Body::RevokeApiKey(api_key) => api_keys::revoke(set, actor, *api_key, ctx),
+        Body::PutSetting(put) => settings::put(set, actor, put, ctx),
+        Body::DeleteSetting(delete) => settings::delete(set, actor, *delete),
         // Whoever may write may speak, in the own name, but not as if the system did.
         Body::Publish(publish) => {
             let as_system = !publish.topic.is_of_application();

@@ -4,7 +4,7 @@ use super::queued::queued_by;
 use super::{Absent, Passing, Residency, WorkingSet};
 use crate::{
     Account, AccountId, ApiKey, ApiKeyId, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId,
-    PaymentStatus, QueueState, Reference, Rejection,
+    PaymentStatus, QueueState, Reference, Rejection, Setting, SettingId,
 };
 
 /// What stood in the place of something that an open group changed.
@@ -14,6 +14,7 @@ pub(super) enum Before {
     Owner(OwnerId, Option<Owner>),
     Payment(PaymentId, Option<Payment>),
     ApiKey(ApiKeyId, Option<ApiKey>),
+    Setting(SettingId, Option<Setting>),
     Queue(QueueState),
     Reference(OwnerId, Reference, Option<PaymentId>),
     External(OwnerId, ExternalId, Option<AccountId>),
@@ -100,6 +101,21 @@ impl WorkingSet {
         let before = self.api_keys.put(key);
         if let Some(undo) = &mut self.undo {
             undo.push(Before::ApiKey(id, before));
+        }
+    }
+
+    pub(crate) fn put_setting(&mut self, setting: Setting) {
+        let id = setting.id;
+        let before = self.settings.put(setting);
+        if let Some(undo) = &mut self.undo {
+            undo.push(Before::Setting(id, before));
+        }
+    }
+
+    pub(crate) fn delete_setting(&mut self, id: SettingId) {
+        let before = self.settings.remove(id);
+        if let Some(undo) = &mut self.undo {
+            undo.push(Before::Setting(id, before));
         }
     }
 
@@ -198,6 +214,8 @@ impl WorkingSet {
             Before::Queue(queue) => self.queue = queue,
             Before::ApiKey(id, None) => _ = self.api_keys.remove(id.0),
             Before::ApiKey(_, Some(key)) => _ = self.api_keys.put(key),
+            Before::Setting(id, None) => _ = self.settings.remove(id),
+            Before::Setting(_, Some(setting)) => _ = self.settings.put(setting),
             Before::Reference(owner, reference, None) => {
                 _ = self.references.remove(&(owner, reference))
             }

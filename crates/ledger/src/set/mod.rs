@@ -3,6 +3,7 @@
 mod change;
 mod owners;
 mod queued;
+mod settings;
 
 use crate::codec::RecordRef;
 use crate::hash::sip_raw;
@@ -11,7 +12,7 @@ use crate::slab::{Numbered, Slab};
 use crate::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Body, Command, Currency, Destination,
     ExternalId, Keys, Owner, OwnerId, OwnerName, OwnerRef, Payment, PaymentId, QueueState,
-    Reference,
+    Reference, Setting, SettingId, SettingKind, Slug,
 };
 use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +35,7 @@ pub struct WorkingSet {
     owners: owners::Owners,
     payments: Slab<Payment>,
     api_keys: Slab<ApiKey>,
+    settings: settings::Settings,
     references: HashMap<(OwnerId, Reference), PaymentId, Sip>,
     externals: HashMap<(OwnerId, ExternalId), AccountId, Sip>,
     absent: HashSet<Absent, Sip>,
@@ -128,6 +130,7 @@ impl WorkingSet {
             owners: owners::Owners::new(),
             payments: Slab::new(),
             api_keys: Slab::new(),
+            settings: settings::Settings::default(),
             references: HashMap::default(),
             externals: HashMap::default(),
             absent: HashSet::default(),
@@ -196,6 +199,46 @@ impl WorkingSet {
     /// The API key, if it is in the set.
     pub fn api_key(&self, id: ApiKeyId) -> Option<&ApiKey> {
         self.api_keys.get(id.0)
+    }
+
+    /// The living setting with this id.
+    pub fn setting(&self, id: SettingId) -> Option<&Setting> {
+        self.settings.get(id)
+    }
+
+    /// The living setting of an owner with this kind and slug.
+    pub fn setting_by_slug(
+        &self,
+        owner: OwnerId,
+        kind: SettingKind,
+        slug: &Slug,
+    ) -> Option<&Setting> {
+        self.settings.by_slug(owner, kind, slug)
+    }
+
+    /// Number of living settings of an owner and kind.
+    pub fn settings_of(&self, owner: OwnerId, kind: SettingKind) -> usize {
+        self.settings.count(owner, kind)
+    }
+
+    /// Number of living settings of a kind.
+    pub fn settings_of_kind(&self, kind: SettingKind) -> usize {
+        self.settings.count_of_kind(kind)
+    }
+
+    /// Size of the bodies of all living settings, bytes.
+    pub fn settings_bytes(&self) -> usize {
+        self.settings.bytes()
+    }
+
+    /// The living settings, in the order of their creation.
+    pub fn settings(&self) -> impl Iterator<Item = &Setting> {
+        self.settings.created_after(0)
+    }
+
+    /// The living settings that were created after a position, in the order of their creation.
+    pub fn settings_after(&self, position: u64) -> impl Iterator<Item = &Setting> {
+        self.settings.created_after(position)
     }
 
     /// How the queue stands.
@@ -370,6 +413,16 @@ impl WorkingSet {
             .is_none_or(|known| known.changed_at < key.changed_at)
         {
             self.put_api_key(key);
+        }
+    }
+
+    /// Puts in a loaded setting, unless the set has it as of the same or a later record.
+    pub fn load_setting(&mut self, setting: Setting) {
+        if self
+            .setting(setting.id)
+            .is_none_or(|known| known.changed.position < setting.changed.position)
+        {
+            self.put_setting(setting);
         }
     }
 

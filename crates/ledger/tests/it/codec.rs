@@ -8,7 +8,9 @@ use tributary_ledger::chain::{Chain, SEQ_MAX};
 use tributary_ledger::codec::{
     Record, RecordRef, decode, encode, encode_account, encode_api_key, encode_owner, encode_payment,
 };
-use tributary_ledger::codec::{decode_account, decode_api_key, decode_owner, decode_payment};
+use tributary_ledger::codec::{
+    decode_account, decode_api_key, decode_owner, decode_payment, decode_setting, encode_setting,
+};
 use tributary_ledger::codec::{decode_accounts, decode_owners, encode_accounts, encode_owners};
 use tributary_ledger::*;
 
@@ -104,6 +106,10 @@ fn objects_round_trip(set: &WorkingSet) {
         .for_each(|payment| check(payment, encode_payment, decode_payment));
     set.api_keys()
         .for_each(|key| check(key, encode_api_key, decode_api_key));
+    // Every beginning of a large one would be read.
+    set.settings()
+        .filter(|setting| setting.body.as_bytes().len() < 1_000)
+        .for_each(|setting| check(setting, encode_setting, decode_setting));
 }
 
 /// As runs, which give what was put in, and of a beginning what is whole in it; gives their bytes.
@@ -232,6 +238,9 @@ fn read_all(bytes: &[u8]) {
             view.topic(),
             view.order_key(),
             view.data(),
+            view.setting(),
+            view.setting_change(),
+            view.subject(),
         );
         view.legs().for_each(|leg| {
             assert!(view.leg_of(leg.account).is_some() && !leg.currency.code().is_empty())
@@ -253,6 +262,7 @@ fn read_all(bytes: &[u8]) {
         decode_owner(bytes, 1),
         decode_payment(bytes, 1),
         decode_api_key(bytes, 1),
+        decode_setting(bytes, 1),
     );
 }
 
@@ -413,7 +423,56 @@ fn golden_world() -> World {
         world.must(Body::SetQueue(mode));
     }
     world.must(Body::SetQueue(QueueMode::Paused));
+    setting_records(&mut world, shop);
     world
+}
+
+/// A setting that is made, changed by the platform, refused for each party and deleted; one of a kind of a later version stays.
+fn setting_records(world: &mut World, shop: AccountId) {
+    let actor = by(world.owner_of(shop));
+    let put = |replaces, body: &[u8]| {
+        Body::PutSetting(Box::new(PutSetting {
+            id: SettingId(0x0123_4567_89ab_cdef),
+            kind: SettingKind::SUBSCRIPTION,
+            slug: Slug::new("orders.eu").unwrap(),
+            managed_by: Some(ManagedBy::new("deploy/ä").unwrap()),
+            replaces,
+            body: SettingBody::new(body).unwrap(),
+            request: [0x5e; 16],
+        }))
+    };
+    let delete = Body::DeleteSetting(DeleteSetting {
+        id: SettingId(0x0123_4567_89ab_cdef),
+        kind: SettingKind::SUBSCRIPTION,
+        replaces: 2,
+    });
+    world.submit(actor, put(0, b"{\"first\":true}"));
+    world.submit(actor, put(0, b"again"));
+    world.must(put(1, b"second"));
+    world.submit(by(OwnerId(77)), delete.clone());
+    world.must(delete);
+    let ctx = world.next();
+    let later = PutSetting {
+        id: SettingId(9),
+        kind: SettingKind(999),
+        slug: Slug::new("later").unwrap(),
+        managed_by: None,
+        replaces: 0,
+        body: SettingBody::new(b"of a later version").unwrap(),
+        request: [1; 16],
+    };
+    let change = SettingChange {
+        revision: 1,
+        owner: OwnerId::PLATFORM,
+        created: ctx,
+        prev: 0,
+    };
+    let outcome = Outcome {
+        setting: Some(Box::new(change)),
+        ..Outcome::default()
+    };
+    let later = command(Actor::SYSTEM, Body::PutSetting(Box::new(later)));
+    world.take(&later, &outcome);
 }
 
 /// Queued payments: one that is captured, one that is held, one that fails, one that is taken back, one that is too early.

@@ -159,7 +159,7 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
     let [d0, d1, d2, ..] = *dice;
     let some = (d1 % 3 != 0)
         .then(|| amount(d2) % 5_000_000_000_000_000_000 / if d2 % 3 == 0 { 1 } else { 8 });
-    match kind % 42 {
+    match kind % 46 {
         0..=1 => Body::OpenAccount(open(dice)),
         2 if d1 % 2 == 0 => Body::FreezeAccount(account(world, d0, now)),
         2..=4 => Body::UnfreezeAccount(account(world, d0, now)),
@@ -202,6 +202,8 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
             secret_hash: [d1 as u8; 32],
         },
         39 => Body::RevokeApiKey(api_key(world, d0, now)),
+        42..=44 => Body::PutSetting(Box::new(put_setting(world, dice))),
+        45 => Body::DeleteSetting(delete_setting(world, dice)),
         _ => Body::SetQueue(match d0 % 6 {
             0 => QueueMode::Paused,
             1 => QueueMode::Draining,
@@ -317,4 +319,49 @@ fn queue(world: &World, d6: u16, d7: u16) -> Queue {
             .is_multiple_of(4)
             .then(|| CorrelationId::new(&word(d7)).unwrap()),
     }
+}
+
+/// Few ids and few slugs, so that they meet.
+fn put_setting(world: &World, dice: &[u16; 8]) -> PutSetting {
+    let [d0, d1, d2, d3, d4, ..] = *dice;
+    let id = SettingId(u64::from(d0 % 6) + 1);
+    let known = world.set.setting(id);
+    let kind = match d1 % 16 {
+        0 => SettingKind(77),
+        1 => SettingKind::APPLIED_FILE,
+        _ => known.map_or(SettingKind::SUBSCRIPTION, |known| known.kind),
+    };
+    let replaces = match d2 % 8 {
+        0 => u64::from(d2 / 8 % 3),
+        _ => known.map_or(0, |known| known.revision),
+    };
+    let len = match d3 % 16 {
+        0 => 16 * 1024 + usize::from(d3 / 16 % 2),
+        _ => 1 + usize::from(d3 % 300),
+    };
+    PutSetting {
+        id,
+        kind,
+        slug: Slug::new(&format!("slug-{}", d4 % 6)).unwrap(),
+        managed_by: (d4 % 3 == 0).then(|| ManagedBy::new(&word(d4)).unwrap()),
+        replaces,
+        body: SettingBody::new(&vec![d3 as u8; len]).unwrap(),
+        request: [d4 as u8; 16],
+    }
+}
+
+fn delete_setting(world: &World, dice: &[u16; 8]) -> DeleteSetting {
+    let [d0, d1, d2, ..] = *dice;
+    let id = SettingId(u64::from(d0 % 6) + 1);
+    let known = world.set.setting(id);
+    let kind = match d1 % 8 {
+        0 => SettingKind(77),
+        1 => SettingKind::APPLIED_FILE,
+        _ => known.map_or(SettingKind::SUBSCRIPTION, |known| known.kind),
+    };
+    let replaces = match d2 % 4 {
+        0 => u64::from(d2 / 4 % 3),
+        _ => known.map_or(0, |known| known.revision),
+    };
+    DeleteSetting { id, kind, replaces }
 }

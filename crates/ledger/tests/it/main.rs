@@ -12,5 +12,6 @@ mod queued;
 mod refusals;
 mod rejections;
 mod rules;
+mod settings;
 mod shares;
 mod world;

@@ -139,6 +139,16 @@ fn fuzzy(snapshots: &[WorkingSet], mut picks: u64) -> WorkingSet {
             .into_iter()
             .for_each(|payment| set.load_payment(payment.clone()));
     }
+    let ids: std::collections::BTreeSet<SettingId> = snapshots
+        .iter()
+        .flat_map(|snapshot| snapshot.settings().map(|setting| setting.id))
+        .collect();
+    for id in ids {
+        let setting = pick().setting(id).cloned();
+        setting
+            .into_iter()
+            .for_each(|setting| set.load_setting(setting));
+    }
     set.load_queue(pick().queue());
     set
 }

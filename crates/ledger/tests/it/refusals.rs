@@ -27,6 +27,23 @@ fn queued(world: &mut World, wait: u64) -> PaymentId {
     })
 }
 
+fn make_setting(world: &mut World, actor: Actor, kind: SettingKind) {
+    let setting = PutSetting {
+        kind,
+        ..crate::settings::put(7, "orders", 0, b"x")
+    };
+    let outcome = world.submit(actor, crate::settings::body_of(setting));
+    assert_eq!(outcome.rejection, None);
+}
+
+fn delete_setting(kind: SettingKind, replaces: u64) -> Body {
+    Body::DeleteSetting(DeleteSetting {
+        id: SettingId(7),
+        kind,
+        replaces,
+    })
+}
+
 /// The rejections that a payment itself cannot meet: world, actor, body, reason.
 fn others() -> Vec<(Actor, Body, Rejection, World)> {
     type Make = fn(&mut World) -> (Actor, Body);
@@ -409,6 +426,31 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
             };
             (by(OwnerId(77)), Body::CreateApiKey(create))
         }),
+        (Rejection::SettingKindUnknown, |_| {
+            (by(OwnerId(77)), delete_setting(SettingKind(999), 1))
+        }),
+        (Rejection::SettingNotFound, |_| {
+            (
+                by(OwnerId(77)),
+                delete_setting(SettingKind::APPLIED_FILE, 1),
+            )
+        }),
+        (Rejection::SettingNotFound, |world| {
+            make_setting(world, Actor::SYSTEM, SettingKind::SUBSCRIPTION);
+            (
+                by(OwnerId(77)),
+                delete_setting(SettingKind::SUBSCRIPTION, 0),
+            )
+        }),
+        (Rejection::SettingNotFound, |world| {
+            make_setting(world, Actor::SYSTEM, SettingKind::SUBSCRIPTION);
+            (Actor::SYSTEM, delete_setting(SettingKind::APPLIED_FILE, 1))
+        }),
+        (Rejection::SettingConflict, |world| {
+            let owner = by(OwnerId(77));
+            make_setting(world, owner, SettingKind::SUBSCRIPTION);
+            (owner, delete_setting(SettingKind::SUBSCRIPTION, 2))
+        }),
         (Rejection::ApiKeyAlreadyRevoked, |world| {
             let key = world.api_key("a", Access::Write);
             world.must(Body::RevokeApiKey(key));
@@ -447,7 +489,8 @@ fn no_rejection_is_without_a_case() {
     let provoked = FAULTS
         .iter()
         .map(|fault| fault.rejection)
-        .chain(others().into_iter().map(|case| case.2));
+        .chain(others().into_iter().map(|case| case.2))
+        .chain(crate::settings::FAULTS.iter().map(|fault| fault.rejection));
     // A group's abortion is provoked in `rules`.
     let provoked: Vec<_> = provoked.chain([Rejection::GroupAborted]).collect();
     let missing: Vec<_> = Rejection::ALL

@@ -120,6 +120,13 @@ impl World {
         outcomes
     }
 
+    /// Takes an outcome that was decided elsewhere.
+    pub(crate) fn take(&mut self, command: &Command, outcome: &Outcome) {
+        let ctx = self.next();
+        apply(&mut self.set, command, outcome, ctx);
+        self.record(command, outcome, ctx);
+    }
+
     fn record(&mut self, command: &Command, outcome: &Outcome, ctx: Context) {
         let mut bytes = Vec::new();
         encode(command, &command.digest(), outcome, ctx, &mut bytes);
@@ -277,6 +284,14 @@ impl World {
                     || account.posted > 0
             );
         }
+        let bodies = self.set.settings().map(|it| it.body.as_bytes().len());
+        assert_eq!(bodies.sum::<usize>(), self.set.settings_bytes());
+        for setting in self.set.settings() {
+            let holder = self
+                .set
+                .setting_by_slug(setting.owner, setting.kind, &setting.slug);
+            assert_eq!(holder, Some(setting), "a slug names one setting");
+        }
         for payment in self
             .set
             .payments()
@@ -384,6 +399,20 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
         let data = (publish.data.scheme(), publish.data.as_bytes());
         assert_eq!(view.data(), Some(data));
     }
+    let named = match &record.command.body {
+        Body::PutSetting(put) => Some((put.id, put.kind, put.replaces, put.body.as_bytes())),
+        Body::DeleteSetting(delete) => Some((delete.id, delete.kind, delete.replaces, &[][..])),
+        _ => None,
+    };
+    let setting = view.setting();
+    let setting = setting.map(|it| (it.id, it.kind, it.replaces, it.body));
+    assert_eq!(setting, named);
+    let change = record.outcome.setting.as_deref().copied();
+    assert_eq!(view.setting_change(), change);
+    assert_eq!(
+        change.is_some(),
+        named.is_some() && view.rejection().is_none()
+    );
     let mode = match record.command.body {
         Body::SetQueue(mode) => Some(mode),
         _ => None,

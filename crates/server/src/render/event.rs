@@ -124,6 +124,9 @@ pub(crate) struct RefusalObject {
     /// The API key that it was about.
     #[schema(required)]
     api_key: Option<String>,
+    /// The setting that it was about.
+    #[schema(required)]
+    setting: Option<String>,
 }
 
 /// The event of `record`.
@@ -233,6 +236,13 @@ fn refusal(shared: &Shared, record: &Record) -> RefusalObject {
         Body::Publish(_) => ("publish", None, None),
         Body::Run(_) => ("run", None, None),
         Body::SetQueue(_) => ("set_queue", None, None),
+        Body::PutSetting(_) => ("put_setting", None, None),
+        Body::DeleteSetting(_) => ("delete_setting", None, None),
+    };
+    let setting = match &record.command.body {
+        Body::PutSetting(put) => Some((put.kind, put.id)),
+        Body::DeleteSetting(delete) => Some((delete.kind, delete.id)),
+        _ => None,
     };
     RefusalObject {
         object: "refusal",
@@ -240,5 +250,6 @@ fn refusal(shared: &Shared, record: &Record) -> RefusalObject {
         payment: payment_of(record).map(|payment| ids.encode(IdKind::Payment, payment.0)),
         account: account.map(|account| ids.encode(IdKind::Account, account.0)),
         api_key: api_key.map(|key| ids.encode(IdKind::ApiKey, key.0)),
+        setting: setting.map(|(kind, id)| ids.encode_setting(kind, id)),
     }
 }

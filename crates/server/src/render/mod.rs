@@ -10,6 +10,7 @@ pub(crate) mod model;
 pub(crate) mod payment;
 pub(crate) mod queue;
 pub(crate) mod refund;
+pub(crate) mod setting;
 pub(crate) mod subscription;
 pub(crate) mod timeline;
 
@@ -33,6 +34,7 @@ pub(crate) enum Resource {
     Refund(refund::RefundObject),
     ApiKey(api_key::ApiKeyObject),
     Queue(queue::StandingObject),
+    Setting(setting::SettingObject),
 }
 
 /// What a command made or changed.
@@ -216,6 +218,10 @@ fn object(shared: &Shared, record: &Record) -> Result<Resource, ApiError> {
     }
     if let Some(key) = &outcome.api_key {
         return Ok(Resource::ApiKey(api_key::api_key(shared, key, None)));
+    }
+    let changed = outcome.setting.as_ref();
+    if let Some(setting) = changed.and_then(|change| setting::setting(shared, record, change)) {
+        return Ok(Resource::Setting(setting));
     }
     tracing::error!(
         position = record.ctx.position,

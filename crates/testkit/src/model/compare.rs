@@ -3,7 +3,7 @@
 use tributary_ledger::codec::Record;
 use tributary_ledger::{self as ledger, WorkingSet};
 
-use super::{Entry, Model, Payment};
+use super::{Entry, Model, Payment, Setting};
 
 /// Fails with what differs between a record and the model's decision.
 pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
@@ -95,6 +95,7 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
         let revoked = key.status == ledger::ApiKeyStatus::Revoked;
         same("revoked", id, &revoked, &expected.revoked)?;
     }
+    check_settings(model, set)?;
     let open = set.payments().filter(|payment| payment.is_open()).count();
     let expected = model.payments().iter().filter(|(_, found)| found.open());
     count("open payments", open, expected.clone().count())?;
@@ -123,6 +124,40 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn check_settings(model: &Model, set: &WorkingSet) -> Result<(), String> {
+    let (found, expected) = (set.settings().count(), model.settings().len());
+    same("settings", 0, &found, &expected)?;
+    for (&id, expected) in model.settings() {
+        let setting = set
+            .setting(ledger::SettingId(id))
+            .ok_or_else(|| format!("setting {id} is missing"))?;
+        check_setting(expected, setting)?;
+    }
+    let bodies = model.settings().values().map(|setting| setting.body.len());
+    same("bytes of settings", 0, &set.settings_bytes(), &bodies.sum())
+}
+
+/// Fails with what differs between the model's setting and the ledger's.
+pub fn check_setting(expected: &Setting, setting: &ledger::Setting) -> Result<(), String> {
+    let id = setting.id.0;
+    let revisions = &expected.revisions;
+    let last = |back: usize| {
+        let at = revisions.len().checked_sub(back);
+        at.map_or(0, |at| revisions[at])
+    };
+    let managed_by = setting.managed_by.as_ref().map(|name| name.as_str());
+    same("kind", id, &setting.kind.0, &expected.kind)?;
+    same("owner", id, &setting.owner.0, &expected.owner)?;
+    same("slug", id, &setting.slug.as_str(), &expected.slug.as_str())?;
+    same("manager", id, &managed_by, &expected.managed_by.as_deref())?;
+    same("body", id, &setting.body.as_bytes(), &&expected.body[..])?;
+    let revision = revisions.len() as u64;
+    same("revision", id, &setting.revision, &revision)?;
+    same("creation", id, &setting.created.position, &revisions[0])?;
+    same("change", id, &setting.changed.position, &last(1))?;
+    same("revision before", id, &setting.prev, &last(2))
 }
 
 /// Fails with what differs between the model's payment and the ledger's.

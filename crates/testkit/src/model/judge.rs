@@ -2,12 +2,12 @@
 
 use tributary_ledger::{
     Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture, Command,
-    Destination, Overdraft, Part, Pay, PaymentId, PaymentKind, PaymentStatus, QueueMode, Refund,
-    Rejection,
+    Destination, Overdraft, Part, Pay, PaymentId, PaymentKind, PaymentStatus, PutSetting,
+    QueueMode, Refund, Rejection, SettingId, SettingKind,
 };
 
 use super::money::divide;
-use super::{Account, Model, PLATFORM, Payment};
+use super::{Account, Model, PLATFORM, Payment, Setting};
 
 /// 2^53 − 1.
 const MAX: i128 = 9_007_199_254_740_991;
@@ -96,6 +96,14 @@ impl Model {
             }
             Body::Refund(refund) => self.judge_refund(refund, actor, &mut reasons),
             Body::Publish(_) => {}
+            Body::PutSetting(put) => self.judge_put(put, actor, &mut reasons),
+            Body::DeleteSetting(delete) => {
+                judge_kind(delete.kind, actor, &mut reasons);
+                let found = self.judge_setting(delete.id, delete.kind, actor, &mut reasons);
+                let revision = found.map_or(0, |found| found.revisions.len() as u64);
+                let other = delete.replaces != 0 && delete.replaces != revision;
+                reasons.when(other, Rejection::SettingConflict);
+            }
             Body::SetQueue(_) => reasons.when(actor != PLATFORM, Rejection::Forbidden),
             Body::CreateApiKey(_) => reasons.when(actor != PLATFORM, Rejection::Forbidden),
             Body::RotateApiKey { api_key, .. } | Body::RevokeApiKey(api_key) => {
@@ -107,6 +115,57 @@ impl Model {
             }
         }
         reasons.first()
+    }
+
+    fn judge_put(&self, put: &PutSetting, actor: u64, reasons: &mut Reasons) {
+        judge_kind(put.kind, actor, reasons);
+        let (body_max, of_owner_max, in_all_max) = match put.kind.0 {
+            1 => (16_384, 500, 2_000),
+            _ => (1_024, 500, 500),
+        };
+        let size = put.body.as_bytes().len();
+        reasons.when(size > body_max, Rejection::SettingTooLarge);
+        let mut owner = actor;
+        let mut freed = 0;
+        let settings = self.state.settings.values();
+        let of_kind = settings.clone().filter(|found| found.kind == put.kind.0);
+        if put.replaces == 0 {
+            let taken = self.state.settings.contains_key(&put.id.0);
+            reasons.when(taken, Rejection::SettingIdInUse);
+            let theirs = of_kind.clone().filter(|found| found.owner == actor).count();
+            let too_many = actor != PLATFORM && theirs >= of_owner_max;
+            let all = of_kind.clone().count() >= in_all_max;
+            reasons.when(too_many || all, Rejection::TooManySettings);
+        } else if let Some(found) = self.judge_setting(put.id, put.kind, actor, reasons) {
+            let other = found.revisions.len() as u64 != put.replaces;
+            reasons.when(other, Rejection::SettingConflict);
+            owner = found.owner;
+            freed = found.body.len();
+        }
+        let holder = self.state.settings.iter().find(|(_, found)| {
+            found.kind == put.kind.0 && found.owner == owner && found.slug == put.slug.as_str()
+        });
+        let taken = holder.is_some_and(|(id, _)| put.replaces == 0 || *id != put.id.0);
+        reasons.when(taken, Rejection::SlugInUse);
+        let bytes: usize = settings.map(|found| found.body.len()).sum();
+        let full = bytes - freed + size > 64 * 1_048_576;
+        reasons.when(full, Rejection::SettingsFull);
+    }
+
+    /// The setting, if the actor may know of it.
+    fn judge_setting(
+        &self,
+        id: SettingId,
+        kind: SettingKind,
+        actor: u64,
+        reasons: &mut Reasons,
+    ) -> Option<&Setting> {
+        let found =
+            self.state.settings.get(&id.0).filter(|found| {
+                found.kind == kind.0 && (actor == PLATFORM || found.owner == actor)
+            });
+        reasons.when(found.is_none(), Rejection::SettingNotFound);
+        found
     }
 
     /// Whether a command would decide a queued payment now, to whatever end.
@@ -349,6 +408,11 @@ impl Model {
         let first = payment.parts.iter().find(|part| !part.is_fee)?;
         Some(self.state.accounts.get(&first.account)?.owner)
     }
+}
+
+fn judge_kind(kind: SettingKind, actor: u64, reasons: &mut Reasons) {
+    reasons.when(!matches!(kind.0, 1 | 2), Rejection::SettingKindUnknown);
+    reasons.when(kind.0 == 2 && actor != PLATFORM, Rejection::Forbidden);
 }
 
 fn judge_amount(amount: Option<u64>, reasons: &mut Reasons) {

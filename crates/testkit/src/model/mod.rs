@@ -16,7 +16,7 @@ use tributary_ledger::{
     PaymentStatus, QueueMode, Rejection,
 };
 
-pub use compare::{check_payment, check_record, check_set};
+pub use compare::{check_payment, check_record, check_set, check_setting};
 pub use history::{PaymentQuery, Window};
 pub use money::divide;
 
@@ -159,6 +159,23 @@ pub struct ApiKey {
     pub secret_hash: [u8; 32],
 }
 
+/// A living setting.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Number of its kind.
+    pub kind: u16,
+    /// Owner.
+    pub owner: u64,
+    /// Name.
+    pub slug: String,
+    /// Name of the file or tool that manages it.
+    pub managed_by: Option<String>,
+    /// Content.
+    pub body: Vec<u8>,
+    /// Positions of the records of its revisions, oldest first.
+    pub revisions: Vec<u64>,
+}
+
 /// A decision.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -210,6 +227,7 @@ struct State {
     api_keys: BTreeMap<u64, ApiKey>,
     references: BTreeMap<(u64, String), u64>,
     externals: BTreeMap<(u64, String), u64>,
+    settings: BTreeMap<u64, Setting>,
     /// How the queue stands, and since which record.
     queue: (QueueMode, u64),
 }
@@ -286,6 +304,11 @@ impl Model {
     /// The API keys by number.
     pub fn api_keys(&self) -> &BTreeMap<u64, ApiKey> {
         &self.state.api_keys
+    }
+
+    /// The living settings by number.
+    pub fn settings(&self) -> &BTreeMap<u64, Setting> {
+        &self.state.settings
     }
 
     /// The owners by name.
@@ -420,6 +443,7 @@ struct Before {
     accounts: BTreeMap<u64, Account>,
     api_keys: BTreeMap<u64, ApiKey>,
     payments: Vec<(u64, Payment)>,
+    settings: BTreeMap<u64, Setting>,
     queue: (QueueMode, u64),
 }
 
@@ -437,6 +461,7 @@ impl Model {
             accounts: self.state.accounts.clone(),
             api_keys: self.state.api_keys.clone(),
             payments: named.filter_map(known).collect(),
+            settings: self.state.settings.clone(),
             queue: self.state.queue,
         }
     }
@@ -446,6 +471,7 @@ impl Model {
         let old = |id: u64| id <= before.position;
         state.accounts = before.accounts;
         state.api_keys = before.api_keys;
+        state.settings = before.settings;
         state.queue = before.queue;
         state.owners.retain(|_, id| old(*id));
         state.references.retain(|_, id| old(*id));
@@ -459,8 +485,15 @@ impl Model {
 }
 
 /// Whether a key that comes again comes with the same request. The API key may have changed, and the secret of an API key
-/// is drawn anew for each try.
+/// is drawn anew for each try; of a put setting only the digest of the request is compared.
 fn same_request(one: &Command, other: &Command) -> bool {
+    let put = |command: &Command| match &command.body {
+        Body::PutSetting(put) => Some(put.request),
+        _ => None,
+    };
+    if let (Some(one), Some(other)) = (put(one), put(other)) {
+        return one == other;
+    }
     let body = |command: &Command| {
         let mut body = command.body.clone();
         if let Body::CreateApiKey(CreateApiKey { secret_hash, .. })

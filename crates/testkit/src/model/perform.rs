@@ -1,9 +1,9 @@
 //! What a decision changes, once it is known to be accepted or refused.
 
-use tributary_ledger::{AccountStatus, Body, Command, Pay, PaymentStatus, Rejection};
+use tributary_ledger::{AccountStatus, Body, Command, Pay, PaymentStatus, PutSetting, Rejection};
 
 use super::judge::{capture_parts, queued, refund_parts, shares};
-use super::{Account, ApiKey, Entry, Model, PLATFORM, Part, Payment, Touch};
+use super::{Account, ApiKey, Entry, Model, PLATFORM, Part, Payment, Setting, Touch};
 
 /// Nanoseconds in a day.
 const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
@@ -131,8 +131,32 @@ impl Model {
                 self.state.queue = (*mode, position);
                 Vec::new()
             }
+            Body::PutSetting(put) => {
+                self.put_setting(put, command.actor.owner.0, position);
+                Vec::new()
+            }
+            Body::DeleteSetting(delete) => {
+                self.state.settings.remove(&delete.id.0);
+                Vec::new()
+            }
             Body::Run(id) => self.run(id.0, true, position),
         }
+    }
+
+    fn put_setting(&mut self, put: &PutSetting, actor: u64, position: u64) {
+        let before = self.state.settings.remove(&put.id.0);
+        let owner = before.as_ref().map_or(actor, |before| before.owner);
+        let mut revisions = before.map_or_else(Vec::new, |before| before.revisions);
+        revisions.push(position);
+        let setting = Setting {
+            kind: put.kind.0,
+            owner,
+            slug: put.slug.as_str().to_owned(),
+            managed_by: put.managed_by.as_ref().map(|name| name.as_str().to_owned()),
+            body: put.body.as_bytes().to_vec(),
+            revisions,
+        };
+        self.state.settings.insert(put.id.0, setting);
     }
 
     fn owner(&mut self, name: &str, position: u64) -> u64 {

@@ -1,0 +1,102 @@
+//! Put and delete settings.
+
+use super::{Decision, is_platform, refuse_if};
+use crate::{
+    Actor, Context, DeleteSetting, KindRules, Outcome, PutBy, PutSetting, Rejection,
+    SETTINGS_BYTES_MAX, Setting, SettingChange, SettingId, SettingKind, WorkingSet,
+};
+
+pub(super) fn put(set: &WorkingSet, actor: Actor, put: &PutSetting, ctx: Context) -> Decision {
+    let rules = put.kind.rules().ok_or(Rejection::SettingKindUnknown)?;
+    refuse_if(
+        put.body.as_bytes().len() > rules.body_bytes_max,
+        Rejection::SettingTooLarge,
+    )?;
+    let replaced = match put.replaces {
+        0 => None,
+        _ => Some(find(set, actor, put.kind, put.id)?),
+    };
+    check_permission(actor, rules)?;
+    if let Some(replaced) = replaced {
+        refuse_if(
+            replaced.revision != put.replaces,
+            Rejection::SettingConflict,
+        )?;
+    }
+    let owner = replaced.map_or(actor.owner, |replaced| replaced.owner);
+    let holder = set.setting_by_slug(owner, put.kind, &put.slug);
+    refuse_if(
+        holder.is_some_and(|holder| replaced.is_none_or(|replaced| replaced.id != holder.id)),
+        Rejection::SlugInUse,
+    )?;
+    if replaced.is_none() {
+        refuse_if(set.setting(put.id).is_some(), Rejection::SettingIdInUse)?;
+        let per_owner = set.settings_of(owner, put.kind);
+        let too_many = !is_platform(actor) && per_owner >= rules.per_owner;
+        refuse_if(
+            too_many || set.settings_of_kind(put.kind) >= rules.in_all,
+            Rejection::TooManySettings,
+        )?;
+    }
+    let freed = replaced.map_or(0, |replaced| replaced.body.as_bytes().len());
+    let bytes = set.settings_bytes() - freed + put.body.as_bytes().len();
+    refuse_if(bytes > SETTINGS_BYTES_MAX, Rejection::SettingsFull)?;
+
+    Ok(changed(match replaced {
+        None => SettingChange {
+            revision: 1,
+            owner,
+            created: ctx,
+            prev: 0,
+        },
+        Some(replaced) => next(replaced),
+    }))
+}
+
+pub(super) fn delete(set: &WorkingSet, actor: Actor, delete: DeleteSetting) -> Decision {
+    let rules = delete.kind.rules().ok_or(Rejection::SettingKindUnknown)?;
+    let setting = find(set, actor, delete.kind, delete.id)?;
+    check_permission(actor, rules)?;
+    refuse_if(
+        delete.replaces != 0 && delete.replaces != setting.revision,
+        Rejection::SettingConflict,
+    )?;
+    Ok(changed(next(setting)))
+}
+
+/// The setting, if the actor may see it: an invented setting and another owner's setting are refused alike.
+fn find(
+    set: &WorkingSet,
+    actor: Actor,
+    kind: SettingKind,
+    id: SettingId,
+) -> Result<&Setting, Rejection> {
+    set.setting(id)
+        .filter(|setting| setting.kind == kind)
+        .filter(|setting| is_platform(actor) || setting.owner == actor.owner)
+        .ok_or(Rejection::SettingNotFound)
+}
+
+fn check_permission(actor: Actor, rules: &KindRules) -> Result<(), Rejection> {
+    refuse_if(
+        rules.put_by == PutBy::Platform && !is_platform(actor),
+        Rejection::Forbidden,
+    )
+}
+
+/// The change that follows the setting's newest revision.
+fn next(setting: &Setting) -> SettingChange {
+    SettingChange {
+        revision: setting.revision + 1,
+        owner: setting.owner,
+        created: setting.created,
+        prev: setting.changed.position,
+    }
+}
+
+fn changed(change: SettingChange) -> Outcome {
+    Outcome {
+        setting: Some(Box::new(change)),
+        ..Outcome::default()
+    }
+}

@@ -1,0 +1,213 @@
+//! Settings: named, versioned bodies whose content the ledger does not read.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{Context, Invalid, ManagedBy, OwnerId, SettingId, Slug};
+
+/// Maximum size of the bodies of all living settings together, bytes.
+pub const SETTINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Who may create, change and delete settings of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutBy {
+    /// Every owner, for itself.
+    Anyone,
+    /// Only the platform.
+    Platform,
+}
+
+/// Number of a kind of settings, as in [`SETTING_KINDS`]. A record may carry a number that this version does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SettingKind(pub u16);
+
+/// Rules for one kind of settings. They belong to the rules version: changing one raises [`crate::RULES_VERSION`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindRules {
+    /// Stored number.
+    pub kind: SettingKind,
+    /// Name in APIs and in event types.
+    pub name: &'static str,
+    /// Who may create, change and delete settings of this kind.
+    pub put_by: PutBy,
+    /// Maximum number of living settings of one owner. Does not apply to the platform.
+    pub per_owner: usize,
+    /// Maximum number of living settings of all owners.
+    pub in_all: usize,
+    /// Maximum size of a body, bytes.
+    pub body_bytes_max: usize,
+    /// Types of the events of this kind.
+    pub events: SettingEvents,
+}
+
+/// Types of the events of one kind of settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingEvents {
+    /// The first revision of a setting.
+    pub created: &'static str,
+    /// Every later revision.
+    pub updated: &'static str,
+    /// The end of a setting.
+    pub deleted: &'static str,
+    /// A refused command.
+    pub refused: &'static str,
+}
+
+macro_rules! events {
+    ($name:literal) => {
+        SettingEvents {
+            created: concat!($name, ".created"),
+            updated: concat!($name, ".updated"),
+            deleted: concat!($name, ".deleted"),
+            refused: concat!($name, ".refused"),
+        }
+    };
+}
+
+/// Event types of kinds that this version does not know.
+const UNKNOWN_EVENTS: SettingEvents = events!("setting");
+
+/// Every kind of settings.
+pub const SETTING_KINDS: &[KindRules] = &[
+    KindRules {
+        kind: SettingKind::SUBSCRIPTION,
+        name: "subscription",
+        put_by: PutBy::Anyone,
+        per_owner: 500,
+        in_all: 2_000,
+        body_bytes_max: 16 * 1024,
+        events: events!("subscription"),
+    },
+    KindRules {
+        kind: SettingKind::APPLIED_FILE,
+        name: "applied_file",
+        put_by: PutBy::Platform,
+        per_owner: 500,
+        in_all: 500,
+        body_bytes_max: 1_024,
+        events: events!("applied_file"),
+    },
+];
+
+impl SettingKind {
+    /// A subscription to events.
+    pub const SUBSCRIPTION: SettingKind = SettingKind(1);
+    /// What `tributary apply` remembers of a file: its generation.
+    pub const APPLIED_FILE: SettingKind = SettingKind(2);
+
+    /// Rules of this kind; none if this version does not know the kind.
+    pub fn rules(self) -> Option<&'static KindRules> {
+        SETTING_KINDS.iter().find(|rules| rules.kind == self)
+    }
+
+    /// The kind with this name.
+    pub fn from_name(name: &str) -> Option<SettingKind> {
+        let rules = SETTING_KINDS.iter().find(|rules| rules.name == name);
+        rules.map(|rules| rules.kind)
+    }
+
+    /// Name in APIs; `setting` for a kind that this version does not know.
+    pub fn name(self) -> &'static str {
+        self.rules().map_or("setting", |rules| rules.name)
+    }
+
+    /// Types of the events of this kind.
+    pub fn events(self) -> SettingEvents {
+        self.rules().map_or(UNKNOWN_EVENTS, |rules| rules.events)
+    }
+}
+
+/// Content of a setting, opaque to the ledger. Clones share the bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SettingBody(Arc<[u8]>);
+
+impl SettingBody {
+    /// Maximum size of a body of any kind, bytes.
+    pub const BYTES_MAX: usize = 32 * 1024;
+
+    /// Checks the size.
+    ///
+    /// # Errors
+    /// A body has 1 to [`SettingBody::BYTES_MAX`] bytes.
+    pub fn new(bytes: &[u8]) -> Result<Self, Invalid> {
+        if bytes.is_empty() {
+            return Err(Invalid::Empty);
+        }
+        if bytes.len() > Self::BYTES_MAX {
+            return Err(Invalid::TooLong {
+                bytes_max: Self::BYTES_MAX,
+            });
+        }
+        Ok(SettingBody(bytes.into()))
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SettingBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SettingBody({} bytes)", self.0.len())
+    }
+}
+
+/// A living setting as of its newest revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Random number, chosen by the creator.
+    pub id: SettingId,
+    /// Kind.
+    pub kind: SettingKind,
+    /// Owner of the key that created the setting.
+    pub owner: OwnerId,
+    /// Name, unique per owner and kind.
+    pub slug: Slug,
+    /// Name of the file or tool that manages the setting.
+    pub managed_by: Option<ManagedBy>,
+    /// Number of this revision, from 1.
+    pub revision: u64,
+    /// Content.
+    pub body: SettingBody,
+    /// Record of the first revision.
+    pub created: Context,
+    /// Record of this revision.
+    pub changed: Context,
+    /// Position of the record of the revision before; 0 for the first.
+    pub prev: u64,
+}
+
+/// After-image of a put or a delete: what the command itself does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingChange {
+    /// Number of the revision that the record makes. Of a delete: one past the last revision.
+    pub revision: u64,
+    /// Owner of the setting.
+    pub owner: OwnerId,
+    /// Record of the first revision.
+    pub created: Context,
+    /// Position of the record of the revision before; 0 for the first.
+    pub prev: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_numbers_names_and_limits_of_their_own() {
+        for (at, rules) in SETTING_KINDS.iter().enumerate() {
+            assert_eq!(rules.kind.rules(), Some(rules));
+            assert_eq!(SettingKind::from_name(rules.name), Some(rules.kind));
+            assert_eq!(rules.events.created, format!("{}.created", rules.name));
+            assert!(rules.body_bytes_max <= SettingBody::BYTES_MAX);
+            assert!(rules.per_owner <= rules.in_all);
+            let before = &SETTING_KINDS[..at];
+            assert!(before.iter().all(|other| other.kind.0 < rules.kind.0));
+        }
+        assert_eq!(SettingKind(0).rules(), None);
+        assert_eq!(SettingKind(u16::MAX).name(), "setting");
+        assert_eq!(SettingKind(u16::MAX).events().created, "setting.created");
+    }
+}
