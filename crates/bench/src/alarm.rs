@@ -1,4 +1,4 @@
-//! Wakes a poll at a time, to the microsecond: a poll's own time-out counts in milliseconds.
+//! A timer that wakes a poll with microsecond precision: the time-out of a poll counts in milliseconds.
 
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ mod system {
 
     use mio::{Registry, Token};
 
-    /// There is none.
+    /// No timer: only Linux has one that a poll can wait for.
     pub(crate) struct Timer;
 
     impl Timer {
@@ -63,13 +63,13 @@ mod system {
     }
 }
 
-/// An alarm among the events of a poll.
+/// A timer among the events of a poll.
 pub(crate) struct Alarm {
     timer: system::Timer,
     is_set: bool,
 }
 
-/// The least that a timer can wait; zero would switch it off.
+/// Shortest wait of a timer: zero would switch the timer off.
 const LEAST: Duration = Duration::from_nanos(1);
 
 impl Alarm {
@@ -80,7 +80,7 @@ impl Alarm {
         })
     }
 
-    /// Sets it to `at`, or switches it off; gives the time-out that the poll needs besides.
+    /// Sets the alarm to `at`, or switches the alarm off. Returns the time-out that the poll needs in addition.
     pub(crate) fn set(&mut self, at: Option<Instant>) -> std::io::Result<Option<Duration>> {
         let Some(at) = at else {
             if std::mem::take(&mut self.is_set) {
@@ -91,7 +91,7 @@ impl Alarm {
         let wait = at.saturating_duration_since(Instant::now()).max(LEAST);
         self.timer.set(wait)?;
         self.is_set = true;
-        // Where there is no timer, the poll's own time-out has to do.
+        // Without a timer, the time-out of the poll must do.
         Ok((!cfg!(target_os = "linux")).then_some(wait))
     }
 }

@@ -1,5 +1,5 @@
-//! A bare HTTP handler: reads each request and answers it with bytes that it was given. It does no work and keeps nothing,
-//! so it is what HTTP costs on this machine. Threads and listeners are as the server's.
+//! A bare HTTP handler: it reads each request and answers with fixed bytes. It does no other work, so its rate is the cost
+//! of HTTP on this machine. Threads and listeners are set up as in the server.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,35 +16,35 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::machine::processors;
-use crate::options::BareHandler;
-use crate::report::say;
+use crate::machine::count_processors;
+use crate::options::BareHandlerOptions;
+use crate::report::print_line;
 
-/// What every request is answered with.
-struct Fixed {
+/// The response to every request.
+struct FixedResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// Headers that hyper writes itself.
-const OWN: [&str; 3] = ["date", "content-length", "connection"];
+/// Headers that hyper adds.
+const HEADERS_OF_HYPER: [&str; 3] = ["date", "content-length", "connection"];
 
-impl Fixed {
-    /// From the head and body of an answer as they were read.
-    fn parse(bytes: &[u8]) -> Option<Fixed> {
+impl FixedResponse {
+    /// Parses the head and body of a recorded response.
+    fn parse(bytes: &[u8]) -> Option<FixedResponse> {
         let at = memchr::memmem::find(bytes, b"\r\n\r\n")?;
         let head = std::str::from_utf8(&bytes[..at]).ok()?;
         let mut lines = head.split("\r\n");
         let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
         let mut headers = HeaderMap::new();
         for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-            if !OWN.contains(&name.to_ascii_lowercase().as_str()) {
+            if !HEADERS_OF_HYPER.contains(&name.to_ascii_lowercase().as_str()) {
                 let name: HeaderName = name.parse().ok()?;
                 headers.append(name, HeaderValue::from_str(value).ok()?);
             }
         }
-        Some(Fixed {
+        Some(FixedResponse {
             status,
             headers,
             body: Bytes::copy_from_slice(&bytes[at + 4..]),
@@ -52,19 +52,19 @@ impl Fixed {
     }
 }
 
-/// Serves until it is killed.
-pub(crate) fn serve(options: &BareHandler) -> anyhow::Result<()> {
+/// Serves until the process is killed.
+pub(crate) fn serve(options: &BareHandlerOptions) -> anyhow::Result<()> {
     let bytes = std::fs::read(&options.answer)?;
-    let fixed = Arc::new(Fixed::parse(&bytes).context("the file holds no HTTP answer")?);
+    let fixed = Arc::new(FixedResponse::parse(&bytes).context("the file holds no HTTP answer")?);
     let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut threads = Vec::new();
-    for _ in 0..processors() {
+    for _ in 0..count_processors() {
         let listener = listen(address)?;
         address = listener.local_addr()?;
         let fixed = fixed.clone();
-        threads.push(std::thread::spawn(move || thread(listener, &fixed)));
+        threads.push(std::thread::spawn(move || run_thread(listener, &fixed)));
     }
-    say(&json!({ "listening": format!("http://{address}") }).to_string());
+    print_line(&json!({ "listening": format!("http://{address}") }).to_string());
     for thread in threads {
         match thread.join() {
             Ok(result) => result?,
@@ -87,7 +87,7 @@ fn listen(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-fn thread(listener: std::net::TcpListener, fixed: &Arc<Fixed>) -> anyhow::Result<()> {
+fn run_thread(listener: std::net::TcpListener, fixed: &Arc<FixedResponse>) -> anyhow::Result<()> {
     let runtime = crate::books::runtime()?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
@@ -97,7 +97,7 @@ fn thread(listener: std::net::TcpListener, fixed: &Arc<Fixed>) -> anyhow::Result
             let fixed = fixed.clone();
             tokio::spawn(async move {
                 let service = service_fn(|request| answer(request, &fixed));
-                // The client closes in the end; there is nothing to say about it.
+                // The client closes the connection at the end.
                 let _closed = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .serve_connection(TokioIo::new(stream), service)
@@ -109,9 +109,9 @@ fn thread(listener: std::net::TcpListener, fixed: &Arc<Fixed>) -> anyhow::Result
 
 async fn answer(
     request: Request<Incoming>,
-    fixed: &Fixed,
+    fixed: &FixedResponse,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    // A body that breaks off closes the connection by itself.
+    // An incomplete body closes the connection.
     let _whole = request.into_body().collect().await.map(drop);
     let mut response = Response::new(Full::new(fixed.body.clone()));
     *response.status_mut() = fixed.status;

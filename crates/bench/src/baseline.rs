@@ -1,4 +1,4 @@
-//! `bench baseline`: what this machine can do without a ledger.
+//! Mode `baseline`: the rates of this machine's disk and HTTP without a ledger.
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use crate::books::Books;
 use crate::error::usage_error;
-use crate::http::{Answer, Pool, Tag, Work};
+use crate::http_client::{HttpClient, HttpResponse, RequestTag, Workload};
 use crate::options::{self, Load, RunOptions, Skew};
-use crate::report::{tell, tenths};
-use crate::rest::Payments;
-use crate::server::{Directory, Server, address, spawn};
+use crate::report::{print_result, round_to_tenth};
+use crate::rest::PaymentLoad;
+use crate::server::{DataDirectory, Server, parse_address, spawn_process};
 use crate::{disk, machine};
 
-/// Runs `bench baseline`.
-pub(crate) fn run(options: &options::Baseline) -> anyhow::Result<()> {
+/// Runs the mode `baseline`.
+pub(crate) fn run(options: &options::BaselineOptions) -> anyhow::Result<()> {
     if options.piece_bytes == 0 || options.total_bytes < options.piece_bytes {
         return Err(usage_error("--piece-bytes must be 1 to --total-bytes"));
     }
@@ -25,13 +25,14 @@ pub(crate) fn run(options: &options::Baseline) -> anyhow::Result<()> {
             "--small-writes and --requests must be at least 1",
         ));
     }
-    let directory = Directory::make(options.run.data.as_deref())?;
+    let directory = DataDirectory::create(options.run.data.as_deref())?;
     let path = directory.path();
     let sequential =
-        disk::sequential(path, options.piece_bytes, options.total_bytes).context("cannot write")?;
-    let written = disk::small(path, options.small_writes, true)?;
-    let reserved = disk::small(path, options.small_writes, false)?;
-    let filesystem = machine::filesystem(path);
+        disk::measure_sequential_writes(path, options.piece_bytes, options.total_bytes)
+            .context("cannot write")?;
+    let written = disk::measure_small_writes(path, options.small_writes, true)?;
+    let reserved = disk::measure_small_writes(path, options.small_writes, false)?;
+    let filesystem = machine::find_filesystem(path);
     let seconds = sequential.took.as_secs_f64();
     let bare = bare(options, &directory)?;
     let result = json!({
@@ -39,22 +40,23 @@ pub(crate) fn run(options: &options::Baseline) -> anyhow::Result<()> {
         "sequential": {
             "piece_bytes": options.piece_bytes,
             "pieces": sequential.pieces,
-            "pieces_per_second": tenths(sequential.pieces as f64 / seconds),
+            "pieces_per_second": round_to_tenth(sequential.pieces as f64 / seconds),
             "bytes_per_second": ((sequential.pieces * options.piece_bytes) as f64 / seconds).round(),
             "write_and_sync": sequential.latency,
         },
         "write_and_sync_4_kib": { "written_before": written, "reserved": reserved },
         "bare_http": bare,
         "filesystem": filesystem,
-        "processors": machine::processors(),
+        "processors": machine::count_processors(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    tell(&result, options.run.json);
+    print_result(&result, options.run.json);
     Ok(())
 }
 
-/// The bare handler under the client of `bench http`: the same requests, and answers of the same bytes as a server gave.
-fn bare(options: &options::Baseline, directory: &Directory) -> anyhow::Result<Value> {
+/// Measures the bare handler with the client of the mode `http`: the same requests, and responses with the bytes of a real
+/// server.
+fn bare(options: &options::BaselineOptions, directory: &DataDirectory) -> anyhow::Result<Value> {
     let load = Load {
         accounts: 1_000,
         skew: Skew::Uniform,
@@ -71,7 +73,7 @@ fn bare(options: &options::Baseline, directory: &Directory) -> anyhow::Result<Va
     };
     let server = Server::start(&load)?;
     let books = Books::prepare(&server, load.accounts)?;
-    let mut work = Payments::new(&server, &books, &load, 1);
+    let mut work = PaymentLoad::new(&server, &books, &load, 1);
     let answer = directory.path().join("answer");
     std::fs::write(&answer, one_answer(server.addr, &mut work)?)?;
     server.stop()?;
@@ -82,22 +84,25 @@ fn bare(options: &options::Baseline, directory: &Directory) -> anyhow::Result<Va
         "--answer".as_ref(),
         answer.as_os_str(),
     ];
-    let (mut child, told) = spawn(&this_program, &arguments)?;
+    let (mut child, first_line) = spawn_process(&this_program, &arguments)?;
     let go = AtomicBool::new(false);
     let measured = (|| {
-        let mut pool = Pool::open(address(&told, "listening")?, options.connections)?;
-        work.begin(options.requests / 10, "warm-up");
-        pool.run(&mut work, None, &go)?;
-        work.begin(options.requests, "bare handler");
-        pool.run(&mut work, options.rate, &go)?;
-        work.measured()
+        let mut http = HttpClient::open(
+            parse_address(&first_line, "listening")?,
+            options.connections,
+        )?;
+        work.begin_part(options.requests / 10, "warm-up");
+        http.run(&mut work, None, &go)?;
+        work.begin_part(options.requests, "bare handler");
+        http.run(&mut work, options.rate, &go)?;
+        work.take_measurement()
     })();
     drop(child.kill());
     child.wait()?;
     let measured = measured?;
     let mut result = json!({
         "requests": measured.count,
-        "requests_per_second": tenths(measured.count as f64 / measured.took.as_secs_f64()),
+        "requests_per_second": round_to_tenth(measured.count as f64 / measured.took.as_secs_f64()),
         "connections": options.connections,
         "arrival_rate": options.rate,
         "answer_bytes": std::fs::metadata(&answer)?.len(),
@@ -110,21 +115,25 @@ fn bare(options: &options::Baseline, directory: &Directory) -> anyhow::Result<Va
     Ok(result)
 }
 
-/// The bytes of the server's answer to one payment.
-fn one_answer(server: SocketAddr, work: &mut Payments) -> anyhow::Result<Vec<u8>> {
-    struct One<'a>(&'a mut Payments, Vec<u8>);
-    impl Work for One<'_> {
-        fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
-            self.0.next(into)
+/// Returns the bytes of the server's response to one payment.
+fn one_answer(server: SocketAddr, work: &mut PaymentLoad) -> anyhow::Result<Vec<u8>> {
+    struct One<'a>(&'a mut PaymentLoad, Vec<u8>);
+    impl Workload for One<'_> {
+        fn next_request(&mut self, into: &mut Vec<u8>) -> Option<RequestTag> {
+            self.0.next_request(into)
         }
 
-        fn answered(&mut self, tag: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
-            self.1 = [answer.head, answer.body].concat();
-            self.0.answered(tag, answer)
+        fn take_response(
+            &mut self,
+            tag: RequestTag,
+            response: HttpResponse<'_>,
+        ) -> anyhow::Result<()> {
+            self.1 = [response.head, response.body].concat();
+            self.0.take_response(tag, response)
         }
     }
-    work.begin(1, "one payment");
+    work.begin_part(1, "one payment");
     let mut one = One(work, Vec::new());
-    Pool::open(server, 1)?.run(&mut one, None, &AtomicBool::new(false))?;
+    HttpClient::open(server, 1)?.run(&mut one, None, &AtomicBool::new(false))?;
     Ok(one.1)
 }

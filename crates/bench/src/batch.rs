@@ -1,4 +1,4 @@
-//! `bench batch`: payments in batches over gRPC.
+//! Mode `batch`: payments in batches over gRPC.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,67 +10,69 @@ use tokio::task::LocalSet;
 
 use crate::books::{AMOUNT_MAX, Books, runtime};
 use crate::error::usage_error;
-use crate::grpc::Batches;
+use crate::grpc::GrpcStream;
 use crate::meter::{Latencies, Progress};
 use crate::options;
-use crate::payload::{Block, Message, key, results};
-use crate::report::{Before, Conditions, Measured, finish};
+use crate::payload::{IdBytes, Message, idempotency_key, parse_results};
+use crate::report::{Conditions, Measurement, StorageSnapshot, finish_run};
 use crate::rest;
 use crate::server::Server;
-use crate::skew::{Chooser, Random};
-use crate::subscribed::{Subscribed, Tally};
+use crate::skew::{AccountChooser, Random};
+use crate::subscriptions::{ExpectedEvents, Subscriptions};
 
-/// Runs `bench batch`.
-pub(crate) fn run(options: &options::Batch) -> anyhow::Result<()> {
+/// Runs the mode `batch`.
+pub(crate) fn run(options: &options::BatchOptions) -> anyhow::Result<()> {
     if options.payments == 0 {
         return Err(usage_error("--payments must be at least 1"));
     }
-    let per_owner = Subscribed::accounts_per_owner(options)?;
+    let per_owner = Subscriptions::accounts_per_owner(options)?;
     let server = Server::start(&options.load)?;
-    let books = Books::prepare_for(&server, options.load.accounts, per_owner.unwrap_or(1))?;
-    let subscribed = Subscribed::make(&server, &books, options, per_owner)?;
-    let before = Before::of(&server)?;
-    let work = Rc::new(RefCell::new(Work::with(
+    let books = Books::prepare_with_owners(&server, options.load.accounts, per_owner.unwrap_or(1))?;
+    let subscriptions = Subscriptions::create(&server, &books, options, per_owner)?;
+    let before = StorageSnapshot::read(&server)?;
+    let work = Rc::new(RefCell::new(BatchLoad::new(
         &options.load,
         options.batch,
         &books,
     )));
-    work.borrow_mut().tally = subscribed.tally();
+    work.borrow_mut().expected = subscriptions.expected();
     let runtime = runtime()?;
     let set = LocalSet::new();
     let streams = set.block_on(&runtime, async {
         if options.receive {
-            subscribed.receive(&server).await?;
+            subscriptions.receive(&server).await?;
         }
         let mut streams = Vec::new();
         for _ in 0..options.connections {
-            streams.push(Batches::open(server.grpc, &server.token).await?);
+            streams.push(GrpcStream::open(server.grpc, &server.token).await?);
         }
-        work.borrow_mut().begin(options.warmup, None, "warm-up");
-        all(streams, &work, options.in_flight).await
+        work.borrow_mut()
+            .begin_part(options.warmup, None, "warm-up");
+        run_streams(streams, &work, options.in_flight).await
     })?;
     let reads = options
         .reads
-        .map(|rate| rest::reads_beside(&server, &books, rate));
+        .map(|rate| rest::start_reads(&server, &books, rate));
     let reads = reads.transpose()?;
     let pace = options
         .load
         .rate
         .map(|rate| f64::from(options.batch) / rate);
     let mut measured = set.block_on(&runtime, async {
-        work.borrow_mut().begin(options.payments, pace, "batch");
-        for mut stream in all(streams, &work, options.in_flight).await? {
-            stream.end()?;
+        work.borrow_mut()
+            .begin_part(options.payments, pace, "batch");
+        for mut stream in run_streams(streams, &work, options.in_flight).await? {
+            stream.finish_sending()?;
         }
-        work.borrow_mut().measured()
+        work.borrow_mut().take_measurement()
     })?;
     if let Some(reads) = reads {
         measured.operations = reads.stop()?;
     }
     let work = work.borrow();
-    let matched = set.block_on(&runtime, subscribed.finish(&server, &work.tally))?;
+    let matched = set.block_on(&runtime, subscriptions.finish(&server, &work.expected))?;
     measured.subscriptions = matched;
-    // Closes the connections: the server would wait for them.
+    // Close the connections: a server that stops waits for open ones.
     drop((set, runtime));
     let records = options.warmup + options.payments;
     let balances = (measured.rejected == 0).then_some(&*work.balances);
@@ -84,48 +86,48 @@ pub(crate) fn run(options: &options::Batch) -> anyhow::Result<()> {
         warmup: options.warmup,
         records,
     };
-    finish(&conditions, server, &before, measured)?;
+    finish_run(&conditions, server, &before, measured)?;
     Ok(())
 }
 
-/// What all connections share.
-pub(crate) struct Work {
-    accounts: std::sync::Arc<[Block]>,
+/// A load of batches, shared by all connections.
+pub(crate) struct BatchLoad {
+    accounts: std::sync::Arc<[IdBytes]>,
     run: u64,
-    chooser: Chooser,
+    chooser: AccountChooser,
     random: Random,
     batch: u64,
-    /// The number of the next payment.
+    /// Number of the next payment.
     next: u64,
-    /// The number behind the last payment of this part.
+    /// Number after the last payment of this part.
     end: u64,
-    /// Seconds from one batch to the next, when they arrive at a fixed rate, and when the first was due.
+    /// At a fixed arrival rate: seconds between two batches, and the time at which the first batch was due.
     pace: Option<(f64, Instant)>,
     sent: u64,
     balances: Vec<i64>,
-    /// If given, they are authorizations that come due then, nanoseconds since the Unix epoch.
+    /// If set, the payments are authorizations that expire at this time, in nanoseconds since the Unix epoch.
     pub(crate) held_until: Option<u64>,
-    pub(crate) tally: Tally,
+    pub(crate) expected: ExpectedEvents,
     latencies: Latencies,
     rejected: u64,
     progress: Option<Progress>,
 }
 
 /// A batch to send.
-struct Sending {
+struct OutgoingBatch {
     message: bytes::Bytes,
     count: u64,
-    /// From when its latency counts.
+    /// The time from which the latency counts.
     due: Instant,
 }
 
-impl Work {
-    /// Payments among the accounts of `books`, in batches of `batch`.
-    pub(crate) fn with(load: &options::Load, batch: u32, books: &Books) -> Work {
-        Work {
+impl BatchLoad {
+    /// Creates a load of payments between the accounts of `books`, in batches of `batch`.
+    pub(crate) fn new(load: &options::Load, batch: u32, books: &Books) -> BatchLoad {
+        BatchLoad {
             accounts: books.accounts.clone(),
             run: books.run,
-            chooser: Chooser::new(load),
+            chooser: AccountChooser::new(load),
             random: Random::new(load.seed),
             batch: u64::from(batch),
             next: 0,
@@ -134,15 +136,15 @@ impl Work {
             sent: 0,
             balances: vec![0; books.accounts.len()],
             held_until: None,
-            tally: Tally::default(),
+            expected: ExpectedEvents::default(),
             latencies: Latencies::new(),
             rejected: 0,
             progress: None,
         }
     }
 
-    /// Begins a part of `payments`.
-    pub(crate) fn begin(&mut self, payments: u64, pace: Option<f64>, what: &'static str) {
+    /// Begins a part of `payments` payments.
+    pub(crate) fn begin_part(&mut self, payments: u64, pace: Option<f64>, what: &'static str) {
         self.end = self.next + payments;
         self.pace = pace.map(|seconds| (seconds, Instant::now()));
         self.sent = 0;
@@ -150,60 +152,60 @@ impl Work {
         self.progress = Some(Progress::new(what, "payments", payments));
     }
 
-    /// Payments of this part that are answered.
-    pub(crate) fn answers(&self) -> u64 {
+    /// Returns the number of answered payments of this part.
+    pub(crate) fn answered_count(&self) -> u64 {
         self.progress.as_ref().map_or(0, Progress::done)
     }
 
-    /// Ends a part that broke off; gives how many payments of it were answered. The rest is unknown.
-    pub(crate) fn give_up(&mut self) -> u64 {
+    /// Ends a part whose connection was lost. Returns the number of answered payments; the fate of the others is unknown.
+    pub(crate) fn abandon_part(&mut self) -> u64 {
         self.end = self.next;
         self.progress
             .take()
             .map_or(0, |progress| progress.finish_early())
     }
 
-    /// When the next batch is due; none if there is none.
-    fn due(&self) -> Option<Instant> {
+    /// Returns the time at which the next batch is due, or `None` after the last batch.
+    fn next_due(&self) -> Option<Instant> {
         (self.next < self.end).then(|| match self.pace {
             Some((seconds, begun)) => begun + Duration::from_secs_f64(seconds * self.sent as f64),
             None => Instant::now(),
         })
     }
 
-    /// The next batch.
-    fn take(&mut self, due: Instant) -> Sending {
+    /// Creates the next batch.
+    fn next_batch(&mut self, due: Instant) -> OutgoingBatch {
         let count = self.batch.min(self.end - self.next);
         let mut message = Message::new(count as usize);
         for number in self.next..self.next + count {
-            let (source, destination) = self.chooser.pair(&mut self.random);
+            let (source, destination) = self.chooser.choose_pair(&mut self.random);
             let amount = 1 + self.random.below(AMOUNT_MAX);
-            self.tally.add(source, destination);
+            self.expected.add(source, destination);
             let (source, destination) = (source as usize, destination as usize);
-            let key = key(self.run, number);
+            let key = idempotency_key(self.run, number);
             let (payer, payee) = (&self.accounts[source], &self.accounts[destination]);
             if let Some(until) = self.held_until {
-                message.hold(&key, payer, payee, u64::from(amount), until);
+                message.add_authorization(&key, payer, payee, u64::from(amount), until);
                 continue;
             }
             self.balances[source] -= i64::from(amount);
             self.balances[destination] += i64::from(amount);
-            message.pay(&key, payer, payee, u64::from(amount));
+            message.add_payment(&key, payer, payee, u64::from(amount));
         }
         self.next += count;
         self.sent += 1;
-        Sending {
+        OutgoingBatch {
             message: message.finish(),
             count,
             due,
         }
     }
 
-    fn answered(&mut self, answer: &[u8], count: u64, due: Instant) -> anyhow::Result<()> {
+    fn take_answer(&mut self, answer: &[u8], count: u64, due: Instant) -> anyhow::Result<()> {
         let now = Instant::now();
         self.latencies.record(now.duration_since(due));
         let mut seen = 0;
-        for result in results(answer) {
+        for result in parse_results(answer) {
             seen += 1;
             if result.replayed {
                 bail!("a new payment was answered as a repetition");
@@ -219,22 +221,24 @@ impl Work {
         Ok(())
     }
 
-    pub(crate) fn measured(&mut self) -> anyhow::Result<Measured> {
-        let progress = self.progress.take().context("a part was begun")?;
-        Ok(Measured::of(progress, &self.latencies, self.rejected))
+    pub(crate) fn take_measurement(&mut self) -> anyhow::Result<Measurement> {
+        let progress = self.progress.take().context("no part was begun")?;
+        Ok(Measurement::new(progress, &self.latencies, self.rejected))
     }
 }
 
-/// Has all connections work until this part is done, and gives them back.
-pub(crate) async fn all(
-    streams: Vec<Batches>,
-    work: &Rc<RefCell<Work>>,
+/// Sends this part over all streams, and returns the streams.
+pub(crate) async fn run_streams(
+    streams: Vec<GrpcStream>,
+    work: &Rc<RefCell<BatchLoad>>,
     in_flight: u32,
-) -> anyhow::Result<Vec<Batches>> {
+) -> anyhow::Result<Vec<GrpcStream>> {
     let mut tasks = Vec::with_capacity(streams.len());
     for stream in streams {
         let work = work.clone();
-        tasks.push(tokio::task::spawn_local(drive(stream, work, in_flight)));
+        tasks.push(tokio::task::spawn_local(run_stream(
+            stream, work, in_flight,
+        )));
     }
     let mut streams = Vec::with_capacity(tasks.len());
     for task in tasks {
@@ -243,22 +247,22 @@ pub(crate) async fn all(
     Ok(streams)
 }
 
-/// One connection: sends while there is room, and takes answers.
-async fn drive(
-    mut stream: Batches,
-    work: Rc<RefCell<Work>>,
+/// Sends batches over one stream while fewer than `in_flight` wait for their answer.
+async fn run_stream(
+    mut stream: GrpcStream,
+    work: Rc<RefCell<BatchLoad>>,
     in_flight: u32,
-) -> anyhow::Result<Batches> {
+) -> anyhow::Result<GrpcStream> {
     let mut waiting: VecDeque<(u64, Instant)> = VecDeque::new();
     loop {
         let due = match waiting.len() < in_flight as usize {
-            true => work.borrow().due(),
+            true => work.borrow().next_due(),
             false => None,
         };
         let now = Instant::now();
         match due {
             Some(due) if due <= now => {
-                let sending = work.borrow_mut().take(due);
+                let sending = work.borrow_mut().next_batch(due);
                 stream.send(sending.message).await?;
                 waiting.push_back((sending.count, sending.due));
                 continue;
@@ -270,16 +274,16 @@ async fn drive(
             None if waiting.is_empty() => return Ok(stream),
             _ => {}
         }
-        // Whichever comes first: an answer, or the time for the next batch.
+        // Wait for an answer or for the next due time, whichever comes first.
         let answer = match due {
-            None => stream.answer().await?,
+            None => stream.next_message().await?,
             Some(due) => tokio::select! {
-                answer = stream.answer() => answer?,
+                answer = stream.next_message() => answer?,
                 () = tokio::time::sleep_until(due.into()) => continue,
             },
         };
         if let Some((count, due)) = waiting.pop_front() {
-            work.borrow_mut().answered(&answer, count, due)?;
+            work.borrow_mut().take_answer(&answer, count, due)?;
         }
     }
 }

@@ -1,47 +1,47 @@
-//! The accounts of a load: opened and filled before, checked after.
+//! The accounts of a load: opened and filled before the load, checked after the load.
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 
 use crate::client::Client;
-use crate::grpc::Batches;
-use crate::payload::{Block, Message, id_text, key, results};
+use crate::grpc::GrpcStream;
+use crate::payload::{IdBytes, Message, id_text, idempotency_key, parse_results};
 use crate::server::Server;
 
-/// Commands of one batch of the preparation.
+/// Number of commands per batch of the preparation.
 const BATCH: usize = 4_096;
-/// What all accounts hold together at most, in minor units: the account that fills them may go no lower.
+/// Maximum sum of all balances, in minor units: the limit of the account that fills them.
 const FUNDS: u64 = 9_000_000_000_000_000;
-/// What one account holds at most, in minor units.
+/// Maximum initial balance of an account, in minor units.
 const FUNDS_EACH: u64 = 100_000_000_000;
-/// Accounts whose balances are compared at the end.
+/// Number of accounts whose balances are compared at the end.
 const SAMPLES: usize = 200;
-/// The largest amount of a payment, in minor units.
+/// Maximum amount of a payment, in minor units.
 pub(crate) const AMOUNT_MAX: u32 = 1_000;
 
-/// Accounts with money in them.
+/// The accounts of a load.
 pub(crate) struct Books {
-    /// Their ids.
-    pub(crate) accounts: Arc<[Block]>,
-    /// Distinguishes the keys of this run from those of any other.
+    /// Ids of the accounts.
+    pub(crate) accounts: Arc<[IdBytes]>,
+    /// Random number in the idempotency keys, which distinguishes this run from others.
     pub(crate) run: u64,
-    /// Accounts that belong to one owner.
+    /// Number of accounts per owner.
     per_owner: u32,
-    /// In each account before the load.
+    /// Balance of each account before the load, in minor units.
     funds: u64,
-    /// Records before the load.
+    /// Number of records before the load.
     before: u64,
 }
 
 impl Books {
-    /// Opens the accounts, each of an owner of its own, and fills them.
+    /// Opens accounts, each with its own owner, and fills them.
     pub(crate) fn prepare(server: &Server, accounts: u32) -> anyhow::Result<Books> {
-        Books::prepare_for(server, accounts, 1)
+        Books::prepare_with_owners(server, accounts, 1)
     }
 
-    /// The same with so many accounts for each owner.
-    pub(crate) fn prepare_for(
+    /// Opens and fills accounts, `per_owner` for each owner.
+    pub(crate) fn prepare_with_owners(
         server: &Server,
         accounts: u32,
         per_owner: u32,
@@ -52,11 +52,11 @@ impl Books {
         let funds = FUNDS_EACH.min(FUNDS / u64::from(accounts));
         let runtime = runtime()?;
         let accounts = runtime.block_on(async {
-            let mut batches = Batches::open(server.grpc, &server.token).await?;
-            let outside = open(&mut batches, run, 0, &["platform".to_owned()]).await?[0];
-            let accounts = open_all(&mut batches, run, accounts, per_owner).await?;
-            fill(&mut batches, run, &outside, &accounts, funds).await?;
-            batches.end()?;
+            let mut stream = GrpcStream::open(server.grpc, &server.token).await?;
+            let outside = open_batch(&mut stream, run, 0, &["platform".to_owned()]).await?[0];
+            let accounts = open_accounts(&mut stream, run, accounts, per_owner).await?;
+            fill_accounts(&mut stream, run, &outside, &accounts, funds).await?;
+            stream.finish_sending()?;
             anyhow::Ok(accounts)
         });
         Ok(Books {
@@ -64,36 +64,36 @@ impl Books {
             run,
             per_owner,
             funds,
-            before: head(&mut server.client()?)?,
+            before: read_position(&mut server.client()?)?,
         })
     }
 
-    /// Records that were added since.
-    pub(crate) fn added(&self, server: &Server) -> anyhow::Result<u64> {
-        Ok(head(&mut server.client()?)? - self.before)
+    /// Returns the number of records that were added since the preparation.
+    pub(crate) fn count_added_records(&self, server: &Server) -> anyhow::Result<u64> {
+        Ok(read_position(&mut server.client()?)? - self.before)
     }
 
-    /// An owner: of the accounts that follow those of the owner before.
+    /// Returns the name of an owner. The accounts of consecutive owners are consecutive.
     pub(crate) fn owner(&self, number: u32) -> String {
         owner(self.run, number)
     }
 
-    /// The ids of its accounts as text.
-    pub(crate) fn of_owner(&self, number: u32) -> Vec<String> {
+    /// Returns the ids of an owner's accounts as text.
+    pub(crate) fn account_ids_of_owner(&self, number: u32) -> Vec<String> {
         let owners = self.accounts.chunks(self.per_owner as usize);
         let of_one = owners.into_iter().nth(number as usize);
         let blocks = of_one.into_iter().flatten();
         blocks.map(|block| id_text("acct", block)).collect()
     }
 
-    /// The accounts' ids as text.
-    pub(crate) fn texts(&self) -> Vec<String> {
+    /// Returns the ids of all accounts as text.
+    pub(crate) fn account_ids(&self) -> Vec<String> {
         let texts = self.accounts.iter();
         texts.map(|block| id_text("acct", block)).collect()
     }
 
-    /// Checks that exactly `records` were added since, that debits equal credits, and that balances are what the payments
-    /// made of them, where they are known. Only the balances can be checked on a server that others use too.
+    /// Checks that exactly `records` records were added, that debits equal credits, and that sampled balances changed by
+    /// `balances`. The number of records is checked only on a server that was started here: nobody else uses that one.
     pub(crate) fn check(
         &self,
         server: &Server,
@@ -102,7 +102,7 @@ impl Books {
     ) -> anyhow::Result<()> {
         let mut client = server.client()?;
         if let (Some(records), true) = (records, server.process().is_some()) {
-            let added = self.added(server)?;
+            let added = self.count_added_records(server)?;
             ensure!(
                 added == records,
                 "{records} commands were answered, but {added} records were added"
@@ -130,35 +130,35 @@ impl Books {
     }
 }
 
-/// Records in all.
-fn head(client: &mut Client) -> anyhow::Result<u64> {
+/// Returns the number of records in the journal.
+fn read_position(client: &mut Client) -> anyhow::Result<u64> {
     let head = client.get_json("/v1/journal/head")?;
     head["position"]
         .as_u64()
         .context("the head has no position")
 }
 
-/// A runtime for one thread.
+/// Creates an async runtime on the calling thread.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     Ok(builder.enable_all().build()?)
 }
 
-/// Keys of the preparation are of another run than those of the payments.
-pub(crate) fn own_key(run: u64, what: u64, number: u64) -> Block {
-    key(run.wrapping_add(what), number)
+/// Returns an idempotency key of the preparation, which differs from the keys of all payments.
+pub(crate) fn preparation_key(run: u64, what: u64, number: u64) -> IdBytes {
+    idempotency_key(run.wrapping_add(what), number)
 }
 
 fn owner(run: u64, number: u32) -> String {
     format!("bench-{run:016x}-{number}")
 }
 
-async fn open_all(
-    batches: &mut Batches,
+async fn open_accounts(
+    stream: &mut GrpcStream,
     run: u64,
     count: u32,
     per_owner: u32,
-) -> anyhow::Result<Vec<Block>> {
+) -> anyhow::Result<Vec<IdBytes>> {
     let mut accounts = Vec::with_capacity(count as usize);
     while accounts.len() < count as usize {
         let from = accounts.len();
@@ -166,26 +166,26 @@ async fn open_all(
         let owners: Vec<String> = (from..to)
             .map(|number| owner(run, number as u32 / per_owner))
             .collect();
-        accounts.extend(open(batches, run, from as u64 + 1, &owners).await?);
+        accounts.extend(open_batch(stream, run, from as u64 + 1, &owners).await?);
     }
     Ok(accounts)
 }
 
-async fn open(
-    batches: &mut Batches,
+async fn open_batch(
+    stream: &mut GrpcStream,
     run: u64,
     first: u64,
     owners: &[String],
-) -> anyhow::Result<Vec<Block>> {
+) -> anyhow::Result<Vec<IdBytes>> {
     let mut message = Message::new(owners.len() * 2);
     for (owner, number) in owners.iter().zip(first..) {
-        message.open(&own_key(run, 1, number), owner);
+        message.add_account(&preparation_key(run, 1, number), owner);
     }
-    batches.send(message.finish()).await?;
-    let answer = batches.answer().await?;
+    stream.send(message.finish()).await?;
+    let answer = stream.next_message().await?;
     let mut ids = Vec::with_capacity(owners.len());
-    for result in results(&answer) {
-        match Block::try_from(result.id) {
+    for result in parse_results(&answer) {
+        match IdBytes::try_from(result.id) {
             Ok(id) if result.code.is_empty() => ids.push(id),
             _ => bail!("an account could not be opened: {}", result.code),
         }
@@ -194,22 +194,22 @@ async fn open(
     Ok(ids)
 }
 
-async fn fill(
-    batches: &mut Batches,
+async fn fill_accounts(
+    stream: &mut GrpcStream,
     run: u64,
-    outside: &Block,
-    accounts: &[Block],
+    outside: &IdBytes,
+    accounts: &[IdBytes],
     funds: u64,
 ) -> anyhow::Result<()> {
     for (part, accounts) in accounts.chunks(BATCH).enumerate() {
         let mut message = Message::new(accounts.len() * 2);
         for (at, account) in accounts.iter().enumerate() {
             let number = (part * BATCH + at) as u64;
-            message.top_up(&own_key(run, 2, number), outside, account, funds);
+            message.add_top_up(&preparation_key(run, 2, number), outside, account, funds);
         }
-        batches.send(message.finish()).await?;
-        let answer = batches.answer().await?;
-        let done = results(&answer).filter(|result| result.code.is_empty());
+        stream.send(message.finish()).await?;
+        let answer = stream.next_message().await?;
+        let done = parse_results(&answer).filter(|result| result.code.is_empty());
         ensure!(
             done.count() == accounts.len(),
             "an account could not be filled"

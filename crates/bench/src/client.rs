@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::http::{Answer, Pool, Tag, Work};
-use crate::payload::Block;
+use crate::http_client::{HttpClient, HttpResponse, RequestTag, Workload};
+use crate::payload::IdBytes;
 use crate::requests::{Head, put_get, put_post};
 
 /// Maximum time for which a request is repeated while the server is busy.
@@ -18,7 +18,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A blocking client with one connection.
 pub(crate) struct Client {
-    pool: Pool,
+    http: HttpClient,
     head: Head,
 }
 
@@ -28,14 +28,14 @@ struct Exchange<'a> {
     response: Option<(u16, Vec<u8>)>,
 }
 
-impl Work for Exchange<'_> {
-    fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
+impl Workload for Exchange<'_> {
+    fn next_request(&mut self, into: &mut Vec<u8>) -> Option<RequestTag> {
         into.extend_from_slice(self.request.take()?);
-        Some(Tag::default())
+        Some(RequestTag::default())
     }
 
-    fn answered(&mut self, _: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
-        self.response = Some((answer.status, answer.body.to_vec()));
+    fn take_response(&mut self, _: RequestTag, response: HttpResponse<'_>) -> anyhow::Result<()> {
+        self.response = Some((response.status, response.body.to_vec()));
         Ok(())
     }
 }
@@ -44,7 +44,7 @@ impl Client {
     /// Connects to a server.
     pub(crate) fn connect(server: SocketAddr, token: &str) -> anyhow::Result<Client> {
         Ok(Client {
-            pool: Pool::open(server, 1)?,
+            http: HttpClient::open(server, 1)?,
             head: Head {
                 host: server.to_string(),
                 token: token.to_owned(),
@@ -69,7 +69,7 @@ impl Client {
     pub(crate) fn post_json(
         &mut self,
         path: &str,
-        key: &Block,
+        key: &IdBytes,
         body: &Value,
     ) -> anyhow::Result<Value> {
         let mut request = Vec::new();
@@ -88,7 +88,7 @@ impl Client {
                 request: Some(request),
                 response: None,
             };
-            self.pool
+            self.http
                 .run(&mut exchange, None, &AtomicBool::new(false))?;
             match exchange.response.context("the server did not answer")? {
                 (200..300, body) => return Ok(body),

@@ -1,4 +1,4 @@
-//! What the disk can do: writes in pieces, each synced before the next.
+//! Measures the disk: writes in pieces, each synced before the next.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -10,20 +10,20 @@ use rustix::fs::{FallocateFlags, fallocate};
 use crate::meter::{Latencies, Summary};
 use crate::skew::Random;
 
-/// A block of the small writes, in bytes.
+/// Size of a small write, in bytes.
 const BLOCK_BYTES: usize = 4_096;
-/// Blocks that the small writes go to, one after the other and round again.
+/// Number of blocks that the small writes go to, in a circle.
 const BLOCKS: u64 = 4_096;
 
-/// Writes in sequence.
+/// Result of sequential writes.
 pub(crate) struct Sequential {
     pub(crate) pieces: u64,
     pub(crate) took: Duration,
-    /// Of a write and its sync.
+    /// Latency of a write with its sync.
     pub(crate) latency: Summary,
 }
 
-fn create(directory: &Path, name: &str, bytes: u64) -> std::io::Result<File> {
+fn create_file(directory: &Path, name: &str, bytes: u64) -> std::io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -38,18 +38,22 @@ fn create(directory: &Path, name: &str, bytes: u64) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Bytes that no disk can make smaller.
-fn noise(bytes: usize) -> Vec<u8> {
+/// Returns bytes that no disk can compress.
+fn random_bytes(bytes: usize) -> Vec<u8> {
     let mut random = Random::new(9);
     let words = std::iter::repeat_with(|| random.next().to_le_bytes());
     words.flatten().take(bytes).collect()
 }
 
-/// Writes `total` bytes into space that is reserved, `piece` at a time.
-pub(crate) fn sequential(directory: &Path, piece: u64, total: u64) -> std::io::Result<Sequential> {
+/// Writes `total` bytes into reserved space, `piece` bytes at a time.
+pub(crate) fn measure_sequential_writes(
+    directory: &Path,
+    piece: u64,
+    total: u64,
+) -> std::io::Result<Sequential> {
     let pieces = total.div_ceil(piece).max(1);
-    let file = create(directory, "sequential", pieces * piece)?;
-    let bytes = noise(piece as usize);
+    let file = create_file(directory, "sequential", pieces * piece)?;
+    let bytes = random_bytes(piece as usize);
     let mut latencies = Latencies::new();
     let begun = Instant::now();
     for at in 0..pieces {
@@ -67,11 +71,15 @@ pub(crate) fn sequential(directory: &Path, piece: u64, total: u64) -> std::io::R
     })
 }
 
-/// Writes 4 KiB, `count` times, each synced: into space that was written before, or only reserved.
-pub(crate) fn small(directory: &Path, count: u32, written: bool) -> std::io::Result<Summary> {
+/// Writes 4 KiB `count` times, each synced: into space that was written before, or was only reserved.
+pub(crate) fn measure_small_writes(
+    directory: &Path,
+    count: u32,
+    written: bool,
+) -> std::io::Result<Summary> {
     let blocks = if written { BLOCKS } else { u64::from(count) };
-    let file = create(directory, "small", blocks * BLOCK_BYTES as u64)?;
-    let bytes = noise(BLOCK_BYTES);
+    let file = create_file(directory, "small", blocks * BLOCK_BYTES as u64)?;
+    let bytes = random_bytes(BLOCK_BYTES);
     if written {
         for at in 0..blocks {
             file.write_all_at(&bytes, at * BLOCK_BYTES as u64)?;

@@ -1,4 +1,4 @@
-//! `bench publish` and `bench pull`: events in batches into a subscription, and out of it again.
+//! Modes `publish` and `pull`: events are published in batches, then pulled from a subscription.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,20 +12,23 @@ use tokio::task::LocalSet;
 
 use crate::books::runtime;
 use crate::error::usage_error;
-use crate::grpc::{Batches, RECEIVE};
+use crate::grpc::{GrpcStream, RECEIVE};
 use crate::machine;
 use crate::meter::{Latencies, Progress};
 use crate::options;
-use crate::payload::{Delivered, Message, acknowledge, key, open_receive, response, results};
-use crate::report::{tell, tenths};
-use crate::server::{Server, subscribe_to};
+use crate::payload::{
+    DeliveredEvent, Message, encode_acknowledgement, encode_receive_request, idempotency_key,
+    parse_response, parse_results,
+};
+use crate::report::{print_result, round_to_tenth};
+use crate::server::{Server, create_subscription};
 
-/// The type of the events.
+/// Type of the events.
 const TYPE: &str = "app.bench.event";
-/// Where an event's number stands in its data, in hexadecimal digits.
+/// Place of an event's number in its data, in hexadecimal digits.
 const NUMBER_AT: std::ops::Range<usize> = 6..22;
 
-/// Events of one run: each has a number and the same length.
+/// The events of one run: each has its own number, and all have the same length.
 struct Events {
     run: u64,
     data: Vec<u8>,
@@ -44,7 +47,7 @@ impl Events {
         })
     }
 
-    /// The data of an event.
+    /// Returns the data of an event.
     fn data(&mut self, number: u64) -> &[u8] {
         for (at, digit) in self.data[NUMBER_AT].iter_mut().zip((0..16).rev()) {
             *at = b"0123456789abcdef"[(number >> (4 * digit) & 15) as usize];
@@ -52,8 +55,8 @@ impl Events {
         &self.data
     }
 
-    /// The number of an event that came, if it is one of these exactly as it was published.
-    fn number(&mut self, event: &Delivered<'_>) -> Option<u64> {
+    /// Returns the number of a delivered event, or `None` if the event differs from the published one.
+    fn number(&mut self, event: &DeliveredEvent<'_>) -> Option<u64> {
         let digits = event.data.get(NUMBER_AT)?;
         let mut number = 0;
         for digit in digits {
@@ -63,21 +66,24 @@ impl Events {
     }
 }
 
-/// Runs `bench publish`.
-pub(crate) fn publish(options: &options::Publish) -> anyhow::Result<()> {
+/// Runs the mode `publish`.
+pub(crate) fn publish(options: &options::PublishOptions) -> anyhow::Result<()> {
     run(&options.events, None)
 }
 
-/// Runs `bench pull`.
-pub(crate) fn pull(options: &options::Pull) -> anyhow::Result<()> {
+/// Runs the mode `pull`.
+pub(crate) fn pull(options: &options::PullOptions) -> anyhow::Result<()> {
     run(&options.events, Some(options))
 }
 
-fn run(options: &options::Events, pull: Option<&options::Pull>) -> anyhow::Result<()> {
+fn run(
+    options: &options::EventsOptions,
+    pull: Option<&options::PullOptions>,
+) -> anyhow::Result<()> {
     if options.events == 0 {
         return Err(usage_error("--events must be at least 1"));
     }
-    let server = Server::own(&options.run)?;
+    let server = Server::start_new(&options.run)?;
     let subscription = subscribe(&server)?;
     let mut events = Events::new(options.size)?;
     let mut result = publish_all(&server, options, &mut events)?;
@@ -96,8 +102,8 @@ fn run(options: &options::Events, pull: Option<&options::Pull>) -> anyhow::Resul
         "publish_batch_size": options.publish_batch,
         "server_rss_anon_bytes": memory.anonymous,
         "sync_policy": "synced before every answer; answers that wait share a sync",
-        "filesystem": directory.and_then(machine::filesystem),
-        "processors": machine::processors(),
+        "filesystem": directory.and_then(machine::find_filesystem),
+        "processors": machine::count_processors(),
         "version": env!("CARGO_PKG_VERSION"),
     });
     server.stop()?;
@@ -105,26 +111,26 @@ fn run(options: &options::Events, pull: Option<&options::Pull>) -> anyhow::Resul
         bail!("a result is an object");
     };
     result.as_object_mut().expect("an object").extend(more);
-    tell(&result, options.run.json);
+    print_result(&result, options.run.json);
     Ok(())
 }
 
-/// A subscription to all events of the run; its path.
+/// Creates a subscription to all events of the run, and returns its id.
 fn subscribe(server: &Server) -> anyhow::Result<String> {
     let terms = json!({"events": ["app.bench.#"], "in_flight_max": 10_000});
-    subscribe_to(&mut server.client()?, &key(0, 0), &terms)
+    create_subscription(&mut server.client()?, &idempotency_key(0, 0), &terms)
 }
 
-/// Publishes all events over one stream, several batches on their way.
+/// Publishes all events over one stream, with several batches in flight.
 fn publish_all(
     server: &Server,
-    options: &options::Events,
+    options: &options::EventsOptions,
     events: &mut Events,
 ) -> anyhow::Result<Value> {
     let runtime = runtime()?;
     let set = LocalSet::new();
     set.block_on(&runtime, async {
-        let mut stream = Batches::open(server.grpc, &server.token).await?;
+        let mut stream = GrpcStream::open(server.grpc, &server.token).await?;
         let mut latencies = Latencies::new();
         let mut progress = Progress::new("publish", "events", options.events);
         let mut waiting: VecDeque<(u64, Instant)> = VecDeque::new();
@@ -136,7 +142,11 @@ fn publish_all(
                 let count = u64::from(options.publish_batch).min(options.events - next);
                 let mut message = Message::new(count as usize * (options.size as usize / 64 + 1));
                 for number in next..next + count {
-                    message.publish(&key(events.run, number), TYPE, events.data(number));
+                    message.add_event(
+                        &idempotency_key(events.run, number),
+                        TYPE,
+                        events.data(number),
+                    );
                 }
                 next += count;
                 stream.send(message.finish()).await?;
@@ -146,18 +156,19 @@ fn publish_all(
             let Some((count, begun)) = waiting.pop_front() else {
                 break;
             };
-            let answer = stream.answer().await?;
-            let done = results(&answer).filter(|result| result.code.is_empty() && !result.replayed);
+            let answer = stream.next_message().await?;
+            let done =
+                parse_results(&answer).filter(|result| result.code.is_empty() && !result.replayed);
             ensure!(done.count() as u64 == count, "an event was not published");
             let now = Instant::now();
             latencies.record(now.duration_since(begun));
             progress.add(count, now);
         }
-        stream.end()?;
+        stream.finish_sending()?;
         let (took, rates) = progress.finish();
         let seconds = took.as_secs_f64();
         Ok(json!({
-            "published_per_second": tenths(options.events as f64 / seconds.max(1e-9)),
+            "published_per_second": round_to_tenth(options.events as f64 / seconds.max(1e-9)),
             "publish_seconds": seconds,
             "publish_rate_of_each_tenth": rates,
             "publish_latency": latencies.summary(),
@@ -165,10 +176,10 @@ fn publish_all(
     })
 }
 
-/// What all consumers share.
+/// State that all consumers share.
 struct Pulling {
     events: Events,
-    /// One bit for each event that came.
+    /// One bit per delivered event.
     seen: Vec<u64>,
     left: u64,
     again: u64,
@@ -177,15 +188,15 @@ struct Pulling {
 }
 
 impl Pulling {
-    /// Notes the events of a response; gives its number.
+    /// Records the events of a response, and returns the number of the response.
     fn take(&mut self, bytes: &[u8]) -> anyhow::Result<u64> {
         let (mut number, mut count) = (0, 0);
-        response(bytes, &mut number, &mut |event| {
+        parse_response(bytes, &mut number, &mut |event| {
             let Some(at) = self.events.number(&event) else {
-                bail!("an event came that was not published like this");
+                bail!("a delivered event differs from every published one");
             };
             let word = self.seen.get_mut((at / 64) as usize);
-            let word = word.context("an event came that was never published")?;
+            let word = word.context("a delivered event was never published")?;
             let bit = 1 << (at % 64);
             if *word & bit == 0 {
                 *word |= bit;
@@ -202,10 +213,10 @@ impl Pulling {
     }
 }
 
-/// Pulls all events, and acknowledges them.
+/// Pulls and acknowledges all events.
 fn pull_all(
     server: &Server,
-    options: &options::Pull,
+    options: &options::PullOptions,
     subscription: &str,
     events: Events,
 ) -> anyhow::Result<Value> {
@@ -223,9 +234,11 @@ fn pull_all(
     set.block_on(&runtime, async {
         let mut consumers = Vec::new();
         for _ in 0..options.consumers {
-            let mut stream = Batches::open_at(server.grpc, &server.token, RECEIVE).await?;
+            let mut stream = GrpcStream::open_method(server.grpc, &server.token, RECEIVE).await?;
             let (batch, out) = (options.batch, options.batch * options.responses_out);
-            stream.send(open_receive(subscription, batch, out)).await?;
+            stream
+                .send(encode_receive_request(subscription, batch, out))
+                .await?;
             consumers.push(stream);
         }
         let mut tasks = Vec::new();
@@ -238,13 +251,13 @@ fn pull_all(
         anyhow::Ok(())
     })?;
     drop((set, runtime));
-    let pulling = Rc::into_inner(pulling).context("a consumer is left")?;
+    let pulling = Rc::into_inner(pulling).context("a consumer still runs")?;
     let pulling = pulling.into_inner();
     let (took, rates) = pulling.progress.finish();
     let acknowledged = acknowledged(server, subscription, total)?;
     let seconds = took.as_secs_f64();
     Ok(json!({
-        "pulled_per_second": tenths(total as f64 / seconds.max(1e-9)),
+        "pulled_per_second": round_to_tenth(total as f64 / seconds.max(1e-9)),
         "pull_seconds": seconds,
         "pull_rate_of_each_tenth": rates,
         "pulled_again": pulling.again,
@@ -256,30 +269,30 @@ fn pull_all(
     }))
 }
 
-/// One consumer: takes responses and acknowledges each, until every event came to one of all.
-async fn consume(mut stream: Batches, pulling: Rc<RefCell<Pulling>>) -> anyhow::Result<()> {
+/// Receives and acknowledges responses, until every event was delivered to one of the consumers.
+async fn consume(mut stream: GrpcStream, pulling: Rc<RefCell<Pulling>>) -> anyhow::Result<()> {
     while pulling.borrow().left > 0 {
         let bytes: Bytes = tokio::select! {
-            bytes = stream.answer() => bytes?,
-            // The others may have got the rest.
+            bytes = stream.next_message() => bytes?,
+            // Other consumers may have received the rest.
             () = tokio::time::sleep(std::time::Duration::from_millis(20)) => continue,
         };
         let number = pulling.borrow_mut().take(&bytes)?;
         if number > 0 {
-            stream.send(acknowledge(number)).await?;
+            stream.send(encode_acknowledgement(number)).await?;
         }
     }
-    stream.end()?;
-    // The end comes once everything before it was taken in.
-    stream.rest().await
+    stream.finish_sending()?;
+    // The server ends the stream after it has processed all acknowledgements.
+    stream.drain().await
 }
 
-/// How many acknowledgements the server counted: all of them.
+/// Checks that the server counted every acknowledgement, and returns the count.
 fn acknowledged(server: &Server, subscription: &str, total: u64) -> anyhow::Result<u64> {
     let path = format!("/v1/subscriptions/{subscription}");
     let shown = server.client()?.get_json(&path)?;
     let count = shown["figures"]["acknowledged"].as_u64();
-    let count = count.context("there is no count of acknowledgements")?;
+    let count = count.context("the subscription shows no count of acknowledgements")?;
     ensure!(
         count == total,
         "{total} events were acknowledged, but the server counts {count}"
@@ -298,7 +311,7 @@ mod tests {
         assert_eq!(data.len(), 64);
         assert!(serde_json::from_slice::<Value>(&data).is_ok());
         let kind = TYPE.as_bytes();
-        let event = |data| Delivered { kind, data };
+        let event = |data| DeliveredEvent { kind, data };
         assert_eq!(events.number(&event(&data)), Some(0xabc));
         let mut other = data.clone();
         other[40] = b'y';

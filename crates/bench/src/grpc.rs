@@ -1,4 +1,4 @@
-//! A lean gRPC client: HTTP/2 by `h2`, messages as bytes, one stream of batches per connection.
+//! A gRPC client that needs little processor time: HTTP/2 by `h2`, encoded messages, one stream per connection.
 
 use std::net::SocketAddr;
 
@@ -10,41 +10,41 @@ use tokio::net::TcpStream;
 
 use crate::payload::PREFIX_BYTES;
 
-/// Bytes that the server may send ahead.
+/// Flow-control window, in bytes.
 const WINDOW_BYTES: u32 = 8 << 20;
-/// Largest frame, in bytes.
+/// Maximum size of an HTTP/2 frame, in bytes.
 const FRAME_BYTES: u32 = 256 << 10;
 
-/// Batches in, answers out.
+/// Method that takes batches of commands and returns their results.
 pub(crate) const SUBMIT: &str = "/tributary.v1.Ledger/SubmitStream";
-/// Acknowledgements in, events out.
+/// Method that returns events and takes acknowledgements.
 pub(crate) const RECEIVE: &str = "/tributary.v1.Subscriptions/Receive";
 
-/// A stream of batches on a connection of its own.
-pub(crate) struct Batches {
+/// A bidirectional stream on its own connection.
+pub(crate) struct GrpcStream {
     send: SendStream<Bytes>,
-    answers: Answers,
+    state: ResponseState,
 }
 
-/// What comes back.
-enum Answers {
-    /// The server has not answered yet: it does with the first batch.
+/// State of the response.
+enum ResponseState {
+    /// The server has not answered yet: it answers the first message.
     Opening(h2::client::ResponseFuture),
     Open(RecvStream, BytesMut),
 }
 
-impl Batches {
-    /// Connects and opens the stream. Needs a runtime of the same thread, where the connection lives on.
-    pub(crate) async fn open(server: SocketAddr, token: &str) -> anyhow::Result<Batches> {
-        Batches::open_at(server, token, SUBMIT).await
+impl GrpcStream {
+    /// Connects and opens a stream of batches. The connection is driven by the runtime of the calling thread.
+    pub(crate) async fn open(server: SocketAddr, token: &str) -> anyhow::Result<GrpcStream> {
+        GrpcStream::open_method(server, token, SUBMIT).await
     }
 
-    /// The same for another method.
-    pub(crate) async fn open_at(
+    /// Connects and opens a stream of the given method.
+    pub(crate) async fn open_method(
         server: SocketAddr,
         token: &str,
         method: &str,
-    ) -> anyhow::Result<Batches> {
+    ) -> anyhow::Result<GrpcStream> {
         let stream = TcpStream::connect(server)
             .await
             .with_context(|| format!("cannot connect to {server}"))?;
@@ -63,14 +63,14 @@ impl Batches {
             .header("te", "trailers")
             .header("authorization", format!("Bearer {token}"))
             .body(())?;
-        let (answers, send) = client.send_request(request, false)?;
-        Ok(Batches {
+        let (state, send) = client.send_request(request, false)?;
+        Ok(GrpcStream {
             send,
-            answers: Answers::Opening(answers),
+            state: ResponseState::Opening(state),
         })
     }
 
-    /// Sends a message with its prefix.
+    /// Sends a message that begins with its gRPC prefix.
     pub(crate) async fn send(&mut self, mut message: Bytes) -> anyhow::Result<()> {
         while !message.is_empty() {
             self.send.reserve_capacity(message.len());
@@ -82,8 +82,8 @@ impl Batches {
         Ok(())
     }
 
-    /// The next answer's message. May be given up and asked for again.
-    pub(crate) async fn answer(&mut self) -> anyhow::Result<Bytes> {
+    /// Returns the next message. The future may be dropped: no message is lost.
+    pub(crate) async fn next_message(&mut self) -> anyhow::Result<Bytes> {
         let (body, buffer) = self.body().await?;
         loop {
             if let Some((prefix, rest)) = buffer.split_first_chunk::<PREFIX_BYTES>() {
@@ -100,13 +100,13 @@ impl Batches {
                     body.flow_control().release_capacity(data.len())?;
                     buffer.extend_from_slice(&data);
                 }
-                None => bail!("{}", ended(body).await),
+                None => bail!("{}", describe_end(body).await),
             }
         }
     }
 
-    /// Takes what still comes, until the server ends the stream as it should.
-    pub(crate) async fn rest(&mut self) -> anyhow::Result<()> {
+    /// Discards messages until the server ends the stream. Fails unless the final status is OK.
+    pub(crate) async fn drain(&mut self) -> anyhow::Result<()> {
         let (body, _) = self.body().await?;
         while let Some(data) = body.data().await {
             body.flow_control().release_capacity(data?.len())?;
@@ -116,49 +116,49 @@ impl Batches {
             Some(status) if status == "0" => Ok(()),
             status => {
                 let status = status.and_then(|status| status.to_str().ok());
-                bail!("{}", said(status.unwrap_or("?"), &trailers))
+                bail!("{}", format_status(status.unwrap_or("?"), &trailers))
             }
         }
     }
 
-    /// Ends the stream: no more batches.
-    pub(crate) fn end(&mut self) -> anyhow::Result<()> {
+    /// Tells the server that no more messages will be sent.
+    pub(crate) fn finish_sending(&mut self) -> anyhow::Result<()> {
         Ok(self.send.send_data(Bytes::new(), true)?)
     }
 
     async fn body(&mut self) -> anyhow::Result<(&mut RecvStream, &mut BytesMut)> {
-        if let Answers::Opening(response) = &mut self.answers {
+        if let ResponseState::Opening(response) = &mut self.state {
             let response = response.await?;
             let status = response.headers().get("grpc-status");
             if let Some(status) = status.filter(|status| *status != "0") {
                 bail!(
                     "{}",
-                    said(status.to_str().unwrap_or("?"), response.headers())
+                    format_status(status.to_str().unwrap_or("?"), response.headers())
                 );
             }
-            self.answers = Answers::Open(response.into_body(), BytesMut::new());
+            self.state = ResponseState::Open(response.into_body(), BytesMut::new());
         }
-        match &mut self.answers {
-            Answers::Open(body, buffer) => Ok((body, buffer)),
-            Answers::Opening(_) => bail!("the stream did not open"),
+        match &mut self.state {
+            ResponseState::Open(body, buffer) => Ok((body, buffer)),
+            ResponseState::Opening(_) => bail!("the stream did not open"),
         }
     }
 }
 
-/// Why the server ended the stream.
-async fn ended(body: &mut RecvStream) -> String {
+/// Describes why the server ended the stream.
+async fn describe_end(body: &mut RecvStream) -> String {
     match body.trailers().await {
         Ok(Some(trailers)) => {
             let status = trailers.get("grpc-status");
             let status = status.and_then(|status| status.to_str().ok());
-            said(status.unwrap_or("?"), &trailers)
+            format_status(status.unwrap_or("?"), &trailers)
         }
-        Ok(None) => "the server ended the stream without a word".to_owned(),
-        Err(error) => format!("the stream broke off: {error}"),
+        Ok(None) => "the server ended the stream without a status".to_owned(),
+        Err(error) => format!("the stream was interrupted: {error}"),
     }
 }
 
-fn said(status: &str, headers: &hyper::HeaderMap) -> String {
+fn format_status(status: &str, headers: &hyper::HeaderMap) -> String {
     let of = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let code = of("tributary-code").unwrap_or("no code");
     let message = of("grpc-message").unwrap_or_default();

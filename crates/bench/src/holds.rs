@@ -1,4 +1,4 @@
-//! `bench holds`: authorizations that all come due at one moment, and what payments notice of it.
+//! Mode `holds`: many authorizations expire at one moment, while payments are made.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,76 +9,78 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use crate::batch::{self, all};
+use crate::batch::{self, run_streams};
 use crate::books::{Books, runtime};
 use crate::client::Client;
 use crate::error::usage_error;
-use crate::grpc::Batches;
-use crate::http::{Answer, Pool, Tag, Work};
+use crate::grpc::GrpcStream;
+use crate::http_client::{HttpClient, HttpResponse, RequestTag, Workload};
 use crate::machine;
 use crate::meter::Latencies;
 use crate::options;
-use crate::report::{tell, tenths};
-use crate::rest::Payments;
+use crate::report::{print_result, round_to_tenth};
+use crate::rest::PaymentLoad;
 use crate::server::Server;
 
-/// Authorizations of a batch, and batches that wait for their answer.
+/// Number of authorizations per batch, and of batches in flight.
 const BATCH: u32 = 4_096;
 const IN_FLIGHT: u32 = 4;
-/// Authorizations per second that are made at least, unless `--due-after` says otherwise.
+/// Minimum rate of new authorizations per second that the default of `--due-after` assumes.
 const MADE_PER_SECOND: u64 = 50_000;
-/// Seconds for payments alone, likewise.
+/// Seconds of payments alone in the default of `--due-after`.
 const ALONE_SECONDS: u64 = 12;
-/// Payments per second.
+/// Default rate of payments per second.
 const RATE: f64 = 2_000.0;
-/// More payments than there can be.
-const NEVER_DONE: u64 = 1 << 40;
-/// How often it is looked how far it is.
-const LOOK: Duration = Duration::from_millis(20);
-/// The longest wait for the expiry of all.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// More payments than can be made in one run.
+const UNREACHABLE_COUNT: u64 = 1 << 40;
+/// Interval between two looks at the trial balance.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Maximum wait for all authorizations to expire.
+const WAIT_MAX: Duration = Duration::from_secs(600);
 
-/// The moment at which all come due.
+/// The moment at which all authorizations expire.
 #[derive(Clone, Copy)]
-struct Due {
+struct ExpiryMoment {
     at: Instant,
-    /// Nanoseconds since the Unix epoch.
+    /// The same moment in nanoseconds since the Unix epoch.
     time: u64,
 }
 
-/// Runs `bench holds`.
-pub(crate) fn run(options: &options::Holds) -> anyhow::Result<()> {
+/// Runs the mode `holds`.
+pub(crate) fn run(options: &options::HoldsOptions) -> anyhow::Result<()> {
     if options.load.server.is_some() {
-        return Err(usage_error("--server: it needs a server of its own"));
+        return Err(usage_error(
+            "--server: this mode needs a server that it starts itself",
+        ));
     }
     let mut server = Server::start(&options.load)?;
     let books = Books::prepare(&server, options.load.accounts)?;
     let alone = ALONE_SECONDS + options.holds / MADE_PER_SECOND;
     let after = Duration::from_secs(options.due_after.unwrap_or(alone));
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    let due = Due {
+    let due = ExpiryMoment {
         at: Instant::now() + after,
         time: (since + after).as_nanos() as u64,
     };
-    hold(&server, &books, options, due.time)?;
+    create_authorizations(&server, &books, options, due.time)?;
     ensure!(
         Instant::now() < due.at,
-        "making them took longer than until they were due: --due-after must be longer"
+        "creating the authorizations took longer than --due-after: --due-after must be longer"
     );
-    let held = pending(&mut server.client()?)?;
+    let held = read_held_amount(&mut server.client()?)?;
     let with_holds = server.memory();
-    let mut paying = Paying {
-        payments: Payments::new(&server, &books, &options.load, 1),
+    let mut paying = PaymentsAroundExpiry {
+        payments: PaymentLoad::new(&server, &books, &options.load, 1),
         due: due.at,
         before: Latencies::new(),
         meanwhile: Latencies::new(),
     };
-    paying.payments.begin(NEVER_DONE, "holds");
-    let expiry = expire(options, &mut server, &mut paying, due, held)?;
+    paying.payments.begin_part(UNREACHABLE_COUNT, "holds");
+    let expiry = pay_until_expired(options, &mut server, &mut paying, due, held)?;
     let memory = server.memory();
-    let payments = paying.payments.measured()?.count;
+    let payments = paying.payments.take_measurement()?.count;
     check(options, &server, &books, payments, &paying)?;
-    let filesystem = server.directory().and_then(machine::filesystem);
+    let filesystem = server.directory().and_then(machine::find_filesystem);
     server.stop()?;
     let result = json!({
         "mode": "holds",
@@ -88,7 +90,7 @@ pub(crate) fn run(options: &options::Holds) -> anyhow::Result<()> {
         "payments_before": paying.before.summary(),
         "payments_meanwhile": paying.meanwhile.summary(),
         "seconds_until_all_expired": expiry.seconds,
-        "expired_per_second": tenths(options.holds as f64 / expiry.seconds.max(1e-9)),
+        "expired_per_second": round_to_tenth(options.holds as f64 / expiry.seconds.max(1e-9)),
         "killed": options.kill,
         "held_when_killed": expiry.held_when_killed,
         "seconds_from_kill_until_all_expired": expiry.seconds_from_kill,
@@ -101,101 +103,102 @@ pub(crate) fn run(options: &options::Holds) -> anyhow::Result<()> {
         "seed": options.load.seed,
         "sync_policy": "synced before every answer; answers that wait share a sync",
         "filesystem": filesystem,
-        "processors": machine::processors(),
+        "processors": machine::count_processors(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    tell(&result, options.load.run.json);
+    print_result(&result, options.load.run.json);
     Ok(())
 }
 
-/// Makes the authorizations.
-fn hold(
+/// Creates all authorizations.
+fn create_authorizations(
     server: &Server,
     books: &Books,
-    options: &options::Holds,
+    options: &options::HoldsOptions,
     until: u64,
 ) -> anyhow::Result<()> {
-    let mut work = batch::Work::with(&options.load, BATCH, books);
+    let mut work = batch::BatchLoad::new(&options.load, BATCH, books);
     work.held_until = Some(until);
-    work.begin(options.holds, None, "hold");
+    work.begin_part(options.holds, None, "hold");
     let work = Rc::new(RefCell::new(work));
     let runtime = runtime()?;
     LocalSet::new().block_on(&runtime, async {
-        let streams = vec![Batches::open(server.grpc, &server.token).await?];
-        for mut stream in all(streams, &work, IN_FLIGHT).await? {
-            stream.end()?;
+        let streams = vec![GrpcStream::open(server.grpc, &server.token).await?];
+        for mut stream in run_streams(streams, &work, IN_FLIGHT).await? {
+            stream.finish_sending()?;
         }
         anyhow::Ok(())
     })?;
-    let made = work.borrow_mut().measured()?;
+    let made = work.borrow_mut().take_measurement()?;
     ensure!(made.rejected == 0, "an authorization was refused");
     Ok(())
 }
 
-/// What all accounts hold for authorizations, minor units.
-fn pending(client: &mut Client) -> anyhow::Result<u64> {
+/// Returns the amount that all authorizations hold, in minor units.
+fn read_held_amount(client: &mut Client) -> anyhow::Result<u64> {
     let trial = client.get_json("/v1/trial_balance")?;
     let digits = trial["currencies"][0]["pending"].as_str();
-    let digits = digits.context("the trial balance does not tell what is held")?;
+    let digits = digits.context("the trial balance has no `pending` amount")?;
     Ok(digits.parse()?)
 }
 
-/// Payments, those that were due before the moment apart from those after it.
-struct Paying {
-    payments: Payments,
+/// A load of payments, with separate latencies for payments that were due before and after the moment.
+struct PaymentsAroundExpiry {
+    payments: PaymentLoad,
     due: Instant,
     before: Latencies,
     meanwhile: Latencies,
 }
 
-impl Work for Paying {
-    fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
-        self.payments.next(into)
+impl Workload for PaymentsAroundExpiry {
+    fn next_request(&mut self, into: &mut Vec<u8>) -> Option<RequestTag> {
+        self.payments.next_request(into)
     }
 
-    fn answered(&mut self, tag: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
-        let latencies = match answer.now - answer.latency < self.due {
+    fn take_response(&mut self, tag: RequestTag, response: HttpResponse<'_>) -> anyhow::Result<()> {
+        let latencies = match response.now - response.latency < self.due {
             true => &mut self.before,
             false => &mut self.meanwhile,
         };
-        latencies.record(answer.latency);
-        self.payments.answered(tag, answer)
+        latencies.record(response.latency);
+        self.payments.take_response(tag, response)
     }
 }
 
-/// How the expiry went.
+/// Result of the expiry.
 struct Expiry {
-    /// From the moment on.
+    /// Seconds from the moment until nothing was held.
     seconds: f64,
-    /// Minor units.
+    /// Amount that was still held at the kill, in minor units.
     held_when_killed: Option<u64>,
     seconds_from_kill: Option<f64>,
 }
 
-/// Pays until all have expired, or until the server is killed; then waits for the rest.
-fn expire(
-    options: &options::Holds,
+/// Makes payments until all authorizations have expired or the server is killed. After a kill, restarts the server and
+/// waits for the rest.
+fn pay_until_expired(
+    options: &options::HoldsOptions,
     server: &mut Server,
-    paying: &mut Paying,
-    due: Due,
+    paying: &mut PaymentsAroundExpiry,
+    due: ExpiryMoment,
     held: u64,
 ) -> anyhow::Result<Expiry> {
-    let mut pool = Pool::open(server.addr, options.connections)?;
+    let mut http = HttpClient::open(server.addr, options.connections)?;
     let stop = AtomicBool::new(false);
     let rate = options.load.rate.unwrap_or(RATE);
     let kill_at = options.kill.then_some(held / 2);
     let (paid, watched) = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
-            let left = watch(server, due.at, kill_at, &stop);
+            let left = wait_for_expiry(server, due.at, kill_at, &stop);
             stop.store(true, Ordering::Relaxed);
             left
         });
-        let paid = pool.run(paying, Some(rate), &stop);
+        let paid = http.run(paying, Some(rate), &stop);
         stop.store(true, Ordering::Relaxed);
         (paid, watcher.join())
     });
     let Ok(watched) = watched else {
-        bail!("the watcher broke off");
+        bail!("the watching thread failed");
     };
     if !options.kill {
         paid?;
@@ -206,15 +209,15 @@ fn expire(
             seconds_from_kill: None,
         });
     }
-    // Payments broke off with the server, or had just ended.
+    // The payments failed with the server, or had just ended.
     let held_when_killed = watched?;
     ensure!(
         held_when_killed > 0,
-        "all had expired before the server was killed"
+        "all authorizations had expired before the server was killed"
     );
     let killed = Instant::now();
-    server.start_again()?;
-    watch(server, due.at, None, &AtomicBool::new(false))?;
+    server.restart()?;
+    wait_for_expiry(server, due.at, None, &AtomicBool::new(false))?;
     Ok(Expiry {
         seconds: due.at.elapsed().as_secs_f64(),
         held_when_killed: Some(held_when_killed),
@@ -222,8 +225,9 @@ fn expire(
     })
 }
 
-/// Waits until all have expired. With `kill_at`, kills the server when no more than so much is held. Gives what is held.
-fn watch(
+/// Waits until all authorizations have expired. With `kill_at`, kills the server when at most this amount is held. Returns
+/// the held amount.
+fn wait_for_expiry(
     server: &Server,
     due: Instant,
     kill_at: Option<u64>,
@@ -231,10 +235,10 @@ fn watch(
 ) -> anyhow::Result<u64> {
     let mut client = server.client()?;
     while Instant::now() < due && !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     loop {
-        let held = pending(&mut client)?;
+        let held = read_held_amount(&mut client)?;
         if let Some(kill_at) = kill_at
             && held <= kill_at
         {
@@ -245,30 +249,31 @@ fn watch(
             return Ok(held);
         }
         ensure!(
-            due.elapsed() < PATIENCE,
+            due.elapsed() < WAIT_MAX,
             "{held} minor units are still held"
         );
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// Nothing is held, each authorization has expired once, and nothing else was done but what was answered.
+/// Checks that nothing is held, that each authorization expired once, and that there is no record of anything else but
+/// answered payments.
 fn check(
-    options: &options::Holds,
+    options: &options::HoldsOptions,
     server: &Server,
     books: &Books,
     payments: u64,
-    paying: &Paying,
+    paying: &PaymentsAroundExpiry,
 ) -> anyhow::Result<()> {
-    let held = pending(&mut server.client()?)?;
+    let held = read_held_amount(&mut server.client()?)?;
     ensure!(held == 0, "{held} minor units are still held");
     let known = 2 * options.holds + payments;
     if !options.kill {
         let balances = Some(paying.payments.balances());
         return books.check(server, Some(known), balances);
     }
-    // Payments that were on their way may be there too.
-    let added = books.added(server)?;
+    // Payments in flight at the kill may have been recorded.
+    let added = books.count_added_records(server)?;
     ensure!(
         (known..=known + u64::from(options.connections)).contains(&added),
         "{known} records should have been added, but {added} were"

@@ -1,24 +1,24 @@
-//! What the system says of a process and of a directory.
+//! Facts about a process and a directory, as the operating system reports them.
 
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
-/// Memory of a process, in bytes; none where the system does not tell.
+/// Memory of a process, in bytes; `None` where the system does not report it.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Memory {
     #[serde(rename = "server_rss_bytes")]
     pub(crate) resident: Option<u64>,
-    /// Without files that are mapped or cached.
+    /// Anonymous memory: without mapped files.
     #[serde(rename = "server_rss_anon_bytes")]
     pub(crate) anonymous: Option<u64>,
     #[serde(rename = "server_rss_peak_bytes")]
     pub(crate) peak: Option<u64>,
 }
 
-/// Memory of the process.
-pub(crate) fn memory(process: u32) -> Memory {
+/// Returns the memory of a process.
+pub(crate) fn read_memory(process: u32) -> Memory {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let of = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -37,8 +37,8 @@ pub(crate) fn memory(process: u32) -> Memory {
     }
 }
 
-/// Bytes that the process has had written to disks since it began.
-pub(crate) fn bytes_written(process: u32) -> Option<u64> {
+/// Returns the number of bytes that a process has written to disks since its start.
+pub(crate) fn read_bytes_written(process: u32) -> Option<u64> {
     let io = fs::read_to_string(format!("/proc/{process}/io")).ok()?;
     let line = io
         .lines()
@@ -46,14 +46,14 @@ pub(crate) fn bytes_written(process: u32) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// Bytes of all files below `directory`, but for those that reserve space ahead: the journal's segments.
-pub(crate) fn file_bytes(directory: &Path) -> std::io::Result<u64> {
+/// Returns the size of all files below `directory`, except the journal's segments, which reserve space ahead.
+pub(crate) fn count_file_bytes(directory: &Path) -> std::io::Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            sum += file_bytes(&entry.path())?;
+            sum += count_file_bytes(&entry.path())?;
         } else if kind.is_file() && entry.path().extension().is_none_or(|end| end != "seg") {
             sum += entry.metadata()?.len();
         }
@@ -61,8 +61,8 @@ pub(crate) fn file_bytes(directory: &Path) -> std::io::Result<u64> {
     Ok(sum)
 }
 
-/// The type of the file system that holds `path`, such as `ext4`: on `tmpfs` a sync does nothing.
-pub(crate) fn filesystem(path: &Path) -> Option<String> {
+/// Returns the type of the file system that holds `path`, such as `ext4`. On `tmpfs` a sync does nothing.
+pub(crate) fn find_filesystem(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     let at = mounts.lines().filter_map(|line| {
@@ -74,8 +74,8 @@ pub(crate) fn filesystem(path: &Path) -> Option<String> {
         .map(|(_, kind)| kind.to_owned())
 }
 
-/// Processors that this process may use.
-pub(crate) fn processors() -> usize {
+/// Returns the number of processors that this process may use.
+pub(crate) fn count_processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
@@ -91,14 +91,14 @@ mod tests {
         for (name, bytes) in [("a.run", 10), ("b.seg", 1_000), ("c", 5)] {
             fs::write(below.join(name), vec![0; bytes]).expect("it is written");
         }
-        assert_eq!(file_bytes(directory.path()).expect("it is told"), 15);
+        assert_eq!(count_file_bytes(directory.path()).expect("it is told"), 15);
     }
 
     #[test]
     fn the_system_tells_of_this_very_process() {
-        let memory = memory(std::process::id());
+        let memory = read_memory(std::process::id());
         assert!(memory.resident.is_some_and(|bytes| bytes > 1 << 20));
         assert!(memory.anonymous <= memory.resident);
-        assert!(filesystem(Path::new("/")).is_some());
+        assert!(find_filesystem(Path::new("/")).is_some());
     }
 }

@@ -18,7 +18,7 @@ mod error;
 mod events;
 mod grpc;
 mod holds;
-mod http;
+mod http_client;
 mod machine;
 mod meter;
 mod options;
@@ -31,7 +31,7 @@ mod restart;
 mod schedule;
 mod server;
 mod skew;
-mod subscribed;
+mod subscriptions;
 mod webhooks;
 
 use std::process::ExitCode;

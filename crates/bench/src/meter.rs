@@ -6,12 +6,12 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-/// Longest latency that is told apart from longer ones.
+/// Maximum recorded latency; longer ones are recorded as this one.
 const LATENCY_MAX: Duration = Duration::from_secs(600);
-/// Parts of a run whose rates are given one by one.
+/// Number of parts of a run whose rates are reported separately.
 const PARTS: u64 = 10;
 
-/// Latencies in nanoseconds, to three digits.
+/// A histogram of latencies in nanoseconds, with three significant digits.
 pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
@@ -40,7 +40,7 @@ impl Latencies {
     }
 }
 
-/// What is told of latencies, in microseconds.
+/// Summary of latencies, in microseconds.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Summary {
     #[serde(rename = "latencies")]
@@ -51,20 +51,20 @@ pub(crate) struct Summary {
     pub(crate) max_us: f64,
 }
 
-/// Counts what is done, shows it live, and notes when each tenth of it was done.
+/// Counts operations, shows the progress, and records when each tenth was finished.
 pub(crate) struct Progress {
     bar: ProgressBar,
     begun: Instant,
     total: u64,
     done: u64,
     shown: Instant,
-    /// The most that was done at once.
+    /// Largest single step.
     step: u64,
     marks: Vec<Instant>,
 }
 
 impl Progress {
-    /// Of `total` things called `noun`, from now on.
+    /// Starts with `total` operations to do, called `noun`.
     pub(crate) fn new(what: &'static str, noun: &'static str, total: u64) -> Progress {
         let bar = ProgressBar::new(total);
         let template = format!(
@@ -86,7 +86,7 @@ impl Progress {
         }
     }
 
-    /// So many more are done at `now`.
+    /// Adds `count` operations that were finished at `now`.
     pub(crate) fn add(&mut self, count: u64, now: Instant) {
         self.done += count;
         self.step = self.step.max(count);
@@ -105,13 +105,13 @@ impl Progress {
         self.done
     }
 
-    /// Stops showing it, before all is done; gives how many are.
+    /// Ends the progress before all is done, and returns the number of finished operations.
     pub(crate) fn finish_early(self) -> u64 {
         self.bar.finish_and_clear();
         self.done
     }
 
-    /// How long it took until the last one, and the rate per second in each tenth, where steps were small enough for it.
+    /// Returns the time until the last operation, and the rate per second in each tenth if steps were small enough for that.
     pub(crate) fn finish(self) -> (Duration, Vec<f64>) {
         self.bar.finish_and_clear();
         let mut before = self.begun;

@@ -1,32 +1,32 @@
-//! Batches as bytes of the gRPC protocol: a plain payment is 72 bytes, of which only keys, accounts and amounts differ.
+//! Encoding and decoding of the gRPC messages. A plain payment is 72 bytes, in which only key, accounts and amount differ.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::skew::mix;
+use crate::skew::mix_bits;
 
-/// EUR.
+/// Numeric currency code of EUR.
 pub(crate) const CURRENCY: u32 = 978;
-/// Bytes before a message: whether it is compressed, and its length.
+/// Size of the prefix of a message, in bytes: a compression flag and the length.
 pub(crate) const PREFIX_BYTES: usize = 5;
-/// A plain payment within a batch.
+/// Size of a plain payment within a batch, in bytes.
 const PAYMENT_BYTES: usize = 72;
 
 /// The 16 bytes of an id.
-pub(crate) type Block = [u8; 16];
+pub(crate) type IdBytes = [u8; 16];
 
-/// The idempotency key of the payment `number` of the run `run`.
-pub(crate) fn key(run: u64, number: u64) -> Block {
+/// Returns the idempotency key of payment `number` in the run `run`.
+pub(crate) fn idempotency_key(run: u64, number: u64) -> IdBytes {
     let mut key = [0; 16];
-    key[..8].copy_from_slice(&mix(run ^ mix(number)).to_le_bytes());
+    key[..8].copy_from_slice(&mix_bits(run ^ mix_bits(number)).to_le_bytes());
     key[8..].copy_from_slice(&number.to_le_bytes());
     key
 }
 
-/// What every payment has, with room for what one may have besides.
-fn of_payment(source: &Block, destination: &Block, amount: u64) -> Vec<u8> {
+/// Encodes the fields that every payment has.
+fn encode_payment(source: &IdBytes, destination: &IdBytes, amount: u64) -> Vec<u8> {
     let mut pay = Vec::with_capacity(60);
-    field(&mut pay, 1, source);
-    field(&mut pay, 2, destination);
+    put_field(&mut pay, 1, source);
+    put_field(&mut pay, 2, destination);
     pay.push(0x19);
     pay.extend(amount.to_le_bytes());
     pay.push(0x25);
@@ -34,11 +34,11 @@ fn of_payment(source: &Block, destination: &Block, amount: u64) -> Vec<u8> {
     pay
 }
 
-/// A `SubmitRequest` on its way into bytes.
+/// A `SubmitRequest` that is being encoded.
 pub(crate) struct Message(BytesMut);
 
 impl Message {
-    /// With room for so many payments.
+    /// Creates an empty message with room for `payments` payments.
     pub(crate) fn new(payments: usize) -> Message {
         let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + payments * PAYMENT_BYTES);
         bytes.put_bytes(0, PREFIX_BYTES);
@@ -46,7 +46,13 @@ impl Message {
     }
 
     /// Appends a payment.
-    pub(crate) fn pay(&mut self, key: &Block, source: &Block, destination: &Block, amount: u64) {
+    pub(crate) fn add_payment(
+        &mut self,
+        key: &IdBytes,
+        source: &IdBytes,
+        destination: &IdBytes,
+        amount: u64,
+    ) {
         let mut bytes = [0; PAYMENT_BYTES];
         bytes[..4].copy_from_slice(&[0x0a, 70, 0x0a, 16]);
         bytes[4..20].copy_from_slice(key);
@@ -62,43 +68,49 @@ impl Message {
     }
 
     /// Appends an authorization that holds money until `expires_at`, nanoseconds since the Unix epoch.
-    pub(crate) fn hold(
+    pub(crate) fn add_authorization(
         &mut self,
-        key: &Block,
-        source: &Block,
-        destination: &Block,
+        key: &IdBytes,
+        source: &IdBytes,
+        destination: &IdBytes,
         amount: u64,
         expires_at: u64,
     ) {
-        let mut pay = of_payment(source, destination, amount);
+        let mut pay = encode_payment(source, destination, amount);
         pay.push(0x41);
         pay.extend(expires_at.to_le_bytes());
-        self.command(key, 3, &pay);
+        self.add_command(key, 3, &pay);
     }
 
     /// Appends a top-up.
-    pub(crate) fn top_up(&mut self, key: &Block, source: &Block, destination: &Block, amount: u64) {
-        let mut pay = of_payment(source, destination, amount);
-        // The kind: a top-up.
+    pub(crate) fn add_top_up(
+        &mut self,
+        key: &IdBytes,
+        source: &IdBytes,
+        destination: &IdBytes,
+        amount: u64,
+    ) {
+        let mut pay = encode_payment(source, destination, amount);
+        // Kind: top-up.
         pay.extend([5 << 3, 2]);
-        self.command(key, 3, &pay);
+        self.add_command(key, 3, &pay);
     }
 
-    /// Appends the opening of an account: a wallet, or one of the platform that may go below zero.
-    pub(crate) fn open(&mut self, key: &Block, owner: &str) {
+    /// Appends the opening of an account: a wallet, or an external account if the owner is the platform.
+    pub(crate) fn add_account(&mut self, key: &IdBytes, owner: &str) {
         let mut open = Vec::with_capacity(64);
-        field(&mut open, 1, owner.as_bytes());
+        put_field(&mut open, 1, owner.as_bytes());
         open.push(0x15);
         open.extend(CURRENCY.to_le_bytes());
         if owner == "platform" {
-            // An external account without a limit.
+            // Kind: external. Overdraft: unlimited.
             open.extend([3 << 3, 2, 5 << 3, 1]);
         }
-        self.command(key, 7, &open);
+        self.add_command(key, 7, &open);
     }
 
     /// Appends the publication of an event.
-    pub(crate) fn publish(&mut self, key: &Block, kind: &str, data: &[u8]) {
+    pub(crate) fn add_event(&mut self, key: &IdBytes, kind: &str, data: &[u8]) {
         let body = field_len(kind.len()) + field_len(data.len());
         put_head(&mut self.0, 1, field_len(key.len()) + field_len(body));
         put_head(&mut self.0, 1, key.len());
@@ -110,16 +122,16 @@ impl Message {
         self.0.extend_from_slice(data);
     }
 
-    fn command(&mut self, key: &Block, number: u8, body: &[u8]) {
+    fn add_command(&mut self, key: &IdBytes, number: u8, body: &[u8]) {
         let mut command = Vec::with_capacity(24 + body.len());
-        field(&mut command, 1, key);
-        field(&mut command, number, body);
+        put_field(&mut command, 1, key);
+        put_field(&mut command, number, body);
         let mut outer = Vec::with_capacity(2 + command.len());
-        field(&mut outer, 1, &command);
+        put_field(&mut outer, 1, &command);
         self.0.extend_from_slice(&outer);
     }
 
-    /// The message with its prefix.
+    /// Returns the message with its prefix.
     pub(crate) fn finish(mut self) -> Bytes {
         let len = u32::try_from(self.0.len() - PREFIX_BYTES).expect("a batch is small");
         self.0[1..PREFIX_BYTES].copy_from_slice(&len.to_be_bytes());
@@ -127,8 +139,8 @@ impl Message {
     }
 }
 
-/// The first request of a stream of deliveries.
-pub(crate) fn open_receive(subscription: &str, batch_max: u32, out_max: u32) -> Bytes {
+/// Encodes the first request of a `Receive` stream.
+pub(crate) fn encode_receive_request(subscription: &str, batch_max: u32, out_max: u32) -> Bytes {
     let mut message = Message::new(2);
     put_head(&mut message.0, 1, subscription.len());
     message.0.extend_from_slice(subscription.as_bytes());
@@ -139,32 +151,32 @@ pub(crate) fn open_receive(subscription: &str, batch_max: u32, out_max: u32) -> 
     message.finish()
 }
 
-/// The acknowledgement of a response.
-pub(crate) fn acknowledge(number: u64) -> Bytes {
+/// Encodes the acknowledgement of a response.
+pub(crate) fn encode_acknowledgement(number: u64) -> Bytes {
     let mut message = Message::new(1);
     message.0.put_u8(5 << 3);
     put_varint(&mut message.0, number as usize);
     message.finish()
 }
 
-/// An event that came.
+/// A delivered event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Delivered<'a> {
+pub(crate) struct DeliveredEvent<'a> {
     pub(crate) kind: &'a [u8],
     pub(crate) data: &'a [u8],
 }
 
-/// Reads a `ReceiveResponse`: its number, if it has one, and its events.
-pub(crate) fn response<'a>(
+/// Decodes a `ReceiveResponse`: sets `number` if the response has one, and calls `each` with every event.
+pub(crate) fn parse_response<'a>(
     mut bytes: &'a [u8],
     number: &mut u64,
-    each: &mut dyn FnMut(Delivered<'a>) -> anyhow::Result<()>,
+    each: &mut dyn FnMut(DeliveredEvent<'a>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     while let Some((field, value, content)) = take_field(&mut bytes) {
         match field {
             1 => *number = value,
             2 => {
-                let (mut event, mut rest) = (Delivered::default(), content);
+                let (mut event, mut rest) = (DeliveredEvent::default(), content);
                 while let Some((field, _, content)) = take_field(&mut rest) {
                     match field {
                         2 => event.kind = content,
@@ -177,11 +189,11 @@ pub(crate) fn response<'a>(
             _ => {}
         }
     }
-    anyhow::ensure!(bytes.is_empty(), "a response is no message");
+    anyhow::ensure!(bytes.is_empty(), "a response is not a valid message");
     Ok(())
 }
 
-/// A field's number, and its value: a number, or bytes. None at the end, or where there is no field.
+/// Takes a field: its number, and its value as an integer or as bytes. Returns `None` at the end and at invalid bytes.
 #[inline]
 fn take_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, u64, &'a [u8])> {
     let head = take_varint(bytes)?;
@@ -218,44 +230,44 @@ fn put_varint(into: &mut BytesMut, mut number: usize) {
     into.put_u8(number as u8);
 }
 
-/// What stands before a field of so many bytes.
+/// Appends the head of a field of `len` bytes.
 fn put_head(into: &mut BytesMut, number: u8, len: usize) {
     into.put_u8(number << 3 | 2);
     put_varint(into, len);
 }
 
-/// Bytes that a field of so many bytes takes with its head.
+/// Returns the size of a field of `len` bytes with its head.
 fn field_len(len: usize) -> usize {
     1 + (usize::BITS - (len | 1).leading_zeros()).div_ceil(7) as usize + len
 }
 
-/// A field of bytes, fewer than 128.
-fn field(into: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+/// Appends a field of fewer than 128 bytes.
+fn put_field(into: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     let len = u8::try_from(bytes.len()).expect("short");
     assert!(len < 128 && number < 16, "one byte each");
     into.extend([number << 3 | 2, len]);
     into.extend(bytes);
 }
 
-/// What the answer to a batch says of one command.
+/// Result of one command of a batch.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Answered<'a> {
-    /// What was made; empty if nothing.
+pub(crate) struct CommandResult<'a> {
+    /// Id of the created object; empty if there is none.
     pub(crate) id: &'a [u8],
-    /// Why not; empty if it was accepted.
+    /// Code of the rejection; empty if the command was accepted.
     pub(crate) code: &'a str,
     pub(crate) replayed: bool,
 }
 
-/// The results in a `SubmitResponse`, in order. None at the end, or where the bytes are no such message.
-pub(crate) fn results(mut bytes: &[u8]) -> impl Iterator<Item = Answered<'_>> {
+/// Iterates over the results in a `SubmitResponse`, in order, until the end or until invalid bytes.
+pub(crate) fn parse_results(mut bytes: &[u8]) -> impl Iterator<Item = CommandResult<'_>> {
     std::iter::from_fn(move || {
         let (&[0x0a, len], rest) = bytes.split_first_chunk()? else {
             return None;
         };
         let (mut result, rest) = rest.split_at_checked(usize::from(len))?;
         bytes = rest;
-        let mut answered = Answered {
+        let mut answered = CommandResult {
             id: &[],
             code: "",
             replayed: false,
@@ -278,8 +290,8 @@ pub(crate) fn results(mut bytes: &[u8]) -> impl Iterator<Item = Answered<'_>> {
     })
 }
 
-/// An id as text.
-pub(crate) fn id_text(prefix: &str, block: &Block) -> String {
+/// Returns the text form of an id.
+pub(crate) fn id_text(prefix: &str, block: &IdBytes) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bits = u128::from_be_bytes(*block);
     let mut digits = [0; 26];
@@ -310,9 +322,9 @@ mod tests {
     fn events_are_read_with_their_response() {
         let data = [b'x'; 200];
         let mut message = Message::new(1);
-        message.publish(&[1; 16], "app.a", &data);
+        message.add_event(&[1; 16], "app.a", &data);
         let bytes = message.finish();
-        // Within a command the type has the field 1, and data the field 3.
+        // In the command, field 1 is the type and field 3 the data.
         let mut command = &bytes[PREFIX_BYTES..];
         let (field, _, mut command) = take_field(&mut command).expect("a command");
         let (key, _, _) = take_field(&mut command).expect("a key");
@@ -325,13 +337,13 @@ mod tests {
         response_bytes.extend(b"{}");
         response_bytes.extend([0x38, 1]);
         let (mut number, mut seen) = (0, Vec::new());
-        response(&response_bytes, &mut number, &mut |event| {
+        parse_response(&response_bytes, &mut number, &mut |event| {
             seen.push(event);
             Ok(())
         })
         .expect("a response");
         let (kind, data) = (&b"k"[..], &b"{}"[..]);
-        assert_eq!((number, seen), (7, vec![Delivered { kind, data }]));
+        assert_eq!((number, seen), (7, vec![DeliveredEvent { kind, data }]));
     }
 
     #[test]
@@ -339,7 +351,7 @@ mod tests {
         let mut bytes = vec![0x0a, 18, 0x0a, 16];
         bytes.extend([7; 16]);
         bytes.extend([0x0a, 7, 0x12, 3, b'o', b'h', b'!', 0x18, 1]);
-        let read: Vec<_> = results(&bytes).collect();
+        let read: Vec<_> = parse_results(&bytes).collect();
         assert_eq!(read.len(), 2);
         assert_eq!(
             (read[0].id, read[0].code, read[0].replayed),

@@ -1,4 +1,4 @@
-//! The result: what was measured, with the conditions that it was measured under.
+//! The result of a run with its conditions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,29 +11,29 @@ use crate::meter::{Latencies, Progress, Summary};
 use crate::options::Load;
 use crate::server::Server;
 
-/// What a load has done.
-pub(crate) struct Measured {
-    /// Payments (of a mixed load: requests).
+/// The measurement of a load.
+pub(crate) struct Measurement {
+    /// Number of payments; in a mixed load, of requests.
     pub(crate) count: u64,
     pub(crate) took: Duration,
-    /// Rate per second in each tenth of it.
+    /// Rate per second in each tenth of the measurement.
     pub(crate) rates: Vec<f64>,
-    /// Of a batch, or of a request.
+    /// Latency of a batch or a request.
     pub(crate) latency: Summary,
-    /// By kind of request, where there are several.
+    /// Latency by kind of request, in a load of several kinds.
     pub(crate) operations: BTreeMap<&'static str, Summary>,
-    /// Payments that the ledger refused.
+    /// Number of payments that the ledger rejected.
     pub(crate) rejected: u64,
-    /// What subscriptions beside it got, where there were any.
+    /// Result of the subscriptions beside the load, if there were any.
     pub(crate) subscriptions: Option<Value>,
 }
 
-impl Measured {
-    /// A load of one kind of request.
-    pub(crate) fn of(progress: Progress, latencies: &Latencies, rejected: u64) -> Measured {
+impl Measurement {
+    /// Creates the measurement of a load with one kind of request.
+    pub(crate) fn new(progress: Progress, latencies: &Latencies, rejected: u64) -> Measurement {
         let count = progress.done();
         let (took, rates) = progress.finish();
-        Measured {
+        Measurement {
             count,
             took,
             rates,
@@ -45,36 +45,36 @@ impl Measured {
     }
 }
 
-/// What was known of the server before the load.
-pub(crate) struct Before {
+/// Size of the server's data before the load.
+pub(crate) struct StorageSnapshot {
     data_bytes: Option<u64>,
     written: Option<u64>,
 }
 
-impl Before {
-    /// Bytes that its data took.
+impl StorageSnapshot {
+    /// Returns the size of the data, in bytes.
     pub(crate) fn data_bytes(&self) -> Option<u64> {
         self.data_bytes
     }
 
-    pub(crate) fn of(server: &Server) -> anyhow::Result<Before> {
-        Ok(Before {
+    pub(crate) fn read(server: &Server) -> anyhow::Result<StorageSnapshot> {
+        Ok(StorageSnapshot {
             data_bytes: server.data_bytes()?,
             written: server.bytes_written(),
         })
     }
 }
 
-/// The conditions of a load.
+/// Conditions of a load.
 pub(crate) struct Conditions<'a> {
     pub(crate) mode: &'static str,
     pub(crate) load: &'a Load,
     pub(crate) connections: u32,
     pub(crate) batch_size: u32,
     pub(crate) in_flight: u32,
-    /// Before the measurement, of the same kind.
+    /// Number of operations before the measurement.
     pub(crate) warmup: u64,
-    /// What the measurement and the warm-up added in all.
+    /// Number of records that measurement and warm-up added.
     pub(crate) records: u64,
 }
 
@@ -91,12 +91,12 @@ struct Report<'a> {
     rejected: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscriptions: Option<Value>,
-    /// Whether the books were right afterwards; a run whose books are wrong gives no result.
+    /// Always "balanced": a run with wrong books gives an error and no result.
     books: &'static str,
     rate_of_each_tenth: Vec<f64>,
-    /// Data in the directory that the load added, by record.
+    /// Growth of the data per record.
     bytes_per_payment: Option<f64>,
-    /// What was written for it, in all and by record: merges and checkpoints too.
+    /// Bytes written to the disk, with merges and checkpoints: in all and per record.
     bytes_written: Option<u64>,
     bytes_written_per_payment: Option<f64>,
     #[serde(flatten)]
@@ -118,18 +118,18 @@ struct Report<'a> {
     version: &'static str,
 }
 
-/// Stops the server, looks at what it left, and says all.
-pub(crate) fn finish(
+/// Stops the server and prints the result.
+pub(crate) fn finish_run(
     conditions: &Conditions<'_>,
     server: Server,
-    before: &Before,
-    measured: Measured,
+    before: &StorageSnapshot,
+    measured: Measurement,
 ) -> anyhow::Result<()> {
     let memory = server.memory();
     let written = server.bytes_written().zip(before.written);
     let written = written.map(|(after, before)| after.saturating_sub(before));
     let directory = server.directory().map(std::path::Path::to_owned);
-    let filesystem = directory.as_deref().and_then(machine::filesystem);
+    let filesystem = directory.as_deref().and_then(machine::find_filesystem);
     let data_bytes = server.data_bytes()?.zip(before.data_bytes);
     server.stop()?;
     let records = conditions.records as f64;
@@ -137,7 +137,9 @@ pub(crate) fn finish(
     let report = Report {
         mode: conditions.mode,
         payments: measured.count,
-        payments_per_second: tenths(measured.count as f64 / measured.took.as_secs_f64().max(1e-9)),
+        payments_per_second: round_to_tenth(
+            measured.count as f64 / measured.took.as_secs_f64().max(1e-9),
+        ),
         seconds: measured.took.as_secs_f64(),
         latency: measured.latency,
         operations: measured.operations,
@@ -146,9 +148,9 @@ pub(crate) fn finish(
         books: "balanced",
         rate_of_each_tenth: measured.rates,
         bytes_per_payment: data_bytes
-            .map(|(after, before)| tenths(after.saturating_sub(before) as f64 / records)),
+            .map(|(after, before)| round_to_tenth(after.saturating_sub(before) as f64 / records)),
         bytes_written: written,
-        bytes_written_per_payment: written.map(|bytes| tenths(bytes as f64 / records)),
+        bytes_written_per_payment: written.map(|bytes| round_to_tenth(bytes as f64 / records)),
         memory,
         connections: conditions.connections,
         batch_size: conditions.batch_size,
@@ -162,23 +164,23 @@ pub(crate) fn finish(
         sync_policy: "synced before every answer; answers that wait share a sync",
         data: directory.as_deref().and_then(std::path::Path::to_str),
         filesystem,
-        processors: machine::processors(),
+        processors: machine::count_processors(),
         version: env!("CARGO_PKG_VERSION"),
     };
-    tell(&serde_json::to_value(&report)?, load.run.json);
+    print_result(&serde_json::to_value(&report)?, load.run.json);
     Ok(())
 }
 
-/// Says a result: as one line of JSON, or as a list for people.
-pub(crate) fn tell(result: &Value, json: bool) {
+/// Prints a result: as one line of JSON, or as an indented list.
+pub(crate) fn print_result(result: &Value, json: bool) {
     if json {
-        say(&result.to_string());
+        print_line(&result.to_string());
     } else {
-        list(result, 0);
+        print_fields(result, 0);
     }
 }
 
-fn list(result: &Value, depth: usize) {
+fn print_fields(result: &Value, depth: usize) {
     let Value::Object(fields) = result else {
         return;
     };
@@ -186,23 +188,23 @@ fn list(result: &Value, depth: usize) {
         let name = format!("{:depth$}{name}", "", depth = depth * 2);
         match value {
             Value::Object(_) => {
-                say(&name);
-                list(value, depth + 1);
+                print_line(&name);
+                print_fields(value, depth + 1);
             }
-            Value::Null => say(&format!("{name:<30} not known")),
-            Value::String(text) => say(&format!("{name:<30} {text}")),
-            value => say(&format!("{name:<30} {value}")),
+            Value::Null => print_line(&format!("{name:<30} not known")),
+            Value::String(text) => print_line(&format!("{name:<30} {text}")),
+            value => print_line(&format!("{name:<30} {value}")),
         }
     }
 }
 
 /// Prints a line on the standard output. A reader that went away is no error.
-pub(crate) fn say(line: &str) {
+pub(crate) fn print_line(line: &str) {
     use std::io::Write as _;
     drop(writeln!(std::io::stdout(), "{line}"));
 }
 
-/// Rounded to one digit behind the point.
-pub(crate) fn tenths(number: f64) -> f64 {
+/// Rounds to one decimal place.
+pub(crate) fn round_to_tenth(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }

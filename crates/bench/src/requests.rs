@@ -1,14 +1,14 @@
-//! Requests as bytes, made beforehand and patched into place.
+//! HTTP requests as bytes, prepared in advance and patched.
 
-use crate::payload::Block;
+use crate::payload::IdBytes;
 
-/// Characters of an id of an account or payment, as text, at most.
+/// Number of characters of an account's id.
 const ID_CHARS: usize = 31;
-/// Characters of an amount; JSON allows spaces before a number.
+/// Number of characters for an amount. JSON allows spaces before a number.
 const AMOUNT_CHARS: usize = 7;
 const KEY_CHARS: usize = 32;
 
-/// A request with places that differ from one to the next.
+/// A request with places for the values that differ.
 #[derive(Clone)]
 pub(crate) struct Template {
     bytes: Vec<u8>,
@@ -18,13 +18,13 @@ pub(crate) struct Template {
     destination: usize,
 }
 
-/// What the head of every request needs.
+/// Values in the head of every request.
 pub(crate) struct Head {
     pub(crate) host: String,
     pub(crate) token: String,
 }
 
-/// The JSON of a payment, with places for what differs.
+/// Returns the JSON of a payment with placeholders.
 fn payment_json(hold: bool) -> String {
     let hold = match hold {
         true => r#","capture_method":"manual","expires_at":"2200-01-01T00:00:00Z""#,
@@ -50,14 +50,14 @@ fn place(bytes: &[u8], before: &[u8]) -> usize {
 }
 
 impl Template {
-    /// `POST /v1/payments`: paid at once, or only held.
+    /// Creates a template for `POST /v1/payments`: a payment, or an authorization if `hold` is set.
     pub(crate) fn payment(head: &Head, hold: bool) -> Template {
         let key = "_".repeat(KEY_CHARS);
         let bytes = post(head, "/v1/payments", &key, &payment_json(hold));
         Template::of(bytes, b"idempotency-key: ")
     }
 
-    /// A payment within a batch.
+    /// Creates a template for a payment within `POST /v1/batches`.
     pub(crate) fn in_batch() -> Template {
         let key = "_".repeat(KEY_CHARS);
         let payment = payment_json(false);
@@ -75,11 +75,11 @@ impl Template {
         }
     }
 
-    /// Appends the request.
+    /// Appends the request with these values.
     pub(crate) fn put(
         &self,
         into: &mut Vec<u8>,
-        key: &Block,
+        key: &IdBytes,
         source: &str,
         destination: &str,
         mut amount: u32,
@@ -109,12 +109,12 @@ impl Template {
     }
 }
 
-/// Appends a write that is not made from a template.
-pub(crate) fn put_post(into: &mut Vec<u8>, head: &Head, path: &str, key: &Block, body: &str) {
+/// Appends a POST request without a template.
+pub(crate) fn put_post(into: &mut Vec<u8>, head: &Head, path: &str, key: &IdBytes, body: &str) {
     into.extend(post(head, path, &hex::encode(key), body));
 }
 
-/// Appends the head of a batch whose body has so many bytes; `minimal` asks for ids instead of objects.
+/// Appends the head of a batch with a body of `body_bytes` bytes; `minimal` asks for ids instead of objects.
 pub(crate) fn put_batch_head(into: &mut Vec<u8>, head: &Head, minimal: bool, body_bytes: usize) {
     use std::io::Write as _;
     let prefer = if minimal {
@@ -131,7 +131,7 @@ pub(crate) fn put_batch_head(into: &mut Vec<u8>, head: &Head, minimal: bool, bod
     .expect("memory takes what is written");
 }
 
-/// Appends a read.
+/// Appends a GET request.
 pub(crate) fn put_get(into: &mut Vec<u8>, head: &Head, path: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     write!(

@@ -1,4 +1,4 @@
-//! `bench http` and `bench mixed`, and the reads beside `bench batch`.
+//! Modes `http` and `mixed`, and the reads beside the mode `batch`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::books::{AMOUNT_MAX, Books};
 use crate::error::usage_error;
-use crate::http::{Answer, Pool, Tag, Work};
+use crate::http_client::{HttpClient, HttpResponse, RequestTag, Workload};
 use crate::meter::{Latencies, Progress, Summary};
 use crate::options;
-use crate::payload::key;
-use crate::report::{Before, Conditions, Measured, finish};
+use crate::payload::idempotency_key;
+use crate::report::{Conditions, Measurement, StorageSnapshot, finish_run};
 use crate::requests::{Head, Template, put_batch_head, put_get, put_post};
 use crate::schedule::shorten_time_slices;
 use crate::server::Server;
-use crate::skew::{Chooser, Random};
+use crate::skew::{AccountChooser, Random};
 
-/// Connections of the reads beside a load of writes.
+/// Number of connections of the reads beside a load of writes.
 const READ_CONNECTIONS: u32 = 16;
-/// Payments that are remembered, to be read, captured and refunded later.
+/// Maximum number of payment ids that are kept for reads, captures and refunds.
 const REMEMBERED_MAX: usize = 10_000;
-/// Characters of a payment's id.
+/// Number of characters of a payment's id.
 const PAYMENT_CHARS: usize = 30;
 
-/// Runs `bench http`.
-pub(crate) fn http(options: &options::Http) -> anyhow::Result<()> {
+/// Runs the mode `http`.
+pub(crate) fn http(options: &options::HttpOptions) -> anyhow::Result<()> {
     if options.payments == 0 {
         return Err(usage_error("--payments must be at least 1"));
     }
@@ -39,18 +39,18 @@ pub(crate) fn http(options: &options::Http) -> anyhow::Result<()> {
     }
     let server = Server::start(&options.load)?;
     let books = Books::prepare(&server, options.load.accounts)?;
-    let before = Before::of(&server)?;
-    let mut pool = Pool::open(server.addr, options.connections)?;
-    let mut work = Payments::new(&server, &books, &options.load, options.per_request);
+    let before = StorageSnapshot::read(&server)?;
+    let mut http = HttpClient::open(server.addr, options.connections)?;
+    let mut work = PaymentLoad::new(&server, &books, &options.load, options.per_request);
     work.minimal = options.minimal;
     let go = AtomicBool::new(false);
-    work.begin(options.warmup, "warm-up");
-    pool.run(&mut work, None, &go)?;
-    work.begin(options.payments, "http");
+    work.begin_part(options.warmup, "warm-up");
+    http.run(&mut work, None, &go)?;
+    work.begin_part(options.payments, "http");
     let per_request = f64::from(options.per_request);
     let rate = options.load.rate.map(|rate| rate / per_request);
-    pool.run(&mut work, rate, &go)?;
-    let measured = work.measured()?;
+    http.run(&mut work, rate, &go)?;
+    let measured = work.take_measurement()?;
     let records = options.warmup + options.payments;
     let balances = (measured.rejected == 0).then_some(&*work.balances);
     books.check(&server, Some(records), balances)?;
@@ -67,26 +67,26 @@ pub(crate) fn http(options: &options::Http) -> anyhow::Result<()> {
         warmup: options.warmup,
         records,
     };
-    finish(&conditions, server, &before, measured)?;
+    finish_run(&conditions, server, &before, measured)?;
     Ok(())
 }
 
-/// Runs `bench mixed`.
-pub(crate) fn mixed(options: &options::Mixed) -> anyhow::Result<()> {
+/// Runs the mode `mixed`.
+pub(crate) fn mixed(options: &options::MixedOptions) -> anyhow::Result<()> {
     if options.requests == 0 {
         return Err(usage_error("--requests must be at least 1"));
     }
     let server = Server::start(&options.load)?;
     let books = Books::prepare(&server, options.load.accounts)?;
-    let before = Before::of(&server)?;
-    let mut pool = Pool::open(server.addr, options.connections)?;
-    let mut work = Mixed::new(&server, &books, &options.load);
+    let before = StorageSnapshot::read(&server)?;
+    let mut http = HttpClient::open(server.addr, options.connections)?;
+    let mut work = MixedLoad::new(&server, &books, &options.load);
     let go = AtomicBool::new(false);
-    work.begin(options.warmup, "warm-up");
-    pool.run(&mut work, None, &go)?;
-    work.begin(options.requests, "mixed");
-    pool.run(&mut work, options.load.rate, &go)?;
-    let (payments, measured) = work.measured()?;
+    work.begin_part(options.warmup, "warm-up");
+    http.run(&mut work, None, &go)?;
+    work.begin_part(options.requests, "mixed");
+    http.run(&mut work, options.load.rate, &go)?;
+    let (payments, measured) = work.take_measurement()?;
     books.check(&server, Some(work.records), None)?;
     let conditions = Conditions {
         mode: "mixed",
@@ -97,27 +97,27 @@ pub(crate) fn mixed(options: &options::Mixed) -> anyhow::Result<()> {
         warmup: options.warmup,
         records: work.records,
     };
-    let measured = Measured {
+    let measured = Measurement {
         count: payments,
         ..measured
     };
-    finish(&conditions, server, &before, measured)?;
+    finish_run(&conditions, server, &before, measured)?;
     Ok(())
 }
 
-fn head(server: &Server) -> Head {
+fn request_head(server: &Server) -> Head {
     Head {
         host: server.addr.to_string(),
         token: server.token.clone(),
     }
 }
 
-/// Plain payments, one per request or many.
-pub(crate) struct Payments {
+/// A load of plain payments, one or many per request.
+pub(crate) struct PaymentLoad {
     head: Head,
     template: Template,
     accounts: Vec<String>,
-    chooser: Chooser,
+    chooser: AccountChooser,
     random: Random,
     run: u64,
     per_request: u64,
@@ -131,22 +131,22 @@ pub(crate) struct Payments {
     progress: Option<Progress>,
 }
 
-impl Payments {
+impl PaymentLoad {
     pub(crate) fn new(
         server: &Server,
         books: &Books,
         load: &options::Load,
         per_request: u32,
-    ) -> Payments {
-        let head = head(server);
-        Payments {
+    ) -> PaymentLoad {
+        let head = request_head(server);
+        PaymentLoad {
             template: match per_request {
                 1 => Template::payment(&head, false),
                 _ => Template::in_batch(),
             },
             head,
-            accounts: books.texts(),
-            chooser: Chooser::new(load),
+            accounts: books.account_ids(),
+            chooser: AccountChooser::new(load),
             random: Random::new(load.seed),
             run: books.run,
             per_request: per_request.into(),
@@ -160,38 +160,38 @@ impl Payments {
         }
     }
 
-    /// Begins a part of `payments`.
-    pub(crate) fn begin(&mut self, payments: u64, what: &'static str) {
+    /// Begins a part of `payments` payments.
+    pub(crate) fn begin_part(&mut self, payments: u64, what: &'static str) {
         self.end = self.next + payments;
         self.latencies = Latencies::new();
         self.progress = Some(Progress::new(what, "payments", payments));
     }
 
     fn put(&mut self, into: &mut Vec<u8>) {
-        let (source, destination) = self.chooser.pair(&mut self.random);
+        let (source, destination) = self.chooser.choose_pair(&mut self.random);
         let amount = 1 + self.random.below(AMOUNT_MAX);
         let (source, destination) = (source as usize, destination as usize);
         self.balances[source] -= i64::from(amount);
         self.balances[destination] += i64::from(amount);
-        let key = key(self.run, self.next);
+        let key = idempotency_key(self.run, self.next);
         let (source, destination) = (&self.accounts[source], &self.accounts[destination]);
         self.template.put(into, &key, source, destination, amount);
         self.next += 1;
     }
 
-    pub(crate) fn measured(&mut self) -> anyhow::Result<Measured> {
-        let progress = self.progress.take().context("a part was begun")?;
-        Ok(Measured::of(progress, &self.latencies, self.rejected))
+    pub(crate) fn take_measurement(&mut self) -> anyhow::Result<Measurement> {
+        let progress = self.progress.take().context("no part was begun")?;
+        Ok(Measurement::new(progress, &self.latencies, self.rejected))
     }
 
-    /// What the payments have added to each account.
+    /// Returns the change of each account's balance.
     pub(crate) fn balances(&self) -> &[i64] {
         &self.balances
     }
 }
 
-impl Work for Payments {
-    fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
+impl Workload for PaymentLoad {
+    fn next_request(&mut self, into: &mut Vec<u8>) -> Option<RequestTag> {
         let count = self.per_request.min(self.end - self.next);
         if count == 0 {
             return None;
@@ -212,42 +212,46 @@ impl Work for Payments {
             }
             into.push(b']');
         }
-        Some(Tag {
+        Some(RequestTag {
             kind: 0,
             number: count,
         })
     }
 
-    fn answered(&mut self, tag: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
-        let rejected = match (self.per_request, answer.status) {
+    fn take_response(&mut self, tag: RequestTag, response: HttpResponse<'_>) -> anyhow::Result<()> {
+        let rejected = match (self.per_request, response.status) {
             (1, 201) => 0,
             (1, 402) => 1,
             (2.., 200) => {
-                let done = memchr::memmem::find_iter(answer.body, b"\"status\":201").count() as u64;
-                ensure!(done <= tag.number, "more was done than was asked for");
+                let done =
+                    memchr::memmem::find_iter(response.body, b"\"status\":201").count() as u64;
+                ensure!(
+                    done <= tag.number,
+                    "the response has more results than the request has payments"
+                );
                 tag.number - done
             }
-            _ => return Err(unexpected(&answer)),
+            _ => return Err(unexpected_response(&response)),
         };
         self.rejected += rejected;
-        self.latencies.record(answer.latency);
+        self.latencies.record(response.latency);
         if let Some(progress) = &mut self.progress {
-            progress.add(tag.number, answer.now);
+            progress.add(tag.number, response.now);
         }
         Ok(())
     }
 }
 
-fn unexpected(answer: &Answer<'_>) -> anyhow::Error {
-    let body = &answer.body[..answer.body.len().min(500)];
+fn unexpected_response(response: &HttpResponse<'_>) -> anyhow::Error {
+    let body = &response.body[..response.body.len().min(500)];
     anyhow::anyhow!(
         "the server answered {}: {}",
-        answer.status,
+        response.status,
         String::from_utf8_lossy(body)
     )
 }
 
-/// What a mixed load asks, and of a hundred requests how many. Captures follow from authorizations.
+/// Kinds of requests in a mixed load, and their share in percent.
 const KINDS: [(&str, u32); 7] = [
     ("payment", 45),
     ("authorize", 10),
@@ -257,42 +261,42 @@ const KINDS: [(&str, u32); 7] = [
     ("get_payment", 10),
     ("get_account", 10),
 ];
-/// Writes among them.
+/// The first kinds are writes: so many.
 const WRITES: usize = 4;
 
-/// Payments, authorizations and captures, refunds, statements and look-ups.
-struct Mixed {
+/// A load of payments, authorizations and captures, refunds, statements and look-ups.
+struct MixedLoad {
     head: Head,
     paying: Template,
     holding: Template,
     accounts: Vec<String>,
-    chooser: Chooser,
+    chooser: AccountChooser,
     random: Random,
     run: u64,
-    /// Keys used.
+    /// Number of used idempotency keys.
     keys: u64,
     left: u64,
-    /// Ids of payments that hold money, that were captured, and of any.
+    /// Ids of authorized payments, of captured ones, and of any.
     held: VecDeque<String>,
     captured: VecDeque<String>,
     known: Vec<String>,
     latencies: [Latencies; KINDS.len()],
     rejected: u64,
-    /// Writes answered, in all.
+    /// Number of answered writes, over all parts.
     records: u64,
     payments: u64,
     progress: Option<Progress>,
 }
 
-impl Mixed {
-    fn new(server: &Server, books: &Books, load: &options::Load) -> Mixed {
-        let head = head(server);
-        Mixed {
+impl MixedLoad {
+    fn new(server: &Server, books: &Books, load: &options::Load) -> MixedLoad {
+        let head = request_head(server);
+        MixedLoad {
             paying: Template::payment(&head, false),
             holding: Template::payment(&head, true),
             head,
-            accounts: books.texts(),
-            chooser: Chooser::new(load),
+            accounts: books.account_ids(),
+            chooser: AccountChooser::new(load),
             random: Random::new(load.seed),
             run: books.run,
             keys: 0,
@@ -308,14 +312,14 @@ impl Mixed {
         }
     }
 
-    fn begin(&mut self, requests: u64, what: &'static str) {
+    fn begin_part(&mut self, requests: u64, what: &'static str) {
         self.left = requests;
         self.payments = 0;
         self.latencies = std::array::from_fn(|_| Latencies::new());
         self.progress = Some(Progress::new(what, "requests", requests));
     }
 
-    /// A kind by chance; a payment where what another kind needs is not there yet.
+    /// Draws a kind of request. Chooses a payment if the drawn kind needs an object that does not exist yet.
     fn choose(&mut self) -> usize {
         let mut chance = self.random.below(100);
         let kind = KINDS.iter().position(|(_, share)| {
@@ -332,8 +336,8 @@ impl Mixed {
     }
 
     fn put(&mut self, kind: usize, into: &mut Vec<u8>) {
-        let (source, destination) = self.chooser.pair(&mut self.random);
-        let key = key(self.run, self.keys);
+        let (source, destination) = self.chooser.choose_pair(&mut self.random);
+        let key = idempotency_key(self.run, self.keys);
         self.keys += 1;
         let of = |number: u32| &self.accounts[number as usize];
         match kind {
@@ -373,11 +377,11 @@ impl Mixed {
         }
     }
 
-    /// Remembers the payment in an answer.
+    /// Keeps the payment id of a response for later requests.
     fn remember(&mut self, kind: usize, body: &[u8]) -> anyhow::Result<()> {
-        let at = memchr::memmem::find(body, b"\"id\":\"pay_").context("an answer has no id")?;
+        let at = memchr::memmem::find(body, b"\"id\":\"pay_").context("a response has no id")?;
         let id = body.get(at + 6..at + 6 + PAYMENT_CHARS);
-        let id = std::str::from_utf8(id.context("an answer broke off")?)?.to_owned();
+        let id = std::str::from_utf8(id.context("a response is too short")?)?.to_owned();
         let queue = if kind == 1 {
             &mut self.held
         } else {
@@ -395,51 +399,51 @@ impl Mixed {
         Ok(())
     }
 
-    fn measured(&mut self) -> anyhow::Result<(u64, Measured)> {
-        let progress = self.progress.take().context("a part was begun")?;
+    fn take_measurement(&mut self) -> anyhow::Result<(u64, Measurement)> {
+        let progress = self.progress.take().context("no part was begun")?;
         let mut all = Latencies::new();
         let mut operations = BTreeMap::new();
         for ((name, _), latencies) in KINDS.iter().zip(&self.latencies) {
             all.add(latencies);
             operations.insert(*name, latencies.summary());
         }
-        let measured = Measured {
+        let measured = Measurement {
             operations,
-            ..Measured::of(progress, &all, self.rejected)
+            ..Measurement::new(progress, &all, self.rejected)
         };
         Ok((self.payments, measured))
     }
 }
 
-impl Work for Mixed {
-    fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
+impl Workload for MixedLoad {
+    fn next_request(&mut self, into: &mut Vec<u8>) -> Option<RequestTag> {
         self.left = self.left.checked_sub(1)?;
         let kind = self.choose();
         self.put(kind, into);
-        Some(Tag { kind, number: 1 })
+        Some(RequestTag { kind, number: 1 })
     }
 
-    fn answered(&mut self, tag: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
+    fn take_response(&mut self, tag: RequestTag, response: HttpResponse<'_>) -> anyhow::Result<()> {
         let kind = tag.kind;
         self.records += u64::from(kind < WRITES);
-        match (kind, answer.status) {
+        match (kind, response.status) {
             (0 | 1, 201) => {
                 self.payments += 1;
-                self.remember(kind, answer.body)?;
+                self.remember(kind, response.body)?;
             }
             (3, 201) | (2 | 4.., 200) => {}
             (0..WRITES, 402) => self.rejected += 1,
-            _ => return Err(unexpected(&answer)),
+            _ => return Err(unexpected_response(&response)),
         }
-        self.latencies[kind].record(answer.latency);
+        self.latencies[kind].record(response.latency);
         if let Some(progress) = &mut self.progress {
-            progress.add(1, answer.now);
+            progress.add(1, response.now);
         }
         Ok(())
     }
 }
 
-/// What the reads beside a load ask, in turn.
+/// Kinds of reads beside a load, sent in turn.
 const READS: [&str; 4] = [
     "get_payment",
     "get_account",
@@ -447,13 +451,13 @@ const READS: [&str; 4] = [
     "statement_middle",
 ];
 
-/// Reads at a fixed rate, on a thread of their own, until they are stopped.
-pub(crate) struct Reads {
-    thread: JoinHandle<anyhow::Result<Reading>>,
+/// Reads at a fixed rate on their own thread, until they are stopped.
+pub(crate) struct BackgroundReads {
+    thread: JoinHandle<anyhow::Result<ReadLoad>>,
     stop: Arc<AtomicBool>,
 }
 
-struct Reading {
+struct ReadLoad {
     head: Head,
     accounts: Vec<String>,
     payments: Vec<String>,
@@ -463,11 +467,15 @@ struct Reading {
     latencies: [Latencies; READS.len()],
 }
 
-/// Begins to read.
-pub(crate) fn reads_beside(server: &Server, books: &Books, rate: f64) -> anyhow::Result<Reads> {
-    let mut reading = Reading {
-        head: head(server),
-        accounts: books.texts(),
+/// Starts the reads.
+pub(crate) fn start_reads(
+    server: &Server,
+    books: &Books,
+    rate: f64,
+) -> anyhow::Result<BackgroundReads> {
+    let mut reading = ReadLoad {
+        head: request_head(server),
+        accounts: books.account_ids(),
         payments: Vec::new(),
         random: Random::new(books.run),
         asked: 0,
@@ -480,30 +488,30 @@ pub(crate) fn reads_beside(server: &Server, books: &Books, rate: f64) -> anyhow:
         let page = client.get_json(&path)?;
         let lines = page["data"]
             .as_array()
-            .context("a statement has no lines")?;
+            .context("a statement has no entries")?;
         let payments = lines.iter().filter_map(|line| line["payment"].as_str());
         reading.payments.extend(payments.map(str::to_owned));
     }
     ensure!(!reading.payments.is_empty(), "there is no payment to read");
-    let mut pool = Pool::open(server.addr, READ_CONNECTIONS)?;
+    let mut http = HttpClient::open(server.addr, READ_CONNECTIONS)?;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
     let thread = std::thread::Builder::new().name("reads".to_owned());
     let thread = thread.spawn(move || {
-        // What is measured is how long the server takes, not how long this thread waits for a processor.
+        // The latency must show the server's time, not this thread's wait for a processor.
         shorten_time_slices();
-        pool.run(&mut reading, Some(rate), &stopped)?;
+        http.run(&mut reading, Some(rate), &stopped)?;
         Ok(reading)
     })?;
-    Ok(Reads { thread, stop })
+    Ok(BackgroundReads { thread, stop })
 }
 
-impl Reads {
-    /// Ends them, and gives their latencies.
+impl BackgroundReads {
+    /// Stops the reads and returns their latencies.
     pub(crate) fn stop(self) -> anyhow::Result<BTreeMap<&'static str, Summary>> {
         self.stop.store(true, Ordering::Relaxed);
         let Ok(reading) = self.thread.join() else {
-            bail!("the reads broke off");
+            bail!("the thread of the reads failed");
         };
         let reading = reading.context("a read failed")?;
         let summaries = reading.latencies.iter().map(Latencies::summary);
@@ -511,8 +519,8 @@ impl Reads {
     }
 }
 
-impl Work for Reading {
-    fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
+impl Workload for ReadLoad {
+    fn next_request(&mut self, into: &mut Vec<u8>) -> Option<RequestTag> {
         let kind = (self.asked % READS.len() as u64) as usize;
         self.asked += 1;
         let some = |list: &[String], random: &mut Random| {
@@ -533,7 +541,7 @@ impl Work for Reading {
                 put_get(into, &self.head, path);
             }
             _ => {
-                // Any time since the load began: the first account is the hot one, if one is.
+                // Any time since the start of the load. With --skew hot, the first account is the hot one.
                 let past = jiff::Timestamp::now().duration_since(self.begun);
                 let ms = u32::try_from(past.as_millis()).unwrap_or(u32::MAX);
                 let ms = self.random.below(ms.max(1));
@@ -548,14 +556,14 @@ impl Work for Reading {
                 );
             }
         }
-        Some(Tag { kind, number: 1 })
+        Some(RequestTag { kind, number: 1 })
     }
 
-    fn answered(&mut self, tag: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
-        if answer.status != 200 {
-            return Err(unexpected(&answer));
+    fn take_response(&mut self, tag: RequestTag, response: HttpResponse<'_>) -> anyhow::Result<()> {
+        if response.status != 200 {
+            return Err(unexpected_response(&response));
         }
-        self.latencies[tag.kind].record(answer.latency);
+        self.latencies[tag.kind].record(response.latency);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `bench restart`: what a killed server loses, and how long it is until it answers again.
+//! Mode `restart`: kills a server while it writes, and measures the time until it answers again.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,47 +8,49 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use crate::batch::{Work, all};
+use crate::batch::{BatchLoad, run_streams};
 use crate::books::{Books, runtime};
 use crate::error::usage_error;
-use crate::grpc::Batches;
+use crate::grpc::GrpcStream;
 use crate::machine;
 use crate::options;
 use crate::payload::id_text;
-use crate::report::{Before, tell, tenths};
+use crate::report::{StorageSnapshot, print_result, round_to_tenth};
 use crate::server::Server;
 
-/// Batches that wait for their answer.
+/// Number of batches in flight.
 const IN_FLIGHT: u32 = 4;
-/// How often it is looked whether the load is under way.
-const LOOK: Duration = Duration::from_millis(5);
-/// Payments that the load before a kill would make if nobody killed the server: more than it can in that time.
-const NEVER_DONE: u64 = 1 << 40;
+/// Interval between two looks at the progress of the load.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Number of payments of a load that ends with a kill: more than the server can make until then.
+const UNREACHABLE_COUNT: u64 = 1 << 40;
 
-/// What one kill and the start after it were like.
-struct Kill {
+/// Result of one kill and the start after it.
+struct KillResult {
     /// Seconds from the start of the process until it listened.
     listening: f64,
-    /// The same until the first answer, of an account with its balance.
+    /// Seconds until the first response, an account with its balance.
     answer: f64,
-    /// The same until a payment was accepted.
+    /// Seconds until a payment was accepted.
     payment: f64,
     acknowledged: u64,
-    /// Of payments that nobody was told of.
+    /// Number of payments that were recorded without having been acknowledged.
     beyond: u64,
 }
 
-/// Runs `bench restart`.
-pub(crate) fn run(options: &options::Restart) -> anyhow::Result<()> {
+/// Runs the mode `restart`.
+pub(crate) fn run(options: &options::RestartOptions) -> anyhow::Result<()> {
     if options.load.server.is_some() {
-        return Err(usage_error("--server cannot be killed here"));
+        return Err(usage_error(
+            "--server: this mode kills the server, so it must start one itself",
+        ));
     }
     let mut server = Server::start(&options.load)?;
     let empty = server.memory().anonymous;
     let books = Books::prepare(&server, options.load.accounts)?;
     let with_accounts = server.memory().anonymous;
-    let before = Before::of(&server)?;
-    let work = Rc::new(RefCell::new(Work::with(
+    let before = StorageSnapshot::read(&server)?;
+    let work = Rc::new(RefCell::new(BatchLoad::new(
         &options.load,
         options.batch,
         &books,
@@ -56,9 +58,9 @@ pub(crate) fn run(options: &options::Restart) -> anyhow::Result<()> {
     let filled = match options.payments {
         0 => None,
         payments => {
-            work.borrow_mut().begin(payments, None, "fill");
+            work.borrow_mut().begin_part(payments, None, "fill");
             load(&server, &work, None)?;
-            Some(work.borrow_mut().measured()?)
+            Some(work.borrow_mut().take_measurement()?)
         }
     };
     let full = server.memory();
@@ -70,13 +72,13 @@ pub(crate) fn run(options: &options::Restart) -> anyhow::Result<()> {
     let again = server.memory();
     let process = server.directory().map(std::path::Path::to_owned);
     server.stop()?;
-    let worst = |get: fn(&Kill) -> f64| kills.iter().map(get).fold(0.0, f64::max);
+    let worst = |get: fn(&KillResult) -> f64| kills.iter().map(get).fold(0.0, f64::max);
     let per_account = empty.zip(with_accounts).map(|(empty, with)| {
-        tenths(with.saturating_sub(empty) as f64 / f64::from(options.load.accounts))
+        round_to_tenth(with.saturating_sub(empty) as f64 / f64::from(options.load.accounts))
     });
     let filled_rate = filled
         .as_ref()
-        .map(|filled| tenths(filled.count as f64 / filled.took.as_secs_f64().max(1e-9)));
+        .map(|filled| round_to_tenth(filled.count as f64 / filled.took.as_secs_f64().max(1e-9)));
     let result = json!({
         "mode": "restart",
         "payments": options.payments,
@@ -97,7 +99,7 @@ pub(crate) fn run(options: &options::Restart) -> anyhow::Result<()> {
         "bytes_per_account": per_account,
         "bytes_per_payment": data
             .filter(|_| options.payments > 0)
-            .map(|(after, before)| tenths(after.saturating_sub(before) as f64 / options.payments as f64)),
+            .map(|(after, before)| round_to_tenth(after.saturating_sub(before) as f64 / options.payments as f64)),
         "server_rss_bytes": full.resident,
         "server_rss_anon_bytes": full.anonymous,
         "server_rss_anon_bytes_empty": empty,
@@ -106,36 +108,40 @@ pub(crate) fn run(options: &options::Restart) -> anyhow::Result<()> {
         "killed_after_ms": options.kill_after_ms,
         "skew": options.load.skew.name(),
         "seed": options.load.seed,
-        "filesystem": process.as_deref().and_then(machine::filesystem),
-        "processors": machine::processors(),
+        "filesystem": process.as_deref().and_then(machine::find_filesystem),
+        "processors": machine::count_processors(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    tell(&result, options.load.run.json);
+    print_result(&result, options.load.run.json);
     Ok(())
 }
 
-/// Pays until this part is done, or until the server is killed after so long.
-fn load(server: &Server, work: &Rc<RefCell<Work>>, kill: Option<Duration>) -> anyhow::Result<()> {
+/// Makes the payments of this part. With `kill`, kills the server after this time.
+fn load(
+    server: &Server,
+    work: &Rc<RefCell<BatchLoad>>,
+    kill: Option<Duration>,
+) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let set = LocalSet::new();
     set.block_on(&runtime, async {
-        let streams = vec![Batches::open(server.grpc, &server.token).await?];
+        let streams = vec![GrpcStream::open(server.grpc, &server.token).await?];
         let Some(after) = kill else {
-            for mut stream in all(streams, work, IN_FLIGHT).await? {
-                stream.end()?;
+            for mut stream in run_streams(streams, work, IN_FLIGHT).await? {
+                stream.finish_sending()?;
             }
             return Ok(());
         };
         let (seen, work) = (work.clone(), work.clone());
-        let paying = async move { all(streams, &work, IN_FLIGHT).await.map(drop) };
+        let paying = async move { run_streams(streams, &work, IN_FLIGHT).await.map(drop) };
         let paying = tokio::task::spawn_local(paying);
-        // It is under way once something was answered.
-        while seen.borrow().answers() == 0 && !paying.is_finished() {
-            tokio::time::sleep(LOOK).await;
+        // Wait for the first answer.
+        while seen.borrow().answered_count() == 0 && !paying.is_finished() {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         tokio::time::sleep(after).await;
         server.kill()?;
-        let broken = paying.await.context("the load ended by itself")?;
+        let broken = paying.await.context("the task of the load failed")?;
         ensure!(
             broken.is_err(),
             "the load ended before the server was killed"
@@ -144,21 +150,21 @@ fn load(server: &Server, work: &Rc<RefCell<Work>>, kill: Option<Duration>) -> an
     })
 }
 
-/// Kills the server while it writes, starts it again, and looks at what is there.
+/// Kills the server while it writes, starts it again, and checks the records and balances.
 fn kill(
-    options: &options::Restart,
+    options: &options::RestartOptions,
     server: &mut Server,
     books: &Books,
-    work: &Rc<RefCell<Work>>,
-) -> anyhow::Result<Kill> {
+    work: &Rc<RefCell<BatchLoad>>,
+) -> anyhow::Result<KillResult> {
     work.borrow_mut()
-        .begin(NEVER_DONE, None, "until it is killed");
-    let before = books.added(server)?;
+        .begin_part(UNREACHABLE_COUNT, None, "until it is killed");
+    let before = books.count_added_records(server)?;
     let after = Duration::from_millis(options.kill_after_ms);
     load(server, work, Some(after))?;
-    let acknowledged = work.borrow_mut().give_up();
+    let acknowledged = work.borrow_mut().abandon_part();
     let begun = Instant::now();
-    server.start_again()?;
+    server.restart()?;
     let listening = begun.elapsed().as_secs_f64();
     let mut client = server.client()?;
     let id = id_text("acct", &books.accounts[0]);
@@ -166,20 +172,20 @@ fn kill(
     let answer = begun.elapsed().as_secs_f64();
     ensure!(
         account["id"] == id.as_str(),
-        "the first answer after the restart is not the account: {account}"
+        "the first response after the restart is not the account: {account}"
     );
-    work.borrow_mut().begin(1, None, "first payment");
+    work.borrow_mut().begin_part(1, None, "first payment");
     load(server, work, None)?;
-    work.borrow_mut().measured()?;
+    work.borrow_mut().take_measurement()?;
     let payment = begun.elapsed().as_secs_f64();
-    // The first payment after the restart was not there when it was killed.
-    let added = books.added(server)? - before - 1;
+    // The first payment after the restart does not count.
+    let added = books.count_added_records(server)? - before - 1;
     ensure!(
         added >= acknowledged,
         "{acknowledged} payments were acknowledged, but only {added} are there"
     );
     books.check(server, None, None)?;
-    Ok(Kill {
+    Ok(KillResult {
         listening,
         answer,
         payment,

@@ -1,4 +1,4 @@
-//! The server under test: a process of its own, on a data directory of its own.
+//! The server under test: its process and its data directory.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
@@ -15,20 +15,20 @@ use crate::client::Client;
 use crate::error::usage_error;
 use crate::machine;
 use crate::options::{Load, RunOptions};
-use crate::payload::Block;
+use crate::payload::IdBytes;
 
-/// Longest wait for a server to end by itself.
+/// Maximum wait for a stopping server.
 const STOP_WAIT: Duration = Duration::from_secs(120);
 
-/// A directory that is removed at the end, unless it was given.
-pub(crate) struct Directory {
+/// A data directory, removed at the end unless the caller named it.
+pub(crate) struct DataDirectory {
     path: PathBuf,
     kept: bool,
 }
 
-impl Directory {
-    /// The given directory, which must be new or empty; or a new one here.
-    pub(crate) fn make(given: Option<&Path>) -> anyhow::Result<Directory> {
+impl DataDirectory {
+    /// Creates the given directory, which must not exist or be empty; or a new one in the working directory.
+    pub(crate) fn create(given: Option<&Path>) -> anyhow::Result<DataDirectory> {
         let path = match given {
             Some(path) => path.to_owned(),
             None => PathBuf::from(format!("tributary-bench-{}", std::process::id())),
@@ -38,8 +38,8 @@ impl Directory {
             return Err(usage_error(format!("{} is not empty", path.display())));
         }
         std::fs::create_dir_all(&path)
-            .with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Directory {
+            .with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(DataDirectory {
             path,
             kept: given.is_some(),
         })
@@ -50,34 +50,34 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
+impl Drop for DataDirectory {
     fn drop(&mut self) {
         if !self.kept {
             drop(std::fs::remove_dir_all(&self.path));
-            // What a server puts beside its data.
+            // The server keeps its master key beside its data.
             drop(std::fs::remove_file(self.path.with_extension("key")));
         }
     }
 }
 
-/// A running server, ours or somebody else's.
+/// A running server: started here, or named by the caller.
 pub(crate) struct Server {
-    /// For HTTP.
+    /// Address for HTTP.
     pub(crate) addr: SocketAddr,
     pub(crate) grpc: SocketAddr,
-    /// A platform key.
+    /// Platform key.
     pub(crate) token: String,
-    own: Option<Own>,
+    own: Option<OwnedServer>,
 }
 
-/// A server that was started here. It is killed if this goes before it was stopped.
-struct Own {
+/// A server that was started here. Dropping this kills the server unless it was stopped.
+struct OwnedServer {
     child: Child,
     binary: PathBuf,
-    directory: Directory,
+    directory: DataDirectory,
 }
 
-impl Drop for Own {
+impl Drop for OwnedServer {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -99,34 +99,40 @@ fn server_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
             path.display()
         )));
     }
-    // Without a slash the name would be looked up in PATH.
+    // A name without a slash would be looked up in PATH.
     path.canonicalize()
         .with_context(|| format!("cannot find {}", path.display()))
 }
 
 /// Starts `program` with `arguments`, and returns the process and the first line of its output, which is JSON.
-pub(crate) fn spawn(program: &Path, arguments: &[&OsStr]) -> anyhow::Result<(Child, Value)> {
+pub(crate) fn spawn_process(
+    program: &Path,
+    arguments: &[&OsStr],
+) -> anyhow::Result<(Child, Value)> {
     let mut command = Command::new(program);
-    // Settings of the caller's environment are not those of the measurement.
+    // The caller's environment must not change the server's configuration.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TRIBUTARY_")) {
         command.env_remove(name);
     }
     let mut child = command
         .args(arguments)
-        // One line of log per request is not what is measured.
+        // One line of log per request would cost time.
         .env("TRIBUTARY_LOG_LEVEL", "warn")
-        // Receivers of webhooks are on this machine.
+        // The receivers of webhooks are on this machine.
         .env("TRIBUTARY_WEBHOOKS_ALLOW_HTTP", "true")
         .env("TRIBUTARY_WEBHOOKS_ALLOW_PRIVATE", "true")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))?;
-    let stdout = child.stdout.take().context("the server has no output")?;
+    let stdout = child
+        .stdout
+        .take()
+        .context("the server's output is not connected")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
     match serde_json::from_str(&line) {
-        Ok(told) => Ok((child, told)),
+        Ok(first_line) => Ok((child, first_line)),
         Err(_) => {
             drop(child.kill());
             let status = child.wait()?;
@@ -135,17 +141,19 @@ pub(crate) fn spawn(program: &Path, arguments: &[&OsStr]) -> anyhow::Result<(Chi
     }
 }
 
-/// Where a server process says that it listens.
-pub(crate) fn address(told: &Value, name: &str) -> anyhow::Result<SocketAddr> {
-    let url = told[name].as_str().context("the server says no address")?;
+/// Returns an address from the server's first line of output.
+pub(crate) fn parse_address(first_line: &Value, name: &str) -> anyhow::Result<SocketAddr> {
+    let url = first_line[name]
+        .as_str()
+        .context("the server's first line of output has no such address")?;
     let address = url.strip_prefix("http://").unwrap_or(url);
     address
         .parse()
-        .with_context(|| format!("{url} is no address"))
+        .with_context(|| format!("{url} is not an address"))
 }
 
 /// Starts a server process on the directory, and returns it with the line of JSON that it prints first.
-fn serve(binary: &Path, directory: &Path) -> anyhow::Result<(Child, Value)> {
+fn spawn_server(binary: &Path, directory: &Path) -> anyhow::Result<(Child, Value)> {
     let listen = "127.0.0.1:0".as_ref();
     let arguments = [
         "serve".as_ref(),
@@ -157,13 +165,13 @@ fn serve(binary: &Path, directory: &Path) -> anyhow::Result<(Child, Value)> {
         "--data".as_ref(),
         directory.as_os_str(),
     ];
-    spawn(binary, &arguments)
+    spawn_process(binary, &arguments)
 }
 
-/// Makes a subscription; its id.
-pub(crate) fn subscribe_to(
+/// Creates a subscription, and returns its id.
+pub(crate) fn create_subscription(
     client: &mut Client,
-    key: &Block,
+    key: &IdBytes,
     terms: &Value,
 ) -> anyhow::Result<String> {
     let made = client.post_json("/v1/subscriptions", key, terms)?;
@@ -179,82 +187,90 @@ fn read_api_key(file: &Path) -> anyhow::Result<String> {
 }
 
 impl Server {
-    /// The server that `load` names, or a new one.
+    /// Returns the server that `load` names, or starts one.
     pub(crate) fn start(load: &Load) -> anyhow::Result<Server> {
         match (&load.server, load.grpc, &load.api_key_file) {
             (Some(url), Some(grpc), Some(file)) => Ok(Server {
-                addr: address(&serde_json::json!({ "url": url }), "url")
+                addr: parse_address(&serde_json::json!({ "url": url }), "url")
                     .map_err(|error| usage_error(format!("--server: {error:#}")))?,
                 grpc,
                 token: read_api_key(file)?,
                 own: None,
             }),
-            _ => Server::own(&load.run),
+            _ => Server::start_new(&load.run),
         }
     }
 
-    /// A new one, on the given directory or on one that is removed at the end.
-    pub(crate) fn own(options: &RunOptions) -> anyhow::Result<Server> {
+    /// Starts a server on a new data directory.
+    pub(crate) fn start_new(options: &RunOptions) -> anyhow::Result<Server> {
         let binary = server_binary(options.binary.as_deref())?;
-        let directory = Directory::make(options.data.as_deref())?;
-        let (child, told) = serve(&binary, directory.path())?;
-        let own = Own {
+        let directory = DataDirectory::create(options.data.as_deref())?;
+        let (child, first_line) = spawn_server(&binary, directory.path())?;
+        let own = OwnedServer {
             child,
             binary,
             directory,
         };
-        let token = told["platform_key"].as_str();
+        let token = first_line["platform_key"].as_str();
         Ok(Server {
-            addr: address(&told, "listening")?,
-            grpc: address(&told, "grpc")?,
-            token: token.context("the server shows no key")?.to_owned(),
+            addr: parse_address(&first_line, "listening")?,
+            grpc: parse_address(&first_line, "grpc")?,
+            token: token
+                .context("the server's first line of output has no platform key")?
+                .to_owned(),
             own: Some(own),
         })
     }
 
-    /// Kills it without a word, if it is ours.
+    /// Kills a server that was started here.
     pub(crate) fn kill(&self) -> anyhow::Result<()> {
-        let own = self.own.as_ref().context("not a server of ours")?;
+        let own = self
+            .own
+            .as_ref()
+            .context("the server was not started by this program")?;
         Ok(kill_process(Pid::from_child(&own.child), Signal::KILL)?)
     }
 
-    /// Starts a server that was killed again, on the same data.
-    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
-        let own = self.own.as_mut().context("not a server of ours")?;
+    /// Starts a killed server again, on the same data.
+    pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
+        let own = self
+            .own
+            .as_mut()
+            .context("the server was not started by this program")?;
         own.child.wait()?;
-        let (child, told) = serve(&own.binary, own.directory.path())?;
+        let (child, first_line) = spawn_server(&own.binary, own.directory.path())?;
         own.child = child;
-        self.addr = address(&told, "listening")?;
-        self.grpc = address(&told, "grpc")?;
+        self.addr = parse_address(&first_line, "listening")?;
+        self.grpc = parse_address(&first_line, "grpc")?;
         Ok(())
     }
 
-    /// For single requests.
+    /// Connects a client for single requests.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         Client::connect(self.addr, &self.token)
     }
 
-    /// Its process, if it is ours.
+    /// Returns the process id of a server that was started here.
     pub(crate) fn process(&self) -> Option<u32> {
         self.own.as_ref().map(|own| own.child.id())
     }
 
-    /// Its data directory, if it is ours.
+    /// Returns the data directory of a server that was started here.
     pub(crate) fn directory(&self) -> Option<&Path> {
         self.own.as_ref().map(|own| own.directory.path())
     }
 
-    /// Its memory now.
+    /// Returns the server's current memory.
     pub(crate) fn memory(&self) -> machine::Memory {
-        self.process().map(machine::memory).unwrap_or_default()
+        self.process().map(machine::read_memory).unwrap_or_default()
     }
 
-    /// Bytes that it has had written to the disk.
+    /// Returns the number of bytes that the server has written to disks.
     pub(crate) fn bytes_written(&self) -> Option<u64> {
-        self.process().and_then(machine::bytes_written)
+        self.process().and_then(machine::read_bytes_written)
     }
 
-    /// Bytes that its data takes: the journal's frames, and every other file whole.
+    /// Returns the size of the server's data, in bytes: the journal's frames, and all other files.
     pub(crate) fn data_bytes(&self) -> anyhow::Result<Option<u64>> {
         let Some(directory) = self.directory() else {
             return Ok(None);
@@ -264,12 +280,12 @@ impl Server {
         let name = "tributary_journal_bytes ";
         let frames = metrics.lines().find_map(|line| line.strip_prefix(name));
         let frames: f64 = frames
-            .context("the server tells no size of its journal")?
+            .context("the metrics have no tributary_journal_bytes")?
             .parse()?;
-        Ok(Some(frames as u64 + machine::file_bytes(directory)?))
+        Ok(Some(frames as u64 + machine::count_file_bytes(directory)?))
     }
 
-    /// Stops it, if it is ours.
+    /// Stops a server that was started here.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let Some(own) = &mut self.own else {
             return Ok(());

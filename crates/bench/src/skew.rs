@@ -1,13 +1,13 @@
-//! Random numbers, and which accounts they choose.
+//! Random numbers, and the random choice of accounts.
 
 use crate::options::{Load, Skew};
 
-/// A small generator of good random numbers (xoshiro256++), the same for the same seed.
+/// A generator of random numbers (xoshiro256++). The same seed gives the same numbers.
 #[derive(Clone)]
 pub(crate) struct Random([u64; 4]);
 
-/// Spreads the bits of a number over all 64.
-pub(crate) fn mix(number: u64) -> u64 {
+/// Mixes the bits of a number (SplitMix64).
+pub(crate) fn mix_bits(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -16,10 +16,10 @@ pub(crate) fn mix(number: u64) -> u64 {
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Random {
-        let first = mix(seed);
-        let second = mix(first);
-        let third = mix(second);
-        Random([first, second, third, mix(third)])
+        let first = mix_bits(seed);
+        let second = mix_bits(first);
+        let third = mix_bits(second);
+        Random([first, second, third, mix_bits(third)])
     }
 
     pub(crate) fn next(&mut self) -> u64 {
@@ -35,35 +35,35 @@ impl Random {
         result
     }
 
-    /// A number below `bound`.
+    /// Returns a random number below `bound`.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         ((u64::from(self.next() as u32) * u64::from(bound)) >> 32) as u32
     }
 }
 
-/// Chooses accounts by their number.
+/// Chooses accounts at random.
 #[derive(Clone)]
-pub(crate) struct Chooser {
+pub(crate) struct AccountChooser {
     accounts: u32,
     skew: Skew,
-    /// For Zipf: Walker's alias table. With the stated chance (of 2^32) a slot is itself, else its alias.
+    /// Walker's alias table for Zipf's law: (probability of the slot itself in units of 2^-32, otherwise its alias).
     alias: Vec<(u32, u32)>,
 }
 
-impl Chooser {
-    pub(crate) fn new(load: &Load) -> Chooser {
+impl AccountChooser {
+    pub(crate) fn new(load: &Load) -> AccountChooser {
         let alias = match load.skew {
             Skew::Zipf => alias_table(load.accounts, load.zipf_exponent),
             Skew::Uniform | Skew::Hot => Vec::new(),
         };
-        Chooser {
+        AccountChooser {
             accounts: load.accounts,
             skew: load.skew,
             alias,
         }
     }
 
-    fn one(&self, random: &mut Random) -> u32 {
+    fn choose_account(&self, random: &mut Random) -> u32 {
         let slot = random.below(self.accounts);
         match self.alias.get(slot as usize) {
             Some(&(chance, alias)) if random.next() as u32 > chance => alias,
@@ -71,13 +71,13 @@ impl Chooser {
         }
     }
 
-    /// Who pays, and who is paid: two different accounts.
-    pub(crate) fn pair(&self, random: &mut Random) -> (u32, u32) {
+    /// Chooses two different accounts: source and destination.
+    pub(crate) fn choose_pair(&self, random: &mut Random) -> (u32, u32) {
         if self.skew == Skew::Hot {
             return (1 + random.below(self.accounts - 1), 0);
         }
-        let source = self.one(random);
-        let mut destination = self.one(random);
+        let source = self.choose_account(random);
+        let mut destination = self.choose_account(random);
         if destination == source {
             destination = (source + 1) % self.accounts;
         }
@@ -129,11 +129,11 @@ mod tests {
     }
 
     fn counts(skew: Skew) -> Vec<u32> {
-        let chooser = Chooser::new(&load(skew));
+        let chooser = AccountChooser::new(&load(skew));
         let mut random = Random::new(7);
         let mut counts = vec![0; 1_000];
         for _ in 0..200_000 {
-            let (source, destination) = chooser.pair(&mut random);
+            let (source, destination) = chooser.choose_pair(&mut random);
             assert_ne!(source, destination);
             counts[destination as usize] += 1;
         }

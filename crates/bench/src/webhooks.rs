@@ -1,5 +1,5 @@
-//! `bench webhooks`: how long it is from a request to its webhook, with receivers of which some are slow, failing or hanging;
-//! and whether any is lost when the server is killed.
+//! Mode `webhooks`: measures the time from a request to its webhook, with some receivers that are slow, failing or hanging,
+//! and checks that no webhook is lost when the server is killed.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -17,51 +17,51 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::http::{Answer, Pool, Tag, Work};
+use crate::http_client::{HttpClient, HttpResponse, RequestTag, Workload};
 use crate::machine;
 use crate::meter::{Latencies, Progress};
 use crate::options;
-use crate::payload::key;
-use crate::report::tell;
+use crate::payload::idempotency_key;
+use crate::report::print_result;
 use crate::requests::{Head, put_post};
 use crate::server::Server;
 use crate::skew::Random;
 
-/// Connections that events are published over.
+/// Number of connections over which events are published.
 const CONNECTIONS: u32 = 16;
-/// How long a slow receiver takes.
+/// Response time of a slow receiver.
 const SLOW: Duration = Duration::from_secs(3);
-/// The longest wait for webhooks that must come.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Maximum wait for outstanding webhooks.
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// How an endpoint behaves.
+/// Behavior of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+enum ReceiverBehavior {
     Healthy,
     Hanging,
     Slow,
     Failing,
 }
 
-fn manner(endpoint: u32, one_bad_in: u32) -> Manner {
+fn receiver_behavior(endpoint: u32, one_bad_in: u32) -> ReceiverBehavior {
     if one_bad_in == 0 || endpoint % one_bad_in != one_bad_in - 1 {
-        return Manner::Healthy;
+        return ReceiverBehavior::Healthy;
     }
     match endpoint / one_bad_in % 3 {
-        0 => Manner::Hanging,
-        1 => Manner::Slow,
-        _ => Manner::Failing,
+        0 => ReceiverBehavior::Hanging,
+        1 => ReceiverBehavior::Slow,
+        _ => ReceiverBehavior::Failing,
     }
 }
 
-/// What is in the events that are published here.
+/// The published event, as a webhook carries it.
 #[derive(Deserialize)]
 struct Event {
-    data: Sent,
+    data: EventData,
 }
 
 #[derive(Deserialize)]
-struct Sent {
+struct EventData {
     number: u64,
     at: u64,
 }
@@ -71,19 +71,19 @@ fn now() -> u64 {
     since.map_or(0, |since| since.as_nanos() as u64)
 }
 
-/// What has arrived at healthy endpoints.
-struct Arrived {
-    /// How often, by the event's number.
+/// Webhooks that arrived at healthy endpoints.
+struct Arrivals {
+    /// Number of arrivals of each event.
     counts: Vec<AtomicU32>,
     distinct: AtomicU64,
     repeated: AtomicU64,
     latencies: Mutex<Latencies>,
-    /// Whether latencies count now.
+    /// Whether latencies are recorded.
     measuring: AtomicBool,
 }
 
-impl Arrived {
-    fn note(&self, body: &[u8]) {
+impl Arrivals {
+    fn record(&self, body: &[u8]) {
         let Ok(Event { data }) = serde_json::from_slice(body) else {
             return;
         };
@@ -106,71 +106,71 @@ impl Arrived {
     }
 }
 
-/// Runs `bench webhooks`.
-pub(crate) fn run(options: &options::Webhooks) -> anyhow::Result<()> {
+/// Runs the mode `webhooks`.
+pub(crate) fn run(options: &options::WebhooksOptions) -> anyhow::Result<()> {
     let total = options.events + u64::from(options.kills) * options.events_per_kill;
-    let arrived = Arc::new(Arrived {
+    let arrivals = Arc::new(Arrivals {
         counts: (0..total).map(|_| AtomicU32::new(0)).collect(),
         distinct: AtomicU64::new(0),
         repeated: AtomicU64::new(0),
         latencies: Mutex::new(Latencies::new()),
         measuring: AtomicBool::new(true),
     });
-    // Each receiver is a file, and so is each connection to it.
+    // Each receiver and each connection needs an open file.
     raise_file_limit();
-    let endpoints = receive(options, &arrived)?;
-    let mut server = Server::own(&options.run)?;
-    let mut posts = Posts::new(&server, options, &endpoints);
-    subscribe(&server, &mut posts, endpoints.len() as u64)?;
+    let endpoints = receive(options, &arrivals)?;
+    let mut server = Server::start_new(&options.run)?;
+    let mut load = WebhookLoad::new(&server, options, &endpoints);
+    subscribe(&server, &mut load, endpoints.len() as u64)?;
     let process = server.process();
     let begun = Instant::now();
-    posts.begin(options.events, "publish");
-    publish(&server, &mut posts, Some(options.rate))?;
+    load.begin_part(options.events, "publish");
+    publish(&server, &mut load, Some(options.rate))?;
     let took = begun.elapsed();
-    wait_for(&arrived, posts.for_healthy)?;
-    arrived.measuring.store(false, Ordering::Relaxed);
-    let memory = process.map(machine::memory).unwrap_or_default();
+    wait_for(&arrivals, load.for_healthy)?;
+    arrivals.measuring.store(false, Ordering::Relaxed);
+    let memory = process.map(machine::read_memory).unwrap_or_default();
     for _ in 0..options.kills {
-        posts.begin(options.events_per_kill, "publish before a kill");
-        publish(&server, &mut posts, None)?;
-        let waiting = posts.for_healthy - arrived.distinct.load(Ordering::Relaxed);
+        load.begin_part(options.events_per_kill, "publish before a kill");
+        publish(&server, &mut load, None)?;
+        let waiting = load.for_healthy - arrivals.distinct.load(Ordering::Relaxed);
         server.kill()?;
-        server.start_again()?;
-        posts.waiting_at_kills.push(waiting);
-        posts.head = head(&server);
-        wait_for(&arrived, posts.for_healthy)?;
+        server.restart()?;
+        load.waiting_at_kills.push(waiting);
+        load.head = request_head(&server);
+        wait_for(&arrivals, load.for_healthy)?;
     }
-    let summary = arrived
+    let summary = arrivals
         .latencies
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .summary();
-    let bad =
-        (0..options.endpoints).filter(|at| manner(*at, options.one_bad_in) != Manner::Healthy);
+    let bad = (0..options.endpoints)
+        .filter(|at| receiver_behavior(*at, options.one_bad_in) != ReceiverBehavior::Healthy);
     let result = json!({
         "mode": "webhooks",
         "endpoints": options.endpoints,
         "endpoints_slow_failing_or_hanging": bad.count(),
         "events": total,
         "events_per_second": options.events as f64 / took.as_secs_f64(),
-        "events_for_healthy_endpoints": posts.for_healthy,
-        "delivered": arrived.distinct.load(Ordering::Relaxed),
-        "delivered_again": arrived.repeated.load(Ordering::Relaxed),
+        "events_for_healthy_endpoints": load.for_healthy,
+        "delivered": arrivals.distinct.load(Ordering::Relaxed),
+        "delivered_again": arrivals.repeated.load(Ordering::Relaxed),
         "latency": "from the request to the webhook's arrival, at healthy endpoints, while nobody was killed",
         "p50_us": summary.p50_us,
         "p99_us": summary.p99_us,
         "p999_us": summary.p999_us,
         "max_us": summary.max_us,
         "kills": options.kills,
-        "waiting_at_kills": posts.waiting_at_kills,
+        "waiting_at_kills": load.waiting_at_kills,
         "server_rss_bytes": memory.resident,
         "server_rss_anon_bytes": memory.anonymous,
-        "processors": machine::processors(),
+        "processors": machine::count_processors(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    drop(posts);
+    drop(load);
     server.stop()?;
-    tell(&result, options.run.json);
+    print_result(&result, options.run.json);
     Ok(())
 }
 
@@ -185,23 +185,23 @@ fn raise_file_limit() {
     let _refused = setrlimit(Resource::Nofile, raised);
 }
 
-fn head(server: &Server) -> Head {
+fn request_head(server: &Server) -> Head {
     Head {
         host: server.addr.to_string(),
         token: server.token.clone(),
     }
 }
 
-/// Waits until all of so many events have arrived.
-fn wait_for(arrived: &Arrived, count: u64) -> anyhow::Result<()> {
+/// Waits until `count` events have arrived.
+fn wait_for(arrivals: &Arrivals, count: u64) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
-        let here = arrived.distinct.load(Ordering::Relaxed);
+        let here = arrivals.distinct.load(Ordering::Relaxed);
         if here == count {
             return Ok(());
         }
         ensure!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < WAIT_MAX,
             "{} of {count} webhooks did not arrive",
             count - here
         );
@@ -209,26 +209,26 @@ fn wait_for(arrived: &Arrived, count: u64) -> anyhow::Result<()> {
     }
 }
 
-fn publish(server: &Server, posts: &mut Posts, rate: Option<f64>) -> anyhow::Result<()> {
-    let mut pool = Pool::open(server.addr, CONNECTIONS)?;
-    pool.run(posts, rate, &AtomicBool::new(false))?;
-    if let Some(progress) = posts.progress.take() {
+fn publish(server: &Server, load: &mut WebhookLoad, rate: Option<f64>) -> anyhow::Result<()> {
+    let mut http = HttpClient::open(server.addr, CONNECTIONS)?;
+    http.run(load, rate, &AtomicBool::new(false))?;
+    if let Some(progress) = load.progress.take() {
         progress.finish();
     }
     Ok(())
 }
 
-/// Makes a subscription for each endpoint.
-fn subscribe(server: &Server, posts: &mut Posts, count: u64) -> anyhow::Result<()> {
-    posts.subscribing = true;
-    posts.begin(count, "subscribe");
-    publish(server, posts, None)?;
-    posts.subscribing = false;
+/// Creates a subscription for each endpoint.
+fn subscribe(server: &Server, load: &mut WebhookLoad, count: u64) -> anyhow::Result<()> {
+    load.subscribing = true;
+    load.begin_part(count, "subscribe");
+    publish(server, load, None)?;
+    load.subscribing = false;
     Ok(())
 }
 
-/// Subscriptions, and then events for one endpoint after the other, by chance.
-struct Posts {
+/// A load of new subscriptions, then of events for random endpoints.
+struct WebhookLoad {
     head: Head,
     urls: Vec<String>,
     one_bad_in: u32,
@@ -237,18 +237,22 @@ struct Posts {
     requests: u64,
     subscribing: bool,
     left: u64,
-    /// Events that were published, and those of them that are for a healthy endpoint.
+    /// Number of published events, and of those for a healthy endpoint.
     events: u64,
     for_healthy: u64,
     waiting_at_kills: Vec<u64>,
     progress: Option<Progress>,
 }
 
-impl Posts {
-    fn new(server: &Server, options: &options::Webhooks, endpoints: &[SocketAddr]) -> Posts {
+impl WebhookLoad {
+    fn new(
+        server: &Server,
+        options: &options::WebhooksOptions,
+        endpoints: &[SocketAddr],
+    ) -> WebhookLoad {
         let url = |address: &SocketAddr| format!("http://{address}/hook");
-        Posts {
-            head: head(server),
+        WebhookLoad {
+            head: request_head(server),
             urls: endpoints.iter().map(url).collect(),
             one_bad_in: options.one_bad_in,
             random: Random::new(options.seed),
@@ -263,17 +267,17 @@ impl Posts {
         }
     }
 
-    fn begin(&mut self, count: u64, what: &'static str) {
+    fn begin_part(&mut self, count: u64, what: &'static str) {
         self.left = count;
         self.progress = Some(Progress::new(what, "requests", count));
     }
 }
 
-impl Work for Posts {
-    fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
+impl Workload for WebhookLoad {
+    fn next_request(&mut self, into: &mut Vec<u8>) -> Option<RequestTag> {
         self.left = self.left.checked_sub(1)?;
         self.requests += 1;
-        let key = key(self.run, self.requests);
+        let key = idempotency_key(self.run, self.requests);
         let body = if self.subscribing {
             let at = self.left as usize;
             json!({"url": self.urls[at], "events": [format!("app.bench.e{at}")]})
@@ -281,7 +285,8 @@ impl Work for Posts {
             let at = self.random.below(self.urls.len() as u32);
             let number = self.events;
             self.events += 1;
-            self.for_healthy += u64::from(manner(at, self.one_bad_in) == Manner::Healthy);
+            self.for_healthy +=
+                u64::from(receiver_behavior(at, self.one_bad_in) == ReceiverBehavior::Healthy);
             json!({"type": format!("app.bench.e{at}"), "data": {"number": number, "at": now(), "text": "x".repeat(100)}})
         };
         let path = match self.subscribing {
@@ -289,25 +294,28 @@ impl Work for Posts {
             false => "/v1/events",
         };
         put_post(into, &self.head, path, &key, &body.to_string());
-        Some(Tag::default())
+        Some(RequestTag::default())
     }
 
-    fn answered(&mut self, _: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
-        let said = String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]);
+    fn take_response(&mut self, _: RequestTag, response: HttpResponse<'_>) -> anyhow::Result<()> {
+        let said = String::from_utf8_lossy(&response.body[..response.body.len().min(300)]);
         ensure!(
-            answer.status == 201,
+            response.status == 201,
             "the server answered {}: {said}",
-            answer.status
+            response.status
         );
         if let Some(progress) = &mut self.progress {
-            progress.add(1, answer.now);
+            progress.add(1, response.now);
         }
         Ok(())
     }
 }
 
-/// Opens a receiver for each endpoint, all on one thread, and gives their addresses.
-fn receive(options: &options::Webhooks, arrived: &Arc<Arrived>) -> anyhow::Result<Vec<SocketAddr>> {
+/// Opens a receiver for each endpoint, all on one thread, and returns their addresses.
+fn receive(
+    options: &options::WebhooksOptions,
+    arrivals: &Arc<Arrivals>,
+) -> anyhow::Result<Vec<SocketAddr>> {
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
     for _ in 0..options.endpoints {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot open a receiver")?;
@@ -318,17 +326,17 @@ fn receive(options: &options::Webhooks, arrived: &Arc<Arrived>) -> anyhow::Resul
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (arrived, one_bad_in) = (arrived.clone(), options.one_bad_in);
+    let (arrivals, one_bad_in) = (arrivals.clone(), options.one_bad_in);
     let thread = std::thread::Builder::new().name("receivers".to_owned());
-    // It ends with the process.
+    // The thread ends with the process.
     thread.spawn(move || {
         runtime.block_on(async move {
             for (at, listener) in listeners.into_iter().enumerate() {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
                     continue;
                 };
-                let manner = manner(at as u32, one_bad_in);
-                tokio::spawn(accept(listener, manner, arrived.clone()));
+                let behavior = receiver_behavior(at as u32, one_bad_in);
+                tokio::spawn(accept(listener, behavior, arrivals.clone()));
             }
             std::future::pending::<()>().await;
         });
@@ -336,13 +344,17 @@ fn receive(options: &options::Webhooks, arrived: &Arc<Arrived>) -> anyhow::Resul
     Ok(addresses)
 }
 
-async fn accept(listener: tokio::net::TcpListener, manner: Manner, arrived: Arc<Arrived>) {
+async fn accept(
+    listener: tokio::net::TcpListener,
+    behavior: ReceiverBehavior,
+    arrivals: Arc<Arrivals>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
-        let arrived = arrived.clone();
-        let service = service_fn(move |request| answer(request, manner, arrived.clone()));
+        let arrivals = arrivals.clone();
+        let service = service_fn(move |request| answer(request, behavior, arrivals.clone()));
         tokio::spawn(async move {
             let connection = hyper::server::conn::http1::Builder::new();
-            // Killed senders leave connections behind.
+            // A killed server leaves broken connections behind.
             drop(
                 connection
                     .serve_connection(TokioIo::new(stream), service)
@@ -354,19 +366,21 @@ async fn accept(listener: tokio::net::TcpListener, manner: Manner, arrived: Arc<
 
 async fn answer(
     request: Request<Incoming>,
-    manner: Manner,
-    arrived: Arc<Arrived>,
+    behavior: ReceiverBehavior,
+    arrivals: Arc<Arrivals>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut response = Response::new(Full::default());
-    match manner {
-        Manner::Healthy => {
+    match behavior {
+        ReceiverBehavior::Healthy => {
             if let Ok(body) = request.into_body().collect().await {
-                arrived.note(&body.to_bytes());
+                arrivals.record(&body.to_bytes());
             }
         }
-        Manner::Hanging => std::future::pending().await,
-        Manner::Slow => tokio::time::sleep(SLOW).await,
-        Manner::Failing => *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR,
+        ReceiverBehavior::Hanging => std::future::pending().await,
+        ReceiverBehavior::Slow => tokio::time::sleep(SLOW).await,
+        ReceiverBehavior::Failing => {
+            *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
     Ok(response)
 }

@@ -70,7 +70,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("paths of tests are UTF-8")
 }
 
-/// What every result must tell.
+/// Fields of every result.
 const FIELDS: [&str; 22] = [
     "payments",
     "payments_per_second",
@@ -96,7 +96,7 @@ const FIELDS: [&str; 22] = [
     "filesystem",
 ];
 
-/// Runs a mode on a data directory of its own, and checks its result, and what it left with `verify`.
+/// Runs a mode on a new data directory, checks its result, and verifies the directory.
 #[track_caller]
 fn check(mode: &[&str], records: std::ops::Range<u64>) -> Value {
     let directory = tempfile::tempdir().expect("a directory");
@@ -112,7 +112,7 @@ fn check(mode: &[&str], records: std::ops::Range<u64>) -> Value {
     assert!((100.0..10_000.0).contains(&number("bytes_per_payment")));
     assert_eq!(result["books"], "balanced");
     let found = verified_records(&data);
-    // The first key, the account outside, and each account opened and filled.
+    // The first key, the external account, and each account opened and filled.
     let before = 2 + 2 * 50;
     assert!(
         records.contains(&(found - before)),
@@ -287,7 +287,7 @@ fn subscriptions_beside_a_load_get_exactly_what_they_want() {
     output_for(2, &crate::run(&wrong), &wrong);
 }
 
-/// Runs `bench holds`. Where the machine was too slow for what it is to show, all has more time and fewer payments come.
+/// Runs the mode `holds`. On a machine that is too slow for the case, repeats it with more time and fewer payments.
 fn holds(kill: bool) -> Value {
     let mode = ["holds", "--json", "--accounts", "50"];
     let kills: &[&str] = if kill { &["--kill"] } else { &[] };
@@ -312,7 +312,7 @@ fn holds(kill: bool) -> Value {
         let said = String::from_utf8_lossy(&output.stderr);
         let too_slow = [
             "--due-after must be longer",
-            "all had expired before the server was killed",
+            "all authorizations had expired before the server was killed",
         ];
         assert!(too_slow.iter().any(|part| said.contains(part)), "{said}");
     }
@@ -336,6 +336,21 @@ fn holds_that_come_due_at_once_all_expire_also_past_a_kill() {
         assert!(number("/expired_per_second") > 0.0, "{result}");
         assert_eq!(number("/held_when_killed") > 0.0, kill, "{result}");
     }
+}
+
+#[test]
+fn a_missing_server_program_is_a_clear_error() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let missing = directory.path().join("tributary");
+    let arguments = ["publish", "--binary", text(&missing)];
+    let output = run(&arguments);
+    output_for(2, &output, &arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains(text(&missing)), "{error}");
+    assert!(
+        error.contains("cargo build --release -p tributary"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! A lean HTTP/1.1 client: one thread, many keep-alive connections, one request at a time on each, no allocation per
-//! request. As fast as answers come, or at a fixed rate of arrival, where latency counts from when a request was due.
+//! An HTTP/1.1 client that needs little processor time: one thread, many keep-alive connections, one request at a time on
+//! each, no allocation per request. Requests are sent as fast as responses arrive, or at a fixed arrival rate; then the
+//! latency counts from the time at which a request was due.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -13,35 +14,35 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::alarm::Alarm;
 
-/// Room for an answer; grows for larger ones.
+/// Initial size of a response buffer, in bytes.
 const ANSWER_BYTES: usize = 16 << 10;
-/// Longest answer.
+/// Maximum size of a response, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// Longest wait in which nothing at all happens.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time without any event while a response is outstanding.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// What is asked, and what is made of the answers.
-pub(crate) trait Work {
-    /// Appends the next request, and says of which kind it is; none if there is no more to ask.
-    fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag>;
+/// A source of requests that also processes the responses.
+pub(crate) trait Workload {
+    /// Appends the next request to `into` and returns its tag, or returns `None` after the last request.
+    fn next_request(&mut self, into: &mut Vec<u8>) -> Option<RequestTag>;
 
-    /// Takes the answer to a request that was sent as `tag`.
-    fn answered(&mut self, tag: Tag, answer: Answer<'_>) -> anyhow::Result<()>;
+    /// Processes the response to the request with this tag.
+    fn take_response(&mut self, tag: RequestTag, response: HttpResponse<'_>) -> anyhow::Result<()>;
 }
 
-/// Which request an answer belongs to.
+/// Identifies the request of a response.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tag {
+pub(crate) struct RequestTag {
     pub(crate) kind: usize,
     pub(crate) number: u64,
 }
 
-/// An answer.
-pub(crate) struct Answer<'a> {
+/// A response.
+pub(crate) struct HttpResponse<'a> {
     pub(crate) status: u16,
     pub(crate) head: &'a [u8],
     pub(crate) body: &'a [u8],
-    /// From when the request was due to now.
+    /// Time from when the request was due until now.
     pub(crate) latency: Duration,
     pub(crate) now: Instant,
 }
@@ -52,37 +53,37 @@ struct Connection {
     sent: usize,
     answer: Vec<u8>,
     filled: usize,
-    /// What is being asked; nothing if it is idle.
-    asking: Option<(Tag, Instant)>,
-    /// Whether the request was sent again, because the server had closed the connection before it saw it.
-    again: bool,
+    /// The outstanding request and the time at which it was due; `None` if the connection is idle.
+    in_flight: Option<(RequestTag, Instant)>,
+    /// Whether the request was sent a second time, because the server had closed the idle connection.
+    resent: bool,
 }
 
-/// What came of reading.
-enum Received {
-    Whole,
-    Part,
-    /// The server closed the connection before the answer began.
+/// Result of reading from a connection.
+enum ReadOutcome {
+    Complete,
+    Partial,
+    /// The server closed the connection before the response began.
     Closed,
 }
 
 /// Open connections to one server.
-pub(crate) struct Pool {
+pub(crate) struct HttpClient {
     server: SocketAddr,
     poll: Poll,
     events: Events,
     alarm: Alarm,
     connections: Vec<Connection>,
-    /// The one that has been idle longest is used first: a server closes those that are idle for long.
+    /// Idle connections. The longest idle one is used first, because a server closes connections that are idle for long.
     idle: VecDeque<usize>,
 }
 
-/// The alarm's token; connections have those from 0 on.
+/// Token of the alarm. Connections have tokens from 0.
 const ALARM: Token = Token(usize::MAX - 1);
 
-impl Pool {
+impl HttpClient {
     /// Opens `count` connections.
-    pub(crate) fn open(server: SocketAddr, count: u32) -> anyhow::Result<Pool> {
+    pub(crate) fn open(server: SocketAddr, count: u32) -> anyhow::Result<HttpClient> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         let mut connections = Vec::with_capacity(count as usize);
@@ -93,11 +94,11 @@ impl Pool {
                 sent: 0,
                 answer: vec![0; ANSWER_BYTES],
                 filled: 0,
-                asking: None,
-                again: false,
+                in_flight: None,
+                resent: false,
             });
         }
-        Ok(Pool {
+        Ok(HttpClient {
             server,
             poll,
             events: Events::with_capacity(1_024),
@@ -107,16 +108,16 @@ impl Pool {
         })
     }
 
-    /// Asks until there is no more to ask or `stop` is set, and all answers are there. With a rate, requests are due at
-    /// equal distances; those that find no idle connection wait, and their waiting counts.
+    /// Sends requests until there are no more or `stop` is set, and waits for all responses. With a rate, requests are due at
+    /// equal distances. A request that finds no idle connection waits, and the wait counts as latency.
     pub(crate) fn run(
         &mut self,
-        work: &mut dyn Work,
+        work: &mut dyn Workload,
         rate: Option<f64>,
         stop: &AtomicBool,
     ) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let mut asked = 0u64;
+        let mut sent_count = 0u64;
         let mut more = true;
         loop {
             more = more && !stop.load(Ordering::Relaxed);
@@ -124,7 +125,7 @@ impl Pool {
             let mut due = now;
             while more && !self.idle.is_empty() {
                 if let Some(rate) = rate {
-                    due = begun + Duration::from_secs_f64(asked as f64 / rate);
+                    due = begun + Duration::from_secs_f64(sent_count as f64 / rate);
                     if due > now {
                         now = Instant::now();
                     }
@@ -134,59 +135,59 @@ impl Pool {
                 } else {
                     due = Instant::now();
                 }
-                more = self.ask(work, due)?;
-                asked += u64::from(more);
+                more = self.send_next(work, due)?;
+                sent_count += u64::from(more);
             }
             let waiting = self.connections.len() - self.idle.len();
             if !more && waiting == 0 {
                 return Ok(());
             }
             let wake_at = (more && !self.idle.is_empty()).then_some(due);
-            self.wait(wake_at, waiting)?;
-            self.take(work)?;
+            self.wait_for_events(wake_at, waiting)?;
+            self.read_responses(work)?;
         }
     }
 
-    /// Sends the next request on an idle connection, if there is one to send.
-    fn ask(&mut self, work: &mut dyn Work, due: Instant) -> anyhow::Result<bool> {
+    /// Sends the next request on an idle connection. Returns whether there was a request to send.
+    fn send_next(&mut self, work: &mut dyn Workload, due: Instant) -> anyhow::Result<bool> {
         let Some(&index) = self.idle.front() else {
             return Ok(true);
         };
         let connection = &mut self.connections[index];
         connection.request.clear();
-        let Some(tag) = work.next(&mut connection.request) else {
+        let Some(tag) = work.next_request(&mut connection.request) else {
             return Ok(false);
         };
         self.idle.pop_front();
         connection.sent = 0;
         connection.filled = 0;
-        connection.asking = Some((tag, due));
-        connection.again = false;
+        connection.in_flight = Some((tag, due));
+        connection.resent = false;
         connection.send()?;
         Ok(true)
     }
 
-    fn wait(&mut self, wake_at: Option<Instant>, waiting: usize) -> anyhow::Result<()> {
-        let timeout = self.alarm.set(wake_at)?.unwrap_or(PATIENCE);
+    fn wait_for_events(&mut self, wake_at: Option<Instant>, waiting: usize) -> anyhow::Result<()> {
+        let timeout = self.alarm.set(wake_at)?.unwrap_or(WAIT_MAX);
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
-        if self.events.is_empty() && timeout == PATIENCE && waiting > 0 {
-            bail!("no answer for {} s", PATIENCE.as_secs());
+        if self.events.is_empty() && timeout == WAIT_MAX && waiting > 0 {
+            bail!("no response for {} s", WAIT_MAX.as_secs());
         }
         Ok(())
     }
 
-    /// Takes what has arrived.
-    fn take(&mut self, work: &mut dyn Work) -> anyhow::Result<()> {
+    /// Reads from every connection that is ready.
+    fn read_responses(&mut self, work: &mut dyn Workload) -> anyhow::Result<()> {
         for event in &self.events {
             let index = event.token().0;
             let Some(connection) = self.connections.get_mut(index) else {
                 continue;
             };
-            if connection.asking.is_none() {
+            if connection.in_flight.is_none() {
                 if event.is_read_closed() {
                     connection.stream = connect(self.server, self.poll.registry(), index)?;
                 }
@@ -196,19 +197,19 @@ impl Pool {
                 connection.send()?;
             }
             let received = connection.receive(work)?;
-            let closed = event.is_read_closed() || matches!(received, Received::Closed);
-            if closed && !matches!(received, Received::Part) {
+            let closed = event.is_read_closed() || matches!(received, ReadOutcome::Closed);
+            if closed && !matches!(received, ReadOutcome::Partial) {
                 connection.stream = connect(self.server, self.poll.registry(), index)?;
             }
             match received {
-                Received::Whole => self.idle.push_back(index),
-                Received::Part => {}
-                Received::Closed if connection.again => {
+                ReadOutcome::Complete => self.idle.push_back(index),
+                ReadOutcome::Partial => {}
+                ReadOutcome::Closed if connection.resent => {
                     bail!("the server closes connections instead of answering")
                 }
-                Received::Closed => {
-                    // It closed what had been idle for long. Every write has a key, so this can do nothing twice.
-                    connection.again = true;
+                ReadOutcome::Closed => {
+                    // The server closed an idle connection. Every write has an idempotency key, so that repetition is safe.
+                    connection.resent = true;
                     connection.sent = 0;
                     connection.send()?;
                 }
@@ -236,7 +237,7 @@ impl Connection {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Reading will tell.
+                // The next read reports it.
                 Err(error) if is_closed(&error) => return Ok(()),
                 Err(error) => return Err(error).context("a request could not be sent"),
             }
@@ -244,43 +245,48 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what there is, and hands on the answer when it is whole.
-    fn receive(&mut self, work: &mut dyn Work) -> anyhow::Result<Received> {
+    /// Reads available bytes, and passes the response to `work` when it is complete.
+    fn receive(&mut self, work: &mut dyn Workload) -> anyhow::Result<ReadOutcome> {
         loop {
             if self.filled == self.answer.len() {
                 if self.filled >= ANSWER_BYTES_MAX {
-                    bail!("an answer has more than {ANSWER_BYTES_MAX} bytes");
+                    bail!("a response has more than {ANSWER_BYTES_MAX} bytes");
                 }
                 self.answer.resize(self.filled * 2, 0);
             }
             match self.stream.read(&mut self.answer[self.filled..]) {
-                Ok(0) if self.filled == 0 => return Ok(Received::Closed),
-                Ok(0) => bail!("the server closed a connection within an answer"),
+                Ok(0) if self.filled == 0 => return Ok(ReadOutcome::Closed),
+                Ok(0) => bail!("the server closed a connection within a response"),
                 Ok(count) => self.filled += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Received::Part),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(ReadOutcome::Partial);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if self.filled == 0 && is_closed(&error) => {
-                    return Ok(Received::Closed);
+                    return Ok(ReadOutcome::Closed);
                 }
-                Err(error) => return Err(error).context("an answer could not be read"),
+                Err(error) => return Err(error).context("a response could not be read"),
             }
-            let Some((status, head, end)) = whole(&self.answer[..self.filled])? else {
+            let Some((status, head, end)) = parse_response(&self.answer[..self.filled])? else {
                 continue;
             };
             if end != self.filled {
-                bail!("the server sent more than one answer");
+                bail!("the server sent more than one response");
             }
-            let (tag, due) = self.asking.take().context("nothing was asked")?;
+            let (tag, due) = self
+                .in_flight
+                .take()
+                .context("a response arrived without a request")?;
             let now = Instant::now();
-            let answer = Answer {
+            let response = HttpResponse {
                 status,
                 head: &self.answer[..head],
                 body: &self.answer[head..end],
                 latency: now.duration_since(due),
                 now,
             };
-            work.answered(tag, answer)?;
-            return Ok(Received::Whole);
+            work.take_response(tag, response)?;
+            return Ok(ReadOutcome::Complete);
         }
     }
 }
@@ -292,8 +298,8 @@ fn is_closed(error: &std::io::Error) -> bool {
     )
 }
 
-/// The status, where the head ends and where the body ends, if all of the answer is there.
-fn whole(bytes: &[u8]) -> anyhow::Result<Option<(u16, usize, usize)>> {
+/// Returns status, end of the head and end of the body, or `None` while the response is incomplete.
+fn parse_response(bytes: &[u8]) -> anyhow::Result<Option<(u16, usize, usize)>> {
     let Some(head) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -302,13 +308,13 @@ fn whole(bytes: &[u8]) -> anyhow::Result<Option<(u16, usize, usize)>> {
         .get(9..12)
         .and_then(|digits| std::str::from_utf8(digits).ok())
         .and_then(|digits| digits.parse().ok())
-        .context("this is not an HTTP answer")?;
-    let len = content_length(&bytes[..head]).context("an answer does not tell its length")?;
+        .context("this is not an HTTP response")?;
+    let len = content_length(&bytes[..head]).context("a response has no content-length")?;
     let end = head + len;
     Ok((bytes.len() >= end).then_some((status, head, end)))
 }
 
-/// The length that the head tells.
+/// Returns the `content-length` of a head.
 fn content_length(head: &[u8]) -> Option<usize> {
     const NAME: &[u8] = b"\r\ncontent-length: ";
     let at = head
@@ -328,11 +334,15 @@ mod tests {
     fn an_answer_is_whole_when_its_body_is() {
         let answer = b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\nx: y\r\n\r\nhello";
         for cut in 0..answer.len() {
-            assert_eq!(whole(&answer[..cut]).expect("an answer"), None, "{cut}");
+            assert_eq!(
+                parse_response(&answer[..cut]).expect("an answer"),
+                None,
+                "{cut}"
+            );
         }
-        let (status, head, end) = whole(answer).expect("an answer").expect("whole");
+        let (status, head, end) = parse_response(answer).expect("an answer").expect("whole");
         assert_eq!((status, &answer[head..end]), (201, &b"hello"[..]));
-        assert!(whole(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert!(parse_response(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }
 
     struct Count {
@@ -340,16 +350,20 @@ mod tests {
         latencies: Vec<Duration>,
     }
 
-    impl Work for Count {
-        fn next(&mut self, into: &mut Vec<u8>) -> Option<Tag> {
+    impl Workload for Count {
+        fn next_request(&mut self, into: &mut Vec<u8>) -> Option<RequestTag> {
             self.left = self.left.checked_sub(1)?;
             into.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
-            Some(Tag::default())
+            Some(RequestTag::default())
         }
 
-        fn answered(&mut self, _: Tag, answer: Answer<'_>) -> anyhow::Result<()> {
-            assert_eq!((answer.status, answer.body), (200, &b"ok"[..]));
-            self.latencies.push(answer.latency);
+        fn take_response(
+            &mut self,
+            _: RequestTag,
+            response: HttpResponse<'_>,
+        ) -> anyhow::Result<()> {
+            assert_eq!((response.status, response.body), (200, &b"ok"[..]));
+            self.latencies.push(response.latency);
             Ok(())
         }
     }
@@ -376,12 +390,12 @@ mod tests {
     #[test]
     fn waiting_for_a_connection_counts_as_latency() {
         let server = slow(Duration::from_millis(20));
-        let mut pool = Pool::open(server, 1).expect("it opens");
+        let mut http = HttpClient::open(server, 1).expect("it opens");
         let mut work = Count {
             left: 20,
             latencies: Vec::new(),
         };
-        pool.run(&mut work, Some(100.0), &AtomicBool::new(false))
+        http.run(&mut work, Some(100.0), &AtomicBool::new(false))
             .expect("all are answered");
         let last = work.latencies.last().expect("there are answers");
         // The last is due after 190 ms and answered after 400 ms or more.
@@ -408,12 +422,12 @@ mod tests {
 
     #[test]
     fn a_connection_that_was_closed_while_idle_is_opened_again() {
-        let mut pool = Pool::open(closing(), 1).expect("it opens");
+        let mut http = HttpClient::open(closing(), 1).expect("it opens");
         let mut work = Count {
             left: 5,
             latencies: Vec::new(),
         };
-        pool.run(&mut work, Some(4.0), &AtomicBool::new(false))
+        http.run(&mut work, Some(4.0), &AtomicBool::new(false))
             .expect("all are answered");
         assert_eq!(work.latencies.len(), 5);
     }

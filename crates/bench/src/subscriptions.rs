@@ -1,4 +1,5 @@
-//! The subscriptions beside `bench batch`: each wants the payments of one owner, or all, and gets exactly those.
+//! The subscriptions beside the mode `batch`: each matches the payments of one owner, or all payments, and must receive
+//! exactly those.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,31 +9,31 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::books::{Books, own_key};
+use crate::books::{Books, preparation_key};
 use crate::error::usage_error;
-use crate::grpc::{Batches, RECEIVE};
+use crate::grpc::{GrpcStream, RECEIVE};
 use crate::options::{self, Skew};
-use crate::payload::{acknowledge, open_receive, response};
-use crate::report::tenths;
-use crate::server::{Server, subscribe_to};
+use crate::payload::{encode_acknowledgement, encode_receive_request, parse_response};
+use crate::report::round_to_tenth;
+use crate::server::{Server, create_subscription};
 
-/// Events of a response, at most.
+/// Maximum number of events in a response.
 const BATCH_MAX: u32 = 1_000;
-/// Events that a consumer has not acknowledged, at most.
+/// Maximum number of events that a consumer has not acknowledged.
 const OUT_MAX: u32 = 10_000;
-/// The longest time in which no event comes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time without an event.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// How many payments each subscription wants.
+/// Number of events that each subscription must receive.
 #[derive(Default)]
-pub(crate) struct Tally {
-    /// Accounts of one owner; none if each wants every payment.
+pub(crate) struct ExpectedEvents {
+    /// Number of accounts per owner; `None` if each subscription matches every payment.
     per_owner: Option<u32>,
     wanted: Vec<u64>,
 }
 
-impl Tally {
-    /// Counts a payment between these two accounts.
+impl ExpectedEvents {
+    /// Counts a payment between two accounts.
     pub(crate) fn add(&mut self, source: u32, destination: u32) {
         let Some(per_owner) = self.per_owner else {
             self.wanted.iter_mut().for_each(|wanted| *wanted += 1);
@@ -51,36 +52,36 @@ impl Tally {
     }
 }
 
-/// The subscriptions, and what came of them.
-pub(crate) struct Subscribed {
+/// The subscriptions and their consumers.
+pub(crate) struct Subscriptions {
     ids: Vec<String>,
     per_owner: Option<u32>,
     received_meanwhile: bool,
     accounts: u32,
-    receiving: Rc<RefCell<Receiving>>,
+    receiving: Rc<RefCell<ReceivedEvents>>,
     consumers: RefCell<Vec<JoinHandle<anyhow::Result<()>>>>,
 }
 
-struct Receiving {
-    /// For each subscription, its owner's accounts; nothing if it wants every payment.
+struct ReceivedEvents {
+    /// Per subscription: the accounts of its owner; empty if the subscription matches every payment.
     accounts: Vec<Vec<String>>,
     came: Vec<u64>,
-    /// How many are to come, once that is known.
+    /// Number of expected events per subscription, known at the end of the load.
     wanted: Option<Vec<u64>>,
     moved: Instant,
 }
 
-impl Receiving {
-    /// Notes the events of a response; gives its number.
+impl ReceivedEvents {
+    /// Records the events of a response, and returns the number of the response.
     fn take(&mut self, at: usize, bytes: &[u8]) -> anyhow::Result<u64> {
         let (mut number, mut count) = (0, 0);
         let accounts = &self.accounts[at];
-        response(bytes, &mut number, &mut |event| {
+        parse_response(bytes, &mut number, &mut |event| {
             let of_owner = |id: &String| memchr::memmem::find(event.data, id.as_bytes()).is_some();
             ensure!(
                 event.kind.starts_with(b"payment.")
                     && (accounts.is_empty() || accounts.iter().any(of_owner)),
-                "an event came that was not subscribed to: {}",
+                "an event does not match its subscription: {}",
                 String::from_utf8_lossy(event.data)
             );
             count += 1;
@@ -93,7 +94,7 @@ impl Receiving {
         Ok(number)
     }
 
-    /// Whether all have come that one subscription wants.
+    /// Returns whether a subscription has received all expected events.
     fn is_done(&self, at: usize) -> anyhow::Result<bool> {
         let Some(wanted) = self.wanted.as_ref().map(|wanted| wanted[at]) else {
             return Ok(false);
@@ -101,61 +102,63 @@ impl Receiving {
         let came = self.came[at];
         ensure!(
             came <= wanted,
-            "{wanted} events were wanted, but {came} came"
+            "{wanted} events were expected, but {came} arrived"
         );
         ensure!(
-            came == wanted || self.moved.elapsed() < PATIENCE,
-            "{wanted} events were wanted, but only {came} came"
+            came == wanted || self.moved.elapsed() < WAIT_MAX,
+            "{wanted} events were expected, but only {came} arrived"
         );
         Ok(came == wanted)
     }
 }
 
-impl Subscribed {
-    /// How many accounts each owner must have so that it takes part in as many payments as is asked for; none if owners do not
-    /// matter.
-    pub(crate) fn accounts_per_owner(options: &options::Batch) -> anyhow::Result<Option<u32>> {
+impl Subscriptions {
+    /// Returns the number of accounts per owner for the requested share of matching payments; `None` if subscriptions match
+    /// every payment.
+    pub(crate) fn accounts_per_owner(
+        options: &options::BatchOptions,
+    ) -> anyhow::Result<Option<u32>> {
         if options.subscriptions == 0 || options.matching == 1 {
             return Ok(None);
         }
-        // A payment has two accounts, chosen alike.
+        // Both accounts of a payment are chosen in the same way.
         let per_owner = options.load.accounts / options.matching.saturating_mul(2);
         let wrong = if options.load.skew != Skew::Uniform {
             "--matching needs --skew uniform"
         } else if per_owner == 0 {
             "--accounts must be at least twice --matching"
         } else if options.subscriptions > options.load.accounts / per_owner {
-            "--subscriptions are more than there are owners"
+            "--subscriptions must not exceed the number of owners"
         } else {
             return Ok(Some(per_owner));
         };
         Err(usage_error(wrong))
     }
 
-    /// Makes the subscriptions.
-    pub(crate) fn make(
+    /// Creates the subscriptions.
+    pub(crate) fn create(
         server: &Server,
         books: &Books,
-        options: &options::Batch,
+        options: &options::BatchOptions,
         per_owner: Option<u32>,
-    ) -> anyhow::Result<Subscribed> {
+    ) -> anyhow::Result<Subscriptions> {
         let mut client = server.client()?;
         let (mut ids, mut accounts) = (Vec::new(), Vec::new());
         for number in 0..options.subscriptions {
             let owner = per_owner.map(|_| books.owner(number));
             accounts.push(match per_owner {
-                Some(_) => books.of_owner(number),
+                Some(_) => books.account_ids_of_owner(number),
                 None => Vec::new(),
             });
             let terms = json!({"events": ["payment.*"], "owner": owner, "in_flight_max": OUT_MAX});
-            let key = own_key(books.run, 3, number.into());
-            ids.push(subscribe_to(&mut client, &key, &terms)?);
+            let key = preparation_key(books.run, 3, number.into());
+            ids.push(create_subscription(&mut client, &key, &terms)?);
         }
-        Ok(Subscribed {
+        Ok(Subscriptions {
             per_owner,
             received_meanwhile: options.receive,
             accounts: options.load.accounts,
-            receiving: Rc::new(RefCell::new(Receiving {
+            receiving: Rc::new(RefCell::new(ReceivedEvents {
                 came: vec![0; ids.len()],
                 accounts,
                 wanted: None,
@@ -166,19 +169,21 @@ impl Subscribed {
         })
     }
 
-    /// A tally of nothing yet.
-    pub(crate) fn tally(&self) -> Tally {
-        Tally {
+    /// Returns counters at zero.
+    pub(crate) fn expected(&self) -> ExpectedEvents {
+        ExpectedEvents {
             per_owner: self.per_owner,
             wanted: vec![0; self.ids.len()],
         }
     }
 
-    /// Begins to receive and acknowledge, a consumer for each.
+    /// Starts a consumer for each subscription.
     pub(crate) async fn receive(&self, server: &Server) -> anyhow::Result<()> {
         for (at, id) in self.ids.iter().enumerate() {
-            let mut stream = Batches::open_at(server.grpc, &server.token, RECEIVE).await?;
-            stream.send(open_receive(id, BATCH_MAX, OUT_MAX)).await?;
+            let mut stream = GrpcStream::open_method(server.grpc, &server.token, RECEIVE).await?;
+            stream
+                .send(encode_receive_request(id, BATCH_MAX, OUT_MAX))
+                .await?;
             let consumer = consume(stream, at, self.receiving.clone());
             self.consumers
                 .borrow_mut()
@@ -187,12 +192,12 @@ impl Subscribed {
         Ok(())
     }
 
-    /// Waits until everything has come that was wanted, and checks that the server counts the same; tells of it, if there are
+    /// Waits until all expected events were received, and checks the server's counts. Returns the result, or `None` without
     /// subscriptions.
     pub(crate) async fn finish(
         &self,
         server: &Server,
-        tally: &Tally,
+        expected: &ExpectedEvents,
     ) -> anyhow::Result<Option<Value>> {
         if self.ids.is_empty() {
             return Ok(None);
@@ -200,7 +205,7 @@ impl Subscribed {
         let begun = Instant::now();
         {
             let mut receiving = self.receiving.borrow_mut();
-            receiving.wanted = Some(tally.wanted.clone());
+            receiving.wanted = Some(expected.wanted.clone());
             receiving.moved = begun;
         }
         if !self.received_meanwhile {
@@ -211,23 +216,23 @@ impl Subscribed {
             consumer.await??;
         }
         let seconds = begun.elapsed().as_secs_f64();
-        self.check(server, tally)?;
+        self.check(server, expected)?;
         let one_in = self
             .per_owner
             .map_or(1.0, |per| f64::from(self.accounts) / f64::from(2 * per));
         Ok(Some(json!({
             "count": self.ids.len(),
-            "matching_one_in": tenths(one_in),
+            "matching_one_in": round_to_tenth(one_in),
             "received_meanwhile": self.received_meanwhile,
-            "events": tally.wanted.iter().sum::<u64>(),
+            "events": expected.wanted.iter().sum::<u64>(),
             "seconds_until_all_received": seconds,
         })))
     }
 
-    /// Nothing is left, and what was handed out and acknowledged is what was wanted.
-    fn check(&self, server: &Server, tally: &Tally) -> anyhow::Result<()> {
+    /// Checks that the server counts every expected event as acknowledged, and no others.
+    fn check(&self, server: &Server, expected: &ExpectedEvents) -> anyhow::Result<()> {
         let mut client = server.client()?;
-        for (id, wanted) in self.ids.iter().zip(&tally.wanted) {
+        for (id, wanted) in self.ids.iter().zip(&expected.wanted) {
             let path = format!("/v1/subscriptions/{id}");
             let shown = client.get_json(&path)?;
             let figures = &shown["figures"];
@@ -240,7 +245,7 @@ impl Subscribed {
             ] {
                 ensure!(
                     figures[name] == expected,
-                    "{wanted} events were wanted, but the server counts {figures}"
+                    "{wanted} events were expected, but the server counts {figures}"
                 );
             }
         }
@@ -248,26 +253,26 @@ impl Subscribed {
     }
 }
 
-/// Takes the events of one subscription and acknowledges each response, until all have come.
+/// Receives and acknowledges the events of one subscription, until all have arrived.
 async fn consume(
-    mut stream: Batches,
+    mut stream: GrpcStream,
     at: usize,
-    receiving: Rc<RefCell<Receiving>>,
+    receiving: Rc<RefCell<ReceivedEvents>>,
 ) -> anyhow::Result<()> {
     while !receiving.borrow().is_done(at)? {
         let bytes = tokio::select! {
-            bytes = stream.answer() => bytes?,
-            // It may be known by now that all have come.
+            bytes = stream.next_message() => bytes?,
+            // All expected events may have arrived by now.
             () = tokio::time::sleep(Duration::from_millis(20)) => continue,
         };
         let number = receiving.borrow_mut().take(at, &bytes)?;
         if number > 0 {
-            stream.send(acknowledge(number)).await?;
+            stream.send(encode_acknowledgement(number)).await?;
         }
     }
-    stream.end()?;
-    // The end comes once everything before it was taken in.
-    stream.rest().await
+    stream.finish_sending()?;
+    // The server ends the stream after it has processed all acknowledgements.
+    stream.drain().await
 }
 
 #[cfg(test)]
@@ -276,16 +281,16 @@ mod tests {
 
     #[test]
     fn a_payment_counts_once_for_each_owner_that_takes_part() {
-        let tally = |per_owner| Tally {
+        let expected = |per_owner| ExpectedEvents {
             per_owner,
             wanted: vec![0; 2],
         };
-        let mut of_owners = tally(Some(5));
+        let mut of_owners = expected(Some(5));
         for (source, destination) in [(0, 4), (4, 5), (9, 10), (10, 50)] {
             of_owners.add(source, destination);
         }
         assert_eq!(of_owners.wanted, [2, 2]);
-        let mut of_all = tally(None);
+        let mut of_all = expected(None);
         of_all.add(10, 50);
         assert_eq!(of_all.wanted, [1, 1]);
     }
