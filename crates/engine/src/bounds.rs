@@ -138,13 +138,12 @@ fn no_record_outgrows_the_bound_that_admits_it() {
         slug: Slug::new(&"s".repeat(Slug::BYTES_MAX)).expect("it is as long as may be"),
         managed_by: ManagedBy::new(&"m".repeat(ManagedBy::BYTES_MAX)).ok(),
         replaces: 0,
-        body: SettingBody::new(&[b'b'; 16 * 1024]).expect("it is as long as may be"),
+        body: SettingBody::new(&[b'b'; SettingBody::BYTES_MAX]).expect("it is as long as may be"),
         request: [0; 16],
     };
     check(Body::PutSetting(Box::new(largest.clone())), false);
-    let too_large = SettingBody::new(&[b'b'; SettingBody::BYTES_MAX]);
     let refused = PutSetting {
-        body: too_large.expect("a body of another kind may be as long"),
+        kind: SettingKind::APPLIED_FILE,
         ..largest
     };
     check(Body::PutSetting(Box::new(refused)), true);

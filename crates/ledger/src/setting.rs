@@ -75,7 +75,7 @@ pub const SETTING_KINDS: &[KindRules] = &[
         put_by: PutBy::Anyone,
         per_owner: 500,
         in_all: 2_000,
-        body_bytes_max: 16 * 1024,
+        body_bytes_max: SettingBody::BYTES_MAX,
         events: events!("subscription"),
     },
     KindRules {

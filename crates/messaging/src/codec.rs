@@ -123,7 +123,32 @@ fn put_subscription(subscription: &Subscription, to: &mut Out<'_>) {
         .u64(subscription.created_at)
         .bytes(&subscription.key);
     to.0.extend_from_slice(&subscription.digest);
-    let terms = &subscription.terms;
+    put_terms(&subscription.terms, to);
+}
+
+/// Appends the bytes of terms and of where a subscription begins.
+pub(crate) fn encode_terms(terms: &Terms, start: Option<u64>, out: &mut Vec<u8>) {
+    let mut to = Out(out);
+    to.u8(u8::from(start.is_some())).u64(start.unwrap_or(0));
+    put_terms(terms, &mut to);
+}
+
+/// Reads what [`encode_terms`] wrote.
+///
+/// # Errors
+/// If the bytes are not exactly that, or the terms are out of their bounds.
+pub(crate) fn decode_terms(bytes: &[u8]) -> Result<(Terms, Option<u64>), Unreadable> {
+    let mut from = In(bytes);
+    let (given, start) = (from.flag()?, from.u64()?);
+    let terms = take_terms(&mut from)?;
+    terms.check().map_err(|_| Unreadable)?;
+    if !from.0.is_empty() || (!given && start != 0) {
+        return Err(Unreadable);
+    }
+    Ok((terms, given.then_some(start)))
+}
+
+fn put_terms(terms: &Terms, to: &mut Out<'_>) {
     let filter = &terms.filter;
     to.u32(filter.patterns.len());
     for pattern in &filter.patterns {

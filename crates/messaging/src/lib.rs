@@ -9,6 +9,7 @@
 //! commit hook it is. How an event travels to its receiver is not known here: no HTTP, no gRPC, no broker.
 
 mod codec;
+mod content;
 mod core;
 mod driver;
 mod flow;
@@ -24,6 +25,7 @@ mod scan;
 mod settings;
 mod wire;
 
+pub use content::{SubscriptionContent, UnreadableContent};
 pub use core::{Core, Refusal, SUBSCRIPTIONS_MAX};
 pub use driver::{Messaging, Unsettled};
 pub use flow::{

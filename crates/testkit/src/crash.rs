@@ -110,7 +110,6 @@ pub fn run(seed: u64, lives: u64) -> Happened {
         acknowledged: 0,
         happened: Happened::default(),
     };
-    world.workload.large_settings = false;
     for _ in 0..lives {
         world.live();
     }

@@ -32,8 +32,6 @@ pub struct Workload {
     pub text_bytes_max: usize,
     /// Most commands of a request.
     pub commands_max: u64,
-    /// Whether settings of up to 16 KiB come, and larger ones that are refused: too many for a small segment.
-    pub large_settings: bool,
 }
 
 impl Workload {
@@ -45,7 +43,6 @@ impl Workload {
             remembered: Vec::new(),
             text_bytes_max: 200,
             commands_max: 12,
-            large_settings: true,
         }
     }
 
@@ -268,8 +265,8 @@ impl Workload {
             _ => revision,
         };
         let len = match self.rng.below(30) {
-            0 if self.large_settings => 16 * 1024,
-            1 if self.large_settings => 16 * 1024 + 1,
+            0 => 2_048,
+            1 => 1_024,
             2 => 1_025,
             _ => 1 + self.rng.index(self.text_bytes_max),
         };

@@ -336,7 +336,7 @@ fn put_setting(world: &World, dice: &[u16; 8]) -> PutSetting {
         _ => known.map_or(0, |known| known.revision),
     };
     let len = match d3 % 16 {
-        0 => 16 * 1024 + usize::from(d3 / 16 % 2),
+        0 => 1_024 + usize::from(d3 / 16 % 2),
         _ => 1 + usize::from(d3 % 300),
     };
     PutSetting {

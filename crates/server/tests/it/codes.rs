@@ -559,6 +559,7 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     (Rejection::SettingTooLarge, |s| {
         let mut command = put_setting(Actor::SYSTEM, 7, "orders", 0);
         if let Body::PutSetting(put) = &mut command.body {
+            put.kind = SettingKind::APPLIED_FILE;
             let body = SettingBody::new(&[0; SettingBody::BYTES_MAX]);
             put.body = body.expect("some kind may have it");
         }

@@ -120,7 +120,7 @@ impl Model {
     fn judge_put(&self, put: &PutSetting, actor: u64, reasons: &mut Reasons) {
         judge_kind(put.kind, actor, reasons);
         let (body_max, of_owner_max, in_all_max) = match put.kind.0 {
-            1 => (16_384, 500, 2_000),
+            1 => (32_768, 500, 2_000),
             _ => (1_024, 500, 500),
         };
         let size = put.body.as_bytes().len();
