@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -15,22 +15,22 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
+use tributary_api::error::ApiError;
+use tributary_api::failures::internal_error;
+use tributary_api::subscriptions::require_messaging;
+use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, Reader, SubmitQueue};
 use tributary_messaging::Messaging;
 
-use crate::code::ErrorCode;
 use crate::config::ServerConfig;
-use crate::error::ApiError;
 use crate::metrics::{Counters, method_label};
 use crate::rate::RateLimiter;
-use crate::routes::stream::Streams;
+use crate::response::{ErrorResponse, REPLAYED, error_response};
+use crate::streams::Streams;
 use crate::waits::Waits;
-use crate::webhooks::{Feed, Keyring};
 
 /// Names the request in the answer and in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-/// `true` on the repetition of an earlier answer.
-pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// What a handler works with: shared by all threads, but for the thread's own counters, its way to the writer and its waits.
 #[derive(Clone)]
@@ -44,11 +44,11 @@ pub(crate) struct App {
 /// What all threads share.
 pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
-    /// What seals the secrets of webhooks, where webhooks are sent.
-    pub(crate) keys: Option<Arc<Keyring>>,
     pub(crate) engine: Engine,
     /// The subscriptions; none where they are not kept, or could not be read.
     pub(crate) messaging: Option<Arc<Messaging>>,
+    /// What sends the events of subscriptions that have a URL; none where nothing does.
+    pub(crate) transport: Option<Arc<dyn PushTransport>>,
     pub(crate) reader: Reader,
     pub(crate) rate: Option<RateLimiter>,
     /// The counters of every thread, for a scrape.
@@ -61,8 +61,6 @@ pub(crate) struct Shared {
     pub(crate) request_ids: RequestIds,
     /// Places for event streams.
     pub(crate) streams: Streams,
-    /// What sends webhooks, once a subscription wants them.
-    pub(crate) feed: Mutex<Option<Feed>>,
 }
 
 /// The id of the request at hand.
@@ -116,7 +114,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
 
 /// What a caller is told whose handler panicked.
 pub(crate) fn failure() -> Response {
-    ApiError::new(ErrorCode::InternalError, "The server failed.").into_response()
+    ErrorResponse(internal_error()).into_response()
 }
 
 /// One request, from its head to its answer.
@@ -146,7 +144,7 @@ impl<'a> Observed<'a> {
         let mut code = "";
         if let Some(error) = response.extensions_mut().remove::<ApiError>() {
             code = error.code();
-            let mut full = error.response(&self.id.0);
+            let mut full = error_response(&error, &self.id.0);
             for name in [header::ALLOW, REPLAYED] {
                 if let Some(value) = response.headers_mut().remove(&name) {
                     full.headers_mut().insert(name, value);
@@ -179,6 +177,18 @@ pub(crate) async fn catch_panic(
     .await
 }
 
+impl Shared {
+    /// What keeps subscriptions here.
+    pub(crate) fn messaging(&self) -> Result<&Arc<Messaging>, ApiError> {
+        require_messaging(self.messaging.as_ref())
+    }
+
+    /// What sends the events of subscriptions that have a URL.
+    pub(crate) fn transport(&self) -> Option<&dyn PushTransport> {
+        self.transport.as_deref()
+    }
+}
+
 impl App {
     /// Runs what may read much from disk on a thread that may block.
     pub(crate) async fn blocking<T: Send + 'static>(
@@ -188,10 +198,7 @@ impl App {
         let shared = self.shared.clone();
         match tokio::task::spawn_blocking(move || work(&shared)).await {
             Ok(result) => result,
-            Err(_panicked) => Err(ApiError::new(
-                ErrorCode::InternalError,
-                "The server failed.",
-            )),
+            Err(_panicked) => Err(internal_error()),
         }
     }
 }
@@ -220,10 +227,10 @@ mod tests {
         let app = App {
             shared: Arc::new(Shared {
                 config: ServerConfig::default(),
-                keys: None,
                 reader: engine.reader(),
                 engine: engine.clone(),
                 messaging: None,
+                transport: None,
                 rate: None,
                 threads: Vec::new(),
                 openapi: Bytes::new(),
@@ -232,7 +239,6 @@ mod tests {
                 stopped: watch::channel(false).1,
                 request_ids: RequestIds::new(),
                 streams: Streams::new(1),
-                feed: Mutex::default(),
             }),
             counters: Arc::default(),
             desk: Arc::new(SubmitQueue::new(engine.clone())),
@@ -254,7 +260,7 @@ mod tests {
             .expect("a body")
             .to_bytes();
         let text = String::from_utf8(body.to_vec()).expect("UTF-8");
-        assert_eq!(parts.status.as_u16(), ErrorCode::InternalError.status());
+        assert_eq!(parts.status.as_u16(), internal_error().status());
         assert!(
             text.contains("\"code\":\"internal_error\"") && !text.contains("inside"),
             "{text}"

@@ -1,87 +1,16 @@
-//! Who asks: `Authorization: Bearer tk_…`, and what that key may do.
+//! Who asks, as handlers take it out of a request, within the rate that the key may keep.
 
 use std::time::Instant;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use tributary_ledger::codec::Record;
-use tributary_ledger::{Access, Account, Actor, ApiKeyId, ApiKeyStatus, Body, OwnerId};
+use tributary_api::caller::{self, Caller, api_key_missing};
+use tributary_api::code::ErrorCode;
+use tributary_api::error::ApiError;
 
 use crate::app::{App, Shared};
-use crate::code::ErrorCode;
-use crate::error::ApiError;
-use crate::token;
-
-/// Whoever proved to hold a key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Caller {
-    pub(crate) actor: Actor,
-    access: Access,
-}
-
-impl Caller {
-    /// Whether the key is the platform's: it sees and does everything.
-    pub(crate) fn is_platform(&self) -> bool {
-        self.actor.owner == OwnerId::PLATFORM
-    }
-
-    /// The owner that lists are narrowed to; none for the platform.
-    pub(crate) fn narrowed_to(&self) -> Option<OwnerId> {
-        (!self.is_platform()).then_some(self.actor.owner)
-    }
-
-    /// Whether the account is this caller's to see.
-    pub(crate) fn sees_account(&self, account: &Account) -> bool {
-        self.is_platform() || account.owner == self.actor.owner
-    }
-
-    /// Whether the record is this caller's to see, as a subscription of it would: the caller's owner asked for it, or it is about
-    /// a payment, an account or money of that owner.
-    pub(crate) fn sees_record(&self, shared: &Shared, record: &Record) -> bool {
-        let outcome = &record.outcome;
-        let asked_payment = outcome
-            .payment
-            .as_ref()
-            .filter(|_| matches!(record.command.body, Body::Pay(_)));
-        let opened = outcome
-            .account
-            .as_ref()
-            .filter(|_| matches!(record.command.body, Body::OpenAccount(_)));
-        self.is_platform()
-            || record.command.actor.owner == self.actor.owner
-            || asked_payment.is_some_and(|payment| payment.owner == self.actor.owner)
-            || opened.is_some_and(|account| account.owner == self.actor.owner)
-            || outcome
-                .setting
-                .as_ref()
-                .is_some_and(|setting| setting.owner == self.actor.owner)
-            || outcome.legs.iter().any(|leg| {
-                let account = shared.reader.account(leg.account);
-                account.is_some_and(|account| account.owner == self.actor.owner)
-            })
-    }
-
-    pub(crate) fn may_write(self) -> Result<Caller, ApiError> {
-        match self.access {
-            Access::Write => Ok(self),
-            Access::Read => Err(ApiError::new(
-                ErrorCode::ReadOnlyKey,
-                "This API key may only read.",
-            )),
-        }
-    }
-
-    fn must_be_platform(self) -> Result<Caller, ApiError> {
-        if self.is_platform() {
-            return Ok(self);
-        }
-        Err(ApiError::new(
-            ErrorCode::PlatformOnly,
-            "Only a platform key may do this.",
-        ))
-    }
-}
+use crate::response::ErrorResponse;
 
 /// A caller who may read.
 pub(crate) struct Reading(pub(crate) Caller);
@@ -93,40 +22,43 @@ pub(crate) struct PlatformReading;
 pub(crate) struct PlatformWriting(pub(crate) Caller);
 
 impl FromRequestParts<App> for Reading {
-    type Rejection = ApiError;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Reading, ApiError> {
-        caller(&parts.headers, &app.shared).map(Reading)
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Reading, ErrorResponse> {
+        Ok(Reading(caller(&parts.headers, &app.shared)?))
     }
 }
 
 impl FromRequestParts<App> for Writing {
-    type Rejection = ApiError;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Writing, ApiError> {
-        caller(&parts.headers, &app.shared)?
-            .may_write()
-            .map(Writing)
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Writing, ErrorResponse> {
+        let caller = caller(&parts.headers, &app.shared)?.may_write()?;
+        Ok(Writing(caller))
     }
 }
 
 impl FromRequestParts<App> for PlatformReading {
-    type Rejection = ApiError;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<PlatformReading, ApiError> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &App,
+    ) -> Result<PlatformReading, ErrorResponse> {
         caller(&parts.headers, &app.shared)?.must_be_platform()?;
         Ok(PlatformReading)
     }
 }
 
 impl FromRequestParts<App> for PlatformWriting {
-    type Rejection = ApiError;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<PlatformWriting, ApiError> {
-        caller(&parts.headers, &app.shared)?
-            .must_be_platform()?
-            .may_write()
-            .map(PlatformWriting)
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &App,
+    ) -> Result<PlatformWriting, ErrorResponse> {
+        let caller = caller(&parts.headers, &app.shared)?.must_be_platform()?;
+        Ok(PlatformWriting(caller.may_write()?))
     }
 }
 
@@ -151,49 +83,11 @@ pub(crate) fn still_valid(headers: &HeaderMap, shared: &Shared) -> bool {
     authenticate(headers, shared).is_ok()
 }
 
-/// Who asks, without counting it as a request.
+/// Returns the caller, without counting the request against the key's rate.
 pub(crate) fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<Caller, ApiError> {
-    let value = headers.get(header::AUTHORIZATION).ok_or_else(|| {
-        ApiError::new(
-            ErrorCode::ApiKeyMissing,
-            "Send your API key as Authorization: Bearer tk_….",
-        )
-    })?;
-    // Every wrong key gets the same answer.
-    let wrong = || ApiError::new(ErrorCode::ApiKeyInvalid, "This is not a valid API key.");
-    let (scheme, token) = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .ok_or_else(wrong)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(wrong());
-    }
-    let token = token.trim_matches(' ');
-    let ids = shared.reader.ids();
-    let (id, secret) = token::parse(ids, token).ok_or_else(wrong)?;
-    if id == INTERNAL_KEY {
-        let expected = shared.config.internal.as_ref().ok_or_else(wrong)?;
-        if !secret.matches(&expected.hash()) {
-            return Err(wrong());
-        }
-        return Ok(Caller {
-            actor: Actor::SYSTEM,
-            access: Access::Write,
-        });
-    }
-    let key = shared.reader.api_key(id).ok_or_else(wrong)?;
-    if !secret.matches(&key.secret_hash) || key.status != ApiKeyStatus::Active {
-        return Err(wrong());
-    }
-    Ok(Caller {
-        actor: Actor {
-            owner: key.owner,
-            api_key: key.id,
-        },
-        access: key.access,
-    })
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .ok_or_else(api_key_missing)?;
+    let internal = shared.config.internal.as_ref();
+    caller::authenticate(&shared.reader, internal, authorization.to_str().ok())
 }
-
-/// The number that stands in an internal token: no record ever has it.
-pub(crate) const INTERNAL_KEY: ApiKeyId = ApiKeyId(u64::MAX);

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tributary_api::token::Secret;
+
 use crate::rate::RateLimit;
-use crate::token::Secret;
-use crate::webhooks;
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -23,19 +23,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Whether `/metrics` answers without an API key. Otherwise it takes a platform key.
     pub public_metrics: bool,
-    /// How webhooks are sent; none are without it.
-    pub webhooks: Option<WebhookConfig>,
-    /// A platform key for programs in this very process; see [`internal_token`](crate::internal_token).
+    /// A platform key for programs in this very process; see [`internal_token`](tributary_api::caller::internal_token).
     pub internal: Option<Secret>,
-}
-
-/// How webhooks are sent.
-#[derive(Clone, Debug)]
-pub struct WebhookConfig {
-    /// What seals their secrets. Made when it is needed first. It belongs neither into the data directory nor into its backups.
-    pub master_key_file: PathBuf,
-    /// Where to they may go, and how.
-    pub settings: webhooks::Settings,
 }
 
 /// Certificate and key, in PEM.
@@ -102,7 +91,6 @@ impl Default for ServerConfig {
             tls: None,
             limits: Limits::default(),
             public_metrics: false,
-            webhooks: None,
             internal: None,
         }
     }

@@ -5,6 +5,13 @@ use std::borrow::Cow;
 use axum::Router;
 use axum::routing::get;
 use serde_json::{Map, Value};
+use tributary_api::code::ErrorCode;
+use tributary_api::error::{ApiError, ErrorAnswer};
+use tributary_api::form::request::{
+    AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, EventCreate, PaymentCreate,
+    RefundCreate, TransferCreate, VoidOf,
+};
+use tributary_api::form::value::KeyText;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{
@@ -21,13 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::code::ErrorCode;
-use crate::error::{ApiError, ErrorAnswer};
-use crate::form::request::{
-    AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, EventCreate, PaymentCreate,
-    RefundCreate, TransferCreate, VoidOf,
-};
-use crate::form::value::KeyText;
+use crate::response::ErrorResponse;
 use crate::routes::{
     accounts, api_keys, attempts, batches, books, events, health, journal, pages, payments, queues,
     refunds, stream, subscriptions, timeline,
@@ -126,18 +127,18 @@ pub fn openapi_json() -> String {
     text
 }
 
-async fn method_not_allowed() -> ApiError {
-    ApiError::new(
+async fn method_not_allowed() -> ErrorResponse {
+    ErrorResponse(ApiError::new(
         ErrorCode::MethodNotAllowed,
         "This path does not take this method; Allow says which it takes.",
-    )
+    ))
 }
 
-async fn route_not_found() -> ApiError {
-    ApiError::new(
+async fn route_not_found() -> ErrorResponse {
+    ErrorResponse(ApiError::new(
         ErrorCode::RouteNotFound,
         "There is no such path. /docs lists those there are.",
-    )
+    ))
 }
 
 /// Adds what all operations share, so that no handler repeats it.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
-use tributary_engine::SystemClock;
-use tributary_server::webhooks::{
+use tributary_connect::webhooks::{
     Attempt, Endpoint, EndpointUrl, Job, Rules, Sender, Settings, SigningSecret, SigningSecrets,
 };
+use tributary_engine::SystemClock;
 
 use crate::cli;
 use crate::client::{Client, Refused};

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use tributary_server::{Running, Secret, Server, ServerConfig, internal_token};
+use tributary_api::caller::internal_token;
+use tributary_api::token::Secret;
+use tributary_server::{Running, Server, ServerConfig};
 
 use crate::client::Client;
 use crate::exit::StorageFailed;
@@ -27,7 +29,7 @@ impl LocalServer {
             ..ServerConfig::default()
         };
         config.listen.set_port(0);
-        let server = Server::start(config, store.engine.clone(), store.messaging.clone())
+        let server = Server::start(config, store.engine.clone(), store.messaging.clone(), None)
             .context("cannot listen on the loopback")?;
         let token = internal_token(store.engine.reader().ids(), &internal);
         Ok(Self {

@@ -5,15 +5,18 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
+use tributary_api::caller::internal_token;
+use tributary_api::first_key::create_first_key;
+use tributary_api::token::Secret;
+use tributary_api::transport::PushTransport;
+use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
 use tributary_engine::Options;
-use tributary_server::webhooks::{Rules, Settings};
-use tributary_server::{
-    RateLimit, Secret, Server, ServerConfig, TlsFiles, WebhookConfig, internal_token,
-};
+use tributary_server::{RateLimit, Server, ServerConfig, TlsFiles};
 
 use crate::cli;
 use crate::client::Client;
@@ -51,10 +54,20 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let history_bytes_max = config.limits.history_bytes_max;
     let store = Store::open(config.backend, &config.data, options, history_bytes_max)?;
     let internal = Secret::random();
-    let server = Server::start(
-        server_config(&config, &internal),
+    let files = files::raise_limit();
+    let webhook_config = webhook_config(&config, files);
+    let server_config = server_config(&config, &internal, &webhook_config, files);
+    let webhooks = Webhooks::start(
+        webhook_config,
         store.engine.clone(),
         store.messaging.clone(),
+    )
+    .context("webhooks")?;
+    let server = Server::start(
+        server_config,
+        store.engine.clone(),
+        store.messaging.clone(),
+        webhooks.clone().map(|it| it as Arc<dyn PushTransport>),
     )?;
     // Last of all that can fail: a start that comes to nothing must not use up the one time that the key is shown.
     let key = first_key(&config, &store)?;
@@ -72,6 +85,9 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let result = serve_until_stopped(arguments, &config, &store, &door, &stop);
     // First the door, then what is behind it: whatever was accepted is answered.
     server.shutdown();
+    if let Some(webhooks) = webhooks {
+        webhooks.stop();
+    }
     store.shutdown();
     match store.failure() {
         Some(why) => Err(StorageFailed(why).into()),
@@ -96,8 +112,7 @@ fn first_key(config: &Config, store: &Store) -> anyhow::Result<Option<String>> {
     }
     let file = config.platform_key_file.as_deref();
     let file = file.map(SecretFile::create).transpose()?;
-    let key = tributary_server::create_first_key(&store.engine)
-        .context("cannot make the first platform key")?;
+    let key = create_first_key(&store.engine).context("cannot make the first platform key")?;
     if let (Some(file), Some(key)) = (file, &key) {
         file.keep(key)?;
     }
@@ -205,7 +220,12 @@ fn run_demo(config: &Config, store: &Store, door: &Door) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn server_config(config: &Config, internal: &Secret) -> ServerConfig {
+fn server_config(
+    config: &Config,
+    internal: &Secret,
+    webhooks: &WebhookConfig,
+    files: Option<u64>,
+) -> ServerConfig {
     let mut server = ServerConfig {
         listen: config.listen,
         grpc_listen: config.grpc_listen,
@@ -221,10 +241,7 @@ fn server_config(config: &Config, internal: &Secret) -> ServerConfig {
     server.public_metrics = config.metrics_public;
     server.limits.body_bytes_max = config.limits.body_bytes_max;
     server.limits.streams_max = config.limits.streams_max;
-    let files = files::raise_limit();
-    let webhooks = webhooks(config, files);
-    server.limits.connections_max = connections_max(config, &webhooks, files);
-    server.webhooks = Some(webhooks);
+    server.limits.connections_max = connections_max(config, webhooks, files);
     server.limits.rate = config
         .limits
         .requests_per_second_max
@@ -235,7 +252,7 @@ fn server_config(config: &Config, internal: &Secret) -> ServerConfig {
     server
 }
 
-fn webhooks(config: &Config, files: Option<u64>) -> WebhookConfig {
+fn webhook_config(config: &Config, files: Option<u64>) -> WebhookConfig {
     let beside = || {
         let mut name = config.data.clone().into_os_string();
         name.push(".key");

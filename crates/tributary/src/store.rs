@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
+use tributary_api::token::Secret;
 use tributary_engine::{Embedded, Engine, JournalMeta, Memory, Options, Reply};
 use tributary_journal::{DirDisk, Disk, Meta, OpenError, SystemClock};
 use tributary_ledger::{
@@ -11,7 +12,6 @@ use tributary_ledger::{
     OwnerName,
 };
 use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, start_engine};
-use tributary_server::Secret;
 
 use crate::backup::must_not_be_backup;
 use crate::config::Backend;

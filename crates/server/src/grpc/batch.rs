@@ -1,16 +1,16 @@
 //! The two messages of a batch: read into commands, and written from what became of them.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use tributary_api::caller::Caller;
+use tributary_api::code::ErrorCode;
+use tributary_api::error::ApiError;
+use tributary_api::intake::check_mailbox;
 use tributary_engine::{COMMANDS_PER_BATCH_MAX, IdKind, Ids, NotQueued, Receipt};
 use tributary_ledger::{Body, Command, Rejection};
 
 use crate::app::Shared;
-use crate::auth::Caller;
-use crate::code::ErrorCode;
-use crate::error::ApiError;
 use crate::grpc::form::Form;
 use crate::grpc::wire::{Fields, Value, put_varint};
-use crate::submit::check_mailbox;
 
 /// Least bytes of a command: room for so many is made ahead.
 const COMMAND_BYTES_MIN: usize = 24;
@@ -54,10 +54,13 @@ impl Batch {
                         return Err(too_many());
                     }
                     match form.command(bytes) {
-                        Ok(command) => match check_mailbox(shared, &command) {
-                            Ok(()) => commands.push(command),
-                            Err(error) => failed.push((at, command.linked, error.code())),
-                        },
+                        Ok(command) => {
+                            match check_mailbox(&shared.reader, shared.messaging.as_ref(), &command)
+                            {
+                                Ok(()) => commands.push(command),
+                                Err(error) => failed.push((at, command.linked, error.code())),
+                            }
+                        }
                         Err(error) => failed.push((at, is_linked(bytes), of_one(error, at)?)),
                     }
                 }

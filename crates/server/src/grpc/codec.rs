@@ -6,9 +6,9 @@ use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tributary_api::code::ErrorCode;
+use tributary_api::error::ApiError;
 
-use crate::code::ErrorCode;
-use crate::error::ApiError;
 use crate::grpc::status::status_of;
 
 /// Hands messages on as bytes.

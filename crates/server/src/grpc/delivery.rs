@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::render::event::data_json;
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{Data, FORMAT_VERSION, OwnerId, OwnerName, event_type};
 use tributary_messaging::{Delivery, DeliveryIds, Frame, Messaging, Receipt};
 
 use crate::app::Shared;
-use crate::error::ApiError;
 use crate::grpc::wire::{put_varint, varint_len};
-use crate::render::event::data_json;
-use crate::submit::failed;
 
 /// Bytes of events after which a response takes no more.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
@@ -110,16 +110,16 @@ impl Response {
                 let payload = if whole_frames {
                     let current = match frame.take().filter(|frame| frame.holds(position)) {
                         Some(current) => current,
-                        None => messaging.frame(position).map_err(failed)?,
+                        None => messaging.frame(position).map_err(read_error)?,
                     };
                     frame.insert(current).payload(position)
                 } else {
                     let found = shared.reader.payload(position, &mut single);
-                    found.map_err(failed)?.then_some(&*single)
+                    found.map_err(read_error)?.then_some(&*single)
                 };
                 let payload = payload.ok_or_else(|| ApiError::not_found("event", "id"))?;
                 let record = RecordRef::parse(payload, FORMAT_VERSION)
-                    .map_err(|error| failed(damaged(position, &error)))?;
+                    .map_err(|error| read_error(damaged(position, &error)))?;
                 let [ids] = *shared.reader.ids().delivery_blocks(&[delivery.receipt]) else {
                     unreachable!("as many as were given");
                 };
@@ -128,8 +128,8 @@ impl Response {
                     return Ok(());
                 }
                 let whole = record.to_record();
-                let whole = whole.map_err(|error| failed(damaged(position, &error)))?;
-                let data = data_json(shared, &whole)?;
+                let whole = whole.map_err(|error| read_error(damaged(position, &error)))?;
+                let data = data_json(&shared.reader, &whole)?;
                 self.add(&mut owners, delivery, ids, &record, &data);
                 Ok(())
             })();

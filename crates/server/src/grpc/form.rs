@@ -2,6 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use tributary_api::caller::Caller;
+use tributary_api::code::ErrorCode;
+use tributary_api::error::ApiError;
+use tributary_api::form::queue::{mailbox, no_mailbox};
+use tributary_api::form::request::{notes, order_key, publish};
+use tributary_api::form::value::{
+    DescriptionText, METADATA_ENTRIES_MAX, MetadataForm, OwnerText, metadata_entry,
+};
+use tributary_api::intake::owner_of_new;
+use tributary_api::visibility::must_see_payment;
 use tributary_engine::{IdKind, Ids};
 use tributary_ledger::{
     AccountId, AccountKind, Body, Capture, Command, CorrelationId, Currency, Date, Destination,
@@ -12,17 +22,7 @@ use tributary_ledger::{
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 
 use crate::app::Shared;
-use crate::auth::Caller;
-use crate::code::ErrorCode;
-use crate::error::ApiError;
-use crate::form::queue::{mailbox, no_mailbox};
-use crate::form::request::{notes, order_key, publish};
-use crate::form::value::{
-    DescriptionText, METADATA_ENTRIES_MAX, MetadataForm, OwnerText, metadata_entry,
-};
 use crate::grpc::wire::{Fields, Malformed, Value, zigzag};
-use crate::routes::accounts::owner_of_new;
-use crate::routes::must_see_payment;
 
 /// Bytes of a key that may begin with a zero byte: a random number. Other such keys are the system's own.
 const RANDOM_KEY_BYTES: usize = 16;
@@ -297,7 +297,7 @@ impl<'a> Form<'a> {
         let id = payment.ok_or_else(|| missing("payment"))?;
         let payment = position(self.ids, IdKind::Payment, id).map(PaymentId);
         let payment = payment.ok_or_else(|| ApiError::not_found("payment", "payment"))?;
-        must_see_payment(self.shared, self.caller, payment, "payment")?;
+        must_see_payment(&self.shared.reader, self.caller, payment, "payment")?;
         Ok((payment, amount, flag))
     }
 
@@ -346,7 +346,7 @@ impl<'a> Form<'a> {
 
     fn owner(&self, named: Option<&str>) -> Result<OwnerName, ApiError> {
         let named = named.map(|text| OwnerText(text.to_owned()));
-        owner_of_new(self.shared, self.caller, named.as_ref())
+        owner_of_new(&self.shared.reader, self.caller, named.as_ref())
     }
 
     /// An account that the caller sees, and may change if that is the platform's to do.
@@ -460,7 +460,7 @@ struct NotesForm {
 
 impl NotesForm {
     fn description(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
-        let text = crate::form::value::description_text(utf8(bytes, "description")?);
+        let text = tributary_api::form::value::description_text(utf8(bytes, "description")?);
         let text = text.ok_or_else(|| {
             let message = "Give at most 1,000 bytes of text without control characters.";
             ApiError::invalid("description", message)

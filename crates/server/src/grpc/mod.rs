@@ -39,10 +39,10 @@ use tonic::server::{Grpc, StreamingService, UnaryService};
 use tonic::{Status, Streaming};
 
 use crate::app::{App, observe};
-use crate::code::ErrorCode;
 use crate::grpc::codec::{Messages, Raw};
 use crate::grpc::receive::Responses;
 use crate::grpc::status::status_of;
+use tributary_api::code::ErrorCode;
 
 /// What reflection tells.
 const DESCRIPTORS: &[u8] = include_bytes!("descriptors.bin");
@@ -136,7 +136,7 @@ async fn within_time(app: &App, call: impl Future<Output = Response<Body>>) -> R
     let limit = limits.body_read_timeout + limits.request_timeout;
     match tokio::time::timeout(limit, call).await {
         Ok(response) => response,
-        Err(_elapsed) => status_of(&crate::error::ApiError::new(
+        Err(_elapsed) => status_of(&tributary_api::error::ApiError::new(
             ErrorCode::RequestTimeout,
             "The message did not arrive in time.",
         ))

@@ -1,25 +1,26 @@
 //! Look-ups and statements. They wait for no writer; what may read much from disk does so on a thread that may block.
 
 use tonic::{Request, Status};
-use tributary_engine::{IdKind, Ids, Page, Start, StatementLine};
+use tributary_api::caller::Caller;
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::form::request::Notes;
+use tributary_api::render::common::{created, owner_name, payment_of};
+use tributary_api::render::event::event_type;
+use tributary_api::render::payment::why_failed;
+use tributary_api::visibility::must_see_payment;
+use tributary_engine::{IdKind, Ids, Page, Reader, Start, StatementLine};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{AccountId, AccountKind, Body, Date, PaymentId, PaymentKind};
 
 use crate::app::{App, Shared};
-use crate::auth::{Caller, caller};
-use crate::error::ApiError;
-use crate::form::request::Notes;
+use crate::auth::caller;
 use crate::grpc::form::position;
 use crate::grpc::messages::{
     Account, Entry, GetAccountRequest, GetPaymentRequest, ListEntriesRequest, ListEntriesResponse,
     PaymentShare, PaymentState,
 };
 use crate::grpc::status::status_of;
-use crate::render::event::event_type;
-use crate::render::payment::why_failed;
-use crate::render::{created, owner_name, payment_of};
-use crate::routes::must_see_payment;
-use crate::submit::failed;
 
 /// Lines of a page if nothing else is asked for.
 const LIMIT_DEFAULT: u32 = 100;
@@ -32,8 +33,8 @@ pub(crate) async fn get_account(
     request: Request<GetAccountRequest>,
 ) -> Result<Account, Status> {
     read(app, request, |shared, caller, request| {
-        let id = visible_account(shared, caller, &request.id, "id")?;
-        account(shared, id)
+        let id = visible_account(&shared.reader, caller, &request.id, "id")?;
+        account(&shared.reader, id)
     })
     .await
 }
@@ -47,8 +48,8 @@ pub(crate) async fn get_payment(
         let not_found = || ApiError::not_found("payment", "id");
         let id = position(shared.reader.ids(), IdKind::Payment, &request.id).map(PaymentId);
         let id = id.ok_or_else(not_found)?;
-        must_see_payment(shared, caller, id, "id")?;
-        payment(shared, id)
+        must_see_payment(&shared.reader, caller, id, "id")?;
+        payment(&shared.reader, id)
     })
     .await
 }
@@ -59,12 +60,12 @@ pub(crate) async fn list_entries(
     request: Request<ListEntriesRequest>,
 ) -> Result<ListEntriesResponse, Status> {
     read(app, request, |shared, caller, request| {
-        let id = visible_account(shared, caller, &request.account, "account")?;
+        let id = visible_account(&shared.reader, caller, &request.account, "account")?;
         let ids = shared.reader.ids();
         let slice = shared
             .reader
             .statement(id, page(ids, &request)?)
-            .map_err(failed)?;
+            .map_err(read_error)?;
         let next = slice.next.filter(|_| slice.has_more);
         Ok(ListEntriesResponse {
             entries: slice.items.iter().map(|line| entry(ids, line)).collect(),
@@ -90,33 +91,33 @@ async fn read<T: Send + 'static, U: Send + 'static>(
 }
 
 fn visible_account(
-    shared: &Shared,
+    reader: &Reader,
     caller: &Caller,
     id: &[u8],
     param: &str,
 ) -> Result<AccountId, ApiError> {
-    let id = position(shared.reader.ids(), IdKind::Account, id).map(AccountId);
-    let found = id.and_then(|id| shared.reader.account(id));
+    let id = position(reader.ids(), IdKind::Account, id).map(AccountId);
+    let found = id.and_then(|id| reader.account(id));
     found
         .filter(|found| caller.sees_account(found))
         .map(|found| found.id)
         .ok_or_else(|| ApiError::not_found("account", param))
 }
 
-fn account(shared: &Shared, id: AccountId) -> Result<Account, ApiError> {
+fn account(reader: &Reader, id: AccountId) -> Result<Account, ApiError> {
     let not_found = || ApiError::not_found("account", "id");
-    let found = shared.reader.account(id).ok_or_else(not_found)?;
-    let opened = created(shared, id.0)?;
+    let found = reader.account(id).ok_or_else(not_found)?;
+    let opened = created(reader, id.0)?;
     let notes = Notes::of(opened.command.text.as_ref());
     let external_id = match &opened.command.body {
         Body::OpenAccount(open) => open.external_id.as_ref(),
         _ => None,
     };
-    let ids = shared.reader.ids();
+    let ids = reader.ids();
     Ok(Account {
         id: ids.block(IdKind::Account, id.0).into(),
         public_id: ids.encode(IdKind::Account, id.0),
-        owner: owner_name(shared, found.owner),
+        owner: owner_name(reader, found.owner),
         currency: found.currency.numeric().into(),
         kind: match found.kind {
             AccountKind::Wallet => 0,
@@ -142,17 +143,17 @@ fn account(shared: &Shared, id: AccountId) -> Result<Account, ApiError> {
     })
 }
 
-fn payment(shared: &Shared, id: PaymentId) -> Result<PaymentState, ApiError> {
+fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
     let not_found = || ApiError::not_found("payment", "id");
-    let asked = created(shared, id.0)?;
-    let found = shared.reader.payment(id).map_err(failed)?;
+    let asked = created(reader, id.0)?;
+    let found = reader.payment(id).map_err(read_error)?;
     let found = found.ok_or_else(not_found)?;
     let notes = Notes::of(asked.command.text.as_ref());
     let (reference, reason) = match &asked.command.body {
         Body::Pay(pay) => (pay.reference.as_ref(), pay.reason.as_ref()),
         _ => (None, None),
     };
-    let ids = shared.reader.ids();
+    let ids = reader.ids();
     let account = |id: AccountId| ids.block(IdKind::Account, id.0).to_vec();
     let shares = found.shares.iter().map(|share| PaymentShare {
         account: account(share.account),
@@ -172,7 +173,7 @@ fn payment(shared: &Shared, id: PaymentId) -> Result<PaymentState, ApiError> {
             PaymentKind::Adjustment => 4,
         },
         status: status_number(found.status),
-        owner: owner_name(shared, found.owner),
+        owner: owner_name(reader, found.owner),
         amount: found.amount,
         currency: found.currency.numeric().into(),
         amount_held: found.held,
@@ -186,7 +187,7 @@ fn payment(shared: &Shared, id: PaymentId) -> Result<PaymentState, ApiError> {
         reason: reason.map_or_else(String::new, ToString::to_string),
         description: notes.description.unwrap_or_default(),
         metadata: notes.metadata,
-        failure_code: why_failed(shared, &found, &asked)
+        failure_code: why_failed(reader, &found, &asked)
             .map_or_else(String::new, |rejection| rejection.code().to_owned()),
         effective_at: found.effective_at.0,
         created: found.created_at,

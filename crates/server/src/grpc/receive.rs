@@ -13,18 +13,19 @@ use futures_core::Stream;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
+use tributary_api::caller::Caller;
+use tributary_api::error::ApiError;
+use tributary_api::subscriptions::{must_be_pull, refusal_error, visible_subscription};
 use tributary_messaging::{
     Delivery, DeliveryIds, Messaging, Policy, Receipt, Refusal, Subscription, SubscriptionId,
 };
 
 use crate::app::{App, Shared};
-use crate::auth::{Caller, authenticate, caller};
-use crate::error::ApiError;
+use crate::auth::{authenticate, caller};
 use crate::grpc::delivery::Response;
 use crate::grpc::form::subscription_id;
 use crate::grpc::status::status_of;
 use crate::grpc::wire::{Fields, Value};
-use crate::routes::subscriptions::{messaging, must_be_pull, must_see, refused};
 
 /// Events of a response if nothing else is asked for.
 const BATCH_DEFAULT: u64 = 100;
@@ -254,7 +255,7 @@ impl Receiver {
     /// The subscription, if it is still there and the caller's to see.
     fn seen(&self, caller: &Caller) -> Result<(), ApiError> {
         let id = self.opened.as_ref().map(|opened| opened.id);
-        must_see(&self.app.shared, caller, id).map(drop)
+        visible_subscription(self.app.shared.messaging()?, caller, id).map(drop)
     }
 
     /// Carries out a request that says what became of events. Its form is checked before anything is done.
@@ -290,7 +291,7 @@ impl Receiver {
             receipts.extend(self.close(number));
         }
         if !receipts.is_empty() {
-            let results = messaging.ack(id, &receipts).map_err(refused)?;
+            let results = messaging.ack(id, &receipts).map_err(refusal_error)?;
             let results = receipts.iter().zip(results);
             let over = results.filter(|(_, result)| result.is_err());
             self.expired.extend(over.map(|(receipt, _)| *receipt));
@@ -306,7 +307,7 @@ impl Receiver {
                 match messaging.nack(id, receipt, nack.delay, &nack.error) {
                     Ok(()) => {}
                     Err(Refusal::Expired(_)) => self.expired.push(receipt),
-                    Err(refusal) => return Err(refused(refusal)),
+                    Err(refusal) => return Err(refusal_error(refusal)),
                 }
             }
         }
@@ -380,7 +381,7 @@ impl Receiver {
                 let caller = authenticate(&self.headers, &self.app.shared)?.may_write()?;
                 self.seen(&caller)?;
                 let taken = messaging.take(id, batch, Some(visibility));
-                self.taken = taken.map_err(refused)?;
+                self.taken = taken.map_err(refusal_error)?;
                 self.done = 0;
                 if self.taken.is_empty() {
                     return Ok(None);
@@ -433,12 +434,12 @@ async fn next(requests: &mut Streaming<Bytes>) -> Next {
 }
 
 fn stopping() -> End {
-    crate::submit::refused(tributary_engine::Refused::Stopping).into()
+    tributary_api::failures::submit_error(tributary_engine::Refused::Stopping).into()
 }
 
 fn unknown_field(number: u32) -> ApiError {
     let message = format!("Field {number} is not known here.");
-    ApiError::new(crate::code::ErrorCode::ParameterUnknown, message)
+    ApiError::new(tributary_api::code::ErrorCode::ParameterUnknown, message)
 }
 
 /// A number, or several.
@@ -500,7 +501,7 @@ impl Opened {
         }
         let found = subscription(shared, caller, id)?;
         must_be_pull(&found, "subscription")?;
-        let messaging = messaging(shared)?.clone();
+        let messaging = shared.messaging()?.clone();
         let or = |given, otherwise| if given == 0 { otherwise } else { given };
         let batch_max = bounded(or(batch_max, BATCH_DEFAULT), BATCH_MAX, "batch_max")?;
         let out_max = bounded(or(out_max, batch_max * RESPONSES_OUT), OUT_MAX, "out_max")?;
@@ -524,7 +525,8 @@ impl Opened {
 
 fn subscription(shared: &Shared, caller: &Caller, id: &[u8]) -> Result<Subscription, ApiError> {
     let id = subscription_id(shared.reader.ids(), id);
-    must_see(shared, caller, id).map_err(|error| error.param("subscription"))
+    visible_subscription(shared.messaging()?, caller, id)
+        .map_err(|error| error.param("subscription"))
 }
 
 /// Events that failed.

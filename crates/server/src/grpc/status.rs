@@ -2,8 +2,7 @@
 
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
-
-use crate::error::ApiError;
+use tributary_api::error::ApiError;
 
 /// The stable code.
 const CODE: &str = "tributary-code";

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,14 +10,14 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use futures_core::Stream;
 use tonic::{Request, Status, Streaming};
+use tributary_api::error::ApiError;
+use tributary_api::failures::submit_error;
 use tributary_engine::{COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX};
 
-use crate::app::{App, Shared};
+use crate::app::App;
 use crate::auth::caller;
-use crate::error::ApiError;
 use crate::grpc::status::status_of;
 use crate::grpc::submit::{answered, may_submit};
-use crate::submit::refused;
 
 /// How long a stream that has nothing on its way waits for room among the commands of all callers.
 const ROOM_PAUSE: Duration = Duration::from_millis(1);
@@ -36,7 +35,7 @@ enum Batch {
 
 /// The answers to the batches of a stream.
 pub(crate) struct Answers {
-    shared: Arc<Shared>,
+    app: App,
     /// What the stream was opened with: the key in it is checked for every batch, since it may be revoked meanwhile.
     headers: HeaderMap,
     batches: Streaming<Bytes>,
@@ -57,7 +56,7 @@ pub(crate) fn submit_stream(
     let (metadata, _, batches) = request.into_parts();
     let mut stopped = app.shared.stopped.clone();
     Ok(Answers {
-        shared: app.shared.clone(),
+        app: app.clone(),
         headers: metadata.into_headers(),
         batches,
         in_flight: VecDeque::with_capacity(BATCHES_IN_FLIGHT_MAX),
@@ -73,7 +72,7 @@ impl Answers {
     /// Takes the batches that have arrived, as many as there is room for.
     fn take(&mut self, context: &mut Context<'_>) {
         if self.end.is_none() && self.stopping.as_mut().poll(context).is_ready() {
-            let stopping = refused(tributary_engine::Refused::Stopping);
+            let stopping = submit_error(tributary_engine::Refused::Stopping);
             self.end = Some(Err(status_of(&stopping)));
         }
         while self.end.is_none() && self.has_room(context) {
@@ -100,7 +99,7 @@ impl Answers {
             return false;
         }
         loop {
-            let queued = self.shared.engine.status().queued;
+            let queued = self.app.shared.engine.status().queued;
             if queued + COMMANDS_PER_BATCH_MAX <= COMMANDS_QUEUED_MAX {
                 self.pause = None;
                 return true;
@@ -120,14 +119,14 @@ impl Answers {
     }
 
     fn send_off(&self, bytes: Bytes, context: &mut Context<'_>) -> Batch {
-        let shared = self.shared.clone();
-        let caller = caller(&self.headers, &shared).and_then(|caller| caller.may_write());
+        let app = self.app.clone();
+        let caller = caller(&self.headers, &app.shared).and_then(|caller| caller.may_write());
         let caller = match caller {
             Ok(caller) => caller,
             Err(error) => return Batch::Answered(Err(error)),
         };
         let mut answer: Boxed<Answer> =
-            Box::pin(async move { answered(&shared, &caller, bytes).await });
+            Box::pin(async move { answered(&app, &caller, bytes).await });
         match answer.as_mut().poll(context) {
             Poll::Ready(answer) => Batch::Answered(answer),
             Poll::Pending => Batch::Waiting(answer),

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use tonic::{Request, Status};
+use tributary_api::caller::Caller;
+use tributary_api::error::ApiError;
 
 use crate::app::{App, Shared};
-use crate::auth::{Caller, caller};
-use crate::error::ApiError;
+use crate::auth::caller;
 use crate::grpc::batch::{Batch, answer};
 use crate::grpc::status::status_of;
 use crate::submit::submit_briefly;
@@ -13,7 +14,7 @@ use crate::submit::submit_briefly;
 /// `Submit`.
 pub(crate) async fn submit(app: &App, request: Request<Bytes>) -> Result<Bytes, Status> {
     let caller = may_submit(&app.shared, &request).map_err(|error| status_of(&error))?;
-    let answer = answered(&app.shared, &caller, request.into_inner());
+    let answer = answered(app, &caller, request.into_inner());
     answer.await.map_err(|error| status_of(&error))
 }
 
@@ -24,21 +25,17 @@ pub(crate) fn may_submit<T>(shared: &Shared, request: &Request<T>) -> Result<Cal
 
 /// The answer to a `SubmitRequest` once all of it is durable. The first poll sends it off: batches that are polled in
 /// order are decided in order.
-pub(crate) async fn answered(
-    shared: &Shared,
-    caller: &Caller,
-    bytes: Bytes,
-) -> Result<Bytes, ApiError> {
+pub(crate) async fn answered(app: &App, caller: &Caller, bytes: Bytes) -> Result<Bytes, ApiError> {
     let Batch {
         number,
         commands,
         slots,
-    } = Batch::read(shared, caller, &bytes)?;
+    } = Batch::read(&app.shared, caller, &bytes)?;
     // Its memory is used for the next one meanwhile.
     drop(bytes);
     let decided = match commands.is_empty() {
         true => Vec::new(),
-        false => submit_briefly(shared, commands).await?,
+        false => submit_briefly(app, commands).await?,
     };
-    Ok(answer(shared.reader.ids(), number, &slots, &decided))
+    Ok(answer(app.shared.reader.ids(), number, &slots, &decided))
 }

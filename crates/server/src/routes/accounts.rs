@@ -3,24 +3,28 @@
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
+use tributary_api::caller::Caller;
+use tributary_api::code::ErrorCode;
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::form::request::{AccountCreate, AccountKindForm, CommandDraft, Empty};
+use tributary_api::form::value::{CurrencyForm, OwnerText, ReferenceText, TimeText};
+use tributary_api::intake::owner_of_new;
+use tributary_api::render::account::{
+    AccountObject, AccountStatusForm, EntryObject, account, entry,
+};
+use tributary_api::render::common::created;
+use tributary_api::render::list::{Limit, List, PageParams, PageQuery, list};
+use tributary_api::visibility::{Narrowed, narrowed, visible_account};
 use tributary_engine::{IdKind, Slice};
-use tributary_ledger::{Account, AccountStatus, Body, ExternalId, OwnerId, OwnerName};
+use tributary_ledger::{Account, AccountStatus, Body, ExternalId};
 use utoipa::IntoParams;
 
+use crate::answer::execute_draft;
 use crate::app::{App, Shared};
-use crate::auth::{Caller, PlatformWriting, Reading, Writing};
-use crate::code::ErrorCode;
-use crate::error::ApiError;
-use crate::form::idempotency::IdempotencyKey;
-use crate::form::json::{Json, OptionalJson};
-use crate::form::query::Query;
-use crate::form::request::{AccountCreate, AccountKindForm, Empty, Wish, owner_name};
-use crate::form::value::{CurrencyForm, OwnerText, ReferenceText, TimeText};
-use crate::render::account::{AccountObject, AccountStatusForm, EntryObject, account, entry};
-use crate::render::created;
-use crate::render::list::{Limit, List, PageParams, PageQuery, list};
-use crate::routes::{Id, json, visible_account, write};
-use crate::submit::failed;
+use crate::auth::{PlatformWriting, Reading, Writing};
+use crate::extract::{Id, IdempotencyKey, Json, OptionalJson, Query};
+use crate::response::{ErrorResponse, json};
 
 /// Opens an account.
 #[utoipa::path(post, path = "/v1/accounts", tag = "accounts", operation_id = "createAccount",
@@ -30,29 +34,9 @@ pub(crate) async fn create(
     Writing(caller): Writing,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<AccountCreate>,
-) -> Result<Response, ApiError> {
-    let owner = owner_of_new(&app.shared, &caller, body.owner.as_ref())?;
-    write(&app, caller, key, body.wish_for(owner)?).await
-}
-
-/// The owner of a new account: the one named, else the caller's own.
-pub(crate) fn owner_of_new(
-    shared: &Shared,
-    caller: &Caller,
-    named: Option<&OwnerText>,
-) -> Result<OwnerName, ApiError> {
-    match named {
-        Some(text) => owner_name(text),
-        None if caller.is_platform() => {
-            let message =
-                "A platform key must say whose account it opens; platform is the platform itself.";
-            Err(ApiError::new(ErrorCode::ParameterMissing, message).param("owner"))
-        }
-        None => {
-            let name = crate::render::owner_name(shared, caller.actor.owner);
-            OwnerName::new(&name).map_err(|error| ApiError::invalid("owner", error.to_string()))
-        }
-    }
+) -> Result<Response, ErrorResponse> {
+    let owner = owner_of_new(&app.shared.reader, &caller, body.owner.as_ref())?;
+    execute_draft(&app, caller, key, body.into_draft(owner)?).await
 }
 
 /// Shows an account with its balances.
@@ -63,10 +47,10 @@ pub(crate) async fn get(
     State(app): State<App>,
     Reading(caller): Reading,
     Id(id): Id,
-) -> Result<Response, ApiError> {
-    let found = visible_account(&app.shared, &caller, &id)?;
-    let opened = created(&app.shared, found.id.0)?;
-    Ok(json(200, &account(&app.shared, &found, &opened)))
+) -> Result<Response, ErrorResponse> {
+    let found = visible_account(&app.shared.reader, &caller, &id)?;
+    let opened = created(&app.shared.reader, found.id.0)?;
+    Ok(json(200, &account(&app.shared.reader, &found, &opened)))
 }
 
 /// Which accounts to list.
@@ -113,7 +97,7 @@ pub(crate) async fn list_all(
     State(app): State<App>,
     Reading(caller): Reading,
     Query(query): Query<AccountsQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| accounts(shared, &caller, query))
         .await?;
@@ -134,14 +118,20 @@ fn accounts(
         created_lt: query.created_lt,
     };
     let page = params.page(shared.reader.ids(), IdKind::Account)?;
-    let render = |found: Account| Ok(account(shared, &found, &created(shared, found.id.0)?));
+    let render = |found: Account| {
+        Ok(account(
+            &shared.reader,
+            &found,
+            &created(&shared.reader, found.id.0)?,
+        ))
+    };
     let nothing = Slice {
         items: Vec::new(),
         has_more: false,
         next: None,
     };
-    let owner = match narrowed(shared, caller, query.owner.as_ref()) {
-        Narrowed::Nobody => return list(shared, url, nothing, render),
+    let owner = match narrowed(&shared.reader, caller, query.owner.as_ref()) {
+        Narrowed::Nobody => return list(&shared.reader, url, nothing, render),
         Narrowed::All => None,
         Narrowed::To(owner) => Some(owner),
     };
@@ -157,9 +147,12 @@ fn accounts(
     };
     let Some(external_id) = &query.external_id else {
         return list(
-            shared,
+            &shared.reader,
             url,
-            shared.reader.accounts(owner, page, keep).map_err(failed)?,
+            shared
+                .reader
+                .accounts(owner, page, keep)
+                .map_err(read_error)?,
             render,
         );
     };
@@ -175,36 +168,9 @@ fn accounts(
     let found = shared
         .reader
         .account_by_external(owner, &external_id)
-        .map_err(failed)?;
+        .map_err(read_error)?;
     let items = found.into_iter().filter(keep).collect();
-    list(shared, url, Slice { items, ..nothing }, render)
-}
-
-/// Whose things a list shows.
-pub(crate) enum Narrowed {
-    /// Everybody's.
-    All,
-    /// This owner's.
-    To(OwnerId),
-    /// Those of an owner that is not there, or not the caller's to see.
-    Nobody,
-}
-
-/// Whose things the caller may list, having asked for those of `named`.
-pub(crate) fn narrowed(shared: &Shared, caller: &Caller, named: Option<&OwnerText>) -> Narrowed {
-    let named = named.map(|text| match text.0.as_str() {
-        "platform" => Some(OwnerId::PLATFORM),
-        name => OwnerName::new(name)
-            .ok()
-            .and_then(|name| shared.reader.owner_by_name(&name)),
-    });
-    match (caller.narrowed_to(), named) {
-        (_, Some(None)) => Narrowed::Nobody,
-        (Some(own), Some(Some(named))) if own != named => Narrowed::Nobody,
-        (Some(own), _) => Narrowed::To(own),
-        (None, Some(Some(named))) => Narrowed::To(named),
-        (None, None) => Narrowed::All,
-    }
+    list(&shared.reader, url, Slice { items, ..nothing }, render)
 }
 
 fn status_of(status: AccountStatusForm) -> AccountStatus {
@@ -224,14 +190,19 @@ pub(crate) async fn entries(
     Reading(caller): Reading,
     Id(id): Id,
     Query(query): Query<PageQuery>,
-) -> Result<Response, ApiError> {
-    let found = visible_account(&app.shared, &caller, &id)?;
+) -> Result<Response, ErrorResponse> {
+    let found = visible_account(&app.shared.reader, &caller, &id)?;
     let page = PageParams::from(query).page(app.shared.reader.ids(), IdKind::Event)?;
     let url = format!("/v1/accounts/{id}/entries");
     let page = app
         .blocking(move |shared| {
-            let slice = shared.reader.statement(found.id, page).map_err(failed)?;
-            list(shared, url, slice, |line| Ok(entry(shared, &line)))
+            let slice = shared
+                .reader
+                .statement(found.id, page)
+                .map_err(read_error)?;
+            list(&shared.reader, url, slice, |line| {
+                Ok(entry(&shared.reader, &line))
+            })
         })
         .await?;
     Ok(json(200, &page))
@@ -247,13 +218,13 @@ pub(crate) async fn freeze(
     Id(id): Id,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
-) -> Result<Response, ApiError> {
-    let found = visible_account(&app.shared, &caller, &id)?;
-    write(
+) -> Result<Response, ErrorResponse> {
+    let found = visible_account(&app.shared.reader, &caller, &id)?;
+    execute_draft(
         &app,
         caller,
         key,
-        Wish::plain(Body::FreezeAccount(found.id)),
+        CommandDraft::new(Body::FreezeAccount(found.id)),
     )
     .await
 }
@@ -268,13 +239,13 @@ pub(crate) async fn unfreeze(
     Id(id): Id,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
-) -> Result<Response, ApiError> {
-    let found = visible_account(&app.shared, &caller, &id)?;
-    write(
+) -> Result<Response, ErrorResponse> {
+    let found = visible_account(&app.shared.reader, &caller, &id)?;
+    execute_draft(
         &app,
         caller,
         key,
-        Wish::plain(Body::UnfreezeAccount(found.id)),
+        CommandDraft::new(Body::UnfreezeAccount(found.id)),
     )
     .await
 }
@@ -289,7 +260,13 @@ pub(crate) async fn close(
     Id(id): Id,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
-) -> Result<Response, ApiError> {
-    let found = visible_account(&app.shared, &caller, &id)?;
-    write(&app, caller, key, Wish::plain(Body::CloseAccount(found.id))).await
+) -> Result<Response, ErrorResponse> {
+    let found = visible_account(&app.shared.reader, &caller, &id)?;
+    execute_draft(
+        &app,
+        caller,
+        key,
+        CommandDraft::new(Body::CloseAccount(found.id)),
+    )
+    .await
 }

@@ -2,23 +2,24 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use tributary_api::caller::Caller;
+use tributary_api::error::ApiError;
+use tributary_api::failures::internal_error;
+use tributary_api::form::request::{ApiKeyCreate, CommandDraft, Empty, label, owner_name};
+use tributary_api::intake::command;
+use tributary_api::render::answer::answer;
+use tributary_api::render::api_key::{ApiKeyObject, api_key};
+use tributary_api::render::list::{List, PageParams, PageQuery, list};
+use tributary_api::token::Secret;
 use tributary_engine::{IdKind, Slice, Start};
 use tributary_ledger::{ApiKey, ApiKeyId, Body, CreateApiKey, Key};
 
+use crate::answer::execute_draft;
 use crate::app::{App, Shared};
-use crate::auth::{Caller, PlatformReading, PlatformWriting};
-use crate::code::ErrorCode;
-use crate::error::ApiError;
-use crate::form::idempotency::IdempotencyKey;
-use crate::form::json::{Json, OptionalJson};
-use crate::form::query::Query;
-use crate::form::request::{ApiKeyCreate, Empty, Wish, label, owner_name};
-use crate::render::api_key::{ApiKeyObject, api_key};
-use crate::render::list::{List, PageParams, PageQuery, list};
-use crate::render::{self};
-use crate::routes::{Id, json, mark_replayed, write};
-use crate::submit::{command, submit};
-use crate::token::Secret;
+use crate::auth::{PlatformReading, PlatformWriting};
+use crate::extract::{Id, IdempotencyKey, Json, OptionalJson, Query};
+use crate::response::{ErrorResponse, json, mark_replayed};
+use crate::submit::submit;
 
 /// Creates an API key. Its secret is shown in this answer and never again: the repetition of this request shows the key
 /// with `secret` null. A secret that was lost on the way is replaced by `rotate`.
@@ -29,15 +30,15 @@ pub(crate) async fn create(
     PlatformWriting(caller): PlatformWriting,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<ApiKeyCreate>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let secret = Secret::random();
-    let wish = Wish::plain(Body::CreateApiKey(CreateApiKey {
+    let draft = CommandDraft::new(Body::CreateApiKey(CreateApiKey {
         owner: owner_name(&body.owner)?,
         access: body.access.ledger(),
         secret_hash: secret.hash(),
         label: label(body.label)?,
     }));
-    write_secret(&app, caller, key, wish, &secret).await
+    write_secret(&app, caller, key, draft, &secret).await
 }
 
 /// Lists the API keys, the newest first.
@@ -47,12 +48,12 @@ pub(crate) async fn list_all(
     State(app): State<App>,
     _: PlatformReading,
     Query(query): Query<PageQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let shared = &app.shared;
     let page = PageParams::from(query).page(shared.reader.ids(), IdKind::ApiKey)?;
     let slice = page_of(shared.reader.api_keys(), page);
-    let page = list(shared, "/v1/api_keys".to_owned(), slice, |key| {
-        Ok(api_key(shared, &key, None))
+    let page = list(&shared.reader, "/v1/api_keys".to_owned(), slice, |key| {
+        Ok(api_key(&shared.reader, &key, None))
     })?;
     Ok(json(200, &page))
 }
@@ -94,14 +95,14 @@ pub(crate) async fn rotate(
     Id(id): Id,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let id = known_key(&app.shared, &id)?;
     let secret = Secret::random();
-    let wish = Wish::plain(Body::RotateApiKey {
+    let draft = CommandDraft::new(Body::RotateApiKey {
         api_key: id,
         secret_hash: secret.hash(),
     });
-    write_secret(&app, caller, key, wish, &secret).await
+    write_secret(&app, caller, key, draft, &secret).await
 }
 
 /// Ends an API key for good.
@@ -114,9 +115,9 @@ pub(crate) async fn revoke(
     Id(id): Id,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let id = known_key(&app.shared, &id)?;
-    write(&app, caller, key, Wish::plain(Body::RevokeApiKey(id))).await
+    execute_draft(&app, caller, key, CommandDraft::new(Body::RevokeApiKey(id))).await
 }
 
 fn known_key(shared: &Shared, id: &str) -> Result<ApiKeyId, ApiError> {
@@ -131,21 +132,21 @@ async fn write_secret(
     app: &App,
     caller: Caller,
     key: Key,
-    wish: Wish,
+    draft: CommandDraft,
     secret: &Secret,
-) -> Result<Response, ApiError> {
-    let done = submit(app, command(caller.actor, key, wish)).await?;
-    let response = match render::answer(&app.shared, &done.record) {
-        Err(error) => error.into_response(),
+) -> Result<Response, ErrorResponse> {
+    let done = submit(app, command(caller.actor, key, draft)).await?;
+    let response = match answer(&app.shared.reader, &done.record) {
+        Err(error) => ErrorResponse(error).into_response(),
         Ok(rendered) => {
             let made = done
                 .record
                 .outcome
                 .api_key
                 .as_ref()
-                .ok_or_else(|| ApiError::new(ErrorCode::InternalError, "The server failed."))?;
+                .ok_or_else(internal_error)?;
             let shown = (!done.replayed).then(|| secret.token(app.shared.reader.ids(), made.id));
-            json(rendered.status, &api_key(&app.shared, made, shown))
+            json(rendered.status, &api_key(&app.shared.reader, made, shown))
         }
     };
     Ok(mark_replayed(response, done.replayed))

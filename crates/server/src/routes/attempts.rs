@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
+use tributary_api::error::ApiError;
+use tributary_api::render::attempt::{AttemptObject, AttemptStatusForm, attempt};
+use tributary_api::render::list::{Limit, List, PageParams, list};
+use tributary_api::subscriptions::visible_subscription;
 use tributary_engine::{IdKind, Slice, Start};
-use tributary_messaging::Attempts;
+use tributary_messaging::{Attempts, DeliveryIds};
 use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::auth::Reading;
-use crate::error::ApiError;
-use crate::form::query::Query;
-use crate::render::attempt::{AttemptObject, AttemptStatusForm, attempt};
-use crate::render::list::{Limit, List, PageParams, list};
-use crate::routes::subscriptions::{messaging, visible};
-use crate::routes::{Id, json};
+use crate::extract::{Id, Query};
+use crate::response::{ErrorResponse, json};
 
 /// Which attempts to list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -44,10 +44,14 @@ pub(crate) async fn list_all(
     Reading(caller): Reading,
     Id(id): Id,
     Query(query): Query<AttemptsQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| {
-            let found = visible(shared, &caller, &id)?;
+            let found = visible_subscription(
+                shared.messaging()?,
+                &caller,
+                shared.reader.ids().decode_subscription(&id),
+            )?;
             let ids = shared.reader.ids();
             let params = PageParams {
                 limit: query.limit,
@@ -62,7 +66,7 @@ pub(crate) async fn list_all(
             let event = event
                 .transpose()?
                 .map(|position| BTreeSet::from([position]));
-            let found = messaging(shared)?.attempts(&Attempts {
+            let found = shared.messaging()?.attempts(&Attempts {
                 of: &|_| true,
                 subscription: Some(found.id),
                 events: event.as_ref(),
@@ -81,7 +85,9 @@ pub(crate) async fn list_all(
                 next: found.next,
             };
             let url = format!("/v1/subscriptions/{id}/attempts");
-            list(shared, url, slice, |one| Ok(attempt(shared, &one)))
+            list(&shared.reader, url, slice, |one| {
+                Ok(attempt(&shared.reader, &one))
+            })
         })
         .await?;
     Ok(json(200, &page))

@@ -5,26 +5,26 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use serde::Serialize;
+use tributary_api::caller::Caller;
+use tributary_api::code::{ErrorCode, ErrorType};
+use tributary_api::error::{ApiError, ErrorBody};
+use tributary_api::failures::{group_key_conflict, internal_error, key_conflict, not_queued_error};
+use tributary_api::form::batch::{BatchCommand, BatchForm, BatchItem, Operation};
+use tributary_api::form::idempotency::ledger_key;
+use tributary_api::form::request::{AccountOf, CommandDraft, Request};
+use tributary_api::intake::{check_mailbox, command, owner_of_new, read_reply};
+use tributary_api::render::answer::{Made, Outline, Rendered, answer};
+use tributary_api::visibility::{must_see_account, must_see_payment};
 use tributary_engine::{Receipt, Reply};
 use tributary_ledger::{AccountId, Body, Command, PaymentKind, Rejection};
 use utoipa::ToSchema;
 
 use crate::app::{App, RequestId, Shared};
-use crate::auth::{Caller, Writing};
-use crate::code::{ErrorCode, ErrorType};
-use crate::error::{ApiError, ErrorBody};
-use crate::form::batch::{BatchCommand, BatchForm, BatchItem, Operation};
-use crate::form::idempotency::ledger_key;
-use crate::form::json::JsonArray;
-use crate::form::prefer::{APPLIED, RETURN_MINIMAL};
-use crate::form::request::{AccountOf, Request, Wish};
-use crate::render::{Made, Outline, Rendered, answer};
-use crate::routes::accounts::owner_of_new;
-use crate::routes::{json_bytes, must_see_account, must_see_payment};
-use crate::submit::{
-    check_mailbox, command, group_key_conflict, key_conflict, not_queued, reply_of, submit_all,
-    submit_briefly,
-};
+use crate::auth::Writing;
+use crate::extract::JsonArray;
+use crate::prefer::{APPLIED, RETURN_MINIMAL};
+use crate::response::{ErrorResponse, json_bytes};
+use crate::submit::{submit_all, submit_briefly};
 
 /// Bytes that a result takes in JSON, about, with what was made and with its id only.
 const RESULT_BYTES: usize = 900;
@@ -91,7 +91,7 @@ pub(crate) async fn create(
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
     JsonArray(BatchForm(items)): JsonArray<BatchForm>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let shared = &app.shared;
     let mut steps = steps(shared, &caller, items)?;
     abort_broken_groups(&mut steps);
@@ -109,10 +109,10 @@ pub(crate) async fn create(
         return rendered(steps, outcomes, RESULT_BYTES, &request);
     }
     let outlines: Option<Vec<Outline>> = commands.iter().map(|c| Outline::of(&c.body)).collect();
-    let outlines = outlines.ok_or_else(failed)?;
+    let outlines = outlines.ok_or_else(internal_error)?;
     let receipts = match commands.len() {
         0 => Vec::new(),
-        _ => submit_briefly(shared, commands).await?,
+        _ => submit_briefly(&app, commands).await?,
     };
     let outcomes = outlines.into_iter().zip(receipts);
     let outcomes = outcomes.map(|(outline, receipt)| brief_outcome(shared, outline, receipt));
@@ -128,7 +128,7 @@ fn rendered(
     mut outcomes: impl ExactSizeIterator<Item = Outcome>,
     result_bytes: usize,
     request: &RequestId,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let none = BatchResult {
         object: "batch",
         results: Vec::new(),
@@ -139,7 +139,7 @@ fn rendered(
     let start = body.len();
     for step in steps {
         let outcome = match step.command {
-            Ok(_) => outcomes.next().ok_or_else(failed)?,
+            Ok(_) => outcomes.next().ok_or_else(internal_error)?,
             Err(error) => error.into(),
         };
         if body.len() > start {
@@ -189,13 +189,14 @@ fn step(
     let key = ledger_key(&key_text.0).map_err(|error| error.within(&place()))?;
     let field = one.operation.field();
     let placed = |error: ApiError| error.within(field).within(&place());
-    let command = match wish(shared, caller, *one.operation).map_err(placed) {
-        Ok(wish) => {
+    let command = match draft(shared, caller, *one.operation).map_err(placed) {
+        Ok(draft) => {
             let made = Command {
                 linked,
-                ..command(caller.actor, key, wish)
+                ..command(caller.actor, key, draft)
             };
-            let checked = check_mailbox(shared, &made).map_err(placed);
+            let checked =
+                check_mailbox(&shared.reader, shared.messaging.as_ref(), &made).map_err(placed);
             checked.map(|()| Some(made))
         }
         Err(error) if matches!(error.status(), 400 | 500..) => return Err(error),
@@ -209,12 +210,12 @@ fn step(
 }
 
 /// What an operation asks for, if the caller may ask for it and sees what it names: as by its own path.
-fn wish(shared: &Shared, caller: &Caller, operation: Operation) -> Result<Wish, ApiError> {
+fn draft(shared: &Shared, caller: &Caller, operation: Operation) -> Result<CommandDraft, ApiError> {
     let ids = shared.reader.ids();
     match operation {
         Operation::Account(form) => {
-            let owner = owner_of_new(shared, caller, form.owner.as_ref())?;
-            form.wish_for(owner)
+            let owner = owner_of_new(&shared.reader, caller, form.owner.as_ref())?;
+            form.into_draft(owner)
         }
         Operation::Freeze(form) => {
             must_be_platform(caller)?;
@@ -225,18 +226,18 @@ fn wish(shared: &Shared, caller: &Caller, operation: Operation) -> Result<Wish, 
             change_of(shared, caller, &form, Body::UnfreezeAccount)
         }
         Operation::Close(form) => change_of(shared, caller, &form, Body::CloseAccount),
-        Operation::Payment(form) => form.wish(ids),
-        Operation::Transfer(form) => form.wish_of(PaymentKind::Transfer, ids),
-        Operation::TopUp(form) => form.wish_of(PaymentKind::TopUp, ids),
-        Operation::Payout(form) => form.wish_of(PaymentKind::Payout, ids),
+        Operation::Payment(form) => form.into_draft(ids),
+        Operation::Transfer(form) => form.into_draft(PaymentKind::Transfer, ids),
+        Operation::TopUp(form) => form.into_draft(PaymentKind::TopUp, ids),
+        Operation::Payout(form) => form.into_draft(PaymentKind::Payout, ids),
         Operation::Adjustment(form) => {
             must_be_platform(caller)?;
-            form.wish(ids)
+            form.into_draft(ids)
         }
-        Operation::Capture(form) => of_visible(shared, caller, form.wish(ids)?),
-        Operation::Void(form) => of_visible(shared, caller, form.wish(ids)?),
-        Operation::Refund(form) => of_visible(shared, caller, form.wish(ids)?),
-        Operation::Event(form) => form.wish(ids),
+        Operation::Capture(form) => of_visible(shared, caller, form.into_draft(ids)?),
+        Operation::Void(form) => of_visible(shared, caller, form.into_draft(ids)?),
+        Operation::Refund(form) => of_visible(shared, caller, form.into_draft(ids)?),
+        Operation::Event(form) => form.into_draft(ids),
     }
 }
 
@@ -248,28 +249,32 @@ fn must_be_platform(caller: &Caller) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::PlatformOnly, message))
 }
 
-/// The wish to change an account that the caller sees.
+/// The draft to change an account that the caller sees.
 fn change_of(
     shared: &Shared,
     caller: &Caller,
     form: &AccountOf,
     change: fn(AccountId) -> Body,
-) -> Result<Wish, ApiError> {
+) -> Result<CommandDraft, ApiError> {
     let id = form.id(shared.reader.ids())?;
-    must_see_account(shared, caller, id, "account")?;
-    Ok(Wish::plain(change(id)))
+    must_see_account(&shared.reader, caller, id, "account")?;
+    Ok(CommandDraft::new(change(id)))
 }
 
-/// The wish to change a payment, if the caller sees it.
-fn of_visible(shared: &Shared, caller: &Caller, wish: Wish) -> Result<Wish, ApiError> {
-    let payment = match &wish.body {
+/// The draft to change a payment, if the caller sees it.
+fn of_visible(
+    shared: &Shared,
+    caller: &Caller,
+    draft: CommandDraft,
+) -> Result<CommandDraft, ApiError> {
+    let payment = match &draft.body {
         Body::Capture(capture) => capture.payment,
         Body::Void(payment) => *payment,
         Body::Refund(refund) => refund.payment,
-        _ => return Ok(wish),
+        _ => return Ok(draft),
     };
-    must_see_payment(shared, caller, payment, "payment")?;
-    Ok(wish)
+    must_see_payment(&shared.reader, caller, payment, "payment")?;
+    Ok(draft)
 }
 
 /// A group of which one command can't be sent is not sent at all.
@@ -291,10 +296,10 @@ fn abort_broken_groups(steps: &mut [Step]) {
 }
 
 fn outcome(shared: &Shared, reply: Reply) -> Outcome {
-    match reply_of(reply) {
+    match read_reply(reply) {
         Ok(done) => Outcome {
             replayed: done.replayed,
-            made: answer(shared, &done.record),
+            made: answer(&shared.reader, &done.record),
         },
         Err(error) => error.into(),
     }
@@ -308,11 +313,11 @@ fn brief_outcome(shared: &Shared, outline: Outline, receipt: Receipt) -> Outcome
             replayed,
         } => Outcome {
             replayed,
-            made: outline.answer(shared, position, rejection),
+            made: outline.answer(&shared.reader, position, rejection),
         },
         Receipt::KeyConflict { .. } => key_conflict().into(),
         Receipt::GroupKeyConflict => group_key_conflict().into(),
-        Receipt::NotQueued(why) => not_queued(why).into(),
+        Receipt::NotQueued(why) => not_queued_error(why).into(),
     }
 }
 
@@ -328,8 +333,4 @@ fn result(key: String, outcome: Outcome, request: &RequestId) -> CommandResult {
         result,
         error,
     }
-}
-
-fn failed() -> ApiError {
-    ApiError::new(ErrorCode::InternalError, "The server failed.")
 }

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
+use tributary_api::form::request::AccountKindForm;
+use tributary_api::render::account::kind_form;
 use tributary_engine::IdKind;
 use tributary_ledger::{AccountKind, CurrencyTotals};
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::auth::PlatformReading;
-use crate::error::ApiError;
-use crate::form::request::AccountKindForm;
-use crate::render::account::kind_form;
-use crate::routes::json;
+use crate::response::{ErrorResponse, json};
 
 /// The books as of one event: debits and credits of each currency are equal, or money was lost.
 #[derive(Serialize, ToSchema)]
@@ -70,7 +69,7 @@ pub(crate) struct KindLine {
 pub(crate) async fn trial_balance(
     State(app): State<App>,
     _: PlatformReading,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let (position, totals) = app
         .blocking(|shared| Ok(shared.reader.trial_balance()))
         .await?;

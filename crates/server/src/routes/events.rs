@@ -2,19 +2,18 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::form::request::{EventCreate, Request};
+use tributary_api::render::event::{EventObject, event};
+use tributary_api::render::list::{List, PageParams, PageQuery, list};
 use tributary_engine::IdKind;
 
+use crate::answer::execute_draft;
 use crate::app::App;
 use crate::auth::{Reading, Writing};
-use crate::error::ApiError;
-use crate::form::idempotency::IdempotencyKey;
-use crate::form::json::Json;
-use crate::form::query::Query;
-use crate::form::request::{EventCreate, Request};
-use crate::render::event::{EventObject, event};
-use crate::render::list::{List, PageParams, PageQuery, list};
-use crate::routes::{Id, json, write};
-use crate::submit::failed;
+use crate::extract::{Id, IdempotencyKey, Json, Query};
+use crate::response::{ErrorResponse, json};
 
 /// Publishes an event in the name of the key's owner.
 #[utoipa::path(post, path = "/v1/events", tag = "events", operation_id = "publishEvent", request_body = EventCreate,
@@ -24,9 +23,9 @@ pub(crate) async fn publish(
     Writing(caller): Writing,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<EventCreate>,
-) -> Result<Response, ApiError> {
-    let wish = body.wish(app.shared.reader.ids())?;
-    write(&app, caller, key, wish).await
+) -> Result<Response, ErrorResponse> {
+    let draft = body.into_draft(app.shared.reader.ids())?;
+    execute_draft(&app, caller, key, draft).await
 }
 
 /// Lists what happened, the newest first. An owner's key sees what touches its accounts.
@@ -36,14 +35,14 @@ pub(crate) async fn list_all(
     State(app): State<App>,
     Reading(caller): Reading,
     Query(query): Query<PageQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let page = PageParams::from(query).page(app.shared.reader.ids(), IdKind::Event)?;
     let owner = caller.narrowed_to();
     let page = app
         .blocking(move |shared| {
-            let slice = shared.reader.records(owner, page).map_err(failed)?;
-            list(shared, "/v1/events".to_owned(), slice, |record| {
-                event(shared, &record)
+            let slice = shared.reader.records(owner, page).map_err(read_error)?;
+            list(&shared.reader, "/v1/events".to_owned(), slice, |record| {
+                event(&shared.reader, &record)
             })
         })
         .await?;
@@ -58,7 +57,7 @@ pub(crate) async fn get(
     State(app): State<App>,
     Reading(caller): Reading,
     Id(id): Id,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let not_found = || ApiError::not_found("event", "id");
     let position = app
         .shared
@@ -70,10 +69,10 @@ pub(crate) async fn get(
         .shared
         .reader
         .record(position)
-        .map_err(failed)?
+        .map_err(read_error)?
         .ok_or_else(not_found)?;
-    if !caller.sees_record(&app.shared, &record) {
-        return Err(not_found());
+    if !caller.sees_record(&app.shared.reader, &record) {
+        return Err(not_found().into());
     }
-    Ok(json(200, &event(&app.shared, &record)?))
+    Ok(json(200, &event(&app.shared.reader, &record)?))
 }

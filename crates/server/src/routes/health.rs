@@ -7,18 +7,18 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tributary_api::code::ErrorCode;
+use tributary_api::error::ApiError;
+use tributary_api::render::model::ModelObject;
 use tributary_ledger::QueueMode;
 use tributary_messaging::{DeliveryIds, Figures};
 use utoipa::ToSchema;
 
 use crate::app::{App, Shared};
 use crate::auth::PlatformReading;
-use crate::code::ErrorCode;
-use crate::error::ApiError;
 use crate::metrics::{EngineNumber, Labelled, append, render};
-use crate::render::model::ModelObject;
-use crate::render::{queue, subscription};
-use crate::routes::json;
+use crate::model::{queue_model, subscription_model};
+use crate::response::{ErrorResponse, json};
 
 /// The server answers.
 #[derive(Serialize, ToSchema)]
@@ -38,22 +38,20 @@ pub(crate) async fn live() -> Response {
 /// Answers 200 while the server takes commands, 503 while it does not.
 #[utoipa::path(get, path = "/health/ready", tag = "operations", operation_id = "getReady",
     responses((status = 200, description = "It takes commands.", body = Health)))]
-pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
+pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ErrorResponse> {
     let status = app.shared.engine.status();
     if status.failed.is_some() {
-        return Err(ApiError::new(ErrorCode::Unavailable, "The store failed."));
+        return Err(ApiError::new(ErrorCode::Unavailable, "The store failed.").into());
     }
     if status.storage_full {
         return Err(ApiError::new(
             ErrorCode::StorageFull,
             "There is no space for another record.",
-        ));
+        )
+        .into());
     }
     if !status.ready || app.shared.draining.load(Ordering::Acquire) {
-        return Err(ApiError::new(
-            ErrorCode::Stopping,
-            "The server is stopping.",
-        ));
+        return Err(ApiError::new(ErrorCode::Stopping, "The server is stopping.").into());
     }
     Ok(json(200, &Health { status: "ready" }))
 }
@@ -62,9 +60,12 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ApiError> 
 pub(crate) struct MetricsReader;
 
 impl FromRequestParts<App> for MetricsReader {
-    type Rejection = ApiError;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<MetricsReader, ApiError> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        app: &App,
+    ) -> Result<MetricsReader, ErrorResponse> {
         if !app.shared.config.public_metrics {
             PlatformReading::from_request_parts(parts, app).await?;
         }
@@ -87,7 +88,7 @@ pub(crate) async fn metrics(State(app): State<App>, _: MetricsReader) -> Respons
     });
     let page = match page.await {
         Ok(page) => page,
-        Err(error) => return error.into_response(),
+        Err(error) => return ErrorResponse(error).into_response(),
     };
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(header::CONTENT_TYPE, kind)], page).into_response()
@@ -310,7 +311,7 @@ fn queue_numbers(shared: &Shared) -> Vec<Labelled> {
             refused,
         ),
     ];
-    let model = queue::expected(shared, &figures);
+    let model = queue_model(&figures, shared.engine.queue_length_max());
     let mut expect = |name, help, of: fn(&ModelObject) -> Option<f64>| {
         if let Some(value) = model.as_ref().and_then(of) {
             numbers.push(gauge(name, help, value));
@@ -506,7 +507,7 @@ fn subscription_numbers(shared: &Shared) -> Vec<Labelled> {
                 labels: format!("subscription=\"{id}\""),
                 stalled: stalled.is_some(),
                 paused: one.terms.paused.is_some(),
-                model: subscription::expected(&one, &figures.rates),
+                model: subscription_model(shared.transport(), &one, &figures.rates),
                 figures,
                 head,
                 now,

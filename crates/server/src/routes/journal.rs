@@ -11,16 +11,16 @@ use axum::response::Response;
 use hyper::body::{Body as HttpBody, Frame};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::time::format_timestamp;
 use tributary_engine::{Failure, FrameRef, Reader};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
 use crate::auth::{PlatformReading, PlatformWriting};
-use crate::error::ApiError;
-use crate::form::query::Query;
-use crate::routes::json;
-use crate::submit::failed;
-use crate::time::format_timestamp;
+use crate::extract::Query;
+use crate::response::{ErrorResponse, json};
 
 /// Longest wait for a frame that is not there yet, in milliseconds.
 const WAIT_MS_MAX: u64 = 30_000;
@@ -137,20 +137,20 @@ pub(crate) async fn frames(
     State(app): State<App>,
     _: PlatformWriting,
     Query(query): Query<FramesQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let from = query.from.unwrap_or(1);
     if !(1..=POSITION_MAX).contains(&from) {
         return Err(ApiError::invalid(
             "from",
             "from must be an integer from 1 to 9223372036854775807.",
-        ));
+        )
+        .into());
     }
     let wait_ms = query.wait_ms.unwrap_or(0);
     if wait_ms > WAIT_MS_MAX {
-        return Err(ApiError::invalid(
-            "wait_ms",
-            "wait_ms must be an integer from 0 to 30000.",
-        ));
+        return Err(
+            ApiError::invalid("wait_ms", "wait_ms must be an integer from 0 to 30000.").into(),
+        );
     }
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let draining = || {
@@ -176,7 +176,7 @@ pub(crate) async fn frames(
 /// that damage there has a proper answer; later damage breaks the body off.
 async fn send_frames(app: &App, from: u64, head: u64) -> Result<Body, ApiError> {
     let first = app
-        .blocking(move |shared| read_frame(&shared.reader, from).map_err(failed))
+        .blocking(move |shared| read_frame(&shared.reader, from).map_err(read_error))
         .await?;
     let Some((mut last, first)) = first else {
         return Ok(Body::empty());
@@ -198,7 +198,7 @@ async fn send_frames(app: &App, from: u64, head: u64) -> Result<Body, ApiError> 
                 }
                 Ok(None) => return,
                 Err(failure) => {
-                    failed(failure);
+                    read_error(failure);
                     Err(std::io::Error::other("a frame could not be read"))
                 }
             };

@@ -3,12 +3,13 @@
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use tributary_api::code::ErrorCode;
+use tributary_api::error::ApiError;
+use tributary_api::error_pages;
 
 use crate::app::App;
-use crate::code::ErrorCode;
-use crate::error::ApiError;
-use crate::error_pages;
-use crate::routes::Id;
+use crate::extract::Id;
+use crate::response::ErrorResponse;
 
 /// The description of this API.
 pub(crate) async fn openapi(State(app): State<App>) -> Response {
@@ -22,7 +23,7 @@ pub(crate) async fn docs(State(app): State<App>) -> Response {
 }
 
 /// The page of an error code.
-pub(crate) async fn error_page(Id(code): Id) -> Result<Response, ApiError> {
+pub(crate) async fn error_page(Id(code): Id) -> Result<Response, ErrorResponse> {
     let page = error_pages::find(&code)
         .ok_or_else(|| ApiError::new(ErrorCode::RouteNotFound, "There is no such error code."))?;
     let kind = HeaderValue::from_static("text/markdown; charset=utf-8");

@@ -6,29 +6,31 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
+use tributary_api::caller::Caller;
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::form::request::{
+    AdjustmentCreate, CaptureForm, CommandDraft, Empty, PaymentCreate, Request, TransferCreate,
+    preferred,
+};
+use tributary_api::form::value::{AccountText, OwnerText, ReferenceText, TimeText};
+use tributary_api::render::common::created;
+use tributary_api::render::list::{Limit, List, PageParams, list};
+use tributary_api::render::payment::{PaymentKindForm, PaymentObject, PaymentStatusForm, payment};
+use tributary_api::visibility::{Narrowed, narrowed, visible_payment};
 use tributary_engine::{IdKind, PaymentFilter, Slice, Start};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, PaymentKind, Reference};
 use utoipa::IntoParams;
 
+use crate::answer::execute_draft;
 use crate::app::{App, Shared};
-use crate::auth::{Caller, PlatformWriting, Reading, Writing, caller};
-use crate::error::ApiError;
-use crate::form::idempotency::{IdempotencyKey, key_of};
-use crate::form::json::{Json, OptionalJson, check_content_type, read_object};
-use crate::form::prefer::RESPOND_ASYNC;
-use crate::form::query::Query;
-use crate::form::queue::preferred;
-use crate::form::request::{
-    AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate, Wish,
+use crate::auth::{PlatformWriting, Reading, Writing, caller};
+use crate::extract::{
+    Id, IdempotencyKey, Json, OptionalJson, Query, check_content_type, idempotency_key, read_object,
 };
-use crate::form::value::{AccountText, OwnerText, ReferenceText, TimeText};
-use crate::render::created;
-use crate::render::list::{Limit, List, PageParams, list};
-use crate::render::payment::{PaymentKindForm, PaymentObject, PaymentStatusForm, payment};
-use crate::routes::accounts::{Narrowed, narrowed};
-use crate::routes::{Id, json, visible_payment, write};
-use crate::submit::failed;
+use crate::prefer::RESPOND_ASYNC;
+use crate::response::{ErrorResponse, json};
 
 /// Pays a merchant, or several: at once, or as a hold to be captured.
 #[utoipa::path(post, path = "/v1/payments", tag = "payments", operation_id = "createPayment",
@@ -39,26 +41,30 @@ use crate::submit::failed;
 pub(crate) async fn create(
     State(app): State<App>,
     request: axum::extract::Request,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let (parts, body) = request.into_parts();
     pay(&app, parts.headers, body).await
 }
 
 /// [`create`], from headers and body as they came: also for a door that needs no router.
-pub(crate) async fn pay<B>(app: &App, headers: HeaderMap, body: B) -> Result<Response, ApiError>
+pub(crate) async fn pay<B>(
+    app: &App,
+    headers: HeaderMap,
+    body: B,
+) -> Result<Response, ErrorResponse>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     let caller = caller(&headers, &app.shared)?.may_write()?;
-    let key = key_of(&headers)?;
+    let key = idempotency_key(&headers)?;
     check_content_type(&headers)?;
     let not_now = RESPOND_ASYNC.is_in(&headers);
     // They keep the connection's buffer, for which another one would have to be made.
     drop(headers);
     let form: PaymentCreate = read_object(body, app).await?;
-    let wish = form.wish(app.shared.reader.ids())?;
-    write(app, caller, key, preferred(wish, not_now)).await
+    let draft = form.into_draft(app.shared.reader.ids())?;
+    execute_draft(app, caller, key, preferred(draft, not_now)).await
 }
 
 /// Brings money in from outside.
@@ -73,10 +79,10 @@ pub(crate) async fn create_top_up(
     IdempotencyKey(key): IdempotencyKey,
     headers: HeaderMap,
     Json(body): Json<TransferCreate>,
-) -> Result<Response, ApiError> {
-    let wish = body.wish_of(PaymentKind::TopUp, app.shared.reader.ids())?;
-    let wish = preferred(wish, RESPOND_ASYNC.is_in(&headers));
-    write(&app, caller, key, wish).await
+) -> Result<Response, ErrorResponse> {
+    let draft = body.into_draft(PaymentKind::TopUp, app.shared.reader.ids())?;
+    let draft = preferred(draft, RESPOND_ASYNC.is_in(&headers));
+    execute_draft(&app, caller, key, draft).await
 }
 
 /// Sends money outside.
@@ -91,10 +97,10 @@ pub(crate) async fn create_payout(
     IdempotencyKey(key): IdempotencyKey,
     headers: HeaderMap,
     Json(body): Json<TransferCreate>,
-) -> Result<Response, ApiError> {
-    let wish = body.wish_of(PaymentKind::Payout, app.shared.reader.ids())?;
-    let wish = preferred(wish, RESPOND_ASYNC.is_in(&headers));
-    write(&app, caller, key, wish).await
+) -> Result<Response, ErrorResponse> {
+    let draft = body.into_draft(PaymentKind::Payout, app.shared.reader.ids())?;
+    let draft = preferred(draft, RESPOND_ASYNC.is_in(&headers));
+    execute_draft(&app, caller, key, draft).await
 }
 
 /// Moves money between users.
@@ -109,10 +115,10 @@ pub(crate) async fn create_transfer(
     IdempotencyKey(key): IdempotencyKey,
     headers: HeaderMap,
     Json(body): Json<TransferCreate>,
-) -> Result<Response, ApiError> {
-    let wish = body.wish_of(PaymentKind::Transfer, app.shared.reader.ids())?;
-    let wish = preferred(wish, RESPOND_ASYNC.is_in(&headers));
-    write(&app, caller, key, wish).await
+) -> Result<Response, ErrorResponse> {
+    let draft = body.into_draft(PaymentKind::Transfer, app.shared.reader.ids())?;
+    let draft = preferred(draft, RESPOND_ASYNC.is_in(&headers));
+    execute_draft(&app, caller, key, draft).await
 }
 
 /// Sets something right. Platform keys only.
@@ -127,10 +133,10 @@ pub(crate) async fn create_adjustment(
     IdempotencyKey(key): IdempotencyKey,
     headers: HeaderMap,
     Json(body): Json<AdjustmentCreate>,
-) -> Result<Response, ApiError> {
-    let wish = body.wish(app.shared.reader.ids())?;
-    let wish = preferred(wish, RESPOND_ASYNC.is_in(&headers));
-    write(&app, caller, key, wish).await
+) -> Result<Response, ErrorResponse> {
+    let draft = body.into_draft(app.shared.reader.ids())?;
+    let draft = preferred(draft, RESPOND_ASYNC.is_in(&headers));
+    execute_draft(&app, caller, key, draft).await
 }
 
 /// Shows a payment as it is now.
@@ -141,7 +147,7 @@ pub(crate) async fn get(
     State(app): State<App>,
     Reading(caller): Reading,
     Id(id): Id,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let position = app.shared.reader.ids().decode(IdKind::Payment, &id);
     let not_found = || ApiError::not_found("payment", "id");
     let id = position.map(PaymentId).ok_or_else(not_found)?;
@@ -149,24 +155,24 @@ pub(crate) async fn get(
         .shared
         .reader
         .record(id.0)
-        .map_err(failed)?
+        .map_err(read_error)?
         .ok_or_else(not_found)?;
     if asked
         .outcome
         .payment
         .as_ref()
         .is_none_or(|payment| payment.id != id)
-        || !caller.sees_record(&app.shared, &asked)
+        || !caller.sees_record(&app.shared.reader, &asked)
     {
-        return Err(not_found());
+        return Err(not_found().into());
     }
     let now = app
         .shared
         .reader
         .payment(id)
-        .map_err(failed)?
+        .map_err(read_error)?
         .ok_or_else(not_found)?;
-    Ok(json(200, &payment(&app.shared, &now, &asked)))
+    Ok(json(200, &payment(&app.shared.reader, &now, &asked)))
 }
 
 /// Which payments to list.
@@ -213,7 +219,7 @@ pub(crate) async fn list_all(
     State(app): State<App>,
     Reading(caller): Reading,
     Query(query): Query<PaymentsQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| payments(shared, &caller, query))
         .await?;
@@ -233,15 +239,15 @@ fn payments(
         created_lt: query.created_lt,
     };
     let page = params.page(shared.reader.ids(), IdKind::Payment)?;
-    let render = |(now, asked): (Payment, Record)| Ok(payment(shared, &now, &asked));
+    let render = |(now, asked): (Payment, Record)| Ok(payment(&shared.reader, &now, &asked));
     let url = "/v1/payments".to_owned();
     let nothing = Slice {
         items: Vec::new(),
         has_more: false,
         next: None,
     };
-    let owner = match narrowed(shared, caller, query.owner.as_ref()) {
-        Narrowed::Nobody => return list(shared, url, nothing, render),
+    let owner = match narrowed(&shared.reader, caller, query.owner.as_ref()) {
+        Narrowed::Nobody => return list(&shared.reader, url, nothing, render),
         Narrowed::All => None,
         Narrowed::To(owner) => Some(owner),
     };
@@ -256,7 +262,7 @@ fn payments(
             let found = position.and_then(|id| shared.reader.account(id));
             match found.filter(|account| caller.sees_account(account)) {
                 Some(account) => Some(account.id),
-                None => return list(shared, url, nothing, render),
+                None => return list(&shared.reader, url, nothing, render),
             }
         }
     };
@@ -277,12 +283,12 @@ fn payments(
         &filter,
         page.start == Start::Newest && page.from.is_none() && page.until.is_none(),
     )? {
-        return list(shared, url, slice, render);
+        return list(&shared.reader, url, slice, render);
     }
     list(
-        shared,
+        &shared.reader,
         url,
-        shared.reader.payments(&filter, page).map_err(failed)?,
+        shared.reader.payments(&filter, page).map_err(read_error)?,
         render,
     )
 }
@@ -303,14 +309,14 @@ fn by_reference(
     let Some(found) = shared
         .reader
         .payment_by_reference(owner, reference)
-        .map_err(failed)?
+        .map_err(read_error)?
     else {
         return Ok(None);
     };
-    let asked = created(shared, found.id.0)?;
+    let asked = created(&shared.reader, found.id.0)?;
     let wanted = filter.status.is_none_or(|status| found.status == status)
         && filter.kind.is_none_or(|kind| found.kind == kind)
-        && caller.sees_record(shared, &asked);
+        && caller.sees_record(&shared.reader, &asked);
     let items = if wanted {
         vec![(found, asked)]
     } else {
@@ -333,9 +339,9 @@ pub(crate) async fn capture(
     Id(id): Id,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(body): OptionalJson<CaptureForm>,
-) -> Result<Response, ApiError> {
-    let payment = visible_payment(&app.shared, &caller, &id, "id")?;
-    write(&app, caller, key, body.wish_of(payment)).await
+) -> Result<Response, ErrorResponse> {
+    let payment = visible_payment(&app.shared.reader, &caller, &id, "id")?;
+    execute_draft(&app, caller, key, body.into_draft(payment)).await
 }
 
 /// Releases what a payment holds.
@@ -348,7 +354,13 @@ pub(crate) async fn void(
     Id(id): Id,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
-) -> Result<Response, ApiError> {
-    let payment = visible_payment(&app.shared, &caller, &id, "id")?;
-    write(&app, caller, key, Wish::plain(ledger::Body::Void(payment))).await
+) -> Result<Response, ErrorResponse> {
+    let payment = visible_payment(&app.shared.reader, &caller, &id, "id")?;
+    execute_draft(
+        &app,
+        caller,
+        key,
+        CommandDraft::new(ledger::Body::Void(payment)),
+    )
+    .await
 }

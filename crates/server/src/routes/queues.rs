@@ -2,16 +2,17 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use tributary_api::caller::Caller;
+use tributary_api::form::request::{CommandDraft, Empty};
+use tributary_api::render::queue::{QueueObject, StandingObject, queue};
 use tributary_ledger::{Body, Key, QueueMode};
 
+use crate::answer::execute_draft;
 use crate::app::App;
-use crate::auth::{Caller, PlatformReading, PlatformWriting};
-use crate::error::ApiError;
-use crate::form::idempotency::IdempotencyKey;
-use crate::form::json::OptionalJson;
-use crate::form::request::{Empty, Wish};
-use crate::render::queue::{QueueObject, StandingObject, queue};
-use crate::routes::{json, write};
+use crate::auth::{PlatformReading, PlatformWriting};
+use crate::extract::{IdempotencyKey, OptionalJson};
+use crate::model::queue_model;
+use crate::response::{ErrorResponse, json};
 
 /// Shows the queue of payments that were accepted and not decided yet: how it stands, what it does, and what queueing theory
 /// expects of it. Platform keys only.
@@ -20,10 +21,13 @@ use crate::routes::{json, write};
 pub(crate) async fn payment_order(
     State(app): State<App>,
     PlatformReading: PlatformReading,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let shown = app.blocking(|shared| {
         let now = shared.engine.now();
-        queue(shared, &shared.reader.queue_figures(now), now)
+        let figures = shared.reader.queue_figures(now);
+        let length_max = shared.engine.queue_length_max();
+        let model = queue_model(&figures, length_max);
+        queue(&shared.reader, &figures, length_max, model, now)
     });
     Ok(json(200, &shown.await?))
 }
@@ -37,7 +41,7 @@ pub(crate) async fn pause(
     PlatformWriting(caller): PlatformWriting,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     set(&app, caller, key, QueueMode::Paused).await
 }
 
@@ -50,7 +54,7 @@ pub(crate) async fn drain(
     PlatformWriting(caller): PlatformWriting,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     set(&app, caller, key, QueueMode::Draining).await
 }
 
@@ -63,10 +67,15 @@ pub(crate) async fn resume(
     PlatformWriting(caller): PlatformWriting,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     set(&app, caller, key, QueueMode::Active).await
 }
 
-async fn set(app: &App, caller: Caller, key: Key, mode: QueueMode) -> Result<Response, ApiError> {
-    write(app, caller, key, Wish::plain(Body::SetQueue(mode))).await
+async fn set(
+    app: &App,
+    caller: Caller,
+    key: Key,
+    mode: QueueMode,
+) -> Result<Response, ErrorResponse> {
+    execute_draft(app, caller, key, CommandDraft::new(Body::SetQueue(mode))).await
 }

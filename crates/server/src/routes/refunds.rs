@@ -3,23 +3,24 @@
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
+use tributary_api::caller::Caller;
+use tributary_api::error::ApiError;
+use tributary_api::failures::internal_error;
+use tributary_api::failures::read_error;
+use tributary_api::form::request::{RefundCreate, Request, payment};
+use tributary_api::form::value::{PaymentText, TimeText};
+use tributary_api::render::list::{Limit, List, PageParams, list};
+use tributary_api::render::refund::{RefundObject, refund};
+use tributary_api::visibility::must_see_payment;
 use tributary_engine::IdKind;
 use tributary_ledger::Body;
 use utoipa::IntoParams;
 
+use crate::answer::execute_draft;
 use crate::app::{App, Shared};
-use crate::auth::{Caller, Reading, Writing};
-use crate::code::ErrorCode;
-use crate::error::ApiError;
-use crate::form::idempotency::IdempotencyKey;
-use crate::form::json::Json;
-use crate::form::query::Query;
-use crate::form::request::{RefundCreate, Request, payment};
-use crate::form::value::{PaymentText, TimeText};
-use crate::render::list::{Limit, List, PageParams, list};
-use crate::render::refund::{RefundObject, refund};
-use crate::routes::{Id, json, must_see_payment, write};
-use crate::submit::failed;
+use crate::auth::{Reading, Writing};
+use crate::extract::{Id, IdempotencyKey, Json, Query};
+use crate::response::{ErrorResponse, json};
 
 /// Gives back what was captured, or a part; never more than was captured in all.
 #[utoipa::path(post, path = "/v1/refunds", tag = "refunds", operation_id = "createRefund",
@@ -29,16 +30,13 @@ pub(crate) async fn create(
     Writing(caller): Writing,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<RefundCreate>,
-) -> Result<Response, ApiError> {
-    let wish = body.wish(app.shared.reader.ids())?;
-    let Body::Refund(wanted) = &wish.body else {
-        return Err(ApiError::new(
-            ErrorCode::InternalError,
-            "The server failed.",
-        ));
+) -> Result<Response, ErrorResponse> {
+    let draft = body.into_draft(app.shared.reader.ids())?;
+    let Body::Refund(wanted) = &draft.body else {
+        return Err(internal_error().into());
     };
-    must_see_payment(&app.shared, &caller, wanted.payment, "payment")?;
-    write(&app, caller, key, wish).await
+    must_see_payment(&app.shared.reader, &caller, wanted.payment, "payment")?;
+    execute_draft(&app, caller, key, draft).await
 }
 
 /// Which refunds to list.
@@ -73,7 +71,7 @@ pub(crate) async fn list_all(
     State(app): State<App>,
     Reading(caller): Reading,
     Query(query): Query<RefundsQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| refunds(shared, &caller, query))
         .await?;
@@ -94,10 +92,10 @@ fn refunds(
     };
     let page = params.page(shared.reader.ids(), IdKind::Refund)?;
     let payment = payment(shared.reader.ids(), &query.payment)?;
-    must_see_payment(shared, caller, payment, "payment")?;
-    let slice = shared.reader.refunds(payment, page).map_err(failed)?;
-    list(shared, "/v1/refunds".to_owned(), slice, |record| {
-        refund(shared, &record)
+    must_see_payment(&shared.reader, caller, payment, "payment")?;
+    let slice = shared.reader.refunds(payment, page).map_err(read_error)?;
+    list(&shared.reader, "/v1/refunds".to_owned(), slice, |record| {
+        refund(&shared.reader, &record)
     })
 }
 
@@ -109,7 +107,7 @@ pub(crate) async fn get(
     State(app): State<App>,
     Reading(caller): Reading,
     Id(id): Id,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let not_found = || ApiError::not_found("refund", "id");
     let position = app
         .shared
@@ -121,11 +119,11 @@ pub(crate) async fn get(
         .shared
         .reader
         .record(position)
-        .map_err(failed)?
+        .map_err(read_error)?
         .ok_or_else(not_found)?;
     let is_refund = matches!(record.command.body, Body::Refund(_)) && record.outcome.is_accepted();
-    if !is_refund || !caller.sees_record(&app.shared, &record) {
-        return Err(not_found());
+    if !is_refund || !caller.sees_record(&app.shared.reader, &record) {
+        return Err(not_found().into());
     }
-    Ok(json(200, &refund(&app.shared, &record)?))
+    Ok(json(200, &refund(&app.shared.reader, &record)?))
 }

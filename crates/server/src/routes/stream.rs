@@ -16,22 +16,24 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_core::Stream;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
+use tributary_api::caller::Caller;
+use tributary_api::code::ErrorCode;
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::form::subscription::{bad_setting, from, patterns};
+use tributary_api::render::event::{EventObject, event};
+use tributary_api::subscriptions::filter_owner;
 use tributary_engine::IdKind;
 use tributary_ledger::Currency;
 use tributary_messaging::{Filter, From, Matcher, scan};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
-use crate::auth::{Caller, Reading, still_valid};
-use crate::code::ErrorCode;
-use crate::error::ApiError;
-use crate::form::query::Query;
-use crate::form::subscription::{bad_setting, from, patterns};
-use crate::render::event::{EventObject, event};
-use crate::routes::subscriptions::filter_owner;
-use crate::submit::failed;
+use crate::auth::{Reading, still_valid};
+use crate::extract::Query;
+use crate::response::ErrorResponse;
 
 /// Where a caller that lost its stream goes on.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -41,36 +43,10 @@ const RETRY_MS: u64 = 1_000;
 const SLICE_EVENTS_MAX: usize = 256;
 /// Bytes after which a slice ends: one is on its way to the caller and one waits, at most.
 const SLICE_BYTES: usize = 64 << 10;
-/// Streams that read at once: many of them must not keep the disk and the processor from payments.
-const READS_AT_ONCE: usize = 2;
 /// From one read of a stream that has nothing left to the next: many small batches are read together.
 const PAUSE: Duration = Duration::from_millis(5);
 /// What a caller is told to wait for a place.
 const PLACE_RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// Places for streams, and their turns to read.
-pub(crate) struct Streams {
-    max: usize,
-    places: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
-}
-
-impl Streams {
-    /// At most `max` at once.
-    pub(crate) fn new(max: usize) -> Streams {
-        let max = max.min(Semaphore::MAX_PERMITS);
-        Streams {
-            max,
-            places: Arc::new(Semaphore::new(max)),
-            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
-        }
-    }
-
-    /// How many are open.
-    pub(crate) fn open(&self) -> usize {
-        self.max - self.places.available_permits()
-    }
-}
 
 /// Which events a stream has, and where it begins.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -97,7 +73,7 @@ impl StreamQuery {
             Currency::from_code(code)
                 .map_err(|_| ApiError::invalid("currency", "currency must be an ISO 4217 code."))
         };
-        let owner = |name: &String| filter_owner(shared, caller, name);
+        let owner = |name: &String| filter_owner(&shared.reader, caller, name);
         let filter = Filter {
             patterns: patterns(&events)?,
             currency: self.currency.as_ref().map(currency).transpose()?,
@@ -148,7 +124,7 @@ pub(crate) async fn stream(
     Reading(caller): Reading,
     headers: HeaderMap,
     Query(query): Query<StreamQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let shared = &app.shared;
     let filter = query.filter(shared, &caller)?;
     let from = query.from(shared, &headers)?;
@@ -157,7 +133,7 @@ pub(crate) async fn stream(
         let message = "As many event streams are open as there may be.";
         ApiError::new(ErrorCode::TooManyStreams, message).retry_after(PLACE_RETRY_AFTER)
     })?;
-    let position = move |shared: &Shared| from.position(&shared.reader).map_err(failed);
+    let position = move |shared: &Shared| from.position(&shared.reader).map_err(read_error);
     let through = app.blocking(position).await?;
     let authorization = headers.get(header::AUTHORIZATION).cloned();
     let streaming = Streaming {
@@ -309,7 +285,7 @@ struct Slice {
 
 fn read(shared: &Shared, matcher: &mut Matcher, from: u64, head: u64) -> Result<Slice, ApiError> {
     let (through, matches) =
-        scan(&shared.reader, matcher, from, head, SLICE_EVENTS_MAX).map_err(failed)?;
+        scan(&shared.reader, matcher, from, head, SLICE_EVENTS_MAX).map_err(read_error)?;
     let mut slice = Slice {
         bytes: Vec::new(),
         through,
@@ -321,9 +297,9 @@ fn read(shared: &Shared, matcher: &mut Matcher, from: u64, head: u64) -> Result<
             slice.through = slice.told.unwrap_or(from - 1);
             break;
         }
-        let record = shared.reader.record(matched.position).map_err(failed)?;
+        let record = shared.reader.record(matched.position).map_err(read_error)?;
         let record = record.ok_or_else(|| ApiError::not_found("event", "id"))?;
-        write(&mut slice.bytes, &event(shared, &record)?);
+        write(&mut slice.bytes, &event(&shared.reader, &record)?);
         slice.told = Some(matched.position);
     }
     Ok(slice)

@@ -1,135 +1,53 @@
 //! `/v1/subscriptions`: events, delivered at least once to whoever comes for them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use tokio::time::Instant;
+use tributary_api::caller::Caller;
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::form::subscription::{
+    AckOf, DeadOf, ExtendOf, NackOf, PauseOf, ReceiveOf, ReplayOf, RewindOf, RotateOf,
+    SubscriptionCreate, SubscriptionUpdate, check_receipts, from,
+};
+use tributary_api::render::event::{EventObject, event};
+use tributary_api::render::list::{Limit, List, PageParams, list};
+use tributary_api::render::subscription::{
+    DeadLetterObject, DeadLettersObject, DeletedObject, DeliveriesObject, DeliveryObject,
+    ReceiptsObject, SubscriptionObject, dead_letter, subscription,
+};
+use tributary_api::subscriptions::{
+    change_target, filter_owner, must_be_pull, newest_secret, refusal_error, unsettled_error,
+    visible_subscription,
+};
+use tributary_api::transport::no_transport;
 use tributary_engine::{Clock as _, IdKind, Slice, SystemClock};
-use tributary_ledger::{OwnerId, OwnerName};
 use tributary_messaging::{
-    Delivery, DeliveryIds, Kind, Messaging, Receipt, Refusal, Subscription, SubscriptionId, Terms,
-    Unsettled,
+    Delivery, DeliveryIds, Kind, Messaging, Policy, Receipt, Refusal, Subscription, SubscriptionId,
+    Terms, Unsettled,
 };
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
-use crate::auth::{Caller, Reading, Writing};
-use crate::code::ErrorCode;
-use crate::error::ApiError;
-use crate::form::idempotency::IdempotencyKey;
-use crate::form::json::{Json, OptionalJson};
-use crate::form::query::Query;
-use crate::form::subscription::{
-    AckOf, DeadOf, ExtendOf, NackOf, PauseOf, ReceiveOf, ReplayOf, RewindOf, RotateOf,
-    SubscriptionCreate, SubscriptionUpdate, bad_setting, check_receipts, from,
-};
-use crate::render::event::{EventObject, event};
-use crate::render::list::{Limit, List, PageParams, list};
-use crate::render::subscription::{
-    DeadLetterObject, DeadLettersObject, DeletedObject, DeliveriesObject, DeliveryObject,
-    ReceiptsObject, SubscriptionObject, dead_letter, subscription,
-};
-use crate::routes::{Id, json, mark_replayed};
-use crate::submit::failed;
-use crate::webhooks::{self, target};
+use crate::auth::{Reading, Writing};
+use crate::extract::{Id, IdempotencyKey, Json, OptionalJson, Query};
+use crate::model::subscription_model;
+use crate::response::{ErrorResponse, json, mark_replayed};
 
-/// What keeps subscriptions here.
-pub(crate) fn messaging(shared: &Shared) -> Result<&Arc<Messaging>, ApiError> {
-    shared.messaging.as_ref().ok_or_else(|| {
-        ApiError::new(
-            ErrorCode::MessagingUnavailable,
-            "This server keeps no subscriptions.",
-        )
-    })
-}
-
-fn not_found() -> ApiError {
-    ApiError::not_found("subscription", "id")
-}
-
-pub(crate) fn refused(refusal: Refusal) -> ApiError {
-    match refusal {
-        Refusal::NotFound => not_found(),
-        Refusal::TooMany | Refusal::TooManyReplays | Refusal::IdInUse => ApiError::new(
-            ErrorCode::SubscriptionLimit,
-            format!("There may be no more: {refusal}."),
-        ),
-        Refusal::KeyReused => ApiError::new(
-            ErrorCode::IdempotencyKeyReused,
-            "This idempotency key was used for another request.",
-        )
-        .param("Idempotency-Key"),
-        Refusal::Bad(bad) => bad_setting(bad),
-        Refusal::Changed => ApiError::new(
-            ErrorCode::Overloaded,
-            "The subscription was changed at the same time: send the request again.",
-        ),
-        Refusal::Expired(_) => {
-            ApiError::invalid("receipts", "The receipt is of an attempt that is over.")
-        }
-    }
-}
-
-fn unsettled(unsettled: Unsettled) -> ApiError {
-    match unsettled {
-        Unsettled::Refused(refusal) => refused(refusal),
-        Unsettled::Unread(failure) => failed(failure),
-        Unsettled::NotKept(why) => {
-            tracing::error!(why, "a subscription could not be kept");
-            ApiError::new(
-                ErrorCode::MessagingUnavailable,
-                "Subscriptions can't be kept now. Send the request again to learn what became of it.",
-            )
-            .retry_after(Duration::from_secs(1))
-        }
-    }
-}
-
-/// The subscription that the caller names by `id`, if it is there and the caller's to see.
-pub(super) fn visible(
-    shared: &Shared,
-    caller: &Caller,
-    id: &str,
-) -> Result<Subscription, ApiError> {
-    must_see(shared, caller, shared.reader.ids().decode_subscription(id))
-}
-
-/// The same by what the id names.
-pub(crate) fn must_see(
-    shared: &Shared,
-    caller: &Caller,
-    id: Option<SubscriptionId>,
-) -> Result<Subscription, ApiError> {
-    let messaging = messaging(shared)?;
-    let found = id.and_then(|id| messaging.get(id));
-    found
-        .filter(|found| caller.is_platform() || found.scope == caller.actor.owner)
-        .ok_or_else(not_found)
-}
-
-/// The owner of a name that a filter names. An owner's key names its own only.
-pub(super) fn filter_owner(
-    shared: &Shared,
-    caller: &Caller,
-    name: &str,
-) -> Result<OwnerId, ApiError> {
-    let absent = || ApiError::not_found("owner", "owner");
-    let owner = match OwnerName::new(name).ok().filter(|_| name != "platform") {
-        None if name == "platform" => Some(OwnerId::PLATFORM),
-        None => None,
-        Some(name) => shared.reader.owner_by_name(&name),
-    };
-    owner
-        .filter(|owner| caller.is_platform() || *owner == caller.actor.owner)
-        .ok_or_else(absent)
+/// The subscription with this id, if the caller may see it.
+fn visible(shared: &Shared, caller: &Caller, id: &str) -> Result<Subscription, ApiError> {
+    let id = shared.reader.ids().decode_subscription(id);
+    visible_subscription(shared.messaging()?, caller, id)
 }
 
 fn rendered(shared: &Shared, of: &Subscription) -> Result<SubscriptionObject, ApiError> {
-    let figures = messaging(shared)?.figures(of.id).map_err(refused)?;
-    Ok(subscription(shared, of, &figures))
+    let figures = shared.messaging()?.figures(of.id).map_err(refusal_error)?;
+    let transport = shared.transport();
+    let model = subscription_model(transport, of, &figures.0.rates);
+    Ok(subscription(&shared.reader, transport, of, &figures, model))
 }
 
 /// Changes the subscription that the caller names, on a thread that may wait for the disk, and shows it.
@@ -138,11 +56,11 @@ async fn change(
     caller: Caller,
     id: String,
     change: impl FnOnce(&Shared, &Messaging, &Subscription) -> Result<(), ApiError> + Send + 'static,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let object = app
         .blocking(move |shared| {
             let before = visible(shared, &caller, &id)?;
-            change(shared, messaging(shared)?, &before)?;
+            change(shared, shared.messaging()?, &before)?;
             rendered(shared, &visible(shared, &caller, &id)?)
         })
         .await?;
@@ -158,25 +76,25 @@ pub(crate) async fn create(
     Writing(caller): Writing,
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<SubscriptionCreate>,
-) -> Result<Response, ApiError> {
-    let all = app.shared.clone();
+) -> Result<Response, ErrorResponse> {
     let (object, replayed) = app
         .blocking(move |shared| {
-            let messaging = messaging(shared)?;
+            let messaging = shared.messaging()?;
             let digest = blake3::hash(&serde_json::to_vec(&body).expect("a body is JSON"));
-            let owner = |name: &str| filter_owner(shared, &caller, name);
+            let owner = |name: &str| filter_owner(&shared.reader, &caller, name);
             let mut id = [0; 8];
             getrandom::fill(&mut id).expect("the operating system gives random bytes");
             // 0 names none.
             let id = SubscriptionId(u64::from_le_bytes(id).max(1));
-            let kind = match &body.url {
-                None => Kind::Pull,
-                Some(url) => Kind::Push {
-                    target: target::target(shared, id, url, body.secret.as_deref())?,
-                },
+            let (kind, policy) = match &body.url {
+                None => (Kind::Pull, Policy::default()),
+                Some(url) => {
+                    let transport = shared.transport().ok_or_else(no_transport)?;
+                    let target = transport.create_target(id, url, body.secret.as_deref())?;
+                    (Kind::Push { target }, transport.default_policy())
+                }
             };
-            let (mut terms, start) = body.terms(shared.reader.ids(), owner)?;
-            terms.kind = kind;
+            let (terms, start) = body.terms(shared.reader.ids(), kind, policy, owner)?;
             let made = Subscription {
                 id,
                 scope: caller.actor.owner,
@@ -185,9 +103,9 @@ pub(crate) async fn create(
                 digest: *digest.as_bytes().first_chunk().expect("it is longer"),
                 terms,
             };
-            let (made, replayed) = messaging.create(made, start).map_err(unsettled)?;
-            if let Err(error) = webhooks::start_if_wanted(&all) {
-                tracing::error!(%error, "webhooks can't be sent until the next start");
+            let (made, replayed) = messaging.create(made, start).map_err(unsettled_error)?;
+            if let (Kind::Push { .. }, Some(transport)) = (&made.terms.kind, shared.transport()) {
+                transport.begin();
             }
             Ok((with_secret(shared, &made)?, replayed))
         })
@@ -198,7 +116,7 @@ pub(crate) async fn create(
 /// The subscription with the secret that was just made for it.
 fn with_secret(shared: &Shared, of: &Subscription) -> Result<SubscriptionObject, ApiError> {
     let mut object = rendered(shared, of)?;
-    object.secret = target::secret(shared, of.id, &of.terms.kind)?;
+    object.secret = newest_secret(shared.transport(), of)?;
     Ok(object)
 }
 
@@ -211,22 +129,26 @@ pub(crate) async fn rotate_secret(
     Writing(caller): Writing,
     Id(id): Id,
     OptionalJson(body): OptionalJson<RotateOf>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let overlap = body.overlap()?;
     let object = app
         .blocking(move |shared| {
-            let messaging = messaging(shared)?;
+            let messaging = shared.messaging()?;
             let found = visible(shared, &caller, &id)?;
             let rotate = |found: &Subscription| -> Result<Terms, ApiError> {
-                let (kind, secret) = (&found.terms.kind, body.secret.as_deref());
                 // By the clock that webhooks are signed by.
-                let now = SystemClock.now();
+                let (id, secret, now) = (found.id, body.secret.as_deref(), SystemClock.now());
+                let kind = change_target(shared.transport(), found, |transport, target| {
+                    transport.rotate_secret(id, target, secret, overlap, now)
+                })?;
                 Ok(Terms {
-                    kind: target::rotated(shared, found.id, kind, secret, overlap, now)?,
+                    kind,
                     ..found.terms.clone()
                 })
             };
-            let changed = messaging.update(found.id, rotate).map_err(unsettled)?;
+            let changed = messaging
+                .update(found.id, rotate)
+                .map_err(unsettled_error)?;
             with_secret(shared, &changed?)
         })
         .await?;
@@ -239,10 +161,10 @@ pub(crate) async fn rotate_secret(
 pub(crate) async fn list_all(
     State(app): State<App>,
     Reading(caller): Reading,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| {
-            let mut items = messaging(shared)?.subscriptions();
+            let mut items = shared.messaging()?.subscriptions();
             items.retain(|one| caller.is_platform() || one.scope == caller.actor.owner);
             items.sort_by_key(|one| std::cmp::Reverse((one.created_at, one.id)));
             let slice = Slice {
@@ -250,9 +172,12 @@ pub(crate) async fn list_all(
                 has_more: false,
                 next: None,
             };
-            list(shared, "/v1/subscriptions".to_owned(), slice, |one| {
-                rendered(shared, &one)
-            })
+            list(
+                &shared.reader,
+                "/v1/subscriptions".to_owned(),
+                slice,
+                |one| rendered(shared, &one),
+            )
         })
         .await?;
     Ok(json(200, &page))
@@ -266,7 +191,7 @@ pub(crate) async fn get(
     State(app): State<App>,
     Reading(caller): Reading,
     Id(id): Id,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let found = visible(&app.shared, &caller, &id)?;
     Ok(json(200, &rendered(&app.shared, &found)?))
 }
@@ -280,18 +205,23 @@ pub(crate) async fn update(
     Writing(caller): Writing,
     Id(id): Id,
     Json(body): Json<SubscriptionUpdate>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
         let change = |before: &Subscription| -> Result<Terms, ApiError> {
             let mut terms = before.terms.clone();
             if let Some(url) = &body.url {
-                terms.kind = target::moved(shared, before.id, &terms.kind, url)?;
+                terms.kind = change_target(shared.transport(), before, |transport, target| {
+                    transport.change_url(before.id, target, url)
+                })?;
             }
-            body.clone()
-                .change(&mut terms, |name| filter_owner(shared, &caller, name))?;
+            body.clone().change(&mut terms, |name| {
+                filter_owner(&shared.reader, &caller, name)
+            })?;
             Ok(terms)
         };
-        let changed = messaging.update(before.id, change).map_err(unsettled)?;
+        let changed = messaging
+            .update(before.id, change)
+            .map_err(unsettled_error)?;
         changed.map(|_| ())
     };
     change(&app, caller, id, make).await
@@ -305,11 +235,14 @@ pub(crate) async fn delete(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let object = app
         .blocking(move |shared| {
             let found = visible(shared, &caller, &id)?;
-            messaging(shared)?.delete(found.id).map_err(unsettled)?;
+            shared
+                .messaging()?
+                .delete(found.id)
+                .map_err(unsettled_error)?;
             Ok(DeletedObject {
                 id,
                 object: "subscription",
@@ -329,9 +262,11 @@ pub(crate) async fn pause(
     Writing(caller): Writing,
     Id(id): Id,
     OptionalJson(PauseOf { reason }): OptionalJson<PauseOf>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let make = move |_: &Shared, messaging: &Messaging, before: &Subscription| {
-        messaging.pause(before.id, &reason).map_err(unsettled)?;
+        messaging
+            .pause(before.id, &reason)
+            .map_err(unsettled_error)?;
         Ok(())
     };
     change(&app, caller, id, make).await
@@ -345,9 +280,9 @@ pub(crate) async fn resume(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let make = |_: &Shared, messaging: &Messaging, before: &Subscription| {
-        messaging.resume(before.id).map_err(unsettled)?;
+        messaging.resume(before.id).map_err(unsettled_error)?;
         Ok(())
     };
     change(&app, caller, id, make).await
@@ -363,10 +298,10 @@ pub(crate) async fn rewind(
     Writing(caller): Writing,
     Id(id): Id,
     Json(RewindOf { to }): Json<RewindOf>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
         let to = from(shared.reader.ids(), &to, "to")?;
-        messaging.rewind(before.id, to).map_err(unsettled)
+        messaging.rewind(before.id, to).map_err(unsettled_error)
     };
     change(&app, caller, id, make).await
 }
@@ -380,14 +315,16 @@ pub(crate) async fn replay(
     Writing(caller): Writing,
     Id(id): Id,
     Json(ReplayOf { first, last }): Json<ReplayOf>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
         let position = |id: &str, param| {
             let position = shared.reader.ids().decode(IdKind::Event, id);
             position.ok_or_else(|| ApiError::not_found("event", param))
         };
         let (first, last) = (position(&first, "first")?, position(&last, "last")?);
-        messaging.replay(before.id, first, last).map_err(unsettled)
+        messaging
+            .replay(before.id, first, last)
+            .map_err(unsettled_error)
     };
     change(&app, caller, id, make).await
 }
@@ -402,19 +339,19 @@ pub(crate) async fn receive(
     Writing(caller): Writing,
     Id(id): Id,
     OptionalJson(body): OptionalJson<ReceiveOf>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let wanted = body.check()?;
     let until = Instant::now() + Duration::from_nanos(wanted.wait);
     let mut stopped = app.shared.stopped.clone();
     let found = visible(&app.shared, &caller, &id)?;
     must_be_pull(&found, "id")?;
-    let messaging = messaging(&app.shared)?.clone();
+    let messaging = app.shared.messaging()?.clone();
     loop {
         let bell = messaging.bell(found.id);
         let mut rings = std::pin::pin!(bell.notified());
         rings.as_mut().enable();
         let taken = messaging.take(found.id, wanted.max, wanted.visibility);
-        let taken = taken.map_err(refused)?;
+        let taken = taken.map_err(refusal_error)?;
         if !taken.is_empty() {
             let data = app
                 .blocking(move |shared| Ok(deliveries(shared, found.id, taken)))
@@ -430,17 +367,6 @@ pub(crate) async fn receive(
     }
 }
 
-/// Events of a subscription with a URL are not fetched.
-pub(crate) fn must_be_pull(of: &Subscription, param: &str) -> Result<(), ApiError> {
-    match of.terms.kind {
-        Kind::Pull => Ok(()),
-        Kind::Push { .. } => Err(ApiError::invalid(
-            param,
-            "Events of this subscription are sent, not fetched.",
-        )),
-    }
-}
-
 fn answer(data: Vec<DeliveryObject>) -> Response {
     let object = DeliveriesObject {
         object: "deliveries",
@@ -450,9 +376,9 @@ fn answer(data: Vec<DeliveryObject>) -> Response {
 }
 
 fn event_at(shared: &Shared, position: u64) -> Result<EventObject, ApiError> {
-    let record = shared.reader.record(position).map_err(failed)?;
+    let record = shared.reader.record(position).map_err(read_error)?;
     let record = record.ok_or_else(|| ApiError::not_found("event", "id"))?;
-    event(shared, &record)
+    event(&shared.reader, &record)
 }
 
 /// The events of deliveries. One that can't be read counts as failed, so that it holds up no others.
@@ -480,7 +406,7 @@ fn each(
     shared: &Shared,
     receipts: Vec<String>,
     mut change: impl FnMut(&[Receipt]) -> Result<Vec<bool>, ApiError>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     check_receipts(&receipts)?;
     let ids = shared.reader.ids();
     let read: Vec<Option<Receipt>> = receipts
@@ -516,11 +442,11 @@ pub(crate) async fn ack(
     Writing(caller): Writing,
     Id(id): Id,
     Json(AckOf { receipts }): Json<AckOf>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let found = visible(&app.shared, &caller, &id)?;
-    let messaging = messaging(&app.shared)?;
+    let messaging = app.shared.messaging()?;
     each(&app.shared, receipts, |receipts| {
-        let results = messaging.ack(found.id, receipts).map_err(refused)?;
+        let results = messaging.ack(found.id, receipts).map_err(refusal_error)?;
         Ok(results.iter().map(Result::is_ok).collect())
     })
 }
@@ -534,9 +460,9 @@ pub(crate) async fn nack(
     Writing(caller): Writing,
     Id(id): Id,
     Json(body): Json<NackOf>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let found = visible(&app.shared, &caller, &id)?;
-    let messaging = messaging(&app.shared)?;
+    let messaging = app.shared.messaging()?;
     let (delay, error) = (body.delay()?, body.error);
     each(&app.shared, body.receipts, |receipts| {
         one_by_one(receipts, |receipt| {
@@ -554,9 +480,9 @@ pub(crate) async fn extend(
     Writing(caller): Writing,
     Id(id): Id,
     Json(body): Json<ExtendOf>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let found = visible(&app.shared, &caller, &id)?;
-    let messaging = messaging(&app.shared)?;
+    let messaging = app.shared.messaging()?;
     let visibility = body.visibility()?;
     each(&app.shared, body.receipts, |receipts| {
         one_by_one(receipts, |receipt| {
@@ -572,7 +498,7 @@ fn one_by_one(
     let result = |receipt: &Receipt| match change(*receipt) {
         Ok(()) => Ok(true),
         Err(Refusal::Expired(_)) => Ok(false),
-        Err(refusal) => Err(refused(refusal)),
+        Err(refusal) => Err(refusal_error(refusal)),
     };
     receipts.iter().map(result).collect()
 }
@@ -598,7 +524,7 @@ pub(crate) async fn dead_letters(
     Reading(caller): Reading,
     Id(id): Id,
     Query(query): Query<DeadQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| {
             let found = visible(shared, &caller, &id)?;
@@ -612,15 +538,15 @@ pub(crate) async fn dead_letters(
                 tributary_engine::Start::Before(position) => position,
                 _ => 0,
             };
-            let dead = messaging(shared)?.dead(found.id, after, page.limit);
-            let (items, has_more) = dead.map_err(refused)?;
+            let dead = shared.messaging()?.dead(found.id, after, page.limit);
+            let (items, has_more) = dead.map_err(refusal_error)?;
             let slice = Slice {
                 next: items.last().map(|(position, _)| *position),
                 items,
                 has_more,
             };
             let url = format!("/v1/subscriptions/{id}/dead_letters");
-            list(shared, url, slice, |(position, letter)| {
+            list(&shared.reader, url, slice, |(position, letter)| {
                 Ok(dead_letter(&letter, event_at(shared, position).ok()))
             })
         })
@@ -637,14 +563,15 @@ async fn change_dead(
     id: String,
     body: DeadOf,
     change: ChangeDead,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let object = app
         .blocking(move |shared| {
             let found = visible(shared, &caller, &id)?;
-            let messaging = messaging(shared)?;
+            let messaging = shared.messaging()?;
             let positions = body.positions(shared.reader.ids())?;
-            let done = change(messaging, found.id, positions.as_deref()).map_err(unsettled)?;
-            let (figures, _) = messaging.figures(found.id).map_err(refused)?;
+            let done =
+                change(messaging, found.id, positions.as_deref()).map_err(unsettled_error)?;
+            let (figures, _) = messaging.figures(found.id).map_err(refusal_error)?;
             Ok(DeadLettersObject {
                 object: "dead_letters",
                 done,
@@ -666,7 +593,7 @@ pub(crate) async fn requeue(
     Writing(caller): Writing,
     Id(id): Id,
     OptionalJson(body): OptionalJson<DeadOf>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     change_dead(&app, caller, id, body, Messaging::requeue).await
 }
 
@@ -680,6 +607,6 @@ pub(crate) async fn drop_dead(
     Writing(caller): Writing,
     Id(id): Id,
     OptionalJson(body): OptionalJson<DeadOf>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     change_dead(&app, caller, id, body, Messaging::drop_dead).await
 }

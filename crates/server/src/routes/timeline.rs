@@ -5,20 +5,22 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
+use tributary_api::caller::Caller;
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::render::common::created;
+use tributary_api::render::list::{Limit, List, PageParams, list};
+use tributary_api::render::timeline::{Entry, timeline};
+use tributary_api::visibility::visible_payment;
 use tributary_engine::{IdKind, Slice, Start};
 use tributary_ledger::codec::Record;
 use tributary_messaging::{Attempts, Ended, SubscriptionId};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
-use crate::auth::{Caller, Reading};
-use crate::error::ApiError;
-use crate::form::query::Query;
-use crate::render::created;
-use crate::render::list::{Limit, List, PageParams, list};
-use crate::render::timeline::{Entry, timeline};
-use crate::routes::{Id, json, visible_payment};
-use crate::submit::failed;
+use crate::auth::Reading;
+use crate::extract::{Id, Query};
+use crate::response::{ErrorResponse, json};
 
 /// Events of a page if nothing else is asked for.
 const EVENTS_DEFAULT: usize = 100;
@@ -50,7 +52,7 @@ pub(crate) async fn get(
     Reading(caller): Reading,
     Id(id): Id,
     Query(query): Query<TimelineQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| page(shared, &caller, &id, query))
         .await?;
@@ -63,7 +65,7 @@ fn page(
     id: &str,
     query: TimelineQuery,
 ) -> Result<List<Entry>, ApiError> {
-    let payment = visible_payment(shared, caller, id, "id")?;
+    let payment = visible_payment(&shared.reader, caller, id, "id")?;
     let asked_for = query.limit.is_some();
     let params = PageParams {
         limit: query.limit,
@@ -81,19 +83,19 @@ fn page(
     } else {
         EVENTS_DEFAULT
     };
-    let asked = created(shared, payment.0)?;
+    let asked = created(&shared.reader, payment.0)?;
     let found = shared.reader.payment_records(payment, after, limit);
-    let (mut records, has_more) = found.map_err(failed)?;
+    let (mut records, has_more) = found.map_err(read_error)?;
     let next = records.last().map(|record| record.ctx.position);
     records.retain(|record| is_told(caller, record));
     let attempts = attempts(shared, caller, &records);
     let slice = Slice {
-        items: timeline(shared, caller, &asked, &records, &attempts),
+        items: timeline(&shared.reader, caller, &asked, &records, &attempts),
         has_more,
         next,
     };
     let url = format!("/v1/payments/{id}/timeline");
-    list(shared, url, slice, Ok)
+    list(&shared.reader, url, slice, Ok)
 }
 
 /// What was refused and left no trace in the payment is told to the one who asked for it only.

@@ -9,8 +9,8 @@ mod turns;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, SubmitQueue};
 use tributary_messaging::Messaging;
 
 use crate::app::{App, RequestIds, Shared, observe};
 use crate::config::ServerConfig;
 use crate::rate::RateLimiter;
-use crate::routes::stream::Streams;
 use crate::serve::connection::{Accept, Api};
-use crate::webhooks::{self, FeedError, Keyring};
+use crate::streams::Streams;
 use crate::{docs_page, openapi};
 pub use turns::take_short_turns;
 
@@ -51,9 +51,6 @@ pub enum StartError {
     /// The certificate or its key can't be used.
     #[error("TLS: {0}")]
     Tls(String),
-    /// Webhooks can't be sent.
-    #[error("webhooks: {0}")]
-    Webhooks(#[from] FeedError),
     /// A thread or its runtime could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -84,12 +81,13 @@ impl std::fmt::Debug for Draining {
 }
 
 impl Server {
-    /// Listens and serves `engine`, and its subscriptions if there are any, until told to stop. Returns once every listener is
-    /// open.
+    /// Listens and serves `engine`, and its subscriptions if there are any, until told to stop. `transport` sends the events of
+    /// subscriptions that have a URL. Returns once every listener is open.
     pub fn start(
         config: ServerConfig,
         engine: Engine,
         messaging: Option<Arc<Messaging>>,
+        transport: Option<Arc<dyn PushTransport>>,
     ) -> Result<Running, StartError> {
         let tls = |protocol: &[u8]| {
             let files = config.tls.as_ref();
@@ -117,7 +115,14 @@ impl Server {
         ));
         let (stop, stopped) = watch::channel(false);
         let threads = listeners.len() + grpc_listeners.len();
-        let shared = shared(config, engine, messaging, threads, stopped.clone());
+        let shared = shared(
+            config,
+            engine,
+            messaging,
+            transport,
+            threads,
+            stopped.clone(),
+        );
         let mut running = Running {
             addr,
             grpc_addr,
@@ -127,7 +132,6 @@ impl Server {
             }),
             threads: Vec::with_capacity(threads),
         };
-        start_webhooks(&shared)?;
         let mut apps = shared.threads.iter().map(|counters| App {
             shared: shared.clone(),
             counters: counters.clone(),
@@ -167,18 +171,11 @@ impl Server {
     }
 }
 
-/// Starts sending webhooks if a subscription wants them; if not, sees to it that they can be sent when one does.
-fn start_webhooks(shared: &Arc<Shared>) -> Result<(), FeedError> {
-    if let Some(config) = &shared.config.webhooks {
-        config.settings.check()?;
-    }
-    webhooks::start_if_wanted(shared)
-}
-
 fn shared(
     config: ServerConfig,
     engine: Engine,
     messaging: Option<Arc<Messaging>>,
+    transport: Option<Arc<dyn PushTransport>>,
     threads: usize,
     stopped: watch::Receiver<bool>,
 ) -> Arc<Shared> {
@@ -188,6 +185,7 @@ fn shared(
         reader: engine.reader(),
         engine,
         messaging,
+        transport,
         threads: (0..threads).map(|_| Arc::default()).collect(),
         docs: docs_page::page(&document).into(),
         openapi: document.into(),
@@ -195,11 +193,6 @@ fn shared(
         stopped,
         request_ids: RequestIds::new(),
         streams: Streams::new(config.limits.streams_max),
-        feed: Mutex::default(),
-        keys: config
-            .webhooks
-            .as_ref()
-            .map(|webhooks| Arc::new(Keyring::new(webhooks.master_key_file.clone()))),
         config,
     })
 }
@@ -227,8 +220,6 @@ impl Running {
         for thread in self.threads.drain(..) {
             let _panicked = thread.join();
         }
-        let feed = self.shared.shared.feed.lock();
-        drop(feed.unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

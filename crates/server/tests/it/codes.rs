@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tributary_api::code::{ErrorCode, ErrorType};
+use tributary_api::error_pages::PAGES;
 use tributary_engine::{IdKind, Refused};
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, CreateApiKey,
@@ -15,7 +17,7 @@ use tributary_ledger::{
     SettingKind, Slug,
 };
 use tributary_messaging::{From, SUBSCRIPTIONS_MAX, SubscriptionId};
-use tributary_server::{ErrorCode, ErrorType, PAGES, RateLimit};
+use tributary_server::RateLimit;
 
 use crate::client::{Answer, PATIENCE, connect, post, read_answer, send};
 use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, hold, id, pay};
@@ -831,7 +833,7 @@ fn codes_pages_and_provocations_agree() {
 #[test]
 fn key_hashes_and_nothing_else_are_stored() {
     let scene = Scene::new();
-    let secret = tributary_server::Secret::random();
+    let secret = tributary_api::token::Secret::random();
     let body = Body::CreateApiKey(CreateApiKey {
         owner: OwnerName::platform(),
         access: Access::Write,

@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tributary_api::first_key::create_first_key;
+use tributary_api::transport::PushTransport;
+use tributary_connect::webhooks::{WebhookConfig, Webhooks};
 use tributary_engine::{Clock, DirDisk, Disk, Engine, JournalMeta, Memory, Options, Reader};
 use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, start_engine};
-use tributary_server::{Limits, Running, Server, ServerConfig, WebhookConfig, create_first_key};
+use tributary_server::{Limits, Running, Server, ServerConfig};
 
 use crate::client::{Answer, PATIENCE, post, send};
 use crate::faulty::{Faults, Faulty};
@@ -49,7 +52,9 @@ pub(crate) struct Fixture {
     memory: Memory,
     /// Where subscriptions are kept, if they are.
     delivery: Option<tempfile::TempDir>,
-    webhooks: Option<WebhookConfig>,
+    webhooks: Option<Arc<Webhooks>>,
+    /// How webhooks are sent, if they are.
+    webhook_config: Option<WebhookConfig>,
     keys: AtomicU64,
 }
 
@@ -73,13 +78,13 @@ impl Fixture {
     /// With a place for subscriptions.
     pub(crate) fn with_subscriptions() -> Fixture {
         let directory = tempfile::tempdir().expect("a directory");
-        Fixture::over(Some(directory), |_| ())
+        Fixture::over(Some(directory), None, |_| ())
     }
 
     /// With a place for subscriptions, over gRPC too.
     pub(crate) fn with_subscriptions_and_grpc() -> Fixture {
         let directory = tempfile::tempdir().expect("a directory");
-        Fixture::over(Some(directory), |config| {
+        Fixture::over(Some(directory), None, |config| {
             config.grpc_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         })
     }
@@ -88,27 +93,30 @@ impl Fixture {
     pub(crate) fn with_webhooks() -> Fixture {
         let directory = tempfile::tempdir().expect("a directory");
         let master_key_file = directory.path().join("key");
-        Fixture::over(Some(directory), move |config| {
-            config.webhooks = Some(WebhookConfig {
-                master_key_file,
-                settings: crate::webhooks::open(),
-            });
-        })
+        let webhooks = WebhookConfig {
+            master_key_file,
+            settings: crate::webhooks::open_settings(),
+        };
+        Fixture::over(Some(directory), Some(webhooks), |_| ())
     }
 
-    /// With a place for subscriptions, and changes to the configuration.
-    pub(crate) fn with_subscriptions_and(change: impl FnOnce(&mut ServerConfig)) -> Fixture {
+    /// With a place for subscriptions, webhooks sent like this, and changes to the configuration.
+    pub(crate) fn with_webhooks_and(
+        webhooks: WebhookConfig,
+        change: impl FnOnce(&mut ServerConfig),
+    ) -> Fixture {
         let directory = tempfile::tempdir().expect("a directory");
-        Fixture::over(Some(directory), change)
+        Fixture::over(Some(directory), Some(webhooks), change)
     }
 
     /// With changes to the configuration.
     pub(crate) fn with(change: impl FnOnce(&mut ServerConfig)) -> Fixture {
-        Fixture::over(None, change)
+        Fixture::over(None, None, change)
     }
 
     fn over(
         delivery: Option<tempfile::TempDir>,
+        webhook_config: Option<WebhookConfig>,
         change: impl FnOnce(&mut ServerConfig),
     ) -> Fixture {
         let meta = JournalMeta {
@@ -129,8 +137,9 @@ impl Fixture {
             ..ServerConfig::default()
         };
         change(&mut config);
-        let webhooks = config.webhooks.clone();
-        let running = Server::start(config, engine.clone(), messaging.clone());
+        let webhooks = start_webhooks(webhook_config.as_ref(), &engine, messaging.as_ref());
+        let transport = webhooks.clone().map(|it| it as Arc<dyn PushTransport>);
+        let running = Server::start(config, engine.clone(), messaging.clone(), transport);
         let running = running.expect("it starts");
         let addr = running.addr();
         Fixture {
@@ -144,6 +153,7 @@ impl Fixture {
             memory,
             delivery,
             webhooks,
+            webhook_config,
             keys: AtomicU64::new(0),
         }
     }
@@ -163,16 +173,26 @@ impl Fixture {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             threads: 2,
             limits: limits(),
-            webhooks: self.webhooks.clone(),
             ..ServerConfig::default()
         };
-        let running = Server::start(config, self.engine.clone(), self.messaging.clone());
+        let (engine, messaging) = (&self.engine, self.messaging.as_ref());
+        self.webhooks = start_webhooks(self.webhook_config.as_ref(), engine, messaging);
+        let transport = self.transport();
+        let running = Server::start(config, engine.clone(), messaging.cloned(), transport);
         let running = running.expect("it starts");
         self.addr = running.addr();
         self.running = Some(running);
     }
 
+    fn transport(&self) -> Option<Arc<dyn PushTransport>> {
+        let webhooks = self.webhooks.clone();
+        webhooks.map(|it| it as Arc<dyn PushTransport>)
+    }
+
     fn stop_engine(&self) {
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.stop();
+        }
         self.engine.shutdown();
         if let Some(messaging) = &self.messaging {
             messaging.shutdown();
@@ -265,7 +285,8 @@ impl Fixture {
             ..ServerConfig::default()
         };
         change(&mut config.limits);
-        Server::start(config, self.engine.clone(), self.messaging.clone()).expect("it starts")
+        let (engine, messaging) = (self.engine.clone(), self.messaging.clone());
+        Server::start(config, engine, messaging, self.transport()).expect("it starts")
     }
 
     /// Opens an account and returns its id.
@@ -310,6 +331,15 @@ impl Drop for Fixture {
         drop(self.running.take());
         self.stop_engine();
     }
+}
+
+fn start_webhooks(
+    config: Option<&WebhookConfig>,
+    engine: &Engine,
+    messaging: Option<&Arc<Messaging>>,
+) -> Option<Arc<Webhooks>> {
+    let config = config?.clone();
+    Webhooks::start(config, engine.clone(), messaging.cloned()).expect("it starts")
 }
 
 fn engine(

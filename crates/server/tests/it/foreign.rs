@@ -5,8 +5,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tributary_server::webhooks::{Rules, Settings};
-use tributary_server::{Secret, WebhookConfig, internal_token};
+use tributary_api::caller::internal_token;
+use tributary_api::token::Secret;
+use tributary_connect::webhooks::{Rules, Settings, WebhookConfig};
 
 use crate::fixture::{Fixture, hold, id, pay};
 
@@ -33,22 +34,21 @@ fn a_foreign_program_finds_the_server_to_be_as_documented() {
     }
     let secret = Secret::random();
     let folder = tempfile::tempdir().expect("a folder");
-    let server = Fixture::with_subscriptions_and(|config| {
-        config.internal = Some(secret.clone());
-        // No webhook goes where it makes up that one should.
-        let rules = Rules {
-            ports: vec![1],
-            ..Rules::default()
-        };
-        let settings = Settings {
+    // No webhook goes where it makes up that one should.
+    let rules = Rules {
+        ports: vec![1],
+        ..Rules::default()
+    };
+    let webhooks = WebhookConfig {
+        master_key_file: folder.path().join("key"),
+        settings: Settings {
             rules,
             resolver: Arc::new(|_| Ok(Vec::new())),
             ..Settings::default()
-        };
-        config.webhooks = Some(WebhookConfig {
-            master_key_file: folder.path().join("key"),
-            settings,
-        });
+        },
+    };
+    let server = Fixture::with_webhooks_and(webhooks, |config| {
+        config.internal = Some(secret.clone());
     });
     // This key can be neither rotated nor revoked by what the program makes up.
     let token = internal_token(server.reader().ids(), &secret);

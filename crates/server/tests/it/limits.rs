@@ -276,7 +276,7 @@ fn tls_is_spoken_with_the_files_given() {
         tls: Some(swapped),
         ..ServerConfig::default()
     };
-    let error =
-        Server::start(config, server.engine.clone(), None).expect_err("a key is no certificate");
+    let error = Server::start(config, server.engine.clone(), None, None)
+        .expect_err("a key is no certificate");
     assert!(error.to_string().contains("key.pem"), "{error}");
 }

@@ -1,0 +1,139 @@
+//! Who asks: `Authorization: Bearer tk_…`, and what that key may do.
+
+use tributary_engine::{Ids, Reader};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Access, Account, Actor, ApiKeyId, ApiKeyStatus, Body, OwnerId};
+
+use crate::code::ErrorCode;
+use crate::error::ApiError;
+use crate::token::{self, Secret};
+
+/// Whoever proved to hold a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// In whose name the key acts, and the key.
+    pub actor: Actor,
+    access: Access,
+}
+
+impl Caller {
+    /// Whether the key is the platform's: it sees and does everything.
+    pub fn is_platform(&self) -> bool {
+        self.actor.owner == OwnerId::PLATFORM
+    }
+
+    /// The owner that lists are narrowed to; none for the platform.
+    pub fn narrowed_to(&self) -> Option<OwnerId> {
+        (!self.is_platform()).then_some(self.actor.owner)
+    }
+
+    /// Whether the account is this caller's to see.
+    pub fn sees_account(&self, account: &Account) -> bool {
+        self.is_platform() || account.owner == self.actor.owner
+    }
+
+    /// Whether the record is this caller's to see, as a subscription of it would: the caller's owner asked for it, or it is about
+    /// a payment, an account or money of that owner.
+    pub fn sees_record(&self, reader: &Reader, record: &Record) -> bool {
+        let outcome = &record.outcome;
+        let asked_payment = outcome
+            .payment
+            .as_ref()
+            .filter(|_| matches!(record.command.body, Body::Pay(_)));
+        let opened = outcome
+            .account
+            .as_ref()
+            .filter(|_| matches!(record.command.body, Body::OpenAccount(_)));
+        self.is_platform()
+            || record.command.actor.owner == self.actor.owner
+            || asked_payment.is_some_and(|payment| payment.owner == self.actor.owner)
+            || opened.is_some_and(|account| account.owner == self.actor.owner)
+            || outcome
+                .setting
+                .as_ref()
+                .is_some_and(|setting| setting.owner == self.actor.owner)
+            || outcome.legs.iter().any(|leg| {
+                let account = reader.account(leg.account);
+                account.is_some_and(|account| account.owner == self.actor.owner)
+            })
+    }
+
+    /// Refuses keys that may only read.
+    pub fn may_write(self) -> Result<Caller, ApiError> {
+        match self.access {
+            Access::Write => Ok(self),
+            Access::Read => Err(ApiError::new(
+                ErrorCode::ReadOnlyKey,
+                "This API key may only read.",
+            )),
+        }
+    }
+
+    /// Refuses keys that are not the platform's.
+    pub fn must_be_platform(self) -> Result<Caller, ApiError> {
+        if self.is_platform() {
+            return Ok(self);
+        }
+        Err(ApiError::new(
+            ErrorCode::PlatformOnly,
+            "Only a platform key may do this.",
+        ))
+    }
+}
+
+/// Error of a request without an API key.
+pub fn api_key_missing() -> ApiError {
+    ApiError::new(
+        ErrorCode::ApiKeyMissing,
+        "Send your API key as Authorization: Bearer tk_….",
+    )
+}
+
+/// Returns the caller who sent `authorization`, the value of the header of that name; none if the value is not ASCII. `internal`
+/// is the secret of the internal key, where there is one.
+pub fn authenticate(
+    reader: &Reader,
+    internal: Option<&Secret>,
+    authorization: Option<&str>,
+) -> Result<Caller, ApiError> {
+    // Every wrong key gets the same answer.
+    let wrong = || ApiError::new(ErrorCode::ApiKeyInvalid, "This is not a valid API key.");
+    let (scheme, token) = authorization
+        .and_then(|text| text.split_once(' '))
+        .ok_or_else(wrong)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(wrong());
+    }
+    let token = token.trim_matches(' ');
+    let ids = reader.ids();
+    let (id, secret) = token::parse(ids, token).ok_or_else(wrong)?;
+    if id == INTERNAL_KEY {
+        let expected = internal.ok_or_else(wrong)?;
+        if !secret.matches(&expected.hash()) {
+            return Err(wrong());
+        }
+        return Ok(Caller {
+            actor: Actor::SYSTEM,
+            access: Access::Write,
+        });
+    }
+    let key = reader.api_key(id).ok_or_else(wrong)?;
+    if !secret.matches(&key.secret_hash) || key.status != ApiKeyStatus::Active {
+        return Err(wrong());
+    }
+    Ok(Caller {
+        actor: Actor {
+            owner: key.owner,
+            api_key: key.id,
+        },
+        access: key.access,
+    })
+}
+
+/// Number of the internal key: no record ever has it.
+const INTERNAL_KEY: ApiKeyId = ApiKeyId(u64::MAX);
+
+/// Returns the token for `internal`: its holder acts as the system itself, in the platform's name.
+pub fn internal_token(ids: &Ids, internal: &Secret) -> String {
+    internal.token(ids, INTERNAL_KEY)
+}

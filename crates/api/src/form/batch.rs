@@ -1,0 +1,259 @@
+//! The body of a batch. It is read item by item, with a count: the items of a body that is a few bytes each would take a
+//! hundred times the memory of the body itself, so the first one too many ends the reading.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use tributary_engine::COMMANDS_PER_BATCH_MAX;
+
+use crate::form::request::{
+    AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, EventCreate, PaymentCreate,
+    RefundCreate, TransferCreate, VoidOf,
+};
+use crate::form::value::KeyText;
+
+/// A batch: at least one item, at most [`COMMANDS_PER_BATCH_MAX`] commands.
+#[derive(Debug)]
+pub struct BatchForm(pub Vec<BatchItem>);
+
+/// One place of a batch.
+#[derive(Debug)]
+pub enum BatchItem {
+    /// A command by itself.
+    Alone(BatchCommand),
+    /// Commands of which all are done or none; at least one.
+    Group(Vec<BatchCommand>),
+}
+
+/// One command of a batch.
+#[derive(Debug)]
+pub struct BatchCommand {
+    /// The idempotency key of the command.
+    pub idempotency_key: Option<KeyText>,
+    /// What the command asks for.
+    pub operation: Box<Operation>,
+}
+
+/// What a command of a batch asks for.
+#[derive(Debug)]
+pub enum Operation {
+    /// Open an account.
+    Account(AccountCreate),
+    /// Freeze an account.
+    Freeze(AccountOf),
+    /// Unfreeze an account.
+    Unfreeze(AccountOf),
+    /// Close an account.
+    Close(AccountOf),
+    /// Pay a merchant.
+    Payment(PaymentCreate),
+    /// Move money between users.
+    Transfer(TransferCreate),
+    /// Bring money in.
+    TopUp(TransferCreate),
+    /// Send money out.
+    Payout(TransferCreate),
+    /// Set something right.
+    Adjustment(AdjustmentCreate),
+    /// Take what is held.
+    Capture(CaptureOf),
+    /// Release what is held.
+    Void(VoidOf),
+    /// Give money back.
+    Refund(RefundCreate),
+    /// Publish an event.
+    Event(EventCreate),
+}
+
+/// The fields of an item; all but the first and the last name an operation.
+const FIELDS: &[&str] = &[
+    "idempotency_key",
+    "account",
+    "freeze",
+    "unfreeze",
+    "close",
+    "payment",
+    "transfer",
+    "top_up",
+    "payout",
+    "adjustment",
+    "capture",
+    "void",
+    "refund",
+    "event",
+    "group",
+];
+const ONE_OPERATION: &str = "give exactly one of account, freeze, unfreeze, close, payment, transfer, top_up, payout, \
+    adjustment, capture, void, refund and event";
+
+impl Operation {
+    /// The name of its field.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Operation::Account(_) => "account",
+            Operation::Freeze(_) => "freeze",
+            Operation::Unfreeze(_) => "unfreeze",
+            Operation::Close(_) => "close",
+            Operation::Payment(_) => "payment",
+            Operation::Transfer(_) => "transfer",
+            Operation::TopUp(_) => "top_up",
+            Operation::Payout(_) => "payout",
+            Operation::Adjustment(_) => "adjustment",
+            Operation::Capture(_) => "capture",
+            Operation::Void(_) => "void",
+            Operation::Refund(_) => "refund",
+            Operation::Event(_) => "event",
+        }
+    }
+
+    fn read<'de, A: MapAccess<'de>>(field: &str, map: &mut A) -> Result<Operation, A::Error> {
+        Ok(match field {
+            "account" => Operation::Account(map.next_value()?),
+            "freeze" => Operation::Freeze(map.next_value()?),
+            "unfreeze" => Operation::Unfreeze(map.next_value()?),
+            "close" => Operation::Close(map.next_value()?),
+            "payment" => Operation::Payment(map.next_value()?),
+            "transfer" => Operation::Transfer(map.next_value()?),
+            "top_up" => Operation::TopUp(map.next_value()?),
+            "payout" => Operation::Payout(map.next_value()?),
+            "adjustment" => Operation::Adjustment(map.next_value()?),
+            "capture" => Operation::Capture(map.next_value()?),
+            "void" => Operation::Void(map.next_value()?),
+            "refund" => Operation::Refund(map.next_value()?),
+            "event" => Operation::Event(map.next_value()?),
+            _ => return Err(de::Error::unknown_field(field, FIELDS)),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for BatchForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BatchForm, D::Error> {
+        let left = Cell::new(COMMANDS_PER_BATCH_MAX);
+        let items = Items {
+            left: &left,
+            in_group: false,
+        };
+        items.deserialize(deserializer).map(BatchForm)
+    }
+}
+
+/// Reads the places of a batch, or the commands of a group: at least one.
+struct Items<'a> {
+    /// Commands that the batch may still have.
+    left: &'a Cell<usize>,
+    in_group: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Items<'_> {
+    type Value = Vec<BatchItem>;
+
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Vec<BatchItem>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Items<'_> {
+    type Value = Vec<BatchItem>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of commands")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<BatchItem>, A::Error> {
+        let mut items = Vec::new();
+        let item = || Item {
+            left: self.left,
+            in_group: self.in_group,
+        };
+        while let Some(item) = seq.next_element_seed(item())? {
+            items.push(item);
+        }
+        if items.is_empty() {
+            return Err(de::Error::custom("must have at least one command"));
+        }
+        Ok(items)
+    }
+}
+
+/// Reads one place of a batch, or one command of a group.
+struct Item<'a> {
+    left: &'a Cell<usize>,
+    in_group: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Item<'_> {
+    type Value = BatchItem;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<BatchItem, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Item<'_> {
+    type Value = BatchItem;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a command")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<BatchItem, A::Error> {
+        let mut key: Option<KeyText> = None;
+        let mut operation: Option<Box<Operation>> = None;
+        let mut group: Option<Vec<BatchItem>> = None;
+        while let Some(field) = map.next_key::<String>()? {
+            match field.as_str() {
+                "idempotency_key" if key.is_some() => {
+                    return Err(de::Error::duplicate_field("idempotency_key"));
+                }
+                "idempotency_key" => key = Some(map.next_value()?),
+                "group" if self.in_group => {
+                    return Err(de::Error::custom("a group holds commands, not groups"));
+                }
+                "group" if group.is_some() => return Err(de::Error::duplicate_field("group")),
+                "group" => {
+                    let members = Items {
+                        left: self.left,
+                        in_group: true,
+                    };
+                    group = Some(map.next_value_seed(members)?);
+                }
+                name => {
+                    let next = Operation::read(name, &mut map)?;
+                    if operation.is_some() {
+                        return Err(de::Error::custom(ONE_OPERATION));
+                    }
+                    operation = Some(Box::new(next));
+                }
+            }
+        }
+        match (group, operation) {
+            (Some(members), None) if key.is_none() => {
+                let alone = members.into_iter().filter_map(|member| match member {
+                    BatchItem::Alone(command) => Some(command),
+                    BatchItem::Group(_) => None,
+                });
+                Ok(BatchItem::Group(alone.collect()))
+            }
+            (Some(_), _) => Err(de::Error::custom(
+                "a group has nothing but its commands; each has its own idempotency key",
+            )),
+            (None, None) => Err(de::Error::custom(ONE_OPERATION)),
+            (None, Some(operation)) => {
+                let left = self.left.get().checked_sub(1).ok_or_else(|| {
+                    de::Error::custom(format_args!(
+                        "a batch has at most {COMMANDS_PER_BATCH_MAX} commands"
+                    ))
+                })?;
+                self.left.set(left);
+                Ok(BatchItem::Alone(BatchCommand {
+                    idempotency_key: key,
+                    operation,
+                }))
+            }
+        }
+    }
+}

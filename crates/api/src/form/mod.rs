@@ -1,0 +1,10 @@
+//! The form of what comes in: JSON bodies, query parameters, idempotency keys. Whether it may be done is the ledger's to say.
+
+pub mod batch;
+pub mod idempotency;
+pub mod json;
+pub mod query;
+pub mod queue;
+pub mod request;
+pub mod subscription;
+pub mod value;

@@ -1,0 +1,163 @@
+//! Accounts and their statements.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tributary_engine::{IdKind, StatementLine};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Account, AccountKind, AccountStatus, Body};
+use utoipa::ToSchema;
+
+use crate::form::request::{AccountKindForm, Notes};
+use crate::render::common::{owner_name, payment_of};
+use crate::render::event::event_type;
+use crate::render::payment::effective_at;
+use crate::time::format_timestamp;
+use tributary_engine::Reader;
+
+/// An account: an owner's money in one currency.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Account)]
+pub struct AccountObject {
+    id: String,
+    #[schema(pattern = "^account$")]
+    object: &'static str,
+    owner: String,
+    kind: AccountKindForm,
+    status: AccountStatusForm,
+    /// ISO 4217.
+    currency: &'static str,
+    /// Sum of all postings, minor units.
+    posted: i64,
+    /// Held by authorizations that are open, minor units.
+    #[schema(minimum = 0)]
+    pending: u64,
+    /// `posted` less `pending`: what may be spent, but for the overdraft.
+    available: i64,
+    /// How far `available` may go below zero: minor units, or `unlimited`.
+    #[schema(value_type = crate::form::value::OverdraftForm)]
+    overdraft: OverdraftObject,
+    #[schema(required)]
+    external_id: Option<String>,
+    #[schema(required)]
+    description: Option<String>,
+    metadata: BTreeMap<String, String>,
+    #[schema(format = DateTime)]
+    created: String,
+}
+
+/// Whether an account takes part.
+#[derive(Clone, Copy, Debug, Serialize, serde::Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = AccountStatus)]
+pub enum AccountStatusForm {
+    /// It may pay and receive.
+    Open,
+    /// It may receive, not pay.
+    Frozen,
+    /// Neither, for good.
+    Closed,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum OverdraftObject {
+    Limit(u64),
+    Unlimited(&'static str),
+}
+
+/// One line of an account's statement.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Entry)]
+pub struct EntryObject {
+    /// The event that made it.
+    id: String,
+    #[schema(pattern = "^entry$")]
+    object: &'static str,
+    account: String,
+    /// Added to the account, minor units; below zero: taken.
+    amount: i64,
+    /// ISO 4217.
+    currency: &'static str,
+    /// Sum of all postings after this one, minor units.
+    balance: i64,
+    /// Held after it, minor units.
+    #[schema(minimum = 0)]
+    pending: u64,
+    /// The payment that it belongs to.
+    #[schema(required)]
+    payment: Option<String>,
+    /// What happened, as in the event.
+    #[serde(rename = "type")]
+    kind: String,
+    #[schema(required)]
+    description: Option<String>,
+    /// The date of the business.
+    #[schema(format = Date)]
+    effective_at: String,
+    #[schema(format = DateTime)]
+    created: String,
+}
+
+/// The account as `account` has it, opened by the record `opened`.
+pub fn account(reader: &Reader, account: &Account, opened: &Record) -> AccountObject {
+    let notes = Notes::of(opened.command.text.as_ref());
+    let external_id = match &opened.command.body {
+        Body::OpenAccount(open) => open.external_id.as_ref(),
+        _ => None,
+    };
+    AccountObject {
+        id: reader.ids().encode(IdKind::Account, account.id.0),
+        object: "account",
+        owner: owner_name(reader, account.owner),
+        kind: kind_form(account.kind),
+        status: match account.status {
+            AccountStatus::Open => AccountStatusForm::Open,
+            AccountStatus::Frozen => AccountStatusForm::Frozen,
+            AccountStatus::Closed => AccountStatusForm::Closed,
+        },
+        currency: account.currency.code(),
+        posted: account.posted,
+        pending: account.held,
+        available: account.available(),
+        overdraft: match account.overdraft.limit() {
+            Some(limit) => OverdraftObject::Limit(limit),
+            None => OverdraftObject::Unlimited("unlimited"),
+        },
+        external_id: external_id.map(|id| id.to_string()),
+        description: notes.description,
+        metadata: notes.metadata,
+        created: format_timestamp(account.opened_at),
+    }
+}
+
+/// Returns the form of a kind of account.
+pub fn kind_form(kind: AccountKind) -> AccountKindForm {
+    match kind {
+        AccountKind::Wallet => AccountKindForm::Wallet,
+        AccountKind::Merchant => AccountKindForm::Merchant,
+        AccountKind::External => AccountKindForm::External,
+        AccountKind::Fee => AccountKindForm::Fee,
+        AccountKind::Suspense => AccountKindForm::Suspense,
+    }
+}
+
+/// One line of a statement.
+pub fn entry(reader: &Reader, line: &StatementLine) -> EntryObject {
+    let ids = reader.ids();
+    let (record, leg) = (&line.record, &line.leg);
+    EntryObject {
+        id: ids.encode(IdKind::Event, record.ctx.position),
+        object: "entry",
+        account: ids.encode(IdKind::Account, leg.account.0),
+        amount: leg.amount,
+        currency: leg.currency.code(),
+        balance: leg.posted_after,
+        pending: leg.held_after,
+        payment: payment_of(record).map(|payment| ids.encode(IdKind::Payment, payment.0)),
+        kind: event_type(record),
+        description: Notes::of(record.command.text.as_ref()).description,
+        effective_at: effective_at(record),
+        created: format_timestamp(record.ctx.timestamp),
+    }
+}

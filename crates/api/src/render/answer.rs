@@ -1,0 +1,136 @@
+//! The answer to a write, made from its record.
+
+use serde::Serialize;
+use tributary_engine::{IdKind, IdText, Reader};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Body, PaymentId, Rejection};
+use utoipa::ToSchema;
+
+use crate::code::ErrorType;
+use crate::error::ApiError;
+use crate::render::common::{payment_changed, payment_of};
+use crate::render::event;
+use crate::render::resource::{Resource, object};
+
+/// What a command made or changed.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Made {
+    /// An object of the ledger.
+    Resource(Resource),
+    /// A published event.
+    Event(event::EventObject),
+    /// Only the name of an object.
+    Reference(Reference),
+}
+
+/// The name of what a command made or changed.
+#[derive(Serialize, ToSchema)]
+pub struct Reference {
+    #[schema(pattern = "^(account|event|payment|refund)$")]
+    object: &'static str,
+    #[schema(value_type = String)]
+    id: IdText,
+}
+
+/// An answer to a command that was done.
+pub struct Rendered {
+    /// 201 if the command made something, else 200.
+    pub status: u16,
+    /// What was made or changed.
+    pub object: Made,
+}
+
+/// The answer to the command of `record`: what it made, or why it was refused.
+pub fn answer(reader: &Reader, record: &Record) -> Result<Rendered, ApiError> {
+    if let Some(rejection) = record.outcome.rejection {
+        return Err(refusal(reader, payment_of(record), rejection));
+    }
+    Ok(Rendered {
+        status: status(&record.command.body),
+        object: match record.command.body {
+            Body::Publish(_) => Made::Event(event::event(reader, record)?),
+            _ => Made::Resource(object(reader, record)?),
+        },
+    })
+}
+
+/// The status of the answer to an accepted command.
+fn status(body: &Body) -> u16 {
+    match body {
+        Body::Pay(pay) if pay.queue.is_some() => 202,
+        Body::OpenAccount(_)
+        | Body::Pay(_)
+        | Body::Refund(_)
+        | Body::CreateApiKey(_)
+        | Body::Publish(_) => 201,
+        _ => 200,
+    }
+}
+
+/// What is known of a command's answer before it is decided: enough to answer without its record.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline {
+    status: u16,
+    object: &'static str,
+    kind: IdKind,
+    /// The position in the id, if it is not the record's own.
+    id: Option<u64>,
+    payment: Option<PaymentId>,
+}
+
+impl Outline {
+    /// None for commands that have no such answer.
+    pub fn of(body: &Body) -> Option<Outline> {
+        let (object, kind, id) = match body {
+            Body::OpenAccount(_) => ("account", IdKind::Account, None),
+            Body::FreezeAccount(id) | Body::UnfreezeAccount(id) | Body::CloseAccount(id) => {
+                ("account", IdKind::Account, Some(id.0))
+            }
+            Body::Pay(_) => ("payment", IdKind::Payment, None),
+            Body::Capture(capture) => ("payment", IdKind::Payment, Some(capture.payment.0)),
+            Body::Void(payment) => ("payment", IdKind::Payment, Some(payment.0)),
+            Body::Refund(_) => ("refund", IdKind::Refund, None),
+            Body::Publish(_) => ("event", IdKind::Event, None),
+            _ => return None,
+        };
+        Some(Outline {
+            status: status(body),
+            object,
+            kind,
+            id,
+            payment: payment_changed(body),
+        })
+    }
+
+    /// The answer to the command, which is the record at `position`.
+    pub fn answer(
+        self,
+        reader: &Reader,
+        position: u64,
+        rejection: Option<Rejection>,
+    ) -> Result<Rendered, ApiError> {
+        if let Some(rejection) = rejection {
+            let made = (self.kind == IdKind::Payment).then_some(PaymentId(position));
+            return Err(refusal(reader, self.payment.or(made), rejection));
+        }
+        let id = self.id.unwrap_or(position);
+        Ok(Rendered {
+            status: self.status,
+            object: Made::Reference(Reference {
+                object: self.object,
+                id: reader.ids().text(self.kind, id),
+            }),
+        })
+    }
+}
+
+/// A refusal that is on record: 402 where money was to move, else 409.
+fn refusal(reader: &Reader, payment: Option<PaymentId>, rejection: Rejection) -> ApiError {
+    let (code, message) = (rejection.code(), rejection.message());
+    match payment {
+        Some(payment) => ApiError::refused(402, ErrorType::Payment, code, message)
+            .payment(Some(reader.ids().encode(IdKind::Payment, payment.0))),
+        None => ApiError::refused(409, ErrorType::Conflict, code, message),
+    }
+}

@@ -1,0 +1,161 @@
+//! Attempts at delivering events, as the history has them.
+
+use serde::{Deserialize, Serialize};
+use tributary_engine::{IdKind, Reader};
+use tributary_messaging::{DeliveryIds, End, Ended, SAID};
+use utoipa::ToSchema;
+
+use crate::attempt_note::AttemptNote;
+use crate::time::format_timestamp;
+
+/// An attempt at delivering an event that is over.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeliveryAttempt)]
+pub struct AttemptObject {
+    #[schema(pattern = "^attempt$")]
+    object: &'static str,
+    subscription: String,
+    event: String,
+    /// 1 for the event's first.
+    attempt: u32,
+    #[schema(inline)]
+    status: AttemptStatusForm,
+    /// `acknowledged`, `refused` (given back, or a webhook that was not answered with 2xx) or `timed_out`.
+    #[schema(value_type = String)]
+    outcome: &'static str,
+    #[schema(format = DateTime)]
+    handed_out: String,
+    #[schema(format = DateTime)]
+    ended: String,
+    /// What kept a webhook from being answered.
+    #[schema(required)]
+    error_code: Option<String>,
+    /// Why it failed.
+    #[schema(required)]
+    error: Option<String>,
+    /// What was sent; null for events that are fetched.
+    #[schema(required)]
+    request: Option<SentObject>,
+    /// What was answered, the head only.
+    #[schema(required)]
+    response: Option<AnsweredObject>,
+    /// How long it took from the beginning of the attempt; null for events that are fetched.
+    #[schema(required)]
+    timing: Option<TimingObject>,
+}
+
+/// Whether an event was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = DeliveryAttemptStatus)]
+pub enum AttemptStatusForm {
+    /// The receiver took the event.
+    Delivered,
+    /// The receiver refused the event, or did not answer in time.
+    Failed,
+}
+
+/// The head of a webhook's request.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookRequest)]
+pub struct SentObject {
+    url: String,
+    headers: Vec<HeaderObject>,
+}
+
+/// The head of the answer to a webhook, at most 4 KiB of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookResponse)]
+pub struct AnsweredObject {
+    status: u16,
+    headers: Vec<HeaderObject>,
+}
+
+/// A header.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookHeader)]
+pub struct HeaderObject {
+    name: String,
+    value: String,
+}
+
+/// Microseconds from the beginning of an attempt.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookTiming)]
+pub struct TimingObject {
+    /// To a new connection, with TLS; null if there was none, or one was used again.
+    #[schema(required)]
+    connected_micros: Option<u64>,
+    /// To the head of the answer.
+    #[schema(required)]
+    first_byte_micros: Option<u64>,
+    /// To the end.
+    total_micros: u64,
+}
+
+/// The headers of a head, which has one a line after its first.
+fn headers(head: &str) -> Vec<HeaderObject> {
+    let lines = head
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(": "));
+    lines
+        .map(|(name, value)| HeaderObject {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        })
+        .collect()
+}
+
+/// Returns the object of an attempt that is over.
+pub fn attempt(reader: &Reader, of: &Ended) -> AttemptObject {
+    let ids = reader.ids();
+    let kept = AttemptNote::from_bytes(&of.note);
+    let (error_code, error) = match (&kept, of.end) {
+        (_, End::TimedOut) => (None, Some("no answer in time".to_owned())),
+        (_, End::Acknowledged) => (None, None),
+        (None, End::Refused) => {
+            let said = of.note.strip_prefix(&[SAID]).unwrap_or(&of.note);
+            (None, Some(String::from_utf8_lossy(said).into_owned()))
+        }
+        (Some(kept), End::Refused) => match (&kept.error, kept.status) {
+            (Some((code, text)), _) => (Some(code.clone()), Some(text.clone())),
+            (None, Some(status)) => (None, Some(format!("answered {status}"))),
+            (None, None) => (None, None),
+        },
+    };
+    AttemptObject {
+        object: "attempt",
+        subscription: ids.encode_subscription(of.subscription),
+        event: ids.encode(IdKind::Event, of.position),
+        attempt: of.attempt,
+        status: match of.end {
+            End::Acknowledged => AttemptStatusForm::Delivered,
+            End::Refused | End::TimedOut => AttemptStatusForm::Failed,
+        },
+        outcome: match of.end {
+            End::Acknowledged => "acknowledged",
+            End::Refused => "refused",
+            End::TimedOut => "timed_out",
+        },
+        handed_out: format_timestamp(of.began),
+        ended: format_timestamp(of.ended),
+        error_code,
+        error: error.filter(|text| !text.is_empty()),
+        request: kept.as_ref().map(|kept| SentObject {
+            url: kept.url.clone(),
+            headers: headers(&kept.request),
+        }),
+        response: kept.as_ref().and_then(|kept| {
+            Some(AnsweredObject {
+                status: kept.status?,
+                headers: headers(&kept.response),
+            })
+        }),
+        timing: kept.as_ref().map(|kept| TimingObject {
+            connected_micros: kept.connected,
+            first_byte_micros: kept.answered,
+            total_micros: kept.took,
+        }),
+    }
+}

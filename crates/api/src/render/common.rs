@@ -1,0 +1,69 @@
+//! Parts that the objects of several nouns share.
+
+use serde::Serialize;
+use tributary_engine::Reader;
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Body, OwnerId, PaymentId, Rejection};
+use utoipa::ToSchema;
+
+use crate::code::ErrorCode;
+use crate::error::ApiError;
+use crate::failures::read_error;
+
+/// Why the ledger refused.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Failure {
+    /// The stable code.
+    #[schema(value_type = String)]
+    code: &'static str,
+    /// One sentence for a person.
+    #[schema(value_type = String)]
+    message: &'static str,
+}
+
+impl Failure {
+    /// Returns why the ledger refused, by its rejection.
+    pub fn of(rejection: Rejection) -> Failure {
+        Failure {
+            code: rejection.code(),
+            message: rejection.message(),
+        }
+    }
+}
+
+/// The payment that a command makes or would change.
+pub fn payment_of(record: &Record) -> Option<PaymentId> {
+    match &record.command.body {
+        Body::Pay(_) => Some(PaymentId(record.ctx.position)),
+        body => payment_changed(body),
+    }
+}
+
+/// The payment, made before, that a command would change.
+pub(crate) fn payment_changed(body: &Body) -> Option<PaymentId> {
+    match body {
+        Body::Capture(capture) => Some(capture.payment),
+        Body::Refund(refund) => Some(refund.payment),
+        Body::Void(payment) | Body::Expire(payment) | Body::Run(payment) => Some(*payment),
+        _ => None,
+    }
+}
+
+/// The record at `position`, which something that exists was created by.
+pub fn created(reader: &Reader, position: u64) -> Result<Record, ApiError> {
+    let record = reader.record(position).map_err(read_error)?;
+    record.ok_or_else(|| {
+        tracing::error!(position, "the record that created an object is missing");
+        ApiError::new(ErrorCode::RecordDamaged, "A stored record is missing.")
+    })
+}
+
+/// The name of an owner.
+pub fn owner_name(reader: &Reader, owner: OwnerId) -> String {
+    if owner == OwnerId::PLATFORM {
+        return "platform".to_owned();
+    }
+    reader
+        .owner_name(owner)
+        .map_or_else(String::new, |name| name.to_string())
+}

@@ -1,0 +1,259 @@
+//! Events: each record is one.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tributary_engine::IdKind;
+use tributary_ledger::codec::{self, Record, RecordRef};
+use tributary_ledger::{Body, Data, FORMAT_VERSION, Publish};
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, SchemaType};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::error::ApiError;
+use crate::render::common::{Failure, owner_name, payment_of};
+use crate::render::payment::reply_to;
+use crate::render::resource::{Resource, object};
+use crate::time::format_timestamp;
+use tributary_engine::Reader;
+
+/// Something that happened. Its id never changes.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventObject {
+    id: String,
+    #[schema(pattern = "^event$")]
+    object: &'static str,
+    /// Such as `payment.captured`; of a published event its topic, such as `app.order.shipped`.
+    #[serde(rename = "type")]
+    kind: String,
+    #[schema(format = DateTime)]
+    created: String,
+    /// Who published it; null for what the ledger itself tells.
+    #[schema(required)]
+    owner: Option<String>,
+    /// The order key that it was published under.
+    #[schema(required)]
+    key: Option<String>,
+    /// What happened; of a published event, what was published.
+    data: EventContent,
+}
+
+impl EventObject {
+    /// The event's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The event's type.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+}
+
+/// What an event says.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum EventContent {
+    /// What the ledger tells.
+    Ledger(Box<EventData>),
+    /// What a caller published.
+    Published(Box<RawValue>),
+}
+
+impl PartialSchema for EventContent {
+    fn schema() -> RefOr<Schema> {
+        let ledger = Ref::from_schema_name(EventData::name());
+        let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+        RefOr::T(Schema::AnyOf(
+            AnyOfBuilder::new().item(ledger).item(any).build(),
+        ))
+    }
+}
+
+impl ToSchema for EventContent {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((EventData::name().into_owned(), EventData::schema()));
+        EventData::schemas(schemas);
+    }
+}
+
+/// What it happened to.
+#[derive(Serialize, ToSchema)]
+pub struct EventData {
+    /// The object as the event left it.
+    object: EventSubject,
+    /// Why the ledger refused the command; null if it was done.
+    #[schema(required)]
+    failure: Option<Failure>,
+    /// Given if this is the result of a queued payment whose caller named a `reply_to`.
+    #[schema(required)]
+    reply: Option<ReplyObject>,
+}
+
+/// Whom the result of a queued payment is told.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reply)]
+pub struct ReplyObject {
+    /// The subscription.
+    to: String,
+    /// The owner of the key that sent the payment: whoever may name this mailbox chooses the `correlation_id` freely.
+    asked_by: String,
+    /// As the payment was sent with.
+    #[schema(required)]
+    correlation_id: Option<String>,
+}
+
+/// The object of an event.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum EventSubject {
+    /// An object of the ledger.
+    Resource(Resource),
+    /// A command that was refused.
+    Refusal(RefusalObject),
+}
+
+/// A command that was refused and made nothing.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Refusal)]
+pub struct RefusalObject {
+    #[schema(pattern = "^refusal$")]
+    object: &'static str,
+    /// What was asked for, such as `refund`.
+    #[schema(value_type = String)]
+    command: &'static str,
+    /// The payment that it was about.
+    #[schema(required)]
+    payment: Option<String>,
+    /// The account that it was about.
+    #[schema(required)]
+    account: Option<String>,
+    /// The API key that it was about.
+    #[schema(required)]
+    api_key: Option<String>,
+    /// The setting that it was about.
+    #[schema(required)]
+    setting: Option<String>,
+}
+
+/// The event of `record`.
+pub fn event(reader: &Reader, record: &Record) -> Result<EventObject, ApiError> {
+    let (mut owner, mut key) = (None, None);
+    if let Body::Publish(publish) = &record.command.body {
+        owner = Some(owner_name(reader, record.command.actor.owner));
+        key = publish.key.as_ref().map(ToString::to_string);
+    }
+    let data = content(reader, record)?;
+    Ok(EventObject {
+        id: reader.ids().encode(IdKind::Event, record.ctx.position),
+        object: "event",
+        kind: event_type(record),
+        created: format_timestamp(record.ctx.timestamp),
+        owner,
+        key,
+        data,
+    })
+}
+
+/// What the event of `record` says.
+fn content(reader: &Reader, record: &Record) -> Result<EventContent, ApiError> {
+    match &record.command.body {
+        Body::Publish(publish) if record.outcome.is_accepted() => {
+            Ok(EventContent::Published(published(publish)))
+        }
+        _ => Ok(EventContent::Ledger(Box::new(told(reader, record)?))),
+    }
+}
+
+/// The same as JSON.
+pub fn data_json(reader: &Reader, record: &Record) -> Result<Vec<u8>, ApiError> {
+    let content = content(reader, record)?;
+    Ok(serde_json::to_vec(&content).expect("an event is JSON"))
+}
+
+/// What was published; null if it is of a scheme that can't be read here.
+fn published(publish: &Publish) -> Box<RawValue> {
+    let plain = Some(publish.data.as_bytes()).filter(|_| publish.data.scheme() == Data::PLAIN);
+    plain
+        .and_then(|bytes| serde_json::from_slice(bytes).ok())
+        .unwrap_or_else(|| RawValue::NULL.to_owned())
+}
+
+/// What the ledger tells of `record`.
+fn told(reader: &Reader, record: &Record) -> Result<EventData, ApiError> {
+    let outcome = &record.outcome;
+    let subject = if outcome.is_accepted() || outcome.payment.is_some() {
+        EventSubject::Resource(object(reader, record)?)
+    } else {
+        EventSubject::Refusal(refusal(reader, record))
+    };
+    let queue = match &subject {
+        EventSubject::Resource(Resource::Payment(payment)) => payment.queue.as_ref(),
+        _ => None,
+    };
+    let asked_by = outcome.payment.as_ref().map(|payment| payment.actor.owner);
+    let reply = outcome
+        .reply_to
+        .zip(asked_by)
+        .map(|(to, owner)| ReplyObject {
+            to: reply_to(reader.ids(), to),
+            asked_by: owner_name(reader, owner),
+            correlation_id: queue.and_then(|queue| queue.correlation_id.clone()),
+        });
+    Ok(EventData {
+        object: subject,
+        failure: outcome.rejection.map(Failure::of),
+        reply,
+    })
+}
+
+/// The type of the event of `record`: the ledger tells it from the record's bytes.
+pub fn event_type(record: &Record) -> String {
+    let mut bytes = Vec::new();
+    codec::encode(
+        &record.command,
+        &record.digest,
+        &record.outcome,
+        record.ctx,
+        &mut bytes,
+    );
+    let parsed =
+        RecordRef::parse(&bytes, FORMAT_VERSION).expect("what was just encoded can be read");
+    tributary_ledger::event_type(&parsed).to_owned()
+}
+
+fn refusal(reader: &Reader, record: &Record) -> RefusalObject {
+    let ids = reader.ids();
+    let (command, account, api_key) = match &record.command.body {
+        Body::OpenAccount(_) => ("open_account", None, None),
+        Body::FreezeAccount(account) => ("freeze_account", Some(account), None),
+        Body::UnfreezeAccount(account) => ("unfreeze_account", Some(account), None),
+        Body::CloseAccount(account) => ("close_account", Some(account), None),
+        Body::Pay(_) => ("pay", None, None),
+        Body::Capture(_) => ("capture", None, None),
+        Body::Void(_) => ("void", None, None),
+        Body::Expire(_) => ("expire", None, None),
+        Body::Refund(_) => ("refund", None, None),
+        Body::CreateApiKey(_) => ("create_api_key", None, None),
+        Body::RotateApiKey { api_key, .. } => ("rotate_api_key", None, Some(api_key)),
+        Body::RevokeApiKey(api_key) => ("revoke_api_key", None, Some(api_key)),
+        Body::Publish(_) => ("publish", None, None),
+        Body::Run(_) => ("run", None, None),
+        Body::SetQueue(_) => ("set_queue", None, None),
+        Body::PutSetting(_) => ("put_setting", None, None),
+        Body::DeleteSetting(_) => ("delete_setting", None, None),
+    };
+    let setting = match &record.command.body {
+        Body::PutSetting(put) => Some((put.kind, put.id)),
+        Body::DeleteSetting(delete) => Some((delete.kind, delete.id)),
+        _ => None,
+    };
+    RefusalObject {
+        object: "refusal",
+        command,
+        payment: payment_of(record).map(|payment| ids.encode(IdKind::Payment, payment.0)),
+        account: account.map(|account| ids.encode(IdKind::Account, account.0)),
+        api_key: api_key.map(|key| ids.encode(IdKind::ApiKey, key.0)),
+        setting: setting.map(|(kind, id)| ids.encode_setting(kind, id)),
+    }
+}

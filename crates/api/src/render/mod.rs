@@ -1,0 +1,18 @@
+//! What records look like from outside. The answer to a write is made of its record and of older ones, never of later
+//! state, so a repetition of the write gets the same bytes.
+
+pub mod account;
+pub mod answer;
+pub mod api_key;
+pub mod attempt;
+pub mod common;
+pub mod event;
+pub mod list;
+pub mod model;
+pub mod payment;
+pub mod queue;
+pub mod refund;
+pub mod resource;
+pub mod setting;
+pub mod subscription;
+pub mod timeline;

@@ -1,0 +1,306 @@
+//! Payments.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tributary_engine::{IdKind, IdText, Ids, Reader};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{
+    Body, Date, Payment, PaymentKind, PaymentStatus, Queue, Rejection, ReplyTo,
+};
+use tributary_messaging::{DeliveryIds, SubscriptionId};
+use utoipa::ToSchema;
+
+use crate::form::request::Notes;
+use crate::render::common::{Failure, owner_name};
+use crate::time::{format_date, format_timestamp};
+
+/// A payment: of a customer to a merchant, between users, in from outside, out, or an adjustment.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Payment)]
+pub struct PaymentObject {
+    #[schema(value_type = String)]
+    id: IdText,
+    #[schema(pattern = "^payment$")]
+    object: &'static str,
+    kind: PaymentKindForm,
+    status: PaymentStatusForm,
+    /// To whom it belongs: the first payee's owner; of transfers and payouts the source's.
+    owner: String,
+    /// In all, minor units.
+    #[schema(minimum = 0)]
+    amount: u64,
+    /// ISO 4217.
+    currency: &'static str,
+    /// Still held on the source, minor units.
+    #[schema(minimum = 0)]
+    amount_held: u64,
+    /// Captured so far, minor units.
+    #[schema(minimum = 0)]
+    amount_captured: u64,
+    /// Refunded so far, minor units; never more than was captured.
+    #[schema(minimum = 0)]
+    amount_refunded: u64,
+    /// Of that, what fee accounts gave back.
+    #[schema(minimum = 0)]
+    fee_refunded: u64,
+    /// Who pays.
+    #[schema(value_type = String)]
+    source: IdText,
+    /// The payees' parts; empty if the payment failed before they were computed.
+    splits: Vec<ShareObject>,
+    /// The fees.
+    fees: Vec<ShareObject>,
+    /// When the hold comes due; null if nothing is or was to be held.
+    #[schema(required, format = DateTime)]
+    expires_at: Option<String>,
+    /// The owner's own name for it.
+    #[schema(required)]
+    reference: Option<String>,
+    /// Why the adjustment was made.
+    #[schema(required)]
+    reason: Option<String>,
+    #[schema(required)]
+    description: Option<String>,
+    metadata: BTreeMap<String, String>,
+    /// How it was queued; null if it was decided at once.
+    #[schema(required)]
+    pub queue: Option<QueueObject>,
+    /// Why the ledger refused it; null unless `status` is `failed`.
+    #[schema(required)]
+    failure: Option<Failure>,
+    /// The date of the business.
+    #[schema(format = Date)]
+    effective_at: String,
+    #[schema(format = DateTime)]
+    created: String,
+    /// The event of its last change.
+    #[schema(value_type = String)]
+    last_event: IdText,
+}
+
+/// How a payment was queued.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PaymentQueue)]
+pub struct QueueObject {
+    /// 0 to 9, the most urgent.
+    #[schema(minimum = 0, maximum = 9)]
+    priority: u8,
+    /// Not to be decided before.
+    #[schema(required, format = DateTime)]
+    not_before: Option<String>,
+    /// From then on it fails as `queue_expired`.
+    #[schema(required, format = DateTime)]
+    expires_at: Option<String>,
+    /// The subscription that is told the result.
+    #[schema(required)]
+    reply_to: Option<String>,
+    /// What the result is told with.
+    #[schema(required)]
+    pub correlation_id: Option<String>,
+}
+
+impl QueueObject {
+    fn of(ids: &Ids, queue: &Queue) -> QueueObject {
+        let time = |nanos: u64| (nanos > 0).then(|| format_timestamp(nanos));
+        QueueObject {
+            priority: queue.terms.priority.number(),
+            not_before: time(queue.terms.not_before),
+            expires_at: time(queue.terms.expires_at),
+            reply_to: queue.terms.reply_to.map(|to| reply_to(ids, to)),
+            correlation_id: queue.correlation_id.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+/// The subscription that is told.
+pub fn reply_to(ids: &Ids, to: ReplyTo) -> String {
+    ids.encode_subscription(SubscriptionId(to.0.get()))
+}
+
+/// A payee's or a fee's part of a payment, minor units.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PaymentShare)]
+pub struct ShareObject {
+    #[schema(value_type = String)]
+    account: IdText,
+    /// Of the amount.
+    #[schema(minimum = 0)]
+    amount: u64,
+    /// Of what was captured.
+    #[schema(minimum = 0)]
+    captured: u64,
+    /// Given back; more than `captured` where a payee bears a fee that is kept.
+    #[schema(minimum = 0)]
+    refunded: u64,
+}
+
+/// Which way a payment goes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = PaymentKind)]
+pub enum PaymentKindForm {
+    /// A customer pays a merchant.
+    Pay,
+    /// Money moves between users.
+    Transfer,
+    /// Money comes in from outside.
+    TopUp,
+    /// Money goes out.
+    Payout,
+    /// The platform sets something right.
+    Adjustment,
+}
+
+impl PaymentKindForm {
+    /// Returns the ledger's value.
+    pub fn ledger(self) -> PaymentKind {
+        match self {
+            PaymentKindForm::Pay => PaymentKind::Pay,
+            PaymentKindForm::Transfer => PaymentKind::Transfer,
+            PaymentKindForm::TopUp => PaymentKind::TopUp,
+            PaymentKindForm::Payout => PaymentKind::Payout,
+            PaymentKindForm::Adjustment => PaymentKind::Adjustment,
+        }
+    }
+
+    fn of(kind: PaymentKind) -> PaymentKindForm {
+        match kind {
+            PaymentKind::Pay => PaymentKindForm::Pay,
+            PaymentKind::Transfer => PaymentKindForm::Transfer,
+            PaymentKind::TopUp => PaymentKindForm::TopUp,
+            PaymentKind::Payout => PaymentKindForm::Payout,
+            PaymentKind::Adjustment => PaymentKindForm::Adjustment,
+        }
+    }
+}
+
+/// Where a payment stands.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = PaymentStatus)]
+pub enum PaymentStatusForm {
+    /// Accepted, to be decided when its turn has come; nothing is held.
+    Queued,
+    /// Held, nothing captured.
+    Authorized,
+    /// A part is captured, a part still held.
+    PartiallyCaptured,
+    /// Captured, nothing refunded.
+    Captured,
+    /// A part is refunded.
+    PartiallyRefunded,
+    /// All that was captured is refunded.
+    Refunded,
+    /// The ledger refused it; nothing moved.
+    Failed,
+    /// The hold was released, nothing was captured.
+    Voided,
+    /// The hold came due, nothing was captured.
+    Expired,
+}
+
+impl PaymentStatusForm {
+    /// Returns the ledger's value.
+    pub fn ledger(self) -> PaymentStatus {
+        match self {
+            PaymentStatusForm::Queued => PaymentStatus::Queued,
+            PaymentStatusForm::Authorized => PaymentStatus::Authorized,
+            PaymentStatusForm::PartiallyCaptured => PaymentStatus::PartiallyCaptured,
+            PaymentStatusForm::Captured => PaymentStatus::Captured,
+            PaymentStatusForm::PartiallyRefunded => PaymentStatus::PartiallyRefunded,
+            PaymentStatusForm::Refunded => PaymentStatus::Refunded,
+            PaymentStatusForm::Failed => PaymentStatus::Failed,
+            PaymentStatusForm::Voided => PaymentStatus::Voided,
+            PaymentStatusForm::Expired => PaymentStatus::Expired,
+        }
+    }
+
+    /// Returns the form of a status.
+    pub fn of(status: PaymentStatus) -> PaymentStatusForm {
+        match status {
+            PaymentStatus::Queued => PaymentStatusForm::Queued,
+            PaymentStatus::Authorized => PaymentStatusForm::Authorized,
+            PaymentStatus::PartiallyCaptured => PaymentStatusForm::PartiallyCaptured,
+            PaymentStatus::Captured => PaymentStatusForm::Captured,
+            PaymentStatus::PartiallyRefunded => PaymentStatusForm::PartiallyRefunded,
+            PaymentStatus::Refunded => PaymentStatusForm::Refunded,
+            PaymentStatus::Failed => PaymentStatusForm::Failed,
+            PaymentStatus::Voided => PaymentStatusForm::Voided,
+            PaymentStatus::Expired => PaymentStatusForm::Expired,
+        }
+    }
+}
+
+/// The payment as `payment` has it, asked for by the record `created`.
+pub fn payment(reader: &Reader, payment: &Payment, created: &Record) -> PaymentObject {
+    let ids = reader.ids();
+    let notes = Notes::of(created.command.text.as_ref());
+    let (reference, reason, queue) = match &created.command.body {
+        Body::Pay(pay) => (
+            pay.reference.as_ref(),
+            pay.reason.as_ref(),
+            pay.queue.as_deref(),
+        ),
+        _ => (None, None, None),
+    };
+    let shares = |fees: bool| {
+        let shares = payment.shares.iter().filter(|share| share.is_fee == fees);
+        let part = shares.map(|share| ShareObject {
+            account: ids.text(IdKind::Account, share.account.0),
+            amount: share.amount,
+            captured: share.captured,
+            refunded: share.refunded,
+        });
+        part.collect()
+    };
+    PaymentObject {
+        id: ids.text(IdKind::Payment, payment.id.0),
+        object: "payment",
+        kind: PaymentKindForm::of(payment.kind),
+        status: PaymentStatusForm::of(payment.status),
+        owner: owner_name(reader, payment.owner),
+        amount: payment.amount,
+        currency: payment.currency.code(),
+        amount_held: payment.held,
+        amount_captured: payment.captured,
+        amount_refunded: payment.refunded,
+        fee_refunded: payment.fee_refunded,
+        source: ids.text(IdKind::Account, payment.source.0),
+        splits: shares(false),
+        fees: shares(true),
+        expires_at: (payment.expires_at != 0).then(|| format_timestamp(payment.expires_at)),
+        reference: reference.map(|reference| reference.to_string()),
+        reason: reason.map(|reason| reason.to_string()),
+        description: notes.description,
+        metadata: notes.metadata,
+        queue: queue.map(|queue| QueueObject::of(ids, queue)),
+        failure: why_failed(reader, payment, created).map(Failure::of),
+        effective_at: format_date(payment.effective_at.0),
+        created: format_timestamp(payment.created_at),
+        last_event: ids.text(IdKind::Event, payment.changed_at),
+    }
+}
+
+/// Why the payment failed: the record that asked for it says so, or, of a queued one, the record by which it was run.
+pub fn why_failed(reader: &Reader, payment: &Payment, created: &Record) -> Option<Rejection> {
+    if payment.status != PaymentStatus::Failed || created.outcome.rejection.is_some() {
+        return created.outcome.rejection;
+    }
+    match reader.record(payment.changed_at) {
+        Ok(record) => record?.outcome.rejection,
+        Err(failure) => {
+            tracing::error!(%failure, "the record of a failed payment can't be read");
+            None
+        }
+    }
+}
+
+/// The date of the business of a record.
+pub fn effective_at(record: &Record) -> String {
+    let date = record.command.effective_at;
+    format_date(
+        date.unwrap_or_else(|| Date::of_timestamp(record.ctx.timestamp))
+            .0,
+    )
+}

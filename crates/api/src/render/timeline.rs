@@ -1,0 +1,240 @@
+//! The timeline of a payment: what its records say, one thing after the other, and what became of their events.
+
+use serde::Serialize;
+use tributary_engine::{IdKind, Reader};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{ApiKeyId, Body};
+use tributary_messaging::Ended;
+use utoipa::ToSchema;
+
+use crate::caller::Caller;
+use crate::render::attempt::{AttemptObject, attempt};
+use crate::render::common::{Failure, owner_name};
+use crate::render::event::event_type;
+use crate::render::payment::PaymentStatusForm;
+use crate::time::format_timestamp;
+
+/// Nanoseconds in a millisecond.
+const MILLISECOND: u64 = 1_000_000;
+
+/// Something that happened with a payment.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = TimelineEntry)]
+pub enum Entry {
+    /// Somebody asked for something.
+    Request {
+        /// When it happened.
+        #[schema(format = DateTime)]
+        time: String,
+        /// The event of it.
+        event: String,
+        /// `pay`, `capture`, `void`, `refund`; `expire` and `run` are the system's own.
+        #[schema(value_type = String)]
+        command: &'static str,
+        /// Who asked.
+        actor: ActorObject,
+        /// Shown to its own owner and the platform.
+        #[schema(required)]
+        idempotency_key: Option<String>,
+    },
+    /// The ledger decided it.
+    Decision {
+        /// When it happened.
+        #[schema(format = DateTime)]
+        time: String,
+        /// The event of it.
+        event: String,
+        /// Such as `payment.captured`.
+        event_type: String,
+        /// Whether it was accepted.
+        accepted: bool,
+        /// Why not.
+        #[schema(required)]
+        failure: Option<Failure>,
+        /// Where the payment stood then; null if nothing changed.
+        #[schema(required)]
+        payment_status: Option<PaymentStatusForm>,
+    },
+    /// A posting, or a hold that changed. An owner sees those of its own accounts.
+    Posting {
+        /// When it happened.
+        #[schema(format = DateTime)]
+        time: String,
+        /// The event of it.
+        event: String,
+        /// The account.
+        account: String,
+        /// Minor units; negative where money goes out, 0 where only a hold changed.
+        amount: i64,
+        /// ISO 4217.
+        #[schema(value_type = String)]
+        currency: &'static str,
+        /// The account's balance after it, minor units.
+        posted: i64,
+        /// Held of it after, minor units.
+        #[schema(minimum = 0)]
+        pending: u64,
+    },
+    /// It joins the queue: when it was accepted, or at `not_before`.
+    QueueJoined {
+        /// When it happened.
+        #[schema(format = DateTime)]
+        time: String,
+        /// 0 to 9, the most urgent.
+        #[schema(minimum = 0, maximum = 9)]
+        priority: u8,
+    },
+    /// Its turn came, or it was too late.
+    QueueLeft {
+        /// When it happened.
+        #[schema(format = DateTime)]
+        time: String,
+        /// Milliseconds since it joined.
+        #[schema(minimum = 0)]
+        waited_ms: u64,
+    },
+    /// An attempt at delivering one of its events, at the time when it was handed out.
+    Delivery {
+        /// When it happened.
+        #[schema(format = DateTime)]
+        time: String,
+        /// The attempt.
+        attempt: Box<AttemptObject>,
+    },
+}
+
+/// Who asked.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TimelineActor)]
+pub struct ActorObject {
+    /// An owner, `platform`, or `system` for what happens by itself.
+    owner: String,
+    /// Shown to its own owner and the platform.
+    #[schema(required)]
+    api_key: Option<String>,
+}
+
+/// What the records of one payment say, `asked` being the first of them, and the attempts at their events: in the order of time.
+pub fn timeline(
+    reader: &Reader,
+    caller: &Caller,
+    asked: &Record,
+    records: &[Record],
+    attempts: &[Ended],
+) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for record in records {
+        tell(reader, caller, asked, record, &mut entries);
+    }
+    entries.extend(attempts.iter().map(|one| {
+        let time = format_timestamp(one.began);
+        let attempt = Box::new(attempt(reader, one));
+        (one.began, Entry::Delivery { time, attempt })
+    }));
+    // What has the same time stays as it is.
+    entries.sort_by_key(|(time, _)| *time);
+    entries.into_iter().map(|(_, entry)| entry).collect()
+}
+
+/// When a queued payment joined its queue, and how urgent it is.
+fn joined(asked: &Record) -> Option<(u64, u8)> {
+    let Body::Pay(pay) = &asked.command.body else {
+        return None;
+    };
+    let terms = pay
+        .queue
+        .as_ref()
+        .filter(|_| asked.outcome.is_accepted())?
+        .terms;
+    let time = asked.ctx.timestamp.max(terms.not_before);
+    Some((time, terms.priority.number()))
+}
+
+/// What one record says.
+fn tell(
+    reader: &Reader,
+    caller: &Caller,
+    asked: &Record,
+    record: &Record,
+    entries: &mut Vec<(u64, Entry)>,
+) {
+    let (ids, at) = (reader.ids(), record.ctx.timestamp);
+    let time = || format_timestamp(at);
+    let event = || ids.encode(IdKind::Event, record.ctx.position);
+    let (command, actor) = (&record.command, record.command.actor);
+    let own = caller.is_platform() || actor.owner == caller.actor.owner;
+    let system = actor.api_key == ApiKeyId::SYSTEM;
+    let key = str::from_utf8(command.key.as_bytes()).ok();
+    let key = key.filter(|key| own && !system && !key.starts_with('\0'));
+    entries.push((
+        at,
+        Entry::Request {
+            time: time(),
+            event: event(),
+            command: name(&command.body),
+            actor: ActorObject {
+                owner: match system {
+                    true => "system".to_owned(),
+                    false => owner_name(reader, actor.owner),
+                },
+                api_key: (own && !system).then(|| ids.encode(IdKind::ApiKey, actor.api_key.0)),
+            },
+            idempotency_key: key.map(str::to_owned),
+        },
+    ));
+    let outcome = &record.outcome;
+    let status = outcome.payment.as_ref().map(|payment| payment.status);
+    entries.push((
+        at,
+        Entry::Decision {
+            time: time(),
+            event: event(),
+            event_type: event_type(record),
+            accepted: outcome.is_accepted(),
+            failure: outcome.rejection.map(Failure::of),
+            payment_status: status.map(PaymentStatusForm::of),
+        },
+    ));
+    for leg in outcome.legs.iter().filter(|_| outcome.is_accepted()) {
+        let account = reader.account(leg.account);
+        if account.is_some_and(|account| caller.sees_account(&account)) {
+            let posting = Entry::Posting {
+                time: time(),
+                event: event(),
+                account: ids.encode(IdKind::Account, leg.account.0),
+                amount: leg.amount,
+                currency: leg.currency.code(),
+                posted: leg.posted_after,
+                pending: leg.held_after,
+            };
+            entries.push((at, posting));
+        }
+    }
+    let Some((joined, priority)) = joined(asked) else {
+        return;
+    };
+    if record.ctx.position == asked.ctx.position {
+        let time = format_timestamp(joined);
+        entries.push((joined, Entry::QueueJoined { time, priority }));
+    }
+    if matches!(command.body, Body::Run(_)) && outcome.payment.is_some() {
+        let waited_ms = at.saturating_sub(joined) / MILLISECOND;
+        let left = Entry::QueueLeft {
+            time: time(),
+            waited_ms,
+        };
+        entries.push((at, left));
+    }
+}
+
+fn name(body: &Body) -> &'static str {
+    match body {
+        Body::Capture(_) => "capture",
+        Body::Void(_) => "void",
+        Body::Refund(_) => "refund",
+        Body::Expire(_) => "expire",
+        Body::Run(_) => "run",
+        _ => "pay",
+    }
+}

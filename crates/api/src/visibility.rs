@@ -1,0 +1,99 @@
+//! Who sees what: an object that a caller may not see is answered exactly like one that does not exist.
+
+use tributary_engine::{IdKind, Reader};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Account, AccountId, OwnerId, OwnerName, PaymentId};
+
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::form::value::OwnerText;
+use crate::render::common::created;
+
+/// Returns the account with the id `text`, if the caller may see it.
+pub fn visible_account(reader: &Reader, caller: &Caller, text: &str) -> Result<Account, ApiError> {
+    let position = reader.ids().decode(IdKind::Account, text);
+    let account = position.map(AccountId);
+    let account = account.ok_or_else(|| ApiError::not_found("account", "id"))?;
+    must_see_account(reader, caller, account, "id")
+}
+
+/// Returns the account, if the caller may see it.
+pub fn must_see_account(
+    reader: &Reader,
+    caller: &Caller,
+    account: AccountId,
+    param: &str,
+) -> Result<Account, ApiError> {
+    reader
+        .account(account)
+        .filter(|account| caller.sees_account(account))
+        .ok_or_else(|| ApiError::not_found("account", param))
+}
+
+/// Returns the payment with the id `text`, if the caller may see it.
+pub fn visible_payment(
+    reader: &Reader,
+    caller: &Caller,
+    text: &str,
+    param: &str,
+) -> Result<PaymentId, ApiError> {
+    let position = reader.ids().decode(IdKind::Payment, text);
+    let payment = position
+        .map(PaymentId)
+        .ok_or_else(|| ApiError::not_found("payment", param))?;
+    must_see_payment(reader, caller, payment, param)?;
+    Ok(payment)
+}
+
+/// Returns the record that asked for the payment, if the caller may see the payment. Who sees a payment never changes, so the
+/// answer to a repetition stays the same.
+pub fn must_see_payment(
+    reader: &Reader,
+    caller: &Caller,
+    payment: PaymentId,
+    param: &str,
+) -> Result<Record, ApiError> {
+    let not_found = || ApiError::not_found("payment", param);
+    let head = reader.head().position;
+    if payment.0 > head {
+        return Err(not_found());
+    }
+    let record = created(reader, payment.0)?;
+    let is_payment = record
+        .outcome
+        .payment
+        .as_ref()
+        .is_some_and(|found| found.id == payment);
+    if is_payment && caller.sees_record(reader, &record) {
+        Ok(record)
+    } else {
+        Err(not_found())
+    }
+}
+
+/// Whose things a list shows.
+pub enum Narrowed {
+    /// Everybody's.
+    All,
+    /// This owner's.
+    To(OwnerId),
+    /// Those of an owner that is not there, or not the caller's to see.
+    Nobody,
+}
+
+/// Returns whose things the caller may list, having asked for those of `named`.
+pub fn narrowed(reader: &Reader, caller: &Caller, named: Option<&OwnerText>) -> Narrowed {
+    let named = named.map(|text| match text.0.as_str() {
+        "platform" => Some(OwnerId::PLATFORM),
+        name => OwnerName::new(name)
+            .ok()
+            .and_then(|name| reader.owner_by_name(&name)),
+    });
+    match (caller.narrowed_to(), named) {
+        (_, Some(None)) => Narrowed::Nobody,
+        (Some(own), Some(Some(named))) if own != named => Narrowed::Nobody,
+        (Some(own), _) => Narrowed::To(own),
+        (None, Some(Some(named))) => Narrowed::To(named),
+        (None, None) => Narrowed::All,
+    }
+}

@@ -1,0 +1,6 @@
+//! Drivers for outside systems, one folder each: so far webhooks.
+//!
+//! A driver takes the events that subscriptions have to be given, sends them, and notes what came of it. **It must not know** the
+//! server, another driver, or any rule about money.
+
+pub mod webhooks;

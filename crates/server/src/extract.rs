@@ -1,0 +1,159 @@
+//! What handlers take out of a request: JSON bodies, query parameters, the id in the path and the idempotency key.
+
+use axum::BoxError;
+use axum::body::{Bytes, HttpBody as Body};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use tributary_api::code::ErrorCode;
+use tributary_api::error::ApiError;
+use tributary_api::form::idempotency::{key_given_twice, key_missing, parse_header};
+use tributary_api::form::{json, query};
+use tributary_ledger::Key;
+
+use crate::app::App;
+use crate::response::ErrorResponse;
+
+/// A JSON body that is an object, read into `T`.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// A JSON body that is an array, read into `T`.
+pub(crate) struct JsonArray<T>(pub(crate) T);
+
+/// A JSON body that may be left out: nothing means `{}`.
+pub(crate) struct OptionalJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request(request: Request, app: &App) -> Result<Json<T>, ErrorResponse> {
+        check_content_type(request.headers())?;
+        Ok(Json(read_object(request.into_body(), app).await?))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for JsonArray<T> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request(request: Request, app: &App) -> Result<JsonArray<T>, ErrorResponse> {
+        check_content_type(request.headers())?;
+        let bytes = read_body(request.into_body(), app).await?;
+        Ok(JsonArray(json::parse(&bytes)?))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request(request: Request, app: &App) -> Result<OptionalJson<T>, ErrorResponse> {
+        let content_type = check_content_type(request.headers());
+        let bytes = read_body(request.into_body(), app).await?;
+        if bytes.is_empty() {
+            return Ok(OptionalJson(json::parse_object(b"{}")?));
+        }
+        content_type?;
+        Ok(OptionalJson(json::parse_object(&bytes)?))
+    }
+}
+
+/// Reads a JSON body that is an object into `T`. Its headers were checked before.
+pub(crate) async fn read_object<T: DeserializeOwned, B>(body: B, app: &App) -> Result<T, ApiError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let bytes = read_body(body, app).await?;
+    json::parse_object(&bytes)
+}
+
+/// Whether these are the headers of a JSON body.
+pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let media = content_type
+        .and_then(|value| value.to_str().ok())
+        .map(|value| value.split(';').next().unwrap_or_default().trim());
+    match media {
+        Some(media) if media.eq_ignore_ascii_case("application/json") => Ok(()),
+        _ => Err(ApiError::new(
+            ErrorCode::ContentTypeUnsupported,
+            "Send the body as JSON, with Content-Type: application/json.",
+        )),
+    }
+}
+
+async fn read_body<B>(body: B, app: &App) -> Result<Bytes, ApiError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let limits = &app.shared.config.limits;
+    let body = Limited::new(body, limits.body_bytes_max);
+    let collected = app.waits.within(limits.body_read_timeout, body.collect());
+    let collected = collected.await.ok_or_else(|| {
+        ApiError::new(
+            ErrorCode::RequestTimeout,
+            "The body did not arrive in time.",
+        )
+    })?;
+    match collected {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
+            ErrorCode::BodyTooLarge,
+            format!("The body has more than {} bytes.", limits.body_bytes_max),
+        )),
+        Err(_) => Err(ApiError::new(
+            ErrorCode::JsonMalformed,
+            "The body broke off.",
+        )),
+    }
+}
+
+/// The query parameters, read into `T`.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Query<T>, ErrorResponse> {
+        Ok(Query(query::parse(parts.uri.query().unwrap_or_default())?))
+    }
+}
+
+/// The key of a write.
+pub(crate) struct IdempotencyKey(pub(crate) Key);
+
+impl FromRequestParts<App> for IdempotencyKey {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _: &App,
+    ) -> Result<IdempotencyKey, ErrorResponse> {
+        Ok(IdempotencyKey(idempotency_key(&parts.headers)?))
+    }
+}
+
+/// The idempotency key in the headers of a write.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Key, ApiError> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let value = values.next().ok_or_else(key_missing)?;
+    if values.next().is_some() {
+        return Err(key_given_twice());
+    }
+    parse_header(value.to_str().ok())
+}
+
+/// The id in the path.
+pub(crate) struct Id(pub(crate) String);
+
+impl FromRequestParts<App> for Id {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Id, ErrorResponse> {
+        let path = Path::<String>::from_request_parts(parts, app).await;
+        path.map(|Path(id)| Id(id))
+            .map_err(|_| ApiError::not_found("object", "id").into())
+    }
+}
