@@ -1,22 +1,14 @@
 //! The OpenAPI 3.1 document: made from the handlers, checked in as `docs/openapi.json`, served at `/openapi.json`.
 
-use std::borrow::Cow;
-
 use axum::Router;
 use axum::routing::get;
 use serde_json::{Map, Value};
 use tributary_api::code::ErrorCode;
 use tributary_api::error::{ApiError, ErrorAnswer};
-use tributary_api::form::request::{
-    AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, EventCreate, PaymentCreate,
-    RefundCreate, TransferCreate, VoidOf,
-};
-use tributary_api::form::value::KeyText;
+use tributary_api::form::batch::BatchForm;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type,
-};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
@@ -183,7 +175,7 @@ fn finish(api: &mut OpenApi) {
         .insert("Error".to_owned(), ErrorAnswer::schema());
     let mut nested = Vec::new();
     ErrorAnswer::schemas(&mut nested);
-    Batch::schemas(&mut nested);
+    BatchForm::schemas(&mut nested);
     components.schemas.extend(nested);
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -478,96 +470,4 @@ fn prefer_parameter(what: &str) -> utoipa::openapi::path::Parameter {
         .description(Some(what))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .build()
-}
-
-/// The body of a batch, as its schema says it.
-pub(crate) struct Batch;
-
-impl Batch {
-    fn command() -> RefOr<Schema> {
-        let operations = [
-            ("account", AccountCreate::name()),
-            ("freeze", AccountOf::name()),
-            ("unfreeze", AccountOf::name()),
-            ("close", AccountOf::name()),
-            ("payment", PaymentCreate::name()),
-            ("transfer", TransferCreate::name()),
-            ("top_up", TransferCreate::name()),
-            ("payout", TransferCreate::name()),
-            ("adjustment", AdjustmentCreate::name()),
-            ("capture", CaptureOf::name()),
-            ("void", VoidOf::name()),
-            ("refund", RefundCreate::name()),
-            ("event", EventCreate::name()),
-        ];
-        let mut one_of =
-            OneOfBuilder::new().description(Some("One command with its own idempotency key."));
-        for (field, schema) in operations {
-            one_of = one_of.item(
-                ObjectBuilder::new()
-                    .title(Some(field))
-                    .property("idempotency_key", Ref::from_schema_name(KeyText::name()))
-                    .required("idempotency_key")
-                    .property(field, Ref::from_schema_name(schema))
-                    .required(field)
-                    .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false))),
-            );
-        }
-        RefOr::T(Schema::OneOf(one_of.build()))
-    }
-
-    fn group() -> RefOr<Schema> {
-        let commands = ArrayBuilder::new()
-            .items(Ref::from_schema_name("BatchCommand"))
-            .min_items(Some(1))
-            .max_items(Some(8192));
-        ObjectBuilder::new()
-            .title(Some("group"))
-            .description(Some("Commands of which all are done, or none."))
-            .property("group", commands)
-            .required("group")
-            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
-            .build()
-            .into()
-    }
-}
-
-impl PartialSchema for Batch {
-    fn schema() -> RefOr<Schema> {
-        let item = OneOfBuilder::new()
-            .item(Ref::from_schema_name("BatchCommand"))
-            .item(Ref::from_schema_name("BatchGroup"));
-        ArrayBuilder::new()
-            .items(item)
-            .min_items(Some(1))
-            .max_items(Some(8192))
-            .build()
-            .into()
-    }
-}
-
-impl ToSchema for Batch {
-    fn name() -> Cow<'static, str> {
-        "Batch".into()
-    }
-
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push(("BatchCommand".to_owned(), Batch::command()));
-        schemas.push(("BatchGroup".to_owned(), Batch::group()));
-        schemas.push((KeyText::name().into_owned(), KeyText::schema()));
-        add::<AccountCreate>(schemas);
-        add::<AccountOf>(schemas);
-        add::<PaymentCreate>(schemas);
-        add::<TransferCreate>(schemas);
-        add::<AdjustmentCreate>(schemas);
-        add::<CaptureOf>(schemas);
-        add::<VoidOf>(schemas);
-        add::<RefundCreate>(schemas);
-        add::<EventCreate>(schemas);
-    }
-}
-
-fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-    schemas.push((T::name().into_owned(), T::schema()));
-    T::schemas(schemas);
 }

@@ -1,11 +1,17 @@
 //! The body of a batch. It is read item by item, with a count: the items of a body that is a few bytes each would take a
 //! hundred times the memory of the body itself, so the first one too many ends the reading.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use tributary_engine::COMMANDS_PER_BATCH_MAX;
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema,
+};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::form::request::{
     AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, EventCreate, PaymentCreate,
@@ -256,4 +262,93 @@ impl<'de> Visitor<'de> for Item<'_> {
             }
         }
     }
+}
+
+impl BatchForm {
+    fn command() -> RefOr<Schema> {
+        let operations = [
+            ("account", AccountCreate::name()),
+            ("freeze", AccountOf::name()),
+            ("unfreeze", AccountOf::name()),
+            ("close", AccountOf::name()),
+            ("payment", PaymentCreate::name()),
+            ("transfer", TransferCreate::name()),
+            ("top_up", TransferCreate::name()),
+            ("payout", TransferCreate::name()),
+            ("adjustment", AdjustmentCreate::name()),
+            ("capture", CaptureOf::name()),
+            ("void", VoidOf::name()),
+            ("refund", RefundCreate::name()),
+            ("event", EventCreate::name()),
+        ];
+        let mut one_of =
+            OneOfBuilder::new().description(Some("One command with its own idempotency key."));
+        for (field, schema) in operations {
+            one_of = one_of.item(
+                ObjectBuilder::new()
+                    .title(Some(field))
+                    .property("idempotency_key", Ref::from_schema_name(KeyText::name()))
+                    .required("idempotency_key")
+                    .property(field, Ref::from_schema_name(schema))
+                    .required(field)
+                    .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false))),
+            );
+        }
+        RefOr::T(Schema::OneOf(one_of.build()))
+    }
+
+    fn group() -> RefOr<Schema> {
+        let commands = ArrayBuilder::new()
+            .items(Ref::from_schema_name("BatchCommand"))
+            .min_items(Some(1))
+            .max_items(Some(8192));
+        ObjectBuilder::new()
+            .title(Some("group"))
+            .description(Some("Commands of which all are done, or none."))
+            .property("group", commands)
+            .required("group")
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+            .build()
+            .into()
+    }
+}
+
+impl PartialSchema for BatchForm {
+    fn schema() -> RefOr<Schema> {
+        let item = OneOfBuilder::new()
+            .item(Ref::from_schema_name("BatchCommand"))
+            .item(Ref::from_schema_name("BatchGroup"));
+        ArrayBuilder::new()
+            .items(item)
+            .min_items(Some(1))
+            .max_items(Some(8192))
+            .build()
+            .into()
+    }
+}
+
+impl ToSchema for BatchForm {
+    fn name() -> Cow<'static, str> {
+        "Batch".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push(("BatchCommand".to_owned(), BatchForm::command()));
+        schemas.push(("BatchGroup".to_owned(), BatchForm::group()));
+        schemas.push((KeyText::name().into_owned(), KeyText::schema()));
+        add::<AccountCreate>(schemas);
+        add::<AccountOf>(schemas);
+        add::<PaymentCreate>(schemas);
+        add::<TransferCreate>(schemas);
+        add::<AdjustmentCreate>(schemas);
+        add::<CaptureOf>(schemas);
+        add::<VoidOf>(schemas);
+        add::<RefundCreate>(schemas);
+        add::<EventCreate>(schemas);
+    }
+}
+
+fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    schemas.push((T::name().into_owned(), T::schema()));
+    T::schemas(schemas);
 }

@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tributary_engine::{IdKind, StatementLine};
+use tributary_engine::{IdKind, Reader, StatementLine};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Account, AccountKind, AccountStatus, Body};
 use utoipa::ToSchema;
 
 use crate::form::request::{AccountKindForm, Notes};
-use crate::render::common::{owner_name, payment_of};
-use crate::render::event::event_type;
+use crate::render::common::{event_type, owner_name, payment_of};
 use crate::render::payment::effective_at;
 use crate::time::format_timestamp;
-use tributary_engine::Reader;
 
 /// An account: an owner's money in one currency.
 #[derive(Serialize, ToSchema)]

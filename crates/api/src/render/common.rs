@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use tributary_engine::Reader;
-use tributary_ledger::codec::Record;
-use tributary_ledger::{Body, OwnerId, PaymentId, Rejection};
+use tributary_ledger::codec::{self, Record, RecordRef};
+use tributary_ledger::{Body, FORMAT_VERSION, OwnerId, PaymentId, Rejection};
 use utoipa::ToSchema;
 
 use crate::code::ErrorCode;
@@ -66,4 +66,19 @@ pub fn owner_name(reader: &Reader, owner: OwnerId) -> String {
     reader
         .owner_name(owner)
         .map_or_else(String::new, |name| name.to_string())
+}
+
+/// The type of the event of `record`: the ledger tells it from the record's bytes.
+pub fn event_type(record: &Record) -> String {
+    let mut bytes = Vec::new();
+    codec::encode(
+        &record.command,
+        &record.digest,
+        &record.outcome,
+        record.ctx,
+        &mut bytes,
+    );
+    let parsed =
+        RecordRef::parse(&bytes, FORMAT_VERSION).expect("what was just encoded can be read");
+    tributary_ledger::event_type(&parsed).to_owned()
 }

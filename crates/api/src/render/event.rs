@@ -2,19 +2,18 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tributary_engine::IdKind;
-use tributary_ledger::codec::{self, Record, RecordRef};
-use tributary_ledger::{Body, Data, FORMAT_VERSION, Publish};
+use tributary_engine::{IdKind, Reader};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Body, Data, Publish};
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, SchemaType};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::ApiError;
-use crate::render::common::{Failure, owner_name, payment_of};
+use crate::render::common::{Failure, event_type, owner_name, payment_of};
 use crate::render::payment::reply_to;
 use crate::render::resource::{Resource, object};
 use crate::time::format_timestamp;
-use tributary_engine::Reader;
 
 /// Something that happened. Its id never changes.
 #[derive(Serialize, ToSchema)]
@@ -205,21 +204,6 @@ fn told(reader: &Reader, record: &Record) -> Result<EventData, ApiError> {
         failure: outcome.rejection.map(Failure::of),
         reply,
     })
-}
-
-/// The type of the event of `record`: the ledger tells it from the record's bytes.
-pub fn event_type(record: &Record) -> String {
-    let mut bytes = Vec::new();
-    codec::encode(
-        &record.command,
-        &record.digest,
-        &record.outcome,
-        record.ctx,
-        &mut bytes,
-    );
-    let parsed =
-        RecordRef::parse(&bytes, FORMAT_VERSION).expect("what was just encoded can be read");
-    tributary_ledger::event_type(&parsed).to_owned()
 }
 
 fn refusal(reader: &Reader, record: &Record) -> RefusalObject {

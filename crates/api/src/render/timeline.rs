@@ -9,8 +9,7 @@ use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::render::attempt::{AttemptObject, attempt};
-use crate::render::common::{Failure, owner_name};
-use crate::render::event::event_type;
+use crate::render::common::{Failure, event_type, owner_name};
 use crate::render::payment::PaymentStatusForm;
 use crate::time::format_timestamp;
 

@@ -83,7 +83,7 @@ impl From<ApiError> for Outcome {
 /// Does up to 8,192 commands. They are decided in order and next to each other; what is wrong with the form of one refuses
 /// the whole batch, what the ledger refuses is refused alone, or with its group.
 #[utoipa::path(post, path = "/v1/batches", tag = "batches", operation_id = "createBatch",
-    request_body(content = crate::openapi::Batch),
+    request_body(content = BatchForm),
     responses((status = 200, description = "The results, one for each command.", body = BatchResult)))]
 pub(crate) async fn create(
     State(app): State<App>,
