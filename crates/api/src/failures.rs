@@ -68,6 +68,11 @@ pub fn submit_error(refused: Refused) -> ApiError {
             ErrorCode::BodyTooLarge,
             "The batch is larger than the engine takes.",
         ),
+        Refused::GroupTooLarge => ApiError::new(
+            ErrorCode::BodyTooLarge,
+            "The commands of an all-or-nothing group are written in one piece of at most 4 MiB, and these may need more. \
+             Send a smaller group or shorter texts.",
+        ),
         Refused::Unavailable(why) => unavailable(&why),
     }
 }

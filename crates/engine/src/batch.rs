@@ -81,6 +81,11 @@ impl Batch {
         self.first_position + self.len as u64 - 1
     }
 
+    /// Whether the record at `position` is in it.
+    pub fn holds(&self, position: u64) -> bool {
+        position >= self.first_position && position - self.first_position < self.len as u64
+    }
+
     /// The frame. Waits while the backend seals and writes it.
     pub fn frame(&self) -> RwLockReadGuard<'_, Builder> {
         read_lock(&self.frame)

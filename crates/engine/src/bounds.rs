@@ -5,20 +5,23 @@ use tributary_ledger::{
     self as ledger, Body, Command, Context, Destination, Key, Residency, WorkingSet,
 };
 use tributary_ledger::{
-    AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, DeleteSetting, Fee,
-    Fees, Hold, ManagedBy, OpenAccount, OrderKey, Overdraft, OwnerName, Part, Pay, Payees,
+    AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, Date, DeleteSetting,
+    Fee, Fees, Hold, ManagedBy, OpenAccount, OrderKey, Overdraft, OwnerName, Part, Pay, Payees,
     PaymentId, PaymentKind, Publish, PutSetting, Queue, QueueTerms, Reason, Reference, Refund,
     SettingBody, SettingId, SettingKind, Share, Slug, Text, Topic,
 };
 
-use crate::core::record_bytes_max;
+use crate::request::record_bytes_max;
+
+/// Where positions, ids and times begin: such numbers take as many bytes as numbers can.
+const BASE: u64 = 1 << 56;
 
 fn command(body: Body) -> Command {
     Command {
         key: Key::from_bytes(&[b'k'; Key::BYTES_MAX]).expect("it is as long as may be"),
         actor: Actor::SYSTEM,
         linked: true,
-        effective_at: None,
+        effective_at: Some(Date(20_000)),
         text: Text::new(Text::PLAIN, &[b't'; 5_000]).ok(),
         body,
     }
@@ -26,22 +29,24 @@ fn command(body: Body) -> Command {
 
 fn big_payment(payees: u64, fees: u64) -> Pay {
     let payees = (0..payees).map(|at| Share {
-        account: AccountId(2 + at),
+        account: AccountId(BASE + 2 + at),
         part: Part::BasisPoints(if at == 0 { 10_000 - 15 } else { 1 }),
     });
     let fees = (0..fees).map(|at| Fee {
-        account: AccountId(18 + at),
+        account: AccountId(BASE + 18 + at),
         flat: 1,
         basis_points: 1,
     });
     Pay {
         kind: PaymentKind::Adjustment,
-        source: AccountId(1),
+        source: AccountId(BASE + 1),
         destination: Destination::Split(Payees::new(payees.collect()).expect("at most 16")),
         fees: Fees::new(fees.collect()).expect("at most 16"),
         amount: 1_000_000,
         currency: Currency::from_code("EUR").expect("a currency"),
-        hold: Some(Hold { expires_at: 10 }),
+        hold: Some(Hold {
+            expires_at: 2 * BASE,
+        }),
         reference: Reference::new(&"r".repeat(Reference::BYTES_MAX)).ok(),
         reason: Reason::new(&"w".repeat(Reason::BYTES_MAX)).ok(),
         queue: Some(Box::new(Queue {
@@ -55,12 +60,12 @@ fn big_payment(payees: u64, fees: u64) -> Pay {
 #[test]
 fn no_record_outgrows_the_bound_that_admits_it() {
     let mut set = WorkingSet::new(Residency::Everything);
-    let mut position = 0;
+    let mut position = BASE;
     let mut check = |body: Body, rejected: bool| {
         position += 1;
         let ctx = Context {
             position,
-            timestamp: 1,
+            timestamp: BASE,
         };
         let command = command(body);
         let outcome = ledger::decide(&set, &command, ctx);
@@ -99,8 +104,8 @@ fn no_record_outgrows_the_bound_that_admits_it() {
         ..big_payment(16, 0)
     };
     check(Body::Pay(queued), false);
-    check(Body::Run(PaymentId(36)), false);
-    let payment = PaymentId(35);
+    check(Body::Run(PaymentId(BASE + 36)), false);
+    let payment = PaymentId(BASE + 35);
     let (amount, is_final, refund_fee) = (Some(999), false, true);
     check(
         Body::Capture(Capture {
@@ -120,7 +125,7 @@ fn no_record_outgrows_the_bound_that_admits_it() {
     );
     let plain = Pay {
         kind,
-        destination: Destination::One(AccountId(2)),
+        destination: Destination::One(AccountId(BASE + 2)),
         fees: Fees::default(),
         reference: Reference::new(&"s".repeat(Reference::BYTES_MAX)).ok(),
         ..big_payment(1, 0)

@@ -7,8 +7,8 @@ use std::task::Waker;
 use tokio::sync::oneshot;
 use tributary_journal::lock;
 
-use crate::core::Resolved;
 use crate::failure::Failure;
+use crate::request::Resolved;
 
 /// What became of a request.
 pub(crate) type Outcome = Result<Resolved, Failure>;

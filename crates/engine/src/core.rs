@@ -8,141 +8,51 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use tributary_journal::{
-    Builder, Clock, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES, bring_near,
+    Builder, Clock, FRAME_BODY_BYTES_MAX, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, bring_near,
 };
 use tributary_ledger::{
-    self as ledger, Body, Command, Context, Destination, Outcome, OwnerId, PaymentId, Queue,
-    QueueMode, Rejection, Small, WorkingSet,
+    self as ledger, Body, Command, Context, Outcome, OwnerId, PaymentId, QueueMode, Small,
+    WorkingSet,
 };
 
 use crate::backend::{Backend, Fate, KeyQueries, KeyQuery, KeyUse, Ticket};
 use crate::batch::{Batch, Frames};
 use crate::failure::Failure;
 use crate::recent::{Flight, created_in};
+use crate::request::{
+    COMMANDS_PER_BATCH_MAX, NotQueued, Request, Resolved, Respond, TurnedAway, Verdict, bytes_max,
+    failure_of_rest,
+};
 
-/// Commands in one request, and records in one batch.
-pub const COMMANDS_PER_BATCH_MAX: usize = FRAME_RECORDS_MAX as usize;
 /// Payments that may be queued, if nothing else is said.
 pub const QUEUE_LENGTH_MAX: usize = 100_000;
-/// Bytes that the records of one request may need in the worst case ([`record_bytes_max`]).
-pub const RECORD_BYTES_PER_REQUEST_MAX: usize = FRAME_BODY_BYTES_MAX;
 
 /// Commands whose accounts are brought near at once, before the first of them is decided.
 const COMMANDS_WARMED: usize = 16;
-/// Bytes of a record's fixed parts where at most two accounts and no list are involved.
-const PLAIN_RECORD_BYTES: usize = 512;
-/// Bytes of a record's fixed parts with as many accounts, shares and fees as there can be.
-const FULL_RECORD_BYTES: usize = 2_560;
-
-/// Answers one request: once, with what became of its commands.
-pub type Respond = Box<dyn FnOnce(Result<Resolved, Failure>) + Send>;
-
-/// Commands that arrived together and are answered together.
-pub struct Request {
-    /// At least one, at most [`COMMANDS_PER_BATCH_MAX`].
-    commands: Vec<Command>,
-    /// For each command, the hash of its key, and its digest: computed where the request is made, not by the writer.
-    hashes: Vec<u64>,
-    digests: Vec<[u8; 16]>,
-    /// Bytes that the records may take.
-    bytes_max: usize,
-    /// Called once, from whichever thread learns the fate of the batch.
-    respond: Respond,
-}
-
-impl Request {
-    /// A request of these commands.
-    pub fn new(mut commands: Vec<Command>, respond: Respond) -> Request {
-        if let Some(last) = commands.last_mut() {
-            // Records say themselves where a group ends: nothing follows the last command.
-            last.linked = false;
-        }
-        let hash = |command: &Command| ledger::hash::hash_key(command.actor.owner, &command.key);
-        let mut scratch = Vec::with_capacity(PLAIN_RECORD_BYTES);
-        let digest = |command: &Command| command.digest_with(&mut scratch);
-        Request {
-            hashes: commands.iter().map(hash).collect(),
-            digests: commands.iter().map(digest).collect(),
-            bytes_max: bytes_max(&commands),
-            commands,
-            respond,
-        }
-    }
-
-    /// Bytes that its records may take, at most.
-    pub fn bytes_max(&self) -> usize {
-        self.bytes_max
-    }
-
-    /// Commands in it.
-    pub fn len(&self) -> usize {
-        self.commands.len()
-    }
-
-    /// Whether it asks for nothing.
-    pub fn is_empty(&self) -> bool {
-        self.commands.is_empty()
-    }
-
-    /// Answers it without deciding anything.
-    pub fn refuse(self, failure: Failure) {
-        (self.respond)(Err(failure));
-    }
-}
-
-/// A request that could not be decided, and why.
-pub struct TurnedAway {
-    /// Still to be answered.
-    pub request: Request,
-    /// Why.
-    pub failure: Failure,
-}
-
-impl TurnedAway {
-    /// Answers it.
-    pub fn refuse(self) {
-        self.request.refuse(self.failure);
-    }
-}
-
-/// What became of a request's commands, in their order.
-pub struct Resolved {
-    /// The batch in which new ones were decided.
-    pub batch: Arc<Batch>,
-    /// One for each command.
-    pub verdicts: Vec<Verdict>,
-}
-
-/// What became of one command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Decided now: the index of its record in the batch, and whether it was refused.
-    Decided(usize, Option<Rejection>),
-    /// Decided before under the same key: the position of that record.
-    Replayed(u64),
-    /// The key was used for a different command.
-    KeyConflict(u64),
-    /// Some keys of the all-or-nothing group were used before and others were not.
-    GroupConflict,
-    /// It was to queue a payment, or (false) stands in a group with one that was: no record, and the key stays free.
-    NotQueued(NotQueued, bool),
-}
-
-/// Why payments were not taken into the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotQueued {
-    /// It holds as many as it may.
-    Full,
-    /// Keys of one owner have asked for as many of those in it as they may: a quarter of what it may hold.
-    ShareFull,
-    /// It takes no new ones until it is resumed.
-    Draining,
-}
 
 /// A request whose commands are decided, waiting for the batch to become durable.
 struct Waiting {
     verdicts: Vec<Verdict>,
+    /// The batches before, if the request was divided.
+    earlier: Vec<Arc<Batch>>,
     respond: Respond,
+}
+
+impl Waiting {
+    fn refuse(self, failure: &Failure) {
+        (self.respond)(Err(failure_of_rest(&self.earlier, failure.clone())));
+    }
+}
+
+/// A request of which not all commands are decided.
+struct Undecided {
+    request: Request,
+    /// Index of the first command that is not decided.
+    next: usize,
+    /// What became of those before.
+    verdicts: Vec<Verdict>,
+    /// The batches that were handed over with records of theirs.
+    earlier: Vec<Arc<Batch>>,
 }
 
 /// A batch on its way to the disk, and who waits for it.
@@ -159,13 +69,14 @@ impl InFlight {
     pub fn respond(self, failure: Option<Failure>) {
         let (batch, waiting) = (self.batch, self.waiting);
         for one in waiting {
-            (one.respond)(match &failure {
-                None => Ok(Resolved {
+            match &failure {
+                None => (one.respond)(Ok(Resolved {
                     batch: batch.clone(),
+                    earlier: one.earlier,
                     verdicts: one.verdicts,
-                }),
-                Some(failure) => Err(failure.clone()),
-            });
+                })),
+                Some(failure) => one.refuse(failure),
+            }
         }
     }
 
@@ -192,6 +103,8 @@ pub struct Core {
     clock: Arc<dyn Clock>,
     set: WorkingSet,
     open: Option<Open>,
+    /// The request that needs more frames than the open one, which takes no other request then.
+    divided: Option<Undecided>,
     flight: Flight,
     frames: Arc<Frames>,
     /// The last one decided, kept for its place.
@@ -210,6 +123,7 @@ impl Core {
             backend,
             clock,
             open: None,
+            divided: None,
             flight: Flight::default(),
             frames: Arc::default(),
             outcome: Outcome::default(),
@@ -248,15 +162,27 @@ impl Core {
         })
     }
 
-    /// Whether a request of this many commands may join the open batch.
+    /// Whether a request may join the open batch: it certainly fits, or is the first to make records there.
     pub fn has_room(&self, request: &Request) -> bool {
         match &self.open {
+            _ if self.divided.is_some() => false,
             None => true,
             Some(open) => {
-                open.frame.count() as usize + request.len() <= COMMANDS_PER_BATCH_MAX
-                    && open.frame.body_bytes() + request.bytes_max <= FRAME_BODY_BYTES_MAX
+                open.frame.is_empty()
+                    || open.frame.count() as usize + request.len() <= COMMANDS_PER_BATCH_MAX
+                        && open.frame.body_bytes() + request.bytes_max <= FRAME_BODY_BYTES_MAX
             }
         }
+    }
+
+    /// Whether a request needs more frames than the open one.
+    pub fn is_divided(&self) -> bool {
+        self.divided.is_some()
+    }
+
+    /// Whether [`Core::resume`] has something to do.
+    pub fn can_resume(&self) -> bool {
+        self.divided.is_some() && self.open.is_none()
     }
 
     /// Whether the open batch may be handed over now. One without records waits until nothing is in flight: what it replays
@@ -274,14 +200,36 @@ impl Core {
     }
 
     /// Decides a request into the open batch; gives it back, to be answered, if that failed: nothing of it remains here.
+    /// A request that needs more than the open frame is divided ([`Core::is_divided`]): hand the batch over, then
+    /// [`Core::resume`].
     ///
     /// # Panics
-    /// If the request does not fit ([`Core::has_room`]).
+    /// If the request does not fit ([`Core::has_room`]), or a group of it fits into no frame ([`Request::groups_fit`]).
     pub fn accept(&mut self, request: Request) -> Option<TurnedAway> {
         assert!(self.has_room(&request), "the caller checks the room");
-        match self.prepare(&request) {
+        self.decide(Undecided {
+            verdicts: Vec::with_capacity(request.len()),
+            request,
+            next: 0,
+            earlier: Vec::new(),
+        })
+    }
+
+    /// Goes on with the request that was divided, in the next batch. Gives the request back if that failed, as
+    /// [`Core::accept`] does.
+    ///
+    /// # Panics
+    /// If there is none to go on with ([`Core::can_resume`]).
+    pub fn resume(&mut self) -> Option<TurnedAway> {
+        assert!(self.can_resume(), "the caller checks");
+        let undecided = self.divided.take().expect("a request was divided");
+        self.decide(undecided)
+    }
+
+    fn decide(&mut self, undecided: Undecided) -> Option<TurnedAway> {
+        match self.prepare(&undecided) {
             Ok(uses) => {
-                self.decide_all(request, uses);
+                self.decide_all(undecided, uses);
                 None
             }
             Err(failure) => {
@@ -293,21 +241,28 @@ impl Core {
                     self.open = None;
                     self.abandon();
                 }
-                Some(TurnedAway { request, failure })
+                Some(TurnedAway {
+                    request: undecided.request,
+                    failure,
+                    earlier: undecided.earlier,
+                })
             }
         }
     }
 
-    /// Begins the turn if none is open, and loads all that the commands need. Changes nothing that a failure would have
-    /// to undo.
-    fn prepare(&mut self, request: &Request) -> Result<Vec<(usize, KeyUse)>, Failure> {
+    /// Begins the turn if none is open, and loads all that the undecided commands need. Changes nothing that a failure would
+    /// have to undo. Gives what the backend knows of the keys, by the index of the command among the undecided ones.
+    fn prepare(&mut self, undecided: &Undecided) -> Result<Vec<(usize, KeyUse)>, Failure> {
         if self.open.is_none() {
             self.begin()?;
         }
-        let uses = self.backend.find_keys(request.queries())?;
+        let (request, next) = (&undecided.request, undecided.next);
+        let commands = &request.commands[next..];
+        let queries = KeyQueries::new(&request.hashes[next..], commands);
+        let uses = self.backend.find_keys(queries)?;
         // First what the commands name, then what that names.
         for _stage in 0..ledger::LOADING_STAGES_MAX {
-            let mut keys = ledger::keys(&request.commands, &self.set);
+            let mut keys = ledger::keys(commands, &self.set);
             keys.payments.retain(|id| !self.load_from_frames(*id));
             if keys.is_empty() {
                 break;
@@ -355,15 +310,29 @@ impl Core {
         Ok(())
     }
 
-    /// `uses`: what the backend knows of the keys, by the index of the command.
-    fn decide_all(&mut self, request: Request, uses: Vec<(usize, KeyUse)>) {
-        let mut verdicts = Vec::with_capacity(request.len());
+    /// Decides what fits into the open frame. `uses`: what [`Core::prepare`] gave.
+    fn decide_all(&mut self, undecided: Undecided, uses: Vec<(usize, KeyUse)>) {
+        let Undecided {
+            request,
+            next,
+            mut verdicts,
+            earlier,
+        } = undecided;
         let mut uses = uses.into_iter().peekable();
-        let mut start = 0;
-        let mut warm = 0;
+        let mut start = next;
+        let mut warm = next;
         while start < request.len() {
             let linked = |command: &&Command| command.linked;
             let end = start + 1 + request.commands[start..].iter().take_while(linked).count();
+            if !self.has_room_for(&request.commands[start..end]) {
+                self.divided = Some(Undecided {
+                    request,
+                    next: start,
+                    verdicts,
+                    earlier,
+                });
+                return;
+            }
             // So many ahead of the one that is decided.
             while warm < request.len() && warm <= start + COMMANDS_WARMED {
                 let next = warm..(warm + COMMANDS_WARMED).min(request.len());
@@ -372,7 +341,8 @@ impl Core {
             }
             let earlier = (start..end)
                 .map(|index| {
-                    let known = uses.next_if(|used| used.0 == index).map(|used| used.1);
+                    let known = uses.next_if(|used| next + used.0 == index);
+                    let known = known.map(|used| used.1);
                     known.or_else(|| self.used_on_the_way(&request.queries().get(index)))
                 })
                 .collect();
@@ -380,8 +350,24 @@ impl Core {
             start = end;
         }
         let open = self.open.as_mut().expect("the turn is open");
-        let respond = request.respond;
-        open.waiting.push(Waiting { verdicts, respond });
+        open.waiting.push(Waiting {
+            verdicts,
+            earlier,
+            respond: request.respond,
+        });
+    }
+
+    /// Whether the records of one command, or of one group, certainly fit into the open frame.
+    fn has_room_for(&self, unit: &[Command]) -> bool {
+        let frame = &self.open.as_ref().expect("the turn is open").frame;
+        let room = FRAME_BODY_BYTES_MAX - frame.body_bytes();
+        // Nearly always: no need to look at the commands.
+        if unit.len() * (RECORD_HEADER_BYTES + RECORD_BYTES_MAX) <= room {
+            return true;
+        }
+        let fits = bytes_max(unit) <= room;
+        assert!(fits || !frame.is_empty(), "admission bounds a group");
+        fits
     }
 
     /// Asks for the memory that some commands will need, and for those that follow.
@@ -476,16 +462,16 @@ impl Core {
         if let [command] = commands {
             ledger::decide_into(&self.set, command, ctx, &mut self.outcome);
             ledger::apply_sparse(&mut self.set, command, &self.outcome, ctx);
-            let at = open.record(request, unit.start, &self.outcome);
-            verdicts.push(Verdict::Decided(at, self.outcome.rejection));
+            open.record(request, unit.start, &self.outcome);
+            verdicts.push(Verdict::Decided(ctx.position, self.outcome.rejection));
             self.flight.take(request.hashes[unit.start], ctx.position);
             return;
         }
         let outcomes = ledger::decide_group(&mut self.set, commands, ctx);
         for (index, outcome) in unit.zip(&outcomes) {
             let position = open.frame.next_position();
-            let at = open.record(request, index, outcome);
-            verdicts.push(Verdict::Decided(at, outcome.rejection));
+            open.record(request, index, outcome);
+            verdicts.push(Verdict::Decided(position, outcome.rejection));
             self.flight.take(request.hashes[index], position);
         }
     }
@@ -513,6 +499,9 @@ impl Core {
                 timestamp,
             };
             self.flight.took_off(batch.clone());
+            if let Some(divided) = &mut self.divided {
+                divided.earlier.push(batch.clone());
+            }
             self.backend.submit(&batch, &self.set)
         };
         InFlight {
@@ -543,8 +532,13 @@ impl Core {
         if let Some(open) = self.open.take() {
             self.backend.abandon();
             for one in open.waiting {
-                (one.respond)(Err(failure.clone()));
+                one.refuse(&failure);
             }
+        }
+        if let Some(divided) = self.divided.take() {
+            divided
+                .request
+                .refuse(failure_of_rest(&divided.earlier, failure));
         }
         self.flight.clear();
         self.set = set;
@@ -582,13 +576,8 @@ impl Core {
 
     /// Lets the backend do work that can wait. True if there may be more.
     pub fn idle(&mut self) -> bool {
-        self.open.is_none() && self.flight.len() == 0 && self.backend.idle()
-    }
-}
-
-impl Request {
-    fn queries(&self) -> KeyQueries<'_> {
-        KeyQueries::new(&self.hashes, &self.commands)
+        let busy = self.open.is_some() || self.divided.is_some() || self.flight.len() > 0;
+        !busy && self.backend.idle()
     }
 }
 
@@ -601,16 +590,15 @@ impl Open {
         }
     }
 
-    /// Encodes a decided command; gives the index of its record.
-    fn record(&mut self, request: &Request, index: usize, outcome: &Outcome) -> usize {
+    /// Encodes a decided command.
+    fn record(&mut self, request: &Request, index: usize, outcome: &Outcome) {
         let ctx = self.context();
         let (command, hash) = (&request.commands[index], request.hashes[index]);
         let digest = &request.digests[index];
         self.frame
             .push(|payload| ledger::codec::encode(command, digest, outcome, ctx, payload))
-            .expect("has_room bounds the frame");
+            .expect("has_room_for bounds the frame");
         ledger::index_keys_of(command, hash, outcome, &mut |hash| self.frame.key(hash));
-        self.frame.count() as usize - 1
     }
 }
 
@@ -635,40 +623,4 @@ fn repeats_a_key(unit: &[Command]) -> bool {
         seen.insert((command.actor.owner, &command.key), ())
             .is_some()
     })
-}
-
-/// An upper bound of the bytes that a command's record takes.
-pub(crate) fn record_bytes_max(command: &Command) -> usize {
-    let text = command
-        .text
-        .as_ref()
-        .map_or(0, |text| text.as_bytes().len());
-    let queue = match &command.body {
-        Body::Pay(pay) => pay.queue.as_ref().map_or(0, |queue| queue_bytes(queue)),
-        _ => 0,
-    };
-    let fixed = match &command.body {
-        Body::Pay(pay) if pay.fees.is_empty() && matches!(pay.destination, Destination::One(_)) => {
-            PLAIN_RECORD_BYTES
-                + pay
-                    .reason
-                    .as_ref()
-                    .map_or(0, |reason| reason.as_bytes().len())
-        }
-        Body::Publish(publish) => PLAIN_RECORD_BYTES + publish.data.as_bytes().len(),
-        Body::PutSetting(put) => PLAIN_RECORD_BYTES + put.body.as_bytes().len(),
-        _ => FULL_RECORD_BYTES,
-    };
-    RECORD_HEADER_BYTES + fixed + queue + command.key.as_bytes().len() + text
-}
-
-/// What being queued adds to the record of a payment.
-fn queue_bytes(queue: &Queue) -> usize {
-    let correlation_id = queue.correlation_id.as_ref();
-    26 + correlation_id.map_or(0, |word| word.as_bytes().len())
-}
-
-/// An upper bound of the bytes that the commands' records take.
-fn bytes_max(commands: &[Command]) -> usize {
-    commands.iter().map(record_bytes_max).sum()
 }

@@ -8,13 +8,13 @@ use tributary_journal::{Clock, lock};
 use tributary_ledger::Command;
 
 use crate::backend::{Backend, Recovered};
-use crate::core::{
-    COMMANDS_PER_BATCH_MAX, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Respond,
-};
 use crate::failure::Failure;
 use crate::hook::Ports;
 use crate::read::Reader;
 use crate::reply::{RETRY_AFTER, Receipt, Refused, Reply};
+use crate::request::{
+    COMMANDS_PER_BATCH_MAX, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Respond,
+};
 use crate::shared::{COMMANDS_QUEUED_MAX, Counters, Options, Shared};
 use crate::writer;
 
@@ -193,6 +193,9 @@ impl Engine {
         let request = Request::new(commands, respond);
         if request.bytes_max() > RECORD_BYTES_PER_REQUEST_MAX {
             return Err(Refused::TooLarge);
+        }
+        if !request.groups_fit() {
+            return Err(Refused::GroupTooLarge);
         }
         if !self.0.shared.queue(&request) {
             self.0.shared.unqueue(&request);

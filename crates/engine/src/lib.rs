@@ -26,6 +26,7 @@ mod read;
 mod recent;
 mod recover;
 mod reply;
+mod request;
 mod shared;
 mod stepper;
 mod submit_queue;
@@ -39,10 +40,7 @@ pub use backend::{
 };
 pub use batch::Batch;
 pub use checkpoint::Checkpointer;
-pub use core::{
-    COMMANDS_PER_BATCH_MAX, Core, InFlight, NotQueued, QUEUE_LENGTH_MAX,
-    RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Respond, TurnedAway, Verdict,
-};
+pub use core::{Core, InFlight, QUEUE_LENGTH_MAX};
 pub use embedded::{Embedded, keys_of};
 pub use engine::{Engine, RecoveredEngine, StartError, Status};
 pub use failure::Failure;
@@ -52,6 +50,10 @@ pub use memory::Memory;
 pub use meter::{Meter, Rates};
 pub use payload::parse_record;
 pub use queue::{Figures as QueueFigures, LEVEL_NS as PRIORITY_LEVEL_NS};
+pub use request::{
+    COMMANDS_PER_BATCH_MAX, NotQueued, RECORD_BYTES_PER_GROUP_MAX, RECORD_BYTES_PER_REQUEST_MAX,
+    Request, Resolved, Respond, TurnedAway, Verdict,
+};
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
 pub use tributary_journal::{Builder, Clock, DirDisk, Disk, FrameRef, Head, SystemClock, lock};
 

@@ -73,10 +73,7 @@ impl Flight {
     }
 
     fn holder(&self, position: u64) -> Option<&Arc<Batch>> {
-        let holds = |batch: &&Arc<Batch>| {
-            (batch.first_position()..=batch.last_position()).contains(&position)
-        };
-        self.batches.iter().find(holds)
+        self.batches.iter().find(|batch| batch.holds(position))
     }
 }
 

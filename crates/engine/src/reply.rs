@@ -7,8 +7,8 @@ use std::time::Duration;
 use tributary_ledger::Rejection;
 use tributary_ledger::codec::Record;
 
-use crate::core::NotQueued;
 use crate::failure::Failure;
+use crate::request::NotQueued;
 
 /// What a refused caller is told to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -101,6 +101,9 @@ pub enum Refused {
     /// More than [`crate::COMMANDS_PER_BATCH_MAX`] commands or [`crate::RECORD_BYTES_PER_REQUEST_MAX`] bytes of records.
     #[error("the batch is too large")]
     TooLarge,
+    /// More than [`crate::RECORD_BYTES_PER_GROUP_MAX`] bytes of records in one all-or-nothing group.
+    #[error("an all-or-nothing group is too large")]
+    GroupTooLarge,
     /// The store failed while the commands were on their way.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

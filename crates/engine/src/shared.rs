@@ -8,11 +8,12 @@ use tributary_ledger::WorkingSet;
 use tributary_ledger::codec::Record;
 
 use crate::backend::Backend;
-use crate::core::{QUEUE_LENGTH_MAX, Request, Resolved, Verdict};
+use crate::core::QUEUE_LENGTH_MAX;
 use crate::failure::Failure;
 use crate::hook::Ports;
 use crate::read::Reader;
 use crate::reply::{Answer, Receipt, Refused, Reply};
+use crate::request::{Request, Resolved, Verdict};
 use crate::view::View;
 
 /// Commands that may wait for the writer, in all, before new ones are refused.
@@ -148,11 +149,10 @@ impl Shared {
 
     /// What the callers of a durable batch are told, with records. Earlier ones are read back.
     pub(crate) fn replies(&self, resolved: Resolved) -> Result<Vec<Reply>, Refused> {
-        let batch = &resolved.batch;
         let reply = |verdict: &Verdict| {
             Ok(match *verdict {
-                Verdict::Decided(index, _) => Reply::Done {
-                    record: Answer::new(batch.record(index)),
+                Verdict::Decided(position, _) => Reply::Done {
+                    record: Answer::new(resolved.record(position)),
                     replayed: false,
                 },
                 Verdict::Replayed(position) => Reply::Done {
@@ -170,11 +170,10 @@ impl Shared {
 
     /// What the callers of a durable batch are told, without records. Earlier ones are read back for their rejection.
     pub(crate) fn receipts(&self, resolved: Resolved) -> Result<Vec<Receipt>, Refused> {
-        let first = resolved.batch.first_position();
         let receipt = |verdict: &Verdict| {
             Ok(match *verdict {
-                Verdict::Decided(index, rejection) => Receipt::Done {
-                    position: first + index as u64,
+                Verdict::Decided(position, rejection) => Receipt::Done {
+                    position,
                     rejection,
                     replayed: false,
                 },

@@ -12,11 +12,12 @@ use tributary_ledger::{Command, WorkingSet};
 
 use crate::backend::{Backend, Fate, Recovered};
 use crate::checkpoint::{Checkpointer, Slices};
-use crate::core::{Core, InFlight, Request, Resolved};
+use crate::core::{Core, InFlight};
 use crate::failure::Failure;
 use crate::hook::CommitHook;
 use crate::read::Reader;
 use crate::reply::{Refused, Reply};
+use crate::request::{Request, Resolved};
 use crate::shared::{Options, Shared};
 use crate::timers::Timers;
 use crate::writer;
@@ -100,6 +101,13 @@ impl Stepper {
         }
         let turned_away = self.core.accept(request);
         writer::note(&self.shared, turned_away);
+        while self.core.is_divided() {
+            self.submit();
+            if self.core.can_resume() {
+                let turned_away = self.core.resume();
+                writer::note(&self.shared, turned_away);
+            }
+        }
     }
 
     /// Hands the open batch over, if there is one. What is in flight lands first where there is no room for more.

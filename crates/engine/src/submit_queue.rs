@@ -13,9 +13,9 @@ use tributary_journal::lock;
 use tributary_ledger::Command;
 
 use crate::completions::{Completions, store_waker};
-use crate::core::Request;
 use crate::engine::Engine;
 use crate::reply::{Refused, Reply};
+use crate::request::Request;
 
 /// The submissions of one serving thread. [`SubmitQueue::run`] must run on the thread's executor as long as requests are made.
 pub struct SubmitQueue {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tributary_ledger::{Actor, Body, Command, Key, PaymentId};
 
-use crate::core::{Request, Resolved, Verdict};
 use crate::failure::Failure;
+use crate::request::{Request, Resolved, Verdict};
 use crate::shared::Shared;
 
 /// Holds expired in one request: a payment that arrives meanwhile waits for one or two of these.

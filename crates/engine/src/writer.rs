@@ -15,8 +15,9 @@ use crate::backend::{Backend, Fate};
 use crate::batch::Batch;
 use crate::checkpoint::Checkpointer;
 use crate::completions;
-use crate::core::{Core, InFlight, Request, TurnedAway};
+use crate::core::{Core, InFlight};
 use crate::failure::Failure;
+use crate::request::{Request, TurnedAway};
 use crate::shared::Shared;
 use crate::timers;
 
@@ -211,7 +212,9 @@ impl Writer {
                 self.pending.push_back(request);
             }
             self.fill();
-            self.hand_over();
+            while self.hand_over() && self.core.is_divided() {
+                self.fill();
+            }
             if self.done() {
                 return self.core.close();
             }
@@ -224,6 +227,7 @@ impl Writer {
             && self.pending.is_empty()
             && self.core.in_flight() == 0
             && self.core.open_len() == (0, 0)
+            && !self.core.is_divided()
     }
 
     /// Waits for a message; when none comes, lets the backend do what can wait.
@@ -272,6 +276,10 @@ impl Writer {
 
     /// Decides as much of what waits as fits into the open batch.
     fn fill(&mut self) {
+        if self.core.can_resume() {
+            let turned_away = self.core.resume();
+            note(&self.shared, turned_away);
+        }
         while let Some(request) = self.pending.front() {
             if !self.core.has_room(request) {
                 return;
@@ -284,12 +292,14 @@ impl Writer {
     }
 
     /// Hands the open batch over: at once when nothing is in flight, else when it is full, so that the disk finds the next
-    /// batch ready and batches grow while it is busy.
-    fn hand_over(&mut self) {
-        let full = !self.pending.is_empty();
-        if self.core.can_submit() && (self.core.in_flight() == 0 || full) {
+    /// batch ready and batches grow while it is busy. Whether it did.
+    fn hand_over(&mut self) -> bool {
+        let full = !self.pending.is_empty() || self.core.is_divided();
+        let now = self.core.can_submit() && (self.core.in_flight() == 0 || full);
+        if now {
             let _ended = self.to_publisher.send(self.core.submit());
         }
+        now
     }
 
     /// A batch was not written, or nobody knows. Everything decided after it goes with it.

@@ -12,7 +12,7 @@
 //!  12   4  count: records in the body, 1 ..= 8,192
 //!  16   8  first_position
 //!  24   8  timestamp, nanoseconds since the Unix epoch; never less than the frame's before
-//!  32   4  body_len, bytes, <= 24 MiB
+//!  32   4  body_len, bytes; with the header at most 4 MiB
 //!  36  24  zero
 //!  60  32  prev_hash: hash of the frame before; zeros for the first
 //!  92  32  hash = BLAKE3(header[0..92] || body)
@@ -32,8 +32,10 @@ use crate::near::bring_near;
 
 /// Most records in one frame.
 pub const FRAME_RECORDS_MAX: u32 = 8_192;
-/// Most bytes in the body of one frame: payloads plus [`RECORD_HEADER_BYTES`] each.
-pub const FRAME_BODY_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// Maximum number of bytes in one frame, header included.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Maximum number of bytes in the body of one frame: payloads plus [`RECORD_HEADER_BYTES`] each.
+pub const FRAME_BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - FRAME_HEADER_BYTES;
 /// Most bytes in the payload of one record.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes before each payload.
@@ -48,6 +50,9 @@ pub const FORMAT_VERSION: u16 = 1;
 pub(crate) const MAGIC: [u8; 4] = *b"TRBF";
 /// A frame that is whole but newer than this code: never damage, and never to be cut.
 pub(crate) const UNKNOWN_VERSION: BadFrame = BadFrame("the frame is of an unknown format version");
+/// A header that no torn write leaves behind, since its checksum matches, and that this code never writes: damage, and never to
+/// be cut.
+pub(crate) const OUT_OF_BOUNDS: BadFrame = BadFrame("the frame header is out of bounds");
 const HASH_AT: usize = 92;
 const CRC_AT: usize = 124;
 
@@ -353,7 +358,7 @@ impl Header {
             && header.body_len as usize >= header.count as usize * (RECORD_HEADER_BYTES + 1)
             && header.body_len as usize <= FRAME_BODY_BYTES_MAX;
         if !sound {
-            return Err(BadFrame("the frame header is out of bounds"));
+            return Err(OUT_OF_BOUNDS);
         }
         Ok(header)
     }

@@ -51,8 +51,9 @@ pub use checkpoint::{
 };
 pub use disk::{Clock, DirDisk, DirLock, Disk, File, SystemClock};
 pub use frame::{
-    BadFrame, Builder, FORMAT_VERSION, FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_RECORDS_MAX,
-    FrameRecord, FrameRef, Header, PushError, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Records,
+    BadFrame, Builder, FORMAT_VERSION, FRAME_BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
+    FRAME_RECORDS_MAX, FrameRecord, FrameRef, Header, PushError, RECORD_BYTES_MAX,
+    RECORD_HEADER_BYTES, Records,
 };
 pub use head::{Damage, Head};
 pub use locks::{lock, read as read_lock, write as write_lock};

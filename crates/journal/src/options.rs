@@ -18,7 +18,7 @@ pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes of each new segment file, a multiple of 4,096, [`SEGMENT_BYTES_MIN`] ..= [`SEGMENT_BYTES_MAX`].
-    /// A frame must fit: smaller segments than 32 MiB are for tests.
+    /// A frame must fit: segments below 8 MiB are for tests.
     pub segment_bytes: u64,
     /// Bytes that stay free for index and checkpoints: a new segment is reserved only above it.
     pub reserve_bytes: u64,

@@ -7,7 +7,9 @@
 use std::io;
 
 use crate::bytes::{align_up, all_zero, u16_at};
-use crate::frame::{BadFrame, FRAME_HEADER_BYTES, FrameRef, Header, UNKNOWN_VERSION};
+use crate::frame::{
+    BadFrame, FRAME_HEADER_BYTES, FrameRef, Header, OUT_OF_BOUNDS, UNKNOWN_VERSION,
+};
 use crate::head::{Damage, Head};
 use crate::segment::{FRAME_ALIGNMENT, FrameReader, SEGMENT_HEADER_BYTES, Segment};
 use crate::synced::Mark;
@@ -142,7 +144,7 @@ pub(crate) fn examine_tail(
 ) -> io::Result<Result<Tail, Damage>> {
     let expected = head.position + 1;
     let what = bad.map_or("frames are missing", |bad| bad.0);
-    if mark.position >= expected {
+    if mark.position >= expected || bad == Some(OUT_OF_BOUNDS) {
         return Ok(Err(segment.damage(end, expected, what)));
     }
     let mut reader = FrameReader::default();

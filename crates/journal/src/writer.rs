@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::bytes::align_up;
 use crate::disk::DirLock;
 use crate::files::SEGMENT_DIR;
-use crate::frame::{Builder, FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, FrameRef};
+use crate::frame::{Builder, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameRef};
 use crate::head::Head;
 use crate::index::Frozen;
 use crate::index::active::ActiveTable;
@@ -369,6 +369,5 @@ impl Writer {
 
 /// Largest frame that fits a segment, bytes, padding included.
 fn frame_bytes_max(segment_bytes: u64) -> u64 {
-    let largest = (FRAME_HEADER_BYTES + FRAME_BODY_BYTES_MAX) as u64;
-    align_up(largest, FRAME_ALIGNMENT).min(segment_bytes - SEGMENT_HEADER_BYTES)
+    align_up(FRAME_BYTES_MAX as u64, FRAME_ALIGNMENT).min(segment_bytes - SEGMENT_HEADER_BYTES)
 }

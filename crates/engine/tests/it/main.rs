@@ -1,5 +1,6 @@
 //! The engine over its backends, against the independent model.
 
+mod divided;
 mod lost;
 mod many;
 mod promises;

@@ -3,11 +3,12 @@
 use std::ops::ControlFlow;
 
 use tributary_journal::{
-    Builder, Damage, Head, OpenError, ReadError, ScanError, ScanOptions, Scrubber, scan,
+    Builder, Damage, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameRef, Head, Header, OpenError,
+    ReadError, ScanError, ScanOptions, Scrubber, scan,
 };
 use tributary_testkit::disk::{Fault, SimDisk};
 
-use crate::support::{Model, grown, reopen, settle};
+use crate::support::{Model, fresh, grown, reopen, settle};
 
 fn scan_damage(disk: &SimDisk) -> Option<Damage> {
     match scan(&*disk.disk(), &ScanOptions::default(), &mut |_| {
@@ -350,4 +351,53 @@ fn a_payload_that_looks_like_a_later_frame_is_not_taken_for_one() {
         (writer.head().position, recovery.cut_bytes > 4096),
         (0, true)
     );
+}
+
+/// Makes the frame at `offset` say that its body has `body_len` bytes, with a checksum that matches.
+fn set_body_len(frame: &mut [u8], body_len: usize) {
+    frame[32..36].copy_from_slice(&(body_len as u32).to_le_bytes());
+    let crc = crc32c::crc32c(&frame[..124]);
+    frame[124..128].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// No torn write leaves such a header behind: a program that allowed longer frames may have written it, and answered.
+#[test]
+fn a_frame_longer_than_4_mib_is_damage_and_is_never_cut() {
+    let disk = SimDisk::new(4);
+    let (mut writer, _) = fresh(&disk);
+    let mut model = Model::new(100);
+    for _ in 0..3 {
+        model.append(&mut writer, 2).unwrap();
+    }
+    drop(writer);
+    let path = "journal/00000000000000000001.seg";
+    let segment = &disk.files()[path];
+    let mut offset = 4096;
+    for _ in 0..2 {
+        let frame = FrameRef::parse(&segment[offset..]).unwrap();
+        offset = (offset + frame.bytes().len()).next_multiple_of(512);
+    }
+
+    let mut longest = segment[offset..offset + FRAME_HEADER_BYTES].to_vec();
+    set_body_len(&mut longest, FRAME_BYTES_MAX - FRAME_HEADER_BYTES);
+    let header = Header::parse(&longest).unwrap();
+    assert_eq!(header.frame_len(), FRAME_BYTES_MAX);
+    set_body_len(&mut longest, FRAME_BYTES_MAX - FRAME_HEADER_BYTES + 1);
+    let refused = Header::parse(&longest).unwrap_err();
+    assert_eq!(refused.0, "the frame header is out of bounds");
+
+    disk.damage(path, |bytes| {
+        bytes[offset..offset + FRAME_HEADER_BYTES].copy_from_slice(&longest);
+    });
+    let damage = scan_damage(&disk).unwrap();
+    let place = |damage: &Damage| (damage.offset, damage.position, damage.what);
+    let expected = (offset as u64, 5, "the frame header is out of bounds");
+    assert_eq!((damage.file.as_str(), place(&damage)), (path, expected));
+    let before = disk.files();
+    match reopen(&disk) {
+        Err(OpenError::Damaged(damage)) => assert_eq!(place(&damage), expected),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("the journal was opened"),
+    }
+    assert!(disk.files() == before, "nothing was cut");
 }
