@@ -1,21 +1,21 @@
-//! Amounts as people write them, read into minor units without a float.
+//! Parsing and formatting of amounts, without floating point.
 
-/// How amounts are written in a file.
+/// Notation of the amounts in a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Notation {
     /// Whole minor units (`1250`), or a decimal number of the currency (`12.50`).
     pub(crate) decimal: bool,
-    /// What separates the fraction.
+    /// Separator of the fraction.
     pub(crate) decimal_mark: char,
-    /// What groups thousands; ignored where it stands.
+    /// Separator of thousands, which is ignored.
     pub(crate) thousands: Option<char>,
 }
 
-/// The most an amount may be, in minor units.
+/// Maximum amount, in minor units.
 pub(crate) const AMOUNT_MAX: u64 = (1 << 53) - 1;
 
-/// Reads an amount: (it was negative, minor units). A minus sign before or after the number, or
-/// brackets around it, make it negative.
+/// Parses an amount. Returns whether it is negative, and its minor units. A minus sign before or after the number, or
+/// brackets around the number, make it negative.
 pub(crate) fn parse(text: &str, notation: &Notation, exponent: u8) -> Result<(bool, u64), String> {
     let (negative, digits) = sign(text.trim());
     let (whole, fraction) = match digits.split_once(notation.decimal_mark) {
@@ -33,7 +33,7 @@ pub(crate) fn parse(text: &str, notation: &Notation, exponent: u8) -> Result<(bo
     } else {
         0
     };
-    // Trailing zeros beyond the currency's precision are harmless; other digits would be lost money.
+    // Ignore only trailing zeros beyond the currency's precision: other digits would be lost money.
     let kept = fraction.trim_end_matches('0');
     if kept.len() > exponent {
         return Err(format!(
@@ -79,7 +79,7 @@ fn sign(text: &str) -> (bool, &str) {
     (false, text.strip_prefix('+').unwrap_or(text).trim_start())
 }
 
-/// Writes minor units as an exact decimal: `-1250` with exponent 2 is `-12.50`.
+/// Formats minor units as an exact decimal: `-1250` with exponent 2 is `-12.50`.
 pub(crate) fn decimal(minor: i128, exponent: u8) -> String {
     let exponent = usize::from(exponent);
     let sign = if minor < 0 { "-" } else { "" };
@@ -92,7 +92,7 @@ pub(crate) fn decimal(minor: i128, exponent: u8) -> String {
     }
 }
 
-/// The exponent of a currency by its alphabetic code.
+/// Returns the exponent of a currency by its alphabetic code.
 pub(crate) fn exponent_of(code: &str) -> Option<u8> {
     tributary_ledger::Currency::from_code(code)
         .ok()

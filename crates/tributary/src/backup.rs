@@ -16,63 +16,64 @@ use tributary_journal::{
 
 use crate::cli;
 use crate::client::Client;
-use crate::exit::{Exit, wrong_use};
-use crate::stop::Stop;
+use crate::exit::{Exit, usage_error};
+use crate::stop::StopSignal;
 use crate::terminal::{print_line, progress_bar};
 
-/// How long `--follow` waits before it tries a server again that is away.
-const POLL: Duration = Duration::from_millis(500);
-/// How long the server is asked to wait for news, in milliseconds: the bound on how late a signal is seen.
+/// Time before `--follow` tries an unreachable server again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// Maximum time for which the server holds a request open until a new frame exists, in milliseconds. A signal is noticed
+/// within this time.
 const WAIT_MS: u64 = 1_000;
-/// In the directory of a backup, so that nobody serves from it: it has no index of idempotency keys, and its ids would be
-/// issued again.
+/// Marks the directory of a backup, so that no server opens it: a backup has no index of idempotency keys, and a server
+/// would issue ids that were already issued.
 const BACKUP_MARK: &str = "backup";
 const BACKUP_MARK_TEXT: &str =
     "This directory is a backup. `tributary restore` makes a data directory of it.\n";
-/// How often progress is told.
-const TELL: Duration = Duration::from_millis(500);
+/// Interval between two lines of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs `backup`.
 pub(crate) fn backup(arguments: &cli::Backup) -> anyhow::Result<Exit> {
-    let stop = Stop::on_signals()?;
+    let stop = StopSignal::install()?;
     let mut client = arguments.server.client()?;
-    let meta = server_meta(&mut client)?;
+    let meta = read_server_meta(&mut client)?;
     let mut writer = open_backup(&arguments.dir, &meta)?;
-    let mut teller = Teller::new(arguments.json, arguments.follow);
-    let outcome = copy(
+    let mut progress = BackupProgress::new(arguments.json, arguments.follow);
+    let outcome = copy_frames(
         &mut client,
         &mut writer,
         arguments.follow,
         &stop,
-        &mut teller,
+        &mut progress,
     );
     let head = writer.head();
-    // What came over is kept, whatever ended the copying.
+    // Keep the copied frames even after an error.
     writer.close().context("cannot close the backup")?;
     outcome?;
-    teller.end(
+    progress.finish(
         &json!({ "backup": arguments.dir, "position": head.position, "hash": hex::encode(head.hash) }),
     );
     Ok(Exit::Done)
 }
 
-fn copy(
+fn copy_frames(
     client: &mut Client,
     writer: &mut Writer,
     follow: bool,
-    stop: &Stop,
-    teller: &mut Teller,
+    stop: &StopSignal,
+    progress: &mut BackupProgress,
 ) -> anyhow::Result<()> {
-    // Without --follow the backup ends where the server stood when it began.
-    let goal = head_position(client)?;
-    must_not_be_older(writer, goal)?;
+    // Without --follow the backup ends at the position that the server had at the start.
+    let goal = read_head_position(client)?;
+    require_not_older(writer, goal)?;
     let mut same_history = false;
-    while !stop.asked() && (follow || !same_history || writer.head().position < goal) {
+    while !stop.is_requested() && (follow || !same_history || writer.head().position < goal) {
         let before = writer.head().position;
         let fetched = match same_history {
-            true => fetch(client, writer, follow, teller),
-            // Again after every interruption: another server may answer then.
-            false => must_be_same_history(client, writer),
+            true => fetch_frames(client, writer, follow, progress),
+            // Compare again after every interruption: another server may answer then.
+            false => require_same_history(client, writer),
         };
         match fetched {
             Ok(()) if !same_history => {
@@ -80,11 +81,11 @@ fn copy(
                 continue;
             }
             Ok(()) => {}
-            // A server that restarts is no reason to stop following it; damage and another history are.
+            // A restarted server can be followed; damage or another history cannot.
             Err(error) if follow && !error.chain().any(is_damage) => {
                 same_history = false;
-                teller.away(&error);
-                std::thread::sleep(POLL);
+                progress.show_waiting(&error);
+                std::thread::sleep(RETRY_INTERVAL);
                 continue;
             }
             Err(error) => return Err(error),
@@ -102,8 +103,8 @@ fn copy(
     Ok(())
 }
 
-/// A server that lost what the backup holds can never be followed again: it would give the same positions to other records.
-fn must_not_be_older(writer: &Writer, server: u64) -> anyhow::Result<()> {
+/// Refuses a server with fewer records than the backup: the server would give the same positions to other records.
+fn require_not_older(writer: &Writer, server: u64) -> anyhow::Result<()> {
     let ours = writer.head().position;
     if server >= ours {
         return Ok(());
@@ -115,14 +116,14 @@ fn must_not_be_older(writer: &Writer, server: u64) -> anyhow::Result<()> {
     })
 }
 
-/// Compares the server's frame at the backup's end with that end.
-fn must_be_same_history(client: &mut Client, writer: &Writer) -> anyhow::Result<()> {
+/// Checks that the server has the backup's last frame.
+fn require_same_history(client: &mut Client, writer: &Writer) -> anyhow::Result<()> {
     let ours = writer.head();
     if ours.position == 0 {
         return Ok(());
     }
     let mut first: Vec<u8> = Vec::new();
-    let headers = client.get_in_pieces(
+    let headers = client.get_in_chunks(
         &format!("/v1/journal/frames?from={}", ours.position),
         &mut |_, piece| {
             let missing = FRAME_HEADER_BYTES.saturating_sub(first.len());
@@ -134,8 +135,8 @@ fn must_be_same_history(client: &mut Client, writer: &Writer) -> anyhow::Result<
             })
         },
     )?;
-    if let Some(server) = head_of(&headers) {
-        must_not_be_older(writer, server)?;
+    if let Some(server) = server_position(&headers) {
+        require_not_older(writer, server)?;
     }
     let theirs = Header::parse(&first)
         .context("the server sent something that is no frame")?
@@ -149,12 +150,12 @@ fn must_be_same_history(client: &mut Client, writer: &Writer) -> anyhow::Result<
     Ok(())
 }
 
-/// Appends what the server has after the backup's end.
-fn fetch(
+/// Appends the frames that the server has after the backup's end.
+fn fetch_frames(
     client: &mut Client,
     writer: &mut Writer,
     follow: bool,
-    teller: &mut Teller,
+    progress: &mut BackupProgress,
 ) -> anyhow::Result<()> {
     let wait = if follow { WAIT_MS } else { 0 };
     let path = format!(
@@ -162,7 +163,7 @@ fn fetch(
         writer.head().position + 1
     );
     let mut pending: Vec<u8> = Vec::new();
-    let headers = client.get_in_pieces(&path, &mut |headers, piece| {
+    let headers = client.get_in_chunks(&path, &mut |headers, piece| {
         pending.extend_from_slice(piece);
         let mut used = 0;
         while let Some(len) = frame_len(&pending[used..])? {
@@ -171,7 +172,10 @@ fn fetch(
                 "a frame of the server does not continue the backup: is it another history?",
             )?;
             used += len;
-            teller.tell(writer.head().position, head_of(headers).unwrap_or(0));
+            progress.show_position(
+                writer.head().position,
+                server_position(headers).unwrap_or(0),
+            );
         }
         pending.drain(..used);
         Ok(ControlFlow::Continue(()))
@@ -179,18 +183,19 @@ fn fetch(
     if !pending.is_empty() {
         bail!("the server broke off within a frame");
     }
-    let server = head_of(&headers).context("the server does not say how far its journal goes")?;
-    must_not_be_older(writer, server)?;
-    teller.tell(writer.head().position, server);
+    let server =
+        server_position(&headers).context("the server's answer has no Tributary-Head-Position")?;
+    require_not_older(writer, server)?;
+    progress.show_position(writer.head().position, server);
     Ok(())
 }
 
-fn head_of(headers: &hyper::HeaderMap) -> Option<u64> {
+fn server_position(headers: &hyper::HeaderMap) -> Option<u64> {
     let value = headers.get("tributary-head-position")?;
     value.to_str().ok()?.parse().ok()
 }
 
-/// The length of the frame that `bytes` begin with, by its header; none if it is not all there yet.
+/// Returns the length of the frame at the start of `bytes`, or `None` while the frame is incomplete.
 fn frame_len(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
     let Some(header) = bytes.get(..FRAME_HEADER_BYTES) else {
         return Ok(None);
@@ -201,20 +206,23 @@ fn frame_len(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
     Ok((bytes.len() >= len).then_some(len))
 }
 
-fn head_position(client: &mut Client) -> anyhow::Result<u64> {
-    let head = client.get_patiently("/v1/journal/head")?.ok()?.json()?;
+fn read_head_position(client: &mut Client) -> anyhow::Result<u64> {
+    let head = client
+        .get_with_retry("/v1/journal/head")?
+        .require_success()?
+        .json()?;
     head["position"]
         .as_u64()
         .context("the server's journal head has no position")
 }
 
-/// Who the server's journal is.
-fn server_meta(client: &mut Client) -> anyhow::Result<Meta> {
-    let json = client.get("/v1/journal/meta")?.ok()?.json()?;
-    meta_from(&json).context("the server's journal does not say who it is")
+/// Reads the identity of the server's journal.
+fn read_server_meta(client: &mut Client) -> anyhow::Result<Meta> {
+    let json = client.get("/v1/journal/meta")?.require_success()?.json()?;
+    parse_meta(&json).context("the server's answer has no valid cluster, id_key and epochs")
 }
 
-fn meta_from(json: &Value) -> Option<Meta> {
+fn parse_meta(json: &Value) -> Option<Meta> {
     let mut meta = Meta::new(
         FromHex::from_hex(json["cluster"].as_str()?).ok()?,
         FromHex::from_hex(json["id_key"].as_str()?).ok()?,
@@ -233,7 +241,7 @@ fn meta_from(json: &Value) -> Option<Meta> {
 fn open_backup(dir: &Path, meta: &Meta) -> anyhow::Result<Writer> {
     let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(dir));
     let options = Options::default();
-    // Before the first frame can be there.
+    // Mark the directory before the first frame is written.
     disk.create_dir("")
         .and_then(|()| std::fs::write(dir.join(BACKUP_MARK), BACKUP_MARK_TEXT))
         .with_context(|| format!("cannot make a backup in {}", dir.display()))?;
@@ -246,7 +254,7 @@ fn open_backup(dir: &Path, meta: &Meta) -> anyhow::Result<Writer> {
     }
     let writer = open_journal(dir, disk, options)?;
     if writer.meta().cluster_id != meta.cluster_id {
-        return Err(wrong_use(format!(
+        return Err(usage_error(format!(
             "{} is the backup of another system",
             dir.display()
         )));
@@ -255,10 +263,10 @@ fn open_backup(dir: &Path, meta: &Meta) -> anyhow::Result<Writer> {
 }
 
 /// Refuses to work on a backup as if it were a data directory.
-pub(crate) fn must_not_be_backup(dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn refuse_backup(dir: &Path) -> anyhow::Result<()> {
     if dir.join(BACKUP_MARK).exists() {
         let dir = dir.display();
-        return Err(wrong_use(format!(
+        return Err(usage_error(format!(
             "{dir} is a backup: `tributary restore {dir} --data NEW` makes a data directory of it"
         )));
     }
@@ -266,7 +274,7 @@ pub(crate) fn must_not_be_backup(dir: &Path) -> anyhow::Result<()> {
 }
 
 fn open_journal(dir: &Path, disk: Arc<dyn Disk>, options: Options) -> anyhow::Result<Writer> {
-    // Nobody looks anything up in a backup, so it has no index.
+    // A backup needs no index: no key is looked up in a backup.
     let (writer, _, recovery) = tributary_journal::open(disk, options, Arc::new(|_, _| {}))
         .with_context(|| format!("cannot open {}", dir.display()))?;
     if let Some((file, offset)) = recovery.cut_at {
@@ -283,12 +291,12 @@ fn open_journal(dir: &Path, disk: Arc<dyn Disk>, options: Options) -> anyhow::Re
 pub(crate) fn restore(arguments: &cli::Restore) -> anyhow::Result<Exit> {
     let new = &arguments.data;
     if !is_absent_or_empty(new)? {
-        return Err(wrong_use(format!(
+        return Err(usage_error(format!(
             "{} exists and is not empty: restore into a new directory",
             new.display()
         )));
     }
-    // Under another name until it is whole: a restore that broke off can never be mistaken for one that did not.
+    // Write under another name until the copy is complete, so that an interrupted restore is not mistaken for a complete one.
     let partial = with_suffix(new, ".restoring");
     if partial.exists() {
         std::fs::remove_dir_all(&partial)
@@ -353,7 +361,7 @@ fn restore_into(backup: &Path, partial: &Path) -> anyhow::Result<(u64, [u8; 32],
             expected.position
         );
     }
-    // By the time, so that restoring the same backup twice gives two epochs: no id is ever issued twice.
+    // The time distinguishes two restores of the same backup, so that no id is issued twice.
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let seconds = now.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(0));
     let epoch = writer.new_epoch(seconds)?;
@@ -382,15 +390,15 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Tells how far the backup is behind.
-struct Teller {
+/// Shows how far the backup is behind the server.
+struct BackupProgress {
     json: bool,
     bar: ProgressBar,
-    told: Option<Instant>,
+    last_shown: Option<Instant>,
     last_error: Option<String>,
 }
 
-impl Teller {
+impl BackupProgress {
     fn new(json: bool, follow: bool) -> Self {
         let template = if follow {
             "{spinner} {pos} records, {msg}"
@@ -408,12 +416,12 @@ impl Teller {
         Self {
             json,
             bar,
-            told: None,
+            last_shown: None,
             last_error: None,
         }
     }
 
-    fn tell(&mut self, reached: u64, head: u64) {
+    fn show_position(&mut self, reached: u64, head: u64) {
         let lag = head.saturating_sub(reached);
         self.last_error = None;
         self.bar.set_length(head.max(reached));
@@ -423,17 +431,21 @@ impl Teller {
         } else {
             format!("{lag} behind")
         });
-        if self.json && self.told.is_none_or(|told| told.elapsed() >= TELL) {
+        if self.json
+            && self
+                .last_shown
+                .is_none_or(|last_shown| last_shown.elapsed() >= PROGRESS_INTERVAL)
+        {
             print_line(
                 &json!({ "position": reached, "server_position": head, "lag_records": lag })
                     .to_string(),
             );
-            self.told = Some(Instant::now());
+            self.last_shown = Some(Instant::now());
         }
     }
 
-    /// Says why nothing comes, once for each reason.
-    fn away(&mut self, error: &anyhow::Error) {
+    /// Shows why no frames arrive, once per reason.
+    fn show_waiting(&mut self, error: &anyhow::Error) {
         let why = format!("{error:#}");
         if self.last_error.as_ref() == Some(&why) {
             return;
@@ -446,7 +458,7 @@ impl Teller {
         self.last_error = Some(why);
     }
 
-    fn end(&self, result: &Value) {
+    fn finish(&self, result: &Value) {
         self.bar.finish_and_clear();
         if self.json {
             print_line(&result.to_string());

@@ -1,64 +1,67 @@
-//! `POST /v1/batches`: many commands in one request, each with its own key and its own answer.
+//! `POST /v1/batches`: many commands in one request, each with its own idempotency key and result.
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, BATCHES, Client};
+use crate::client::{BATCHES, Client, HttpResponse};
 
-/// Most commands that one request may hold.
+/// Maximum number of commands in one request.
 const COMMANDS_MAX: usize = 8_192;
 
 /// One command of a batch.
 #[derive(Debug, Clone)]
-pub(crate) struct Item {
-    /// `account`, `payment`, `top_up` …
+pub(crate) struct BatchCommand {
+    /// Such as `account`, `payment` or `top_up`.
     pub(crate) kind: &'static str,
-    /// Its idempotency key.
+    /// Idempotency key of the command.
     pub(crate) key: String,
-    /// An object, as the endpoint for one such command takes it.
+    /// Body of the command, as the endpoint for a single command takes it.
     pub(crate) fields: Value,
 }
 
-/// What became of one command.
+/// Result of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answered {
-    /// Done, by this request or under the same key before.
+pub(crate) enum CommandResult {
+    /// The command was executed, by this request or by an earlier one with the same key.
     Done { id: String, replayed: bool },
-    /// Refused, by the ledger or because it could not be understood.
+    /// The command was refused.
     Refused { code: String, reason: String },
 }
 
-impl Item {
+impl BatchCommand {
     pub(crate) fn new(kind: &'static str, key: String, fields: Value) -> Self {
         Self { kind, key, fields }
     }
 }
 
-/// Sends commands in order and gives their answers in order. Waits for a server that is away or busy: the keys make
-/// repetition safe.
-pub(crate) fn send(client: &mut Client, items: &[Item]) -> anyhow::Result<Vec<Answered>> {
+/// Sends commands in order, and returns their results in the same order. Tries again while the server is unreachable or
+/// busy; the idempotency keys make repetition safe.
+pub(crate) fn send_commands(
+    client: &mut Client,
+    items: &[BatchCommand],
+) -> anyhow::Result<Vec<CommandResult>> {
     let mut answers = Vec::with_capacity(items.len());
     for items in items.chunks(COMMANDS_MAX) {
-        send_some(client, items, &mut answers)?;
+        send_or_split(client, items, &mut answers)?;
     }
     Ok(answers)
 }
 
-/// A command that is wrong in its form, or too large, makes the server refuse the whole request; then halves are sent, until
-/// the wrong ones stand alone.
-fn send_some(
+/// Sends commands in one request. If a malformed or too large command makes the server refuse the request, sends each half
+/// separately, until a refused command stands alone.
+fn send_or_split(
     client: &mut Client,
-    items: &[Item],
-    answers: &mut Vec<Answered>,
+    items: &[BatchCommand],
+    answers: &mut Vec<CommandResult>,
 ) -> anyhow::Result<()> {
     if items.is_empty() {
         return Ok(());
     }
-    let commands: Vec<Value> = items.iter().map(command).collect();
-    let answer = client.post_patiently(BATCHES, serde_json::to_vec(&commands)?)?;
+    let commands: Vec<Value> = items.iter().map(command_json).collect();
+    let answer = client.post_with_retry(BATCHES, serde_json::to_vec(&commands)?)?;
     match answer.status {
         200..300 => {
-            let results = results(&answer)?;
+            let results = parse_results(&answer)?;
             if results.len() != items.len() {
                 bail!(
                     "the server answered {} of {} commands",
@@ -71,42 +74,42 @@ fn send_some(
         }
         400 | 413 | 422 if items.len() > 1 => {
             let (first, second) = items.split_at(items.len() / 2);
-            send_some(client, first, answers)?;
-            send_some(client, second, answers)
+            send_or_split(client, first, answers)?;
+            send_or_split(client, second, answers)
         }
         400 | 413 | 422 => {
-            answers.push(refused(&answer.json()?)?);
+            answers.push(parse_refusal(&answer.json()?)?);
             Ok(())
         }
-        _ => answer.ok().map(drop),
+        _ => answer.require_success().map(drop),
     }
 }
 
-fn command(item: &Item) -> Value {
+fn command_json(item: &BatchCommand) -> Value {
     let mut command = json!({ "idempotency_key": item.key });
     command[item.kind] = item.fields.clone();
     command
 }
 
-fn results(answer: &Answer) -> anyhow::Result<Vec<Answered>> {
+fn parse_results(answer: &HttpResponse) -> anyhow::Result<Vec<CommandResult>> {
     let json = answer.json()?;
     let results = json["results"]
         .as_array()
         .context("the answer to a batch has no results")?;
-    results.iter().map(result).collect()
+    results.iter().map(parse_result).collect()
 }
 
-fn result(json: &Value) -> anyhow::Result<Answered> {
+fn parse_result(json: &Value) -> anyhow::Result<CommandResult> {
     let Some(id) = json["result"]["id"].as_str() else {
-        return refused(json);
+        return parse_refusal(json);
     };
-    Ok(Answered::Done {
+    Ok(CommandResult::Done {
         id: id.to_owned(),
         replayed: json["replayed"] == json!(true),
     })
 }
 
-fn refused(json: &Value) -> anyhow::Result<Answered> {
+fn parse_refusal(json: &Value) -> anyhow::Result<CommandResult> {
     let error = &json["error"];
     let code = error["code"].as_str().context("a refusal has no code")?;
     let mut reason = error["message"]
@@ -118,11 +121,11 @@ fn refused(json: &Value) -> anyhow::Result<Answered> {
         .as_str()
         .filter(|param| !reason.contains(*param))
     {
-        // Within a request; its place there says nothing to whoever reads this.
+        // The index within the request means nothing to the user.
         let param = param.split_once("].").map_or(param, |(_, field)| field);
         reason = format!("{reason}: {param}");
     }
-    Ok(Answered::Refused {
+    Ok(CommandResult::Refused {
         code: code.to_owned(),
         reason,
     })
@@ -137,8 +140,8 @@ mod tests {
         let done =
             json!({ "result": { "id": "pay_1" }, "replayed": true, "status": 201, "error": null });
         assert_eq!(
-            result(&done).expect("reads"),
-            Answered::Done {
+            parse_result(&done).expect("reads"),
+            CommandResult::Done {
                 id: "pay_1".to_owned(),
                 replayed: true
             }
@@ -148,9 +151,9 @@ mod tests {
         let refusal = json!({ "result": null, "error": error });
         let (code, reason) = ("amount_zero".to_owned(), "No: payment.amount".to_owned());
         assert_eq!(
-            result(&refusal).expect("reads"),
-            Answered::Refused { code, reason }
+            parse_result(&refusal).expect("reads"),
+            CommandResult::Refused { code, reason }
         );
-        assert!(result(&json!({})).is_err());
+        assert!(parse_result(&json!({})).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and the help that teaches it.
+//! The command line and its help.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,8 +8,8 @@ use tributary_streams::queueing::{CAPACITY_MAX, WORKERS_MAX};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  it could not be done; trying again may help
+  0  success
+  1  failure; the same command may succeed later
   2  wrong arguments, configuration or map file
   3  import: the whole file was read, but some rows were refused
   4  verify, restore: the books do not verify
@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// Turn a CSV file of money movements into accounts and payments.
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Import),
-    /// Check a data directory: every checksum, decision and balance.
+    /// Check every checksum, decision and balance of a data directory.
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Verify),
     /// Write the books in the format of another program.
@@ -40,24 +40,25 @@ pub(crate) enum Command {
     /// Copy a running server's journal, without pausing it.
     #[command(after_help = BACKUP_EXAMPLES)]
     Backup(Backup),
-    /// Make a new data directory from a backup.
+    /// Create a data directory from a backup.
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Restore),
-    /// Make a new platform key, if the only one is lost.
+    /// Create a platform key after the last one was lost.
     #[command(after_help = KEYS_EXAMPLES)]
     Keys(Keys),
     /// Forward events to a program on this machine, as signed webhooks.
     #[command(after_help = LISTEN_EXAMPLES)]
     Listen(Listen),
-    /// Tell how many workers a queue needs.
+    /// Calculate how many workers a queue needs.
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(Plan),
 }
 
 const SERVE_EXAMPLES: &str = "\
-On its first start it makes a platform key, which may do everything, and shows it once.
-Settings come from the defaults, then --config FILE, then TRIBUTARY_* variables, then these
-options; docs/configuration.md lists them all. SIGTERM and SIGINT let requests finish, then stop.
+The first start creates a platform key, which permits everything, and shows the key once.
+These options override TRIBUTARY_* variables, the variables override --config FILE, and the file
+overrides the defaults; docs/configuration.md lists all keys. After SIGTERM or SIGINT the server
+answers the requests in flight, then stops.
 
 Examples:
   tributary serve --demo                       a system with a day of payments in it, to try
@@ -66,33 +67,33 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// The data directory; made if it does not exist [default: tributary-data]
+    /// Data directory; created if it does not exist [default: tributary-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Address and port to listen on; port 0 takes any free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Address and port to listen on for gRPC; without it there is no gRPC
+    /// Address and port to listen on for gRPC; without this option gRPC is off
     #[arg(long, value_name = "ADDR")]
     pub(crate) grpc_listen: Option<SocketAddr>,
-    /// A TOML file of settings
+    /// TOML file with the configuration
     #[arg(long, value_name = "FILE", env = "TRIBUTARY_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Fill an empty system with a day of payments, and say what to look at
+    /// Fill an empty system with a day of payments, and print commands to try
     #[arg(long)]
     pub(crate) demo: bool,
-    /// Print the address, and the key of a first start, as one line of JSON
+    /// Print the addresses, and on the first start the platform key, as one line of JSON
     #[arg(long, conflicts_with = "demo")]
     pub(crate) json: bool,
 }
 
-/// How to reach a running server.
+/// Options to reach a running server.
 #[derive(Debug, Args)]
 pub(crate) struct Server {
-    /// The server's URL, such as http://127.0.0.1:8080
+    /// URL of the server, such as http://127.0.0.1:8080
     #[arg(long, value_name = "URL", env = "TRIBUTARY_SERVER")]
     pub(crate) server: Option<String>,
-    /// An API key, for most commands the platform's (better: --api-key-file, or the variable; arguments are visible to others)
+    /// API key; most commands need a platform key (prefer --api-key-file or the variable: other users see arguments)
     #[arg(
         long,
         value_name = "KEY",
@@ -100,18 +101,18 @@ pub(crate) struct Server {
         hide_env_values = true
     )]
     pub(crate) api_key: Option<String>,
-    /// A file that holds the key; goes before --api-key
+    /// File that holds the API key; takes precedence over --api-key
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
-    /// Certificates to trust (PEM), for an https:// server
+    /// File of certificates to trust (PEM), for an https:// server
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
 }
 
 const IMPORT_EXAMPLES: &str = "\
-The map says which columns are what (docs/cli.md, examples/bank-1993.toml). Every row is written
-under a key of its own, so running it again, also after a crash half-way, changes nothing that is
-already there. Rows that are refused are listed with their line and reason; the rest goes in.
+The map file describes the columns (docs/cli.md, examples/bank-1993.toml). Every row has its own
+idempotency key, so a repeated import, also after a crash, does not import a row twice. Refused rows
+are listed with line and reason; all other rows are imported.
 
 Examples:
   tributary import bank.csv --map bank.toml --check
@@ -120,18 +121,18 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The CSV file
+    /// CSV file to import
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// The map file
+    /// Map file
     #[arg(long, value_name = "MAP")]
     pub(crate) map: PathBuf,
     #[command(flatten)]
     pub(crate) server: Server,
-    /// A data directory that no server is using, instead of --server
+    /// Data directory that no server uses, instead of --server
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Only read the file and report; write nothing
+    /// Only read the file and report
     #[arg(long)]
     pub(crate) check: bool,
     /// Write every refused row to this CSV file (line, key, code, reason)
@@ -143,12 +144,12 @@ pub(crate) struct Import {
 }
 
 const VERIFY_EXAMPLES: &str = "\
-Reads the whole journal, trusting no index and no checkpoint: checksums, the hash chain, every
-decision made again, every balance added up again, the trial balance, and that no idempotency key
-was used twice. It only reads, and may run beside a server.
+Reads the whole journal, without index and checkpoints. Checks the checksums and the hash chain,
+repeats every decision, adds up every balance, and checks the trial balance and that no idempotency
+key was used twice. Changes nothing, and may run beside a server.
 
-To be sure that nobody rewrote history, keep the hash that `GET /v1/journal/head` gives, outside
-this machine, and hand it in later: the journal must still contain it.
+To detect a rewritten history, record the hash that `GET /v1/journal/head` returns outside of this
+machine, and pass it later as --anchor: the journal must still contain the hash.
 
 Examples:
   tributary verify --data tributary-data
@@ -156,10 +157,10 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// The data directory, or a backup
+    /// Data directory or backup
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// A journal hash noted earlier (64 hexadecimal digits)
+    /// Journal hash recorded earlier (64 hexadecimal digits)
     #[arg(long, value_name = "HASH")]
     pub(crate) anchor: Option<String>,
     /// Print the result as JSON
@@ -168,9 +169,9 @@ pub(crate) struct Verify {
 }
 
 const EXPORT_EXAMPLES: &str = "\
-Dates are the business dates of payments (effective_at). In hledger and beancount a customer's
-money is a liability, so it is negative there, and the balances of all accounts are asserted.
-It only reads, and may run beside a server.
+Dates are the business dates of payments (effective_at). In hledger and beancount, a customer's
+money is a liability, so the amount is negative; the balances of all accounts are asserted.
+Changes nothing, and may run beside a server.
 
 Examples:
   tributary export --data tributary-data --format hledger -o books.journal && hledger -f books.journal check
@@ -179,10 +180,10 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// The data directory, or a backup
+    /// Data directory or backup
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// The format
+    /// Format of the output
     #[arg(long, value_enum)]
     pub(crate) format: Format,
     /// Write to this file instead of the standard output
@@ -190,7 +191,7 @@ pub(crate) struct Export {
     pub(crate) output: Option<PathBuf>,
 }
 
-/// What an export is written as.
+/// Format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// A journal for hledger
@@ -204,8 +205,8 @@ pub(crate) enum Format {
 }
 
 const BACKUP_EXAMPLES: &str = "\
-A backup is a journal directory: `verify` and `export` read it, `restore` makes a data directory
-of it. A backup that exists is continued from where it ends.
+A backup is a journal directory: `verify` and `export` can read it, and `restore` creates a data
+directory from it. An existing backup is continued at its end.
 
 Examples:
   tributary backup /backups/tributary --server http://127.0.0.1:8080 --api-key-file key
@@ -213,12 +214,12 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
-    /// Where the backup is or shall be
+    /// Directory of the backup, new or existing
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) server: Server,
-    /// Go on: write every frame as soon as it is committed, and show the lag
+    /// Continue: write every frame as soon as it is committed, and show the lag
     #[arg(long)]
     pub(crate) follow: bool,
     /// Print progress as JSON, one object per line
@@ -227,18 +228,18 @@ pub(crate) struct Backup {
 }
 
 const RESTORE_EXAMPLES: &str = "\
-Checks the whole hash chain, copies the journal and begins a new epoch, so that nothing the lost
-server may still have handed out is ever issued again.
+Checks the whole hash chain, copies the journal and begins a new epoch, so that no id that the lost
+server may have issued is issued again.
 
 Example:
   tributary restore /backups/tributary --data tributary-data";
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
-    /// The backup
+    /// Directory of the backup
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// The data directory to make; must not exist, or be empty
+    /// Data directory to create; must not exist, or be empty
     #[arg(long, value_name = "NEW")]
     pub(crate) data: PathBuf,
     /// Print the result as JSON
@@ -247,18 +248,18 @@ pub(crate) struct Restore {
 }
 
 const KEYS_EXAMPLES: &str = "\
-With a server running, make keys by `POST /v1/api_keys`. This is for when the last platform key
-is lost: stop the server, run this, start it again. The old keys go on working until revoked.
+A running server creates keys with `POST /v1/api_keys`. This command is for a lost last platform
+key: stop the server, run this command, start the server. Old keys remain valid until revoked.
 
 Example:
   tributary keys --data tributary-data";
 
 #[derive(Debug, Args)]
 pub(crate) struct Keys {
-    /// The data directory; no server may be using it
+    /// Data directory that no server uses
     #[arg(long, value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// What the key is for, to tell it from others
+    /// Label of the key
     #[arg(long, value_name = "TEXT", default_value = "made on the command line")]
     pub(crate) label: String,
     /// Print the result as JSON
@@ -267,9 +268,9 @@ pub(crate) struct Keys {
 }
 
 const LISTEN_EXAMPLES: &str = "\
-For developing a receiver: the server need not be able to reach this machine. Each event is sent
-once, one after the other, with the headers of a real webhook; what the receiver answers is shown,
-and the next one follows. A lost connection to the server is taken up again where it broke off.
+For the development of a receiver: the server need not be able to reach this machine. Events are
+sent one after the other, each once, with the headers of a real webhook, and the receiver's answers
+are shown. After a lost connection to the server, the stream continues after the last event.
 Stop with Ctrl-C.
 
 Examples:
@@ -281,16 +282,16 @@ Examples:
 pub(crate) struct Listen {
     #[command(flatten)]
     pub(crate) server: Server,
-    /// Where to, such as http://127.0.0.1:3000/hooks
+    /// URL of the receiver, such as http://127.0.0.1:3000/hooks
     #[arg(long, value_name = "URL")]
     pub(crate) forward_to: String,
-    /// Which events, with commas between the patterns
+    /// Types of events, as patterns separated by commas
     #[arg(long, value_name = "PATTERNS", default_value = "#")]
     pub(crate) events: String,
-    /// Where to begin: now, beginning, the id of an event to begin after, or a time
+    /// Start: now, beginning, the id of an event to start after, or a time
     #[arg(long, value_name = "START", default_value = "now")]
     pub(crate) start: String,
-    /// What signs the webhooks, whsec_…; a new one is made and shown if it is not given
+    /// Signing secret, whsec_…; by default a new one is created and shown
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Option<String>,
     /// Print one JSON object per line
@@ -299,12 +300,12 @@ pub(crate) struct Listen {
 }
 
 const PLAN_EXAMPLES: &str = "\
-Reckons with the queueing models M/M/c and, with --capacity, M/M/c/K: arrivals at random, service
-times exponentially distributed, first come first served. docs/queueing.md tells the formulas, and
-when they do not hold. It only calculates, and needs no server.
+Uses the queueing models M/M/c and, with --capacity, M/M/c/K: random arrivals, exponentially
+distributed service times, first come first served. docs/queueing.md has the formulas and their
+limits. Needs no server.
 
 Rates are numbers per s, min or h; times are in us, ms, s, m or h. A target is p50, p90, p95, p99,
-p99.9 or mean, and the time that it may be. With --capacity, whoever is refused counts as late.
+p99.9 or mean, and the maximum time. With --capacity, refused arrivals count as late.
 
 Examples:
   tributary plan --arrivals 5000/s --service 2ms --target p99=50ms
@@ -313,22 +314,22 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
-    /// How much arrives on average, such as 5000/s, 300/min or 20/h
+    /// Mean arrival rate, such as 5000/s, 300/min or 20/h
     #[arg(long, value_name = "RATE", value_parser = crate::quantity::parse_rate)]
     pub(crate) arrivals: f64,
-    /// How long one worker needs for one of them on average, such as 2ms
+    /// Mean time that one worker needs for one arrival, such as 2ms
     #[arg(long, value_name = "TIME", value_parser = crate::quantity::parse_seconds)]
     pub(crate) service: f64,
-    /// What is to be reached, such as p99=50ms
+    /// Target, such as p99=50ms
     #[arg(long, value_name = "TARGET", value_parser = crate::quantity::parse_target, required_unless_present = "workers")]
     pub(crate) target: Option<crate::quantity::PlanTarget>,
-    /// Which time the target is about
+    /// Time to which the target applies
     #[arg(long, value_enum, default_value_t = Time::Total, conflicts_with = "workers")]
     pub(crate) of: Time,
-    /// Ask about this many workers instead
+    /// Show this number of workers, instead of finding one
     #[arg(long, value_name = "N", conflicts_with = "target", value_parser = clap::value_parser!(u32).range(1..=i64::from(WORKERS_MAX)))]
     pub(crate) workers: Option<u32>,
-    /// The most that may be in the system, waiting or being worked on; more are refused
+    /// Maximum number of arrivals in the system, waiting or in service; more are refused
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=i64::from(CAPACITY_MAX)))]
     pub(crate) capacity: Option<u32>,
     /// Print the result as JSON
@@ -336,25 +337,25 @@ pub(crate) struct Plan {
     pub(crate) json: bool,
 }
 
-/// Which time a target is about.
+/// Time to which a target applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Time {
-    /// From arrival until a worker takes it
+    /// From arrival until a worker starts
     Wait,
-    /// From arrival until it is done
+    /// From arrival until the worker is done
     Total,
 }
 
 impl Server {
-    /// A client for it.
+    /// Creates a client for the server.
     pub(crate) fn client(&self) -> anyhow::Result<crate::client::Client> {
-        let wrong = crate::exit::wrong_use;
+        let wrong = crate::exit::usage_error;
         let server = self
             .server
             .as_deref()
             .ok_or_else(|| wrong("--server URL is missing"))?;
         let key = match (&self.api_key, &self.api_key_file) {
-            (_, Some(path)) => crate::config::secret_from(path)?,
+            (_, Some(path)) => crate::config::read_secret(path)?,
             (Some(key), None) => key.trim().to_owned(),
             (None, None) => {
                 return Err(wrong(

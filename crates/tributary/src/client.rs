@@ -1,4 +1,4 @@
-//! A small blocking HTTP client for one server: one connection, kept open, with bounded patience.
+//! A blocking HTTP client for one server, with one keep-alive connection.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls;
 
-use crate::exit::wrong_use;
+use crate::exit::usage_error;
 
-/// The longest wait for the head of an answer, and for each piece of it.
+/// Maximum wait for the head of a response and for each chunk of its body, in seconds.
 const REQUEST_SECONDS_MAX: u64 = 60;
-/// How long [`Client::patiently`] goes on trying while the server is away or busy.
-const PATIENCE_SECONDS_MAX: u64 = 60;
-/// The largest answer that is read.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Maximum time for which a request is repeated while the server is unreachable or busy, in seconds.
+const RETRY_SECONDS_MAX: u64 = 60;
+/// Maximum size of a response that is read at once, in bytes.
+const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
-/// A server and the key to it.
+/// A client of one server.
 pub(crate) struct Client {
     runtime: tokio::runtime::Runtime,
     host: String,
@@ -35,44 +35,44 @@ pub(crate) struct Client {
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
-/// Called with the headers and one piece of an answer.
-pub(crate) type OnPiece<'a> =
+/// Called with the headers and one chunk of a response.
+pub(crate) type ChunkHandler<'a> =
     &'a mut dyn FnMut(&hyper::HeaderMap, &[u8]) -> anyhow::Result<ControlFlow<()>>;
 
-/// What the server answered.
-pub(crate) struct Answer {
+/// A response of the server.
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) headers: hyper::HeaderMap,
     pub(crate) body: Bytes,
 }
 
-/// The server answered with something else than 2xx.
+/// The server's response has another status than 2xx.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub(crate) struct RefusedRequest {
     pub(crate) status: u16,
     text: String,
 }
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for RefusedRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the server refused: {}", self.text)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for RefusedRequest {}
 
-impl Answer {
-    /// The body as JSON.
+impl HttpResponse {
+    /// Parses the body as JSON.
     pub(crate) fn json(&self) -> anyhow::Result<serde_json::Value> {
         serde_json::from_slice(&self.body).with_context(|| {
             format!(
-                "the server answered {} with something that is not JSON",
+                "the server answered {} with a body that is not JSON",
                 self.status
             )
         })
     }
 
-    /// What an error answer says, for people.
+    /// Describes an error response.
     pub(crate) fn error_text(&self) -> String {
         let json: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
         match (
@@ -84,24 +84,24 @@ impl Answer {
         }
     }
 
-    /// Itself if the status is 2xx, else the error it carries.
-    pub(crate) fn ok(self) -> anyhow::Result<Self> {
+    /// Returns the response if its status is 2xx, otherwise the error.
+    pub(crate) fn require_success(self) -> anyhow::Result<Self> {
         if (200..300).contains(&self.status) {
             return Ok(self);
         }
-        Err(anyhow::Error::new(Refused {
+        Err(anyhow::Error::new(RefusedRequest {
             status: self.status,
             text: self.error_text(),
         }))
     }
 }
 
-/// Where batches go. What is made is asked for by id only.
+/// Path for batches. The client asks for the ids of created objects only.
 pub(crate) const BATCHES: &str = "/v1/batches";
 
 impl Client {
-    /// A client for `http://host:port` or `https://host:port`; connects at the first request.
-    /// `ca` is a file of certificates to trust (PEM), needed for `https`.
+    /// Creates a client for `http://host:port` or `https://host:port`, which connects at the first request.
+    /// `https` needs `ca`, a file of certificates to trust (PEM).
     pub(crate) fn new(
         server: &str,
         api_key: &str,
@@ -109,12 +109,12 @@ impl Client {
     ) -> anyhow::Result<Self> {
         let uri: Uri = server
             .parse()
-            .map_err(|_| wrong_use(format!("`{server}` is not a URL")))?;
+            .map_err(|_| usage_error(format!("`{server}` is not a URL")))?;
         let tls = match uri.scheme_str() {
             Some("http") => None,
-            Some("https") => Some(trust(ca)?),
+            Some("https") => Some(tls_connector(ca)?),
             _ => {
-                return Err(wrong_use(format!(
+                return Err(usage_error(format!(
                     "`{server}` must begin with http:// or https://"
                 )));
             }
@@ -123,13 +123,13 @@ impl Client {
             .path_and_query()
             .is_some_and(|path| path.as_str() != "/")
         {
-            return Err(wrong_use(format!(
+            return Err(usage_error(format!(
                 "`{server}` must be only http(s)://host:port"
             )));
         }
         let host = uri
             .host()
-            .ok_or_else(|| wrong_use(format!("`{server}` names no host")))?;
+            .ok_or_else(|| usage_error(format!("`{server}` names no host")))?;
         let port = uri
             .port_u16()
             .unwrap_or(if tls.is_some() { 443 } else { 80 });
@@ -147,22 +147,32 @@ impl Client {
         })
     }
 
-    /// One GET.
-    pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<Answer> {
+    /// Sends a GET request.
+    pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<HttpResponse> {
         self.send(Method::GET, path, &Bytes::new())
     }
 
-    /// A GET repeated while the server is away or busy.
-    pub(crate) fn get_patiently(&mut self, path: &str) -> anyhow::Result<Answer> {
-        self.patiently(Method::GET, path, &Bytes::new())
+    /// Sends a GET request, and repeats it while the server is unreachable or busy.
+    pub(crate) fn get_with_retry(&mut self, path: &str) -> anyhow::Result<HttpResponse> {
+        self.send_with_retry(Method::GET, path, &Bytes::new())
     }
 
-    /// A POST of JSON repeated while the server is away or busy. The body must bear idempotency keys.
-    pub(crate) fn post_patiently(&mut self, path: &str, body: Vec<u8>) -> anyhow::Result<Answer> {
-        self.patiently(Method::POST, path, &Bytes::from(body))
+    /// Sends a POST request with JSON, and repeats it while the server is unreachable or busy. The body must contain idempotency
+    /// keys.
+    pub(crate) fn post_with_retry(
+        &mut self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<HttpResponse> {
+        self.send_with_retry(Method::POST, path, &Bytes::from(body))
     }
 
-    fn patiently(&mut self, method: Method, path: &str, body: &Bytes) -> anyhow::Result<Answer> {
+    fn send_with_retry(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: &Bytes,
+    ) -> anyhow::Result<HttpResponse> {
         let started = Instant::now();
         let mut pause = Duration::from_millis(100);
         loop {
@@ -178,7 +188,7 @@ impl Client {
                 Ok(_) => return result,
                 Err(_) => pause,
             };
-            if started.elapsed() + wait > Duration::from_secs(PATIENCE_SECONDS_MAX) {
+            if started.elapsed() + wait > Duration::from_secs(RETRY_SECONDS_MAX) {
                 return result;
             }
             std::thread::sleep(wait);
@@ -186,49 +196,51 @@ impl Client {
         }
     }
 
-    fn send(&mut self, method: Method, path: &str, body: &Bytes) -> anyhow::Result<Answer> {
-        let (status, headers, incoming) = self.begin(method, path, body)?;
-        let body = self.within(async move {
-            let body = Limited::new(incoming, ANSWER_BYTES_MAX).collect().await;
+    fn send(&mut self, method: Method, path: &str, body: &Bytes) -> anyhow::Result<HttpResponse> {
+        let (status, headers, incoming) = self.send_request(method, path, body)?;
+        let body = self.run_with_timeout(async move {
+            let body = Limited::new(incoming, RESPONSE_BYTES_MAX).collect().await;
             Ok(body
-                .map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?
+                .map_err(|error| anyhow::anyhow!("the response was interrupted: {error}"))?
                 .to_bytes())
         })?;
-        Ok(Answer {
+        Ok(HttpResponse {
             status,
             headers,
             body,
         })
     }
 
-    /// A GET whose answer may be large: `each` is called with its pieces as they come, until it breaks. Gives the
+    /// Sends a GET request with a large response: calls `each` with every chunk until `each` breaks. Returns the
     /// headers.
-    pub(crate) fn get_in_pieces(
+    pub(crate) fn get_in_chunks(
         &mut self,
         path: &str,
-        each: OnPiece<'_>,
+        each: ChunkHandler<'_>,
     ) -> anyhow::Result<hyper::HeaderMap> {
-        let (status, headers, mut incoming) = self.begin(Method::GET, path, &Bytes::new())?;
+        let (status, headers, mut incoming) =
+            self.send_request(Method::GET, path, &Bytes::new())?;
         if status != 200 {
-            let body = self.within(async move { Ok(incoming.collect().await?.to_bytes()) })?;
-            return Answer {
+            let body =
+                self.run_with_timeout(async move { Ok(incoming.collect().await?.to_bytes()) })?;
+            return HttpResponse {
                 status,
                 headers,
                 body,
             }
-            .ok()
-            .map(|answer| answer.headers);
+            .require_success()
+            .map(|response| response.headers);
         }
         loop {
-            let piece = self.within(async {
+            let piece = self.run_with_timeout(async {
                 let frame = incoming.frame().await.transpose();
-                frame.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))
+                frame.map_err(|error| anyhow::anyhow!("the response was interrupted: {error}"))
             })?;
             match piece.map(Frame::into_data) {
                 None => return Ok(headers),
                 Some(Ok(bytes)) => {
                     if each(&headers, &bytes)?.is_break() {
-                        // The rest of the answer is still on this connection: it serves no other request.
+                        // The rest of the response is still on this connection, so it cannot be reused.
                         self.connection = None;
                         return Ok(headers);
                     }
@@ -239,7 +251,7 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of the answer.
-    fn begin(
+    fn send_request(
         &mut self,
         method: Method,
         path: &str,
@@ -264,7 +276,7 @@ impl Client {
             .connection
             .take()
             .filter(|connection| !connection.is_closed());
-        let (connection, response) = self.within(async move {
+        let (connection, response) = self.run_with_timeout(async move {
             let mut connection = match open {
                 Some(connection) => connection,
                 None => connect(&host, port, tls).await?,
@@ -278,14 +290,22 @@ impl Client {
         Ok((head.status.as_u16(), head.headers, body))
     }
 
-    fn within<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    fn run_with_timeout<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
         let limit = Duration::from_secs(REQUEST_SECONDS_MAX);
         self.runtime
             .block_on(async { tokio::time::timeout(limit, work).await })
-            .map_err(|_| anyhow::anyhow!("nothing came within {REQUEST_SECONDS_MAX} s"))
+            .map_err(|_| anyhow::anyhow!("no response within {REQUEST_SECONDS_MAX} s"))
             .and_then(|result| result)
-            .with_context(|| format!("cannot talk to {}:{}", self.host, self.port))
+            .with_context(|| format!("cannot reach {}:{}", self.host, self.port))
     }
+}
+
+/// Encodes a value for the query of a path.
+pub(crate) fn encode_query_value(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 async fn connect(
@@ -311,23 +331,23 @@ where
     TokioIo<S>: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
     let (sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
-    // It ends by itself when the sender is dropped or the server closes.
+    // The task ends when the sender is dropped or the server closes the connection.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
 }
 
-fn trust(ca: Option<&std::path::Path>) -> anyhow::Result<tokio_rustls::TlsConnector> {
+fn tls_connector(ca: Option<&std::path::Path>) -> anyhow::Result<tokio_rustls::TlsConnector> {
     let path =
-        ca.ok_or_else(|| wrong_use("https:// needs --ca FILE: the certificates to trust (PEM)"))?;
+        ca.ok_or_else(|| usage_error("https:// needs --ca FILE: the certificates to trust (PEM)"))?;
     let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         roots
-            .add(certificate.map_err(|error| wrong_use(format!("{}: {error}", path.display())))?)
-            .map_err(|error| wrong_use(format!("{}: {error}", path.display())))?;
+            .add(certificate.map_err(|error| usage_error(format!("{}: {error}", path.display())))?)
+            .map_err(|error| usage_error(format!("{}: {error}", path.display())))?;
     }
     if roots.is_empty() {
-        return Err(wrong_use(format!(
+        return Err(usage_error(format!(
             "{} holds no certificate",
             path.display()
         )));

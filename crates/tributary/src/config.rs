@@ -1,4 +1,5 @@
-//! Settings of `serve`: defaults, under one TOML file, under the environment, under the command line.
+//! Configuration of `serve`. The command line overrides the environment, the environment overrides the TOML file, and the
+//! file overrides the defaults.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,28 +9,28 @@ use serde::Deserialize;
 
 use tributary_engine::QUEUE_LENGTH_MAX;
 
-use crate::exit::wrong_use;
+use crate::exit::usage_error;
 
-/// The largest `limits.queue_length_max`: each payment that waits takes memory.
-const QUEUE_LENGTH_MOST: usize = 1_000_000;
+/// Maximum value of `limits.queue_length_max`: each queued payment takes memory.
+const QUEUE_LENGTH_LIMIT: usize = 1_000_000;
 
-/// Everything that can be set. `docs/configuration.md` explains each key.
+/// The whole configuration. `docs/configuration.md` explains each key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// The data directory.
+    /// Data directory.
     pub(crate) data: PathBuf,
-    /// Address and port.
+    /// Address and port for HTTP.
     pub(crate) listen: SocketAddr,
-    /// Address and port for gRPC; not served if it is not given.
+    /// Address and port for gRPC; `None` for no gRPC.
     pub(crate) grpc_listen: Option<SocketAddr>,
-    /// Where the journal is kept.
+    /// Storage of the journal.
     pub(crate) backend: Backend,
-    /// Where the platform key made on the first start is written, instead of being shown.
+    /// File to which the first start writes the platform key, instead of showing it.
     pub(crate) platform_key_file: Option<PathBuf>,
-    /// Whether `/metrics` answers without a key.
+    /// Whether `/metrics` needs no API key.
     pub(crate) metrics_public: bool,
-    /// What seals the secrets of webhooks; the data directory's name with `.key` if it is not given.
+    /// File of the master key, which seals the secrets of webhooks; by default the data directory's name with `.key`.
     pub(crate) master_key_file: Option<PathBuf>,
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
@@ -37,13 +38,13 @@ pub(crate) struct Config {
     pub(crate) log: Log,
 }
 
-/// Where the journal is kept.
+/// Storage of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Backend {
     /// In the data directory.
     Embedded,
-    /// In memory: nothing survives a stop.
+    /// In memory: all data is lost at the end of the process.
     Memory,
 }
 
@@ -59,17 +60,17 @@ pub(crate) struct Tls {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    /// Largest request body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub(crate) body_bytes_max: usize,
-    /// Most requests per second of one API key; no limit if it is not given.
+    /// Maximum number of requests per second of one API key; `None` for no limit.
     pub(crate) requests_per_second_max: Option<u32>,
-    /// Most open connections.
+    /// Maximum number of open connections.
     pub(crate) connections_max: usize,
-    /// Most event streams open at once.
+    /// Maximum number of open event streams.
     pub(crate) streams_max: usize,
-    /// Bytes of the history of deliveries, about; 0 for none.
+    /// Approximate maximum size of the history of deliveries, in bytes; 0 for no history.
     pub(crate) history_bytes_max: u64,
-    /// Most payments queued at once.
+    /// Maximum number of queued payments.
     pub(crate) queue_length_max: usize,
 }
 
@@ -80,11 +81,11 @@ pub(crate) struct Webhooks {
     pub(crate) allow_http: bool,
     /// Whether addresses outside of the public Internet are allowed.
     pub(crate) allow_private: bool,
-    /// Hosts whose addresses are not checked.
+    /// Hosts that may have any address.
     pub(crate) allow_hosts: Vec<String>,
-    /// Ports that are allowed; all if none is given.
+    /// Allowed ports; empty for all.
     pub(crate) ports: Vec<u16>,
-    /// Certificates to trust, PEM; those of the system if it is not given.
+    /// File of certificates to trust, PEM; by default those of the system.
     pub(crate) ca_file: Option<PathBuf>,
 }
 
@@ -144,7 +145,7 @@ impl Default for Log {
     }
 }
 
-/// Every key, for the environment: `limits.body_bytes_max` is `TRIBUTARY_LIMITS_BODY_BYTES_MAX`.
+/// Every key with its type, for the environment: `TRIBUTARY_LIMITS_BODY_BYTES_MAX` is `limits.body_bytes_max`.
 const KEYS: [(&str, Kind); 22] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
@@ -175,19 +176,19 @@ enum Kind {
     Text,
     Integer,
     Boolean,
-    /// With commas between them.
+    /// A list, separated by commas.
     Texts,
-    /// With commas between them.
+    /// A list, separated by commas.
     Integers,
 }
 
-/// Variables with our prefix that are no settings of `serve`.
+/// Variables with our prefix that do not configure `serve`.
 const OTHER_VARIABLES: [&str; 3] = ["TRIBUTARY_API_KEY", "TRIBUTARY_SERVER", "TRIBUTARY_CONFIG"];
-/// Whatever tests use.
+/// Prefixes of variables for tests.
 const TEST_PREFIXES: [&str; 2] = ["TRIBUTARY_TEST_", "TRIBUTARY_REQUIRE_"];
 
 impl Config {
-    /// Reads `file` (if any) and lays the environment over it.
+    /// Reads `file`, if any, and applies the environment.
     pub(crate) fn load(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
@@ -198,12 +199,12 @@ impl Config {
         };
         for (name, value) in environment.filter(|(name, _)| name.starts_with("TRIBUTARY_")) {
             overlay(&mut table, &name, &value)?;
-            // One by one, so that a mistake is put down to its variable: the file was read on its own.
+            // Apply variables one by one, so that an error names its variable.
             let laid: Result<Self, toml::de::Error> = table.clone().try_into();
-            laid.map_err(|error| wrong_use(format!("{name}: `{value}`: {}", error.message())))?;
+            laid.map_err(|error| usage_error(format!("{name}: `{value}`: {}", error.message())))?;
         }
         let config: Self = table.try_into().map_err(|error: toml::de::Error| {
-            wrong_use(format!("configuration: {}", error.message()))
+            usage_error(format!("configuration: {}", error.message()))
         })?;
         config.check()?;
         Ok(config)
@@ -211,7 +212,9 @@ impl Config {
 
     fn check(&self) -> anyhow::Result<()> {
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
-            return Err(wrong_use("tls.certificate and tls.key go together"));
+            return Err(usage_error(
+                "tls.certificate and tls.key must be set together",
+            ));
         }
         let limits = &self.limits;
         if limits.body_bytes_max < 1024
@@ -219,17 +222,17 @@ impl Config {
             || limits.connections_max == 0
             || limits.streams_max == 0
         {
-            return Err(wrong_use(
+            return Err(usage_error(
                 "limits must be positive, and body_bytes_max at least 1024",
             ));
         }
-        if !(1..=QUEUE_LENGTH_MOST).contains(&limits.queue_length_max) {
-            return Err(wrong_use(
+        if !(1..=QUEUE_LENGTH_LIMIT).contains(&limits.queue_length_max) {
+            return Err(usage_error(
                 "limits.queue_length_max must be from 1 to 1000000",
             ));
         }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
-            return Err(wrong_use(format!(
+            return Err(usage_error(format!(
                 "log.level `{}` is none of error, warn, info, debug, trace",
                 self.log.level
             )));
@@ -238,12 +241,12 @@ impl Config {
     }
 }
 
-/// A file first on its own, so that a mistake in it is shown with its line.
+/// Reads and checks the file alone, so that an error names its line.
 fn read_file(path: &Path) -> anyhow::Result<toml::Table> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration {}", path.display()))
-        .map_err(|error| wrong_use(format!("{error:#}")))?;
-    let wrong = |error: toml::de::Error| wrong_use(format!("{}: {error}", path.display()));
+        .map_err(|error| usage_error(format!("{error:#}")))?;
+    let wrong = |error: toml::de::Error| usage_error(format!("{}: {error}", path.display()));
     toml::from_str::<Config>(&text).map_err(wrong)?;
     toml::from_str(&text).map_err(wrong)
 }
@@ -256,27 +259,25 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> anyhow::Result<(
     }
     let known = KEYS.iter().find(|(key, _)| variable(key) == name);
     let Some((key, kind)) = known else {
-        return Err(wrong_use(format!(
+        return Err(usage_error(format!(
             "the environment variable {name} is not a setting (see docs/configuration.md)"
         )));
     };
     let integer = |text: &str| {
         let number = text.trim().parse().map(toml::Value::Integer);
-        number.map_err(|_| wrong_use(format!("{name}: `{text}` is not a whole number")))
+        number.map_err(|_| usage_error(format!("{name}: `{text}` is not a whole number")))
     };
     let items = || value.split(',').map(str::trim);
-    let value = match kind {
-        Kind::Text => toml::Value::String(value.to_owned()),
-        Kind::Boolean => toml::Value::Boolean(
-            value
-                .trim()
-                .parse()
-                .map_err(|_| wrong_use(format!("{name}: `{value}` is neither true nor false")))?,
-        ),
-        Kind::Integer => integer(value)?,
-        Kind::Texts => items().map(Into::into).collect::<Vec<toml::Value>>().into(),
-        Kind::Integers => toml::Value::Array(items().map(integer).collect::<Result<_, _>>()?),
-    };
+    let value =
+        match kind {
+            Kind::Text => toml::Value::String(value.to_owned()),
+            Kind::Boolean => toml::Value::Boolean(value.trim().parse().map_err(|_| {
+                usage_error(format!("{name}: `{value}` is neither true nor false"))
+            })?),
+            Kind::Integer => integer(value)?,
+            Kind::Texts => items().map(Into::into).collect::<Vec<toml::Value>>().into(),
+            Kind::Integers => toml::Value::Array(items().map(integer).collect::<Result<_, _>>()?),
+        };
     match key.split_once('.') {
         None => drop(table.insert((*key).to_owned(), value)),
         Some((section, key)) => {
@@ -285,7 +286,7 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> anyhow::Result<(
                 .or_insert_with(|| toml::Value::Table(toml::Table::new()));
             let section = entry
                 .as_table_mut()
-                .ok_or_else(|| wrong_use(format!("[{section}] is not a table")))?;
+                .ok_or_else(|| usage_error(format!("[{section}] is not a table")))?;
             section.insert(key.to_owned(), value);
         }
     }
@@ -296,17 +297,17 @@ fn variable(key: &str) -> String {
     format!("TRIBUTARY_{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
-/// A secret that is the content of a file, without the newline at its end.
-pub(crate) fn secret_from(path: &Path) -> anyhow::Result<String> {
+/// Reads a secret from a file.
+pub(crate) fn read_secret(path: &Path) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        wrong_use(format!(
+        usage_error(format!(
             "cannot read the secret in {}: {error}",
             path.display()
         ))
     })?;
     let secret = text.trim();
     if secret.is_empty() || secret.contains(char::is_whitespace) {
-        return Err(wrong_use(format!(
+        return Err(usage_error(format!(
             "{} must hold one secret and nothing else",
             path.display()
         )));
@@ -403,8 +404,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("secret");
         std::fs::write(&path, "sesame\n").expect("writes");
-        assert_eq!(secret_from(&path).expect("reads"), "sesame");
+        assert_eq!(read_secret(&path).expect("reads"), "sesame");
         std::fs::write(&path, "two words").expect("writes");
-        assert!(secret_from(&path).is_err());
+        assert!(read_secret(&path).is_err());
     }
 }

@@ -1,10 +1,10 @@
-//! `serve --demo`: a believable day of payments, through the public API, the same on every machine.
+//! `serve --demo`: makes a day of realistic payments through the public API, the same on every machine.
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::amount::{decimal, exponent_of};
-use crate::batch::{Answered, Item, send};
+use crate::batch::{BatchCommand, CommandResult, send_commands};
 use crate::client::Client;
 use crate::terminal::{print_line, progress_bar};
 
@@ -19,9 +19,9 @@ struct Shop {
     /// Minor units.
     lowest_price: u64,
     highest_price: u64,
-    /// How often it is chosen among the shops of its currency.
+    /// Relative frequency among the shops of the same currency.
     weight: u64,
-    /// Of a hundred orders, how many are paid when they leave.
+    /// Percentage of orders that are authorized first and captured later.
     later: u64,
 }
 
@@ -52,44 +52,48 @@ const fn shop(
     }
 }
 
-/// What a shop pays for each payment: basis points, and flat minor units.
+/// Fee of a shop for each payment: basis points, and flat minor units.
 const FEE_BASIS_POINTS: u64 = 140;
 const FEE_FLAT: u64 = 10;
 
-/// What the day was.
+/// Counts of the day.
 #[derive(Debug, Default)]
-pub(crate) struct Day {
+pub(crate) struct DemoSummary {
     accounts: u64,
     done: u64,
     refused: u64,
     refunds: u64,
 }
 
-/// Fills the system. Everything has a key of its own, so a demo that was interrupted is finished by the next.
-pub(crate) fn fill(client: &mut Client) -> anyhow::Result<Day> {
+/// Fills the system. Every command has its own idempotency key, so that a second run completes an interrupted one.
+pub(crate) fn fill_system(client: &mut Client) -> anyhow::Result<DemoSummary> {
     let mut demo = Demo::open(client)?;
     let bar = progress_bar(HOURS.end - HOURS.start, "hours");
     for hour in HOURS {
-        bar.set_message(format!("{hour:02}:00, {} payments", demo.day.done));
-        demo.hour(client, hour)?;
+        bar.set_message(format!("{hour:02}:00, {} payments", demo.summary.done));
+        demo.send_hour(client, hour)?;
         bar.inc(1);
     }
-    demo.evening(client)?;
+    demo.send_payouts(client)?;
     bar.finish_and_clear();
-    Ok(demo.day)
+    Ok(demo.summary)
 }
 
-/// Says what the day was and what to look at.
-pub(crate) fn tell(client: &mut Client, day: &Day, url: &str) -> anyhow::Result<()> {
+/// Prints the counts of the day and the trial balance.
+pub(crate) fn print_summary(
+    client: &mut Client,
+    summary: &DemoSummary,
+    url: &str,
+) -> anyhow::Result<()> {
     print_line(&format!(
         "A day of payments is in: {} accounts, {} payments made,",
-        day.accounts, day.done
+        summary.accounts, summary.done
     ));
     print_line(&format!(
         "{} refused for lack of funds, {} refunds.",
-        day.refused, day.refunds
+        summary.refused, summary.refunds
     ));
-    let trial = client.get("/v1/trial_balance")?.ok()?.json()?;
+    let trial = client.get("/v1/trial_balance")?.require_success()?.json()?;
     for line in trial["currencies"].as_array().into_iter().flatten() {
         let exponent = line["currency"].as_str().and_then(exponent_of).unwrap_or(0);
         let money = |name: &str| Some(decimal(line[name].as_str()?.parse().ok()?, exponent));
@@ -109,14 +113,14 @@ struct Demo {
     bank: [(&'static str, String); 2],
     fees: [(&'static str, String); 2],
     shops: Vec<String>,
-    /// One wallet per customer and currency; a customer in ten also has yen.
+    /// One wallet per customer and currency; one customer in ten also has yen.
     wallets: Vec<(&'static str, String)>,
     random: Random,
-    /// Authorized, not yet captured.
+    /// Authorized payments that are not yet captured.
     held: Vec<String>,
-    /// Captured, may come back.
+    /// Captured payments, which may be refunded.
     captured: Vec<String>,
-    day: Day,
+    summary: DemoSummary,
     count: u64,
 }
 
@@ -128,7 +132,7 @@ impl Demo {
             if unlimited {
                 fields["overdraft"] = json!("unlimited");
             }
-            Item::new(
+            BatchCommand::new(
                 "account",
                 format!("demo:account:{owner}:{kind}:{currency}"),
                 fields,
@@ -156,11 +160,13 @@ impl Demo {
                 }
             }
         }
-        let mut ids = send(client, &items)?
+        let mut ids = send_commands(client, &items)?
             .into_iter()
             .map(|answer| match answer {
-                Answered::Done { id, .. } => Ok(id),
-                Answered::Refused { code, reason, .. } => Err(anyhow::anyhow!("{code}: {reason}")),
+                CommandResult::Done { id, .. } => Ok(id),
+                CommandResult::Refused { code, reason, .. } => {
+                    Err(anyhow::anyhow!("{code}: {reason}"))
+                }
             });
         let mut next = || ids.next().context("an answer is missing")?;
         let (bank_eur, fee_eur, bank_jpy, fee_jpy) = (next()?, next()?, next()?, next()?);
@@ -180,18 +186,18 @@ impl Demo {
             random: Random(0x5eed_0000_0000_0001),
             held: Vec::new(),
             captured: Vec::new(),
-            day: Day {
+            summary: DemoSummary {
                 accounts: items.len() as u64,
-                ..Day::default()
+                ..DemoSummary::default()
             },
             count: 0,
         })
     }
 
-    /// One hour: some top up, many pay, shops capture what has left, a few get their money back.
-    fn hour(&mut self, client: &mut Client, hour: u64) -> anyhow::Result<()> {
+    /// Sends the commands of one hour: top-ups, payments, captures and voids, refunds.
+    fn send_hour(&mut self, client: &mut Client, hour: u64) -> anyhow::Result<()> {
         let mut items = Vec::new();
-        // In the morning everybody fills the wallet; later a few add something.
+        // In the first hour all wallets are filled; later a few are topped up.
         let morning = if hour == HOURS.start {
             self.wallets.len()
         } else {
@@ -216,55 +222,54 @@ impl Demo {
         }
         for payment in std::mem::take(&mut self.held) {
             match self.random.below(10) {
-                0..6 => {
-                    items.push(self.item("capture", json!({ "payment": payment, "final": true })))
-                }
-                6 => items.push(self.item("void", json!({ "payment": payment }))),
+                0..6 => items
+                    .push(self.command("capture", json!({ "payment": payment, "final": true }))),
+                6 => items.push(self.command("void", json!({ "payment": payment }))),
                 _ => self.held.push(payment),
             }
         }
         for _ in 0..self.captured.len().min(2) {
             let at = self.random.below(self.captured.len() as u64) as usize;
             let payment = self.captured.swap_remove(at);
-            let note = json!({ "payment": payment, "description": "returned", "metadata": clock(hour, 50) });
-            items.push(self.item("refund", note));
+            let note = json!({ "payment": payment, "description": "returned", "metadata": time_metadata(hour, 50) });
+            items.push(self.command("refund", note));
         }
         self.send(client, &items)
     }
 
-    /// The shops are paid out.
-    fn evening(&mut self, client: &mut Client) -> anyhow::Result<()> {
+    /// Pays out the shops' balances.
+    fn send_payouts(&mut self, client: &mut Client) -> anyhow::Result<()> {
         let mut items = Vec::new();
         for (at, Shop { name, currency, .. }) in SHOPS.iter().enumerate() {
             let account = client
                 .get(&format!("/v1/accounts/{}", self.shops[at]))?
-                .ok()?
+                .require_success()?
                 .json()?;
             let available = account["available"].as_u64().unwrap_or(0);
-            // They keep a little for tomorrow's refunds.
+            // The rest stays for refunds.
             let amount = available / 10 * 9;
             if amount > 0 {
                 let fields = json!({
                     "amount": amount, "currency": currency, "source": self.shops[at],
-                    "destination": of(&self.bank, currency), "description": format!("daily payout of {name}"),
-                    "metadata": clock(22, 0),
+                    "destination": account_in(&self.bank, currency), "description": format!("daily payout of {name}"),
+                    "metadata": time_metadata(22, 0),
                 });
-                items.push(self.item("payout", fields));
+                items.push(self.command("payout", fields));
             }
         }
         self.send(client, &items)
     }
 
-    fn top_up(&mut self, hour: u64, wallet: usize, amount: u64) -> Item {
+    fn top_up(&mut self, hour: u64, wallet: usize, amount: u64) -> BatchCommand {
         let (currency, wallet) = self.wallets[wallet].clone();
         let fields = json!({
-            "amount": amount, "currency": currency, "source": of(&self.bank, currency), "destination": wallet,
-            "description": "top-up by bank transfer", "metadata": clock(hour, self.random.below(60)),
+            "amount": amount, "currency": currency, "source": account_in(&self.bank, currency), "destination": wallet,
+            "description": "top-up by bank transfer", "metadata": time_metadata(hour, self.random.below(60)),
         });
-        self.item("top_up", fields)
+        self.command("top_up", fields)
     }
 
-    fn payment(&mut self, hour: u64) -> Item {
+    fn payment(&mut self, hour: u64) -> BatchCommand {
         let wallet = self.wallet();
         let (currency, wallet) = self.wallets[wallet].clone();
         let at = self.shop(currency);
@@ -273,22 +278,22 @@ impl Demo {
             shop.lowest_price + self.random.below(shop.highest_price - shop.lowest_price) / 10 * 10;
         let mut fields = json!({
             "amount": amount, "currency": currency, "source": wallet, "destination": self.shops[at],
-            "fees": [{ "account": of(&self.fees, currency), "amount": FEE_FLAT, "basis_points": FEE_BASIS_POINTS }],
+            "fees": [{ "account": account_in(&self.fees, currency), "amount": FEE_FLAT, "basis_points": FEE_BASIS_POINTS }],
             "reference": format!("order-{:04}", self.count + 1),
-            "description": format!("order at the {}", shop.name), "metadata": clock(hour, self.random.below(60)),
+            "description": format!("order at the {}", shop.name), "metadata": time_metadata(hour, self.random.below(60)),
         });
         if self.random.below(100) < shop.later {
             fields["capture_method"] = json!("manual");
             fields["expires_at"] = json!("2100-01-01T00:00:00Z");
         }
-        self.item("payment", fields)
+        self.command("payment", fields)
     }
 
     fn wallet(&mut self) -> usize {
         self.random.below(self.wallets.len() as u64) as usize
     }
 
-    /// A shop of the currency, by weight.
+    /// Chooses a shop of the currency by weight.
     fn shop(&mut self, currency: &str) -> usize {
         let fits = |shop: &&Shop| shop.currency == currency;
         let mut left = self
@@ -303,47 +308,47 @@ impl Demo {
         unreachable!("the weights add up to the bound")
     }
 
-    fn item(&mut self, kind: &'static str, fields: Value) -> Item {
+    fn command(&mut self, kind: &'static str, fields: Value) -> BatchCommand {
         self.count += 1;
-        Item::new(kind, format!("demo:{}", self.count), fields)
+        BatchCommand::new(kind, format!("demo:{}", self.count), fields)
     }
 
-    fn send(&mut self, client: &mut Client, items: &[Item]) -> anyhow::Result<()> {
-        for (item, answer) in items.iter().zip(send(client, items)?) {
+    fn send(&mut self, client: &mut Client, items: &[BatchCommand]) -> anyhow::Result<()> {
+        for (item, answer) in items.iter().zip(send_commands(client, items)?) {
             let id = match answer {
-                // A payout of the same evening, asked for again when less was left.
-                Answered::Refused { code, .. } if code == "idempotency_key_reused" => {
-                    self.day.done += 1;
+                // An earlier, interrupted run made this payout with another amount.
+                CommandResult::Refused { code, .. } if code == "idempotency_key_reused" => {
+                    self.summary.done += 1;
                     continue;
                 }
-                Answered::Refused { .. } => {
-                    self.day.refused += 1;
+                CommandResult::Refused { .. } => {
+                    self.summary.refused += 1;
                     continue;
                 }
-                Answered::Done { id, .. } => id,
+                CommandResult::Done { id, .. } => id,
             };
             match item.kind {
                 "payment" if item.fields["capture_method"] == "manual" => self.held.push(id),
                 "payment" => self.captured.push(id),
-                "refund" => self.day.refunds += 1,
+                "refund" => self.summary.refunds += 1,
                 _ => {}
             }
-            self.day.done += u64::from(matches!(item.kind, "payment" | "top_up" | "payout"));
+            self.summary.done += u64::from(matches!(item.kind, "payment" | "top_up" | "payout"));
         }
         Ok(())
     }
 }
 
-fn of<'a>(accounts: &'a [(&'static str, String); 2], currency: &str) -> &'a str {
+fn account_in<'a>(accounts: &'a [(&'static str, String); 2], currency: &str) -> &'a str {
     let found = accounts.iter().find(|(of, _)| *of == currency);
     &found.expect("there is one for each currency of the demo").1
 }
 
-fn clock(hour: u64, minute: u64) -> Value {
+fn time_metadata(hour: u64, minute: u64) -> Value {
     json!({ "time": format!("{hour:02}:{minute:02}") })
 }
 
-/// xorshift64*: the same day everywhere.
+/// A generator of random numbers (xorshift64*) with a fixed seed.
 struct Random(u64);
 
 impl Random {

@@ -1,20 +1,20 @@
-//! Exit codes of the command. Scripts depend on them: a code never changes its meaning.
+//! Exit codes of the command. Scripts depend on the codes: a code never changes its meaning.
 
 use std::process::ExitCode;
 
-/// How a subcommand ended.
+/// Result of a subcommand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All was done.
+    /// The subcommand succeeded.
     Done,
-    /// The import went through the whole file, but some rows were refused.
+    /// The import read the whole file, but some rows were refused.
     RowsRefused,
-    /// The books do not verify: something in the directory is damaged or wrong.
+    /// The books do not verify: the directory is damaged or wrong.
     NotVerified,
 }
 
 impl Exit {
-    /// The number that the shell sees.
+    /// Returns the exit code.
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -30,26 +30,26 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// It could not be done; running it again may help.
+/// Exit code for a failure that may not occur again.
 pub(crate) const FAILED: u8 = 1;
-/// The arguments, the configuration or the map file are wrong; running it again cannot help.
-pub(crate) const WRONG_USE: u8 = 2;
-/// The server stopped itself because its storage failed.
+/// Exit code for wrong arguments, configuration or map file: the same command cannot succeed.
+pub(crate) const USAGE_ERROR: u8 = 2;
+/// Exit code of a server that stopped because its storage failed.
 pub(crate) const STORAGE_FAILED: u8 = 5;
 
-/// An error that the caller made: arguments, configuration, map file.
+/// The arguments, the configuration or the map file are wrong.
 #[derive(Debug)]
-pub(crate) struct WrongUse(pub(crate) String);
+pub(crate) struct UsageError(pub(crate) String);
 
-impl std::fmt::Display for WrongUse {
+impl std::fmt::Display for UsageError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for WrongUse {}
+impl std::error::Error for UsageError {}
 
-/// The storage failed while serving: nothing more was acknowledged.
+/// The storage failed while serving. Nothing was acknowledged after the failure.
 #[derive(Debug)]
 pub(crate) struct StorageFailed(pub(crate) String);
 
@@ -61,15 +61,15 @@ impl std::fmt::Display for StorageFailed {
 
 impl std::error::Error for StorageFailed {}
 
-/// A [`WrongUse`] as an [`anyhow::Error`].
-pub(crate) fn wrong_use(text: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(WrongUse(text.into()))
+/// Makes a [`UsageError`].
+pub(crate) fn usage_error(text: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(UsageError(text.into()))
 }
 
-/// The exit code for an error.
-pub(crate) fn code_of(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<WrongUse>()) {
-        WRONG_USE
+/// Returns the exit code for an error.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<UsageError>()) {
+        USAGE_ERROR
     } else if error.chain().any(|cause| cause.is::<StorageFailed>()) {
         STORAGE_FAILED
     } else {

@@ -1,13 +1,13 @@
-//! How many files the process may have open. Connections count as files: if they could take all, the journal could not
-//! open its next segment.
+//! The limit on open files. Connections count as open files: without a reserve, connections could prevent the journal from
+//! opening its next segment.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Kept for the journal, its index and checkpoints, for reads, and for what the process needs itself.
-const KEPT: u64 = 512;
+/// Number of files reserved for the journal, its index and checkpoints, reads, and the process itself.
+const FILES_RESERVED: u64 = 512;
 
-/// Raises the limit as far as the system lets this process; gives how many files it may have open, none for no limit.
-pub(crate) fn raise_limit() -> Option<u64> {
+/// Raises the limit on open files as far as the system permits. Returns the limit, or `None` for no limit.
+pub(crate) fn raise_file_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -19,18 +19,18 @@ pub(crate) fn raise_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// How many webhooks may be under way at once where `files` may be open.
-pub(crate) fn webhooks_within(files: Option<u64>) -> usize {
+/// Returns the maximum number of concurrent webhook attempts if `files` files may be open.
+pub(crate) fn webhooks_max(files: Option<u64>) -> usize {
     let eighth = files.map_or(u64::MAX, |files| files / 8);
     usize::try_from(eighth)
         .unwrap_or(usize::MAX)
         .clamp(2, 1_000)
 }
 
-/// How many of the wanted connections there may be where `files` may be open; at least one.
-pub(crate) fn connections_within(wanted: usize, files: Option<u64>) -> usize {
+/// Returns the number of connections out of `wanted` that fit if `files` files may be open; at least 1.
+pub(crate) fn connections_max(wanted: usize, files: Option<u64>) -> usize {
     let Some(files) = files else { return wanted };
-    let left = files.saturating_sub(KEPT).max(files / 4).max(1);
+    let left = files.saturating_sub(FILES_RESERVED).max(files / 4).max(1);
     wanted.min(usize::try_from(left).unwrap_or(usize::MAX))
 }
 
@@ -48,10 +48,10 @@ mod tests {
             (5, Some(256), 5),
             (5, Some(0), 1),
         ] {
-            assert_eq!(connections_within(wanted, files), within, "{files:?}");
+            assert_eq!(connections_max(wanted, files), within, "{files:?}");
         }
         for (files, within) in [(None, 1_000), (Some(1_024), 128), (Some(0), 2)] {
-            assert_eq!(webhooks_within(files), within, "{files:?}");
+            assert_eq!(webhooks_max(files), within, "{files:?}");
         }
     }
 }

@@ -1,22 +1,22 @@
-//! `keys`: another platform key, for when the last one is lost.
+//! `keys`: creates a platform key after the last one was lost.
 
 use serde_json::json;
 
 use crate::cli;
-use crate::exit::{Exit, wrong_use};
+use crate::exit::{Exit, usage_error};
 use crate::store::Store;
 use crate::terminal::print_line;
 
 /// Runs `keys`.
 pub(crate) fn keys(arguments: &cli::Keys) -> anyhow::Result<Exit> {
     if !arguments.data.join("meta").exists() {
-        return Err(wrong_use(format!(
+        return Err(usage_error(format!(
             "there is no data directory at {}",
             arguments.data.display()
         )));
     }
     let store = Store::open_dir(&arguments.data)?;
-    let key = store.make_platform_key(&arguments.label);
+    let key = store.create_platform_key(&arguments.label);
     store.shutdown();
     let key = key?;
     if arguments.json {

@@ -1,4 +1,4 @@
-//! `listen`: a server's events, forwarded to a program on this machine as the webhooks that they would be.
+//! `listen`: forwards a server's events to a program on this machine, as signed webhooks.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
@@ -12,67 +12,67 @@ use tributary_connect::webhooks::{
 use tributary_engine::SystemClock;
 
 use crate::cli;
-use crate::client::{Client, Refused};
-use crate::exit::{Exit, wrong_use};
+use crate::client::{Client, RefusedRequest, encode_query_value};
+use crate::exit::{Exit, usage_error};
 use crate::terminal::print_line;
 
-/// The first wait before a lost stream is taken up again; each one after it is twice as long.
-const WAIT_FIRST: Duration = Duration::from_millis(500);
-/// The longest such wait.
-const WAIT_MAX: Duration = Duration::from_secs(10);
-/// The longest wait for an answer of the receiver. The attempt itself ends sooner.
-const ATTEMPT_MAX: Duration = Duration::from_secs(60);
-/// The most that may come before the end of an event: far more than an event has.
+/// First wait before a lost stream is opened again. Each further wait is twice as long.
+const RETRY_WAIT_MIN: Duration = Duration::from_millis(500);
+/// Maximum wait before a lost stream is opened again.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Maximum wait for the result of an attempt. The attempt itself has a shorter time-out.
+const ATTEMPT_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Maximum size of an event in the stream, in bytes: far more than any event has.
 const EVENT_BYTES_MAX: usize = 4 << 20;
 
-/// Runs `listen`. It ends only by an error, or by a signal: there is nothing to finish.
+/// Runs `listen`, until an error or a signal.
 pub(crate) fn listen(arguments: &cli::Listen) -> anyhow::Result<Exit> {
-    let mut forward = Forward::new(arguments)?;
+    let mut forwarder = Forwarder::new(arguments)?;
     let mut client = arguments.server.client()?;
-    let secret = forward.endpoint.secrets.newest().reveal();
+    let secret = forwarder.endpoint.secrets.newest().reveal();
     let (to, events) = (&arguments.forward_to, &arguments.events);
     if arguments.json {
-        let told = json!({"forward_to": to, "events": events, "secret": secret});
-        print_line(&told.to_string());
+        let line = json!({"forward_to": to, "events": events, "secret": secret});
+        print_line(&line.to_string());
     } else {
         print_line(&format!("forwarding {events} to {to}, signed with"));
         print_line(&format!("  {secret}"));
     }
-    let mut wait = WAIT_FIRST;
+    let mut wait = RETRY_WAIT_MIN;
     loop {
-        let before = forward.last.clone();
-        let ended = follow(&mut client, arguments, &mut forward);
+        let before = forwarder.last.clone();
+        let ended = forward_stream(&mut client, arguments, &mut forwarder);
         let error = match ended {
             Ok(()) => anyhow::anyhow!("the server ended the stream"),
             Err(error) => error,
         };
-        if !goes_on(&error) {
-            return Err(teach(error));
+        if !is_temporary(&error) {
+            return Err(explain_refusal(error));
         }
-        // The first time there is nothing to go back to: the address is wrong, or no server runs.
-        if forward.last.is_none() && !forward.connected {
+        // Before the first connection, the address may be wrong or no server may run: do not try again.
+        if forwarder.last.is_none() && !forwarder.connected {
             return Err(error).context("no events: does the server run, and is --server right?");
         }
-        if forward.last != before {
-            wait = WAIT_FIRST;
+        if forwarder.last != before {
+            wait = RETRY_WAIT_MIN;
         }
         eprintln!("the stream was lost ({error:#}); trying again in {wait:?}");
         std::thread::sleep(wait);
-        wait = (wait * 2).min(WAIT_MAX);
+        wait = (wait * 2).min(RETRY_WAIT_MAX);
     }
 }
 
-/// Whether trying again may help: not if the server refuses what was asked for.
-fn goes_on(error: &anyhow::Error) -> bool {
-    let refused = error.downcast_ref::<Refused>();
-    error.downcast_ref::<NoStream>().is_none()
+/// Returns whether another attempt may succeed.
+fn is_temporary(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<RefusedRequest>();
+    error.downcast_ref::<InvalidStream>().is_none()
         && refused.is_none_or(|refused| matches!(refused.status, 429 | 500..))
 }
 
-/// Says what to do about an answer that stays the same.
-fn teach(error: anyhow::Error) -> anyhow::Error {
+/// Adds a hint to a refusal that another attempt would get again.
+fn explain_refusal(error: anyhow::Error) -> anyhow::Error {
     let hint = match error
-        .downcast_ref::<Refused>()
+        .downcast_ref::<RefusedRequest>()
         .map(|refused| refused.status)
     {
         Some(401) => "check the API key: --api-key-file FILE, or TRIBUTARY_API_KEY",
@@ -80,40 +80,40 @@ fn teach(error: anyhow::Error) -> anyhow::Error {
         Some(_) => "check --events and --start",
         None => return error,
     };
-    wrong_use(format!("{error:#}\n{hint}"))
+    usage_error(format!("{error:#}\n{hint}"))
 }
 
-/// What came is not what a stream is made of.
+/// The server's answer is not a valid stream of events.
 #[derive(Debug)]
-struct NoStream(&'static str);
+struct InvalidStream(&'static str);
 
-impl std::fmt::Display for NoStream {
+impl std::fmt::Display for InvalidStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the server sent no stream of events: {}", self.0)
     }
 }
 
-impl std::error::Error for NoStream {}
+impl std::error::Error for InvalidStream {}
 
-/// Forwards what comes until the stream ends.
-fn follow(
+/// Forwards events until the stream ends.
+fn forward_stream(
     client: &mut Client,
     arguments: &cli::Listen,
-    forward: &mut Forward,
+    forwarder: &mut Forwarder,
 ) -> anyhow::Result<()> {
-    let events = encoded(&arguments.events);
-    let from = match &forward.last {
+    let events = encode_query_value(&arguments.events);
+    let from = match &forwarder.last {
         Some(last) => format!("after={last}"),
-        None => format!("start={}", encoded(&arguments.start)),
+        None => format!("start={}", encode_query_value(&arguments.start)),
     };
-    let mut parser = Parser::default();
-    client.get_in_pieces(
+    let mut parser = StreamParser::default();
+    client.get_in_chunks(
         &format!("/v1/events/stream?events={events}&{from}"),
         &mut |_, piece| {
-            forward.connected = true;
+            forwarder.connected = true;
             parser.pending.extend_from_slice(piece);
             while let Some(message) = parser.next()? {
-                forward.take(message)?;
+                forwarder.deliver(message)?;
             }
             Ok(ControlFlow::Continue(()))
         },
@@ -121,46 +121,32 @@ fn follow(
     Ok(())
 }
 
-/// Text as it may stand in a query.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'*' | b',' => {
-                out.push(char::from(byte));
-            }
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
-}
-
-/// What stands between two empty lines of a stream.
+/// One message of a stream of server-sent events.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Message {
+struct StreamMessage {
     id: Option<String>,
     kind: String,
     data: Option<String>,
 }
 
-/// Takes a stream apart.
+/// Parses a stream of server-sent events.
 #[derive(Default)]
-struct Parser {
+struct StreamParser {
     pending: Vec<u8>,
 }
 
-impl Parser {
-    /// The next whole message, if it is there.
-    fn next(&mut self) -> anyhow::Result<Option<Message>> {
+impl StreamParser {
+    /// Returns the next complete message, if there is one.
+    fn next(&mut self) -> anyhow::Result<Option<StreamMessage>> {
         let Some(end) = self.pending.windows(2).position(|two| two == b"\n\n") else {
             if self.pending.len() > EVENT_BYTES_MAX {
-                bail!(NoStream("an event has no end"));
+                bail!(InvalidStream("an event has no end"));
             }
             return Ok(None);
         };
         let bytes: Vec<u8> = self.pending.drain(..end + 2).collect();
-        let text = std::str::from_utf8(&bytes).map_err(|_| NoStream("it is not UTF-8"))?;
-        let mut message = Message::default();
+        let text = std::str::from_utf8(&bytes).map_err(|_| InvalidStream("it is not UTF-8"))?;
+        let mut message = StreamMessage::default();
         for line in text.lines().filter(|line| !line.is_empty()) {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
@@ -168,7 +154,7 @@ impl Parser {
                 "id" => message.id = Some(value),
                 "event" => message.kind = value,
                 "data" => message.data = Some(value),
-                // Comments, and when to try again.
+                // Comments, and the reconnection time.
                 _ => {}
             }
         }
@@ -176,21 +162,21 @@ impl Parser {
     }
 }
 
-/// Sends events on.
-struct Forward {
+/// Forwards events to the receiver.
+struct Forwarder {
     sender: Sender,
     done: mpsc::Receiver<Attempt>,
     endpoint: Arc<Endpoint>,
     json: bool,
-    /// Whether the server has answered at all.
+    /// Whether the server has sent anything.
     connected: bool,
-    /// The id after which to go on.
+    /// Id of the last forwarded event, after which the next stream starts.
     last: Option<String>,
 }
 
-impl Forward {
+impl Forwarder {
     fn new(arguments: &cli::Listen) -> anyhow::Result<Self> {
-        let wrong = |error: &dyn std::fmt::Display| wrong_use(format!("--forward-to: {error}"));
+        let wrong = |error: &dyn std::fmt::Display| usage_error(format!("--forward-to: {error}"));
         let url = EndpointUrl::parse(&arguments.forward_to).map_err(|error| wrong(&error))?;
         let rules = Rules {
             allow_http: true,
@@ -201,15 +187,15 @@ impl Forward {
         let secret = match &arguments.secret {
             None => SigningSecret::random(),
             Some(text) => SigningSecret::parse(text)
-                .map_err(|error| wrong_use(format!("--secret: {error}")))?,
+                .map_err(|error| usage_error(format!("--secret: {error}")))?,
         };
-        let (tell, done) = mpsc::channel();
+        let (attempts, done) = mpsc::channel();
         let settings = Settings {
             rules,
             ..Settings::default()
         };
         let sender = Sender::start(settings, Arc::new(SystemClock), move |_, attempt| {
-            let _ending = tell.send(attempt);
+            let _ending = attempts.send(attempt);
         })?;
         Ok(Self {
             sender,
@@ -225,14 +211,14 @@ impl Forward {
         })
     }
 
-    /// Sends one on, if it is an event, and waits for what comes of it.
-    fn take(&mut self, message: Message) -> anyhow::Result<()> {
+    /// Forwards a message that is an event, and waits for the result.
+    fn deliver(&mut self, message: StreamMessage) -> anyhow::Result<()> {
         if let (Some(id), Some(data)) = (&message.id, message.data) {
             let plain = id
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             if !plain || !(1..=128).contains(&id.len()) {
-                bail!(NoStream("an id is none"));
+                bail!(InvalidStream("an event has an invalid id"));
             }
             let job = Job {
                 endpoint: self.endpoint.clone(),
@@ -243,30 +229,30 @@ impl Forward {
             if self.sender.offer(job).is_err() {
                 bail!("the sender of webhooks has stopped");
             }
-            let attempt = self.done.recv_timeout(ATTEMPT_MAX);
+            let attempt = self.done.recv_timeout(ATTEMPT_WAIT_MAX);
             let attempt = attempt.context("the sender of webhooks has stopped")?;
-            self.tell(id, &message.kind, &attempt);
+            self.print_attempt(id, &message.kind, &attempt);
         }
         self.last = message.id.or(self.last.take());
         Ok(())
     }
 
-    fn tell(&self, id: &str, kind: &str, attempt: &Attempt) {
+    fn print_attempt(&self, id: &str, kind: &str, attempt: &Attempt) {
         let ms = attempt.took.as_micros() as f64 / 1e3;
         if self.json {
             let error = attempt.error.as_ref();
-            let told = json!({
+            let line = json!({
                 "event": id, "type": kind, "status": attempt.status, "took_ms": ms,
                 "error": error.map(|error| error.code()), "detail": error.map(ToString::to_string),
             });
-            return print_line(&told.to_string());
+            return print_line(&line.to_string());
         }
-        let came = match (attempt.status, &attempt.error) {
+        let outcome = match (attempt.status, &attempt.error) {
             (Some(status), _) => status.to_string(),
             (None, Some(error)) => format!("not delivered: {error}"),
             (None, None) => "no answer".to_owned(),
         };
-        print_line(&format!("{kind}  {id}  {came}  {ms:.1} ms"));
+        print_line(&format!("{kind}  {id}  {outcome}  {ms:.1} ms"));
     }
 }
 
@@ -279,7 +265,7 @@ mod tests {
         let stream =
             b"retry: 1000\nid: evt_1\n\n:\n\nid: evt_2\nevent: a.b\ndata: {\"x\":\"y: z\"}\n\n";
         for size in 1..stream.len() {
-            let mut parser = Parser::default();
+            let mut parser = StreamParser::default();
             let mut found = Vec::new();
             for piece in stream.chunks(size) {
                 parser.pending.extend_from_slice(piece);
@@ -287,29 +273,20 @@ mod tests {
                     found.push(message);
                 }
             }
-            let begun = Message {
+            let begun = StreamMessage {
                 id: Some("evt_1".to_owned()),
-                ..Message::default()
+                ..StreamMessage::default()
             };
-            let event = Message {
+            let event = StreamMessage {
                 id: Some("evt_2".to_owned()),
                 kind: "a.b".to_owned(),
                 data: Some("{\"x\":\"y: z\"}".to_owned()),
             };
-            assert_eq!(found, [begun, Message::default(), event], "{size}");
+            assert_eq!(found, [begun, StreamMessage::default(), event], "{size}");
         }
-        let mut parser = Parser {
+        let mut parser = StreamParser {
             pending: vec![b'x'; EVENT_BYTES_MAX + 1],
         };
         assert!(parser.next().is_err());
-    }
-
-    #[test]
-    fn patterns_and_times_come_through_a_query() {
-        assert_eq!(encoded("payment.*,a.#"), "payment.*,a.%23");
-        assert_eq!(
-            encoded("2026-11-20T00:00:00+01:00"),
-            "2026-11-20T00%3A00%3A00%2B01%3A00"
-        );
     }
 }

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::exit::StorageFailed;
 use crate::store::Store;
 
-/// A server in this process, on a port of the loopback that only this process has the key to.
+/// A server in this process, on a loopback port, with a key that only this process knows.
 pub(crate) struct LocalServer {
     store: Store,
     server: Running,
@@ -19,7 +19,7 @@ pub(crate) struct LocalServer {
 }
 
 impl LocalServer {
-    /// Opens the data directory, or makes it.
+    /// Starts a server on a data directory, which is created if it does not exist.
     pub(crate) fn start(data: &Path) -> anyhow::Result<Self> {
         let store = Store::open_dir(data)?;
         let internal = Secret::random();
@@ -43,7 +43,7 @@ impl LocalServer {
         Client::new(&format!("http://{}", self.server.addr()), &self.token, None)
     }
 
-    /// Stops it; everything that was answered is durable.
+    /// Stops the server. Every answered command is durable.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         self.server.shutdown();
         self.store.shutdown();

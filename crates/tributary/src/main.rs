@@ -1,7 +1,7 @@
-//! The `tributary` command: the only place that wires the parts together.
+//! The `tributary` command: the only crate that wires the parts together.
 //!
-//! It knows how to start, fill, check, copy and export a system. It must not know how money is decided (that is the
-//! ledger's) nor how bytes lie on the disk (the journal's); where it fills a system, it goes through the public HTTP API.
+//! It starts, fills, checks, copies and exports a system. It must not know how payments are decided (the ledger's task) or
+//! how bytes are stored (the journal's task). It fills a system through the public HTTP API only.
 
 mod amount;
 mod backup;
@@ -35,7 +35,7 @@ use crate::cli::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Wrong arguments end here with clap's own code, which is `exit::WRONG_USE`.
+    // Wrong arguments end here with clap's own code, which is `exit::USAGE_ERROR`.
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Serve(arguments) => serve::serve(arguments),
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(exit::code_of(&error))
+            ExitCode::from(exit::exit_code(&error))
         }
     }
 }

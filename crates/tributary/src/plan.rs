@@ -1,4 +1,4 @@
-//! `plan`: how many workers a queue needs, and what waiting there will be.
+//! `plan`: calculates how many workers a queue needs, and how long arrivals wait.
 
 use std::fmt::Write as _;
 
@@ -8,14 +8,14 @@ use tributary_streams::queueing::{
 };
 
 use crate::cli::{self, Time};
-use crate::exit::{Exit, wrong_use};
+use crate::exit::{Exit, usage_error};
 use crate::quantity::PlanTarget;
 use crate::terminal::print_line;
 
-/// The percentiles that are shown.
+/// Percentiles in the table.
 const SHOWN: [(&str, f64); 3] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)];
 
-/// How many pools larger than the answer are shown.
+/// Number of larger pools in the table.
 const LARGER_SHOWN: u32 = 3;
 
 /// Runs `plan`.
@@ -27,11 +27,11 @@ pub(crate) fn plan(arguments: &cli::Plan) -> anyhow::Result<Exit> {
     };
     let workers = match (arguments.workers, &arguments.target) {
         (Some(workers), _) => {
-            queueing::predict(&load, workers).map_err(|error| impossible(&load, error))?;
+            queueing::predict(&load, workers).map_err(|error| infeasible_error(&load, error))?;
             workers
         }
-        (None, Some(goal)) => needed(&load, goal, arguments.of)?,
-        (None, None) => return Err(wrong_use("--target or --workers is missing")),
+        (None, Some(target)) => find_workers(&load, target, arguments.of)?,
+        (None, None) => return Err(usage_error("--target or --workers is missing")),
     };
     let most = load.capacity.unwrap_or(WORKERS_MAX).min(WORKERS_MAX);
     let pools: Vec<(u32, Option<Prediction>)> = (workers.saturating_sub(1).max(1)
@@ -39,80 +39,83 @@ pub(crate) fn plan(arguments: &cli::Plan) -> anyhow::Result<Exit> {
         .map(|workers| (workers, queueing::predict(&load, workers).ok()))
         .collect();
     if arguments.json {
-        print_line(&as_json(arguments, &load, workers, &pools).to_string());
+        print_line(&result_json(arguments, &load, workers, &pools).to_string());
     } else {
-        let answer = answer(arguments, workers);
-        print_line(&format!("{answer}\n\n{}", table(&load, workers, &pools)));
+        let answer = describe_answer(arguments, workers);
+        print_line(&format!(
+            "{answer}\n\n{}",
+            format_table(&load, workers, &pools)
+        ));
     }
     Ok(Exit::Done)
 }
 
-/// The fewest workers that reach the goal.
-fn needed(load: &Load, goal: &PlanTarget, of: Time) -> anyhow::Result<u32> {
-    let target = Target {
+/// Returns the smallest number of workers that reaches the target.
+fn find_workers(load: &Load, target: &PlanTarget, of: Time) -> anyhow::Result<u32> {
+    let wanted = Target {
         of: match of {
             Time::Wait => Of::Wait,
             Time::Total => Of::Sojourn,
         },
-        measure: goal.measure,
-        seconds: goal.seconds,
+        measure: target.measure,
+        seconds: target.seconds,
     };
-    queueing::workers_needed(load, &target).map_err(|error| {
+    queueing::workers_needed(load, &wanted).map_err(|error| {
         let Error::OutOfReach { workers } = error else {
-            return impossible(load, error);
+            return infeasible_error(load, error);
         };
-        // Without any wait there is still the service, which is exponential.
-        let least = match goal.measure {
+        // Without any wait, the time in the system is the service time, which is exponential.
+        let least = match target.measure {
             Measure::Mean => load.service,
             Measure::Quantile(q) => -load.service * (1.0 - q).ln(),
         };
-        if of == Time::Total && least >= goal.seconds {
-            return wrong_use(format!(
+        if of == Time::Total && least >= target.seconds {
+            return usage_error(format!(
                 "{}={} is out of reach: the service alone, without any wait, has a {} of {}; allow more, make \
                  the service faster, or ask for the wait (--of wait)",
-                goal.name,
-                time(goal.seconds),
-                goal.name,
-                time(least),
+                target.name,
+                format_time(target.seconds),
+                target.name,
+                format_time(least),
             ));
         }
         match queueing::predict(load, workers) {
-            Ok(best) if best.refusal_probability > 0.0 => wrong_use(format!(
+            Ok(best) if best.refusal_probability > 0.0 => usage_error(format!(
                 "{}={} is out of reach: even {workers} workers, as many as the capacity, refuse {} of the arrivals, \
                  which count as late; allow a larger --capacity",
-                goal.name,
-                time(goal.seconds),
-                percent(best.refusal_probability),
+                target.name,
+                format_time(target.seconds),
+                format_percent(best.refusal_probability),
             )),
-            _ => wrong_use(format!(
+            _ => usage_error(format!(
                 "{}={} is out of reach: it needs more than {workers} workers, the most that is computed",
-                goal.name,
-                time(goal.seconds),
+                target.name,
+                format_time(target.seconds),
             )),
         }
     })
 }
 
-/// What is wrong, and what would be right.
-fn impossible(load: &Load, error: Error) -> anyhow::Error {
+/// Explains why there is no prediction, and what to change.
+fn infeasible_error(load: &Load, error: Error) -> anyhow::Error {
     let Error::Unstable {
         workers,
         utilisation,
     } = error
     else {
-        return wrong_use(error.to_string());
+        return usage_error(error.to_string());
     };
     let least = (load.arrivals * load.service).floor() + 1.0;
-    wrong_use(format!(
+    usage_error(format!(
         "too few workers: what arrives is {} of what {workers} can do, so the queue would grow for ever; take at \
          least {least}, or bound the queue with --capacity",
-        percent(utilisation),
+        format_percent(utilisation),
     ))
 }
 
-fn answer(arguments: &cli::Plan, workers: u32) -> String {
+fn describe_answer(arguments: &cli::Plan, workers: u32) -> String {
     let plural = if workers == 1 { "" } else { "s" };
-    let Some(goal) = &arguments.target else {
+    let Some(target) = &arguments.target else {
         return format!("{workers} worker{plural}:");
     };
     let of = match arguments.of {
@@ -126,13 +129,13 @@ fn answer(arguments: &cli::Plan, workers: u32) -> String {
     };
     format!(
         "{workers} worker{plural} needed for a {} of {of} of at most {}{late}:",
-        goal.name,
-        time(goal.seconds),
+        target.name,
+        format_time(target.seconds),
     )
 }
 
-/// One line per pool; the one that was asked about is marked.
-fn table(load: &Load, asked: u32, pools: &[(u32, Option<Prediction>)]) -> String {
+/// Formats one line per pool, and marks the requested pool.
+fn format_table(load: &Load, asked: u32, pools: &[(u32, Option<Prediction>)]) -> String {
     let refused = load.capacity.map_or("", |_| "  refused");
     let names = SHOWN.map(|(name, _)| format!("{name:>8}")).concat();
     let first = format!("workers {:>8}{:>8}{refused}{:>8}", "busy", "waits", "queue");
@@ -147,7 +150,7 @@ fn table(load: &Load, asked: u32, pools: &[(u32, Option<Prediction>)]) -> String
     for (workers, prediction) in pools {
         let mark = if *workers == asked { '>' } else { ' ' };
         let line = match prediction {
-            Some(prediction) => row(prediction),
+            Some(prediction) => format_row(prediction),
             None => "  too few: the queue grows for ever".to_owned(),
         };
         write!(lines, "\n{mark}{workers:>7}{line}").expect("writes to memory");
@@ -155,41 +158,47 @@ fn table(load: &Load, asked: u32, pools: &[(u32, Option<Prediction>)]) -> String
     lines
 }
 
-fn row(p: &Prediction) -> String {
+fn format_row(p: &Prediction) -> String {
     let mut line = format!(
         "{:>8}{:>8}",
-        percent(p.utilisation),
-        percent(p.waiting_probability)
+        format_percent(p.utilisation),
+        format_percent(p.waiting_probability)
     );
     if p.load.capacity.is_some() {
-        write!(line, "{:>9}", percent(p.refusal_probability)).expect("writes to memory");
+        write!(line, "{:>9}", format_percent(p.refusal_probability)).expect("writes to memory");
     }
-    write!(line, "{:>8}{:>8}", figures(p.queue_length), time(p.wait)).expect("writes to memory");
+    write!(
+        line,
+        "{:>8}{:>8}",
+        format_figures(p.queue_length),
+        format_time(p.wait)
+    )
+    .expect("writes to memory");
     for (_, q) in SHOWN {
-        write!(line, "{:>8}", time(p.wait_quantile(q))).expect("writes to memory");
+        write!(line, "{:>8}", format_time(p.wait_quantile(q))).expect("writes to memory");
     }
     for (_, q) in SHOWN {
-        write!(line, "{:>8}", time(p.sojourn_quantile(q))).expect("writes to memory");
+        write!(line, "{:>8}", format_time(p.sojourn_quantile(q))).expect("writes to memory");
     }
     line
 }
 
-fn percent(share: f64) -> String {
+fn format_percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
 }
 
-/// A time with three figures, in the unit that suits it; less than a nanosecond is none.
-fn time(seconds: f64) -> String {
+/// Formats a time with three significant digits in a suitable unit. Less than a nanosecond is 0.
+fn format_time(seconds: f64) -> String {
     match seconds {
         s if s < 1e-9 => "0".to_owned(),
-        s if s < 0.999_5e-3 => format!("{}us", figures(s * 1e6)),
-        s if s < 0.999_5 => format!("{}ms", figures(s * 1e3)),
-        s => format!("{}s", figures(s)),
+        s if s < 0.999_5e-3 => format!("{}us", format_figures(s * 1e6)),
+        s if s < 0.999_5 => format!("{}ms", format_figures(s * 1e3)),
+        s => format!("{}s", format_figures(s)),
     }
 }
 
-/// Three figures, or all before the point.
-fn figures(number: f64) -> String {
+/// Formats a number with three significant digits, or with all digits before the point.
+fn format_figures(number: f64) -> String {
     match number {
         n if n < 9.995 => format!("{n:.2}"),
         n if n < 99.95 => format!("{n:.1}"),
@@ -197,18 +206,18 @@ fn figures(number: f64) -> String {
     }
 }
 
-fn as_json(
+fn result_json(
     arguments: &cli::Plan,
     load: &Load,
     workers: u32,
     pools: &[(u32, Option<Prediction>)],
 ) -> Value {
-    let target = arguments.target.as_ref().map(|goal| {
+    let target = arguments.target.as_ref().map(|target| {
         let of = match arguments.of {
             Time::Wait => "wait",
             Time::Total => "total",
         };
-        json!({ "of": of, "measure": goal.name, "seconds": goal.seconds })
+        json!({ "of": of, "measure": target.name, "seconds": target.seconds })
     });
     let quantiles = |of: fn(&Prediction, f64) -> f64, p: &Prediction| -> Value {
         SHOWN
@@ -264,7 +273,7 @@ mod tests {
             (0.999_9, "1.00s"),
             (12_345.6, "12346s"),
         ] {
-            assert_eq!(time(seconds), shown);
+            assert_eq!(format_time(seconds), shown);
         }
     }
 }

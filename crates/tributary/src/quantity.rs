@@ -2,7 +2,7 @@
 
 use tributary_streams::queueing::{self, Measure};
 
-/// What a target may be about.
+/// Measures that a target can have, by name.
 const MEASURES: [(&str, Measure); 6] = [
     ("p50", Measure::Quantile(0.5)),
     ("p90", Measure::Quantile(0.9)),
@@ -12,7 +12,7 @@ const MEASURES: [(&str, Measure); 6] = [
     ("mean", Measure::Mean),
 ];
 
-/// A target as it is written, such as `p99=50ms`.
+/// A target, such as `p99=50ms`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlanTarget {
     pub(crate) name: &'static str,
@@ -20,7 +20,7 @@ pub(crate) struct PlanTarget {
     pub(crate) seconds: f64,
 }
 
-/// Reads a rate, such as `300/min`, as a number per second.
+/// Parses a rate, such as `300/min`, as a number per second.
 pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     const RIGHT: &str = "a rate is a number and what it is per: 5000/s, 300/min or 20/h";
     let (number, unit) = text.split_once('/').ok_or(RIGHT)?;
@@ -36,14 +36,14 @@ pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "the most is 1000000000000/s".to_owned())
 }
 
-/// Reads a time, such as `1.5s`, as seconds.
+/// Parses a time, such as `1.5s`, as seconds.
 pub(crate) fn parse_seconds(text: &str) -> Result<f64, String> {
     const RIGHT: &str = "a time is a number and its unit: 300us, 2ms, 1.5s, 2m or 1h";
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .ok_or(RIGHT)?;
     let (number, unit) = text.split_at(end);
-    // Dividing by a power of ten is exact where multiplying by its inverse is not.
+    // Division by a power of ten is exact; multiplication by its inverse is not.
     let (times, by) = match unit.trim() {
         "us" => (1.0, 1e6),
         "ms" => (1.0, 1e3),
@@ -59,7 +59,7 @@ pub(crate) fn parse_seconds(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "it must be at least 0.000001us and at most 1000000000s".to_owned())
 }
 
-/// Reads a target, such as `p99=50ms`.
+/// Parses a target, such as `p99=50ms`.
 pub(crate) fn parse_target(text: &str) -> Result<PlanTarget, String> {
     const RIGHT: &str = "a target is p50, p90, p95, p99, p99.9 or mean, `=` and a time: p99=50ms";
     let (wanted, time) = text.split_once('=').ok_or(RIGHT)?;
@@ -75,7 +75,7 @@ pub(crate) fn parse_target(text: &str) -> Result<PlanTarget, String> {
     })
 }
 
-/// A plain decimal number above 0.
+/// Parses a plain decimal number above 0.
 fn parse_positive(text: &str, right: &str) -> Result<f64, String> {
     let plain = text.chars().all(|c| c.is_ascii_digit() || c == '.');
     let number: Option<f64> = text.parse().ok().filter(|_| plain);

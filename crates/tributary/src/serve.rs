@@ -1,4 +1,4 @@
-//! `serve`: the whole system in one process.
+//! `serve`: runs the whole system in one process.
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
@@ -22,14 +22,14 @@ use crate::cli;
 use crate::client::Client;
 use crate::config::{self, Config, LogFormat};
 use crate::demo;
-use crate::exit::{Exit, StorageFailed, wrong_use};
+use crate::exit::{Exit, StorageFailed, usage_error};
 use crate::files;
-use crate::stop::Stop;
+use crate::stop::StopSignal;
 use crate::store::Store;
 use crate::terminal::print_line;
 
-/// How often the main thread looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(50);
+/// Interval at which the main thread checks whether to stop.
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs `serve`.
 pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
@@ -44,9 +44,9 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         config.grpc_listen = arguments.grpc_listen;
     }
     start_log(&config.log, arguments.demo)?;
-    let stop = Stop::on_signals()?;
-    must_be_free(config.listen)?;
-    config.grpc_listen.map_or(Ok(()), must_be_free)?;
+    let stop = StopSignal::install()?;
+    require_free_address(config.listen)?;
+    config.grpc_listen.map_or(Ok(()), require_free_address)?;
     let options = Options {
         queue_length_max: config.limits.queue_length_max,
         ..Options::default()
@@ -54,7 +54,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let history_bytes_max = config.limits.history_bytes_max;
     let store = Store::open(config.backend, &config.data, options, history_bytes_max)?;
     let internal = Secret::random();
-    let files = files::raise_limit();
+    let files = files::raise_file_limit();
     let webhook_config = webhook_config(&config, files);
     let server_config = server_config(&config, &internal, &webhook_config, files);
     let webhooks = Webhooks::start(
@@ -67,23 +67,25 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         server_config,
         store.engine.clone(),
         store.messaging.clone(),
-        webhooks.clone().map(|it| it as Arc<dyn PushTransport>),
+        webhooks
+            .clone()
+            .map(|webhooks| webhooks as Arc<dyn PushTransport>),
     )?;
-    // Last of all that can fail: a start that comes to nothing must not use up the one time that the key is shown.
-    let key = first_key(&config, &store)?;
+    // Create the key last: the key is shown only once, and a failed start must not use that up.
+    let key = create_first_key_once(&config, &store)?;
     let scheme = if config.tls.certificate.is_some() {
         "https"
     } else {
         "http"
     };
-    let door = Door {
+    let access = ServerAccess {
         url: format!("{scheme}://{}", server.addr()),
         grpc: server.grpc_addr().map(|addr| format!("{scheme}://{addr}")),
         internal,
         key,
     };
-    let result = serve_until_stopped(arguments, &config, &store, &door, &stop);
-    // First the door, then what is behind it: whatever was accepted is answered.
+    let result = serve_until_stopped(arguments, &config, &store, &access, &stop);
+    // Stop the server first, so that every accepted command is answered.
     server.shutdown();
     if let Some(webhooks) = webhooks {
         webhooks.stop();
@@ -95,18 +97,18 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     }
 }
 
-/// How to get in.
-struct Door {
+/// Addresses and keys of the running server.
+struct ServerAccess {
     url: String,
-    /// The same for gRPC, if it is served.
+    /// URL for gRPC, if it is served.
     grpc: Option<String>,
     internal: Secret,
-    /// The platform key, on the first start only.
+    /// Platform key, on the first start only.
     key: Option<String>,
 }
 
-/// The platform key, if this is the first start. Where it belongs into a file, it stands there already.
-fn first_key(config: &Config, store: &Store) -> anyhow::Result<Option<String>> {
+/// Creates the platform key on the first start, and writes it to the configured file, if any.
+fn create_first_key_once(config: &Config, store: &Store) -> anyhow::Result<Option<String>> {
     if !store.engine.reader().api_keys().is_empty() {
         return Ok(None);
     }
@@ -114,13 +116,14 @@ fn first_key(config: &Config, store: &Store) -> anyhow::Result<Option<String>> {
     let file = file.map(SecretFile::create).transpose()?;
     let key = create_first_key(&store.engine).context("cannot make the first platform key")?;
     if let (Some(file), Some(key)) = (file, &key) {
-        file.keep(key)?;
+        file.write(key)?;
     }
     Ok(key)
 }
 
-/// The server's listeners share their address, and would share it with another process: two systems behind one address.
-fn must_be_free(address: SocketAddr) -> anyhow::Result<()> {
+/// Checks that no other process listens on the address. The server's listeners share their address, and would share the
+/// address with another process too.
+fn require_free_address(address: SocketAddr) -> anyhow::Result<()> {
     match TcpListener::bind(address) {
         Ok(_freed_at_once) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
@@ -131,25 +134,25 @@ fn serve_until_stopped(
     arguments: &cli::Serve,
     config: &Config,
     store: &Store,
-    door: &Door,
-    stop: &Stop,
+    access: &ServerAccess,
+    stop: &StopSignal,
 ) -> anyhow::Result<()> {
-    let (url, key) = (&door.url, &door.key);
-    // Where the key goes into a file, it is not shown.
+    let (url, key) = (&access.url, &access.key);
+    // A key that is written to a file is not shown.
     let shown = key
         .as_deref()
         .filter(|_| config.platform_key_file.is_none());
     if arguments.json {
-        let told = json!({
-            "listening": url, "grpc": door.grpc, "data": config.data, "platform_key": shown
+        let first_line = json!({
+            "listening": url, "grpc": access.grpc, "data": config.data, "platform_key": shown
         });
-        print_line(&told.to_string());
+        print_line(&first_line.to_string());
     } else {
         print_line(&format!(
             "tributary {} listening on {url}",
             env!("CARGO_PKG_VERSION")
         ));
-        if let Some(grpc) = &door.grpc {
+        if let Some(grpc) = &access.grpc {
             print_line(&format!("gRPC on {grpc}"));
         }
         if let Some(key) = shown {
@@ -159,47 +162,48 @@ fn serve_until_stopped(
         }
         if !store.has_platform_key() {
             print_line(
-                "no platform key is active: stop, then `tributary keys --data DIR` makes one",
+                "no platform key is active: stop the server, then create one with `tributary keys --data DIR`",
             );
         }
     }
     if arguments.demo {
-        run_demo(config, store, door)?;
+        run_demo(config, store, access)?;
     }
-    while !stop.asked() && store.failure().is_none() {
-        std::thread::sleep(LOOK);
+    while !stop.is_requested() && store.failure().is_none() {
+        std::thread::sleep(STOP_POLL_INTERVAL);
     }
     tracing::info!("stopping: requests in flight are answered first");
     Ok(())
 }
 
-/// The demo's key is kept beside the data, so that the line to paste works after a restart too.
-fn run_demo(config: &Config, store: &Store, door: &Door) -> anyhow::Result<()> {
-    let (url, key) = (&door.url, door.key.as_deref());
+/// Fills an empty system, and prints commands to try. The key is kept beside the data, so that the commands work after a
+/// restart too.
+fn run_demo(config: &Config, store: &Store, access: &ServerAccess) -> anyhow::Result<()> {
+    let (url, key) = (&access.url, access.key.as_deref());
     if config.tls.certificate.is_some() {
-        return Err(wrong_use("--demo goes without TLS"));
+        return Err(usage_error("--demo does not work with TLS"));
     }
-    let kept = config.data.join("demo-platform-key");
+    let demo_key_file = config.data.join("demo-platform-key");
     let memory = config.backend == config::Backend::Memory;
     if let (Some(key), false) = (key, memory) {
-        SecretFile::create(&kept)?.keep(key)?;
+        SecretFile::create(&demo_key_file)?.write(key)?;
     }
     let mut client = Client::new(
         url,
-        &internal_token(store.engine.reader().ids(), &door.internal),
+        &internal_token(store.engine.reader().ids(), &access.internal),
         None,
     )?;
     let reader = store.engine.reader();
-    // Whoever has a demo-platform-key beside the data is in a demo, perhaps one that was interrupted.
-    if reader.head().position <= 1 || kept.exists() {
-        let day = demo::fill(&mut client)?;
-        demo::tell(&mut client, &day, url)?;
+    // The file demo-platform-key marks a demo, which may have been interrupted.
+    if reader.head().position <= 1 || demo_key_file.exists() {
+        let day = demo::fill_system(&mut client)?;
+        demo::print_summary(&mut client, &day, url)?;
     } else {
         print_line("This system is not empty, so --demo changed nothing.");
     }
     let key = match key {
         Some(key) => Some(key.to_owned()),
-        None => config::secret_from(&kept).ok(),
+        None => config::read_secret(&demo_key_file).ok(),
     };
     let key = key.unwrap_or_else(|| "YOUR-PLATFORM-KEY".to_owned());
     print_line("See some payments:");
@@ -207,7 +211,7 @@ fn run_demo(config: &Config, store: &Store, door: &Door) -> anyhow::Result<()> {
         "  curl -s '{url}/v1/payments?limit=3' -H 'Authorization: Bearer {key}'"
     ));
     if !memory {
-        // As the caller called it: it need not be on the path.
+        // The program as the caller named it: it need not be in PATH.
         let program = std::env::args()
             .next()
             .unwrap_or_else(|| "tributary".to_owned());
@@ -269,19 +273,19 @@ fn webhook_config(config: &Config, files: Option<u64>) -> WebhookConfig {
                 ports: given.ports.clone(),
             },
             ca_file: given.ca_file.clone(),
-            under_way_max: files::webhooks_within(files),
+            under_way_max: files::webhooks_max(files),
             ..Settings::default()
         },
     }
 }
 
-/// As many connections as are asked for, if the system lets the process open so many files.
+/// Returns the maximum number of connections: the configured one, or fewer if the limit on open files is too low.
 fn connections_max(config: &Config, webhooks: &WebhookConfig, files: Option<u64>) -> usize {
     let wanted = config.limits.connections_max;
-    // Each may keep another connection open for the next one.
+    // Each attempt may keep another connection open for the next attempt.
     let for_webhooks = 2 * webhooks.settings.under_way_max as u64;
     let left = files.map(|files| files.saturating_sub(for_webhooks));
-    let within = files::connections_within(wanted, left);
+    let within = files::connections_max(wanted, left);
     if within < wanted {
         tracing::warn!(
             wanted,
@@ -294,13 +298,15 @@ fn connections_max(config: &Config, webhooks: &WebhookConfig, files: Option<u64>
 }
 
 fn start_log(log: &config::Log, demo: bool) -> anyhow::Result<()> {
-    // A line per request would bury what the demo says.
+    // One line per request would bury the demo's output.
     let level = if demo && log.level == "info" {
         "warn"
     } else {
         &log.level
     };
-    let level: tracing::Level = level.parse().map_err(|_| wrong_use("log.level is wrong"))?;
+    let level: tracing::Level = level
+        .parse()
+        .map_err(|_| usage_error("log.level is wrong"))?;
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
@@ -312,7 +318,7 @@ fn start_log(log: &config::Log, demo: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file for a secret: readable by the owner only, and there whole or not at all.
+/// A file for a secret, readable by the owner only. The file appears complete or not at all.
 struct SecretFile<'a> {
     path: &'a Path,
     unfinished: PathBuf,
@@ -320,7 +326,7 @@ struct SecretFile<'a> {
 }
 
 impl SecretFile<'_> {
-    /// Makes sure that a secret can be kept there, before there is one.
+    /// Creates the file under a temporary name, so that an error occurs before there is a secret.
     fn create(path: &Path) -> anyhow::Result<SecretFile<'_>> {
         let mut name = path.as_os_str().to_owned();
         name.push(".unfinished");
@@ -342,7 +348,7 @@ impl SecretFile<'_> {
         })
     }
 
-    fn keep(mut self, secret: &str) -> anyhow::Result<()> {
+    fn write(mut self, secret: &str) -> anyhow::Result<()> {
         writeln!(self.file, "{secret}")?;
         self.file.sync_all()?;
         std::fs::rename(&self.unfinished, self.path)

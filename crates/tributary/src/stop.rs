@@ -1,25 +1,25 @@
-//! SIGTERM and SIGINT ask a command to finish.
+//! SIGTERM and SIGINT, which ask a command to finish.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether somebody asked to stop.
+/// A flag, set by a signal that asks the command to stop.
 #[derive(Debug, Clone)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub(crate) struct StopSignal(Arc<AtomicBool>);
 
-impl Stop {
-    /// From now on the first signal sets this, and a second one ends the process at once.
-    pub(crate) fn on_signals() -> std::io::Result<Self> {
-        let asked = Arc::new(AtomicBool::new(false));
+impl StopSignal {
+    /// Installs the signal handlers. The first signal requests the stop, a second one ends the process at once.
+    pub(crate) fn install() -> std::io::Result<Self> {
+        let requested = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&asked))?;
-            signal_hook::flag::register(signal, Arc::clone(&asked))?;
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&requested))?;
+            signal_hook::flag::register(signal, Arc::clone(&requested))?;
         }
-        Ok(Self(asked))
+        Ok(Self(requested))
     }
 
-    /// Whether it is time to finish.
-    pub(crate) fn asked(&self) -> bool {
+    /// Returns whether a stop was requested.
+    pub(crate) fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

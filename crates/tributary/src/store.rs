@@ -1,4 +1,4 @@
-//! Opening a system: its storage, its engine, its platform keys.
+//! Opens a system: storage, engine, subscriptions and platform keys.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +13,9 @@ use tributary_ledger::{
 };
 use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, start_engine};
 
-use crate::backup::must_not_be_backup;
+use crate::backup::refuse_backup;
 use crate::config::Backend;
-use crate::exit::wrong_use;
+use crate::exit::usage_error;
 
 /// A running engine with its subscriptions, and why it stopped if it had to.
 pub(crate) struct Store {
@@ -40,7 +40,7 @@ impl Store {
         }
     }
 
-    /// Opens the data directory, or makes it.
+    /// Opens a data directory, which is created if it does not exist.
     pub(crate) fn open_dir(data: &Path) -> anyhow::Result<Self> {
         Self::open_embedded(data, Options::default(), HISTORY_BYTES_MAX)
     }
@@ -50,20 +50,21 @@ impl Store {
         options: Options,
         history_bytes_max: u64,
     ) -> anyhow::Result<Self> {
-        must_not_be_backup(data)?;
+        refuse_backup(data)?;
         let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(data));
         let stored = tributary_journal::Options::default();
-        match tributary_journal::create(&disk, &stored, &Meta::new(random(), random())) {
+        match tributary_journal::create(&disk, &stored, &Meta::new(random_bytes(), random_bytes()))
+        {
             Ok(()) => tracing::info!(data = %data.display(), "made a new data directory"),
             Err(OpenError::AlreadyExists) => {}
-            Err(OpenError::Locked) => return Err(locked(data)),
+            Err(OpenError::Locked) => return Err(in_use_error(data)),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot make {}", data.display()));
             }
         }
         let embedded = match Embedded::open(disk.clone(), stored) {
             Ok(embedded) => embedded,
-            Err(OpenError::Locked) => return Err(locked(data)),
+            Err(OpenError::Locked) => return Err(in_use_error(data)),
             Err(error @ OpenError::Damaged(_)) => {
                 return Err(error).with_context(|| {
                     format!(
@@ -83,7 +84,7 @@ impl Store {
                 file,
                 offset,
                 bytes,
-                "cut an unfinished write that nobody was told of"
+                "cut an unfinished write, which was never acknowledged"
             );
         }
         for file in &recovery.rebuilt {
@@ -99,9 +100,10 @@ impl Store {
         history_bytes_max: u64,
     ) -> anyhow::Result<Self> {
         let failure = Arc::new(Mutex::new(None));
-        let told = Arc::clone(&failure);
+        let first_failure = Arc::clone(&failure);
         let on_fatal = Box::new(move |why: &str| {
-            told.lock()
+            first_failure
+                .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .get_or_insert_with(|| why.to_owned());
         });
@@ -118,7 +120,7 @@ impl Store {
         })
     }
 
-    /// Finishes what was accepted, and writes everything down.
+    /// Completes all accepted commands, and syncs all data.
     pub(crate) fn shutdown(&self) {
         self.engine.shutdown();
         if let Some(messaging) = &self.messaging {
@@ -126,7 +128,7 @@ impl Store {
         }
     }
 
-    /// Why the engine had to stop.
+    /// Returns why the engine stopped, if its storage failed.
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure
             .lock()
@@ -134,7 +136,7 @@ impl Store {
             .clone()
     }
 
-    /// Whether some platform key may still write.
+    /// Returns whether an active platform key with write access exists.
     pub(crate) fn has_platform_key(&self) -> bool {
         self.engine.reader().api_keys().iter().any(|key| {
             key.owner == OwnerId::PLATFORM
@@ -143,12 +145,12 @@ impl Store {
         })
     }
 
-    /// Makes a platform key and gives it: it can never be shown again.
-    pub(crate) fn make_platform_key(&self, label: &str) -> anyhow::Result<String> {
+    /// Creates a platform key and returns it. The key cannot be shown again.
+    pub(crate) fn create_platform_key(&self, label: &str) -> anyhow::Result<String> {
         let secret = Secret::random();
-        let label = Label::new(label).map_err(|error| wrong_use(format!("the label {error}")))?;
-        // Keys that begin with a zero byte are the system's own; random, so that it never repeats.
-        let key = [b"\0platform-key:".as_slice(), &random::<16>()].concat();
+        let label = Label::new(label).map_err(|error| usage_error(format!("the label {error}")))?;
+        // Idempotency keys that begin with a zero byte are reserved for the system.
+        let key = [b"\0platform-key:".as_slice(), &random_bytes::<16>()].concat();
         let command = Command {
             key: Key::from_bytes(&key)?,
             actor: Actor::SYSTEM,
@@ -174,20 +176,20 @@ impl Store {
 
 fn new_journal() -> JournalMeta {
     JournalMeta {
-        cluster_id: random(),
-        id_key: random(),
+        cluster_id: random_bytes(),
+        id_key: random_bytes(),
         epochs: vec![(1, 1)],
     }
 }
 
-fn locked(data: &Path) -> anyhow::Error {
+fn in_use_error(data: &Path) -> anyhow::Error {
     anyhow::anyhow!(
         "{} is in use by another process; use --server instead, or stop it",
         data.display()
     )
 }
 
-fn random<const N: usize>() -> [u8; N] {
+fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     bytes

@@ -1,6 +1,6 @@
-//! `verify`: the whole journal read again, every decision made again, every balance added up again.
+//! `verify`: reads the whole journal, repeats every decision, and adds up every balance.
 //!
-//! Sums are kept here independently of the ledger's own, so that a fault in one of them shows.
+//! The sums are independent of the ledger's own sums, so that an error in either is found.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -17,30 +17,30 @@ use tributary_ledger::{
 };
 
 use crate::cli;
-use crate::exit::{Exit, wrong_use};
+use crate::exit::{Exit, usage_error};
 use crate::terminal::print_line;
 
-/// What was found.
+/// Result of the verification.
 #[derive(Debug, Serialize)]
 struct Findings {
     ok: bool,
     records: u64,
     frames: u64,
     segments: u64,
-    /// Bytes of an unfinished write at the end, which are no part of the journal.
+    /// Number of bytes of an unfinished write at the end, which are not part of the journal.
     tail_bytes: u64,
     head_hash: String,
-    /// Digest of all objects; equal on every backend that holds the same journal.
+    /// Digest of all objects; equal for equal journals.
     state_digest: String,
     accounts: u64,
     payments: u64,
-    /// Records decided by older rules, whose outcomes were applied and not decided again.
+    /// Number of records of older rules, whose outcomes were applied without deciding again.
     records_of_older_rules: u64,
     currencies: Vec<Totals>,
     problem: Option<Problem>,
 }
 
-/// The trial balance of one currency, minor units.
+/// The trial balance of one currency, in minor units.
 #[derive(Debug, Serialize)]
 struct Totals {
     currency: &'static str,
@@ -49,10 +49,10 @@ struct Totals {
     held: String,
 }
 
-/// The first thing that is wrong.
+/// The first error.
 #[derive(Debug, Clone, Serialize)]
 struct Problem {
-    /// Position of the first record affected; 0 if none is.
+    /// Position of the first affected record; 0 if there is none.
     position: u64,
     file: Option<String>,
     offset: Option<u64>,
@@ -76,7 +76,7 @@ pub(crate) fn verify(arguments: &cli::Verify) -> anyhow::Result<Exit> {
         None => None,
         Some(text) => {
             let anchor = FromHex::from_hex(text);
-            Some(anchor.map_err(|_| wrong_use("--anchor must be 64 hexadecimal digits"))?)
+            Some(anchor.map_err(|_| usage_error("--anchor must be 64 hexadecimal digits"))?)
         }
     };
     let disk = DirDisk::new(&arguments.data);
@@ -113,8 +113,8 @@ pub(crate) fn verify(arguments: &cli::Verify) -> anyhow::Result<Exit> {
                 .with_context(|| format!("cannot verify {}", arguments.data.display()));
         }
     };
-    let findings = auditor.end(&report, damage);
-    show(&findings, arguments)?;
+    let findings = auditor.finish(&report, damage);
+    print_findings(&findings, arguments)?;
     Ok(if findings.ok {
         Exit::Done
     } else {
@@ -122,7 +122,7 @@ pub(crate) fn verify(arguments: &cli::Verify) -> anyhow::Result<Exit> {
     })
 }
 
-/// The independent sums of one account.
+/// Independent sums of one account.
 #[derive(Debug, Default, Clone, Copy)]
 struct Sums {
     posted: i64,
@@ -133,9 +133,9 @@ struct Sums {
 struct Auditor {
     set: WorkingSet,
     sums: HashMap<u64, Sums>,
-    /// Digests of (owner, idempotency key).
+    /// Digests of (owner, idempotency key) of all records.
     keys: HashSet<[u8; 16]>,
-    /// A linked group, until its last record has come.
+    /// Records of a linked group whose last record has not been read yet.
     group: Vec<Record>,
     group_rules: u16,
     records: u64,
@@ -218,7 +218,7 @@ impl Auditor {
         if ends { self.decide_again() } else { Ok(()) }
     }
 
-    /// Adds the record's legs to the sums of this audit and compares what the record says they are.
+    /// Adds the record's legs to the sums, and compares the sums with the record.
     fn add_up(&mut self, record: &Record) -> Result<(), Problem> {
         let position = record.ctx.position;
         let mut per_currency: BTreeMap<&str, i128> = BTreeMap::new();
@@ -253,7 +253,7 @@ impl Auditor {
         }
     }
 
-    /// Decides the finished group again and compares. A broken invariant inside the rules is a finding, not a crash.
+    /// Decides the complete group again and compares. A panic inside the rules becomes an error of the journal.
     fn decide_again(&mut self) -> Result<(), Problem> {
         let group = std::mem::take(&mut self.group);
         let Some(first) = group.first() else {
@@ -262,7 +262,7 @@ impl Auditor {
         let first = first.ctx;
         if self.group_rules != RULES_VERSION {
             self.older_rules += group.len() as u64;
-            return guarded(first.position, || {
+            return catch_panic(first.position, || {
                 for record in &group {
                     apply(&mut self.set, &record.command, &record.outcome, record.ctx);
                 }
@@ -270,7 +270,7 @@ impl Auditor {
         }
         let set = &mut self.set;
         let mut outcomes: Vec<Outcome> = Vec::new();
-        guarded(first.position, || {
+        catch_panic(first.position, || {
             if let [record] = group.as_slice() {
                 let outcome = decide(set, &record.command, record.ctx);
                 apply(set, &record.command, &outcome, record.ctx);
@@ -284,8 +284,8 @@ impl Auditor {
             if record.outcome != *outcome {
                 let what = format!(
                     "decided again, the outcome is another: recorded {}, now {}",
-                    told(&record.outcome),
-                    told(outcome)
+                    describe_outcome(&record.outcome),
+                    describe_outcome(outcome)
                 );
                 return Err(Problem::at(record.ctx.position, what));
             }
@@ -293,7 +293,7 @@ impl Auditor {
         Ok(())
     }
 
-    fn end(mut self, report: &ScanReport, damage: Option<Problem>) -> Findings {
+    fn finish(mut self, report: &ScanReport, damage: Option<Problem>) -> Findings {
         if self.problem.is_none() {
             self.problem = damage;
         }
@@ -328,7 +328,7 @@ impl Auditor {
         }
     }
 
-    /// The ledger's balances against the sums of this audit; holds against open payments; the trial balance.
+    /// Compares the ledger's balances with the sums, and its holds with the open payments; checks the trial balance.
     fn compare_balances(&self) -> Result<(), Problem> {
         let mut held: HashMap<u64, u64> = HashMap::new();
         for payment in self.set.payments() {
@@ -383,7 +383,7 @@ fn key_digest(record: &Record) -> [u8; 16] {
     digest
 }
 
-fn guarded(position: u64, work: impl FnOnce()) -> Result<(), Problem> {
+fn catch_panic(position: u64, work: impl FnOnce()) -> Result<(), Problem> {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let result = std::panic::catch_unwind(AssertUnwindSafe(work));
@@ -401,14 +401,14 @@ fn guarded(position: u64, work: impl FnOnce()) -> Result<(), Problem> {
     })
 }
 
-fn told(outcome: &Outcome) -> String {
+fn describe_outcome(outcome: &Outcome) -> String {
     match outcome.rejection {
         Some(rejection) => format!("refused ({})", rejection.code()),
         None => format!("accepted, {} legs", outcome.legs.len()),
     }
 }
 
-fn show(findings: &Findings, arguments: &cli::Verify) -> anyhow::Result<()> {
+fn print_findings(findings: &Findings, arguments: &cli::Verify) -> anyhow::Result<()> {
     if arguments.json {
         print_line(&serde_json::to_string(findings)?);
         return Ok(());

@@ -74,7 +74,7 @@ impl Book {
             last_position = record.ctx.position;
             let day = effective_day(record);
             if let (Body::OpenAccount(_), None) = (&record.command.body, record.outcome.rejection) {
-                let account = opened(record, &ids)?;
+                let account = account_from(record, &ids)?;
                 accounts.insert(record.ctx.position, account);
             }
             for leg in record.outcome.legs.iter().filter(|leg| leg.amount != 0) {
@@ -107,7 +107,7 @@ impl Book {
     }
 }
 
-fn opened(record: &Record, ids: &Ids) -> anyhow::Result<BookAccount> {
+fn account_from(record: &Record, ids: &Ids) -> anyhow::Result<BookAccount> {
     let Body::OpenAccount(body) = &record.command.body else {
         anyhow::bail!("not the opening of an account");
     };

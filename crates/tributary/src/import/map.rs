@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use crate::exit::wrong_use;
+use crate::exit::usage_error;
 
 /// A whole map file. Unknown keys are refused.
 #[derive(Debug, Clone, Deserialize)]
@@ -260,7 +260,7 @@ impl Map {
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the map {}", path.display()))?;
-        Self::parse(&text).map_err(|error| wrong_use(format!("{}: {error}", path.display())))
+        Self::parse(&text).map_err(|error| usage_error(format!("{}: {error}", path.display())))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -326,7 +326,7 @@ impl Csv {
             .ok()
             .filter(u8::is_ascii)
             .ok_or_else(|| {
-                wrong_use(format!(
+                usage_error(format!(
                     "csv.delimiter `{delimiter}` is not an ASCII character"
                 ))
             })

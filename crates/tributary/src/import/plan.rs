@@ -5,7 +5,7 @@ use super::report::shown;
 use super::rows::Row;
 use super::template::Template;
 use crate::amount::{self, Notation};
-use crate::exit::wrong_use;
+use crate::exit::usage_error;
 
 /// The exponent of a currency by its alphabetic code; none if there is no such currency.
 pub(crate) type ExponentOf = fn(&str) -> Option<u8>;
@@ -92,7 +92,7 @@ impl Plan {
     ) -> anyhow::Result<Self> {
         let find = |name: &str| columns.iter().position(|column| column == name);
         Self::join(map, &find, file_digest, exponent_of).map_err(|error| {
-            wrong_use(format!(
+            usage_error(format!(
                 "the map does not fit the file: {error}\n  its columns are: {}",
                 shown(&columns.join(", "))
             ))

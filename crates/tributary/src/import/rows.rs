@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::map::Csv;
-use crate::exit::wrong_use;
+use crate::exit::usage_error;
 
 /// One row of the file.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ impl<R: Read> Rows<R> {
             Some(columns) => columns.clone(),
             None => {
                 if !reader.read_byte_record(&mut record)? {
-                    return Err(wrong_use(
+                    return Err(usage_error(
                         "the file is empty: its first line must name the columns",
                     ));
                 }
@@ -86,7 +86,7 @@ impl<R: Read> Rows<R> {
         };
         for (index, name) in columns.iter().enumerate() {
             if columns[..index].contains(name) {
-                return Err(wrong_use(format!(
+                return Err(usage_error(format!(
                     "two columns are called `{name}`: name the columns yourself with csv.columns"
                 )));
             }

@@ -13,17 +13,17 @@ use super::report::{Refusal, Report, Summary};
 use super::rows::{Row, Rows};
 use super::wire;
 use crate::amount::exponent_of;
-use crate::batch::{self, Answered};
+use crate::batch::{self, CommandResult};
 use crate::cli;
 use crate::client::Client;
-use crate::exit::{Exit, wrong_use};
+use crate::exit::{Exit, usage_error};
 use crate::local_server::LocalServer;
-use crate::stop::Stop;
+use crate::stop::StopSignal;
 
 /// Rows per batch: large enough that the sync of a batch is shared, small enough that progress shows.
 const CHUNK_ROWS_MAX: usize = 1_000;
 /// Codes that mean: the account is there, but was opened otherwise.
-const TAKEN: [&str; 2] = ["external_id_in_use", "idempotency_key_reused"];
+const ACCOUNT_EXISTS_CODES: [&str; 2] = ["external_id_in_use", "idempotency_key_reused"];
 
 /// Runs `import`.
 pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
@@ -37,10 +37,10 @@ pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
     let plan = Plan::new(&map, rows.columns(), &digest, exponent_of)?;
     let mut report = Report::new(arguments.report.as_deref())?;
     let bar = progress_bar(&arguments.file)?;
-    let stop = Stop::on_signals()?;
+    let stop = StopSignal::install()?;
 
     let finished = if arguments.check {
-        every_chunk(
+        process_chunks(
             &mut rows,
             &plan,
             &mut report,
@@ -61,16 +61,16 @@ pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
         let mut client = match &local {
             Some(local) => local.client()?,
             None if arguments.server.server.is_none() => {
-                return Err(wrong_use("say where to: --server URL, or --data DIR"));
+                return Err(usage_error("say where to: --server URL, or --data DIR"));
             }
             None => arguments.server.client()?,
         };
-        reach(&mut client)?;
+        check_server(&mut client)?;
         let mut target = Target {
             client,
             accounts: HashMap::new(),
         };
-        let finished = every_chunk(
+        let finished = process_chunks(
             &mut rows,
             &plan,
             &mut report,
@@ -85,7 +85,7 @@ pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
     };
     bar.finish_and_clear();
     let summary = report.end()?;
-    show(&summary, arguments)?;
+    print_summary(&summary, arguments)?;
     anyhow::ensure!(
         finished,
         "stopped half-way, as asked; run it again to finish"
@@ -98,20 +98,20 @@ pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
 }
 
 /// A wrong address or key is told at once. Only later is the server waited for.
-fn reach(client: &mut Client) -> anyhow::Result<()> {
-    client.get("/v1/journal/head")?.ok()?;
+fn check_server(client: &mut Client) -> anyhow::Result<()> {
+    client.get("/v1/journal/head")?.require_success()?;
     Ok(())
 }
 
 type WriteChunk<'a> = &'a mut dyn FnMut(Vec<Movement>, &mut Report) -> anyhow::Result<()>;
 
 /// Reads the file in chunks and hands each on. False: asked to stop before the end.
-fn every_chunk<R: std::io::Read>(
+fn process_chunks<R: std::io::Read>(
     rows: &mut Rows<super::rows::Lines<R>>,
     plan: &Plan,
     report: &mut Report,
     bar: &ProgressBar,
-    stop: &Stop,
+    stop: &StopSignal,
     write: WriteChunk<'_>,
 ) -> anyhow::Result<bool> {
     loop {
@@ -148,7 +148,7 @@ fn every_chunk<R: std::io::Read>(
             "{} rows, {} refused",
             report.summary.rows, report.summary.refused
         ));
-        if ended || stop.asked() {
+        if ended || stop.is_requested() {
             return Ok(ended);
         }
     }
@@ -185,14 +185,14 @@ impl Target {
                 }
             }
         }
-        let answers = batch::send(&mut self.client, &commands)?;
+        let answers = batch::send_commands(&mut self.client, &commands)?;
         for (movement, answer) in sent.into_iter().zip(answers) {
             match answer {
-                Answered::Done {
+                CommandResult::Done {
                     replayed: false, ..
                 } => report.summary.payments_made += 1,
-                Answered::Done { replayed: true, .. } => report.summary.already_there += 1,
-                Answered::Refused { code, reason } => {
+                CommandResult::Done { replayed: true, .. } => report.summary.already_there += 1,
+                CommandResult::Refused { code, reason } => {
                     report.refuse(Refusal {
                         line: movement.line,
                         key: Some(movement.key),
@@ -233,17 +233,19 @@ impl Target {
         }
         for wanted in wanted.chunks(CHUNK_ROWS_MAX) {
             let commands: Vec<_> = wanted.iter().map(|spec| wire::open_account(spec)).collect();
-            let answers = batch::send(&mut self.client, &commands)?;
+            let answers = batch::send_commands(&mut self.client, &commands)?;
             for (spec, answer) in wanted.iter().zip(answers) {
                 let known = match answer {
-                    Answered::Done { id, replayed } => {
+                    CommandResult::Done { id, replayed } => {
                         report.summary.accounts_opened += u64::from(!replayed);
                         Ok(id)
                     }
-                    Answered::Refused { code, reason } if TAKEN.contains(&code.as_str()) => {
+                    CommandResult::Refused { code, reason }
+                        if ACCOUNT_EXISTS_CODES.contains(&code.as_str()) =>
+                    {
                         self.find_account(spec, code, reason)?
                     }
-                    Answered::Refused { code, reason } => {
+                    CommandResult::Refused { code, reason } => {
                         Err((code, format!("account {}: {reason}", spec.external_id)))
                     }
                 };
@@ -263,8 +265,8 @@ impl Target {
     ) -> anyhow::Result<Result<String, (String, String)>> {
         let answer = self
             .client
-            .get_patiently(&wire::find_account(spec))?
-            .ok()?
+            .get_with_retry(&wire::find_account(spec))?
+            .require_success()?
             .json()?;
         Ok(wire::found_account(&answer)
             .ok_or((code, format!("account {}: {reason}", spec.external_id))))
@@ -289,7 +291,7 @@ fn progress_bar(path: &Path) -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::new(bytes).with_style(style))
 }
 
-fn show(summary: &Summary, arguments: &cli::Import) -> anyhow::Result<()> {
+fn print_summary(summary: &Summary, arguments: &cli::Import) -> anyhow::Result<()> {
     let text = if arguments.json {
         format!("{}\n", serde_json::to_string(summary)?)
     } else {

@@ -4,10 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::map::{Overdraft, PaymentKind};
 use super::plan::{AccountSpec, Movement};
-use crate::batch::Item;
+use crate::batch::BatchCommand;
+use crate::client::encode_query_value;
 
 /// The key does not depend on the map, so that several maps may share accounts.
-pub(super) fn open_account(spec: &AccountSpec) -> Item {
+pub(super) fn open_account(spec: &AccountSpec) -> BatchCommand {
     let mut fields = json!({
         "owner": spec.owner,
         "external_id": spec.external_id,
@@ -20,15 +21,15 @@ pub(super) fn open_account(spec: &AccountSpec) -> Item {
         Overdraft::Unlimited => fields["overdraft"] = json!("unlimited"),
     }
     let name = blake3::hash(format!("{}\n{}", spec.owner, spec.external_id).as_bytes()).to_hex();
-    Item::new("account", format!("import-account:{}", &name[..32]), fields)
+    BatchCommand::new("account", format!("import-account:{}", &name[..32]), fields)
 }
 
 /// Where the account is found that somebody else opened.
 pub(super) fn find_account(spec: &AccountSpec) -> String {
     format!(
         "/v1/accounts?limit=1&owner={}&external_id={}",
-        encoded(&spec.owner),
-        encoded(&spec.external_id)
+        encode_query_value(&spec.owner),
+        encode_query_value(&spec.external_id)
     )
 }
 
@@ -44,7 +45,7 @@ pub(super) type Refused = (String, String);
 pub(super) fn payment(
     movement: &Movement,
     id: &dyn Fn(&AccountSpec) -> Result<String, Refused>,
-) -> Result<Item, Refused> {
+) -> Result<BatchCommand, Refused> {
     let mut fields = Map::new();
     fields.insert("amount".to_owned(), json!(movement.amount));
     fields.insert("currency".to_owned(), json!(movement.currency));
@@ -82,18 +83,9 @@ pub(super) fn payment(
         PaymentKind::Payout => "payout",
         PaymentKind::Adjustment => "adjustment",
     };
-    Ok(Item::new(kind, movement.key.clone(), Value::Object(fields)))
-}
-
-/// Percent-encoded for a query.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    Ok(BatchCommand::new(
+        kind,
+        movement.key.clone(),
+        Value::Object(fields),
+    ))
 }
