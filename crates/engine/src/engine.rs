@@ -9,7 +9,7 @@ use tributary_ledger::Command;
 
 use crate::backend::{Backend, Recovered};
 use crate::failure::Failure;
-use crate::hook::Ports;
+use crate::ports::Ports;
 use crate::read::Reader;
 use crate::reply::{RETRY_AFTER, Receipt, Refused, Reply};
 use crate::request::{

@@ -15,12 +15,12 @@ mod core;
 mod embedded;
 mod engine;
 mod failure;
-mod hook;
 mod ids;
 mod lookup;
 mod memory;
 mod meter;
 mod payload;
+mod ports;
 mod queue;
 mod read;
 mod recent;
@@ -44,11 +44,11 @@ pub use core::{Core, InFlight, QUEUE_LENGTH_MAX};
 pub use embedded::{Embedded, keys_of};
 pub use engine::{Engine, RecoveredEngine, StartError, Status};
 pub use failure::Failure;
-pub use hook::{CommitHook, Ports};
 pub use ids::{IdKind, IdText, Ids};
 pub use memory::Memory;
 pub use meter::{Meter, Rates};
 pub use payload::parse_record;
+pub use ports::{AlwaysGranted, CommitHook, Judge, Judgement, Permit, Ports};
 pub use queue::{Figures as QueueFigures, LEVEL_NS as PRIORITY_LEVEL_NS};
 pub use request::{
     COMMANDS_PER_BATCH_MAX, NotQueued, RECORD_BYTES_PER_GROUP_MAX, RECORD_BYTES_PER_REQUEST_MAX,

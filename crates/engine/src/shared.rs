@@ -10,7 +10,7 @@ use tributary_ledger::codec::Record;
 use crate::backend::Backend;
 use crate::core::QUEUE_LENGTH_MAX;
 use crate::failure::Failure;
-use crate::hook::Ports;
+use crate::ports::Ports;
 use crate::read::Reader;
 use crate::reply::{Answer, Receipt, Refused, Reply};
 use crate::request::{Request, Resolved, Verdict};

@@ -14,7 +14,7 @@ use crate::backend::{Backend, Fate, Recovered};
 use crate::checkpoint::{Checkpointer, Slices};
 use crate::core::{Core, InFlight};
 use crate::failure::Failure;
-use crate::hook::CommitHook;
+use crate::ports::Ports;
 use crate::read::Reader;
 use crate::reply::{Refused, Reply};
 use crate::request::{Request, Resolved};
@@ -83,12 +83,13 @@ impl Stepper {
     pub fn run_queue(&mut self) -> bool {
         let now = self.clock.now();
         let at = self.core.decided_at(now);
-        let request = loop {
-            let request = self.timers.run(&self.shared, now, at);
+        let selected = loop {
+            let selected = self.timers.select(&self.shared, now, at);
             if !self.shared.view.look_again() {
-                break request;
+                break selected;
             }
         };
+        let request = selected.and_then(|selected| selected.judge(&self.shared));
         request.map(|request| self.take(request)).is_some()
     }
 
@@ -182,9 +183,9 @@ impl Stepper {
         })
     }
 
-    /// From now on `hook` learns of every batch.
-    pub fn set_commit_hook(&mut self, hook: Arc<dyn CommitHook>) {
-        self.shared.ports.commit_hook = Some(hook);
+    /// From now on these take part. The judge is asked on the caller's thread.
+    pub fn set_ports(&mut self, ports: Ports) {
+        self.shared.ports = ports;
     }
 
     /// The read side.

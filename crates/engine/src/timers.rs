@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tributary_ledger::{Actor, Body, Command, Key, PaymentId};
 
 use crate::failure::Failure;
+use crate::ports::Judgement;
 use crate::request::{Request, Resolved, Verdict};
 use crate::shared::Shared;
 
@@ -46,29 +47,29 @@ impl Timers {
         }
     }
 
-    /// The next request to expire holds, if some are due at the time `at` that it is decided as of, and none is under way.
+    /// Selects holds to expire, if some are due at the time `at` that they are decided as of, and no request is under way.
     pub(crate) fn expire(&mut self, shared: &Shared, now: u64, at: u64) -> Option<Request> {
-        let due = |max| shared.reader.due(at, max);
-        self.holds
-            .request(now, || due(EXPIRED_AT_ONCE_MAX), "expire", Body::Expire)
+        if !shared.ports.permit.is_granted() {
+            return None;
+        }
+        let due = || shared.reader.due(at, EXPIRED_AT_ONCE_MAX);
+        let selected = self.holds.select(now, due)?;
+        selected.request("expire", |payment| Some(Body::Expire(payment)))
     }
 
-    /// The next request to run queued payments, if there are any to run and none is under way.
-    pub(crate) fn run(&mut self, shared: &Shared, now: u64, at: u64) -> Option<Request> {
-        let next = |max| shared.view.next_queued(at, max);
-        self.queue
-            .request(now, || next(RUN_AT_ONCE_MAX), "run", Body::Run)
+    /// Selects queued payments to run, if there are any and no request is under way.
+    pub(crate) fn select(&mut self, shared: &Shared, now: u64, at: u64) -> Option<Selected> {
+        if !shared.ports.permit.is_granted() {
+            return None;
+        }
+        let next = || shared.view.next_queued(at, RUN_AT_ONCE_MAX);
+        self.queue.select(now, next)
     }
 }
 
 impl Round {
-    fn request(
-        &self,
-        now: u64,
-        payments: impl FnOnce() -> Vec<PaymentId>,
-        name: &str,
-        body: fn(PaymentId) -> Body,
-    ) -> Option<Request> {
+    /// Selects `payments`, if there are any and no request is under way.
+    fn select(&self, now: u64, payments: impl FnOnce() -> Vec<PaymentId>) -> Option<Selected> {
         if self.under_way.load(Ordering::Acquire) > 0
             || now < self.not_before.load(Ordering::Acquire)
         {
@@ -78,28 +79,87 @@ impl Round {
         if payments.is_empty() {
             return None;
         }
-        let command = |payment| Command {
-            key: own_key(name, payment, now),
-            actor: Actor::SYSTEM,
-            linked: false,
-            effective_at: None,
-            text: None,
-            body: body(payment),
+        self.under_way.store(payments.len(), Ordering::Release);
+        Some(Selected {
+            payments,
+            now,
+            end: RoundEnd {
+                under_way: self.under_way.clone(),
+                not_before: self.not_before.clone(),
+                retry_at: now.saturating_add(NOTHING_DONE_WAIT_NS),
+            },
+        })
+    }
+}
+
+/// Payments of a request that is under way, though it may not be made yet.
+pub(crate) struct Selected {
+    payments: Vec<PaymentId>,
+    now: u64,
+    end: RoundEnd,
+}
+
+/// Ends a round.
+struct RoundEnd {
+    under_way: Arc<AtomicUsize>,
+    not_before: Arc<AtomicU64>,
+    retry_at: u64,
+}
+
+impl RoundEnd {
+    fn end(&self, done: bool) {
+        if !done {
+            self.not_before.store(self.retry_at, Ordering::Release);
+        }
+        self.under_way.store(0, Ordering::Release);
+    }
+}
+
+impl Selected {
+    /// The request that runs the payments, as the judge decides, if there is one. Takes as long as the judge does. None if nothing
+    /// of it can be submitted now.
+    pub(crate) fn judge(self, shared: &Shared) -> Option<Request> {
+        let Some(judge) = &shared.ports.judge else {
+            return self.request("run", |payment| Some(Body::Run(payment)));
         };
-        let commands: Vec<Command> = payments.into_iter().map(command).collect();
-        self.under_way.store(commands.len(), Ordering::Release);
-        let (under_way, not_before) = (self.under_way.clone(), self.not_before.clone());
+        self.request("run", |id| match shared.reader.payment(id) {
+            Ok(Some(payment)) => Some(match judge.judge(&payment) {
+                Judgement::Run => Body::Run(id),
+                Judgement::Void => Body::Void(id),
+            }),
+            Ok(None) => None,
+            Err(failure) => {
+                tracing::error!(%failure, "a queued payment can't be read, so it does not run");
+                None
+            }
+        })
+    }
+
+    /// The request of the commands with these bodies. None if there is none, which ends the round.
+    fn request(self, name: &str, body: impl Fn(PaymentId) -> Option<Body>) -> Option<Request> {
+        let now = self.now;
+        let command = |payment| {
+            Some(Command {
+                key: own_key(name, payment, now),
+                actor: Actor::SYSTEM,
+                linked: false,
+                effective_at: None,
+                text: None,
+                body: body(payment)?,
+            })
+        };
+        let commands: Vec<Command> = self.payments.into_iter().filter_map(command).collect();
+        let end = self.end;
+        if commands.is_empty() {
+            end.end(false);
+            return None;
+        }
         let respond = Box::new(move |resolved: Result<Resolved, Failure>| {
             let decided = |resolved: Resolved| {
-                resolved
-                    .verdicts
-                    .iter()
-                    .any(|verdict| matches!(verdict, Verdict::Decided(..)))
+                let mut verdicts = resolved.verdicts.iter();
+                verdicts.any(|verdict| matches!(verdict, Verdict::Decided(..)))
             };
-            if !resolved.is_ok_and(decided) {
-                not_before.store(now.saturating_add(NOTHING_DONE_WAIT_NS), Ordering::Release);
-            }
-            under_way.store(0, Ordering::Release);
+            end.end(resolved.is_ok_and(decided));
         });
         Some(Request::new(commands, respond))
     }

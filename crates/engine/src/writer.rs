@@ -19,7 +19,7 @@ use crate::core::{Core, InFlight};
 use crate::failure::Failure;
 use crate::request::{Request, TurnedAway};
 use crate::shared::Shared;
-use crate::timers;
+use crate::timers::{self, Selected};
 
 /// How long the writer waits for a message before it does work that can wait.
 const IDLE_AFTER: Duration = Duration::from_millis(20);
@@ -62,6 +62,23 @@ pub(crate) fn spawn(
             Some(wanted)
         }
     };
+    let to_judge = match &shared.ports.judge {
+        None => None,
+        Some(_) => {
+            let (to_judge, selected) = mpsc::channel::<Selected>();
+            let (inbox, judging) = (inbox.clone(), shared.clone());
+            threads.push(named("judge", shared.clone(), move || {
+                for selected in selected {
+                    if let Some(request) = selected.judge(&judging) {
+                        // Bounded by itself, and never turned away.
+                        judging.queue(&request);
+                        let _ended = inbox.send(Message::Requests(vec![request]));
+                    }
+                }
+            })?);
+            Some(to_judge)
+        }
+    };
     let publisher = Publisher {
         shared: shared.clone(),
         clock: clock.clone(),
@@ -82,6 +99,7 @@ pub(crate) fn spawn(
             clock,
             shared: decider,
             to_publisher,
+            to_judge,
             pending: VecDeque::new(),
             stopping: false,
         };
@@ -184,6 +202,8 @@ struct Writer {
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     to_publisher: mpsc::Sender<InFlight>,
+    /// None without a judge.
+    to_judge: Option<mpsc::Sender<Selected>>,
     pending: VecDeque<Request>,
     stopping: bool,
 }
@@ -204,8 +224,9 @@ impl Writer {
             // The queue may be long: what is left of it runs after the next start.
             let run = match self.stopping {
                 true => None,
-                false => timers.run(&self.shared, now, at),
+                false => timers.select(&self.shared, now, at),
             };
+            let run = run.and_then(|selected| self.judge(selected));
             for request in expire.into_iter().chain(run) {
                 // Bounded by itself, and never turned away.
                 self.shared.queue(&request);
@@ -219,6 +240,17 @@ impl Writer {
                 return self.core.close();
             }
             self.rest(messages);
+        }
+    }
+
+    /// Has queued payments judged: by their own thread, which hands the request over, where there is a judge.
+    fn judge(&self, selected: Selected) -> Option<Request> {
+        match &self.to_judge {
+            None => selected.judge(&self.shared),
+            Some(to_judge) => {
+                let _ended = to_judge.send(selected);
+                None
+            }
         }
     }
 

@@ -11,12 +11,13 @@ use crate::driver::Messaging;
 pub const HISTORY_BYTES_MAX: u64 = 1 << 30;
 
 /// Starts `recovered` with the subscriptions that are kept in `disk`. There are none without a disk, or if what is kept can't be
-/// read: money goes on without them. Shut the engine down first, then [`Messaging::shutdown`].
+/// read: money goes on without them. The commit hook of `ports` is theirs. Shut the engine down first, then [`Messaging::shutdown`].
 ///
 /// # Errors
 /// If a thread can't be started.
 pub fn start_engine(
     recovered: RecoveredEngine,
+    mut ports: Ports,
     disk: Option<Arc<dyn Disk>>,
     history_bytes_max: u64,
 ) -> Result<(Engine, Option<Arc<Messaging>>), StartError> {
@@ -31,9 +32,7 @@ pub fn start_engine(
             None
         }
     };
-    let ports = Ports {
-        commit_hook: messaging.clone().map(|messaging| messaging as _),
-    };
+    ports.commit_hook = messaging.clone().map(|messaging| messaging as _);
     let engine = recovered.start(ports)?;
     if let Some(messaging) = &messaging {
         messaging.spawn()?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use tributary_api::token::Secret;
-use tributary_engine::{Embedded, Engine, JournalMeta, Memory, Options, Reply};
+use tributary_engine::{Embedded, Engine, JournalMeta, Memory, Options, Ports, Reply};
 use tributary_journal::{DirDisk, Disk, Meta, OpenError, SystemClock};
 use tributary_ledger::{
     Access, Actor, ApiKeyId, ApiKeyStatus, Body, Command, CreateApiKey, Key, Label, OwnerId,
@@ -112,7 +112,8 @@ impl Store {
             ..options
         };
         let recovered = Engine::recover(backend, Arc::new(SystemClock), options)?;
-        let (engine, messaging) = start_engine(recovered, delivery, history_bytes_max)?;
+        let (engine, messaging) =
+            start_engine(recovered, Ports::default(), delivery, history_bytes_max)?;
         Ok(Self {
             engine,
             messaging,

@@ -3,6 +3,7 @@
 mod divided;
 mod lost;
 mod many;
+mod ports;
 mod promises;
 mod queue;
 mod simulated;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tributary_engine::{Embedded, Engine, Options, SystemClock};
+use tributary_engine::{Embedded, Engine, Options, Ports, SystemClock};
 use tributary_journal::{self as journal, DirDisk, Disk, OpenError};
 use tributary_ledger::{Body, Command, Currency, OwnerId};
 use tributary_messaging::{
@@ -57,7 +57,12 @@ fn engine(path: &Path) -> Running {
     }
     let backend = Embedded::open(disk.clone(), options()).expect("it opens");
     let recovered = Engine::recover(Box::new(backend), Arc::new(SystemClock), Options::default());
-    let started = start_engine(recovered.expect("it starts"), Some(disk), HISTORY_BYTES_MAX);
+    let started = start_engine(
+        recovered.expect("it starts"),
+        Ports::default(),
+        Some(disk),
+        HISTORY_BYTES_MAX,
+    );
     let (engine, messaging) = started.expect("it starts");
     Running {
         engine,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use tributary_engine::{Embedded, Reader, Stepper};
+use tributary_engine::{Embedded, Ports, Reader, Stepper};
 use tributary_journal::{self as journal, Clock, OpenError};
 use tributary_ledger::{AccountId, Body, Command, Pay, PaymentId, Queue, QueueTerms, ReplyTo};
 use tributary_messaging::{
@@ -159,7 +159,10 @@ impl World {
         let mut stepper = Stepper::start(Box::new(backend), clock.clone()).ok()?;
         let messaging = Messaging::open(disk, stepper.reader(), clock, HISTORY_BYTES_MAX).ok()?;
         let messaging = Arc::new(messaging);
-        stepper.set_commit_hook(messaging.clone());
+        stepper.set_ports(Ports {
+            commit_hook: Some(messaging.clone()),
+            ..Ports::default()
+        });
         Some(Life { stepper, messaging })
     }
 

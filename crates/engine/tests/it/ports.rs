@@ -1,0 +1,178 @@
+//! What the ports of the engine promise to those who take part in its work.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use tributary_engine::{
+    Batch, CommitHook, Engine, Judge, Judgement, Options, Permit, Ports, Reader, SystemClock,
+};
+use tributary_ledger::{AccountId, Body, Command, Pay, Payment, PaymentId, PaymentStatus, Queue};
+use tributary_testkit::lossy::{Loss, Losses, LossyMemory};
+use tributary_testkit::sites::empty_memory;
+
+use crate::support::{codes, command, eventually, hold, open, pay};
+
+fn start(losses: &Losses, ports: impl FnOnce(Reader) -> Ports) -> Engine {
+    let backend = LossyMemory::new(empty_memory(), losses.clone());
+    let clock = Arc::new(SystemClock);
+    let recovered = Engine::recover(Box::new(backend), clock, Options::default());
+    let recovered = recovered.expect("it is rebuilt");
+    let ports = ports(recovered.reader());
+    recovered.start(ports).expect("it starts")
+}
+
+fn order(key: &str, amount: u64) -> Command {
+    let pay = Pay {
+        queue: Some(Box::new(Queue::default())),
+        ..pay(1, 2, amount)
+    };
+    command(key, Body::Pay(pay))
+}
+
+/// Checks what the hook is promised, and lets each batch in only when told to.
+#[derive(Default)]
+struct Witness {
+    reader: OnceLock<Reader>,
+    seen: Mutex<u64>,
+    batches: AtomicUsize,
+    may_return: AtomicBool,
+}
+
+impl CommitHook for Witness {
+    fn committed(&self, batch: &Batch) {
+        let mut seen = self.seen.lock().expect("unpoisoned");
+        assert_eq!(
+            batch.first_position(),
+            *seen + 1,
+            "no batch twice, none left out"
+        );
+        assert!(!batch.is_empty());
+        *seen = batch.last_position();
+        let reader = self.reader.get().expect("it was set at the start");
+        assert!(reader.published() >= *seen, "the view shows it already");
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        while !self.may_return.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn the_hook_learns_of_each_batch_once_and_before_anyone_is_answered() {
+    for loss in [Loss::Nothing, Loss::Answer] {
+        let losses = Losses::new(0, 0);
+        let witness = Arc::new(Witness::default());
+        let hook = witness.clone();
+        let engine = start(&losses, |reader| {
+            assert!(hook.reader.set(reader).is_ok());
+            Ports {
+                commit_hook: Some(hook),
+                ..Ports::default()
+            }
+        });
+        losses.plan(loss);
+        let asking = engine.clone();
+        let answer = std::thread::spawn(move || asking.execute_blocking(vec![open("a", "a")]));
+        eventually("the hook is called", || {
+            witness.batches.load(Ordering::SeqCst) == 1
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!answer.is_finished(), "{loss:?}: answered before the hook");
+        witness.may_return.store(true, Ordering::SeqCst);
+        let answered = answer.join().expect("it asked").expect("it is written");
+        assert_eq!(codes(&answered), [None]);
+        losses.plan(Loss::BatchAndAnswer);
+        engine
+            .execute_blocking(vec![open("lost", "b")])
+            .expect_err("it is lost");
+        engine
+            .execute_blocking(vec![open("b", "b")])
+            .expect("it is written");
+        engine.shutdown();
+        assert_eq!(*witness.seen.lock().expect("unpoisoned"), 2);
+        assert_eq!(witness.batches.load(Ordering::SeqCst), 2);
+    }
+}
+
+/// Voids the payments of 13.
+struct Superstitious {
+    may_judge: AtomicBool,
+}
+
+impl Judge for Superstitious {
+    fn judge(&self, payment: &Payment) -> Judgement {
+        while !self.may_judge.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        match payment.amount {
+            13 => Judgement::Void,
+            _ => Judgement::Run,
+        }
+    }
+}
+
+#[test]
+fn a_judge_decides_whether_a_queued_payment_runs_and_keeps_no_other_waiting() {
+    let judge = Arc::new(Superstitious {
+        may_judge: AtomicBool::new(false),
+    });
+    let engine = start(&Losses::new(0, 0), |_| Ports {
+        judge: Some(judge.clone()),
+        ..Ports::default()
+    });
+    let run = |commands| codes(&engine.execute_blocking(commands).expect("it runs"));
+    run(vec![open("a", "a"), open("b", "b")]);
+    run(vec![order("fine", 12), order("not fine", 13)]);
+    // While the judge ponders, the writer goes on.
+    assert_eq!(run(vec![command("plain", Body::Pay(pay(1, 2, 7)))]), [None]);
+    let status = |id| {
+        let payment = engine.reader().payment(PaymentId(id));
+        payment
+            .expect("it can be read")
+            .expect("it is there")
+            .status
+    };
+    assert_eq!(status(3), PaymentStatus::Queued);
+    judge.may_judge.store(true, Ordering::SeqCst);
+    eventually("the queue is empty", || engine.reader().queue_length() == 0);
+    assert_eq!(status(3), PaymentStatus::Captured);
+    assert_eq!(status(4), PaymentStatus::Voided);
+    engine.shutdown();
+}
+
+#[derive(Default)]
+struct Revocable(AtomicBool);
+
+impl Permit for Revocable {
+    fn is_granted(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn nothing_runs_and_no_hold_expires_without_a_permit() {
+    let permit = Arc::new(Revocable::default());
+    let engine = start(&Losses::new(0, 0), |_| Ports {
+        permit: permit.clone(),
+        ..Ports::default()
+    });
+    let run = |commands| codes(&engine.execute_blocking(commands).expect("it runs"));
+    run(vec![open("a", "a"), open("b", "b")]);
+    let soon = engine.now() + 50_000_000;
+    assert_eq!(
+        run(vec![
+            order("queued", 12),
+            command("held", hold(1, 2, 5, soon))
+        ]),
+        [None, None]
+    );
+    std::thread::sleep(Duration::from_millis(200));
+    let account = || engine.reader().account(AccountId(1)).expect("it is there");
+    assert_eq!((engine.reader().queue_length(), account().held), (1, 5));
+    permit.0.store(true, Ordering::SeqCst);
+    eventually("both are done", || {
+        engine.reader().queue_length() == 0 && account().held == 0
+    });
+    engine.shutdown();
+}
