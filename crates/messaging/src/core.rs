@@ -432,7 +432,7 @@ impl Core {
         self.flows.values().filter_map(Flow::next_due).min()
     }
 
-    /// Dead letters after the position `after`, the oldest event first, and whether there are more.
+    /// Dead letters that are in the log after the position `after`, the oldest event first, and whether there are more.
     ///
     /// # Errors
     /// If there is no such subscription.
@@ -444,6 +444,16 @@ impl Core {
     ) -> Result<(Vec<(u64, Letter)>, bool), Refusal> {
         let flow = self.flows.get(&id).ok_or(Refusal::NotFound)?;
         Ok(flow.dead(after, limit))
+    }
+
+    /// Whether the subscription has dead letters that are not known to be in the log.
+    pub fn has_unwritten_dead(&self, id: SubscriptionId) -> bool {
+        self.flows.get(&id).is_some_and(Flow::has_unwritten_dead)
+    }
+
+    /// What was drained last, or the snapshot that was made last, is durable.
+    pub fn written(&mut self) {
+        self.flows.values_mut().for_each(Flow::written);
     }
 
     /// Has dead letters delivered again: these, or all. At most as many as may be kept by name; gives how many.
@@ -526,6 +536,7 @@ impl Core {
         let mut changes = std::mem::take(&mut self.outbox);
         for flow in self.flows.values_mut() {
             flow.drain(all, &mut changes);
+            flow.drained();
         }
         changes
     }

@@ -12,8 +12,8 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tributary_engine::{Batch, CommitHook, Failure, Reader};
-use tributary_journal::{Clock, Disk, lock};
+use tributary_engine::{Basis, Batch, CommitHook, Failure, Permit, Reader};
+use tributary_journal::{Clock, lock};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{FORMAT_VERSION, OwnerId};
 
@@ -22,10 +22,11 @@ use crate::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
 use crate::frames::{Frame, Frames};
 use crate::history::{Attempts, AttemptsFound, History};
 use crate::image::Letter;
-use crate::log::{self, Found, Log};
+use crate::log::Log;
 use crate::matcher::Matcher;
 use crate::scan::{From, scan_frames};
 use crate::settings::{Kind, Subscription, SubscriptionId, Terms};
+use crate::storage::Storage;
 
 /// Progress is written down at most so often, nanoseconds.
 const WRITE_EVERY: u64 = 50_000_000;
@@ -63,10 +64,11 @@ struct Inbox {
     count: usize,
 }
 
-/// The log, or what will be the log once there is something to keep.
-struct Keeping {
-    log: Option<Log>,
-    found: Found,
+/// The log, and how far it was written.
+struct Writing {
+    log: Log,
+    /// The version of the core that is durable.
+    through: u64,
     written_at: u64,
     retry_at: u64,
 }
@@ -75,9 +77,11 @@ struct Keeping {
 pub struct Messaging {
     reader: Reader,
     clock: Arc<dyn Clock>,
-    disk: Arc<dyn Disk>,
+    permit: Arc<dyn Permit>,
     core: Mutex<Core>,
-    keeping: Mutex<Keeping>,
+    writing: Mutex<Writing>,
+    /// Counts the changes of the core. Written with the core locked.
+    version: AtomicU64,
     inbox: Mutex<Inbox>,
     /// Locked before the core, never after it.
     history: Mutex<History>,
@@ -135,41 +139,44 @@ impl CommitHook for Messaging {
 }
 
 impl Messaging {
-    /// Takes over what is kept in `disk`, with at most about `history_bytes_max` of history; 0 for none.
+    /// Takes over what `storage` holds for the journal of `reader`, which must show everything up to its head.
     ///
     /// # Errors
-    /// Whatever the storage reports. Damage is no error: it is set aside and logged.
+    /// If the storage or the journal can't be read. Damage is no error: it is set aside and logged.
     pub fn open(
-        disk: Arc<dyn Disk>,
+        storage: Storage,
         reader: Reader,
         clock: Arc<dyn Clock>,
-        history_bytes_max: u64,
+        permit: Arc<dyn Permit>,
     ) -> io::Result<Messaging> {
         let cluster = reader.meta().cluster_id;
         let head = reader.head().position;
-        let mut found = log::read(&*disk, cluster, head)?;
-        for damage in &found.damage {
+        let mut standing = |basis: &Basis| reader.standing(basis);
+        let (log, mut images, set_aside) = Log::read(storage.log, cluster, &mut standing)?;
+        for why in &set_aside {
             tracing::error!(
-                damage,
-                "the delivery log is damaged; it is set aside and events may be delivered again"
+                why,
+                "a delivery log, or its end, is set aside: events may be delivered again"
             );
         }
-        found.images.boot += 1;
+        images.boot += 1;
         let now = clock.now();
-        let something = !found.images.images.is_empty() || !found.damage.is_empty();
-        let active = !found.images.images.is_empty();
-        let core = Core::new(found.images.clone(), now);
+        let active = !images.images.is_empty();
+        let something = active || !set_aside.is_empty();
+        let core = Core::new(images, now);
+        let history = History::new(storage.history, cluster, head, storage.history_bytes_max);
         let messaging = Messaging {
             reader,
             clock,
-            history: Mutex::new(History::new(disk.clone(), cluster, head, history_bytes_max)),
-            disk,
+            permit,
+            history: Mutex::new(history),
+            version: AtomicU64::new(0),
             filters: AtomicU64::new(core.filters()),
             active: AtomicBool::new(active),
             core: Mutex::new(core),
-            keeping: Mutex::new(Keeping {
-                log: None,
-                found,
+            writing: Mutex::new(Writing {
+                log,
+                through: 0,
                 written_at: 0,
                 retry_at: 0,
             }),
@@ -290,6 +297,11 @@ impl Messaging {
 
     /// Calls `change` with the core, which has taken in all that the publisher offered.
     fn with<T>(&self, change: impl FnOnce(&mut Core, u64) -> T) -> T {
+        self.with_version(change).0
+    }
+
+    /// [`Messaging::with`], and the version that the core has then.
+    fn with_version<T>(&self, change: impl FnOnce(&mut Core, u64) -> T) -> (T, u64) {
         let now = self.clock.now();
         let mut core = lock(&self.core);
         let inbox = {
@@ -306,13 +318,14 @@ impl Messaging {
             core.offer(inbox.first, inbox.through, &inbox.matches, now);
         }
         let result = change(&mut core, now);
+        let version = self.version.fetch_add(1, Ordering::AcqRel) + 1;
         self.filters.store(core.filters(), Ordering::Release);
         let active = core.subscriptions().next().is_some();
         self.active.store(active, Ordering::SeqCst);
         let woken = core.woken();
         drop(core);
         self.ring(&woken);
-        result
+        (result, version)
     }
 
     fn ring(&self, woken: &[SubscriptionId]) {
@@ -334,45 +347,62 @@ impl Messaging {
 
     /// Makes all changes so far durable.
     fn keep(&self, all: bool) -> Result<(), Unsettled> {
-        let mut keeping = lock(&self.keeping);
-        self.dirty.store(false, Ordering::Release);
-        let kept = self.keep_in(&mut keeping, all);
-        let now = self.clock.now();
-        keeping.written_at = now;
-        self.keeps.store(kept.is_ok(), Ordering::Release);
-        kept.map_err(|error| {
-            keeping.retry_at = now.saturating_add(RETRY_AFTER);
-            Unsettled::NotKept(error.to_string())
-        })
+        let mut writing = lock(&self.writing);
+        self.write(&mut writing, all)
     }
 
-    fn keep_in(&self, keeping: &mut Keeping, all: bool) -> io::Result<()> {
-        let now = self.clock.now();
-        if let Some(log) = &mut keeping.log
-            && !log.is_broken()
-        {
-            let changes = self.with(|core, _| core.drain(all));
-            if !changes.is_empty() {
-                log.append(&changes, now)?;
-            }
-            if !log.is_large() {
-                return Ok(());
-            }
+    /// Makes all changes up to this version of the core durable, unless another thread does so meanwhile.
+    fn keep_through(&self, version: u64) -> Result<(), Unsettled> {
+        let mut writing = lock(&self.writing);
+        match writing.through >= version {
+            true => Ok(()),
+            false => self.write(&mut writing, false),
         }
-        let snapshot = self.with(|core, _| core.snapshot());
-        match &mut keeping.log {
-            Some(log) => log.rewrite(&snapshot, now),
-            None => {
-                let log = Log::begin(self.disk.clone(), &keeping.found, &snapshot, now)?;
-                keeping.log = Some(log);
-                keeping.found = Found::default();
+    }
+
+    fn write(&self, writing: &mut Writing, all: bool) -> Result<(), Unsettled> {
+        self.dirty.store(false, Ordering::Release);
+        let written = self.write_log(&mut writing.log, all);
+        let now = self.clock.now();
+        writing.written_at = now;
+        self.keeps.store(written.is_ok(), Ordering::Release);
+        match written {
+            Ok(version) => {
+                writing.through = version;
+                lock(&self.core).written();
                 Ok(())
             }
+            Err(error) => {
+                writing.retry_at = now.saturating_add(RETRY_AFTER);
+                Err(Unsettled::NotKept(error.to_string()))
+            }
         }
+    }
+
+    /// Gives the version of the core that is durable then.
+    fn write_log(&self, log: &mut Log, all: bool) -> io::Result<u64> {
+        let now = self.clock.now();
+        // Nothing in a change is beyond what is published, so the head that is read after it is a sound basis.
+        let basis = || Basis::from(self.reader.head());
+        if !log.needs_snapshot() {
+            let (changes, version) = self.with_version(|core, _| core.drain(all));
+            if !changes.is_empty() {
+                log.append(&changes, basis(), now)?;
+            }
+            if !log.is_large() {
+                return Ok(version);
+            }
+        }
+        let (snapshot, version) = self.with_version(|core, _| core.snapshot());
+        log.begin(&snapshot, basis(), now)?;
+        Ok(version)
     }
 
     /// Does what is to be done now; gives how long nothing more is.
     pub fn step(&self) -> Duration {
+        if !self.permit.is_granted() {
+            return SLEEP_MAX;
+        }
         if !self.active.load(Ordering::SeqCst) && !self.dirty.load(Ordering::Acquire) {
             return SLEEP_MAX;
         }
@@ -395,9 +425,9 @@ impl Messaging {
     /// Writes progress down if there is some and it is time; gives how long it is until then.
     fn write_if_due(&self) -> u64 {
         let (due, now) = {
-            let keeping = lock(&self.keeping);
-            let due = keeping.written_at.saturating_add(WRITE_EVERY);
-            (due.max(keeping.retry_at), self.clock.now())
+            let writing = lock(&self.writing);
+            let due = writing.written_at.saturating_add(WRITE_EVERY);
+            (due.max(writing.retry_at), self.clock.now())
         };
         // A clock that was set back must not keep it from being written.
         if now < due && due - now <= RETRY_AFTER {
@@ -508,8 +538,9 @@ impl Messaging {
         &self,
         change: impl FnOnce(&mut Core, u64) -> Result<T, Refusal>,
     ) -> Result<T, Unsettled> {
-        let result = self.with(change)?;
-        self.keep(false)?;
+        let (result, version) = self.with_version(change);
+        let result = result?;
+        self.keep_through(version)?;
         // There may be something to read now.
         self.wake();
         self.settled.notify_waiters();
@@ -631,6 +662,10 @@ impl Messaging {
         max: usize,
         visibility: Option<u64>,
     ) -> Result<Vec<Delivery>, Refusal> {
+        let max = match self.permit.is_granted() {
+            true => max,
+            false => 0,
+        };
         let taken = self.with(|core, now| core.take(id, max, visibility, now))?;
         if !taken.is_empty() {
             // Their time-outs may be the next thing to happen, and others may have to be read.
@@ -661,7 +696,7 @@ impl Messaging {
         self.progressed();
     }
 
-    /// This attempt failed: see [`Core::nack`].
+    /// This attempt failed: see [`Core::nack`]. Call [`Messaging::make_durable`] before anyone is told so.
     ///
     /// # Errors
     /// If there is no such subscription, or the attempt is over.
@@ -675,6 +710,14 @@ impl Messaging {
         let result = self.with(|core, now| core.nack(id, receipt, delay, error, now));
         self.progressed();
         result
+    }
+
+    /// Makes all changes so far durable. Blocks until then.
+    ///
+    /// # Errors
+    /// If they could not be made durable.
+    pub fn make_durable(&self) -> Result<(), Unsettled> {
+        self.keep_through(self.version.load(Ordering::Acquire))
     }
 
     /// The receiver of these went away: see [`Core::give_back`].
@@ -705,7 +748,7 @@ impl Messaging {
         self.with(|core, now| core.extend(id, receipt, now.saturating_add(visibility)))
     }
 
-    /// Dead letters: see [`Core::dead`].
+    /// Dead letters: see [`Core::dead`]. Those that are not durable, and can't be made so, are not among them.
     ///
     /// # Errors
     /// If there is no such subscription.
@@ -715,6 +758,10 @@ impl Messaging {
         after: u64,
         limit: usize,
     ) -> Result<(Vec<(u64, Letter)>, bool), Refusal> {
+        let unwritten = lock(&self.core).has_unwritten_dead(id);
+        if unwritten && let Err(error) = self.make_durable() {
+            tracing::warn!(%error, "the newest dead letters are not listed: the delivery log can't be written");
+        }
         lock(&self.core).dead(id, after, limit)
     }
 

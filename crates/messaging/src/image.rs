@@ -204,18 +204,6 @@ impl Image {
         }
     }
 
-    /// Forgets what is beyond the head of the journal: it was restored to an earlier position.
-    pub fn cut(&mut self, head: u64) {
-        self.floor = self.floor.min(head);
-        self.done.retain(|position| *position <= head);
-        self.kept.retain(|position, _| *position <= head);
-        self.dead.retain(|position, _| *position <= head);
-        self.replays.retain_mut(|(first, last)| {
-            *last = (*last).min(head);
-            first <= last
-        });
-    }
-
     fn forget(&mut self, position: u64) {
         self.done.remove(&position);
         self.kept.remove(&position);

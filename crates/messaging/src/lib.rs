@@ -23,6 +23,7 @@ mod past;
 mod run;
 mod scan;
 mod settings;
+mod storage;
 mod wire;
 
 pub use content::{SubscriptionContent, UnreadableContent};
@@ -36,11 +37,12 @@ pub use frames::Frame;
 pub use history::{Attempts, AttemptsFound, Ended};
 pub use ids::DeliveryIds;
 pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
-pub use log::{Found, Log, read};
+pub use log::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Log};
 pub use matcher::Matcher;
 pub use past::{End, NOTE_BYTES_MAX};
 pub use scan::{From, scan};
 pub use settings::{
     Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, Subscription, SubscriptionId, Terms,
 };
-pub use wire::{HISTORY_BYTES_MAX, start_engine};
+pub use storage::{HISTORY_BYTES_MAX, Storage};
+pub use wire::start_engine;

@@ -3,29 +3,25 @@
 use std::sync::Arc;
 
 use tributary_engine::{Engine, Ports, RecoveredEngine, StartError};
-use tributary_journal::Disk;
 
 use crate::driver::Messaging;
+use crate::storage::Storage;
 
-/// Default bound of the history of deliveries, in bytes.
-pub const HISTORY_BYTES_MAX: u64 = 1 << 30;
-
-/// Starts `recovered` with the subscriptions that are kept in `disk`. There are none without a disk, or if what is kept can't be
-/// read: money goes on without them. The commit hook of `ports` is theirs. Shut the engine down first, then [`Messaging::shutdown`].
+/// Starts `recovered` with its subscriptions. There are none without a storage, or if what it holds can't be read: money goes on
+/// without them. The commit hook of `ports` is theirs. Shut the engine down first, then [`Messaging::shutdown`].
 ///
 /// # Errors
 /// If a thread can't be started.
 pub fn start_engine(
     recovered: RecoveredEngine,
     mut ports: Ports,
-    disk: Option<Arc<dyn Disk>>,
-    history_bytes_max: u64,
+    storage: Option<Storage>,
 ) -> Result<(Engine, Option<Arc<Messaging>>), StartError> {
-    let open = |disk| {
+    let open = |storage| {
         let (reader, clock) = (recovered.reader(), recovered.clock());
-        Messaging::open(disk, reader, clock, history_bytes_max)
+        Messaging::open(storage, reader, clock, ports.permit.clone())
     };
-    let messaging = match disk.map(open).transpose() {
+    let messaging = match storage.map(open).transpose() {
         Ok(messaging) => messaging.map(Arc::new),
         Err(error) => {
             tracing::error!(%error, "the delivery log can't be read: there are no subscriptions until the next start");

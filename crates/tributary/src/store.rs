@@ -11,7 +11,7 @@ use tributary_ledger::{
     Access, Actor, ApiKeyId, ApiKeyStatus, Body, Command, CreateApiKey, Key, Label, OwnerId,
     OwnerName,
 };
-use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, start_engine};
+use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, Storage, start_engine};
 
 use crate::backup::refuse_backup;
 use crate::config::Backend;
@@ -36,7 +36,7 @@ impl Store {
     ) -> anyhow::Result<Self> {
         match backend {
             Backend::Embedded => Self::open_embedded(data, options, history_bytes_max),
-            Backend::Memory => Self::start(Box::new(Memory::new(new_journal())), options, None, 0),
+            Backend::Memory => Self::start(Box::new(Memory::new(new_journal())), options, None),
         }
     }
 
@@ -90,14 +90,14 @@ impl Store {
         for file in &recovery.rebuilt {
             tracing::warn!(file, "made an index file anew");
         }
-        Self::start(Box::new(embedded), options, Some(disk), history_bytes_max)
+        let storage = Storage::local(disk, history_bytes_max);
+        Self::start(Box::new(embedded), options, Some(storage))
     }
 
     fn start(
         backend: Box<dyn tributary_engine::Backend>,
         options: Options,
-        delivery: Option<Arc<dyn Disk>>,
-        history_bytes_max: u64,
+        storage: Option<Storage>,
     ) -> anyhow::Result<Self> {
         let failure = Arc::new(Mutex::new(None));
         let first_failure = Arc::clone(&failure);
@@ -112,8 +112,7 @@ impl Store {
             ..options
         };
         let recovered = Engine::recover(backend, Arc::new(SystemClock), options)?;
-        let (engine, messaging) =
-            start_engine(recovered, Ports::default(), delivery, history_bytes_max)?;
+        let (engine, messaging) = start_engine(recovered, Ports::default(), storage)?;
         Ok(Self {
             engine,
             messaging,

@@ -9,7 +9,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tributary_journal::Head;
+use tributary_journal::{FrameRef, Head};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Key,
@@ -18,6 +18,7 @@ use tributary_ledger::{
 
 use crate::backend::{JournalMeta, JournalReader, KeyQuery, StoreStats};
 use crate::failure::Failure;
+use crate::frame_log::{Basis, Standing};
 use crate::ids::Ids;
 use crate::lookup;
 use crate::queue::Figures as QueueFigures;
@@ -157,6 +158,30 @@ impl Reader {
     /// The sealed frame that holds `position`, verbatim.
     pub fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
         self.journal.frame(position)
+    }
+
+    /// How the journal stands to a place that another log rests on.
+    ///
+    /// # Errors
+    /// If the journal can't be read there.
+    pub fn standing(&self, basis: &Basis) -> Result<Standing, Failure> {
+        if *basis == Basis::default() {
+            return Ok(Standing::Known);
+        }
+        if basis.position > self.journal.head().position {
+            return Ok(Standing::Ahead);
+        }
+        let Some(frame) = self.journal.frame(basis.position)? else {
+            return Ok(Standing::Foreign);
+        };
+        let frame = FrameRef::parse(&frame).map_err(|error| Failure::RecordDamaged {
+            position: basis.position,
+            what: error.to_string(),
+        })?;
+        match Basis::from(frame.head()) == *basis {
+            true => Ok(Standing::Known),
+            false => Ok(Standing::Foreign),
+        }
     }
 
     /// Whether a durable record has this idempotency key of `owner`.

@@ -51,7 +51,10 @@ impl Flow {
         image.replays.clear();
         let (meter, totals) = (std::mem::take(&mut self.meter), self.totals);
         let past = std::mem::take(&mut self.past);
+        let mut unwritten = std::mem::take(&mut self.unwritten);
+        unwritten.retain(|position| position <= to);
         *self = Flow::new(image, now);
+        self.unwritten = unwritten;
         self.meter = meter;
         self.totals = totals;
         self.past = past;

@@ -110,6 +110,35 @@ struct Lane {
     waiting: BTreeSet<u64>,
 }
 
+/// Positions of dead letters that are not known to be in the log.
+#[derive(Clone, Debug, Default)]
+struct UnwrittenDead {
+    /// Since the last drain.
+    new: BTreeSet<u64>,
+    /// Drained, and perhaps not in the log.
+    drained: BTreeSet<u64>,
+}
+
+impl UnwrittenDead {
+    fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.drained.is_empty()
+    }
+
+    fn contains(&self, position: u64) -> bool {
+        self.new.contains(&position) || self.drained.contains(&position)
+    }
+
+    fn remove(&mut self, position: u64) {
+        self.new.remove(&position);
+        self.drained.remove(&position);
+    }
+
+    fn retain(&mut self, keep: impl Fn(u64) -> bool) {
+        self.new.retain(|position| keep(*position));
+        self.drained.retain(|position| keep(*position));
+    }
+}
+
 /// Numbers of a subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
@@ -153,6 +182,8 @@ pub struct Flow {
     done: BTreeSet<u64>,
     dead: BTreeMap<u64, Letter>,
     dead_bytes: usize,
+    /// Dead letters that are not known to be in the log.
+    unwritten: UnwrittenDead,
     kept: usize,
     out: usize,
     replays: VecDeque<(u64, u64)>,
@@ -184,6 +215,7 @@ impl Flow {
             done: image.done,
             dead_bytes: image.dead.values().map(Letter::bytes).sum(),
             dead: image.dead,
+            unwritten: UnwrittenDead::default(),
             kept: 0,
             out: 0,
             replays: image.replays.into(),
@@ -441,12 +473,14 @@ impl Flow {
         letter.due = now;
         self.dead_bytes += letter.bytes();
         self.dead.insert(position, letter);
+        self.unwritten.new.insert(position);
         self.changed.push(position);
     }
 
     fn unbury(&mut self, position: u64) -> Option<Letter> {
         let letter = self.dead.remove(&position)?;
         self.dead_bytes -= letter.bytes();
+        self.unwritten.remove(position);
         Some(letter)
     }
 
@@ -696,9 +730,26 @@ impl Flow {
         wakes
     }
 
-    /// Dead letters after this position, the oldest event first, and whether there are more.
+    /// Whether there are dead letters that are not known to be in the log.
+    pub(crate) fn has_unwritten_dead(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
+    /// All that was put out so far is on its way into the log.
+    pub(crate) fn drained(&mut self) {
+        let UnwrittenDead { new, drained } = &mut self.unwritten;
+        drained.append(new);
+    }
+
+    /// What was drained last is in the log.
+    pub(crate) fn written(&mut self) {
+        self.unwritten.drained.clear();
+    }
+
+    /// Dead letters that are in the log, after this position, the oldest event first, and whether there are more.
     pub fn dead(&self, after: u64, limit: usize) -> (Vec<(u64, Letter)>, bool) {
-        let mut rest = self.dead.range(after + 1..);
+        let written = |(position, _): &(&u64, &Letter)| !self.unwritten.contains(**position);
+        let mut rest = self.dead.range(after + 1..).filter(written);
         let page = rest.by_ref().take(limit);
         let page = page.map(|(position, letter)| (*position, letter.clone()));
         (page.collect(), rest.next().is_some())

@@ -9,8 +9,8 @@ use tributary_engine::{Embedded, Engine, Options, Ports, SystemClock};
 use tributary_journal::{self as journal, DirDisk, Disk, OpenError};
 use tributary_ledger::{Body, Command, Currency, OwnerId};
 use tributary_messaging::{
-    Filter, From, HISTORY_BYTES_MAX, Messaging, Order, Pattern, Policy, Receipt, SubscriptionId,
-    start_engine,
+    Filter, From, HISTORY_BYTES_MAX, Messaging, Order, Pattern, Policy, Receipt, Storage,
+    SubscriptionId, start_engine,
 };
 use tributary_testkit::commands::{command, open, pay};
 use tributary_testkit::lockstep::cluster_meta;
@@ -60,8 +60,7 @@ fn engine(path: &Path) -> Running {
     let started = start_engine(
         recovered.expect("it starts"),
         Ports::default(),
-        Some(disk),
-        HISTORY_BYTES_MAX,
+        Some(Storage::local(disk, HISTORY_BYTES_MAX)),
     );
     let (engine, messaging) = started.expect("it starts");
     Running {

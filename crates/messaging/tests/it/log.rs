@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use tributary_engine::{Basis, FileLog, Standing};
 use tributary_journal::Disk;
 use tributary_messaging::{
-    Attempt, Change, Found, Images, Letter, Log, Policy, SubscriptionId, read,
+    Attempt, Change, DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Images, Letter, Log, Policy,
+    SubscriptionId,
 };
 use tributary_testkit::disk::{Fault, SimDisk};
 use tributary_testkit::random::Random;
@@ -12,7 +14,11 @@ use tributary_testkit::random::Random;
 use crate::core::subscription;
 
 const CLUSTER: [u8; 16] = [5; 16];
-const HEAD: u64 = 1_000_000;
+/// What all frames rest on, if nothing else is said.
+const BASIS: Basis = Basis {
+    position: 1_000,
+    hash: [8; 32],
+};
 /// Lives on the disk of one seed.
 const LIVES: usize = 12;
 /// Operations of the disk before something goes wrong, at most.
@@ -76,14 +82,36 @@ fn snapshot(images: &Images) -> Vec<Change> {
     changes
 }
 
-fn found(disk: &dyn Disk) -> Found {
-    read(disk, CLUSTER, HEAD).expect("the disk works")
+/// What is read of a log.
+struct Found {
+    log: Log,
+    images: Images,
+    set_aside: Vec<String>,
+}
+
+fn found_by(
+    disk: Arc<dyn Disk>,
+    cluster: [u8; 16],
+    mut standing: impl FnMut(&Basis) -> Standing,
+) -> Found {
+    let frames = FileLog::new(disk, DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION);
+    let read = Log::read(Box::new(frames), cluster, &mut |basis| Ok(standing(basis)));
+    let (log, images, set_aside) = read.expect("the disk works");
+    Found {
+        log,
+        images,
+        set_aside,
+    }
+}
+
+fn found(disk: Arc<dyn Disk>) -> Found {
+    found_by(disk, CLUSTER, |_| Standing::Known)
 }
 
 /// Where nothing was damaged, nothing must be said to be.
 fn check_found(disk: &SimDisk, certain: &Images, attempted: Option<&Images>) -> Found {
-    let found = found(&*disk.disk());
-    assert_eq!(found.damage, Vec::<String>::new());
+    let found = found(disk.disk());
+    assert_eq!(found.set_aside, Vec::<String>::new());
     let same = |images: &Images| found.images.images == images.images;
     assert!(
         same(certain) || attempted.is_some_and(same),
@@ -102,8 +130,10 @@ fn run(seed: u64) -> (u64, u64) {
     let mut attempted: Option<Images> = None;
     let (mut crashes, mut broken) = (0, 0);
     for _ in 0..LIVES {
-        let here = check_found(&disk, &certain, attempted.as_ref());
-        certain.images = here.images.images.clone();
+        let Found {
+            mut log, images, ..
+        } = check_found(&disk, &certain, attempted.as_ref());
+        certain.images = images.images;
         attempted = None;
         let fault = match random.below(4) {
             0..=1 => Fault::PowerOff,
@@ -111,8 +141,7 @@ fn run(seed: u64) -> (u64, u64) {
             _ => Fault::StorageFull,
         };
         disk.inject(disk.operations() + random.below(OPERATIONS_MAX), fault);
-        let begun = Log::begin(disk.disk(), &here, &snapshot(&certain), 1);
-        if let Ok(mut log) = begun {
+        if log.begin(&snapshot(&certain), BASIS, 1).is_ok() {
             for _ in 0..random.below(20) {
                 let mut next = certain.clone();
                 let changes: Vec<Change> =
@@ -122,8 +151,8 @@ fn run(seed: u64) -> (u64, u64) {
                     .cloned()
                     .for_each(|change| next.apply(change));
                 let written = match random.one_in(6) {
-                    true => log.rewrite(&snapshot(&next), 2),
-                    false => log.append(&changes, 2),
+                    true => log.begin(&snapshot(&next), BASIS, 2),
+                    false => log.append(&changes, BASIS, 2),
                 };
                 match written {
                     Ok(()) => certain = next,
@@ -134,8 +163,8 @@ fn run(seed: u64) -> (u64, u64) {
                     Err(_) => {
                         // The process goes on with what it has in memory.
                         broken += 1;
-                        assert!(log.is_broken() && log.append(&changes, 2).is_err());
-                        while !disk.is_off() && log.rewrite(&snapshot(&next), 3).is_err() {}
+                        assert!(log.needs_snapshot());
+                        while !disk.is_off() && log.begin(&snapshot(&next), BASIS, 3).is_err() {}
                         if disk.is_off() {
                             attempted = Some(next);
                             break;
@@ -164,14 +193,17 @@ fn after_any_crash_the_log_holds_what_was_synced() {
     assert!(crashes > 100 && broken > 20, "{crashes} {broken}");
 }
 
-/// A log with a snapshot and then these changes, one frame each.
+/// A log with a snapshot and then these changes, one frame each, that rest on the positions from 1 on.
 fn written(changes: &[Change]) -> SimDisk {
     let disk = SimDisk::new(1);
-    let start = found(&*disk.disk());
-    let begun = Log::begin(disk.disk(), &start, &snapshot(&start.images), 1);
-    let mut log = begun.expect("the disk works");
-    for change in changes {
-        log.append(std::slice::from_ref(change), 1)
+    let Found {
+        mut log, images, ..
+    } = found(disk.disk());
+    log.begin(&snapshot(&images), Basis::default(), 1)
+        .expect("the disk works");
+    for (change, position) in changes.iter().zip(1..) {
+        let basis = Basis { position, ..BASIS };
+        log.append(std::slice::from_ref(change), basis, 1)
             .expect("the disk works");
     }
     disk
@@ -213,21 +245,27 @@ fn damage_is_told_and_set_aside_and_costs_repetitions_only() {
     assert_eq!(starts.len(), 6);
     // In the frame that moves the first one to 20.
     disk.flip(&name, starts[3] + 140, 1);
-    let found = found(&*disk.disk());
-    assert_eq!(found.damage.len(), 1);
-    let floors: Vec<u64> = found
+    let mut damaged = found(disk.disk());
+    assert_eq!(damaged.set_aside.len(), 1);
+    let floors: Vec<u64> = damaged
         .images
         .images
         .values()
         .map(|image| image.floor)
         .collect();
-    assert_eq!(floors, [15, 20], "what follows counts for settings only");
-    let log = Log::begin(disk.disk(), &found, &snapshot(&found.images), 1);
-    assert!(!log.expect("the disk works").is_broken());
+    assert_eq!(floors, [15], "what came before counts");
+    begin(&mut damaged);
     assert_ne!(only_log(&disk), name);
     assert!(disk.files().contains_key(&name.replace(".log", ".damaged")));
-    let after = read(&*disk.disk(), CLUSTER, HEAD).expect("the disk works");
-    assert!(after.damage.is_empty() && after.images.images == found.images.images);
+    let after = found(disk.disk());
+    assert!(after.set_aside.is_empty() && after.images.images == damaged.images.images);
+}
+
+/// Goes on from what was found.
+fn begin(found: &mut Found) {
+    let snapshot = snapshot(&found.images);
+    let begun = found.log.begin(&snapshot, Basis::default(), 1);
+    begun.expect("the disk works");
 }
 
 #[test]
@@ -238,67 +276,78 @@ fn the_rest_of_an_unfinished_write_is_no_damage() {
     for cut in [1, 9, 100, 130] {
         let disk = whole.copy();
         disk.damage(&name, |bytes| bytes.truncate(len - cut));
-        let found = found(&*disk.disk());
-        assert!(found.damage.is_empty());
+        let found = found(disk.disk());
+        assert!(found.set_aside.is_empty());
         assert_eq!(found.images.images[&SubscriptionId(1)].floor, 10);
     }
     let disk = whole.copy();
     disk.damage(&name, |bytes| bytes.extend_from_slice(&[7; 300]));
-    assert!(found(&*disk.disk()).damage.is_empty());
+    assert!(found(disk.disk()).set_aside.is_empty());
 }
 
 #[test]
-fn a_log_of_another_journal_is_set_aside() {
-    let disk = written(&[put(1)]);
-    let other = read(&*disk.disk(), [6; 16], HEAD).expect("the disk works");
-    assert!(other.images.images.is_empty() && other.damage.len() == 1);
+fn a_log_of_another_journal_or_another_history_is_set_aside() {
+    let disk = written(&[put(1), progress(1, 15)]);
+    let name = only_log(&disk);
+    let check = |mut found: Found, images: usize| {
+        assert_eq!(found.images.images.len(), images);
+        assert_eq!(found.set_aside.len(), 1, "{:?}", found.set_aside);
+        begin(&mut found);
+        let foreign = name.replace(".log", ".foreign");
+        assert!(disk.files().contains_key(&foreign));
+        assert_ne!(only_log(&disk), name);
+    };
+    let before = disk.copy();
+    check(found_by(disk.disk(), [6; 16], |_| Standing::Known), 0);
+    disk.damage(&only_log(&disk), |bytes| bytes.clear());
+    let disk = before;
+    let foreign = found_by(disk.disk(), CLUSTER, |basis| match basis.position {
+        0 => Standing::Known,
+        _ => Standing::Foreign,
+    });
+    assert_eq!(foreign.images.images.len(), 0);
+    assert_eq!(foreign.set_aside.len(), 1);
 }
 
 #[test]
-fn after_a_restore_to_an_earlier_position_nothing_is_ahead_of_the_journal() {
-    let letter = Letter::default();
-    let id = SubscriptionId(1);
-    let disk = written(&[
-        put(1),
-        progress(1, 500),
-        Change::Done {
-            id,
-            positions: vec![510, 520],
-        },
-        Change::Keep {
-            id,
-            position: 90,
-            letter: letter.clone(),
-        },
-        Change::Keep {
-            id,
-            position: 400,
-            letter: letter.clone(),
-        },
-        Change::Dead {
-            id,
-            position: 300,
-            letter,
-        },
-        Change::Replays {
-            id,
-            ranges: vec![(50, 200), (150, 200)],
-        },
-    ]);
-    let cut = read(&*disk.disk(), CLUSTER, 100).expect("the disk works");
-    let image = &cut.images.images[&id];
-    assert_eq!(image.floor, 100);
-    assert!(image.done.is_empty() && image.dead.is_empty());
-    assert!(image.kept.keys().eq(&[90]));
-    assert_eq!(image.replays, [(50, 100)]);
+fn what_is_ahead_of_the_journal_waits_until_the_journal_reaches_it() {
+    let disk = written(&[put(1), progress(1, 15), progress(1, 20)]);
+    let name = only_log(&disk);
+    let at_head = |head: u64| {
+        found_by(disk.disk(), CLUSTER, move |basis| match basis.position {
+            position if position > head => Standing::Ahead,
+            _ => Standing::Known,
+        })
+    };
+    let floor = |found: &Found| {
+        let image = found.images.images.get(&SubscriptionId(1));
+        image.map(|image| image.floor)
+    };
+    for (head, expected) in [(0, None), (1, Some(10)), (2, Some(15))] {
+        let found = at_head(head);
+        assert_eq!(floor(&found), expected, "the journal ends at {head}");
+        assert_eq!(found.set_aside.len(), 1);
+    }
+    // A journal that ends at 1 goes on in another way; what is ahead of it stays there.
+    begin(&mut at_head(1));
+    let ahead = name.replace(".log", ".ahead");
+    assert!(disk.files().contains_key(&ahead));
+    assert_eq!(floor(&at_head(1)), Some(10));
+    // Back to the journal that the log was written beside: what was written meanwhile is foreign to it.
+    let newer = only_log(&disk);
+    disk.damage(&newer, |bytes| bytes.clear());
+    let mut again = at_head(3);
+    assert_eq!(floor(&again), Some(20));
+    begin(&mut again);
+    assert!(!disk.files().contains_key(&name));
 }
 
 #[test]
 fn many_changes_take_many_frames_and_a_large_log_asks_for_a_new_one() {
     let disk: Arc<dyn Disk> = SimDisk::new(3).disk();
-    let start = found(&*disk);
-    let begun = Log::begin(disk.clone(), &start, &snapshot(&start.images), 1);
-    let mut log = begun.expect("the disk works");
+    let Found { mut log, .. } = found(disk.clone());
+    log.begin(&snapshot(&Images::default()), BASIS, 1)
+        .expect("the disk works");
     let keep = |position| Change::Keep {
         id: SubscriptionId(1),
         position,
@@ -323,10 +372,11 @@ fn many_changes_take_many_frames_and_a_large_log_asks_for_a_new_one() {
         .cloned()
         .for_each(|change| images.apply(change));
     assert!(!log.is_large());
-    log.append(&changes, 1).expect("the disk works");
+    log.append(&changes, BASIS, 1).expect("the disk works");
     assert!(log.is_large());
-    assert_eq!(found(&*disk).images.images, images.images);
-    log.rewrite(&snapshot(&images), 1).expect("the disk works");
+    assert_eq!(found(disk.clone()).images.images, images.images);
+    log.begin(&snapshot(&images), BASIS, 1)
+        .expect("the disk works");
     assert!(!log.is_large());
-    assert_eq!(found(&*disk).images.images, images.images);
+    assert_eq!(found(disk.clone()).images.images, images.images);
 }

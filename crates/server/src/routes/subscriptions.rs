@@ -464,11 +464,18 @@ pub(crate) async fn nack(
     let found = visible(&app.shared, &caller, &id)?;
     let messaging = app.shared.messaging()?;
     let (delay, error) = (body.delay()?, body.error);
-    each(&app.shared, body.receipts, |receipts| {
+    let response = each(&app.shared, body.receipts, |receipts| {
         one_by_one(receipts, |receipt| {
             messaging.nack(found.id, receipt, delay, &error)
         })
-    })
+    })?;
+    // A receiver that is told so does not keep the event any more.
+    let make_durable = |shared: &Shared| {
+        let durable = shared.messaging()?.make_durable();
+        durable.map_err(unsettled_error)
+    };
+    app.blocking(make_durable).await?;
+    Ok(response)
 }
 
 /// Keeps deliveries for longer.

@@ -10,7 +10,7 @@ use tributary_api::first_key::create_first_key;
 use tributary_api::transport::PushTransport;
 use tributary_connect::webhooks::{WebhookConfig, Webhooks};
 use tributary_engine::{Clock, DirDisk, Disk, Engine, JournalMeta, Memory, Options, Ports, Reader};
-use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, start_engine};
+use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, Storage, start_engine};
 use tributary_server::{Limits, Running, Server, ServerConfig};
 
 use crate::client::{Answer, PATIENCE, post, send};
@@ -358,12 +358,8 @@ fn engine(
     };
     let recovered = Engine::recover(Box::new(backend), clock.clone(), options);
     let disk = delivery.map(|path| Arc::new(DirDisk::new(path.path())) as Arc<dyn Disk>);
-    let started = start_engine(
-        recovered.expect("it starts"),
-        Ports::default(),
-        disk,
-        HISTORY_BYTES_MAX,
-    );
+    let storage = disk.map(|disk| Storage::local(disk, HISTORY_BYTES_MAX));
+    let started = start_engine(recovered.expect("it starts"), Ports::default(), storage);
     let (engine, messaging) = started.expect("it starts");
     (engine, messaging, faults)
 }

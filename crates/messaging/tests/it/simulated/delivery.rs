@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use tributary_engine::{Embedded, Ports, Reader, Stepper};
+use tributary_engine::{AlwaysGranted, Embedded, Ports, Reader, Stepper};
 use tributary_journal::{self as journal, Clock, OpenError};
 use tributary_ledger::{AccountId, Body, Command, Pay, PaymentId, Queue, QueueTerms, ReplyTo};
 use tributary_messaging::{
-    Attempts, Backoff, End, From, HISTORY_BYTES_MAX, Messaging, Order, Policy, Receipt,
+    Attempts, Backoff, End, From, HISTORY_BYTES_MAX, Messaging, Order, Policy, Receipt, Storage,
     SubscriptionId,
 };
 use tributary_testkit::clock::TestClock;
@@ -157,7 +157,9 @@ impl World {
         };
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let mut stepper = Stepper::start(Box::new(backend), clock.clone()).ok()?;
-        let messaging = Messaging::open(disk, stepper.reader(), clock, HISTORY_BYTES_MAX).ok()?;
+        let storage = Storage::local(disk, HISTORY_BYTES_MAX);
+        let permit = Arc::new(AlwaysGranted);
+        let messaging = Messaging::open(storage, stepper.reader(), clock, permit).ok()?;
         let messaging = Arc::new(messaging);
         stepper.set_ports(Ports {
             commit_hook: Some(messaging.clone()),
