@@ -7,12 +7,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use tributary_journal::{
     Builder, Clock, FRAME_BODY_BYTES_MAX, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, bring_near,
 };
 use tributary_ledger::{
-    self as ledger, Body, Command, Context, Outcome, OwnerId, PaymentId, QueueMode, Small,
-    WorkingSet,
+    self as ledger, Body, Command, Context, Outcome, OwnerId, PaymentId, QueueMode, WorkingSet,
 };
 
 use crate::backend::{Backend, Fate, KeyQueries, KeyQuery, KeyUse, Ticket};
@@ -339,7 +339,7 @@ impl Core {
                 warm = next.end;
                 self.warm(&request, next);
             }
-            let earlier = (start..end)
+            let earlier: SmallVec<[Option<KeyUse>; 1]> = (start..end)
                 .map(|index| {
                     let known = uses.next_if(|used| next + used.0 == index);
                     let known = known.map(|used| used.1);
@@ -390,7 +390,7 @@ impl Core {
         &mut self,
         request: &Request,
         unit: Range<usize>,
-        uses: &Small<Option<KeyUse>, 1>,
+        uses: &[Option<KeyUse>],
         verdicts: &mut Vec<Verdict>,
     ) {
         let taken = uses.iter().flatten().count();

@@ -305,7 +305,7 @@ impl Lanes {
 mod tests {
     use super::*;
     use tributary_ledger::{
-        Actor, Currency, Date, OwnerId, PaymentKind, PaymentStatus, Priority, QueueTerms, Small,
+        Actor, Currency, Date, OwnerId, PaymentKind, PaymentStatus, Priority, QueueTerms,
     };
 
     const SECOND: u64 = 1_000_000_000;
@@ -342,7 +342,7 @@ mod tests {
                 expires_at: expires_at * SECOND,
                 reply_to: None,
             })),
-            shares: Small::new(),
+            shares: Default::default(),
         }
     }
 

@@ -136,11 +136,14 @@ mod tests {
 
     #[test]
     fn index_hashes_never_change() {
-        assert_eq!(hash_payment(PaymentId(1)), hash_payment(PaymentId(1)));
+        let (owner, payment) = (OwnerId(1), PaymentId(1));
         let key = Key::from_bytes(b"k").unwrap();
-        assert_ne!(
-            hash_key(OwnerId(1), &key),
-            hash_reference(OwnerId(1), &Reference::new("k").unwrap())
-        );
+        let reference = Reference::new("k").unwrap();
+        let external = ExternalId::new("k").unwrap();
+        assert_eq!(hash_key(owner, &key), 0x8b3e_5db3_044a_918e);
+        assert_eq!(hash_reference(owner, &reference), 0xaa46_a063_c870_a607);
+        assert_eq!(hash_external(owner, &external), 0xd027_1c0b_1eca_b699);
+        assert_eq!(hash_payment(payment), 0x9621_9771_1f7b_958f);
+        assert_eq!(hash_refused(payment), 0xe98b_b8fc_7c1b_6c4b);
     }
 }

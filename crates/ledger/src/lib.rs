@@ -7,6 +7,13 @@
 //! **It must not know** of files, databases, networks, clocks, threads, randomness or floating point. Time and
 //! positions arrive in [`Context`]; it never reads an idempotency store (a replay is found before it is asked).
 
+#![deny(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::float_arithmetic
+)]
+#![forbid(unsafe_code)]
+
 pub mod chain;
 pub mod codec;
 pub mod hash;
@@ -22,6 +29,8 @@ mod digest;
 mod event;
 mod ids;
 mod keys;
+#[cfg(test)]
+mod lints;
 mod money;
 mod ordered;
 mod outcome;
@@ -33,7 +42,6 @@ mod rejection;
 mod set;
 mod setting;
 mod slab;
-mod small;
 mod text;
 
 pub use account::{Account, AccountKind, AccountStatus, Overdraft};
@@ -59,7 +67,6 @@ pub use setting::{
     KindRules, PutBy, SETTING_KINDS, SETTINGS_BYTES_MAX, Setting, SettingBody, SettingChange,
     SettingEvents, SettingKind,
 };
-pub use small::Small;
 pub use text::{
     CorrelationId, Data, ExternalId, Invalid, Key, Label, ManagedBy, OrderKey, OwnerName, Reason,
     Reference, Slug, Text, Topic,

@@ -1,7 +1,9 @@
 //! Outcomes: what became of a command.
 
+use smallvec::SmallVec;
+
 use crate::{
-    Account, AccountId, ApiKey, Currency, Owner, Payment, Rejection, ReplyTo, SettingChange, Small,
+    Account, AccountId, ApiKey, Currency, Owner, Payment, Rejection, ReplyTo, SettingChange,
 };
 
 /// Most payees and fees of one payment.
@@ -46,7 +48,7 @@ pub struct Outcome {
     /// Why not; then nothing changed but the chains of the accounts mentioned.
     pub rejection: Option<Rejection>,
     /// At most [`LEGS_MAX`]. Of an accepted payment command: the source, then one per share in the payment's order.
-    pub legs: Small<Leg, 3>,
+    pub legs: SmallVec<[Leg; 3]>,
     /// The payment after; of a refused `Pay` the failed payment, and of a `Run` by which the payment failed; of any other
     /// refused command none.
     pub payment: Option<Payment>,

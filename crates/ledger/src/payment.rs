@@ -1,8 +1,10 @@
 //! Payments: one state machine for pay, transfer, top-up, payout and adjustment.
 
+use smallvec::SmallVec;
+
 use crate::{
     AccountId, Actor, Command, Context, Currency, Date, OwnerId, Pay, PaymentId, PaymentKind,
-    QueueTerms, Small,
+    QueueTerms,
 };
 
 /// Where a payment stands. Number 1 is kept.
@@ -83,7 +85,7 @@ pub struct Payment {
     /// When it may run; none = it is not queued.
     pub queue: Option<Box<QueueTerms>>,
     /// Payees in the order given, then fees.
-    pub shares: Small<PaymentShare, 2>,
+    pub shares: SmallVec<[PaymentShare; 2]>,
 }
 
 impl Payment {
@@ -103,7 +105,7 @@ impl Payment {
             (None, None) => PaymentStatus::Captured,
             (None, Some(_)) => PaymentStatus::Authorized,
         };
-        let mut shares = Small::new();
+        let mut shares = SmallVec::new();
         let payees = pay.payees();
         for (at, account) in pay.accounts().skip(1).enumerate() {
             let amount = amounts.map_or(0, |amounts| amounts[at]);

@@ -177,30 +177,6 @@ fn the_largest_amount_is_exact() {
     assert_eq!(over.rejection, Some(Rejection::BalanceOverflow));
 }
 
-#[test]
-fn no_floating_point_in_the_source() {
-    let mut folders = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
-    let mut files = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap();
-            let word = |word: &str| word == "f32" || word == "f64";
-            assert!(
-                !text.split(|c: char| !c.is_alphanumeric()).any(word),
-                "{}",
-                path.display()
-            );
-            files += 1;
-        }
-    }
-    assert!(files > 20, "the source was read");
-}
-
 /// Formance stack#1633 and Hyperswitch #1471 in the small: the same command twice leaves two definite outcomes.
 #[test]
 fn a_refused_payment_is_failed_at_once_and_its_reference_stays_free() {

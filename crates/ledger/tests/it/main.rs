@@ -1,5 +1,10 @@
 //! Promises of the ledger, each a test.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests read golden files; clippy.toml is meant for the ledger itself"
+)]
+
 mod chains;
 mod codec;
 mod complaints;
