@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use tributary_engine::{Backend as _, Embedded, keys_of};
-use tributary_journal::{self as journal, Builder, DirDisk, Disk, Head, Meta};
+use tributary_engine::{Backend as _, Embedded, key_extractor};
+use tributary_journal::{self as journal, DirDisk, Disk, FrameBuilder, Head, Meta};
 use tributary_ledger::{
     self as ledger, AccountId, AccountKind, Actor, Body, Command, Context, Currency, Destination,
     Fees, Key, OpenAccount, Outcome, Overdraft, OwnerName, Pay, PaymentKind, Residency, WorkingSet,
@@ -110,8 +110,8 @@ fn accounts() -> WorkingSet {
 }
 
 /// A frame with the records of these commands.
-fn encode(set: &mut WorkingSet, commands: &[Command], first: u64) -> Builder {
-    let mut frame = Builder::new(first, first, ledger::RULES_VERSION);
+fn encode(set: &mut WorkingSet, commands: &[Command], first: u64) -> FrameBuilder {
+    let mut frame = FrameBuilder::new(first, first, ledger::RULES_VERSION);
     decide(set, commands, first, |command, outcome, ctx| {
         let digest = command.digest();
         let pushed =
@@ -172,7 +172,8 @@ fn fill(dir: &Path) -> Arc<dyn Disk> {
     )
     .expect("a new journal");
     let (mut writer, _, _) =
-        journal::open(disk.clone(), journal::Options::default(), keys_of()).expect("it opens");
+        journal::open(disk.clone(), journal::Options::default(), key_extractor())
+            .expect("it opens");
     let mut set = WorkingSet::new(Residency::Accounts);
     let openings: Vec<Command> = (1..=ACCOUNTS).map(opening).collect();
     let mut next = 1;
@@ -197,7 +198,7 @@ fn append_frame(bencher: Bencher) {
     let dir = tempfile::tempdir().expect("a directory");
     let disk = fill(dir.path());
     let (mut writer, _, _) =
-        journal::open(disk, journal::Options::default(), keys_of()).expect("it opens");
+        journal::open(disk, journal::Options::default(), key_extractor()).expect("it opens");
     let mut set = accounts();
     let mut next = writer.head().position + 1;
     bencher
@@ -214,8 +215,12 @@ fn append_frame(bencher: Bencher) {
 #[divan::bench]
 fn look_keys_up(bencher: Bencher) {
     let dir = tempfile::tempdir().expect("a directory");
-    let (_writer, reader, _) =
-        journal::open(fill(dir.path()), journal::Options::default(), keys_of()).expect("it opens");
+    let (_writer, reader, _) = journal::open(
+        fill(dir.path()),
+        journal::Options::default(),
+        key_extractor(),
+    )
+    .expect("it opens");
     let (hashes, mut newest) = ((0..FRAME).map(spread).collect::<Vec<u64>>(), Vec::new());
     bencher.counter(ItemsCount::new(FRAME)).bench_local(|| {
         reader.find_newest(&hashes, &mut newest).expect("it reads");

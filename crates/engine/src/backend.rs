@@ -175,10 +175,10 @@ pub trait JournalReader: Send + Sync {
 
     /// The payload of the record at `position`, if there is one: for many records that may lie near each other, all with one
     /// `near`.
-    fn read_near<'a>(
+    fn read_cached<'a>(
         &self,
         position: u64,
-        near: &'a mut Near,
+        near: &'a mut ReadCache,
     ) -> Result<Option<&'a [u8]>, Failure> {
         let found = self.read(position, &mut near.payload)?;
         Ok(found.then_some(&near.payload[..]))
@@ -205,8 +205,8 @@ pub trait JournalReader: Send + Sync {
 
 /// What is kept of reading one record for reading the next.
 #[derive(Debug, Default)]
-pub struct Near {
-    pub(crate) journal: journal::Near,
+pub struct ReadCache {
+    pub(crate) journal: journal::ReadCache,
     payload: Vec<u8>,
 }
 

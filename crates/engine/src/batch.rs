@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tributary_journal::{Builder, lock, read_lock, write_lock};
+use tributary_journal::{FrameBuilder, lock, read_lock, write_lock};
 use tributary_ledger::codec::Record;
 
 use crate::payload;
@@ -14,20 +14,25 @@ const FRAMES_KEPT: usize = 4;
 pub struct Batch {
     first_position: u64,
     len: usize,
-    frame: RwLock<Builder>,
+    frame: RwLock<FrameBuilder>,
     frames: Arc<Frames>,
 }
 
 /// Frames that are done with, kept for their memory: fresh memory is slow at first touch.
 #[derive(Default)]
-pub(crate) struct Frames(Mutex<Vec<Builder>>);
+pub(crate) struct Frames(Mutex<Vec<FrameBuilder>>);
 
 impl Frames {
     /// An empty frame.
-    pub(crate) fn begin(&self, first_position: u64, timestamp: u64, rules_version: u16) -> Builder {
+    pub(crate) fn begin(
+        &self,
+        first_position: u64,
+        timestamp: u64,
+        rules_version: u16,
+    ) -> FrameBuilder {
         let spare = self.spare().pop();
         match spare {
-            None => Builder::new(first_position, timestamp, rules_version),
+            None => FrameBuilder::new(first_position, timestamp, rules_version),
             Some(mut frame) => {
                 frame.reset(first_position, timestamp, rules_version);
                 frame
@@ -35,7 +40,7 @@ impl Frames {
         }
     }
 
-    fn spare(&self) -> MutexGuard<'_, Vec<Builder>> {
+    fn spare(&self) -> MutexGuard<'_, Vec<FrameBuilder>> {
         lock(&self.0)
     }
 }
@@ -46,13 +51,13 @@ impl Drop for Batch {
         let frame = frame.unwrap_or_else(PoisonError::into_inner);
         let mut spare = self.frames.spare();
         if spare.len() < FRAMES_KEPT {
-            spare.push(std::mem::replace(frame, Builder::new(1, 0, 0)));
+            spare.push(std::mem::replace(frame, FrameBuilder::new(1, 0, 0)));
         }
     }
 }
 
 impl Batch {
-    pub(crate) fn new(frame: Builder, frames: Arc<Frames>) -> Batch {
+    pub(crate) fn new(frame: FrameBuilder, frames: Arc<Frames>) -> Batch {
         Batch {
             first_position: frame.first_position(),
             len: frame.count() as usize,
@@ -87,12 +92,12 @@ impl Batch {
     }
 
     /// The frame. Waits while the backend seals and writes it.
-    pub fn frame(&self) -> RwLockReadGuard<'_, Builder> {
+    pub fn frame(&self) -> RwLockReadGuard<'_, FrameBuilder> {
         read_lock(&self.frame)
     }
 
     /// The frame, to be sealed.
-    pub fn frame_mut(&self) -> RwLockWriteGuard<'_, Builder> {
+    pub fn frame_mut(&self) -> RwLockWriteGuard<'_, FrameBuilder> {
         write_lock(&self.frame)
     }
 

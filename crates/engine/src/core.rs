@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use tributary_journal::{
-    Builder, Clock, FRAME_BODY_BYTES_MAX, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, bring_near,
+    Clock, FRAME_BODY_BYTES_MAX, FrameBuilder, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, prefetch,
 };
 use tributary_ledger::{
     self as ledger, Body, Command, Context, Outcome, OwnerId, PaymentId, QueueMode, WorkingSet,
@@ -92,7 +92,7 @@ impl InFlight {
 
 /// The batch being filled.
 struct Open {
-    frame: Builder,
+    frame: FrameBuilder,
     timestamp: u64,
     waiting: Vec<Waiting>,
 }
@@ -373,9 +373,9 @@ impl Core {
     /// Asks for the memory that some commands will need, and for those that follow.
     fn warm(&mut self, request: &Request, next: Range<usize>) {
         let after = next.end..(next.end + COMMANDS_WARMED).min(request.len());
-        request.commands[after].iter().for_each(bring_near);
-        request.digests[next.clone()].iter().for_each(bring_near);
-        self.set.expect(&request.commands[next.clone()], bring_near);
+        request.commands[after].iter().for_each(prefetch);
+        request.digests[next.clone()].iter().for_each(prefetch);
+        self.set.expect(&request.commands[next.clone()], prefetch);
         self.flight.warm(&request.hashes[next]);
     }
 

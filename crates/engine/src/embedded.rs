@@ -12,14 +12,14 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use tributary_journal::{
-    self as journal, AppendError, Disk, Head, KeysOf, Maintainer, Meta, OpenError, Recovery,
-    Scrubber, Writer, lock,
+    self as journal, AppendError, Disk, Head, KeyExtractor, Maintainer, Meta, OpenError,
+    RecoveryReport, Scrubber, Writer, lock,
 };
 use tributary_ledger::{self as ledger, Keys, WorkingSet};
 
 use crate::backend::{
-    Backend, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Near, Recovered, StoreStats,
-    Ticket,
+    Backend, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, ReadCache, Recovered,
+    StoreStats, Ticket,
 };
 use crate::batch::Batch;
 use crate::failure::Failure;
@@ -43,7 +43,7 @@ pub struct Embedded {
     disk: Arc<dyn Disk>,
     reader: journal::Reader,
     meta: Meta,
-    recovery: Recovery,
+    recovery: RecoveryReport,
     damaged: Arc<AtomicU64>,
     /// Kept for its memory.
     newest: Vec<u64>,
@@ -135,7 +135,7 @@ fn reserve(writer: &mut Writer) -> Result<(), Failure> {
 }
 
 /// The index keys of a record, for rebuilding the index from the journal.
-pub fn keys_of() -> KeysOf {
+pub fn key_extractor() -> KeyExtractor {
     Arc::new(|payload, found| {
         ledger::index_keys(payload, found).expect("a record whose checksum holds can be read");
     })
@@ -165,7 +165,7 @@ impl Embedded {
         options: journal::Options,
         io: impl FnOnce(Writer, Maintainer, Arc<AtomicU64>) -> std::io::Result<Io>,
     ) -> Result<Embedded, OpenError> {
-        let (writer, reader, recovery) = journal::open(disk.clone(), options, keys_of())?;
+        let (writer, reader, recovery) = journal::open(disk.clone(), options, key_extractor())?;
         let meta = writer.meta();
         let maintainer = writer.maintainer();
         let damaged = Arc::new(AtomicU64::new(0));
@@ -181,7 +181,7 @@ impl Embedded {
     }
 
     /// What opening found: cut bytes, rebuilt index files.
-    pub fn recovery(&self) -> &Recovery {
+    pub fn recovery(&self) -> &RecoveryReport {
         &self.recovery
     }
 
@@ -408,12 +408,12 @@ macro_rules! journal_reader {
                 self.reader.read(position, payload).map_err(Failure::from)
             }
 
-            fn read_near<'a>(
+            fn read_cached<'a>(
                 &self,
                 position: u64,
-                near: &'a mut Near,
+                near: &'a mut ReadCache,
             ) -> Result<Option<&'a [u8]>, Failure> {
-                let found = self.reader.read_near(position, &mut near.journal);
+                let found = self.reader.read_cached(position, &mut near.journal);
                 found.map_err(Failure::from)
             }
 

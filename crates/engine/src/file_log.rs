@@ -16,7 +16,9 @@
 use std::io;
 use std::sync::Arc;
 
-use tributary_journal::{Builder, Disk, FRAME_HEADER_BYTES, File, FrameRef, Head, Header};
+use tributary_journal::{
+    Disk, FRAME_HEADER_BYTES, File, FrameBuilder, FrameHeader, FrameRef, Head,
+};
 
 use crate::backend::{Fate, Ticket};
 use crate::failure::Failure;
@@ -185,7 +187,7 @@ impl FileLog {
         let mut rest = records.iter().peekable();
         while rest.peek().is_some() {
             let time = now.max(self.head.timestamp);
-            let mut frame = Builder::new(self.head.position + 1, time, self.version);
+            let mut frame = FrameBuilder::new(self.head.position + 1, time, self.version);
             frame
                 .push(|into| basis.encode(into))
                 .map_err(io::Error::other)?;
@@ -348,7 +350,7 @@ fn read_frame(file: &dyn File, at: u64, bytes: &mut Vec<u8>) -> io::Result<bool>
     if file.read_at(bytes, at)? < FRAME_HEADER_BYTES {
         return Ok(false);
     }
-    let Ok(header) = Header::parse(bytes) else {
+    let Ok(header) = FrameHeader::parse(bytes) else {
         return Ok(false);
     };
     bytes.resize(header.frame_len(), 0);

@@ -37,13 +37,13 @@ mod view;
 mod writer;
 
 pub use backend::{
-    Backend, Fate, JournalMeta, JournalReader, KeyQueries, KeyQuery, KeyUse, Near, Recovered,
+    Backend, Fate, JournalMeta, JournalReader, KeyQueries, KeyQuery, KeyUse, ReadCache, Recovered,
     StoreStats, Ticket,
 };
 pub use batch::Batch;
 pub use checkpoint::Checkpointer;
 pub use core::{Core, InFlight, QUEUE_LENGTH_MAX};
-pub use embedded::{Embedded, keys_of};
+pub use embedded::{Embedded, key_extractor};
 pub use engine::{Engine, RecoveredEngine, StartError, Status};
 pub use failure::Failure;
 pub use file_log::FileLog;
@@ -59,7 +59,9 @@ pub use request::{
     Request, Resolved, Respond, TurnedAway, Verdict,
 };
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
-pub use tributary_journal::{Builder, Clock, DirDisk, Disk, FrameRef, Head, SystemClock, lock};
+pub use tributary_journal::{
+    Clock, DirDisk, Disk, FrameBuilder, FrameRef, Head, SystemClock, lock,
+};
 
 pub use read::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};
 pub use reply::{Answer, RETRY_AFTER, Receipt, Refused, Reply};

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tributary_journal::{Builder, bring_near};
+use tributary_journal::{FrameBuilder, prefetch};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{FORMAT_VERSION, Payment, PaymentId};
 
@@ -46,13 +46,13 @@ impl Flight {
     /// Asks for what [`Flight::find`] reads of these hashes.
     pub(crate) fn warm(&self, hashes: &[u64]) {
         for hash in hashes {
-            bring_near(&self.keys.slots[self.keys.start(*hash)]);
+            prefetch(&self.keys.slots[self.keys.start(*hash)]);
         }
     }
 
     /// The use of a key by a record in flight, or in the open frame.
     #[inline]
-    pub(crate) fn find(&self, query: &KeyQuery<'_>, open: &Builder) -> Option<KeyUse> {
+    pub(crate) fn find(&self, query: &KeyQuery<'_>, open: &FrameBuilder) -> Option<KeyUse> {
         // A frame may be locked by whoever writes it, so it is looked at only when something speaks for it.
         let mut found = None;
         self.keys.find(query.hash, |position| {
@@ -77,7 +77,7 @@ impl Flight {
     }
 }
 
-fn key_use(frame: &Builder, position: u64, query: &KeyQuery<'_>) -> Option<KeyUse> {
+fn key_use(frame: &FrameBuilder, position: u64, query: &KeyQuery<'_>) -> Option<KeyUse> {
     let record = record(frame, position)?;
     let same = record.actor().owner == query.owner && record.key() == query.key.as_bytes();
     same.then(|| KeyUse {
@@ -86,7 +86,7 @@ fn key_use(frame: &Builder, position: u64, query: &KeyQuery<'_>) -> Option<KeyUs
     })
 }
 
-fn record(frame: &Builder, position: u64) -> Option<RecordRef<'_>> {
+fn record(frame: &FrameBuilder, position: u64) -> Option<RecordRef<'_>> {
     if position >= frame.next_position() {
         return None;
     }
@@ -96,7 +96,7 @@ fn record(frame: &Builder, position: u64) -> Option<RecordRef<'_>> {
 }
 
 /// The payment that a record of `frame` created, as it was created.
-pub(crate) fn created_in(frame: &Builder, id: PaymentId) -> Option<Payment> {
+pub(crate) fn created_in(frame: &FrameBuilder, id: PaymentId) -> Option<Payment> {
     record(frame, id.0)?
         .to_record()
         .expect("what was encoded here can be decoded")

@@ -7,7 +7,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use arrayvec::ArrayVec;
 use tributary_journal::{
-    self as journal, CheckpointBlock, CheckpointItem, Disk, FrameRef, bring_near,
+    self as journal, CheckpointBlock, CheckpointItem, Disk, FrameRef, prefetch,
 };
 use tributary_ledger::codec::{self, Corrupt, RecordRef};
 use tributary_ledger::{self as ledger, Residency, WorkingSet};
@@ -245,7 +245,7 @@ fn apply_frame(frame: &FrameRef<'_>, first: u64, set: &mut WorkingSet) -> Result
             last = stored.position();
             let record = RecordRef::parse(stored.payload(), ledger::FORMAT_VERSION);
             let record = record.map_err(|corrupt| damaged(last, corrupt))?;
-            set.expect_record(&record, bring_near);
+            set.expect_record(&record, prefetch);
             records.push(record);
         }
         if records.is_empty() {

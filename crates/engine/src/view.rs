@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use tokio::sync::Notify;
-use tributary_journal::{Builder, bring_near};
+use tributary_journal::{FrameBuilder, prefetch};
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{
     self as ledger, Account, AccountKind, Currency, CurrencyTotals, Payment, PaymentId, QueueMode,
@@ -132,7 +132,7 @@ impl Published {
             for payload in payloads.by_ref().take(RECORDS_WARMED) {
                 let record = RecordRef::parse(payload, ledger::FORMAT_VERSION)
                     .expect("what the writer encoded can be read");
-                self.set.expect_record(&record, bring_near);
+                self.set.expect_record(&record, prefetch);
                 records.push(record);
             }
             let Some(last) = records.last() else {
@@ -357,7 +357,7 @@ impl View {
     }
 
     /// Applies a frame that is durable since `now`; gives the number of rejected records.
-    pub(crate) fn publish(&self, frame: &Builder, now: u64) -> u64 {
+    pub(crate) fn publish(&self, frame: &FrameBuilder, now: u64) -> u64 {
         let mut payloads = frame.payloads();
         let (mut rejected, mut more) = (0, true);
         while more {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tributary_journal::{Builder, DirDisk, Disk, KeysOf, Meta, Options, create, open};
+use tributary_journal::{DirDisk, Disk, FrameBuilder, KeyExtractor, Meta, Options, create, open};
 
 const PAYLOAD_BYTES: usize = 220;
 
@@ -14,7 +14,7 @@ fn key(position: u64) -> u64 {
     position.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn fill(frame: &mut Builder, per_frame: u64) {
+fn fill(frame: &mut FrameBuilder, per_frame: u64) {
     let payload = [7; PAYLOAD_BYTES - 8];
     for _ in 0..per_frame {
         let hash = key(frame.next_position());
@@ -44,7 +44,7 @@ fn main() {
     let (millions, per_frame) = (number(10), number(8189));
     let records = millions * 1_000_000;
     let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(dir));
-    let keys_of: KeysOf = Arc::new(|payload, sink| {
+    let keys_of: KeyExtractor = Arc::new(|payload, sink| {
         sink(u64::from_le_bytes(
             payload[..8].try_into().expect("eight bytes"),
         ));
@@ -69,7 +69,7 @@ fn main() {
     });
     let (mut filling, mut sealing) = (Duration::ZERO, Duration::ZERO);
     let (mut appending, mut longest) = (Duration::ZERO, Duration::ZERO);
-    let mut frame = Builder::new(1, 1, 1);
+    let mut frame = FrameBuilder::new(1, 1, 1);
     let started = Instant::now();
     while writer.head().position < records {
         let before = Instant::now();

@@ -34,7 +34,7 @@ const BLOCK_BYTES: usize = 1024 * 1024;
 const BLOCK_HEADER_BYTES: usize = 8;
 const HEADER_BYTES: usize = 64;
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
-const KEPT: usize = 2;
+const CHECKPOINTS_KEPT: usize = 2;
 const MAGIC: [u8; 4] = *b"TRBC";
 const CHECKPOINT_VERSION: u16 = 1;
 
@@ -129,7 +129,7 @@ impl CheckpointWriter {
         self.disk.sync_dir(CHECKPOINT_DIR)?;
         let found = checkpoints(&*self.disk)?;
         let end = found.partition_point(|through| *through <= self.through);
-        let kept = end.saturating_sub(KEPT)..end;
+        let kept = end.saturating_sub(CHECKPOINTS_KEPT)..end;
         for (at, other) in found.into_iter().enumerate() {
             if !kept.contains(&at) {
                 // What is half gone is no checkpoint; the next open removes what a crash leaves of it.

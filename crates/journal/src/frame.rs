@@ -28,7 +28,7 @@
 
 use crate::bytes::{array_at, put, u16_at, u32_at, u64_at};
 use crate::head::Head;
-use crate::near::bring_near;
+use crate::prefetch::prefetch;
 
 /// Most records in one frame.
 pub const FRAME_RECORDS_MAX: u32 = 8_192;
@@ -72,9 +72,9 @@ pub enum PushError {
 #[error("{0}")]
 pub struct BadFrame(pub &'static str);
 
-/// A frame being filled. One buffer, reused by [`Builder::reset`]; no allocation per record.
+/// A frame being filled. One buffer, reused by [`FrameBuilder::reset`]; no allocation per record.
 #[derive(Debug)]
-pub struct Builder {
+pub struct FrameBuilder {
     // The header's place, then the body: sealed in place and written in one piece.
     buf: Vec<u8>,
     first_position: u64,
@@ -87,11 +87,11 @@ pub struct Builder {
     sealed_on: Option<Head>,
 }
 
-impl Builder {
+impl FrameBuilder {
     /// An empty frame whose first record will have `first_position`.
     #[must_use]
     pub fn new(first_position: u64, timestamp: u64, rules_version: u16) -> Self {
-        let mut builder = Builder {
+        let mut builder = FrameBuilder {
             buf: Vec::new(),
             first_position: 0,
             timestamp: 0,
@@ -123,7 +123,7 @@ impl Builder {
     /// Gives the record's position.
     ///
     /// # Errors
-    /// The frame is as before then. See [`Builder::has_room`] to ask first.
+    /// The frame is as before then. See [`FrameBuilder::has_room`] to ask first.
     pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<u64, PushError> {
         if self.count == FRAME_RECORDS_MAX {
             return Err(PushError::FrameFull);
@@ -161,11 +161,11 @@ impl Builder {
         let ahead = self.buf.spare_capacity_mut();
         let next = ahead.get(NEAR_BYTES..NEAR_BYTES + bytes);
         let lines = next.unwrap_or_default().chunks(64);
-        lines.for_each(|line| bring_near(&line[0]));
+        lines.for_each(|line| prefetch(&line[0]));
     }
 
     /// Names an index key of the record pushed last. A frame with any key must name all of them, exactly
-    /// those that the journal's `keys_of` finds in the payloads; one without has them extracted on append.
+    /// those that the journal's `extract_keys` finds in the payloads; one without has them extracted on append.
     pub fn key(&mut self, hash: u64) {
         assert!(self.count > 0, "a key belongs to a record");
         self.keys.push((hash, self.count - 1));
@@ -230,7 +230,7 @@ impl Builder {
             self.timestamp >= prev.timestamp,
             "time does not go backwards"
         );
-        let header = Header {
+        let header = FrameHeader {
             format_version: FORMAT_VERSION,
             rules_version: self.rules_version,
             epoch: prev.epoch.max(1),
@@ -246,7 +246,7 @@ impl Builder {
             self.sealed_on = Some(*prev);
         }
         FrameRef {
-            header: Header {
+            header: FrameHeader {
                 hash: array_at(&self.buf, HASH_AT),
                 ..header
             },
@@ -301,7 +301,7 @@ impl Builder {
 
 /// The fields of a frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct FrameHeader {
     /// Version of the frame's layout.
     pub format_version: u16,
     /// Version of the rules that decided its records.
@@ -322,12 +322,12 @@ pub struct Header {
     pub hash: [u8; 32],
 }
 
-impl Header {
+impl FrameHeader {
     /// Reads a header and checks its checksum and bounds.
     ///
     /// # Errors
     /// Says what is wrong.
-    pub fn parse(bytes: &[u8]) -> Result<Header, BadFrame> {
+    pub fn parse(bytes: &[u8]) -> Result<FrameHeader, BadFrame> {
         if bytes.len() < FRAME_HEADER_BYTES {
             return Err(BadFrame("the frame header is cut short"));
         }
@@ -337,7 +337,7 @@ impl Header {
         if crc32c::crc32c(&bytes[..CRC_AT]) != u32_at(bytes, CRC_AT) {
             return Err(BadFrame("the frame header's checksum does not match"));
         }
-        let header = Header {
+        let header = FrameHeader {
             format_version: u16_at(bytes, 4),
             rules_version: u16_at(bytes, 6),
             epoch: u32_at(bytes, 8),
@@ -408,7 +408,7 @@ impl Header {
 /// A frame in memory whose header is sound. [`FrameRef::verify`] checks the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameRef<'a> {
-    header: Header,
+    header: FrameHeader,
     bytes: &'a [u8],
 }
 
@@ -418,7 +418,7 @@ impl<'a> FrameRef<'a> {
     /// # Errors
     /// Says what is wrong.
     pub fn parse(bytes: &'a [u8]) -> Result<FrameRef<'a>, BadFrame> {
-        let header = Header::parse(bytes)?;
+        let header = FrameHeader::parse(bytes)?;
         match bytes.get(..header.frame_len()) {
             Some(bytes) => Ok(FrameRef { header, bytes }),
             None => Err(BadFrame("the frame is cut short")),
@@ -474,7 +474,7 @@ impl<'a> FrameRef<'a> {
 
     /// The header's fields.
     #[must_use]
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &FrameHeader {
         &self.header
     }
 

@@ -32,9 +32,9 @@ mod index;
 mod locks;
 mod maintain;
 mod meta;
-mod near;
 mod options;
 mod positions;
+mod prefetch;
 mod reader;
 mod recovery;
 mod scan;
@@ -51,20 +51,20 @@ pub use checkpoint::{
 };
 pub use disk::{Clock, DirDisk, DirLock, Disk, File, SystemClock};
 pub use frame::{
-    BadFrame, Builder, FORMAT_VERSION, FRAME_BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
-    FRAME_RECORDS_MAX, FrameRecord, FrameRef, Header, PushError, RECORD_BYTES_MAX,
-    RECORD_HEADER_BYTES, Records,
+    BadFrame, FORMAT_VERSION, FRAME_BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
+    FRAME_RECORDS_MAX, FrameBuilder, FrameHeader, FrameRecord, FrameRef, PushError,
+    RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Records,
 };
 pub use head::{Damage, Head};
 pub use locks::{lock, read as read_lock, write as write_lock};
 pub use maintain::Maintainer;
 pub use meta::{Epoch, Meta, read_meta};
-pub use near::bring_near;
 pub use options::{
-    AppendError, KeysOf, OpenError, Options, ReadError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    AppendError, KeyExtractor, OpenError, Options, ReadError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
 };
-pub use reader::{Frames, Near, Reader, Stats};
-pub use recovery::{Recovery, create, open};
+pub use prefetch::prefetch;
+pub use reader::{FrameIter, JournalStats, ReadCache, Reader};
+pub use recovery::{RecoveryReport, create, open};
 pub use scan::{ScanError, ScanOptions, ScanRecord, ScanReport, scan};
 pub use scrub::{ScrubStep, Scrubber};
 pub use writer::Writer;

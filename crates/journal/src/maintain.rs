@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::disk::DirLock;
 use crate::files::INDEX_DIR;
-use crate::index::Frozen;
+use crate::index::PendingRun;
 use crate::index::active::ActiveTable;
 use crate::index::merge::{Merge, MergeWork, UnusedRuns, choose};
 use crate::index::run::{Run, RunExtent, RunWriter};
@@ -61,8 +61,8 @@ impl Maintainer {
             return Ok(true);
         }
         let view = shared.index();
-        if let Some(frozen) = view.frozen.first() {
-            return write_frozen(shared, frozen).map(|()| true);
+        if let Some(pending) = view.pending.first() {
+            return write_pending(shared, pending).map(|()| true);
         }
         if unused.remove_piece(&*shared.disk)? {
             return Ok(true);
@@ -149,22 +149,22 @@ fn write_spare(shared: &Shared) -> io::Result<bool> {
     Ok(true)
 }
 
-fn write_frozen(shared: &Shared, frozen: &Frozen) -> io::Result<()> {
-    let run = Arc::new(write_index(shared, frozen)?);
+fn write_pending(shared: &Shared, pending: &PendingRun) -> io::Result<()> {
+    let run = Arc::new(write_index(shared, pending)?);
     shared.change_index(|view| {
-        view.frozen
-            .retain(|other| !Arc::ptr_eq(&other.table, &frozen.table));
+        view.pending
+            .retain(|other| !Arc::ptr_eq(&other.table, &pending.table));
         view.runs.push(run);
     });
     Ok(())
 }
 
 /// Writes both index files of a sealed segment.
-pub(crate) fn write_index(shared: &Shared, frozen: &Frozen) -> io::Result<Run> {
-    let segment: &Segment = &frozen.segment;
+pub(crate) fn write_index(shared: &Shared, pending: &PendingRun) -> io::Result<Run> {
+    let segment: &Segment = &pending.segment;
     let extent = Extent {
         first_position: segment.first_position(),
-        last_position: frozen.last_position,
+        last_position: pending.last_position,
         end: segment.end(),
     };
     segment.positions.store(&*shared.disk, &extent)?;
@@ -173,9 +173,9 @@ pub(crate) fn write_index(shared: &Shared, frozen: &Frozen) -> io::Result<Run> {
         last_position: extent.last_position,
         segments: 1,
         cluster_id: read(&shared.meta).cluster_id,
-        last_hash: frozen.last_hash,
+        last_hash: pending.last_hash,
     };
-    let pairs = frozen.table.sorted();
+    let pairs = pending.table.sorted();
     let mut writer = RunWriter::begin(shared.disk.clone(), extent, pairs.len() as u64)?;
     for (hash, position) in pairs {
         writer.push(hash, position)?;
@@ -192,13 +192,13 @@ fn rebuild(shared: &Shared, damaged: &Arc<Run>) -> Result<(), ReadError> {
         .windows(2)
         .filter(|pair| covered.contains(&pair[0].first_position()))
     {
-        let frozen = Frozen {
+        let pending = PendingRun {
             table: Arc::new(shared.index_segment(&pair[0])?),
             segment: pair[0].clone(),
             last_position: pair[1].header.prev.position,
             last_hash: pair[1].header.prev.hash,
         };
-        made.push(Arc::new(write_index(shared, &frozen)?));
+        made.push(Arc::new(write_index(shared, &pending)?));
     }
     let replaced = made.iter().any(|run| run.path == damaged.path);
     shared.change_index(|view| {

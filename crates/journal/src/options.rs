@@ -7,7 +7,7 @@ use crate::head::Damage;
 
 /// Finds the index keys of a record: called with a payload and a sink for 64-bit key hashes. Must give the same
 /// answer for the same payload for ever.
-pub type KeysOf = Arc<dyn Fn(&[u8], &mut dyn FnMut(u64)) + Send + Sync>;
+pub type KeyExtractor = Arc<dyn Fn(&[u8], &mut dyn FnMut(u64)) + Send + Sync>;
 
 /// Smallest segment, bytes.
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;

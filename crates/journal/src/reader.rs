@@ -26,7 +26,7 @@ pub struct Reader {
 
 /// Sizes of a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct JournalStats {
     /// Segment files, the active one included.
     pub segments: u64,
     /// Bytes of frames in them, headers and padding included.
@@ -61,9 +61,9 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Damaged`] when its checksum does not match.
     pub fn read(&self, position: u64, buf: &mut Vec<u8>) -> Result<bool, ReadError> {
-        let mut near = Near {
+        let mut near = ReadCache {
             bytes: std::mem::take(buf),
-            ..Near::default()
+            ..ReadCache::default()
         };
         let found = self.find_record(position, &mut near);
         *buf = near.bytes;
@@ -84,10 +84,10 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub fn read_near<'a>(
+    pub fn read_cached<'a>(
         &self,
         position: u64,
-        near: &'a mut Near,
+        near: &'a mut ReadCache,
     ) -> Result<Option<&'a [u8]>, ReadError> {
         let payload = self.find_record(position, near)?;
         Ok(payload.map(|payload| &near.bytes[payload]))
@@ -96,7 +96,7 @@ impl Reader {
     fn find_record(
         &self,
         position: u64,
-        near: &mut Near,
+        near: &mut ReadCache,
     ) -> Result<Option<Range<usize>>, ReadError> {
         if position == 0 || position > self.shared.durable() {
             return Ok(None);
@@ -133,8 +133,8 @@ impl Reader {
 
     /// Whole frames, verified, from the one that holds `from_position` (0 counts as 1) up to the head.
     #[must_use]
-    pub fn frames(&self, from_position: u64) -> Frames {
-        Frames {
+    pub fn frames(&self, from_position: u64) -> FrameIter {
+        FrameIter {
             shared: self.shared.clone(),
             next: from_position.max(1),
             place: None,
@@ -152,7 +152,7 @@ impl Reader {
             return Ok(None);
         }
         let mut frames = self.frames(position);
-        frames.reader = FrameReader::of_one();
+        frames.reader = FrameReader::for_one_frame();
         let (segment, offset) = frames.locate()?;
         let damage = |bad: BadFrame| segment.damage(offset, position, bad.0);
         let frame = frames.reader.frame(&*segment.file, offset, segment.end())?;
@@ -200,14 +200,14 @@ impl Reader {
 
     /// Sizes.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> JournalStats {
         let segments = self.shared.segments();
         let view = self.shared.index();
         let tables = view.active.memory_bytes()
             + view
-                .frozen
+                .pending
                 .iter()
-                .map(|frozen| frozen.table.memory_bytes())
+                .map(|pending| pending.table.memory_bytes())
                 .sum::<usize>()
             + view
                 .runs
@@ -218,12 +218,12 @@ impl Reader {
                 .iter()
                 .map(|segment| segment.positions.memory_bytes())
                 .sum::<usize>();
-        Stats {
+        JournalStats {
             segments: segments.len() as u64,
             segment_bytes: segments.iter().map(|segment| segment.end()).sum(),
             runs: view.runs.len() as u64,
             run_entries: view.runs.iter().map(|run| run.entries).sum(),
-            runs_pending: view.frozen.len() as u64,
+            runs_pending: view.pending.len() as u64,
             memory_bytes: tables as u64,
         }
     }
@@ -232,7 +232,7 @@ impl Reader {
 /// What was read of a journal for one record, kept for others that lie near it: some kilobytes of published frames, which never
 /// change.
 #[derive(Debug, Default)]
-pub struct Near {
+pub struct ReadCache {
     of: Option<Arc<Segment>>,
     base: u64,
     bytes: Vec<u8>,
@@ -242,7 +242,7 @@ pub struct Near {
 fn find_record(
     segment: &Segment,
     position: u64,
-    near: &mut Near,
+    near: &mut ReadCache,
 ) -> Result<Range<usize>, ReadError> {
     let (mut current, mut offset, next) = segment
         .positions
@@ -314,13 +314,13 @@ struct Window<'a> {
     segment: &'a Segment,
     limit: u64,
     span: usize,
-    near: &'a mut Near,
+    near: &'a mut ReadCache,
 }
 
 impl Window<'_> {
     /// `len` bytes at `offset`; `None` when the published frames end before.
     fn bytes(&mut self, offset: u64, len: usize) -> std::io::Result<Option<&[u8]>> {
-        let Near { base, bytes, .. } = &mut *self.near;
+        let ReadCache { base, bytes, .. } = &mut *self.near;
         let inside = offset >= *base && offset + len as u64 <= *base + bytes.len() as u64;
         if !inside {
             if offset + len as u64 > self.limit {
@@ -357,7 +357,7 @@ impl Window<'_> {
 
 /// Iterator over whole frames; see [`Reader::frames`]. Its memory is bounded by one frame.
 #[derive(Debug)]
-pub struct Frames {
+pub struct FrameIter {
     shared: Arc<Shared>,
     next: u64,
     place: Option<(Arc<Segment>, u64)>,
@@ -365,7 +365,7 @@ pub struct Frames {
     reader: FrameReader,
 }
 
-impl Frames {
+impl FrameIter {
     /// The next frame; `None` at the durable head, and again `Some` once that has moved.
     ///
     /// # Errors

@@ -16,10 +16,10 @@ use crate::frame::{FRAME_HEADER_BYTES, FrameRef};
 use crate::head::{Damage, Head};
 use crate::index::active::ActiveTable;
 use crate::index::run::{Run, run_path};
-use crate::index::{Frozen, IndexView};
+use crate::index::{IndexView, PendingRun};
 use crate::maintain::write_index;
 use crate::meta::{META_FILE, Meta};
-use crate::options::{KeysOf, OpenError, Options, ReadError};
+use crate::options::{KeyExtractor, OpenError, Options, ReadError};
 use crate::positions::{Extent, PositionTable, positions_path};
 use crate::reader::Reader;
 use crate::segment::{
@@ -35,13 +35,13 @@ use crate::writer::Writer;
 const FIRST_SEGMENT_BYTES: u64 = 16 << 20;
 const LOCK_FILE: &str = "lock";
 /// Sealed segments whose index is kept in memory when the disk is too full to write it at open.
-const FROZEN_MAX: usize = 8;
+const PENDING_MAX: usize = 8;
 /// Newest sealed segments whose index, if it is missing, is left to the maintenance to write: an open waits for no disk that long.
 const DEFERRED_MAX: usize = 4;
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
+pub struct RecoveryReport {
     /// Bytes of an unfinished, unacknowledged write that were zeroed; 0 after a clean stop.
     pub cut_bytes: u64,
     /// The file and offset where they began.
@@ -108,8 +108,8 @@ pub fn create(disk: &Arc<dyn Disk>, options: &Options, meta: &Meta) -> Result<()
 pub fn open(
     disk: Arc<dyn Disk>,
     options: Options,
-    keys_of: KeysOf,
-) -> Result<(Writer, Reader, Recovery), OpenError> {
+    extract_keys: KeyExtractor,
+) -> Result<(Writer, Reader, RecoveryReport), OpenError> {
     options.check()?;
     if Meta::load(&*disk)?.is_none() {
         return Err(OpenError::NotFound);
@@ -119,19 +119,19 @@ pub fn open(
     let Some((mark, synced_slot_damaged)) = synced::load(&*disk, &meta.cluster_id)? else {
         return Err(Damage::new(synced::SYNCED_FILE, 0, 0, "neither slot can be read").into());
     };
-    let mut recovery = Recovery {
+    let mut recovery = RecoveryReport {
         synced_slot_damaged,
-        ..Recovery::default()
+        ..RecoveryReport::default()
     };
     let mut segments = open_segments(&*disk, &meta)?;
     let active = segments.pop().expect("at least one segment was opened");
-    let (segments, mut made) = link_segments(&*disk, segments, &active, &mark, &keys_of)?;
+    let (segments, mut made) = link_segments(&*disk, segments, &active, &mark, &extract_keys)?;
     // As many records as the segment before holds: the table need not grow.
     let before = segments.last().map_or(0, |segment| {
         active.first_position() - segment.first_position()
     });
     let table = ActiveTable::new(active.first_position(), before as usize);
-    let (active, table, head) = verify_active(active, &mark, table, &keys_of, &mut recovery)?;
+    let (active, table, head) = verify_active(active, &mark, table, &extract_keys, &mut recovery)?;
     let head = Head {
         epoch: meta.epoch_of(head.position + 1),
         ..head
@@ -150,10 +150,10 @@ pub fn open(
     segments.push(Arc::new(active));
     let view = IndexView {
         active: Arc::new(table),
-        frozen: Vec::new(),
+        pending: Vec::new(),
         runs: Vec::new(),
     };
-    let shared = Shared::new(disk, options, keys_of, meta, head, segments, view);
+    let shared = Shared::new(disk, options, extract_keys, meta, head, segments, view);
     open_index(&shared, &mut made, &mut recovery)?;
     let shared = Arc::new(shared);
     let writer = Writer::new(shared.clone(), lock, marker);
@@ -255,7 +255,7 @@ pub(crate) fn read_header(
 }
 
 /// Index tables of sealed segments that had to be read whole, by first position.
-type Made = BTreeMap<u64, ActiveTable>;
+type BuiltTables = BTreeMap<u64, ActiveTable>;
 
 /// Checks that each sealed segment ends where the next one says it does.
 fn link_segments(
@@ -263,9 +263,9 @@ fn link_segments(
     sealed: Vec<Segment>,
     active: &Segment,
     mark: &Mark,
-    keys_of: &KeysOf,
-) -> Result<(Vec<Segment>, Made), OpenError> {
-    let mut made = Made::new();
+    extract_keys: &KeyExtractor,
+) -> Result<(Vec<Segment>, BuiltTables), OpenError> {
+    let mut made = BuiltTables::new();
     let mut linked: Vec<Segment> = Vec::with_capacity(sealed.len());
     let mut sealed = sealed.into_iter().peekable();
     while let Some(segment) = sealed.next() {
@@ -279,7 +279,7 @@ fn link_segments(
         let positions = match PositionTable::load(disk, &extent)? {
             Some(positions) if ends_with(&segment, &positions, &last, end)? => positions,
             _ => {
-                let (positions, table) = verify_sealed(&segment, &last, end, mark, keys_of)?;
+                let (positions, table) = verify_sealed(&segment, &last, end, mark, extract_keys)?;
                 made.insert(extent.first_position, table);
                 positions
             }
@@ -325,7 +325,7 @@ fn verify_sealed(
     last: &Head,
     end: u64,
     mark: &Mark,
-    keys_of: &KeysOf,
+    extract_keys: &KeyExtractor,
 ) -> Result<(PositionTable, ActiveTable), OpenError> {
     let positions = PositionTable::new(segment.first_position());
     let records = last.position + 1 - segment.first_position();
@@ -335,7 +335,7 @@ fn verify_sealed(
     let bad = walk
         .run(end, &mut |frame, offset| {
             positions.note(frame, offset);
-            index_frame(frame, keys_of, &table, &mut pairs);
+            index_frame(frame, extract_keys, &table, &mut pairs);
         })
         .map_err(walk_error)?;
     let reached = Head {
@@ -357,13 +357,13 @@ fn verify_sealed(
 /// Puts the keys of a frame's records into a table.
 fn index_frame(
     frame: &FrameRef<'_>,
-    keys_of: &KeysOf,
+    extract_keys: &KeyExtractor,
     table: &ActiveTable,
     pairs: &mut Vec<(u64, u64)>,
 ) {
     pairs.clear();
     for record in frame.records() {
-        keys_of(record.payload(), &mut |hash| {
+        extract_keys(record.payload(), &mut |hash| {
             pairs.push((hash, record.position()))
         });
     }
@@ -375,8 +375,8 @@ fn verify_active(
     segment: Segment,
     mark: &Mark,
     table: ActiveTable,
-    keys_of: &KeysOf,
-    recovery: &mut Recovery,
+    extract_keys: &KeyExtractor,
+    recovery: &mut RecoveryReport,
 ) -> Result<(Segment, ActiveTable, Head), OpenError> {
     let positions = PositionTable::new(segment.first_position());
     let mut pairs = Vec::new();
@@ -387,7 +387,7 @@ fn verify_active(
         .run(file_len, &mut |frame: &FrameRef<'_>, offset| {
             last_frame = offset;
             positions.note(frame, offset);
-            index_frame(frame, keys_of, &table, &mut pairs);
+            index_frame(frame, extract_keys, &table, &mut pairs);
             recovery.records_verified += u64::from(frame.header().count);
         })
         .map_err(walk_error)?;
@@ -441,7 +441,11 @@ fn zero(segment: &Segment, from: u64, bytes: u64) -> io::Result<()> {
 }
 
 /// Opens the runs that cover the sealed segments without gaps; what is missing is made anew.
-fn open_index(shared: &Shared, made: &mut Made, recovery: &mut Recovery) -> Result<(), OpenError> {
+fn open_index(
+    shared: &Shared,
+    made: &mut BuiltTables,
+    recovery: &mut RecoveryReport,
+) -> Result<(), OpenError> {
     let segments = shared.segments();
     let mut names: Vec<(u64, u64, String)> = Vec::new();
     for name in shared.disk.list(INDEX_DIR)? {
@@ -451,7 +455,7 @@ fn open_index(shared: &Shared, made: &mut Made, recovery: &mut Recovery) -> Resu
     }
     // The widest first: a merged run replaces those it was made from.
     names.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-    let (mut runs, mut frozen): (Vec<Arc<Run>>, Vec<Frozen>) = (Vec::new(), Vec::new());
+    let (mut runs, mut pending): (Vec<Arc<Run>>, Vec<PendingRun>) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at + 1 < segments.len() {
         let first = segments[at].first_position();
@@ -470,19 +474,19 @@ fn open_index(shared: &Shared, made: &mut Made, recovery: &mut Recovery) -> Resu
         }
         match chosen {
             Some((run, after)) => {
-                write_all(shared, &mut frozen, &mut runs)?;
+                write_all(shared, &mut pending, &mut runs)?;
                 store_positions(shared, &segments[at..=after], made, recovery)?;
                 runs.push(Arc::new(run));
                 at = after;
             }
             None => {
-                frozen.push(make_index(shared, &segments, at, made)?);
+                pending.push(make_index(shared, &segments, at, made)?);
                 recovery.rebuilt.push(run_path(
                     segments[at].first_position(),
                     segments[at + 1].first_position() - 1,
                 ));
-                if frozen.len() > DEFERRED_MAX {
-                    write_oldest(shared, &mut frozen, &mut runs)?;
+                if pending.len() > DEFERRED_MAX {
+                    write_oldest(shared, &mut pending, &mut runs)?;
                 }
                 at += 1;
             }
@@ -496,7 +500,7 @@ fn open_index(shared: &Shared, made: &mut Made, recovery: &mut Recovery) -> Resu
     }
     shared.change_index(|view| {
         view.runs = runs;
-        view.frozen = frozen;
+        view.pending = pending;
     });
     Ok(())
 }
@@ -505,8 +509,8 @@ fn open_index(shared: &Shared, made: &mut Made, recovery: &mut Recovery) -> Resu
 fn store_positions(
     shared: &Shared,
     segments: &[Arc<Segment>],
-    made: &mut Made,
-    recovery: &mut Recovery,
+    made: &mut BuiltTables,
+    recovery: &mut RecoveryReport,
 ) -> io::Result<()> {
     for pair in segments.windows(2) {
         if made.remove(&pair[0].first_position()).is_none() {
@@ -532,8 +536,8 @@ fn make_index(
     shared: &Shared,
     segments: &[Arc<Segment>],
     at: usize,
-    made: &mut Made,
-) -> Result<Frozen, OpenError> {
+    made: &mut BuiltTables,
+) -> Result<PendingRun, OpenError> {
     let segment = segments[at].clone();
     let table = match made.remove(&segment.first_position()) {
         Some(table) => table,
@@ -545,7 +549,7 @@ fn make_index(
             })?,
     };
     let last = &segments[at + 1].header.prev;
-    Ok(Frozen {
+    Ok(PendingRun {
         table: Arc::new(table),
         segment,
         last_position: last.position,
@@ -556,16 +560,16 @@ fn make_index(
 /// Writes the oldest of the tables in memory, unless the disk is full and they are not too many.
 fn write_oldest(
     shared: &Shared,
-    frozen: &mut Vec<Frozen>,
+    pending: &mut Vec<PendingRun>,
     runs: &mut Vec<Arc<Run>>,
 ) -> io::Result<()> {
-    match write_index(shared, &frozen[0]) {
+    match write_index(shared, &pending[0]) {
         Ok(run) => {
-            frozen.remove(0);
+            pending.remove(0);
             runs.push(Arc::new(run));
             Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::StorageFull && frozen.len() < FROZEN_MAX => {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull && pending.len() < PENDING_MAX => {
             Ok(())
         }
         Err(error) => Err(error),
@@ -575,11 +579,11 @@ fn write_oldest(
 /// Writes all tables in memory: they must be newer than all runs, and an older run is missing.
 fn write_all(
     shared: &Shared,
-    frozen: &mut Vec<Frozen>,
+    pending: &mut Vec<PendingRun>,
     runs: &mut Vec<Arc<Run>>,
 ) -> io::Result<()> {
-    for frozen in frozen.drain(..) {
-        runs.push(Arc::new(write_index(shared, &frozen)?));
+    for pending in pending.drain(..) {
+        runs.push(Arc::new(write_index(shared, &pending)?));
     }
     Ok(())
 }

@@ -5,13 +5,13 @@ use std::io;
 use crate::head::Damage;
 use crate::index::run::PAGE_BYTES;
 use crate::options::ReadError;
-use crate::reader::{Frames, Reader};
+use crate::reader::{FrameIter, Reader};
 
 /// Checks a few bytes at a time; how often it is called limits its rate.
 #[derive(Debug)]
 pub struct Scrubber {
     reader: Reader,
-    frames: Frames,
+    frames: FrameIter,
     // Once the frames are done: which run and page comes next.
     page: Option<(usize, usize)>,
 }

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::bytes::{align_up, array_at, put, u16_at, u32_at, u64_at};
 use crate::disk::File;
 use crate::files::SEGMENT_DIR;
-use crate::frame::{BadFrame, FRAME_HEADER_BYTES, FrameRef, Header};
+use crate::frame::{BadFrame, FRAME_HEADER_BYTES, FrameHeader, FrameRef};
 use crate::head::{Damage, Head};
 use crate::positions::PositionTable;
 
@@ -211,7 +211,7 @@ impl Default for FrameReader {
 
 impl FrameReader {
     /// One that will be asked for a single frame.
-    pub(crate) fn of_one() -> FrameReader {
+    pub(crate) fn for_one_frame() -> FrameReader {
         FrameReader {
             ahead: READ_FOR_ONE_BYTES,
             ..FrameReader::default()
@@ -243,7 +243,7 @@ impl FrameReader {
         limit: u64,
     ) -> io::Result<Result<FrameRef<'_>, BadFrame>> {
         self.fill(file, offset, FRAME_HEADER_BYTES, limit)?;
-        let header = match Header::parse(self.at(offset)) {
+        let header = match FrameHeader::parse(self.at(offset)) {
             Ok(header) => header,
             Err(bad) => return Ok(Err(bad)),
         };
@@ -257,9 +257,9 @@ impl FrameReader {
         file: &dyn File,
         offset: u64,
         limit: u64,
-    ) -> io::Result<Result<Header, BadFrame>> {
+    ) -> io::Result<Result<FrameHeader, BadFrame>> {
         self.fill(file, offset, FRAME_HEADER_BYTES, limit)?;
-        Ok(Header::parse(self.at(offset)))
+        Ok(FrameHeader::parse(self.at(offset)))
     }
 
     /// Up to `len` bytes from `offset` on that are in memory or can be read.

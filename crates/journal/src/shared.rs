@@ -12,13 +12,13 @@ use crate::index::active::ActiveTable;
 use crate::index::merge::MergeWork;
 use crate::locks::{read, write};
 use crate::meta::Meta;
-use crate::options::{KeysOf, Options, ReadError};
+use crate::options::{KeyExtractor, Options, ReadError};
 use crate::segment::{FrameReader, SEGMENT_HEADER_BYTES, Segment};
 
 pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) options: Options,
-    pub(crate) keys_of: KeysOf,
+    pub(crate) extract_keys: KeyExtractor,
     pub(crate) meta: RwLock<Arc<Meta>>,
     head: RwLock<Head>,
     durable: AtomicU64,
@@ -68,7 +68,7 @@ impl Shared {
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         options: Options,
-        keys_of: KeysOf,
+        extract_keys: KeyExtractor,
         meta: Meta,
         head: Head,
         segments: Vec<Arc<Segment>>,
@@ -77,7 +77,7 @@ impl Shared {
         Shared {
             disk,
             options,
-            keys_of,
+            extract_keys,
             meta: RwLock::new(Arc::new(meta)),
             head: RwLock::new(head),
             durable: AtomicU64::new(head.position),
@@ -176,7 +176,7 @@ impl Shared {
             }
             pairs.clear();
             for record in frame.records() {
-                (self.keys_of)(record.payload(), &mut |hash| {
+                (self.extract_keys)(record.payload(), &mut |hash| {
                     pairs.push((hash, record.position()))
                 });
             }

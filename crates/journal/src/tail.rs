@@ -8,7 +8,7 @@ use std::io;
 
 use crate::bytes::{align_up, all_zero, u16_at};
 use crate::frame::{
-    BadFrame, FRAME_HEADER_BYTES, FrameRef, Header, OUT_OF_BOUNDS, UNKNOWN_VERSION,
+    BadFrame, FRAME_HEADER_BYTES, FrameHeader, FrameRef, OUT_OF_BOUNDS, UNKNOWN_VERSION,
 };
 use crate::head::{Damage, Head};
 use crate::segment::{FRAME_ALIGNMENT, FrameReader, SEGMENT_HEADER_BYTES, Segment};
@@ -192,7 +192,7 @@ fn search(
             used = align_up(at + last, FRAME_ALIGNMENT).min(file_len);
             for offset in (0..bytes.len()).step_by(FRAME_ALIGNMENT as usize) {
                 let later = at + offset as u64 >= search_from
-                    && Header::parse(&bytes[offset..]).is_ok_and(|header| {
+                    && FrameHeader::parse(&bytes[offset..]).is_ok_and(|header| {
                         header.first_position > head.position + 1
                             && header.timestamp >= head.timestamp
                     });

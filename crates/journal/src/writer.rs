@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::bytes::align_up;
 use crate::disk::DirLock;
 use crate::files::SEGMENT_DIR;
-use crate::frame::{Builder, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameRef};
+use crate::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuilder, FrameRef};
 use crate::head::Head;
-use crate::index::Frozen;
+use crate::index::PendingRun;
 use crate::index::active::ActiveTable;
 use crate::locks::{lock, read, write};
 use crate::maintain::Maintainer;
@@ -65,7 +65,7 @@ impl Writer {
     ///
     /// # Errors
     /// After [`AppendError::Fatal`] every later call fails too; after the others nothing has changed.
-    pub fn append(&mut self, frame: &mut Builder) -> Result<Head, AppendError> {
+    pub fn append(&mut self, frame: &mut FrameBuilder) -> Result<Head, AppendError> {
         self.check_alive()?;
         if frame.is_empty() {
             return Err(AppendError::Refused("the frame is empty"));
@@ -310,7 +310,7 @@ impl Writer {
             };
             let table = std::mem::replace(&mut view.active, Arc::new(table));
             let (last_position, last_hash) = (self.head.position, self.head.hash);
-            view.frozen.push(Frozen {
+            view.pending.push(PendingRun {
                 table,
                 segment: sealed,
                 last_position,
@@ -349,7 +349,7 @@ impl Writer {
     fn extract_keys(&mut self, frame: &FrameRef<'_>) {
         let pairs = &mut self.pairs;
         for record in frame.records() {
-            (self.shared.keys_of)(record.payload(), &mut |hash| {
+            (self.shared.extract_keys)(record.payload(), &mut |hash| {
                 pairs.push((hash, record.position()))
             });
         }

@@ -10,7 +10,7 @@ use hex::FromHex;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tributary_journal::{
-    AppendError, DirDisk, Disk, Epoch, FRAME_HEADER_BYTES, Header, Meta, OpenError, Options,
+    AppendError, DirDisk, Disk, Epoch, FRAME_HEADER_BYTES, FrameHeader, Meta, OpenError, Options,
     ReadError, Writer,
 };
 
@@ -138,7 +138,7 @@ fn require_same_history(client: &mut Client, writer: &Writer) -> anyhow::Result<
     if let Some(server) = server_position(&headers) {
         require_not_older(writer, server)?;
     }
-    let theirs = Header::parse(&first)
+    let theirs = FrameHeader::parse(&first)
         .context("the server sent something that is no frame")?
         .head();
     if (theirs.position, theirs.hash) != (ours.position, ours.hash) {
@@ -200,7 +200,7 @@ fn frame_len(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
     let Some(header) = bytes.get(..FRAME_HEADER_BYTES) else {
         return Ok(None);
     };
-    let len = Header::parse(header)
+    let len = FrameHeader::parse(header)
         .context("the server sent something that is no frame")?
         .frame_len();
     Ok((bytes.len() >= len).then_some(len))
@@ -341,8 +341,11 @@ fn restore_into(backup: &Path, partial: &Path) -> anyhow::Result<(u64, [u8; 32],
     let target: Arc<dyn Disk> = Arc::new(DirDisk::new(partial));
     tributary_journal::create(&target, &Options::default(), &source.meta())
         .with_context(|| format!("cannot make {}", partial.display()))?;
-    let (mut writer, ..) =
-        tributary_journal::open(target, Options::default(), tributary_engine::keys_of())?;
+    let (mut writer, ..) = tributary_journal::open(
+        target,
+        Options::default(),
+        tributary_engine::key_extractor(),
+    )?;
     let reader = source.reader();
     let bar = progress_bar(reader.head().position, "records");
     let mut frames = reader.frames(1);

@@ -11,7 +11,7 @@ use tributary_ledger::chain::{self, Link, Until};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{AccountId, Leg};
 
-use crate::backend::{JournalReader, Near};
+use crate::backend::{JournalReader, ReadCache};
 use crate::failure::Failure;
 use crate::payload::{decode_record, parse_record};
 
@@ -61,13 +61,13 @@ struct UpChain {
 /// Reads records that lie near each other, often: what was read for one may hold the next.
 struct Records<'a> {
     reader: &'a dyn JournalReader,
-    near: Near,
+    near: ReadCache,
 }
 
 impl Records<'_> {
     /// The record at `position`; none beyond the head.
     fn record(&mut self, position: u64) -> Result<Option<Record>, Failure> {
-        let payload = self.reader.read_near(position, &mut self.near)?;
+        let payload = self.reader.read_cached(position, &mut self.near)?;
         payload
             .map(|payload| decode_record(position, payload))
             .transpose()
@@ -75,7 +75,7 @@ impl Records<'_> {
 
     /// The leg of `account` in the record at `position`, where the chain says that there is one.
     fn link(&mut self, account: AccountId, position: u64) -> Result<Link, Failure> {
-        let payload = self.reader.read_near(position, &mut self.near)?;
+        let payload = self.reader.read_cached(position, &mut self.near)?;
         let record = parse_record(position, payload.ok_or_else(|| broken(position))?)?;
         Ok(Link {
             position,
@@ -118,7 +118,7 @@ impl<'a> Walk<'a> {
     ) -> Result<Walk<'a>, Failure> {
         let mut records = Records {
             reader,
-            near: Near::default(),
+            near: ReadCache::default(),
         };
         let state = match source {
             Source::All => State::All {

@@ -13,7 +13,7 @@ use std::sync::{OnceLock, RwLock};
 
 use super::spread::spread;
 use crate::locks::{read, write};
-use crate::near::bring_near;
+use crate::prefetch::prefetch;
 
 // 2^32 entries in all; small pieces, so that none takes long to clear.
 const CHUNK_ENTRIES: usize = 1 << 13;
@@ -62,7 +62,7 @@ impl Slots {
     /// Asks for the tags of keys that are about to be looked for.
     fn warm(&self, key_hashes: impl Iterator<Item = u64>) {
         for key_hash in key_hashes {
-            bring_near(&self.tags[spread(key_hash) as usize & self.mask()]);
+            prefetch(&self.tags[spread(key_hash) as usize & self.mask()]);
         }
     }
 }
@@ -85,7 +85,7 @@ impl Places {
     /// The same for the slots that keys which are new will fill.
     fn warm_entries(&self, key_hashes: impl Iterator<Item = u64>) {
         for key_hash in key_hashes {
-            bring_near(&self.current.entries[spread(key_hash) as usize & self.current.mask()]);
+            prefetch(&self.current.entries[spread(key_hash) as usize & self.current.mask()]);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! to back; one bit in each of the block's eight words is chosen by a product of the hash. Part of the file format.
 
 use crate::bytes::u64_at;
-use crate::near::bring_near;
+use crate::prefetch::prefetch;
 
 pub(crate) const BLOCK_BYTES: usize = 64;
 const BITS_PER_KEY: u64 = 12;
@@ -40,7 +40,7 @@ impl Bloom {
     /// Asks for the blocks of hashes that are about to be looked for.
     pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64>) {
         for hash in hashes {
-            bring_near(&self.blocks[self.block_of(hash)].0[0]);
+            prefetch(&self.blocks[self.block_of(hash)].0[0]);
         }
     }
 

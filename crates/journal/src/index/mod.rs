@@ -14,4 +14,4 @@ pub(crate) mod run;
 mod spread;
 mod view;
 
-pub(crate) use view::{Frozen, IndexView};
+pub(crate) use view::{IndexView, PendingRun};

@@ -11,7 +11,7 @@ use crate::segment::Segment;
 
 /// A sealed segment whose index is still in memory only.
 #[derive(Clone, Debug)]
-pub(crate) struct Frozen {
+pub(crate) struct PendingRun {
     pub(crate) table: Arc<ActiveTable>,
     pub(crate) segment: Arc<Segment>,
     pub(crate) last_position: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Frozen {
 pub(crate) struct IndexView {
     pub(crate) active: Arc<ActiveTable>,
     /// Oldest first, newer than all runs.
-    pub(crate) frozen: Vec<Frozen>,
+    pub(crate) pending: Vec<PendingRun>,
     /// Oldest first, no gaps.
     pub(crate) runs: Vec<Arc<Run>>,
 }
@@ -45,7 +45,7 @@ impl IndexView {
             }
         };
         let tables = std::iter::once(&self.active)
-            .chain(self.frozen.iter().rev().map(|frozen| &frozen.table));
+            .chain(self.pending.iter().rev().map(|pending| &pending.table));
         for table in tables {
             if table.find(hash, &mut durable_only).is_break() {
                 return Ok(());
@@ -70,7 +70,7 @@ impl IndexView {
         newest.resize(key_hashes.len(), 0);
         // Table by table rather than key by key: the probes of different keys do not wait for one another's memory.
         let tables = std::iter::once(&self.active)
-            .chain(self.frozen.iter().rev().map(|frozen| &frozen.table));
+            .chain(self.pending.iter().rev().map(|pending| &pending.table));
         for table in tables {
             table.find_newest(key_hashes, durable, newest);
         }

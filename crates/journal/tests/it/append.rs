@@ -1,11 +1,11 @@
 use tributary_journal::{
-    AppendError, Builder, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, FrameRef, Head, OpenError,
+    AppendError, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, FrameBuilder, FrameRef, Head, OpenError,
     Options, PushError, RECORD_BYTES_MAX, create, open,
 };
 use tributary_testkit::disk::{Fault, SimDisk};
 
 use crate::support::{
-    Model, SEGMENT_BYTES, frame, fresh, grown, keys_of, meta, options, reopen, settle,
+    Model, SEGMENT_BYTES, frame, fresh, grown, key_extractor, meta, options, reopen, settle,
 };
 
 #[test]
@@ -50,7 +50,7 @@ fn a_second_opener_is_refused() {
 
 #[test]
 fn a_frame_and_a_record_are_bounded() {
-    let mut builder = Builder::new(1, 1, 1);
+    let mut builder = FrameBuilder::new(1, 1, 1);
     assert_eq!(builder.push(|_| ()), Err(PushError::RecordSize));
     assert_eq!(
         builder.push(|buf| buf.extend([0; RECORD_BYTES_MAX + 1])),
@@ -133,15 +133,15 @@ fn frames_that_do_not_follow_are_refused_and_change_nothing() {
         1,
         50,
     );
-    let mut old = Builder::new(5, head.timestamp - 1, 3);
+    let mut old = FrameBuilder::new(5, head.timestamp - 1, 3);
     old.push(|buf| buf.push(1)).unwrap();
-    for mut refused in [stale, gap, old, Builder::new(5, 5_000, 3)] {
+    for mut refused in [stale, gap, old, FrameBuilder::new(5, 5_000, 3)] {
         assert!(matches!(
             writer.append(&mut refused),
             Err(AppendError::Refused(_))
         ));
     }
-    let mut large = Builder::new(5, 5_000, 3);
+    let mut large = FrameBuilder::new(5, 5_000, 3);
     large
         .push(|buf| buf.extend([1; SEGMENT_BYTES as usize]))
         .unwrap();
@@ -418,9 +418,9 @@ fn space_is_written_ahead_of_small_frames_and_not_of_large_ones() {
     let maintained = |records: usize| {
         let disk = SimDisk::new(1);
         create(&disk.disk(), &options, &meta()).unwrap();
-        let (mut writer, ..) = open(disk.disk(), options.clone(), keys_of()).unwrap();
+        let (mut writer, ..) = open(disk.disk(), options.clone(), key_extractor()).unwrap();
         for _ in 0..640 / records {
-            let mut builder = Builder::new(writer.head().position + 1, 1, 1);
+            let mut builder = FrameBuilder::new(writer.head().position + 1, 1, 1);
             for _ in 0..records {
                 builder
                     .push(|buf| buf.extend([7; RECORD_BYTES]))

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use tributary_journal::{
-    Builder, Damage, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameRef, Head, Header, OpenError,
-    ReadError, ScanError, ScanOptions, Scrubber, scan,
+    Damage, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameBuilder, FrameHeader, FrameRef, Head,
+    OpenError, ReadError, ScanError, ScanOptions, Scrubber, scan,
 };
 use tributary_testkit::disk::{Fault, SimDisk};
 
@@ -179,7 +179,7 @@ fn another_history_of_the_same_length_is_refused() {
     let other = SimDisk::new(5);
     let (mut writer, _) = crate::support::fresh(&other);
     while writer.head().position < model.head().position {
-        let mut builder = tributary_journal::Builder::new(writer.head().position + 1, 1, 1);
+        let mut builder = tributary_journal::FrameBuilder::new(writer.head().position + 1, 1, 1);
         builder.push(|buf| buf.push(1)).unwrap();
         writer.append(&mut builder).unwrap();
     }
@@ -332,7 +332,7 @@ fn a_payload_that_looks_like_a_later_frame_is_not_taken_for_one() {
         .to_vec();
     let disk = SimDisk::new(1);
     let (mut writer, _) = crate::support::fresh(&disk);
-    let mut builder = Builder::new(1, 1, 1);
+    let mut builder = FrameBuilder::new(1, 1, 1);
     let record = |buf: &mut Vec<u8>| {
         let payload = buf.len();
         buf.resize(payload + 512 * 8, 1);
@@ -380,10 +380,10 @@ fn a_frame_longer_than_4_mib_is_damage_and_is_never_cut() {
 
     let mut longest = segment[offset..offset + FRAME_HEADER_BYTES].to_vec();
     set_body_len(&mut longest, FRAME_BYTES_MAX - FRAME_HEADER_BYTES);
-    let header = Header::parse(&longest).unwrap();
+    let header = FrameHeader::parse(&longest).unwrap();
     assert_eq!(header.frame_len(), FRAME_BYTES_MAX);
     set_body_len(&mut longest, FRAME_BYTES_MAX - FRAME_HEADER_BYTES + 1);
-    let refused = Header::parse(&longest).unwrap_err();
+    let refused = FrameHeader::parse(&longest).unwrap_err();
     assert_eq!(refused.0, "the frame header is out of bounds");
 
     disk.damage(path, |bytes| {

@@ -44,12 +44,12 @@ fn a_key_used_by_every_record_is_found_newest_first_through_all_runs() {
         &crate::support::meta(),
     )
     .unwrap();
-    let keys_of: tributary_journal::KeysOf =
+    let key_extractor: tributary_journal::KeyExtractor =
         std::sync::Arc::new(|_, sink| (0..3).for_each(|_| sink(42)));
     let (mut writer, reader, _) =
-        tributary_journal::open(disk.disk(), crate::support::options(), keys_of).unwrap();
+        tributary_journal::open(disk.disk(), crate::support::options(), key_extractor).unwrap();
     for _ in 0..12 {
-        let mut builder = tributary_journal::Builder::new(writer.head().position + 1, 1, 1);
+        let mut builder = tributary_journal::FrameBuilder::new(writer.head().position + 1, 1, 1);
         for _ in 0..1000 {
             builder.push(|buf| buf.push(1)).unwrap();
             builder.key(42);
@@ -74,7 +74,7 @@ fn readers_see_whole_frames_while_the_writer_goes_on() {
             let (reader, done, longest) = (reader.clone(), &done, model.longest);
             scope.spawn(move || {
                 let (mut random, mut buf, mut newest) = (Random::new(seed), Vec::new(), Vec::new());
-                let mut near = tributary_journal::Near::default();
+                let mut near = tributary_journal::ReadCache::default();
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     let head = reader.head().position;
                     if head == 0 {
@@ -83,7 +83,7 @@ fn readers_see_whole_frames_while_the_writer_goes_on() {
                     let position = 1 + random.below(head);
                     assert!(reader.read(position, &mut buf).unwrap());
                     assert_eq!(buf, crate::support::payload(position, longest));
-                    let newest_payload = reader.read_near(head, &mut near).unwrap();
+                    let newest_payload = reader.read_cached(head, &mut near).unwrap();
                     let expected = crate::support::payload(head, longest);
                     assert_eq!(newest_payload, Some(&expected[..]));
                     reader

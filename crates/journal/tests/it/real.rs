@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tributary_journal::{AppendError, DirDisk, Disk, OpenError, Options, create, open};
 
-use crate::support::{Model, keys_of, meta, options, payload};
+use crate::support::{Model, key_extractor, meta, options, payload};
 
 fn temporary() -> (tempfile::TempDir, Arc<dyn Disk>) {
     let dir = tempfile::tempdir().unwrap();
@@ -16,9 +16,9 @@ fn temporary() -> (tempfile::TempDir, Arc<dyn Disk>) {
 fn a_real_directory_holds_a_journal() {
     let (_dir, disk) = temporary();
     create(&disk, &options(), &meta()).unwrap();
-    let (mut writer, reader, _) = open(disk.clone(), options(), keys_of()).unwrap();
+    let (mut writer, reader, _) = open(disk.clone(), options(), key_extractor()).unwrap();
     assert!(matches!(
-        open(disk.clone(), options(), keys_of()),
+        open(disk.clone(), options(), key_extractor()),
         Err(OpenError::Locked)
     ));
     let mut model = Model::new(300);
@@ -29,7 +29,7 @@ fn a_real_directory_holds_a_journal() {
     model.check_index(&reader);
     while writer.maintainer().step().unwrap() {}
     writer.close().unwrap();
-    let (writer, reader, recovery) = open(disk.clone(), options(), keys_of()).unwrap();
+    let (writer, reader, recovery) = open(disk.clone(), options(), key_extractor()).unwrap();
     assert_eq!(
         (writer.head(), recovery.cut_bytes, &recovery.rebuilt),
         (model.head(), 0, &vec![])
@@ -51,7 +51,7 @@ fn a_disk_without_room_refuses_before_it_writes() {
         reserve_bytes,
         ..options()
     };
-    let (mut writer, reader, _) = open(disk.clone(), full, keys_of()).unwrap();
+    let (mut writer, reader, _) = open(disk.clone(), full, key_extractor()).unwrap();
     let mut model = Model::new(300);
     while writer.reserve(1).is_ok() {
         model.append(&mut writer, 5).unwrap();

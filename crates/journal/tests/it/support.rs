@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tributary_journal::{
-    Builder, Disk, Head, KeysOf, Meta, Near, OpenError, Options, Reader, Recovery, ScanOptions,
-    Writer, create, open, scan,
+    Disk, FrameBuilder, Head, KeyExtractor, Meta, OpenError, Options, ReadCache, Reader,
+    RecoveryReport, ScanOptions, Writer, create, open, scan,
 };
 use tributary_testkit::disk::SimDisk;
 use tributary_testkit::random::Random;
@@ -25,7 +25,7 @@ pub(crate) fn meta() -> Meta {
 }
 
 /// Test payloads begin with their two keys.
-pub(crate) fn keys_of() -> KeysOf {
+pub(crate) fn key_extractor() -> KeyExtractor {
     Arc::new(|payload, sink| {
         for key in payload.chunks_exact(8).take(2) {
             sink(u64::from_le_bytes(key.try_into().unwrap()));
@@ -52,17 +52,17 @@ pub(crate) fn keys(position: u64) -> [u64; 2] {
 pub(crate) fn fresh(disk: &SimDisk) -> (Writer, Reader) {
     create(&disk.disk(), &options(), &meta()).unwrap();
     let (writer, reader, recovery) = reopen(disk).unwrap();
-    assert_eq!(recovery, Recovery::default());
+    assert_eq!(recovery, RecoveryReport::default());
     (writer, reader)
 }
 
-pub(crate) fn reopen(disk: &SimDisk) -> Result<(Writer, Reader, Recovery), OpenError> {
-    open(disk.disk(), options(), keys_of())
+pub(crate) fn reopen(disk: &SimDisk) -> Result<(Writer, Reader, RecoveryReport), OpenError> {
+    open(disk.disk(), options(), key_extractor())
 }
 
 /// A frame of `count` test records that follows `head`.
-pub(crate) fn frame(head: &Head, count: u64, longest: u64) -> Builder {
-    let mut builder = Builder::new(head.position + 1, 1_000 + head.position, 3);
+pub(crate) fn frame(head: &Head, count: u64, longest: u64) -> FrameBuilder {
+    let mut builder = FrameBuilder::new(head.position + 1, 1_000 + head.position, 3);
     for position in head.position + 1..=head.position + count {
         let pushed = builder.push(|buf| buf.extend(payload(position, longest)));
         assert_eq!(pushed, Ok(position));
@@ -118,19 +118,19 @@ impl Model {
             assert_eq!(buf, payload(position, self.longest), "position {position}");
         }
         // In both directions, by steps within what was read before and past it.
-        let mut near = Near::default();
+        let mut near = ReadCache::default();
         for step in [1, 5, 70] {
             let up = (1..=head.position).step_by(step);
             let down = (1..=head.position).rev().step_by(step);
             for position in up.chain(down) {
-                let found = reader.read_near(position, &mut near).unwrap();
+                let found = reader.read_cached(position, &mut near).unwrap();
                 let expected = payload(position, self.longest);
                 assert_eq!(found, Some(&expected[..]), "position {position}");
             }
         }
         for position in [0, head.position + 1, u64::MAX] {
             assert!(!reader.read(position, &mut buf).unwrap());
-            assert_eq!(reader.read_near(position, &mut near).unwrap(), None);
+            assert_eq!(reader.read_cached(position, &mut near).unwrap(), None);
         }
         self.check_index(reader);
         let mut seen = 0;

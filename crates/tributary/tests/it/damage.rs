@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
-use tributary_journal::{Builder, DirDisk, Disk, Options, ScanOptions, read_meta, scan};
+use tributary_journal::{DirDisk, Disk, FrameBuilder, Options, ScanOptions, read_meta, scan};
 use tributary_ledger::codec::{self, Record};
 use tributary_ledger::{Body, FORMAT_VERSION, RULES_VERSION};
 
@@ -242,7 +242,7 @@ fn rewritten(data: &Path, rules: u16, change: impl Fn(&mut Record) -> bool) -> t
     let (mut writer, ..) =
         tributary_journal::open(to, options, Arc::new(|_, _| {})).expect("it opens");
     for record in records {
-        let mut frame = Builder::new(record.ctx.position, record.ctx.timestamp, rules);
+        let mut frame = FrameBuilder::new(record.ctx.position, record.ctx.timestamp, rules);
         let (command, outcome) = (&record.command, &record.outcome);
         frame
             .push(|into| codec::encode(command, &record.digest, outcome, record.ctx, into))

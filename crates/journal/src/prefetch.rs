@@ -3,7 +3,7 @@
 /// Asks the processor to bring `object` into its cache, without waiting for it: a look-up in a large table then finds it there
 /// instead of waiting a hundred nanoseconds, as long as most of deciding a payment.
 #[inline]
-pub fn bring_near<T>(object: &T) {
+pub fn prefetch<T>(object: &T) {
     const LINE: usize = 64;
     #[cfg(target_arch = "x86_64")]
     #[allow(
