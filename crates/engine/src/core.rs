@@ -598,7 +598,7 @@ impl Open {
         self.frame
             .push(|payload| ledger::codec::encode(command, digest, outcome, ctx, payload))
             .expect("has_room_for bounds the frame");
-        ledger::index_keys_of(command, hash, outcome, &mut |hash| self.frame.key(hash));
+        ledger::index_keys_of(command, hash, outcome, &mut |hash| self.frame.add_key(hash));
     }
 }
 

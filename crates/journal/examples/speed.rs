@@ -23,7 +23,7 @@ fn fill(frame: &mut FrameBuilder, per_frame: u64) {
             buf.extend_from_slice(&payload);
         });
         pushed.expect("a frame has room");
-        frame.key(hash);
+        frame.add_key(hash);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Checkpoints: the caller's state as opaque bytes, so that opening need not replay everything.
+//! Checkpoints: the caller's state as opaque bytes, so that opening a journal need not replay all records.
 //!
 //! ```text
 //! checkpoint/<through position>.ckpt
@@ -17,8 +17,9 @@
 //! after the last block: records as u64, crc32c of that as u32
 //! ```
 //!
-//! Written beside, synced as it grows and at the end, renamed. The newest two are kept. The hash says of which history it is:
-//! files of a journal may have been set back by hand and have grown past it again.
+//! A checkpoint is written under another name, synced as it grows and at the end, and renamed. The newest two are kept. The hash
+//! identifies the history of the checkpoint: somebody may have set the journal's files back by hand, after which the journal grew past
+//! the same position again.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::disk::{Disk, File};
 use crate::files::{CHECKPOINT_DIR, Removal};
 use crate::head::{Damage, Head};
 
-/// Most bytes in a record of a checkpoint.
+/// Maximum number of bytes in a record of a checkpoint.
 pub const CHECKPOINT_RECORD_BYTES_MAX: usize = 1024 * 1024;
 const BLOCK_BYTES: usize = 1024 * 1024;
 const BLOCK_HEADER_BYTES: usize = 8;
@@ -38,7 +39,7 @@ const CHECKPOINTS_KEPT: usize = 2;
 const MAGIC: [u8; 4] = *b"TRBC";
 const CHECKPOINT_VERSION: u16 = 1;
 
-/// Writes one checkpoint, a record at a time; may live on its own thread. One at a time.
+/// Writes one checkpoint, record by record. May run on a thread of its own. Only one checkpoint is written at a time.
 #[derive(Debug)]
 pub struct CheckpointWriter {
     disk: Arc<dyn Disk>,
@@ -54,10 +55,10 @@ pub struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// Begins a checkpoint that holds every change up to `head`, which is or was the journal's.
+    /// Begins a checkpoint that holds every change up to `head`, which is or was the head of the journal.
     ///
     /// # Errors
-    /// Whatever the storage reports; [`io::ErrorKind::StorageFull`] may be tried again later.
+    /// Whatever the storage reports. After [`io::ErrorKind::StorageFull`] the caller may retry later.
     pub fn begin(disk: Arc<dyn Disk>, head: &Head) -> io::Result<CheckpointWriter> {
         let through = head.position;
         disk.create_dir(CHECKPOINT_DIR)?;
@@ -91,7 +92,7 @@ impl CheckpointWriter {
     /// Adds a record of 1 byte to [`CHECKPOINT_RECORD_BYTES_MAX`].
     ///
     /// # Errors
-    /// As [`CheckpointWriter::begin`]; the unfinished file is removed on drop.
+    /// As [`CheckpointWriter::begin`]. Dropping the writer removes the unfinished file.
     pub fn push(&mut self, record: &[u8]) -> io::Result<()> {
         assert!(
             (1..=CHECKPOINT_RECORD_BYTES_MAX).contains(&record.len()),
@@ -107,8 +108,8 @@ impl CheckpointWriter {
         }
     }
 
-    /// Makes it durable and visible, and removes all but it and the one before; those beyond it are of another
-    /// history. Gives its size in bytes.
+    /// Makes the checkpoint durable and visible, and removes all others but the one before: newer ones are of another history. Returns
+    /// the size of the checkpoint in bytes.
     ///
     /// # Errors
     /// As [`CheckpointWriter::begin`].
@@ -132,7 +133,7 @@ impl CheckpointWriter {
         let kept = end.saturating_sub(CHECKPOINTS_KEPT)..end;
         for (at, other) in found.into_iter().enumerate() {
             if !kept.contains(&at) {
-                // What is half gone is no checkpoint; the next open removes what a crash leaves of it.
+                // Rename first: a half removed file must not look like a checkpoint. The next open removes what a crash leaves.
                 let path = checkpoint_path(other);
                 let gone = format!("{path}.tmp");
                 self.disk.rename(&path, &gone)?;
@@ -175,24 +176,24 @@ impl Drop for CheckpointWriter {
     }
 }
 
-/// What loading gives.
+/// An item that loading a checkpoint delivers.
 #[derive(Debug)]
 pub enum CheckpointItem {
-    /// A checkpoint begins: forget everything received before (a newer one turned out to be damaged).
+    /// A checkpoint begins. The receiver must discard everything received before: a newer checkpoint turned out to be damaged.
     Begin {
-        /// It holds every change up to this position.
+        /// The checkpoint holds every change up to this position.
         through: u64,
     },
-    /// The next records, in the order in which they were pushed.
+    /// The next records, in the order in which they were written.
     Block(CheckpointBlock),
 }
 
-/// Some records of a checkpoint, about a mebibyte of them.
+/// About a mebibyte of records of a checkpoint.
 #[derive(Debug)]
 pub struct CheckpointBlock(Vec<u8>);
 
 impl CheckpointBlock {
-    /// The records, as pushed.
+    /// Iterates over the records, as they were written.
     pub fn records(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = &self.0[..];
         std::iter::from_fn(move || {
@@ -202,7 +203,7 @@ impl CheckpointBlock {
         })
     }
 
-    /// How many records there are; none if they don't fill the block.
+    /// Returns the number of records. `None` if they do not fill the block.
     fn count(&self) -> Option<u64> {
         let (mut rest, mut count) = (&self.0[..], 0);
         while !rest.is_empty() {
@@ -213,7 +214,7 @@ impl CheckpointBlock {
     }
 }
 
-/// The first record of a block's bytes, and what comes after it.
+/// Splits off the first record of a block's bytes.
 fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(u32::from_le_bytes(*len) as usize)
@@ -222,17 +223,17 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The result of loading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckpointLoaded {
-    /// The checkpoint that was loaded whole; `None`: there is none, forget everything received.
+    /// The checkpoint that was loaded. `None` if there is none; then the receiver must discard everything received.
     pub through: Option<u64>,
-    /// Newer checkpoints that turned out to be damaged, or to be of another history.
+    /// Newer checkpoints that are damaged or of another history.
     pub damaged: Vec<Damage>,
 }
 
-/// Loads the newest checkpoint that is whole and of this history, falling back to older ones. `is_ours` says whether the
-/// journal has a frame that ends with a position and has this hash ([`crate::Reader::head_at`]).
+/// Loads the newest checkpoint that is whole and of this history, and falls back to older ones. `is_ours` tells whether the
+/// journal has a frame that ends with the given position and has the given hash ([`crate::Reader::head_at`]).
 ///
 /// # Errors
-/// Only what the storage reports; damage is in the result.
+/// Whatever the storage reports. Damage is reported in the result.
 pub fn load_latest_checkpoint(
     disk: &dyn Disk,
     is_ours: &mut dyn FnMut(u64, [u8; 32]) -> bool,
@@ -333,7 +334,7 @@ fn checkpoint_path(through: u64) -> String {
     format!("{CHECKPOINT_DIR}/{through:020}.ckpt")
 }
 
-/// The checkpoints there are, oldest first.
+/// Lists the positions of the existing checkpoints, oldest first.
 fn checkpoints(disk: &dyn Disk) -> io::Result<Vec<u64>> {
     let names = disk.list(CHECKPOINT_DIR)?;
     Ok(names

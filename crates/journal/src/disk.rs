@@ -1,6 +1,6 @@
-//! What the journal asks of storage and of time, and the real implementations.
+//! The interfaces to storage and time that the journal needs, and the real implementations.
 //!
-//! Everything in this crate goes through [`Disk`], so that a simulator can lose, tear and refuse writes.
+//! All file access of this crate goes through [`Disk`], so that a simulator can lose, tear and refuse writes.
 //! Paths are relative to the journal's directory, with `/` between the parts.
 
 use std::fmt::Debug;
@@ -9,13 +9,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Nanoseconds since the Unix epoch, UTC.
+/// A clock that counts nanoseconds since the Unix epoch, UTC.
 pub trait Clock: Send + Sync {
-    /// The time now. May go backwards; callers keep their own monotony.
+    /// Returns the time now. May go backwards: callers that need monotonic time keep it themselves.
     fn now(&self) -> u64;
 }
 
-/// The system's clock.
+/// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -29,15 +29,15 @@ impl Clock for SystemClock {
     }
 }
 
-/// An open file. Methods take `&self`: one writer and many readers share it.
+/// An open file. All methods take `&self`, since one writer and many readers share the file.
 pub trait File: Send + Sync + Debug {
-    /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
+    /// Reads up to `buf.len()` bytes at `offset`; fewer only at the end of the file.
     ///
     /// # Errors
     /// Whatever the storage reports.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes all of `bytes`, extending the file when needed. Not durable before [`File::sync_data`].
+    /// Writes all of `bytes` at `offset`, extending the file when needed. The bytes are durable after [`File::sync_data`].
     ///
     /// # Errors
     /// [`io::ErrorKind::StorageFull`] when there is no room; part may have been written then.
@@ -46,29 +46,29 @@ pub trait File: Send + Sync + Debug {
     /// Makes everything written so far, and the file's length, durable.
     ///
     /// # Errors
-    /// After an error nothing is known about what is durable: the caller must never retry.
+    /// After an error it is unknown what is durable: the caller must not retry.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Reserves space so that the file is at least `len` bytes long, the new ones zero, and writes
-    /// below `len` do not fail for lack of space.
+    /// Reserves space: the file is at least `len` bytes long afterwards, new bytes are zero, and writes below `len` do not
+    /// fail for lack of space.
     ///
     /// # Errors
     /// [`io::ErrorKind::StorageFull`] when there is no room.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
-    /// Cuts off what is behind the first `len` bytes. Not durable before [`File::sync_data`].
+    /// Cuts the file off after its first `len` bytes. The new length is durable after [`File::sync_data`].
     ///
     /// # Errors
     /// Whatever the storage reports.
     fn truncate(&self, len: u64) -> io::Result<()>;
 
-    /// The file's length in bytes.
+    /// Returns the length of the file in bytes.
     ///
     /// # Errors
     /// Whatever the storage reports.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether the file has no bytes.
+    /// Whether the file is empty.
     ///
     /// # Errors
     /// As [`File::len`].
@@ -77,7 +77,7 @@ pub trait File: Send + Sync + Debug {
     }
 }
 
-/// Held while a directory is in use; dropped, it lets go.
+/// The lock of a directory in use. Dropping the value releases the lock.
 pub trait DirLock: Send + Sync + Debug {}
 
 /// A directory tree that holds one journal.
@@ -100,7 +100,7 @@ pub trait Disk: Send + Sync + Debug {
     /// Whatever the storage reports.
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>>;
 
-    /// Removes a file; those who have it open go on reading it.
+    /// Removes a file. Readers that have the file open can go on reading.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] and others.
@@ -112,13 +112,13 @@ pub trait Disk: Send + Sync + Debug {
     /// Whatever the storage reports.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// The names of the files directly in `dir`, sorted; empty when it does not exist.
+    /// Returns the sorted names of the files directly in `dir`; none if the directory does not exist.
     ///
     /// # Errors
     /// Whatever the storage reports.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
 
-    /// Creates a directory and those above it; no error when it exists.
+    /// Creates a directory and its parents. Succeeds if the directory exists.
     ///
     /// # Errors
     /// Whatever the storage reports.
@@ -127,30 +127,30 @@ pub trait Disk: Send + Sync + Debug {
     /// Makes creations, removals and renames in `dir` durable (`""` is the journal's directory itself).
     ///
     /// # Errors
-    /// As [`File::sync_data`]: never retry.
+    /// As for [`File::sync_data`], the caller must not retry.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
 
-    /// Takes the exclusive lock on `path`, creating the file.
+    /// Takes the exclusive lock on `path`, and creates the file if it does not exist.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when someone else holds it.
     fn lock(&self, path: &str) -> io::Result<Box<dyn DirLock>>;
 
-    /// Bytes that can still be allocated.
+    /// Returns the number of bytes that can still be allocated.
     ///
     /// # Errors
     /// Whatever the storage reports.
     fn free_bytes(&self) -> io::Result<u64>;
 }
 
-/// A [`Disk`] that is a directory of the file system. Files are readable by their owner only.
+/// A [`Disk`] in a directory of the file system. Files are readable by their owner only.
 #[derive(Debug)]
 pub struct DirDisk {
     root: PathBuf,
 }
 
 impl DirDisk {
-    /// A disk rooted at `root`, which need not exist before [`Disk::create_dir`].
+    /// Creates a disk in the directory `root`, which [`Disk::create_dir`] creates if needed.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
         DirDisk { root: root.into() }
@@ -196,7 +196,8 @@ impl File for DirFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset).map_err(as_full)
+        std::os::unix::fs::FileExt::write_all_at(&self.0, bytes, offset)
+            .map_err(quota_as_storage_full)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -204,7 +205,7 @@ impl File for DirFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        reserve(&self.0, len).map_err(as_full)
+        reserve(&self.0, len).map_err(quota_as_storage_full)
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
@@ -219,8 +220,8 @@ impl File for DirFile {
     }
 }
 
-/// A quota that is used up is a disk that is full.
-fn as_full(error: io::Error) -> io::Error {
+/// Reports an exhausted quota as a full disk.
+fn quota_as_storage_full(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::QuotaExceeded => io::Error::new(io::ErrorKind::StorageFull, error),
         _ => error,
@@ -285,7 +286,7 @@ impl Disk for DirDisk {
             .create(true)
             .truncate(true)
             .open(self.path(path))
-            .map_err(as_full)?;
+            .map_err(quota_as_storage_full)?;
         Ok(Arc::new(DirFile(file)))
     }
 

@@ -1,4 +1,4 @@
-//! Whole files: the directories that hold them, replacing one in one step, and removing one in pieces.
+//! Whole files: the names of directories, replacing a file in one step, and removing a file in pieces.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub(crate) const INDEX_DIR: &str = "index";
 /// Directory of the checkpoints.
 pub(crate) const CHECKPOINT_DIR: &str = "checkpoint";
 
-/// Writes a small file `name` in `dir` durably, replacing the old one in one step.
+/// Writes the small file `name` in `dir` durably, and replaces an old file of this name in one step.
 pub(crate) fn replace_file(disk: &dyn Disk, dir: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
     let path = match dir {
         "" => name.to_owned(),
@@ -21,7 +21,7 @@ pub(crate) fn replace_file(disk: &dyn Disk, dir: &str, name: &str, bytes: &[u8])
     let tmp = format!("{path}.tmp");
     let file = disk.create(&tmp)?;
     if let Err(error) = file.write_at(bytes, 0) {
-        // A leftover is removed or replaced at the next open, too.
+        // The next open removes or replaces a leftover, too.
         let _ = disk.remove(&tmp);
         return Err(error);
     }
@@ -30,11 +30,11 @@ pub(crate) fn replace_file(disk: &dyn Disk, dir: &str, name: &str, bytes: &[u8])
     disk.sync_dir(dir)
 }
 
-/// Bytes of a file that are removed at once.
+/// Bytes of a file that are removed per step.
 const REMOVED_AT_ONCE: u64 = 1 << 20;
 
-/// Removes a file that nobody reads any more, the last piece of it at a time. Where a file system tells the device at once what
-/// has become free, every sync waits for all of it: for 128 MB a sixth of a second, for a piece a few milliseconds.
+/// Removes a file that nobody reads any more, piece by piece from its end. Some file systems tell the device at once which blocks
+/// became free, and every sync waits for that: a sixth of a second for 128 MB, a few milliseconds for a piece.
 #[derive(Debug)]
 pub(crate) struct Removal {
     file: Arc<dyn File>,
@@ -49,7 +49,7 @@ impl Removal {
         Ok(Removal { file, path, left })
     }
 
-    /// Removes the next piece; true if it was the last one, with the name.
+    /// Removes the next piece. Returns true if this was the last piece, which goes with the name.
     pub(crate) fn advance(&mut self, disk: &dyn Disk) -> io::Result<bool> {
         if self.left <= REMOVED_AT_ONCE {
             return disk.remove(&self.path).map(|()| true);
@@ -82,7 +82,7 @@ mod tests {
                 assert_eq!(last, step == steps, "{pieces} in {steps}");
             }
             assert!(disk.list("").expect("a list").is_empty());
-            // Of what is still open here, the last piece went with the name.
+            // The file is still open here: the last piece went with the name.
             assert_eq!(file.len().expect("a length"), mib(left) as u64);
         }
     }

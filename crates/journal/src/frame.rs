@@ -1,6 +1,6 @@
-//! Frames: a batch of records, sealed into the hash chain.
+//! Frames: batches of records, sealed into the hash chain.
 //!
-//! The bytes of a frame are the same on every backend; nothing in them depends on where they are stored.
+//! The bytes of a frame are the same on every backend and do not depend on where they are stored.
 //! All integers are little-endian.
 //!
 //! ```text
@@ -23,35 +23,35 @@
 //!   8 len  payload
 //! ```
 //!
-//! The record checksum covers the position, so that intact bytes read from the wrong place are caught.
-//! A length can never be mistaken for the magic, nor for padding: both lie outside of 1 ..= 65,536.
+//! The checksum of a record covers its position, so that intact bytes read from the wrong place are detected.
+//! A length can be mistaken neither for the magic nor for padding: both lie outside of 1 ..= 65,536.
 
 use crate::bytes::{array_at, put, u16_at, u32_at, u64_at};
 use crate::head::Head;
 use crate::prefetch::prefetch;
 
-/// Most records in one frame.
+/// Maximum number of records in one frame.
 pub const FRAME_RECORDS_MAX: u32 = 8_192;
 /// Maximum number of bytes in one frame, header included.
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Maximum number of bytes in the body of one frame: payloads plus [`RECORD_HEADER_BYTES`] each.
 pub const FRAME_BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - FRAME_HEADER_BYTES;
-/// Most bytes in the payload of one record.
+/// Maximum number of bytes in the payload of one record.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
-/// Bytes before each payload.
+/// Bytes of a record's header, which precedes each payload.
 pub const RECORD_HEADER_BYTES: usize = 8;
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 128;
-/// So far ahead of a record the memory for a later one is asked for.
-const NEAR_BYTES: usize = 2 * 1024;
-/// Version of the frame format that is written.
+/// Distance in bytes at which memory for a later record is prefetched.
+const PREFETCH_BYTES: usize = 2 * 1024;
+/// Version of the frame format that this code writes.
 pub const FORMAT_VERSION: u16 = 1;
 
 pub(crate) const MAGIC: [u8; 4] = *b"TRBF";
-/// A frame that is whole but newer than this code: never damage, and never to be cut.
+/// Error of a frame that is of a newer format: neither damage nor ever to be cut.
 pub(crate) const UNKNOWN_VERSION: BadFrame = BadFrame("the frame is of an unknown format version");
-/// A header that no torn write leaves behind, since its checksum matches, and that this code never writes: damage, and never to
-/// be cut.
+/// Error of a header that no torn write leaves behind, since its checksum matches, and that this code never writes: damage, and
+/// never to be cut.
 pub(crate) const OUT_OF_BOUNDS: BadFrame = BadFrame("the frame header is out of bounds");
 const HASH_AT: usize = 92;
 const CRC_AT: usize = 124;
@@ -67,28 +67,28 @@ pub enum PushError {
     RecordSize,
 }
 
-/// What is wrong with the bytes of a frame.
+/// Why bytes are not a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadFrame(pub &'static str);
 
-/// A frame being filled. One buffer, reused by [`FrameBuilder::reset`]; no allocation per record.
+/// A frame that is being filled. Uses one buffer, which [`FrameBuilder::reset`] keeps, and allocates nothing per record.
 #[derive(Debug)]
 pub struct FrameBuilder {
-    // The header's place, then the body: sealed in place and written in one piece.
+    // Room for the header, then the body. Sealed in place and written in one piece.
     buf: Vec<u8>,
     first_position: u64,
     timestamp: u64,
     count: u32,
     rules_version: u16,
-    // Where each record begins, from the start of the frame.
+    // Offset of each record from the start of the frame.
     starts: Vec<u32>,
     keys: Vec<(u64, u32)>,
     sealed_on: Option<Head>,
 }
 
 impl FrameBuilder {
-    /// An empty frame whose first record will have `first_position`.
+    /// Creates an empty frame whose first record will have `first_position`.
     #[must_use]
     pub fn new(first_position: u64, timestamp: u64, rules_version: u16) -> Self {
         let mut builder = FrameBuilder {
@@ -105,7 +105,7 @@ impl FrameBuilder {
         builder
     }
 
-    /// Starts over and keeps the memory.
+    /// Empties the frame and keeps its memory.
     pub fn reset(&mut self, first_position: u64, timestamp: u64, rules_version: u16) {
         assert!(first_position > 0, "positions start at 1");
         self.buf.clear();
@@ -119,11 +119,10 @@ impl FrameBuilder {
         self.sealed_on = None;
     }
 
-    /// Adds a record: `encode` appends its payload to the buffer and leaves what is there alone.
-    /// Gives the record's position.
+    /// Adds a record. `encode` appends the payload to the buffer and must not change what is there. Returns the position of the record.
     ///
     /// # Errors
-    /// The frame is as before then. See [`FrameBuilder::has_room`] to ask first.
+    /// The frame stays as it was. [`FrameBuilder::has_room`] tells beforehand.
     pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<u64, PushError> {
         if self.count == FRAME_RECORDS_MAX {
             return Err(PushError::FrameFull);
@@ -152,70 +151,71 @@ impl FrameBuilder {
         self.starts.push(start as u32);
         self.count += 1;
         self.sealed_on = None;
-        self.bring_next_near(RECORD_HEADER_BYTES + len);
+        self.prefetch_next(RECORD_HEADER_BYTES + len);
         Ok(position)
     }
 
-    /// Asks for as much memory as was just written, a few records ahead.
-    fn bring_next_near(&mut self, bytes: usize) {
+    /// Prefetches as much memory as was just written, a few records ahead.
+    fn prefetch_next(&mut self, bytes: usize) {
         let ahead = self.buf.spare_capacity_mut();
-        let next = ahead.get(NEAR_BYTES..NEAR_BYTES + bytes);
+        let next = ahead.get(PREFETCH_BYTES..PREFETCH_BYTES + bytes);
         let lines = next.unwrap_or_default().chunks(64);
         lines.for_each(|line| prefetch(&line[0]));
     }
 
-    /// Names an index key of the record pushed last. A frame with any key must name all of them, exactly
-    /// those that the journal's `extract_keys` finds in the payloads; one without has them extracted on append.
-    pub fn key(&mut self, hash: u64) {
+    /// Names an index key of the record that was added last. A frame that names a key must name all keys, exactly those that the
+    /// [`KeyExtractor`](crate::KeyExtractor) of the journal finds in the payloads. Of a frame that names none, the keys are extracted on
+    /// append.
+    pub fn add_key(&mut self, hash: u64) {
         assert!(self.count > 0, "a key belongs to a record");
         self.keys.push((hash, self.count - 1));
     }
 
-    /// Whether a record of `payload_bytes` can still be pushed.
+    /// Whether a record with a payload of `payload_bytes` can still be added.
     #[must_use]
     pub fn has_room(&self, payload_bytes: usize) -> bool {
         self.count < FRAME_RECORDS_MAX
             && self.body_bytes() + RECORD_HEADER_BYTES + payload_bytes <= FRAME_BODY_BYTES_MAX
     }
 
-    /// Records so far.
+    /// Returns the number of records so far.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Whether no record was pushed.
+    /// Whether the frame has no record yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Bytes of the body so far.
+    /// Returns the number of bytes of the body so far.
     #[must_use]
     pub fn body_bytes(&self) -> usize {
         self.buf.len() - FRAME_HEADER_BYTES
     }
 
-    /// Position of the first record.
+    /// Returns the position of the first record.
     #[must_use]
     pub fn first_position(&self) -> u64 {
         self.first_position
     }
 
-    /// Position that the next record pushed will have.
+    /// Returns the position that the next record will have.
     #[must_use]
     pub fn next_position(&self) -> u64 {
         self.first_position + u64::from(self.count)
     }
 
-    /// The frame's timestamp, nanoseconds since the Unix epoch.
+    /// Returns the timestamp of the frame, nanoseconds since the Unix epoch.
     #[must_use]
     pub fn timestamp(&self) -> u64 {
         self.timestamp
     }
 
-    /// Links the frame to `prev` and computes its hash. Pure: the same records on the same head give the same
-    /// bytes everywhere. May be done ahead of [`crate::Writer::append`], which then does not hash again.
+    /// Links the frame to `prev` and computes its hash. The same records on the same head give the same bytes everywhere. If the frame
+    /// was sealed before, [`crate::Writer::append`] does not hash it again.
     ///
     /// # Panics
     /// When the frame is empty, does not follow `prev`, or is older than it.
@@ -254,17 +254,17 @@ impl FrameBuilder {
         }
     }
 
-    /// The index keys named so far, each with the position of its record.
+    /// Iterates over the index keys named so far, each with the position of its record.
     pub fn index_keys(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.keys
             .iter()
             .map(|&(hash, at)| (hash, self.first_position + u64::from(at)))
     }
 
-    /// The payload of the record pushed as number `index`, from 0.
+    /// Returns the payload of the record with this index, counted from 0.
     ///
     /// # Panics
-    /// When there are not so many.
+    /// When there are not that many records.
     #[must_use]
     pub fn payload(&self, index: usize) -> &[u8] {
         let start = self.starts[index] as usize;
@@ -272,7 +272,7 @@ impl FrameBuilder {
         &self.buf[start + RECORD_HEADER_BYTES..][..len]
     }
 
-    /// The payloads in order.
+    /// Iterates over the payloads in order.
     pub fn payloads(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
         (0..self.starts.len()).map(|index| self.payload(index))
     }
@@ -285,8 +285,12 @@ impl FrameBuilder {
         &self.keys
     }
 
-    /// The sealed bytes, then zeros up to a multiple of `alignment`, for one single write.
-    pub(crate) fn padded<R>(&mut self, padded_len: usize, write: impl FnOnce(&[u8]) -> R) -> R {
+    /// Calls `write` with the sealed bytes and zeros behind them, `padded_len` bytes in all, for one single write.
+    pub(crate) fn write_padded<R>(
+        &mut self,
+        padded_len: usize,
+        write: impl FnOnce(&[u8]) -> R,
+    ) -> R {
         let len = self.buf.len();
         assert!(
             self.sealed_on.is_some() && padded_len >= len,
@@ -304,29 +308,29 @@ impl FrameBuilder {
 pub struct FrameHeader {
     /// Version of the frame's layout.
     pub format_version: u16,
-    /// Version of the rules that decided its records.
+    /// Version of the rules that decided the records.
     pub rules_version: u16,
-    /// The epoch that it belongs to.
+    /// Epoch that the frame belongs to.
     pub epoch: u32,
     /// Number of records.
     pub count: u32,
     /// Position of the first record.
     pub first_position: u64,
-    /// Nanoseconds since the Unix epoch.
+    /// Timestamp, nanoseconds since the Unix epoch.
     pub timestamp: u64,
-    /// Bytes of the body.
+    /// Number of bytes of the body.
     pub body_len: u32,
-    /// Hash of the frame before.
+    /// Hash of the previous frame.
     pub prev_hash: [u8; 32],
-    /// This frame's hash.
+    /// Hash of this frame.
     pub hash: [u8; 32],
 }
 
 impl FrameHeader {
-    /// Reads a header and checks its checksum and bounds.
+    /// Parses a header, and checks its checksum and bounds.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// [`BadFrame`] says what is wrong.
     pub fn parse(bytes: &[u8]) -> Result<FrameHeader, BadFrame> {
         if bytes.len() < FRAME_HEADER_BYTES {
             return Err(BadFrame("the frame header is cut short"));
@@ -363,19 +367,19 @@ impl FrameHeader {
         Ok(header)
     }
 
-    /// Bytes of the whole frame, header and body.
+    /// Returns the number of bytes of the whole frame, header and body.
     #[must_use]
     pub fn frame_len(&self) -> usize {
         FRAME_HEADER_BYTES + self.body_len as usize
     }
 
-    /// Position of the last record.
+    /// Returns the position of the last record.
     #[must_use]
     pub fn last_position(&self) -> u64 {
         self.first_position + u64::from(self.count) - 1
     }
 
-    /// The head after this frame.
+    /// Returns the head after this frame.
     #[must_use]
     pub fn head(&self) -> Head {
         Head {
@@ -386,7 +390,7 @@ impl FrameHeader {
         }
     }
 
-    /// Writes the header, its hash and checksum, in front of the body that is already in `frame`.
+    /// Writes the header with hash and checksum in front of the body that is in `frame` already.
     fn write(&self, frame: &mut [u8]) {
         frame[..FRAME_HEADER_BYTES].fill(0);
         put(frame, 0, &MAGIC);
@@ -405,7 +409,7 @@ impl FrameHeader {
     }
 }
 
-/// A frame in memory whose header is sound. [`FrameRef::verify`] checks the rest.
+/// A frame in memory whose header is valid. [`FrameRef::verify`] checks the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameRef<'a> {
     header: FrameHeader,
@@ -413,10 +417,10 @@ pub struct FrameRef<'a> {
 }
 
 impl<'a> FrameRef<'a> {
-    /// Reads the frame at the start of `bytes`, which may go on after it. Checks the header only.
+    /// Parses the frame at the start of `bytes`, which may be longer. Checks only the header.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// [`BadFrame`] says what is wrong.
     pub fn parse(bytes: &'a [u8]) -> Result<FrameRef<'a>, BadFrame> {
         let header = FrameHeader::parse(bytes)?;
         match bytes.get(..header.frame_len()) {
@@ -425,10 +429,10 @@ impl<'a> FrameRef<'a> {
         }
     }
 
-    /// Checks everything: that it follows `prev`, its hash, and every record's bounds and checksum.
+    /// Checks that the frame follows `prev`, its hash, and the bounds and checksum of every record.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// [`BadFrame`] says what is wrong.
     pub fn verify(&self, prev: &Head) -> Result<(), BadFrame> {
         let header = &self.header;
         if header.first_position != prev.position + 1 {
@@ -453,10 +457,10 @@ impl<'a> FrameRef<'a> {
         }
     }
 
-    /// Checks the hash and every record, but not what comes before the frame.
+    /// Checks the hash and every record, but not that the frame follows another.
     ///
     /// # Errors
-    /// Says what is wrong.
+    /// [`BadFrame`] says what is wrong.
     pub fn verify_content(&self) -> Result<(), BadFrame> {
         self.verify_hash()?;
         let mut records = self.records();
@@ -472,25 +476,25 @@ impl<'a> FrameRef<'a> {
         Ok(())
     }
 
-    /// The header's fields.
+    /// Returns the fields of the header.
     #[must_use]
     pub fn header(&self) -> &FrameHeader {
         &self.header
     }
 
-    /// The frame's bytes: header and body.
+    /// Returns the bytes of the frame, header and body.
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The head after this frame.
+    /// Returns the head after this frame.
     #[must_use]
     pub fn head(&self) -> Head {
         self.header.head()
     }
 
-    /// The records in order; ends early where a length is out of bounds, which [`FrameRef::verify`] finds.
+    /// Iterates over the records in order. Ends early where a length is out of bounds, which [`FrameRef::verify`] detects.
     #[must_use]
     pub fn records(&self) -> Records<'a> {
         Records {
@@ -508,13 +512,13 @@ pub struct FrameRecord<'a> {
 }
 
 impl<'a> FrameRecord<'a> {
-    /// Its position.
+    /// Returns the position of the record.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.raw.0
     }
 
-    /// Its payload.
+    /// Returns the payload of the record.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         self.raw.2

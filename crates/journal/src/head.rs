@@ -1,6 +1,6 @@
-//! The end of a journal, and damage found in one.
+//! The head of a journal, and damage found in a journal.
 
-/// Where a journal ends: what the next frame links to.
+/// The end of a journal, to which the next frame links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Position of the last record; 0 when there is none.
@@ -9,21 +9,21 @@ pub struct Head {
     pub hash: [u8; 32],
     /// Timestamp of the last frame, nanoseconds since the Unix epoch; 0 when there is none.
     pub timestamp: u64,
-    /// The epoch that the next frame belongs to; 0 only for [`Head::default`], whose frames are of epoch 1.
+    /// Epoch that the next frame belongs to. 0 only for [`Head::default`], whose next frame is of epoch 1.
     pub epoch: u32,
 }
 
-/// Where stored bytes are not what was written.
+/// Damage: stored bytes are not the bytes that were written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file} is damaged at byte {offset} (position {position}): {what}")]
 pub struct Damage {
-    /// The file, relative to the journal's directory.
+    /// Path of the file, relative to the journal's directory.
     pub file: String,
-    /// Byte offset in the file of the frame, record, page or header that is bad.
+    /// Offset in the file of the damaged frame, record, page or header, bytes.
     pub offset: u64,
-    /// The first position that is affected; 0 when no position is.
+    /// First position that is affected; 0 if none is.
     pub position: u64,
-    /// What is wrong with it.
+    /// Description of the damage.
     pub what: &'static str,
 }
 

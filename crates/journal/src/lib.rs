@@ -1,26 +1,25 @@
-//! The journal: an append-only log of opaque records, durable before it says so.
+//! The journal: an append-only log of opaque records. An append returns when the records are durable.
 //!
-//! It does: frames with checksums and a hash chain, segments reserved ahead, one write and one sync per frame, reads
-//! by position, an index from 64-bit key hashes to positions, recovery, checkpoints of opaque bytes, scans and scrubs.
-//! It must not know what a record means: no money, no accounts, no commands; and it touches storage and time
-//! only through [`Disk`] and [`Clock`].
+//! This crate does: frames with checksums and a hash chain, segments reserved ahead, one write and one sync per frame, reads by
+//! position, an index from 64-bit key hashes to positions, recovery, checkpoints of opaque bytes, scans and scrubs.
+//! This crate must not know what a record means: no money, no accounts, no commands. It accesses storage and time only through
+//! [`Disk`] and [`Clock`].
 //!
 //! # The directory
 //! ```text
-//! meta                           who the journal is: ids, epochs
-//! lock                           held while it is open
-//! synced                         two slots: how far the journal was durable when it fell idle
-//! journal/<first position>.seg   frames, the truth; nothing is ever deleted from it
+//! meta                           identity of the journal and its epochs
+//! lock                           locked while the journal is open
+//! synced                         two slots: the durable position when the writer last became idle
+//! journal/<first position>.seg   frames: the truth, from which nothing is ever deleted
 //! journal/spare-<n>.seg          reserved ahead, and filled with zeros as the journal grows
-//! index/<first position>.pos     where the records of a sealed segment are; a view
+//! index/<first position>.pos     offsets of the records of a sealed segment; a view
 //! index/<first>-<last>.run       sorted (hash, position) of sealed segments; a view
-//! checkpoint/<position>.ckpt     bytes of the caller's; a view
+//! checkpoint/<position>.ckpt     state of the caller; a view
 //! ```
 //!
 //! # The write rule
-//! Frame n + 1 is written only after frame n is synced. Hence a valid header of a later frame proves that every frame
-//! before it was durable, and only a bad *last* frame can be the rest of an unfinished write. The `synced` slots
-//! protect the very last one too.
+//! Frame n + 1 is written only after frame n is synced. Hence a valid header of a later frame proves that every earlier frame
+//! was durable, and only a bad *last* frame can be the rest of an unfinished write. The `synced` slots protect the last frame, too.
 
 mod bytes;
 mod checkpoint;

@@ -1,4 +1,4 @@
-//! The background work of a journal.
+//! Maintenance: the background work of a journal.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::disk::DirLock;
 use crate::files::INDEX_DIR;
 use crate::index::PendingRun;
 use crate::index::active::ActiveTable;
-use crate::index::merge::{Merge, MergeWork, UnusedRuns, choose};
+use crate::index::merge::{Merge, MergeWork, UnusedRuns, choose_runs};
 use crate::index::run::{Run, RunExtent, RunWriter};
 use crate::locks::{lock, read};
 use crate::options::ReadError;
@@ -16,23 +16,23 @@ use crate::positions::Extent;
 use crate::segment::Segment;
 use crate::shared::{Shared, Spare};
 
-/// Bytes of a spare segment that are written in one step: few, since frames wait for the disk meanwhile, but more where much is
-/// to be caught up with, since each step costs a sync.
+/// Bytes of a spare segment that are written per step: few, since frames wait for the disk meanwhile, but more when much is left,
+/// since each step costs a sync.
 const WRITTEN_AT_ONCE: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 20;
-/// Frames of so many bytes and more gain nothing by it: what a sync of one writes besides is little beside the frame.
+/// Frame size in bytes from which writing ahead gains nothing: the extra write of a sync is small beside such a frame.
 const LARGE_FRAME_BYTES: u64 = 512 << 10;
-/// What one write takes. Linux keeps in memory as one what was written as one (a folio), and whoever writes a few KiB into it and
-/// syncs pays for all of its pages.
+/// Content of one write. Linux keeps the bytes of one write in one folio, and a later sync of a few KiB within the folio writes
+/// all of its pages.
 static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
-/// Entries merged in one step: tens of milliseconds.
+/// Entries merged per step: tens of milliseconds of work.
 const MERGE_STEP_ENTRIES: usize = 1 << 20;
 
-/// Reserves the next segment, writes the index files of sealed segments, merges and mends them. Any number may exist; they take
-/// turns.
+/// Reserves the next segment, and writes, merges and repairs the index files of sealed segments. Several maintainers of one journal
+/// take turns.
 #[derive(Debug)]
 pub struct Maintainer {
     shared: Arc<Shared>,
-    // The directory is in use as long as someone may write into it.
+    // The directory is in use as long as a maintainer may write into it.
     _lock: Arc<dyn DirLock>,
 }
 
@@ -44,15 +44,15 @@ impl Maintainer {
         }
     }
 
-    /// Does one piece of work. `Ok(false)`: nothing to do.
+    /// Does one piece of work. Returns false if there was nothing to do.
     ///
     /// # Errors
-    /// [`io::ErrorKind::StorageFull`]: try again later. Any error leaves the journal as it was.
+    /// [`io::ErrorKind::StorageFull`] when there is no room: try again later. An error leaves the journal unchanged.
     pub fn step(&mut self) -> io::Result<bool> {
         let shared = &self.shared;
         let mut guard = lock(&shared.maintenance);
         let MergeWork { merge, unused } = &mut *guard;
-        // Even when no segment can be reserved, index files, which are smaller, may still find room.
+        // When no segment can be reserved, the smaller index files may still find room.
         let reserved = prepare_spare(shared);
         if let Ok(true) = reserved {
             return Ok(true);
@@ -98,9 +98,9 @@ fn prepare_spare(shared: &Shared) -> io::Result<bool> {
     shared.add_spare(&mut spares).map(|()| true)
 }
 
-/// Writes a piece of a spare segment, as far as the active one has been filled: all of it in the time in which that goes
-/// from a quarter to three quarters full, so that it is ready when it is needed, but of a journal that hardly grows
-/// nothing is written in vain. Nor is anything while frames are large.
+/// Writes zeros to a piece of a spare segment, in proportion to how full the active segment is: the spare is written while the
+/// active segment goes from a quarter to three quarters full. So the spare is ready when it is needed, and a journal that hardly
+/// grows writes nothing in vain. Writes nothing while frames are large.
 fn write_spare(shared: &Shared) -> io::Result<bool> {
     if shared.frame_bytes.load(Ordering::Relaxed) >= LARGE_FRAME_BYTES {
         return Ok(false);
@@ -112,8 +112,8 @@ fn write_spare(shared: &Shared) -> io::Result<bool> {
     };
     let share = ((filled - 0.25) * 2.0).clamp(0.0, 1.0);
     let is_behind = |spare: &Spare| (spare.written as f64) < spare.bytes as f64 * share;
-    // Nobody else may have the file: neither may zeros go where a frame has gone, nor may this sync be told of an error that
-    // befell a frame.
+    // Take the file out of the list: zeros must not overwrite a frame, and this sync must not receive the error of a frame's
+    // write.
     let mut spare = {
         let mut spares = lock(&shared.spares);
         let Some(behind) = spares.files.iter().position(is_behind) else {
@@ -138,7 +138,7 @@ fn write_spare(shared: &Shared) -> io::Result<bool> {
     spares.being_written -= 1;
     match written {
         Ok(()) => spare.written += piece,
-        // A file system that copies on write: it gains nothing by this.
+        // The file system copies on write, so writing ahead gains nothing.
         Err(error) if error.kind() == io::ErrorKind::StorageFull => spare.written = spare.bytes,
         Err(error) => {
             let _gone = shared.disk.remove(&spare.path);
@@ -183,7 +183,7 @@ pub(crate) fn write_index(shared: &Shared, pending: &PendingRun) -> io::Result<R
     writer.finish()
 }
 
-/// Makes a damaged run anew from its segments, as one run each.
+/// Rebuilds a damaged run from its segments, as one run per segment.
 fn rebuild(shared: &Shared, damaged: &Arc<Run>) -> Result<(), ReadError> {
     let segments = shared.segments();
     let covered = damaged.extent.first_position..=damaged.extent.last_position;
@@ -222,7 +222,7 @@ fn merge_step(
         Some(merge) => merge,
         None => {
             let segments: Vec<u64> = runs.iter().map(|run| run.extent.segments).collect();
-            let Some(range) = choose(&segments) else {
+            let Some(range) = choose_runs(&segments) else {
                 return Ok(false);
             };
             Merge::begin(shared.disk.clone(), &runs[range])?
@@ -249,7 +249,7 @@ fn merge_step(
     for run in merged {
         unused.add(&*shared.disk, run)?;
     }
-    // Before they are shortened: under its own name a file is whole.
+    // Before the files are shortened: a file under its own name is always whole.
     shared.disk.sync_dir(INDEX_DIR)?;
     Ok(true)
 }

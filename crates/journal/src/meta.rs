@@ -1,4 +1,4 @@
-//! `meta`: who this journal is. A short text, so that a person can read it.
+//! The file `meta`: identity of the journal and its epochs, as a short text that a person can read.
 //!
 //! ```text
 //! tributary-journal 1
@@ -8,7 +8,7 @@
 //! crc32c <8 hex digits of the lines above>
 //! ```
 //!
-//! Replaced whole: written beside, synced, renamed, directory synced.
+//! The file is replaced whole: written under another name, synced and renamed, after which the directory is synced.
 
 use std::fmt::Write as _;
 use std::io;
@@ -23,23 +23,23 @@ use crate::options::OpenError;
 pub(crate) const META_FILE: &str = "meta";
 const META_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Where an epoch begins.
+/// An epoch and its first position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch {
-    /// 1 for the first; grows.
+    /// Number of the epoch: 1 for the first, ascending.
     pub number: u32,
-    /// The first position that belongs to it.
+    /// First position that belongs to the epoch.
     pub first_position: u64,
 }
 
-/// Who a journal is. Travels with backups.
+/// Identity of a journal and its epochs. Part of every backup.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Meta {
-    /// Names the journal; random.
+    /// Random identifier of the journal.
     pub cluster_id: [u8; 16],
-    /// Key of the permutation behind the ids that the server issues; secret.
+    /// Secret key of the permutation behind the ids that the server issues.
     pub id_key: [u8; 16],
-    /// The epochs, ascending in number and position; the first is (1, 1).
+    /// Epochs, ascending in number and position. The first is (1, 1).
     pub epochs: Vec<Epoch>,
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Meta {
 }
 
 impl Meta {
-    /// A new journal's, in its first epoch.
+    /// Creates the identity of a new journal, in its first epoch.
     #[must_use]
     pub fn new(cluster_id: [u8; 16], id_key: [u8; 16]) -> Self {
         Meta {
@@ -66,7 +66,7 @@ impl Meta {
         }
     }
 
-    /// The epoch of a position (of a future one: the newest).
+    /// Returns the epoch of a position; of a future position, the newest epoch.
     #[must_use]
     pub fn epoch_of(&self, position: u64) -> u32 {
         let after = self
@@ -87,13 +87,13 @@ impl Meta {
             })
     }
 
-    /// The highest number of an epoch.
+    /// Returns the highest number of an epoch.
     pub(crate) fn newest_epoch(&self) -> u32 {
         self.epochs.last().map_or(1, |epoch| epoch.number)
     }
 
-    /// Begins a new epoch at `first_position`, under a number above all others. Those that would have begun later, in
-    /// records that never came over, never begin.
+    /// Begins a new epoch at `first_position`, with a number above all others. Removes epochs that would have begun later, in records
+    /// that this journal does not have.
     pub(crate) fn begin_epoch(&mut self, number: u32, first_position: u64) {
         assert!(number > self.newest_epoch(), "epochs ascend");
         self.epochs
@@ -149,7 +149,7 @@ impl Meta {
         meta.is_sound().then_some(meta)
     }
 
-    /// Reads the meta file: `Ok(None)` when there is none, `Ok(Some(Err))` when it is damaged.
+    /// Reads the meta file. Returns `Ok(None)` if there is none, and `Ok(Some(Err))` if it is damaged.
     pub(crate) fn load(disk: &dyn Disk) -> io::Result<Option<Result<Meta, Damage>>> {
         let file = match disk.open_read(META_FILE) {
             Ok(file) => file,
@@ -173,7 +173,7 @@ impl Meta {
     }
 }
 
-/// Reads who the journal in `disk` is, without opening it: also of one that is in use, or on a read-only disk.
+/// Reads the identity of the journal in `disk` without opening the journal, which may be in use or on a read-only disk.
 ///
 /// # Errors
 /// [`OpenError::NotFound`], [`OpenError::Damaged`] and [`OpenError::Io`].

@@ -1,26 +1,26 @@
-//! What a journal can be told, and what can go wrong with it as a whole.
+//! Options and errors of a journal.
 
 use std::io;
 use std::sync::Arc;
 
 use crate::head::Damage;
 
-/// Finds the index keys of a record: called with a payload and a sink for 64-bit key hashes. Must give the same
-/// answer for the same payload for ever.
+/// Extracts the index keys of a record: called with a payload and a function that receives each 64-bit key hash. Must give the
+/// same keys for the same payload for ever.
 pub type KeyExtractor = Arc<dyn Fn(&[u8], &mut dyn FnMut(u64)) + Send + Sync>;
 
-/// Smallest segment, bytes.
+/// Minimum size of a segment, bytes.
 pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
-/// Largest segment, bytes: offsets within one are 32 bits.
+/// Maximum size of a segment, bytes: offsets within a segment have 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
-/// How a journal is stored.
+/// Options of a journal's storage.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes of each new segment file, a multiple of 4,096, [`SEGMENT_BYTES_MIN`] ..= [`SEGMENT_BYTES_MAX`].
-    /// A frame must fit: segments below 8 MiB are for tests.
+    /// A frame must fit into a segment: sizes below 8 MiB are for tests.
     pub segment_bytes: u64,
-    /// Bytes that stay free for index and checkpoints: a new segment is reserved only above it.
+    /// Bytes of the disk that stay free for index and checkpoints: no segment is reserved that would take them.
     pub reserve_bytes: u64,
 }
 
@@ -48,47 +48,47 @@ impl Options {
 /// Why a journal cannot be opened or created.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process, or another opener in this one, has it.
+    /// Another process has the journal open, or this process has it open already.
     #[error("the journal is in use by another process")]
     Locked,
     /// There is no journal in the directory.
-    #[error("there is no journal here")]
+    #[error("there is no journal in the directory")]
     NotFound,
-    /// `create` found a journal already.
-    #[error("there is a journal here already")]
+    /// There is a journal in the directory already.
+    #[error("there is a journal in the directory already")]
     AlreadyExists,
     /// Acknowledged data is damaged. Nothing was changed.
     #[error(transparent)]
     Damaged(#[from] Damage),
     /// A file is of a newer format than this code knows. Nothing was changed.
-    #[error("{file} is of format version {version}, which this version cannot read")]
+    #[error("{file} is of format version {version}, which this program cannot read")]
     Unsupported {
         /// The file, relative to the journal's directory.
         file: String,
-        /// Its version.
+        /// Version of the file.
         version: u16,
     },
     /// An option is out of bounds.
     #[error("{0}")]
     Options(&'static str),
     /// The storage failed.
-    #[error("storage: {0}")]
+    #[error("the storage failed: {0}")]
     Io(#[from] io::Error),
 }
 
 /// Why a frame was not appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// No room on the disk. Nothing of the frame remains; may be retried later.
-    #[error("no space left for the journal")]
+    /// There is no room on the disk. Nothing of the frame remains, and the caller may retry later.
+    #[error("there is no space on the disk for another frame")]
     StorageFull,
-    /// The frame does not fit a segment (only with small segments). Nothing changed.
+    /// The frame does not fit into a segment, which happens only with small segments. Nothing changed.
     #[error("the frame is larger than a segment")]
     TooLarge,
     /// The frame does not follow the head, or its bytes are bad. Nothing changed.
     #[error("{0}")]
     Refused(&'static str),
-    /// A write or sync failed: whether the frame is durable is unknown and the writer is of no use any more.
+    /// A write or sync failed. Whether the frame is durable is unknown, and the writer cannot be used any more.
     #[error("the journal failed: {0}")]
     Fatal(io::Error),
 }
@@ -96,10 +96,10 @@ pub enum AppendError {
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// What is stored is not what was written.
+    /// The stored bytes are not the bytes that were written.
     #[error(transparent)]
     Damaged(#[from] Damage),
     /// The storage failed.
-    #[error("storage: {0}")]
+    #[error("the storage failed: {0}")]
     Io(#[from] io::Error),
 }

@@ -1,6 +1,7 @@
-//! Where the records of a segment are: the offset of every 16th record, and of a frame every 64 KiB.
+//! Position table of a segment: the offset of every 16th record, and of one frame per 64 KiB.
 //!
-//! Grown by the writer while readers read, without locks. Of a sealed segment it is kept in a file beside, a view:
+//! The writer extends the table while readers read it, without locks. The table of a sealed segment is stored in a file, which is a
+//! view and can be rebuilt:
 //!
 //! ```text
 //! index/<first position>.pos
@@ -29,7 +30,7 @@ use crate::disk::Disk;
 use crate::files::{INDEX_DIR, replace_file};
 use crate::frame::{FRAME_HEADER_BYTES, FrameRef, RECORD_HEADER_BYTES};
 
-/// Every how many records one offset is kept.
+/// Distance in records between two sampled offsets.
 pub(crate) const SAMPLE_RECORDS: u64 = 16;
 const MARK_BYTES: u32 = 64 * 1024;
 const MAGIC: [u8; 4] = *b"TRBP";
@@ -38,10 +39,10 @@ const HEADER_BYTES: usize = 64;
 const CHUNKS: usize = 20;
 const FIRST_CHUNK: usize = 1 << 10;
 
-/// A list of `u32` that one thread extends while others read.
+/// A list of `u32` that one thread extends while other threads read.
 #[derive(Debug)]
 struct GrowingList {
-    // Chunk `n` holds `FIRST_CHUNK << n` values, so that nothing ever moves.
+    // Chunk `n` holds `FIRST_CHUNK << n` values, so that no value ever moves.
     chunks: [OnceLock<Box<[AtomicU32]>>; CHUNKS],
     len: AtomicU32,
 }
@@ -95,7 +96,7 @@ impl GrowingList {
     }
 }
 
-/// See the module.
+/// Offsets of records and frames of one segment. See the module.
 #[derive(Debug)]
 pub(crate) struct PositionTable {
     first_position: u64,
@@ -105,7 +106,7 @@ pub(crate) struct PositionTable {
     last_frame: AtomicU32,
 }
 
-/// What a `.pos` file says besides the offsets.
+/// Positions and bytes that a `.pos` file covers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) first_position: u64,
@@ -123,19 +124,19 @@ impl PositionTable {
         }
     }
 
-    /// Notes a frame at `offset` of the segment. Frames come in order.
-    pub(crate) fn note(&self, frame: &FrameRef<'_>, offset: u64) {
+    /// Adds the frame at `offset` of the segment. Frames are added in order.
+    pub(crate) fn add_frame(&self, frame: &FrameRef<'_>, offset: u64) {
         let mut starts = Vec::with_capacity(frame.header().count as usize);
         let mut at = FRAME_HEADER_BYTES as u32;
         for record in frame.records() {
             starts.push(at);
             at += (RECORD_HEADER_BYTES + record.payload().len()) as u32;
         }
-        self.note_starts(frame.header().first_position, offset, &starts);
+        self.add_record_starts(frame.header().first_position, offset, &starts);
     }
 
-    /// As [`PositionTable::note`], of a frame whose records begin at `starts` from its own start.
-    pub(crate) fn note_starts(&self, first: u64, offset: u64, starts: &[u32]) {
+    /// As [`PositionTable::add_frame`], for a frame whose records begin at `starts`, counted from the start of the frame.
+    pub(crate) fn add_record_starts(&self, first: u64, offset: u64, starts: &[u32]) {
         let offset = u32::try_from(offset).expect("a segment is below 4 GiB");
         let marks = self.marks.len();
         let due = match marks.checked_sub(1).and_then(|last| self.marks.get(last)) {
@@ -158,7 +159,7 @@ impl PositionTable {
         self.last_frame.store(offset, Ordering::Relaxed);
     }
 
-    /// The sampled record at or before `position`, and where the next sampled one is.
+    /// Returns position and offset of the sampled record at or before `position`, and the offset of the next sampled record.
     pub(crate) fn sample(&self, position: u64) -> Option<(u64, u64, Option<u64>)> {
         let index = ((position - self.first_position) / SAMPLE_RECORDS) as usize;
         let offset = self.samples.get(index)?;
@@ -170,7 +171,7 @@ impl PositionTable {
         ))
     }
 
-    /// A frame at or before the one that holds `position`: its first position and offset.
+    /// Returns first position and offset of a marked frame at or before the frame that holds `position`.
     pub(crate) fn frame_before(&self, position: u64) -> Option<(u64, u64)> {
         let relative = position.checked_sub(self.first_position)?;
         let (mut low, mut high) = (0, self.marks.len() / 2);
@@ -185,7 +186,7 @@ impl PositionTable {
         self.mark(low.checked_sub(1)?)
     }
 
-    /// The first marked frame that begins after `position`: its first position.
+    /// Returns the first position of the first marked frame that begins after `position`.
     pub(crate) fn frame_after(&self, position: u64) -> Option<u64> {
         (0..self.marks.len() / 2)
             .filter_map(|index| self.mark(index))
@@ -207,7 +208,7 @@ impl PositionTable {
         Some((self.first_position + u64::from(relative), u64::from(offset)))
     }
 
-    /// Writes the file beside a sealed segment.
+    /// Writes the file of a sealed segment.
     pub(crate) fn store(&self, disk: &dyn Disk, extent: &Extent) -> io::Result<()> {
         let (samples, marks) = (self.samples.len(), self.marks.len());
         let mut bytes = vec![0; HEADER_BYTES];
@@ -243,7 +244,7 @@ impl PositionTable {
         )
     }
 
-    /// Reads the file beside a sealed segment; `None` when it is missing, damaged or of something else.
+    /// Reads the file of a sealed segment. `None` if the file is missing, damaged, or covers something else than `extent`.
     pub(crate) fn load(disk: &dyn Disk, extent: &Extent) -> io::Result<Option<PositionTable>> {
         let file = match disk.open_read(&positions_path(extent.first_position)) {
             Ok(file) => file,

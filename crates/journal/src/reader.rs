@@ -1,4 +1,4 @@
-//! Reads.
+//! Reading durable records and frames.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -15,29 +15,29 @@ use crate::options::ReadError;
 use crate::segment::{FrameReader, Segment};
 use crate::shared::Shared;
 
-/// A span between two sampled records up to which it is read in one piece.
+/// Maximum distance in bytes between two sampled records that is read in one piece.
 const SPAN_BYTES: u64 = 16 * 1024;
 
-/// Reads a journal up to its durable head, from any thread, without blocking the writer.
+/// Reads a journal up to its durable head. Usable from any thread; never blocks the writer.
 #[derive(Clone, Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
 }
 
-/// Sizes of a journal.
+/// Sizes of a journal and of its index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JournalStats {
-    /// Segment files, the active one included.
+    /// Number of segment files, the active one included.
     pub segments: u64,
-    /// Bytes of frames in them, headers and padding included.
+    /// Bytes of the frames in the segments, headers and padding included.
     pub segment_bytes: u64,
-    /// Sorted index files.
+    /// Number of sorted index files.
     pub runs: u64,
-    /// Entries in them.
+    /// Number of entries in the index files.
     pub run_entries: u64,
-    /// Sealed segments whose index is not yet written.
+    /// Number of sealed segments whose index is not written yet.
     pub runs_pending: u64,
-    /// Bytes of memory held by the index and position tables.
+    /// Bytes of memory that the index and the position tables hold.
     pub memory_bytes: u64,
 }
 
@@ -50,23 +50,24 @@ impl Reader {
         &self.shared
     }
 
-    /// The durable head.
+    /// Returns the durable head.
     #[must_use]
     pub fn head(&self) -> Head {
         self.shared.head()
     }
 
-    /// Reads the payload of a record into `buf` (cleared first). `Ok(false)`: beyond the head, or 0.
+    /// Reads the payload of the record at `position` into `buf`, which is cleared first. Returns false if the position is 0 or beyond
+    /// the head.
     ///
     /// # Errors
-    /// [`ReadError::Damaged`] when its checksum does not match.
+    /// [`ReadError::Damaged`] when the checksum of the record does not match.
     pub fn read(&self, position: u64, buf: &mut Vec<u8>) -> Result<bool, ReadError> {
-        let mut near = ReadCache {
+        let mut cache = ReadCache {
             bytes: std::mem::take(buf),
             ..ReadCache::default()
         };
-        let found = self.find_record(position, &mut near);
-        *buf = near.bytes;
+        let found = self.find_record(position, &mut cache);
+        *buf = cache.bytes;
         let payload = match found {
             Ok(Some(payload)) => payload,
             missing => {
@@ -80,23 +81,24 @@ impl Reader {
         Ok(true)
     }
 
-    /// As [`Reader::read`], faster for records that lie near the one that `near` was used for before.
+    /// Reads the payload of the record at `position` by way of `cache`: faster than [`Reader::read`] for a record near the one that was
+    /// read with the same cache before. `None` if the position is 0 or beyond the head.
     ///
     /// # Errors
     /// As [`Reader::read`].
     pub fn read_cached<'a>(
         &self,
         position: u64,
-        near: &'a mut ReadCache,
+        cache: &'a mut ReadCache,
     ) -> Result<Option<&'a [u8]>, ReadError> {
-        let payload = self.find_record(position, near)?;
-        Ok(payload.map(|payload| &near.bytes[payload]))
+        let payload = self.find_record(position, cache)?;
+        Ok(payload.map(|payload| &cache.bytes[payload]))
     }
 
     fn find_record(
         &self,
         position: u64,
-        near: &mut ReadCache,
+        cache: &mut ReadCache,
     ) -> Result<Option<Range<usize>>, ReadError> {
         if position == 0 || position > self.shared.durable() {
             return Ok(None);
@@ -105,17 +107,18 @@ impl Reader {
             .shared
             .segment_of(position)
             .expect("a published position has a segment");
-        if !near.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &segment)) {
-            near.of = Some(segment.clone());
-            near.bytes.clear();
+        let same = |cached: &Arc<Segment>| Arc::ptr_eq(cached, &segment);
+        if !cache.segment.as_ref().is_some_and(same) {
+            cache.segment = Some(segment.clone());
+            cache.bytes.clear();
         }
-        find_record(&segment, position, near).map(Some)
+        find_record(&segment, position, cache).map(Some)
     }
 
-    /// The head as it was when `position` was its last: `None` if no frame ends with it.
+    /// Returns the head as it was when `position` was the last one. `None` if no frame ends with `position`.
     ///
     /// # Errors
-    /// [`ReadError::Damaged`] when the header of its frame does not match its checksum.
+    /// [`ReadError::Damaged`] when the header of the frame does not match its checksum.
     pub fn head_at(&self, position: u64) -> Result<Option<Head>, ReadError> {
         if position == 0 || position > self.shared.durable() {
             return Ok((position == 0).then(Head::default));
@@ -131,7 +134,7 @@ impl Reader {
         }
     }
 
-    /// Whole frames, verified, from the one that holds `from_position` (0 counts as 1) up to the head.
+    /// Iterates over whole, verified frames, from the frame that holds `from_position` (0 counts as 1) up to the head.
     #[must_use]
     pub fn frames(&self, from_position: u64) -> FrameIter {
         FrameIter {
@@ -143,10 +146,10 @@ impl Reader {
         }
     }
 
-    /// The frame that holds `position`, its hash verified; `None` if that is not durable.
+    /// Returns the frame that holds `position`, after verifying its hash. `None` if the position is 0 or beyond the head.
     ///
     /// # Errors
-    /// [`ReadError::Damaged`] when it is.
+    /// [`ReadError::Damaged`] when the frame is damaged.
     pub fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, ReadError> {
         if position == 0 || position > self.shared.durable() {
             return Ok(None);
@@ -162,11 +165,11 @@ impl Reader {
         Ok(Some(frames.reader.into_frame(offset, len)))
     }
 
-    /// Calls `found` with the positions of records that have the key, newest first, until it breaks. Every record
-    /// with the key is given; one without it may be, when two keys have the same hash: look at the record.
+    /// Calls `found` with the positions of records that have the key, newest first, until `found` breaks. Two keys can have the same
+    /// hash, so a position may be of a record with another key: the caller must look at the record.
     ///
     /// # Errors
-    /// [`ReadError::Damaged`] when an index file is; the next maintenance or open rebuilds it.
+    /// [`ReadError::Damaged`] when an index file is damaged. The next maintenance or open rebuilds the file.
     pub fn find(
         &self,
         key_hash: u64,
@@ -176,8 +179,8 @@ impl Reader {
         self.shared.index().find(key_hash, durable, found)
     }
 
-    /// The newest position for each of many keys at once, 0 where there is none: faster than [`Reader::find`] in a
-    /// loop, above all when most are missing. As there, a hit may be another key with the same hash.
+    /// Finds the newest position of each of many keys, 0 where there is none. Faster than [`Reader::find`] in a loop, above all when
+    /// most keys are missing. As with [`Reader::find`], a position may be of a record with another key.
     ///
     /// # Errors
     /// As [`Reader::find`].
@@ -186,19 +189,19 @@ impl Reader {
         self.shared.index().find_newest(key_hashes, durable, newest)
     }
 
-    /// The epoch that a position belongs to, or would.
+    /// Returns the epoch that `position` belongs to, or will belong to.
     #[must_use]
     pub fn epoch_of(&self, position: u64) -> u32 {
         read(&self.shared.meta).epoch_of(position)
     }
 
-    /// Who this journal is.
+    /// Returns the identity of the journal and its epochs.
     #[must_use]
     pub fn meta(&self) -> Meta {
         Meta::clone(&read(&self.shared.meta))
     }
 
-    /// Sizes.
+    /// Returns the sizes of the journal and of its index.
     #[must_use]
     pub fn stats(&self) -> JournalStats {
         let segments = self.shared.segments();
@@ -229,20 +232,19 @@ impl Reader {
     }
 }
 
-/// What was read of a journal for one record, kept for others that lie near it: some kilobytes of published frames, which never
-/// change.
+/// Bytes that were read for one record and are reused for records nearby: some kilobytes of published frames, which never change.
 #[derive(Debug, Default)]
 pub struct ReadCache {
-    of: Option<Arc<Segment>>,
+    segment: Option<Arc<Segment>>,
     base: u64,
     bytes: Vec<u8>,
 }
 
-/// Walks from the nearest sampled record to the wanted one; gives where in the bytes of `near` its payload is.
+/// Walks from the nearest sampled record to the record at `position`. Returns the range of its payload in the bytes of `cache`.
 fn find_record(
     segment: &Segment,
     position: u64,
-    near: &mut ReadCache,
+    cache: &mut ReadCache,
 ) -> Result<Range<usize>, ReadError> {
     let (mut current, mut offset, next) = segment
         .positions
@@ -257,7 +259,7 @@ fn find_record(
         segment,
         limit,
         span: span as usize,
-        near,
+        cache,
     };
     loop {
         offset = window
@@ -285,7 +287,7 @@ fn find_record(
                         .into());
                 }
             }
-            let skip = (payload_at - window.near.base) as usize;
+            let skip = (payload_at - window.cache.base) as usize;
             return Ok(skip..skip + len);
         }
         offset += (RECORD_HEADER_BYTES + len) as u64;
@@ -303,24 +305,24 @@ impl WalkError {
         match self {
             WalkError::Io(error) => error.into(),
             WalkError::Lost(offset) => segment
-                .damage(offset, position, "the way to the record is damaged")
+                .damage(offset, position, "no record or frame begins where one must")
                 .into(),
         }
     }
 }
 
-/// A part of a segment in memory.
+/// A part of a segment in memory, which moves along with the walk.
 struct Window<'a> {
     segment: &'a Segment,
     limit: u64,
     span: usize,
-    near: &'a mut ReadCache,
+    cache: &'a mut ReadCache,
 }
 
 impl Window<'_> {
-    /// `len` bytes at `offset`; `None` when the published frames end before.
+    /// Returns `len` bytes at `offset`. `None` if the published frames end before.
     fn bytes(&mut self, offset: u64, len: usize) -> std::io::Result<Option<&[u8]>> {
-        let ReadCache { base, bytes, .. } = &mut *self.near;
+        let ReadCache { base, bytes, .. } = &mut *self.cache;
         let inside = offset >= *base && offset + len as u64 <= *base + bytes.len() as u64;
         if !inside {
             if offset + len as u64 > self.limit {
@@ -330,7 +332,7 @@ impl Window<'_> {
             *base = offset;
             bytes.resize(wanted, 0);
             let read = self.segment.file.read_at(bytes, offset);
-            // Nothing that was not read is kept.
+            // Keep only bytes that were read.
             bytes.truncate(*read.as_ref().unwrap_or(&0));
             read?;
         }
@@ -338,7 +340,7 @@ impl Window<'_> {
         Ok(bytes.get(skip..skip + len))
     }
 
-    /// The record at `offset`, or behind the padding and frame header that are there.
+    /// Returns the offset of the record at `offset`, or of the one behind the padding and frame header at `offset`.
     fn record_start(&mut self, offset: u64) -> Result<u64, WalkError> {
         let four = self.bytes(offset, 4).map_err(WalkError::Io)?;
         if four.is_some_and(|four| (1..=RECORD_BYTES_MAX as u32).contains(&u32_at(four, 0))) {
@@ -355,7 +357,7 @@ impl Window<'_> {
     }
 }
 
-/// Iterator over whole frames; see [`Reader::frames`]. Its memory is bounded by one frame.
+/// Iterator over whole frames; see [`Reader::frames`]. Holds at most one frame in memory.
 #[derive(Debug)]
 pub struct FrameIter {
     shared: Arc<Shared>,
@@ -366,10 +368,10 @@ pub struct FrameIter {
 }
 
 impl FrameIter {
-    /// The next frame; `None` at the durable head, and again `Some` once that has moved.
+    /// Returns the next frame. `None` at the durable head; `Some` again once the head has moved.
     ///
     /// # Errors
-    /// [`ReadError::Damaged`]; the following call gives the same error.
+    /// [`ReadError::Damaged`]. The following call returns the same error.
     #[expect(
         clippy::should_implement_trait,
         reason = "the frame borrows the iterator's buffer"
@@ -391,17 +393,20 @@ impl FrameIter {
         verified.map_err(|bad| segment.damage(offset, self.next, bad.0))?;
         self.next = frame.head().position + 1;
         self.prev = Some(frame.head());
-        self.place = Some((segment.clone(), segment.after(offset, frame.bytes().len())));
+        self.place = Some((
+            segment.clone(),
+            segment.next_frame_offset(offset, frame.bytes().len()),
+        ));
         Ok(Some(frame))
     }
 
-    /// Position of the first record that has not been given yet.
+    /// Returns the position of the first record that was not returned yet.
     #[must_use]
     pub fn next_position(&self) -> u64 {
         self.next
     }
 
-    /// Starts over behind damage: at the next frame that is known to begin after where it stands. Gives its position.
+    /// Skips damage: goes on at the next frame whose place is known. Returns the position of that frame.
     pub(crate) fn skip_damage(&mut self) -> u64 {
         let (segment, after) = self
             .shared
@@ -414,7 +419,7 @@ impl FrameIter {
         self.next
     }
 
-    /// Where the frame that holds the next position begins.
+    /// Returns segment and offset of the frame that holds the next position.
     fn locate(&mut self) -> Result<(Arc<Segment>, u64), ReadError> {
         let (segment, _) = self
             .shared
@@ -424,10 +429,10 @@ impl FrameIter {
             if Arc::ptr_eq(current, &segment) {
                 return Ok((segment, *offset));
             }
-            self.reader.forget();
+            self.reader.discard();
             return Ok((segment, crate::segment::SEGMENT_HEADER_BYTES));
         }
-        self.reader.forget();
+        self.reader.discard();
         let (_, mut offset) = segment
             .positions
             .frame_before(self.next)
@@ -435,7 +440,7 @@ impl FrameIter {
         loop {
             match self.reader.header(&*segment.file, offset, segment.end())? {
                 Ok(header) if header.last_position() >= self.next => break,
-                Ok(header) => offset = segment.after(offset, header.frame_len()),
+                Ok(header) => offset = segment.next_frame_offset(offset, header.frame_len()),
                 Err(bad) => return Err(segment.damage(offset, self.next, bad.0).into()),
             }
         }

@@ -1,9 +1,9 @@
-//! Creating, opening and repairing.
+//! Creating, opening and repairing a journal.
 //!
-//! Of sealed segments only the header, the position file and the last frame's header are read: they must link up. The active
-//! segment is verified whole, and so is a sealed one whose index files a killed process had no time to write: those of the
-//! newest are kept in memory, and written by the maintenance. Where it stops being valid is either the rest of an unfinished write, which is zeroed
-//! and reported, or damage, which is only reported: see [`crate::tail`].
+//! Of a sealed segment only the header, the position file and the header of the last frame are read; they must link up. The active
+//! segment is verified whole. So is a sealed segment whose index files a killed process had no time to write; the index of the newest of
+//! these is kept in memory until maintenance writes it. Bytes behind the last valid frame are either the rest of an unfinished write,
+//! which is zeroed and reported, or damage, which is only reported: see [`crate::tail`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,34 +31,35 @@ use crate::synced::{self, Mark, Marker};
 use crate::tail::{Tail, Walk, WalkError, examine_tail};
 use crate::writer::Writer;
 
-/// The first segment is small: a journal that grows is soon in the next, which was written to ahead.
+/// Size of the first segment in bytes: small, so that a growing journal is soon in the next segment, to which zeros were written
+/// ahead.
 const FIRST_SEGMENT_BYTES: u64 = 16 << 20;
 const LOCK_FILE: &str = "lock";
-/// Sealed segments whose index is kept in memory when the disk is too full to write it at open.
+/// Maximum number of sealed segments whose index is kept in memory when the disk is too full to write the index at open.
 const PENDING_MAX: usize = 8;
-/// Newest sealed segments whose index, if it is missing, is left to the maintenance to write: an open waits for no disk that long.
+/// Number of newest sealed segments whose index, if missing, maintenance writes later, so that opening does not wait for it.
 const DEFERRED_MAX: usize = 4;
 
-/// What opening found and did.
+/// Report of what opening a journal found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// Bytes of an unfinished, unacknowledged write that were zeroed; 0 after a clean stop.
     pub cut_bytes: u64,
-    /// The file and offset where they began.
+    /// File and offset of the first of these bytes.
     pub cut_at: Option<(String, u64)>,
-    /// Records verified, those of the active segment.
+    /// Number of records verified, all in the active segment.
     pub records_verified: u64,
-    /// Index files that were missing or damaged and were made anew from the segments; those of the newest are written by
-    /// the next maintenance.
+    /// Index files that were missing or damaged and were rebuilt from the segments. The next maintenance writes those of the newest
+    /// segments.
     pub rebuilt: Vec<String>,
-    /// Whether one of the two `synced` slots was unreadable (a torn write of a slot is harmless).
+    /// Whether one of the two `synced` slots was unreadable. A torn write of one slot is harmless.
     pub synced_slot_damaged: bool,
 }
 
-/// Makes an empty journal. `meta` may bring the epochs of a journal that will be restored into it.
+/// Creates an empty journal. `meta` may contain the epochs of a journal that will be restored into it.
 ///
 /// # Errors
-/// [`OpenError::AlreadyExists`] and others; a crash half-way leaves a directory in which `create` works again.
+/// [`OpenError::AlreadyExists`] and others. After a crash half-way, `create` works again in the same directory.
 pub fn create(disk: &Arc<dyn Disk>, options: &Options, meta: &Meta) -> Result<(), OpenError> {
     options.check()?;
     if !meta.is_sound() {
@@ -75,7 +76,7 @@ pub fn create(disk: &Arc<dyn Disk>, options: &Options, meta: &Meta) -> Result<()
     if Meta::load(&**disk)?.is_some() {
         return Err(OpenError::AlreadyExists);
     }
-    // Without a meta file, only what an unfinished `create` left may be there: never a record.
+    // Without a meta file, the directory may hold only what an unfinished `create` left, and never a record.
     for name in &segments {
         let path = format!("{SEGMENT_DIR}/{name}");
         if path != first || holds_frames(&**disk, &path)? {
@@ -96,7 +97,7 @@ pub fn create(disk: &Arc<dyn Disk>, options: &Options, meta: &Meta) -> Result<()
     file.sync_data()?;
     disk.sync_dir(SEGMENT_DIR)?;
     synced::create(&**disk, &meta.cluster_id)?;
-    // The meta file comes last: with it, the journal exists.
+    // The meta file is written last: the journal exists from then on.
     meta.store(&**disk)?;
     Ok(())
 }
@@ -104,7 +105,7 @@ pub fn create(disk: &Arc<dyn Disk>, options: &Options, meta: &Meta) -> Result<()
 /// Opens a journal, verifies its active segment, cuts an unfinished write and rebuilds lost index files.
 ///
 /// # Errors
-/// See [`OpenError`]; damage to acknowledged data is never repaired here, nor cut.
+/// See [`OpenError`]. Opening neither repairs nor cuts damaged data that was acknowledged.
 pub fn open(
     disk: Arc<dyn Disk>,
     options: Options,
@@ -117,7 +118,13 @@ pub fn open(
     let lock = take_lock(&*disk)?;
     let meta = Meta::load(&*disk)?.ok_or(OpenError::NotFound)??;
     let Some((mark, synced_slot_damaged)) = synced::load(&*disk, &meta.cluster_id)? else {
-        return Err(Damage::new(synced::SYNCED_FILE, 0, 0, "neither slot can be read").into());
+        return Err(Damage::new(
+            synced::SYNCED_FILE,
+            0,
+            0,
+            "neither of its two slots can be read",
+        )
+        .into());
     };
     let mut recovery = RecoveryReport {
         synced_slot_damaged,
@@ -126,7 +133,7 @@ pub fn open(
     let mut segments = open_segments(&*disk, &meta)?;
     let active = segments.pop().expect("at least one segment was opened");
     let (segments, mut made) = link_segments(&*disk, segments, &active, &mark, &extract_keys)?;
-    // As many records as the segment before holds: the table need not grow.
+    // Room for as many records as the segment before holds, so that the table need not grow.
     let before = segments.last().map_or(0, |segment| {
         active.first_position() - segment.first_position()
     });
@@ -137,9 +144,9 @@ pub fn open(
         ..head
     };
 
-    // From here on, things are changed.
+    // Files are changed from here on.
     active.file.sync_data()?;
-    // The process before may have ended between making a file and making its name durable.
+    // The process before may have ended between creating a file and making its name durable.
     for dir in [SEGMENT_DIR, ""] {
         disk.sync_dir(dir)?;
     }
@@ -176,7 +183,7 @@ fn take_lock(disk: &dyn Disk) -> Result<Arc<dyn DirLock>, OpenError> {
     }
 }
 
-/// Removes what the process before had not finished.
+/// Removes files that the process before did not finish.
 fn remove_leftovers(disk: &dyn Disk) -> io::Result<()> {
     for name in disk
         .list(SEGMENT_DIR)?
@@ -254,7 +261,7 @@ pub(crate) fn read_header(
     Ok(header)
 }
 
-/// Index tables of sealed segments that had to be read whole, by first position.
+/// Index tables of sealed segments that were read whole, by first position.
 type BuiltTables = BTreeMap<u64, ActiveTable>;
 
 /// Checks that each sealed segment ends where the next one says it does.
@@ -292,14 +299,14 @@ fn link_segments(
             .damage(
                 0,
                 last.position,
-                "the segment does not follow what was known durable",
+                "the segment does not follow the frame that the file `synced` names",
             )
             .into());
     }
     Ok((linked, made))
 }
 
-/// Whether the last frame's header is the one that the next segment follows.
+/// Whether the header of the last frame is the one that the next segment names.
 fn ends_with(
     segment: &Segment,
     positions: &PositionTable,
@@ -315,11 +322,11 @@ fn ends_with(
     Ok(header.is_ok_and(|header| {
         header.last_position() == last.position
             && header.hash == last.hash
-            && segment.after(offset, header.frame_len()) == end
+            && segment.next_frame_offset(offset, header.frame_len()) == end
     }))
 }
 
-/// Verifies a sealed segment whole: its position file is gone, or it does not end as it should.
+/// Verifies a whole sealed segment, because its position file is missing or does not match its end.
 fn verify_sealed(
     segment: &Segment,
     last: &Head,
@@ -334,7 +341,7 @@ fn verify_sealed(
     let mut walk = Walk::new(segment, mark);
     let bad = walk
         .run(end, &mut |frame, offset| {
-            positions.note(frame, offset);
+            positions.add_frame(frame, offset);
             index_frame(frame, extract_keys, &table, &mut pairs);
         })
         .map_err(walk_error)?;
@@ -354,7 +361,7 @@ fn verify_sealed(
     Ok((positions, table))
 }
 
-/// Puts the keys of a frame's records into a table.
+/// Inserts the keys of a frame's records into a table.
 fn index_frame(
     frame: &FrameRef<'_>,
     extract_keys: &KeyExtractor,
@@ -386,7 +393,7 @@ fn verify_active(
     let bad = walk
         .run(file_len, &mut |frame: &FrameRef<'_>, offset| {
             last_frame = offset;
-            positions.note(frame, offset);
+            positions.add_frame(frame, offset);
             index_frame(frame, extract_keys, &table, &mut pairs);
             recovery.records_verified += u64::from(frame.header().count);
         })
@@ -405,7 +412,7 @@ fn verify_active(
         write_again(&segment, last_frame, end)?;
     }
     if file_len < segment.header.segment_bytes {
-        // The reservation was lost, or the file came by a copy that left out the zeros.
+        // The reservation was lost, or the file was copied without its zeros.
         segment.file.allocate(segment.header.segment_bytes)?;
     }
     Ok((segment.with_positions(positions, end), table, head))
@@ -419,8 +426,8 @@ fn walk_error(error: WalkError) -> OpenError {
     }
 }
 
-/// Writes the last frame again, or the header of a segment without frames, as it was read. After a sync that failed, the system
-/// may show bytes that never reached the medium and take them for clean, so that no later sync would write them.
+/// Writes the last frame again, or the header of a segment without frames, as it was read. After a failed sync the operating system
+/// may return bytes that never reached the medium, and treat them as clean, so that no later sync would write them.
 fn write_again(segment: &Segment, from: u64, to: u64) -> io::Result<()> {
     let len = usize::try_from(to - from).map_err(io::Error::other)?;
     let mut bytes = vec![0; len];
@@ -428,7 +435,7 @@ fn write_again(segment: &Segment, from: u64, to: u64) -> io::Result<()> {
     segment.file.write_at(&bytes[..read], from)
 }
 
-/// Overwrites the rest of an unfinished write, so that nothing of it can ever be taken for a frame.
+/// Overwrites the rest of an unfinished write with zeros, so that it can never be taken for a frame.
 fn zero(segment: &Segment, from: u64, bytes: u64) -> io::Result<()> {
     let zeros = vec![0; 1024 * 1024];
     let (mut at, end) = (from, from + bytes);
@@ -440,7 +447,7 @@ fn zero(segment: &Segment, from: u64, bytes: u64) -> io::Result<()> {
     segment.file.sync_data()
 }
 
-/// Opens the runs that cover the sealed segments without gaps; what is missing is made anew.
+/// Opens the runs that cover the sealed segments without gaps, and rebuilds missing ones.
 fn open_index(
     shared: &Shared,
     made: &mut BuiltTables,
@@ -453,7 +460,7 @@ fn open_index(
             names.push((first, last, format!("{INDEX_DIR}/{name}")));
         }
     }
-    // The widest first: a merged run replaces those it was made from.
+    // The widest first: a merged run replaces the runs that it was made from.
     names.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
     let (mut runs, mut pending): (Vec<Arc<Run>>, Vec<PendingRun>) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -505,7 +512,7 @@ fn open_index(
     Ok(())
 }
 
-/// Stores the positions of segments that have a run, but had no positions, and may forget the tables made with them.
+/// Stores the positions of segments that have a run but had no position file, and drops the index tables built with them.
 fn store_positions(
     shared: &Shared,
     segments: &[Arc<Segment>],
@@ -522,7 +529,7 @@ fn store_positions(
             end: pair[0].end(),
         };
         match pair[0].positions.store(&*shared.disk, &extent) {
-            // It is needed in memory only; the next open makes it again.
+            // The table in memory suffices, and the next open rebuilds it.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
             stored => stored?,
         }
@@ -531,7 +538,7 @@ fn store_positions(
     Ok(())
 }
 
-/// The index of the sealed segment `at`, in memory.
+/// Builds the index of the sealed segment with index `at`, in memory.
 fn make_index(
     shared: &Shared,
     segments: &[Arc<Segment>],
@@ -557,7 +564,7 @@ fn make_index(
     })
 }
 
-/// Writes the oldest of the tables in memory, unless the disk is full and they are not too many.
+/// Writes the oldest of the tables in memory. Keeps it if the disk is full and there are not too many tables.
 fn write_oldest(
     shared: &Shared,
     pending: &mut Vec<PendingRun>,
@@ -576,7 +583,7 @@ fn write_oldest(
     }
 }
 
-/// Writes all tables in memory: they must be newer than all runs, and an older run is missing.
+/// Writes all tables in memory, because a newer run follows: tables in memory must be newer than all runs.
 fn write_all(
     shared: &Shared,
     pending: &mut Vec<PendingRun>,

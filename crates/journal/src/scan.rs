@@ -16,38 +16,38 @@ use crate::segment::{
 use crate::synced::{self, Mark};
 use crate::tail::{Tail, Walk, WalkError, examine_tail};
 
-/// What a scan checks besides the journal itself.
+/// Checks of a scan besides the journal itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ScanOptions {
-    /// The hash of a frame that was noted elsewhere: it must occur.
+    /// Hash of a frame that was recorded elsewhere. A frame of the journal must have it.
     pub anchor: Option<[u8; 32]>,
 }
 
-/// One record during a scan; its frame has been verified.
+/// One record during a scan. Its frame is verified.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanRecord<'a> {
-    /// Its position.
+    /// Position of the record.
     pub position: u64,
-    /// Of its frame, nanoseconds since the Unix epoch.
+    /// Timestamp of the frame, nanoseconds since the Unix epoch.
     pub timestamp: u64,
-    /// Of the rules that decided it.
+    /// Version of the rules that decided the record.
     pub rules_version: u16,
-    /// The epoch that it belongs to.
+    /// Epoch that the record belongs to.
     pub epoch: u32,
-    /// Its bytes.
+    /// Payload of the record.
     pub payload: &'a [u8],
 }
 
-/// What a scan found.
+/// Report of a scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanReport {
-    /// The end of what was scanned.
+    /// Head after the last frame that was scanned.
     pub head: Head,
-    /// Frames.
+    /// Number of frames.
     pub frames: u64,
-    /// Segments.
+    /// Number of segments.
     pub segments: u64,
-    /// Bytes of an unfinished write at the end, which opening would cut (or which is being written right now).
+    /// Bytes of an unfinished write at the end, which opening the journal would cut, or which is being written right now.
     pub tail_bytes: u64,
 }
 
@@ -55,35 +55,35 @@ pub struct ScanReport {
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     /// There is no journal in the directory.
-    #[error("there is no journal here")]
+    #[error("there is no journal in the directory")]
     NotFound,
-    /// The first damage.
+    /// The journal is damaged; this is the first damage.
     #[error(transparent)]
     Damaged(#[from] Damage),
-    /// Everything is whole, but the anchor does not occur: this is another history.
-    #[error("the anchor does not occur in this journal")]
+    /// The journal is whole, but no frame has the anchor's hash: this is another history.
+    #[error("no frame of this journal has the hash of the anchor")]
     AnchorMissing,
     /// A file is of a newer format than this code knows.
-    #[error("{file} is of format version {version}, which this version cannot read")]
+    #[error("{file} is of format version {version}, which this program cannot read")]
     Unsupported {
         /// The file, relative to the journal's directory.
         file: String,
-        /// Its version.
+        /// Version of the file.
         version: u16,
     },
-    /// The callback broke off.
-    #[error("stopped")]
+    /// The callback stopped the scan.
+    #[error("the caller stopped the scan")]
     Stopped,
     /// The storage failed.
-    #[error("storage: {0}")]
+    #[error("the storage failed: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Reads every frame from the first to the last, trusting neither index nor checkpoint, and checks checksums,
-/// positions and the hash chain. Changes nothing and may run beside a writer.
+/// Reads every frame from the first to the last, and checks checksums, positions and the hash chain. Uses neither index nor
+/// checkpoint, changes nothing, and may run beside a writer.
 ///
 /// # Errors
-/// The first damage, and others.
+/// [`ScanError::Damaged`] with the first damage, and others.
 pub fn scan(
     disk: &dyn Disk,
     options: &ScanOptions,
@@ -91,7 +91,13 @@ pub fn scan(
 ) -> Result<ScanReport, ScanError> {
     let meta = Meta::load(disk)?.ok_or(ScanError::NotFound)??;
     let Some((mark, _)) = synced::load(disk, &meta.cluster_id)? else {
-        return Err(Damage::new(synced::SYNCED_FILE, 0, 0, "neither slot can be read").into());
+        return Err(Damage::new(
+            synced::SYNCED_FILE,
+            0,
+            0,
+            "neither of its two slots can be read",
+        )
+        .into());
     };
     let mut scan = Scan {
         disk,
@@ -130,7 +136,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// First position of the segment after this one, by the names of the files.
+    /// Returns the first position of the next segment, by the names of the files.
     fn next_segment(&self, first_position: u64) -> io::Result<Option<u64>> {
         let names = self.disk.list(SEGMENT_DIR)?;
         let positions = names.iter().filter_map(|name| segment_name_position(name));
@@ -152,8 +158,8 @@ impl Scan<'_> {
         Ok(Segment::new(path, header, file))
     }
 
-    /// Scans a segment that must begin where the one before ended; gives where this one ends, and the first position of
-    /// the next if there was one by then: a later one may follow frames that were not scanned.
+    /// Scans a segment, which must begin where the segment before ended. Returns where this segment ends, and the first position of the
+    /// next segment if there was one by then: a later one may follow frames that were not scanned.
     fn segment(
         &mut self,
         first_position: u64,
@@ -170,7 +176,7 @@ impl Scan<'_> {
                 before.1,
             )
         {
-            // What is missing would begin where the segment before ended.
+            // The missing segment would begin where the segment before ended.
             let what = "the segment does not follow the one before";
             return Err(segment.damage(0, before.0.position + 1, what).into());
         }
@@ -183,7 +189,7 @@ impl Scan<'_> {
                 Some(next) => self.open(next)?.header.prev_end,
                 None => segment.file.len()?,
             };
-            walk.refresh();
+            walk.discard_read_ahead();
             let bad = self.walk(&mut walk, limit)?;
             match next {
                 Some(_) => {
@@ -204,7 +210,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Judges what is behind the last frame; `None`: the writer has gone on meanwhile.
+    /// Judges the bytes behind the last frame. `None` if the writer has appended frames meanwhile.
     fn tail(
         &mut self,
         walk: &mut Walk<'_>,
@@ -214,7 +220,7 @@ impl Scan<'_> {
     ) -> Result<Option<u64>, ScanError> {
         let tail = examine_tail(segment, walk.offset, &walk.head, limit, &self.mark, bad)?;
         let frames = self.report.frames;
-        walk.refresh();
+        walk.discard_read_ahead();
         self.walk(walk, limit)?;
         if self.report.frames != frames || self.next_segment(segment.first_position())?.is_some() {
             return Ok(None);
@@ -225,7 +231,7 @@ impl Scan<'_> {
         }))
     }
 
-    /// Verifies frames and gives their records, until `limit` or a bad frame.
+    /// Verifies frames and delivers their records, until `limit` or a bad frame.
     fn walk(&mut self, walk: &mut Walk<'_>, limit: u64) -> Result<Option<BadFrame>, ScanError> {
         while walk.offset.max(SEGMENT_HEADER_BYTES) + FRAME_HEADER_BYTES as u64 <= limit {
             let mut visited = Ok(());
@@ -241,7 +247,7 @@ impl Scan<'_> {
     fn frame(&mut self, frame: &FrameRef<'_>) -> Result<(), ScanError> {
         let header = frame.header();
         if self.meta.epoch_of(header.first_position) != header.epoch {
-            // It may have begun after the scan did.
+            // The epoch may have begun after the scan.
             self.meta = Meta::load(self.disk)?.ok_or(ScanError::NotFound)??;
             if self.meta.epoch_of(header.first_position) != header.epoch {
                 let what = "the epochs are not those of the frames";

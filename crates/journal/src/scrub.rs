@@ -1,4 +1,4 @@
-//! An incremental check of everything stored, round and round.
+//! Scrubbing: an incremental check of everything stored, in rounds.
 
 use std::io;
 
@@ -7,23 +7,23 @@ use crate::index::run::PAGE_BYTES;
 use crate::options::ReadError;
 use crate::reader::{FrameIter, Reader};
 
-/// Checks a few bytes at a time; how often it is called limits its rate.
+/// Checks everything stored, a few bytes per step. The caller sets the rate by how often it calls [`Scrubber::step`].
 #[derive(Debug)]
 pub struct Scrubber {
     reader: Reader,
     frames: FrameIter,
-    // Once the frames are done: which run and page comes next.
+    // The next run and page, once all frames are checked.
     page: Option<(usize, usize)>,
 }
 
-/// What a scrub step did.
+/// Result of a scrub step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScrubStep {
     /// Bytes read and checked.
     pub bytes: u64,
-    /// Damage found; the scrub goes on behind it. A damaged index file will be made anew by maintenance.
+    /// Damage found; the next step goes on behind the damage. Maintenance rebuilds a damaged index file.
     pub damage: Vec<Damage>,
-    /// Whether a round was completed with this step.
+    /// Whether this step completed a round.
     pub round_complete: bool,
 }
 
@@ -38,10 +38,10 @@ impl Scrubber {
         }
     }
 
-    /// Checks at least one frame or page, and about `max_bytes`; stops at the end of a round.
+    /// Checks at least one frame or page, and about `max_bytes`. Stops at the end of a round.
     ///
     /// # Errors
-    /// Whatever the storage reports; damage is in the result.
+    /// Whatever the storage reports. Damage is reported in the result.
     pub fn step(&mut self, max_bytes: u64) -> io::Result<ScrubStep> {
         let mut step = ScrubStep::default();
         while !step.round_complete && step.bytes < max_bytes.max(1) {

@@ -39,7 +39,7 @@ const SEGMENT_VERSION: u16 = 1;
 const MAGIC: [u8; 4] = *b"TRBS";
 const CRC_AT: usize = SEGMENT_HEADER_BYTES as usize - 4;
 const READ_AHEAD_BYTES: usize = 256 * 1024;
-/// Where one frame is looked for: the way to it, from one that is marked, is at most 64 KiB.
+/// Bytes read ahead when a single frame is read: the frame is at most 64 KiB behind a marked one.
 const READ_FOR_ONE_BYTES: usize = 16 * 1024;
 
 /// The first block of a segment file.
@@ -49,12 +49,12 @@ pub(crate) struct SegmentHeader {
     pub(crate) first_position: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) cluster_id: [u8; 16],
-    /// The head before the first frame; its epoch is not stored and 0 here.
+    /// Head before the first frame. Its epoch is not stored, and is 0 here.
     pub(crate) prev: Head,
     pub(crate) prev_end: u64,
 }
 
-/// Why a segment's header is no good.
+/// Why the header of a segment cannot be used.
 pub(crate) enum BadHeader {
     Damaged(&'static str),
     Unsupported(u16),
@@ -122,15 +122,15 @@ impl SegmentHeader {
     }
 }
 
-/// A segment in use: shared by the writer and all readers.
+/// An open segment, shared by the writer and all readers.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    /// Relative to the journal's directory.
+    /// Path of the file, relative to the journal's directory.
     pub(crate) path: String,
     pub(crate) header: SegmentHeader,
     pub(crate) file: Arc<dyn File>,
     pub(crate) positions: PositionTable,
-    /// Where the published frames end, bytes.
+    /// Offset in bytes of the end of the published frames.
     end: AtomicU64,
 }
 
@@ -166,8 +166,8 @@ impl Segment {
         self.end.store(end, Ordering::Release);
     }
 
-    /// Where the frame after one of `frame_len` bytes at `offset` begins.
-    pub(crate) fn after(&self, offset: u64, frame_len: usize) -> u64 {
+    /// Returns the offset of the frame that follows one of `frame_len` bytes at `offset`.
+    pub(crate) fn next_frame_offset(&self, offset: u64, frame_len: usize) -> u64 {
         align_up(offset + frame_len as u64, self.header.alignment)
     }
 
@@ -180,7 +180,7 @@ pub(crate) fn segment_path(first_position: u64) -> String {
     format!("{SEGMENT_DIR}/{first_position:020}.seg")
 }
 
-/// The first position that a segment's file name tells.
+/// Parses the first position from the name of a segment's file.
 pub(crate) fn segment_name_position(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg")?;
     if digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -190,12 +190,12 @@ pub(crate) fn segment_name_position(name: &str) -> Option<u64> {
     }
 }
 
-/// Reads frames one after another with read-ahead. Its memory is bounded by one frame plus the read-ahead.
+/// Reads frames one after another, with read-ahead. Holds at most one frame and the read-ahead in memory.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
     buf: Vec<u8>,
     base: u64,
-    /// Bytes that are read at once, at least.
+    /// Minimum number of bytes per read.
     ahead: usize,
 }
 
@@ -210,7 +210,7 @@ impl Default for FrameReader {
 }
 
 impl FrameReader {
-    /// One that will be asked for a single frame.
+    /// Creates a reader that will read a single frame, with little read-ahead.
     pub(crate) fn for_one_frame() -> FrameReader {
         FrameReader {
             ahead: READ_FOR_ONE_BYTES,
@@ -218,11 +218,11 @@ impl FrameReader {
         }
     }
 
-    /// The frame at `offset`, which was read last and is so long.
+    /// Returns the bytes of the frame at `offset`, which must be the frame that was read last and have `len` bytes.
     pub(crate) fn into_frame(mut self, offset: u64, len: usize) -> Vec<u8> {
         let skip = usize::try_from(offset - self.base).expect("it is in the buffer");
         assert!(skip + len <= self.buf.len(), "it was read last");
-        // A small one does not keep the room that was read into.
+        // Copy a small frame rather than keep the whole buffer alive.
         if skip > 0 || self.buf.capacity() > 2 * len {
             return self.buf[skip..skip + len].to_vec();
         }
@@ -230,12 +230,12 @@ impl FrameReader {
         self.buf
     }
 
-    /// Forgets what was read ahead.
-    pub(crate) fn forget(&mut self) {
+    /// Discards the read-ahead.
+    pub(crate) fn discard(&mut self) {
         self.buf.clear();
     }
 
-    /// The frame at `offset`, header checked; nothing at or after `limit` is read.
+    /// Reads the frame at `offset` and checks its header. Reads nothing at or after `limit`.
     pub(crate) fn frame(
         &mut self,
         file: &dyn File,
@@ -251,7 +251,7 @@ impl FrameReader {
         Ok(FrameRef::parse(self.at(offset)))
     }
 
-    /// The header at `offset`.
+    /// Reads the frame header at `offset` and checks it.
     pub(crate) fn header(
         &mut self,
         file: &dyn File,
@@ -262,7 +262,7 @@ impl FrameReader {
         Ok(FrameHeader::parse(self.at(offset)))
     }
 
-    /// Up to `len` bytes from `offset` on that are in memory or can be read.
+    /// Returns up to `len` bytes from `offset` on, fewer if `limit` or the end of the file comes first.
     pub(crate) fn bytes(
         &mut self,
         file: &dyn File,

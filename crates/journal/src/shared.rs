@@ -1,4 +1,4 @@
-//! What the writer, the readers and the maintainer of one open journal share.
+//! State that the writer, the readers and the maintainers of one open journal share.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ pub(crate) struct Shared {
     pub(crate) meta: RwLock<Arc<Meta>>,
     head: RwLock<Head>,
     durable: AtomicU64,
-    /// About how long the latest frames are, bytes.
+    /// Moving average of the size of frames, bytes.
     pub(crate) frame_bytes: AtomicU64,
     pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     pub(crate) index: RwLock<Arc<IndexView>>,
@@ -40,11 +40,11 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// Segments reserved ahead, and a table for the next one.
+/// Segments reserved ahead, and an index table for the next segment.
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     pub(crate) files: Vec<Spare>,
-    /// Taken out of `files` for a moment, to be written to.
+    /// Number of spare segments that were taken out of `files` to be written to.
     pub(crate) being_written: usize,
     pub(crate) table: Option<ActiveTable>,
     next_number: u64,
@@ -55,8 +55,8 @@ pub(crate) struct Spare {
     pub(crate) path: String,
     pub(crate) file: Arc<dyn File>,
     pub(crate) bytes: u64,
-    /// Bytes from the start that were written as zeros. A file system notes of reserved space whether it was written to, so
-    /// that a first write there costs a second one, of that note, at each sync.
+    /// Bytes from the start to which zeros were written. A file system records whether reserved space was written to, so the first
+    /// write to a block costs a second write, of that record, at the next sync.
     pub(crate) written: u64,
 }
 
@@ -93,21 +93,21 @@ impl Shared {
         *read(&self.head)
     }
 
-    /// The last published position.
+    /// Returns the last published position.
     pub(crate) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
     }
 
-    /// A frame of so many bytes is written. Called by the writer alone.
-    pub(crate) fn note_frame(&self, bytes: usize) {
+    /// Takes a frame of `bytes` bytes into the average. Only the writer calls it.
+    pub(crate) fn record_frame_size(&self, bytes: usize) {
         let before = self.frame_bytes.load(Ordering::Relaxed);
         let now = before - before / 8 + bytes as u64 / 8;
         self.frame_bytes.store(now, Ordering::Relaxed);
     }
 
-    /// Everything up to `head` is durable, indexed and in the position tables: shows it to readers.
+    /// Shows readers a new head. Everything up to `head` is durable, indexed and in the position tables.
     pub(crate) fn publish(&self, head: Head) {
-        // In this order: whoever sees the head can read all that it covers.
+        // In this order: a thread that sees the head can read everything up to it.
         self.durable.store(head.position, Ordering::Release);
         *write(&self.head) = head;
     }
@@ -127,7 +127,7 @@ impl Shared {
         read(&self.segments).clone()
     }
 
-    /// The segment of a published position, and the first position of the one after it.
+    /// Returns the segment of a published position, and the first position of the next segment.
     pub(crate) fn segment_of(&self, position: u64) -> Option<(Arc<Segment>, Option<u64>)> {
         let segments = read(&self.segments);
         let after = segments.partition_point(|segment| segment.first_position() <= position);
@@ -138,7 +138,7 @@ impl Shared {
         ))
     }
 
-    /// Reserves a segment ahead.
+    /// Reserves a segment ahead and adds it to `spares`.
     pub(crate) fn add_spare(&self, spares: &mut Spares) -> io::Result<()> {
         let bytes = self.options.segment_bytes;
         if self.disk.free_bytes()? < bytes.saturating_add(self.options.reserve_bytes) {
@@ -160,7 +160,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes the index table of a whole segment by reading it.
+    /// Builds the index table of a whole segment by reading the segment.
     pub(crate) fn index_segment(&self, segment: &Segment) -> Result<ActiveTable, ReadError> {
         let table = ActiveTable::new(segment.first_position(), 0);
         let mut reader = FrameReader::default();
@@ -182,7 +182,7 @@ impl Shared {
             }
             table.insert_all(&pairs);
             position = frame.header().last_position() + 1;
-            offset = segment.after(offset, frame.bytes().len());
+            offset = segment.next_frame_offset(offset, frame.bytes().len());
         }
         Ok(table)
     }

@@ -1,6 +1,7 @@
-//! `synced`: how far the journal was known to be durable when it last fell idle, rotated or closed.
+//! The file `synced`: the position up to which the journal was known to be durable when the writer last became idle, rotated or
+//! closed.
 //!
-//! Two blocks of 4,096 bytes, written in turn, so that a torn write leaves the other one.
+//! Two slots of 4,096 bytes are written in turn, so that a torn write leaves the other slot intact.
 //!
 //! ```text
 //!    0   4  magic "TRBM"
@@ -27,7 +28,7 @@ const CRC_AT: usize = 4092;
 const MAGIC: [u8; 4] = *b"TRBM";
 const SYNCED_VERSION: u16 = 1;
 
-/// What a slot says.
+/// Content of a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     sequence: u64,
@@ -35,7 +36,7 @@ pub(crate) struct Mark {
     pub(crate) hash: [u8; 32],
 }
 
-/// What the file says: the newest slot, and whether the other one is unreadable. `None`: neither can be read.
+/// Loads the newest slot, and whether the other slot is unreadable. `None` if neither can be read.
 pub(crate) fn load(disk: &dyn Disk, cluster_id: &[u8; 16]) -> io::Result<Option<(Mark, bool)>> {
     let file = match disk.open_read(SYNCED_FILE) {
         Ok(file) => file,
@@ -82,7 +83,7 @@ fn to_block(mark: &Mark, cluster_id: &[u8; 16]) -> Vec<u8> {
     block
 }
 
-/// Writes the file of an empty journal, both slots.
+/// Creates the file of an empty journal with both slots.
 pub(crate) fn create(disk: &dyn Disk, cluster_id: &[u8; 16]) -> io::Result<()> {
     let file = disk.create(SYNCED_FILE)?;
     file.allocate(2 * SLOT_BYTES as u64)?;
@@ -113,7 +114,7 @@ impl Marker {
         })
     }
 
-    /// Notes that the journal is durable up to `head`.
+    /// Records durably that the journal is durable up to `head`.
     pub(crate) fn mark(&mut self, head: &Head) -> io::Result<()> {
         if head.position == self.last.position {
             return Ok(());
@@ -121,7 +122,7 @@ impl Marker {
         self.write(head)
     }
 
-    /// Writes both slots: after opening, when one may be torn.
+    /// Writes both slots. For use after opening, when one slot may be torn.
     pub(crate) fn refresh(&mut self, head: &Head) -> io::Result<()> {
         self.write(head)?;
         self.write(head)

@@ -1,8 +1,8 @@
-//! Walking a segment, and telling an unfinished write from damage.
+//! Walking through a segment, and telling an unfinished write from damage.
 //!
-//! A frame is written only after the one before it is durable. So a bad frame was acknowledged, and is damage, when a valid
-//! header of a later frame follows it, when the `synced` mark reaches it, or when its own header is sound but
-//! says something that no writer would have written here. Otherwise it is the rest of an unfinished write.
+//! A frame is written only after the frame before it is durable. So a bad frame was acknowledged, and is damage, when a valid header of
+//! a later frame follows, when the `synced` mark covers the bad frame, or when its own header is valid but says something that no writer
+//! would have written here. Otherwise the bad frame is the rest of an unfinished write.
 
 use std::io;
 
@@ -21,11 +21,11 @@ pub(crate) struct Walk<'a> {
     segment: &'a Segment,
     mark: &'a Mark,
     reader: FrameReader,
-    /// Where the next frame begins.
+    /// Offset of the next frame.
     pub(crate) offset: u64,
-    /// The head before it.
+    /// Head before the next frame.
     pub(crate) head: Head,
-    /// Whether padding that is not zero counts as damage: nothing acknowledged is lost with it.
+    /// Whether padding that is not zero counts as damage. No acknowledged data is lost with it.
     pub(crate) check_padding: bool,
 }
 
@@ -53,12 +53,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Looks again at what has been read ahead: a writer may have gone on.
-    pub(crate) fn refresh(&mut self) {
-        self.reader.forget();
+    /// Discards the read-ahead, since a writer may have appended frames.
+    pub(crate) fn discard_read_ahead(&mut self) {
+        self.reader.discard();
     }
 
-    /// Goes on until `limit` or a bad frame; gives what is bad about it.
+    /// Verifies frames until `limit` or a bad frame. Returns why the frame is bad.
     pub(crate) fn run(
         &mut self,
         limit: u64,
@@ -72,7 +72,7 @@ impl<'a> Walk<'a> {
         Ok(None)
     }
 
-    /// Verifies one frame.
+    /// Verifies one frame. Returns why the frame is bad, if it is.
     pub(crate) fn step(
         &mut self,
         limit: u64,
@@ -97,7 +97,7 @@ impl<'a> Walk<'a> {
         }
         let head = frame.head();
         if head.position == self.mark.position && head.hash != self.mark.hash {
-            let what = "the frame is not the one that was known durable";
+            let what = "the frame is not the one that the file `synced` names";
             return Err(WalkError::Damaged(segment.damage(
                 self.offset,
                 frame.header().first_position,
@@ -107,7 +107,7 @@ impl<'a> Walk<'a> {
         visit(&frame, self.offset);
         let frame_len = frame.bytes().len();
         let end = self.offset + frame_len as u64;
-        let next = segment.after(self.offset, frame_len);
+        let next = segment.next_frame_offset(self.offset, frame_len);
         if self.check_padding {
             let padding =
                 self.reader
@@ -123,17 +123,17 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What lies behind the last valid frame.
+/// The bytes behind the last valid frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Tail {
     Clean,
-    /// The rest of an unfinished write: everything but zeros ends `bytes` behind the last valid frame.
+    /// The rest of an unfinished write. The last byte that is not zero lies within `bytes` behind the last valid frame.
     Unfinished {
         bytes: u64,
     },
 }
 
-/// Judges what lies between the last valid frame, which ends at `end` with `head`, and the end of the file.
+/// Judges the bytes between the last valid frame, which ends at `end` with `head`, and the end of the file.
 pub(crate) fn examine_tail(
     segment: &Segment,
     end: u64,
@@ -143,7 +143,9 @@ pub(crate) fn examine_tail(
     bad: Option<BadFrame>,
 ) -> io::Result<Result<Tail, Damage>> {
     let expected = head.position + 1;
-    let what = bad.map_or("frames are missing", |bad| bad.0);
+    let what = bad.map_or("frames that were known to be durable are missing", |bad| {
+        bad.0
+    });
     if mark.position >= expected || bad == Some(OUT_OF_BOUNDS) {
         return Ok(Err(segment.damage(end, expected, what)));
     }
@@ -156,8 +158,8 @@ pub(crate) fn examine_tail(
         if !follows {
             return Ok(Err(segment.damage(end, expected, what)));
         }
-        // Only its body is bad. What it holds is the caller's and might look like a frame.
-        search_from = segment.after(end, header.frame_len());
+        // Only the body of the frame is bad. Do not search in it: payloads may look like a frame.
+        search_from = segment.next_frame_offset(end, header.frame_len());
     }
     let (later, used) = search(segment, end, search_from, file_len, head)?;
     Ok(if later {
@@ -169,7 +171,7 @@ pub(crate) fn examine_tail(
     })
 }
 
-/// Whether a later frame begins at or after `search_from`, and where the bytes that are not zero end.
+/// Returns whether a later frame begins at or after `search_from`, and the end of the bytes that are not zero.
 fn search(
     segment: &Segment,
     end: u64,
@@ -177,7 +179,7 @@ fn search(
     file_len: u64,
     head: &Head,
 ) -> io::Result<(bool, u64)> {
-    // A header may straddle two pieces: read that much more.
+    // A header may straddle two pieces, so each read takes one header more.
     let mut piece = vec![0; SEARCH_BYTES as usize + FRAME_HEADER_BYTES];
     let (mut at, mut used) = (end, end);
     while at < file_len {

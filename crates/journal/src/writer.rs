@@ -1,4 +1,4 @@
-//! The one writer.
+//! Appending frames.
 
 use std::io;
 use std::sync::Arc;
@@ -19,13 +19,14 @@ use crate::segment::{FRAME_ALIGNMENT, SEGMENT_HEADER_BYTES, Segment, SegmentHead
 use crate::shared::{Shared, Spare};
 use crate::synced::Marker;
 
-/// The one that appends. Dropped without [`Writer::close`], everything acknowledged is still safe.
+/// Appends frames; a journal has one writer. Everything acknowledged is safe even if the writer is dropped without
+/// [`Writer::close`].
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
     lock: Arc<dyn DirLock>,
     segment: Arc<Segment>,
-    // Where the next frame goes.
+    // Offset of the next frame in the segment.
     offset: u64,
     head: Head,
     marker: Marker,
@@ -54,17 +55,17 @@ impl Writer {
         }
     }
 
-    /// The durable head.
+    /// Returns the durable head.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// Seals (unless sealed on this head already), writes, syncs, indexes and then publishes a frame. The builder
-    /// is left as it is, to be retried after [`AppendError::StorageFull`] or reset.
+    /// Seals the frame unless it is sealed on this head already, writes and syncs it, indexes its records, and publishes the new head.
+    /// The builder keeps the frame, so that the caller can retry after [`AppendError::StorageFull`] or reset the builder.
     ///
     /// # Errors
-    /// After [`AppendError::Fatal`] every later call fails too; after the others nothing has changed.
+    /// After [`AppendError::Fatal`] every later call fails too. After other errors nothing has changed.
     pub fn append(&mut self, frame: &mut FrameBuilder) -> Result<Head, AppendError> {
         self.check_alive()?;
         if frame.is_empty() {
@@ -80,7 +81,7 @@ impl Writer {
         }
         let padded = self.make_room(FRAME_HEADER_BYTES + frame.body_bytes())?;
         frame.seal(&self.head);
-        frame.padded(padded, |bytes| self.write_synced(bytes))?;
+        frame.write_padded(padded, |bytes| self.write_synced(bytes))?;
         let first = frame.first_position();
         self.pairs.clear();
         self.pairs.extend(
@@ -91,7 +92,7 @@ impl Writer {
         );
         self.segment
             .positions
-            .note_starts(first, self.offset, frame.starts());
+            .add_record_starts(first, self.offset, frame.starts());
         let sealed = frame.seal(&self.head);
         if self.pairs.is_empty() {
             self.extract_keys(&sealed);
@@ -99,8 +100,8 @@ impl Writer {
         Ok(self.publish(&sealed))
     }
 
-    /// Appends a frame of another journal verbatim: it must follow this head and be whole. An epoch that it
-    /// begins is begun here.
+    /// Appends a frame of another journal verbatim. The frame must follow this head and be whole. If the frame begins an epoch, the
+    /// epoch begins in this journal, too.
     ///
     /// # Errors
     /// As [`Writer::append`].
@@ -112,7 +113,7 @@ impl Writer {
             .map_err(|bad| AppendError::Refused(bad.0))?;
         let epoch = frame.header().epoch;
         let meta = read(&self.shared.meta).clone();
-        // The epochs of the other journal may be known already, also those that begin further on.
+        // This journal may know the epochs of the other one already, also later ones.
         let known = meta.epoch_of(frame.header().first_position);
         if epoch < known || (epoch > known && epoch <= meta.newest_epoch()) {
             return Err(AppendError::Refused(
@@ -132,14 +133,14 @@ impl Writer {
         written?;
         self.pairs.clear();
         self.extract_keys(&frame);
-        self.segment.positions.note(&frame, self.offset);
+        self.segment.positions.add_frame(&frame, self.offset);
         Ok(self.publish(&frame))
     }
 
-    /// Makes sure that the next `frames` frames, however large, find room; call it before deciding anything.
+    /// Reserves room for the next `frames` frames of any size. To be called before anything is decided.
     ///
     /// # Errors
-    /// [`AppendError::StorageFull`]: refuse commands and try again later.
+    /// [`AppendError::StorageFull`]: the caller must refuse commands and may retry later.
     pub fn reserve(&mut self, frames: u32) -> Result<(), AppendError> {
         self.check_alive()?;
         let largest = frame_bytes_max(self.shared.options.segment_bytes);
@@ -164,8 +165,8 @@ impl Writer {
         self.or_fatal(added)
     }
 
-    /// Notes durably that everything up to the head is durable, so that even damage to the last frame is
-    /// known from an unfinished write. Call when idle. Cheap when the head has not moved.
+    /// Records durably that everything up to the head is durable, so that damage to the last frame is not mistaken for an unfinished
+    /// write. To be called when idle. Does nothing if the head has not moved.
     ///
     /// # Errors
     /// [`AppendError::Fatal`].
@@ -175,8 +176,8 @@ impl Writer {
         marked.map_err(|error| self.fatal(error))
     }
 
-    /// Begins a new epoch at the next position: after restoring a backup. Gives its number, which is above all known ones
-    /// and at least `least`.
+    /// Begins a new epoch at the next position, as after restoring a backup. Returns the number of the epoch, which is above all known
+    /// numbers and at least `least`.
     ///
     /// # Errors
     /// [`AppendError::StorageFull`] (nothing changed) or [`AppendError::Fatal`].
@@ -188,25 +189,25 @@ impl Writer {
         Ok(number)
     }
 
-    /// Who this journal is.
+    /// Returns the identity of the journal and its epochs.
     #[must_use]
     pub fn meta(&self) -> Meta {
         Meta::clone(&read(&self.shared.meta))
     }
 
-    /// A handle for reading.
+    /// Returns a reader of this journal.
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::new(self.shared.clone())
     }
 
-    /// The background work: give it a thread of its own, or call it between appends.
+    /// Returns the background work of this journal, to be done on a thread of its own or between appends.
     #[must_use]
     pub fn maintainer(&self) -> Maintainer {
         Maintainer::new(self.shared.clone(), self.lock.clone())
     }
 
-    /// Marks the head and lets go of the directory; its lock goes with the last maintainer.
+    /// Marks the head and closes the journal. The directory stays locked until the last maintainer is dropped.
     ///
     /// # Errors
     /// [`AppendError::Fatal`].
@@ -245,7 +246,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes room for a frame, in the next segment if need be; gives its length with padding.
+    /// Makes room for a frame, in the next segment if needed. Returns the length of the frame with padding.
     fn make_room(&mut self, frame_len: usize) -> Result<usize, AppendError> {
         let padded = align_up(frame_len as u64, self.segment.header.alignment);
         if self.offset + padded <= self.segment.header.segment_bytes {
@@ -269,7 +270,7 @@ impl Writer {
         Ok(padded as usize)
     }
 
-    /// Goes on in the next segment. The header is durable before the name, and the name before any frame.
+    /// Switches to the next segment. Its header is durable before its name, and its name before any frame.
     fn rotate(&mut self, spare: Spare) -> io::Result<()> {
         let header = SegmentHeader {
             alignment: FRAME_ALIGNMENT,
@@ -328,8 +329,8 @@ impl Writer {
         let file = self.segment.file.clone();
         match file.write_at(bytes, self.offset) {
             Ok(()) => {}
-            // Space is reserved, so this is a file system that copies on write. A frame without its first sector
-            // is none; the rest is overwritten by what comes next, or zeroed by the next recovery.
+            // Space is reserved, so this file system copies on write. Without its first sector the frame is none; the next frame
+            // overwrites the rest, or the next recovery zeroes it.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 let zeros = [0; FRAME_ALIGNMENT as usize];
                 let undone = file
@@ -342,7 +343,7 @@ impl Writer {
             }
             Err(error) => return Err(self.fatal(error)),
         }
-        self.shared.note_frame(bytes.len());
+        self.shared.record_frame_size(bytes.len());
         file.sync_data().map_err(|error| self.fatal(error))
     }
 
@@ -355,11 +356,13 @@ impl Writer {
         }
     }
 
-    /// The frame at the offset is durable and its places are noted: index it, then show it.
+    /// Indexes and publishes the frame at the offset, which is durable and in the position table.
     fn publish(&mut self, frame: &FrameRef<'_>) -> Head {
         let active = self.shared.index().active.clone();
         active.insert_all(&self.pairs);
-        self.offset = self.segment.after(self.offset, frame.bytes().len());
+        self.offset = self
+            .segment
+            .next_frame_offset(self.offset, frame.bytes().len());
         self.segment.set_end(self.offset);
         self.head = frame.head();
         self.shared.publish(self.head);

@@ -1,11 +1,14 @@
-//! The table of the segment being written: open addressing, one cache line for a missing key.
+//! Index table of the segment being written: a hash table with open addressing, in which a missing key costs one cache line.
 //!
-//! A slot holds the number of the key's newest entry in an append-only log of entries; entries with the same hash are linked
-//! from newer to older. So a key written a hundred thousand times takes one slot, the
-//! table can grow from the log, and sealing needs no reading. When it grows, the old slots are moved a few at a time, so that
-//! no insertion waits for all of them; until then a key is looked for in the new slots and then in the old ones. Beside each slot stands a tag, a byte of the hash: most keys
-//! that are looked for are new, and the tags, small enough to stay near, are all that they touch. One thread inserts
-//! while others look, without locks but for the moment in which the slots are replaced by more.
+//! A slot holds the number of the key's newest entry in an append-only log of entries; entries with the same hash are linked from
+//! newer to older. So a key written a hundred thousand times takes one slot, the table can grow from the log, and sealing a segment
+//! needs no reading.
+//!
+//! When the table grows, the old slots are moved a few at a time, so that no insertion waits for all of them. Until all are moved, a
+//! look-up searches the new slots and then the old ones.
+//!
+//! Beside each slot stands a tag, one byte of the hash. Most look-ups are of new keys and read only tags, which are small enough to
+//! stay in the processor's cache. One thread inserts while others look up, without locks except while the slots are replaced.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -15,15 +18,15 @@ use super::spread::spread;
 use crate::locks::{read, write};
 use crate::prefetch::prefetch;
 
-// 2^32 entries in all; small pieces, so that none takes long to clear.
+// 2^32 entries in all. Chunks are small, so that clearing one is quick.
 const CHUNK_ENTRIES: usize = 1 << 13;
-/// So many keys are asked for at once, ahead of the one that is looked for.
-pub(crate) const WARM_KEYS: usize = 32;
+/// Number of keys that are prefetched at once, ahead of the key that is looked up.
+pub(crate) const KEYS_PREFETCHED: usize = 32;
 const GROUP_CHUNKS: usize = 1 << 9;
 const GROUPS: usize = 1 << 10;
 pub(crate) const SLOTS_MIN: usize = 1 << 12;
-/// Old slots that are moved with each entry. Two would be enough to be done before the new ones are full.
-const MOVED_PER_ENTRY: usize = 4;
+/// Old slots that are moved per inserted entry. Two would suffice to finish before the new slots are full.
+const SLOTS_MOVED_PER_ENTRY: usize = 4;
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -34,14 +37,14 @@ struct Entry {
 
 #[derive(Debug)]
 struct Slots {
-    // 0 = the slot is empty.
+    // A tag of 0 marks an empty slot.
     tags: Box<[AtomicU8]>,
-    // Numbers of the newest entries.
+    // Numbers of the newest entries of the keys.
     entries: Box<[AtomicU32]>,
 }
 
 impl Slots {
-    /// Empty ones, a power of two.
+    /// Creates `len` empty slots; `len` is a power of two.
     fn new(len: usize) -> Slots {
         Slots {
             tags: (0..len).map(|_| AtomicU8::new(0)).collect(),
@@ -53,48 +56,48 @@ impl Slots {
         self.tags.len() - 1
     }
 
-    /// Fills an empty slot. Whoever sees the tag sees the slot.
+    /// Fills an empty slot. A thread that sees the tag also sees the slot.
     fn fill(&self, at: usize, hash: u64, number: u32) {
         self.entries[at].store(number, Ordering::Release);
         self.tags[at].store(tag(hash), Ordering::Release);
     }
 
-    /// Asks for the tags of keys that are about to be looked for.
-    fn warm(&self, key_hashes: impl Iterator<Item = u64>) {
+    /// Prefetches the tags of keys that will be looked up.
+    fn prefetch(&self, key_hashes: impl Iterator<Item = u64>) {
         for key_hash in key_hashes {
             prefetch(&self.tags[spread(key_hash) as usize & self.mask()]);
         }
     }
 }
 
-/// The slots, and beside them the fewer ones that they replace while not all of these are moved. Those are only read.
+/// The slots, and the old slots that they replace until all of those are moved. Old slots are only read.
 #[derive(Debug)]
-struct Places {
+struct SlotTables {
     current: Slots,
     old: Option<Slots>,
 }
 
-impl Places {
-    fn warm(&self, key_hashes: impl Iterator<Item = u64> + Clone) {
-        self.current.warm(key_hashes.clone());
+impl SlotTables {
+    fn prefetch(&self, key_hashes: impl Iterator<Item = u64> + Clone) {
+        self.current.prefetch(key_hashes.clone());
         if let Some(old) = &self.old {
-            old.warm(key_hashes);
+            old.prefetch(key_hashes);
         }
     }
 
-    /// The same for the slots that keys which are new will fill.
-    fn warm_entries(&self, key_hashes: impl Iterator<Item = u64>) {
+    /// Prefetches the slots that new keys will fill.
+    fn prefetch_entries(&self, key_hashes: impl Iterator<Item = u64>) {
         for key_hash in key_hashes {
             prefetch(&self.current.entries[spread(key_hash) as usize & self.current.mask()]);
         }
     }
 }
 
-/// Which of `len` keys are to be asked for when the one at `at` is looked for.
-pub(crate) fn warmed_at(at: usize, len: usize) -> Option<Range<usize>> {
-    let next = if at == 0 { 0 } else { at + WARM_KEYS };
-    let until = len.min(at + 2 * WARM_KEYS);
-    (at.is_multiple_of(WARM_KEYS) && next < until).then_some(next..until)
+/// Returns which of `len` keys to prefetch when the key at index `at` is looked up.
+pub(crate) fn keys_to_prefetch(at: usize, len: usize) -> Option<Range<usize>> {
+    let next = if at == 0 { 0 } else { at + KEYS_PREFETCHED };
+    let until = len.min(at + 2 * KEYS_PREFETCHED);
+    (at.is_multiple_of(KEYS_PREFETCHED) && next < until).then_some(next..until)
 }
 
 fn tag(hash: u64) -> u8 {
@@ -104,26 +107,26 @@ fn tag(hash: u64) -> u8 {
 type Chunk = OnceLock<Box<[Entry]>>;
 type Group = OnceLock<Box<[Chunk]>>;
 
-/// See the module.
+/// Index table of the segment being written. See the module.
 #[derive(Debug)]
 pub(crate) struct ActiveTable {
     base: u64,
-    places: RwLock<Places>,
-    // Old slots that are moved. Written by the one that inserts only.
+    tables: RwLock<SlotTables>,
+    // Number of old slots that are moved. Only the inserting thread writes it.
     moved: AtomicUsize,
     groups: Box<[Group]>,
-    // Written by the one that inserts only.
+    // Only the inserting thread writes these.
     entries: AtomicU64,
     keys: AtomicU64,
 }
 
 impl ActiveTable {
-    /// A table for positions from `base` on, with room for `keys` different keys before it has to grow.
+    /// Creates a table for positions from `base` on, with room for `keys` different keys before it grows.
     pub(crate) fn new(base: u64, keys: usize) -> ActiveTable {
         let slots = (keys * 2).next_power_of_two().max(SLOTS_MIN);
         ActiveTable {
             base,
-            places: RwLock::new(Places {
+            tables: RwLock::new(SlotTables {
                 current: Slots::new(slots),
                 old: None,
             }),
@@ -134,7 +137,7 @@ impl ActiveTable {
         }
     }
 
-    /// Moves an empty table, prepared ahead, to where it is needed.
+    /// Sets the first position of an empty table that was prepared ahead.
     pub(crate) fn rebase(&mut self, base: u64) {
         assert_eq!(self.entries(), 0, "only an empty table moves");
         self.base = base;
@@ -149,29 +152,29 @@ impl ActiveTable {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let places = read(&self.places);
-        let old = places.old.as_ref().map_or(0, |old| old.tags.len());
-        let slots = (places.current.tags.len() + old) * 5;
+        let tables = read(&self.tables);
+        let old = tables.old.as_ref().map_or(0, |old| old.tags.len());
+        let slots = (tables.current.tags.len() + old) * 5;
         slots + (self.entries() as usize).next_multiple_of(CHUNK_ENTRIES) * size_of::<Entry>()
     }
 
-    /// Inserts `(key hash, position)` pairs, positions ascending. Only ever called by one thread at a time.
+    /// Inserts pairs of key hash and position; positions ascend. Only one thread may insert at a time.
     pub(crate) fn insert_all(&self, pairs: &[(u64, u64)]) {
         self.grow_for(pairs.len());
-        let places = read(&self.places);
+        let tables = read(&self.tables);
         for (at, (key_hash, position)) in pairs.iter().enumerate() {
-            if let Some(next) = warmed_at(at, pairs.len()) {
+            if let Some(next) = keys_to_prefetch(at, pairs.len()) {
                 let next = pairs[next].iter().map(|pair| pair.0);
-                places.warm(next.clone());
-                places.warm_entries(next);
+                tables.prefetch(next.clone());
+                tables.prefetch_entries(next);
             }
-            self.insert(&places, spread(*key_hash), *position);
+            self.insert(&tables, spread(*key_hash), *position);
         }
-        drop(places);
-        self.move_slots(pairs.len() * MOVED_PER_ENTRY);
+        drop(tables);
+        self.move_slots(pairs.len() * SLOTS_MOVED_PER_ENTRY);
     }
 
-    fn insert(&self, places: &Places, hash: u64, position: u64) {
+    fn insert(&self, tables: &SlotTables, hash: u64, position: u64) {
         let number = self.entries.load(Ordering::Relaxed);
         let relative =
             u32::try_from(position - self.base).expect("a segment holds fewer than 2^32 records");
@@ -179,17 +182,17 @@ impl ActiveTable {
             number < u64::from(u32::MAX),
             "a segment holds fewer than 2^32 keys"
         );
-        let slots = &places.current;
-        let (at, there) = self.slot_of(slots, hash);
+        let slots = &tables.current;
+        let (at, there) = self.find_slot(slots, hash);
         let older = match there {
-            0 => self.in_old(places, hash),
+            0 => self.newest_old_entry(tables, hash),
             _ => there,
         };
         if older == 0 {
-            // Not as one locked step, which would wait for all that was written before: nobody else writes it.
+            // No locked read-modify-write, which would wait for all stores before: no other thread writes the count.
             self.keys.store(self.keys() + 1, Ordering::Relaxed);
         } else if self.position(older) == position {
-            // The same key twice in one record.
+            // A record has the same key twice.
             return;
         }
         let index = number as usize;
@@ -212,13 +215,13 @@ impl ActiveTable {
         self.entries.store(number + 1, Ordering::Release);
     }
 
-    /// Calls `found` with the positions of a (spread) hash, newest first.
+    /// Calls `found` with the positions of a spread hash, newest first, until `found` breaks.
     pub(crate) fn find(
         &self,
         hash: u64,
         found: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut number = self.newest(&read(&self.places), hash);
+        let mut number = self.newest_entry(&read(&self.tables), hash);
         while number != 0 {
             found(self.position(number))?;
             number = self.entry(number).link.load(Ordering::Relaxed) as u32;
@@ -227,15 +230,15 @@ impl ActiveTable {
     }
 
     pub(crate) fn find_newest(&self, key_hashes: &[u64], durable: u64, newest: &mut [u64]) {
-        let places = read(&self.places);
+        let tables = read(&self.tables);
         for (at, (key_hash, newest)) in key_hashes.iter().zip(newest).enumerate() {
-            if let Some(next) = warmed_at(at, key_hashes.len()) {
-                places.warm(key_hashes[next].iter().copied());
+            if let Some(next) = keys_to_prefetch(at, key_hashes.len()) {
+                tables.prefetch(key_hashes[next].iter().copied());
             }
             if *newest != 0 {
                 continue;
             }
-            let mut number = self.newest(&places, spread(*key_hash));
+            let mut number = self.newest_entry(&tables, spread(*key_hash));
             while number != 0 && *newest == 0 {
                 let position = self.position(number);
                 *newest = if position <= durable { position } else { 0 };
@@ -244,7 +247,7 @@ impl ActiveTable {
         }
     }
 
-    /// All `(spread hash, position)` pairs, sorted.
+    /// Returns all pairs of spread hash and position, sorted.
     pub(crate) fn sorted(&self) -> Vec<(u64, u64)> {
         let mut pairs: Vec<(u64, u64)> = (1..=self.entries() as u32)
             .map(|number| {
@@ -258,22 +261,23 @@ impl ActiveTable {
         pairs
     }
 
-    /// The number of the newest entry of a hash, or 0.
-    fn newest(&self, places: &Places, hash: u64) -> u32 {
-        match self.slot_of(&places.current, hash).1 {
-            0 => self.in_old(places, hash),
+    /// Returns the number of the newest entry of a hash, or 0.
+    fn newest_entry(&self, tables: &SlotTables, hash: u64) -> u32 {
+        match self.find_slot(&tables.current, hash).1 {
+            0 => self.newest_old_entry(tables, hash),
             number => number,
         }
     }
 
-    /// The same in the old slots. What is there and in the current ones too is newer in these, or the same.
-    fn in_old(&self, places: &Places, hash: u64) -> u32 {
-        let old = places.old.as_ref();
-        old.map_or(0, |old| self.slot_of(old, hash).1)
+    /// As [`ActiveTable::newest_entry`], in the old slots only. A hash that is in both has the same or a newer entry in the current
+    /// slots.
+    fn newest_old_entry(&self, tables: &SlotTables, hash: u64) -> u32 {
+        let old = tables.old.as_ref();
+        old.map_or(0, |old| self.find_slot(old, hash).1)
     }
 
-    /// The slot where a hash is or would be, and the number of its newest entry or 0.
-    fn slot_of(&self, slots: &Slots, hash: u64) -> (usize, u32) {
+    /// Returns the slot where a hash is or would be, and the number of its newest entry or 0.
+    fn find_slot(&self, slots: &Slots, hash: u64) -> (usize, u32) {
         let wanted = tag(hash);
         let mut at = hash as usize & slots.mask();
         loop {
@@ -303,10 +307,10 @@ impl ActiveTable {
         self.base + (self.entry(number).link.load(Ordering::Relaxed) >> 32)
     }
 
-    /// Keeps the slots at most five eighths full.
+    /// Grows the slots so that they stay at most five eighths full with `count` more keys.
     fn grow_for(&self, count: usize) {
         let needed = self.keys() as usize + count;
-        let len = read(&self.places).current.tags.len();
+        let len = read(&self.tables).current.tags.len();
         if needed <= len / 8 * 5 {
             return;
         }
@@ -316,40 +320,40 @@ impl ActiveTable {
             grown *= 2;
         }
         let new = Slots::new(grown);
-        let mut places = write(&self.places);
-        assert!(places.old.is_none(), "all old slots were moved");
-        places.old = Some(std::mem::replace(&mut places.current, new));
+        let mut tables = write(&self.tables);
+        assert!(tables.old.is_none(), "all old slots were moved");
+        tables.old = Some(std::mem::replace(&mut tables.current, new));
         self.moved.store(0, Ordering::Relaxed);
     }
 
-    /// Moves up to so many old slots.
+    /// Moves up to `count` old slots.
     fn move_slots(&self, count: usize) {
-        let places = read(&self.places);
-        let Some(old) = &places.old else {
+        let tables = read(&self.tables);
+        let Some(old) = &tables.old else {
             return;
         };
         let from = self.moved.load(Ordering::Relaxed);
         let to = old.entries.len().min(from.saturating_add(count));
-        for slots in old.entries[from..to].chunks(WARM_KEYS) {
-            let (mut moving, mut count) = ([(0, 0); WARM_KEYS], 0);
+        for slots in old.entries[from..to].chunks(KEYS_PREFETCHED) {
+            let (mut moving, mut count) = ([(0, 0); KEYS_PREFETCHED], 0);
             let numbers = slots.iter().map(|slot| slot.load(Ordering::Relaxed));
-            // All hashes first: their cache misses overlap.
+            // Read all hashes first, so that their cache misses overlap.
             for number in numbers.filter(|number| *number != 0) {
                 moving[count] = (self.entry(number).hash.load(Ordering::Relaxed), number);
                 count += 1;
             }
             for &(hash, number) in &moving[..count] {
-                let (at, newer) = self.slot_of(&places.current, hash);
+                let (at, newer) = self.find_slot(&tables.current, hash);
                 if newer == 0 {
-                    places.current.fill(at, hash, number);
+                    tables.current.fill(at, hash, number);
                 }
             }
         }
         self.moved.store(to, Ordering::Relaxed);
         let done = to == old.entries.len();
-        drop(places);
+        drop(tables);
         if done {
-            let old = write(&self.places).old.take();
+            let old = write(&self.tables).old.take();
             drop(old);
         }
     }
@@ -366,18 +370,18 @@ mod tests {
         for len in [
             0,
             1,
-            WARM_KEYS - 1,
-            WARM_KEYS,
-            WARM_KEYS + 1,
-            5 * WARM_KEYS + 7,
+            KEYS_PREFETCHED - 1,
+            KEYS_PREFETCHED,
+            KEYS_PREFETCHED + 1,
+            5 * KEYS_PREFETCHED + 7,
         ] {
             let mut asked = 0;
             for at in 0..len {
-                if let Some(next) = warmed_at(at, len) {
+                if let Some(next) = keys_to_prefetch(at, len) {
                     assert_eq!(next.start, asked, "at {at} of {len}");
                     asked = next.end;
                 }
-                assert!(at < asked && asked <= at + 2 * WARM_KEYS);
+                assert!(at < asked && asked <= at + 2 * KEYS_PREFETCHED);
             }
             assert_eq!(asked, len);
         }
@@ -405,7 +409,7 @@ mod tests {
         };
         let mut position = 1;
         while position < 40_000 {
-            let len = read(&table.places).current.tags.len();
+            let len = read(&table.tables).current.tags.len();
             let count = 1 + random(40);
             // Most are new, some came before.
             let pairs: Vec<(u64, u64)> = (position..position + count)
@@ -419,10 +423,10 @@ mod tests {
             for (key, position) in &pairs {
                 model.entry(*key).or_default().insert(0, *position);
             }
-            let places = read(&table.places);
-            growths += usize::from(places.current.tags.len() > len);
-            moving += usize::from(places.old.is_some());
-            drop(places);
+            let tables = read(&table.tables);
+            growths += usize::from(tables.current.tags.len() > len);
+            moving += usize::from(tables.old.is_some());
+            drop(tables);
             let others: Vec<u64> = (0..20).map(|_| random(position)).collect();
             let keys = pairs.iter().map(|pair| pair.0).chain(others);
             for key in keys {
@@ -473,15 +477,15 @@ mod tests {
         let mut before = None;
         for position in 1..30_000u64 {
             table.insert_all(&[(position, position)]);
-            let places = read(&table.places);
+            let tables = read(&table.tables);
             let moved = table.moved.load(Ordering::Relaxed);
-            if let Some(old) = &places.old {
+            if let Some(old) = &tables.old {
                 let from = before.filter(|(len, _)| *len == old.entries.len());
                 let from = from.map_or(0, |(_, moved)| moved);
-                assert!(moved - from <= MOVED_PER_ENTRY, "{from} to {moved}");
+                assert!(moved - from <= SLOTS_MOVED_PER_ENTRY, "{from} to {moved}");
                 before = Some((old.entries.len(), moved));
             } else if let Some((len, moved)) = before.take() {
-                assert!(len - moved <= MOVED_PER_ENTRY, "the last of {len}");
+                assert!(len - moved <= SLOTS_MOVED_PER_ENTRY, "the last of {len}");
             }
         }
     }

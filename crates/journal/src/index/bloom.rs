@@ -1,7 +1,7 @@
-//! A Bloom filter of 64-byte blocks: one cache line per question, about 12 bits per key.
+//! A Bloom filter of 64-byte blocks: a look-up reads one cache line, and a key takes about 12 bits.
 //!
-//! The block is chosen by the high bits of the (spread) hash, so that keys added in ascending order fill the filter from front
-//! to back; one bit in each of the block's eight words is chosen by a product of the hash. Part of the file format.
+//! The high bits of the spread hash choose the block, so that keys added in ascending order fill the filter from front to back. A
+//! product of the hash chooses one bit in each of the block's eight words. Both are part of the file format.
 
 use crate::bytes::u64_at;
 use crate::prefetch::prefetch;
@@ -37,8 +37,8 @@ impl Bloom {
         }
     }
 
-    /// Asks for the blocks of hashes that are about to be looked for.
-    pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64>) {
+    /// Prefetches the blocks of hashes that will be looked up.
+    pub(crate) fn prefetch(&self, hashes: impl Iterator<Item = u64>) {
         for hash in hashes {
             prefetch(&self.blocks[self.block_of(hash)].0[0]);
         }
@@ -71,7 +71,7 @@ impl Bloom {
         }
     }
 
-    /// Fills the blocks from `from` on with `bytes`.
+    /// Fills the blocks from block `from` on with `bytes`.
     pub(crate) fn read(&mut self, from: usize, bytes: &[u8]) {
         for (block, chunk) in self.blocks[from..]
             .iter_mut()

@@ -1,8 +1,8 @@
-//! Merging runs in tiers, a slice at a time.
+//! Merging runs in tiers, a part at a time.
 //!
-//! A run's level is the logarithm of how many segments it covers, to the base of [`FAN_OUT`]. Whenever [`FAN_OUT`] neighbours are of
-//! one level they become one of the next, so a journal of n segments has fewer than `FAN_OUT * (log n + 1)` runs, and
-//! an entry is rewritten once per level.
+//! The level of a run is the logarithm, to the base of [`FAN_OUT`], of the number of segments that it covers. When [`FAN_OUT`]
+//! neighbours are of one level, they are merged into one run of the next. So a journal of n segments has fewer than
+//! `FAN_OUT * (log n + 1)` runs, and an entry is rewritten once per level.
 
 use std::io;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::files::Removal;
 use crate::options::ReadError;
 
 pub(crate) const FAN_OUT: usize = 8;
-/// Beyond it, neighbours are merged whatever their levels: rebuilt runs may lie out of order.
+/// Number of runs above which neighbours are merged whatever their levels, since rebuilt runs may lie in any order of levels.
 const RUNS_MAX: usize = 64;
 
 fn level(segments: u64) -> u32 {
     segments.max(1).ilog(FAN_OUT as u64)
 }
 
-/// Which neighbours to merge next, as a range of indexes.
-pub(crate) fn choose(segments: &[u64]) -> Option<std::ops::Range<usize>> {
+/// Chooses which neighbours to merge next, as a range of indexes. `segments`: the number of segments that each run covers.
+pub(crate) fn choose_runs(segments: &[u64]) -> Option<std::ops::Range<usize>> {
     let windows = || segments.windows(FAN_OUT).enumerate();
     let even = windows()
         .filter(|(_, window)| window.iter().all(|one| level(*one) == level(window[0])))
@@ -43,7 +43,7 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
-    /// Begins to merge neighbours, oldest first.
+    /// Begins to merge neighbouring runs, oldest first.
     pub(crate) fn begin(disk: Arc<dyn Disk>, runs: &[Arc<Run>]) -> Result<Merge, ReadError> {
         let (first, last) = (&runs[0].extent, &runs[runs.len() - 1].extent);
         let extent = RunExtent {
@@ -63,7 +63,7 @@ impl Merge {
         Ok(Merge { cursors, writer })
     }
 
-    /// Merges up to `entries` more. `Ok(true)`: all are.
+    /// Merges up to `entries` more entries. Returns true if all are merged.
     pub(crate) fn advance(&mut self, entries: usize) -> Result<bool, ReadError> {
         for _ in 0..entries {
             let least = self
@@ -80,14 +80,14 @@ impl Merge {
         Ok(false)
     }
 
-    /// Whether it merges this run.
+    /// Whether this run is one of those being merged.
     pub(crate) fn reads(&self, run: &Arc<Run>) -> bool {
         self.cursors
             .iter()
             .any(|cursor| Arc::ptr_eq(&cursor.run, run))
     }
 
-    /// Makes the result durable.
+    /// Makes the merged run durable and opens it.
     pub(crate) fn finish(self) -> io::Result<Run> {
         self.writer.finish()
     }

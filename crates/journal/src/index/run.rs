@@ -27,7 +27,7 @@
 //! fences: u64 first hash of each page
 //! ```
 //!
-//! Bloom blocks and fences are kept in memory (about 1.6 bytes per key). Written beside, synced, renamed.
+//! Bloom blocks and fences are kept in memory, about 1.6 bytes per key. A run is written under another name, synced and renamed.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -50,10 +50,10 @@ const CRC_AT: usize = 4092;
 const MAGIC: [u8; 4] = *b"TRBR";
 const RUN_VERSION: u16 = 1;
 const WRITE_BYTES: usize = 1024 * 1024;
-/// So much is written between two syncs, lest a large run hold up the writer's own sync.
+/// Bytes written between two syncs: a large run must not delay the sync of a frame.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 
-/// What a run covers.
+/// Positions and segments that a run covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RunExtent {
     pub(crate) first_position: u64,
@@ -86,17 +86,17 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Asks for what [`Run::may_hold`] reads of a few hashes.
-    pub(crate) fn warm(&self, hashes: impl Iterator<Item = u64>) {
-        self.bloom.warm(hashes);
+    /// Prefetches what [`Run::may_hold`] reads for these hashes.
+    pub(crate) fn prefetch(&self, hashes: impl Iterator<Item = u64>) {
+        self.bloom.prefetch(hashes);
     }
 
-    /// Whether a hash may occur: one cache line of memory.
+    /// Whether a hash may occur in the run. Reads one cache line of memory.
     pub(crate) fn may_hold(&self, hash: u64) -> bool {
         self.bloom.may_hold(hash)
     }
 
-    /// Calls `found` with the positions of a (spread) hash, newest first.
+    /// Calls `found` with the positions of a spread hash, newest first, until `found` breaks.
     pub(crate) fn find(
         &self,
         hash: u64,
@@ -129,12 +129,12 @@ impl Run {
         self.bloom.blocks() as usize * BLOCK_BYTES + self.fences.len() * 8
     }
 
-    /// Whether a read has found damage: the run must be made anew.
+    /// Whether a read has found damage, so that the run must be rebuilt.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Reads and checks a page; gives its number of entries.
+    /// Reads and checks a page. Returns its number of entries.
     pub(crate) fn page(
         &self,
         number: usize,
@@ -160,7 +160,7 @@ impl Run {
         }
     }
 
-    /// Opens a run; `None` when it is missing, damaged or newer than this code: it will be made anew.
+    /// Opens a run. `None` if the run is missing, damaged or of a newer format, so that it must be rebuilt.
     pub(crate) fn load(disk: &dyn Disk, path: &str) -> io::Result<Option<Run>> {
         let file = match disk.open_read(path) {
             Ok(file) => file,
@@ -316,7 +316,7 @@ pub(crate) struct RunWriter {
 }
 
 impl RunWriter {
-    /// Begins a run of exactly `entries` entries; its space is reserved here.
+    /// Begins a run of exactly `entries` entries and reserves its space.
     pub(crate) fn begin(
         disk: Arc<dyn Disk>,
         extent: RunExtent,
@@ -351,7 +351,7 @@ impl RunWriter {
         Ok(writer)
     }
 
-    /// Adds an entry; they come ascending.
+    /// Adds an entry. Entries ascend.
     pub(crate) fn push(&mut self, hash: u64, position: u64) -> io::Result<()> {
         if self.page_entries == 0 {
             self.fences.push(hash);
@@ -450,7 +450,7 @@ impl RunWriter {
 impl Drop for RunWriter {
     fn drop(&mut self) {
         if !self.done {
-            // A leftover is removed at the next open, too.
+            // The next open removes a leftover, too.
             let _ = self.disk.remove(&self.tmp);
         }
     }

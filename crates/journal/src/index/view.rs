@@ -1,15 +1,15 @@
-//! Everything that a look-up has to look in.
+//! The set of tables and files that a look-up searches.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::active::{ActiveTable, warmed_at};
+use super::active::{ActiveTable, keys_to_prefetch};
 use super::run::Run;
 use super::spread::spread;
 use crate::options::ReadError;
 use crate::segment::Segment;
 
-/// A sealed segment whose index is still in memory only.
+/// A sealed segment whose index is in memory and not written to a file yet.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingRun {
     pub(crate) table: Arc<ActiveTable>,
@@ -18,18 +18,18 @@ pub(crate) struct PendingRun {
     pub(crate) last_hash: [u8; 32],
 }
 
-/// Everything to look in, at one moment.
+/// The tables and files of the index at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct IndexView {
     pub(crate) active: Arc<ActiveTable>,
-    /// Oldest first, newer than all runs.
+    /// Sealed segments without an index file: oldest first, newer than all runs.
     pub(crate) pending: Vec<PendingRun>,
-    /// Oldest first, no gaps.
+    /// Index files: oldest first, without gaps.
     pub(crate) runs: Vec<Arc<Run>>,
 }
 
 impl IndexView {
-    /// Calls `found` with each position at or before `durable`, newest first.
+    /// Calls `found` with each position of the key at or before `durable`, newest first, until `found` breaks.
     pub(crate) fn find(
         &self,
         key_hash: u64,
@@ -59,7 +59,7 @@ impl IndexView {
         Ok(())
     }
 
-    /// The newest position of each key, 0 where there is none.
+    /// Finds the newest position of each key, 0 where there is none.
     pub(crate) fn find_newest(
         &self,
         key_hashes: &[u64],
@@ -68,7 +68,7 @@ impl IndexView {
     ) -> Result<(), ReadError> {
         newest.clear();
         newest.resize(key_hashes.len(), 0);
-        // Table by table rather than key by key: the probes of different keys do not wait for one another's memory.
+        // Table by table rather than key by key, so that the cache misses of different keys overlap.
         let tables = std::iter::once(&self.active)
             .chain(self.pending.iter().rev().map(|pending| &pending.table));
         for table in tables {
@@ -76,8 +76,8 @@ impl IndexView {
         }
         for run in self.runs.iter().rev() {
             for (at, (newest, key_hash)) in newest.iter_mut().zip(key_hashes).enumerate() {
-                if let Some(next) = warmed_at(at, key_hashes.len()) {
-                    run.warm(key_hashes[next].iter().copied().map(spread));
+                if let Some(next) = keys_to_prefetch(at, key_hashes.len()) {
+                    run.prefetch(key_hashes[next].iter().copied().map(spread));
                 }
                 let hash = spread(*key_hash);
                 if *newest == 0 && run.may_hold(hash) {

@@ -52,7 +52,7 @@ fn a_key_used_by_every_record_is_found_newest_first_through_all_runs() {
         let mut builder = tributary_journal::FrameBuilder::new(writer.head().position + 1, 1, 1);
         for _ in 0..1000 {
             builder.push(|buf| buf.push(1)).unwrap();
-            builder.key(42);
+            builder.add_key(42);
         }
         writer.append(&mut builder).unwrap();
         writer.maintainer().step().unwrap();
