@@ -204,6 +204,29 @@ fn a_batch_has_at_most_8192_commands_however_they_are_grouped() {
     assert_eq!(server.posted(&shop), 8_192);
 }
 
+#[test]
+fn a_group_whose_records_need_more_than_one_frame_is_refused_and_its_events_alone_are_taken() {
+    let server = Fixture::start();
+    let data = json!({"text": "d".repeat(32_000)});
+    let event = |at: usize| json!({"idempotency_key": format!("{at}"), "event": {"type": "app.seen", "data": data}});
+    let events: Vec<Value> = (0..150).map(event).collect();
+    let before = server.get("/v1/journal/head").expect(200);
+    let refused = server.post("/v1/batches", &json!([{"group": events}]));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (413, "body_too_large")
+    );
+    let message = refused.json()["error"]["message"].to_string();
+    assert!(
+        message.contains("group") && message.contains("4 MiB"),
+        "{message}"
+    );
+    let after = server.get("/v1/journal/head").expect(200);
+    assert_eq!(before, after, "nothing was done");
+    let taken = server.post("/v1/batches", &json!(events)).expect(200);
+    assert!(results(&taken).iter().all(|result| *result == (201, "")));
+}
+
 /// A body within its bound of bytes must not take a multiple of that in memory, nor the whole stack.
 #[test]
 fn the_first_item_of_a_wrong_form_ends_the_reading() {
