@@ -102,6 +102,8 @@ codes! {
     ReadOnlyKey = "read_only_key", 403, Permission;
     /// Only a platform key may do this.
     PlatformOnly = "platform_only", 403, Permission;
+    /// The API key may not do this with what it names.
+    Forbidden = "forbidden", 403, Permission;
     /// No such path.
     RouteNotFound = "route_not_found", 404, NotFound;
     /// What the request names does not exist, or is not this key's to see.

@@ -15,13 +15,13 @@ pub fn internal_error() -> ApiError {
 /// Error of an idempotency key that was used for another request.
 pub fn key_conflict() -> ApiError {
     let message = "This idempotency key was used for another request.";
-    ApiError::new(ErrorCode::IdempotencyKeyReused, message).param("Idempotency-Key")
+    ApiError::new(ErrorCode::IdempotencyKeyReused, message).param("idempotency_key")
 }
 
 /// Error of a group of which some idempotency keys were used before, or for other requests.
 pub fn group_key_conflict() -> ApiError {
     let message = "Some idempotency keys of this group were used before, or for other requests.";
-    ApiError::new(ErrorCode::IdempotencyKeyReused, message).param("Idempotency-Key")
+    ApiError::new(ErrorCode::IdempotencyKeyReused, message).param("idempotency_key")
 }
 
 /// Returns the error for a payment that the queue did not take.

@@ -7,6 +7,7 @@
 pub mod attempt_note;
 pub mod caller;
 pub mod code;
+pub mod draft;
 pub mod error;
 pub mod error_pages;
 pub mod failures;

@@ -11,6 +11,7 @@ use crate::caller::Caller;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::failures::read_error;
+use crate::form::idempotency::IDEMPOTENCY_KEY;
 use crate::form::subscription::bad_setting;
 use crate::transport::{PushTransport, no_transport};
 
@@ -37,7 +38,7 @@ pub fn refusal_error(refusal: Refusal) -> ApiError {
             ErrorCode::SubscriptionLimit,
             format!("There may be no more: {refusal}."),
         ),
-        Refusal::KeyReused => crate::failures::key_conflict(),
+        Refusal::KeyReused => crate::failures::key_conflict().param(IDEMPOTENCY_KEY),
         Refusal::Bad(bad) => bad_setting(bad),
         Refusal::Changed => ApiError::new(
             ErrorCode::Overloaded,

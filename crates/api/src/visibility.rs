@@ -2,7 +2,7 @@
 
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Account, AccountId, OwnerId, OwnerName, PaymentId};
+use tributary_ledger::{Account, AccountId, OwnerId, PaymentId};
 
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -85,9 +85,7 @@ pub enum Narrowed {
 pub fn narrowed(reader: &Reader, caller: &Caller, named: Option<&OwnerText>) -> Narrowed {
     let named = named.map(|text| match text.0.as_str() {
         "platform" => Some(OwnerId::PLATFORM),
-        name => OwnerName::new(name)
-            .ok()
-            .and_then(|name| reader.owner_by_name(&name)),
+        _ => reader.owner_by_name(&text.0),
     });
     match (caller.narrowed_to(), named) {
         (_, Some(None)) => Narrowed::Nobody,

@@ -3,10 +3,10 @@
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use tributary_api::caller::Caller;
-use tributary_api::form::request::CommandDraft;
-use tributary_api::intake::{Done, command};
+use tributary_api::draft::CommandDraft;
+use tributary_api::intake::Done;
 use tributary_api::render::answer::answer;
-use tributary_engine::IdKind;
+use tributary_engine::{Answer, IdKind};
 use tributary_ledger::Key;
 use tributary_ledger::codec::Record;
 
@@ -22,12 +22,13 @@ pub(crate) async fn execute_draft(
     key: Key,
     draft: CommandDraft,
 ) -> Result<Response, ErrorResponse> {
-    let done = submit(app, command(caller.actor, key, draft)).await?;
+    let command = app.shared.intake.command(&caller, key, draft)?;
+    let done = submit(app, command).await?;
     Ok(response_of(app, &done))
 }
 
 /// The answer to a command that the ledger answered.
-fn response_of(app: &App, done: &Done) -> Response {
+fn response_of(app: &App, done: &Done<Answer>) -> Response {
     let response = match answer(&app.shared.reader, &done.record) {
         Ok(rendered) if rendered.status == 202 => {
             accepted(app, &done.record, json(rendered.status, &rendered.object))

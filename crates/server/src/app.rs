@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
 use tributary_api::error::ApiError;
 use tributary_api::failures::internal_error;
+use tributary_api::intake::Intake;
 use tributary_api::subscriptions::require_messaging;
 use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, Reader, SubmitQueue};
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     /// What sends the events of subscriptions that have a URL; none where nothing does.
     pub(crate) transport: Option<Arc<dyn PushTransport>>,
     pub(crate) reader: Reader,
+    /// What takes commands in.
+    pub(crate) intake: Intake,
     pub(crate) rate: Option<RateLimiter>,
     /// The counters of every thread, for a scrape.
     pub(crate) threads: Vec<Arc<Counters>>,
@@ -228,6 +231,7 @@ mod tests {
             shared: Arc::new(Shared {
                 config: ServerConfig::default(),
                 reader: engine.reader(),
+                intake: Intake::new(engine.reader(), None),
                 engine: engine.clone(),
                 messaging: None,
                 transport: None,

@@ -33,8 +33,7 @@ impl FromRequestParts<App> for Writing {
     type Rejection = ErrorResponse;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Writing, ErrorResponse> {
-        let caller = caller(&parts.headers, &app.shared)?.may_write()?;
-        Ok(Writing(caller))
+        Ok(Writing(writer(&parts.headers, &app.shared)?))
     }
 }
 
@@ -57,8 +56,10 @@ impl FromRequestParts<App> for PlatformWriting {
         parts: &mut Parts,
         app: &App,
     ) -> Result<PlatformWriting, ErrorResponse> {
-        let caller = caller(&parts.headers, &app.shared)?.must_be_platform()?;
-        Ok(PlatformWriting(caller.may_write()?))
+        let caller = caller(&parts.headers, &app.shared)?;
+        let allowed = caller.must_be_platform().and_then(Caller::may_write);
+        allowed.inspect_err(|error| app.shared.intake.count_refusal(&caller, error))?;
+        Ok(PlatformWriting(caller))
     }
 }
 
@@ -76,6 +77,14 @@ pub(crate) fn caller(headers: &HeaderMap, shared: &Shared) -> Result<Caller, Api
             })?;
     }
     Ok(caller)
+}
+
+/// The holder of the key in the request, who may write.
+pub(crate) fn writer(headers: &HeaderMap, shared: &Shared) -> Result<Caller, ApiError> {
+    let caller = caller(headers, shared)?;
+    caller
+        .may_write()
+        .inspect_err(|error| shared.intake.count_refusal(&caller, error))
 }
 
 /// Whether the key that stood in a request is one still. What lasts asks again at times.

@@ -1,19 +1,25 @@
 //! Sends commands to the ledger and waits for its answers.
 
+use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 use tributary_api::failures::{internal_error, outcome_unknown, submit_error};
-use tributary_api::intake::{Done, check_mailbox, read_reply};
-use tributary_engine::{Receipt, Reply};
+use tributary_api::form::idempotency::IDEMPOTENCY_KEY;
+use tributary_api::intake::{Done, read_reply};
+use tributary_engine::{Answer, Receipt, Reply};
 use tributary_ledger::Command;
 
 use crate::app::App;
 
 /// Sends one command and waits until its record is durable.
-pub(crate) async fn submit(app: &App, command: Command) -> Result<Done, ApiError> {
-    let shared = &app.shared;
-    check_mailbox(&shared.reader, shared.messaging.as_ref(), &command)?;
+pub(crate) async fn submit(app: &App, command: Command) -> Result<Done<Answer>, ApiError> {
     let replies = submit_all(app, vec![command]).await?;
-    read_reply(replies.into_iter().next().ok_or_else(internal_error)?)
+    let done = read_reply(replies.into_iter().next().ok_or_else(internal_error)?);
+    done.map_err(
+        |error| match error.code() == ErrorCode::IdempotencyKeyReused.as_str() {
+            true => error.param(IDEMPOTENCY_KEY),
+            false => error,
+        },
+    )
 }
 
 /// Sends commands that are decided next to each other, and waits until their records are durable.

@@ -6,16 +6,20 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use tributary_engine::COMMANDS_PER_BATCH_MAX;
+use tributary_engine::{COMMANDS_PER_BATCH_MAX, Reader};
+use tributary_ledger::{Body, PaymentKind};
 use utoipa::openapi::schema::{
     AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema,
 };
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::caller::Caller;
+use crate::draft::CommandDraft;
+use crate::error::ApiError;
 use crate::form::request::{
     AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, EventCreate, PaymentCreate,
-    RefundCreate, TransferCreate, VoidOf,
+    RefundCreate, Request as _, TransferCreate, VoidOf,
 };
 use crate::form::value::KeyText;
 
@@ -110,6 +114,26 @@ impl Operation {
             Operation::Void(_) => "void",
             Operation::Refund(_) => "refund",
             Operation::Event(_) => "event",
+        }
+    }
+
+    /// Returns the draft of the command. An account is opened for `caller`'s owner if none is named.
+    pub fn into_draft(self, reader: &Reader, caller: &Caller) -> Result<CommandDraft, ApiError> {
+        let ids = reader.ids();
+        match self {
+            Operation::Account(form) => form.into_draft(reader, caller),
+            Operation::Freeze(form) => form.into_draft(ids, Body::FreezeAccount),
+            Operation::Unfreeze(form) => form.into_draft(ids, Body::UnfreezeAccount),
+            Operation::Close(form) => form.into_draft(ids, Body::CloseAccount),
+            Operation::Payment(form) => form.into_draft(ids),
+            Operation::Transfer(form) => form.into_draft(PaymentKind::Transfer, ids),
+            Operation::TopUp(form) => form.into_draft(PaymentKind::TopUp, ids),
+            Operation::Payout(form) => form.into_draft(PaymentKind::Payout, ids),
+            Operation::Adjustment(form) => form.into_draft(ids),
+            Operation::Capture(form) => form.into_draft(ids),
+            Operation::Void(form) => form.into_draft(ids),
+            Operation::Refund(form) => form.into_draft(ids),
+            Operation::Event(form) => form.into_draft(ids),
         }
     }
 

@@ -6,7 +6,7 @@ use tributary_ledger::Key;
 
 use crate::code::ErrorCode;
 use crate::error::ApiError;
-use crate::form::value::is_key_text;
+use crate::form::value::key_text;
 
 /// The header of a write that holds its idempotency key.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -14,13 +14,12 @@ pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// Reads the value of the header `Idempotency-Key`; none if the value is not ASCII. Quoted or bare: `"a"` and `a` are the same
 /// key.
 pub fn parse_header(value: Option<&str>) -> Result<Key, ApiError> {
-    let text = value.and_then(unquote).filter(|text| is_key_text(text));
-    let text = text.ok_or_else(|| {
+    let key = value.and_then(unquote).and_then(|text| key_text(&text));
+    key.ok_or_else(|| {
         invalid(
             "Idempotency-Key must be 1 to 255 printable ASCII characters, bare or in double quotes.",
         )
-    })?;
-    ledger_key(&text)
+    })
 }
 
 /// Error of a write without an idempotency key.
@@ -37,12 +36,6 @@ pub fn key_given_twice() -> ApiError {
 
 fn invalid(message: &'static str) -> ApiError {
     ApiError::new(ErrorCode::IdempotencyKeyInvalid, message).param(IDEMPOTENCY_KEY)
-}
-
-/// The ledger's key of a text that has the form of one.
-pub fn ledger_key(text: &str) -> Result<Key, ApiError> {
-    Key::from_bytes(text.as_bytes())
-        .map_err(|_| invalid("Idempotency-Key is not one that the ledger takes."))
 }
 
 /// The text of a header value: a structured-field string when it starts with a quote, else itself.

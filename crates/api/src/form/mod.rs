@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod idempotency;
 pub mod json;
+pub mod path;
 pub mod query;
 pub mod queue;
 pub mod request;

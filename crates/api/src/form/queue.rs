@@ -2,12 +2,12 @@
 
 use serde::Deserialize;
 use tributary_engine::Ids;
-use tributary_ledger::{CorrelationId, Priority, Queue, QueueTerms, ReplyTo};
+use tributary_ledger::{Priority, Queue, QueueTerms, ReplyTo};
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::form::value::{PriorityForm, ReferenceText, SubscriptionText, TimeText};
+use crate::form::value::{CorrelationText, PriorityForm, SubscriptionText, TimeText};
 
 /// How a payment is queued. A payment with this field is answered with 202 and decided when its turn has come; so is one that is
 /// sent with `Prefer: respond-async`.
@@ -26,7 +26,7 @@ pub struct QueueForm {
     /// whose `owner`, if it has one, is the key's.
     reply_to: Option<SubscriptionText>,
     /// What the result is told with.
-    correlation_id: Option<ReferenceText>,
+    correlation_id: Option<CorrelationText>,
 }
 
 impl QueueForm {
@@ -38,7 +38,6 @@ impl QueueForm {
             let found = ids.subscription_of(text.0).and_then(mailbox);
             found.ok_or_else(|| no_mailbox("queue.reply_to"))
         });
-        let correlation_id = self.correlation_id.map(|text| CorrelationId::new(&text.0));
         Ok(Box::new(Queue {
             terms: QueueTerms {
                 priority: priority.unwrap_or_default(),
@@ -46,9 +45,7 @@ impl QueueForm {
                 expires_at: time(self.expires_at),
                 reply_to: reply_to.transpose()?,
             },
-            correlation_id: correlation_id
-                .transpose()
-                .map_err(|error| ApiError::invalid("queue.correlation_id", error.to_string()))?,
+            correlation_id: self.correlation_id.map(|text| text.0),
         }))
     }
 }
@@ -58,8 +55,7 @@ pub fn mailbox(id: SubscriptionId) -> Option<ReplyTo> {
     ReplyTo::new(id.0)
 }
 
-/// There is no such mailbox, or it is somebody else's.
+/// Error of a mailbox that is not there, or that the caller may not name.
 pub fn no_mailbox(param: &str) -> ApiError {
-    let message = "reply_to must be the id of a subscription of this key's owner, or of one of the platform that is open to it.";
-    ApiError::invalid(param, message)
+    ApiError::not_found("subscription", param)
 }

@@ -2,53 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tributary_engine::{IdKind, Ids};
+use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::{
-    Access, AccountId, AccountKind, Body, Capture, Data, Date, Destination, ExternalId, Fee, Fees,
-    Hold, Label, OpenAccount, OrderKey, Overdraft, OwnerName, Part, Pay, Payees, PaymentId,
-    PaymentKind, Publish, Reason, Reference, Refund, SHARES_MAX, Share, Text, Topic,
+    Access, AccountId, AccountKind, Body, Capture, Data, Date, Fee, Hold, OpenAccount, OrderKey,
+    Overdraft, OwnerName, Part, PaymentId, PaymentKind, Publish, Refund, Share, Text, Topic,
 };
 use utoipa::ToSchema;
 
+use crate::caller::Caller;
+use crate::draft::{CommandDraft, PaymentParts};
 use crate::error::ApiError;
 use crate::form::json::{compact, is_readable};
 use crate::form::queue::QueueForm;
 use crate::form::value::{
-    AccountText, AmountForm, BasisPoints, CurrencyForm, DateText, DescriptionText, MetadataForm,
-    OverdraftForm, OwnerText, PaymentText, ReasonText, ReferenceText, TimeText, TopicText,
+    AccountText, AmountForm, BasisPoints, CurrencyForm, DateText, DescriptionText, ExternalIdText,
+    LabelText, MetadataForm, OrderKeyText, OverdraftForm, OwnerText, PaymentText, ReasonText,
+    ReferenceText, TimeText, TopicText,
 };
-
-/// What a body asks for, without who asks and under which key.
-#[derive(Clone, Debug)]
-pub struct CommandDraft {
-    /// What is to be done.
-    pub body: Body,
-    /// The date of the business, if given.
-    pub effective_at: Option<Date>,
-    /// Description and metadata.
-    pub text: Option<Text>,
-}
-
-impl CommandDraft {
-    /// A draft that has no text and no date.
-    pub fn new(body: Body) -> CommandDraft {
-        CommandDraft {
-            body,
-            effective_at: None,
-            text: None,
-        }
-    }
-}
-
-/// Returns the draft of a caller who would rather not wait, if so: a payment is queued then.
-pub fn preferred(mut draft: CommandDraft, not_now: bool) -> CommandDraft {
-    if let Body::Pay(pay) = &mut draft.body
-        && not_now
-    {
-        pay.queue.get_or_insert_default();
-    }
-    draft
-}
+use crate::render::common::owner_name;
 
 /// A body that a command can be made of. `ids` reads the ids in it.
 pub trait Request {
@@ -62,14 +33,14 @@ pub trait Request {
 pub struct AccountCreate {
     /// Whose it is; named here for the first time or known. An owner's key opens accounts for its own owner and may
     /// leave this out; a platform key must say. `platform` is the platform itself.
-    pub owner: Option<OwnerText>,
+    owner: Option<OwnerText>,
     currency: CurrencyForm,
     /// What the account is for; `wallet` if left out. An owner's key opens wallets and merchant accounts.
     kind: Option<AccountKindForm>,
     /// How far below zero it may go; 0 if left out.
     overdraft: Option<OverdraftForm>,
     /// The owner's own name for the account, unique among the owner's accounts.
-    external_id: Option<ReferenceText>,
+    external_id: Option<ExternalIdText>,
     description: Option<DescriptionText>,
     metadata: Option<MetadataForm>,
 }
@@ -251,9 +222,14 @@ pub struct AccountOf {
 }
 
 impl AccountOf {
-    /// The account that is meant.
-    pub fn id(&self, ids: &Ids) -> Result<AccountId, ApiError> {
-        account(ids, &self.account, "account")
+    /// The draft to change the account.
+    pub fn into_draft(
+        self,
+        ids: &Ids,
+        change: fn(AccountId) -> Body,
+    ) -> Result<CommandDraft, ApiError> {
+        let account = account(ids, &self.account, "account")?;
+        Ok(CommandDraft::new(change(account)))
     }
 }
 
@@ -285,7 +261,7 @@ pub struct EventCreate {
     #[serde(rename = "type")]
     topic: TopicText,
     /// Events of one owner under the same key are delivered in order, to subscriptions that ask for order.
-    key: Option<ReferenceText>,
+    key: Option<OrderKeyText>,
     /// What it says: any JSON, at most 32 KiB and 127 levels deep. Kept as it is, but for white space between its parts.
     #[schema(value_type = Value)]
     data: Box<RawValue>,
@@ -293,15 +269,10 @@ pub struct EventCreate {
 
 impl Request for EventCreate {
     fn into_draft(self, _: &Ids) -> Result<CommandDraft, ApiError> {
-        let key = self.key.map(|text| order_key(&text.0)).transpose()?;
+        let key = self.key.map(|text| text.0);
         publish(self.topic.0, key, self.data.get())
             .map(|publish| CommandDraft::new(Body::Publish(publish)))
     }
-}
-
-/// The order key of an event.
-pub fn order_key(text: &str) -> Result<OrderKey, ApiError> {
-    OrderKey::new(text).map_err(|error| ApiError::invalid("key", format!("This {error}.")))
 }
 
 /// The command to publish `data`, which is JSON.
@@ -336,7 +307,7 @@ pub struct ApiKeyCreate {
     /// What the key may do.
     pub access: AccessForm,
     /// What it is for.
-    pub label: Option<ReferenceText>,
+    pub label: Option<LabelText>,
 }
 
 impl AccessForm {
@@ -350,49 +321,30 @@ impl AccessForm {
 }
 
 impl AccountCreate {
-    /// The draft of an account for `owner`.
-    pub fn into_draft(self, owner: OwnerName) -> Result<CommandDraft, ApiError> {
+    /// The draft of an account for the owner that is named, else for the caller's own.
+    pub fn into_draft(self, reader: &Reader, caller: &Caller) -> Result<CommandDraft, ApiError> {
+        let owner = owner_of_new_account(reader, caller, self.owner)?;
         let overdraft = match self.overdraft {
             None => Overdraft::NONE,
             Some(OverdraftForm::Limit(limit)) => Overdraft::limited(limit),
             Some(OverdraftForm::Unlimited) => Overdraft::UNLIMITED,
         };
-        let external_id = self
-            .external_id
-            .map(|text| ExternalId::new(&text.0))
-            .transpose();
-        Ok(CommandDraft {
-            body: Body::OpenAccount(OpenAccount {
-                owner,
-                currency: self.currency.0,
-                kind: self.kind.unwrap_or(AccountKindForm::Wallet).ledger(),
-                overdraft,
-                external_id: external_id
-                    .map_err(|error| ApiError::invalid("external_id", error.to_string()))?,
-            }),
-            effective_at: None,
-            text: notes(self.description, self.metadata)?,
-        })
+        let open = OpenAccount {
+            owner,
+            currency: self.currency.0,
+            kind: self.kind.unwrap_or(AccountKindForm::Wallet).ledger(),
+            overdraft,
+            external_id: self.external_id.map(|text| text.0),
+        };
+        let text = notes(self.description, self.metadata)?;
+        CommandDraft::new(Body::OpenAccount(open)).with_notes(None, text)
     }
 }
 
 impl Request for PaymentCreate {
     fn into_draft(self, ids: &Ids) -> Result<CommandDraft, ApiError> {
-        let destination = match (self.destination, self.splits) {
-            (Some(one), None) => Destination::One(account(ids, &one, "destination")?),
-            (None, Some(splits)) => Destination::Split(payees(ids, &splits)?),
-            (None, None) => return Err(missing("destination", "Give destination or splits.")),
-            (Some(_), Some(_)) => {
-                return Err(ApiError::invalid(
-                    "splits",
-                    "Give either destination or splits, not both.",
-                ));
-            }
-        };
-        let hold = match (
-            self.capture_method.unwrap_or(CaptureMethod::Automatic),
-            self.expires_at,
-        ) {
+        let method = self.capture_method.unwrap_or(CaptureMethod::Automatic);
+        let hold = match (method, self.expires_at) {
             (CaptureMethod::Manual, Some(expires_at)) => Some(Hold {
                 expires_at: expires_at.0,
             }),
@@ -410,77 +362,72 @@ impl Request for PaymentCreate {
                 ));
             }
         };
-        Ok(CommandDraft {
-            body: Body::Pay(Pay {
-                kind: PaymentKind::Pay,
-                source: account(ids, &self.source, "source")?,
-                destination,
-                fees: fees(ids, self.fees.as_deref().unwrap_or_default())?,
-                amount: self.amount.0,
-                currency: self.currency.0,
-                hold,
-                reference: reference(self.reference)?,
-                reason: None,
-                queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
-            }),
-            effective_at: self.effective_at.map(|date| Date(date.0)),
-            text: notes(self.description, self.metadata)?,
-        })
+        let destination = self
+            .destination
+            .map(|one| account(ids, &one, "destination"));
+        let splits = self.splits.map(|splits| shares(ids, &splits));
+        let parts = PaymentParts {
+            kind: PaymentKind::Pay,
+            source: account(ids, &self.source, "source")?,
+            destination: destination.transpose()?,
+            splits: splits.transpose()?,
+            fees: fees(ids, self.fees.as_deref().unwrap_or_default())?,
+            amount: self.amount.0,
+            currency: self.currency.0,
+            hold,
+            reference: self.reference.map(|text| text.0),
+            reason: None,
+            queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
+        };
+        let text = notes(self.description, self.metadata)?;
+        parts
+            .into_draft("expires_at")?
+            .with_notes(self.effective_at.map(|date| Date(date.0)), text)
     }
 }
-
-/// Fees of a payment with one payee.
-const TRANSFER_FEES_MAX: usize = SHARES_MAX - 1;
 
 impl TransferCreate {
     /// The draft of a transfer, top-up or payout.
     pub fn into_draft(self, kind: PaymentKind, ids: &Ids) -> Result<CommandDraft, ApiError> {
-        if self
-            .fees
-            .as_ref()
-            .is_some_and(|fees| fees.len() > TRANSFER_FEES_MAX)
-        {
-            return Err(ApiError::invalid("fees", "Give at most 15 fees."));
-        }
-        Ok(CommandDraft {
-            body: Body::Pay(Pay {
-                kind,
-                source: account(ids, &self.source, "source")?,
-                destination: Destination::One(account(ids, &self.destination, "destination")?),
-                fees: fees(ids, self.fees.as_deref().unwrap_or_default())?,
-                amount: self.amount.0,
-                currency: self.currency.0,
-                hold: None,
-                reference: reference(self.reference)?,
-                reason: None,
-                queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
-            }),
-            effective_at: self.effective_at.map(|date| Date(date.0)),
-            text: notes(self.description, self.metadata)?,
-        })
+        let parts = PaymentParts {
+            kind,
+            source: account(ids, &self.source, "source")?,
+            destination: Some(account(ids, &self.destination, "destination")?),
+            splits: None,
+            fees: fees(ids, self.fees.as_deref().unwrap_or_default())?,
+            amount: self.amount.0,
+            currency: self.currency.0,
+            hold: None,
+            reference: self.reference.map(|text| text.0),
+            reason: None,
+            queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
+        };
+        let text = notes(self.description, self.metadata)?;
+        parts
+            .into_draft("expires_at")?
+            .with_notes(self.effective_at.map(|date| Date(date.0)), text)
     }
 }
 
 impl Request for AdjustmentCreate {
     fn into_draft(self, ids: &Ids) -> Result<CommandDraft, ApiError> {
-        let reason = Reason::new(&self.reason.0)
-            .map_err(|error| ApiError::invalid("reason", error.to_string()))?;
-        Ok(CommandDraft {
-            body: Body::Pay(Pay {
-                kind: PaymentKind::Adjustment,
-                source: account(ids, &self.source, "source")?,
-                destination: Destination::One(account(ids, &self.destination, "destination")?),
-                fees: Fees::default(),
-                amount: self.amount.0,
-                currency: self.currency.0,
-                hold: None,
-                reference: reference(self.reference)?,
-                reason: Some(reason),
-                queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
-            }),
-            effective_at: self.effective_at.map(|date| Date(date.0)),
-            text: notes(self.description, self.metadata)?,
-        })
+        let parts = PaymentParts {
+            kind: PaymentKind::Adjustment,
+            source: account(ids, &self.source, "source")?,
+            destination: Some(account(ids, &self.destination, "destination")?),
+            splits: None,
+            fees: Vec::new(),
+            amount: self.amount.0,
+            currency: self.currency.0,
+            hold: None,
+            reference: self.reference.map(|text| text.0),
+            reason: Some(self.reason.0),
+            queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
+        };
+        let text = notes(self.description, self.metadata)?;
+        parts
+            .into_draft("expires_at")?
+            .with_notes(self.effective_at.map(|date| Date(date.0)), text)
     }
 }
 
@@ -513,27 +460,32 @@ impl Request for VoidOf {
 
 impl Request for RefundCreate {
     fn into_draft(self, ids: &Ids) -> Result<CommandDraft, ApiError> {
-        Ok(CommandDraft {
-            body: Body::Refund(Refund {
-                payment: payment(ids, &self.payment)?,
-                amount: self.amount.map(|amount| amount.0),
-                refund_fee: self.refund_fee.unwrap_or(false),
-            }),
-            effective_at: self.effective_at.map(|date| Date(date.0)),
-            text: notes(self.description, self.metadata)?,
-        })
+        let refund = Refund {
+            payment: payment(ids, &self.payment)?,
+            amount: self.amount.map(|amount| amount.0),
+            refund_fee: self.refund_fee.unwrap_or(false),
+        };
+        let text = notes(self.description, self.metadata)?;
+        CommandDraft::new(Body::Refund(refund))
+            .with_notes(self.effective_at.map(|date| Date(date.0)), text)
     }
 }
 
-/// The ledger's label of an API key.
-pub fn label(text: Option<ReferenceText>) -> Result<Option<Label>, ApiError> {
-    let label = text.map(|text| Label::new(&text.0)).transpose();
-    label.map_err(|error| ApiError::invalid("label", error.to_string()))
-}
-
-/// The ledger's owner name of a text that has the form of one.
-pub fn owner_name(text: &OwnerText) -> Result<OwnerName, ApiError> {
-    OwnerName::new(&text.0).map_err(|error| ApiError::invalid("owner", error.to_string()))
+/// Returns the owner of a new account: the one named, else the caller's own.
+pub fn owner_of_new_account(
+    reader: &Reader,
+    caller: &Caller,
+    named: Option<OwnerText>,
+) -> Result<OwnerName, ApiError> {
+    match named {
+        Some(OwnerText(name)) => Ok(name),
+        None if caller.is_platform() => {
+            let message =
+                "A platform key must say whose account it opens; platform is the platform itself.";
+            Err(missing("owner", message))
+        }
+        None => OwnerText::parse(&owner_name(reader, caller.actor.owner), "owner"),
+    }
 }
 
 fn missing(param: &str, message: &'static str) -> ApiError {
@@ -555,17 +507,8 @@ pub fn payment(ids: &Ids, text: &PaymentText) -> Result<PaymentId, ApiError> {
         .ok_or_else(|| ApiError::not_found("payment", "payment"))
 }
 
-fn reference(text: Option<ReferenceText>) -> Result<Option<Reference>, ApiError> {
-    let reference = text.map(|text| Reference::new(&text.0)).transpose();
-    reference.map_err(|error| ApiError::invalid("reference", error.to_string()))
-}
-
-fn payees(ids: &Ids, splits: &[SplitForm]) -> Result<Payees, ApiError> {
-    if !(1..=SHARES_MAX).contains(&splits.len()) {
-        return Err(ApiError::invalid("splits", "Give 1 to 16 payees."));
-    }
-    let mut shares = Vec::with_capacity(splits.len());
-    for (index, split) in splits.iter().enumerate() {
+fn shares(ids: &Ids, splits: &[SplitForm]) -> Result<Vec<Share>, ApiError> {
+    let share = |(index, split): (usize, &SplitForm)| {
         let part = match (split.amount, split.basis_points) {
             (Some(amount), None) => Part::Amount(amount.0),
             (None, Some(points)) => Part::BasisPoints(points.0),
@@ -576,27 +519,21 @@ fn payees(ids: &Ids, splits: &[SplitForm]) -> Result<Payees, ApiError> {
                 ));
             }
         };
-        shares.push(Share {
-            account: account(ids, &split.account, &format!("splits[{index}].account"))?,
-            part,
-        });
-    }
-    Payees::new(shares).ok_or_else(|| ApiError::invalid("splits", "Give at most 16 payees."))
+        let account = account(ids, &split.account, &format!("splits[{index}].account"))?;
+        Ok(Share { account, part })
+    };
+    splits.iter().enumerate().map(share).collect()
 }
 
-fn fees(ids: &Ids, forms: &[FeeForm]) -> Result<Fees, ApiError> {
-    if forms.len() > SHARES_MAX {
-        return Err(ApiError::invalid("fees", "Give at most 16 fees."));
-    }
-    let mut fees = Vec::with_capacity(forms.len());
-    for (index, fee) in forms.iter().enumerate() {
-        fees.push(Fee {
+fn fees(ids: &Ids, forms: &[FeeForm]) -> Result<Vec<Fee>, ApiError> {
+    let fee = |(index, fee): (usize, &FeeForm)| {
+        Ok(Fee {
             account: account(ids, &fee.account, &format!("fees[{index}].account"))?,
             flat: fee.amount.map_or(0, |amount| amount.0),
             basis_points: fee.basis_points.map_or(0, |points| points.0),
-        });
-    }
-    Fees::new(fees).ok_or_else(|| ApiError::invalid("fees", "Give at most 16 fees."))
+        })
+    };
+    forms.iter().enumerate().map(fee).collect()
 }
 
 /// Description and metadata as they are kept: one JSON text, with the names in order, so that the same notes are the

@@ -230,7 +230,10 @@ impl SubscriptionCreate {
             url: None,
             events: Some(self.events),
             currency: None,
-            owner: self.owner.map(|name| Some(OwnerText(name))),
+            owner: self
+                .owner
+                .map(|name| OwnerText::parse(&name, "owner").map(OwnerText).map(Some))
+                .transpose()?,
             attempts_max: self.attempts_max,
             backoff: self.backoff,
             jitter: self.jitter,
@@ -262,7 +265,7 @@ impl SubscriptionUpdate {
             filter.currency = currency.map(|currency| currency.0);
         }
         if let Some(name) = self.owner {
-            filter.owner = name.map(|name| owner(&name.0)).transpose()?;
+            filter.owner = name.map(|name| owner(name.0.as_str())).transpose()?;
         }
         if let Some(backoff) = self.backoff {
             policy.backoff = backoff.engine()?;

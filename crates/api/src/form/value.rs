@@ -6,13 +6,18 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use tributary_engine::IdKind;
-use tributary_ledger::{AMOUNT_MAX, Currency, Topic};
+use tributary_ledger::{
+    AMOUNT_MAX, CorrelationId, Currency, ExternalId, Invalid, Key, Label, OrderKey, OwnerName,
+    Reason, Reference, Topic,
+};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
     AdditionalProperties, KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat,
     SchemaType, Type,
 };
 use utoipa::{PartialSchema, ToSchema};
+
+use crate::error::ApiError;
 
 /// Basis points of the whole.
 pub const BASIS_POINTS_MAX: u64 = 10_000;
@@ -39,6 +44,14 @@ macro_rules! string_form {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq)]
         pub struct $name(pub $parsed);
+
+        impl $name {
+            /// Reads the text of the field `param`, for interfaces other than JSON.
+            pub fn parse(text: &str, param: &str) -> Result<$parsed, ApiError> {
+                let message = || format!(concat!("{}: must be ", $expecting, "."), param);
+                $parse(text).ok_or_else(|| ApiError::invalid(param, message()))
+            }
+        }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
@@ -91,19 +104,40 @@ string_form! {
 }
 string_form! {
     /// The name of an owner.
-    OwnerText as "OwnerName", String, expecting "1 to 64 letters, digits or any of _ . : @ -",
-    parse owner_text, schema |object| object.pattern(Some("^[A-Za-z0-9_.:@-]{1,64}$"))
+    OwnerText as "OwnerName", OwnerName, expecting "1 to 64 letters, digits or any of _ . : @ -",
+    parse owner_name, schema |object| object.pattern(Some("^[A-Za-z0-9_.:@-]{1,64}$"))
 }
 string_form! {
     /// An idempotency key within a batch.
-    KeyText as "IdempotencyKey", String, expecting "1 to 255 printable ASCII characters, no space at either end",
+    KeyText as "IdempotencyKey", Key, expecting "1 to 255 printable ASCII characters, no space at either end",
     parse key_text, schema |object| object.pattern(Some("^[!-~]([ -~]{0,253}[!-~])?$"))
 }
 string_form! {
-    /// A merchant's reference or an external id.
-    ReferenceText as "Reference", String, expecting "1 to 64 bytes of text without control characters",
-    parse reference_text, schema |object| object.min_length(Some(1)).max_length(Some(REFERENCE_BYTES_MAX)).pattern(Some(NO_CONTROLS))
+    /// A merchant's reference.
+    ReferenceText as "Reference", Reference, expecting "1 to 64 bytes of text without control characters",
+    parse reference, schema reference_schema
 }
+string_form! {
+    /// An external id.
+    ExternalIdText as "Reference", ExternalId, expecting "1 to 64 bytes of text without control characters",
+    parse external_id, schema reference_schema
+}
+string_form! {
+    /// What the result of a queued payment is told with.
+    CorrelationText as "Reference", CorrelationId, expecting "1 to 64 bytes of text without control characters",
+    parse correlation_id, schema reference_schema
+}
+string_form! {
+    /// What an API key is for.
+    LabelText as "Reference", Label, expecting "1 to 64 bytes of text without control characters",
+    parse label, schema reference_schema
+}
+string_form! {
+    /// The order key of an event.
+    OrderKeyText as "Reference", OrderKey, expecting "1 to 64 bytes of text without control characters",
+    parse order_key, schema reference_schema
+}
+
 string_form! {
     /// The type of a published event.
     TopicText as "Topic", Topic, expecting "`app.` and 1 to 8 words of a-z, 0-9, _ and - with dots between them, at most 128 bytes",
@@ -111,8 +145,8 @@ string_form! {
 }
 string_form! {
     /// Why an adjustment was made.
-    ReasonText as "Reason", String, expecting "1 to 255 bytes of text without control characters",
-    parse reason_text, schema |object| object.min_length(Some(1)).max_length(Some(REASON_BYTES_MAX)).pattern(Some(NO_CONTROLS))
+    ReasonText as "Reason", Reason, expecting "1 to 255 bytes of text without control characters",
+    parse reason, schema |object| object.min_length(Some(1)).max_length(Some(REASON_BYTES_MAX)).pattern(Some(NO_CONTROLS))
 }
 string_form! {
     /// What a person reads of it.
@@ -153,42 +187,65 @@ fn subscription_text(text: &str) -> Option<[u8; 16]> {
     IdKind::Subscription.block(text)
 }
 
-fn owner_text(text: &str) -> Option<String> {
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:@-".contains(&byte);
-    (1..=64).contains(&text.len()).then_some(())?;
-    text.bytes().all(known).then(|| text.to_owned())
+fn owner_name(text: &str) -> Option<OwnerName> {
+    OwnerName::new(text).ok()
 }
 
-fn key_text(text: &str) -> Option<String> {
-    is_key_text(text).then(|| text.to_owned())
-}
-
-/// The one rule for idempotency keys, in headers and in batches.
-pub fn is_key_text(text: &str) -> bool {
+/// Reads an idempotency key, from a header or a batch.
+pub fn key_text(text: &str) -> Option<Key> {
     let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let trimmed = text.trim_matches(' ').len() == text.len();
-    (1..=255).contains(&text.len()) && printable && trimmed
+    let key = Key::from_bytes(text.as_bytes()).ok();
+    key.filter(|_| printable && trimmed)
 }
 
 fn plain_text(text: &str, bytes_max: usize) -> Option<String> {
     (text.len() <= bytes_max && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
-/// Returns `text` if it has the form of a reference.
-pub fn reference_text(text: &str) -> Option<String> {
-    plain_text(text, REFERENCE_BYTES_MAX).filter(|text| !text.is_empty())
+/// Text without control characters, as the ledger keeps it: the ledger's type bounds its length.
+fn ledger_text<T>(text: &str, new: fn(&str) -> Result<T, Invalid>) -> Option<T> {
+    new(text)
+        .ok()
+        .filter(|_| !text.chars().any(char::is_control))
+}
+
+fn reference(text: &str) -> Option<Reference> {
+    ledger_text(text, Reference::new)
+}
+
+fn external_id(text: &str) -> Option<ExternalId> {
+    ledger_text(text, ExternalId::new)
+}
+
+fn correlation_id(text: &str) -> Option<CorrelationId> {
+    ledger_text(text, CorrelationId::new)
+}
+
+fn label(text: &str) -> Option<Label> {
+    ledger_text(text, Label::new)
+}
+
+fn order_key(text: &str) -> Option<OrderKey> {
+    ledger_text(text, OrderKey::new)
+}
+
+fn reason(text: &str) -> Option<Reason> {
+    ledger_text(text, Reason::new)
+}
+
+fn reference_schema(object: ObjectBuilder) -> ObjectBuilder {
+    object
+        .min_length(Some(1))
+        .max_length(Some(REFERENCE_BYTES_MAX))
+        .pattern(Some(NO_CONTROLS))
 }
 
 fn topic(text: &str) -> Option<Topic> {
     Topic::new(text).ok().filter(Topic::is_of_application)
 }
 
-fn reason_text(text: &str) -> Option<String> {
-    plain_text(text, REASON_BYTES_MAX).filter(|text| !text.is_empty())
-}
-
-/// Returns `text` if it has the form of a description.
-pub fn description_text(text: &str) -> Option<String> {
+fn description_text(text: &str) -> Option<String> {
     plain_text(text, DESCRIPTION_BYTES_MAX)
 }
 

@@ -1,7 +1,7 @@
 //! The answer to a write, made from its record.
 
 use serde::Serialize;
-use tributary_engine::{IdKind, IdText, Reader};
+use tributary_engine::{IdKind, IdText, Ids, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Body, PaymentId, Rejection};
 use utoipa::ToSchema;
@@ -31,6 +31,10 @@ pub struct Reference {
     object: &'static str,
     #[schema(value_type = String)]
     id: IdText,
+    /// The capture that this is the answer to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    capture_id: Option<IdText>,
 }
 
 /// An answer to a command that was done.
@@ -77,11 +81,13 @@ pub struct Outline {
     /// The position in the id, if it is not the record's own.
     id: Option<u64>,
     payment: Option<PaymentId>,
+    /// Whether the record is a capture, which has an id of its own.
+    captures: bool,
 }
 
 impl Outline {
-    /// None for commands that have no such answer.
-    pub fn of(body: &Body) -> Option<Outline> {
+    /// The outline of a command's answer; none for commands that have no such answer.
+    pub fn new(body: &Body) -> Option<Outline> {
         let (object, kind, id) = match body {
             Body::OpenAccount(_) => ("account", IdKind::Account, None),
             Body::FreezeAccount(id) | Body::UnfreezeAccount(id) | Body::CloseAccount(id) => {
@@ -100,7 +106,25 @@ impl Outline {
             kind,
             id,
             payment: payment_changed(body),
+            captures: matches!(body, Body::Capture(_)),
         })
+    }
+
+    /// The 16 bytes of the id of what the command made or changed; of what it would have made, if it was refused.
+    #[inline]
+    pub fn id_block(self, ids: &Ids, position: u64, refused: bool) -> [u8; 16] {
+        match (refused, self.kind, self.id) {
+            (false, kind, id) => ids.block(kind, id.unwrap_or(position)),
+            // A refused payment exists as failed.
+            (true, IdKind::Payment, None) => ids.block(IdKind::Payment, position),
+            (true, ..) => ids.block(IdKind::Event, position),
+        }
+    }
+
+    /// The 16 bytes of the capture's id, if the command was one and was accepted.
+    pub fn capture_block(self, ids: &Ids, position: u64) -> Option<[u8; 16]> {
+        let block = || ids.block(IdKind::Capture, position);
+        self.captures.then(block)
     }
 
     /// The answer to the command, which is the record at `position`.
@@ -114,12 +138,13 @@ impl Outline {
             let made = (self.kind == IdKind::Payment).then_some(PaymentId(position));
             return Err(refusal(reader, self.payment.or(made), rejection));
         }
-        let id = self.id.unwrap_or(position);
+        let ids = reader.ids();
         Ok(Rendered {
             status: self.status,
             object: Made::Reference(Reference {
                 object: self.object,
-                id: reader.ids().text(self.kind, id),
+                id: ids.text(self.kind, self.id.unwrap_or(position)),
+                capture_id: self.captures.then(|| ids.text(IdKind::Capture, position)),
             }),
         })
     }

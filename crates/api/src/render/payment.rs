@@ -77,6 +77,10 @@ pub struct PaymentObject {
     /// The event of its last change.
     #[schema(value_type = String)]
     last_event: IdText,
+    /// The capture that this is the answer to, or the event of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    pub(crate) capture_id: Option<IdText>,
 }
 
 /// How a payment was queued.
@@ -279,6 +283,7 @@ pub fn payment(reader: &Reader, payment: &Payment, created: &Record) -> PaymentO
         effective_at: format_date(payment.effective_at.0),
         created: format_timestamp(payment.created_at),
         last_event: ids.text(IdKind::Event, payment.changed_at),
+        capture_id: None,
     }
 }
 

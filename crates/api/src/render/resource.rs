@@ -1,7 +1,7 @@
 //! The object that a record made or changed, as the record left it.
 
 use serde::Serialize;
-use tributary_engine::Reader;
+use tributary_engine::{IdKind, Reader};
 use tributary_ledger::Body;
 use tributary_ledger::codec::Record;
 use utoipa::ToSchema;
@@ -40,7 +40,11 @@ pub(crate) fn object(reader: &Reader, record: &Record) -> Result<Resource, ApiEr
     let outcome = &record.outcome;
     if let Some(payment) = &outcome.payment {
         let created = created_by(reader, record, payment.id.0)?;
-        let object = payment::payment(reader, payment, created.as_ref().unwrap_or(record));
+        let mut object = payment::payment(reader, payment, created.as_ref().unwrap_or(record));
+        if let Body::Capture(_) = record.command.body {
+            let capture = reader.ids().text(IdKind::Capture, record.ctx.position);
+            object.capture_id = Some(capture);
+        }
         return Ok(Resource::Payment(Box::new(object)));
     }
     if let Some(account) = &outcome.account {

@@ -4,11 +4,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tributary_api::caller::Caller;
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
-use tributary_api::intake::check_mailbox;
-use tributary_engine::{COMMANDS_PER_BATCH_MAX, IdKind, Ids, NotQueued, Receipt};
-use tributary_ledger::{Body, Command, Rejection};
+use tributary_api::failures::internal_error;
+use tributary_api::intake::{Batch, Intake, read_receipt};
+use tributary_api::render::answer::Outline;
+use tributary_engine::{COMMANDS_PER_BATCH_MAX, Ids, Receipt};
+use tributary_ledger::{Command, Rejection};
 
-use crate::app::Shared;
 use crate::grpc::form::Form;
 use crate::grpc::wire::{Fields, Value, put_varint};
 
@@ -19,50 +20,37 @@ const RESULT_BYTES: usize = 2 + 2 + 16;
 
 /// A batch that was read.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct Submitted {
     /// The client's number.
-    pub(crate) number: u64,
-    /// What goes to the ledger, in order.
-    pub(crate) commands: Vec<Command>,
-    /// How its result is made, for each command of the batch.
-    pub(crate) slots: Vec<Slot>,
+    number: u64,
+    batch: Batch,
+    /// Of the answers to the commands that go to the ledger.
+    outlines: Vec<Outline>,
 }
 
-/// The place of a command in the answer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Slot {
-    /// It went to the ledger: the kinds of its id if it is accepted, and if it is refused.
-    Sent(IdKind, IdKind),
-    /// It did not; this is why.
-    Failed(&'static str),
-}
-
-impl Batch {
+impl Submitted {
     /// Reads a `SubmitRequest`.
-    pub(crate) fn read(shared: &Shared, caller: &Caller, bytes: &[u8]) -> Result<Batch, ApiError> {
-        let form = Form::new(shared, caller);
-        let room = (bytes.len() / COMMAND_BYTES_MIN).min(COMMANDS_PER_BATCH_MAX);
+    pub(crate) fn read(
+        intake: &Intake,
+        caller: &Caller,
+        bytes: &[u8],
+    ) -> Result<Submitted, ApiError> {
+        let form = Form::new(intake.reader(), caller);
         let mut number = 0;
-        let mut commands = Vec::with_capacity(room);
-        let mut failed: Vec<(usize, bool, &'static str)> = Vec::new();
+        let mut batch = Batch::with_capacity(bytes.len() / COMMAND_BYTES_MIN);
         let mut fields = Fields(bytes);
         while let Some(field) = fields.next()? {
             match field {
                 (1, Value::Bytes(bytes)) => {
-                    let at = commands.len() + failed.len();
-                    if at == COMMANDS_PER_BATCH_MAX {
+                    let place = batch.len();
+                    if place == COMMANDS_PER_BATCH_MAX {
                         return Err(too_many());
                     }
-                    match form.command(bytes) {
-                        Ok(command) => {
-                            match check_mailbox(&shared.reader, shared.messaging.as_ref(), &command)
-                            {
-                                Ok(()) => commands.push(command),
-                                Err(error) => failed.push((at, command.linked, error.code())),
-                            }
-                        }
-                        Err(error) => failed.push((at, is_linked(bytes), of_one(error, at)?)),
-                    }
+                    let mut linked = false;
+                    let draft = form.draft(bytes, &mut linked);
+                    batch.add(intake, caller, draft, linked, &|| {
+                        format!("commands[{place}]")
+                    })?;
                 }
                 (2, Value::Fixed64(given)) => number = given,
                 (unknown, _) => {
@@ -71,82 +59,38 @@ impl Batch {
                 }
             }
         }
-        let batch = Batch {
+        let batch = batch.finish()?;
+        let outlines = batch.commands().iter();
+        let outlines: Option<Vec<Outline>> = outlines.map(|one| Outline::new(&one.body)).collect();
+        Ok(Submitted {
             number,
-            slots: commands.iter().map(slot).collect(),
-            commands,
-        };
-        batch.with_failed(&failed)
+            batch,
+            outlines: outlines.ok_or_else(internal_error)?,
+        })
     }
 
-    /// Puts the failed commands, in order, where they stood, and has their groups fail with them.
-    fn with_failed(mut self, failed: &[(usize, bool, &'static str)]) -> Result<Batch, ApiError> {
-        let mut steps: Vec<(bool, Option<Command>, Slot)>;
-        if failed.is_empty() {
-            if self.commands.is_empty() {
-                let message = "A batch has at least one command.";
-                return Err(ApiError::invalid("commands", message));
-            }
-            if self.commands.last().is_some_and(|last| last.linked) {
-                return Err(linked_to_nothing());
-            }
-            return Ok(self);
-        }
-        steps = std::mem::take(&mut self.commands)
-            .into_iter()
-            .zip(std::mem::take(&mut self.slots))
-            .map(|(command, slot)| (command.linked, Some(command), slot))
-            .collect();
-        for &(at, linked, code) in failed {
-            steps.insert(at, (linked, None, Slot::Failed(code)));
-        }
-        if steps.last().is_some_and(|(linked, ..)| *linked) {
-            return Err(linked_to_nothing());
-        }
-        let mut start = 0;
-        while start < steps.len() {
-            let group = steps[start..]
-                .iter()
-                .take_while(|(linked, ..)| *linked)
-                .count()
-                + 1;
-            let group = &mut steps[start..start + group];
-            start += group.len();
-            if group.iter().any(|(_, command, _)| command.is_none()) {
-                for (_, command, slot) in group {
-                    if command.take().is_some() {
-                        *slot = Slot::Failed(Rejection::GroupAborted.code());
-                    }
-                }
-            }
-        }
-        for (_, command, slot) in steps {
-            self.commands.extend(command);
-            self.slots.push(slot);
-        }
-        Ok(self)
+    /// Takes the commands that go to the ledger out, in order.
+    pub(crate) fn take_commands(&mut self) -> Vec<Command> {
+        self.batch.take_commands()
     }
-}
 
-/// An error of one command that is about its form fails the batch; what it names and is not there, or is not the
-/// caller's to do, fails it alone.
-fn of_one(error: ApiError, at: usize) -> Result<&'static str, ApiError> {
-    if matches!(error.status(), 400 | 500..) {
-        return Err(error.within(&format!("commands[{at}]")));
-    }
-    Ok(error.code())
-}
-
-/// Whether a command that could not be made is linked to the next.
-fn is_linked(bytes: &[u8]) -> bool {
-    let mut fields = Fields(bytes);
-    let mut linked = false;
-    while let Ok(Some(field)) = fields.next() {
-        if let (2, Value::Varint(number)) = field {
-            linked = number != 0;
+    /// Writes a `SubmitResponse`.
+    pub(crate) fn answer(self, ids: &Ids, receipts: Vec<Receipt>) -> Bytes {
+        let count = self.batch.len() + receipts.len();
+        let mut into = BytesMut::with_capacity(9 + count * (RESULT_BYTES + 2));
+        let sent = self.outlines.into_iter().zip(receipts);
+        for result in self.batch.answers(sent) {
+            match result {
+                Ok((outline, receipt)) => put_receipt(&mut into, ids, outline, receipt),
+                Err(error) => put_result(&mut into, None, None, error.code(), false),
+            }
         }
+        if self.number != 0 {
+            into.put_u8(0x11);
+            into.put_u64_le(self.number);
+        }
+        into.freeze()
     }
-    linked
 }
 
 fn too_many() -> ApiError {
@@ -154,76 +98,26 @@ fn too_many() -> ApiError {
     ApiError::invalid("commands", message)
 }
 
-fn linked_to_nothing() -> ApiError {
-    let message = "The last command is linked to a next one, and there is none.";
-    ApiError::invalid("commands", message)
-}
-
-fn slot(command: &Command) -> Slot {
-    match command.body {
-        Body::Pay(_) => Slot::Sent(IdKind::Payment, IdKind::Payment),
-        Body::Capture(_) => Slot::Sent(IdKind::Capture, IdKind::Event),
-        Body::Refund(_) => Slot::Sent(IdKind::Refund, IdKind::Event),
-        Body::OpenAccount(_) => Slot::Sent(IdKind::Account, IdKind::Event),
-        _ => Slot::Sent(IdKind::Event, IdKind::Event),
-    }
-}
-
-/// Writes a `SubmitResponse`.
-pub(crate) fn answer(ids: &Ids, number: u64, slots: &[Slot], decided: &[Receipt]) -> Bytes {
-    let mut into = BytesMut::with_capacity(9 + slots.len() * (RESULT_BYTES + 2));
-    let mut decided = decided.iter();
-    for slot in slots {
-        let (accepted, refused) = match *slot {
-            Slot::Failed(code) => {
-                put_result(&mut into, None, code, false);
-                continue;
-            }
-            Slot::Sent(accepted, refused) => (accepted, refused),
-        };
-        match *decided
-            .next()
-            .expect("the engine answers every command it was sent")
-        {
-            Receipt::Done {
-                position,
-                rejection: None,
-                replayed: false,
-            } => put_accepted(&mut into, &ids.block(accepted, position)),
-            Receipt::Done {
-                position,
-                rejection,
-                replayed,
-            } => {
-                let kind = if rejection.is_some() {
-                    refused
-                } else {
-                    accepted
-                };
-                let id = ids.block(kind, position);
-                let code = rejection.map_or("", Rejection::code);
-                put_result(&mut into, Some(&id), code, replayed);
-            }
-            Receipt::KeyConflict { .. } | Receipt::GroupKeyConflict => put_result(
-                &mut into,
-                None,
-                ErrorCode::IdempotencyKeyReused.as_str(),
-                false,
-            ),
-            Receipt::NotQueued(why) => {
-                let code = match why {
-                    NotQueued::Full | NotQueued::ShareFull => ErrorCode::QueueFull,
-                    NotQueued::Draining => ErrorCode::QueueDraining,
-                };
-                put_result(&mut into, None, code.as_str(), false);
-            }
+/// Writes what became of a command that went to the ledger.
+#[inline]
+fn put_receipt(into: &mut BytesMut, ids: &Ids, outline: Outline, receipt: Receipt) {
+    let done = match read_receipt(receipt) {
+        Ok(done) => done,
+        Err(error) => return put_result(into, None, None, error.code(), false),
+    };
+    let (position, rejection) = done.record;
+    let id = outline.id_block(ids, position, rejection.is_some());
+    let capture = match rejection {
+        None => outline.capture_block(ids, position),
+        Some(_) => None,
+    };
+    match (rejection, capture, done.replayed) {
+        (None, None, false) => put_accepted(into, &id),
+        (rejection, capture, replayed) => {
+            let code = rejection.map_or("", Rejection::code);
+            put_result(into, Some(&id), capture.as_ref(), code, replayed);
         }
     }
-    if number != 0 {
-        into.put_u8(0x11);
-        into.put_u64_le(number);
-    }
-    into.freeze()
 }
 
 /// The result that nearly all have.
@@ -235,10 +129,17 @@ fn put_accepted(into: &mut BytesMut, id: &[u8; 16]) {
     into.extend_from_slice(&bytes);
 }
 
-fn put_result(into: &mut BytesMut, id: Option<&[u8; 16]>, code: &str, replayed: bool) {
+fn put_result(
+    into: &mut BytesMut,
+    id: Option<&[u8; 16]>,
+    capture: Option<&[u8; 16]>,
+    code: &str,
+    replayed: bool,
+) {
     let len = id.map_or(0, |_| 18)
         + if code.is_empty() { 0 } else { 2 + code.len() }
-        + if replayed { 2 } else { 0 };
+        + if replayed { 2 } else { 0 }
+        + capture.map_or(0, |_| 18);
     into.put_u8(0x0a);
     put_varint(into, len as u64);
     if let Some(id) = id {
@@ -253,5 +154,9 @@ fn put_result(into: &mut BytesMut, id: Option<&[u8; 16]>, code: &str, replayed: 
     }
     if replayed {
         into.put_slice(&[0x18, 1]);
+    }
+    if let Some(capture) = capture {
+        into.put_slice(&[0x22, 16]);
+        into.put_slice(capture);
     }
 }

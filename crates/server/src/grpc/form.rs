@@ -4,24 +4,22 @@ use std::collections::BTreeMap;
 
 use tributary_api::caller::Caller;
 use tributary_api::code::ErrorCode;
+use tributary_api::draft::{CommandDraft, PaymentParts};
 use tributary_api::error::ApiError;
 use tributary_api::form::queue::{mailbox, no_mailbox};
-use tributary_api::form::request::{notes, order_key, publish};
+use tributary_api::form::request::{notes, owner_of_new_account, publish};
 use tributary_api::form::value::{
-    DescriptionText, METADATA_ENTRIES_MAX, MetadataForm, OwnerText, metadata_entry,
+    CorrelationText, DescriptionText, ExternalIdText, METADATA_ENTRIES_MAX, MetadataForm,
+    OrderKeyText, OwnerText, ReasonText, ReferenceText, TopicText, metadata_entry,
 };
-use tributary_api::intake::owner_of_new;
-use tributary_api::visibility::must_see_payment;
-use tributary_engine::{IdKind, Ids};
+use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::{
-    AccountId, AccountKind, Body, Capture, Command, CorrelationId, Currency, Date, Destination,
-    ExternalId, Fee, Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Part, Pay, Payees,
-    PaymentId, PaymentKind, Priority, Publish, Queue, Reason, Reference, Refund, SHARES_MAX, Share,
-    Text, Topic,
+    AccountId, AccountKind, Body, Capture, Currency, Date, Fee, Hold, Key, OpenAccount, Overdraft,
+    OwnerName, Part, PaymentId, PaymentKind, Priority, Publish, Queue, Refund, SHARES_MAX, Share,
+    Text,
 };
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 
-use crate::app::Shared;
 use crate::grpc::wire::{Fields, Malformed, Value, zigzag};
 
 /// Bytes of a key that may begin with a zero byte: a random number. Other such keys are the system's own.
@@ -31,7 +29,7 @@ const DATES: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
 
 /// What reading a command needs to know.
 pub(crate) struct Form<'a> {
-    shared: &'a Shared,
+    reader: &'a Reader,
     caller: &'a Caller,
     ids: &'a Ids,
 }
@@ -46,26 +44,31 @@ impl From<Malformed> for ApiError {
 }
 
 impl<'a> Form<'a> {
-    pub(crate) fn new(shared: &'a Shared, caller: &'a Caller) -> Form<'a> {
-        let ids = shared.reader.ids();
+    pub(crate) fn new(reader: &'a Reader, caller: &'a Caller) -> Form<'a> {
+        let ids = reader.ids();
         Form {
-            shared,
+            reader,
             caller,
             ids,
         }
     }
 
-    /// The command in `bytes`. An error of status 400 is about its form; any other is this command's own answer.
-    pub(crate) fn command(&self, bytes: &[u8]) -> Result<Command, ApiError> {
+    /// The draft of the command in `bytes`, and its idempotency key. Whether the command is linked to the next one is known even
+    /// where it names something that is not there.
+    pub(crate) fn draft(
+        &self,
+        bytes: &[u8],
+        linked: &mut bool,
+    ) -> Result<(Key, CommandDraft), ApiError> {
         let mut key = &[][..];
-        let (mut linked, mut effective_at) = (false, None);
+        let mut effective_at = None;
         let mut body = None;
         let mut notes = NotesForm::default();
         let mut fields = Fields(bytes);
         while let Some(field) = fields.next()? {
             match field {
                 (1, Value::Bytes(bytes)) => key = bytes,
-                (2, Value::Varint(number)) => linked = number != 0,
+                (2, Value::Varint(number)) => *linked = number != 0,
                 (number @ (3..=10 | 14), Value::Bytes(bytes)) => {
                     if body.replace((number, bytes)).is_some() {
                         return Err(ApiError::invalid("body", "Give one body."));
@@ -79,48 +82,29 @@ impl<'a> Form<'a> {
         }
         let key = ledger_key(key)?;
         let (number, bytes) = body.ok_or_else(|| missing("body"))?;
-        let named = name_of(number);
-        let body = self
+        let draft = self
             .body(number, bytes)
-            .map_err(|error| error.within(named))?;
-        if effective_at.is_some() && !matches!(body, Body::Pay(_) | Body::Refund(_)) {
-            return Err(ApiError::invalid(
-                "effective_at",
-                "This goes with pay and refund only.",
-            ));
-        }
-        let text = notes.text()?;
-        let with_notes = matches!(body, Body::Pay(_) | Body::Refund(_) | Body::OpenAccount(_));
-        if text.is_some() && !with_notes {
-            let message = "This goes with pay, refund and open_account only.";
-            return Err(ApiError::invalid("description", message));
-        }
-        Ok(Command {
-            key,
-            actor: self.caller.actor,
-            linked,
-            effective_at,
-            text,
-            body,
-        })
+            .map_err(|error| error.within(name_of(number)))?;
+        Ok((key, draft.with_notes(effective_at, notes.text()?)?))
     }
 
-    fn body(&self, number: u32, bytes: &[u8]) -> Result<Body, ApiError> {
-        match number {
-            3 => self.pay(bytes).map(Body::Pay),
-            4 => self.capture(bytes).map(Body::Capture),
-            5 => self.void(bytes).map(Body::Void),
-            6 => self.refund(bytes).map(Body::Refund),
-            7 => self.open_account(bytes).map(Body::OpenAccount),
-            8 => self.own_account(bytes, true).map(Body::FreezeAccount),
-            9 => self.own_account(bytes, true).map(Body::UnfreezeAccount),
-            10 => self.own_account(bytes, false).map(Body::CloseAccount),
-            14 => published(bytes).map(Body::Publish),
-            _ => Err(unknown(number)),
-        }
+    fn body(&self, number: u32, bytes: &[u8]) -> Result<CommandDraft, ApiError> {
+        let body = match number {
+            3 => return self.pay(bytes),
+            4 => Body::Capture(self.capture(bytes)?),
+            5 => Body::Void(self.void(bytes)?),
+            6 => Body::Refund(self.refund(bytes)?),
+            7 => Body::OpenAccount(self.open_account(bytes)?),
+            8 => Body::FreezeAccount(self.account_alone(bytes)?),
+            9 => Body::UnfreezeAccount(self.account_alone(bytes)?),
+            10 => Body::CloseAccount(self.account_alone(bytes)?),
+            14 => Body::Publish(published(bytes)?),
+            _ => return Err(unknown(number)),
+        };
+        Ok(CommandDraft::new(body))
     }
 
-    fn pay(&self, bytes: &[u8]) -> Result<Pay, ApiError> {
+    fn pay(&self, bytes: &[u8]) -> Result<CommandDraft, ApiError> {
         let (mut source, mut destination) = (None, None);
         let (mut amount, mut currency, mut kind) = (0, 0, 0);
         let (mut hold, mut reference, mut reason) = (None, None, None);
@@ -136,89 +120,36 @@ impl<'a> Form<'a> {
                 (6, Value::Bytes(bytes)) => push(&mut splits, "splits", self.split(bytes))?,
                 (7, Value::Bytes(bytes)) => push(&mut fees, "fees", self.fee(bytes))?,
                 (8, Value::Fixed64(expires_at)) => hold = Some(Hold { expires_at }),
-                (9, Value::Bytes(text)) if !text.is_empty() => {
-                    let text = Reference::from_bytes(printable(text, "reference")?);
-                    reference = Some(text.map_err(|error| invalid("reference", error))?);
+                (9 | 10, Value::Bytes([])) => {}
+                (9, Value::Bytes(text)) => {
+                    let text = utf8(text, "reference")?;
+                    reference = Some(ReferenceText::parse(text, "reference")?);
                 }
-                (10, Value::Bytes(text)) if !text.is_empty() => {
-                    let text = Reason::from_bytes(printable(text, "reason")?);
-                    reason = Some(text.map_err(|error| invalid("reason", error))?);
+                (10, Value::Bytes(text)) => {
+                    reason = Some(ReasonText::parse(utf8(text, "reason")?, "reason")?);
                 }
                 (11, Value::Bytes(bytes)) => {
                     queue = Some(Box::new(
                         self.queued(bytes).map_err(|error| error.within("queue"))?,
                     ));
                 }
-                (9 | 10, Value::Bytes(_)) => {}
                 (number, _) => return Err(unknown(number)),
             }
         }
-        let kind = kind_of(kind)?;
-        self.fits(
-            kind,
-            hold.is_some(),
-            reason.is_some(),
-            !splits.is_empty(),
-            !fees.is_empty(),
-        )?;
-        let destination = match (destination, splits.is_empty()) {
-            (Some(one), true) => Destination::One(one),
-            (None, false) => {
-                Destination::Split(Payees::new(splits).ok_or_else(|| too_many("splits"))?)
-            }
-            (None, true) => return Err(missing("destination")),
-            (Some(_), false) => {
-                return Err(ApiError::invalid(
-                    "splits",
-                    "Give either destination or splits, not both.",
-                ));
-            }
-        };
-        Ok(Pay {
-            kind,
+        let parts = PaymentParts {
+            kind: kind_of(kind)?,
             source: source.ok_or_else(|| missing("source"))?,
             destination,
-            fees: Fees::new(fees).ok_or_else(|| too_many("fees"))?,
+            splits: Some(splits).filter(|splits| !splits.is_empty()),
+            fees,
             amount,
             currency: currency_of(currency)?,
             hold,
             reference,
             reason,
             queue,
-        })
-    }
-
-    /// What goes with which kind of payment, as the paths of REST have it.
-    fn fits(
-        &self,
-        kind: PaymentKind,
-        held: bool,
-        reason: bool,
-        splits: bool,
-        fees: bool,
-    ) -> Result<(), ApiError> {
-        let adjustment = kind == PaymentKind::Adjustment;
-        if adjustment && !self.caller.is_platform() {
-            let message = "Only a platform key may do this.";
-            return Err(ApiError::new(ErrorCode::PlatformOnly, message));
-        }
-        for (given, fits, name) in [
-            (held, kind == PaymentKind::Pay, "hold_expires_at"),
-            (splits, kind == PaymentKind::Pay, "splits"),
-            (reason, adjustment, "reason"),
-            (fees, !adjustment, "fees"),
-        ] {
-            if given && !fits {
-                return Err(ApiError::invalid(
-                    name,
-                    "This does not go with this kind of payment.",
-                ));
-            }
-        }
-        if adjustment && !reason {
-            return Err(missing("reason"));
-        }
-        Ok(())
+        };
+        parts.into_draft("hold_expires_at")
     }
 
     fn split(&self, bytes: &[u8]) -> Result<Share, ApiError> {
@@ -278,7 +209,7 @@ impl<'a> Form<'a> {
         self.of_payment(bytes, false).map(|(payment, _, _)| payment)
     }
 
-    /// A payment that the caller sees; where there is `more`, also an amount and a flag.
+    /// A payment; where there is `more`, also an amount and a flag.
     fn of_payment(
         &self,
         bytes: &[u8],
@@ -297,7 +228,6 @@ impl<'a> Form<'a> {
         let id = payment.ok_or_else(|| missing("payment"))?;
         let payment = position(self.ids, IdKind::Payment, id).map(PaymentId);
         let payment = payment.ok_or_else(|| ApiError::not_found("payment", "payment"))?;
-        must_see_payment(&self.shared.reader, self.caller, payment, "payment")?;
         Ok((payment, amount, flag))
     }
 
@@ -313,8 +243,8 @@ impl<'a> Form<'a> {
                 (4, Value::Varint(number)) => overdraft = number,
                 (5, Value::Varint(number)) => unlimited = number != 0,
                 (6, Value::Bytes(text)) if !text.is_empty() => {
-                    let text = ExternalId::from_bytes(printable(text, "external_id")?);
-                    external_id = Some(text.map_err(|error| invalid("external_id", error))?);
+                    let text = utf8(text, "external_id")?;
+                    external_id = Some(ExternalIdText::parse(text, "external_id")?);
                 }
                 (1 | 6, Value::Bytes(_)) => {}
                 (number, _) => return Err(unknown(number)),
@@ -345,16 +275,11 @@ impl<'a> Form<'a> {
     }
 
     fn owner(&self, named: Option<&str>) -> Result<OwnerName, ApiError> {
-        let named = named.map(|text| OwnerText(text.to_owned()));
-        owner_of_new(&self.shared.reader, self.caller, named.as_ref())
+        let named = named.map(|text| OwnerText::parse(text, "owner").map(OwnerText));
+        owner_of_new_account(self.reader, self.caller, named.transpose()?)
     }
 
-    /// An account that the caller sees, and may change if that is the platform's to do.
-    fn own_account(&self, bytes: &[u8], platform_only: bool) -> Result<AccountId, ApiError> {
-        if platform_only && !self.caller.is_platform() {
-            let message = "Only a platform key may do this.";
-            return Err(ApiError::new(ErrorCode::PlatformOnly, message));
-        }
+    fn account_alone(&self, bytes: &[u8]) -> Result<AccountId, ApiError> {
         let mut account = None;
         let mut fields = Fields(bytes);
         while let Some(field) = fields.next()? {
@@ -363,12 +288,7 @@ impl<'a> Form<'a> {
                 (number, _) => return Err(unknown(number)),
             }
         }
-        let account = account.ok_or_else(|| missing("account"))?;
-        let found = self.shared.reader.account(account);
-        found
-            .filter(|found| self.caller.sees_account(found))
-            .map(|found| found.id)
-            .ok_or_else(|| ApiError::not_found("account", "account"))
+        account.ok_or_else(|| missing("account"))
     }
 
     fn queued(&self, bytes: &[u8]) -> Result<Queue, ApiError> {
@@ -390,9 +310,8 @@ impl<'a> Form<'a> {
                     queue.terms.reply_to = Some(found);
                 }
                 (5, Value::Bytes(text)) => {
-                    let text = CorrelationId::from_bytes(printable(text, "correlation_id")?);
-                    queue.correlation_id =
-                        Some(text.map_err(|error| invalid("correlation_id", error))?);
+                    let text = utf8(text, "correlation_id")?;
+                    queue.correlation_id = Some(CorrelationText::parse(text, "correlation_id")?);
                 }
                 (number, _) => return Err(unknown(number)),
             }
@@ -414,17 +333,11 @@ fn published(bytes: &[u8]) -> Result<Publish, ApiError> {
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Bytes(text)) => {
-                let of_application = Topic::from_bytes(text)
-                    .ok()
-                    .filter(Topic::is_of_application);
-                topic = Some(of_application.ok_or_else(|| {
-                    let message = "A type is `app.` and 1 to 8 words of a-z, 0-9, _ and - with dots between them.";
-                    ApiError::invalid("type", message)
-                })?);
+                topic = Some(TopicText::parse(utf8(text, "type")?, "type")?);
             }
             (2, Value::Bytes([])) => key = None,
             (2, Value::Bytes(text)) => {
-                key = Some(order_key(utf8(printable(text, "key")?, "key")?)?);
+                key = Some(OrderKeyText::parse(utf8(text, "key")?, "key")?);
             }
             (3, Value::Bytes(text)) => data = Some(utf8(text, "data")?),
             (number, _) => return Err(unknown(number)),
@@ -460,11 +373,7 @@ struct NotesForm {
 
 impl NotesForm {
     fn description(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
-        let text = tributary_api::form::value::description_text(utf8(bytes, "description")?);
-        let text = text.ok_or_else(|| {
-            let message = "Give at most 1,000 bytes of text without control characters.";
-            ApiError::invalid("description", message)
-        })?;
+        let text = DescriptionText::parse(utf8(bytes, "description")?, "description")?;
         self.description = Some(text).filter(|text| !text.is_empty());
         Ok(())
     }
@@ -568,21 +477,6 @@ fn date(days: i64) -> Result<Date, ApiError> {
 
 fn utf8<'b>(bytes: &'b [u8], param: &str) -> Result<&'b str, ApiError> {
     std::str::from_utf8(bytes).map_err(|_| ApiError::invalid(param, "This is not UTF-8."))
-}
-
-/// Text without control characters.
-fn printable<'b>(bytes: &'b [u8], param: &str) -> Result<&'b [u8], ApiError> {
-    if utf8(bytes, param)?.chars().any(char::is_control) {
-        return Err(ApiError::invalid(
-            param,
-            "Control characters are not allowed.",
-        ));
-    }
-    Ok(bytes)
-}
-
-fn invalid(param: &str, error: tributary_ledger::Invalid) -> ApiError {
-    ApiError::invalid(param, format!("This {error}."))
 }
 
 fn missing(param: &str) -> ApiError {

@@ -238,9 +238,10 @@ pub struct AccountId {
 /// What became of a command.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandResult {
-    /// What it made: the payment of a `pay`, refused or not; the capture, refund or account where one was made; otherwise
-    /// the event. Empty where there is no record: an idempotency key that belongs to another command, an id that names
-    /// nothing, a group with one of these.
+    /// The object that the command made or changed, as over REST: the payment, refund, account or published event. A `pay`
+    /// makes a payment even if it is refused; of every other refused command this is the event. Empty where there is no
+    /// record: an idempotency key that belongs to another command, an id that names nothing, what the key may not do, a
+    /// group with one of these.
     #[prost(bytes = "vec", tag = "1")]
     pub id: ::prost::alloc::vec::Vec<u8>,
     /// Empty if it was accepted; otherwise the stable code of why not (docs/errors).
@@ -249,6 +250,9 @@ pub struct CommandResult {
     /// Whether this is the repetition of an earlier answer.
     #[prost(bool, tag = "3")]
     pub replayed: bool,
+    /// The capture, if the command was one and was accepted.
+    #[prost(bytes = "vec", tag = "4")]
+    pub capture_id: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetAccountRequest {

@@ -21,7 +21,7 @@ use tributary_messaging::{
 };
 
 use crate::app::{App, Shared};
-use crate::auth::{authenticate, caller};
+use crate::auth::{authenticate, writer};
 use crate::grpc::delivery::Response;
 use crate::grpc::form::subscription_id;
 use crate::grpc::status::status_of;
@@ -79,7 +79,7 @@ impl Stream for Responses {
 /// Opens a stream of deliveries.
 pub(crate) fn receive(app: &App, request: Request<Streaming<Bytes>>) -> Result<Responses, Status> {
     let headers = request.metadata().as_ref();
-    let may = caller(headers, &app.shared).and_then(Caller::may_write);
+    let may = writer(headers, &app.shared);
     may.map_err(|error| status_of(&error))?;
     let (metadata, _, requests) = request.into_parts();
     let receiver = Receiver {
@@ -243,7 +243,7 @@ impl Receiver {
             Some(Ok(bytes)) => bytes,
         };
         let shared = self.app.shared.clone();
-        let caller = caller(&self.headers, &shared)?.may_write()?;
+        let caller = writer(&self.headers, &shared)?;
         if self.opened.is_none() {
             self.opened = Some(Opened::read(&shared, &caller, &bytes)?);
             return Ok(());

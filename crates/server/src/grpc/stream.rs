@@ -15,7 +15,7 @@ use tributary_api::failures::submit_error;
 use tributary_engine::{COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX};
 
 use crate::app::App;
-use crate::auth::caller;
+use crate::auth::writer;
 use crate::grpc::status::status_of;
 use crate::grpc::submit::{answered, may_submit};
 
@@ -120,7 +120,7 @@ impl Answers {
 
     fn send_off(&self, bytes: Bytes, context: &mut Context<'_>) -> Batch {
         let app = self.app.clone();
-        let caller = caller(&self.headers, &app.shared).and_then(|caller| caller.may_write());
+        let caller = writer(&self.headers, &app.shared);
         let caller = match caller {
             Ok(caller) => caller,
             Err(error) => return Batch::Answered(Err(error)),

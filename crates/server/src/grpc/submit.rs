@@ -6,8 +6,8 @@ use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 
 use crate::app::{App, Shared};
-use crate::auth::caller;
-use crate::grpc::batch::{Batch, answer};
+use crate::auth::writer;
+use crate::grpc::batch::Submitted;
 use crate::grpc::status::status_of;
 use crate::submit::submit_briefly;
 
@@ -20,22 +20,19 @@ pub(crate) async fn submit(app: &App, request: Request<Bytes>) -> Result<Bytes, 
 
 /// The caller, if it may send commands.
 pub(crate) fn may_submit<T>(shared: &Shared, request: &Request<T>) -> Result<Caller, ApiError> {
-    caller(request.metadata().as_ref(), shared)?.may_write()
+    writer(request.metadata().as_ref(), shared)
 }
 
 /// The answer to a `SubmitRequest` once all of it is durable. The first poll sends it off: batches that are polled in
 /// order are decided in order.
 pub(crate) async fn answered(app: &App, caller: &Caller, bytes: Bytes) -> Result<Bytes, ApiError> {
-    let Batch {
-        number,
-        commands,
-        slots,
-    } = Batch::read(&app.shared, caller, &bytes)?;
+    let mut submitted = Submitted::read(&app.shared.intake, caller, &bytes)?;
     // Its memory is used for the next one meanwhile.
     drop(bytes);
-    let decided = match commands.is_empty() {
+    let commands = submitted.take_commands();
+    let receipts = match commands.is_empty() {
         true => Vec::new(),
         false => submit_briefly(app, commands).await?,
     };
-    Ok(answer(app.shared.reader.ids(), number, &slots, &decided))
+    Ok(submitted.answer(app.shared.reader.ids(), receipts))
 }

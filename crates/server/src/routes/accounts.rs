@@ -5,11 +5,12 @@ use axum::response::Response;
 use serde::Deserialize;
 use tributary_api::caller::Caller;
 use tributary_api::code::ErrorCode;
+use tributary_api::draft::CommandDraft;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
-use tributary_api::form::request::{AccountCreate, AccountKindForm, CommandDraft, Empty};
-use tributary_api::form::value::{CurrencyForm, OwnerText, ReferenceText, TimeText};
-use tributary_api::intake::owner_of_new;
+use tributary_api::form::path::account_in_path;
+use tributary_api::form::request::{AccountCreate, AccountKindForm, Empty};
+use tributary_api::form::value::{CurrencyForm, ExternalIdText, OwnerText, TimeText};
 use tributary_api::render::account::{
     AccountObject, AccountStatusForm, EntryObject, account, entry,
 };
@@ -17,12 +18,12 @@ use tributary_api::render::common::created;
 use tributary_api::render::list::{Limit, List, PageParams, PageQuery, list};
 use tributary_api::visibility::{Narrowed, narrowed, visible_account};
 use tributary_engine::{IdKind, Slice};
-use tributary_ledger::{Account, AccountStatus, Body, ExternalId};
+use tributary_ledger::{Account, AccountId, AccountStatus, Body, Key};
 use utoipa::IntoParams;
 
 use crate::answer::execute_draft;
 use crate::app::{App, Shared};
-use crate::auth::{PlatformWriting, Reading, Writing};
+use crate::auth::{Reading, Writing};
 use crate::extract::{Id, IdempotencyKey, Json, OptionalJson, Query};
 use crate::response::{ErrorResponse, json};
 
@@ -35,8 +36,8 @@ pub(crate) async fn create(
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<AccountCreate>,
 ) -> Result<Response, ErrorResponse> {
-    let owner = owner_of_new(&app.shared.reader, &caller, body.owner.as_ref())?;
-    execute_draft(&app, caller, key, body.into_draft(owner)?).await
+    let draft = body.into_draft(&app.shared.reader, &caller)?;
+    execute_draft(&app, caller, key, draft).await
 }
 
 /// Shows an account with its balances.
@@ -63,7 +64,7 @@ pub(crate) struct AccountsQuery {
     owner: Option<OwnerText>,
     /// The account with this external id. A platform key must name the owner too.
     #[param(value_type = Option<String>, min_length = 1, max_length = 64)]
-    external_id: Option<ReferenceText>,
+    external_id: Option<ExternalIdText>,
     /// Accounts in this currency.
     #[param(inline)]
     currency: Option<CurrencyForm>,
@@ -163,11 +164,9 @@ fn accounts(
         )
         .param("owner")
     })?;
-    let external_id = ExternalId::new(&external_id.0)
-        .map_err(|error| ApiError::invalid("external_id", error.to_string()))?;
     let found = shared
         .reader
-        .account_by_external(owner, &external_id)
+        .account_by_external(owner, &external_id.0)
         .map_err(read_error)?;
     let items = found.into_iter().filter(keep).collect();
     list(&shared.reader, url, Slice { items, ..nothing }, render)
@@ -214,19 +213,12 @@ pub(crate) async fn entries(
     responses((status = 200, description = "The account.", body = AccountObject)))]
 pub(crate) async fn freeze(
     State(app): State<App>,
-    PlatformWriting(caller): PlatformWriting,
+    Writing(caller): Writing,
     Id(id): Id,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
 ) -> Result<Response, ErrorResponse> {
-    let found = visible_account(&app.shared.reader, &caller, &id)?;
-    execute_draft(
-        &app,
-        caller,
-        key,
-        CommandDraft::new(Body::FreezeAccount(found.id)),
-    )
-    .await
+    change(&app, caller, &id, key, Body::FreezeAccount).await
 }
 
 /// Lets a frozen account pay again. Platform keys only.
@@ -235,19 +227,12 @@ pub(crate) async fn freeze(
     responses((status = 200, description = "The account.", body = AccountObject)))]
 pub(crate) async fn unfreeze(
     State(app): State<App>,
-    PlatformWriting(caller): PlatformWriting,
+    Writing(caller): Writing,
     Id(id): Id,
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
 ) -> Result<Response, ErrorResponse> {
-    let found = visible_account(&app.shared.reader, &caller, &id)?;
-    execute_draft(
-        &app,
-        caller,
-        key,
-        CommandDraft::new(Body::UnfreezeAccount(found.id)),
-    )
-    .await
+    change(&app, caller, &id, key, Body::UnfreezeAccount).await
 }
 
 /// Closes an empty account for good.
@@ -261,12 +246,17 @@ pub(crate) async fn close(
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
 ) -> Result<Response, ErrorResponse> {
-    let found = visible_account(&app.shared.reader, &caller, &id)?;
-    execute_draft(
-        &app,
-        caller,
-        key,
-        CommandDraft::new(Body::CloseAccount(found.id)),
-    )
-    .await
+    change(&app, caller, &id, key, Body::CloseAccount).await
+}
+
+async fn change(
+    app: &App,
+    caller: Caller,
+    id: &str,
+    key: Key,
+    change: fn(AccountId) -> Body,
+) -> Result<Response, ErrorResponse> {
+    let account = account_in_path(app.shared.reader.ids(), id)?;
+    let draft = CommandDraft::new(change(account)).named_by_path();
+    execute_draft(app, caller, key, draft).await
 }

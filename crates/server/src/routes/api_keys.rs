@@ -3,10 +3,10 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use tributary_api::caller::Caller;
+use tributary_api::draft::CommandDraft;
 use tributary_api::error::ApiError;
 use tributary_api::failures::internal_error;
-use tributary_api::form::request::{ApiKeyCreate, CommandDraft, Empty, label, owner_name};
-use tributary_api::intake::command;
+use tributary_api::form::request::{ApiKeyCreate, Empty};
 use tributary_api::render::answer::answer;
 use tributary_api::render::api_key::{ApiKeyObject, api_key};
 use tributary_api::render::list::{List, PageParams, PageQuery, list};
@@ -33,10 +33,10 @@ pub(crate) async fn create(
 ) -> Result<Response, ErrorResponse> {
     let secret = Secret::random();
     let draft = CommandDraft::new(Body::CreateApiKey(CreateApiKey {
-        owner: owner_name(&body.owner)?,
+        owner: body.owner.0,
         access: body.access.ledger(),
         secret_hash: secret.hash(),
-        label: label(body.label)?,
+        label: body.label.map(|text| text.0),
     }));
     write_secret(&app, caller, key, draft, &secret).await
 }
@@ -135,7 +135,8 @@ async fn write_secret(
     draft: CommandDraft,
     secret: &Secret,
 ) -> Result<Response, ErrorResponse> {
-    let done = submit(app, command(caller.actor, key, draft)).await?;
+    let command = app.shared.intake.command(&caller, key, draft)?;
+    let done = submit(app, command).await?;
     let response = match answer(&app.shared.reader, &done.record) {
         Err(error) => ErrorResponse(error).into_response(),
         Ok(rendered) => {

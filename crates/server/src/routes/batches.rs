@@ -6,17 +6,15 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use serde::Serialize;
 use tributary_api::caller::Caller;
-use tributary_api::code::{ErrorCode, ErrorType};
+use tributary_api::code::ErrorCode;
 use tributary_api::error::{ApiError, ErrorBody};
-use tributary_api::failures::{group_key_conflict, internal_error, key_conflict, not_queued_error};
-use tributary_api::form::batch::{BatchCommand, BatchForm, BatchItem, Operation};
-use tributary_api::form::idempotency::ledger_key;
-use tributary_api::form::request::{AccountOf, CommandDraft, Request};
-use tributary_api::intake::{check_mailbox, command, owner_of_new, read_reply};
+use tributary_api::failures::internal_error;
+use tributary_api::form::batch::{BatchCommand, BatchForm, BatchItem};
+use tributary_api::form::value::KeyText;
+use tributary_api::intake::{Batch, Place, read_receipt, read_reply};
 use tributary_api::render::answer::{Made, Outline, Rendered, answer};
-use tributary_api::visibility::{must_see_account, must_see_payment};
 use tributary_engine::{Receipt, Reply};
-use tributary_ledger::{AccountId, Body, Command, PaymentKind, Rejection};
+use tributary_ledger::Key;
 use utoipa::ToSchema;
 
 use crate::app::{App, RequestId, Shared};
@@ -56,15 +54,6 @@ pub(crate) struct CommandResult {
     error: Option<ErrorBody>,
 }
 
-/// A command of the batch on its way.
-struct Step {
-    key: String,
-    /// All or nothing with the next one.
-    linked: bool,
-    /// The command until it is sent, or why there can be none.
-    command: Result<Option<Command>, ApiError>,
-}
-
 /// What became of a command that was sent.
 struct Outcome {
     replayed: bool,
@@ -93,30 +82,29 @@ pub(crate) async fn create(
     JsonArray(BatchForm(items)): JsonArray<BatchForm>,
 ) -> Result<Response, ErrorResponse> {
     let shared = &app.shared;
-    let mut steps = steps(shared, &caller, items)?;
-    abort_broken_groups(&mut steps);
-    let commands = steps.iter_mut().filter_map(|step| match &mut step.command {
-        Ok(command) => command.take(),
-        Err(_) => None,
-    });
-    let commands: Vec<Command> = commands.collect();
-    if !RETURN_MINIMAL.is_in(&headers) {
-        let replies = match commands.len() {
-            0 => Vec::new(),
-            _ => submit_all(&app, commands).await?,
+    let (keys, mut batch) = read_batch(shared, &caller, items)?;
+    let brief = RETURN_MINIMAL.is_in(&headers);
+    let commands = batch.take_commands();
+    let outlines = commands.iter().filter(|_| brief);
+    let outlines: Option<Vec<Outline>> = outlines.map(|one| Outline::new(&one.body)).collect();
+    let outlines = outlines.ok_or_else(internal_error)?;
+    if !brief {
+        let replies = match commands.is_empty() {
+            true => Vec::new(),
+            false => submit_all(&app, commands).await?,
         };
         let outcomes = replies.into_iter().map(|reply| outcome(shared, reply));
-        return rendered(steps, outcomes, RESULT_BYTES, &request);
+        let outcomes = batch.answers(outcomes);
+        return Ok(rendered(keys, outcomes, RESULT_BYTES, &request));
     }
-    let outlines: Option<Vec<Outline>> = commands.iter().map(|c| Outline::of(&c.body)).collect();
-    let outlines = outlines.ok_or_else(internal_error)?;
-    let receipts = match commands.len() {
-        0 => Vec::new(),
-        _ => submit_briefly(&app, commands).await?,
+    let receipts = match commands.is_empty() {
+        true => Vec::new(),
+        false => submit_briefly(&app, commands).await?,
     };
     let outcomes = outlines.into_iter().zip(receipts);
     let outcomes = outcomes.map(|(outline, receipt)| brief_outcome(shared, outline, receipt));
-    let mut response = rendered(steps, outcomes, BRIEF_RESULT_BYTES, &request)?;
+    let outcomes = batch.answers(outcomes);
+    let mut response = rendered(keys, outcomes, BRIEF_RESULT_BYTES, &request);
     let applied = HeaderValue::from_static(RETURN_MINIMAL.text);
     response.headers_mut().insert(APPLIED, applied);
     Ok(response)
@@ -124,175 +112,82 @@ pub(crate) async fn create(
 
 /// [`BatchResult`], each result written as soon as it is made: in memory they are larger than in JSON.
 fn rendered(
-    steps: Vec<Step>,
-    mut outcomes: impl ExactSizeIterator<Item = Outcome>,
+    keys: Vec<Key>,
+    outcomes: impl Iterator<Item = Result<Outcome, ApiError>>,
     result_bytes: usize,
     request: &RequestId,
-) -> Result<Response, ErrorResponse> {
+) -> Response {
     let none = BatchResult {
         object: "batch",
         results: Vec::new(),
     };
     let mut body = serde_json::to_vec(&none).expect("an answer is JSON");
     let end = body.split_off(body.len() - "]}".len());
-    body.reserve(steps.len() * result_bytes);
-    let start = body.len();
-    for step in steps {
-        let outcome = match step.command {
-            Ok(_) => outcomes.next().ok_or_else(internal_error)?,
-            Err(error) => error.into(),
-        };
-        if body.len() > start {
+    body.reserve(keys.len() * result_bytes);
+    for (index, (key, outcome)) in keys.into_iter().zip(outcomes).enumerate() {
+        if index > 0 {
             body.push(b',');
         }
-        let result = result(step.key, outcome, request);
+        let result = result(&key, outcome.unwrap_or_else(Outcome::from), request);
         serde_json::to_writer(&mut body, &result).expect("an answer is JSON");
     }
     body.extend_from_slice(&end);
-    Ok(json_bytes(200, body))
+    json_bytes(200, body)
 }
 
-/// The commands of the batch, groups unrolled.
-fn steps(shared: &Shared, caller: &Caller, items: Vec<BatchItem>) -> Result<Vec<Step>, ApiError> {
-    let mut steps = Vec::with_capacity(items.len());
+/// The commands of the batch, groups unrolled, and their idempotency keys.
+fn read_batch(
+    shared: &Shared,
+    caller: &Caller,
+    items: Vec<BatchItem>,
+) -> Result<(Vec<Key>, Batch), ApiError> {
+    let mut keys = Vec::with_capacity(items.len());
+    let mut batch = Batch::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
-        let place = || format!("[{index}]");
         match item {
-            BatchItem::Alone(one) => steps.push(step(shared, caller, one, false, place)?),
+            BatchItem::Alone(one) => {
+                let place = || format!("[{index}]");
+                keys.push(read_command(
+                    shared, caller, one, false, &mut batch, &place,
+                )?);
+            }
             BatchItem::Group(members) => {
                 let last = members.len() - 1;
                 for (at, member) in members.into_iter().enumerate() {
-                    let place = || format!("{}.group[{at}]", place());
-                    steps.push(step(shared, caller, member, at < last, place)?);
+                    let place = || format!("[{index}].group[{at}]");
+                    let linked = at < last;
+                    keys.push(read_command(
+                        shared, caller, member, linked, &mut batch, &place,
+                    )?);
                 }
             }
         }
     }
-    Ok(steps)
+    Ok((keys, batch.finish()?))
 }
 
-/// One command. What is wrong with its form refuses the batch; what it names and is not there, or not its to name, fails it alone.
-fn step(
+/// Appends one command to the batch; gives its idempotency key.
+fn read_command(
     shared: &Shared,
     caller: &Caller,
     one: BatchCommand,
     linked: bool,
-    place: impl Fn() -> String,
-) -> Result<Step, ApiError> {
-    let key_text = one.idempotency_key.ok_or_else(|| {
+    batch: &mut Batch,
+    place: Place<'_>,
+) -> Result<Key, ApiError> {
+    let KeyText(key) = one.idempotency_key.ok_or_else(|| {
         ApiError::new(
             ErrorCode::IdempotencyKeyMissing,
             "Each command of a batch has its own idempotency_key.",
         )
         .param(format!("{}.idempotency_key", place()))
     })?;
-    let key = ledger_key(&key_text.0).map_err(|error| error.within(&place()))?;
     let field = one.operation.field();
-    let placed = |error: ApiError| error.within(field).within(&place());
-    let command = match draft(shared, caller, *one.operation).map_err(placed) {
-        Ok(draft) => {
-            let made = Command {
-                linked,
-                ..command(caller.actor, key, draft)
-            };
-            let checked =
-                check_mailbox(&shared.reader, shared.messaging.as_ref(), &made).map_err(placed);
-            checked.map(|()| Some(made))
-        }
-        Err(error) if matches!(error.status(), 400 | 500..) => return Err(error),
-        Err(error) => Err(error),
-    };
-    Ok(Step {
-        key: key_text.0,
-        linked,
-        command,
-    })
-}
-
-/// What an operation asks for, if the caller may ask for it and sees what it names: as by its own path.
-fn draft(shared: &Shared, caller: &Caller, operation: Operation) -> Result<CommandDraft, ApiError> {
-    let ids = shared.reader.ids();
-    match operation {
-        Operation::Account(form) => {
-            let owner = owner_of_new(&shared.reader, caller, form.owner.as_ref())?;
-            form.into_draft(owner)
-        }
-        Operation::Freeze(form) => {
-            must_be_platform(caller)?;
-            change_of(shared, caller, &form, Body::FreezeAccount)
-        }
-        Operation::Unfreeze(form) => {
-            must_be_platform(caller)?;
-            change_of(shared, caller, &form, Body::UnfreezeAccount)
-        }
-        Operation::Close(form) => change_of(shared, caller, &form, Body::CloseAccount),
-        Operation::Payment(form) => form.into_draft(ids),
-        Operation::Transfer(form) => form.into_draft(PaymentKind::Transfer, ids),
-        Operation::TopUp(form) => form.into_draft(PaymentKind::TopUp, ids),
-        Operation::Payout(form) => form.into_draft(PaymentKind::Payout, ids),
-        Operation::Adjustment(form) => {
-            must_be_platform(caller)?;
-            form.into_draft(ids)
-        }
-        Operation::Capture(form) => of_visible(shared, caller, form.into_draft(ids)?),
-        Operation::Void(form) => of_visible(shared, caller, form.into_draft(ids)?),
-        Operation::Refund(form) => of_visible(shared, caller, form.into_draft(ids)?),
-        Operation::Event(form) => form.into_draft(ids),
-    }
-}
-
-fn must_be_platform(caller: &Caller) -> Result<(), ApiError> {
-    if caller.is_platform() {
-        return Ok(());
-    }
-    let message = "Only a platform key may do this.";
-    Err(ApiError::new(ErrorCode::PlatformOnly, message))
-}
-
-/// The draft to change an account that the caller sees.
-fn change_of(
-    shared: &Shared,
-    caller: &Caller,
-    form: &AccountOf,
-    change: fn(AccountId) -> Body,
-) -> Result<CommandDraft, ApiError> {
-    let id = form.id(shared.reader.ids())?;
-    must_see_account(&shared.reader, caller, id, "account")?;
-    Ok(CommandDraft::new(change(id)))
-}
-
-/// The draft to change a payment, if the caller sees it.
-fn of_visible(
-    shared: &Shared,
-    caller: &Caller,
-    draft: CommandDraft,
-) -> Result<CommandDraft, ApiError> {
-    let payment = match &draft.body {
-        Body::Capture(capture) => capture.payment,
-        Body::Void(payment) => *payment,
-        Body::Refund(refund) => refund.payment,
-        _ => return Ok(draft),
-    };
-    must_see_payment(&shared.reader, caller, payment, "payment")?;
-    Ok(draft)
-}
-
-/// A group of which one command can't be sent is not sent at all.
-fn abort_broken_groups(steps: &mut [Step]) {
-    let mut start = 0;
-    while start < steps.len() {
-        let len = steps[start..].iter().take_while(|step| step.linked).count() + 1;
-        let group = &mut steps[start..start + len];
-        if group.iter().any(|step| step.command.is_err()) {
-            let aborted = Rejection::GroupAborted;
-            for step in group.iter_mut().filter(|step| step.command.is_ok()) {
-                let error =
-                    ApiError::refused(409, ErrorType::Conflict, aborted.code(), aborted.message());
-                step.command = Err(error);
-            }
-        }
-        start += len;
-    }
+    let draft = one.operation.into_draft(&shared.reader, caller);
+    let draft = draft.map(|draft| (key.clone(), draft));
+    let place = || format!("{}.{field}", place());
+    batch.add(&shared.intake, caller, draft, linked, &place)?;
+    Ok(key)
 }
 
 fn outcome(shared: &Shared, reply: Reply) -> Outcome {
@@ -306,28 +201,25 @@ fn outcome(shared: &Shared, reply: Reply) -> Outcome {
 }
 
 fn brief_outcome(shared: &Shared, outline: Outline, receipt: Receipt) -> Outcome {
-    match receipt {
-        Receipt::Done {
-            position,
-            rejection,
-            replayed,
-        } => Outcome {
-            replayed,
-            made: outline.answer(&shared.reader, position, rejection),
-        },
-        Receipt::KeyConflict { .. } => key_conflict().into(),
-        Receipt::GroupKeyConflict => group_key_conflict().into(),
-        Receipt::NotQueued(why) => not_queued_error(why).into(),
+    match read_receipt(receipt) {
+        Ok(done) => {
+            let (position, rejection) = done.record;
+            Outcome {
+                replayed: done.replayed,
+                made: outline.answer(&shared.reader, position, rejection),
+            }
+        }
+        Err(error) => error.into(),
     }
 }
 
-fn result(key: String, outcome: Outcome, request: &RequestId) -> CommandResult {
+fn result(key: &Key, outcome: Outcome, request: &RequestId) -> CommandResult {
     let (status, result, error) = match outcome.made {
         Ok(made) => (made.status, Some(made.object), None),
         Err(error) => (error.status(), None, Some(error.body(&request.0))),
     };
     CommandResult {
-        idempotency_key: key,
+        idempotency_key: String::from_utf8_lossy(key.as_bytes()).into_owned(),
         status,
         replayed: outcome.replayed,
         result,

@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
+use tributary_api::intake::RefusalCount;
 use tributary_api::render::model::ModelObject;
+use tributary_engine::IdKind;
 use tributary_ledger::QueueMode;
 use tributary_messaging::{DeliveryIds, Figures};
 use utoipa::ToSchema;
@@ -84,6 +86,7 @@ pub(crate) async fn metrics(State(app): State<App>, _: MetricsReader) -> Respons
         );
         append(&mut page, &queue_numbers(shared));
         append(&mut page, &subscription_numbers(shared));
+        append(&mut page, &[refusal_numbers(shared)]);
         Ok(page)
     });
     let page = match page.await {
@@ -491,6 +494,24 @@ const FIGURES: [Figure; 21] = [
         |known| known.model.as_ref()?.length,
     ),
 ];
+
+/// Commands that were refused before they reached the ledger.
+fn refusal_numbers(shared: &Shared) -> Labelled {
+    let value = |one: RefusalCount| {
+        let api_key = one.api_key.map_or_else(
+            || "others".to_owned(),
+            |key| shared.reader.ids().encode(IdKind::ApiKey, key.0),
+        );
+        let labels = format!("api_key=\"{api_key}\",code=\"{}\"", one.code);
+        (labels, one.count as f64)
+    };
+    Labelled {
+        name: "tributary_intake_refused_total",
+        help: "Commands refused before the ledger, because the API key may not see or do what they name.",
+        counter: true,
+        values: shared.intake.refusals().into_iter().map(value).collect(),
+    }
+}
 
 fn subscription_numbers(shared: &Shared) -> Vec<Labelled> {
     let Some(messaging) = shared.messaging.as_ref() else {

@@ -7,25 +7,26 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use tributary_api::caller::Caller;
+use tributary_api::draft::CommandDraft;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
+use tributary_api::form::path::payment_in_path;
 use tributary_api::form::request::{
-    AdjustmentCreate, CaptureForm, CommandDraft, Empty, PaymentCreate, Request, TransferCreate,
-    preferred,
+    AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate,
 };
 use tributary_api::form::value::{AccountText, OwnerText, ReferenceText, TimeText};
 use tributary_api::render::common::created;
 use tributary_api::render::list::{Limit, List, PageParams, list};
 use tributary_api::render::payment::{PaymentKindForm, PaymentObject, PaymentStatusForm, payment};
-use tributary_api::visibility::{Narrowed, narrowed, visible_payment};
+use tributary_api::visibility::{Narrowed, narrowed};
 use tributary_engine::{IdKind, PaymentFilter, Slice, Start};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, PaymentKind, Reference};
+use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, PaymentKind};
 use utoipa::IntoParams;
 
 use crate::answer::execute_draft;
 use crate::app::{App, Shared};
-use crate::auth::{PlatformWriting, Reading, Writing, caller};
+use crate::auth::{Reading, Writing, writer};
 use crate::extract::{
     Id, IdempotencyKey, Json, OptionalJson, Query, check_content_type, idempotency_key, read_object,
 };
@@ -56,7 +57,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let caller = caller(&headers, &app.shared)?.may_write()?;
+    let caller = writer(&headers, &app.shared)?;
     let key = idempotency_key(&headers)?;
     check_content_type(&headers)?;
     let not_now = RESPOND_ASYNC.is_in(&headers);
@@ -64,7 +65,7 @@ where
     drop(headers);
     let form: PaymentCreate = read_object(body, app).await?;
     let draft = form.into_draft(app.shared.reader.ids())?;
-    execute_draft(app, caller, key, preferred(draft, not_now)).await
+    execute_draft(app, caller, key, draft.queued_if(not_now)).await
 }
 
 /// Brings money in from outside.
@@ -81,7 +82,7 @@ pub(crate) async fn create_top_up(
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ErrorResponse> {
     let draft = body.into_draft(PaymentKind::TopUp, app.shared.reader.ids())?;
-    let draft = preferred(draft, RESPOND_ASYNC.is_in(&headers));
+    let draft = draft.queued_if(RESPOND_ASYNC.is_in(&headers));
     execute_draft(&app, caller, key, draft).await
 }
 
@@ -99,7 +100,7 @@ pub(crate) async fn create_payout(
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ErrorResponse> {
     let draft = body.into_draft(PaymentKind::Payout, app.shared.reader.ids())?;
-    let draft = preferred(draft, RESPOND_ASYNC.is_in(&headers));
+    let draft = draft.queued_if(RESPOND_ASYNC.is_in(&headers));
     execute_draft(&app, caller, key, draft).await
 }
 
@@ -117,7 +118,7 @@ pub(crate) async fn create_transfer(
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ErrorResponse> {
     let draft = body.into_draft(PaymentKind::Transfer, app.shared.reader.ids())?;
-    let draft = preferred(draft, RESPOND_ASYNC.is_in(&headers));
+    let draft = draft.queued_if(RESPOND_ASYNC.is_in(&headers));
     execute_draft(&app, caller, key, draft).await
 }
 
@@ -129,13 +130,13 @@ pub(crate) async fn create_transfer(
     ))]
 pub(crate) async fn create_adjustment(
     State(app): State<App>,
-    PlatformWriting(caller): PlatformWriting,
+    Writing(caller): Writing,
     IdempotencyKey(key): IdempotencyKey,
     headers: HeaderMap,
     Json(body): Json<AdjustmentCreate>,
 ) -> Result<Response, ErrorResponse> {
     let draft = body.into_draft(app.shared.reader.ids())?;
-    let draft = preferred(draft, RESPOND_ASYNC.is_in(&headers));
+    let draft = draft.queued_if(RESPOND_ASYNC.is_in(&headers));
     execute_draft(&app, caller, key, draft).await
 }
 
@@ -269,11 +270,7 @@ fn payments(
     let filter = PaymentFilter {
         account,
         owner,
-        reference: query
-            .reference
-            .map(|text| Reference::new(&text.0))
-            .transpose()
-            .map_err(|error| ApiError::invalid("reference", error.to_string()))?,
+        reference: query.reference.map(|text| text.0),
         status: query.status.map(PaymentStatusForm::ledger),
         kind: query.kind.map(PaymentKindForm::ledger),
     };
@@ -340,8 +337,9 @@ pub(crate) async fn capture(
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(body): OptionalJson<CaptureForm>,
 ) -> Result<Response, ErrorResponse> {
-    let payment = visible_payment(&app.shared.reader, &caller, &id, "id")?;
-    execute_draft(&app, caller, key, body.into_draft(payment)).await
+    let payment = payment_in_path(app.shared.reader.ids(), &id)?;
+    let draft = body.into_draft(payment).named_by_path();
+    execute_draft(&app, caller, key, draft).await
 }
 
 /// Releases what a payment holds.
@@ -355,12 +353,7 @@ pub(crate) async fn void(
     IdempotencyKey(key): IdempotencyKey,
     OptionalJson(Empty {}): OptionalJson<Empty>,
 ) -> Result<Response, ErrorResponse> {
-    let payment = visible_payment(&app.shared.reader, &caller, &id, "id")?;
-    execute_draft(
-        &app,
-        caller,
-        key,
-        CommandDraft::new(ledger::Body::Void(payment)),
-    )
-    .await
+    let payment = payment_in_path(app.shared.reader.ids(), &id)?;
+    let draft = CommandDraft::new(ledger::Body::Void(payment)).named_by_path();
+    execute_draft(&app, caller, key, draft).await
 }

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::response::Response;
 use tributary_api::caller::Caller;
-use tributary_api::form::request::{CommandDraft, Empty};
+use tributary_api::draft::CommandDraft;
+use tributary_api::form::request::Empty;
 use tributary_api::render::queue::{QueueObject, StandingObject, queue};
 use tributary_ledger::{Body, Key, QueueMode};
 

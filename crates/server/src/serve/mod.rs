@@ -20,6 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+use tributary_api::intake::Intake;
 use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, SubmitQueue};
 use tributary_messaging::Messaging;
@@ -183,6 +184,7 @@ fn shared(
     Arc::new(Shared {
         rate: config.limits.rate.map(RateLimiter::new),
         reader: engine.reader(),
+        intake: Intake::new(engine.reader(), messaging.clone()),
         engine,
         messaging,
         transport,

@@ -14,6 +14,7 @@ mod forms;
 mod grpc;
 mod history;
 mod idempotency;
+mod interfaces;
 mod limits;
 mod lists;
 mod payments;

@@ -172,16 +172,16 @@ fn a_mailbox_is_the_caller_s_own_or_the_platform_s() {
     let headers = [("Authorization", bearer.as_str())];
     crate::client::send(server.addr, "DELETE", &path, &headers, b"").expect(200);
     let malformed = ["x".to_owned(), String::new()];
-    for wrong in [&foreign, &of_shop, &unknown, &ann]
+    let invented = format!("sub_{}", "0".repeat(26));
+    let absent = [&foreign, &of_shop, &unknown, &invented].map(|wrong| (wrong, 404));
+    let malformed = [&ann].into_iter().chain(&malformed);
+    for (wrong, status) in absent
         .into_iter()
-        .chain(&malformed)
+        .chain(malformed.map(|wrong| (wrong, 400)))
     {
         let body = queued(&ann, &shop, 1, json!({"reply_to": wrong}));
         let refused = server.post_as(&token, "/v1/payments", &body);
-        assert_eq!(
-            (refused.status, refused.code()),
-            (400, "parameter_invalid".into())
-        );
+        assert_eq!(refused.status, status, "{wrong}");
         assert_eq!(refused.json()["error"]["param"], "queue.reply_to");
     }
     let item = |key: &str, to: &str| json!({"idempotency_key": key, "payment": queued(&ann, &shop, 1, json!({"reply_to": to}))});
@@ -203,7 +203,7 @@ fn a_mailbox_is_the_caller_s_own_or_the_platform_s() {
     let done = server.post_as(&token, "/v1/batches", &batch).expect(200);
     let results = done["results"].as_array().expect("a list");
     let statuses: Vec<&Value> = results.iter().map(|result| &result["status"]).collect();
-    assert_eq!(statuses, [202, 400, 400, 409, 202, 202]);
+    assert_eq!(statuses, [202, 404, 404, 409, 202, 202]);
     for (at, param) in [(1, "[1].payment"), (2, "[2].group[0].payment")] {
         let error = &results[at]["error"];
         assert_eq!(error["param"], format!("{param}.queue.reply_to"));
@@ -242,7 +242,7 @@ fn without_its_mailbox_a_payment_ends_all_the_same_and_a_repetition_is_answered_
     assert_eq!(again.expect(202), first);
     assert_eq!(
         server.post_key("/v1/payments", "key-2", &body).code(),
-        "parameter_invalid"
+        "resource_not_found"
     );
     server.clock.advance(3_600);
     let begun = Instant::now();

@@ -85,12 +85,16 @@ fn an_owner_spends_only_its_own() {
         .post_as(&of_ann, "/v1/payments", &pay(&ann, &shop, 10))
         .expect(201);
     let stolen = server.post_as(&of_ann, "/v1/payments", &pay(&bob, &ann, 10));
-    assert_eq!((stolen.status, stolen.code().as_str()), (402, "forbidden"));
+    assert_eq!(
+        (stolen.status, stolen.code().as_str()),
+        (404, "resource_not_found")
+    );
     assert_eq!(server.posted(&bob), 100);
-    // Whoever asked for it sees that it failed; others whom it is not about do not.
+    // Whoever asked for a payment that failed sees it; others whom it is not about do not.
+    let refused = server.post_as(&of_ann, "/v1/payments", &pay(&ann, &bob, 1_000));
     let failed = format!(
         "/v1/payments/{}",
-        stolen.json()["error"]["payment"].as_str().expect("an id")
+        refused.json()["error"]["payment"].as_str().expect("an id")
     );
     let shown = server.get_as(&of_ann, &failed).expect(200);
     let event = format!(
@@ -109,7 +113,7 @@ fn an_owner_spends_only_its_own() {
     let captured = server.post_as(&of_ann, &format!("/v1/payments/{held}/capture"), &json!({}));
     assert_eq!(
         (captured.status, captured.code().as_str()),
-        (402, "forbidden"),
+        (403, "forbidden"),
         "the merchant captures, not the payer"
     );
     server
@@ -136,7 +140,7 @@ fn an_owner_spends_only_its_own() {
     for (path, body) in [
         (
             "/v1/adjustments".to_owned(),
-            json!({"amount": 1, "currency": "EUR", "source": bob, "destination": ann, "reason": "r"}),
+            json!({"amount": 1, "currency": "EUR", "source": ann, "destination": bob, "reason": "r"}),
         ),
         (format!("/v1/accounts/{ann}/freeze"), json!({})),
         (
@@ -152,7 +156,7 @@ fn an_owner_spends_only_its_own() {
         );
     }
     let results = server.post_as(&of_ann, "/v1/batches", &json!([
-        {"idempotency_key": "b1", "adjustment": {"amount": 1, "currency": "EUR", "source": bob, "destination": ann, "reason": "r"}},
+        {"idempotency_key": "b1", "adjustment": {"amount": 1, "currency": "EUR", "source": ann, "destination": bob, "reason": "r"}},
         {"idempotency_key": "b2", "refund": {"payment": hidden}},
     ])).expect(200);
     assert_eq!(
@@ -179,7 +183,7 @@ fn an_owner_spends_only_its_own() {
         let answer = server.post_as(&of_ann, "/v1/accounts", &body);
         assert_eq!(
             (answer.status, answer.code().as_str()),
-            (409, "forbidden"),
+            (403, "forbidden"),
             "{body}"
         );
     }

@@ -1,0 +1,170 @@
+//! What a caller asks for, read from whatever interface: a command without who asks and under which key.
+
+use tributary_ledger::{
+    AccountId, Body, Currency, Date, Destination, Fee, Fees, Hold, Pay, Payees, PaymentKind, Queue,
+    Reason, Reference, SHARES_MAX, Share, Text,
+};
+
+use crate::code::ErrorCode;
+use crate::error::ApiError;
+
+/// A command that a caller asks for, without the caller and the idempotency key.
+#[derive(Clone, Debug)]
+pub struct CommandDraft {
+    /// What is to be done.
+    pub body: Body,
+    /// The date of the business, if given.
+    pub effective_at: Option<Date>,
+    /// Description and metadata.
+    pub text: Option<Text>,
+    /// Field or parameter that names the account or payment that the command is about.
+    pub subject: &'static str,
+}
+
+impl CommandDraft {
+    /// A draft that has no text and no date.
+    pub fn new(body: Body) -> CommandDraft {
+        let subject = match body {
+            Body::Pay(_) => "source",
+            Body::Capture(_) | Body::Void(_) | Body::Refund(_) => "payment",
+            Body::FreezeAccount(_) | Body::UnfreezeAccount(_) | Body::CloseAccount(_) => "account",
+            _ => "",
+        };
+        CommandDraft {
+            body,
+            effective_at: None,
+            text: None,
+            subject,
+        }
+    }
+
+    /// Returns the draft with a date and a text. Neither goes with every command.
+    ///
+    /// # Errors
+    /// If the command takes no date, or no text.
+    pub fn with_notes(
+        mut self,
+        effective_at: Option<Date>,
+        text: Option<Text>,
+    ) -> Result<CommandDraft, ApiError> {
+        if effective_at.is_some() && !matches!(self.body, Body::Pay(_) | Body::Refund(_)) {
+            let message = "effective_at goes with payments and refunds only.";
+            return Err(ApiError::invalid("effective_at", message));
+        }
+        let takes_text = matches!(
+            self.body,
+            Body::Pay(_) | Body::Refund(_) | Body::OpenAccount(_)
+        );
+        if text.is_some() && !takes_text {
+            let message =
+                "description and metadata go with payments, refunds and new accounts only.";
+            return Err(ApiError::invalid("description", message));
+        }
+        self.effective_at = effective_at;
+        self.text = text;
+        Ok(self)
+    }
+
+    /// Returns the draft of a caller who named its subject by the id in the path.
+    pub fn named_by_path(mut self) -> CommandDraft {
+        self.subject = "id";
+        self
+    }
+
+    /// Returns the draft of a caller who would rather not wait, if so: a payment is queued then.
+    pub fn queued_if(mut self, not_now: bool) -> CommandDraft {
+        if let Body::Pay(pay) = &mut self.body
+            && not_now
+        {
+            pay.queue.get_or_insert_default();
+        }
+        self
+    }
+}
+
+/// The parts of a payment as an interface has read them, before it is known that they go together.
+#[derive(Debug)]
+pub struct PaymentParts {
+    /// Which way the money goes.
+    pub kind: PaymentKind,
+    /// Who pays.
+    pub source: AccountId,
+    /// The one payee.
+    pub destination: Option<AccountId>,
+    /// Several payees.
+    pub splits: Option<Vec<Share>>,
+    /// The fees.
+    pub fees: Vec<Fee>,
+    /// In all, minor units.
+    pub amount: u64,
+    /// Of the amount.
+    pub currency: Currency,
+    /// When a hold comes due, if the money is only held.
+    pub hold: Option<Hold>,
+    /// The owner's own name for the payment.
+    pub reference: Option<Reference>,
+    /// Why an adjustment was made.
+    pub reason: Option<Reason>,
+    /// How the payment is queued, if it is.
+    pub queue: Option<Box<Queue>>,
+}
+
+impl PaymentParts {
+    /// Returns the draft of the payment, if its parts go together. `hold_field` is the interface's name for the end of a hold.
+    pub fn into_draft(self, hold_field: &str) -> Result<CommandDraft, ApiError> {
+        let pays = self.kind == PaymentKind::Pay;
+        let adjusts = self.kind == PaymentKind::Adjustment;
+        for (given, fits, field) in [
+            (self.hold.is_some(), pays, hold_field),
+            (self.splits.is_some(), pays, "splits"),
+            (self.reason.is_some(), adjusts, "reason"),
+            (!self.fees.is_empty(), !adjusts, "fees"),
+        ] {
+            if given && !fits {
+                let message = format!("{field} does not go with this kind of payment.");
+                return Err(ApiError::invalid(field, message));
+            }
+        }
+        if adjusts && self.reason.is_none() {
+            return Err(missing("reason", "reason is missing."));
+        }
+        // Of a payment with splits, the ledger counts payees and fees together.
+        let fees_max = if pays { SHARES_MAX } else { SHARES_MAX - 1 };
+        let fees = Some(self.fees).filter(|fees| fees.len() <= fees_max);
+        let fees = fees.and_then(Fees::new).ok_or_else(|| {
+            let message = format!("Give at most {fees_max} fees.");
+            ApiError::invalid("fees", message)
+        })?;
+        let destination = match (self.destination, self.splits) {
+            (Some(one), None) => Destination::One(one),
+            (None, Some(splits)) => Destination::Split(payees(splits)?),
+            (None, None) => return Err(missing("destination", "Give destination or splits.")),
+            (Some(_), Some(_)) => {
+                let message = "Give either destination or splits, not both.";
+                return Err(ApiError::invalid("splits", message));
+            }
+        };
+        Ok(CommandDraft::new(Body::Pay(Pay {
+            kind: self.kind,
+            source: self.source,
+            destination,
+            fees,
+            amount: self.amount,
+            currency: self.currency,
+            hold: self.hold,
+            reference: self.reference,
+            reason: self.reason,
+            queue: self.queue,
+        })))
+    }
+}
+
+fn payees(splits: Vec<Share>) -> Result<Payees, ApiError> {
+    let some = Some(splits).filter(|splits| !splits.is_empty());
+    some.and_then(Payees::new)
+        .ok_or_else(|| ApiError::invalid("splits", "Give 1 to 16 payees."))
+}
+
+fn missing(param: &str, message: &'static str) -> ApiError {
+    ApiError::new(ErrorCode::ParameterMissing, message).param(param)
+}

@@ -1,0 +1,153 @@
+//! Whether a caller may see and do what a command names: an owner's key. A platform key sees and may do everything.
+
+use std::sync::Arc;
+
+use tributary_engine::Reader;
+use tributary_ledger::{
+    AccountId, AccountKind, Actor, Body, Command, OpenAccount, Overdraft, OwnerId, Pay, Payment,
+    PaymentId, PaymentKind,
+};
+use tributary_messaging::{Messaging, Subscription, SubscriptionId};
+
+use crate::caller::Caller;
+use crate::code::ErrorCode;
+use crate::error::ApiError;
+use crate::failures::read_error;
+use crate::form::queue::no_mailbox;
+use crate::subscriptions::require_messaging;
+use crate::visibility::must_see_payment;
+
+/// Checks what the caller may see (404), then what the caller may do with it (403). `subject` is the field that names it.
+pub(super) fn check_permission(
+    reader: &Reader,
+    messaging: Option<&Arc<Messaging>>,
+    caller: &Caller,
+    command: &Command,
+    subject: &str,
+) -> Result<(), ApiError> {
+    if let Body::Pay(pay) = &command.body {
+        check_mailbox(messaging, caller.actor.owner, pay)?;
+    }
+    if caller.is_platform() {
+        return Ok(());
+    }
+    match &command.body {
+        Body::Pay(pay) => {
+            must_own_account(reader, caller, pay.source, subject)?;
+            platform_only_if(pay.kind == PaymentKind::Adjustment)
+        }
+        Body::FreezeAccount(account) | Body::UnfreezeAccount(account) => {
+            must_own_account(reader, caller, *account, subject)?;
+            platform_only_if(true)
+        }
+        Body::CloseAccount(account) => must_own_account(reader, caller, *account, subject),
+        Body::Capture(capture) => {
+            let payment = visible_now(reader, caller, capture.payment, subject)?;
+            forbidden_unless(may_settle(reader, caller.actor, &payment))
+        }
+        Body::Void(payment) => {
+            let payment = visible_now(reader, caller, *payment, subject)?;
+            let own = payment.queue.is_some() && payment.actor.owner == caller.actor.owner;
+            forbidden_unless(own || may_settle(reader, caller.actor, &payment))
+        }
+        Body::Refund(refund) => {
+            let payment = visible_now(reader, caller, refund.payment, subject)?;
+            forbidden_unless(may_refund(
+                reader,
+                caller.actor,
+                &payment,
+                refund.refund_fee,
+            ))
+        }
+        Body::OpenAccount(open) => forbidden_unless(may_open(reader, caller, open)),
+        Body::Publish(_) => Ok(()),
+        _ => platform_only_if(true),
+    }
+}
+
+/// A mailbox must be a subscription of the caller's owner, or one of the platform's that does not want another owner's events
+/// only.
+fn check_mailbox(
+    messaging: Option<&Arc<Messaging>>,
+    owner: OwnerId,
+    pay: &Pay,
+) -> Result<(), ApiError> {
+    let Some(reply_to) = pay.queue.as_ref().and_then(|queue| queue.terms.reply_to) else {
+        return Ok(());
+    };
+    let mailbox = require_messaging(messaging)?.get(SubscriptionId(reply_to.0.get()));
+    let takes = |mailbox: &Subscription| {
+        let wanted = mailbox.terms.filter.owner;
+        let common = mailbox.scope == OwnerId::PLATFORM;
+        mailbox.scope == owner || common && wanted.is_none_or(|wanted| wanted == owner)
+    };
+    let found = mailbox.filter(takes);
+    found.map(drop).ok_or_else(|| no_mailbox("queue.reply_to"))
+}
+
+fn must_own_account(
+    reader: &Reader,
+    caller: &Caller,
+    account: AccountId,
+    subject: &str,
+) -> Result<(), ApiError> {
+    if reader.account_owner(account) == Some(caller.actor.owner) {
+        return Ok(());
+    }
+    Err(ApiError::not_found("account", subject))
+}
+
+/// The payment as it is now, if the caller may see it.
+fn visible_now(
+    reader: &Reader,
+    caller: &Caller,
+    payment: PaymentId,
+    subject: &str,
+) -> Result<Payment, ApiError> {
+    must_see_payment(reader, caller, payment, subject)?;
+    let now = reader.payment(payment).map_err(read_error)?;
+    now.ok_or_else(|| ApiError::not_found("payment", subject))
+}
+
+fn owns(reader: &Reader, actor: Actor, account: AccountId) -> bool {
+    reader.account_owner(account) == Some(actor.owner)
+}
+
+/// Of a payment or transfer, the owner of the first payee takes or releases what is held.
+fn may_settle(reader: &Reader, actor: Actor, payment: &Payment) -> bool {
+    let for_payee = matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer);
+    let first = payment.shares.first().filter(|share| !share.is_fee);
+    for_payee && first.is_some_and(|share| owns(reader, actor, share.account))
+}
+
+/// An owner lets only its own accounts give.
+fn may_refund(reader: &Reader, actor: Actor, payment: &Payment, refund_fee: bool) -> bool {
+    let givers = || {
+        let shares = payment.shares.iter();
+        shares.filter(move |share| refund_fee || !share.is_fee)
+    };
+    givers().next().is_some() && givers().all(|share| owns(reader, actor, share.account))
+}
+
+/// An owner opens wallets and merchant accounts for itself, without overdraft.
+fn may_open(reader: &Reader, caller: &Caller, open: &OpenAccount) -> bool {
+    let plain = matches!(open.kind, AccountKind::Wallet | AccountKind::Merchant)
+        && open.overdraft == Overdraft::NONE;
+    plain && reader.owner_by_name(&open.owner) == Some(caller.actor.owner)
+}
+
+fn platform_only_if(applies: bool) -> Result<(), ApiError> {
+    if !applies {
+        return Ok(());
+    }
+    let message = "Only a platform key may do this.";
+    Err(ApiError::new(ErrorCode::PlatformOnly, message))
+}
+
+fn forbidden_unless(allowed: bool) -> Result<(), ApiError> {
+    if allowed {
+        return Ok(());
+    }
+    let message = "This API key may not do this.";
+    Err(ApiError::new(ErrorCode::Forbidden, message))
+}

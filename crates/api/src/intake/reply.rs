@@ -1,0 +1,45 @@
+//! The way back: from the ledger's reply to what became of a command.
+
+use tributary_engine::{Answer, Receipt, Reply};
+use tributary_ledger::Rejection;
+
+use crate::error::ApiError;
+use crate::failures::{group_key_conflict, key_conflict, not_queued_error};
+
+/// What the ledger decided, now or before.
+pub struct Done<T> {
+    /// The record of the command, or what is known of it.
+    pub record: T,
+    /// Whether this is the repetition of an earlier answer.
+    pub replayed: bool,
+}
+
+/// Position of a record, and why the command was refused, if it was.
+pub type Position = (u64, Option<Rejection>);
+
+/// Returns the record that a reply gives, or the error of a command that was not decided.
+pub fn read_reply(reply: Reply) -> Result<Done<Answer>, ApiError> {
+    match reply {
+        Reply::Done { record, replayed } => Ok(Done { record, replayed }),
+        Reply::KeyConflict { .. } => Err(key_conflict()),
+        Reply::GroupKeyConflict => Err(group_key_conflict()),
+        Reply::NotQueued(why) => Err(not_queued_error(why)),
+    }
+}
+
+/// Returns the position that a receipt gives, or the error of a command that was not decided.
+pub fn read_receipt(receipt: Receipt) -> Result<Done<Position>, ApiError> {
+    match receipt {
+        Receipt::Done {
+            position,
+            rejection,
+            replayed,
+        } => Ok(Done {
+            record: (position, rejection),
+            replayed,
+        }),
+        Receipt::KeyConflict { .. } => Err(key_conflict()),
+        Receipt::GroupKeyConflict => Err(group_key_conflict()),
+        Receipt::NotQueued(why) => Err(not_queued_error(why)),
+    }
+}
