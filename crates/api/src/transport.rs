@@ -43,6 +43,9 @@ pub trait PushTransport: Send + Sync {
     /// Maximum number of events of one subscription that are sent at once.
     fn concurrent_max(&self) -> u32;
 
+    /// Whether secrets can be sealed and opened: the server has its master key.
+    fn can_seal(&self) -> bool;
+
     /// Begins to send for a subscription that was just made. Failures are logged: the subscription exists in any case.
     fn begin(&self);
 }

@@ -87,6 +87,15 @@ pub const SETTING_KINDS: &[KindRules] = &[
         body_bytes_max: 1_024,
         events: events!("applied_file"),
     },
+    KindRules {
+        kind: SettingKind::MASTER_KEY,
+        name: "master_key",
+        put_by: PutBy::Platform,
+        per_owner: 1,
+        in_all: 1,
+        body_bytes_max: 64,
+        events: events!("master_key"),
+    },
 ];
 
 impl SettingKind {
@@ -94,6 +103,8 @@ impl SettingKind {
     pub const SUBSCRIPTION: SettingKind = SettingKind(1);
     /// What `tributary apply` remembers of a file: its generation.
     pub const APPLIED_FILE: SettingKind = SettingKind(2);
+    /// The id, never the bytes, of the master key that seals the secrets of other settings.
+    pub const MASTER_KEY: SettingKind = SettingKind(3);
 
     /// Rules of this kind; none if this version does not know the kind.
     pub fn rules(self) -> Option<&'static KindRules> {

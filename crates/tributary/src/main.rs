@@ -17,6 +17,7 @@ mod import;
 mod keys;
 mod listen;
 mod local_server;
+mod master_key;
 mod plan;
 mod quantity;
 mod serve;

@@ -24,6 +24,7 @@ use crate::config::{self, Config, LogFormat};
 use crate::demo;
 use crate::exit::{Exit, StorageFailed, usage_error};
 use crate::files;
+use crate::master_key;
 use crate::stop::StopSignal;
 use crate::store::Store;
 use crate::terminal::print_line;
@@ -55,7 +56,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let store = Store::open(config.backend, &config.data, options, history_bytes_max)?;
     let internal = Secret::random();
     let files = files::raise_file_limit();
-    let webhook_config = webhook_config(&config, files);
+    let webhook_config = webhook_config(&config, &store, files);
     let server_config = server_config(&config, &internal, &webhook_config, files);
     let webhooks = Webhooks::start(
         webhook_config,
@@ -195,7 +196,7 @@ fn run_demo(config: &Config, store: &Store, access: &ServerAccess) -> anyhow::Re
     )?;
     let reader = store.engine.reader();
     // The file demo-platform-key marks a demo, which may have been interrupted.
-    if reader.head().position <= 1 || demo_key_file.exists() {
+    if reader.trial_balance().1.is_empty() || demo_key_file.exists() {
         let day = demo::fill_system(&mut client)?;
         demo::print_summary(&mut client, &day, url)?;
     } else {
@@ -256,15 +257,16 @@ fn server_config(
     server
 }
 
-fn webhook_config(config: &Config, files: Option<u64>) -> WebhookConfig {
+fn webhook_config(config: &Config, store: &Store, files: Option<u64>) -> WebhookConfig {
     let beside = || {
         let mut name = config.data.clone().into_os_string();
         name.push(".key");
         name.into()
     };
+    let master_key_file = config.master_key_file.clone().unwrap_or_else(beside);
     let given = &config.webhooks;
     WebhookConfig {
-        master_key_file: config.master_key_file.clone().unwrap_or_else(beside),
+        keyring: master_key::open(&store.engine, &master_key_file),
         settings: Settings {
             rules: Rules {
                 allow_http: given.allow_http,

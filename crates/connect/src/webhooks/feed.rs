@@ -66,7 +66,7 @@ struct Inner {
     engine: Engine,
     reader: Reader,
     messaging: Arc<Messaging>,
-    keys: Arc<Keyring>,
+    keyring: Keyring,
     sender: Sender,
     feeds: Mutex<HashMap<SubscriptionId, Arc<Feeding>>>,
     stopping: AtomicBool,
@@ -94,7 +94,7 @@ impl Feed {
     pub(super) fn start(
         engine: Engine,
         messaging: Arc<Messaging>,
-        keys: Arc<Keyring>,
+        keyring: Keyring,
         settings: Settings,
     ) -> Result<Feed, FeedError> {
         let (tell, results) = mpsc::unbounded_channel::<Done>();
@@ -106,7 +106,7 @@ impl Feed {
             reader: engine.reader(),
             engine,
             messaging,
-            keys,
+            keyring,
             sender,
             feeds: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -229,9 +229,9 @@ fn endpoint_of(
         return Some(endpoint.clone());
     }
     let name = name(inner, subscription.id);
-    let key = inner.keys.key(|| false).map_err(|error| error.to_string());
+    let key = inner.keyring.key().map_err(str::to_owned);
     let endpoint = key.and_then(|key| {
-        Endpoint::from_bytes(&name, target, &key).map_err(|error| error.to_string())
+        Endpoint::from_bytes(&name, target, key).map_err(|error| error.to_string())
     });
     match endpoint {
         Ok(endpoint) => {

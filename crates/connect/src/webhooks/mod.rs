@@ -23,7 +23,7 @@ pub use exchange::AttemptError;
 pub use feed::FeedError;
 pub use job::Job;
 pub use retry::{JITTER_PERCENT, RETRY_AFTER_MAX, RETRY_DELAYS};
-pub use seal::{MasterKey, MasterKeyError, Unsealable};
+pub use seal::{Keyring, MasterKey, MasterKeyError, Unsealable};
 pub use sender::{Attempt, Figures, Outcome, Sender, SenderError};
 pub use settings::{PER_HOST_MAX, Resolver, Settings};
 pub use signature::{LIVE_SECRETS_MAX, NotASecret, SigningSecret, SigningSecrets, TooManySecrets};

@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use hex::FromHex as _;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -26,8 +26,8 @@ const HEAD_BYTES: usize = 1 + ID_BYTES + NONCE_LEN;
 pub enum MasterKeyError {
     /// There is no such file, and secrets are sealed already: a new key could not open them.
     #[error(
-        "the master key file {0} is missing: put the file back that sealed the secrets (without it they are lost, \
-         and every endpoint needs a new one)"
+        "the master key file {0} is missing: put back the file that sealed the secrets of this system (without it the secrets are \
+         lost, and every webhook needs a new one)"
     )]
     Missing(PathBuf),
     /// The file holds something else.
@@ -65,41 +65,37 @@ pub struct MasterKey {
     key: LessSafeKey,
 }
 
-/// The master key of a server: read, or made, when it is needed first.
-#[derive(Debug)]
-pub(crate) struct Keyring {
-    path: PathBuf,
-    key: Mutex<Option<Arc<MasterKey>>>,
-}
+/// The master key of a server, or why the server has none: then it neither seals nor opens secrets.
+#[derive(Clone, Debug)]
+pub struct Keyring(Result<Arc<MasterKey>, Arc<str>>);
 
 impl Keyring {
-    /// The key in a file, which need not be there yet.
-    pub(crate) fn new(path: PathBuf) -> Keyring {
-        Keyring {
-            path,
-            key: Mutex::new(None),
-        }
+    /// A server that has its master key.
+    pub fn new(key: MasterKey) -> Keyring {
+        Keyring(Ok(Arc::new(key)))
     }
 
-    /// The key. It is made if there is none and `nothing_sealed` says that nothing needs another one.
-    pub(crate) fn key(
-        &self,
-        nothing_sealed: impl FnOnce() -> bool,
-    ) -> Result<Arc<MasterKey>, MasterKeyError> {
-        let mut key = self.key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = &*key {
-            return Ok(key.clone());
+    /// A server without its master key, and why, as an operator reads it.
+    pub fn unusable(why: &str) -> Keyring {
+        Keyring(Err(why.into()))
+    }
+
+    /// Returns the key.
+    ///
+    /// # Errors
+    /// Why the server has none.
+    pub fn key(&self) -> Result<&MasterKey, &str> {
+        match &self.0 {
+            Ok(key) => Ok(key),
+            Err(why) => Err(why),
         }
-        let loaded = Arc::new(MasterKey::load(&self.path, nothing_sealed())?);
-        *key = Some(loaded.clone());
-        Ok(loaded)
     }
 }
 
 impl MasterKey {
-    /// Reads the key in `path`: 64 hexadecimal digits. If there is no such file it is made, readable by the owner only, with a new
-    /// random key, and synced; but only if `nothing_sealed` says that no secret needs an earlier key.
-    pub fn load(path: &Path, nothing_sealed: bool) -> Result<MasterKey, MasterKeyError> {
+    /// Reads the key in `path`: 64 hexadecimal digits. If there is no such file and `may_create` says that no secret needs an
+    /// earlier key, creates the file with a new random key, readable by its owner only, and syncs it.
+    pub fn load(path: &Path, may_create: bool) -> Result<MasterKey, MasterKeyError> {
         let failed = |source| MasterKeyError::Io {
             path: path.to_owned(),
             source,
@@ -110,7 +106,7 @@ impl MasterKey {
                 return Err(MasterKeyError::Malformed(path.to_owned()));
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            Err(_) if !nothing_sealed => return Err(MasterKeyError::Missing(path.to_owned())),
+            Err(_) if !may_create => return Err(MasterKeyError::Missing(path.to_owned())),
             Err(_) => {
                 create(path).map_err(failed)?;
                 std::fs::read_to_string(path).map_err(failed)?
@@ -269,8 +265,8 @@ mod tests {
         let mode = std::fs::metadata(&path).expect("it is there").permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
         let sealed = made.seal("x", b"secret");
-        for nothing_sealed in [true, false] {
-            let again = MasterKey::load(&path, nothing_sealed).expect("it is read");
+        for may_create in [true, false] {
+            let again = MasterKey::load(&path, may_create).expect("it is read");
             assert_eq!(again.open("x", &sealed), Ok(b"secret".to_vec()));
         }
         let files = std::fs::read_dir(folder.path()).expect("a folder").count();

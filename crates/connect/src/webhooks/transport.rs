@@ -1,6 +1,5 @@
 //! Webhooks as the transport of subscriptions: makes, shows and changes their endpoints, and starts what sends.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,9 +21,8 @@ use super::signature::{SigningSecret, SigningSecrets};
 /// How webhooks are sent.
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
-    /// File of the key that seals their secrets. Made when it is needed first. It belongs neither into the data directory nor into
-    /// its backups.
-    pub master_key_file: PathBuf,
+    /// The key that seals their secrets.
+    pub keyring: Keyring,
     /// Where to they may go, and how.
     pub settings: Settings,
 }
@@ -32,7 +30,7 @@ pub struct WebhookConfig {
 /// Webhooks of one system. Sending starts when the first subscription wants it, and ends with [`Webhooks::stop`].
 pub struct Webhooks {
     settings: Settings,
-    keys: Arc<Keyring>,
+    keyring: Keyring,
     engine: Engine,
     messaging: Arc<Messaging>,
     sending: Mutex<Sending>,
@@ -69,7 +67,7 @@ impl Webhooks {
         };
         let webhooks = Webhooks {
             settings: config.settings,
-            keys: Arc::new(Keyring::new(config.master_key_file)),
+            keyring: config.keyring,
             engine,
             messaging,
             sending: Mutex::new(Sending::Idle),
@@ -86,7 +84,7 @@ impl Webhooks {
                 _feed: Feed::start(
                     self.engine.clone(),
                     self.messaging.clone(),
-                    self.keys.clone(),
+                    self.keyring.clone(),
                     self.settings.clone(),
                 )?,
             };
@@ -106,7 +104,7 @@ impl Webhooks {
 
     fn endpoint(&self, id: SubscriptionId, target: &[u8]) -> Result<Endpoint, ApiError> {
         let name = self.name(id);
-        Endpoint::from_bytes(&name, target, &*self.key()?).map_err(|error| {
+        Endpoint::from_bytes(&name, target, self.key()?).map_err(|error| {
             tracing::error!(subscription = name, %error, "an endpoint can't be read");
             unavailable(
                 "The secret of this webhook can't be read. The operator must look at the master key.",
@@ -123,7 +121,7 @@ impl Webhooks {
     ) -> Result<Vec<u8>, ApiError> {
         let mut endpoint = self.endpoint(id, target)?;
         change(&mut endpoint)?;
-        Ok(endpoint.to_bytes(&*self.key()?))
+        Ok(endpoint.to_bytes(self.key()?))
     }
 
     fn name(&self, id: SubscriptionId) -> String {
@@ -137,9 +135,8 @@ impl Webhooks {
         checked.map_err(|error| ApiError::invalid("url", format!("{error}.")))
     }
 
-    fn key(&self) -> Result<Arc<MasterKey>, ApiError> {
-        let nothing_sealed = || self.messaging.pushed().is_empty();
-        self.keys.key(nothing_sealed).map_err(|error| {
+    fn key(&self) -> Result<&MasterKey, ApiError> {
+        self.keyring.key().map_err(|error| {
             tracing::error!(%error, "the master key can't be used");
             unavailable(
                 "Webhooks need the master key, which can't be used. The operator must look at it.",
@@ -161,7 +158,7 @@ impl PushTransport for Webhooks {
             url: self.allowed(url)?,
             secrets: SigningSecrets::new(secret),
         };
-        Ok(endpoint.to_bytes(&*self.key()?))
+        Ok(endpoint.to_bytes(self.key()?))
     }
 
     fn target_url(&self, target: &[u8]) -> Option<String> {
@@ -214,6 +211,10 @@ impl PushTransport for Webhooks {
 
     fn concurrent_max(&self) -> u32 {
         PER_HOST_MAX
+    }
+
+    fn can_seal(&self) -> bool {
+        self.keyring.key().is_ok()
     }
 
     fn begin(&self) {

@@ -171,6 +171,11 @@ fn engine_numbers(shared: &Shared) -> Vec<EngineNumber> {
             f64::from(u8::from(status.ready)),
         ),
         now(
+            "tributary_master_key_up",
+            "1 while secrets of webhooks can be sealed and opened.",
+            f64::from(u8::from(shared.transport().is_some_and(|it| it.can_seal()))),
+        ),
+        now(
             "tributary_storage_full",
             "1 while there is no space.",
             f64::from(u8::from(status.storage_full)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tributary_api::first_key::create_first_key;
 use tributary_api::transport::PushTransport;
-use tributary_connect::webhooks::{WebhookConfig, Webhooks};
+use tributary_connect::webhooks::{Keyring, MasterKey, WebhookConfig, Webhooks};
 use tributary_engine::{Clock, DirDisk, Disk, Engine, JournalMeta, Memory, Options, Ports, Reader};
 use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, Storage, start_engine};
 use tributary_server::{Limits, Running, Server, ServerConfig};
@@ -92,9 +92,9 @@ impl Fixture {
     /// With a place for subscriptions, whose webhooks may go to the loopback.
     pub(crate) fn with_webhooks() -> Fixture {
         let directory = tempfile::tempdir().expect("a directory");
-        let master_key_file = directory.path().join("key");
+        let master_key = MasterKey::load(&directory.path().join("key"), true);
         let webhooks = WebhookConfig {
-            master_key_file,
+            keyring: Keyring::new(master_key.expect("it is made")),
             settings: crate::webhooks::open_settings(),
         };
         Fixture::over(Some(directory), Some(webhooks), |_| ())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tributary_api::caller::internal_token;
 use tributary_api::token::Secret;
-use tributary_connect::webhooks::{Rules, Settings, WebhookConfig};
+use tributary_connect::webhooks::{Keyring, MasterKey, Rules, Settings, WebhookConfig};
 
 use crate::fixture::{Fixture, hold, id, pay};
 
@@ -40,7 +40,9 @@ fn a_foreign_program_finds_the_server_to_be_as_documented() {
         ..Rules::default()
     };
     let webhooks = WebhookConfig {
-        master_key_file: folder.path().join("key"),
+        keyring: Keyring::new(
+            MasterKey::load(&folder.path().join("key"), true).expect("it is made"),
+        ),
         settings: Settings {
             rules,
             resolver: Arc::new(|_| Ok(Vec::new())),

@@ -67,12 +67,12 @@ fn a_backup_is_continued_verified_and_restored_into_a_new_epoch() {
     let (data, dir, new) = paths(directory.path());
     let mut shop = Shop::open(&data);
     shop.pay(10);
-    assert_eq!(shop.backup(&dir)["position"], 13);
+    assert_eq!(shop.backup(&dir)["position"], 14);
     let last = shop.pay(5);
-    assert_eq!(shop.backup(&dir)["position"], 18);
+    assert_eq!(shop.backup(&dir)["position"], 19);
     assert_eq!(
         shop.backup(&dir)["position"],
-        18,
+        19,
         "nothing new, nothing done"
     );
     let head = shop.server.get("/v1/journal/head");
@@ -86,7 +86,7 @@ fn a_backup_is_continued_verified_and_restored_into_a_new_epoch() {
     let key = shop.server.key.clone();
     shop.server.kill();
     let restored = json_for(0, &["restore", text(&dir), "--data", text(&new), "--json"]);
-    assert_eq!(restored["position"], json!(18));
+    assert_eq!(restored["position"], json!(19));
     assert_eq!(restored["hash"], head["hash"]);
     let epoch = restored["epoch"].as_u64().expect("a number");
     // Whoever restores it once more gives out other ids.
@@ -145,7 +145,7 @@ fn a_backup_is_continued_verified_and_restored_into_a_new_epoch() {
     assert_eq!(ids.len(), 18);
     assert!(!ids.contains(&json!(lost)), "an id was issued twice");
     // Its backup can be continued; the old server, were it to come back, can not be mixed into it.
-    assert_eq!(again.backup(&dir)["position"], 21);
+    assert_eq!(again.backup(&dir)["position"], 22);
     let verified = json_for(0, &["verify", "--data", text(&dir), "--json"]);
     assert_eq!(
         verified["head_hash"],
@@ -154,7 +154,7 @@ fn a_backup_is_continued_verified_and_restored_into_a_new_epoch() {
     let old = Server::start(&data);
     assert_eq!(
         old.get("/v1/journal/head")["position"],
-        21,
+        22,
         "as long, but another history"
     );
     let said = run(&[
@@ -170,7 +170,7 @@ fn a_backup_is_continued_verified_and_restored_into_a_new_epoch() {
     assert!(again.server.stop().success());
     assert_eq!(
         json_for(0, &["verify", "--data", text(&new), "--json"])["records"],
-        21
+        22
     );
 }
 
@@ -206,14 +206,14 @@ fn a_followed_server_is_shipped_frame_by_frame_also_over_its_restart() {
         }
         panic!("it ended before position {position}");
     };
-    reach(6);
+    reach(7);
     shop.pay(4);
-    reach(10);
+    reach(11);
     let address = shop.server.address.clone();
     shop.server.kill();
     shop.server = Server::start_at(&data, &address);
     shop.pay(2);
-    reach(12);
+    reach(13);
     signal(following.id(), "TERM");
     assert!(wait(&mut following).success());
     let head = shop.server.get("/v1/journal/head");
@@ -248,13 +248,13 @@ fn a_server_that_was_set_back_is_not_followed_as_if_nothing_were_missing() {
     let mut lines = BufReader::new(following.stdout.take().expect("piped")).lines();
     let arrived = |line: std::io::Result<String>| {
         let told: Value = serde_json::from_str(&line.expect("reads")).expect("JSON");
-        told["position"].as_u64() >= Some(10)
+        told["position"].as_u64() >= Some(11)
     };
     assert!(lines.by_ref().any(arrived));
     let address = shop.server.address.clone();
     shop.server.kill();
     shop.server = Server::start_at(&new, &address);
-    assert_eq!(shop.server.get("/v1/journal/head")["position"], 6);
+    assert_eq!(shop.server.get("/v1/journal/head")["position"], 7);
     let rest: Vec<String> = lines.map_while(Result::ok).collect();
     assert!(!wait(&mut following).success(), "{rest:?}");
     let mut said = String::new();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::bank::{self, check_balances};
 use crate::http;
-use crate::support::{PATIENCE, Server, all_pages, json_for, text, tributary, wait};
+use crate::support::{FIRST_RECORDS, PATIENCE, Server, all_pages, json_for, text, tributary, wait};
 
 /// How often a test kills, unless `TRIBUTARY_TEST_KILLS` says more.
 const KILLS: u64 = 5;
@@ -287,8 +287,9 @@ fn concurrent_writes_survive_kills_and_none_is_lost_or_doubled() {
     }
     let count: usize = told.iter().map(|told| told.acknowledged.len()).sum();
     assert!(server.stop().success());
-    // The payments, the accounts, the platform key, and nothing else.
-    assert_eq!(verify(&data)["records"], json!(count as u64 + WRITERS + 2));
+    // The payments, the accounts, the bank, and nothing else.
+    let expected = count as u64 + WRITERS + 1 + FIRST_RECORDS;
+    assert_eq!(verify(&data)["records"], json!(expected));
 }
 
 /// Writes payment after payment. Whenever it does not know what became of one, it sends the same again.

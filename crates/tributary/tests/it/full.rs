@@ -13,10 +13,10 @@ use crate::support::{PATIENCE, Server, json_for, text};
 const SMALL: &str = "size=500m";
 /// Large enough for it.
 const LARGE: &str = "size=1200m";
-/// Commands of a batch; with their texts each takes some 16 KB of the journal.
+/// Commands of a batch; with their texts each takes some 11 KB of the journal.
 const BATCH: usize = 128;
 /// Batches after which a disk of [`SMALL`] must be full: more than 272 MiB.
-const BATCHES_MAX: usize = 160;
+const BATCHES_MAX: usize = 240;
 
 /// A file system of its own in memory; unmounted when dropped.
 struct SmallDisk(TempDir);

@@ -6,6 +6,7 @@ mod books;
 mod consumers;
 mod crash;
 mod damage;
+mod disaster;
 mod full;
 mod history;
 mod http;

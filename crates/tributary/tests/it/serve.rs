@@ -10,7 +10,8 @@ use serde_json::json;
 
 use crate::http;
 use crate::support::{
-    PATIENCE, Server, json_for, repository, run, run_for, signal, text, tributary, wait,
+    FIRST_RECORDS, PATIENCE, Server, json_for, repository, run, run_for, signal, text, tributary,
+    wait,
 };
 
 #[test]
@@ -210,7 +211,7 @@ fn a_start_that_comes_to_nothing_does_not_use_up_the_platform_key() {
         assert!(said.contains("nowhere/key"), "{said}");
     }
     let server = Server::start(&data);
-    assert_eq!(server.get("/v1/journal/head")["position"], 1);
+    assert_eq!(server.get("/v1/journal/head")["position"], FIRST_RECORDS);
     let mode = std::fs::metadata(server.key_file()).expect("it is there");
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
 }
@@ -262,6 +263,6 @@ fn import_and_backup_speak_tls_and_trust_only_what_they_are_told() {
     run_for(0, &[&backup[..], &["--ca", text(&certificate)]].concat());
     assert_eq!(
         json_for(0, &["verify", "--data", &path("backup"), "--json"])["records"],
-        1
+        FIRST_RECORDS
     );
 }

@@ -13,6 +13,9 @@ use crate::http::{self, Answer};
 /// Longest wait for anything that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Records of the first start of a server: the id of its master key, and the platform key.
+pub(crate) const FIRST_RECORDS: u64 = 2;
+
 /// The binary with a clean environment of ours.
 pub(crate) fn tributary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tributary"));
