@@ -79,13 +79,13 @@ fn section(out: &mut String, api: &Value, tag: &Value) {
     for (path, item) in api["paths"].as_object().into_iter().flatten() {
         for (method, operation) in item.as_object().into_iter().flatten() {
             if operation["tags"][0] == tag["name"] {
-                operation_block(out, method, path, operation);
+                operation_block(out, api, method, path, operation);
             }
         }
     }
 }
 
-fn operation_block(out: &mut String, method: &str, path: &str, operation: &Value) {
+fn operation_block(out: &mut String, api: &Value, method: &str, path: &str, operation: &Value) {
     let id = text(&operation["operationId"]);
     put(
         out,
@@ -103,6 +103,7 @@ fn operation_block(out: &mut String, method: &str, path: &str, operation: &Value
         .as_array()
         .into_iter()
         .flatten()
+        .map(|parameter| follow_reference(api, parameter))
         .collect();
     if !parameters.is_empty() {
         put(
@@ -137,6 +138,7 @@ fn operation_block(out: &mut String, method: &str, path: &str, operation: &Value
         format_args!("<table><tr><th>status</th><th>answer</th><th></th></tr>"),
     );
     for (status, response) in operation["responses"].as_object().into_iter().flatten() {
+        let response = follow_reference(api, response);
         let content = response["content"]
             .as_object()
             .and_then(|content| content.values().next());
@@ -151,6 +153,17 @@ fn operation_block(out: &mut String, method: &str, path: &str, operation: &Value
         );
     }
     put(out, format_args!("</table>"));
+}
+
+/// The target of a reference, or the value itself if it is none.
+fn follow_reference<'a>(api: &'a Value, value: &'a Value) -> &'a Value {
+    let Some(reference) = value["$ref"].as_str() else {
+        return value;
+    };
+    let target = reference
+        .strip_prefix('#')
+        .and_then(|pointer| api.pointer(pointer));
+    target.expect("a reference leads to a part of the document")
 }
 
 fn schema_block(out: &mut String, schema: &Value) {

@@ -1,5 +1,7 @@
 //! The OpenAPI 3.1 document: made from the handlers, checked in as `docs/openapi.json`, served at `/openapi.json`.
 
+mod references;
+
 use axum::Router;
 use axum::routing::get;
 use serde_json::{Map, Value};
@@ -19,6 +21,7 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::references::share_repeated_parts;
 use crate::app::App;
 use crate::response::ErrorResponse;
 use crate::routes::{
@@ -102,6 +105,15 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
 
 /// The document as it is checked in and served: JSON, indented, with a line end.
 pub fn openapi_json() -> String {
+    let mut document = full_document();
+    share_repeated_parts(&mut document);
+    let mut text = serde_json::to_string_pretty(&document).expect("the document is JSON");
+    text.push('\n');
+    text
+}
+
+/// The document with every operation written out, before repeated parts are shared.
+fn full_document() -> Value {
     let (_, api) = build();
     let mut document = serde_json::to_value(&api).expect("the document is JSON");
     let paths = document["paths"].as_object_mut().expect("it has paths");
@@ -114,9 +126,7 @@ pub fn openapi_json() -> String {
             add_links(operation);
         }
     }
-    let mut text = serde_json::to_string_pretty(&document).expect("the document is JSON");
-    text.push('\n');
-    text
+    document
 }
 
 async fn method_not_allowed() -> ErrorResponse {
@@ -390,8 +400,8 @@ fn error_response(status: u16, writes: bool) -> RefOr<utoipa::openapi::Response>
         .map(|code| format!("`{}`", code.as_str()))
         .collect();
     let about = match status {
-        402 => "The ledger refused it, and the refusal is on record: `code` says why.".to_owned(),
-        409 => "The ledger refused it, and the refusal is on record: `code` says why.".to_owned(),
+        402 => "The ledger refused the payment or refund, and the refusal is on record: `code` says why.".to_owned(),
+        409 => "The ledger refused the change, and the refusal is on record: `code` says why.".to_owned(),
         _ => format!("An error: {}.", codes.join(", ")),
     };
     let content = ContentBuilder::new()
@@ -470,4 +480,98 @@ fn prefer_parameter(what: &str) -> utoipa::openapi::path::Parameter {
         .description(Some(what))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Depth of references after which a document counts as recursive.
+    const DEPTH_MAX: usize = 64;
+
+    /// The value with each reference replaced by its target. Fields beside a reference stay beside it.
+    fn resolve(document: &Value, value: &Value, depth: usize) -> Value {
+        assert!(depth < DEPTH_MAX, "a recursive reference in {value}");
+        match value {
+            Value::Object(fields) => {
+                let target = fields.get("$ref").and_then(Value::as_str).map(|reference| {
+                    let pointer = reference.strip_prefix('#').expect("a local reference");
+                    let target = document.pointer(pointer);
+                    let target = target.unwrap_or_else(|| panic!("{reference} leads nowhere"));
+                    resolve(document, target, depth + 1)
+                });
+                match target {
+                    Some(target) if fields.len() == 1 => target,
+                    target => {
+                        let resolved = fields
+                            .iter()
+                            .map(|(name, field)| (name.clone(), resolve(document, field, depth)));
+                        let mut fields: Map<String, Value> = resolved.collect();
+                        fields.extend(target.map(|target| ("$ref".to_owned(), target)));
+                        Value::Object(fields)
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let resolved = items.iter().map(|item| resolve(document, item, depth));
+                Value::Array(resolved.collect())
+            }
+            plain => plain.clone(),
+        }
+    }
+
+    #[test]
+    fn sharing_repeated_parts_keeps_the_meaning() {
+        let full = full_document();
+        let mut shared = full.clone();
+        share_repeated_parts(&mut shared);
+        for part in ["openapi", "info", "tags", "paths"] {
+            let (before, after) = (&full[part], &shared[part]);
+            assert!(!before.is_null(), "{part}");
+            assert!(
+                resolve(&full, before, 0) == resolve(&shared, after, 0),
+                "{part}"
+            );
+        }
+        let schemas = |document: &Value| document["components"]["schemas"].as_object().cloned();
+        let (before, after) = (
+            schemas(&full).expect("schemas"),
+            schemas(&shared).expect("schemas"),
+        );
+        assert_eq!(before.len(), after.len());
+        for (name, schema) in &before {
+            let after = &after[&references::schema_name(name)];
+            assert!(
+                resolve(&full, schema, 0) == resolve(&shared, after, 0),
+                "{name}"
+            );
+        }
+        let security = "/components/securitySchemes";
+        assert_eq!(full.pointer(security), shared.pointer(security));
+    }
+
+    /// Finds the parameters or responses of all operations that are not references.
+    fn inline_parts<'a>(document: &'a Value, kind: &str) -> Vec<&'a Value> {
+        let operations = document["paths"].as_object().into_iter().flatten();
+        let operations = operations.flat_map(|(_, item)| item.as_object().into_iter().flatten());
+        let parts = operations.flat_map(|(_, operation)| match &operation[kind] {
+            Value::Array(parts) => parts.iter().collect::<Vec<_>>(),
+            Value::Object(parts) => parts.values().collect(),
+            _ => Vec::new(),
+        });
+        parts.filter(|part| part.get("$ref").is_none()).collect()
+    }
+
+    #[test]
+    fn no_parameter_and_no_response_stands_twice() {
+        let mut document = full_document();
+        share_repeated_parts(&mut document);
+        for kind in ["parameters", "responses"] {
+            let parts = inline_parts(&document, kind);
+            assert!(!parts.is_empty());
+            for (index, part) in parts.iter().enumerate() {
+                assert!(!parts[..index].contains(part), "{part} stands twice");
+            }
+        }
+    }
 }

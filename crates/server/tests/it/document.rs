@@ -1,11 +1,15 @@
 //! The OpenAPI document, the pages, health and metrics.
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::client::send;
 use crate::fixture::{Fixture, pay};
+
+/// Maximum size of the document. A larger one repeats what it could refer to.
+const DOCUMENT_BYTES_MAX: usize = 300_000;
 
 /// `UPDATE=1 cargo test -p tributary-server` writes the document anew.
 #[test]
@@ -24,6 +28,42 @@ fn the_checked_in_document_is_the_one_that_is_served() {
     let served = send(server.addr, "GET", "/openapi.json", &[], b"");
     assert_eq!(served.header("content-type"), Some("application/json"));
     assert!(served.body == made.as_bytes());
+}
+
+#[test]
+fn the_document_stays_small() {
+    let bytes = tributary_server::openapi_json().len();
+    assert!(bytes < DOCUMENT_BYTES_MAX, "the document has {bytes} bytes");
+}
+
+#[test]
+fn a_foreign_validator_accepts_the_document() {
+    let has_validator = Command::new("tools-python")
+        .args(["-c", "import openapi_spec_validator"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !has_validator {
+        assert!(
+            std::env::var_os("TRIBUTARY_TEST_ALL").is_none(),
+            "tools-python with openapi-spec-validator is not on the PATH"
+        );
+        eprintln!("skipped: openapi-spec-validator is not installed; scripts/test installs it");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("openapi.json");
+    std::fs::write(&path, tributary_server::openapi_json()).expect("it can be written");
+    let output = Command::new("tools-python")
+        .args(["-m", "openapi_spec_validator", "--schema", "3.1"])
+        .arg(&path)
+        .output()
+        .expect("the validator runs");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -62,7 +102,9 @@ fn the_pages_need_nothing_from_elsewhere() {
         "createPayment",
         "/v1/payments/{id}/capture",
         "schema-Payment",
+        // The name of a shared parameter and the codes of a shared answer.
         "Idempotency-Key",
+        "<code>overloaded</code>",
     ] {
         assert!(text.contains(wanted), "{wanted}");
     }

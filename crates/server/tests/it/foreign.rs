@@ -49,11 +49,12 @@ fn a_foreign_program_finds_the_server_to_be_as_documented() {
             ..Settings::default()
         },
     };
-    let server = Fixture::with_webhooks_and(webhooks, |config| {
+    let mut server = Fixture::with_webhooks_and(webhooks, |config| {
         config.internal = Some(secret.clone());
     });
-    // This key can be neither rotated nor revoked by what the program makes up.
+    // This key can be neither rotated nor revoked by what the program makes up; the first platform key can.
     let token = internal_token(server.reader().ids(), &secret);
+    server.platform.clone_from(&token);
     let mut document: Value =
         serde_json::from_str(&tributary_server::openapi_json()).expect("JSON");
     // Its answer has no end.
