@@ -1,39 +1,11 @@
 //! What a batch must load before it is decided, and under what a record is found again.
 
 use crate::codec::{Corrupt, Operation, RecordRef};
-use crate::set::Absent;
+use crate::set::{Absent, Keys};
 use crate::{
     Body, Command, ExternalId, FORMAT_VERSION, Outcome, OwnerId, Pay, PaymentId, PaymentKind,
     Reference, Residency, WorkingSet, hash,
 };
-
-/// What a batch must load. Each list is sorted and holds nothing twice.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keys {
-    /// Payments by id: as of their last record, failed ones too.
-    pub payments: Vec<PaymentId>,
-    /// Which payment has the reference.
-    pub references: Vec<(OwnerId, Reference)>,
-    /// Which account has the external id.
-    pub externals: Vec<(OwnerId, ExternalId)>,
-}
-
-impl Keys {
-    /// Whether there is nothing to load.
-    pub fn is_empty(&self) -> bool {
-        *self == Keys::default()
-    }
-
-    fn tidy(&mut self) {
-        fn tidy<T: Ord>(list: &mut Vec<T>) {
-            list.sort_unstable();
-            list.dedup();
-        }
-        tidy(&mut self.payments);
-        tidy(&mut self.references);
-        tidy(&mut self.externals);
-    }
-}
 
 /// Maximum number of stages in which all that a batch needs is loaded: payments and references, then the payments that have
 /// those references.

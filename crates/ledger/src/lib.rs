@@ -23,12 +23,14 @@ mod account;
 mod api_key;
 mod apply;
 mod command;
+mod context;
 mod currencies;
 mod decide;
 mod digest;
 mod event;
 mod ids;
 mod keys;
+mod leg;
 #[cfg(test)]
 mod lints;
 mod money;
@@ -52,17 +54,19 @@ pub use command::{
     NAMED_MAX, OpenAccount, Part, Pay, Payees, PaymentKind, Publish, PutSetting, Queue, Refund,
     Share,
 };
+pub use context::Context;
 pub use decide::{decide, decide_group, decide_into, refuse};
 pub use event::event_type;
 pub use ids::{AccountId, ApiKeyId, MaybeAccount, OwnerId, PaymentId, SettingId};
-pub use keys::{Keys, LOADING_STAGES_MAX, index_keys, index_keys_of, keys};
+pub use keys::{LOADING_STAGES_MAX, index_keys, index_keys_of, keys};
+pub use leg::{LEGS_MAX, Leg, SHARES_MAX};
 pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
-pub use outcome::{Context, LEGS_MAX, Leg, Outcome, SHARES_MAX};
+pub use outcome::Outcome;
 pub use owner::{Owner, OwnerRef};
 pub use payment::{Payment, PaymentShare, PaymentStatus};
 pub use queue::{Priority, QueueMode, QueueState, QueueTerms, ReplyTo};
 pub use rejection::Rejection;
-pub use set::{CurrencyTotals, Residency, WorkingSet};
+pub use set::{CurrencyTotals, Keys, Residency, WorkingSet};
 pub use setting::{
     KindRules, PutBy, SETTING_KINDS, SETTINGS_BYTES_MAX, Setting, SettingBody, SettingChange,
     SettingEvents, SettingKind,

@@ -1,11 +1,11 @@
 //! The body of a command as bytes.
 
-use super::bytes::{Input, Put, len_u8};
+use super::bytes::{Corrupt, Input, Put, len_u8};
 use super::objects::{
     access, currency, label, owner_name, payment_kind, priority, put_setting_names, queue_mode,
     setting_body, take_setting_names,
 };
-use super::{Corrupt, Operation};
+use super::operation::Operation;
 use crate::{
     AccountId, AccountKind, ApiKeyId, Body, Capture, CorrelationId, CreateApiKey, Data,
     DeleteSetting, Destination, ExternalId, Fee, Fees, Hold, NAMED_MAX, OpenAccount, OrderKey,

@@ -1,6 +1,9 @@
 //! Reading and writing little-endian fields.
 
-use super::Corrupt;
+/// The bytes are no record or object of this format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not of this format: {0}")]
+pub struct Corrupt(pub &'static str);
 
 /// What is left to read.
 #[derive(Clone, Copy, Debug)]

@@ -48,136 +48,28 @@
 
 mod body;
 mod bytes;
+mod layout;
 mod objects;
+mod operation;
 mod packed;
 mod record;
 
+pub use bytes::Corrupt;
+pub use operation::Operation;
 pub use packed::{decode_accounts, decode_owners, encode_accounts, encode_owners};
 pub use record::{Record, RecordRef, SettingRef};
 
 use crate::{
-    Account, ApiKey, Body, Command, Context, CreateApiKey, Destination, FORMAT_VERSION, Leg,
-    Outcome, Owner, OwnerRef, Payment, QueueState, Setting,
+    Account, ApiKey, Body, Command, Context, CreateApiKey, Leg, Outcome, Owner, OwnerRef, Payment,
+    QueueState, Setting,
 };
 use std::borrow::Cow;
 
 use bytes::{Input, Put, len_u8};
-
-/// The bytes are no record or object of this format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not of this format: {0}")]
-pub struct Corrupt(pub &'static str);
-
-/// What a command was, as a record's first byte says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Operation {
-    /// Open an account.
-    OpenAccount = 1,
-    /// Freeze an account.
-    FreezeAccount = 2,
-    /// Unfreeze an account.
-    UnfreezeAccount = 3,
-    /// Close an account.
-    CloseAccount = 4,
-    /// Move or hold money.
-    Pay = 5,
-    /// Take what was held.
-    Capture = 6,
-    /// Release what is held.
-    Void = 7,
-    /// Release what is held because its time has come.
-    Expire = 8,
-    /// Give back.
-    Refund = 9,
-    /// Create an API key.
-    CreateApiKey = 10,
-    /// Give an API key another secret.
-    RotateApiKey = 11,
-    /// End an API key.
-    RevokeApiKey = 12,
-    /// Publish an event.
-    Publish = 13,
-    /// Decide a queued payment.
-    Run = 14,
-    /// Pause, drain or resume the queue.
-    SetQueue = 15,
-    /// Create or replace a setting.
-    PutSetting = 16,
-    /// Delete a setting.
-    DeleteSetting = 17,
-}
-
-impl Operation {
-    /// Every operation, by number.
-    pub const ALL: [Operation; 17] = [
-        Self::OpenAccount,
-        Self::FreezeAccount,
-        Self::UnfreezeAccount,
-        Self::CloseAccount,
-        Self::Pay,
-        Self::Capture,
-        Self::Void,
-        Self::Expire,
-        Self::Refund,
-        Self::CreateApiKey,
-        Self::RotateApiKey,
-        Self::RevokeApiKey,
-        Self::Publish,
-        Self::Run,
-        Self::SetQueue,
-        Self::PutSetting,
-        Self::DeleteSetting,
-    ];
-
-    /// Of a command.
-    pub fn of(body: &Body) -> Self {
-        match body {
-            Body::OpenAccount(_) => Self::OpenAccount,
-            Body::FreezeAccount(_) => Self::FreezeAccount,
-            Body::UnfreezeAccount(_) => Self::UnfreezeAccount,
-            Body::CloseAccount(_) => Self::CloseAccount,
-            Body::Pay(_) => Self::Pay,
-            Body::Capture(_) => Self::Capture,
-            Body::Void(_) => Self::Void,
-            Body::Expire(_) => Self::Expire,
-            Body::Refund(_) => Self::Refund,
-            Body::CreateApiKey(_) => Self::CreateApiKey,
-            Body::RotateApiKey { .. } => Self::RotateApiKey,
-            Body::RevokeApiKey(_) => Self::RevokeApiKey,
-            Body::Publish(_) => Self::Publish,
-            Body::Run(_) => Self::Run,
-            Body::SetQueue(_) => Self::SetQueue,
-            Body::PutSetting(_) => Self::PutSetting,
-            Body::DeleteSetting(_) => Self::DeleteSetting,
-        }
-    }
-
-    fn from_number(number: u8) -> Result<Self, Corrupt> {
-        let at = usize::from(number)
-            .checked_sub(1)
-            .ok_or(Corrupt("no operation"))?;
-        Self::ALL
-            .get(at)
-            .copied()
-            .ok_or(Corrupt("unknown operation"))
-    }
-}
+use layout::{EFFECTIVE, HEADER, LEG, LINKED, REPLY, TEXT, check_version, is_simple};
 
 /// What tells a command's digest from any other use of the hash.
 pub const DIGEST_KEY: &[u8; 32] = b"tributary command digest, v1\0\0\0\0";
-
-/// Bytes before the key.
-pub(crate) const HEADER: usize = 64;
-
-/// Bytes of a leg.
-pub(crate) const LEG: usize = 56;
-
-pub(crate) const LINKED: u8 = 1;
-pub(crate) const TEXT: u8 = 2;
-pub(crate) const EFFECTIVE: u8 = 4;
-/// Of the outcome, unlike the others.
-pub(crate) const REPLY: u8 = 8;
 
 /// Appends the record of a command and its outcome. `digest` is the command's ([`Command::digest`]), taken when it came in.
 pub fn encode(
@@ -281,11 +173,6 @@ fn put_leg(leg: &Leg, into: &mut Vec<u8>) {
     }
 }
 
-/// Whether each share's amount follows from the payment's: one payee, no fees.
-pub(crate) fn is_simple(pay: &crate::Pay) -> bool {
-    matches!(pay.destination, Destination::One(_)) && pay.fees.is_empty()
-}
-
 fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
     match &command.body {
         Body::Pay(pay) => {
@@ -366,14 +253,6 @@ fn put_key_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
             .expect("an accepted change of an API key has it"),
         into,
     );
-}
-
-fn check_version(format_version: u16) -> Result<(), Corrupt> {
-    if format_version == FORMAT_VERSION {
-        Ok(())
-    } else {
-        Err(Corrupt("unknown format version"))
-    }
 }
 
 fn whole<'a, T>(

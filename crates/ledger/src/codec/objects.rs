@@ -14,8 +14,7 @@
 //!          slug_len, managed_by_len u8 · slug · managed_by · content_len u16 · content
 //! ```
 
-use super::Corrupt;
-use super::bytes::{Input, Put, len_u8};
+use super::bytes::{Corrupt, Input, Put, len_u8};
 use crate::chain::{Chain, SEQ_MAX};
 use crate::{
     AMOUNT_MAX, Access, Account, AccountId, AccountKind, AccountStatus, Actor, ApiKey, ApiKeyId,

@@ -11,9 +11,9 @@
 //! owner    id - id before · last_account (0 = none) - id, signed · name_len u8 · name
 //! ```
 
-use super::bytes::{Input, Put, len_u8};
+use super::bytes::{Corrupt, Input, Put, len_u8};
+use super::layout::check_version;
 use super::objects::{account_or_none, checked, currency, kind_and_status, owner_name_bytes};
-use super::{Corrupt, check_version};
 use crate::chain::Chain;
 use crate::{Account, AccountId, Overdraft, OwnerId, OwnerRef};
 

@@ -4,13 +4,12 @@ use super::body::{
     NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PUBLISH_FIXED, PUT_SETTING_FIXED, SETTING_HEAD,
     take_body,
 };
-use super::bytes::{Input, u16_at, u64_at};
+use super::bytes::{Corrupt, Input, u16_at, u64_at};
+use super::layout::{EFFECTIVE, HEADER, LEG, LINKED, REPLY, TEXT, check_version, is_simple};
 use super::objects::{
     currency, queue_mode, take_account, take_api_key, take_owner, take_payment, take_setting_change,
 };
-use super::{
-    Corrupt, EFFECTIVE, HEADER, LEG, LINKED, Operation, REPLY, TEXT, check_version, is_simple,
-};
+use super::operation::Operation;
 use crate::{
     AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, Outcome, OwnerId,
     Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference, Rejection, ReplyTo, SHARES_MAX,

@@ -1,6 +1,6 @@
 //! Open, freeze, unfreeze and close accounts.
 
-use super::{Decision, is_platform, leg, owner_named, refuse_if};
+use super::checks::{Decision, is_platform, leg, owner_named, refuse_if};
 use crate::chain::Chain;
 use crate::{
     AMOUNT_MAX, Account, AccountId, AccountKind, AccountStatus, Actor, Context, OpenAccount,

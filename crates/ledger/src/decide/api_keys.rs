@@ -1,6 +1,6 @@
 //! Create, rotate and revoke API keys.
 
-use super::{Decision, is_platform, owner_named, refuse_if};
+use super::checks::{Decision, is_platform, owner_named, refuse_if};
 use crate::{
     Actor, ApiKey, ApiKeyId, ApiKeyStatus, Context, CreateApiKey, Outcome, OwnerId, Rejection,
     WorkingSet,

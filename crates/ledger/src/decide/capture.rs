@@ -1,6 +1,8 @@
 //! Take what was held, or a part.
 
-use super::{Decision, check_amount, check_ceiling, leg, may_settle, refuse_if, signed, standing};
+use super::checks::{
+    Decision, check_amount, check_ceiling, leg, may_settle, refuse_if, signed, standing,
+};
 use crate::shares::prorate;
 use crate::{
     Account, AccountStatus, Actor, Capture, Context, Outcome, Rejection, SHARES_MAX, WorkingSet,

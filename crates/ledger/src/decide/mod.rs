@@ -4,6 +4,7 @@
 mod accounts;
 mod api_keys;
 mod capture;
+mod checks;
 mod group;
 mod pay;
 mod refund;
@@ -15,12 +16,8 @@ mod settings;
 pub use group::decide_group;
 pub use refuse::refuse;
 
-use crate::{
-    AMOUNT_MAX, Account, Actor, ApiKeyId, ApiKeyStatus, Body, Command, Context, Leg, Outcome,
-    Owner, OwnerId, OwnerName, Payment, PaymentKind, PaymentStatus, Rejection, WorkingSet,
-};
-
-type Decision = Result<Outcome, Rejection>;
+use crate::{ApiKeyId, Body, Command, Context, Outcome, Rejection, WorkingSet};
+use checks::{assert_sound, check_actor, is_platform, refuse_if};
 
 /// Decides a command. Total: every command has an outcome, and nothing changes.
 pub fn decide(set: &WorkingSet, command: &Command, ctx: Context) -> Outcome {
@@ -80,177 +77,4 @@ fn accept(
         }
     }?;
     Ok(())
-}
-
-/// The key may have been revoked since the command came in.
-fn check_actor(set: &WorkingSet, actor: Actor) -> Result<(), Rejection> {
-    if actor.api_key == ApiKeyId::SYSTEM {
-        return Ok(());
-    }
-    let key = set
-        .api_key(actor.api_key)
-        .ok_or(Rejection::ActorKeyNotFound)?;
-    refuse_if(
-        key.status == ApiKeyStatus::Revoked,
-        Rejection::ActorKeyRevoked,
-    )?;
-    refuse_if(key.owner != actor.owner, Rejection::ActorKeyMismatch)?;
-    refuse_if(
-        key.access == crate::Access::Read,
-        Rejection::ActorKeyReadOnly,
-    )
-}
-
-fn refuse_if(applies: bool, rejection: Rejection) -> Result<(), Rejection> {
-    if applies { Err(rejection) } else { Ok(()) }
-}
-
-fn is_platform(actor: Actor) -> bool {
-    actor.owner == OwnerId::PLATFORM
-}
-
-/// A given amount of a capture or refund.
-fn check_amount(amount: Option<u64>) -> Result<(), Rejection> {
-    refuse_if(amount == Some(0), Rejection::AmountZero)?;
-    refuse_if(
-        amount.is_some_and(|amount| amount > AMOUNT_MAX),
-        Rejection::AmountTooLarge,
-    )
-}
-
-/// Whether the account can spend so much without going below its overdraft limit.
-fn check_funds(account: &Account, amount: u64) -> Result<(), Rejection> {
-    let left = i128::from(account.available()) - i128::from(amount);
-    let limit = account.overdraft.limit().map(i128::from);
-    refuse_if(
-        amount > 0 && limit.is_some_and(|limit| left < -limit),
-        Rejection::InsufficientFunds,
-    )
-}
-
-/// Whether available would still be a number that can be written.
-fn check_floor(account: &Account, amount: u64) -> Result<(), Rejection> {
-    let left = i128::from(account.available()) - i128::from(amount);
-    refuse_if(left < -i128::from(AMOUNT_MAX), Rejection::BalanceOverflow)
-}
-
-/// Whether the balance would still be a number that can be written.
-fn check_ceiling(account: &Account, amount: u64) -> Result<(), Rejection> {
-    let sum = i128::from(account.posted) + i128::from(amount);
-    refuse_if(sum > i128::from(AMOUNT_MAX), Rejection::BalanceOverflow)
-}
-
-/// The leg by which a record touches an account.
-fn leg(account: &Account, amount: i64, held_after: u64) -> Leg {
-    let (seq, prev, skip) = account.chain.next();
-    let posted_after = account.posted + amount;
-    let currency = account.currency;
-    Leg {
-        account: account.id,
-        amount,
-        posted_after,
-        held_after,
-        prev,
-        skip,
-        seq,
-        currency,
-    }
-}
-
-fn signed(amount: u64) -> i64 {
-    i64::try_from(amount).expect("amounts are at most 2^53 - 1")
-}
-
-/// The owner of that name, or a new one.
-fn owner_named(set: &WorkingSet, name: &OwnerName, ctx: Context) -> Owner {
-    if let Some(owner) = set.owner_by_name(name) {
-        return owner;
-    }
-    let id = if *name == OwnerName::platform() {
-        OwnerId::PLATFORM
-    } else {
-        OwnerId(ctx.position)
-    };
-    Owner {
-        id,
-        name: name.clone(),
-        last_account: None,
-        changed_at: 0,
-    }
-}
-
-/// Whether the actor may take or release what is held: the platform, and of a payment or transfer the owner of the first
-/// payee, whom the payer authorized. A top-up or payout waits for the world outside, of which only the platform knows.
-fn may_settle(set: &WorkingSet, actor: Actor, payment: &Payment) -> bool {
-    let for_payee = matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer);
-    // A refused payment may have named fees and no payee.
-    let first = payment.shares.first().filter(|share| !share.is_fee);
-    let payee = first.and_then(|share| set.find_account(share.account).ok());
-    is_platform(actor) || (for_payee && payee.is_some_and(|payee| payee.owner == actor.owner))
-}
-
-/// Where a payment stands that has captured something or still holds something.
-fn standing(payment: &Payment) -> PaymentStatus {
-    let open = payment.held > 0;
-    match (payment.captured, payment.refunded) {
-        (0, _) => PaymentStatus::Authorized,
-        (_, 0) if open => PaymentStatus::PartiallyCaptured,
-        (_, 0) => PaymentStatus::Captured,
-        (captured, refunded) if captured == refunded && !open => PaymentStatus::Refunded,
-        _ => PaymentStatus::PartiallyRefunded,
-    }
-}
-
-/// What no outcome may break, whatever was decided.
-fn assert_sound(outcome: &Outcome) {
-    let mut sum = 0_i128;
-    let max = signed(AMOUNT_MAX);
-    for leg in &outcome.legs {
-        assert!(
-            leg.currency == outcome.legs[0].currency,
-            "a record's postings are in one currency"
-        );
-        assert!(
-            (-max..=max).contains(&leg.posted_after),
-            "balances stay within their bounds"
-        );
-        assert!(
-            leg.held_after <= AMOUNT_MAX,
-            "holds stay within their bounds"
-        );
-        assert!(
-            leg.posted_after - signed(leg.held_after) >= -max,
-            "available stays within its bounds"
-        );
-        sum += i128::from(leg.amount);
-    }
-    assert!(sum == 0, "postings sum to zero");
-    let Some(payment) = &outcome.payment else {
-        return;
-    };
-    assert!(
-        payment.captured + payment.held <= payment.amount,
-        "no more is captured or held than was authorized"
-    );
-    assert!(
-        payment.refunded <= payment.captured,
-        "no more is refunded than was captured"
-    );
-    let shares = &payment.shares;
-    assert!(
-        shares.iter().map(|share| share.amount).sum::<u64>() == payment.amount,
-        "shares add up"
-    );
-    assert!(
-        shares.iter().map(|share| share.captured).sum::<u64>() == payment.captured,
-        "captured shares add up"
-    );
-    assert!(
-        shares.iter().map(|share| share.refunded).sum::<u64>() == payment.refunded,
-        "refunded shares add up"
-    );
-    assert!(
-        shares.iter().all(|share| share.captured <= share.amount),
-        "no share captures more than its part"
-    );
 }

@@ -1,6 +1,6 @@
 //! Pay, transfer, top up, pay out, adjust; at once or as a hold.
 
-use super::{check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed};
+use super::checks::{check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed};
 use crate::shares::{BASIS_POINTS, of_basis_points, prorate};
 use crate::{
     AMOUNT_MAX, Account, AccountId, AccountStatus, Command, Context, Currency, Destination, Fee,

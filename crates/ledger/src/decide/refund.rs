@@ -1,6 +1,6 @@
 //! Give back what was captured, or a part.
 
-use super::{
+use super::checks::{
     Decision, check_amount, check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if,
     signed, standing,
 };

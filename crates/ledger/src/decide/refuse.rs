@@ -1,6 +1,6 @@
 //! What a refused command leaves behind.
 
-use super::leg;
+use super::checks::leg;
 use crate::{
     Account, Body, Command, Context, Outcome, OwnerId, Pay, Payment, PaymentKind, Rejection,
     WorkingSet,

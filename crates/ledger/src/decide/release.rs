@@ -1,6 +1,6 @@
 //! Release what is held: by a void, or because its time has come. A void also ends a payment that is queued.
 
-use super::{Decision, is_platform, leg, may_settle, refuse_if, standing};
+use super::checks::{Decision, is_platform, leg, may_settle, refuse_if, standing};
 use crate::{Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, Rejection, WorkingSet};
 
 pub(super) fn void(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Context) -> Decision {

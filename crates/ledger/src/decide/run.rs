@@ -1,7 +1,7 @@
 //! Run a queued payment: it moves or holds its money now, or it fails.
 
+use super::checks::{check_actor, is_platform, refuse_if};
 use super::pay::{check_accounts, check_balances, put_legs};
-use super::{check_actor, is_platform, refuse_if};
 use crate::{
     Account, Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, QueueMode, QueueTerms,
     Rejection, SHARES_MAX, WorkingSet,

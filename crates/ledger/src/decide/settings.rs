@@ -1,6 +1,6 @@
 //! Put and delete settings.
 
-use super::{Decision, is_platform, refuse_if};
+use super::checks::{Decision, is_platform, refuse_if};
 use crate::{
     Actor, Context, DeleteSetting, KindRules, Outcome, PutBy, PutSetting, Rejection,
     SETTINGS_BYTES_MAX, Setting, SettingChange, SettingId, SettingKind, WorkingSet,

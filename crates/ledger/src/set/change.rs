@@ -1,24 +1,13 @@
 //! Changing a set, and taking changes back.
 
+use super::lookups::{Absent, Passing};
 use super::queued::queued_by;
-use super::{Absent, Passing, Residency, WorkingSet};
+use super::undo::Before;
+use super::{Residency, WorkingSet};
 use crate::{
-    Account, AccountId, ApiKey, ApiKeyId, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId,
-    PaymentStatus, QueueState, Reference, Rejection, Setting, SettingId,
+    Account, AccountId, ApiKey, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId, PaymentStatus,
+    QueueState, Reference, Rejection, Setting, SettingId,
 };
-
-/// What stood in the place of something that an open group changed.
-#[derive(Clone)]
-pub(super) enum Before {
-    Account(AccountId, Option<Account>),
-    Owner(OwnerId, Option<Owner>),
-    Payment(PaymentId, Option<Payment>),
-    ApiKey(ApiKeyId, Option<ApiKey>),
-    Setting(SettingId, Option<Setting>),
-    Queue(QueueState),
-    Reference(OwnerId, Reference, Option<PaymentId>),
-    External(OwnerId, ExternalId, Option<AccountId>),
-}
 
 /// Changes; `apply` alone makes them, and loading.
 impl WorkingSet {

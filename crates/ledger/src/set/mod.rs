@@ -1,22 +1,29 @@
 //! The working set: the objects that decisions look at.
 
 mod change;
+mod lookups;
 mod owners;
 mod queued;
 mod settings;
+mod sip;
+mod undo;
+
+pub(crate) use lookups::Absent;
+pub use lookups::Keys;
 
 use crate::codec::RecordRef;
-use crate::hash::sip_raw;
 use crate::ordered::Ordered;
 use crate::slab::{Numbered, Slab};
 use crate::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Body, Command, Currency, Destination,
-    ExternalId, Keys, Owner, OwnerId, OwnerName, OwnerRef, Payment, PaymentId, QueueState,
-    Reference, Setting, SettingId, SettingKind, Slug,
+    ExternalId, Owner, OwnerId, OwnerName, OwnerRef, Payment, PaymentId, QueueState, Reference,
+    Setting, SettingId, SettingKind, Slug,
 };
 use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use lookups::Passing;
+use sip::Sip;
 
 /// What a set is known to hold, so that what it lacks need not be looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,24 +51,7 @@ pub struct WorkingSet {
     /// Payments in the queue, all of which are in the set.
     queued: queued::Queued,
     horizon: u64,
-    undo: Option<Vec<change::Before>>,
-}
-
-/// What was looked up and is not there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Absent {
-    Payment(PaymentId),
-    Reference(OwnerId, Reference),
-    External(OwnerId, ExternalId),
-}
-
-/// What may be dropped once its record is durable.
-#[derive(Clone, Debug)]
-enum Passing {
-    Payment(PaymentId),
-    Reference(OwnerId, Reference),
-    External(OwnerId, ExternalId),
-    Absent(Absent),
+    undo: Option<Vec<undo::Before>>,
 }
 
 /// Sums over the accounts of a currency, minor units. The books balance when `debit == credit`.
@@ -553,21 +543,5 @@ impl WorkingSet {
                 self.absent.remove(&absent);
             }
         }
-    }
-}
-
-/// SipHash for maps whose keys a client can choose; the order of a map never shows.
-type Sip = BuildHasherDefault<SipHasher>;
-
-#[derive(Clone, Default)]
-struct SipHasher(u64);
-
-impl Hasher for SipHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = sip_raw(*b"map-----", self.0, bytes);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }

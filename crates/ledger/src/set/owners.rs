@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::{HashMap, HashTable};
 
-use super::Sip;
+use super::sip::Sip;
 use crate::hash::hash_owner_name;
 use crate::ordered::Chunked;
 use crate::ranks::Ranks;

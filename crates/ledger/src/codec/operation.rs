@@ -1,0 +1,100 @@
+//! The operation of a command, as a number.
+
+use super::bytes::Corrupt;
+use crate::Body;
+
+/// What a command was, as a record's first byte says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Operation {
+    /// Open an account.
+    OpenAccount = 1,
+    /// Freeze an account.
+    FreezeAccount = 2,
+    /// Unfreeze an account.
+    UnfreezeAccount = 3,
+    /// Close an account.
+    CloseAccount = 4,
+    /// Move or hold money.
+    Pay = 5,
+    /// Take what was held.
+    Capture = 6,
+    /// Release what is held.
+    Void = 7,
+    /// Release what is held because its time has come.
+    Expire = 8,
+    /// Give back.
+    Refund = 9,
+    /// Create an API key.
+    CreateApiKey = 10,
+    /// Give an API key another secret.
+    RotateApiKey = 11,
+    /// End an API key.
+    RevokeApiKey = 12,
+    /// Publish an event.
+    Publish = 13,
+    /// Decide a queued payment.
+    Run = 14,
+    /// Pause, drain or resume the queue.
+    SetQueue = 15,
+    /// Create or replace a setting.
+    PutSetting = 16,
+    /// Delete a setting.
+    DeleteSetting = 17,
+}
+
+impl Operation {
+    /// Every operation, by number.
+    pub const ALL: [Operation; 17] = [
+        Self::OpenAccount,
+        Self::FreezeAccount,
+        Self::UnfreezeAccount,
+        Self::CloseAccount,
+        Self::Pay,
+        Self::Capture,
+        Self::Void,
+        Self::Expire,
+        Self::Refund,
+        Self::CreateApiKey,
+        Self::RotateApiKey,
+        Self::RevokeApiKey,
+        Self::Publish,
+        Self::Run,
+        Self::SetQueue,
+        Self::PutSetting,
+        Self::DeleteSetting,
+    ];
+
+    /// Of a command.
+    pub fn of(body: &Body) -> Self {
+        match body {
+            Body::OpenAccount(_) => Self::OpenAccount,
+            Body::FreezeAccount(_) => Self::FreezeAccount,
+            Body::UnfreezeAccount(_) => Self::UnfreezeAccount,
+            Body::CloseAccount(_) => Self::CloseAccount,
+            Body::Pay(_) => Self::Pay,
+            Body::Capture(_) => Self::Capture,
+            Body::Void(_) => Self::Void,
+            Body::Expire(_) => Self::Expire,
+            Body::Refund(_) => Self::Refund,
+            Body::CreateApiKey(_) => Self::CreateApiKey,
+            Body::RotateApiKey { .. } => Self::RotateApiKey,
+            Body::RevokeApiKey(_) => Self::RevokeApiKey,
+            Body::Publish(_) => Self::Publish,
+            Body::Run(_) => Self::Run,
+            Body::SetQueue(_) => Self::SetQueue,
+            Body::PutSetting(_) => Self::PutSetting,
+            Body::DeleteSetting(_) => Self::DeleteSetting,
+        }
+    }
+
+    pub(super) fn from_number(number: u8) -> Result<Self, Corrupt> {
+        let at = usize::from(number)
+            .checked_sub(1)
+            .ok_or(Corrupt("no operation"))?;
+        Self::ALL
+            .get(at)
+            .copied()
+            .ok_or(Corrupt("unknown operation"))
+    }
+}
