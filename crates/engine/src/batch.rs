@@ -14,6 +14,7 @@ const FRAMES_KEPT: usize = 4;
 pub struct Batch {
     first_position: u64,
     len: usize,
+    changes_settings: bool,
     frame: RwLock<FrameBuilder>,
     frames: Arc<Frames>,
 }
@@ -57,10 +58,11 @@ impl Drop for Batch {
 }
 
 impl Batch {
-    pub(crate) fn new(frame: FrameBuilder, frames: Arc<Frames>) -> Batch {
+    pub(crate) fn new(frame: FrameBuilder, changes_settings: bool, frames: Arc<Frames>) -> Batch {
         Batch {
             first_position: frame.first_position(),
             len: frame.count() as usize,
+            changes_settings,
             frame: RwLock::new(frame),
             frames,
         }
@@ -79,6 +81,11 @@ impl Batch {
     /// Whether it holds no record: its callers wait for earlier ones.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Whether a record in it changes a setting: nearly always not, and then nobody need look for one.
+    pub fn changes_settings(&self) -> bool {
+        self.changes_settings
     }
 
     /// Position of the last record; of an empty batch, of the one before it.

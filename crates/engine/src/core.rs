@@ -93,6 +93,8 @@ impl InFlight {
 /// The batch being filled.
 struct Open {
     frame: FrameBuilder,
+    /// Whether a record in it changes a setting.
+    changes_settings: bool,
     timestamp: u64,
     waiting: Vec<Waiting>,
 }
@@ -305,6 +307,7 @@ impl Core {
                 .frames
                 .begin(self.last.position + 1, timestamp, ledger::RULES_VERSION),
             timestamp,
+            changes_settings: false,
             waiting: Vec::new(),
         });
         Ok(())
@@ -486,10 +489,11 @@ impl Core {
         let open = self.open.take();
         let Open {
             frame,
+            changes_settings,
             timestamp,
             waiting,
         } = open.expect("there is one to be handed over");
-        let batch = Arc::new(Batch::new(frame, self.frames.clone()));
+        let batch = Arc::new(Batch::new(frame, changes_settings, self.frames.clone()));
         let ticket = if batch.is_empty() {
             self.abandon();
             Ticket::ready(Fate::Durable(self.backend.reader().head()))
@@ -598,6 +602,7 @@ impl Open {
         self.frame
             .push(|payload| ledger::codec::encode(command, digest, outcome, ctx, payload))
             .expect("has_room_for bounds the frame");
+        self.changes_settings |= outcome.setting.is_some();
         ledger::index_keys_of(command, hash, outcome, &mut |hash| self.frame.add_key(hash));
     }
 }

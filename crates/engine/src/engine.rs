@@ -1,7 +1,7 @@
 //! The running engine: a writer thread, a publisher thread, and the handle that everybody else holds.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, Weak, mpsc};
 
 use tokio::sync::oneshot;
 use tributary_journal::{Clock, lock};
@@ -87,6 +87,17 @@ impl RecoveredEngine {
 #[derive(Clone)]
 pub struct Engine(Arc<Running>);
 
+/// A handle that does not keep the engine running: for those that the engine itself holds.
+#[derive(Clone)]
+pub struct WeakEngine(Weak<Running>);
+
+impl WeakEngine {
+    /// The engine, if it still runs.
+    pub fn upgrade(&self) -> Option<Engine> {
+        self.0.upgrade().map(Engine)
+    }
+}
+
 struct Running {
     shared: Arc<Shared>,
     inbox: mpsc::Sender<writer::Message>,
@@ -152,6 +163,11 @@ impl Engine {
         self.0.shared.replies(resolved?)
     }
 
+    /// Has the commands decided without waiting for it: nobody learns what became of them.
+    pub fn submit_unwatched(&self, commands: Vec<Command>) -> Result<(), Refused> {
+        self.send(commands).map(drop)
+    }
+
     fn send(
         &self,
         commands: Vec<Command>,
@@ -211,6 +227,11 @@ impl Engine {
 
     pub(crate) fn replies(&self, resolved: Resolved) -> Result<Vec<Reply>, Refused> {
         self.0.shared.replies(resolved)
+    }
+
+    /// A handle that does not keep the engine running.
+    pub fn downgrade(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.0))
     }
 
     /// The read side.

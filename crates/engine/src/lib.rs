@@ -44,7 +44,7 @@ pub use batch::Batch;
 pub use checkpoint::Checkpointer;
 pub use core::{Core, InFlight, QUEUE_LENGTH_MAX};
 pub use embedded::{Embedded, key_extractor};
-pub use engine::{Engine, RecoveredEngine, StartError, Status};
+pub use engine::{Engine, RecoveredEngine, StartError, Status, WeakEngine};
 pub use failure::Failure;
 pub use file_log::FileLog;
 pub use frame_log::{Basis, FrameLog, LogVisitor, Standing, Visited};

@@ -5,18 +5,16 @@
 use tributary_ledger::{Currency, OwnerId};
 
 use crate::image::{Attempt, Change, Letter};
-use crate::settings::{
-    Backoff, Filter, Kind, Order, Pattern, Policy, Subscription, SubscriptionId, Terms,
-};
+use crate::settings::{Backoff, Filter, Kind, Order, Pattern, Policy, SubscriptionId, Terms};
 
 const BEGIN: u8 = 1;
-const PUT: u8 = 2;
-const DELETE: u8 = 3;
-const PROGRESS: u8 = 4;
-const DONE: u8 = 5;
-const KEEP: u8 = 6;
-const DEAD: u8 = 7;
-const REWIND: u8 = 8;
+const DELETE: u8 = 2;
+const PROGRESS: u8 = 3;
+const DONE: u8 = 4;
+const KEEP: u8 = 5;
+const DEAD: u8 = 6;
+const REWIND: u8 = 7;
+const REMATCH: u8 = 8;
 const REPLAYS: u8 = 9;
 const WHOLE: u8 = 10;
 
@@ -32,10 +30,6 @@ pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
         Change::Begin { boot, cluster } => {
             to.u8(BEGIN).u64(*boot);
             to.0.extend_from_slice(cluster);
-        }
-        Change::Put(subscription, start) => {
-            to.u8(PUT).u64(*start);
-            put_subscription(subscription, &mut to);
         }
         Change::Delete(id) => {
             to.u8(DELETE).u64(id.0);
@@ -65,8 +59,17 @@ pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
             to.u8(DEAD).u64(id.0).u64(*position);
             put_letter(letter, &mut to);
         }
-        Change::Rewind { id, to: at, all } => {
+        Change::Rewind {
+            id,
+            to: at,
+            all,
+            through,
+        } => {
             to.u8(REWIND).u64(id.0).u64(*at).u8(u8::from(*all));
+            to.u64(*through);
+        }
+        Change::Rematch { id, through } => {
+            to.u8(REMATCH).u64(id.0).u64(*through);
         }
         Change::Replays { id, ranges } => {
             to.u8(REPLAYS).u64(id.0).u32(ranges.len());
@@ -115,15 +118,6 @@ fn put_letter(letter: &Letter, to: &mut Out<'_>) {
     for attempt in &letter.history {
         to.u64(attempt.at).bytes(attempt.error.as_bytes());
     }
-}
-
-fn put_subscription(subscription: &Subscription, to: &mut Out<'_>) {
-    to.u64(subscription.id.0)
-        .u64(subscription.scope.0)
-        .u64(subscription.created_at)
-        .bytes(&subscription.key);
-    to.0.extend_from_slice(&subscription.digest);
-    put_terms(&subscription.terms, to);
 }
 
 /// Appends the bytes of terms and of where a subscription begins.
@@ -204,10 +198,6 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Change, Unreadable> {
             boot: from.u64()?,
             cluster: from.array()?,
         },
-        PUT => {
-            let start = from.u64()?;
-            Change::Put(Box::new(take_subscription(&mut from)?), start)
-        }
         DELETE => Change::Delete(from.id()?),
         PROGRESS => Change::Progress {
             id: from.id()?,
@@ -231,6 +221,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Change, Unreadable> {
             id: from.id()?,
             to: from.u64()?,
             all: from.flag()?,
+            through: from.u64()?,
+        },
+        REMATCH => Change::Rematch {
+            id: from.id()?,
+            through: from.u64()?,
         },
         REPLAYS => Change::Replays {
             id: from.id()?,
@@ -315,19 +310,6 @@ fn take_letter(from: &mut In<'_>) -> Result<Letter, Unreadable> {
     })
 }
 
-fn take_subscription(from: &mut In<'_>) -> Result<Subscription, Unreadable> {
-    let subscription = Subscription {
-        id: from.id()?,
-        scope: OwnerId(from.u64()?),
-        created_at: from.u64()?,
-        key: from.bytes()?.to_vec(),
-        digest: from.array()?,
-        terms: take_terms(from)?,
-    };
-    subscription.terms.check().map_err(|_| Unreadable)?;
-    Ok(subscription)
-}
-
 fn take_terms(from: &mut In<'_>) -> Result<Terms, Unreadable> {
     let patterns = from.list(|from| Pattern::new(from.text()?).map_err(|_| Unreadable))?;
     let currency = match from.text()? {
@@ -396,28 +378,6 @@ mod tests {
 
     fn changes() -> Vec<Change> {
         let id = SubscriptionId(u64::MAX - 3);
-        let terms = Terms {
-            filter: Filter {
-                patterns: ["payment.*", "app.#"]
-                    .map(|text| Pattern::new(text).expect("a pattern"))
-                    .to_vec(),
-                currency: Some(Currency::from_code("EUR").expect("a currency")),
-                owner: Some(OwnerId::PLATFORM),
-            },
-            kind: Kind::Push {
-                target: vec![0, 1, 2],
-            },
-            policy: Policy {
-                backoff: Backoff::List(vec![1, 2, 3]),
-                order: Order::Object,
-                ttl: 9,
-                workers: Some(3),
-                ..Policy::default()
-            },
-            paused: Some("ä pause".into()),
-            name: "a name".into(),
-            metadata: "{}".into(),
-        };
         let letter = Letter {
             time: 1,
             object: 2,
@@ -428,35 +388,11 @@ mod tests {
                 error: "none".into(),
             }],
         };
-        let subscription = Subscription {
-            id,
-            scope: OwnerId(77),
-            created_at: 6,
-            key: b"key".to_vec(),
-            digest: [9; 16],
-            terms: terms.clone(),
-        };
-        let plain = Subscription {
-            terms: Terms {
-                kind: Kind::Pull,
-                paused: None,
-                policy: Policy::default(),
-                filter: Filter {
-                    currency: None,
-                    owner: None,
-                    ..terms.filter.clone()
-                },
-                ..terms
-            },
-            ..subscription.clone()
-        };
         vec![
             Change::Begin {
                 boot: 3,
                 cluster: [4; 16],
             },
-            Change::Put(Box::new(subscription), 11),
-            Change::Put(Box::new(plain), 0),
             Change::Delete(id),
             Change::Progress { id, floor: 8 },
             Change::Done {
@@ -477,7 +413,9 @@ mod tests {
                 id,
                 to: 4,
                 all: true,
+                through: 9,
             },
+            Change::Rematch { id, through: 9 },
             Change::Replays {
                 id,
                 ranges: vec![(1, 2)],

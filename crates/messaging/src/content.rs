@@ -70,8 +70,6 @@ impl Subscription {
             id: SubscriptionId(setting.id.0),
             scope: setting.owner,
             created_at: setting.created.timestamp,
-            key: Vec::new(),
-            digest: [0; 16],
             terms: content.terms,
         })
     }

@@ -1,14 +1,16 @@
 //! All subscriptions: calls in, changes to be kept out. No clock, no disk, no threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tributary_ledger::Actor;
 
 use crate::flow::{Delivery, Figures, Flow, Matched, Receipt, ReceiptExpired, Wanted};
-use crate::image::{Change, Images, Letter};
+use crate::image::{Change, Image, Images, Letter};
+use crate::notices::DeadLetterNotice;
 use crate::past::Past;
-use crate::settings::{BadSetting, Kind, Subscription, SubscriptionId, Terms};
+use crate::revisions::Revisions;
+use crate::settings::{Subscription, SubscriptionId};
 
-/// Subscriptions, at most.
-pub const SUBSCRIPTIONS_MAX: usize = 2_000;
 /// Things that happen by themselves in one tick, at most, per subscription.
 const TICKED_MAX: usize = 1_024;
 /// Bits of a generation that count hand-outs; those above count processes.
@@ -22,27 +24,22 @@ pub enum Refusal {
     /// There is no such subscription.
     #[error("there is no such subscription")]
     NotFound,
-    /// There are [`SUBSCRIPTIONS_MAX`] already.
-    #[error("there are too many subscriptions")]
-    TooMany,
-    /// The idempotency key made another subscription.
-    #[error("the idempotency key was used for another request")]
-    KeyReused,
-    /// The settings are no longer what the change was made from.
-    #[error("the settings were changed meanwhile")]
-    Changed,
-    /// Another subscription has the id.
-    #[error("the id is in use")]
-    IdInUse,
     /// [`crate::REPLAYS_MAX`] ranges wait to be replayed already.
     #[error("too many ranges wait to be replayed")]
     TooManyReplays,
-    /// A setting is out of its bounds, or can't be changed.
-    #[error(transparent)]
-    Bad(#[from] BadSetting),
     /// The receipt is of an attempt that is over.
     #[error(transparent)]
     Expired(#[from] ReceiptExpired),
+}
+
+/// A subscription that is there at the start.
+pub struct Known {
+    /// Its definition and state.
+    pub subscription: Subscription,
+    /// Position after which it wants events, unless more is known of it.
+    pub start: u64,
+    /// The filters of everything above its floor.
+    pub revisions: Revisions,
 }
 
 /// All subscriptions.
@@ -50,30 +47,47 @@ pub struct Core {
     boot: u64,
     cluster: [u8; 16],
     flows: BTreeMap<SubscriptionId, Flow>,
+    /// What is kept of subscriptions whose definition can't be read, so they are not at work.
+    idle: BTreeMap<SubscriptionId, Image>,
     outbox: Vec<Change>,
     /// Those that waiting receivers should ask again.
     woken: Vec<SubscriptionId>,
     takes: u64,
-    /// Counts changes of what is wanted.
-    filters: u64,
+    /// Counts rewinds: what was read before one is of no use after it.
+    rewinds: u64,
     /// Attempts that are over.
     past: Past,
 }
 
 impl Core {
-    /// As it was kept.
-    pub fn new(images: Images, now: u64) -> Core {
-        let flow = |(id, image)| (id, Flow::new(image, now));
-        Core {
+    /// The subscriptions `known`, with what was kept of them. Images of `idle` ones are kept, all others go.
+    pub fn new(
+        mut images: Images,
+        known: Vec<Known>,
+        idle: &BTreeSet<SubscriptionId>,
+        now: u64,
+    ) -> Core {
+        let mut core = Core {
             boot: images.boot,
             cluster: images.cluster,
-            flows: images.images.into_iter().map(flow).collect(),
+            flows: BTreeMap::new(),
+            idle: BTreeMap::new(),
             outbox: Vec::new(),
             woken: Vec::new(),
             takes: 0,
-            filters: 1,
+            rewinds: 0,
             past: Past::default(),
+        };
+        for one in known {
+            let id = one.subscription.id;
+            let image = images.images.remove(&id);
+            let image = image.unwrap_or_else(|| Image::new(one.start));
+            let flow = Flow::new(one.subscription, image, one.revisions, now);
+            core.flows.insert(id, flow);
         }
+        images.images.retain(|id, _| idle.contains(id));
+        core.idle = images.images;
+        core
     }
 
     fn flow(&mut self, id: SubscriptionId) -> Result<&mut Flow, Refusal> {
@@ -96,133 +110,42 @@ impl Core {
         Ok(result)
     }
 
-    /// Makes a subscription that wants events after `start`. Under a key that made one already, gives that one.
-    ///
-    /// # Errors
-    /// Nothing is made then.
-    pub fn create(
-        &mut self,
-        subscription: Subscription,
-        start: u64,
-        now: u64,
-    ) -> Result<(Subscription, bool), Refusal> {
-        let same_key = |flow: &&Flow| {
-            let other = flow.subscription();
-            other.scope == subscription.scope && other.key == subscription.key
-        };
-        if let Some(flow) = self.flows.values().find(same_key) {
-            let made = flow.subscription();
-            return match made.digest == subscription.digest {
-                true => Ok((made.clone(), true)),
-                false => Err(Refusal::KeyReused),
+    /// The record at `position` defined a subscription, which wants events after `start` if it is new.
+    pub fn put(&mut self, subscription: Subscription, start: u64, position: u64, now: u64) {
+        let id = subscription.id;
+        if self.flows.contains_key(&id) {
+            let put = |flow: &mut Flow, now, _: &mut Vec<Change>| {
+                flow.set_terms(subscription.terms, position, now);
             };
+            self.with(id, now, put).expect("it is there");
+            return;
         }
-        subscription.terms.check()?;
-        if self.flows.contains_key(&subscription.id) {
-            return Err(Refusal::IdInUse);
-        }
-        if self.flows.len() >= SUBSCRIPTIONS_MAX {
-            return Err(Refusal::TooMany);
-        }
-        self.outbox
-            .push(Change::Put(Box::new(subscription.clone()), start));
-        let image = crate::image::Image::new(subscription.clone(), start);
-        self.flows.insert(subscription.id, Flow::new(image, now));
-        self.filters += 1;
-        Ok((subscription, false))
+        let image = self.idle.remove(&id).unwrap_or_else(|| {
+            let floor = start;
+            self.outbox.push(Change::Progress { id, floor });
+            Image::new(start)
+        });
+        let revisions = Revisions::new(subscription.terms.filter.clone());
+        let flow = Flow::new(subscription, image, revisions, now);
+        self.flows.insert(id, flow);
     }
 
-    /// Changes the settings.
-    ///
-    /// # Errors
-    /// Nothing is changed then. The kind and the order can't be changed.
-    pub fn update(
-        &mut self,
-        id: SubscriptionId,
-        terms: Terms,
-        now: u64,
-    ) -> Result<Subscription, Refusal> {
-        terms.check()?;
-        let before = &self.flow(id)?.subscription().terms;
-        if matches!(before.kind, Kind::Pull) != matches!(terms.kind, Kind::Pull) {
-            return Err(BadSetting {
-                field: "kind",
-                what: "can't be changed",
-            }
-            .into());
+    /// A subscription was deleted: forgets all that is kept of it.
+    pub fn delete(&mut self, id: SubscriptionId) {
+        let flow = self.flows.remove(&id).is_some();
+        let idle = self.idle.remove(&id).is_some();
+        if flow || idle {
+            self.outbox.push(Change::Delete(id));
+            self.woken.push(id);
         }
-        if before.policy.order != terms.policy.order {
-            return Err(BadSetting {
-                field: "order",
-                what: "can't be changed",
-            }
-            .into());
+    }
+
+    /// The definition of a subscription can't be read any more: it stops, and what is kept of it stays.
+    pub fn suspend(&mut self, id: SubscriptionId) {
+        if let Some(flow) = self.flows.remove(&id) {
+            self.idle.insert(id, flow.image());
+            self.woken.push(id);
         }
-        let filter_changed = before.filter != terms.filter;
-        self.filters += u64::from(filter_changed);
-        self.with(id, now, |flow, _, out| {
-            if filter_changed {
-                flow.keep_all(out);
-            }
-            flow.set_terms(terms);
-            let subscription = flow.subscription().clone();
-            out.push(Change::Put(Box::new(subscription.clone()), flow.scanned()));
-            subscription
-        })
-    }
-
-    /// [`Core::update`], if the settings still are `before`, which `terms` were made from.
-    ///
-    /// # Errors
-    /// As there, and [`Refusal::Changed`].
-    pub fn update_from(
-        &mut self,
-        id: SubscriptionId,
-        before: &Terms,
-        terms: Terms,
-        now: u64,
-    ) -> Result<Subscription, Refusal> {
-        if self.flow(id)?.subscription().terms != *before {
-            return Err(Refusal::Changed);
-        }
-        self.update(id, terms, now)
-    }
-
-    /// Hands nothing out any more, because of `why`.
-    ///
-    /// # Errors
-    /// If there is no such subscription, or `why` is too long.
-    pub fn pause(
-        &mut self,
-        id: SubscriptionId,
-        why: &str,
-        now: u64,
-    ) -> Result<Subscription, Refusal> {
-        let mut terms = self.flow(id)?.subscription().terms.clone();
-        terms.paused = Some(why.to_owned());
-        self.update(id, terms, now)
-    }
-
-    /// Hands out again.
-    ///
-    /// # Errors
-    /// If there is no such subscription.
-    pub fn resume(&mut self, id: SubscriptionId, now: u64) -> Result<Subscription, Refusal> {
-        let mut terms = self.flow(id)?.subscription().terms.clone();
-        terms.paused = None;
-        self.update(id, terms, now)
-    }
-
-    /// Forgets a subscription and all that is kept of it.
-    ///
-    /// # Errors
-    /// If there is no such subscription.
-    pub fn delete(&mut self, id: SubscriptionId) -> Result<Subscription, Refusal> {
-        let flow = self.flows.remove(&id).ok_or(Refusal::NotFound)?;
-        self.outbox.push(Change::Delete(id));
-        self.filters += 1;
-        self.woken.push(id);
-        Ok(flow.subscription().clone())
     }
 
     /// Takes what was matched among the events `from ..= through`: by subscription, ascending in position.
@@ -239,6 +162,21 @@ impl Core {
             if flow.wakes() {
                 self.woken.push(*id);
             }
+        }
+    }
+
+    /// A subscription that needs the filters of revisions before anything more can be read for it, if the published journal ends at
+    /// `head`, and the position from which on it needs them.
+    pub fn lacking_revisions(&self, head: u64) -> Option<(SubscriptionId, u64)> {
+        let mut flows = self.flows.iter();
+        let (id, flow) = flows.find(|(_, flow)| flow.lacks_revisions(head))?;
+        Some((*id, flow.revisions_from()))
+    }
+
+    /// Takes the filters of everything above the position that was asked for.
+    pub fn set_revisions(&mut self, id: SubscriptionId, revisions: Revisions) {
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.set_revisions(revisions);
         }
     }
 
@@ -265,22 +203,22 @@ impl Core {
         flow.is_some_and(|flow| flow.wanted(head).is_some())
     }
 
-    /// Takes what was read for one subscription, asked for as `wanted`, up to `through`. Without effect if what it wants has
-    /// changed since `filters`.
+    /// Takes what was read for one subscription, asked for as `wanted`, up to `through`. Without effect if there was a rewind since
+    /// there were `rewinds`.
     pub fn found(
         &mut self,
         id: SubscriptionId,
-        filters: u64,
+        rewinds: u64,
         wanted: &Wanted,
         through: u64,
         matches: &[Matched],
         now: u64,
     ) {
-        if filters != self.filters {
+        if rewinds != self.rewinds {
             return;
         }
         let _deleted = self.with(id, now, |flow, now, _| {
-            if wanted.through.is_some() {
+            if wanted.replay {
                 flow.replay_found(wanted.from, through, matches, now);
             } else {
                 flow.offer(wanted.from, through, matches, now);
@@ -288,9 +226,9 @@ impl Core {
         });
     }
 
-    /// Counts changes of what is wanted.
-    pub fn filters(&self) -> u64 {
-        self.filters
+    /// Counts rewinds.
+    pub fn rewinds(&self) -> u64 {
+        self.rewinds
     }
 
     /// Hands out up to `max` events for `visibility` nanoseconds; the policy's time if none is given.
@@ -456,6 +394,21 @@ impl Core {
         self.flows.values_mut().for_each(Flow::written);
     }
 
+    /// What is to be said of new dead letters now.
+    pub fn dead_letter_notices(&mut self, now: u64) -> Vec<DeadLetterNotice> {
+        let flows = self.flows.values_mut();
+        flows
+            .filter_map(|flow| flow.dead_letter_notice(now))
+            .collect()
+    }
+
+    /// A notice could not be given: it will be tried again.
+    pub fn notice_failed(&mut self, notice: &DeadLetterNotice) {
+        if let Some(flow) = self.flows.get_mut(&notice.subscription) {
+            flow.notice_failed(notice);
+        }
+    }
+
     /// Has dead letters delivered again: these, or all. At most as many as may be kept by name; gives how many.
     ///
     /// # Errors
@@ -464,9 +417,10 @@ impl Core {
         &mut self,
         id: SubscriptionId,
         positions: Option<&[u64]>,
+        by: Actor,
         now: u64,
     ) -> Result<usize, Refusal> {
-        self.with(id, now, |flow, now, _| flow.requeue(positions, now))
+        self.with(id, now, |flow, now, _| flow.requeue(positions, by, now))
     }
 
     /// Forgets dead letters: these, or all. Gives how many.
@@ -477,26 +431,44 @@ impl Core {
         &mut self,
         id: SubscriptionId,
         positions: Option<&[u64]>,
+        by: Actor,
+        now: u64,
     ) -> Result<usize, Refusal> {
-        Ok(self.flow(id)?.drop_dead(positions))
+        self.with(id, now, |flow, now, _| flow.drop_dead(positions, by, now))
     }
 
     /// Begins again after the event at `to`. Backwards, what is open up to there stays open; forwards, all that is open is
-    /// dropped. Attempts under way are over.
+    /// dropped. Attempts under way are over. The newest filter matches everything up to `through`, the end of what was committed.
     ///
     /// # Errors
     /// If there is no such subscription.
-    pub fn rewind(&mut self, id: SubscriptionId, to: u64, now: u64) -> Result<(), Refusal> {
-        self.filters += 1;
-        self.with(id, now, |flow, now, out| flow.rewind(to, now, out))
+    pub fn rewind(
+        &mut self,
+        id: SubscriptionId,
+        to: u64,
+        through: u64,
+        by: Actor,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        self.rewinds += 1;
+        self.with(id, now, |flow, now, out| {
+            flow.rewind(to, through, by, now, out);
+        })
     }
 
-    /// Delivers again what matches in `first ..= last`, as far as it was looked at already.
+    /// Delivers again what the newest filter matches in `first ..= last`, as far as it was looked at already.
     ///
     /// # Errors
     /// If there is no such subscription, or too many ranges wait.
-    pub fn replay(&mut self, id: SubscriptionId, first: u64, last: u64) -> Result<(), Refusal> {
-        match self.flow(id)?.replay(first, last) {
+    pub fn replay(
+        &mut self,
+        id: SubscriptionId,
+        first: u64,
+        last: u64,
+        by: Actor,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        match self.with(id, now, |flow, now, _| flow.replay(first, last, by, now))? {
             true => Ok(()),
             false => Err(Refusal::TooManyReplays),
         }
@@ -548,8 +520,11 @@ impl Core {
             boot: self.boot,
             cluster: self.cluster,
         }];
-        for flow in self.flows.values() {
-            flow.image().changes(&mut changes);
+        for (id, flow) in &self.flows {
+            flow.image().changes(*id, &mut changes);
+        }
+        for (id, image) in &self.idle {
+            image.changes(*id, &mut changes);
         }
         changes.push(Change::Whole);
         changes
@@ -564,12 +539,13 @@ impl Core {
                 .flows
                 .iter()
                 .map(|(id, flow)| (*id, flow.image()))
+                .chain(self.idle.iter().map(|(id, image)| (*id, image.clone())))
                 .collect(),
         }
     }
 
     /// Whether memory is as bounded as it should be.
     pub fn within_bounds(&self) -> bool {
-        self.flows.len() <= SUBSCRIPTIONS_MAX && self.flows.values().all(Flow::within_bounds)
+        self.flows.values().all(Flow::within_bounds)
     }
 }

@@ -4,7 +4,7 @@
 //! for those who are behind, and writes down progress. Settings are durable before they are answered. Nothing that goes wrong
 //! here stops a payment: without its log, messaging goes on in memory, refuses changes of settings, and tries again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -12,12 +12,13 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tributary_engine::{Basis, Batch, CommitHook, Failure, Permit, Reader};
+use tributary_engine::{Basis, Batch, CommitHook, Failure, Permit, Reader, WeakEngine};
 use tributary_journal::{Clock, lock};
 use tributary_ledger::codec::RecordRef;
-use tributary_ledger::{FORMAT_VERSION, OwnerId};
+use tributary_ledger::{Actor, FORMAT_VERSION, OwnerId, SettingId, SettingKind};
 
 use crate::core::{Core, Refusal};
+use crate::definitions::{self, Definition};
 use crate::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
 use crate::frames::{Frame, Frames};
 use crate::history::{Attempts, AttemptsFound, History};
@@ -25,13 +26,15 @@ use crate::image::Letter;
 use crate::log::Log;
 use crate::matcher::Matcher;
 use crate::scan::{From, scan_frames};
-use crate::settings::{Kind, Subscription, SubscriptionId, Terms};
+use crate::settings::{Filter, Kind, Subscription, SubscriptionId};
 use crate::storage::Storage;
 
 /// Progress is written down at most so often, nanoseconds.
 const WRITE_EVERY: u64 = 50_000_000;
 /// How long to wait after the log failed before a new one is tried, nanoseconds.
 const RETRY_AFTER: u64 = 1_000_000_000;
+/// Nanoseconds in a second.
+const SECOND: u64 = 1_000_000_000;
 /// The longest sleep.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Matches that were read and are taken in at once, at most.
@@ -56,8 +59,6 @@ pub enum Unsettled {
 /// Matches on their way from the publisher.
 #[derive(Default)]
 struct Inbox {
-    /// What was wanted when they were matched.
-    filters: u64,
     first: u64,
     through: u64,
     matches: BTreeMap<SubscriptionId, Vec<Matched>>,
@@ -85,10 +86,12 @@ pub struct Messaging {
     inbox: Mutex<Inbox>,
     /// Locked before the core, never after it.
     history: Mutex<History>,
-    /// The publisher's, with the count of filters that it was made of.
-    matcher: Mutex<(u64, Matcher)>,
-    /// [`Core::filters`].
-    filters: AtomicU64,
+    /// Used by the thread that publishes, with the newest filter of each subscription.
+    matcher: Mutex<Matcher>,
+    /// Everything up to here was matched, or will be read.
+    seen: AtomicU64,
+    /// Where notices are published; none until the engine runs.
+    engine: OnceLock<WeakEngine>,
     /// Whether there is any subscription.
     active: AtomicBool,
     /// Whether there may be progress to write.
@@ -96,7 +99,7 @@ pub struct Messaging {
     /// Whether the log was written the last time it was tried.
     keeps: AtomicBool,
     bells: Mutex<HashMap<SubscriptionId, Arc<Notify>>>,
-    /// Rings when a subscription was made, changed or deleted.
+    /// Rings when a subscription was created, changed or deleted.
     settled: Notify,
     frames: Frames,
     /// Who was read for last.
@@ -109,32 +112,10 @@ pub struct Messaging {
 impl CommitHook for Messaging {
     /// Matches the batch; the matches are taken in later. Cheap where there is no subscription.
     fn committed(&self, batch: &Batch) {
-        if !self.active.load(Ordering::SeqCst) {
-            return;
+        if batch.changes_settings() || self.active.load(Ordering::SeqCst) {
+            self.match_batch(batch);
         }
-        let mut matcher = lock(&self.matcher);
-        if matcher.0 != self.filters.load(Ordering::Acquire) {
-            let core = lock(&self.core);
-            *matcher = (core.filters(), Matcher::new(core.subscriptions()));
-        }
-        let mut found: Vec<(SubscriptionId, Matched)> = Vec::new();
-        // Kept over the batch: it would keep only the publisher waiting, and that is here.
-        let owner = self.reader.account_owners();
-        for payload in batch.frame().payloads() {
-            if found.len() > INBOX_MAX {
-                break;
-            }
-            let record = RecordRef::parse(payload, FORMAT_VERSION)
-                .expect("what the writer encoded can be read");
-            let matches = &mut matcher.1;
-            matches.matches(&record, &owner, &mut |id, matched| {
-                found.push((id, matched))
-            });
-        }
-        drop(owner);
-        if self.post(matcher.0, batch, found) {
-            self.wake();
-        }
+        self.seen.store(batch.last_position(), Ordering::Release);
     }
 }
 
@@ -159,11 +140,30 @@ impl Messaging {
                 "a delivery log, or its end, is set aside: events may be delivered again"
             );
         }
-        images.boot += 1;
         let now = clock.now();
-        let active = !images.images.is_empty();
-        let something = active || !set_aside.is_empty();
-        let core = Core::new(images, now);
+        images.boot = match images.boot {
+            // The log may have been lost: receipts of before are seldom given again.
+            0 => now / SECOND,
+            boot => boot + 1,
+        };
+        let something = !images.images.is_empty() || !set_aside.is_empty();
+        let (mut known, mut idle) = (Vec::new(), BTreeSet::new());
+        for setting in reader.settings(SettingKind::SUBSCRIPTION, None) {
+            let id = SubscriptionId(setting.id.0);
+            let one = definitions::known(&reader, &setting, images.images.get(&id));
+            match one.map_err(io::Error::other)? {
+                Some(one) => known.push(one),
+                None => {
+                    tracing::error!(
+                        id = id.0,
+                        "a subscription is of a later version, and is not served"
+                    );
+                    idle.insert(id);
+                }
+            }
+        }
+        let active = !known.is_empty();
+        let core = Core::new(images, known, &idle, now);
         let history = History::new(storage.history, cluster, head, storage.history_bytes_max);
         let messaging = Messaging {
             reader,
@@ -171,7 +171,9 @@ impl Messaging {
             permit,
             history: Mutex::new(history),
             version: AtomicU64::new(0),
-            filters: AtomicU64::new(core.filters()),
+            seen: AtomicU64::new(head),
+            engine: OnceLock::new(),
+            matcher: Mutex::new(Matcher::new(core.subscriptions())),
             active: AtomicBool::new(active),
             core: Mutex::new(core),
             writing: Mutex::new(Writing {
@@ -181,7 +183,6 @@ impl Messaging {
                 retry_at: 0,
             }),
             inbox: Mutex::default(),
-            matcher: Mutex::default(),
             dirty: AtomicBool::new(false),
             keeps: AtomicBool::new(true),
             bells: Mutex::default(),
@@ -268,24 +269,85 @@ impl Messaging {
         }
     }
 
-    /// Puts matches into the inbox; true if there are any.
-    fn post(&self, filters: u64, batch: &Batch, found: Vec<(SubscriptionId, Matched)>) -> bool {
+    /// Matches a batch, divided where a record changes a subscription: an event is matched by the newest revision before it.
+    fn match_batch(&self, batch: &Batch) {
+        let mut matcher = lock(&self.matcher);
+        let mut found: Vec<(SubscriptionId, Matched)> = Vec::new();
+        let (mut first, mut woken) = (batch.first_position(), false);
+        // Kept over the batch: it would keep only the publisher waiting, and that is here.
+        let owner = self.reader.account_owners();
+        for payload in batch.frame().payloads() {
+            let record = RecordRef::parse(payload, FORMAT_VERSION)
+                .expect("what the writer encoded can be read");
+            if found.len() <= INBOX_MAX {
+                matcher.matches(&record, &owner, &mut |id, matched| {
+                    found.push((id, matched));
+                });
+            }
+            if batch.changes_settings()
+                && let Some(definition) = Definition::from_record(&record)
+            {
+                let position = record.context().position;
+                self.post(first, position, std::mem::take(&mut found));
+                first = position + 1;
+                woken = true;
+                *matcher = self.define(definition, position);
+            }
+        }
+        drop(owner);
+        if first <= batch.last_position() {
+            woken |= self.post(first, batch.last_position(), found);
+        }
+        if woken {
+            self.wake();
+        }
+    }
+
+    /// The record at `position` changed the definition of a subscription. Gives the matcher for what follows.
+    fn define(&self, definition: Definition, position: u64) -> Matcher {
+        let deleted = match &definition {
+            Definition::Deleted(id) => Some(*id),
+            _ => None,
+        };
+        let matcher = self.with(|core, now| {
+            match definition {
+                Definition::Put(subscription, start) => {
+                    core.put(subscription, start, position, now);
+                }
+                Definition::Unreadable(id) => {
+                    tracing::error!(
+                        id = id.0,
+                        position,
+                        "a subscription is of a later version, and is not served"
+                    );
+                    core.suspend(id);
+                }
+                Definition::Deleted(id) => core.delete(id),
+            }
+            Matcher::new(core.subscriptions())
+        });
+        if let Some(bell) = deleted.and_then(|id| lock(&self.bells).remove(&id)) {
+            bell.notify_waiters();
+        }
+        self.dirty.store(true, Ordering::Release);
+        self.settled.notify_waiters();
+        matcher
+    }
+
+    /// Puts matches among `first ..= through` into the inbox; true if there are any.
+    fn post(&self, first: u64, through: u64, found: Vec<(SubscriptionId, Matched)>) -> bool {
         let mut inbox = lock(&self.inbox);
         // What does not follow is read from the journal.
-        if inbox.filters != filters
-            || inbox.through + 1 != batch.first_position()
-            || inbox.count + found.len() > INBOX_MAX
-        {
+        if inbox.through + 1 != first || inbox.count + found.len() > INBOX_MAX {
             *inbox = Inbox {
-                filters,
-                first: batch.first_position(),
+                first,
                 ..Inbox::default()
             };
         }
-        inbox.through = batch.last_position();
+        inbox.through = through;
         let any = !found.is_empty();
         if found.len() > INBOX_MAX {
-            inbox.first = batch.last_position() + 1;
+            inbox.first = through + 1;
             return any;
         }
         inbox.count += found.len();
@@ -307,19 +369,17 @@ impl Messaging {
         let inbox = {
             let mut inbox = lock(&self.inbox);
             let next = Inbox {
-                filters: inbox.filters,
                 first: inbox.through + 1,
                 through: inbox.through,
                 ..Inbox::default()
             };
             std::mem::replace(&mut *inbox, next)
         };
-        if inbox.filters == core.filters() && inbox.through >= inbox.first {
+        if inbox.through >= inbox.first {
             core.offer(inbox.first, inbox.through, &inbox.matches, now);
         }
         let result = change(&mut core, now);
         let version = self.version.fetch_add(1, Ordering::AcqRel) + 1;
-        self.filters.store(core.filters(), Ordering::Release);
         let active = core.subscriptions().next().is_some();
         self.active.store(active, Ordering::SeqCst);
         let woken = core.woken();
@@ -407,6 +467,7 @@ impl Messaging {
             return SLEEP_MAX;
         }
         let more = self.with(|core, now| core.tick(now));
+        self.publish_notices();
         let read = self.read_for_one();
         let write_in = self.write_if_due();
         let mut history = lock(&self.history);
@@ -445,22 +506,58 @@ impl Messaging {
         u64::MAX
     }
 
+    /// Notices of dead letters are published by this engine.
+    pub(crate) fn set_engine(&self, engine: WeakEngine) {
+        let _first = self.engine.set(engine);
+    }
+
+    fn publish_notices(&self) {
+        let Some(engine) = self.engine.get().and_then(WeakEngine::upgrade) else {
+            return;
+        };
+        let now = self.clock.now();
+        let notices = lock(&self.core).dead_letter_notices(now);
+        for notice in notices {
+            let command = notice.command(self.reader.ids(), now);
+            if let Err(error) = engine.submit_unwatched(vec![command]) {
+                tracing::warn!(%error, "an event about new dead letters could not be published; it will be tried again");
+                lock(&self.core).notice_failed(&notice);
+            }
+        }
+    }
+
+    /// Reads the filters of revisions for a subscription that passed those that it knew.
+    fn read_revisions(&self, head: u64) -> Result<(), Failure> {
+        let Some((id, from)) = lock(&self.core).lacking_revisions(head) else {
+            return Ok(());
+        };
+        // It may have been deleted meanwhile, which the core will learn.
+        if let Some(setting) = self.reader.setting(SettingId(id.0)) {
+            let revisions = definitions::revisions(&self.reader, &setting, from)?;
+            lock(&self.core).set_revisions(id, revisions);
+        }
+        Ok(())
+    }
+
     /// Reads a piece of the journal for one that is behind; false if none is.
     fn read_for_one(&self) -> bool {
-        let head = self.reader.published();
+        let head = self.seen.load(Ordering::Acquire);
+        if let Err(failure) = self.read_revisions(head) {
+            tracing::error!(%failure, "the revisions of a subscription can't be read");
+        }
         let mut read_for = lock(&self.read_for);
-        let (filters, wanted) = {
+        let (rewinds, wanted) = {
             let core = lock(&self.core);
-            (core.filters(), core.wanted(*read_for, head))
+            (core.rewinds(), core.wanted(*read_for, head))
         };
         let Some((subscription, wanted)) = wanted else {
             return false;
         };
         let id = subscription.id;
         *read_for = Some(id);
-        match self.read(&subscription, &wanted, head) {
+        match self.read(&subscription, &wanted) {
             Ok((through, matches)) => {
-                self.found(id, filters, wanted, through, &matches);
+                self.found(id, rewinds, wanted, through, &matches);
                 self.progressed();
                 true
             }
@@ -475,7 +572,7 @@ impl Messaging {
     fn found(
         &self,
         id: SubscriptionId,
-        filters: u64,
+        rewinds: u64,
         mut wanted: Wanted,
         through: u64,
         mut matches: &[Matched],
@@ -490,7 +587,7 @@ impl Messaging {
             // Before what the publisher offered meanwhile, which may follow it.
             let now = self.clock.now();
             let mut core = lock(&self.core);
-            core.found(id, filters, &wanted, reach, piece, now);
+            core.found(id, rewinds, &wanted, reach, piece, now);
             let woken = core.woken();
             drop(core);
             self.ring(&woken);
@@ -504,15 +601,14 @@ impl Messaging {
         &self,
         subscription: &Subscription,
         wanted: &Wanted,
-        head: u64,
     ) -> Result<(u64, Vec<Matched>), Failure> {
-        let mut matcher = Matcher::new(std::iter::once(subscription));
-        let last = wanted.through.unwrap_or(head).min(head);
+        let filter = Filter::clone(&wanted.filter);
+        let mut matcher = Matcher::for_one(subscription.id, subscription.scope, filter);
         scan_frames(
             &self.reader,
             &mut matcher,
             wanted.from,
-            last,
+            wanted.through,
             wanted.matches_max,
             &|position| self.frames.read(&self.reader, position),
             // It is handed out soon.
@@ -543,89 +639,31 @@ impl Messaging {
         self.keep_through(version)?;
         // There may be something to read now.
         self.wake();
-        self.settled.notify_waiters();
         Ok(result)
-    }
-
-    /// Makes a subscription; or gives the one that its key made, and true.
-    ///
-    /// # Errors
-    /// See [`Unsettled`].
-    pub fn create(
-        &self,
-        subscription: Subscription,
-        from: From,
-    ) -> Result<(Subscription, bool), Unsettled> {
-        let start = from.position(&self.reader)?;
-        self.settle(|core, now| core.create(subscription, start, now))
-    }
-
-    /// Changes settings to what `change` makes of them; again from the beginning if somebody else changes them meanwhile.
-    ///
-    /// # Errors
-    /// See [`Unsettled`]; within, whatever `change` fails with.
-    pub fn update<E>(
-        &self,
-        id: SubscriptionId,
-        change: impl Fn(&Subscription) -> Result<Terms, E>,
-    ) -> Result<Result<Subscription, E>, Unsettled> {
-        loop {
-            let before = self.get(id).ok_or(Refusal::NotFound)?;
-            let terms = match change(&before) {
-                Ok(terms) => terms,
-                Err(error) => return Ok(Err(error)),
-            };
-            match self.settle(|core, now| core.update_from(id, &before.terms, terms, now)) {
-                Err(Unsettled::Refused(Refusal::Changed)) => {}
-                changed => return changed.map(Ok),
-            }
-        }
-    }
-
-    /// Hands nothing out any more, because of `why`.
-    ///
-    /// # Errors
-    /// See [`Unsettled`].
-    pub fn pause(&self, id: SubscriptionId, why: &str) -> Result<Subscription, Unsettled> {
-        self.settle(|core, now| core.pause(id, why, now))
-    }
-
-    /// Hands out again.
-    ///
-    /// # Errors
-    /// See [`Unsettled`].
-    pub fn resume(&self, id: SubscriptionId) -> Result<Subscription, Unsettled> {
-        self.settle(|core, now| core.resume(id, now))
-    }
-
-    /// Forgets a subscription and all that is kept of it.
-    ///
-    /// # Errors
-    /// See [`Unsettled`].
-    pub fn delete(&self, id: SubscriptionId) -> Result<Subscription, Unsettled> {
-        let deleted = self.settle(|core, _| core.delete(id));
-        let bell = lock(&self.bells).remove(&id);
-        if let Some(bell) = bell {
-            bell.notify_waiters();
-        }
-        deleted
     }
 
     /// Begins again at `from`: see [`Core::rewind`].
     ///
     /// # Errors
     /// See [`Unsettled`].
-    pub fn rewind(&self, id: SubscriptionId, from: From) -> Result<(), Unsettled> {
+    pub fn rewind(&self, id: SubscriptionId, from: From, by: Actor) -> Result<(), Unsettled> {
         let to = from.position(&self.reader)?;
-        self.settle(|core, now| core.rewind(id, to, now))
+        let through = self.seen.load(Ordering::Acquire);
+        self.settle(|core, now| core.rewind(id, to.min(through), through, by, now))
     }
 
-    /// Delivers again what matches in `first ..= last`.
+    /// Delivers again what the newest filter matches in `first ..= last`.
     ///
     /// # Errors
     /// See [`Unsettled`].
-    pub fn replay(&self, id: SubscriptionId, first: u64, last: u64) -> Result<(), Unsettled> {
-        self.settle(|core, _| core.replay(id, first, last))
+    pub fn replay(
+        &self,
+        id: SubscriptionId,
+        first: u64,
+        last: u64,
+        by: Actor,
+    ) -> Result<(), Unsettled> {
+        self.settle(|core, now| core.replay(id, first, last, by, now))
     }
 
     /// Has dead letters delivered again: see [`Core::requeue`].
@@ -636,8 +674,9 @@ impl Messaging {
         &self,
         id: SubscriptionId,
         positions: Option<&[u64]>,
+        by: Actor,
     ) -> Result<usize, Unsettled> {
-        self.settle(|core, now| core.requeue(id, positions, now))
+        self.settle(|core, now| core.requeue(id, positions, by, now))
     }
 
     /// Forgets dead letters: see [`Core::drop_dead`].
@@ -648,8 +687,9 @@ impl Messaging {
         &self,
         id: SubscriptionId,
         positions: Option<&[u64]>,
+        by: Actor,
     ) -> Result<usize, Unsettled> {
-        self.settle(|core, _| core.drop_dead(id, positions))
+        self.settle(|core, now| core.drop_dead(id, positions, by, now))
     }
 
     /// Hands out up to `max` events: see [`Core::take`].
@@ -690,7 +730,7 @@ impl Messaging {
 
     /// Some are done: there is progress to write, and perhaps room for more, which the thread reads at once.
     fn made_room(&self, id: SubscriptionId) {
-        if lock(&self.core).wants(id, self.reader.published()) {
+        if lock(&self.core).wants(id, self.seen.load(Ordering::Acquire)) {
             self.wake();
         }
         self.progressed();

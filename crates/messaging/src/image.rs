@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::settings::{Subscription, SubscriptionId};
+use crate::settings::SubscriptionId;
 
 /// Attempts of one event that are remembered: the first and the last ones.
 pub const ATTEMPTS_KEPT: usize = 8;
@@ -68,11 +68,9 @@ pub enum Change {
         /// Names the journal that all this is about.
         cluster: [u8; 16],
     },
-    /// A subscription was made, which wants events after `start`; or its settings were changed.
-    Put(Box<Subscription>, u64),
     /// A subscription is gone.
     Delete(SubscriptionId),
-    /// Every event up to `floor` that matched is done, kept by name or dead.
+    /// Every event up to `floor` that matched is done, kept by name or dead. The first change of a subscription.
     Progress {
         /// Whose.
         id: SubscriptionId,
@@ -112,6 +110,15 @@ pub enum Change {
         to: u64,
         /// Whether those kept up to it go too.
         all: bool,
+        /// The newest filter matches everything up to this position.
+        through: u64,
+    },
+    /// The newest filter before this position matches everything up to it, as after a rewind.
+    Rematch {
+        /// Whose.
+        id: SubscriptionId,
+        /// A position.
+        through: u64,
     },
     /// These are still to be delivered again, first and last positions.
     Replays {
@@ -127,8 +134,6 @@ pub enum Change {
 /// What is kept of one subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Its settings.
-    pub subscription: Subscription,
     /// Every event up to here that matched is done, kept by name or dead.
     pub floor: u64,
     /// Above the floor, and done.
@@ -139,6 +144,8 @@ pub struct Image {
     pub dead: BTreeMap<u64, Letter>,
     /// To be delivered again.
     pub replays: Vec<(u64, u64)>,
+    /// Everything up to here is matched by the filter that is in force here, not by older ones: there was a rewind.
+    pub rematch_through: u64,
 }
 
 /// What is kept of all.
@@ -169,21 +176,25 @@ pub(crate) fn done_changes(id: SubscriptionId, positions: &[u64], out: &mut Vec<
 
 impl Image {
     /// A new subscription that wants events after `start`.
-    pub fn new(subscription: Subscription, start: u64) -> Image {
+    pub fn new(start: u64) -> Image {
         Image {
-            subscription,
             floor: start,
             done: BTreeSet::new(),
             kept: BTreeMap::new(),
             dead: BTreeMap::new(),
             replays: Vec::new(),
+            rematch_through: 0,
         }
     }
 
-    /// The changes that make it.
-    pub fn changes(&self, out: &mut Vec<Change>) {
-        let id = self.subscription.id;
-        out.push(Change::Put(Box::new(self.subscription.clone()), self.floor));
+    /// The changes that make it the image of the subscription `id`.
+    pub fn changes(&self, id: SubscriptionId, out: &mut Vec<Change>) {
+        let floor = self.floor;
+        out.push(Change::Progress { id, floor });
+        if self.rematch_through > floor {
+            let through = self.rematch_through;
+            out.push(Change::Rematch { id, through });
+        }
         let done: Vec<u64> = self.done.iter().copied().collect();
         done_changes(id, &done, out);
         out.extend(self.kept.iter().map(|(&position, letter)| Change::Keep {
@@ -204,6 +215,14 @@ impl Image {
         }
     }
 
+    /// Of no effect up to the floor.
+    fn set_rematch_through(&mut self, through: u64) {
+        self.rematch_through = match through > self.floor {
+            true => through,
+            false => 0,
+        };
+    }
+
     fn forget(&mut self, position: u64) {
         self.done.remove(&position);
         self.kept.remove(&position);
@@ -219,20 +238,15 @@ impl Images {
                 self.boot = boot;
                 self.cluster = cluster;
             }
-            Change::Put(subscription, start) => match self.images.get_mut(&subscription.id) {
-                Some(image) => image.subscription = *subscription,
-                None => {
-                    let id = subscription.id;
-                    self.images.insert(id, Image::new(*subscription, start));
-                }
-            },
             Change::Delete(id) => {
                 self.images.remove(&id);
             }
-            Change::Progress { id, floor } => self.with(id, |image| {
+            Change::Progress { id, floor } => {
+                let image = self.images.entry(id).or_insert_with(|| Image::new(floor));
                 image.floor = floor;
                 image.done = image.done.split_off(&(floor + 1));
-            }),
+                image.set_rematch_through(image.rematch_through);
+            }
             Change::Done { id, positions } => self.with(id, |image| {
                 for position in positions {
                     image.forget(position);
@@ -257,13 +271,22 @@ impl Images {
                 image.forget(position);
                 image.dead.insert(position, letter);
             }),
-            Change::Rewind { id, to, all } => self.with(id, |image| {
+            Change::Rewind {
+                id,
+                to,
+                all,
+                through,
+            } => self.with(id, |image| {
                 image.floor = to;
+                image.set_rematch_through(through);
                 image.done.clear();
                 image.kept.retain(|position, _| !all && *position <= to);
                 image.dead.retain(|position, _| *position <= to);
                 image.replays.clear();
             }),
+            Change::Rematch { id, through } => {
+                self.with(id, |image| image.set_rematch_through(through));
+            }
             Change::Replays { id, ranges } => self.with(id, |image| image.replays = ranges),
             Change::Whole => {}
         }

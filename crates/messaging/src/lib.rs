@@ -11,6 +11,7 @@
 mod codec;
 mod content;
 mod core;
+mod definitions;
 mod driver;
 mod flow;
 mod frames;
@@ -19,7 +20,9 @@ mod ids;
 mod image;
 mod log;
 mod matcher;
+mod notices;
 mod past;
+mod revisions;
 mod run;
 mod scan;
 mod settings;
@@ -27,7 +30,7 @@ mod storage;
 mod wire;
 
 pub use content::{SubscriptionContent, UnreadableContent};
-pub use core::{Core, Refusal, SUBSCRIPTIONS_MAX};
+pub use core::{Core, Known, Refusal};
 pub use driver::{Messaging, Unsettled};
 pub use flow::{
     DEAD_BYTES_MAX, DEAD_MAX, Delivery, Figures, Flow, KEPT_MAX, Matched, REPLAYS_MAX, Receipt,
@@ -39,7 +42,9 @@ pub use ids::DeliveryIds;
 pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
 pub use log::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Log};
 pub use matcher::Matcher;
+pub use notices::{DEAD_LETTER_NOTICE_EVERY, DeadLetterNotice};
 pub use past::{End, NOTE_BYTES_MAX};
+pub use revisions::{FILTERS_KEPT_MAX, Revisions};
 pub use scan::{From, scan};
 pub use settings::{
     Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, Subscription, SubscriptionId, Terms,

@@ -8,6 +8,7 @@ use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{AccountId, OwnerId, event_type};
 
 use crate::flow::Matched;
+use crate::notices;
 use crate::settings::{Filter, Subscription, SubscriptionId};
 
 /// Event types whose subscriptions are kept in mind, at most: applications may invent many.
@@ -52,7 +53,7 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// For these subscriptions, in the order of their ids, which are at most [`crate::SUBSCRIPTIONS_MAX`].
+    /// For these subscriptions, in the order of their ids.
     pub fn new<'a>(subscriptions: impl Iterator<Item = &'a Subscription>) -> Matcher {
         let entry = |subscription: &Subscription| {
             let filter = subscription.terms.filter.clone();
@@ -71,8 +72,13 @@ impl Matcher {
 
     /// For one filter of somebody who may see what `scope` may: the platform sees all.
     pub fn of(scope: OwnerId, filter: Filter) -> Matcher {
+        Matcher::for_one(SubscriptionId(0), scope, filter)
+    }
+
+    /// For one subscription of `scope`, with this filter.
+    pub fn for_one(id: SubscriptionId, scope: OwnerId, filter: Filter) -> Matcher {
         Matcher {
-            entries: vec![Entry::new(SubscriptionId(0), scope, filter)],
+            entries: vec![Entry::new(id, scope, filter)],
             ..Matcher::default()
         }
     }
@@ -133,7 +139,8 @@ impl Matcher {
         let Some(wanting) = wanting else {
             return;
         };
-        let told = |entry: &Entry| Some(entry.id) == mailbox;
+        let not_for = notices::subject(record);
+        let told = |entry: &Entry| Some(entry.id) == mailbox || Some(entry.id) == not_for;
         for at in &wanting.whoever {
             let entry = &self.entries[usize::from(*at)];
             if in_currency(&entry.filter, record) && !told(entry) {

@@ -22,13 +22,34 @@ pub enum End {
     Refused = 2,
     /// The receiver said nothing in time.
     TimedOut = 3,
+    /// No attempt: a dead letter was put back, to be delivered again. The note says who did it.
+    Requeued = 4,
+    /// No attempt: a dead letter was dropped. The note says who did it.
+    Dropped = 5,
+    /// No attempt: the first and the last event of a range to be delivered again. The note says who did it.
+    Replayed = 6,
+    /// No attempt: delivery begins again after this position. The note says who did it.
+    Rewound = 7,
 }
 
 impl End {
+    const ALL: [End; 7] = [
+        End::Acknowledged,
+        End::Refused,
+        End::TimedOut,
+        End::Requeued,
+        End::Dropped,
+        End::Replayed,
+        End::Rewound,
+    ];
+
     pub(crate) fn from_number(number: u8) -> Option<End> {
-        [End::Acknowledged, End::Refused, End::TimedOut]
-            .into_iter()
-            .find(|end| *end as u8 == number)
+        End::ALL.into_iter().find(|end| *end as u8 == number)
+    }
+
+    /// Whether this is an operation on the subscription, and no attempt.
+    pub fn is_operation(self) -> bool {
+        !matches!(self, End::Acknowledged | End::Refused | End::TimedOut)
     }
 }
 
@@ -86,6 +107,26 @@ impl Past {
             note: note.len() as u16,
             ..like
         });
+    }
+
+    /// Notes what was done to many events at once, with one note. `like` names no events and no note.
+    pub(crate) fn push_all(&mut self, like: Group, positions: &[u64], note: &[u8]) {
+        let note = &note[..note.len().min(NOTE_BYTES_MAX)];
+        for positions in positions.chunks(usize::from(GROUP_EVENTS_MAX)) {
+            if self.positions.len() + positions.len() > EVENTS_MAX
+                || self.notes.len() + note.len() > NOTES_BYTES_MAX
+            {
+                self.left_out += positions.len() as u64;
+                continue;
+            }
+            self.positions.extend_from_slice(positions);
+            self.notes.extend_from_slice(note);
+            self.groups.push(Group {
+                events: positions.len() as u16,
+                note: note.len() as u16,
+                ..like
+            });
+        }
     }
 
     /// Takes over all that `other` has. It keeps its room.

@@ -318,6 +318,20 @@ impl Terms {
     /// Bytes of the target of a push, at most.
     pub const TARGET_BYTES_MAX: usize = 16 * 1024;
 
+    /// Checks that these terms may follow `before`: a subscription that fetches stays one, and the order stays.
+    ///
+    /// # Errors
+    /// The first field that may not change.
+    pub fn check_change(&self, before: &Terms) -> Result<(), BadSetting> {
+        if matches!(before.kind, Kind::Pull) != matches!(self.kind, Kind::Pull) {
+            return Err(bad("kind", "can't be changed"));
+        }
+        if before.policy.order != self.policy.order {
+            return Err(bad("order", "can't be changed"));
+        }
+        Ok(())
+    }
+
     /// Checks all bounds.
     ///
     /// # Errors
@@ -341,20 +355,16 @@ impl Terms {
     }
 }
 
-/// A subscription as it was made and last changed.
+/// A subscription as its setting has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
-    /// Its name.
+    /// Number of its setting.
     pub id: SubscriptionId,
-    /// Whose events it may see: the platform's sees all.
+    /// Owner of the setting: the subscription gets the events that this owner may see, of the platform all.
     pub scope: OwnerId,
-    /// When it was made, nanoseconds since the Unix epoch.
+    /// When the setting was created, nanoseconds since the Unix epoch.
     pub created_at: u64,
-    /// The idempotency key that made it.
-    pub key: Vec<u8>,
-    /// Digest of the request that made it.
-    pub digest: [u8; 16],
-    /// The settings.
+    /// Its definition and state.
     pub terms: Terms,
 }
 

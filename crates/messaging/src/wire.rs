@@ -31,6 +31,7 @@ pub fn start_engine(
     ports.commit_hook = messaging.clone().map(|messaging| messaging as _);
     let engine = recovered.start(ports)?;
     if let Some(messaging) = &messaging {
+        messaging.set_engine(engine.downgrade());
         messaging.spawn()?;
     }
     Ok((engine, messaging))

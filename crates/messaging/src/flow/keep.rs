@@ -2,6 +2,9 @@
 
 use super::{Flow, KEPT_AT_ONCE, KEPT_MAX, WINDOW_MAX};
 use crate::image::{Change, Image, done_changes};
+use crate::past::End;
+use crate::settings::Terms;
+use tributary_ledger::Actor;
 
 /// Done events above the floor after which the ones that hold the floor are kept by name instead.
 const DONE_MAX: usize = 16_384;
@@ -13,7 +16,6 @@ impl Flow {
     pub fn image(&self) -> Image {
         let kept = self.open.iter().filter(|(_, open)| open.kept);
         Image {
-            subscription: self.subscription.clone(),
             floor: self.floor,
             done: self.done.clone(),
             kept: kept
@@ -21,12 +23,15 @@ impl Flow {
                 .collect(),
             dead: self.dead.clone(),
             replays: self.replays.iter().copied().collect(),
+            rematch_through: self.rematch_through,
         }
     }
 
     /// Begins again after `to`. Backwards, what is open up to there stays open; forwards, everything open is dropped. Attempts
-    /// under way are over.
-    pub fn rewind(&mut self, to: u64, now: u64, out: &mut Vec<Change>) {
+    /// under way are over. The newest filter matches everything up to `through`, which is where the journal ends.
+    pub fn rewind(&mut self, to: u64, through: u64, by: Actor, now: u64, out: &mut Vec<Change>) {
+        let through = through.max(self.revisions.newest_after());
+        self.note_operation(End::Rewound, &[to], by, now);
         let all = to >= self.scanned;
         if !all {
             let open = self.open.iter_mut();
@@ -42,9 +47,11 @@ impl Flow {
             id: self.id(),
             to,
             all,
+            through,
         });
         let mut image = self.image();
         image.floor = to;
+        image.rematch_through = through;
         image.done.clear();
         image.kept.retain(|position, _| !all && *position <= to);
         image.dead.retain(|position, _| *position <= to);
@@ -52,23 +59,33 @@ impl Flow {
         let (meter, totals) = (std::mem::take(&mut self.meter), self.totals);
         let past = std::mem::take(&mut self.past);
         let mut unwritten = std::mem::take(&mut self.unwritten);
+        let (unnoticed, noticed_at) = (self.unnoticed, self.noticed_at);
         unwritten.retain(|position| position <= to);
-        *self = Flow::new(image, now);
+        let mut revisions = self.revisions.clone();
+        revisions.forget_older();
+        *self = Flow::new(self.subscription.clone(), image, revisions, now);
         self.unwritten = unwritten;
+        (self.unnoticed, self.noticed_at) = (unnoticed, noticed_at);
         self.meter = meter;
         self.totals = totals;
         self.past = past;
     }
 
-    /// Makes the floor reach as far as was looked at, by keeping all that is open by name: what comes next may be matched
-    /// differently.
-    pub(crate) fn keep_all(&mut self, out: &mut Vec<Change>) {
-        for (&position, open) in self.open.iter_mut().filter(|(_, open)| !open.kept) {
-            open.kept = true;
-            self.kept += 1;
-            self.changed.push(position);
+    /// Changes the definition or the state, by the record at `position`.
+    pub(crate) fn set_terms(&mut self, terms: Terms, position: u64, now: u64) {
+        self.revisions.push(position, &terms.filter, self.scanned);
+        let order_changed = self.policy().order != terms.policy.order;
+        self.subscription.terms = terms;
+        // It can't be changed by the API. If it is, nothing is left of the order before.
+        if order_changed {
+            let (image, revisions) = (self.image(), self.revisions.clone());
+            let scanned = self.scanned;
+            *self = Flow::new(self.subscription.clone(), image, revisions, now);
+            tracing::warn!(
+                scanned,
+                "the order of a subscription was changed: events may be delivered again"
+            );
         }
-        self.drain(true, out);
     }
 
     /// Puts out what changed since the last time in what is kept. A floor that moved only a little is left for later unless
@@ -118,6 +135,9 @@ impl Flow {
         }
         if floor != self.floor && (all || worth_it || floor > self.floor + FLOOR_STEP) {
             self.floor = floor;
+            if self.rematch_through <= floor {
+                self.rematch_through = 0;
+            }
             self.done = self.done.split_off(&(floor + 1));
             out.push(Change::Progress { id, floor });
         }

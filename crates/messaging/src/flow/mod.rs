@@ -5,13 +5,17 @@
 mod keep;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
+use tributary_ledger::Actor;
 
 use crate::image::{ERROR_BYTES_MAX, Image, Letter};
+use crate::notices::{DEAD_LETTER_NOTICE_EVERY, DeadLetterNotice};
 use crate::past::{End, Group, Past};
+use crate::revisions::Revisions;
 use crate::run::Run;
-use crate::settings::{Order, Policy, Subscription, SubscriptionId};
+use crate::settings::{Filter, Order, Policy, Subscription, SubscriptionId};
 use tributary_engine::{Meter, Rates};
 
 /// Matched events that wait in memory to be handed out, at most; more are read from the journal when these are gone.
@@ -71,14 +75,18 @@ pub struct Receipt {
 pub struct ReceiptExpired;
 
 /// What is to be read from the journal for a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// The first position.
     pub from: u64,
-    /// The last position; none for the head.
-    pub through: Option<u64>,
-    /// Matches to find, at most.
+    /// The last position.
+    pub through: u64,
+    /// The filter that matches all of them.
+    pub filter: Arc<Filter>,
+    /// Maximum number of matches to find.
     pub matches_max: usize,
+    /// Whether they are to be delivered again.
+    pub replay: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +177,7 @@ pub struct Figures {
 /// One subscription at work.
 pub struct Flow {
     subscription: Subscription,
+    revisions: Revisions,
     /// Every event up to here was matched.
     scanned: u64,
     /// As the log has it, or will have it when what was drained is in it.
@@ -184,9 +193,14 @@ pub struct Flow {
     dead_bytes: usize,
     /// Dead letters that are not known to be in the log.
     unwritten: UnwrittenDead,
+    /// Dead letters that came into the log since the last notice of them, and when that was.
+    unnoticed: u64,
+    noticed_at: u64,
     kept: usize,
     out: usize,
     replays: VecDeque<(u64, u64)>,
+    /// Everything up to here is matched by the filter that is in force here; 0 if the floor is beyond it.
+    rematch_through: u64,
     /// Whose place in the log has changed since the last drain.
     changed: Vec<u64>,
     /// Done since the last drain, behind others that are not.
@@ -203,9 +217,11 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// As it was kept.
-    pub fn new(image: Image, now: u64) -> Flow {
+    /// As it was kept. `revisions` has the filters of everything above the floor.
+    pub fn new(subscription: Subscription, image: Image, revisions: Revisions, now: u64) -> Flow {
         let mut flow = Flow {
+            revisions,
+            rematch_through: image.rematch_through,
             scanned: image.floor,
             floor: image.floor,
             open: Run::new(),
@@ -216,6 +232,8 @@ impl Flow {
             dead_bytes: image.dead.values().map(Letter::bytes).sum(),
             dead: image.dead,
             unwritten: UnwrittenDead::default(),
+            unnoticed: 0,
+            noticed_at: 0,
             kept: 0,
             out: 0,
             replays: image.replays.into(),
@@ -227,7 +245,7 @@ impl Flow {
             meter: Meter::default(),
             totals: Figures::default(),
             past: Past::default(),
-            subscription: image.subscription,
+            subscription,
         };
         for (position, letter) in image.kept {
             flow.admit(position, letter, true, now);
@@ -238,10 +256,6 @@ impl Flow {
     /// Its settings.
     pub fn subscription(&self) -> &Subscription {
         &self.subscription
-    }
-
-    pub(crate) fn set_terms(&mut self, terms: crate::settings::Terms) {
-        self.subscription.terms = terms;
     }
 
     /// Every event up to here was matched.
@@ -284,17 +298,41 @@ impl Flow {
         {
             return Some(Wanted {
                 from,
-                through: Some(through),
+                through: through.min(head),
+                filter: self.revisions.newest().clone(),
                 matches_max: KEPT_AT_ONCE,
+                replay: true,
             });
         }
         // In pieces that are worth a look at the journal.
         let room = self.room();
-        (self.scanned < head && room >= WINDOW_MAX / 2).then_some(Wanted {
+        if self.scanned >= head || room < WINDOW_MAX / 2 {
+            return None;
+        }
+        let (filter, end) = self.revisions.filter_at(self.scanned + 1)?;
+        Some(Wanted {
             from: self.scanned + 1,
-            through: None,
+            through: end.min(head),
+            filter: filter.clone(),
             matches_max: room,
+            replay: false,
         })
+    }
+
+    /// Whether the filter of the next event to match must be read from the journal first, which ends at `head`.
+    pub fn lacks_revisions(&self, head: u64) -> bool {
+        self.scanned < head && self.revisions.filter_at(self.scanned + 1).is_none()
+    }
+
+    /// Takes the filters of everything that is not matched yet.
+    pub(crate) fn set_revisions(&mut self, mut revisions: Revisions) {
+        revisions.forget_through(self.scanned);
+        self.revisions = revisions;
+    }
+
+    /// Position from which on the filters of revisions are wanted.
+    pub(crate) fn revisions_from(&self) -> u64 {
+        self.scanned.max(self.rematch_through)
     }
 
     /// Takes the matches among the events `from ..= through`, ascending, if these follow what was looked at already. Takes as
@@ -313,6 +351,7 @@ impl Flow {
             }
             room -= usize::from(self.take_in(matched, now));
         }
+        self.revisions.forget_through(self.scanned);
     }
 
     fn take_in(&mut self, matched: &Matched, now: u64) -> bool {
@@ -743,7 +782,43 @@ impl Flow {
 
     /// What was drained last is in the log.
     pub(crate) fn written(&mut self) {
+        self.unnoticed += self.unwritten.drained.len() as u64;
         self.unwritten.drained.clear();
+    }
+
+    /// What is to be said of new dead letters now, if anything: at most once in a while.
+    pub(crate) fn dead_letter_notice(&mut self, now: u64) -> Option<DeadLetterNotice> {
+        if self.unnoticed == 0 || now.abs_diff(self.noticed_at) < DEAD_LETTER_NOTICE_EVERY {
+            return None;
+        }
+        self.noticed_at = now;
+        Some(DeadLetterNotice {
+            subscription: self.id(),
+            scope: self.subscription.scope,
+            new: std::mem::take(&mut self.unnoticed),
+            total: self.dead.len() as u64,
+        })
+    }
+
+    /// A notice could not be given: it will be tried again.
+    pub(crate) fn notice_failed(&mut self, notice: &DeadLetterNotice) {
+        self.unnoticed += notice.new;
+        self.noticed_at = 0;
+    }
+
+    /// Notes in the history what somebody did to these events.
+    fn note_operation(&mut self, end: End, positions: &[u64], by: Actor, now: u64) {
+        let like = Group {
+            subscription: self.id(),
+            attempt: 0,
+            end,
+            began: now,
+            ended: now,
+            events: 0,
+            note: 0,
+        };
+        let note = [by.owner.0.to_le_bytes(), by.api_key.0.to_le_bytes()].concat();
+        self.past.push_all(like, positions, &note);
     }
 
     /// Dead letters that are in the log, after this position, the oldest event first, and whether there are more.
@@ -765,10 +840,12 @@ impl Flow {
     }
 
     /// Has dead letters delivered again: these, or all. At most as many as may be kept by name; gives how many.
-    pub fn requeue(&mut self, positions: Option<&[u64]>, now: u64) -> usize {
+    pub fn requeue(&mut self, positions: Option<&[u64]>, by: Actor, now: u64) -> usize {
         let room = KEPT_MAX.saturating_sub(self.kept);
         let mut requeued = 0;
-        for position in self.dead_ones(positions, room) {
+        let positions = self.dead_ones(positions, room);
+        self.note_operation(End::Requeued, &positions, by, now);
+        for position in positions {
             let Some(mut letter) = self.unbury(position) else {
                 continue;
             };
@@ -782,9 +859,11 @@ impl Flow {
     }
 
     /// Forgets dead letters: these, or all. Gives how many.
-    pub fn drop_dead(&mut self, positions: Option<&[u64]>) -> usize {
+    pub fn drop_dead(&mut self, positions: Option<&[u64]>, by: Actor, now: u64) -> usize {
         let mut dropped = 0;
-        for position in self.dead_ones(positions, usize::MAX) {
+        let positions = self.dead_ones(positions, usize::MAX);
+        self.note_operation(End::Dropped, &positions, by, now);
+        for position in positions {
             if self.unbury(position).is_some() {
                 if position > self.floor {
                     self.done.insert(position);
@@ -797,7 +876,7 @@ impl Flow {
     }
 
     /// Delivers again what matches in `first ..= last`, as far as it was looked at already. False if too many ranges wait.
-    pub fn replay(&mut self, first: u64, last: u64) -> bool {
+    pub fn replay(&mut self, first: u64, last: u64, by: Actor, now: u64) -> bool {
         let last = last.min(self.scanned);
         if first > last {
             return true;
@@ -807,6 +886,7 @@ impl Flow {
         }
         self.replays.push_back((first.max(1), last));
         self.replays_changed = true;
+        self.note_operation(End::Replayed, &[first.max(1), last], by, now);
         true
     }
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use tributary_ledger::OwnerId;
+use tributary_ledger::{Actor, OwnerId};
 use tributary_messaging::{
-    Backoff, Change, Core, Filter, Images, Kind, Matched, Order, Pattern, Policy, Receipt, Refusal,
-    Subscription, SubscriptionId, Terms, WINDOW_MAX,
+    Backoff, Change, Core, DEAD_LETTER_NOTICE_EVERY, Filter, Images, Kind, Known, Matched, Order,
+    Pattern, Policy, Receipt, Refusal, Revisions, Subscription, SubscriptionId, Terms, WINDOW_MAX,
 };
 
 use crate::model::{Model, Stand};
@@ -14,7 +14,7 @@ use crate::model::{Model, Stand};
 const SECOND: u64 = 1_000_000_000;
 const BEGIN: u64 = 1_780_000_000 * SECOND;
 pub(super) const ID: SubscriptionId = SubscriptionId(7);
-/// Every third event is wanted by nobody.
+/// One of so many events is wanted by nobody; which one, says the filter.
 const UNWANTED: u64 = 3;
 
 pub(crate) fn subscription(id: SubscriptionId, policy: Policy) -> Subscription {
@@ -22,8 +22,6 @@ pub(crate) fn subscription(id: SubscriptionId, policy: Policy) -> Subscription {
         id,
         scope: OwnerId::PLATFORM,
         created_at: BEGIN,
-        key: id.0.to_le_bytes().to_vec(),
-        digest: [1; 16],
         terms: Terms {
             filter: Filter {
                 patterns: vec![Pattern::new("#").expect("a pattern")],
@@ -59,7 +57,8 @@ enum Op {
     Rewind(u64),
     Replay(u64, u64),
     Pause,
-    Filter,
+    /// The setting gets another filter.
+    Filter(u64),
     /// The plug is pulled; this part of what was written survives, in percent.
     Crash(u64),
 }
@@ -79,7 +78,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..100u64).prop_map(Op::Rewind),
         1 => (0..100u64, 0..100u64).prop_map(|(a, b)| Op::Replay(a, b)),
         1 => Just(Op::Pause),
-        1 => Just(Op::Filter),
+        2 => (0..4u64).prop_map(Op::Filter),
         2 => (0..=100u64).prop_map(Op::Crash),
     ]
 }
@@ -94,6 +93,23 @@ struct World {
     written: Vec<Change>,
     /// Done since the last sync.
     unsynced: BTreeSet<u64>,
+    /// The position of each revision and the number of its filter.
+    revisions: Vec<(u64, u64)>,
+    /// Everything up to here is matched by the newest filter before its end: there was a rewind.
+    rematch_through: u64,
+}
+
+fn filter(number: u64) -> Filter {
+    Filter {
+        patterns: vec![Pattern::new(&format!("app.{number}")).expect("a pattern")],
+        currency: None,
+        owner: None,
+    }
+}
+
+/// Whether a filter wants the event, as the test has it.
+fn wants(number: u64, position: u64) -> bool {
+    position % UNWANTED != number % UNWANTED
 }
 
 impl World {
@@ -108,7 +124,7 @@ impl World {
             ..Policy::default()
         };
         let mut world = World {
-            core: Core::new(Images::default(), BEGIN),
+            core: empty_core(),
             model: Model::new(ordered, 3, 12, delay * SECOND),
             journal: Vec::new(),
             now: BEGIN,
@@ -116,15 +132,46 @@ impl World {
             durable: Images::default(),
             written: Vec::new(),
             unsynced: BTreeSet::new(),
+            revisions: vec![(0, 0)],
+            rematch_through: 0,
         };
-        let made = world.core.create(subscription(ID, policy), 0, BEGIN);
-        assert!(matches!(made, Ok((_, false))));
+        let mut made = subscription(ID, policy);
+        made.terms.filter = filter(0);
+        world.core.put(made, 0, 0, BEGIN);
         world.write(true);
         world
     }
 
-    fn wanted(matched: &&Matched) -> bool {
-        !matched.position.is_multiple_of(UNWANTED)
+    /// The number of the filter that matches the event at `position`.
+    fn filter_at(&self, position: u64) -> u64 {
+        let position = position.max(self.rematch_through + 1);
+        let before = self.revisions.iter().rev();
+        let mut before = before.filter(|(revision, _)| *revision < position);
+        before.next().unwrap_or(&self.revisions[0]).1
+    }
+
+    fn wanted(&self, matched: &Matched) -> bool {
+        wants(self.filter_at(matched.position), matched.position)
+    }
+
+    /// A revision of the setting is made by the next record.
+    fn put(&mut self, change: impl FnOnce(&mut Terms)) {
+        self.happen(1, self.journal.len() % 3 > 0);
+        let position = self.journal.len() as u64;
+        let mut changed = self.core.get(ID).expect("it is there").clone();
+        let before = changed.terms.clone();
+        change(&mut changed.terms);
+        assert_eq!(changed.terms.check_change(&before), Ok(()));
+        let number = changed.terms.filter.patterns[0]
+            .as_str()
+            .strip_prefix("app.");
+        let number = number.expect("it has one").parse();
+        self.revisions.push((position, number.expect("a number")));
+        self.core.put(changed, 0, position, self.now);
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        self.put(|terms| terms.paused = paused.then(|| "for a test".to_owned()));
     }
 
     fn scanned(&self) -> u64 {
@@ -138,8 +185,8 @@ impl World {
     fn arrived(&mut self, before: u64) {
         let scanned = self.scanned();
         let new = self.journal[before as usize..scanned as usize].iter();
-        for matched in new.filter(World::wanted) {
-            if !self.model.events.contains_key(&matched.position) {
+        for matched in new {
+            if self.wanted(matched) && !self.model.events.contains_key(&matched.position) {
                 self.model.happens(matched, self.now);
             }
         }
@@ -159,7 +206,7 @@ impl World {
         }
         if offered {
             let new = self.journal[from as usize - 1..].iter();
-            let matches = new.filter(World::wanted).copied().collect();
+            let matches = new.filter(|one| self.wanted(one)).copied().collect();
             let matches = BTreeMap::from([(ID, matches)]);
             let through = from + count - 1;
             self.core.offer(from, through, &matches, self.now);
@@ -175,13 +222,22 @@ impl World {
         };
         assert_eq!(subscription.id, ID);
         let before = self.scanned();
-        let through = wanted.through.unwrap_or(head).min(wanted.from + 4);
+        let through = wanted.through.min(wanted.from + 4);
         let read = &self.journal[wanted.from as usize - 1..through as usize];
-        let matches: Vec<Matched> = read.iter().filter(World::wanted).copied().collect();
-        let filters = self.core.filters();
+        let newest = self.revisions.last().expect("there is one").1;
+        let number = |matched: &Matched| match wanted.replay {
+            true => newest,
+            false => self.filter_at(matched.position),
+        };
+        for matched in read {
+            assert_eq!(*wanted.filter, filter(number(matched)), "{matched:?}");
+        }
+        let matches = read.iter().filter(|one| wants(number(one), one.position));
+        let matches: Vec<Matched> = matches.copied().collect();
+        let rewinds = self.core.rewinds();
         self.core
-            .found(ID, filters, &wanted, through, &matches, self.now);
-        if wanted.through.is_some() {
+            .found(ID, rewinds, &wanted, through, &matches, self.now);
+        if wanted.replay {
             // A replay: what is not open is owed again.
             for matched in &matches {
                 let open = self.model.open().contains(&matched.position);
@@ -272,7 +328,11 @@ impl World {
         self.write(true);
         let forwards = to >= self.scanned();
         let now = self.now;
-        self.core.rewind(ID, to, now).expect("it is there");
+        let head = self.journal.len() as u64;
+        self.core
+            .rewind(ID, to, head, Actor::SYSTEM, now)
+            .expect("it is there");
+        self.rematch_through = head;
         let (open, dead) = (self.model.open(), self.model.with_stand(&Stand::Dead));
         self.model.events.retain(|position, _| *position <= to);
         let kept = self.durable_after_sync();
@@ -312,9 +372,10 @@ impl World {
             .for_each(|change| self.durable.apply(change));
         self.durable.boot += 1;
         let image = &self.durable.images[&ID];
+        assert!(image.rematch_through == self.rematch_through || image.rematch_through == 0);
         let owed = |matched: &&Matched| {
             let position = matched.position;
-            World::wanted(matched)
+            self.wanted(matched)
                 && position > image.floor
                 && !image.done.contains(&position)
                 && !image.dead.contains_key(&position)
@@ -349,7 +410,20 @@ impl World {
                 ),
             }
         }
-        self.core = Core::new(self.durable.clone(), self.now);
+        let from = image.floor.max(image.rematch_through);
+        let revisions = self.revisions.iter().rev();
+        let revisions = revisions.map(|(position, number)| Ok((*position, filter(*number))));
+        let known = Known {
+            subscription: self.core.get(ID).expect("it is there").clone(),
+            start: 0,
+            revisions: Revisions::collect::<()>(revisions, from).expect("all can be read"),
+        };
+        self.core = Core::new(
+            self.durable.clone(),
+            vec![known],
+            &BTreeSet::new(),
+            self.now,
+        );
         self.model.restart(&by_name, &dead, self.now);
         self.model.events.retain(|position, event| {
             event.stand != Stand::Done || *position <= image.floor || image.done.contains(position)
@@ -389,7 +463,7 @@ impl World {
             Op::Write(synced) => self.write(synced),
             Op::Requeue => {
                 let dead = self.model.with_stand(&Stand::Dead);
-                let requeued = self.core.requeue(ID, None, self.now);
+                let requeued = self.core.requeue(ID, None, Actor::SYSTEM, self.now);
                 assert_eq!(requeued, Ok(dead.len()));
                 for position in dead {
                     let matched = self.journal[position as usize - 1];
@@ -399,7 +473,9 @@ impl World {
             }
             Op::Drop => {
                 let dead: Vec<u64> = self.model.with_stand(&Stand::Dead).into_iter().collect();
-                let dropped = self.core.drop_dead(ID, Some(&dead));
+                let dropped = self
+                    .core
+                    .drop_dead(ID, Some(&dead), Actor::SYSTEM, self.now);
                 assert_eq!(dropped, Ok(dead.len()));
                 dead.into_iter()
                     .for_each(|position| self.model.dropped(position));
@@ -408,7 +484,8 @@ impl World {
             Op::Rewind(percent) => self.rewind(self.journal.len() as u64 * percent / 100),
             Op::Replay(a, b) => {
                 let at = |percent| self.journal.len() as u64 * percent / 100;
-                let replay = self.core.replay(ID, at(a), at(b));
+                let (first, last) = (at(a), at(b));
+                let replay = self.core.replay(ID, first, last, Actor::SYSTEM, self.now);
                 assert!(matches!(replay, Ok(()) | Err(Refusal::TooManyReplays)));
                 self.write(true);
             }
@@ -420,22 +497,10 @@ impl World {
                     .terms
                     .paused
                     .is_some();
-                let changed = match paused {
-                    true => self.core.resume(ID, self.now),
-                    false => self.core.pause(ID, "for a test", self.now),
-                };
-                assert!(changed.is_ok());
-                self.write(true);
+                self.set_paused(!paused);
             }
-            Op::Filter => {
-                let mut terms = self.core.get(ID).expect("it is there").terms.clone();
-                terms.filter.patterns.truncate(1);
-                if terms.filter.owner.take().is_none() {
-                    terms.filter.owner = Some(OwnerId::PLATFORM);
-                }
-                assert!(self.core.update(ID, terms, self.now).is_ok());
-                self.write(true);
-                assert_eq!(self.durable.images[&ID].floor, self.scanned());
+            Op::Filter(number) => {
+                self.put(|terms| terms.filter = filter(number));
             }
             Op::Crash(percent) => self.crash(percent),
         }
@@ -462,7 +527,7 @@ impl World {
 
     /// Everything that is owed comes, and then nothing is.
     fn finish(&mut self) {
-        assert!(self.core.resume(ID, self.now).is_ok());
+        self.set_paused(false);
         loop {
             let mut more = self.refill();
             more |= self.take(100, 1) > 0;
@@ -499,11 +564,14 @@ proptest! {
     }
 }
 
+fn empty_core() -> Core {
+    Core::new(Images::default(), Vec::new(), &BTreeSet::new(), BEGIN)
+}
+
 /// A core with one subscription, offered these events.
 fn busy(policy: Policy, events: u64) -> Core {
-    let mut core = Core::new(Images::default(), BEGIN);
-    core.create(subscription(ID, policy), 0, BEGIN)
-        .expect("it is made");
+    let mut core = empty_core();
+    core.put(subscription(ID, policy), 0, 0, BEGIN);
     feed(&mut core, 1, events);
     core
 }
@@ -585,7 +653,7 @@ fn a_full_window_takes_no_more_and_asks_for_the_rest_later() {
         got += taken.len();
     }
     let (_, wanted) = core.wanted(None, 100_010).expect("there is room again");
-    assert_eq!((wanted.from, wanted.through), (bound + 1, None));
+    assert_eq!((wanted.from, wanted.through), (bound + 1, 100_010));
     assert!(core.wants(ID, 100_010) && !core.wants(ID, bound));
     assert!(!core.wants(SubscriptionId(99), 100_010));
 }
@@ -615,7 +683,11 @@ fn too_many_dead_letters_stop_new_events_and_nothing_else() {
     feed(&mut core, scanned + 1, scanned + 10);
     assert_eq!(core.figures(ID, now).expect("it is there").scanned, scanned);
     assert!(core.wanted(None, next).is_none());
-    assert!(core.drop_dead(ID, None).expect("it is there") >= 100_000);
+    assert!(
+        core.drop_dead(ID, None, Actor::SYSTEM, now)
+            .expect("it is there")
+            >= 100_000
+    );
     assert!(core.stalled(ID).is_none() && core.wanted(None, next).is_some());
 }
 
@@ -640,27 +712,94 @@ fn a_receiver_that_came_for_nothing_is_called_once_there_is_something() {
     assert_eq!((two.len(), core.woken().len()), (2, 0));
     core.ack(ID, &[two[0].receipt], BEGIN).expect("it is there");
     assert_eq!(core.woken(), [ID], "there is room in flight again");
-    core.pause(ID, "", BEGIN).expect("it is there");
+    let mut paused = core.get(ID).expect("it is there").clone();
+    let active = paused.clone();
+    paused.terms.paused = Some(String::new());
+    core.put(paused, 0, 4, BEGIN);
     core.take(ID, 10, None, BEGIN).expect("it is there");
-    core.resume(ID, BEGIN).expect("it is there");
+    core.put(active, 0, 5, BEGIN);
     assert_eq!(core.woken(), [ID]);
 }
 
 #[test]
-fn a_key_makes_one_subscription() {
-    let mut core = busy(Policy::default(), 0);
-    let again = core.create(subscription(ID, Policy::default()), 5, BEGIN);
-    assert!(matches!(again, Ok((made, true)) if made.id == ID));
-    let mut other = subscription(SubscriptionId(8), Policy::default());
-    other.key = subscription(ID, Policy::default()).key;
-    other.digest = [2; 16];
-    assert_eq!(core.create(other, 0, BEGIN), Err(Refusal::KeyReused));
-    let bad = Policy {
-        jitter: 101,
+fn a_subscription_that_is_deleted_leaves_nothing() {
+    let mut core = busy(Policy::default(), 3);
+    let mut durable = Images::default();
+    let mut apply = |core: &mut Core| {
+        let drained = core.drain(true).into_iter();
+        drained.for_each(|change| durable.apply(change));
+        durable.images.len()
+    };
+    assert_eq!(apply(&mut core), 1);
+    core.delete(ID);
+    assert_eq!(apply(&mut core), 0);
+    assert_eq!(core.take(ID, 1, None, BEGIN), Err(Refusal::NotFound));
+    core.delete(ID);
+    assert_eq!(apply(&mut core), 0);
+}
+
+#[test]
+fn what_is_kept_of_a_subscription_that_cannot_be_read_stays_and_of_others_goes() {
+    let mut core = busy(Policy::default(), 3);
+    core.put(
+        subscription(SubscriptionId(8), Policy::default()),
+        2,
+        2,
+        BEGIN,
+    );
+    let before = core.images();
+    assert_eq!(before.images.len(), 2);
+    let idle = BTreeSet::from([SubscriptionId(8)]);
+    let mut core = Core::new(before.clone(), Vec::new(), &idle, BEGIN);
+    assert_eq!(core.subscriptions().count(), 0);
+    let mut kept = Images::default();
+    let snapshot = core.snapshot().into_iter();
+    snapshot.for_each(|change| kept.apply(change));
+    let eight = &SubscriptionId(8);
+    assert_eq!(kept.images.len(), 1);
+    assert_eq!(kept.images[eight], before.images[eight]);
+}
+
+#[test]
+fn new_dead_letters_are_told_of_at_most_once_a_minute_and_only_when_they_are_durable() {
+    let policy = Policy {
+        attempts_max: 1,
         ..Policy::default()
     };
-    let refused = core.create(subscription(SubscriptionId(9), bad), 0, BEGIN);
-    assert!(matches!(refused, Err(Refusal::Bad(bad)) if bad.field == "jitter"));
+    let mut core = busy(policy, 9);
+    let fail = |core: &mut Core, now| {
+        let taken = core.take(ID, 2, None, now).expect("it is there");
+        for one in &taken {
+            core.nack(ID, one.receipt, None, "no", now)
+                .expect("it is out");
+        }
+    };
+    let counts = |core: &mut Core, now| {
+        let notices = core.dead_letter_notices(now).into_iter();
+        let counts: Vec<_> = notices
+            .map(|one| (one.subscription, one.new, one.total))
+            .collect();
+        counts
+    };
+    fail(&mut core, BEGIN);
+    assert_eq!(counts(&mut core, BEGIN), [], "they are not durable");
+    core.drain(false);
+    core.written();
+    assert_eq!(counts(&mut core, BEGIN), [(ID, 2, 2)]);
+    fail(&mut core, BEGIN);
+    core.drain(false);
+    fail(&mut core, BEGIN);
+    core.written();
+    let minute = BEGIN + DEAD_LETTER_NOTICE_EVERY;
+    assert_eq!(counts(&mut core, minute - 1), []);
+    let notices = core.dead_letter_notices(minute);
+    assert_eq!(
+        (notices[0].new, notices[0].total),
+        (2, 6),
+        "of which two are durable"
+    );
+    core.notice_failed(&notices[0]);
+    assert_eq!(counts(&mut core, minute), [(ID, 2, 6)]);
 }
 
 #[test]
@@ -699,25 +838,4 @@ fn what_a_receiver_never_had_was_no_attempt() {
         assert_eq!((figures.dead, figures.in_flight), (round + 1, 0));
         assert_eq!(figures.waiting, 3 - round);
     }
-}
-
-#[test]
-fn settings_are_changed_from_what_they_are() {
-    let mut core = busy(Policy::default(), 0);
-    let before = core.get(ID).expect("it is there").terms.clone();
-    let named = Terms {
-        name: "orders".to_owned(),
-        ..before.clone()
-    };
-    core.pause(ID, "the endpoint is gone", BEGIN)
-        .expect("it is there");
-    let changed = core.update_from(ID, &before, named.clone(), BEGIN);
-    assert_eq!(changed, Err(Refusal::Changed));
-    let now = core.get(ID).expect("it is there").terms.clone();
-    assert_eq!(now.paused.as_deref(), Some("the endpoint is gone"));
-    let named = Terms {
-        paused: now.paused.clone(),
-        ..named
-    };
-    assert!(core.update_from(ID, &now, named, BEGIN).is_ok());
 }

@@ -5,17 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tributary_engine::{Embedded, Engine, Options, Ports, SystemClock};
+use tributary_engine::{Embedded, Engine, Options, Ports, Reply, SystemClock};
 use tributary_journal::{self as journal, DirDisk, Disk, OpenError};
-use tributary_ledger::{Body, Command, Currency, OwnerId};
+use tributary_ledger::{Actor, Body, Command, Currency, OwnerId};
 use tributary_messaging::{
     Filter, From, HISTORY_BYTES_MAX, Messaging, Order, Pattern, Policy, Receipt, Storage,
-    SubscriptionId, start_engine,
+    Subscription, SubscriptionId, start_engine,
 };
 use tributary_testkit::commands::{command, open, pay};
 use tributary_testkit::lockstep::cluster_meta;
 
 use crate::core::{ID, subscription};
+use crate::support::{delete, put, revision};
 
 /// The longest that a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -69,6 +70,18 @@ fn engine(path: &Path) -> Running {
     }
 }
 
+/// Has a subscription created, or its definition changed.
+fn define(running: &Running, subscription: &Subscription, start: Option<u64>) {
+    let replaces = revision(&running.reader(), subscription.id);
+    let key = format!("define-{}-{replaces}", subscription.id.0);
+    let replies = running.execute_blocking(vec![put(&key, subscription, start, replaces)]);
+    let replies = replies.expect("it is decided");
+    assert!(
+        matches!(&replies[..], [Reply::Done { record, .. }] if record.outcome.is_accepted()),
+        "{replies:?}"
+    );
+}
+
 fn messaging(running: &Running) -> &Arc<Messaging> {
     &running.messaging
 }
@@ -119,22 +132,18 @@ fn events_come_once_while_all_is_well_and_go_on_after_a_restart() {
         order: Order::Object,
         ..Policy::default()
     };
-    messaging(&engine_now)
-        .create(subscription(ID, ordered), From::Beginning)
-        .expect("it is made");
+    define(&engine_now, &subscription(ID, ordered), Some(0));
     let now = subscription(SubscriptionId(8), Policy::default());
-    messaging(&engine_now)
-        .create(now, From::Now)
-        .expect("it is made");
+    define(&engine_now, &now, None);
     for batch in 0..20 {
         let name = format!("while-{batch}");
         engine_now
             .execute_blocking(payments(&name, 200))
             .expect("they are made");
     }
-    assert_eq!(drain(messaging(&engine_now), ID, 9_002).len(), 9_002);
+    assert_eq!(drain(messaging(&engine_now), ID, 9_004).len(), 9_004);
     let later = drain(messaging(&engine_now), SubscriptionId(8), 4_000);
-    assert_eq!(later.first(), Some(&5_003));
+    assert_eq!(later.first(), Some(&5_005), "after its own setting");
     engine_now.shutdown();
     drop(engine_now);
 
@@ -143,16 +152,17 @@ fn events_come_once_while_all_is_well_and_go_on_after_a_restart() {
         .execute_blocking(payments("after", 10))
         .expect("they are made");
     let came = drain(messaging(&engine_then), ID, 10);
-    assert_eq!((came.first(), came.last()), (Some(&9_003), Some(&9_012)));
+    assert_eq!((came.first(), came.last()), (Some(&9_005), Some(&9_014)));
     messaging(&engine_then)
-        .rewind(ID, From::After(9_000))
+        .rewind(ID, From::After(9_002), Actor::SYSTEM)
         .expect("it is rewound");
-    assert_eq!(drain(messaging(&engine_then), ID, 12).first(), Some(&9_001));
+    assert_eq!(drain(messaging(&engine_then), ID, 12).first(), Some(&9_003));
     messaging(&engine_then)
-        .replay(ID, 100, 199)
+        .replay(ID, 100, 199, Actor::SYSTEM)
         .expect("it is replayed");
     assert_eq!(drain(messaging(&engine_then), ID, 100).first(), Some(&100));
-    messaging(&engine_then).delete(ID).expect("it is deleted");
+    let deleted = engine_then.execute_blocking(vec![delete("delete", ID)]);
+    deleted.expect("it is decided");
     assert!(messaging(&engine_then).take(ID, 1, None).is_err());
     engine_then.shutdown();
 }
@@ -172,9 +182,7 @@ fn an_owner_gets_its_own_events_and_a_filter_only_what_it_names() {
             currency: currency.map(|code| Currency::from_code(code).expect("a currency")),
             owner: None,
         };
-        messaging(&engine)
-            .create(made, From::Beginning)
-            .expect("it is made");
+        define(&engine, &made, Some(0));
     };
     make(1, owner(1), "#", None);
     make(2, owner(3), "#", None);
@@ -193,9 +201,10 @@ fn an_owner_gets_its_own_events_and_a_filter_only_what_it_names() {
             .expect("it is there");
         assert!(more.is_empty(), "{id}: {more:?}");
     };
-    check(1, &[1, 4, 5, 6]);
-    check(2, &[3]);
-    check(3, &[4, 5, 6]);
+    // The settings of the subscriptions are events too.
+    check(1, &[1, 4, 9, 10, 11, 12]);
+    check(2, &[3, 5]);
+    check(3, &[10, 11, 12]);
     check(5, &[1, 2, 3]);
     check(4, &[]);
     check(6, &[]);
@@ -209,10 +218,9 @@ fn whoever_waits_is_called_when_an_event_comes() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
-    let made = subscription(ID, Policy::default());
-    messaging(&engine)
-        .create(made, From::Now)
-        .expect("it is made");
+    let mut made = subscription(ID, Policy::default());
+    made.terms.filter.patterns = vec![Pattern::new("account.*").expect("a pattern")];
+    define(&engine, &made, None);
     let asking = engine.engine.clone();
     let asks = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(50));
@@ -232,7 +240,7 @@ fn whoever_waits_is_called_when_an_event_comes() {
             rings.await;
         }
     });
-    assert_eq!((delivery.position, delivery.attempt), (1, 1));
+    assert_eq!((delivery.position, delivery.attempt), (2, 1));
     asks.join().expect("it asked");
     engine.shutdown();
 }

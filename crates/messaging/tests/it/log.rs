@@ -5,13 +5,10 @@ use std::sync::Arc;
 use tributary_engine::{Basis, FileLog, Standing};
 use tributary_journal::Disk;
 use tributary_messaging::{
-    Attempt, Change, DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Images, Letter, Log, Policy,
-    SubscriptionId,
+    Attempt, Change, DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Images, Letter, Log, SubscriptionId,
 };
 use tributary_testkit::disk::{Fault, SimDisk};
 use tributary_testkit::random::Random;
-
-use crate::core::subscription;
 
 const CLUSTER: [u8; 16] = [5; 16];
 /// What all frames rest on, if nothing else is said.
@@ -38,13 +35,18 @@ fn change(random: &mut Random) -> Change {
         }],
     };
     match random.below(10) {
-        0..=2 => {
-            let mut made = subscription(id, Policy::default());
-            made.terms.metadata = "m".repeat(random.index(2_000));
-            Change::Put(Box::new(made), position)
-        }
-        3 => Change::Delete(id),
-        4 => Change::Progress {
+        0 => Change::Delete(id),
+        1 => Change::Rewind {
+            id,
+            to: position,
+            all: random.one_in(2),
+            through: 1_001,
+        },
+        2 => Change::Rematch {
+            id,
+            through: position,
+        },
+        3 | 4 => Change::Progress {
             id,
             floor: position,
         },
@@ -76,8 +78,8 @@ fn snapshot(images: &Images) -> Vec<Change> {
     }];
     images
         .images
-        .values()
-        .for_each(|image| image.changes(&mut changes));
+        .iter()
+        .for_each(|(id, image)| image.changes(*id, &mut changes));
     changes.push(Change::Whole);
     changes
 }
@@ -209,9 +211,9 @@ fn written(changes: &[Change]) -> SimDisk {
     disk
 }
 
+/// The first change of a subscription.
 fn put(id: u64) -> Change {
-    let made = subscription(SubscriptionId(id), Policy::default());
-    Change::Put(Box::new(made), 10 * id)
+    progress(id, 10 * id)
 }
 
 fn progress(id: u64, floor: u64) -> Change {

@@ -5,3 +5,4 @@ mod live;
 mod log;
 mod model;
 mod simulated;
+mod support;
