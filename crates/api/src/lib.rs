@@ -15,6 +15,7 @@ pub mod first_key;
 pub mod form;
 pub mod intake;
 pub mod render;
+pub mod settings;
 pub mod subscriptions;
 pub mod time;
 pub mod token;

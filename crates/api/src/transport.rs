@@ -37,6 +37,9 @@ pub trait PushTransport: Send + Sync {
         now: u64,
     ) -> Result<Vec<u8>, ApiError>;
 
+    /// Returns the MAC of a secret under a key that follows from the master key: stands for the secret in the digest of a request.
+    fn mac_secret(&self, secret: &str) -> Result<[u8; 32], ApiError>;
+
     /// Returns the delivery policy of a new subscription that says nothing else.
     fn default_policy(&self) -> Policy;
 

@@ -100,18 +100,9 @@ fn apply_setting(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx
     let is_behind =
         |known: Option<&Setting>| known.is_none_or(|known| known.changed.position < ctx.position);
     match &command.body {
-        Body::PutSetting(put) if is_behind(set.setting(put.id)) => set.put_setting(Setting {
-            id: put.id,
-            kind: put.kind,
-            owner: change.owner,
-            slug: put.slug.clone(),
-            managed_by: put.managed_by.clone(),
-            revision: change.revision,
-            body: put.body.clone(),
-            created: change.created,
-            changed: ctx,
-            prev: change.prev,
-        }),
+        Body::PutSetting(put) if is_behind(set.setting(put.id)) => {
+            set.put_setting(Setting::put(put, change, ctx));
+        }
         Body::DeleteSetting(delete) if is_behind(set.setting(delete.id)) => {
             set.delete_setting(delete.id);
         }

@@ -135,6 +135,22 @@ impl FromRequestParts<App> for IdempotencyKey {
     }
 }
 
+/// The key of a write that may come without one: doing it twice is the same, or the caller can tell.
+pub(crate) struct OptionalIdempotencyKey(pub(crate) Option<Key>);
+
+impl FromRequestParts<App> for OptionalIdempotencyKey {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _: &App,
+    ) -> Result<OptionalIdempotencyKey, ErrorResponse> {
+        let given = parts.headers.contains_key("idempotency-key");
+        let key = given.then(|| idempotency_key(&parts.headers));
+        Ok(OptionalIdempotencyKey(key.transpose()?))
+    }
+}
+
 /// The idempotency key in the headers of a write.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Key, ApiError> {
     let mut values = headers.get_all("idempotency-key").iter();

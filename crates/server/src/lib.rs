@@ -19,6 +19,7 @@ mod rate;
 mod response;
 mod routes;
 mod serve;
+mod settings;
 mod streams;
 mod submit;
 mod waits;

@@ -25,8 +25,8 @@ use self::references::share_repeated_parts;
 use crate::app::App;
 use crate::response::ErrorResponse;
 use crate::routes::{
-    accounts, api_keys, attempts, batches, books, events, health, journal, pages, payments, queues,
-    refunds, stream, subscriptions, timeline,
+    accounts, api_keys, attempts, batches, books, deliveries, events, health, journal, pages,
+    payments, queues, refunds, stream, subscriptions, timeline,
 };
 
 const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
@@ -66,18 +66,19 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
             subscriptions::delete
         ))
         .routes(routes!(subscriptions::rotate_secret))
+        .routes(routes!(subscriptions::revisions))
         .routes(routes!(subscriptions::pause))
         .routes(routes!(subscriptions::resume))
-        .routes(routes!(subscriptions::rewind))
-        .routes(routes!(subscriptions::replay))
-        .routes(routes!(subscriptions::receive))
-        .routes(routes!(subscriptions::ack))
-        .routes(routes!(subscriptions::nack))
-        .routes(routes!(subscriptions::extend))
+        .routes(routes!(deliveries::rewind))
+        .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::receive))
+        .routes(routes!(deliveries::ack))
+        .routes(routes!(deliveries::nack))
+        .routes(routes!(deliveries::extend))
         .routes(routes!(attempts::list_all))
-        .routes(routes!(subscriptions::dead_letters))
-        .routes(routes!(subscriptions::requeue))
-        .routes(routes!(subscriptions::drop_dead))
+        .routes(routes!(deliveries::dead_letters))
+        .routes(routes!(deliveries::requeue))
+        .routes(routes!(deliveries::drop_dead))
         .routes(routes!(queues::payment_order))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::drain))
@@ -212,6 +213,15 @@ fn finish(api: &mut OpenApi) {
     }
 }
 
+/// Operations that may come without an idempotency key: a change without one is made under a key of its own.
+const SETTING_CHANGES: [&str; 5] = [
+    "updateSubscription",
+    "deleteSubscription",
+    "pauseSubscription",
+    "resumeSubscription",
+    "rotateSecret",
+];
+
 fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
     let authenticated = path.starts_with("/v1/") || path == "/metrics";
     if authenticated {
@@ -219,11 +229,19 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
     }
     // What is done to a subscription is the same when it is done twice, or has receipts.
     let keyless = path == "/v1/batches" || path.starts_with("/v1/subscriptions/");
+    let keyed_if_wished =
+        SETTING_CHANGES.contains(&operation.operation_id.as_deref().unwrap_or(""));
+    if writes && keyed_if_wished {
+        operation
+            .parameters
+            .get_or_insert_default()
+            .push(idempotency_parameter(Required::False));
+    }
     if writes && !keyless {
         operation
             .parameters
             .get_or_insert_default()
-            .push(idempotency_parameter());
+            .push(idempotency_parameter(Required::True));
     }
     if operation.responses.responses.contains_key("202") {
         operation
@@ -454,7 +472,7 @@ fn headers(replayed: bool, retry_after: bool) -> Vec<(String, utoipa::openapi::h
     headers
 }
 
-fn idempotency_parameter() -> utoipa::openapi::path::Parameter {
+fn idempotency_parameter(required: Required) -> utoipa::openapi::path::Parameter {
     let schema = ObjectBuilder::new()
         .schema_type(Type::String)
         .min_length(Some(1))
@@ -463,7 +481,7 @@ fn idempotency_parameter() -> utoipa::openapi::path::Parameter {
     ParameterBuilder::new()
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)
-        .required(Required::True)
+        .required(required)
         .description(Some(
             "Names this request, for ever: sending it again gives the first answer. 1 to 255 printable ASCII characters, \
              bare or in double quotes.",

@@ -18,7 +18,7 @@ pub const OVERLAP_SECONDS_DEFAULT: u64 = 86_400;
 const RECEIPTS_MAX: usize = 1_000;
 
 /// Make a subscription.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriptionCreate {
     /// Where events are sent to as webhooks. Without it they are fetched by `/receive`.
@@ -66,6 +66,12 @@ pub struct SubscriptionCreate {
     /// How many receivers work on it at once, one event each: 1 to 10,000. Only the model in `figures` asks.
     #[serde(default)]
     workers: Option<u32>,
+    /// Name for tools, unique among the owner's subscriptions: 1 to 64 of `a-z 0-9 . _ -`; made if left out.
+    #[serde(default)]
+    pub slug: Option<String>,
+    /// Name of the file or tool that manages the subscription, at most 64 bytes.
+    #[serde(default)]
+    pub managed_by: Option<String>,
     /// For people, at most 128 bytes.
     #[serde(default)]
     name: Option<String>,
@@ -76,33 +82,70 @@ pub struct SubscriptionCreate {
 }
 
 /// Change a subscription: what is left out stays.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubscriptionUpdate {
+    /// Revision that must be the newest, else the answer is `setting_conflict`. Left out, the change is made to whatever is newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Another name for tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slug: Option<String>,
+    /// Another name of what manages the subscription; null for nothing.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>)]
+    pub managed_by: Option<Option<String>>,
     /// Where webhooks are sent to from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Patterns of event types, for events from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<Vec<String>>,
     /// Only events about money in this currency, from now on; null for any.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(value_type = Option<CurrencyForm>)]
     currency: Option<Option<CurrencyForm>>,
     /// Only events that this owner may see, from now on; null for any.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(value_type = Option<OwnerText>)]
     owner: Option<Option<OwnerText>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     attempts_max: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     backoff: Option<BackoffForm>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     jitter: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     visibility_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     in_flight_max: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ttl_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     delay_seconds: Option<u64>,
     /// How many receivers work on it at once; null if that is not known.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(value_type = Option<u32>)]
     workers: Option<Option<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<MetadataForm>,
 }
 
@@ -227,6 +270,9 @@ impl SubscriptionCreate {
             }
         }
         let update = SubscriptionUpdate {
+            revision: None,
+            slug: None,
+            managed_by: None,
             url: None,
             events: Some(self.events),
             currency: None,
@@ -293,9 +339,12 @@ impl SubscriptionUpdate {
 }
 
 /// Let another secret sign.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateOf {
+    /// Revision that must be the newest, else the answer is `setting_conflict`.
+    #[serde(default)]
+    pub revision: Option<u64>,
     /// The new secret; made if left out.
     #[serde(default)]
     pub secret: Option<String>,
@@ -314,7 +363,7 @@ impl RotateOf {
 }
 
 /// Say why a subscription is paused.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PauseOf {
     /// At most 128 bytes.

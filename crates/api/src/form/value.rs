@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 use tributary_engine::IdKind;
 use tributary_ledger::{
     AMOUNT_MAX, CorrelationId, Currency, ExternalId, Invalid, Key, Label, OrderKey, OwnerName,
@@ -376,6 +377,24 @@ impl ToSchema for OverdraftForm {
 /// A caller's own notes: text by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetadataForm(pub BTreeMap<String, String>);
+
+impl Serialize for MetadataForm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl Serialize for CurrencyForm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl Serialize for OwnerText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
 
 impl<'de> Deserialize<'de> for MetadataForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MetadataForm, D::Error> {

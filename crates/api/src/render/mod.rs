@@ -13,6 +13,7 @@ pub mod payment;
 pub mod queue;
 pub mod refund;
 pub mod resource;
+pub mod revision;
 pub mod setting;
 pub mod subscription;
 pub mod timeline;

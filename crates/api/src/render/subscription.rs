@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tributary_engine::Reader;
+use tributary_ledger::Setting;
 use tributary_messaging::{
     Backoff, DeliveryIds, Figures, Kind, Letter, Order, Pattern, Subscription,
 };
@@ -32,6 +33,13 @@ pub struct SubscriptionObject {
     /// What signs the webhooks: shown only when it is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
+    /// Name for tools, unique among the owner's subscriptions.
+    slug: String,
+    /// Name of the file or tool that manages the subscription.
+    #[schema(required)]
+    managed_by: Option<String>,
+    /// Number of this revision, from 1.
+    revision: u64,
     /// In whose name it was made: it gets the events that this owner may see.
     made_by: String,
     /// `active` or `paused`.
@@ -58,7 +66,12 @@ pub struct SubscriptionObject {
     metadata: serde_json::Value,
     #[schema(format = DateTime)]
     created: String,
-    figures: FiguresObject,
+    /// When this revision was made.
+    #[schema(format = DateTime)]
+    updated: String,
+    /// What the subscription does; absent where a revision is shown that may not be the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figures: Option<FiguresObject>,
 }
 
 /// What a subscription does. Counts are since the server's start, rates and averages over the last minute.
@@ -103,7 +116,8 @@ fn seconds(nanos: u64) -> f64 {
     nanos as f64 / SECOND as f64
 }
 
-fn figures(
+/// Returns the figures of a subscription. `model` is what theory expects of it.
+pub fn figures(
     reader: &Reader,
     figures: &Figures,
     stalled: Option<&'static str>,
@@ -147,13 +161,13 @@ fn backoff(backoff: &Backoff) -> BackoffForm {
     }
 }
 
-/// Returns a subscription and its figures. `model` is what theory expects of it.
+/// Returns the subscription that a setting defines.
 pub fn subscription(
     reader: &Reader,
     transport: Option<&dyn PushTransport>,
+    setting: &Setting,
     of: &Subscription,
-    numbers: &(Figures, Option<&'static str>),
-    model: Option<ModelObject>,
+    figures: Option<FiguresObject>,
 ) -> SubscriptionObject {
     let terms = &of.terms;
     let policy = &terms.policy;
@@ -169,6 +183,9 @@ pub fn subscription(
             Kind::Push { target } => transport.and_then(|transport| transport.target_url(target)),
         },
         secret: None,
+        slug: setting.slug.to_string(),
+        managed_by: setting.managed_by.as_ref().map(ToString::to_string),
+        revision: setting.revision,
         made_by: owner_name(reader, of.scope),
         status: match terms.paused {
             None => "active",
@@ -199,7 +216,8 @@ pub fn subscription(
         name: terms.name.clone(),
         metadata: serde_json::from_str(&terms.metadata).unwrap_or_default(),
         created: format_timestamp(of.created_at),
-        figures: figures(reader, &numbers.0, numbers.1, model),
+        updated: format_timestamp(setting.changed.timestamp),
+        figures,
     }
 }
 

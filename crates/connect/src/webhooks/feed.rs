@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tributary_api::attempt_note::AttemptNote;
 use tributary_api::render::event::event;
+use tributary_api::settings::subscription::pause_as_system;
 use tributary_engine::{Engine, IdKind, Reader, SystemClock};
 use tributary_ledger::{Actor, ApiKeyId, Body, Command, Data, Key, Publish, Topic};
 use tributary_messaging::{
@@ -385,8 +386,18 @@ fn disable(inner: &Arc<Inner>, id: SubscriptionId, job: &Job, why: &'static str)
     let url = job.endpoint.url.as_str().to_owned();
     let event_id = job.event_id.clone();
     tokio::task::spawn_blocking(move || {
-        let Ok(subscription) = inner.messaging.pause(id, why) else {
-            return;
+        let owner = match pause_as_system(&inner.engine, id, why) {
+            Ok(Some(owner)) => owner,
+            Ok(None) => return,
+            Err(error) => {
+                let why = error.message();
+                tracing::error!(
+                    subscription = name(&inner, id),
+                    why,
+                    "webhooks were not disabled"
+                );
+                return;
+            }
         };
         let name = name(&inner, id);
         tracing::warn!(subscription = name, why, "webhooks are disabled");
@@ -395,7 +406,7 @@ fn disable(inner: &Arc<Inner>, id: SubscriptionId, job: &Job, why: &'static str)
             key: Key::from_bytes(format!("\0disabled-{name}-{event_id}").as_bytes())
                 .expect("it is short"),
             actor: Actor {
-                owner: subscription.scope,
+                owner,
                 api_key: ApiKeyId::SYSTEM,
             },
             linked: false,

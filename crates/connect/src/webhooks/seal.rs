@@ -17,6 +17,7 @@ const KEY_BYTES: usize = 32;
 const ID_BYTES: usize = 8;
 const ID_CONTEXT: &str = "tributary 2026 master key id v1";
 const SEAL_CONTEXT: &str = "tributary 2026 sealed under the master key v1";
+const MAC_CONTEXT: &str = "tributary 2026 secret in the digest of a request v1";
 const VERSION: u8 = 1;
 /// Version, id of the key, nonce; the ciphertext with its tag follows.
 const HEAD_BYTES: usize = 1 + ID_BYTES + NONCE_LEN;
@@ -62,6 +63,7 @@ pub enum Unsealable {
 /// The key that encrypts secrets at rest. `Debug` shows its id only.
 pub struct MasterKey {
     id: [u8; ID_BYTES],
+    mac_key: [u8; KEY_BYTES],
     key: LessSafeKey,
 }
 
@@ -129,6 +131,7 @@ impl MasterKey {
         let id = blake3::derive_key(ID_CONTEXT, bytes);
         let key = UnboundKey::new(&AES_256_GCM, &derived).expect("a key of 32 bytes");
         MasterKey {
+            mac_key: blake3::derive_key(MAC_CONTEXT, bytes),
             id: *id.first_chunk().expect("8 of 32 bytes"),
             key: LessSafeKey::new(key),
         }
@@ -137,6 +140,11 @@ impl MasterKey {
     /// Names the key without telling it.
     pub fn id(&self) -> String {
         hex::encode(self.id)
+    }
+
+    /// Returns the MAC of a secret: the same for the same secret, and no help in guessing it without this key.
+    pub fn mac(&self, secret: &[u8]) -> [u8; 32] {
+        *blake3::keyed_hash(&self.mac_key, secret).as_bytes()
     }
 
     /// Encrypts `plain` for `place`: only with the same place it can be opened, so nobody can move it to another.
@@ -252,6 +260,14 @@ mod tests {
                 "cut at {at}"
             );
         }
+    }
+
+    #[test]
+    fn the_mac_of_a_secret_is_that_of_the_secret_and_the_key() {
+        let (key, other) = (MasterKey::new(&[1; 32]), MasterKey::new(&[2; 32]));
+        assert_eq!(key.mac(b"secret"), key.mac(b"secret"));
+        assert_ne!(key.mac(b"secret"), key.mac(b"secret2"));
+        assert_ne!(key.mac(b"secret"), other.mac(b"secret"));
     }
 
     #[test]

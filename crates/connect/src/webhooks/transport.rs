@@ -197,6 +197,10 @@ impl PushTransport for Webhooks {
         })
     }
 
+    fn mac_secret(&self, secret: &str) -> Result<[u8; 32], ApiError> {
+        Ok(self.key()?.mac(secret.as_bytes()))
+    }
+
     /// The delays that Standard Webhooks names.
     fn default_policy(&self) -> Policy {
         let nanos = |delay: &Duration| delay.as_nanos() as u64;

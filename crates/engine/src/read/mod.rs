@@ -184,6 +184,16 @@ impl Reader {
         }
     }
 
+    /// The durable record that has this idempotency key of `owner`.
+    pub fn record_by_key(&self, owner: OwnerId, key: &Key) -> Result<Option<Record>, Failure> {
+        let hash = tributary_ledger::hash::hash_key(owner, key);
+        let found = lookup::find_key(&*self.journal, &KeyQuery { hash, owner, key })?;
+        match found {
+            Some(found) => self.record(found.position),
+            None => Ok(None),
+        }
+    }
+
     /// Whether a durable record has this idempotency key of `owner`.
     pub fn key_used(&self, owner: OwnerId, key: &Key) -> Result<bool, Failure> {
         let hash = tributary_ledger::hash::hash_key(owner, key);

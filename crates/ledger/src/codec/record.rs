@@ -13,7 +13,7 @@ use super::operation::Operation;
 use crate::{
     AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, Outcome, OwnerId,
     Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference, Rejection, ReplyTo, SHARES_MAX,
-    SettingChange, SettingId, SettingKind, Text, Topic,
+    Setting, SettingChange, SettingId, SettingKind, Text, Topic,
 };
 use arrayvec::ArrayVec;
 
@@ -587,6 +587,14 @@ fn read_leg(bytes: &[u8; LEG]) -> Leg {
 }
 
 impl Record {
+    /// The setting as the record left it, of an accepted put of one.
+    pub fn setting(&self) -> Option<Setting> {
+        match (&self.command.body, &self.outcome.setting) {
+            (Body::PutSetting(put), Some(change)) => Some(Setting::put(put, change, self.ctx)),
+            _ => None,
+        }
+    }
+
     /// The reference, if the record's payment was accepted under one.
     pub fn reference(&self) -> Option<&Reference> {
         match &self.command.body {

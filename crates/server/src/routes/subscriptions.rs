@@ -1,73 +1,117 @@
-//! `/v1/subscriptions`: events, delivered at least once to whoever comes for them.
-
-use std::time::Duration;
+//! `/v1/subscriptions`: their definition and state, which are settings of the ledger.
 
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use tokio::time::Instant;
 use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
 use tributary_api::form::subscription::{
-    AckOf, DeadOf, ExtendOf, NackOf, PauseOf, ReceiveOf, ReplayOf, RewindOf, RotateOf,
-    SubscriptionCreate, SubscriptionUpdate, check_receipts, from,
+    PauseOf, RotateOf, SubscriptionCreate, SubscriptionUpdate,
 };
-use tributary_api::render::event::{EventObject, event};
-use tributary_api::render::list::{Limit, List, PageParams, list};
+use tributary_api::render::answer::answer;
+use tributary_api::render::list::{List, PageParams, PageQuery, list};
+use tributary_api::render::revision::{RevisionObject, revision};
 use tributary_api::render::subscription::{
-    DeadLetterObject, DeadLettersObject, DeletedObject, DeliveriesObject, DeliveryObject,
-    ReceiptsObject, SubscriptionObject, dead_letter, subscription,
+    DeletedObject, SubscriptionObject, figures, subscription,
 };
-use tributary_api::subscriptions::{
-    change_target, filter_owner, must_be_pull, newest_secret, refusal_error, unsettled_error,
-    visible_subscription,
-};
-use tributary_api::transport::no_transport;
+use tributary_api::settings::subscription::{Change, SubscriptionType, subscription_of};
+use tributary_api::settings::{SettingType as _, delete_command, random_key, replayed};
+use tributary_api::subscriptions::subscription_not_found;
 use tributary_engine::{Clock as _, IdKind, Slice, SystemClock};
-use tributary_messaging::{
-    Delivery, DeliveryIds, Kind, Messaging, Policy, Receipt, Refusal, Subscription, SubscriptionId,
-    Terms, Unsettled,
-};
+use tributary_ledger::codec::Record;
+use tributary_ledger::{Command, Key, Setting, SettingId, SettingKind};
+use tributary_messaging::SubscriptionId;
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
 use crate::auth::{Reading, Writing};
-use crate::extract::{Id, IdempotencyKey, Json, OptionalJson, Query};
+use crate::extract::{Id, IdempotencyKey, Json, OptionalIdempotencyKey, OptionalJson, Query};
 use crate::model::subscription_model;
 use crate::response::{ErrorResponse, json, mark_replayed};
+use crate::settings::{PutRequest, Settled, put_setting};
+use crate::submit::submit;
 
-/// The subscription with this id, if the caller may see it.
-fn visible(shared: &Shared, caller: &Caller, id: &str) -> Result<Subscription, ApiError> {
-    let id = shared.reader.ids().decode_subscription(id);
-    visible_subscription(shared.messaging()?, caller, id)
+/// The subscriptions of this server as settings.
+pub(crate) fn subscription_type(shared: &Shared) -> SubscriptionType {
+    SubscriptionType::new(shared.reader.clone(), shared.transport.clone())
 }
 
-fn rendered(shared: &Shared, of: &Subscription) -> Result<SubscriptionObject, ApiError> {
-    let figures = shared.messaging()?.figures(of.id).map_err(refusal_error)?;
+/// The number of the subscription that an id names, in form.
+fn number(shared: &Shared, id: &str) -> Option<SettingId> {
+    let (kind, id) = shared.reader.ids().decode_setting(id)?;
+    (kind == SettingKind::SUBSCRIPTION).then_some(id)
+}
+
+/// The subscription that a setting defines, with its figures.
+pub(crate) fn with_figures(
+    shared: &Shared,
+    setting: &Setting,
+) -> Result<SubscriptionObject, ApiError> {
+    let of = subscription_of(setting)?;
+    // A repetition may come after the subscription was deleted.
+    let numbers = shared.messaging()?.figures(SubscriptionId(setting.id.0));
+    let (numbers, stalled) = numbers.unwrap_or_default();
     let transport = shared.transport();
-    let model = subscription_model(transport, of, &figures.0.rates);
-    Ok(subscription(&shared.reader, transport, of, &figures, model))
+    let model = subscription_model(transport, &of, &numbers.rates);
+    let figures = figures(&shared.reader, &numbers, stalled, model);
+    Ok(subscription(
+        &shared.reader,
+        transport,
+        setting,
+        &of,
+        Some(figures),
+    ))
 }
 
-/// Changes the subscription that the caller names, on a thread that may wait for the disk, and shows it.
-async fn change(
+/// The subscription with this id and its figures, if the caller may see it.
+pub(crate) fn shown(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+) -> Result<SubscriptionObject, ApiError> {
+    let setting = subscription_type(shared).visible(caller, number(shared, id))?;
+    with_figures(shared, &setting)
+}
+
+/// The answer to a request that put a subscription: the subscription as its record left it, and its secret if it was made by the
+/// record and still is the newest.
+async fn answer_put(
     app: &App,
-    caller: Caller,
-    id: String,
-    change: impl FnOnce(&Shared, &Messaging, &Subscription) -> Result<(), ApiError> + Send + 'static,
+    settled: Settled,
+    status: u16,
+    makes_secret: bool,
 ) -> Result<Response, ErrorResponse> {
+    let Settled { record, replayed } = settled;
     let object = app
         .blocking(move |shared| {
-            let before = visible(shared, &caller, &id)?;
-            change(shared, shared.messaging()?, &before)?;
-            rendered(shared, &visible(shared, &caller, &id)?)
+            let setting = accepted(shared, &record)?;
+            let kind = subscription_type(shared);
+            kind.begin();
+            let mut object = with_figures(shared, &setting)?;
+            if makes_secret {
+                object.secret = kind.secret_of(&record)?;
+            }
+            Ok(object)
         })
-        .await?;
-    Ok(json(200, &object))
+        .await;
+    match object {
+        Ok(object) => Ok(mark_replayed(json(status, &object), replayed)),
+        Err(error) => Err(ErrorResponse(error)),
+    }
 }
 
-/// Makes a subscription. The idempotency key names it as long as it exists.
+/// The setting that an accepted record put; the ledger's refusal of any other.
+fn accepted(shared: &Shared, record: &Record) -> Result<Setting, ApiError> {
+    match record.setting() {
+        Some(setting) => Ok(setting),
+        None => Err(answer(&shared.reader, record)
+            .err()
+            .unwrap_or_else(tributary_api::failures::internal_error)),
+    }
+}
+
+/// Creates a subscription.
 #[utoipa::path(post, path = "/v1/subscriptions", tag = "subscriptions", operation_id = "createSubscription",
     request_body = SubscriptionCreate,
     responses((status = 201, description = "The subscription.", body = SubscriptionObject)))]
@@ -77,50 +121,56 @@ pub(crate) async fn create(
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<SubscriptionCreate>,
 ) -> Result<Response, ErrorResponse> {
-    let (object, replayed) = app
-        .blocking(move |shared| {
-            let messaging = shared.messaging()?;
-            let digest = blake3::hash(&serde_json::to_vec(&body).expect("a body is JSON"));
-            let owner = |name: &str| filter_owner(&shared.reader, &caller, name);
-            let mut id = [0; 8];
-            getrandom::fill(&mut id).expect("the operating system gives random bytes");
-            // 0 names none.
-            let id = SubscriptionId(u64::from_le_bytes(id).max(1));
-            let (kind, policy) = match &body.url {
-                None => (Kind::Pull, Policy::default()),
-                Some(url) => {
-                    let transport = shared.transport().ok_or_else(no_transport)?;
-                    let target = transport.create_target(id, url, body.secret.as_deref())?;
-                    (Kind::Push { target }, transport.default_policy())
-                }
-            };
-            let (terms, start) = body.terms(shared.reader.ids(), kind, policy, owner)?;
-            let made = Subscription {
-                id,
-                scope: caller.actor.owner,
-                created_at: messaging.now(),
-                key: key.as_bytes().to_vec(),
-                digest: *digest.as_bytes().first_chunk().expect("it is longer"),
-                terms,
-            };
-            let (made, replayed) = messaging.create(made, start).map_err(unsettled_error)?;
-            if let (Kind::Push { .. }, Some(transport)) = (&made.terms.kind, shared.transport()) {
-                transport.begin();
-            }
-            Ok((with_secret(shared, &made)?, replayed))
-        })
-        .await?;
-    Ok(mark_replayed(json(201, &object), replayed))
+    app.shared.messaging()?;
+    let digest = {
+        let body = body.clone();
+        app.blocking(move |shared| subscription_type(shared).digest_of_create(&body))
+            .await?
+    };
+    let asked = PutRequest {
+        caller,
+        key,
+        request: digest,
+        names_revision: true,
+    };
+    let derive = move |shared: &Shared, caller: &Caller| {
+        subscription_type(shared).create(caller, body.clone())
+    };
+    let settled = put_setting(&app, asked, derive).await?;
+    answer_put(&app, settled, 201, true).await
 }
 
-/// The subscription with the secret that was just made for it.
-fn with_secret(shared: &Shared, of: &Subscription) -> Result<SubscriptionObject, ApiError> {
-    let mut object = rendered(shared, of)?;
-    object.secret = newest_secret(shared.transport(), of)?;
-    Ok(object)
+/// Makes a change of a subscription.
+async fn change(
+    app: &App,
+    caller: Caller,
+    key: Option<Key>,
+    id: &str,
+    change: Change,
+) -> Result<Response, ErrorResponse> {
+    app.shared.messaging()?;
+    let id = number(&app.shared, id).ok_or_else(subscription_not_found)?;
+    let makes_secret = matches!(change, Change::Rotate(..));
+    let digest = {
+        let change = change.clone();
+        app.blocking(move |shared| subscription_type(shared).digest_of_change(id, &change))
+            .await?
+    };
+    let asked = PutRequest {
+        caller,
+        key: key.unwrap_or_else(random_key),
+        request: digest,
+        names_revision: change.revision().is_some(),
+    };
+    let derive = move |shared: &Shared, caller: &Caller| {
+        subscription_type(shared).change(caller, id, &change)
+    };
+    let settled = put_setting(app, asked, derive).await?;
+    answer_put(app, settled, 200, makes_secret).await
 }
 
-/// Lets another secret sign the webhooks, and the one before too for a while. The new one is shown now and never again.
+/// Lets another secret sign the webhooks, and the one before too for a while. The new secret is shown in this answer, and in
+/// repetitions of it until the subscription is changed again.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/rotate_secret", tag = "subscriptions", operation_id = "rotateSecret",
     params(("id" = String, Path, description = "The subscription.")), request_body(content = RotateOf),
     responses((status = 200, description = "The subscription with its new secret.", body = SubscriptionObject)))]
@@ -128,45 +178,30 @@ pub(crate) async fn rotate_secret(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
+    OptionalIdempotencyKey(key): OptionalIdempotencyKey,
     OptionalJson(body): OptionalJson<RotateOf>,
 ) -> Result<Response, ErrorResponse> {
-    let overlap = body.overlap()?;
-    let object = app
-        .blocking(move |shared| {
-            let messaging = shared.messaging()?;
-            let found = visible(shared, &caller, &id)?;
-            let rotate = |found: &Subscription| -> Result<Terms, ApiError> {
-                // By the clock that webhooks are signed by.
-                let (id, secret, now) = (found.id, body.secret.as_deref(), SystemClock.now());
-                let kind = change_target(shared.transport(), found, |transport, target| {
-                    transport.rotate_secret(id, target, secret, overlap, now)
-                })?;
-                Ok(Terms {
-                    kind,
-                    ..found.terms.clone()
-                })
-            };
-            let changed = messaging
-                .update(found.id, rotate)
-                .map_err(unsettled_error)?;
-            with_secret(shared, &changed?)
-        })
-        .await?;
-    Ok(json(200, &object))
+    body.overlap()?;
+    // By the clock that webhooks are signed by.
+    let rotate = Change::Rotate(body, SystemClock.now());
+    change(&app, caller, key, &id, rotate).await
 }
 
 /// Lists all subscriptions that the key may see.
 #[utoipa::path(get, path = "/v1/subscriptions", tag = "subscriptions", operation_id = "listSubscriptions",
-    responses((status = 200, description = "All of them, on one page.", body = List<SubscriptionObject>)))]
+    responses((status = 200, description = "All of them, on one page, the newest first.", body = List<SubscriptionObject>)))]
 pub(crate) async fn list_all(
     State(app): State<App>,
     Reading(caller): Reading,
 ) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| {
-            let mut items = shared.messaging()?.subscriptions();
-            items.retain(|one| caller.is_platform() || one.scope == caller.actor.owner);
-            items.sort_by_key(|one| std::cmp::Reverse((one.created_at, one.id)));
+            shared.messaging()?;
+            let kind = SettingKind::SUBSCRIPTION;
+            let mut items = shared.reader.settings(kind, caller.narrowed_to());
+            // One that a later version wrote can't be shown, and hides no others.
+            items.retain(|setting| subscription_of(setting).is_ok());
+            items.reverse();
             let slice = Slice {
                 items,
                 has_more: false,
@@ -176,7 +211,7 @@ pub(crate) async fn list_all(
                 &shared.reader,
                 "/v1/subscriptions".to_owned(),
                 slice,
-                |one| rendered(shared, &one),
+                |setting| with_figures(shared, &setting),
             )
         })
         .await?;
@@ -192,8 +227,37 @@ pub(crate) async fn get(
     Reading(caller): Reading,
     Id(id): Id,
 ) -> Result<Response, ErrorResponse> {
-    let found = visible(&app.shared, &caller, &id)?;
-    Ok(json(200, &rendered(&app.shared, &found)?))
+    app.shared.messaging()?;
+    Ok(json(200, &shown(&app.shared, &caller, &id)?))
+}
+
+/// Lists the revisions of a subscription that exists, the newest first, and who made each.
+#[utoipa::path(get, path = "/v1/subscriptions/{id}/revisions", tag = "subscriptions", operation_id = "listSubscriptionRevisions",
+    params(("id" = String, Path, description = "The subscription."), PageQuery),
+    responses((status = 200, description = "A page of revisions.", body = List<RevisionObject>)))]
+pub(crate) async fn revisions(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Id(id): Id,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, ErrorResponse> {
+    let page = app
+        .blocking(move |shared| {
+            let kind = subscription_type(shared);
+            let setting = kind.visible(&caller, number(shared, &id))?;
+            let page = PageParams::from(query).page(shared.reader.ids(), IdKind::Event)?;
+            let slice = shared
+                .reader
+                .setting_revisions(setting.id, page.start, page.limit)
+                .map_err(read_error)?;
+            let url = format!("/v1/subscriptions/{id}/revisions");
+            list(&shared.reader, url, slice, |record| {
+                let setting = accepted(shared, &record)?;
+                Ok(revision(&shared.reader, &record, kind.object(&setting)?))
+            })
+        })
+        .await?;
+    Ok(json(200, &page))
 }
 
 /// Changes a subscription. A changed filter counts for events from now on.
@@ -204,53 +268,74 @@ pub(crate) async fn update(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
+    OptionalIdempotencyKey(key): OptionalIdempotencyKey,
     Json(body): Json<SubscriptionUpdate>,
 ) -> Result<Response, ErrorResponse> {
-    let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
-        let change = |before: &Subscription| -> Result<Terms, ApiError> {
-            let mut terms = before.terms.clone();
-            if let Some(url) = &body.url {
-                terms.kind = change_target(shared.transport(), before, |transport, target| {
-                    transport.change_url(before.id, target, url)
-                })?;
-            }
-            body.clone().change(&mut terms, |name| {
-                filter_owner(&shared.reader, &caller, name)
-            })?;
-            Ok(terms)
-        };
-        let changed = messaging
-            .update(before.id, change)
-            .map_err(unsettled_error)?;
-        changed.map(|_| ())
-    };
-    change(&app, caller, id, make).await
+    change(&app, caller, key, &id, Change::Update(body)).await
+}
+
+/// Which revision is deleted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeleteQuery {
+    /// Revision that must be the newest, else the answer is `setting_conflict`; any if left out.
+    #[serde(default)]
+    revision: Option<u64>,
 }
 
 /// Deletes a subscription and its dead letters.
 #[utoipa::path(delete, path = "/v1/subscriptions/{id}", tag = "subscriptions", operation_id = "deleteSubscription",
-    params(("id" = String, Path, description = "The subscription.")),
-    responses((status = 200, description = "It is gone.", body = DeletedObject)))]
+    params(("id" = String, Path, description = "The subscription."), DeleteQuery),
+    responses((status = 200, description = "The subscription is deleted.", body = DeletedObject)))]
 pub(crate) async fn delete(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
+    OptionalIdempotencyKey(key): OptionalIdempotencyKey,
+    Query(query): Query<DeleteQuery>,
 ) -> Result<Response, ErrorResponse> {
-    let object = app
+    let shared = &app.shared;
+    shared.messaging()?;
+    let number = number(shared, &id).ok_or_else(subscription_not_found)?;
+    let key = key.unwrap_or_else(random_key);
+    let replaces = query.revision.unwrap_or(0);
+    let kind = SettingKind::SUBSCRIPTION;
+    let command = delete_command(caller.actor, key, number, kind, replaces);
+    let settled = match subscription_type(shared).visible(&caller, Some(number)) {
+        Ok(_) => {
+            let done = submit(&app, command).await?;
+            Settled {
+                record: Record::clone(&done.record),
+                replayed: done.replayed,
+            }
+        }
+        Err(error) => repeated(&app, command, error).await?,
+    };
+    let Settled { record, replayed } = settled;
+    if record.outcome.rejection.is_some() {
+        accepted(shared, &record)?;
+    }
+    let object = DeletedObject {
+        id,
+        object: "subscription",
+        deleted: true,
+    };
+    Ok(mark_replayed(json(200, &object), replayed))
+}
+
+/// The record of an earlier request with the command's key and digest; else `error`.
+async fn repeated(app: &App, command: Command, error: ApiError) -> Result<Settled, ApiError> {
+    let record = app
         .blocking(move |shared| {
-            let found = visible(shared, &caller, &id)?;
-            shared
-                .messaging()?
-                .delete(found.id)
-                .map_err(unsettled_error)?;
-            Ok(DeletedObject {
-                id,
-                object: "subscription",
-                deleted: true,
-            })
+            let (owner, digest) = (command.actor.owner, command.digest());
+            replayed(&shared.reader, owner, &command.key, digest, error)
         })
         .await?;
-    Ok(json(200, &object))
+    Ok(Settled {
+        record,
+        replayed: true,
+    })
 }
 
 /// Hands out nothing until it is resumed. What is out may still be answered.
@@ -261,15 +346,10 @@ pub(crate) async fn pause(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-    OptionalJson(PauseOf { reason }): OptionalJson<PauseOf>,
+    OptionalIdempotencyKey(key): OptionalIdempotencyKey,
+    OptionalJson(body): OptionalJson<PauseOf>,
 ) -> Result<Response, ErrorResponse> {
-    let make = move |_: &Shared, messaging: &Messaging, before: &Subscription| {
-        messaging
-            .pause(before.id, &reason)
-            .map_err(unsettled_error)?;
-        Ok(())
-    };
-    change(&app, caller, id, make).await
+    change(&app, caller, key, &id, Change::Pause(body)).await
 }
 
 /// Hands out events again.
@@ -280,340 +360,7 @@ pub(crate) async fn resume(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
+    OptionalIdempotencyKey(key): OptionalIdempotencyKey,
 ) -> Result<Response, ErrorResponse> {
-    let make = |_: &Shared, messaging: &Messaging, before: &Subscription| {
-        messaging.resume(before.id).map_err(unsettled_error)?;
-        Ok(())
-    };
-    change(&app, caller, id, make).await
-}
-
-/// Begins again elsewhere. Backwards, events come again and what was not done yet stays to be done; forwards, what is
-/// not done is dropped. Deliveries under way are over.
-#[utoipa::path(post, path = "/v1/subscriptions/{id}/rewind", tag = "subscriptions", operation_id = "rewindSubscription",
-    params(("id" = String, Path, description = "The subscription.")), request_body = RewindOf,
-    responses((status = 200, description = "The subscription.", body = SubscriptionObject)))]
-pub(crate) async fn rewind(
-    State(app): State<App>,
-    Writing(caller): Writing,
-    Id(id): Id,
-    Json(RewindOf { to }): Json<RewindOf>,
-) -> Result<Response, ErrorResponse> {
-    let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
-        let to = from(shared.reader.ids(), &to, "to")?;
-        messaging.rewind(before.id, to).map_err(unsettled_error)
-    };
-    change(&app, caller, id, make).await
-}
-
-/// Delivers the matching events of a range again, beside all others.
-#[utoipa::path(post, path = "/v1/subscriptions/{id}/replay", tag = "subscriptions", operation_id = "replaySubscription",
-    params(("id" = String, Path, description = "The subscription.")), request_body = ReplayOf,
-    responses((status = 200, description = "The subscription.", body = SubscriptionObject)))]
-pub(crate) async fn replay(
-    State(app): State<App>,
-    Writing(caller): Writing,
-    Id(id): Id,
-    Json(ReplayOf { first, last }): Json<ReplayOf>,
-) -> Result<Response, ErrorResponse> {
-    let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
-        let position = |id: &str, param| {
-            let position = shared.reader.ids().decode(IdKind::Event, id);
-            position.ok_or_else(|| ApiError::not_found("event", param))
-        };
-        let (first, last) = (position(&first, "first")?, position(&last, "last")?);
-        messaging
-            .replay(before.id, first, last)
-            .map_err(unsettled_error)
-    };
-    change(&app, caller, id, make).await
-}
-
-/// Takes events: each is this receiver's until its time is over, and comes again unless it is acknowledged by then.
-/// Any number of receivers may share a subscription.
-#[utoipa::path(post, path = "/v1/subscriptions/{id}/receive", tag = "subscriptions", operation_id = "receiveEvents",
-    params(("id" = String, Path, description = "The subscription.")), request_body(content = ReceiveOf),
-    responses((status = 200, description = "Events with their receipts.", body = DeliveriesObject)))]
-pub(crate) async fn receive(
-    State(app): State<App>,
-    Writing(caller): Writing,
-    Id(id): Id,
-    OptionalJson(body): OptionalJson<ReceiveOf>,
-) -> Result<Response, ErrorResponse> {
-    let wanted = body.check()?;
-    let until = Instant::now() + Duration::from_nanos(wanted.wait);
-    let mut stopped = app.shared.stopped.clone();
-    let found = visible(&app.shared, &caller, &id)?;
-    must_be_pull(&found, "id")?;
-    let messaging = app.shared.messaging()?.clone();
-    loop {
-        let bell = messaging.bell(found.id);
-        let mut rings = std::pin::pin!(bell.notified());
-        rings.as_mut().enable();
-        let taken = messaging.take(found.id, wanted.max, wanted.visibility);
-        let taken = taken.map_err(refusal_error)?;
-        if !taken.is_empty() {
-            let data = app
-                .blocking(move |shared| Ok(deliveries(shared, found.id, taken)))
-                .await?;
-            return Ok(answer(data));
-        }
-        // No thread waits meanwhile.
-        tokio::select! {
-            () = &mut rings => {}
-            () = tokio::time::sleep_until(until) => return Ok(answer(Vec::new())),
-            _ = stopped.wait_for(|stopped| *stopped) => return Ok(answer(Vec::new())),
-        }
-    }
-}
-
-fn answer(data: Vec<DeliveryObject>) -> Response {
-    let object = DeliveriesObject {
-        object: "deliveries",
-        data,
-    };
-    json(200, &object)
-}
-
-fn event_at(shared: &Shared, position: u64) -> Result<EventObject, ApiError> {
-    let record = shared.reader.record(position).map_err(read_error)?;
-    let record = record.ok_or_else(|| ApiError::not_found("event", "id"))?;
-    event(&shared.reader, &record)
-}
-
-/// The events of deliveries. One that can't be read counts as failed, so that it holds up no others.
-fn deliveries(shared: &Shared, id: SubscriptionId, taken: Vec<Delivery>) -> Vec<DeliveryObject> {
-    let mut data = Vec::with_capacity(taken.len());
-    for delivery in taken {
-        match event_at(shared, delivery.position) {
-            Ok(event) => data.push(DeliveryObject {
-                receipt: shared.reader.ids().encode_receipt(delivery.receipt),
-                attempt: delivery.attempt,
-                event,
-            }),
-            Err(error) => {
-                if let Some(messaging) = shared.messaging.as_ref() {
-                    let _gone = messaging.nack(id, delivery.receipt, None, error.message());
-                }
-            }
-        }
-    }
-    data
-}
-
-/// Does something for each receipt; tells for which it was too late.
-fn each(
-    shared: &Shared,
-    receipts: Vec<String>,
-    mut change: impl FnMut(&[Receipt]) -> Result<Vec<bool>, ApiError>,
-) -> Result<Response, ErrorResponse> {
-    check_receipts(&receipts)?;
-    let ids = shared.reader.ids();
-    let read: Vec<Option<Receipt>> = receipts
-        .iter()
-        .map(|text| ids.decode_receipt(text))
-        .collect();
-    let known: Vec<Receipt> = read.iter().copied().flatten().collect();
-    let mut results = change(&known)?.into_iter();
-    let mut done = 0;
-    let mut expired = Vec::new();
-    for (text, read) in receipts.into_iter().zip(read) {
-        // What is no receipt was not asked about.
-        if read.is_some() && results.next() == Some(true) {
-            done += 1;
-        } else {
-            expired.push(text);
-        }
-    }
-    let object = ReceiptsObject {
-        object: "receipts",
-        done,
-        expired,
-    };
-    Ok(json(200, &object))
-}
-
-/// Acknowledges deliveries: these events are done.
-#[utoipa::path(post, path = "/v1/subscriptions/{id}/ack", tag = "subscriptions", operation_id = "acknowledgeEvents",
-    params(("id" = String, Path, description = "The subscription.")), request_body = AckOf,
-    responses((status = 200, description = "What became of each.", body = ReceiptsObject)))]
-pub(crate) async fn ack(
-    State(app): State<App>,
-    Writing(caller): Writing,
-    Id(id): Id,
-    Json(AckOf { receipts }): Json<AckOf>,
-) -> Result<Response, ErrorResponse> {
-    let found = visible(&app.shared, &caller, &id)?;
-    let messaging = app.shared.messaging()?;
-    each(&app.shared, receipts, |receipts| {
-        let results = messaging.ack(found.id, receipts).map_err(refusal_error)?;
-        Ok(results.iter().map(Result::is_ok).collect())
-    })
-}
-
-/// Gives deliveries back: they failed and are tried again later, or become dead letters.
-#[utoipa::path(post, path = "/v1/subscriptions/{id}/nack", tag = "subscriptions", operation_id = "refuseEvents",
-    params(("id" = String, Path, description = "The subscription.")), request_body = NackOf,
-    responses((status = 200, description = "What became of each.", body = ReceiptsObject)))]
-pub(crate) async fn nack(
-    State(app): State<App>,
-    Writing(caller): Writing,
-    Id(id): Id,
-    Json(body): Json<NackOf>,
-) -> Result<Response, ErrorResponse> {
-    let found = visible(&app.shared, &caller, &id)?;
-    let messaging = app.shared.messaging()?;
-    let (delay, error) = (body.delay()?, body.error);
-    let response = each(&app.shared, body.receipts, |receipts| {
-        one_by_one(receipts, |receipt| {
-            messaging.nack(found.id, receipt, delay, &error)
-        })
-    })?;
-    // A receiver that is told so does not keep the event any more.
-    let make_durable = |shared: &Shared| {
-        let durable = shared.messaging()?.make_durable();
-        durable.map_err(unsettled_error)
-    };
-    app.blocking(make_durable).await?;
-    Ok(response)
-}
-
-/// Keeps deliveries for longer.
-#[utoipa::path(post, path = "/v1/subscriptions/{id}/extend", tag = "subscriptions", operation_id = "extendEvents",
-    params(("id" = String, Path, description = "The subscription.")), request_body = ExtendOf,
-    responses((status = 200, description = "What became of each.", body = ReceiptsObject)))]
-pub(crate) async fn extend(
-    State(app): State<App>,
-    Writing(caller): Writing,
-    Id(id): Id,
-    Json(body): Json<ExtendOf>,
-) -> Result<Response, ErrorResponse> {
-    let found = visible(&app.shared, &caller, &id)?;
-    let messaging = app.shared.messaging()?;
-    let visibility = body.visibility()?;
-    each(&app.shared, body.receipts, |receipts| {
-        one_by_one(receipts, |receipt| {
-            messaging.extend(found.id, receipt, visibility)
-        })
-    })
-}
-
-fn one_by_one(
-    receipts: &[Receipt],
-    change: impl Fn(Receipt) -> Result<(), Refusal>,
-) -> Result<Vec<bool>, ApiError> {
-    let result = |receipt: &Receipt| match change(*receipt) {
-        Ok(()) => Ok(true),
-        Err(Refusal::Expired(_)) => Ok(false),
-        Err(refusal) => Err(refusal_error(refusal)),
-    };
-    receipts.iter().map(result).collect()
-}
-
-/// Which dead letters to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DeadQuery {
-    /// Items at most; 10 if left out.
-    #[param(value_type = Option<u8>, minimum = 1, maximum = 100)]
-    limit: Option<Limit>,
-    /// Those of newer events than the one with this id or cursor.
-    starting_after: Option<String>,
-}
-
-/// Lists dead letters, the oldest event first.
-#[utoipa::path(get, path = "/v1/subscriptions/{id}/dead_letters", tag = "subscriptions", operation_id = "listDeadLetters",
-    params(("id" = String, Path, description = "The subscription."), DeadQuery),
-    responses((status = 200, description = "A page of dead letters.", body = List<DeadLetterObject>)))]
-pub(crate) async fn dead_letters(
-    State(app): State<App>,
-    Reading(caller): Reading,
-    Id(id): Id,
-    Query(query): Query<DeadQuery>,
-) -> Result<Response, ErrorResponse> {
-    let page = app
-        .blocking(move |shared| {
-            let found = visible(shared, &caller, &id)?;
-            let params = PageParams {
-                limit: query.limit,
-                starting_after: query.starting_after,
-                ..PageParams::default()
-            };
-            let page = params.page(shared.reader.ids(), IdKind::Event)?;
-            let after = match page.start {
-                tributary_engine::Start::Before(position) => position,
-                _ => 0,
-            };
-            let dead = shared.messaging()?.dead(found.id, after, page.limit);
-            let (items, has_more) = dead.map_err(refusal_error)?;
-            let slice = Slice {
-                next: items.last().map(|(position, _)| *position),
-                items,
-                has_more,
-            };
-            let url = format!("/v1/subscriptions/{id}/dead_letters");
-            list(&shared.reader, url, slice, |(position, letter)| {
-                Ok(dead_letter(&letter, event_at(shared, position).ok()))
-            })
-        })
-        .await?;
-    Ok(json(200, &page))
-}
-
-/// A change of dead letters, some or all; gives how many.
-type ChangeDead = fn(&Messaging, SubscriptionId, Option<&[u64]>) -> Result<usize, Unsettled>;
-
-async fn change_dead(
-    app: &App,
-    caller: Caller,
-    id: String,
-    body: DeadOf,
-    change: ChangeDead,
-) -> Result<Response, ErrorResponse> {
-    let object = app
-        .blocking(move |shared| {
-            let found = visible(shared, &caller, &id)?;
-            let messaging = shared.messaging()?;
-            let positions = body.positions(shared.reader.ids())?;
-            let done =
-                change(messaging, found.id, positions.as_deref()).map_err(unsettled_error)?;
-            let (figures, _) = messaging.figures(found.id).map_err(refusal_error)?;
-            Ok(DeadLettersObject {
-                object: "dead_letters",
-                done,
-                left: figures.dead,
-            })
-        })
-        .await?;
-    Ok(json(200, &object))
-}
-
-/// Has dead letters delivered again, with all their attempts before them: some, or all. At most 10,000 events wait for
-/// another attempt at once; the rest stays.
-#[utoipa::path(post, path = "/v1/subscriptions/{id}/dead_letters/requeue", tag = "subscriptions",
-    operation_id = "requeueDeadLetters", params(("id" = String, Path, description = "The subscription.")),
-    request_body(content = DeadOf),
-    responses((status = 200, description = "How many.", body = DeadLettersObject)))]
-pub(crate) async fn requeue(
-    State(app): State<App>,
-    Writing(caller): Writing,
-    Id(id): Id,
-    OptionalJson(body): OptionalJson<DeadOf>,
-) -> Result<Response, ErrorResponse> {
-    change_dead(&app, caller, id, body, Messaging::requeue).await
-}
-
-/// Forgets dead letters: some, or all.
-#[utoipa::path(post, path = "/v1/subscriptions/{id}/dead_letters/drop", tag = "subscriptions",
-    operation_id = "dropDeadLetters", params(("id" = String, Path, description = "The subscription.")),
-    request_body(content = DeadOf),
-    responses((status = 200, description = "How many.", body = DeadLettersObject)))]
-pub(crate) async fn drop_dead(
-    State(app): State<App>,
-    Writing(caller): Writing,
-    Id(id): Id,
-    OptionalJson(body): OptionalJson<DeadOf>,
-) -> Result<Response, ErrorResponse> {
-    change_dead(&app, caller, id, body, Messaging::drop_dead).await
+    change(&app, caller, key, &id, Change::Resume).await
 }

@@ -1,0 +1,258 @@
+//! Settings as commands: each kind checks a definition, seals its secrets and shows it again.
+//!
+//! A kind of settings implements [`SettingType`]; the ledger treats the content as opaque bytes.
+
+pub mod subscription;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tributary_engine::Reader;
+use tributary_ledger::codec::Record;
+use tributary_ledger::{
+    Actor, Body, Command, DeleteSetting, Key, ManagedBy, OwnerId, PutSetting, Setting, SettingBody,
+    SettingId, SettingKind, Slug,
+};
+
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::failures::{key_conflict, read_error};
+
+/// Maximum number of attempts at a change that other changes overtake.
+pub const ATTEMPTS_MAX: u32 = 8;
+
+/// What distinguishes the digest of a request about a setting from any other use of the hash.
+const REQUEST_CONTEXT: &str = "tributary 2026 digest of a request about a setting v1";
+
+/// A kind of settings.
+pub trait SettingType: Send + Sync {
+    /// The kind.
+    fn kind(&self) -> SettingKind;
+
+    /// Checks a complete definition and makes the content of a setting of it; secrets are sealed for `id`. What the definition
+    /// leaves out has its default, except secrets and state of `before`, the setting that is replaced. The content is that of
+    /// `before` if nothing differs.
+    fn define(
+        &self,
+        caller: &Caller,
+        id: SettingId,
+        definition: &serde_json::Map<String, serde_json::Value>,
+        before: Option<&Setting>,
+    ) -> Result<SettingBody, ApiError>;
+
+    /// Replaces the secrets in a definition by their MACs, for the digest of a request.
+    fn mask(
+        &self,
+        definition: &mut serde_json::Map<String, serde_json::Value>,
+    ) -> Result<(), ApiError>;
+
+    /// Returns the setting as an object, without secrets.
+    fn render(&self, setting: &Setting) -> Result<serde_json::Value, ApiError>;
+
+    /// Returns the secret that was made for the setting, for the caller who has just made it; none if there is none.
+    fn reveal(&self, setting: &Setting) -> Result<Option<String>, ApiError>;
+
+    /// Begins to work by settings of this kind, if nothing does so yet.
+    fn begin(&self) {}
+}
+
+/// The kinds of settings that a server knows.
+#[derive(Clone, Default)]
+pub struct SettingTypes(Vec<Arc<dyn SettingType>>);
+
+impl SettingTypes {
+    /// Adds a kind.
+    #[must_use]
+    pub fn with(mut self, kind: Arc<dyn SettingType>) -> SettingTypes {
+        self.0.push(kind);
+        self
+    }
+
+    /// Returns the kind with this name.
+    pub fn find(&self, name: &str) -> Option<&Arc<dyn SettingType>> {
+        self.0.iter().find(|kind| kind.kind().name() == name)
+    }
+}
+
+/// Returns the digest of a request: its operation, the setting that it names and its arguments, whose secrets were replaced by
+/// MACs.
+pub fn request_digest(
+    operation: &str,
+    setting: Option<SettingId>,
+    arguments: &impl Serialize,
+) -> [u8; 16] {
+    let arguments = serde_json::to_vec(arguments).expect("arguments are JSON");
+    let setting = setting.map_or(0, |id| id.0).to_le_bytes();
+    let mut hasher = blake3::Hasher::new_derive_key(REQUEST_CONTEXT);
+    for part in [operation.as_bytes(), &setting, &arguments] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    *hasher
+        .finalize()
+        .as_bytes()
+        .first_chunk()
+        .expect("32 bytes hold 16")
+}
+
+/// Returns a random number for a new setting.
+///
+/// # Panics
+/// If the operating system has no randomness to give.
+pub fn random_setting_id() -> SettingId {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).expect("the operating system gives random bytes");
+    SettingId(u64::from_le_bytes(id).max(1))
+}
+
+/// Returns an idempotency key for a request that came without one. Keys that begin with a zero byte are reserved.
+///
+/// # Panics
+/// If the operating system has no randomness to give.
+pub fn random_key() -> Key {
+    let mut bytes = *b"\0setting................";
+    getrandom::fill(&mut bytes[8..]).expect("the operating system gives random bytes");
+    Key::from_bytes(&bytes).expect("it is short")
+}
+
+/// Returns the idempotency key of an attempt at a change. The conflict of an attempt is on record under that attempt's key, so the
+/// next attempt needs another one, and a repetition of the request must find the same ones.
+pub fn attempt_key(key: &Key, attempt: u32) -> Key {
+    if attempt == 0 {
+        return key.clone();
+    }
+    let mut bytes = b"\0attempt".to_vec();
+    bytes.extend_from_slice(&attempt.to_le_bytes());
+    bytes.extend_from_slice(&blake3::hash(key.as_bytes()).as_bytes()[..16]);
+    Key::from_bytes(&bytes).expect("it is short")
+}
+
+/// The revision of a setting that a put makes, without its position: what a request asks for.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    /// Setting.
+    pub id: SettingId,
+    /// Kind.
+    pub kind: SettingKind,
+    /// Name.
+    pub slug: Slug,
+    /// Name of the file or tool that manages the setting.
+    pub managed_by: Option<ManagedBy>,
+    /// Revision that is replaced; 0 creates the setting.
+    pub replaces: u64,
+    /// Content.
+    pub body: SettingBody,
+}
+
+impl Revision {
+    /// Returns the revision that follows `setting` with this content.
+    pub fn after(setting: &Setting, body: SettingBody) -> Revision {
+        Revision {
+            id: setting.id,
+            kind: setting.kind,
+            slug: setting.slug.clone(),
+            managed_by: setting.managed_by.clone(),
+            replaces: setting.revision,
+            body,
+        }
+    }
+
+    /// Returns the command that makes this revision.
+    pub fn into_command(self, actor: Actor, key: Key, request: [u8; 16]) -> Command {
+        let put = PutSetting {
+            id: self.id,
+            kind: self.kind,
+            slug: self.slug,
+            managed_by: self.managed_by,
+            replaces: self.replaces,
+            body: self.body,
+            request,
+        };
+        command(actor, key, Body::PutSetting(Box::new(put)))
+    }
+}
+
+/// Returns the command that deletes a setting. `replaces` is the revision that must be the newest; 0 for any.
+pub fn delete_command(
+    actor: Actor,
+    key: Key,
+    id: SettingId,
+    kind: SettingKind,
+    replaces: u64,
+) -> Command {
+    command(
+        actor,
+        key,
+        Body::DeleteSetting(DeleteSetting { id, kind, replaces }),
+    )
+}
+
+fn command(actor: Actor, key: Key, body: Body) -> Command {
+    Command {
+        key,
+        actor,
+        linked: false,
+        effective_at: None,
+        text: None,
+        body,
+    }
+}
+
+/// Returns the setting, if it lives and the caller may see it.
+pub fn visible_setting(
+    reader: &Reader,
+    caller: &Caller,
+    kind: SettingKind,
+    id: Option<SettingId>,
+) -> Option<Setting> {
+    let found = id.and_then(|id| reader.setting(id));
+    found.filter(|found| {
+        found.kind == kind && (caller.is_platform() || found.owner == caller.actor.owner)
+    })
+}
+
+/// Returns the record of an earlier request with this key and digest. Called when a check of a request failed, which is `error`:
+/// what was decided once is answered in the same way again.
+pub fn replayed(
+    reader: &Reader,
+    owner: OwnerId,
+    key: &Key,
+    request: [u8; 16],
+    error: ApiError,
+) -> Result<Record, ApiError> {
+    let earlier = reader.record_by_key(owner, key).map_err(read_error)?;
+    match earlier {
+        Some(record) if record.digest == request => Ok(record),
+        Some(_) => Err(key_conflict()),
+        None => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_of_operation_setting_and_arguments() {
+        let base = request_digest("update", Some(SettingId(7)), &"a");
+        assert_eq!(base, request_digest("update", Some(SettingId(7)), &"a"));
+        for other in [
+            request_digest("rotate", Some(SettingId(7)), &"a"),
+            request_digest("update", Some(SettingId(8)), &"a"),
+            request_digest("update", None, &"a"),
+            request_digest("update", Some(SettingId(7)), &"b"),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn attempts_have_keys_of_their_own_that_follow_from_the_first() {
+        let key = Key::from_bytes(&[b'k'; Key::BYTES_MAX]).expect("a key");
+        assert_eq!(attempt_key(&key, 0), key);
+        assert_eq!(attempt_key(&key, 1), attempt_key(&key, 1));
+        assert_ne!(attempt_key(&key, 1), attempt_key(&key, 2));
+        assert_eq!(attempt_key(&key, 1).as_bytes()[0], 0, "it is reserved");
+        assert_ne!(random_key(), random_key());
+    }
+}
