@@ -16,8 +16,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
 use tributary_api::error::ApiError;
-use tributary_api::failures::internal_error;
+use tributary_api::failures::{internal_error, outcome_unknown};
 use tributary_api::intake::Intake;
+use tributary_api::settings::SettingTypes;
 use tributary_api::subscriptions::require_messaging;
 use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, Reader, SubmitQueue};
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) messaging: Option<Arc<Messaging>>,
     /// What sends the events of subscriptions that have a URL; none where nothing does.
     pub(crate) transport: Option<Arc<dyn PushTransport>>,
+    /// The kinds of settings that can be applied.
+    pub(crate) setting_types: SettingTypes,
     pub(crate) reader: Reader,
     /// What takes commands in.
     pub(crate) intake: Intake,
@@ -193,6 +196,16 @@ impl Shared {
 }
 
 impl App {
+    /// [`App::blocking`] for work that waits for the ledger: no longer than a request may.
+    pub(crate) async fn blocking_within<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let timeout = self.shared.config.limits.request_timeout;
+        let done = self.waits.within(timeout, self.blocking(work)).await;
+        done.ok_or_else(outcome_unknown)?
+    }
+
     /// Runs what may read much from disk on a thread that may block.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
@@ -235,6 +248,7 @@ mod tests {
                 engine: engine.clone(),
                 messaging: None,
                 transport: None,
+                setting_types: SettingTypes::default(),
                 rate: None,
                 threads: Vec::new(),
                 openapi: Bytes::new(),

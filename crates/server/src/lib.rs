@@ -19,7 +19,6 @@ mod rate;
 mod response;
 mod routes;
 mod serve;
-mod settings;
 mod streams;
 mod submit;
 mod waits;

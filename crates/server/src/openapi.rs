@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::response::ErrorResponse;
 use crate::routes::{
     accounts, api_keys, attempts, batches, books, deliveries, events, health, journal, pages,
-    payments, queues, refunds, stream, subscriptions, timeline,
+    payments, queues, refunds, settings, stream, subscriptions, timeline,
 };
 
 const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
@@ -67,6 +67,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         ))
         .routes(routes!(subscriptions::rotate_secret))
         .routes(routes!(subscriptions::revisions))
+        .routes(routes!(settings::apply))
         .routes(routes!(subscriptions::pause))
         .routes(routes!(subscriptions::resume))
         .routes(routes!(deliveries::rewind))
@@ -167,6 +168,7 @@ fn finish(api: &mut OpenApi) {
             "subscriptions",
             "Events, delivered at least once to whoever comes for them.",
         ),
+        ("settings", "Many settings at once, as a file says."),
         ("books", "The ledger as a whole, for the platform."),
         ("api_keys", "Who may call, for the platform."),
         ("operations", "Running the server."),
@@ -228,7 +230,9 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         operation.security = Some(vec![SecurityRequirement::new("api_key", [] as [String; 0])]);
     }
     // What is done to a subscription is the same when it is done twice, or has receipts.
-    let keyless = path == "/v1/batches" || path.starts_with("/v1/subscriptions/");
+    let keyless = path == "/v1/batches"
+        || path == "/v1/settings/apply"
+        || path.starts_with("/v1/subscriptions/");
     let keyed_if_wished =
         SETTING_CHANGES.contains(&operation.operation_id.as_deref().unwrap_or(""));
     if writes && keyed_if_wished {

@@ -28,6 +28,9 @@ pub(crate) enum Command {
     /// Run the server.
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Serve),
+    /// Create and change settings so that the system is as a file says.
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply(Apply),
     /// Turn a CSV file of money movements into accounts and payments.
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(Import),
@@ -82,6 +85,11 @@ pub(crate) struct Serve {
     /// Fill an empty system with a day of payments, and print commands to try
     #[arg(long)]
     pub(crate) demo: bool,
+    /// At each start, create and change settings so that the system is as this file says (see `tributary apply`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) apply: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) prune: Prune,
     /// Print the addresses, and on the first start the platform key, as one line of JSON
     #[arg(long, conflicts_with = "demo")]
     pub(crate) json: bool,
@@ -107,6 +115,57 @@ pub(crate) struct Server {
     /// File of certificates to trust (PEM), for an https:// server
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+}
+
+const APPLY_EXAMPLES: &str = "\
+A file is TOML or JSON and holds complete definitions:
+
+  managed_by = \"shop\"            # name of the file: needed for --prune and for a generation
+  generation = 7                 # optional: an older generation than was applied before is skipped
+
+  [[subscription]]
+  slug = \"orders\"                # name of the setting, for ever
+  events = [\"payment.#\"]         # and every other field of POST /v1/subscriptions
+  url = \"https://shop.example/hooks\"
+  secret_file = \"orders.secret\"  # secrets stand in files of their own, relative to this one
+  paused = false                 # left out: as it is
+
+The plan is shown first. What a definition leaves out has its default; applying the same file again
+changes nothing. Settings that the file does not name stay, unless --prune deletes those that were
+made by a file with the same managed_by. docs/settings.md has the details.
+
+Examples:
+  tributary apply shop.toml --dry-run --server http://127.0.0.1:8080 --api-key-file key
+  tributary apply shop.toml --server http://127.0.0.1:8080 --api-key-file key
+  tributary apply shop.toml --prune --prune-max 50 --server … --api-key-file key
+  tributary serve --data tributary-data --apply shop.toml";
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// The file of settings, TOML, or JSON if its name ends in .json
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Only show what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) prune: Prune,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which settings a file deletes.
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Delete settings that have the file's managed_by and are not in the file any more
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Maximum number of settings that --prune deletes [default: 10]
+    #[arg(long, value_name = "N", requires = "prune")]
+    pub(crate) prune_max: Option<u32>,
 }
 
 const IMPORT_EXAMPLES: &str = "\

@@ -4,6 +4,7 @@
 //! how bytes are stored (the journal's task). It fills a system through the public HTTP API only.
 
 mod amount;
+mod apply;
 mod backup;
 mod batch;
 mod cli;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Serve(arguments) => serve::serve(arguments),
+        Command::Apply(arguments) => apply::apply(arguments),
         Command::Import(arguments) => import::import(arguments),
         Command::Verify(arguments) => verify::verify(arguments),
         Command::Export(arguments) => export::export(arguments),

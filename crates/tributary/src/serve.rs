@@ -9,15 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::json;
-use tributary_api::caller::internal_token;
+use serde_json::{Value, json};
+use tributary_api::caller::{Caller, internal_token};
 use tributary_api::first_key::create_first_key;
+use tributary_api::settings::SettingTypes;
+use tributary_api::settings::apply::{SettingsApply, apply};
+use tributary_api::settings::subscription::SubscriptionType;
 use tributary_api::token::Secret;
 use tributary_api::transport::PushTransport;
 use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
 use tributary_engine::Options;
 use tributary_server::{RateLimit, Server, ServerConfig, TlsFiles};
 
+use crate::apply::{read_for_serve, summary};
 use crate::cli;
 use crate::client::Client;
 use crate::config::{self, Config, LogFormat};
@@ -44,6 +48,9 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     if arguments.grpc_listen.is_some() {
         config.grpc_listen = arguments.grpc_listen;
     }
+    let to_apply = arguments.apply.as_deref();
+    let to_apply = to_apply.map(|file| read_for_serve(file, &arguments.prune));
+    let to_apply = to_apply.transpose()?;
     start_log(&config.log, arguments.demo)?;
     let stop = StopSignal::install()?;
     require_free_address(config.listen)?;
@@ -72,6 +79,12 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
             .clone()
             .map(|webhooks| webhooks as Arc<dyn PushTransport>),
     )?;
+    if let Some(request) = to_apply {
+        let transport = webhooks
+            .clone()
+            .map(|webhooks| webhooks as Arc<dyn PushTransport>);
+        apply_file(&store, transport, request)?;
+    }
     // Create the key last: the key is shown only once, and a failed start must not use that up.
     let key = create_first_key_once(&config, &store)?;
     let scheme = if config.tls.certificate.is_some() {
@@ -96,6 +109,31 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         Some(why) => Err(StorageFailed(why).into()),
         None => result.map(|()| Exit::Done),
     }
+}
+
+/// Makes the settings as the file of `--apply` says, in the platform's name.
+fn apply_file(
+    store: &Store,
+    transport: Option<Arc<dyn PushTransport>>,
+    request: Value,
+) -> anyhow::Result<()> {
+    let file: SettingsApply = serde_json::from_value(request)
+        .map_err(|error| usage_error(format!("--apply: {error}")))?;
+    let subscriptions = SubscriptionType::new(store.engine.reader(), transport);
+    let types = SettingTypes::default().with(Arc::new(subscriptions));
+    let done = apply(&store.engine, &types, &Caller::system(), &file).map_err(|error| {
+        let at = error
+            .at()
+            .map_or_else(String::new, |at| format!(" (at {at})"));
+        let message = format!("--apply: {}{at}", error.message());
+        match error.status() {
+            400..500 => usage_error(message),
+            _ => anyhow::anyhow!(message),
+        }
+    })?;
+    let done = serde_json::to_value(&done).expect("it is JSON");
+    tracing::info!("applied {}", summary(&done));
+    Ok(())
 }
 
 /// Addresses and keys of the running server.

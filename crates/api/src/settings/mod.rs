@@ -2,21 +2,25 @@
 //!
 //! A kind of settings implements [`SettingType`]; the ledger treats the content as opaque bytes.
 
+pub mod apply;
 pub mod subscription;
 
 use std::sync::Arc;
 
 use serde::Serialize;
-use tributary_engine::Reader;
+use tributary_engine::{Engine, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    Actor, Body, Command, DeleteSetting, Key, ManagedBy, OwnerId, PutSetting, Setting, SettingBody,
-    SettingId, SettingKind, Slug,
+    Actor, Body, Command, DeleteSetting, Key, ManagedBy, OwnerId, PutSetting, Rejection, Setting,
+    SettingBody, SettingId, SettingKind, Slug,
 };
 
 use crate::caller::Caller;
+use crate::code::ErrorCode;
 use crate::error::ApiError;
-use crate::failures::{key_conflict, read_error};
+use crate::failures::{internal_error, key_conflict, read_error, submit_error};
+use crate::intake::read_reply;
+use crate::render::answer::answer;
 
 /// Maximum number of attempts at a change that other changes overtake.
 pub const ATTEMPTS_MAX: u32 = 8;
@@ -66,6 +70,11 @@ impl SettingTypes {
     pub fn with(mut self, kind: Arc<dyn SettingType>) -> SettingTypes {
         self.0.push(kind);
         self
+    }
+
+    /// Returns the kinds.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn SettingType>> {
+        self.0.iter()
     }
 
     /// Returns the kind with this name.
@@ -209,6 +218,87 @@ pub fn visible_setting(
     found.filter(|found| {
         found.kind == kind && (caller.is_platform() || found.owner == caller.actor.owner)
     })
+}
+
+/// A request about a setting that the ledger decided, now or before.
+pub struct Settled {
+    /// Record of the decision.
+    pub record: Record,
+    /// Whether this is the repetition of an earlier answer.
+    pub replayed: bool,
+}
+
+/// A request that puts a setting.
+#[derive(Clone, Debug)]
+pub struct PutRequest {
+    /// Who asks.
+    pub actor: Actor,
+    /// Idempotency key of the request.
+    pub key: Key,
+    /// Digest of the request.
+    pub request: [u8; 16],
+    /// Whether the caller named the revision that is replaced: then a conflict is the answer.
+    pub names_revision: bool,
+}
+
+/// Puts the setting that `derive` makes of what is newest, and again when others overtook it. Blocks until the record is durable.
+///
+/// # Errors
+/// Whatever `derive` fails with, if the request was not decided before; or if the ledger does not take the command.
+pub fn put_setting(
+    engine: &Engine,
+    asked: &PutRequest,
+    derive: impl Fn() -> Result<Revision, ApiError>,
+) -> Result<Settled, ApiError> {
+    let PutRequest {
+        actor,
+        key,
+        request,
+        names_revision,
+    } = asked;
+    for attempt in 0..ATTEMPTS_MAX {
+        let key = attempt_key(key, attempt);
+        let settled = match derive() {
+            Ok(revision) => submit(engine, revision.into_command(*actor, key, *request))?,
+            Err(error) => Settled {
+                record: replayed(&engine.reader(), actor.owner, &key, *request, error)?,
+                replayed: true,
+            },
+        };
+        let is_overtaken = settled.record.outcome.rejection == Some(Rejection::SettingConflict);
+        if !is_overtaken || *names_revision {
+            return Ok(settled);
+        }
+    }
+    Err(ApiError::new(
+        ErrorCode::Overloaded,
+        "The setting was changed by others at the same time: send the request again.",
+    ))
+}
+
+/// Sends a command about a setting. Blocks until its record is durable.
+///
+/// # Errors
+/// If the ledger does not take the command.
+pub fn submit(engine: &Engine, command: Command) -> Result<Settled, ApiError> {
+    let replies = engine.execute_blocking(vec![command]);
+    let reply = replies.map_err(submit_error)?.into_iter().next();
+    let done = read_reply(reply.ok_or_else(internal_error)?)?;
+    Ok(Settled {
+        record: Record::clone(&done.record),
+        replayed: done.replayed,
+    })
+}
+
+/// Returns the setting that an accepted record put, or the error of a refused one.
+pub fn accepted(reader: &Reader, record: &Record) -> Result<Setting, ApiError> {
+    record.setting().ok_or_else(|| refusal(reader, record))
+}
+
+/// Returns the error of a record that was refused.
+pub fn refusal(reader: &Reader, record: &Record) -> ApiError {
+    let refused = answer(reader, record).err();
+    refused.unwrap_or_else(internal_error)
 }
 
 /// Returns the record of an earlier request with this key and digest. Called when a check of a request failed, which is `error`:

@@ -7,19 +7,18 @@ use serde_json::{Map, Value};
 use tributary_engine::{Clock as _, Engine, Reader, SystemClock};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    Actor, ApiKeyId, ManagedBy, OwnerId, Rejection, Setting, SettingBody, SettingId, SettingKind,
-    Slug,
+    Actor, ApiKeyId, ManagedBy, OwnerId, Setting, SettingBody, SettingId, SettingKind, Slug,
 };
 use tributary_messaging::{From, Kind, Policy, Subscription, SubscriptionContent, SubscriptionId};
 
 use super::{
-    ATTEMPTS_MAX, Revision, SettingType, random_key, random_setting_id, request_digest,
+    PutRequest, Revision, SettingType, put_setting, random_key, random_setting_id, request_digest,
     visible_setting,
 };
 use crate::caller::Caller;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
-use crate::failures::{read_error, submit_error};
+use crate::failures::read_error;
 use crate::form::json::parse_object;
 use crate::form::subscription::{
     OVERLAP_SECONDS_DEFAULT, PauseOf, RotateOf, SubscriptionCreate, SubscriptionUpdate, bad_setting,
@@ -39,7 +38,7 @@ pub struct SubscriptionType {
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Other terms; what is left out stays.
-    Update(SubscriptionUpdate),
+    Update(Box<SubscriptionUpdate>),
     /// Another secret. The time is nanoseconds since the Unix epoch, of the clock that webhooks are signed by.
     Rotate(RotateOf, u64),
     /// Hand out nothing.
@@ -78,7 +77,9 @@ impl SubscriptionType {
     /// Returns the digest of a request to create a subscription.
     pub fn digest_of_create(&self, form: &SubscriptionCreate) -> Result<[u8; 16], ApiError> {
         let mut form = form.clone();
-        form.secret = form.secret.map(|secret| self.mac(&secret)).transpose()?;
+        // Without a URL nothing is signed.
+        let secret = form.secret.take().filter(|_| form.url.is_some());
+        form.secret = secret.map(|secret| self.mac(&secret)).transpose()?;
         Ok(request_digest("create_subscription", None, &form))
     }
 
@@ -166,7 +167,7 @@ impl SubscriptionType {
                     })?;
                 }
                 let owner = |name: &str| filter_owner(&self.reader, caller, name);
-                update.clone().change(terms, owner)?;
+                SubscriptionUpdate::clone(update).change(terms, owner)?;
             }
             Change::Rotate(rotate, now) => {
                 let (overlap, secret) = (rotate.overlap()?, rotate.secret.as_deref());
@@ -400,33 +401,36 @@ pub fn pause_as_system(
     why: &str,
 ) -> Result<Option<OwnerId>, ApiError> {
     let reader = engine.reader();
-    for _ in 0..ATTEMPTS_MAX {
-        let Some(setting) = reader.setting(SettingId(id.0)) else {
-            return Ok(None);
-        };
-        let mut content = content(&setting)?;
+    let Some(setting) = reader.setting(SettingId(id.0)) else {
+        return Ok(None);
+    };
+    let asked = PutRequest {
+        actor: Actor {
+            owner: setting.owner,
+            api_key: ApiKeyId::SYSTEM,
+        },
+        key: random_key(),
+        request: request_digest("pause_subscription", Some(setting.id), &why),
+        names_revision: false,
+    };
+    let paused = put_setting(engine, &asked, || {
+        let newest = reader.setting(setting.id);
+        let newest = newest.ok_or_else(subscription_not_found)?;
+        let mut content = content(&newest)?;
         if content.terms.paused.is_some() {
-            return Ok(None);
+            // Whoever paused it was faster.
+            return Err(subscription_not_found());
         }
         content.terms.paused = Some(why.to_owned());
         let body = content.encode().map_err(bad_setting)?;
-        let request = request_digest("pause_subscription", Some(setting.id), &why);
-        let actor = Actor {
-            owner: setting.owner,
-            api_key: ApiKeyId::SYSTEM,
-        };
-        let command = Revision::after(&setting, body).into_command(actor, random_key(), request);
-        let replies = engine
-            .execute_blocking(vec![command])
-            .map_err(submit_error)?;
-        let reply = replies.into_iter().next();
-        let reply = reply.ok_or_else(crate::failures::internal_error)?;
-        let done = crate::intake::read_reply(reply)?;
-        match done.record.outcome.rejection {
-            None => return Ok(Some(setting.owner)),
-            Some(Rejection::SettingConflict) => {}
-            Some(_) => return Ok(None),
+        Ok(Revision::after(&newest, body))
+    });
+    match paused {
+        Ok(settled) => {
+            let is_done = settled.record.outcome.is_accepted();
+            Ok(is_done.then_some(setting.owner))
         }
+        Err(error) if error.code() == ErrorCode::ResourceNotFound.as_str() => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(None)
 }

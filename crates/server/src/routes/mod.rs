@@ -13,6 +13,7 @@ pub(crate) mod pages;
 pub(crate) mod payments;
 pub(crate) mod queues;
 pub(crate) mod refunds;
+pub(crate) mod settings;
 pub(crate) mod stream;
 pub(crate) mod subscriptions;
 pub(crate) mod timeline;

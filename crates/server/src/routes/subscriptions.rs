@@ -9,18 +9,19 @@ use tributary_api::failures::read_error;
 use tributary_api::form::subscription::{
     PauseOf, RotateOf, SubscriptionCreate, SubscriptionUpdate,
 };
-use tributary_api::render::answer::answer;
 use tributary_api::render::list::{List, PageParams, PageQuery, list};
 use tributary_api::render::revision::{RevisionObject, revision};
 use tributary_api::render::subscription::{
     DeletedObject, SubscriptionObject, figures, subscription,
 };
 use tributary_api::settings::subscription::{Change, SubscriptionType, subscription_of};
-use tributary_api::settings::{SettingType as _, delete_command, random_key, replayed};
+use tributary_api::settings::{
+    PutRequest, SettingType as _, Settled, accepted, delete_command, put_setting, random_key,
+    refusal, replayed, submit,
+};
 use tributary_api::subscriptions::subscription_not_found;
 use tributary_engine::{Clock as _, IdKind, Slice, SystemClock};
-use tributary_ledger::codec::Record;
-use tributary_ledger::{Command, Key, Setting, SettingId, SettingKind};
+use tributary_ledger::{Key, Setting, SettingId, SettingKind};
 use tributary_messaging::SubscriptionId;
 use utoipa::IntoParams;
 
@@ -29,8 +30,6 @@ use crate::auth::{Reading, Writing};
 use crate::extract::{Id, IdempotencyKey, Json, OptionalIdempotencyKey, OptionalJson, Query};
 use crate::model::subscription_model;
 use crate::response::{ErrorResponse, json, mark_replayed};
-use crate::settings::{PutRequest, Settled, put_setting};
-use crate::submit::submit;
 
 /// The subscriptions of this server as settings.
 pub(crate) fn subscription_type(shared: &Shared) -> SubscriptionType {
@@ -74,41 +73,21 @@ pub(crate) fn shown(
     with_figures(shared, &setting)
 }
 
-/// The answer to a request that put a subscription: the subscription as its record left it, and its secret if it was made by the
-/// record and still is the newest.
-async fn answer_put(
-    app: &App,
-    settled: Settled,
-    status: u16,
+/// The answer to a request that put a subscription: the subscription as its record left it, and its secret if the record made
+/// one and still is the newest.
+fn answer_put(
+    shared: &Shared,
+    settled: &Settled,
     makes_secret: bool,
-) -> Result<Response, ErrorResponse> {
-    let Settled { record, replayed } = settled;
-    let object = app
-        .blocking(move |shared| {
-            let setting = accepted(shared, &record)?;
-            let kind = subscription_type(shared);
-            kind.begin();
-            let mut object = with_figures(shared, &setting)?;
-            if makes_secret {
-                object.secret = kind.secret_of(&record)?;
-            }
-            Ok(object)
-        })
-        .await;
-    match object {
-        Ok(object) => Ok(mark_replayed(json(status, &object), replayed)),
-        Err(error) => Err(ErrorResponse(error)),
+) -> Result<SubscriptionObject, ApiError> {
+    let setting = accepted(&shared.reader, &settled.record)?;
+    let kind = subscription_type(shared);
+    kind.begin();
+    let mut object = with_figures(shared, &setting)?;
+    if makes_secret {
+        object.secret = kind.secret_of(&settled.record)?;
     }
-}
-
-/// The setting that an accepted record put; the ledger's refusal of any other.
-fn accepted(shared: &Shared, record: &Record) -> Result<Setting, ApiError> {
-    match record.setting() {
-        Some(setting) => Ok(setting),
-        None => Err(answer(&shared.reader, record)
-            .err()
-            .unwrap_or_else(tributary_api::failures::internal_error)),
-    }
+    Ok(object)
 }
 
 /// Creates a subscription.
@@ -121,23 +100,22 @@ pub(crate) async fn create(
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<SubscriptionCreate>,
 ) -> Result<Response, ErrorResponse> {
-    app.shared.messaging()?;
-    let digest = {
-        let body = body.clone();
-        app.blocking(move |shared| subscription_type(shared).digest_of_create(&body))
-            .await?
-    };
-    let asked = PutRequest {
-        caller,
-        key,
-        request: digest,
-        names_revision: true,
-    };
-    let derive = move |shared: &Shared, caller: &Caller| {
-        subscription_type(shared).create(caller, body.clone())
-    };
-    let settled = put_setting(&app, asked, derive).await?;
-    answer_put(&app, settled, 201, true).await
+    let (object, replayed) = app
+        .blocking_within(move |shared| {
+            shared.messaging()?;
+            let kind = subscription_type(shared);
+            let asked = PutRequest {
+                actor: caller.actor,
+                key,
+                request: kind.digest_of_create(&body)?,
+                names_revision: true,
+            };
+            let derive = || kind.create(&caller, body.clone());
+            let settled = put_setting(&shared.engine, &asked, derive)?;
+            Ok((answer_put(shared, &settled, true)?, settled.replayed))
+        })
+        .await?;
+    Ok(mark_replayed(json(201, &object), replayed))
 }
 
 /// Makes a change of a subscription.
@@ -148,25 +126,27 @@ async fn change(
     id: &str,
     change: Change,
 ) -> Result<Response, ErrorResponse> {
-    app.shared.messaging()?;
     let id = number(&app.shared, id).ok_or_else(subscription_not_found)?;
-    let makes_secret = matches!(change, Change::Rotate(..));
-    let digest = {
-        let change = change.clone();
-        app.blocking(move |shared| subscription_type(shared).digest_of_change(id, &change))
-            .await?
-    };
-    let asked = PutRequest {
-        caller,
-        key: key.unwrap_or_else(random_key),
-        request: digest,
-        names_revision: change.revision().is_some(),
-    };
-    let derive = move |shared: &Shared, caller: &Caller| {
-        subscription_type(shared).change(caller, id, &change)
-    };
-    let settled = put_setting(app, asked, derive).await?;
-    answer_put(app, settled, 200, makes_secret).await
+    let (object, replayed) = app
+        .blocking_within(move |shared| {
+            shared.messaging()?;
+            let kind = subscription_type(shared);
+            let asked = PutRequest {
+                actor: caller.actor,
+                key: key.unwrap_or_else(random_key),
+                request: kind.digest_of_change(id, &change)?,
+                names_revision: change.revision().is_some(),
+            };
+            let derive = || kind.change(&caller, id, &change);
+            let settled = put_setting(&shared.engine, &asked, derive)?;
+            let makes_secret = matches!(change, Change::Rotate(..));
+            Ok((
+                answer_put(shared, &settled, makes_secret)?,
+                settled.replayed,
+            ))
+        })
+        .await?;
+    Ok(mark_replayed(json(200, &object), replayed))
 }
 
 /// Lets another secret sign the webhooks, and the one before too for a while. The new secret is shown in this answer, and in
@@ -252,7 +232,7 @@ pub(crate) async fn revisions(
                 .map_err(read_error)?;
             let url = format!("/v1/subscriptions/{id}/revisions");
             list(&shared.reader, url, slice, |record| {
-                let setting = accepted(shared, &record)?;
+                let setting = accepted(&shared.reader, &record)?;
                 Ok(revision(&shared.reader, &record, kind.object(&setting)?))
             })
         })
@@ -271,7 +251,7 @@ pub(crate) async fn update(
     OptionalIdempotencyKey(key): OptionalIdempotencyKey,
     Json(body): Json<SubscriptionUpdate>,
 ) -> Result<Response, ErrorResponse> {
-    change(&app, caller, key, &id, Change::Update(body)).await
+    change(&app, caller, key, &id, Change::Update(Box::new(body))).await
 }
 
 /// Which revision is deleted.
@@ -295,47 +275,36 @@ pub(crate) async fn delete(
     OptionalIdempotencyKey(key): OptionalIdempotencyKey,
     Query(query): Query<DeleteQuery>,
 ) -> Result<Response, ErrorResponse> {
-    let shared = &app.shared;
-    shared.messaging()?;
-    let number = number(shared, &id).ok_or_else(subscription_not_found)?;
+    let number = number(&app.shared, &id).ok_or_else(subscription_not_found)?;
     let key = key.unwrap_or_else(random_key);
     let replaces = query.revision.unwrap_or(0);
-    let kind = SettingKind::SUBSCRIPTION;
-    let command = delete_command(caller.actor, key, number, kind, replaces);
-    let settled = match subscription_type(shared).visible(&caller, Some(number)) {
-        Ok(_) => {
-            let done = submit(&app, command).await?;
-            Settled {
-                record: Record::clone(&done.record),
-                replayed: done.replayed,
+    let replayed = app
+        .blocking_within(move |shared| {
+            shared.messaging()?;
+            let (reader, kind) = (&shared.reader, SettingKind::SUBSCRIPTION);
+            let command = delete_command(caller.actor, key, number, kind, replaces);
+            let settled = match subscription_type(shared).visible(&caller, Some(number)) {
+                Ok(_) => submit(&shared.engine, command)?,
+                Err(error) => {
+                    let (owner, digest) = (caller.actor.owner, command.digest());
+                    Settled {
+                        record: replayed(reader, owner, &command.key, digest, error)?,
+                        replayed: true,
+                    }
+                }
+            };
+            match settled.record.outcome.rejection {
+                None => Ok(settled.replayed),
+                Some(_) => Err(refusal(reader, &settled.record)),
             }
-        }
-        Err(error) => repeated(&app, command, error).await?,
-    };
-    let Settled { record, replayed } = settled;
-    if record.outcome.rejection.is_some() {
-        accepted(shared, &record)?;
-    }
+        })
+        .await?;
     let object = DeletedObject {
         id,
         object: "subscription",
         deleted: true,
     };
     Ok(mark_replayed(json(200, &object), replayed))
-}
-
-/// The record of an earlier request with the command's key and digest; else `error`.
-async fn repeated(app: &App, command: Command, error: ApiError) -> Result<Settled, ApiError> {
-    let record = app
-        .blocking(move |shared| {
-            let (owner, digest) = (command.actor.owner, command.digest());
-            replayed(&shared.reader, owner, &command.key, digest, error)
-        })
-        .await?;
-    Ok(Settled {
-        record,
-        replayed: true,
-    })
 }
 
 /// Hands out nothing until it is resumed. What is out may still be answered.

@@ -1,0 +1,238 @@
+//! `apply`: settings as a file says, through a running server or at the start of one.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::{Map, Value, json};
+
+use crate::cli;
+use crate::config::read_secret;
+use crate::exit::{Exit, usage_error};
+use crate::terminal::print_line;
+
+/// Where files are applied.
+const APPLY: &str = "/v1/settings/apply";
+
+/// Runs `apply`.
+pub(crate) fn apply(arguments: &cli::Apply) -> anyhow::Result<Exit> {
+    let mut request = read_file(&arguments.file)?;
+    add_options(&mut request, &arguments.prune);
+    let mut client = arguments.server.client()?;
+    request["dry_run"] = Value::Bool(true);
+    let plan = send(&mut client, &request)?;
+    if arguments.dry_run {
+        show(&plan, arguments.json);
+        return Ok(Exit::Done);
+    }
+    if !arguments.json {
+        show(&plan, false);
+    }
+    if is_needed(&plan) {
+        request["dry_run"] = Value::Bool(false);
+        let done = send(&mut client, &request)?;
+        match arguments.json {
+            true => show(&done, true),
+            false => show_done(&done),
+        }
+    } else if arguments.json {
+        show(&plan, true);
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads the file for `serve --apply`: what is wrong with it ends the start before anything is served.
+pub(crate) fn read_for_serve(path: &Path, prune: &cli::Prune) -> anyhow::Result<Value> {
+    let mut request = read_file(path)?;
+    add_options(&mut request, prune);
+    Ok(request)
+}
+
+/// What a start says of the file that it applied.
+pub(crate) fn summary(done: &Value) -> String {
+    let name = done["managed_by"].as_str().unwrap_or("the file");
+    if done["skipped"] == true {
+        return format!("{name}: a later generation was applied before; nothing is changed");
+    }
+    format!(
+        "{name}: {} created, {} changed, {} deleted, {} as they were",
+        done["created"], done["changed"], done["deleted"], done["kept"]
+    )
+}
+
+fn add_options(request: &mut Value, prune: &cli::Prune) {
+    request["prune"] = Value::Bool(prune.prune);
+    if let Some(most) = prune.prune_max {
+        request["prune_max"] = json!(most);
+    }
+}
+
+/// Whether a plan leaves something to do; a file with a generation has that to be remembered.
+fn is_needed(plan: &Value) -> bool {
+    let changes = ["created", "changed", "deleted"]
+        .iter()
+        .any(|count| plan[count] != 0);
+    changes || (plan["skipped"] == false && !plan["generation"].is_null())
+}
+
+fn send(client: &mut crate::client::Client, request: &Value) -> anyhow::Result<Value> {
+    // Sent again, it finds nothing to do.
+    let answer = client.post_with_retry(APPLY, request.to_string().into_bytes())?;
+    let param = answer
+        .json()
+        .ok()
+        .and_then(|error| Some(error["error"]["param"].as_str()?.to_owned()));
+    let status = answer.status;
+    match (answer.require_success(), param) {
+        (Ok(answer), _) => answer.json(),
+        // The file is wrong: trying again cannot help.
+        (Err(error), param) if (400..500).contains(&status) && status != 429 => {
+            let at = param.map_or_else(String::new, |param| format!(" (at {param})"));
+            Err(usage_error(format!("{error:#}{at}")))
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Reads a file of settings, TOML or JSON, as the request that applies it.
+fn read_file(path: &Path) -> anyhow::Result<Value> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+    let is_json = path
+        .extension()
+        .is_some_and(|extension| extension == "json");
+    let table: Map<String, Value> = match is_json {
+        true => {
+            serde_json::from_str(&text).map_err(|error| usage_error(format!("{shown}: {error}")))
+        }
+        false => toml::from_str(&text).map_err(|error| usage_error(format!("{shown}: {error}"))),
+    }?;
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut request = Map::new();
+    let mut settings = Vec::new();
+    for (name, value) in table {
+        match (name.as_str(), value) {
+            ("managed_by" | "generation", value) => {
+                request.insert(name, value);
+            }
+            (kind, Value::Array(definitions)) => {
+                for (at, definition) in definitions.into_iter().enumerate() {
+                    let read = read_definition(kind, definition, folder);
+                    settings.push(read.with_context(|| format!("{shown}: {kind} {}", at + 1))?);
+                }
+            }
+            (name, _) => {
+                return Err(usage_error(format!(
+                    "{shown}: {name} must be a list of settings, such as [[{name}]]"
+                )));
+            }
+        }
+    }
+    request.insert("settings".to_owned(), Value::Array(settings));
+    Ok(Value::Object(request))
+}
+
+/// One definition, with the secrets that it leaves to files.
+fn read_definition(kind: &str, definition: Value, folder: &Path) -> anyhow::Result<Value> {
+    let Value::Object(mut definition) = definition else {
+        return Err(usage_error(
+            "a setting must be a table of fields".to_owned(),
+        ));
+    };
+    if definition.contains_key("secret") {
+        return Err(usage_error(
+            "secret must not stand in the file: name a file of its own with secret_file".to_owned(),
+        ));
+    }
+    if let Some(file) = definition.remove("secret_file") {
+        let file = file
+            .as_str()
+            .ok_or_else(|| usage_error("secret_file must be the path of a file".to_owned()))?;
+        // Relative to the file that names it.
+        let secret = read_secret(&folder.join(file))?;
+        definition.insert("secret".to_owned(), Value::String(secret));
+    }
+    definition.insert("kind".to_owned(), Value::String(kind.to_owned()));
+    Ok(Value::Object(definition))
+}
+
+fn show(plan: &Value, as_json: bool) {
+    if as_json {
+        return print_line(&plan.to_string());
+    }
+    if plan["skipped"] == true {
+        return print_line(
+            "A later generation of this file was applied before: nothing is to be done.",
+        );
+    }
+    for setting in plan["settings"].as_array().into_iter().flatten() {
+        let text = |name: &str| setting[name].as_str().unwrap_or_default().to_owned();
+        let fields: Vec<&str> = setting["fields"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let fields = match fields.is_empty() {
+            true => String::new(),
+            false => format!("  ({})", fields.join(", ")),
+        };
+        let (action, kind, slug) = (text("action"), text("kind"), text("slug"));
+        print_line(&format!("{action:6}  {kind} {slug}{fields}"));
+    }
+    print_line(&format!(
+        "{} to create, {} to change, {} to delete, {} as they are",
+        plan["created"], plan["changed"], plan["deleted"], plan["kept"]
+    ));
+}
+
+fn show_done(done: &Value) {
+    for setting in done["settings"].as_array().into_iter().flatten() {
+        if let (Some(slug), Some(secret)) = (setting["slug"].as_str(), setting["secret"].as_str()) {
+            print_line(&format!("secret of {slug} (shown only now): {secret}"));
+        }
+    }
+    print_line("done");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> anyhow::Result<Value> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("key"), "whsec_abc\n").expect("it is written");
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("it is written");
+        read_file(&path)
+    }
+
+    #[test]
+    fn toml_and_json_say_the_same() {
+        let expected = json!({"managed_by": "deploy", "generation": 7, "settings": [
+            {"kind": "subscription", "slug": "a", "events": ["#"], "secret": "whsec_abc"},
+            {"kind": "subscription", "slug": "b", "events": []},
+        ]});
+        let toml = "managed_by = \"deploy\"\ngeneration = 7\n[[subscription]]\nslug = \"a\"\nevents = [\"#\"]\n\
+                    secret_file = \"key\"\n[[subscription]]\nslug = \"b\"\nevents = []\n";
+        assert_eq!(read("a.toml", toml).expect("a file"), expected);
+        let json = r##"{"managed_by": "deploy", "generation": 7, "subscription": [
+            {"slug": "a", "events": ["#"], "secret_file": "key"}, {"slug": "b", "events": []}]}"##;
+        assert_eq!(read("a.json", json).expect("a file"), expected);
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused_with_its_fault() {
+        for (text, fault) in [
+            ("x = 1", "x must be a list"),
+            ("[[subscription]]\nsecret = \"x\"", "secret_file"),
+            ("[[subscription]]\nsecret_file = \"missing\"", "missing"),
+            ("[[subscription]]\nsecret_file = 1", "secret_file"),
+            ("subscription = [1]", "a table"),
+            ("[[", "a.toml"),
+        ] {
+            let error = read("a.toml", text).expect_err("it is wrong");
+            let said = format!("{error:#}");
+            assert!(said.contains(fault), "{text}: {said}");
+        }
+    }
+}
