@@ -16,7 +16,6 @@ use tributary_ledger::{
     PaymentId, PaymentKind, PutSetting, Queue, QueueTerms, Rejection, SettingBody, SettingId,
     SettingKind, Slug,
 };
-use tributary_messaging::{From, SUBSCRIPTIONS_MAX, SubscriptionId};
 use tributary_server::RateLimit;
 
 use crate::client::{Answer, PATIENCE, connect, post, read_answer, send};
@@ -324,16 +323,20 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
     (ErrorCode::SubscriptionLimit, |_| {
         let server = Fixture::with_subscriptions();
         let body = json!({"events": ["#"]});
-        server.post("/v1/subscriptions", &body).expect(201);
-        let messaging = server.messaging.as_ref().expect("it keeps them");
-        let made = messaging.subscriptions().remove(0);
-        for number in 1..SUBSCRIPTIONS_MAX as u64 {
-            let mut other = made.clone();
-            other.id = SubscriptionId(number);
-            other.key = number.to_le_bytes().to_vec();
-            messaging.create(other, From::Now).expect("it is made");
+        let made = server.post("/v1/subscriptions", &body).expect(201);
+        let replay = format!("/v1/subscriptions/{}/replay", id(&made));
+        let head = server.reader().head().position;
+        let event = server.reader().ids().encode(IdKind::Event, head);
+        let range = json!({"first": event, "last": event});
+        // Paused, it replays none of them.
+        let pause = format!("/v1/subscriptions/{}/pause", id(&made));
+        server.post(&pause, &json!({})).expect(200);
+        loop {
+            let answer = server.post(&replay, &range);
+            if answer.status != 200 {
+                return answer;
+            }
         }
-        server.post("/v1/subscriptions", &body)
     }),
     (ErrorCode::RateLimited, |_| {
         let slow = Fixture::with(|config| {

@@ -24,6 +24,7 @@ mod queue;
 mod refunds;
 mod replies;
 mod scopes;
+mod settings;
 mod stream;
 mod subscriptions;
 mod webhooks;
