@@ -1,5 +1,6 @@
 //! The real binary from outside: what a person types, and what she must find afterwards.
 
+mod apply;
 mod backup;
 mod bank;
 mod books;

@@ -93,9 +93,25 @@ impl Server {
         listen: &str,
         settings: &[(&str, &str)],
     ) -> Result<Self, String> {
+        Self::try_start_as(data, listen, settings, &[])
+    }
+
+    /// As [`Server::start`], with more arguments.
+    pub(crate) fn start_with_arguments(data: &Path, arguments: &[&str]) -> Self {
+        Self::try_start_as(data, "127.0.0.1:0", &[], arguments)
+            .unwrap_or_else(|output| panic!("the server did not start: {output}"))
+    }
+
+    fn try_start_as(
+        data: &Path,
+        listen: &str,
+        settings: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Result<Self, String> {
         let key_file = data.with_extension("platform-key");
         let mut child = tributary()
             .args(["serve", "--json", "--listen", listen, "--data", text(data)])
+            .args(arguments)
             .env("TRIBUTARY_PLATFORM_KEY_FILE", &key_file)
             .env("TRIBUTARY_LOG_LEVEL", "warn")
             .envs(settings.iter().copied())
