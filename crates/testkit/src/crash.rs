@@ -421,10 +421,13 @@ impl World {
             .unwrap_or_else(|why| panic!("{why}, asked for {:?}", asked.commands));
     }
 
-    /// Asks everything again that was never answered, under the same keys.
+    /// Asks everything again that was never answered, under the same keys; settings are derived anew.
     fn retry(&mut self, stepper: &mut Stepper) {
-        for commands in std::mem::take(&mut self.unanswered) {
+        for mut commands in std::mem::take(&mut self.unanswered) {
             self.happened.retried += commands.len() as u64;
+            for command in &mut commands {
+                self.workload.derive_again(&mut command.body);
+            }
             self.ask(stepper, commands);
         }
     }

@@ -111,7 +111,7 @@ impl Workload {
     }
 
     /// What the server derives of a request differs from one attempt to the next: only the digest of the request stays.
-    fn derive_again(&mut self, body: &mut Body) {
+    pub fn derive_again(&mut self, body: &mut Body) {
         if let Body::PutSetting(put) = body
             && self.rng.chance(50)
         {
