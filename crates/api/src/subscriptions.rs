@@ -11,8 +11,6 @@ use crate::caller::Caller;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::failures::read_error;
-use crate::form::idempotency::IDEMPOTENCY_KEY;
-use crate::form::subscription::bad_setting;
 use crate::transport::{PushTransport, no_transport};
 
 /// Returns what keeps subscriptions, or the error of a server that keeps none.
@@ -34,15 +32,9 @@ pub fn subscription_not_found() -> ApiError {
 pub fn refusal_error(refusal: Refusal) -> ApiError {
     match refusal {
         Refusal::NotFound => subscription_not_found(),
-        Refusal::TooMany | Refusal::TooManyReplays | Refusal::IdInUse => ApiError::new(
+        Refusal::TooManyReplays => ApiError::new(
             ErrorCode::SubscriptionLimit,
             format!("There may be no more: {refusal}."),
-        ),
-        Refusal::KeyReused => crate::failures::key_conflict().param(IDEMPOTENCY_KEY),
-        Refusal::Bad(bad) => bad_setting(bad),
-        Refusal::Changed => ApiError::new(
-            ErrorCode::Overloaded,
-            "The subscription was changed at the same time: send the request again.",
         ),
         Refusal::Expired(_) => {
             ApiError::invalid("receipts", "The receipt is of an attempt that is over.")

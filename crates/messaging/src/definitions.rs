@@ -13,7 +13,7 @@ use crate::settings::{Filter, Subscription, SubscriptionId};
 /// What a record does to the definition of a subscription.
 pub(crate) enum Definition {
     /// A new revision, and the position after which the subscription wants events if it is new.
-    Put(Subscription, u64),
+    Put(Box<Subscription>, u64),
     /// A revision that this version can't read.
     Unreadable(SubscriptionId),
     /// The subscription is deleted.
@@ -41,7 +41,7 @@ impl Definition {
                     created_at: change.created.timestamp,
                     terms: content.terms,
                 };
-                Definition::Put(subscription, start)
+                Definition::Put(Box::new(subscription), start)
             }
             Err(UnreadableContent) => Definition::Unreadable(id),
         })

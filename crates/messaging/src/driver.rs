@@ -312,7 +312,7 @@ impl Messaging {
         let matcher = self.with(|core, now| {
             match definition {
                 Definition::Put(subscription, start) => {
-                    core.put(subscription, start, position, now);
+                    core.put(*subscription, start, position, now);
                 }
                 Definition::Unreadable(id) => {
                     tracing::error!(

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use tributary_engine::{IdKind, Reader};
+use tributary_ledger::{Actor, ApiKeyId, OwnerId};
 use tributary_messaging::{DeliveryIds, End, Ended, SAID};
 use utoipa::ToSchema;
 
 use crate::attempt_note::AttemptNote;
+use crate::render::common::owner_name;
 use crate::time::format_timestamp;
 
 /// An attempt at delivering an event that is over.
@@ -16,13 +18,20 @@ pub struct AttemptObject {
     object: &'static str,
     subscription: String,
     event: String,
-    /// 1 for the event's first.
+    /// 1 for the event's first; 0 for an operation.
     attempt: u32,
     #[schema(inline)]
     status: AttemptStatusForm,
-    /// `acknowledged`, `refused` (given back, or a webhook that was not answered with 2xx) or `timed_out`.
+    /// `acknowledged`, `refused` (given back, or a webhook that was not answered with 2xx) or `timed_out`; of an operation
+    /// `requeued`, `dropped`, `replayed` or `rewound`.
     #[schema(value_type = String)]
     outcome: &'static str,
+    /// Owner of the API key that made the operation; null for an attempt.
+    #[schema(required)]
+    changed_by: Option<String>,
+    /// API key that made the operation; null for an attempt.
+    #[schema(required)]
+    changed_by_key: Option<String>,
     #[schema(format = DateTime)]
     handed_out: String,
     #[schema(format = DateTime)]
@@ -53,6 +62,8 @@ pub enum AttemptStatusForm {
     Delivered,
     /// The receiver refused the event, or did not answer in time.
     Failed,
+    /// No attempt: somebody requeued or dropped a dead letter, replayed a range or rewound the subscription.
+    Operation,
 }
 
 /// The head of a webhook's request.
@@ -107,18 +118,30 @@ fn headers(head: &str) -> Vec<HeaderObject> {
         .collect()
 }
 
+/// Who made an operation, as its note says: owner and API key, `u64` LE each.
+fn operator(note: &[u8]) -> Option<Actor> {
+    let (words, _) = note.as_chunks::<8>();
+    let word = |at: usize| words.get(at).map(|word| u64::from_le_bytes(*word));
+    Some(Actor {
+        owner: OwnerId(word(0)?),
+        api_key: ApiKeyId(word(1)?),
+    })
+}
+
 /// Returns the object of an attempt that is over.
 pub fn attempt(reader: &Reader, of: &Ended) -> AttemptObject {
     let ids = reader.ids();
+    let actor = of.end.is_operation().then(|| operator(&of.note)).flatten();
     let kept = AttemptNote::from_bytes(&of.note);
     let (error_code, error) = match (&kept, of.end) {
         (_, End::TimedOut) => (None, Some("no answer in time".to_owned())),
         (_, End::Acknowledged) => (None, None),
-        (None, End::Refused) => {
+        (_, end) if end.is_operation() => (None, None),
+        (None, _) => {
             let said = of.note.strip_prefix(&[SAID]).unwrap_or(&of.note);
             (None, Some(String::from_utf8_lossy(said).into_owned()))
         }
-        (Some(kept), End::Refused) => match (&kept.error, kept.status) {
+        (Some(kept), _) => match (&kept.error, kept.status) {
             (Some((code, text)), _) => (Some(code.clone()), Some(text.clone())),
             (None, Some(status)) => (None, Some(format!("answered {status}"))),
             (None, None) => (None, None),
@@ -132,12 +155,23 @@ pub fn attempt(reader: &Reader, of: &Ended) -> AttemptObject {
         status: match of.end {
             End::Acknowledged => AttemptStatusForm::Delivered,
             End::Refused | End::TimedOut => AttemptStatusForm::Failed,
+            End::Requeued | End::Dropped | End::Replayed | End::Rewound => {
+                AttemptStatusForm::Operation
+            }
         },
         outcome: match of.end {
             End::Acknowledged => "acknowledged",
             End::Refused => "refused",
             End::TimedOut => "timed_out",
+            End::Requeued => "requeued",
+            End::Dropped => "dropped",
+            End::Replayed => "replayed",
+            End::Rewound => "rewound",
         },
+        changed_by: actor.map(|actor| owner_name(reader, actor.owner)),
+        changed_by_key: actor
+            .filter(|actor| actor.api_key != ApiKeyId::SYSTEM)
+            .map(|actor| ids.encode(IdKind::ApiKey, actor.api_key.0)),
         handed_out: format_timestamp(of.began),
         ended: format_timestamp(of.ended),
         error_code,

@@ -66,7 +66,7 @@ pub struct Attempts<'a> {
     pub subscription: Option<SubscriptionId>,
     /// At these events only; none for all.
     pub events: Option<&'a BTreeSet<u64>>,
-    /// Only those that were acknowledged, or only the others.
+    /// Only those that were acknowledged, or only those that failed; both leave out operations on the subscription.
     pub acknowledged: Option<bool>,
     /// Those before this place only.
     pub before: Option<u64>,

@@ -265,7 +265,10 @@ pub(super) fn decode(mut rest: &[u8], number: u64, wanted: &Attempts<'_>, out: &
         rest = positions;
         let subscription = group.subscription;
         let of_group = wanted.subscription.is_none_or(|id| id == subscription)
-            && (wanted.acknowledged).is_none_or(|end| end == (group.end == End::Acknowledged))
+            && (wanted.acknowledged).is_none_or(|acknowledged| match acknowledged {
+                true => group.end == End::Acknowledged,
+                false => matches!(group.end, End::Refused | End::TimedOut),
+            })
             && (wanted.of)(subscription);
         let mut position = 0;
         for _ in 0..group.events {

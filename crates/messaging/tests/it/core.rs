@@ -156,7 +156,7 @@ impl World {
 
     /// A revision of the setting is made by the next record.
     fn put(&mut self, change: impl FnOnce(&mut Terms)) {
-        self.happen(1, self.journal.len() % 3 > 0);
+        self.happen(1, !self.journal.len().is_multiple_of(3));
         let position = self.journal.len() as u64;
         let mut changed = self.core.get(ID).expect("it is there").clone();
         let before = changed.terms.clone();

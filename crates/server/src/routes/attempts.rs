@@ -59,6 +59,10 @@ pub(crate) async fn list_all(
                 ..PageParams::default()
             };
             let page = params.page(ids, IdKind::Cursor)?;
+            if query.status == Some(AttemptStatusForm::Operation) {
+                let message = "status must be delivered or failed.";
+                return Err(ApiError::invalid("status", message));
+            }
             let event = query.event.map(|event| {
                 let position = ids.decode(IdKind::Event, &event);
                 position.ok_or_else(|| ApiError::not_found("event", "event"))

@@ -22,6 +22,7 @@ use tributary_api::subscriptions::{
     must_be_pull, refusal_error, unsettled_error, visible_subscription,
 };
 use tributary_engine::{IdKind, Slice};
+use tributary_ledger::Actor;
 use tributary_messaging::{
     Delivery, DeliveryIds, Messaging, Receipt, Refusal, Subscription, SubscriptionId, Unsettled,
 };
@@ -67,9 +68,10 @@ pub(crate) async fn rewind(
     Id(id): Id,
     Json(RewindOf { to }): Json<RewindOf>,
 ) -> Result<Response, ErrorResponse> {
+    let by = caller.actor;
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
         let to = from(shared.reader.ids(), &to, "to")?;
-        messaging.rewind(before.id, to).map_err(unsettled_error)
+        messaging.rewind(before.id, to, by).map_err(unsettled_error)
     };
     change(&app, caller, id, make).await
 }
@@ -84,6 +86,7 @@ pub(crate) async fn replay(
     Id(id): Id,
     Json(ReplayOf { first, last }): Json<ReplayOf>,
 ) -> Result<Response, ErrorResponse> {
+    let by = caller.actor;
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
         let position = |id: &str, param| {
             let position = shared.reader.ids().decode(IdKind::Event, id);
@@ -91,7 +94,7 @@ pub(crate) async fn replay(
         };
         let (first, last) = (position(&first, "first")?, position(&last, "last")?);
         messaging
-            .replay(before.id, first, last)
+            .replay(before.id, first, last, by)
             .map_err(unsettled_error)
     };
     change(&app, caller, id, make).await
@@ -330,7 +333,7 @@ pub(crate) async fn dead_letters(
 }
 
 /// A change of dead letters, some or all; gives how many.
-type ChangeDead = fn(&Messaging, SubscriptionId, Option<&[u64]>) -> Result<usize, Unsettled>;
+type ChangeDead = fn(&Messaging, SubscriptionId, Option<&[u64]>, Actor) -> Result<usize, Unsettled>;
 
 async fn change_dead(
     app: &App,
@@ -344,8 +347,8 @@ async fn change_dead(
             let found = visible(shared, &caller, &id)?;
             let messaging = shared.messaging()?;
             let positions = body.positions(shared.reader.ids())?;
-            let done =
-                change(messaging, found.id, positions.as_deref()).map_err(unsettled_error)?;
+            let done = change(messaging, found.id, positions.as_deref(), caller.actor)
+                .map_err(unsettled_error)?;
             let (figures, _) = messaging.figures(found.id).map_err(refusal_error)?;
             Ok(DeadLettersObject {
                 object: "dead_letters",

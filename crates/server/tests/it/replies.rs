@@ -163,7 +163,6 @@ fn a_mailbox_is_the_caller_s_own_or_the_platform_s() {
         id(&server.post("/v1/subscriptions", &body).expect(201))
     };
     let (of_ann, of_shop) = (of("ann"), of("shop"));
-    let head = server.reader().head().position;
     let unknown = id(&server
         .post_as(&token, "/v1/subscriptions", &json!({"events": []}))
         .expect(201));
@@ -171,6 +170,7 @@ fn a_mailbox_is_the_caller_s_own_or_the_platform_s() {
     let bearer = format!("Bearer {token}");
     let headers = [("Authorization", bearer.as_str())];
     crate::client::send(server.addr, "DELETE", &path, &headers, b"").expect(200);
+    let head = server.reader().head().position;
     let malformed = ["x".to_owned(), String::new()];
     let invented = format!("sub_{}", "0".repeat(26));
     let absent = [&foreign, &of_shop, &unknown, &invented].map(|wrong| (wrong, 404));

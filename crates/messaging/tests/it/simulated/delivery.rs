@@ -368,7 +368,9 @@ impl World {
                         let settled = seen.acked.contains(&other) || dead.contains(&other);
                         assert!(
                             settled || unlisted,
-                            "{id:?}: {position} came before {other} was done, {figures:?}, delivered {}, {:?}", seen.delivered.contains(&other), self.revisions
+                            "{id:?}: {position} came before {other} was done, {figures:?}, delivered {}, {:?}",
+                            seen.delivered.contains(&other),
+                            self.revisions
                         );
                         // A receiver may not know yet that its time is over.
                         let over =

@@ -198,7 +198,10 @@ fn an_endpoint_that_is_gone_is_disabled_and_that_is_told() {
         &json!({"backoff": {"delays_seconds": [0]}}),
     );
     let told = server
-        .post("/v1/subscriptions", &json!({"events": ["subscription.*"]}))
+        .post(
+            "/v1/subscriptions",
+            &json!({"events": ["subscription.disabled"]}),
+        )
         .expect(201);
     server
         .post("/v1/payments", &pay(&buyer, &shop, 7))
