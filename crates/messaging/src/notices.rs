@@ -2,9 +2,10 @@
 
 use tributary_engine::Ids;
 use tributary_ledger::codec::RecordRef;
-use tributary_ledger::{Actor, ApiKeyId, Body, Command, Data, Key, OwnerId, Publish, Topic};
+use tributary_ledger::{
+    Actor, ApiKeyId, Body, Command, Data, Key, OwnerId, Publish, SettingId, SettingKind, Topic,
+};
 
-use crate::ids::DeliveryIds;
 use crate::settings::SubscriptionId;
 
 /// Shortest time between two of these events of one subscription, nanoseconds.
@@ -33,7 +34,7 @@ impl DeadLetterNotice {
         let key = [KEY_PREFIX, &id, &minute.to_le_bytes()].concat();
         let data = format!(
             r#"{{"subscription":"{}","new":{},"total":{}}}"#,
-            ids.encode_subscription(self.subscription),
+            ids.encode_setting(SettingKind::SUBSCRIPTION, SettingId(self.subscription.0)),
             self.new,
             self.total
         );

@@ -392,7 +392,7 @@ impl Serialize for CurrencyForm {
 
 impl Serialize for OwnerText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        serializer.collect_str(&self.0)
     }
 }
 
