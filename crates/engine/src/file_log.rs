@@ -88,7 +88,7 @@ impl FileLog {
     }
 
     fn path(&self, generation: u64, extension: &str) -> String {
-        format!("{}/{generation:012}.{extension}", self.directory)
+        path(self.directory, generation, extension)
     }
 
     /// Reads one file; gives where that ended, and whether a whole snapshot was taken in.
@@ -184,19 +184,9 @@ impl FileLog {
         basis: Basis,
         now: u64,
     ) -> io::Result<()> {
-        let mut rest = records.iter().peekable();
-        while rest.peek().is_some() {
-            let time = now.max(self.head.timestamp);
-            let mut frame = FrameBuilder::new(self.head.position + 1, time, self.version);
-            frame
-                .push(|into| basis.encode(into))
-                .map_err(io::Error::other)?;
-            while let Some(record) = rest.peek().filter(|record| frame.has_room(record.len())) {
-                frame
-                    .push(|into| into.extend_from_slice(record))
-                    .map_err(io::Error::other)?;
-                rest.next();
-            }
+        let mut rest = records;
+        while !rest.is_empty() {
+            let mut frame = next_frame(&mut rest, basis, now, &self.head, self.version);
             let sealed = frame.seal(&self.head);
             file.write_at(sealed.bytes(), self.end)?;
             file.sync_data()?;
@@ -204,6 +194,36 @@ impl FileLog {
             self.head = sealed.head();
         }
         Ok(())
+    }
+
+    /// The bytes of a log that holds this snapshot and nothing else, for [`FileLog::restore`].
+    pub fn encode_snapshot(snapshot: &[Vec<u8>], basis: Basis, now: u64, version: u16) -> Vec<u8> {
+        let (mut rest, mut head, mut bytes) = (snapshot, Head::default(), Vec::new());
+        while !rest.is_empty() {
+            let mut frame = next_frame(&mut rest, basis, now, &head, version);
+            let sealed = frame.seal(&head);
+            bytes.extend_from_slice(sealed.bytes());
+            head = sealed.head();
+        }
+        bytes
+    }
+
+    /// Puts a log with these bytes into `directory` of `disk`, where there must be none.
+    ///
+    /// # Errors
+    /// If there is a log already, or whatever the storage reports.
+    pub fn restore(disk: &dyn Disk, directory: &str, bytes: &[u8]) -> io::Result<()> {
+        if !disk.list(directory)?.is_empty() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        disk.create_dir(directory)?;
+        disk.sync_dir("")?;
+        let (new, name) = (path(directory, 1, "new"), path(directory, 1, "log"));
+        let file = disk.create(&new)?;
+        file.write_at(bytes, 0)?;
+        file.sync_data()?;
+        disk.rename(&new, &name)?;
+        disk.sync_dir(directory)
     }
 
     fn put_aside(&mut self) {
@@ -231,6 +251,33 @@ impl FileLog {
             tracing::warn!(%error, directory = self.directory, "old files of a log could not be removed");
         }
     }
+}
+
+/// A frame that follows `head` with as many of the records as fit, which are taken off `rest`.
+fn next_frame(
+    rest: &mut &[Vec<u8>],
+    basis: Basis,
+    now: u64,
+    head: &Head,
+    version: u16,
+) -> FrameBuilder {
+    let mut frame = FrameBuilder::new(head.position + 1, now.max(head.timestamp), version);
+    frame
+        .push(|into| basis.encode(into))
+        .expect("a frame has room for its basis");
+    while let Some((record, others)) = rest.split_first()
+        && frame.has_room(record.len())
+    {
+        frame
+            .push(|into| into.extend_from_slice(record))
+            .expect("a record has 1 to 65,536 bytes");
+        *rest = others;
+    }
+    frame
+}
+
+fn path(directory: &str, generation: u64, extension: &str) -> String {
+    format!("{directory}/{generation:012}.{extension}")
 }
 
 fn generation(name: &str, extension: &str) -> Option<u64> {

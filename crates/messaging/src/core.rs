@@ -516,6 +516,11 @@ impl Core {
     /// All that is to be kept, as changes of nothing. What was to be drained is in it.
     pub fn snapshot(&mut self) -> Vec<Change> {
         self.drain(true);
+        self.as_changes()
+    }
+
+    /// All that is kept, as changes of nothing: a snapshot for somebody else, which takes nothing from what is to be drained.
+    pub fn as_changes(&self) -> Vec<Change> {
         let mut changes = vec![Change::Begin {
             boot: self.boot,
             cluster: self.cluster,

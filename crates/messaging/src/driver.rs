@@ -23,7 +23,7 @@ use crate::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
 use crate::frames::{Frame, Frames};
 use crate::history::{Attempts, AttemptsFound, History};
 use crate::image::Letter;
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::matcher::Matcher;
 use crate::scan::{From, scan_frames};
 use crate::settings::{Filter, Kind, Subscription, SubscriptionId};
@@ -758,6 +758,13 @@ impl Messaging {
     /// If they could not be made durable.
     pub fn make_durable(&self) -> Result<(), Unsettled> {
         self.keep_through(self.version.load(Ordering::Acquire))
+    }
+
+    /// A delivery log that holds what is kept now and nothing else, as bytes, for a backup: see [`crate::restore_snapshot`]. It counts
+    /// beside a journal that reaches as far as this one does now.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let changes = self.with(|core, _| core.as_changes());
+        log::encode_snapshot(&changes, self.reader.head().into(), self.clock.now())
     }
 
     /// The receiver of these went away: see [`Core::give_back`].

@@ -40,7 +40,7 @@ pub use frames::Frame;
 pub use history::{Attempts, AttemptsFound, Ended};
 pub use ids::DeliveryIds;
 pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
-pub use log::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Log};
+pub use log::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Log, restore_snapshot};
 pub use matcher::Matcher;
 pub use notices::{DEAD_LETTER_NOTICE_EVERY, DeadLetterNotice};
 pub use past::{End, NOTE_BYTES_MAX};

@@ -2,7 +2,10 @@
 
 use std::io;
 
-use tributary_engine::{Basis, Failure, Fate, FrameLog, LogVisitor, Standing, Ticket, Visited};
+use tributary_engine::{
+    Basis, Failure, Fate, FileLog, FrameLog, LogVisitor, Standing, Ticket, Visited,
+};
+use tributary_journal::Disk;
 
 use crate::codec;
 use crate::image::{Change, Images};
@@ -112,6 +115,20 @@ impl Log {
             Fate::Unknown(why) | Fate::Fatal(why) => Err(io::Error::other(why)),
         }
     }
+}
+
+/// The bytes of a delivery log that holds this snapshot and nothing else.
+pub(crate) fn encode_snapshot(snapshot: &[Change], basis: Basis, now: u64) -> Vec<u8> {
+    FileLog::encode_snapshot(&encode(snapshot), basis, now, DELIVERY_LOG_VERSION)
+}
+
+/// Puts a delivery log with the bytes of [`crate::Messaging::snapshot`] into `disk`, which must have none. It counts once the
+/// journal that is restored beside it reaches as far as the snapshot.
+///
+/// # Errors
+/// If there is a delivery log already, or whatever the storage reports.
+pub fn restore_snapshot(disk: &dyn Disk, snapshot: &[u8]) -> io::Result<()> {
+    FileLog::restore(disk, DELIVERY_DIRECTORY, snapshot)
 }
 
 fn encode(changes: &[Change]) -> Vec<Vec<u8>> {

@@ -4,5 +4,6 @@ mod core;
 mod live;
 mod log;
 mod model;
+mod settings;
 mod simulated;
 mod support;
