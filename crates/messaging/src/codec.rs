@@ -27,8 +27,11 @@ pub(crate) struct Unreadable;
 pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
     let mut to = Out(out);
     match change {
-        Change::Begin { boot, cluster } => {
-            to.u8(BEGIN).u64(*boot);
+        Change::Begin {
+            generation,
+            cluster,
+        } => {
+            to.u8(BEGIN).u64(*generation);
             to.0.extend_from_slice(cluster);
         }
         Change::Delete(id) => {
@@ -195,7 +198,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Change, Unreadable> {
     let mut from = In(bytes);
     let change = match from.u8()? {
         BEGIN => Change::Begin {
-            boot: from.u64()?,
+            generation: from.u64()?,
             cluster: from.array()?,
         },
         DELETE => Change::Delete(from.id()?),
@@ -390,7 +393,7 @@ mod tests {
         };
         vec![
             Change::Begin {
-                boot: 3,
+                generation: 3,
                 cluster: [4; 16],
             },
             Change::Delete(id),

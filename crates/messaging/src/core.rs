@@ -13,8 +13,6 @@ use crate::settings::{Subscription, SubscriptionId};
 
 /// Things that happen by themselves in one tick, at most, per subscription.
 const TICKED_MAX: usize = 1_024;
-/// Bits of a generation that count hand-outs; those above count processes.
-const TAKE_BITS: u32 = 36;
 /// Bits of a generation.
 const GENERATION_BITS: u32 = 56;
 
@@ -44,7 +42,8 @@ pub struct Known {
 
 /// All subscriptions.
 pub struct Core {
-    boot: u64,
+    /// The number of the newest attempts.
+    generation: u64,
     cluster: [u8; 16],
     flows: BTreeMap<SubscriptionId, Flow>,
     /// What is kept of subscriptions whose definition can't be read, so they are not at work.
@@ -52,7 +51,6 @@ pub struct Core {
     outbox: Vec<Change>,
     /// Those that waiting receivers should ask again.
     woken: Vec<SubscriptionId>,
-    takes: u64,
     /// Counts rewinds: what was read before one is of no use after it.
     rewinds: u64,
     /// Attempts that are over.
@@ -68,13 +66,12 @@ impl Core {
         now: u64,
     ) -> Core {
         let mut core = Core {
-            boot: images.boot,
+            generation: images.generation,
             cluster: images.cluster,
             flows: BTreeMap::new(),
             idle: BTreeMap::new(),
             outbox: Vec::new(),
             woken: Vec::new(),
-            takes: 0,
             rewinds: 0,
             past: Past::default(),
         };
@@ -242,9 +239,8 @@ impl Core {
         visibility: Option<u64>,
         now: u64,
     ) -> Result<Vec<Delivery>, Refusal> {
-        self.takes += 1;
-        let boots = self.boot << TAKE_BITS & ((1 << GENERATION_BITS) - 1);
-        let generation = boots | self.takes & ((1 << TAKE_BITS) - 1);
+        self.generation += 1;
+        let generation = self.generation & ((1 << GENERATION_BITS) - 1);
         self.with(id, now, |flow, now, _| {
             let policy = &flow.subscription().terms.policy;
             let visibility = visibility.unwrap_or(policy.visibility);
@@ -522,7 +518,7 @@ impl Core {
     /// All that is kept, as changes of nothing: a snapshot for somebody else, which takes nothing from what is to be drained.
     pub fn as_changes(&self) -> Vec<Change> {
         let mut changes = vec![Change::Begin {
-            boot: self.boot,
+            generation: self.generation,
             cluster: self.cluster,
         }];
         for (id, flow) in &self.flows {
@@ -538,7 +534,7 @@ impl Core {
     /// What is kept once all that was drained is.
     pub fn images(&self) -> Images {
         Images {
-            boot: self.boot,
+            generation: self.generation,
             cluster: self.cluster,
             images: self
                 .flows

@@ -33,8 +33,6 @@ use crate::storage::Storage;
 const WRITE_EVERY: u64 = 50_000_000;
 /// How long to wait after the log failed before a new one is tried, nanoseconds.
 const RETRY_AFTER: u64 = 1_000_000_000;
-/// Nanoseconds in a second.
-const SECOND: u64 = 1_000_000_000;
 /// The longest sleep.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Matches that were read and are taken in at once, at most.
@@ -109,6 +107,16 @@ pub struct Messaging {
     stopping: AtomicBool,
 }
 
+/// The number above which the attempts of this process are numbered, if that was `before` for the process before: microseconds since
+/// the Unix epoch. There are fewer attempts than microseconds, so no number is given again, even if the log was lost; a clock that was
+/// set back is passed by far.
+fn next_generation(before: u64, now: u64) -> u64 {
+    match now / 1_000 {
+        micros if micros > before => micros,
+        _ => before + (1 << 32),
+    }
+}
+
 impl CommitHook for Messaging {
     /// Matches the batch; the matches are taken in later. Cheap where there is no subscription.
     fn committed(&self, batch: &Batch) {
@@ -141,11 +149,7 @@ impl Messaging {
             );
         }
         let now = clock.now();
-        images.boot = match images.boot {
-            // The log may have been lost: receipts of before are seldom given again.
-            0 => now / SECOND,
-            boot => boot + 1,
-        };
+        images.generation = next_generation(images.generation, now);
         let something = !images.images.is_empty() || !set_aside.is_empty();
         let (mut known, mut idle) = (Vec::new(), BTreeSet::new());
         for setting in reader.settings(SettingKind::SUBSCRIPTION, None) {

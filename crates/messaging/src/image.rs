@@ -63,8 +63,8 @@ impl Letter {
 pub enum Change {
     /// A process took over.
     Begin {
-        /// How many did before.
-        boot: u64,
+        /// Its attempts have numbers above.
+        generation: u64,
         /// Names the journal that all this is about.
         cluster: [u8; 16],
     },
@@ -151,8 +151,8 @@ pub struct Image {
 /// What is kept of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Images {
-    /// How many processes took over.
-    pub boot: u64,
+    /// Attempts of the process that took over last have numbers above.
+    pub generation: u64,
     /// Names the journal.
     pub cluster: [u8; 16],
     /// By id.
@@ -234,8 +234,11 @@ impl Images {
     /// Carries a change in. One about a subscription that is not there changes nothing.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Begin { boot, cluster } => {
-                self.boot = boot;
+            Change::Begin {
+                generation,
+                cluster,
+            } => {
+                self.generation = generation;
                 self.cluster = cluster;
             }
             Change::Delete(id) => {

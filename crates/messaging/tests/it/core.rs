@@ -308,8 +308,8 @@ impl World {
                 .drain(..)
                 .for_each(|change| self.durable.apply(change));
             assert_eq!(
-                self.durable,
-                self.core.images(),
+                self.durable.images,
+                self.core.images().images,
                 "what is kept is what was written"
             );
             self.unsynced.clear();
@@ -370,7 +370,7 @@ impl World {
         survived
             .into_iter()
             .for_each(|change| self.durable.apply(change));
-        self.durable.boot += 1;
+        self.durable.generation += 1 << 32;
         let image = &self.durable.images[&ID];
         assert!(image.rematch_through == self.rematch_through || image.rematch_through == 0);
         let owed = |matched: &&Matched| {

@@ -73,7 +73,7 @@ fn change(random: &mut Random) -> Change {
 
 fn snapshot(images: &Images) -> Vec<Change> {
     let mut changes = vec![Change::Begin {
-        boot: images.boot,
+        generation: images.generation,
         cluster: CLUSTER,
     }];
     images

@@ -170,6 +170,8 @@ impl World {
         if self.disk.is_off() || self.random.one_in(2) {
             self.disk = self.disk.crash(self.random.any());
         }
+        // A process takes its time to start.
+        self.clock.advance(SECOND);
         if self.random.one_in(6) {
             self.lose_log();
         }
@@ -189,7 +191,6 @@ impl World {
         }
         for seen in &mut self.seen {
             seen.certain.clear();
-            seen.receipts.clear();
         }
     }
 
