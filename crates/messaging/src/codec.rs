@@ -11,7 +11,7 @@ const BEGIN: u8 = 1;
 const DELETE: u8 = 2;
 const PROGRESS: u8 = 3;
 const DONE: u8 = 4;
-const KEEP: u8 = 5;
+const NAMED: u8 = 5;
 const DEAD: u8 = 6;
 const REWIND: u8 = 7;
 const REMATCH: u8 = 8;
@@ -46,12 +46,12 @@ pub(crate) fn encode(change: &Change, out: &mut Vec<u8>) {
                 to.u64(*position);
             }
         }
-        Change::Keep {
+        Change::Named {
             id,
             position,
             letter,
         } => {
-            to.u8(KEEP).u64(id.0).u64(*position);
+            to.u8(NAMED).u64(id.0).u64(*position);
             put_letter(letter, &mut to);
         }
         Change::Dead {
@@ -210,7 +210,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Change, Unreadable> {
             id: from.id()?,
             positions: from.list(In::u64)?,
         },
-        KEEP => Change::Keep {
+        NAMED => Change::Named {
             id: from.id()?,
             position: from.u64()?,
             letter: take_letter(&mut from)?,
@@ -402,7 +402,7 @@ mod tests {
                 id,
                 positions: vec![1, 5],
             },
-            Change::Keep {
+            Change::Named {
                 id,
                 position: 7,
                 letter: letter.clone(),

@@ -1,17 +1,17 @@
-//! All subscriptions: calls in, changes to be kept out. No clock, no disk, no threads.
+//! The deliveries of all subscriptions. Calls come in, and changes to be kept go out; there is no clock, no disk and no thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_ledger::Actor;
 
+use crate::ended::EndedAttempts;
 use crate::flow::{Delivery, Figures, Flow, Matched, Receipt, ReceiptExpired, Wanted};
 use crate::image::{Change, Image, Images, Letter};
 use crate::notices::DeadLetterNotice;
-use crate::past::Past;
 use crate::revisions::Revisions;
 use crate::settings::{Subscription, SubscriptionId};
 
-/// Things that happen by themselves in one tick, at most, per subscription.
+/// Maximum number of timers fired in one tick, per subscription.
 const TICKED_MAX: usize = 1_024;
 /// Bits of a generation.
 const GENERATION_BITS: u32 = 56;
@@ -30,35 +30,35 @@ pub enum Refusal {
     Expired(#[from] ReceiptExpired),
 }
 
-/// A subscription that is there at the start.
+/// A subscription that exists at the start.
 pub struct Known {
-    /// Its definition and state.
+    /// Definition and state.
     pub subscription: Subscription,
-    /// Position after which it wants events, unless more is known of it.
+    /// Position after which events are delivered, if there is no image.
     pub start: u64,
-    /// The filters of everything above its floor.
+    /// Filters for everything above the floor.
     pub revisions: Revisions,
 }
 
-/// All subscriptions.
+/// The deliveries of all subscriptions.
 pub struct Core {
-    /// The number of the newest attempts.
+    /// Number of the newest hand-out.
     generation: u64,
     cluster: [u8; 16],
     flows: BTreeMap<SubscriptionId, Flow>,
-    /// What is kept of subscriptions whose definition can't be read, so they are not at work.
+    /// Images of subscriptions whose definition can't be read.
     idle: BTreeMap<SubscriptionId, Image>,
     outbox: Vec<Change>,
-    /// Those that waiting receivers should ask again.
+    /// Subscriptions whose waiting receivers would get events now.
     woken: Vec<SubscriptionId>,
-    /// Counts rewinds: what was read before one is of no use after it.
+    /// Number of rewinds. What was read from the journal before a rewind is of no use after it.
     rewinds: u64,
     /// Attempts that are over.
-    past: Past,
+    past: EndedAttempts,
 }
 
 impl Core {
-    /// The subscriptions `known`, with what was kept of them. Images of `idle` ones are kept, all others go.
+    /// Makes the flows of the subscriptions `known` from their images. Images of `idle` subscriptions are kept, all others dropped.
     pub fn new(
         mut images: Images,
         known: Vec<Known>,
@@ -73,7 +73,7 @@ impl Core {
             outbox: Vec::new(),
             woken: Vec::new(),
             rewinds: 0,
-            past: Past::default(),
+            past: EndedAttempts::default(),
         };
         for one in known {
             let id = one.subscription.id;
@@ -91,7 +91,7 @@ impl Core {
         self.flows.get_mut(&id).ok_or(Refusal::NotFound)
     }
 
-    /// Calls `change`, and notes if receivers should come again.
+    /// Calls `change` with the flow, and notes whether waiting receivers would get events now.
     fn with<T>(
         &mut self,
         id: SubscriptionId,
@@ -100,14 +100,14 @@ impl Core {
     ) -> Result<T, Refusal> {
         let flow = self.flows.get_mut(&id).ok_or(Refusal::NotFound)?;
         let result = change(flow, now, &mut self.outbox);
-        self.past.append(flow.past());
+        self.past.append(flow.ended_attempts());
         if flow.wakes() {
             self.woken.push(id);
         }
         Ok(result)
     }
 
-    /// The record at `position` defined a subscription, which wants events after `start` if it is new.
+    /// Takes the definition that the record at `position` made. A new subscription gets events after `start`.
     pub fn put(&mut self, subscription: Subscription, start: u64, position: u64, now: u64) {
         let id = subscription.id;
         if self.flows.contains_key(&id) {
@@ -127,7 +127,7 @@ impl Core {
         self.flows.insert(id, flow);
     }
 
-    /// A subscription was deleted: forgets all that is kept of it.
+    /// Removes a deleted subscription and everything that is kept of it.
     pub fn delete(&mut self, id: SubscriptionId) {
         let flow = self.flows.remove(&id).is_some();
         let idle = self.idle.remove(&id).is_some();
@@ -137,7 +137,7 @@ impl Core {
         }
     }
 
-    /// The definition of a subscription can't be read any more: it stops, and what is kept of it stays.
+    /// Stops a subscription whose definition can't be read any more. What is kept of it stays.
     pub fn suspend(&mut self, id: SubscriptionId) {
         if let Some(flow) = self.flows.remove(&id) {
             self.idle.insert(id, flow.image());
@@ -145,7 +145,7 @@ impl Core {
         }
     }
 
-    /// Takes what was matched among the events `from ..= through`: by subscription, ascending in position.
+    /// Takes the matches among the events `from ..= through`, by subscription, ascending.
     pub fn offer(
         &mut self,
         from: u64,
@@ -162,22 +162,23 @@ impl Core {
         }
     }
 
-    /// A subscription that needs the filters of revisions before anything more can be read for it, if the published journal ends at
-    /// `head`, and the position from which on it needs them.
+    /// Returns a subscription that needs older filters before the journal can be searched for it, and the position from which on it
+    /// needs them, if the committed journal ends at `head`.
     pub fn lacking_revisions(&self, head: u64) -> Option<(SubscriptionId, u64)> {
         let mut flows = self.flows.iter();
         let (id, flow) = flows.find(|(_, flow)| flow.lacks_revisions(head))?;
         Some((*id, flow.revisions_from()))
     }
 
-    /// Takes the filters of everything above the position that was asked for.
+    /// Replaces the filters for everything above the position that was asked for.
     pub fn set_revisions(&mut self, id: SubscriptionId, revisions: Revisions) {
         if let Some(flow) = self.flows.get_mut(&id) {
             flow.set_revisions(revisions);
         }
     }
 
-    /// Who should be read for, if the published journal ends at `head`: the next one after `after`.
+    /// Returns the next subscription after `after` for which the journal should be searched, and the range, if the committed journal
+    /// ends at `head`.
     pub fn wanted(
         &self,
         after: Option<SubscriptionId>,
@@ -194,14 +195,14 @@ impl Core {
             .next()
     }
 
-    /// Whether one should be read for, if the published journal ends at `head`.
+    /// Whether the journal should be searched for a subscription, if the committed journal ends at `head`.
     pub fn wants(&self, id: SubscriptionId, head: u64) -> bool {
         let flow = self.flows.get(&id);
         flow.is_some_and(|flow| flow.wanted(head).is_some())
     }
 
-    /// Takes what was read for one subscription, asked for as `wanted`, up to `through`. Without effect if there was a rewind since
-    /// there were `rewinds`.
+    /// Takes what a search of the range `wanted` found up to `through`. Has no effect if there were more than `rewinds` rewinds since
+    /// the search began.
     pub fn found(
         &mut self,
         id: SubscriptionId,
@@ -223,7 +224,7 @@ impl Core {
         });
     }
 
-    /// Counts rewinds.
+    /// Returns the number of rewinds.
     pub fn rewinds(&self) -> u64 {
         self.rewinds
     }
@@ -248,7 +249,7 @@ impl Core {
         })
     }
 
-    /// These are done. Each receipt is answered for itself.
+    /// Acknowledges deliveries. Each receipt has its own result.
     ///
     /// # Errors
     /// If there is no such subscription.
@@ -261,7 +262,7 @@ impl Core {
         self.with(id, now, |flow, now, _| flow.ack(receipts, now))
     }
 
-    /// This attempt failed: another one follows after `delay` nanoseconds, or the policy's.
+    /// Fails an attempt. The next one follows after `delay` nanoseconds, or after the delay of the policy.
     ///
     /// # Errors
     /// If there is no such subscription, or the attempt is over.
@@ -279,7 +280,7 @@ impl Core {
         Ok(nacked?)
     }
 
-    /// [`Core::ack`] of one, with the nanoseconds that were worked on it and a note for the history.
+    /// Acknowledges one delivery, with the duration of the work in nanoseconds and a note for the history.
     ///
     /// # Errors
     /// If there is no such subscription, or the attempt is over.
@@ -316,12 +317,12 @@ impl Core {
         Ok(nacked?)
     }
 
-    /// Attempts that are over, for the history.
-    pub(crate) fn past(&mut self) -> &mut Past {
+    /// Returns the attempts that ended since they were last taken.
+    pub(crate) fn ended_attempts(&mut self) -> &mut EndedAttempts {
         &mut self.past
     }
 
-    /// The receiver of these went away: see [`Flow::give_back`]. Attempts that are over are passed over.
+    /// Takes deliveries back from a receiver that disconnected: see [`Flow::give_back`]. Receipts of ended attempts have no effect.
     ///
     /// # Errors
     /// If there is no such subscription.
@@ -335,7 +336,7 @@ impl Core {
         self.with(id, now, |flow, now, _| flow.give_back(sent, unsent, now))
     }
 
-    /// The receiver keeps the event until `until`.
+    /// Extends an attempt to `until`.
     ///
     /// # Errors
     /// If there is no such subscription, or the attempt is over.
@@ -348,12 +349,12 @@ impl Core {
         Ok(self.flow(id)?.extend(receipt, until)?)
     }
 
-    /// Lets happen what is due; true if there may be more.
+    /// Fires timers that are due. True if more may be due.
     pub fn tick(&mut self, now: u64) -> bool {
         let mut more = false;
         for (id, flow) in &mut self.flows {
             more |= flow.tick(now, TICKED_MAX) == TICKED_MAX;
-            self.past.append(flow.past());
+            self.past.append(flow.ended_attempts());
             if flow.wakes() {
                 self.woken.push(*id);
             }
@@ -361,12 +362,12 @@ impl Core {
         more
     }
 
-    /// When something happens by itself next.
+    /// Returns when the next timer is due.
     pub fn next_due(&self) -> Option<u64> {
         self.flows.values().filter_map(Flow::next_due).min()
     }
 
-    /// Dead letters that are in the log after the position `after`, the oldest event first, and whether there are more.
+    /// Returns dead letters that are in the log after the position `after`, the oldest event first, and whether there are more.
     ///
     /// # Errors
     /// If there is no such subscription.
@@ -385,12 +386,12 @@ impl Core {
         self.flows.get(&id).is_some_and(Flow::has_unwritten_dead)
     }
 
-    /// What was drained last, or the snapshot that was made last, is durable.
+    /// Marks what was drained last, or the last snapshot, as durable.
     pub fn written(&mut self) {
         self.flows.values_mut().for_each(Flow::written);
     }
 
-    /// What is to be said of new dead letters now.
+    /// Returns the notices of new dead letters that are due now.
     pub fn dead_letter_notices(&mut self, now: u64) -> Vec<DeadLetterNotice> {
         let flows = self.flows.values_mut();
         flows
@@ -398,14 +399,14 @@ impl Core {
             .collect()
     }
 
-    /// A notice could not be given: it will be tried again.
+    /// Takes back a notice that could not be published, to be tried again.
     pub fn notice_failed(&mut self, notice: &DeadLetterNotice) {
         if let Some(flow) = self.flows.get_mut(&notice.subscription) {
             flow.notice_failed(notice);
         }
     }
 
-    /// Has dead letters delivered again: these, or all. At most as many as may be kept by name; gives how many.
+    /// Puts dead letters back into delivery: these, or all, as many as the log may name. Returns how many.
     ///
     /// # Errors
     /// If there is no such subscription.
@@ -419,7 +420,7 @@ impl Core {
         self.with(id, now, |flow, now, _| flow.requeue(positions, by, now))
     }
 
-    /// Forgets dead letters: these, or all. Gives how many.
+    /// Drops dead letters: these, or all. Returns how many.
     ///
     /// # Errors
     /// If there is no such subscription.
@@ -433,8 +434,8 @@ impl Core {
         self.with(id, now, |flow, now, _| flow.drop_dead(positions, by, now))
     }
 
-    /// Begins again after the event at `to`. Backwards, what is open up to there stays open; forwards, all that is open is
-    /// dropped. Attempts under way are over. The newest filter matches everything up to `through`, the end of what was committed.
+    /// Continues after the event at `to`. Backwards, open events up to there stay open; forwards, open events are dropped. Attempts
+    /// under way end. The newest filter matches everything up to `through`, the end of the committed journal.
     ///
     /// # Errors
     /// If there is no such subscription.
@@ -452,7 +453,7 @@ impl Core {
         })
     }
 
-    /// Delivers again what the newest filter matches in `first ..= last`, as far as it was looked at already.
+    /// Delivers again what the newest filter matches in `first ..= last`, as far as that was matched before.
     ///
     /// # Errors
     /// If there is no such subscription, or too many ranges wait.
@@ -470,7 +471,7 @@ impl Core {
         }
     }
 
-    /// The numbers of one.
+    /// Returns counts and rates of a subscription.
     ///
     /// # Errors
     /// If there is no such subscription.
@@ -479,27 +480,27 @@ impl Core {
         Ok(flow.figures(now))
     }
 
-    /// Why one takes no new events, if it does not.
+    /// Returns why a subscription takes no new events, if it takes none.
     pub fn stalled(&self, id: SubscriptionId) -> Option<&'static str> {
         self.flows.get(&id).and_then(Flow::stalled)
     }
 
-    /// One of them.
+    /// Returns a subscription.
     pub fn get(&self, id: SubscriptionId) -> Option<&Subscription> {
         self.flows.get(&id).map(Flow::subscription)
     }
 
-    /// All of them, by id.
+    /// Returns all subscriptions in the order of their ids.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
         self.flows.values().map(Flow::subscription)
     }
 
-    /// Those that waiting receivers should ask again.
+    /// Takes the subscriptions whose waiting receivers would get events now.
     pub fn woken(&mut self) -> Vec<SubscriptionId> {
         std::mem::take(&mut self.woken)
     }
 
-    /// What changed since the last time in what is kept. With `all`, every floor is as far as it can be.
+    /// Takes the changes since the last drain. With `all`, every floor advances as far as it can.
     pub fn drain(&mut self, all: bool) -> Vec<Change> {
         let mut changes = std::mem::take(&mut self.outbox);
         for flow in self.flows.values_mut() {
@@ -509,13 +510,13 @@ impl Core {
         changes
     }
 
-    /// All that is to be kept, as changes of nothing. What was to be drained is in it.
+    /// Returns the whole state as changes, and drains what it holds.
     pub fn snapshot(&mut self) -> Vec<Change> {
         self.drain(true);
         self.as_changes()
     }
 
-    /// All that is kept, as changes of nothing: a snapshot for somebody else, which takes nothing from what is to be drained.
+    /// Returns the whole state as changes, and drains nothing.
     pub fn as_changes(&self) -> Vec<Change> {
         let mut changes = vec![Change::Begin {
             generation: self.generation,
@@ -531,7 +532,7 @@ impl Core {
         changes
     }
 
-    /// What is kept once all that was drained is.
+    /// Returns the durable state once everything that was drained is written.
     pub fn images(&self) -> Images {
         Images {
             generation: self.generation,
@@ -545,7 +546,7 @@ impl Core {
         }
     }
 
-    /// Whether memory is as bounded as it should be.
+    /// Whether every queue is within its bounds.
     pub fn within_bounds(&self) -> bool {
         self.flows.values().all(Flow::within_bounds)
     }

@@ -20,7 +20,7 @@ use tributary_ledger::{Actor, FORMAT_VERSION, OwnerId, SettingId, SettingKind};
 use crate::core::{Core, Refusal};
 use crate::definitions::{self, Definition};
 use crate::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
-use crate::frames::{Frame, Frames};
+use crate::frames::{Frame, FrameCache};
 use crate::history::{Attempts, AttemptsFound, History};
 use crate::image::Letter;
 use crate::log::{self, Log};
@@ -99,7 +99,7 @@ pub struct Messaging {
     bells: Mutex<HashMap<SubscriptionId, Arc<Notify>>>,
     /// Rings when a subscription was created, changed or deleted.
     settled: Notify,
-    frames: Frames,
+    frames: FrameCache,
     /// Who was read for last.
     read_for: Mutex<Option<SubscriptionId>>,
     thread: OnceLock<Thread>,
@@ -191,7 +191,7 @@ impl Messaging {
             keeps: AtomicBool::new(true),
             bells: Mutex::default(),
             settled: Notify::new(),
-            frames: Frames::default(),
+            frames: FrameCache::default(),
             read_for: Mutex::new(None),
             thread: OnceLock::new(),
             running: Mutex::default(),
@@ -251,18 +251,18 @@ impl Messaging {
             tracing::error!(%error, "the last progress of deliveries was not kept; events will be delivered again");
         }
         let mut history = lock(&self.history);
-        self.note_past(&mut history);
+        self.collect_ended(&mut history);
         history.write(self.clock.now());
     }
 
     /// Takes what ended into the history.
-    fn note_past(&self, history: &mut History) {
+    fn collect_ended(&self, history: &mut History) {
         let kept = history.is_kept();
         history.take_in(self.clock.now(), |past| {
             let mut core = lock(&self.core);
             match kept {
-                true => std::mem::swap(past, core.past()),
-                false => core.past().clear(),
+                true => std::mem::swap(past, core.ended_attempts()),
+                false => core.ended_attempts().clear(),
             }
         });
     }
@@ -388,11 +388,11 @@ impl Messaging {
         self.active.store(active, Ordering::SeqCst);
         let woken = core.woken();
         drop(core);
-        self.ring(&woken);
+        self.notify_receivers(&woken);
         (result, version)
     }
 
-    fn ring(&self, woken: &[SubscriptionId]) {
+    fn notify_receivers(&self, woken: &[SubscriptionId]) {
         if woken.is_empty() {
             return;
         }
@@ -475,7 +475,7 @@ impl Messaging {
         let read = self.read_for_one();
         let write_in = self.write_if_due();
         let mut history = lock(&self.history);
-        self.note_past(&mut history);
+        self.collect_ended(&mut history);
         history.write_if_due(self.clock.now());
         drop(history);
         if more || read {
@@ -594,7 +594,7 @@ impl Messaging {
             core.found(id, rewinds, &wanted, reach, piece, now);
             let woken = core.woken();
             drop(core);
-            self.ring(&woken);
+            self.notify_receivers(&woken);
             wanted.from = reach + 1;
         }
         self.with(|_, _| ());
@@ -616,7 +616,7 @@ impl Messaging {
             wanted.matches_max,
             &|position| self.frames.read(&self.reader, position),
             // It is handed out soon.
-            &|frame| self.frames.keep(frame),
+            &|frame| self.frames.insert(frame),
         )
     }
 
@@ -630,7 +630,7 @@ impl Messaging {
 
     /// The same if it is in memory. Never waits for the disk.
     pub fn frame_kept(&self, position: u64) -> Option<Arc<Frame>> {
-        self.frames.kept(position)
+        self.frames.cached(position)
     }
 
     /// Makes `change`, and has it durable before it is answered.
@@ -728,12 +728,12 @@ impl Messaging {
         receipts: &[Receipt],
     ) -> Result<Vec<Result<(), ReceiptExpired>>, Refusal> {
         let results = self.with(|core, now| core.ack(id, receipts, now));
-        self.made_room(id);
+        self.after_ack(id);
         results
     }
 
     /// Some are done: there is progress to write, and perhaps room for more, which the thread reads at once.
-    fn made_room(&self, id: SubscriptionId) {
+    fn after_ack(&self, id: SubscriptionId) {
         if lock(&self.core).wants(id, self.seen.load(Ordering::Acquire)) {
             self.wake();
         }
@@ -828,7 +828,7 @@ impl Messaging {
         note: &[u8],
     ) -> Result<(), Refusal> {
         let result = self.with(|core, now| core.ack_noted(id, receipt, worked, note, now));
-        self.made_room(id);
+        self.after_ack(id);
         result
     }
 
@@ -852,7 +852,7 @@ impl Messaging {
     /// Attempts that are over, as far as the history has them. Waits for the disk.
     pub fn attempts(&self, wanted: &Attempts<'_>) -> AttemptsFound {
         let mut history = lock(&self.history);
-        self.note_past(&mut history);
+        self.collect_ended(&mut history);
         let reading = history.reading(wanted);
         // Read by this thread alone.
         drop(history);

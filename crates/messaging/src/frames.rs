@@ -1,4 +1,4 @@
-//! Frames that were read lately: what is matched first and handed out then is read from the disk once.
+//! A cache of frames: what is matched and then handed out is read from the disk once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tributary_engine::{Failure, Reader};
 use tributary_journal::{FrameRef, lock};
 
-/// Bytes of frames that are kept, at most, unless the newest alone is larger.
-const BYTES_KEPT: usize = 32 << 20;
+/// Maximum size of all cached frames, in bytes, unless the newest alone is larger.
+const CACHED_BYTES_MAX: usize = 32 << 20;
 
-/// Bytes that a frame takes besides its own and the places of its records.
+/// Memory that a frame takes besides its bytes and the places of its records, in bytes.
 const OVERHEAD_BYTES: usize = 256;
 
-/// A frame and where its records are.
+/// A frame of the journal and the places of its records.
 #[derive(Debug)]
 pub struct Frame {
     bytes: Vec<u8>,
     first: u64,
-    /// From where to where the payload of each record reaches.
+    /// Begin and end of the payload of each record.
     payloads: Vec<(u32, u32)>,
 }
 
@@ -48,12 +48,12 @@ impl Frame {
         }
     }
 
-    /// About how many bytes it takes.
+    /// Approximate size in memory, in bytes.
     fn memory(&self) -> usize {
         OVERHEAD_BYTES + self.bytes.len() + self.payloads.len() * size_of::<(u32, u32)>()
     }
 
-    /// Its records from the one at `from` on, each with its position.
+    /// Returns the records from the one at `from` on, each with its position.
     pub(crate) fn payloads_from(&self, from: u64) -> impl Iterator<Item = (u64, &[u8])> {
         let skip = usize::try_from(from.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let payloads = self.payloads.iter().enumerate().skip(skip);
@@ -63,17 +63,17 @@ impl Frame {
         })
     }
 
-    /// The position of its last record.
+    /// Returns the position of the last record.
     pub fn last(&self) -> u64 {
         self.first + self.payloads.len() as u64 - 1
     }
 
-    /// Whether the record at `position` is in it.
+    /// Whether the frame holds the record at `position`.
     pub fn holds(&self, position: u64) -> bool {
         (self.first..=self.last()).contains(&position)
     }
 
-    /// The payload of the record at `position`, if the frame holds it.
+    /// Returns the payload of the record at `position`, if the frame holds it.
     #[inline]
     pub fn payload(&self, position: u64) -> Option<&[u8]> {
         let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
@@ -84,18 +84,18 @@ impl Frame {
 
 /// The frames that were read last.
 #[derive(Debug, Default)]
-pub(crate) struct Frames(Mutex<Kept>);
+pub(crate) struct FrameCache(Mutex<Cached>);
 
 #[derive(Debug, Default)]
-struct Kept {
-    /// By their first position.
+struct Cached {
+    /// Frames by their first position.
     frames: BTreeMap<u64, Arc<Frame>>,
     /// First positions, in the order in which the frames came.
     order: VecDeque<u64>,
     bytes: usize,
 }
 
-impl Kept {
+impl Cached {
     fn find(&self, position: u64) -> Option<Arc<Frame>> {
         let (_, frame) = self.frames.range(..=position).next_back()?;
         frame.holds(position).then(|| frame.clone())
@@ -107,7 +107,7 @@ impl Kept {
         }
         self.order.push_back(frame.first);
         self.bytes += frame.memory();
-        while self.bytes > BYTES_KEPT && self.order.len() > 1 {
+        while self.bytes > CACHED_BYTES_MAX && self.order.len() > 1 {
             let oldest = self.order.pop_front().expect("there are several");
             let oldest = self.frames.remove(&oldest).expect("each is there once");
             self.bytes -= oldest.memory();
@@ -115,34 +115,34 @@ impl Kept {
     }
 }
 
-impl Frames {
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+impl FrameCache {
+    fn lock(&self) -> MutexGuard<'_, Cached> {
         lock(&self.0)
     }
 
-    /// The frame that holds `position`, if it is kept. Never waits for the disk.
-    pub(crate) fn kept(&self, position: u64) -> Option<Arc<Frame>> {
+    /// Returns the frame that holds `position`, if it is cached. Never waits for the disk.
+    pub(crate) fn cached(&self, position: u64) -> Option<Arc<Frame>> {
         self.lock().find(position)
     }
 
-    /// The frame that holds `position`.
+    /// Returns the frame that holds `position`, and caches it.
     pub(crate) fn get(&self, reader: &Reader, position: u64) -> Result<Arc<Frame>, Failure> {
         let frame = self.read(reader, position)?;
-        self.keep(&frame);
+        self.insert(&frame);
         Ok(frame)
     }
 
-    /// The same, but if it had to be read it is not kept.
+    /// Returns the frame that holds `position`, and does not cache it.
     pub(crate) fn read(&self, reader: &Reader, position: u64) -> Result<Arc<Frame>, Failure> {
-        match self.kept(position) {
+        match self.cached(position) {
             Some(frame) => Ok(frame),
             // Two may read the same frame at once: that is rare, and then nobody waits for the disk with the lock.
             None => Frame::read(reader, position).map(Arc::new),
         }
     }
 
-    /// Keeps a frame.
-    pub(crate) fn keep(&self, frame: &Arc<Frame>) {
+    /// Caches a frame.
+    pub(crate) fn insert(&self, frame: &Arc<Frame>) {
         self.lock().put(frame);
     }
 }
@@ -161,28 +161,28 @@ mod tests {
 
     #[test]
     fn what_was_read_last_is_kept_and_the_memory_is_bounded() {
-        let frames = Frames::default();
+        let frames = FrameCache::default();
         for first in 0..40_000 {
-            frames.keep(&frame(first * 10, 8, 2_000));
+            frames.insert(&frame(first * 10, 8, 2_000));
             // Again, which changes nothing.
-            frames.keep(&frame(first * 10, 8, 2_000));
+            frames.insert(&frame(first * 10, 8, 2_000));
             let kept = frames.lock();
             if first % 997 == 0 {
                 let bytes: usize = kept.frames.values().map(|frame| frame.memory()).sum();
                 assert_eq!((kept.bytes, kept.order.len()), (bytes, kept.frames.len()));
             }
-            assert!(kept.bytes <= BYTES_KEPT);
+            assert!(kept.bytes <= CACHED_BYTES_MAX);
             drop(kept);
-            let found = |position| frames.kept(position).map(|frame| frame.first);
+            let found = |position| frames.cached(position).map(|frame| frame.first);
             assert_eq!(found(first * 10 + 7), Some(first * 10));
             assert_eq!(found(first * 10 + 8), None, "between two frames");
             if first > 100 {
                 assert_eq!(found(first * 10 - 1_000), Some(first * 10 - 1_000));
             }
         }
-        assert!(frames.kept(0).is_none(), "the oldest went");
-        frames.keep(&frame(1_000_000, 1, 2 * BYTES_KEPT));
-        assert!(frames.kept(1_000_000).is_some(), "however large it is");
+        assert!(frames.cached(0).is_none(), "the oldest went");
+        frames.insert(&frame(1_000_000, 1, 2 * CACHED_BYTES_MAX));
+        assert!(frames.cached(1_000_000).is_some(), "however large it is");
         assert_eq!(frames.lock().frames.len(), 1);
     }
 

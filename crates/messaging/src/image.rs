@@ -1,43 +1,43 @@
-//! What is kept of a subscription, and the changes of it that the delivery log holds.
+//! The durable state of a subscription's deliveries, and the changes of it that the delivery log holds.
 //!
-//! After any prefix of the changes the image is sound: every event that matched is either above the floor and not done, or
-//! kept by name, or dead, or was dealt with. So a lost tail of the log costs repeated deliveries and nothing else.
+//! After any prefix of the changes the image is sound: every event that matched is above the floor and not done, or named, or dead, or
+//! was done. So a lost tail of the log costs repeated deliveries and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::settings::SubscriptionId;
 
-/// Attempts of one event that are remembered: the first and the last ones.
+/// Maximum number of failed attempts remembered for an event: the first and the last ones.
 pub const ATTEMPTS_KEPT: usize = 8;
-/// Bytes of an attempt's error, at most.
+/// Maximum size of the error of an attempt, in bytes.
 pub const ERROR_BYTES_MAX: usize = 200;
 
 /// An attempt that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// When it was known to have failed, nanoseconds since the Unix epoch.
+    /// Time of the failure, nanoseconds since the Unix epoch.
     pub at: u64,
-    /// Why, at most [`ERROR_BYTES_MAX`].
+    /// Error, at most [`ERROR_BYTES_MAX`].
     pub error: Box<str>,
 }
 
-/// An event that is kept by name: it waits for another attempt, or it is dead.
+/// State of an event that the log names: one that waits for another attempt, or a dead letter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Letter {
-    /// When the event happened, nanoseconds since the Unix epoch.
+    /// Time of the event, nanoseconds since the Unix epoch.
     pub time: u64,
-    /// What it is about, for the order; 0 for nothing.
+    /// Number of the object that the event is about, for the order; 0 for none.
     pub object: u64,
-    /// How often it was handed out.
+    /// Number of attempts.
     pub attempt: u32,
-    /// Not to be handed out before; of a dead one, when it died. Nanoseconds since the Unix epoch.
+    /// Earliest time of the next attempt; of a dead letter, when it was given up. Nanoseconds since the Unix epoch.
     pub due: u64,
-    /// The attempts, the oldest first, at most [`ATTEMPTS_KEPT`].
+    /// Failed attempts, the oldest first, at most [`ATTEMPTS_KEPT`].
     pub history: Vec<Attempt>,
 }
 
 impl Letter {
-    /// Notes a failed attempt.
+    /// Adds a failed attempt.
     pub(crate) fn failed(&mut self, at: u64, error: &str) {
         let end = error.floor_char_boundary(ERROR_BYTES_MAX);
         if self.history.len() == ATTEMPTS_KEPT {
@@ -49,7 +49,7 @@ impl Letter {
         });
     }
 
-    /// About how many bytes it takes.
+    /// Approximate size in memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let attempts = self.history.iter();
         96 + attempts
@@ -58,111 +58,111 @@ impl Letter {
     }
 }
 
-/// A change of what is kept.
+/// A change of the durable state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A process took over.
+    /// A process began to write.
     Begin {
-        /// Its attempts have numbers above.
+        /// Number below those of all its attempts.
         generation: u64,
-        /// Names the journal that all this is about.
+        /// Id of the journal.
         cluster: [u8; 16],
     },
-    /// A subscription is gone.
+    /// The subscription is deleted.
     Delete(SubscriptionId),
-    /// Every event up to `floor` that matched is done, kept by name or dead. The first change of a subscription.
+    /// Every event up to `floor` that matched is done, named or dead. This is the first change of a subscription.
     Progress {
-        /// Whose.
+        /// Subscription.
         id: SubscriptionId,
-        /// A position.
+        /// Position.
         floor: u64,
     },
-    /// These are done.
+    /// Events are done.
     Done {
-        /// Whose.
+        /// Subscription.
         id: SubscriptionId,
-        /// Ascending.
+        /// Positions of the events, ascending.
         positions: Vec<u64>,
     },
-    /// This one is not done, wherever the floor is.
-    Keep {
-        /// Whose.
+    /// An event is not done, wherever the floor is: the log names it.
+    Named {
+        /// Subscription.
         id: SubscriptionId,
-        /// Which.
+        /// Position of the event.
         position: u64,
-        /// How it stands.
+        /// State of the event.
         letter: Letter,
     },
-    /// This one is dead.
+    /// An event is a dead letter.
     Dead {
-        /// Whose.
+        /// Subscription.
         id: SubscriptionId,
-        /// Which.
+        /// Position of the event.
         position: u64,
-        /// How it came to that.
+        /// State of the dead letter.
         letter: Letter,
     },
     /// Delivery begins again after `to`.
     Rewind {
-        /// Whose.
+        /// Subscription.
         id: SubscriptionId,
-        /// A position.
+        /// Position.
         to: u64,
-        /// Whether those kept up to it go too.
+        /// Whether the events that are named up to there go too.
         all: bool,
         /// The newest filter matches everything up to this position.
         through: u64,
     },
     /// The newest filter before this position matches everything up to it, as after a rewind.
     Rematch {
-        /// Whose.
+        /// Subscription.
         id: SubscriptionId,
-        /// A position.
+        /// Position.
         through: u64,
     },
-    /// These are still to be delivered again, first and last positions.
+    /// These ranges are still to be delivered again.
     Replays {
-        /// Whose.
+        /// Subscription.
         id: SubscriptionId,
-        /// In this order.
+        /// First and last positions, in the order of the work.
         ranges: Vec<(u64, u64)>,
     },
-    /// The snapshot that the log begins with ends here.
+    /// End of the snapshot that the log begins with.
     Whole,
 }
 
-/// What is kept of one subscription.
+/// The durable state of one subscription's deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Every event up to here that matched is done, kept by name or dead.
+    /// Position up to which every event that matched is done, named or dead.
     pub floor: u64,
-    /// Above the floor, and done.
+    /// Events above the floor that are done.
     pub done: BTreeSet<u64>,
-    /// Not done, wherever the floor is.
-    pub kept: BTreeMap<u64, Letter>,
-    /// Given up.
+    /// Events that are named: not done, wherever the floor is.
+    pub named: BTreeMap<u64, Letter>,
+    /// Dead letters.
     pub dead: BTreeMap<u64, Letter>,
-    /// To be delivered again.
+    /// Ranges to be delivered again.
     pub replays: Vec<(u64, u64)>,
-    /// Everything up to here is matched by the filter that is in force here, not by older ones: there was a rewind.
+    /// Position up to which the filter that is in force there matches everything, instead of older ones: there was a rewind. 0 for none.
     pub rematch_through: u64,
 }
 
-/// What is kept of all.
+/// The durable state of all deliveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Images {
-    /// Attempts of the process that took over last have numbers above.
+    /// Number below those of all attempts of the process that wrote last.
     pub generation: u64,
-    /// Names the journal.
+    /// Id of the journal.
     pub cluster: [u8; 16],
-    /// By id.
+    /// Subscriptions by id.
     pub images: BTreeMap<SubscriptionId, Image>,
 }
 
-/// Positions in one [`Change::Done`], at most.
+/// Maximum number of positions in one [`Change::Done`].
 const DONE_POSITIONS_MAX: usize = 4_096;
 
-/// [`Change::Done`] of all of these, in records that are not too long.
+/// Appends [`Change::Done`]s of these positions, each of a bounded size.
 pub(crate) fn done_changes(id: SubscriptionId, positions: &[u64], out: &mut Vec<Change>) {
     out.extend(
         positions
@@ -175,19 +175,19 @@ pub(crate) fn done_changes(id: SubscriptionId, positions: &[u64], out: &mut Vec<
 }
 
 impl Image {
-    /// A new subscription that wants events after `start`.
+    /// The state of a new subscription to events after `start`.
     pub fn new(start: u64) -> Image {
         Image {
             floor: start,
             done: BTreeSet::new(),
-            kept: BTreeMap::new(),
+            named: BTreeMap::new(),
             dead: BTreeMap::new(),
             replays: Vec::new(),
             rematch_through: 0,
         }
     }
 
-    /// The changes that make it the image of the subscription `id`.
+    /// Appends the changes that make this the image of the subscription `id`.
     pub fn changes(&self, id: SubscriptionId, out: &mut Vec<Change>) {
         let floor = self.floor;
         out.push(Change::Progress { id, floor });
@@ -197,7 +197,7 @@ impl Image {
         }
         let done: Vec<u64> = self.done.iter().copied().collect();
         done_changes(id, &done, out);
-        out.extend(self.kept.iter().map(|(&position, letter)| Change::Keep {
+        out.extend(self.named.iter().map(|(&position, letter)| Change::Named {
             id,
             position,
             letter: letter.clone(),
@@ -215,7 +215,7 @@ impl Image {
         }
     }
 
-    /// Of no effect up to the floor.
+    /// Sets the position, which has no effect up to the floor.
     fn set_rematch_through(&mut self, through: u64) {
         self.rematch_through = match through > self.floor {
             true => through,
@@ -225,13 +225,13 @@ impl Image {
 
     fn forget(&mut self, position: u64) {
         self.done.remove(&position);
-        self.kept.remove(&position);
+        self.named.remove(&position);
         self.dead.remove(&position);
     }
 }
 
 impl Images {
-    /// Carries a change in. One about a subscription that is not there changes nothing.
+    /// Applies a change. A change of a subscription that is not there has no effect.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Begin {
@@ -258,13 +258,13 @@ impl Images {
                     }
                 }
             }),
-            Change::Keep {
+            Change::Named {
                 id,
                 position,
                 letter,
             } => self.with(id, |image| {
                 image.forget(position);
-                image.kept.insert(position, letter);
+                image.named.insert(position, letter);
             }),
             Change::Dead {
                 id,
@@ -283,7 +283,7 @@ impl Images {
                 image.floor = to;
                 image.set_rematch_through(through);
                 image.done.clear();
-                image.kept.retain(|position, _| !all && *position <= to);
+                image.named.retain(|position, _| !all && *position <= to);
                 image.dead.retain(|position, _| *position <= to);
                 image.replays.clear();
             }),

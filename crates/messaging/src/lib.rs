@@ -8,11 +8,13 @@
 //! [`Core`] decides and knows neither clock nor disk; [`Log`] is the log; [`Messaging`] drives both beside the engine, whose
 //! commit hook it is. How an event travels to its receiver is not known here: no HTTP, no gRPC, no broker.
 
+mod ascending_map;
 mod codec;
 mod content;
 mod core;
 mod definitions;
 mod driver;
+mod ended;
 mod flow;
 mod frames;
 mod history;
@@ -21,9 +23,7 @@ mod image;
 mod log;
 mod matcher;
 mod notices;
-mod past;
 mod revisions;
-mod run;
 mod scan;
 mod settings;
 mod storage;
@@ -32,8 +32,9 @@ mod wire;
 pub use content::{SubscriptionContent, UnreadableContent};
 pub use core::{Core, Known, Refusal};
 pub use driver::{Messaging, Unsettled};
+pub use ended::{End, NOTE_BYTES_MAX};
 pub use flow::{
-    DEAD_BYTES_MAX, DEAD_MAX, Delivery, Figures, Flow, KEPT_MAX, Matched, REPLAYS_MAX, Receipt,
+    DEAD_BYTES_MAX, DEAD_MAX, Delivery, Figures, Flow, Matched, NAMED_MAX, REPLAYS_MAX, Receipt,
     ReceiptExpired, SAID, WINDOW_MAX, Wanted,
 };
 pub use frames::Frame;
@@ -43,7 +44,6 @@ pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, 
 pub use log::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Log, restore_snapshot};
 pub use matcher::Matcher;
 pub use notices::{DEAD_LETTER_NOTICE_EVERY, DeadLetterNotice};
-pub use past::{End, NOTE_BYTES_MAX};
 pub use revisions::{FILTERS_KEPT_MAX, Revisions};
 pub use scan::{From, scan};
 pub use settings::{

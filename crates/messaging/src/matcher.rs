@@ -1,4 +1,4 @@
-//! Which subscriptions want an event.
+//! Finds the subscriptions whose filter matches an event.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::flow::Matched;
 use crate::notices;
 use crate::settings::{Filter, Subscription, SubscriptionId};
 
-/// Event types whose subscriptions are kept in mind, at most: applications may invent many.
+/// Maximum number of event types whose subscriptions are cached: applications may invent many.
 const TYPES_MAX: usize = 1_024;
 
 struct Entry {
     id: SubscriptionId,
-    /// Those who must all see the event; the platform sees everything.
+    /// Owners who must all be allowed to see the event. The platform sees every event.
     owners: ArrayVec<OwnerId, 2>,
     filter: Filter,
 }
@@ -32,28 +32,28 @@ impl Entry {
     }
 }
 
-/// The entries that want a type, by their place.
+/// Indexes of the entries that want an event type.
 #[derive(Default)]
 struct Wanting {
-    /// Whoever may see the event.
+    /// Entries for any owner.
     whoever: Vec<u16>,
-    /// By the first of the owners who must see it.
+    /// Entries by the first of their owners.
     of_owner: HashMap<OwnerId, Vec<u16>>,
 }
 
 /// Matches events against many filters at once.
 #[derive(Default)]
 pub struct Matcher {
-    /// In the order of their ids.
+    /// Entries in the order of their ids.
     entries: Vec<Entry>,
-    /// The entries that want a type, by the type.
+    /// Entries by event type, as far as they were looked up.
     types: HashMap<Box<str>, Option<Arc<Wanting>>>,
-    /// Kept for its memory.
+    /// Kept between calls for its memory.
     seen_by: Vec<OwnerId>,
 }
 
 impl Matcher {
-    /// For these subscriptions, in the order of their ids.
+    /// Makes a matcher of these subscriptions, which come in the order of their ids.
     pub fn new<'a>(subscriptions: impl Iterator<Item = &'a Subscription>) -> Matcher {
         let entry = |subscription: &Subscription| {
             let filter = subscription.terms.filter.clone();
@@ -70,12 +70,12 @@ impl Matcher {
         }
     }
 
-    /// For one filter of somebody who may see what `scope` may: the platform sees all.
+    /// Makes a matcher of one filter for a caller who may see the events of `scope`. The platform sees every event.
     pub fn of(scope: OwnerId, filter: Filter) -> Matcher {
         Matcher::for_one(SubscriptionId(0), scope, filter)
     }
 
-    /// For one subscription of `scope`, with this filter.
+    /// Makes a matcher of one subscription of `scope`, with this filter.
     pub fn for_one(id: SubscriptionId, scope: OwnerId, filter: Filter) -> Matcher {
         Matcher {
             entries: vec![Entry::new(id, scope, filter)],
@@ -83,7 +83,7 @@ impl Matcher {
         }
     }
 
-    /// The entries that want events of this type, if any do.
+    /// Returns the entries that want events of this type, if there are any.
     fn wanting(&mut self, event_type: &str) -> Option<Arc<Wanting>> {
         if let Some(wanting) = self.types.get(event_type) {
             return wanting.clone();
@@ -107,15 +107,15 @@ impl Matcher {
         wanting
     }
 
-    /// The subscription that is told of the record whatever it wants: the mailbox that a queued payment named.
+    /// Returns the mailbox that a queued payment named: this subscription gets the event whatever its filter.
     fn mailbox(&self, record: &RecordRef<'_>) -> Option<SubscriptionId> {
         let id = SubscriptionId(record.reply_to()?.0.get());
         let known = self.entries.binary_search_by_key(&id, |entry| entry.id);
         known.ok().map(|_| id)
     }
 
-    /// Calls `found` once for every subscription that wants the record's event, or is the mailbox for it. `owner` tells to
-    /// whom an account belongs.
+    /// Calls `found` once for every subscription that wants the record's event, or is the mailbox for it. `owner` returns the owner of
+    /// an account.
     pub fn matches(
         &mut self,
         record: &RecordRef<'_>,
@@ -168,7 +168,8 @@ impl Matcher {
     }
 }
 
-/// What the event is about: a payment, an account, an API key or a setting by its position, or an order key that an owner gave.
+/// Returns the number of the object that the event is about: the position of a payment, an account, an API key or a setting, or the
+/// hash of an order key; 0 for none.
 fn object(record: &RecordRef<'_>) -> u64 {
     let Some(key) = record.order_key() else {
         return record.subject().unwrap_or(0);
@@ -182,7 +183,7 @@ fn object(record: &RecordRef<'_>) -> u64 {
     hash | 1 << 63
 }
 
-/// Whether the event is about money in the currency that is wanted, if one is.
+/// Whether the event is about money in the currency of the filter, if the filter names one.
 fn in_currency(filter: &Filter, record: &RecordRef<'_>) -> bool {
     filter.currency.is_none_or(|wanted| {
         record
@@ -192,7 +193,8 @@ fn in_currency(filter: &Filter, record: &RecordRef<'_>) -> bool {
     })
 }
 
-/// The owners that may see the event: who asked for it, and whose payment or account it is about or whose money it moves.
+/// Adds the owners that may see the event: the owner of the actor, of the payment, of the account or setting, and of each account whose
+/// money moves.
 fn seen_by(
     record: &RecordRef<'_>,
     owner: &dyn Fn(AccountId) -> Option<OwnerId>,

@@ -1,4 +1,4 @@
-//! Reading the journal for one who is behind.
+//! Searches the journal for events of a subscription that is behind, or of a stream.
 
 use std::sync::Arc;
 
@@ -9,24 +9,24 @@ use crate::flow::Matched;
 use crate::frames::Frame;
 use crate::matcher::Matcher;
 
-/// Records looked at in one go, about.
+/// Approximate number of records searched at once.
 const READ_AT_ONCE: u64 = 4_096;
 
 /// Where a subscription, or a stream, begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
-    /// With the first event of all.
+    /// At the first event of the journal.
     Beginning,
-    /// With the next one that happens.
+    /// At the next event that happens.
     Now,
-    /// With the one after this position.
+    /// At the event after this position.
     After(u64),
-    /// With the first that did not happen before this time, nanoseconds since the Unix epoch.
+    /// At the first event that did not happen before this time, nanoseconds since the Unix epoch.
     Time(u64),
 }
 
 impl From {
-    /// The position after which it begins.
+    /// Returns the position after which events are wanted.
     ///
     /// # Errors
     /// If the journal can't be read.
@@ -53,8 +53,8 @@ impl From {
     }
 }
 
-/// What `matcher` finds in `from ..= last`, at most `matches_max` and not all at once; and the last position that was looked
-/// at, from behind which to go on. `last` must be published, and `from` at least 1.
+/// Searches `from ..= last` for at most `matches_max` events, and not all at once. Returns the last position that was searched, behind
+/// which the caller goes on, and the matches. `last` must be published, and `from` at least 1.
 ///
 /// # Errors
 /// If the journal can't be read.
@@ -69,7 +69,7 @@ pub fn scan(
     scan_frames(reader, matcher, from, last, matches_max, &read, &|_| ())
 }
 
-/// The same with frames that `read` reads. `matched` is told each in which something was found.
+/// [`scan`] with frames that `read` returns. Calls `matched` with each frame that holds a match.
 ///
 /// # Errors
 /// If the journal can't be read.

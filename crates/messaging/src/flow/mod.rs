@@ -1,8 +1,8 @@
-//! One subscription at work: which events it was not given yet, which are in whose hands, which are tried again or given up.
+//! The deliveries of one subscription: which events wait, which are with a receiver, which are tried again or dead.
 //!
-//! No clock, no disk: time arrives in calls, what must be kept leaves as [`Change`]s.
+//! A flow knows no clock and no disk: time arrives in calls, and what must be kept leaves as [`Change`]s.
 
-mod keep;
+mod persist;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -10,62 +10,62 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use tributary_ledger::Actor;
 
+use crate::ascending_map::AscendingMap;
+use crate::ended::{End, EndedAttempts, Group};
 use crate::image::{ERROR_BYTES_MAX, Image, Letter};
 use crate::notices::{DEAD_LETTER_NOTICE_EVERY, DeadLetterNotice};
-use crate::past::{End, Group, Past};
 use crate::revisions::Revisions;
-use crate::run::Run;
 use crate::settings::{Filter, Order, Policy, Subscription, SubscriptionId};
 use tributary_engine::{Meter, Rates};
 
-/// Matched events that wait in memory to be handed out, at most; more are read from the journal when these are gone.
+/// Maximum number of matched events that wait in memory to be handed out. Later ones are read from the journal when these are gone.
 pub const WINDOW_MAX: usize = 4_096;
-/// Events kept by name, at most: no new ones are taken while there are so many.
-pub const KEPT_MAX: usize = 10_000;
-/// Dead letters, at most: no new events are taken while there are so many.
+/// Maximum number of events that the log names one by one. A flow with so many takes no new event.
+pub const NAMED_MAX: usize = 10_000;
+/// Maximum number of dead letters. A flow with so many takes no new event.
 pub const DEAD_MAX: usize = 100_000;
-/// Bytes that dead letters take, at most: likewise.
+/// Maximum size of all dead letters, in bytes. A flow with so many takes no new event.
 pub const DEAD_BYTES_MAX: usize = 32 << 20;
-/// Events that come to be kept by name at once, at most.
-const KEPT_AT_ONCE: usize = 1_024;
-/// Ranges that wait to be replayed, at most.
+/// Maximum number of events that the log begins to name at once.
+const NAMED_AT_ONCE: usize = 1_024;
+/// Maximum number of ranges that wait to be replayed.
 pub const REPLAYS_MAX: usize = 16;
-/// What a receiver is told to have done that did not answer in time.
+/// Error recorded for a delivery that timed out.
 const TIMED_OUT: &str = "no answer within the visibility time-out";
-/// What a receiver is told to have done that went away.
+/// Error recorded for a delivery whose receiver disconnected.
 const GAVE_BACK: &str = "the receiver went away";
 
-/// First byte of a note that is what a receiver said.
+/// First byte of a note that holds the error text of a receiver.
 pub const SAID: u8 = b'=';
 
-/// An event that a subscription wants.
+/// An event that matches the filter of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Matched {
-    /// Its position.
+    /// Position of the event.
     pub position: u64,
-    /// When it happened, nanoseconds since the Unix epoch.
+    /// Time of the event, nanoseconds since the Unix epoch.
     pub time: u64,
-    /// What it is about, for the order; 0 for nothing.
+    /// Number of the object that the event is about, for the order; 0 for none.
     pub object: u64,
 }
 
-/// An event in the hands of a receiver.
+/// An event that is handed out to a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// The event.
+    /// Position of the event.
     pub position: u64,
-    /// What names this attempt.
+    /// Name of this attempt.
     pub receipt: Receipt,
-    /// 1 for the first.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
 }
 
-/// Names one attempt at one event: that of a later attempt is another one.
+/// Names one attempt to deliver one event. A later attempt has another receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Receipt {
-    /// The event.
+    /// Position of the event.
     pub position: u64,
-    /// When it was handed out, as a number that is never used again: 56 bits.
+    /// Number of the hand-out, 56 bits. No number is used twice.
     pub generation: u64,
 }
 
@@ -74,18 +74,18 @@ pub struct Receipt {
 #[error("the receipt is of an attempt that is over")]
 pub struct ReceiptExpired;
 
-/// What is to be read from the journal for a subscription.
+/// A range of the journal to be searched for events of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// The first position.
     pub from: u64,
     /// The last position.
     pub through: u64,
-    /// The filter that matches all of them.
+    /// Filter for all positions of the range.
     pub filter: Arc<Filter>,
     /// Maximum number of matches to find.
     pub matches_max: usize,
-    /// Whether they are to be delivered again.
+    /// Whether the events are to be delivered again.
     pub replay: bool,
 }
 
@@ -107,11 +107,11 @@ enum State {
 struct Open {
     letter: Letter,
     state: State,
-    /// Whether it is, or is about to be, in the log by name.
-    kept: bool,
+    /// Whether the log names the event, or is about to.
+    named: bool,
 }
 
-/// Events of one object: the one that is next or out, and those behind it.
+/// Events of one object: the one that is next or handed out, and those behind it.
 #[derive(Clone, Debug)]
 struct Lane {
     holder: u64,
@@ -147,47 +147,47 @@ impl UnwrittenDead {
     }
 }
 
-/// Numbers of a subscription.
+/// Counts and rates of a subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Figures {
-    /// Every event up to this position was looked at.
+    /// Position up to which every event was matched.
     pub scanned: u64,
-    /// Matched events that are not done and not in anyone's hands.
+    /// Number of matched events that are neither done nor handed out.
     pub waiting: u64,
-    /// In the hands of receivers.
+    /// Number of events that are handed out.
     pub in_flight: u64,
-    /// Of those that wait, the ones that were handed out before.
+    /// Number of waiting events that were handed out before.
     pub retrying: u64,
-    /// Given up.
+    /// Number of dead letters.
     pub dead: u64,
-    /// When the oldest event happened that is not done, nanoseconds since the Unix epoch.
+    /// Time of the oldest event that is not done, nanoseconds since the Unix epoch.
     pub oldest: Option<u64>,
-    /// Since the process began: handed out, acknowledged, refused or timed out, dropped for their age.
+    /// Number of hand-outs since the process began.
     pub handed_out: u64,
-    /// See `handed_out`.
+    /// Number of acknowledged events since the process began.
     pub acknowledged: u64,
-    /// See `handed_out`.
+    /// Number of attempts that were refused or timed out since the process began.
     pub failed: u64,
-    /// See `handed_out`.
+    /// Number of events dropped for their age since the process began.
     pub expired: u64,
-    /// Over the last minute.
+    /// Rates of the last minute.
     pub rates: Rates,
 }
 
-/// One subscription at work.
+/// The deliveries of one subscription.
 pub struct Flow {
     subscription: Subscription,
     revisions: Revisions,
-    /// Every event up to here was matched.
+    /// Position up to which every event was matched.
     scanned: u64,
-    /// As the log has it, or will have it when what was drained is in it.
+    /// Floor as of the last drain.
     floor: u64,
-    open: Run<u64, Open>,
-    ready: Run<u64, ()>,
-    /// `(due, position)` of all that wait for a time or are out.
-    timers: Run<(u64, u64), ()>,
+    open: AscendingMap<u64, Open>,
+    ready: AscendingMap<u64, ()>,
+    /// `(due, position)` of every event that waits for a time or is handed out.
+    timers: AscendingMap<(u64, u64), ()>,
     lanes: HashMap<u64, Lane>,
-    /// Above the floor, and done.
+    /// Events above the floor that are done.
     done: BTreeSet<u64>,
     dead: BTreeMap<u64, Letter>,
     dead_bytes: usize,
@@ -196,37 +196,37 @@ pub struct Flow {
     /// Dead letters that came into the log since the last notice of them, and when that was.
     unnoticed: u64,
     noticed_at: u64,
-    kept: usize,
+    named: usize,
     out: usize,
     replays: VecDeque<(u64, u64)>,
     /// Everything up to here is matched by the filter that is in force here; 0 if the floor is beyond it.
     rematch_through: u64,
-    /// Whose place in the log has changed since the last drain.
+    /// Events that the log names, or named, and that changed since the last drain.
     changed: Vec<u64>,
-    /// Done since the last drain, behind others that are not.
+    /// Events done since the last drain, behind others that are not.
     done_since: Vec<u64>,
-    /// Whether some were done since the last drain that were the oldest.
+    /// Whether the oldest events were done since the last drain.
     passed: bool,
     replays_changed: bool,
-    /// A receiver came and got less than it could take.
-    hungry: bool,
+    /// Whether a receiver came and got fewer events than it asked for.
+    receiver_waits: bool,
     meter: Meter,
     totals: Figures,
-    /// Attempts that are over.
-    past: Past,
+    /// Attempts that ended since they were last taken.
+    past: EndedAttempts,
 }
 
 impl Flow {
-    /// As it was kept. `revisions` has the filters of everything above the floor.
+    /// Makes the flow that `image` describes. `revisions` must hold the filters for everything above the floor.
     pub fn new(subscription: Subscription, image: Image, revisions: Revisions, now: u64) -> Flow {
         let mut flow = Flow {
             revisions,
             rematch_through: image.rematch_through,
             scanned: image.floor,
             floor: image.floor,
-            open: Run::new(),
-            ready: Run::new(),
-            timers: Run::new(),
+            open: AscendingMap::new(),
+            ready: AscendingMap::new(),
+            timers: AscendingMap::new(),
             lanes: HashMap::new(),
             done: image.done,
             dead_bytes: image.dead.values().map(Letter::bytes).sum(),
@@ -234,31 +234,31 @@ impl Flow {
             unwritten: UnwrittenDead::default(),
             unnoticed: 0,
             noticed_at: 0,
-            kept: 0,
+            named: 0,
             out: 0,
             replays: image.replays.into(),
             changed: Vec::new(),
             done_since: Vec::new(),
             passed: false,
             replays_changed: false,
-            hungry: true,
+            receiver_waits: true,
             meter: Meter::default(),
             totals: Figures::default(),
-            past: Past::default(),
+            past: EndedAttempts::default(),
             subscription,
         };
-        for (position, letter) in image.kept {
+        for (position, letter) in image.named {
             flow.admit(position, letter, true, now);
         }
         flow
     }
 
-    /// Its settings.
+    /// Returns the definition of the subscription.
     pub fn subscription(&self) -> &Subscription {
         &self.subscription
     }
 
-    /// Every event up to here was matched.
+    /// Returns the position up to which every event was matched.
     pub fn scanned(&self) -> u64 {
         self.scanned
     }
@@ -271,36 +271,36 @@ impl Flow {
         &self.subscription.terms.policy
     }
 
-    /// Why no new events are taken, if none are.
+    /// Returns why the flow takes no new events, if it takes none.
     pub fn stalled(&self) -> Option<&'static str> {
         if self.dead.len() >= DEAD_MAX || self.dead_bytes >= DEAD_BYTES_MAX {
             Some("there are too many dead letters")
-        } else if self.kept >= KEPT_MAX {
+        } else if self.named >= NAMED_MAX {
             Some("too many events wait for another attempt")
         } else {
             None
         }
     }
 
-    /// How many more matched events it takes now.
+    /// Returns how many more matched events the flow takes now.
     pub fn room(&self) -> usize {
         if self.stalled().is_some() {
             return 0;
         }
         let bound = WINDOW_MAX + self.policy().in_flight_max as usize;
-        bound.saturating_sub(self.open.len() - self.kept)
+        bound.saturating_sub(self.open.len() - self.named)
     }
 
-    /// What is to be read for it, if the published journal ends at `head`.
+    /// Returns the range to search next, if the committed journal ends at `head`.
     pub fn wanted(&self, head: u64) -> Option<Wanted> {
         if let Some(&(from, through)) = self.replays.front()
-            && self.kept < KEPT_MAX / 2
+            && self.named < NAMED_MAX / 2
         {
             return Some(Wanted {
                 from,
                 through: through.min(head),
                 filter: self.revisions.newest().clone(),
-                matches_max: KEPT_AT_ONCE,
+                matches_max: NAMED_AT_ONCE,
                 replay: true,
             });
         }
@@ -324,7 +324,7 @@ impl Flow {
         self.scanned < head && self.revisions.filter_at(self.scanned + 1).is_none()
     }
 
-    /// Takes the filters of everything that is not matched yet.
+    /// Replaces the filters for everything that is not matched yet.
     pub(crate) fn set_revisions(&mut self, mut revisions: Revisions) {
         revisions.forget_through(self.scanned);
         self.revisions = revisions;
@@ -335,8 +335,8 @@ impl Flow {
         self.scanned.max(self.rematch_through)
     }
 
-    /// Takes the matches among the events `from ..= through`, ascending, if these follow what was looked at already. Takes as
-    /// many as there is room for.
+    /// Takes the matches among the events `from ..= through`, ascending, as far as there is room. Ignores a range that does not follow
+    /// what was matched before.
     pub fn offer(&mut self, from: u64, through: u64, matches: &[Matched], now: u64) {
         if from > self.scanned + 1 || through <= self.scanned {
             return;
@@ -373,7 +373,7 @@ impl Flow {
         true
     }
 
-    /// Takes what was read for the range that is being replayed: all matches among the events `from ..= through`.
+    /// Takes the matches among the events `from ..= through` of the range that is being replayed.
     pub fn replay_found(&mut self, from: u64, through: u64, matches: &[Matched], now: u64) {
         let Some(range) = self.replays.front_mut().filter(|range| range.0 == from) else {
             return;
@@ -388,7 +388,7 @@ impl Flow {
             if self.open.contains(&matched.position) || matched.position > self.scanned {
                 continue;
             }
-            self.unbury(matched.position);
+            self.remove_dead(matched.position);
             self.done.remove(&matched.position);
             let letter = Letter {
                 time: matched.time,
@@ -401,13 +401,13 @@ impl Flow {
         }
     }
 
-    fn admit(&mut self, position: u64, letter: Letter, kept: bool, now: u64) {
+    fn admit(&mut self, position: u64, letter: Letter, named: bool, now: u64) {
         let object = letter.object;
-        self.kept += usize::from(kept);
+        self.named += usize::from(named);
         let open = Open {
             letter,
             state: State::Blocked,
-            kept,
+            named,
         };
         self.open.insert(position, open);
         if self.policy().order == Order::Object && object != 0 {
@@ -445,7 +445,7 @@ impl Flow {
         self.open.get_mut(&position).expect("it is open")
     }
 
-    /// It is its turn, now or when it is due.
+    /// Makes an event the next of its object: ready now, or when it is due.
     fn activate(&mut self, position: u64, now: u64) {
         let open = self.at(position);
         let due = open.letter.due;
@@ -458,10 +458,10 @@ impl Flow {
         }
     }
 
-    /// Takes an event out of all that is open; the next one of its object gets its turn.
+    /// Removes an open event. The next event of its object gets its turn.
     fn close(&mut self, position: u64, now: u64) -> Open {
         let open = self.open.remove(&position).expect("it is open");
-        self.kept -= usize::from(open.kept);
+        self.named -= usize::from(open.named);
         match open.state {
             State::Blocked => {}
             State::Waiting => {
@@ -488,15 +488,15 @@ impl Flow {
         open
     }
 
-    /// Nothing more is to be done about it.
+    /// Ends the delivery of an event: it is done.
     fn settle(&mut self, position: u64, now: u64) -> Open {
         let open = self.close(position, now);
         // None before it is open, and none can come to be: the floor will pass it.
-        if !open.kept && self.open.first().is_none_or(|first| *first > position) {
+        if !open.named && self.open.first().is_none_or(|first| *first > position) {
             self.passed = true;
             return open;
         }
-        if open.kept {
+        if open.named {
             self.changed.push(position);
         } else {
             self.done_since.push(position);
@@ -507,7 +507,7 @@ impl Flow {
         open
     }
 
-    fn bury(&mut self, position: u64, now: u64) {
+    fn mark_dead(&mut self, position: u64, now: u64) {
         let mut letter = self.close(position, now).letter;
         letter.due = now;
         self.dead_bytes += letter.bytes();
@@ -516,7 +516,7 @@ impl Flow {
         self.changed.push(position);
     }
 
-    fn unbury(&mut self, position: u64) -> Option<Letter> {
+    fn remove_dead(&mut self, position: u64) -> Option<Letter> {
         let letter = self.dead.remove(&position)?;
         self.dead_bytes -= letter.bytes();
         self.unwritten.remove(position);
@@ -558,7 +558,7 @@ impl Flow {
                 first += 1;
                 waited += now.saturating_sub(time);
             }
-            if open.kept {
+            if open.named {
                 self.changed.push(position);
             }
             self.out += 1;
@@ -572,13 +572,13 @@ impl Flow {
                 attempt,
             });
         }
-        self.hungry |= deliveries.len() < max;
+        self.receiver_waits |= deliveries.len() < max;
         self.totals.handed_out += deliveries.len() as u64;
         self.meter.started(now, first, waited);
         deliveries
     }
 
-    /// Since when the attempt runs that the receipt names.
+    /// Returns when the attempt of a receipt began.
     fn since(&self, receipt: Receipt) -> Result<u64, ReceiptExpired> {
         match self.open.get(&receipt.position).map(|open| open.state) {
             Some(State::Out {
@@ -588,7 +588,7 @@ impl Flow {
         }
     }
 
-    /// These are done. Each receipt is answered for itself.
+    /// Acknowledges deliveries. Each receipt has its own result.
     pub fn ack(&mut self, receipts: &[Receipt], now: u64) -> Vec<Result<(), ReceiptExpired>> {
         let (mut count, mut worked) = (0, 0);
         let results = receipts.iter().map(|&receipt| {
@@ -604,8 +604,8 @@ impl Flow {
         results
     }
 
-    /// The same for one, with a note for the history, and the nanoseconds that were worked on it: it may have waited for its turn
-    /// after it was handed out.
+    /// Acknowledges one delivery, with a note for the history. `worked` is the duration of the work in nanoseconds: the delivery may
+    /// have waited for its turn after it was handed out.
     pub fn ack_noted(
         &mut self,
         receipt: Receipt,
@@ -625,7 +625,7 @@ impl Flow {
         self.over(position, attempt, End::Acknowledged, since, now, note);
     }
 
-    /// An attempt is over.
+    /// Records the end of an attempt for the history.
     fn over(&mut self, position: u64, attempt: u32, end: End, since: u64, now: u64, note: &[u8]) {
         let like = Group {
             subscription: self.id(),
@@ -639,12 +639,12 @@ impl Flow {
         self.past.push(like, position, note);
     }
 
-    /// Attempts that are over.
-    pub(crate) fn past(&mut self) -> &mut Past {
+    /// Returns the attempts that ended since they were last taken.
+    pub(crate) fn ended_attempts(&mut self) -> &mut EndedAttempts {
         &mut self.past
     }
 
-    /// This attempt failed: another one follows after `delay` nanoseconds, or the policy's.
+    /// Fails an attempt. The next one follows after `delay` nanoseconds, or after the delay of the policy.
     pub fn nack(
         &mut self,
         receipt: Receipt,
@@ -658,7 +658,7 @@ impl Flow {
         self.nack_noted(receipt, delay, error, &note, now)
     }
 
-    /// The same with a note for the history.
+    /// [`Flow::nack`] with a note for the history.
     pub fn nack_noted(
         &mut self,
         receipt: Receipt,
@@ -675,8 +675,8 @@ impl Flow {
         Ok(())
     }
 
-    /// The receiver of these went away: they failed. The `unsent` ones it never had, so these were no attempts and come again at
-    /// once.
+    /// Takes deliveries back from a receiver that disconnected. The `sent` ones failed. The receiver never had the `unsent` ones: they
+    /// were no attempts, and come again at once.
     pub fn give_back(&mut self, sent: &[Receipt], unsent: &[Receipt], now: u64) {
         for receipt in sent {
             let _if_not_over = self.nack(*receipt, None, GAVE_BACK, now);
@@ -690,7 +690,7 @@ impl Flow {
                 unreachable!("it has a receipt that counts");
             };
             open.letter.attempt -= 1;
-            if open.kept {
+            if open.named {
                 self.changed.push(receipt.position);
             }
             self.out -= 1;
@@ -699,7 +699,7 @@ impl Flow {
         }
     }
 
-    /// The event was given to the receiver until `until`.
+    /// Extends an attempt to `until`.
     pub fn extend(&mut self, receipt: Receipt, until: u64) -> Result<(), ReceiptExpired> {
         self.since(receipt)?;
         let open = self.at(receipt.position);
@@ -712,33 +712,33 @@ impl Flow {
         Ok(())
     }
 
-    /// An attempt failed.
+    /// Ends a failed attempt: the event waits for the next one, or is dead.
     fn fail(&mut self, position: u64, error: &str, due: u64, now: u64) {
         self.totals.failed += 1;
         let attempts_max = self.policy().attempts_max;
         let open = self.at(position);
         open.letter.failed(now, error);
         if open.letter.attempt >= attempts_max {
-            return self.bury(position, now);
+            return self.mark_dead(position, now);
         }
         let State::Out { deadline, .. } = open.state else {
             unreachable!("only what is out fails");
         };
         open.letter.due = due;
-        let before = std::mem::replace(&mut open.kept, true);
-        self.kept += usize::from(!before);
+        let before = std::mem::replace(&mut open.named, true);
+        self.named += usize::from(!before);
         self.out -= 1;
         self.timers.remove(&(deadline, position));
         self.changed.push(position);
         self.activate(position, now);
     }
 
-    /// When something happens by itself next.
+    /// Returns when the next timer is due.
     pub fn next_due(&self) -> Option<u64> {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Lets happen what is due, at most `max` of it; gives how much that was.
+    /// Fires timers that are due, at most `max` of them. Returns how many.
     pub fn tick(&mut self, now: u64, max: usize) -> usize {
         let mut happened = 0;
         while happened < max
@@ -759,13 +759,13 @@ impl Flow {
         happened
     }
 
-    /// Whether a receiver that came for nothing would get something now; asked once, it is false until one comes again.
+    /// Whether a waiting receiver would get an event now. True once for each receiver that came and got too little.
     pub(crate) fn wakes(&mut self) -> bool {
-        let wakes = self.hungry
+        let wakes = self.receiver_waits
             && self.subscription.terms.paused.is_none()
             && !self.ready.is_empty()
             && self.out < self.policy().in_flight_max as usize;
-        self.hungry &= !wakes;
+        self.receiver_waits &= !wakes;
         wakes
     }
 
@@ -774,19 +774,19 @@ impl Flow {
         !self.unwritten.is_empty()
     }
 
-    /// All that was put out so far is on its way into the log.
+    /// Marks everything that was drained as on its way into the log.
     pub(crate) fn drained(&mut self) {
         let UnwrittenDead { new, drained } = &mut self.unwritten;
         drained.append(new);
     }
 
-    /// What was drained last is in the log.
+    /// Marks what was drained last as written.
     pub(crate) fn written(&mut self) {
         self.unnoticed += self.unwritten.drained.len() as u64;
         self.unwritten.drained.clear();
     }
 
-    /// What is to be said of new dead letters now, if anything: at most once in a while.
+    /// Returns the notice of new dead letters that is due now, if there is one.
     pub(crate) fn dead_letter_notice(&mut self, now: u64) -> Option<DeadLetterNotice> {
         if self.unnoticed == 0 || now.abs_diff(self.noticed_at) < DEAD_LETTER_NOTICE_EVERY {
             return None;
@@ -800,13 +800,13 @@ impl Flow {
         })
     }
 
-    /// A notice could not be given: it will be tried again.
+    /// Takes back a notice that could not be published, to be tried again.
     pub(crate) fn notice_failed(&mut self, notice: &DeadLetterNotice) {
         self.unnoticed += notice.new;
         self.noticed_at = 0;
     }
 
-    /// Notes in the history what somebody did to these events.
+    /// Records an operation on these events for the history, with the actor.
     fn note_operation(&mut self, end: End, positions: &[u64], by: Actor, now: u64) {
         let like = Group {
             subscription: self.id(),
@@ -821,7 +821,7 @@ impl Flow {
         self.past.push_all(like, positions, &note);
     }
 
-    /// Dead letters that are in the log, after this position, the oldest event first, and whether there are more.
+    /// Returns dead letters that are in the log, after this position, the oldest event first, and whether there are more.
     pub fn dead(&self, after: u64, limit: usize) -> (Vec<(u64, Letter)>, bool) {
         let written = |(position, _): &(&u64, &Letter)| !self.unwritten.contains(**position);
         let mut rest = self.dead.range(after + 1..).filter(written);
@@ -830,7 +830,7 @@ impl Flow {
         (page.collect(), rest.next().is_some())
     }
 
-    /// Dead letters by name, or the oldest ones.
+    /// Positions of these dead letters that exist, or of the oldest ones.
     fn dead_ones(&self, positions: Option<&[u64]>, max: usize) -> Vec<u64> {
         let there = |position: &&u64| self.dead.contains_key(position);
         match positions {
@@ -839,14 +839,14 @@ impl Flow {
         }
     }
 
-    /// Has dead letters delivered again: these, or all. At most as many as may be kept by name; gives how many.
+    /// Puts dead letters back into delivery: these, or all, as many as the log may name. Returns how many.
     pub fn requeue(&mut self, positions: Option<&[u64]>, by: Actor, now: u64) -> usize {
-        let room = KEPT_MAX.saturating_sub(self.kept);
+        let room = NAMED_MAX.saturating_sub(self.named);
         let mut requeued = 0;
         let positions = self.dead_ones(positions, room);
         self.note_operation(End::Requeued, &positions, by, now);
         for position in positions {
-            let Some(mut letter) = self.unbury(position) else {
+            let Some(mut letter) = self.remove_dead(position) else {
                 continue;
             };
             letter.attempt = 0;
@@ -858,13 +858,13 @@ impl Flow {
         requeued
     }
 
-    /// Forgets dead letters: these, or all. Gives how many.
+    /// Drops dead letters: these, or all. Returns how many.
     pub fn drop_dead(&mut self, positions: Option<&[u64]>, by: Actor, now: u64) -> usize {
         let mut dropped = 0;
         let positions = self.dead_ones(positions, usize::MAX);
         self.note_operation(End::Dropped, &positions, by, now);
         for position in positions {
-            if self.unbury(position).is_some() {
+            if self.remove_dead(position).is_some() {
                 if position > self.floor {
                     self.done.insert(position);
                 }
@@ -875,7 +875,8 @@ impl Flow {
         dropped
     }
 
-    /// Delivers again what matches in `first ..= last`, as far as it was looked at already. False if too many ranges wait.
+    /// Delivers again what the newest filter matches in `first ..= last`, as far as that was matched before. False if too many ranges
+    /// wait.
     pub fn replay(&mut self, first: u64, last: u64, by: Actor, now: u64) -> bool {
         let last = last.min(self.scanned);
         if first > last {
@@ -890,7 +891,7 @@ impl Flow {
         true
     }
 
-    /// Its numbers now.
+    /// Returns counts and rates.
     pub fn figures(&self, now: u64) -> Figures {
         let retrying = self
             .open

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use tributary_journal::{Disk, File};
 
-use crate::past::{End, Past};
+use crate::ended::{End, EndedAttempts};
 use crate::settings::SubscriptionId;
 use slot::{
     Asked, CONTENT_BYTES_MAX, HEADER_BYTES, INDEX_BITS, SLOT_BYTES, Slot, decode, encode,
@@ -93,7 +93,7 @@ pub(crate) struct History {
     /// None until it is asked for first.
     known: Option<Known>,
     /// What is taken in next; here for its room.
-    spare: Past,
+    spare: EndedAttempts,
     written_at: u64,
     /// Nothing is written before; 0 while all is well.
     retry_at: u64,
@@ -153,7 +153,7 @@ impl History {
                     .max(2),
             },
             known: None,
-            spare: Past::default(),
+            spare: EndedAttempts::default(),
             written_at: 0,
             retry_at: 0,
             told_left_out: false,
@@ -185,7 +185,7 @@ impl History {
     }
 
     /// Takes in what `swap` puts into an empty place, and writes slots that are full.
-    pub(crate) fn take_in(&mut self, now: u64, swap: impl FnOnce(&mut Past)) {
+    pub(crate) fn take_in(&mut self, now: u64, swap: impl FnOnce(&mut EndedAttempts)) {
         let mut past = std::mem::take(&mut self.spare);
         past.clear();
         swap(&mut past);

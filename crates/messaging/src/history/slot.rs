@@ -19,7 +19,7 @@
 use tributary_journal::Disk;
 
 use super::{Attempts, Ended, SLOTS_PER_FILE, path};
-use crate::past::{End, Group};
+use crate::ended::{End, Group};
 use crate::settings::SubscriptionId;
 
 pub(super) const SLOT_BYTES: usize = 64 << 10;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::past::{Group, NOTE_BYTES_MAX};
+use crate::ended::{Group, NOTE_BYTES_MAX};
 use tributary_testkit::disk::SimDisk;
 use tributary_testkit::random::Random;
 
@@ -22,7 +22,7 @@ fn like(subscription: u64, end: End, at: u64) -> Group {
     }
 }
 
-fn put(history: &mut History, now: u64, fill: impl FnOnce(&mut Past)) {
+fn put(history: &mut History, now: u64, fill: impl FnOnce(&mut EndedAttempts)) {
     history.take_in(now, fill);
     history.write_if_due(now);
 }

@@ -356,7 +356,7 @@ impl World {
     fn durable_after_sync(&mut self) -> (Vec<(Matched, u32, u64)>, BTreeSet<u64>) {
         self.write(true);
         let image = &self.durable.images[&ID];
-        let kept = image.kept.iter().map(|(position, letter)| {
+        let kept = image.named.iter().map(|(position, letter)| {
             let matched = self.journal[*position as usize - 1];
             (matched, letter.attempt, letter.due)
         });
@@ -379,9 +379,9 @@ impl World {
                 && position > image.floor
                 && !image.done.contains(&position)
                 && !image.dead.contains_key(&position)
-                && !image.kept.contains_key(&position)
+                && !image.named.contains_key(&position)
         };
-        let by_name = image.kept.iter().map(|(position, letter)| {
+        let by_name = image.named.iter().map(|(position, letter)| {
             (
                 self.journal[*position as usize - 1],
                 letter.attempt,
@@ -542,7 +542,7 @@ impl World {
         self.written.extend(self.core.drain(true));
         self.write(true);
         let image = &self.durable.images[&ID];
-        assert!(image.kept.is_empty() && image.done.is_empty() && image.replays.is_empty());
+        assert!(image.named.is_empty() && image.done.is_empty() && image.replays.is_empty());
         assert_eq!(image.floor, self.journal.len() as u64);
     }
 }
@@ -617,7 +617,7 @@ fn one_event_that_never_ends_keeps_no_others_in_memory() {
     }
     let image = &durable.images[&ID];
     assert!(
-        image.kept.contains_key(&1) && image.floor > 60_000,
+        image.named.contains_key(&1) && image.floor > 60_000,
         "{}",
         image.floor
     );
@@ -628,7 +628,7 @@ fn one_event_that_never_ends_keeps_no_others_in_memory() {
     core.drain(true)
         .into_iter()
         .for_each(|change| durable.apply(change));
-    assert!(durable.images[&ID].kept.is_empty());
+    assert!(durable.images[&ID].named.is_empty());
 }
 
 #[test]

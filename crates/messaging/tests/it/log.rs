@@ -54,7 +54,7 @@ fn change(random: &mut Random) -> Change {
             id,
             positions: vec![position, position + 1],
         },
-        6 | 7 => Change::Keep {
+        6 | 7 => Change::Named {
             id,
             position,
             letter,
@@ -350,7 +350,7 @@ fn many_changes_take_many_frames_and_a_large_log_asks_for_a_new_one() {
     let Found { mut log, .. } = found(disk.clone());
     log.begin(&snapshot(&Images::default()), BASIS, 1)
         .expect("the disk works");
-    let keep = |position| Change::Keep {
+    let keep = |position| Change::Named {
         id: SubscriptionId(1),
         position,
         letter: Letter {

@@ -1,34 +1,34 @@
-//! Attempts that are over, on their way into the history: kept together by when they began and ended, since a receiver takes and
-//! acknowledges many events at once.
+//! Ended attempts on their way into the history, in groups that began and ended together: a receiver takes and acknowledges many
+//! events at once.
 
 use crate::settings::SubscriptionId;
 
-/// Events of one group, at most.
+/// Maximum number of events in one group.
 pub(crate) const GROUP_EVENTS_MAX: u16 = 4_096;
-/// Events that wait to be written, at most: what ends beyond them is left out of the history.
+/// Maximum number of events that wait to be written. Attempts beyond it are left out of the history.
 const EVENTS_MAX: usize = 1 << 18;
-/// Bytes of notes that wait to be written, at most; likewise.
+/// Maximum size of notes that wait to be written, in bytes. Attempts beyond it are left out of the history.
 const NOTES_BYTES_MAX: usize = 8 << 20;
-/// Bytes of one note, at most; the rest is cut off.
+/// Maximum size of one note, in bytes. The rest is cut off.
 pub const NOTE_BYTES_MAX: usize = 16 << 10;
 
-/// How an attempt ended. The numbers stand in files: never used again for something else.
+/// How an attempt ended, or what else happened to an event. The numbers stand in files: none is ever used for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum End {
-    /// The receiver said that it is done, or answered the webhook with 2xx.
+    /// The receiver acknowledged the event, or answered the webhook with 2xx.
     Acknowledged = 1,
-    /// The receiver said that it failed, or the webhook did.
+    /// The receiver refused the event, or the webhook failed.
     Refused = 2,
-    /// The receiver said nothing in time.
+    /// The receiver did not answer in time.
     TimedOut = 3,
-    /// No attempt: a dead letter was put back, to be delivered again. The note says who did it.
+    /// No attempt: somebody put a dead letter back into delivery. The note names the actor.
     Requeued = 4,
-    /// No attempt: a dead letter was dropped. The note says who did it.
+    /// No attempt: somebody dropped a dead letter. The note names the actor.
     Dropped = 5,
-    /// No attempt: the first and the last event of a range to be delivered again. The note says who did it.
+    /// No attempt: somebody had a range delivered again, of which this is the first or the last event. The note names the actor.
     Replayed = 6,
-    /// No attempt: delivery begins again after this position. The note says who did it.
+    /// No attempt: somebody had delivery continue after this position. The note names the actor.
     Rewound = 7,
 }
 
@@ -53,37 +53,37 @@ impl End {
     }
 }
 
-/// Attempts of one subscription that began and ended alike.
+/// Attempts of one subscription that began and ended together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) subscription: SubscriptionId,
-    /// 1 for an event's first.
+    /// Number of the attempt, from 1.
     pub(crate) attempt: u32,
     pub(crate) end: End,
-    /// When they were handed out, nanoseconds since the Unix epoch.
+    /// Time of the hand-out, nanoseconds since the Unix epoch.
     pub(crate) began: u64,
-    /// When they ended, likewise.
+    /// Time of the end, nanoseconds since the Unix epoch.
     pub(crate) ended: u64,
-    /// How many.
+    /// Number of events.
     pub(crate) events: u16,
-    /// Bytes of the note.
+    /// Size of the note, in bytes.
     pub(crate) note: u16,
 }
 
-/// Attempts that are over, in the order in which they ended.
+/// Ended attempts, in the order of their ends.
 #[derive(Debug, Default)]
-pub(crate) struct Past {
+pub(crate) struct EndedAttempts {
     groups: Vec<Group>,
-    /// Those of all groups.
+    /// Positions of the events of all groups.
     positions: Vec<u64>,
-    /// Those of all groups.
+    /// Notes of all groups.
     notes: Vec<u8>,
-    /// Attempts that were left out for want of room.
+    /// Number of attempts left out for want of room.
     left_out: u64,
 }
 
-impl Past {
-    /// Notes the end of one attempt, at the event at `position`. `like` names no events and no note.
+impl EndedAttempts {
+    /// Adds one attempt, of the event at `position`. `like` counts no events and no note.
     #[inline]
     pub(crate) fn push(&mut self, like: Group, position: u64, note: &[u8]) {
         let note = &note[..note.len().min(NOTE_BYTES_MAX)];
@@ -109,7 +109,7 @@ impl Past {
         });
     }
 
-    /// Notes what was done to many events at once, with one note. `like` names no events and no note.
+    /// Adds an operation on many events, with one note. `like` counts no events and no note.
     pub(crate) fn push_all(&mut self, like: Group, positions: &[u64], note: &[u8]) {
         let note = &note[..note.len().min(NOTE_BYTES_MAX)];
         for positions in positions.chunks(usize::from(GROUP_EVENTS_MAX)) {
@@ -129,8 +129,8 @@ impl Past {
         }
     }
 
-    /// Takes over all that `other` has. It keeps its room.
-    pub(crate) fn append(&mut self, other: &mut Past) {
+    /// Moves everything out of `other`, which keeps its memory.
+    pub(crate) fn append(&mut self, other: &mut EndedAttempts) {
         if self.positions.len() + other.positions.len() > EVENTS_MAX
             || self.notes.len() + other.notes.len() > NOTES_BYTES_MAX
         {
@@ -143,7 +143,7 @@ impl Past {
         other.clear();
     }
 
-    /// Forgets everything, and keeps the room.
+    /// Removes everything, and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.groups.clear();
         self.positions.clear();
@@ -151,12 +151,12 @@ impl Past {
         self.left_out = 0;
     }
 
-    /// How many attempts were left out for want of room.
+    /// Returns how many attempts were left out for want of room.
     pub(crate) fn left_out(&self) -> u64 {
         self.left_out
     }
 
-    /// Each group with its positions and its note.
+    /// Returns each group with its positions and its note.
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&Group, &[u64], &[u8])> {
         let (mut positions, mut notes) = (&self.positions[..], &self.notes[..]);
         self.groups.iter().map(move |group| {

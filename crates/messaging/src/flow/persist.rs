@@ -1,24 +1,24 @@
-//! What is kept of a subscription at work: the changes that go into the log, and what they make.
+//! The durable state of a flow: the changes that go into the log, and the image that they make.
 
-use super::{Flow, KEPT_AT_ONCE, KEPT_MAX, WINDOW_MAX};
+use super::{Flow, NAMED_AT_ONCE, NAMED_MAX, WINDOW_MAX};
+use crate::ended::End;
 use crate::image::{Change, Image, done_changes};
-use crate::past::End;
 use crate::settings::Terms;
 use tributary_ledger::Actor;
 
-/// Done events above the floor after which the ones that hold the floor are kept by name instead.
+/// Number of done events above the floor from which on the log names the events that hold the floor.
 const DONE_MAX: usize = 16_384;
-/// Positions that the floor may move on without anything being done before that is worth noting.
+/// Number of positions that the floor moves on, with nothing done, before that is worth a change.
 const FLOOR_STEP: u64 = 65_536;
 
 impl Flow {
-    /// What is kept of it, once all that was drained is in the log.
+    /// Returns the durable state once everything that was drained is in the log.
     pub fn image(&self) -> Image {
-        let kept = self.open.iter().filter(|(_, open)| open.kept);
+        let named = self.open.iter().filter(|(_, open)| open.named);
         Image {
             floor: self.floor,
             done: self.done.clone(),
-            kept: kept
+            named: named
                 .map(|(&position, open)| (position, open.letter.clone()))
                 .collect(),
             dead: self.dead.clone(),
@@ -27,8 +27,8 @@ impl Flow {
         }
     }
 
-    /// Begins again after `to`. Backwards, what is open up to there stays open; forwards, everything open is dropped. Attempts
-    /// under way are over. The newest filter matches everything up to `through`, which is where the journal ends.
+    /// Continues after `to`. Backwards, open events up to there stay open; forwards, open events are dropped. Attempts under way end.
+    /// The newest filter matches everything up to `through`, the end of the committed journal.
     pub fn rewind(&mut self, to: u64, through: u64, by: Actor, now: u64, out: &mut Vec<Change>) {
         let through = through.max(self.revisions.newest_after());
         self.note_operation(End::Rewound, &[to], by, now);
@@ -36,9 +36,9 @@ impl Flow {
         if !all {
             let open = self.open.iter_mut();
             let open = open.take_while(|(position, _)| **position <= to);
-            for (&position, open) in open.filter(|(_, open)| !open.kept) {
-                open.kept = true;
-                self.kept += 1;
+            for (&position, open) in open.filter(|(_, open)| !open.named) {
+                open.named = true;
+                self.named += 1;
                 self.changed.push(position);
             }
         }
@@ -53,7 +53,7 @@ impl Flow {
         image.floor = to;
         image.rematch_through = through;
         image.done.clear();
-        image.kept.retain(|position, _| !all && *position <= to);
+        image.named.retain(|position, _| !all && *position <= to);
         image.dead.retain(|position, _| *position <= to);
         image.replays.clear();
         let (meter, totals) = (std::mem::take(&mut self.meter), self.totals);
@@ -71,7 +71,7 @@ impl Flow {
         self.past = past;
     }
 
-    /// Changes the definition or the state, by the record at `position`.
+    /// Takes the definition and the state that the record at `position` made.
     pub(crate) fn set_terms(&mut self, terms: Terms, position: u64, now: u64) {
         self.revisions.push(position, &terms.filter, self.scanned);
         let order_changed = self.policy().order != terms.policy.order;
@@ -88,14 +88,13 @@ impl Flow {
         }
     }
 
-    /// Puts out what changed since the last time in what is kept. A floor that moved only a little is left for later unless
-    /// `all`.
+    /// Appends the changes since the last drain. Leaves a floor that moved only a little for later, unless `all`.
     pub fn drain(&mut self, all: bool, out: &mut Vec<Change>) {
         let (id, before) = (self.id(), out.len());
         if self.done.len() > DONE_MAX {
-            self.keep_oldest();
+            self.name_oldest();
         }
-        let first = self.open.iter().find(|(_, open)| !open.kept);
+        let first = self.open.iter().find(|(_, open)| !open.named);
         let floor = first.map_or(self.scanned, |(position, _)| position - 1);
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort_unstable();
@@ -104,9 +103,9 @@ impl Flow {
         done.retain(|position| *position > floor && self.done.contains(position));
         for position in changed {
             if let Some(open) = self.open.get(&position) {
-                debug_assert!(open.kept, "what is not kept by name is not noted by name");
+                debug_assert!(open.named, "only events that the log names change by name");
                 let letter = open.letter.clone();
-                out.push(Change::Keep {
+                out.push(Change::Named {
                     id,
                     position,
                     letter,
@@ -143,21 +142,21 @@ impl Flow {
         }
     }
 
-    /// So few hold the floor that it is cheaper to keep them by name.
-    fn keep_oldest(&mut self) {
-        let oldest = self.open.iter_mut().filter(|(_, open)| !open.kept);
-        for (&position, open) in oldest.take(KEPT_AT_ONCE) {
-            open.kept = true;
-            self.kept += 1;
+    /// Has the log name the oldest events: so few hold the floor that this is cheaper.
+    fn name_oldest(&mut self) {
+        let oldest = self.open.iter_mut().filter(|(_, open)| !open.named);
+        for (&position, open) in oldest.take(NAMED_AT_ONCE) {
+            open.named = true;
+            self.named += 1;
             self.changed.push(position);
         }
     }
 
-    /// Events that wait, or are out, or were given up, above the bounds of memory: none, ever.
+    /// Whether every queue is within its bounds.
     pub fn within_bounds(&self) -> bool {
         let bound = WINDOW_MAX + self.policy().in_flight_max as usize;
-        self.open.len() <= bound * 2 + 2 * KEPT_MAX
-            && self.done.len() <= DONE_MAX + bound + KEPT_AT_ONCE
+        self.open.len() <= bound * 2 + 2 * NAMED_MAX
+            && self.done.len() <= DONE_MAX + bound + NAMED_AT_ONCE
             && self.timers.len() <= self.open.len()
             && self.ready.len() <= self.open.len()
             && [
@@ -166,6 +165,6 @@ impl Flow {
                 self.ready.places(),
             ]
             .iter()
-            .all(|places| *places <= 4 * bound + 4 * KEPT_MAX)
+            .all(|places| *places <= 4 * bound + 4 * NAMED_MAX)
     }
 }

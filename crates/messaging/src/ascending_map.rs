@@ -30,16 +30,16 @@ impl RunKey for (u64, u64) {
 
 /// An ordered map.
 #[derive(Clone, Debug)]
-pub(crate) struct Run<K, V> {
+pub(crate) struct AscendingMap<K, V> {
     queue: VecDeque<(K, Option<V>)>,
     /// Holes in the queue. Its first place is none.
     holes: usize,
     rest: BTreeMap<K, V>,
 }
 
-impl<K: RunKey, V> Run<K, V> {
-    pub(crate) fn new() -> Run<K, V> {
-        Run {
+impl<K: RunKey, V> AscendingMap<K, V> {
+    pub(crate) fn new() -> AscendingMap<K, V> {
+        AscendingMap {
             queue: VecDeque::new(),
             holes: 0,
             rest: BTreeMap::new(),
@@ -206,7 +206,7 @@ mod tests {
                     .wrapping_add(1_442_695_040_888_963_407);
                 (state >> 33) % below
             };
-            let (mut run, mut tree) = (Run::new(), BTreeMap::new());
+            let (mut run, mut tree) = (AscendingMap::new(), BTreeMap::new());
             let mut next = 0;
             for step in 0..6_000u64 {
                 match random(10) {
