@@ -12,104 +12,102 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tributary_engine::{Basis, Batch, CommitHook, Failure, Permit, Reader, WeakEngine};
+use tributary_engine::{Basis, Failure, Permit, Reader, WeakEngine};
 use tributary_journal::{Clock, lock};
-use tributary_ledger::codec::RecordRef;
-use tributary_ledger::{Actor, FORMAT_VERSION, OwnerId, SettingId, SettingKind};
+use tributary_ledger::{SettingId, SettingKind};
 
 use crate::core::{Core, Refusal};
-use crate::definitions::{self, Definition};
-use crate::flow::{Delivery, Figures, Matched, Receipt, ReceiptExpired, Wanted};
-use crate::frames::{Frame, FrameCache};
-use crate::history::{Attempts, AttemptsFound, History};
-use crate::image::Letter;
-use crate::log::{self, Log};
+use crate::definitions::{self};
+use crate::flow::{Matched, Wanted};
+use crate::frames::FrameCache;
+use crate::history::History;
+use crate::log::Log;
 use crate::matcher::Matcher;
-use crate::scan::{From, scan_frames};
-use crate::settings::{Filter, Kind, Subscription, SubscriptionId};
+use crate::scan::scan_frames;
+use crate::settings::{Filter, Subscription, SubscriptionId};
 use crate::storage::Storage;
 
-/// Progress is written down at most so often, nanoseconds.
+/// Shortest time between two writes of progress, nanoseconds.
 const WRITE_EVERY: u64 = 50_000_000;
-/// How long to wait after the log failed before a new one is tried, nanoseconds.
+/// Time to wait after a failed write of the log before the next one, nanoseconds.
 const RETRY_AFTER: u64 = 1_000_000_000;
 /// The longest sleep.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
-/// Matches that were read and are taken in at once, at most.
+/// Maximum number of matches handed to the core at once: receivers come in between.
 const FOUND_AT_ONCE: usize = 512;
-/// Matches that wait to be taken in, at most: what is more is read from the journal later.
-const INBOX_MAX: usize = 100_000;
+/// Maximum number of matches in the inbox. More of them are read from the journal later.
+pub(crate) const INBOX_MAX: usize = 100_000;
 
 /// Why a change was not made, or is not known to be durable.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unsettled {
-    /// It was refused; nothing changed.
+    /// The change was refused. Nothing changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The journal could not be read; nothing changed.
+    /// The journal could not be read. Nothing changed.
     #[error(transparent)]
     Unread(#[from] Failure),
-    /// The delivery log could not be written: asking again tells.
+    /// The delivery log could not be written. Send the request again to learn what became of it.
     #[error("the delivery log could not be written: {0}")]
     NotKept(String),
 }
 
-/// Matches on their way from the publisher.
+/// Matches on their way from the publisher to the core.
 #[derive(Default)]
-struct Inbox {
-    first: u64,
-    through: u64,
-    matches: BTreeMap<SubscriptionId, Vec<Matched>>,
-    count: usize,
+pub(crate) struct Inbox {
+    pub(crate) first: u64,
+    pub(crate) through: u64,
+    pub(crate) matches: BTreeMap<SubscriptionId, Vec<Matched>>,
+    pub(crate) count: usize,
 }
 
 /// The log, and how far it was written.
-struct Writing {
-    log: Log,
+pub(crate) struct Writing {
+    pub(crate) log: Log,
     /// The version of the core that is durable.
-    through: u64,
-    written_at: u64,
-    retry_at: u64,
+    pub(crate) through: u64,
+    pub(crate) written_at: u64,
+    pub(crate) retry_at: u64,
 }
 
-/// Subscriptions at work beside an engine.
+/// The deliveries of all subscriptions, beside an engine.
 pub struct Messaging {
-    reader: Reader,
-    clock: Arc<dyn Clock>,
-    permit: Arc<dyn Permit>,
-    core: Mutex<Core>,
-    writing: Mutex<Writing>,
-    /// Counts the changes of the core. Written with the core locked.
-    version: AtomicU64,
-    inbox: Mutex<Inbox>,
-    /// Locked before the core, never after it.
-    history: Mutex<History>,
+    pub(crate) reader: Reader,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) permit: Arc<dyn Permit>,
+    pub(crate) core: Mutex<Core>,
+    pub(crate) writing: Mutex<Writing>,
+    /// Number of changes of the core. Written while the core is locked.
+    pub(crate) version: AtomicU64,
+    pub(crate) inbox: Mutex<Inbox>,
+    /// Locked before the core, never after the core.
+    pub(crate) history: Mutex<History>,
     /// Used by the thread that publishes, with the newest filter of each subscription.
-    matcher: Mutex<Matcher>,
-    /// Everything up to here was matched, or will be read.
-    seen: AtomicU64,
-    /// Where notices are published; none until the engine runs.
-    engine: OnceLock<WeakEngine>,
+    pub(crate) matcher: Mutex<Matcher>,
+    /// End of the committed journal, as far as the commit hook learned of it.
+    pub(crate) seen: AtomicU64,
+    /// Engine that publishes notices; none until the engine runs.
+    pub(crate) engine: OnceLock<WeakEngine>,
     /// Whether there is any subscription.
-    active: AtomicBool,
+    pub(crate) active: AtomicBool,
     /// Whether there may be progress to write.
-    dirty: AtomicBool,
-    /// Whether the log was written the last time it was tried.
-    keeps: AtomicBool,
-    bells: Mutex<HashMap<SubscriptionId, Arc<Notify>>>,
-    /// Rings when a subscription was created, changed or deleted.
-    settled: Notify,
-    frames: FrameCache,
-    /// Who was read for last.
-    read_for: Mutex<Option<SubscriptionId>>,
-    thread: OnceLock<Thread>,
-    running: Mutex<Option<JoinHandle<()>>>,
-    stopping: AtomicBool,
+    pub(crate) dirty: AtomicBool,
+    /// Whether the last write of the log succeeded.
+    pub(crate) keeps: AtomicBool,
+    pub(crate) bells: Mutex<HashMap<SubscriptionId, Arc<Notify>>>,
+    /// Notified when a subscription was created, changed or deleted.
+    pub(crate) settled: Notify,
+    pub(crate) frames: FrameCache,
+    /// Subscription for which the journal was searched last.
+    pub(crate) read_for: Mutex<Option<SubscriptionId>>,
+    pub(crate) thread: OnceLock<Thread>,
+    pub(crate) running: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) stopping: AtomicBool,
 }
 
-/// The number above which the attempts of this process are numbered, if that was `before` for the process before: microseconds since
-/// the Unix epoch. There are fewer attempts than microseconds, so no number is given again, even if the log was lost; a clock that was
-/// set back is passed by far.
+/// Returns the number below those of all attempts of this process, which was `before` for the process before: microseconds since the
+/// Unix epoch. There are fewer attempts than microseconds, so no number is used twice, even if the log was lost. A clock that was set
+/// back is passed by far.
 fn next_generation(before: u64, now: u64) -> u64 {
     match now / 1_000 {
         micros if micros > before => micros,
@@ -117,18 +115,8 @@ fn next_generation(before: u64, now: u64) -> u64 {
     }
 }
 
-impl CommitHook for Messaging {
-    /// Matches the batch; the matches are taken in later. Cheap where there is no subscription.
-    fn committed(&self, batch: &Batch) {
-        if batch.changes_settings() || self.active.load(Ordering::SeqCst) {
-            self.match_batch(batch);
-        }
-        self.seen.store(batch.last_position(), Ordering::Release);
-    }
-}
-
 impl Messaging {
-    /// Takes over what `storage` holds for the journal of `reader`, which must show everything up to its head.
+    /// Opens the deliveries that `storage` holds for the journal of `reader`, which must show everything up to its head.
     ///
     /// # Errors
     /// If the storage or the journal can't be read. Damage is no error: it is set aside and logged.
@@ -234,8 +222,8 @@ impl Messaging {
         self.close();
     }
 
-    /// Has the thread write down everything and end; blocks until then. Idempotent. To be called when the engine is shut down, so
-    /// that what was still committed is kept.
+    /// Stops the thread, which writes everything first. Blocks until then. Idempotent. Call this after the engine was shut down, so that
+    /// nothing is committed afterwards.
     pub fn shutdown(&self) {
         self.stopping.store(true, Ordering::Release);
         self.wake();
@@ -245,7 +233,7 @@ impl Messaging {
         }
     }
 
-    /// Writes down everything.
+    /// Writes all progress.
     pub fn close(&self) {
         if let Err(error) = self.keep(true) {
             tracing::error!(%error, "the last progress of deliveries was not kept; events will be delivered again");
@@ -255,8 +243,8 @@ impl Messaging {
         history.write(self.clock.now());
     }
 
-    /// Takes what ended into the history.
-    fn collect_ended(&self, history: &mut History) {
+    /// Moves ended attempts into the history.
+    pub(crate) fn collect_ended(&self, history: &mut History) {
         let kept = history.is_kept();
         history.take_in(self.clock.now(), |past| {
             let mut core = lock(&self.core);
@@ -267,107 +255,19 @@ impl Messaging {
         });
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
     }
 
-    /// Matches a batch, divided where a record changes a subscription: an event is matched by the newest revision before it.
-    fn match_batch(&self, batch: &Batch) {
-        let mut matcher = lock(&self.matcher);
-        let mut found: Vec<(SubscriptionId, Matched)> = Vec::new();
-        let (mut first, mut woken) = (batch.first_position(), false);
-        // Kept over the batch: it would keep only the publisher waiting, and that is here.
-        let owner = self.reader.account_owners();
-        for payload in batch.frame().payloads() {
-            let record = RecordRef::parse(payload, FORMAT_VERSION)
-                .expect("what the writer encoded can be read");
-            if found.len() <= INBOX_MAX {
-                matcher.matches(&record, &owner, &mut |id, matched| {
-                    found.push((id, matched));
-                });
-            }
-            if batch.changes_settings()
-                && let Some(definition) = Definition::from_record(&record)
-            {
-                let position = record.context().position;
-                self.post(first, position, std::mem::take(&mut found));
-                first = position + 1;
-                woken = true;
-                *matcher = self.define(definition, position);
-            }
-        }
-        drop(owner);
-        if first <= batch.last_position() {
-            woken |= self.post(first, batch.last_position(), found);
-        }
-        if woken {
-            self.wake();
-        }
-    }
-
-    /// The record at `position` changed the definition of a subscription. Gives the matcher for what follows.
-    fn define(&self, definition: Definition, position: u64) -> Matcher {
-        let deleted = match &definition {
-            Definition::Deleted(id) => Some(*id),
-            _ => None,
-        };
-        let matcher = self.with(|core, now| {
-            match definition {
-                Definition::Put(subscription, start) => {
-                    core.put(*subscription, start, position, now);
-                }
-                Definition::Unreadable(id) => {
-                    tracing::error!(
-                        id = id.0,
-                        position,
-                        "a subscription is of a later version, and is not served"
-                    );
-                    core.suspend(id);
-                }
-                Definition::Deleted(id) => core.delete(id),
-            }
-            Matcher::new(core.subscriptions())
-        });
-        if let Some(bell) = deleted.and_then(|id| lock(&self.bells).remove(&id)) {
-            bell.notify_waiters();
-        }
-        self.dirty.store(true, Ordering::Release);
-        self.settled.notify_waiters();
-        matcher
-    }
-
-    /// Puts matches among `first ..= through` into the inbox; true if there are any.
-    fn post(&self, first: u64, through: u64, found: Vec<(SubscriptionId, Matched)>) -> bool {
-        let mut inbox = lock(&self.inbox);
-        // What does not follow is read from the journal.
-        if inbox.through + 1 != first || inbox.count + found.len() > INBOX_MAX {
-            *inbox = Inbox {
-                first,
-                ..Inbox::default()
-            };
-        }
-        inbox.through = through;
-        let any = !found.is_empty();
-        if found.len() > INBOX_MAX {
-            inbox.first = through + 1;
-            return any;
-        }
-        inbox.count += found.len();
-        for (id, matched) in found {
-            inbox.matches.entry(id).or_default().push(matched);
-        }
-        any
-    }
-
-    /// Calls `change` with the core, which has taken in all that the publisher offered.
-    fn with<T>(&self, change: impl FnOnce(&mut Core, u64) -> T) -> T {
+    /// Calls `change` with the core, after the core took the inbox.
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Core, u64) -> T) -> T {
         self.with_version(change).0
     }
 
-    /// [`Messaging::with`], and the version that the core has then.
-    fn with_version<T>(&self, change: impl FnOnce(&mut Core, u64) -> T) -> (T, u64) {
+    /// [`Messaging::with`]. Returns the version of the core too.
+    pub(crate) fn with_version<T>(&self, change: impl FnOnce(&mut Core, u64) -> T) -> (T, u64) {
         let now = self.clock.now();
         let mut core = lock(&self.core);
         let inbox = {
@@ -403,7 +303,7 @@ impl Messaging {
     }
 
     /// Notes that there is progress to write.
-    fn progressed(&self) {
+    pub(crate) fn progressed(&self) {
         if !self.dirty.swap(true, Ordering::AcqRel) {
             self.wake();
         }
@@ -416,7 +316,7 @@ impl Messaging {
     }
 
     /// Makes all changes up to this version of the core durable, unless another thread does so meanwhile.
-    fn keep_through(&self, version: u64) -> Result<(), Unsettled> {
+    pub(crate) fn keep_through(&self, version: u64) -> Result<(), Unsettled> {
         let mut writing = lock(&self.writing);
         match writing.through >= version {
             true => Ok(()),
@@ -443,7 +343,7 @@ impl Messaging {
         }
     }
 
-    /// Gives the version of the core that is durable then.
+    /// Writes the log. Returns the version of the core that is durable then.
     fn write_log(&self, log: &mut Log, all: bool) -> io::Result<u64> {
         let now = self.clock.now();
         // Nothing in a change is beyond what is published, so the head that is read after it is a sound basis.
@@ -462,7 +362,7 @@ impl Messaging {
         Ok(version)
     }
 
-    /// Does what is to be done now; gives how long nothing more is.
+    /// Does the work that is due now: timers, searches, writes. Returns the time until more is due.
     pub fn step(&self) -> Duration {
         if !self.permit.is_granted() {
             return SLEEP_MAX;
@@ -487,7 +387,7 @@ impl Messaging {
         SLEEP_MAX.min(Duration::from_nanos(due.min(write_in)))
     }
 
-    /// Writes progress down if there is some and it is time; gives how long it is until then.
+    /// Writes progress if a write is due. Returns the nanoseconds until the next one.
     fn write_if_due(&self) -> u64 {
         let (due, now) = {
             let writing = lock(&self.writing);
@@ -510,7 +410,7 @@ impl Messaging {
         u64::MAX
     }
 
-    /// Notices of dead letters are published by this engine.
+    /// Sets the engine that publishes notices of dead letters.
     pub(crate) fn set_engine(&self, engine: WeakEngine) {
         let _first = self.engine.set(engine);
     }
@@ -530,7 +430,7 @@ impl Messaging {
         }
     }
 
-    /// Reads the filters of revisions for a subscription that passed those that it knew.
+    /// Reads older filters for a subscription that needs them.
     fn read_revisions(&self, head: u64) -> Result<(), Failure> {
         let Some((id, from)) = lock(&self.core).lacking_revisions(head) else {
             return Ok(());
@@ -543,7 +443,7 @@ impl Messaging {
         Ok(())
     }
 
-    /// Reads a piece of the journal for one that is behind; false if none is.
+    /// Searches a piece of the journal for a subscription that is behind. False if none is.
     fn read_for_one(&self) -> bool {
         let head = self.seen.load(Ordering::Acquire);
         if let Err(failure) = self.read_revisions(head) {
@@ -572,7 +472,7 @@ impl Messaging {
         }
     }
 
-    /// Hands over what was read, in pieces: receivers come in between.
+    /// Hands the matches of a search to the core, in pieces.
     fn found(
         &self,
         id: SubscriptionId,
@@ -600,7 +500,7 @@ impl Messaging {
         self.with(|_, _| ());
     }
 
-    /// What a subscription wants of the next records, and the last one that was looked at.
+    /// Searches the journal for a subscription. Returns the last position that was searched, and the matches.
     fn read(
         &self,
         subscription: &Subscription,
@@ -618,312 +518,5 @@ impl Messaging {
             // It is handed out soon.
             &|frame| self.frames.insert(frame),
         )
-    }
-
-    /// The frame that holds the record at `position`: from memory if it was read lately.
-    ///
-    /// # Errors
-    /// If it can't be read, or there is none.
-    pub fn frame(&self, position: u64) -> Result<Arc<Frame>, Failure> {
-        self.frames.get(&self.reader, position)
-    }
-
-    /// The same if it is in memory. Never waits for the disk.
-    pub fn frame_kept(&self, position: u64) -> Option<Arc<Frame>> {
-        self.frames.cached(position)
-    }
-
-    /// Makes `change`, and has it durable before it is answered.
-    fn settle<T>(
-        &self,
-        change: impl FnOnce(&mut Core, u64) -> Result<T, Refusal>,
-    ) -> Result<T, Unsettled> {
-        let (result, version) = self.with_version(change);
-        let result = result?;
-        self.keep_through(version)?;
-        // There may be something to read now.
-        self.wake();
-        Ok(result)
-    }
-
-    /// Begins again at `from`: see [`Core::rewind`].
-    ///
-    /// # Errors
-    /// See [`Unsettled`].
-    pub fn rewind(&self, id: SubscriptionId, from: From, by: Actor) -> Result<(), Unsettled> {
-        let to = from.position(&self.reader)?;
-        let through = self.seen.load(Ordering::Acquire);
-        self.settle(|core, now| core.rewind(id, to.min(through), through, by, now))
-    }
-
-    /// Delivers again what the newest filter matches in `first ..= last`.
-    ///
-    /// # Errors
-    /// See [`Unsettled`].
-    pub fn replay(
-        &self,
-        id: SubscriptionId,
-        first: u64,
-        last: u64,
-        by: Actor,
-    ) -> Result<(), Unsettled> {
-        self.settle(|core, now| core.replay(id, first, last, by, now))
-    }
-
-    /// Has dead letters delivered again: see [`Core::requeue`].
-    ///
-    /// # Errors
-    /// See [`Unsettled`].
-    pub fn requeue(
-        &self,
-        id: SubscriptionId,
-        positions: Option<&[u64]>,
-        by: Actor,
-    ) -> Result<usize, Unsettled> {
-        self.settle(|core, now| core.requeue(id, positions, by, now))
-    }
-
-    /// Forgets dead letters: see [`Core::drop_dead`].
-    ///
-    /// # Errors
-    /// See [`Unsettled`].
-    pub fn drop_dead(
-        &self,
-        id: SubscriptionId,
-        positions: Option<&[u64]>,
-        by: Actor,
-    ) -> Result<usize, Unsettled> {
-        self.settle(|core, now| core.drop_dead(id, positions, by, now))
-    }
-
-    /// Hands out up to `max` events: see [`Core::take`].
-    ///
-    /// # Errors
-    /// If there is no such subscription.
-    pub fn take(
-        &self,
-        id: SubscriptionId,
-        max: usize,
-        visibility: Option<u64>,
-    ) -> Result<Vec<Delivery>, Refusal> {
-        let max = match self.permit.is_granted() {
-            true => max,
-            false => 0,
-        };
-        let taken = self.with(|core, now| core.take(id, max, visibility, now))?;
-        if !taken.is_empty() {
-            // Their time-outs may be the next thing to happen, and others may have to be read.
-            self.progressed();
-        }
-        Ok(taken)
-    }
-
-    /// These are done. Each receipt is answered for itself.
-    ///
-    /// # Errors
-    /// If there is no such subscription.
-    pub fn ack(
-        &self,
-        id: SubscriptionId,
-        receipts: &[Receipt],
-    ) -> Result<Vec<Result<(), ReceiptExpired>>, Refusal> {
-        let results = self.with(|core, now| core.ack(id, receipts, now));
-        self.after_ack(id);
-        results
-    }
-
-    /// Some are done: there is progress to write, and perhaps room for more, which the thread reads at once.
-    fn after_ack(&self, id: SubscriptionId) {
-        if lock(&self.core).wants(id, self.seen.load(Ordering::Acquire)) {
-            self.wake();
-        }
-        self.progressed();
-    }
-
-    /// This attempt failed: see [`Core::nack`]. Call [`Messaging::make_durable`] before anyone is told so.
-    ///
-    /// # Errors
-    /// If there is no such subscription, or the attempt is over.
-    pub fn nack(
-        &self,
-        id: SubscriptionId,
-        receipt: Receipt,
-        delay: Option<u64>,
-        error: &str,
-    ) -> Result<(), Refusal> {
-        let result = self.with(|core, now| core.nack(id, receipt, delay, error, now));
-        self.progressed();
-        result
-    }
-
-    /// Makes all changes so far durable. Blocks until then.
-    ///
-    /// # Errors
-    /// If they could not be made durable.
-    pub fn make_durable(&self) -> Result<(), Unsettled> {
-        self.keep_through(self.version.load(Ordering::Acquire))
-    }
-
-    /// A delivery log that holds what is kept now and nothing else, as bytes, for a backup: see [`crate::restore_snapshot`]. It counts
-    /// beside a journal that reaches as far as this one does now.
-    pub fn snapshot(&self) -> Vec<u8> {
-        let changes = self.with(|core, _| core.as_changes());
-        log::encode_snapshot(&changes, self.reader.head().into(), self.clock.now())
-    }
-
-    /// The receiver of these went away: see [`Core::give_back`].
-    ///
-    /// # Errors
-    /// If there is no such subscription.
-    pub fn give_back(
-        &self,
-        id: SubscriptionId,
-        sent: &[Receipt],
-        unsent: &[Receipt],
-    ) -> Result<(), Refusal> {
-        let result = self.with(|core, now| core.give_back(id, sent, unsent, now));
-        self.progressed();
-        result
-    }
-
-    /// The receiver keeps the event for `visibility` nanoseconds from now.
-    ///
-    /// # Errors
-    /// If there is no such subscription, or the attempt is over.
-    pub fn extend(
-        &self,
-        id: SubscriptionId,
-        receipt: Receipt,
-        visibility: u64,
-    ) -> Result<(), Refusal> {
-        self.with(|core, now| core.extend(id, receipt, now.saturating_add(visibility)))
-    }
-
-    /// Dead letters: see [`Core::dead`]. Those that are not durable, and can't be made so, are not among them.
-    ///
-    /// # Errors
-    /// If there is no such subscription.
-    pub fn dead(
-        &self,
-        id: SubscriptionId,
-        after: u64,
-        limit: usize,
-    ) -> Result<(Vec<(u64, Letter)>, bool), Refusal> {
-        let unwritten = lock(&self.core).has_unwritten_dead(id);
-        if unwritten && let Err(error) = self.make_durable() {
-            tracing::warn!(%error, "the newest dead letters are not listed: the delivery log can't be written");
-        }
-        lock(&self.core).dead(id, after, limit)
-    }
-
-    /// [`Messaging::ack`] of one, with the nanoseconds that were worked on it and a note for the history.
-    ///
-    /// # Errors
-    /// If there is no such subscription, or the attempt is over.
-    pub fn ack_noted(
-        &self,
-        id: SubscriptionId,
-        receipt: Receipt,
-        worked: u64,
-        note: &[u8],
-    ) -> Result<(), Refusal> {
-        let result = self.with(|core, now| core.ack_noted(id, receipt, worked, note, now));
-        self.after_ack(id);
-        result
-    }
-
-    /// [`Messaging::nack`] with a note for the history.
-    ///
-    /// # Errors
-    /// If there is no such subscription, or the attempt is over.
-    pub fn nack_noted(
-        &self,
-        id: SubscriptionId,
-        receipt: Receipt,
-        delay: Option<u64>,
-        error: &str,
-        note: &[u8],
-    ) -> Result<(), Refusal> {
-        let result = self.with(|core, now| core.nack_noted(id, receipt, delay, error, note, now));
-        self.progressed();
-        result
-    }
-
-    /// Attempts that are over, as far as the history has them. Waits for the disk.
-    pub fn attempts(&self, wanted: &Attempts<'_>) -> AttemptsFound {
-        let mut history = lock(&self.history);
-        self.collect_ended(&mut history);
-        let reading = history.reading(wanted);
-        // Read by this thread alone.
-        drop(history);
-        reading.find(wanted)
-    }
-
-    /// Rings when a subscription was made, changed or deleted. Ask for it before looking, so that nothing is missed.
-    pub fn settled(&self) -> &Notify {
-        &self.settled
-    }
-
-    /// Rings when there may be something to take. Ask for it before taking, so that nothing is missed.
-    pub fn bell(&self, id: SubscriptionId) -> Arc<Notify> {
-        if lock(&self.core).get(id).is_none() {
-            return Arc::default();
-        }
-        lock(&self.bells).entry(id).or_default().clone()
-    }
-
-    /// The time, nanoseconds since the Unix epoch.
-    pub fn now(&self) -> u64 {
-        self.clock.now()
-    }
-
-    /// One of them.
-    pub fn get(&self, id: SubscriptionId) -> Option<Subscription> {
-        lock(&self.core).get(id).cloned()
-    }
-
-    /// Whose events one of them may see, if it is there.
-    pub fn scope(&self, id: SubscriptionId) -> Option<OwnerId> {
-        lock(&self.core).get(id).map(|one| one.scope)
-    }
-
-    /// Those whose events are sent.
-    pub fn pushed(&self) -> Vec<SubscriptionId> {
-        let core = lock(&self.core);
-        let pushed = |one: &&Subscription| matches!(one.terms.kind, Kind::Push { .. });
-        core.subscriptions()
-            .filter(pushed)
-            .map(|one| one.id)
-            .collect()
-    }
-
-    /// All of them, by id.
-    pub fn subscriptions(&self) -> Vec<Subscription> {
-        lock(&self.core).subscriptions().cloned().collect()
-    }
-
-    /// The numbers of one, and why it takes no new events, if it does not.
-    ///
-    /// # Errors
-    /// If there is no such subscription.
-    pub fn figures(&self, id: SubscriptionId) -> Result<(Figures, Option<&'static str>), Refusal> {
-        let figures = self.with(|core, now| core.figures(id, now))?;
-        let stalled = lock(&self.core).stalled(id);
-        Ok((figures, stalled))
-    }
-
-    /// Whether the log was written the last time it was tried.
-    pub fn keeps(&self) -> bool {
-        self.keeps.load(Ordering::Acquire)
-    }
-
-    /// Whether the history was written the last time it was tried.
-    pub fn keeps_history(&self) -> bool {
-        lock(&self.history).is_written()
-    }
-
-    /// Whether memory is as bounded as it should be.
-    pub fn within_bounds(&self) -> bool {
-        lock(&self.core).within_bounds() && lock(&self.inbox).count <= INBOX_MAX
     }
 }
