@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_ledger::Actor;
 
+use crate::delivery::{Delivery, Matched, Receipt, ReceiptExpired};
 use crate::ended::EndedAttempts;
-use crate::flow::{Delivery, Figures, Flow, Matched, Receipt, ReceiptExpired, Wanted};
+use crate::flow::{Figures, Flow, Wanted};
 use crate::image::{Change, Image, Images, Letter};
 use crate::notices::DeadLetterNotice;
 use crate::revisions::Revisions;

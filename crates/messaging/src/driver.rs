@@ -18,7 +18,8 @@ use tributary_ledger::{SettingId, SettingKind};
 
 use crate::core::{Core, Refusal};
 use crate::definitions::{self};
-use crate::flow::{Matched, Wanted};
+use crate::delivery::Matched;
+use crate::flow::Wanted;
 use crate::frames::FrameCache;
 use crate::history::History;
 use crate::log::Log;

@@ -8,8 +8,8 @@ use tributary_ledger::FORMAT_VERSION;
 use tributary_ledger::codec::RecordRef;
 
 use crate::definitions::Definition;
+use crate::delivery::Matched;
 use crate::driver::{INBOX_MAX, Inbox, Messaging};
-use crate::flow::Matched;
 use crate::matcher::Matcher;
 use crate::settings::SubscriptionId;
 
@@ -67,7 +67,7 @@ impl Messaging {
         let matcher = self.with(|core, now| {
             match definition {
                 Definition::Put(subscription, start) => {
-                    core.put(subscription, start, position, now);
+                    core.put(*subscription, start, position, now);
                 }
                 Definition::Unreadable(id) => {
                     tracing::error!(

@@ -2,7 +2,7 @@
 
 use tributary_engine::{IdKind, Ids};
 
-use crate::flow::Receipt;
+use crate::delivery::Receipt;
 use crate::settings::SubscriptionId;
 
 /// Issues and reads the ids of subscriptions and receipts: the same in every epoch of a journal.

@@ -13,6 +13,7 @@ mod codec;
 mod content;
 mod core;
 mod definitions;
+mod delivery;
 mod driver;
 mod ended;
 mod flow;
@@ -33,11 +34,11 @@ mod wire;
 
 pub use content::{SubscriptionContent, UnreadableContent};
 pub use core::{Core, Known, Refusal};
+pub use delivery::{Delivery, Matched, Receipt, ReceiptExpired};
 pub use driver::{Messaging, Unsettled};
 pub use ended::{End, NOTE_BYTES_MAX};
 pub use flow::{
-    DEAD_BYTES_MAX, DEAD_MAX, Delivery, Figures, Flow, Matched, NAMED_MAX, REPLAYS_MAX, Receipt,
-    ReceiptExpired, SAID, WINDOW_MAX, Wanted,
+    DEAD_BYTES_MAX, DEAD_MAX, Figures, Flow, NAMED_MAX, REPLAYS_MAX, SAID, WINDOW_MAX, Wanted,
 };
 pub use frames::Frame;
 pub use history::{Attempts, AttemptsFound, Ended};

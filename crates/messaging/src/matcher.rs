@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{AccountId, OwnerId, event_type};
 
-use crate::flow::Matched;
+use crate::delivery::Matched;
 use crate::notices;
 use crate::settings::{Filter, Subscription, SubscriptionId};
 

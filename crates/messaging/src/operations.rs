@@ -9,8 +9,9 @@ use tributary_journal::lock;
 use tributary_ledger::{Actor, OwnerId};
 
 use crate::core::{Core, Refusal};
+use crate::delivery::{Delivery, Receipt, ReceiptExpired};
 use crate::driver::{INBOX_MAX, Messaging, Unsettled};
-use crate::flow::{Delivery, Figures, Receipt, ReceiptExpired};
+use crate::flow::Figures;
 use crate::frames::Frame;
 use crate::history::{Attempts, AttemptsFound};
 use crate::image::Letter;

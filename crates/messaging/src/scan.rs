@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tributary_engine::{Failure, Reader, parse_record};
 use tributary_ledger::AccountId;
 
-use crate::flow::Matched;
+use crate::delivery::Matched;
 use crate::frames::Frame;
 use crate::matcher::Matcher;
 

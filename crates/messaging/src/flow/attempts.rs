@@ -1,6 +1,7 @@
 //! Attempts: how events are handed out, and how receivers answer.
 
-use super::{Delivery, Flow, GAVE_BACK, Receipt, ReceiptExpired, SAID, State};
+use super::{Flow, GAVE_BACK, SAID, State};
+use crate::delivery::{Delivery, Receipt, ReceiptExpired};
 use crate::ended::{End, EndedAttempts, Group};
 use crate::image::ERROR_BYTES_MAX;
 

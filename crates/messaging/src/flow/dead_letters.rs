@@ -1,42 +1,12 @@
 //! Dead letters: how events are given up, put back or dropped, and who is told.
 
-use std::collections::BTreeSet;
-
 use tributary_ledger::Actor;
 
+use super::unwritten::UnwrittenDead;
 use super::{Flow, NAMED_MAX, REPLAYS_MAX};
 use crate::ended::{End, Group};
 use crate::image::Letter;
 use crate::notices::{DEAD_LETTER_NOTICE_EVERY, DeadLetterNotice};
-
-/// Positions of dead letters that are not known to be in the log.
-#[derive(Clone, Debug, Default)]
-pub(super) struct UnwrittenDead {
-    /// Since the last drain.
-    pub(super) new: BTreeSet<u64>,
-    /// Drained, and perhaps not in the log.
-    pub(super) drained: BTreeSet<u64>,
-}
-
-impl UnwrittenDead {
-    fn is_empty(&self) -> bool {
-        self.new.is_empty() && self.drained.is_empty()
-    }
-
-    fn contains(&self, position: u64) -> bool {
-        self.new.contains(&position) || self.drained.contains(&position)
-    }
-
-    fn remove(&mut self, position: u64) {
-        self.new.remove(&position);
-        self.drained.remove(&position);
-    }
-
-    pub(super) fn retain(&mut self, keep: impl Fn(u64) -> bool) {
-        self.new.retain(|position| keep(*position));
-        self.drained.retain(|position| keep(*position));
-    }
-}
 
 impl Flow {
     pub(super) fn mark_dead(&mut self, position: u64, now: u64) {

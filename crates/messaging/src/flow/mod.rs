@@ -5,14 +5,16 @@
 mod attempts;
 mod dead_letters;
 mod persist;
+mod unwritten;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use self::dead_letters::UnwrittenDead;
+use self::unwritten::UnwrittenDead;
 use crate::ascending_map::AscendingMap;
+use crate::delivery::Matched;
 use crate::ended::{End, EndedAttempts};
 use crate::image::{Image, Letter};
 use crate::revisions::Revisions;
@@ -38,42 +40,6 @@ const GAVE_BACK: &str = "the receiver went away";
 
 /// First byte of a note that holds the error text of a receiver.
 pub const SAID: u8 = b'=';
-
-/// An event that matches the filter of a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Matched {
-    /// Position of the event.
-    pub position: u64,
-    /// Time of the event, nanoseconds since the Unix epoch.
-    pub time: u64,
-    /// Number of the object that the event is about, for the order; 0 for none.
-    pub object: u64,
-}
-
-/// An event that is handed out to a receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// Position of the event.
-    pub position: u64,
-    /// Name of this attempt.
-    pub receipt: Receipt,
-    /// Number of the attempt, from 1.
-    pub attempt: u32,
-}
-
-/// Names one attempt to deliver one event. A later attempt has another receipt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Receipt {
-    /// Position of the event.
-    pub position: u64,
-    /// Number of the hand-out, 56 bits. No number is used twice.
-    pub generation: u64,
-}
-
-/// The receipt is of an attempt that is over: it timed out, was answered before, or the subscription was rewound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the receipt is of an attempt that is over")]
-pub struct ReceiptExpired;
 
 /// A range of the journal to be searched for events of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
