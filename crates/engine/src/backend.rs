@@ -1,4 +1,4 @@
-//! The port: what the engine asks of the place that keeps the journal.
+//! The port of the store that keeps the journal.
 //!
 //! A backend stores frames verbatim, finds records by position and by key hash, and loads what a batch of commands needs.
 //! It holds no rule about money: everything it loads or saves was decided by the ledger crate.
@@ -15,26 +15,26 @@ use crate::failure::Failure;
 /// What became of a submitted batch.
 #[derive(Clone, Debug)]
 pub enum Fate {
-    /// Synced: the head after it.
+    /// The batch is synced. Holds the head after the batch.
     Durable(Head),
-    /// Certainly not written.
+    /// The batch is certainly not written.
     Refused(Failure),
-    /// Perhaps written: a connection was lost while committing. The head tells, once it can be read again.
+    /// The batch is perhaps written: a connection was lost during the commit. The head tells which, once it can be read again.
     Unknown(String),
     /// The process must stop.
     Fatal(String),
 }
 
-/// The pending outcome of [`Backend::submit`]; it can be waited for on another thread.
+/// The pending result of [`Backend::submit`]. Another thread may wait for it.
 pub struct Ticket(Box<dyn FnOnce() -> Fate + Send>);
 
 impl Ticket {
-    /// A ticket whose fate is known already.
+    /// Makes a ticket whose fate is known already.
     pub fn ready(fate: Fate) -> Ticket {
         Ticket(Box::new(move || fate))
     }
 
-    /// A ticket whose fate `wait` blocks for.
+    /// Makes a ticket whose fate `wait` blocks for.
     pub fn pending(wait: impl FnOnce() -> Fate + Send + 'static) -> Ticket {
         Ticket(Box::new(wait))
     }
@@ -53,7 +53,7 @@ pub struct KeyQueries<'a> {
 }
 
 impl<'a> KeyQueries<'a> {
-    /// Those of `commands`, with the [`tributary_ledger::hash::hash_key`] of each.
+    /// Names the keys of `commands`, with the [`tributary_ledger::hash::hash_key`] of each.
     ///
     /// # Panics
     /// If there are not as many hashes as commands.
@@ -62,12 +62,12 @@ impl<'a> KeyQueries<'a> {
         KeyQueries { hashes, commands }
     }
 
-    /// All hashes, in order.
+    /// Returns all hashes, in the order of the commands.
     pub fn hashes(&self) -> &'a [u64] {
         self.hashes
     }
 
-    /// The key of the command with this index.
+    /// Returns the key of the command with this index.
     pub fn get(&self, index: usize) -> KeyQuery<'a> {
         let command = &self.commands[index];
         KeyQuery {
@@ -81,71 +81,71 @@ impl<'a> KeyQueries<'a> {
 /// An idempotency key to be looked up.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyQuery<'a> {
-    /// [`tributary_ledger::hash::hash_key`] of the two below.
+    /// [`tributary_ledger::hash::hash_key`] of the owner and the key.
     pub hash: u64,
-    /// In whose name space.
+    /// Owner of the name space of the key.
     pub owner: OwnerId,
-    /// The key.
+    /// Key.
     pub key: &'a Key,
 }
 
-/// What an engine starts from.
+/// The state that an engine starts from.
 pub struct Recovered {
     /// Accounts, owners, API keys and open payments as of the head.
     pub set: WorkingSet,
-    /// Records that no checkpoint reflects.
+    /// Number of records that no checkpoint reflects.
     pub replayed: u64,
 }
 
-/// Sizes and health of a store, for metrics. All zero where a backend has no such thing.
+/// Sizes and health of a store, for metrics. Zero where a backend has no such figure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Bytes of the journal's frames.
+    /// Size of the journal's frames, in bytes.
     pub bytes: u64,
-    /// Files or rows that hold them.
+    /// Number of files that hold the frames.
     pub segments: u64,
-    /// Sorted index files.
+    /// Number of sorted index files.
     pub index_runs: u64,
-    /// Bytes of memory that the index holds.
+    /// Memory that the index holds, in bytes.
     pub index_memory_bytes: u64,
-    /// Damaged places that the background check has found since the start.
+    /// Number of damaged places that the background check found since the start.
     pub damaged: u64,
 }
 
 /// The earlier use of an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyUse {
-    /// The record that took the key.
+    /// Position of the record that took the key.
     pub position: u64,
-    /// Digest of the command that took it.
+    /// Digest of the command that took the key.
     pub digest: [u8; 16],
 }
 
-/// A place that keeps the journal and what is derived from it.
+/// A store of the journal and of what is derived from it.
 ///
 /// The engine calls `begin`, then any number of `load`s and `find_key`s, then `submit` or `abandon`, from one thread.
 pub trait Backend: Send {
-    /// The state at the head, rebuilt.
+    /// Rebuilds the state at the head.
     fn recover(&mut self) -> Result<Recovered, Failure>;
 
-    /// Opens a turn: the head that the next batch follows. [`Failure::StorageFull`] here means that a batch would not fit.
+    /// Opens a turn. Returns the head that the next batch follows. [`Failure::StorageFull`] means that a batch would not fit.
     fn begin(&mut self) -> Result<Head, Failure>;
 
-    /// Puts what `keys` names into `set`, as of the head and what `set` already holds; what does not exist stays absent.
-    /// Never replaces what `set` holds.
+    /// Loads the objects that `keys` names into `set`, as of the head and what `set` already holds. Objects that do not exist stay
+    /// absent. Never replaces what `set` holds.
     fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure>;
 
-    /// The earlier uses of keys, by the index of the command, ascending: nearly always none.
+    /// Returns the earlier uses of keys, by the index of the command, ascending: nearly always none.
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure>;
 
-    /// Hands over a batch that follows the head of `begin`; its frame holds the encoded records and names their index keys.
-    /// `set` is the state after it. At most [`Backend::depth`] may be in flight.
+    /// Writes a batch that follows the head of `begin`. The frame of the batch holds the encoded records and names their index keys; `set`
+    /// is the state after the batch. At most [`Backend::depth`] batches may be in flight.
     fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket;
 
     /// Ends the turn without a batch.
     fn abandon(&mut self) {}
 
-    /// How many batches may be in flight: 1 where the next turn sees only what is durable.
+    /// Maximum number of batches in flight: 1 where the next turn sees only what is durable.
     fn depth(&self) -> usize;
 
     /// Does work that can wait: marks the head when idle, merges indexes. True if there may be more to do at once.
@@ -153,28 +153,28 @@ pub trait Backend: Send {
         false
     }
 
-    /// The directory in which checkpoints are kept beside the journal, if this backend's recovery uses them.
+    /// Returns the directory for checkpoints beside the journal, if the recovery of this backend uses checkpoints.
     fn disk(&self) -> Option<Arc<dyn Disk>> {
         None
     }
 
-    /// Lets go of the store. What was durable stays so.
+    /// Closes the store.
     fn close(&mut self) {}
 
-    /// What readers use, from any thread.
+    /// Returns the reader of the journal, for any thread.
     fn reader(&self) -> Arc<dyn JournalReader>;
 }
 
 /// Reads of durable records, from any thread, never waiting for the writer.
 pub trait JournalReader: Send + Sync {
-    /// The durable head.
+    /// Returns the durable head.
     fn head(&self) -> Head;
 
-    /// Puts the payload of the record at `position` into `payload`; false if there is none.
+    /// Reads the payload of the record at `position` into `payload`. False if there is no such record.
     fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure>;
 
-    /// The payload of the record at `position`, if there is one: for many records that may lie near each other, all with one
-    /// `near`.
+    /// Returns the payload of the record at `position`, if there is one. Faster for many records that lie near each other, all read with
+    /// one `near`.
     fn read_cached<'a>(
         &self,
         position: u64,
@@ -191,32 +191,32 @@ pub trait JournalReader: Send + Sync {
         found: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<(), Failure>;
 
-    /// The sealed frame that holds `position`, verbatim; none beyond the head.
+    /// Returns the sealed frame that holds `position`, verbatim; none beyond the head.
     fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure>;
 
-    /// The id key and the epochs `(epoch, first position)`.
+    /// Returns the ids, keys and epochs of the journal.
     fn meta(&self) -> JournalMeta;
 
-    /// Sizes and health, for metrics.
+    /// Returns sizes and health, for metrics.
     fn stats(&self) -> StoreStats {
         StoreStats::default()
     }
 }
 
-/// What is kept of reading one record for reading the next.
+/// What reading one record keeps for reading the next.
 #[derive(Debug, Default)]
 pub struct ReadCache {
     pub(crate) journal: journal::ReadCache,
     payload: Vec<u8>,
 }
 
-/// What makes the ids of a journal its own.
+/// Ids, keys and epochs of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalMeta {
-    /// Names the journal for life, through backups and moves.
+    /// Id of the journal for life, through backups and moves.
     pub cluster_id: [u8; 16],
     /// Key of the permutation behind public ids.
     pub id_key: [u8; 16],
-    /// `(epoch, first position)`, ascending.
+    /// Epochs and their first positions, ascending.
     pub epochs: Vec<(u32, u64)>,
 }

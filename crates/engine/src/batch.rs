@@ -7,10 +7,10 @@ use tributary_ledger::codec::Record;
 
 use crate::payload;
 
-/// As many as are filled, written, published and answered from at once.
+/// Maximum number of frames kept for reuse: as many as are filled, written, published and answered from at once.
 const FRAMES_KEPT: usize = 4;
 
-/// One decided batch: the frame on its way to the journal, shared with those who publish and answer from it.
+/// A batch of decided records: the frame on its way to the journal, shared by the threads that write, publish and answer.
 pub struct Batch {
     first_position: u64,
     len: usize,
@@ -19,7 +19,7 @@ pub struct Batch {
     frames: Arc<Frames>,
 }
 
-/// Frames that are done with, kept for their memory: fresh memory is slow at first touch.
+/// Frames for reuse: fresh memory is slow at first touch.
 #[derive(Default)]
 pub(crate) struct Frames(Mutex<Vec<FrameBuilder>>);
 
@@ -68,47 +68,47 @@ impl Batch {
         }
     }
 
-    /// Position of the first record.
+    /// Returns the position of the first record.
     pub fn first_position(&self) -> u64 {
         self.first_position
     }
 
-    /// Records in it.
+    /// Returns the number of records.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it holds no record: its callers wait for earlier ones.
+    /// Whether the batch holds no record: its callers wait for earlier batches.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether a record in it changes a setting: nearly always not, and then nobody need look for one.
+    /// Whether a record of the batch changes a setting. Nearly always false, so that nobody need look for one.
     pub fn changes_settings(&self) -> bool {
         self.changes_settings
     }
 
-    /// Position of the last record; of an empty batch, of the one before it.
+    /// Returns the position of the last record; of an empty batch, of the record before the batch.
     pub fn last_position(&self) -> u64 {
         self.first_position + self.len as u64 - 1
     }
 
-    /// Whether the record at `position` is in it.
+    /// Whether the batch holds the record at `position`.
     pub fn holds(&self, position: u64) -> bool {
         position >= self.first_position && position - self.first_position < self.len as u64
     }
 
-    /// The frame. Waits while the backend seals and writes it.
+    /// Returns the frame. Waits while the backend seals and writes the frame.
     pub fn frame(&self) -> RwLockReadGuard<'_, FrameBuilder> {
         read_lock(&self.frame)
     }
 
-    /// The frame, to be sealed.
+    /// Returns the frame, to be sealed.
     pub fn frame_mut(&self) -> RwLockWriteGuard<'_, FrameBuilder> {
         write_lock(&self.frame)
     }
 
-    /// The record with this index, decoded.
+    /// Decodes the record with this index.
     pub fn record(&self, index: usize) -> Record {
         payload::decode_record(
             self.first_position + index as u64,
@@ -117,7 +117,7 @@ impl Batch {
         .expect("what was encoded here can be decoded")
     }
 
-    /// The records in order, decoded.
+    /// Decodes all records, in order.
     pub fn records(&self) -> Vec<Record> {
         (0..self.len).map(|index| self.record(index)).collect()
     }

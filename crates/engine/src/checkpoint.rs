@@ -124,9 +124,9 @@ impl Checkpointer {
         Checkpointer { disk }
     }
 
-    /// Writes one whenever it is wished for, until nobody can wish any more.
-    pub(crate) fn run(&self, shared: &Shared, wishes: &mpsc::Receiver<()>) {
-        while wishes.recv().is_ok() {
+    /// Writes a checkpoint at each request, until the requests end.
+    pub(crate) fn run(&self, shared: &Shared, requests: &mpsc::Receiver<()>) {
+        while requests.recv().is_ok() {
             match self.write(shared) {
                 Ok(bytes) => {
                     shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);

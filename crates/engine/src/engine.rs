@@ -11,7 +11,7 @@ use crate::backend::{Backend, Recovered};
 use crate::failure::Failure;
 use crate::ports::Ports;
 use crate::read::Reader;
-use crate::reply::{RETRY_AFTER, Receipt, Refused, Reply};
+use crate::reply::{BriefReply, RETRY_AFTER, Refused, Reply};
 use crate::request::{
     COMMANDS_PER_BATCH_MAX, RECORD_BYTES_PER_REQUEST_MAX, Request, Resolved, Respond,
 };
@@ -29,16 +29,16 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// What an engine is doing, for health checks.
+/// Status of an engine, for health checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// It takes commands.
+    /// Whether the engine takes commands.
     pub ready: bool,
-    /// Why it stopped for good.
+    /// Why the engine stopped for good; none if it runs.
     pub failed: Option<String>,
-    /// The last batch was refused for lack of space.
+    /// Whether the last batch was refused for lack of space.
     pub storage_full: bool,
-    /// Commands that wait for the writer.
+    /// Number of commands that wait for the writer.
     pub queued: usize,
 }
 
@@ -50,12 +50,12 @@ pub struct RecoveredEngine {
 }
 
 impl RecoveredEngine {
-    /// The read side, at the head from which the engine will go on.
+    /// Returns the read side, at the head from which the engine will continue.
     pub fn reader(&self) -> Reader {
         self.shared.reader.clone()
     }
 
-    /// The engine's clock.
+    /// Returns the engine's clock.
     pub fn clock(&self) -> Arc<dyn Clock> {
         self.shared.clock.clone()
     }
@@ -150,10 +150,10 @@ impl Engine {
     }
 
     /// [`Engine::execute`] for callers who need no records.
-    pub async fn submit(&self, commands: Vec<Command>) -> Result<Vec<Receipt>, Refused> {
+    pub async fn submit(&self, commands: Vec<Command>) -> Result<Vec<BriefReply>, Refused> {
         let answer = self.send(commands)?;
         let resolved = answer.await.map_err(|_| Refused::Stopping)?;
-        self.0.shared.receipts(resolved?)
+        self.0.shared.brief_replies(resolved?)
     }
 
     /// [`Engine::execute`] for threads that may block.
@@ -234,22 +234,22 @@ impl Engine {
         WeakEngine(Arc::downgrade(&self.0))
     }
 
-    /// The read side.
+    /// Returns the read side.
     pub fn reader(&self) -> Reader {
         self.0.shared.reader.clone()
     }
 
-    /// Payments that may be queued, at most.
+    /// Returns the maximum number of queued payments.
     pub fn queue_length_max(&self) -> usize {
         self.0.shared.options.queue_length_max
     }
 
-    /// The time by the engine's clock, nanoseconds since the Unix epoch.
+    /// Returns the time by the engine's clock, nanoseconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         self.0.shared.clock.now()
     }
 
-    /// What the engine is doing.
+    /// Returns the status.
     pub fn status(&self) -> Status {
         let failed = self.0.shared.why_failed();
         let storage_full = self.0.shared.storage_full.load(Ordering::Acquire);
@@ -262,7 +262,7 @@ impl Engine {
         }
     }
 
-    /// Counters since the start.
+    /// Returns the counters since the start.
     pub fn counters(&self) -> &Counters {
         &self.0.shared.counters
     }

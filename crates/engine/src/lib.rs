@@ -64,7 +64,7 @@ pub use tributary_journal::{
 };
 
 pub use read::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};
-pub use reply::{Answer, RETRY_AFTER, Receipt, Refused, Reply};
+pub use reply::{BriefReply, DurableRecord, RETRY_AFTER, Refused, Reply};
 pub use shared::{COMMANDS_QUEUED_MAX, Counters, Options};
 pub use stepper::{Stepped, Stepper};
 pub use submit_queue::SubmitQueue;

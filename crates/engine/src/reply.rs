@@ -1,4 +1,4 @@
-//! What callers are answered.
+//! Answers to callers.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -16,40 +16,40 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The answer to one command.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// The ledger decided it; accepted or rejected, it is a record.
+    /// The ledger decided the command. The decision is a record, accepted or rejected.
     Done {
-        /// The record.
-        record: Answer,
-        /// Whether it was decided before, under the same key.
+        /// Record of the command.
+        record: DurableRecord,
+        /// Whether the command was decided before, under the same key.
         replayed: bool,
     },
     /// The idempotency key belongs to a different command, recorded at `position`.
     KeyConflict {
-        /// The record that took the key.
+        /// Position of the record that took the key.
         position: u64,
     },
     /// Some keys of an all-or-nothing group were used before and others were not, or one stands twice in it.
     GroupKeyConflict,
-    /// It was to queue a payment, or stands in a group with one that was, and the queue did not take that: nothing is recorded, and
-    /// the key stays free.
+    /// The queue did not take the payment of the command, or of another command of the group. Nothing is recorded, and the key stays
+    /// free.
     NotQueued(NotQueued),
 }
 
-/// The answer to one command in short, for callers who need no record.
+/// The answer to one command for callers who need no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Receipt {
-    /// The ledger decided it.
+pub enum BriefReply {
+    /// The ledger decided the command.
     Done {
-        /// The record.
+        /// Position of the record.
         position: u64,
-        /// Why it was refused, if it was.
+        /// Reason of the ledger's refusal; none if the command was accepted.
         rejection: Option<Rejection>,
-        /// Whether it was decided before, under the same key.
+        /// Whether the command was decided before, under the same key.
         replayed: bool,
     },
     /// As [`Reply::KeyConflict`].
     KeyConflict {
-        /// The record that took the key.
+        /// Position of the record that took the key.
         position: u64,
     },
     /// As [`Reply::GroupKeyConflict`].
@@ -58,17 +58,17 @@ pub enum Receipt {
     NotQueued(NotQueued),
 }
 
-/// A durable record.
+/// A record that is durable. Clones share the record.
 #[derive(Clone)]
-pub struct Answer(Arc<Record>);
+pub struct DurableRecord(Arc<Record>);
 
-impl Answer {
-    pub(crate) fn new(record: Record) -> Answer {
-        Answer(Arc::new(record))
+impl DurableRecord {
+    pub(crate) fn new(record: Record) -> DurableRecord {
+        DurableRecord(Arc::new(record))
     }
 }
 
-impl Deref for Answer {
+impl Deref for DurableRecord {
     type Target = Record;
 
     fn deref(&self) -> &Record {
@@ -76,14 +76,14 @@ impl Deref for Answer {
     }
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for DurableRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         (**self).fmt(f)
     }
 }
 
-/// Why commands were not taken. Nothing of them is recorded and their keys stay free, except after `Unavailable`, where a
-/// repetition under the same keys tells.
+/// Why commands were not taken. Nothing of them is recorded and their keys stay free, except after `Unavailable`: repeat the commands
+/// under the same keys to learn what became of them.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Refused {
     /// Too many commands wait already.
@@ -92,7 +92,7 @@ pub enum Refused {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The disk is full; it goes on by itself when space returns.
+    /// The disk is full. The engine continues when space returns.
     #[error("the disk is full")]
     StorageFull,
     /// The engine is shutting down.

@@ -12,7 +12,7 @@ use crate::core::QUEUE_LENGTH_MAX;
 use crate::failure::Failure;
 use crate::ports::Ports;
 use crate::read::Reader;
-use crate::reply::{Answer, Receipt, Refused, Reply};
+use crate::reply::{BriefReply, DurableRecord, Refused, Reply};
 use crate::request::{Request, Resolved, Verdict};
 use crate::view::View;
 
@@ -21,7 +21,7 @@ pub const COMMANDS_QUEUED_MAX: usize = 65_536;
 /// Bytes of records that may wait for the writer, in all, at the worst: as many plain commands as may wait fit easily, those with
 /// long texts do not.
 const RECORD_BYTES_QUEUED_MAX: usize = 256 * 1024 * 1024;
-/// How an engine is run.
+/// Options of an engine.
 pub struct Options {
     /// Called once, from a thread of the engine, if it must stop because what is durable can't be known: the process should
     /// exit non-zero. Must not block.
@@ -29,7 +29,7 @@ pub struct Options {
     /// Records between two checkpoints, at least; where there are very many accounts and open payments, a quarter as many as
     /// those.
     pub checkpoint_every: u64,
-    /// Payments that may be queued, at most.
+    /// Maximum number of queued payments.
     pub queue_length_max: usize,
 }
 
@@ -46,23 +46,23 @@ impl Default for Options {
 /// Counters since the start, for metrics.
 #[derive(Default)]
 pub struct Counters {
-    /// Records made durable.
+    /// Number of records made durable.
     pub records: AtomicU64,
-    /// Of those, rejected by the ledger.
+    /// Number of durable records that the ledger rejected.
     pub rejected: AtomicU64,
-    /// Commands answered from an earlier record.
+    /// Number of commands answered from an earlier record.
     pub replayed: AtomicU64,
-    /// Commands whose key belonged to another command.
+    /// Number of commands whose key belonged to another command.
     pub conflicts: AtomicU64,
-    /// Batches synced.
+    /// Number of batches synced.
     pub batches: AtomicU64,
-    /// Nanoseconds that these took, from being handed to the store until they were durable.
+    /// Duration of all syncs, from the hand-over of a batch to the store until the batch was durable, in nanoseconds.
     pub batch_nanos: AtomicU64,
-    /// Requests refused because too many waited.
+    /// Number of requests refused because too many waited.
     pub overloaded: AtomicU64,
-    /// Payments that the queue did not take.
+    /// Number of payments that the queue did not take.
     pub not_queued: AtomicU64,
-    /// Checkpoints written.
+    /// Number of checkpoints written.
     pub checkpoints: AtomicU64,
 }
 
@@ -71,9 +71,9 @@ pub(crate) struct Shared {
     pub(crate) view: Arc<View>,
     pub(crate) reader: Reader,
     pub(crate) counters: Counters,
-    /// Commands that wait for the writer.
+    /// Number of commands that wait for the writer.
     pub(crate) queued: AtomicUsize,
-    /// Bytes of records that they may take.
+    /// Maximum size of the records of the waiting commands, in bytes.
     queued_bytes: AtomicUsize,
     pub(crate) stopping: AtomicBool,
     pub(crate) storage_full: AtomicBool,
@@ -84,7 +84,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// What an engine over `backend` shares, whose state at the head is `set`.
+    /// Makes the shared state of an engine over `backend`, whose state at the head is `set`.
     pub(crate) fn new(
         backend: &dyn Backend,
         set: WorkingSet,
@@ -109,7 +109,7 @@ impl Shared {
         }
     }
 
-    /// Notes that a request waits for the writer; false if it was too much beside what waits already.
+    /// Counts a request that waits for the writer. False if too much waits already.
     pub(crate) fn queue(&self, request: &Request) -> bool {
         let commands = self.queued.fetch_add(request.len(), Ordering::AcqRel);
         let bytes = self
@@ -120,14 +120,14 @@ impl Shared {
                 && bytes + request.bytes_max() <= RECORD_BYTES_QUEUED_MAX)
     }
 
-    /// Notes that a request waits no longer.
+    /// Counts a request that waits no longer.
     pub(crate) fn unqueue(&self, request: &Request) {
         self.queued.fetch_sub(request.len(), Ordering::AcqRel);
         self.queued_bytes
             .fetch_sub(request.bytes_max(), Ordering::AcqRel);
     }
 
-    /// Why the engine stopped for good, if it did.
+    /// Returns why the engine stopped for good, if it did.
     pub(crate) fn why_failed(&self) -> Option<String> {
         lock(&self.failed).clone()
     }
@@ -147,16 +147,16 @@ impl Shared {
         (self.options.on_fatal)(why);
     }
 
-    /// What the callers of a durable batch are told, with records. Earlier ones are read back.
+    /// Returns the answers to the callers of a durable batch, with records. Earlier records are read back.
     pub(crate) fn replies(&self, resolved: Resolved) -> Result<Vec<Reply>, Refused> {
         let reply = |verdict: &Verdict| {
             Ok(match *verdict {
                 Verdict::Decided(position, _) => Reply::Done {
-                    record: Answer::new(resolved.record(position)),
+                    record: DurableRecord::new(resolved.record(position)),
                     replayed: false,
                 },
                 Verdict::Replayed(position) => Reply::Done {
-                    record: Answer::new(self.earlier(position)?),
+                    record: DurableRecord::new(self.earlier(position)?),
                     replayed: true,
                 },
                 Verdict::KeyConflict(position) => Reply::KeyConflict { position },
@@ -168,27 +168,27 @@ impl Shared {
         resolved.verdicts.iter().map(reply).collect()
     }
 
-    /// What the callers of a durable batch are told, without records. Earlier ones are read back for their rejection.
-    pub(crate) fn receipts(&self, resolved: Resolved) -> Result<Vec<Receipt>, Refused> {
-        let receipt = |verdict: &Verdict| {
+    /// Returns the answers to the callers of a durable batch, without records. Earlier records are read back for their rejection.
+    pub(crate) fn brief_replies(&self, resolved: Resolved) -> Result<Vec<BriefReply>, Refused> {
+        let brief_reply = |verdict: &Verdict| {
             Ok(match *verdict {
-                Verdict::Decided(position, rejection) => Receipt::Done {
+                Verdict::Decided(position, rejection) => BriefReply::Done {
                     position,
                     rejection,
                     replayed: false,
                 },
-                Verdict::Replayed(position) => Receipt::Done {
+                Verdict::Replayed(position) => BriefReply::Done {
                     position,
                     rejection: self.earlier(position)?.outcome.rejection,
                     replayed: true,
                 },
-                Verdict::KeyConflict(position) => Receipt::KeyConflict { position },
-                Verdict::GroupConflict => Receipt::GroupKeyConflict,
-                Verdict::NotQueued(why, _) => Receipt::NotQueued(why),
+                Verdict::KeyConflict(position) => BriefReply::KeyConflict { position },
+                Verdict::GroupConflict => BriefReply::GroupKeyConflict,
+                Verdict::NotQueued(why, _) => BriefReply::NotQueued(why),
             })
         };
         self.count(&resolved.verdicts);
-        resolved.verdicts.iter().map(receipt).collect()
+        resolved.verdicts.iter().map(brief_reply).collect()
     }
 
     fn earlier(&self, position: u64) -> Result<Record, Failure> {

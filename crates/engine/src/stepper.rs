@@ -24,7 +24,7 @@ use crate::writer;
 
 type Slot = Arc<Mutex<Option<Result<Resolved, Failure>>>>;
 
-/// The answer to one [`Stepper::accept`], once there is one.
+/// The pending answer to one [`Stepper::accept`].
 pub struct Stepped(Slot);
 
 /// An engine that is driven by hand.
@@ -52,7 +52,7 @@ impl Stepper {
         })
     }
 
-    /// The same with this bound of the queue instead of [`crate::QUEUE_LENGTH_MAX`].
+    /// Sets the maximum length of the queue of payments, instead of [`crate::QUEUE_LENGTH_MAX`].
     #[must_use]
     pub fn with_queue_length_max(mut self, payments: usize) -> Stepper {
         self.core = self.core.with_queue_length_max(payments);
@@ -71,7 +71,7 @@ impl Stepper {
         stepped
     }
 
-    /// Submits the expiry of holds that are due; false if there are none.
+    /// Submits the expiry of holds that are due. False if there are none.
     pub fn expire(&mut self) -> bool {
         let now = self.clock.now();
         let at = self.core.decided_at(now);
@@ -79,7 +79,7 @@ impl Stepper {
         request.map(|request| self.take(request)).is_some()
     }
 
-    /// Submits queued payments whose turn has come; false if there are none.
+    /// Submits queued payments whose turn has come. False if there are none.
     pub fn run_queue(&mut self) -> bool {
         let now = self.clock.now();
         let at = self.core.decided_at(now);
@@ -101,12 +101,12 @@ impl Stepper {
             self.submit();
         }
         let turned_away = self.core.accept(request);
-        writer::note(&self.shared, turned_away);
+        writer::turn_away(&self.shared, turned_away);
         while self.core.is_divided() {
             self.submit();
             if self.core.can_resume() {
                 let turned_away = self.core.resume();
-                writer::note(&self.shared, turned_away);
+                writer::turn_away(&self.shared, turned_away);
             }
         }
     }
@@ -148,7 +148,7 @@ impl Stepper {
         while self.land() {}
     }
 
-    /// Does one piece of the work that can wait; false if there is none now.
+    /// Does one piece of the work that can wait. False if there is none now.
     pub fn idle(&mut self) -> bool {
         self.core.idle()
     }
@@ -174,7 +174,7 @@ impl Stepper {
         slices.finish().map(|_bytes| true)
     }
 
-    /// What was answered, if anything was yet. Replayed records are read back.
+    /// Returns the answer, if there is one yet. Replayed records are read back.
     pub fn answer(&self, stepped: &Stepped) -> Option<Result<Vec<Reply>, Refused>> {
         let resolved = lock(&stepped.0).take()?;
         Some(match resolved {
@@ -183,22 +183,22 @@ impl Stepper {
         })
     }
 
-    /// From now on these take part. The judge is asked on the caller's thread.
+    /// Sets the ports. The judge is called on the caller's thread.
     pub fn set_ports(&mut self, ports: Ports) {
         self.shared.ports = ports;
     }
 
-    /// The read side.
+    /// Returns the read side.
     pub fn reader(&self) -> Reader {
         self.shared.reader.clone()
     }
 
-    /// The writer's own state, with what is not durable yet.
+    /// Returns the writer's own state, with what is not durable yet.
     pub fn set(&self) -> &WorkingSet {
         self.core.set()
     }
 
-    /// A copy of the published state.
+    /// Returns a copy of the published state.
     pub fn published(&self) -> WorkingSet {
         self.shared.view.read().set.clone()
     }
@@ -208,12 +208,12 @@ impl Stepper {
         self.shared.storage_full.load(Ordering::Acquire)
     }
 
-    /// Why the engine stopped for good, if it did.
+    /// Returns why the engine stopped for good, if it did.
     pub fn failed(&self) -> Option<String> {
         self.shared.why_failed()
     }
 
-    /// Settles and lets go of the backend.
+    /// Settles, and closes the backend.
     pub fn close(mut self) {
         self.settle();
         self.core.close();

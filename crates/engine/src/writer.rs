@@ -1,4 +1,4 @@
-//! The threads around the core: one decides, one makes batches durable and publishes them, one writes checkpoints.
+//! The threads around the core: one decides commands, one makes batches durable and publishes them, one writes checkpoints.
 //!
 //! Effects follow the commit: the publisher shows a batch to readers and answers its callers only after the sync, in the order
 //! of the batches.
@@ -21,18 +21,18 @@ use crate::request::{Request, TurnedAway};
 use crate::shared::Shared;
 use crate::timers::{self, Selected};
 
-/// How long the writer waits for a message before it does work that can wait.
+/// Time that the writer waits for a message before it does work that can wait.
 const IDLE_AFTER: Duration = Duration::from_millis(20);
-/// The longest sleep: the bound on how late a hold is noticed that came due while nothing else happened.
+/// Longest sleep of the writer: the bound on how late a hold that comes due is noticed while nothing else happens.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
-/// What the writer is told.
+/// A message to the writer.
 pub(crate) enum Message {
     /// Requests that were made at about the same time.
     Requests(Vec<Request>),
-    /// A batch is durable; it is published before any that follows.
+    /// A batch is durable. It is published before any that follows.
     Landed,
-    /// A batch met another fate; its callers wait.
+    /// A batch met another fate. Its callers wait.
     Lost(Fate, InFlight),
     /// Holds have come due, or queued payments can run.
     Runnable,
@@ -50,14 +50,14 @@ pub(crate) fn spawn(
     let (to_publisher, from_writer) = mpsc::channel::<InFlight>();
     let clock = shared.clock.clone();
     let mut threads = Vec::new();
-    let checkpoint_wanted = match backend.disk() {
+    let to_checkpoints = match backend.disk() {
         None => None,
         Some(disk) => {
             let checkpointer = Checkpointer::new(disk);
-            let (wanted, wishes) = mpsc::sync_channel(1);
+            let (wanted, requests) = mpsc::sync_channel(1);
             let shared = shared.clone();
             threads.push(named("checkpoint", shared.clone(), move || {
-                checkpointer.run(&shared, &wishes)
+                checkpointer.run(&shared, &requests)
             })?);
             Some(wanted)
         }
@@ -83,7 +83,7 @@ pub(crate) fn spawn(
         shared: shared.clone(),
         clock: clock.clone(),
         inbox,
-        checkpoint_wanted,
+        to_checkpoints,
         since_checkpoint: replayed,
     };
     threads.push(named("publisher", shared.clone(), move || {
@@ -129,14 +129,14 @@ struct Publisher {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     inbox: mpsc::Sender<Message>,
-    checkpoint_wanted: Option<mpsc::SyncSender<()>>,
+    to_checkpoints: Option<mpsc::SyncSender<()>>,
     since_checkpoint: u64,
 }
 
 impl Publisher {
     fn run(mut self, batches: &mpsc::Receiver<InFlight>) {
         // What had to be replayed at the start need not be replayed at the next one.
-        self.wish_for_checkpoint();
+        self.request_checkpoint();
         while let Ok(in_flight) = batches.recv() {
             let begun = Instant::now();
             let (fate, in_flight) = in_flight.wait();
@@ -164,14 +164,14 @@ impl Publisher {
     fn publish(&mut self, batch: &Batch) {
         publish(&self.shared, batch);
         self.since_checkpoint += batch.len() as u64;
-        self.wish_for_checkpoint();
+        self.request_checkpoint();
     }
 
-    fn wish_for_checkpoint(&mut self) {
+    fn request_checkpoint(&mut self) {
         // With very many accounts or holds a checkpoint is large: not more of it is written than of the records themselves.
         let objects = self.shared.view.object_count() as u64;
         if self.since_checkpoint >= self.shared.options.checkpoint_every.max(objects / 4)
-            && let Some(wanted) = &self.checkpoint_wanted
+            && let Some(wanted) = &self.to_checkpoints
             && wanted.try_send(()).is_ok()
         {
             self.since_checkpoint = 0;
@@ -179,7 +179,7 @@ impl Publisher {
     }
 }
 
-/// Shows a durable batch to readers.
+/// Shows a durable batch to readers, and then to the commit hook.
 pub(crate) fn publish(shared: &Shared, batch: &Batch) {
     if batch.is_empty() {
         return;
@@ -213,7 +213,7 @@ impl Writer {
         let mut timers = timers::Timers::new(&self.shared);
         loop {
             while let Ok(message) = messages.try_recv() {
-                self.hear(message, messages);
+                self.handle(message, messages);
             }
             if self.shared.why_failed().is_some() {
                 return self.refuse_all(messages);
@@ -239,11 +239,11 @@ impl Writer {
             if self.done() {
                 return self.core.close();
             }
-            self.rest(messages);
+            self.wait_for_message(messages);
         }
     }
 
-    /// Has queued payments judged: by their own thread, which hands the request over, where there is a judge.
+    /// Makes the request of selected payments. Where there is a judge, the judge's thread makes and sends it.
     fn judge(&self, selected: Selected) -> Option<Request> {
         match &self.to_judge {
             None => selected.judge(&self.shared),
@@ -262,15 +262,15 @@ impl Writer {
             && !self.core.is_divided()
     }
 
-    /// Waits for a message; when none comes, lets the backend do what can wait.
-    fn rest(&mut self, messages: &mpsc::Receiver<Message>) {
+    /// Waits for a message. While none comes, lets the backend do work that can wait.
+    fn wait_for_message(&mut self, messages: &mpsc::Receiver<Message>) {
         let mut wait = match self.shared.view.look_again() {
             true => Duration::ZERO,
             false => IDLE_AFTER,
         };
         loop {
             match messages.recv_timeout(wait) {
-                Ok(message) => return self.hear(message, messages),
+                Ok(message) => return self.handle(message, messages),
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     self.stopping = true;
                     return;
@@ -296,7 +296,7 @@ impl Writer {
         }
     }
 
-    fn hear(&mut self, message: Message, messages: &mpsc::Receiver<Message>) {
+    fn handle(&mut self, message: Message, messages: &mpsc::Receiver<Message>) {
         match message {
             Message::Requests(requests) => self.pending.extend(requests),
             Message::Landed => self.core.landed(),
@@ -306,11 +306,11 @@ impl Writer {
         }
     }
 
-    /// Decides as much of what waits as fits into the open batch.
+    /// Decides as many of the pending requests as fit into the open batch.
     fn fill(&mut self) {
         if self.core.can_resume() {
             let turned_away = self.core.resume();
-            note(&self.shared, turned_away);
+            turn_away(&self.shared, turned_away);
         }
         while let Some(request) = self.pending.front() {
             if !self.core.has_room(request) {
@@ -319,7 +319,7 @@ impl Writer {
             let request = self.pending.pop_front().expect("it was there");
             self.shared.unqueue(&request);
             let turned_away = self.core.accept(request);
-            note(&self.shared, turned_away);
+            turn_away(&self.shared, turned_away);
         }
     }
 
@@ -334,7 +334,7 @@ impl Writer {
         now
     }
 
-    /// A batch was not written, or nobody knows. Everything decided after it goes with it.
+    /// Handles a batch that was not written, or perhaps not. Everything decided after the batch is lost with it.
     fn lost(&mut self, fate: Fate, in_flight: InFlight, messages: &mpsc::Receiver<Message>) {
         let mut lost = vec![(fate, in_flight)];
         // The publisher tells of batches in order, so the rest of them follow.
@@ -351,7 +351,7 @@ impl Writer {
         settle_lost(&mut self.core, &self.shared, lost);
     }
 
-    /// The engine failed: nobody may wait for an answer that will not come.
+    /// Refuses every request: the engine failed, and no caller may wait for an answer that will not come.
     fn refuse_all(&mut self, messages: &mpsc::Receiver<Message>) {
         self.shared.stopping.store(true, Ordering::Release);
         let failure = Failure::Fatal("the engine stopped".into());
@@ -375,8 +375,8 @@ impl Writer {
     }
 }
 
-/// Notes whether a request was turned away, and why, and only then answers it: whoever hears of it may ask for the status.
-pub(crate) fn note(shared: &Shared, turned_away: Option<TurnedAway>) {
+/// Updates the status for a request that was turned away, and only then answers the request: the caller may ask for the status.
+pub(crate) fn turn_away(shared: &Shared, turned_away: Option<TurnedAway>) {
     let failure = turned_away.as_ref().map(|one| &one.failure);
     let full = matches!(failure, Some(Failure::StorageFull));
     shared.storage_full.store(full, Ordering::Release);
@@ -388,7 +388,7 @@ pub(crate) fn note(shared: &Shared, turned_away: Option<TurnedAway>) {
     }
 }
 
-/// Tells the callers of batches that were not reported durable what became of them, and returns to what is durable.
+/// Answers the callers of batches that were not reported durable, and resets the core to what is durable.
 pub(crate) fn settle_lost(core: &mut Core, shared: &Shared, lost: Vec<(Fate, InFlight)>) {
     let mut reason = None;
     let mut unwritten = Vec::new();
@@ -422,7 +422,7 @@ pub(crate) fn settle_lost(core: &mut Core, shared: &Shared, lost: Vec<(Fate, InF
     core.reset(set, reason);
 }
 
-/// Whether a batch that was not reported durable is durable after all: none if it is.
+/// Finds out what became of a batch that was not reported durable: none if the batch is durable after all.
 fn resolve(core: &mut Core, fate: Fate, in_flight: &InFlight) -> Option<Failure> {
     match fate {
         Fate::Durable(_) => None,

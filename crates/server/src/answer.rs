@@ -6,7 +6,7 @@ use tributary_api::caller::Caller;
 use tributary_api::draft::CommandDraft;
 use tributary_api::intake::Done;
 use tributary_api::render::answer::answer;
-use tributary_engine::{Answer, IdKind};
+use tributary_engine::{DurableRecord, IdKind};
 use tributary_ledger::Key;
 use tributary_ledger::codec::Record;
 
@@ -28,7 +28,7 @@ pub(crate) async fn execute_draft(
 }
 
 /// The answer to a command that the ledger answered.
-fn response_of(app: &App, done: &Done<Answer>) -> Response {
+fn response_of(app: &App, done: &Done<DurableRecord>) -> Response {
     let response = match answer(&app.shared.reader, &done.record) {
         Ok(rendered) if rendered.status == 202 => {
             accepted(app, &done.record, json(rendered.status, &rendered.object))

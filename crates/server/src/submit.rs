@@ -5,13 +5,13 @@ use tributary_api::error::ApiError;
 use tributary_api::failures::{internal_error, outcome_unknown, submit_error};
 use tributary_api::form::idempotency::IDEMPOTENCY_KEY;
 use tributary_api::intake::{Done, read_reply};
-use tributary_engine::{Answer, Receipt, Reply};
+use tributary_engine::{BriefReply, DurableRecord, Reply};
 use tributary_ledger::Command;
 
 use crate::app::App;
 
 /// Sends one command and waits until its record is durable.
-pub(crate) async fn submit(app: &App, command: Command) -> Result<Done<Answer>, ApiError> {
+pub(crate) async fn submit(app: &App, command: Command) -> Result<Done<DurableRecord>, ApiError> {
     let replies = submit_all(app, vec![command]).await?;
     let done = read_reply(replies.into_iter().next().ok_or_else(internal_error)?);
     done.map_err(
@@ -33,7 +33,7 @@ pub(crate) async fn submit_all(app: &App, commands: Vec<Command>) -> Result<Vec<
 pub(crate) async fn submit_briefly(
     app: &App,
     commands: Vec<Command>,
-) -> Result<Vec<Receipt>, ApiError> {
+) -> Result<Vec<BriefReply>, ApiError> {
     let timeout = app.shared.config.limits.request_timeout;
     let receipts = app
         .waits

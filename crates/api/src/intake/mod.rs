@@ -14,4 +14,4 @@ mod reply;
 pub use batch::{Batch, Place};
 pub use commands::Intake;
 pub use refusals::{REFUSALS_COUNTED_MAX, RefusalCount};
-pub use reply::{Done, Position, read_receipt, read_reply};
+pub use reply::{Done, Position, read_brief_reply, read_reply};

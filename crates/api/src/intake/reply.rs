@@ -1,6 +1,6 @@
 //! The way back: from the ledger's reply to what became of a command.
 
-use tributary_engine::{Answer, Receipt, Reply};
+use tributary_engine::{BriefReply, DurableRecord, Reply};
 use tributary_ledger::Rejection;
 
 use crate::error::ApiError;
@@ -18,7 +18,7 @@ pub struct Done<T> {
 pub type Position = (u64, Option<Rejection>);
 
 /// Returns the record that a reply gives, or the error of a command that was not decided.
-pub fn read_reply(reply: Reply) -> Result<Done<Answer>, ApiError> {
+pub fn read_reply(reply: Reply) -> Result<Done<DurableRecord>, ApiError> {
     match reply {
         Reply::Done { record, replayed } => Ok(Done { record, replayed }),
         Reply::KeyConflict { .. } => Err(key_conflict()),
@@ -28,9 +28,9 @@ pub fn read_reply(reply: Reply) -> Result<Done<Answer>, ApiError> {
 }
 
 /// Returns the position that a receipt gives, or the error of a command that was not decided.
-pub fn read_receipt(receipt: Receipt) -> Result<Done<Position>, ApiError> {
+pub fn read_brief_reply(receipt: BriefReply) -> Result<Done<Position>, ApiError> {
     match receipt {
-        Receipt::Done {
+        BriefReply::Done {
             position,
             rejection,
             replayed,
@@ -38,8 +38,8 @@ pub fn read_receipt(receipt: Receipt) -> Result<Done<Position>, ApiError> {
             record: (position, rejection),
             replayed,
         }),
-        Receipt::KeyConflict { .. } => Err(key_conflict()),
-        Receipt::GroupKeyConflict => Err(group_key_conflict()),
-        Receipt::NotQueued(why) => Err(not_queued_error(why)),
+        BriefReply::KeyConflict { .. } => Err(key_conflict()),
+        BriefReply::GroupKeyConflict => Err(group_key_conflict()),
+        BriefReply::NotQueued(why) => Err(not_queued_error(why)),
     }
 }

@@ -5,9 +5,9 @@ use tributary_api::caller::Caller;
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 use tributary_api::failures::internal_error;
-use tributary_api::intake::{Batch, Intake, read_receipt};
+use tributary_api::intake::{Batch, Intake, read_brief_reply};
 use tributary_api::render::answer::Outline;
-use tributary_engine::{COMMANDS_PER_BATCH_MAX, Ids, Receipt};
+use tributary_engine::{BriefReply, COMMANDS_PER_BATCH_MAX, Ids};
 use tributary_ledger::{Command, Rejection};
 
 use crate::grpc::form::Form;
@@ -75,13 +75,13 @@ impl Submitted {
     }
 
     /// Writes a `SubmitResponse`.
-    pub(crate) fn answer(self, ids: &Ids, receipts: Vec<Receipt>) -> Bytes {
+    pub(crate) fn answer(self, ids: &Ids, receipts: Vec<BriefReply>) -> Bytes {
         let count = self.batch.len() + receipts.len();
         let mut into = BytesMut::with_capacity(9 + count * (RESULT_BYTES + 2));
         let sent = self.outlines.into_iter().zip(receipts);
         for result in self.batch.answers(sent) {
             match result {
-                Ok((outline, receipt)) => put_receipt(&mut into, ids, outline, receipt),
+                Ok((outline, receipt)) => put_brief_reply(&mut into, ids, outline, receipt),
                 Err(error) => put_result(&mut into, None, None, error.code(), false),
             }
         }
@@ -100,8 +100,8 @@ fn too_many() -> ApiError {
 
 /// Writes what became of a command that went to the ledger.
 #[inline]
-fn put_receipt(into: &mut BytesMut, ids: &Ids, outline: Outline, receipt: Receipt) {
-    let done = match read_receipt(receipt) {
+fn put_brief_reply(into: &mut BytesMut, ids: &Ids, outline: Outline, receipt: BriefReply) {
+    let done = match read_brief_reply(receipt) {
         Ok(done) => done,
         Err(error) => return put_result(into, None, None, error.code(), false),
     };

@@ -11,9 +11,9 @@ use tributary_api::error::{ApiError, ErrorBody};
 use tributary_api::failures::internal_error;
 use tributary_api::form::batch::{BatchCommand, BatchForm, BatchItem};
 use tributary_api::form::value::KeyText;
-use tributary_api::intake::{Batch, Place, read_receipt, read_reply};
+use tributary_api::intake::{Batch, Place, read_brief_reply, read_reply};
 use tributary_api::render::answer::{Made, Outline, Rendered, answer};
-use tributary_engine::{Receipt, Reply};
+use tributary_engine::{BriefReply, Reply};
 use tributary_ledger::Key;
 use utoipa::ToSchema;
 
@@ -200,8 +200,8 @@ fn outcome(shared: &Shared, reply: Reply) -> Outcome {
     }
 }
 
-fn brief_outcome(shared: &Shared, outline: Outline, receipt: Receipt) -> Outcome {
-    match read_receipt(receipt) {
+fn brief_outcome(shared: &Shared, outline: Outline, receipt: BriefReply) -> Outcome {
+    match read_brief_reply(receipt) {
         Ok(done) => {
             let (position, rejection) = done.record;
             Outcome {
