@@ -110,4 +110,17 @@ impl Life {
         });
         Some(Life { stepper, messaging })
     }
+
+    /// Has the command decided and made durable.
+    pub(crate) fn settle_one(&mut self, command: Command) {
+        let stepped = self.accept(vec![command]);
+        self.settle();
+        let answer = self.answer(&stepped).expect("it is settled");
+        let replies = answer.expect("nothing is in the way");
+        assert!(
+            matches!(&replies[..], [tributary_engine::Reply::Done { record, .. }]
+                if record.outcome.rejection.is_none()),
+            "{replies:?}"
+        );
+    }
 }

@@ -424,7 +424,6 @@ fn a_backup_restored_elsewhere_has_subscriptions_secrets_and_dead_letters_and_de
 }
 
 #[test]
-#[ignore = "needs subscriptions that are settings"]
 fn a_lost_delivery_log_costs_repetitions_and_no_subscription() {
     let (_directory, data, master_key) = folder();
     let mut system = build(&data, &master_key);
@@ -459,7 +458,6 @@ fn a_lost_delivery_log_costs_repetitions_and_no_subscription() {
 }
 
 #[test]
-#[ignore = "needs subscriptions that are settings"]
 fn a_delivery_log_of_another_history_is_set_aside() {
     let (directory, data, master_key) = folder();
     let mut system = build(&data, &master_key);
