@@ -149,6 +149,21 @@ rejections! {
     GroupAborted = 901, "group_aborted";
 }
 
+impl Rejection {
+    /// Whether the actor may not do what the command asks for. The record of such a refusal belongs to the actor alone: it
+    /// mentions no account, and the description and metadata of the command are not recorded.
+    pub fn concerns_actor(self) -> bool {
+        matches!(
+            self,
+            Rejection::ActorKeyNotFound
+                | Rejection::ActorKeyRevoked
+                | Rejection::ActorKeyMismatch
+                | Rejection::ActorKeyReadOnly
+                | Rejection::Forbidden
+        )
+    }
+}
+
 impl std::fmt::Display for Rejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.code())

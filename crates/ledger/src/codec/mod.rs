@@ -61,7 +61,7 @@ pub use record::{Record, RecordRef, SettingRef};
 
 use crate::{
     Account, ApiKey, Body, Command, Context, CreateApiKey, Leg, Outcome, Owner, OwnerRef, Payment,
-    QueueState, Setting,
+    QueueState, Rejection, Setting, Text,
 };
 use std::borrow::Cow;
 
@@ -94,7 +94,8 @@ pub fn encode(
         into.u64(reply_to.0.get());
     }
     let text_at = into.len();
-    if let Some(text) = &command.text {
+    let text = recorded_text(command, outcome);
+    if let Some(text) = text {
         into.u8(text.scheme());
         into.put(text.as_bytes());
     }
@@ -103,7 +104,7 @@ pub fn encode(
         .first_chunk_mut()
         .expect("room was made for it first");
     header[0] = Operation::of(&command.body) as u8;
-    header[1] = flags(command) | if outcome.reply_to.is_some() { REPLY } else { 0 };
+    header[1] = flags(command, text) | if outcome.reply_to.is_some() { REPLY } else { 0 };
     header[2..4].copy_from_slice(
         &outcome
             .rejection
@@ -111,12 +112,7 @@ pub fn encode(
             .to_le_bytes(),
     );
     header[4..6].copy_from_slice(&short(legs_at - body_at));
-    header[6..8].copy_from_slice(&short(
-        command
-            .text
-            .as_ref()
-            .map_or(0, |text| text.as_bytes().len()),
-    ));
+    header[6..8].copy_from_slice(&short(text.map_or(0, |text| text.as_bytes().len())));
     header[8..16].copy_from_slice(&ctx.position.to_le_bytes());
     header[16..24].copy_from_slice(&ctx.timestamp.to_le_bytes());
     header[24..32].copy_from_slice(&command.actor.owner.0.to_le_bytes());
@@ -133,9 +129,15 @@ pub fn decode(bytes: &[u8], format_version: u16) -> Result<Record, Corrupt> {
     RecordRef::parse(bytes, format_version)?.to_record()
 }
 
-fn flags(command: &Command) -> u8 {
+/// The text of a command, unless the actor may not do what it asks for.
+fn recorded_text<'a>(command: &'a Command, outcome: &Outcome) -> Option<&'a Text> {
+    let refused = outcome.rejection.is_some_and(Rejection::concerns_actor);
+    command.text.as_ref().filter(|_| !refused)
+}
+
+fn flags(command: &Command, text: Option<&Text>) -> u8 {
     let linked = if command.linked { LINKED } else { 0 };
-    let text = if command.text.is_some() { TEXT } else { 0 };
+    let text = if text.is_some() { TEXT } else { 0 };
     let effective = if command.effective_at.is_some() {
         EFFECTIVE
     } else {
@@ -351,7 +353,7 @@ impl Command {
         }
         bytes.clear();
         bytes.u64(self.actor.owner.0);
-        bytes.u8(flags(self));
+        bytes.u8(flags(self, self.text.as_ref()));
         bytes.i32(self.effective_at.map_or(0, |date| date.0));
         bytes.u8(Operation::of(&self.body) as u8);
         let len_at = bytes.len();

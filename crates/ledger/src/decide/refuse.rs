@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The outcome of a command refused for this reason. A refused payment exists as failed, and is mentioned in the chains
-/// of its source and payees, so that it is found in their lists.
+/// of its source and payees, so that it is found in their lists. If the actor may not do it, it is the actor's alone.
 pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Context) -> Outcome {
     let mut outcome = Outcome {
         rejection: Some(rejection),
@@ -16,6 +16,11 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
     let Body::Pay(pay) = &command.body else {
         return outcome;
     };
+    if rejection.concerns_actor() {
+        let owner = command.actor.owner;
+        outcome.payment = Some(Payment::created(command, pay, ctx, owner, None));
+        return outcome;
+    }
     for id in pay.accounts().take(1 + pay.payees()) {
         let again = outcome.legs.iter().any(|leg| leg.account == id);
         if let (Some(account), false) = (set.account(id), again) {
