@@ -1,12 +1,12 @@
-//! Why a command was refused.
+//! Reasons for which a command is refused.
 
 macro_rules! rejections {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $code:literal;)+) => {
-        /// Why a command was refused.
+        /// Reason for which a command is refused.
         ///
-        /// Where several reasons apply, the one with the lowest number is given. Numbers and codes are never reused and
+        /// If several reasons apply, the outcome has the one with the lowest number. Numbers and codes are never reused and
         /// never change their meaning; new ones are added in the gaps. 1xx: the actor; 2xx: the command by itself;
-        /// 3xx: what it names does not exist; 4xx: not allowed to this actor; 5xx: the state of what it names;
+        /// 3xx: an object that it names does not exist; 4xx: not allowed to this actor; 5xx: the state of an object;
         /// 6xx: balances; 9xx: another command.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u16)]
@@ -15,15 +15,15 @@ macro_rules! rejections {
         }
 
         impl Rejection {
-            /// Every rejection, in order of precedence.
+            /// All rejections, in order of precedence.
             pub const ALL: &'static [Rejection] = &[$(Rejection::$name),+];
 
-            /// The stored number.
+            /// Returns the stored number.
             pub fn number(self) -> u16 {
                 self as u16
             }
 
-            /// The rejection of a stored number.
+            /// Returns the rejection with this stored number.
             pub fn from_number(number: u16) -> Option<Self> {
                 match number {
                     $($number => Some(Rejection::$name),)+
@@ -31,14 +31,14 @@ macro_rules! rejections {
                 }
             }
 
-            /// The published code.
+            /// Returns the published code.
             pub fn code(self) -> &'static str {
                 match self {
                     $(Rejection::$name => $code,)+
                 }
             }
 
-            /// One sentence for people.
+            /// Returns a sentence that explains the rejection.
             pub fn message(self) -> &'static str {
                 match self {
                     $(Rejection::$name => concat!($($doc),+).trim_ascii(),)+
@@ -150,8 +150,8 @@ rejections! {
 }
 
 impl Rejection {
-    /// Whether the actor may not do what the command asks for. The record of such a refusal belongs to the actor alone: it
-    /// mentions no account, and the description and metadata of the command are not recorded.
+    /// Returns whether the actor is not allowed to do what the command requests. The record of such a refusal belongs to the actor alone:
+    /// the record has no legs and no text.
     pub fn concerns_actor(self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! What a refused command leaves behind.
+//! Outcomes of refused commands.
 
 use super::checks::leg;
 use crate::{
@@ -6,8 +6,9 @@ use crate::{
     WorkingSet,
 };
 
-/// The outcome of a command refused for this reason. A refused payment exists as failed, and is mentioned in the chains
-/// of its source and payees, so that it is found in their lists. If the actor may not do it, it is the actor's alone.
+/// Returns the outcome of a command that is refused for this reason. A refused payment exists as failed, and has a leg in the chains
+/// of its source and payees, so that their lists show the payment. If the actor is not allowed to make the payment, it belongs to the
+/// actor alone and has no legs.
 pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Context) -> Outcome {
     let mut outcome = Outcome {
         rejection: Some(rejection),
