@@ -3,55 +3,55 @@
 use crate::chain::Chain;
 use crate::{AccountId, Currency, MaybeAccount, OwnerId};
 
-/// What an account is for. No rule of money depends on it; who may open it does.
+/// Purpose of an account. No rule of money depends on the kind; the permission to open the account does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum AccountKind {
-    /// A user's money.
+    /// Money of a user.
     Wallet = 1,
-    /// A seller's money.
+    /// Money of a seller.
     Merchant = 2,
-    /// The world outside: a bank, a card network. Usually may go negative without limit.
+    /// Money outside the system, for example at a bank or a card network. Usually has an unlimited overdraft.
     External = 3,
-    /// Fees earned.
+    /// Fees that the platform earned.
     Fee = 4,
-    /// Money whose place is not yet known.
+    /// Money that is not yet assigned to another account.
     Suspense = 5,
 }
 
-/// Whether an account takes part.
+/// Whether an account can pay and receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum AccountStatus {
-    /// May pay and receive.
+    /// The account can pay and receive.
     Open = 1,
-    /// May receive, may not pay.
+    /// The account can receive but not pay.
     Frozen = 2,
-    /// Neither; its balance is zero.
+    /// The account can neither pay nor receive. Its balance is zero.
     Closed = 3,
 }
 
-/// How far below zero an account may go.
+/// Overdraft limit of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Overdraft(u64);
 
 impl Overdraft {
-    /// Not below zero.
+    /// No overdraft: the available balance cannot go below zero.
     pub const NONE: Overdraft = Overdraft(0);
-    /// As far as a balance can be written.
+    /// No limit but the smallest balance, `-AMOUNT_MAX`.
     pub const UNLIMITED: Overdraft = Overdraft(u64::MAX);
 
-    /// Down to `-minor_units`. More than [`crate::AMOUNT_MAX`] is refused when the account is opened.
+    /// Returns an overdraft limit in minor units. The ledger refuses to open an account with a limit above [`crate::AMOUNT_MAX`].
     pub fn limited(minor_units: u64) -> Self {
         Overdraft(minor_units.min(u64::MAX - 1))
     }
 
-    /// The limit in minor units; `None` means unlimited.
+    /// Returns the limit in minor units; `None` means unlimited.
     pub fn limit(self) -> Option<u64> {
         (self != Overdraft::UNLIMITED).then_some(self.0)
     }
 
-    /// As stored: `u64::MAX` means unlimited.
+    /// Returns the limit as stored: `u64::MAX` means unlimited.
     pub(crate) fn raw(self) -> u64 {
         self.0
     }
@@ -61,48 +61,48 @@ impl Overdraft {
     }
 }
 
-/// An account as of its last record. What its opener wrote about it (external id, description, metadata) is in the
-/// record at position `id`, not here: millions of these are resident.
+/// State of an account after its last record. The external id, the description and the metadata are only in the
+/// record at position `id`, because millions of accounts are resident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Position of the record that opened it.
+    /// Position of the record that opened the account.
     pub id: AccountId,
-    /// Whose it is.
+    /// Owner of the account.
     pub owner: OwnerId,
-    /// The owner's account opened before this one.
+    /// Account of the same owner that was opened before this one.
     pub owner_prev: MaybeAccount,
-    /// Sum of all postings, minor units; never beyond ±[`crate::AMOUNT_MAX`].
+    /// Balance: sum of all postings, minor units, within ±[`crate::AMOUNT_MAX`].
     pub posted: i64,
     /// Sum of the open holds, minor units.
     pub held: u64,
-    /// How far below zero it may go.
+    /// Overdraft limit.
     pub overdraft: Overdraft,
-    /// Nanoseconds since the Unix epoch.
+    /// Time of opening, nanoseconds since the Unix epoch.
     pub opened_at: u64,
-    /// Its legs, newest first.
+    /// Chain of the legs of the account, from the newest.
     pub chain: Chain,
-    /// Of every posting to it.
+    /// Currency of every posting to the account.
     pub currency: Currency,
-    /// What it is for.
+    /// Purpose of the account.
     pub kind: AccountKind,
-    /// Whether it takes part.
+    /// Whether the account can pay and receive.
     pub status: AccountStatus,
 }
 
 impl Account {
-    /// What may be spent but for the overdraft: posted less held.
+    /// Returns the available balance without the overdraft, minor units: `posted - held`.
     pub fn available(&self) -> i64 {
         self.posted - self.held as i64
     }
 
-    /// Position of the record that changed it last.
+    /// Returns the position of the last record that changed the account.
     pub fn changed_at(&self) -> u64 {
         self.chain.last()
     }
 }
 
 impl AccountKind {
-    /// The stored number.
+    /// Returns the value with this stored number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         [
             Self::Wallet,
@@ -117,7 +117,7 @@ impl AccountKind {
 }
 
 impl AccountStatus {
-    /// The stored number.
+    /// Returns the value with this stored number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         [Self::Open, Self::Frozen, Self::Closed]
             .into_iter()

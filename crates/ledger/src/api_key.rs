@@ -2,53 +2,53 @@
 
 use crate::{ApiKeyId, Label, OwnerId};
 
-/// What a key may be used for.
+/// Access that an API key grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Access {
-    /// Reading only.
+    /// The key can read.
     Read = 1,
-    /// Reading and commands.
+    /// The key can read and submit commands.
     Write = 2,
 }
 
-/// Whether a key opens anything.
+/// Whether an API key is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum ApiKeyStatus {
-    /// Yes.
+    /// The key is valid.
     Active = 1,
-    /// Not any more.
+    /// The key was revoked.
     Revoked = 2,
 }
 
-/// A key as of its last record. The secret itself is never here.
+/// State of an API key after its last record. Contains a hash of the secret, never the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Position of the record that created it.
+    /// Position of the record that created the key.
     pub id: ApiKeyId,
-    /// In whose name it acts; [`OwnerId::PLATFORM`] may do everything.
+    /// Owner for whom the key acts; [`OwnerId::PLATFORM`] is allowed to do everything.
     pub owner: OwnerId,
-    /// Read or write.
+    /// Access that the key grants.
     pub access: Access,
-    /// Whether it opens anything.
+    /// Whether the key is valid.
     pub status: ApiKeyStatus,
     /// Keyed hash of the secret.
     pub secret_hash: [u8; 32],
-    /// What it is for.
+    /// Description of the use of the key.
     pub label: Option<Label>,
-    /// Nanoseconds since the Unix epoch.
+    /// Time of creation, nanoseconds since the Unix epoch.
     pub created_at: u64,
-    /// Nanoseconds since the Unix epoch.
+    /// Time of the last rotation, nanoseconds since the Unix epoch.
     pub rotated_at: Option<u64>,
-    /// Nanoseconds since the Unix epoch.
+    /// Time of revocation, nanoseconds since the Unix epoch.
     pub revoked_at: Option<u64>,
-    /// Position of the record that changed it last.
+    /// Position of the last record that changed the key.
     pub changed_at: u64,
 }
 
 impl Access {
-    /// The stored number.
+    /// Returns the value with this stored number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         [Self::Read, Self::Write]
             .into_iter()
@@ -57,7 +57,7 @@ impl Access {
 }
 
 impl ApiKeyStatus {
-    /// The stored number.
+    /// Returns the value with this stored number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         [Self::Active, Self::Revoked]
             .into_iter()

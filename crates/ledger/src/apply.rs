@@ -1,4 +1,4 @@
-//! Carrying outcomes into the set.
+//! Applies outcomes to a working set.
 
 use crate::codec::{Corrupt, Operation, RecordRef};
 use crate::{
@@ -6,16 +6,16 @@ use crate::{
     WorkingSet,
 };
 
-/// Carries an outcome into the set. Cannot fail: everything was checked by `decide`, or long ago when the record was
-/// written. Objects that are at or past this record already are skipped, so records may be applied over a checkpoint
-/// that was taken while they were made.
+/// Applies an outcome to the set. Cannot fail: `decide` checked everything, now or when the record was
+/// written. Skips objects that already reflect this record or a later one, so that records can be applied over a checkpoint
+/// that was taken while the records were written.
 pub fn apply(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
     apply_but_payment(set, command, outcome, ctx);
     apply_payment(set, outcome, ctx);
 }
 
-/// As [`apply`], but a payment that is created closed (captured at once, or refused) is not put into the set: the caller
-/// finds it in its own records when a later command asks for it.
+/// Like [`apply`], but does not put a payment into the set that is closed from its creation (captured at once, or refused): the caller
+/// reads such a payment from its record when a later command names it.
 pub fn apply_sparse(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
     apply_but_payment(set, command, outcome, ctx);
     let created = matches!(command.body, Body::Pay(_));
@@ -28,7 +28,7 @@ pub fn apply_sparse(set: &mut WorkingSet, command: &Command, outcome: &Outcome, 
     }
 }
 
-/// As [`apply_sparse`], of a record read in place: most records need no decoding.
+/// Like [`apply_sparse`], for a record read in place: most records need no decoding.
 pub fn apply_record(set: &mut WorkingSet, record: &RecordRef<'_>) -> Result<(), Corrupt> {
     let moves_at_once =
         record.operation() == Operation::Pay && !record.is_hold() && !record.is_queued();
@@ -110,7 +110,7 @@ fn apply_setting(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx
     }
 }
 
-/// What follows from an accepted command itself.
+/// Applies references, external ids and the queue's mode, which an accepted command contains itself.
 fn apply_names(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
     match &command.body {
         Body::Pay(pay) => {

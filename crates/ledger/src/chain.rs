@@ -10,18 +10,18 @@ use std::ops::ControlFlow;
 /// Highest level.
 pub const LEVEL_MAX: u32 = 4;
 
-/// Legs of a level between two of the next.
+/// Binary logarithm of the number of legs of a level per leg of the next level.
 const FAN_OUT_BITS: u32 = 5;
 
-/// Largest number of a leg: it is stored in 48 bits.
+/// Largest number of a leg, which is stored in 48 bits.
 pub const SEQ_MAX: u64 = (1 << 48) - 1;
 
-/// The end of a chain, as an account keeps it.
+/// End of the chain of an account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
     last: u64,
     seq: u64,
-    /// Position of the last leg of at least level 1; 0 while there are fewer than 32 legs. Here, since nearly every leg needs it.
+    /// Position of the last leg of at least level 1; 0 while there are fewer than 32 legs. Inline, since nearly every leg needs it.
     mark: u64,
     /// The same for levels 2, 3 and 4; none while there are fewer than 1,024 legs.
     marks: Option<Box<[u64; HIGHER]>>,
@@ -31,7 +31,7 @@ pub struct Chain {
 const HIGHER: usize = LEVEL_MAX as usize - 1;
 
 impl Chain {
-    /// A chain as stored. `marks` are positions of the last leg of at least level 1 to 4, 0 = none yet.
+    /// Returns a chain from its stored parts. `marks` are the positions of the last leg of at least level 1 to 4; 0 = none yet.
     pub fn from_parts(last: u64, seq: u64, marks: [u64; LEVEL_MAX as usize]) -> Self {
         Chain {
             last,
@@ -41,23 +41,23 @@ impl Chain {
         }
     }
 
-    /// Position of the newest leg; 0 = none.
+    /// Returns the position of the newest leg; 0 = none.
     pub fn last(&self) -> u64 {
         self.last
     }
 
-    /// How many legs there are.
+    /// Returns the number of legs.
     pub fn seq(&self) -> u64 {
         self.seq
     }
 
-    /// Positions of the last leg of at least level 1 to 4; 0 = none yet.
+    /// Returns the positions of the last leg of at least level 1 to 4; 0 = none yet.
     pub fn marks(&self) -> [u64; LEVEL_MAX as usize] {
         let [second, third, fourth] = self.marks.as_deref().copied().unwrap_or_default();
         [self.mark, second, third, fourth]
     }
 
-    /// `(seq, prev, skip)` of the leg that would come next.
+    /// Returns `(seq, prev, skip)` of the next leg.
     pub fn next(&self) -> (u64, u64, u64) {
         let seq = self.seq + 1;
         assert!(seq <= SEQ_MAX, "a chain has fewer than 2^48 legs");
@@ -71,7 +71,7 @@ impl Chain {
         (seq, self.last, skip)
     }
 
-    /// Takes in a leg recorded at `position`.
+    /// Adds the leg that was recorded at `position`.
     pub fn push(&mut self, position: u64) {
         assert!(
             position > self.last,
@@ -90,30 +90,30 @@ impl Chain {
     }
 }
 
-/// The level of the leg with this number.
+/// Returns the level of the leg with this number.
 pub fn level(seq: u64) -> u32 {
     (seq.trailing_zeros() / FAN_OUT_BITS).min(LEVEL_MAX)
 }
 
-/// A leg read back, with the position and the time of its record.
+/// A leg that was read, with the position and the time of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Of the record.
+    /// Position of the record.
     pub position: u64,
-    /// Of the record, nanoseconds since the Unix epoch.
+    /// Time of the record, nanoseconds since the Unix epoch.
     pub timestamp: u64,
-    /// The account's leg in it.
+    /// Leg of the account in the record.
     pub leg: Leg,
 }
 
-/// Where to enter a chain: at the newest leg that is not past this.
+/// Upper bound for the leg at which a reader enters a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// Not after this position.
+    /// The leg is at or before this position.
     Position(u64),
-    /// Not after this time, nanoseconds since the Unix epoch.
+    /// The leg is at or before this time, nanoseconds since the Unix epoch.
     Timestamp(u64),
-    /// Not after the leg of this number.
+    /// The number of the leg is at most this.
     Seq(u64),
 }
 
@@ -127,8 +127,8 @@ impl Until {
     }
 }
 
-/// The newest leg of a chain that is not past `until`, or none. `last` is the position of the newest leg; `read` gives
-/// the leg of this account in the record at a position (it must exist: every position comes from a leg).
+/// Returns the newest leg of a chain within `until`, if there is one. `last` is the position of the newest leg; `read` returns
+/// the leg of this account in the record at a position. The leg must exist, because every position comes from a leg.
 pub fn seek<E>(
     last: u64,
     until: Until,
@@ -162,7 +162,7 @@ pub fn seek<E>(
     Ok(None)
 }
 
-/// Walks from `from` to older legs until `each` breaks or the chain ends.
+/// Calls `each` with `from` and the older legs until `each` breaks or the chain ends.
 pub fn walk<E>(
     from: Option<Link>,
     mut read: impl FnMut(u64) -> Result<Link, E>,

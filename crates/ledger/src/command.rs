@@ -1,4 +1,4 @@
-//! Commands: what somebody wants.
+//! Commands: requests to change the ledger.
 
 use crate::{
     Access, AccountId, AccountKind, ApiKeyId, CorrelationId, Currency, Data, Date, ExternalId, Key,
@@ -6,75 +6,75 @@ use crate::{
     Reason, Reference, SettingBody, SettingId, SettingKind, Slug, Text, Topic,
 };
 
-/// Who asks.
+/// Actor of a command: an owner and an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Actor {
-    /// In whose name; [`OwnerId::PLATFORM`] may do everything.
+    /// Owner for whom the actor acts; [`OwnerId::PLATFORM`] is allowed to do everything.
     pub owner: OwnerId,
-    /// By which API key; [`ApiKeyId::SYSTEM`] is the system itself and is trusted.
+    /// API key of the request; [`ApiKeyId::SYSTEM`] is the system itself and is trusted.
     pub api_key: ApiKeyId,
 }
 
 impl Actor {
-    /// The system itself in the platform's name: first start, timers.
+    /// The system itself, acting for the platform (first start, timers).
     pub const SYSTEM: Actor = Actor {
         owner: OwnerId::PLATFORM,
         api_key: ApiKeyId::SYSTEM,
     };
 }
 
-/// One request to the ledger. One command becomes one record.
+/// A request to change the ledger. Every command becomes one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// Idempotency key, unique per `actor.owner`.
     pub key: Key,
-    /// Who asks.
+    /// Actor of the command.
     pub actor: Actor,
-    /// All or nothing with the command that follows in the batch.
+    /// Whether the command and the next command of the batch are accepted or refused together.
     pub linked: bool,
-    /// Date of the business; none = the UTC date of the record.
+    /// Business date; none = the UTC date of the record.
     pub effective_at: Option<Date>,
-    /// Description and metadata, opaque here.
+    /// Description and metadata, which the ledger does not read.
     pub text: Option<Text>,
-    /// What is wanted.
+    /// Operation and its arguments.
     pub body: Body,
 }
 
-/// What is wanted.
+/// Operation of a command, with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// Open an account.
     OpenAccount(OpenAccount),
-    /// Let an account only receive.
+    /// Freeze an account: it can receive but not pay.
     FreezeAccount(AccountId),
-    /// Let a frozen account pay again.
+    /// Unfreeze an account: it can pay again.
     UnfreezeAccount(AccountId),
-    /// Close an empty account for good.
+    /// Close an empty account permanently.
     CloseAccount(AccountId),
-    /// Move money, or hold it.
+    /// Move or hold money.
     Pay(Pay),
-    /// Take what was held, or a part.
+    /// Capture all or a part of a hold.
     Capture(Capture),
-    /// Release what is held.
+    /// Release a hold, or cancel a queued payment.
     Void(PaymentId),
-    /// Release what is held because its time has come.
+    /// Release a hold that has expired.
     Expire(PaymentId),
-    /// Decide a queued payment because its turn has come, or its time is over.
+    /// Decide a queued payment that is due or has expired.
     Run(PaymentId),
-    /// Give back what was captured, or a part.
+    /// Refund all or a part of the captured amount.
     Refund(Refund),
     /// Create an API key.
     CreateApiKey(CreateApiKey),
-    /// Give an API key another secret.
+    /// Replace the secret of an API key.
     RotateApiKey {
-        /// Which.
+        /// API key to rotate.
         api_key: ApiKeyId,
         /// Keyed hash of the new secret.
         secret_hash: [u8; 32],
     },
-    /// End an API key for good.
+    /// Revoke an API key permanently.
     RevokeApiKey(ApiKeyId),
-    /// Tell others of something.
+    /// Publish an event of an application.
     Publish(Publish),
     /// Pause, drain or resume the queue of payments.
     SetQueue(QueueMode),
@@ -87,113 +87,113 @@ pub enum Body {
 /// Open an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenAccount {
-    /// Whose; named here for the first time or known.
+    /// Name of the owner. A new name creates an owner.
     pub owner: OwnerName,
-    /// Of every posting to it.
+    /// Currency of the account.
     pub currency: Currency,
-    /// What it is for.
+    /// Purpose of the account.
     pub kind: AccountKind,
-    /// How far below zero it may go.
+    /// Overdraft limit.
     pub overdraft: Overdraft,
-    /// The owner's own name for it, unique among the owner's accounts.
+    /// Name that the owner gives to the account, unique among the owner's accounts.
     pub external_id: Option<ExternalId>,
 }
 
-/// The five names of the one payment machine.
+/// Kind of a payment. All kinds share one state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum PaymentKind {
-    /// A customer pays a merchant.
+    /// Payment from a customer to a merchant.
     Pay = 1,
-    /// Between users.
+    /// Transfer between users.
     Transfer = 2,
-    /// Money comes in from outside.
+    /// Deposit of money from outside the system.
     TopUp = 3,
-    /// Money goes outside.
+    /// Withdrawal of money to outside the system.
     Payout = 4,
-    /// The platform sets something right; has a reason, cannot be held or refunded.
+    /// Correction by the platform. Requires a reason; cannot be held or refunded.
     Adjustment = 5,
 }
 
-/// Move money from one account to one or several, or hold it.
+/// Move or hold money from one account to one or several accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pay {
-    /// Which of the five.
+    /// Kind of the payment.
     pub kind: PaymentKind,
-    /// Who pays.
+    /// Account that pays.
     pub source: AccountId,
-    /// Who receives what the fees leave.
+    /// Payees, who receive the amount less the fees.
     pub destination: Destination,
-    /// Who earns fees; taken out of `amount`.
+    /// Fees, which are part of `amount`.
     pub fees: Fees,
-    /// In all, minor units.
+    /// Total amount, minor units.
     pub amount: u64,
-    /// Must be that of every account named.
+    /// Currency of the payment and of all its accounts.
     pub currency: Currency,
-    /// Only hold the amount (authorize).
+    /// Terms of the hold, if the amount is only held (authorized).
     pub hold: Option<Hold>,
-    /// The owner's own name for the payment.
+    /// Name that the owner gives to the payment.
     pub reference: Option<Reference>,
-    /// Why; required for an adjustment.
+    /// Reason; required for an adjustment.
     pub reason: Option<Reason>,
-    /// Only accept it now, and decide it when its turn has come.
+    /// Terms of the queue, if the payment is decided later.
     pub queue: Option<Box<Queue>>,
 }
 
-/// How a payment is queued.
+/// Queue terms and correlation id of a payment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// When it runs, and who is told.
+    /// When the payment runs, its priority, and where the result goes.
     pub terms: QueueTerms,
-    /// What the result is told with.
+    /// Correlation id that is sent with the result.
     pub correlation_id: Option<CorrelationId>,
 }
 
-/// Most accounts that a payment can name; one that is accepted names at most [`crate::LEGS_MAX`].
+/// Maximum number of accounts that a payment command can name. An accepted payment names at most [`crate::LEGS_MAX`].
 pub const NAMED_MAX: usize = 1 + 2 * crate::SHARES_MAX;
 
-/// A hold's terms.
+/// Terms of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// From then on it cannot be captured, nanoseconds since the Unix epoch.
+    /// Time from which the hold cannot be captured, nanoseconds since the Unix epoch.
     pub expires_at: u64,
 }
 
-/// Who receives what the fees leave.
+/// Payees, who receive the amount less the fees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// One payee receives all.
+    /// One payee receives everything.
     One(AccountId),
-    /// Several payees.
+    /// Several payees share.
     Split(Payees),
 }
 
-/// A payee of a split.
+/// Part of one payee of a split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Who receives.
+    /// Account of the payee.
     pub account: AccountId,
-    /// How much.
+    /// Size of the part.
     pub part: Part,
 }
 
-/// How a payee's part is given.
+/// Size of the part of a payee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Exactly so many minor units.
+    /// Exact amount, minor units.
     Amount(u64),
-    /// So many ten-thousandths of what fees and exact amounts leave. Those of one payment sum to 10,000.
+    /// Basis points of the amount less fees and exact parts. The basis points of one payment sum to 10,000.
     BasisPoints(u16),
 }
 
 /// A fee: `flat` plus `basis_points` of the payment's amount, rounded down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fee {
-    /// Who earns it.
+    /// Account that earns the fee.
     pub account: AccountId,
-    /// Minor units.
+    /// Fixed part, minor units.
     pub flat: u64,
-    /// Ten-thousandths of the amount.
+    /// Proportional part, in basis points of the amount.
     pub basis_points: u16,
 }
 
@@ -204,7 +204,7 @@ macro_rules! bounded_list {
         pub struct $name(Box<[$item]>);
 
         impl $name {
-            /// `None` if there are more than [`crate::SHARES_MAX`].
+            /// Returns the list, or `None` if there are more than [`crate::SHARES_MAX`] items.
             pub fn new(items: Vec<$item>) -> Option<Self> {
                 (items.len() <= crate::SHARES_MAX).then(|| $name(items.into()))
             }
@@ -226,54 +226,54 @@ bounded_list!(
     Share
 );
 bounded_list!(
-    /// The fees of a payment, at most [`crate::SHARES_MAX`]; payees and fees together may not be more either.
+    /// The fees of a payment. Payees and fees together are at most [`crate::SHARES_MAX`].
     Fees,
     Fee
 );
 
-/// Take what was held, or a part.
+/// Capture all or a part of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capture {
-    /// Which payment.
+    /// Payment to change.
     pub payment: PaymentId,
-    /// Minor units; none = all that is still held.
+    /// Amount, minor units; none = everything that is still held.
     pub amount: Option<u64>,
-    /// Release what is left.
+    /// Whether the rest of the hold is released.
     pub is_final: bool,
 }
 
-/// Give back what was captured, or a part.
+/// Refund all or a part of the captured amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refund {
-    /// Which payment.
+    /// Payment to change.
     pub payment: PaymentId,
-    /// Minor units; none = all that can still be refunded.
+    /// Amount, minor units; none = everything that can still be refunded.
     pub amount: Option<u64>,
-    /// The fee accounts give back their part too.
+    /// Whether the fee accounts refund their parts too.
     pub refund_fee: bool,
 }
 
 /// Create an API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateApiKey {
-    /// In whose name it acts; named here for the first time or known.
+    /// Name of the owner for whom the key acts. A new name creates an owner.
     pub owner: OwnerName,
-    /// Read or write.
+    /// Access that the key grants.
     pub access: Access,
     /// Keyed hash of the secret.
     pub secret_hash: [u8; 32],
-    /// What it is for.
+    /// Description of the use of the key.
     pub label: Option<Label>,
 }
 
-/// Tell others of something: an event of the application, which changes nothing here.
+/// Publish an event of an application, which changes nothing in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
-    /// Its event's type.
+    /// Type of the event.
     pub topic: Topic,
-    /// Events of the same publisher and key are delivered in order, to those who want order.
+    /// Order key. Ordered subscriptions receive the events of one publisher and key in order.
     pub key: Option<OrderKey>,
-    /// What it says.
+    /// Data of the event.
     pub data: Data,
 }
 
@@ -318,12 +318,12 @@ impl PaymentKind {
         Self::Adjustment,
     ];
 
-    /// The stored number.
+    /// Returns the value with this stored number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 
-    /// As people and APIs write it.
+    /// Returns the name in APIs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pay => "pay",
@@ -336,7 +336,7 @@ impl PaymentKind {
 }
 
 impl Body {
-    /// The payment that it would change.
+    /// Returns the existing payment that the command names, if any.
     pub fn payment(&self) -> Option<PaymentId> {
         match self {
             Body::Capture(capture) => Some(capture.payment),
@@ -348,7 +348,7 @@ impl Body {
 }
 
 impl Pay {
-    /// The accounts named, in the order of the record: source, payees, fees.
+    /// Returns the accounts in the order of the record: source, payees, fees.
     #[inline]
     pub fn accounts(&self) -> impl Iterator<Item = AccountId> + Clone {
         let (one, split): (_, &[Share]) = match &self.destination {
@@ -362,7 +362,7 @@ impl Pay {
         std::iter::once(self.source).chain(payees).chain(fees)
     }
 
-    /// How many payees there are.
+    /// Returns the number of payees.
     pub fn payees(&self) -> usize {
         match &self.destination {
             Destination::One(_) => 1,
@@ -370,7 +370,7 @@ impl Pay {
         }
     }
 
-    /// The first payee, if there is any.
+    /// Returns the account of the first payee, if there is one.
     pub fn first_payee(&self) -> Option<AccountId> {
         match &self.destination {
             Destination::One(account) => Some(*account),

@@ -1,10 +1,10 @@
 //! The position and the time of a decision.
 
-/// Where and when a command is decided.
+/// Position and time at which a command is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
-    /// Position of its record, from 1.
+    /// Position of the record, from 1.
     pub position: u64,
-    /// Nanoseconds since the Unix epoch; never before that of the record before.
+    /// Time, nanoseconds since the Unix epoch; never before the time of the previous record.
     pub timestamp: u64,
 }

@@ -1,11 +1,11 @@
-//! Digests of the state.
+//! Digests of the state of a working set.
 
 use crate::WorkingSet;
 use crate::codec::{
     encode_account, encode_api_key, encode_owner, encode_payment, encode_queue, encode_setting,
 };
 
-/// A sum of hashes: the order of the terms does not matter.
+/// Sum of hashes, which does not depend on their order.
 #[derive(Default)]
 struct Sum {
     lanes: [u64; 4],
@@ -37,13 +37,13 @@ impl Sum {
 }
 
 impl WorkingSet {
-    /// Digest of the accounts, owners, API keys, settings, open payments and the queue's mode, whatever their order: equal on every
+    /// Returns a digest of the accounts, owners, API keys, settings, open payments and the queue's mode: equal on every
     /// backend after the same records.
     pub fn digest(&self) -> [u8; 32] {
         self.sum(false).finish()
     }
 
-    /// Digest of all the set holds: also payments that are not open, references and external ids.
+    /// Returns a digest of the whole set: also of closed payments, references and external ids.
     pub fn digest_all(&self) -> [u8; 32] {
         let mut sum = self.sum(true);
         for ((owner, reference), payment) in self.references() {

@@ -1,47 +1,47 @@
-//! Hashes that index a journal: 64-bit SipHash-2-4 under fixed keys, one per kind of thing. Stable for ever.
+//! Hashes that index a journal: 64-bit SipHash-2-4 under fixed keys, one per kind of object. They never change.
 //!
-//! They only say where to look: whoever finds a candidate compares the thing itself.
+//! A hash only finds candidates: the reader compares the object itself.
 
 use crate::{ExternalId, Key, OwnerId, PaymentId, Reference};
 
-/// Of (owner, idempotency key). The owner is that of the actor.
+/// Returns the hash of an idempotency key. The owner is the owner of the actor.
 pub fn hash_key(owner: OwnerId, key: &Key) -> u64 {
-    of_key(owner, key.as_bytes())
+    hash_key_bytes(owner, key.as_bytes())
 }
 
-pub(crate) fn of_key(owner: OwnerId, key: &[u8]) -> u64 {
+pub(crate) fn hash_key_bytes(owner: OwnerId, key: &[u8]) -> u64 {
     sip(*b"key-----", owner.0, key)
 }
 
-/// Of (owner of the payment, reference).
+/// Returns the hash of a reference. The owner is the owner of the payment.
 pub fn hash_reference(owner: OwnerId, reference: &Reference) -> u64 {
-    of_reference(owner, reference.as_bytes())
+    hash_reference_bytes(owner, reference.as_bytes())
 }
 
-pub(crate) fn of_reference(owner: OwnerId, reference: &[u8]) -> u64 {
+pub(crate) fn hash_reference_bytes(owner: OwnerId, reference: &[u8]) -> u64 {
     sip(*b"referenc", owner.0, reference)
 }
 
-/// Of (owner of the account, external id).
+/// Returns the hash of an external id. The owner is the owner of the account.
 pub fn hash_external(owner: OwnerId, external: &ExternalId) -> u64 {
-    of_external(owner, external.as_bytes())
+    hash_external_bytes(owner, external.as_bytes())
 }
 
-pub(crate) fn of_external(owner: OwnerId, external: &[u8]) -> u64 {
+pub(crate) fn hash_external_bytes(owner: OwnerId, external: &[u8]) -> u64 {
     sip(*b"external", owner.0, external)
 }
 
-/// Of a payment, for the records that changed it after its creation.
+/// Returns the hash under which the records are found that changed a payment after its creation.
 pub fn hash_payment(payment: PaymentId) -> u64 {
     sip(*b"payment-", payment.0, &[])
 }
 
-/// Of a payment, for the commands about it that were refused and changed nothing.
+/// Returns the hash under which the refused commands are found that named a payment and changed nothing.
 pub fn hash_refused(payment: PaymentId) -> u64 {
     sip(*b"refused-", payment.0, &[])
 }
 
-/// Of an owner's name.
+/// Returns the hash of an owner's name.
 pub fn hash_owner_name(name: &[u8]) -> u64 {
     sip(*b"owner---", 0, name)
 }

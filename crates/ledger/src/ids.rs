@@ -1,4 +1,4 @@
-//! Names of objects: the position of the record that created each.
+//! Ids of objects: for most, the position of the record that created the object.
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -31,21 +31,21 @@ id!(
 );
 
 impl ApiKeyId {
-    /// The system itself (first start, timers): trusted, has no key.
+    /// The system itself (first start, timers), which is trusted and has no key.
     pub const SYSTEM: ApiKeyId = ApiKeyId(0);
 }
 
 impl OwnerId {
-    /// The platform: may do everything; owns fee, suspense and external accounts.
+    /// The platform, which is allowed to do everything and owns fee, suspense and external accounts.
     pub const PLATFORM: OwnerId = OwnerId(0);
 }
 
-/// An account or none, in eight bytes.
+/// Optional account id in eight bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct MaybeAccount(u64);
 
 impl MaybeAccount {
-    /// The account, if there is one.
+    /// Returns the account, if there is one.
     pub fn get(self) -> Option<AccountId> {
         // Positions begin at 1.
         (self.0 != 0).then_some(AccountId(self.0))

@@ -1,4 +1,4 @@
-//! What a batch must load before it is decided, and under what a record is found again.
+//! Finds what a batch must load before it is decided, and the hashes under which a record is indexed.
 
 use crate::codec::{Corrupt, Operation, RecordRef};
 use crate::set::{Absent, Keys};
@@ -7,12 +7,12 @@ use crate::{
     Reference, Residency, WorkingSet, hash,
 };
 
-/// Maximum number of stages in which all that a batch needs is loaded: payments and references, then the payments that have
+/// Maximum number of stages in which the objects of a batch are loaded: payments and references, then the payments that have
 /// those references.
 pub const LOADING_STAGES_MAX: usize = 2;
 
-/// What the set lacks to decide a batch. To be called again after loading (and [`WorkingSet::mark_absent`]): a stage asks for
-/// what the one before has named. Empty after at most [`LOADING_STAGES_MAX`].
+/// Returns what the set lacks to decide a batch. Call it again after loading and [`WorkingSet::mark_absent`]: a stage needs
+/// what the stage before found. The result is empty after at most [`LOADING_STAGES_MAX`] stages.
 pub fn keys(commands: &[Command], set: &WorkingSet) -> Keys {
     let mut wanted = Wanted {
         set,
@@ -43,13 +43,13 @@ impl Wanted<'_> {
             }
             Body::Pay(pay) => {
                 if let Some(reference) = &pay.reference {
-                    self.reference_of(pay, reference);
+                    self.reference_of_payment(pay, reference);
                 }
             }
             Body::Capture(capture) => self.payment(capture.payment),
             Body::Void(id) | Body::Expire(id) | Body::Run(id) => self.payment(*id),
             Body::Refund(refund) => self.payment(refund.payment),
-            // All else is in the set.
+            // All other objects are always in the set.
             Body::FreezeAccount(_)
             | Body::UnfreezeAccount(_)
             | Body::CloseAccount(_)
@@ -63,9 +63,9 @@ impl Wanted<'_> {
         }
     }
 
-    /// The reference is looked up under the owner that the payment will have. That of an account which this very batch
-    /// opens may be any owner for whom it opens one.
-    fn reference_of(&mut self, pay: &Pay, reference: &Reference) {
+    /// Looks the reference up under the future owner of the payment. If this batch opens the account that decides the owner,
+    /// the owner may be any owner for whom the batch opens an account.
+    fn reference_of_payment(&mut self, pay: &Pay, reference: &Reference) {
         let decides = match pay.kind {
             PaymentKind::Pay | PaymentKind::TopUp => pay.first_payee(),
             PaymentKind::Transfer | PaymentKind::Payout => Some(pay.source),
@@ -90,7 +90,7 @@ impl Wanted<'_> {
         }
     }
 
-    /// Of one that is taken, the payment too: if that has failed since, the reference is free.
+    /// Needs the payment of a used reference too: if that payment has failed since, the reference is free.
     fn reference(&mut self, owner: OwnerId, reference: &Reference) {
         match self.set.reference(owner, reference) {
             Some(payment) => self.payment(payment),
@@ -115,7 +115,7 @@ impl Wanted<'_> {
     }
 }
 
-/// [`index_keys`] of the record that a command and its outcome make; `key_hash` is [`hash::hash_key`] of the command.
+/// Like [`index_keys`], for the record of a command and its outcome; `key_hash` is the [`hash::hash_key`] of the command.
 pub fn index_keys_of(
     command: &Command,
     key_hash: u64,
@@ -152,12 +152,12 @@ pub fn index_keys_of(
     }
 }
 
-/// Under what hashes a record is found again: (actor's owner, idempotency key) always; of accepted ones
-/// (payment's owner, reference), the payment that an operation changed (also of a `Run` by which it failed), (account's owner, external id);
-/// of refused ones the payment that would have changed, apart from the others, so that nobody who looks for a payment reads them.
+/// Calls `found` with the hashes under which a record is indexed: always (actor's owner, idempotency key); for an accepted record
+/// (payment's owner, reference), the changed payment (also for a `Run` that made the payment fail) and (account's owner, external id);
+/// for a refused record the named payment, under another hash, so that a reader of the payment does not read refused records.
 pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) -> Result<(), Corrupt> {
     let record = RecordRef::parse(record, FORMAT_VERSION)?;
-    found(hash::of_key(record.actor().owner, record.key()));
+    found(hash::hash_key_bytes(record.actor().owner, record.key()));
     let failed_now = record.operation() == Operation::Run && record.changes_payment();
     if record.rejection().is_some() && !failed_now {
         if let (Some(payment), false) = (record.payment(), record.operation() == Operation::Pay) {
@@ -166,13 +166,13 @@ pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) -> Result<(), Corru
         return Ok(());
     }
     if let (Some(owner), Some(reference)) = (record.payment_owner(), record.reference()) {
-        found(hash::of_reference(owner, reference));
+        found(hash::hash_reference_bytes(owner, reference));
     }
     if let (Some(payment), false) = (record.payment(), record.operation() == Operation::Pay) {
         found(hash::hash_payment(payment));
     }
     if let (Some(owner), Some(external)) = (record.account_owner(), record.external_id()) {
-        found(hash::of_external(owner, external));
+        found(hash::hash_external_bytes(owner, external));
     }
     Ok(())
 }

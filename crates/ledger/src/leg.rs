@@ -2,29 +2,29 @@
 
 use crate::{AccountId, Currency};
 
-/// Most payees and fees of one payment.
+/// Maximum number of payees and fees of a payment.
 pub const SHARES_MAX: usize = 16;
 
-/// Most legs of one record: the source and the shares.
+/// Maximum number of legs of a record: the source and the shares.
 pub const LEGS_MAX: usize = 1 + SHARES_MAX;
 
-/// What a record did to one account.
+/// Effect of a record on one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leg {
-    /// Which.
+    /// Account.
     pub account: AccountId,
-    /// Signed posting, minor units; 0 = touched only (a hold changed, or a refused payment mentions it).
+    /// Signed posting, minor units; 0 = only a hold changed, or a refused payment names the account.
     pub amount: i64,
-    /// Balance after, minor units.
+    /// Balance after the record, minor units.
     pub posted_after: i64,
-    /// Sum of the open holds after, minor units.
+    /// Sum of the open holds after the record, minor units.
     pub held_after: u64,
-    /// Position of the account's leg before; 0 = none.
+    /// Position of the previous leg of the account; 0 = none.
     pub prev: u64,
-    /// Position of an older leg to jump to, see [`crate::chain`]; 0 = none.
+    /// Position of an older leg that readers can skip to, see [`crate::chain`]; 0 = none.
     pub skip: u64,
-    /// Ordinal of the leg in its account, from 1, less than 2^48.
+    /// Number of the leg in its account, from 1, less than 2^48.
     pub seq: u64,
-    /// The account's.
+    /// Currency of the account.
     pub currency: Currency,
 }

@@ -1,11 +1,11 @@
-//! The ledger: what money may do, and what became of it.
+//! The ledger: the rules of money.
 //!
-//! A [`Command`] says what somebody wants; [`decide`] looks at the [`WorkingSet`] and answers with an [`Outcome`];
-//! [`apply`] carries the outcome into the set; [`codec`] makes command and outcome one record of bytes.
-//! Everything is pure and total: the same set, command and [`Context`] give the same bytes on every machine.
+//! A [`Command`] is a request; [`decide`] reads the [`WorkingSet`] and returns an [`Outcome`];
+//! [`apply`] changes the set; [`codec`] encodes command and outcome as one record.
+//! All functions are pure and total: the same set, command and [`Context`] give the same bytes on every machine.
 //!
 //! **It must not know** of files, databases, networks, clocks, threads, randomness or floating point. Time and
-//! positions arrive in [`Context`]; it never reads an idempotency store (a replay is found before it is asked).
+//! positions arrive in [`Context`]; the engine finds repeated commands before it calls the ledger.
 
 #![deny(
     clippy::disallowed_methods,
@@ -76,9 +76,9 @@ pub use text::{
     Reference, Slug, Text, Topic,
 };
 
-/// Version of the rules in this crate: what `decide` answers. Frames carry it; `verify` re-decides only records of
-/// its own version. Raise it with every change after which some command would be answered differently.
+/// Version of the rules in this crate. Frames carry the version; `verify` decides again only records of
+/// its own version. Raise the version with every change after which some command would have another outcome.
 pub const RULES_VERSION: u16 = 1;
 
-/// Version of the record layout that [`codec::encode`] writes. Frames carry it; older ones stay readable for ever.
+/// Version of the record layout that [`codec::encode`] writes. Frames carry the version.
 pub const FORMAT_VERSION: u16 = 1;

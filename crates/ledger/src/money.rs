@@ -4,8 +4,8 @@ use crate::currencies::TABLE;
 use std::fmt;
 use std::sync::LazyLock;
 
-/// The largest amount and the largest balance, in minor units, either way from zero: 2^53 − 1, so that JSON readers
-/// which hold numbers as doubles still read each one exactly.
+/// Maximum of an amount and of the absolute value of a balance, in minor units: 2^53 − 1, so that JSON readers
+/// that store numbers as doubles read every value exactly.
 pub const AMOUNT_MAX: u64 = (1 << 53) - 1;
 
 /// Nanoseconds in a UTC day.
@@ -15,13 +15,13 @@ pub const DATE_NANOS: u64 = 86_400_000_000_000;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency(u16);
 
-/// The text or number is no active ISO 4217 currency with a minor unit.
+/// Error: the text or number is not an active ISO 4217 currency with a minor unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an active ISO 4217 currency with a minor unit")]
 pub struct UnknownCurrency;
 
 impl Currency {
-    /// The currency of a three-letter code in capitals.
+    /// Returns the currency with a three-letter code in capitals.
     pub fn from_code(code: &str) -> Result<Self, UnknownCurrency> {
         let letters = code.as_bytes().try_into();
         let letters = letters.map_err(|_| UnknownCurrency)?;
@@ -30,29 +30,29 @@ impl Currency {
         Ok(Currency(numeric))
     }
 
-    /// The currency of a numeric code.
+    /// Returns the currency with a numeric code.
     pub fn from_numeric(numeric: u16) -> Result<Self, UnknownCurrency> {
         row(numeric)
             .map(|row| Currency(row.0))
             .ok_or(UnknownCurrency)
     }
 
-    /// The numeric code.
+    /// Returns the numeric code.
     pub fn numeric(self) -> u16 {
         self.0
     }
 
-    /// The three-letter code.
+    /// Returns the three-letter code.
     pub fn code(self) -> &'static str {
         self.row().1
     }
 
-    /// Decimal places of the minor unit, 0 to 4.
+    /// Returns the number of decimal places of the minor unit, 0 to 4.
     pub fn exponent(self) -> u8 {
         self.row().2
     }
 
-    /// Every currency, by numeric code.
+    /// Returns all currencies, ordered by numeric code.
     pub fn all() -> impl Iterator<Item = Currency> {
         TABLE.iter().map(|row| Currency(row.0))
     }
@@ -113,7 +113,7 @@ impl fmt::Debug for Currency {
 pub struct Date(pub i32);
 
 impl Date {
-    /// The UTC date of a timestamp in nanoseconds since the Unix epoch.
+    /// Returns the UTC date of a timestamp in nanoseconds since the Unix epoch.
     pub fn of_timestamp(nanos: u64) -> Self {
         Date(i32::try_from(nanos / DATE_NANOS).expect("2^64 nanoseconds are fewer than 2^31 days"))
     }

@@ -1,12 +1,12 @@
-//! Objects that come in the order of their numbers, as nearly all do: each is found by its place among the numbers.
+//! Storage of objects that arrive in the order of their numbers, as nearly all do: an object is found by its rank among the numbers.
 
 use crate::ranks::Ranks;
 use crate::slab::{Numbered, Slab};
 
-/// Bytes of a chunk, at most: just below a power of two. Allocators round up what is a little more, which has cost an eighth of all.
+/// Maximum size of a chunk, bytes: just below a power of two, because allocators round larger sizes up.
 const CHUNK_BYTES: usize = (1 << 17) - 64;
 
-/// A list in chunks, of which none but the first moves.
+/// A list in chunks. Only the first chunk moves.
 #[derive(Clone)]
 pub(crate) struct Chunked<T>(Vec<Vec<T>>);
 
@@ -58,17 +58,17 @@ impl<T> Chunked<T> {
     }
 }
 
-/// Objects whose places are kept in mind: a few times as many as are told of at once.
+/// Number of expected objects whose places are cached: a few times the objects of one [`Ordered::expect`] round.
 const HINTS: usize = 1 << 9;
 
 /// Objects by number.
 #[derive(Clone)]
 pub(crate) struct Ordered<T> {
     ranks: Ranks,
-    /// Number and place of objects that are about to be asked for, each where its number says.
+    /// Cache of the numbers and places of expected objects, indexed by number.
     hints: Box<[(u64, usize); HINTS]>,
     items: Chunked<T>,
-    /// Those that came after one of a higher number.
+    /// Objects that arrived after an object with a higher number.
     strays: Slab<T>,
 }
 
@@ -86,7 +86,7 @@ impl<T: Numbered> Ordered<T> {
         self.items.len() + self.strays.len()
     }
 
-    /// Keeps in mind the place of an object that is about to be asked for, which is given unread. None if it is a stray.
+    /// Caches the place of an object that will be read soon, and returns the object without reading it. None if the object is a stray.
     #[inline]
     pub(crate) fn expect(&mut self, number: u64) -> Option<&T> {
         let place = self.ranks.place(number)?;
@@ -94,7 +94,7 @@ impl<T: Numbered> Ordered<T> {
         self.items.get(place)
     }
 
-    /// The place of the object with this number, unless it is a stray.
+    /// Returns the place of the object with this number, unless the object is a stray.
     #[inline]
     fn place(&self, number: u64) -> Option<usize> {
         let (known, place) = self.hints[number as usize % HINTS];
@@ -121,7 +121,7 @@ impl<T: Numbered> Ordered<T> {
         }
     }
 
-    /// Puts an object in place of the one with its number, if any, which is returned.
+    /// Adds an object, or replaces and returns the object with the same number.
     pub(crate) fn put(&mut self, object: T) -> Option<T> {
         let number = object.number();
         if let Some(known) = self.get_mut(number) {
@@ -135,7 +135,7 @@ impl<T: Numbered> Ordered<T> {
         None
     }
 
-    /// Takes back what was put in last, of what is here or of the strays.
+    /// Removes the object that was added last, or the last stray.
     pub(crate) fn remove(&mut self, number: u64) -> Option<T> {
         if self.ranks.place(number).is_none() {
             return self.strays.remove(number);
@@ -144,7 +144,7 @@ impl<T: Numbered> Ordered<T> {
         self.items.pop()
     }
 
-    /// Brings everything into the order of its number.
+    /// Sorts the objects by number.
     pub(crate) fn sort(&mut self)
     where
         T: Clone,
@@ -160,7 +160,7 @@ impl<T: Numbered> Ordered<T> {
         }
     }
 
-    /// One past the last slot: the slots of objects that came in order ascend with their numbers.
+    /// Returns one past the last slot. The slots of objects that arrived in order ascend with their numbers.
     pub(crate) fn slots(&self) -> usize {
         assert!(self.strays.len() == 0, "objects in order have slots");
         self.items.len()
@@ -170,7 +170,7 @@ impl<T: Numbered> Ordered<T> {
         self.items.get(slot)
     }
 
-    /// The slot of the first object whose number is not below this.
+    /// Returns the slot of the first object whose number is at least this.
     pub(crate) fn slot_from(&self, number: u64) -> usize {
         self.ranks.below(number)
     }

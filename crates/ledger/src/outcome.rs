@@ -1,38 +1,38 @@
-//! Outcomes: what became of a command.
+//! Outcomes: results of commands.
 
 use smallvec::SmallVec;
 
 use crate::{Account, ApiKey, Leg, Owner, Payment, Rejection, ReplyTo, SettingChange};
 
-/// What became of a command: a rejection, or after-images of all that changed.
+/// Result of a command: a rejection, or after-images of all changed objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Why not; then nothing changed but the chains of the accounts mentioned.
+    /// Reason of the refusal. A refused command changes only the chains of the accounts that it names.
     pub rejection: Option<Rejection>,
-    /// At most [`crate::LEGS_MAX`]. Of an accepted payment command: the source, then one per share in the payment's order.
+    /// Legs, at most [`crate::LEGS_MAX`]. For an accepted payment command: the source, then one leg per share in the payment's order.
     pub legs: SmallVec<[Leg; 3]>,
-    /// The payment after; of a refused `Pay` the failed payment, and of a `Run` by which the payment failed; of any other
-    /// refused command none.
+    /// Payment after the record. For a refused `Pay`, and for a `Run` that made the payment fail, the failed payment; for any other
+    /// refused command, none.
     pub payment: Option<Payment>,
-    /// The account after, where its status changed; includes its leg.
+    /// Account after the record, if the account was opened or its status changed. Includes the leg.
     pub account: Option<Box<Account>>,
-    /// The owner after.
+    /// Owner after the record, if changed.
     pub owner: Option<Box<Owner>>,
-    /// The API key after.
+    /// API key after the record, if changed.
     pub api_key: Option<Box<ApiKey>>,
-    /// The change of a setting, of an accepted put or delete.
+    /// Change of the setting, for an accepted put or delete.
     pub setting: Option<Box<SettingChange>>,
-    /// Who is told, of the record by which a queued payment leaves the queue.
+    /// Receiver of the result, for the record that takes a queued payment out of the queue.
     pub reply_to: Option<ReplyTo>,
 }
 
 impl Outcome {
-    /// Whether the command was done.
+    /// Returns whether the command was accepted.
     pub fn is_accepted(&self) -> bool {
         self.rejection.is_none()
     }
 
-    /// Makes it the default again.
+    /// Resets the outcome to the default and keeps its memory.
     pub(crate) fn clear(&mut self) {
         self.rejection = None;
         self.legs.clear();

@@ -2,24 +2,24 @@
 
 use crate::{AccountId, OwnerId, OwnerName};
 
-/// Somebody who owns accounts or API keys.
+/// Owner of accounts, API keys and settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Position of the record that first named it.
+    /// Position of the record that first named the owner.
     pub id: OwnerId,
-    /// As the platform calls it.
+    /// Name of the owner, given by the platform.
     pub name: OwnerName,
-    /// The account opened last; the others follow by [`crate::Account::owner_prev`].
+    /// Last opened account; [`crate::Account::owner_prev`] leads to the others.
     pub last_account: Option<AccountId>,
-    /// Position of the record that changed it last, which opened its last account or first named it; 0 only for the platform
-    /// before its first.
+    /// Position of the last record that changed the owner: it opened the last account or first named the owner. 0 only for the platform
+    /// before its first account.
     pub changed_at: u64,
 }
 
-/// An [`Owner`] whose name is somewhere else. Nothing but the ledger makes one, so the name is one.
+/// An [`Owner`] with a borrowed name. Only the ledger creates an `OwnerRef`, so the name is valid.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnerRef<'a> {
-    /// Position of the record that first named it.
+    /// Position of the record that first named the owner.
     pub id: OwnerId,
     pub(crate) name: &'a [u8],
     pub(crate) last_account: Option<AccountId>,
@@ -36,13 +36,13 @@ impl Owner {
 }
 
 impl OwnerRef<'_> {
-    /// Position of the record that changed it last.
+    /// Returns the position of the last record that changed the owner.
     pub(crate) fn changed_at(&self) -> u64 {
         let id = self.id.0;
         self.last_account.map_or(id, |account| account.0.max(id))
     }
 
-    /// The owner with a name of its own.
+    /// Returns a copy with its own name.
     pub fn to_owner(self) -> Owner {
         Owner {
             id: self.id,

@@ -7,89 +7,89 @@ use crate::{
     QueueTerms,
 };
 
-/// Where a payment stands. Number 1 is kept.
+/// Status of a payment. Number 1 is reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum PaymentStatus {
-    /// Accepted, to be decided when its turn has come; holds nothing.
+    /// Accepted and waiting in the queue; nothing is held.
     Queued = 2,
-    /// Held, nothing captured.
+    /// The amount is held, nothing is captured.
     Authorized = 3,
-    /// Something captured, something still held, nothing refunded.
+    /// A part is captured, a part is still held, nothing is refunded.
     PartiallyCaptured = 4,
-    /// Captured, nothing held, nothing refunded.
+    /// Captured; nothing is held, nothing is refunded.
     Captured = 5,
-    /// Something refunded; something captured is left, or something is still held.
+    /// A part is refunded; a captured part is left, or a part is still held.
     PartiallyRefunded = 6,
-    /// All that was captured is refunded, nothing is held.
+    /// The captured amount is fully refunded, nothing is held.
     Refunded = 7,
-    /// The ledger refused it; nothing moved.
+    /// The ledger refused the payment; no money moved.
     Failed = 8,
-    /// The hold was released by a void, nothing was captured.
+    /// A void released the hold; nothing was captured.
     Voided = 9,
-    /// The hold was released because its time had come, nothing was captured.
+    /// The hold expired; nothing was captured.
     Expired = 10,
 }
 
-/// One payee's or fee's part of a payment, minor units.
+/// Part of a payee or a fee in a payment. Amounts are in minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PaymentShare {
-    /// Who receives.
+    /// Account that receives the part.
     pub account: AccountId,
-    /// Fees are kept on a refund unless it says otherwise.
+    /// Whether the part is a fee. Refunds keep fees unless they say otherwise.
     pub is_fee: bool,
-    /// Of the authorized amount.
+    /// Part of the authorized amount.
     pub amount: u64,
-    /// Of the captured amount.
+    /// Part of the captured amount.
     pub captured: u64,
-    /// Given back from this account; beyond `captured` where a payee bears a kept fee.
+    /// Amount that this account refunded; more than `captured` where a payee bears a kept fee.
     pub refunded: u64,
 }
 
-/// A payment as of its last record.
+/// State of a payment after its last record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
-    /// Position of the record that created it.
+    /// Position of the record that created the payment.
     pub id: PaymentId,
-    /// Which machine's legs.
+    /// Kind of the payment.
     pub kind: PaymentKind,
-    /// Where it stands.
+    /// Status.
     pub status: PaymentStatus,
-    /// To whom it belongs: of pay and top-up the owner of the first payee, of transfer and payout the owner of the
-    /// source, of an adjustment the platform, of a failed payment whose account is unknown the actor.
+    /// Owner of the payment: for a pay or top-up the owner of the first payee, for a transfer or payout the owner of the
+    /// source, for an adjustment the platform, for a failed payment whose account is unknown the owner of the actor.
     pub owner: OwnerId,
-    /// Who asked for it.
+    /// Actor who requested the payment.
     pub actor: Actor,
-    /// Of all its legs.
+    /// Currency of all legs.
     pub currency: Currency,
-    /// Who pays.
+    /// Account that pays.
     pub source: AccountId,
-    /// Authorized in all, minor units.
+    /// Authorized amount, minor units.
     pub amount: u64,
-    /// Still held on the source, minor units. Not zero = the payment is open.
+    /// Amount still held on the source, minor units. The payment is open while this is not zero.
     pub held: u64,
-    /// Captured so far, minor units; at most `amount`.
+    /// Captured amount, minor units; at most `amount`.
     pub captured: u64,
-    /// Refunded so far, minor units; at most `captured`.
+    /// Refunded amount, minor units; at most `captured`.
     pub refunded: u64,
-    /// The part of `refunded` that fee accounts gave back.
+    /// Part of `refunded` that the fee accounts refunded, minor units.
     pub fee_refunded: u64,
-    /// When the hold comes due, nanoseconds since the Unix epoch; 0 = it is not to be held.
+    /// Expiry of the hold, nanoseconds since the Unix epoch; 0 = no hold.
     pub expires_at: u64,
-    /// Nanoseconds since the Unix epoch.
+    /// Time of creation, nanoseconds since the Unix epoch.
     pub created_at: u64,
-    /// Date of the business.
+    /// Business date.
     pub effective_at: Date,
-    /// Position of the record that changed it last.
+    /// Position of the last record that changed the payment.
     pub changed_at: u64,
-    /// When it may run; none = it is not queued.
+    /// Terms of the queue; none = the payment is not queued.
     pub queue: Option<Box<QueueTerms>>,
-    /// Payees in the order given, then fees.
+    /// Payees in the order of the command, then fees.
     pub shares: SmallVec<[PaymentShare; 2]>,
 }
 
 impl Payment {
-    /// The payment that a command creates: with the amounts of its shares if it is accepted, else failed.
+    /// Returns the payment that a command creates: with the given amounts of its shares, or failed if there are none.
     #[inline]
     pub(crate) fn created(
         command: &Command,
@@ -156,19 +156,19 @@ impl Payment {
         }
     }
 
-    /// Whether something is still to come of it: something is held for it, or it is queued.
+    /// Returns whether the payment is open: an amount is held, or the payment is queued.
     pub fn is_open(&self) -> bool {
         self.held > 0 || self.queue.is_some()
     }
 
-    /// What can still be refunded, minor units.
+    /// Returns the amount that can still be refunded, minor units.
     pub fn refundable(&self) -> u64 {
         self.captured - self.refunded
     }
 }
 
 impl PaymentStatus {
-    /// The stored number.
+    /// Returns the value with this stored number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|status| *status as u8 == number)
     }
@@ -186,7 +186,7 @@ impl PaymentStatus {
         Self::Expired,
     ];
 
-    /// As people and APIs write it.
+    /// Returns the name in APIs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Queued => "queued",

@@ -1,16 +1,16 @@
-//! Ascending numbers, and the place of each among them: of a sixth of a byte each where they lie close, of two where they don't.
+//! Set of ascending numbers that finds the rank of each: a sixth of a byte per number where numbers are dense, two bytes where they are sparse.
 
-/// Numbers that share all bits but the lowest: a page of them.
+/// Number of low bits of a number within a page.
 const PAGE_BITS: u32 = 16;
 const WORDS: usize = 1 << PAGE_BITS >> WORD_BITS;
 const WORD_BITS: u32 = 6;
-/// A page with so many numbers takes less room as bits.
+/// A page with more numbers takes less memory as a bit set.
 const FEW_MAX: usize = size_of::<Bits>() / size_of::<u16>();
 
 /// Numbers in ascending order.
 #[derive(Clone, Default)]
 pub(crate) struct Ranks {
-    /// The upper bits of the numbers of each page, ascending.
+    /// Upper bits of the numbers of each page, ascending.
     uppers: Vec<u64>,
     pages: Vec<Page>,
     len: usize,
@@ -19,12 +19,12 @@ pub(crate) struct Ranks {
 
 #[derive(Clone)]
 struct Page {
-    /// Numbers in the pages before.
+    /// Number of numbers in the pages before.
     before: usize,
     lows: Lows,
 }
 
-/// The lowest bits of some numbers.
+/// Low bits of the numbers of a page.
 #[derive(Clone)]
 enum Lows {
     Few(Vec<u16>),
@@ -34,10 +34,10 @@ enum Lows {
 #[derive(Clone)]
 struct Bits {
     words: [u64; WORDS],
-    /// Bits in the words before, up to the last that was ever written.
+    /// For each word, the number of bits in the words before, up to the last word that was ever written.
     before: [u16; WORDS],
     count: usize,
-    /// The last word that `before` is known of.
+    /// Last word for which `before` is known.
     reached: usize,
 }
 
@@ -53,7 +53,7 @@ fn word(low: u16) -> usize {
     usize::from(low >> WORD_BITS)
 }
 
-/// The bit of a number in its word.
+/// Returns the bit of a number in its word.
 fn bit(low: u16) -> u64 {
     1 << (low % (1 << WORD_BITS))
 }
@@ -89,7 +89,7 @@ impl Bits {
         self.words[word(low)] & bit(low) != 0
     }
 
-    /// How many are below.
+    /// Returns how many numbers of the page are below this.
     fn below(&self, low: u16) -> usize {
         let word = word(low);
         if word > self.reached {
@@ -99,7 +99,7 @@ impl Bits {
         usize::from(self.before[word]) + lower.count_ones() as usize
     }
 
-    /// The one with so many below.
+    /// Returns the number with this rank in the page.
     fn at(&self, place: usize) -> u16 {
         let before = &self.before[..=self.reached];
         let word = before.partition_point(|before| usize::from(*before) <= place) - 1;
@@ -161,23 +161,23 @@ impl Lows {
 }
 
 impl Ranks {
-    /// How many there are.
+    /// Returns the number of numbers.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether a number is beyond all that there are.
+    /// Returns whether a number is higher than all others.
     pub(crate) fn is_next(&self, number: u64) -> bool {
         self.last.is_none_or(|last| last < number)
     }
 
-    /// The place of a number, if it is here.
+    /// Returns the rank of a number, if present.
     pub(crate) fn place(&self, number: u64) -> Option<usize> {
         let page = &self.pages[self.page(upper(number)).ok()?];
         Some(page.before + page.lows.place(low(number))?)
     }
 
-    /// How many are below a number.
+    /// Returns how many numbers are below a number.
     pub(crate) fn below(&self, number: u64) -> usize {
         match self.page(upper(number)) {
             Ok(page) => {
@@ -188,7 +188,7 @@ impl Ranks {
         }
     }
 
-    /// The number at a place.
+    /// Returns the number with this rank.
     pub(crate) fn at(&self, place: usize) -> Option<u64> {
         if place >= self.len {
             return None;
@@ -198,7 +198,7 @@ impl Ranks {
         Some(self.uppers[page] << PAGE_BITS | u64::from(low))
     }
 
-    /// The page of these upper bits, or where it would be.
+    /// Returns the index of the page with these upper bits, or where to insert it.
     fn page(&self, upper: u64) -> Result<usize, usize> {
         // Where no page is left out it is known at once.
         let first = self.uppers.first().copied().unwrap_or_default();
@@ -209,7 +209,7 @@ impl Ranks {
         self.uppers.binary_search(&upper)
     }
 
-    /// Adds one that is beyond all others; gives its place.
+    /// Adds a number that is higher than all others and returns its rank.
     pub(crate) fn push(&mut self, number: u64) -> usize {
         assert!(self.is_next(number), "numbers ascend");
         if self.uppers.last() != Some(&upper(number)) {
@@ -226,7 +226,7 @@ impl Ranks {
         self.len - 1
     }
 
-    /// Takes the last away, which must be this.
+    /// Removes the last number, which must be this.
     pub(crate) fn pop(&mut self, number: u64) {
         assert_eq!(self.last, Some(number), "only the last is taken away");
         let page = self.pages.last_mut().expect("it is in a page");

@@ -1,12 +1,12 @@
-//! Why a command was refused.
+//! Reasons for which a command is refused.
 
 macro_rules! rejections {
     ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $code:literal;)+) => {
-        /// Why a command was refused.
+        /// Reason for which a command is refused.
         ///
-        /// Where several reasons apply, the one with the lowest number is given. Numbers and codes are never reused and
+        /// If several reasons apply, the outcome has the one with the lowest number. Numbers and codes are never reused and
         /// never change their meaning; new ones are added in the gaps. 1xx: the actor; 2xx: the command by itself;
-        /// 3xx: what it names does not exist; 4xx: not allowed to this actor; 5xx: the state of what it names;
+        /// 3xx: an object that it names does not exist; 4xx: not allowed to this actor; 5xx: the state of an object;
         /// 6xx: balances; 9xx: another command.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u16)]
@@ -15,15 +15,15 @@ macro_rules! rejections {
         }
 
         impl Rejection {
-            /// Every rejection, in order of precedence.
+            /// All rejections, in order of precedence.
             pub const ALL: &'static [Rejection] = &[$(Rejection::$name),+];
 
-            /// The stored number.
+            /// Returns the stored number.
             pub fn number(self) -> u16 {
                 self as u16
             }
 
-            /// The rejection of a stored number.
+            /// Returns the rejection with this stored number.
             pub fn from_number(number: u16) -> Option<Self> {
                 match number {
                     $($number => Some(Rejection::$name),)+
@@ -31,14 +31,14 @@ macro_rules! rejections {
                 }
             }
 
-            /// The published code.
+            /// Returns the published code.
             pub fn code(self) -> &'static str {
                 match self {
                     $(Rejection::$name => $code,)+
                 }
             }
 
-            /// One sentence for people.
+            /// Returns a sentence that explains the rejection.
             pub fn message(self) -> &'static str {
                 match self {
                     $(Rejection::$name => concat!($($doc),+).trim_ascii(),)+
@@ -59,27 +59,27 @@ rejections! {
     ActorKeyReadOnly = 104, "actor_key_read_only";
     /// An amount, a share or a fee is zero.
     AmountZero = 201, "amount_zero";
-    /// An amount, a share or a fee is more than 9007199254740991 minor units.
+    /// An amount, a share or a fee exceeds the maximum of 9007199254740991 minor units.
     AmountTooLarge = 202, "amount_too_large";
-    /// The overdraft limit is more than 9007199254740991 minor units.
+    /// The overdraft limit exceeds the maximum of 9007199254740991 minor units.
     OverdraftTooLarge = 203, "overdraft_too_large";
     /// The payment has no payee.
     PayeeMissing = 204, "payee_missing";
-    /// The payment has more than 16 payees and fees.
+    /// The payment has more than 16 payees and fees together.
     TooManyShares = 205, "too_many_shares";
-    /// The payment names an account twice.
+    /// The payment names the same account twice.
     DuplicateAccount = 206, "duplicate_account";
-    /// An adjustment needs a reason.
+    /// An adjustment requires a reason.
     ReasonRequired = 207, "reason_required";
     /// An adjustment cannot be held.
     HoldNotAllowed = 208, "hold_not_allowed";
-    /// The hold would be due already.
+    /// The expiry time of the hold is not in the future.
     HoldAlreadyDue = 209, "hold_already_due";
-    /// The fees are more than the amount.
+    /// The fees exceed the amount of the payment.
     FeesExceedAmount = 210, "fees_exceed_amount";
-    /// The shares do not add up to what the fees leave.
+    /// The shares do not sum to the amount less the fees.
     SplitMismatch = 211, "split_mismatch";
-    /// The payment's time to run is over before it can run.
+    /// The payment expires before it can run.
     QueueExpired = 212, "queue_expired";
     /// The kind of setting is unknown.
     SettingKindUnknown = 213, "setting_kind_unknown";
@@ -93,60 +93,75 @@ rejections! {
     ApiKeyNotFound = 303, "api_key_not_found";
     /// The setting does not exist.
     SettingNotFound = 304, "setting_not_found";
-    /// The actor may not do this.
+    /// The actor is not allowed to do this.
     Forbidden = 401, "forbidden";
-    /// An account has another currency than the payment.
+    /// The currency of an account differs from the currency of the payment.
     CurrencyMismatch = 501, "currency_mismatch";
     /// An account is closed.
     AccountClosed = 502, "account_closed";
-    /// An account that would pay is frozen.
+    /// An account that must pay is frozen.
     AccountFrozen = 503, "account_frozen";
     /// The account is not frozen.
     AccountNotFrozen = 504, "account_not_frozen";
     /// The account has a balance or a hold.
     AccountNotEmpty = 505, "account_not_empty";
-    /// The owner has a payment with this reference already.
+    /// The owner already has a payment with this reference.
     ReferenceInUse = 506, "reference_in_use";
-    /// The owner has an account with this external id already.
+    /// The owner already has an account with this external id.
     ExternalIdInUse = 507, "external_id_in_use";
-    /// Nothing is held for the payment, and it is not queued.
+    /// The payment has no open hold and is not queued.
     PaymentNotOpen = 520, "payment_not_open";
-    /// The hold has come due.
+    /// The hold has expired.
     HoldExpired = 521, "hold_expired";
-    /// The hold has not come due yet.
+    /// The hold has not expired yet.
     HoldNotDue = 522, "hold_not_due";
-    /// More than is held for the payment.
+    /// The amount exceeds the amount held for the payment.
     CaptureExceedsHold = 523, "capture_exceeds_hold";
-    /// The payment is of a kind that cannot be refunded, or nothing was captured.
+    /// The kind of the payment cannot be refunded, or nothing was captured.
     PaymentNotRefundable = 524, "payment_not_refundable";
-    /// All that was captured is refunded already.
+    /// The captured amount is already fully refunded.
     PaymentAlreadyRefunded = 525, "payment_already_refunded";
-    /// More than is left to refund.
+    /// The amount exceeds the amount that can still be refunded.
     RefundExceedsCaptured = 526, "refund_exceeds_captured";
     /// The payment is not queued.
     PaymentNotQueued = 527, "payment_not_queued";
-    /// The payment's time to run has not come yet.
+    /// The payment is not due to run yet.
     PaymentNotDue = 528, "payment_not_due";
     /// The queue is paused.
     QueuePaused = 529, "queue_paused";
-    /// The API key was revoked already.
+    /// The API key is already revoked.
     ApiKeyAlreadyRevoked = 530, "api_key_already_revoked";
-    /// The setting has another revision than the one to be replaced.
+    /// The current revision of the setting differs from the revision to replace.
     SettingConflict = 531, "setting_conflict";
-    /// The owner has a setting of this kind with this slug already.
+    /// The owner already has a setting of this kind with this slug.
     SlugInUse = 532, "slug_in_use";
-    /// A setting with this id exists already.
+    /// A setting with this id already exists.
     SettingIdInUse = 533, "setting_id_in_use";
-    /// The owner, or all owners together, have as many settings of this kind as are allowed.
+    /// The owner, or all owners together, have reached the maximum number of settings of this kind.
     TooManySettings = 534, "too_many_settings";
-    /// All settings together would be larger than 64 MiB.
+    /// All settings together would exceed 64 MiB.
     SettingsFull = 535, "settings_full";
-    /// An account has too little available.
+    /// The available balance of an account is too low.
     InsufficientFunds = 601, "insufficient_funds";
-    /// A balance would go beyond 9007199254740991 minor units.
+    /// A balance would exceed 9007199254740991 minor units.
     BalanceOverflow = 602, "balance_overflow";
     /// Another command of the group was refused.
     GroupAborted = 901, "group_aborted";
+}
+
+impl Rejection {
+    /// Returns whether the actor is not allowed to do what the command requests. The record of such a refusal belongs to the actor alone:
+    /// the record has no legs and no text.
+    pub fn concerns_actor(self) -> bool {
+        matches!(
+            self,
+            Rejection::ActorKeyNotFound
+                | Rejection::ActorKeyRevoked
+                | Rejection::ActorKeyMismatch
+                | Rejection::ActorKeyReadOnly
+                | Rejection::Forbidden
+        )
+    }
 }
 
 impl std::fmt::Display for Rejection {

@@ -106,18 +106,18 @@ impl SettingKind {
     /// The id, never the bytes, of the master key that seals the secrets of other settings.
     pub const MASTER_KEY: SettingKind = SettingKind(3);
 
-    /// Rules of this kind; none if this version does not know the kind.
+    /// Returns the rules of this kind; none if this version does not know the kind.
     pub fn rules(self) -> Option<&'static KindRules> {
         SETTING_KINDS.iter().find(|rules| rules.kind == self)
     }
 
-    /// The kind with this name.
+    /// Returns the kind with this name.
     pub fn from_name(name: &str) -> Option<SettingKind> {
         let rules = SETTING_KINDS.iter().find(|rules| rules.name == name);
         rules.map(|rules| rules.kind)
     }
 
-    /// Name in APIs; `setting` for a kind that this version does not know.
+    /// Returns the name in APIs; `setting` for a kind that this version does not know.
     pub fn name(self) -> &'static str {
         self.rules().map_or("setting", |rules| rules.name)
     }
@@ -128,7 +128,7 @@ impl SettingKind {
     }
 }
 
-/// Content of a setting, opaque to the ledger. Clones share the bytes.
+/// Content of a setting, which the ledger does not read. Clones share the bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SettingBody(Arc<[u8]>);
 
@@ -152,7 +152,7 @@ impl SettingBody {
         Ok(SettingBody(bytes.into()))
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -167,7 +167,7 @@ impl fmt::Debug for SettingBody {
 /// A living setting as of its newest revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Random number, chosen by the creator.
+    /// Id, a random number chosen by the creator.
     pub id: SettingId,
     /// Kind.
     pub kind: SettingKind,
@@ -189,7 +189,7 @@ pub struct Setting {
     pub prev: u64,
 }
 
-/// After-image of a put or a delete: what the command itself does not say.
+/// After-image of a put or a delete: the fields that the command does not contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SettingChange {
     /// Number of the revision that the record makes. Of a delete: one past the last revision.

@@ -1,9 +1,9 @@
-//! Dividing an amount so that not a unit is lost or invented.
+//! Divides amounts exactly: the parts always sum to the whole.
 
-/// Ten-thousandths in a whole.
+/// Basis points in a whole.
 pub const BASIS_POINTS: u64 = 10_000;
 
-/// `floor(amount · basis_points / 10,000)`.
+/// Returns `floor(amount · basis_points / 10,000)`.
 pub fn of_basis_points(amount: u64, basis_points: u16) -> u64 {
     let part = u128::from(amount) * u128::from(basis_points) / u128::from(BASIS_POINTS);
     u64::try_from(part).expect("at most seven times an amount of at most 2^53")

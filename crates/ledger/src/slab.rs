@@ -1,4 +1,4 @@
-//! Objects in chunks that never move or grow by copying, found by number through an index of four bytes each.
+//! Storage of objects in chunks that never move, with an index by number of four bytes per object.
 
 use std::ops::Range;
 
@@ -6,11 +6,11 @@ use hashbrown::HashTable;
 
 /// Objects per chunk.
 const CHUNK: usize = 1_360;
-/// Objects that are indexed at once, when many are.
+/// Number of objects that are indexed at once, if there are many.
 pub(crate) const AT_ONCE: usize = 1 << 18;
-/// Objects that are indexed in the order in which they come.
+/// Up to this number, objects are indexed in their order of arrival.
 const FEW: usize = 1 << 12;
-/// Regions of an index that are filled one after another.
+/// Number of regions of an index that are filled one after another.
 const REGIONS: usize = 256;
 
 /// An object with a number of its own.
@@ -24,11 +24,11 @@ pub(crate) struct Slab<T> {
     free: Vec<u32>,
     /// The slot of each object, by its number.
     index: HashTable<u32>,
-    /// One past the highest number that was ever here: an object of it or beyond need not be looked up.
+    /// One past the highest number that was ever stored: higher numbers need no look-up.
     beyond: u64,
 }
 
-/// Numbers are positions, which nobody can choose: spreading them is enough.
+/// Returns a hash of a number. Numbers are positions, which clients cannot choose, so spreading the bits is enough.
 fn spread(number: u64) -> u64 {
     let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     spread ^ spread >> 32
@@ -39,10 +39,10 @@ fn at<T>(chunks: &[Vec<Option<T>>], slot: u32) -> Option<&T> {
     chunks.get(slot / CHUNK)?.get(slot % CHUNK)?.as_ref()
 }
 
-/// Makes room for so many more in an index of the objects in the slots below `slots`; `hash` is that of the object in a slot, if
-/// there is one.
+/// Reserves memory for `more` entries in an index of the objects in the slots below `slots`. `hash` returns the hash of the object
+/// in a slot, if there is one.
 ///
-/// Growing looks at every object again. Where most slots are filled it does so in their order: memory is read as it lies.
+/// Growing reads every object again; if most slots are filled, in the order of slots, so that memory is read sequentially.
 pub(crate) fn make_room(
     index: &mut HashTable<u32>,
     more: usize,
@@ -61,7 +61,7 @@ pub(crate) fn make_room(
     assert_eq!(index.len(), len, "every object is indexed");
 }
 
-/// Indexes the objects in some slots; there must be room.
+/// Indexes the objects in some slots. The index must have room.
 pub(crate) fn insert_all(
     index: &mut HashTable<u32>,
     slots: Range<usize>,
@@ -83,7 +83,7 @@ pub(crate) fn insert_all(
     }
 }
 
-/// Sorts what is about to be inserted into a table by where in it that will be: one region after another is near then.
+/// Sorts new entries by their region in the table, so that insertion stays within one region at a time.
 fn sort_by_region(found: &[(u64, u32)], sorted: &mut Vec<(u64, u32)>, capacity: usize) {
     let buckets = capacity.next_power_of_two();
     let region = |hash: u64| (hash as usize & (buckets - 1)) * REGIONS / buckets;
@@ -125,7 +125,7 @@ impl<T: Numbered> Slab<T> {
         make_room(&mut self.index, more, slots, hash);
     }
 
-    /// One past the last slot ever used.
+    /// Returns one past the last slot ever used.
     pub(crate) fn slots(&self) -> usize {
         self.chunks
             .last()
@@ -151,7 +151,7 @@ impl<T: Numbered> Slab<T> {
         self.chunks[slot / CHUNK][slot % CHUNK].as_mut()
     }
 
-    /// Puts an object in place of the one with its number, if any, which is returned.
+    /// Adds an object, or replaces and returns the object with the same number.
     pub(crate) fn put(&mut self, object: T) -> Option<T> {
         let number = object.number();
         if number < self.beyond
@@ -176,7 +176,7 @@ impl<T: Numbered> Slab<T> {
         None
     }
 
-    /// Puts a new object into the next slot.
+    /// Adds a new object in the next slot.
     fn push(&mut self, object: T) {
         self.beyond = self.beyond.max(object.number() + 1);
         match self.chunks.last_mut() {
@@ -189,7 +189,7 @@ impl<T: Numbered> Slab<T> {
         }
     }
 
-    /// There must be room.
+    /// Indexes the object in a slot. The index must have room.
     fn insert(&mut self, slot: u32) {
         let hash = hashes(&self.chunks);
         let hash = |slot: &u32| hash(*slot).expect("it is there");
@@ -206,7 +206,7 @@ impl<T: Numbered> Slab<T> {
         self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].take()
     }
 
-    /// In the order of slots: the same for the same history.
+    /// Returns the objects in the order of slots, which is the same for the same history.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten().flatten()
     }

@@ -2,20 +2,20 @@
 
 use std::fmt;
 
-/// The text is empty, too long, or holds what it may not.
+/// Error: the text is empty, too long, or contains a character that is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// Nothing in it.
+    /// The text is empty.
     #[error("must not be empty")]
     Empty,
-    /// Longer than the bound.
+    /// The text is too long.
     #[error("is longer than {bytes_max} bytes")]
     TooLong {
-        /// The bound, in bytes.
+        /// Maximum length, bytes.
         bytes_max: usize,
     },
-    /// Not UTF-8, or a character outside those allowed.
-    #[error("holds a character that is not allowed")]
+    /// The text is not UTF-8 or contains a character that is not allowed.
+    #[error("contains a character that is not allowed")]
     Character,
 }
 
@@ -51,20 +51,20 @@ macro_rules! word {
         pub struct $name(Bytes<$inline>);
 
         impl $name {
-            /// Longest, in bytes.
+            /// Maximum length, bytes.
             pub const BYTES_MAX: usize = $max;
 
-            /// The bytes.
+            /// Returns the bytes.
             pub fn as_bytes(&self) -> &[u8] {
                 self.0.as_slice()
             }
 
-            /// Checks the bounds and the characters.
+            /// Checks the length and the characters.
             pub fn from_bytes(bytes: &[u8]) -> Result<Self, Invalid> {
                 Self::check(bytes).map(|()| $name(Bytes::new(bytes)))
             }
 
-            /// [`Self::from_bytes`] without the word.
+            /// Checks the length and the characters without making a word.
             pub(crate) fn check(bytes: &[u8]) -> Result<(), Invalid> {
                 if bytes.is_empty() {
                     return Err(Invalid::Empty);
@@ -114,12 +114,12 @@ macro_rules! utf8_word {
         word!($(#[$doc])* $name, $inline, $max, $allowed);
 
         impl $name {
-            /// Checks the bounds and the characters.
+            /// Checks the length and the characters.
             pub fn new(text: &str) -> Result<Self, Invalid> {
                 Self::from_bytes(text.as_bytes())
             }
 
-            /// The text.
+            /// Returns the text.
             pub fn as_str(&self) -> &str {
                 std::str::from_utf8(self.as_bytes()).expect("checked when it was made")
             }
@@ -159,18 +159,18 @@ fn slug(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(plain) && bytes.iter().all(allowed)
 }
 
-/// What a topic begins with: that of an application, or of the system itself.
+/// Prefixes of topics: of applications, and of the system itself.
 const TOPIC_PREFIXES: [&[u8]; 2] = [APP, b"subscription."];
 const APP: &[u8] = b"app.";
 
 impl Topic {
-    /// Whether it is one of an application; the others are the system's own.
+    /// Returns whether the topic is an application's; the others are the system's own.
     pub fn is_of_application(&self) -> bool {
         self.as_bytes().starts_with(APP)
     }
 }
 
-/// A prefix and one to eight words, with dots between them.
+/// Returns whether the bytes are a prefix and one to eight words, separated by dots.
 fn topic(bytes: &[u8]) -> bool {
     static PLAIN: [bool; 256] = {
         let (mut plain, mut byte) = ([false; 256], 0);
@@ -199,7 +199,7 @@ fn topic(bytes: &[u8]) -> bool {
     word > 0 && count <= TOPIC_WORDS_MAX
 }
 
-/// Most words of a topic after its prefix.
+/// Maximum number of words of a topic after its prefix.
 const TOPIC_WORDS_MAX: usize = 8;
 
 word!(
@@ -212,15 +212,15 @@ utf8_word!(
     OwnerName, 22, 64, name_characters
 );
 utf8_word!(
-    /// A merchant's own name for a payment, 1 to 64 bytes, unique per owner among payments that were not refused.
+    /// Name that a merchant gives to a payment, 1 to 64 bytes, unique per owner among payments that were not refused.
     Reference, 22, 64, utf8
 );
 utf8_word!(
-    /// An owner's own name for an account, 1 to 64 bytes, unique per owner.
+    /// Name that an owner gives to an account, 1 to 64 bytes, unique per owner.
     ExternalId, 22, 64, utf8
 );
 utf8_word!(
-    /// Why an adjustment was made, 1 to 255 bytes.
+    /// Reason of an adjustment, 1 to 255 bytes.
     Reason, 22, 255, utf8
 );
 utf8_word!(
@@ -229,15 +229,15 @@ utf8_word!(
     Topic, 46, 128, topic
 );
 utf8_word!(
-    /// Events of one publisher under the same order key are delivered in order, 1 to 64 bytes.
+    /// Order key of a published event, 1 to 64 bytes. The events of one publisher and order key are delivered in order.
     OrderKey, 22, 64, utf8
 );
 utf8_word!(
-    /// What the result of a queued payment is told with, 1 to 64 bytes, opaque here.
+    /// Correlation id that is sent with the result of a queued payment, 1 to 64 bytes. The ledger does not read it.
     CorrelationId, 46, 64, utf8
 );
 utf8_word!(
-    /// What an API key is for, 1 to 64 bytes.
+    /// Description of the use of an API key, 1 to 64 bytes.
     Label, 22, 64, utf8
 );
 
@@ -251,7 +251,7 @@ utf8_word!(
 );
 
 impl OwnerName {
-    /// The name of [`crate::OwnerId::PLATFORM`].
+    /// Returns the name of [`crate::OwnerId::PLATFORM`].
     pub fn platform() -> Self {
         OwnerName::new("platform").expect("short and plain")
     }
@@ -267,13 +267,13 @@ macro_rules! opaque {
         }
 
         impl $name {
-            /// The bytes are the text itself.
+            /// Scheme of bytes that are the text itself.
             pub const PLAIN: u8 = 0;
 
-            /// Most bytes.
+            /// Maximum size, bytes.
             pub const BYTES_MAX: usize = $max;
 
-            /// At most [`Self::BYTES_MAX`] bytes, not empty; `scheme` says how they are to be read ([`Self::PLAIN`]).
+            /// Checks the size, 1 to [`Self::BYTES_MAX`] bytes. `scheme` is the encoding of the bytes ([`Self::PLAIN`]).
             pub fn new(scheme: u8, bytes: &[u8]) -> Result<Self, Invalid> {
                 if bytes.is_empty() {
                     return Err(Invalid::Empty);
@@ -284,12 +284,12 @@ macro_rules! opaque {
                 Ok($name { scheme, bytes: bytes.into() })
             }
 
-            /// How the bytes are to be read.
+            /// Returns the encoding of the bytes.
             pub fn scheme(&self) -> u8 {
                 self.scheme
             }
 
-            /// The bytes.
+            /// Returns the bytes.
             pub fn as_bytes(&self) -> &[u8] {
                 &self.bytes
             }
@@ -304,10 +304,10 @@ macro_rules! opaque {
 }
 
 opaque!(
-    /// Free text of a command (description and metadata as JSON), opaque here.
+    /// Description and metadata of a command as JSON. The ledger does not read them.
     Text, 16 * 1024
 );
 opaque!(
-    /// What a published event says (JSON), opaque here.
+    /// Data of a published event as JSON. The ledger does not read them.
     Data, 32 * 1024
 );

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tributary_engine::{Backend, Embedded, Failure, Refused, Reply, Stepped, Stepper};
 use tributary_journal::{self as journal, Clock as _, OpenError};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Body, Command, Text};
+use tributary_ledger::{Body, Command, Rejection, Text};
 
 use crate::clock::TestClock;
 use crate::disk::{Fault, SimDisk};
@@ -87,6 +87,8 @@ struct World {
     asked: Vec<Asked>,
     /// Requests whose fate nobody was told.
     unanswered: Vec<Vec<Command>>,
+    /// Texts of the commands that were asked for, by digest: what an actor may not do is recorded without its text.
+    texts: BTreeMap<[u8; 16], Text>,
     /// Records that were seen to be durable: they must never change.
     durable: BTreeMap<u64, Record>,
     /// The position up to which answers were given.
@@ -106,6 +108,7 @@ pub fn run(seed: u64, lives: u64) -> Happened {
         last_time: 0,
         asked: Vec::new(),
         unanswered: Vec::new(),
+        texts: BTreeMap::new(),
         durable: BTreeMap::new(),
         acknowledged: 0,
         happened: Happened::default(),
@@ -248,7 +251,12 @@ impl World {
             if let Some(before) = self.durable.get(&position) {
                 assert_eq!(&record, before, "record {position} changed");
             }
-            unit.push(record.command.clone());
+            let mut asked = record.command.clone();
+            let refused = record.outcome.rejection;
+            if refused.is_some_and(Rejection::concerns_actor) {
+                asked.text = self.texts.get(&record.digest).cloned();
+            }
+            unit.push(asked);
             if !record.command.linked {
                 self.model.replay(&unit, record.ctx.timestamp);
                 unit.clear();
@@ -343,6 +351,11 @@ impl World {
 
     fn ask(&mut self, stepper: &mut Stepper, commands: Vec<Command>) {
         let time = self.next_time();
+        for command in &commands {
+            if let Some(text) = &command.text {
+                self.texts.insert(command.digest(), text.clone());
+            }
+        }
         let stepped = stepper.accept(commands.clone());
         if let Some(answer) = stepper.answer(&stepped) {
             // Answered at once: refused, nothing of it remains.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tributary_journal::{DirDisk, ScanError, ScanOptions, ScanRecord, ScanReport, scan};
 use tributary_ledger::codec::{self, Record};
 use tributary_ledger::{
-    Context, Outcome, RULES_VERSION, Residency, WorkingSet, apply, decide, decide_group,
+    Context, Outcome, RULES_VERSION, Rejection, Residency, WorkingSet, apply, decide, decide_group,
 };
 
 use crate::cli;
@@ -189,7 +189,10 @@ impl Auditor {
                 "the record has another position or time than its frame",
             ));
         }
-        if record.digest != record.command.digest() {
+        // The text that the digest covers is not on record of what the actor may not do.
+        let refused = record.outcome.rejection;
+        let whole = !refused.is_some_and(Rejection::concerns_actor);
+        if whole && record.digest != record.command.digest() {
             return Err(wrong(
                 "the digest of the command is not that of the command",
             ));

@@ -23,7 +23,7 @@ pub(super) const PAY_FIXED: usize = 16;
 const AMOUNT_GIVEN: u8 = 1;
 const FINAL_OR_REFUND_FEE: u8 = 2;
 
-/// `accounts`: whether a `Pay` names its accounts; an accepted record leaves that to its legs.
+/// Appends the body. `accounts`: whether a `Pay` names its accounts; in an accepted record, the legs name them.
 pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
     match body {
         Body::OpenAccount(open) => put_open(open, into),
@@ -58,7 +58,7 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
     }
 }
 
-/// `legs`: the accounts of an accepted `Pay`; none if the body names them itself. `digest`: that of the command.
+/// Decodes a body. `legs`: the accounts of an accepted `Pay`; none if the body names its accounts. `digest`: the digest of the command.
 pub(super) fn take_body(
     operation: Operation,
     bytes: &[u8],
@@ -142,7 +142,7 @@ fn take_open(input: &mut Input<'_>) -> Result<OpenAccount, Corrupt> {
     })
 }
 
-/// No bytes = none.
+/// Reads an optional word; no bytes = none.
 fn word<T, E>(
     bytes: &[u8],
     make: impl FnOnce(&[u8]) -> Result<T, E>,
@@ -395,7 +395,7 @@ fn take_publish(bytes: &[u8]) -> Result<Publish, Corrupt> {
     Ok(Publish { topic, key, data })
 }
 
-/// The topic is none.
+/// Error: the bytes are not a topic.
 pub(super) const NO_TOPIC: Corrupt = Corrupt("not a topic");
 
 /// Length of the fixed part that a put and a delete of a setting begin with.

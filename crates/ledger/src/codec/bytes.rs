@@ -1,11 +1,11 @@
 //! Reading and writing little-endian fields.
 
-/// The bytes are no record or object of this format.
+/// Error: the bytes are not a record or an object of this format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not of this format: {0}")]
 pub struct Corrupt(pub &'static str);
 
-/// What is left to read.
+/// Bytes that are not yet read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
@@ -48,7 +48,7 @@ impl<'a> Input<'a> {
         Ok(i32::from_le_bytes(self.array()?))
     }
 
-    /// 0 or 1.
+    /// Reads a flag, 0 or 1.
     pub(super) fn flag(&mut self) -> Result<bool, Corrupt> {
         match self.u8()? {
             0 => Ok(false),
@@ -66,7 +66,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Fields at fixed places of bytes whose length was checked.
+/// Reads the field at an offset. The caller has checked the length.
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(*bytes[at..].first_chunk().expect("length was checked"))
 }
@@ -75,11 +75,11 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(*bytes[at..].first_chunk().expect("length was checked"))
 }
 
-/// Appending fields.
+/// Appends fields to bytes.
 pub(super) trait Put {
     fn put(&mut self, bytes: &[u8]);
 
-    /// [`Put::put`] of a word, which is most often empty or a number of sixteen bytes: neither is worth a call.
+    /// Like [`Put::put`], for a word, which is usually empty or 16 bytes: both cases avoid a call.
     #[inline]
     fn word(&mut self, bytes: &[u8]) {
         if let Ok(number) = <&[u8; 16]>::try_from(bytes) {
@@ -117,7 +117,7 @@ impl Put for Vec<u8> {
     }
 }
 
-/// Length of a word: all words fit a byte.
+/// Returns the length of a word, which always fits in a byte.
 pub(super) fn len_u8(bytes: &[u8]) -> u8 {
     u8::try_from(bytes.len()).expect("words are at most 255 bytes")
 }

@@ -1,18 +1,18 @@
-//! Where the parts of a record stand.
+//! Sizes and flags of a record's layout.
 
 use super::bytes::Corrupt;
 use crate::{Destination, FORMAT_VERSION, Pay};
 
-/// Bytes before the key.
+/// Size of the header, before the key, bytes.
 pub(super) const HEADER: usize = 64;
 
-/// Bytes of a leg.
+/// Size of a leg, bytes.
 pub(super) const LEG: usize = 56;
 
 pub(super) const LINKED: u8 = 1;
 pub(super) const TEXT: u8 = 2;
 pub(super) const EFFECTIVE: u8 = 4;
-/// Of the outcome, unlike the others.
+/// Flag of the outcome; the other flags belong to the command.
 pub(super) const REPLY: u8 = 8;
 
 pub(super) fn check_version(format_version: u16) -> Result<(), Corrupt> {
@@ -23,7 +23,7 @@ pub(super) fn check_version(format_version: u16) -> Result<(), Corrupt> {
     }
 }
 
-/// Whether each share's amount follows from the payment's: one payee, no fees.
+/// Returns whether the amount of each share follows from the payment's amount: one payee, no fees.
 pub(super) fn is_simple(pay: &Pay) -> bool {
     matches!(pay.destination, Destination::One(_)) && pay.fees.is_empty()
 }

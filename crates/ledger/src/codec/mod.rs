@@ -43,8 +43,9 @@
 //! publish, set_queue               none
 //! put_setting, delete_setting      revision, owner, created position, created timestamp, position of the revision before (0 = none) u64
 //! ```
-//! The content of a setting is not repeated: a put is its own after-image. The digest of a put is that of the caller's request.
-//! `reply_to` stands where a payment leaves the queue whose result somebody is to be told. The payment that a `pay` creates follows from command, context and these amounts without deciding anything again.
+//! The content of a setting is not repeated: a put is its own after-image. The digest of a put is the digest of the caller's request.
+//! `reply_to` is present in the record that takes a payment with a receiver out of the queue. The payment that a `pay` creates
+//! is derived from command, context and these amounts without deciding again.
 
 mod body;
 mod bytes;
@@ -61,17 +62,17 @@ pub use record::{Record, RecordRef, SettingRef};
 
 use crate::{
     Account, ApiKey, Body, Command, Context, CreateApiKey, Leg, Outcome, Owner, OwnerRef, Payment,
-    QueueState, Setting,
+    QueueState, Rejection, Setting, Text,
 };
 use std::borrow::Cow;
 
 use bytes::{Input, Put, len_u8};
 use layout::{EFFECTIVE, HEADER, LEG, LINKED, REPLY, TEXT, check_version, is_simple};
 
-/// What tells a command's digest from any other use of the hash.
+/// Key that separates digests of commands from other uses of the hash.
 pub const DIGEST_KEY: &[u8; 32] = b"tributary command digest, v1\0\0\0\0";
 
-/// Appends the record of a command and its outcome. `digest` is the command's ([`Command::digest`]), taken when it came in.
+/// Appends the record of a command and its outcome. `digest` is the [`Command::digest`] taken when the command arrived.
 pub fn encode(
     command: &Command,
     digest: &[u8; 16],
@@ -94,7 +95,8 @@ pub fn encode(
         into.u64(reply_to.0.get());
     }
     let text_at = into.len();
-    if let Some(text) = &command.text {
+    let text = recorded_text(command, outcome);
+    if let Some(text) = text {
         into.u8(text.scheme());
         into.put(text.as_bytes());
     }
@@ -103,7 +105,7 @@ pub fn encode(
         .first_chunk_mut()
         .expect("room was made for it first");
     header[0] = Operation::of(&command.body) as u8;
-    header[1] = flags(command) | if outcome.reply_to.is_some() { REPLY } else { 0 };
+    header[1] = flags(command, text) | if outcome.reply_to.is_some() { REPLY } else { 0 };
     header[2..4].copy_from_slice(
         &outcome
             .rejection
@@ -111,12 +113,7 @@ pub fn encode(
             .to_le_bytes(),
     );
     header[4..6].copy_from_slice(&short(legs_at - body_at));
-    header[6..8].copy_from_slice(&short(
-        command
-            .text
-            .as_ref()
-            .map_or(0, |text| text.as_bytes().len()),
-    ));
+    header[6..8].copy_from_slice(&short(text.map_or(0, |text| text.as_bytes().len())));
     header[8..16].copy_from_slice(&ctx.position.to_le_bytes());
     header[16..24].copy_from_slice(&ctx.timestamp.to_le_bytes());
     header[24..32].copy_from_slice(&command.actor.owner.0.to_le_bytes());
@@ -128,14 +125,20 @@ pub fn encode(
     header[62..64].copy_from_slice(&short(text_at - images_at));
 }
 
-/// Reads a record back in full.
+/// Decodes a record completely.
 pub fn decode(bytes: &[u8], format_version: u16) -> Result<Record, Corrupt> {
     RecordRef::parse(bytes, format_version)?.to_record()
 }
 
-fn flags(command: &Command) -> u8 {
+/// Returns the text to record: none if the actor is not allowed to do what the command requests.
+fn recorded_text<'a>(command: &'a Command, outcome: &Outcome) -> Option<&'a Text> {
+    let refused = outcome.rejection.is_some_and(Rejection::concerns_actor);
+    command.text.as_ref().filter(|_| !refused)
+}
+
+fn flags(command: &Command, text: Option<&Text>) -> u8 {
     let linked = if command.linked { LINKED } else { 0 };
-    let text = if command.text.is_some() { TEXT } else { 0 };
+    let text = if text.is_some() { TEXT } else { 0 };
     let effective = if command.effective_at.is_some() {
         EFFECTIVE
     } else {
@@ -164,7 +167,7 @@ fn put_leg(leg: &Leg, into: &mut Vec<u8>) {
         leg.skip,
         leg.seq | u64::from(leg.currency.numeric()) << 48,
     ];
-    // Where they are to stay: copying what was just written in smaller pieces would wait for it.
+    // Written in place: copying bytes just after writing them in smaller pieces would stall.
     let start = into.len();
     into.put(&[0; LEG]);
     let places = into[start..].as_chunks_mut::<8>().0;
@@ -267,91 +270,91 @@ fn whole<'a, T>(
     Ok(object)
 }
 
-/// Appends an account.
+/// Appends the bytes of an account.
 pub fn encode_account(account: &Account, into: &mut Vec<u8>) {
     objects::put_account(account, into);
 }
 
-/// Reads an account.
+/// Decodes an account.
 pub fn decode_account(bytes: &[u8], format_version: u16) -> Result<Account, Corrupt> {
     whole(bytes, format_version, objects::take_account)
 }
 
-/// Appends an owner.
+/// Appends the bytes of an owner.
 pub fn encode_owner(owner: &Owner, into: &mut Vec<u8>) {
     objects::put_owner(owner.borrowed(), into);
 }
 
-/// Reads an owner.
+/// Decodes an owner.
 pub fn decode_owner(bytes: &[u8], format_version: u16) -> Result<Owner, Corrupt> {
     decode_owner_ref(bytes, format_version).map(OwnerRef::to_owner)
 }
 
-/// Reads an owner in place.
+/// Decodes an owner in place.
 pub fn decode_owner_ref(bytes: &[u8], format_version: u16) -> Result<OwnerRef<'_>, Corrupt> {
     whole(bytes, format_version, objects::take_owner)
 }
 
-/// Appends a payment.
+/// Appends the bytes of a payment.
 pub fn encode_payment(payment: &Payment, into: &mut Vec<u8>) {
     objects::put_payment(payment, into);
 }
 
-/// Reads a payment.
+/// Decodes a payment.
 pub fn decode_payment(bytes: &[u8], format_version: u16) -> Result<Payment, Corrupt> {
     whole(bytes, format_version, objects::take_payment)
 }
 
-/// Appends an API key.
+/// Appends the bytes of an API key.
 pub fn encode_api_key(key: &ApiKey, into: &mut Vec<u8>) {
     objects::put_api_key(key, into);
 }
 
-/// Appends the state of the queue.
+/// Appends the bytes of the state of the queue.
 pub fn encode_queue(queue: &QueueState, into: &mut Vec<u8>) {
     objects::put_queue_state(queue, into);
 }
 
-/// Reads the state of the queue.
+/// Decodes the state of the queue.
 pub fn decode_queue(bytes: &[u8], format_version: u16) -> Result<QueueState, Corrupt> {
     whole(bytes, format_version, objects::take_queue_state)
 }
 
-/// Appends a setting.
+/// Appends the bytes of a setting.
 pub fn encode_setting(setting: &Setting, into: &mut Vec<u8>) {
     objects::put_setting(setting, into);
 }
 
-/// Reads a setting.
+/// Decodes a setting.
 pub fn decode_setting(bytes: &[u8], format_version: u16) -> Result<Setting, Corrupt> {
     whole(bytes, format_version, objects::take_setting)
 }
 
-/// Reads an API key.
+/// Decodes an API key.
 pub fn decode_api_key(bytes: &[u8], format_version: u16) -> Result<ApiKey, Corrupt> {
     whole(bytes, format_version, objects::take_api_key)
 }
 
 impl Command {
-    /// Digest of what is asked and in whose name, but not of the key or the API key: the same request under a
-    /// rotated API key still matches. The first 16 bytes of BLAKE3, keyed with [`DIGEST_KEY`], over
+    /// Returns a digest of the request and the actor's owner, but not of the idempotency key or the API key: the same request under a
+    /// rotated API key still matches. The digest is the first 16 bytes of BLAKE3, keyed with [`DIGEST_KEY`], over
     /// `actor.owner u64 ‖ flags u8 ‖ effective_at i32 ‖ operation u8 ‖ body_len u32 ‖ body with its accounts ‖
     /// scheme u8 ‖ text` (flags as in a record; scheme and text only if there is one). The hash of a secret counts as
-    /// zeros: whoever repeats a request for a new secret can't know which one the first attempt made.
+    /// zeros: the caller who repeats a request for a new secret does not know the secret of the first attempt.
     ///
-    /// The digest of a [`crate::PutSetting`] is its `request`.
+    /// The digest of a [`crate::PutSetting`] is the field `request`.
     pub fn digest(&self) -> [u8; 16] {
         self.digest_with(&mut Vec::with_capacity(256))
     }
 
-    /// [`Command::digest`] with memory that can be used again for the next command.
+    /// Like [`Command::digest`], with memory that the caller reuses.
     pub fn digest_with(&self, bytes: &mut Vec<u8>) -> [u8; 16] {
         if let Body::PutSetting(put) = &self.body {
             return put.request;
         }
         bytes.clear();
         bytes.u64(self.actor.owner.0);
-        bytes.u8(flags(self));
+        bytes.u8(flags(self, self.text.as_ref()));
         bytes.i32(self.effective_at.map_or(0, |date| date.0));
         bytes.u8(Operation::of(&self.body) as u8);
         let len_at = bytes.len();
@@ -372,7 +375,7 @@ impl Command {
     }
 }
 
-/// The body with zeros for the hash of a secret.
+/// Returns the body with zeros in place of the hash of a secret.
 fn without_secret(body: &Body) -> Cow<'_, Body> {
     match body {
         Body::CreateApiKey(create) => Cow::Owned(Body::CreateApiKey(CreateApiKey {

@@ -28,7 +28,7 @@ pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
     Currency::from_numeric(numeric).map_err(|_| Corrupt("unknown currency"))
 }
 
-/// 0 = none: positions begin at 1.
+/// Reads an optional account id; 0 = none, because positions begin at 1.
 pub(super) fn account_or_none(raw: u64) -> Option<AccountId> {
     (raw != 0).then_some(AccountId(raw))
 }
@@ -98,7 +98,7 @@ pub(super) fn kind_and_status(
     Ok((kind, status))
 }
 
-/// The account, if it is within its bounds.
+/// Checks that the balances of the account are within their bounds.
 pub(super) fn checked(account: Account) -> Result<Account, Corrupt> {
     if account.posted.unsigned_abs() > AMOUNT_MAX || account.held > AMOUNT_MAX {
         return Err(Corrupt("a balance out of bounds"));
@@ -442,7 +442,7 @@ pub(super) fn take_setting_change(
     })
 }
 
-/// The first revision is its own creation and follows none; later ones follow one that is not before the creation.
+/// The first revision is its own creation; a later revision follows a revision at or after the creation.
 fn check_revision(
     revision: u64,
     prev: u64,

@@ -3,7 +3,7 @@
 use super::bytes::Corrupt;
 use crate::Body;
 
-/// What a command was, as a record's first byte says.
+/// Operation of a command: the first byte of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Operation {
@@ -17,19 +17,19 @@ pub enum Operation {
     CloseAccount = 4,
     /// Move or hold money.
     Pay = 5,
-    /// Take what was held.
+    /// Capture a hold.
     Capture = 6,
-    /// Release what is held.
+    /// Release a hold, or cancel a queued payment.
     Void = 7,
-    /// Release what is held because its time has come.
+    /// Release a hold that has expired.
     Expire = 8,
-    /// Give back.
+    /// Refund.
     Refund = 9,
     /// Create an API key.
     CreateApiKey = 10,
-    /// Give an API key another secret.
+    /// Replace the secret of an API key.
     RotateApiKey = 11,
-    /// End an API key.
+    /// Revoke an API key.
     RevokeApiKey = 12,
     /// Publish an event.
     Publish = 13,
@@ -44,7 +44,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Every operation, by number.
+    /// All operations, ordered by number.
     pub const ALL: [Operation; 17] = [
         Self::OpenAccount,
         Self::FreezeAccount,
@@ -65,7 +65,7 @@ impl Operation {
         Self::DeleteSetting,
     ];
 
-    /// Of a command.
+    /// Returns the operation of a body.
     pub fn of(body: &Body) -> Self {
         match body {
             Body::OpenAccount(_) => Self::OpenAccount,

@@ -17,7 +17,7 @@ use super::objects::{account_or_none, checked, currency, kind_and_status, owner_
 use crate::chain::Chain;
 use crate::{Account, AccountId, Overdraft, OwnerId, OwnerRef};
 
-/// Bits of a number in each of its bytes.
+/// Bits of a number per byte.
 const BITS: u32 = 7;
 const MORE: u8 = 1 << BITS;
 
@@ -65,7 +65,7 @@ fn take_signed(input: &mut Input<'_>) -> Result<i64, Corrupt> {
     Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
 }
 
-/// Appends a run of accounts; nothing if there are none.
+/// Appends a run of accounts; appends nothing if there are none.
 pub fn encode_accounts<'a>(accounts: impl IntoIterator<Item = &'a Account>, into: &mut Vec<u8>) {
     let (mut id, mut opened_at) = (0, 0);
     for account in accounts {
@@ -91,7 +91,7 @@ pub fn encode_accounts<'a>(accounts: impl IntoIterator<Item = &'a Account>, into
     }
 }
 
-/// Reads a run of accounts.
+/// Decodes a run of accounts.
 pub fn decode_accounts(
     bytes: &[u8],
     format_version: u16,
@@ -138,7 +138,7 @@ pub fn decode_accounts(
     Ok(())
 }
 
-/// Appends a run of owners; nothing if there are none.
+/// Appends a run of owners; appends nothing if there are none.
 pub fn encode_owners<'a>(owners: impl IntoIterator<Item = OwnerRef<'a>>, into: &mut Vec<u8>) {
     let mut id = 0;
     for owner in owners {
@@ -151,7 +151,7 @@ pub fn encode_owners<'a>(owners: impl IntoIterator<Item = OwnerRef<'a>>, into: &
     }
 }
 
-/// Reads a run of owners in place.
+/// Decodes a run of owners in place.
 pub fn decode_owners(
     bytes: &[u8],
     format_version: u16,

@@ -1,4 +1,4 @@
-//! Records read in place or in full.
+//! Reads records, in place or completely.
 
 use super::body::{
     NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PUBLISH_FIXED, PUT_SETTING_FIXED, SETTING_HEAD,
@@ -17,20 +17,20 @@ use crate::{
 };
 use arrayvec::ArrayVec;
 
-/// A record read back in full.
+/// A completely decoded record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Position and time.
     pub ctx: Context,
-    /// Digest of the command when it was taken in.
+    /// Digest of the command, taken when the command arrived.
     pub digest: [u8; 16],
-    /// What was wanted.
+    /// Command.
     pub command: Command,
-    /// What became of it.
+    /// Outcome.
     pub outcome: Outcome,
 }
 
-/// The setting that a record names, read in place.
+/// Setting that a record names, read in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SettingRef<'a> {
     /// Id.
@@ -43,7 +43,7 @@ pub struct SettingRef<'a> {
     pub body: &'a [u8],
 }
 
-/// A record's bytes, checked in their structure, read in place without allocation.
+/// Bytes of a record with a checked structure, read in place without allocation.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRef<'a> {
     header: &'a [u8; HEADER],
@@ -57,7 +57,7 @@ pub struct RecordRef<'a> {
 }
 
 impl<'a> RecordRef<'a> {
-    /// Checks the structure: all that can be asked of a `RecordRef` is there. [`RecordRef::to_record`] checks the rest.
+    /// Checks the structure of a record, so that all methods can read their fields. [`RecordRef::to_record`] checks the rest.
     pub fn parse(bytes: &'a [u8], format_version: u16) -> Result<Self, Corrupt> {
         check_version(format_version)?;
         let mut input = Input(bytes);
@@ -228,12 +228,12 @@ impl<'a> RecordRef<'a> {
             .expect("the header is longer")
     }
 
-    /// All or nothing with the next record.
+    /// Returns whether this command and the next were accepted or refused together.
     pub fn linked(&self) -> bool {
         self.header[1] & LINKED != 0
     }
 
-    /// Date of the business: as given, or of the record.
+    /// Returns the business date: as given, or the UTC date of the record.
     pub fn effective_at(&self) -> Date {
         self.effective_given()
             .unwrap_or(Date::of_timestamp(self.context().timestamp))
@@ -248,12 +248,12 @@ impl<'a> RecordRef<'a> {
         (self.header[1] & EFFECTIVE != 0).then_some(Date(days))
     }
 
-    /// Free text: scheme and bytes.
+    /// Returns the scheme and the bytes of the text, if there is one.
     pub fn text(&self) -> Option<(u8, &'a [u8])> {
         self.text
     }
 
-    /// The payment that it created (a failed one too), or changed, or would have changed.
+    /// Returns the payment that the record created (even as failed), changed or refused to change.
     pub fn payment(&self) -> Option<PaymentId> {
         match self.operation {
             Operation::Pay => Some(PaymentId(self.context().position)),
@@ -266,8 +266,8 @@ impl<'a> RecordRef<'a> {
         }
     }
 
-    /// Position of the record that made what this one is about: a payment, an account, an API key or a setting. None if
-    /// nothing was made, or something is published.
+    /// Returns the position of the record that created the subject of this record: a payment, an account, an API key or a setting. None if
+    /// nothing was created, or an event was published.
     pub fn subject(&self) -> Option<u64> {
         match self.operation {
             Operation::OpenAccount | Operation::CreateApiKey if self.rejection.is_some() => None,
@@ -291,7 +291,7 @@ impl<'a> RecordRef<'a> {
         }
     }
 
-    /// Which of the five names, of a `Pay`.
+    /// Returns the kind of payment of a `Pay`.
     pub fn payment_kind(&self) -> Option<PaymentKind> {
         if self.operation == Operation::Pay {
             PaymentKind::from_number(self.body[0])
@@ -300,29 +300,29 @@ impl<'a> RecordRef<'a> {
         }
     }
 
-    /// To whom the payment belongs, of a `Pay`.
+    /// Returns the owner of the payment of a `Pay`.
     pub fn payment_owner(&self) -> Option<OwnerId> {
         (self.operation == Operation::Pay).then(|| OwnerId(u64_at(self.images, 0)))
     }
 
-    /// Amount and currency, of a `Pay`.
+    /// Returns the amount and the currency of a `Pay`.
     pub fn amount(&self) -> Option<(u64, Currency)> {
         let currency =
             || Currency::from_numeric(u16_at(self.body, 4)).expect("checked when parsed");
         (self.operation == Operation::Pay).then(|| (u64_at(self.body, 8), currency()))
     }
 
-    /// Whether it only holds the amount, of a `Pay`.
+    /// Returns whether the record is a `Pay` that only holds the amount.
     pub fn is_hold(&self) -> bool {
         self.operation == Operation::Pay && self.body[1] & PAY_HOLD != 0
     }
 
-    /// Whether it only queues the payment, of a `Pay`.
+    /// Returns whether the record is a `Pay` that queues the payment.
     pub fn is_queued(&self) -> bool {
         self.operation == Operation::Pay && self.body[1] & PAY_QUEUE != 0
     }
 
-    /// Whether it made or changed a payment: an accepted one, a refused `Pay`, and a `Run` by which the payment failed.
+    /// Returns whether the record created or changed a payment: when accepted, a refused `Pay`, and a `Run` that made the payment fail.
     pub fn changes_payment(&self) -> bool {
         let refused_run = self.operation == Operation::Run && self.rejection.is_some();
         match self.operation {
@@ -332,7 +332,7 @@ impl<'a> RecordRef<'a> {
         }
     }
 
-    /// Who is told, of the record by which a queued payment leaves the queue.
+    /// Returns the receiver of the result, for the record that takes a queued payment out of the queue.
     pub fn reply_to(&self) -> Option<ReplyTo> {
         let reply = || u64_at(self.images, self.images.len() - 8);
         (self.header[1] & REPLY != 0)
@@ -340,7 +340,7 @@ impl<'a> RecordRef<'a> {
             .and_then(ReplyTo::new)
     }
 
-    /// The reference, of a `Pay` that gives one.
+    /// Returns the reference of a `Pay`, if given.
     pub fn reference(&self) -> Option<&'a [u8]> {
         if self.operation != Operation::Pay || self.body[6] == 0 {
             return None;
@@ -349,7 +349,7 @@ impl<'a> RecordRef<'a> {
         Some(&self.body[end - usize::from(self.body[6])..end])
     }
 
-    /// The external id, of an `OpenAccount` that gives one.
+    /// Returns the external id of an `OpenAccount`, if given.
     pub fn external_id(&self) -> Option<&'a [u8]> {
         if self.operation != Operation::OpenAccount || self.body[4] == 0 {
             return None;
@@ -357,13 +357,13 @@ impl<'a> RecordRef<'a> {
         Some(&self.body[self.body.len() - usize::from(self.body[4])..])
     }
 
-    /// How the queue is to stand, of a `SetQueue`.
+    /// Returns the mode of a `SetQueue`.
     pub fn queue_mode(&self) -> Option<QueueMode> {
         let mode = || queue_mode(self.body[0]).expect("checked when parsed");
         (self.operation == Operation::SetQueue).then(mode)
     }
 
-    /// The setting that is named, of a put or delete of one.
+    /// Returns the setting that a put or a delete names.
     pub fn setting(&self) -> Option<SettingRef<'a>> {
         let body = match self.operation {
             Operation::PutSetting => {
@@ -381,7 +381,7 @@ impl<'a> RecordRef<'a> {
         })
     }
 
-    /// What became of the setting, of an accepted put or delete of one.
+    /// Returns the change of the setting by an accepted put or delete.
     pub fn setting_change(&self) -> Option<SettingChange> {
         self.take_setting_change().expect("checked when parsed")
     }
@@ -397,30 +397,30 @@ impl<'a> RecordRef<'a> {
         take_setting_change(&mut Input(self.images), self.context()).map(Some)
     }
 
-    /// The topic, of a `Publish`.
+    /// Returns the topic of a `Publish`.
     pub fn topic(&self) -> Option<&'a str> {
         let topic = || std::str::from_utf8(self.published().0).expect("checked when parsed");
         (self.operation == Operation::Publish).then(topic)
     }
 
-    /// The order key, of a `Publish` that gives one.
+    /// Returns the order key of a `Publish`, if given.
     pub fn order_key(&self) -> Option<&'a [u8]> {
         let publish = self.operation == Operation::Publish && self.body[1] > 0;
         publish.then(|| self.published().1)
     }
 
-    /// What a `Publish` says: scheme and bytes.
+    /// Returns the scheme and the bytes of the data of a `Publish`.
     pub fn data(&self) -> Option<(u8, &'a [u8])> {
         (self.operation == Operation::Publish).then(|| (self.body[2], self.published().2))
     }
 
-    /// Owner of the account, of an accepted `OpenAccount`.
+    /// Returns the owner of the account of an accepted `OpenAccount`.
     pub fn account_owner(&self) -> Option<OwnerId> {
         let opened = self.operation == Operation::OpenAccount && self.rejection.is_none();
         opened.then(|| OwnerId(u64_at(self.images, 0)))
     }
 
-    /// `(held, captured, refunded)` after, of an accepted capture, void, expiry or refund.
+    /// Returns `(held, captured, refunded)` after an accepted capture, void, expiry or refund.
     pub(crate) fn progress(&self) -> Option<(u64, u64, u64)> {
         let changes = matches!(
             self.operation,
@@ -435,17 +435,17 @@ impl<'a> RecordRef<'a> {
             .then(|| (at(IMAGE_HELD), at(IMAGE_CAPTURED), at(IMAGE_REFUNDED)))
     }
 
-    /// Its legs.
+    /// Returns the legs.
     pub fn legs(&self) -> impl ExactSizeIterator<Item = Leg> + 'a {
         self.legs.iter().map(read_leg)
     }
 
-    /// The accounts of its legs.
+    /// Returns the accounts of the legs.
     pub fn accounts(&self) -> impl ExactSizeIterator<Item = AccountId> + 'a {
         self.legs.iter().map(|leg| AccountId(u64_at(leg, 0)))
     }
 
-    /// The leg of an account.
+    /// Returns the leg of an account, if there is one.
     pub fn leg_of(&self, account: AccountId) -> Option<Leg> {
         self.legs
             .iter()
@@ -453,7 +453,7 @@ impl<'a> RecordRef<'a> {
             .map(read_leg)
     }
 
-    /// Everything.
+    /// Decodes the record completely.
     pub fn to_record(self) -> Result<Record, Corrupt> {
         let accounts: ArrayVec<AccountId, 255> = self
             .legs
@@ -564,10 +564,10 @@ impl<'a> RecordRef<'a> {
     }
 }
 
-/// Bytes of an `OpenAccount` before its words.
+/// Size of the fixed part of an `OpenAccount`, bytes.
 const OPEN_FIXED: usize = 13;
 
-/// Places in the image of a payment.
+/// Offsets in the image of a payment.
 const IMAGE_HELD: usize = 16;
 const IMAGE_CAPTURED: usize = 24;
 const IMAGE_REFUNDED: usize = 32;
@@ -587,7 +587,7 @@ fn read_leg(bytes: &[u8; LEG]) -> Leg {
 }
 
 impl Record {
-    /// The setting as the record left it, of an accepted put of one.
+    /// Returns the setting as the record left it, if the record accepted a put of one.
     pub fn setting(&self) -> Option<Setting> {
         match (&self.command.body, &self.outcome.setting) {
             (Body::PutSetting(put), Some(change)) => Some(Setting::put(put, change, self.ctx)),
@@ -595,7 +595,7 @@ impl Record {
         }
     }
 
-    /// The reference, if the record's payment was accepted under one.
+    /// Returns the reference of the payment, if the record accepted a payment with one.
     pub fn reference(&self) -> Option<&Reference> {
         match &self.command.body {
             Body::Pay(pay) if self.outcome.is_accepted() => pay.reference.as_ref(),

@@ -7,7 +7,7 @@ use crate::{
 
 pub(super) type Decision = Result<Outcome, Rejection>;
 
-/// The key may have been revoked since the command came in.
+/// Checks the API key of the actor, which may have been revoked since the command arrived.
 pub(super) fn check_actor(set: &WorkingSet, actor: Actor) -> Result<(), Rejection> {
     if actor.api_key == ApiKeyId::SYSTEM {
         return Ok(());
@@ -34,7 +34,7 @@ pub(super) fn is_platform(actor: Actor) -> bool {
     actor.owner == OwnerId::PLATFORM
 }
 
-/// A given amount of a capture or refund.
+/// Checks the amount of a capture or refund, if given.
 pub(super) fn check_amount(amount: Option<u64>) -> Result<(), Rejection> {
     refuse_if(amount == Some(0), Rejection::AmountZero)?;
     refuse_if(
@@ -43,7 +43,7 @@ pub(super) fn check_amount(amount: Option<u64>) -> Result<(), Rejection> {
     )
 }
 
-/// Whether the account can spend so much without going below its overdraft limit.
+/// Checks that the account can spend the amount within its overdraft limit.
 pub(super) fn check_funds(account: &Account, amount: u64) -> Result<(), Rejection> {
     let left = i128::from(account.available()) - i128::from(amount);
     let limit = account.overdraft.limit().map(i128::from);
@@ -53,19 +53,19 @@ pub(super) fn check_funds(account: &Account, amount: u64) -> Result<(), Rejectio
     )
 }
 
-/// Whether available would still be a number that can be written.
+/// Checks that the available balance stays within the smallest balance.
 pub(super) fn check_floor(account: &Account, amount: u64) -> Result<(), Rejection> {
     let left = i128::from(account.available()) - i128::from(amount);
     refuse_if(left < -i128::from(AMOUNT_MAX), Rejection::BalanceOverflow)
 }
 
-/// Whether the balance would still be a number that can be written.
+/// Checks that the balance stays within the largest balance.
 pub(super) fn check_ceiling(account: &Account, amount: u64) -> Result<(), Rejection> {
     let sum = i128::from(account.posted) + i128::from(amount);
     refuse_if(sum > i128::from(AMOUNT_MAX), Rejection::BalanceOverflow)
 }
 
-/// The leg by which a record touches an account.
+/// Returns the next leg of an account.
 pub(super) fn leg(account: &Account, amount: i64, held_after: u64) -> Leg {
     let (seq, prev, skip) = account.chain.next();
     let posted_after = account.posted + amount;
@@ -86,7 +86,7 @@ pub(super) fn signed(amount: u64) -> i64 {
     i64::try_from(amount).expect("amounts are at most 2^53 - 1")
 }
 
-/// The owner of that name, or a new one.
+/// Returns the owner with this name, or a new owner.
 pub(super) fn owner_named(set: &WorkingSet, name: &OwnerName, ctx: Context) -> Owner {
     if let Some(owner) = set.owner_by_name(name) {
         return owner;
@@ -104,8 +104,8 @@ pub(super) fn owner_named(set: &WorkingSet, name: &OwnerName, ctx: Context) -> O
     }
 }
 
-/// Whether the actor may take or release what is held: the platform, and of a payment or transfer the owner of the first
-/// payee, whom the payer authorized. A top-up or payout waits for the world outside, of which only the platform knows.
+/// Returns whether the actor is allowed to capture or release a hold: the platform, and for a payment or transfer the owner of the first
+/// payee, whom the payer authorized. Only the platform knows the outside result of a top-up or payout.
 pub(super) fn may_settle(set: &WorkingSet, actor: Actor, payment: &Payment) -> bool {
     let for_payee = matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer);
     // A refused payment may have named fees and no payee.
@@ -114,7 +114,7 @@ pub(super) fn may_settle(set: &WorkingSet, actor: Actor, payment: &Payment) -> b
     is_platform(actor) || (for_payee && payee.is_some_and(|payee| payee.owner == actor.owner))
 }
 
-/// Where a payment stands that has captured something or still holds something.
+/// Returns the status of a payment by its amounts. The payment has a captured or a held amount.
 pub(super) fn standing(payment: &Payment) -> PaymentStatus {
     let open = payment.held > 0;
     match (payment.captured, payment.refunded) {
@@ -126,7 +126,7 @@ pub(super) fn standing(payment: &Payment) -> PaymentStatus {
     }
 }
 
-/// What no outcome may break, whatever was decided.
+/// Asserts the invariants of every accepted outcome.
 pub(super) fn assert_sound(outcome: &Outcome) {
     let mut sum = 0_i128;
     let max = signed(AMOUNT_MAX);

@@ -1,11 +1,12 @@
-//! All or nothing.
+//! Groups of commands that are accepted or refused together.
 
 use super::{decide, refuse};
 use crate::{Command, Context, Outcome, Rejection, WorkingSet, apply};
 
-/// Decides and applies a run of commands, all or nothing. The first takes `first.position`, the others the next ones.
-/// If one is refused, it keeps its reason, the others get [`Rejection::GroupAborted`], and the set is as if none had been
-/// tried but for the failed payments and their mentions.
+/// Decides and applies a group of commands: all are accepted, or all are refused. The first takes
+/// `first.position`, the others the next positions.
+/// If a command is refused, it keeps its reason and the others get [`Rejection::GroupAborted`]. Then the set is unchanged
+/// except for the failed payments and the chains of the accounts that they name.
 pub fn decide_group(set: &mut WorkingSet, commands: &[Command], first: Context) -> Vec<Outcome> {
     set.begin_undo();
     let mut outcomes = Vec::with_capacity(commands.len());

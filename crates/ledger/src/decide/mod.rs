@@ -19,14 +19,14 @@ pub use refuse::refuse;
 use crate::{ApiKeyId, Body, Command, Context, Outcome, Rejection, WorkingSet};
 use checks::{assert_sound, check_actor, is_platform, refuse_if};
 
-/// Decides a command. Total: every command has an outcome, and nothing changes.
+/// Decides a command without changing the set. Every command has an outcome.
 pub fn decide(set: &WorkingSet, command: &Command, ctx: Context) -> Outcome {
     let mut outcome = Outcome::default();
     decide_into(set, command, ctx, &mut outcome);
     outcome
 }
 
-/// [`decide`] in the place of an earlier outcome: what is decided a million times a second is not moved about.
+/// Like [`decide`], but overwrites an earlier outcome: returning a value of this size a million times per second is slow.
 pub fn decide_into(set: &WorkingSet, command: &Command, ctx: Context, outcome: &mut Outcome) {
     assert!(ctx.position > 0, "positions begin at 1");
     outcome.clear();
@@ -63,7 +63,7 @@ fn accept(
         Body::RevokeApiKey(api_key) => api_keys::revoke(set, actor, *api_key, ctx),
         Body::PutSetting(put) => settings::put(set, actor, put, ctx),
         Body::DeleteSetting(delete) => settings::delete(set, actor, *delete),
-        // Whoever may write may speak, in the own name, but not as if the system did.
+        // Every writer can publish application events; only the system publishes its own events.
         Body::Publish(publish) => {
             let as_system = !publish.topic.is_of_application();
             refuse_if(

@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 /// One item per payee and fee.
 type PerShare<T> = ArrayVec<T, SHARES_MAX>;
 
-/// Fills in `outcome`, which is empty, if nothing speaks against the payment.
+/// Fills in the empty `outcome` if the payment passes all checks.
 pub(super) fn pay(
     set: &WorkingSet,
     command: &Command,
@@ -55,7 +55,7 @@ pub(super) fn pay(
     Ok(())
 }
 
-/// To whom the payment belongs, and its reference with it.
+/// Returns the owner of the payment and of its reference.
 fn owner(pay: &Pay, source: &Account, first_payee: &Account) -> OwnerId {
     match pay.kind {
         PaymentKind::Pay | PaymentKind::TopUp => first_payee.owner,
@@ -64,7 +64,7 @@ fn owner(pay: &Pay, source: &Account, first_payee: &Account) -> OwnerId {
     }
 }
 
-/// The command by itself. Gives the amounts of its shares, payees then fees.
+/// Checks the command by itself. Fills in the amounts of the shares, payees then fees.
 fn check_command(
     pay: &Pay,
     named: &[AccountId],
@@ -114,7 +114,7 @@ fn check_command(
     )
 }
 
-/// The legs of source and shares: the amount becomes held, or moves, or neither.
+/// Adds the legs of source and shares: the amount is held, or moves, or neither.
 #[inline]
 pub(super) fn put_legs<'a>(
     source: &Account,
@@ -137,7 +137,7 @@ pub(super) fn put_legs<'a>(
     }
 }
 
-/// The shares' amounts: fees first take theirs, then exact parts, then the rest is divided by basis points.
+/// Computes the amounts of the shares: first the fees, then exact parts; the rest is divided by basis points.
 fn split_amount(pay: &Pay, split: &[Share], amounts: &mut PerShare<u64>) -> Result<(), Rejection> {
     let fee = |fee: &Fee| fee.flat + of_basis_points(pay.amount, fee.basis_points);
     let all_fees: u64 = pay.fees.iter().map(fee).sum();
@@ -200,7 +200,7 @@ fn check_permission(command: &Command, pay: &Pay, source: &Account) -> Result<()
     refuse_if(!own && !is_platform(command.actor), Rejection::Forbidden)
 }
 
-/// Whether the accounts can take part.
+/// Checks the currency and the status of the accounts.
 pub(super) fn check_accounts(
     currency: Currency,
     source: &Account,
@@ -221,7 +221,7 @@ pub(super) fn check_accounts(
     )
 }
 
-/// Whether the amount is there to be held, or to be moved to the payees.
+/// Checks that the source has the amount and that the balances of the payees stay within their bounds.
 pub(super) fn check_balances(
     amount: u64,
     hold: bool,

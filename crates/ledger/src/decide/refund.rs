@@ -62,7 +62,7 @@ fn after(payment: &Payment, amount: u64, parts: &[u64], ctx: Context) -> Payment
     after
 }
 
-/// Whose accounts would give: the payees', and the fees' if they are to be refunded.
+/// Returns the shares whose accounts pay the refund: the payees', and the fees' if fees are refunded.
 fn givers(payment: &Payment, refund_fee: bool) -> impl Iterator<Item = &PaymentShare> {
     payment
         .shares
@@ -70,7 +70,7 @@ fn givers(payment: &Payment, refund_fee: bool) -> impl Iterator<Item = &PaymentS
         .filter(move |share| refund_fee || !share.is_fee)
 }
 
-/// An owner may let only its own accounts give.
+/// Checks that an owner refunds only from its own accounts.
 fn check_permission(
     set: &WorkingSet,
     actor: Actor,
@@ -102,8 +102,8 @@ fn check_accounts(set: &WorkingSet, payment: &Payment, refund: &Refund) -> Resul
     )
 }
 
-/// What each share gives. With the fees: in proportion to what each still has of the payment. Without: the payees bear
-/// the whole, in proportion to what they captured, less what they gave already.
+/// Returns the amount that each share refunds. With fees: in proportion to what each share still has of the payment. Without:
+/// the payees bear the whole amount, in proportion to their captured amounts, less what they have refunded.
 fn divide(payment: &Payment, refund: &Refund, amount: u64) -> PerShare<u64> {
     let shares = &payment.shares;
     let weights: PerShare<u64> = if refund.refund_fee {

@@ -1,4 +1,4 @@
-//! What a refused command leaves behind.
+//! Outcomes of refused commands.
 
 use super::checks::leg;
 use crate::{
@@ -6,8 +6,9 @@ use crate::{
     WorkingSet,
 };
 
-/// The outcome of a command refused for this reason. A refused payment exists as failed, and is mentioned in the chains
-/// of its source and payees, so that it is found in their lists.
+/// Returns the outcome of a command that is refused for this reason. A refused payment exists as failed, and has a leg in the chains
+/// of its source and payees, so that their lists show the payment. If the actor is not allowed to make the payment, it belongs to the
+/// actor alone and has no legs.
 pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Context) -> Outcome {
     let mut outcome = Outcome {
         rejection: Some(rejection),
@@ -16,6 +17,11 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
     let Body::Pay(pay) = &command.body else {
         return outcome;
     };
+    if rejection.concerns_actor() {
+        let owner = command.actor.owner;
+        outcome.payment = Some(Payment::created(command, pay, ctx, owner, None));
+        return outcome;
+    }
     for id in pay.accounts().take(1 + pay.payees()) {
         let again = outcome.legs.iter().any(|leg| leg.account == id);
         if let (Some(account), false) = (set.account(id), again) {

@@ -5,7 +5,7 @@ use crate::{Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, Rejectio
 
 pub(super) fn void(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Context) -> Decision {
     let payment = set.find_payment(payment)?;
-    // Whoever asked for a payment may take it back until it runs.
+    // The requester of a queued payment can cancel it until it runs.
     let own = payment.queue.is_some() && payment.actor.owner == actor.owner;
     refuse_if(
         !own && !may_settle(set, actor, payment),
@@ -23,7 +23,7 @@ pub(super) fn expire(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Co
     release(set, payment, PaymentStatus::Expired, ctx)
 }
 
-/// `untouched`: where the payment stands if nothing was captured.
+/// `untouched`: status of the payment if nothing was captured.
 fn release(
     set: &WorkingSet,
     payment: &Payment,

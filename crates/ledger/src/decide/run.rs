@@ -1,4 +1,4 @@
-//! Run a queued payment: it moves or holds its money now, or it fails.
+//! Run a queued payment: the money is moved or held now, or the payment fails.
 
 use super::checks::{check_actor, is_platform, refuse_if};
 use super::pay::{check_accounts, check_balances, put_legs};
@@ -8,8 +8,8 @@ use crate::{
 };
 use arrayvec::ArrayVec;
 
-/// Fills in `outcome`, which is empty, if the payment is queued and its time has come. What speaks against the payment itself
-/// then makes it fail, and is the outcome's rejection.
+/// Fills in the empty `outcome` if the payment is queued and due. If a check of the payment itself fails, the payment
+/// fails, and the reason is the outcome's rejection.
 pub(super) fn run(
     set: &WorkingSet,
     actor: Actor,
@@ -24,7 +24,7 @@ pub(super) fn run(
         .as_deref()
         .ok_or(Rejection::PaymentNotQueued)?;
     refuse_if(!terms.is_due(ctx.timestamp), Rejection::PaymentNotDue)?;
-    // Whoever is too late is told so all the same.
+    // An expired payment fails even while the queue is paused.
     let paused = set.queue().mode == QueueMode::Paused;
     refuse_if(
         paused && !terms.is_over(ctx.timestamp),
@@ -72,7 +72,7 @@ pub(super) fn run(
     Ok(())
 }
 
-/// All that a payment is checked for when it is decided at once, but for what can't have changed since it was accepted.
+/// Makes the checks of an immediate payment again, except those whose result cannot have changed since the payment was queued.
 fn check(
     set: &WorkingSet,
     payment: &Payment,

@@ -64,7 +64,7 @@ pub(super) fn delete(set: &WorkingSet, actor: Actor, delete: DeleteSetting) -> D
     Ok(changed(next(setting)))
 }
 
-/// The setting, if the actor may see it: an invented setting and another owner's setting are refused alike.
+/// Returns the setting if the actor is allowed to see it: an unknown setting and another owner's setting are refused alike.
 fn find(
     set: &WorkingSet,
     actor: Actor,
@@ -84,7 +84,7 @@ fn check_permission(actor: Actor, rules: &KindRules) -> Result<(), Rejection> {
     )
 }
 
-/// The change that follows the setting's newest revision.
+/// Returns the change that follows the newest revision of the setting.
 fn next(setting: &Setting) -> SettingChange {
     SettingChange {
         revision: setting.revision + 1,

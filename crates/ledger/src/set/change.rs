@@ -1,4 +1,4 @@
-//! Changing a set, and taking changes back.
+//! Changes of a set, and undoing them.
 
 use super::lookups::{Absent, Passing};
 use super::queued::queued_by;
@@ -9,18 +9,18 @@ use crate::{
     QueueState, Reference, Rejection, Setting, SettingId,
 };
 
-/// Changes; `apply` alone makes them, and loading.
+/// Changes. Only `apply` and loading make them.
 impl WorkingSet {
     pub(crate) fn is_absent(&self, absent: &Absent) -> bool {
         self.absent.contains(absent)
     }
 
-    /// The account: every account is in the set.
+    /// Returns the account. Every existing account is in the set.
     pub(crate) fn find_account(&self, id: AccountId) -> Result<&Account, Rejection> {
         self.account(id).ok_or(Rejection::AccountNotFound)
     }
 
-    /// The payment, which must have been looked up.
+    /// Returns the payment. The payment must have been looked up before.
     pub(crate) fn find_payment(&self, id: PaymentId) -> Result<&Payment, Rejection> {
         if let Some(payment) = self.payment(id) {
             return Ok(payment);
@@ -30,7 +30,7 @@ impl WorkingSet {
         Err(Rejection::PaymentNotFound)
     }
 
-    /// Whether a payment of the owner has the reference: one that failed when it was run has it no more.
+    /// Returns whether a payment of the owner has the reference. A payment that failed when it ran has released its reference.
     pub(crate) fn has_reference(&self, owner: OwnerId, reference: &Reference) -> bool {
         let failed = |id| {
             let payment = self.payment(id);
@@ -44,7 +44,7 @@ impl WorkingSet {
         self.horizon = self.horizon.max(position);
     }
 
-    /// Takes a leg into its account, unless the account is at or past its record already.
+    /// Applies a leg to its account, unless the account already reflects this record or a later one.
     pub(crate) fn apply_leg(&mut self, leg: &Leg, position: u64) {
         let account = self
             .accounts
@@ -108,7 +108,7 @@ impl WorkingSet {
         }
     }
 
-    /// `until`: position of the record that must be durable before it may be dropped.
+    /// `until`: position of the record that must be durable before the payment can be dropped.
     pub(crate) fn put_payment(&mut self, payment: Payment, until: u64) {
         let id = payment.id;
         if self.residency != Residency::Everything && !payment.is_open() {
@@ -173,18 +173,18 @@ impl WorkingSet {
         }
     }
 
-    /// From now on changes can be undone.
+    /// Starts to record changes for [`WorkingSet::undo`].
     pub(crate) fn begin_undo(&mut self) {
         assert!(self.undo.is_none(), "groups do not nest");
         self.undo = Some(Vec::new());
     }
 
-    /// The changes since `begin_undo` stand.
+    /// Keeps the changes since `begin_undo`.
     pub(crate) fn end_undo(&mut self) {
         assert!(self.undo.take().is_some(), "a group was begun");
     }
 
-    /// The changes since `begin_undo` never were.
+    /// Undoes the changes since `begin_undo`.
     pub(crate) fn undo(&mut self) {
         let undo = self.undo.take().expect("a group was begun");
         for before in undo.into_iter().rev() {

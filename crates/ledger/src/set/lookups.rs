@@ -1,20 +1,20 @@
-//! What is looked up outside a set, and what is put into it for a time only.
+//! Objects that are loaded into a set on demand, and dropped again.
 
 use crate::{ExternalId, OwnerId, PaymentId, Reference};
 
-/// What a batch must load. Each list is sorted and holds nothing twice.
+/// Objects that a batch must load. Each list is sorted and has no duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
-    /// Payments by id: as of their last record, failed ones too.
+    /// Payments to load as of their last record, also failed payments.
     pub payments: Vec<PaymentId>,
-    /// Which payment has the reference.
+    /// References whose payments must be found.
     pub references: Vec<(OwnerId, Reference)>,
-    /// Which account has the external id.
+    /// External ids whose accounts must be found.
     pub externals: Vec<(OwnerId, ExternalId)>,
 }
 
 impl Keys {
-    /// Whether there is nothing to load.
+    /// Returns whether there is nothing to load.
     pub fn is_empty(&self) -> bool {
         *self == Keys::default()
     }
@@ -30,7 +30,7 @@ impl Keys {
     }
 }
 
-/// What was looked up and is not there.
+/// An object that was looked up and does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Absent {
     Payment(PaymentId),
@@ -38,7 +38,7 @@ pub(crate) enum Absent {
     External(OwnerId, ExternalId),
 }
 
-/// What may be dropped once its record is durable.
+/// An object that can be dropped once its record is durable.
 #[derive(Clone, Debug)]
 pub(super) enum Passing {
     Payment(PaymentId),

@@ -1,4 +1,4 @@
-//! The working set: the objects that decisions look at.
+//! The working set: the state that decisions read.
 
 mod change;
 mod lookups;
@@ -25,16 +25,16 @@ use std::collections::{BTreeMap, VecDeque};
 use lookups::Passing;
 use sip::Sip;
 
-/// What a set is known to hold, so that what it lacks need not be looked up.
+/// Objects that a set contains completely, so that missing ones need not be looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Residency {
-    /// Everything there is (the memory backend, models).
+    /// All objects (the memory backend, models).
     Everything,
-    /// All accounts, owners, API keys and open payments; other payments, references and external ids are loaded.
+    /// All accounts, owners, API keys, settings and open payments. Other payments, references and external ids are loaded on demand.
     Accounts,
 }
 
-/// The objects that decisions look at. Filled by [`crate::apply`] and by loading what [`crate::keys`] asks for.
+/// The state that decisions read. Filled by [`crate::apply`] and by loading the objects that [`crate::keys`] returns.
 #[derive(Clone)]
 pub struct WorkingSet {
     residency: Residency,
@@ -63,12 +63,12 @@ pub struct CurrencyTotals {
     pub credit: i128,
     /// Sum of the open holds.
     pub held: i128,
-    /// How many accounts.
+    /// Number of accounts.
     pub accounts: u64,
 }
 
 impl CurrencyTotals {
-    /// Takes an account into the sums.
+    /// Adds an account to the sums.
     pub fn add(&mut self, account: &Account) {
         let posted = i128::from(account.posted);
         if posted < 0 {
@@ -80,7 +80,7 @@ impl CurrencyTotals {
         self.accounts += 1;
     }
 
-    /// Takes an account out of the sums, which was taken in as it is.
+    /// Removes an account that was added in the same state from the sums.
     pub fn remove(&mut self, account: &Account) {
         let posted = i128::from(account.posted);
         if posted < 0 {
@@ -112,7 +112,7 @@ impl Numbered for ApiKey {
 }
 
 impl WorkingSet {
-    /// An empty set: the platform is its only owner.
+    /// Returns an empty set, in which the platform is the only owner.
     pub fn new(residency: Residency) -> Self {
         let mut set = WorkingSet {
             residency,
@@ -139,18 +139,18 @@ impl WorkingSet {
         set
     }
 
-    /// What the set is known to hold.
+    /// Returns which objects the set contains completely.
     pub fn residency(&self) -> Residency {
         self.residency
     }
 
-    /// The account, if it is in the set.
+    /// Returns the account, if it is in the set.
     pub fn account(&self, id: AccountId) -> Option<&Account> {
         self.accounts.get(id.0)
     }
 
-    /// Tells `near` of the accounts that a few payments name, which are about to be decided: in a large set each would cost a wait
-    /// for memory when its turn comes. Nothing is read of them here.
+    /// Calls `near` with the accounts of a few payments that are about to be decided, so that the caller can prefetch them:
+    /// in a large set each account would otherwise cost a wait for memory. This function does not read the accounts.
     pub fn expect(&mut self, commands: &[Command], mut near: impl FnMut(&Account)) {
         for command in commands {
             if let Body::Pay(pay) = &command.body {
@@ -164,39 +164,39 @@ impl WorkingSet {
         }
     }
 
-    /// [`WorkingSet::expect`] for a record that is about to be applied.
+    /// Like [`WorkingSet::expect`], for a record that is about to be applied.
     pub fn expect_record(&mut self, record: &RecordRef<'_>, mut near: impl FnMut(&Account)) {
         for id in record.accounts() {
             self.accounts.expect(id.0).into_iter().for_each(&mut near);
         }
     }
 
-    /// The owner, if it is in the set.
+    /// Returns the owner, if it is in the set.
     pub fn owner(&self, id: OwnerId) -> Option<Owner> {
         self.owners.get(id)
     }
 
-    /// The owner of that name, if it is in the set.
+    /// Returns the owner with this name, if it is in the set.
     pub fn owner_by_name(&self, name: &OwnerName) -> Option<Owner> {
         self.owners.by_name(name)
     }
 
-    /// The payment, if it is in the set.
+    /// Returns the payment, if it is in the set.
     pub fn payment(&self, id: PaymentId) -> Option<&Payment> {
         self.payments.get(id.0)
     }
 
-    /// The API key, if it is in the set.
+    /// Returns the API key, if it is in the set.
     pub fn api_key(&self, id: ApiKeyId) -> Option<&ApiKey> {
         self.api_keys.get(id.0)
     }
 
-    /// The living setting with this id.
+    /// Returns the living setting with this id.
     pub fn setting(&self, id: SettingId) -> Option<&Setting> {
         self.settings.get(id)
     }
 
-    /// The living setting of an owner with this kind and slug.
+    /// Returns the living setting of an owner with this kind and slug.
     pub fn setting_by_slug(
         &self,
         owner: OwnerId,
@@ -206,116 +206,116 @@ impl WorkingSet {
         self.settings.by_slug(owner, kind, slug)
     }
 
-    /// Number of living settings of an owner and kind.
+    /// Returns the number of living settings of an owner and kind.
     pub fn settings_of(&self, owner: OwnerId, kind: SettingKind) -> usize {
         self.settings.count(owner, kind)
     }
 
-    /// Number of living settings of a kind.
+    /// Returns the number of living settings of a kind.
     pub fn settings_of_kind(&self, kind: SettingKind) -> usize {
         self.settings.count_of_kind(kind)
     }
 
-    /// Size of the bodies of all living settings, bytes.
+    /// Returns the total size of the bodies of all living settings, bytes.
     pub fn settings_bytes(&self) -> usize {
         self.settings.bytes()
     }
 
-    /// The living settings, in the order of their creation.
+    /// Returns the living settings, in the order of their creation.
     pub fn settings(&self) -> impl Iterator<Item = &Setting> {
         self.settings.created_after(0)
     }
 
-    /// The living settings that were created after a position, in the order of their creation.
+    /// Returns the living settings that were created after a position, in the order of their creation.
     pub fn settings_after(&self, position: u64) -> impl Iterator<Item = &Setting> {
         self.settings.created_after(position)
     }
 
-    /// How the queue stands.
+    /// Returns the state of the queue.
     pub fn queue(&self) -> QueueState {
         self.queue
     }
 
-    /// Payments in the queue.
+    /// Returns the number of queued payments.
     pub fn queued(&self) -> usize {
         self.queued.all()
     }
 
-    /// Of them, those that keys of this owner asked for.
+    /// Returns the number of queued payments that API keys of this owner requested.
     pub fn queued_by(&self, owner: OwnerId) -> usize {
         self.queued.by(owner)
     }
 
-    /// The same of every owner who has some.
+    /// Returns the number of queued payments of every owner who has some.
     pub fn queued_by_owner(&self) -> impl Iterator<Item = (OwnerId, usize)> {
         self.queued.by_owner()
     }
 
-    /// The payment that has the reference, if that is in the set.
+    /// Returns the payment with this reference, if it is in the set.
     pub fn reference(&self, owner: OwnerId, reference: &Reference) -> Option<PaymentId> {
         self.references.get(&(owner, reference.clone())).copied()
     }
 
-    /// The account that has the external id, if that is in the set.
+    /// Returns the account with this external id, if it is in the set.
     pub fn external(&self, owner: OwnerId, external: &ExternalId) -> Option<AccountId> {
         self.externals.get(&(owner, external.clone())).copied()
     }
 
-    /// Accounts in the set.
+    /// Returns the number of accounts in the set.
     pub fn account_count(&self) -> usize {
         self.accounts.len()
     }
 
-    /// Owners in the set, the platform included.
+    /// Returns the number of owners in the set, including the platform.
     pub fn owner_count(&self) -> usize {
         self.owners.len()
     }
 
-    /// Payments in the set, open and loaded.
+    /// Returns the number of payments in the set, open or loaded.
     pub fn payment_count(&self) -> usize {
         self.payments.len()
     }
 
-    /// The accounts, in a fixed order.
+    /// Returns the accounts, in a fixed order.
     pub fn accounts(&self) -> impl Iterator<Item = &Account> {
         self.accounts.iter()
     }
 
-    /// The owners, in a fixed order.
+    /// Returns the owners, in a fixed order.
     pub fn owners(&self) -> impl Iterator<Item = Owner> {
         self.owners.iter()
     }
 
-    /// The payments, in a fixed order.
+    /// Returns the payments, in a fixed order.
     pub fn payments(&self) -> impl Iterator<Item = &Payment> {
         self.payments.iter()
     }
 
-    /// The API keys, in a fixed order.
+    /// Returns the API keys, in a fixed order.
     pub fn api_keys(&self) -> impl Iterator<Item = &ApiKey> {
         self.api_keys.iter()
     }
 
-    /// One past the last slot of accounts: slots below it are read one by one, between changes, for lists and a checkpoint.
+    /// Returns one past the last slot of accounts. Lists and checkpoints read the slots one by one, between changes.
     /// An object keeps its slot, and slots of accounts and owners ascend with their ids.
     ///
-    /// Panics if accounts came in another order and were not put right ([`WorkingSet::in_order`]).
+    /// Panics if accounts were loaded out of order and not sorted by [`WorkingSet::in_order`].
     pub fn account_slots(&self) -> usize {
         self.accounts.slots()
     }
 
-    /// The account in a slot.
+    /// Returns the account in a slot.
     pub fn account_at(&self, slot: usize) -> Option<&Account> {
         self.accounts.at(slot)
     }
 
-    /// The slot of the first account whose number is not below this.
+    /// Returns the slot of the first account whose number is at least this.
     pub fn account_slot_from(&self, number: u64) -> usize {
         self.accounts.slot_from(number)
     }
 
-    /// This set with its accounts and owners in the order of their ids, if they were put in otherwise. What is changed by records
-    /// stays in order.
+    /// Returns this set with accounts and owners sorted by id, if they were loaded out of order. Records keep them
+    /// sorted.
     #[must_use]
     pub fn in_order(mut self) -> WorkingSet {
         self.accounts.sort();
@@ -323,42 +323,42 @@ impl WorkingSet {
         self
     }
 
-    /// One past the last slot of owners, as of accounts.
+    /// Returns one past the last slot of owners; see [`WorkingSet::account_slots`].
     pub fn owner_slots(&self) -> usize {
         self.owners.slots()
     }
 
-    /// The owner in a slot.
+    /// Returns the owner in a slot.
     pub fn owner_at(&self, slot: usize) -> Option<OwnerRef<'_>> {
         self.owners.at(slot)
     }
 
-    /// One past the last slot of payments.
+    /// Returns one past the last slot of payments.
     pub fn payment_slots(&self) -> usize {
         self.payments.slots()
     }
 
-    /// The payment in a slot; those that are not open need no place in a checkpoint.
+    /// Returns the payment in a slot. A checkpoint does not need closed payments.
     pub fn payment_at(&self, slot: usize) -> Option<&Payment> {
         self.payments.at(slot)
     }
 
-    /// One past the last slot of API keys.
+    /// Returns one past the last slot of API keys.
     pub fn api_key_slots(&self) -> usize {
         self.api_keys.slots()
     }
 
-    /// The API key in a slot.
+    /// Returns the API key in a slot.
     pub fn api_key_at(&self, slot: usize) -> Option<&ApiKey> {
         self.api_keys.at(slot)
     }
 
-    /// Makes room for so many owners that are about to be loaded: a table that grows step by step is filled twice.
+    /// Reserves memory for the owners that are about to be loaded: a table that grows step by step is filled twice.
     pub fn reserve_owners(&mut self, owners: usize) {
         self.owners.reserve(owners);
     }
 
-    /// Puts in a loaded account, unless the set has it as of the same or a later record.
+    /// Adds a loaded account, unless the set has it as of the same or a later record.
     pub fn load_account(&mut self, account: Account) {
         if self
             .account(account.id)
@@ -368,7 +368,7 @@ impl WorkingSet {
         }
     }
 
-    /// This set, which has neither accounts nor owners of its own, with those of sets that were filled beside it.
+    /// Returns this set with the accounts and the owners of two other sets. This set must have none of its own.
     pub fn with(mut self, accounts: WorkingSet, owners: WorkingSet) -> WorkingSet {
         let own = self.account_count() + self.owner_count();
         assert!(own <= 1, "nothing but the platform is lost");
@@ -377,7 +377,7 @@ impl WorkingSet {
         self
     }
 
-    /// Puts in the owners that `each` gives, unless the set has them as of the same or a later record. Fast when they come in the
+    /// Adds the owners that `each` passes on, unless the set has them as of the same or a later record. Fast if they arrive in the
     /// order of their ids.
     pub fn load_owners<E>(
         &mut self,
@@ -387,7 +387,7 @@ impl WorkingSet {
         self.owners.load(each)
     }
 
-    /// Puts in a loaded owner, unless the set has it as of the same or a later record.
+    /// Adds a loaded owner, unless the set has it as of the same or a later record.
     pub fn load_owner(&mut self, owner: &Owner) {
         let loaded = self.load_owners(|put| {
             put(owner.borrowed());
@@ -396,7 +396,7 @@ impl WorkingSet {
         let Ok(()) = loaded;
     }
 
-    /// Puts in a loaded API key, unless the set has it as of the same or a later record.
+    /// Adds a loaded API key, unless the set has it as of the same or a later record.
     pub fn load_api_key(&mut self, key: ApiKey) {
         if self
             .api_key(key.id)
@@ -406,7 +406,7 @@ impl WorkingSet {
         }
     }
 
-    /// Puts in a loaded setting, unless the set has it as of the same or a later record.
+    /// Adds a loaded setting, unless the set has it as of the same or a later record.
     pub fn load_setting(&mut self, setting: Setting) {
         if self
             .setting(setting.id)
@@ -416,7 +416,7 @@ impl WorkingSet {
         }
     }
 
-    /// Puts in a loaded payment (a failed one too), unless the set has it as of the same or a later record.
+    /// Adds a loaded payment, even a failed one, unless the set has it as of the same or a later record.
     pub fn load_payment(&mut self, payment: Payment) {
         if self
             .payment(payment.id)
@@ -426,24 +426,24 @@ impl WorkingSet {
         }
     }
 
-    /// Puts in how the queue stands, unless the set has that as of the same or a later record.
+    /// Adds the loaded state of the queue, unless the set has it as of the same or a later record.
     pub fn load_queue(&mut self, queue: QueueState) {
         if self.queue.changed_at < queue.changed_at {
             self.queue = queue;
         }
     }
 
-    /// Puts in that an owner's payment has a reference.
+    /// Adds the loaded reference of a payment of an owner.
     pub fn load_reference(&mut self, owner: OwnerId, reference: Reference, payment: PaymentId) {
         self.put_reference(owner, reference, payment, self.horizon + 1);
     }
 
-    /// Puts in that an owner's account has an external id.
+    /// Adds the loaded external id of an account of an owner.
     pub fn load_external(&mut self, owner: OwnerId, external: ExternalId, account: AccountId) {
         self.put_external(owner, external, account, self.horizon + 1);
     }
 
-    /// Whatever of `keys` is still not in the set does not exist: remembered, so that it is not asked for again.
+    /// Remembers that the objects of `keys` that are still not in the set do not exist, so that [`crate::keys`] does not return them again.
     pub fn mark_absent(&mut self, keys: &Keys) {
         let payments = keys
             .payments
@@ -471,12 +471,12 @@ impl WorkingSet {
         }
     }
 
-    /// Drops what need not stay, of records up to `position`: payments that are not open, references, external ids and
-    /// what was found absent. A set of everything drops nothing.
+    /// Drops the objects of records up to `position` that the set need not contain: closed payments, references, external ids and
+    /// remembered absences. A set of [`Residency::Everything`] drops nothing.
     ///
-    /// Call it only before [`crate::keys`] of a batch, never between that and the batch's last decision; and every look-up whose
-    /// result is yet to be put in must have seen the journal up to `position`, else what it says to be absent may be a
-    /// thing dropped here.
+    /// Call this only before [`crate::keys`] of a batch, never between that call and the batch's last decision. Every look-up whose
+    /// result is not added yet must have seen the journal up to `position`; otherwise an object that it reports as absent may be one
+    /// that was dropped here.
     pub fn evict_through(&mut self, position: u64) {
         while self
             .passing
@@ -488,7 +488,7 @@ impl WorkingSet {
         }
     }
 
-    /// Sums per currency over the accounts in the set.
+    /// Returns sums per currency over the accounts in the set.
     pub fn totals(&self) -> BTreeMap<Currency, CurrencyTotals> {
         let mut totals: BTreeMap<Currency, CurrencyTotals> = BTreeMap::new();
         for ((currency, _), sums) in self.totals_by_kind() {
@@ -501,7 +501,7 @@ impl WorkingSet {
         totals
     }
 
-    /// Sums per currency and kind over the accounts in the set. Only those of a whole currency balance.
+    /// Returns sums per currency and kind over the accounts in the set. Debit equals credit only over a whole currency.
     pub fn totals_by_kind(&self) -> BTreeMap<(Currency, AccountKind), CurrencyTotals> {
         let mut totals: BTreeMap<(Currency, AccountKind), CurrencyTotals> = BTreeMap::new();
         for account in self.accounts.iter() {

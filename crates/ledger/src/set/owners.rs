@@ -14,9 +14,9 @@ use crate::{MaybeAccount, Owner, OwnerId, OwnerName, OwnerRef};
 #[derive(Clone)]
 pub(super) struct Owners {
     ids: Ranks,
-    /// By their places among the ids.
+    /// Names, by the places of the owners among the ids.
     names: Names,
-    /// When an owner changed last follows: then its last account was opened, or it was first named.
+    /// Last accounts, by place. They also give the last change of an owner, which opened the last account or named the owner.
     last_accounts: Chunked<MaybeAccount>,
     /// The place of each owner, by its name.
     by_name: HashTable<u32>,
@@ -93,7 +93,7 @@ impl Names {
             .get_mut(at)
             .filter(|known| Arc::strong_count(known) == 1)
         {
-            // Whoever held it has gone, or was set back.
+            // The copy that held the piece was dropped, or set back.
             *known = piece.clone();
         }
         piece
@@ -108,7 +108,7 @@ impl Names {
     }
 }
 
-/// Owners that came after one of a higher id: loaded one by one, and few.
+/// Owners that were loaded after an owner with a higher id. There are few of them.
 #[derive(Clone)]
 struct Strays {
     owners: Slab<Owner>,
@@ -121,7 +121,7 @@ impl Numbered for Owner {
     }
 }
 
-/// The hash of the name of the owner at a place.
+/// Returns the hash of the name of the owner at a place.
 fn hashes(names: &Names) -> impl Fn(u32) -> Option<u64> {
     |place| Some(hash_owner_name(names.get(place as usize)))
 }
@@ -148,13 +148,13 @@ impl Owners {
         self.ids.len() + self.strays.owners.len()
     }
 
-    /// One past the last slot: the slots of owners that came in order ascend with their ids.
+    /// Returns one past the last slot. The slots of owners that arrived in order ascend with their ids.
     pub(super) fn slots(&self) -> usize {
         assert!(self.strays.owners.len() == 0, "owners in order have slots");
         self.ids.len()
     }
 
-    /// The owner with this id, which is at that place.
+    /// Returns the owner with this id and place.
     fn at_place(&self, id: u64, place: usize) -> OwnerRef<'_> {
         OwnerRef {
             id: OwnerId(id),
@@ -174,7 +174,7 @@ impl Owners {
         }
     }
 
-    /// Position of the record that changed an owner last, if it is here.
+    /// Returns the position of the last record that changed an owner, if the owner is in the set.
     fn known_at(&self, id: OwnerId) -> Option<u64> {
         match self.ids.place(id.0) {
             Some(place) => Some(self.at_place(id.0, place).changed_at()),
@@ -201,7 +201,7 @@ impl Owners {
         in_order.chain(self.strays.owners.iter().cloned())
     }
 
-    /// Makes room for so many more.
+    /// Reserves memory for more owners.
     pub(super) fn reserve(&mut self, owners: usize) {
         make_room(
             &mut self.by_name,
@@ -211,7 +211,7 @@ impl Owners {
         );
     }
 
-    /// Puts an owner in place of the one with its id, if any, which is returned. An owner keeps its name.
+    /// Adds an owner, or replaces and returns the owner with the same id. An owner keeps its name.
     pub(super) fn put(&mut self, owner: Owner) -> Option<Owner> {
         let changed = owner.borrowed().changed_at();
         assert_eq!(owner.changed_at, changed, "when an owner changed follows");
@@ -237,14 +237,14 @@ impl Owners {
         None
     }
 
-    /// Adds an owner that is found by its name only after [`Owners::index_from`] its place.
+    /// Adds an owner, which is found by name only after [`Owners::index_from`] its place.
     fn push(&mut self, owner: OwnerRef<'_>) {
         self.ids.push(owner.id.0);
         self.names.push(owner.name);
         self.last_accounts.push(owner.last_account.into());
     }
 
-    /// Puts in the owners that `each` gives, but for those that are known as of the same or a later record.
+    /// Adds the owners that `each` passes on, except those that are known as of the same or a later record.
     pub(super) fn load<E>(
         &mut self,
         each: impl FnOnce(&mut dyn FnMut(OwnerRef<'_>)) -> Result<(), E>,
@@ -278,7 +278,7 @@ impl Owners {
         insert_all(&mut self.by_name, first..places, hash);
     }
 
-    /// Takes back the owner that was put in last.
+    /// Removes the owner that was added last.
     pub(super) fn remove(&mut self, id: OwnerId) {
         let Some(place) = self.ids.place(id.0) else {
             let owner = self.strays.owners.remove(id.0);
@@ -296,7 +296,7 @@ impl Owners {
         self.last_accounts.pop();
     }
 
-    /// Brings everything into the order of ids.
+    /// Sorts the owners by id.
     pub(super) fn sort(&mut self) {
         if self.strays.owners.len() == 0 {
             return;

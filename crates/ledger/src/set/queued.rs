@@ -1,22 +1,22 @@
-//! How many payments are queued: in all, and by who asked for them.
+//! Number of queued payments: in total, and per requesting owner.
 
 use crate::{OwnerId, Payment};
 use std::collections::BTreeMap;
 
-/// The counts. Only owners who have some are kept.
+/// Counts of queued payments. Contains only owners who have some.
 #[derive(Clone, Default)]
 pub(super) struct Queued {
     all: usize,
     by_owner: BTreeMap<OwnerId, usize>,
 }
 
-/// Who asked for the payment, if it is queued.
+/// Returns the owner of the actor who requested the payment, if it is queued.
 pub(super) fn queued_by(payment: &Payment) -> Option<OwnerId> {
     payment.queue.as_ref().map(|_| payment.actor.owner)
 }
 
 impl Queued {
-    /// One more of this owner's, if there is one.
+    /// Counts one more payment of this owner, if there is one.
     pub(super) fn add(&mut self, owner: Option<OwnerId>) {
         if let Some(owner) = owner {
             self.all += 1;
@@ -24,7 +24,7 @@ impl Queued {
         }
     }
 
-    /// One fewer.
+    /// Counts one payment fewer.
     pub(super) fn remove(&mut self, owner: Option<OwnerId>) {
         let Some(owner) = owner else {
             return;

@@ -34,12 +34,12 @@ impl Settings {
         self.get(*id)
     }
 
-    /// Number of settings of an owner.
+    /// Returns the number of settings of an owner and kind.
     pub(super) fn count(&self, owner: OwnerId, kind: SettingKind) -> usize {
         self.counts.get(&(kind, owner)).copied().unwrap_or(0)
     }
 
-    /// Number of settings of all owners.
+    /// Returns the number of settings of a kind of all owners.
     pub(super) fn count_of_kind(&self, kind: SettingKind) -> usize {
         let owners = (kind, OwnerId(0))..=(kind, OwnerId(u64::MAX));
         self.counts.range(owners).map(|(_, count)| count).sum()
@@ -49,14 +49,14 @@ impl Settings {
         self.bytes
     }
 
-    /// The settings that were created after a position, in the order of their creation.
+    /// Returns the settings that were created after a position, in the order of their creation.
     pub(super) fn created_after(&self, position: u64) -> impl Iterator<Item = &Setting> {
         self.by_creation
             .range((position + 1, SettingId(0))..)
             .map(|(_, id)| &self.by_id[id])
     }
 
-    /// Puts a setting in place of the one with its id, if any, which is returned.
+    /// Adds a setting, or replaces and returns the setting with the same id.
     pub(super) fn put(&mut self, setting: Setting) -> Option<Setting> {
         let before = self.remove(setting.id);
         self.by_creation

@@ -4,7 +4,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::hash::sip_raw;
 
-/// SipHash for maps whose keys a client can choose; the order of a map never shows.
+/// SipHash, for maps whose keys clients choose. Nothing depends on the order of these maps.
 pub(super) type Sip = BuildHasherDefault<SipHasher>;
 
 #[derive(Clone, Default)]

@@ -1,11 +1,11 @@
-//! What undoes the changes of a group.
+//! Entries of the undo log of a group.
 
 use crate::{
     Account, AccountId, ApiKey, ApiKeyId, ExternalId, Owner, OwnerId, Payment, PaymentId,
     QueueState, Reference, Setting, SettingId,
 };
 
-/// What stood in the place of something that an open group changed.
+/// State of an object before an open group changed it.
 #[derive(Clone)]
 pub(super) enum Before {
     Account(AccountId, Option<Account>),

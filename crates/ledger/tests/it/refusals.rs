@@ -1,7 +1,7 @@
 //! The rejections of all other commands, and the list of all.
 
 use crate::rejections::FAULTS;
-use crate::world::{World, by, eur, owner, plain_pay, split};
+use crate::world::{World, by, command, eur, owner, plain_pay, split};
 use tributary_ledger::*;
 
 fn hold() -> Option<Hold> {
@@ -513,4 +513,36 @@ fn the_documents_list_every_rejection_in_order() {
     };
     let expected: Vec<String> = Rejection::ALL.iter().map(row).collect();
     assert_eq!(rows.collect::<Vec<_>>(), expected);
+}
+
+/// What an actor may not do tells nobody else, and says nothing but what the actor named.
+#[test]
+fn what_an_actor_may_not_do_belongs_to_the_actor_alone() {
+    let mut world = World::new();
+    let (buyer, shop) = (world.funded("buyer", 100), world.wallet("shop"));
+    let eve = world.wallet("eve");
+    let eve = by(world.owner_of(eve));
+    let revoked = Actor {
+        api_key: ApiKeyId(999),
+        ..eve
+    };
+    for (actor, rejection) in [
+        (eve, Rejection::Forbidden),
+        (revoked, Rejection::ActorKeyNotFound),
+    ] {
+        let text = Text::new(Text::PLAIN, b"{\"description\":\"none of your business\"}");
+        let asked = Command {
+            text: text.ok(),
+            ..command(actor, Body::Pay(plain_pay(buyer, shop, 10)))
+        };
+        let outcome = world.run(&asked);
+        assert_eq!(outcome.rejection, Some(rejection));
+        assert!(outcome.legs.is_empty(), "no account mentions it");
+        let payment = outcome.payment.expect("a refused payment exists");
+        assert_eq!(payment.owner, actor.owner);
+        let record = world.records.last().expect("a record");
+        let record = codec::decode(record, FORMAT_VERSION).expect("a record");
+        assert_eq!(record.command.text, None);
+        assert_eq!(record.digest, asked.digest(), "a repetition is known");
+    }
 }

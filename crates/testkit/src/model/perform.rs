@@ -26,7 +26,7 @@ impl Model {
             Some(_) if alone && let Some(payment) = self.runs(command, now) => {
                 self.run(payment.0, false, position)
             }
-            Some(_) => self.refuse(command, position, now),
+            Some(rejection) => self.refuse(command, rejection, position, now),
         };
         for &(id, amount) in &touched {
             let account = self.account(id);
@@ -330,11 +330,22 @@ impl Model {
     }
 
     /// What a refusal leaves behind: a failed payment, mentioned on its source and payees that exist.
-    fn refuse(&mut self, command: &Command, position: u64, now: u64) -> Vec<(u64, i128)> {
+    fn refuse(
+        &mut self,
+        command: &Command,
+        rejection: Rejection,
+        position: u64,
+        now: u64,
+    ) -> Vec<(u64, i128)> {
         let Body::Pay(pay) = &command.body else {
             return Vec::new();
         };
-        let payment = self.blank(command, pay, position, now);
+        let mut payment = self.blank(command, pay, position, now);
+        if rejection.concerns_actor() {
+            payment.owner = command.actor.owner.0;
+            self.state.payments.insert(position, payment);
+            return Vec::new();
+        }
         self.state.payments.insert(position, payment);
         let mut touched: Vec<(u64, i128)> = Vec::new();
         for id in pay.accounts().take(1 + pay.payees()) {
