@@ -47,7 +47,7 @@ pub fn unsettled_error(unsettled: Unsettled) -> ApiError {
     match unsettled {
         Unsettled::Refused(refusal) => refusal_error(refusal),
         Unsettled::Unread(failure) => read_error(failure),
-        Unsettled::NotKept(why) => {
+        Unsettled::NotDurable(why) => {
             tracing::error!(why, "a subscription could not be kept");
             ApiError::new(
                 ErrorCode::MessagingUnavailable,

@@ -50,7 +50,7 @@ pub enum Unsettled {
     Unread(#[from] Failure),
     /// The delivery log could not be written. Send the request again to learn what became of it.
     #[error("the delivery log could not be written: {0}")]
-    NotKept(String),
+    NotDurable(String),
 }
 
 /// Matches on their way from the publisher to the core.
@@ -186,7 +186,7 @@ impl Messaging {
             running: Mutex::default(),
             stopping: AtomicBool::new(false),
         };
-        if something && let Err(Unsettled::NotKept(why)) = messaging.keep(true) {
+        if something && let Err(Unsettled::NotDurable(why)) = messaging.keep(true) {
             tracing::error!(
                 why,
                 "the delivery log can't be written; it will be tried again"
@@ -339,7 +339,7 @@ impl Messaging {
             }
             Err(error) => {
                 writing.retry_at = now.saturating_add(RETRY_AFTER);
-                Err(Unsettled::NotKept(error.to_string()))
+                Err(Unsettled::NotDurable(error.to_string()))
             }
         }
     }

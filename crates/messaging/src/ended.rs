@@ -15,7 +15,7 @@ pub const NOTE_BYTES_MAX: usize = 16 << 10;
 /// How an attempt ended, or what else happened to an event. The numbers stand in files: none is ever used for something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum End {
+pub enum AttemptEnd {
     /// The receiver acknowledged the event, or answered the webhook with 2xx.
     Acknowledged = 1,
     /// The receiver refused the event, or the webhook failed.
@@ -32,24 +32,27 @@ pub enum End {
     Rewound = 7,
 }
 
-impl End {
-    const ALL: [End; 7] = [
-        End::Acknowledged,
-        End::Refused,
-        End::TimedOut,
-        End::Requeued,
-        End::Dropped,
-        End::Replayed,
-        End::Rewound,
+impl AttemptEnd {
+    const ALL: [AttemptEnd; 7] = [
+        AttemptEnd::Acknowledged,
+        AttemptEnd::Refused,
+        AttemptEnd::TimedOut,
+        AttemptEnd::Requeued,
+        AttemptEnd::Dropped,
+        AttemptEnd::Replayed,
+        AttemptEnd::Rewound,
     ];
 
-    pub(crate) fn from_number(number: u8) -> Option<End> {
-        End::ALL.into_iter().find(|end| *end as u8 == number)
+    pub(crate) fn from_number(number: u8) -> Option<AttemptEnd> {
+        AttemptEnd::ALL.into_iter().find(|end| *end as u8 == number)
     }
 
     /// Whether this is an operation on the subscription, and no attempt.
     pub fn is_operation(self) -> bool {
-        !matches!(self, End::Acknowledged | End::Refused | End::TimedOut)
+        !matches!(
+            self,
+            AttemptEnd::Acknowledged | AttemptEnd::Refused | AttemptEnd::TimedOut
+        )
     }
 }
 
@@ -59,7 +62,7 @@ pub(crate) struct Group {
     pub(crate) subscription: SubscriptionId,
     /// Number of the attempt, from 1.
     pub(crate) attempt: u32,
-    pub(crate) end: End,
+    pub(crate) end: AttemptEnd,
     /// Time of the hand-out, nanoseconds since the Unix epoch.
     pub(crate) began: u64,
     /// Time of the end, nanoseconds since the Unix epoch.

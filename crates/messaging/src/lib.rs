@@ -36,19 +36,20 @@ pub use content::{SubscriptionContent, UnreadableContent};
 pub use core::{Core, Known, Refusal};
 pub use delivery::{Delivery, Matched, Receipt, ReceiptExpired};
 pub use driver::{Messaging, Unsettled};
-pub use ended::{End, NOTE_BYTES_MAX};
+pub use ended::{AttemptEnd, NOTE_BYTES_MAX};
 pub use flow::{
-    DEAD_BYTES_MAX, DEAD_MAX, Figures, Flow, NAMED_MAX, REPLAYS_MAX, SAID, WINDOW_MAX, Wanted,
+    DEAD_BYTES_MAX, DEAD_MAX, Figures, Flow, NAMED_MAX, RECEIVER_TEXT_MARK, REPLAYS_MAX,
+    WINDOW_MAX, Wanted,
 };
 pub use frames::Frame;
-pub use history::{Attempts, AttemptsFound, Ended};
+pub use history::{AttemptPage, AttemptQuery, EndedAttempt};
 pub use ids::DeliveryIds;
 pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
 pub use log::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Log, restore_snapshot};
 pub use matcher::Matcher;
 pub use notices::{DEAD_LETTER_NOTICE_EVERY, DeadLetterNotice};
 pub use revisions::{FILTERS_KEPT_MAX, Revisions};
-pub use scan::{From, scan};
+pub use scan::{StartAt, scan};
 pub use settings::{
     Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, Subscription, SubscriptionId, Terms,
 };

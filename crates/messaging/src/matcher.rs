@@ -71,7 +71,7 @@ impl Matcher {
     }
 
     /// Makes a matcher of one filter for a caller who may see the events of `scope`. The platform sees every event.
-    pub fn of(scope: OwnerId, filter: Filter) -> Matcher {
+    pub fn for_filter(scope: OwnerId, filter: Filter) -> Matcher {
         Matcher::for_one(SubscriptionId(0), scope, filter)
     }
 

@@ -13,10 +13,10 @@ use crate::delivery::{Delivery, Receipt, ReceiptExpired};
 use crate::driver::{INBOX_MAX, Messaging, Unsettled};
 use crate::flow::Figures;
 use crate::frames::Frame;
-use crate::history::{Attempts, AttemptsFound};
+use crate::history::{AttemptPage, AttemptQuery};
 use crate::image::Letter;
 use crate::log;
-use crate::scan::From;
+use crate::scan::StartAt;
 use crate::settings::{Kind, Subscription, SubscriptionId};
 
 impl Messaging {
@@ -29,7 +29,7 @@ impl Messaging {
     }
 
     /// Returns the frame that holds the record at `position`, if it is in memory. Never waits for the disk.
-    pub fn frame_kept(&self, position: u64) -> Option<Arc<Frame>> {
+    pub fn cached_frame(&self, position: u64) -> Option<Arc<Frame>> {
         self.frames.cached(position)
     }
 
@@ -50,7 +50,7 @@ impl Messaging {
     ///
     /// # Errors
     /// See [`Unsettled`].
-    pub fn rewind(&self, id: SubscriptionId, from: From, by: Actor) -> Result<(), Unsettled> {
+    pub fn rewind(&self, id: SubscriptionId, from: StartAt, by: Actor) -> Result<(), Unsettled> {
         let to = from.position(&self.reader)?;
         let through = self.seen.load(Ordering::Acquire);
         self.settle(|core, now| core.rewind(id, to.min(through), through, by, now))
@@ -250,7 +250,7 @@ impl Messaging {
     }
 
     /// Returns ended attempts from the history. Waits for the disk.
-    pub fn attempts(&self, wanted: &Attempts<'_>) -> AttemptsFound {
+    pub fn attempts(&self, wanted: &AttemptQuery<'_>) -> AttemptPage {
         let mut history = lock(&self.history);
         self.collect_ended(&mut history);
         let reading = history.reading(wanted);
@@ -260,12 +260,12 @@ impl Messaging {
     }
 
     /// Notified when a subscription was created, changed or deleted. Register before you look, so that no change is missed.
-    pub fn settled(&self) -> &Notify {
+    pub fn definitions_changed(&self) -> &Notify {
         &self.settled
     }
 
     /// Notified when there may be an event to take. Register before you take, so that no event is missed.
-    pub fn bell(&self, id: SubscriptionId) -> Arc<Notify> {
+    pub fn arrivals(&self, id: SubscriptionId) -> Arc<Notify> {
         if lock(&self.core).get(id).is_none() {
             return Arc::default();
         }
@@ -288,7 +288,7 @@ impl Messaging {
     }
 
     /// Returns the subscriptions whose events are sent.
-    pub fn pushed(&self) -> Vec<SubscriptionId> {
+    pub fn push_subscriptions(&self) -> Vec<SubscriptionId> {
         let core = lock(&self.core);
         let pushed = |one: &&Subscription| matches!(one.terms.kind, Kind::Push { .. });
         core.subscriptions()
@@ -313,12 +313,12 @@ impl Messaging {
     }
 
     /// Whether the last write of the log succeeded.
-    pub fn keeps(&self) -> bool {
+    pub fn log_is_written(&self) -> bool {
         self.keeps.load(Ordering::Acquire)
     }
 
     /// Whether the last write of the history succeeded.
-    pub fn keeps_history(&self) -> bool {
+    pub fn history_is_written(&self) -> bool {
         lock(&self.history).is_written()
     }
 

@@ -14,7 +14,7 @@ const READ_AT_ONCE: u64 = 4_096;
 
 /// Where a subscription, or a stream, begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum StartAt {
     /// At the first event of the journal.
     Beginning,
     /// At the next event that happens.
@@ -25,7 +25,7 @@ pub enum From {
     Time(u64),
 }
 
-impl From {
+impl StartAt {
     /// Returns the position after which events are wanted.
     ///
     /// # Errors
@@ -33,10 +33,10 @@ impl From {
     pub fn position(self, reader: &Reader) -> Result<u64, Failure> {
         let published = reader.published();
         Ok(match self {
-            From::Beginning => 0,
-            From::Now => published,
-            From::After(position) => position.min(published),
-            From::Time(time) => {
+            StartAt::Beginning => 0,
+            StartAt::Now => published,
+            StartAt::After(position) => position.min(published),
+            StartAt::Time(time) => {
                 // The number of events before that time.
                 let (mut before, mut not_before) = (0, published + 1);
                 while not_before - before > 1 {

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use tributary_engine::{IdKind, Ids};
 use tributary_ledger::OwnerId;
-use tributary_messaging::{Backoff, BadSetting, Filter, From, Kind, Order, Pattern, Policy, Terms};
+use tributary_messaging::{
+    Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, StartAt, Terms,
+};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
@@ -218,14 +220,14 @@ pub fn patterns(events: &[impl AsRef<str>]) -> Result<Vec<Pattern>, ApiError> {
 }
 
 /// Where `text` says to begin.
-pub fn from(ids: &Ids, text: &str, param: &str) -> Result<From, ApiError> {
+pub fn from(ids: &Ids, text: &str, param: &str) -> Result<StartAt, ApiError> {
     match text {
-        "now" => return Ok(From::Now),
-        "beginning" => return Ok(From::Beginning),
+        "now" => return Ok(StartAt::Now),
+        "beginning" => return Ok(StartAt::Beginning),
         _ => {}
     }
-    let event = ids.decode(IdKind::Event, text).map(From::After);
-    let time = || parse_timestamp(text).map(From::Time);
+    let event = ids.decode(IdKind::Event, text).map(StartAt::After);
+    let time = || parse_timestamp(text).map(StartAt::Time);
     event.or_else(time).ok_or_else(|| {
         let message =
             format!("{param} must be now, beginning, the id of an event, or an RFC 3339 time.");
@@ -241,7 +243,7 @@ impl SubscriptionCreate {
         kind: Kind,
         policy: Policy,
         owner: impl Fn(&str) -> Result<OwnerId, ApiError>,
-    ) -> Result<(Terms, From), ApiError> {
+    ) -> Result<(Terms, StartAt), ApiError> {
         let start = from(ids, self.start.as_deref().unwrap_or("now"), "start")?;
         let order = match self.order {
             Some(OrderForm::Object) => Order::Object,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::{Actor, ApiKeyId, OwnerId};
-use tributary_messaging::{DeliveryIds, End, Ended, SAID};
+use tributary_messaging::{AttemptEnd, DeliveryIds, EndedAttempt, RECEIVER_TEXT_MARK};
 use utoipa::ToSchema;
 
 use crate::attempt_note::AttemptNote;
@@ -129,16 +129,19 @@ fn operator(note: &[u8]) -> Option<Actor> {
 }
 
 /// Returns the object of an attempt that is over.
-pub fn attempt(reader: &Reader, of: &Ended) -> AttemptObject {
+pub fn attempt(reader: &Reader, of: &EndedAttempt) -> AttemptObject {
     let ids = reader.ids();
     let actor = of.end.is_operation().then(|| operator(&of.note)).flatten();
     let kept = AttemptNote::from_bytes(&of.note);
     let (error_code, error) = match (&kept, of.end) {
-        (_, End::TimedOut) => (None, Some("no answer in time".to_owned())),
-        (_, End::Acknowledged) => (None, None),
+        (_, AttemptEnd::TimedOut) => (None, Some("no answer in time".to_owned())),
+        (_, AttemptEnd::Acknowledged) => (None, None),
         (_, end) if end.is_operation() => (None, None),
         (None, _) => {
-            let said = of.note.strip_prefix(&[SAID]).unwrap_or(&of.note);
+            let said = of
+                .note
+                .strip_prefix(&[RECEIVER_TEXT_MARK])
+                .unwrap_or(&of.note);
             (None, Some(String::from_utf8_lossy(said).into_owned()))
         }
         (Some(kept), _) => match (&kept.error, kept.status) {
@@ -153,20 +156,21 @@ pub fn attempt(reader: &Reader, of: &Ended) -> AttemptObject {
         event: ids.encode(IdKind::Event, of.position),
         attempt: of.attempt,
         status: match of.end {
-            End::Acknowledged => AttemptStatusForm::Delivered,
-            End::Refused | End::TimedOut => AttemptStatusForm::Failed,
-            End::Requeued | End::Dropped | End::Replayed | End::Rewound => {
-                AttemptStatusForm::Operation
-            }
+            AttemptEnd::Acknowledged => AttemptStatusForm::Delivered,
+            AttemptEnd::Refused | AttemptEnd::TimedOut => AttemptStatusForm::Failed,
+            AttemptEnd::Requeued
+            | AttemptEnd::Dropped
+            | AttemptEnd::Replayed
+            | AttemptEnd::Rewound => AttemptStatusForm::Operation,
         },
         outcome: match of.end {
-            End::Acknowledged => "acknowledged",
-            End::Refused => "refused",
-            End::TimedOut => "timed_out",
-            End::Requeued => "requeued",
-            End::Dropped => "dropped",
-            End::Replayed => "replayed",
-            End::Rewound => "rewound",
+            AttemptEnd::Acknowledged => "acknowledged",
+            AttemptEnd::Refused => "refused",
+            AttemptEnd::TimedOut => "timed_out",
+            AttemptEnd::Requeued => "requeued",
+            AttemptEnd::Dropped => "dropped",
+            AttemptEnd::Replayed => "replayed",
+            AttemptEnd::Rewound => "rewound",
         },
         changed_by: actor.map(|actor| owner_name(reader, actor.owner)),
         changed_by_key: actor

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{ApiKeyId, Body};
-use tributary_messaging::Ended;
+use tributary_messaging::EndedAttempt;
 use utoipa::ToSchema;
 
 use crate::caller::Caller;
@@ -120,7 +120,7 @@ pub fn timeline(
     caller: &Caller,
     asked: &Record,
     records: &[Record],
-    attempts: &[Ended],
+    attempts: &[EndedAttempt],
 ) -> Vec<Entry> {
     let mut entries = Vec::new();
     for record in records {

@@ -9,7 +9,9 @@ use tributary_ledger::codec::Record;
 use tributary_ledger::{
     Actor, ApiKeyId, ManagedBy, OwnerId, Setting, SettingBody, SettingId, SettingKind, Slug,
 };
-use tributary_messaging::{From, Kind, Policy, Subscription, SubscriptionContent, SubscriptionId};
+use tributary_messaging::{
+    Kind, Policy, StartAt, Subscription, SubscriptionContent, SubscriptionId,
+};
 
 use super::{
     PutRequest, Revision, SettingType, put_setting, random_key, random_setting_id, request_digest,
@@ -141,7 +143,7 @@ impl SubscriptionType {
         terms.paused = paused;
         let start = match start {
             // The position of the record itself, which is not known yet.
-            From::Now => None,
+            StartAt::Now => None,
             other => Some(other.position(&self.reader).map_err(read_error)?),
         };
         let content = SubscriptionContent { terms, start };

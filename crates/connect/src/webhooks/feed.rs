@@ -145,10 +145,10 @@ impl Drop for Feed {
 /// Starts a task for each subscription that has none.
 async fn look_after(inner: Arc<Inner>) {
     while !inner.stopping.load(Ordering::Acquire) {
-        let settled = inner.messaging.settled().notified();
+        let settled = inner.messaging.definitions_changed().notified();
         tokio::pin!(settled);
         settled.as_mut().enable();
-        for id in inner.messaging.pushed() {
+        for id in inner.messaging.push_subscriptions() {
             if lock(&inner.feeds).contains_key(&id) {
                 continue;
             }
@@ -179,7 +179,7 @@ async fn feed(inner: Arc<Inner>, id: SubscriptionId, feeding: Arc<Feeding>) {
     let mut known: Option<(Vec<u8>, Arc<Endpoint>)> = None;
     while !inner.stopping.load(Ordering::Acquire) {
         // Asked for before anything is taken, so that nothing is missed.
-        let bell = inner.messaging.bell(id);
+        let bell = inner.messaging.arrivals(id);
         let rung = bell.notified();
         tokio::pin!(rung);
         rung.as_mut().enable();

@@ -79,7 +79,7 @@ impl Webhooks {
     /// Starts sending, where a subscription wants webhooks and nothing sends them yet.
     fn start_if_wanted(&self) -> Result<(), FeedError> {
         let mut sending = self.sending();
-        if matches!(*sending, Sending::Idle) && !self.messaging.pushed().is_empty() {
+        if matches!(*sending, Sending::Idle) && !self.messaging.push_subscriptions().is_empty() {
             *sending = Sending::Started {
                 _feed: Feed::start(
                     self.engine.clone(),

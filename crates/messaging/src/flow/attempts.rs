@@ -1,8 +1,8 @@
 //! Attempts: how events are handed out, and how receivers answer.
 
-use super::{Flow, GAVE_BACK, SAID, State};
+use super::{Flow, GAVE_BACK, RECEIVER_TEXT_MARK, State};
 use crate::delivery::{Delivery, Receipt, ReceiptExpired};
-use crate::ended::{End, EndedAttempts, Group};
+use crate::ended::{AttemptEnd, EndedAttempts, Group};
 use crate::image::ERROR_BYTES_MAX;
 
 impl Flow {
@@ -105,7 +105,14 @@ impl Flow {
 
     fn done_with(&mut self, position: u64, since: u64, now: u64, note: &[u8]) {
         let attempt = self.settle(position, now).letter.attempt;
-        self.over(position, attempt, End::Acknowledged, since, now, note);
+        self.over(
+            position,
+            attempt,
+            AttemptEnd::Acknowledged,
+            since,
+            now,
+            note,
+        );
     }
 
     /// Records the end of an attempt for the history.
@@ -113,7 +120,7 @@ impl Flow {
         &mut self,
         position: u64,
         attempt: u32,
-        end: End,
+        end: AttemptEnd,
         since: u64,
         now: u64,
         note: &[u8],
@@ -145,7 +152,7 @@ impl Flow {
     ) -> Result<(), ReceiptExpired> {
         // Marked, so that no receiver can tell of an exchange that never was; what notes an exchange is not marked.
         let end = error.floor_char_boundary(ERROR_BYTES_MAX);
-        let note = [&[SAID], &error.as_bytes()[..end]].concat();
+        let note = [&[RECEIVER_TEXT_MARK], &error.as_bytes()[..end]].concat();
         self.nack_noted(receipt, delay, error, &note, now)
     }
 
@@ -161,7 +168,14 @@ impl Flow {
         let since = self.since(receipt)?;
         let attempt = self.opened(receipt.position).letter.attempt;
         let delay = delay.unwrap_or_else(|| self.policy().wait(attempt, receipt.position));
-        self.over(receipt.position, attempt, End::Refused, since, now, note);
+        self.over(
+            receipt.position,
+            attempt,
+            AttemptEnd::Refused,
+            since,
+            now,
+            note,
+        );
         self.fail(receipt.position, error, now.saturating_add(delay), now);
         Ok(())
     }

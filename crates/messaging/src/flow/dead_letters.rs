@@ -4,7 +4,7 @@ use tributary_ledger::Actor;
 
 use super::unwritten::UnwrittenDead;
 use super::{Flow, NAMED_MAX, REPLAYS_MAX};
-use crate::ended::{End, Group};
+use crate::ended::{AttemptEnd, Group};
 use crate::image::Letter;
 use crate::notices::{DEAD_LETTER_NOTICE_EVERY, DeadLetterNotice};
 
@@ -63,7 +63,13 @@ impl Flow {
     }
 
     /// Records an operation on these events for the history, with the actor.
-    pub(super) fn note_operation(&mut self, end: End, positions: &[u64], by: Actor, now: u64) {
+    pub(super) fn note_operation(
+        &mut self,
+        end: AttemptEnd,
+        positions: &[u64],
+        by: Actor,
+        now: u64,
+    ) {
         let like = Group {
             subscription: self.id(),
             attempt: 0,
@@ -100,7 +106,7 @@ impl Flow {
         let room = NAMED_MAX.saturating_sub(self.named);
         let mut requeued = 0;
         let positions = self.dead_ones(positions, room);
-        self.note_operation(End::Requeued, &positions, by, now);
+        self.note_operation(AttemptEnd::Requeued, &positions, by, now);
         for position in positions {
             let Some(mut letter) = self.remove_dead(position) else {
                 continue;
@@ -118,7 +124,7 @@ impl Flow {
     pub fn drop_dead(&mut self, positions: Option<&[u64]>, by: Actor, now: u64) -> usize {
         let mut dropped = 0;
         let positions = self.dead_ones(positions, usize::MAX);
-        self.note_operation(End::Dropped, &positions, by, now);
+        self.note_operation(AttemptEnd::Dropped, &positions, by, now);
         for position in positions {
             if self.remove_dead(position).is_some() {
                 if position > self.floor {
@@ -143,7 +149,7 @@ impl Flow {
         }
         self.replays.push_back((first.max(1), last));
         self.replays_changed = true;
-        self.note_operation(End::Replayed, &[first.max(1), last], by, now);
+        self.note_operation(AttemptEnd::Replayed, &[first.max(1), last], by, now);
         true
     }
 }

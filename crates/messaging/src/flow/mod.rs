@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use self::unwritten::UnwrittenDead;
 use crate::ascending_map::AscendingMap;
 use crate::delivery::Matched;
-use crate::ended::{End, EndedAttempts};
+use crate::ended::{AttemptEnd, EndedAttempts};
 use crate::image::{Image, Letter};
 use crate::revisions::Revisions;
 use crate::settings::{Filter, Order, Policy, Subscription, SubscriptionId};
@@ -39,7 +39,7 @@ const TIMED_OUT: &str = "no answer within the visibility time-out";
 const GAVE_BACK: &str = "the receiver went away";
 
 /// First byte of a note that holds the error text of a receiver.
-pub const SAID: u8 = b'=';
+pub const RECEIVER_TEXT_MARK: u8 = b'=';
 
 /// A range of the journal to be searched for events of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -461,7 +461,7 @@ impl Flow {
             let open = self.opened(position);
             let attempt = open.letter.attempt;
             if let State::Out { since, .. } = open.state {
-                self.over(position, attempt, End::TimedOut, since, now, &[]);
+                self.over(position, attempt, AttemptEnd::TimedOut, since, now, &[]);
                 self.fail(position, TIMED_OUT, now, now);
             } else {
                 self.timers.pop_first();

@@ -1,7 +1,7 @@
 //! The durable state of a flow: the changes that go into the log, and the image that they make.
 
 use super::{Flow, NAMED_AT_ONCE, NAMED_MAX, WINDOW_MAX};
-use crate::ended::End;
+use crate::ended::AttemptEnd;
 use crate::image::{Change, Image, done_changes};
 use crate::settings::Terms;
 use tributary_ledger::Actor;
@@ -31,7 +31,7 @@ impl Flow {
     /// The newest filter matches everything up to `through`, the end of the committed journal.
     pub fn rewind(&mut self, to: u64, through: u64, by: Actor, now: u64, out: &mut Vec<Change>) {
         let through = through.max(self.revisions.newest_after());
-        self.note_operation(End::Rewound, &[to], by, now);
+        self.note_operation(AttemptEnd::Rewound, &[to], by, now);
         let all = to >= self.scanned;
         if !all {
             let open = self.open.iter_mut();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use tributary_journal::{Disk, File};
 
-use crate::ended::{End, EndedAttempts};
+use crate::ended::{AttemptEnd, EndedAttempts};
 use crate::settings::SubscriptionId;
 use slot::{
     Asked, CONTENT_BYTES_MAX, HEADER_BYTES, INDEX_BITS, SLOT_BYTES, Slot, decode, encode,
@@ -39,7 +39,7 @@ const SLOTS_READ_MAX: usize = 256;
 
 /// An attempt at an event that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct EndedAttempt {
     /// Whose.
     pub subscription: SubscriptionId,
     /// The event.
@@ -51,7 +51,7 @@ pub struct Ended {
     /// When it ended, likewise.
     pub ended: u64,
     /// How it ended.
-    pub end: End,
+    pub end: AttemptEnd,
     /// What was noted with it: of a refused one why, of a webhook what was sent and answered.
     pub note: Box<[u8]>,
     /// Its place in the history.
@@ -59,9 +59,9 @@ pub struct Ended {
 }
 
 /// Which attempts are wanted: those that ended last come first.
-pub struct Attempts<'a> {
+pub struct AttemptQuery<'a> {
     /// Of these subscriptions only; each is asked about.
-    pub of: &'a dyn Fn(SubscriptionId) -> bool,
+    pub is_visible: &'a dyn Fn(SubscriptionId) -> bool,
     /// Of this one only: then no others are read.
     pub subscription: Option<SubscriptionId>,
     /// At these events only; none for all.
@@ -76,9 +76,9 @@ pub struct Attempts<'a> {
 
 /// Attempts, and where to go on.
 #[derive(Clone, Debug, Default)]
-pub struct AttemptsFound {
+pub struct AttemptPage {
     /// The one that ended last first.
-    pub attempts: Vec<Ended>,
+    pub attempts: Vec<EndedAttempt>,
     /// Where to go on, if there may be more.
     pub next: Option<u64>,
 }
@@ -259,8 +259,8 @@ impl History {
     }
 
     /// What is to be read for an answer.
-    pub(crate) fn reading(&mut self, wanted: &Attempts<'_>) -> Reading {
-        let asked = Asked::of(wanted);
+    pub(crate) fn reading(&mut self, wanted: &AttemptQuery<'_>) -> Reading {
+        let asked = Asked::new(wanted);
         let known = self.known();
         let last = wanted
             .before
@@ -393,8 +393,8 @@ impl Known {
 
 impl Reading {
     /// The answer. Waits for the disk.
-    pub(crate) fn find(self, wanted: &Attempts<'_>) -> AttemptsFound {
-        let mut found = AttemptsFound::default();
+    pub(crate) fn find(self, wanted: &AttemptQuery<'_>) -> AttemptPage {
+        let mut found = AttemptPage::default();
         for (read, (number, content)) in self.slots.into_iter().enumerate() {
             if read == SLOTS_READ_MAX {
                 found.next = Some((number + 1) << INDEX_BITS);

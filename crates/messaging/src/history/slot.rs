@@ -18,8 +18,8 @@
 
 use tributary_journal::Disk;
 
-use super::{Attempts, Ended, SLOTS_PER_FILE, path};
-use crate::ended::{End, Group};
+use super::{AttemptQuery, EndedAttempt, SLOTS_PER_FILE, path};
+use crate::ended::{AttemptEnd, Group};
 use crate::settings::SubscriptionId;
 
 pub(super) const SLOT_BYTES: usize = 64 << 10;
@@ -86,7 +86,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn of(wanted: &Attempts<'_>) -> Asked {
+    pub(super) fn new(wanted: &AttemptQuery<'_>) -> Asked {
         let ends = match wanted.acknowledged {
             Some(end) => vec![end],
             None => vec![true, false],
@@ -127,7 +127,7 @@ impl Slot {
 
     /// Notes what a group adds.
     pub(super) fn put(&mut self, group: &Group, positions: &[u64]) {
-        let end = group.end == End::Acknowledged;
+        let end = group.end == AttemptEnd::Acknowledged;
         self.filter.put(whose(group.subscription, end));
         let together = positions.len() >= TOGETHER_MIN;
         let mut last = None;
@@ -235,7 +235,7 @@ fn decode_group(bytes: &[u8]) -> Option<(Group, &[u8], &[u8])> {
         began: u64_at(head, 8),
         ended: u64_at(head, 16),
         attempt: u32::from_le_bytes(*head[24..].first_chunk()?),
-        end: End::from_number(head[28])?,
+        end: AttemptEnd::from_number(head[28])?,
         events: small(29),
         note: small(31),
     };
@@ -259,17 +259,22 @@ fn decode_position(mut bytes: &[u8], before: u64) -> Option<(u64, &[u8])> {
 }
 
 /// What is wanted of a slot's content, in the order in which it ended.
-pub(super) fn decode(mut rest: &[u8], number: u64, wanted: &Attempts<'_>, out: &mut Vec<Ended>) {
+pub(super) fn decode(
+    mut rest: &[u8],
+    number: u64,
+    wanted: &AttemptQuery<'_>,
+    out: &mut Vec<EndedAttempt>,
+) {
     let mut index = 0u64;
     while let Some((group, note, positions)) = decode_group(rest) {
         rest = positions;
         let subscription = group.subscription;
         let of_group = wanted.subscription.is_none_or(|id| id == subscription)
             && (wanted.acknowledged).is_none_or(|acknowledged| match acknowledged {
-                true => group.end == End::Acknowledged,
-                false => matches!(group.end, End::Refused | End::TimedOut),
+                true => group.end == AttemptEnd::Acknowledged,
+                false => matches!(group.end, AttemptEnd::Refused | AttemptEnd::TimedOut),
             })
-            && (wanted.of)(subscription);
+            && (wanted.is_visible)(subscription);
         let mut position = 0;
         for _ in 0..group.events {
             let Some((next, after)) = decode_position(rest, position) else {
@@ -284,7 +289,7 @@ pub(super) fn decode(mut rest: &[u8], number: u64, wanted: &Attempts<'_>, out: &
                     .events
                     .is_none_or(|events| events.contains(&position))
             {
-                out.push(Ended {
+                out.push(EndedAttempt {
                     subscription,
                     position,
                     attempt: group.attempt,

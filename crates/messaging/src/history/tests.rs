@@ -10,7 +10,7 @@ fn open(disk: &SimDisk, head: u64, bytes_max: u64) -> History {
     History::new(disk.disk(), CLUSTER, head, bytes_max)
 }
 
-fn like(subscription: u64, end: End, at: u64) -> Group {
+fn like(subscription: u64, end: AttemptEnd, at: u64) -> Group {
     Group {
         subscription: SubscriptionId(subscription),
         attempt: 1,
@@ -27,10 +27,10 @@ fn put(history: &mut History, now: u64, fill: impl FnOnce(&mut EndedAttempts)) {
     history.write_if_due(now);
 }
 
-fn all(history: &mut History, wanted: &Attempts<'_>) -> Vec<Ended> {
+fn all(history: &mut History, wanted: &AttemptQuery<'_>) -> Vec<EndedAttempt> {
     let (mut found, mut before) = (Vec::new(), None);
     loop {
-        let wanted = Attempts { before, ..*wanted };
+        let wanted = AttemptQuery { before, ..*wanted };
         let page = history.reading(&wanted).find(&wanted);
         assert!(page.attempts.len() <= wanted.limit);
         found.extend(page.attempts);
@@ -41,8 +41,8 @@ fn all(history: &mut History, wanted: &Attempts<'_>) -> Vec<Ended> {
     }
 }
 
-const ANY: Attempts<'static> = Attempts {
-    of: &|_| true,
+const ANY: AttemptQuery<'static> = AttemptQuery {
+    is_visible: &|_| true,
     subscription: None,
     events: None,
     acknowledged: None,
@@ -57,12 +57,16 @@ fn every_attempt_is_found_again_the_newest_first_also_after_a_restart() {
         let mut random = Random::new(seed);
         let disk = SimDisk::new(seed);
         let mut history = open(&disk, u64::MAX, 1 << 30);
-        let mut model: Vec<(u64, u64, End, u64, Vec<u8>)> = Vec::new();
+        let mut model: Vec<(u64, u64, AttemptEnd, u64, Vec<u8>)> = Vec::new();
         let mut now = SECOND;
         for _ in 0..120 {
             now += random.below(SECOND);
             put(&mut history, now, |past| {
-                let end = [End::Acknowledged, End::Refused, End::TimedOut][random.index(3)];
+                let end = [
+                    AttemptEnd::Acknowledged,
+                    AttemptEnd::Refused,
+                    AttemptEnd::TimedOut,
+                ][random.index(3)];
                 let subscription = random.below(4);
                 let bits = random.below(40);
                 let first = random.below(1 << bits);
@@ -82,7 +86,7 @@ fn every_attempt_is_found_again_the_newest_first_also_after_a_restart() {
                 history = open(&disk, u64::MAX, 1 << 30);
             }
         }
-        let of = |attempt: &Ended| {
+        let of = |attempt: &EndedAttempt| {
             assert_eq!((attempt.attempt, attempt.ended), (1, attempt.began + 5));
             let (end, note) = (attempt.end, attempt.note.to_vec());
             (
@@ -93,13 +97,13 @@ fn every_attempt_is_found_again_the_newest_first_also_after_a_restart() {
                 note,
             )
         };
-        let check = |history: &mut History, wanted: &Attempts<'_>| {
+        let check = |history: &mut History, wanted: &AttemptQuery<'_>| {
             let found: Vec<_> = all(history, wanted).iter().map(of).collect();
             let right = model.iter().rev().filter(|one| {
                 wanted.subscription.is_none_or(|id| id.0 == one.0)
                     && wanted.events.is_none_or(|events| events.contains(&one.1))
                     && (wanted.acknowledged)
-                        .is_none_or(|wanted| wanted == (one.2 == End::Acknowledged))
+                        .is_none_or(|wanted| wanted == (one.2 == AttemptEnd::Acknowledged))
             });
             assert!(right.eq(found.iter()));
             found.len()
@@ -111,7 +115,7 @@ fn every_attempt_is_found_again_the_newest_first_also_after_a_restart() {
                 let limit = 1 + random.index(3_000);
                 check(
                     &mut history,
-                    &Attempts {
+                    &AttemptQuery {
                         subscription,
                         acknowledged,
                         limit,
@@ -124,7 +128,7 @@ fn every_attempt_is_found_again_the_newest_first_also_after_a_restart() {
             let some: BTreeSet<u64> = (0..5).map(|_| model[random.index(model.len())].1).collect();
             let count = check(
                 &mut history,
-                &Attempts {
+                &AttemptQuery {
                     events: Some(&some),
                     ..ANY
                 },
@@ -132,7 +136,7 @@ fn every_attempt_is_found_again_the_newest_first_also_after_a_restart() {
             assert!(count >= some.len());
             // Few slots are read for few events.
             let slots = history
-                .reading(&Attempts {
+                .reading(&AttemptQuery {
                     events: Some(&some),
                     ..ANY
                 })
@@ -148,7 +152,7 @@ fn fill(history: &mut History, from: u64, count: u64) {
     for position in from..from + count {
         put(history, position * SECOND, |past| {
             let note = vec![b'n'; NOTE_BYTES_MAX - 200];
-            past.push(like(1, End::Refused, position), position, &note);
+            past.push(like(1, AttemptEnd::Refused, position), position, &note);
         });
     }
 }
@@ -254,7 +258,7 @@ fn attempts_that_began_and_ended_alike_take_a_byte_or_two_each() {
     put(&mut history, SECOND, |past| {
         for position in 1..=100_000u64 {
             let at = position / 1_000;
-            past.push(like(1, End::Acknowledged, at), position, &[]);
+            past.push(like(1, AttemptEnd::Acknowledged, at), position, &[]);
         }
     });
     assert!(
@@ -265,7 +269,7 @@ fn attempts_that_began_and_ended_alike_take_a_byte_or_two_each() {
     assert_eq!(
         all(
             &mut history,
-            &Attempts {
+            &AttemptQuery {
                 limit: 10_000,
                 ..ANY
             }

@@ -9,7 +9,7 @@ use tributary_engine::{Embedded, Engine, Options, Ports, Reply, SystemClock};
 use tributary_journal::{self as journal, DirDisk, Disk, OpenError};
 use tributary_ledger::{Actor, Body, Command, Currency, OwnerId};
 use tributary_messaging::{
-    Filter, From, HISTORY_BYTES_MAX, Messaging, Order, Pattern, Policy, Receipt, Storage,
+    Filter, HISTORY_BYTES_MAX, Messaging, Order, Pattern, Policy, Receipt, StartAt, Storage,
     Subscription, SubscriptionId, start_engine,
 };
 use tributary_testkit::commands::{command, open, pay};
@@ -154,7 +154,7 @@ fn events_come_once_while_all_is_well_and_go_on_after_a_restart() {
     let came = drain(messaging(&engine_then), ID, 10);
     assert_eq!((came.first(), came.last()), (Some(&9_005), Some(&9_014)));
     messaging(&engine_then)
-        .rewind(ID, From::After(9_002), Actor::SYSTEM)
+        .rewind(ID, StartAt::After(9_002), Actor::SYSTEM)
         .expect("it is rewound");
     assert_eq!(drain(messaging(&engine_then), ID, 12).first(), Some(&9_003));
     messaging(&engine_then)
@@ -229,7 +229,7 @@ fn whoever_waits_is_called_when_an_event_comes() {
             .expect("it is opened");
     });
     let delivery = runtime.block_on(async {
-        let bell = messaging(&engine).bell(ID);
+        let bell = messaging(&engine).arrivals(ID);
         loop {
             let mut rings = std::pin::pin!(bell.notified());
             rings.as_mut().enable();

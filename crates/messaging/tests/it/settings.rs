@@ -9,8 +9,8 @@ use tributary_engine::{Engine, Memory, Options, Permit, Ports, SystemClock};
 use tributary_journal::Clock;
 use tributary_ledger::{Actor, Body, Command, Data, OrderKey, Publish, SettingId, Topic};
 use tributary_messaging::{
-    Attempts, End, FILTERS_KEPT_MAX, From, HISTORY_BYTES_MAX, Messaging, Pattern, Policy, Receipt,
-    Storage, SubscriptionId, restore_snapshot, start_engine,
+    AttemptEnd, AttemptQuery, FILTERS_KEPT_MAX, HISTORY_BYTES_MAX, Messaging, Pattern, Policy,
+    Receipt, StartAt, Storage, SubscriptionId, restore_snapshot, start_engine,
 };
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::commands::{BEGIN, SECOND, command, open};
@@ -109,7 +109,7 @@ fn a_laggard_that_passes_many_revisions_matches_each_event_with_the_one_before_i
         expected.len()
     );
     // After a rewind the newest revision matches all that there is, also after a restart on the way.
-    let rewound = life.messaging.rewind(ID, From::Beginning, Actor::SYSTEM);
+    let rewound = life.messaging.rewind(ID, StartAt::Beginning, Actor::SYSTEM);
     rewound.expect("it is rewound");
     let taken = life.messaging.take(ID, 1, None).expect("it is there");
     assert!(taken.is_empty(), "nothing is read yet");
@@ -289,10 +289,10 @@ fn who_changes_what_is_delivered_stands_in_the_history() {
     let dropped = life.messaging.drop_dead(ID, Some(&[2]), by);
     assert_eq!(dropped.expect("it is durable"), 1);
     life.messaging.replay(ID, 1, 2, by).expect("it is replayed");
-    let rewound = life.messaging.rewind(ID, From::Beginning, by);
+    let rewound = life.messaging.rewind(ID, StartAt::Beginning, by);
     rewound.expect("it is rewound");
-    let found = life.messaging.attempts(&Attempts {
-        of: &|_| true,
+    let found = life.messaging.attempts(&AttemptQuery {
+        is_visible: &|_| true,
         subscription: Some(ID),
         events: None,
         acknowledged: None,
@@ -305,10 +305,10 @@ fn who_changes_what_is_delivered_stands_in_the_history() {
         assert_eq!(one.note.len(), 16);
     }
     let expected = [
-        (End::Requeued, vec![1]),
-        (End::Dropped, vec![2]),
-        (End::Replayed, vec![2, 1]),
-        (End::Rewound, vec![0]),
+        (AttemptEnd::Requeued, vec![1]),
+        (AttemptEnd::Dropped, vec![2]),
+        (AttemptEnd::Replayed, vec![2, 1]),
+        (AttemptEnd::Rewound, vec![0]),
     ];
     assert_eq!(
         by_end,

@@ -74,7 +74,7 @@ impl Response {
             }
             let position = delivery.position;
             if !frame.as_ref().is_some_and(|frame| frame.holds(position)) {
-                frame = messaging.frame_kept(position);
+                frame = messaging.cached_frame(position);
             }
             let payload = frame.as_ref().and_then(|frame| frame.payload(position));
             let record = payload.and_then(|payload| RecordRef::parse(payload, FORMAT_VERSION).ok());

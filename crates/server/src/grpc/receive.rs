@@ -49,7 +49,7 @@ pub(crate) struct Responses(Step);
 enum Step {
     Idle(Box<Receiver>),
     Working(Boxed<(Box<Receiver>, Next)>),
-    Ended,
+    EndedAttempt,
 }
 
 impl Stream for Responses {
@@ -57,8 +57,8 @@ impl Stream for Responses {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Next> {
         loop {
-            match std::mem::replace(&mut self.0, Step::Ended) {
-                Step::Ended => return Poll::Ready(None),
+            match std::mem::replace(&mut self.0, Step::EndedAttempt) {
+                Step::EndedAttempt => return Poll::Ready(None),
                 Step::Idle(receiver) => self.0 = Step::Working(Box::pin(receiver.next())),
                 Step::Working(mut work) => match work.as_mut().poll(context) {
                     Poll::Pending => {
@@ -514,7 +514,7 @@ impl Opened {
         };
         Ok(Opened {
             id: found.id,
-            bell: messaging.bell(found.id),
+            bell: messaging.arrivals(found.id),
             messaging,
             batch_max: batch_max as usize,
             out_max: out_max as usize,

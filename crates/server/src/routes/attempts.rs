@@ -10,7 +10,7 @@ use tributary_api::render::attempt::{AttemptObject, AttemptStatusForm, attempt};
 use tributary_api::render::list::{Limit, List, PageParams, list};
 use tributary_api::subscriptions::visible_subscription;
 use tributary_engine::{IdKind, Slice, Start};
-use tributary_messaging::{Attempts, DeliveryIds};
+use tributary_messaging::{AttemptQuery, DeliveryIds};
 use utoipa::IntoParams;
 
 use crate::app::App;
@@ -70,8 +70,8 @@ pub(crate) async fn list_all(
             let event = event
                 .transpose()?
                 .map(|position| BTreeSet::from([position]));
-            let found = shared.messaging()?.attempts(&Attempts {
-                of: &|_| true,
+            let found = shared.messaging()?.attempts(&AttemptQuery {
+                is_visible: &|_| true,
                 subscription: Some(found.id),
                 events: event.as_ref(),
                 acknowledged: query

@@ -118,7 +118,7 @@ pub(crate) async fn receive(
     must_be_pull(&found, "id")?;
     let messaging = app.shared.messaging()?.clone();
     loop {
-        let bell = messaging.bell(found.id);
+        let bell = messaging.arrivals(found.id);
         let mut rings = std::pin::pin!(bell.notified());
         rings.as_mut().enable();
         let taken = messaging.take(found.id, wanted.max, wanted.visibility);

@@ -422,7 +422,7 @@ const FIGURES: [Figure; 21] = [
     ),
     (
         "tributary_subscription_failed_total",
-        "Attempts that were refused, or not answered in time.",
+        "AttemptQuery that were refused, or not answered in time.",
         true,
         |known| Some(known.figures.failed as f64),
     ),
@@ -559,12 +559,12 @@ fn subscription_numbers(shared: &Shared) -> Vec<Labelled> {
         up(
             "tributary_delivery_log_up",
             "1 while the delivery log can be written.",
-            messaging.keeps(),
+            messaging.log_is_written(),
         ),
         up(
             "tributary_history_up",
             "1 while the history of deliveries can be written, or none is wanted.",
-            messaging.keeps_history(),
+            messaging.history_is_written(),
         ),
     ];
     FIGURES.into_iter().map(number).chain(kept).collect()

@@ -27,7 +27,7 @@ use tributary_api::render::event::{EventObject, event};
 use tributary_api::subscriptions::filter_owner;
 use tributary_engine::IdKind;
 use tributary_ledger::Currency;
-use tributary_messaging::{Filter, From, Matcher, scan};
+use tributary_messaging::{Filter, Matcher, StartAt, scan};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
@@ -84,7 +84,7 @@ impl StreamQuery {
     }
 
     /// Where it begins: what the caller had last goes before what stands in the URL, which stays the same when it comes again.
-    fn from(&self, shared: &Shared, headers: &HeaderMap) -> Result<From, ApiError> {
+    fn from(&self, shared: &Shared, headers: &HeaderMap) -> Result<StartAt, ApiError> {
         if self.start.is_some() && self.after.is_some() {
             let message = "Give either start or after, not both.";
             return Err(ApiError::invalid("after", message));
@@ -95,20 +95,20 @@ impl StreamQuery {
         match (&self.after, &self.start) {
             (Some(id), _) => after(shared, id, "after"),
             (None, Some(start)) => match from(shared.reader.ids(), start, "start")? {
-                From::After(_) => after(shared, start, "start"),
+                StartAt::After(_) => after(shared, start, "start"),
                 from => Ok(from),
             },
-            (None, None) => Ok(From::Now),
+            (None, None) => Ok(StartAt::Now),
         }
     }
 }
 
 /// Behind the event with this id, which must be there.
-fn after(shared: &Shared, id: &str, param: &str) -> Result<From, ApiError> {
+fn after(shared: &Shared, id: &str, param: &str) -> Result<StartAt, ApiError> {
     let position = shared.reader.ids().decode(IdKind::Event, id);
     let position = position.filter(|position| *position <= shared.reader.published());
     position
-        .map(From::After)
+        .map(StartAt::After)
         .ok_or_else(|| ApiError::not_found("event", param))
 }
 
@@ -142,7 +142,7 @@ pub(crate) async fn stream(
             .map(|value| (header::AUTHORIZATION, value))
             .into_iter()
             .collect(),
-        matcher: Some(Matcher::of(caller.actor.owner, filter)),
+        matcher: Some(Matcher::for_filter(caller.actor.owner, filter)),
         through,
         told: 0,
         _place: place,

@@ -14,7 +14,7 @@ use tributary_api::render::timeline::{Entry, timeline};
 use tributary_api::visibility::visible_payment;
 use tributary_engine::{IdKind, Slice, Start};
 use tributary_ledger::codec::Record;
-use tributary_messaging::{Attempts, Ended, SubscriptionId};
+use tributary_messaging::{AttemptQuery, EndedAttempt, SubscriptionId};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
@@ -106,7 +106,7 @@ fn is_told(caller: &Caller, record: &Record) -> bool {
 }
 
 /// The attempts at delivering the events of these records that the caller may see.
-fn attempts(shared: &Shared, caller: &Caller, records: &[Record]) -> Vec<Ended> {
+fn attempts(shared: &Shared, caller: &Caller, records: &[Record]) -> Vec<EndedAttempt> {
     let Some(messaging) = shared.messaging.as_ref() else {
         return Vec::new();
     };
@@ -118,15 +118,15 @@ fn attempts(shared: &Shared, caller: &Caller, records: &[Record]) -> Vec<Ended> 
         .filter(|one| one.scope == caller.actor.owner)
         .map(|one| one.id)
         .collect();
-    let mut wanted = Attempts {
-        of: &|id| caller.is_platform() || own.contains(&id),
+    let mut wanted = AttemptQuery {
+        is_visible: &|id| caller.is_platform() || own.contains(&id),
         subscription: None,
         events: Some(&events),
         acknowledged: None,
         before: None,
         limit: ATTEMPTS_MAX,
     };
-    let mut attempts: Vec<Ended> = Vec::new();
+    let mut attempts: Vec<EndedAttempt> = Vec::new();
     if events.is_empty() || (own.is_empty() && !caller.is_platform()) {
         return attempts;
     }

@@ -13,8 +13,8 @@ use tributary_ledger::{
     SettingId, event_type,
 };
 use tributary_messaging::{
-    Attempts, Backoff, End, Messaging, Order, Pattern, Policy, Receipt, SubscriptionContent,
-    SubscriptionId,
+    AttemptEnd, AttemptQuery, Backoff, Messaging, Order, Pattern, Policy, Receipt,
+    SubscriptionContent, SubscriptionId,
 };
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::commands::{BEGIN, SECOND, command, hold, open, pay};
@@ -423,7 +423,7 @@ impl World {
     fn keep(&mut self, stepper: &Life) {
         let messaging = self.messaging(stepper);
         messaging.close();
-        if !messaging.keeps() {
+        if !messaging.log_is_written() {
             self.happened.unkept += 1;
             return;
         }
@@ -479,8 +479,8 @@ impl World {
 
     fn check_history(&mut self, stepper: &Life) {
         for (at, id) in IDS.into_iter().enumerate() {
-            let found = self.messaging(stepper).attempts(&Attempts {
-                of: &|_| true,
+            let found = self.messaging(stepper).attempts(&AttemptQuery {
+                is_visible: &|_| true,
                 subscription: Some(id),
                 events: None,
                 acknowledged: None,
@@ -490,7 +490,7 @@ impl World {
             let seen = &self.seen[at];
             for attempt in &found.attempts {
                 assert!(seen.delivered.contains(&attempt.position), "{attempt:?}");
-                let acked = attempt.end == End::Acknowledged;
+                let acked = attempt.end == AttemptEnd::Acknowledged;
                 assert!(!acked || seen.acked.contains(&attempt.position));
                 assert!(attempt.began <= attempt.ended && attempt.attempt > 0);
             }
