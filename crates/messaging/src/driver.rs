@@ -186,7 +186,8 @@ impl Messaging {
             running: Mutex::default(),
             stopping: AtomicBool::new(false),
         };
-        if something && let Err(Unsettled::NotDurable(why)) = messaging.keep(true) {
+        let begins = something && messaging.permit.is_granted();
+        if begins && let Err(Unsettled::NotDurable(why)) = messaging.keep(true) {
             tracing::error!(
                 why,
                 "the delivery log can't be written; it will be tried again"
@@ -236,7 +237,9 @@ impl Messaging {
 
     /// Writes all progress.
     pub fn close(&self) {
-        if let Err(error) = self.keep(true) {
+        if self.permit.is_granted()
+            && let Err(error) = self.keep(true)
+        {
             tracing::error!(%error, "the last progress of deliveries was not kept; events will be delivered again");
         }
         let mut history = lock(&self.history);
@@ -326,6 +329,10 @@ impl Messaging {
     }
 
     fn write(&self, writing: &mut Writing, all: bool) -> Result<(), Unsettled> {
+        if !self.permit.is_granted() {
+            let why = "deliveries are another node's work now".to_owned();
+            return Err(Unsettled::NotDurable(why));
+        }
         self.dirty.store(false, Ordering::Release);
         let written = self.write_log(&mut writing.log, all);
         let now = self.clock.now();

@@ -255,7 +255,7 @@ impl Permit for Revocable {
 }
 
 #[test]
-fn nothing_is_handed_out_without_a_permit() {
+fn nothing_is_handed_out_or_written_without_a_permit() {
     let permit = Arc::new(Revocable::default());
     let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
     let life = Life::start_with(SimDisk::new(1).disk(), clock, permit.clone());
@@ -264,9 +264,11 @@ fn nothing_is_handed_out_without_a_permit() {
     life.messaging.step();
     let taken = |life: &Life| life.messaging.take(ID, 9, None).expect("it is there").len();
     assert_eq!(taken(&life), 0);
+    assert!(life.messaging.make_durable().is_err());
     permit.0.store(true, Ordering::SeqCst);
     life.messaging.step();
     assert_eq!(taken(&life), 1);
+    assert!(life.messaging.make_durable().is_ok());
 }
 
 #[test]
