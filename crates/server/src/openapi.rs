@@ -88,6 +88,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(journal::head))
         .routes(routes!(journal::meta))
         .routes(routes!(journal::frames))
+        .routes(routes!(journal::deliveries))
         .routes(routes!(api_keys::create, api_keys::list_all))
         .routes(routes!(api_keys::rotate))
         .routes(routes!(api_keys::revoke))

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use hex::FromHex;
 use indicatif::{ProgressBar, ProgressStyle};
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 use tributary_journal::{
     AppendError, DirDisk, Disk, Epoch, FRAME_HEADER_BYTES, FrameHeader, Meta, OpenError, Options,
@@ -30,6 +31,10 @@ const WAIT_MS: u64 = 1_000;
 const BACKUP_MARK: &str = "backup";
 const BACKUP_MARK_TEXT: &str =
     "This directory is a backup. `tributary restore` makes a data directory of it.\n";
+/// File of a backup that holds the newest snapshot of the delivery log.
+const DELIVERIES_FILE: &str = "deliveries";
+/// Interval at which `--follow` takes a new snapshot of the delivery log.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -39,10 +44,12 @@ pub(crate) fn backup(arguments: &cli::Backup) -> anyhow::Result<Exit> {
     let mut client = arguments.server.client()?;
     let meta = read_server_meta(&mut client)?;
     let mut writer = open_backup(&arguments.dir, &meta)?;
+    let mut deliveries = DeliverySnapshots::new(&arguments.dir);
     let mut progress = BackupProgress::new(arguments.json, arguments.follow);
     let outcome = copy_frames(
         &mut client,
         &mut writer,
+        &mut deliveries,
         arguments.follow,
         &stop,
         &mut progress,
@@ -60,10 +67,12 @@ pub(crate) fn backup(arguments: &cli::Backup) -> anyhow::Result<Exit> {
 fn copy_frames(
     client: &mut Client,
     writer: &mut Writer,
+    deliveries: &mut DeliverySnapshots,
     follow: bool,
     stop: &StopSignal,
     progress: &mut BackupProgress,
 ) -> anyhow::Result<()> {
+    deliveries.fetch_if_due(client)?;
     // Without --follow the backup ends at the position that the server had at the start.
     let goal = read_head_position(client)?;
     require_not_older(writer, goal)?;
@@ -71,6 +80,8 @@ fn copy_frames(
     while !stop.is_requested() && (follow || !same_history || writer.head().position < goal) {
         let before = writer.head().position;
         let fetched = match same_history {
+            true if follow => fetch_frames(client, writer, follow, progress)
+                .and_then(|()| deliveries.fetch_if_due(client)),
             true => fetch_frames(client, writer, follow, progress),
             // Compare again after every interruption: another server may answer then.
             false => require_same_history(client, writer),
@@ -80,7 +91,7 @@ fn copy_frames(
                 same_history = true;
                 continue;
             }
-            Ok(()) => {}
+            Ok(()) => deliveries.write_if_covered(writer.head().position)?,
             // A restarted server can be followed; damage or another history cannot.
             Err(error) if follow && !error.chain().any(is_damage) => {
                 same_history = false;
@@ -100,7 +111,64 @@ fn copy_frames(
             writer.mark().context("cannot write the backup")?;
         }
     }
-    Ok(())
+    deliveries.write_if_covered(writer.head().position)
+}
+
+/// Snapshots of the server's delivery log, each kept in the backup once the backup has every record that it rests on.
+struct DeliverySnapshots {
+    path: PathBuf,
+    fetched_at: Option<Instant>,
+    /// The snapshot to write next, and the position that the backup must have reached.
+    pending: Option<(Bytes, u64)>,
+}
+
+impl DeliverySnapshots {
+    fn new(backup: &Path) -> Self {
+        Self {
+            path: backup.join(DELIVERIES_FILE),
+            fetched_at: None,
+            pending: None,
+        }
+    }
+
+    /// Fetches a snapshot, unless one waits to be written or the newest is younger than [`SNAPSHOT_INTERVAL`].
+    fn fetch_if_due(&mut self, client: &mut Client) -> anyhow::Result<()> {
+        let fresh = self.fetched_at.is_some_and(|at| at.elapsed() < SNAPSHOT_INTERVAL);
+        if fresh || self.pending.is_some() {
+            return Ok(());
+        }
+        let response = client.get("/v1/journal/deliveries")?;
+        self.fetched_at = Some(Instant::now());
+        // A server without a delivery log has nothing to keep.
+        if response.status == 503 {
+            return Ok(());
+        }
+        let response = response.require_success()?;
+        let head = server_position(&response.headers)
+            .context("the server does not say how far its journal goes")?;
+        self.pending = Some((response.body, head));
+        Ok(())
+    }
+
+    /// Writes the waiting snapshot, if the backup reaches to `position` and that is far enough.
+    fn write_if_covered(&mut self, position: u64) -> anyhow::Result<()> {
+        let Some((bytes, _)) = self.pending.take_if(|(_, needed)| position >= *needed) else {
+            return Ok(());
+        };
+        replace_file(&self.path, &bytes)
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+/// Writes a file so that it has the old content or the new one, whenever the machine stops.
+fn replace_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let draft = with_suffix(path, ".new");
+    let mut file = std::fs::File::create(&draft)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)?;
+    let folder = path.parent().expect("a file of the backup is in its folder");
+    std::fs::File::open(folder)?.sync_all()
 }
 
 /// Refuses a server with fewer records than the backup: the server would give the same positions to other records.
@@ -338,11 +406,11 @@ pub(crate) fn restore(arguments: &cli::Restore) -> anyhow::Result<Exit> {
 fn restore_into(backup: &Path, partial: &Path) -> anyhow::Result<(u64, [u8; 32], u32)> {
     let source: Arc<dyn Disk> = Arc::new(DirDisk::new(backup));
     let source = open_journal(backup, source, Options::default())?;
-    let target: Arc<dyn Disk> = Arc::new(DirDisk::new(partial));
-    tributary_journal::create(&target, &Options::default(), &source.meta())
+    let target_disk: Arc<dyn Disk> = Arc::new(DirDisk::new(partial));
+    tributary_journal::create(&target_disk, &Options::default(), &source.meta())
         .with_context(|| format!("cannot make {}", partial.display()))?;
     let (mut writer, ..) = tributary_journal::open(
-        target,
+        Arc::clone(&target_disk),
         Options::default(),
         tributary_engine::key_extractor(),
     )?;
@@ -370,7 +438,23 @@ fn restore_into(backup: &Path, partial: &Path) -> anyhow::Result<(u64, [u8; 32],
     let epoch = writer.new_epoch(seconds)?;
     writer.close()?;
     source.close()?;
+    restore_deliveries(backup, &*target_disk)?;
     Ok((copied.position, copied.hash, epoch))
+}
+
+/// Puts the backup's snapshot of the delivery log beside the restored journal. A backup without one is restored as well: its
+/// subscriptions deliver again from where they began.
+fn restore_deliveries(backup: &Path, target: &dyn Disk) -> anyhow::Result<()> {
+    let path = backup.join(DELIVERIES_FILE);
+    let snapshot = match std::fs::read(&path) {
+        Ok(snapshot) => snapshot,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", path.display()));
+        }
+    };
+    tributary_messaging::restore_snapshot(target, &snapshot)
+        .with_context(|| format!("cannot restore {}", path.display()))
 }
 
 fn is_damage(cause: &(dyn std::error::Error + 'static)) -> bool {

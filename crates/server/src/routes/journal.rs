@@ -162,14 +162,35 @@ pub(crate) async fn frames(
         tokio::time::sleep(POLL).await;
     }
     let head = app.shared.reader.head().position;
-    let mut response = Response::new(send_frames(&app, from, head).await?);
+    Ok(octets(send_frames(&app, from, head).await?, head))
+}
+
+/// Sends a snapshot of the delivery log: how far each subscription is, what is retried and what is dead. Frames like the
+/// journal's; `tributary restore` puts them beside the restored journal. Platform keys that may write only.
+#[utoipa::path(get, path = "/v1/journal/deliveries", tag = "books", operation_id = "getDeliverySnapshot",
+    responses((status = 200, description = "The snapshot.", body = Vec<u8>, content_type = "application/octet-stream")))]
+pub(crate) async fn deliveries(
+    State(app): State<App>,
+    _: PlatformWriting,
+) -> Result<Response, ErrorResponse> {
+    let snapshot = app
+        .blocking(|shared| Ok(shared.messaging()?.snapshot()))
+        .await?;
+    // Read after the snapshot, so that a backup that reaches this position has everything that the snapshot rests on.
+    let head = app.shared.reader.head().position;
+    Ok(octets(Body::from(snapshot), head))
+}
+
+/// An answer of bytes, with the position of the head.
+fn octets(body: Body, head: u64) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/octet-stream"),
     );
     headers.insert(HEAD_POSITION, HeaderValue::from(head));
-    Ok(response)
+    response
 }
 
 /// A body that reads the frames of `from..=head` as fast as they are taken. The first is read before the answer begins, so

@@ -372,7 +372,6 @@ fn back_up(server: &Server, dir: &Path) {
 }
 
 #[test]
-#[ignore = "needs subscriptions that are settings"]
 fn a_backup_restored_elsewhere_has_subscriptions_secrets_and_dead_letters_and_delivers_on() {
     let (directory, data, master_key) = folder();
     let mut system = build(&data, &master_key);
