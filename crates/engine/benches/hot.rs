@@ -118,7 +118,7 @@ fn encode(set: &mut WorkingSet, commands: &[Command], first: u64) -> FrameBuilde
             frame.push(|payload| ledger::codec::encode(command, &digest, outcome, ctx, payload));
         pushed.expect("there is room");
         let hash = ledger::hash::hash_key(command.actor.owner, &command.key);
-        ledger::index_keys_of(command, hash, outcome, &mut |hash| frame.add_key(hash));
+        ledger::index_command_keys(command, hash, outcome, &mut |hash| frame.add_key(hash));
     });
     frame
 }

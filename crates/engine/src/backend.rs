@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tributary_journal::{self as journal, Disk, Head};
-use tributary_ledger::{Command, Key, Keys, OwnerId, WorkingSet};
+use tributary_ledger::{Command, Key, Lookups, OwnerId, WorkingSet};
 
 use crate::batch::Batch;
 use crate::failure::Failure;
@@ -131,9 +131,9 @@ pub trait Backend: Send {
     /// Opens a turn. Returns the head that the next batch follows. [`Failure::StorageFull`] means that a batch would not fit.
     fn begin(&mut self) -> Result<Head, Failure>;
 
-    /// Loads the objects that `keys` names into `set`, as of the head and what `set` already holds. Objects that do not exist stay
+    /// Loads the objects that `lookups` names into `set`, as of the head and what `set` already holds. Objects that do not exist stay
     /// absent. Never replaces what `set` holds.
-    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure>;
+    fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure>;
 
     /// Returns the earlier uses of keys, by the index of the command, ascending: nearly always none.
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure>;

@@ -81,21 +81,21 @@ impl Records {
 
 fn put_owners(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bool {
     let more = slots.end < set.owner_slots();
-    let owners = slots.map_while(|slot| set.owner_at(slot));
+    let owners = slots.map_while(|slot| set.owner_in_slot(slot));
     into.push(OWNERS, |bytes| codec::encode_owners(owners, bytes));
     more
 }
 
 fn put_accounts(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bool {
     let more = slots.end < set.account_slots();
-    let accounts = slots.map_while(|slot| set.account_at(slot));
+    let accounts = slots.map_while(|slot| set.account_in_slot(slot));
     into.push(ACCOUNTS, |bytes| codec::encode_accounts(accounts, bytes));
     more
 }
 
 fn put_api_keys(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bool {
     let more = slots.end < set.api_key_slots();
-    for key in slots.filter_map(|slot| set.api_key_at(slot)) {
+    for key in slots.filter_map(|slot| set.api_key_in_slot(slot)) {
         into.push(API_KEY, |bytes| codec::encode_api_key(key, bytes));
     }
     more
@@ -103,7 +103,7 @@ fn put_api_keys(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bo
 
 fn put_payments(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bool {
     let more = slots.end < set.payment_slots();
-    let payments = slots.filter_map(|slot| set.payment_at(slot));
+    let payments = slots.filter_map(|slot| set.payment_in_slot(slot));
     for payment in payments.filter(|payment| payment.is_open()) {
         into.push(PAYMENT, |bytes| codec::encode_payment(payment, bytes));
     }

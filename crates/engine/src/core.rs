@@ -264,12 +264,12 @@ impl Core {
         let uses = self.backend.find_keys(queries)?;
         // First what the commands name, then what that names.
         for _stage in 0..ledger::LOADING_STAGES_MAX {
-            let mut keys = ledger::keys(commands, &self.set);
-            keys.payments.retain(|id| !self.load_from_frames(*id));
-            if keys.is_empty() {
+            let mut lookups = ledger::missing_lookups(commands, &self.set);
+            lookups.payments.retain(|id| !self.load_from_frames(*id));
+            if lookups.is_empty() {
                 break;
             }
-            self.backend.load(&keys, &mut self.set)?;
+            self.backend.load(&lookups, &mut self.set)?;
         }
         Ok(uses)
     }
@@ -378,7 +378,7 @@ impl Core {
         let after = next.end..(next.end + COMMANDS_WARMED).min(request.len());
         request.commands[after].iter().for_each(prefetch);
         request.digests[next.clone()].iter().for_each(prefetch);
-        self.set.expect(&request.commands[next.clone()], prefetch);
+        self.set.prefetch(&request.commands[next.clone()], prefetch);
         self.flight.warm(&request.hashes[next]);
     }
 
@@ -603,7 +603,7 @@ impl Open {
             .push(|payload| ledger::codec::encode(command, digest, outcome, ctx, payload))
             .expect("has_room_for bounds the frame");
         self.changes_settings |= outcome.setting.is_some();
-        ledger::index_keys_of(command, hash, outcome, &mut |hash| self.frame.add_key(hash));
+        ledger::index_command_keys(command, hash, outcome, &mut |hash| self.frame.add_key(hash));
     }
 }
 

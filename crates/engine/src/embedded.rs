@@ -15,7 +15,7 @@ use tributary_journal::{
     self as journal, AppendError, Disk, Head, KeyExtractor, Maintainer, Meta, OpenError,
     RecoveryReport, Scrubber, Writer, lock,
 };
-use tributary_ledger::{self as ledger, Keys, WorkingSet};
+use tributary_ledger::{self as ledger, Lookups, WorkingSet};
 
 use crate::backend::{
     Backend, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, ReadCache, Recovered,
@@ -281,8 +281,8 @@ impl Backend for Embedded {
         Ok(self.reader.head())
     }
 
-    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
-        lookup::load(self, keys, set)
+    fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {
+        lookup::load(self, lookups, set)
     }
 
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {

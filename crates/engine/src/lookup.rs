@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    self as ledger, AccountId, Body, ExternalId, Keys, OwnerId, Payment, PaymentId, PaymentStatus,
-    Reference, WorkingSet,
+    self as ledger, AccountId, Body, ExternalId, Lookups, OwnerId, Payment, PaymentId,
+    PaymentStatus, Reference, WorkingSet,
 };
 
 use crate::backend::{JournalReader, KeyQueries, KeyQuery, KeyUse};
@@ -140,24 +140,24 @@ pub(crate) fn find_key(
 /// Puts payments, references and external ids into `set`; accounts, owners and API keys are resident already.
 pub(crate) fn load(
     reader: &dyn JournalReader,
-    keys: &Keys,
+    lookups: &Lookups,
     set: &mut WorkingSet,
 ) -> Result<(), Failure> {
-    for &id in &keys.payments {
+    for &id in &lookups.payments {
         if let Some(payment) = payment(reader, id)? {
             set.load_payment(payment);
         }
     }
-    for (owner, wanted) in &keys.references {
+    for (owner, wanted) in &lookups.references {
         if let Some(id) = reference(reader, *owner, wanted)? {
             set.load_reference(*owner, wanted.clone(), id);
         }
     }
-    for (owner, wanted) in &keys.externals {
+    for (owner, wanted) in &lookups.externals {
         if let Some(id) = external(reader, *owner, wanted)? {
             set.load_external(*owner, wanted.clone(), id);
         }
     }
-    set.mark_absent(keys);
+    set.mark_absent(lookups);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, RwLock};
 
 use tributary_journal::Head;
-use tributary_ledger::{self as ledger, Keys, Residency, WorkingSet};
+use tributary_ledger::{self as ledger, Lookups, Residency, WorkingSet};
 
 use crate::backend::{
     Backend, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Recovered, Ticket,
@@ -63,8 +63,8 @@ impl Backend for Memory {
         Ok(JournalReader::head(self))
     }
 
-    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
-        lookup::load(self, keys, set)
+    fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {
+        lookup::load(self, lookups, set)
     }
 
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {

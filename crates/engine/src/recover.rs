@@ -117,7 +117,7 @@ impl<'scope> Filling<'scope> {
             drop(part.blocks);
             part.set.join().expect("filling a set does not panic")
         });
-        Ok(rest?.with(accounts?, owners?))
+        Ok(rest?.with_accounts_and_owners(accounts?, owners?))
     }
 }
 
@@ -245,7 +245,7 @@ fn apply_frame(frame: &FrameRef<'_>, first: u64, set: &mut WorkingSet) -> Result
             last = stored.position();
             let record = RecordRef::parse(stored.payload(), ledger::FORMAT_VERSION);
             let record = record.map_err(|corrupt| damaged(last, corrupt))?;
-            set.expect_record(&record, prefetch);
+            set.prefetch_record(&record, prefetch);
             records.push(record);
         }
         if records.is_empty() {
@@ -345,7 +345,8 @@ mod tests {
             })
             .collect();
         let owners = record(OWNERS, |into| {
-            let owners = (0..expected.owner_slots()).filter_map(|slot| expected.owner_at(slot));
+            let owners =
+                (0..expected.owner_slots()).filter_map(|slot| expected.owner_in_slot(slot));
             codec::encode_owners(owners, into);
         });
         let accounts = record(ACCOUNTS, |into| {

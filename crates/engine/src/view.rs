@@ -132,7 +132,7 @@ impl Published {
             for payload in payloads.by_ref().take(RECORDS_WARMED) {
                 let record = RecordRef::parse(payload, ledger::FORMAT_VERSION)
                     .expect("what the writer encoded can be read");
-                self.set.expect_record(&record, prefetch);
+                self.set.prefetch_record(&record, prefetch);
                 records.push(record);
             }
             let Some(last) = records.last() else {
@@ -163,7 +163,7 @@ impl Published {
         let sums = summing.get_or_insert_default();
         let from = self.set.account_slot_from(sums.through + 1);
         let to = self.set.account_slots().min(from + SUMMED_ACCOUNTS);
-        for account in (from..to).filter_map(|slot| self.set.account_at(slot)) {
+        for account in (from..to).filter_map(|slot| self.set.account_in_slot(slot)) {
             sums.add(account);
             sums.through = account.id.0;
         }
@@ -236,7 +236,7 @@ impl View {
     /// A view of `set`, which is the state at `position`.
     pub(crate) fn new(set: WorkingSet, position: u64) -> View {
         // Lists and checkpoints follow it.
-        let set = set.in_order();
+        let set = set.sorted_by_id();
         let due: BTreeSet<_> = set.payments().filter_map(due).collect();
         let queue = Lanes::recovered(set.payments());
         let view = View {

@@ -150,7 +150,7 @@ pub struct Queue {
 }
 
 /// Maximum number of accounts that a payment command can name. An accepted payment names at most [`crate::LEGS_MAX`].
-pub const NAMED_MAX: usize = 1 + 2 * crate::SHARES_MAX;
+pub const NAMED_ACCOUNTS_MAX: usize = 1 + 2 * crate::SHARES_MAX;
 
 /// Terms of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

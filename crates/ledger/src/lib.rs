@@ -29,10 +29,11 @@ mod decide;
 mod digest;
 mod event;
 mod ids;
-mod keys;
+mod index;
 mod leg;
 #[cfg(test)]
 mod lints;
+mod lookups;
 mod money;
 mod ordered;
 mod outcome;
@@ -51,22 +52,23 @@ pub use api_key::{Access, ApiKey, ApiKeyStatus};
 pub use apply::{apply, apply_record, apply_sparse};
 pub use command::{
     Actor, Body, Capture, Command, CreateApiKey, DeleteSetting, Destination, Fee, Fees, Hold,
-    NAMED_MAX, OpenAccount, Part, Pay, Payees, PaymentKind, Publish, PutSetting, Queue, Refund,
-    Share,
+    NAMED_ACCOUNTS_MAX, OpenAccount, Part, Pay, Payees, PaymentKind, Publish, PutSetting, Queue,
+    Refund, Share,
 };
 pub use context::Context;
 pub use decide::{decide, decide_group, decide_into, refuse};
 pub use event::event_type;
 pub use ids::{AccountId, ApiKeyId, MaybeAccount, OwnerId, PaymentId, SettingId};
-pub use keys::{LOADING_STAGES_MAX, index_keys, index_keys_of, keys};
+pub use index::{index_command_keys, index_keys};
 pub use leg::{LEGS_MAX, Leg, SHARES_MAX};
+pub use lookups::{LOADING_STAGES_MAX, missing_lookups};
 pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
 pub use outcome::Outcome;
 pub use owner::{Owner, OwnerRef};
 pub use payment::{Payment, PaymentShare, PaymentStatus};
 pub use queue::{Priority, QueueMode, QueueState, QueueTerms, ReplyTo};
 pub use rejection::Rejection;
-pub use set::{CurrencyTotals, Keys, Residency, WorkingSet};
+pub use set::{CurrencyTotals, Lookups, Residency, WorkingSet};
 pub use setting::{
     KindRules, PutBy, SETTING_KINDS, SETTINGS_BYTES_MAX, Setting, SettingBody, SettingChange,
     SettingEvents, SettingKind,

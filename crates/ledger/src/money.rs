@@ -114,7 +114,7 @@ pub struct Date(pub i32);
 
 impl Date {
     /// Returns the UTC date of a timestamp in nanoseconds since the Unix epoch.
-    pub fn of_timestamp(nanos: u64) -> Self {
+    pub fn from_timestamp(nanos: u64) -> Self {
         Date(i32::try_from(nanos / DATE_NANOS).expect("2^64 nanoseconds are fewer than 2^31 days"))
     }
 }

@@ -58,7 +58,7 @@ impl<T> Chunked<T> {
     }
 }
 
-/// Number of expected objects whose places are cached: a few times the objects of one [`Ordered::expect`] round.
+/// Number of expected objects whose places are cached: a few times the objects of one [`Ordered::prefetch`] round.
 const HINTS: usize = 1 << 9;
 
 /// Objects by number.
@@ -88,7 +88,7 @@ impl<T: Numbered> Ordered<T> {
 
     /// Caches the place of an object that will be read soon, and returns the object without reading it. None if the object is a stray.
     #[inline]
-    pub(crate) fn expect(&mut self, number: u64) -> Option<&T> {
+    pub(crate) fn prefetch(&mut self, number: u64) -> Option<&T> {
         let place = self.ranks.place(number)?;
         self.hints[number as usize % HINTS] = (number, place);
         self.items.get(place)
@@ -166,7 +166,7 @@ impl<T: Numbered> Ordered<T> {
         self.items.len()
     }
 
-    pub(crate) fn at(&self, slot: usize) -> Option<&T> {
+    pub(crate) fn in_slot(&self, slot: usize) -> Option<&T> {
         self.items.get(slot)
     }
 
@@ -199,20 +199,20 @@ mod tests {
         let mut things = Ordered::new();
         let (first, second) = (7, 7 + HINTS as u64);
         things.put(Thing(first, 1));
-        things.expect(first);
+        things.prefetch(first);
         assert_eq!(things.get(first), Some(&Thing(first, 1)));
         assert_eq!(things.get(second), None);
         assert_eq!(things.remove(first), Some(Thing(first, 1)));
         assert_eq!(things.get(first), None);
         things.put(Thing(second, 2));
         assert_eq!(things.get(first), None, "its place is another's");
-        things.expect(second);
+        things.prefetch(second);
         things.put(Thing(first, 3));
-        things.expect(first);
+        things.prefetch(first);
         assert_eq!(things.get(first), Some(&Thing(first, 3)), "a stray");
         things.sort();
         for number in [first, second] {
-            things.expect(number);
+            things.prefetch(number);
             assert_eq!(things.get(number).map(Thing::number), Some(number));
         }
         things.get_mut(second).expect("it is there").1 = 4;

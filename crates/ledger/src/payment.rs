@@ -146,7 +146,7 @@ impl Payment {
             created_at: ctx.timestamp,
             effective_at: command
                 .effective_at
-                .unwrap_or(Date::of_timestamp(ctx.timestamp)),
+                .unwrap_or(Date::from_timestamp(ctx.timestamp)),
             changed_at: ctx.position,
             queue: match status {
                 PaymentStatus::Queued => pay.queue.as_ref().map(|queue| Box::new(queue.terms)),

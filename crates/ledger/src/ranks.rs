@@ -59,7 +59,7 @@ fn bit(low: u16) -> u64 {
 }
 
 impl Bits {
-    fn of(lows: &[u16]) -> Box<Bits> {
+    fn from_lows(lows: &[u16]) -> Box<Bits> {
         let mut bits = Box::new(Bits {
             words: [0; WORDS],
             before: [0; WORDS],
@@ -100,7 +100,7 @@ impl Bits {
     }
 
     /// Returns the number with this rank in the page.
-    fn at(&self, place: usize) -> u16 {
+    fn nth(&self, place: usize) -> u16 {
         let before = &self.before[..=self.reached];
         let word = before.partition_point(|before| usize::from(*before) <= place) - 1;
         let mut left = self.words[word];
@@ -123,7 +123,7 @@ impl Lows {
         match self {
             Lows::Few(lows) if lows.len() < FEW_MAX => lows.push(low),
             Lows::Few(lows) => {
-                let mut bits = Bits::of(lows);
+                let mut bits = Bits::from_lows(lows);
                 bits.push(low);
                 *self = Lows::Many(bits);
             }
@@ -152,10 +152,10 @@ impl Lows {
         }
     }
 
-    fn at(&self, place: usize) -> u16 {
+    fn nth(&self, place: usize) -> u16 {
         match self {
             Lows::Few(lows) => lows[place],
-            Lows::Many(bits) => bits.at(place),
+            Lows::Many(bits) => bits.nth(place),
         }
     }
 }
@@ -189,12 +189,12 @@ impl Ranks {
     }
 
     /// Returns the number with this rank.
-    pub(crate) fn at(&self, place: usize) -> Option<u64> {
+    pub(crate) fn nth(&self, place: usize) -> Option<u64> {
         if place >= self.len {
             return None;
         }
         let page = self.pages.partition_point(|page| page.before <= place) - 1;
-        let low = self.pages[page].lows.at(place - self.pages[page].before);
+        let low = self.pages[page].lows.nth(place - self.pages[page].before);
         Some(self.uppers[page] << PAGE_BITS | u64::from(low))
     }
 
@@ -236,7 +236,7 @@ impl Ranks {
             self.uppers.pop();
         }
         self.len -= 1;
-        self.last = self.len.checked_sub(1).and_then(|place| self.at(place));
+        self.last = self.len.checked_sub(1).and_then(|place| self.nth(place));
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(ranks.len(), expected.len());
         for (place, &number) in expected.iter().enumerate() {
             assert_eq!(ranks.place(number), Some(place));
-            assert_eq!(ranks.at(place), Some(number));
+            assert_eq!(ranks.nth(place), Some(number));
             assert_eq!(ranks.below(number), place);
             let next = expected.get(place + 1);
             if next != Some(&(number + 1)) {
@@ -274,7 +274,7 @@ mod tests {
                 assert_eq!(ranks.below(number + 1), place + 1);
             }
         }
-        assert_eq!(ranks.at(expected.len()), None);
+        assert_eq!(ranks.nth(expected.len()), None);
         assert_eq!(ranks.below(u64::MAX), expected.len());
     }
 

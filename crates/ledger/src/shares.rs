@@ -4,7 +4,7 @@
 pub const BASIS_POINTS: u64 = 10_000;
 
 /// Returns `floor(amount · basis_points / 10,000)`.
-pub fn of_basis_points(amount: u64, basis_points: u16) -> u64 {
+pub fn apply_basis_points(amount: u64, basis_points: u16) -> u64 {
     let part = u128::from(amount) * u128::from(basis_points) / u128::from(BASIS_POINTS);
     u64::try_from(part).expect("at most seven times an amount of at most 2^53")
 }

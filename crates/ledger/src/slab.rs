@@ -34,7 +34,7 @@ fn spread(number: u64) -> u64 {
     spread ^ spread >> 32
 }
 
-fn at<T>(chunks: &[Vec<Option<T>>], slot: u32) -> Option<&T> {
+fn object_in_slot<T>(chunks: &[Vec<Option<T>>], slot: u32) -> Option<&T> {
     let slot = slot as usize;
     chunks.get(slot / CHUNK)?.get(slot % CHUNK)?.as_ref()
 }
@@ -103,7 +103,7 @@ fn sort_by_region(found: &[(u64, u32)], sorted: &mut Vec<(u64, u32)>, capacity: 
 }
 
 fn hashes<T: Numbered>(chunks: &[Vec<Option<T>>]) -> impl Fn(u32) -> Option<u64> {
-    |slot| at(chunks, slot).map(|object| spread(object.number()))
+    |slot| object_in_slot(chunks, slot).map(|object| spread(object.number()))
 }
 
 impl<T: Numbered> Slab<T> {
@@ -132,22 +132,23 @@ impl<T: Numbered> Slab<T> {
             .map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
-    pub(crate) fn at(&self, slot: usize) -> Option<&T> {
+    pub(crate) fn in_slot(&self, slot: usize) -> Option<&T> {
         self.chunks.get(slot / CHUNK)?.get(slot % CHUNK)?.as_ref()
     }
 
-    pub(crate) fn slot_of(&self, number: u64) -> Option<u32> {
-        let same =
-            |slot: &u32| at(&self.chunks, *slot).is_some_and(|object| object.number() == number);
+    pub(crate) fn find_slot(&self, number: u64) -> Option<u32> {
+        let same = |slot: &u32| {
+            object_in_slot(&self.chunks, *slot).is_some_and(|object| object.number() == number)
+        };
         self.index.find(spread(number), same).copied()
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&T> {
-        self.at(self.slot_of(number)? as usize)
+        self.in_slot(self.find_slot(number)? as usize)
     }
 
     pub(crate) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
-        let slot = self.slot_of(number)? as usize;
+        let slot = self.find_slot(number)? as usize;
         self.chunks[slot / CHUNK][slot % CHUNK].as_mut()
     }
 
@@ -197,7 +198,7 @@ impl<T: Numbered> Slab<T> {
     }
 
     pub(crate) fn remove(&mut self, number: u64) -> Option<T> {
-        let slot = self.slot_of(number)?;
+        let slot = self.find_slot(number)?;
         let entry = self
             .index
             .find_entry(spread(number), |indexed| *indexed == slot);

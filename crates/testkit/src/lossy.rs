@@ -10,7 +10,7 @@ use tributary_engine::{
     Backend, Batch, Failure, Fate, Head, JournalReader, KeyQueries, KeyUse, Memory, Recovered,
     Ticket,
 };
-use tributary_ledger::{Keys, WorkingSet};
+use tributary_ledger::{Lookups, WorkingSet};
 
 use crate::random::Random;
 
@@ -151,9 +151,9 @@ impl Backend for LossyMemory {
         self.memory.begin()
     }
 
-    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
+    fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {
         self.losses.check_connection()?;
-        self.memory.load(keys, set)
+        self.memory.load(lookups, set)
     }
 
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {

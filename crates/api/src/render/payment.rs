@@ -305,7 +305,7 @@ pub fn why_failed(reader: &Reader, payment: &Payment, created: &Record) -> Optio
 pub fn effective_at(record: &Record) -> String {
     let date = record.command.effective_at;
     format_date(
-        date.unwrap_or_else(|| Date::of_timestamp(record.ctx.timestamp))
+        date.unwrap_or_else(|| Date::from_timestamp(record.ctx.timestamp))
             .0,
     )
 }

@@ -189,7 +189,7 @@ fn all(published: &Published, first: u64, last: u64, newest_first: bool) -> Vec<
     // A window may be empty in either direction.
     let to = set.account_slot_from(last.saturating_add(1));
     let from = set.account_slot_from(first).min(to);
-    let at = |slot| set.account_at(slot).cloned();
+    let at = |slot| set.account_in_slot(slot).cloned();
     if newest_first {
         let from = from.max(to.saturating_sub(SLICE_ACCOUNTS));
         (from..to).rev().filter_map(at).collect()

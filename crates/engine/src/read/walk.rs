@@ -80,7 +80,7 @@ impl Records<'_> {
         Ok(Link {
             position,
             timestamp: record.context().timestamp,
-            leg: record.leg_of(account).ok_or_else(|| broken(position))?,
+            leg: record.find_leg(account).ok_or_else(|| broken(position))?,
         })
     }
 

@@ -8,7 +8,7 @@ use tributary_engine::{
     Recovered, Refused, Stepper, Ticket,
 };
 use tributary_journal::{Clock, Head};
-use tributary_ledger::{Body, Keys, PaymentId, PaymentStatus, Refund, WorkingSet};
+use tributary_ledger::{Body, Lookups, PaymentId, PaymentStatus, Refund, WorkingSet};
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::SimDisk;
 
@@ -181,8 +181,8 @@ impl Backend for Losing {
         self.inner.begin()
     }
 
-    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
-        self.inner.load(keys, set)
+    fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {
+        self.inner.load(lookups, set)
     }
 
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {

@@ -11,7 +11,7 @@ use tributary_engine::{
 };
 use tributary_journal::{self as journal, Clock};
 use tributary_ledger::{
-    AccountId, Body, Command, Keys, PaymentId, PaymentStatus, Refund, WorkingSet,
+    AccountId, Body, Command, Lookups, PaymentId, PaymentStatus, Refund, WorkingSet,
 };
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::{Fault, SimDisk};
@@ -238,8 +238,8 @@ impl Backend for Gated {
         self.inner.begin()
     }
 
-    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
-        self.inner.load(keys, set)
+    fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {
+        self.inner.load(lookups, set)
     }
 
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {

@@ -8,9 +8,9 @@ use super::objects::{
 use super::operation::Operation;
 use crate::{
     AccountId, AccountKind, ApiKeyId, Body, Capture, CorrelationId, CreateApiKey, Data,
-    DeleteSetting, Destination, ExternalId, Fee, Fees, Hold, NAMED_MAX, OpenAccount, OrderKey,
-    Overdraft, Part, Pay, Payees, PaymentId, Publish, PutSetting, Queue, QueueTerms, Reason,
-    Reference, Refund, ReplyTo, SHARES_MAX, SettingId, SettingKind, Share, Topic,
+    DeleteSetting, Destination, ExternalId, Fee, Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount,
+    OrderKey, Overdraft, Part, Pay, Payees, PaymentId, Publish, PutSetting, Queue, QueueTerms,
+    Reason, Reference, Refund, ReplyTo, SHARES_MAX, SettingId, SettingKind, Share, Topic,
 };
 
 pub(super) const PAY_HOLD: u8 = 1;
@@ -232,7 +232,7 @@ fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Co
     } else {
         None
     };
-    let mut named = [AccountId(0); NAMED_MAX];
+    let mut named = [AccountId(0); NAMED_ACCOUNTS_MAX];
     let named = &mut named[..1 + payees + fees];
     match legs {
         Some(legs) if legs.len() == named.len() => named.copy_from_slice(legs),

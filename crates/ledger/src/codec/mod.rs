@@ -104,7 +104,7 @@ pub fn encode(
     let header: &mut [u8; HEADER] = into[start..]
         .first_chunk_mut()
         .expect("room was made for it first");
-    header[0] = Operation::of(&command.body) as u8;
+    header[0] = Operation::from_body(&command.body) as u8;
     header[1] = flags(command, text) | if outcome.reply_to.is_some() { REPLY } else { 0 };
     header[2..4].copy_from_slice(
         &outcome
@@ -356,7 +356,7 @@ impl Command {
         bytes.u64(self.actor.owner.0);
         bytes.u8(flags(self, self.text.as_ref()));
         bytes.i32(self.effective_at.map_or(0, |date| date.0));
-        bytes.u8(Operation::of(&self.body) as u8);
+        bytes.u8(Operation::from_body(&self.body) as u8);
         let len_at = bytes.len();
         bytes.put(&[0; 4]);
         body::put_body(&without_secret(&self.body), true, bytes);

@@ -66,7 +66,7 @@ impl Operation {
     ];
 
     /// Returns the operation of a body.
-    pub fn of(body: &Body) -> Self {
+    pub fn from_body(body: &Body) -> Self {
         match body {
             Body::OpenAccount(_) => Self::OpenAccount,
             Body::FreezeAccount(_) => Self::FreezeAccount,

@@ -236,7 +236,7 @@ impl<'a> RecordRef<'a> {
     /// Returns the business date: as given, or the UTC date of the record.
     pub fn effective_at(&self) -> Date {
         self.effective_given()
-            .unwrap_or(Date::of_timestamp(self.context().timestamp))
+            .unwrap_or(Date::from_timestamp(self.context().timestamp))
     }
 
     fn effective_given(&self) -> Option<Date> {
@@ -446,7 +446,7 @@ impl<'a> RecordRef<'a> {
     }
 
     /// Returns the leg of an account, if there is one.
-    pub fn leg_of(&self, account: AccountId) -> Option<Leg> {
+    pub fn find_leg(&self, account: AccountId) -> Option<Leg> {
         self.legs
             .iter()
             .find(|leg| u64_at(*leg, 0) == account.0)

@@ -1,11 +1,11 @@
 //! Pay, transfer, top up, pay out, adjust; at once or as a hold.
 
 use super::checks::{check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed};
-use crate::shares::{BASIS_POINTS, of_basis_points, prorate};
+use crate::shares::{BASIS_POINTS, apply_basis_points, prorate};
 use crate::{
     AMOUNT_MAX, Account, AccountId, AccountStatus, Command, Context, Currency, Destination, Fee,
-    LEGS_MAX, NAMED_MAX, Outcome, OwnerId, Part, Pay, Payment, PaymentKind, Rejection, SHARES_MAX,
-    Share, WorkingSet,
+    LEGS_MAX, NAMED_ACCOUNTS_MAX, Outcome, OwnerId, Part, Pay, Payment, PaymentKind, Rejection,
+    SHARES_MAX, Share, WorkingSet,
 };
 use arrayvec::ArrayVec;
 
@@ -20,7 +20,7 @@ pub(super) fn pay(
     ctx: Context,
     outcome: &mut Outcome,
 ) -> Result<(), Rejection> {
-    let named: ArrayVec<AccountId, NAMED_MAX> = pay.accounts().collect();
+    let named: ArrayVec<AccountId, NAMED_ACCOUNTS_MAX> = pay.accounts().collect();
     let mut amounts: PerShare<u64> = ArrayVec::new();
     check_command(pay, &named, ctx, &mut amounts)?;
     let source = set.find_account(pay.source)?;
@@ -139,7 +139,7 @@ pub(super) fn put_legs<'a>(
 
 /// Computes the amounts of the shares: first the fees, then exact parts; the rest is divided by basis points.
 fn split_amount(pay: &Pay, split: &[Share], amounts: &mut PerShare<u64>) -> Result<(), Rejection> {
-    let fee = |fee: &Fee| fee.flat + of_basis_points(pay.amount, fee.basis_points);
+    let fee = |fee: &Fee| fee.flat + apply_basis_points(pay.amount, fee.basis_points);
     let all_fees: u64 = pay.fees.iter().map(fee).sum();
     let net = pay
         .amount

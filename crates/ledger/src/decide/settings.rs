@@ -31,10 +31,10 @@ pub(super) fn put(set: &WorkingSet, actor: Actor, put: &PutSetting, ctx: Context
     )?;
     if replaced.is_none() {
         refuse_if(set.setting(put.id).is_some(), Rejection::SettingIdInUse)?;
-        let per_owner = set.settings_of(owner, put.kind);
+        let per_owner = set.count_settings(owner, put.kind);
         let too_many = !is_platform(actor) && per_owner >= rules.per_owner;
         refuse_if(
-            too_many || set.settings_of_kind(put.kind) >= rules.in_all,
+            too_many || set.count_settings_of_kind(put.kind) >= rules.in_all,
             Rejection::TooManySettings,
         )?;
     }

@@ -1,8 +1,8 @@
 //! Changes of a set, and undoing them.
 
-use super::lookups::{Absent, Passing};
+use super::lookups::{Absent, Droppable};
 use super::queued::queued_by;
-use super::undo::Before;
+use super::undo::UndoEntry;
 use super::{Residency, WorkingSet};
 use crate::{
     Account, AccountId, ApiKey, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId, PaymentStatus,
@@ -54,7 +54,7 @@ impl WorkingSet {
             return;
         }
         if let Some(undo) = &mut self.undo {
-            undo.push(Before::Account(leg.account, Some(account.clone())));
+            undo.push(UndoEntry::Account(leg.account, Some(account.clone())));
         }
         assert!(
             account.posted + leg.amount == leg.posted_after,
@@ -73,7 +73,7 @@ impl WorkingSet {
         let id = account.id;
         let before = self.accounts.put(account);
         if let Some(undo) = &mut self.undo {
-            undo.push(Before::Account(id, before));
+            undo.push(UndoEntry::Account(id, before));
         }
     }
 
@@ -81,7 +81,7 @@ impl WorkingSet {
         let id = owner.id;
         let before = self.owners.put(owner);
         if let Some(undo) = &mut self.undo {
-            undo.push(Before::Owner(id, before));
+            undo.push(UndoEntry::Owner(id, before));
         }
     }
 
@@ -89,7 +89,7 @@ impl WorkingSet {
         let id = key.id;
         let before = self.api_keys.put(key);
         if let Some(undo) = &mut self.undo {
-            undo.push(Before::ApiKey(id, before));
+            undo.push(UndoEntry::ApiKey(id, before));
         }
     }
 
@@ -97,14 +97,14 @@ impl WorkingSet {
         let id = setting.id;
         let before = self.settings.put(setting);
         if let Some(undo) = &mut self.undo {
-            undo.push(Before::Setting(id, before));
+            undo.push(UndoEntry::Setting(id, before));
         }
     }
 
     pub(crate) fn delete_setting(&mut self, id: SettingId) {
         let before = self.settings.remove(id);
         if let Some(undo) = &mut self.undo {
-            undo.push(Before::Setting(id, before));
+            undo.push(UndoEntry::Setting(id, before));
         }
     }
 
@@ -112,11 +112,11 @@ impl WorkingSet {
     pub(crate) fn put_payment(&mut self, payment: Payment, until: u64) {
         let id = payment.id;
         if self.residency != Residency::Everything && !payment.is_open() {
-            self.passing.push_back((until, Passing::Payment(id)));
+            self.passing.push_back((until, Droppable::Payment(id)));
         }
         let before = self.swap_payment(payment);
         if let Some(undo) = &mut self.undo {
-            undo.push(Before::Payment(id, before));
+            undo.push(UndoEntry::Payment(id, before));
         }
     }
 
@@ -135,7 +135,7 @@ impl WorkingSet {
     pub(crate) fn put_queue(&mut self, queue: QueueState) {
         let before = std::mem::replace(&mut self.queue, queue);
         if let Some(undo) = &mut self.undo {
-            undo.push(Before::Queue(before));
+            undo.push(UndoEntry::Queue(before));
         }
     }
 
@@ -148,11 +148,11 @@ impl WorkingSet {
     ) {
         if self.residency != Residency::Everything {
             self.passing
-                .push_back((until, Passing::Reference(owner, reference.clone())));
+                .push_back((until, Droppable::Reference(owner, reference.clone())));
         }
         let before = self.references.insert((owner, reference.clone()), payment);
         if let Some(undo) = &mut self.undo {
-            undo.push(Before::Reference(owner, reference, before));
+            undo.push(UndoEntry::Reference(owner, reference, before));
         }
     }
 
@@ -165,11 +165,11 @@ impl WorkingSet {
     ) {
         if self.residency != Residency::Everything {
             self.passing
-                .push_back((until, Passing::External(owner, external.clone())));
+                .push_back((until, Droppable::External(owner, external.clone())));
         }
         let before = self.externals.insert((owner, external.clone()), account);
         if let Some(undo) = &mut self.undo {
-            undo.push(Before::External(owner, external, before));
+            undo.push(UndoEntry::External(owner, external, before));
         }
     }
 
@@ -192,29 +192,29 @@ impl WorkingSet {
         }
     }
 
-    fn restore(&mut self, before: Before) {
+    fn restore(&mut self, before: UndoEntry) {
         match before {
-            Before::Account(id, None) => _ = self.accounts.remove(id.0),
-            Before::Account(_, Some(account)) => _ = self.accounts.put(account),
-            Before::Owner(id, None) => self.owners.remove(id),
-            Before::Owner(_, Some(owner)) => _ = self.owners.put(owner),
-            Before::Payment(id, None) => self.remove_payment(id),
-            Before::Payment(_, Some(payment)) => _ = self.swap_payment(payment),
-            Before::Queue(queue) => self.queue = queue,
-            Before::ApiKey(id, None) => _ = self.api_keys.remove(id.0),
-            Before::ApiKey(_, Some(key)) => _ = self.api_keys.put(key),
-            Before::Setting(id, None) => _ = self.settings.remove(id),
-            Before::Setting(_, Some(setting)) => _ = self.settings.put(setting),
-            Before::Reference(owner, reference, None) => {
+            UndoEntry::Account(id, None) => _ = self.accounts.remove(id.0),
+            UndoEntry::Account(_, Some(account)) => _ = self.accounts.put(account),
+            UndoEntry::Owner(id, None) => self.owners.remove(id),
+            UndoEntry::Owner(_, Some(owner)) => _ = self.owners.put(owner),
+            UndoEntry::Payment(id, None) => self.remove_payment(id),
+            UndoEntry::Payment(_, Some(payment)) => _ = self.swap_payment(payment),
+            UndoEntry::Queue(queue) => self.queue = queue,
+            UndoEntry::ApiKey(id, None) => _ = self.api_keys.remove(id.0),
+            UndoEntry::ApiKey(_, Some(key)) => _ = self.api_keys.put(key),
+            UndoEntry::Setting(id, None) => _ = self.settings.remove(id),
+            UndoEntry::Setting(_, Some(setting)) => _ = self.settings.put(setting),
+            UndoEntry::Reference(owner, reference, None) => {
                 _ = self.references.remove(&(owner, reference))
             }
-            Before::Reference(owner, reference, Some(payment)) => {
+            UndoEntry::Reference(owner, reference, Some(payment)) => {
                 _ = self.references.insert((owner, reference), payment);
             }
-            Before::External(owner, external, None) => {
+            UndoEntry::External(owner, external, None) => {
                 _ = self.externals.remove(&(owner, external))
             }
-            Before::External(owner, external, Some(account)) => {
+            UndoEntry::External(owner, external, Some(account)) => {
                 _ = self.externals.insert((owner, external), account);
             }
         }

@@ -4,7 +4,7 @@ use crate::{ExternalId, OwnerId, PaymentId, Reference};
 
 /// Objects that a batch must load. Each list is sorted and has no duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keys {
+pub struct Lookups {
     /// Payments to load as of their last record, also failed payments.
     pub payments: Vec<PaymentId>,
     /// References whose payments must be found.
@@ -13,10 +13,10 @@ pub struct Keys {
     pub externals: Vec<(OwnerId, ExternalId)>,
 }
 
-impl Keys {
+impl Lookups {
     /// Returns whether there is nothing to load.
     pub fn is_empty(&self) -> bool {
-        *self == Keys::default()
+        *self == Lookups::default()
     }
 
     pub(crate) fn tidy(&mut self) {
@@ -40,7 +40,7 @@ pub(crate) enum Absent {
 
 /// An object that can be dropped once its record is durable.
 #[derive(Clone, Debug)]
-pub(super) enum Passing {
+pub(super) enum Droppable {
     Payment(PaymentId),
     Reference(OwnerId, Reference),
     External(OwnerId, ExternalId),

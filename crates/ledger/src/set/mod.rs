@@ -9,7 +9,7 @@ mod sip;
 mod undo;
 
 pub(crate) use lookups::Absent;
-pub use lookups::Keys;
+pub use lookups::Lookups;
 
 use crate::codec::RecordRef;
 use crate::ordered::Ordered;
@@ -22,7 +22,7 @@ use crate::{
 use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, VecDeque};
 
-use lookups::Passing;
+use lookups::Droppable;
 use sip::Sip;
 
 /// Objects that a set contains completely, so that missing ones need not be looked up.
@@ -34,7 +34,7 @@ pub enum Residency {
     Accounts,
 }
 
-/// The state that decisions read. Filled by [`crate::apply`] and by loading the objects that [`crate::keys`] returns.
+/// The state that decisions read. Filled by [`crate::apply`] and by loading the objects that [`crate::missing_lookups`] returns.
 #[derive(Clone)]
 pub struct WorkingSet {
     residency: Residency,
@@ -46,12 +46,12 @@ pub struct WorkingSet {
     references: HashMap<(OwnerId, Reference), PaymentId, Sip>,
     externals: HashMap<(OwnerId, ExternalId), AccountId, Sip>,
     absent: HashSet<Absent, Sip>,
-    passing: VecDeque<(u64, Passing)>,
+    passing: VecDeque<(u64, Droppable)>,
     queue: QueueState,
     /// Payments in the queue, all of which are in the set.
     queued: queued::Queued,
     horizon: u64,
-    undo: Option<Vec<undo::Before>>,
+    undo: Option<Vec<undo::UndoEntry>>,
 }
 
 /// Sums over the accounts of a currency, minor units. The books balance when `debit == credit`.
@@ -151,23 +151,23 @@ impl WorkingSet {
 
     /// Calls `near` with the accounts of a few payments that are about to be decided, so that the caller can prefetch them:
     /// in a large set each account would otherwise cost a wait for memory. This function does not read the accounts.
-    pub fn expect(&mut self, commands: &[Command], mut near: impl FnMut(&Account)) {
+    pub fn prefetch(&mut self, commands: &[Command], mut near: impl FnMut(&Account)) {
         for command in commands {
             if let Body::Pay(pay) = &command.body {
-                let source = self.accounts.expect(pay.source.0);
+                let source = self.accounts.prefetch(pay.source.0);
                 source.into_iter().for_each(&mut near);
                 if let Destination::One(account) = &pay.destination {
-                    let payee = self.accounts.expect(account.0);
+                    let payee = self.accounts.prefetch(account.0);
                     payee.into_iter().for_each(&mut near);
                 }
             }
         }
     }
 
-    /// Like [`WorkingSet::expect`], for a record that is about to be applied.
-    pub fn expect_record(&mut self, record: &RecordRef<'_>, mut near: impl FnMut(&Account)) {
+    /// Like [`WorkingSet::prefetch`], for a record that is about to be applied.
+    pub fn prefetch_record(&mut self, record: &RecordRef<'_>, mut near: impl FnMut(&Account)) {
         for id in record.accounts() {
-            self.accounts.expect(id.0).into_iter().for_each(&mut near);
+            self.accounts.prefetch(id.0).into_iter().for_each(&mut near);
         }
     }
 
@@ -207,12 +207,12 @@ impl WorkingSet {
     }
 
     /// Returns the number of living settings of an owner and kind.
-    pub fn settings_of(&self, owner: OwnerId, kind: SettingKind) -> usize {
+    pub fn count_settings(&self, owner: OwnerId, kind: SettingKind) -> usize {
         self.settings.count(owner, kind)
     }
 
     /// Returns the number of living settings of a kind.
-    pub fn settings_of_kind(&self, kind: SettingKind) -> usize {
+    pub fn count_settings_of_kind(&self, kind: SettingKind) -> usize {
         self.settings.count_of_kind(kind)
     }
 
@@ -299,14 +299,14 @@ impl WorkingSet {
     /// Returns one past the last slot of accounts. Lists and checkpoints read the slots one by one, between changes.
     /// An object keeps its slot, and slots of accounts and owners ascend with their ids.
     ///
-    /// Panics if accounts were loaded out of order and not sorted by [`WorkingSet::in_order`].
+    /// Panics if accounts were loaded out of order and not sorted by [`WorkingSet::sorted_by_id`].
     pub fn account_slots(&self) -> usize {
         self.accounts.slots()
     }
 
     /// Returns the account in a slot.
-    pub fn account_at(&self, slot: usize) -> Option<&Account> {
-        self.accounts.at(slot)
+    pub fn account_in_slot(&self, slot: usize) -> Option<&Account> {
+        self.accounts.in_slot(slot)
     }
 
     /// Returns the slot of the first account whose number is at least this.
@@ -317,7 +317,7 @@ impl WorkingSet {
     /// Returns this set with accounts and owners sorted by id, if they were loaded out of order. Records keep them
     /// sorted.
     #[must_use]
-    pub fn in_order(mut self) -> WorkingSet {
+    pub fn sorted_by_id(mut self) -> WorkingSet {
         self.accounts.sort();
         self.owners.sort();
         self
@@ -329,8 +329,8 @@ impl WorkingSet {
     }
 
     /// Returns the owner in a slot.
-    pub fn owner_at(&self, slot: usize) -> Option<OwnerRef<'_>> {
-        self.owners.at(slot)
+    pub fn owner_in_slot(&self, slot: usize) -> Option<OwnerRef<'_>> {
+        self.owners.in_slot(slot)
     }
 
     /// Returns one past the last slot of payments.
@@ -339,8 +339,8 @@ impl WorkingSet {
     }
 
     /// Returns the payment in a slot. A checkpoint does not need closed payments.
-    pub fn payment_at(&self, slot: usize) -> Option<&Payment> {
-        self.payments.at(slot)
+    pub fn payment_in_slot(&self, slot: usize) -> Option<&Payment> {
+        self.payments.in_slot(slot)
     }
 
     /// Returns one past the last slot of API keys.
@@ -349,8 +349,8 @@ impl WorkingSet {
     }
 
     /// Returns the API key in a slot.
-    pub fn api_key_at(&self, slot: usize) -> Option<&ApiKey> {
-        self.api_keys.at(slot)
+    pub fn api_key_in_slot(&self, slot: usize) -> Option<&ApiKey> {
+        self.api_keys.in_slot(slot)
     }
 
     /// Reserves memory for the owners that are about to be loaded: a table that grows step by step is filled twice.
@@ -369,7 +369,11 @@ impl WorkingSet {
     }
 
     /// Returns this set with the accounts and the owners of two other sets. This set must have none of its own.
-    pub fn with(mut self, accounts: WorkingSet, owners: WorkingSet) -> WorkingSet {
+    pub fn with_accounts_and_owners(
+        mut self,
+        accounts: WorkingSet,
+        owners: WorkingSet,
+    ) -> WorkingSet {
         let own = self.account_count() + self.owner_count();
         assert!(own <= 1, "nothing but the platform is lost");
         self.accounts = accounts.accounts;
@@ -443,20 +447,20 @@ impl WorkingSet {
         self.put_external(owner, external, account, self.horizon + 1);
     }
 
-    /// Remembers that the objects of `keys` that are still not in the set do not exist, so that [`crate::keys`] does not return them again.
-    pub fn mark_absent(&mut self, keys: &Keys) {
-        let payments = keys
+    /// Remembers that the objects of `lookups` that are still not in the set do not exist, so that [`crate::missing_lookups`] does not return them again.
+    pub fn mark_absent(&mut self, lookups: &Lookups) {
+        let payments = lookups
             .payments
             .iter()
             .filter(|id| self.payment(**id).is_none())
             .map(|id| Absent::Payment(*id));
-        let references = keys
+        let references = lookups
             .references
             .iter()
             .filter(|(owner, reference)| self.reference(*owner, reference).is_none());
         let references =
             references.map(|(owner, reference)| Absent::Reference(*owner, reference.clone()));
-        let externals = keys
+        let externals = lookups
             .externals
             .iter()
             .filter(|(owner, external)| self.external(*owner, external).is_none());
@@ -466,7 +470,7 @@ impl WorkingSet {
         for absent in all {
             if self.absent.insert(absent.clone()) {
                 self.passing
-                    .push_back((self.horizon + 1, Passing::Absent(absent)));
+                    .push_back((self.horizon + 1, Droppable::Absent(absent)));
             }
         }
     }
@@ -474,7 +478,7 @@ impl WorkingSet {
     /// Drops the objects of records up to `position` that the set need not contain: closed payments, references, external ids and
     /// remembered absences. A set of [`Residency::Everything`] drops nothing.
     ///
-    /// Call this only before [`crate::keys`] of a batch, never between that call and the batch's last decision. Every look-up whose
+    /// Call this only before [`crate::missing_lookups`] of a batch, never between that call and the batch's last decision. Every look-up whose
     /// result is not added yet must have seen the journal up to `position`; otherwise an object that it reports as absent may be one
     /// that was dropped here.
     pub fn evict_through(&mut self, position: u64) {
@@ -511,9 +515,9 @@ impl WorkingSet {
         totals
     }
 
-    fn evict(&mut self, passing: Passing, position: u64) {
+    fn evict(&mut self, passing: Droppable, position: u64) {
         match passing {
-            Passing::Payment(id) => {
+            Droppable::Payment(id) => {
                 if self
                     .payment(id)
                     .is_some_and(|payment| payment.changed_at <= position)
@@ -523,7 +527,7 @@ impl WorkingSet {
             }
             // A group that was undone may have noted them for an earlier position than that of the record which has them
             // now; that one noted them again for its own.
-            Passing::Reference(owner, reference) => {
+            Droppable::Reference(owner, reference) => {
                 let name = (owner, reference);
                 if self
                     .references
@@ -533,13 +537,13 @@ impl WorkingSet {
                     self.references.remove(&name);
                 }
             }
-            Passing::External(owner, external) => {
+            Droppable::External(owner, external) => {
                 let name = (owner, external);
                 if self.externals.get(&name).is_some_and(|id| id.0 <= position) {
                     self.externals.remove(&name);
                 }
             }
-            Passing::Absent(absent) => {
+            Droppable::Absent(absent) => {
                 self.absent.remove(&absent);
             }
         }

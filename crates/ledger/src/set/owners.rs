@@ -155,7 +155,7 @@ impl Owners {
     }
 
     /// Returns the owner with this id and place.
-    fn at_place(&self, id: u64, place: usize) -> OwnerRef<'_> {
+    fn owner_in_place(&self, id: u64, place: usize) -> OwnerRef<'_> {
         OwnerRef {
             id: OwnerId(id),
             name: self.names.get(place),
@@ -163,13 +163,13 @@ impl Owners {
         }
     }
 
-    pub(super) fn at(&self, slot: usize) -> Option<OwnerRef<'_>> {
-        self.ids.at(slot).map(|id| self.at_place(id, slot))
+    pub(super) fn in_slot(&self, slot: usize) -> Option<OwnerRef<'_>> {
+        self.ids.nth(slot).map(|id| self.owner_in_place(id, slot))
     }
 
     pub(super) fn get(&self, id: OwnerId) -> Option<Owner> {
         match self.ids.place(id.0) {
-            Some(place) => Some(self.at_place(id.0, place).to_owner()),
+            Some(place) => Some(self.owner_in_place(id.0, place).to_owner()),
             None => self.strays.owners.get(id.0).cloned(),
         }
     }
@@ -177,7 +177,7 @@ impl Owners {
     /// Returns the position of the last record that changed an owner, if the owner is in the set.
     fn known_at(&self, id: OwnerId) -> Option<u64> {
         match self.ids.place(id.0) {
-            Some(place) => Some(self.at_place(id.0, place).changed_at()),
+            Some(place) => Some(self.owner_in_place(id.0, place).changed_at()),
             None => self.strays.owners.get(id.0).map(|owner| owner.changed_at),
         }
     }
@@ -186,7 +186,7 @@ impl Owners {
         let bytes = name.as_bytes();
         let same = |place: &u32| self.names.get(*place as usize) == bytes;
         if let Some(place) = self.by_name.find(hash_owner_name(bytes), same) {
-            let owner = self.at(*place as usize).expect("it has a place");
+            let owner = self.in_slot(*place as usize).expect("it has a place");
             return Some(owner.to_owner());
         }
         if self.strays.by_name.is_empty() {
@@ -196,7 +196,7 @@ impl Owners {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Owner> {
-        let in_order = (0..self.ids.len()).filter_map(|place| self.at(place));
+        let in_order = (0..self.ids.len()).filter_map(|place| self.in_slot(place));
         let in_order = in_order.map(OwnerRef::to_owner);
         in_order.chain(self.strays.owners.iter().cloned())
     }

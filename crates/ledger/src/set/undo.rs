@@ -7,7 +7,7 @@ use crate::{
 
 /// State of an object before an open group changed it.
 #[derive(Clone)]
-pub(super) enum Before {
+pub(super) enum UndoEntry {
     Account(AccountId, Option<Account>),
     Owner(OwnerId, Option<Owner>),
     Payment(PaymentId, Option<Payment>),

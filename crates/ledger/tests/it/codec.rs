@@ -137,8 +137,8 @@ fn runs_round_trip(accounts: &[Account], owners: &[Owner]) -> [Vec<u8>; 2] {
     // Only a set gives owners whose names lie elsewhere.
     let mut set = WorkingSet::new(Residency::Accounts);
     owners.iter().for_each(|owner| set.load_owner(owner));
-    let set = set.in_order();
-    let in_place = (0..set.owner_slots()).map_while(|slot| set.owner_at(slot));
+    let set = set.sorted_by_id();
+    let in_place = (0..set.owner_slots()).map_while(|slot| set.owner_in_slot(slot));
     encode_owners(in_place, &mut owner_bytes);
     let in_order: Vec<Owner> = set.owners().collect();
     check(&in_order, &owner_bytes, |bytes, found| {
@@ -243,7 +243,7 @@ fn read_all(bytes: &[u8]) {
             view.subject(),
         );
         view.legs().for_each(|leg| {
-            assert!(view.leg_of(leg.account).is_some() && !leg.currency.code().is_empty())
+            assert!(view.find_leg(leg.account).is_some() && !leg.currency.code().is_empty())
         });
     }
     if let Ok(record) = decode(bytes, FORMAT_VERSION) {
@@ -543,7 +543,10 @@ fn records_of_format_1_are_written_and_read_as_ever() {
             outcome,
             ..
         } = decode(&hex::decode(line).unwrap(), 1).unwrap();
-        operations.push((codec::Operation::of(&command.body), outcome.is_accepted()));
+        operations.push((
+            codec::Operation::from_body(&command.body),
+            outcome.is_accepted(),
+        ));
         apply(&mut set, &command, &outcome, ctx);
     }
     for operation in codec::Operation::ALL {

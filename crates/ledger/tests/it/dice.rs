@@ -43,7 +43,7 @@ fn account(world: &World, die: u16, now: u64) -> AccountId {
     }
     world
         .set
-        .account_at(usize::from(die) % known)
+        .account_in_slot(usize::from(die) % known)
         .map_or(AccountId(1), |account| account.id)
 }
 
@@ -106,7 +106,7 @@ fn actor(world: &World, die: u16, now: u64) -> Actor {
     let owners = world.set.owner_slots();
     let some = world
         .set
-        .owner_at(usize::from(die / 8) % owners)
+        .owner_in_slot(usize::from(die / 8) % owners)
         .map_or(OwnerId(77), |owner| owner.id);
     match die % 8 {
         0 => by(some),
@@ -115,7 +115,7 @@ fn actor(world: &World, die: u16, now: u64) -> Actor {
             let key = if keys == 0 {
                 None
             } else {
-                world.set.api_key_at(usize::from(die / 8) % keys)
+                world.set.api_key_in_slot(usize::from(die / 8) % keys)
             };
             key.map_or(
                 Actor {
@@ -230,7 +230,7 @@ fn queued(world: &World, die: u16, now: u64) -> PaymentId {
 fn api_key(world: &World, die: u16, now: u64) -> ApiKeyId {
     world
         .set
-        .api_key_at(usize::from(die % 4))
+        .api_key_in_slot(usize::from(die % 4))
         .map_or(ApiKeyId(position(die, now)), |key| key.id)
 }
 

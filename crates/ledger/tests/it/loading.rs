@@ -1,4 +1,4 @@
-//! A set that holds only what `keys` asked for decides like one that holds everything.
+//! A set that holds only what `missing_lookups` returned for decides like one that holds everything.
 
 use crate::dice::{Dice, command, prelude, rolls};
 use crate::world::{World, eur, owner, plain_pay};
@@ -11,7 +11,7 @@ use tributary_ledger::*;
 /// Brings what the set lacks from storage, and says that the rest is absent.
 fn load(storage: &WorkingSet, commands: &[Command], set: &mut WorkingSet) {
     for stage in 0.. {
-        let wanted = keys(commands, set);
+        let wanted = missing_lookups(commands, set);
         if wanted.is_empty() {
             break;
         }
@@ -90,7 +90,7 @@ proptest! {
 fn nothing_is_asked_of_a_set_of_everything() {
     let world = World::new();
     let command = command(&world, &[9; 12], 1);
-    assert!(keys(&[command], &world.set).is_empty());
+    assert!(missing_lookups(&[command], &world.set).is_empty());
 }
 
 /// The one case in which the owner of a payment is not known before its batch is decided.
@@ -272,16 +272,19 @@ fn whatever_is_loaded_is_found_in_whatever_order_it_comes_and_the_newest_stays()
         let stranger = OwnerName::new("somebody-with-a-longer-name-1").unwrap();
         assert_eq!(set.owner_by_name(&stranger), None);
         let digest = set.digest();
-        let set = set.in_order();
+        let set = set.sorted_by_id();
         assert_eq!(set.digest(), digest);
         let mut sorted = ids.clone();
         sorted.sort_unstable();
         for (slot, &id) in sorted.iter().enumerate() {
-            assert_eq!(set.account_at(slot).map(|account| account.id.0), Some(id));
+            assert_eq!(
+                set.account_in_slot(slot).map(|account| account.id.0),
+                Some(id)
+            );
             assert_eq!(set.account_slot_from(id), slot);
             assert_eq!(set.account_slot_from(id + 1), slot + 1);
             // The platform is the first.
-            let owner = set.owner_at(slot + 1).map(OwnerRef::to_owner);
+            let owner = set.owner_in_slot(slot + 1).map(OwnerRef::to_owner);
             assert_eq!(owner, set.owner(OwnerId(id)));
         }
         assert_eq!(set.account_slots(), ids.len());

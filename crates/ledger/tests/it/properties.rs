@@ -117,24 +117,26 @@ fn fuzzy(snapshots: &[WorkingSet], mut picks: u64) -> WorkingSet {
     };
     for slot in 0..snapshots.last().unwrap().account_slots() {
         pick()
-            .account_at(slot)
+            .account_in_slot(slot)
             .into_iter()
             .for_each(|account| set.load_account(account.clone()));
     }
     for slot in 0..snapshots.last().unwrap().owner_slots() {
         pick()
-            .owner_at(slot)
+            .owner_in_slot(slot)
             .into_iter()
             .for_each(|owner| set.load_owner(&owner.to_owner()));
     }
     for slot in 0..snapshots.last().unwrap().api_key_slots() {
         pick()
-            .api_key_at(slot)
+            .api_key_in_slot(slot)
             .into_iter()
             .for_each(|key| set.load_api_key(key.clone()));
     }
     for slot in 0..snapshots.last().unwrap().payment_slots() {
-        let payment = pick().payment_at(slot).filter(|payment| payment.is_open());
+        let payment = pick()
+            .payment_in_slot(slot)
+            .filter(|payment| payment.is_open());
         payment
             .into_iter()
             .for_each(|payment| set.load_payment(payment.clone()));
@@ -244,7 +246,7 @@ fn the_dice_reach_every_operation_done_and_refused() {
         play(&mut world, &rolls);
         for bytes in &world.records {
             let record = decode(bytes, FORMAT_VERSION).unwrap();
-            let operation = codec::Operation::of(&record.command.body);
+            let operation = codec::Operation::from_body(&record.command.body);
             *done
                 .entry((operation, record.outcome.is_accepted()))
                 .or_default() += 1;

@@ -196,9 +196,11 @@ fn settings_of_unknown_kinds_are_kept_and_refused() {
     );
     assert_eq!(outcome.rejection, Some(Rejection::SettingKindUnknown));
     assert_eq!(event_type(&last(&world)), "setting.refused");
-    assert_eq!(world.set.settings_of_kind(SettingKind(999)), 2_048);
+    assert_eq!(world.set.count_settings_of_kind(SettingKind(999)), 2_048);
     assert_eq!(
-        world.set.settings_of(OwnerId::PLATFORM, SettingKind(999)),
+        world
+            .set
+            .count_settings(OwnerId::PLATFORM, SettingKind(999)),
         2_048
     );
 }
@@ -364,7 +366,7 @@ pub(crate) const FAULTS: &[Fault] = &[
             let made = draft
                 .world
                 .set
-                .settings_of(draft.actor.owner, SettingKind::SUBSCRIPTION);
+                .count_settings(draft.actor.owner, SettingKind::SUBSCRIPTION);
             for number in made as u64..500 {
                 draft.another(1_000 + number, &format!("another-{number}"));
             }

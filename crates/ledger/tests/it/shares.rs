@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tributary_ledger::AMOUNT_MAX;
-use tributary_ledger::shares::{of_basis_points, prorate};
+use tributary_ledger::shares::{apply_basis_points, prorate};
 
 fn check(total: u64, weights: &[u64], expected: &[u64]) {
     let mut parts = vec![0; weights.len()];
@@ -28,9 +28,9 @@ fn left_over_units_go_to_the_largest_fractions_and_first_among_equals() {
 
 #[test]
 fn basis_points_round_down() {
-    assert_eq!(of_basis_points(9_999, 1), 0);
-    assert_eq!(of_basis_points(10_000, 1), 1);
-    assert_eq!(of_basis_points(AMOUNT_MAX, 10_000), AMOUNT_MAX);
+    assert_eq!(apply_basis_points(9_999, 1), 0);
+    assert_eq!(apply_basis_points(10_000, 1), 1);
+    assert_eq!(apply_basis_points(AMOUNT_MAX, 10_000), AMOUNT_MAX);
 }
 
 fn amount() -> impl Strategy<Value = u64> {

@@ -134,7 +134,7 @@ impl World {
         let (mut written, mut made) = (Vec::new(), Vec::new());
         index_keys(&bytes, &mut |hash| written.push(hash)).unwrap();
         let key_hash = hash::hash_key(command.actor.owner, &command.key);
-        index_keys_of(command, key_hash, outcome, &mut |hash| made.push(hash));
+        index_command_keys(command, key_hash, outcome, &mut |hash| made.push(hash));
         assert_eq!(
             made, written,
             "a record is found again by what it was made from"
@@ -363,7 +363,7 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
         "an account has one leg in a record"
     );
     for leg in &record.outcome.legs {
-        assert_eq!(view.leg_of(leg.account), Some(*leg));
+        assert_eq!(view.find_leg(leg.account), Some(*leg));
     }
     if let Some(payment) = &record.outcome.payment {
         assert_eq!(view.payment(), Some(payment.id));

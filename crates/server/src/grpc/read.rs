@@ -260,6 +260,6 @@ fn entry(ids: &Ids, line: &StatementLine) -> Entry {
 
 fn effective_at(record: &Record) -> i32 {
     let date = record.command.effective_at;
-    date.unwrap_or_else(|| Date::of_timestamp(record.ctx.timestamp))
+    date.unwrap_or_else(|| Date::from_timestamp(record.ctx.timestamp))
         .0
 }

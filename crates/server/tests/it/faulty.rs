@@ -9,7 +9,7 @@ use tributary_engine::{
     Backend, Batch, Failure, Head, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
     Recovered, Ticket,
 };
-use tributary_ledger::{Keys, WorkingSet};
+use tributary_ledger::{Lookups, WorkingSet};
 
 /// The switches.
 #[derive(Default)]
@@ -67,8 +67,8 @@ impl Backend for Faulty {
         self.memory.begin()
     }
 
-    fn load(&mut self, keys: &Keys, set: &mut WorkingSet) -> Result<(), Failure> {
-        self.memory.load(keys, set)
+    fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {
+        self.memory.load(lookups, set)
     }
 
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {

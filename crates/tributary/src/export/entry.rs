@@ -46,7 +46,7 @@ pub(super) fn effective_day(record: &Record) -> i32 {
     record
         .command
         .effective_at
-        .unwrap_or_else(|| Date::of_timestamp(record.ctx.timestamp))
+        .unwrap_or_else(|| Date::from_timestamp(record.ctx.timestamp))
         .0
 }
 

@@ -1,10 +1,9 @@
-//! Finds what a batch must load before it is decided, and the hashes under which a record is indexed.
+//! Finds the objects that a batch must load before it is decided.
 
-use crate::codec::{Corrupt, Operation, RecordRef};
-use crate::set::{Absent, Keys};
+use crate::set::{Absent, Lookups};
 use crate::{
-    Body, Command, ExternalId, FORMAT_VERSION, Outcome, OwnerId, Pay, PaymentId, PaymentKind,
-    Reference, Residency, WorkingSet, hash,
+    Body, Command, ExternalId, OwnerId, Pay, PaymentId, PaymentKind, Reference, Residency,
+    WorkingSet,
 };
 
 /// Maximum number of stages in which the objects of a batch are loaded: payments and references, then the payments that have
@@ -13,23 +12,23 @@ pub const LOADING_STAGES_MAX: usize = 2;
 
 /// Returns what the set lacks to decide a batch. Call it again after loading and [`WorkingSet::mark_absent`]: a stage needs
 /// what the stage before found. The result is empty after at most [`LOADING_STAGES_MAX`] stages.
-pub fn keys(commands: &[Command], set: &WorkingSet) -> Keys {
+pub fn missing_lookups(commands: &[Command], set: &WorkingSet) -> Lookups {
     let mut wanted = Wanted {
         set,
         commands,
-        keys: Keys::default(),
+        lookups: Lookups::default(),
     };
     if set.residency() != Residency::Everything {
         commands.iter().for_each(|command| wanted.command(command));
-        wanted.keys.tidy();
+        wanted.lookups.tidy();
     }
-    wanted.keys
+    wanted.lookups
 }
 
 struct Wanted<'a> {
     set: &'a WorkingSet,
     commands: &'a [Command],
-    keys: Keys,
+    lookups: Lookups,
 }
 
 impl Wanted<'_> {
@@ -86,7 +85,7 @@ impl Wanted<'_> {
 
     fn payment(&mut self, id: PaymentId) {
         if self.set.payment(id).is_none() && !self.set.is_absent(&Absent::Payment(id)) {
-            self.keys.payments.push(id);
+            self.lookups.payments.push(id);
         }
     }
 
@@ -97,7 +96,7 @@ impl Wanted<'_> {
             None => {
                 let absent = Absent::Reference(owner, reference.clone());
                 if !self.set.is_absent(&absent) {
-                    self.keys.references.push((owner, reference.clone()));
+                    self.lookups.references.push((owner, reference.clone()));
                 }
             }
         }
@@ -110,69 +109,7 @@ impl Wanted<'_> {
                 .set
                 .is_absent(&Absent::External(owner, external.clone()))
         {
-            self.keys.externals.push((owner, external.clone()));
+            self.lookups.externals.push((owner, external.clone()));
         }
     }
-}
-
-/// Like [`index_keys`], for the record of a command and its outcome; `key_hash` is the [`hash::hash_key`] of the command.
-pub fn index_keys_of(
-    command: &Command,
-    key_hash: u64,
-    outcome: &Outcome,
-    found: &mut impl FnMut(u64),
-) {
-    found(key_hash);
-    if let (Body::Run(payment), Some(_)) = (&command.body, &outcome.payment) {
-        found(hash::hash_payment(*payment));
-        return;
-    }
-    if !outcome.is_accepted() {
-        if let Some(payment) = command.body.payment() {
-            found(hash::hash_refused(payment));
-        }
-        return;
-    }
-    match &command.body {
-        Body::Pay(pay) => {
-            if let (Some(payment), Some(reference)) = (&outcome.payment, &pay.reference) {
-                found(hash::hash_reference(payment.owner, reference));
-            }
-        }
-        Body::OpenAccount(open) => {
-            if let (Some(account), Some(external)) = (&outcome.account, &open.external_id) {
-                found(hash::hash_external(account.owner, external));
-            }
-        }
-        body => {
-            if let Some(payment) = body.payment() {
-                found(hash::hash_payment(payment));
-            }
-        }
-    }
-}
-
-/// Calls `found` with the hashes under which a record is indexed: always (actor's owner, idempotency key); for an accepted record
-/// (payment's owner, reference), the changed payment (also for a `Run` that made the payment fail) and (account's owner, external id);
-/// for a refused record the named payment, under another hash, so that a reader of the payment does not read refused records.
-pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) -> Result<(), Corrupt> {
-    let record = RecordRef::parse(record, FORMAT_VERSION)?;
-    found(hash::hash_key_bytes(record.actor().owner, record.key()));
-    let failed_now = record.operation() == Operation::Run && record.changes_payment();
-    if record.rejection().is_some() && !failed_now {
-        if let (Some(payment), false) = (record.payment(), record.operation() == Operation::Pay) {
-            found(hash::hash_refused(payment));
-        }
-        return Ok(());
-    }
-    if let (Some(owner), Some(reference)) = (record.payment_owner(), record.reference()) {
-        found(hash::hash_reference_bytes(owner, reference));
-    }
-    if let (Some(payment), false) = (record.payment(), record.operation() == Operation::Pay) {
-        found(hash::hash_payment(payment));
-    }
-    if let (Some(owner), Some(external)) = (record.account_owner(), record.external_id()) {
-        found(hash::hash_external_bytes(owner, external));
-    }
-    Ok(())
 }

@@ -1,0 +1,66 @@
+//! Hashes under which a journal indexes a record.
+
+use crate::codec::{Corrupt, Operation, RecordRef};
+use crate::{Body, Command, FORMAT_VERSION, Outcome, hash};
+
+/// Like [`index_keys`], for the record of a command and its outcome; `key_hash` is the [`hash::hash_key`] of the command.
+pub fn index_command_keys(
+    command: &Command,
+    key_hash: u64,
+    outcome: &Outcome,
+    found: &mut impl FnMut(u64),
+) {
+    found(key_hash);
+    if let (Body::Run(payment), Some(_)) = (&command.body, &outcome.payment) {
+        found(hash::hash_payment(*payment));
+        return;
+    }
+    if !outcome.is_accepted() {
+        if let Some(payment) = command.body.payment() {
+            found(hash::hash_refused(payment));
+        }
+        return;
+    }
+    match &command.body {
+        Body::Pay(pay) => {
+            if let (Some(payment), Some(reference)) = (&outcome.payment, &pay.reference) {
+                found(hash::hash_reference(payment.owner, reference));
+            }
+        }
+        Body::OpenAccount(open) => {
+            if let (Some(account), Some(external)) = (&outcome.account, &open.external_id) {
+                found(hash::hash_external(account.owner, external));
+            }
+        }
+        body => {
+            if let Some(payment) = body.payment() {
+                found(hash::hash_payment(payment));
+            }
+        }
+    }
+}
+
+/// Calls `found` with the hashes under which a record is indexed: always (actor's owner, idempotency key); for an accepted record
+/// (payment's owner, reference), the changed payment (also for a `Run` that made the payment fail) and (account's owner, external id);
+/// for a refused record the named payment, under another hash, so that a reader of the payment does not read refused records.
+pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) -> Result<(), Corrupt> {
+    let record = RecordRef::parse(record, FORMAT_VERSION)?;
+    found(hash::hash_key_bytes(record.actor().owner, record.key()));
+    let failed_now = record.operation() == Operation::Run && record.changes_payment();
+    if record.rejection().is_some() && !failed_now {
+        if let (Some(payment), false) = (record.payment(), record.operation() == Operation::Pay) {
+            found(hash::hash_refused(payment));
+        }
+        return Ok(());
+    }
+    if let (Some(owner), Some(reference)) = (record.payment_owner(), record.reference()) {
+        found(hash::hash_reference_bytes(owner, reference));
+    }
+    if let (Some(payment), false) = (record.payment(), record.operation() == Operation::Pay) {
+        found(hash::hash_payment(payment));
+    }
+    if let (Some(owner), Some(external)) = (record.account_owner(), record.external_id()) {
+        found(hash::hash_external_bytes(owner, external));
+    }
+    Ok(())
+}
