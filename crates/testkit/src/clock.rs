@@ -11,7 +11,7 @@ pub struct TestClock(Arc<AtomicU64>);
 
 impl TestClock {
     /// A clock that shows this many nanoseconds since the Unix epoch.
-    pub fn at(nanos: u64) -> TestClock {
+    pub fn starting_at(nanos: u64) -> TestClock {
         TestClock(Arc::new(AtomicU64::new(nanos)))
     }
 

@@ -1,6 +1,6 @@
 //! The plug pulled, the disk full, the sync failed: at any operation of the disk, again and again, over one journal.
 //!
-//! An engine lives on a simulated disk until something ends it. The next one opens what is left. Whatever happened: every
+//! An engine lives on a simulated disk until something ends it. The next one opens what is left. Whatever report: every
 //! answer that was given still stands, nothing is there twice, what was asked without an answer is asked again under the
 //! same keys and happens once, and the state is what the model makes of the surviving records.
 
@@ -12,15 +12,15 @@ use tributary_journal::{self as journal, Clock as _, OpenError};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Body, Command, Rejection, Text};
 
+use crate::backends::{cluster_meta, small_segments};
 use crate::clock::TestClock;
 use crate::disk::{Fault, SimDisk};
 use crate::lockstep::{
-    QUEUE_LENGTH_MAX, check_replies, cluster_meta, expire_command, next_queued, system_command,
+    QUEUE_LENGTH_MAX, check_replies, expire_command, next_to_run, system_command,
 };
 use crate::model::{Answer, Model, check_record, check_set};
 use crate::random::Random;
-use crate::reads;
-use crate::sites::small_segments;
+use crate::read_checks;
 use crate::workload::Workload;
 
 /// When the test begins: some time in 2026, nanoseconds since the Unix epoch.
@@ -32,13 +32,13 @@ const OPERATIONS_MAX: u64 = 250;
 /// Steps that an engine takes at most before it is closed.
 const STEPS_MAX: u64 = 120;
 /// Bytes of a text that fills the disk.
-const LONG: usize = 3_000;
+const LONG_TEXT_BYTES: usize = 3_000;
 /// Records of a batch after which it is handed over.
 const BATCH_RECORDS_MAX: u64 = 60;
 
-/// How often what happened: a simulation that never met a fault proves nothing.
+/// How often what report: a simulation that never met a fault proves nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Happened {
+pub struct CrashReport {
     /// Engines that were started.
     pub lives: u64,
     /// Power failures.
@@ -69,7 +69,7 @@ pub struct Happened {
     pub segments: u64,
 }
 
-struct Asked {
+struct PendingRequest {
     commands: Vec<Command>,
     stepped: Stepped,
     answers: Vec<Answer>,
@@ -84,7 +84,7 @@ struct World {
     /// Time of the open batch, and the model's position when it began.
     open: Option<(u64, u64)>,
     last_time: u64,
-    asked: Vec<Asked>,
+    pending: Vec<PendingRequest>,
     /// Requests whose fate nobody was told.
     unanswered: Vec<Vec<Command>>,
     /// Texts of the commands that were asked for, by digest: what an actor may not do is recorded without its text.
@@ -93,61 +93,61 @@ struct World {
     durable: BTreeMap<u64, Record>,
     /// The position up to which answers were given.
     acknowledged: u64,
-    happened: Happened,
+    report: CrashReport,
 }
 
 /// Runs `lives` engines one after the other. Panics where a promise is broken.
-pub fn run(seed: u64, lives: u64) -> Happened {
+pub fn run(seed: u64, lives: u64) -> CrashReport {
     let mut world = World {
         random: Random::new(seed),
         disk: SimDisk::new(seed),
-        clock: TestClock::at(BEGIN),
+        clock: TestClock::starting_at(BEGIN),
         workload: Workload::new(seed),
         model: Model::default().with_queue_length_max(QUEUE_LENGTH_MAX),
         open: None,
         last_time: 0,
-        asked: Vec::new(),
+        pending: Vec::new(),
         unanswered: Vec::new(),
         texts: BTreeMap::new(),
         durable: BTreeMap::new(),
         acknowledged: 0,
-        happened: Happened::default(),
+        report: CrashReport::default(),
     };
     for _ in 0..lives {
-        world.live();
+        world.run_engine();
     }
-    world.last_life();
-    world.happened
+    world.run_last_engine();
+    world.report
 }
 
 /// How a life ended.
-enum End {
+enum EngineEnd {
     Closed,
     Dead,
 }
 
 impl World {
-    fn live(&mut self) {
-        self.happened.lives += 1;
+    fn run_engine(&mut self) {
+        self.report.lives += 1;
         self.place_fault();
         let Some(mut stepper) = self.start() else {
-            self.happened.during_start += 1;
-            return self.afterwards();
+            self.report.during_start += 1;
+            return self.take_surviving_disk();
         };
         match self.serve(&mut stepper) {
-            End::Closed => {
+            EngineEnd::Closed => {
                 stepper.close();
-                self.afterwards();
+                self.take_surviving_disk();
             }
-            End::Dead => {
+            EngineEnd::Dead => {
                 drop(stepper);
-                self.afterwards();
+                self.take_surviving_disk();
             }
         }
     }
 
     /// No faults any more: everything is asked again and everything is compared.
-    fn last_life(&mut self) {
+    fn run_last_engine(&mut self) {
         let survivor = self.disk.crash(self.random.any());
         self.disk = survivor;
         self.disk.set_capacity(u64::MAX);
@@ -155,9 +155,10 @@ impl World {
         self.retry(&mut stepper);
         self.settle(&mut stepper);
         assert!(self.unanswered.is_empty(), "everything is answered");
-        reads::check_all(&self.model, &stepper.reader(), &mut self.random).expect("reads agree");
+        read_checks::check_everything(&self.model, &stepper.reader(), &mut self.random)
+            .expect("reads agree");
         while stepper.idle() {}
-        self.happened.records = self.model.position();
+        self.report.records = self.model.position();
         let head = stepper.reader().head();
         stepper.close();
         let mut count = 0;
@@ -172,7 +173,7 @@ impl World {
             "a whole journal"
         );
         assert_eq!(count, head.position, "every record once");
-        self.happened.segments = report.segments;
+        self.report.segments = report.segments;
     }
 
     fn place_fault(&mut self) {
@@ -186,13 +187,13 @@ impl World {
     }
 
     /// What the next engine finds.
-    fn afterwards(&mut self) {
-        for asked in std::mem::take(&mut self.asked) {
+    fn take_surviving_disk(&mut self) {
+        for asked in std::mem::take(&mut self.pending) {
             self.unanswered.push(asked.commands);
         }
         self.open = None;
         if self.disk.is_off() {
-            self.happened.power_off += 1;
+            self.report.power_off += 1;
         } else if self.random.chance(50) {
             // Only the process ended: what it wrote is there to be read, synced or not.
             return;
@@ -215,9 +216,9 @@ impl World {
         let backend = match Embedded::open_inline(disk, small_segments()) {
             Ok(backend) => backend,
             Err(OpenError::Io(_)) => return None,
-            Err(error) => panic!("open after {:?}: {error}", self.happened),
+            Err(error) => panic!("open after {:?}: {error}", self.report),
         };
-        self.happened.cut_bytes += backend.recovery().cut_bytes;
+        self.report.cut_bytes += backend.recovery().cut_bytes;
         let reader = Backend::reader(&backend);
         let stepper = match Stepper::start(Box::new(backend), Arc::new(self.clock.clone())) {
             Ok(stepper) => stepper.with_queue_length_max(QUEUE_LENGTH_MAX),
@@ -268,7 +269,7 @@ impl World {
             check_record(entry, record).unwrap_or_else(|why| panic!("after recovery: {why}"));
         }
         let known = self.durable.last_key_value().map_or(0, |(last, _)| *last);
-        self.happened.unacknowledged_survived += head - known;
+        self.report.unacknowledged_survived += head - known;
         self.last_time = records.last().map_or(0, |record| record.ctx.timestamp);
         self.durable = (1..).zip(records).collect();
         check_set(&self.model, &stepper.published())
@@ -276,39 +277,39 @@ impl World {
         check_set(&self.model, stepper.set()).unwrap_or_else(|why| panic!("after recovery: {why}"));
     }
 
-    fn serve(&mut self, stepper: &mut Stepper) -> End {
+    fn serve(&mut self, stepper: &mut Stepper) -> EngineEnd {
         self.retry(stepper);
         let steps = 1 + self.random.below(STEPS_MAX);
         for _ in 0..steps {
             if self.disk.is_off() {
-                self.hear(stepper);
-                return End::Dead;
+                self.collect_replies(stepper);
+                return EngineEnd::Dead;
             }
             if stepper.failed().is_some() {
-                self.happened.broken += u64::from(!self.disk.is_off());
-                self.refuses_all(stepper);
-                return End::Dead;
+                self.report.broken += u64::from(!self.disk.is_off());
+                self.check_refuses_all(stepper);
+                return EngineEnd::Dead;
             }
             self.step(stepper);
         }
         if self.random.chance(50) {
-            self.happened.killed += 1;
-            return End::Dead;
+            self.report.killed += 1;
+            return EngineEnd::Dead;
         }
         self.settle(stepper);
-        End::Closed
+        EngineEnd::Closed
     }
 
     fn step(&mut self, stepper: &mut Stepper) {
         match self.random.below(100) {
             0..=49 => {
                 let commands = self.workload.request(&self.model, self.next_time());
-                self.ask(stepper, commands);
+                self.send_request(stepper, commands);
             }
             50..=66 => self.submit(stepper),
             67..=76 => {
                 stepper.land();
-                self.hear(stepper);
+                self.collect_replies(stepper);
             }
             77..=82 => {
                 let by = self.random.below(6_000) * MILLISECOND;
@@ -332,13 +333,17 @@ impl World {
             _ => {
                 self.settle(stepper);
                 if stepper.failed().is_none() && !self.disk.is_off() {
-                    reads::check_some(&self.model, &stepper.reader(), &mut self.random)
-                        .unwrap_or_else(|why| panic!("{why}"));
+                    read_checks::check_random_pages(
+                        &self.model,
+                        &stepper.reader(),
+                        &mut self.random,
+                    )
+                    .unwrap_or_else(|why| panic!("{why}"));
                 }
             }
         }
         if let Ok(true) = stepper.step_checkpoint(4) {
-            self.happened.checkpoints += 1;
+            self.report.checkpoints += 1;
         }
     }
 
@@ -349,7 +354,7 @@ impl World {
         }
     }
 
-    fn ask(&mut self, stepper: &mut Stepper, commands: Vec<Command>) {
+    fn send_request(&mut self, stepper: &mut Stepper, commands: Vec<Command>) {
         let time = self.next_time();
         for command in &commands {
             if let Some(text) = &command.text {
@@ -360,7 +365,7 @@ impl World {
         if let Some(answer) = stepper.answer(&stepped) {
             // Answered at once: refused, nothing of it remains.
             match answer {
-                Err(Refused::StorageFull) => self.happened.refused_full += 1,
+                Err(Refused::StorageFull) => self.report.refused_full += 1,
                 Err(_) if stepper.failed().is_some() || self.disk.is_off() => {}
                 other => panic!("answered before it was durable: {other:?}"),
             }
@@ -369,7 +374,7 @@ impl World {
         }
         let (_, first) = *self.open.get_or_insert((time, self.model.position()));
         let answers = self.model.request(&commands, time);
-        self.asked.push(Asked {
+        self.pending.push(PendingRequest {
             commands,
             stepped,
             answers,
@@ -386,7 +391,7 @@ impl World {
         {
             self.last_time = time;
         }
-        self.hear(stepper);
+        self.collect_replies(stepper);
     }
 
     fn settle(&mut self, stepper: &mut Stepper) {
@@ -395,15 +400,15 @@ impl World {
     }
 
     /// Takes what was answered. If something was not written, the model goes back to what is.
-    fn hear(&mut self, stepper: &mut Stepper) {
+    fn collect_replies(&mut self, stepper: &mut Stepper) {
         let mut lost = false;
-        for asked in std::mem::take(&mut self.asked) {
+        for asked in std::mem::take(&mut self.pending) {
             match stepper.answer(&asked.stepped) {
-                None => self.asked.push(asked),
+                None => self.pending.push(asked),
                 Some(Ok(replies)) => self.acknowledge(&asked, replies),
                 Some(Err(refused)) => {
                     if matches!(refused, Refused::StorageFull) {
-                        self.happened.refused_full += 1;
+                        self.report.refused_full += 1;
                     }
                     lost = true;
                     self.unanswered.push(asked.commands);
@@ -412,14 +417,14 @@ impl World {
         }
         if lost && !self.disk.is_off() && stepper.failed().is_none() {
             assert!(
-                self.asked.is_empty(),
+                self.pending.is_empty(),
                 "what follows a lost batch is lost too"
             );
             self.resync(stepper);
         }
     }
 
-    fn acknowledge(&mut self, asked: &Asked, replies: Vec<Reply>) {
+    fn acknowledge(&mut self, asked: &PendingRequest, replies: Vec<Reply>) {
         for reply in &replies {
             let Reply::Done { record, .. } = reply else {
                 continue;
@@ -437,11 +442,11 @@ impl World {
     /// Asks everything again that was never answered, under the same keys; settings are derived anew.
     fn retry(&mut self, stepper: &mut Stepper) {
         for mut commands in std::mem::take(&mut self.unanswered) {
-            self.happened.retried += commands.len() as u64;
+            self.report.retried += commands.len() as u64;
             for command in &mut commands {
                 self.workload.derive_again(&mut command.body);
             }
-            self.ask(stepper, commands);
+            self.send_request(stepper, commands);
         }
     }
 
@@ -465,7 +470,7 @@ impl World {
         }
         // The timers' own way is tested in lockstep; here the same commands are asked for, to hear what becomes of them.
         let commands = due.iter().map(|(_, id)| expire_command(*id, now)).collect();
-        self.ask(stepper, commands);
+        self.send_request(stepper, commands);
     }
 
     /// As [`Self::expire`], for queued payments.
@@ -475,7 +480,7 @@ impl World {
             return;
         }
         let now = self.clock.now();
-        let next = next_queued(&self.model, self.next_time());
+        let next = next_to_run(&self.model, self.next_time());
         assert_eq!(
             stepper.reader().queue_length(),
             self.model
@@ -490,8 +495,8 @@ impl World {
         }
         let command = |id: &u64| system_command("run", *id, now, Body::Run);
         let commands: Vec<Command> = next.iter().map(command).collect();
-        self.happened.ran += commands.len() as u64;
-        self.ask(stepper, commands);
+        self.report.ran += commands.len() as u64;
+        self.send_request(stepper, commands);
     }
 
     /// No room for a while: requests are refused, reads go on, and then everything goes on.
@@ -503,15 +508,16 @@ impl World {
             if self.disk.is_off() || stepper.failed().is_some() {
                 return self.disk.set_capacity(u64::MAX);
             }
-            let before = self.happened.refused_full;
+            let before = self.report.refused_full;
             let mut commands = self.workload.request(&self.model, self.next_time());
             for command in &mut commands {
-                command.text =
-                    Some(Text::new(Text::PLAIN, &[b'x'; LONG]).expect("it is short enough"));
+                command.text = Some(
+                    Text::new(Text::PLAIN, &[b'x'; LONG_TEXT_BYTES]).expect("it is short enough"),
+                );
             }
-            self.ask(stepper, commands);
+            self.send_request(stepper, commands);
             self.settle(stepper);
-            if self.happened.refused_full > before {
+            if self.report.refused_full > before {
                 refused = true;
                 break;
             }
@@ -520,7 +526,7 @@ impl World {
             return self.disk.set_capacity(u64::MAX);
         }
         assert!(refused, "a full disk is noticed");
-        reads::check_some(&self.model, &stepper.reader(), &mut self.random)
+        read_checks::check_random_pages(&self.model, &stepper.reader(), &mut self.random)
             .unwrap_or_else(|why| panic!("on a full disk: {why}"));
         self.disk.set_capacity(u64::MAX);
         // The second time because a fault that was placed here may say once more that the disk is full.
@@ -530,13 +536,13 @@ impl World {
         }
         if !self.disk.is_off() && stepper.failed().is_none() {
             assert!(!stepper.storage_full(), "there is space again");
-            self.happened.resumed += 1;
+            self.report.resumed += 1;
         }
     }
 
     /// An engine that failed takes nothing more.
-    fn refuses_all(&mut self, stepper: &mut Stepper) {
-        self.hear(stepper);
+    fn check_refuses_all(&mut self, stepper: &mut Stepper) {
+        self.collect_replies(stepper);
         let commands = self.workload.request(&self.model, self.next_time());
         let stepped = stepper.accept(commands);
         assert!(

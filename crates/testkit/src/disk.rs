@@ -222,7 +222,7 @@ impl SimDisk {
     }
 
     /// Makes a file disappear behind everyone's back.
-    pub fn lose(&self, path: &str) {
+    pub fn delete(&self, path: &str) {
         let mut state = self.state();
         state.names.remove(path);
         state.durable_names.remove(path);

@@ -2,9 +2,10 @@
 //!
 //! [`disk`] is a simulated disk that loses, tears and refuses, [`clock`] a clock that only tests move, [`model`] an
 //! independent ledger, [`lossy`] a store that loses answers, [`workload`] a source of random commands, [`random`] the seeded numbers that simulations draw from;
-//! [`lockstep`] and [`reads`] hold backends against the model.
+//! [`lockstep`] and [`read_checks`] hold backends against the model.
 //! This crate may know every crate of the workspace below the server; none of them may know it outside of their tests.
 
+pub mod backends;
 pub mod clock;
 pub mod commands;
 pub mod crash;
@@ -13,6 +14,6 @@ pub mod lockstep;
 pub mod lossy;
 pub mod model;
 pub mod random;
-pub mod reads;
-pub mod sites;
+pub mod read_checks;
+pub mod seeds;
 pub mod workload;

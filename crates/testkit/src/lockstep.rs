@@ -6,15 +6,16 @@
 
 use std::sync::Arc;
 
-use tributary_engine::{Backend, RUN_AT_ONCE_MAX, Refused, Reply, Stepped, Stepper};
-use tributary_journal::{Clock as _, Disk};
+use tributary_engine::{RUN_AT_ONCE_MAX, Refused, Reply, Stepped, Stepper};
+use tributary_journal::Clock as _;
 use tributary_ledger::{Actor, Body, Command, Key, PaymentId, QueueMode};
 
+use crate::backends::BackendFactory;
 use crate::clock::TestClock;
 use crate::lossy::Losses;
 use crate::model::{Answer, Model, Payment, Queued, check_record, check_set};
 use crate::random::Random;
-use crate::reads;
+use crate::read_checks;
 use crate::workload::Workload;
 
 /// Payments that the queue takes: few enough to be reached.
@@ -26,89 +27,14 @@ const BEGIN: u64 = 1_780_000_000_000_000_000;
 /// Nanoseconds in a millisecond.
 const MILLISECOND: u64 = 1_000_000;
 
-/// A place where a journal is kept, which can be opened again after it was closed.
-pub trait Site {
-    /// For messages.
-    fn name(&self) -> String;
-
-    /// Opens the journal that is there, or creates it: always with [`cluster_meta`].
-    fn open(&mut self) -> Box<dyn Backend>;
-
-    /// Where checkpoints go, if they are of use here.
-    fn checkpoint_disk(&self) -> Option<Arc<dyn Disk>> {
-        None
-    }
-
-    /// What gets lost here on the way, if anything does. The lockstep repeats the requests of batches that were not written.
-    fn losses(&self) -> Option<&Losses> {
-        None
-    }
-}
-
-/// Says on the way out of a failing test how to run it again.
-pub struct Replay {
-    /// What failed.
-    pub test: &'static str,
-    /// With which seed.
-    pub seed: u64,
-}
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!(
-                "\n{} failed with seed {seed}; to run it again: scripts/simulate --only {} --seed {seed}\n",
-                self.test,
-                self.test,
-                seed = self.seed
-            );
-        }
-    }
-}
-
-/// Which seeds a test runs: a few, or as many as `TRIBUTARY_SEEDS` says (`first..last` or a single one), if
-/// `TRIBUTARY_SIMULATE` names this test.
-pub struct Seeds(std::ops::Range<u64>);
-
-impl Seeds {
-    /// Of the test `name`, which runs `few` if nothing is said.
-    pub fn of(name: &str, few: u64) -> Seeds {
-        let Ok(wanted) = std::env::var("TRIBUTARY_SIMULATE") else {
-            return Seeds(0..few);
-        };
-        if wanted != "all" && wanted != name {
-            return Seeds(0..0);
-        }
-        let seeds = std::env::var("TRIBUTARY_SEEDS").expect("TRIBUTARY_SEEDS says which");
-        let number = |text: &str| text.parse::<u64>().expect("a seed is a number");
-        match seeds.split_once("..") {
-            Some((first, last)) => Seeds(number(first)..number(last)),
-            None => Seeds(number(&seeds)..number(&seeds) + 1),
-        }
-    }
-}
-
-impl Iterator for Seeds {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        self.0.next()
-    }
-}
-
-/// Who every journal of these tests is.
-pub fn cluster_meta() -> tributary_journal::Meta {
-    tributary_journal::Meta::new([7; 16], [9; 16])
-}
-
-struct Place {
-    site: Box<dyn Site>,
+struct Replica {
+    factory: Box<dyn BackendFactory>,
     stepper: Option<Stepper>,
     /// Losses after which everything that had to be repeated was repeated.
     lost_before: u64,
 }
 
-/// A request that every place was given.
+/// A request that every replica was given.
 struct Pending {
     commands: Vec<Command>,
     /// Number of the batch that the request belongs to, and time of that batch.
@@ -116,17 +42,17 @@ struct Pending {
     time: u64,
     /// What the model answers.
     answers: Vec<Answer>,
-    /// For each place.
+    /// For each replica.
     outcomes: Vec<Outcome>,
 }
 
-/// What one place answers to a request.
+/// What one replica answers to a request.
 enum Outcome {
     Awaited(Stepped),
     Known(Vec<Reply>),
 }
 
-impl Place {
+impl Replica {
     fn stepper(&mut self) -> &mut Stepper {
         self.stepper.as_mut().expect("it is open")
     }
@@ -135,16 +61,16 @@ impl Place {
         if let Some(stepper) = self.stepper.take() {
             stepper.close();
         }
-        let backend = self.site.open();
+        let backend = self.factory.open();
         let stepper = Stepper::start(backend, Arc::new(clock.clone()))
-            .unwrap_or_else(|failure| panic!("{}: {failure}", self.site.name()));
+            .unwrap_or_else(|failure| panic!("{}: {failure}", self.factory.name()));
         self.stepper = Some(stepper.with_queue_length_max(QUEUE_LENGTH_MAX));
     }
 
     /// Batches and answers lost so far. Whenever an answer is lost, the open batch is thrown away.
     fn lost(&self) -> u64 {
         let lost = |losses: &Losses| losses.batches_lost() + losses.answers_lost();
-        self.site.losses().map_or(0, lost)
+        self.factory.losses().map_or(0, lost)
     }
 
     /// Whether something was lost since the last time.
@@ -154,7 +80,7 @@ impl Place {
     }
 
     fn keep_batches(&self, keep: bool) {
-        if let Some(losses) = self.site.losses() {
+        if let Some(losses) = self.factory.losses() {
             losses.keep_batches(keep);
         }
     }
@@ -199,19 +125,19 @@ impl Place {
                 *outcome = Outcome::Awaited(self.stepper().accept(request.commands.clone()));
                 true
             }
-            Some(Err(refused)) => panic!("{}: refused: {refused}", self.site.name()),
-            None => panic!("{}: a request was never answered", self.site.name()),
+            Some(Err(refused)) => panic!("{}: refused: {refused}", self.factory.name()),
+            None => panic!("{}: a request was never answered", self.factory.name()),
         }
     }
 }
 
-/// Several places in lockstep with the model.
+/// Several replicas in lockstep with the model.
 pub struct Lockstep {
     rng: Random,
     clock: TestClock,
     model: Model,
     workload: Workload,
-    places: Vec<Place>,
+    replicas: Vec<Replica>,
     /// Time of the open batch, and the model's position when it began.
     open: Option<(u64, u64)>,
     /// Batches handed over so far.
@@ -222,24 +148,26 @@ pub struct Lockstep {
 }
 
 impl Lockstep {
-    /// Opens all places.
-    pub fn new(sites: Vec<Box<dyn Site>>, seed: u64) -> Lockstep {
-        let clock = TestClock::at(BEGIN);
-        let mut places: Vec<Place> = sites
+    /// Opens all replicas.
+    pub fn new(factories: Vec<Box<dyn BackendFactory>>, seed: u64) -> Lockstep {
+        let clock = TestClock::starting_at(BEGIN);
+        let mut replicas: Vec<Replica> = factories
             .into_iter()
-            .map(|site| Place {
+            .map(|factory| Replica {
                 lost_before: 0,
-                site,
+                factory,
                 stepper: None,
             })
             .collect();
-        places.iter_mut().for_each(|place| place.reopen(&clock));
+        replicas
+            .iter_mut()
+            .for_each(|replica| replica.reopen(&clock));
         Lockstep {
             rng: Random::new(seed),
             clock,
             model: Model::default().with_queue_length_max(QUEUE_LENGTH_MAX),
             workload: Workload::new(seed),
-            places,
+            replicas,
             open: None,
             batches: 0,
             last_time: 0,
@@ -265,11 +193,11 @@ impl Lockstep {
         }
         self.drain();
         self.compare_frames();
-        for at in 0..self.places.len() {
-            self.read_everything(at);
+        for at in 0..self.replicas.len() {
+            self.check_all_reads(at);
         }
-        for place in &mut self.places {
-            place.reopen(&self.clock);
+        for replica in &mut self.replicas {
+            replica.reopen(&self.clock);
         }
         self.compare();
     }
@@ -283,7 +211,7 @@ impl Lockstep {
             }
             60..=74 => self.submit(),
             75..=82 => {
-                self.each(|stepper| {
+                self.for_each(|stepper| {
                     stepper.land();
                 });
                 self.repeat_lost();
@@ -292,33 +220,33 @@ impl Lockstep {
             89..=90 => self.expire(),
             91 => self.run_queue(),
             92 => self.restart_some(),
-            93..=94 => self.each(|stepper| {
+            93..=94 => self.for_each(|stepper| {
                 stepper.idle();
             }),
             95 => self.begin_checkpoint(),
             96..=97 => self.settle(),
             _ => {
                 self.settle();
-                let at = self.rng.index(self.places.len());
-                self.read_something(at);
+                let at = self.rng.index(self.replicas.len());
+                self.check_random_reads(at);
             }
         }
-        self.each(|stepper| {
+        self.for_each(|stepper| {
             stepper.step_checkpoint(3).expect("there is room");
         });
     }
 
-    fn each(&mut self, mut with: impl FnMut(&mut Stepper)) {
-        for place in &mut self.places {
-            with(place.stepper());
+    fn for_each(&mut self, mut with: impl FnMut(&mut Stepper)) {
+        for replica in &mut self.replicas {
+            with(replica.stepper());
         }
     }
 
     /// Wherever a batch was not written, its requests and all that followed are repeated.
     fn repeat_lost(&mut self) {
         let open = self.batches;
-        for (at, place) in self.places.iter_mut().enumerate() {
-            place.repeat_lost(at, &mut self.pending, open, &self.clock);
+        for (at, replica) in self.replicas.iter_mut().enumerate() {
+            replica.repeat_lost(at, &mut self.pending, open, &self.clock);
         }
     }
 
@@ -335,9 +263,9 @@ impl Lockstep {
         let (_, first) = *self.open.get_or_insert((time, self.model.position()));
         let answers = self.model.request(&commands, time);
         let outcomes = self
-            .places
+            .replicas
             .iter_mut()
-            .map(|place| Outcome::Awaited(place.stepper().accept(commands.clone())))
+            .map(|replica| Outcome::Awaited(replica.stepper().accept(commands.clone())))
             .collect();
         self.pending.push(Pending {
             commands,
@@ -352,7 +280,7 @@ impl Lockstep {
     }
 
     fn submit(&mut self) {
-        self.each(Stepper::submit);
+        self.for_each(Stepper::submit);
         self.submitted();
     }
 
@@ -388,11 +316,16 @@ impl Lockstep {
             .map(|(id, payment)| (payment.expires_at, *id))
             .collect();
         due.sort_unstable();
-        for place in &mut self.places {
-            let wanted = place.stepper().expire();
+        for replica in &mut self.replicas {
+            let wanted = replica.stepper().expire();
             // A round of the timers that fails waits before it tries again, and others would not.
-            place.keep_batches(wanted);
-            assert_eq!(wanted, !due.is_empty(), "{}: timers", place.site.name());
+            replica.keep_batches(wanted);
+            assert_eq!(
+                wanted,
+                !due.is_empty(),
+                "{}: timers",
+                replica.factory.name()
+            );
         }
         if due.is_empty() {
             return;
@@ -415,11 +348,16 @@ impl Lockstep {
         self.settle();
         let now = self.clock.now();
         let time = self.next_time();
-        let next = next_queued(&self.model, time);
-        for place in &mut self.places {
-            let wanted = place.stepper().run_queue();
-            place.keep_batches(wanted);
-            assert_eq!(wanted, !next.is_empty(), "{}: the queue", place.site.name());
+        let next = next_to_run(&self.model, time);
+        for replica in &mut self.replicas {
+            let wanted = replica.stepper().run_queue();
+            replica.keep_batches(wanted);
+            assert_eq!(
+                wanted,
+                !next.is_empty(),
+                "{}: the queue",
+                replica.factory.name()
+            );
         }
         if next.is_empty() {
             return;
@@ -445,44 +383,44 @@ impl Lockstep {
         });
         self.request(vec![resume]);
         self.settle();
-        while !next_queued(&self.model, self.clock.now()).is_empty() {
+        while !next_to_run(&self.model, self.clock.now()).is_empty() {
             self.run_queue();
         }
         let queued = self.model.payments().values();
         assert_eq!(queued.filter(|payment| payment.queue.is_some()).count(), 0);
-        for place in &mut self.places {
-            assert_eq!(place.stepper().reader().queue_length(), 0);
+        for replica in &mut self.replicas {
+            assert_eq!(replica.stepper().reader().queue_length(), 0);
         }
     }
 
     fn restart_some(&mut self) {
         self.settle();
-        for at in 0..self.places.len() {
+        for at in 0..self.replicas.len() {
             if self.rng.chance(60) {
-                self.places[at].reopen(&self.clock);
+                self.replicas[at].reopen(&self.clock);
             }
         }
         self.compare();
     }
 
     fn begin_checkpoint(&mut self) {
-        for place in &mut self.places {
-            if let Some(disk) = place.site.checkpoint_disk() {
-                place.stepper().begin_checkpoint(disk).expect("it begins");
+        for replica in &mut self.replicas {
+            if let Some(disk) = replica.factory.checkpoint_disk() {
+                replica.stepper().begin_checkpoint(disk).expect("it begins");
             }
         }
     }
 
     /// Lands everything, then answers and states must agree.
     fn settle(&mut self) {
-        self.each(Stepper::settle);
+        self.for_each(Stepper::settle);
         self.submitted();
         for request in std::mem::take(&mut self.pending) {
-            for (place, outcome) in self.places.iter_mut().zip(request.outcomes) {
-                let name = place.site.name();
+            for (replica, outcome) in self.replicas.iter_mut().zip(request.outcomes) {
+                let name = replica.factory.name();
                 let replies = match outcome {
                     Outcome::Known(replies) => Ok(replies),
-                    Outcome::Awaited(stepped) => place
+                    Outcome::Awaited(stepped) => replica
                         .stepper()
                         .answer(&stepped)
                         .unwrap_or_else(|| panic!("{name}: a request was never answered")),
@@ -491,8 +429,8 @@ impl Lockstep {
                     .unwrap_or_else(|why| panic!("{name}: {why}"));
             }
         }
-        for place in &self.places {
-            place.keep_batches(false);
+        for replica in &self.replicas {
+            replica.keep_batches(false);
         }
         self.compare();
     }
@@ -501,16 +439,16 @@ impl Lockstep {
     fn compare(&mut self) {
         let mut first: Option<(tributary_journal::Head, [u8; 32])> = None;
         let (from, model) = (self.compared, &self.model);
-        for place in &mut self.places {
-            let name = place.site.name();
-            let reader = place.stepper().reader();
+        for replica in &mut self.replicas {
+            let name = replica.factory.name();
+            let reader = replica.stepper().reader();
             let head = reader.head();
             assert_eq!(head.position, model.position(), "{name}: the head");
             let seen = (head, reader.digest());
             let (first_head, first_digest) = *first.get_or_insert(seen);
             assert_eq!(head, first_head, "{name}: another head");
             assert_eq!(seen.1, first_digest, "{name}: another state");
-            check_set(model, &place.stepper().published())
+            check_set(model, &replica.stepper().published())
                 .unwrap_or_else(|why| panic!("{name}: {why}"));
             for entry in &model.entries()[from as usize..] {
                 let record = reader
@@ -525,9 +463,9 @@ impl Lockstep {
 
     fn compare_frames(&mut self) {
         let readers: Vec<_> = self
-            .places
+            .replicas
             .iter_mut()
-            .map(|place| (place.site.name(), place.stepper().reader()))
+            .map(|replica| (replica.factory.name(), replica.stepper().reader()))
             .collect();
         let mut position = 1;
         while position <= self.model.position() {
@@ -546,24 +484,24 @@ impl Lockstep {
         }
     }
 
-    fn read_something(&mut self, at: usize) {
-        let place = &mut self.places[at];
-        let reader = place.stepper().reader();
-        reads::check_some(&self.model, &reader, &mut self.rng)
-            .unwrap_or_else(|why| panic!("{}: {why}", place.site.name()));
+    fn check_random_reads(&mut self, at: usize) {
+        let replica = &mut self.replicas[at];
+        let reader = replica.stepper().reader();
+        read_checks::check_random_pages(&self.model, &reader, &mut self.rng)
+            .unwrap_or_else(|why| panic!("{}: {why}", replica.factory.name()));
     }
 
-    fn read_everything(&mut self, at: usize) {
-        let place = &mut self.places[at];
-        let reader = place.stepper().reader();
-        reads::check_all(&self.model, &reader, &mut self.rng)
-            .unwrap_or_else(|why| panic!("{}: {why}", place.site.name()));
+    fn check_all_reads(&mut self, at: usize) {
+        let replica = &mut self.replicas[at];
+        let reader = replica.stepper().reader();
+        read_checks::check_everything(&self.model, &reader, &mut self.rng)
+            .unwrap_or_else(|why| panic!("{}: {why}", replica.factory.name()));
     }
 }
 
 /// What runs at `now`, in this order: what is too late first, then, unless the queue is paused, always the payer whose first order is most urgent, ten
 /// seconds of waiting counting as much as a level of priority.
-pub fn next_queued(model: &Model, now: u64) -> Vec<u64> {
+pub fn next_to_run(model: &Model, now: u64) -> Vec<u64> {
     let mut waiting: Vec<(u64, &Payment, Queued)> = model
         .payments()
         .iter()

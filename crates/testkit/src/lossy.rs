@@ -72,7 +72,7 @@ impl Losses {
     }
 
     /// Breaks the connection: everything fails until the next turn begins.
-    pub fn cut(&self) {
+    pub fn break_connection(&self) {
         self.lock().cut = true;
     }
 

@@ -148,7 +148,7 @@ impl Workload {
         };
         match self.rng.below(100) {
             0..=54 => Actor::SYSTEM,
-            55..=74 => system(self.concerned(model, body).unwrap_or(0)),
+            55..=74 => system(self.main_owner(model, body).unwrap_or(0)),
             75..=82 => system(*self.rng.pick(&owners).expect("the platform is one")),
             _ => {
                 let keys: Vec<u64> = model.api_keys().keys().copied().collect();
@@ -169,7 +169,7 @@ impl Workload {
     }
 
     /// The owner whom the command concerns most.
-    fn concerned(&mut self, model: &Model, body: &Body) -> Option<u64> {
+    fn main_owner(&mut self, model: &Model, body: &Body) -> Option<u64> {
         let owner_of = |account: u64| Some(model.accounts().get(&account)?.owner);
         let of_payment = |payment: PaymentId| {
             let payment = model.payments().get(&payment.0)?;
@@ -208,7 +208,7 @@ impl Workload {
                     .map_or(0, |found| found.held);
                 Body::Capture(Capture {
                     payment,
-                    amount: self.part_of(held),
+                    amount: self.partial_amount(held),
                     is_final: self.rng.chance(25),
                 })
             }
@@ -222,7 +222,7 @@ impl Workload {
                 let left = found.map_or(0, |found| found.captured - found.refunded);
                 Body::Refund(Refund {
                     payment,
-                    amount: self.part_of(left),
+                    amount: self.partial_amount(left),
                     refund_fee: self.rng.chance(40),
                 })
             }
@@ -370,7 +370,7 @@ impl Workload {
     }
 
     /// A position that may have become, or may become, anything.
-    fn stray(&mut self, model: &Model) -> u64 {
+    fn random_position(&mut self, model: &Model) -> u64 {
         match self.rng.below(4) {
             0 => 0,
             1 => model.position() + 1 + self.rng.below(6),
@@ -381,7 +381,7 @@ impl Workload {
 
     fn account(&mut self, model: &Model) -> AccountId {
         if self.rng.chance(2) {
-            return AccountId(self.stray(model));
+            return AccountId(self.random_position(model));
         }
         let ids: Vec<u64> = model.accounts().keys().copied().collect();
         AccountId(self.rng.pick(&ids).copied().unwrap_or(1))
@@ -419,7 +419,7 @@ impl Workload {
         let ids: Vec<u64> = model.api_keys().keys().copied().collect();
         match self.rng.pick(&ids) {
             Some(&id) if self.rng.below(100) < 90 => ApiKeyId(id),
-            _ => ApiKeyId(self.stray(model)),
+            _ => ApiKeyId(self.random_position(model)),
         }
     }
 
@@ -429,7 +429,7 @@ impl Workload {
         fits: impl Fn(&crate::model::Payment) -> bool,
     ) -> PaymentId {
         if self.rng.chance(3) {
-            return PaymentId(self.stray(model));
+            return PaymentId(self.random_position(model));
         }
         let all = model.payments();
         let fitting: Vec<u64> = all
@@ -447,20 +447,20 @@ impl Workload {
     }
 
     /// Nothing said (= all), a part, all, or a unit more.
-    fn part_of(&mut self, whole: i128) -> Option<u64> {
+    fn partial_amount(&mut self, whole: i128) -> Option<u64> {
         let whole = u64::try_from(whole).expect("amounts are not negative");
         match self.rng.below(100) {
             0..=19 => None,
             20..=34 => Some(whole),
             35..=39 => Some(whole + 1),
-            40..=41 => Some(self.edge()),
+            40..=41 => Some(self.boundary_amount()),
             42..=61 => Some(whole / 2 + 1),
             _ => Some(1 + self.rng.below(whole.max(1))),
         }
     }
 
     /// An amount at a bound.
-    fn edge(&mut self) -> u64 {
+    fn boundary_amount(&mut self) -> u64 {
         let edges = [0, 1, AMOUNT_MAX - 1, AMOUNT_MAX, AMOUNT_MAX + 1, u64::MAX];
         *self.rng.pick(&edges).expect("there are some")
     }
@@ -478,7 +478,7 @@ impl Workload {
             80..=84 => available,
             85..=88 => available + 1,
             89..=94 => AMOUNT_MAX - self.rng.below(AMOUNT_MAX / 2),
-            _ => self.edge(),
+            _ => self.boundary_amount(),
         }
     }
 
@@ -548,7 +548,7 @@ impl Workload {
     }
 
     /// Another account, mostly one that the payment does not name yet.
-    fn another(
+    fn other_account(
         &mut self,
         model: &Model,
         currency: Currency,
@@ -573,7 +573,7 @@ impl Workload {
         named: &mut Vec<AccountId>,
     ) -> Destination {
         if self.rng.chance(65) {
-            return Destination::One(self.another(model, currency, named));
+            return Destination::One(self.other_account(model, currency, named));
         }
         let count = match self.rng.below(20) {
             0 => 0,
@@ -601,14 +601,14 @@ impl Workload {
                 points_left -= part;
                 Part::BasisPoints(part)
             };
-            let account = self.another(model, currency, named);
+            let account = self.other_account(model, currency, named);
             shares.push(Share { account, part });
         }
         // Now and then it does not add up.
         if self.rng.chance(4)
             && let Some(share) = shares.first_mut()
         {
-            share.part = Part::Amount(self.edge());
+            share.part = Part::Amount(self.boundary_amount());
         }
         Destination::Split(Payees::new(shares).expect("at most sixteen"))
     }
@@ -625,9 +625,9 @@ impl Workload {
         }
         let count = 1 + self.rng.below(3);
         let fees = (0..count).map(|_| Fee {
-            account: self.another(model, currency, named),
+            account: self.other_account(model, currency, named),
             flat: match self.rng.below(20) {
-                0 => self.edge(),
+                0 => self.boundary_amount(),
                 1 => amount,
                 2..=9 => 0,
                 _ => self.rng.below(40),

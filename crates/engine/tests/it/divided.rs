@@ -9,11 +9,11 @@ use tributary_engine::{
 };
 use tributary_journal::{self as journal, Clock, DirDisk, Disk, FRAME_BYTES_MAX, OpenError};
 use tributary_ledger::{AccountId, Body, Command, Data, Publish, Text, Topic};
+use tributary_testkit::backends::cluster_meta;
+use tributary_testkit::backends::empty_memory;
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::{Fault, SimDisk};
-use tributary_testkit::lockstep::cluster_meta;
 use tributary_testkit::lossy::{Loss, Losses, LossyMemory};
-use tributary_testkit::sites::empty_memory;
 
 use crate::support::{BEGIN, command, open, pay, settle};
 
@@ -51,7 +51,7 @@ fn start(disk: &SimDisk) -> Stepper {
     let disk = disk.disk();
     create(&disk).expect("there is room");
     let backend = Embedded::open_inline(disk, options()).expect("it opens");
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
     Stepper::start(Box::new(backend), clock).expect("it starts")
 }
 
@@ -166,7 +166,7 @@ fn a_request_of_which_one_frame_is_lost_fails_as_a_whole_and_a_repetition_comple
     for loss in [Loss::Refused, Loss::BatchAndAnswer, Loss::Answer] {
         for lost in 0..FRAMES {
             let losses = Losses::new(0, 0);
-            let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
+            let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
             let backend = LossyMemory::new(empty_memory(), losses.clone());
             let mut stepper = Stepper::start(Box::new(backend), clock).expect("it starts");
             open_accounts(&mut stepper);

@@ -8,10 +8,10 @@ use tributary_engine::{
 };
 use tributary_journal::Clock;
 use tributary_ledger::{AccountId, Body, Command, PaymentId, PaymentStatus, Refund};
+use tributary_testkit::backends::empty_memory;
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::SimDisk;
 use tributary_testkit::lossy::{Loss, Losses, LossyMemory};
-use tributary_testkit::sites::empty_memory;
 
 use crate::support::{BEGIN, SECOND, codes, command, eventually, open, pay, settle, stepper};
 
@@ -46,7 +46,7 @@ fn is_unavailable(stepper: &Stepper, stepped: &Stepped) -> bool {
 
 #[test]
 fn a_batch_that_is_refused_is_lost_and_nothing_else() {
-    let clock = TestClock::at(BEGIN);
+    let clock = TestClock::starting_at(BEGIN);
     let losses = no_losses();
     let mut lossless = start(&no_losses(), &clock);
     let mut lossy = start(&losses, &clock);
@@ -70,9 +70,9 @@ fn a_batch_that_is_refused_is_lost_and_nothing_else() {
 #[test]
 fn a_connection_cut_in_the_middle_of_a_turn_fails_the_whole_batch() {
     let losses = no_losses();
-    let mut stepper = start(&losses, &TestClock::at(BEGIN));
+    let mut stepper = start(&losses, &TestClock::starting_at(BEGIN));
     let first = stepper.accept(vec![open("a", "anna")]);
-    losses.cut();
+    losses.break_connection();
     // The next request must not begin a new turn, as if the first part of the batch were written.
     let second = stepper.accept(vec![open("b", "anna")]);
     assert!(is_unavailable(&stepper, &second));
@@ -86,7 +86,7 @@ fn a_connection_cut_in_the_middle_of_a_turn_fails_the_whole_batch() {
 
 #[test]
 fn a_lost_answer_leaves_no_batch_lost_or_doubled() {
-    let clock = TestClock::at(BEGIN);
+    let clock = TestClock::starting_at(BEGIN);
     let losses = no_losses();
     let mut lossless = start(&no_losses(), &clock);
     let mut lossy = start(&losses, &clock);
@@ -118,7 +118,7 @@ fn a_lost_answer_leaves_no_batch_lost_or_doubled() {
 fn what_was_decided_after_a_batch_goes_with_it_unless_it_was_written() {
     for (loss, written) in [(Loss::BatchAndAnswer, false), (Loss::Answer, true)] {
         let losses = no_losses();
-        let mut stepper = start(&losses, &TestClock::at(BEGIN));
+        let mut stepper = start(&losses, &TestClock::starting_at(BEGIN));
         settle(&mut stepper, vec![open("a", "platform"), open("b", "shop")]);
         let pay = |key: &str, amount| vec![command(key, Body::Pay(pay(1, 2, amount)))];
         losses.plan(loss);
@@ -145,7 +145,7 @@ fn what_was_decided_after_a_batch_goes_with_it_unless_it_was_written() {
 #[test]
 fn an_engine_that_cannot_learn_whether_a_batch_was_written_stops() {
     let losses = no_losses();
-    let mut stepper = start(&losses, &TestClock::at(BEGIN));
+    let mut stepper = start(&losses, &TestClock::starting_at(BEGIN));
     settle(&mut stepper, vec![open("a", "anna")]);
     losses.plan(Loss::Answer);
     let stepped = stepper.accept(vec![open("b", "anna")]);
@@ -237,7 +237,7 @@ fn payments_made_while_answers_are_lost_are_each_made_once() {
 #[test]
 fn an_old_payment_is_refunded_and_a_key_is_remembered_after_a_restart() {
     let disk = SimDisk::new(3).disk();
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
     let memory = empty_memory();
     let in_memory = || {
         let backend = Box::new(memory.clone());

@@ -8,8 +8,8 @@ use tributary_engine::{
     Batch, CommitHook, Engine, Judge, Judgement, Options, Permit, Ports, Reader, SystemClock,
 };
 use tributary_ledger::{AccountId, Body, Command, Pay, Payment, PaymentId, PaymentStatus, Queue};
+use tributary_testkit::backends::empty_memory;
 use tributary_testkit::lossy::{Loss, Losses, LossyMemory};
-use tributary_testkit::sites::empty_memory;
 
 use crate::support::{codes, command, eventually, hold, open, pay};
 

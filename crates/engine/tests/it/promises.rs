@@ -18,7 +18,7 @@ use crate::support::{
 
 #[test]
 fn a_reference_that_an_aborted_group_gave_back_is_still_taken_only_once() {
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
     let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
     settle(&mut stepper, vec![open("a", "platform"), open("b", "shop")]);
 
@@ -48,7 +48,7 @@ fn a_reference_that_an_aborted_group_gave_back_is_still_taken_only_once() {
 fn hold_expiry_survives_a_restart_with_and_without_a_checkpoint() {
     for checkpoint in [false, true] {
         let disk = SimDisk::new(2).disk();
-        let time = TestClock::at(BEGIN);
+        let time = TestClock::starting_at(BEGIN);
         let clock: Arc<dyn Clock> = Arc::new(time.clone());
         let mut before = stepper(&disk, &clock);
         let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
@@ -114,7 +114,7 @@ impl Clock for Unsteady {
 #[test]
 fn a_hold_expires_although_the_clock_was_set_back_when_it_came_due() {
     let unsteady = Arc::new(Unsteady {
-        steady: TestClock::at(BEGIN),
+        steady: TestClock::starting_at(BEGIN),
         set_back: AtomicBool::new(false),
     });
     let clock: Arc<dyn Clock> = unsteady.clone();
@@ -135,7 +135,7 @@ fn a_hold_expires_although_the_clock_was_set_back_when_it_came_due() {
 
 #[test]
 fn what_is_due_by_the_time_of_the_last_record_is_not_missed_when_the_clock_was_set_back() {
-    let time = TestClock::at(BEGIN);
+    let time = TestClock::starting_at(BEGIN);
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
     let mut stepper = with_hold(5, &clock);
     time.advance(61 * SECOND);
@@ -149,7 +149,7 @@ fn what_is_due_by_the_time_of_the_last_record_is_not_missed_when_the_clock_was_s
 
 #[test]
 fn a_hold_that_comes_due_while_a_batch_is_open_is_not_refused_first() {
-    let time = TestClock::at(BEGIN);
+    let time = TestClock::starting_at(BEGIN);
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
     let mut stepper = with_hold(4, &clock);
 
@@ -219,7 +219,7 @@ fn a_repetition_of_what_was_lost_is_never_answered_with_another_record() {
         submitted,
         lost,
     };
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
     let mut stepper = Stepper::start(Box::new(backend), clock).expect("it starts");
     settle(&mut stepper, vec![open("a", "platform"), open("b", "shop")]);
 
@@ -245,7 +245,7 @@ fn a_repetition_of_what_was_lost_is_never_answered_with_another_record() {
 
 #[test]
 fn repetitions_alone_fill_no_memory() {
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
     let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
     settle(&mut stepper, vec![open("a", "platform"), open("b", "shop")]);
     let refund = |at: u64| {

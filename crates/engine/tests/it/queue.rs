@@ -117,7 +117,7 @@ fn the_queue_never_holds_more_than_it_may_however_many_ask_at_once() {
 #[test]
 fn what_was_accepted_runs_after_a_restart_at_its_time_and_in_order() {
     let directory = tempfile::tempdir().expect("a directory");
-    let clock = TestClock::at(BEGIN);
+    let clock = TestClock::starting_at(BEGIN);
     let start = || {
         let backend = in_directory(directory.path());
         Engine::start(backend, Arc::new(clock.clone()), Options::default()).expect("it starts")
@@ -179,7 +179,7 @@ fn what_was_accepted_runs_after_a_restart_at_its_time_and_in_order() {
 #[test]
 fn a_paused_queue_waits_and_tells_only_those_that_are_too_late_through_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
-    let clock = TestClock::at(BEGIN);
+    let clock = TestClock::starting_at(BEGIN);
     let start = || {
         let backend = in_directory(directory.path());
         Engine::start(backend, Arc::new(clock.clone()), Options::default()).expect("it starts")
@@ -245,7 +245,7 @@ fn a_paused_queue_waits_and_tells_only_those_that_are_too_late_through_a_restart
 /// The record says when it was decided, and that may be a little before the clock by which it was chosen.
 #[test]
 fn who_is_in_time_by_its_record_does_not_overtake_as_if_it_were_too_late() {
-    let time = TestClock::at(BEGIN);
+    let time = TestClock::starting_at(BEGIN);
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
     let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
     let accounts = vec![open("a", "ann"), open("b", "bob"), open("c", "shop")];

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tributary_engine::{Backend, Embedded, NotQueued, Reply, Stepper};
 use tributary_journal::{self as journal, Clock, DirDisk, Disk, OpenError, Options};
 use tributary_ledger::Command;
+use tributary_testkit::backends::cluster_meta;
 pub(crate) use tributary_testkit::commands::{
     BEGIN, SECOND, command, hold, open, pay, pay_with_reference,
 };
-use tributary_testkit::lockstep::cluster_meta;
 
 /// The longest that a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -13,9 +13,9 @@ use tributary_journal::{self as journal, Clock};
 use tributary_ledger::{
     AccountId, Body, Command, Lookups, PaymentId, PaymentStatus, Refund, WorkingSet,
 };
+use tributary_testkit::backends::cluster_meta;
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::{Fault, SimDisk};
-use tributary_testkit::lockstep::cluster_meta;
 
 use crate::support::{
     BEGIN, SECOND, codes, command, eventually, hold, in_directory, open, options, pay,
@@ -189,7 +189,7 @@ fn what_a_shutdown_answers_is_kept_and_what_it_refuses_is_not() {
 #[test]
 fn a_hold_expires_by_itself_also_after_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
-    let clock = TestClock::at(BEGIN);
+    let clock = TestClock::starting_at(BEGIN);
     let start = || start_by(Arc::new(clock.clone()), in_directory(directory.path()));
     let engine = start();
     open_two(&engine);

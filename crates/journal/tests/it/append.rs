@@ -158,7 +158,7 @@ fn frames_that_do_not_follow_are_refused_and_change_nothing() {
 fn a_journal_whose_meta_file_is_gone_is_never_made_anew() {
     for frames in [1, 60] {
         let (disk, _) = grown(frames, 200);
-        disk.lose("meta");
+        disk.delete("meta");
         let before = disk.files();
         for _ in 0..2 {
             assert!(matches!(

@@ -114,7 +114,7 @@ fn a_missing_file_is_found_or_made_anew() {
     let (disk, model) = grown(60, 300);
     for path in disk.files().keys() {
         let copy = disk.copy();
-        copy.lose(path);
+        copy.delete(path);
         let opened = reopen(&copy);
         let view = path.starts_with("index/") || path.starts_with("checkpoint/");
         if view || path == "lock" || path.contains("spare") {

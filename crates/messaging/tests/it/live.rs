@@ -12,8 +12,8 @@ use tributary_messaging::{
     Filter, HISTORY_BYTES_MAX, Messaging, Order, Pattern, Policy, Receipt, StartAt, Storage,
     Subscription, SubscriptionId, start_engine,
 };
+use tributary_testkit::backends::cluster_meta;
 use tributary_testkit::commands::{command, open, pay};
-use tributary_testkit::lockstep::cluster_meta;
 
 use crate::core::{ID, subscription};
 use crate::support::{delete, put, revision};

@@ -12,10 +12,10 @@ use tributary_messaging::{
     AttemptEnd, AttemptQuery, FILTERS_KEPT_MAX, HISTORY_BYTES_MAX, Messaging, Pattern, Policy,
     Receipt, StartAt, Storage, SubscriptionId, restore_snapshot, start_engine,
 };
+use tributary_testkit::backends::empty_memory;
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::commands::{BEGIN, SECOND, command, open};
 use tributary_testkit::disk::{Fault, SimDisk};
-use tributary_testkit::sites::empty_memory;
 
 use crate::core::{ID, subscription};
 use crate::support::{Life, put, revision};
@@ -25,7 +25,7 @@ fn start(disk: &SimDisk) -> Life {
 }
 
 fn start_at(disk: &SimDisk, now: u64) -> Life {
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(now));
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(now));
     Life::start(disk.disk(), clock).expect("nothing is in the way")
 }
 
@@ -96,7 +96,7 @@ fn a_laggard_that_passes_many_revisions_matches_each_event_with_the_one_before_i
     // Each time from the beginning, which begins behind all revisions.
     for file in disk.files().into_keys() {
         if file.starts_with("delivery/") {
-            disk.lose(&file);
+            disk.delete(&file);
         }
     }
     drop(life);
@@ -257,7 +257,7 @@ impl Permit for Revocable {
 #[test]
 fn nothing_is_handed_out_or_written_without_a_permit() {
     let permit = Arc::new(Revocable::default());
-    let clock: Arc<dyn Clock> = Arc::new(TestClock::at(BEGIN));
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
     let life = Life::start_with(SimDisk::new(1).disk(), clock, permit.clone());
     let mut life = life.expect("nothing is in the way");
     want(&mut life, ID, "#", Some(0));

@@ -9,9 +9,9 @@ use tributary_ledger::{Body, Command, DeleteSetting, PutSetting, SettingId, Sett
 use tributary_messaging::{
     HISTORY_BYTES_MAX, Messaging, Storage, Subscription, SubscriptionContent, SubscriptionId,
 };
+use tributary_testkit::backends::cluster_meta;
+use tributary_testkit::backends::small_segments;
 use tributary_testkit::commands::command;
-use tributary_testkit::lockstep::cluster_meta;
-use tributary_testkit::sites::small_segments;
 
 /// Creates a subscription, or changes the revision `replaces` of its setting. `start` is none for now.
 pub(crate) fn put(

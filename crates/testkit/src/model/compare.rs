@@ -34,7 +34,7 @@ pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
         ));
     }
     let told = record.outcome.reply_to.map(|reply_to| reply_to.0.get());
-    same("who is told", at, &told, &entry.told)?;
+    same("who is told", at, &told, &entry.reply_to)?;
     let legs: Vec<(u64, i128)> = record
         .outcome
         .legs

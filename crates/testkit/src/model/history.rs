@@ -36,7 +36,7 @@ pub struct PaymentQuery {
 
 impl Window {
     /// The items of the window, newest first, and whether the list goes on. `all` is in the order of positions.
-    pub fn of<T: Clone>(&self, all: &[T], place: impl Fn(&T) -> (u64, u64)) -> (Vec<T>, bool) {
+    pub fn select<T: Clone>(&self, all: &[T], place: impl Fn(&T) -> (u64, u64)) -> (Vec<T>, bool) {
         let inside = |item: &&T| {
             let (position, timestamp) = place(item);
             self.before.is_none_or(|before| position < before)
@@ -66,7 +66,7 @@ impl Model {
     }
 
     /// The payments that match, oldest first: `(number, time of the request)`.
-    pub fn payments_like(&self, query: &PaymentQuery) -> Vec<(u64, u64)> {
+    pub fn list_payments(&self, query: &PaymentQuery) -> Vec<(u64, u64)> {
         let mut found = Vec::new();
         for (&id, payment) in self.payments() {
             let entry = &self.entries[id as usize - 1];
@@ -94,7 +94,7 @@ impl Model {
     }
 
     /// The records that touch an account of this owner, or all, oldest first.
-    pub fn records_of(&self, owner: Option<u64>) -> Vec<(u64, u64)> {
+    pub fn list_records(&self, owner: Option<u64>) -> Vec<(u64, u64)> {
         let of_owner =
             |account: u64| owner.is_none_or(|owner| self.accounts()[&account].owner == owner);
         self.entries
@@ -107,7 +107,7 @@ impl Model {
     }
 
     /// The accounts of an owner, or all, oldest first.
-    pub fn accounts_of(&self, owner: Option<u64>) -> Vec<(u64, u64)> {
+    pub fn list_accounts(&self, owner: Option<u64>) -> Vec<(u64, u64)> {
         self.accounts()
             .iter()
             .filter(|(_, account)| owner.is_none_or(|owner| account.owner == owner))

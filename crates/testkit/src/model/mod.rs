@@ -5,9 +5,9 @@
 
 mod compare;
 mod history;
-mod judge;
 mod money;
 mod perform;
+mod rejections;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -189,8 +189,8 @@ pub struct Entry {
     pub rejection: Option<Rejection>,
     /// The accounts touched and their postings, in the order of the legs.
     pub touched: Vec<(u64, i128)>,
-    /// Who is told: a payment left the queue by it.
-    pub told: Option<u64>,
+    /// Who is reply_to: a payment left the queue by it.
+    pub reply_to: Option<u64>,
 }
 
 /// What a command is answered.
@@ -404,11 +404,11 @@ impl Model {
         if wanted > 0 && (drains || full || owners.iter().any(too_many)) {
             return vec![Answer::NotQueued; unit.len()];
         }
-        let before = (unit.len() > 1).then(|| self.remember(unit));
+        let before = (unit.len() > 1).then(|| self.save_state(unit));
         let len = self.entries.len();
         let mut failed = None;
         for (at, command) in unit.iter().enumerate() {
-            let rejection = self.judge(command, timestamp);
+            let rejection = self.find_rejection(command, timestamp);
             self.record(command, rejection, timestamp, unit.len() == 1);
             if rejection.is_some() {
                 failed = Some(at);
@@ -417,7 +417,7 @@ impl Model {
         }
         if let (Some(failed), Some(before)) = (failed, before) {
             let reason = self.entries[len + failed].rejection;
-            self.put_back(before);
+            self.restore(before);
             self.entries.truncate(len);
             for (at, command) in unit.iter().enumerate() {
                 let why = if at == failed {
@@ -448,7 +448,7 @@ struct Before {
 }
 
 impl Model {
-    fn remember(&self, unit: &[Command]) -> Before {
+    fn save_state(&self, unit: &[Command]) -> Before {
         let named = unit.iter().filter_map(|command| match &command.body {
             Body::Capture(capture) => Some(capture.payment.0),
             Body::Refund(refund) => Some(refund.payment.0),
@@ -466,7 +466,7 @@ impl Model {
         }
     }
 
-    fn put_back(&mut self, before: Before) {
+    fn restore(&mut self, before: Before) {
         let state = &mut self.state;
         let old = |id: u64| id <= before.position;
         state.accounts = before.accounts;

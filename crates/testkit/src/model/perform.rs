@@ -2,7 +2,7 @@
 
 use tributary_ledger::{AccountStatus, Body, Command, Pay, PaymentStatus, PutSetting, Rejection};
 
-use super::judge::{capture_parts, queued, refund_parts, shares};
+use super::rejections::{capture_parts, queued, refund_parts, shares};
 use super::{Account, ApiKey, Entry, Model, PLATFORM, Part, Payment, Setting, Touch};
 
 /// Nanoseconds in a day.
@@ -45,9 +45,9 @@ impl Model {
         assert_eq!(sum, 0, "the model invents no money");
         let still = command.body.payment();
         let still = still.and_then(|id| self.state.payments.get(&id.0)?.queue);
-        let told = waits.filter(|_| still.is_none());
+        let left_queue = waits.filter(|_| still.is_none());
         self.entries.push(Entry {
-            told: told.and_then(|queued| queued.reply_to),
+            reply_to: left_queue.and_then(|queued| queued.reply_to),
             position,
             timestamp: now,
             command: command.clone(),
@@ -88,9 +88,9 @@ impl Model {
                 self.state.accounts.insert(position, account);
                 vec![(position, 0)]
             }
-            Body::FreezeAccount(id) => self.stand(id.0, AccountStatus::Frozen),
-            Body::UnfreezeAccount(id) => self.stand(id.0, AccountStatus::Open),
-            Body::CloseAccount(id) => self.stand(id.0, AccountStatus::Closed),
+            Body::FreezeAccount(id) => self.set_status(id.0, AccountStatus::Frozen),
+            Body::UnfreezeAccount(id) => self.set_status(id.0, AccountStatus::Open),
+            Body::CloseAccount(id) => self.set_status(id.0, AccountStatus::Closed),
             Body::Pay(pay) => self.pay(command, pay, position, now),
             Body::Capture(capture) => {
                 let amount = capture.amount.map(i128::from);
@@ -163,12 +163,12 @@ impl Model {
         *self.state.owners.entry(name.to_owned()).or_insert(position)
     }
 
-    fn stand(&mut self, id: u64, status: AccountStatus) -> Vec<(u64, i128)> {
+    fn set_status(&mut self, id: u64, status: AccountStatus) -> Vec<(u64, i128)> {
         self.account(id).status = status;
         vec![(id, 0)]
     }
 
-    fn blank(&self, command: &Command, pay: &Pay, position: u64, now: u64) -> Payment {
+    fn new_payment(&self, command: &Command, pay: &Pay, position: u64, now: u64) -> Payment {
         Payment {
             kind: pay.kind,
             status: PaymentStatus::Failed,
@@ -204,7 +204,7 @@ impl Model {
     }
 
     fn pay(&mut self, command: &Command, pay: &Pay, position: u64, now: u64) -> Vec<(u64, i128)> {
-        let mut payment = self.blank(command, pay, position, now);
+        let mut payment = self.new_payment(command, pay, position, now);
         payment.parts = shares(pay).expect("an accepted payment adds up");
         if let Some(reference) = &pay.reference {
             let name = (payment.owner, reference.as_str().to_owned());
@@ -340,7 +340,7 @@ impl Model {
         let Body::Pay(pay) = &command.body else {
             return Vec::new();
         };
-        let mut payment = self.blank(command, pay, position, now);
+        let mut payment = self.new_payment(command, pay, position, now);
         if rejection.concerns_actor() {
             payment.owner = command.actor.owner.0;
             self.state.payments.insert(position, payment);

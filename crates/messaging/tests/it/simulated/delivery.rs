@@ -19,8 +19,8 @@ use tributary_messaging::{
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::commands::{BEGIN, SECOND, command, hold, open, pay};
 use tributary_testkit::disk::{Fault, SimDisk};
-use tributary_testkit::lockstep::{Replay, Seeds};
 use tributary_testkit::random::Random;
+use tributary_testkit::seeds::{ReplayHint, Seeds};
 
 use crate::core::subscription;
 use crate::support::{Life, put, revision};
@@ -185,7 +185,7 @@ impl World {
     fn lose_log(&mut self) {
         for file in self.disk.files().into_keys() {
             if file.starts_with("delivery/") {
-                self.disk.lose(&file);
+                self.disk.delete(&file);
                 self.happened.logs_lost += 1;
             }
         }
@@ -511,7 +511,7 @@ fn run(seed: u64) -> Happened {
     let mut world = World {
         random: Random::new(seed),
         disk: SimDisk::new(seed),
-        clock: TestClock::at(BEGIN),
+        clock: TestClock::starting_at(BEGIN),
         keys: 0,
         objects: Vec::new(),
         told: BTreeSet::new(),
@@ -530,8 +530,8 @@ fn run(seed: u64) -> Happened {
 #[test]
 fn every_event_comes_at_least_once_whatever_crashes() {
     let mut all = Vec::new();
-    for seed in Seeds::of("delivery", 12) {
-        let _replay = Replay {
+    for seed in Seeds::for_test("delivery", 12) {
+        let _replay = ReplayHint {
             test: "delivery",
             seed,
         };

@@ -30,9 +30,9 @@ impl Reasons {
 
 impl Model {
     /// Why the command would be refused now, or nothing.
-    pub fn judge(&self, command: &Command, now: u64) -> Option<Rejection> {
+    pub fn find_rejection(&self, command: &Command, now: u64) -> Option<Rejection> {
         let mut reasons = Reasons::default();
-        self.judge_actor(command.actor, &mut reasons);
+        self.check_actor(command.actor, &mut reasons);
         let actor = command.actor.owner.0;
         match &command.body {
             Body::OpenAccount(open) => {
@@ -51,55 +51,55 @@ impl Model {
                 }
             }
             Body::FreezeAccount(account) => {
-                if let Some(account) = self.judge_account(*account, actor, false, &mut reasons) {
+                if let Some(account) = self.check_account(*account, actor, false, &mut reasons) {
                     let frozen = account.status == AccountStatus::Frozen;
                     reasons.when(frozen, Rejection::AccountFrozen);
                 }
             }
             Body::UnfreezeAccount(account) => {
-                if let Some(account) = self.judge_account(*account, actor, false, &mut reasons) {
+                if let Some(account) = self.check_account(*account, actor, false, &mut reasons) {
                     let frozen = account.status == AccountStatus::Frozen;
                     reasons.when(!frozen, Rejection::AccountNotFrozen);
                 }
             }
             Body::CloseAccount(account) => {
-                if let Some(account) = self.judge_account(*account, actor, true, &mut reasons) {
+                if let Some(account) = self.check_account(*account, actor, true, &mut reasons) {
                     let frozen = account.status == AccountStatus::Frozen;
                     reasons.when(frozen, Rejection::AccountFrozen);
                     let empty = account.posted == 0 && account.held == 0;
                     reasons.when(!empty, Rejection::AccountNotEmpty);
                 }
             }
-            Body::Pay(pay) => self.judge_pay(pay, actor, now, &mut reasons),
-            Body::Capture(capture) => self.judge_capture(capture, actor, now, &mut reasons),
+            Body::Pay(pay) => self.check_pay(pay, actor, now, &mut reasons),
+            Body::Capture(capture) => self.check_capture(capture, actor, now, &mut reasons),
             Body::Void(payment) => {
                 // Whoever asked for it may take it back while it is queued.
                 let taken_back = self.state.payments.get(&payment.0).is_some_and(|payment| {
                     payment.status == PaymentStatus::Queued && payment.actor.owner.0 == actor
                 });
                 let actor = if taken_back { PLATFORM } else { actor };
-                if let Some(payment) = self.judge_step(*payment, actor, true, &mut reasons) {
+                if let Some(payment) = self.check_step(*payment, actor, true, &mut reasons) {
                     reasons.when(!payment.open(), Rejection::PaymentNotOpen);
                 }
             }
             Body::Run(payment) => {
-                self.judge_running(*payment, actor, now, &mut reasons);
+                self.check_running(*payment, actor, now, &mut reasons);
                 if reasons.0.is_empty() {
-                    self.judge_queued(*payment, now, &mut reasons);
+                    self.check_queued(*payment, now, &mut reasons);
                 }
             }
             Body::Expire(payment) => {
-                if let Some(payment) = self.judge_step(*payment, actor, false, &mut reasons) {
+                if let Some(payment) = self.check_step(*payment, actor, false, &mut reasons) {
                     reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
                     reasons.when(now < payment.expires_at, Rejection::HoldNotDue);
                 }
             }
-            Body::Refund(refund) => self.judge_refund(refund, actor, &mut reasons),
+            Body::Refund(refund) => self.check_refund(refund, actor, &mut reasons),
             Body::Publish(_) => {}
-            Body::PutSetting(put) => self.judge_put(put, actor, &mut reasons),
+            Body::PutSetting(put) => self.check_put(put, actor, &mut reasons),
             Body::DeleteSetting(delete) => {
-                judge_kind(delete.kind, actor, &mut reasons);
-                let found = self.judge_setting(delete.id, delete.kind, actor, &mut reasons);
+                check_kind(delete.kind, actor, &mut reasons);
+                let found = self.check_setting(delete.id, delete.kind, actor, &mut reasons);
                 let revision = found.map_or(0, |found| found.revisions.len() as u64);
                 let other = delete.replaces != 0 && delete.replaces != revision;
                 reasons.when(other, Rejection::SettingConflict);
@@ -117,8 +117,8 @@ impl Model {
         reasons.first()
     }
 
-    fn judge_put(&self, put: &PutSetting, actor: u64, reasons: &mut Reasons) {
-        judge_kind(put.kind, actor, reasons);
+    fn check_put(&self, put: &PutSetting, actor: u64, reasons: &mut Reasons) {
+        check_kind(put.kind, actor, reasons);
         let (body_max, of_owner_max, in_all_max) = match put.kind.0 {
             1 => (32_768, 500, 2_000),
             _ => (1_024, 500, 500),
@@ -136,7 +136,7 @@ impl Model {
             let too_many = actor != PLATFORM && theirs >= of_owner_max;
             let all = of_kind.clone().count() >= in_all_max;
             reasons.when(too_many || all, Rejection::TooManySettings);
-        } else if let Some(found) = self.judge_setting(put.id, put.kind, actor, reasons) {
+        } else if let Some(found) = self.check_setting(put.id, put.kind, actor, reasons) {
             let other = found.revisions.len() as u64 != put.replaces;
             reasons.when(other, Rejection::SettingConflict);
             owner = found.owner;
@@ -153,7 +153,7 @@ impl Model {
     }
 
     /// The setting, if the actor may know of it.
-    fn judge_setting(
+    fn check_setting(
         &self,
         id: SettingId,
         kind: SettingKind,
@@ -174,14 +174,14 @@ impl Model {
             return None;
         };
         let mut reasons = Reasons::default();
-        self.judge_actor(command.actor, &mut reasons);
-        self.judge_running(payment, command.actor.owner.0, now, &mut reasons);
+        self.check_actor(command.actor, &mut reasons);
+        self.check_running(payment, command.actor.owner.0, now, &mut reasons);
         reasons.0.is_empty().then_some(payment)
     }
 
     /// What speaks against deciding the payment now.
-    fn judge_running(&self, payment: PaymentId, actor: u64, now: u64, reasons: &mut Reasons) {
-        let Some(payment) = self.judge_step(payment, actor, false, reasons) else {
+    fn check_running(&self, payment: PaymentId, actor: u64, now: u64, reasons: &mut Reasons) {
+        let Some(payment) = self.check_step(payment, actor, false, reasons) else {
             return;
         };
         match payment.queue {
@@ -195,27 +195,27 @@ impl Model {
     }
 
     /// What speaks against a payment whose turn has come.
-    fn judge_queued(&self, payment: PaymentId, now: u64, reasons: &mut Reasons) {
+    fn check_queued(&self, payment: PaymentId, now: u64, reasons: &mut Reasons) {
         let payment = &self.state.payments[&payment.0];
         let queue = payment.queue.expect("it is queued");
-        self.judge_actor(payment.actor, reasons);
+        self.check_actor(payment.actor, reasons);
         reasons.when(queue.expired(now), Rejection::QueueExpired);
         let hold = payment.expires_at > 0;
         let late = hold && payment.expires_at <= now;
         reasons.when(late, Rejection::HoldAlreadyDue);
         let named = payment.parts.iter().map(|part| part.account);
-        self.judge_closed(named.chain([payment.source]), reasons);
-        self.judge_frozen(std::iter::once(payment.source), reasons);
+        self.check_closed(named.chain([payment.source]), reasons);
+        self.check_frozen(std::iter::once(payment.source), reasons);
         let source = &self.state.accounts[&payment.source];
-        judge_debit(source, payment.amount, reasons);
+        check_debit(source, payment.amount, reasons);
         let too_much = hold && source.held + payment.amount > MAX;
         reasons.when(too_much, Rejection::BalanceOverflow);
         for part in payment.parts.iter().filter(|_| !hold) {
-            judge_credit(&self.state.accounts[&part.account], part.amount, reasons);
+            check_credit(&self.state.accounts[&part.account], part.amount, reasons);
         }
     }
 
-    fn judge_actor(&self, actor: Actor, reasons: &mut Reasons) {
+    fn check_actor(&self, actor: Actor, reasons: &mut Reasons) {
         if actor.api_key == ApiKeyId(0) {
             return;
         }
@@ -230,7 +230,7 @@ impl Model {
     }
 
     /// What every change of an account's status needs.
-    fn judge_account(
+    fn check_account(
         &self,
         account: AccountId,
         actor: u64,
@@ -248,8 +248,8 @@ impl Model {
         Some(account)
     }
 
-    fn judge_pay(&self, pay: &Pay, actor: u64, now: u64, reasons: &mut Reasons) {
-        judge_pay_alone(pay, now, reasons);
+    fn check_pay(&self, pay: &Pay, actor: u64, now: u64, reasons: &mut Reasons) {
+        check_pay_alone(pay, now, reasons);
         let adjustment = pay.kind == PaymentKind::Adjustment;
         reasons.when(adjustment && actor != PLATFORM, Rejection::Forbidden);
         let named: Vec<Option<&Account>> = pay
@@ -270,7 +270,7 @@ impl Model {
             let frozen = source.status == AccountStatus::Frozen;
             reasons.when(frozen, Rejection::AccountFrozen);
             if pay.queue.is_none() {
-                judge_debit(source, i128::from(pay.amount), reasons);
+                check_debit(source, i128::from(pay.amount), reasons);
                 // Holds are bounded like balances.
                 let holds = source.held + i128::from(pay.amount);
                 let too_much = pay.hold.is_some() && holds > MAX;
@@ -289,13 +289,13 @@ impl Model {
         if reasons.0.is_empty() && pay.hold.is_none() && pay.queue.is_none() {
             for part in shares(pay).expect("it is sound") {
                 let account = &self.state.accounts[&part.account];
-                judge_credit(account, part.amount, reasons);
+                check_credit(account, part.amount, reasons);
             }
         }
     }
 
     /// What every step of an existing payment needs.
-    fn judge_step(
+    fn check_step(
         &self,
         payment: PaymentId,
         actor: u64,
@@ -314,14 +314,14 @@ impl Model {
         Some(payment)
     }
 
-    fn judge_capture(&self, capture: &Capture, actor: u64, now: u64, reasons: &mut Reasons) {
-        judge_amount(capture.amount, reasons);
-        let Some(payment) = self.judge_step(capture.payment, actor, true, reasons) else {
+    fn check_capture(&self, capture: &Capture, actor: u64, now: u64, reasons: &mut Reasons) {
+        check_amount(capture.amount, reasons);
+        let Some(payment) = self.check_step(capture.payment, actor, true, reasons) else {
             return;
         };
         let parts = || payment.parts.iter();
-        self.judge_closed(parts().map(|part| part.account), reasons);
-        self.judge_frozen(std::iter::once(payment.source), reasons);
+        self.check_closed(parts().map(|part| part.account), reasons);
+        self.check_frozen(std::iter::once(payment.source), reasons);
         reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
         if payment.held == 0 {
             return;
@@ -333,26 +333,26 @@ impl Model {
             return;
         }
         for (part, amount) in parts().zip(capture_parts(payment, amount)) {
-            judge_credit(&self.state.accounts[&part.account], amount, reasons);
+            check_credit(&self.state.accounts[&part.account], amount, reasons);
         }
     }
 
-    fn judge_closed(&self, accounts: impl Iterator<Item = u64>, reasons: &mut Reasons) {
+    fn check_closed(&self, accounts: impl Iterator<Item = u64>, reasons: &mut Reasons) {
         for account in accounts.filter_map(|id| self.state.accounts.get(&id)) {
             let closed = account.status == AccountStatus::Closed;
             reasons.when(closed, Rejection::AccountClosed);
         }
     }
 
-    fn judge_frozen(&self, accounts: impl Iterator<Item = u64>, reasons: &mut Reasons) {
+    fn check_frozen(&self, accounts: impl Iterator<Item = u64>, reasons: &mut Reasons) {
         for account in accounts.filter_map(|id| self.state.accounts.get(&id)) {
             let frozen = account.status == AccountStatus::Frozen;
             reasons.when(frozen, Rejection::AccountFrozen);
         }
     }
 
-    fn judge_refund(&self, refund: &Refund, actor: u64, reasons: &mut Reasons) {
-        judge_amount(refund.amount, reasons);
+    fn check_refund(&self, refund: &Refund, actor: u64, reasons: &mut Reasons) {
+        check_amount(refund.amount, reasons);
         let Some(payment) = self.state.payments.get(&refund.payment.0) else {
             return reasons.when(true, Rejection::PaymentNotFound);
         };
@@ -367,8 +367,8 @@ impl Model {
                 .all(|part| owner_of(part.account) == Some(actor));
         reasons.when(actor != PLATFORM && !own, Rejection::Forbidden);
         let givers = || concerned.clone().map(|part| part.account);
-        self.judge_closed(givers().chain([payment.source]), reasons);
-        self.judge_frozen(givers(), reasons);
+        self.check_closed(givers().chain([payment.source]), reasons);
+        self.check_frozen(givers(), reasons);
         let never = payment.kind == PaymentKind::Adjustment || payment.captured == 0;
         reasons.when(never, Rejection::PaymentNotRefundable);
         if never {
@@ -381,11 +381,11 @@ impl Model {
         if left == 0 || amount > left {
             return;
         }
-        judge_credit(&self.state.accounts[&payment.source], amount, reasons);
+        check_credit(&self.state.accounts[&payment.source], amount, reasons);
         let parts = refund_parts(payment, amount, refund.refund_fee);
         for (part, amount) in payment.parts.iter().zip(parts) {
             if amount > 0 {
-                judge_debit(&self.state.accounts[&part.account], amount, reasons);
+                check_debit(&self.state.accounts[&part.account], amount, reasons);
             }
         }
     }
@@ -410,12 +410,12 @@ impl Model {
     }
 }
 
-fn judge_kind(kind: SettingKind, actor: u64, reasons: &mut Reasons) {
+fn check_kind(kind: SettingKind, actor: u64, reasons: &mut Reasons) {
     reasons.when(!matches!(kind.0, 1 | 2), Rejection::SettingKindUnknown);
     reasons.when(kind.0 == 2 && actor != PLATFORM, Rejection::Forbidden);
 }
 
-fn judge_amount(amount: Option<u64>, reasons: &mut Reasons) {
+fn check_amount(amount: Option<u64>, reasons: &mut Reasons) {
     let Some(amount) = amount.map(i128::from) else {
         return;
     };
@@ -424,7 +424,7 @@ fn judge_amount(amount: Option<u64>, reasons: &mut Reasons) {
 }
 
 /// Whether the account may pay so much.
-fn judge_debit(account: &Account, amount: i128, reasons: &mut Reasons) {
+fn check_debit(account: &Account, amount: i128, reasons: &mut Reasons) {
     let left = account.posted - account.held - amount;
     match account.overdraft {
         Some(limit) => reasons.when(left < -limit, Rejection::InsufficientFunds),
@@ -433,12 +433,12 @@ fn judge_debit(account: &Account, amount: i128, reasons: &mut Reasons) {
 }
 
 /// Whether the account can take in so much.
-fn judge_credit(account: &Account, amount: i128, reasons: &mut Reasons) {
+fn check_credit(account: &Account, amount: i128, reasons: &mut Reasons) {
     reasons.when(account.posted + amount > MAX, Rejection::BalanceOverflow);
 }
 
 /// What can be said of a payment without looking at any account.
-fn judge_pay_alone(pay: &Pay, now: u64, reasons: &mut Reasons) {
+fn check_pay_alone(pay: &Pay, now: u64, reasons: &mut Reasons) {
     let mut amounts = vec![i128::from(pay.amount)];
     let mut payees = 1;
     if let Destination::Split(split) = &pay.destination {

@@ -13,24 +13,24 @@ use crate::random::Random;
 type Listed = (u64, u64);
 
 /// A few random pages of every kind of list.
-pub fn check_some(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
+pub fn check_random_pages(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
     for _ in 0..3 {
         let window = random_window(model, rng);
-        if let Some(account) = some_account(model, rng) {
+        if let Some(account) = random_account(model, rng) {
             check_statement(model, reader, account, window)?;
         }
         check_payments(model, reader, &random_query(model, rng), window)?;
-        check_accounts(model, reader, some_owner(model, rng), window)?;
-        check_records(model, reader, some_owner(model, rng), window)?;
+        check_accounts(model, reader, random_owner(model, rng), window)?;
+        check_records(model, reader, random_owner(model, rng), window)?;
     }
     check_setting_revisions(model, reader, rng)?;
     check_totals(model, reader)
 }
 
 /// Every statement and list from the newest to the oldest page by page, every payment, every name.
-pub fn check_all(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
+pub fn check_everything(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
     for _ in 0..6 {
-        check_some(model, reader, rng)?;
+        check_random_pages(model, reader, rng)?;
     }
     for &account in model.accounts().keys() {
         let whole = model.statement(account);
@@ -38,11 +38,11 @@ pub fn check_all(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(),
         let limit = 1 + rng.index(9);
         let paged = page_through(limit, |page| {
             let slice = reader.statement(AccountId(account), page);
-            positions_of(slice.map_err(|failure| failure.to_string())?, |line| {
+            read_positions(slice.map_err(|failure| failure.to_string())?, |line| {
                 line.record.ctx.position
             })
         })?;
-        same(
+        check_same(
             &format!("the pages of statement {account}"),
             &paged,
             &positions,
@@ -50,14 +50,14 @@ pub fn check_all(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(),
     }
     for owner in model.owners().values().map(|id| Some(*id)).chain([None]) {
         let limit = 1 + rng.index(30);
-        let positions = newest_first(&model.records_of(owner));
+        let positions = newest_first(&model.list_records(owner));
         let paged = page_through(limit, |page| {
             let slice = reader.records(owner.map(OwnerId), page);
-            positions_of(slice.map_err(|failure| failure.to_string())?, |record| {
+            read_positions(slice.map_err(|failure| failure.to_string())?, |record| {
                 record.ctx.position
             })
         })?;
-        same(
+        check_same(
             &format!("the pages of records of {owner:?}"),
             &paged,
             &positions,
@@ -83,7 +83,7 @@ fn check_settings(model: &Model, reader: &Reader) -> Result<(), String> {
         check_setting(expected, &setting)?;
         let slug = Slug::new(&expected.slug).expect("it was one");
         let found = reader.setting_by_slug(setting.owner, setting.kind, &slug);
-        same("holder of a slug", &found, &Some(setting))?;
+        check_same("holder of a slug", &found, &Some(setting))?;
     }
     let owners = model.owners().values().map(|id| Some(*id)).chain([None]);
     for (owner, kind) in owners.flat_map(|owner| [(owner, 1), (owner, 2)]) {
@@ -100,7 +100,7 @@ fn check_settings(model: &Model, reader: &Reader) -> Result<(), String> {
             .iter()
             .map(|setting| (setting.created.position, setting.id.0))
             .collect();
-        same("settings of an owner", &listed, &expected)?;
+        check_same("settings of an owner", &listed, &expected)?;
     }
     Ok(())
 }
@@ -118,19 +118,19 @@ fn check_setting_revisions(model: &Model, reader: &Reader, rng: &mut Random) -> 
     };
     let what = format!("revisions of {id} {window:?}");
     let all = &model.settings()[&id].revisions;
-    let (expected, more) = window.of(all, |position| (*position, 0));
+    let (expected, more) = window.select(all, |position| (*position, 0));
     let revisions = |start, limit| {
         let slice = reader.setting_revisions(SettingId(id), start, limit);
-        positions_of(slice.map_err(|failure| failure.to_string())?, |record| {
+        read_positions(slice.map_err(|failure| failure.to_string())?, |record| {
             record.ctx.position
         })
     };
-    let slice = revisions(page_of(window).start, window.limit)?;
-    same(&what, &slice.items, &expected)?;
-    same(&format!("{what}: has_more"), &slice.has_more, &more)?;
+    let slice = revisions(to_page(window).start, window.limit)?;
+    check_same(&what, &slice.items, &expected)?;
+    check_same(&format!("{what}: has_more"), &slice.has_more, &more)?;
     let paged = page_through(1 + rng.index(3), |page| revisions(page.start, page.limit))?;
     let newest_first: Vec<u64> = all.iter().rev().copied().collect();
-    same(
+    check_same(
         &format!("pages of revisions of {id}"),
         &paged,
         &newest_first,
@@ -159,7 +159,7 @@ fn page_through(
     }
 }
 
-fn positions_of<T>(slice: Slice<T>, position: impl Fn(&T) -> u64) -> Result<Slice<u64>, String> {
+fn read_positions<T>(slice: Slice<T>, position: impl Fn(&T) -> u64) -> Result<Slice<u64>, String> {
     Ok(Slice {
         items: slice.items.iter().map(position).collect(),
         has_more: slice.has_more,
@@ -167,7 +167,7 @@ fn positions_of<T>(slice: Slice<T>, position: impl Fn(&T) -> u64) -> Result<Slic
     })
 }
 
-fn page_of(window: Window) -> Page {
+fn to_page(window: Window) -> Page {
     Page {
         limit: window.limit,
         start: match (window.before, window.after) {
@@ -204,12 +204,12 @@ fn random_window(model: &Model, rng: &mut Random) -> Window {
     }
 }
 
-fn some_account(model: &Model, rng: &mut Random) -> Option<u64> {
+fn random_account(model: &Model, rng: &mut Random) -> Option<u64> {
     let ids: Vec<u64> = model.accounts().keys().copied().collect();
     rng.pick(&ids).copied()
 }
 
-fn some_owner(model: &Model, rng: &mut Random) -> Option<u64> {
+fn random_owner(model: &Model, rng: &mut Random) -> Option<u64> {
     let ids: Vec<u64> = model.owners().values().copied().collect();
     rng.chance(70)
         .then(|| *rng.pick(&ids).expect("the platform"))
@@ -217,12 +217,12 @@ fn some_owner(model: &Model, rng: &mut Random) -> Option<u64> {
 
 fn random_query(model: &Model, rng: &mut Random) -> PaymentQuery {
     let account = if rng.chance(40) {
-        some_account(model, rng)
+        random_account(model, rng)
     } else {
         None
     };
     let owner = if rng.chance(40) {
-        some_owner(model, rng)
+        random_owner(model, rng)
     } else {
         None
     };
@@ -247,9 +247,9 @@ fn check_statement(
 ) -> Result<(), String> {
     let what = format!("statement {account} {window:?}");
     let all = model.statement(account);
-    let (expected, more) = window.of(&all, |touch| (touch.position, touch.timestamp));
+    let (expected, more) = window.select(&all, |touch| (touch.position, touch.timestamp));
     let slice = reader
-        .statement(AccountId(account), page_of(window))
+        .statement(AccountId(account), to_page(window))
         .map_err(|failure| format!("{what}: {failure}"))?;
     let lines: Vec<_> = slice
         .items
@@ -261,8 +261,8 @@ fn check_statement(
             posted_after: i128::from(line.leg.posted_after),
         })
         .collect();
-    same(&what, &lines, &expected)?;
-    same(&format!("{what}: has_more"), &slice.has_more, &more)
+    check_same(&what, &lines, &expected)?;
+    check_same(&format!("{what}: has_more"), &slice.has_more, &more)
 }
 
 fn check_payments(
@@ -272,7 +272,7 @@ fn check_payments(
     window: Window,
 ) -> Result<(), String> {
     let what = format!("payments {query:?} {window:?}");
-    let (expected, more) = window.of(&model.payments_like(query), |found| *found);
+    let (expected, more) = window.select(&model.list_payments(query), |found| *found);
     let filter = PaymentFilter {
         account: query.account.map(AccountId),
         owner: query.owner.map(OwnerId),
@@ -284,19 +284,19 @@ fn check_payments(
         kind: query.kind,
     };
     let slice = reader
-        .payments(&filter, page_of(window))
+        .payments(&filter, to_page(window))
         .map_err(|failure| format!("{what}: {failure}"))?;
     for (payment, record) in &slice.items {
         check_payment(&model.payments()[&payment.id.0], payment)?;
-        same("request of a payment", &record.ctx.position, &payment.id.0)?;
+        check_same("request of a payment", &record.ctx.position, &payment.id.0)?;
     }
     let ids: Vec<Listed> = slice
         .items
         .iter()
         .map(|(payment, record)| (payment.id.0, record.ctx.timestamp))
         .collect();
-    same(&what, &ids, &expected)?;
-    same(&format!("{what}: has_more"), &slice.has_more, &more)
+    check_same(&what, &ids, &expected)?;
+    check_same(&format!("{what}: has_more"), &slice.has_more, &more)
 }
 
 fn check_accounts(
@@ -306,17 +306,17 @@ fn check_accounts(
     window: Window,
 ) -> Result<(), String> {
     let what = format!("accounts of {owner:?} {window:?}");
-    let (expected, more) = window.of(&model.accounts_of(owner), |found| *found);
+    let (expected, more) = window.select(&model.list_accounts(owner), |found| *found);
     let slice = reader
-        .accounts(owner.map(OwnerId), page_of(window), |_| true)
+        .accounts(owner.map(OwnerId), to_page(window), |_| true)
         .map_err(|failure| format!("{what}: {failure}"))?;
     let ids: Vec<Listed> = slice
         .items
         .iter()
         .map(|account| (account.id.0, account.opened_at))
         .collect();
-    same(&what, &ids, &expected)?;
-    same(&format!("{what}: has_more"), &slice.has_more, &more)
+    check_same(&what, &ids, &expected)?;
+    check_same(&format!("{what}: has_more"), &slice.has_more, &more)
 }
 
 fn check_records(
@@ -326,24 +326,24 @@ fn check_records(
     window: Window,
 ) -> Result<(), String> {
     let what = format!("records of {owner:?} {window:?}");
-    let (expected, more) = window.of(&model.records_of(owner), |found| *found);
+    let (expected, more) = window.select(&model.list_records(owner), |found| *found);
     let slice = reader
-        .records(owner.map(OwnerId), page_of(window))
+        .records(owner.map(OwnerId), to_page(window))
         .map_err(|failure| format!("{what}: {failure}"))?;
     let found: Vec<Listed> = slice
         .items
         .iter()
         .map(|record| (record.ctx.position, record.ctx.timestamp))
         .collect();
-    same(&what, &found, &expected)?;
-    same(&format!("{what}: has_more"), &slice.has_more, &more)
+    check_same(&what, &found, &expected)?;
+    check_same(&format!("{what}: has_more"), &slice.has_more, &more)
 }
 
 fn check_totals(model: &Model, reader: &Reader) -> Result<(), String> {
     let (position, totals) = reader.trial_balance();
-    same("trial balance position", &position, &model.position())?;
+    check_same("trial balance position", &position, &model.position())?;
     for (currency, sum) in model.sums() {
-        same("the model's books", &sum, &0)?;
+        check_same("the model's books", &sum, &0)?;
         let of_kinds = || {
             totals
                 .iter()
@@ -358,10 +358,10 @@ fn check_totals(model: &Model, reader: &Reader) -> Result<(), String> {
         };
         let credit: i128 = of_currency().map(|account| account.posted.max(0)).sum();
         let held: i128 = of_currency().map(|account| account.held).sum();
-        same("credit", &of_kinds().map(|kind| kind.credit).sum(), &credit)?;
-        same("debit", &of_kinds().map(|kind| kind.debit).sum(), &credit)?;
-        same("held", &of_kinds().map(|kind| kind.held).sum(), &held)?;
-        same(
+        check_same("credit", &of_kinds().map(|kind| kind.credit).sum(), &credit)?;
+        check_same("debit", &of_kinds().map(|kind| kind.debit).sum(), &credit)?;
+        check_same("held", &of_kinds().map(|kind| kind.held).sum(), &held)?;
+        check_same(
             "accounts",
             &of_kinds().map(|kind| kind.accounts).sum(),
             &(of_currency().count() as u64),
@@ -375,7 +375,7 @@ fn check_names(model: &Model, reader: &Reader) -> Result<(), String> {
     for (name, &id) in model.owners() {
         let name = OwnerName::new(name).expect("it was one");
         let found = reader.owner_by_name(&name).map(|owner| owner.0);
-        same(&format!("owner {name}"), &found, &Some(id))?;
+        check_same(&format!("owner {name}"), &found, &Some(id))?;
     }
     for ((owner, name), &id) in model.references() {
         let reference = Reference::new(name).expect("it was one");
@@ -383,7 +383,7 @@ fn check_names(model: &Model, reader: &Reader) -> Result<(), String> {
             .payment_by_reference(OwnerId(*owner), &reference)
             .map_err(|failure| failure.to_string())?
             .map(|payment| payment.id.0);
-        same(&format!("reference {name} of {owner}"), &found, &Some(id))?;
+        check_same(&format!("reference {name} of {owner}"), &found, &Some(id))?;
     }
     for (&id, payment) in model.payments() {
         let asked = &model.entries()[id as usize - 1].command.body;
@@ -399,7 +399,7 @@ fn check_names(model: &Model, reader: &Reader) -> Result<(), String> {
             .map_err(|failure| failure.to_string())?
             .map(|payment| payment.id.0);
         let expected = model.references().get(&name).copied();
-        same(&format!("freed reference {name:?}"), &found, &expected)?;
+        check_same(&format!("freed reference {name:?}"), &found, &expected)?;
     }
     for ((owner, name), &id) in model.externals() {
         let external = ExternalId::new(name).expect("it was one");
@@ -407,12 +407,16 @@ fn check_names(model: &Model, reader: &Reader) -> Result<(), String> {
             .account_by_external(OwnerId(*owner), &external)
             .map_err(|failure| failure.to_string())?
             .map(|account| account.id.0);
-        same(&format!("external id {name} of {owner}"), &found, &Some(id))?;
+        check_same(&format!("external id {name} of {owner}"), &found, &Some(id))?;
     }
     Ok(())
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, real: &T, expected: &T) -> Result<(), String> {
+fn check_same<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    real: &T,
+    expected: &T,
+) -> Result<(), String> {
     if real == expected {
         return Ok(());
     }

@@ -6,8 +6,31 @@ use std::sync::Arc;
 use tributary_engine::{Backend, Embedded, JournalMeta, Memory};
 use tributary_journal::{self as journal, DirDisk, Disk, OpenError, Options};
 
-use crate::lockstep::{Site, cluster_meta};
 use crate::lossy::{Losses, LossyMemory};
+
+/// A replica where a journal is kept, which can be opened again after it was closed.
+pub trait BackendFactory {
+    /// For messages.
+    fn name(&self) -> String;
+
+    /// Opens the journal that is there, or creates it: always with [`cluster_meta`].
+    fn open(&mut self) -> Box<dyn Backend>;
+
+    /// Where checkpoints go, if they are of use here.
+    fn checkpoint_disk(&self) -> Option<Arc<dyn Disk>> {
+        None
+    }
+
+    /// What gets lost here on the way, if anything does. The lockstep repeats the requests of batches that were not written.
+    fn losses(&self) -> Option<&Losses> {
+        None
+    }
+}
+
+/// Who every journal of these tests is.
+pub fn cluster_meta() -> tributary_journal::Meta {
+    tributary_journal::Meta::new([7; 16], [9; 16])
+}
 
 /// Segments so small that a test fills many.
 pub const SEGMENT_BYTES: u64 = 64 * 1024;
@@ -36,30 +59,30 @@ pub fn empty_memory() -> Memory {
 }
 
 /// The memory backend.
-pub struct InMemory(Memory);
+pub struct MemoryFactory(Memory);
 
-impl InMemory {
+impl MemoryFactory {
     /// An empty journal.
-    pub fn site() -> Box<dyn Site> {
-        Box::new(InMemory(empty_memory()))
+    pub fn boxed() -> Box<dyn BackendFactory> {
+        Box::new(MemoryFactory(empty_memory()))
     }
 }
 
 /// The memory backend that loses batches, and answers about batches that it wrote.
-pub struct InLossyMemory {
+pub struct LossyMemoryFactory {
     memory: Memory,
     losses: Losses,
 }
 
-impl InLossyMemory {
+impl LossyMemoryFactory {
     /// An empty journal, whose losses are drawn by `losses`.
-    pub fn site(losses: Losses) -> Box<dyn Site> {
+    pub fn boxed(losses: Losses) -> Box<dyn BackendFactory> {
         let memory = empty_memory();
-        Box::new(InLossyMemory { memory, losses })
+        Box::new(LossyMemoryFactory { memory, losses })
     }
 }
 
-impl Site for InLossyMemory {
+impl BackendFactory for LossyMemoryFactory {
     fn name(&self) -> String {
         "memory that loses answers".into()
     }
@@ -74,7 +97,7 @@ impl Site for InLossyMemory {
     }
 }
 
-impl Site for InMemory {
+impl BackendFactory for MemoryFactory {
     fn name(&self) -> String {
         "memory".into()
     }
@@ -85,16 +108,16 @@ impl Site for InMemory {
 }
 
 /// The embedded backend on some disk.
-pub struct OnDisk {
+pub struct EmbeddedFactory {
     name: &'static str,
     disk: Arc<dyn Disk>,
     threads: bool,
 }
 
-impl OnDisk {
+impl EmbeddedFactory {
     /// On a simulated disk, all work on the caller's thread.
-    pub fn simulated(disk: Arc<dyn Disk>) -> Box<dyn Site> {
-        Box::new(OnDisk {
+    pub fn on_disk(disk: Arc<dyn Disk>) -> Box<dyn BackendFactory> {
+        Box::new(EmbeddedFactory {
             name: "embedded, simulated disk",
             disk,
             threads: false,
@@ -102,8 +125,8 @@ impl OnDisk {
     }
 
     /// In a real directory, with threads, so that two batches may be in flight.
-    pub fn directory(path: &Path) -> Box<dyn Site> {
-        Box::new(OnDisk {
+    pub fn in_directory(path: &Path) -> Box<dyn BackendFactory> {
+        Box::new(EmbeddedFactory {
             name: "embedded, real directory",
             disk: Arc::new(DirDisk::new(path)),
             threads: true,
@@ -111,7 +134,7 @@ impl OnDisk {
     }
 }
 
-impl Site for OnDisk {
+impl BackendFactory for EmbeddedFactory {
     fn name(&self) -> String {
         self.name.into()
     }
