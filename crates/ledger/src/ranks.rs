@@ -1,4 +1,5 @@
-//! Set of ascending numbers that finds the rank of each: a sixth of a byte per number where numbers are dense, two bytes where they are sparse.
+//! Set of ascending numbers that finds the rank of each. A number takes a sixth of a byte where numbers are dense, and two
+//! bytes where they are sparse.
 
 /// Number of low bits of a number within a page.
 const PAGE_BITS: u32 = 16;

@@ -1,4 +1,4 @@
-//! Places for journals that are opened, closed and opened again.
+//! Factories of the backends that simulations open, close and open again.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,34 +8,34 @@ use tributary_journal::{self as journal, DirDisk, Disk, OpenError, Options};
 
 use crate::lossy::{Losses, LossyMemory};
 
-/// A replica where a journal is kept, which can be opened again after it was closed.
+/// Opens a backend over one journal, again and again.
 pub trait BackendFactory {
-    /// For messages.
+    /// Returns the name for messages.
     fn name(&self) -> String;
 
-    /// Opens the journal that is there, or creates it: always with [`cluster_meta`].
+    /// Opens the journal, or creates it with [`cluster_meta`].
     fn open(&mut self) -> Box<dyn Backend>;
 
-    /// Where checkpoints go, if they are of use here.
+    /// Returns the disk for checkpoints, if this backend uses them.
     fn checkpoint_disk(&self) -> Option<Arc<dyn Disk>> {
         None
     }
 
-    /// What gets lost here on the way, if anything does. The lockstep repeats the requests of batches that were not written.
+    /// Returns the losses of this backend, if it has any. The lockstep repeats the requests of lost batches.
     fn losses(&self) -> Option<&Losses> {
         None
     }
 }
 
-/// Who every journal of these tests is.
+/// Returns the identity of every journal in these tests.
 pub fn cluster_meta() -> tributary_journal::Meta {
     tributary_journal::Meta::new([7; 16], [9; 16])
 }
 
-/// Segments so small that a test fills many.
+/// Size of a segment, bytes: so small that a test fills many segments.
 pub const SEGMENT_BYTES: u64 = 64 * 1024;
 
-/// Small segments, and nothing kept free.
+/// Returns options with small segments and no reserved space.
 pub fn small_segments() -> Options {
     Options {
         segment_bytes: SEGMENT_BYTES,
@@ -43,7 +43,7 @@ pub fn small_segments() -> Options {
     }
 }
 
-/// An empty journal in memory, with [`cluster_meta`].
+/// Returns an empty journal in memory, with [`cluster_meta`].
 pub fn empty_memory() -> Memory {
     let meta = cluster_meta();
     let epochs = meta
@@ -58,24 +58,24 @@ pub fn empty_memory() -> Memory {
     })
 }
 
-/// The memory backend.
+/// Factory of the memory backend.
 pub struct MemoryFactory(Memory);
 
 impl MemoryFactory {
-    /// An empty journal.
+    /// Returns a factory over an empty journal.
     pub fn boxed() -> Box<dyn BackendFactory> {
         Box::new(MemoryFactory(empty_memory()))
     }
 }
 
-/// The memory backend that loses batches, and answers about batches that it wrote.
+/// Factory of a memory backend that loses batches, and answers about written batches.
 pub struct LossyMemoryFactory {
     memory: Memory,
     losses: Losses,
 }
 
 impl LossyMemoryFactory {
-    /// An empty journal, whose losses are drawn by `losses`.
+    /// Returns a factory over an empty journal. `losses` decides what is lost.
     pub fn boxed(losses: Losses) -> Box<dyn BackendFactory> {
         let memory = empty_memory();
         Box::new(LossyMemoryFactory { memory, losses })
@@ -107,7 +107,7 @@ impl BackendFactory for MemoryFactory {
     }
 }
 
-/// The embedded backend on some disk.
+/// Factory of the embedded backend.
 pub struct EmbeddedFactory {
     name: &'static str,
     disk: Arc<dyn Disk>,
@@ -115,7 +115,7 @@ pub struct EmbeddedFactory {
 }
 
 impl EmbeddedFactory {
-    /// On a simulated disk, all work on the caller's thread.
+    /// Returns a factory on a simulated disk. All work runs on the caller's thread.
     pub fn on_disk(disk: Arc<dyn Disk>) -> Box<dyn BackendFactory> {
         Box::new(EmbeddedFactory {
             name: "embedded, simulated disk",
@@ -124,7 +124,7 @@ impl EmbeddedFactory {
         })
     }
 
-    /// In a real directory, with threads, so that two batches may be in flight.
+    /// Returns a factory in a real directory, with threads, so that two batches can be in flight.
     pub fn in_directory(path: &Path) -> Box<dyn BackendFactory> {
         Box::new(EmbeddedFactory {
             name: "embedded, real directory",

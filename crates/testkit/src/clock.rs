@@ -1,26 +1,26 @@
-//! A clock that only tests move.
+//! A clock that tests set.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tributary_journal::Clock;
 
-/// A clock that stands until it is moved. Clones are the same clock.
+/// A clock that stands still until a test moves it. Clones share the time.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<AtomicU64>);
 
 impl TestClock {
-    /// A clock that shows this many nanoseconds since the Unix epoch.
+    /// Returns a clock that shows this time, nanoseconds since the Unix epoch.
     pub fn starting_at(nanos: u64) -> TestClock {
         TestClock(Arc::new(AtomicU64::new(nanos)))
     }
 
-    /// Moves on.
+    /// Moves the time forward, nanoseconds.
     pub fn advance(&self, nanos: u64) {
         self.0.fetch_add(nanos, Ordering::SeqCst);
     }
 
-    /// Moves anywhere, also back.
+    /// Sets the time, also backwards, nanoseconds since the Unix epoch.
     pub fn set(&self, nanos: u64) {
         self.0.store(nanos, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! Commands for tests that tell a story.
+//! Short constructors of commands, for hand-written tests.
 
 use tributary_ledger::{
     AccountId, AccountKind, Actor, Body, Command, Currency, Destination, Fees, Hold, Key,
@@ -10,7 +10,7 @@ pub const BEGIN: u64 = 1_780_000_000_000_000_000;
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
 
-/// A command of the platform under this key.
+/// Returns a command of the platform with this idempotency key.
 pub fn command(key: &str, body: Body) -> Command {
     Command {
         key: Key::from_bytes(key.as_bytes()).expect("a short key"),
@@ -22,7 +22,7 @@ pub fn command(key: &str, body: Body) -> Command {
     }
 }
 
-/// Opens an account in EUR that may go negative without limit.
+/// Returns a command that opens an external account in EUR with an unlimited overdraft.
 pub fn open(key: &str, owner: &str) -> Command {
     let body = OpenAccount {
         owner: OwnerName::new(owner).expect("a plain name"),
@@ -34,7 +34,7 @@ pub fn open(key: &str, owner: &str) -> Command {
     command(key, Body::OpenAccount(body))
 }
 
-/// A payment in EUR.
+/// Returns a payment in EUR.
 pub fn pay(source: u64, destination: u64, amount: u64) -> Pay {
     Pay {
         kind: PaymentKind::Pay,
@@ -50,7 +50,7 @@ pub fn pay(source: u64, destination: u64, amount: u64) -> Pay {
     }
 }
 
-/// A payment with a reference.
+/// Returns a payment in EUR with a reference.
 pub fn pay_with_reference(source: u64, destination: u64, reference: &str) -> Body {
     Body::Pay(Pay {
         reference: Some(Reference::new(reference).expect("a short reference")),
@@ -58,7 +58,7 @@ pub fn pay_with_reference(source: u64, destination: u64, reference: &str) -> Bod
     })
 }
 
-/// A hold until `expires_at`.
+/// Returns a payment in EUR that is held until `expires_at`.
 pub fn hold(source: u64, destination: u64, amount: u64, expires_at: u64) -> Body {
     Body::Pay(Pay {
         hold: Some(Hold { expires_at }),

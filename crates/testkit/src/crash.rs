@@ -1,8 +1,8 @@
-//! The plug pulled, the disk full, the sync failed: at any operation of the disk, again and again, over one journal.
+//! Crash simulation: power failures, full disks and failed syncs at random operations of the disk, again and again, over one journal.
 //!
-//! An engine lives on a simulated disk until something ends it. The next one opens what is left. Whatever report: every
-//! answer that was given still stands, nothing is there twice, what was asked without an answer is asked again under the
-//! same keys and happens once, and the state is what the model makes of the surviving records.
+//! An engine runs on a simulated disk until something ends it. The next engine opens what is left. After every crash, every
+//! given answer still holds, no record exists twice, a request without an answer is sent again with the
+//! same keys and is decided once, and the state equals the model's state after the surviving records.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,20 +23,20 @@ use crate::random::Random;
 use crate::read_checks;
 use crate::workload::Workload;
 
-/// When the test begins: some time in 2026, nanoseconds since the Unix epoch.
+/// Time at which the simulation begins, nanoseconds since the Unix epoch.
 const BEGIN: u64 = 1_780_000_000_000_000_000;
 /// Nanoseconds in a millisecond.
 const MILLISECOND: u64 = 1_000_000;
-/// Most operations of the disk before something goes wrong.
+/// Maximum number of operations of the disk before a fault.
 const OPERATIONS_MAX: u64 = 250;
-/// Steps that an engine takes at most before it is closed.
+/// Maximum number of steps before an engine is closed.
 const STEPS_MAX: u64 = 120;
-/// Bytes of a text that fills the disk.
+/// Size of a text that fills the disk, bytes.
 const LONG_TEXT_BYTES: usize = 3_000;
-/// Records of a batch after which it is handed over.
+/// Number of records after which a batch is submitted.
 const BATCH_RECORDS_MAX: u64 = 60;
 
-/// How often what report: a simulation that never met a fault proves nothing.
+/// Counts of what happened: a simulation that never met a fault proves nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CrashReport {
     /// Engines that were started.
@@ -47,7 +47,7 @@ pub struct CrashReport {
     pub during_start: u64,
     /// Engines that stopped because of a write or sync that failed.
     pub broken: u64,
-    /// Engines that ended without a word.
+    /// Engines that were killed.
     pub killed: u64,
     /// Requests refused because the disk was full.
     pub refused_full: u64,
@@ -61,9 +61,9 @@ pub struct CrashReport {
     pub checkpoints: u64,
     /// Records at the end.
     pub records: u64,
-    /// Records that survived although nobody had been told.
+    /// Records that survived although no answer was given.
     pub unacknowledged_survived: u64,
-    /// Commands asked again after a crash.
+    /// Commands that were sent again after a crash.
     pub retried: u64,
     /// Segments at the end.
     pub segments: u64,
@@ -85,18 +85,18 @@ struct World {
     open: Option<(u64, u64)>,
     last_time: u64,
     pending: Vec<PendingRequest>,
-    /// Requests whose fate nobody was told.
+    /// Requests without an answer.
     unanswered: Vec<Vec<Command>>,
-    /// Texts of the commands that were asked for, by digest: what an actor may not do is recorded without its text.
+    /// Texts of the requested commands, by digest: a command that the actor is not allowed to make is recorded without its text.
     texts: BTreeMap<[u8; 16], Text>,
-    /// Records that were seen to be durable: they must never change.
+    /// Records that were seen to be durable, which must never change.
     durable: BTreeMap<u64, Record>,
-    /// The position up to which answers were given.
+    /// Position up to which answers were given.
     acknowledged: u64,
     report: CrashReport,
 }
 
-/// Runs `lives` engines one after the other. Panics where a promise is broken.
+/// Runs `lives` engines one after the other. Panics if a promise is broken.
 pub fn run(seed: u64, lives: u64) -> CrashReport {
     let mut world = World {
         random: Random::new(seed),
@@ -120,7 +120,7 @@ pub fn run(seed: u64, lives: u64) -> CrashReport {
     world.report
 }
 
-/// How a life ended.
+/// How an engine ended.
 enum EngineEnd {
     Closed,
     Dead,
@@ -146,7 +146,7 @@ impl World {
         }
     }
 
-    /// No faults any more: everything is asked again and everything is compared.
+    /// Runs the last engine, without faults: all unanswered requests are sent again, and everything is compared.
     fn run_last_engine(&mut self) {
         let survivor = self.disk.crash(self.random.any());
         self.disk = survivor;
@@ -186,7 +186,7 @@ impl World {
         }
     }
 
-    /// What the next engine finds.
+    /// Replaces the disk by what the next engine finds.
     fn take_surviving_disk(&mut self) {
         for asked in std::mem::take(&mut self.pending) {
             self.unanswered.push(asked.commands);
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// Opens what is there. None if the disk failed again meanwhile.
+    /// Opens the journal. Returns none if the disk failed again meanwhile.
     fn start(&mut self) -> Option<Stepper> {
         let disk = self.disk.disk();
         match journal::create(&disk, &small_segments(), &cluster_meta()) {
@@ -230,7 +230,7 @@ impl World {
         Some(stepper)
     }
 
-    /// Makes the model anew from what the journal holds, and checks that nothing acknowledged is lost or changed.
+    /// Builds the model again from the journal, and checks that no acknowledged record is lost or changed.
     fn resync(&mut self, stepper: &Stepper) {
         let reader = stepper.reader();
         let head = reader.head().position;
@@ -399,7 +399,7 @@ impl World {
         self.submit(stepper);
     }
 
-    /// Takes what was answered. If something was not written, the model goes back to what is.
+    /// Takes the replies that arrived. If a batch was not written, the model goes back to the state of the journal.
     fn collect_replies(&mut self, stepper: &mut Stepper) {
         let mut lost = false;
         for asked in std::mem::take(&mut self.pending) {
@@ -439,7 +439,7 @@ impl World {
             .unwrap_or_else(|why| panic!("{why}, asked for {:?}", asked.commands));
     }
 
-    /// Asks everything again that was never answered, under the same keys; settings are derived anew.
+    /// Sends all unanswered requests again, with the same keys. Settings are derived anew.
     fn retry(&mut self, stepper: &mut Stepper) {
         for mut commands in std::mem::take(&mut self.unanswered) {
             self.report.retried += commands.len() as u64;
@@ -473,7 +473,7 @@ impl World {
         self.send_request(stepper, commands);
     }
 
-    /// As [`Self::expire`], for queued payments.
+    /// Like [`Self::expire`], for queued payments.
     fn run_queue(&mut self, stepper: &mut Stepper) {
         self.settle(stepper);
         if stepper.failed().is_some() || self.disk.is_off() || stepper.storage_full() {
@@ -499,7 +499,7 @@ impl World {
         self.send_request(stepper, commands);
     }
 
-    /// No room for a while: requests are refused, reads go on, and then everything goes on.
+    /// Fills the disk for a while: requests are refused, reads work, and afterwards requests work again.
     fn fill_the_disk(&mut self, stepper: &mut Stepper) {
         self.settle(stepper);
         self.disk.set_capacity(self.disk.used());
@@ -540,7 +540,7 @@ impl World {
         }
     }
 
-    /// An engine that failed takes nothing more.
+    /// Checks that a failed engine accepts no requests.
     fn check_refuses_all(&mut self, stepper: &mut Stepper) {
         self.collect_replies(stepper);
         let commands = self.workload.request(&self.model, self.next_time());

@@ -14,18 +14,18 @@ use crate::random::Random;
 
 const SECTOR: usize = 512;
 
-/// What goes wrong with an operation.
+/// Fault of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The power fails during the operation; everything after it fails too. See [`SimDisk::crash`].
     PowerOff,
-    /// No space left; of a write, a part is done.
+    /// No space is left; a write is done in part.
     StorageFull,
-    /// The device reports an error; what was not yet durable may or may not be, and is forgotten by later syncs.
+    /// The device reports an error. Data that was not durable may be lost, and later syncs do not report the loss.
     Broken,
 }
 
-/// See the module. Clones are the same disk.
+/// A simulated disk; see the module. Clones share the disk.
 #[derive(Clone, Debug)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
@@ -46,9 +46,9 @@ struct State {
 
 #[derive(Clone, Debug, Default)]
 struct Inode {
-    /// As programs see it.
+    /// Content that programs see.
     cache: Vec<u8>,
-    /// As the medium has it for certain.
+    /// Content that is certainly durable.
     durable: Vec<u8>,
     pending: Vec<Change>,
 }
@@ -67,7 +67,7 @@ struct NameChange {
 }
 
 impl SimDisk {
-    /// An empty disk with room for everything.
+    /// Returns an empty disk with unlimited capacity.
     #[must_use]
     pub fn new(seed: u64) -> SimDisk {
         SimDisk(Arc::new(Mutex::new(State {
@@ -85,41 +85,41 @@ impl SimDisk {
         })))
     }
 
-    /// The disk as the journal wants it.
+    /// Returns the disk as the journal uses it.
     #[must_use]
     pub fn disk(&self) -> Arc<dyn Disk> {
         Arc::new(self.clone())
     }
 
-    /// How many changing operations there have been.
+    /// Returns the number of changing operations so far.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    /// Places a fault at the operation with this number (the next one is [`SimDisk::operations`]).
+    /// Injects a fault at the operation with this number. The number of the next operation is [`SimDisk::operations`].
     pub fn inject(&self, operation: u64, fault: Fault) {
         self.state().faults.insert(operation, fault);
     }
 
-    /// Sets how many bytes fit.
+    /// Sets the capacity, bytes.
     pub fn set_capacity(&self, bytes: u64) {
         self.state().capacity = bytes;
     }
 
-    /// Bytes in use.
+    /// Returns the used space, bytes.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.state().used()
     }
 
-    /// Whether a [`Fault::PowerOff`] was reached.
+    /// Returns whether a [`Fault::PowerOff`] has occurred.
     #[must_use]
     pub fn is_off(&self) -> bool {
         self.state().off
     }
 
-    /// What is found after the power failed now (or when it did): another disk, without faults.
+    /// Returns the disk as found after a power failure now, or after the one that has occurred: another disk, without faults.
     #[must_use]
     pub fn crash(&self, seed: u64) -> SimDisk {
         let state = self.state();
@@ -163,7 +163,7 @@ impl SimDisk {
         survivor
     }
 
-    /// A disk with the same files, everything durable.
+    /// Returns a disk with the same files, all durable.
     #[must_use]
     pub fn copy(&self) -> SimDisk {
         let state = self.state();
@@ -189,7 +189,7 @@ impl SimDisk {
         copy
     }
 
-    /// All files and their bytes.
+    /// Returns all files and their bytes.
     #[must_use]
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let state = self.state();
@@ -200,18 +200,18 @@ impl SimDisk {
             .collect()
     }
 
-    /// Changes a byte of a file behind everyone's back.
+    /// Flips bits of a byte of a file, without an operation.
     ///
     /// # Panics
-    /// When there is no such byte.
+    /// If there is no such byte.
     pub fn flip(&self, path: &str, offset: usize, mask: u8) {
         self.damage(path, |bytes| bytes[offset] ^= mask);
     }
 
-    /// Changes a file behind everyone's back.
+    /// Changes a file without an operation.
     ///
     /// # Panics
-    /// When there is no such file.
+    /// If there is no such file.
     pub fn damage(&self, path: &str, damage: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
         let inode = state.names[path];
@@ -221,7 +221,7 @@ impl SimDisk {
         inode.durable = inode.cache.clone();
     }
 
-    /// Makes a file disappear behind everyone's back.
+    /// Deletes a file without an operation.
     pub fn delete(&self, path: &str) {
         let mut state = self.state();
         state.names.remove(path);
@@ -295,7 +295,7 @@ impl Change {
 }
 
 impl Inode {
-    /// What a crash leaves.
+    /// Returns the content after a crash.
     fn survive(&self, random: &mut Random) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         let mode = random.below(4);
@@ -324,7 +324,7 @@ impl State {
         self.capacity.saturating_sub(self.used())
     }
 
-    /// Counts an operation; gives the fault that it meets.
+    /// Counts an operation and returns its fault, if there is one.
     fn begin(&mut self) -> io::Result<Option<Fault>> {
         if self.off {
             return Err(power_is_off());

@@ -1,8 +1,8 @@
 //! Tools for tests only: never a dependency of anything that ships.
 //!
-//! [`disk`] is a simulated disk that loses, tears and refuses, [`clock`] a clock that only tests move, [`model`] an
-//! independent ledger, [`lossy`] a store that loses answers, [`workload`] a source of random commands, [`random`] the seeded numbers that simulations draw from;
-//! [`lockstep`] and [`read_checks`] hold backends against the model.
+//! [`disk`] is a simulated disk that loses, tears and refuses writes, [`clock`] a clock that tests set, [`model`] an
+//! independent ledger, [`lossy`] a backend that loses answers, [`workload`] a source of random commands, [`random`] a seeded generator
+//! of numbers. [`lockstep`], [`crash`] and [`read_checks`] compare backends with the model.
 //! This crate may know every crate of the workspace below the server; none of them may know it outside of their tests.
 
 pub mod backends;

@@ -1,7 +1,7 @@
-//! Several backends and the model, given the same random requests in the same batches: they must stay the same.
+//! Runs several backends and the model in lockstep: the same random requests in the same batches must give the same results.
 //!
-//! The same frames byte for byte, the same answers, the same state, and what statements and lists show is what a scan of
-//! everything shows. In between the clock moves (sometimes back), checkpoints are written while payments go on, and any of
+//! The frames are equal byte for byte, and answers and states are equal; statements and lists show what a scan of
+//! all records shows. In between, the clock moves (sometimes back), checkpoints are written while payments continue, and any of
 //! the engines is closed and opened again.
 
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::random::Random;
 use crate::read_checks;
 use crate::workload::Workload;
 
-/// Payments that the queue takes: few enough to be reached.
+/// Maximum number of queued payments: few enough to be reached.
 pub const QUEUE_LENGTH_MAX: usize = 12;
-/// Records of a batch after which it is handed over.
+/// Number of records after which a batch is submitted.
 const BATCH_RECORDS_MAX: u64 = 60;
-/// When the test begins: some time in 2026, nanoseconds since the Unix epoch.
+/// Time at which the simulation begins, nanoseconds since the Unix epoch.
 const BEGIN: u64 = 1_780_000_000_000_000_000;
 /// Nanoseconds in a millisecond.
 const MILLISECOND: u64 = 1_000_000;
@@ -30,23 +30,23 @@ const MILLISECOND: u64 = 1_000_000;
 struct Replica {
     factory: Box<dyn BackendFactory>,
     stepper: Option<Stepper>,
-    /// Losses after which everything that had to be repeated was repeated.
+    /// Number of losses whose requests were already repeated.
     lost_before: u64,
 }
 
-/// A request that every replica was given.
+/// A request that was sent to every replica.
 struct Pending {
     commands: Vec<Command>,
-    /// Number of the batch that the request belongs to, and time of that batch.
+    /// Number and time of the batch of the request.
     batch: u64,
     time: u64,
-    /// What the model answers.
+    /// Answers of the model.
     answers: Vec<Answer>,
-    /// For each replica.
+    /// Outcome of each replica.
     outcomes: Vec<Outcome>,
 }
 
-/// What one replica answers to a request.
+/// Answer of a replica to a request.
 enum Outcome {
     Awaited(Stepped),
     Known(Vec<Reply>),
@@ -67,13 +67,13 @@ impl Replica {
         self.stepper = Some(stepper.with_queue_length_max(QUEUE_LENGTH_MAX));
     }
 
-    /// Batches and answers lost so far. Whenever an answer is lost, the open batch is thrown away.
+    /// Returns the number of batches and answers lost so far. When an answer is lost, the open batch is discarded.
     fn lost(&self) -> u64 {
         let lost = |losses: &Losses| losses.batches_lost() + losses.answers_lost();
         self.factory.losses().map_or(0, lost)
     }
 
-    /// Whether something was lost since the last time.
+    /// Returns whether something was lost since the last call.
     fn has_lost(&mut self) -> bool {
         let lost = self.lost();
         std::mem::replace(&mut self.lost_before, lost) < lost
@@ -85,8 +85,8 @@ impl Replica {
         }
     }
 
-    /// Repeats what was lost here, in the same batches and at the same times, until nothing is lost. The requests from
-    /// batch `open` on were not handed over yet.
+    /// Repeats lost requests, in the same batches and at the same times, until nothing is lost. The requests from
+    /// batch `open` on are not submitted yet.
     fn repeat_lost(&mut self, at: usize, pending: &mut [Pending], open: u64, clock: &TestClock) {
         let now = clock.now();
         while self.has_lost() {
@@ -110,7 +110,7 @@ impl Replica {
         clock.set(now);
     }
 
-    /// Repeats a request if it was refused here because its batch was lost.
+    /// Repeats a request if it was refused because its batch was lost.
     fn repeat(&mut self, at: usize, request: &mut Pending) -> bool {
         let outcome = &mut request.outcomes[at];
         let Outcome::Awaited(stepped) = &*outcome else {
@@ -176,17 +176,17 @@ impl Lockstep {
         }
     }
 
-    /// What the requests are made of.
+    /// Returns the source of the requests.
     pub fn workload(&mut self) -> &mut Workload {
         &mut self.workload
     }
 
-    /// What must be true.
+    /// Returns the model.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// Takes `steps` random steps and compares everything at the end. Panics where something differs.
+    /// Takes `steps` random steps and compares everything at the end. Panics at a difference.
     pub fn run(&mut self, steps: u64) {
         for _ in 0..steps {
             self.step();
@@ -242,7 +242,7 @@ impl Lockstep {
         }
     }
 
-    /// Wherever a batch was not written, its requests and all that followed are repeated.
+    /// Repeats the requests of lost batches, and all that followed, in every replica.
     fn repeat_lost(&mut self) {
         let open = self.batches;
         for (at, replica) in self.replicas.iter_mut().enumerate() {
@@ -250,7 +250,7 @@ impl Lockstep {
         }
     }
 
-    /// The time that the next decision gets.
+    /// Returns the time of the next decision.
     fn next_time(&self) -> u64 {
         match self.open {
             Some((time, _)) => time,
@@ -303,7 +303,7 @@ impl Lockstep {
         }
     }
 
-    /// The timers' commands, which the model knows without being told.
+    /// Expires holds: the timers submit the commands, which the model derives itself.
     fn expire(&mut self) {
         self.settle();
         let now = self.clock.now();
@@ -343,7 +343,7 @@ impl Lockstep {
         self.settle();
     }
 
-    /// The queued payments that run now, which the model knows without being told.
+    /// Runs due queued payments, which the model derives itself.
     fn run_queue(&mut self) {
         self.settle();
         let now = self.clock.now();
@@ -373,7 +373,7 @@ impl Lockstep {
         self.settle();
     }
 
-    /// Everything that was queued comes to an end once its time has come.
+    /// Advances the clock until every queued payment is decided.
     fn drain(&mut self) {
         self.settle();
         let last = self.clock.now().max(self.last_time);
@@ -411,7 +411,7 @@ impl Lockstep {
         }
     }
 
-    /// Lands everything, then answers and states must agree.
+    /// Waits for all batches, and checks answers and states.
     fn settle(&mut self) {
         self.for_each(Stepper::settle);
         self.submitted();
@@ -435,7 +435,7 @@ impl Lockstep {
         self.compare();
     }
 
-    /// The states, the heads and the records since the last time.
+    /// Compares the states, the heads and the records since the last call.
     fn compare(&mut self) {
         let mut first: Option<(tributary_journal::Head, [u8; 32])> = None;
         let (from, model) = (self.compared, &self.model);
@@ -499,8 +499,8 @@ impl Lockstep {
     }
 }
 
-/// What runs at `now`, in this order: what is too late first, then, unless the queue is paused, always the payer whose first order is most urgent, ten
-/// seconds of waiting counting as much as a level of priority.
+/// Returns the payments to run at `now`, in order: first expired payments; then, unless the queue is paused, always the payer
+/// whose first payment is most urgent. Ten seconds of waiting count as much as one level of priority.
 pub fn next_to_run(model: &Model, now: u64) -> Vec<u64> {
     let mut waiting: Vec<(u64, &Payment, Queued)> = model
         .payments()
@@ -545,12 +545,12 @@ pub fn next_to_run(model: &Model, now: u64) -> Vec<u64> {
     next
 }
 
-/// What the timers submit for a hold that is due at `now`.
+/// Returns the command that the timers submit for a hold that expired at `now`.
 pub fn expire_command(payment: u64, now: u64) -> Command {
     system_command("expire", payment, now, Body::Expire)
 }
 
-/// What the system submits about a payment at `now`.
+/// Returns a command that the system submits about a payment at `now`.
 pub fn system_command(name: &str, payment: u64, now: u64, body: fn(PaymentId) -> Body) -> Command {
     let mut key = vec![0];
     key.extend_from_slice(format!("{name}-{payment}-{now}").as_bytes());
@@ -564,7 +564,7 @@ pub fn system_command(name: &str, payment: u64, now: u64, body: fn(PaymentId) ->
     }
 }
 
-/// Fails where the replies are not what the model answers.
+/// Checks the replies against the answers of the model.
 pub fn check_replies(
     model: &Model,
     answers: &[Answer],

@@ -1,4 +1,4 @@
-//! A memory backend that loses answers: the engine asks for a batch to be written and is not told whether it was.
+//! A memory backend that loses answers: the engine submits a batch and does not learn whether the batch was written.
 //!
 //! So does every store behind a network: the connection breaks before the batch is written, or after it was written and
 //! before the answer arrived.
@@ -27,15 +27,15 @@ pub enum Loss {
     Answer,
 }
 
-/// Which losses happen. Clones share one state.
+/// Decides what is lost. Clones share one state.
 #[derive(Clone)]
 pub struct Losses(Arc<Mutex<Plan>>);
 
 struct Plan {
     random: Random,
-    /// Batches out of a hundred to which something happens.
+    /// Share of batches with a loss, percent.
     percent: u64,
-    /// Losses of the next batches, before any is drawn at random.
+    /// Losses of the next batches, which come before random losses.
     next: VecDeque<Loss>,
     batches_are_kept: bool,
     /// The connection is broken, until the next turn begins.
@@ -47,7 +47,7 @@ struct Plan {
 }
 
 impl Losses {
-    /// Losses drawn from `seed`, of `percent` of the batches.
+    /// Returns losses for `percent` of the batches, at random from `seed`.
     pub fn new(seed: u64, percent: u64) -> Losses {
         Losses(Arc::new(Mutex::new(Plan {
             random: Random::new(seed),
@@ -66,7 +66,7 @@ impl Losses {
         self.lock().next.push_back(loss);
     }
 
-    /// Writes all batches from now on, or no longer: then only answers are lost.
+    /// Sets whether all batches are written. Then only answers are lost.
     pub fn keep_batches(&self, keep: bool) {
         self.lock().batches_are_kept = keep;
     }
@@ -76,17 +76,17 @@ impl Losses {
         self.lock().cut = true;
     }
 
-    /// Makes the store unreachable, or reachable again: no turn can begin.
+    /// Makes the store unreachable or reachable again. While unreachable, no turn can begin.
     pub fn set_unreachable(&self, unreachable: bool) {
         self.lock().unreachable = unreachable;
     }
 
-    /// Number of batches that were not written, as far as the engine was told to ask about them.
+    /// Returns the number of batches that were not written and about which the engine had to ask.
     pub fn batches_lost(&self) -> u64 {
         self.lock().batches_lost
     }
 
-    /// Number of batches that were written although the answer was lost.
+    /// Returns the number of batches that were written although the answer was lost.
     pub fn answers_lost(&self) -> u64 {
         self.lock().answers_lost
     }
@@ -122,7 +122,7 @@ impl Losses {
     }
 }
 
-/// The memory backend with losses. Two batches may be in flight.
+/// The memory backend with losses. Two batches can be in flight.
 #[derive(Clone)]
 pub struct LossyMemory {
     memory: Memory,
@@ -130,7 +130,7 @@ pub struct LossyMemory {
 }
 
 impl LossyMemory {
-    /// The journal in `memory`, of which `losses` tell what gets lost.
+    /// Returns a backend over the journal in `memory`. `losses` decides what is lost.
     pub fn new(memory: Memory, losses: Losses) -> LossyMemory {
         LossyMemory { memory, losses }
     }

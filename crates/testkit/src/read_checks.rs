@@ -9,10 +9,10 @@ use tributary_ledger::{
 use crate::model::{Model, PaymentQuery, Window, check_payment, check_setting};
 use crate::random::Random;
 
-/// What an item of a list is known by: its position.
+/// Key of an item of a list: its position.
 type Listed = (u64, u64);
 
-/// A few random pages of every kind of list.
+/// Checks a few random pages of every kind of list.
 pub fn check_random_pages(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
     for _ in 0..3 {
         let window = random_window(model, rng);
@@ -27,7 +27,7 @@ pub fn check_random_pages(model: &Model, reader: &Reader, rng: &mut Random) -> R
     check_totals(model, reader)
 }
 
-/// Every statement and list from the newest to the oldest page by page, every payment, every name.
+/// Checks every statement and list page by page from the newest to the oldest, every payment and every name.
 pub fn check_everything(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
     for _ in 0..6 {
         check_random_pages(model, reader, rng)?;
@@ -74,7 +74,7 @@ pub fn check_everything(model: &Model, reader: &Reader, rng: &mut Random) -> Res
     check_settings(model, reader)
 }
 
-/// Every living setting by its id, by its slug and in its lists.
+/// Checks every living setting by id, by slug and in lists.
 fn check_settings(model: &Model, reader: &Reader) -> Result<(), String> {
     for (&id, expected) in model.settings() {
         let setting = reader
@@ -105,7 +105,7 @@ fn check_settings(model: &Model, reader: &Reader) -> Result<(), String> {
     Ok(())
 }
 
-/// The revisions of some setting: a window of them, and page by page.
+/// Checks the revisions of a random setting: a window, and page by page.
 fn check_setting_revisions(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
     let ids: Vec<u64> = model.settings().keys().copied().collect();
     let Some(&id) = rng.pick(&ids) else {
@@ -141,7 +141,7 @@ fn newest_first(all: &[Listed]) -> Vec<u64> {
     all.iter().rev().map(|(position, _)| *position).collect()
 }
 
-/// The whole list, fetched in pages of `limit` with the cursors that it gives.
+/// Returns the whole list, read in pages of `limit` by following the cursors.
 fn page_through(
     limit: usize,
     mut fetch: impl FnMut(Page) -> Result<Slice<u64>, String>,
@@ -370,7 +370,7 @@ fn check_totals(model: &Model, reader: &Reader) -> Result<(), String> {
     Ok(())
 }
 
-/// References, external ids and owners' names lead to what has them.
+/// Checks that references, external ids and owners' names find their objects.
 fn check_names(model: &Model, reader: &Reader) -> Result<(), String> {
     for (name, &id) in model.owners() {
         let name = OwnerName::new(name).expect("it was one");

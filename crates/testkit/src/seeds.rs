@@ -1,10 +1,10 @@
 //! Seeds of simulations, and how to run a failed one again.
 
-/// Says on the way out of a failing test how to run it again.
+/// Prints, when a test fails, how to run the test again.
 pub struct ReplayHint {
-    /// What failed.
+    /// Name of the test.
     pub test: &'static str,
-    /// With which seed.
+    /// Seed of the run.
     pub seed: u64,
 }
 
@@ -21,12 +21,12 @@ impl Drop for ReplayHint {
     }
 }
 
-/// Which seeds a test runs: a few, or as many as `TRIBUTARY_SEEDS` says (`first..last` or a single one), if
+/// Seeds that a test runs: a few, or those of `TRIBUTARY_SEEDS` (`first..last` or a single seed), if
 /// `TRIBUTARY_SIMULATE` names this test.
 pub struct Seeds(std::ops::Range<u64>);
 
 impl Seeds {
-    /// Of the test `name`, which runs `few` if nothing is said.
+    /// Returns the seeds of the test `name`: by default, `few`.
     pub fn for_test(name: &str, few: u64) -> Seeds {
         let Ok(wanted) = std::env::var("TRIBUTARY_SIMULATE") else {
             return Seeds(0..few);

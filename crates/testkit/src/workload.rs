@@ -15,27 +15,27 @@ use crate::random::Random;
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
-/// Accounts opened before anything else is tried.
+/// Number of accounts that are opened first.
 const ACCOUNTS_FIRST: usize = 10;
-/// The owners, the platform among them.
+/// Names of the owners, including the platform.
 const OWNERS: [&str; 6] = ["platform", "shop", "market", "user-1", "user-2", "user-3"];
-/// Commands remembered to be asked again.
+/// Number of commands that are remembered for repetition.
 const REMEMBERED_MAX: usize = 200;
 
-/// A source of requests. The same seed and the same model give the same requests.
+/// Random requests. The same seed and the same model give the same requests.
 #[derive(Clone, Debug)]
 pub struct Workload {
     rng: Random,
     keys: u64,
     remembered: Vec<Command>,
-    /// Longest free text, bytes.
+    /// Maximum size of a text, bytes.
     pub text_bytes_max: usize,
-    /// Most commands of a request.
+    /// Maximum number of commands of a request.
     pub commands_max: u64,
 }
 
 impl Workload {
-    /// A source for this seed, with short texts and requests of up to 12 commands.
+    /// Returns a workload for this seed, with short texts and requests of up to 12 commands.
     pub fn new(seed: u64) -> Workload {
         Workload {
             rng: Random::new(seed ^ 0x776f_726b),
@@ -46,7 +46,7 @@ impl Workload {
         }
     }
 
-    /// The commands of the next request.
+    /// Returns the commands of the next request.
     pub fn request(&mut self, model: &Model, now: u64) -> Vec<Command> {
         let wanted = match self.rng.below(10) {
             0..=5 => 1,
@@ -110,7 +110,7 @@ impl Workload {
         }
     }
 
-    /// What the server derives of a request differs from one attempt to the next: only the digest of the request stays.
+    /// Changes what the server derives from a request, which differs between attempts: only the digest of the request stays.
     pub fn derive_again(&mut self, body: &mut Body) {
         if let Body::PutSetting(put) = body
             && self.rng.chance(50)
@@ -139,7 +139,7 @@ impl Workload {
         Some(Text::new(Text::PLAIN, &bytes).expect("it is within its bounds"))
     }
 
-    /// Mostly somebody who may, often somebody who may not.
+    /// Returns an actor who is usually allowed to make the command.
     fn actor(&mut self, model: &Model, body: &Body) -> Actor {
         let owners: Vec<u64> = model.owners().values().copied().collect();
         let system = |owner: u64| Actor {
@@ -168,7 +168,7 @@ impl Workload {
         }
     }
 
-    /// The owner whom the command concerns most.
+    /// Returns the owner whose account or object the command names first.
     fn main_owner(&mut self, model: &Model, body: &Body) -> Option<u64> {
         let owner_of = |account: u64| Some(model.accounts().get(&account)?.owner);
         let of_payment = |payment: PaymentId| {
@@ -255,7 +255,7 @@ impl Workload {
         }
     }
 
-    /// A new setting, or another revision of one; few slugs, so that they meet.
+    /// Returns a new setting, or another revision of one. There are few slugs, so that they collide.
     fn put_setting(&mut self, model: &Model) -> Body {
         let (id, kind, revision) = self.setting(model);
         let replaces = match self.rng.below(20) {
@@ -295,7 +295,7 @@ impl Workload {
         DeleteSetting { id, kind, replaces }
     }
 
-    /// A setting that exists, mostly: its kind and revision; of a new one a kind and 0.
+    /// Returns the id, the kind and the revision of a setting that usually exists; revision 0 for a new one.
     fn setting(&mut self, model: &Model) -> (SettingId, SettingKind, u64) {
         let stray = match self.rng.below(20) {
             0 => Some(SettingKind(77)),
@@ -369,7 +369,7 @@ impl Workload {
         Currency::from_code(code).expect("it is one")
     }
 
-    /// A position that may have become, or may become, anything.
+    /// Returns a random position, of any object, past or future.
     fn random_position(&mut self, model: &Model) -> u64 {
         match self.rng.below(4) {
             0 => 0,
@@ -446,7 +446,7 @@ impl Workload {
         PaymentId(self.rng.pick(&ids).copied().unwrap_or(1))
     }
 
-    /// Nothing said (= all), a part, all, or a unit more.
+    /// Returns no amount (= all), a part, all, or one unit more.
     fn partial_amount(&mut self, whole: i128) -> Option<u64> {
         let whole = u64::try_from(whole).expect("amounts are not negative");
         match self.rng.below(100) {
@@ -459,7 +459,7 @@ impl Workload {
         }
     }
 
-    /// An amount at a bound.
+    /// Returns an amount at a bound.
     fn boundary_amount(&mut self) -> u64 {
         let edges = [0, 1, AMOUNT_MAX - 1, AMOUNT_MAX, AMOUNT_MAX + 1, u64::MAX];
         *self.rng.pick(&edges).expect("there are some")
@@ -517,7 +517,7 @@ impl Workload {
         }
     }
 
-    /// Mostly one that runs soon; some never can.
+    /// Returns terms of the queue, usually of a payment that runs soon; some payments can never run.
     fn queue(&mut self, now: u64) -> Queue {
         let soon = |rng: &mut Random| match rng.below(20) {
             0 => now.saturating_sub(1),
@@ -547,7 +547,7 @@ impl Workload {
         }
     }
 
-    /// Another account, mostly one that the payment does not name yet.
+    /// Returns another account, usually one that the payment does not name yet.
     fn other_account(
         &mut self,
         model: &Model,

@@ -447,7 +447,8 @@ impl WorkingSet {
         self.put_external(owner, external, account, self.horizon + 1);
     }
 
-    /// Remembers that the objects of `lookups` that are still not in the set do not exist, so that [`crate::missing_lookups`] does not return them again.
+    /// Remembers that the objects of `lookups` that are still not in the set do not exist, so that [`crate::missing_lookups`]
+    /// does not return them again.
     pub fn mark_absent(&mut self, lookups: &Lookups) {
         let payments = lookups
             .payments
@@ -478,8 +479,8 @@ impl WorkingSet {
     /// Drops the objects of records up to `position` that the set need not contain: closed payments, references, external ids and
     /// remembered absences. A set of [`Residency::Everything`] drops nothing.
     ///
-    /// Call this only before [`crate::missing_lookups`] of a batch, never between that call and the batch's last decision. Every look-up whose
-    /// result is not added yet must have seen the journal up to `position`; otherwise an object that it reports as absent may be one
+    /// Call this only before [`crate::missing_lookups`] of a batch, never between that call and the batch's last decision. Every
+    /// look-up whose result is not added yet must have seen the journal up to `position`; otherwise an object that it reports as absent may be one
     /// that was dropped here.
     pub fn evict_through(&mut self, position: u64) {
         while self

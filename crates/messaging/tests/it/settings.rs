@@ -200,7 +200,7 @@ fn a_snapshot_is_where_a_restored_system_goes_on() {
     let mut restored = disk.copy();
     for file in restored.files().into_keys() {
         if file.starts_with("delivery/") {
-            restored.lose(&file);
+            restored.delete(&file);
         }
     }
     restore_snapshot(&*restored.disk(), &snapshot).expect("there is room");

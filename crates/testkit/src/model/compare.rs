@@ -5,7 +5,7 @@ use tributary_ledger::{self as ledger, Command, Rejection, WorkingSet};
 
 use super::{Entry, Model, Payment, Setting};
 
-/// Fails with what differs between a record and the model's decision.
+/// Checks a record against the model's decision. The error names the difference.
 pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
     let at = entry.position;
     let asked = &entry.command;
@@ -34,7 +34,7 @@ pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
         ));
     }
     let told = record.outcome.reply_to.map(|reply_to| reply_to.0.get());
-    same("who is told", at, &told, &entry.reply_to)?;
+    same("receiver of the result", at, &told, &entry.reply_to)?;
     let legs: Vec<(u64, i128)> = record
         .outcome
         .legs
@@ -50,7 +50,7 @@ pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
     Ok(())
 }
 
-/// Fails with what differs between the model and a set that holds all accounts, owners, API keys and open payments.
+/// Checks a set against the model. The set must contain all accounts, owners, API keys and open payments. The error names the difference.
 pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
     let count = |what, real: usize, expected: usize| same(what, 0, &real, &expected);
     count("accounts", set.accounts().count(), model.accounts().len())?;
@@ -149,7 +149,7 @@ fn check_settings(model: &Model, set: &WorkingSet) -> Result<(), String> {
     same("bytes of settings", 0, &set.settings_bytes(), &bodies.sum())
 }
 
-/// Fails with what differs between the model's setting and the ledger's.
+/// Checks the ledger's setting against the model's. The error names the difference.
 pub fn check_setting(expected: &Setting, setting: &ledger::Setting) -> Result<(), String> {
     let id = setting.id.0;
     let revisions = &expected.revisions;
@@ -170,7 +170,7 @@ pub fn check_setting(expected: &Setting, setting: &ledger::Setting) -> Result<()
     same("revision before", id, &setting.prev, &last(2))
 }
 
-/// Fails with what differs between the model's payment and the ledger's.
+/// Checks the ledger's payment against the model's. The error names the difference.
 pub fn check_payment(expected: &Payment, payment: &ledger::Payment) -> Result<(), String> {
     let id = payment.id.0;
     let units = |amount: u64| i128::from(amount);

@@ -1,41 +1,41 @@
-//! What statements and lists must show, by looking at everything.
+//! Expected statements and lists, from a scan of all records.
 
 use tributary_ledger::{Body, PaymentKind, PaymentStatus};
 
 use super::{Model, Touch};
 
-/// Which part of a list is asked for. Lists run from the newest to the oldest.
+/// Part of a list. Lists are ordered from the newest to the oldest.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Window {
-    /// Items at most.
+    /// Maximum number of items.
     pub limit: usize,
-    /// Only what is older than this position.
+    /// Only items before this position.
     pub before: Option<u64>,
-    /// Only what is newer than this position, and of it the nearest.
+    /// Only items after this position; the nearest are selected.
     pub after: Option<u64>,
-    /// Not recorded before this time, nanoseconds.
+    /// Only items recorded at or after this time, nanoseconds since the Unix epoch.
     pub from: Option<u64>,
-    /// Recorded before this time, nanoseconds.
+    /// Only items recorded before this time, nanoseconds since the Unix epoch.
     pub until: Option<u64>,
 }
 
-/// Which payments are asked for; none = any.
+/// Filter of a list of payments; none = any.
 #[derive(Clone, Debug, Default)]
 pub struct PaymentQuery {
-    /// Touches this account.
+    /// Account that the payment touches.
     pub account: Option<u64>,
-    /// Touches an account of this owner.
+    /// Owner of an account that the payment touches.
     pub owner: Option<u64>,
-    /// Was asked for with this reference.
+    /// Reference of the request.
     pub reference: Option<String>,
-    /// Stands there now.
+    /// Current status.
     pub status: Option<PaymentStatus>,
-    /// Is of this kind.
+    /// Kind.
     pub kind: Option<PaymentKind>,
 }
 
 impl Window {
-    /// The items of the window, newest first, and whether the list goes on. `all` is in the order of positions.
+    /// Returns the items of the window, newest first, and whether the list has more. `all` is in the order of positions.
     pub fn select<T: Clone>(&self, all: &[T], place: impl Fn(&T) -> (u64, u64)) -> (Vec<T>, bool) {
         let inside = |item: &&T| {
             let (position, timestamp) = place(item);
@@ -58,14 +58,14 @@ impl Window {
 }
 
 impl Model {
-    /// The postings of an account, oldest first.
+    /// Returns the postings of an account, oldest first.
     pub fn statement(&self, account: u64) -> Vec<Touch> {
         let touched = self.touches.get(&account);
         let lines = touched.into_iter().flatten();
         lines.filter(|touch| touch.amount != 0).copied().collect()
     }
 
-    /// The payments that match, oldest first: `(number, time of the request)`.
+    /// Returns the payments that match, oldest first: `(number, time of the request)`.
     pub fn list_payments(&self, query: &PaymentQuery) -> Vec<(u64, u64)> {
         let mut found = Vec::new();
         for (&id, payment) in self.payments() {
@@ -93,7 +93,7 @@ impl Model {
         found
     }
 
-    /// The records that touch an account of this owner, or all, oldest first.
+    /// Returns the records that touch an account of this owner, or all records, oldest first.
     pub fn list_records(&self, owner: Option<u64>) -> Vec<(u64, u64)> {
         let of_owner =
             |account: u64| owner.is_none_or(|owner| self.accounts()[&account].owner == owner);
@@ -106,7 +106,7 @@ impl Model {
             .collect()
     }
 
-    /// The accounts of an owner, or all, oldest first.
+    /// Returns the accounts of an owner, or all accounts, oldest first.
     pub fn list_accounts(&self, owner: Option<u64>) -> Vec<(u64, u64)> {
         self.accounts()
             .iter()

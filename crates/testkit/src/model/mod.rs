@@ -20,116 +20,116 @@ pub use compare::{check_payment, check_record, check_set, check_setting};
 pub use history::{PaymentQuery, Window};
 pub use money::divide;
 
-/// The platform's number among owners.
+/// Number of the platform among owners.
 const PLATFORM: u64 = 0;
 
 /// An account.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Whose.
+    /// Owner.
     pub owner: u64,
-    /// Numeric code.
+    /// Numeric code of the currency.
     pub currency: u16,
-    /// What for.
+    /// Kind.
     pub kind: AccountKind,
-    /// Whether it takes part.
+    /// Status.
     pub status: AccountStatus,
-    /// How far below zero, minor units; none = without limit.
+    /// Overdraft limit, minor units; none = unlimited.
     pub overdraft: Option<i128>,
-    /// Sum of the postings.
+    /// Sum of the postings, minor units.
     pub posted: i128,
-    /// Sum of the holds.
+    /// Sum of the open holds, minor units.
     pub held: i128,
-    /// When it was opened, nanoseconds.
+    /// Time of opening, nanoseconds since the Unix epoch.
     pub opened_at: u64,
-    /// How many records touch it.
+    /// Number of records that touch the account.
     pub touches: u64,
-    /// Position of the last of them.
+    /// Position of the last record that touched the account.
     pub touched_at: u64,
 }
 
-/// What a record did to an account.
+/// Effect of a record on an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touch {
-    /// Of the record.
+    /// Position of the record.
     pub position: u64,
-    /// Of the record.
+    /// Time of the record, nanoseconds since the Unix epoch.
     pub timestamp: u64,
-    /// Signed posting.
+    /// Signed posting, minor units.
     pub amount: i128,
-    /// Balance after.
+    /// Balance after the record, minor units.
     pub posted_after: i128,
 }
 
 /// One part of a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Who receives.
+    /// Account that receives the part.
     pub account: u64,
-    /// Whether it is a fee.
+    /// Whether the part is a fee.
     pub is_fee: bool,
-    /// Of the authorized amount.
+    /// Part of the authorized amount.
     pub amount: i128,
-    /// Of what was captured.
+    /// Part of the captured amount.
     pub captured: i128,
-    /// Given back.
+    /// Refunded amount.
     pub refunded: i128,
 }
 
 /// A payment.
 #[derive(Clone, Debug)]
 pub struct Payment {
-    /// Which kind.
+    /// Kind.
     pub kind: PaymentKind,
-    /// Where it stands.
+    /// Status.
     pub status: PaymentStatus,
-    /// Whose.
+    /// Owner.
     pub owner: u64,
-    /// Numeric code.
+    /// Numeric code of the currency.
     pub currency: u16,
-    /// Who pays.
+    /// Account that pays.
     pub source: u64,
-    /// In all.
+    /// Authorized amount, minor units.
     pub amount: i128,
-    /// Still held.
+    /// Amount still held, minor units.
     pub held: i128,
-    /// Captured so far.
+    /// Captured amount, minor units.
     pub captured: i128,
-    /// Refunded so far.
+    /// Refunded amount, minor units.
     pub refunded: i128,
-    /// By fee accounts.
+    /// Amount that fee accounts refunded, minor units.
     pub fee_refunded: i128,
     /// Payees, then fees.
     pub parts: Vec<Part>,
-    /// When the hold comes due; 0 = it never was held.
+    /// Expiry of the hold, nanoseconds since the Unix epoch; 0 = no hold.
     pub expires_at: u64,
-    /// When it was asked for.
+    /// Time of the request, nanoseconds since the Unix epoch.
     pub created_at: u64,
-    /// Days since 1970-01-01.
+    /// Business date, days since 1970-01-01.
     pub effective_at: i32,
-    /// The record that changed it last.
+    /// Position of the last record that changed the payment.
     pub changed_at: u64,
-    /// Who asked for it.
+    /// Actor who requested the payment.
     pub actor: Actor,
-    /// When it may run, if it is queued.
+    /// Terms of the queue, if the payment is queued.
     pub queue: Option<Queued>,
 }
 
 /// The terms of a queued payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued {
-    /// 0 to 9.
+    /// Priority, 0 to 9.
     pub priority: u8,
-    /// Not before, nanoseconds.
+    /// Earliest time to run, nanoseconds since the Unix epoch.
     pub not_before: u64,
-    /// Too late from then on, nanoseconds.
+    /// Time from which the payment fails, nanoseconds since the Unix epoch.
     pub expires_at: Option<u64>,
-    /// Who is told the result.
+    /// Receiver of the result.
     pub reply_to: Option<u64>,
 }
 
 impl Queued {
-    /// Whether something is to become of it.
+    /// Returns whether the payment can be decided: it can run, or it has expired.
     pub fn due(&self, now: u64) -> bool {
         now >= self.not_before || self.expired(now)
     }
@@ -140,7 +140,7 @@ impl Queued {
 }
 
 impl Payment {
-    /// Whether something is still to become of it.
+    /// Returns whether the payment is held or queued.
     pub fn open(&self) -> bool {
         self.held > 0 || self.status == PaymentStatus::Queued
     }
@@ -149,26 +149,26 @@ impl Payment {
 /// An API key.
 #[derive(Clone, Debug)]
 pub struct ApiKey {
-    /// In whose name.
+    /// Owner for whom the key acts.
     pub owner: u64,
-    /// Read or write.
+    /// Access that the key grants.
     pub access: Access,
-    /// Whether it was revoked.
+    /// Whether the key was revoked.
     pub revoked: bool,
-    /// Keyed hash.
+    /// Keyed hash of the secret.
     pub secret_hash: [u8; 32],
 }
 
 /// A living setting.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// Number of its kind.
+    /// Number of the kind.
     pub kind: u16,
     /// Owner.
     pub owner: u64,
     /// Name.
     pub slug: String,
-    /// Name of the file or tool that manages it.
+    /// Name of the file or tool that manages the setting.
     pub managed_by: Option<String>,
     /// Content.
     pub body: Vec<u8>,
@@ -179,37 +179,37 @@ pub struct Setting {
 /// A decision.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// From 1.
+    /// Position, from 1.
     pub position: u64,
-    /// Nanoseconds.
+    /// Time, nanoseconds since the Unix epoch.
     pub timestamp: u64,
-    /// What was asked.
+    /// Command.
     pub command: Command,
-    /// Why not.
+    /// Reason of the refusal.
     pub rejection: Option<Rejection>,
     /// The accounts touched and their postings, in the order of the legs.
     pub touched: Vec<(u64, i128)>,
-    /// Who is reply_to: a payment left the queue by it.
+    /// Receiver of the result, if the record took a payment out of the queue.
     pub reply_to: Option<u64>,
 }
 
-/// What a command is answered.
+/// Answer to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Decided now, at this position.
+    /// The command was decided now, at this position.
     Decided(u64),
-    /// Decided before.
+    /// The command was decided before, at this position.
     Replayed(u64),
-    /// The key was used for something else.
+    /// The key was used for another command, at this position.
     KeyConflict(u64),
-    /// Some keys of the group were used and others not, or one stands in it twice.
+    /// Some keys of the group were used and others were not, or the group contains a key twice.
     GroupConflict,
-    /// Payments were to be queued, and the queue is full or takes no new ones: nothing was decided.
+    /// A payment could not be queued, because the queue is full or accepts no payments. Nothing was decided.
     NotQueued,
 }
 
 impl Answer {
-    /// The record that it leads to.
+    /// Returns the position of the record, if there is one.
     pub fn position(self) -> Option<u64> {
         match self {
             Answer::Decided(at) | Answer::Replayed(at) | Answer::KeyConflict(at) => Some(at),
@@ -218,7 +218,7 @@ impl Answer {
     }
 }
 
-/// What can be asked about.
+/// State of the model.
 #[derive(Clone, Debug, Default)]
 struct State {
     accounts: BTreeMap<u64, Account>,
@@ -228,7 +228,7 @@ struct State {
     references: BTreeMap<(u64, String), u64>,
     externals: BTreeMap<(u64, String), u64>,
     settings: BTreeMap<u64, Setting>,
-    /// How the queue stands, and since which record.
+    /// Mode of the queue, and the position of the record that set the mode.
     queue: (QueueMode, u64),
 }
 
@@ -257,76 +257,76 @@ impl Default for Model {
 }
 
 impl Model {
-    /// The same with this bound of the queue; there is none if nothing is said.
+    /// Sets the maximum number of queued payments. The default is no limit.
     pub fn with_queue_length_max(mut self, payments: usize) -> Model {
         self.queue_length_max = payments;
         self
     }
 
-    /// How the queue stands, and since which record.
+    /// Mode of the queue, and the position of the record that set the mode.
     pub fn queue(&self) -> (QueueMode, u64) {
         self.state.queue
     }
 
-    /// How many payments are queued.
+    /// Returns the number of queued payments.
     pub fn queued(&self) -> usize {
         let payments = self.state.payments.values();
         payments.filter(|payment| payment.queue.is_some()).count()
     }
 
-    /// Of them, those that keys of this owner asked for.
+    /// Returns the number of queued payments that API keys of this owner requested.
     pub fn queued_by(&self, owner: u64) -> usize {
         let payments = self.state.payments.values();
         let theirs = |payment: &&Payment| payment.queue.is_some() && payment.actor.owner.0 == owner;
         payments.filter(theirs).count()
     }
 
-    /// How many records there are.
+    /// Returns the number of records.
     pub fn position(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// The decisions, in order.
+    /// Returns the decisions, in order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The accounts by number.
+    /// Returns the accounts by number.
     pub fn accounts(&self) -> &BTreeMap<u64, Account> {
         &self.state.accounts
     }
 
-    /// The payments by number, failed ones too.
+    /// Returns the payments by number, including failed ones.
     pub fn payments(&self) -> &BTreeMap<u64, Payment> {
         &self.state.payments
     }
 
-    /// The API keys by number.
+    /// Returns the API keys by number.
     pub fn api_keys(&self) -> &BTreeMap<u64, ApiKey> {
         &self.state.api_keys
     }
 
-    /// The living settings by number.
+    /// Returns the living settings by number.
     pub fn settings(&self) -> &BTreeMap<u64, Setting> {
         &self.state.settings
     }
 
-    /// The owners by name.
+    /// Returns the owners by name.
     pub fn owners(&self) -> &BTreeMap<String, u64> {
         &self.state.owners
     }
 
-    /// Which payment has (owner, reference).
+    /// Returns the payments by (owner, reference).
     pub fn references(&self) -> &BTreeMap<(u64, String), u64> {
         &self.state.references
     }
 
-    /// Which account has (owner, external id).
+    /// Returns the accounts by (owner, external id).
     pub fn externals(&self) -> &BTreeMap<(u64, String), u64> {
         &self.state.externals
     }
 
-    /// Sum of all postings of each currency: zero, or the model itself is wrong.
+    /// Returns the sum of all postings of each currency. Every sum is zero, or the model itself is wrong.
     pub fn sums(&self) -> BTreeMap<u16, i128> {
         let mut sums = BTreeMap::new();
         for account in self.state.accounts.values() {
@@ -335,7 +335,7 @@ impl Model {
         sums
     }
 
-    /// Answers the commands of one request at this time.
+    /// Decides the commands of a request at this time and returns the answers.
     pub fn request(&mut self, commands: &[Command], timestamp: u64) -> Vec<Answer> {
         let mut answers = Vec::new();
         // Nothing follows the last command, so it cannot be linked to what follows.
@@ -353,7 +353,7 @@ impl Model {
         answers
     }
 
-    /// Takes a command that is known to have been decided at the next position: how a recovered journal is replayed.
+    /// Replays commands of a recovered journal, which were decided at the next positions.
     pub fn replay(&mut self, commands: &[Command], timestamp: u64) {
         for answer in self.request(commands, timestamp) {
             assert!(
@@ -363,7 +363,7 @@ impl Model {
         }
     }
 
-    /// The record that took the key.
+    /// Returns the position of the record that used the key.
     pub fn key_use(&self, command: &Command) -> Option<u64> {
         let key = (command.actor.owner.0, command.key.as_bytes().to_vec());
         self.keys.get(&key).copied()
@@ -437,7 +437,7 @@ impl Model {
     }
 }
 
-/// What a group may change of what was there before it.
+/// State that a group may change, as before the group.
 struct Before {
     position: u64,
     accounts: BTreeMap<u64, Account>,
@@ -484,8 +484,8 @@ impl Model {
     }
 }
 
-/// Whether a key that comes again comes with the same request. The API key may have changed, and the secret of an API key
-/// is drawn anew for each try; of a put setting only the digest of the request is compared.
+/// Returns whether a repeated key has the same request. The API key may have changed, and the secret of an API key
+/// is new in each attempt; for a put of a setting, only the digest of the request is compared.
 fn same_request(one: &Command, other: &Command) -> bool {
     let put = |command: &Command| match &command.body {
         Body::PutSetting(put) => Some(put.request),

@@ -10,7 +10,7 @@ const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 impl Model {
     /// Records a decision at the next position.
-    /// `alone`: not as one of a group that is refused.
+    /// `alone`: the command is not part of a refused group.
     pub(super) fn record(
         &mut self,
         command: &Command,
@@ -64,7 +64,7 @@ impl Model {
         self.state.payments.get_mut(&id).expect("it exists")
     }
 
-    /// Carries out an accepted command and gives the accounts it touches.
+    /// Performs an accepted command and returns the postings to the accounts that the command touches.
     fn perform(&mut self, command: &Command, position: u64, now: u64) -> Vec<(u64, i128)> {
         match &command.body {
             Body::OpenAccount(open) => {
@@ -234,7 +234,7 @@ impl Model {
         touched
     }
 
-    /// Decides a queued payment: it goes through, or it failed and gives its reference back.
+    /// Decides a queued payment: the payment succeeds, or it fails and releases its reference.
     fn run(&mut self, id: u64, through: bool, position: u64) -> Vec<(u64, i128)> {
         let payment = self.payment(id);
         payment.queue = None;
@@ -358,7 +358,7 @@ impl Model {
     }
 }
 
-/// Where a payment stands of which something was captured.
+/// Returns the status of a payment with a captured amount.
 fn standing(payment: &Payment) -> PaymentStatus {
     assert!(!payment.failed() && payment.captured > 0);
     assert!(payment.refunded <= payment.captured && payment.captured <= payment.amount);
@@ -375,7 +375,7 @@ fn standing(payment: &Payment) -> PaymentStatus {
 }
 
 impl Model {
-    /// The platform's number among owners.
+    /// Returns the number of the platform among owners.
     pub fn platform(&self) -> u64 {
         PLATFORM
     }

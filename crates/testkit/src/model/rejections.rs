@@ -1,4 +1,4 @@
-//! Whether a command is refused, and why: every reason is collected, the lowest number counts.
+//! Reasons to refuse a command: all reasons are collected, and the one with the lowest number counts.
 
 use tributary_ledger::{
     Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture, Command,
@@ -12,7 +12,7 @@ use super::{Account, Model, PLATFORM, Payment, Setting};
 /// 2^53 − 1.
 const MAX: i128 = 9_007_199_254_740_991;
 
-/// Reasons against a command.
+/// Reasons to refuse a command.
 #[derive(Default)]
 struct Reasons(Vec<Rejection>);
 
@@ -29,7 +29,7 @@ impl Reasons {
 }
 
 impl Model {
-    /// Why the command would be refused now, or nothing.
+    /// Returns the reason for which the command is refused at this time, or none.
     pub fn find_rejection(&self, command: &Command, now: u64) -> Option<Rejection> {
         let mut reasons = Reasons::default();
         self.check_actor(command.actor, &mut reasons);
@@ -152,7 +152,7 @@ impl Model {
         reasons.when(full, Rejection::SettingsFull);
     }
 
-    /// The setting, if the actor may know of it.
+    /// Returns the setting, if the actor is allowed to see it.
     fn check_setting(
         &self,
         id: SettingId,
@@ -168,7 +168,7 @@ impl Model {
         found
     }
 
-    /// Whether a command would decide a queued payment now, to whatever end.
+    /// Returns the queued payment that the command decides at this time, whether the payment succeeds or fails.
     pub(super) fn runs(&self, command: &Command, now: u64) -> Option<PaymentId> {
         let Body::Run(payment) = command.body else {
             return None;
@@ -179,7 +179,7 @@ impl Model {
         reasons.0.is_empty().then_some(payment)
     }
 
-    /// What speaks against deciding the payment now.
+    /// Collects the reasons not to decide the payment at this time.
     fn check_running(&self, payment: PaymentId, actor: u64, now: u64, reasons: &mut Reasons) {
         let Some(payment) = self.check_step(payment, actor, false, reasons) else {
             return;
@@ -194,7 +194,7 @@ impl Model {
         }
     }
 
-    /// What speaks against a payment whose turn has come.
+    /// Collects the reasons for which a due payment fails.
     fn check_queued(&self, payment: PaymentId, now: u64, reasons: &mut Reasons) {
         let payment = &self.state.payments[&payment.0];
         let queue = payment.queue.expect("it is queued");
@@ -229,7 +229,7 @@ impl Model {
         }
     }
 
-    /// What every change of an account's status needs.
+    /// Checks what every change of an account's status requires.
     fn check_account(
         &self,
         account: AccountId,
@@ -294,7 +294,7 @@ impl Model {
         }
     }
 
-    /// What every step of an existing payment needs.
+    /// Checks what every change of an existing payment requires.
     fn check_step(
         &self,
         payment: PaymentId,
@@ -390,7 +390,7 @@ impl Model {
         }
     }
 
-    /// To whom a payment belongs.
+    /// Returns the owner of a payment.
     pub(super) fn payment_owner(&self, pay: &Pay, actor: u64) -> u64 {
         let owner_of = |account: Option<AccountId>| {
             let account = self.state.accounts.get(&account?.0)?;
@@ -423,7 +423,7 @@ fn check_amount(amount: Option<u64>, reasons: &mut Reasons) {
     reasons.when(amount > MAX, Rejection::AmountTooLarge);
 }
 
-/// Whether the account may pay so much.
+/// Checks that the account can pay the amount.
 fn check_debit(account: &Account, amount: i128, reasons: &mut Reasons) {
     let left = account.posted - account.held - amount;
     match account.overdraft {
@@ -432,12 +432,12 @@ fn check_debit(account: &Account, amount: i128, reasons: &mut Reasons) {
     }
 }
 
-/// Whether the account can take in so much.
+/// Checks that the account can receive the amount.
 fn check_credit(account: &Account, amount: i128, reasons: &mut Reasons) {
     reasons.when(account.posted + amount > MAX, Rejection::BalanceOverflow);
 }
 
-/// What can be said of a payment without looking at any account.
+/// Checks a payment without reading any account.
 fn check_pay_alone(pay: &Pay, now: u64, reasons: &mut Reasons) {
     let mut amounts = vec![i128::from(pay.amount)];
     let mut payees = 1;
@@ -483,7 +483,7 @@ fn check_pay_alone(pay: &Pay, now: u64, reasons: &mut Reasons) {
     }
 }
 
-/// The terms of a payment that is to be queued.
+/// Returns the terms of a payment that is to be queued.
 pub(super) fn queued(pay: &Pay) -> Option<super::Queued> {
     let terms = pay.queue.as_ref()?.terms;
     Some(super::Queued {
@@ -494,7 +494,7 @@ pub(super) fn queued(pay: &Pay) -> Option<super::Queued> {
     })
 }
 
-/// What each payee and each fee gets of a payment.
+/// Returns the parts of the payees and the fees of a payment.
 pub(super) fn shares(pay: &Pay) -> Result<Vec<super::Part>, Rejection> {
     let amount = i128::from(pay.amount);
     let fees: Vec<i128> = pay
@@ -558,7 +558,7 @@ pub(super) fn shares(pay: &Pay) -> Result<Vec<super::Part>, Rejection> {
         .collect())
 }
 
-/// What a capture gives to each part.
+/// Returns the amount that a capture adds to each part.
 pub(super) fn capture_parts(payment: &Payment, amount: i128) -> Vec<i128> {
     let left: Vec<i128> = payment
         .parts
@@ -568,7 +568,7 @@ pub(super) fn capture_parts(payment: &Payment, amount: i128) -> Vec<i128> {
     divide(amount, &left)
 }
 
-/// What a refund takes from each part.
+/// Returns the amount that a refund takes from each part.
 pub(super) fn refund_parts(payment: &Payment, amount: i128, refund_fee: bool) -> Vec<i128> {
     if refund_fee {
         let left: Vec<i128> = payment
@@ -608,7 +608,7 @@ pub(super) fn refund_parts(payment: &Payment, amount: i128, refund_fee: bool) ->
 }
 
 impl Payment {
-    /// Whether anything was ever captured or can be: not of a payment that was refused.
+    /// Returns whether the payment was refused.
     pub(super) fn failed(&self) -> bool {
         self.status == PaymentStatus::Failed
     }
