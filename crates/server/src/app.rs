@@ -25,7 +25,7 @@ use tributary_engine::{Engine, Reader, SubmitQueue};
 use tributary_messaging::Messaging;
 
 use crate::config::ServerConfig;
-use crate::metrics::{Counters, method_label};
+use crate::metrics::requests::{Counters, method_label};
 use crate::rate::RateLimiter;
 use crate::response::{ErrorResponse, REPLAYED, error_response};
 use crate::streams::Streams;

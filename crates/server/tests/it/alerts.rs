@@ -34,9 +34,13 @@ fn metrics(expression: &str) -> Vec<(&str, Vec<&str>)> {
     begins.map(metric).collect()
 }
 
-/// A server that shows all that it ever shows: a subscription with work done, and the page.
+/// The page of a server with a subscription and deliveries at work.
 fn page() -> String {
-    let server = Fixture::with_subscriptions();
+    page_of_deliveries(&Fixture::with_subscriptions())
+}
+
+/// Makes a subscription and deliveries, and returns the page.
+pub(crate) fn page_of_deliveries(server: &Fixture) -> String {
     let terms = json!({"events": ["app.#"], "workers": 20});
     let made = server.post("/v1/subscriptions", &terms).expect(201);
     let path = format!("/v1/subscriptions/{}", id(&made));

@@ -17,6 +17,7 @@ mod idempotency;
 mod interfaces;
 mod limits;
 mod lists;
+mod metrics;
 mod payments;
 mod proto;
 mod publish;

@@ -280,9 +280,9 @@ fn the_platform_pauses_drains_and_resumes_the_queue_and_everybody_can_see_who_di
     for line in [
         "tributary_queue_paused 1",
         "tributary_queue_length 1",
-        "tributary_queue_oldest_seconds 10",
-        "tributary_queue_longest_wait_seconds 10",
-        "tributary_oldest_open_payment_seconds 10",
+        "tributary_queue_oldest_seconds 10.0",
+        "tributary_queue_longest_wait_seconds 10.0",
+        "tributary_oldest_open_payment_seconds 10.0",
         "tributary_queue_expired_total 1",
     ] {
         assert!(

@@ -1,10 +1,17 @@
-//! Numbers for Prometheus: each serving thread counts for itself, and a scrape adds them up.
+//! Requests, counted by each serving thread for itself.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+use prometheus_client::registry::Registry;
+
+use crate::metrics::families::{Labelled, Labels, register_counters, register_gauge};
 
 /// Upper bounds of the latency histogram, in microseconds.
 const BUCKETS_US: [u64; 14] = [
@@ -19,7 +26,7 @@ struct Route {
     sum_us: u64,
 }
 
-/// The counters of one serving thread. Nobody else locks them but a scrape.
+/// The counters of one serving thread. Besides the thread, only a scrape locks them.
 #[derive(Default)]
 pub(crate) struct Counters {
     /// By method and route: both come from fixed lists, so their number is bounded.
@@ -62,42 +69,47 @@ pub(crate) fn method_label(method: &axum::http::Method) -> &'static str {
     }
 }
 
-/// A number of the engine: name, what it is, whether it only grows, value.
-pub(crate) struct EngineNumber {
-    pub(crate) name: &'static str,
-    pub(crate) help: &'static str,
-    pub(crate) counter: bool,
-    pub(crate) value: f64,
+/// Durations of the requests of one route.
+#[derive(Debug)]
+struct Latency {
+    /// Upper bounds in seconds, and the numbers of requests between each bound and the one before it.
+    buckets: Vec<(f64, u64)>,
+    /// Sum of all durations, in seconds.
+    sum: f64,
+    /// Number of all requests, those above the last bound among them.
+    count: u64,
 }
 
-/// A number of which there are several, told apart by a label.
-pub(crate) struct Labelled {
-    pub(crate) name: &'static str,
-    pub(crate) help: &'static str,
-    pub(crate) counter: bool,
-    /// Labels as they stand between the braces, and values.
-    pub(crate) values: Vec<(String, f64)>,
+impl TypedMetric for Latency {
+    const TYPE: MetricType = MetricType::Histogram;
 }
 
-/// Adds such numbers to the page.
-pub(crate) fn append(page: &mut String, numbers: &[Labelled]) {
-    for number in numbers {
-        let kind = if number.counter { "counter" } else { "gauge" };
-        head(page, number.name, number.help, kind);
-        for (labels, value) in &number.values {
-            match labels.as_str() {
-                "" => line(page, format_args!("{} {value}", number.name)),
-                labels => line(page, format_args!("{}{{{labels}}} {value}", number.name)),
-            }
+impl EncodeMetric for Latency {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        encoder.encode_histogram::<NoLabelSet>(self.sum, self.count, &self.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
+    }
+}
+
+impl Route {
+    fn latency(&self) -> Latency {
+        let bounds = BUCKETS_US.iter().map(|us| *us as f64 / 1e6);
+        Latency {
+            buckets: bounds.zip(self.buckets).collect(),
+            sum: self.sum_us as f64 / 1e6,
+            count: self.by_status.values().sum(),
         }
     }
 }
 
-/// The page that Prometheus reads.
-pub(crate) fn render<'a>(
+/// Registers the requests of all threads.
+pub(super) fn register_requests<'a>(
+    registry: &mut Registry,
     threads: impl Iterator<Item = &'a Counters>,
-    engine: &[EngineNumber],
-) -> String {
+) {
     let mut routes: BTreeMap<(&'static str, String), Route> = BTreeMap::new();
     let (mut connections, mut in_flight) = (0, 0);
     for counters in threads {
@@ -113,67 +125,43 @@ pub(crate) fn render<'a>(
             }
         }
     }
-    let mut page = String::new();
-    let out = &mut page;
-    head(
-        out,
-        "tributary_http_requests_total",
-        "Requests answered.",
-        "counter",
-    );
-    for ((method, route), numbers) in &routes {
-        for (status, count) in &numbers.by_status {
-            line(
-                out,
-                format_args!(
-                    "tributary_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} {count}"
-                ),
-            );
-        }
-    }
-    head(
-        out,
-        "tributary_http_request_seconds",
-        "Time from the head of a request to its answer.",
-        "histogram",
-    );
-    for ((method, route), numbers) in &routes {
-        histogram(
-            out,
-            &format!("method=\"{method}\",route=\"{route}\""),
-            numbers,
-        );
-    }
-    head(
-        out,
+    register_routes(registry, &routes);
+    register_gauge(
+        registry,
         "tributary_http_connections",
-        "Connections open.",
-        "gauge",
+        "Open connections",
+        connections,
     );
-    line(
-        out,
-        format_args!("tributary_http_connections {connections}"),
-    );
-    head(
-        out,
+    register_gauge(
+        registry,
         "tributary_http_requests_in_flight",
-        "Requests being answered.",
-        "gauge",
+        "Requests that are being answered",
+        in_flight,
     );
-    line(
-        out,
-        format_args!("tributary_http_requests_in_flight {in_flight}"),
-    );
-    for number in engine {
-        head(
-            out,
-            number.name,
-            number.help,
-            if number.counter { "counter" } else { "gauge" },
-        );
-        line(out, format_args!("{} {}", number.name, number.value));
+}
+
+fn register_routes(registry: &mut Registry, routes: &BTreeMap<(&'static str, String), Route>) {
+    let (mut totals, mut latencies) = (Vec::new(), Vec::new());
+    for ((method, name), route) in routes {
+        let labels: Labels = vec![("method", (*method).to_owned()), ("route", name.clone())];
+        for (status, count) in &route.by_status {
+            let mut labels = labels.clone();
+            labels.push(("status", status.to_string()));
+            totals.push((labels, ConstCounter::new(*count)));
+        }
+        latencies.push((labels, route.latency()));
     }
-    page
+    register_counters(
+        registry,
+        "tributary_http_requests_total",
+        "Requests answered, by method, route and HTTP status",
+        Labelled(totals),
+    );
+    registry.register(
+        "tributary_http_request_seconds",
+        "Time from the arrival of a request's head to its answer, in seconds",
+        Labelled(latencies),
+    );
 }
 
 fn add(sum: &mut Route, route: &Route) {
@@ -186,38 +174,6 @@ fn add(sum: &mut Route, route: &Route) {
     sum.sum_us += route.sum_us;
 }
 
-fn histogram(out: &mut String, labels: &str, numbers: &Route) {
-    let name = "tributary_http_request_seconds";
-    let mut below = 0;
-    for (bound, count) in BUCKETS_US.iter().zip(numbers.buckets) {
-        below += count;
-        let seconds = *bound as f64 / 1e6;
-        line(
-            out,
-            format_args!("{name}_bucket{{{labels},le=\"{seconds}\"}} {below}"),
-        );
-    }
-    let all: u64 = numbers.by_status.values().sum();
-    line(
-        out,
-        format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {all}"),
-    );
-    line(
-        out,
-        format_args!("{name}_sum{{{labels}}} {}", numbers.sum_us as f64 / 1e6),
-    );
-    line(out, format_args!("{name}_count{{{labels}}} {all}"));
-}
-
-fn head(out: &mut String, name: &str, help: &str, kind: &str) {
-    line(out, format_args!("# HELP {name} {help}"));
-    line(out, format_args!("# TYPE {name} {kind}"));
-}
-
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    writeln!(out, "{text}").expect("a string takes what is written");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,7 +184,11 @@ mod tests {
         a.count("POST", "/v1/payments", 201, Duration::from_micros(300));
         b.count("POST", "/v1/payments", 201, Duration::from_micros(3_000));
         b.count("POST", "/v1/payments", 402, Duration::from_secs(60));
-        let page = render([&a, &b].into_iter(), &[]);
+        let mut registry = Registry::default();
+        register_requests(&mut registry, [&a, &b].into_iter());
+        let mut page = String::new();
+        prometheus_client::encoding::prometheus_text::encode(&mut page, &registry)
+            .expect("a string takes what is written");
         for wanted in [
             "tributary_http_requests_total{method=\"POST\",route=\"/v1/payments\",status=\"201\"} 2",
             "tributary_http_request_seconds_bucket{method=\"POST\",route=\"/v1/payments\",le=\"0.0005\"} 1",

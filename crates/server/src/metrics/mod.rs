@@ -1,0 +1,8 @@
+//! Metrics for Prometheus: each serving thread counts by itself, and a scrape adds the threads up.
+
+mod engine;
+mod families;
+pub(crate) mod page;
+mod queue;
+pub(crate) mod requests;
+mod subscriptions;

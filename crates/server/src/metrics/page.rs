@@ -1,0 +1,27 @@
+//! The page that Prometheus scrapes.
+
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::registry::Registry;
+
+use crate::app::Shared;
+use crate::metrics::engine::{register_engine, register_intake};
+use crate::metrics::queue::register_queue;
+use crate::metrics::requests::register_requests;
+use crate::metrics::subscriptions::register_subscriptions;
+
+/// Content type of the page: the text format that every scraper reads.
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
+
+/// Reads all metrics and returns the page.
+pub(crate) fn metrics_page(shared: &Shared) -> String {
+    let mut registry = Registry::default();
+    let threads = shared.threads.iter().map(|counters| &**counters);
+    register_requests(&mut registry, threads);
+    register_engine(&mut registry, shared);
+    register_queue(&mut registry, shared);
+    register_subscriptions(&mut registry, shared);
+    register_intake(&mut registry, shared);
+    let mut page = String::new();
+    prometheus_text::encode(&mut page, &registry).expect("a string takes what is written");
+    page
+}
