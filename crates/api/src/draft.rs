@@ -128,13 +128,8 @@ impl PaymentParts {
         if adjusts && self.reason.is_none() {
             return Err(missing("reason", "reason is missing."));
         }
-        // Of a payment with splits, the ledger counts payees and fees together.
-        let fees_max = if pays { SHARES_MAX } else { SHARES_MAX - 1 };
-        let fees = Some(self.fees).filter(|fees| fees.len() <= fees_max);
-        let fees = fees.and_then(Fees::new).ok_or_else(|| {
-            let message = format!("Give at most {fees_max} fees.");
-            ApiError::invalid("fees", message)
-        })?;
+        check_fee_count(self.kind, self.fees.len())?;
+        let fees = Fees::new(self.fees).expect("the number of fees was checked");
         let destination = match (self.destination, self.splits) {
             (Some(one), None) => Destination::One(one),
             (None, Some(splits)) => Destination::Split(payees(splits)?),
@@ -160,9 +155,31 @@ impl PaymentParts {
 }
 
 fn payees(splits: Vec<Share>) -> Result<Payees, ApiError> {
-    let some = Some(splits).filter(|splits| !splits.is_empty());
-    some.and_then(Payees::new)
-        .ok_or_else(|| ApiError::invalid("splits", "Give 1 to 16 payees."))
+    check_payee_count(splits.len())?;
+    Ok(Payees::new(splits).expect("the number of payees was checked"))
+}
+
+/// Checks the number of fees of a payment. An interface checks this before the accounts are looked up: a wrong form is
+/// answered in the same way whether the accounts exist or not.
+pub(crate) fn check_fee_count(kind: PaymentKind, count: usize) -> Result<(), ApiError> {
+    // Of a payment with splits, the ledger counts payees and fees together.
+    let count_max = match kind {
+        PaymentKind::Pay => SHARES_MAX,
+        _ => SHARES_MAX - 1,
+    };
+    if count > count_max {
+        let message = format!("Give at most {count_max} fees.");
+        return Err(ApiError::invalid("fees", message));
+    }
+    Ok(())
+}
+
+/// Checks the number of payees of a payment with splits, as [`check_fee_count`] does that of the fees.
+pub(crate) fn check_payee_count(count: usize) -> Result<(), ApiError> {
+    if !(1..=SHARES_MAX).contains(&count) {
+        return Err(ApiError::invalid("splits", "Give 1 to 16 payees."));
+    }
+    Ok(())
 }
 
 fn missing(param: &str, message: &'static str) -> ApiError {

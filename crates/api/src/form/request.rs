@@ -10,7 +10,7 @@ use tributary_ledger::{
 use utoipa::ToSchema;
 
 use crate::caller::Caller;
-use crate::draft::{CommandDraft, PaymentParts};
+use crate::draft::{CommandDraft, PaymentParts, check_fee_count, check_payee_count};
 use crate::error::ApiError;
 use crate::form::json::{compact, is_readable};
 use crate::form::queue::QueueForm;
@@ -362,6 +362,11 @@ impl Request for PaymentCreate {
                 ));
             }
         };
+        let fee_forms = self.fees.unwrap_or_default();
+        check_fee_count(PaymentKind::Pay, fee_forms.len())?;
+        if let Some(splits) = &self.splits {
+            check_payee_count(splits.len())?;
+        }
         let destination = self
             .destination
             .map(|one| account(ids, &one, "destination"));
@@ -371,7 +376,7 @@ impl Request for PaymentCreate {
             source: account(ids, &self.source, "source")?,
             destination: destination.transpose()?,
             splits: splits.transpose()?,
-            fees: fees(ids, self.fees.as_deref().unwrap_or_default())?,
+            fees: fees(ids, &fee_forms)?,
             amount: self.amount.0,
             currency: self.currency.0,
             hold,
@@ -389,12 +394,14 @@ impl Request for PaymentCreate {
 impl TransferCreate {
     /// The draft of a transfer, top-up or payout.
     pub fn into_draft(self, kind: PaymentKind, ids: &Ids) -> Result<CommandDraft, ApiError> {
+        let fee_forms = self.fees.unwrap_or_default();
+        check_fee_count(kind, fee_forms.len())?;
         let parts = PaymentParts {
             kind,
             source: account(ids, &self.source, "source")?,
             destination: Some(account(ids, &self.destination, "destination")?),
             splits: None,
-            fees: fees(ids, self.fees.as_deref().unwrap_or_default())?,
+            fees: fees(ids, &fee_forms)?,
             amount: self.amount.0,
             currency: self.currency.0,
             hold: None,

@@ -374,3 +374,44 @@ fn the_largest_amount_comes_back_exactly() {
         .expect("JSON is UTF-8");
     assert!(text.contains("\"posted\":9007199254740991,"), "{text}");
 }
+
+#[test]
+fn too_many_fees_or_payees_are_a_wrong_form_whether_the_accounts_exist_or_not() {
+    let server = Fixture::start();
+    let nobody = "acct_00000000000000000000000000";
+    let part = json!({"account": nobody, "amount": 1});
+    for (kind, path, field, count) in [
+        ("payment", "/v1/payments", "fees", 17),
+        ("payment", "/v1/payments", "splits", 17),
+        ("payment", "/v1/payments", "splits", 0),
+        ("transfer", "/v1/transfers", "fees", 16),
+        ("top_up", "/v1/top_ups", "fees", 16),
+        ("payout", "/v1/payouts", "fees", 16),
+    ] {
+        let mut body = pay(nobody, nobody, 100);
+        if field == "splits" {
+            body.as_object_mut()
+                .expect("an object")
+                .remove("destination");
+        }
+        body[field] = json!(vec![&part; count]);
+        let alone = server.post(path, &body);
+        assert_eq!(
+            (alone.status, alone.code()),
+            (400, "parameter_invalid".to_owned()),
+            "{body}"
+        );
+        assert_eq!(alone.json()["error"]["param"], field);
+        let mut command = json!({"idempotency_key": "a"});
+        command[kind] = body;
+        let batch = server.post("/v1/batches", &json!([{"group": [command]}]));
+        assert_eq!(
+            (batch.status, batch.code()),
+            (400, "parameter_invalid".to_owned())
+        );
+        assert_eq!(
+            batch.json()["error"]["param"],
+            format!("[0].group[0].{kind}.{field}")
+        );
+    }
+}
