@@ -480,6 +480,9 @@ fn a_delivery_log_of_another_history_is_set_aside() {
     let path = &system.made[2].path;
     let wanted = events.into_iter().collect();
     receive_all(&other, path, &wanted);
+    // Durable before it is answered: the log rests on records that only this history has.
+    let now = json!({"to": "now"});
+    other.post(&format!("{path}/rewind"), "rewind", &now).ok();
     other.kill();
     // And another system altogether.
     let stranger = directory.path().join("stranger");
