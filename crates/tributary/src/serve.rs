@@ -12,9 +12,8 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use tributary_api::caller::{Caller, internal_token};
 use tributary_api::first_key::create_first_key;
-use tributary_api::settings::SettingTypes;
 use tributary_api::settings::apply::{SettingsApply, apply};
-use tributary_api::settings::subscription::SubscriptionType;
+use tributary_api::settings::standard::standard_types;
 use tributary_api::token::Secret;
 use tributary_api::transport::PushTransport;
 use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
@@ -119,8 +118,12 @@ fn apply_file(
 ) -> anyhow::Result<()> {
     let file: SettingsApply = serde_json::from_value(request)
         .map_err(|error| usage_error(format!("--apply: {error}")))?;
-    let subscriptions = SubscriptionType::new(store.engine.reader(), transport);
-    let types = SettingTypes::default().with(Arc::new(subscriptions));
+    if store.messaging.is_none() {
+        return Err(usage_error(
+            "--apply needs the embedded backend: in memory no subscriptions are kept",
+        ));
+    }
+    let types = standard_types(store.engine.reader(), transport);
     let done = apply(&store.engine, &types, &Caller::system(), &file).map_err(|error| {
         let at = error
             .at()

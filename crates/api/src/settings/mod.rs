@@ -3,6 +3,7 @@
 //! A kind of settings implements [`SettingType`]; the ledger treats the content as opaque bytes.
 
 pub mod apply;
+pub mod standard;
 pub mod subscription;
 
 use std::sync::Arc;

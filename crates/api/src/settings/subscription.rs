@@ -50,6 +50,17 @@ pub enum Change {
 }
 
 impl Change {
+    /// Checks the revision that the caller named, if it did.
+    pub fn check_revision(&self) -> Result<(), ApiError> {
+        match self.revision() {
+            Some(0) => Err(ApiError::invalid(
+                "revision",
+                "revision must be at least 1.",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The revision that the caller named, if it did.
     pub fn revision(&self) -> Option<u64> {
         match self {

@@ -21,6 +21,7 @@ pub(crate) async fn apply(
 ) -> Result<Response, ErrorResponse> {
     let applied = app
         .blocking_within(move |shared| {
+            shared.messaging()?;
             let types = &shared.setting_types;
             tributary_api::settings::apply::apply(&shared.engine, types, &caller, &body)
         })

@@ -126,6 +126,7 @@ async fn change(
     id: &str,
     change: Change,
 ) -> Result<Response, ErrorResponse> {
+    change.check_revision()?;
     let id = number(&app.shared, id).ok_or_else(subscription_not_found)?;
     let (object, replayed) = app
         .blocking_within(move |shared| {
@@ -277,6 +278,10 @@ pub(crate) async fn delete(
 ) -> Result<Response, ErrorResponse> {
     let number = number(&app.shared, &id).ok_or_else(subscription_not_found)?;
     let key = key.unwrap_or_else(random_key);
+    if query.revision == Some(0) {
+        let message = "revision must be at least 1.";
+        return Err(ApiError::invalid("revision", message).into());
+    }
     let replaces = query.revision.unwrap_or(0);
     let replayed = app
         .blocking_within(move |shared| {

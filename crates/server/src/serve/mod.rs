@@ -21,8 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tributary_api::intake::Intake;
-use tributary_api::settings::SettingTypes;
-use tributary_api::settings::subscription::SubscriptionType;
+use tributary_api::settings::standard::standard_types;
 use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, SubmitQueue};
 use tributary_messaging::Messaging;
@@ -183,9 +182,8 @@ fn shared(
     stopped: watch::Receiver<bool>,
 ) -> Arc<Shared> {
     let document = openapi::openapi_json();
-    let subscriptions = SubscriptionType::new(engine.reader(), transport.clone());
     Arc::new(Shared {
-        setting_types: SettingTypes::default().with(Arc::new(subscriptions)),
+        setting_types: standard_types(engine.reader(), transport.clone()),
         rate: config.limits.rate.map(RateLimiter::new),
         reader: engine.reader(),
         intake: Intake::new(engine.reader(), messaging.clone()),

@@ -243,6 +243,8 @@ fn only_a_revision_that_the_caller_names_conflicts() {
             (409, "setting_conflict")
         );
     }
+    let none = patch(&server, &path, None, &json!({"revision": 0}));
+    assert_eq!(none.json()["error"]["param"], "revision");
     let unnamed = patch(&server, &path, None, &json!({"name": "three"})).expect(200);
     assert_eq!(unnamed["revision"], 3);
     let wrong = write(
