@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use hex::FromHex;
-use indicatif::{ProgressBar, ProgressStyle};
 use hyper::body::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tributary_journal::{
     AppendError, DirDisk, Disk, Epoch, FRAME_HEADER_BYTES, FrameHeader, Meta, OpenError, Options,
@@ -133,7 +133,9 @@ impl DeliverySnapshots {
 
     /// Fetches a snapshot, unless one waits to be written or the newest is younger than [`SNAPSHOT_INTERVAL`].
     fn fetch_if_due(&mut self, client: &mut Client) -> anyhow::Result<()> {
-        let fresh = self.fetched_at.is_some_and(|at| at.elapsed() < SNAPSHOT_INTERVAL);
+        let fresh = self
+            .fetched_at
+            .is_some_and(|at| at.elapsed() < SNAPSHOT_INTERVAL);
         if fresh || self.pending.is_some() {
             return Ok(());
         }
@@ -167,7 +169,9 @@ fn replace_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::io::Write::write_all(&mut file, bytes)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)?;
-    let folder = path.parent().expect("a file of the backup is in its folder");
+    let folder = path
+        .parent()
+        .expect("a file of the backup is in its folder");
     std::fs::File::open(folder)?.sync_all()
 }
 
