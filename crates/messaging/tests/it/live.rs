@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tributary_engine::{Embedded, Engine, Options, Ports, Reply, SystemClock};
 use tributary_journal::{self as journal, DirDisk, Disk, OpenError};
-use tributary_ledger::{Actor, Body, Command, Currency, OwnerId};
+use tributary_ledger::codec::RecordRef;
+use tributary_ledger::{Actor, Body, Command, Currency, FORMAT_VERSION, OwnerId, event_type};
 use tributary_messaging::{
     Filter, HISTORY_BYTES_MAX, Messaging, Order, Pattern, Policy, Receipt, StartAt, Storage,
-    Subscription, SubscriptionId, start_engine,
+    Subscription, SubscriptionContent, SubscriptionId, start_engine,
 };
 use tributary_testkit::backends::cluster_meta;
 use tributary_testkit::commands::{command, open, pay};
@@ -243,4 +245,103 @@ fn whoever_waits_is_called_when_an_event_comes() {
     assert_eq!((delivery.position, delivery.attempt), (2, 1));
     asks.join().expect("it asked");
     engine.shutdown();
+}
+
+/// A subscription whose filter changes while payments are made and events are taken gets each event that the revision before the
+/// event wants, once, and no other.
+#[test]
+fn a_filter_that_changes_under_load_matches_each_event_with_the_revision_before_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = engine(directory.path());
+    running
+        .execute_blocking(vec![open("a", "a"), open("b", "b")])
+        .expect("they are opened");
+    let patterns = ["payment.*", "account.#", "#", "subscription.#"];
+    let made = |round: usize| {
+        let mut made = subscription(ID, Policy::default());
+        let pattern = patterns[round % patterns.len()];
+        made.terms.filter.patterns = vec![Pattern::new(pattern).expect("a pattern")];
+        made
+    };
+    define(&running, &made(0), Some(0));
+    let done = AtomicBool::new(false);
+    let mut came = BTreeSet::new();
+    std::thread::scope(|scope| {
+        let (running, done) = (&running, &done);
+        scope.spawn(move || {
+            for batch in 0..60 {
+                let name = format!("load-{batch}");
+                let paid = running.execute_blocking(payments(&name, 50));
+                paid.expect("they are made");
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        scope.spawn(move || {
+            for round in 1.. {
+                define(running, &made(round), Some(0));
+                let key = format!("opened-{round}");
+                let opened = running.execute_blocking(vec![open(&key, "c")]);
+                opened.expect("it is opened");
+                if done.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+        });
+        let begun = Instant::now();
+        let caught_up = |running: &Running| {
+            let (figures, _) = messaging(running).figures(ID).expect("it is there");
+            let idle = figures.waiting == 0 && figures.in_flight == 0;
+            idle && figures.scanned == running.reader().published()
+        };
+        while !(done.load(Ordering::SeqCst) && caught_up(running)) {
+            assert!(begun.elapsed() < PATIENCE, "it never ends");
+            let taken = messaging(running).take(ID, 64, None).expect("it is there");
+            let receipts: Vec<Receipt> = taken.iter().map(|one| one.receipt).collect();
+            for one in taken {
+                assert!(came.insert(one.position), "{} came twice", one.position);
+            }
+            let acked = messaging(running).ack(ID, &receipts).expect("it is there");
+            assert!(acked.iter().all(Result::is_ok));
+        }
+    });
+    // The last definition may have come after the last look.
+    let rest = drain_all(messaging(&running), ID, &running);
+    came.extend(rest);
+    assert_eq!(came, expected(&running));
+    running.shutdown();
+}
+
+/// Takes what is left, until everything was matched.
+fn drain_all(messaging: &Messaging, id: SubscriptionId, running: &Running) -> BTreeSet<u64> {
+    let mut came = BTreeSet::new();
+    loop {
+        let taken = messaging.take(id, 256, None).expect("it is there");
+        let receipts: Vec<Receipt> = taken.iter().map(|one| one.receipt).collect();
+        came.extend(taken.iter().map(|one| one.position));
+        messaging.ack(id, &receipts).expect("it is there");
+        let (figures, _) = messaging.figures(id).expect("it is there");
+        if figures.waiting == 0 && figures.scanned == running.reader().published() {
+            return came;
+        }
+    }
+}
+
+/// What the subscription should get, as the journal has its revisions: read one record after the other.
+fn expected(running: &Running) -> BTreeSet<u64> {
+    let reader = running.reader();
+    let (mut expected, mut payload) = (BTreeSet::new(), Vec::new());
+    let mut pattern = Pattern::new("payment.*").expect("a pattern");
+    for position in 1..=reader.published() {
+        let read = reader.payload(position, &mut payload);
+        assert!(read.expect("it can be read"), "it is there");
+        let record = RecordRef::parse(&payload, FORMAT_VERSION).expect("a record");
+        if pattern.matches(event_type(&record)) {
+            expected.insert(position);
+        }
+        if let (Some(setting), Some(_)) = (record.setting(), record.setting_change()) {
+            let content = SubscriptionContent::decode(setting.body).expect("it is one");
+            pattern = content.terms.filter.patterns[0].clone();
+        }
+    }
+    expected
 }
