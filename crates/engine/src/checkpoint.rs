@@ -20,9 +20,9 @@ use tributary_ledger::{self as ledger, Setting, WorkingSet, codec};
 use crate::shared::Shared;
 use crate::view::View;
 
-/// Settings written out between two slices of other objects: at most 1 MiB.
+/// Maximum number of settings written between two slices of other objects: at most 1 MiB.
 const SLICE_SETTINGS: usize = 32;
-/// Objects written out under one hold of the view's lock.
+/// Maximum number of objects written under one hold of the view's lock.
 const SLICE_OBJECTS: usize = 2_048;
 
 pub(crate) const COUNTS: u8 = 0;
@@ -40,10 +40,10 @@ pub(crate) const ACCOUNTS: u8 = 7;
 /// One setting.
 pub(crate) const SETTING: u8 = 8;
 
-/// Appends the objects in some slots of one table that a checkpoint needs; false if there are no slots behind them.
+/// Appends the objects in some slots of one table that a checkpoint needs. False if there are no further slots.
 type PutSlots = fn(&WorkingSet, Range<usize>, &mut Records) -> bool;
 
-/// Records one after another, and where each ends.
+/// Records one after another, and the end of each.
 #[derive(Default)]
 struct Records {
     bytes: Vec<u8>,
@@ -51,7 +51,7 @@ struct Records {
 }
 
 impl Records {
-    /// Appends what `encode` makes, if anything.
+    /// Appends the record that `encode` makes, unless it is empty.
     fn push(&mut self, tag: u8, encode: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         self.bytes.push(tag);
@@ -110,7 +110,7 @@ fn put_payments(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bo
     more
 }
 
-/// In turns, so that owners and accounts can be loaded at the same time.
+/// Tables, written in turns, so that owners and accounts can be loaded at the same time.
 const TABLES: [PutSlots; 4] = [put_owners, put_api_keys, put_accounts, put_payments];
 
 /// Writes checkpoints of the published view.
@@ -119,7 +119,7 @@ pub struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Checkpoints go into the journal's own directory.
+    /// Makes a checkpointer that writes into `disk`, the directory of the journal.
     pub fn new(disk: Arc<dyn Disk>) -> Checkpointer {
         Checkpointer { disk }
     }
@@ -138,7 +138,7 @@ impl Checkpointer {
         }
     }
 
-    /// Writes a checkpoint; gives its size in bytes.
+    /// Writes a checkpoint. Returns its size in bytes.
     fn write(&self, shared: &Shared) -> io::Result<u64> {
         let mut slices = self.begin(shared)?;
         while slices.step(&shared.view, SLICE_OBJECTS)? {}
@@ -184,7 +184,7 @@ fn queue(set: &WorkingSet) -> Vec<u8> {
     record
 }
 
-/// The head as it was when `position`, the end of a frame that the view shows, was its last.
+/// Returns the head of the journal as of `position`, the end of a frame that the view shows.
 fn head_at(shared: &Shared, position: u64) -> io::Result<Head> {
     if position == 0 {
         return Ok(Head::default());
@@ -201,7 +201,7 @@ pub(crate) struct Slices {
     writer: CheckpointWriter,
     /// Settings that are not written yet.
     settings: Vec<Setting>,
-    /// What is left of each table, and from which slot on.
+    /// Next slot of each table that is not written whole.
     tables: [Option<(PutSlots, usize)>; TABLES.len()],
     turn: usize,
     records: Records,
@@ -241,7 +241,7 @@ impl Slices {
         Ok(true)
     }
 
-    /// Makes it durable; gives its size in bytes.
+    /// Makes the checkpoint durable. Returns its size in bytes.
     pub(crate) fn finish(self) -> io::Result<u64> {
         self.writer.finish()
     }

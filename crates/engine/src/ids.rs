@@ -28,7 +28,7 @@ const BODY_CHARS: usize = 26;
 /// The longest prefix, an underscore and what follows.
 const ID_BYTES_MAX: usize = 5 + BODY_CHARS;
 
-/// What an id names. The number is part of every id ever issued: never reuse one.
+/// Kinds of public ids. The number is part of every id ever issued: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum IdKind {
@@ -55,7 +55,7 @@ pub enum IdKind {
 }
 
 impl IdKind {
-    /// The text before the first underscore.
+    /// Returns the text before the first underscore.
     pub fn prefix(self) -> &'static str {
         match self {
             IdKind::Account => "acct",
@@ -71,13 +71,13 @@ impl IdKind {
         }
     }
 
-    /// The 16 bytes behind an id, if it has the form of one of this kind.
+    /// Returns the 16 bytes behind an id, if the text has the form of an id of this kind.
     pub fn block(self, id: &str) -> Option<[u8; 16]> {
         block_of(id.strip_prefix(self.prefix())?.strip_prefix('_')?)
     }
 }
 
-/// Issues and reads ids of one journal. Cheap to clone.
+/// Encodes and decodes the public ids of one journal. Cheap to clone.
 #[derive(Clone)]
 pub struct Ids {
     cipher: Aes128,
@@ -86,7 +86,7 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// Ids under `key` for a journal with these `(epoch, first position)` pairs, ascending.
+    /// Makes the ids under `key` of a journal with these `(epoch, first position)` pairs, ascending.
     ///
     /// # Panics
     /// If `epochs` is empty or not ascending.
@@ -104,13 +104,13 @@ impl Ids {
         }
     }
 
-    /// The epoch in which `position` was, or will be, issued.
+    /// Returns the epoch of a position.
     pub fn epoch_of(&self, position: u64) -> u32 {
         let after = self.epochs.partition_point(|&(_, first)| first <= position);
         self.epochs[after.saturating_sub(1)].0
     }
 
-    /// The id of the thing of this kind at `position`, as the 16 bytes behind its text.
+    /// Returns the 16 bytes behind the id of the object of this kind at `position`.
     pub fn block(&self, kind: IdKind, position: u64) -> [u8; 16] {
         let mut block = Array::from(self.plain(kind, position));
         self.cipher.encrypt_block(&mut block);
@@ -125,7 +125,7 @@ impl Ids {
         block
     }
 
-    /// The id of the thing of this kind at `position`.
+    /// Returns the id of the object of this kind at `position`.
     pub fn encode(&self, kind: IdKind, position: u64) -> String {
         self.text(kind, position).as_str().to_owned()
     }
@@ -135,20 +135,20 @@ impl Ids {
         text(kind, self.block(kind, position))
     }
 
-    /// The block of a thing of this kind that two numbers name, of 56 and of 64 bits: the same in every epoch.
+    /// Returns the 16 bytes behind an id of this kind that holds two numbers, of 56 and of 64 bits: the same in every epoch.
     pub fn pair_block(&self, kind: IdKind, small: u64, large: u64) -> [u8; 16] {
         let mut block = Array::from(plain_pair(kind, small, large));
         self.cipher.encrypt_block(&mut block);
         block.into()
     }
 
-    /// The text of [`Ids::pair_block`].
+    /// Returns the text of [`Ids::pair_block`].
     pub fn pair_text(&self, kind: IdKind, small: u64, large: u64) -> IdText {
         text(kind, self.pair_block(kind, small, large))
     }
 
-    /// The blocks of the event at each position and of the pair `(small, position)` of this kind, as [`Ids::block`] and
-    /// [`Ids::pair_block`] have them: cheaper for many at once.
+    /// Returns the blocks of the event at each position and of the pair `(small, position)` of this kind, as [`Ids::block`] and
+    /// [`Ids::pair_block`] do, but faster.
     pub fn event_and_pair_blocks(
         &self,
         kind: IdKind,
@@ -165,7 +165,7 @@ impl Ids {
         pairs.map(|pair| pair.map(Into::into)).collect()
     }
 
-    /// The two numbers of [`Ids::pair_block`], if the block is of this kind.
+    /// Returns the two numbers of [`Ids::pair_block`], if the block is of this kind.
     pub fn decode_pair_block(&self, kind: IdKind, block: [u8; 16]) -> Option<(u64, u64)> {
         let mut block = Array::from(block);
         self.cipher.decrypt_block(&mut block);
@@ -175,12 +175,12 @@ impl Ids {
         (small & 0xff == kind as u64).then_some((small >> 8, large))
     }
 
-    /// The two numbers of [`Ids::pair_text`], if the text is an id of this kind.
+    /// Returns the two numbers of [`Ids::pair_text`], if the text is an id of this kind.
     pub fn decode_pair(&self, kind: IdKind, id: &str) -> Option<(u64, u64)> {
         self.decode_pair_block(kind, kind.block(id)?)
     }
 
-    /// The id of a setting: the same in every epoch. A setting that is a subscription has the subscription's id.
+    /// Returns the id of a setting: the same in every epoch. A setting that is a subscription has the subscription's id.
     pub fn encode_setting(&self, kind: SettingKind, id: SettingId) -> String {
         let text = match kind {
             SettingKind::SUBSCRIPTION => self.pair_text(IdKind::Subscription, 0, id.0),
@@ -189,7 +189,7 @@ impl Ids {
         text.as_str().to_owned()
     }
 
-    /// The setting that `id` names, if the text is an id of a setting.
+    /// Returns the setting that `id` names, if the text is an id of a setting.
     pub fn decode_setting(&self, id: &str) -> Option<(SettingKind, SettingId)> {
         if let Some((small, number)) = self.decode_pair(IdKind::Subscription, id) {
             return (small == 0).then_some((SettingKind::SUBSCRIPTION, SettingId(number)));
@@ -199,18 +199,17 @@ impl Ids {
         (kind != SettingKind::SUBSCRIPTION).then_some((kind, SettingId(number)))
     }
 
-    /// The position that `id` names, if it is an id of this kind that this journal issued (or may issue).
+    /// Returns the position that `id` names, if this journal issued the id for this kind, or may issue it.
     pub fn decode(&self, kind: IdKind, id: &str) -> Option<u64> {
         self.position_of(kind, kind.block(id)?)
     }
 
-    /// The position that an id names whose text without prefix and underscore is `body`.
+    /// Returns the position that an id names, of which `body` is the text without prefix and underscore.
     pub fn decode_body(&self, kind: IdKind, body: &str) -> Option<u64> {
         self.position_of(kind, block_of(body)?)
     }
 
-    /// The position that the 16 bytes behind an id name, if it is an id of this kind that this journal issued (or may
-    /// issue).
+    /// Returns the position that the 16 bytes behind an id name, if this journal issued the id for this kind, or may issue it.
     pub fn position_of(&self, kind: IdKind, block: [u8; 16]) -> Option<u64> {
         let mut block = Array::from(block);
         self.cipher.decrypt_block(&mut block);

@@ -1,4 +1,4 @@
-//! Finds what a batch needs by way of the key index: used by every backend whose index maps hashes to positions.
+//! Loads what a batch needs through the key index: for every backend whose index maps hashes to positions.
 
 use std::ops::ControlFlow;
 
@@ -12,7 +12,7 @@ use crate::backend::{JournalReader, KeyQueries, KeyQuery, KeyUse};
 use crate::failure::Failure;
 use crate::payload::decode_record;
 
-/// The decoded record at `position`; none beyond the head.
+/// Returns the decoded record at `position`; none beyond the head.
 pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option<Record>, Failure> {
     let mut payload = Vec::new();
     if !reader.read(position, &mut payload)? {
@@ -21,7 +21,7 @@ pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option
     decode_record(position, &payload).map(Some)
 }
 
-/// What `accept` takes from the newest record under `key_hash` that it accepts.
+/// Returns what `accept` makes of the newest record under `key_hash` that `accept` does not refuse.
 fn newest<T>(
     reader: &dyn JournalReader,
     key_hash: u64,
@@ -44,7 +44,7 @@ fn newest<T>(
     result
 }
 
-/// The payment as its last change left it.
+/// Returns the payment as its last change left it.
 pub(crate) fn payment(
     reader: &dyn JournalReader,
     id: PaymentId,
@@ -56,7 +56,7 @@ pub(crate) fn payment(
     Ok(record(reader, id.0)?.and_then(of_id))
 }
 
-/// The payment that has `reference` in the name space of `owner`.
+/// Returns the payment that has `reference` in the name space of `owner`.
 pub(crate) fn reference(
     reader: &dyn JournalReader,
     owner: OwnerId,
@@ -90,7 +90,7 @@ pub(crate) fn reference(
     result.map(|()| found)
 }
 
-/// The account that has `external` in the name space of `owner`.
+/// Returns the account that has `external` in the name space of `owner`.
 pub(crate) fn external(
     reader: &dyn JournalReader,
     owner: OwnerId,
@@ -111,7 +111,7 @@ pub(crate) fn external(
     )
 }
 
-/// The earlier uses of keys, by the index of the command.
+/// Returns the earlier uses of keys, by the index of the command.
 pub(crate) fn find_keys(
     reader: &dyn JournalReader,
     keys: KeyQueries<'_>,
@@ -123,7 +123,7 @@ pub(crate) fn find_keys(
     Ok(uses)
 }
 
-/// The earlier use of a key.
+/// Returns the earlier use of a key.
 pub(crate) fn find_key(
     reader: &dyn JournalReader,
     query: &KeyQuery<'_>,
@@ -137,7 +137,7 @@ pub(crate) fn find_key(
     })
 }
 
-/// Puts payments, references and external ids into `set`; accounts, owners and API keys are resident already.
+/// Loads payments, references and external ids into `set`. Accounts, owners and API keys are resident already.
 pub(crate) fn load(
     reader: &dyn JournalReader,
     lookups: &Lookups,

@@ -1,11 +1,11 @@
-//! What a queue did in the last minute.
+//! Rates and averages of a queue over the last minute.
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
-/// Seconds that are looked back on.
+/// Number of seconds in the window.
 const SECONDS: usize = 60;
 
-/// What happened in one second.
+/// Counts of one second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Second {
     number: u64,
@@ -21,39 +21,39 @@ struct Second {
 #[derive(Clone, Debug)]
 pub struct Meter {
     seconds: Box<[Second; SECONDS]>,
-    /// The number of the first second in which anything happened; 0 while nothing did.
+    /// Number of the first second with an event; 0 for none.
     first: u64,
 }
 
 /// Rates and averages over the last minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Taken into the queue, in the minute.
+    /// Number of arrivals in the minute.
     pub arrived: u64,
-    /// Turned away because the queue was full, in the minute.
+    /// Number of arrivals refused in the minute because the queue was full.
     pub refused: u64,
-    /// Done, in the minute.
+    /// Number of completions in the minute.
     pub done: u64,
-    /// From the arrival to the first start of the work, nanoseconds.
+    /// Average time from the arrival to the first start of the work, nanoseconds.
     pub wait_average: Option<u64>,
-    /// From a start of the work to its end, nanoseconds.
+    /// Average time from a start of the work to its end, nanoseconds.
     pub processing_average: Option<u64>,
-    /// Seconds of the minute in which it was looked on: less than 60 at the beginning.
+    /// Length of the window in seconds: less than 60 at the beginning.
     pub seconds: u64,
 }
 
 impl Rates {
-    /// Taken in per second.
+    /// Returns the arrivals per second.
     pub fn arrivals_per_second(&self) -> f64 {
         self.per_second(self.arrived)
     }
 
-    /// Taken in or turned away per second: what the queue is offered.
+    /// Returns the arrivals per second, with those that were refused.
     pub fn offered_per_second(&self) -> f64 {
         self.per_second(self.arrived + self.refused)
     }
 
-    /// Done per second.
+    /// Returns the completions per second.
     pub fn done_per_second(&self) -> f64 {
         self.per_second(self.done)
     }
@@ -93,26 +93,26 @@ impl Meter {
         self.at(now).arrived += count;
     }
 
-    /// Counts those turned away.
+    /// Counts refused arrivals.
     pub fn refused(&mut self, now: u64, count: u64) {
         self.at(now).refused += count;
     }
 
-    /// The work on so many began for the first time, after they had waited for `waited` nanoseconds in all.
+    /// Counts first starts of work, after `waited` nanoseconds of waiting in all.
     pub fn started(&mut self, now: u64, count: u64, waited: u64) {
         let second = self.at(now);
         second.started += count;
         second.waited = second.waited.saturating_add(waited);
     }
 
-    /// So many are done, `worked` nanoseconds in all after the work on them began.
+    /// Counts completions, after `worked` nanoseconds of work in all.
     pub fn done(&mut self, now: u64, count: u64, worked: u64) {
         let second = self.at(now);
         second.done += count;
         second.worked = second.worked.saturating_add(worked);
     }
 
-    /// Over the minute before `now`.
+    /// Returns the rates of the minute before `now`.
     pub fn rates(&self, now: u64) -> Rates {
         let number = now / SECOND;
         let recent = |second: &&Second| second.number + SECONDS as u64 > number;

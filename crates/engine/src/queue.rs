@@ -16,23 +16,23 @@ use tributary_ledger::{AccountId, Payment, PaymentId, QueueState};
 
 use crate::meter::{Meter, Rates};
 
-/// Nanoseconds of waiting that a level of priority is worth.
+/// Waiting time that a level of priority is worth, nanoseconds.
 pub const LEVEL_NS: u64 = 10_000_000_000;
-/// Orders that join their lanes at once, so that a crowd of them does not hold up readers.
+/// Maximum number of payments that join their lanes at once, so that a crowd of them does not delay readers.
 const JOINED_AT_ONCE_MAX: usize = 8_192;
 
-/// An order that waits.
+/// A queued payment.
 struct Order {
     payer: AccountId,
-    /// When it joins its lane, nanoseconds since the Unix epoch.
+    /// Time at which the payment joins its lane, nanoseconds since the Unix epoch.
     joins: u64,
-    /// [`Order::joins`] less what its priority is worth: the least is the next.
+    /// [`Order::joins`] less what the priority is worth. The least is the next.
     rank: u64,
-    /// When it is too late, nanoseconds since the Unix epoch; 0 = never.
+    /// Time from which on the payment is too late, nanoseconds since the Unix epoch; 0 for none.
     expires_at: u64,
     accepted_at: u64,
     in_lane: bool,
-    /// When it was handed to the writer, nanoseconds since the Unix epoch; 0 = not yet.
+    /// Time at which the payment was submitted to run, nanoseconds since the Unix epoch; 0 if it was not.
     handed_at: u64,
 }
 
@@ -45,54 +45,54 @@ pub(crate) enum End {
     Voided,
 }
 
-/// What the queue does. Totals are since the start, rates and averages over the last minute.
+/// Figures of the queue of payments. Totals are since the start, rates and averages over the last minute.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
-    /// How it stands.
+    /// Mode of the queue.
     pub state: QueueState,
-    /// Payments that wait.
+    /// Number of queued payments.
     pub length: usize,
-    /// Of them, those whose `not_before` has not come.
+    /// Number of queued payments whose `not_before` has not come.
     pub later: usize,
-    /// Of them, those that the writer has in hand.
+    /// Number of queued payments that are submitted to run.
     pub in_flight: usize,
-    /// When the oldest of them was accepted, nanoseconds since the Unix epoch.
+    /// Time at which the oldest queued payment was accepted, nanoseconds since the Unix epoch.
     pub oldest: Option<u64>,
-    /// When the first of them took its place that still waits for its turn, nanoseconds since the Unix epoch.
+    /// Time since which the longest waiting payment waits in its lane, nanoseconds since the Unix epoch.
     pub placed: Option<u64>,
-    /// Arrivals join their lane; they wait until they are handed to the writer, and are done when they are durable.
+    /// Rates: payments arrive in their lane, wait until they are submitted, and are done when their records are durable.
     pub rates: Rates,
-    /// Payments that went through.
+    /// Number of payments that went through.
     pub run: u64,
-    /// Payments that failed when their turn had come.
+    /// Number of payments that failed when their turn came.
     pub failed: u64,
-    /// Payments that were too late.
+    /// Number of payments that were too late.
     pub expired: u64,
-    /// Payments that were taken back.
+    /// Number of payments that were voided.
     pub voided: u64,
 }
 
 /// The queued payments.
 #[derive(Default)]
 pub(crate) struct Lanes {
-    /// In the order of acceptance.
+    /// Payments in the order of acceptance.
     orders: BTreeMap<PaymentId, Order>,
     lanes: HashMap<AccountId, BTreeSet<(u64, PaymentId)>>,
-    /// The head of every lane, by its rank.
+    /// Head of every lane, by rank.
     heads: BTreeSet<(u64, PaymentId)>,
-    /// Those that are in a lane, by when they joined it.
+    /// Payments in a lane, by the time at which they joined.
     placed: BTreeSet<(u64, PaymentId)>,
-    /// Those that have not joined yet, by when they do.
+    /// Payments that have not joined yet, by the time at which they do.
     later: BTreeSet<(u64, PaymentId)>,
-    /// Those that can be too late, by when they are.
+    /// Payments with an end, by that time.
     ends: BTreeSet<(u64, PaymentId)>,
     meter: Meter,
-    /// How many left, by [`End`].
+    /// Number of payments that left, by [`End`].
     left: [u64; 4],
 }
 
 impl Lanes {
-    /// Those of the payments that are queued. What was before is not in the figures.
+    /// Makes the queue of the payments that are queued. Earlier events are not in the figures.
     pub(crate) fn recovered<'a>(payments: impl Iterator<Item = &'a Payment>) -> Lanes {
         let mut lanes = Lanes::default();
         payments.for_each(|payment| lanes.add(payment, 0));
@@ -100,7 +100,7 @@ impl Lanes {
         lanes
     }
 
-    /// Takes in a payment that is queued since `now`; nothing if it is not queued, or is in already.
+    /// Adds a payment that is queued since `now`. Has no effect if it is not queued, or is there already.
     pub(crate) fn add(&mut self, payment: &Payment, now: u64) {
         let Some(terms) = payment.queue.as_deref() else {
             return;
@@ -129,7 +129,7 @@ impl Lanes {
         }
     }
 
-    /// Takes out a payment that is queued no more since `now`; nothing if it was not in.
+    /// Removes a payment that is queued no more since `now`. Has no effect if it is not there.
     pub(crate) fn end(&mut self, id: PaymentId, end: End, now: u64) {
         let Some(order) = self.remove(id) else {
             return;
@@ -145,7 +145,7 @@ impl Lanes {
         }
     }
 
-    /// Counts payments that were not taken in.
+    /// Counts payments that were not taken.
     pub(crate) fn refused(&mut self, now: u64, payments: u64) {
         self.meter.refused(now, payments);
     }
@@ -190,8 +190,8 @@ impl Lanes {
         }
     }
 
-    /// What is handed to the writer now, to be run in this order, at most `max`: what is too late, then the lanes, unless the queue
-    /// is paused, or not all that is due has joined ([`Lanes::are_joining`]).
+    /// Selects at most `max` payments to run now, in this order: those that are too late, then the lanes, unless the queue is paused or
+    /// not every due payment has joined its lane ([`Lanes::are_joining`]).
     pub(crate) fn select(&mut self, now: u64, max: usize, paused: bool) -> Vec<PaymentId> {
         let (chosen, late) = self.choose(now, max, paused);
         for (at, id) in chosen.iter().enumerate() {
@@ -204,13 +204,13 @@ impl Lanes {
         chosen
     }
 
-    /// Whether orders are due that have not joined their lanes. Nothing is taken from the lanes then: what has not joined may be
-    /// ahead of it.
+    /// Whether due payments have not joined their lanes. No payment is selected from the lanes then: one that has not joined may be
+    /// ahead.
     pub(crate) fn are_joining(&self, now: u64) -> bool {
         self.later.first().is_some_and(|(joins, _)| *joins <= now)
     }
 
-    /// What [`Lanes::select`] gives, and how many of it are too late.
+    /// Returns what [`Lanes::select`] does, and how many of the payments are too late.
     fn choose(&mut self, now: u64, max: usize, paused: bool) -> (Vec<PaymentId>, usize) {
         for _ in 0..JOINED_AT_ONCE_MAX {
             if !self.are_joining(now) {
@@ -248,7 +248,7 @@ impl Lanes {
         (chosen, late.len())
     }
 
-    /// When there is something to run: 0 if there is now.
+    /// Returns when a payment can run: 0 if one can run now.
     pub(crate) fn next(&self, paused: bool) -> Option<u64> {
         let first = |set: &BTreeSet<(u64, PaymentId)>| set.first().map(|(at, _)| *at);
         if paused {
@@ -263,12 +263,12 @@ impl Lanes {
             .min()
     }
 
-    /// Payments that wait.
+    /// Number of queued payments.
     pub(crate) fn len(&self) -> usize {
         self.orders.len()
     }
 
-    /// What it does, and did in the minute before `now`.
+    /// Returns the figures, with rates of the minute before `now`.
     pub(crate) fn figures(&self, state: QueueState, in_flight: usize, now: u64) -> Figures {
         let joined = self.later.range(..=(now, PaymentId(u64::MAX))).count();
         let left = |end: End| self.left[end as usize];
@@ -287,14 +287,14 @@ impl Lanes {
         }
     }
 
-    /// When the first of those that wait for their turn took its place, nanoseconds since the Unix epoch.
+    /// Returns since when the longest waiting payment waits in its lane, nanoseconds since the Unix epoch.
     fn placed(&self, now: u64) -> Option<u64> {
         let first = |set: &BTreeSet<(u64, PaymentId)>| set.first().map(|(joins, _)| *joins);
         let due = first(&self.later).filter(|joins| *joins <= now);
         first(&self.placed).into_iter().chain(due).min()
     }
 
-    /// When the oldest of them was accepted, nanoseconds since the Unix epoch.
+    /// Time at which the oldest queued payment was accepted, nanoseconds since the Unix epoch.
     pub(crate) fn oldest(&self) -> Option<u64> {
         let (_, order) = self.orders.first_key_value()?;
         Some(order.accepted_at)

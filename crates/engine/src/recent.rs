@@ -1,4 +1,4 @@
-//! What the journal's index can't tell yet: keys and payments of records that are still on their way.
+//! Keys and payments of records that are in flight, so that the journal's index does not know them yet.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tributary_ledger::{FORMAT_VERSION, Payment, PaymentId};
 use crate::backend::{KeyQuery, KeyUse};
 use crate::batch::Batch;
 
-/// The batches in flight, the oldest first, and the keys that they and the open batch take.
+/// The batches in flight, the oldest first, and the keys of these and of the open batch.
 #[derive(Default)]
 pub(crate) struct Flight {
     batches: VecDeque<Arc<Batch>>,
@@ -26,7 +26,7 @@ impl Flight {
         self.batches.push_back(batch);
     }
 
-    /// The oldest batch is durable: the index tells from now on.
+    /// Removes the oldest batch, which is durable: the index knows its keys from now on.
     pub(crate) fn landed(&mut self) -> Arc<Batch> {
         let batch = self.batches.pop_front().expect("a batch lands once");
         self.keys.forget_through(batch.last_position());
@@ -38,19 +38,19 @@ impl Flight {
         self.keys = RecentKeys::default();
     }
 
-    /// Notes that the record at `position` takes the key with this hash.
+    /// Adds the key with this hash, taken by the record at `position`.
     pub(crate) fn take(&mut self, hash: u64, position: u64) {
         self.keys.take(hash, position);
     }
 
-    /// Asks for what [`Flight::find`] reads of these hashes.
+    /// Prefetches what [`Flight::find`] reads for these hashes.
     pub(crate) fn warm(&self, hashes: &[u64]) {
         for hash in hashes {
             prefetch(&self.keys.slots[self.keys.start(*hash)]);
         }
     }
 
-    /// The use of a key by a record in flight, or in the open frame.
+    /// Returns the use of a key by a record in flight, or in the open frame.
     #[inline]
     pub(crate) fn find(&self, query: &KeyQuery<'_>, open: &FrameBuilder) -> Option<KeyUse> {
         // A frame may be locked by whoever writes it, so it is looked at only when something speaks for it.
@@ -67,7 +67,7 @@ impl Flight {
         found
     }
 
-    /// The payment that a record in flight created, as it was created.
+    /// Returns the payment that a record in flight created, as it was created.
     pub(crate) fn created(&self, id: PaymentId) -> Option<Payment> {
         created_in(&self.holder(id.0)?.frame(), id)
     }
@@ -95,7 +95,7 @@ fn record(frame: &FrameBuilder, position: u64) -> Option<RecordRef<'_>> {
     Some(RecordRef::parse(payload, FORMAT_VERSION).expect("what was encoded here can be read"))
 }
 
-/// The payment that a record of `frame` created, as it was created.
+/// Returns the payment that a record of `frame` created, as it was created.
 pub(crate) fn created_in(frame: &FrameBuilder, id: PaymentId) -> Option<Payment> {
     record(frame, id.0)?
         .to_record()
@@ -105,7 +105,7 @@ pub(crate) fn created_in(frame: &FrameBuilder, id: PaymentId) -> Option<Payment>
         .filter(|payment| payment.id == id)
 }
 
-/// Slots of an empty table.
+/// Number of slots of an empty table.
 const SLOTS_MIN: usize = 1 << 10;
 
 /// Which record may have taken a key: a table of four bytes a slot, which a processor keeps near while a million keys a
@@ -136,7 +136,7 @@ impl Default for RecentKeys {
 }
 
 impl RecentKeys {
-    /// Notes that the record at `position` takes the key with this hash. Every record takes one, so that positions follow one
+    /// Adds the key with this hash, taken by the record at `position`. Every record takes one, so that positions follow one
     /// another.
     fn take(&mut self, hash: u64, position: u64) {
         if self.hashes.is_empty() {

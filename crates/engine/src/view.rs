@@ -1,7 +1,7 @@
-//! The published view: the same state machine, applied a second time when a batch has become durable.
+//! The published view: the state machine of the ledger, applied a second time when a batch is durable.
 //!
-//! Readers see only this, so nothing that a crash could take back is ever shown, and no reader holds up the writer.
-//! Checkpoints are written from it, a slice at a time.
+//! Readers see the view only. So nothing is shown that a crash could take back, and no reader delays the writer. Checkpoints are written
+//! from the view, a slice at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,43 +21,43 @@ use tributary_ledger::{
 
 use crate::queue::{End, Figures, Lanes};
 
-/// Records applied under one hold of the lock, unless a group goes on: a reader waits for so many at most.
+/// Maximum number of records applied under one hold of the lock, unless a group goes on: the longest wait of a reader.
 const SLICE_RECORDS: usize = 128;
-/// How long readers who wait are let in between two slices: a bound on what they cost the publisher.
+/// Time for waiting readers between two slices: a bound on what readers cost the publisher.
 const READERS_WAIT_MAX: Duration = Duration::from_micros(200);
-/// Accounts summed under one hold of the lock.
+/// Number of accounts summed under one hold of the lock.
 const SUMMED_ACCOUNTS: usize = 256;
-/// In place of the time at which a hold comes due, when there is none.
+/// Stands for the time at which a hold comes due, if there is none.
 const NOTHING_DUE: u64 = u64::MAX;
 
-/// Records whose accounts are brought near at once, before the first of them is applied.
+/// Number of records whose accounts are prefetched at once, before the first of the records is applied.
 pub(crate) const RECORDS_WARMED: usize = 16;
 
 /// State as of the last durable batch.
 pub(crate) struct Published {
     pub(crate) set: WorkingSet,
-    /// Open holds by the time they come due.
+    /// Open holds by the time at which they come due.
     pub(crate) due: BTreeSet<(u64, PaymentId)>,
     /// Payments that hold money.
     holds: BTreeSet<PaymentId>,
-    /// Payments that wait to be run.
+    /// Queued payments.
     queue: Mutex<Lanes>,
-    /// Position that all this reflects: between two frames, or while one is applied between two of its groups.
+    /// Position that the state reflects: the end of a frame, or of a group within a frame that is being applied.
     pub(crate) position: u64,
-    /// Position of the last frame that is applied whole.
+    /// End of the last frame that is applied whole.
     pub(crate) frame_end: u64,
-    /// Sums over the accounts, while somebody makes them.
+    /// Sums over the accounts, while a reader makes them.
     summing: Mutex<Option<Summing>>,
 }
 
 /// Balances summed per currency and kind of account.
 pub(crate) type Totals = BTreeMap<(Currency, AccountKind), CurrencyTotals>;
 
-/// Sums over the accounts up to one of them, always as of the position of the view: what changes them afterwards is carried
-/// into them, so that they are consistent though they are made in slices.
+/// Sums over the accounts up to one of them, always as of the position of the view: later changes are added, so that the sums are
+/// consistent although they are made in slices.
 #[derive(Default)]
 struct Summing {
-    /// Number of the last account that is in them.
+    /// Number of the last account in the sums.
     through: u64,
     totals: Totals,
 }
@@ -68,7 +68,7 @@ impl Summing {
         totals.or_default().add(account);
     }
 
-    /// Takes out what a record is going to change.
+    /// Subtracts the accounts that a record is going to change.
     fn before(&mut self, set: &WorkingSet, record: &RecordRef<'_>) {
         for account in changed(set, record, self.through) {
             let totals = self.totals.get_mut(&(account.currency, account.kind));
@@ -76,13 +76,13 @@ impl Summing {
         }
     }
 
-    /// Takes in what a record has changed.
+    /// Adds the accounts that a record has changed.
     fn after(&mut self, set: &WorkingSet, record: &RecordRef<'_>) {
         changed(set, record, self.through).for_each(|account| self.add(account));
     }
 }
 
-/// The accounts up to number `through` whose balances a record changes.
+/// Returns the accounts up to number `through` whose balances a record changes.
 fn changed<'a>(
     set: &'a WorkingSet,
     record: &RecordRef<'_>,
@@ -93,7 +93,7 @@ fn changed<'a>(
 }
 
 impl Published {
-    /// Applies one record, which became durable at `now`; whether it was rejected.
+    /// Applies one record, which became durable at `now`. Returns whether the record was rejected.
     fn apply(&mut self, record: &RecordRef<'_>, now: u64) -> bool {
         let position = record.context().position;
         assert_eq!(
@@ -119,7 +119,7 @@ impl Published {
         record.rejection().is_some()
     }
 
-    /// Applies records up to the end of a slice; gives how many were rejected, and whether there may be more.
+    /// Applies records up to the end of a slice. Returns how many were rejected, and whether there may be more.
     fn apply_slice<'a>(
         &mut self,
         payloads: &mut impl Iterator<Item = &'a [u8]>,
@@ -157,7 +157,7 @@ impl Published {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sums a few more accounts; gives the sums over all of them once they are made.
+    /// Sums a few more accounts. Returns the sums over all accounts once they are made.
     fn sum(&self) -> Option<Totals> {
         let mut summing = self.summing.lock().unwrap_or_else(PoisonError::into_inner);
         let sums = summing.get_or_insert_default();
@@ -171,7 +171,7 @@ impl Published {
         done.then(|| summing.take().unwrap_or_default().totals)
     }
 
-    /// Keeps the lists beside the set up to date with a record that changed a payment.
+    /// Updates the lists beside the set for a record that changed a payment.
     fn index(&mut self, record: &RecordRef<'_>, now: u64) {
         let Some(payment) = record.payment().and_then(|id| self.set.payment(id)) else {
             return;
@@ -204,7 +204,7 @@ impl Published {
     }
 }
 
-/// When an open hold comes due.
+/// Returns when an open hold comes due.
 fn due(payment: &Payment) -> Option<(u64, PaymentId)> {
     (payment.held > 0 && payment.expires_at > 0).then_some((payment.expires_at, payment.id))
 }
@@ -212,28 +212,28 @@ fn due(payment: &Payment) -> Option<(u64, PaymentId)> {
 /// The lock around [`Published`]. Readers hold it for single look-ups or bounded slices, and so does the publisher.
 pub(crate) struct View {
     published: RwLock<Published>,
-    /// Readers who wait for the lock.
+    /// Number of readers that wait for the lock.
     waiting: AtomicUsize,
-    /// [`Published::position`], for whoever needs nothing else.
+    /// [`Published::position`], for readers that need nothing else.
     position: AtomicU64,
-    /// Wakes whoever waits for the next batch. Next to nothing where nobody does.
+    /// Notified of each batch. Costs next to nothing while nobody waits.
     pub(crate) news: Notify,
     /// When the next hold comes due or the next queued payment can run, or [`NOTHING_DUE`].
     next_due: AtomicU64,
-    /// Payments that wait to be run.
+    /// Queued payments.
     queued: AtomicUsize,
-    /// Of them, those that the writer has in hand.
+    /// Number of queued payments that are submitted to run.
     pub(crate) running: Arc<AtomicUsize>,
-    /// Whether the last look found nothing to run only because orders were joining their lanes.
+    /// Whether the last selection was empty only because payments were joining their lanes.
     joining: AtomicBool,
-    /// Accounts and open payments in the set.
+    /// Number of accounts and open payments.
     objects: AtomicUsize,
-    /// Held by the one who sums the accounts.
+    /// Held by the reader that sums the accounts.
     turn_to_sum: Mutex<()>,
 }
 
 impl View {
-    /// A view of `set`, which is the state at `position`.
+    /// Makes a view of `set`, which is the state at `position`.
     pub(crate) fn new(set: WorkingSet, position: u64) -> View {
         // Lists and checkpoints follow it.
         let set = set.sorted_by_id();
@@ -278,28 +278,28 @@ impl View {
         }
     }
 
-    /// Position that the view reflects.
+    /// Returns the position that the view reflects.
     pub(crate) fn position(&self) -> u64 {
         self.position.load(Ordering::Acquire)
     }
 
-    /// About how many accounts and open payments there are.
+    /// Returns the approximate number of accounts and open payments.
     pub(crate) fn object_count(&self) -> usize {
         self.objects.load(Ordering::Acquire)
     }
 
-    /// When the next hold comes due, or the next queued payment can run: 0 if one can now.
+    /// Returns when the next hold comes due, or the next queued payment can run: 0 if one can run now.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let due = self.next_due.load(Ordering::Acquire);
         (due != NOTHING_DUE).then_some(due)
     }
 
-    /// Payments that wait to be run.
+    /// Returns the number of queued payments.
     pub(crate) fn queued(&self) -> usize {
         self.queued.load(Ordering::Acquire)
     }
 
-    /// What the queue does, and did in the minute before `now`.
+    /// Returns the figures of the queue, with rates of the minute before `now`.
     pub(crate) fn queue_figures(&self, now: u64) -> Figures {
         let published = self.read();
         let state = published.set.queue();
@@ -307,7 +307,7 @@ impl View {
         published.lanes().figures(state, in_flight, now)
     }
 
-    /// When the oldest payment was made that is queued or holds money, nanoseconds since the Unix epoch.
+    /// Returns the time of the oldest payment that is queued or holds money, nanoseconds since the Unix epoch.
     pub(crate) fn oldest_open(&self) -> Option<u64> {
         let published = self.read();
         let hold = published.holds.first();
@@ -322,7 +322,7 @@ impl View {
         self.read().lanes().refused(now, payments);
     }
 
-    /// The queued payments to be run now, in this order, at most `max`.
+    /// Returns the queued payments to run now, in this order, at most `max`.
     pub(crate) fn next_queued(&self, now: u64, max: usize) -> Vec<PaymentId> {
         if self.queued() == 0 {
             return Vec::new();
@@ -336,13 +336,13 @@ impl View {
         chosen
     }
 
-    /// Whether to look again at once: [`View::next_queued`] gave nothing because orders were joining their lanes. It is said
-    /// once.
+    /// Whether to select again at once: [`View::next_queued`] was empty because payments were joining their lanes. True once for each such
+    /// selection.
     pub(crate) fn look_again(&self) -> bool {
         self.joining.swap(false, Ordering::AcqRel)
     }
 
-    /// Balances summed per currency and kind of account, and the position as of which they are.
+    /// Returns the balances summed per currency and kind of account, and their position.
     pub(crate) fn trial_balance(&self) -> (u64, Totals) {
         let _turn = self
             .turn_to_sum
@@ -356,7 +356,7 @@ impl View {
         }
     }
 
-    /// Applies a frame that is durable since `now`; gives the number of rejected records.
+    /// Applies a frame that is durable since `now`. Returns the number of rejected records.
     pub(crate) fn publish(&self, frame: &FrameBuilder, now: u64) -> u64 {
         let mut payloads = frame.payloads();
         let (mut rejected, mut more) = (0, true);
@@ -397,7 +397,7 @@ impl View {
         self.position.store(published.position, Ordering::Release);
     }
 
-    /// Who has just let go of the lock would get it again before those who were woken for it.
+    /// Yields first: the thread that released the lock would otherwise reacquire it before the threads that were woken for it.
     fn let_readers_in(&self) {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return;

@@ -1,16 +1,16 @@
-//! An ordered map for keys that mostly come, and go, in ascending order: then each step costs a few nanoseconds.
+//! An ordered map for keys that are mostly inserted and removed in ascending order: then each step costs a few nanoseconds.
 //!
-//! Keys above all others lie in a queue; one that is removed from its middle leaves a hole until what is before it is gone too, or
-//! holes are half of it. All other keys lie in a tree.
+//! A key above all others is put into a queue. A key removed from the middle of the queue leaves a hole until everything before it is
+//! removed too, or holes are half of the queue. All other keys are in a tree.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Holes below which a queue is not tidied up.
+/// Number of holes below which the queue is not compacted.
 const HOLES_MIN: usize = 1_024;
 
-/// A key of a run.
+/// A key of an [`AscendingMap`].
 pub(crate) trait RunKey: Ord + Copy {
-    /// So many places may lie between a key and a later one, at most.
+    /// Maximum number of places between a key and a later one.
     fn places_to(&self, later: &Self) -> usize;
 }
 
@@ -32,7 +32,7 @@ impl RunKey for (u64, u64) {
 #[derive(Clone, Debug)]
 pub(crate) struct AscendingMap<K, V> {
     queue: VecDeque<(K, Option<V>)>,
-    /// Holes in the queue. Its first place is none.
+    /// Number of holes in the queue. The first place is none.
     holes: usize,
     rest: BTreeMap<K, V>,
 }
@@ -54,7 +54,7 @@ impl<K: RunKey, V> AscendingMap<K, V> {
         self.len() == 0
     }
 
-    /// Where in the queue the key is, or its hole.
+    /// Returns the index of the key, or of its hole, in the queue.
     #[inline]
     fn place(&self, key: &K) -> Option<usize> {
         let (first, last) = (&self.queue.front()?.0, &self.queue.back()?.0);
@@ -74,7 +74,7 @@ impl<K: RunKey, V> AscendingMap<K, V> {
             .ok()
     }
 
-    /// Puts in a key that is not there.
+    /// Inserts a key that is not there.
     #[inline]
     pub(crate) fn insert(&mut self, key: K, value: V) {
         match self.queue.back() {
@@ -134,7 +134,7 @@ impl<K: RunKey, V> AscendingMap<K, V> {
         }
     }
 
-    /// The smallest key.
+    /// Returns the smallest key.
     #[inline]
     pub(crate) fn first(&self) -> Option<&K> {
         let queue = self.queue.front().map(|(key, _)| key);
@@ -151,7 +151,7 @@ impl<K: RunKey, V> AscendingMap<K, V> {
         self.remove(&key).map(|value| (key, value))
     }
 
-    /// All of it, ascending.
+    /// Returns all entries, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         let mut queue = self
             .queue
@@ -166,7 +166,7 @@ impl<K: RunKey, V> AscendingMap<K, V> {
         })
     }
 
-    /// All of it, ascending.
+    /// Returns all entries, ascending.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
         let mut queue = self
             .queue
@@ -185,7 +185,7 @@ impl<K: RunKey, V> AscendingMap<K, V> {
         self.iter().map(|(_, value)| value)
     }
 
-    /// Places that are taken in memory, holes too.
+    /// Returns the number of places in memory, with the holes.
     pub(crate) fn places(&self) -> usize {
         self.queue.len() + self.rest.len()
     }

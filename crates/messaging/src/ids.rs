@@ -5,31 +5,31 @@ use tributary_engine::{IdKind, Ids};
 use crate::delivery::Receipt;
 use crate::settings::SubscriptionId;
 
-/// Issues and reads the ids of subscriptions and receipts: the same in every epoch of a journal.
+/// Encodes and decodes the ids of subscriptions and receipts, which are the same in every epoch of a journal.
 pub trait DeliveryIds {
-    /// The id of a subscription.
+    /// Returns the id of a subscription.
     fn encode_subscription(&self, id: SubscriptionId) -> String;
 
-    /// The subscription that `id` names, in form.
+    /// Returns the subscription of an id, if the text is such an id. The subscription need not exist.
     fn decode_subscription(&self, id: &str) -> Option<SubscriptionId>;
 
-    /// The subscription that the 16 bytes behind an id name, in form.
+    /// Returns the subscription of the 16 bytes behind an id.
     fn subscription_of(&self, block: [u8; 16]) -> Option<SubscriptionId>;
 
-    /// The 16 bytes behind the text of a receipt.
+    /// Returns the 16 bytes behind the text of a receipt.
     fn receipt_block(&self, receipt: Receipt) -> [u8; 16];
 
-    /// The id of each one's event, and the receipt, as [`Ids::block`] and [`DeliveryIds::receipt_block`] have them: cheaper for
-    /// many at once.
+    /// Returns the blocks of the event and the receipt of each delivery, as [`Ids::block`] and [`DeliveryIds::receipt_block`] do, but
+    /// faster.
     fn delivery_blocks(&self, receipts: &[Receipt]) -> Vec<[[u8; 16]; 2]>;
 
-    /// The text of a receipt.
+    /// Returns the text of a receipt.
     fn encode_receipt(&self, receipt: Receipt) -> String;
 
-    /// The receipt of this text.
+    /// Returns the receipt of a text.
     fn decode_receipt(&self, text: &str) -> Option<Receipt>;
 
-    /// The receipt of these 16 bytes.
+    /// Returns the receipt of 16 bytes.
     fn receipt_of(&self, block: [u8; 16]) -> Option<Receipt>;
 }
 

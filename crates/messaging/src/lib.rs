@@ -29,8 +29,8 @@ mod operations;
 mod revisions;
 mod scan;
 mod settings;
+mod start;
 mod storage;
-mod wire;
 
 pub use content::{SubscriptionContent, UnreadableContent};
 pub use core::{Core, Known, Refusal};
@@ -53,5 +53,5 @@ pub use scan::{StartAt, scan};
 pub use settings::{
     Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, Subscription, SubscriptionId, Terms,
 };
+pub use start::start_engine;
 pub use storage::{HISTORY_BYTES_MAX, Storage};
-pub use wire::start_engine;

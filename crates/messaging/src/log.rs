@@ -1,4 +1,4 @@
-//! The delivery log: what is kept of the subscriptions at work, as changes in a [`FrameLog`].
+//! The delivery log: the durable state of deliveries, as changes in a [`FrameLog`].
 
 use std::io;
 
@@ -53,7 +53,7 @@ impl LogVisitor for Reading {
 }
 
 impl Log {
-    /// Reads what `frames` holds for the journal `cluster`, which `standing` asks. Gives the images, and what is set aside, in words.
+    /// Reads what `frames` holds for the journal `cluster`, by `standing`. Returns the images, and what is set aside, in words.
     ///
     /// # Errors
     /// If the log or the journal can't be read. Damage is no error.
@@ -87,7 +87,7 @@ impl Log {
         self.frames.wants_snapshot()
     }
 
-    /// Makes changes durable, which rest on `basis`.
+    /// Appends changes that rest on `basis`, and makes them durable.
     ///
     /// # Errors
     /// If they did not become durable, or perhaps not: nothing can be appended then before the next [`Log::begin`].
@@ -97,7 +97,7 @@ impl Log {
         self.settle(ticket)
     }
 
-    /// Begins anew with a snapshot, which rests on `basis`.
+    /// Begins anew with a snapshot that rests on `basis`, and makes the snapshot durable.
     ///
     /// # Errors
     /// If it did not become durable, or perhaps not: nothing can be appended then before this went well.
@@ -117,13 +117,13 @@ impl Log {
     }
 }
 
-/// The bytes of a delivery log that holds this snapshot and nothing else.
+/// Returns the bytes of a delivery log that holds this snapshot and nothing else.
 pub(crate) fn encode_snapshot(snapshot: &[Change], basis: Basis, now: u64) -> Vec<u8> {
     FileLog::encode_snapshot(&encode(snapshot), basis, now, DELIVERY_LOG_VERSION)
 }
 
-/// Puts a delivery log with the bytes of [`crate::Messaging::snapshot`] into `disk`, which must have none. It counts once the
-/// journal that is restored beside it reaches as far as the snapshot.
+/// Writes a delivery log with the bytes of [`crate::Messaging::snapshot`] to `disk`, which must have none. The log is used if the
+/// journal beside it reaches as far as the snapshot.
 ///
 /// # Errors
 /// If there is a delivery log already, or whatever the storage reports.

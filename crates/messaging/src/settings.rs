@@ -1,21 +1,21 @@
-//! What a subscription wants and how it is served.
+//! The definition of a subscription: which events, by what delivery, under which policy.
 
 use tributary_ledger::{Currency, OwnerId};
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
 
-/// Names a subscription: a random number that its maker gives it.
+/// Id of a subscription: the random number of its setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionId(pub u64);
 
-/// What is wrong with a setting.
+/// An invalid field of a definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {what}")]
 pub struct BadSetting {
-    /// The field, as the API names it.
+    /// Name of the field in the API.
     pub field: &'static str,
-    /// What it must be.
+    /// Rule that the field breaks.
     pub what: &'static str,
 }
 
@@ -28,10 +28,10 @@ const fn bad(field: &'static str, what: &'static str) -> BadSetting {
 pub struct Pattern(Box<str>);
 
 impl Pattern {
-    /// Bytes of a pattern, at most.
+    /// Maximum size of a pattern, in bytes.
     pub const BYTES_MAX: usize = 128;
 
-    /// Checks the form.
+    /// Checks the form of a pattern.
     ///
     /// # Errors
     /// A pattern has 1 to [`Pattern::BYTES_MAX`] bytes; its words are `*`, `#` or one or more of `[a-z0-9_-]`.
@@ -49,7 +49,7 @@ impl Pattern {
         ))
     }
 
-    /// As it was written.
+    /// Returns the text of the pattern.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -86,20 +86,20 @@ impl Pattern {
     }
 }
 
-/// Which events a subscription wants.
+/// Filter for events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// Any of these, at most [`Filter::PATTERNS_MAX`]; with none, nothing comes but the results of queued payments that name
-    /// the subscription.
+    /// Patterns of event types, at most [`Filter::PATTERNS_MAX`]; one must match. With none, only the results of queued payments that
+    /// name the subscription are delivered.
     pub patterns: Vec<Pattern>,
-    /// Only events that are about money in this currency.
+    /// Restricts the filter to events about money in this currency.
     pub currency: Option<Currency>,
-    /// Only events that this owner may see.
+    /// Restricts the filter to events that this owner may see.
     pub owner: Option<OwnerId>,
 }
 
 impl Filter {
-    /// Patterns, at most.
+    /// Maximum number of patterns.
     pub const PATTERNS_MAX: usize = 16;
 
     /// Checks the bounds.
@@ -113,7 +113,7 @@ impl Filter {
         Err(bad("events", "must be at most 16 patterns"))
     }
 
-    /// Whether the type of an event is among those wanted.
+    /// Whether a pattern matches the type of an event.
     pub fn wants_type(&self, event_type: &str) -> bool {
         self.patterns
             .iter()
@@ -121,64 +121,64 @@ impl Filter {
     }
 }
 
-/// How events get to the receiver.
+/// Delivery of events to the receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Consumers come for them.
+    /// Receivers fetch events.
     Pull,
-    /// They are sent. Where to and how is not looked into here.
+    /// Events are sent. Only the sender reads the target.
     Push {
-        /// The sender's own, at most [`Terms::TARGET_BYTES_MAX`].
+        /// Target, in the sender's own form, at most [`Terms::TARGET_BYTES_MAX`].
         target: Vec<u8>,
     },
 }
 
-/// In which order events are handed out.
+/// Order in which events are handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// About that of the journal; one that is tried again holds nobody up.
+    /// About the order of the journal. An event that is tried again delays no other.
     None,
-    /// Events of one object (payment, account, key of an application's event) one after the other, the next only when the one
+    /// Events of one object (payment, account, setting, key of an application's event) one after the other: the next only when the one
     /// before is done or dead.
     Object,
 }
 
-/// How long to wait before the next attempt.
+/// Delay before the next attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backoff {
     /// `first`, then each time `factor` times as long, up to `max`, nanoseconds.
     Exponential {
-        /// After the first attempt.
+        /// Delay after the first attempt.
         first: u64,
-        /// 1 ..= 10.
+        /// Factor, 1 ..= 10.
         factor: u32,
-        /// At most.
+        /// Longest delay.
         max: u64,
     },
-    /// These delays, nanoseconds; the last one for all that follow.
+    /// These delays, nanoseconds. The last one is used for all further attempts.
     List(Vec<u64>),
 }
 
-/// How a subscription is served.
+/// Policy of deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// Fixed when the subscription is made.
+    /// Order of events. Fixed at the creation.
     pub order: Order,
-    /// After so many attempts an event is dead: 1 ..= 1,000.
+    /// Maximum number of attempts before an event is dead: 1 ..= 1,000.
     pub attempts_max: u32,
-    /// Between attempts, unless the receiver names a delay.
+    /// Delay between attempts, unless the receiver names one.
     pub backoff: Backoff,
     /// Percent by which a delay of the backoff may be shorter or longer: 0 ..= 100.
     pub jitter: u8,
-    /// How long a receiver has an event before it is taken to have failed, unless it names another time; nanoseconds.
+    /// Time until an unanswered attempt fails, unless the receiver names another, nanoseconds.
     pub visibility: u64,
-    /// Events in the hands of receivers, at most: 1 ..= 10,000.
+    /// Maximum number of events handed out at once: 1 ..= 10,000.
     pub in_flight_max: u32,
-    /// Events older than this are dropped instead of handed out; nanoseconds, 0 for never.
+    /// Age from which on events are dropped instead of handed out, nanoseconds; 0 for none.
     pub ttl: u64,
-    /// Events younger than this wait; nanoseconds.
+    /// Age before which events wait, nanoseconds.
     pub delay: u64,
-    /// How many work on it at once, as far as somebody said so: 1 ..= 10,000. Nothing but the queueing model asks.
+    /// Number of workers, if given: 1 ..= 10,000. Used by the queueing model only.
     pub workers: Option<u32>,
 }
 
@@ -203,11 +203,11 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Longest of all times in a policy, nanoseconds: 30 days.
+    /// Longest time in a policy, nanoseconds: 30 days.
     pub const TIME_MAX: u64 = 30 * 86_400 * SECOND;
     /// Longest visibility time-out, nanoseconds: 12 hours.
     pub const VISIBILITY_MAX: u64 = 12 * 3_600 * SECOND;
-    /// Delays in a list, at most.
+    /// Maximum number of delays in a list.
     pub const DELAYS_MAX: usize = 32;
 
     /// Checks the bounds.
@@ -262,8 +262,8 @@ impl Policy {
         }
     }
 
-    /// How long to wait after attempt number `attempt` of the event at `position`, nanoseconds. The jitter is the same each
-    /// time it is asked for and differs between events.
+    /// Returns the delay after attempt number `attempt` of the event at `position`, nanoseconds. The jitter depends on the event and the
+    /// attempt only.
     pub fn wait(&self, attempt: u32, position: u64) -> u64 {
         let plain = match &self.backoff {
             Backoff::Exponential { first, factor, max } => {
@@ -285,7 +285,7 @@ impl Policy {
     }
 }
 
-/// Spreads numbers evenly: the finalizer of SplitMix64.
+/// Mixes a number: the finalizer of SplitMix64.
 fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -293,29 +293,29 @@ fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Everything about a subscription that can be set.
+/// Definition and state of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Which events.
+    /// Filter for events.
     pub filter: Filter,
-    /// How they get there. Pull stays pull, push stays push.
+    /// Delivery. Pull stays pull, and push stays push.
     pub kind: Kind,
-    /// How they are served.
+    /// Policy of deliveries.
     pub policy: Policy,
-    /// Why nothing is handed out now; none while it is active.
+    /// Reason of a pause; none while the subscription is active.
     pub paused: Option<String>,
-    /// For people, at most [`Terms::NAME_BYTES_MAX`].
+    /// Name for people, at most [`Terms::NAME_BYTES_MAX`].
     pub name: String,
-    /// The owner's own JSON object, at most [`Terms::METADATA_BYTES_MAX`].
+    /// JSON object of the owner, at most [`Terms::METADATA_BYTES_MAX`].
     pub metadata: String,
 }
 
 impl Terms {
-    /// Bytes of a name or of the reason of a pause, at most.
+    /// Maximum size of a name, or of the reason of a pause, in bytes.
     pub const NAME_BYTES_MAX: usize = 128;
-    /// Bytes of the metadata, at most.
+    /// Maximum size of the metadata, in bytes.
     pub const METADATA_BYTES_MAX: usize = 8 * 1024;
-    /// Bytes of the target of a push, at most.
+    /// Maximum size of the target of a push, in bytes.
     pub const TARGET_BYTES_MAX: usize = 16 * 1024;
 
     /// Checks that these terms may follow `before`: a subscription that fetches stays one, and the order stays.

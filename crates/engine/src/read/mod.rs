@@ -1,4 +1,4 @@
-//! The read side: what is durable, from any thread, without waiting for the writer.
+//! The read side: durable records and state, from any thread, without waiting for the writer.
 
 mod accounts;
 mod lists;
@@ -26,36 +26,36 @@ use crate::view::View;
 
 pub use lists::PaymentFilter;
 
-/// Records that one request may look through before it must hand out a cursor.
+/// Maximum number of records that one request looks through before it returns a cursor.
 pub const RECORDS_SCANNED_MAX: usize = 10_000;
 
 /// Where a page begins. Lists run from the newest to the oldest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// With the newest.
+    /// At the newest item.
     #[default]
     Newest,
-    /// With the newest that is older than this position.
+    /// At the newest item that is older than this position.
     Before(u64),
-    /// The ones nearest to this position among those that are newer.
+    /// At the items that are newer than this position, and nearest to it.
     After(u64),
 }
 
 /// A page of a list, optionally of a window of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
-    /// Items at most.
+    /// Maximum number of items.
     pub limit: usize,
-    /// Where to begin.
+    /// Where the page begins.
     pub start: Start,
-    /// Not recorded before this time, nanoseconds since the Unix epoch.
+    /// Earliest time of an item, nanoseconds since the Unix epoch.
     pub from: Option<u64>,
-    /// Recorded before this time, nanoseconds since the Unix epoch.
+    /// Time before which every item was recorded, nanoseconds since the Unix epoch.
     pub until: Option<u64>,
 }
 
 impl Page {
-    /// The newest `limit` items.
+    /// Makes a page of the newest `limit` items.
     pub fn newest(limit: usize) -> Page {
         Page {
             limit,
@@ -69,21 +69,21 @@ impl Page {
 /// Items of a page, newest first.
 #[derive(Clone, Debug)]
 pub struct Slice<T> {
-    /// The items.
+    /// Items.
     pub items: Vec<T>,
     /// Whether the list goes on in the direction of the page.
     pub has_more: bool,
-    /// Where to go on ([`Start::Before`] or [`Start::After`] this position). With `has_more` and fewer items than asked for,
-    /// the bound on scanned records was reached first.
+    /// Position for the next page ([`Start::Before`] or [`Start::After`]). With `has_more` and fewer items than asked for, the bound on
+    /// scanned records was reached first.
     pub next: Option<u64>,
 }
 
 /// One line of a statement.
 #[derive(Clone, Debug)]
 pub struct StatementLine {
-    /// The record that made the posting.
+    /// Record that made the posting.
     pub record: Record,
-    /// The account's leg in it.
+    /// Leg of the account in the record.
     pub leg: Leg,
 }
 
@@ -107,27 +107,27 @@ impl Reader {
         }
     }
 
-    /// Public ids of this journal.
+    /// Returns the public ids of this journal.
     pub fn ids(&self) -> &Ids {
         &self.ids
     }
 
-    /// The id key and the epochs. Who has them can read every id: they belong into backups and nowhere else.
+    /// Returns the ids, keys and epochs. The id key decrypts every public id: it belongs into backups and nowhere else.
     pub fn meta(&self) -> JournalMeta {
         self.journal.meta()
     }
 
-    /// The durable head.
+    /// Returns the durable head.
     pub fn head(&self) -> Head {
         self.journal.head()
     }
 
-    /// Sizes and health of the store.
+    /// Returns sizes and health of the store.
     pub fn store_stats(&self) -> StoreStats {
         self.journal.stats()
     }
 
-    /// Position that the published view reflects: never beyond the head.
+    /// Returns the position that the published view reflects: never beyond the head.
     pub fn published(&self) -> u64 {
         self.view.position()
     }
@@ -145,22 +145,22 @@ impl Reader {
         }
     }
 
-    /// The record at `position`, if it is durable.
+    /// Returns the record at `position`, if it is durable.
     pub fn record(&self, position: u64) -> Result<Option<Record>, Failure> {
         lookup::record(&*self.journal, position)
     }
 
-    /// Puts the payload of the record at `position` into `payload`; false if it is not durable.
+    /// Reads the payload of the record at `position` into `payload`. False if the record is not durable.
     pub fn payload(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
         self.journal.read(position, payload)
     }
 
-    /// The sealed frame that holds `position`, verbatim.
+    /// Returns the sealed frame that holds `position`, verbatim.
     pub fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
         self.journal.frame(position)
     }
 
-    /// How the journal stands to a place that another log rests on.
+    /// Returns how the journal stands to a place that another log rests on.
     ///
     /// # Errors
     /// If the journal can't be read there.
@@ -184,7 +184,7 @@ impl Reader {
         }
     }
 
-    /// The durable record that has this idempotency key of `owner`.
+    /// Returns the durable record that has this idempotency key of `owner`.
     pub fn record_by_key(&self, owner: OwnerId, key: &Key) -> Result<Option<Record>, Failure> {
         let hash = tributary_ledger::hash::hash_key(owner, key);
         let found = lookup::find_key(&*self.journal, &KeyQuery { hash, owner, key })?;
@@ -201,18 +201,18 @@ impl Reader {
         Ok(found.is_some())
     }
 
-    /// The account, as of the last durable batch.
+    /// Returns the account, as of the last durable batch.
     pub fn account(&self, id: AccountId) -> Option<Account> {
         self.view.read().set.account(id).cloned()
     }
 
-    /// As [`Reader::account_owner`], for many: as long as this is kept nothing is published.
+    /// Returns a look-up of [`Reader::account_owner`] for many accounts. Nothing is published before it is dropped.
     pub fn account_owners(&self) -> impl Fn(AccountId) -> Option<OwnerId> {
         let published = self.view.read();
         move |id| published.set.account(id).map(|account| account.owner)
     }
 
-    /// To whom the account belongs.
+    /// Returns the owner of the account.
     pub fn account_owner(&self, id: AccountId) -> Option<OwnerId> {
         self.view
             .read()
@@ -221,12 +221,12 @@ impl Reader {
             .map(|account| account.owner)
     }
 
-    /// The record that opened the account.
+    /// Returns the record that opened the account.
     pub fn account_opening(&self, id: AccountId) -> Result<Option<Record>, Failure> {
         self.record(id.0)
     }
 
-    /// The account of `owner` with this external id.
+    /// Returns the account of `owner` with this external id.
     pub fn account_by_external(
         &self,
         owner: OwnerId,
@@ -236,7 +236,7 @@ impl Reader {
         Ok(id.and_then(|id| self.account(id)))
     }
 
-    /// The owner of that name.
+    /// Returns the owner with this name.
     pub fn owner_by_name(&self, name: &OwnerName) -> Option<OwnerId> {
         self.view
             .read()
@@ -245,25 +245,25 @@ impl Reader {
             .map(|owner| owner.id)
     }
 
-    /// The owner's name.
+    /// Returns the name of an owner.
     pub fn owner_name(&self, owner: OwnerId) -> Option<OwnerName> {
         let find = || self.view.read().set.owner(owner).map(|owner| owner.name);
         self.names.get(owner, find)
     }
 
-    /// The API key.
+    /// Returns an API key.
     pub fn api_key(&self, id: ApiKeyId) -> Option<ApiKey> {
         self.view.read().set.api_key(id).cloned()
     }
 
-    /// All API keys, newest first.
+    /// Returns all API keys, newest first.
     pub fn api_keys(&self) -> Vec<ApiKey> {
         let mut keys: Vec<ApiKey> = self.view.read().set.api_keys().cloned().collect();
         keys.sort_by_key(|key| std::cmp::Reverse(key.id));
         keys
     }
 
-    /// The payment as its last durable change left it.
+    /// Returns the payment as its last durable change left it.
     pub fn payment(&self, id: PaymentId) -> Result<Option<Payment>, Failure> {
         if let Some(open) = self.view.read().set.payment(id) {
             return Ok(Some(open.clone()));
@@ -271,7 +271,7 @@ impl Reader {
         lookup::payment(&*self.journal, id)
     }
 
-    /// The payment that took `reference` in `owner`'s name space.
+    /// Returns the payment that took `reference` in the name space of `owner`.
     pub fn payment_by_reference(
         &self,
         owner: OwnerId,
@@ -283,7 +283,7 @@ impl Reader {
         }
     }
 
-    /// Holds that came due at or before `now`, the earliest first, at most `limit`.
+    /// Returns holds that came due at or before `now`, the earliest first, at most `limit`.
     pub(crate) fn due(&self, now: u64, limit: usize) -> Vec<PaymentId> {
         if self.next_due().is_none_or(|due| due > now) {
             return Vec::new();
@@ -298,32 +298,32 @@ impl Reader {
             .collect()
     }
 
-    /// Payments that wait in the queue, as of the last durable batch.
+    /// Returns the number of queued payments, as of the last durable batch.
     pub fn queue_length(&self) -> usize {
         self.view.queued()
     }
 
-    /// What the queue does, and did in the minute before `now`, nanoseconds since the Unix epoch.
+    /// Returns the figures of the queue, with rates of the minute before `now`, nanoseconds since the Unix epoch.
     pub fn queue_figures(&self, now: u64) -> QueueFigures {
         self.view.queue_figures(now)
     }
 
-    /// When the oldest payment was made that is not final (it is queued or holds money), nanoseconds since the Unix epoch.
+    /// Returns the time of the oldest payment that is queued or holds money, nanoseconds since the Unix epoch.
     pub fn oldest_open(&self) -> Option<u64> {
         self.view.oldest_open()
     }
 
-    /// When the next hold comes due, or the next queued payment can run: 0 if one can now.
+    /// Returns when the next hold comes due, or the next queued payment can run: 0 if one can run now.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.view.next_due()
     }
 
-    /// Balances summed per currency and kind of account, and the position as of which they are.
+    /// Returns the balances summed per currency and kind of account, and their position.
     pub fn trial_balance(&self) -> (u64, BTreeMap<(Currency, AccountKind), CurrencyTotals>) {
         self.view.trial_balance()
     }
 
-    /// State digest of the published view, for comparing backends.
+    /// Returns a digest of the published state, to compare backends.
     pub fn digest(&self) -> [u8; 32] {
         self.view.read().set.digest()
     }

@@ -1,20 +1,20 @@
-//! Names of owners that were asked for lately: a name never changes, and most answers have one.
+//! A cache of the names of owners: a name never changes, and most answers hold one.
 
 use std::sync::{Mutex, PoisonError};
 
 use hashbrown::HashMap;
 use tributary_ledger::{OwnerId, OwnerName};
 
-/// Parts, so that threads seldom wait for each other.
+/// Number of parts, so that threads seldom wait for each other.
 const PARTS: usize = 16;
-/// Names in a part; then it starts anew.
+/// Maximum number of names in a part, which is then emptied.
 const PART_NAMES_MAX: usize = 4_096;
 
 #[derive(Default)]
 pub(super) struct Names([Mutex<HashMap<OwnerId, OwnerName>>; PARTS]);
 
 impl Names {
-    /// The name of an owner, looked up by `find` if it is not here.
+    /// Returns the name of an owner. Calls `find` if the name is not cached.
     pub(super) fn get(
         &self,
         owner: OwnerId,

@@ -7,12 +7,12 @@ use super::{RECORDS_SCANNED_MAX, Reader, Slice, Start};
 use crate::failure::Failure;
 
 impl Reader {
-    /// The living setting with this id.
+    /// Returns the living setting with this id.
     pub fn setting(&self, id: SettingId) -> Option<Setting> {
         self.view.read().set.setting(id).cloned()
     }
 
-    /// The living setting of an owner with this kind and slug.
+    /// Returns the living setting of an owner with this kind and slug.
     pub fn setting_by_slug(
         &self,
         owner: OwnerId,
@@ -23,7 +23,7 @@ impl Reader {
         published.set.setting_by_slug(owner, kind, slug).cloned()
     }
 
-    /// The living settings of a kind, in the order of their creation: all, or those of `owner`.
+    /// Returns the living settings of a kind, in the order of their creation: all, or those of `owner`.
     pub fn settings(&self, kind: SettingKind, owner: Option<OwnerId>) -> Vec<Setting> {
         let wanted = |setting: &&Setting| {
             setting.kind == kind && owner.is_none_or(|owner| setting.owner == owner)
@@ -32,12 +32,12 @@ impl Reader {
         published.set.settings().filter(wanted).cloned().collect()
     }
 
-    /// Size of the bodies of all living settings, bytes.
+    /// Returns the size of the bodies of all living settings, in bytes.
     pub fn settings_bytes(&self) -> usize {
         self.view.read().set.settings_bytes()
     }
 
-    /// The records of a living setting's revisions, newest first.
+    /// Returns the records of a living setting's revisions, newest first.
     pub fn setting_revisions(
         &self,
         id: SettingId,

@@ -1,13 +1,13 @@
-//! The history: every attempt at an event that is over, in files beside the delivery log.
+//! The history of deliveries: every ended attempt, in files beside the delivery log.
 //!
 //! ```text
 //! history/<number>.log    64 slots of 64 KiB: a header, then groups of attempts in the order in which they ended
 //! ```
 //!
-//! The slot that is filling is written over at least each second, and nothing is ever synced: what a crash of the machine takes is
-//! history and nothing else. A slot that can't be read is passed over. The header says by a filter (Bloom 1970) of which
-//! subscriptions and events there may be attempts in it; all filters are in memory, so that only slots are read that have something.
-//! Beyond the bound the oldest file goes. If a file can't be written, the history stops for a minute and nothing else does.
+//! The open slot is written again at least each second, and nothing is ever synced: a crash of the machine costs history and nothing
+//! else. A slot that can't be read is skipped. The header holds a filter (Bloom 1970) of the subscriptions and events in the slot. All
+//! filters are in memory, so that only slots with a possible answer are read. Beyond the bound the oldest file is removed. If a file
+//! can't be written, the history stops for a minute and nothing else does.
 
 mod slot;
 
@@ -26,60 +26,60 @@ use slot::{
 
 const DIR: &str = "history";
 const SLOTS_PER_FILE: u64 = 64;
-/// Bytes of one file: the history is bounded in steps of them, and never below two.
+/// Size of one file, in bytes. The history is bounded in steps of it, and never below two files.
 const FILE_BYTES: u64 = SLOTS_PER_FILE * SLOT_BYTES as u64;
-/// The slot that is filling is written so often, nanoseconds.
+/// Time between two writes of the open slot, nanoseconds.
 const WRITE_EVERY: u64 = 500_000_000;
-/// How long to wait after a write failed, nanoseconds.
+/// Time to wait after a failed write, nanoseconds.
 const RETRY_AFTER: u64 = 60_000_000_000;
-/// No file is begun while less than this is free, bytes: payments come first, and the journal's next segment needs 384 MiB.
+/// Free space below which no file is begun, in bytes: payments come first, and the journal's next segment needs 384 MiB.
 const FREE_BYTES_MIN: u64 = 512 << 20;
-/// Slots that one question reads, at most.
+/// Maximum number of slots read for one query.
 const SLOTS_READ_MAX: usize = 256;
 
-/// An attempt at an event that is over.
+/// An ended attempt, or an operation on an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedAttempt {
-    /// Whose.
+    /// Subscription.
     pub subscription: SubscriptionId,
-    /// The event.
+    /// Position of the event.
     pub position: u64,
-    /// 1 for the first.
+    /// Number of the attempt, from 1; 0 for an operation.
     pub attempt: u32,
-    /// When it was handed out, nanoseconds since the Unix epoch.
+    /// Time of the hand-out, nanoseconds since the Unix epoch.
     pub began: u64,
-    /// When it ended, likewise.
+    /// Time of the end, nanoseconds since the Unix epoch.
     pub ended: u64,
-    /// How it ended.
+    /// How the attempt ended.
     pub end: AttemptEnd,
-    /// What was noted with it: of a refused one why, of a webhook what was sent and answered.
+    /// Note: the error of a refused attempt, the exchange of a webhook, the actor of an operation.
     pub note: Box<[u8]>,
-    /// Its place in the history.
+    /// Place in the history.
     pub cursor: u64,
 }
 
-/// Which attempts are wanted: those that ended last come first.
+/// A query for ended attempts. Those that ended last come first.
 pub struct AttemptQuery<'a> {
-    /// Of these subscriptions only; each is asked about.
+    /// Restricts the query to subscriptions for which this returns true.
     pub is_visible: &'a dyn Fn(SubscriptionId) -> bool,
-    /// Of this one only: then no others are read.
+    /// Restricts the query to this subscription: no others are read.
     pub subscription: Option<SubscriptionId>,
-    /// At these events only; none for all.
+    /// Restricts the query to these events.
     pub events: Option<&'a BTreeSet<u64>>,
     /// Only those that were acknowledged, or only those that failed; both leave out operations on the subscription.
     pub acknowledged: Option<bool>,
-    /// Those before this place only.
+    /// Restricts the query to attempts before this place.
     pub before: Option<u64>,
-    /// So many at most.
+    /// Maximum number of attempts.
     pub limit: usize,
 }
 
-/// Attempts, and where to go on.
+/// A page of attempts.
 #[derive(Clone, Debug, Default)]
 pub struct AttemptPage {
-    /// The one that ended last first.
+    /// Attempts, the one that ended last first.
     pub attempts: Vec<EndedAttempt>,
-    /// Where to go on, if there may be more.
+    /// Place before which the next page begins, if there may be more.
     pub next: Option<u64>,
 }
 
@@ -87,43 +87,43 @@ pub struct AttemptPage {
 pub(crate) struct History {
     disk: Arc<dyn Disk>,
     cluster: [u8; 16],
-    /// The journal's end at the start: what is about later events was cut with them.
+    /// End of the journal at the start. Attempts at later events are ignored: the journal was restored.
     head: u64,
     files_max: usize,
-    /// None until it is asked for first.
+    /// None until the first use.
     known: Option<Known>,
-    /// What is taken in next; here for its room.
+    /// Kept between calls for its memory.
     spare: EndedAttempts,
     written_at: u64,
-    /// Nothing is written before; 0 while all is well.
+    /// Time before which nothing is written; 0 after a success.
     retry_at: u64,
     told_left_out: bool,
 }
 
-/// What is there.
+/// The files and slots of the history.
 struct Known {
-    /// Whole slots, the oldest first.
+    /// Full slots, the oldest first.
     slots: VecDeque<Slot>,
     /// Files, the oldest first.
     files: VecDeque<u64>,
-    /// The one that is filling, which stands in memory.
+    /// The open slot, which is in memory.
     open: Slot,
     content: Vec<u8>,
-    /// Bytes of the content that are in the file.
+    /// Number of bytes of the content that are in the file.
     written: usize,
-    /// The file that it goes into, once it is open.
+    /// File of the open slot, once that is open.
     file: Option<(u64, Arc<dyn File>)>,
 }
 
-/// Slots to be read for a question, without holding anything up.
+/// Slots to be read for a query, without a lock.
 pub(crate) struct Reading {
     disk: Arc<dyn Disk>,
     cluster: [u8; 16],
-    /// The newest first; with the content where that is in memory.
+    /// Slots, the newest first, with the content where that is in memory.
     slots: Vec<(u64, Option<Vec<u8>>)>,
 }
 
-/// What can't be removed takes space and nothing else.
+/// Removes a file. A failure costs space and nothing else.
 fn remove(disk: &dyn Disk, file: u64) {
     if let Err(error) = disk.remove(&path(file)) {
         tracing::warn!(%error, file, "an old part of the history of deliveries can't be removed");
@@ -135,7 +135,7 @@ fn path(file: u64) -> String {
 }
 
 impl History {
-    /// What is in `disk` of the journal `cluster`, which ends at `head`; at most about `bytes_max` of it, 0 for none.
+    /// Opens the history in `disk` of the journal `cluster`, which ends at `head`. Keeps at most about `bytes_max` bytes, 0 for none.
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         cluster: [u8; 16],
@@ -164,12 +164,12 @@ impl History {
         history
     }
 
-    /// Whether one is kept at all.
+    /// Whether a history is kept.
     pub(crate) fn is_kept(&self) -> bool {
         self.files_max > 0
     }
 
-    /// Whether it was written the last time it was tried.
+    /// Whether the last write succeeded.
     pub(crate) fn is_written(&self) -> bool {
         self.retry_at == 0
     }
@@ -184,7 +184,7 @@ impl History {
         })
     }
 
-    /// Takes in what `swap` puts into an empty place, and writes slots that are full.
+    /// Adds the attempts that `swap` puts into an empty list, and writes full slots.
     pub(crate) fn take_in(&mut self, now: u64, swap: impl FnOnce(&mut EndedAttempts)) {
         let mut past = std::mem::take(&mut self.spare);
         past.clear();
@@ -232,7 +232,7 @@ impl History {
         }
     }
 
-    /// Writes what is not written yet, unless that failed lately.
+    /// Writes the open slot, unless a write failed lately.
     pub(crate) fn write(&mut self, now: u64) {
         self.written_at = now;
         let to_write = |known: &Known| known.written < known.content.len();
