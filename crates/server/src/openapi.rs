@@ -4,6 +4,8 @@ mod references;
 
 use axum::Router;
 use axum::routing::get;
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
 use tributary_api::code::ErrorCode;
 use tributary_api::error::{ApiError, ErrorAnswer};
@@ -110,9 +112,14 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
 pub fn openapi_json() -> String {
     let mut document = full_document();
     share_repeated_parts(&mut document);
-    let mut text = serde_json::to_string_pretty(&document).expect("the document is JSON");
-    text.push('\n');
-    text
+    // With one space instead of two, the document is smaller by a fifth.
+    let formatter = PrettyFormatter::with_indent(b" ");
+    let mut text = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut text, formatter);
+    let written = document.serialize(&mut serializer);
+    written.expect("the document is JSON");
+    text.push(b'\n');
+    String::from_utf8(text).expect("JSON is UTF-8")
 }
 
 /// The document with every operation written out, before repeated parts are shared.
