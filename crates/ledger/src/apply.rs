@@ -101,7 +101,7 @@ fn apply_setting(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx
         |known: Option<&Setting>| known.is_none_or(|known| known.changed.position < ctx.position);
     match &command.body {
         Body::PutSetting(put) if is_behind(set.setting(put.id)) => {
-            set.put_setting(Setting::put(put, change, ctx));
+            set.put_setting(put.to_setting(change, ctx));
         }
         Body::DeleteSetting(delete) if is_behind(set.setting(delete.id)) => {
             set.delete_setting(delete.id);

@@ -1,9 +1,10 @@
 //! Commands: requests to change the ledger.
 
 use crate::{
-    Access, AccountId, AccountKind, ApiKeyId, CorrelationId, Currency, Data, Date, ExternalId, Key,
-    Label, ManagedBy, OrderKey, Overdraft, OwnerId, OwnerName, PaymentId, QueueMode, QueueTerms,
-    Reason, Reference, SettingBody, SettingId, SettingKind, Slug, Text, Topic,
+    Access, AccountId, AccountKind, ApiKeyId, Context, CorrelationId, Currency, Data, Date,
+    ExternalId, Key, Label, ManagedBy, OrderKey, Overdraft, OwnerId, OwnerName, PaymentId,
+    QueueMode, QueueTerms, Reason, Reference, Setting, SettingBody, SettingChange, SettingId,
+    SettingKind, Slug, Text, Topic,
 };
 
 /// Actor of a command: an owner and an API key.
@@ -306,6 +307,24 @@ pub struct DeleteSetting {
     pub kind: SettingKind,
     /// Revision that must be the newest; 0 deletes any.
     pub replaces: u64,
+}
+
+impl PutSetting {
+    /// Returns the setting after an accepted put.
+    pub(crate) fn to_setting(&self, change: &SettingChange, ctx: Context) -> Setting {
+        Setting {
+            id: self.id,
+            kind: self.kind,
+            owner: change.owner,
+            slug: self.slug.clone(),
+            managed_by: self.managed_by.clone(),
+            revision: change.revision,
+            body: self.body.clone(),
+            created: change.created,
+            changed: ctx,
+            prev: change.prev,
+        }
+    }
 }
 
 impl PaymentKind {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Context, Invalid, ManagedBy, OwnerId, PutSetting, SettingId, Slug};
+use crate::{Context, Invalid, ManagedBy, OwnerId, SettingId, Slug};
 
 /// Maximum size of the bodies of all living settings together, bytes.
 pub const SETTINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -200,24 +200,6 @@ pub struct SettingChange {
     pub created: Context,
     /// Position of the record of the revision before; 0 for the first.
     pub prev: u64,
-}
-
-impl Setting {
-    /// The setting as an accepted put leaves it.
-    pub(crate) fn put(put: &PutSetting, change: &SettingChange, ctx: Context) -> Setting {
-        Setting {
-            id: put.id,
-            kind: put.kind,
-            owner: change.owner,
-            slug: put.slug.clone(),
-            managed_by: put.managed_by.clone(),
-            revision: change.revision,
-            body: put.body.clone(),
-            created: change.created,
-            changed: ctx,
-            prev: change.prev,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -590,7 +590,7 @@ impl Record {
     /// Returns the setting as the record left it, if the record accepted a put of one.
     pub fn setting(&self) -> Option<Setting> {
         match (&self.command.body, &self.outcome.setting) {
-            (Body::PutSetting(put), Some(change)) => Some(Setting::put(put, change, self.ctx)),
+            (Body::PutSetting(put), Some(change)) => Some(put.to_setting(change, self.ctx)),
             _ => None,
         }
     }

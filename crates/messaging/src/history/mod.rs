@@ -9,23 +9,22 @@
 //! filters are in memory, so that only slots with a possible answer are read. Beyond the bound the oldest file is removed. If a file
 //! can't be written, the history stops for a minute and nothing else does.
 
+mod attempts;
 mod slot;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
 use tributary_journal::{Disk, File};
 
-use crate::ended::{AttemptEnd, EndedAttempts};
-use crate::settings::SubscriptionId;
+use crate::ended::EndedAttempts;
+pub use attempts::{AttemptPage, AttemptQuery, EndedAttempt};
 use slot::{
-    Asked, CONTENT_BYTES_MAX, HEADER_BYTES, INDEX_BITS, SLOT_BYTES, Slot, decode, encode,
-    parse_header, put_header, read_slot,
+    Asked, CONTENT_BYTES_MAX, DIR, HEADER_BYTES, INDEX_BITS, SLOT_BYTES, SLOTS_PER_FILE, Slot,
+    decode, encode, parse_header, path, put_header, read_slot,
 };
 
-const DIR: &str = "history";
-const SLOTS_PER_FILE: u64 = 64;
 /// Size of one file, in bytes. The history is bounded in steps of it, and never below two files.
 const FILE_BYTES: u64 = SLOTS_PER_FILE * SLOT_BYTES as u64;
 /// Time between two writes of the open slot, nanoseconds.
@@ -36,52 +35,6 @@ const RETRY_AFTER: u64 = 60_000_000_000;
 const FREE_BYTES_MIN: u64 = 512 << 20;
 /// Maximum number of slots read for one query.
 const SLOTS_READ_MAX: usize = 256;
-
-/// An ended attempt, or an operation on an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndedAttempt {
-    /// Subscription.
-    pub subscription: SubscriptionId,
-    /// Position of the event.
-    pub position: u64,
-    /// Number of the attempt, from 1; 0 for an operation.
-    pub attempt: u32,
-    /// Time of the hand-out, nanoseconds since the Unix epoch.
-    pub began: u64,
-    /// Time of the end, nanoseconds since the Unix epoch.
-    pub ended: u64,
-    /// How the attempt ended.
-    pub end: AttemptEnd,
-    /// Note: the error of a refused attempt, the exchange of a webhook, the actor of an operation.
-    pub note: Box<[u8]>,
-    /// Place in the history.
-    pub cursor: u64,
-}
-
-/// A query for ended attempts. Those that ended last come first.
-pub struct AttemptQuery<'a> {
-    /// Restricts the query to subscriptions for which this returns true.
-    pub is_visible: &'a dyn Fn(SubscriptionId) -> bool,
-    /// Restricts the query to this subscription: no others are read.
-    pub subscription: Option<SubscriptionId>,
-    /// Restricts the query to these events.
-    pub events: Option<&'a BTreeSet<u64>>,
-    /// Only those that were acknowledged, or only those that failed; both leave out operations on the subscription.
-    pub acknowledged: Option<bool>,
-    /// Restricts the query to attempts before this place.
-    pub before: Option<u64>,
-    /// Maximum number of attempts.
-    pub limit: usize,
-}
-
-/// A page of attempts.
-#[derive(Clone, Debug, Default)]
-pub struct AttemptPage {
-    /// Attempts, the one that ended last first.
-    pub attempts: Vec<EndedAttempt>,
-    /// Place before which the next page begins, if there may be more.
-    pub next: Option<u64>,
-}
 
 /// The history of one journal.
 pub(crate) struct History {
@@ -128,10 +81,6 @@ fn remove(disk: &dyn Disk, file: u64) {
     if let Err(error) = disk.remove(&path(file)) {
         tracing::warn!(%error, file, "an old part of the history of deliveries can't be removed");
     }
-}
-
-fn path(file: u64) -> String {
-    format!("{DIR}/{file:012}.log")
 }
 
 impl History {

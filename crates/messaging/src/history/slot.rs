@@ -18,10 +18,12 @@
 
 use tributary_journal::Disk;
 
-use super::{AttemptQuery, EndedAttempt, SLOTS_PER_FILE, path};
+use super::attempts::{AttemptQuery, EndedAttempt};
 use crate::ended::{AttemptEnd, Group};
 use crate::settings::SubscriptionId;
 
+pub(super) const DIR: &str = "history";
+pub(super) const SLOTS_PER_FILE: u64 = 64;
 pub(super) const SLOT_BYTES: usize = 64 << 10;
 pub(super) const HEADER_BYTES: usize = 320;
 pub(super) const CONTENT_BYTES_MAX: usize = SLOT_BYTES - HEADER_BYTES;
@@ -156,6 +158,10 @@ fn digest(bytes: &[u8]) -> [u8; 8] {
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+pub(super) fn path(file: u64) -> String {
+    format!("{DIR}/{file:012}.log")
 }
 
 /// Fills in the header before the content.

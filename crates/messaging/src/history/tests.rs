@@ -1,5 +1,6 @@
 use super::*;
 use crate::ended::{Group, NOTE_BYTES_MAX};
+use crate::{AttemptEnd, SubscriptionId};
 use tributary_testkit::disk::SimDisk;
 use tributary_testkit::random::Random;
 

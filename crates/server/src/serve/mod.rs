@@ -96,6 +96,7 @@ impl Server {
             files
                 .map(|files| tls::acceptor(files, protocol))
                 .transpose()
+                .map_err(StartError::Tls)
         };
         let (rest_tls, grpc_tls) = (tls(b"http/1.1")?, tls(b"h2")?);
         let count = match config.threads {

@@ -8,10 +8,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsFiles;
-use crate::serve::StartError;
 
-/// What accepts TLS connections with these files, and offers `protocol` (its ALPN name).
-pub(crate) fn acceptor(files: &TlsFiles, protocol: &[u8]) -> Result<TlsAcceptor, StartError> {
+/// Returns an acceptor of TLS connections that uses these files and offers `protocol` (its ALPN name).
+pub(crate) fn acceptor(files: &TlsFiles, protocol: &[u8]) -> Result<TlsAcceptor, String> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
         .map_err(|error| wrong(&files.certificate, error))?;
@@ -22,7 +21,7 @@ pub(crate) fn acceptor(files: &TlsFiles, protocol: &[u8]) -> Result<TlsAcceptor,
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| StartError::Tls(error.to_string()))?
+        .map_err(|error| error.to_string())?
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|error| wrong(&files.certificate, error))?;
@@ -30,6 +29,6 @@ pub(crate) fn acceptor(files: &TlsFiles, protocol: &[u8]) -> Result<TlsAcceptor,
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-fn wrong(path: &Path, why: impl std::fmt::Display) -> StartError {
-    StartError::Tls(format!("{}: {why}", path.display()))
+fn wrong(path: &Path, why: impl std::fmt::Display) -> String {
+    format!("{}: {why}", path.display())
 }
