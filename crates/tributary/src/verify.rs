@@ -1,4 +1,4 @@
-//! `verify`: reads the whole journal, repeats every decision, and adds up every balance.
+//! `verify`: reads the whole journal, decides every command again, and adds up every balance.
 //!
 //! The sums are independent of the ledger's own sums, so that an error in either is found.
 
@@ -60,7 +60,7 @@ struct Problem {
 }
 
 impl Problem {
-    fn at(position: u64, what: impl Into<String>) -> Self {
+    fn new(position: u64, what: impl Into<String>) -> Self {
         Self {
             position,
             file: None,
@@ -106,7 +106,7 @@ pub(crate) fn verify(arguments: &cli::Verify) -> anyhow::Result<Exit> {
         }
         Err(error @ ScanError::AnchorMissing) => (
             ScanReport::default(),
-            Some(Problem::at(0, error.to_string())),
+            Some(Problem::new(0, error.to_string())),
         ),
         Err(error) => {
             return Err(error)
@@ -171,14 +171,14 @@ impl Auditor {
 
     fn check(&mut self, scanned: &ScanRecord<'_>) -> Result<(), Problem> {
         let position = scanned.position;
-        let wrong = |what: &str| Problem::at(position, what);
+        let wrong = |what: &str| Problem::new(position, what);
         if !(1..=RULES_VERSION).contains(&scanned.rules_version) {
             return Err(wrong(
                 "it was decided by rules that this version does not know",
             ));
         }
         let record = codec::decode(scanned.payload, tributary_ledger::FORMAT_VERSION)
-            .map_err(|error| Problem::at(position, error.to_string()))?;
+            .map_err(|error| Problem::new(position, error.to_string()))?;
         if record.ctx
             != (Context {
                 position,
@@ -229,13 +229,13 @@ impl Auditor {
             *per_currency.entry(leg.currency.code()).or_default() += i128::from(leg.amount);
             let sums = self.sums.entry(leg.account.0).or_default();
             if leg.prev != sums.last || leg.seq != sums.legs + 1 {
-                return Err(Problem::at(
+                return Err(Problem::new(
                     position,
                     format!("the chain of account {} is broken", leg.account.0),
                 ));
             }
             sums.posted = sums.posted.checked_add(leg.amount).ok_or_else(|| {
-                Problem::at(position, format!("account {} overflows", leg.account.0))
+                Problem::new(position, format!("account {} overflows", leg.account.0))
             })?;
             sums.last = position;
             sums.legs += 1;
@@ -244,12 +244,12 @@ impl Auditor {
                     "account {} adds up to {}, but the record says {}",
                     leg.account.0, sums.posted, leg.posted_after
                 );
-                return Err(Problem::at(position, what));
+                return Err(Problem::new(position, what));
             }
         }
         match per_currency.into_iter().find(|(_, sum)| *sum != 0) {
             None => Ok(()),
-            Some((currency, sum)) => Err(Problem::at(
+            Some((currency, sum)) => Err(Problem::new(
                 position,
                 format!("the postings in {currency} sum to {sum}, not to zero"),
             )),
@@ -290,7 +290,7 @@ impl Auditor {
                     describe_outcome(&record.outcome),
                     describe_outcome(outcome)
                 );
-                return Err(Problem::at(record.ctx.position, what));
+                return Err(Problem::new(record.ctx.position, what));
             }
         }
         Ok(())
@@ -303,7 +303,7 @@ impl Auditor {
         if self.problem.is_none() {
             self.problem = match self.group.first() {
                 None => self.compare_balances().err(),
-                Some(first) => Some(Problem::at(first.ctx.position, "a group has no end")),
+                Some(first) => Some(Problem::new(first.ctx.position, "a group has no end")),
             };
         }
         let totals = self.set.totals();
@@ -345,7 +345,7 @@ impl Auditor {
                     "account {} has {} and adds up to {}",
                     account.id.0, account.posted, sums.posted
                 );
-                return Err(Problem::at(account.changed_at(), what));
+                return Err(Problem::new(account.changed_at(), what));
             }
             let holds = held.remove(&account.id.0).unwrap_or_default();
             if account.held != holds {
@@ -353,7 +353,7 @@ impl Auditor {
                     "account {} holds {} for payments that hold {holds}",
                     account.id.0, account.held
                 );
-                return Err(Problem::at(account.changed_at(), what));
+                return Err(Problem::new(account.changed_at(), what));
             }
             *trial.entry(account.currency.code()).or_default() += i128::from(sums.posted);
         }
@@ -362,14 +362,14 @@ impl Auditor {
             .keys()
             .any(|id| self.set.account(tributary_ledger::AccountId(*id)).is_none())
         {
-            return Err(Problem::at(
+            return Err(Problem::new(
                 0,
                 "there are postings to an account that does not exist",
             ));
         }
         match trial.into_iter().find(|(_, sum)| *sum != 0) {
             None => Ok(()),
-            Some((currency, sum)) => Err(Problem::at(
+            Some((currency, sum)) => Err(Problem::new(
                 0,
                 format!("all accounts in {currency} sum to {sum}, not to zero"),
             )),
@@ -394,7 +394,7 @@ fn catch_panic(position: u64, work: impl FnOnce()) -> Result<(), Problem> {
     result.map_err(|panic| {
         let what = panic.downcast_ref::<String>().cloned();
         let what = what.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        Problem::at(
+        Problem::new(
             position,
             format!(
                 "an invariant of the rules does not hold: {}",

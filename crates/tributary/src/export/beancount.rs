@@ -1,4 +1,4 @@
-//! The books as a beancount ledger. Amounts are debit-positive there, so signs are turned.
+//! Exports the books as a beancount ledger. Debits are positive there, so signs are reversed.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use crate::amount::decimal;
 /// 9999-12-31, in days since 1970-01-01.
 const DAY_MAX: i32 = 2_932_896;
 
-/// What comes before the transactions: the accounts, each open from its first day.
+/// Writes the accounts, each open from its first day, before the transactions.
 pub(super) fn head(out: &mut dyn Write, title: &str, accounts: &Accounts) -> io::Result<()> {
     writeln!(out, "; {title}")?;
     writeln!(
@@ -29,7 +29,7 @@ pub(super) fn head(out: &mut dyn Write, title: &str, accounts: &Accounts) -> io:
     writeln!(out)
 }
 
-/// One transaction.
+/// Writes a transaction.
 pub(super) fn entry(out: &mut dyn Write, accounts: &Accounts, entry: &Entry) -> io::Result<()> {
     let description = entry.description.as_deref().unwrap_or(&entry.event);
     writeln!(out, "{} * {}", date(entry.day), quoted(description))?;
@@ -46,8 +46,8 @@ pub(super) fn entry(out: &mut dyn Write, accounts: &Accounts, entry: &Entry) -> 
     writeln!(out)
 }
 
-/// What comes after: the closing balance of every account. A balance is checked as a day begins, so
-/// it is asserted for the day after the last. After the end of 9999 beancount knows no day.
+/// Writes the closing balance of every account, after the transactions. beancount checks a balance at the beginning of a day, so
+/// the balance is asserted for the day after the last. beancount has no day after the end of 9999.
 pub(super) fn tail(out: &mut dyn Write, accounts: &Accounts, last_day: i32) -> io::Result<()> {
     if last_day >= DAY_MAX {
         return writeln!(

@@ -1,39 +1,39 @@
-//! What every export format is written from.
+//! Accounts and entries that all export formats share.
 
 use std::collections::{BTreeMap, HashMap};
 
 use tributary_ledger::Date;
 use tributary_ledger::codec::Record;
 
-/// An account as the exports show it.
+/// An account in an export.
 #[derive(Debug, Clone)]
 pub(crate) struct BookAccount {
-    /// The id that the API gives it.
+    /// Id in the API.
     pub(crate) id: String,
     pub(crate) owner: String,
     pub(crate) external_id: Option<String>,
     pub(crate) kind: &'static str,
     pub(crate) currency: &'static str,
     pub(crate) exponent: u8,
-    /// Days since 1970-01-01 of its first posting, or of its opening if that is earlier.
+    /// Date of the first posting, or of the opening if earlier, days since 1970-01-01.
     pub(crate) first_day: i32,
     /// Closing balance, minor units.
     pub(crate) posted: i64,
-    /// Its name in accounting programs; see [`name_accounts`].
+    /// Name in accounting programs; see [`name_accounts`].
     pub(crate) name: String,
 }
 
-/// All accounts, by the position that opened each.
+/// All accounts, by the position of the record that opened each.
 pub(crate) type Accounts = BTreeMap<u64, BookAccount>;
 
-/// One record that moved money.
+/// A record that moved money.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// Days since 1970-01-01.
+    /// Business date, days since 1970-01-01.
     pub(crate) day: i32,
-    /// The payment's id.
+    /// Id of the payment.
     pub(crate) payment: String,
-    /// Such as `payment.captured`.
+    /// Type of the event, such as `payment.captured`.
     pub(crate) event: String,
     pub(crate) description: Option<String>,
     pub(crate) reference: Option<String>,
@@ -50,7 +50,7 @@ pub(super) fn effective_day(record: &Record) -> i32 {
         .0
 }
 
-/// `YYYY-MM-DD` of days since 1970-01-01.
+/// Formats days since 1970-01-01 as `YYYY-MM-DD`.
 pub(crate) fn date(day: i32) -> String {
     let epoch = jiff::civil::date(1970, 1, 1);
     epoch
@@ -58,7 +58,7 @@ pub(crate) fn date(day: i32) -> String {
         .map_or_else(|_| format!("day {day}"), |date| date.to_string())
 }
 
-/// Gives every account a name that hledger and beancount both accept and that no other has:
+/// Gives every account a unique name that hledger and beancount both accept:
 /// `Liabilities:Wallet:Ada:Savings`, from its kind, owner and external id.
 pub(crate) fn name_accounts(accounts: &mut Accounts) {
     let mut uses: HashMap<String, usize> = HashMap::new();
@@ -96,7 +96,7 @@ fn readable_name(account: &BookAccount) -> String {
     name
 }
 
-/// Letters, digits and dashes, the first one a capital or a digit.
+/// Replaces all characters but letters and digits by dashes, and begins with a capital or a digit.
 fn component(text: &str) -> String {
     let mut name: String = text
         .chars()

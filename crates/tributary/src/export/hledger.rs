@@ -1,11 +1,11 @@
-//! The books as an hledger journal. Amounts are debit-positive there, so signs are turned.
+//! Exports the books as an hledger journal. Debits are positive there, so signs are reversed.
 
 use std::io::{self, Write};
 
 use super::entry::{Accounts, Entry, date};
 use crate::amount::decimal;
 
-/// What comes before the transactions: currencies and accounts.
+/// Writes the currencies and the accounts, before the transactions.
 pub(super) fn head(out: &mut dyn Write, title: &str, accounts: &Accounts) -> io::Result<()> {
     writeln!(out, "; {title}")?;
     writeln!(
@@ -29,7 +29,7 @@ pub(super) fn head(out: &mut dyn Write, title: &str, accounts: &Accounts) -> io:
     writeln!(out)
 }
 
-/// One transaction.
+/// Writes a transaction.
 pub(super) fn entry(out: &mut dyn Write, accounts: &Accounts, entry: &Entry) -> io::Result<()> {
     let description = entry
         .description
@@ -57,7 +57,7 @@ pub(super) fn entry(out: &mut dyn Write, accounts: &Accounts, entry: &Entry) -> 
     writeln!(out)
 }
 
-/// What comes after: the closing balance of every account, asserted on the last day.
+/// Writes the closing balance of every account, asserted on the last day, after the transactions.
 pub(super) fn tail(out: &mut dyn Write, accounts: &Accounts, last_day: i32) -> io::Result<()> {
     if accounts.is_empty() {
         return Ok(());
@@ -75,7 +75,7 @@ pub(super) fn tail(out: &mut dyn Write, accounts: &Accounts, last_day: i32) -> i
     Ok(())
 }
 
-/// `;` begins a comment and two blanks may end a field.
+/// Removes what hledger reads as syntax: `;` begins a comment, and two blanks end a field.
 fn plain(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").replace(';', ",").replace('|', "/")

@@ -1,4 +1,4 @@
-//! The books line by line: JSON per record, CSV per posting. Signs are Tributary's: positive = into the account.
+//! Exports the books line by line: JSON per record, CSV per posting. A positive amount is a credit to the account.
 
 use std::io::Write;
 
@@ -12,7 +12,7 @@ use tributary_ledger::{Body, Data, Text};
 use super::entry::{Accounts, Entry, date, effective_day};
 use crate::amount::decimal;
 
-/// Description and metadata of a record, as its author gave them; null where they cannot be read.
+/// Returns the description and the metadata of a record as the author wrote them; null if they cannot be read.
 pub(super) fn notes(record: &Record) -> Value {
     let text = record
         .command
@@ -23,7 +23,7 @@ pub(super) fn notes(record: &Record) -> Value {
         .unwrap_or(Value::Null)
 }
 
-/// A line, with what was published byte for byte (null where it cannot be read).
+/// A line. Published data is copied byte for byte; null if it cannot be read.
 #[derive(Serialize)]
 struct Line {
     #[serde(flatten)]
@@ -51,7 +51,7 @@ fn published(record: &Record) -> Option<Published> {
     })
 }
 
-/// One record.
+/// Writes a record as JSON.
 pub(super) fn json(
     out: &mut dyn Write,
     record: &Record,
@@ -96,7 +96,7 @@ pub(super) fn json(
     Ok(())
 }
 
-/// The names of the columns.
+/// Writes the names of the columns.
 pub(super) fn csv_head(out: &mut dyn Write) -> anyhow::Result<()> {
     let columns = "position,created,effective_at,event,payment,account,owner,external_id,currency,amount,amount_minor,\
                    balance_minor,reference,description";
@@ -104,7 +104,7 @@ pub(super) fn csv_head(out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One line for each posting of a record.
+/// Writes one line for each posting of a record.
 pub(super) fn csv_rows(
     out: &mut dyn Write,
     accounts: &Accounts,
@@ -135,7 +135,7 @@ pub(super) fn csv_rows(
     Ok(())
 }
 
-/// RFC 3339 of nanoseconds since the Unix epoch.
+/// Formats nanoseconds since the Unix epoch by RFC 3339.
 fn time(nanos: u64) -> String {
     jiff::Timestamp::from_nanosecond(nanos.into())
         .map_or_else(|_| nanos.to_string(), |time| time.to_string())

@@ -1,4 +1,4 @@
-//! `export`: the books in the format of another program.
+//! `export`: writes the books in the format of another program.
 //!
 //! Two passes over the journal: one for the accounts, their names and closing balances, one that writes. Memory
 //! is bounded by the number of accounts. The directory is only read; records that a server adds meanwhile are left out.
@@ -45,12 +45,12 @@ pub(crate) fn export(arguments: &cli::Export) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The accounts of a journal, as of one position.
+/// Accounts of a journal at one position.
 struct Book {
     disk: DirDisk,
     ids: Ids,
     accounts: Accounts,
-    /// The last record that belongs to this export.
+    /// Position of the last record of this export.
     last_position: u64,
     last_day: i32,
     title: String,
@@ -124,7 +124,7 @@ fn account_from(record: &Record, ids: &Ids) -> anyhow::Result<BookAccount> {
     })
 }
 
-/// Calls `each` with every record up to `last_position`, decoded, and its event.
+/// Calls `each` with every decoded record up to `last_position` and the type of its event.
 fn each_record(
     disk: &DirDisk,
     last_position: u64,
@@ -155,7 +155,7 @@ fn each_record(
         Ok(report) => Ok(report),
         Err(ScanError::Stopped) => Ok(tributary_journal::ScanReport::default()),
         Err(error) => {
-            Err(error).context("the journal cannot be read; `tributary verify` says more")
+            Err(error).context("the journal cannot be read; run `tributary verify` for details")
         }
     }
 }
@@ -171,7 +171,7 @@ fn write_book(book: &Book, format: Format, out: &mut dyn Write) -> anyhow::Resul
         if format == Format::Jsonl {
             return lines::json(out, record, event, &book.ids);
         }
-        let Some(entry) = entry_of(record, event, &book.ids) else {
+        let Some(entry) = to_entry(record, event, &book.ids) else {
             return Ok(());
         };
         match format {
@@ -190,8 +190,8 @@ fn write_book(book: &Book, format: Format, out: &mut dyn Write) -> anyhow::Resul
     Ok(())
 }
 
-/// The record as an entry of the books; none where no money moved.
-fn entry_of(record: &Record, event: &str, ids: &Ids) -> Option<Entry> {
+/// Returns the record as an entry of the books; none if no money moved.
+fn to_entry(record: &Record, event: &str, ids: &Ids) -> Option<Entry> {
     let legs = record.outcome.legs.iter().filter(|leg| leg.amount != 0);
     let postings: Vec<_> = legs.map(|leg| (leg.account.0, leg.amount)).collect();
     if postings.is_empty() {

@@ -1,4 +1,4 @@
-//! A map joined to a file's columns: rows in, movements of money out. No network here.
+//! Turns the rows of a file into movements of money, as the map says. Knows no network.
 
 use super::map::{self, Map, Overdraft, PaymentKind, Sign, Unit};
 use super::report::shown;
@@ -7,27 +7,27 @@ use super::template::Template;
 use crate::amount::{self, Notation};
 use crate::exit::usage_error;
 
-/// The exponent of a currency by its alphabetic code; none if there is no such currency.
+/// Returns the exponent of a currency by its alphabetic code; none if the currency is unknown.
 pub(crate) type ExponentOf = fn(&str) -> Option<u8>;
 
-/// A map whose columns have been found in a file.
+/// A map with the positions of its columns in a file.
 pub(crate) struct Plan {
     name: String,
     key: Option<Template>,
-    /// Stands for a unique column where there is none.
+    /// Digest of the file. Replaces the unique column if the map has none.
     file_digest: String,
     currency: Template,
     notation: Notation,
     date: Option<(usize, String)>,
     rules: Vec<Rule>,
-    exponent_of: ExponentOf,
+    currency_exponent: ExponentOf,
 }
 
 struct Rule {
     when: Vec<(usize, map::Condition)>,
     sign: Option<Sign>,
     amount: usize,
-    /// None: leave the row out.
+    /// Action; none skips the row.
     action: Option<Action>,
 }
 
@@ -51,7 +51,7 @@ struct AccountPlan {
     currency: Option<Template>,
 }
 
-/// An account that a movement needs; (owner, external id) names it.
+/// An account that a movement needs, identified by (owner, external id).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct AccountSpec {
     pub(crate) owner: String,
@@ -61,7 +61,7 @@ pub(crate) struct AccountSpec {
     pub(crate) currency: String,
 }
 
-/// One payment to be made.
+/// A payment to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Movement {
     pub(crate) line: u64,
@@ -83,15 +83,15 @@ pub(crate) struct Movement {
 type Find<'a> = &'a dyn Fn(&str) -> Option<usize>;
 
 impl Plan {
-    /// Joins the map to the columns; refuses a map that names a column which the file lacks.
+    /// Finds the columns of the map. Refuses a map that names a column that the file does not have.
     pub(crate) fn new(
         map: &Map,
         columns: &[String],
         file_digest: &str,
-        exponent_of: ExponentOf,
+        currency_exponent: ExponentOf,
     ) -> anyhow::Result<Self> {
         let find = |name: &str| columns.iter().position(|column| column == name);
-        Self::join(map, &find, file_digest, exponent_of).map_err(|error| {
+        Self::join(map, &find, file_digest, currency_exponent).map_err(|error| {
             usage_error(format!(
                 "the map does not fit the file: {error}\n  its columns are: {}",
                 shown(&columns.join(", "))
@@ -103,7 +103,7 @@ impl Plan {
         map: &Map,
         find: Find<'_>,
         digest: &str,
-        exponent_of: ExponentOf,
+        currency_exponent: ExponentOf,
     ) -> Result<Self, String> {
         let rules = map
             .rules
@@ -130,14 +130,14 @@ impl Plan {
             },
             date,
             rules,
-            exponent_of,
+            currency_exponent,
         })
     }
 
-    /// The movement that a row stands for; none where a rule leaves it out.
+    /// Returns the movement of a row; none if a rule skips the row.
     pub(crate) fn movement(&self, row: &Row) -> Result<Option<Movement>, String> {
         let currency = self.currency.render(row);
-        let exponent = (self.exponent_of)(&currency)
+        let exponent = (self.currency_exponent)(&currency)
             .ok_or_else(|| format!("`{currency}` is not an ISO 4217 currency"))?;
         let Some((rule, negative)) = self.rule_for(row, exponent)? else {
             return Err("no rule of the map matches".to_owned());
@@ -158,13 +158,13 @@ impl Plan {
             .map(|(name, text)| (name.clone(), text.render(row)));
         Ok(Some(Movement {
             line: row.line,
-            key: self.key_of(row)?,
+            key: self.idempotency_key(row)?,
             payment: action.payment,
             from: action.from.render(row, &currency)?,
             to: action.to.render(row, &currency)?,
             amount,
-            fee: self.fee_of(action, row, &currency, exponent)?,
-            effective_at: self.date_of(row)?,
+            fee: self.parse_fee(action, row, &currency, exponent)?,
+            effective_at: self.parse_date(row)?,
             reference: optional(action.reference.as_ref(), row),
             description: optional(action.description.as_ref(), row),
             metadata: metadata.filter(|(_, text)| !text.is_empty()).collect(),
@@ -173,7 +173,7 @@ impl Plan {
         }))
     }
 
-    /// The first rule that matches, and whether the row's amount is negative.
+    /// Returns the first rule that matches, and whether the row's amount is negative.
     fn rule_for(&self, row: &Row, exponent: u8) -> Result<Option<(&Rule, bool)>, String> {
         for rule in &self.rules {
             if !rule
@@ -196,7 +196,7 @@ impl Plan {
         Ok(None)
     }
 
-    fn key_of(&self, row: &Row) -> Result<String, String> {
+    fn idempotency_key(&self, row: &Row) -> Result<String, String> {
         let key = match &self.key {
             None => format!("{}:{}", self.file_digest, row.line),
             Some(template) => template.render(row),
@@ -214,7 +214,7 @@ impl Plan {
         Ok(key)
     }
 
-    fn date_of(&self, row: &Row) -> Result<Option<String>, String> {
+    fn parse_date(&self, row: &Row) -> Result<Option<String>, String> {
         let Some((column, format)) = &self.date else {
             return Ok(None);
         };
@@ -224,7 +224,7 @@ impl Plan {
         Ok(Some(date.to_string()))
     }
 
-    fn fee_of(
+    fn parse_fee(
         &self,
         action: &Action,
         row: &Row,
@@ -379,7 +379,7 @@ to = "cards"
         "id", "Created", "Type", "Status", "Gross", "Fee", "Currency", "Shop", "Order", "Note",
     ];
 
-    fn exponent_of(code: &str) -> Option<u8> {
+    fn currency_exponent(code: &str) -> Option<u8> {
         match code {
             "EUR" => Some(2),
             "JPY" => Some(0),
@@ -390,7 +390,7 @@ to = "cards"
     fn plan(map: &str) -> anyhow::Result<Plan> {
         let map: Map = toml::from_str(map)?;
         let columns: Vec<String> = COLUMNS.iter().map(|&name| name.to_owned()).collect();
-        Plan::new(&map, &columns, "d1", exponent_of)
+        Plan::new(&map, &columns, "d1", currency_exponent)
     }
 
     fn check(fields: [&str; 10], expected: Result<Option<&str>, &str>) {

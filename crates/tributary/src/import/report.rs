@@ -1,4 +1,4 @@
-//! What an import did, and which rows were refused and why.
+//! Report of an import: counts, and refused rows with their reasons.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,22 +6,22 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
-/// How many refused rows are shown; all of them are in the `--report` file.
+/// Maximum number of refused rows on the terminal. The `--report` file has all of them.
 const SHOWN_MAX: usize = 20;
 
-/// Longest reason of a refusal, in characters.
+/// Maximum length of the reason of a refusal, characters.
 const REASON_CHARS_MAX: usize = 400;
 
-/// The counts, and the first refusals.
+/// Counts, and the first refusals.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Summary {
-    /// Rows read, the line of column names not counted.
+    /// Rows read, without the line of column names.
     pub(crate) rows: u64,
     /// Payments made by this run.
     pub(crate) payments_made: u64,
-    /// Payments that were there already, made by an earlier run.
+    /// Payments that an earlier run made.
     pub(crate) already_there: u64,
-    /// Rows that a rule of the map leaves out.
+    /// Rows that a rule of the map skipped.
     pub(crate) left_out: u64,
     /// Rows that were refused.
     pub(crate) refused: u64,
@@ -34,17 +34,17 @@ pub(crate) struct Summary {
 /// A row that was refused.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Refusal {
-    /// Its line in the file.
+    /// Line in the file.
     pub(crate) line: u64,
-    /// Its idempotency key, if it came to that.
+    /// Idempotency key, if one was made.
     pub(crate) key: Option<String>,
-    /// The error code of the server, or `unreadable`.
+    /// Error code of the server, or `unreadable`.
     pub(crate) code: String,
-    /// For people.
+    /// Reason, as text.
     pub(crate) reason: String,
 }
 
-/// Collects what happens during an import.
+/// Collects the counts and the refusals of an import.
 pub(crate) struct Report {
     pub(crate) summary: Summary,
     file: Option<csv::Writer<File>>,
@@ -89,7 +89,7 @@ impl Report {
         Ok(())
     }
 
-    /// Closes the report file and gives the summary.
+    /// Closes the report file and returns the summary.
     pub(crate) fn end(mut self) -> anyhow::Result<Summary> {
         if let Some(file) = &mut self.file {
             file.flush()?;
@@ -101,7 +101,7 @@ impl Report {
     }
 }
 
-/// Text of a foreign file as a terminal may see it: it must not move the cursor or begin another line.
+/// Makes text of a foreign file safe for a terminal: the text cannot move the cursor or begin another line.
 pub(crate) fn shown(text: &str) -> String {
     let plain = |c: char| {
         if c.is_control() {
@@ -114,7 +114,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 impl Summary {
-    /// The result for people.
+    /// Returns the summary as text.
     pub(crate) fn text(&self, only_checked: bool) -> String {
         let mut text = if only_checked {
             format!(

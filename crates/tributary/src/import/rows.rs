@@ -1,4 +1,4 @@
-//! The rows of a CSV file with their line numbers; one bad row never stops the file.
+//! Reads the rows of a CSV file with their line numbers. A bad row does not stop the file.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -9,16 +9,16 @@ use anyhow::Context as _;
 use super::map::Csv;
 use crate::exit::usage_error;
 
-/// One row of the file.
+/// A row of the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    /// The line on which it starts, the first line of the file being 1.
+    /// Line on which the row starts, from 1.
     pub(crate) line: u64,
     fields: csv::StringRecord,
 }
 
 impl Row {
-    /// A field, blanks at both ends removed; empty where the row has no such field.
+    /// Returns a field without blanks at both ends; empty if the row has no such field.
     pub(crate) fn get(&self, index: usize) -> &str {
         self.fields.get(index).unwrap_or("").trim()
     }
@@ -39,7 +39,7 @@ pub(crate) struct BadRow {
     pub(crate) reason: String,
 }
 
-/// Reads rows one after the other, in bounded memory.
+/// Reads rows one by one, in bounded memory.
 pub(crate) struct Rows<R> {
     reader: csv::Reader<R>,
     columns: Vec<String>,
@@ -55,14 +55,14 @@ impl Rows<Lines<BufReader<File>>> {
 }
 
 impl<R: Read> Rows<Lines<R>> {
-    /// Bytes of the file consumed so far.
+    /// Returns the number of bytes read so far.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.reader.get_ref().read
     }
 }
 
 impl<R: Read> Rows<R> {
-    /// `input` must end every line, the last one too, in one newline: see [`Lines`].
+    /// Reads rows from `input`, in which one newline must end every line, also the last one: see [`Lines`].
     pub(crate) fn new(input: R, options: &Csv) -> anyhow::Result<Self> {
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(options.delimiter_byte()?)
@@ -102,7 +102,7 @@ impl<R: Read> Rows<R> {
         &self.columns
     }
 
-    /// The next row; none at the end. An error is the file's, not the row's.
+    /// Returns the next row; none at the end. The outer error concerns the file, the inner one the row.
     pub(crate) fn next(&mut self) -> anyhow::Result<Option<Result<Row, BadRow>>> {
         if !self.reader.read_byte_record(&mut self.record)? {
             return Ok(None);
@@ -131,8 +131,8 @@ impl<R: Read> Rows<R> {
     }
 }
 
-/// Makes every line end in one newline, the last one too, so that lines can be counted; and counts what is read
-/// through it, for the progress bar.
+/// Ends every line, also the last one, with one newline, so that lines can be counted. Counts the bytes that are read,
+/// for the progress bar.
 pub(crate) struct Lines<R> {
     inner: R,
     read: u64,

@@ -1,4 +1,4 @@
-//! The import itself: chunks of rows, the accounts they need, then the payments, each under its own key.
+//! Runs an import: for each chunk of rows, first opens the accounts, then makes the payments, each with its own idempotency key.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -20,9 +20,9 @@ use crate::exit::{Exit, usage_error};
 use crate::local_server::LocalServer;
 use crate::stop::StopSignal;
 
-/// Rows per batch: large enough that the sync of a batch is shared, small enough that progress shows.
+/// Number of rows per batch: large enough to share the sync of a batch, small enough to show progress.
 const CHUNK_ROWS_MAX: usize = 1_000;
-/// Codes that mean: the account is there, but was opened otherwise.
+/// Error codes of an account that exists but was opened in another way.
 const ACCOUNT_EXISTS_CODES: [&str; 2] = ["external_id_in_use", "idempotency_key_reused"];
 
 /// Runs `import`.
@@ -97,7 +97,7 @@ pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
     })
 }
 
-/// A wrong address or key is told at once. Only later is the server waited for.
+/// Checks the address and the API key once, so that a wrong one fails at once. Later requests wait for the server.
 fn check_server(client: &mut Client) -> anyhow::Result<()> {
     client.get("/v1/journal/head")?.require_success()?;
     Ok(())
@@ -105,7 +105,7 @@ fn check_server(client: &mut Client) -> anyhow::Result<()> {
 
 type WriteChunk<'a> = &'a mut dyn FnMut(Vec<Movement>, &mut Report) -> anyhow::Result<()>;
 
-/// Reads the file in chunks and hands each on. False: asked to stop before the end.
+/// Reads the file in chunks and processes each chunk. Returns false if the user stopped the import before the end.
 fn process_chunks<R: std::io::Read>(
     rows: &mut Rows<super::rows::Lines<R>>,
     plan: &Plan,
@@ -158,7 +158,7 @@ fn decide(plan: &Plan, row: &Row) -> Result<Option<Movement>, String> {
     plan.movement(row)
 }
 
-/// A server, and the accounts already known to be there.
+/// A server, and the accounts that are known to exist.
 struct Target {
     client: Client,
     accounts: HashMap<(String, String), Result<String, (String, String)>>,
@@ -215,7 +215,7 @@ impl Target {
         })
     }
 
-    /// Opens the accounts that the movements name for the first time.
+    /// Opens the accounts that are not known yet.
     fn open_accounts(&mut self, movements: &[Movement], report: &mut Report) -> anyhow::Result<()> {
         let mut wanted: Vec<&AccountSpec> = Vec::new();
         let mut seen = std::collections::HashSet::new();
@@ -256,7 +256,7 @@ impl Target {
         Ok(())
     }
 
-    /// An account that somebody else opened is as good, whatever its overdraft.
+    /// Finds an account that was opened outside the import. Its overdraft does not matter.
     fn find_account(
         &mut self,
         spec: &AccountSpec,

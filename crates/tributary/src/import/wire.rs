@@ -7,7 +7,7 @@ use super::plan::{AccountSpec, Movement};
 use crate::batch::BatchCommand;
 use crate::client::encode_query_value;
 
-/// The key does not depend on the map, so that several maps may share accounts.
+/// Returns the command that opens an account. The idempotency key does not depend on the map, so that several maps can share accounts.
 pub(super) fn open_account(spec: &AccountSpec) -> BatchCommand {
     let mut fields = json!({
         "owner": spec.owner,
@@ -24,7 +24,7 @@ pub(super) fn open_account(spec: &AccountSpec) -> BatchCommand {
     BatchCommand::new("account", format!("import-account:{}", &name[..32]), fields)
 }
 
-/// Where the account is found that somebody else opened.
+/// Returns the path and query that find an account.
 pub(super) fn find_account(spec: &AccountSpec) -> String {
     format!(
         "/v1/accounts?limit=1&owner={}&external_id={}",
@@ -33,15 +33,15 @@ pub(super) fn find_account(spec: &AccountSpec) -> String {
     )
 }
 
-/// The id in the answer to [`find_account`].
+/// Returns the id in the answer to [`find_account`].
 pub(super) fn found_account(answer: &Value) -> Option<String> {
     Some(answer["data"].get(0)?["id"].as_str()?.to_owned())
 }
 
-/// A code and a reason for people.
+/// Error code and reason.
 pub(super) type Refused = (String, String);
 
-/// The command for a movement; `id` gives the id of an account.
+/// Returns the command for a movement; `id` returns the id of an account.
 pub(super) fn payment(
     movement: &Movement,
     id: &dyn Fn(&AccountSpec) -> Result<String, Refused>,
