@@ -12,6 +12,8 @@
 mod attempts;
 mod slot;
 
+pub use attempts::{AttemptPage, AttemptQuery, EndedAttempt};
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -19,7 +21,6 @@ use std::sync::Arc;
 use tributary_journal::{Disk, File};
 
 use crate::ended::EndedAttempts;
-pub use attempts::{AttemptPage, AttemptQuery, EndedAttempt};
 use slot::{
     Asked, CONTENT_BYTES_MAX, DIR, HEADER_BYTES, INDEX_BITS, SLOT_BYTES, SLOTS_PER_FILE, Slot,
     decode, encode, parse_header, path, put_header, read_slot,

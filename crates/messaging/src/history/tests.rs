@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::ended::{Group, NOTE_BYTES_MAX};
 use crate::{AttemptEnd, SubscriptionId};
