@@ -76,7 +76,9 @@ pub(crate) fn run(options: &options::BatchOptions) -> anyhow::Result<()> {
     drop((set, runtime));
     let records = options.warmup + options.payments;
     let balances = (measured.rejected == 0).then_some(&*work.balances);
-    books.check(&server, Some(records), balances)?;
+    // Each subscription is a record too.
+    let added = records + u64::from(options.subscriptions);
+    books.check(&server, Some(added), balances)?;
     let conditions = Conditions {
         mode: "batch",
         load: &options.load,

@@ -112,8 +112,8 @@ fn check(mode: &[&str], records: std::ops::Range<u64>) -> Value {
     assert!((100.0..10_000.0).contains(&number("bytes_per_payment")));
     assert_eq!(result["books"], "balanced");
     let found = verified_records(&data);
-    // The first key, the external account, and each account opened and filled.
-    let before = 2 + 2 * 50;
+    // The id of the master key, the first API key, the external account, and each account opened and filled.
+    let before = 3 + 2 * 50;
     assert!(
         records.contains(&(found - before)),
         "{found} records, of which {before} before the load"
@@ -193,7 +193,7 @@ fn a_killed_server_answers_again_and_lost_nothing() {
     let number = |path: &str| result.pointer(path).and_then(Value::as_f64).unwrap_or(-1.0);
     assert!(number("/bytes_per_account") > 0.0 && number("/payments_per_second") > 0.0);
     assert!(number("/seconds_until_answer") > 0.0, "{result}");
-    let mut records = 2 + 2 * 50 + 2_000;
+    let mut records = 3 + 2 * 50 + 2_000;
     for kill in result["kills"].as_array().expect("a list") {
         let of = |name: &str| kill[name].as_u64().expect("a number");
         assert!(
@@ -385,8 +385,8 @@ fn events_are_published_and_pulled_exactly_as_they_were() {
         result["responses"].as_u64() >= Some(20_000 / 64),
         "{result}"
     );
-    // The first key as well.
-    assert_eq!(verified_records(&data), 20_001);
+    // The id of the master key, the first API key and the subscription as well.
+    assert_eq!(verified_records(&data), 20_003);
     let published = result_of(&[&["publish", "--json"][..], &shape].concat());
     assert_eq!(published["mode"], "publish");
 }
