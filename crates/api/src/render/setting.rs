@@ -1,4 +1,4 @@
-//! Settings as their records leave them, without their content.
+//! Settings as their records leave them.
 
 use serde::Serialize;
 use tributary_engine::{IdKind, Reader};
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::render::common::owner_name;
 use crate::time::format_timestamp;
 
-/// A setting: what an event says of it. Its content is read where its kind is served.
+/// A setting as one of its records left it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Setting)]
 pub struct SettingObject {
@@ -39,6 +39,10 @@ pub struct SettingObject {
     created: String,
     #[schema(format = DateTime)]
     updated: String,
+    /// The setting as its kind shows it, without secrets; absent in events, and for kinds that have no view.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub definition: Option<serde_json::Value>,
 }
 
 /// The setting of an accepted put or delete, as the record left it.
@@ -67,5 +71,6 @@ pub fn setting(reader: &Reader, record: &Record, change: &SettingChange) -> Opti
             .then(|| ids.encode(IdKind::ApiKey, api_key.0)),
         created: format_timestamp(change.created.timestamp),
         updated: format_timestamp(record.ctx.timestamp),
+        definition: None,
     })
 }

@@ -22,6 +22,7 @@ use crate::error::ApiError;
 use crate::failures::{internal_error, key_conflict, read_error, submit_error};
 use crate::intake::read_reply;
 use crate::render::answer::answer;
+use crate::render::setting::{SettingObject, setting};
 
 /// Maximum number of attempts at a change that other changes overtake.
 pub const ATTEMPTS_MAX: u32 = 8;
@@ -76,6 +77,17 @@ impl SettingTypes {
     /// Returns the kinds.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn SettingType>> {
         self.0.iter()
+    }
+
+    /// Returns the setting that an accepted record put, as its kind shows it; none for other records.
+    pub fn show(&self, reader: &Reader, record: &Record) -> Option<SettingObject> {
+        let change = record.outcome.setting.as_ref()?;
+        let made = record.setting()?;
+        let mut object = setting(reader, record, change)?;
+        let kind = self.find(made.kind.name());
+        // A later version may have written what this one can't show.
+        object.definition = kind.and_then(|kind| kind.render(&made).ok());
+        Some(object)
     }
 
     /// Returns the kind with this name.

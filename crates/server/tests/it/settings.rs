@@ -558,3 +558,84 @@ fn a_wrong_file_does_nothing_and_names_the_place() {
         );
     }
 }
+
+#[test]
+fn settings_of_all_kinds_are_listed_by_owner_kind_and_file() {
+    let server = Fixture::with_subscriptions();
+    server.wallet("ann", 1);
+    let ann = server.token("ann", "write");
+    let of_ann = server
+        .post_as(
+            &ann,
+            "/v1/subscriptions",
+            &json!({"events": ["#"], "slug": "hers"}),
+        )
+        .expect(201);
+    let file = json!({"managed_by": "shop", "generation": 1, "settings": [
+        {"kind": "subscription", "slug": "a", "events": []},
+        {"kind": "subscription", "slug": "b", "events": []}]});
+    apply(&server, &file).expect(200);
+    let slugs = |token: &str, query: &str| -> Vec<Value> {
+        let list = server.get_as(token, &format!("/v1/settings{query}"));
+        let list = list.expect(200);
+        let data = list["data"].as_array().expect("a list").iter();
+        data.map(|one| one["slug"].clone()).collect()
+    };
+    for (token, query, expected) in [
+        (&server.platform, "", json!(["shop", "b", "a", "hers"])),
+        (
+            &server.platform,
+            "?kind=subscription",
+            json!(["b", "a", "hers"]),
+        ),
+        (&server.platform, "?kind=applied_file", json!(["shop"])),
+        (&server.platform, "?managed_by=shop", json!(["b", "a"])),
+        (&server.platform, "?owner=ann", json!(["hers"])),
+        (&ann, "", json!(["hers"])),
+        (&ann, "?owner=platform", json!([])),
+    ] {
+        assert_eq!(json!(slugs(token, query)), expected, "{query}");
+    }
+    let wrong = server.get("/v1/settings?kind=rail");
+    assert_eq!(wrong.json()["error"]["param"], "kind");
+    let mut paged = Vec::new();
+    let mut next = String::new();
+    loop {
+        let page = server.get(&format!("/v1/settings?limit=3{next}"));
+        let page = page.expect(200);
+        paged.extend(page["data"].as_array().expect("a list").clone());
+        match page["next_cursor"].as_str() {
+            Some(cursor) => next = format!("&starting_after={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!(paged.len(), 4);
+    assert_eq!(paged[3]["definition"]["events"], json!(["#"]));
+    assert_eq!(paged[3]["changed_by"], "ann");
+    assert_eq!(paged[0]["definition"], Value::Null);
+    let path = format!("/v1/settings/{}", id(&of_ann));
+    assert_eq!(server.get_as(&ann, &path).expect(200), paged[3]);
+    patch(&server, &path_of(&of_ann), None, &json!({"events": []})).expect(200);
+    let revisions = server
+        .get_as(&ann, &format!("{path}/revisions"))
+        .expect(200);
+    let shown: Vec<(&Value, &Value)> = revisions["data"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| (&one["changed_by"], &one["definition"]["events"]))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (&json!("platform"), &json!([])),
+            (&json!("ann"), &json!(["#"]))
+        ]
+    );
+    let hidden = format!("/v1/settings/{}", paged[1]["id"].as_str().expect("an id"));
+    assert_eq!(server.get_as(&ann, &hidden).status, 404);
+    assert_eq!(
+        server.get_as(&ann, &format!("{hidden}/revisions")).status,
+        404
+    );
+}
