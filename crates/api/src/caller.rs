@@ -30,8 +30,8 @@ impl Caller {
         self.actor.owner == OwnerId::PLATFORM
     }
 
-    /// The owner that lists are narrowed to; none for the platform.
-    pub fn narrowed_to(&self) -> Option<OwnerId> {
+    /// The owner that lists are restricted to; none for the platform.
+    pub fn listed_owner(&self) -> Option<OwnerId> {
         (!self.is_platform()).then_some(self.actor.owner)
     }
 

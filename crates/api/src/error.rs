@@ -107,12 +107,12 @@ impl ApiError {
     }
 
     /// The field or parameter at fault.
-    pub fn at(&self) -> Option<&str> {
+    pub fn parameter(&self) -> Option<&str> {
         self.param.as_deref()
     }
 
     /// How long to wait before trying again.
-    pub fn wait(&self) -> Option<Duration> {
+    pub fn retry_delay(&self) -> Option<Duration> {
         self.retry_after
     }
 

@@ -72,7 +72,7 @@ pub fn must_see_payment(
 }
 
 /// Whose things a list shows.
-pub enum Narrowed {
+pub enum ListScope {
     /// Everybody's.
     All,
     /// This owner's.
@@ -82,16 +82,16 @@ pub enum Narrowed {
 }
 
 /// Returns whose things the caller may list, having asked for those of `named`.
-pub fn narrowed(reader: &Reader, caller: &Caller, named: Option<&OwnerText>) -> Narrowed {
+pub fn list_scope(reader: &Reader, caller: &Caller, named: Option<&OwnerText>) -> ListScope {
     let named = named.map(|text| match text.0.as_str() {
         "platform" => Some(OwnerId::PLATFORM),
         _ => reader.owner_by_name(&text.0),
     });
-    match (caller.narrowed_to(), named) {
-        (_, Some(None)) => Narrowed::Nobody,
-        (Some(own), Some(Some(named))) if own != named => Narrowed::Nobody,
-        (Some(own), _) => Narrowed::To(own),
-        (None, Some(Some(named))) => Narrowed::To(named),
-        (None, None) => Narrowed::All,
+    match (caller.listed_owner(), named) {
+        (_, Some(None)) => ListScope::Nobody,
+        (Some(own), Some(Some(named))) if own != named => ListScope::Nobody,
+        (Some(own), _) => ListScope::To(own),
+        (None, Some(Some(named))) => ListScope::To(named),
+        (None, None) => ListScope::All,
     }
 }

@@ -29,7 +29,7 @@ use crate::metrics::requests::{Counters, method_label};
 use crate::rate::RateLimiter;
 use crate::response::{ErrorResponse, REPLAYED, error_response};
 use crate::streams::Streams;
-use crate::waits::Waits;
+use crate::timeouts::Timeouts;
 
 /// Names the request in the answer and in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -39,8 +39,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 pub(crate) struct App {
     pub(crate) shared: Arc<Shared>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) desk: Arc<SubmitQueue>,
-    pub(crate) waits: Arc<Waits>,
+    pub(crate) submit_queue: Arc<SubmitQueue>,
+    pub(crate) timeouts: Arc<Timeouts>,
 }
 
 /// What all threads share.
@@ -202,7 +202,7 @@ impl App {
         work: impl FnOnce(&Shared) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let timeout = self.shared.config.limits.request_timeout;
-        let done = self.waits.within(timeout, self.blocking(work)).await;
+        let done = self.timeouts.within(timeout, self.blocking(work)).await;
         done.ok_or_else(outcome_unknown)?
     }
 
@@ -259,8 +259,8 @@ mod tests {
                 streams: Streams::new(1),
             }),
             counters: Arc::default(),
-            desk: Arc::new(SubmitQueue::new(engine.clone())),
-            waits: Arc::default(),
+            submit_queue: Arc::new(SubmitQueue::new(engine.clone())),
+            timeouts: Arc::default(),
         };
         async fn broken() -> Response {
             panic!("a secret of the inside")

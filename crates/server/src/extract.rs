@@ -90,7 +90,9 @@ where
 {
     let limits = &app.shared.config.limits;
     let body = Limited::new(body, limits.body_bytes_max);
-    let collected = app.waits.within(limits.body_read_timeout, body.collect());
+    let collected = app
+        .timeouts
+        .within(limits.body_read_timeout, body.collect());
     let collected = collected.await.ok_or_else(|| {
         ApiError::new(
             ErrorCode::RequestTimeout,

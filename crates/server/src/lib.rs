@@ -21,7 +21,7 @@ mod routes;
 mod serve;
 mod streams;
 mod submit;
-mod waits;
+mod timeouts;
 
 pub use config::{Limits, ServerConfig, TlsFiles};
 pub use openapi::openapi_json;

@@ -38,7 +38,7 @@ pub(crate) fn error_response(error: &ApiError, request_id: &str) -> Response {
     };
     let mut response = json(error.status(), &answer);
     let headers = response.headers_mut();
-    if let Some(wait) = error.wait() {
+    if let Some(wait) = error.retry_delay() {
         headers.insert(
             header::RETRY_AFTER,
             HeaderValue::from(wait.as_secs().max(1)),

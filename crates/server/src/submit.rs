@@ -25,7 +25,10 @@ pub(crate) async fn submit(app: &App, command: Command) -> Result<Done<DurableRe
 /// Sends commands that are decided next to each other, and waits until their records are durable.
 pub(crate) async fn submit_all(app: &App, commands: Vec<Command>) -> Result<Vec<Reply>, ApiError> {
     let timeout = app.shared.config.limits.request_timeout;
-    let replies = app.waits.within(timeout, app.desk.execute(commands)).await;
+    let replies = app
+        .timeouts
+        .within(timeout, app.submit_queue.execute(commands))
+        .await;
     replies.ok_or_else(outcome_unknown)?.map_err(submit_error)
 }
 
@@ -36,7 +39,7 @@ pub(crate) async fn submit_briefly(
 ) -> Result<Vec<BriefReply>, ApiError> {
     let timeout = app.shared.config.limits.request_timeout;
     let receipts = app
-        .waits
+        .timeouts
         .within(timeout, app.shared.engine.submit(commands))
         .await;
     receipts.ok_or_else(outcome_unknown)?.map_err(submit_error)

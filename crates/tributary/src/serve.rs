@@ -126,7 +126,7 @@ fn apply_file(
     let types = standard_types(store.engine.reader(), transport);
     let done = apply(&store.engine, &types, &Caller::system(), &file).map_err(|error| {
         let at = error
-            .at()
+            .parameter()
             .map_or_else(String::new, |at| format!(" (at {at})"));
         let message = format!("--apply: {}{at}", error.message());
         match error.status() {

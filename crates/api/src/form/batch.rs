@@ -18,8 +18,8 @@ use crate::caller::Caller;
 use crate::draft::CommandDraft;
 use crate::error::ApiError;
 use crate::form::request::{
-    AccountCreate, AccountOf, AdjustmentCreate, CaptureOf, EventCreate, PaymentCreate,
-    RefundCreate, Request as _, TransferCreate, VoidOf,
+    AccountCreate, AdjustmentCreate, BatchAccount, BatchCapture, BatchVoid, EventCreate,
+    PaymentCreate, RefundCreate, Request as _, TransferCreate,
 };
 use crate::form::value::KeyText;
 
@@ -51,11 +51,11 @@ pub enum Operation {
     /// Open an account.
     Account(AccountCreate),
     /// Freeze an account.
-    Freeze(AccountOf),
+    Freeze(BatchAccount),
     /// Unfreeze an account.
-    Unfreeze(AccountOf),
+    Unfreeze(BatchAccount),
     /// Close an account.
-    Close(AccountOf),
+    Close(BatchAccount),
     /// Pay a merchant.
     Payment(PaymentCreate),
     /// Move money between users.
@@ -67,9 +67,9 @@ pub enum Operation {
     /// Set something right.
     Adjustment(AdjustmentCreate),
     /// Take what is held.
-    Capture(CaptureOf),
+    Capture(BatchCapture),
     /// Release what is held.
-    Void(VoidOf),
+    Void(BatchVoid),
     /// Give money back.
     Refund(RefundCreate),
     /// Publish an event.
@@ -292,16 +292,16 @@ impl BatchForm {
     fn command() -> RefOr<Schema> {
         let operations = [
             ("account", AccountCreate::name()),
-            ("freeze", AccountOf::name()),
-            ("unfreeze", AccountOf::name()),
-            ("close", AccountOf::name()),
+            ("freeze", BatchAccount::name()),
+            ("unfreeze", BatchAccount::name()),
+            ("close", BatchAccount::name()),
             ("payment", PaymentCreate::name()),
             ("transfer", TransferCreate::name()),
             ("top_up", TransferCreate::name()),
             ("payout", TransferCreate::name()),
             ("adjustment", AdjustmentCreate::name()),
-            ("capture", CaptureOf::name()),
-            ("void", VoidOf::name()),
+            ("capture", BatchCapture::name()),
+            ("void", BatchVoid::name()),
             ("refund", RefundCreate::name()),
             ("event", EventCreate::name()),
         ];
@@ -361,12 +361,12 @@ impl ToSchema for BatchForm {
         schemas.push(("BatchGroup".to_owned(), BatchForm::group()));
         schemas.push((KeyText::name().into_owned(), KeyText::schema()));
         add::<AccountCreate>(schemas);
-        add::<AccountOf>(schemas);
+        add::<BatchAccount>(schemas);
         add::<PaymentCreate>(schemas);
         add::<TransferCreate>(schemas);
         add::<AdjustmentCreate>(schemas);
-        add::<CaptureOf>(schemas);
-        add::<VoidOf>(schemas);
+        add::<BatchCapture>(schemas);
+        add::<BatchVoid>(schemas);
         add::<RefundCreate>(schemas);
         add::<EventCreate>(schemas);
     }

@@ -198,7 +198,7 @@ pub struct CaptureForm {
 /// Take what was held, or a part, within a batch.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CaptureOf {
+pub struct BatchCapture {
     payment: PaymentText,
     /// Minor units; all that is still held if left out.
     amount: Option<AmountForm>,
@@ -210,18 +210,18 @@ pub struct CaptureOf {
 /// Release what a payment holds, within a batch.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct VoidOf {
+pub struct BatchVoid {
     payment: PaymentText,
 }
 
 /// Freeze, unfreeze or close an account, within a batch.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AccountOf {
+pub struct BatchAccount {
     account: AccountText,
 }
 
-impl AccountOf {
+impl BatchAccount {
     /// The draft to change the account.
     pub fn into_draft(
         self,
@@ -449,7 +449,7 @@ impl CaptureForm {
     }
 }
 
-impl Request for CaptureOf {
+impl Request for BatchCapture {
     fn into_draft(self, ids: &Ids) -> Result<CommandDraft, ApiError> {
         let form = CaptureForm {
             amount: self.amount,
@@ -459,7 +459,7 @@ impl Request for CaptureOf {
     }
 }
 
-impl Request for VoidOf {
+impl Request for BatchVoid {
     fn into_draft(self, ids: &Ids) -> Result<CommandDraft, ApiError> {
         Ok(CommandDraft::new(Body::Void(payment(ids, &self.payment)?)))
     }
@@ -579,7 +579,7 @@ pub fn notes(
 
 impl Notes {
     /// The notes in a stored text; none if it is of a scheme that can't be read here.
-    pub fn of(text: Option<&Text>) -> Notes {
+    pub fn read(text: Option<&Text>) -> Notes {
         let plain = text.filter(|text| text.scheme() == Text::PLAIN);
         plain
             .and_then(|text| serde_json::from_slice(text.as_bytes()).ok())

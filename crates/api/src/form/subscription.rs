@@ -343,7 +343,7 @@ impl SubscriptionUpdate {
 /// Let another secret sign.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RotateOf {
+pub struct RotateSecret {
     /// Revision that must be the newest, else the answer is `setting_conflict`.
     #[serde(default)]
     pub revision: Option<u64>,
@@ -355,7 +355,7 @@ pub struct RotateOf {
     overlap_seconds: Option<u64>,
 }
 
-impl RotateOf {
+impl RotateSecret {
     /// In seconds.
     pub fn overlap(&self) -> Result<u64, ApiError> {
         let seconds = self.overlap_seconds.unwrap_or(OVERLAP_SECONDS_DEFAULT);
@@ -367,7 +367,7 @@ impl RotateOf {
 /// Say why a subscription is paused.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PauseOf {
+pub struct PauseSubscription {
     /// At most 128 bytes.
     #[serde(default)]
     pub reason: String,
@@ -376,7 +376,7 @@ pub struct PauseOf {
 /// Begin again.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RewindOf {
+pub struct RewindSubscription {
     /// `now`, `beginning`, the id of an event to begin after, or a time.
     pub to: String,
 }
@@ -384,7 +384,7 @@ pub struct RewindOf {
 /// Deliver a range again.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ReplayOf {
+pub struct ReplaySubscription {
     /// The id of the first event.
     pub first: String,
     /// The id of the last event.
@@ -394,7 +394,7 @@ pub struct ReplayOf {
 /// Ask for events.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ReceiveOf {
+pub struct ReceiveEvents {
     /// Events, at most: 1 to 1,000; 10 if left out.
     #[serde(default)]
     max: Option<u32>,
@@ -429,7 +429,7 @@ pub struct Receive {
     pub visibility: Option<u64>,
 }
 
-impl ReceiveOf {
+impl ReceiveEvents {
     /// Checks the bounds.
     pub fn check(&self) -> Result<Receive, ApiError> {
         let max = self.max.unwrap_or(10);
@@ -448,7 +448,7 @@ impl ReceiveOf {
 /// Name deliveries that are done.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AckOf {
+pub struct AcknowledgeEvents {
     /// 1 to 1,000.
     pub receipts: Vec<String>,
 }
@@ -456,7 +456,7 @@ pub struct AckOf {
 /// Name deliveries that failed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NackOf {
+pub struct RefuseEvents {
     /// 1 to 1,000.
     pub receipts: Vec<String>,
     /// When to try again; as the subscription's backoff says if left out. At most 2,592,000.
@@ -467,7 +467,7 @@ pub struct NackOf {
     pub error: String,
 }
 
-impl NackOf {
+impl RefuseEvents {
     /// Nanoseconds until the next attempt, if it says.
     pub fn delay(&self) -> Result<Option<u64>, ApiError> {
         let delay = |seconds| within("delay_seconds", seconds, 0, Policy::TIME_MAX / SECOND);
@@ -478,14 +478,14 @@ impl NackOf {
 /// Name deliveries that take longer.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ExtendOf {
+pub struct ExtendEvents {
     /// 1 to 1,000.
     pub receipts: Vec<String>,
     /// How long the receiver has from now on: 1 to 43,200.
     visibility_seconds: u64,
 }
 
-impl ExtendOf {
+impl ExtendEvents {
     /// In nanoseconds.
     pub fn visibility(&self) -> Result<u64, ApiError> {
         within(
@@ -508,13 +508,13 @@ pub fn check_receipts(receipts: &[String]) -> Result<(), ApiError> {
 /// Name dead letters.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DeadOf {
+pub struct SelectDeadLetters {
     /// The ids of their events, at most 1,000; all if left out.
     #[serde(default)]
     events: Option<Vec<String>>,
 }
 
-impl DeadOf {
+impl SelectDeadLetters {
     /// Their positions; none for all. What is no event's id is no dead letter.
     pub fn positions(&self, ids: &Ids) -> Result<Option<Vec<u64>>, ApiError> {
         let Some(events) = &self.events else {

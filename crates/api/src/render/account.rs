@@ -99,7 +99,7 @@ pub struct EntryObject {
 
 /// The account as `account` has it, opened by the record `opened`.
 pub fn account(reader: &Reader, account: &Account, opened: &Record) -> AccountObject {
-    let notes = Notes::of(opened.command.text.as_ref());
+    let notes = Notes::read(opened.command.text.as_ref());
     let external_id = match &opened.command.body {
         Body::OpenAccount(open) => open.external_id.as_ref(),
         _ => None,
@@ -154,7 +154,7 @@ pub fn entry(reader: &Reader, line: &StatementLine) -> EntryObject {
         pending: leg.held_after,
         payment: payment_of(record).map(|payment| ids.encode(IdKind::Payment, payment.0)),
         kind: event_type(record),
-        description: Notes::of(record.command.text.as_ref()).description,
+        description: Notes::read(record.command.text.as_ref()).description,
         effective_at: effective_at(record),
         created: format_timestamp(record.ctx.timestamp),
     }

@@ -15,7 +15,7 @@ use crate::render::resource::{Resource, object};
 /// What a command made or changed.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-pub enum Made {
+pub enum AnswerObject {
     /// An object of the ledger.
     Resource(Resource),
     /// A published event.
@@ -42,7 +42,7 @@ pub struct Rendered {
     /// 201 if the command made something, else 200.
     pub status: u16,
     /// What was made or changed.
-    pub object: Made,
+    pub object: AnswerObject,
 }
 
 /// The answer to the command of `record`: what it made, or why it was refused.
@@ -53,8 +53,8 @@ pub fn answer(reader: &Reader, record: &Record) -> Result<Rendered, ApiError> {
     Ok(Rendered {
         status: status(&record.command.body),
         object: match record.command.body {
-            Body::Publish(_) => Made::Event(event::event(reader, record)?),
-            _ => Made::Resource(object(reader, record)?),
+            Body::Publish(_) => AnswerObject::Event(event::event(reader, record)?),
+            _ => AnswerObject::Resource(object(reader, record)?),
         },
     })
 }
@@ -141,7 +141,7 @@ impl Outline {
         let ids = reader.ids();
         Ok(Rendered {
             status: self.status,
-            object: Made::Reference(Reference {
+            object: AnswerObject::Reference(Reference {
                 object: self.object,
                 id: ids.text(self.kind, self.id.unwrap_or(position)),
                 capture_id: self.captures.then(|| ids.text(IdKind::Capture, position)),

@@ -23,7 +23,7 @@ pub struct Failure {
 
 impl Failure {
     /// Returns why the ledger refused, by its rejection.
-    pub fn of(rejection: Rejection) -> Failure {
+    pub fn new(rejection: Rejection) -> Failure {
         Failure {
             code: rejection.code(),
             message: rejection.message(),

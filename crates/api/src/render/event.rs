@@ -160,7 +160,7 @@ fn content(reader: &Reader, record: &Record) -> Result<EventContent, ApiError> {
         Body::Publish(publish) if record.outcome.is_accepted() => {
             Ok(EventContent::Published(published(publish)))
         }
-        _ => Ok(EventContent::Ledger(Box::new(told(reader, record)?))),
+        _ => Ok(EventContent::Ledger(Box::new(ledger_data(reader, record)?))),
     }
 }
 
@@ -179,7 +179,7 @@ fn published(publish: &Publish) -> Box<RawValue> {
 }
 
 /// What the ledger tells of `record`.
-fn told(reader: &Reader, record: &Record) -> Result<EventData, ApiError> {
+fn ledger_data(reader: &Reader, record: &Record) -> Result<EventData, ApiError> {
     let outcome = &record.outcome;
     let subject = if outcome.is_accepted() || outcome.payment.is_some() {
         EventSubject::Resource(object(reader, record)?)
@@ -201,7 +201,7 @@ fn told(reader: &Reader, record: &Record) -> Result<EventData, ApiError> {
         });
     Ok(EventData {
         object: subject,
-        failure: outcome.rejection.map(Failure::of),
+        failure: outcome.rejection.map(Failure::new),
         reply,
     })
 }

@@ -105,7 +105,7 @@ pub struct QueueObject {
 }
 
 impl QueueObject {
-    fn of(ids: &Ids, queue: &Queue) -> QueueObject {
+    fn new(ids: &Ids, queue: &Queue) -> QueueObject {
         let time = |nanos: u64| (nanos > 0).then(|| format_timestamp(nanos));
         QueueObject {
             priority: queue.terms.priority.number(),
@@ -168,7 +168,7 @@ impl PaymentKindForm {
         }
     }
 
-    fn of(kind: PaymentKind) -> PaymentKindForm {
+    fn new(kind: PaymentKind) -> PaymentKindForm {
         match kind {
             PaymentKind::Pay => PaymentKindForm::Pay,
             PaymentKind::Transfer => PaymentKindForm::Transfer,
@@ -221,7 +221,7 @@ impl PaymentStatusForm {
     }
 
     /// Returns the form of a status.
-    pub fn of(status: PaymentStatus) -> PaymentStatusForm {
+    pub fn new(status: PaymentStatus) -> PaymentStatusForm {
         match status {
             PaymentStatus::Queued => PaymentStatusForm::Queued,
             PaymentStatus::Authorized => PaymentStatusForm::Authorized,
@@ -239,7 +239,7 @@ impl PaymentStatusForm {
 /// The payment as `payment` has it, asked for by the record `created`.
 pub fn payment(reader: &Reader, payment: &Payment, created: &Record) -> PaymentObject {
     let ids = reader.ids();
-    let notes = Notes::of(created.command.text.as_ref());
+    let notes = Notes::read(created.command.text.as_ref());
     let (reference, reason, queue) = match &created.command.body {
         Body::Pay(pay) => (
             pay.reference.as_ref(),
@@ -261,8 +261,8 @@ pub fn payment(reader: &Reader, payment: &Payment, created: &Record) -> PaymentO
     PaymentObject {
         id: ids.text(IdKind::Payment, payment.id.0),
         object: "payment",
-        kind: PaymentKindForm::of(payment.kind),
-        status: PaymentStatusForm::of(payment.status),
+        kind: PaymentKindForm::new(payment.kind),
+        status: PaymentStatusForm::new(payment.status),
         owner: owner_name(reader, payment.owner),
         amount: payment.amount,
         currency: payment.currency.code(),
@@ -278,8 +278,8 @@ pub fn payment(reader: &Reader, payment: &Payment, created: &Record) -> PaymentO
         reason: reason.map(|reason| reason.to_string()),
         description: notes.description,
         metadata: notes.metadata,
-        queue: queue.map(|queue| QueueObject::of(ids, queue)),
-        failure: why_failed(reader, payment, created).map(Failure::of),
+        queue: queue.map(|queue| QueueObject::new(ids, queue)),
+        failure: why_failed(reader, payment, created).map(Failure::new),
         effective_at: format_date(payment.effective_at.0),
         created: format_timestamp(payment.created_at),
         last_event: ids.text(IdKind::Event, payment.changed_at),

@@ -70,7 +70,7 @@ pub fn refund(reader: &Reader, record: &Record) -> Result<RefundObject, ApiError
         .iter()
         .filter(|leg| is_fee(leg.account))
         .map(|leg| leg.amount.unsigned_abs());
-    let notes = Notes::of(record.command.text.as_ref());
+    let notes = Notes::read(record.command.text.as_ref());
     Ok(RefundObject {
         id: ids.encode(IdKind::Refund, record.ctx.position),
         object: "refund",
@@ -78,7 +78,7 @@ pub fn refund(reader: &Reader, record: &Record) -> Result<RefundObject, ApiError
         amount: given_back.sum(),
         fee_amount: of_fees.sum(),
         currency: payment.currency.code(),
-        payment_status: PaymentStatusForm::of(payment.status),
+        payment_status: PaymentStatusForm::new(payment.status),
         payment_amount_refunded: payment.refunded,
         description: notes.description,
         metadata: notes.metadata,

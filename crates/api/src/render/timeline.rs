@@ -124,7 +124,7 @@ pub fn timeline(
 ) -> Vec<Entry> {
     let mut entries = Vec::new();
     for record in records {
-        tell(reader, caller, asked, record, &mut entries);
+        add_record(reader, caller, asked, record, &mut entries);
     }
     entries.extend(attempts.iter().map(|one| {
         let time = format_timestamp(one.began);
@@ -151,7 +151,7 @@ fn joined(asked: &Record) -> Option<(u64, u8)> {
 }
 
 /// What one record says.
-fn tell(
+fn add_record(
     reader: &Reader,
     caller: &Caller,
     asked: &Record,
@@ -191,8 +191,8 @@ fn tell(
             event: event(),
             event_type: event_type(record),
             accepted: outcome.is_accepted(),
-            failure: outcome.rejection.map(Failure::of),
-            payment_status: status.map(PaymentStatusForm::of),
+            failure: outcome.rejection.map(Failure::new),
+            payment_status: status.map(PaymentStatusForm::new),
         },
     ));
     for leg in outcome.legs.iter().filter(|_| outcome.is_accepted()) {

@@ -23,7 +23,8 @@ use crate::error::ApiError;
 use crate::failures::read_error;
 use crate::form::json::parse_object;
 use crate::form::subscription::{
-    OVERLAP_SECONDS_DEFAULT, PauseOf, RotateOf, SubscriptionCreate, SubscriptionUpdate, bad_setting,
+    OVERLAP_SECONDS_DEFAULT, PauseSubscription, RotateSecret, SubscriptionCreate,
+    SubscriptionUpdate, bad_setting,
 };
 use crate::render::subscription::{SubscriptionObject, subscription};
 use crate::subscriptions::{change_target, filter_owner, newest_secret, subscription_not_found};
@@ -42,9 +43,9 @@ pub enum Change {
     /// Other terms; what is left out stays.
     Update(Box<SubscriptionUpdate>),
     /// Another secret. The time is nanoseconds since the Unix epoch, of the clock that webhooks are signed by.
-    Rotate(RotateOf, u64),
+    Rotate(RotateSecret, u64),
     /// Hand out nothing.
-    Pause(PauseOf),
+    Pause(PauseSubscription),
     /// Hand out events again.
     Resume,
 }

@@ -103,7 +103,7 @@ pub(super) struct Progress {
     pub(super) answered: Option<Duration>,
 }
 
-type Request1 = Request<Full<Bytes>>;
+type WebhookRequest = Request<Full<Bytes>>;
 
 /// A connection to a receiver. It is closed when this is dropped, whatever is under way on it.
 struct Connection {
@@ -196,7 +196,7 @@ impl Client {
     async fn exchange(
         &self,
         url: &EndpointUrl,
-        request: Request1,
+        request: WebhookRequest,
         held_back: bool,
         begun: Instant,
         connected: &mut Option<Duration>,
@@ -381,7 +381,7 @@ where
     Ok(connection)
 }
 
-fn request(job: &Job, now: u64) -> Request1 {
+fn request(job: &Job, now: u64) -> WebhookRequest {
     let url = &job.endpoint.url;
     let signature = job.endpoint.secrets.header(&job.event_id, now, &job.body);
     Request::post(url.path())

@@ -69,14 +69,14 @@ struct Inner {
     messaging: Arc<Messaging>,
     keyring: Keyring,
     sender: Sender,
-    feeds: Mutex<HashMap<SubscriptionId, Arc<Feeding>>>,
+    feeds: Mutex<HashMap<SubscriptionId, Arc<SubscriptionFeed>>>,
     stopping: AtomicBool,
     /// Ends the waits of all tasks.
     stop: Notify,
 }
 
 /// What is with the sender for one subscription.
-struct Feeding {
+struct SubscriptionFeed {
     given: Mutex<HashMap<String, Receipt>>,
     /// There is room again.
     freed: Notify,
@@ -122,8 +122,8 @@ impl Feed {
             .name("webhook-feed".to_owned())
             .spawn(move || {
                 let tasks = tokio::task::LocalSet::new();
-                tasks.spawn_local(note_all(running.clone(), results));
-                runtime.block_on(tasks.run_until(look_after(running)));
+                tasks.spawn_local(record_results(running.clone(), results));
+                runtime.block_on(tasks.run_until(watch_subscriptions(running)));
             })?;
         Ok(Feed {
             inner,
@@ -143,7 +143,7 @@ impl Drop for Feed {
 }
 
 /// Starts a task for each subscription that has none.
-async fn look_after(inner: Arc<Inner>) {
+async fn watch_subscriptions(inner: Arc<Inner>) {
     while !inner.stopping.load(Ordering::Acquire) {
         let settled = inner.messaging.definitions_changed().notified();
         tokio::pin!(settled);
@@ -152,7 +152,7 @@ async fn look_after(inner: Arc<Inner>) {
             if lock(&inner.feeds).contains_key(&id) {
                 continue;
             }
-            let feeding = Arc::new(Feeding {
+            let feeding = Arc::new(SubscriptionFeed {
                 given: Mutex::default(),
                 freed: Notify::new(),
                 delivered_at: Mutex::new(Instant::now()),
@@ -175,7 +175,7 @@ async fn wait(inner: &Inner, time: Duration) {
 }
 
 /// Keeps the sender supplied for one subscription, until that is deleted.
-async fn feed(inner: Arc<Inner>, id: SubscriptionId, feeding: Arc<Feeding>) {
+async fn feed(inner: Arc<Inner>, id: SubscriptionId, feeding: Arc<SubscriptionFeed>) {
     let mut known: Option<(Vec<u8>, Arc<Endpoint>)> = None;
     while !inner.stopping.load(Ordering::Acquire) {
         // Asked for before anything is taken, so that nothing is missed.
@@ -255,7 +255,7 @@ fn name(inner: &Inner, id: SubscriptionId) -> String {
 async fn send(
     inner: &Arc<Inner>,
     subscription: &Subscription,
-    feeding: &Arc<Feeding>,
+    feeding: &Arc<SubscriptionFeed>,
     endpoint: &Arc<Endpoint>,
     taken: Vec<Delivery>,
 ) {
@@ -306,7 +306,7 @@ fn body(reader: &Reader, position: u64) -> Result<Bytes, String> {
     Ok(bytes.into())
 }
 
-async fn note_all(inner: Arc<Inner>, mut results: mpsc::UnboundedReceiver<Done>) {
+async fn record_results(inner: Arc<Inner>, mut results: mpsc::UnboundedReceiver<Done>) {
     while let Some((job, attempt)) = results.recv().await {
         note(&inner, &job, &attempt);
     }
@@ -339,7 +339,7 @@ fn note(inner: &Arc<Inner>, job: &Job, attempt: &Attempt) {
                 let wait = policy.wait(job.attempt, receipt.position);
                 wait.max(after.as_nanos() as u64)
             });
-            let why = what_failed(attempt);
+            let why = failure_text(attempt);
             let _expired = messaging.nack_noted(id, receipt, delay, &why, &kept);
             let idle = lock(&feeding.delivered_at).elapsed();
             let last = policy.is_some_and(|policy| job.attempt >= policy.attempts_max);
@@ -348,7 +348,7 @@ fn note(inner: &Arc<Inner>, job: &Job, attempt: &Attempt) {
             }
         }
         Outcome::Gone => {
-            let why = what_failed(attempt);
+            let why = failure_text(attempt);
             let _expired = messaging.nack_noted(id, receipt, None, &why, &kept);
             disable(inner, id, job, "the endpoint answered 410 Gone");
         }
@@ -372,7 +372,7 @@ fn note_of_attempt(job: &Job, attempt: &Attempt) -> AttemptNote {
     }
 }
 
-fn what_failed(attempt: &Attempt) -> String {
+fn failure_text(attempt: &Attempt) -> String {
     match (&attempt.error, attempt.status) {
         (Some(error), _) => error.to_string(),
         (None, Some(status)) => format!("answered {status}"),
@@ -380,7 +380,7 @@ fn what_failed(attempt: &Attempt) -> String {
     }
 }
 
-/// Pauses a subscription and tells of it by an event. Waits for the disk, so on a thread of its own.
+/// Pauses a subscription and tells of it by an event. Runs on a thread of its own: it waits for the disk.
 fn disable(inner: &Arc<Inner>, id: SubscriptionId, job: &Job, why: &'static str) {
     let inner = inner.clone();
     let url = job.endpoint.url.as_str().to_owned();

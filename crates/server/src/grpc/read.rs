@@ -108,7 +108,7 @@ fn account(reader: &Reader, id: AccountId) -> Result<Account, ApiError> {
     let not_found = || ApiError::not_found("account", "id");
     let found = reader.account(id).ok_or_else(not_found)?;
     let opened = created(reader, id.0)?;
-    let notes = Notes::of(opened.command.text.as_ref());
+    let notes = Notes::read(opened.command.text.as_ref());
     let external_id = match &opened.command.body {
         Body::OpenAccount(open) => open.external_id.as_ref(),
         _ => None,
@@ -148,7 +148,7 @@ fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
     let asked = created(reader, id.0)?;
     let found = reader.payment(id).map_err(read_error)?;
     let found = found.ok_or_else(not_found)?;
-    let notes = Notes::of(asked.command.text.as_ref());
+    let notes = Notes::read(asked.command.text.as_ref());
     let (reference, reason) = match &asked.command.body {
         Body::Pay(pay) => (pay.reference.as_ref(), pay.reason.as_ref()),
         _ => (None, None),
@@ -250,7 +250,7 @@ fn entry(ids: &Ids, line: &StatementLine) -> Entry {
         pending: leg.held_after,
         payment: payment.map_or_else(Vec::new, |id| ids.block(IdKind::Payment, id.0).into()),
         r#type: event_type(record).to_owned(),
-        description: Notes::of(record.command.text.as_ref())
+        description: Notes::read(record.command.text.as_ref())
             .description
             .unwrap_or_default(),
         effective_at: effective_at(record),

@@ -185,7 +185,7 @@ impl Receiver {
         loop {
             // What has arrived comes first: it makes room.
             while let Some(request) = self.arrived().await {
-                self.take_in(request)?;
+                self.handle_request(request)?;
                 if !self.expired.is_empty() {
                     return Ok(self.expiry());
                 }
@@ -197,7 +197,7 @@ impl Receiver {
             if *self.stopped.borrow() {
                 return Err(stopping());
             }
-            self.give_up_late();
+            self.expire_late();
             if !self.expired.is_empty() {
                 return Ok(self.expiry());
             }
@@ -219,7 +219,7 @@ impl Receiver {
                 () = late => None,
             };
             if let Some(request) = request {
-                self.take_in(request)?;
+                self.handle_request(request)?;
             }
         }
     }
@@ -236,7 +236,7 @@ impl Receiver {
         .await
     }
 
-    fn take_in(&mut self, request: Next) -> Result<(), End> {
+    fn handle_request(&mut self, request: Next) -> Result<(), End> {
         let bytes = match request {
             None => return Err(End::Done),
             Some(Err(status)) => return Err(End::Status(status)),
@@ -346,7 +346,7 @@ impl Receiver {
     }
 
     /// Responses whose time is over make room: their events are somebody else's now.
-    fn give_up_late(&mut self) {
+    fn expire_late(&mut self) {
         let now = Instant::now();
         while let Some(out) = self.out.front().filter(|out| out.until <= now) {
             let number = out.number;

@@ -16,10 +16,10 @@ pub(crate) fn status_of(error: &ApiError) -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert(CODE, MetadataValue::from_static(error.code()));
     // A field's name is of our making: plain text.
-    if let Some(param) = error.at().and_then(|param| param.parse().ok()) {
+    if let Some(param) = error.parameter().and_then(|param| param.parse().ok()) {
         metadata.insert(PARAM, param);
     }
-    if let Some(wait) = error.wait() {
+    if let Some(wait) = error.retry_delay() {
         let ms = MetadataValue::from(wait.as_millis().try_into().unwrap_or(u64::MAX));
         metadata.insert(PUSHBACK, ms);
     }

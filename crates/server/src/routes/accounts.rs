@@ -16,7 +16,7 @@ use tributary_api::render::account::{
 };
 use tributary_api::render::common::created;
 use tributary_api::render::list::{Limit, List, PageParams, PageQuery, list};
-use tributary_api::visibility::{Narrowed, narrowed, visible_account};
+use tributary_api::visibility::{ListScope, list_scope, visible_account};
 use tributary_engine::{IdKind, Slice};
 use tributary_ledger::{Account, AccountId, AccountStatus, Body, Key};
 use utoipa::IntoParams;
@@ -131,10 +131,10 @@ fn accounts(
         has_more: false,
         next: None,
     };
-    let owner = match narrowed(&shared.reader, caller, query.owner.as_ref()) {
-        Narrowed::Nobody => return list(&shared.reader, url, nothing, render),
-        Narrowed::All => None,
-        Narrowed::To(owner) => Some(owner),
+    let owner = match list_scope(&shared.reader, caller, query.owner.as_ref()) {
+        ListScope::Nobody => return list(&shared.reader, url, nothing, render),
+        ListScope::All => None,
+        ListScope::To(owner) => Some(owner),
     };
     let keep = |account: &Account| {
         query

@@ -12,7 +12,7 @@ use tributary_api::failures::internal_error;
 use tributary_api::form::batch::{BatchCommand, BatchForm, BatchItem};
 use tributary_api::form::value::KeyText;
 use tributary_api::intake::{Batch, Place, read_brief_reply, read_reply};
-use tributary_api::render::answer::{Made, Outline, Rendered, answer};
+use tributary_api::render::answer::{AnswerObject, Outline, Rendered, answer};
 use tributary_engine::{BriefReply, Reply};
 use tributary_ledger::Key;
 use utoipa::ToSchema;
@@ -48,7 +48,7 @@ pub(crate) struct CommandResult {
     replayed: bool,
     /// What it made or changed; null if it was refused.
     #[schema(required)]
-    result: Option<Made>,
+    result: Option<AnswerObject>,
     /// Why it was refused; null if it was done.
     #[schema(required)]
     error: Option<ErrorBody>,

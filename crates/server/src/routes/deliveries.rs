@@ -10,7 +10,8 @@ use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
 use tributary_api::form::subscription::{
-    AckOf, DeadOf, ExtendOf, NackOf, ReceiveOf, ReplayOf, RewindOf, check_receipts, from,
+    AcknowledgeEvents, ExtendEvents, ReceiveEvents, RefuseEvents, ReplaySubscription,
+    RewindSubscription, SelectDeadLetters, check_receipts, from,
 };
 use tributary_api::render::event::{EventObject, event};
 use tributary_api::render::list::{Limit, List, PageParams, list};
@@ -60,13 +61,13 @@ async fn change(
 /// Begins again elsewhere. Backwards, events come again and what was not done yet stays to be done; forwards, what is
 /// not done is dropped. Deliveries under way are over.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/rewind", tag = "subscriptions", operation_id = "rewindSubscription",
-    params(("id" = String, Path, description = "The subscription.")), request_body = RewindOf,
+    params(("id" = String, Path, description = "The subscription.")), request_body = RewindSubscription,
     responses((status = 200, description = "The subscription.", body = SubscriptionObject)))]
 pub(crate) async fn rewind(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-    Json(RewindOf { to }): Json<RewindOf>,
+    Json(RewindSubscription { to }): Json<RewindSubscription>,
 ) -> Result<Response, ErrorResponse> {
     let by = caller.actor;
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
@@ -78,13 +79,13 @@ pub(crate) async fn rewind(
 
 /// Delivers the matching events of a range again, beside all others.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/replay", tag = "subscriptions", operation_id = "replaySubscription",
-    params(("id" = String, Path, description = "The subscription.")), request_body = ReplayOf,
+    params(("id" = String, Path, description = "The subscription.")), request_body = ReplaySubscription,
     responses((status = 200, description = "The subscription.", body = SubscriptionObject)))]
 pub(crate) async fn replay(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-    Json(ReplayOf { first, last }): Json<ReplayOf>,
+    Json(ReplaySubscription { first, last }): Json<ReplaySubscription>,
 ) -> Result<Response, ErrorResponse> {
     let by = caller.actor;
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
@@ -103,13 +104,13 @@ pub(crate) async fn replay(
 /// Takes events: each is this receiver's until its time is over, and comes again unless it is acknowledged by then.
 /// Any number of receivers may share a subscription.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/receive", tag = "subscriptions", operation_id = "receiveEvents",
-    params(("id" = String, Path, description = "The subscription.")), request_body(content = ReceiveOf),
+    params(("id" = String, Path, description = "The subscription.")), request_body(content = ReceiveEvents),
     responses((status = 200, description = "Events with their receipts.", body = DeliveriesObject)))]
 pub(crate) async fn receive(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-    OptionalJson(body): OptionalJson<ReceiveOf>,
+    OptionalJson(body): OptionalJson<ReceiveEvents>,
 ) -> Result<Response, ErrorResponse> {
     let wanted = body.check()?;
     let until = Instant::now() + Duration::from_nanos(wanted.wait);
@@ -206,13 +207,13 @@ fn each(
 
 /// Acknowledges deliveries: these events are done.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/ack", tag = "subscriptions", operation_id = "acknowledgeEvents",
-    params(("id" = String, Path, description = "The subscription.")), request_body = AckOf,
+    params(("id" = String, Path, description = "The subscription.")), request_body = AcknowledgeEvents,
     responses((status = 200, description = "What became of each.", body = ReceiptsObject)))]
 pub(crate) async fn ack(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-    Json(AckOf { receipts }): Json<AckOf>,
+    Json(AcknowledgeEvents { receipts }): Json<AcknowledgeEvents>,
 ) -> Result<Response, ErrorResponse> {
     let found = visible(&app.shared, &caller, &id)?;
     let messaging = app.shared.messaging()?;
@@ -224,13 +225,13 @@ pub(crate) async fn ack(
 
 /// Gives deliveries back: they failed and are tried again later, or become dead letters.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/nack", tag = "subscriptions", operation_id = "refuseEvents",
-    params(("id" = String, Path, description = "The subscription.")), request_body = NackOf,
+    params(("id" = String, Path, description = "The subscription.")), request_body = RefuseEvents,
     responses((status = 200, description = "What became of each.", body = ReceiptsObject)))]
 pub(crate) async fn nack(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-    Json(body): Json<NackOf>,
+    Json(body): Json<RefuseEvents>,
 ) -> Result<Response, ErrorResponse> {
     let found = visible(&app.shared, &caller, &id)?;
     let messaging = app.shared.messaging()?;
@@ -251,13 +252,13 @@ pub(crate) async fn nack(
 
 /// Keeps deliveries for longer.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/extend", tag = "subscriptions", operation_id = "extendEvents",
-    params(("id" = String, Path, description = "The subscription.")), request_body = ExtendOf,
+    params(("id" = String, Path, description = "The subscription.")), request_body = ExtendEvents,
     responses((status = 200, description = "What became of each.", body = ReceiptsObject)))]
 pub(crate) async fn extend(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-    Json(body): Json<ExtendOf>,
+    Json(body): Json<ExtendEvents>,
 ) -> Result<Response, ErrorResponse> {
     let found = visible(&app.shared, &caller, &id)?;
     let messaging = app.shared.messaging()?;
@@ -285,7 +286,7 @@ fn one_by_one(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct DeadQuery {
+pub(crate) struct DeadLettersQuery {
     /// Items at most; 10 if left out.
     #[param(value_type = Option<u8>, minimum = 1, maximum = 100)]
     limit: Option<Limit>,
@@ -295,13 +296,13 @@ pub(crate) struct DeadQuery {
 
 /// Lists dead letters, the oldest event first.
 #[utoipa::path(get, path = "/v1/subscriptions/{id}/dead_letters", tag = "subscriptions", operation_id = "listDeadLetters",
-    params(("id" = String, Path, description = "The subscription."), DeadQuery),
+    params(("id" = String, Path, description = "The subscription."), DeadLettersQuery),
     responses((status = 200, description = "A page of dead letters.", body = List<DeadLetterObject>)))]
 pub(crate) async fn dead_letters(
     State(app): State<App>,
     Reading(caller): Reading,
     Id(id): Id,
-    Query(query): Query<DeadQuery>,
+    Query(query): Query<DeadLettersQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| {
@@ -333,14 +334,15 @@ pub(crate) async fn dead_letters(
 }
 
 /// A change of dead letters, some or all; gives how many.
-type ChangeDead = fn(&Messaging, SubscriptionId, Option<&[u64]>, Actor) -> Result<usize, Unsettled>;
+type ChangeDeadLetters =
+    fn(&Messaging, SubscriptionId, Option<&[u64]>, Actor) -> Result<usize, Unsettled>;
 
-async fn change_dead(
+async fn change_dead_letters(
     app: &App,
     caller: Caller,
     id: String,
-    body: DeadOf,
-    change: ChangeDead,
+    body: SelectDeadLetters,
+    change: ChangeDeadLetters,
 ) -> Result<Response, ErrorResponse> {
     let object = app
         .blocking(move |shared| {
@@ -364,27 +366,27 @@ async fn change_dead(
 /// another attempt at once; the rest stays.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/dead_letters/requeue", tag = "subscriptions",
     operation_id = "requeueDeadLetters", params(("id" = String, Path, description = "The subscription.")),
-    request_body(content = DeadOf),
+    request_body(content = SelectDeadLetters),
     responses((status = 200, description = "How many.", body = DeadLettersObject)))]
 pub(crate) async fn requeue(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-    OptionalJson(body): OptionalJson<DeadOf>,
+    OptionalJson(body): OptionalJson<SelectDeadLetters>,
 ) -> Result<Response, ErrorResponse> {
-    change_dead(&app, caller, id, body, Messaging::requeue).await
+    change_dead_letters(&app, caller, id, body, Messaging::requeue).await
 }
 
 /// Forgets dead letters: some, or all.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/dead_letters/drop", tag = "subscriptions",
     operation_id = "dropDeadLetters", params(("id" = String, Path, description = "The subscription.")),
-    request_body(content = DeadOf),
+    request_body(content = SelectDeadLetters),
     responses((status = 200, description = "How many.", body = DeadLettersObject)))]
 pub(crate) async fn drop_dead(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
-    OptionalJson(body): OptionalJson<DeadOf>,
+    OptionalJson(body): OptionalJson<SelectDeadLetters>,
 ) -> Result<Response, ErrorResponse> {
-    change_dead(&app, caller, id, body, Messaging::drop_dead).await
+    change_dead_letters(&app, caller, id, body, Messaging::drop_dead).await
 }

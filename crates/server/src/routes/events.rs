@@ -37,7 +37,7 @@ pub(crate) async fn list_all(
     Query(query): Query<PageQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = PageParams::from(query).page(app.shared.reader.ids(), IdKind::Event)?;
-    let owner = caller.narrowed_to();
+    let owner = caller.listed_owner();
     let page = app
         .blocking(move |shared| {
             let slice = shared.reader.records(owner, page).map_err(read_error)?;

@@ -18,7 +18,7 @@ use tributary_api::form::value::{AccountText, OwnerText, ReferenceText, TimeText
 use tributary_api::render::common::created;
 use tributary_api::render::list::{Limit, List, PageParams, list};
 use tributary_api::render::payment::{PaymentKindForm, PaymentObject, PaymentStatusForm, payment};
-use tributary_api::visibility::{Narrowed, narrowed};
+use tributary_api::visibility::{ListScope, list_scope};
 use tributary_engine::{IdKind, PaymentFilter, Slice, Start};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, PaymentKind};
@@ -247,10 +247,10 @@ fn payments(
         has_more: false,
         next: None,
     };
-    let owner = match narrowed(&shared.reader, caller, query.owner.as_ref()) {
-        Narrowed::Nobody => return list(&shared.reader, url, nothing, render),
-        Narrowed::All => None,
-        Narrowed::To(owner) => Some(owner),
+    let owner = match list_scope(&shared.reader, caller, query.owner.as_ref()) {
+        ListScope::Nobody => return list(&shared.reader, url, nothing, render),
+        ListScope::All => None,
+        ListScope::To(owner) => Some(owner),
     };
     let account = match &query.account {
         None => None,

@@ -12,7 +12,7 @@ use tributary_api::render::list::{Limit, List, PageParams, PageQuery, list};
 use tributary_api::render::setting::SettingObject;
 use tributary_api::settings::apply::{AppliedObject, SettingsApply};
 use tributary_api::settings::visible_setting;
-use tributary_api::visibility::{Narrowed, narrowed};
+use tributary_api::visibility::{ListScope, list_scope};
 use tributary_engine::{IdKind, Page, Slice, Start};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{SETTING_KINDS, Setting, SettingKind};
@@ -83,10 +83,10 @@ fn settings(
             vec![kind.ok_or_else(unknown)?]
         }
     };
-    let owner = match narrowed(&shared.reader, caller, query.owner.as_ref()) {
-        Narrowed::Nobody => return Ok(Vec::new()),
-        Narrowed::All => None,
-        Narrowed::To(owner) => Some(owner),
+    let owner = match list_scope(&shared.reader, caller, query.owner.as_ref()) {
+        ListScope::Nobody => return Ok(Vec::new()),
+        ListScope::All => None,
+        ListScope::To(owner) => Some(owner),
     };
     let managed = |setting: &Setting| {
         let manager = setting.managed_by.as_ref().map(|name| name.as_str());

@@ -7,7 +7,7 @@ use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
 use tributary_api::form::subscription::{
-    PauseOf, RotateOf, SubscriptionCreate, SubscriptionUpdate,
+    PauseSubscription, RotateSecret, SubscriptionCreate, SubscriptionUpdate,
 };
 use tributary_api::render::list::{List, PageParams, PageQuery, list};
 use tributary_api::render::revision::{RevisionObject, revision};
@@ -153,14 +153,14 @@ async fn change(
 /// Lets another secret sign the webhooks, and the one before too for a while. The new secret is shown in this answer, and in
 /// repetitions of it until the subscription is changed again.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/rotate_secret", tag = "subscriptions", operation_id = "rotateSecret",
-    params(("id" = String, Path, description = "The subscription.")), request_body(content = RotateOf),
+    params(("id" = String, Path, description = "The subscription.")), request_body(content = RotateSecret),
     responses((status = 200, description = "The subscription with its new secret.", body = SubscriptionObject)))]
 pub(crate) async fn rotate_secret(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
     OptionalIdempotencyKey(key): OptionalIdempotencyKey,
-    OptionalJson(body): OptionalJson<RotateOf>,
+    OptionalJson(body): OptionalJson<RotateSecret>,
 ) -> Result<Response, ErrorResponse> {
     body.overlap()?;
     // By the clock that webhooks are signed by.
@@ -179,7 +179,7 @@ pub(crate) async fn list_all(
         .blocking(move |shared| {
             shared.messaging()?;
             let kind = SettingKind::SUBSCRIPTION;
-            let mut items = shared.reader.settings(kind, caller.narrowed_to());
+            let mut items = shared.reader.settings(kind, caller.listed_owner());
             // One that a later version wrote can't be shown, and hides no others.
             items.retain(|setting| subscription_of(setting).is_ok());
             items.reverse();
@@ -314,14 +314,14 @@ pub(crate) async fn delete(
 
 /// Hands out nothing until it is resumed. What is out may still be answered.
 #[utoipa::path(post, path = "/v1/subscriptions/{id}/pause", tag = "subscriptions", operation_id = "pauseSubscription",
-    params(("id" = String, Path, description = "The subscription.")), request_body(content = PauseOf),
+    params(("id" = String, Path, description = "The subscription.")), request_body(content = PauseSubscription),
     responses((status = 200, description = "The subscription.", body = SubscriptionObject)))]
 pub(crate) async fn pause(
     State(app): State<App>,
     Writing(caller): Writing,
     Id(id): Id,
     OptionalIdempotencyKey(key): OptionalIdempotencyKey,
-    OptionalJson(body): OptionalJson<PauseOf>,
+    OptionalJson(body): OptionalJson<PauseSubscription>,
 ) -> Result<Response, ErrorResponse> {
     change(&app, caller, key, &id, Change::Pause(body)).await
 }

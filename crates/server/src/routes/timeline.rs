@@ -87,7 +87,7 @@ fn page(
     let found = shared.reader.payment_records(payment, after, limit);
     let (mut records, has_more) = found.map_err(read_error)?;
     let next = records.last().map(|record| record.ctx.position);
-    records.retain(|record| is_told(caller, record));
+    records.retain(|record| is_shown(caller, record));
     let attempts = attempts(shared, caller, &records);
     let slice = Slice {
         items: timeline(&shared.reader, caller, &asked, &records, &attempts),
@@ -99,7 +99,7 @@ fn page(
 }
 
 /// What was refused and left no trace in the payment is told to the one who asked for it only.
-fn is_told(caller: &Caller, record: &Record) -> bool {
+fn is_shown(caller: &Caller, record: &Record) -> bool {
     caller.is_platform()
         || record.outcome.payment.is_some()
         || record.command.actor.owner == caller.actor.owner

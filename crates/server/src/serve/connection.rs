@@ -19,9 +19,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
-use crate::serve::direct::Door;
-use crate::serve::patience::Patient;
-use crate::waits::WaitTimer;
+use crate::serve::rest_service::RestService;
+use crate::serve::timed_stream::TimedStream;
+use crate::timeouts::TimeoutTimer;
 
 /// Pause after a failed accept: usually the process has no file descriptors left for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -64,7 +64,7 @@ impl Accept {
         loop {
             let stream = tokio::select! {
                 biased;
-                () = told_to_stop(&mut stopped) => break,
+                () = stop_requested(&mut stopped) => break,
                 accepted = accept(&listener) => match accepted {
                     Some(stream) => stream,
                     None => continue,
@@ -74,7 +74,7 @@ impl Accept {
             // Not before: a loop that has nobody to serve must not keep a place from the others.
             let permit = tokio::select! {
                 biased;
-                () = told_to_stop(&mut stopped) => break,
+                () = stop_requested(&mut stopped) => break,
                 permit = self.connections.clone().acquire_owned() => permit,
             };
             match permit {
@@ -105,7 +105,7 @@ impl Accept {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "no TCP_NODELAY");
             }
-            let stream = Patient::new(stream, app.shared.config.limits.write_timeout);
+            let stream = TimedStream::new(stream, app.shared.config.limits.write_timeout);
             let Some(tls) = tls else {
                 return match api {
                     Api::Rest => serve_rest(&app, router, stream, stopped).await,
@@ -151,8 +151,8 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Waits until the server is told to stop, or has gone.
-async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+/// Waits until the server is to stop, or has gone.
+async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
     let _told_or_gone = stopped.wait_for(|stopped| *stopped).await.map(|_| ());
 }
 
@@ -176,7 +176,7 @@ async fn serve_grpc<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = told_to_stop(&mut stopped) => {
+        () = stop_requested(&mut stopped) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -193,17 +193,17 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     mut stopped: watch::Receiver<bool>,
 ) {
     let limits = &app.shared.config.limits;
-    let door = Door::new(app.clone(), router);
-    let service = service_fn(|request| door.answer(request));
+    let rest = RestService::new(app.clone(), router);
+    let service = service_fn(|request| rest.answer(request));
     // The time-out begins when the connection is idle, too: a caller who sends nothing, or one byte a minute, is cut off.
     let connection = http1::Builder::new()
-        .timer(WaitTimer(app.waits.clone()))
+        .timer(TimeoutTimer(app.timeouts.clone()))
         .header_read_timeout(limits.header_read_timeout)
         .max_buf_size(limits.header_bytes_max.max(8_192))
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let mut told = pin!(told_to_stop(&mut stopped));
+    let mut told = pin!(stop_requested(&mut stopped));
     let mut listens = false;
     let until_told = poll_fn(|context| {
         // Once it was asked it wakes this task, so it need not be asked again for each request, only when it has come.

@@ -2,8 +2,8 @@
 //! gRPC has threads of its own: decoding a large batch takes milliseconds, for which no small request should wait.
 
 mod connection;
-mod direct;
-mod patience;
+mod rest_service;
+mod timed_stream;
 mod tls;
 mod turns;
 
@@ -138,8 +138,8 @@ impl Server {
         let mut apps = shared.threads.iter().map(|counters| App {
             shared: shared.clone(),
             counters: counters.clone(),
-            desk: Arc::new(SubmitQueue::new(shared.engine.clone())),
-            waits: Arc::default(),
+            submit_queue: Arc::new(SubmitQueue::new(shared.engine.clone())),
+            timeouts: Arc::default(),
         });
         let accept = |app: App, api: Api, router: Router, tls: &Option<TlsAcceptor>| Accept {
             app,
@@ -280,9 +280,10 @@ fn spawn(
         begin();
         runtime.block_on(async move {
             // They end with the runtime.
-            let (desk, waits) = (accept.app.desk.clone(), accept.app.waits.clone());
-            let _carrying = tokio::spawn(async move { desk.run().await });
-            let _waiting = tokio::spawn(async move { waits.run().await });
+            let (submit_queue, timeouts) =
+                (accept.app.submit_queue.clone(), accept.app.timeouts.clone());
+            let _carrying = tokio::spawn(async move { submit_queue.run().await });
+            let _waiting = tokio::spawn(async move { timeouts.run().await });
             match TcpListener::from_std(listener) {
                 Ok(listener) => accept.run(listener).await,
                 Err(error) => tracing::error!(%error, "a listener failed"),

@@ -64,7 +64,7 @@ fn a_foreign_program_finds_the_server_to_be_as_documented() {
     requests += run(
         &server,
         &token,
-        &narrowed(&server, document),
+        &list_scope(&server, document),
         "fuzzing,stateful",
     );
     assert!(
@@ -76,7 +76,7 @@ fn a_foreign_program_finds_the_server_to_be_as_documented() {
 }
 
 /// The document with the accounts and payments that there are, so that what is made up reaches the ledger.
-fn narrowed(server: &Fixture, mut document: Value) -> Value {
+fn list_scope(server: &Fixture, mut document: Value) -> Value {
     let mut accounts: Vec<String> = ["ann", "bob"]
         .iter()
         .map(|owner| server.wallet(owner, 1_000_000))

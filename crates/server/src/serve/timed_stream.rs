@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// Fails writes that make no progress for too long.
-pub(crate) struct Patient<S> {
+pub(crate) struct TimedStream<S> {
     stream: S,
     limit: Duration,
     /// Runs while a write waits.
@@ -22,9 +22,9 @@ pub(crate) struct Patient<S> {
 /// Bytes that are copied into one piece, rather than written in several: the kernel takes longer over those.
 const JOINED_BYTES_MAX: usize = 4_096;
 
-impl<S> Patient<S> {
-    pub(crate) fn new(stream: S, limit: Duration) -> Patient<S> {
-        Patient {
+impl<S> TimedStream<S> {
+    pub(crate) fn new(stream: S, limit: Duration) -> TimedStream<S> {
+        TimedStream {
             stream,
             limit,
             waiting: None,
@@ -53,7 +53,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -63,7 +63,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -22,14 +22,14 @@ use crate::routes::payments::pay;
 const PAYMENTS: &str = "/v1/payments";
 
 /// What requests of one connection go through.
-pub(super) struct Door {
+pub(super) struct RestService {
     app: App,
     router: TowerToHyperService<Router>,
 }
 
-impl Door {
-    pub(super) fn new(app: App, router: Router) -> Door {
-        Door {
+impl RestService {
+    pub(super) fn new(app: App, router: Router) -> RestService {
+        RestService {
             app,
             router: TowerToHyperService::new(router),
         }

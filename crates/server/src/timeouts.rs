@@ -17,9 +17,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The shortest such pause: by so much any time-out may end late.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
-/// What one thread waits for. [`Waits::run`] must run on it.
+/// What one thread waits for. [`Timeouts::run`] must run on it.
 #[derive(Default)]
-pub(crate) struct Waits(Mutex<Places>);
+pub(crate) struct Timeouts(Mutex<Places>);
 
 #[derive(Default)]
 struct Places {
@@ -34,7 +34,7 @@ enum Place {
     Overdue,
 }
 
-impl Waits {
+impl Timeouts {
     /// What `future` gives; none if it takes longer than `limit`.
     pub(crate) async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
@@ -81,14 +81,14 @@ impl Waits {
 }
 
 /// One wait until a deadline.
-struct Wait<W: Deref<Target = Waits>> {
+struct Wait<W: Deref<Target = Timeouts>> {
     waits: W,
     deadline: Instant,
     /// Its place among the thread's waits, once it was polled.
     place: Option<usize>,
 }
 
-impl<W: Deref<Target = Waits>> Wait<W> {
+impl<W: Deref<Target = Timeouts>> Wait<W> {
     fn new(waits: W, deadline: Instant) -> Wait<W> {
         Wait {
             waits,
@@ -115,7 +115,7 @@ impl<W: Deref<Target = Waits>> Wait<W> {
     }
 }
 
-impl<W: Deref<Target = Waits>> Drop for Wait<W> {
+impl<W: Deref<Target = Timeouts>> Drop for Wait<W> {
     fn drop(&mut self) {
         if let Some(at) = self.place {
             let places = &mut *self.waits.places();
@@ -137,9 +137,9 @@ impl Places {
 }
 
 /// The waits of a thread as the HTTP library asks for them.
-pub(crate) struct WaitTimer(pub(crate) Arc<Waits>);
+pub(crate) struct TimeoutTimer(pub(crate) Arc<Timeouts>);
 
-impl Timer for WaitTimer {
+impl Timer for TimeoutTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
         self.sleep_until(Instant::now() + duration)
     }
@@ -149,9 +149,9 @@ impl Timer for WaitTimer {
     }
 }
 
-impl Sleep for Wait<Arc<Waits>> {}
+impl Sleep for Wait<Arc<Timeouts>> {}
 
-impl Future for Wait<Arc<Waits>> {
+impl Future for Wait<Arc<Timeouts>> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -168,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_takes_too_long_ends_and_nothing_else_does() {
-        let waits = Arc::new(Waits::default());
+        let waits = Arc::new(Timeouts::default());
         let running = waits.clone();
         let _running = tokio::spawn(async move { running.run().await });
         let started = Instant::now();
@@ -177,7 +177,7 @@ mod tests {
         assert!(started.elapsed() >= SECOND);
         let short = tokio::time::sleep(SECOND / 2);
         assert_eq!(waits.within(60 * SECOND, short).await, Some(()));
-        WaitTimer(waits.clone()).sleep(SECOND / 10).await;
+        TimeoutTimer(waits.clone()).sleep(SECOND / 10).await;
         let places = waits.places();
         assert_eq!(places.free.len(), places.all.len(), "all have ended");
         assert_eq!(places.all.len(), 1, "a place is used again");
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_next_look_is_at_the_next_deadline_within_bounds() {
-        let waits = Waits::default();
+        let waits = Timeouts::default();
         let now = Instant::now();
         let mut kept = Vec::new();
         for (left, pause) in [
