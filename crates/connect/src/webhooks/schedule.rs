@@ -5,6 +5,9 @@
 //! - A host is **held back** while its last attempt was not served or one of its attempts has been under way for long. All hosts
 //!   that are held back start attempts only while these have less than half of all places; so the others always have the other half.
 //! - Attempts that turn slow may come to have more than half; then the oldest of them is cut short when another host waits for a place.
+//! - A host whose attempt was cut short may have been healthy: while it waits for a place in the half of those held back, the oldest
+//!   slow attempt there is cut short for it. Each cut in a row doubles how long the host's next attempt may take before it counts
+//!   as slow, so that a host which answers late is served in the end.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -42,6 +45,8 @@ pub(super) enum Next<J> {
         job: J,
         /// Whether the host is held back.
         held_back: bool,
+        /// Attempts of the host that were cut short since one of them came to its own end.
+        cuts: u32,
     },
     /// Cut the oldest slow attempt short, and ask again when it has finished.
     CutOneShort,
@@ -56,6 +61,8 @@ struct Host<J> {
     slow: usize,
     served: bool,
     failed: bool,
+    /// Attempts that were cut short since one came to its own end.
+    cuts: u32,
     /// Whether it stands in the line of its group: the free hosts, and those held back.
     in_line: [bool; 2],
 }
@@ -68,6 +75,7 @@ impl<J> Default for Host<J> {
             slow: 0,
             served: false,
             failed: false,
+            cuts: 0,
             in_line: [false; 2],
         }
     }
@@ -148,14 +156,30 @@ impl<J> Schedule<J> {
                 self.turn = 1 - group;
                 let job = self.start(&host);
                 let held_back = group == HELD_BACK;
+                let cuts = self.host(&host).cuts;
                 return Next::Start {
                     host,
                     job,
                     held_back,
+                    cuts,
                 };
             }
         }
+        if self.makes_way_in_half() {
+            self.cut += 1;
+            return Next::CutOneShort;
+        }
         Next::Wait
+    }
+
+    /// Whether a slow attempt is to be cut short because a host whose own attempt was cut short waits for a place among those
+    /// held back.
+    fn makes_way_in_half(&self) -> bool {
+        let was_cut = |name: &Arc<str>| {
+            let host = &self.hosts[name];
+            host.cuts > 0 && host.held_back() && host.may_start(&self.bounds)
+        };
+        self.cut == 0 && self.slow > 0 && self.lines[HELD_BACK].iter().any(was_cut)
     }
 
     /// All places are taken: by too many slow ones, while another host could go?
@@ -218,6 +242,7 @@ impl<J> Schedule<J> {
         self.change(name, |host| {
             host.under_way -= 1;
             host.slow -= usize::from(was_slow);
+            host.cuts = if was_cut { host.cuts + 1 } else { 0 };
             match served {
                 Served::Yes => (host.served, host.failed) = (true, false),
                 Served::No => (host.served, host.failed) = (false, true),
@@ -469,6 +494,38 @@ mod tests {
         assert_eq!(run.started(), ["other"]);
         run.offer("third", 1);
         assert_eq!(run.started(), none, "half is theirs");
+    }
+
+    #[test]
+    fn a_host_that_was_cut_short_gets_its_turn_while_others_hang() {
+        let mut run = Run::new();
+        let hanging = ["s0", "s1", "s2", "s3", "s4", "s5", "s6"];
+        for name in hanging {
+            run.offer(name, 9);
+        }
+        run.offer("good", 2);
+        assert_eq!(run.started().len(), 8);
+        for name in hanging {
+            run.slow(name);
+        }
+        run.slow("good");
+        run.offer("other", 1);
+        // The oldest that is cut is the good one, by bad luck.
+        assert_eq!(run.started(), ["cut"]);
+        run.finish_cut("good");
+        assert_eq!(run.started(), ["other"]);
+        run.finish("other", Served::Yes);
+        // Nobody else wants a place, and attempts that never end hold more than the half of those held back.
+        for name in ["s0", "s1", "s2"] {
+            assert_eq!(run.started(), ["cut"], "{name} makes way");
+            run.finish_cut(name);
+        }
+        assert_eq!(run.started(), ["cut"]);
+        run.finish_cut("s3");
+        let started = run.started();
+        assert_eq!(started[0], "good", "first in line: {started:?}");
+        run.finish("good", Served::Yes);
+        assert_eq!(run.schedule.host(&"good".into()).cuts, 0);
     }
 
     /// Random runs: nothing is lost, the bounds hold, and while a free host waits, no place is kept from it.

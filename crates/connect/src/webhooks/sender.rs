@@ -22,6 +22,8 @@ use super::trust;
 const EVENT_ID_BYTES_MAX: usize = 128;
 /// Threads for looking names up. Hosts that are held back use at most half of them.
 const LOOKUP_THREADS_MAX: usize = 64;
+/// Maximum number of times that the patience with a host doubles: 32 times a second is longer than any attempt may take.
+const DOUBLINGS_MAX: u32 = 5;
 /// How often connections and hosts that nobody needs are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -242,6 +244,7 @@ impl Shared {
                     host,
                     job,
                     held_back,
+                    cuts,
                 } => {
                     let place = Place {
                         shared: self.clone(),
@@ -250,7 +253,8 @@ impl Shared {
                         slow: false,
                         cut: false,
                     };
-                    tokio::spawn(attempt(place, job, held_back));
+                    let patience = self.slow_after * (1 << cuts.min(DOUBLINGS_MAX));
+                    tokio::spawn(attempt(place, job, held_back, patience));
                 }
                 Next::CutOneShort => self.cut.notify_one(),
                 Next::Wait => return,
@@ -292,11 +296,20 @@ impl Drop for Place {
     }
 }
 
-async fn attempt(mut place: Place, job: Job, held_back: bool) {
+/// `patience` is the time after which the attempt counts as slow.
+async fn attempt(mut place: Place, job: Job, held_back: bool, patience: Duration) {
     let shared = place.shared.clone();
     let (started, begun) = (shared.clock.now(), Instant::now());
     let mut progress = Progress::default();
-    let answer = answer(&mut place, &job, started, held_back, &mut progress).await;
+    let answer = answer(
+        &mut place,
+        &job,
+        started,
+        held_back,
+        patience,
+        &mut progress,
+    )
+    .await;
     let took = begun.elapsed();
     place.served = served(&answer);
     // The place first: whoever hears of the attempt finds room for the next one.
@@ -329,13 +342,14 @@ async fn answer(
     job: &Job,
     started: u64,
     held_back: bool,
+    patience: Duration,
     progress: &mut Progress,
 ) -> Result<Answer, AttemptError> {
     let shared = place.shared.clone();
     let mut asked = std::pin::pin!(shared.client.post(job, started, held_back, progress));
     tokio::select! {
         answer = &mut asked => return answer,
-        () = sleep(shared.slow_after) => {}
+        () = sleep(patience) => {}
     }
     let mut cut = std::pin::pin!(shared.cut.notified());
     // In the line before it counts as slow: a slow one can always be woken.
