@@ -39,10 +39,6 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "tributary-brokers",
-        &["tributary-engine", "tributary-ledger"],
-    ),
-    (
         "tributary-server",
         &[
             "tributary-engine",
@@ -62,7 +58,6 @@ const EDGES: &[(&str, &[&str])] = &[
             "tributary-streams",
             "tributary-api",
             "tributary-connect",
-            "tributary-brokers",
             "tributary-server",
         ],
     ),
@@ -77,7 +72,6 @@ const EDGES: &[(&str, &[&str])] = &[
             "tributary-streams",
             "tributary-api",
             "tributary-connect",
-            "tributary-brokers",
             "tributary-server",
         ],
     ),

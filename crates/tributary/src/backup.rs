@@ -1,6 +1,7 @@
 //! `backup` and `restore`: a backup is a journal directory that holds the server's frames verbatim.
 
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -165,7 +166,9 @@ impl DeliverySnapshots {
 /// Writes a file so that it has the old content or the new one, whenever the machine stops.
 fn replace_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let draft = with_suffix(path, ".new");
-    let mut file = std::fs::File::create(&draft)?;
+    let mut options = std::fs::File::options();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&draft)?;
     std::io::Write::write_all(&mut file, bytes)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)?;
@@ -402,7 +405,10 @@ pub(crate) fn restore(arguments: &cli::Restore) -> anyhow::Result<Exit> {
             "{}: {position} records, chain whole, epoch {epoch} begun",
             new.display()
         ));
-        print_line(&format!("next: tributary serve --data {}", new.display()));
+        print_line(&format!(
+            "next: put the master key file at {}.key (or name it with master_key_file), then tributary serve --data {0}",
+            new.display()
+        ));
     }
     Ok(Exit::Done)
 }

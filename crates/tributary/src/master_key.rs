@@ -33,6 +33,9 @@ pub(crate) fn open(engine: &Engine, path: &Path) -> Keyring {
 
 fn load(engine: &Engine, path: &Path) -> anyhow::Result<MasterKey> {
     let recorded = recorded_id(engine);
+    if recorded.is_none() && !path.exists() {
+        tracing::info!(path = %path.display(), "creating the master key: keep a copy of this file apart from the data");
+    }
     let key = MasterKey::load(path, recorded.is_none())?;
     match recorded {
         None => record_id(engine, &key.id())?,

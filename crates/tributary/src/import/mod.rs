@@ -1,7 +1,7 @@
 //! `import`: a CSV of money movements becomes accounts and payments.
 
 mod map;
-mod plan;
+mod movement;
 mod report;
 mod rows;
 mod run;

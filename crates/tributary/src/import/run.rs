@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::map::Map;
-use super::plan::{AccountSpec, Movement, Plan};
+use super::movement::{AccountSpec, Movement, Plan};
 use super::report::{Refusal, Report, Summary};
 use super::rows::{Row, Rows};
 use super::wire;

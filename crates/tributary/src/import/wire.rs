@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::map::{Overdraft, PaymentKind};
-use super::plan::{AccountSpec, Movement};
+use super::movement::{AccountSpec, Movement};
 use crate::batch::BatchCommand;
 use crate::client::encode_query_value;
 
