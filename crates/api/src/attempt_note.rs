@@ -1,4 +1,4 @@
-//! What the history keeps of an attempt to send a webhook: what was sent, what was answered, how long it took. Never the secret.
+//! Notes of the history about webhooks: request, answer and duration of an attempt. A note never holds the secret.
 
 use serde::{Deserialize, Serialize};
 use tributary_messaging::NOTE_BYTES_MAX;

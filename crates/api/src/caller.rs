@@ -1,4 +1,4 @@
-//! Who asks: `Authorization: Bearer tk_…`, and what that key may do.
+//! Callers: the API key in `Authorization: Bearer tk_…`, and what the key may do.
 
 use tributary_engine::{Ids, Reader};
 use tributary_ledger::codec::Record;
@@ -8,7 +8,7 @@ use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::token::{self, Secret};
 
-/// Whoever proved to hold a key.
+/// A caller who has proved to hold an API key.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     /// In whose name the key acts, and the key.

@@ -37,7 +37,7 @@ impl ErrorType {
         ErrorType::Api,
     ];
 
-    /// As it stands in `error.type`.
+    /// Text of the type, as in `error.type`.
     pub const fn as_str(self) -> &'static str {
         match self {
             ErrorType::InvalidRequest => "invalid_request_error",
@@ -63,7 +63,7 @@ macro_rules! codes {
             /// All of them, in the order of their HTTP status.
             pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)*];
 
-            /// As it stands in `error.code`.
+            /// Text of the code, as in `error.code`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(ErrorCode::$name => $text,)* }
             }
@@ -126,7 +126,7 @@ codes! {
     Overloaded = "overloaded", 429, RateLimit;
     /// The queue holds as many payments as it may.
     QueueFull = "queue_full", 429, RateLimit;
-    /// As many event streams are open as there may be.
+    /// The maximum number of event streams is open.
     TooManyStreams = "too_many_streams", 429, RateLimit;
     /// The server failed; nothing is said about why.
     InternalError = "internal_error", 500, Api;

@@ -1,4 +1,4 @@
-//! What a caller asks for, read from whatever interface: a command without who asks and under which key.
+//! Drafts of commands, as every interface reads them: a command without its caller and its idempotency key.
 
 use tributary_ledger::{
     AccountId, Body, Currency, Date, Destination, Fee, Fees, Hold, Pay, Payees, PaymentKind, Queue,
@@ -11,7 +11,7 @@ use crate::error::ApiError;
 /// A command that a caller asks for, without the caller and the idempotency key.
 #[derive(Clone, Debug)]
 pub struct CommandDraft {
-    /// What is to be done.
+    /// Operation and arguments.
     pub body: Body,
     /// The date of the business, if given.
     pub effective_at: Option<Date>,
@@ -85,9 +85,9 @@ impl CommandDraft {
 /// The parts of a payment as an interface has read them, before it is known that they go together.
 #[derive(Debug)]
 pub struct PaymentParts {
-    /// Which way the money goes.
+    /// Kind of payment.
     pub kind: PaymentKind,
-    /// Who pays.
+    /// Account that pays.
     pub source: AccountId,
     /// The one payee.
     pub destination: Option<AccountId>,
@@ -95,7 +95,7 @@ pub struct PaymentParts {
     pub splits: Option<Vec<Share>>,
     /// The fees.
     pub fees: Vec<Fee>,
-    /// In all, minor units.
+    /// Total amount, in minor units.
     pub amount: u64,
     /// Of the amount.
     pub currency: Currency,

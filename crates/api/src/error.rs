@@ -101,7 +101,7 @@ impl ApiError {
         self.status
     }
 
-    /// What went wrong, for a person.
+    /// Message of the error, for people.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -139,11 +139,11 @@ impl ApiError {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Error)]
 pub struct ErrorAnswer {
-    /// What went wrong.
+    /// Details of an error.
     pub error: ErrorBody,
 }
 
-/// What went wrong.
+/// Details of an error.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ErrorDetail)]
 pub struct ErrorBody {

@@ -1,4 +1,4 @@
-//! What the outside says and hears: the forms of requests, the objects of answers, errors, callers, and the intake of commands.
+//! The API without its transports: forms of requests, objects of answers, errors, callers, and the intake of commands.
 //!
 //! Every interface of Tributary (REST, gRPC, and later brokers and rails) reads requests and writes answers by this crate, so that
 //! they agree. **It must not know** how anything travels: no axum, tonic, hyper or sockets. It holds no rule about money either:

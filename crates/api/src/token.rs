@@ -29,7 +29,7 @@ impl Secret {
         Secret(bytes)
     }
 
-    /// What the journal stores of it.
+    /// Returns the hash of the secret, which the journal stores.
     pub fn hash(&self) -> [u8; 32] {
         blake3::derive_key(HASH_CONTEXT, &self.0)
     }

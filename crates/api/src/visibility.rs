@@ -1,4 +1,4 @@
-//! Who sees what: an object that a caller may not see is answered exactly like one that does not exist.
+//! Visibility: an object that a caller may not see is answered exactly like one that does not exist.
 
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
@@ -71,7 +71,7 @@ pub fn must_see_payment(
     }
 }
 
-/// Whose things a list shows.
+/// Owners whose objects a list shows.
 pub enum ListScope {
     /// Everybody's.
     All,

@@ -1,4 +1,4 @@
-//! What every handler shares, and the layer that every request passes.
+//! The state that handlers share, and the layer that every request passes.
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -34,7 +34,8 @@ use crate::timeouts::Timeouts;
 /// Names the request in the answer and in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
-/// What a handler works with: shared by all threads, but for the thread's own counters, its way to the writer and its waits.
+/// State of a handler: shared by all threads, except the counters, the queue to the writer and the time-outs of its own
+/// thread.
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) shared: Arc<Shared>,
@@ -43,18 +44,18 @@ pub(crate) struct App {
     pub(crate) timeouts: Arc<Timeouts>,
 }
 
-/// What all threads share.
+/// State that all threads share.
 pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
     pub(crate) engine: Engine,
     /// The subscriptions; none where they are not kept, or could not be read.
     pub(crate) messaging: Option<Arc<Messaging>>,
-    /// What sends the events of subscriptions that have a URL; none where nothing does.
+    /// Transport of subscriptions that have a URL; none where webhooks are not sent.
     pub(crate) transport: Option<Arc<dyn PushTransport>>,
     /// The kinds of settings that can be applied.
     pub(crate) setting_types: SettingTypes,
     pub(crate) reader: Reader,
-    /// What takes commands in.
+    /// Intake of commands.
     pub(crate) intake: Intake,
     pub(crate) rate: Option<RateLimiter>,
     /// The counters of every thread, for a scrape.
@@ -75,7 +76,7 @@ pub(crate) struct RequestId(pub(crate) String);
 
 /// Makes request ids: a random number for the process, and a count.
 pub(crate) struct RequestIds {
-    /// What all of them begin with.
+    /// Beginning of all request ids of this process.
     process: String,
     count: AtomicU64,
 }
@@ -118,7 +119,7 @@ pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: 
     observed.end(route, response.unwrap_or_else(failure))
 }
 
-/// What a caller is told whose handler panicked.
+/// Returns the answer to a request whose handler panicked.
 pub(crate) fn failure() -> Response {
     ErrorResponse(internal_error()).into_response()
 }
@@ -184,12 +185,12 @@ pub(crate) async fn catch_panic(
 }
 
 impl Shared {
-    /// What keeps subscriptions here.
+    /// Returns the subscriptions, or the error of a server that keeps none.
     pub(crate) fn messaging(&self) -> Result<&Arc<Messaging>, ApiError> {
         require_messaging(self.messaging.as_ref())
     }
 
-    /// What sends the events of subscriptions that have a URL.
+    /// Returns the transport of subscriptions that have a URL.
     pub(crate) fn transport(&self) -> Option<&dyn PushTransport> {
         self.transport.as_deref()
     }

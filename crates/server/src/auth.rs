@@ -1,4 +1,4 @@
-//! Who asks, as handlers take it out of a request, within the rate that the key may keep.
+//! Extracts the caller from a request, and limits the rate of each API key.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What handlers take out of a request: JSON bodies, query parameters, the id in the path and the idempotency key.
+//! Extractors of handlers: JSON bodies, query parameters, the id in the path and the idempotency key.
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody as Body};

@@ -1,4 +1,4 @@
-//! What queueing theory expects of a pool with measured rates.
+//! The queueing model, applied to measured rates.
 
 use tributary_api::render::model::ModelObject;
 use tributary_api::transport::PushTransport;
@@ -6,7 +6,7 @@ use tributary_engine::{QueueFigures, RUN_AT_ONCE_MAX, Rates};
 use tributary_messaging::{Kind, Subscription};
 use tributary_streams::queueing::{self, Error, Load, Prediction};
 
-/// What theory expects of the queue.
+/// Returns what the queueing model expects of the queue of payments.
 pub(crate) fn queue_model(figures: &QueueFigures, length_max: usize) -> Option<ModelObject> {
     let length_max = u32::try_from(length_max).ok()?;
     let load = Load {
@@ -40,7 +40,7 @@ pub(crate) fn subscription_model(
     model(&load, policy.workers.or_else(sent)?)
 }
 
-/// What is expected of `workers` under `load`; none if that is no load that the model knows, as when nothing was measured.
+/// Returns what the model expects of `workers` under `load`; none if nothing was measured.
 fn model(load: &Load, workers: u32) -> Option<ModelObject> {
     let prediction = match queueing::predict(load, workers) {
         Ok(prediction) => Some(prediction),

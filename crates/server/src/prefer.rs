@@ -10,7 +10,7 @@ pub(crate) const APPLIED: HeaderName = HeaderName::from_static("preference-appli
 pub(crate) struct Preference {
     name: &'static str,
     value: &'static str,
-    /// As the header has it.
+    /// Text of the preference, as in the header.
     pub(crate) text: &'static str,
 }
 

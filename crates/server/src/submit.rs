@@ -32,7 +32,7 @@ pub(crate) async fn submit_all(app: &App, commands: Vec<Command>) -> Result<Vec<
     replies.ok_or_else(outcome_unknown)?.map_err(submit_error)
 }
 
-/// The same, and gives the positions of the records instead of the records.
+/// Sends commands as [`submit_all`] does, and returns the positions of the records instead of the records.
 pub(crate) async fn submit_briefly(
     app: &App,
     commands: Vec<Command>,

@@ -17,13 +17,13 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// The shortest such pause: by so much any time-out may end late.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
-/// What one thread waits for. [`Timeouts::run`] must run on it.
+/// Time-outs of one thread. [`Timeouts::run`] must run on that thread.
 #[derive(Default)]
 pub(crate) struct Timeouts(Mutex<Places>);
 
 #[derive(Default)]
 struct Places {
-    /// As many as there were waits at once.
+    /// One place for each wait that ran at the same time.
     all: Vec<Place>,
     free: Vec<usize>,
 }
@@ -35,7 +35,7 @@ enum Place {
 }
 
 impl Timeouts {
-    /// What `future` gives; none if it takes longer than `limit`.
+    /// Returns the output of `future`; none if `future` takes longer than `limit`.
     pub(crate) async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut wait = None;

@@ -41,11 +41,11 @@ pub enum BatchItem {
 pub struct BatchCommand {
     /// The idempotency key of the command.
     pub idempotency_key: Option<KeyText>,
-    /// What the command asks for.
+    /// Operation of the command.
     pub operation: Box<Operation>,
 }
 
-/// What a command of a batch asks for.
+/// Operation of a command in a batch.
 #[derive(Debug)]
 pub enum Operation {
     /// Open an account.

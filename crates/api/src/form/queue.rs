@@ -25,7 +25,7 @@ pub struct QueueForm {
     /// The subscription that is told the result, whatever events it wants: one of the key's own owner, or one of the platform's
     /// whose `owner`, if it has one, is the key's.
     reply_to: Option<SubscriptionText>,
-    /// What the result is told with.
+    /// Text that the result carries, so that the receiver can match it with the payment.
     correlation_id: Option<CorrelationText>,
 }
 

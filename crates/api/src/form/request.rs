@@ -37,7 +37,7 @@ pub struct AccountCreate {
     currency: CurrencyForm,
     /// What the account is for; `wallet` if left out. An owner's key opens wallets and merchant accounts.
     kind: Option<AccountKindForm>,
-    /// How far below zero it may go; 0 if left out.
+    /// Overdraft limit; 0 if left out.
     overdraft: Option<OverdraftForm>,
     /// The owner's own name for the account, unique among the owner's accounts.
     external_id: Option<ExternalIdText>,
@@ -45,7 +45,7 @@ pub struct AccountCreate {
     metadata: Option<MetadataForm>,
 }
 
-/// What an account is for.
+/// Kind of account.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = AccountKind)]
@@ -112,14 +112,14 @@ pub struct FeeForm {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PaymentCreate {
-    /// In all, minor units.
+    /// Total amount, in minor units.
     amount: AmountForm,
     currency: CurrencyForm,
-    /// Who pays.
+    /// Account that pays.
     source: AccountText,
-    /// Who receives what the fees leave.
+    /// Account that receives the amount less the fees.
     destination: Option<AccountText>,
-    /// Who receive what the fees leave.
+    /// Accounts that share the amount less the fees.
     #[schema(min_items = 1, max_items = 16)]
     splits: Option<Vec<SplitForm>>,
     #[schema(max_items = 16)]
@@ -142,7 +142,7 @@ pub struct PaymentCreate {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferCreate {
-    /// In all, minor units.
+    /// Total amount, in minor units.
     amount: AmountForm,
     currency: CurrencyForm,
     /// Where the money comes from.
@@ -233,7 +233,7 @@ impl BatchAccount {
     }
 }
 
-/// Nothing to say.
+/// An empty body.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
@@ -287,7 +287,7 @@ pub fn publish(topic: Topic, key: Option<OrderKey>, data: &str) -> Result<Publis
     Ok(Publish { topic, key, data })
 }
 
-/// What an API key may be used for.
+/// Access of an API key.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema, PartialEq)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Access)]
@@ -304,9 +304,9 @@ pub enum AccessForm {
 pub struct ApiKeyCreate {
     /// In whose name it acts; `platform` makes another platform key.
     pub owner: OwnerText,
-    /// What the key may do.
+    /// Access of the key.
     pub access: AccessForm,
-    /// What it is for.
+    /// Purpose of the key, for people.
     pub label: Option<LabelText>,
 }
 

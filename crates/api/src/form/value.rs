@@ -124,12 +124,12 @@ string_form! {
     parse external_id, schema reference_schema
 }
 string_form! {
-    /// What the result of a queued payment is told with.
+    /// Correlation id of a queued payment.
     CorrelationText as "Reference", CorrelationId, expecting "1 to 64 bytes of text without control characters",
     parse correlation_id, schema reference_schema
 }
 string_form! {
-    /// What an API key is for.
+    /// Purpose of an API key.
     LabelText as "Reference", Label, expecting "1 to 64 bytes of text without control characters",
     parse label, schema reference_schema
 }
@@ -150,7 +150,7 @@ string_form! {
     parse reason, schema |object| object.min_length(Some(1)).max_length(Some(REASON_BYTES_MAX)).pattern(Some(NO_CONTROLS))
 }
 string_form! {
-    /// What a person reads of it.
+    /// Description for people.
     DescriptionText as "Description", String, expecting "at most 1,000 bytes of text without control characters",
     parse description_text, schema |object| object.max_length(Some(DESCRIPTION_BYTES_MAX)).pattern(Some(NO_CONTROLS))
 }
@@ -315,7 +315,7 @@ integer_form! {
     expecting "an integer of basis points from 0 to 10000"
 }
 
-/// How far an account may go below zero.
+/// Overdraft limit of an account.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OverdraftForm {
     /// So many minor units.
@@ -374,7 +374,7 @@ impl ToSchema for OverdraftForm {
     }
 }
 
-/// A caller's own notes: text by name.
+/// Metadata of a caller: text by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetadataForm(pub BTreeMap<String, String>);
 

@@ -14,7 +14,7 @@ use crate::failures::read_error;
 use crate::intake::permission::check_permission;
 use crate::intake::refusals::{RefusalCount, Refusals};
 
-/// What takes commands in.
+/// Intake of commands.
 pub struct Intake {
     reader: Reader,
     messaging: Option<Arc<Messaging>>,

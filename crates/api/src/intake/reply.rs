@@ -6,7 +6,7 @@ use tributary_ledger::Rejection;
 use crate::error::ApiError;
 use crate::failures::{group_key_conflict, key_conflict, not_queued_error};
 
-/// What the ledger decided, now or before.
+/// A decision of the ledger, made now or before.
 pub struct Done<T> {
     /// The record of the command, or what is known of it.
     pub record: T,

@@ -32,7 +32,7 @@ pub struct AccountObject {
     pending: u64,
     /// `posted` less `pending`: what may be spent, but for the overdraft.
     available: i64,
-    /// How far `available` may go below zero: minor units, or `unlimited`.
+    /// How far below zero `available` may go: minor units, or `unlimited`.
     #[schema(value_type = crate::form::value::OverdraftForm)]
     overdraft: OverdraftObject,
     #[schema(required)]
@@ -49,11 +49,11 @@ pub struct AccountObject {
 #[serde(rename_all = "snake_case")]
 #[schema(as = AccountStatus)]
 pub enum AccountStatusForm {
-    /// It may pay and receive.
+    /// The account pays and receives.
     Open,
-    /// It may receive, not pay.
+    /// The account receives and does not pay.
     Frozen,
-    /// Neither, for good.
+    /// The account neither pays nor receives, for good.
     Closed,
 }
 
@@ -85,7 +85,7 @@ pub struct EntryObject {
     /// The payment that it belongs to.
     #[schema(required)]
     payment: Option<String>,
-    /// What happened, as in the event.
+    /// Type of the event.
     #[serde(rename = "type")]
     kind: String,
     #[schema(required)]

@@ -12,7 +12,7 @@ use crate::render::common::{payment_changed, payment_of};
 use crate::render::event;
 use crate::render::resource::{Resource, object};
 
-/// What a command made or changed.
+/// The object in the answer to a command.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnswerObject {
@@ -41,7 +41,7 @@ pub struct Reference {
 pub struct Rendered {
     /// 201 if the command made something, else 200.
     pub status: u16,
-    /// What was made or changed.
+    /// The object that the command made or changed.
     pub object: AnswerObject,
 }
 
@@ -72,7 +72,7 @@ fn status(body: &Body) -> u16 {
     }
 }
 
-/// What is known of a command's answer before it is decided: enough to answer without its record.
+/// Parts of a command's answer that are known before the decision: enough to answer without the record.
 #[derive(Clone, Copy, Debug)]
 pub struct Outline {
     status: u16,

@@ -36,16 +36,16 @@ pub struct AttemptObject {
     handed_out: String,
     #[schema(format = DateTime)]
     ended: String,
-    /// What kept a webhook from being answered.
+    /// Code of the error that kept a webhook from being answered.
     #[schema(required)]
     error_code: Option<String>,
-    /// Why it failed.
+    /// Text of the error.
     #[schema(required)]
     error: Option<String>,
-    /// What was sent; null for events that are fetched.
+    /// The request that was sent; null for events that are fetched.
     #[schema(required)]
     request: Option<SentObject>,
-    /// What was answered, the head only.
+    /// Head of the answer.
     #[schema(required)]
     response: Option<AnsweredObject>,
     /// How long it took from the beginning of the attempt; null for events that are fetched.

@@ -15,7 +15,7 @@ use crate::render::payment::reply_to;
 use crate::render::resource::{Resource, object};
 use crate::time::format_timestamp;
 
-/// Something that happened. Its id never changes.
+/// An event. Its id never changes.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
 pub struct EventObject {
@@ -27,13 +27,13 @@ pub struct EventObject {
     kind: String,
     #[schema(format = DateTime)]
     created: String,
-    /// Who published it; null for what the ledger itself tells.
+    /// Owner who published the event; null for events of the ledger.
     #[schema(required)]
     owner: Option<String>,
     /// The order key that it was published under.
     #[schema(required)]
     key: Option<String>,
-    /// What happened; of a published event, what was published.
+    /// Data of the event; of a published event, the data that the caller published.
     data: EventContent,
 }
 
@@ -49,13 +49,13 @@ impl EventObject {
     }
 }
 
-/// What an event says.
+/// Data of an event.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum EventContent {
-    /// What the ledger tells.
+    /// Data of an event of the ledger.
     Ledger(Box<EventData>),
-    /// What a caller published.
+    /// Data that a caller published.
     Published(Box<RawValue>),
 }
 
@@ -76,7 +76,7 @@ impl ToSchema for EventContent {
     }
 }
 
-/// What it happened to.
+/// Data of an event of the ledger.
 #[derive(Serialize, ToSchema)]
 pub struct EventData {
     /// The object as the event left it.
@@ -89,7 +89,7 @@ pub struct EventData {
     reply: Option<ReplyObject>,
 }
 
-/// Whom the result of a queued payment is told.
+/// Receiver of the result of a queued payment.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Reply)]
 pub struct ReplyObject {
@@ -97,7 +97,7 @@ pub struct ReplyObject {
     to: String,
     /// The owner of the key that sent the payment: whoever may name this mailbox chooses the `correlation_id` freely.
     asked_by: String,
-    /// As the payment was sent with.
+    /// Correlation id of the payment.
     #[schema(required)]
     correlation_id: Option<String>,
 }
@@ -118,7 +118,7 @@ pub enum EventSubject {
 pub struct RefusalObject {
     #[schema(pattern = "^refusal$")]
     object: &'static str,
-    /// What was asked for, such as `refund`.
+    /// Operation that was refused, such as `refund`.
     #[schema(value_type = String)]
     command: &'static str,
     /// The payment that it was about.
@@ -154,7 +154,7 @@ pub fn event(reader: &Reader, record: &Record) -> Result<EventObject, ApiError> 
     })
 }
 
-/// What the event of `record` says.
+/// Returns the data of the event of `record`.
 fn content(reader: &Reader, record: &Record) -> Result<EventContent, ApiError> {
     match &record.command.body {
         Body::Publish(publish) if record.outcome.is_accepted() => {
@@ -164,13 +164,13 @@ fn content(reader: &Reader, record: &Record) -> Result<EventContent, ApiError> {
     }
 }
 
-/// The same as JSON.
+/// Returns the data of the event of `record` as JSON.
 pub fn data_json(reader: &Reader, record: &Record) -> Result<Vec<u8>, ApiError> {
     let content = content(reader, record)?;
     Ok(serde_json::to_vec(&content).expect("an event is JSON"))
 }
 
-/// What was published; null if it is of a scheme that can't be read here.
+/// Returns the published data; null if the data is of a scheme that can't be read here.
 fn published(publish: &Publish) -> Box<RawValue> {
     let plain = Some(publish.data.as_bytes()).filter(|_| publish.data.scheme() == Data::PLAIN);
     plain
@@ -178,7 +178,7 @@ fn published(publish: &Publish) -> Box<RawValue> {
         .unwrap_or_else(|| RawValue::NULL.to_owned())
 }
 
-/// What the ledger tells of `record`.
+/// Returns the data of the ledger's event of `record`.
 fn ledger_data(reader: &Reader, record: &Record) -> Result<EventData, ApiError> {
     let outcome = &record.outcome;
     let subject = if outcome.is_accepted() || outcome.payment.is_some() {

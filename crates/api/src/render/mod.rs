@@ -1,4 +1,4 @@
-//! What records look like from outside. The answer to a write is made of its record and of older ones, never of later
+//! Objects of the API, made from records. The answer to a write is made of its record and of older ones, never of later
 //! state, so a repetition of the write gets the same bytes.
 
 pub mod account;

@@ -1,4 +1,4 @@
-//! What queueing theory expects of a pool, beside what was observed.
+//! The queueing model's expectation, to compare with observed figures.
 
 use serde::Serialize;
 use utoipa::ToSchema;

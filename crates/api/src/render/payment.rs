@@ -25,9 +25,9 @@ pub struct PaymentObject {
     object: &'static str,
     kind: PaymentKindForm,
     status: PaymentStatusForm,
-    /// To whom it belongs: the first payee's owner; of transfers and payouts the source's.
+    /// Owner of the payment: the first payee's owner; of transfers and payouts the source's owner.
     owner: String,
-    /// In all, minor units.
+    /// Total amount, in minor units.
     #[schema(minimum = 0)]
     amount: u64,
     /// ISO 4217.
@@ -44,7 +44,7 @@ pub struct PaymentObject {
     /// Of that, what fee accounts gave back.
     #[schema(minimum = 0)]
     fee_refunded: u64,
-    /// Who pays.
+    /// Account that pays.
     #[schema(value_type = String)]
     source: IdText,
     /// The payees' parts; empty if the payment failed before they were computed.
@@ -96,10 +96,10 @@ pub struct QueueObject {
     /// From then on it fails as `queue_expired`.
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
-    /// The subscription that is told the result.
+    /// Subscription that receives the result.
     #[schema(required)]
     reply_to: Option<String>,
-    /// What the result is told with.
+    /// Text that the result carries, so that the receiver can match it with the payment.
     #[schema(required)]
     pub correlation_id: Option<String>,
 }
@@ -139,7 +139,7 @@ pub struct ShareObject {
     refunded: u64,
 }
 
-/// Which way a payment goes.
+/// Kind of payment.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = PaymentKind)]

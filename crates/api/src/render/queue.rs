@@ -12,7 +12,7 @@ use crate::render::model::ModelObject;
 use crate::time::format_timestamp;
 use tributary_engine::Reader;
 
-/// How a queue stands.
+/// State of a queue.
 #[derive(Serialize, ToSchema)]
 #[schema(as = QueueStanding)]
 pub struct StandingObject {
@@ -39,7 +39,7 @@ pub struct QueueObject {
     standing: StandingObject,
     /// Payments that wait.
     length: usize,
-    /// As many may wait.
+    /// Maximum number of queued payments.
     length_max: usize,
     /// Of those that wait, the ones whose `not_before` has not come.
     later: usize,

@@ -29,7 +29,7 @@ pub enum Resource {
     Setting(setting::SettingObject),
 }
 
-/// What an accepted record made or changed, as the record left it.
+/// Returns the object that an accepted record made or changed, as the record left it.
 pub(crate) fn object(reader: &Reader, record: &Record) -> Result<Resource, ApiError> {
     if let Body::Refund(_) = record.command.body {
         return Ok(Resource::Refund(refund::refund(reader, record)?));

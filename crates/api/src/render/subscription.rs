@@ -30,7 +30,7 @@ pub struct SubscriptionObject {
     /// Where webhooks are sent to.
     #[schema(required)]
     url: Option<String>,
-    /// What signs the webhooks: shown only when it is new.
+    /// Secret that signs the webhooks: shown only when it is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
     /// Name for tools, unique among the owner's subscriptions.
@@ -236,7 +236,7 @@ pub struct DeliveriesObject {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Delivery)]
 pub struct DeliveryObject {
-    /// What to acknowledge the event by.
+    /// Receipt by which the event is acknowledged.
     pub receipt: String,
     /// 1 for the first.
     pub attempt: u32,
@@ -244,7 +244,7 @@ pub struct DeliveryObject {
     pub event: EventObject,
 }
 
-/// What became of receipts.
+/// Result of an operation on receipts.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ReceiptsAnswer)]
 pub struct ReceiptsObject {
@@ -298,7 +298,7 @@ pub fn dead_letter(letter: &Letter, event: Option<EventObject>) -> DeadLetterObj
     }
 }
 
-/// What was done to dead letters.
+/// Result of an operation on dead letters.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeadLettersChanged)]
 pub struct DeadLettersObject {

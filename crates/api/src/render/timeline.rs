@@ -31,7 +31,7 @@ pub enum Entry {
         /// `pay`, `capture`, `void`, `refund`; `expire` and `run` are the system's own.
         #[schema(value_type = String)]
         command: &'static str,
-        /// Who asked.
+        /// Who sent the command.
         actor: ActorObject,
         /// Shown to its own owner and the platform.
         #[schema(required)]
@@ -103,7 +103,7 @@ pub enum Entry {
     },
 }
 
-/// Who asked.
+/// Who sent the command.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TimelineActor)]
 pub struct ActorObject {
@@ -150,7 +150,7 @@ fn joined(asked: &Record) -> Option<(u64, u8)> {
     Some((time, terms.priority.number()))
 }
 
-/// What one record says.
+/// Adds the entries of one record.
 fn add_record(
     reader: &Reader,
     caller: &Caller,

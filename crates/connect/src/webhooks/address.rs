@@ -9,7 +9,7 @@ pub const URL_BYTES_MAX: usize = 2_048;
 /// Why a URL or an address is not sent to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlRefused {
-    /// It is not a URL with a host.
+    /// The text is not a URL with a host.
     #[error("not a URL of at most {URL_BYTES_MAX} printable ASCII characters with a host")]
     Malformed,
     /// Neither `https` nor, where that is allowed, `http`.
@@ -29,12 +29,12 @@ pub enum UrlRefused {
     Address {
         /// Where the host's name led to.
         address: IpAddr,
-        /// What the address is for.
+        /// Purpose of the address range.
         range: &'static str,
     },
 }
 
-/// What may be sent to.
+/// Rules for the addresses that webhooks may go to.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// Whether `http://` is allowed too.
@@ -265,7 +265,7 @@ const SPECIAL_V6: [(Ipv6Addr, u32, &str); 5] = [
     ),
 ];
 
-/// What else there is outside 2000::/3, to name it; all of it is refused.
+/// Special ranges outside 2000::/3, by name; every address outside 2000::/3 is refused.
 const OUTSIDE_V6: [(Ipv6Addr, u32, &str); 8] = [
     (Ipv6Addr::UNSPECIFIED, 128, "unspecified"),
     (Ipv6Addr::LOCALHOST, 128, "loopback"),
@@ -289,7 +289,7 @@ const OUTSIDE_V6: [(Ipv6Addr, u32, &str); 8] = [
     (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8, "multicast"),
 ];
 
-/// What the address is for, if it is not one of the public Internet.
+/// Returns the purpose of the address, if the address is not one of the public Internet.
 fn special_range(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => {

@@ -8,18 +8,18 @@ use super::address::{EndpointUrl, UrlRefused};
 use super::seal::{MasterKey, Unsealable};
 use super::signature::{SigningSecret, SigningSecrets};
 
-/// Where webhooks go.
+/// Receiver of webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The id of the subscription.
     pub id: String,
-    /// Where to.
+    /// URL of the receiver.
     pub url: EndpointUrl,
-    /// What signs them.
+    /// Secrets that sign the webhooks.
     pub secrets: SigningSecrets,
 }
 
-/// Why stored bytes are no endpoint.
+/// Error of stored bytes that are no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointUnreadable {
     /// The bytes are not what [`Endpoint::to_bytes`] makes.
@@ -52,7 +52,7 @@ struct StoredSecret {
 }
 
 impl Endpoint {
-    /// What to store: JSON, with the secrets sealed for this very endpoint.
+    /// Returns the bytes to store: JSON, with the secrets sealed for this endpoint alone.
     pub fn to_bytes(&self, key: &MasterKey) -> Vec<u8> {
         let place = place(&self.id);
         let seal = |secret: &SigningSecret, end| StoredSecret {

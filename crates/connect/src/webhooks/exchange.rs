@@ -33,9 +33,9 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// The longest wait for the body: its status decides already, so a later one costs only the connection.
 const BODY_PATIENCE: Duration = Duration::from_secs(1);
-/// What is kept of a head, in bytes.
+/// Maximum number of bytes kept of a head.
 const HEAD_KEPT_BYTES_MAX: usize = 4_096;
-/// What is kept of what went wrong, in bytes.
+/// Maximum number of bytes kept of an error text.
 const ERROR_BYTES_MAX: usize = 256;
 /// How long a connection is kept when nothing is sent over it.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -64,7 +64,7 @@ pub enum AttemptError {
     /// No answer in time.
     #[error("no answer in time")]
     TimedOut,
-    /// It was ended early, because other receivers needed the place of one that takes long.
+    /// The attempt was ended early because other receivers needed the place of a slow one.
     #[error("it took long and was ended for others")]
     CutShort,
 }
@@ -92,7 +92,7 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<String>,
 }
 
-/// What is known of an attempt, whatever becomes of it.
+/// Facts about an attempt, recorded while it runs.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Request line and headers, once they are made.
@@ -427,7 +427,7 @@ fn head_text(mut text: String, headers: &HeaderMap) -> String {
     text
 }
 
-/// What went wrong, with its causes.
+/// Returns the text of an error with its causes.
 fn brief(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -31,9 +31,9 @@ use super::settings::Settings;
 const WITH_SENDER_MAX: usize = 20;
 /// How long an event may be with the sender before it is taken again: its host's queue may be long.
 const VISIBILITY: Duration = Duration::from_secs(900);
-/// How often new subscriptions are looked for when nobody told of one.
+/// How often the feed looks for new subscriptions without being notified of one.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How long a subscription that can't go on waits before it looks again.
+/// Pause of a subscription whose host has no room.
 const PAUSE: Duration = Duration::from_millis(100);
 /// An endpoint that took nothing for so long while an event ran out of attempts is disabled.
 const DISABLE_AFTER: Duration = Duration::from_secs(3 * 24 * 3_600);
@@ -75,7 +75,7 @@ struct Inner {
     stop: Notify,
 }
 
-/// What is with the sender for one subscription.
+/// Events of one subscription that the sender has.
 struct SubscriptionFeed {
     given: Mutex<HashMap<String, Receipt>>,
     /// There is room again.

@@ -1,4 +1,4 @@
-//! What a sender is asked to send.
+//! The job of a sender: one webhook.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::endpoint::Endpoint;
 /// One webhook to send once.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Where to, and what signs it.
+    /// Endpoint of the webhook.
     pub endpoint: Arc<Endpoint>,
     /// The event's id: the same at every attempt. 1 to 128 printable ASCII characters, no full stop.
     pub event_id: String,

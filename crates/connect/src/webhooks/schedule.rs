@@ -1,4 +1,4 @@
-//! Whose turn it is: a queue per host, so that a slow receiver delays only itself. No I/O, no clock.
+//! Which job is sent next: one queue per host, so that a slow receiver delays only itself. No I/O, no clock.
 //!
 //! - A host that has not yet served an attempt, or did not serve its last one, has one attempt under way at a time; others up to
 //!   [`Bounds::per_host_max`]. Hosts take turns.
@@ -12,7 +12,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// What the schedule may hold.
+/// Bounds of the schedule.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Attempts under way at once, of all hosts.
@@ -26,22 +26,22 @@ pub(super) struct Bounds {
 /// How a host took an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Served {
-    /// It answered in time, whatever it said.
+    /// The host answered in time, with any status.
     Yes,
-    /// It can't be reached, took too long or said that it is overloaded.
+    /// The host could not be reached, took too long or said that it is overloaded.
     No,
-    /// It was not asked.
+    /// The host was not asked.
     NotTried,
 }
 
-/// What to do next.
+/// Next step of the sender.
 #[derive(Debug)]
 pub(super) enum Next<J> {
     /// Start this one.
     Start {
-        /// Whose it is.
+        /// Host of the job.
         host: Arc<str>,
-        /// What to send.
+        /// The job to send.
         job: J,
         /// Whether the host is held back.
         held_back: bool,
@@ -142,7 +142,7 @@ impl<J> Schedule<J> {
         Ok(())
     }
 
-    /// What to do next. Ask until it says [`Next::Wait`], and again after every change.
+    /// Returns the next step. Call until the answer is [`Next::Wait`], and again after every change.
     pub(super) fn next(&mut self) -> Next<J> {
         if self.under_way >= self.bounds.under_way_max {
             return self.make_room();

@@ -34,12 +34,12 @@ pub enum MasterKeyError {
     /// The file holds something else.
     #[error("{0} must hold one master key: 64 hexadecimal digits and nothing else")]
     Malformed(PathBuf),
-    /// It can't be read or made.
+    /// The file can't be read or made.
     #[error("the master key file {path}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
 }
@@ -47,7 +47,7 @@ pub enum MasterKeyError {
 /// Why something sealed can't be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsealable {
-    /// It was sealed under another master key.
+    /// The data was sealed under another master key.
     #[error("sealed under master key {sealed}, but the master key file holds {here}")]
     OtherKey {
         /// The id of the key that sealed it.
@@ -55,7 +55,7 @@ pub enum Unsealable {
         /// The id of this key.
         here: String,
     },
-    /// It is damaged, or was sealed for another place.
+    /// The data is damaged, or was sealed for another place.
     #[error("sealed data is damaged, or belongs to something else")]
     Damaged,
 }
@@ -166,7 +166,7 @@ impl MasterKey {
         sealed
     }
 
-    /// What was sealed for `place`.
+    /// Returns the plain data that was sealed for `place`.
     pub fn open(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>, Unsealable> {
         let (head, text) = sealed
             .split_first_chunk::<HEAD_BYTES>()

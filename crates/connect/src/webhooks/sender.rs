@@ -27,14 +27,14 @@ const DOUBLINGS_MAX: u32 = 5;
 /// How often connections and hosts that nobody needs are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// What came of a job.
+/// Result of an attempt to send a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// When it began, nanoseconds since 1970. It is the time that was signed, in whole seconds.
     pub started: u64,
     /// From then to the answer's end, or to the error.
     pub took: Duration,
-    /// What was answered.
+    /// HTTP status of the answer; none if there was none.
     pub status: Option<u16>,
     /// Why nothing was answered.
     pub error: Option<AttemptError>,
@@ -46,25 +46,25 @@ pub struct Attempt {
     pub connected: Option<Duration>,
     /// From the beginning to the head of the answer.
     pub answered: Option<Duration>,
-    /// What to do now.
+    /// What the feed does next with the event.
     pub outcome: Outcome,
 }
 
-/// What to do after an attempt.
+/// What the feed does with an event after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was answered with 2xx: nothing is left to do.
+    /// The receiver answered with 2xx: the event is delivered.
     Delivered,
     /// Try again later, if there are attempts left.
     Retry {
-        /// What the receiver asked to wait, at most 24 hours.
+        /// Wait that the receiver asked for, at most 24 hours.
         after: Option<Duration>,
     },
-    /// It was answered with 410: the endpoint wants no webhooks any more.
+    /// The receiver answered with 410: the endpoint wants no more webhooks.
     Gone,
 }
 
-/// How much there is to do.
+/// Work of a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
     /// Jobs that wait for their host.
@@ -97,7 +97,7 @@ pub(super) fn check_settings(settings: &Settings) -> Result<(), SenderError> {
     }
 }
 
-/// What is progress of every attempt, on the sender's thread: it must not block.
+/// Called with every attempt, on the sender's thread: the function must not block.
 type Done = Box<dyn Fn(Job, Attempt) + Send + Sync>;
 
 struct Shared {
@@ -191,7 +191,7 @@ impl Sender {
         Ok(())
     }
 
-    /// How much there is to do.
+    /// Work of a sender.
     pub fn figures(&self) -> Figures {
         let (waiting, under_way, hosts) = self.shared.schedule().numbers();
         Figures {

@@ -14,10 +14,10 @@ pub type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
 
 /// Attempts under way at once, to one host and port.
 pub const PER_HOST_MAX: u32 = 10;
-/// How to send.
+/// How webhooks are sent.
 #[derive(Clone)]
 pub struct Settings {
-    /// What may be sent to.
+    /// Rules for the addresses that webhooks may go to.
     pub rules: Rules,
     /// Certificates to trust, PEM; those of the system without.
     pub ca_file: Option<PathBuf>,

@@ -10,7 +10,7 @@ use ring::hmac;
 pub const LIVE_SECRETS_MAX: usize = 5;
 
 const PREFIX: &str = "whsec_";
-/// What the specification allows: 192 to 512 bits.
+/// Length of a secret by the specification, in bytes: 192 to 512 bits.
 const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const RANDOM_BYTES: usize = 32;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -27,7 +27,7 @@ pub struct NotASecret;
 )]
 pub struct TooManySecrets;
 
-/// What sender and receiver share. `Debug` does not show it.
+/// Secret that sender and receiver share. `Debug` does not show the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningSecret(Vec<u8>);
 

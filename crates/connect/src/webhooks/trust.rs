@@ -1,4 +1,4 @@
-//! Which certificates of receivers are trusted: those of the system, or of a file.
+//! Trusted certificates of receivers: those of the system, or of a file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

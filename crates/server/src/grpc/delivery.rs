@@ -192,7 +192,7 @@ fn damaged(position: u64, what: &dyn std::fmt::Display) -> tributary_engine::Fai
     }
 }
 
-/// What was published, of an event that was.
+/// Returns the published data of an event that a caller published.
 #[inline]
 fn published<'a>(record: &RecordRef<'a>) -> Option<&'a [u8]> {
     match record.data() {

@@ -27,7 +27,7 @@ const RANDOM_KEY_BYTES: usize = 16;
 /// Days that a date may lie from 1970: the years 1 to 9999, as over REST.
 const DATES: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
 
-/// What reading a command needs to know.
+/// Reads commands of one caller.
 pub(crate) struct Form<'a> {
     reader: &'a Reader,
     caller: &'a Caller,

@@ -44,7 +44,7 @@ use crate::grpc::receive::Responses;
 use crate::grpc::status::status_of;
 use tributary_api::code::ErrorCode;
 
-/// What reflection tells.
+/// Descriptors that reflection serves.
 const DESCRIPTORS: &[u8] = include_bytes!("descriptors.bin");
 
 type AxumBody = axum::body::Body;

@@ -102,7 +102,8 @@ pub(crate) fn receive(app: &App, request: Request<Streaming<Bytes>>) -> Result<R
 /// The receiver's side of a stream.
 struct Receiver {
     app: App,
-    /// What the stream was opened with: the key in it is checked again and again, since it may be revoked meanwhile.
+    /// Headers of the request that opened the stream. The API key is checked again with every message: it may be revoked
+    /// meanwhile.
     headers: HeaderMap,
     requests: Streaming<Bytes>,
     stopped: watch::Receiver<bool>,
@@ -138,7 +139,7 @@ impl Drop for Receiver {
     }
 }
 
-/// What the first request asked for.
+/// Terms of the stream, from its first request.
 struct Opened {
     id: SubscriptionId,
     messaging: Arc<Messaging>,
@@ -224,7 +225,7 @@ impl Receiver {
         }
     }
 
-    /// What the client has sent, if anything.
+    /// Returns the next request of the client, if one has arrived.
     async fn arrived(&mut self) -> Option<Next> {
         let requests = &mut self.requests;
         std::future::poll_fn(|context| {

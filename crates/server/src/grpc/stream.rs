@@ -36,7 +36,8 @@ enum Batch {
 /// The answers to the batches of a stream.
 pub(crate) struct Answers {
     app: App,
-    /// What the stream was opened with: the key in it is checked for every batch, since it may be revoked meanwhile.
+    /// Headers of the request that opened the stream. The API key is checked again for every batch: it may be revoked
+    /// meanwhile.
     headers: HeaderMap,
     batches: Streaming<Bytes>,
     in_flight: VecDeque<Batch>,

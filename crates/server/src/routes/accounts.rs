@@ -54,7 +54,7 @@ pub(crate) async fn get(
     Ok(json(200, &account(&app.shared.reader, &found, &opened)))
 }
 
-/// Which accounts to list.
+/// Filter of a list of accounts.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -207,7 +207,7 @@ pub(crate) async fn entries(
     Ok(json(200, &page))
 }
 
-/// Lets an account only receive. Platform keys only.
+/// Freezes an account: it receives and does not pay. Platform keys only.
 #[utoipa::path(post, path = "/v1/accounts/{id}/freeze", tag = "accounts", operation_id = "freezeAccount",
     params(("id" = String, Path, description = "The account.")), request_body(content = Empty),
     responses((status = 200, description = "The account.", body = AccountObject)))]
@@ -221,7 +221,7 @@ pub(crate) async fn freeze(
     change(&app, caller, &id, key, Body::FreezeAccount).await
 }
 
-/// Lets a frozen account pay again. Platform keys only.
+/// Unfreezes an account: it pays again. Platform keys only.
 #[utoipa::path(post, path = "/v1/accounts/{id}/unfreeze", tag = "accounts", operation_id = "unfreezeAccount",
     params(("id" = String, Path, description = "The account.")), request_body(content = Empty),
     responses((status = 200, description = "The account.", body = AccountObject)))]

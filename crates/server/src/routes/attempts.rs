@@ -18,7 +18,7 @@ use crate::auth::Reading;
 use crate::extract::{Id, Query};
 use crate::response::{ErrorResponse, json};
 
-/// Which attempts to list.
+/// Filter of a list of attempts.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

@@ -28,7 +28,7 @@ use crate::submit::{submit_all, submit_briefly};
 const RESULT_BYTES: usize = 900;
 const BRIEF_RESULT_BYTES: usize = 220;
 
-/// What became of a batch.
+/// Results of a batch.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct BatchResult {
     #[schema(pattern = "^batch$")]
@@ -37,7 +37,7 @@ pub(crate) struct BatchResult {
     results: Vec<CommandResult>,
 }
 
-/// What became of one command.
+/// Result of one command of a batch.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CommandResult {
     /// The command's.
@@ -46,15 +46,15 @@ pub(crate) struct CommandResult {
     status: u16,
     /// Whether this is the repetition of an earlier answer.
     replayed: bool,
-    /// What it made or changed; null if it was refused.
+    /// The object that the command made or changed; null if the command was refused.
     #[schema(required)]
     result: Option<AnswerObject>,
-    /// Why it was refused; null if it was done.
+    /// Why the command was refused; null if the command was done.
     #[schema(required)]
     error: Option<ErrorBody>,
 }
 
-/// What became of a command that was sent.
+/// Result of a command that reached the ledger.
 struct Outcome {
     replayed: bool,
     made: Result<Rendered, ApiError>,

@@ -282,7 +282,7 @@ fn one_by_one(
     receipts.iter().map(result).collect()
 }
 
-/// Which dead letters to list.
+/// Page of a list of dead letters.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

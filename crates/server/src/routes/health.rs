@@ -52,7 +52,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ErrorRespo
     Ok(json(200, &Health { status: "ready" }))
 }
 
-/// Whoever may see the metrics: everybody if they are public, else platform keys.
+/// A caller who may see the metrics: anybody if they are public, else a platform key.
 pub(crate) struct MetricsReader;
 
 impl FromRequestParts<App> for MetricsReader {

@@ -115,7 +115,7 @@ pub(crate) async fn meta(State(app): State<App>, _: PlatformWriting) -> Response
     )
 }
 
-/// Which frames to send.
+/// Range of frames to send.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

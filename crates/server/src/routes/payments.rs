@@ -176,7 +176,7 @@ pub(crate) async fn get(
     Ok(json(200, &payment(&app.shared.reader, &now, &asked)))
 }
 
-/// Which payments to list.
+/// Filter of a list of payments.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

@@ -33,7 +33,7 @@ pub(crate) async fn payment_order(
     Ok(json(200, &shown.await?))
 }
 
-/// Has queued payments wait: new ones are accepted, none runs, those that are too late fail. Platform keys only.
+/// Pauses the queue: payments are accepted and none runs; a payment whose `expires_at` passes fails. Platform keys only.
 #[utoipa::path(post, path = "/v1/queues/payment_order/pause", tag = "operations", operation_id = "pausePaymentQueue",
     request_body(content = Empty),
     responses((status = 200, description = "How the queue stands.", body = StandingObject)))]
@@ -46,7 +46,7 @@ pub(crate) async fn pause(
     set(&app, caller, key, QueueMode::Paused).await
 }
 
-/// Has the queue run empty: what waits runs, new payments are refused with `queue_draining`. Platform keys only.
+/// Drains the queue: queued payments run, new ones are refused with `queue_draining`. Platform keys only.
 #[utoipa::path(post, path = "/v1/queues/payment_order/drain", tag = "operations", operation_id = "drainPaymentQueue",
     request_body(content = Empty),
     responses((status = 200, description = "How the queue stands.", body = StandingObject)))]

@@ -34,7 +34,7 @@ pub(crate) async fn create(
     execute_draft(&app, caller, key, draft).await
 }
 
-/// Which refunds to list.
+/// Filter of a list of refunds.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

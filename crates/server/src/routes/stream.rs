@@ -37,7 +37,7 @@ use crate::response::ErrorResponse;
 
 /// Where a caller that lost its stream goes on.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// What a caller is told to wait before it comes again, milliseconds.
+/// Wait before a client reconnects, in milliseconds.
 const RETRY_MS: u64 = 1_000;
 /// Events of one slice, at most.
 const SLICE_EVENTS_MAX: usize = 256;
@@ -45,10 +45,10 @@ const SLICE_EVENTS_MAX: usize = 256;
 const SLICE_BYTES: usize = 64 << 10;
 /// From one read of a stream that has nothing left to the next: many small batches are read together.
 const PAUSE: Duration = Duration::from_millis(5);
-/// What a caller is told to wait for a place.
+/// Wait that a client is asked for when every place is taken.
 const PLACE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Which events a stream has, and where it begins.
+/// Filter of an event stream, and where the stream begins.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -176,7 +176,7 @@ impl Stream for Pieces {
 /// An open stream.
 struct Streaming {
     shared: Arc<Shared>,
-    /// What it was opened with: the key may be revoked meanwhile.
+    /// Header with the API key. The key is checked again: it may be revoked meanwhile.
     key: HeaderMap,
     /// Lent out while the journal is read.
     matcher: Option<Matcher>,

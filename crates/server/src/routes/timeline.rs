@@ -29,7 +29,7 @@ const ATTEMPTS_MAX: usize = 1_000;
 /// Steps of reading the history for a page: what lies further back is not on it.
 const READS_MAX: usize = 4;
 
-/// Which part of a timeline to show.
+/// Page of a timeline.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -98,7 +98,7 @@ fn page(
     list(&shared.reader, url, slice, Ok)
 }
 
-/// What was refused and left no trace in the payment is told to the one who asked for it only.
+/// Whether the record is shown: a refused command that did not change the payment is shown to its own owner only.
 fn is_shown(caller: &Caller, record: &Record) -> bool {
     caller.is_platform()
         || record.outcome.payment.is_some()

@@ -37,7 +37,7 @@ const CALLS_MAX: u32 = 200;
 /// How often a gRPC connection is asked whether its other end is still there, and how long that may take to answer.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
-/// What is spoken on a listener.
+/// Protocol of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
     /// HTTP/1.1, for REST.
@@ -46,7 +46,7 @@ pub(crate) enum Api {
     Grpc,
 }
 
-/// What an accept loop works with.
+/// State of an accept loop.
 pub(crate) struct Accept {
     pub(crate) app: App,
     pub(crate) router: Router,

@@ -21,7 +21,7 @@ use crate::routes::payments::pay;
 /// The path that goes straight to its handler, with `POST`.
 const PAYMENTS: &str = "/v1/payments";
 
-/// What requests of one connection go through.
+/// Serves the requests of one REST connection.
 pub(super) struct RestService {
     app: App,
     router: TowerToHyperService<Router>,
