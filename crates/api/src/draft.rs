@@ -1,8 +1,8 @@
 //! Drafts of commands, as every interface reads them: a command without its caller and its idempotency key.
 
 use tributary_ledger::{
-    AccountId, Body, Currency, Date, Destination, Fee, Fees, Hold, Pay, Payees, PaymentKind, Queue,
-    Reason, Reference, SHARES_MAX, Share, Text,
+    AccountId, Actor, Body, Command, Currency, Date, Destination, Fee, Fees, Hold, Key, Pay,
+    Payees, PaymentKind, Queue, Reason, Reference, SHARES_MAX, Share, Text,
 };
 
 use crate::code::ErrorCode;
@@ -38,15 +38,40 @@ impl CommandDraft {
         }
     }
 
+    /// Returns the command of an actor who asks for the draft under `key`.
+    #[inline]
+    pub fn into_command(self, actor: Actor, key: Key, linked: bool) -> Command {
+        Command {
+            key,
+            actor,
+            linked,
+            effective_at: self.effective_at,
+            text: self.text,
+            body: self.body,
+        }
+    }
+
     /// Returns the draft with a date and a text. Neither goes with every command.
     ///
     /// # Errors
     /// If the command takes no date, or no text.
+    #[inline]
     pub fn with_notes(
         mut self,
         effective_at: Option<Date>,
         text: Option<Text>,
     ) -> Result<CommandDraft, ApiError> {
+        if effective_at.is_some() || text.is_some() {
+            self.set_notes(effective_at, text)?;
+        }
+        Ok(self)
+    }
+
+    fn set_notes(
+        &mut self,
+        effective_at: Option<Date>,
+        text: Option<Text>,
+    ) -> Result<(), ApiError> {
         if effective_at.is_some() && !matches!(self.body, Body::Pay(_) | Body::Refund(_)) {
             let message = "effective_at goes with payments and refunds only.";
             return Err(ApiError::invalid("effective_at", message));
@@ -62,7 +87,7 @@ impl CommandDraft {
         }
         self.effective_at = effective_at;
         self.text = text;
-        Ok(self)
+        Ok(())
     }
 
     /// Returns the draft of a caller who named its subject by the id in the path.

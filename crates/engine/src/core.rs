@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use smallvec::SmallVec;
 use tributary_journal::{
     Clock, FRAME_BODY_BYTES_MAX, FrameBuilder, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, prefetch,
 };
@@ -342,14 +341,19 @@ impl Core {
                 warm = next.end;
                 self.warm(&request, next);
             }
-            let earlier: SmallVec<[Option<KeyUse>; 1]> = (start..end)
-                .map(|index| {
-                    let known = uses.next_if(|used| next + used.0 == index);
-                    let known = known.map(|used| used.1);
-                    known.or_else(|| self.used_on_the_way(&request.queries().get(index)))
-                })
-                .collect();
-            self.decide_unit(&request, start..end, &earlier, &mut verdicts);
+            let mut earlier_use = |index| {
+                let known = uses.next_if(|used| next + used.0 == index);
+                let known = known.map(|used| used.1);
+                known.or_else(|| self.used_on_the_way(&request.queries().get(index)))
+            };
+            if end == start + 1 {
+                // Nearly always: without a list.
+                let used = earlier_use(start);
+                self.decide_unit(&request, start..end, &[used], &mut verdicts);
+            } else {
+                let used: Vec<Option<KeyUse>> = (start..end).map(earlier_use).collect();
+                self.decide_unit(&request, start..end, &used, &mut verdicts);
+            }
             start = end;
         }
         let open = self.open.as_mut().expect("the turn is open");

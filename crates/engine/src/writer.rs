@@ -233,7 +233,8 @@ impl Writer {
                 self.pending.push_back(request);
             }
             self.fill();
-            while self.hand_over() && self.core.is_divided() {
+            // What is left is decided while the disk is busy with the batch before it.
+            while self.hand_over() && (self.core.is_divided() || !self.pending.is_empty()) {
                 self.fill();
             }
             if self.done() {

@@ -57,6 +57,7 @@ impl Batch {
     /// # Errors
     /// If the draft could not be read because of its form, or the server failed: the whole batch is refused. A command that names
     /// what is not there, or that the caller may not submit, fails alone or with its group.
+    #[inline]
     pub fn add(
         &mut self,
         intake: &Intake,
@@ -65,26 +66,48 @@ impl Batch {
         linked: bool,
         place: Place<'_>,
     ) -> Result<(), ApiError> {
-        let checked = match draft {
-            Ok((key, draft)) => intake.command(caller, key, draft),
-            Err(error) if matches!(error.status(), 400 | 500..) => {
-                return Err(error.within(&place()));
+        let error = match draft {
+            Ok((key, draft)) => {
+                let subject = draft.subject;
+                // Checked where it stays: a command is large, and there are many.
+                self.commands
+                    .push(draft.into_command(caller.actor, key, linked));
+                let command = self.commands.last().expect("it was put there");
+                match intake.check(caller, command, subject) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                }
             }
-            Err(error) => Err(error),
+            Err(error) => return self.add_unread(error, linked, place),
         };
-        self.push(checked.map_err(|error| error.within(&place())), linked);
+        self.commands.pop();
+        self.fail(error.within(&place()), linked);
         Ok(())
     }
 
-    fn push(&mut self, command: Result<Command, ApiError>, linked: bool) {
-        match command {
-            Ok(command) => self.commands.push(Command { linked, ..command }),
-            Err(error) => self.failed.push(Failed {
-                place: self.len(),
-                linked,
-                error,
-            }),
+    /// Takes in a command that could not be read.
+    #[cold]
+    fn add_unread(
+        &mut self,
+        error: ApiError,
+        linked: bool,
+        place: Place<'_>,
+    ) -> Result<(), ApiError> {
+        let whole_batch = matches!(error.status(), 400 | 500..);
+        let error = error.within(&place());
+        if whole_batch {
+            return Err(error);
         }
+        self.fail(error, linked);
+        Ok(())
+    }
+
+    fn fail(&mut self, error: ApiError, linked: bool) {
+        self.failed.push(Failed {
+            place: self.len(),
+            linked,
+            error,
+        });
     }
 
     /// Ends the batch: a group of which one command failed does not reach the ledger.

@@ -48,27 +48,35 @@ impl Intake {
         draft: CommandDraft,
     ) -> Result<Command, ApiError> {
         let subject = draft.subject;
-        let command = Command {
-            key,
-            actor: caller.actor,
-            linked: false,
-            effective_at: draft.effective_at,
-            text: draft.text,
-            body: draft.body,
-        };
-        let checked = check_permission(
-            &self.reader,
-            self.messaging.as_ref(),
-            caller,
-            &command,
-            subject,
-        );
-        let Err(error) = checked else {
-            return Ok(command);
-        };
-        let (owner, key) = (caller.actor.owner, &command.key);
-        if self.reader.key_used(owner, key).map_err(read_error)? {
-            return Ok(command);
+        let command = draft.into_command(caller.actor, key, false);
+        self.check(caller, &command, subject)?;
+        Ok(command)
+    }
+
+    /// Checks a command, as [`Intake::command`] does. `subject` is the field that names what the command is about.
+    ///
+    /// # Errors
+    /// As of [`Intake::command`].
+    #[inline]
+    pub fn check(&self, caller: &Caller, command: &Command, subject: &str) -> Result<(), ApiError> {
+        let messaging = self.messaging.as_ref();
+        match check_permission(&self.reader, messaging, caller, command, subject) {
+            Ok(()) => Ok(()),
+            Err(error) => self.refuse_unless_repeated(caller, command, error),
+        }
+    }
+
+    /// Lets a command pass whose idempotency key was used before: the caller gets the first answer, whatever has changed since.
+    #[cold]
+    fn refuse_unless_repeated(
+        &self,
+        caller: &Caller,
+        command: &Command,
+        error: ApiError,
+    ) -> Result<(), ApiError> {
+        let used = self.reader.key_used(caller.actor.owner, &command.key);
+        if used.map_err(read_error)? {
+            return Ok(());
         }
         self.count_refusal(caller, &error);
         Err(error)
