@@ -211,6 +211,14 @@ mod tests {
     use super::*;
     use tributary_ledger::{Actor, Body, PaymentId};
 
+    /// Takes in a command that was checked, or the error of one.
+    fn push(batch: &mut Batch, command: Result<Command, ApiError>, linked: bool) {
+        match command {
+            Ok(command) => batch.commands.push(Command { linked, ..command }),
+            Err(error) => batch.fail(error, linked),
+        }
+    }
+
     fn command(number: u64) -> Command {
         Command {
             key: Key::from_bytes(&number.to_be_bytes()).expect("short"),
@@ -231,7 +239,7 @@ mod tests {
                 false => Ok(command(number as u64)),
             };
             let linked = kind.is_ascii_uppercase();
-            built.push(command, linked);
+            push(&mut built, command, linked);
         }
         let mut built = built.finish().expect(batch);
         let commands = built.take_commands();
@@ -267,8 +275,8 @@ mod tests {
             Err(ApiError::not_found("payment", "payment")),
         ] {
             let mut batch = Batch::default();
-            batch.push(Ok(command(0)), false);
-            batch.push(last, true);
+            push(&mut batch, Ok(command(0)), false);
+            push(&mut batch, last, true);
             assert!(batch.finish().is_err());
         }
     }

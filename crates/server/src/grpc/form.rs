@@ -16,7 +16,7 @@ use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::{
     AccountId, AccountKind, Body, Capture, Currency, Date, Fee, Hold, Key, OpenAccount, Overdraft,
     OwnerName, Part, PaymentId, PaymentKind, Priority, Publish, Queue, Refund, SHARES_MAX, Share,
-    Text,
+    Text, Topic,
 };
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 
@@ -333,7 +333,11 @@ fn published(bytes: &[u8]) -> Result<Publish, ApiError> {
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Bytes(text)) => {
-                topic = Some(TopicText::parse(utf8(text, "type")?, "type")?);
+                // A topic is ASCII, so its bytes are checked alone; the form says what is wrong with others.
+                topic = Some(match Topic::from_bytes(text) {
+                    Ok(topic) if topic.is_of_application() => topic,
+                    _ => TopicText::parse(utf8(text, "type")?, "type")?,
+                });
             }
             (2, Value::Bytes([])) => key = None,
             (2, Value::Bytes(text)) => {
