@@ -16,6 +16,7 @@ use tributary_ledger::{
     PaymentId, PaymentKind, PutSetting, Queue, QueueTerms, Rejection, SettingBody, SettingId,
     SettingKind, Slug,
 };
+use tributary_messaging::REPLAYS_MAX;
 use tributary_server::RateLimit;
 
 use crate::client::{Answer, PATIENCE, connect, post, read_answer, send};
@@ -322,21 +323,27 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
     }),
     (ErrorCode::SubscriptionLimit, |_| {
         let server = Fixture::with_subscriptions();
-        let body = json!({"events": ["#"]});
+        // More events than a subscription takes in for replays: the range of all of them is never read to its end.
+        for batch in 0..6 {
+            let event = |at| {
+                let key = format!("{batch}-{at}");
+                json!({"idempotency_key": key, "event": {"type": "app.tick", "data": {}}})
+            };
+            let events: Vec<Value> = (0..1_000).map(event).collect();
+            server.post("/v1/batches", &json!(events)).expect(200);
+        }
+        let last = server.reader().head().position;
+        let event = |position| server.reader().ids().encode(IdKind::Event, position);
+        let range = json!({"first": event(last - 5_999), "last": event(last)});
+        let body = json!({"events": ["app.#"]});
         let made = server.post("/v1/subscriptions", &body).expect(201);
-        let replay = format!("/v1/subscriptions/{}/replay", id(&made));
-        let head = server.reader().head().position;
-        let event = server.reader().ids().encode(IdKind::Event, head);
-        let range = json!({"first": event, "last": event});
-        // Paused, it replays none of them.
+        // Paused, it hands none of them out.
         let pause = format!("/v1/subscriptions/{}/pause", id(&made));
         server.post(&pause, &json!({})).expect(200);
-        loop {
-            let answer = server.post(&replay, &range);
-            if answer.status != 200 {
-                return answer;
-            }
-        }
+        let replay = format!("/v1/subscriptions/{}/replay", id(&made));
+        let mut answers = (0..2 * REPLAYS_MAX).map(|_| server.post(&replay, &range));
+        let refused = answers.find(|answer| answer.status != 200);
+        refused.expect("so many ranges never wait")
     }),
     (ErrorCode::RateLimited, |_| {
         let slow = Fixture::with(|config| {
