@@ -13,7 +13,7 @@ use tributary_engine::Clock;
 
 use super::exchange::{Answer, AttemptError, Client, Progress};
 use super::job::Job;
-use super::retry::retry_after;
+use super::retry_after::retry_after;
 use super::schedule::{Bounds, Next, Schedule, Served};
 use super::settings::Settings;
 use super::trust;

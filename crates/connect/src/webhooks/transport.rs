@@ -12,7 +12,7 @@ use tributary_messaging::{Backoff, DeliveryIds, Messaging, Policy, SubscriptionI
 use super::address::EndpointUrl;
 use super::endpoint::{Endpoint, stored_url};
 use super::feed::{Feed, FeedError};
-use super::retry::{JITTER_PERCENT, RETRY_DELAYS};
+use super::retry_after::{JITTER_PERCENT, RETRY_DELAYS};
 use super::seal::{Keyring, MasterKey};
 use super::sender::check_settings;
 use super::settings::{PER_HOST_MAX, Settings};

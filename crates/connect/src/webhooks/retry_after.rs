@@ -1,4 +1,4 @@
-//! When a webhook that failed is sent again.
+//! The delays of retries that Standard Webhooks suggests, and the wait that a receiver asks for by `Retry-After`.
 
 use std::time::Duration;
 
