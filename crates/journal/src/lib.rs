@@ -63,7 +63,7 @@ pub use options::{
 };
 pub use prefetch::prefetch;
 pub use reader::{FrameIter, JournalStats, ReadCache, Reader};
-pub use recovery::{RecoveryReport, create, open};
+pub use recovery::{RecoveryReport, create, is_in_use, open};
 pub use scan::{ScanError, ScanOptions, ScanRecord, ScanReport, scan};
 pub use scrub::{ScrubStep, Scrubber};
 pub use writer::Writer;

@@ -102,6 +102,21 @@ pub fn create(disk: &Arc<dyn Disk>, options: &Options, meta: &Meta) -> Result<()
     Ok(())
 }
 
+/// Returns whether another process has the journal open. Changes nothing; false if there is no journal.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn is_in_use(disk: &dyn Disk) -> io::Result<bool> {
+    if Meta::load(disk)?.is_none() {
+        return Ok(false);
+    }
+    match disk.lock(LOCK_FILE) {
+        Ok(_released_at_once) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Opens a journal, verifies its active segment, cuts an unfinished write and rebuilds lost index files.
 ///
 /// # Errors

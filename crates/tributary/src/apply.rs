@@ -15,11 +15,11 @@ const APPLY: &str = "/v1/settings/apply";
 
 /// Runs `apply`.
 pub(crate) fn apply(arguments: &cli::Apply) -> anyhow::Result<Exit> {
-    let mut request = read_file(&arguments.file)?;
-    add_options(&mut request, &arguments.prune);
+    let mut file = read_file(&arguments.file)?;
+    add_options(&mut file.request, &arguments.prune);
     let mut client = arguments.server.client()?;
-    request["dry_run"] = Value::Bool(true);
-    let plan = send(&mut client, &request)?;
+    file.request["dry_run"] = Value::Bool(true);
+    let plan = send(&mut client, &file)?;
     if arguments.dry_run {
         show(&plan, arguments.json);
         return Ok(Exit::Done);
@@ -28,23 +28,55 @@ pub(crate) fn apply(arguments: &cli::Apply) -> anyhow::Result<Exit> {
         show(&plan, false);
     }
     if is_needed(&plan) {
-        request["dry_run"] = Value::Bool(false);
-        let done = send(&mut client, &request)?;
+        file.request["dry_run"] = Value::Bool(false);
+        let done = send(&mut client, &file)?;
         match arguments.json {
             true => show(&done, true),
             false => show_done(&done),
         }
     } else if arguments.json {
         show(&plan, true);
+    } else {
+        print_line("nothing to do: no setting is changed");
     }
     Ok(Exit::Done)
 }
 
-/// Reads the file for `serve --apply`: what is wrong with it ends the start before anything is served.
-pub(crate) fn read_for_serve(path: &Path, prune: &cli::Prune) -> anyhow::Result<Value> {
-    let mut request = read_file(path)?;
-    add_options(&mut request, prune);
-    Ok(request)
+/// A file of settings that was read.
+pub(crate) struct SettingsFile {
+    /// Path of the file, for messages.
+    pub(crate) path: String,
+    /// Request that applies the file.
+    pub(crate) request: Value,
+    /// Place of each setting in the file, such as "[[subscription]] 2 (orders)", in the order of the request.
+    entries: Vec<String>,
+}
+
+impl SettingsFile {
+    /// Returns the place in the file that a parameter of the request came from: `settings[1].events` is
+    /// "shop.toml: [[subscription]] 2 (orders): events".
+    pub(crate) fn place(&self, parameter: Option<&str>) -> String {
+        let path = &self.path;
+        let Some(parameter) = parameter else {
+            return path.clone();
+        };
+        let entry = parameter
+            .strip_prefix("settings[")
+            .and_then(|rest| rest.split_once(']'))
+            .and_then(|(at, field)| Some((self.entries.get(at.parse::<usize>().ok()?)?, field)));
+        match entry {
+            None => format!("{path}: {parameter}"),
+            Some((entry, "")) => format!("{path}: {entry}"),
+            Some((entry, field)) => format!("{path}: {entry}: {}", field.trim_start_matches('.')),
+        }
+    }
+}
+
+/// Reads the file for `serve --apply`. A wrong file ends the start before the server listens.
+pub(crate) fn read_for_serve(path: &Path, prune: &cli::Prune) -> anyhow::Result<SettingsFile> {
+    let mut file = read_file(path)?;
+    add_options(&mut file.request, prune);
+    Ok(file)
 }
 
 /// What a start says of the file that it applied.
@@ -74,9 +106,9 @@ fn is_needed(plan: &Value) -> bool {
     changes || (plan["skipped"] == false && !plan["generation"].is_null())
 }
 
-fn send(client: &mut crate::client::Client, request: &Value) -> anyhow::Result<Value> {
+fn send(client: &mut crate::client::Client, file: &SettingsFile) -> anyhow::Result<Value> {
     // Sent again, it finds nothing to do.
-    let answer = client.post_with_retry(APPLY, request.to_string().into_bytes())?;
+    let answer = client.post_with_retry(APPLY, file.request.to_string().into_bytes())?;
     let param = answer
         .json()
         .ok()
@@ -86,15 +118,15 @@ fn send(client: &mut crate::client::Client, request: &Value) -> anyhow::Result<V
         (Ok(answer), _) => answer.json(),
         // The file is wrong: trying again cannot help.
         (Err(error), param) if (400..500).contains(&status) && status != 429 => {
-            let at = param.map_or_else(String::new, |param| format!(" (at {param})"));
-            Err(usage_error(format!("{error:#}{at}")))
+            let place = file.place(param.as_deref());
+            Err(usage_error(format!("{place}: {error:#}")))
         }
         (Err(error), _) => Err(error),
     }
 }
 
 /// Reads a file of settings, TOML or JSON, as the request that applies it.
-fn read_file(path: &Path) -> anyhow::Result<Value> {
+fn read_file(path: &Path) -> anyhow::Result<SettingsFile> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
     let is_json = path
@@ -108,7 +140,7 @@ fn read_file(path: &Path) -> anyhow::Result<Value> {
     }?;
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut request = Map::new();
-    let mut settings = Vec::new();
+    let (mut settings, mut entries) = (Vec::new(), Vec::new());
     for (name, value) in table {
         match (name.as_str(), value) {
             ("managed_by" | "generation", value) => {
@@ -116,8 +148,10 @@ fn read_file(path: &Path) -> anyhow::Result<Value> {
             }
             (kind, Value::Array(definitions)) => {
                 for (at, definition) in definitions.into_iter().enumerate() {
+                    let entry = entry_name(kind, at + 1, &definition);
                     let read = read_definition(kind, definition, folder);
-                    settings.push(read.with_context(|| format!("{shown}: {kind} {}", at + 1))?);
+                    settings.push(read.with_context(|| format!("{shown}: {entry}"))?);
+                    entries.push(entry);
                 }
             }
             (name, _) => {
@@ -128,7 +162,19 @@ fn read_file(path: &Path) -> anyhow::Result<Value> {
         }
     }
     request.insert("settings".to_owned(), Value::Array(settings));
-    Ok(Value::Object(request))
+    Ok(SettingsFile {
+        path: shown.to_string(),
+        request: Value::Object(request),
+        entries,
+    })
+}
+
+/// Returns the place of a setting in its file: "[[subscription]] 2 (orders)", counted from 1.
+fn entry_name(kind: &str, number: usize, definition: &Value) -> String {
+    match definition["slug"].as_str() {
+        Some(slug) => format!("[[{kind}]] {number} ({slug})"),
+        None => format!("[[{kind}]] {number}"),
+    }
 }
 
 /// One definition, with the secrets that it leaves to files.
@@ -191,7 +237,10 @@ fn show_done(done: &Value) {
             print_line(&format!("secret of {slug} (shown only now): {secret}"));
         }
     }
-    print_line("done");
+    print_line(&format!(
+        "done: {} created, {} changed, {} deleted",
+        done["created"], done["changed"], done["deleted"]
+    ));
 }
 
 #[cfg(test)]
@@ -203,7 +252,35 @@ mod tests {
         std::fs::write(folder.path().join("key"), "whsec_abc\n").expect("it is written");
         let path = folder.path().join(name);
         std::fs::write(&path, text).expect("it is written");
-        read_file(&path)
+        read_file(&path).map(|file| file.request)
+    }
+
+    #[test]
+    fn a_parameter_of_the_request_is_told_as_a_place_in_the_file() {
+        let file = SettingsFile {
+            path: "shop.toml".to_owned(),
+            request: Value::Null,
+            entries: vec![
+                entry_name("rule", 1, &json!({})),
+                entry_name("subscription", 1, &json!({"slug": "orders"})),
+            ],
+        };
+        for (parameter, place) in [
+            (None, "shop.toml"),
+            (Some("managed_by"), "shop.toml: managed_by"),
+            (Some("settings[0].kind"), "shop.toml: [[rule]] 1: kind"),
+            (
+                Some("settings[1]"),
+                "shop.toml: [[subscription]] 1 (orders)",
+            ),
+            (
+                Some("settings[1].retry.delays[0]"),
+                "shop.toml: [[subscription]] 1 (orders): retry.delays[0]",
+            ),
+            (Some("settings[2].events"), "shop.toml: settings[2].events"),
+        ] {
+            assert_eq!(file.place(parameter), place);
+        }
     }
 
     #[test]
@@ -225,7 +302,10 @@ mod tests {
         for (text, fault) in [
             ("x = 1", "x must be a list"),
             ("[[subscription]]\nsecret = \"x\"", "secret_file"),
-            ("[[subscription]]\nsecret_file = \"missing\"", "missing"),
+            (
+                "[[subscription]]\nslug = \"a\"\nsecret_file = \"missing\"",
+                "a.toml: [[subscription]] 1 (a): cannot read the secret in",
+            ),
             ("[[subscription]]\nsecret_file = 1", "secret_file"),
             ("subscription = [1]", "a table"),
             ("[[", "a.toml"),

@@ -175,6 +175,7 @@ impl Client {
     ) -> anyhow::Result<HttpResponse> {
         let started = Instant::now();
         let mut pause = Duration::from_millis(100);
+        let mut told = false;
         loop {
             let result = self.send(method.clone(), path, body);
             let wait = match &result {
@@ -191,8 +192,26 @@ impl Client {
             if started.elapsed() + wait > Duration::from_secs(RETRY_SECONDS_MAX) {
                 return result;
             }
+            if !told {
+                told = true;
+                eprintln!("{}", self.waiting_text(&result));
+            }
             std::thread::sleep(wait);
             pause = (pause * 2).min(Duration::from_millis(500));
+        }
+    }
+
+    /// Says, once for each request, why the command seems to stand still.
+    fn waiting_text(&self, result: &anyhow::Result<HttpResponse>) -> String {
+        let (host, port) = (&self.host, self.port);
+        match result {
+            Ok(answer) => format!(
+                "waiting for {host}:{port}, for {RETRY_SECONDS_MAX} s at most: {}",
+                answer.error_text()
+            ),
+            Err(error) => {
+                format!("waiting for the server, for {RETRY_SECONDS_MAX} s at most: {error:#}")
+            }
         }
     }
 

@@ -244,8 +244,7 @@ impl Config {
 /// Reads and checks the file alone, so that an error names its line.
 fn read_file(path: &Path) -> anyhow::Result<toml::Table> {
     let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration {}", path.display()))
-        .map_err(|error| usage_error(format!("{error:#}")))?;
+        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
     let wrong = |error: toml::de::Error| usage_error(format!("{}: {error}", path.display()));
     toml::from_str::<Config>(&text).map_err(wrong)?;
     toml::from_str(&text).map_err(wrong)
@@ -297,14 +296,11 @@ fn variable(key: &str) -> String {
     format!("TRIBUTARY_{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
-/// Reads a secret from a file.
+/// Reads a secret from a file. A file that is missing is a failure (exit code 1: the file may be there next time), a file
+/// with anything but one secret a usage error.
 pub(crate) fn read_secret(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        usage_error(format!(
-            "cannot read the secret in {}: {error}",
-            path.display()
-        ))
-    })?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the secret in {}", path.display()))?;
     let secret = text.trim();
     if secret.is_empty() || secret.contains(char::is_whitespace) {
         return Err(usage_error(format!(
@@ -318,6 +314,7 @@ pub(crate) fn read_secret(path: &Path) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::{FAILED, USAGE_ERROR, exit_code};
 
     fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
         let directory = tempfile::tempdir().expect("directory");
@@ -406,6 +403,8 @@ mod tests {
         std::fs::write(&path, "sesame\n").expect("writes");
         assert_eq!(read_secret(&path).expect("reads"), "sesame");
         std::fs::write(&path, "two words").expect("writes");
-        assert!(read_secret(&path).is_err());
+        let code = |path: &Path| exit_code(&read_secret(path).expect_err("it is wrong"));
+        assert_eq!(code(&path), USAGE_ERROR);
+        assert_eq!(code(&directory.path().join("missing")), FAILED);
     }
 }

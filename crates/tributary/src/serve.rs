@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use tributary_api::caller::{Caller, internal_token};
 use tributary_api::first_key::create_first_key;
 use tributary_api::settings::apply::{SettingsApply, apply};
@@ -20,7 +20,7 @@ use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
 use tributary_engine::Options;
 use tributary_server::{RateLimit, Server, ServerConfig, TlsFiles};
 
-use crate::apply::{read_for_serve, summary};
+use crate::apply::{SettingsFile, read_for_serve, summary};
 use crate::cli;
 use crate::client::Client;
 use crate::config::{self, Config, LogFormat};
@@ -52,6 +52,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let to_apply = to_apply.transpose()?;
     start_log(&config.log, arguments.demo)?;
     let stop = StopSignal::install()?;
+    Store::check_directory(config.backend, &config.data)?;
     require_free_address(config.listen)?;
     config.grpc_listen.map_or(Ok(()), require_free_address)?;
     let options = Options {
@@ -70,6 +71,13 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         store.messaging.clone(),
     )
     .context("webhooks")?;
+    // Before the server listens: a wrong file ends the start, and no client may reach a server that ends at once.
+    if let Some(request) = to_apply {
+        let transport = webhooks
+            .clone()
+            .map(|webhooks| webhooks as Arc<dyn PushTransport>);
+        apply_file(&store, transport, request)?;
+    }
     let server = Server::start(
         server_config,
         store.engine.clone(),
@@ -78,12 +86,6 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
             .clone()
             .map(|webhooks| webhooks as Arc<dyn PushTransport>),
     )?;
-    if let Some(request) = to_apply {
-        let transport = webhooks
-            .clone()
-            .map(|webhooks| webhooks as Arc<dyn PushTransport>);
-        apply_file(&store, transport, request)?;
-    }
     // Create the key last: the key is shown only once, and a failed start must not use that up.
     let key = create_first_key_once(&config, &store)?;
     let scheme = if config.tls.certificate.is_some() {
@@ -114,10 +116,10 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
 fn apply_file(
     store: &Store,
     transport: Option<Arc<dyn PushTransport>>,
-    request: Value,
+    read: SettingsFile,
 ) -> anyhow::Result<()> {
-    let file: SettingsApply = serde_json::from_value(request)
-        .map_err(|error| usage_error(format!("--apply: {error}")))?;
+    let file: SettingsApply = serde_json::from_value(read.request.clone())
+        .map_err(|error| usage_error(format!("--apply: {}: {error}", read.path)))?;
     if store.messaging.is_none() {
         return Err(usage_error(
             "--apply needs the embedded backend: in memory no subscriptions are kept",
@@ -125,10 +127,11 @@ fn apply_file(
     }
     let types = standard_types(store.engine.reader(), transport);
     let done = apply(&store.engine, &types, &Caller::system(), &file).map_err(|error| {
-        let at = error
-            .parameter()
-            .map_or_else(String::new, |at| format!(" (at {at})"));
-        let message = format!("--apply: {}{at}", error.message());
+        let message = format!(
+            "--apply: {}: {}",
+            read.place(error.parameter()),
+            error.message()
+        );
         match error.status() {
             400..500 => usage_error(message),
             _ => anyhow::anyhow!(message),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, bail};
 use tributary_api::token::Secret;
 use tributary_engine::{Embedded, Engine, JournalMeta, Memory, Options, Ports, Reply};
-use tributary_journal::{DirDisk, Disk, Meta, OpenError, SystemClock};
+use tributary_journal::{DirDisk, Disk, Meta, OpenError, SystemClock, is_in_use};
 use tributary_ledger::{
     Access, Actor, ApiKeyId, ApiKeyStatus, Body, Command, CreateApiKey, Key, Label, OwnerId,
     OwnerName,
@@ -37,6 +37,20 @@ impl Store {
         match backend {
             Backend::Embedded => Self::open_embedded(data, options, history_bytes_max),
             Backend::Memory => Self::start(Box::new(Memory::new(new_journal())), options, None),
+        }
+    }
+
+    /// Refuses a data directory that is a backup or that another process uses. Creates and changes nothing: a start that fails
+    /// for another reason, such as an address in use, must not leave a new directory behind.
+    pub(crate) fn check_directory(backend: Backend, data: &Path) -> anyhow::Result<()> {
+        if backend == Backend::Memory {
+            return Ok(());
+        }
+        refuse_backup(data)?;
+        // Any other fault of the directory is told, in more detail, when the directory is opened.
+        match is_in_use(&DirDisk::new(data)) {
+            Ok(true) => Err(in_use_error(data)),
+            Ok(false) | Err(_) => Ok(()),
         }
     }
 

@@ -7,15 +7,20 @@ use std::time::Duration;
 use tributary_engine::{
     Batch, CommitHook, Engine, Judge, Judgement, Options, Permit, Ports, Reader, SystemClock,
 };
+use tributary_journal::Clock;
 use tributary_ledger::{AccountId, Body, Command, Pay, Payment, PaymentId, PaymentStatus, Queue};
 use tributary_testkit::backends::empty_memory;
+use tributary_testkit::clock::TestClock;
 use tributary_testkit::lossy::{Loss, Losses, LossyMemory};
 
-use crate::support::{codes, command, eventually, hold, open, pay};
+use crate::support::{BEGIN, SECOND, codes, command, eventually, hold, open, pay};
 
 fn start(losses: &Losses, ports: impl FnOnce(Reader) -> Ports) -> Engine {
+    start_by(Arc::new(SystemClock), losses, ports)
+}
+
+fn start_by(clock: Arc<dyn Clock>, losses: &Losses, ports: impl FnOnce(Reader) -> Ports) -> Engine {
     let backend = LossyMemory::new(empty_memory(), losses.clone());
-    let clock = Arc::new(SystemClock);
     let recovered = Engine::recover(Box::new(backend), clock, Options::default());
     let recovered = recovered.expect("it is rebuilt");
     let ports = ports(recovered.reader());
@@ -153,13 +158,14 @@ impl Permit for Revocable {
 #[test]
 fn nothing_runs_and_no_hold_expires_without_a_permit() {
     let permit = Arc::new(Revocable::default());
-    let engine = start(&Losses::new(0, 0), |_| Ports {
+    let clock = TestClock::starting_at(BEGIN);
+    let engine = start_by(Arc::new(clock.clone()), &Losses::new(0, 0), |_| Ports {
         permit: permit.clone(),
         ..Ports::default()
     });
     let run = |commands| codes(&engine.execute_blocking(commands).expect("it runs"));
     run(vec![open("a", "a"), open("b", "b")]);
-    let soon = engine.now() + 50_000_000;
+    let soon = BEGIN + SECOND;
     assert_eq!(
         run(vec![
             order("queued", 12),
@@ -167,6 +173,8 @@ fn nothing_runs_and_no_hold_expires_without_a_permit() {
         ]),
         [None, None]
     );
+    clock.set(soon);
+    // Time to do what must not be done.
     std::thread::sleep(Duration::from_millis(200));
     let account = || engine.reader().account(AccountId(1)).expect("it is there");
     assert_eq!((engine.reader().queue_length(), account().held), (1, 5));

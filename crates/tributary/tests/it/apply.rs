@@ -1,10 +1,12 @@
 //! `apply`: settings as a file says, through a running server and at the start of one.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{Server, json_for, run, run_for, text};
+use crate::support::{Server, json_for, run, run_for, text, tributary, wait};
 
 const SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -65,12 +67,21 @@ fn a_file_is_shown_applied_and_applied_again_without_a_record() {
     assert!(plan.contains("2 to create, 0 to change"), "{plan}");
     assert!(subscriptions(&server).is_empty());
     let done = run_for(0, &with(&[]));
-    assert!(done.ends_with("done\n"), "{done}");
+    assert!(
+        done.ends_with("done: 2 created, 0 changed, 0 deleted\n"),
+        "{done}"
+    );
     assert!(!done.contains(SECRET));
     assert_eq!(subscriptions(&server).len(), 2);
     let before = head(&server);
     let again = json_for(0, &with(&["--json"]));
     assert_eq!(again["kept"], 2);
+    // A file with a generation is sent again, so that the generation is remembered; it changes nothing.
+    let again = run_for(0, &with(&[]));
+    assert!(
+        again.ends_with("done: 0 created, 0 changed, 0 deleted\n"),
+        "{again}"
+    );
     assert_eq!(head(&server), before, "nothing is recorded");
     // What the file does not name any more goes only if that is asked for.
     write(&file, 2, "two", false);
@@ -92,16 +103,19 @@ fn a_file_is_shown_applied_and_applied_again_without_a_record() {
 #[test]
 fn a_wrong_file_is_refused_before_anything_is_done() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (folder, file) = folder(1, "one");
+    let (_folder, file) = folder(1, "one");
     let server = Server::start(&directory.path().join("data"));
     let url = server.url();
     for (text, said) in [
         (
             "[[subscription]]\nslug = \"a\"\nevents = [\"A\"]",
-            "settings[0].events",
+            "shop.toml: [[subscription]] 1 (a): events",
         ),
-        ("[[rail]]\nslug = \"a\"", "settings[0].kind"),
-        ("[[subscription]]\nsecret = \"x\"", "secret_file"),
+        ("[[rail]]\nslug = \"a\"", "shop.toml: [[rail]] 1 (a): kind"),
+        (
+            "[[subscription]]\nsecret = \"x\"",
+            "shop.toml: [[subscription]] 1: secret must not",
+        ),
         ("subscription = 1", "[[subscription]]"),
     ] {
         std::fs::write(&file, text).expect("writes");
@@ -110,12 +124,89 @@ fn a_wrong_file_is_refused_before_anything_is_done() {
         assert_eq!(output.status.code(), Some(2), "{text}: {error}");
         assert!(error.contains(said), "{text}: {error}");
     }
+    // A file that is missing may be there next time.
+    std::fs::write(&file, "[[subscription]]\nsecret_file = \"gone\"").expect("writes");
+    let output = run(&arguments(&server, &url, &file, &[]));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("[[subscription]] 1: cannot read the secret"),
+        "{error}"
+    );
     assert!(subscriptions(&server).is_empty());
-    // So it is at a start: the server does not run.
-    let data = folder.path().join("data");
-    let listen = ["serve", "--listen", "127.0.0.1:0", "--data", text(&data)];
-    let output = run(&[&listen[..], &["--apply", text(&file)]].concat());
-    assert_eq!(output.status.code(), Some(2));
+}
+
+/// A client that could connect for a moment would believe that the server runs.
+#[test]
+fn a_start_with_a_wrong_file_ends_before_the_server_listens() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_folder, file) = folder(1, "one");
+    std::fs::write(&file, "[[subscription]]\nslug = \"a\"\nevents = [\"A\"]").expect("writes");
+    let data = directory.path().join("data");
+    // The server reads its certificate before it listens: if the fault of the file is told, the server had not begun to start.
+    let output = tributary()
+        .args(["serve", "--data", text(&data), "--apply", text(&file)])
+        .env("TRIBUTARY_TLS_CERTIFICATE", "/nowhere.pem")
+        .env("TRIBUTARY_TLS_KEY", "/nowhere.pem")
+        .output()
+        .expect("the binary runs");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("shop.toml: [[subscription]] 1 (a): "),
+        "{error}"
+    );
+    assert!(!error.contains("nowhere.pem"), "{error}");
+}
+
+#[test]
+fn an_absent_server_is_waited_for_and_that_is_said() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let (_folder, file) = folder(1, "one");
+    let server = Server::start(&data);
+    let (url, address) = (server.url(), server.address.clone());
+    let key = server.key_file().to_owned();
+    assert!(server.stop().success());
+    let mut applying = tributary()
+        .args([
+            "apply",
+            text(&file),
+            "--server",
+            &url,
+            "--api-key-file",
+            &key,
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut said = String::new();
+    let mut errors = BufReader::new(applying.stderr.take().expect("piped"));
+    errors.read_line(&mut said).expect("reads");
+    assert!(
+        said.starts_with("waiting for the server, for 60 s at most:"),
+        "{said}"
+    );
+    assert!(said.contains(&address), "{said}");
+    let server = Server::start_at(&data, &address);
+    assert!(wait(&mut applying).success());
+    assert_eq!(subscriptions(&server).len(), 2);
+}
+
+#[test]
+fn a_file_without_anything_to_do_says_so() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_folder, file) = folder(1, "one");
+    let server = Server::start(&directory.path().join("data"));
+    let url = server.url();
+    std::fs::write(&file, "[[subscription]]\nslug = \"a\"\nevents = [\"#\"]\n").expect("writes");
+    run_for(0, &arguments(&server, &url, &file, &[]));
+    let again = run_for(0, &arguments(&server, &url, &file, &[]));
+    assert!(
+        again.ends_with("1 as they are\nnothing to do: no setting is changed\n"),
+        "{again}"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
-use crate::support::{PATIENCE, Server, run, text, tributary};
+use crate::support::{DeadAddress, PATIENCE, Server, run, text, tributary};
 
 /// What arrived at the receiver.
 struct Arrived {
@@ -173,10 +173,8 @@ fn a_receiver_that_refuses_is_shown_and_the_next_event_follows() {
         "--secret",
         given,
     ];
-    // A port that was just free: nobody listens there.
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let to = format!("http://{}/hooks", listener.local_addr().expect("bound"));
-    drop(listener);
+    let dead = DeadAddress::take();
+    let to = format!("{}/hooks", dead.url());
     let mut listening = Listening::start(&server, &to, &options);
     assert_eq!(listening.line()["secret"], given);
     for _ in 0..2 {
@@ -205,10 +203,12 @@ fn what_cannot_work_is_refused_with_a_word_that_helps() {
     let (url, key) = (server.url(), server.key_file().to_owned());
     let wrong_key = directory.path().join("wrong-key");
     std::fs::write(&wrong_key, "tk_wrong\n").expect("writes");
-    let to = "http://127.0.0.1:9/hooks";
-    let nobody = "http://127.0.0.1:1";
+    let dead = DeadAddress::take();
+    let nobody = dead.url();
+    let to = format!("{nobody}/hooks");
+    let to = to.as_str();
     for (code, server, key, to, options, part) in [
-        (1, nobody, key.as_str(), to, [""; 0].as_slice(), "--server"),
+        (1, &nobody, key.as_str(), to, [""; 0].as_slice(), "--server"),
         (2, &url, text(&wrong_key), to, &[], "check the API key"),
         (2, &url, &key, "ftp://x/hooks", &[], "--forward-to"),
         (2, &url, &key, to, &["--secret", "secret"], "whsec_"),

@@ -228,6 +228,12 @@ fn two_servers_never_share_an_address_or_a_directory() {
         .err()
         .expect("must not start");
     assert!(said.contains("cannot listen"), "{said}");
+    assert!(!other.exists(), "no directory is made for nothing");
+    // The same command once more: the directory is the better reason.
+    let said = Server::try_start(&data, &server.address)
+        .err()
+        .expect("must not start");
+    assert!(said.contains("in use by another process"), "{said}");
     let said = Server::try_start(&data, "127.0.0.1:0")
         .err()
         .expect("must not start");

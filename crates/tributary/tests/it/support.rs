@@ -1,6 +1,7 @@
 //! Starting, killing and asking the real binary.
 
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,8 @@ pub(crate) fn tributary() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TRIBUTARY_")) {
         command.env_remove(name);
     }
+    // Never the default port: somebody may use it on this machine.
+    command.env("TRIBUTARY_LISTEN", "127.0.0.1:0");
     command.stdin(Stdio::null());
     command
 }
@@ -76,10 +79,19 @@ impl Server {
         Self::start_at(data, "127.0.0.1:0")
     }
 
-    /// As [`Server::start`], on this address.
+    /// As [`Server::start`], on the address that an earlier server had.
     pub(crate) fn start_at(data: &Path, listen: &str) -> Self {
-        Self::try_start(data, listen)
-            .unwrap_or_else(|output| panic!("the server did not start: {output}"))
+        let begun = Instant::now();
+        loop {
+            match Self::try_start(data, listen) {
+                Ok(server) => return server,
+                // While no server ran, another process may have been given the port for a moment.
+                Err(output) if output.contains("cannot listen") && begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(output) => panic!("the server did not start: {output}"),
+            }
+        }
     }
 
     /// An error holds how it ended and what it said.
@@ -225,6 +237,29 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+    }
+}
+
+/// An address of this machine on which nobody listens, and nobody can while this value lives: the port belongs to an open
+/// connection.
+pub(crate) struct DeadAddress {
+    connection: TcpStream,
+    _listener: TcpListener,
+}
+
+impl DeadAddress {
+    pub(crate) fn take() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let peer = listener.local_addr().expect("bound");
+        let connection = TcpStream::connect(peer).expect("it listens");
+        Self {
+            connection,
+            _listener: listener,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.connection.local_addr().expect("bound"))
     }
 }
 
