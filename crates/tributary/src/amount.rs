@@ -7,8 +7,29 @@ pub(crate) struct Notation {
     pub(crate) decimal: bool,
     /// Separator of the fraction.
     pub(crate) decimal_mark: char,
-    /// Separator of thousands, which is ignored.
+    /// Separator of the groups of digits. A blank stands for all blanks that programs write, an apostrophe for both forms.
     pub(crate) thousands: Option<char>,
+    pub(crate) grouping: Grouping,
+    /// Currency signs that may stand before or after a number, each with the code of its currency; the longest first.
+    pub(crate) symbols: Vec<(String, String)>,
+}
+
+/// Sizes of the groups of digits before the decimal mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Grouping {
+    /// Three digits each: `1,234,567`.
+    #[default]
+    Thousands,
+    /// Three digits, then two each: `12,34,567`.
+    Indian,
+}
+
+/// A currency and its number of decimals.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CurrencyOf<'a> {
+    pub(crate) code: &'a str,
+    pub(crate) exponent: u8,
 }
 
 /// Maximum amount, in minor units.
@@ -16,8 +37,14 @@ pub(crate) const AMOUNT_MAX: u64 = (1 << 53) - 1;
 
 /// Parses an amount. Returns whether it is negative, and its minor units. A minus sign before or after the number, or
 /// brackets around the number, make it negative.
-pub(crate) fn parse(text: &str, notation: &Notation, exponent: u8) -> Result<(bool, u64), String> {
-    let (negative, digits) = sign(text.trim());
+///
+/// Refuses a number whose digits are not grouped as the notation says: `12,34` is no way to write 1234, and more likely 12.34.
+pub(crate) fn parse(
+    text: &str,
+    notation: &Notation,
+    currency: CurrencyOf<'_>,
+) -> Result<(bool, u64), String> {
+    let (negative, digits) = strip_signs(text, notation, currency)?;
     let (whole, fraction) = match digits.split_once(notation.decimal_mark) {
         Some(_) if !notation.decimal => {
             return Err(format!("`{text}` is not a whole number of minor units"));
@@ -28,8 +55,10 @@ pub(crate) fn parse(text: &str, notation: &Notation, exponent: u8) -> Result<(bo
     if whole.is_empty() && fraction.is_empty() {
         return Err(format!("`{text}` is not an amount"));
     }
+    let whole = ungroup(whole, notation)
+        .map_err(|expected| format!("`{text}`: its digits are not grouped as {expected}"))?;
     let exponent = if notation.decimal {
-        usize::from(exponent)
+        usize::from(currency.exponent)
     } else {
         0
     };
@@ -42,13 +71,7 @@ pub(crate) fn parse(text: &str, notation: &Notation, exponent: u8) -> Result<(bo
     }
     let mut minor: u64 = 0;
     let padding = std::iter::repeat_n('0', exponent - kept.len());
-    let group = notation.thousands;
-    for c in whole
-        .chars()
-        .filter(|c| Some(*c) != group)
-        .chain(kept.chars())
-        .chain(padding)
-    {
+    for c in whole.chars().chain(kept.chars()).chain(padding) {
         let digit = c
             .to_digit(10)
             .ok_or_else(|| format!("`{text}` is not an amount"))?;
@@ -61,22 +84,106 @@ pub(crate) fn parse(text: &str, notation: &Notation, exponent: u8) -> Result<(bo
     Ok((negative, minor))
 }
 
-fn sign(text: &str) -> (bool, &str) {
+/// Whether `c` separates groups, where `mark` is the mark of the map.
+fn is_mark(mark: char, c: char) -> bool {
+    const BLANKS: [char; 4] = [' ', '\u{A0}', '\u{202F}', '\u{2009}'];
+    const APOSTROPHES: [char; 2] = ['\'', '\u{2019}'];
+    mark == c
+        || [&BLANKS[..], &APOSTROPHES[..]]
+            .iter()
+            .any(|same| same.contains(&mark) && same.contains(&c))
+}
+
+/// Removes the marks between the groups of digits. An error says how the digits must be grouped.
+fn ungroup(whole: &str, notation: &Notation) -> Result<String, &'static str> {
+    let Some(mark) = notation.thousands else {
+        return Ok(whole.to_owned());
+    };
+    let Some(used) = whole.chars().find(|&c| is_mark(mark, c)) else {
+        return Ok(whole.to_owned());
+    };
+    let groups: Vec<&str> = whole.split(used).collect();
+    let (expected, middle) = match notation.grouping {
+        Grouping::Thousands => ("1,234,567", 3),
+        Grouping::Indian => ("12,34,567", 2),
+    };
+    let (first, rest) = groups.split_first().ok_or(expected)?;
+    let (last, between) = rest.split_last().ok_or(expected)?;
+    let digits = |group: &str, bytes: std::ops::RangeInclusive<usize>| {
+        bytes.contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    // A number that is large enough for groups does not begin with a zero: `0.999` is a fraction with the wrong mark.
+    let sound = digits(first, 1..=middle)
+        && !first.starts_with('0')
+        && digits(last, 3..=3)
+        && between.iter().all(|group| digits(group, middle..=middle));
+    if sound {
+        Ok(groups.concat())
+    } else {
+        Err(expected)
+    }
+}
+
+/// Returns whether the amount is negative, and the amount without its sign and its currency.
+fn strip_signs<'a>(
+    text: &'a str,
+    notation: &Notation,
+    currency: CurrencyOf<'_>,
+) -> Result<(bool, &'a str), String> {
+    let mut rest = text.trim();
+    let mut negative = None;
+    let mut symbol_seen = false;
+    loop {
+        if negative.is_none()
+            && let Some((sign, inner)) = strip_sign(rest)
+        {
+            negative = Some(sign);
+            rest = inner.trim();
+            continue;
+        }
+        if symbol_seen {
+            break;
+        }
+        let Some((code, inner)) = strip_symbol(rest, notation) else {
+            break;
+        };
+        if code != currency.code {
+            return Err(format!(
+                "`{text}` is an amount in {code}, but the row's currency is {}",
+                currency.code
+            ));
+        }
+        symbol_seen = true;
+        rest = inner.trim();
+    }
+    Ok((negative.unwrap_or(false), rest))
+}
+
+fn strip_sign(text: &str) -> Option<(bool, &str)> {
     if let Some(inner) = text
         .strip_prefix('(')
         .and_then(|rest| rest.strip_suffix(')'))
     {
-        return (true, inner.trim());
+        return Some((true, inner));
     }
     for minus in ['-', '\u{2212}'] {
         if let Some(rest) = text
             .strip_prefix(minus)
             .or_else(|| text.strip_suffix(minus))
         {
-            return (true, rest.trim());
+            return Some((true, rest));
         }
     }
-    (false, text.strip_prefix('+').unwrap_or(text).trim_start())
+    text.strip_prefix('+').map(|rest| (false, rest))
+}
+
+fn strip_symbol<'a, 'b>(text: &'a str, notation: &'b Notation) -> Option<(&'b str, &'a str)> {
+    notation.symbols.iter().find_map(|(symbol, code)| {
+        let rest = text
+            .strip_prefix(symbol.as_str())
+            .or_else(|| text.strip_suffix(symbol.as_str()))?;
+        Some((code.as_str(), rest))
+    })
 }
 
 /// Formats minor units as an exact decimal: `-1250` with exponent 2 is `-12.50`.
@@ -104,19 +211,32 @@ mod tests {
     use super::*;
 
     fn check(text: &str, notation: &Notation, exponent: u8, expected: Option<(bool, u64)>) {
+        let currency = CurrencyOf {
+            code: "EUR",
+            exponent,
+        };
         assert_eq!(
-            parse(text, notation, exponent).ok(),
+            parse(text, notation, currency).ok(),
             expected,
             "{text} / {exponent}"
         );
+    }
+
+    fn decimal_notation(decimal_mark: char, thousands: Option<char>) -> Notation {
+        Notation {
+            decimal: true,
+            decimal_mark,
+            thousands,
+            grouping: Grouping::Thousands,
+            symbols: Vec::new(),
+        }
     }
 
     #[test]
     fn an_amount_is_read_exactly_or_refused() {
         let minor = Notation {
             decimal: false,
-            decimal_mark: '.',
-            thousands: None,
+            ..decimal_notation('.', None)
         };
         check("0", &minor, 2, Some((false, 0)));
         check("90000", &minor, 2, Some((false, 90_000)));
@@ -125,16 +245,13 @@ mod tests {
         check("9007199254740992", &minor, 2, None);
         check("99999999999999999999999999", &minor, 2, None);
         for wrong in [
-            "", " ", "1.5", "1.0", "1e3", "0x10", "--1", "١", "NaN", "+-1", "1 2",
+            "", " ", "1.5", "1.0", "1e3", "0x10", "--1", "١", "NaN", "+-1", "-+1", "1 2", "(-1)",
+            "()",
         ] {
             check(wrong, &minor, 2, None);
         }
 
-        let english = Notation {
-            decimal: true,
-            decimal_mark: '.',
-            thousands: Some(','),
-        };
+        let english = decimal_notation('.', Some(','));
         check("12.5", &english, 2, Some((false, 1_250)));
         check("12.500", &english, 2, Some((false, 1_250)));
         check("12.505", &english, 2, None);
@@ -149,17 +266,109 @@ mod tests {
         check("1.2345", &english, 4, Some((false, 12_345)));
         check("90071992547409.91", &english, 2, Some((false, AMOUNT_MAX)));
         check("90071992547409.92", &english, 2, None);
-        for wrong in [".", "1.2.3", "1.-2", "12.3x", "$5", "1.0,0"] {
+        for wrong in [".", "1.2.3", "1.-2", "12.3x", "$5", "1.0,0", "1 000"] {
             check(wrong, &english, 2, None);
         }
 
-        let german = Notation {
-            decimal: true,
-            decimal_mark: ',',
-            thousands: Some('.'),
-        };
+        let german = decimal_notation(',', Some('.'));
         check("1.234,50", &german, 2, Some((false, 123_450)));
         check("-0,01", &german, 2, Some((true, 1)));
+    }
+
+    #[test]
+    fn digits_are_grouped_by_threes_or_the_amount_is_refused() {
+        let english = decimal_notation('.', Some(','));
+        check("1,234", &english, 2, Some((false, 123_400)));
+        check("-999,999,999.01", &english, 2, Some((true, 99_999_999_901)));
+        for wrong in [
+            "12,34",
+            "1,2",
+            "1,23",
+            "1234,567",
+            "1,2345",
+            ",123",
+            "1,",
+            "1,,234",
+            "0,999",
+            "01,234",
+            "1,234,56",
+            "1,23,456",
+            "1,234.5,6",
+        ] {
+            check(wrong, &english, 2, None);
+        }
+        let german = decimal_notation(',', Some('.'));
+        check("1.234.567", &german, 2, Some((false, 123_456_700)));
+        for wrong in ["0.99", "0.999", "12.34", "1.2"] {
+            check(wrong, &german, 2, None);
+        }
+        let minor = Notation {
+            decimal: false,
+            ..english.clone()
+        };
+        check("12,345", &minor, 2, Some((false, 12_345)));
+        check("12,34", &minor, 2, None);
+
+        let indian = Notation {
+            grouping: Grouping::Indian,
+            ..english
+        };
+        check("12,34,567.50", &indian, 2, Some((false, 123_456_750)));
+        check("1,00,00,000", &indian, 2, Some((false, 1_000_000_000)));
+        check("1,234", &indian, 2, Some((false, 123_400)));
+        for wrong in ["1,234,567", "123,456", "12,345,67", "12,34"] {
+            check(wrong, &indian, 2, None);
+        }
+    }
+
+    #[test]
+    fn a_blank_between_groups_may_be_any_that_programs_write() {
+        for mark in [' ', '\u{A0}', '\u{202F}', '\u{2009}'] {
+            let french = decimal_notation(',', Some(mark));
+            for text in [
+                "1 234 567,89",
+                "1\u{A0}234\u{A0}567,89",
+                "1\u{202F}234\u{202F}567,89",
+                "1\u{2009}234\u{2009}567,89",
+            ] {
+                check(text, &french, 2, Some((false, 123_456_789)));
+            }
+            // One number has one mark.
+            for wrong in ["1 234\u{A0}567", "12 34", "1'234", "1,234 5"] {
+                check(wrong, &french, 2, None);
+            }
+        }
+        let swiss = decimal_notation('.', Some('\''));
+        check("1'234.50", &swiss, 2, Some((false, 123_450)));
+        check("1\u{2019}234.50", &swiss, 2, Some((false, 123_450)));
+        check("12'34.50", &swiss, 2, None);
+    }
+
+    #[test]
+    fn a_currency_sign_must_be_that_of_the_row() {
+        let symbols = [("US$", "USD"), ("EUR", "EUR"), ("€", "EUR"), ("$", "USD")];
+        let notation = Notation {
+            symbols: symbols
+                .map(|(symbol, code)| (symbol.to_owned(), code.to_owned()))
+                .into(),
+            ..decimal_notation(',', Some('.'))
+        };
+        for (text, expected) in [
+            ("€ 1.234,50", (false, 123_450)),
+            ("1.234,50 €", (false, 123_450)),
+            ("1.234,50\u{A0}€", (false, 123_450)),
+            ("EUR12", (false, 1_200)),
+            ("-€5", (true, 500)),
+            ("€-5", (true, 500)),
+            ("(€ 5,00)", (true, 500)),
+            ("5,00- €", (true, 500)),
+            ("5,00 €-", (true, 500)),
+        ] {
+            check(text, &notation, 2, Some(expected));
+        }
+        for wrong in ["$5", "US$ 5", "5 $", "€5€", "€$5", "€", "€-", "£5"] {
+            check(wrong, &notation, 2, None);
+        }
     }
 
     #[test]

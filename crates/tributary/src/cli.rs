@@ -10,7 +10,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  success
   1  failure; the same command may succeed later
-  2  wrong arguments, configuration or map file
+  2  wrong arguments, configuration or map file, or a CSV file whose quotes do not match
   3  import: the whole file was read, but some rows were refused
   4  verify, restore: the books do not verify
   5  serve: the storage failed, so the server stopped";
@@ -171,7 +171,8 @@ pub(crate) struct Prune {
 const IMPORT_EXAMPLES: &str = "\
 The map file describes the columns (docs/cli.md, examples/bank-1993.toml). Every row has its own
 idempotency key, so a repeated import, also after a crash, does not import a row twice. Refused rows
-are listed with line and reason; all other rows are imported.
+are listed with line and reason; all other rows are imported. A file whose quotes do not match is
+refused as a whole. Map files for Stripe and PayPal are in examples/.
 
 Examples:
   tributary import bank.csv --map bank.toml --check
@@ -194,7 +195,7 @@ pub(crate) struct Import {
     /// Only read the file and report
     #[arg(long)]
     pub(crate) check: bool,
-    /// Write every refused row to this CSV file (line, key, code, reason)
+    /// Write every refused row, and every notice, to this CSV file (line, key, code, reason)
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
     /// Print the result as JSON

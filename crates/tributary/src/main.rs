@@ -22,6 +22,7 @@ mod master_key;
 mod plan;
 mod quantity;
 mod serve;
+mod spreadsheet;
 mod stop;
 mod store;
 mod terminal;

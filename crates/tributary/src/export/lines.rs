@@ -11,6 +11,7 @@ use tributary_ledger::{Body, Data, Text};
 
 use super::entry::{Accounts, Entry, date, effective_day};
 use crate::amount::decimal;
+use crate::spreadsheet::safe_cell;
 
 /// Returns the description and the metadata of a record as the author wrote them; null if they cannot be read.
 pub(super) fn notes(record: &Record) -> Value {
@@ -121,14 +122,14 @@ pub(super) fn csv_rows(
             &entry.event,
             &entry.payment,
             &account.id,
-            &account.owner,
-            account.external_id.as_deref().unwrap_or(""),
+            &*safe_cell(&account.owner),
+            &*safe_cell(account.external_id.as_deref().unwrap_or("")),
             account.currency,
             &decimal(leg.amount.into(), account.exponent),
             &leg.amount.to_string(),
             &leg.posted_after.to_string(),
-            entry.reference.as_deref().unwrap_or(""),
-            entry.description.as_deref().unwrap_or(""),
+            &*safe_cell(entry.reference.as_deref().unwrap_or("")),
+            &*safe_cell(entry.description.as_deref().unwrap_or("")),
         ])?;
     }
     rows.flush()?;

@@ -6,6 +6,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Deserialize;
 
+use super::decode::{find_encoding, is_supported};
+use super::records::Dialect;
+use crate::amount::{Grouping, Notation};
 use crate::exit::usage_error;
 
 /// A whole map file. Unknown keys are refused.
@@ -14,8 +17,8 @@ use crate::exit::usage_error;
 pub(crate) struct Map {
     /// Part of every idempotency key: a map that is renamed imports everything again.
     pub(crate) name: String,
-    /// A template that is unique for each row, such as `{transaction_id}`. Without it the file's
-    /// digest and the line number take its place.
+    /// A template that is unique for each row, such as `{transaction_id}`; `{occurrence}` counts rows that are equal otherwise.
+    /// Without it the file's digest and the line number take its place.
     pub(crate) key: Option<String>,
     /// A template for the ISO 4217 code, such as `CZK` or `{Currency}`.
     pub(crate) currency: String,
@@ -37,6 +40,16 @@ pub(crate) struct Csv {
     pub(crate) delimiter: Option<char>,
     /// The columns' names, for a file whose first line is already data.
     pub(crate) columns: Option<Vec<String>>,
+    /// Label of the WHATWG Encoding Standard, such as `windows-1252`; UTF-8 if it is not given. A byte order mark overrides it.
+    pub(crate) encoding: Option<String>,
+    /// Number of lines before the names of the columns (or the first row).
+    #[serde(default)]
+    pub(crate) skip_lines: u64,
+    /// Lines that begin with one of these texts are skipped.
+    #[serde(default)]
+    pub(crate) skip_prefixes: Vec<String>,
+    /// One ASCII character, `"` if it is not given; empty if fields are never quoted.
+    pub(crate) quote: Option<String>,
 }
 
 /// How amounts are written.
@@ -48,7 +61,13 @@ pub(crate) struct Amount {
     pub(crate) unit: Unit,
     #[serde(default = "point")]
     pub(crate) decimal_mark: char,
+    /// Mark between groups of digits; a blank stands for every kind of blank. Without it no mark is accepted.
     pub(crate) thousands: Option<char>,
+    #[serde(default)]
+    pub(crate) grouping: Grouping,
+    /// Currency signs that may stand beside a number → code of their currency, which must be the row's.
+    #[serde(default)]
+    pub(crate) symbols: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -177,8 +196,13 @@ pub(crate) struct Rule {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Fee {
     pub(crate) to: String,
-    /// The column; its sign is ignored, and zero or empty means no fee.
+    /// The column; zero or empty means no fee.
     pub(crate) column: String,
+    /// Sign of a fee that was paid. A fee of the other sign was given back, and is refused.
+    pub(crate) sign: Option<Sign>,
+    /// Whether the payer pays the fee on top of the amount. Otherwise the fee is part of the amount.
+    #[serde(default)]
+    pub(crate) on_top: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -277,6 +301,10 @@ impl Map {
         if self.rules.is_empty() {
             return Err("a map needs at least one [[rules]]".to_owned());
         }
+        self.amount.check()?;
+        if let Some(date) = &self.date {
+            check_date_format(&date.format)?;
+        }
         for (number, rule) in self.rules.iter().enumerate() {
             self.check_rule(rule)
                 .map_err(|error| format!("rule {}: {error}", number + 1))?;
@@ -306,6 +334,12 @@ impl Map {
                 return Err(format!("there is no [accounts.{name}]"));
             }
         }
+        if rule.fee.as_ref().is_some_and(|fee| fee.sign.is_none()) {
+            return Err(
+                "`fee.sign` is missing: say whether the file writes fees that were paid as \"positive\" or \"negative\""
+                    .to_owned(),
+            );
+        }
         if from == to {
             return Err(format!("`from` and `to` are both `{from}`"));
         }
@@ -319,19 +353,119 @@ impl Map {
     }
 }
 
+/// Refuses a format without any conversion, such as `dd.mm.yyyy`.
+fn check_date_format(format: &str) -> Result<(), String> {
+    if format.contains('%') {
+        Ok(())
+    } else {
+        Err(format!(
+            "date.format `{format}` has no `%`: it is written as in strftime"
+        ))
+    }
+}
+
+impl Amount {
+    fn check(&self) -> Result<(), String> {
+        let wrong = |mark: char| mark.is_ascii_alphanumeric() || "+-()\u{2212}".contains(mark);
+        for mark in [Some(self.decimal_mark), self.thousands]
+            .into_iter()
+            .flatten()
+        {
+            if wrong(mark) {
+                return Err(format!("amount: `{mark}` cannot be a mark within a number"));
+            }
+        }
+        if self.thousands == Some(self.decimal_mark) {
+            return Err("amount: `thousands` and `decimal_mark` are the same".to_owned());
+        }
+        if self.grouping == Grouping::Indian && self.thousands.is_none() {
+            return Err("amount: `grouping` goes with `thousands`".to_owned());
+        }
+        for (symbol, code) in &self.symbols {
+            let number = |c: char| {
+                c.is_ascii_digit() || wrong(c) && !c.is_ascii_alphabetic() || c.is_whitespace()
+            };
+            let marks = symbol.contains(self.decimal_mark)
+                || self.thousands.is_some_and(|mark| symbol.contains(mark));
+            if symbol.is_empty() || symbol.chars().any(number) || marks {
+                return Err(format!(
+                    "amount.symbols: `{symbol}` cannot be told from a part of the number"
+                ));
+            }
+            if crate::amount::exponent_of(code).is_none() {
+                return Err(format!(
+                    "amount.symbols: `{code}` is not an ISO 4217 currency"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how amounts are read.
+    pub(crate) fn notation(&self) -> Notation {
+        let mut symbols: Vec<_> = self.symbols.clone().into_iter().collect();
+        // `US$` is looked for before `$`.
+        symbols.sort_by_key(|(symbol, _)| std::cmp::Reverse(symbol.len()));
+        Notation {
+            decimal: self.unit == Unit::Decimal,
+            decimal_mark: self.decimal_mark,
+            thousands: self.thousands,
+            grouping: self.grouping,
+            symbols,
+        }
+    }
+}
+
 impl Csv {
-    pub(crate) fn delimiter_byte(&self) -> anyhow::Result<u8> {
-        let delimiter = self.delimiter.unwrap_or(',');
-        u8::try_from(delimiter)
-            .ok()
-            .filter(u8::is_ascii)
+    /// Returns how the text of the file is split.
+    pub(crate) fn dialect(&self) -> anyhow::Result<Dialect> {
+        let byte = |name: &str, c: char| {
+            let byte = u8::try_from(c).ok().filter(u8::is_ascii);
+            byte.filter(|byte| !matches!(byte, b'\n' | b'\r'))
+                .ok_or_else(|| usage_error(format!("csv.{name} `{c}` is not an ASCII character")))
+        };
+        let delimiter = byte("delimiter", self.delimiter.unwrap_or(','))?;
+        let mut quote = self.quote.as_deref().unwrap_or("\"").chars();
+        let quote = match (quote.next(), quote.next()) {
+            (None, _) => None,
+            (Some(c), None) => Some(byte("quote", c)?),
+            _ => return Err(usage_error("csv.quote must be one character, or empty")),
+        };
+        if quote == Some(delimiter) {
+            return Err(usage_error("csv.quote and csv.delimiter are the same"));
+        }
+        let prefixes = &self.skip_prefixes;
+        if prefixes
+            .iter()
+            .any(|prefix| prefix.is_empty() || prefix.len() > SKIP_PREFIX_BYTES_MAX)
+        {
+            return Err(usage_error(format!(
+                "csv.skip_prefixes: each must be 1 to {SKIP_PREFIX_BYTES_MAX} bytes"
+            )));
+        }
+        Ok(Dialect {
+            delimiter,
+            quote,
+            skip_prefixes: prefixes.clone(),
+        })
+    }
+
+    /// Returns the encoding of the file, where no byte order mark says otherwise.
+    pub(crate) fn encoding(&self) -> anyhow::Result<&'static encoding_rs::Encoding> {
+        let label = self.encoding.as_deref().unwrap_or("utf-8");
+        find_encoding(label)
+            .filter(|encoding| is_supported(encoding))
             .ok_or_else(|| {
                 usage_error(format!(
-                    "csv.delimiter `{delimiter}` is not an ASCII character"
+                    "csv.encoding `{label}` is not known: write utf-8, utf-16le, windows-1252, iso-8859-2 or another label of \
+                     https://encoding.spec.whatwg.org/#names-and-labels"
                 ))
             })
     }
 }
+
+/// Maximum size of a prefix of lines that are skipped, in bytes.
+const SKIP_PREFIX_BYTES_MAX: usize = 1_024;
 
 fn point() -> char {
     '.'
@@ -399,10 +533,71 @@ to = "b"
             Some("`skip` excludes"),
         );
         check("column = \"amount\", ", "", Some("no amount"));
+        let amount = |more: &str| format!("unit = \"decimal\", {more}");
+        let amount_is = |more: &str, expected| check("unit = \"minor\"", &amount(more), expected);
+        amount_is("thousands = \",\"", None);
+        amount_is("thousands = \".\"", Some("the same"));
+        amount_is("thousands = \"0\"", Some("`0` cannot be a mark"));
+        amount_is("decimal_mark = \"-\"", Some("`-` cannot be a mark"));
+        amount_is("thousands = \",\", grouping = \"indian\"", None);
+        amount_is("grouping = \"indian\"", Some("goes with `thousands`"));
+        amount_is("thousands = \",\", grouping = \"fours\"", Some("fours"));
+        amount_is("symbols = { \"€\" = \"EUR\" }", None);
+        amount_is("symbols = { \"€\" = \"EURO\" }", Some("`EURO` is not"));
+        amount_is("symbols = { \"5\" = \"EUR\" }", Some("cannot be told"));
+        amount_is("symbols = { \"Rs.\" = \"INR\" }", Some("cannot be told"));
+        let fee =
+            |more: &str| format!("to = \"b\"\nfee = {{ to = \"b\", column = \"fee\"{more} }}");
+        check(
+            "to = \"b\"",
+            &fee(""),
+            Some("rule 1: `fee.sign` is missing"),
+        );
+        check(
+            "to = \"b\"",
+            &fee(", sign = \"negative\", on_top = true"),
+            None,
+        );
+        check("to = \"b\"", &fee(", sign = \"none\""), Some("none"));
+        let date = |format: &str| {
+            format!("name = \"m\"\ndate = {{ column = \"day\", format = \"{format}\" }}")
+        };
+        check("name = \"m\"", &date("%d.%m.%y"), None);
+        check("name = \"m\"", &date("dd.mm.yyyy"), Some("date.format"));
         check(
             "not = \"failed\"",
             "nott = \"failed\"",
             Some("a condition is"),
+        );
+    }
+
+    #[test]
+    fn what_a_file_cannot_be_split_by_is_refused() {
+        let dialect = |change: &dyn Fn(&mut Csv)| {
+            let mut csv = Csv::default();
+            change(&mut csv);
+            let dialect = csv
+                .dialect()
+                .and_then(|dialect| Ok((dialect, csv.encoding()?)));
+            dialect.map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(dialect(&|_| {}), Ok(()));
+        assert_eq!(dialect(&|csv| csv.quote = Some(String::new())), Ok(()));
+        assert_eq!(dialect(&|csv| csv.encoding = Some("Latin1".into())), Ok(()));
+        let refused = |change: &dyn Fn(&mut Csv), part: &str| {
+            let error = dialect(change).expect_err(part);
+            assert!(error.contains(part), "{error}");
+        };
+        refused(&|csv| csv.delimiter = Some('§'), "csv.delimiter");
+        refused(&|csv| csv.quote = Some("''".into()), "csv.quote");
+        refused(&|csv| csv.quote = Some(",".into()), "the same");
+        refused(
+            &|csv| csv.encoding = Some("utf-32".into()),
+            "`utf-32` is not known",
+        );
+        refused(
+            &|csv| csv.skip_prefixes = vec![String::new()],
+            "skip_prefixes",
         );
     }
 

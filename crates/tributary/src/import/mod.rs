@@ -1,7 +1,11 @@
 //! `import`: a CSV of money movements becomes accounts and payments.
 
+mod decode;
+mod description;
+mod keys;
 mod map;
 mod movement;
+mod records;
 mod report;
 mod rows;
 mod run;

@@ -1,11 +1,16 @@
 //! Turns the rows of a file into movements of money, as the map says. Knows no network.
 
-use super::map::{self, Map, Overdraft, PaymentKind, Sign, Unit};
+use super::description::shorten;
+use super::keys::Keys;
+use super::map::{self, Map, Overdraft, PaymentKind, Sign};
 use super::report::shown;
 use super::rows::Row;
 use super::template::Template;
-use crate::amount::{self, Notation};
+use crate::amount::{self, AMOUNT_MAX, CurrencyOf, Notation};
 use crate::exit::usage_error;
+
+/// Earliest year of a date. An earlier one is a year of two digits that was read with `%Y`.
+const YEAR_MIN: i16 = 1000;
 
 /// Returns the exponent of a currency by its alphabetic code; none if the currency is unknown.
 pub(crate) type ExponentOf = fn(&str) -> Option<u8>;
@@ -35,11 +40,19 @@ struct Action {
     payment: PaymentKind,
     from: AccountPlan,
     to: AccountPlan,
-    fee: Option<(AccountPlan, usize)>,
+    fee: Option<FeePlan>,
     reference: Option<Template>,
     description: Option<Template>,
     metadata: Vec<(String, Template)>,
     reason: Option<Template>,
+}
+
+struct FeePlan {
+    account: AccountPlan,
+    column: usize,
+    /// Whether fees that were paid are negative in the file.
+    negative: bool,
+    on_top: bool,
 }
 
 #[derive(Clone)]
@@ -76,6 +89,8 @@ pub(crate) struct Movement {
     pub(crate) effective_at: Option<String>,
     pub(crate) reference: Option<String>,
     pub(crate) description: Option<String>,
+    /// Whether the description is shorter than the file's.
+    pub(crate) description_cut: bool,
     pub(crate) metadata: Vec<(String, String)>,
     pub(crate) reason: Option<String>,
 }
@@ -119,62 +134,73 @@ impl Plan {
             key: map
                 .key
                 .as_ref()
-                .map(|key| Template::parse(key, find))
+                .map(|key| Template::parse_key(key, find))
                 .transpose()?,
             file_digest: digest.to_owned(),
             currency: Template::parse(&map.currency, find)?,
-            notation: Notation {
-                decimal: map.amount.unit == Unit::Decimal,
-                decimal_mark: map.amount.decimal_mark,
-                thousands: map.amount.thousands,
-            },
+            notation: map.amount.notation(),
             date,
             rules,
             currency_exponent,
         })
     }
 
-    /// Returns the movement of a row; none if a rule skips the row.
-    pub(crate) fn movement(&self, row: &Row) -> Result<Option<Movement>, String> {
-        let currency = self.currency.render(row);
-        let exponent = (self.currency_exponent)(&currency)
-            .ok_or_else(|| format!("`{currency}` is not an ISO 4217 currency"))?;
-        let Some((rule, negative)) = self.rule_for(row, exponent)? else {
+    /// Returns the movement of a row; none if a rule skips the row. `keys` are those of the rows before it.
+    pub(crate) fn movement(&self, row: &Row, keys: &mut Keys) -> Result<Option<Movement>, String> {
+        // Every row is counted, also one that is skipped or refused: the number of a row must not change when another row of
+        // the file is mended.
+        let key = self.idempotency_key(row, keys);
+        let code = self.currency.render(row);
+        let exponent = (self.currency_exponent)(&code)
+            .ok_or_else(|| format!("`{code}` is not an ISO 4217 currency"))?;
+        let currency = CurrencyOf {
+            code: &code,
+            exponent,
+        };
+        let Some((rule, negative)) = self.rule_for(row, currency)? else {
             return Err("no rule of the map matches".to_owned());
         };
         let Some(action) = &rule.action else {
             return Ok(None);
         };
-        let (_, amount) = amount::parse(row.get(rule.amount), &self.notation, exponent)?;
+        let (_, mut amount) = amount::parse(row.get(rule.amount), &self.notation, currency)?;
         if negative && rule.sign.is_none() {
             return Err(format!("the amount `{}` is negative", row.get(rule.amount)));
         }
         if amount == 0 {
             return Err("the amount is zero".to_owned());
         }
+        let fee = self.parse_fee(action, row, currency, &mut amount)?;
+        let description = optional(action.description.as_ref(), row);
+        let (description, description_cut) = description.map_or((None, false), shorten);
         let metadata = action
             .metadata
             .iter()
             .map(|(name, text)| (name.clone(), text.render(row)));
         Ok(Some(Movement {
             line: row.line,
-            key: self.idempotency_key(row)?,
+            key: key?,
             payment: action.payment,
-            from: action.from.render(row, &currency)?,
-            to: action.to.render(row, &currency)?,
+            from: action.from.render(row, &code)?,
+            to: action.to.render(row, &code)?,
             amount,
-            fee: self.parse_fee(action, row, &currency, exponent)?,
+            fee,
             effective_at: self.parse_date(row)?,
             reference: optional(action.reference.as_ref(), row),
-            description: optional(action.description.as_ref(), row),
+            description,
+            description_cut,
             metadata: metadata.filter(|(_, text)| !text.is_empty()).collect(),
             reason: optional(action.reason.as_ref(), row),
-            currency,
+            currency: code,
         }))
     }
 
     /// Returns the first rule that matches, and whether the row's amount is negative.
-    fn rule_for(&self, row: &Row, exponent: u8) -> Result<Option<(&Rule, bool)>, String> {
+    fn rule_for(
+        &self,
+        row: &Row,
+        currency: CurrencyOf<'_>,
+    ) -> Result<Option<(&Rule, bool)>, String> {
         for rule in &self.rules {
             if !rule
                 .when
@@ -186,7 +212,7 @@ impl Plan {
             if rule.action.is_none() && rule.sign.is_none() {
                 return Ok(Some((rule, false)));
             }
-            let (negative, _) = amount::parse(row.get(rule.amount), &self.notation, exponent)?;
+            let (negative, _) = amount::parse(row.get(rule.amount), &self.notation, currency)?;
             match rule.sign {
                 Some(Sign::Positive) if negative => {}
                 Some(Sign::Negative) if !negative => {}
@@ -196,9 +222,13 @@ impl Plan {
         Ok(None)
     }
 
-    fn idempotency_key(&self, row: &Row) -> Result<String, String> {
+    fn idempotency_key(&self, row: &Row, keys: &mut Keys) -> Result<String, String> {
         let key = match &self.key {
             None => format!("{}:{}", self.file_digest, row.line),
+            Some(template) if template.has_occurrence() => {
+                let count = keys.count(&template.render(row));
+                template.render_with(row, &count.to_string())
+            }
             Some(template) => template.render(row),
         };
         if key.is_empty() {
@@ -221,6 +251,12 @@ impl Plan {
         let text = row.get(*column);
         let date = jiff::civil::Date::strptime(format, text)
             .map_err(|_| format!("`{text}` is not a date written as {format}"))?;
+        if date.year() < YEAR_MIN {
+            return Err(format!(
+                "`{text}`, read as {format}, is a day of the year {}: `%y` is for years of two digits",
+                date.year()
+            ));
+        }
         Ok(Some(date.to_string()))
     }
 
@@ -228,20 +264,39 @@ impl Plan {
         &self,
         action: &Action,
         row: &Row,
-        currency: &str,
-        exponent: u8,
+        currency: CurrencyOf<'_>,
+        amount: &mut u64,
     ) -> Result<Option<(AccountSpec, u64)>, String> {
-        let Some((account, column)) = &action.fee else {
+        let Some(plan) = &action.fee else {
             return Ok(None);
         };
-        let text = row.get(*column);
+        let text = row.get(plan.column);
         if text.is_empty() {
             return Ok(None);
         }
-        match amount::parse(text, &self.notation, exponent)? {
-            (_, 0) => Ok(None),
-            (_, fee) => Ok(Some((account.render(row, currency)?, fee))),
+        let (negative, fee) =
+            amount::parse(text, &self.notation, currency).map_err(|why| format!("fee: {why}"))?;
+        if fee == 0 {
+            return Ok(None);
         }
+        if negative != plan.negative {
+            return Err(format!(
+                "the fee `{text}` has the sign of a fee that was given back: it needs a rule of its own"
+            ));
+        }
+        if plan.on_top {
+            *amount = amount
+                .checked_add(fee)
+                .filter(|sum| *sum <= AMOUNT_MAX)
+                .ok_or_else(|| {
+                    format!(
+                        "the amount with the fee `{text}` is more than {AMOUNT_MAX} minor units"
+                    )
+                })?;
+        } else if fee > *amount {
+            return Err(format!("the fee `{text}` is more than the amount"));
+        }
+        Ok(Some((plan.account.render(row, currency.code)?, fee)))
     }
 }
 
@@ -310,7 +365,12 @@ fn join_action(map: &Map, rule: &map::Rule, find: Find<'_>) -> Result<Action, St
     let template = |text: Option<&String>| text.map(|text| Template::parse(text, find)).transpose();
     let fee = match &rule.fee {
         None => None,
-        Some(fee) => Some((account(Some(&fee.to))?, need(&fee.column, find)?)),
+        Some(fee) => Some(FeePlan {
+            account: account(Some(&fee.to))?,
+            column: need(&fee.column, find)?,
+            negative: fee.sign.ok_or("`fee.sign` is missing")? == Sign::Negative,
+            on_top: fee.on_top,
+        }),
     };
     Ok(Action {
         payment: rule.payment.ok_or("`payment` is missing")?,
@@ -339,247 +399,4 @@ fn optional(template: Option<&Template>, row: &Row) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MAP: &str = r#"
-name = "stripe"
-key = "{id}"
-currency = "{Currency|upper}"
-amount = { column = "Gross", unit = "decimal", thousands = "," }
-date = { column = "Created", format = "%d.%m.%Y" }
-accounts.cards = { external_id = "cards/{Currency}", kind = "external", overdraft = "unlimited" }
-accounts.fees = { external_id = "fees", kind = "fee" }
-accounts.shop = { external_id = "shop/{Shop}", owner = "{Shop|slug}", kind = "merchant", overdraft = 100 }
-[[rules]]
-when = { Status = "failed" }
-skip = true
-[[rules]]
-when = { Type = "charge" }
-sign = "positive"
-payment = "top_up"
-from = "cards"
-to = "shop"
-fee = { to = "fees", column = "Fee" }
-description = "order {Order}"
-metadata = { order = "{Order}", nothing = "{Note}" }
-[[rules]]
-when = { Type = ["charge", "refund"] }
-sign = "negative"
-payment = "payout"
-from = "shop"
-to = "cards"
-[[rules]]
-when = { Type = "odd" }
-payment = "transfer"
-from = "shop"
-to = "cards"
-"#;
-    const COLUMNS: [&str; 10] = [
-        "id", "Created", "Type", "Status", "Gross", "Fee", "Currency", "Shop", "Order", "Note",
-    ];
-
-    fn currency_exponent(code: &str) -> Option<u8> {
-        match code {
-            "EUR" => Some(2),
-            "JPY" => Some(0),
-            _ => None,
-        }
-    }
-
-    fn plan(map: &str) -> anyhow::Result<Plan> {
-        let map: Map = toml::from_str(map)?;
-        let columns: Vec<String> = COLUMNS.iter().map(|&name| name.to_owned()).collect();
-        Plan::new(&map, &columns, "d1", currency_exponent)
-    }
-
-    fn check(fields: [&str; 10], expected: Result<Option<&str>, &str>) {
-        let decided = plan(MAP)
-            .expect("joins")
-            .movement(&Row::from_fields(9, &fields));
-        let shown = decided.map(|movement| {
-            movement.map(|m| {
-                let fee = m.fee.map_or(String::new(), |(to, fee)| {
-                    format!(" fee {fee} {}", to.external_id)
-                });
-                format!(
-                    "{} {:?} {} {} {}/{} -> {}/{}{fee} {} {:?}",
-                    m.key,
-                    m.payment,
-                    m.amount,
-                    m.currency,
-                    m.from.owner,
-                    m.from.external_id,
-                    m.to.owner,
-                    m.to.external_id,
-                    m.effective_at.unwrap_or_default(),
-                    m.metadata,
-                )
-            })
-        });
-        match expected {
-            Ok(text) => assert_eq!(shown, Ok(text.map(str::to_owned)), "{fields:?}"),
-            Err(part) => {
-                let error = shown.expect_err("must be refused");
-                assert!(error.contains(part), "{fields:?}: {error}");
-            }
-        }
-    }
-
-    #[test]
-    fn rows_become_the_movements_that_the_map_says() {
-        check(
-            [
-                "1",
-                "31.12.2025",
-                "charge",
-                "ok",
-                "1,000.50",
-                "-29.31",
-                "eur",
-                "A & B",
-                "77",
-                "",
-            ],
-            Ok(Some(
-                "stripe:1 TopUp 100050 EUR platform/cards/eur -> A---B/shop/A & B fee 2931 fees 2025-12-31 [(\"order\", \"77\")]",
-            )),
-        );
-        check(
-            [
-                "2",
-                "01.01.2026",
-                "refund",
-                "ok",
-                "-5",
-                "",
-                "jpy",
-                "x",
-                "",
-                "",
-            ],
-            Ok(Some(
-                "stripe:2 Payout 5 JPY x/shop/x -> platform/cards/jpy 2026-01-01 []",
-            )),
-        );
-        check(
-            ["3", "bad", "charge", "failed", "no", "", "eur", "x", "", ""],
-            Ok(None),
-        );
-    }
-
-    #[test]
-    fn rows_that_cannot_be_understood_say_why() {
-        check(
-            ["4", "01.01.2026", "payout", "", "1", "", "eur", "x", "", ""],
-            Err("no rule"),
-        );
-        check(
-            ["4", "01.01.2026", "odd", "", "-1", "", "eur", "x", "", ""],
-            Err("negative"),
-        );
-        check(
-            ["4", "01.01.2026", "charge", "", "0", "", "eur", "x", "", ""],
-            Err("zero"),
-        );
-        check(
-            [
-                "4",
-                "01.01.2026",
-                "charge",
-                "",
-                "0.005",
-                "",
-                "eur",
-                "x",
-                "",
-                "",
-            ],
-            Err("more decimals"),
-        );
-        check(
-            ["4", "2026-01-01", "charge", "", "1", "", "eur", "x", "", ""],
-            Err("not a date"),
-        );
-        check(
-            ["4", "31.02.2026", "charge", "", "1", "", "eur", "x", "", ""],
-            Err("not a date"),
-        );
-        check(
-            ["4", "01.01.2026", "charge", "", "1", "", "xau", "x", "", ""],
-            Err("ISO 4217"),
-        );
-        check(
-            ["4", "01.01.2026", "charge", "", "1", "", "eur", "", "", ""],
-            Err("empty"),
-        );
-        check(
-            ["", "01.01.2026", "charge", "", "1", "", "eur", "x", "", ""],
-            Err("unique column is empty"),
-        );
-        check(
-            ["ü", "01.01.2026", "charge", "", "1", "", "eur", "x", "", ""],
-            Err("visible ASCII"),
-        );
-        check(
-            [
-                "4",
-                "01.01.2026",
-                "charge",
-                "",
-                "1",
-                "?",
-                "eur",
-                "x",
-                "",
-                "",
-            ],
-            Err("`?`"),
-        );
-    }
-
-    #[test]
-    fn a_date_may_stand_beside_a_time_of_day() {
-        let row = [
-            "1",
-            "31.12.2025 23:59:30",
-            "odd",
-            "",
-            "1",
-            "",
-            "eur",
-            "x",
-            "",
-            "",
-        ];
-        let plan = plan(&MAP.replace("%d.%m.%Y", "%d.%m.%Y %H:%M:%S")).expect("joins");
-        let movement = plan
-            .movement(&Row::from_fields(9, &row))
-            .expect("decided")
-            .expect("moves");
-        assert_eq!(movement.effective_at.as_deref(), Some("2025-12-31"));
-    }
-
-    #[test]
-    fn without_a_unique_column_the_file_and_line_are_the_key() {
-        let row = ["1", "01.01.2026", "odd", "", "1", "", "eur", "x", "", ""];
-        let plan = plan(&MAP.replace("key = \"{id}\"", "")).expect("joins");
-        let movement = plan
-            .movement(&Row::from_fields(9, &row))
-            .expect("decided")
-            .expect("moves");
-        assert_eq!(movement.key, "stripe:d1:9");
-    }
-
-    #[test]
-    fn a_map_that_names_a_missing_column_is_refused_with_the_columns() {
-        let error = plan(&MAP.replace("{Order}", "{Oder}"))
-            .err()
-            .expect("refused")
-            .to_string();
-        assert!(
-            error.contains("`Oder`") && error.contains("Gross, Fee"),
-            "{error}"
-        );
-    }
-}
+mod tests;

@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::spreadsheet::safe_cell;
+
 /// Maximum number of refused rows on the terminal. The `--report` file has all of them.
 const SHOWN_MAX: usize = 20;
 
@@ -27,8 +29,25 @@ pub(crate) struct Summary {
     pub(crate) refused: u64,
     /// Accounts opened by this run.
     pub(crate) accounts_opened: u64,
+    /// Rows that were imported otherwise than the file says; see [`Notice`].
+    pub(crate) noticed: u64,
     /// The first refusals.
     pub(crate) refusals: Vec<Refusal>,
+    /// The first notices.
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// What was changed in a row. Money, dates and keys are never changed.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Notice {
+    /// Line in the file.
+    pub(crate) line: u64,
+    /// Idempotency key.
+    pub(crate) key: String,
+    /// `description_cut`.
+    pub(crate) code: &'static str,
+    /// What was changed, as text.
+    pub(crate) text: &'static str,
 }
 
 /// A row that was refused.
@@ -74,17 +93,28 @@ impl Report {
             refusal.reason.push('…');
         }
         self.summary.refused += 1;
-        if let Some(file) = &mut self.file {
-            let line = refusal.line.to_string();
-            file.write_record([
-                &line,
-                refusal.key.as_deref().unwrap_or(""),
-                &refusal.code,
-                &refusal.reason,
-            ])?;
-        }
+        let key = refusal.key.as_deref().unwrap_or("");
+        self.write_line(refusal.line, key, &refusal.code, &refusal.reason)?;
         if self.summary.refusals.len() < SHOWN_MAX {
             self.summary.refusals.push(refusal);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice) -> anyhow::Result<()> {
+        self.summary.noticed += 1;
+        self.write_line(notice.line, &notice.key, notice.code, notice.text)?;
+        if self.summary.notices.len() < SHOWN_MAX {
+            self.summary.notices.push(notice);
+        }
+        Ok(())
+    }
+
+    fn write_line(&mut self, line: u64, key: &str, code: &str, text: &str) -> anyhow::Result<()> {
+        if let Some(file) = &mut self.file {
+            // Keys and reasons repeat what a foreign file says.
+            let line = line.to_string();
+            file.write_record([&*line, &*safe_cell(key), code, &*safe_cell(text)])?;
         }
         Ok(())
     }
@@ -137,6 +167,18 @@ impl Summary {
                 refusal.line,
                 shown(&refusal.reason),
                 refusal.code
+            ));
+        }
+        for notice in &self.notices {
+            text.push_str(&format!(
+                "  line {}: {} ({})\n",
+                notice.line, notice.text, notice.code
+            ));
+        }
+        let more_notices = self.noticed - self.notices.len() as u64;
+        if more_notices > 0 {
+            text.push_str(&format!(
+                "  and {more_notices} more notices (--report FILE lists them all)\n"
             ));
         }
         let more = self.refused - self.refusals.len() as u64;

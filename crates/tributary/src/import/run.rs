@@ -7,10 +7,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::keys::Keys;
 use super::map::Map;
 use super::movement::{AccountSpec, Movement, Plan};
-use super::report::{Refusal, Report, Summary};
-use super::rows::{Row, Rows};
+use super::report::{Notice, Refusal, Report, Summary};
+use super::rows::{Next, Row, Rows};
 use super::wire;
 use crate::amount::exponent_of;
 use crate::batch::{self, CommandResult};
@@ -33,6 +34,7 @@ pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
     } else {
         String::new()
     };
+    Rows::check_structure(&arguments.file, &map.csv)?;
     let mut rows = Rows::open(&arguments.file, &map.csv)?;
     let plan = Plan::new(&map, rows.columns(), &digest, exponent_of)?;
     let mut report = Report::new(arguments.report.as_deref())?;
@@ -107,37 +109,42 @@ type WriteChunk<'a> = &'a mut dyn FnMut(Vec<Movement>, &mut Report) -> anyhow::R
 
 /// Reads the file in chunks and processes each chunk. Returns false if the user stopped the import before the end.
 fn process_chunks<R: std::io::Read>(
-    rows: &mut Rows<super::rows::Lines<R>>,
+    rows: &mut Rows<R>,
     plan: &Plan,
     report: &mut Report,
     bar: &ProgressBar,
     stop: &StopSignal,
     write: WriteChunk<'_>,
 ) -> anyhow::Result<bool> {
+    let mut keys = Keys::default();
     loop {
         let mut movements = Vec::new();
         let mut ended = false;
         while movements.len() < CHUNK_ROWS_MAX {
-            let Some(row) = rows.next()? else {
+            let Some(next) = rows.next()? else {
                 ended = true;
                 break;
             };
             report.summary.rows += 1;
-            let (line, decided) = match row {
-                Ok(row) => (row.line, decide(plan, &row)),
-                Err(bad) => (bad.line, Err(bad.reason)),
+            let decided = match next {
+                Next::Row(row) => decide(plan, &row, &mut keys),
+                Next::BadRow { line, reason } => Err(unreadable(line, reason)),
+                Next::Skipped => Ok(None),
             };
             match decided {
-                Ok(Some(movement)) => movements.push(movement),
-                Ok(None) => report.summary.left_out += 1,
-                Err(reason) => {
-                    report.refuse(Refusal {
-                        line,
-                        key: None,
-                        code: "unreadable".to_owned(),
-                        reason,
-                    })?;
+                Ok(Some(movement)) => {
+                    if movement.description_cut {
+                        report.notice(Notice {
+                            line: movement.line,
+                            key: movement.key.clone(),
+                            code: "description_cut",
+                            text: "the description was longer than 1,000 bytes, and was cut",
+                        })?;
+                    }
+                    movements.push(movement);
                 }
+                Ok(None) => report.summary.left_out += 1,
+                Err(refusal) => report.refuse(refusal)?,
             }
         }
         if !movements.is_empty() {
@@ -154,8 +161,34 @@ fn process_chunks<R: std::io::Read>(
     }
 }
 
-fn decide(plan: &Plan, row: &Row) -> Result<Option<Movement>, String> {
-    plan.movement(row)
+fn decide(plan: &Plan, row: &Row, keys: &mut Keys) -> Result<Option<Movement>, Refusal> {
+    let movement = plan
+        .movement(row, keys)
+        .map_err(|reason| unreadable(row.line, reason))?;
+    let Some(movement) = movement else {
+        return Ok(None);
+    };
+    // The server would take the second row for a repetition of the first one, and answer that it is there already.
+    match keys.claim(&movement.key, row.line) {
+        Ok(()) => Ok(Some(movement)),
+        Err(line) => Err(Refusal {
+            line: row.line,
+            key: Some(movement.key),
+            code: "key_repeated".to_owned(),
+            reason: format!(
+                "line {line} has the same key: if both rows are payments, `key` in the map must tell them apart, for example with {{occurrence}}"
+            ),
+        }),
+    }
+}
+
+fn unreadable(line: u64, reason: String) -> Refusal {
+    Refusal {
+        line,
+        key: None,
+        code: "unreadable".to_owned(),
+        reason,
+    }
 }
 
 /// A server, and the accounts that are known to exist.

@@ -11,7 +11,12 @@ pub(crate) struct Template {
 #[derive(Debug, Clone)]
 enum Part {
     Text(String),
-    Column { index: usize, filter: Filter },
+    Column {
+        index: usize,
+        filter: Filter,
+    },
+    /// Number of the row among the rows that are equal otherwise; only in keys.
+    Occurrence,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +28,45 @@ enum Filter {
     Slug,
 }
 
+/// Name that stands for [`Part::Occurrence`] in a key, unless the file has such a column.
+const OCCURRENCE: &str = "occurrence";
+
 impl Template {
+    /// As [`Template::parse`], for a key: `{occurrence}` counts rows that are equal otherwise.
+    pub(crate) fn parse_key(
+        text: &str,
+        find: &dyn Fn(&str) -> Option<usize>,
+    ) -> Result<Self, String> {
+        if find(OCCURRENCE).is_some() {
+            return Self::parse(text, find);
+        }
+        // No file has so many columns.
+        let with_counter = |name: &str| match name {
+            OCCURRENCE => Some(usize::MAX),
+            _ => find(name),
+        };
+        let mut template = Self::parse(text, &with_counter)?;
+        for part in &mut template.parts {
+            if matches!(
+                part,
+                Part::Column {
+                    index: usize::MAX,
+                    ..
+                }
+            ) {
+                *part = Part::Occurrence;
+            }
+        }
+        Ok(template)
+    }
+
+    /// Whether the template counts equal rows.
+    pub(crate) fn has_occurrence(&self) -> bool {
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Part::Occurrence))
+    }
+
     /// Parses `text`; `find` gives a column's index by its name.
     pub(crate) fn parse(text: &str, find: &dyn Fn(&str) -> Option<usize>) -> Result<Self, String> {
         let mut parts = Vec::new();
@@ -61,10 +104,16 @@ impl Template {
 
     /// The text for one row, blanks at both ends removed.
     pub(crate) fn render(&self, row: &Row) -> String {
+        self.render_with(row, "")
+    }
+
+    /// As [`Template::render`], with this text for `{occurrence}`.
+    pub(crate) fn render_with(&self, row: &Row, occurrence: &str) -> String {
         let mut text = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(literal) => text.push_str(literal),
+                Part::Occurrence => text.push_str(occurrence),
                 Part::Column { index, filter } => filter.apply(row.get(*index), &mut text),
             }
         }
@@ -126,6 +175,20 @@ mod tests {
                 assert!(message.contains(part), "{template}: {message}");
             }
         }
+    }
+
+    #[test]
+    fn only_a_key_counts_equal_rows_and_a_column_of_that_name_comes_first() {
+        let find = |name: &str| (name == "id").then_some(0);
+        let row = Row::from_fields(2, &["7"]);
+        let key = Template::parse_key("{id}-{occurrence}", &find).expect("parses");
+        assert!(key.has_occurrence());
+        assert_eq!(key.render_with(&row, "2"), "7-2");
+        assert!(Template::parse("{occurrence}", &find).is_err());
+        let find = |name: &str| (name == "occurrence").then_some(0);
+        let key = Template::parse_key("{occurrence}", &find).expect("parses");
+        assert!(!key.has_occurrence());
+        assert_eq!(key.render(&row), "7");
     }
 
     #[test]

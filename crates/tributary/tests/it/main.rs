@@ -11,6 +11,7 @@ mod disaster;
 mod full;
 mod history;
 mod http;
+mod import;
 mod listen;
 mod overload;
 mod plan;

@@ -77,7 +77,7 @@ fn wrong_arguments_are_refused_with_code_2_and_a_word_that_helps() {
             "--map",
             &map,
             "--server",
-            "http://127.0.0.1:1",
+            "http://server.invalid",
         ],
         "platform key",
     );
@@ -256,7 +256,7 @@ fn refused_rows_are_reported_with_line_and_reason_and_the_rest_goes_in() {
         (8, "unreadable"),
         // The account has another currency.
         (10, "currency_mismatch"),
-        (11, "idempotency_key_reused"),
+        (11, "key_repeated"),
         (13, "unreadable"),
         (14, "parameter_invalid"),
     ];
@@ -287,7 +287,7 @@ fn one_monstrous_row_does_not_stop_an_import() {
     std::fs::write(path("a.csv"), format!("{HEAD}{}\n", rows.join("\n"))).expect("writes");
     let map = MAP.replace(
         "to = \"customer\"",
-        "to = \"customer\"\ndescription = \"{state}\"",
+        "to = \"customer\"\nmetadata = { state = \"{state}\" }",
     );
     std::fs::write(path("a.toml"), map).expect("writes");
     let settings = [("TRIBUTARY_LIMITS_BODY_BYTES_MAX", "65536")];
