@@ -24,7 +24,7 @@ pub(crate) fn webhooks_max(files: Option<u64>) -> usize {
     let eighth = files.map_or(u64::MAX, |files| files / 8);
     usize::try_from(eighth)
         .unwrap_or(usize::MAX)
-        .clamp(2, 1_000)
+        .clamp(4, 1_000)
 }
 
 /// Returns the number of connections out of `wanted` that fit if `files` files may be open; at least 1.
@@ -50,7 +50,7 @@ mod tests {
         ] {
             assert_eq!(connections_max(wanted, files), within, "{files:?}");
         }
-        for (files, within) in [(None, 1_000), (Some(1_024), 128), (Some(0), 2)] {
+        for (files, within) in [(None, 1_000), (Some(1_024), 128), (Some(0), 4)] {
             assert_eq!(webhooks_max(files), within, "{files:?}");
         }
     }

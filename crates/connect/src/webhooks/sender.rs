@@ -1,5 +1,6 @@
 //! The sender: a thread of its own that makes attempts, many at once.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,7 +15,7 @@ use tributary_engine::Clock;
 use super::exchange::{Answer, AttemptError, Client, Progress};
 use super::job::Job;
 use super::retry_after::retry_after;
-use super::schedule::{Bounds, Next, Schedule, Served};
+use super::schedule::{AttemptNumber, Bounds, Next, Schedule, Served};
 use super::settings::Settings;
 use super::trust;
 
@@ -104,8 +105,8 @@ struct Shared {
     schedule: Mutex<Schedule<Job>>,
     /// Something changed: look what can start.
     changed: Notify,
-    /// Wakes the slow attempt that has waited longest.
-    cut: Notify,
+    /// Tells an overdue attempt to end.
+    cuts: Mutex<HashMap<AttemptNumber, Arc<Notify>>>,
     /// No job is taken any more.
     closing: AtomicBool,
     /// The thread ends.
@@ -126,7 +127,7 @@ impl Sender {
     /// Starts the thread. `done` hears of every attempt that was made, on that thread: it must not block. It may offer jobs.
     ///
     /// # Panics
-    /// If a bound in the settings is 0, or `under_way_max` less than 2.
+    /// If a bound in the settings is 0, or `under_way_max` less than 4.
     pub fn start(
         settings: Settings,
         clock: Arc<dyn Clock>,
@@ -140,7 +141,7 @@ impl Sender {
                 waiting_per_host_max: settings.waiting_per_host_max,
             })),
             changed: Notify::new(),
-            cut: Notify::new(),
+            cuts: Mutex::default(),
             closing: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             client: Client::new(&settings, tls, LOOKUP_THREADS_MAX / 2),
@@ -229,6 +230,10 @@ impl Shared {
         self.schedule.lock().expect("no holder of the lock panics")
     }
 
+    fn cuts(&self) -> MutexGuard<'_, HashMap<AttemptNumber, Arc<Notify>>> {
+        self.cuts.lock().expect("no holder of the lock panics")
+    }
+
     fn close(&self) {
         let mut schedule = self.schedule();
         self.closing.store(true, Ordering::SeqCst);
@@ -241,22 +246,24 @@ impl Shared {
             let next = self.schedule().next();
             match next {
                 Next::Start {
-                    host,
+                    attempt: number,
                     job,
                     held_back,
                     cuts,
                 } => {
                     let place = Place {
                         shared: self.clone(),
-                        host,
+                        number,
                         served: Served::No,
-                        slow: false,
-                        cut: false,
                     };
                     let patience = self.slow_after * (1 << cuts.min(DOUBLINGS_MAX));
                     tokio::spawn(attempt(place, job, held_back, patience));
                 }
-                Next::CutOneShort => self.cut.notify_one(),
+                Next::CutShort(number) => {
+                    if let Some(cut) = self.cuts().get(&number) {
+                        cut.notify_one();
+                    }
+                }
                 Next::Wait => return,
             }
         }
@@ -281,35 +288,27 @@ async fn run(shared: &Arc<Shared>) {
 /// The place of an attempt; given back when this is dropped, whatever became of it.
 struct Place {
     shared: Arc<Shared>,
-    host: Arc<str>,
+    number: AttemptNumber,
     served: Served,
-    slow: bool,
-    cut: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // The schedule first: it may name the attempt until it has finished.
         let mut schedule = self.shared.schedule();
-        schedule.finished(&self.host, self.served, self.slow, self.cut);
+        schedule.finished(self.number, self.served);
+        self.shared.cuts().remove(&self.number);
         drop(schedule);
         self.shared.changed.notify_one();
     }
 }
 
-/// `patience` is the time after which the attempt counts as slow.
+/// `patience` is the time after which the attempt is overdue.
 async fn attempt(mut place: Place, job: Job, held_back: bool, patience: Duration) {
     let shared = place.shared.clone();
     let (started, begun) = (shared.clock.now(), Instant::now());
     let mut progress = Progress::default();
-    let answer = answer(
-        &mut place,
-        &job,
-        started,
-        held_back,
-        patience,
-        &mut progress,
-    )
-    .await;
+    let answer = answer(&place, &job, started, held_back, patience, &mut progress).await;
     let took = begun.elapsed();
     place.served = served(&answer);
     // The place first: whoever hears of the attempt finds room for the next one.
@@ -338,7 +337,7 @@ async fn attempt(mut place: Place, job: Job, held_back: bool, patience: Duration
 
 /// Asks, and says so when it takes long.
 async fn answer(
-    place: &mut Place,
+    place: &Place,
     job: &Job,
     started: u64,
     held_back: bool,
@@ -351,18 +350,13 @@ async fn answer(
         answer = &mut asked => return answer,
         () = sleep(patience) => {}
     }
-    let mut cut = std::pin::pin!(shared.cut.notified());
-    // In the line before it counts as slow: a slow one can always be woken.
-    cut.as_mut().enable();
-    place.slow = true;
-    shared.schedule().slow(&place.host);
+    let cut = Arc::new(Notify::new());
+    shared.cuts().insert(place.number, cut.clone());
+    shared.schedule().overdue(place.number);
     shared.changed.notify_one();
     tokio::select! {
         answer = asked => answer,
-        () = cut => {
-            place.cut = true;
-            Err(AttemptError::CutShort)
-        }
+        () = cut.notified() => Err(AttemptError::CutShort),
     }
 }
 

@@ -25,11 +25,11 @@ pub struct Settings {
     pub timeout: Duration,
     /// The longest wait for a connection, with TLS; it is part of `timeout`.
     pub connect_timeout: Duration,
-    /// From when on an attempt is slow: its host is held back until it has ended.
+    /// Patience with a host: from when on an attempt is overdue, and its host is held back until it has ended.
     pub slow_after: Duration,
     /// Attempts under way at once, to one host and port.
     pub per_host_max: usize,
-    /// Attempts under way at once in all; at least 2. Each takes a file descriptor; as many connections may be kept.
+    /// Attempts under way at once in all; at least 4. Each takes a file descriptor; as many connections may be kept.
     pub under_way_max: usize,
     /// Jobs that wait for one host and port.
     pub waiting_per_host_max: usize,
