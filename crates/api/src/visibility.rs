@@ -2,10 +2,11 @@
 
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Account, AccountId, OwnerId, PaymentId};
+use tributary_ledger::{Account, AccountId, ApiKeyId, Body, OwnerId, PaymentId};
 
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::failures::read_error;
 use crate::form::value::OwnerText;
 use crate::render::common::created;
 
@@ -69,6 +70,57 @@ pub fn must_see_payment(
     } else {
         Err(not_found())
     }
+}
+
+/// Whether the caller may see the object of this kind at `position`: an id that the caller may not see is answered like an
+/// invented one, wherever a request names it.
+pub fn sees_object(
+    reader: &Reader,
+    caller: &Caller,
+    kind: IdKind,
+    position: u64,
+) -> Result<bool, ApiError> {
+    if position > reader.published() {
+        return Ok(false);
+    }
+    match kind {
+        IdKind::Account => {
+            let account = reader.account(AccountId(position));
+            return Ok(account.is_some_and(|account| caller.sees_account(&account)));
+        }
+        IdKind::ApiKey => {
+            let exists = reader.api_key(ApiKeyId(position)).is_some();
+            return Ok(exists && caller.is_platform());
+        }
+        _ => {}
+    }
+    let Some(record) = reader.record(position).map_err(read_error)? else {
+        return Ok(false);
+    };
+    let outcome = &record.outcome;
+    let exists = match kind {
+        IdKind::Event => true,
+        IdKind::Payment => {
+            let payment = outcome.payment.as_ref();
+            payment.is_some_and(|payment| payment.id.0 == position)
+        }
+        IdKind::Refund => matches!(record.command.body, Body::Refund(_)) && outcome.is_accepted(),
+        _ => false,
+    };
+    Ok(exists && caller.sees_record(reader, &record))
+}
+
+/// Returns the position of the event with the id `text`, if the caller may see it.
+pub fn visible_event(
+    reader: &Reader,
+    caller: &Caller,
+    text: &str,
+) -> Result<Option<u64>, ApiError> {
+    let Some(position) = reader.ids().decode(IdKind::Event, text) else {
+        return Ok(None);
+    };
+    let visible = sees_object(reader, caller, IdKind::Event, position)?;
+    Ok(visible.then_some(position))
 }
 
 /// Owners whose objects a list shows.

@@ -9,7 +9,7 @@
 use aes::Aes128;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use arrayvec::ArrayString;
-use tributary_ledger::{SettingId, SettingKind};
+use tributary_ledger::{OwnerId, SettingId, SettingKind};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// The digit of each character; [`NO_DIGIT`] for those that are none.
@@ -44,7 +44,7 @@ pub enum IdKind {
     Refund = 5,
     /// `cap_`: a capture, by the position of its record.
     Capture = 6,
-    /// `cur_`: a place in a list.
+    /// `cur_`: a place in a list of an owner, which only this owner's keys can use.
     Cursor = 7,
     /// `sub_`: a subscription, by its number, which is no position.
     Subscription = 8,
@@ -178,6 +178,29 @@ impl Ids {
     /// Returns the two numbers of [`Ids::pair_text`], if the text is an id of this kind.
     pub fn decode_pair(&self, kind: IdKind, id: &str) -> Option<(u64, u64)> {
         self.decode_pair_block(kind, kind.block(id)?)
+    }
+
+    /// Returns the 16 bytes behind the cursor of an owner at `position`.
+    pub fn cursor_block(&self, owner: OwnerId, position: u64) -> [u8; 16] {
+        self.pair_block(IdKind::Cursor, owner.0, position)
+    }
+
+    /// Returns the text of [`Ids::cursor_block`].
+    pub fn encode_cursor(&self, owner: OwnerId, position: u64) -> String {
+        text(IdKind::Cursor, self.cursor_block(owner, position))
+            .as_str()
+            .to_owned()
+    }
+
+    /// Returns the position of a cursor, if the block is a cursor of this owner.
+    pub fn decode_cursor_block(&self, owner: OwnerId, block: [u8; 16]) -> Option<u64> {
+        let (of, position) = self.decode_pair_block(IdKind::Cursor, block)?;
+        (of == owner.0 && position > 0).then_some(position)
+    }
+
+    /// Returns the position of a cursor, if the text is a cursor of this owner.
+    pub fn decode_cursor(&self, owner: OwnerId, id: &str) -> Option<u64> {
+        self.decode_cursor_block(owner, IdKind::Cursor.block(id)?)
     }
 
     /// Returns the id of a setting: the same in every epoch. A setting that is a subscription has the subscription's id.

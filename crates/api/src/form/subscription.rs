@@ -1,16 +1,18 @@
 //! The bodies of requests about subscriptions.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use tributary_engine::{IdKind, Ids};
+use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::OwnerId;
 use tributary_messaging::{
     Backoff, BadSetting, Filter, Kind, Order, Pattern, Policy, StartAt, Terms,
 };
 use utoipa::ToSchema;
 
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::form::value::{CurrencyForm, MetadataForm, OwnerText};
 use crate::time::parse_timestamp;
+use crate::visibility::visible_event;
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
@@ -219,14 +221,19 @@ pub fn patterns(events: &[impl AsRef<str>]) -> Result<Vec<Pattern>, ApiError> {
     patterns.collect::<Result<_, _>>().map_err(bad_setting)
 }
 
-/// Where `text` says to begin.
-pub fn from(ids: &Ids, text: &str, param: &str) -> Result<StartAt, ApiError> {
+/// Returns where `text` says to begin. An event must be one that the caller may see.
+pub fn from(
+    reader: &Reader,
+    caller: &Caller,
+    text: &str,
+    param: &str,
+) -> Result<StartAt, ApiError> {
     match text {
         "now" => return Ok(StartAt::Now),
         "beginning" => return Ok(StartAt::Beginning),
         _ => {}
     }
-    let event = ids.decode(IdKind::Event, text).map(StartAt::After);
+    let event = visible_event(reader, caller, text)?.map(StartAt::After);
     let time = || parse_timestamp(text).map(StartAt::Time);
     event.or_else(time).ok_or_else(|| {
         let message =
@@ -236,15 +243,22 @@ pub fn from(ids: &Ids, text: &str, param: &str) -> Result<StartAt, ApiError> {
 }
 
 impl SubscriptionCreate {
-    /// The settings, and where to begin. `kind` and `policy` are those of the transport; `owner` finds the owner of a name.
+    /// The settings, and where to begin. An event to begin after must be one that the caller may
+    /// see. `kind` and `policy` are those of the transport; `owner` finds the owner of a name.
     pub fn terms(
         self,
-        ids: &Ids,
+        reader: &Reader,
+        caller: &Caller,
         kind: Kind,
         policy: Policy,
         owner: impl Fn(&str) -> Result<OwnerId, ApiError>,
     ) -> Result<(Terms, StartAt), ApiError> {
-        let start = from(ids, self.start.as_deref().unwrap_or("now"), "start")?;
+        let start = from(
+            reader,
+            caller,
+            self.start.as_deref().unwrap_or("now"),
+            "start",
+        )?;
         let order = match self.order {
             Some(OrderForm::Object) => Order::Object,
             Some(OrderForm::None) | None => Order::None,

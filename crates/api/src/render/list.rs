@@ -1,12 +1,13 @@
 //! Lists: pages of objects, newest first.
 
 use serde::{Deserialize, Serialize};
-use tributary_engine::{IdKind, Ids, Page, Slice, Start};
+use tributary_engine::{IdKind, Page, Reader, Slice, Start};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::form::value::TimeText;
-use tributary_engine::Reader;
+use crate::visibility::sees_object;
 
 /// Items of a page if nothing else is asked for.
 const LIMIT_DEFAULT: u8 = 10;
@@ -98,13 +99,15 @@ impl From<PageQuery> for PageParams {
 }
 
 impl PageParams {
-    /// The engine's page. Cursors are ids of `kind`, or those that lists hand out.
-    pub fn page(&self, ids: &Ids, kind: IdKind) -> Result<Page, ApiError> {
+    /// Returns the engine's page. The page begins at an object of `kind` that the caller may see, or at a cursor that a list gave
+    /// to the caller's owner.
+    pub fn page(&self, reader: &Reader, caller: &Caller, kind: IdKind) -> Result<Page, ApiError> {
+        let place = |id: &str, param: &str| place(reader, caller, kind, id, param);
         let limit = self.limit.map_or(LIMIT_DEFAULT, |limit| limit.0);
         let start = match (&self.starting_after, &self.ending_before) {
             (None, None) => Start::Newest,
-            (Some(id), None) => Start::Before(cursor(ids, kind, id, "starting_after")?),
-            (None, Some(id)) => Start::After(cursor(ids, kind, id, "ending_before")?),
+            (Some(id), None) => Start::Before(place(id, "starting_after")?),
+            (None, Some(id)) => Start::After(place(id, "ending_before")?),
             (Some(_), Some(_)) => {
                 let message = "Give either starting_after or ending_before, not both.";
                 return Err(ApiError::invalid("ending_before", message));
@@ -119,21 +122,30 @@ impl PageParams {
     }
 }
 
-fn cursor(ids: &Ids, kind: IdKind, id: &str, param: &str) -> Result<u64, ApiError> {
-    let position = ids
-        .decode(IdKind::Cursor, id)
-        .or_else(|| ids.decode(kind, id));
-    position.ok_or_else(|| {
-        ApiError::invalid(
-            param,
-            format!("{param} must be the id of an item of this list, or a cursor."),
-        )
-    })
+fn place(
+    reader: &Reader,
+    caller: &Caller,
+    kind: IdKind,
+    id: &str,
+    param: &str,
+) -> Result<u64, ApiError> {
+    let ids = reader.ids();
+    if let Some(position) = ids.decode_cursor(caller.actor.owner, id) {
+        return Ok(position);
+    }
+    if let Some(position) = ids.decode(kind, id)
+        && sees_object(reader, caller, kind, position)?
+    {
+        return Ok(position);
+    }
+    let message = format!("{param} must be the id of an item of this list, or a cursor.");
+    Err(ApiError::invalid(param, message))
 }
 
 /// The list of what `slice` holds.
 pub fn list<T, U>(
     reader: &Reader,
+    caller: &Caller,
     url: String,
     slice: Slice<T>,
     mut render: impl FnMut(T) -> Result<U, ApiError>,
@@ -147,7 +159,10 @@ pub fn list<T, U>(
         object: "list",
         data,
         has_more: slice.has_more,
-        next_cursor: next.map(|position| reader.ids().encode(IdKind::Cursor, position)),
+        next_cursor: next.map(|position| {
+            let owner = caller.actor.owner;
+            reader.ids().encode_cursor(owner, position)
+        }),
         url,
     })
 }

@@ -151,7 +151,7 @@ impl SubscriptionType {
                 (Kind::Push { target }, transport.default_policy())
             }
         };
-        let (mut terms, start) = form.terms(self.reader.ids(), kind, policy, owner)?;
+        let (mut terms, start) = form.terms(&self.reader, caller, kind, policy, owner)?;
         terms.paused = paused;
         let start = match start {
             // The position of the record itself, which is not known yet.
@@ -284,7 +284,7 @@ impl SubscriptionType {
             Kind::Push { .. } => self.transport().ok_or_else(no_transport)?.default_policy(),
         };
         let owner = |name: &str| filter_owner(&self.reader, caller, name);
-        let (mut terms, _) = form.terms(self.reader.ids(), kind, policy, owner)?;
+        let (mut terms, _) = form.terms(&self.reader, caller, kind, policy, owner)?;
         if terms.policy.order != old.terms.policy.order {
             let message =
                 "The order of a subscription can't be changed: delete it, and create another one.";

@@ -24,14 +24,18 @@ pub enum UrlRefused {
     /// This port is not among those that may be used.
     #[error("port {0} may not be used")]
     Port(u16),
-    /// The address is not one of the public Internet.
+    /// The address in the URL is not one of the public Internet.
     #[error("the address {address} may not be used: {range}")]
     Address {
-        /// Where the host's name led to.
+        /// Address as it stands in the URL.
         address: IpAddr,
         /// Purpose of the address range.
         range: &'static str,
     },
+    /// The host's name leads to an address that is not one of the public Internet. The error does not say which address: names of
+    /// the operator's own network are none of a subscriber's business.
+    #[error("the host's name leads to an address that webhooks may not go to")]
+    NameLeadsInside,
 }
 
 /// Rules for the addresses that webhooks may go to.
@@ -211,9 +215,16 @@ impl Rules {
             })
         };
         match special_range(address) {
-            Some(range) if !self.allow_private && !allowed() => {
-                Err(UrlRefused::Address { address, range })
-            }
+            Some(range) if !self.allow_private && !allowed() => match host {
+                Host::Address(_) => Err(UrlRefused::Address { address, range }),
+                Host::Name(name) => {
+                    tracing::info!(
+                        host = %name, %address, range,
+                        "a webhook was refused: the host's name leads to an address outside the public Internet"
+                    );
+                    Err(UrlRefused::NameLeadsInside)
+                }
+            },
             _ => Ok(()),
         }
     }

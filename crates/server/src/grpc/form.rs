@@ -15,8 +15,8 @@ use tributary_api::form::value::{
 use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::{
     AccountId, AccountKind, Body, Capture, Currency, Date, Fee, Hold, Key, OpenAccount, Overdraft,
-    OwnerName, Part, PaymentId, PaymentKind, Priority, Publish, Queue, Refund, SHARES_MAX, Share,
-    Text, Topic,
+    OwnerId, OwnerName, Part, PaymentId, PaymentKind, Priority, Publish, Queue, Refund, SHARES_MAX,
+    Share, Text, Topic,
 };
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 
@@ -357,6 +357,14 @@ pub(crate) fn position(ids: &Ids, kind: IdKind, id: &[u8]) -> Option<u64> {
     match <[u8; 16]>::try_from(id) {
         Ok(block) => ids.position_of(kind, block),
         Err(_) => ids.decode(kind, std::str::from_utf8(id).ok()?),
+    }
+}
+
+/// The position of a cursor of this owner: 16 bytes, or text.
+pub(crate) fn cursor_position(ids: &Ids, owner: OwnerId, id: &[u8]) -> Option<u64> {
+    match <[u8; 16]>::try_from(id) {
+        Ok(block) => ids.decode_cursor_block(owner, block),
+        Err(_) => ids.decode_cursor(owner, std::str::from_utf8(id).ok()?),
     }
 }
 

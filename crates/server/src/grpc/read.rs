@@ -8,14 +8,14 @@ use tributary_api::form::request::Notes;
 use tributary_api::render::common::event_type;
 use tributary_api::render::common::{created, owner_name, payment_of};
 use tributary_api::render::payment::why_failed;
-use tributary_api::visibility::must_see_payment;
+use tributary_api::visibility::{must_see_payment, sees_object};
 use tributary_engine::{IdKind, Ids, Page, Reader, Start, StatementLine};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{AccountId, AccountKind, Body, Date, PaymentId, PaymentKind};
 
 use crate::app::{App, Shared};
 use crate::auth::caller;
-use crate::grpc::form::position;
+use crate::grpc::form::{cursor_position, position};
 use crate::grpc::messages::{
     Account, Entry, GetAccountRequest, GetPaymentRequest, ListEntriesRequest, ListEntriesResponse,
     PaymentShare, PaymentState,
@@ -64,13 +64,15 @@ pub(crate) async fn list_entries(
         let ids = shared.reader.ids();
         let slice = shared
             .reader
-            .statement(id, page(ids, &request)?)
+            .statement(id, page(shared, caller, &request)?)
             .map_err(read_error)?;
         let next = slice.next.filter(|_| slice.has_more);
         Ok(ListEntriesResponse {
             entries: slice.items.iter().map(|line| entry(ids, line)).collect(),
             has_more: slice.has_more,
-            next_cursor: next.map_or_else(Vec::new, |at| ids.block(IdKind::Cursor, at).into()),
+            next_cursor: next.map_or_else(Vec::new, |at| {
+                ids.cursor_block(caller.actor.owner, at).into()
+            }),
         })
     })
     .await
@@ -212,11 +214,19 @@ fn status_number(status: tributary_ledger::PaymentStatus) -> i32 {
     wire.into()
 }
 
-fn page(ids: &Ids, request: &ListEntriesRequest) -> Result<Page, ApiError> {
+fn page(shared: &Shared, caller: &Caller, request: &ListEntriesRequest) -> Result<Page, ApiError> {
+    let (reader, ids) = (&shared.reader, shared.reader.ids());
     let cursor = |id: &[u8], param: &str| {
-        let at = position(ids, IdKind::Cursor, id).or_else(|| position(ids, IdKind::Event, id));
+        if let Some(at) = cursor_position(ids, caller.actor.owner, id) {
+            return Ok(at);
+        }
+        if let Some(at) = position(ids, IdKind::Event, id)
+            && sees_object(reader, caller, IdKind::Event, at)?
+        {
+            return Ok(at);
+        }
         let message = "This must be the id of an entry, or a cursor.";
-        at.ok_or_else(|| ApiError::invalid(param, message))
+        Err(ApiError::invalid(param, message))
     };
     let start = match (&*request.starting_after, &*request.ending_before) {
         ([], []) => Start::Newest,

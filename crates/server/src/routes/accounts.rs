@@ -118,7 +118,7 @@ fn accounts(
         created_gte: query.created_gte,
         created_lt: query.created_lt,
     };
-    let page = params.page(shared.reader.ids(), IdKind::Account)?;
+    let page = params.page(&shared.reader, caller, IdKind::Account)?;
     let render = |found: Account| {
         Ok(account(
             &shared.reader,
@@ -132,7 +132,7 @@ fn accounts(
         next: None,
     };
     let owner = match list_scope(&shared.reader, caller, query.owner.as_ref()) {
-        ListScope::Nobody => return list(&shared.reader, url, nothing, render),
+        ListScope::Nobody => return list(&shared.reader, caller, url, nothing, render),
         ListScope::All => None,
         ListScope::To(owner) => Some(owner),
     };
@@ -149,6 +149,7 @@ fn accounts(
     let Some(external_id) = &query.external_id else {
         return list(
             &shared.reader,
+            caller,
             url,
             shared
                 .reader
@@ -169,7 +170,13 @@ fn accounts(
         .account_by_external(owner, &external_id.0)
         .map_err(read_error)?;
     let items = found.into_iter().filter(keep).collect();
-    list(&shared.reader, url, Slice { items, ..nothing }, render)
+    list(
+        &shared.reader,
+        caller,
+        url,
+        Slice { items, ..nothing },
+        render,
+    )
 }
 
 fn status_of(status: AccountStatusForm) -> AccountStatus {
@@ -191,15 +198,15 @@ pub(crate) async fn entries(
     Query(query): Query<PageQuery>,
 ) -> Result<Response, ErrorResponse> {
     let found = visible_account(&app.shared.reader, &caller, &id)?;
-    let page = PageParams::from(query).page(app.shared.reader.ids(), IdKind::Event)?;
     let url = format!("/v1/accounts/{id}/entries");
     let page = app
         .blocking(move |shared| {
+            let page = PageParams::from(query).page(&shared.reader, &caller, IdKind::Event)?;
             let slice = shared
                 .reader
                 .statement(found.id, page)
                 .map_err(read_error)?;
-            list(&shared.reader, url, slice, |line| {
+            list(&shared.reader, &caller, url, slice, |line| {
                 Ok(entry(&shared.reader, &line))
             })
         })

@@ -49,12 +49,16 @@ pub(crate) async fn list_all(
     _: PlatformReading,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, ErrorResponse> {
-    let shared = &app.shared;
-    let page = PageParams::from(query).page(shared.reader.ids(), IdKind::ApiKey)?;
+    let (shared, caller) = (&app.shared, Caller::system());
+    let page = PageParams::from(query).page(&shared.reader, &caller, IdKind::ApiKey)?;
     let slice = page_of(shared.reader.api_keys(), page);
-    let page = list(&shared.reader, "/v1/api_keys".to_owned(), slice, |key| {
-        Ok(api_key(&shared.reader, &key, None))
-    })?;
+    let page = list(
+        &shared.reader,
+        &caller,
+        "/v1/api_keys".to_owned(),
+        slice,
+        |key| Ok(api_key(&shared.reader, &key, None)),
+    )?;
     Ok(json(200, &page))
 }
 

@@ -9,6 +9,7 @@ use tributary_api::error::ApiError;
 use tributary_api::render::attempt::{AttemptObject, AttemptStatusForm, attempt};
 use tributary_api::render::list::{Limit, List, PageParams, list};
 use tributary_api::subscriptions::visible_subscription;
+use tributary_api::visibility::visible_event;
 use tributary_engine::{IdKind, Slice, Start};
 use tributary_messaging::{AttemptQuery, DeliveryIds};
 use utoipa::IntoParams;
@@ -52,24 +53,24 @@ pub(crate) async fn list_all(
                 &caller,
                 shared.reader.ids().decode_subscription(&id),
             )?;
-            let ids = shared.reader.ids();
             let params = PageParams {
                 limit: query.limit,
                 starting_after: query.starting_after,
                 ..PageParams::default()
             };
-            let page = params.page(ids, IdKind::Cursor)?;
+            let page = params.page(&shared.reader, &caller, IdKind::Cursor)?;
             if query.status == Some(AttemptStatusForm::Operation) {
                 let message = "status must be delivered or failed.";
                 return Err(ApiError::invalid("status", message));
             }
-            let event = query.event.map(|event| {
-                let position = ids.decode(IdKind::Event, &event);
-                position.ok_or_else(|| ApiError::not_found("event", "event"))
-            });
-            let event = event
-                .transpose()?
-                .map(|position| BTreeSet::from([position]));
+            let event = match &query.event {
+                None => None,
+                Some(event) => {
+                    let position = visible_event(&shared.reader, &caller, event)?;
+                    let position = position.ok_or_else(|| ApiError::not_found("event", "event"));
+                    Some(BTreeSet::from([position?]))
+                }
+            };
             let found = shared.messaging()?.attempts(&AttemptQuery {
                 is_visible: &|_| true,
                 subscription: Some(found.id),
@@ -89,7 +90,7 @@ pub(crate) async fn list_all(
                 next: found.next,
             };
             let url = format!("/v1/subscriptions/{id}/attempts");
-            list(&shared.reader, url, slice, |one| {
+            list(&shared.reader, &caller, url, slice, |one| {
                 Ok(attempt(&shared.reader, &one))
             })
         })

@@ -22,6 +22,7 @@ use tributary_api::render::subscription::{
 use tributary_api::subscriptions::{
     must_be_pull, refusal_error, unsettled_error, visible_subscription,
 };
+use tributary_api::visibility::visible_event;
 use tributary_engine::{IdKind, Slice};
 use tributary_ledger::Actor;
 use tributary_messaging::{
@@ -71,7 +72,7 @@ pub(crate) async fn rewind(
 ) -> Result<Response, ErrorResponse> {
     let by = caller.actor;
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
-        let to = from(shared.reader.ids(), &to, "to")?;
+        let to = from(&shared.reader, &caller, &to, "to")?;
         messaging.rewind(before.id, to, by).map_err(unsettled_error)
     };
     change(&app, caller, id, make).await
@@ -90,7 +91,7 @@ pub(crate) async fn replay(
     let by = caller.actor;
     let make = move |shared: &Shared, messaging: &Messaging, before: &Subscription| {
         let position = |id: &str, param| {
-            let position = shared.reader.ids().decode(IdKind::Event, id);
+            let position = visible_event(&shared.reader, &caller, id)?;
             position.ok_or_else(|| ApiError::not_found("event", param))
         };
         let (first, last) = (position(&first, "first")?, position(&last, "last")?);
@@ -312,7 +313,7 @@ pub(crate) async fn dead_letters(
                 starting_after: query.starting_after,
                 ..PageParams::default()
             };
-            let page = params.page(shared.reader.ids(), IdKind::Event)?;
+            let page = params.page(&shared.reader, &caller, IdKind::Event)?;
             let after = match page.start {
                 tributary_engine::Start::Before(position) => position,
                 _ => 0,
@@ -325,7 +326,7 @@ pub(crate) async fn dead_letters(
                 has_more,
             };
             let url = format!("/v1/subscriptions/{id}/dead_letters");
-            list(&shared.reader, url, slice, |(position, letter)| {
+            list(&shared.reader, &caller, url, slice, |(position, letter)| {
                 Ok(dead_letter(&letter, event_at(shared, position).ok()))
             })
         })

@@ -36,14 +36,20 @@ pub(crate) async fn list_all(
     Reading(caller): Reading,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, ErrorResponse> {
-    let page = PageParams::from(query).page(app.shared.reader.ids(), IdKind::Event)?;
-    let owner = caller.listed_owner();
     let page = app
         .blocking(move |shared| {
-            let slice = shared.reader.records(owner, page).map_err(read_error)?;
-            list(&shared.reader, "/v1/events".to_owned(), slice, |record| {
-                event(&shared.reader, &record)
-            })
+            let page = PageParams::from(query).page(&shared.reader, &caller, IdKind::Event)?;
+            let slice = shared
+                .reader
+                .records(caller.listed_owner(), page)
+                .map_err(read_error)?;
+            list(
+                &shared.reader,
+                &caller,
+                "/v1/events".to_owned(),
+                slice,
+                |record| event(&shared.reader, &record),
+            )
         })
         .await?;
     Ok(json(200, &page))

@@ -239,7 +239,7 @@ fn payments(
         created_gte: query.created_gte,
         created_lt: query.created_lt,
     };
-    let page = params.page(shared.reader.ids(), IdKind::Payment)?;
+    let page = params.page(&shared.reader, caller, IdKind::Payment)?;
     let render = |(now, asked): (Payment, Record)| Ok(payment(&shared.reader, &now, &asked));
     let url = "/v1/payments".to_owned();
     let nothing = Slice {
@@ -248,7 +248,7 @@ fn payments(
         next: None,
     };
     let owner = match list_scope(&shared.reader, caller, query.owner.as_ref()) {
-        ListScope::Nobody => return list(&shared.reader, url, nothing, render),
+        ListScope::Nobody => return list(&shared.reader, caller, url, nothing, render),
         ListScope::All => None,
         ListScope::To(owner) => Some(owner),
     };
@@ -263,7 +263,7 @@ fn payments(
             let found = position.and_then(|id| shared.reader.account(id));
             match found.filter(|account| caller.sees_account(account)) {
                 Some(account) => Some(account.id),
-                None => return list(&shared.reader, url, nothing, render),
+                None => return list(&shared.reader, caller, url, nothing, render),
             }
         }
     };
@@ -280,10 +280,11 @@ fn payments(
         &filter,
         page.start == Start::Newest && page.from.is_none() && page.until.is_none(),
     )? {
-        return list(&shared.reader, url, slice, render);
+        return list(&shared.reader, caller, url, slice, render);
     }
     list(
         &shared.reader,
+        caller,
         url,
         shared.reader.payments(&filter, page).map_err(read_error)?,
         render,

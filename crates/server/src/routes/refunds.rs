@@ -85,13 +85,17 @@ fn refunds(
         created_gte: query.created_gte,
         created_lt: query.created_lt,
     };
-    let page = params.page(shared.reader.ids(), IdKind::Refund)?;
+    let page = params.page(&shared.reader, caller, IdKind::Refund)?;
     let payment = payment(shared.reader.ids(), &query.payment)?;
     must_see_payment(&shared.reader, caller, payment, "payment")?;
     let slice = shared.reader.refunds(payment, page).map_err(read_error)?;
-    list(&shared.reader, "/v1/refunds".to_owned(), slice, |record| {
-        refund(&shared.reader, &record)
-    })
+    list(
+        &shared.reader,
+        caller,
+        "/v1/refunds".to_owned(),
+        slice,
+        |record| refund(&shared.reader, &record),
+    )
 }
 
 /// Shows a refund.

@@ -56,10 +56,11 @@ pub(crate) async fn list_all(
                 starting_after: query.starting_after.clone(),
                 ..PageParams::default()
             };
-            let page = params.page(shared.reader.ids(), IdKind::Cursor)?;
+            let page = params.page(&shared.reader, &caller, IdKind::Cursor)?;
             let slice = page_of(settings(shared, &caller, &query)?, page);
             list(
                 &shared.reader,
+                &caller,
                 "/v1/settings".to_owned(),
                 slice,
                 |setting| show(shared, &created(&shared.reader, setting.changed.position)?),
@@ -159,13 +160,15 @@ pub(crate) async fn revisions(
     let page = app
         .blocking(move |shared| {
             let setting = visible(shared, &caller, &id)?;
-            let page = PageParams::from(query).page(shared.reader.ids(), IdKind::Cursor)?;
+            let page = PageParams::from(query).page(&shared.reader, &caller, IdKind::Cursor)?;
             let slice = shared
                 .reader
                 .setting_revisions(setting.id, page.start, page.limit)
                 .map_err(read_error)?;
             let url = format!("/v1/settings/{id}/revisions");
-            list(&shared.reader, url, slice, |record| show(shared, &record))
+            list(&shared.reader, &caller, url, slice, |record| {
+                show(shared, &record)
+            })
         })
         .await?;
     Ok(json(200, &page))

@@ -25,8 +25,8 @@ use tributary_api::failures::read_error;
 use tributary_api::form::subscription::{bad_setting, from, patterns};
 use tributary_api::render::event::{EventObject, event};
 use tributary_api::subscriptions::filter_owner;
-use tributary_engine::IdKind;
-use tributary_ledger::Currency;
+use tributary_api::visibility::visible_event;
+use tributary_ledger::{Currency, OwnerId};
 use tributary_messaging::{Filter, Matcher, StartAt, scan};
 use utoipa::IntoParams;
 
@@ -62,7 +62,7 @@ pub(crate) struct StreamQuery {
     owner: Option<String>,
     /// Where it begins: `now` (the default), `beginning`, the id of an event to begin after, or a time.
     start: Option<String>,
-    /// The id of an event to begin after, also of one that the stream does not have. Instead of `start`.
+    /// The id of an event to begin after, also of one that the stream does not have, or a cursor of a stream. Instead of `start`.
     after: Option<String>,
 }
 
@@ -84,40 +84,51 @@ impl StreamQuery {
     }
 
     /// Where it begins: what the caller had last goes before what stands in the URL, which stays the same when it comes again.
-    fn from(&self, shared: &Shared, headers: &HeaderMap) -> Result<StartAt, ApiError> {
+    fn from(
+        &self,
+        shared: &Shared,
+        caller: &Caller,
+        headers: &HeaderMap,
+    ) -> Result<StartAt, ApiError> {
         if self.start.is_some() && self.after.is_some() {
             let message = "Give either start or after, not both.";
             return Err(ApiError::invalid("after", message));
         }
         if let Some(last) = headers.get(LAST_EVENT_ID).filter(|last| !last.is_empty()) {
-            return after(shared, last.to_str().unwrap_or_default(), "Last-Event-ID");
+            return after(
+                shared,
+                caller,
+                last.to_str().unwrap_or_default(),
+                "Last-Event-ID",
+            );
         }
         match (&self.after, &self.start) {
-            (Some(id), _) => after(shared, id, "after"),
-            (None, Some(start)) => match from(shared.reader.ids(), start, "start")? {
-                StartAt::After(_) => after(shared, start, "start"),
-                from => Ok(from),
-            },
+            (Some(id), _) => after(shared, caller, id, "after"),
+            (None, Some(start)) => from(&shared.reader, caller, start, "start"),
             (None, None) => Ok(StartAt::Now),
         }
     }
 }
 
-/// Behind the event with this id, which must be there.
-fn after(shared: &Shared, id: &str, param: &str) -> Result<StartAt, ApiError> {
-    let position = shared.reader.ids().decode(IdKind::Event, id);
-    let position = position.filter(|position| *position <= shared.reader.published());
+/// Behind the event with this id, which the caller may see, or a cursor that a stream gave to the caller's owner.
+fn after(shared: &Shared, caller: &Caller, id: &str, param: &str) -> Result<StartAt, ApiError> {
+    let cursor = shared.reader.ids().decode_cursor(caller.actor.owner, id);
+    let cursor = cursor.filter(|position| *position <= shared.reader.published());
+    let position = match cursor {
+        Some(position) => Some(position),
+        None => visible_event(&shared.reader, caller, id)?,
+    };
     position
         .map(StartAt::After)
         .ok_or_else(|| ApiError::not_found("event", param))
 }
 
 /// Sends events as they happen, in the order of the journal, as server-sent events: `id` is the event's id, `event` its type and
-/// `data` the event. The stream goes on after the event that `Last-Event-ID` names. It ends when the server stops or the key is
+/// `data` the event. Between events an `id` may be a cursor. The stream goes on after what `Last-Event-ID` names. It ends when the server stops or the key is
 /// revoked.
 #[utoipa::path(get, path = "/v1/events/stream", tag = "events", operation_id = "streamEvents",
     params(StreamQuery, ("Last-Event-ID" = Option<String>, Header,
-        description = "The id of the event that was received last; it goes before `start` and `after`.")),
+        description = "The id that was received last, of an event or a cursor; it goes before `start` and `after`.")),
     responses((status = 200, description = "Events, without end.", body = String, content_type = "text/event-stream")))]
 pub(crate) async fn stream(
     State(app): State<App>,
@@ -127,7 +138,10 @@ pub(crate) async fn stream(
 ) -> Result<Response, ErrorResponse> {
     let shared = &app.shared;
     let filter = query.filter(shared, &caller)?;
-    let from = query.from(shared, &headers)?;
+    let asked = headers.clone();
+    let from = app
+        .blocking(move |shared| query.from(shared, &caller, &asked))
+        .await?;
     let place = shared.streams.places.clone().try_acquire_owned();
     let place = place.map_err(|_| {
         let message = "As many event streams are open as there may be.";
@@ -142,6 +156,7 @@ pub(crate) async fn stream(
             .map(|value| (header::AUTHORIZATION, value))
             .into_iter()
             .collect(),
+        owner: caller.actor.owner,
         matcher: Some(Matcher::for_filter(caller.actor.owner, filter)),
         through,
         told: 0,
@@ -178,6 +193,7 @@ struct Streaming {
     shared: Arc<Shared>,
     /// Header with the API key. The key is checked again: it may be revoked meanwhile.
     key: HeaderMap,
+    owner: OwnerId,
     /// Lent out while the journal is read.
     matcher: Option<Matcher>,
     /// Position up to which it has been looked for events.
@@ -239,7 +255,9 @@ impl Streaming {
     fn without_event(&mut self, lines: &str) -> Bytes {
         let mut piece = lines.to_owned();
         if self.through > self.told {
-            let id = self.shared.reader.ids().encode(IdKind::Event, self.through);
+            // A cursor, since the event there may be another owner's.
+            let ids = self.shared.reader.ids();
+            let id = ids.encode_cursor(self.owner, self.through);
             piece.push_str(&format!("id: {id}\n"));
             self.told = self.through;
         }

@@ -190,6 +190,7 @@ pub(crate) async fn list_all(
             };
             list(
                 &shared.reader,
+                &caller,
                 "/v1/subscriptions".to_owned(),
                 slice,
                 |setting| with_figures(shared, &setting),
@@ -226,13 +227,13 @@ pub(crate) async fn revisions(
         .blocking(move |shared| {
             let kind = subscription_type(shared);
             let setting = kind.visible(&caller, number(shared, &id))?;
-            let page = PageParams::from(query).page(shared.reader.ids(), IdKind::Event)?;
+            let page = PageParams::from(query).page(&shared.reader, &caller, IdKind::Event)?;
             let slice = shared
                 .reader
                 .setting_revisions(setting.id, page.start, page.limit)
                 .map_err(read_error)?;
             let url = format!("/v1/subscriptions/{id}/revisions");
-            list(&shared.reader, url, slice, |record| {
+            list(&shared.reader, &caller, url, slice, |record| {
                 let setting = accepted(&shared.reader, &record)?;
                 Ok(revision(&shared.reader, &record, kind.object(&setting)?))
             })

@@ -72,7 +72,7 @@ fn page(
         starting_after: query.starting_after,
         ..PageParams::default()
     };
-    let page = params.page(shared.reader.ids(), IdKind::Event)?;
+    let page = params.page(&shared.reader, caller, IdKind::Event)?;
     // This list runs from the oldest to the newest.
     let after = match page.start {
         Start::Before(position) => position,
@@ -95,7 +95,7 @@ fn page(
         next,
     };
     let url = format!("/v1/payments/{id}/timeline");
-    list(&shared.reader, url, slice, Ok)
+    list(&shared.reader, caller, url, slice, Ok)
 }
 
 /// Whether the record is shown: a refused command that did not change the payment is shown to its own owner only.

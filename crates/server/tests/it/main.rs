@@ -18,6 +18,7 @@ mod interfaces;
 mod limits;
 mod lists;
 mod metrics;
+mod oracles;
 mod payments;
 mod proto;
 mod publish;

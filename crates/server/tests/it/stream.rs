@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tributary_engine::IdKind;
+use tributary_ledger::OwnerId;
 
 use crate::client::{PATIENCE, connect, until};
 use crate::fixture::{Fixture, id, pay};
@@ -407,7 +408,10 @@ fn a_quiet_stream_is_kept_alive_and_learns_how_far_it_is() {
     server.account("ann", "wallet");
     let newest = all_ids(&server).pop();
     let heard = until("it learns of it", || beat(&mut stream));
-    assert_eq!(Some(heard), newest);
+    let reader = server.reader();
+    let heard = reader.ids().decode_cursor(OwnerId::PLATFORM, &heard);
+    let newest = newest.and_then(|id| reader.ids().decode(IdKind::Event, &id));
+    assert_eq!(heard, newest);
     // Also while something else happens all the time.
     let done = AtomicBool::new(false);
     std::thread::scope(|threads| {

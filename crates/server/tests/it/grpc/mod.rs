@@ -35,7 +35,7 @@ pub(super) fn platform(server: &Fixture) -> Client {
     as_holder(server, &server.platform)
 }
 
-pub(super) fn as_holder(server: &Fixture, token: &str) -> Client {
+pub(crate) fn as_holder(server: &Fixture, token: &str) -> Client {
     let running = server.running.as_ref().expect("it runs");
     Client::new(running.grpc_addr().expect("it listens"), token)
 }
@@ -58,7 +58,7 @@ pub(super) fn command(key: &str, body: Body) -> Command {
     }
 }
 
-pub(super) fn payment(source: &str, destination: &str, amount: u64) -> Pay {
+pub(crate) fn payment(source: &str, destination: &str, amount: u64) -> Pay {
     Pay {
         source: block(source),
         destination: block(destination),

@@ -1,5 +1,6 @@
 //! From a payment to a receiver: subscriptions with a URL.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
+use tributary_connect::webhooks::{Keyring, MasterKey, Rules, Settings, WebhookConfig};
 
+use super::open_settings;
 use super::receiver::{Receiver, Reply, Seen, status};
 use crate::client::until;
 use crate::fixture::{Fixture, id, pay};
@@ -275,4 +278,52 @@ fn a_url_that_may_not_be_sent_to_is_refused() {
         .expect(201);
     let refused = server.post(&format!("{}/rotate_secret", path(&fetched)), &json!({}));
     refused.expect(400);
+}
+
+/// Whoever subscribes may name any host, also one of the operator's own network.
+#[test]
+fn a_subscriber_does_not_see_the_internal_address_that_a_name_leads_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let master_key = MasterKey::load(&folder.path().join("key"), true);
+    let webhooks = WebhookConfig {
+        keyring: Keyring::new(master_key.expect("it is made")),
+        settings: Settings {
+            rules: Rules::default(),
+            resolver: Arc::new(|_| Ok(vec![IpAddr::from([10, 77, 66, 55])])),
+            ..open_settings()
+        },
+    };
+    let server = Fixture::with_webhooks_and(webhooks, |_| ());
+    let token = server.token("ann", "write");
+    let body = json!({
+        "url": "https://database.internal/", "events": ["#"], "attempts_max": 1, "start": "beginning",
+    });
+    let made = server
+        .post_as(&token, "/v1/subscriptions", &body)
+        .expect(201);
+    server.wallet("ann", 5);
+    let pages = |path: &str| {
+        let answer = server.get_as(&token, path);
+        String::from_utf8(answer.body).expect("UTF-8")
+    };
+    let attempts = format!("{}/attempts", path(&made));
+    until("an attempt is over", || {
+        pages(&attempts).contains("url_refused").then_some(())
+    });
+    let dead = format!("{}/dead_letters", path(&made));
+    until("the event is dead", || {
+        pages(&dead).contains("dead_letter").then_some(())
+    });
+    let all = [
+        "/v1/events",
+        "/v1/subscriptions",
+        "/v1/settings",
+        &attempts,
+        &dead,
+    ];
+    for page in all.into_iter().map(pages) {
+        for told in ["10.77", "77.66", "private", "Private"] {
+            assert!(!page.contains(told), "{told}: {page}");
+        }
+    }
 }
