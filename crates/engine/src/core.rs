@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use tributary_journal::{
-    Clock, FRAME_BODY_BYTES_MAX, FrameBuilder, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, prefetch,
+    FRAME_BODY_BYTES_MAX, FrameBuilder, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, prefetch,
 };
 use tributary_ledger::{
     self as ledger, Body, Command, Context, Outcome, OwnerId, PaymentId, QueueMode, WorkingSet,
@@ -16,6 +16,7 @@ use tributary_ledger::{
 
 use crate::backend::{Backend, Fate, KeyQueries, KeyQuery, KeyUse, Ticket};
 use crate::batch::{Batch, Frames};
+use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::recent::{Flight, created_in};
 use crate::request::{

@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak, mpsc};
 
 use tokio::sync::oneshot;
-use tributary_journal::{Clock, lock};
+use tributary_journal::lock;
 use tributary_ledger::Command;
 
 use crate::backend::{Backend, Recovered};
+use crate::clock::{Clock, ClockStatus};
 use crate::failure::Failure;
 use crate::ports::Ports;
 use crate::read::Reader;
@@ -244,9 +245,20 @@ impl Engine {
         self.0.shared.options.queue_length_max
     }
 
-    /// Returns the time by the engine's clock, nanoseconds since the Unix epoch.
+    /// Returns ledger time, nanoseconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         self.0.shared.clock.now()
+    }
+
+    /// Returns the status of the clock.
+    pub fn clock_status(&self) -> ClockStatus {
+        self.0.shared.clock.status()
+    }
+
+    /// Follows a wall clock that is ahead at once: an operator says that it is right. What comes due by that is looked for.
+    pub fn confirm_clock(&self) {
+        self.0.shared.clock.confirm();
+        let _gone = self.0.inbox.send(writer::Message::Runnable);
     }
 
     /// Returns the status.

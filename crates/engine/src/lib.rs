@@ -10,6 +10,7 @@ mod batch;
 #[cfg(test)]
 mod bounds;
 mod checkpoint;
+mod clock;
 mod completions;
 mod core;
 mod embedded;
@@ -42,6 +43,11 @@ pub use backend::{
 };
 pub use batch::Batch;
 pub use checkpoint::Checkpointer;
+pub use clock::{
+    Clock, ClockEvent, ClockReading, ClockSource, ClockState, ClockStatus, FOLLOWED_AFTER_NS,
+    FOLLOWED_AT_ONCE_NS, LedgerClock, OBSERVED_GAP_NS_MAX, STEP_REPORTED_NS_MIN, SteeredClock,
+    Steps, SystemClock, SystemClocks,
+};
 pub use core::{Core, InFlight, QUEUE_LENGTH_MAX};
 pub use embedded::{Embedded, key_extractor};
 pub use engine::{Engine, RecoveredEngine, StartError, Status, WeakEngine};
@@ -59,9 +65,7 @@ pub use request::{
     Request, Resolved, Respond, TurnedAway, Verdict,
 };
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
-pub use tributary_journal::{
-    Clock, DirDisk, Disk, FrameBuilder, FrameRef, Head, SystemClock, lock,
-};
+pub use tributary_journal::{DirDisk, Disk, FrameBuilder, FrameRef, Head, lock};
 
 pub use read::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};
 pub use reply::{BriefReply, DurableRecord, RETRY_AFTER, Refused, Reply};

@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tributary_journal::{Clock, lock};
+use tributary_journal::lock;
 use tributary_ledger::WorkingSet;
 use tributary_ledger::codec::Record;
 
 use crate::backend::Backend;
+use crate::clock::Clock;
 use crate::core::QUEUE_LENGTH_MAX;
 use crate::failure::Failure;
 use crate::ports::Ports;
@@ -92,7 +93,9 @@ impl Shared {
         clock: Arc<dyn Clock>,
     ) -> Shared {
         let journal = backend.reader();
-        let view = Arc::new(View::new(set, journal.head().position));
+        let head = journal.head();
+        clock.start(head.timestamp, 0);
+        let view = Arc::new(View::new(set, head.position));
         let reader = Reader::new(journal, view.clone());
         Shared {
             ports: Ports::default(),
@@ -244,7 +247,7 @@ mod tests {
             epochs: vec![(1, 1)],
         });
         let set = WorkingSet::new(Residency::Accounts);
-        let clock = Arc::new(tributary_journal::SystemClock);
+        let clock = Arc::new(crate::clock::SystemClock);
         let shared = Shared::new(&memory, set, Options::default(), clock);
         let command = Command {
             key: Key::from_bytes(b"long").expect("a short key"),

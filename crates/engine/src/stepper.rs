@@ -7,11 +7,12 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use tributary_journal::{Clock, Disk, lock};
+use tributary_journal::{Disk, lock};
 use tributary_ledger::{Command, WorkingSet};
 
 use crate::backend::{Backend, Fate, Recovered};
 use crate::checkpoint::{Checkpointer, Slices};
+use crate::clock::Clock;
 use crate::core::{Core, InFlight};
 use crate::failure::Failure;
 use crate::ports::Ports;

@@ -33,6 +33,7 @@ pub(crate) struct Timers {
 struct Round {
     /// How many commands the one under way has; 0 if none is.
     under_way: Arc<AtomicUsize>,
+    /// Running time before which none is made.
     not_before: Arc<AtomicU64>,
 }
 
@@ -53,25 +54,30 @@ impl Timers {
             return None;
         }
         let due = || shared.reader.due(at, EXPIRED_AT_ONCE_MAX);
-        let selected = self.holds.select(now, due)?;
+        let selected = self.holds.select(now, shared.clock.running(), due)?;
         selected.request("expire", |payment| Some(Body::Expire(payment)))
     }
 
-    /// Selects queued payments to run, if there are any and no request is under way.
+    /// Selects queued payments to run, if there are any at the time `at` and no request is under way.
     pub(crate) fn select(&mut self, shared: &Shared, now: u64, at: u64) -> Option<Selected> {
         if !shared.ports.permit.is_granted() {
             return None;
         }
         let next = || shared.view.next_queued(at, RUN_AT_ONCE_MAX);
-        self.queue.select(now, next)
+        self.queue.select(now, shared.clock.running(), next)
     }
 }
 
 impl Round {
-    /// Selects `payments`, if there are any and no request is under way.
-    fn select(&self, now: u64, payments: impl FnOnce() -> Vec<PaymentId>) -> Option<Selected> {
+    /// Selects `payments`, if there are any and no request is under way. `running` is the running time.
+    fn select(
+        &self,
+        now: u64,
+        running: u64,
+        payments: impl FnOnce() -> Vec<PaymentId>,
+    ) -> Option<Selected> {
         if self.under_way.load(Ordering::Acquire) > 0
-            || now < self.not_before.load(Ordering::Acquire)
+            || running < self.not_before.load(Ordering::Acquire)
         {
             return None;
         }
@@ -86,7 +92,7 @@ impl Round {
             end: RoundEnd {
                 under_way: self.under_way.clone(),
                 not_before: self.not_before.clone(),
-                retry_at: now.saturating_add(NOTHING_DONE_WAIT_NS),
+                retry_at: running.saturating_add(NOTHING_DONE_WAIT_NS),
             },
         })
     }

@@ -9,11 +9,10 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tributary_journal::Clock;
-
 use crate::backend::{Backend, Fate};
 use crate::batch::Batch;
 use crate::checkpoint::Checkpointer;
+use crate::clock::Clock;
 use crate::completions;
 use crate::core::{Core, InFlight};
 use crate::failure::Failure;
@@ -278,12 +277,9 @@ impl Writer {
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
-            if self
-                .shared
-                .reader
-                .next_due()
-                .is_some_and(|due| due <= self.clock.now())
-            {
+            // Read at each round, so that the clock sees where the wall clock is while nothing else happens.
+            let now = self.clock.now();
+            if self.shared.reader.next_due().is_some_and(|due| due <= now) {
                 return;
             }
             if self.shared.storage_full.load(Ordering::Acquire) && self.core.has_space() {

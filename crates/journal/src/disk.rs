@@ -1,4 +1,4 @@
-//! The interfaces to storage and time that the journal needs, and the real implementations.
+//! The interface to storage that the journal needs, and the real implementation.
 //!
 //! All file access of this crate goes through [`Disk`], so that a simulator can lose, tear and refuse writes.
 //! Paths are relative to the journal's directory, with `/` between the parts.
@@ -8,26 +8,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A clock that counts nanoseconds since the Unix epoch, UTC.
-pub trait Clock: Send + Sync {
-    /// Returns the time now. May go backwards: callers that need monotonic time keep it themselves.
-    fn now(&self) -> u64;
-}
-
-/// The clock of the operating system.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> u64 {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| {
-                u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-            })
-    }
-}
 
 /// An open file. All methods take `&self`, since one writer and many readers share the file.
 pub trait File: Send + Sync + Debug {

@@ -48,7 +48,7 @@ pub use checkpoint::{
     CHECKPOINT_RECORD_BYTES_MAX, CheckpointBlock, CheckpointItem, CheckpointLoaded,
     CheckpointWriter, load_latest_checkpoint,
 };
-pub use disk::{Clock, DirDisk, DirLock, Disk, File, SystemClock};
+pub use disk::{DirDisk, DirLock, Disk, File};
 pub use frame::{
     BadFrame, FORMAT_VERSION, FRAME_BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
     FRAME_RECORDS_MAX, FrameBuilder, FrameHeader, FrameRecord, FrameRef, PushError,

@@ -230,7 +230,7 @@ impl Core {
         self.rewinds
     }
 
-    /// Hands out up to `max` events for `visibility` nanoseconds; the policy's time if none is given.
+    /// Hands out up to `max` events for `visibility` nanoseconds; the policy's time if none is given. `running` is the running time.
     ///
     /// # Errors
     /// If there is no such subscription.
@@ -240,13 +240,15 @@ impl Core {
         max: usize,
         visibility: Option<u64>,
         now: u64,
+        running: u64,
     ) -> Result<Vec<Delivery>, Refusal> {
         self.generation += 1;
         let generation = self.generation & ((1 << GENERATION_BITS) - 1);
         self.with(id, now, |flow, now, _| {
             let policy = &flow.subscription().terms.policy;
             let visibility = visibility.unwrap_or(policy.visibility);
-            flow.take(max, visibility, now, generation)
+            let deadline = running.saturating_add(visibility);
+            flow.take(max, deadline, now, generation)
         })
     }
 
@@ -337,7 +339,7 @@ impl Core {
         self.with(id, now, |flow, now, _| flow.give_back(sent, unsent, now))
     }
 
-    /// Extends an attempt to `until`.
+    /// Extends an attempt to the running time `until`.
     ///
     /// # Errors
     /// If there is no such subscription, or the attempt is over.
@@ -350,11 +352,11 @@ impl Core {
         Ok(self.flow(id)?.extend(receipt, until)?)
     }
 
-    /// Fires timers that are due. True if more may be due.
-    pub fn tick(&mut self, now: u64) -> bool {
+    /// Fires timers that are due. `running` is the running time. True if more may be due.
+    pub fn tick(&mut self, now: u64, running: u64) -> bool {
         let mut more = false;
         for (id, flow) in &mut self.flows {
-            more |= flow.tick(now, TICKED_MAX) == TICKED_MAX;
+            more |= flow.tick(now, running, TICKED_MAX) == TICKED_MAX;
             self.past.append(flow.ended_attempts());
             if flow.wakes() {
                 self.woken.push(*id);
@@ -363,9 +365,14 @@ impl Core {
         more
     }
 
-    /// Returns when the next timer is due.
+    /// Returns when the next waiting event is due.
     pub fn next_due(&self) -> Option<u64> {
         self.flows.values().filter_map(Flow::next_due).min()
+    }
+
+    /// Returns the running time at which the next attempt times out.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.flows.values().filter_map(Flow::next_deadline).min()
     }
 
     /// Returns dead letters that are in the log after the position `after`, the oldest event first, and whether there are more.

@@ -12,8 +12,8 @@ use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tributary_engine::{Basis, Failure, Permit, Reader, WeakEngine};
-use tributary_journal::{Clock, lock};
+use tributary_engine::{Basis, Clock, Failure, Permit, Reader, WeakEngine};
+use tributary_journal::lock;
 use tributary_ledger::{SettingId, SettingKind};
 
 use crate::core::{Core, Refusal};
@@ -67,7 +67,9 @@ pub(crate) struct Writing {
     pub(crate) log: Log,
     /// The version of the core that is durable.
     pub(crate) through: u64,
+    /// Running time of the last write.
     pub(crate) written_at: u64,
+    /// Running time before which a failed write is not tried again.
     pub(crate) retry_at: u64,
 }
 
@@ -244,13 +246,13 @@ impl Messaging {
         }
         let mut history = lock(&self.history);
         self.collect_ended(&mut history);
-        history.write(self.clock.now());
+        history.write(self.clock.running());
     }
 
     /// Moves ended attempts into the history.
     pub(crate) fn collect_ended(&self, history: &mut History) {
         let kept = history.is_kept();
-        history.take_in(self.clock.now(), |past| {
+        history.take_in(self.clock.running(), |past| {
             let mut core = lock(&self.core);
             match kept {
                 true => std::mem::swap(past, core.ended_attempts()),
@@ -335,7 +337,7 @@ impl Messaging {
         }
         self.dirty.store(false, Ordering::Release);
         let written = self.write_log(&mut writing.log, all);
-        let now = self.clock.now();
+        let now = self.clock.running();
         writing.written_at = now;
         self.keeps.store(written.is_ok(), Ordering::Release);
         match written {
@@ -378,20 +380,25 @@ impl Messaging {
         if !self.active.load(Ordering::SeqCst) && !self.dirty.load(Ordering::Acquire) {
             return SLEEP_MAX;
         }
-        let more = self.with(|core, now| core.tick(now));
+        let running = self.clock.running();
+        let more = self.with(|core, now| core.tick(now, running));
         self.publish_notices();
         let read = self.read_for_one();
         let write_in = self.write_if_due();
         let mut history = lock(&self.history);
         self.collect_ended(&mut history);
-        history.write_if_due(self.clock.now());
+        history.write_if_due(self.clock.running());
         drop(history);
         if more || read {
             return Duration::ZERO;
         }
-        let due = lock(&self.core).next_due();
-        let now = self.clock.now();
-        let due = due.map_or(u64::MAX, |due| due.saturating_sub(now));
+        let (due, deadline) = {
+            let core = lock(&self.core);
+            (core.next_due(), core.next_deadline())
+        };
+        let until =
+            |time: Option<u64>, now: u64| time.map_or(u64::MAX, |time| time.saturating_sub(now));
+        let due = until(due, self.clock.now()).min(until(deadline, self.clock.running()));
         SLEEP_MAX.min(Duration::from_nanos(due.min(write_in)))
     }
 
@@ -400,10 +407,9 @@ impl Messaging {
         let (due, now) = {
             let writing = lock(&self.writing);
             let due = writing.written_at.saturating_add(WRITE_EVERY);
-            (due.max(writing.retry_at), self.clock.now())
+            (due.max(writing.retry_at), self.clock.running())
         };
-        // A clock that was set back must not keep it from being written.
-        if now < due && due - now <= RETRY_AFTER {
+        if now < due {
             return match self.dirty.load(Ordering::Acquire) {
                 true => due - now,
                 false => u64::MAX,

@@ -110,7 +110,8 @@ impl Messaging {
             true => max,
             false => 0,
         };
-        let taken = self.with(|core, now| core.take(id, max, visibility, now))?;
+        let running = self.clock.running();
+        let taken = self.with(|core, now| core.take(id, max, visibility, now, running))?;
         if !taken.is_empty() {
             // Their time-outs may be the next thing to happen, and others may have to be read.
             self.progressed();
@@ -196,7 +197,8 @@ impl Messaging {
         receipt: Receipt,
         visibility: u64,
     ) -> Result<(), Refusal> {
-        self.with(|core, now| core.extend(id, receipt, now.saturating_add(visibility)))
+        let until = self.clock.running().saturating_add(visibility);
+        self.with(|core, _| core.extend(id, receipt, until))
     }
 
     /// Returns dead letters: see [`Core::dead`]. Dead letters that can't be made durable are not among them.
@@ -272,7 +274,7 @@ impl Messaging {
         lock(&self.bells).entry(id).or_default().clone()
     }
 
-    /// Returns the time, nanoseconds since the Unix epoch.
+    /// Returns ledger time, nanoseconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         self.clock.now()
     }

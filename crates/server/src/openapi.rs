@@ -27,8 +27,8 @@ use self::references::share_repeated_parts;
 use crate::app::App;
 use crate::response::ErrorResponse;
 use crate::routes::{
-    accounts, api_keys, attempts, batches, books, deliveries, events, health, journal, pages,
-    payments, queues, refunds, settings, stream, subscriptions, timeline,
+    accounts, api_keys, attempts, batches, books, clock, deliveries, events, health, journal,
+    pages, payments, queues, refunds, settings, stream, subscriptions, timeline,
 };
 
 const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
@@ -89,6 +89,8 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(queues::pause))
         .routes(routes!(queues::drain))
         .routes(routes!(queues::resume))
+        .routes(routes!(clock::get))
+        .routes(routes!(clock::confirm))
         .routes(routes!(books::trial_balance))
         .routes(routes!(journal::head))
         .routes(routes!(journal::meta))
@@ -240,8 +242,9 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
     if authenticated {
         operation.security = Some(vec![SecurityRequirement::new("api_key", [] as [String; 0])]);
     }
-    // What is done to a subscription is the same when it is done twice, or has receipts.
+    // What is done to a subscription is the same when it is done twice, or has receipts. So is a confirmation.
     let keyless = path == "/v1/batches"
+        || path == "/v1/clock/confirm"
         || path == "/v1/settings/apply"
         || path.starts_with("/v1/subscriptions/");
     let keyed_if_wished =

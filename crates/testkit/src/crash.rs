@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tributary_engine::{Backend, Embedded, Failure, Refused, Reply, Stepped, Stepper};
-use tributary_journal::{self as journal, Clock as _, OpenError};
+use tributary_engine::{Backend, Clock as _, Embedded, Failure, Refused, Reply, Stepped, Stepper};
+use tributary_journal::{self as journal, OpenError};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Body, Command, Rejection, Text};
 
 use crate::backends::{cluster_meta, small_segments};
-use crate::clock::TestClock;
+use crate::clock::{SteppingTime, TestClock};
 use crate::disk::{Fault, SimDisk};
 use crate::lockstep::{
     QUEUE_LENGTH_MAX, check_replies, expire_command, next_to_run, system_command,
@@ -79,6 +79,8 @@ struct World {
     random: Random,
     disk: SimDisk,
     clock: TestClock,
+    /// What the clock shows, unless it was set back.
+    time: SteppingTime,
     workload: Workload,
     model: Model,
     /// Time of the open batch, and the model's position when it began.
@@ -102,6 +104,7 @@ pub fn run(seed: u64, lives: u64) -> CrashReport {
         random: Random::new(seed),
         disk: SimDisk::new(seed),
         clock: TestClock::starting_at(BEGIN),
+        time: SteppingTime::starting_at(BEGIN),
         workload: Workload::new(seed),
         model: Model::default().with_queue_length_max(QUEUE_LENGTH_MAX),
         open: None,
@@ -220,6 +223,8 @@ impl World {
         };
         self.report.cut_bytes += backend.recovery().cut_bytes;
         let reader = Backend::reader(&backend);
+        self.time.restart(reader.head().timestamp);
+        self.clock.set(self.time.now());
         let stepper = match Stepper::start(Box::new(backend), Arc::new(self.clock.clone())) {
             Ok(stepper) => stepper.with_queue_length_max(QUEUE_LENGTH_MAX),
             Err(Failure::Unavailable(_)) if self.disk.is_off() => return None,
@@ -316,7 +321,8 @@ impl World {
                 if self.random.chance(10) {
                     self.clock.set(self.clock.now() - by);
                 } else {
-                    self.clock.advance(by);
+                    self.time.advance_randomly(by, &mut self.random);
+                    self.clock.set(self.time.now());
                 }
             }
             83..=84 => self.expire(stepper),

@@ -1,17 +1,16 @@
 //! Runs several backends and the model in lockstep: the same random requests in the same batches must give the same results.
 //!
 //! The frames are equal byte for byte, and answers and states are equal; statements and lists show what a scan of
-//! all records shows. In between, the clock moves (sometimes back), checkpoints are written while payments continue, and any of
+//! all records shows. In between, the clock moves (sometimes back), the wall clock behind it is set to anything, checkpoints are written while payments continue, and any of
 //! the engines is closed and opened again.
 
 use std::sync::Arc;
 
-use tributary_engine::{RUN_AT_ONCE_MAX, Refused, Reply, Stepped, Stepper};
-use tributary_journal::Clock as _;
+use tributary_engine::{Clock as _, RUN_AT_ONCE_MAX, Refused, Reply, Stepped, Stepper};
 use tributary_ledger::{Actor, Body, Command, Key, PaymentId, QueueMode};
 
 use crate::backends::BackendFactory;
-use crate::clock::TestClock;
+use crate::clock::{SteppingTime, TestClock};
 use crate::lossy::Losses;
 use crate::model::{Answer, Model, Payment, Queued, check_record, check_set};
 use crate::random::Random;
@@ -135,6 +134,8 @@ impl Replica {
 pub struct Lockstep {
     rng: Random,
     clock: TestClock,
+    /// What the clock shows, unless it was set back.
+    time: SteppingTime,
     model: Model,
     workload: Workload,
     replicas: Vec<Replica>,
@@ -165,6 +166,7 @@ impl Lockstep {
         Lockstep {
             rng: Random::new(seed),
             clock,
+            time: SteppingTime::starting_at(BEGIN),
             model: Model::default().with_queue_length_max(QUEUE_LENGTH_MAX),
             workload: Workload::new(seed),
             replicas,
@@ -299,7 +301,8 @@ impl Lockstep {
         if self.rng.chance(12) {
             self.clock.set(self.clock.now() - by);
         } else {
-            self.clock.advance(by);
+            self.time.advance_randomly(by, &mut self.rng);
+            self.clock.set(self.time.now());
         }
     }
 
@@ -377,7 +380,8 @@ impl Lockstep {
     fn drain(&mut self) {
         self.settle();
         let last = self.clock.now().max(self.last_time);
-        self.clock.set(last + 100_000 * MILLISECOND);
+        self.time.advance_to(last + 100_000 * MILLISECOND);
+        self.clock.set(self.time.now());
         let resume = system_command("resume", 0, self.clock.now(), |_| {
             Body::SetQueue(QueueMode::Active)
         });

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use tributary_api::token::Secret;
-use tributary_engine::{Embedded, Engine, JournalMeta, Memory, Options, Ports, Reply};
-use tributary_journal::{DirDisk, Disk, Meta, OpenError, SystemClock, is_in_use};
+use tributary_engine::{
+    Embedded, Engine, JournalMeta, Memory, Options, Ports, Reply, SteeredClock,
+};
+use tributary_journal::{DirDisk, Disk, Meta, OpenError, is_in_use};
 use tributary_ledger::{
     Access, Actor, ApiKeyId, ApiKeyStatus, Body, Command, CreateApiKey, Key, Label, OwnerId,
     OwnerName,
@@ -125,7 +127,7 @@ impl Store {
             on_fatal,
             ..options
         };
-        let recovered = Engine::recover(backend, Arc::new(SystemClock), options)?;
+        let recovered = Engine::recover(backend, Arc::new(SteeredClock::system()), options)?;
         let (engine, messaging) = start_engine(recovered, Ports::default(), storage)?;
         Ok(Self {
             engine,

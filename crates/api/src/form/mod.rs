@@ -1,6 +1,7 @@
 //! The form of what comes in: JSON bodies, query parameters, idempotency keys. Whether it may be done is the ledger's to say.
 
 pub mod batch;
+pub mod clock;
 pub mod idempotency;
 pub mod json;
 pub mod path;

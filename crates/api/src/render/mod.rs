@@ -5,6 +5,7 @@ pub mod account;
 pub mod answer;
 pub mod api_key;
 pub mod attempt;
+pub mod clock;
 pub mod common;
 pub mod event;
 pub mod list;

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tributary_engine::{
-    COMMANDS_PER_BATCH_MAX, Embedded, Engine, FrameRef, Options, RECORD_BYTES_PER_GROUP_MAX,
+    COMMANDS_PER_BATCH_MAX, Clock, Embedded, Engine, FrameRef, Options, RECORD_BYTES_PER_GROUP_MAX,
     Reader, Refused, Reply, Stepper, SystemClock,
 };
-use tributary_journal::{self as journal, Clock, DirDisk, Disk, FRAME_BYTES_MAX, OpenError};
+use tributary_journal::{self as journal, DirDisk, Disk, FRAME_BYTES_MAX, OpenError};
 use tributary_ledger::{AccountId, Body, Command, Data, Publish, Text, Topic};
 use tributary_testkit::backends::cluster_meta;
 use tributary_testkit::backends::empty_memory;

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tributary_engine::{
-    Engine, FrameRef, Options, Reader, Refused, Reply, Stepped, Stepper, SystemClock,
+    Clock, Engine, FrameRef, Options, Reader, Refused, Reply, Stepped, Stepper, SystemClock,
 };
-use tributary_journal::Clock;
 use tributary_ledger::{AccountId, Body, Command, PaymentId, PaymentStatus, Refund};
 use tributary_testkit::backends::empty_memory;
 use tributary_testkit::clock::TestClock;

@@ -1,5 +1,6 @@
 //! The engine over its backends, against the independent model.
 
+mod clock;
 mod divided;
 mod lost;
 mod many;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tributary_engine::{
-    Engine, JournalMeta, Memory, Options, Page, PaymentFilter, Start, SystemClock,
+    Clock, Engine, JournalMeta, Memory, Options, Page, PaymentFilter, Start, SystemClock,
 };
-use tributary_journal::Clock;
 use tributary_ledger::{AccountId, Body, Command, OwnerId, OwnerName};
 
 use crate::support::{codes, command, in_directory, open, pay};

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tributary_engine::{
-    Batch, CommitHook, Engine, Judge, Judgement, Options, Permit, Ports, Reader, SystemClock,
+    Batch, Clock, CommitHook, Engine, Judge, Judgement, Options, Permit, Ports, Reader, SystemClock,
 };
-use tributary_journal::Clock;
 use tributary_ledger::{AccountId, Body, Command, Pay, Payment, PaymentId, PaymentStatus, Queue};
 use tributary_testkit::backends::empty_memory;
 use tributary_testkit::clock::TestClock;

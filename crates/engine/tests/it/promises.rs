@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tributary_engine::{
-    Backend, Batch, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
+    Backend, Batch, Clock, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
     Recovered, Refused, Stepper, Ticket,
 };
-use tributary_journal::{Clock, Head};
+use tributary_journal::Head;
 use tributary_ledger::{Body, Lookups, PaymentId, PaymentStatus, Refund, WorkingSet};
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::SimDisk;

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tributary_engine::{Engine, JournalMeta, Memory, Options, Reply, SystemClock};
-use tributary_journal::Clock;
+use tributary_engine::{Clock, Engine, JournalMeta, Memory, Options, Reply, SystemClock};
 use tributary_ledger::{
     Body, Command, Pay, PaymentId, PaymentStatus, Priority, Queue, QueueMode, QueueTerms,
 };

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tributary_engine::{Backend, Embedded, NotQueued, Reply, Stepper};
-use tributary_journal::{self as journal, Clock, DirDisk, Disk, OpenError, Options};
+use tributary_engine::{Backend, Clock, Embedded, NotQueued, Reply, Stepper};
+use tributary_journal::{self as journal, DirDisk, Disk, OpenError, Options};
 use tributary_ledger::Command;
 use tributary_testkit::backends::cluster_meta;
 pub(crate) use tributary_testkit::commands::{

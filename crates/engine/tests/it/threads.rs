@@ -5,11 +5,11 @@ use std::sync::{Arc, Barrier, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
 use tributary_engine::{
-    Backend, Batch, COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX, Embedded, Engine, Failure, Head,
-    JournalReader, KeyQueries, KeyUse, Memory, Options, Recovered, Refused, Reply, SystemClock,
-    Ticket,
+    Backend, Batch, COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX, Clock, Embedded, Engine, Failure,
+    Head, JournalReader, KeyQueries, KeyUse, Memory, Options, Recovered, Refused, Reply,
+    SystemClock, Ticket,
 };
-use tributary_journal::{self as journal, Clock};
+use tributary_journal as journal;
 use tributary_ledger::{
     AccountId, Body, Command, Lookups, PaymentId, PaymentStatus, Refund, WorkingSet,
 };

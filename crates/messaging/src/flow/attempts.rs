@@ -6,14 +6,8 @@ use crate::ended::{AttemptEnd, EndedAttempts, Group};
 use crate::image::ERROR_BYTES_MAX;
 
 impl Flow {
-    /// Hands out up to `max` events for `visibility` nanoseconds, the oldest first.
-    pub fn take(
-        &mut self,
-        max: usize,
-        visibility: u64,
-        now: u64,
-        generation: u64,
-    ) -> Vec<Delivery> {
+    /// Hands out up to `max` events until the running time `deadline`, the oldest first.
+    pub fn take(&mut self, max: usize, deadline: u64, now: u64, generation: u64) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
         let in_flight_max = self.policy().in_flight_max as usize;
         let ttl = self.policy().ttl;
@@ -28,7 +22,6 @@ impl Flow {
                 self.totals.expired += 1;
                 continue;
             }
-            let deadline = now.saturating_add(visibility);
             let open = self.at(position);
             open.letter.attempt += 1;
             open.state = State::Out {
@@ -45,7 +38,7 @@ impl Flow {
                 self.changed.push(position);
             }
             self.out += 1;
-            self.timers.insert((deadline, position), ());
+            self.deadlines.insert((deadline, position), ());
             deliveries.push(Delivery {
                 position,
                 receipt: Receipt {
@@ -199,12 +192,12 @@ impl Flow {
                 self.changed.push(receipt.position);
             }
             self.out -= 1;
-            self.timers.remove(&(deadline, receipt.position));
+            self.deadlines.remove(&(deadline, receipt.position));
             self.activate(receipt.position, now);
         }
     }
 
-    /// Extends an attempt to `until`.
+    /// Extends an attempt to the running time `until`.
     pub fn extend(&mut self, receipt: Receipt, until: u64) -> Result<(), ReceiptExpired> {
         self.since(receipt)?;
         let open = self.at(receipt.position);
@@ -212,8 +205,8 @@ impl Flow {
             return Err(ReceiptExpired);
         };
         let before = std::mem::replace(deadline, until);
-        self.timers.remove(&(before, receipt.position));
-        self.timers.insert((until, receipt.position), ());
+        self.deadlines.remove(&(before, receipt.position));
+        self.deadlines.insert((until, receipt.position), ());
         Ok(())
     }
 
@@ -233,7 +226,7 @@ impl Flow {
         let before = std::mem::replace(&mut open.named, true);
         self.named += usize::from(!before);
         self.out -= 1;
-        self.timers.remove(&(deadline, position));
+        self.deadlines.remove(&(deadline, position));
         self.changed.push(position);
         self.activate(position, now);
     }

@@ -65,6 +65,7 @@ enum State {
     Ready,
     Out {
         generation: u64,
+        /// Running time of the time-out.
         deadline: u64,
         since: u64,
     },
@@ -122,8 +123,11 @@ pub struct Flow {
     floor: u64,
     open: AscendingMap<u64, Open>,
     ready: AscendingMap<u64, ()>,
-    /// `(due, position)` of every event that waits for a time or is handed out.
+    /// `(due, position)` of every event that waits for a time.
     timers: AscendingMap<(u64, u64), ()>,
+    /// `(deadline, position)` of every event that is handed out. A deadline is running time: no step of the clock ends an attempt, or
+    /// makes it longer.
+    deadlines: AscendingMap<(u64, u64), ()>,
     lanes: HashMap<u64, Lane>,
     /// Events above the floor that are done.
     done: BTreeSet<u64>,
@@ -165,6 +169,7 @@ impl Flow {
             open: AscendingMap::new(),
             ready: AscendingMap::new(),
             timers: AscendingMap::new(),
+            deadlines: AscendingMap::new(),
             lanes: HashMap::new(),
             done: image.done,
             dead_bytes: image.dead.values().map(Letter::bytes).sum(),
@@ -409,7 +414,7 @@ impl Flow {
                 self.ready.remove(&position);
             }
             State::Out { deadline, .. } => {
-                self.timers.remove(&(deadline, position));
+                self.deadlines.remove(&(deadline, position));
                 self.out -= 1;
             }
         }
@@ -445,28 +450,39 @@ impl Flow {
         open
     }
 
-    /// Returns when the next timer is due.
+    /// Returns when the next waiting event is due.
     pub fn next_due(&self) -> Option<u64> {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Fires timers that are due, at most `max` of them. Returns how many.
-    pub fn tick(&mut self, now: u64, max: usize) -> usize {
+    /// Returns the running time at which the next attempt times out.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Fires timers that are due, at most `max` of them. `running` is the running time. Returns how many.
+    pub fn tick(&mut self, now: u64, running: u64, max: usize) -> usize {
         let mut happened = 0;
+        while happened < max
+            && let Some(&(deadline, position)) = self.deadlines.first()
+            && deadline <= running
+        {
+            happened += 1;
+            let open = self.opened(position);
+            let attempt = open.letter.attempt;
+            let State::Out { since, .. } = open.state else {
+                unreachable!("only what is out has a deadline");
+            };
+            self.over(position, attempt, AttemptEnd::TimedOut, since, now, &[]);
+            self.fail(position, TIMED_OUT, now, now);
+        }
         while happened < max
             && let Some(&(due, position)) = self.timers.first()
             && due <= now
         {
             happened += 1;
-            let open = self.opened(position);
-            let attempt = open.letter.attempt;
-            if let State::Out { since, .. } = open.state {
-                self.over(position, attempt, AttemptEnd::TimedOut, since, now, &[]);
-                self.fail(position, TIMED_OUT, now, now);
-            } else {
-                self.timers.pop_first();
-                self.activate(position, now);
-            }
+            self.timers.pop_first();
+            self.activate(position, now);
         }
         happened
     }

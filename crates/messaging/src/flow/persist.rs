@@ -157,11 +157,12 @@ impl Flow {
         let bound = WINDOW_MAX + self.policy().in_flight_max as usize;
         self.open.len() <= bound * 2 + 2 * NAMED_MAX
             && self.done.len() <= DONE_MAX + bound + NAMED_AT_ONCE
-            && self.timers.len() <= self.open.len()
+            && self.timers.len() + self.deadlines.len() <= self.open.len()
             && self.ready.len() <= self.open.len()
             && [
                 self.open.places(),
                 self.timers.places(),
+                self.deadlines.places(),
                 self.ready.places(),
             ]
             .iter()

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use tributary_ledger::{Actor, OwnerId};
 use tributary_messaging::{
     Backoff, Change, Core, DEAD_LETTER_NOTICE_EVERY, Filter, Images, Kind, Known, Matched, Order,
-    Pattern, Policy, Receipt, Refusal, Revisions, Subscription, SubscriptionId, Terms, WINDOW_MAX,
+    Pattern, Policy, Receipt, ReceiptExpired, Refusal, Revisions, Subscription, SubscriptionId,
+    Terms, WINDOW_MAX,
 };
 
 use crate::model::{Model, Stand};
@@ -266,7 +267,7 @@ impl World {
         let visibility = seconds * SECOND;
         let taken = self
             .core
-            .take(ID, max, Some(visibility), self.now)
+            .take(ID, max, Some(visibility), self.now, self.now)
             .expect("it is there");
         let got: Vec<(u64, u32)> = taken
             .iter()
@@ -319,9 +320,14 @@ impl World {
 
     fn pass(&mut self, seconds: u64) {
         self.now += seconds * SECOND;
-        while self.core.tick(self.now) {}
+        while self.core.tick(self.now, self.now) {}
         self.model.tick(self.now);
         assert!(self.core.next_due().is_none_or(|due| due > self.now));
+        assert!(
+            self.core
+                .next_deadline()
+                .is_none_or(|deadline| deadline > self.now)
+        );
     }
 
     fn rewind(&mut self, to: u64) {
@@ -590,7 +596,7 @@ fn feed(core: &mut Core, from: u64, through: u64) {
 fn one_event_that_never_ends_keeps_no_others_in_memory() {
     let mut core = busy(Policy::default(), 1);
     let stuck = core
-        .take(ID, 1, Some(3_600 * SECOND), BEGIN)
+        .take(ID, 1, Some(3_600 * SECOND), BEGIN, BEGIN)
         .expect("it is there");
     let mut durable = Images::default();
     let mut next = 2;
@@ -598,7 +604,9 @@ fn one_event_that_never_ends_keeps_no_others_in_memory() {
         feed(&mut core, next, next + 999);
         next += 1_000;
         loop {
-            let taken = core.take(ID, 1_000, None, BEGIN).expect("it is there");
+            let taken = core
+                .take(ID, 1_000, None, BEGIN, BEGIN)
+                .expect("it is there");
             if taken.is_empty() {
                 break;
             }
@@ -647,7 +655,7 @@ fn a_full_window_takes_no_more_and_asks_for_the_rest_later() {
     assert_eq!(core.figures(ID, BEGIN).expect("it is there").scanned, bound);
     let mut got = 0;
     while got < 4_000 {
-        let taken = core.take(ID, 500, None, BEGIN).expect("it is there");
+        let taken = core.take(ID, 500, None, BEGIN, BEGIN).expect("it is there");
         let receipts: Vec<Receipt> = taken.iter().map(|one| one.receipt).collect();
         core.ack(ID, &receipts, BEGIN).expect("it is there");
         got += taken.len();
@@ -671,11 +679,11 @@ fn too_many_dead_letters_stop_new_events_and_nothing_else() {
         feed(&mut core, next, next + 4_999);
         next += 5_000;
         let taken = core
-            .take(ID, 10_000, Some(SECOND), now)
+            .take(ID, 10_000, Some(SECOND), now, now)
             .expect("it is there");
         assert!(!taken.is_empty());
         now += SECOND;
-        while core.tick(now) {}
+        while core.tick(now, now) {}
         core.drain(false);
         assert!(core.within_bounds());
     }
@@ -701,14 +709,14 @@ fn a_receiver_that_came_for_nothing_is_called_once_there_is_something() {
         0,
     );
     assert!(
-        core.take(ID, 10, None, BEGIN)
+        core.take(ID, 10, None, BEGIN, BEGIN)
             .expect("it is there")
             .is_empty()
     );
     core.woken();
     feed(&mut core, 1, 3);
     assert_eq!(core.woken(), [ID]);
-    let two = core.take(ID, 10, None, BEGIN).expect("it is there");
+    let two = core.take(ID, 10, None, BEGIN, BEGIN).expect("it is there");
     assert_eq!((two.len(), core.woken().len()), (2, 0));
     core.ack(ID, &[two[0].receipt], BEGIN).expect("it is there");
     assert_eq!(core.woken(), [ID], "there is room in flight again");
@@ -716,9 +724,50 @@ fn a_receiver_that_came_for_nothing_is_called_once_there_is_something() {
     let active = paused.clone();
     paused.terms.paused = Some(String::new());
     core.put(paused, 0, 4, BEGIN);
-    core.take(ID, 10, None, BEGIN).expect("it is there");
+    core.take(ID, 10, None, BEGIN, BEGIN).expect("it is there");
     core.put(active, 0, 5, BEGIN);
     assert_eq!(core.woken(), [ID]);
+}
+
+/// Whatever ledger time does: the receiver has as long as it was told.
+#[test]
+fn a_step_of_ledger_time_ends_no_attempt_and_makes_none_longer() {
+    const HOUR: u64 = 3_600 * SECOND;
+    for step in [HOUR, 0, SECOND / 2] {
+        let mut core = busy(Policy::default(), 2);
+        let running = 5 * SECOND;
+        let taken = core.take(ID, 1, Some(2 * SECOND), BEGIN, running);
+        let receipt = taken.expect("it is there")[0].receipt;
+        core.tick(BEGIN + step, running + 2 * SECOND - 1);
+        assert_eq!(core.next_deadline(), Some(running + 2 * SECOND));
+        core.extend(ID, receipt, running + 3 * SECOND)
+            .expect("it is under way");
+        core.tick(BEGIN + step, running + 3 * SECOND);
+        assert_eq!(core.next_deadline(), None);
+        assert_eq!(
+            core.nack(ID, receipt, None, "late", BEGIN + step),
+            Err(Refusal::Expired(ReceiptExpired))
+        );
+        let again = core.take(ID, 1, None, BEGIN + step, running + 3 * SECOND);
+        assert_eq!(again.expect("it is there")[0].attempt, 2);
+    }
+}
+
+/// What waits for its time waits by ledger time, which goes on in another process and moves with the clock of a sandbox.
+#[test]
+fn a_retry_is_due_by_ledger_time() {
+    let mut core = busy(Policy::default(), 1);
+    let taken = core.take(ID, 1, None, BEGIN, 1);
+    let receipt = taken.expect("it is there")[0].receipt;
+    let minute = Some(60 * SECOND);
+    core.nack(ID, receipt, minute, "busy", BEGIN)
+        .expect("it is under way");
+    core.tick(BEGIN + 59 * SECOND, 3_600 * SECOND);
+    let none = core.take(ID, 1, None, BEGIN + 59 * SECOND, 3_600 * SECOND);
+    assert!(none.expect("it is there").is_empty());
+    core.tick(BEGIN + 60 * SECOND, 2);
+    let taken = core.take(ID, 1, None, BEGIN + 60 * SECOND, 2);
+    assert_eq!(taken.expect("it is there").len(), 1);
 }
 
 #[test]
@@ -733,7 +782,7 @@ fn a_subscription_that_is_deleted_leaves_nothing() {
     assert_eq!(apply(&mut core), 1);
     core.delete(ID);
     assert_eq!(apply(&mut core), 0);
-    assert_eq!(core.take(ID, 1, None, BEGIN), Err(Refusal::NotFound));
+    assert_eq!(core.take(ID, 1, None, BEGIN, BEGIN), Err(Refusal::NotFound));
     core.delete(ID);
     assert_eq!(apply(&mut core), 0);
 }
@@ -768,7 +817,7 @@ fn new_dead_letters_are_told_of_at_most_once_a_minute_and_only_when_they_are_dur
     };
     let mut core = busy(policy, 9);
     let fail = |core: &mut Core, now| {
-        let taken = core.take(ID, 2, None, now).expect("it is there");
+        let taken = core.take(ID, 2, None, now, now).expect("it is there");
         for one in &taken {
             core.nack(ID, one.receipt, None, "no", now)
                 .expect("it is out");
@@ -811,7 +860,7 @@ fn what_is_too_old_is_dropped_and_counted() {
     let mut core = busy(ttl, 3);
     feed(&mut core, 4, 4);
     assert!(
-        core.take(ID, 9, None, BEGIN + 5 * SECOND)
+        core.take(ID, 9, None, BEGIN + 5 * SECOND, BEGIN + 5 * SECOND)
             .expect("it is there")
             .is_empty()
     );
@@ -827,7 +876,7 @@ fn what_a_receiver_never_had_was_no_attempt() {
     };
     let mut core = busy(policy, 4);
     for round in 0..3 {
-        let taken = core.take(ID, 4, None, BEGIN).expect("it is there");
+        let taken = core.take(ID, 4, None, BEGIN, BEGIN).expect("it is there");
         let receipts: Vec<Receipt> = taken.iter().map(|one| one.receipt).collect();
         assert!(taken.iter().all(|one| one.attempt == 1));
         let (sent, unsent) = receipts.split_at(1);

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tributary_engine::{Engine, Memory, Options, Permit, Ports, SystemClock};
-use tributary_journal::Clock;
+use tributary_engine::{Clock, Engine, Memory, Options, Permit, Ports, SystemClock};
 use tributary_ledger::{Actor, Body, Command, Data, OrderKey, Publish, SettingId, Topic};
 use tributary_messaging::{
     AttemptEnd, AttemptQuery, FILTERS_KEPT_MAX, HISTORY_BYTES_MAX, Messaging, Pattern, Policy,

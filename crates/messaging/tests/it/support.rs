@@ -3,8 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use tributary_engine::{AlwaysGranted, Embedded, Permit, Ports, Reader, Stepper};
-use tributary_journal::{self as journal, Clock, Disk, OpenError};
+use tributary_engine::{AlwaysGranted, Clock, Embedded, Permit, Ports, Reader, Stepper};
+use tributary_journal::{self as journal, Disk, OpenError};
 use tributary_ledger::{Body, Command, DeleteSetting, PutSetting, SettingId, SettingKind, Slug};
 use tributary_messaging::{
     HISTORY_BYTES_MAX, Messaging, Storage, Subscription, SubscriptionContent, SubscriptionId,

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
+use tributary_api::render::clock::{ClockObject, clock};
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -19,9 +20,17 @@ use crate::response::{ErrorResponse, json};
 /// The server answers.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `live` or `ready`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^live$")]
     status: &'static str,
+}
+
+/// The server takes commands.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Readiness {
+    #[schema(value_type = String, pattern = "^ready$")]
+    status: &'static str,
+    /// The clock. A wall clock that is not in step is for people to look at: the server takes commands all the same.
+    clock: ClockObject,
 }
 
 /// Answers as long as the process serves at all.
@@ -33,7 +42,7 @@ pub(crate) async fn live() -> Response {
 
 /// Answers 200 while the server takes commands, 503 while it does not.
 #[utoipa::path(get, path = "/health/ready", tag = "operations", operation_id = "getReady",
-    responses((status = 200, description = "It takes commands.", body = Health)))]
+    responses((status = 200, description = "It takes commands.", body = Readiness)))]
 pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ErrorResponse> {
     let status = app.shared.engine.status();
     if status.failed.is_some() {
@@ -49,7 +58,9 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ErrorRespo
     if !status.ready || app.shared.draining.load(Ordering::Acquire) {
         return Err(ApiError::new(ErrorCode::Stopping, "The server is stopping.").into());
     }
-    Ok(json(200, &Health { status: "ready" }))
+    let clock = clock(&app.shared.engine.clock_status());
+    let status = "ready";
+    Ok(json(200, &Readiness { status, clock }))
 }
 
 /// A caller who may see the metrics: anybody if they are public, else a platform key.

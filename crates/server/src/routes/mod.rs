@@ -5,6 +5,7 @@ pub(crate) mod api_keys;
 pub(crate) mod attempts;
 pub(crate) mod batches;
 pub(crate) mod books;
+pub(crate) mod clock;
 pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod health;

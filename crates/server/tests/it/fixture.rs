@@ -1,15 +1,18 @@
 //! A real server on a free port of the loopback, over a memory backend, with a platform key.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tributary_api::first_key::create_first_key;
 use tributary_api::transport::PushTransport;
 use tributary_connect::webhooks::{Keyring, MasterKey, WebhookConfig, Webhooks};
-use tributary_engine::{Clock, DirDisk, Disk, Engine, JournalMeta, Memory, Options, Ports, Reader};
+use tributary_engine::{
+    Clock, ClockReading, ClockSource, ClockStatus, DirDisk, Disk, Engine, JournalMeta, Memory,
+    Options, Ports, Reader, SteeredClock,
+};
 use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, Storage, start_engine};
 use tributary_server::{Limits, Running, Server, ServerConfig};
 
@@ -22,21 +25,83 @@ pub(crate) const QUEUE_LENGTH_MAX: usize = 20;
 /// Longer than any test waits.
 const NEVER: Duration = Duration::from_secs(3_600);
 
+/// The clocks of an operating system, which stand still until they are moved.
+#[derive(Clone)]
+struct TestClocks(Arc<Mutex<ClockReading>>);
+
+impl TestClocks {
+    fn set(&self, change: impl FnOnce(&mut ClockReading)) {
+        change(&mut self.0.lock().expect("no holder panics"));
+    }
+}
+
+impl ClockSource for TestClocks {
+    fn read(&self) -> ClockReading {
+        *self.0.lock().expect("no holder panics")
+    }
+}
+
 /// A clock that stands still until it is moved.
-pub(crate) struct TestClock(AtomicU64);
+pub(crate) struct TestClock {
+    clocks: TestClocks,
+    steered: SteeredClock<TestClocks>,
+}
 
 /// 2026-11-20T00:00:00Z.
 const START_SECONDS: u64 = 1_795_132_800;
 
 impl Clock for TestClock {
     fn now(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.steered.now()
+    }
+
+    fn running(&self) -> u64 {
+        self.steered.running()
+    }
+
+    fn start(&self, head: u64, offset: u64) {
+        self.steered.start(head, offset);
+    }
+
+    fn set_offset(&self, offset: u64) {
+        self.steered.set_offset(offset);
+    }
+
+    fn confirm(&self) {
+        self.steered.confirm();
+    }
+
+    fn status(&self) -> ClockStatus {
+        self.steered.status()
     }
 }
 
 impl TestClock {
+    fn new() -> TestClock {
+        let clocks = TestClocks(Arc::new(Mutex::new(ClockReading {
+            boot: 0,
+            wall: START_SECONDS * 1_000_000_000,
+        })));
+        TestClock {
+            steered: SteeredClock::new(clocks.clone()),
+            clocks,
+        }
+    }
+
+    /// Lets time pass.
     pub(crate) fn advance(&self, seconds: u64) {
-        self.0.fetch_add(seconds * 1_000_000_000, Ordering::SeqCst);
+        let nanos = seconds * 1_000_000_000;
+        self.clocks.set(|clocks| {
+            clocks.boot += nanos;
+            clocks.wall += nanos;
+        });
+    }
+
+    /// Sets the wall clock, forwards or backwards.
+    pub(crate) fn step_wall(&self, seconds: i64) {
+        let nanos = seconds * 1_000_000_000;
+        self.clocks
+            .set(|clocks| clocks.wall = clocks.wall.saturating_add_signed(nanos));
     }
 }
 
@@ -125,7 +190,7 @@ impl Fixture {
             epochs: vec![(1, 1)],
         };
         let memory = Memory::new(meta);
-        let clock = Arc::new(TestClock(AtomicU64::new(START_SECONDS * 1_000_000_000)));
+        let clock = Arc::new(TestClock::new());
         let (engine, messaging, faults) = engine(&memory, &clock, delivery.as_ref());
         let platform = create_first_key(&engine)
             .expect("it takes commands")

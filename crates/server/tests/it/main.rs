@@ -4,6 +4,7 @@ mod alerts;
 mod batches;
 mod books;
 mod client;
+mod clock;
 mod codes;
 mod complaints;
 mod document;

@@ -4,6 +4,7 @@ mod apply;
 mod backup;
 mod bank;
 mod books;
+mod clock;
 mod consumers;
 mod crash;
 mod damage;

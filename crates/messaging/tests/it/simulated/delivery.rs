@@ -5,8 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tributary_engine::Reader;
-use tributary_journal::Clock;
+use tributary_engine::{Clock, Reader};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{
     AccountId, Body, Command, FORMAT_VERSION, Pay, PaymentId, Queue, QueueTerms, ReplyTo,
