@@ -3,6 +3,7 @@
 //! The core owns no thread and reads no clock but the one it is given, so a simulator can drive it step by step. The open
 //! batch grows while the one before it is being synced; nothing is answered before its frame is durable.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -108,6 +109,8 @@ pub struct Core {
     /// The request that needs more frames than the open one, which takes no other request then.
     divided: Option<Undecided>,
     flight: Flight,
+    /// Last position and time of every batch handed over that may not be published yet, the oldest first.
+    unpublished: VecDeque<Context>,
     frames: Arc<Frames>,
     /// The last one decided, kept for its place.
     outcome: Outcome,
@@ -127,6 +130,7 @@ impl Core {
             open: None,
             divided: None,
             flight: Flight::default(),
+            unpublished: VecDeque::new(),
             frames: Arc::default(),
             outcome: Outcome::default(),
             queue_length_max: QUEUE_LENGTH_MAX,
@@ -155,6 +159,17 @@ impl Core {
     pub fn decided_at(&self, now: u64) -> u64 {
         let next = now.max(self.last.timestamp);
         self.open.as_ref().map_or(next, |open| open.timestamp)
+    }
+
+    /// Returns the time of the oldest batch that was handed over and is not published, if everything up to `position` is; [`u64::MAX`]
+    /// if there is none. The view lacks nothing that was decided before that time.
+    pub fn published_before(&mut self, position: u64) -> u64 {
+        let is_published = |batch: &Context| batch.position <= position;
+        while self.unpublished.front().is_some_and(is_published) {
+            self.unpublished.pop_front();
+        }
+        let oldest = self.unpublished.front();
+        oldest.map_or(u64::MAX, |batch| batch.timestamp)
     }
 
     /// Records in the open batch, and requests waiting for it.
@@ -507,6 +522,7 @@ impl Core {
                 position: batch.last_position(),
                 timestamp,
             };
+            self.unpublished.push_back(self.last);
             self.flight.took_off(batch.clone());
             if let Some(divided) = &mut self.divided {
                 divided.earlier.push(batch.clone());
@@ -550,6 +566,7 @@ impl Core {
                 .refuse(failure_of_rest(&divided.earlier, failure));
         }
         self.flight.clear();
+        self.unpublished.clear();
         self.set = set;
         let head = self.backend.reader().head();
         self.last = Context {

@@ -85,7 +85,8 @@ impl Stepper {
         let now = self.clock.now();
         let at = self.core.decided_at(now);
         let selected = loop {
-            let selected = self.timers.select(&self.shared, now, at);
+            let joined = self.core.published_before(self.shared.view.position());
+            let selected = self.timers.select(&self.shared, now, at.min(joined));
             if !self.shared.view.look_again() {
                 break selected;
             }

@@ -220,10 +220,12 @@ impl Writer {
             let now = self.clock.now();
             let at = self.core.decided_at(now);
             let expire = timers.expire(&self.shared, now, at);
+            // A payment that was accepted then but is not published yet may be ahead of one that joins its lane later.
+            let joined = self.core.published_before(self.shared.view.position());
             // The queue may be long: what is left of it runs after the next start.
             let run = match self.stopping {
                 true => None,
-                false => timers.select(&self.shared, now, at),
+                false => timers.select(&self.shared, now, at.min(joined)),
             };
             let run = run.and_then(|selected| self.judge(selected));
             for request in expire.into_iter().chain(run) {

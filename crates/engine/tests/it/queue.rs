@@ -266,3 +266,38 @@ fn who_is_in_time_by_its_record_does_not_overtake_as_if_it_were_too_late() {
     assert_eq!(payment(5).status, PaymentStatus::Captured);
     assert!(payment(4).changed_at < payment(5).changed_at);
 }
+
+/// A payment that is on its way to the disk may be ahead of one whose time has come meanwhile.
+#[test]
+fn a_later_payment_waits_for_an_earlier_one_of_its_payer_that_is_not_published_yet() {
+    let time = TestClock::starting_at(BEGIN);
+    let clock: Arc<dyn Clock> = Arc::new(time.clone());
+    let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
+    let accounts = vec![open("a", "ann"), open("b", "bob"), open("c", "shop")];
+    assert_eq!(settle(&mut stepper, accounts), [None; 3]);
+    let at = |seconds| QueueTerms {
+        not_before: BEGIN + seconds * SECOND,
+        ..QueueTerms::default()
+    };
+    let orders = vec![order("at two", 1, at(2)), order("of another", 2, at(1))];
+    assert_eq!(settle(&mut stepper, orders), [None; 2]);
+
+    time.advance(SECOND);
+    let _accepted = stepper.accept(vec![order("at one", 1, QueueTerms::default())]);
+    stepper.submit();
+    time.advance(SECOND * 5 / 2);
+    // The sync takes long. What joined its lane before is not held up by that.
+    assert!(stepper.run_queue());
+    stepper.settle();
+    let payment = |id| stepper.reader().payment(PaymentId(id)).unwrap().unwrap();
+    assert_eq!(payment(5).status, PaymentStatus::Captured);
+    assert_eq!(payment(4).status, PaymentStatus::Queued);
+
+    assert!(stepper.run_queue());
+    stepper.settle();
+    let payment = |id| stepper.reader().payment(PaymentId(id)).unwrap().unwrap();
+    assert_eq!(payment(4).status, PaymentStatus::Captured);
+    assert_eq!(payment(6).status, PaymentStatus::Captured);
+    let ran = [6, 4].map(|id| payment(id).changed_at);
+    assert!(ran.is_sorted(), "by the time at which they joined: {ran:?}");
+}
