@@ -1,14 +1,15 @@
 //! Outcomes of refused commands.
 
-use super::checks::leg;
+use super::checks::{is_platform, leg};
 use crate::{
     Account, Body, Command, Context, Outcome, OwnerId, Pay, Payment, PaymentKind, Rejection,
     WorkingSet,
 };
 
-/// Returns the outcome of a command that is refused for this reason. A refused payment exists as failed, and has a leg in the chains
-/// of its source and payees, so that their lists show the payment. If the actor is not allowed to make the payment, it belongs to the
-/// actor alone and has no legs.
+/// Returns the outcome of a command that is refused for this reason. A refused payment exists as failed. If the platform asked for
+/// the payment, it has a leg in the chains of its source and payees, so that their lists show the payment. If an owner asked for it,
+/// the payment belongs to that owner alone and has legs in the chains of that owner's accounts only: whoever knows the id of an
+/// account must not be able to write into the lists of its owner. If the actor is not allowed to make the payment, it has no legs.
 pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Context) -> Outcome {
     let mut outcome = Outcome {
         rejection: Some(rejection),
@@ -17,18 +18,24 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
     let Body::Pay(pay) = &command.body else {
         return outcome;
     };
+    let asking = command.actor.owner;
+    let by_platform = is_platform(command.actor);
     if rejection.concerns_actor() {
-        let owner = command.actor.owner;
-        outcome.payment = Some(Payment::created(command, pay, ctx, owner, None));
+        outcome.payment = Some(Payment::created(command, pay, ctx, asking, None));
         return outcome;
     }
     for id in pay.accounts().take(1 + pay.payees()) {
         let again = outcome.legs.iter().any(|leg| leg.account == id);
-        if let (Some(account), false) = (set.account(id), again) {
+        let account = set.account(id);
+        let account = account.filter(|account| by_platform || account.owner == asking);
+        if let (Some(account), false) = (account, again) {
             outcome.legs.push(leg(account, 0, account.held));
         }
     }
-    let owner = owner(set, pay).unwrap_or(command.actor.owner);
+    let owner = match by_platform {
+        true => owner(set, pay).unwrap_or(asking),
+        false => asking,
+    };
     outcome.payment = Some(Payment::created(command, pay, ctx, owner, None));
     outcome
 }

@@ -16,6 +16,7 @@ mod grpc;
 mod history;
 mod idempotency;
 mod interfaces;
+mod intruder;
 mod limits;
 mod lists;
 mod metrics;

@@ -329,7 +329,8 @@ impl Model {
         touched
     }
 
-    /// What a refusal leaves behind: a failed payment, mentioned on its source and payees that exist.
+    /// What a refusal leaves behind: a failed payment, mentioned on its source and payees that exist. If an owner asked, the payment
+    /// is that owner's, and only that owner's accounts mention it.
     fn refuse(
         &mut self,
         command: &Command,
@@ -346,11 +347,17 @@ impl Model {
             self.state.payments.insert(position, payment);
             return Vec::new();
         }
+        let asking = command.actor.owner.0;
+        if asking != PLATFORM {
+            payment.owner = asking;
+        }
         self.state.payments.insert(position, payment);
         let mut touched: Vec<(u64, i128)> = Vec::new();
         for id in pay.accounts().take(1 + pay.payees()) {
             let seen = touched.iter().any(|(known, _)| *known == id.0);
-            if !seen && self.state.accounts.contains_key(&id.0) {
+            let account = self.state.accounts.get(&id.0);
+            let mentions = account.is_some_and(|of| asking == PLATFORM || of.owner == asking);
+            if !seen && mentions {
                 touched.push((id.0, 0));
             }
         }
