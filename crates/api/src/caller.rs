@@ -2,7 +2,9 @@
 
 use tributary_engine::{Ids, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Access, Account, Actor, ApiKeyId, ApiKeyStatus, Body, OwnerId};
+use tributary_ledger::{
+    Access, Account, AccountId, Actor, ApiKeyId, ApiKeyStatus, Body, ObjectId, OwnerId, Payment,
+};
 
 use crate::code::ErrorCode;
 use crate::error::ApiError;
@@ -64,6 +66,27 @@ impl Caller {
                 let account = reader.account(leg.account);
                 account.is_some_and(|account| account.owner == self.actor.owner)
             })
+            || self.sees_details(reader, record)
+    }
+
+    /// Whether the record created or updated an object of this caller's: such a record has no legs.
+    fn sees_details(&self, reader: &Reader, record: &Record) -> bool {
+        let own = |account: AccountId| reader.account_owner(account) == Some(self.actor.owner);
+        let outcome = &record.outcome;
+        let own_payment = |payment: &Payment| {
+            payment.owner == self.actor.owner
+                || own(payment.source)
+                || payment.shares.iter().any(|share| own(share.account))
+        };
+        let updates = matches!(record.command.body, Body::Update(_));
+        let payment = outcome.payment.as_ref().filter(|_| updates);
+        let object = outcome.details.as_ref().map(|details| details.object);
+        payment.is_some_and(own_payment)
+            || match object {
+                Some(ObjectId::Account(account)) => own(account),
+                Some(ObjectId::Owner(owner)) => owner == self.actor.owner,
+                Some(ObjectId::Payment(_)) | None => false,
+            }
     }
 
     /// Refuses keys that may only read.

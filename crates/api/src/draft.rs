@@ -2,7 +2,7 @@
 
 use tributary_ledger::{
     AccountId, Actor, Body, Command, Currency, Date, Destination, Fee, Fees, Hold, Key, Pay,
-    Payees, PaymentKind, Queue, Reason, Reference, SHARES_MAX, Share, Text,
+    Payees, PaymentKind, Queue, Reason, Reference, SHARES_MAX, Share, Text, Updated,
 };
 
 use crate::code::ErrorCode;
@@ -28,6 +28,11 @@ impl CommandDraft {
             Body::Pay(_) => "source",
             Body::Capture(_) | Body::Void(_) | Body::Refund(_) => "payment",
             Body::FreezeAccount(_) | Body::UnfreezeAccount(_) | Body::CloseAccount(_) => "account",
+            Body::Update(ref update) => match update.object {
+                Updated::Account(_) => "account",
+                Updated::Payment(_) => "payment",
+                Updated::Owner(..) => "owner",
+            },
             _ => "",
         };
         CommandDraft {
@@ -78,11 +83,14 @@ impl CommandDraft {
         }
         let takes_text = matches!(
             self.body,
-            Body::Pay(_) | Body::Refund(_) | Body::OpenAccount(_)
+            Body::Pay(_)
+                | Body::Refund(_)
+                | Body::OpenAccount(_)
+                | Body::CreateOwner(_)
+                | Body::Update(_)
         );
         if text.is_some() && !takes_text {
-            let message =
-                "description and metadata go with payments, refunds and new accounts only.";
+            let message = "description and metadata go with payments, refunds, new accounts, owners and updates only.";
             return Err(ApiError::invalid("description", message));
         }
         self.effective_at = effective_at;

@@ -2,7 +2,7 @@
 
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Account, AccountId, ApiKeyId, Body, OwnerId, PaymentId};
+use tributary_ledger::{Account, AccountId, ApiKeyId, Body, OwnerId, OwnerName, PaymentId};
 
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -121,6 +121,22 @@ pub fn visible_event(
     };
     let visible = sees_object(reader, caller, IdKind::Event, position)?;
     Ok(visible.then_some(position))
+}
+
+/// Returns the owner with this name, if the caller may see it: the platform sees every owner, an owner itself.
+///
+/// # Errors
+/// If there is no such owner, or the caller may not see it.
+pub fn visible_owner(
+    reader: &Reader,
+    caller: &Caller,
+    name: &OwnerName,
+    param: &str,
+) -> Result<OwnerId, ApiError> {
+    reader
+        .owner_by_name(name)
+        .filter(|owner| caller.is_platform() || *owner == caller.actor.owner)
+        .ok_or_else(|| ApiError::not_found("owner", param))
 }
 
 /// Owners whose objects a list shows.

@@ -39,6 +39,8 @@ pub(crate) const OWNERS: u8 = 6;
 pub(crate) const ACCOUNTS: u8 = 7;
 /// One setting.
 pub(crate) const SETTING: u8 = 8;
+/// Details of one account or owner.
+pub(crate) const DETAILS: u8 = 9;
 
 /// Appends the objects in some slots of one table that a checkpoint needs. False if there are no further slots.
 type PutSlots = fn(&WorkingSet, Range<usize>, &mut Records) -> bool;
@@ -110,8 +112,22 @@ fn put_payments(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bo
     more
 }
 
+fn put_details(set: &WorkingSet, slots: Range<usize>, into: &mut Records) -> bool {
+    let more = slots.end < set.details_slots();
+    for details in slots.filter_map(|slot| set.details_in_slot(slot)) {
+        into.push(DETAILS, |bytes| codec::encode_details(details, bytes));
+    }
+    more
+}
+
 /// Tables, written in turns, so that owners and accounts can be loaded at the same time.
-const TABLES: [PutSlots; 4] = [put_owners, put_api_keys, put_accounts, put_payments];
+const TABLES: [PutSlots; 5] = [
+    put_owners,
+    put_api_keys,
+    put_accounts,
+    put_payments,
+    put_details,
+];
 
 /// Writes checkpoints of the published view.
 pub struct Checkpointer {

@@ -56,6 +56,18 @@ pub(crate) fn payment(
     Ok(record(reader, id.0)?.and_then(of_id))
 }
 
+/// Returns the record by which a queued payment was run and failed.
+pub(crate) fn failed_run(
+    reader: &dyn JournalReader,
+    id: PaymentId,
+) -> Result<Option<Record>, Failure> {
+    newest(reader, ledger::hash::hash_payment(id), |record| {
+        let is_run = matches!(record.command.body, Body::Run(run) if run == id);
+        let failed = is_run && record.outcome.rejection.is_some();
+        Some(record).filter(|_| failed)
+    })
+}
+
 /// Returns the payment that has `reference` in the name space of `owner`.
 pub(crate) fn reference(
     reader: &dyn JournalReader,

@@ -342,6 +342,7 @@ mod tests {
                 expires_at: expires_at * SECOND,
                 reply_to: None,
             })),
+            text: None,
             shares: Default::default(),
         }
     }

@@ -14,7 +14,7 @@ use tributary_ledger::{self as ledger, Residency, WorkingSet};
 
 use crate::backend::Recovered;
 use crate::checkpoint::{
-    ACCOUNT, ACCOUNTS, API_KEY, COUNTS, OWNER, OWNERS, PAYMENT, QUEUE, SETTING,
+    ACCOUNT, ACCOUNTS, API_KEY, COUNTS, DETAILS, OWNER, OWNERS, PAYMENT, QUEUE, SETTING,
 };
 use crate::failure::Failure;
 use crate::view::RECORDS_WARMED;
@@ -171,6 +171,7 @@ fn fill_rest(set: &mut WorkingSet, blocks: Blocks) -> Result<(), Corrupt> {
                 COUNTS | OWNER | OWNERS | ACCOUNT | ACCOUNTS => {}
                 API_KEY => set.load_api_key(codec::decode_api_key(object, version)?),
                 PAYMENT => set.load_payment(codec::decode_payment(object, version)?),
+                DETAILS => set.load_details(codec::decode_details(object, version)?),
                 SETTING => set.load_setting(codec::decode_setting(object, version)?),
                 QUEUE => set.load_queue(codec::decode_queue(object, version)?),
                 _ => return Err(Corrupt("an object is of an unknown kind")),

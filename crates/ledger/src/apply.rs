@@ -2,8 +2,8 @@
 
 use crate::codec::{Corrupt, Operation, RecordRef};
 use crate::{
-    Account, ApiKey, Body, Command, Context, Outcome, Owner, QueueState, Residency, Setting,
-    WorkingSet,
+    Account, ApiKey, Body, Command, Context, Details, Outcome, Owner, QueueState, Residency,
+    Setting, WorkingSet,
 };
 
 /// Applies an outcome to the set. Cannot fail: `decide` checked everything, now or when the record was
@@ -70,7 +70,9 @@ fn apply_but_payment(set: &mut WorkingSet, command: &Command, outcome: &Outcome,
     {
         set.put_owner(Owner::clone(owner));
     }
+    // An update repeats the account, and changes nothing of it.
     if let Some(account) = &outcome.account
+        && !matches!(command.body, Body::Update(_))
         && set
             .account(account.id)
             .is_none_or(|known| known.changed_at() < ctx.position)
@@ -86,6 +88,13 @@ fn apply_but_payment(set: &mut WorkingSet, command: &Command, outcome: &Outcome,
             .is_none_or(|known| known.changed_at < ctx.position)
     {
         set.put_api_key(ApiKey::clone(key));
+    }
+    if let Some(details) = &outcome.details
+        && set
+            .details(details.object)
+            .is_none_or(|known| known.text.changed_at < details.text.changed_at)
+    {
+        set.put_details(Details::clone(details));
     }
     if outcome.is_accepted() {
         apply_names(set, command, outcome, ctx);

@@ -2,9 +2,9 @@
 
 use crate::{
     Access, AccountId, AccountKind, ApiKeyId, Context, CorrelationId, Currency, Data, Date,
-    ExternalId, Key, Label, ManagedBy, OrderKey, Overdraft, OwnerId, OwnerName, PaymentId,
-    QueueMode, QueueTerms, Reason, Reference, Setting, SettingBody, SettingChange, SettingId,
-    SettingKind, Slug, Text, Topic,
+    ExternalId, Key, Label, ManagedBy, OrderKey, Overdraft, OwnerId, OwnerName, OwnerProfile,
+    PaymentId, QueueMode, QueueTerms, Reason, Reference, Setting, SettingBody, SettingChange,
+    SettingId, SettingKind, Slug, Text, Topic, Updated,
 };
 
 /// Actor of a command: an owner and an API key.
@@ -83,6 +83,10 @@ pub enum Body {
     PutSetting(Box<PutSetting>),
     /// Delete a setting.
     DeleteSetting(DeleteSetting),
+    /// Create an owner before its first account or API key.
+    CreateOwner(Box<CreateOwner>),
+    /// Update the description, the metadata or other details of an object.
+    Update(Box<Update>),
 }
 
 /// Open an account.
@@ -309,6 +313,27 @@ pub struct DeleteSetting {
     pub replaces: u64,
 }
 
+/// Create an owner before its first account or API key. The text of the command is that of the owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateOwner {
+    /// Name, which no owner has yet.
+    pub name: OwnerName,
+    /// What is known of the owner.
+    pub profile: OwnerProfile,
+}
+
+/// Update the description, the metadata or other details of an object. The text of the command has what is given of description and
+/// metadata; what is given and not in the text is removed from the object. The last update wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// Object, and what else than the text changes.
+    pub object: Updated,
+    /// Whether a description is given.
+    pub description: bool,
+    /// Whether metadata are given.
+    pub metadata: bool,
+}
+
 impl PutSetting {
     /// Returns the setting after an accepted put.
     pub(crate) fn to_setting(&self, change: &SettingChange, ctx: Context) -> Setting {
@@ -361,6 +386,10 @@ impl Body {
             Body::Capture(capture) => Some(capture.payment),
             Body::Refund(refund) => Some(refund.payment),
             Body::Void(id) | Body::Expire(id) | Body::Run(id) => Some(*id),
+            Body::Update(update) => match update.object {
+                Updated::Payment(id) => Some(id),
+                Updated::Account(_) | Updated::Owner(..) => None,
+            },
             _ => None,
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::WorkingSet;
 use crate::codec::{
-    encode_account, encode_api_key, encode_owner, encode_payment, encode_queue, encode_setting,
+    encode_account, encode_api_key, encode_details, encode_owner, encode_payment, encode_queue,
+    encode_setting,
 };
 
 /// Sum of hashes, which does not depend on their order.
@@ -37,7 +38,7 @@ impl Sum {
 }
 
 impl WorkingSet {
-    /// Returns a digest of the accounts, owners, API keys, settings, open payments and the queue's mode: equal on every
+    /// Returns a digest of the accounts, owners, their details, API keys, settings, open payments and the queue's mode: equal on every
     /// backend after the same records.
     pub fn digest(&self) -> [u8; 32] {
         self.sum(false).finish()
@@ -74,6 +75,8 @@ impl WorkingSet {
             .for_each(|key| sum.add(4, |into| encode_api_key(key, into)));
         self.settings()
             .for_each(|setting| sum.add(8, |into| encode_setting(setting, into)));
+        self.all_details()
+            .for_each(|details| sum.add(9, |into| encode_details(details, into)));
         let queue = Some(self.queue()).filter(|queue| queue.changed_at > 0);
         queue
             .iter()

@@ -1,7 +1,7 @@
 //! The one event of each record.
 
-use crate::QueueMode;
 use crate::codec::{Operation, RecordRef};
+use crate::{ObjectId, QueueMode};
 
 /// The routing key of a record's event: of a published one its topic.
 pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
@@ -51,8 +51,22 @@ pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
             _ => "queue.resumed",
         },
         Operation::PutSetting | Operation::DeleteSetting => setting_event(record, refused),
+        Operation::CreateOwner if refused => "owner.refused",
+        Operation::CreateOwner => "owner.created",
+        Operation::Update => update_event(record, refused),
         Operation::Publish if refused => "event.refused",
         Operation::Publish => record.topic().expect("a published event has one"),
+    }
+}
+
+fn update_event(record: &RecordRef<'_>, refused: bool) -> &'static str {
+    match record.updated().expect("an update has an object") {
+        ObjectId::Account(_) if refused => "account.refused",
+        ObjectId::Account(_) => "account.updated",
+        ObjectId::Payment(_) if refused => "payment.update_refused",
+        ObjectId::Payment(_) => "payment.updated",
+        ObjectId::Owner(_) if refused => "owner.refused",
+        ObjectId::Owner(_) => "owner.updated",
     }
 }
 

@@ -26,6 +26,7 @@ mod command;
 mod context;
 mod currencies;
 mod decide;
+mod details;
 mod digest;
 mod event;
 mod ids;
@@ -51,12 +52,15 @@ pub use account::{Account, AccountKind, AccountStatus, Overdraft};
 pub use api_key::{Access, ApiKey, ApiKeyStatus};
 pub use apply::{apply, apply_record, apply_sparse};
 pub use command::{
-    Actor, Body, Capture, Command, CreateApiKey, DeleteSetting, Destination, Fee, Fees, Hold,
-    NAMED_ACCOUNTS_MAX, OpenAccount, Part, Pay, Payees, PaymentKind, Publish, PutSetting, Queue,
-    Refund, Share,
+    Actor, Body, Capture, Command, CreateApiKey, CreateOwner, DeleteSetting, Destination, Fee,
+    Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount, Part, Pay, Payees, PaymentKind, Publish,
+    PutSetting, Queue, Refund, Share, Update,
 };
 pub use context::Context;
 pub use decide::{decide, decide_group, decide_into, refuse};
+pub use details::{
+    Details, ObjectId, OwnerKind, OwnerProfile, OwnerStatus, ProfileChange, TextState, Updated,
+};
 pub use event::event_type;
 pub use ids::{AccountId, ApiKeyId, MaybeAccount, OwnerId, PaymentId, SettingId};
 pub use index::{index_command_keys, index_keys};

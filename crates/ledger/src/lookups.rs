@@ -2,8 +2,8 @@
 
 use crate::set::{Absent, Lookups};
 use crate::{
-    Body, Command, ExternalId, OwnerId, Pay, PaymentId, PaymentKind, Reference, Residency,
-    WorkingSet,
+    Body, Command, ExternalId, ObjectId, OwnerId, Pay, PaymentId, PaymentKind, Reference,
+    Residency, WorkingSet,
 };
 
 /// Maximum number of stages in which the objects of a batch are loaded: payments and references, then the payments that have
@@ -48,6 +48,11 @@ impl Wanted<'_> {
             Body::Capture(capture) => self.payment(capture.payment),
             Body::Void(id) | Body::Expire(id) | Body::Run(id) => self.payment(*id),
             Body::Refund(refund) => self.payment(refund.payment),
+            Body::Update(update) => {
+                if let ObjectId::Payment(id) = update.object.object() {
+                    self.payment(id);
+                }
+            }
             // All other objects are always in the set.
             Body::FreezeAccount(_)
             | Body::UnfreezeAccount(_)
@@ -58,7 +63,8 @@ impl Wanted<'_> {
             | Body::Publish(_)
             | Body::SetQueue(_)
             | Body::PutSetting(_)
-            | Body::DeleteSetting(_) => {}
+            | Body::DeleteSetting(_)
+            | Body::CreateOwner(_) => {}
         }
     }
 

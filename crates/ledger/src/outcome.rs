@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::{Account, ApiKey, Leg, Owner, Payment, Rejection, ReplyTo, SettingChange};
+use crate::{Account, ApiKey, Details, Leg, Owner, Payment, Rejection, ReplyTo, SettingChange};
 
 /// Result of a command: a rejection, or after-images of all changed objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +14,8 @@ pub struct Outcome {
     /// Payment after the record. For a refused `Pay`, and for a `Run` that made the payment fail, the failed payment; for any other
     /// refused command, none.
     pub payment: Option<Payment>,
-    /// Account after the record, if the account was opened or its status changed. Includes the leg.
+    /// Account after the record, if the account was opened or its status changed: includes the leg. Of an update of an account: the
+    /// account as it was, so that its event shows it.
     pub account: Option<Box<Account>>,
     /// Owner after the record, if changed.
     pub owner: Option<Box<Owner>>,
@@ -22,6 +23,9 @@ pub struct Outcome {
     pub api_key: Option<Box<ApiKey>>,
     /// Change of the setting, for an accepted put or delete.
     pub setting: Option<Box<SettingChange>>,
+    /// Details after the record: of the account or owner that was updated, of the owner that was created, and of an account whose
+    /// status changed and that was updated before.
+    pub details: Option<Box<Details>>,
     /// Receiver of the result, for the record that takes a queued payment out of the queue.
     pub reply_to: Option<ReplyTo>,
 }
@@ -41,6 +45,7 @@ impl Outcome {
         self.owner = None;
         self.api_key = None;
         self.setting = None;
+        self.details = None;
         self.reply_to = None;
     }
 }

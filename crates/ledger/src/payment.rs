@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::{
     AccountId, Actor, Command, Context, Currency, Date, OwnerId, Pay, PaymentId, PaymentKind,
-    QueueTerms,
+    QueueTerms, TextState,
 };
 
 /// Status of a payment. Number 1 is reserved.
@@ -84,6 +84,8 @@ pub struct Payment {
     pub changed_at: u64,
     /// Terms of the queue; none = the payment is not queued.
     pub queue: Option<Box<QueueTerms>>,
+    /// Where the newest description and metadata are; none = the payment was never updated.
+    pub text: Option<Box<TextState>>,
     /// Payees in the order of the command, then fees.
     pub shares: SmallVec<[PaymentShare; 2]>,
 }
@@ -152,6 +154,7 @@ impl Payment {
                 PaymentStatus::Queued => pay.queue.as_ref().map(|queue| Box::new(queue.terms)),
                 _ => None,
             },
+            text: None,
             shares,
         }
     }

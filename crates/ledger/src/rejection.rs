@@ -93,6 +93,8 @@ rejections! {
     ApiKeyNotFound = 303, "api_key_not_found";
     /// The setting does not exist.
     SettingNotFound = 304, "setting_not_found";
+    /// The owner does not exist.
+    OwnerNotFound = 305, "owner_not_found";
     /// The actor is not allowed to do this.
     Forbidden = 401, "forbidden";
     /// The currency of an account differs from the currency of the payment.
@@ -109,6 +111,12 @@ rejections! {
     ReferenceInUse = 506, "reference_in_use";
     /// The owner already has an account with this external id.
     ExternalIdInUse = 507, "external_id_in_use";
+    /// An owner with this name already exists.
+    OwnerExists = 508, "owner_exists";
+    /// Another owner already has this external id.
+    OwnerExternalIdInUse = 509, "owner_external_id_in_use";
+    /// The owner is inactive: no accounts and API keys can be made for it.
+    OwnerInactive = 510, "owner_inactive";
     /// The payment has no open hold and is not queued.
     PaymentNotOpen = 520, "payment_not_open";
     /// The hold has expired.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 use tributary_ledger::codec::RecordRef;
-use tributary_ledger::{AccountId, OwnerId, event_type};
+use tributary_ledger::{AccountId, ObjectId, OwnerId, event_type};
 
 use crate::delivery::Matched;
 use crate::notices;
@@ -193,8 +193,8 @@ fn in_currency(filter: &Filter, record: &RecordRef<'_>) -> bool {
     })
 }
 
-/// Adds the owners that may see the event: the owner of the actor, of the payment, of the account or setting, and of each account whose
-/// money moves.
+/// Adds the owners that may see the event: the owner of the actor, of the payment, of the account or setting, of each account whose
+/// money moves, and of an object that is updated.
 fn seen_by(
     record: &RecordRef<'_>,
     owner: &dyn Fn(AccountId) -> Option<OwnerId>,
@@ -205,4 +205,27 @@ fn seen_by(
     owners.extend(record.account_owner());
     owners.extend(record.setting_change().map(|change| change.owner));
     owners.extend(record.accounts().filter_map(owner));
+    owners.extend(record.created_owner());
+    if record.rejection().is_none() {
+        updated_for(record, owner, owners);
+    }
+}
+
+/// Adds the owners that may see an object that the record updated. An update has no legs.
+fn updated_for(
+    record: &RecordRef<'_>,
+    owner: &dyn Fn(AccountId) -> Option<OwnerId>,
+    owners: &mut Vec<OwnerId>,
+) {
+    match record.updated() {
+        Some(ObjectId::Account(account)) => owners.extend(owner(account)),
+        Some(ObjectId::Owner(id)) => owners.push(id),
+        Some(ObjectId::Payment(_)) | None => {}
+    }
+    if let Some(payment) = record.updated_payment() {
+        owners.push(payment.owner);
+        owners.extend(owner(payment.source));
+        let shares = payment.shares.iter();
+        owners.extend(shares.filter_map(|share| owner(share.account)));
+    }
 }

@@ -28,7 +28,7 @@ use crate::app::App;
 use crate::response::ErrorResponse;
 use crate::routes::{
     accounts, api_keys, attempts, batches, books, clock, deliveries, events, health, journal,
-    pages, payments, queues, refunds, settings, stream, subscriptions, timeline,
+    owners, pages, payments, queues, refunds, settings, stream, subscriptions, timeline,
 };
 
 const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
@@ -41,13 +41,15 @@ const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
 pub(crate) fn build() -> (Router<App>, OpenApi) {
     let (router, mut api) = OpenApiRouter::new()
         .routes(routes!(accounts::create, accounts::list_all))
-        .routes(routes!(accounts::get))
+        .routes(routes!(owners::create, owners::list_all))
+        .routes(routes!(owners::get, owners::update))
+        .routes(routes!(accounts::get, accounts::update))
         .routes(routes!(accounts::entries))
         .routes(routes!(accounts::freeze))
         .routes(routes!(accounts::unfreeze))
         .routes(routes!(accounts::close))
         .routes(routes!(payments::create, payments::list_all))
-        .routes(routes!(payments::get))
+        .routes(routes!(payments::get, payments::update))
         .routes(routes!(timeline::get))
         .routes(routes!(payments::capture))
         .routes(routes!(payments::void))
@@ -175,6 +177,7 @@ fn finish(api: &mut OpenApi) {
         ("payments", "Moving money."),
         ("refunds", "Giving it back."),
         ("accounts", "Where money is."),
+        ("owners", "Who accounts and API keys belong to."),
         ("batches", "Many commands at once."),
         ("events", "What happened."),
         (
@@ -416,13 +419,14 @@ fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
                 "/v1/refunds",
             ]
             .contains(&path);
-        let other = ["/v1/accounts", "/v1/api_keys", "/v1/events"]
+        let other = ["/v1/accounts", "/v1/owners", "/v1/api_keys", "/v1/events"]
             .iter()
             .any(|start| path.starts_with(start));
         if moves_money {
             statuses.push(402);
         }
-        if other {
+        // An update of a payment moves no money.
+        if other || path == "/v1/payments/{id}" {
             statuses.push(409);
         }
     }

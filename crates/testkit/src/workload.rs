@@ -1,13 +1,15 @@
 //! Random commands that hit: they name what exists, what just came to be and what does not, amounts at every bound, keys
 //! used before, groups, and everybody who may or may not ask.
 
+mod details;
+
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture,
     Command, CorrelationId, CreateApiKey, Currency, Data, Date, DeleteSetting, Destination,
     ExternalId, Fee, Fees, Hold, Key, Label, ManagedBy, OpenAccount, OrderKey, Overdraft, OwnerId,
     OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Priority, Publish, PutSetting, Queue,
     QueueMode, QueueTerms, Reason, Reference, Refund, ReplyTo, SettingBody, SettingId, SettingKind,
-    Share, Slug, Text, Topic,
+    Share, Slug, Text, Topic, Updated,
 };
 
 use crate::model::Model;
@@ -185,6 +187,11 @@ impl Workload {
             Body::Void(payment) | Body::Expire(payment) => of_payment(*payment),
             Body::Refund(refund) => of_payment(refund.payment),
             Body::PutSetting(put) => Some(model.settings().get(&put.id.0)?.owner),
+            Body::Update(update) => match &update.object {
+                Updated::Account(id) => owner_of(id.0),
+                Updated::Payment(id) => Some(model.payments().get(&id.0)?.actor.owner.0),
+                Updated::Owner(id, _) => Some(id.0),
+            },
             Body::DeleteSetting(delete) => Some(model.settings().get(&delete.id.0)?.owner),
             _ => None,
         }
@@ -194,7 +201,7 @@ impl Workload {
         if model.accounts().len() < ACCOUNTS_FIRST {
             return self.open_account();
         }
-        match self.rng.below(121) {
+        match self.rng.below(128) {
             0..=4 => self.open_account(),
             5..=6 => Body::FreezeAccount(self.account(model)),
             7..=9 => Body::UnfreezeAccount(self.frozen(model)),
@@ -242,7 +249,9 @@ impl Workload {
             100..=103 => self.publish(),
             104..=109 => Body::Run(self.payment(model, |payment| payment.queue.is_some())),
             113..=118 => self.put_setting(model),
-            119.. => Body::DeleteSetting(self.delete_setting(model)),
+            119..=120 => Body::DeleteSetting(self.delete_setting(model)),
+            121..=122 => self.create_owner(),
+            123.. => self.update(model),
             110..=112 => Body::SetQueue(match self.rng.below(6) {
                 0 => QueueMode::Paused,
                 1 => QueueMode::Draining,

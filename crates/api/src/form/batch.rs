@@ -17,6 +17,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::caller::Caller;
 use crate::draft::CommandDraft;
 use crate::error::ApiError;
+use crate::form::owner::{BatchAccountUpdate, BatchOwnerUpdate, BatchPaymentUpdate, OwnerCreate};
 use crate::form::request::{
     AccountCreate, AdjustmentCreate, BatchAccount, BatchCapture, BatchVoid, EventCreate,
     PaymentCreate, RefundCreate, Request as _, TransferCreate,
@@ -74,6 +75,14 @@ pub enum Operation {
     Refund(RefundCreate),
     /// Publish an event.
     Event(EventCreate),
+    /// Create an owner.
+    Owner(OwnerCreate),
+    /// Update an account.
+    UpdateAccount(BatchAccountUpdate),
+    /// Update a payment.
+    UpdatePayment(BatchPaymentUpdate),
+    /// Update an owner.
+    UpdateOwner(BatchOwnerUpdate),
 }
 
 /// The fields of an item; all but the first and the last name an operation.
@@ -92,10 +101,14 @@ const FIELDS: &[&str] = &[
     "void",
     "refund",
     "event",
+    "owner",
+    "update_account",
+    "update_payment",
+    "update_owner",
     "group",
 ];
 const ONE_OPERATION: &str = "give exactly one of account, freeze, unfreeze, close, payment, transfer, top_up, payout, \
-    adjustment, capture, void, refund and event";
+    adjustment, capture, void, refund, event, owner, update_account, update_payment and update_owner";
 
 impl Operation {
     /// The name of its field.
@@ -114,6 +127,10 @@ impl Operation {
             Operation::Void(_) => "void",
             Operation::Refund(_) => "refund",
             Operation::Event(_) => "event",
+            Operation::Owner(_) => "owner",
+            Operation::UpdateAccount(_) => "update_account",
+            Operation::UpdatePayment(_) => "update_payment",
+            Operation::UpdateOwner(_) => "update_owner",
         }
     }
 
@@ -134,6 +151,10 @@ impl Operation {
             Operation::Void(form) => form.into_draft(ids),
             Operation::Refund(form) => form.into_draft(ids),
             Operation::Event(form) => form.into_draft(ids),
+            Operation::Owner(form) => form.into_draft(),
+            Operation::UpdateAccount(form) => form.into_draft(ids),
+            Operation::UpdatePayment(form) => form.into_draft(ids),
+            Operation::UpdateOwner(form) => form.into_draft(reader, caller),
         }
     }
 
@@ -152,6 +173,10 @@ impl Operation {
             "void" => Operation::Void(map.next_value()?),
             "refund" => Operation::Refund(map.next_value()?),
             "event" => Operation::Event(map.next_value()?),
+            "owner" => Operation::Owner(map.next_value()?),
+            "update_account" => Operation::UpdateAccount(map.next_value()?),
+            "update_payment" => Operation::UpdatePayment(map.next_value()?),
+            "update_owner" => Operation::UpdateOwner(map.next_value()?),
             _ => return Err(de::Error::unknown_field(field, FIELDS)),
         })
     }
@@ -304,6 +329,10 @@ impl BatchForm {
             ("void", BatchVoid::name()),
             ("refund", RefundCreate::name()),
             ("event", EventCreate::name()),
+            ("owner", OwnerCreate::name()),
+            ("update_account", BatchAccountUpdate::name()),
+            ("update_payment", BatchPaymentUpdate::name()),
+            ("update_owner", BatchOwnerUpdate::name()),
         ];
         let mut one_of =
             OneOfBuilder::new().description(Some("One command with its own idempotency key."));
@@ -369,6 +398,10 @@ impl ToSchema for BatchForm {
         add::<BatchVoid>(schemas);
         add::<RefundCreate>(schemas);
         add::<EventCreate>(schemas);
+        add::<OwnerCreate>(schemas);
+        add::<BatchAccountUpdate>(schemas);
+        add::<BatchPaymentUpdate>(schemas);
+        add::<BatchOwnerUpdate>(schemas);
     }
 }
 

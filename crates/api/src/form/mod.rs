@@ -4,6 +4,7 @@ pub mod batch;
 pub mod clock;
 pub mod idempotency;
 pub mod json;
+pub mod owner;
 pub mod path;
 pub mod query;
 pub mod queue;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tributary_engine::Reader;
 use tributary_ledger::{
     AccountId, AccountKind, Actor, Body, Command, OpenAccount, Overdraft, OwnerId, Pay, Payment,
-    PaymentId, PaymentKind,
+    PaymentId, PaymentKind, Updated,
 };
 use tributary_messaging::{Messaging, Subscription, SubscriptionId};
 
@@ -61,6 +61,7 @@ pub(super) fn check_permission(
         }
         Body::OpenAccount(open) => forbidden_unless(may_open(reader, caller, open)),
         Body::Publish(_) => Ok(()),
+        Body::Update(update) => check_update(reader, caller, &update.object, subject),
         _ => platform_only_if(true),
     }
 }
@@ -107,6 +108,28 @@ fn visible_now(
     must_see_payment(reader, caller, payment, subject)?;
     let now = reader.payment(payment).map_err(read_error)?;
     now.ok_or_else(|| ApiError::not_found("payment", subject))
+}
+
+/// An owner updates its own accounts, the payments that it asked for, and what it says of itself.
+fn check_update(
+    reader: &Reader,
+    caller: &Caller,
+    object: &Updated,
+    subject: &str,
+) -> Result<(), ApiError> {
+    match object {
+        Updated::Account(account) => must_own_account(reader, caller, *account, subject),
+        Updated::Payment(payment) => {
+            let payment = visible_now(reader, caller, *payment, subject)?;
+            forbidden_unless(payment.actor.owner == caller.actor.owner)
+        }
+        Updated::Owner(owner, change) => {
+            if *owner != caller.actor.owner {
+                return Err(ApiError::not_found("owner", subject));
+            }
+            platform_only_if(!change.is_empty())
+        }
+    }
 }
 
 fn owns(reader: &Reader, actor: Actor, account: AccountId) -> bool {

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tributary_engine::{IdKind, Reader, StatementLine};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Account, AccountKind, AccountStatus, Body};
+use tributary_ledger::{Account, AccountKind, AccountStatus, Body, ObjectId, TextState};
 use utoipa::ToSchema;
 
+use crate::error::ApiError;
 use crate::form::request::{AccountKindForm, Notes};
 use crate::render::common::{event_type, owner_name, payment_of};
+use crate::render::notes::present_notes;
+use crate::render::owner::revision;
 use crate::render::payment::effective_at;
 use crate::time::format_timestamp;
 
@@ -40,6 +43,9 @@ pub struct AccountObject {
     #[schema(required)]
     description: Option<String>,
     metadata: BTreeMap<String, String>,
+    /// 1 when it was opened, and one more with each update of description or metadata.
+    #[schema(minimum = 1)]
+    revision: u64,
     #[schema(format = DateTime)]
     created: String,
 }
@@ -97,14 +103,37 @@ pub struct EntryObject {
     created: String,
 }
 
-/// The account as `account` has it, opened by the record `opened`.
-pub fn account(reader: &Reader, account: &Account, opened: &Record) -> AccountObject {
-    let notes = Notes::read(opened.command.text.as_ref());
+/// The account as `account` has it, opened by the record `opened`, with the text that it has now.
+///
+/// # Errors
+/// If a record can't be read.
+pub fn account_now(
+    reader: &Reader,
+    found: &Account,
+    opened: &Record,
+) -> Result<AccountObject, ApiError> {
+    let details = reader.details(ObjectId::Account(found.id));
+    account(
+        reader,
+        found,
+        details.map(|details| details.text).as_ref(),
+        opened,
+    )
+}
+
+/// The account as `account` has it, opened by the record `opened`. `text`: where its text is; none = it was never updated.
+pub(crate) fn account(
+    reader: &Reader,
+    account: &Account,
+    text: Option<&TextState>,
+    opened: &Record,
+) -> Result<AccountObject, ApiError> {
+    let notes = present_notes(reader, text, Some(opened))?;
     let external_id = match &opened.command.body {
         Body::OpenAccount(open) => open.external_id.as_ref(),
         _ => None,
     };
-    AccountObject {
+    Ok(AccountObject {
         id: reader.ids().encode(IdKind::Account, account.id.0),
         object: "account",
         owner: owner_name(reader, account.owner),
@@ -125,8 +154,9 @@ pub fn account(reader: &Reader, account: &Account, opened: &Record) -> AccountOb
         external_id: external_id.map(|id| id.to_string()),
         description: notes.description,
         metadata: notes.metadata,
+        revision: revision(text),
         created: format_timestamp(account.opened_at),
-    }
+    })
 }
 
 /// Returns the form of a kind of account.

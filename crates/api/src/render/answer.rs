@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tributary_engine::{IdKind, IdText, Ids, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Body, PaymentId, Rejection};
+use tributary_ledger::{Body, PaymentId, Rejection, Updated};
 use utoipa::ToSchema;
 
 use crate::code::ErrorType;
@@ -48,7 +48,9 @@ pub struct Rendered {
 /// The answer to the command of `record`: what it made, or why it was refused.
 pub fn answer(reader: &Reader, record: &Record) -> Result<Rendered, ApiError> {
     if let Some(rejection) = record.outcome.rejection {
-        return Err(refusal(reader, payment_of(record), rejection));
+        let moves = !matches!(record.command.body, Body::Update(_));
+        let payment = payment_of(record).filter(|_| moves);
+        return Err(refusal(reader, payment, rejection));
     }
     Ok(Rendered {
         status: status(&record.command.body),
@@ -67,6 +69,7 @@ fn status(body: &Body) -> u16 {
         | Body::Pay(_)
         | Body::Refund(_)
         | Body::CreateApiKey(_)
+        | Body::CreateOwner(_)
         | Body::Publish(_) => 201,
         _ => 200,
     }
@@ -98,6 +101,13 @@ impl Outline {
             Body::Void(payment) => ("payment", IdKind::Payment, Some(payment.0)),
             Body::Refund(_) => ("refund", IdKind::Refund, None),
             Body::Publish(_) => ("event", IdKind::Event, None),
+            Body::Update(update) => match &update.object {
+                Updated::Account(id) => ("account", IdKind::Account, Some(id.0)),
+                Updated::Payment(id) => ("payment", IdKind::Payment, Some(id.0)),
+                // An owner has a name, which the caller has given, and no id: the event stands for it.
+                Updated::Owner(..) => ("event", IdKind::Event, None),
+            },
+            Body::CreateOwner(_) => ("event", IdKind::Event, None),
             _ => return None,
         };
         Some(Outline {
@@ -105,7 +115,7 @@ impl Outline {
             object,
             kind,
             id,
-            payment: payment_changed(body),
+            payment: payment_changed(body).filter(|_| !matches!(body, Body::Update(_))),
             captures: matches!(body, Body::Capture(_)),
         })
     }
@@ -135,7 +145,8 @@ impl Outline {
         rejection: Option<Rejection>,
     ) -> Result<Rendered, ApiError> {
         if let Some(rejection) = rejection {
-            let made = (self.kind == IdKind::Payment).then_some(PaymentId(position));
+            let made = self.kind == IdKind::Payment && self.id.is_none();
+            let made = made.then_some(PaymentId(position));
             return Err(refusal(reader, self.payment.or(made), rejection));
         }
         let ids = reader.ids();

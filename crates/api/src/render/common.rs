@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tributary_engine::Reader;
 use tributary_ledger::codec::{self, Record, RecordRef};
-use tributary_ledger::{Body, FORMAT_VERSION, OwnerId, PaymentId, Rejection};
+use tributary_ledger::{Body, FORMAT_VERSION, OwnerId, PaymentId, Rejection, Updated};
 use utoipa::ToSchema;
 
 use crate::code::ErrorCode;
@@ -45,6 +45,10 @@ pub(crate) fn payment_changed(body: &Body) -> Option<PaymentId> {
         Body::Capture(capture) => Some(capture.payment),
         Body::Refund(refund) => Some(refund.payment),
         Body::Void(payment) | Body::Expire(payment) | Body::Run(payment) => Some(*payment),
+        Body::Update(update) => match update.object {
+            Updated::Payment(payment) => Some(payment),
+            Updated::Account(_) | Updated::Owner(..) => None,
+        },
         _ => None,
     }
 }

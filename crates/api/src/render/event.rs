@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Body, Data, Publish};
+use tributary_ledger::{Body, Data, Publish, Updated};
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, SchemaType};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
@@ -133,6 +133,9 @@ pub struct RefusalObject {
     /// The setting that it was about.
     #[schema(required)]
     setting: Option<String>,
+    /// Name of the owner that it was about.
+    #[schema(required)]
+    owner: Option<String>,
 }
 
 /// The event of `record`.
@@ -226,6 +229,20 @@ fn refusal(reader: &Reader, record: &Record) -> RefusalObject {
         Body::SetQueue(_) => ("set_queue", None, None),
         Body::PutSetting(_) => ("put_setting", None, None),
         Body::DeleteSetting(_) => ("delete_setting", None, None),
+        Body::CreateOwner(_) => ("create_owner", None, None),
+        Body::Update(update) => match &update.object {
+            Updated::Account(account) => ("update_account", Some(account), None),
+            Updated::Payment(_) => ("update_payment", None, None),
+            Updated::Owner(..) => ("update_owner", None, None),
+        },
+    };
+    let owner = match &record.command.body {
+        Body::CreateOwner(create) => Some(create.name.to_string()),
+        Body::Update(update) => match &update.object {
+            Updated::Owner(id, _) => Some(owner_name(reader, *id)),
+            Updated::Account(_) | Updated::Payment(_) => None,
+        },
+        _ => None,
     };
     let setting = match &record.command.body {
         Body::PutSetting(put) => Some((put.kind, put.id)),
@@ -239,5 +256,6 @@ fn refusal(reader: &Reader, record: &Record) -> RefusalObject {
         account: account.map(|account| ids.encode(IdKind::Account, account.0)),
         api_key: api_key.map(|key| ids.encode(IdKind::ApiKey, key.0)),
         setting: setting.map(|(kind, id)| ids.encode_setting(kind, id)),
+        owner,
     }
 }

@@ -10,6 +10,8 @@ pub mod common;
 pub mod event;
 pub mod list;
 pub mod model;
+pub mod notes;
+pub mod owner;
 pub mod payment;
 pub mod queue;
 pub mod refund;

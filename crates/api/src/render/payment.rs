@@ -11,8 +11,11 @@ use tributary_ledger::{
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 use utoipa::ToSchema;
 
-use crate::form::request::Notes;
+use crate::error::ApiError;
+use crate::failures::read_error;
 use crate::render::common::{Failure, owner_name};
+use crate::render::notes::present_notes;
+use crate::render::owner::revision;
 use crate::time::{format_date, format_timestamp};
 
 /// A payment: of a customer to a merchant, between users, in from outside, out, or an adjustment.
@@ -63,6 +66,9 @@ pub struct PaymentObject {
     #[schema(required)]
     description: Option<String>,
     metadata: BTreeMap<String, String>,
+    /// 1 at first, and one more with each update of description or metadata.
+    #[schema(minimum = 1)]
+    revision: u64,
     /// How it was queued; null if it was decided at once.
     #[schema(required)]
     pub queue: Option<QueueObject>,
@@ -237,9 +243,16 @@ impl PaymentStatusForm {
 }
 
 /// The payment as `payment` has it, asked for by the record `created`.
-pub fn payment(reader: &Reader, payment: &Payment, created: &Record) -> PaymentObject {
+///
+/// # Errors
+/// If a record can't be read.
+pub fn payment(
+    reader: &Reader,
+    payment: &Payment,
+    created: &Record,
+) -> Result<PaymentObject, ApiError> {
     let ids = reader.ids();
-    let notes = Notes::read(created.command.text.as_ref());
+    let notes = present_notes(reader, payment.text.as_deref(), Some(created))?;
     let (reference, reason, queue) = match &created.command.body {
         Body::Pay(pay) => (
             pay.reference.as_ref(),
@@ -258,7 +271,7 @@ pub fn payment(reader: &Reader, payment: &Payment, created: &Record) -> PaymentO
         });
         part.collect()
     };
-    PaymentObject {
+    Ok(PaymentObject {
         id: ids.text(IdKind::Payment, payment.id.0),
         object: "payment",
         kind: PaymentKindForm::new(payment.kind),
@@ -278,27 +291,36 @@ pub fn payment(reader: &Reader, payment: &Payment, created: &Record) -> PaymentO
         reason: reason.map(|reason| reason.to_string()),
         description: notes.description,
         metadata: notes.metadata,
+        revision: revision(payment.text.as_deref()),
         queue: queue.map(|queue| QueueObject::new(ids, queue)),
-        failure: why_failed(reader, payment, created).map(Failure::new),
+        failure: why_failed(reader, payment, created)?.map(Failure::new),
         effective_at: format_date(payment.effective_at.0),
         created: format_timestamp(payment.created_at),
         last_event: ids.text(IdKind::Event, payment.changed_at),
         capture_id: None,
-    }
+    })
 }
 
-/// Why the payment failed: the record that asked for it says so, or, of a queued one, the record by which it was run.
-pub fn why_failed(reader: &Reader, payment: &Payment, created: &Record) -> Option<Rejection> {
+/// Returns why the payment failed: the record that asked for it says so, or, of a queued one, the record by which it was run.
+///
+/// # Errors
+/// If that record can't be read.
+pub fn why_failed(
+    reader: &Reader,
+    payment: &Payment,
+    created: &Record,
+) -> Result<Option<Rejection>, ApiError> {
     if payment.status != PaymentStatus::Failed || created.outcome.rejection.is_some() {
-        return created.outcome.rejection;
+        return Ok(created.outcome.rejection);
     }
-    match reader.record(payment.changed_at) {
-        Ok(record) => record?.outcome.rejection,
-        Err(failure) => {
-            tracing::error!(%failure, "the record of a failed payment can't be read");
-            None
-        }
+    let changed = reader.record(payment.changed_at).map_err(read_error)?;
+    let changed = changed.and_then(|record| record.outcome.rejection);
+    if changed.is_some() || payment.text.is_none() {
+        return Ok(changed);
     }
+    // It was updated after it had failed.
+    let run = reader.failed_run(payment.id).map_err(read_error)?;
+    Ok(run.and_then(|record| record.outcome.rejection))
 }
 
 /// The date of the business of a record.

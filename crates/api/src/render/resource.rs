@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 use tributary_engine::{IdKind, Reader};
-use tributary_ledger::Body;
 use tributary_ledger::codec::Record;
+use tributary_ledger::{Body, ObjectId};
 use utoipa::ToSchema;
 
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::render::common::created;
-use crate::render::{account, api_key, payment, queue, refund, setting};
+use crate::render::{account, api_key, owner, payment, queue, refund, setting};
 
 /// The object that a command made or changed.
 #[derive(Serialize, ToSchema)]
@@ -25,6 +25,8 @@ pub enum Resource {
     ApiKey(api_key::ApiKeyObject),
     /// The queue of payments.
     Queue(queue::StandingObject),
+    /// An owner.
+    Owner(owner::OwnerObject),
     /// A setting.
     Setting(setting::SettingObject),
 }
@@ -38,9 +40,15 @@ pub(crate) fn object(reader: &Reader, record: &Record) -> Result<Resource, ApiEr
         return Ok(Resource::Queue(queue::standing(reader, mode, Some(record))));
     }
     let outcome = &record.outcome;
+    let text = outcome.details.as_ref().map(|details| &details.text);
+    if let Some(details) = &outcome.details
+        && let ObjectId::Owner(id) = details.object
+    {
+        return Ok(Resource::Owner(owner::owner(reader, id, Some(details))?));
+    }
     if let Some(payment) = &outcome.payment {
         let created = created_by(reader, record, payment.id.0)?;
-        let mut object = payment::payment(reader, payment, created.as_ref().unwrap_or(record));
+        let mut object = payment::payment(reader, payment, created.as_ref().unwrap_or(record))?;
         if let Body::Capture(_) = record.command.body {
             let capture = reader.ids().text(IdKind::Capture, record.ctx.position);
             object.capture_id = Some(capture);
@@ -52,8 +60,9 @@ pub(crate) fn object(reader: &Reader, record: &Record) -> Result<Resource, ApiEr
         return Ok(Resource::Account(account::account(
             reader,
             account,
+            text,
             opened.as_ref().unwrap_or(record),
-        )));
+        )?));
     }
     if let Some(key) = &outcome.api_key {
         return Ok(Resource::ApiKey(api_key::api_key(reader, key, None)));

@@ -28,7 +28,7 @@ pub enum Entry {
         time: String,
         /// The event of it.
         event: String,
-        /// `pay`, `capture`, `void`, `refund`; `expire` and `run` are the system's own.
+        /// `pay`, `capture`, `void`, `refund`, `update`; `expire` and `run` are the system's own.
         #[schema(value_type = String)]
         command: &'static str,
         /// Who sent the command.
@@ -234,6 +234,7 @@ fn name(body: &Body) -> &'static str {
         Body::Refund(_) => "refund",
         Body::Expire(_) => "expire",
         Body::Run(_) => "run",
+        Body::Update(_) => "update",
         _ => "pay",
     }
 }

@@ -3,6 +3,7 @@
 mod accounts;
 mod lists;
 mod names;
+mod owners;
 mod settings;
 mod walk;
 
@@ -269,6 +270,11 @@ impl Reader {
             return Ok(Some(open.clone()));
         }
         lookup::payment(&*self.journal, id)
+    }
+
+    /// Returns the record by which a queued payment was run and failed.
+    pub fn failed_run(&self, payment: PaymentId) -> Result<Option<Record>, Failure> {
+        lookup::failed_run(&*self.journal, payment)
     }
 
     /// Returns the payment that took `reference` in the name space of `owner`.

@@ -1,6 +1,7 @@
 //! The body of a command as bytes.
 
-use super::bytes::{Corrupt, Input, Put, len_u8};
+use super::bytes::{Corrupt, Input, Put, len_u8, word};
+use super::details;
 use super::objects::{
     access, currency, label, owner_name, payment_kind, priority, put_setting_names, queue_mode,
     setting_body, take_setting_names,
@@ -55,6 +56,8 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
         Body::DeleteSetting(delete) => {
             put_setting_head(delete.id, delete.replaces, delete.kind, into);
         }
+        Body::CreateOwner(create) => details::put_create_owner(create, into),
+        Body::Update(update) => details::put_update(update, into),
     }
 }
 
@@ -106,6 +109,10 @@ pub(super) fn take_body(
             let (id, replaces, kind) = take_setting_head(&mut input)?;
             Body::DeleteSetting(DeleteSetting { id, kind, replaces })
         }
+        Operation::CreateOwner => {
+            Body::CreateOwner(Box::new(details::take_create_owner(&mut input)?))
+        }
+        Operation::Update => Body::Update(Box::new(details::take_update(&mut input)?)),
     };
     input.end()?;
     Ok(body)
@@ -140,19 +147,6 @@ fn take_open(input: &mut Input<'_>) -> Result<OpenAccount, Corrupt> {
         overdraft,
         external_id,
     })
-}
-
-/// Reads an optional word; no bytes = none.
-fn word<T, E>(
-    bytes: &[u8],
-    make: impl FnOnce(&[u8]) -> Result<T, E>,
-) -> Result<Option<T>, Corrupt> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    make(bytes)
-        .map(Some)
-        .map_err(|_| Corrupt("not a word of its kind"))
 }
 
 fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {

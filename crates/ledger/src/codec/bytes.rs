@@ -121,3 +121,16 @@ impl Put for Vec<u8> {
 pub(super) fn len_u8(bytes: &[u8]) -> u8 {
     u8::try_from(bytes.len()).expect("words are at most 255 bytes")
 }
+
+/// Reads an optional word; no bytes = none.
+pub(super) fn word<T, E>(
+    bytes: &[u8],
+    make: impl FnOnce(&[u8]) -> Result<T, E>,
+) -> Result<Option<T>, Corrupt> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    make(bytes)
+        .map(Some)
+        .map_err(|_| Corrupt("not a word of its kind"))
+}

@@ -28,19 +28,24 @@
 //! set_queue        mode u8
 //! put_setting      id, replaces u64 (0 = create) · kind u16 · slug_len, managed_by_len u8 · slug · managed_by · content
 //! delete_setting   id, replaces u64 (0 = any) · kind u16
+//! create_owner     kind u8 (0 = none) · status, name_len, external_len u8 · name · external_id
+//! update           object u8 (1 account, 2 payment, 3 owner) · given u8 (1 description, 2 metadata, 4 external id) ·
+//!                  kind, status u8 (0 = not given) · external_len u8 (0 = removed) · id u64 · external_id
 //! ```
 //! An accepted `pay` does not repeat its accounts: its legs are those of source, payees and fees, in this order.
 //!
 //! images (after-images), by operation, of accepted records only but for `pay`:
 //! ```text
 //! open_account                     owner · account
-//! freeze/unfreeze/close_account    account
+//! freeze/unfreeze/close_account    account · has_details u8 · [details]
 //! pay                              owner of the payment u64 · if accepted and split or with fees: amount u64 per share
 //! capture, refund, void, expire    payment · [reply_to u64]
 //! run                              payment, also of a rejected one by which the payment failed · [reply_to u64]
 //! create_api_key                   has_owner u8 · [owner] · api_key
 //! rotate/revoke_api_key            api_key
 //! publish, set_queue               none
+//! create_owner                     owner · details
+//! update                           payment, or account · details, or the details of an owner
 //! put_setting, delete_setting      revision, owner, created position, created timestamp, position of the revision before (0 = none) u64
 //! ```
 //! The content of a setting is not repeated: a put is its own after-image. The digest of a put is the digest of the caller's request.
@@ -49,6 +54,7 @@
 
 mod body;
 mod bytes;
+mod details;
 mod layout;
 mod objects;
 mod operation;
@@ -61,8 +67,8 @@ pub use packed::{decode_accounts, decode_owners, encode_accounts, encode_owners}
 pub use record::{Record, RecordRef, SettingRef};
 
 use crate::{
-    Account, ApiKey, Body, Command, Context, CreateApiKey, Leg, Outcome, Owner, OwnerRef, Payment,
-    QueueState, Rejection, Setting, Text,
+    Account, ApiKey, Body, Command, Context, CreateApiKey, Details, Leg, Outcome, Owner, OwnerRef,
+    Payment, QueueState, Rejection, Setting, Text,
 };
 use std::borrow::Cow;
 
@@ -220,6 +226,9 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
                     .expect("an accepted change of an account has it"),
                 into,
             );
+            if !matches!(command.body, Body::OpenAccount(_)) {
+                details::put_optional_details(outcome.details.as_deref(), into);
+            }
         }
         Body::Capture(_) | Body::Void(_) | Body::Expire(_) | Body::Refund(_) => {
             objects::put_payment(
@@ -238,8 +247,28 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
             let change = change.expect("an accepted change of a setting has it");
             objects::put_setting_change(change, into);
         }
+        Body::CreateOwner(_) => {
+            let owner = outcome.owner.as_ref();
+            let owner = owner.expect("an accepted creation of an owner has it");
+            objects::put_owner(owner.borrowed(), into);
+            put_changed_details(outcome, into);
+        }
+        Body::Update(_) => match &outcome.payment {
+            Some(payment) => objects::put_payment(payment, into),
+            None => {
+                if let Some(account) = &outcome.account {
+                    objects::put_account(account, into);
+                }
+                put_changed_details(outcome, into);
+            }
+        },
         Body::Publish(_) | Body::SetQueue(_) => {}
     }
+}
+
+fn put_changed_details(outcome: &Outcome, into: &mut Vec<u8>) {
+    let changed = outcome.details.as_ref();
+    details::put_details(changed.expect("an accepted update has it"), into);
 }
 
 fn put_key_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
@@ -328,6 +357,16 @@ pub fn encode_setting(setting: &Setting, into: &mut Vec<u8>) {
 /// Decodes a setting.
 pub fn decode_setting(bytes: &[u8], format_version: u16) -> Result<Setting, Corrupt> {
     whole(bytes, format_version, objects::take_setting)
+}
+
+/// Appends the bytes of the details of an account or owner.
+pub fn encode_details(changed: &Details, into: &mut Vec<u8>) {
+    details::put_details(changed, into);
+}
+
+/// Decodes the details of an account or owner.
+pub fn decode_details(bytes: &[u8], format_version: u16) -> Result<Details, Corrupt> {
+    whole(bytes, format_version, details::take_details)
 }
 
 /// Decodes an API key.

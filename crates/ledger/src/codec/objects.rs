@@ -7,6 +7,9 @@
 //! payment  id, amount, held, captured, refunded, fee_refunded, owner, actor.owner, actor.api_key, source, expires_at,
 //!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status u8 ·
 //!          [if queued: priority u8 · not_before, expires_at, reply_to u64 (0 = none)] · shares u8 · shares × (account, amount, captured, refunded u64 · is_fee u8)
+//!          · has_text u8 · [text]
+//! text     revision, description_at, metadata_at (0 = the record that created the object), changed_at u64
+//! details  object u8 (1 account, 3 owner) · id u64 · text · has_profile u8 · [kind u8 (0 = none) · status, external_len u8 · external_id]
 //! api_key  id, owner, created_at, rotated_at, revoked_at, changed_at u64 · secret_hash [32] ·
 //!          access, status, flags (1 rotated, 2 revoked), label_len u8 · label
 //! queue    mode u8 · changed_at u64
@@ -21,7 +24,7 @@ use crate::{
     ApiKeyStatus, Context, Currency, Date, Label, ManagedBy, Overdraft, OwnerId, OwnerName,
     OwnerRef, Payment, PaymentId, PaymentKind, PaymentShare, PaymentStatus, Priority, QueueMode,
     QueueState, QueueTerms, ReplyTo, Setting, SettingBody, SettingChange, SettingId, SettingKind,
-    Slug,
+    Slug, TextState,
 };
 
 pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
@@ -190,6 +193,10 @@ pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
         .for_each(|value| into.u64(*value));
         into.u8(u8::from(share.is_fee));
     }
+    into.u8(u8::from(payment.text.is_some()));
+    if let Some(text) = &payment.text {
+        put_text_state(text, into);
+    }
 }
 
 pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
@@ -227,6 +234,11 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
     let shares = (0..input.u8()?)
         .map(|_| take_share(input))
         .collect::<Result<_, _>>()?;
+    let text = if input.flag()? {
+        Some(Box::new(take_text_state(input)?))
+    } else {
+        None
+    };
     Ok(Payment {
         id,
         kind,
@@ -245,8 +257,30 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
         effective_at,
         changed_at,
         queue,
+        text,
         shares,
     })
+}
+
+pub(super) fn put_text_state(text: &TextState, into: &mut Vec<u8>) {
+    into.u64(text.revision);
+    into.u64(text.description_at);
+    into.u64(text.metadata_at);
+    into.u64(text.changed_at);
+}
+
+pub(super) fn take_text_state(input: &mut Input<'_>) -> Result<TextState, Corrupt> {
+    let text = TextState {
+        revision: input.u64()?,
+        description_at: input.u64()?,
+        metadata_at: input.u64()?,
+        changed_at: input.u64()?,
+    };
+    let newest = text.description_at.max(text.metadata_at);
+    if text.revision == 0 || newest > text.changed_at {
+        return Err(Corrupt("a text that nothing changed then"));
+    }
+    Ok(text)
 }
 
 fn take_share(input: &mut Input<'_>) -> Result<PaymentShare, Corrupt> {

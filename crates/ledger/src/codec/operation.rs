@@ -41,11 +41,15 @@ pub enum Operation {
     PutSetting = 16,
     /// Delete a setting.
     DeleteSetting = 17,
+    /// Create an owner.
+    CreateOwner = 18,
+    /// Update the details of an object.
+    Update = 19,
 }
 
 impl Operation {
     /// All operations, ordered by number.
-    pub const ALL: [Operation; 17] = [
+    pub const ALL: [Operation; 19] = [
         Self::OpenAccount,
         Self::FreezeAccount,
         Self::UnfreezeAccount,
@@ -63,6 +67,8 @@ impl Operation {
         Self::SetQueue,
         Self::PutSetting,
         Self::DeleteSetting,
+        Self::CreateOwner,
+        Self::Update,
     ];
 
     /// Returns the operation of a body.
@@ -85,6 +91,8 @@ impl Operation {
             Body::SetQueue(_) => Self::SetQueue,
             Body::PutSetting(_) => Self::PutSetting,
             Body::DeleteSetting(_) => Self::DeleteSetting,
+            Body::CreateOwner(_) => Self::CreateOwner,
+            Body::Update(_) => Self::Update,
         }
     }
 

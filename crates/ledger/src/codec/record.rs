@@ -5,15 +5,18 @@ use super::body::{
     take_body,
 };
 use super::bytes::{Corrupt, Input, u16_at, u64_at};
+use super::details::{
+    CREATE_OWNER_FIXED, UPDATE_FIXED, object_id, take_details, take_optional_details,
+};
 use super::layout::{EFFECTIVE, HEADER, LEG, LINKED, REPLY, TEXT, check_version, is_simple};
 use super::objects::{
     currency, queue_mode, take_account, take_api_key, take_owner, take_payment, take_setting_change,
 };
 use super::operation::Operation;
 use crate::{
-    AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, Outcome, OwnerId,
-    Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference, Rejection, ReplyTo, SHARES_MAX,
-    Setting, SettingChange, SettingId, SettingKind, Text, Topic,
+    AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, ObjectId,
+    Outcome, OwnerId, Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference, Rejection,
+    ReplyTo, SHARES_MAX, Setting, SettingChange, SettingId, SettingKind, Text, Topic,
 };
 use arrayvec::ArrayVec;
 
@@ -133,6 +136,9 @@ impl<'a> RecordRef<'a> {
             Operation::SetQueue => (1, 0),
             Operation::PutSetting => (PUT_SETTING_FIXED, 0),
             Operation::DeleteSetting => (SETTING_HEAD, 0),
+            Operation::CreateOwner if accepted => (CREATE_OWNER_FIXED, 8),
+            Operation::CreateOwner => (CREATE_OWNER_FIXED, 0),
+            Operation::Update => (UPDATE_FIXED, 0),
             _ => (8, 0),
         };
         if self.body.len() < body_min || self.images.len() < image_min {
@@ -164,6 +170,8 @@ impl<'a> RecordRef<'a> {
         if self.operation == Operation::SetQueue {
             queue_mode(self.body[0])?;
         }
+        self.take_updated()?;
+        self.take_updated_payment()?;
         self.take_setting_change()?;
         if self.operation == Operation::PutSetting {
             let words =
@@ -262,6 +270,10 @@ impl<'a> RecordRef<'a> {
             | Operation::Expire
             | Operation::Run
             | Operation::Refund => Some(PaymentId(u64_at(self.body, 0))),
+            Operation::Update => match self.updated() {
+                Some(ObjectId::Payment(id)) => Some(id),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -270,14 +282,20 @@ impl<'a> RecordRef<'a> {
     /// nothing was created, or an event was published.
     pub fn subject(&self) -> Option<u64> {
         match self.operation {
-            Operation::OpenAccount | Operation::CreateApiKey if self.rejection.is_some() => None,
+            Operation::OpenAccount | Operation::CreateApiKey | Operation::CreateOwner
+                if self.rejection.is_some() =>
+            {
+                None
+            }
             Operation::Publish | Operation::SetQueue => None,
             Operation::PutSetting | Operation::DeleteSetting => {
                 self.setting_change().map(|change| change.created.position)
             }
-            Operation::OpenAccount | Operation::CreateApiKey | Operation::Pay => {
-                Some(self.context().position)
-            }
+            Operation::OpenAccount
+            | Operation::CreateApiKey
+            | Operation::CreateOwner
+            | Operation::Pay => Some(self.context().position),
+            Operation::Update => self.updated().map(ObjectId::number),
             Operation::FreezeAccount
             | Operation::UnfreezeAccount
             | Operation::CloseAccount
@@ -397,6 +415,38 @@ impl<'a> RecordRef<'a> {
         take_setting_change(&mut Input(self.images), self.context()).map(Some)
     }
 
+    /// Returns the object of an `Update`.
+    pub fn updated(&self) -> Option<ObjectId> {
+        self.take_updated().expect("checked when parsed")
+    }
+
+    fn take_updated(&self) -> Result<Option<ObjectId>, Corrupt> {
+        if self.operation != Operation::Update {
+            return Ok(None);
+        }
+        let id = u64_at(self.body, UPDATE_FIXED - 8);
+        object_id(self.body[0], id).map(Some)
+    }
+
+    /// Returns the payment after an accepted `Update` of one.
+    pub fn updated_payment(&self) -> Option<Payment> {
+        self.take_updated_payment().expect("checked when parsed")
+    }
+
+    fn take_updated_payment(&self) -> Result<Option<Payment>, Corrupt> {
+        let is_payment = matches!(self.take_updated()?, Some(ObjectId::Payment(_)));
+        if !is_payment || self.rejection.is_some() {
+            return Ok(None);
+        }
+        take_payment(&mut Input(self.images)).map(Some)
+    }
+
+    /// Returns the owner that an accepted `CreateOwner` created.
+    pub fn created_owner(&self) -> Option<OwnerId> {
+        let created = self.operation == Operation::CreateOwner && self.rejection.is_none();
+        created.then(|| OwnerId(self.context().position))
+    }
+
     /// Returns the topic of a `Publish`.
     pub fn topic(&self) -> Option<&'a str> {
         let topic = || std::str::from_utf8(self.published().0).expect("checked when parsed");
@@ -503,7 +553,22 @@ impl<'a> RecordRef<'a> {
             }
             Body::FreezeAccount(_) | Body::UnfreezeAccount(_) | Body::CloseAccount(_) => {
                 outcome.account = Some(Box::new(take_account(&mut input)?));
+                outcome.details = take_optional_details(&mut input)?.map(Box::new);
             }
+            Body::CreateOwner(_) => {
+                outcome.owner = Some(Box::new(take_owner(&mut input)?.to_owner()));
+                outcome.details = Some(Box::new(take_details(&mut input)?));
+            }
+            Body::Update(update) => match update.object.object() {
+                ObjectId::Payment(_) => outcome.payment = Some(take_payment(&mut input)?),
+                ObjectId::Account(_) => {
+                    outcome.account = Some(Box::new(take_account(&mut input)?));
+                    outcome.details = Some(Box::new(take_details(&mut input)?));
+                }
+                ObjectId::Owner(_) => {
+                    outcome.details = Some(Box::new(take_details(&mut input)?));
+                }
+            },
             Body::Capture(_) | Body::Void(_) | Body::Expire(_) | Body::Refund(_) => {
                 outcome.payment = Some(take_payment(&mut input)?);
             }

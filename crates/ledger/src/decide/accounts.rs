@@ -1,6 +1,7 @@
 //! Open, freeze, unfreeze and close accounts.
 
 use super::checks::{Decision, is_platform, leg, owner_named, refuse_if};
+use super::details::{check_owner_active, details_of};
 use crate::chain::Chain;
 use crate::{
     AMOUNT_MAX, Account, AccountId, AccountKind, AccountStatus, Actor, Context, OpenAccount,
@@ -23,6 +24,7 @@ pub(super) fn open(set: &WorkingSet, actor: Actor, open: &OpenAccount, ctx: Cont
         .as_ref()
         .is_some_and(|external| set.external(owner.id, external).is_some());
     refuse_if(taken, Rejection::ExternalIdInUse)?;
+    check_owner_active(set, owner.id)?;
 
     let account = Account {
         id: AccountId(ctx.position),
@@ -55,7 +57,7 @@ pub(super) fn freeze(set: &WorkingSet, actor: Actor, account: AccountId, ctx: Co
         account.status == AccountStatus::Frozen,
         Rejection::AccountFrozen,
     )?;
-    Ok(touched(account.clone(), AccountStatus::Frozen, ctx))
+    Ok(changed(set, account, AccountStatus::Frozen, ctx))
 }
 
 pub(super) fn unfreeze(
@@ -74,7 +76,7 @@ pub(super) fn unfreeze(
         account.status == AccountStatus::Open,
         Rejection::AccountNotFrozen,
     )?;
-    Ok(touched(account.clone(), AccountStatus::Open, ctx))
+    Ok(changed(set, account, AccountStatus::Open, ctx))
 }
 
 pub(super) fn close(set: &WorkingSet, actor: Actor, account: AccountId, ctx: Context) -> Decision {
@@ -95,7 +97,15 @@ pub(super) fn close(set: &WorkingSet, actor: Actor, account: AccountId, ctx: Con
         account.posted != 0 || account.held != 0,
         Rejection::AccountNotEmpty,
     )?;
-    Ok(touched(account.clone(), AccountStatus::Closed, ctx))
+    Ok(changed(set, account, AccountStatus::Closed, ctx))
+}
+
+/// Returns the outcome of a change of status, which repeats the details of the account.
+fn changed(set: &WorkingSet, account: &Account, status: AccountStatus, ctx: Context) -> Outcome {
+    Outcome {
+        details: details_of(set, account),
+        ..touched(account.clone(), status, ctx)
+    }
 }
 
 fn touched(mut account: Account, status: AccountStatus, ctx: Context) -> Outcome {

@@ -1,6 +1,7 @@
 //! Create, rotate and revoke API keys.
 
 use super::checks::{Decision, is_platform, owner_named, refuse_if};
+use super::details::check_owner_active;
 use crate::{
     Actor, ApiKey, ApiKeyId, ApiKeyStatus, Context, CreateApiKey, Outcome, OwnerId, Rejection,
     WorkingSet,
@@ -15,6 +16,7 @@ pub(super) fn create(
     refuse_if(!is_platform(actor), Rejection::Forbidden)?;
 
     let mut owner = owner_named(set, &create.owner, ctx);
+    check_owner_active(set, owner.id)?;
     let key = ApiKey {
         id: ApiKeyId(ctx.position),
         owner: owner.id,

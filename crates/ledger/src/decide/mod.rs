@@ -5,6 +5,7 @@ mod accounts;
 mod api_keys;
 mod capture;
 mod checks;
+mod details;
 mod group;
 mod pay;
 mod refund;
@@ -63,6 +64,8 @@ fn accept(
         Body::RevokeApiKey(api_key) => api_keys::revoke(set, actor, *api_key, ctx),
         Body::PutSetting(put) => settings::put(set, actor, put, ctx),
         Body::DeleteSetting(delete) => settings::delete(set, actor, *delete),
+        Body::CreateOwner(create) => details::create_owner(set, actor, create, ctx),
+        Body::Update(update) => details::update(set, actor, update, ctx),
         // Every writer can publish application events; only the system publishes its own events.
         Body::Publish(publish) => {
             let as_system = !publish.topic.is_of_application();

@@ -5,8 +5,8 @@ use super::queued::queued_by;
 use super::undo::UndoEntry;
 use super::{Residency, WorkingSet};
 use crate::{
-    Account, AccountId, ApiKey, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId, PaymentStatus,
-    QueueState, Reference, Rejection, Setting, SettingId,
+    Account, AccountId, ApiKey, Details, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId,
+    PaymentStatus, QueueState, Reference, Rejection, Setting, SettingId,
 };
 
 /// Changes. Only `apply` and loading make them.
@@ -108,6 +108,14 @@ impl WorkingSet {
         }
     }
 
+    pub(crate) fn put_details(&mut self, details: Details) {
+        let object = details.object;
+        let before = self.details.put(details);
+        if let Some(undo) = &mut self.undo {
+            undo.push(UndoEntry::Details(object, before));
+        }
+    }
+
     /// `until`: position of the record that must be durable before the payment can be dropped.
     pub(crate) fn put_payment(&mut self, payment: Payment, until: u64) {
         let id = payment.id;
@@ -205,6 +213,8 @@ impl WorkingSet {
             UndoEntry::ApiKey(_, Some(key)) => _ = self.api_keys.put(key),
             UndoEntry::Setting(id, None) => _ = self.settings.remove(id),
             UndoEntry::Setting(_, Some(setting)) => _ = self.settings.put(setting),
+            UndoEntry::Details(object, None) => self.details.remove(object),
+            UndoEntry::Details(_, Some(details)) => _ = self.details.put(details),
             UndoEntry::Reference(owner, reference, None) => {
                 _ = self.references.remove(&(owner, reference))
             }

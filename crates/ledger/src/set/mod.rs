@@ -1,6 +1,7 @@
 //! The working set: the state that decisions read.
 
 mod change;
+mod details;
 mod lookups;
 mod owners;
 mod queued;
@@ -16,8 +17,8 @@ use crate::ordered::Ordered;
 use crate::slab::{Numbered, Slab};
 use crate::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Body, Command, Currency, Destination,
-    ExternalId, Owner, OwnerId, OwnerName, OwnerRef, Payment, PaymentId, QueueState, Reference,
-    Setting, SettingId, SettingKind, Slug,
+    Details, ExternalId, ObjectId, Owner, OwnerId, OwnerName, OwnerRef, Payment, PaymentId,
+    QueueState, Reference, Setting, SettingId, SettingKind, Slug,
 };
 use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, VecDeque};
@@ -43,6 +44,7 @@ pub struct WorkingSet {
     payments: Slab<Payment>,
     api_keys: Slab<ApiKey>,
     settings: settings::Settings,
+    details: details::DetailsTable,
     references: HashMap<(OwnerId, Reference), PaymentId, Sip>,
     externals: HashMap<(OwnerId, ExternalId), AccountId, Sip>,
     absent: HashSet<Absent, Sip>,
@@ -121,6 +123,7 @@ impl WorkingSet {
             payments: Slab::new(),
             api_keys: Slab::new(),
             settings: settings::Settings::default(),
+            details: details::DetailsTable::new(),
             references: HashMap::default(),
             externals: HashMap::default(),
             absent: HashSet::default(),
@@ -231,6 +234,31 @@ impl WorkingSet {
         self.settings.created_after(position)
     }
 
+    /// Returns the details of an account or an owner, if it was ever described or updated.
+    pub fn details(&self, object: ObjectId) -> Option<&Details> {
+        self.details.get(object)
+    }
+
+    /// Returns the owner with this external id.
+    pub fn owner_by_external_id(&self, external_id: &ExternalId) -> Option<OwnerId> {
+        self.details.owner(external_id)
+    }
+
+    /// Returns the details of accounts and owners, in a fixed order.
+    pub fn all_details(&self) -> impl Iterator<Item = &Details> {
+        self.details.iter()
+    }
+
+    /// Returns one past the last slot of details; see [`WorkingSet::account_slots`].
+    pub fn details_slots(&self) -> usize {
+        self.details.slots()
+    }
+
+    /// Returns the details in a slot.
+    pub fn details_in_slot(&self, slot: usize) -> Option<&Details> {
+        self.details.in_slot(slot)
+    }
+
     /// Returns the state of the queue.
     pub fn queue(&self) -> QueueState {
         self.queue
@@ -333,6 +361,11 @@ impl WorkingSet {
         self.owners.in_slot(slot)
     }
 
+    /// Returns the slot of the first owner whose id is at least this.
+    pub fn owner_slot_from(&self, id: u64) -> usize {
+        self.owners.slot_from(id)
+    }
+
     /// Returns one past the last slot of payments.
     pub fn payment_slots(&self) -> usize {
         self.payments.slots()
@@ -417,6 +450,16 @@ impl WorkingSet {
             .is_none_or(|known| known.changed.position < setting.changed.position)
         {
             self.put_setting(setting);
+        }
+    }
+
+    /// Adds loaded details, unless the set has those of the object as of the same or a later record.
+    pub fn load_details(&mut self, details: Details) {
+        if self
+            .details(details.object)
+            .is_none_or(|known| known.text.changed_at < details.text.changed_at)
+        {
+            self.put_details(details);
         }
     }
 

@@ -154,6 +154,11 @@ impl Owners {
         self.ids.len()
     }
 
+    /// Returns the slot of the first owner whose id is at least this.
+    pub(super) fn slot_from(&self, id: u64) -> usize {
+        self.ids.below(id)
+    }
+
     /// Returns the owner with this id and place.
     fn owner_in_place(&self, id: u64, place: usize) -> OwnerRef<'_> {
         OwnerRef {

@@ -1,8 +1,8 @@
 //! Entries of the undo log of a group.
 
 use crate::{
-    Account, AccountId, ApiKey, ApiKeyId, ExternalId, Owner, OwnerId, Payment, PaymentId,
-    QueueState, Reference, Setting, SettingId,
+    Account, AccountId, ApiKey, ApiKeyId, Details, ExternalId, ObjectId, Owner, OwnerId, Payment,
+    PaymentId, QueueState, Reference, Setting, SettingId,
 };
 
 /// State of an object before an open group changed it.
@@ -13,6 +13,7 @@ pub(super) enum UndoEntry {
     Payment(PaymentId, Option<Payment>),
     ApiKey(ApiKeyId, Option<ApiKey>),
     Setting(SettingId, Option<Setting>),
+    Details(ObjectId, Option<Details>),
     Queue(QueueState),
     Reference(OwnerId, Reference, Option<PaymentId>),
     External(OwnerId, ExternalId, Option<AccountId>),

@@ -9,7 +9,8 @@ use tributary_ledger::codec::{
     Record, RecordRef, decode, encode, encode_account, encode_api_key, encode_owner, encode_payment,
 };
 use tributary_ledger::codec::{
-    decode_account, decode_api_key, decode_owner, decode_payment, decode_setting, encode_setting,
+    decode_account, decode_api_key, decode_details, decode_owner, decode_payment, decode_setting,
+    encode_details, encode_setting,
 };
 use tributary_ledger::codec::{decode_accounts, decode_owners, encode_accounts, encode_owners};
 use tributary_ledger::*;
@@ -106,6 +107,8 @@ fn objects_round_trip(set: &WorkingSet) {
         .for_each(|payment| check(payment, encode_payment, decode_payment));
     set.api_keys()
         .for_each(|key| check(key, encode_api_key, decode_api_key));
+    set.all_details()
+        .for_each(|details| check(details, encode_details, decode_details));
     // Every beginning of a large one would be read.
     set.settings()
         .filter(|setting| setting.body.as_bytes().len() < 1_000)
@@ -262,6 +265,7 @@ fn read_all(bytes: &[u8]) {
         decode_owner(bytes, 1),
         decode_payment(bytes, 1),
         decode_api_key(bytes, 1),
+        decode_details(bytes, 1),
         decode_setting(bytes, 1),
     );
 }
@@ -424,7 +428,42 @@ fn golden_world() -> World {
     }
     world.must(Body::SetQueue(QueueMode::Paused));
     setting_records(&mut world, shop);
+    details_records(&mut world, alice, shop);
     world
+}
+
+/// Owners that are created and updated, texts of an account and a payment, and an account that is frozen after an update.
+fn details_records(world: &mut World, alice: AccountId, shop: AccountId) {
+    let text = |body| Command {
+        text: Text::new(Text::PLAIN, b"{\"description\":\"a text\"}").ok(),
+        ..command(Actor::SYSTEM, body)
+    };
+    let created = world.run(&text(crate::details::create("company", Some("crm-1"))));
+    let company = created.owner.unwrap().id;
+    world.submit(Actor::SYSTEM, crate::details::create("company", None));
+    world.must(crate::details::rename(company, None));
+    let change = ProfileChange {
+        kind: Some(OwnerKind::Person),
+        status: Some(OwnerStatus::Inactive),
+        external_id: Some(ExternalId::new("crm-2").ok()),
+    };
+    let updated = Updated::Owner(company, change);
+    world.run(&text(crate::details::update(updated, true, false)));
+    world.run(&text(crate::details::update(
+        Updated::Account(alice),
+        true,
+        true,
+    )));
+    world.must(Body::FreezeAccount(alice));
+    world.must(Body::UnfreezeAccount(alice));
+    let payment = world.pay(plain_pay(alice, shop, 1));
+    let updated = Updated::Payment(payment);
+    world.run(&text(crate::details::update(updated.clone(), true, false)));
+    world.must(crate::details::update(updated, false, true));
+    world.refund(payment, None);
+    let stranger = by(OwnerId(77));
+    let updated = Updated::Account(shop);
+    world.submit(stranger, crate::details::update(updated, true, true));
 }
 
 /// A setting that is made, changed by the platform, refused for each party and deleted; one of a kind of a later version stays.

@@ -159,7 +159,7 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
     let [d0, d1, d2, ..] = *dice;
     let some = (d1 % 3 != 0)
         .then(|| amount(d2) % 5_000_000_000_000_000_000 / if d2 % 3 == 0 { 1 } else { 8 });
-    match kind % 46 {
+    match kind % 50 {
         0..=1 => Body::OpenAccount(open(dice)),
         2 if d1 % 2 == 0 => Body::FreezeAccount(account(world, d0, now)),
         2..=4 => Body::UnfreezeAccount(account(world, d0, now)),
@@ -204,11 +204,53 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
         39 => Body::RevokeApiKey(api_key(world, d0, now)),
         42..=44 => Body::PutSetting(Box::new(put_setting(world, dice))),
         45 => Body::DeleteSetting(delete_setting(world, dice)),
+        46 => Body::CreateOwner(Box::new(CreateOwner {
+            name: owner(&format!("owner-{}", d0 % 40)),
+            profile: OwnerProfile {
+                kind: OwnerKind::from_number((d1 % 3) as u8),
+                status: owner_status(d2),
+                external_id: (d1 % 2 == 0).then(|| ExternalId::new(&word(d2)).unwrap()),
+            },
+        })),
+        47..=49 => Body::Update(Box::new(Update {
+            object: match d0 % 3 {
+                0 => Updated::Account(account(world, d1, now)),
+                1 => Updated::Payment(payment(world, d1, now)),
+                _ => Updated::Owner(some_owner(world, d1), profile_change(d2, dice[3])),
+            },
+            description: dice[4].is_multiple_of(2),
+            metadata: dice[4].is_multiple_of(3),
+        })),
         _ => Body::SetQueue(match d0 % 6 {
             0 => QueueMode::Paused,
             1 => QueueMode::Draining,
             _ => QueueMode::Active,
         }),
+    }
+}
+
+fn owner_status(die: u16) -> OwnerStatus {
+    match die % 8 {
+        0 => OwnerStatus::Inactive,
+        _ => OwnerStatus::Active,
+    }
+}
+
+fn some_owner(world: &World, die: u16) -> OwnerId {
+    let slot = usize::from(die) % (world.set.owner_slots() + 1);
+    let owner = world.set.owner_in_slot(slot);
+    owner.map_or(OwnerId(77_777), |owner| owner.id)
+}
+
+fn profile_change(one: u16, other: u16) -> ProfileChange {
+    ProfileChange {
+        kind: OwnerKind::from_number((one % 4) as u8),
+        status: one.is_multiple_of(5).then(|| owner_status(other)),
+        external_id: match other % 4 {
+            0 => Some(None),
+            1 => Some(Some(ExternalId::new(&word(one)).unwrap())),
+            _ => None,
+        },
     }
 }
 

@@ -9,6 +9,7 @@ mod chains;
 mod codec;
 mod complaints;
 mod currencies;
+mod details;
 mod dice;
 mod events;
 mod loading;

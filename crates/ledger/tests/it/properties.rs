@@ -92,6 +92,13 @@ proptest! {
             apply(&mut set, &record.command, &record.outcome, record.ctx);
         }
         prop_assert_eq!(set.digest(), world.set.digest());
+        for details in world.set.all_details() {
+            let profile = details.profile.as_deref();
+            if let Some(external_id) = profile.and_then(|profile| profile.external_id.as_ref()) {
+                let holder = set.owner_by_external_id(external_id);
+                prop_assert_eq!(holder.map(ObjectId::Owner), Some(details.object));
+            }
+        }
     }
 
     #[test]
@@ -150,6 +157,12 @@ fn fuzzy(snapshots: &[WorkingSet], mut picks: u64) -> WorkingSet {
         setting
             .into_iter()
             .for_each(|setting| set.load_setting(setting));
+    }
+    for slot in 0..snapshots.last().unwrap().details_slots() {
+        let details = pick().details_in_slot(slot).cloned();
+        details
+            .into_iter()
+            .for_each(|details| set.load_details(details));
     }
     set.load_queue(pick().queue());
     set

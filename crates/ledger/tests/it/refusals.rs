@@ -451,6 +451,48 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
             make_setting(world, owner, SettingKind::SUBSCRIPTION);
             (owner, delete_setting(SettingKind::SUBSCRIPTION, 2))
         }),
+        (Rejection::OwnerNotFound, |_| {
+            (
+                by(OwnerId(77)),
+                crate::details::rename(OwnerId(99), Some("x")),
+            )
+        }),
+        (Rejection::AccountNotFound, |_| {
+            let update = Updated::Account(AccountId(99));
+            (by(OwnerId(77)), crate::details::update(update, true, true))
+        }),
+        (Rejection::PaymentNotFound, |_| {
+            let update = Updated::Payment(PaymentId(99));
+            (by(OwnerId(77)), crate::details::update(update, true, true))
+        }),
+        (Rejection::Forbidden, |world| {
+            world.must(crate::details::create("a", None));
+            (by(OwnerId(77)), crate::details::create("a", None))
+        }),
+        (Rejection::OwnerExists, |world| {
+            world.must(crate::details::create("a", Some("x")));
+            (Actor::SYSTEM, crate::details::create("a", Some("x")))
+        }),
+        (Rejection::OwnerExists, |_| {
+            (Actor::SYSTEM, crate::details::create("platform", None))
+        }),
+        (Rejection::OwnerExternalIdInUse, |world| {
+            world.must(crate::details::create("a", Some("x")));
+            (Actor::SYSTEM, crate::details::create("b", Some("x")))
+        }),
+        (Rejection::OwnerInactive, |world| {
+            let account = world.wallet("a");
+            let inactive = OwnerStatus::Inactive;
+            let id = world.owner_of(account);
+            world.must(crate::details::set_status(id, inactive));
+            let create = CreateApiKey {
+                owner: owner("a"),
+                access: Access::Write,
+                secret_hash: [0; 32],
+                label: None,
+            };
+            (Actor::SYSTEM, Body::CreateApiKey(create))
+        }),
         (Rejection::ApiKeyAlreadyRevoked, |world| {
             let key = world.api_key("a", Access::Write);
             world.must(Body::RevokeApiKey(key));

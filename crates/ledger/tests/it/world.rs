@@ -416,6 +416,17 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
         change.is_some(),
         named.is_some() && view.rejection().is_none()
     );
+    let updated = match &record.command.body {
+        Body::Update(update) => Some(update.object.object()),
+        _ => None,
+    };
+    assert_eq!(view.updated(), updated);
+    let payment = record.outcome.payment.clone();
+    let payment = payment.filter(|_| updated.is_some());
+    assert_eq!(view.updated_payment(), payment);
+    let created = record.outcome.owner.as_ref().map(|owner| owner.id);
+    let creates = matches!(record.command.body, Body::CreateOwner(_));
+    assert_eq!(view.created_owner(), created.filter(|_| creates));
     let mode = match record.command.body {
         Body::SetQueue(mode) => Some(mode),
         _ => None,

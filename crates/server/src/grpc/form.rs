@@ -6,17 +6,20 @@ use tributary_api::caller::Caller;
 use tributary_api::code::ErrorCode;
 use tributary_api::draft::{CommandDraft, PaymentParts};
 use tributary_api::error::ApiError;
+use tributary_api::form::owner::{TextChange, draft_owner_update};
 use tributary_api::form::queue::{mailbox, no_mailbox};
 use tributary_api::form::request::{notes, owner_of_new_account, publish};
 use tributary_api::form::value::{
     CorrelationText, DescriptionText, ExternalIdText, METADATA_ENTRIES_MAX, MetadataForm,
     OrderKeyText, OwnerText, ReasonText, ReferenceText, TopicText, metadata_entry,
 };
+use tributary_api::visibility::visible_owner;
 use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::{
-    AccountId, AccountKind, Body, Capture, Currency, Date, Fee, Hold, Key, OpenAccount, Overdraft,
-    OwnerId, OwnerName, Part, PaymentId, PaymentKind, Priority, Publish, Queue, Refund, SHARES_MAX,
-    Share, Text, Topic,
+    AccountId, AccountKind, Body, Capture, CreateOwner, Currency, Date, Fee, Hold, Key,
+    OpenAccount, Overdraft, OwnerId, OwnerKind, OwnerName, OwnerProfile, OwnerStatus, Part,
+    PaymentId, PaymentKind, Priority, ProfileChange, Publish, Queue, Refund, SHARES_MAX, Share,
+    Text, Topic, Updated,
 };
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 
@@ -69,7 +72,7 @@ impl<'a> Form<'a> {
             match field {
                 (1, Value::Bytes(bytes)) => key = bytes,
                 (2, Value::Varint(number)) => *linked = number != 0,
-                (number @ (3..=10 | 14), Value::Bytes(bytes)) => {
+                (number @ (3..=10 | 14..=16), Value::Bytes(bytes)) => {
                     if body.replace((number, bytes)).is_some() {
                         return Err(ApiError::invalid("body", "Give one body."));
                     }
@@ -82,6 +85,10 @@ impl<'a> Form<'a> {
         }
         let key = ledger_key(key)?;
         let (number, bytes) = body.ok_or_else(|| missing("body"))?;
+        if number == 16 {
+            let update = self.update(bytes, notes);
+            return Ok((key, update.map_err(|error| error.within(name_of(number)))?));
+        }
         let draft = self
             .body(number, bytes)
             .map_err(|error| error.within(name_of(number)))?;
@@ -99,6 +106,7 @@ impl<'a> Form<'a> {
             9 => Body::UnfreezeAccount(self.account_alone(bytes)?),
             10 => Body::CloseAccount(self.account_alone(bytes)?),
             14 => Body::Publish(published(bytes)?),
+            15 => Body::CreateOwner(Box::new(create_owner(bytes)?)),
             _ => return Err(unknown(number)),
         };
         Ok(CommandDraft::new(body))
@@ -279,6 +287,58 @@ impl<'a> Form<'a> {
         owner_of_new_account(self.reader, self.caller, named.transpose()?)
     }
 
+    /// The draft of an update, which takes description and metadata of the command.
+    fn update(&self, bytes: &[u8], notes: NotesForm) -> Result<CommandDraft, ApiError> {
+        let (mut object, mut change) = (None, ProfileChange::default());
+        let (mut clears_description, mut clears_metadata) = (false, false);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (number @ 1..=3, Value::Bytes(id)) => {
+                    if object.replace((number, id)).is_some() {
+                        return Err(ApiError::invalid("object", "Give one object."));
+                    }
+                }
+                (4, Value::Varint(number)) => clears_description = number != 0,
+                (5, Value::Varint(number)) => clears_metadata = number != 0,
+                (6, Value::Varint(number)) => change.kind = owner_kind(number)?,
+                (7, Value::Varint(number)) => change.status = owner_status(number)?,
+                (8, Value::Bytes([])) => {}
+                (8, Value::Bytes(text)) => {
+                    let text = utf8(text, "external_id")?;
+                    change.external_id = Some(Some(ExternalIdText::parse(text, "external_id")?));
+                }
+                (9, Value::Varint(0)) => {}
+                (9, Value::Varint(_)) => {
+                    if matches!(change.external_id, Some(Some(_))) {
+                        return Err(ApiError::invalid("external_id", GIVEN_AND_CLEARED));
+                    }
+                    change.external_id = Some(None);
+                }
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        let text = notes.change(clears_description, clears_metadata)?;
+        let (number, id) = object.ok_or_else(|| missing("object"))?;
+        if number != 3 && !change.is_empty() {
+            let message = "kind, status and external_id go with an owner only.";
+            return Err(ApiError::invalid("kind", message));
+        }
+        match number {
+            1 => text.into_draft(Updated::Account(self.account(id, "account")?)),
+            2 => {
+                let payment = position(self.ids, IdKind::Payment, id).map(PaymentId);
+                let payment = payment.ok_or_else(|| ApiError::not_found("payment", "payment"))?;
+                text.into_draft(Updated::Payment(payment))
+            }
+            _ => {
+                let name = OwnerText::parse(utf8(id, "owner")?, "owner")?;
+                let owner = visible_owner(self.reader, self.caller, &name, "owner")?;
+                draft_owner_update(owner, change, text)
+            }
+        }
+    }
+
     fn account_alone(&self, bytes: &[u8]) -> Result<AccountId, ApiError> {
         let mut account = None;
         let mut fields = Fields(bytes);
@@ -351,6 +411,48 @@ fn published(bytes: &[u8]) -> Result<Publish, ApiError> {
     publish(topic, key, data.ok_or_else(|| missing("data"))?)
 }
 
+/// Message of an error where a value is given and cleared in one update.
+const GIVEN_AND_CLEARED: &str = "Give a new value or clear the old one, not both.";
+
+fn create_owner(bytes: &[u8]) -> Result<CreateOwner, ApiError> {
+    let (mut name, mut profile) = (None, OwnerProfile::default());
+    let mut fields = Fields(bytes);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, Value::Bytes(text)) => {
+                name = Some(OwnerText::parse(utf8(text, "name")?, "name")?);
+            }
+            (2, Value::Varint(number)) => profile.kind = owner_kind(number)?,
+            (3, Value::Bytes([])) => {}
+            (3, Value::Bytes(text)) => {
+                let text = utf8(text, "external_id")?;
+                profile.external_id = Some(ExternalIdText::parse(text, "external_id")?);
+            }
+            (number, _) => return Err(unknown(number)),
+        }
+    }
+    let name = name.ok_or_else(|| missing("name"))?;
+    Ok(CreateOwner { name, profile })
+}
+
+fn owner_kind(number: u64) -> Result<Option<OwnerKind>, ApiError> {
+    Ok(match number {
+        0 => None,
+        1 => Some(OwnerKind::Person),
+        2 => Some(OwnerKind::Company),
+        _ => return Err(ApiError::invalid("kind", "There is no such kind.")),
+    })
+}
+
+fn owner_status(number: u64) -> Result<Option<OwnerStatus>, ApiError> {
+    Ok(match number {
+        0 => None,
+        1 => Some(OwnerStatus::Active),
+        2 => Some(OwnerStatus::Inactive),
+        _ => return Err(ApiError::invalid("status", "There is no such status.")),
+    })
+}
+
 /// The position that an id names: 16 bytes, or text.
 #[inline]
 pub(crate) fn position(ids: &Ids, kind: IdKind, id: &[u8]) -> Option<u64> {
@@ -412,6 +514,26 @@ impl NotesForm {
             return Err(ApiError::invalid("metadata", "Give at most 20 entries."));
         }
         Ok(())
+    }
+
+    /// Returns what an update changes of a text.
+    fn change(
+        self,
+        clears_description: bool,
+        clears_metadata: bool,
+    ) -> Result<TextChange, ApiError> {
+        let given = |given: bool, clears: bool, field| match (given, clears) {
+            (true, true) => Err(ApiError::invalid(field, GIVEN_AND_CLEARED)),
+            _ => Ok(given || clears),
+        };
+        let (description, metadata) = (self.description, MetadataForm(self.metadata));
+        let has_metadata = !metadata.0.is_empty();
+        let new_description = given(description.is_some(), clears_description, "description")?;
+        let new_metadata = given(has_metadata, clears_metadata, "metadata")?;
+        Ok(TextChange {
+            description: new_description.then(|| description.map(DescriptionText)),
+            metadata: new_metadata.then(|| has_metadata.then_some(metadata)),
+        })
     }
 
     fn text(self) -> Result<Option<Text>, ApiError> {
@@ -517,6 +639,8 @@ fn name_of(number: u32) -> &'static str {
         8 => "freeze_account",
         9 => "unfreeze_account",
         14 => "publish",
+        15 => "create_owner",
+        16 => "update",
         _ => "close_account",
     }
 }

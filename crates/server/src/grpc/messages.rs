@@ -34,14 +34,14 @@ pub struct Command {
     /// The date of the business; today in UTC if left out. For `pay` and `refund`.
     #[prost(sint32, optional, tag = "11")]
     pub effective_at: ::core::option::Option<i32>,
-    /// For people: at most 1,000 bytes of text. For `pay`, `refund` and `open_account`.
+    /// For people: at most 1,000 bytes of text. For `pay`, `refund`, `open_account`, `create_owner` and `update`.
     #[prost(string, tag = "12")]
     pub description: ::prost::alloc::string::String,
     /// The caller's own notes: at most 20 names of 1 to 40 bytes with at most 500 bytes each. For the same commands.
     #[prost(btree_map = "string, string", tag = "13")]
     pub metadata: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
     /// Exactly one of these.
-    #[prost(oneof = "command::Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 14")]
+    #[prost(oneof = "command::Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 14, 15, 16")]
     pub body: ::core::option::Option<command::Body>,
 }
 /// Nested message and enum types in `Command`.
@@ -70,6 +70,12 @@ pub mod command {
         CloseAccount(super::AccountId),
         #[prost(message, tag = "14")]
         Publish(super::Publish),
+        /// Creates an owner before its first account. Platform keys only.
+        #[prost(message, tag = "15")]
+        CreateOwner(super::CreateOwner),
+        /// Updates the description, the metadata or other details of an object.
+        #[prost(message, tag = "16")]
+        Update(super::Update),
     }
 }
 /// Moves money, or holds it. An accepted one, and also a refused one, is a payment with an id.
@@ -229,6 +235,56 @@ pub struct Publish {
     #[prost(string, tag = "3")]
     pub data: ::prost::alloc::string::String,
 }
+/// Creates an owner before its first account. `description` and `metadata` of the command are those of the owner.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateOwner {
+    /// Name of the owner, which never changes: 1 to 64 letters, digits or any of _ . : @ -.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(enumeration = "OwnerKind", tag = "2")]
+    pub kind: i32,
+    /// Name of the owner in your own systems, 1 to 64 bytes, unique among owners; empty for none.
+    #[prost(string, tag = "3")]
+    pub external_id: ::prost::alloc::string::String,
+}
+/// Updates an object. `description` and `metadata` of the command replace those of the object if they are not empty. What is not given
+/// keeps its value; the last update wins.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Update {
+    /// Removes the description.
+    #[prost(bool, tag = "4")]
+    pub clear_description: bool,
+    /// Removes all metadata.
+    #[prost(bool, tag = "5")]
+    pub clear_metadata: bool,
+    /// Of an owner. Platform keys only, as the next three.
+    #[prost(enumeration = "OwnerKind", tag = "6")]
+    pub kind: i32,
+    #[prost(enumeration = "OwnerStatus", tag = "7")]
+    pub status: i32,
+    #[prost(string, tag = "8")]
+    pub external_id: ::prost::alloc::string::String,
+    /// Removes the external id.
+    #[prost(bool, tag = "9")]
+    pub clear_external_id: bool,
+    /// Exactly one of these.
+    #[prost(oneof = "update::Object", tags = "1, 2, 3")]
+    pub object: ::core::option::Option<update::Object>,
+}
+/// Nested message and enum types in `Update`.
+pub mod update {
+    /// Exactly one of these.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Object {
+        #[prost(bytes, tag = "1")]
+        Account(::prost::alloc::vec::Vec<u8>),
+        #[prost(bytes, tag = "2")]
+        Payment(::prost::alloc::vec::Vec<u8>),
+        /// Name of an owner.
+        #[prost(string, tag = "3")]
+        Owner(::prost::alloc::string::String),
+    }
+}
 /// Names an account.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccountId {
@@ -238,7 +294,8 @@ pub struct AccountId {
 /// What became of a command.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommandResult {
-    /// The object that the command made or changed, as over REST: the payment, refund, account or published event. A `pay`
+    /// The object that the command made or changed, as over REST: the payment, refund, account or published event; of an
+    /// owner, which has a name and no id, the event. A `pay`
     /// makes a payment even if it is refused; of every other refused command this is the event. Empty where there is no
     /// record: an idempotency key that belongs to another command, an id that names nothing, what the key may not do, a
     /// group with one of these.
@@ -297,6 +354,9 @@ pub struct Account {
     pub metadata: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
     #[prost(fixed64, tag = "15")]
     pub created: u64,
+    /// 1 when it was opened, and one more with each update.
+    #[prost(uint64, tag = "16")]
+    pub revision: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetPaymentRequest {
@@ -356,6 +416,9 @@ pub struct PaymentState {
     /// The event of its last change.
     #[prost(bytes = "vec", tag = "22")]
     pub last_event: ::prost::alloc::vec::Vec<u8>,
+    /// 1 at first, and one more with each update.
+    #[prost(uint64, tag = "23")]
+    pub revision: u64,
 }
 /// A payee's or a fee's part of a payment, minor units.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -505,6 +568,72 @@ impl AccountKind {
             "ACCOUNT_KIND_EXTERNAL" => Some(Self::External),
             "ACCOUNT_KIND_FEE" => Some(Self::Fee),
             "ACCOUNT_KIND_SUSPENSE" => Some(Self::Suspense),
+            _ => None,
+        }
+    }
+}
+/// Kind of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OwnerKind {
+    /// Not given.
+    Unspecified = 0,
+    /// A natural person.
+    Person = 1,
+    /// A company or another organisation.
+    Company = 2,
+}
+impl OwnerKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OWNER_KIND_UNSPECIFIED",
+            Self::Person => "OWNER_KIND_PERSON",
+            Self::Company => "OWNER_KIND_COMPANY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OWNER_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "OWNER_KIND_PERSON" => Some(Self::Person),
+            "OWNER_KIND_COMPANY" => Some(Self::Company),
+            _ => None,
+        }
+    }
+}
+/// Status of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OwnerStatus {
+    /// Not given.
+    Unspecified = 0,
+    /// New accounts and API keys can be made for the owner.
+    Active = 1,
+    /// No new accounts and API keys can be made for the owner; those that exist go on.
+    Inactive = 2,
+}
+impl OwnerStatus {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OWNER_STATUS_UNSPECIFIED",
+            Self::Active => "OWNER_STATUS_ACTIVE",
+            Self::Inactive => "OWNER_STATUS_INACTIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OWNER_STATUS_UNSPECIFIED" => Some(Self::Unspecified),
+            "OWNER_STATUS_ACTIVE" => Some(Self::Active),
+            "OWNER_STATUS_INACTIVE" => Some(Self::Inactive),
             _ => None,
         }
     }

@@ -7,11 +7,12 @@ use tributary_api::failures::read_error;
 use tributary_api::form::request::Notes;
 use tributary_api::render::common::event_type;
 use tributary_api::render::common::{created, owner_name, payment_of};
+use tributary_api::render::notes::present_notes;
 use tributary_api::render::payment::why_failed;
 use tributary_api::visibility::{must_see_payment, sees_object};
 use tributary_engine::{IdKind, Ids, Page, Reader, Start, StatementLine};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{AccountId, AccountKind, Body, Date, PaymentId, PaymentKind};
+use tributary_ledger::{AccountId, AccountKind, Body, Date, ObjectId, PaymentId, PaymentKind};
 
 use crate::app::{App, Shared};
 use crate::auth::caller;
@@ -110,7 +111,9 @@ fn account(reader: &Reader, id: AccountId) -> Result<Account, ApiError> {
     let not_found = || ApiError::not_found("account", "id");
     let found = reader.account(id).ok_or_else(not_found)?;
     let opened = created(reader, id.0)?;
-    let notes = Notes::read(opened.command.text.as_ref());
+    let details = reader.details(ObjectId::Account(id));
+    let text = details.as_ref().map(|details| &details.text);
+    let notes = present_notes(reader, text, Some(&opened))?;
     let external_id = match &opened.command.body {
         Body::OpenAccount(open) => open.external_id.as_ref(),
         _ => None,
@@ -142,6 +145,7 @@ fn account(reader: &Reader, id: AccountId) -> Result<Account, ApiError> {
         description: notes.description.unwrap_or_default(),
         metadata: notes.metadata,
         created: found.opened_at,
+        revision: text.map_or(1, |text| text.revision),
     })
 }
 
@@ -150,7 +154,8 @@ fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
     let asked = created(reader, id.0)?;
     let found = reader.payment(id).map_err(read_error)?;
     let found = found.ok_or_else(not_found)?;
-    let notes = Notes::read(asked.command.text.as_ref());
+    let text = found.text.as_deref();
+    let notes = present_notes(reader, text, Some(&asked))?;
     let (reference, reason) = match &asked.command.body {
         Body::Pay(pay) => (pay.reference.as_ref(), pay.reason.as_ref()),
         _ => (None, None),
@@ -189,11 +194,12 @@ fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
         reason: reason.map_or_else(String::new, ToString::to_string),
         description: notes.description.unwrap_or_default(),
         metadata: notes.metadata,
-        failure_code: why_failed(reader, &found, &asked)
+        failure_code: why_failed(reader, &found, &asked)?
             .map_or_else(String::new, |rejection| rejection.code().to_owned()),
         effective_at: found.effective_at.0,
         created: found.created_at,
         last_event: ids.block(IdKind::Event, found.changed_at).into(),
+        revision: text.map_or(1, |text| text.revision),
     })
 }
 

@@ -8,11 +8,12 @@ use tributary_api::code::ErrorCode;
 use tributary_api::draft::CommandDraft;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
+use tributary_api::form::owner::TextUpdate;
 use tributary_api::form::path::account_in_path;
 use tributary_api::form::request::{AccountCreate, AccountKindForm, Empty};
 use tributary_api::form::value::{CurrencyForm, ExternalIdText, OwnerText, TimeText};
 use tributary_api::render::account::{
-    AccountObject, AccountStatusForm, EntryObject, account, entry,
+    AccountObject, AccountStatusForm, EntryObject, account_now, entry,
 };
 use tributary_api::render::common::created;
 use tributary_api::render::list::{Limit, List, PageParams, PageQuery, list};
@@ -51,7 +52,26 @@ pub(crate) async fn get(
 ) -> Result<Response, ErrorResponse> {
     let found = visible_account(&app.shared.reader, &caller, &id)?;
     let opened = created(&app.shared.reader, found.id.0)?;
-    Ok(json(200, &account(&app.shared.reader, &found, &opened)))
+    Ok(json(
+        200,
+        &account_now(&app.shared.reader, &found, &opened)?,
+    ))
+}
+
+/// Updates the description and the metadata of an account. A field that is left out keeps its value; the last update wins.
+#[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "accounts", operation_id = "updateAccount",
+    params(("id" = String, Path, description = "The account.")), request_body = TextUpdate,
+    responses((status = 200, description = "The account.", body = AccountObject)))]
+pub(crate) async fn update(
+    State(app): State<App>,
+    Writing(caller): Writing,
+    Id(id): Id,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<TextUpdate>,
+) -> Result<Response, ErrorResponse> {
+    let account = account_in_path(app.shared.reader.ids(), &id)?;
+    let draft = body.of_account(account)?.named_by_path();
+    execute_draft(&app, caller, key, draft).await
 }
 
 /// Filter of a list of accounts.
@@ -120,11 +140,8 @@ fn accounts(
     };
     let page = params.page(&shared.reader, caller, IdKind::Account)?;
     let render = |found: Account| {
-        Ok(account(
-            &shared.reader,
-            &found,
-            &created(&shared.reader, found.id.0)?,
-        ))
+        let opened = created(&shared.reader, found.id.0)?;
+        account_now(&shared.reader, &found, &opened)
     };
     let nothing = Slice {
         items: Vec::new(),

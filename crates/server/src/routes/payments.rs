@@ -10,6 +10,7 @@ use tributary_api::caller::Caller;
 use tributary_api::draft::CommandDraft;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
+use tributary_api::form::owner::TextUpdate;
 use tributary_api::form::path::payment_in_path;
 use tributary_api::form::request::{
     AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate,
@@ -173,7 +174,24 @@ pub(crate) async fn get(
         .payment(id)
         .map_err(read_error)?
         .ok_or_else(not_found)?;
-    Ok(json(200, &payment(&app.shared.reader, &now, &asked)))
+    Ok(json(200, &payment(&app.shared.reader, &now, &asked)?))
+}
+
+/// Updates the description and the metadata of a payment, by whoever asked for it. A field that is left out keeps its value; the last
+/// update wins.
+#[utoipa::path(patch, path = "/v1/payments/{id}", tag = "payments", operation_id = "updatePayment",
+    params(("id" = String, Path, description = "The payment.")), request_body = TextUpdate,
+    responses((status = 200, description = "The payment.", body = PaymentObject)))]
+pub(crate) async fn update(
+    State(app): State<App>,
+    Writing(caller): Writing,
+    Id(id): Id,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(body): Json<TextUpdate>,
+) -> Result<Response, ErrorResponse> {
+    let payment = payment_in_path(app.shared.reader.ids(), &id)?;
+    let draft = body.of_payment(payment)?.named_by_path();
+    execute_draft(&app, caller, key, draft).await
 }
 
 /// Filter of a list of payments.
@@ -240,7 +258,7 @@ fn payments(
         created_lt: query.created_lt,
     };
     let page = params.page(&shared.reader, caller, IdKind::Payment)?;
-    let render = |(now, asked): (Payment, Record)| Ok(payment(&shared.reader, &now, &asked));
+    let render = |(now, asked): (Payment, Record)| payment(&shared.reader, &now, &asked);
     let url = "/v1/payments".to_owned();
     let nothing = Slice {
         items: Vec::new(),

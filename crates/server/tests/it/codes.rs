@@ -12,9 +12,9 @@ use tributary_api::error_pages::PAGES;
 use tributary_engine::{IdKind, Refused};
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, CreateApiKey,
-    Currency, Destination, Fees, Hold, Key, OpenAccount, Overdraft, OwnerName, Pay, Payees,
-    PaymentId, PaymentKind, PutSetting, Queue, QueueTerms, Rejection, SettingBody, SettingId,
-    SettingKind, Slug,
+    Currency, Destination, Fees, Hold, Key, OpenAccount, Overdraft, OwnerId, OwnerName, Pay,
+    Payees, PaymentId, PaymentKind, PutSetting, Queue, QueueTerms, Rejection, SettingBody,
+    SettingId, SettingKind, Slug,
 };
 use tributary_messaging::REPLAYS_MAX;
 use tributary_server::RateLimit;
@@ -585,6 +585,10 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     (Rejection::SettingNotFound, |s| {
         s.put_setting(Actor::SYSTEM, 7, "orders", 1)
     }),
+    (Rejection::OwnerNotFound, |s| {
+        let update = crate::owners::update_of(OwnerId(99));
+        s.event_of(Actor::SYSTEM, update)
+    }),
     (Rejection::Forbidden, |s| {
         let pay = s.pay_command(PaymentKind::Pay, 1);
         s.event_of(actor(s, "shop", "write"), Body::Pay(pay))
@@ -620,6 +624,19 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     (Rejection::ExternalIdInUse, |s| {
         let body = json!({"owner": "ann", "currency": "EUR", "external_id": "x"});
         s.server.post("/v1/accounts", &body).expect(201);
+        s.server.post("/v1/accounts", &body)
+    }),
+    (Rejection::OwnerExists, |s| {
+        s.server.post("/v1/owners", &json!({"name": "ann"}))
+    }),
+    (Rejection::OwnerExternalIdInUse, |s| {
+        let owner = |name: &str| json!({"name": name, "external_id": "x"});
+        s.server.post("/v1/owners", &owner("one")).expect(201);
+        s.server.post("/v1/owners", &owner("other"))
+    }),
+    (Rejection::OwnerInactive, |s| {
+        crate::owners::patch(&s.server, "/v1/owners/ann", &json!({"status": "inactive"}));
+        let body = json!({"owner": "ann", "currency": "EUR"});
         s.server.post("/v1/accounts", &body)
     }),
     (Rejection::PaymentNotOpen, |s| {

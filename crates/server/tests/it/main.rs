@@ -21,6 +21,7 @@ mod limits;
 mod lists;
 mod metrics;
 mod oracles;
+mod owners;
 mod payments;
 mod proto;
 mod publish;

@@ -3,6 +3,7 @@
 use tributary_ledger::codec::Record;
 use tributary_ledger::{self as ledger, Command, Rejection, WorkingSet};
 
+use super::details::{check_details, text_of};
 use super::{Entry, Model, Payment, Setting};
 
 /// Checks a record against the model's decision. The error names the difference.
@@ -106,6 +107,7 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
         same("revoked", id, &revoked, &expected.revoked)?;
     }
     check_settings(model, set)?;
+    check_details(model, set)?;
     let open = set.payments().filter(|payment| payment.is_open()).count();
     let expected = model.payments().iter().filter(|(_, found)| found.open());
     count("open payments", open, expected.clone().count())?;
@@ -203,6 +205,7 @@ pub fn check_payment(expected: &Payment, payment: &ledger::Payment) -> Result<()
         reply_to: terms.reply_to.map(|reply_to| reply_to.0.get()),
     });
     same("queue", id, &queue, &expected.queue)?;
+    same("text", id, &text_of(payment), &expected.text)?;
     let parts: Vec<super::Part> = payment
         .shares
         .iter()

@@ -4,6 +4,7 @@
 //! time, from the documents: all reasons against a command are collected, and the one with the lowest number counts.
 
 mod compare;
+mod details;
 mod history;
 mod money;
 mod perform;
@@ -12,11 +13,12 @@ mod rejections;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_ledger::{
-    Access, AccountKind, AccountStatus, Actor, Body, Command, CreateApiKey, PaymentKind,
+    Access, AccountKind, AccountStatus, Actor, Body, Command, CreateApiKey, ObjectId, PaymentKind,
     PaymentStatus, QueueMode, Rejection,
 };
 
 pub use compare::{check_payment, check_record, check_set, check_setting};
+pub use details::{Details, Profile, Text};
 pub use history::{PaymentQuery, Window};
 pub use money::divide;
 
@@ -113,6 +115,8 @@ pub struct Payment {
     pub actor: Actor,
     /// Terms of the queue, if the payment is queued.
     pub queue: Option<Queued>,
+    /// Where the text is, if the payment was updated.
+    pub text: Option<Text>,
 }
 
 /// The terms of a queued payment.
@@ -228,6 +232,8 @@ struct State {
     references: BTreeMap<(u64, String), u64>,
     externals: BTreeMap<(u64, String), u64>,
     settings: BTreeMap<u64, Setting>,
+    /// Details of accounts and owners.
+    details: BTreeMap<ObjectId, Details>,
     /// Mode of the queue, and the position of the record that set the mode.
     queue: (QueueMode, u64),
 }
@@ -444,6 +450,7 @@ struct Before {
     api_keys: BTreeMap<u64, ApiKey>,
     payments: Vec<(u64, Payment)>,
     settings: BTreeMap<u64, Setting>,
+    details: BTreeMap<ObjectId, Details>,
     queue: (QueueMode, u64),
 }
 
@@ -453,6 +460,7 @@ impl Model {
             Body::Capture(capture) => Some(capture.payment.0),
             Body::Refund(refund) => Some(refund.payment.0),
             Body::Void(payment) | Body::Expire(payment) | Body::Run(payment) => Some(payment.0),
+            Body::Update(update) => Some(update.object.object().number()),
             _ => None,
         });
         let known = |id| Some((id, self.state.payments.get(&id)?.clone()));
@@ -462,6 +470,7 @@ impl Model {
             api_keys: self.state.api_keys.clone(),
             payments: named.filter_map(known).collect(),
             settings: self.state.settings.clone(),
+            details: self.state.details.clone(),
             queue: self.state.queue,
         }
     }
@@ -472,6 +481,7 @@ impl Model {
         state.accounts = before.accounts;
         state.api_keys = before.api_keys;
         state.settings = before.settings;
+        state.details = before.details;
         state.queue = before.queue;
         state.owners.retain(|_, id| old(*id));
         state.references.retain(|_, id| old(*id));

@@ -139,6 +139,14 @@ impl Model {
                 self.state.settings.remove(&delete.id.0);
                 Vec::new()
             }
+            Body::CreateOwner(create) => {
+                self.create_owner(create, position);
+                Vec::new()
+            }
+            Body::Update(update) => {
+                self.update(update, position);
+                Vec::new()
+            }
             Body::Run(id) => self.run(id.0, true, position),
         }
     }
@@ -200,6 +208,7 @@ impl Model {
             changed_at: position,
             actor: command.actor,
             queue: None,
+            text: None,
         }
     }
 

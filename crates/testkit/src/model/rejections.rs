@@ -49,6 +49,8 @@ impl Model {
                     let taken = self.state.externals.contains_key(&name);
                     reasons.when(taken, Rejection::ExternalIdInUse);
                 }
+                let inactive = self.is_inactive(open.owner.as_str());
+                reasons.when(inactive, Rejection::OwnerInactive);
             }
             Body::FreezeAccount(account) => {
                 if let Some(account) = self.check_account(*account, actor, false, &mut reasons) {
@@ -105,7 +107,21 @@ impl Model {
                 reasons.when(other, Rejection::SettingConflict);
             }
             Body::SetQueue(_) => reasons.when(actor != PLATFORM, Rejection::Forbidden),
-            Body::CreateApiKey(_) => reasons.when(actor != PLATFORM, Rejection::Forbidden),
+            Body::CreateApiKey(create) => {
+                reasons.when(actor != PLATFORM, Rejection::Forbidden);
+                let inactive = self.is_inactive(create.owner.as_str());
+                reasons.when(inactive, Rejection::OwnerInactive);
+            }
+            Body::CreateOwner(create) => {
+                for (holds, reason) in self.reasons_against_owner(create, actor) {
+                    reasons.when(holds, reason);
+                }
+            }
+            Body::Update(update) => {
+                for (holds, reason) in self.reasons_against_update(update, actor) {
+                    reasons.when(holds, reason);
+                }
+            }
             Body::RotateApiKey { api_key, .. } | Body::RevokeApiKey(api_key) => {
                 reasons.when(actor != PLATFORM, Rejection::Forbidden);
                 match self.state.api_keys.get(&api_key.0) {
