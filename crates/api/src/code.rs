@@ -104,6 +104,8 @@ codes! {
     PlatformOnly = "platform_only", 403, Permission;
     /// The API key may not do this with what it names.
     Forbidden = "forbidden", 403, Permission;
+    /// Only a sandbox can do this.
+    SandboxOnly = "sandbox_only", 403, Permission;
     /// No such path.
     RouteNotFound = "route_not_found", 404, NotFound;
     /// What the request names does not exist, or is not this key's to see.

@@ -217,6 +217,8 @@ pub struct JournalMeta {
     pub cluster_id: [u8; 16],
     /// Key of the permutation behind public ids.
     pub id_key: [u8; 16],
+    /// Whether the journal is a sandbox, whose clock can be moved.
+    pub sandbox: bool,
     /// Epochs and their first positions, ascending.
     pub epochs: Vec<(u32, u64)>,
 }

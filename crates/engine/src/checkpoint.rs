@@ -6,8 +6,8 @@
 //! Settings are taken as they are when it begins: few, with shared bodies.
 //!
 //! Each record of a checkpoint is one object or a run of accounts or owners: a tag byte, the format version as `u16` LE, and the
-//! ledger's bytes of it. Before them stands about how many there are, so that room can be made: owners, accounts and open payments, `u64` LE each; and how the
-//! queue stands.
+//! ledger's bytes of it. Before them stands about how many there are, so that room can be made: owners, accounts and open payments, `u64` LE each; how the
+//! queue stands; and the time that was added to the clock.
 
 use std::io;
 use std::ops::Range;
@@ -41,6 +41,8 @@ pub(crate) const ACCOUNTS: u8 = 7;
 pub(crate) const SETTING: u8 = 8;
 /// Details of one account or owner.
 pub(crate) const DETAILS: u8 = 9;
+/// Time that was added to the clock.
+pub(crate) const TIME_OFFSET: u8 = 10;
 
 /// Appends the objects in some slots of one table that a checkpoint needs. False if there are no further slots.
 type PutSlots = fn(&WorkingSet, Range<usize>, &mut Records) -> bool;
@@ -163,17 +165,19 @@ impl Checkpointer {
 
     /// Begins a checkpoint as of what the view shows now.
     pub(crate) fn begin(&self, shared: &Shared) -> io::Result<Slices> {
-        let (frame_end, counts, queue, settings) = {
+        let (frame_end, counts, queue, time, settings) = {
             let published = shared.view.read();
             let set = &published.set;
             // All at once: their bodies are shared, and a setting has no slot of its own.
             let settings = set.settings().cloned().collect();
-            (published.frame_end, counts(set), queue(set), settings)
+            let (queue, time) = (queue(set), time_offset(set));
+            (published.frame_end, counts(set), queue, time, settings)
         };
         let head = head_at(shared, frame_end)?;
         let mut writer = CheckpointWriter::begin(self.disk.clone(), &head)?;
         writer.push(&counts)?;
         writer.push(&queue)?;
+        writer.push(&time)?;
         Ok(Slices {
             writer,
             settings,
@@ -197,6 +201,13 @@ fn queue(set: &WorkingSet) -> Vec<u8> {
     let mut record = vec![QUEUE];
     record.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
     codec::encode_queue(&set.queue(), &mut record);
+    record
+}
+
+fn time_offset(set: &WorkingSet) -> Vec<u8> {
+    let mut record = vec![TIME_OFFSET];
+    record.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
+    codec::encode_time_offset(&set.time_offset(), &mut record);
     record
 }
 

@@ -389,6 +389,7 @@ fn meta_of(meta: &Meta) -> JournalMeta {
     JournalMeta {
         cluster_id: meta.cluster_id,
         id_key: meta.id_key,
+        sandbox: meta.sandbox,
         epochs: meta
             .epochs
             .iter()

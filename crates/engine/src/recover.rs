@@ -15,6 +15,7 @@ use tributary_ledger::{self as ledger, Residency, WorkingSet};
 use crate::backend::Recovered;
 use crate::checkpoint::{
     ACCOUNT, ACCOUNTS, API_KEY, COUNTS, DETAILS, OWNER, OWNERS, PAYMENT, QUEUE, SETTING,
+    TIME_OFFSET,
 };
 use crate::failure::Failure;
 use crate::view::RECORDS_WARMED;
@@ -174,6 +175,9 @@ fn fill_rest(set: &mut WorkingSet, blocks: Blocks) -> Result<(), Corrupt> {
                 DETAILS => set.load_details(codec::decode_details(object, version)?),
                 SETTING => set.load_setting(codec::decode_setting(object, version)?),
                 QUEUE => set.load_queue(codec::decode_queue(object, version)?),
+                TIME_OFFSET => {
+                    set.load_time_offset(codec::decode_time_offset(object, version)?);
+                }
                 _ => return Err(Corrupt("an object is of an unknown kind")),
             }
         }

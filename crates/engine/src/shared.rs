@@ -94,7 +94,7 @@ impl Shared {
     ) -> Shared {
         let journal = backend.reader();
         let head = journal.head();
-        clock.start(head.timestamp, 0);
+        clock.start(head.timestamp, set.time_offset().nanos);
         let view = Arc::new(View::new(set, head.position));
         let reader = Reader::new(journal, view.clone());
         Shared {
@@ -244,6 +244,7 @@ mod tests {
         let memory = Memory::new(JournalMeta {
             cluster_id: [1; 16],
             id_key: [2; 16],
+            sandbox: false,
             epochs: vec![(1, 1)],
         });
         let set = WorkingSet::new(Residency::Accounts);

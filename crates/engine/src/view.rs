@@ -220,6 +220,8 @@ pub(crate) struct View {
     pub(crate) news: Notify,
     /// When the next hold comes due or the next queued payment can run, or [`NOTHING_DUE`].
     next_due: AtomicU64,
+    /// Time that was added to the clock, nanoseconds.
+    time_offset: AtomicU64,
     /// Queued payments.
     queued: AtomicUsize,
     /// Number of queued payments that are submitted to run.
@@ -246,6 +248,7 @@ impl View {
             position: AtomicU64::new(position),
             objects: AtomicUsize::new(0),
             next_due: AtomicU64::new(NOTHING_DUE),
+            time_offset: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
             running: Arc::default(),
             joining: AtomicBool::new(false),
@@ -292,6 +295,11 @@ impl View {
     pub(crate) fn next_due(&self) -> Option<u64> {
         let due = self.next_due.load(Ordering::Acquire);
         (due != NOTHING_DUE).then_some(due)
+    }
+
+    /// Returns the time that was added to the clock, nanoseconds.
+    pub(crate) fn time_offset(&self) -> u64 {
+        self.time_offset.load(Ordering::Acquire)
     }
 
     /// Returns the number of queued payments.
@@ -392,6 +400,8 @@ impl View {
             self.next_due.store(due.min(next), Ordering::Release);
             self.queued.store(queue.len(), Ordering::Release);
         }
+        let time_offset = published.set.time_offset().nanos;
+        self.time_offset.store(time_offset, Ordering::Release);
         let objects = published.set.account_count() + published.set.payment_count();
         self.objects.store(objects, Ordering::Release);
         self.position.store(published.position, Ordering::Release);

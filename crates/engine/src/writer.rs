@@ -184,7 +184,11 @@ pub(crate) fn publish(shared: &Shared, batch: &Batch) {
         return;
     }
     let now = shared.clock.now();
+    let offset = shared.view.time_offset();
     let rejected = shared.view.publish(&batch.frame(), now);
+    if shared.view.time_offset() > offset {
+        shared.clock.set_offset(shared.view.time_offset());
+    }
     if let Some(hook) = &shared.ports.commit_hook {
         hook.committed(batch);
     }

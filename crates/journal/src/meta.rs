@@ -4,6 +4,7 @@
 //! tributary-journal 1
 //! cluster_id <32 hex digits>
 //! id_key <32 hex digits>
+//! sandbox                                only in a sandbox
 //! epoch <number> <first position>        one line per epoch, ascending
 //! crc32c <8 hex digits of the lines above>
 //! ```
@@ -39,6 +40,8 @@ pub struct Meta {
     pub cluster_id: [u8; 16],
     /// Secret key of the permutation behind the ids that the server issues.
     pub id_key: [u8; 16],
+    /// Whether the journal is a sandbox, whose clock can be moved: no real money is in it.
+    pub sandbox: bool,
     /// Epochs, ascending in number and position. The first is (1, 1).
     pub epochs: Vec<Epoch>,
 }
@@ -47,6 +50,7 @@ impl std::fmt::Debug for Meta {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Meta")
             .field("cluster_id", &hex::encode(self.cluster_id))
+            .field("sandbox", &self.sandbox)
             .field("epochs", &self.epochs)
             .finish_non_exhaustive()
     }
@@ -59,6 +63,7 @@ impl Meta {
         Meta {
             cluster_id,
             id_key,
+            sandbox: false,
             epochs: vec![Epoch {
                 number: 1,
                 first_position: 1,
@@ -111,6 +116,9 @@ impl Meta {
             hex::encode(self.cluster_id),
             hex::encode(self.id_key)
         );
+        if self.sandbox {
+            text.push_str("sandbox\n");
+        }
         for epoch in &self.epochs {
             let _ = writeln!(text, "epoch {} {}", epoch.number, epoch.first_position);
         }
@@ -133,6 +141,8 @@ impl Meta {
         }
         let cluster_id = <[u8; 16]>::from_hex(lines.next()?.strip_prefix("cluster_id ")?).ok()?;
         let id_key = <[u8; 16]>::from_hex(lines.next()?.strip_prefix("id_key ")?).ok()?;
+        let mut lines = lines.peekable();
+        let sandbox = lines.next_if_eq(&"sandbox").is_some();
         let mut epochs = Vec::new();
         for line in lines {
             let (number, first_position) = line.strip_prefix("epoch ")?.split_once(' ')?;
@@ -144,6 +154,7 @@ impl Meta {
         let meta = Meta {
             cluster_id,
             id_key,
+            sandbox,
             epochs,
         };
         meta.is_sound().then_some(meta)

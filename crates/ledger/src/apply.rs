@@ -3,7 +3,7 @@
 use crate::codec::{Corrupt, Operation, RecordRef};
 use crate::{
     Account, ApiKey, Body, Command, Context, Details, Outcome, Owner, QueueState, Residency,
-    Setting, WorkingSet,
+    Setting, TimeOffset, WorkingSet,
 };
 
 /// Applies an outcome to the set. Cannot fail: `decide` checked everything, now or when the record was
@@ -119,7 +119,7 @@ fn apply_setting(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx
     }
 }
 
-/// Applies references, external ids and the queue's mode, which an accepted command contains itself.
+/// Applies references, external ids, the queue's mode and the clock, which an accepted command contains itself.
 fn apply_names(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
     match &command.body {
         Body::Pay(pay) => {
@@ -131,6 +131,13 @@ fn apply_names(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: 
             if let (Some(external), Some(account)) = (&open.external_id, &outcome.account) {
                 set.put_external(account.owner, external.clone(), account.id, ctx.position);
             }
+        }
+        Body::AdvanceTime(advance) if set.time_offset().changed_at < ctx.position => {
+            let before = set.time_offset().nanos;
+            set.put_time_offset(TimeOffset {
+                nanos: before.saturating_add(advance.nanos(ctx.timestamp)),
+                changed_at: ctx.position,
+            });
         }
         Body::SetQueue(mode) if set.queue().changed_at < ctx.position => {
             set.put_queue(QueueState {

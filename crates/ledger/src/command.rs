@@ -1,8 +1,8 @@
 //! Commands: requests to change the ledger.
 
 use crate::{
-    Access, AccountId, AccountKind, ApiKeyId, Context, CorrelationId, Currency, Data, Date,
-    ExternalId, Key, Label, ManagedBy, OrderKey, Overdraft, OwnerId, OwnerName, OwnerProfile,
+    Access, AccountId, AccountKind, AdvanceTime, ApiKeyId, Context, CorrelationId, Currency, Data,
+    Date, ExternalId, Key, Label, ManagedBy, OrderKey, Overdraft, OwnerId, OwnerName, OwnerProfile,
     PaymentId, QueueMode, QueueTerms, Reason, Reference, Setting, SettingBody, SettingChange,
     SettingId, SettingKind, Slug, Text, Topic, Updated,
 };
@@ -87,6 +87,8 @@ pub enum Body {
     CreateOwner(Box<CreateOwner>),
     /// Update the description, the metadata or other details of an object.
     Update(Box<Update>),
+    /// Move the clock forwards. The record is internal: it is no event.
+    AdvanceTime(AdvanceTime),
 }
 
 /// Open an account.

@@ -3,7 +3,7 @@
 use crate::WorkingSet;
 use crate::codec::{
     encode_account, encode_api_key, encode_details, encode_owner, encode_payment, encode_queue,
-    encode_setting,
+    encode_setting, encode_time_offset,
 };
 
 /// Sum of hashes, which does not depend on their order.
@@ -81,6 +81,10 @@ impl WorkingSet {
         queue
             .iter()
             .for_each(|queue| sum.add(7, |into| encode_queue(queue, into)));
+        let offset = Some(self.time_offset()).filter(|offset| offset.changed_at > 0);
+        offset
+            .iter()
+            .for_each(|offset| sum.add(10, |into| encode_time_offset(offset, into)));
         sum
     }
 }

@@ -3,7 +3,8 @@
 use crate::codec::{Operation, RecordRef};
 use crate::{ObjectId, QueueMode};
 
-/// The routing key of a record's event: of a published one its topic.
+/// The routing key of a record's event: of a published one its topic. A record of an internal operation is no event
+/// ([`Operation::is_internal`]).
 pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
     let refused = record.rejection().is_some();
     let (held, captured, refunded) = record.progress().unwrap_or_default();
@@ -50,6 +51,9 @@ pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
             Some(QueueMode::Draining) => "queue.draining",
             _ => "queue.resumed",
         },
+        // Internal, and no event: named for those who list records.
+        Operation::AdvanceTime if refused => "clock.refused",
+        Operation::AdvanceTime => "clock.advanced",
         Operation::PutSetting | Operation::DeleteSetting => setting_event(record, refused),
         Operation::CreateOwner if refused => "owner.refused",
         Operation::CreateOwner => "owner.created",

@@ -47,6 +47,7 @@ mod set;
 mod setting;
 mod slab;
 mod text;
+mod time;
 
 pub use account::{Account, AccountKind, AccountStatus, Overdraft};
 pub use api_key::{Access, ApiKey, ApiKeyStatus};
@@ -81,6 +82,7 @@ pub use text::{
     CorrelationId, Data, ExternalId, Invalid, Key, Label, ManagedBy, OrderKey, OwnerName, Reason,
     Reference, Slug, Text, Topic,
 };
+pub use time::{AdvanceTime, TIME_OFFSET_NS_MAX, TimeOffset};
 
 /// Version of the rules in this crate. Frames carry the version; `verify` decides again only records of
 /// its own version. Raise the version with every change after which some command would have another outcome.

@@ -62,6 +62,7 @@ impl Wanted<'_> {
             | Body::RevokeApiKey(_)
             | Body::Publish(_)
             | Body::SetQueue(_)
+            | Body::AdvanceTime(_)
             | Body::PutSetting(_)
             | Body::DeleteSetting(_)
             | Body::CreateOwner(_) => {}

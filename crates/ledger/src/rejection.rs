@@ -85,6 +85,8 @@ rejections! {
     SettingKindUnknown = 213, "setting_kind_unknown";
     /// The setting is larger than its kind allows.
     SettingTooLarge = 214, "setting_too_large";
+    /// The new time is not in the future, or the clock would be moved by more than 100 years in all.
+    TimeOutOfRange = 215, "time_out_of_range";
     /// An account does not exist.
     AccountNotFound = 301, "account_not_found";
     /// The payment does not exist.

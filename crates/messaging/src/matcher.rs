@@ -122,6 +122,9 @@ impl Matcher {
         owner: &dyn Fn(AccountId) -> Option<OwnerId>,
         found: &mut dyn FnMut(SubscriptionId, Matched),
     ) {
+        if record.operation().is_internal() {
+            return;
+        }
         let mailbox = self.mailbox(record);
         let wanting = self.wanting(event_type(record));
         if mailbox.is_none() && wanting.is_none() {

@@ -233,6 +233,7 @@ mod tests {
         let meta = JournalMeta {
             cluster_id: [1; 16],
             id_key: [1; 16],
+            sandbox: false,
             epochs: vec![(1, 1)],
         };
         let engine = Engine::start(

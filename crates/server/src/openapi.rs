@@ -28,7 +28,7 @@ use crate::app::App;
 use crate::response::ErrorResponse;
 use crate::routes::{
     accounts, api_keys, attempts, batches, books, clock, deliveries, events, health, journal,
-    owners, pages, payments, queues, refunds, settings, stream, subscriptions, timeline,
+    owners, pages, payments, queues, refunds, sandbox, settings, stream, subscriptions, timeline,
 };
 
 const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
@@ -93,6 +93,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(queues::resume))
         .routes(routes!(clock::get))
         .routes(routes!(clock::confirm))
+        .routes(routes!(sandbox::advance_clock))
         .routes(routes!(books::trial_balance))
         .routes(routes!(journal::head))
         .routes(routes!(journal::meta))
@@ -419,9 +420,15 @@ fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
                 "/v1/refunds",
             ]
             .contains(&path);
-        let other = ["/v1/accounts", "/v1/owners", "/v1/api_keys", "/v1/events"]
-            .iter()
-            .any(|start| path.starts_with(start));
+        let other = [
+            "/v1/accounts",
+            "/v1/owners",
+            "/v1/api_keys",
+            "/v1/events",
+            "/v1/sandbox",
+        ]
+        .iter()
+        .any(|start| path.starts_with(start));
         if moves_money {
             statuses.push(402);
         }

@@ -54,6 +54,7 @@ pub fn empty_memory() -> Memory {
     Memory::new(JournalMeta {
         cluster_id: meta.cluster_id,
         id_key: meta.id_key,
+        sandbox: meta.sandbox,
         epochs,
     })
 }

@@ -103,9 +103,17 @@ impl SteppingTime {
         self.clock.now()
     }
 
-    /// Starts again after a journal whose last record has the time `head`, as another process does.
-    pub fn restart(&mut self, head: u64) {
-        self.clock = LedgerClock::start(head, self.clock.offset(), self.reading);
+    /// Moves ledger time forwards to a larger offset, nanoseconds. Returns whether it moved.
+    pub fn set_offset(&mut self, offset: u64) -> bool {
+        let before = self.clock.offset();
+        self.clock.set_offset(offset);
+        self.clock.offset() > before
+    }
+
+    /// Starts again, as another process does, after a journal whose last record has the time `head` and whose clock was moved by
+    /// `offset` nanoseconds in all.
+    pub fn restart(&mut self, head: u64, offset: u64) {
+        self.clock = LedgerClock::start(head, offset, self.reading);
         assert!(self.now() >= head, "ledger time never goes back");
     }
 

@@ -223,15 +223,16 @@ impl World {
         };
         self.report.cut_bytes += backend.recovery().cut_bytes;
         let reader = Backend::reader(&backend);
-        self.time.restart(reader.head().timestamp);
-        self.clock.set(self.time.now());
         let stepper = match Stepper::start(Box::new(backend), Arc::new(self.clock.clone())) {
             Ok(stepper) => stepper.with_queue_length_max(QUEUE_LENGTH_MAX),
             Err(Failure::Unavailable(_)) if self.disk.is_off() => return None,
             Err(failure) => panic!("recover: {failure}"),
         };
+        let head = reader.head().timestamp;
         drop(reader);
         self.resync(&stepper);
+        self.time.restart(head, self.model.time_offset().0);
+        self.clock.set(self.time.now());
         Some(stepper)
     }
 
@@ -403,6 +404,9 @@ impl World {
     fn settle(&mut self, stepper: &mut Stepper) {
         stepper.settle();
         self.submit(stepper);
+        if self.time.set_offset(self.model.time_offset().0) {
+            self.clock.set(self.time.now());
+        }
     }
 
     /// Takes the replies that arrived. If a batch was not written, the model goes back to the state of the journal.

@@ -437,6 +437,10 @@ impl Lockstep {
             replica.keep_batches(false);
         }
         self.compare();
+        // An engine moves its clock when the record is durable. Here all of them share one.
+        if self.time.set_offset(self.model.time_offset().0) {
+            self.clock.set(self.time.now());
+        }
     }
 
     /// Compares the states, the heads and the records since the last call.

@@ -4,12 +4,12 @@
 mod details;
 
 use tributary_ledger::{
-    AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture,
-    Command, CorrelationId, CreateApiKey, Currency, Data, Date, DeleteSetting, Destination,
-    ExternalId, Fee, Fees, Hold, Key, Label, ManagedBy, OpenAccount, OrderKey, Overdraft, OwnerId,
-    OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Priority, Publish, PutSetting, Queue,
-    QueueMode, QueueTerms, Reason, Reference, Refund, ReplyTo, SettingBody, SettingId, SettingKind,
-    Share, Slug, Text, Topic, Updated,
+    AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body,
+    Capture, Command, CorrelationId, CreateApiKey, Currency, Data, Date, DeleteSetting,
+    Destination, ExternalId, Fee, Fees, Hold, Key, Label, ManagedBy, OpenAccount, OrderKey,
+    Overdraft, OwnerId, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Priority, Publish,
+    PutSetting, Queue, QueueMode, QueueTerms, Reason, Reference, Refund, ReplyTo, SettingBody,
+    SettingId, SettingKind, Share, Slug, Text, Topic, Updated,
 };
 
 use crate::model::Model;
@@ -201,7 +201,7 @@ impl Workload {
         if model.accounts().len() < ACCOUNTS_FIRST {
             return self.open_account();
         }
-        match self.rng.below(128) {
+        match self.rng.below(130) {
             0..=4 => self.open_account(),
             5..=6 => Body::FreezeAccount(self.account(model)),
             7..=9 => Body::UnfreezeAccount(self.frozen(model)),
@@ -251,7 +251,8 @@ impl Workload {
             113..=118 => self.put_setting(model),
             119..=120 => Body::DeleteSetting(self.delete_setting(model)),
             121..=122 => self.create_owner(),
-            123.. => self.update(model),
+            123..=127 => self.update(model),
+            128.. => Body::AdvanceTime(self.advance_time(now)),
             110..=112 => Body::SetQueue(match self.rng.below(6) {
                 0 => QueueMode::Paused,
                 1 => QueueMode::Draining,
@@ -292,6 +293,19 @@ impl Workload {
             body: SettingBody::new(&vec![byte; len]).expect("it is within its bounds"),
             request: [byte; 16],
         }))
+    }
+
+    /// Returns a move of the clock by some seconds, sometimes by much, none at all, too much or backwards.
+    fn advance_time(&mut self, now: u64) -> AdvanceTime {
+        let seconds = self.rng.below(5_000) * 1_000_000;
+        match self.rng.below(12) {
+            0 => AdvanceTime::By(0),
+            1 => AdvanceTime::By(seconds * 1_000),
+            2 => AdvanceTime::By(u64::MAX - seconds),
+            3 => AdvanceTime::To(now - seconds),
+            4..=6 => AdvanceTime::To(now + seconds),
+            _ => AdvanceTime::By(seconds),
+        }
     }
 
     fn delete_setting(&mut self, model: &Model) -> DeleteSetting {

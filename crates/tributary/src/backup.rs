@@ -302,6 +302,7 @@ fn parse_meta(json: &Value) -> Option<Meta> {
         FromHex::from_hex(json["cluster"].as_str()?).ok()?,
         FromHex::from_hex(json["id_key"].as_str()?).ok()?,
     );
+    meta.sandbox = json["sandbox"].as_bool()?;
     let epochs = json["epochs"].as_array()?.iter().map(|epoch| {
         let number = u32::try_from(epoch["epoch"].as_u64()?).ok()?;
         Some(Epoch {

@@ -66,6 +66,7 @@ answers the requests in flight, then stops.
 Examples:
   tributary serve --demo                       a system with a day of payments in it, to try
   tributary serve --data /var/lib/tributary    the real thing
+  tributary serve --sandbox --data test-data   for tests: POST /v1/sandbox/clock moves its clock
   TRIBUTARY_LISTEN=0.0.0.0:8080 tributary serve --config /etc/tributary.toml";
 
 #[derive(Debug, Args)]
@@ -82,6 +83,10 @@ pub(crate) struct Serve {
     /// TOML file with the configuration
     #[arg(long, value_name = "FILE", env = "TRIBUTARY_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    /// Serve a sandbox, whose clock can be moved forwards, for tests without real money. A new data directory is made as a
+    /// sandbox and stays one: it is served with this option only, and no other directory is
+    #[arg(long)]
+    pub(crate) sandbox: bool,
     /// Fill an empty system with a day of payments, and print commands to try
     #[arg(long)]
     pub(crate) demo: bool,

@@ -52,7 +52,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let to_apply = to_apply.transpose()?;
     start_log(&config.log, arguments.demo)?;
     let stop = StopSignal::install()?;
-    Store::check_directory(config.backend, &config.data)?;
+    Store::check_directory(config.backend, &config.data, arguments.sandbox)?;
     require_free_address(config.listen)?;
     config.grpc_listen.map_or(Ok(()), require_free_address)?;
     let options = Options {
@@ -60,7 +60,13 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         ..Options::default()
     };
     let history_bytes_max = config.limits.history_bytes_max;
-    let store = Store::open(config.backend, &config.data, options, history_bytes_max)?;
+    let store = Store::open(
+        config.backend,
+        &config.data,
+        arguments.sandbox,
+        options,
+        history_bytes_max,
+    )?;
     let internal = Secret::random();
     let files = files::raise_file_limit();
     let webhook_config = webhook_config(&config, &store, files);
@@ -197,6 +203,9 @@ fn serve_until_stopped(
             "tributary {} listening on {url}",
             env!("CARGO_PKG_VERSION")
         ));
+        if arguments.sandbox {
+            print_line("sandbox: POST /v1/sandbox/clock moves the clock; no real money here");
+        }
         if let Some(grpc) = &access.grpc {
             print_line(&format!("gRPC on {grpc}"));
         }

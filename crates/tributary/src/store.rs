@@ -28,55 +28,73 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the journal in `data`, which is created if it does not exist, or an empty one in memory. `options.on_fatal` is
-    /// ignored. The history of deliveries takes about `history_bytes_max` at most.
+    /// Opens the journal in `data`, which is created if it does not exist, or an empty one in memory. A new one is a sandbox if
+    /// `sandbox` is set; another one must be what `sandbox` says. `options.on_fatal` is ignored. The history of deliveries takes about `history_bytes_max` at most.
     pub(crate) fn open(
         backend: Backend,
         data: &Path,
+        sandbox: bool,
         options: Options,
         history_bytes_max: u64,
     ) -> anyhow::Result<Self> {
         match backend {
-            Backend::Embedded => Self::open_embedded(data, options, history_bytes_max),
-            Backend::Memory => Self::start(Box::new(Memory::new(new_journal())), options, None),
+            Backend::Embedded => {
+                Self::open_embedded(data, Some(sandbox), options, history_bytes_max)
+            }
+            Backend::Memory => {
+                let memory = Memory::new(new_journal(sandbox));
+                Self::start(Box::new(memory), options, None)
+            }
         }
     }
 
-    /// Refuses a data directory that is a backup or that another process uses. Creates and changes nothing: a start that fails
+    /// Refuses a data directory that is a backup, that another process uses, or that is not the sandbox, or is the sandbox, that
+    /// `sandbox` says. Creates and changes nothing: a start that fails
     /// for another reason, such as an address in use, must not leave a new directory behind.
-    pub(crate) fn check_directory(backend: Backend, data: &Path) -> anyhow::Result<()> {
+    pub(crate) fn check_directory(
+        backend: Backend,
+        data: &Path,
+        sandbox: bool,
+    ) -> anyhow::Result<()> {
         if backend == Backend::Memory {
             return Ok(());
         }
         refuse_backup(data)?;
+        let disk = DirDisk::new(data);
+        require_kind(data, &disk, sandbox)?;
         // Any other fault of the directory is told, in more detail, when the directory is opened.
-        match is_in_use(&DirDisk::new(data)) {
+        match is_in_use(&disk) {
             Ok(true) => Err(in_use_error(data)),
             Ok(false) | Err(_) => Ok(()),
         }
     }
 
-    /// Opens a data directory, which is created if it does not exist.
+    /// Opens a data directory, which is created if it does not exist. It may be a sandbox.
     pub(crate) fn open_dir(data: &Path) -> anyhow::Result<Self> {
-        Self::open_embedded(data, Options::default(), HISTORY_BYTES_MAX)
+        Self::open_embedded(data, None, Options::default(), HISTORY_BYTES_MAX)
     }
 
     fn open_embedded(
         data: &Path,
+        sandbox: Option<bool>,
         options: Options,
         history_bytes_max: u64,
     ) -> anyhow::Result<Self> {
         refuse_backup(data)?;
         let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(data));
         let stored = tributary_journal::Options::default();
-        match tributary_journal::create(&disk, &stored, &Meta::new(random_bytes(), random_bytes()))
-        {
+        let mut meta = Meta::new(random_bytes(), random_bytes());
+        meta.sandbox = sandbox.unwrap_or(false);
+        match tributary_journal::create(&disk, &stored, &meta) {
             Ok(()) => tracing::info!(data = %data.display(), "made a new data directory"),
             Err(OpenError::AlreadyExists) => {}
             Err(OpenError::Locked) => return Err(in_use_error(data)),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot make {}", data.display()));
             }
+        }
+        if let Some(sandbox) = sandbox {
+            require_kind(data, &*disk, sandbox)?;
         }
         let embedded = match Embedded::open(disk.clone(), stored) {
             Ok(embedded) => embedded,
@@ -190,10 +208,27 @@ impl Store {
     }
 }
 
-fn new_journal() -> JournalMeta {
+/// Checks that the directory is a sandbox, or that it is none. What is wrong with a directory that can't be read, opening it tells.
+fn require_kind(data: &Path, disk: &dyn Disk, sandbox: bool) -> anyhow::Result<()> {
+    let is_sandbox = tributary_journal::read_meta(disk).map_or(sandbox, |meta| meta.sandbox);
+    match (is_sandbox, sandbox) {
+        (true, false) => Err(usage_error(format!(
+            "{} is a sandbox, whose clock can be moved: serve it with --sandbox, and never with real money",
+            data.display()
+        ))),
+        (false, true) => Err(usage_error(format!(
+            "{} is no sandbox: serve it without --sandbox, or give --data another directory",
+            data.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn new_journal(sandbox: bool) -> JournalMeta {
     JournalMeta {
         cluster_id: random_bytes(),
         id_key: random_bytes(),
+        sandbox,
         epochs: vec![(1, 1)],
     }
 }

@@ -27,6 +27,9 @@ pub struct ClockObject {
     status: &'static str,
     /// By how much the wall clock is ahead of ledger time, in milliseconds; negative if it is behind.
     lead_ms: i64,
+    /// Time by which the clock of a sandbox was moved in all, in milliseconds; else 0. It does not count as a lead.
+    #[schema(minimum = 0)]
+    advanced_ms: u64,
     /// Time for which the wall clock must stay ahead until it is followed, in milliseconds; null if it is not ahead.
     #[schema(required, minimum = 0)]
     followed_in_ms: Option<u64>,
@@ -45,6 +48,7 @@ pub fn clock(status: &ClockStatus) -> ClockObject {
         wall_time: format_timestamp(status.wall),
         status: name,
         lead_ms: status.lead / MILLISECOND,
+        advanced_ms: status.offset / MILLISECOND.unsigned_abs(),
         followed_in_ms: followed_in.map(|nanos| nanos.div_ceil(MILLISECOND.unsigned_abs())),
     }
 }

@@ -227,6 +227,7 @@ fn refusal(reader: &Reader, record: &Record) -> RefusalObject {
         Body::Publish(_) => ("publish", None, None),
         Body::Run(_) => ("run", None, None),
         Body::SetQueue(_) => ("set_queue", None, None),
+        Body::AdvanceTime(_) => ("advance_time", None, None),
         Body::PutSetting(_) => ("put_setting", None, None),
         Body::DeleteSetting(_) => ("delete_setting", None, None),
         Body::CreateOwner(_) => ("create_owner", None, None),

@@ -17,6 +17,7 @@ pub mod queue;
 pub mod refund;
 pub mod resource;
 pub mod revision;
+pub mod sandbox;
 pub mod setting;
 pub mod subscription;
 pub mod timeline;

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::render::common::created;
-use crate::render::{account, api_key, owner, payment, queue, refund, setting};
+use crate::render::{account, api_key, owner, payment, queue, refund, sandbox, setting};
 
 /// The object that a command made or changed.
 #[derive(Serialize, ToSchema)]
@@ -29,6 +29,8 @@ pub enum Resource {
     Owner(owner::OwnerObject),
     /// A setting.
     Setting(setting::SettingObject),
+    /// A move of the clock of a sandbox.
+    SandboxClock(sandbox::SandboxClockObject),
 }
 
 /// Returns the object that an accepted record made or changed, as the record left it.
@@ -38,6 +40,11 @@ pub(crate) fn object(reader: &Reader, record: &Record) -> Result<Resource, ApiEr
     }
     if let Body::SetQueue(mode) = record.command.body {
         return Ok(Resource::Queue(queue::standing(reader, mode, Some(record))));
+    }
+    if let Body::AdvanceTime(advance) = record.command.body {
+        return Ok(Resource::SandboxClock(sandbox::sandbox_clock(
+            record, advance,
+        )));
     }
     let outcome = &record.outcome;
     let text = outcome.details.as_ref().map(|details| &details.text);

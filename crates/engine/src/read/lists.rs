@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use tributary_ledger::codec::Record;
+use tributary_ledger::codec::{Operation, Record};
 use tributary_ledger::{
     AccountId, Body, OwnerId, Payment, PaymentId, PaymentKind, PaymentStatus, Reference,
 };
@@ -175,11 +175,12 @@ impl Reader {
             && filter.owner.is_none_or(|owner| self.touches(record, owner))
     }
 
-    /// Records, newest first: all, or those that touch an account of `owner`.
+    /// Records that are events, newest first: all, or those that touch an account of `owner`.
     pub fn records(&self, owner: Option<OwnerId>, page: Page) -> Result<Slice<Record>, Failure> {
         self.page(self.source(None, owner), page, |record| {
+            let is_event = !Operation::from_body(&record.command.body).is_internal();
             let theirs = owner.is_none_or(|owner| self.touches(&record, owner));
-            Ok(theirs.then_some(record))
+            Ok((is_event && theirs).then_some(record))
         })
     }
 

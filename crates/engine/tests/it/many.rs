@@ -15,6 +15,7 @@ fn memory() -> Engine {
     let backend = Memory::new(JournalMeta {
         cluster_id: [1; 16],
         id_key: [2; 16],
+        sandbox: false,
         epochs: vec![(1, 1)],
     });
     Engine::start(Box::new(backend), clock, Options::default()).expect("it starts")

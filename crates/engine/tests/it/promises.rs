@@ -211,6 +211,7 @@ fn a_repetition_of_what_was_lost_is_never_answered_with_another_record() {
     let meta = JournalMeta {
         cluster_id: [1; 16],
         id_key: [2; 16],
+        sandbox: false,
         epochs: vec![(1, 1)],
     };
     let (inner, submitted, lost) = (Memory::new(meta), 0, 2);

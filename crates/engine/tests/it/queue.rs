@@ -19,6 +19,7 @@ fn memory() -> Box<Memory> {
     Box::new(Memory::new(JournalMeta {
         cluster_id: [1; 16],
         id_key: [2; 16],
+        sandbox: false,
         epochs: vec![(1, 1)],
     }))
 }

@@ -21,6 +21,7 @@ fn start() -> Engine {
     let memory = Memory::new(JournalMeta {
         cluster_id: [1; 16],
         id_key: [2; 16],
+        sandbox: false,
         epochs: vec![(1, 1)],
     });
     let engine = Engine::start(Box::new(memory), Arc::new(SystemClock), Options::default());

@@ -277,6 +277,7 @@ fn too_much_at_once_is_refused_and_what_was_taken_is_answered() {
     let inner = Memory::new(tributary_engine::JournalMeta {
         cluster_id: meta.cluster_id,
         id_key: meta.id_key,
+        sandbox: false,
         epochs: vec![(1, 1)],
     });
     let gate = Arc::new((Mutex::new(false), Condvar::new()));

@@ -1,6 +1,6 @@
 use tributary_journal::{
-    AppendError, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, FrameBuilder, FrameRef, Head, OpenError,
-    Options, PushError, RECORD_BYTES_MAX, create, open,
+    AppendError, FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, FrameBuilder, FrameRef, Head, Meta,
+    OpenError, Options, PushError, RECORD_BYTES_MAX, create, open, read_meta,
 };
 use tributary_testkit::disk::{Fault, SimDisk};
 
@@ -152,6 +152,19 @@ fn frames_that_do_not_follow_are_refused_and_change_nothing() {
     assert_eq!(writer.head(), head);
     model.append(&mut writer, 4).unwrap();
     model.check(&disk, &reader);
+}
+
+#[test]
+fn a_sandbox_is_one_for_life_and_nothing_else_is() {
+    for sandbox in [true, false] {
+        let disk = SimDisk::new(5);
+        let made = Meta { sandbox, ..meta() };
+        create(&disk.disk(), &options(), &made).unwrap();
+        assert_eq!(read_meta(&*disk.disk()).unwrap(), made);
+        let (mut writer, ..) = reopen(&disk).unwrap();
+        writer.new_epoch(0).unwrap();
+        assert_eq!(read_meta(&*disk.disk()).unwrap().sandbox, sandbox);
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use super::objects::{
 };
 use super::operation::Operation;
 use crate::{
-    AccountId, AccountKind, ApiKeyId, Body, Capture, CorrelationId, CreateApiKey, Data,
-    DeleteSetting, Destination, ExternalId, Fee, Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount,
+    AccountId, AccountKind, AdvanceTime, ApiKeyId, Body, Capture, CorrelationId, CreateApiKey,
+    Data, DeleteSetting, Destination, ExternalId, Fee, Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount,
     OrderKey, Overdraft, Part, Pay, Payees, PaymentId, Publish, PutSetting, Queue, QueueTerms,
     Reason, Reference, Refund, ReplyTo, SHARES_MAX, SettingId, SettingKind, Share, Topic,
 };
@@ -58,6 +58,14 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
         }
         Body::CreateOwner(create) => details::put_create_owner(create, into),
         Body::Update(update) => details::put_update(update, into),
+        Body::AdvanceTime(advance) => {
+            let (tag, value) = match advance {
+                AdvanceTime::By(nanos) => (ADVANCE_BY, nanos),
+                AdvanceTime::To(time) => (ADVANCE_TO, time),
+            };
+            into.u8(tag);
+            into.u64(*value);
+        }
     }
 }
 
@@ -113,6 +121,7 @@ pub(super) fn take_body(
             Body::CreateOwner(Box::new(details::take_create_owner(&mut input)?))
         }
         Operation::Update => Body::Update(Box::new(details::take_update(&mut input)?)),
+        Operation::AdvanceTime => Body::AdvanceTime(take_advance_time(&mut input)?),
     };
     input.end()?;
     Ok(body)
@@ -364,6 +373,20 @@ fn take_create(input: &mut Input<'_>) -> Result<CreateApiKey, Corrupt> {
         secret_hash,
         label,
     })
+}
+
+/// Length of the body of an `AdvanceTime`.
+pub(super) const ADVANCE_TIME: usize = 9;
+const ADVANCE_BY: u8 = 1;
+const ADVANCE_TO: u8 = 2;
+
+pub(super) fn take_advance_time(input: &mut Input<'_>) -> Result<AdvanceTime, Corrupt> {
+    let (tag, value) = (input.u8()?, input.u64()?);
+    match tag {
+        ADVANCE_BY => Ok(AdvanceTime::By(value)),
+        ADVANCE_TO => Ok(AdvanceTime::To(value)),
+        _ => Err(Corrupt("unknown way to move the clock")),
+    }
 }
 
 /// Length of the fixed part of a `Publish`.

@@ -31,6 +31,7 @@
 //! create_owner     kind u8 (0 = none) · status, name_len, external_len u8 · name · external_id
 //! update           object u8 (1 account, 2 payment, 3 owner) · given u8 (1 description, 2 metadata, 4 external id) ·
 //!                  kind, status u8 (0 = not given) · external_len u8 (0 = removed) · id u64 · external_id
+//! advance_time     kind u8 (1 = by nanoseconds, 2 = to a time) · value u64
 //! ```
 //! An accepted `pay` does not repeat its accounts: its legs are those of source, payees and fees, in this order.
 //!
@@ -43,9 +44,9 @@
 //! run                              payment, also of a rejected one by which the payment failed · [reply_to u64]
 //! create_api_key                   has_owner u8 · [owner] · api_key
 //! rotate/revoke_api_key            api_key
-//! publish, set_queue               none
 //! create_owner                     owner · details
 //! update                           payment, or account · details, or the details of an owner
+//! publish, set_queue, advance_time none
 //! put_setting, delete_setting      revision, owner, created position, created timestamp, position of the revision before (0 = none) u64
 //! ```
 //! The content of a setting is not repeated: a put is its own after-image. The digest of a put is the digest of the caller's request.
@@ -68,7 +69,7 @@ pub use record::{Record, RecordRef, SettingRef};
 
 use crate::{
     Account, ApiKey, Body, Command, Context, CreateApiKey, Details, Leg, Outcome, Owner, OwnerRef,
-    Payment, QueueState, Rejection, Setting, Text,
+    Payment, QueueState, Rejection, Setting, Text, TimeOffset,
 };
 use std::borrow::Cow;
 
@@ -262,7 +263,7 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
                 put_changed_details(outcome, into);
             }
         },
-        Body::Publish(_) | Body::SetQueue(_) => {}
+        Body::Publish(_) | Body::SetQueue(_) | Body::AdvanceTime(_) => {}
     }
 }
 
@@ -347,6 +348,16 @@ pub fn encode_queue(queue: &QueueState, into: &mut Vec<u8>) {
 /// Decodes the state of the queue.
 pub fn decode_queue(bytes: &[u8], format_version: u16) -> Result<QueueState, Corrupt> {
     whole(bytes, format_version, objects::take_queue_state)
+}
+
+/// Appends the bytes of the time that was added to the clock.
+pub fn encode_time_offset(offset: &TimeOffset, into: &mut Vec<u8>) {
+    objects::put_time_offset(offset, into);
+}
+
+/// Decodes the time that was added to the clock.
+pub fn decode_time_offset(bytes: &[u8], format_version: u16) -> Result<TimeOffset, Corrupt> {
+    whole(bytes, format_version, objects::take_time_offset)
 }
 
 /// Appends the bytes of a setting.

@@ -24,7 +24,7 @@ use crate::{
     ApiKeyStatus, Context, Currency, Date, Label, ManagedBy, Overdraft, OwnerId, OwnerName,
     OwnerRef, Payment, PaymentId, PaymentKind, PaymentShare, PaymentStatus, Priority, QueueMode,
     QueueState, QueueTerms, ReplyTo, Setting, SettingBody, SettingChange, SettingId, SettingKind,
-    Slug, TextState,
+    Slug, TextState, TimeOffset,
 };
 
 pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
@@ -316,6 +316,18 @@ pub(super) fn put_queue_state(queue: &QueueState, into: &mut Vec<u8>) {
 pub(super) fn take_queue_state(input: &mut Input<'_>) -> Result<QueueState, Corrupt> {
     Ok(QueueState {
         mode: queue_mode(input.u8()?)?,
+        changed_at: input.u64()?,
+    })
+}
+
+pub(super) fn put_time_offset(offset: &TimeOffset, into: &mut Vec<u8>) {
+    into.u64(offset.nanos);
+    into.u64(offset.changed_at);
+}
+
+pub(super) fn take_time_offset(input: &mut Input<'_>) -> Result<TimeOffset, Corrupt> {
+    Ok(TimeOffset {
+        nanos: input.u64()?,
         changed_at: input.u64()?,
     })
 }

@@ -45,11 +45,13 @@ pub enum Operation {
     CreateOwner = 18,
     /// Update the details of an object.
     Update = 19,
+    /// Move the clock forwards.
+    AdvanceTime = 20,
 }
 
 impl Operation {
     /// All operations, ordered by number.
-    pub const ALL: [Operation; 19] = [
+    pub const ALL: [Operation; 20] = [
         Self::OpenAccount,
         Self::FreezeAccount,
         Self::UnfreezeAccount,
@@ -69,7 +71,13 @@ impl Operation {
         Self::DeleteSetting,
         Self::CreateOwner,
         Self::Update,
+        Self::AdvanceTime,
     ];
+
+    /// Returns whether records of the operation are internal: they have a position and are no events.
+    pub fn is_internal(self) -> bool {
+        self == Self::AdvanceTime
+    }
 
     /// Returns the operation of a body.
     pub fn from_body(body: &Body) -> Self {
@@ -93,6 +101,7 @@ impl Operation {
             Body::DeleteSetting(_) => Self::DeleteSetting,
             Body::CreateOwner(_) => Self::CreateOwner,
             Body::Update(_) => Self::Update,
+            Body::AdvanceTime(_) => Self::AdvanceTime,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Reads records, in place or completely.
 
 use super::body::{
-    NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PUBLISH_FIXED, PUT_SETTING_FIXED, SETTING_HEAD,
-    take_body,
+    ADVANCE_TIME, NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PUBLISH_FIXED, PUT_SETTING_FIXED,
+    SETTING_HEAD, take_advance_time, take_body,
 };
 use super::bytes::{Corrupt, Input, u16_at, u64_at};
 use super::details::{
@@ -134,6 +134,7 @@ impl<'a> RecordRef<'a> {
             Operation::OpenAccount => (OPEN_FIXED, 0),
             Operation::Publish => (PUBLISH_FIXED, 0),
             Operation::SetQueue => (1, 0),
+            Operation::AdvanceTime => (ADVANCE_TIME, 0),
             Operation::PutSetting => (PUT_SETTING_FIXED, 0),
             Operation::DeleteSetting => (SETTING_HEAD, 0),
             Operation::CreateOwner if accepted => (CREATE_OWNER_FIXED, 8),
@@ -172,6 +173,9 @@ impl<'a> RecordRef<'a> {
         }
         self.take_updated()?;
         self.take_updated_payment()?;
+        if self.operation == Operation::AdvanceTime {
+            take_advance_time(&mut Input(self.body))?;
+        }
         self.take_setting_change()?;
         if self.operation == Operation::PutSetting {
             let words =
@@ -287,7 +291,7 @@ impl<'a> RecordRef<'a> {
             {
                 None
             }
-            Operation::Publish | Operation::SetQueue => None,
+            Operation::Publish | Operation::SetQueue | Operation::AdvanceTime => None,
             Operation::PutSetting | Operation::DeleteSetting => {
                 self.setting_change().map(|change| change.created.position)
             }
@@ -587,7 +591,7 @@ impl<'a> RecordRef<'a> {
                 let change = take_setting_change(&mut input, self.context())?;
                 outcome.setting = Some(Box::new(change));
             }
-            Body::Publish(_) | Body::Run(_) | Body::SetQueue(_) => {}
+            Body::Publish(_) | Body::Run(_) | Body::SetQueue(_) | Body::AdvanceTime(_) => {}
         }
         if self.header[1] & REPLY != 0 {
             outcome.reply_to = ReplyTo::new(input.u64()?);

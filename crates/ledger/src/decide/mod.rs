@@ -75,6 +75,13 @@ fn accept(
             )
             .map(|()| Outcome::default())
         }
+        Body::AdvanceTime(advance) => {
+            let offset = set.time_offset().nanos;
+            let possible = advance.is_possible(offset, ctx.timestamp);
+            refuse_if(!possible, Rejection::TimeOutOfRange)
+                .and_then(|()| refuse_if(!is_platform(actor), Rejection::Forbidden))
+                .map(|()| Outcome::default())
+        }
         Body::SetQueue(_) => {
             refuse_if(!is_platform(actor), Rejection::Forbidden).map(|()| Outcome::default())
         }

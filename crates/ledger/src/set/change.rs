@@ -6,7 +6,7 @@ use super::undo::UndoEntry;
 use super::{Residency, WorkingSet};
 use crate::{
     Account, AccountId, ApiKey, Details, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId,
-    PaymentStatus, QueueState, Reference, Rejection, Setting, SettingId,
+    PaymentStatus, QueueState, Reference, Rejection, Setting, SettingId, TimeOffset,
 };
 
 /// Changes. Only `apply` and loading make them.
@@ -147,6 +147,13 @@ impl WorkingSet {
         }
     }
 
+    pub(crate) fn put_time_offset(&mut self, offset: TimeOffset) {
+        let before = std::mem::replace(&mut self.time_offset, offset);
+        if let Some(undo) = &mut self.undo {
+            undo.push(UndoEntry::TimeOffset(before));
+        }
+    }
+
     pub(crate) fn put_reference(
         &mut self,
         owner: OwnerId,
@@ -209,6 +216,7 @@ impl WorkingSet {
             UndoEntry::Payment(id, None) => self.remove_payment(id),
             UndoEntry::Payment(_, Some(payment)) => _ = self.swap_payment(payment),
             UndoEntry::Queue(queue) => self.queue = queue,
+            UndoEntry::TimeOffset(offset) => self.time_offset = offset,
             UndoEntry::ApiKey(id, None) => _ = self.api_keys.remove(id.0),
             UndoEntry::ApiKey(_, Some(key)) => _ = self.api_keys.put(key),
             UndoEntry::Setting(id, None) => _ = self.settings.remove(id),

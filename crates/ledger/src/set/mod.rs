@@ -18,7 +18,7 @@ use crate::slab::{Numbered, Slab};
 use crate::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Body, Command, Currency, Destination,
     Details, ExternalId, ObjectId, Owner, OwnerId, OwnerName, OwnerRef, Payment, PaymentId,
-    QueueState, Reference, Setting, SettingId, SettingKind, Slug,
+    QueueState, Reference, Setting, SettingId, SettingKind, Slug, TimeOffset,
 };
 use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, VecDeque};
@@ -50,6 +50,7 @@ pub struct WorkingSet {
     absent: HashSet<Absent, Sip>,
     passing: VecDeque<(u64, Droppable)>,
     queue: QueueState,
+    time_offset: TimeOffset,
     /// Payments in the queue, all of which are in the set.
     queued: queued::Queued,
     horizon: u64,
@@ -129,6 +130,7 @@ impl WorkingSet {
             absent: HashSet::default(),
             passing: VecDeque::new(),
             queue: QueueState::default(),
+            time_offset: TimeOffset::default(),
             queued: queued::Queued::default(),
             horizon: 0,
             undo: None,
@@ -262,6 +264,11 @@ impl WorkingSet {
     /// Returns the state of the queue.
     pub fn queue(&self) -> QueueState {
         self.queue
+    }
+
+    /// Returns the time that was added to the clock.
+    pub fn time_offset(&self) -> TimeOffset {
+        self.time_offset
     }
 
     /// Returns the number of queued payments.
@@ -477,6 +484,13 @@ impl WorkingSet {
     pub fn load_queue(&mut self, queue: QueueState) {
         if self.queue.changed_at < queue.changed_at {
             self.queue = queue;
+        }
+    }
+
+    /// Adds the loaded time that was added to the clock, unless the set has it as of the same or a later record.
+    pub fn load_time_offset(&mut self, offset: TimeOffset) {
+        if self.time_offset.changed_at < offset.changed_at {
+            self.time_offset = offset;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Account, AccountId, ApiKey, ApiKeyId, Details, ExternalId, ObjectId, Owner, OwnerId, Payment,
-    PaymentId, QueueState, Reference, Setting, SettingId,
+    PaymentId, QueueState, Reference, Setting, SettingId, TimeOffset,
 };
 
 /// State of an object before an open group changed it.
@@ -15,6 +15,7 @@ pub(super) enum UndoEntry {
     Setting(SettingId, Option<Setting>),
     Details(ObjectId, Option<Details>),
     Queue(QueueState),
+    TimeOffset(TimeOffset),
     Reference(OwnerId, Reference, Option<PaymentId>),
     External(OwnerId, ExternalId, Option<AccountId>),
 }

@@ -429,6 +429,9 @@ fn golden_world() -> World {
     world.must(Body::SetQueue(QueueMode::Paused));
     setting_records(&mut world, shop);
     details_records(&mut world, alice, shop);
+    world.must(Body::AdvanceTime(AdvanceTime::By(5_000)));
+    world.must(Body::AdvanceTime(AdvanceTime::To(world.timestamp + 7)));
+    world.submit(Actor::SYSTEM, Body::AdvanceTime(AdvanceTime::By(0)));
     world
 }
 

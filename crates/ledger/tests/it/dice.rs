@@ -159,7 +159,7 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
     let [d0, d1, d2, ..] = *dice;
     let some = (d1 % 3 != 0)
         .then(|| amount(d2) % 5_000_000_000_000_000_000 / if d2 % 3 == 0 { 1 } else { 8 });
-    match kind % 50 {
+    match kind % 52 {
         0..=1 => Body::OpenAccount(open(dice)),
         2 if d1 % 2 == 0 => Body::FreezeAccount(account(world, d0, now)),
         2..=4 => Body::UnfreezeAccount(account(world, d0, now)),
@@ -221,6 +221,10 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
             description: dice[4].is_multiple_of(2),
             metadata: dice[4].is_multiple_of(3),
         })),
+        50 => Body::AdvanceTime(AdvanceTime::By(u64::from(d0) * u64::from(d1 % 4))),
+        51 => Body::AdvanceTime(AdvanceTime::To(
+            (world.timestamp + u64::from(d0)).saturating_sub(u64::from(d1)),
+        )),
         _ => Body::SetQueue(match d0 % 6 {
             0 => QueueMode::Paused,
             1 => QueueMode::Draining,

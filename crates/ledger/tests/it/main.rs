@@ -20,4 +20,5 @@ mod rejections;
 mod rules;
 mod settings;
 mod shares;
+mod time;
 mod world;

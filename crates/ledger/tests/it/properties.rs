@@ -165,6 +165,7 @@ fn fuzzy(snapshots: &[WorkingSet], mut picks: u64) -> WorkingSet {
             .for_each(|details| set.load_details(details));
     }
     set.load_queue(pick().queue());
+    set.load_time_offset(pick().time_offset());
     set
 }
 

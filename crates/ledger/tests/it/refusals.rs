@@ -150,6 +150,25 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
         (Rejection::Forbidden, |_| {
             (by(OwnerId(77)), Body::SetQueue(QueueMode::Active))
         }),
+        (Rejection::Forbidden, |_| {
+            (
+                by(OwnerId(77)),
+                Body::AdvanceTime(AdvanceTime::By(TIME_OFFSET_NS_MAX)),
+            )
+        }),
+        (Rejection::TimeOutOfRange, |_| {
+            (by(OwnerId(77)), Body::AdvanceTime(AdvanceTime::By(0)))
+        }),
+        (Rejection::TimeOutOfRange, |world| {
+            (
+                Actor::SYSTEM,
+                Body::AdvanceTime(AdvanceTime::To(world.timestamp)),
+            )
+        }),
+        (Rejection::TimeOutOfRange, |world| {
+            world.must(Body::AdvanceTime(AdvanceTime::By(TIME_OFFSET_NS_MAX)));
+            (Actor::SYSTEM, Body::AdvanceTime(AdvanceTime::By(1)))
+        }),
         (Rejection::PaymentNotOpen, |world| {
             let payment = queued(world, 1_000);
             (Actor::SYSTEM, Body::Expire(payment))

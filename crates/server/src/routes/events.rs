@@ -8,6 +8,7 @@ use tributary_api::form::request::{EventCreate, Request};
 use tributary_api::render::event::{EventObject, event};
 use tributary_api::render::list::{List, PageParams, PageQuery, list};
 use tributary_engine::IdKind;
+use tributary_ledger::codec::Operation;
 
 use crate::answer::execute_draft;
 use crate::app::App;
@@ -77,7 +78,9 @@ pub(crate) async fn get(
         .record(position)
         .map_err(read_error)?
         .ok_or_else(not_found)?;
-    if !caller.sees_record(&app.shared.reader, &record) {
+    if Operation::from_body(&record.command.body).is_internal()
+        || !caller.sees_record(&app.shared.reader, &record)
+    {
         return Err(not_found().into());
     }
     Ok(json(200, &event(&app.shared.reader, &record)?))

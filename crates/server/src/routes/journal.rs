@@ -62,6 +62,8 @@ pub(crate) struct Meta {
     /// Key of the permutation behind public ids, in hexadecimal.
     #[schema(pattern = "^[0-9a-f]{32}$")]
     id_key: String,
+    /// Whether it is a sandbox, whose clock can be moved.
+    sandbox: bool,
     epochs: Vec<EpochLine>,
 }
 
@@ -110,6 +112,7 @@ pub(crate) async fn meta(State(app): State<App>, _: PlatformWriting) -> Response
             object: "journal_meta",
             cluster: hex::encode(meta.cluster_id),
             id_key: hex::encode(meta.id_key),
+            sandbox: meta.sandbox,
             epochs: epochs.collect(),
         },
     )

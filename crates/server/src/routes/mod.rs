@@ -15,6 +15,7 @@ pub(crate) mod pages;
 pub(crate) mod payments;
 pub(crate) mod queues;
 pub(crate) mod refunds;
+pub(crate) mod sandbox;
 pub(crate) mod settings;
 pub(crate) mod stream;
 pub(crate) mod subscriptions;

@@ -264,6 +264,10 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         let token = s.server.token("ann", "write");
         s.server.post_as(&token, "/v1/accounts", &body)
     }),
+    (ErrorCode::SandboxOnly, |s| {
+        let body = json!({"advance_seconds": 1});
+        s.server.post("/v1/sandbox/clock", &body)
+    }),
     (ErrorCode::RouteNotFound, |s| s.server.get("/v2/payments")),
     (ErrorCode::ResourceNotFound, |s| {
         s.server.get("/v1/payments/pay_x")
@@ -556,6 +560,10 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     }),
     (Rejection::QueueExpired, |s| {
         s.event_of(Actor::SYSTEM, Body::Pay(s.queued(0, 1)))
+    }),
+    (Rejection::TimeOutOfRange, |_| {
+        let past = json!({"to": "2026-01-01T00:00:00Z"});
+        Fixture::sandbox().post("/v1/sandbox/clock", &past)
     }),
     (Rejection::AccountNotFound, |s| {
         s.pay_with(json!({"destination": s.id_of_something_else(IdKind::Account)}))

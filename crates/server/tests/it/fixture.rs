@@ -179,7 +179,27 @@ impl Fixture {
         Fixture::over(None, None, change)
     }
 
+    /// A sandbox with a place for subscriptions, whose webhooks may go to the loopback.
+    pub(crate) fn sandbox() -> Fixture {
+        let directory = tempfile::tempdir().expect("a directory");
+        let master_key = MasterKey::load(&directory.path().join("key"), true);
+        let webhooks = WebhookConfig {
+            keyring: Keyring::new(master_key.expect("it is made")),
+            settings: crate::webhooks::open_settings(),
+        };
+        Fixture::in_journal(true, Some(directory), Some(webhooks), |_| ())
+    }
+
     fn over(
+        delivery: Option<tempfile::TempDir>,
+        webhook_config: Option<WebhookConfig>,
+        change: impl FnOnce(&mut ServerConfig),
+    ) -> Fixture {
+        Fixture::in_journal(false, delivery, webhook_config, change)
+    }
+
+    fn in_journal(
+        sandbox: bool,
         delivery: Option<tempfile::TempDir>,
         webhook_config: Option<WebhookConfig>,
         change: impl FnOnce(&mut ServerConfig),
@@ -187,6 +207,7 @@ impl Fixture {
         let meta = JournalMeta {
             cluster_id: [1; 16],
             id_key: [7; 16],
+            sandbox,
             epochs: vec![(1, 1)],
         };
         let memory = Memory::new(meta);

@@ -28,6 +28,7 @@ mod publish;
 mod queue;
 mod refunds;
 mod replies;
+mod sandbox;
 mod scopes;
 mod settings;
 mod stream;

@@ -120,6 +120,9 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
     let queue = set.queue();
     let stands = (queue.mode, queue.changed_at);
     same("mode", 0, &stands, &model.queue())?;
+    let time = set.time_offset();
+    let time = (time.nanos, time.changed_at);
+    same("added time", 0, &time, &model.time_offset())?;
     count("queued payments", set.queued(), model.queued())?;
     for &owner in model.owners().values() {
         let (found, expected) = (

@@ -99,6 +99,7 @@ impl Model {
             |account: u64| owner.is_none_or(|owner| self.accounts()[&account].owner == owner);
         self.entries
             .iter()
+            .filter(|entry| !matches!(entry.command.body, Body::AdvanceTime(_)))
             .filter(|entry| {
                 owner.is_none() || entry.touched.iter().any(|(account, _)| of_owner(*account))
             })

@@ -236,6 +236,8 @@ struct State {
     details: BTreeMap<ObjectId, Details>,
     /// Mode of the queue, and the position of the record that set the mode.
     queue: (QueueMode, u64),
+    /// Time that was added to the clock, nanoseconds, and the position of the record that last did so.
+    time_offset: (u64, u64),
 }
 
 /// The model ledger.
@@ -272,6 +274,11 @@ impl Model {
     /// Mode of the queue, and the position of the record that set the mode.
     pub fn queue(&self) -> (QueueMode, u64) {
         self.state.queue
+    }
+
+    /// Returns the time that was added to the clock, nanoseconds, and the position of the record that last did so.
+    pub fn time_offset(&self) -> (u64, u64) {
+        self.state.time_offset
     }
 
     /// Returns the number of queued payments.
@@ -452,6 +459,7 @@ struct Before {
     settings: BTreeMap<u64, Setting>,
     details: BTreeMap<ObjectId, Details>,
     queue: (QueueMode, u64),
+    time_offset: (u64, u64),
 }
 
 impl Model {
@@ -472,6 +480,7 @@ impl Model {
             settings: self.state.settings.clone(),
             details: self.state.details.clone(),
             queue: self.state.queue,
+            time_offset: self.state.time_offset,
         }
     }
 
@@ -483,6 +492,7 @@ impl Model {
         state.settings = before.settings;
         state.details = before.details;
         state.queue = before.queue;
+        state.time_offset = before.time_offset;
         state.owners.retain(|_, id| old(*id));
         state.references.retain(|_, id| old(*id));
         state.externals.retain(|_, id| old(*id));

@@ -1,6 +1,8 @@
 //! What a decision changes, once it is known to be accepted or refused.
 
-use tributary_ledger::{AccountStatus, Body, Command, Pay, PaymentStatus, PutSetting, Rejection};
+use tributary_ledger::{
+    AccountStatus, AdvanceTime, Body, Command, Pay, PaymentStatus, PutSetting, Rejection,
+};
 
 use super::rejections::{capture_parts, queued, refund_parts, shares};
 use super::{Account, ApiKey, Entry, Model, PLATFORM, Part, Payment, Setting, Touch};
@@ -127,6 +129,14 @@ impl Model {
                 Vec::new()
             }
             Body::Publish(_) => Vec::new(),
+            Body::AdvanceTime(advance) => {
+                let by = match *advance {
+                    AdvanceTime::By(nanos) => nanos,
+                    AdvanceTime::To(time) => time - now,
+                };
+                self.state.time_offset = (self.state.time_offset.0 + by, position);
+                Vec::new()
+            }
             Body::SetQueue(mode) => {
                 self.state.queue = (*mode, position);
                 Vec::new()

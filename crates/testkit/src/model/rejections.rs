@@ -1,8 +1,8 @@
 //! Reasons to refuse a command: all reasons are collected, and the one with the lowest number counts.
 
 use tributary_ledger::{
-    Access, AccountId, AccountKind, AccountStatus, Actor, ApiKeyId, Body, Capture, Command,
-    Destination, Overdraft, Part, Pay, PaymentId, PaymentKind, PaymentStatus, PutSetting,
+    Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body, Capture,
+    Command, Destination, Overdraft, Part, Pay, PaymentId, PaymentKind, PaymentStatus, PutSetting,
     QueueMode, Refund, Rejection, SettingId, SettingKind,
 };
 
@@ -105,6 +105,16 @@ impl Model {
                 let revision = found.map_or(0, |found| found.revisions.len() as u64);
                 let other = delete.replaces != 0 && delete.replaces != revision;
                 reasons.when(other, Rejection::SettingConflict);
+            }
+            Body::AdvanceTime(advance) => {
+                let by = match *advance {
+                    AdvanceTime::By(nanos) => i128::from(nanos),
+                    AdvanceTime::To(time) => i128::from(time) - i128::from(now),
+                };
+                let in_all = i128::from(self.state.time_offset.0) + by;
+                let century = 36_500 * 86_400 * 1_000_000_000;
+                reasons.when(by <= 0 || in_all > century, Rejection::TimeOutOfRange);
+                reasons.when(actor != PLATFORM, Rejection::Forbidden);
             }
             Body::SetQueue(_) => reasons.when(actor != PLATFORM, Rejection::Forbidden),
             Body::CreateApiKey(create) => {

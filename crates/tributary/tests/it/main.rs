@@ -16,6 +16,7 @@ mod import;
 mod listen;
 mod overload;
 mod plan;
+mod sandbox;
 mod serve;
 mod support;
 mod wrong;
