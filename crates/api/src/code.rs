@@ -120,6 +120,8 @@ codes! {
     ContentTypeUnsupported = "content_type_unsupported", 415, InvalidRequest;
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "idempotency_key_reused", 422, Idempotency;
+    /// The answer needs more records than one request may look at.
+    TooManyRecords = "too_many_records", 422, InvalidRequest;
     /// There are as many subscriptions, or ranges to replay, as there may be.
     SubscriptionLimit = "subscription_limit", 422, InvalidRequest;
     /// This API key sent requests faster than it may.

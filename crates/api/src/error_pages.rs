@@ -28,6 +28,7 @@ pages! {
     "body_too_large"
     "content_type_unsupported"
     "idempotency_key_reused"
+    "too_many_records"
     "subscription_limit"
     "rate_limited"
     "overloaded"

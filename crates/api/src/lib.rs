@@ -14,6 +14,7 @@ pub mod failures;
 pub mod first_key;
 pub mod form;
 pub mod intake;
+pub mod moment;
 pub mod render;
 pub mod settings;
 pub mod subscriptions;

@@ -67,7 +67,10 @@ pub use request::{
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
 pub use tributary_journal::{DirDisk, Disk, FrameBuilder, FrameRef, Head, lock};
 
-pub use read::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start, StatementLine};
+pub use read::{
+    DATED_RECORDS_MAX, DatedBalance, Page, PastBalance, PaymentFilter, RECORDS_SCANNED_MAX, Reader,
+    Slice, Start, StatementLine, TRIAL_ACCOUNTS_MAX, TRIAL_RECORDS_MAX, Totals,
+};
 pub use reply::{BriefReply, DurableRecord, RETRY_AFTER, Refused, Reply};
 pub use shared::{COMMANDS_QUEUED_MAX, Counters, Options};
 pub use stepper::{Stepped, Stepper};

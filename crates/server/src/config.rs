@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tributary_api::token::Secret;
+use tributary_engine::DATED_RECORDS_MAX;
 
 use crate::rate::RateLimit;
 
@@ -60,6 +61,8 @@ pub struct Limits {
     pub streams_max: usize,
     /// After so long without an event a stream sends a comment.
     pub stream_heartbeat: Duration,
+    /// Maximum number of records of an account that its balance of a business date adds up.
+    pub dated_records_max: u64,
     /// How fast one API key may send requests; no limit without.
     pub rate: Option<RateLimit>,
 }
@@ -77,6 +80,7 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(30),
             streams_max: 1_000,
             stream_heartbeat: Duration::from_secs(15),
+            dated_records_max: DATED_RECORDS_MAX,
             rate: None,
         }
     }

@@ -44,6 +44,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(owners::create, owners::list_all))
         .routes(routes!(owners::get, owners::update))
         .routes(routes!(accounts::get, accounts::update))
+        .routes(routes!(accounts::balance))
         .routes(routes!(accounts::entries))
         .routes(routes!(accounts::freeze))
         .routes(routes!(accounts::unfreeze))

@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tributary_engine::{IdKind, Reader, StatementLine};
+use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Account, AccountKind, AccountStatus, Body, ObjectId, TextState};
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::form::request::{AccountKindForm, Notes};
-use crate::render::common::{event_type, owner_name, payment_of};
+use crate::form::request::AccountKindForm;
+use crate::render::common::owner_name;
 use crate::render::notes::present_notes;
 use crate::render::owner::revision;
-use crate::render::payment::effective_at;
 use crate::time::format_timestamp;
 
 /// An account: an owner's money in one currency.
@@ -68,39 +67,6 @@ pub enum AccountStatusForm {
 enum OverdraftObject {
     Limit(u64),
     Unlimited(&'static str),
-}
-
-/// One line of an account's statement.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Entry)]
-pub struct EntryObject {
-    /// The event that made it.
-    id: String,
-    #[schema(pattern = "^entry$")]
-    object: &'static str,
-    account: String,
-    /// Added to the account, minor units; below zero: taken.
-    amount: i64,
-    /// ISO 4217.
-    currency: &'static str,
-    /// Sum of all postings after this one, minor units.
-    balance: i64,
-    /// Held after it, minor units.
-    #[schema(minimum = 0)]
-    pending: u64,
-    /// The payment that it belongs to.
-    #[schema(required)]
-    payment: Option<String>,
-    /// Type of the event.
-    #[serde(rename = "type")]
-    kind: String,
-    #[schema(required)]
-    description: Option<String>,
-    /// The date of the business.
-    #[schema(format = Date)]
-    effective_at: String,
-    #[schema(format = DateTime)]
-    created: String,
 }
 
 /// The account as `account` has it, opened by the record `opened`, with the text that it has now.
@@ -167,25 +133,5 @@ pub fn kind_form(kind: AccountKind) -> AccountKindForm {
         AccountKind::External => AccountKindForm::External,
         AccountKind::Fee => AccountKindForm::Fee,
         AccountKind::Suspense => AccountKindForm::Suspense,
-    }
-}
-
-/// One line of a statement.
-pub fn entry(reader: &Reader, line: &StatementLine) -> EntryObject {
-    let ids = reader.ids();
-    let (record, leg) = (&line.record, &line.leg);
-    EntryObject {
-        id: ids.encode(IdKind::Event, record.ctx.position),
-        object: "entry",
-        account: ids.encode(IdKind::Account, leg.account.0),
-        amount: leg.amount,
-        currency: leg.currency.code(),
-        balance: leg.posted_after,
-        pending: leg.held_after,
-        payment: payment_of(record).map(|payment| ids.encode(IdKind::Payment, payment.0)),
-        kind: event_type(record),
-        description: Notes::read(record.command.text.as_ref()).description,
-        effective_at: effective_at(record),
-        created: format_timestamp(record.ctx.timestamp),
     }
 }

@@ -174,7 +174,8 @@ impl PaymentKindForm {
         }
     }
 
-    fn new(kind: PaymentKind) -> PaymentKindForm {
+    /// Returns the form of a kind.
+    pub fn new(kind: PaymentKind) -> PaymentKindForm {
         match kind {
             PaymentKind::Pay => PaymentKindForm::Pay,
             PaymentKind::Transfer => PaymentKindForm::Transfer,

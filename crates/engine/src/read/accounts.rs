@@ -151,7 +151,7 @@ impl AccountWalk {
     fn next(&mut self, reader: &Reader, newest_first: bool) -> Vec<Account> {
         match self {
             AccountWalk::All { first, last } => {
-                let accounts = all(&reader.view.read(), *first, *last, newest_first);
+                let accounts = accounts_slice(&reader.view.read(), *first, *last, newest_first);
                 if let Some(reached) = accounts.last() {
                     if newest_first {
                         *last = reached.id.0 - 1;
@@ -184,7 +184,12 @@ impl AccountWalk {
 }
 
 /// A slice of all accounts within `first..=last`.
-fn all(published: &Published, first: u64, last: u64, newest_first: bool) -> Vec<Account> {
+pub(super) fn accounts_slice(
+    published: &Published,
+    first: u64,
+    last: u64,
+    newest_first: bool,
+) -> Vec<Account> {
     let set = &published.set;
     // A window may be empty in either direction.
     let to = set.account_slot_from(last.saturating_add(1));

@@ -280,7 +280,7 @@ impl Reader {
     }
 
     /// The first position recorded at or after `time`; one past `head` if there is none.
-    fn position_at(&self, time: u64, head: u64) -> Result<u64, Failure> {
+    pub(super) fn position_at(&self, time: u64, head: u64) -> Result<u64, Failure> {
         let (mut low, mut high) = (1, head + 1);
         while low < high {
             let middle = low + (high - low) / 2;

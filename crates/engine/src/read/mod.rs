@@ -1,6 +1,7 @@
 //! The read side: durable records and state, from any thread, without waiting for the writer.
 
 mod accounts;
+mod balances;
 mod lists;
 mod names;
 mod owners;
@@ -25,6 +26,9 @@ use crate::lookup;
 use crate::queue::Figures as QueueFigures;
 use crate::view::View;
 
+pub use balances::{
+    DATED_RECORDS_MAX, DatedBalance, PastBalance, TRIAL_ACCOUNTS_MAX, TRIAL_RECORDS_MAX, Totals,
+};
 pub use lists::PaymentFilter;
 
 /// Maximum number of records that one request looks through before it returns a cursor.

@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use tributary_ledger::chain::{self, Link, Until};
-use tributary_ledger::codec::Record;
-use tributary_ledger::{AccountId, Leg};
+use tributary_ledger::codec::{Record, RecordRef};
+use tributary_ledger::{AccountId, Date, Leg};
 
 use crate::backend::{JournalReader, ReadCache};
 use crate::failure::Failure;
-use crate::payload::{decode_record, parse_record};
+use crate::payload::{damaged, decode_record, parse_record};
 
 /// Legs fetched at a time when a chain is walked towards the present.
 const CHUNK_LEGS: u64 = 64;
@@ -59,12 +59,42 @@ struct UpChain {
 }
 
 /// Reads records that lie near each other, often: what was read for one may hold the next.
-struct Records<'a> {
+pub(super) struct Records<'a> {
     reader: &'a dyn JournalReader,
     near: ReadCache,
 }
 
-impl Records<'_> {
+impl<'a> Records<'a> {
+    pub(super) fn new(reader: &'a dyn JournalReader) -> Records<'a> {
+        Records {
+            reader,
+            near: ReadCache::default(),
+        }
+    }
+
+    /// Shows the record at `position`, which must be durable, to `look`.
+    pub(super) fn read<T>(
+        &mut self,
+        position: u64,
+        look: impl FnOnce(&RecordRef<'_>) -> T,
+    ) -> Result<T, Failure> {
+        let payload = self.reader.read_cached(position, &mut self.near)?;
+        let payload = payload.ok_or_else(|| damaged(position, "it is missing".to_owned()))?;
+        Ok(look(&parse_record(position, payload)?))
+    }
+
+    /// The business date of the record at `position`, and the leg of `account` in it.
+    pub(super) fn dated_leg(
+        &mut self,
+        account: AccountId,
+        position: u64,
+    ) -> Result<(Date, Leg), Failure> {
+        let (date, leg) = self.read(position, |record| {
+            (record.effective_at(), record.find_leg(account))
+        })?;
+        Ok((date, leg.ok_or_else(|| broken(position))?))
+    }
+
     /// The record at `position`; none beyond the head.
     fn record(&mut self, position: u64) -> Result<Option<Record>, Failure> {
         let payload = self.reader.read_cached(position, &mut self.near)?;
@@ -85,7 +115,7 @@ impl Records<'_> {
     }
 
     /// The newest leg of a chain that is not past `until`.
-    fn seek(&mut self, end: ChainEnd, until: Until) -> Result<Option<Link>, Failure> {
+    pub(super) fn seek(&mut self, end: ChainEnd, until: Until) -> Result<Option<Link>, Failure> {
         chain::seek(end.last, until, |position| self.link(end.account, position))
     }
 }
@@ -116,10 +146,7 @@ impl<'a> Walk<'a> {
         last: u64,
         newest_first: bool,
     ) -> Result<Walk<'a>, Failure> {
-        let mut records = Records {
-            reader,
-            near: ReadCache::default(),
-        };
+        let mut records = Records::new(reader);
         let state = match source {
             Source::All => State::All {
                 next: if newest_first { last } else { first },

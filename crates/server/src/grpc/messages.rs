@@ -468,7 +468,7 @@ pub struct ListEntriesResponse {
     pub next_cursor: ::prost::alloc::vec::Vec<u8>,
 }
 /// One line of a statement.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Entry {
     /// The event that made it.
     #[prost(bytes = "vec", tag = "1")]
@@ -488,12 +488,31 @@ pub struct Entry {
     /// What happened, such as `payment.captured`.
     #[prost(string, tag = "6")]
     pub r#type: ::prost::alloc::string::String,
+    /// Of this event; the payment's, if the event has none.
     #[prost(string, tag = "7")]
     pub description: ::prost::alloc::string::String,
     #[prost(sint32, tag = "8")]
     pub effective_at: i32,
     #[prost(fixed64, tag = "9")]
     pub created: u64,
+    /// Kind of the payment.
+    #[prost(enumeration = "PaymentKind", optional, tag = "10")]
+    pub payment_kind: ::core::option::Option<i32>,
+    /// Where the money came from or went to: the accounts that the same event changed in the other direction.
+    #[prost(message, repeated, tag = "11")]
+    pub counterparties: ::prost::alloc::vec::Vec<Counterparty>,
+    /// Reference of the payment.
+    #[prost(string, tag = "12")]
+    pub reference: ::prost::alloc::string::String,
+}
+/// The other side of a posting.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Counterparty {
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: ::prost::alloc::vec::Vec<u8>,
+    /// Owner of the account; empty where the API key may not see the account.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
 }
 /// What a payment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -4,13 +4,13 @@ use tonic::{Request, Status};
 use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
-use tributary_api::form::request::Notes;
 use tributary_api::render::common::event_type;
 use tributary_api::render::common::{created, owner_name, payment_of};
+use tributary_api::render::entry::LineDetails;
 use tributary_api::render::notes::present_notes;
 use tributary_api::render::payment::why_failed;
 use tributary_api::visibility::{must_see_payment, sees_object};
-use tributary_engine::{IdKind, Ids, Page, Reader, Start, StatementLine};
+use tributary_engine::{IdKind, Page, Reader, Start, StatementLine};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{AccountId, AccountKind, Body, Date, ObjectId, PaymentId, PaymentKind};
 
@@ -18,8 +18,8 @@ use crate::app::{App, Shared};
 use crate::auth::caller;
 use crate::grpc::form::{cursor_position, position};
 use crate::grpc::messages::{
-    Account, Entry, GetAccountRequest, GetPaymentRequest, ListEntriesRequest, ListEntriesResponse,
-    PaymentShare, PaymentState,
+    Account, Counterparty, Entry, GetAccountRequest, GetPaymentRequest, ListEntriesRequest,
+    ListEntriesResponse, PaymentShare, PaymentState,
 };
 use crate::grpc::status::status_of;
 
@@ -68,8 +68,10 @@ pub(crate) async fn list_entries(
             .statement(id, page(shared, caller, &request)?)
             .map_err(read_error)?;
         let next = slice.next.filter(|_| slice.has_more);
+        let lines = slice.items.iter();
+        let entries = lines.map(|line| entry(&shared.reader, caller, line));
         Ok(ListEntriesResponse {
-            entries: slice.items.iter().map(|line| entry(ids, line)).collect(),
+            entries: entries.collect::<Result<_, _>>()?,
             has_more: slice.has_more,
             next_cursor: next.map_or_else(Vec::new, |at| {
                 ids.cursor_block(caller.actor.owner, at).into()
@@ -172,13 +174,7 @@ fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
     Ok(PaymentState {
         id: ids.block(IdKind::Payment, id.0).into(),
         public_id: ids.encode(IdKind::Payment, id.0),
-        kind: match found.kind {
-            PaymentKind::Pay => 0,
-            PaymentKind::Transfer => 1,
-            PaymentKind::TopUp => 2,
-            PaymentKind::Payout => 3,
-            PaymentKind::Adjustment => 4,
-        },
+        kind: kind_number(found.kind),
         status: status_number(found.status),
         owner: owner_name(reader, found.owner),
         amount: found.amount,
@@ -256,21 +252,41 @@ fn page(shared: &Shared, caller: &Caller, request: &ListEntriesRequest) -> Resul
     })
 }
 
-fn entry(ids: &Ids, line: &StatementLine) -> Entry {
+fn entry(reader: &Reader, caller: &Caller, line: &StatementLine) -> Result<Entry, ApiError> {
+    let ids = reader.ids();
     let (record, leg) = (&line.record, &line.leg);
     let payment = payment_of(record);
-    Entry {
+    let details = LineDetails::find(reader, caller, line)?;
+    Ok(Entry {
         id: ids.block(IdKind::Event, record.ctx.position).into(),
         amount: leg.amount,
         balance: leg.posted_after,
         pending: leg.held_after,
         payment: payment.map_or_else(Vec::new, |id| ids.block(IdKind::Payment, id.0).into()),
         r#type: event_type(record).to_owned(),
-        description: Notes::read(record.command.text.as_ref())
-            .description
-            .unwrap_or_default(),
+        description: details.description.unwrap_or_default(),
         effective_at: effective_at(record),
         created: record.ctx.timestamp,
+        payment_kind: details.payment_kind.map(kind_number),
+        counterparties: details
+            .counterparties
+            .into_iter()
+            .map(|(account, owner)| Counterparty {
+                account: ids.block(IdKind::Account, account.0).into(),
+                owner: owner.unwrap_or_default(),
+            })
+            .collect(),
+        reference: details.reference.unwrap_or_default(),
+    })
+}
+
+fn kind_number(kind: PaymentKind) -> i32 {
+    match kind {
+        PaymentKind::Pay => 0,
+        PaymentKind::Transfer => 1,
+        PaymentKind::TopUp => 2,
+        PaymentKind::Payout => 3,
+        PaymentKind::Adjustment => 4,
     }
 }
 

@@ -12,10 +12,11 @@ use tributary_api::form::owner::TextUpdate;
 use tributary_api::form::path::account_in_path;
 use tributary_api::form::request::{AccountCreate, AccountKindForm, Empty};
 use tributary_api::form::value::{CurrencyForm, ExternalIdText, OwnerText, TimeText};
-use tributary_api::render::account::{
-    AccountObject, AccountStatusForm, EntryObject, account_now, entry,
-};
+use tributary_api::moment::{Moment, too_many_records};
+use tributary_api::render::account::{AccountObject, AccountStatusForm, account_now};
+use tributary_api::render::balance::{BalanceObject, dated_balance, past_balance};
 use tributary_api::render::common::created;
+use tributary_api::render::entry::{EntryObject, entry};
 use tributary_api::render::list::{Limit, List, PageParams, PageQuery, list};
 use tributary_api::visibility::{ListScope, list_scope, visible_account};
 use tributary_engine::{IdKind, Slice};
@@ -224,11 +225,65 @@ pub(crate) async fn entries(
                 .statement(found.id, page)
                 .map_err(read_error)?;
             list(&shared.reader, &caller, url, slice, |line| {
-                Ok(entry(&shared.reader, &line))
+                entry(&shared.reader, &caller, &line)
             })
         })
         .await?;
     Ok(json(200, &page))
+}
+
+/// Moment of a balance.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BalanceQuery {
+    /// The id of an event (the balance after it), a time (what was recorded by then), or a date (what is effective by then, whenever
+    /// it was recorded). Now, if left out. A platform key may give a position.
+    at: Option<String>,
+}
+
+/// Shows what an account held at a moment.
+#[utoipa::path(get, path = "/v1/accounts/{id}/balance", tag = "accounts", operation_id = "getAccountBalance",
+    params(("id" = String, Path, description = "The account."), BalanceQuery),
+    responses((status = 200, description = "The balance.", body = BalanceObject)))]
+pub(crate) async fn balance(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Id(id): Id,
+    Query(query): Query<BalanceQuery>,
+) -> Result<Response, ErrorResponse> {
+    let found = visible_account(&app.shared.reader, &caller, &id)?;
+    let balance = app
+        .blocking(move |shared| balance_at(shared, &caller, &found, query.at.as_deref()))
+        .await?;
+    Ok(json(200, &balance))
+}
+
+fn balance_at(
+    shared: &Shared,
+    caller: &Caller,
+    found: &Account,
+    at: Option<&str>,
+) -> Result<BalanceObject, ApiError> {
+    let reader = &shared.reader;
+    let at = at.map(|at| Moment::parse(reader, caller, at)).transpose()?;
+    let position = match at {
+        None => reader.published(),
+        Some(Moment::Record(position)) => position,
+        Some(Moment::Time(time)) => reader.position_by(time).map_err(read_error)?,
+        Some(date @ Moment::Date(day)) => {
+            let most = shared.config.limits.dated_records_max;
+            let balance = reader.balance_on(found.id, day, most).map_err(read_error)?;
+            let balance = balance.ok_or_else(|| {
+                too_many_records(format!(
+                    "The account has more than {most} records, too many for a balance by business date: ask for a time or an event."
+                ))
+            })?;
+            return dated_balance(reader, found, &date, balance);
+        }
+    };
+    let balance = reader.balance_at(found.id, position).map_err(read_error)?;
+    past_balance(reader, found, at.as_ref(), balance.unwrap_or_default())
 }
 
 /// Freezes an account: it receives and does not pay. Platform keys only.

@@ -378,6 +378,18 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         s.server.post(drain, &json!({})).expect(200);
         s.pay_with(json!({"queue": {}}))
     }),
+    (ErrorCode::TooManyRecords, |s| {
+        let few = s.server.beside(|limits| limits.dated_records_max = 1);
+        let path = format!("/v1/accounts/{}/balance?at=2030-01-01", s.buyer);
+        let authorization = format!("Bearer {}", s.server.platform);
+        send(
+            few.addr(),
+            "GET",
+            &path,
+            &[("Authorization", &authorization)],
+            b"",
+        )
+    }),
     (ErrorCode::TooManyStreams, |_| {
         let full = Fixture::with(|config| config.limits.streams_max = 0);
         full.get("/v1/events/stream")

@@ -164,7 +164,9 @@ impl World {
 /// Reads: kind of id and path.
 const READS: &[(&str, &str)] = &[
     ("acct", "/v1/accounts/{id}"),
+    ("acct", "/v1/accounts/{id}/balance"),
     ("acct", "/v1/accounts/{id}/entries"),
+    ("evt", "/v1/accounts/{acct}/balance?at={id}"),
     ("acct", "/v1/accounts?starting_after={id}"),
     ("acct", "/v1/accounts?ending_before={id}"),
     ("acct", "/v1/payments?account={id}"),
@@ -616,6 +618,7 @@ fn every_parameter_that_takes_an_id_is_tried() {
         "payment",
         "event",
         "after",
+        "at",
     ];
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
@@ -631,9 +634,9 @@ fn every_parameter_that_takes_an_id_is_tried() {
                     None => parameter,
                 };
                 let name = parameter["name"].as_str().expect("a name");
-                // API keys are listed by the platform only; owners are named by their names, which `owners` tries.
-                let other = ["/v1/api_keys", "/v1/owners"].contains(&path.as_str());
-                if !ids.contains(&name) || other {
+                // API keys and the trial balance are the platform's; owners are named by their names, which `owners` tries.
+                let other = ["/v1/api_keys", "/v1/owners", "/v1/trial_balance"];
+                if !ids.contains(&name) || other.contains(&path.as_str()) {
                     continue;
                 }
                 let found = tried.iter().any(|(tried_method, tried)| {

@@ -1,8 +1,13 @@
 //! Expected statements and lists, from a scan of all records.
 
+use std::collections::BTreeMap;
+
 use tributary_ledger::{Body, PaymentKind, PaymentStatus};
 
 use super::{Model, Touch};
+
+/// Nanoseconds in a day.
+const NANOS_PER_DAY: u64 = 86_400_000_000_000;
 
 /// Part of a list. Lists are ordered from the newest to the oldest.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +68,37 @@ impl Model {
         let touched = self.touches.get(&account);
         let lines = touched.into_iter().flatten();
         lines.filter(|touch| touch.amount != 0).copied().collect()
+    }
+
+    /// Returns everything that touched the account up to `position`, oldest first.
+    pub fn touches_until(&self, account: u64, position: u64) -> Vec<Touch> {
+        let touched = self.touches.get(&account);
+        let all = touched.into_iter().flatten();
+        all.filter(|touch| touch.position <= position)
+            .copied()
+            .collect()
+    }
+
+    /// Returns what the entries of a business date and of those before it posted, by account, with accounts that were opened by
+    /// then.
+    pub fn posted_by_date(&self, date: i32) -> BTreeMap<u64, i128> {
+        let mut posted: BTreeMap<u64, i128> = BTreeMap::new();
+        for entry in self.entries.iter() {
+            let day = match entry.command.effective_at {
+                Some(date) => date.0,
+                None => (entry.timestamp / NANOS_PER_DAY) as i32,
+            };
+            if day > date {
+                continue;
+            }
+            if entry.rejection.is_none() && matches!(entry.command.body, Body::OpenAccount(_)) {
+                posted.entry(entry.position).or_default();
+            }
+            for &(account, amount) in entry.touched.iter().filter(|(_, amount)| *amount != 0) {
+                *posted.entry(account).or_default() += amount;
+            }
+        }
+        posted
     }
 
     /// Returns the payments that match, oldest first: `(number, time of the request)`.

@@ -61,6 +61,8 @@ pub struct Touch {
     pub amount: i128,
     /// Balance after the record, minor units.
     pub posted_after: i128,
+    /// Sum of the open holds after the record, minor units.
+    pub held_after: i128,
 }
 
 /// One part of a payment.

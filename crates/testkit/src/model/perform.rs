@@ -35,12 +35,13 @@ impl Model {
             account.posted += amount;
             account.touches += 1;
             account.touched_at = position;
-            let posted_after = account.posted;
+            let (posted_after, held_after) = (account.posted, account.held);
             self.touches.entry(id).or_default().push(Touch {
                 position,
                 timestamp: now,
                 amount,
                 posted_after,
+                held_after,
             });
         }
         let sum: i128 = touched.iter().map(|(_, amount)| amount).sum();

@@ -33,9 +33,13 @@ pub(crate) struct Entry {
     pub(crate) day: i32,
     /// Id of the payment.
     pub(crate) payment: String,
+    /// Kind of the payment, such as `top_up`.
+    pub(crate) kind: &'static str,
     /// Type of the event, such as `payment.captured`.
     pub(crate) event: String,
+    /// Description of the record, or else of the payment.
     pub(crate) description: Option<String>,
+    /// Reference of the payment.
     pub(crate) reference: Option<String>,
     /// (account, amount in minor units; positive = into the account); none is zero.
     pub(crate) postings: Vec<(u64, i64)>,

@@ -99,8 +99,8 @@ pub(super) fn json(
 
 /// Writes the names of the columns.
 pub(super) fn csv_head(out: &mut dyn Write) -> anyhow::Result<()> {
-    let columns = "position,created,effective_at,event,payment,account,owner,external_id,currency,amount,amount_minor,\
-                   balance_minor,reference,description";
+    let columns = "position,created,effective_at,event,payment,kind,account,owner,external_id,currency,amount,amount_minor,\
+                   balance_minor,counterparties,counterparty_owners,reference,description";
     writeln!(out, "{columns}")?;
     Ok(())
 }
@@ -115,12 +115,20 @@ pub(super) fn csv_rows(
     let mut rows = csv::WriterBuilder::new().from_writer(out);
     for leg in record.outcome.legs.iter().filter(|leg| leg.amount != 0) {
         let account = &accounts[&leg.account.0];
+        // Where the money came from or went to. Neither ids nor names of owners have blanks.
+        let others = record.outcome.legs.iter();
+        let others = others.filter(|other| other.amount.signum() == -leg.amount.signum());
+        let (ids, owners): (Vec<_>, Vec<_>) = others
+            .map(|other| &accounts[&other.account.0])
+            .map(|other| (other.id.as_str(), other.owner.as_str()))
+            .unzip();
         rows.write_record([
             &record.ctx.position.to_string(),
             &time(record.ctx.timestamp),
             &date(entry.day),
             &entry.event,
             &entry.payment,
+            entry.kind,
             &account.id,
             &*safe_cell(&account.owner),
             &*safe_cell(account.external_id.as_deref().unwrap_or("")),
@@ -128,6 +136,8 @@ pub(super) fn csv_rows(
             &decimal(leg.amount.into(), account.exponent),
             &leg.amount.to_string(),
             &leg.posted_after.to_string(),
+            &ids.join(" "),
+            &*safe_cell(&owners.join(" ")),
             &*safe_cell(entry.reference.as_deref().unwrap_or("")),
             &*safe_cell(entry.description.as_deref().unwrap_or("")),
         ])?;

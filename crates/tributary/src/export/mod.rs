@@ -1,13 +1,14 @@
 //! `export`: writes the books in the format of another program.
 //!
 //! Two passes over the journal: one for the accounts, their names and closing balances, one that writes. Memory
-//! is bounded by the number of accounts. The directory is only read; records that a server adds meanwhile are left out.
+//! is bounded by the number of accounts, and of payments that were changed after their first record. The directory is only read; records that a server adds meanwhile are left out.
 
 mod beancount;
 mod entry;
 mod hledger;
 mod lines;
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
@@ -17,7 +18,7 @@ use anyhow::Context as _;
 use tributary_engine::{IdKind, Ids};
 use tributary_journal::{DirDisk, ScanError, ScanOptions, scan};
 use tributary_ledger::codec::{Record, RecordRef};
-use tributary_ledger::{AccountKind, Body, FORMAT_VERSION, event_type};
+use tributary_ledger::{AccountKind, Body, FORMAT_VERSION, PaymentKind, event_type};
 
 use self::entry::{Accounts, BookAccount, Entry, effective_day, name_accounts};
 use crate::cli::{self, Format};
@@ -50,6 +51,8 @@ struct Book {
     disk: DirDisk,
     ids: Ids,
     accounts: Accounts,
+    /// Payments that later records posted for: captures, refunds, payments that were queued.
+    continued: HashSet<u64>,
     /// Position of the last record of this export.
     last_position: u64,
     last_day: i32,
@@ -68,6 +71,7 @@ impl Book {
             .collect();
         let ids = Ids::new(&meta.id_key, &epochs);
         let mut accounts = Accounts::new();
+        let mut continued = HashSet::new();
         let mut last_day = i32::MIN;
         let mut last_position = 0;
         let report = each_record(&disk, u64::MAX, &mut |record, _| {
@@ -76,6 +80,11 @@ impl Book {
             if let (Body::OpenAccount(_), None) = (&record.command.body, record.outcome.rejection) {
                 let account = account_from(record, &ids)?;
                 accounts.insert(record.ctx.position, account);
+            }
+            if let Some(payment) = &record.outcome.payment
+                && payment.id.0 != record.ctx.position
+            {
+                continued.insert(payment.id.0);
             }
             for leg in record.outcome.legs.iter().filter(|leg| leg.amount != 0) {
                 let account = accounts
@@ -100,6 +109,7 @@ impl Book {
             disk,
             ids,
             accounts,
+            continued,
             last_position,
             last_day: last_day.max(opened),
             title,
@@ -167,11 +177,13 @@ fn write_book(book: &Book, format: Format, out: &mut dyn Write) -> anyhow::Resul
         Format::Csv => lines::csv_head(out)?,
         Format::Jsonl => {}
     }
+    let mut texts = Texts::default();
     each_record(&book.disk, book.last_position, &mut |record, event| {
         if format == Format::Jsonl {
             return lines::json(out, record, event, &book.ids);
         }
-        let Some(entry) = to_entry(record, event, &book.ids) else {
+        texts.note(record, &book.continued);
+        let Some(entry) = to_entry(record, event, &book.ids, &texts) else {
             return Ok(());
         };
         match format {
@@ -190,31 +202,66 @@ fn write_book(book: &Book, format: Format, out: &mut dyn Write) -> anyhow::Resul
     Ok(())
 }
 
+/// Reference and description of payments, for the records that go on with them.
+#[derive(Default)]
+struct Texts {
+    of_payments: HashMap<u64, (Option<String>, Option<String>)>,
+}
+
+impl Texts {
+    /// Keeps the texts of a payment that later records go on with.
+    fn note(&mut self, record: &Record, continued: &HashSet<u64>) {
+        if continued.contains(&record.ctx.position) {
+            let texts = own_texts(record);
+            if texts != (None, None) {
+                self.of_payments.insert(record.ctx.position, texts);
+            }
+        }
+    }
+}
+
+/// Reference and description in the record itself.
+fn own_texts(record: &Record) -> (Option<String>, Option<String>) {
+    let reference = match &record.command.body {
+        Body::Pay(pay) => pay.reference.as_ref().map(ToString::to_string),
+        _ => None,
+    };
+    let description = lines::notes(record)["description"]
+        .as_str()
+        .map(str::to_owned);
+    (reference, description)
+}
+
 /// Returns the record as an entry of the books; none if no money moved.
-fn to_entry(record: &Record, event: &str, ids: &Ids) -> Option<Entry> {
+fn to_entry(record: &Record, event: &str, ids: &Ids, texts: &Texts) -> Option<Entry> {
     let legs = record.outcome.legs.iter().filter(|leg| leg.amount != 0);
     let postings: Vec<_> = legs.map(|leg| (leg.account.0, leg.amount)).collect();
     if postings.is_empty() {
         return None;
     }
     let payment = record.outcome.payment.as_ref()?;
-    let reference = match &record.command.body {
-        Body::Pay(pay) => pay
-            .reference
-            .as_ref()
-            .map(|reference| reference.as_str().to_owned()),
-        _ => None,
-    };
+    let (reference, description) = own_texts(record);
+    let first = texts.of_payments.get(&payment.id.0);
+    let (first_reference, first_description) = first.cloned().unwrap_or_default();
     Some(Entry {
         day: effective_day(record),
         payment: ids.encode(IdKind::Payment, payment.id.0),
+        kind: payment_kind_name(payment.kind),
         event: event.to_owned(),
-        description: lines::notes(record)["description"]
-            .as_str()
-            .map(str::to_owned),
-        reference,
+        description: description.or(first_description),
+        reference: reference.or(first_reference),
         postings,
     })
+}
+
+fn payment_kind_name(kind: PaymentKind) -> &'static str {
+    match kind {
+        PaymentKind::Pay => "pay",
+        PaymentKind::Transfer => "transfer",
+        PaymentKind::TopUp => "top_up",
+        PaymentKind::Payout => "payout",
+        PaymentKind::Adjustment => "adjustment",
+    }
 }
 
 fn kind_name(kind: AccountKind) -> &'static str {

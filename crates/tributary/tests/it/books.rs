@@ -281,6 +281,102 @@ fn books_in_several_currencies_with_awkward_names_are_accepted() {
 }
 
 #[test]
+fn a_line_of_the_csv_says_what_it_was_with_whom_and_why() {
+    let directory = tempfile::tempdir().expect("directory");
+    let data = directory.path().join("data");
+    let server = Server::start(&data);
+    let open = |name: &str, kind: &str| {
+        let body =
+            json!({ "owner": name, "currency": "EUR", "kind": kind, "overdraft": "unlimited" });
+        let opened = server.post("/v1/accounts", name, &body).ok();
+        opened["id"].as_str().expect("an id").to_owned()
+    };
+    let (ann, shop, farm) = (
+        open("ann", "wallet"),
+        open("shop", "merchant"),
+        open("farm", "merchant"),
+    );
+    let order = json!({ "amount": 100, "currency": "EUR", "source": ann, "reference": "order-1", "description": "apples",
+        "capture_method": "manual", "expires_at": "2500-01-01T00:00:00Z",
+        "splits": [{ "account": shop, "amount": 70 }, { "account": farm, "amount": 30 }] });
+    let order = server.post("/v1/payments", "order", &order).ok();
+    let id = order["id"].as_str().expect("an id");
+    server
+        .post(&format!("/v1/payments/{id}/capture"), "capture", &json!({}))
+        .ok();
+    let refund = json!({ "payment": id, "amount": 100, "description": "rotten" });
+    server.post("/v1/refunds", "refund", &refund).ok();
+    assert!(server.stop().success());
+    let path = directory.path().join("books.csv");
+    run_for(
+        0,
+        &[
+            "export",
+            "--data",
+            text(&data),
+            "--format",
+            "csv",
+            "-o",
+            text(&path),
+        ],
+    );
+    let mut reader = csv::Reader::from_path(&path).expect("opens");
+    let columns = [
+        "event",
+        "kind",
+        "owner",
+        "amount",
+        "counterparties",
+        "counterparty_owners",
+        "reference",
+        "description",
+    ];
+    let rows: Vec<Vec<String>> = reader
+        .deserialize::<BTreeMap<String, String>>()
+        .map(|row| {
+            let row = row.expect("reads");
+            columns.map(|column| row[column].clone()).to_vec()
+        })
+        .collect();
+    let two = format!("{shop} {farm}");
+    let captured = ["payment.captured", "pay"];
+    let given_back = ["payment.refunded", "pay"];
+    let expected = [
+        [
+            &captured[..],
+            &["ann", "-1.00", &two, "shop farm", "order-1", "apples"],
+        ]
+        .concat(),
+        [
+            &captured[..],
+            &["shop", "0.70", &ann, "ann", "order-1", "apples"],
+        ]
+        .concat(),
+        [
+            &captured[..],
+            &["farm", "0.30", &ann, "ann", "order-1", "apples"],
+        ]
+        .concat(),
+        [
+            &given_back[..],
+            &["ann", "1.00", &two, "shop farm", "order-1", "rotten"],
+        ]
+        .concat(),
+        [
+            &given_back[..],
+            &["shop", "-0.70", &ann, "ann", "order-1", "rotten"],
+        ]
+        .concat(),
+        [
+            &given_back[..],
+            &["farm", "-0.30", &ann, "ann", "order-1", "rotten"],
+        ]
+        .concat(),
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[test]
 fn a_payment_on_the_first_or_last_of_all_days_does_not_spoil_the_books() {
     let directory = tempfile::tempdir().expect("directory");
     let data = directory.path().join("data");

@@ -11,7 +11,7 @@ use super::messages::{
     PaymentState, PaymentStatus,
 };
 use super::{as_holder, batch, block, paying, platform, start};
-use crate::fixture::id;
+use crate::fixture::{id, pay};
 
 #[test]
 fn an_account_and_a_payment_are_as_rest_shows_them() {
@@ -60,6 +60,41 @@ fn an_account_and_a_payment_are_as_rest_shows_them() {
         (failed.status(), failed.failure_code.as_str()),
         (PaymentStatus::Failed, "insufficient_funds")
     );
+}
+
+#[test]
+fn a_line_of_a_statement_names_kind_counterparty_and_reference() {
+    let server = start();
+    let buyer = server.wallet("ann", 1_000);
+    let shop = server.account("shop", "merchant");
+    let mut order = pay(&buyer, &shop, 300);
+    order["reference"] = "order-1".into();
+    order["description"] = "Apples".into();
+    server.post("/v1/payments", &order).expect(201);
+    let newest = |account: &str| {
+        let request = ListEntriesRequest {
+            account: block(account),
+            limit: 1,
+            ..ListEntriesRequest::default()
+        };
+        let page: ListEntriesResponse = platform(&server)
+            .call("/tributary.v1.Ledger/ListEntries", request)
+            .expect("a page");
+        page.entries[0].clone()
+    };
+    for (account, amount, other, owner) in
+        [(&buyer, -300, &shop, "shop"), (&shop, 300, &buyer, "ann")]
+    {
+        let line = newest(account);
+        assert_eq!((line.amount, line.payment_kind), (amount, Some(0)));
+        assert_eq!(
+            (&*line.reference, &*line.description),
+            ("order-1", "Apples")
+        );
+        assert_eq!(line.counterparties.len(), 1);
+        assert_eq!(line.counterparties[0].account, block(other));
+        assert_eq!(line.counterparties[0].owner, owner);
+    }
 }
 
 #[test]
