@@ -254,7 +254,7 @@ fn the_dice_reach_every_operation_done_and_refused() {
     };
     let mut done = std::collections::BTreeMap::<_, usize>::new();
     let mut rejections = std::collections::BTreeMap::<_, usize>::new();
-    for _ in 0..60 {
+    for _ in 0..150 {
         let mut world = World::new();
         let rolls: Vec<Dice> = (0..100).map(|_| std::array::from_fn(|_| die())).collect();
         play(&mut world, &rolls);
