@@ -49,6 +49,13 @@ impl Letter {
         });
     }
 
+    /// Returns when the next attempt is due in a process that starts at `now`. Time may have gone back since the last attempt failed:
+    /// that process ran under a wall clock that was ahead. The event waits as long as it was to wait then, and no longer.
+    pub(crate) fn due_after_restart(&self, now: u64) -> u64 {
+        let failed_at = self.history.last().map_or(0, |attempt| attempt.at);
+        self.due.saturating_sub(failed_at.saturating_sub(now))
+    }
+
     /// Approximate size in memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let attempts = self.history.iter();

@@ -112,7 +112,7 @@ impl Flow {
                 continue;
             };
             letter.attempt = 0;
-            letter.due = now;
+            letter.due = 0;
             self.admit(position, letter, true, now);
             self.changed.push(position);
             requeued += 1;

@@ -190,7 +190,8 @@ impl Flow {
             past: EndedAttempts::default(),
             subscription,
         };
-        for (position, letter) in image.named {
+        for (position, mut letter) in image.named {
+            letter.due = letter.due_after_restart(now);
             flow.admit(position, letter, true, now);
         }
         flow
@@ -336,7 +337,6 @@ impl Flow {
             let letter = Letter {
                 time: matched.time,
                 object: matched.object,
-                due: now,
                 ..Letter::default()
             };
             self.admit(matched.position, letter, true, now);

@@ -770,6 +770,30 @@ fn a_retry_is_due_by_ledger_time() {
     assert_eq!(taken.expect("it is there").len(), 1);
 }
 
+/// The process before ran under a wall clock that was an hour ahead.
+#[test]
+fn a_retry_waits_no_longer_when_time_went_back_over_a_restart() {
+    const HOUR: u64 = 3_600 * SECOND;
+    let mut core = busy(Policy::default(), 2);
+    let taken = core.take(ID, 1, None, BEGIN + HOUR, 1);
+    let receipt = taken.expect("it is there")[0].receipt;
+    let minute = Some(60 * SECOND);
+    core.nack(ID, receipt, minute, "busy", BEGIN + HOUR)
+        .expect("it is under way");
+    core.drain(true);
+    let subscription = core.get(ID).expect("it is there").clone();
+    let known = || Known {
+        revisions: Revisions::new(subscription.terms.filter.clone()),
+        subscription: subscription.clone(),
+        start: 0,
+    };
+    let restart = |now| Core::new(core.images(), vec![known()], &BTreeSet::new(), now);
+    assert_eq!(restart(BEGIN).next_due(), Some(BEGIN + 60 * SECOND));
+    let later = BEGIN + HOUR + 59 * SECOND;
+    assert_eq!(restart(later).next_due(), Some(later + SECOND));
+    assert_eq!(restart(later + SECOND).next_due(), None, "it is due");
+}
+
 #[test]
 fn a_subscription_that_is_deleted_leaves_nothing() {
     let mut core = busy(Policy::default(), 3);

@@ -1,11 +1,12 @@
 //! The plug pulled at any operation of the disk, under the journal and the delivery log together: every event that matched is
-//! delivered at least once, what was kept as done is not delivered again, and the order of an object holds. The history may lack
+//! delivered at least once, what was kept as done is not delivered again, and the order of an object holds, whatever the wall clock
+//! shows. The history may lack
 //! attempts, and has none that was not made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tributary_engine::{Clock, Reader};
+use tributary_engine::{Clock, Reader, SteeredClock};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{
     AccountId, Body, Command, FORMAT_VERSION, Pay, PaymentId, Queue, QueueTerms, ReplyTo,
@@ -15,7 +16,7 @@ use tributary_messaging::{
     AttemptEnd, AttemptQuery, Backoff, Messaging, Order, Pattern, Policy, Receipt,
     SubscriptionContent, SubscriptionId,
 };
-use tributary_testkit::clock::TestClock;
+use tributary_testkit::clock::TestClocks;
 use tributary_testkit::commands::{BEGIN, SECOND, command, hold, open, pay};
 use tributary_testkit::disk::{Fault, SimDisk};
 use tributary_testkit::random::Random;
@@ -72,12 +73,18 @@ struct Happened {
     /// A batch held other records before and after one that changed a filter.
     divided: u64,
     logs_lost: u64,
+    /// Times that the wall clock was set.
+    steps: u64,
 }
 
 struct World {
     random: Random,
     disk: SimDisk,
-    clock: TestClock,
+    /// Clocks of the machine. The wall clock is set to anything at any moment.
+    clocks: TestClocks,
+    clock: Arc<SteeredClock<TestClocks>>,
+    /// Right time at a running time of 0, nanoseconds since the Unix epoch.
+    begun: u64,
     keys: u64,
     /// What each event is about, as far as it was looked up.
     objects: Vec<u64>,
@@ -144,7 +151,7 @@ fn queued(key: &str, amount: u64, not_before: u64) -> Command {
 
 impl World {
     fn start(&mut self) -> Option<Life> {
-        Life::start(self.disk.disk(), Arc::new(self.clock.clone()))
+        Life::start(self.disk.disk(), self.clock.clone())
     }
 
     fn live(&mut self) {
@@ -170,7 +177,7 @@ impl World {
             self.disk = self.disk.crash(self.random.any());
         }
         // A process takes its time to start.
-        self.clock.advance(SECOND);
+        self.clocks.advance(SECOND);
         if self.random.one_in(6) {
             self.lose_log();
         }
@@ -257,11 +264,37 @@ impl World {
             11..=13 => self.take(stepper, 10),
             14..=15 => self.ack(stepper, 50),
             16 => self.nack(stepper),
-            17 => self.clock.advance(self.random.below(20) * SECOND / 2),
+            17 => self.pass_time(),
             18 => self.keep(stepper),
             _ => self.make(stepper),
         }
         assert!(self.messaging(stepper).within_bounds());
+    }
+
+    /// Lets time pass, and now and then sets the wall clock: by hours, by seconds, or right again. Sometimes it stays there until it is
+    /// followed.
+    fn pass_time(&mut self) {
+        self.clocks.advance(self.random.below(20) * SECOND / 2);
+        let error = self.random.below(4 * 3_600) as i64 * SECOND as i64;
+        let error = match self.random.below(12) {
+            0 => error,
+            1 => -error,
+            2 => error / 300,
+            3 => -error / 300,
+            4 => 0,
+            5 => {
+                return (0..70).for_each(|_| {
+                    self.clocks.advance(9 * SECOND);
+                    self.clock.now();
+                });
+            }
+            _ => return,
+        };
+        self.happened.steps += 1;
+        let right = self.begun + self.clock.running();
+        self.clocks
+            .step_wall((right as i64 + error) - self.clocks.wall() as i64);
+        self.clock.now();
     }
 
     fn messaging<'a>(&self, stepper: &'a Life) -> &'a Messaging {
@@ -444,7 +477,7 @@ impl World {
             let wait = self.messaging(&stepper).step();
             self.take(&stepper, 50);
             self.ack(&stepper, 100);
-            self.clock.advance(SECOND);
+            self.clocks.advance(SECOND);
             let out = self.seen.iter().any(|seen| !seen.out.is_empty());
             if !wait.is_zero() && !out && self.idle(&stepper) {
                 break;
@@ -507,10 +540,14 @@ impl World {
 }
 
 fn run(seed: u64) -> Happened {
+    let clocks = TestClocks::starting_at(BEGIN);
+    let clock = Arc::new(SteeredClock::new(clocks.clone()));
     let mut world = World {
         random: Random::new(seed),
         disk: SimDisk::new(seed),
-        clock: TestClock::starting_at(BEGIN),
+        begun: BEGIN - clock.running(),
+        clocks,
+        clock,
         keys: 0,
         objects: Vec::new(),
         told: BTreeSet::new(),
@@ -552,5 +589,6 @@ fn every_event_comes_at_least_once_whatever_crashes() {
         assert!(sum(|happened| happened.far_behind) > 0);
         assert!(sum(|happened| happened.divided) > 0);
         assert!(sum(|happened| happened.logs_lost) > 0);
+        assert!(sum(|happened| happened.steps) > 0);
     }
 }
