@@ -11,9 +11,10 @@ use tributary_engine::{
 };
 use tributary_journal as journal;
 use tributary_ledger::{
-    AccountId, Body, Command, Lookups, PaymentId, PaymentStatus, Refund, WorkingSet,
+    AccountId, Body, Command, Lookups, Pay, PaymentId, PaymentStatus, Queue, QueueTerms, Refund,
+    WorkingSet,
 };
-use tributary_testkit::backends::cluster_meta;
+use tributary_testkit::backends::{cluster_meta, empty_memory};
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::{Fault, SimDisk};
 
@@ -339,6 +340,49 @@ fn too_much_at_once_is_refused_and_what_was_taken_is_answered() {
     );
     let late = engine.execute_blocking(vec![open("late", "shop")]).unwrap();
     assert!(!done(&late).1, "its key was never taken");
+}
+
+/// The time of the later one comes while the earlier one is on its way to the disk.
+#[test]
+fn a_slow_sync_lets_no_later_queued_payment_of_a_payer_overtake() {
+    let clock = TestClock::starting_at(BEGIN);
+    let gate = Arc::new((Mutex::new(true), Condvar::new()));
+    let gated = Gated {
+        inner: empty_memory(),
+        gate: gate.clone(),
+    };
+    let engine = start_by(Arc::new(clock.clone()), Box::new(gated));
+    open_two(&engine);
+    let queued = |key: &str, not_before| {
+        let terms = QueueTerms {
+            not_before,
+            ..QueueTerms::default()
+        };
+        let queue = Queue {
+            terms,
+            ..Queue::default()
+        };
+        let pay = Pay {
+            queue: Some(Box::new(queue)),
+            ..pay(1, 2, 1)
+        };
+        vec![command(key, Body::Pay(pay))]
+    };
+    let later = engine.execute_blocking(queued("later", BEGIN + 2 * SECOND));
+    assert_eq!(codes(&later.unwrap()), [None]);
+    clock.set(BEGIN + SECOND);
+    *gate.0.lock().unwrap() = false;
+    engine.submit_unwatched(queued("earlier", 0)).unwrap();
+    eventually("it is handed over", || engine.reader().head().position == 4);
+    clock.set(BEGIN + 3 * SECOND);
+    // Time for the writer to look at the queue.
+    std::thread::sleep(700 * MILLISECOND);
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    let payment = |id| engine.reader().payment(PaymentId(id)).unwrap();
+    let ran = |id| payment(id).is_some_and(|it| it.status == PaymentStatus::Captured);
+    eventually("both run", || ran(3) && ran(4));
+    assert!(payment(4).unwrap().changed_at < payment(3).unwrap().changed_at);
 }
 
 fn on_disk(disk: &SimDisk) -> Box<dyn Backend> {
