@@ -94,6 +94,12 @@ codes! {
     IdempotencyKeyMissing = "idempotency_key_missing", 400, InvalidRequest;
     /// The idempotency key is empty, too long or not printable.
     IdempotencyKeyInvalid = "idempotency_key_invalid", 400, InvalidRequest;
+    /// A header that every request needs is missing.
+    HeaderMissing = "header_missing", 400, InvalidRequest;
+    /// A header that may stand in a request once stands in it twice.
+    HeaderRepeated = "header_repeated", 400, InvalidRequest;
+    /// The body is transferred in a coding other than `chunked`.
+    TransferEncodingUnsupported = "transfer_encoding_unsupported", 400, InvalidRequest;
     /// There is no API key in the request.
     ApiKeyMissing = "api_key_missing", 401, Authentication;
     /// The API key is not known or was revoked.
@@ -118,6 +124,8 @@ codes! {
     BodyTooLarge = "body_too_large", 413, InvalidRequest;
     /// The body does not say that it is JSON.
     ContentTypeUnsupported = "content_type_unsupported", 415, InvalidRequest;
+    /// The body is compressed.
+    ContentEncodingUnsupported = "content_encoding_unsupported", 415, InvalidRequest;
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "idempotency_key_reused", 422, Idempotency;
     /// The answer needs more records than one request may look at.
@@ -132,6 +140,8 @@ codes! {
     QueueFull = "queue_full", 429, RateLimit;
     /// The maximum number of event streams is open.
     TooManyStreams = "too_many_streams", 429, RateLimit;
+    /// The request line and the headers are larger than the server takes.
+    HeadTooLarge = "head_too_large", 431, InvalidRequest;
     /// The server failed; nothing is said about why.
     InternalError = "internal_error", 500, Api;
     /// A stored record does not match its checksum.

@@ -26,7 +26,9 @@ use tributary_messaging::Messaging;
 
 use crate::config::ServerConfig;
 use crate::metrics::requests::{Counters, method_label};
+use crate::parameters::QueryParameters;
 use crate::rate::RateLimiter;
+use crate::request_head::RequestHead;
 use crate::response::{ErrorResponse, REPLAYED, error_response};
 use crate::streams::Streams;
 use crate::timeouts::Timeouts;
@@ -62,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) threads: Vec<Arc<Counters>>,
     pub(crate) openapi: Bytes,
     pub(crate) docs: Bytes,
+    /// Query parameters of each route.
+    pub(crate) parameters: QueryParameters,
     pub(crate) draining: AtomicBool,
     /// True once the server is told to stop: what lasts, ends itself then.
     pub(crate) stopped: watch::Receiver<bool>,
@@ -112,11 +116,39 @@ impl Drop for InFlight<'_> {
 /// Gives every request its id, its line in the log and its place in the metrics, and every error its body.
 pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let observed = Observed::begin(&app, request.method());
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let route = matched_route(&request);
     request.extensions_mut().insert(observed.id.clone());
     let response = catch_panic(pin!(next.run(request))).await;
-    observed.end(route, response.unwrap_or_else(failure))
+    observed.end(route_label(&route), response.unwrap_or_else(failure))
+}
+
+/// [`observe`] for REST: checks the head of the request first.
+pub(crate) async fn observe_rest(
+    State(app): State<App>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let observed = Observed::begin(&app, request.method());
+    let route = matched_route(&request);
+    let known = route.as_ref().map(MatchedPath::as_str);
+    let checked = RequestHead::of_request(&request).check(&app.shared, known);
+    let response = match checked {
+        Err(error) => Some(ErrorResponse(error).into_response()),
+        Ok(()) => {
+            request.extensions_mut().insert(observed.id.clone());
+            catch_panic(pin!(next.run(request))).await
+        }
+    };
+    observed.end(route_label(&route), response.unwrap_or_else(failure))
+}
+
+fn matched_route(request: &Request) -> Option<MatchedPath> {
+    request.extensions().get::<MatchedPath>().cloned()
+}
+
+/// The route as a label; `none` if the path leads nowhere, so that callers can't make up labels.
+fn route_label(route: &Option<MatchedPath>) -> &str {
+    route.as_ref().map_or("none", MatchedPath::as_str)
 }
 
 /// Returns the answer to a request whose handler panicked.
@@ -255,6 +287,7 @@ mod tests {
                 threads: Vec::new(),
                 openapi: Bytes::new(),
                 docs: Bytes::new(),
+                parameters: QueryParameters::default(),
                 draining: AtomicBool::new(false),
                 stopped: watch::channel(false).1,
                 request_ids: RequestIds::new(),

@@ -10,6 +10,7 @@ use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 
 use crate::app::{App, Shared};
+use crate::request_head::require_single_headers;
 use crate::response::ErrorResponse;
 
 /// A caller who may read.
@@ -94,6 +95,8 @@ pub(crate) fn still_valid(headers: &HeaderMap, shared: &Shared) -> bool {
 
 /// Returns the caller, without counting the request against the key's rate.
 pub(crate) fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<Caller, ApiError> {
+    // Over gRPC nobody has looked at the headers before.
+    require_single_headers(headers)?;
     let authorization = headers
         .get(header::AUTHORIZATION)
         .ok_or_else(api_key_missing)?;

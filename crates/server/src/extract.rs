@@ -14,6 +14,7 @@ use tributary_api::form::{json, query};
 use tributary_ledger::Key;
 
 use crate::app::App;
+use crate::request_head::body_too_large;
 use crate::response::ErrorResponse;
 
 /// A JSON body that is an object, read into `T`.
@@ -101,10 +102,7 @@ where
     })?;
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
-            ErrorCode::BodyTooLarge,
-            format!("The body has more than {} bytes.", limits.body_bytes_max),
-        )),
+        Err(error) if error.is::<LengthLimitError>() => Err(body_too_large(limits.body_bytes_max)),
         Err(_) => Err(ApiError::new(
             ErrorCode::JsonMalformed,
             "The body broke off.",

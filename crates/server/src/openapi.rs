@@ -404,12 +404,12 @@ fn add_links(operation: &mut Value) {
 fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
     if !authenticated {
         return if path == "/health/ready" {
-            vec![400, 500, 503]
+            vec![400, 431, 500, 503]
         } else {
-            vec![400, 500]
+            vec![400, 431, 500]
         };
     }
-    let mut statuses = vec![400, 401, 403, 404, 429, 500, 503];
+    let mut statuses = vec![400, 401, 403, 404, 429, 431, 500, 503];
     if writes {
         statuses.extend([408, 413, 415, 422, 504]);
         let moves_money = path.starts_with("/v1/payments")

@@ -25,8 +25,6 @@ use crate::timeouts::TimeoutTimer;
 
 /// Pause after a failed accept: usually the process has no file descriptors left for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Header lines of one request.
-const HEADERS_MAX: usize = 64;
 
 /// Bytes that a caller may send ahead on one gRPC call, and on all calls of a connection.
 const WINDOW_BYTES: (u32, u32) = (4 << 20, 8 << 20);
@@ -199,8 +197,8 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let connection = http1::Builder::new()
         .timer(TimeoutTimer(app.timeouts.clone()))
         .header_read_timeout(limits.header_read_timeout)
-        .max_buf_size(limits.header_bytes_max.max(8_192))
-        .max_headers(HEADERS_MAX)
+        // Twice what is taken, so that a head that is somewhat too large is read, and refused with words.
+        .max_buf_size(2 * limits.header_bytes_max.max(8_192))
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut told = pin!(stop_requested(&mut stopped));

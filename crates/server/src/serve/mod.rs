@@ -26,8 +26,9 @@ use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, SubmitQueue};
 use tributary_messaging::Messaging;
 
-use crate::app::{App, RequestIds, Shared, observe};
+use crate::app::{App, RequestIds, Shared, observe_rest};
 use crate::config::ServerConfig;
+use crate::parameters::QueryParameters;
 use crate::rate::RateLimiter;
 use crate::serve::connection::{Accept, Api};
 use crate::streams::Streams;
@@ -112,7 +113,8 @@ impl Server {
             Some((addr, listeners)) => (Some(addr), listeners),
             None => (None, Vec::new()),
         };
-        let (router, _) = openapi::build();
+        let (router, document) = openapi::build();
+        let parameters = QueryParameters::from_document(&document);
         let connections = Arc::new(Semaphore::new(
             config.limits.connections_max.min(Semaphore::MAX_PERMITS),
         ));
@@ -124,6 +126,7 @@ impl Server {
             messaging,
             transport,
             threads,
+            parameters,
             stopped.clone(),
         );
         let mut running = Running {
@@ -152,7 +155,7 @@ impl Server {
         for ((index, listener), app) in listeners.into_iter().enumerate().zip(&mut apps) {
             let router = router
                 .clone()
-                .layer(from_fn_with_state(app.clone(), observe))
+                .layer(from_fn_with_state(app.clone(), observe_rest))
                 .with_state(app.clone());
             let rest = accept(app, Api::Rest, router, &rest_tls);
             running.threads.push(spawn(
@@ -180,6 +183,7 @@ fn shared(
     messaging: Option<Arc<Messaging>>,
     transport: Option<Arc<dyn PushTransport>>,
     threads: usize,
+    parameters: QueryParameters,
     stopped: watch::Receiver<bool>,
 ) -> Arc<Shared> {
     let document = openapi::openapi_json();
@@ -194,6 +198,7 @@ fn shared(
         threads: (0..threads).map(|_| Arc::default()).collect(),
         docs: docs_page::page(&document).into(),
         openapi: document.into(),
+        parameters,
         draining: AtomicBool::new(false),
         stopped,
         request_ids: RequestIds::new(),

@@ -12,10 +12,12 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper::{Method, Request};
+use hyper::{HeaderMap, Method, Request};
 use hyper_util::service::TowerToHyperService;
 
 use crate::app::{App, Observed, catch_panic, failure};
+use crate::request_head::RequestHead;
+use crate::response::ErrorResponse;
 use crate::routes::payments::pay;
 
 /// The path that goes straight to its handler, with `POST`.
@@ -39,9 +41,9 @@ impl RestService {
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
         if request.method() == Method::POST && request.uri().path() == PAYMENTS {
             let observed = Observed::begin(&self.app, request.method());
-            let (Parts { headers, .. }, body) = request.into_parts();
+            let (parts, body) = request.into_parts();
             let handler = pin!(async {
-                let answer = pay(&self.app, headers, body).await;
+                let answer = self.pay(parts, body).await;
                 answer.unwrap_or_else(IntoResponse::into_response)
             });
             let response = catch_panic(handler).await;
@@ -51,4 +53,14 @@ impl RestService {
         let answer = Box::pin(self.router.call(request.map(Body::new)));
         answer.await
     }
+
+    async fn pay(&self, parts: Parts, body: Incoming) -> Result<Response, ErrorResponse> {
+        RequestHead::of_parts(&parts).check(&self.app.shared, Some(PAYMENTS))?;
+        pay(&self.app, into_headers(parts), body).await
+    }
+}
+
+/// Drops the rest of a head, which keeps the connection's buffer.
+fn into_headers(parts: Parts) -> HeaderMap {
+    parts.headers
 }

@@ -90,6 +90,14 @@ pub(crate) fn send(
     read_answer(stream)
 }
 
+/// Sends exactly this on a connection of its own and reads the answer; the server must close after it.
+pub(crate) fn send_raw(addr: SocketAddr, request: &str) -> Answer {
+    let mut stream = connect(addr);
+    // The server may answer, and close, before it has read what it does not want.
+    let _early_answer = stream.write_all(request.as_bytes());
+    read_answer(stream)
+}
+
 /// A write, with `more` headers than it needs.
 pub(crate) fn post(
     addr: SocketAddr,

@@ -19,7 +19,7 @@ use tributary_ledger::{
 use tributary_messaging::REPLAYS_MAX;
 use tributary_server::RateLimit;
 
-use crate::client::{Answer, PATIENCE, connect, post, read_answer, send};
+use crate::client::{Answer, PATIENCE, connect, post, read_answer, send, send_raw};
 use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, hold, id, pay};
 
 /// How one code is provoked.
@@ -242,6 +242,29 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         s.server
             .post_key("/v1/payments", &"k".repeat(256), &s.pay(1))
     }),
+    (ErrorCode::HeaderMissing, |s| {
+        send_raw(
+            s.server.addr,
+            "GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n",
+        )
+    }),
+    (ErrorCode::HeaderRepeated, |s| {
+        let twice = [("Content-Type", "text/plain")];
+        let (token, body) = (&s.server.platform, s.pay(1).to_string());
+        let key = Some("k");
+        post(
+            s.server.addr,
+            token,
+            "/v1/payments",
+            key,
+            &twice,
+            body.as_bytes(),
+        )
+    }),
+    (ErrorCode::TransferEncodingUnsupported, |s| {
+        let coding = [("Transfer-Encoding", "gzip, chunked")];
+        send(s.server.addr, "GET", "/health/live", &coding, b"0\r\n\r\n")
+    }),
     (ErrorCode::ApiKeyMissing, |s| {
         send(s.server.addr, "GET", "/v1/accounts", &[], b"")
     }),
@@ -318,6 +341,23 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
             &headers,
             s.pay(1).to_string().as_bytes(),
         )
+    }),
+    (ErrorCode::ContentEncodingUnsupported, |s| {
+        let coding = [("Content-Encoding", "gzip")];
+        let (token, body) = (&s.server.platform, s.pay(1).to_string());
+        let key = Some("k");
+        post(
+            s.server.addr,
+            token,
+            "/v1/payments",
+            key,
+            &coding,
+            body.as_bytes(),
+        )
+    }),
+    (ErrorCode::HeadTooLarge, |s| {
+        let long = [("Cookie", &*"x".repeat(32 << 10))];
+        send(s.server.addr, "GET", "/health/live", &long, b"")
     }),
     (ErrorCode::IdempotencyKeyReused, |s| {
         s.server

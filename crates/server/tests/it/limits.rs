@@ -91,6 +91,9 @@ fn a_head_that_is_too_large_is_refused() {
         b"",
     );
     assert_eq!(answer.status, 431);
+    let somewhat = [("X", &*"x".repeat(8_192))];
+    let answer = send(server.addr, "GET", "/health/live", &somewhat, b"");
+    assert_eq!((answer.status, &*answer.code()), (431, "head_too_large"));
     let many: Vec<(String, String)> = (0..200)
         .map(|index| (format!("X-{index}"), "x".to_owned()))
         .collect();

@@ -14,6 +14,7 @@ mod fixture;
 mod foreign;
 mod forms;
 mod grpc;
+mod heads;
 mod history;
 mod idempotency;
 mod interfaces;
