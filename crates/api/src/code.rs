@@ -148,6 +148,8 @@ codes! {
     RecordDamaged = "record_damaged", 500, Api;
     /// There is no space for another record.
     StorageFull = "storage_full", 503, Api;
+    /// The maximum number of connections is open.
+    TooManyConnections = "too_many_connections", 503, Api;
     /// The server is stopping.
     Stopping = "stopping", 503, Api;
     /// The store can't be reached.

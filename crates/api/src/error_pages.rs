@@ -42,6 +42,7 @@ pages! {
     "internal_error"
     "record_damaged"
     "storage_full"
+    "too_many_connections"
     "stopping"
     "unavailable"
     "messaging_unavailable"

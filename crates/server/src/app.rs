@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{MatchedPath, Request, State};
@@ -21,20 +21,26 @@ use tributary_api::intake::Intake;
 use tributary_api::settings::SettingTypes;
 use tributary_api::subscriptions::require_messaging;
 use tributary_api::transport::PushTransport;
-use tributary_engine::{Engine, Reader, SubmitQueue};
+use tributary_engine::{Engine, IdKind, Reader, SubmitQueue};
+use tributary_ledger::ApiKeyId;
 use tributary_messaging::Messaging;
 
+use crate::admission::{Admission, ConnectionPlace};
 use crate::config::ServerConfig;
 use crate::metrics::requests::{Counters, method_label};
 use crate::parameters::QueryParameters;
 use crate::rate::RateLimiter;
 use crate::request_head::RequestHead;
+use crate::request_notes::RequestNotes;
 use crate::response::{ErrorResponse, REPLAYED, error_response};
 use crate::streams::Streams;
 use crate::timeouts::Timeouts;
 
 /// Names the request in the answer and in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// Routes that are asked all the time, by programs that watch the server.
+const ROUTINE_ROUTES: [&str; 3] = ["/metrics", "/health/live", "/health/ready"];
 
 /// State of a handler: shared by all threads, except the counters, the queue to the writer and the time-outs of its own
 /// thread.
@@ -72,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) request_ids: RequestIds,
     /// Places for event streams.
     pub(crate) streams: Streams,
+    /// Places for connections.
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// The id of the request at hand.
@@ -95,7 +103,7 @@ impl RequestIds {
         }
     }
 
-    fn next(&self) -> RequestId {
+    pub(crate) fn next(&self) -> RequestId {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let mut id = String::with_capacity(self.process.len() + 16);
         id.push_str(&self.process);
@@ -117,9 +125,12 @@ impl Drop for InFlight<'_> {
 pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let observed = Observed::begin(&app, request.method());
     let route = matched_route(&request);
+    let notes = notes_of(&mut request);
     request.extensions_mut().insert(observed.id.clone());
-    let response = catch_panic(pin!(next.run(request))).await;
-    observed.end(route_label(&route), response.unwrap_or_else(failure))
+    let mut handler = pin!(notes.scope(next.run(request)));
+    let response = catch_panic(handler.as_mut()).await;
+    let notes = handler.as_mut().take_value();
+    observed.end(route_label(&route), notes, response.unwrap_or_else(failure))
 }
 
 /// [`observe`] for REST: checks the head of the request first.
@@ -131,15 +142,21 @@ pub(crate) async fn observe_rest(
     let observed = Observed::begin(&app, request.method());
     let route = matched_route(&request);
     let known = route.as_ref().map(MatchedPath::as_str);
-    let checked = RequestHead::of_request(&request).check(&app.shared, known);
-    let response = match checked {
-        Err(error) => Some(ErrorResponse(error).into_response()),
-        Ok(()) => {
-            request.extensions_mut().insert(observed.id.clone());
-            catch_panic(pin!(next.run(request))).await
-        }
-    };
-    observed.end(route_label(&route), response.unwrap_or_else(failure))
+    if let Err(error) = RequestHead::of_request(&request).check(&app.shared, known) {
+        let response = ErrorResponse(error).into_response();
+        return observed.end(route_label(&route), None, response);
+    }
+    let notes = notes_of(&mut request);
+    request.extensions_mut().insert(observed.id.clone());
+    let mut handler = pin!(notes.scope(next.run(request)));
+    let response = catch_panic(handler.as_mut()).await;
+    let notes = handler.as_mut().take_value();
+    observed.end(route_label(&route), notes, response.unwrap_or_else(failure))
+}
+
+/// Empty notes of a request, which brings its connection along.
+fn notes_of(request: &mut Request) -> RequestNotes {
+    RequestNotes::new(request.extensions_mut().remove::<Arc<ConnectionPlace>>())
 }
 
 fn matched_route(request: &Request) -> Option<MatchedPath> {
@@ -158,7 +175,7 @@ pub(crate) fn failure() -> Response {
 
 /// One request, from its head to its answer.
 pub(crate) struct Observed<'a> {
-    counters: &'a Counters,
+    app: &'a App,
     started: Instant,
     method: &'static str,
     id: RequestId,
@@ -170,7 +187,7 @@ impl<'a> Observed<'a> {
     pub(crate) fn begin(app: &'a App, method: &Method) -> Observed<'a> {
         app.counters.in_flight.fetch_add(1, Ordering::Relaxed);
         Observed {
-            counters: &app.counters,
+            app,
             started: Instant::now(),
             method: method_label(method),
             id: app.shared.request_ids.next(),
@@ -178,8 +195,13 @@ impl<'a> Observed<'a> {
         }
     }
 
-    /// Finishes the answer.
-    pub(crate) fn end(self, route: &str, mut response: Response) -> Response {
+    /// Finishes the answer. `notes`: what the handler found out, if it ran.
+    pub(crate) fn end(
+        self,
+        route: &str,
+        notes: Option<RequestNotes>,
+        mut response: Response,
+    ) -> Response {
         let mut code = "";
         if let Some(error) = response.extensions_mut().remove::<ApiError>() {
             code = error.code();
@@ -193,11 +215,42 @@ impl<'a> Observed<'a> {
         }
         let (method, status) = (self.method, response.status().as_u16());
         let took = self.started.elapsed();
-        self.counters.count(method, route, status, took);
-        tracing::info!(request_id = %self.id.0, method, route, status, code, took_us = took.as_micros() as u64, "request");
+        self.app.counters.count(method, route, status, took);
+        let api_key = notes.and_then(|notes| notes.api_key.get());
+        self.log(route, status, code, api_key, took);
         let value = HeaderValue::try_from(self.id.0).expect("a request id is plain text");
         response.headers_mut().insert(REQUEST_ID, value);
         response
+    }
+}
+
+impl Observed<'_> {
+    /// Logs the request: probes and scrapes, which come all the time, at the level debug.
+    fn log(
+        &self,
+        route: &str,
+        status: u16,
+        code: &str,
+        api_key: Option<ApiKeyId>,
+        took: Duration,
+    ) {
+        let is_routine = ROUTINE_ROUTES.contains(&route) && status < 400;
+        if is_routine && !tracing::enabled!(tracing::Level::DEBUG)
+            || !tracing::enabled!(tracing::Level::INFO)
+        {
+            return;
+        }
+        let api_key = api_key.map_or_else(String::new, |key| match key.0 {
+            // The program itself, which has no key that is recorded.
+            0 => "internal".to_owned(),
+            position => self.app.shared.reader.ids().encode(IdKind::ApiKey, position),
+        });
+        let (id, method, took_us) = (&self.id.0, self.method, took.as_micros() as u64);
+        if is_routine {
+            tracing::debug!(request_id = %id, method, route, status, code, api_key, took_us, "request");
+        } else {
+            tracing::info!(request_id = %id, method, route, status, code, api_key, took_us, "request");
+        }
     }
 }
 
@@ -292,6 +345,7 @@ mod tests {
                 stopped: watch::channel(false).1,
                 request_ids: RequestIds::new(),
                 streams: Streams::new(1),
+                admission: Admission::new(ServerConfig::default().limits.connections()),
             }),
             counters: Arc::default(),
             submit_queue: Arc::new(SubmitQueue::new(engine.clone())),

@@ -11,6 +11,7 @@ use tributary_api::error::ApiError;
 
 use crate::app::{App, Shared};
 use crate::request_head::require_single_headers;
+use crate::request_notes::note_api_key;
 use crate::response::ErrorResponse;
 
 /// A caller who may read.
@@ -101,5 +102,7 @@ pub(crate) fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<Calle
         .get(header::AUTHORIZATION)
         .ok_or_else(api_key_missing)?;
     let internal = shared.config.internal.as_ref();
-    caller::authenticate(&shared.reader, internal, authorization.to_str().ok())
+    let caller = caller::authenticate(&shared.reader, internal, authorization.to_str().ok())?;
+    note_api_key(caller.actor.api_key);
+    Ok(caller)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tributary_api::token::Secret;
 use tributary_engine::DATED_RECORDS_MAX;
 
+use crate::admission::ConnectionLimits;
 use crate::rate::RateLimit;
 
 /// Configuration of a server.
@@ -44,9 +45,13 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Largest request head, in bytes; at least 8,192.
     pub header_bytes_max: usize,
-    /// Most connections open at once, over all threads; further ones wait, all but one per listener in the
-    /// kernel's queue.
+    /// Maximum number of open connections, over all threads and ports. A further one takes the place of the oldest one that brought no
+    /// valid API key; if all brought one, it is refused.
     pub connections_max: usize,
+    /// Maximum number of open connections from one IPv4 address, or from one /64 network of IPv6; beyond it, the same holds.
+    pub connections_per_address_max: usize,
+    /// Time after which a connection that brought no valid API key is closed.
+    pub unauthenticated_timeout: Duration,
     /// Longest wait for the head of a request, from the first byte or from the end of the previous one.
     pub header_read_timeout: Duration,
     /// Longest wait for the body of a request.
@@ -73,6 +78,8 @@ impl Default for Limits {
             body_bytes_max: 16 << 20,
             header_bytes_max: 32 << 10,
             connections_max: 10_000,
+            connections_per_address_max: 2_500,
+            unauthenticated_timeout: Duration::from_secs(60),
             header_read_timeout: Duration::from_secs(15),
             body_read_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
@@ -82,6 +89,17 @@ impl Default for Limits {
             stream_heartbeat: Duration::from_secs(15),
             dated_records_max: DATED_RECORDS_MAX,
             rate: None,
+        }
+    }
+}
+
+impl Limits {
+    /// Bounds on open connections.
+    pub(crate) fn connections(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            all_max: self.connections_max,
+            per_network_max: self.connections_per_address_max,
+            unauthenticated_timeout: self.unauthenticated_timeout,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! rule about money: whether a payment may be made, and what it changes, is the ledger's to say. The answer to a write is made
 //! from its record, never from later state, so the repetition of a write gets the first answer.
 
+mod admission;
 mod answer;
 mod app;
 mod auth;
@@ -18,6 +19,7 @@ mod parameters;
 mod prefer;
 mod rate;
 mod request_head;
+mod request_notes;
 mod response;
 mod routes;
 mod serve;

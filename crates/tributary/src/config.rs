@@ -66,6 +66,8 @@ pub(crate) struct Limits {
     pub(crate) requests_per_second_max: Option<u32>,
     /// Maximum number of open connections.
     pub(crate) connections_max: usize,
+    /// Maximum number of open connections from one IPv4 address or /64 network of IPv6; `None` for a quarter of all.
+    pub(crate) connections_per_address_max: Option<usize>,
     /// Maximum number of open event streams.
     pub(crate) streams_max: usize,
     /// Approximate maximum size of the history of deliveries, in bytes; 0 for no history.
@@ -129,6 +131,7 @@ impl Default for Limits {
             body_bytes_max: 16 << 20,
             requests_per_second_max: None,
             connections_max: 10_000,
+            connections_per_address_max: None,
             streams_max: 1_000,
             history_bytes_max: tributary_messaging::HISTORY_BYTES_MAX,
             queue_length_max: QUEUE_LENGTH_MAX,
@@ -146,7 +149,7 @@ impl Default for Log {
 }
 
 /// Every key with its type, for the environment: `TRIBUTARY_LIMITS_BODY_BYTES_MAX` is `limits.body_bytes_max`.
-const KEYS: [(&str, Kind); 22] = [
+const KEYS: [(&str, Kind); 23] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
     ("grpc_listen", Kind::Text),
@@ -159,6 +162,7 @@ const KEYS: [(&str, Kind); 22] = [
     ("limits.body_bytes_max", Kind::Integer),
     ("limits.requests_per_second_max", Kind::Integer),
     ("limits.connections_max", Kind::Integer),
+    ("limits.connections_per_address_max", Kind::Integer),
     ("limits.streams_max", Kind::Integer),
     ("limits.history_bytes_max", Kind::Integer),
     ("limits.queue_length_max", Kind::Integer),
@@ -220,6 +224,7 @@ impl Config {
         if limits.body_bytes_max < 1024
             || limits.requests_per_second_max == Some(0)
             || limits.connections_max == 0
+            || limits.connections_per_address_max == Some(0)
             || limits.streams_max == 0
         {
             return Err(usage_error(

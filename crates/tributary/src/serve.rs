@@ -300,6 +300,10 @@ fn server_config(
     server.limits.body_bytes_max = config.limits.body_bytes_max;
     server.limits.streams_max = config.limits.streams_max;
     server.limits.connections_max = connections_max(config, webhooks, files);
+    // One address may take a quarter, so that no single caller keeps the others out.
+    let per_address = config.limits.connections_per_address_max;
+    let quarter = (server.limits.connections_max / 4).max(1);
+    server.limits.connections_per_address_max = per_address.unwrap_or(quarter);
     server.limits.rate = config
         .limits
         .requests_per_second_max

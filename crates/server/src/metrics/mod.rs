@@ -1,6 +1,7 @@
 //! Metrics for Prometheus: each serving thread counts by itself, and a scrape adds the threads up.
 
 mod clock;
+mod connections;
 mod engine;
 mod families;
 pub(crate) mod page;

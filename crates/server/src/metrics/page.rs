@@ -5,6 +5,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::Shared;
 use crate::metrics::clock::register_clock;
+use crate::metrics::connections::register_connections;
 use crate::metrics::engine::{register_engine, register_intake};
 use crate::metrics::queue::register_queue;
 use crate::metrics::requests::register_requests;
@@ -18,6 +19,7 @@ pub(crate) fn metrics_page(shared: &Shared) -> String {
     let mut registry = Registry::default();
     let threads = shared.threads.iter().map(|counters| &**counters);
     register_requests(&mut registry, threads);
+    register_connections(&mut registry, shared);
     register_engine(&mut registry, shared);
     register_clock(&mut registry, shared);
     register_queue(&mut registry, shared);

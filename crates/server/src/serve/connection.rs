@@ -1,30 +1,40 @@
 //! One thread's accept loops and their connections.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
+use crate::admission::{Admitted, ConnectionPlace, End, Refused};
 use crate::app::App;
+use crate::serve::refusal::{grpc_answer, http_answer, refuse, too_many_connections};
 use crate::serve::rest_service::RestService;
 use crate::serve::timed_stream::TimedStream;
 use crate::timeouts::TimeoutTimer;
 
 /// Pause after a failed accept: usually the process has no file descriptors left for a moment.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Refused connections of one accept loop that are answered at the same time.
+const REFUSALS_MAX: usize = 64;
+/// Time for the request in flight of a connection that brought no valid API key in time.
+const EXPIRED_GRACE: Duration = Duration::from_secs(5);
 
 /// Bytes that a caller may send ahead on one gRPC call, and on all calls of a connection.
 const WINDOW_BYTES: (u32, u32) = (4 << 20, 8 << 20);
@@ -50,7 +60,6 @@ pub(crate) struct Accept {
     pub(crate) router: Router,
     pub(crate) api: Api,
     pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) connections: Arc<Semaphore>,
     pub(crate) stopped: watch::Receiver<bool>,
 }
 
@@ -58,26 +67,33 @@ impl Accept {
     /// Accepts until told to stop, then waits for the connections, at most for the drain time-out.
     pub(crate) async fn run(self, listener: TcpListener) {
         let mut stopped = self.stopped.clone();
+        let admission = self.app.shared.admission.clone();
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        let mut expire = tokio::time::interval(admission.expire_every());
+        expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = JoinSet::new();
         loop {
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 biased;
                 () = stop_requested(&mut stopped) => break,
+                now = expire.tick() => {
+                    admission.expire(now.into_std());
+                    continue;
+                }
                 accepted = accept(&listener) => match accepted {
-                    Some(stream) => stream,
+                    Some(accepted) => accepted,
                     None => continue,
                 },
                 Some(_done) = open.join_next() => continue,
             };
-            // Not before: a loop that has nobody to serve must not keep a place from the others.
-            let permit = tokio::select! {
-                biased;
-                () = stop_requested(&mut stopped) => break,
-                permit = self.connections.clone().acquire_owned() => permit,
-            };
-            match permit {
-                Ok(permit) => drop(open.spawn(self.connection(stream, permit))),
-                Err(_closed) => break,
+            match admission.admit(peer.ip(), Instant::now()) {
+                Ok(admitted) => drop(open.spawn(self.connection(stream, admitted))),
+                Err(why) => {
+                    // Beyond so many at once they are only closed.
+                    if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                        drop(open.spawn(self.refusal(stream, why, permit)));
+                    }
+                }
             }
         }
         drop(listener);
@@ -91,13 +107,14 @@ impl Accept {
     fn connection(
         &self,
         stream: TcpStream,
-        permit: OwnedSemaphorePermit,
+        admitted: Admitted,
     ) -> impl Future<Output = ()> + use<> {
         let (app, router) = (self.app.clone(), self.router.clone());
-        let (tls, stopped) = (self.tls.clone(), self.stopped.clone());
-        let api = self.api;
+        let (tls, api) = (self.tls.clone(), self.api);
+        let stopped = self.stopped.clone();
         async move {
-            let _permit = permit;
+            let place = admitted.0.clone();
+            let _admitted = admitted;
             app.counters.connections.fetch_add(1, Ordering::Relaxed);
             let _open = Open(&app);
             if let Err(error) = stream.set_nodelay(true) {
@@ -106,32 +123,60 @@ impl Accept {
             let stream = TimedStream::new(stream, app.shared.config.limits.write_timeout);
             let Some(tls) = tls else {
                 return match api {
-                    Api::Rest => serve_rest(&app, router, stream, stopped).await,
-                    Api::Grpc => serve_grpc(&app, router, stream, stopped).await,
+                    Api::Rest => serve_rest(&app, router, stream, place, stopped).await,
+                    Api::Grpc => serve_grpc(&app, router, stream, place, stopped).await,
                 };
             };
             let handshake = tokio::time::timeout(
                 app.shared.config.limits.header_read_timeout,
                 tls.accept(stream),
             );
-            match (handshake.await, api) {
+            let handshake = tokio::select! {
+                handshake = handshake => handshake,
+                _end = place.must_end() => return,
+            };
+            match (handshake, api) {
                 (Ok(Ok(stream)), Api::Rest) => {
-                    serve_rest(&app, router, stream, stopped).await;
+                    serve_rest(&app, router, stream, place, stopped).await;
                 }
                 (Ok(Ok(stream)), Api::Grpc) => {
-                    serve_grpc(&app, router, stream, stopped).await;
+                    serve_grpc(&app, router, stream, place, stopped).await;
                 }
                 (Ok(Err(error)), _) => tracing::debug!(%error, "a TLS handshake failed"),
                 (Err(_elapsed), _) => tracing::debug!("a TLS handshake took too long"),
             }
         }
     }
+
+    /// Answers a connection that gets no place. Behind TLS it is only closed: a handshake would cost too much.
+    fn refusal(
+        &self,
+        stream: TcpStream,
+        why: Refused,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + use<> {
+        let error = too_many_connections(why);
+        let answer = match (&self.tls, self.api) {
+            (Some(_), _) => None,
+            (None, Api::Rest) => {
+                let id = self.app.shared.request_ids.next();
+                Some(http_answer(&error, &id.0))
+            }
+            (None, Api::Grpc) => Some(grpc_answer(&error)),
+        };
+        async move {
+            let _permit = permit;
+            if let Some(answer) = answer {
+                refuse(stream, &answer).await;
+            }
+        }
+    }
 }
 
 /// The next connection.
-async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some(stream),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -154,13 +199,49 @@ async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
     let _told_or_gone = stopped.wait_for(|stopped| *stopped).await.map(|_| ());
 }
 
+/// Why a connection is ended before its other end closes it.
+enum Ending {
+    /// The server stops.
+    Stopping,
+    /// The place is lost.
+    Place(End),
+}
+
+async fn ending(stopped: &mut watch::Receiver<bool>, place: &ConnectionPlace) -> Ending {
+    tokio::select! {
+        () = stop_requested(stopped) => Ending::Stopping,
+        end = place.must_end() => Ending::Place(end),
+    }
+}
+
+/// Lets a connection end that was told to end gracefully. If it was told because no valid API key had come, only for so long,
+/// unless one has come since.
+async fn finish<F: Future>(connection: F, why: Ending, place: &ConnectionPlace) -> Option<F::Output> {
+    let mut connection = pin!(connection);
+    if let Ending::Place(_) = why
+        && let Ok(ended) = tokio::time::timeout(EXPIRED_GRACE, connection.as_mut()).await
+    {
+        return Some(ended);
+    }
+    match why {
+        Ending::Place(_) if !place.is_authenticated() => None,
+        _ => Some(connection.await),
+    }
+}
+
 async fn serve_grpc<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     app: &App,
     router: Router,
     stream: S,
+    place: Arc<ConnectionPlace>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let header_bytes_max = app.shared.config.limits.header_bytes_max;
+    let (router, known) = (TowerToHyperService::new(router), place.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(known.clone());
+        router.call(request)
+    });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW_BYTES.0)
@@ -170,16 +251,19 @@ async fn serve_grpc<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_header_list_size(u32::try_from(header_bytes_max).unwrap_or(u32::MAX))
         .keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop_requested(&mut stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        ended = connection.as_mut() => Some(ended),
+        why = ending(&mut stopped, &place) => match why {
+            Ending::Place(End::Evicted) => return,
+            why => {
+                connection.as_mut().graceful_shutdown();
+                finish(connection, why, &place).await
+            }
         }
     };
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         tracing::debug!(%error, "a connection broke off");
     }
 }
@@ -188,10 +272,11 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     app: &App,
     router: Router,
     stream: S,
+    place: Arc<ConnectionPlace>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let limits = &app.shared.config.limits;
-    let rest = RestService::new(app.clone(), router);
+    let rest = RestService::new(app.clone(), router, place.clone());
     let service = service_fn(|request| rest.answer(request));
     // The time-out begins when the connection is idle, too: a caller who sends nothing, or one byte a minute, is cut off.
     let connection = http1::Builder::new()
@@ -201,26 +286,27 @@ async fn serve_rest<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_buf_size(2 * limits.header_bytes_max.max(8_192))
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let mut told = pin!(stop_requested(&mut stopped));
+    let mut told = pin!(ending(&mut stopped, &place));
     let mut listens = false;
     let until_told = poll_fn(|context| {
         // Once it was asked it wakes this task, so it need not be asked again for each request, only when it has come.
         let ask = !std::mem::replace(&mut listens, true);
-        if (ask || app.shared.draining.load(Ordering::Acquire))
-            && told.as_mut().poll(context).is_ready()
+        if (ask || app.shared.draining.load(Ordering::Acquire) || place.end().is_some())
+            && let Poll::Ready(why) = told.as_mut().poll(context)
         {
-            return Poll::Ready(None);
+            return Poll::Ready(Err(why));
         }
-        connection.as_mut().poll(context).map(Some)
+        connection.as_mut().poll(context).map(Ok)
     });
     let ended = match until_told.await {
-        Some(ended) => ended,
-        None => {
+        Ok(ended) => Some(ended),
+        Err(Ending::Place(End::Evicted)) => return,
+        Err(why) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            finish(connection, why, &place).await
         }
     };
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         tracing::debug!(error = %error, "a connection broke off");
     }
 }

@@ -2,6 +2,7 @@
 //! gRPC has threads of its own: decoding a large batch takes milliseconds, for which no small request should wait.
 
 mod connection;
+pub(crate) mod refusal;
 mod rest_service;
 mod timed_stream;
 mod tls;
@@ -18,7 +19,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tributary_api::intake::Intake;
 use tributary_api::settings::standard::standard_types;
@@ -26,6 +27,7 @@ use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, SubmitQueue};
 use tributary_messaging::Messaging;
 
+use crate::admission::Admission;
 use crate::app::{App, RequestIds, Shared, observe_rest};
 use crate::config::ServerConfig;
 use crate::parameters::QueryParameters;
@@ -115,9 +117,6 @@ impl Server {
         };
         let (router, document) = openapi::build();
         let parameters = QueryParameters::from_document(&document);
-        let connections = Arc::new(Semaphore::new(
-            config.limits.connections_max.min(Semaphore::MAX_PERMITS),
-        ));
         let (stop, stopped) = watch::channel(false);
         let threads = listeners.len() + grpc_listeners.len();
         let shared = shared(
@@ -149,7 +148,6 @@ impl Server {
             router,
             api,
             tls: tls.clone(),
-            connections: connections.clone(),
             stopped: stopped.clone(),
         };
         for ((index, listener), app) in listeners.into_iter().enumerate().zip(&mut apps) {
@@ -203,6 +201,7 @@ fn shared(
         stopped,
         request_ids: RequestIds::new(),
         streams: Streams::new(config.limits.streams_max),
+        admission: Admission::new(config.limits.connections()),
         config,
     })
 }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,8 +16,10 @@ use hyper::service::Service;
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::service::TowerToHyperService;
 
+use crate::admission::ConnectionPlace;
 use crate::app::{App, Observed, catch_panic, failure};
 use crate::request_head::RequestHead;
+use crate::request_notes::RequestNotes;
 use crate::response::ErrorResponse;
 use crate::routes::payments::pay;
 
@@ -27,28 +30,33 @@ const PAYMENTS: &str = "/v1/payments";
 pub(super) struct RestService {
     app: App,
     router: TowerToHyperService<Router>,
+    connection: Arc<ConnectionPlace>,
 }
 
 impl RestService {
-    pub(super) fn new(app: App, router: Router) -> RestService {
+    pub(super) fn new(app: App, router: Router, connection: Arc<ConnectionPlace>) -> RestService {
         RestService {
             app,
+            connection,
             router: TowerToHyperService::new(router),
         }
     }
 
     /// Answers one request.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub(super) async fn answer(&self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         if request.method() == Method::POST && request.uri().path() == PAYMENTS {
             let observed = Observed::begin(&self.app, request.method());
             let (parts, body) = request.into_parts();
-            let handler = pin!(async {
+            let notes = RequestNotes::new(Some(self.connection.clone()));
+            let mut handler = pin!(notes.scope(async {
                 let answer = self.pay(parts, body).await;
                 answer.unwrap_or_else(IntoResponse::into_response)
-            });
-            let response = catch_panic(handler).await;
-            return Ok(observed.end(PAYMENTS, response.unwrap_or_else(failure)));
+            }));
+            let response = catch_panic(handler.as_mut()).await;
+            let notes = handler.as_mut().take_value();
+            return Ok(observed.end(PAYMENTS, notes, response.unwrap_or_else(failure)));
         }
+        request.extensions_mut().insert(self.connection.clone());
         // The future of the router is large, and rarely what is waited for here.
         let answer = Box::pin(self.router.call(request.map(Body::new)));
         answer.await

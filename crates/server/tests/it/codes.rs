@@ -445,6 +445,17 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
         s.server.faults.full.store(true, Ordering::SeqCst);
         s.server.post("/v1/payments", &s.pay(1))
     }),
+    (ErrorCode::TooManyConnections, |s| {
+        let few = s.server.beside(|limits| limits.connections_max = 1);
+        let mut held = connect(few.addr());
+        let head = format!(
+            "GET /v1/accounts HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
+            s.server.platform
+        );
+        std::io::Write::write_all(&mut held, head.as_bytes()).expect("the server listens");
+        std::io::Read::read_exact(&mut held, &mut [0; 12]).expect("it answers");
+        send(few.addr(), "GET", "/health/live", &[], b"")
+    }),
     (ErrorCode::Stopping, |s| {
         s.server.engine.shutdown();
         s.server.post("/v1/payments", &s.pay(1))

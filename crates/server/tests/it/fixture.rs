@@ -126,6 +126,7 @@ pub(crate) struct Fixture {
 /// Bounds that fit tests: a machine that stands still for some seconds comes up against none of them. A test of one of them sets it.
 pub(crate) fn limits() -> Limits {
     Limits {
+        unauthenticated_timeout: NEVER,
         header_read_timeout: NEVER,
         body_read_timeout: NEVER,
         write_timeout: NEVER,

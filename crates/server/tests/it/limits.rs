@@ -108,34 +108,6 @@ fn a_head_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn connections_beyond_the_bound_wait() {
-    let server = Fixture::with(|config| {
-        config.limits.connections_max = 2;
-    });
-    // Each is served once and stays open, so it surely has its place.
-    let held: Vec<_> = (0..2)
-        .map(|_| {
-            let mut stream = connect(server.addr);
-            let request = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
-            stream.write_all(request).expect("sends");
-            let mut begun = [0; 12];
-            stream.read_exact(&mut begun).expect("answers");
-            assert_eq!(&begun, b"HTTP/1.1 200");
-            stream
-        })
-        .collect();
-    let addr = server.addr;
-    let third = std::thread::spawn(move || send(addr, "GET", "/health/live", &[], b""));
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(
-        !third.is_finished(),
-        "the third is not served while two are open"
-    );
-    drop(held);
-    assert_eq!(third.join().expect("no panic").status, 200);
-}
-
-#[test]
 fn a_key_keeps_its_rate() {
     let rate = RateLimit {
         requests_per_second: 1,

@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod codes;
 mod complaints;
+mod connections;
 mod document;
 mod faulty;
 mod fixture;
