@@ -73,6 +73,7 @@ pub fn submit_error(refused: Refused) -> ApiError {
             "The commands of an all-or-nothing group are written in one piece of at most 4 MiB, and these may need more. \
              Send a smaller group or shorter texts.",
         ),
+        Refused::RecordDamaged { position, what } => record_damaged(position, &what),
         Refused::Unavailable(why) => unavailable(&why),
     }
 }
@@ -80,16 +81,18 @@ pub fn submit_error(refused: Refused) -> ApiError {
 /// Returns the error for a read that failed. The cause is in the log, not in the answer.
 pub fn read_error(failure: Failure) -> ApiError {
     match failure {
-        Failure::RecordDamaged { position, what } => {
-            tracing::error!(position, what, "a stored record is damaged");
-            ApiError::new(
-                ErrorCode::RecordDamaged,
-                "A stored record is damaged. The operator must look at it; verify says where it is.",
-            )
-        }
+        Failure::RecordDamaged { position, what } => record_damaged(position, &what),
         Failure::StorageFull => storage_full(),
         other => unavailable(&other.to_string()),
     }
+}
+
+fn record_damaged(position: u64, what: &str) -> ApiError {
+    tracing::error!(position, what, "a stored record is damaged");
+    ApiError::new(
+        ErrorCode::RecordDamaged,
+        "A stored record is damaged. The operator must look at it; verify says where it is.",
+    )
 }
 
 fn storage_full() -> ApiError {

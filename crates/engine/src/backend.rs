@@ -108,7 +108,7 @@ pub struct StoreStats {
     pub index_runs: u64,
     /// Memory that the index holds, in bytes.
     pub index_memory_bytes: u64,
-    /// Number of damaged places that the background check found since the start.
+    /// Number of damaged places that the background check and reads found since the start.
     pub damaged: u64,
 }
 

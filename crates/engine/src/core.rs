@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use tributary_journal::{
-    FRAME_BODY_BYTES_MAX, FrameBuilder, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, prefetch,
+    FRAME_BODY_BYTES_MAX, FrameBuilder, Head, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, prefetch,
 };
 use tributary_ledger::{
     self as ledger, Body, Command, Context, Outcome, OwnerId, PaymentId, QueueMode, WorkingSet,
@@ -94,6 +94,8 @@ impl InFlight {
 /// The batch being filled.
 struct Open {
     frame: FrameBuilder,
+    /// Whether there is no space for a record: only repetitions of earlier commands are answered.
+    lacks_space: bool,
     /// Whether a record in it changes a setting.
     changes_settings: bool,
     timestamp: u64,
@@ -270,8 +272,13 @@ impl Core {
     /// Begins the turn if none is open, and loads all that the undecided commands need. Changes nothing that a failure would
     /// have to undo. Gives what the backend knows of the keys, by the index of the command among the undecided ones.
     fn prepare(&mut self, undecided: &Undecided) -> Result<Vec<(usize, KeyUse)>, Failure> {
-        if self.open.is_none() {
-            self.begin()?;
+        match &self.open {
+            None => match self.begin() {
+                Err(Failure::StorageFull) => return self.prepare_repetition(undecided),
+                begun => begun?,
+            },
+            Some(open) if open.lacks_space => return self.prepare_repetition(undecided),
+            Some(_) => {}
         }
         let (request, next) = (&undecided.request, undecided.next);
         let commands = &request.commands[next..];
@@ -287,6 +294,29 @@ impl Core {
             self.backend.load(&lookups, &mut self.set)?;
         }
         Ok(uses)
+    }
+
+    /// [`Core::prepare`] while there is no space for another record: whoever repeats commands gets their first answers all the same.
+    fn prepare_repetition(
+        &mut self,
+        undecided: &Undecided,
+    ) -> Result<Vec<(usize, KeyUse)>, Failure> {
+        let (request, next) = (&undecided.request, undecided.next);
+        let (hashes, commands) = (&request.hashes[next..], &request.commands[next..]);
+        let uses = self.backend.find_keys(KeyQueries::new(hashes, commands))?;
+        if self.open.is_none() {
+            self.begin_at(self.backend.reader().head(), true);
+        }
+        let queries = KeyQueries::new(hashes, commands);
+        let mut known = uses.iter().map(|(index, _)| *index).peekable();
+        let all_used = (0..commands.len()).all(|index| {
+            let is_known = known.next_if_eq(&index).is_some();
+            is_known || self.used_on_the_way(&queries.get(index)).is_some()
+        });
+        match all_used {
+            true => Ok(uses),
+            false => Err(Failure::StorageFull),
+        }
     }
 
     /// Puts a payment into the set that a record on its way created. Later changes of it would be in the set.
@@ -306,6 +336,11 @@ impl Core {
 
     fn begin(&mut self) -> Result<(), Failure> {
         let head = self.backend.begin()?;
+        self.begin_at(head, false);
+        Ok(())
+    }
+
+    fn begin_at(&mut self, head: Head, lacks_space: bool) {
         if self.flight.len() == 0 {
             self.last = Context {
                 position: head.position,
@@ -322,10 +357,10 @@ impl Core {
                 .frames
                 .begin(self.last.position + 1, timestamp, ledger::RULES_VERSION),
             timestamp,
+            lacks_space,
             changes_settings: false,
             waiting: Vec::new(),
         });
-        Ok(())
     }
 
     /// Decides what fits into the open frame. `uses`: what [`Core::prepare`] gave.
@@ -512,7 +547,12 @@ impl Core {
             changes_settings,
             timestamp,
             waiting,
+            lacks_space,
         } = open.expect("there is one to be handed over");
+        assert!(
+            !lacks_space || frame.is_empty(),
+            "repetitions make no records"
+        );
         let batch = Arc::new(Batch::new(frame, changes_settings, self.frames.clone()));
         let ticket = if batch.is_empty() {
             self.abandon();
@@ -587,12 +627,20 @@ impl Core {
 
     /// Whether a turn could begin, as far as space goes.
     pub fn has_space(&mut self) -> bool {
-        if self.open.is_some() || self.flight.len() > 0 {
+        if let Some(open) = &self.open {
+            return !open.lacks_space;
+        }
+        if self.flight.len() > 0 {
             return true;
         }
         let full = matches!(self.backend.begin(), Err(Failure::StorageFull));
         self.backend.abandon();
         !full
+    }
+
+    /// Whether the open batch was begun without space for a record.
+    pub fn lacks_space(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.lacks_space)
     }
 
     /// Lets go of the backend.

@@ -5,6 +5,7 @@
 //! are at hand; a maintenance thread seals and merges indexes. Built without threads it does the same work inline, step by step,
 //! for a simulator.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use tributary_journal::{
-    self as journal, AppendError, Disk, Head, KeyExtractor, Maintainer, Meta, OpenError,
+    self as journal, AppendError, Disk, Head, KeyExtractor, Maintainer, Meta, OpenError, ReadError,
     RecoveryReport, Scrubber, Writer, lock,
 };
 use tributary_ledger::{self as ledger, Lookups, WorkingSet};
@@ -35,8 +36,35 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 const MAINTAIN_EVERY_BYTES: u64 = 512 << 10;
 /// How long a shutdown may wait for index files to be finished.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// Maximum number of damaged places that are kept in mind.
+const DAMAGED_PLACES_MAX: usize = 10_000;
 /// Bytes checked in the background each time: a bound on what the check costs, not on what it finds.
 const SCRUB_BYTES: u64 = 4 << 20;
+
+/// Positions where damage was found since the start, by the background check or by whoever read there.
+#[derive(Default)]
+struct DamagedPlaces(Mutex<BTreeSet<u64>>);
+
+impl DamagedPlaces {
+    /// Adds a place. False if it was known, or if very many are.
+    fn add(&self, position: u64) -> bool {
+        let mut places = lock(&self.0);
+        places.len() < DAMAGED_PLACES_MAX && places.insert(position)
+    }
+
+    /// Number of places.
+    fn count(&self) -> u64 {
+        lock(&self.0).len() as u64
+    }
+
+    /// The failure of a read, whose place is added if it is damaged.
+    fn failure(&self, error: ReadError) -> Failure {
+        if let ReadError::Damaged(damage) = &error {
+            self.add(damage.position);
+        }
+        Failure::from(error)
+    }
+}
 
 /// The embedded backend.
 pub struct Embedded {
@@ -44,7 +72,7 @@ pub struct Embedded {
     reader: journal::Reader,
     meta: Meta,
     recovery: RecoveryReport,
-    damaged: Arc<AtomicU64>,
+    damaged: Arc<DamagedPlaces>,
     /// Kept for its memory.
     newest: Vec<u64>,
     io: Io,
@@ -92,7 +120,16 @@ impl Appender {
 
     /// Reserves space for the next frames, and keeps in mind whether that went well.
     fn reserve(&self, writer: &mut Writer) {
-        *lock(&self.blocked) = reserve(writer).err();
+        let failure = reserve(writer).err();
+        let mut blocked = lock(&self.blocked);
+        match (&*blocked, &failure) {
+            (None, Some(Failure::StorageFull)) => warn_of_full_disk(writer),
+            (Some(Failure::StorageFull), None) => {
+                tracing::info!("there is space for records again: commands are taken");
+            }
+            _ => {}
+        }
+        *blocked = failure;
     }
 
     /// Whether a batch may begin. Waits for the disk only if it was found full before.
@@ -111,10 +148,34 @@ impl Appender {
     /// Marks the head.
     fn idle(&self) {
         if let Some(writer) = lock(&self.writer).as_mut()
-            && let Err(error) = writer.mark()
+            && !mark(writer)
         {
-            tracing::error!(%error, "the head could not be marked");
             self.reserve(writer);
+        }
+    }
+}
+
+/// Marks the head. False if the journal is of no use any more. On a full disk the mark stays where it was, and is moved later.
+fn mark(writer: &mut Writer) -> bool {
+    match writer.mark() {
+        Ok(()) | Err(AppendError::StorageFull) => true,
+        Err(error) => {
+            tracing::error!(%error, "the head could not be marked");
+            false
+        }
+    }
+}
+
+fn warn_of_full_disk(writer: &Writer) {
+    match writer.space() {
+        Ok(space) => tracing::warn!(
+            free_bytes = space.free_bytes,
+            needed_bytes = space.needed_bytes,
+            "there is no space for more records, so commands are refused: make space on the disk of the data directory, or raise \
+             its quota; reads go on, and commands are taken again by themselves"
+        ),
+        Err(error) => {
+            tracing::warn!(%error, "there is no space for more records, so commands are refused")
         }
     }
 }
@@ -163,12 +224,12 @@ impl Embedded {
     fn open_with(
         disk: Arc<dyn Disk>,
         options: journal::Options,
-        io: impl FnOnce(Writer, Maintainer, Arc<AtomicU64>) -> std::io::Result<Io>,
+        io: impl FnOnce(Writer, Maintainer, Arc<DamagedPlaces>) -> std::io::Result<Io>,
     ) -> Result<Embedded, OpenError> {
         let (writer, reader, recovery) = journal::open(disk.clone(), options, key_extractor())?;
         let meta = writer.meta();
         let maintainer = writer.maintainer();
-        let damaged = Arc::new(AtomicU64::new(0));
+        let damaged = Arc::<DamagedPlaces>::default();
         Ok(Embedded {
             disk,
             reader,
@@ -194,9 +255,12 @@ impl Embedded {
 fn start_threads(
     mut writer: Writer,
     maintainer: Maintainer,
-    damaged: Arc<AtomicU64>,
+    damaged: Arc<DamagedPlaces>,
 ) -> std::io::Result<Io> {
     let blocked = reserve(&mut writer).err();
+    if matches!(blocked, Some(Failure::StorageFull)) {
+        warn_of_full_disk(&writer);
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let scrubber = Scrubber::new(writer.reader());
     let maintain_stop = stop.clone();
@@ -221,7 +285,7 @@ fn run_maintenance(
     mut maintainer: Maintainer,
     mut scrubber: Scrubber,
     stop: &AtomicBool,
-    damaged: &AtomicU64,
+    damaged: &DamagedPlaces,
 ) {
     let mut scrubbed = Instant::now();
     while !stop.load(Ordering::Acquire) {
@@ -243,12 +307,13 @@ fn run_maintenance(
     while Instant::now() < deadline && maintainer.step().unwrap_or(false) {}
 }
 
-fn scrub(scrubber: &mut Scrubber, damaged: &AtomicU64) {
+fn scrub(scrubber: &mut Scrubber, damaged: &DamagedPlaces) {
     match scrubber.step(SCRUB_BYTES) {
         Ok(step) => {
             for damage in &step.damage {
-                tracing::error!(%damage, "the journal is damaged");
-                damaged.fetch_add(1, Ordering::Relaxed);
+                if damaged.add(damage.position) {
+                    tracing::error!(%damage, "the journal is damaged: run tributary verify on a copy, and restore from a backup");
+                }
             }
         }
         Err(error) => tracing::warn!(%error, "a piece of the journal could not be checked"),
@@ -324,10 +389,8 @@ impl Backend for Embedded {
     fn idle(&mut self) -> bool {
         match &mut self.io {
             Io::Inline { writer, maintainer } => {
-                if let Some(writer) = writer
-                    && let Err(error) = writer.mark()
-                {
-                    tracing::error!(%error, "the head could not be marked");
+                if let Some(writer) = writer {
+                    mark(writer);
                 }
                 maintainer.step().unwrap_or(false)
             }
@@ -382,7 +445,7 @@ impl Drop for Embedded {
 struct Stored {
     reader: journal::Reader,
     meta: Meta,
-    damaged: Arc<AtomicU64>,
+    damaged: Arc<DamagedPlaces>,
 }
 
 fn meta_of(meta: &Meta) -> JournalMeta {
@@ -406,7 +469,8 @@ macro_rules! journal_reader {
             }
 
             fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
-                self.reader.read(position, payload).map_err(Failure::from)
+                let read = self.reader.read(position, payload);
+                read.map_err(|error| self.damaged.failure(error))
             }
 
             fn read_cached<'a>(
@@ -415,7 +479,7 @@ macro_rules! journal_reader {
                 near: &'a mut ReadCache,
             ) -> Result<Option<&'a [u8]>, Failure> {
                 let found = self.reader.read_cached(position, &mut near.journal);
-                found.map_err(Failure::from)
+                found.map_err(|error| self.damaged.failure(error))
             }
 
             fn find(
@@ -423,11 +487,13 @@ macro_rules! journal_reader {
                 key_hash: u64,
                 found: &mut dyn FnMut(u64) -> ControlFlow<()>,
             ) -> Result<(), Failure> {
-                self.reader.find(key_hash, found).map_err(Failure::from)
+                let searched = self.reader.find(key_hash, found);
+                searched.map_err(|error| self.damaged.failure(error))
             }
 
             fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
-                self.reader.frame(position).map_err(Failure::from)
+                let frame = self.reader.frame(position);
+                frame.map_err(|error| self.damaged.failure(error))
             }
 
             fn meta(&self) -> JournalMeta {
@@ -441,7 +507,7 @@ macro_rules! journal_reader {
                     segments: stats.segments,
                     index_runs: stats.runs,
                     index_memory_bytes: stats.memory_bytes,
-                    damaged: self.damaged.load(Ordering::Relaxed),
+                    damaged: self.damaged.count(),
                 }
             }
         }

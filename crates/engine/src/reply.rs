@@ -104,6 +104,14 @@ pub enum Refused {
     /// More than [`crate::RECORD_BYTES_PER_GROUP_MAX`] bytes of records in one all-or-nothing group.
     #[error("an all-or-nothing group is too large")]
     GroupTooLarge,
+    /// A stored record that the commands need does not match its checksum.
+    #[error("the record at position {position} is damaged: {what}")]
+    RecordDamaged {
+        /// Position of the record.
+        position: u64,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The store failed while the commands were on their way.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
@@ -114,6 +122,7 @@ impl From<Failure> for Refused {
         match failure {
             Failure::StorageFull => Refused::StorageFull,
             Failure::Stopping => Refused::Stopping,
+            Failure::RecordDamaged { position, what } => Refused::RecordDamaged { position, what },
             other => Refused::Unavailable(other.to_string()),
         }
     }

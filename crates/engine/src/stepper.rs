@@ -103,12 +103,12 @@ impl Stepper {
             self.submit();
         }
         let turned_away = self.core.accept(request);
-        writer::turn_away(&self.shared, turned_away);
+        writer::turn_away(&self.core, &self.shared, turned_away);
         while self.core.is_divided() {
             self.submit();
             if self.core.can_resume() {
                 let turned_away = self.core.resume();
-                writer::turn_away(&self.shared, turned_away);
+                writer::turn_away(&self.core, &self.shared, turned_away);
             }
         }
     }

@@ -40,7 +40,7 @@ pub(crate) enum Message {
 
 /// Starts the threads. They end after [`Message::Stop`], or when the engine fails.
 pub(crate) fn spawn(
-    backend: Box<dyn Backend>,
+    mut backend: Box<dyn Backend>,
     replayed: u64,
     shared: Arc<Shared>,
     inbox: mpsc::Sender<Message>,
@@ -48,6 +48,10 @@ pub(crate) fn spawn(
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (to_publisher, from_writer) = mpsc::channel::<InFlight>();
     let clock = shared.clock.clone();
+    // Known before anybody asks whether the engine takes commands.
+    let full = matches!(backend.begin(), Err(Failure::StorageFull));
+    backend.abandon();
+    shared.storage_full.store(full, Ordering::Release);
     let mut threads = Vec::new();
     let to_checkpoints = match backend.disk() {
         None => None,
@@ -313,7 +317,7 @@ impl Writer {
     fn fill(&mut self) {
         if self.core.can_resume() {
             let turned_away = self.core.resume();
-            turn_away(&self.shared, turned_away);
+            turn_away(&self.core, &self.shared, turned_away);
         }
         while let Some(request) = self.pending.front() {
             if !self.core.has_room(request) {
@@ -322,7 +326,7 @@ impl Writer {
             let request = self.pending.pop_front().expect("it was there");
             self.shared.unqueue(&request);
             let turned_away = self.core.accept(request);
-            turn_away(&self.shared, turned_away);
+            turn_away(&self.core, &self.shared, turned_away);
         }
     }
 
@@ -379,9 +383,10 @@ impl Writer {
 }
 
 /// Updates the status for a request that was turned away, and only then answers the request: the caller may ask for the status.
-pub(crate) fn turn_away(shared: &Shared, turned_away: Option<TurnedAway>) {
+pub(crate) fn turn_away(core: &Core, shared: &Shared, turned_away: Option<TurnedAway>) {
     let failure = turned_away.as_ref().map(|one| &one.failure);
-    let full = matches!(failure, Some(Failure::StorageFull));
+    // A repetition that was answered tells of no space.
+    let full = core.lacks_space() || matches!(failure, Some(Failure::StorageFull));
     shared.storage_full.store(full, Ordering::Release);
     if let Some(Failure::Fatal(why)) = failure {
         shared.fail(why);

@@ -181,7 +181,7 @@ impl File for DirFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.sync_data().map_err(quota_as_storage_full)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
@@ -275,7 +275,7 @@ impl Disk for DirDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
+        fs::rename(self.path(from), self.path(to)).map_err(quota_as_storage_full)
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {

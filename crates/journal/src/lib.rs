@@ -60,6 +60,7 @@ pub use maintain::Maintainer;
 pub use meta::{Epoch, Meta, read_meta};
 pub use options::{
     AppendError, KeyExtractor, OpenError, Options, ReadError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    Space,
 };
 pub use prefetch::prefetch;
 pub use reader::{FrameIter, JournalStats, ReadCache, Reader};

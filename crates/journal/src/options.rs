@@ -14,6 +14,10 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 /// Maximum size of a segment, bytes: offsets within a segment have 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
+/// Size of the first segment in bytes: small, so that a growing journal is soon in the next segment, to which zeros were written
+/// ahead.
+pub(crate) const FIRST_SEGMENT_BYTES: u64 = 16 << 20;
+
 /// Options of a journal's storage.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -33,7 +37,29 @@ impl Default for Options {
     }
 }
 
+/// Space on a disk, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Bytes that must be free before the next segment is reserved.
+    pub needed_bytes: u64,
+}
+
 impl Options {
+    /// Returns the bytes that must be free before another segment is reserved.
+    #[must_use]
+    pub fn bytes_to_grow(&self) -> u64 {
+        self.segment_bytes.saturating_add(self.reserve_bytes)
+    }
+
+    /// Returns the bytes that must be free where a new journal is to take records.
+    #[must_use]
+    pub fn bytes_to_begin(&self) -> u64 {
+        let first = self.segment_bytes.min(FIRST_SEGMENT_BYTES);
+        self.bytes_to_grow().saturating_add(first)
+    }
+
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let sound = self.segment_bytes.is_multiple_of(4096)
             && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes);

@@ -19,7 +19,7 @@ use crate::index::run::{Run, run_path};
 use crate::index::{IndexView, PendingRun};
 use crate::maintain::write_index;
 use crate::meta::{META_FILE, Meta};
-use crate::options::{KeyExtractor, OpenError, Options, ReadError};
+use crate::options::{FIRST_SEGMENT_BYTES, KeyExtractor, OpenError, Options, ReadError};
 use crate::positions::{Extent, PositionTable, positions_path};
 use crate::reader::Reader;
 use crate::segment::{
@@ -31,9 +31,6 @@ use crate::synced::{self, Mark, Marker};
 use crate::tail::{Tail, Walk, WalkError, examine_tail};
 use crate::writer::Writer;
 
-/// Size of the first segment in bytes: small, so that a growing journal is soon in the next segment, to which zeros were written
-/// ahead.
-const FIRST_SEGMENT_BYTES: u64 = 16 << 20;
 const LOCK_FILE: &str = "lock";
 /// Maximum number of sealed segments whose index is kept in memory when the disk is too full to write the index at open.
 const PENDING_MAX: usize = 8;

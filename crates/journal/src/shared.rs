@@ -141,7 +141,7 @@ impl Shared {
     /// Reserves a segment ahead and adds it to `spares`.
     pub(crate) fn add_spare(&self, spares: &mut Spares) -> io::Result<()> {
         let bytes = self.options.segment_bytes;
-        if self.disk.free_bytes()? < bytes.saturating_add(self.options.reserve_bytes) {
+        if self.disk.free_bytes()? < self.options.bytes_to_grow() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let path = format!("{SEGMENT_DIR}/spare-{}.seg", spares.next_number);

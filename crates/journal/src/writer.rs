@@ -13,7 +13,7 @@ use crate::index::active::ActiveTable;
 use crate::locks::{lock, read, write};
 use crate::maintain::Maintainer;
 use crate::meta::Meta;
-use crate::options::AppendError;
+use crate::options::{AppendError, Space};
 use crate::reader::Reader;
 use crate::segment::{FRAME_ALIGNMENT, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, segment_path};
 use crate::shared::{Shared, Spare};
@@ -31,6 +31,9 @@ pub struct Writer {
     head: Head,
     marker: Marker,
     failed: Option<String>,
+    /// Bytes at the offset where a frame was to be written for which there was no space, although it had been reserved: the file
+    /// system copies on write, or there is a quota. Nothing more is written before there is space for as much.
+    refused_bytes: Option<usize>,
     pairs: Vec<(u64, u64)>,
     scratch: Vec<u8>,
 }
@@ -50,6 +53,7 @@ impl Writer {
             lock,
             marker,
             failed: None,
+            refused_bytes: None,
             pairs: Vec::new(),
             scratch: Vec::new(),
         }
@@ -67,7 +71,7 @@ impl Writer {
     /// # Errors
     /// After [`AppendError::Fatal`] every later call fails too. After other errors nothing has changed.
     pub fn append(&mut self, frame: &mut FrameBuilder) -> Result<Head, AppendError> {
-        self.check_alive()?;
+        self.require_space()?;
         if frame.is_empty() {
             return Err(AppendError::Refused("the frame is empty"));
         }
@@ -106,7 +110,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::append`].
     pub fn append_sealed(&mut self, bytes: &[u8]) -> Result<Head, AppendError> {
-        self.check_alive()?;
+        self.require_space()?;
         let frame = FrameRef::parse(bytes).map_err(|bad| AppendError::Refused(bad.0))?;
         frame
             .verify(&self.head)
@@ -142,7 +146,7 @@ impl Writer {
     /// # Errors
     /// [`AppendError::StorageFull`]: the caller must refuse commands and may retry later.
     pub fn reserve(&mut self, frames: u32) -> Result<(), AppendError> {
-        self.check_alive()?;
+        self.require_space()?;
         let largest = frame_bytes_max(self.shared.options.segment_bytes);
         let in_active = self
             .segment
@@ -169,11 +173,22 @@ impl Writer {
     /// write. To be called when idle. Does nothing if the head has not moved.
     ///
     /// # Errors
-    /// [`AppendError::Fatal`].
+    /// [`AppendError::StorageFull`] (the mark stays where it was) or [`AppendError::Fatal`].
     pub fn mark(&mut self) -> Result<(), AppendError> {
         self.check_alive()?;
         let marked = self.marker.mark(&self.head);
-        marked.map_err(|error| self.fatal(error))
+        self.or_fatal(marked)
+    }
+
+    /// Returns the space on the disk.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    pub fn space(&self) -> io::Result<Space> {
+        Ok(Space {
+            free_bytes: self.shared.disk.free_bytes()?,
+            needed_bytes: self.shared.options.bytes_to_grow(),
+        })
     }
 
     /// Begins a new epoch at the next position, as after restoring a backup. Returns the number of the epoch, which is above all known
@@ -224,6 +239,26 @@ impl Writer {
         }
     }
 
+    /// Checks that the writer is of use, and that there is space again if there was none for a frame.
+    fn require_space(&mut self) -> Result<(), AppendError> {
+        self.check_alive()?;
+        let Some(bytes) = self.refused_bytes else {
+            return Ok(());
+        };
+        // What was written of the frame goes, too.
+        self.write_zeros(bytes)?;
+        self.refused_bytes = None;
+        Ok(())
+    }
+
+    /// Writes zeros at the offset, durably.
+    fn write_zeros(&mut self, bytes: usize) -> Result<(), AppendError> {
+        let file = self.segment.file.clone();
+        let written = file.write_at(&vec![0; bytes], self.offset);
+        self.or_fatal(written)?;
+        file.sync_data().map_err(|error| self.fatal(error))
+    }
+
     fn fatal(&mut self, error: io::Error) -> AppendError {
         self.failed = Some(error.to_string());
         AppendError::Fatal(error)
@@ -266,12 +301,12 @@ impl Writer {
             added.map(|()| spares.files.remove(0))
         };
         let spare = self.or_fatal(spare)?;
-        self.rotate(spare).map_err(|error| self.fatal(error))?;
+        self.rotate(spare)?;
         Ok(padded as usize)
     }
 
     /// Switches to the next segment. Its header is durable before its name, and its name before any frame.
-    fn rotate(&mut self, spare: Spare) -> io::Result<()> {
+    fn rotate(&mut self, spare: Spare) -> Result<(), AppendError> {
         let header = SegmentHeader {
             alignment: FRAME_ALIGNMENT,
             first_position: self.head.position + 1,
@@ -283,12 +318,27 @@ impl Writer {
             },
             prev_end: self.offset,
         };
-        spare.file.write_at(&header.to_block(), 0)?;
-        spare.file.sync_data()?;
         let path = segment_path(header.first_position);
-        self.shared.disk.rename(&spare.path, &path)?;
-        self.shared.disk.sync_dir(SEGMENT_DIR)?;
-        self.marker.mark(&self.head)?;
+        let begun = match spare.file.write_at(&header.to_block(), 0) {
+            Ok(()) => {
+                let synced = spare.file.sync_data();
+                synced.map_err(|error| self.fatal(error))?;
+                self.shared.disk.rename(&spare.path, &path)
+            }
+            full => full,
+        };
+        if let Err(error) = begun {
+            // For lack of space nothing has changed, and the spare is as good as before.
+            lock(&self.shared.spares).files.insert(0, spare);
+            return self.or_fatal(Err(error));
+        }
+        let synced = self.shared.disk.sync_dir(SEGMENT_DIR);
+        synced.map_err(|error| self.fatal(error))?;
+        match self.mark() {
+            // The mark of before is true, too.
+            Ok(()) | Err(AppendError::StorageFull) => {}
+            Err(error) => return Err(error),
+        }
         let sealed = std::mem::replace(
             &mut self.segment,
             Arc::new(Segment::new(path, header, spare.file)),
@@ -329,22 +379,39 @@ impl Writer {
         let file = self.segment.file.clone();
         match file.write_at(bytes, self.offset) {
             Ok(()) => {}
-            // Space is reserved, so this file system copies on write. Without its first sector the frame is none; the next frame
-            // overwrites the rest, or the next recovery zeroes it.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                let zeros = [0; FRAME_ALIGNMENT as usize];
-                let undone = file
-                    .write_at(&zeros, self.offset)
-                    .and_then(|()| file.sync_data());
-                return Err(match undone {
-                    Ok(()) => AppendError::StorageFull,
-                    Err(error) => self.fatal(error),
-                });
+                self.take_back(bytes)?;
             }
             Err(error) => return Err(self.fatal(error)),
         }
         self.shared.record_frame_size(bytes.len());
         file.sync_data().map_err(|error| self.fatal(error))
+    }
+
+    /// Takes back a frame for which there was no space when it was written. Returns only if all of it was written after all.
+    fn take_back(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
+        self.refused_bytes = Some(bytes.len());
+        // Without its first sector the frame is none; the next frame overwrites the rest, or the next recovery zeroes it.
+        match self.write_zeros(FRAME_ALIGNMENT as usize) {
+            Ok(()) => return Err(AppendError::StorageFull),
+            Err(AppendError::StorageFull) => {}
+            Err(error) => return Err(error),
+        }
+        // There is no space even for that. A frame of which a part is missing is none, either.
+        let mut written = vec![0; bytes.len()];
+        let read = self.segment.file.read_at(&mut written, self.offset);
+        let read = read.map_err(|error| self.fatal(error))?;
+        if written[..read] != *bytes {
+            let parsed = FrameRef::parse(&written[..read]);
+            return match parsed.is_ok_and(|frame| frame.verify_content().is_ok()) {
+                false => Err(AppendError::StorageFull),
+                true => Err(self.fatal(io::Error::other(
+                    "a frame can't be taken back for which there was no space",
+                ))),
+            };
+        }
+        self.refused_bytes = None;
+        Ok(())
     }
 
     fn extract_keys(&mut self, frame: &FrameRef<'_>) {

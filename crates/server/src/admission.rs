@@ -128,7 +128,11 @@ impl Admission {
     }
 
     /// Gives a new connection from `address` its place, that of another one if there is none left.
-    pub(crate) fn admit(self: &Arc<Admission>, address: IpAddr, now: Instant) -> Result<Admitted, Refused> {
+    pub(crate) fn admit(
+        self: &Arc<Admission>,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<Admitted, Refused> {
         let network = Network::of_address(address);
         let mut open = self.open();
         let of_network = open.networks.get(&network);
@@ -202,7 +206,9 @@ impl Admission {
             Refused::Network => &self.refused_of_network,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        let quiet = open.warned_at.is_some_and(|at| now.saturating_duration_since(at) < WARN_EVERY);
+        let quiet = open
+            .warned_at
+            .is_some_and(|at| now.saturating_duration_since(at) < WARN_EVERY);
         if !quiet {
             open.warned_at = Some(now);
             tracing::warn!(
@@ -352,7 +358,11 @@ mod tests {
         let v6 = |text: &str| -> IpAddr { text.parse().expect("an address") };
         for addresses in [
             [address(1), address(1), address(1)],
-            [v6("2001:db8:1:1::1"), v6("2001:db8:1:1::2"), v6("2001:db8:1:1:9::")],
+            [
+                v6("2001:db8:1:1::1"),
+                v6("2001:db8:1:1::2"),
+                v6("2001:db8:1:1:9::"),
+            ],
             // The same caller over a socket for both families.
             [address(2), v6("::ffff:10.0.0.2"), address(2)],
         ] {
@@ -364,7 +374,10 @@ mod tests {
             third.0.set_authenticated();
             let refused = admission.admit(addresses[0], now).map(|_| ());
             assert_eq!(refused, Err(Refused::Network));
-            assert!(admission.admit(address(9), now).is_ok(), "others have theirs");
+            assert!(
+                admission.admit(address(9), now).is_ok(),
+                "others have theirs"
+            );
         }
         assert_eq!(admission.counts(), (0, 0));
     }
@@ -394,7 +407,9 @@ mod tests {
         let admission = admission(1, 1);
         let now = Instant::now();
         let first = admission.admit(address(1), now).expect("a place");
-        let second = admission.admit(address(2), now).expect("the first gives way");
+        let second = admission
+            .admit(address(2), now)
+            .expect("the first gives way");
         first.0.set_authenticated();
         assert_eq!(first.0.end(), None);
         assert_eq!(admission.counts(), (2, 1));

@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     /// Query parameters of each route.
     pub(crate) parameters: QueryParameters,
     pub(crate) draining: AtomicBool,
+    /// Whether the start is over.
+    pub(crate) started: AtomicBool,
     /// True once the server is told to stop: what lasts, ends itself then.
     pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) request_ids: RequestIds,
@@ -226,14 +228,7 @@ impl<'a> Observed<'a> {
 
 impl Observed<'_> {
     /// Logs the request: probes and scrapes, which come all the time, at the level debug.
-    fn log(
-        &self,
-        route: &str,
-        status: u16,
-        code: &str,
-        api_key: Option<ApiKeyId>,
-        took: Duration,
-    ) {
+    fn log(&self, route: &str, status: u16, code: &str, api_key: Option<ApiKeyId>, took: Duration) {
         let is_routine = ROUTINE_ROUTES.contains(&route) && status < 400;
         if is_routine && !tracing::enabled!(tracing::Level::DEBUG)
             || !tracing::enabled!(tracing::Level::INFO)
@@ -243,7 +238,12 @@ impl Observed<'_> {
         let api_key = api_key.map_or_else(String::new, |key| match key.0 {
             // The program itself, which has no key that is recorded.
             0 => "internal".to_owned(),
-            position => self.app.shared.reader.ids().encode(IdKind::ApiKey, position),
+            position => self
+                .app
+                .shared
+                .reader
+                .ids()
+                .encode(IdKind::ApiKey, position),
         });
         let (id, method, took_us) = (&self.id.0, self.method, took.as_micros() as u64);
         if is_routine {
@@ -342,6 +342,7 @@ mod tests {
                 docs: Bytes::new(),
                 parameters: QueryParameters::default(),
                 draining: AtomicBool::new(false),
+                started: AtomicBool::new(true),
                 stopped: watch::channel(false).1,
                 request_ids: RequestIds::new(),
                 streams: Streams::new(1),

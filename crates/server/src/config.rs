@@ -25,6 +25,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Whether `/metrics` answers without an API key. Otherwise it takes a platform key.
     pub public_metrics: bool,
+    /// Whether `/health/ready` may answer 200 from the start on. Otherwise only after [`Running::set_ready`](crate::Running::set_ready).
+    pub ready_at_start: bool,
     /// A platform key for programs in this very process; see [`internal_token`](tributary_api::caller::internal_token).
     pub internal: Option<Secret>,
 }
@@ -113,6 +115,7 @@ impl Default for ServerConfig {
             tls: None,
             limits: Limits::default(),
             public_metrics: false,
+            ready_at_start: true,
             internal: None,
         }
     }

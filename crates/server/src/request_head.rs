@@ -15,11 +15,7 @@ use crate::app::Shared;
 const HEADER_LINES_MAX: usize = 64;
 
 /// Headers that may stand in a request once. `Idempotency-Key` is checked where it is read, with an error of its own.
-const SINGLE_HEADERS: [HeaderName; 3] = [
-    header::AUTHORIZATION,
-    header::CONTENT_TYPE,
-    header::HOST,
-];
+const SINGLE_HEADERS: [HeaderName; 3] = [header::AUTHORIZATION, header::CONTENT_TYPE, header::HOST];
 
 /// Method, target, version and headers of a request.
 #[derive(Clone, Copy)]
@@ -71,7 +67,10 @@ impl<'a> RequestHead<'a> {
     fn check_size(self, bytes_max: usize) -> Result<(), ApiError> {
         // Request line, lines of headers, and the empty line; what separates name and value, and the line ends, is counted as
         // it is usually sent.
-        let target = self.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        let target = self
+            .uri
+            .path_and_query()
+            .map_or(0, |target| target.as_str().len());
         let request_line = self.method.as_str().len() + target + " ".len() + " HTTP/1.1\r\n".len();
         let headers = self.headers.iter();
         let lines = headers.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
@@ -94,7 +93,10 @@ pub(crate) fn require_single_headers(headers: &HeaderMap) -> Result<(), ApiError
     if headers.len() == headers.keys_len() {
         return Ok(());
     }
-    match SINGLE_HEADERS.iter().find(|name| is_repeated(headers, name)) {
+    match SINGLE_HEADERS
+        .iter()
+        .find(|name| is_repeated(headers, name))
+    {
         Some(name) => Err(repeated(name)),
         None => Ok(()),
     }
@@ -122,7 +124,11 @@ fn title_case(name: &HeaderName) -> String {
 /// Refuses bodies that are compressed, whichever of the two headers says so.
 fn check_encodings(headers: &HeaderMap) -> Result<(), ApiError> {
     for value in headers.get_all(header::CONTENT_ENCODING) {
-        if !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity") {
+        if !value
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"identity")
+        {
             return Err(ApiError::new(
                 ErrorCode::ContentEncodingUnsupported,
                 "Send the body as it is: no Content-Encoding is taken.",
@@ -131,8 +137,12 @@ fn check_encodings(headers: &HeaderMap) -> Result<(), ApiError> {
         }
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let is_chunked =
-        |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let is_chunked = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    };
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(only), None) if is_chunked(only) => Ok(()),
@@ -168,11 +178,16 @@ mod tests {
     use super::*;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        let lines = lines
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let lines = lines.iter().map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        });
         let mut headers = HeaderMap::new();
-        lines.for_each(|(name, value)| drop(headers.append(name, value)));
+        for (name, value) in lines {
+            headers.append(name, value);
+        }
         headers
     }
 
@@ -181,8 +196,14 @@ mod tests {
         for (lines, code) in [
             (&[][..], None),
             (&[("content-encoding", "identity")], None),
-            (&[("content-encoding", "gzip")], Some("content_encoding_unsupported")),
-            (&[("content-encoding", "")], Some("content_encoding_unsupported")),
+            (
+                &[("content-encoding", "gzip")],
+                Some("content_encoding_unsupported"),
+            ),
+            (
+                &[("content-encoding", "")],
+                Some("content_encoding_unsupported"),
+            ),
             (
                 &[("content-encoding", "identity"), ("content-encoding", "br")],
                 Some("content_encoding_unsupported"),
@@ -193,11 +214,16 @@ mod tests {
                 Some("transfer_encoding_unsupported"),
             ),
             (
-                &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+                &[
+                    ("transfer-encoding", "chunked"),
+                    ("transfer-encoding", "chunked"),
+                ],
                 Some("transfer_encoding_unsupported"),
             ),
         ] {
-            let found = check_encodings(&headers(lines)).err().map(|error| error.code());
+            let found = check_encodings(&headers(lines))
+                .err()
+                .map(|error| error.code());
             assert_eq!(found, code, "{lines:?}");
         }
     }
@@ -207,7 +233,10 @@ mod tests {
         for (lines, param) in [
             (&[("host", "a"), ("authorization", "x")][..], None),
             (&[("prefer", "a"), ("prefer", "b")], None),
-            (&[("content-type", "a"), ("content-type", "a")], Some("Content-Type")),
+            (
+                &[("content-type", "a"), ("content-type", "a")],
+                Some("Content-Type"),
+            ),
             (&[("host", "a"), ("host", "a")], Some("Host")),
         ] {
             let error = require_single_headers(&headers(lines)).err();

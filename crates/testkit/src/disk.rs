@@ -41,6 +41,7 @@ struct State {
     faults: BTreeMap<u64, Fault>,
     off: bool,
     capacity: u64,
+    copies_on_write: bool,
     locks: BTreeSet<String>,
 }
 
@@ -81,6 +82,7 @@ impl SimDisk {
             faults: BTreeMap::new(),
             off: false,
             capacity: u64::MAX,
+            copies_on_write: false,
             locks: BTreeSet::new(),
         })))
     }
@@ -105,6 +107,11 @@ impl SimDisk {
     /// Sets the capacity, bytes.
     pub fn set_capacity(&self, bytes: u64) {
         self.state().capacity = bytes;
+    }
+
+    /// Has the disk copy on write: while no space is free, writes fail also where space was reserved, and are done in part.
+    pub fn set_copy_on_write(&self, copies_on_write: bool) {
+        self.state().copies_on_write = copies_on_write;
     }
 
     /// Returns the used space, bytes.
@@ -380,6 +387,7 @@ impl SimFile {
         let mut state = self.disk.state();
         let fault = state.begin()?;
         let free = state.free();
+        let no_copy = state.copies_on_write && free == 0;
         let mut random = state.random.clone();
         let inode = state
             .inodes
@@ -396,7 +404,9 @@ impl SimFile {
             Ok(())
         };
         let mut change = change;
-        if end as u64 > room || matches!(fault, Some(Fault::StorageFull | Fault::Broken)) {
+        let no_copy = no_copy && matches!(&change, Change::Write(_, data) if !data.is_empty());
+        if no_copy || end as u64 > room || matches!(fault, Some(Fault::StorageFull | Fault::Broken))
+        {
             if result.is_ok() {
                 result = Err(io::ErrorKind::StorageFull.into());
             }
@@ -404,6 +414,7 @@ impl SimFile {
                 Change::Length(_) | Change::Truncate(_) => return result,
                 Change::Write(offset, data) => {
                     let fits = data.len().min((room as usize).saturating_sub(*offset));
+                    let fits = fits - usize::from(no_copy && fits == data.len());
                     data.truncate(random.below(fits as u64 + 1) as usize);
                 }
             }

@@ -94,6 +94,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     )?;
     // Create the key last: the key is shown only once, and a failed start must not use that up.
     let key = create_first_key_once(&config, &store)?;
+    server.set_ready();
     let scheme = if config.tls.certificate.is_some() {
         "https"
     } else {
@@ -165,7 +166,13 @@ fn create_first_key_once(config: &Config, store: &Store) -> anyhow::Result<Optio
     }
     let file = config.platform_key_file.as_deref();
     let file = file.map(SecretFile::create).transpose()?;
-    let key = create_first_key(&store.engine).context("cannot make the first platform key")?;
+    let key = create_first_key(&store.engine).with_context(|| match store.engine.status() {
+        status if status.storage_full => format!(
+            "cannot make the first platform key: there is no space in {}, see the warning in the log for how much is needed",
+            config.data.display()
+        ),
+        _ => "cannot make the first platform key".to_owned(),
+    })?;
     if let (Some(file), Some(key)) = (file, &key) {
         file.write(key)?;
     }
@@ -288,6 +295,7 @@ fn server_config(
         listen: config.listen,
         grpc_listen: config.grpc_listen,
         internal: Some(internal.clone()),
+        ready_at_start: false,
         ..ServerConfig::default()
     };
     if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {

@@ -83,6 +83,7 @@ impl Store {
         refuse_backup(data)?;
         let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(data));
         let stored = tributary_journal::Options::default();
+        require_space_to_begin(data, &*disk, &stored)?;
         let mut meta = Meta::new(random_bytes(), random_bytes());
         meta.sandbox = sandbox.unwrap_or(false);
         match tributary_journal::create(&disk, &stored, &meta) {
@@ -231,6 +232,34 @@ fn new_journal(sandbox: bool) -> JournalMeta {
         sandbox,
         epochs: vec![(1, 1)],
     }
+}
+
+/// Checks that a new data directory has space for its first records, before anything is made.
+fn require_space_to_begin(
+    data: &Path,
+    disk: &dyn Disk,
+    options: &tributary_journal::Options,
+) -> anyhow::Result<()> {
+    if data.join("meta").exists() {
+        return Ok(());
+    }
+    let cannot = || format!("cannot make {}", data.display());
+    disk.create_dir("").with_context(cannot)?;
+    let free = disk.free_bytes().with_context(cannot)?;
+    let needed = options.bytes_to_begin();
+    if free < needed {
+        bail!(
+            "the disk of {} has {} MiB free, and a new data directory needs {} MiB: {} MiB for the journal, which is reserved \
+             ahead, and {} MiB that stay free for its index and checkpoints. Make space, or name a directory on another disk with \
+             --data",
+            data.display(),
+            free >> 20,
+            needed.div_ceil(1 << 20),
+            (needed - options.reserve_bytes).div_ceil(1 << 20),
+            options.reserve_bytes >> 20,
+        );
+    }
+    Ok(())
 }
 
 fn in_use_error(data: &Path) -> anyhow::Error {

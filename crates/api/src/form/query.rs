@@ -27,7 +27,8 @@ pub fn require_known_names(query: &str, known: &[String]) -> Result<(), ApiError
                 [] => "it takes none".to_owned(),
                 known => format!("it takes {}", known.join(", ")),
             };
-            let message = format!("This path has no query parameter {name} for this method; {taken}.");
+            let message =
+                format!("This path has no query parameter {name} for this method; {taken}.");
             return Err(ApiError::new(ErrorCode::ParameterUnknown, message).param(name));
         }
     }

@@ -496,3 +496,136 @@ fn a_full_disk_refuses_and_goes_on_by_itself_when_space_returns() {
     assert!(!done(&again).1, "what was refused left nothing behind");
     assert_eq!(posted(&engine, 2), acknowledged + 1);
 }
+
+#[test]
+fn repetitions_get_their_first_answer_while_the_disk_is_full() {
+    let disk = SimDisk::new(8);
+    let engine = start(on_disk(&disk));
+    open_two(&engine);
+    let first = engine
+        .execute_blocking(vec![pay_command("first", 5)])
+        .unwrap();
+    // Nothing can be written any more, however long it lasts.
+    disk.set_copy_on_write(true);
+    disk.set_capacity(disk.used());
+    let refuses = |key: &str| {
+        let refused = engine.execute_blocking(vec![pay_command(key, 1)]);
+        assert!(matches!(refused, Err(Refused::StorageFull)), "{refused:?}");
+    };
+    for round in 0..3 {
+        refuses("new");
+        let again = engine
+            .execute_blocking(vec![pay_command("first", 5)])
+            .unwrap();
+        assert_eq!(done(&again), (done(&first).0, true), "round {round}");
+        assert!(
+            engine.status().storage_full,
+            "a repetition tells of no space"
+        );
+        // The key of another command stays a conflict.
+        let other = engine
+            .execute_blocking(vec![pay_command("first", 6)])
+            .unwrap();
+        assert!(
+            matches!(other[..], [Reply::KeyConflict { .. }]),
+            "{other:?}"
+        );
+        // One new command among repetitions refuses them all.
+        let mixed = vec![pay_command("first", 5), pay_command("new", 1)];
+        let refused = engine.execute_blocking(mixed);
+        assert!(matches!(refused, Err(Refused::StorageFull)), "{refused:?}");
+    }
+    assert_eq!(engine.status().failed, None);
+    assert_eq!(posted(&engine, 2), 5);
+    disk.set_capacity(u64::MAX);
+    eventually("it is ready again, although nobody asks", || {
+        engine.status().ready
+    });
+    let paid = engine
+        .execute_blocking(vec![pay_command("new", 1)])
+        .unwrap();
+    assert!(!done(&paid).1, "what was refused left nothing behind");
+    engine.shutdown();
+    drop(engine);
+    let engine = start(on_disk(&disk.crash(8)));
+    assert_eq!(posted(&engine, 2), 6);
+}
+
+#[test]
+fn an_engine_that_starts_on_a_full_disk_says_so_at_once() {
+    let disk = SimDisk::new(9);
+    let engine = start(on_disk(&disk));
+    open_two(&engine);
+    let mut at = 0;
+    disk.set_capacity(disk.used());
+    loop {
+        at += 1;
+        let mut command = pay_command(&format!("pay-{at}"), 1);
+        command.text = tributary_ledger::Text::new(0, &[b'x'; 16_000]).ok();
+        if engine.execute_blocking(vec![command]).is_err() {
+            break;
+        }
+        assert!(at < 2_000, "a full disk is noticed");
+    }
+    engine.shutdown();
+    drop(engine);
+    let disk = disk.crash(9);
+    disk.set_capacity(disk.used());
+    let engine = start(on_disk(&disk));
+    let status = engine.status();
+    assert!(status.storage_full && !status.ready, "{status:?}");
+    disk.set_capacity(u64::MAX);
+    eventually("it is ready when space returns", || engine.status().ready);
+}
+
+#[test]
+fn damage_under_a_running_engine_is_told_alike_to_reads_and_repetitions() {
+    let disk = SimDisk::new(10);
+    let engine = start(on_disk(&disk));
+    open_two(&engine);
+    let first = engine
+        .execute_blocking(vec![pay_command("first", 5)])
+        .unwrap();
+    let position = done(&first).0;
+    let text = tributary_ledger::Text::new(0, &[b'x'; 16_000]).expect("a text");
+    for at in 0..200 {
+        let mut command = pay_command(&format!("pay-{at}"), 1);
+        command.text = Some(text.clone());
+        engine.execute_blocking(vec![command]).unwrap();
+    }
+    assert!(
+        engine.reader().store_stats().segments > 1,
+        "the first is sealed"
+    );
+    assert_eq!(engine.reader().store_stats().damaged, 0);
+    let disk = disk.disk();
+    let segment = disk
+        .list("journal")
+        .expect("it lists")
+        .into_iter()
+        .next()
+        .expect("a segment");
+    let file = disk.open(&format!("journal/{segment}")).expect("it opens");
+    let length = usize::try_from(file.len().expect("a length")).expect("it is small");
+    let header = 4096;
+    file.write_at(&vec![0xaa; length.min(64 << 10) - header], header as u64)
+        .expect("it writes");
+    let read = engine.reader().record(position);
+    assert!(
+        matches!(read, Err(Failure::RecordDamaged { .. })),
+        "{read:?}"
+    );
+    let again = engine.execute_blocking(vec![pay_command("first", 5)]);
+    assert!(
+        matches!(again, Err(Refused::RecordDamaged { .. })),
+        "{again:?}"
+    );
+    assert!(engine.reader().store_stats().damaged > 0, "it is counted");
+    // What does not need the place goes on.
+    assert!(
+        engine
+            .execute_blocking(vec![pay_command("another", 1)])
+            .is_ok()
+    );
+    assert!(engine.status().ready);
+}

@@ -394,6 +394,80 @@ fn a_write_refused_for_space_leaves_nothing_of_the_frame() {
     }
 }
 
+/// Fills the disk, which copies on write from now on: nothing can be written although space is reserved.
+fn fill_up(disk: &SimDisk) {
+    disk.set_copy_on_write(true);
+    disk.set_capacity(disk.used());
+}
+
+#[test]
+fn a_full_disk_that_copies_on_write_ends_nothing_however_long_it_lasts() {
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let (mut writer, reader) = fresh(&disk);
+        let mut model = Model::new(900);
+        model.append(&mut writer, 3).unwrap();
+        fill_up(&disk);
+        for _ in 0..5 {
+            let refused = model.append(&mut writer, 9);
+            assert!(
+                matches!(refused, Err(AppendError::StorageFull)),
+                "{refused:?}"
+            );
+            let refused = writer.reserve(1);
+            assert!(
+                matches!(refused, Err(AppendError::StorageFull)),
+                "{refused:?}"
+            );
+            let marked = writer.mark();
+            assert!(
+                matches!(marked, Err(AppendError::StorageFull)),
+                "{marked:?}"
+            );
+            // A part of the frame may lie behind the end, where nobody reads.
+            model.check_index(&reader);
+            let survivor = disk.crash(seed);
+            let (again, survived, _) = reopen(&survivor).unwrap();
+            assert_eq!(again.head(), model.head(), "what was refused is not there");
+            model.check(&survivor, &survived);
+        }
+        disk.set_capacity(u64::MAX);
+        writer.reserve(1).unwrap();
+        writer.mark().unwrap();
+        model.append(&mut writer, 1).unwrap();
+        model.append(&mut writer, 9).unwrap();
+        model.check(&disk, &reader);
+        let survivor = disk.crash(seed);
+        let (again, survived, _) = reopen(&survivor).unwrap();
+        assert_eq!(again.head(), model.head());
+        model.check(&survivor, &survived);
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_begin_for_lack_of_space_begins_later() {
+    for seed in 0..10 {
+        let disk = SimDisk::new(seed);
+        let (mut writer, reader) = fresh(&disk);
+        let mut model = Model::new(900);
+        for _ in 0..60 {
+            writer.reserve(1).unwrap();
+            fill_up(&disk);
+            let refused = model.append(&mut writer, 4);
+            assert!(
+                matches!(refused, Err(AppendError::StorageFull)),
+                "{refused:?}"
+            );
+            disk.set_capacity(u64::MAX);
+            model.append(&mut writer, 4).unwrap();
+        }
+        assert!(reader.stats().segments > 3, "segments began");
+        model.check(&disk, &reader);
+        let survivor = disk.crash(seed);
+        model.check(&survivor, &reopen(&survivor).unwrap().1);
+    }
+}
+
 #[test]
 fn a_failed_write_or_sync_is_final() {
     for operation in 0..2 {

@@ -128,7 +128,7 @@ fn register_store(registry: &mut Registry, shared: &Shared) {
     );
     gauge(
         "tributary_damaged_places",
-        "Damaged places in the journal found by the background check since the start",
+        "Damaged places in the journal found by the background check and by reads since the start",
         store.damaged,
     );
 }

@@ -1,6 +1,7 @@
 //! `/health/live`, `/health/ready` and `/metrics`.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -12,10 +13,13 @@ use tributary_api::error::ApiError;
 use tributary_api::render::clock::{ClockObject, clock};
 use utoipa::ToSchema;
 
-use crate::app::App;
+use crate::app::{App, Shared};
 use crate::auth::PlatformReading;
 use crate::metrics::page::{CONTENT_TYPE, metrics_page};
 use crate::response::{ErrorResponse, json};
+
+/// When to ask again a server that is starting.
+const START_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The server answers.
 #[derive(Serialize, ToSchema)]
@@ -31,6 +35,8 @@ pub(crate) struct Readiness {
     status: &'static str,
     /// The clock. A wall clock that is not in step is for people to look at: the server takes commands all the same.
     clock: ClockObject,
+    /// What is wrong although commands are taken. Look at it soon.
+    warnings: Vec<Warning>,
 }
 
 /// Answers as long as the process serves at all.
@@ -40,27 +46,67 @@ pub(crate) async fn live() -> Response {
     json(200, &Health { status: "live" })
 }
 
+/// Something that is wrong although the server takes commands.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReadinessWarning)]
+pub(crate) struct Warning {
+    /// The error code that says more, such as `record_damaged`.
+    #[schema(value_type = String)]
+    code: &'static str,
+    /// One sentence for a person.
+    message: String,
+}
+
 /// Answers 200 while the server takes commands, 503 while it does not.
 #[utoipa::path(get, path = "/health/ready", tag = "operations", operation_id = "getReady",
     responses((status = 200, description = "It takes commands.", body = Readiness)))]
 pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ErrorResponse> {
-    let status = app.shared.engine.status();
+    require_ready(&app.shared)?;
+    let readiness = Readiness {
+        status: "ready",
+        clock: clock(&app.shared.engine.clock_status()),
+        warnings: warnings(&app.shared),
+    };
+    Ok(json(200, &readiness))
+}
+
+/// Returns why the server takes no commands, if it does not.
+pub(crate) fn require_ready(shared: &Shared) -> Result<(), ApiError> {
+    let status = shared.engine.status();
     if status.failed.is_some() {
-        return Err(ApiError::new(ErrorCode::Unavailable, "The store failed.").into());
+        return Err(ApiError::new(ErrorCode::Unavailable, "The store failed."));
+    }
+    if !shared.started.load(Ordering::Acquire) {
+        let message = "The server is starting.";
+        return Err(ApiError::new(ErrorCode::Unavailable, message).retry_after(START_RETRY_AFTER));
     }
     if status.storage_full {
         return Err(ApiError::new(
             ErrorCode::StorageFull,
             "There is no space for another record.",
-        )
-        .into());
+        ));
     }
-    if !status.ready || app.shared.draining.load(Ordering::Acquire) {
-        return Err(ApiError::new(ErrorCode::Stopping, "The server is stopping.").into());
+    if !status.ready || shared.draining.load(Ordering::Acquire) {
+        return Err(ApiError::new(
+            ErrorCode::Stopping,
+            "The server is stopping.",
+        ));
     }
-    let clock = clock(&app.shared.engine.clock_status());
-    let status = "ready";
-    Ok(json(200, &Readiness { status, clock }))
+    Ok(())
+}
+
+fn warnings(shared: &Shared) -> Vec<Warning> {
+    let damaged = shared.reader.store_stats().damaged;
+    let mut warnings = Vec::new();
+    if damaged > 0 {
+        warnings.push(Warning {
+            code: ErrorCode::RecordDamaged.as_str(),
+            message: format!(
+                "The journal is damaged in {damaged} places. Run tributary verify on a copy of the data directory."
+            ),
+        });
+    }
+    warnings
 }
 
 /// A caller who may see the metrics: anybody if they are public, else a platform key.

@@ -216,7 +216,11 @@ async fn ending(stopped: &mut watch::Receiver<bool>, place: &ConnectionPlace) ->
 
 /// Lets a connection end that was told to end gracefully. If it was told because no valid API key had come, only for so long,
 /// unless one has come since.
-async fn finish<F: Future>(connection: F, why: Ending, place: &ConnectionPlace) -> Option<F::Output> {
+async fn finish<F: Future>(
+    connection: F,
+    why: Ending,
+    place: &ConnectionPlace,
+) -> Option<F::Output> {
     let mut connection = pin!(connection);
     if let Ending::Place(_) = why
         && let Ok(ended) = tokio::time::timeout(EXPIRED_GRACE, connection.as_mut()).await

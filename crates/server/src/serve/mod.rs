@@ -198,6 +198,7 @@ fn shared(
         openapi: document.into(),
         parameters,
         draining: AtomicBool::new(false),
+        started: AtomicBool::new(config.ready_at_start),
         stopped,
         request_ids: RequestIds::new(),
         streams: Streams::new(config.limits.streams_max),
@@ -215,6 +216,11 @@ impl Running {
     /// The address that it listens on for gRPC, if it does.
     pub fn grpc_addr(&self) -> Option<SocketAddr> {
         self.grpc_addr
+    }
+
+    /// Has `/health/ready` answer 200 from now on, as long as the engine takes commands.
+    pub fn set_ready(&self) {
+        self.shared.shared.started.store(true, Ordering::Release);
     }
 
     /// Takes no more connections, answers the requests in flight, at most for the drain time-out, and stops. Blocks until

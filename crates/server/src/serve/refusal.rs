@@ -89,8 +89,14 @@ mod tests {
         let error = too_many_connections(Refused::All);
         let http = String::from_utf8(http_answer(&error, "req_1")).expect("text");
         let (head, body) = http.split_once("\r\n\r\n").expect("a head and a body");
-        assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
-        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+            "{head}"
+        );
+        assert!(
+            head.contains(&format!("content-length: {}\r\n", body.len())),
+            "{head}"
+        );
         assert!(body.contains("\"code\":\"too_many_connections\""), "{body}");
         let grpc = grpc_answer(&error);
         let length = usize::from(grpc[10]) << 8 | usize::from(grpc[11]);

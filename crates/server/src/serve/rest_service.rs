@@ -43,7 +43,10 @@ impl RestService {
     }
 
     /// Answers one request.
-    pub(super) async fn answer(&self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub(super) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
         if request.method() == Method::POST && request.uri().path() == PAYMENTS {
             let observed = Observed::begin(&self.app, request.method());
             let (parts, body) = request.into_parts();

@@ -15,7 +15,11 @@ use crate::grpc::messages::{Account, GetAccountRequest};
 use crate::limits::tls;
 
 /// A server with bounds on connections: in all, and for each address.
-fn server_with(all_max: usize, per_address_max: usize, change: impl FnOnce(&mut ServerConfig)) -> Fixture {
+fn server_with(
+    all_max: usize,
+    per_address_max: usize,
+    change: impl FnOnce(&mut ServerConfig),
+) -> Fixture {
     Fixture::with(|config| {
         // One accept loop for each port: connections are accepted in the order in which they were opened.
         config.threads = 1;
@@ -33,7 +37,9 @@ fn grpc_addr(server: &Fixture) -> SocketAddr {
 
 /// Sends a request on a connection that stays open, and returns the status of the answer; none if the server has closed it.
 fn ask_on(stream: &mut (impl Read + Write), token: &str) -> Option<u16> {
-    let request = format!("GET /v1/accounts HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+    let request = format!(
+        "GET /v1/accounts HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).ok()?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -41,9 +47,15 @@ fn ask_on(stream: &mut (impl Read + Write), token: &str) -> Option<u16> {
         stream.read_exact(&mut byte).ok()?;
         head.push(byte[0]);
     }
-    let head = String::from_utf8(head).expect("a head is text").to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let length = length.and_then(|length| length.parse().ok()).expect("a length");
+    let head = String::from_utf8(head)
+        .expect("a head is text")
+        .to_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let length = length
+        .and_then(|length| length.parse().ok())
+        .expect("a length");
     stream.read_exact(&mut vec![0; length]).ok()?;
     head.split(' ').nth(1)?.parse().ok()
 }
@@ -67,7 +79,9 @@ fn is_closed(mut stream: TcpStream) -> bool {
 fn connect_from(address: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let from = SocketAddr::from((Ipv4Addr::from(address), 0));
-    socket.bind(&from.into()).expect("all of 127/8 is the loopback");
+    socket
+        .bind(&from.into())
+        .expect("all of 127/8 is the loopback");
     socket.connect(&to.into()).expect("the server listens");
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
@@ -90,14 +104,20 @@ fn idle_connections_without_a_key_give_way_to_new_ones() {
         idle.extend((0..8).map(|_| connect(server.addr)));
         // As many idle ones as there are places, again and again: a new client is served nevertheless.
         assert_eq!(server.get("/v1/accounts").status, 200, "round {round}");
-        assert_eq!(ask_on(&mut kept, &server.platform), Some(200), "round {round}");
+        assert_eq!(
+            ask_on(&mut kept, &server.platform),
+            Some(200),
+            "round {round}"
+        );
     }
     let first = idle.remove(0);
     assert!(is_closed(first), "the oldest one gave way");
     let page = String::from_utf8(server.get("/metrics").body).expect("text");
     let evicted = page
         .lines()
-        .find_map(|line| line.strip_prefix("tributary_connections_closed_total{reason=\"evicted\"} "))
+        .find_map(|line| {
+            line.strip_prefix("tributary_connections_closed_total{reason=\"evicted\"} ")
+        })
         .expect("it is counted");
     assert!(evicted.parse::<u64>().expect("a number") > 16, "{evicted}");
 }
@@ -124,7 +144,8 @@ fn unfinished_tls_handshakes_give_way_to_new_connections() {
     let server = server_with(4, 4, |config| config.tls = Some(files));
     let idle: Vec<TcpStream> = (0..20).map(|_| connect(server.addr)).collect();
     let name = "localhost".try_into().expect("a name");
-    let client = rustls::ClientConnection::new(std::sync::Arc::new(config), name).expect("a client");
+    let client =
+        rustls::ClientConnection::new(std::sync::Arc::new(config), name).expect("a client");
     let mut stream = rustls::StreamOwned::new(client, connect(server.addr));
     assert_eq!(ask_on(&mut stream, &server.platform), Some(200));
     drop(idle);
@@ -135,11 +156,17 @@ fn a_connection_too_many_is_refused_at_once_when_all_others_brought_a_key() {
     let server = server_with(2, 2, |_| ());
     let held: Vec<TcpStream> = (0..2).map(|_| authenticated(&server)).collect();
     let refused = send(server.addr, "GET", "/health/live", &[], b"");
-    assert_eq!((refused.status, &*refused.code()), (503, "too_many_connections"));
+    assert_eq!(
+        (refused.status, &*refused.code()),
+        (503, "too_many_connections")
+    );
     assert_eq!(refused.header("retry-after"), Some("1"));
     // Also one that says nothing is told so.
     let refused = read_answer(connect(server.addr));
-    assert_eq!((refused.status, &*refused.code()), (503, "too_many_connections"));
+    assert_eq!(
+        (refused.status, &*refused.code()),
+        (503, "too_many_connections")
+    );
     // gRPC shares the places, and says it in its own way.
     let mut stream = connect(grpc_addr(&server));
     let mut said = Vec::new();
@@ -162,16 +189,31 @@ fn one_address_cannot_take_the_places_of_others() {
         held.push(stream);
     }
     let refused = health(connect_from([127, 0, 0, 2], server.addr));
-    assert_eq!((refused.status, &*refused.code()), (503, "too_many_connections"));
+    assert_eq!(
+        (refused.status, &*refused.code()),
+        (503, "too_many_connections")
+    );
     let message = refused.json()["error"]["message"].to_string();
     assert!(message.contains("from this address"), "{message}");
-    assert_eq!(health(connect_from([127, 0, 0, 3], server.addr)).status, 200);
+    assert_eq!(
+        health(connect_from([127, 0, 0, 3], server.addr)).status,
+        200
+    );
     // Idle ones of an address give way only to others of the same address.
     let other = connect_from([127, 0, 0, 4], server.addr);
-    let idle: Vec<TcpStream> = (0..5).map(|_| connect_from([127, 0, 0, 3], server.addr)).collect();
+    let idle: Vec<TcpStream> = (0..5)
+        .map(|_| connect_from([127, 0, 0, 3], server.addr))
+        .collect();
     let mut idle = idle.into_iter();
-    assert!(is_closed(idle.next().expect("five")), "the first of them gave way");
-    assert_eq!(health(other).status, 200, "that of the other address did not");
+    assert!(
+        is_closed(idle.next().expect("five")),
+        "the first of them gave way"
+    );
+    assert_eq!(
+        health(other).status,
+        200,
+        "that of the other address did not"
+    );
 }
 
 #[test]
@@ -192,10 +234,15 @@ fn a_connection_that_never_brings_a_key_is_closed_after_a_while() {
     let ask = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n";
     until("it is closed", || {
         let mut some = [0; 4096];
-        let lives = busy.write_all(ask).is_ok() && matches!(busy.read(&mut some), Ok(bytes) if bytes > 0);
+        let lives =
+            busy.write_all(ask).is_ok() && matches!(busy.read(&mut some), Ok(bytes) if bytes > 0);
         (!lives).then_some(())
     });
     assert!(is_closed(silent), "a silent one is closed");
     assert!(is_closed(grpc), "over gRPC too");
-    assert_eq!(ask_on(&mut kept, &server.platform), Some(200), "one with a key stays");
+    assert_eq!(
+        ask_on(&mut kept, &server.platform),
+        Some(200),
+        "one with a key stays"
+    );
 }

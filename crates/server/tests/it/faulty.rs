@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use tributary_engine::{
     Backend, Batch, Failure, Head, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
-    Recovered, Ticket,
+    Recovered, StoreStats, Ticket,
 };
 use tributary_ledger::{Lookups, WorkingSet};
 
@@ -120,6 +120,14 @@ impl JournalReader for Faulty {
         found: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         self.memory.find(key_hash, found)
+    }
+
+    fn stats(&self) -> StoreStats {
+        let damaged = self.faults.damaged.lock().expect("unpoisoned").len() as u64;
+        StoreStats {
+            damaged,
+            ..JournalReader::stats(&self.memory)
+        }
     }
 
     fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {

@@ -186,6 +186,8 @@ fn a_full_disk_refuses_writes_reads_on_and_goes_on_by_itself() {
         server.wallet("ann", 100),
         server.account("shop", "merchant"),
     );
+    let before = server.post_key("/v1/payments", "before", &pay(&buyer, &shop, 1_000));
+    assert_eq!(before.code(), "insufficient_funds");
     server.faults.full.store(true, Ordering::SeqCst);
     let refused = server.post_key("/v1/payments", "k", &pay(&buyer, &shop, 10));
     assert_eq!(
@@ -197,6 +199,31 @@ fn a_full_disk_refuses_writes_reads_on_and_goes_on_by_itself() {
     assert_eq!(
         send(server.addr, "GET", "/health/ready", &[], b"").code(),
         "storage_full"
+    );
+    // Whoever repeats what was accepted before gets its first answer, alone and in a batch.
+    let repeated = server.post_key("/v1/payments", "before", &pay(&buyer, &shop, 1_000));
+    assert_eq!(
+        (repeated.status, &*repeated.code()),
+        (402, "insufficient_funds")
+    );
+    assert_eq!(repeated.header("idempotent-replayed"), Some("true"));
+    let other = server.post_key("/v1/payments", "before", &pay(&buyer, &shop, 1));
+    assert_eq!(other.code(), "idempotency_key_reused");
+    let batch = |key: &str| {
+        let command = json!({"idempotency_key": key, "payment": pay(&buyer, &shop, 1_000)});
+        server.post_raw(
+            &server.platform,
+            "/v1/batches",
+            None,
+            json!([command]).to_string().as_bytes(),
+        )
+    };
+    assert_eq!(batch("before").expect(200)["results"][0]["replayed"], true);
+    assert_eq!(batch("after").code(), "storage_full");
+    assert_eq!(
+        send(server.addr, "GET", "/health/ready", &[], b"").code(),
+        "storage_full",
+        "a repetition tells of no space"
     );
     server.faults.full.store(false, Ordering::SeqCst);
     server
@@ -254,4 +281,38 @@ fn tls_is_spoken_with_the_files_given() {
     let error = Server::start(config, server.engine.clone(), None, None)
         .expect_err("a key is no certificate");
     assert!(error.to_string().contains("key.pem"), "{error}");
+}
+
+#[test]
+fn damage_is_told_alike_to_reads_and_repetitions_and_ready_warns_of_it() {
+    let server = Fixture::start();
+    let (buyer, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
+    let ready = || send(server.addr, "GET", "/health/ready", &[], b"").expect(200);
+    assert_eq!(ready()["warnings"], json!([]));
+    let paid = server.post_key("/v1/payments", "k", &pay(&buyer, &shop, 10));
+    let paid = paid.expect(201);
+    server.faults.damage(server.reader().head().position);
+    let id = paid["id"].as_str().expect("an id");
+    let read = server.get(&format!("/v1/payments/{id}"));
+    let repeated = server.post_key("/v1/payments", "k", &pay(&buyer, &shop, 10));
+    for answer in [read, repeated] {
+        assert_eq!((answer.status, &*answer.code()), (500, "record_damaged"));
+    }
+    assert_eq!(ready()["warnings"][0]["code"], "record_damaged");
+}
+
+#[test]
+fn a_server_is_ready_only_when_its_start_is_over() {
+    let server = Fixture::with(|config| config.ready_at_start = false);
+    let ready = || send(server.addr, "GET", "/health/ready", &[], b"");
+    assert_eq!((ready().status, &*ready().code()), (503, "unavailable"));
+    assert_eq!(
+        send(server.addr, "GET", "/health/live", &[], b"").status,
+        200
+    );
+    server.running.as_ref().expect("it runs").set_ready();
+    assert_eq!(ready().status, 200);
 }

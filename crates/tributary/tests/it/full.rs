@@ -24,8 +24,13 @@ struct SmallDisk(TempDir);
 impl SmallDisk {
     /// None where we may not mount.
     fn mount() -> Option<Self> {
+        Self::mount_of(SMALL)
+    }
+
+    /// One of this size; none where we may not mount.
+    fn mount_of(size: &str) -> Option<Self> {
         let folder = TempDir::new().expect("a folder");
-        let mounted = mount(&["-t", "tmpfs", "-o", SMALL, "tmpfs"], folder.path());
+        let mounted = mount(&["-t", "tmpfs", "-o", size, "tmpfs"], folder.path());
         mounted.then_some(Self(folder))
     }
 
@@ -118,7 +123,7 @@ fn a_full_disk_refuses_payments_and_goes_on_by_itself() {
         (refused.0, &refused.1["error"]["code"]),
         (503, &json!("storage_full"))
     );
-    let acknowledged = (done * BATCH) as u64;
+    let (acknowledged, shop_bank) = ((done * BATCH) as u64, shop.bank.clone());
     assert!(acknowledged > 0, "something was done before");
     assert_eq!(
         shop.posted(),
@@ -129,6 +134,31 @@ fn a_full_disk_refuses_payments_and_goes_on_by_itself() {
         .request("GET", "/health/ready", None, None)
         .expect("answers");
     assert_eq!(ready.status, 503);
+    let first = shop.batch(0);
+    assert_eq!(
+        first.0, 200,
+        "a repetition gets its first answer: {}",
+        first.1
+    );
+    let wallet = shop.wallet.clone();
+
+    // A restart does not forget that the disk is full.
+    server.kill();
+    let mut server = Server::start(&disk.data());
+    let ready = server.request("GET", "/health/ready", None, None);
+    let ready = ready.expect("answers");
+    assert_eq!(
+        (ready.status, &ready.json()["error"]["code"]),
+        (503, &json!("storage_full"))
+    );
+    let shop = Shop {
+        bank: shop_bank,
+        wallet,
+        server: &server,
+    };
+    assert_eq!(shop.batch(0).0, 200, "a repetition gets its first answer");
+    assert_eq!(shop.batch(done).0, 503);
+    assert_eq!(shop.posted(), acknowledged);
 
     disk.grow();
     let begun = Instant::now();
@@ -145,4 +175,18 @@ fn a_full_disk_refuses_payments_and_goes_on_by_itself() {
     let server = Server::start(&disk.data());
     let account = server.get(&format!("/v1/accounts/{wallet}"));
     assert_eq!(account["posted"], acknowledged + BATCH as u64);
+}
+
+#[test]
+fn a_first_start_with_too_little_space_says_how_much_is_needed() {
+    let Some(disk) = SmallDisk::mount_of("size=304m") else {
+        eprintln!("SKIPPED: a small disk can't be mounted here (it takes root)");
+        return;
+    };
+    let said = Server::try_start(&disk.data(), "127.0.0.1:0").err();
+    let said = said.expect("it does not start");
+    for part in ["304 MiB free", "400 MiB", "--data"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!disk.data().join("meta").exists(), "no journal was made");
 }

@@ -272,3 +272,37 @@ fn import_and_backup_speak_tls_and_trust_only_what_they_are_told() {
         FIRST_RECORDS
     );
 }
+
+/// A script waits until the server is ready, and then reads the key.
+#[test]
+fn a_server_is_not_ready_before_the_file_of_its_first_key_is_there() {
+    for _ in 0..3 {
+        let directory = tempfile::tempdir().expect("directory");
+        let key_file = directory.path().join("key");
+        // Free now; if another program takes it meanwhile, the server does not start.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = free.local_addr().expect("an address").to_string();
+        drop(free);
+        let data = directory.path().join("data");
+        let mut child = tributary()
+            .args(["serve", "--listen", &address, "--data", text(&data)])
+            .env("TRIBUTARY_PLATFORM_KEY_FILE", &key_file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let begun = Instant::now();
+        let is_ready = || {
+            let answer = http::request(&address, "GET", "/health/ready", "", None, None);
+            answer.is_ok_and(|answer| answer.status == 200)
+        };
+        while !is_ready() {
+            assert!(begun.elapsed() < PATIENCE, "it is ready at last");
+        }
+        let key = std::fs::read_to_string(&key_file).expect("the file is there");
+        let answer = http::request(&address, "GET", "/v1/accounts", key.trim(), None, None);
+        assert_eq!(answer.expect("it answers").status, 200);
+        signal(child.id(), "TERM");
+        assert!(wait(&mut child).success());
+    }
+}
