@@ -9,6 +9,7 @@ mod consumers;
 mod crash;
 mod damage;
 mod disaster;
+mod documentation;
 mod full;
 mod history;
 mod http;
