@@ -104,6 +104,9 @@ pages! {
     "group_aborted"
 }
 
+/// The list of all codes, in Markdown.
+pub const INDEX: &str = include_str!("../../../docs/errors/README.md");
+
 /// The page of `code`, in Markdown.
 pub fn find(code: &str) -> Option<&'static str> {
     PAGES

@@ -1,5 +1,7 @@
 //! The OpenAPI 3.1 document: made from the handlers, checked in as `docs/openapi.json`, served at `/openapi.json`.
 
+mod additions;
+mod examples;
 mod references;
 
 use axum::Router;
@@ -111,6 +113,9 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
     let router = router
         .route("/openapi.json", get(pages::openapi))
         .route("/docs", get(pages::docs))
+        .route("/docs/style.css", get(pages::style))
+        .route("/docs/search.js", get(pages::search))
+        .route("/docs/errors", get(pages::error_index))
         .route("/docs/errors/{code}", get(pages::error_page))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(route_not_found);
@@ -143,8 +148,13 @@ fn full_document() -> Value {
             .values_mut()
         {
             add_links(operation);
+            additions::add_example(operation);
         }
     }
+    additions::add_events(&mut document);
+    additions::add_webhooks(&mut document);
+    additions::name_constants(&mut document);
+    additions::widen_unsigned(&mut document);
     document
 }
 
@@ -203,7 +213,7 @@ fn finish(api: &mut OpenApi) {
     let components = api.components.get_or_insert_default();
     components
         .schemas
-        .insert("Error".to_owned(), ErrorAnswer::schema());
+        .insert("ErrorAnswer".to_owned(), ErrorAnswer::schema());
     let mut nested = Vec::new();
     ErrorAnswer::schemas(&mut nested);
     BatchForm::schemas(&mut nested);
@@ -292,6 +302,8 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
             "/rotate",
             "/revoke",
             "/pause",
+            "/drain",
+            "/resume",
             "/receive",
             "/requeue",
             "/drop",
@@ -453,7 +465,7 @@ fn error_response(status: u16, writes: bool) -> RefOr<utoipa::openapi::Response>
         _ => format!("An error: {}.", codes.join(", ")),
     };
     let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Error")))
+        .schema(Some(Ref::from_schema_name("ErrorAnswer")))
         .build();
     let mut response = ResponseBuilder::new()
         .description(about)

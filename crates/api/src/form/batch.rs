@@ -337,9 +337,13 @@ impl BatchForm {
         let mut one_of =
             OneOfBuilder::new().description(Some("One command with its own idempotency key."));
         for (field, schema) in operations {
+            // Generators name a type after the title.
+            let words = field
+                .split('_')
+                .map(|word| word[..1].to_ascii_uppercase() + &word[1..]);
             one_of = one_of.item(
                 ObjectBuilder::new()
-                    .title(Some(field))
+                    .title(Some(words.collect::<String>() + "Command"))
                     .property("idempotency_key", Ref::from_schema_name(KeyText::name()))
                     .required("idempotency_key")
                     .property(field, Ref::from_schema_name(schema))
@@ -356,7 +360,6 @@ impl BatchForm {
             .min_items(Some(1))
             .max_items(Some(8192));
         ObjectBuilder::new()
-            .title(Some("group"))
             .description(Some("Commands of which all are done, or none."))
             .property("group", commands)
             .required("group")

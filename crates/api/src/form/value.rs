@@ -356,6 +356,7 @@ impl PartialSchema for OverdraftForm {
     fn schema() -> RefOr<Schema> {
         let unlimited = ObjectBuilder::new()
             .schema_type(Type::String)
+            .title(Some("Unlimited"))
             .enum_values(Some(["unlimited"]));
         let overdraft = OneOfBuilder::new()
             .item(AmountForm::schema())

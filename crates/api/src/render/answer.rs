@@ -26,6 +26,9 @@ pub enum AnswerObject {
 
 /// The name of what a command made or changed.
 #[derive(Serialize, ToSchema)]
+// Told apart from whole objects, which have more fields.
+#[serde(deny_unknown_fields)]
+#[schema(as = ObjectReference)]
 pub struct Reference {
     #[schema(pattern = "^(account|event|payment|refund)$")]
     object: &'static str,

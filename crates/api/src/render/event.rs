@@ -5,9 +5,7 @@ use serde_json::value::RawValue;
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{Body, Data, Publish, Updated};
-use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, SchemaType};
-use utoipa::openapi::{Ref, RefOr};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::render::common::{Failure, event_type, owner_name, payment_of};
@@ -15,23 +13,18 @@ use crate::render::payment::reply_to;
 use crate::render::resource::{Resource, object};
 use crate::time::format_timestamp;
 
-/// An event. Its id never changes.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Event)]
+/// An event. Its id never changes. `event_schema` describes it.
+#[derive(Serialize)]
 pub struct EventObject {
     id: String,
-    #[schema(pattern = "^event$")]
     object: &'static str,
     /// Such as `payment.captured`; of a published event its topic, such as `app.order.shipped`.
     #[serde(rename = "type")]
     kind: String,
-    #[schema(format = DateTime)]
     created: String,
     /// Owner who published the event; null for events of the ledger.
-    #[schema(required)]
     owner: Option<String>,
     /// The order key that it was published under.
-    #[schema(required)]
     key: Option<String>,
     /// Data of the event; of a published event, the data that the caller published.
     data: EventContent,
@@ -59,33 +52,14 @@ pub enum EventContent {
     Published(Box<RawValue>),
 }
 
-impl PartialSchema for EventContent {
-    fn schema() -> RefOr<Schema> {
-        let ledger = Ref::from_schema_name(EventData::name());
-        let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
-        RefOr::T(Schema::AnyOf(
-            AnyOfBuilder::new().item(ledger).item(any).build(),
-        ))
-    }
-}
-
-impl ToSchema for EventContent {
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push((EventData::name().into_owned(), EventData::schema()));
-        EventData::schemas(schemas);
-    }
-}
-
 /// Data of an event of the ledger.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 pub struct EventData {
     /// The object as the event left it.
     object: EventSubject,
     /// Why the ledger refused the command; null if it was done.
-    #[schema(required)]
     failure: Option<Failure>,
     /// Given if this is the result of a queued payment whose caller named a `reply_to`.
-    #[schema(required)]
     reply: Option<ReplyObject>,
 }
 
@@ -103,7 +77,7 @@ pub struct ReplyObject {
 }
 
 /// The object of an event.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
 #[serde(untagged)]
 pub enum EventSubject {
     /// An object of the ledger.

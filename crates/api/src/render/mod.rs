@@ -10,6 +10,7 @@ pub mod clock;
 pub mod common;
 pub mod entry;
 pub mod event;
+pub mod event_schema;
 pub mod list;
 pub mod model;
 pub mod notes;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tributary_engine::{Engine, Reader};
 use tributary_ledger::{
-    ManagedBy, OwnerId, Rejection, Setting, SettingBody, SettingId, SettingKind, Slug,
+    AMOUNT_MAX, ManagedBy, OwnerId, Rejection, Setting, SettingBody, SettingId, SettingKind, Slug,
 };
 use utoipa::ToSchema;
 
@@ -36,6 +36,7 @@ pub struct SettingsApply {
     managed_by: Option<String>,
     /// Generation of the file: an older one than was applied before is skipped. Needs a platform key.
     #[serde(default)]
+    #[schema(maximum = 9007199254740991_u64)]
     generation: Option<u64>,
     /// Only say what would be done.
     #[serde(default)]
@@ -115,6 +116,13 @@ fn plan(
     if managed_by.is_none() && (file.prune || file.generation.is_some()) {
         let message = "A file with a generation, or one that prunes, needs a managed_by.";
         return Err(ApiError::new(ErrorCode::ParameterMissing, message).param("managed_by"));
+    }
+    if file
+        .generation
+        .is_some_and(|generation| generation > AMOUNT_MAX)
+    {
+        let message = format!("generation must be an integer from 0 to {AMOUNT_MAX}.");
+        return Err(ApiError::invalid("generation", message));
     }
     if file.generation.is_some() && !caller.is_platform() {
         let message = "Only a platform key may apply a file with a generation.";

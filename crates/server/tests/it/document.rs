@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::send;
-use crate::fixture::{Fixture, pay};
+use crate::fixture::{Fixture, id, pay};
 
 /// Maximum size of the document. A larger one repeats what it could refer to.
-const DOCUMENT_BYTES_MAX: usize = 300_000;
+const DOCUMENT_BYTES_MAX: usize = 400_000;
 
 /// `UPDATE=1 cargo test -p tributary-server` writes the document anew.
 #[test]
@@ -92,6 +92,9 @@ fn collect(value: &Value, into: &mut Vec<String>) {
     }
 }
 
+/// What a browser sends.
+const BROWSER: (&str, &str) = ("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+
 #[test]
 fn the_pages_need_nothing_from_elsewhere() {
     let server = Fixture::start();
@@ -102,29 +105,130 @@ fn the_pages_need_nothing_from_elsewhere() {
         "createPayment",
         "/v1/payments/{id}/capture",
         "schema-Payment",
-        // The name of a shared parameter and the codes of a shared answer.
+        "receiveWebhook",
+        // The name of a shared parameter and the codes of a shared answer, with links to their pages.
         "Idempotency-Key",
-        "<code>overloaded</code>",
+        "<a href=\"docs/errors/overloaded\"><code>overloaded</code></a>",
+        // An example.
+        "<pre>curl &quot;$SERVER/v1/refunds&quot;",
     ] {
         assert!(text.contains(wanted), "{wanted}");
     }
-    for refused in ["<script", "http://", "https://", "src="] {
-        assert!(!text.contains(refused), "{refused}");
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"));
+    // The only script and the only style are the server's own.
+    assert_eq!(text.matches("<script").count(), 1);
+    assert_eq!(text.matches("<link").count(), 1);
+    assert!(!text.contains("src=\"http") && !text.contains(" style=") && !text.contains("<style"));
+    for (link, kind) in [
+        ("docs/search.js", "text/javascript; charset=utf-8"),
+        ("docs/style.css", "text/css; charset=utf-8"),
+    ] {
+        assert!(text.contains(&format!("=\"{link}\"")), "{link}");
+        let part = send(server.addr, "GET", &format!("/{link}"), &[], b"");
+        assert_eq!(
+            (part.status, part.header("content-type")),
+            (200, Some(kind))
+        );
     }
+}
+
+#[test]
+fn an_error_page_is_html_for_browsers_and_markdown_for_others() {
+    let server = Fixture::start();
     let (buyer, shop) = (server.wallet("ann", 1), server.account("shop", "merchant"));
     let refused = server.post("/v1/payments", &pay(&buyer, &shop, 2)).json();
-    let page = send(
-        server.addr,
-        "GET",
-        refused["error"]["doc_url"].as_str().expect("a path"),
-        &[],
-        b"",
-    );
-    assert_eq!(
-        page.header("content-type"),
-        Some("text/markdown; charset=utf-8")
-    );
+    let path = refused["error"]["doc_url"].as_str().expect("a path");
+    let page = send(server.addr, "GET", path, &[], b"");
+    let markdown = Some("text/markdown; charset=utf-8");
+    assert_eq!(page.header("content-type"), markdown);
     assert!(page.body.starts_with(b"# `insufficient_funds`"));
+    for (path, part) in [
+        (path, "<h1><code>insufficient_funds</code></h1>"),
+        ("/docs/errors", "<a href=\"errors/insufficient_funds\">"),
+    ] {
+        let page = send(server.addr, "GET", path, &[BROWSER], b"");
+        assert_eq!(
+            page.header("content-type"),
+            Some("text/html; charset=utf-8")
+        );
+        assert_eq!(page.header("vary"), Some("Accept"));
+        let text = String::from_utf8(page.body).expect("UTF-8");
+        assert!(text.contains(part), "{text}");
+    }
+    let unknown = send(server.addr, "GET", "/docs/errors/nothing", &[BROWSER], b"");
+    assert_eq!(unknown.status, 404);
+}
+
+#[test]
+fn every_example_of_the_document_has_the_right_form() {
+    let document: Value = serde_json::from_str(&tributary_server::openapi_json()).expect("JSON");
+    let server = Fixture::with_webhooks();
+    let subscription = server.post("/v1/subscriptions", &json!({"events": []}));
+    let subscription = id(&subscription.expect(201));
+    let hooks = json!({"events": [], "url": "https://shop.example/hooks"});
+    let hooks = id(&server.post("/v1/subscriptions", &hooks).expect(201));
+    let mut examples = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let content = &operation["requestBody"]["content"]["application/json"];
+            let (method, name) = (method.to_uppercase(), &operation["operationId"]);
+            if content["example"].is_null() {
+                continue;
+            }
+            examples += 1;
+            let named = if path.starts_with("/v1/payments") {
+                "pay_4b1w9k6z7q0c8n2m5x3v7t9r1p"
+            } else if name == "rotateSecret" {
+                &hooks
+            } else {
+                &subscription
+            };
+            let headers = [
+                ("Authorization", format!("Bearer {}", server.platform)),
+                ("Idempotency-Key", server.new_key()),
+                ("Content-Type", "application/json".to_owned()),
+            ];
+            let headers = headers
+                .each_ref()
+                .map(|(name, value)| (*name, value.as_str()));
+            let path = path.replace("{id}", named).replace("{name}", "acme");
+            let body = content["example"].to_string();
+            let answer = send(server.addr, &method, &path, &headers, body.as_bytes());
+            // What an example names does not exist; but it is named in the right form.
+            let missing = answer.status == 404 || answer.code() == "resource_not_found";
+            assert!(
+                missing || (200..300).contains(&answer.status),
+                "{name}: {} {}",
+                answer.status,
+                answer.json()
+            );
+        }
+    }
+    assert!(examples > 20, "{examples}");
+}
+
+#[test]
+fn the_answer_with_only_ids_is_described_as_an_object() {
+    let document: Value = serde_json::from_str(&tributary_server::openapi_json()).expect("JSON");
+    let schemas = &document["components"]["schemas"];
+    let alternatives = schemas["AnswerObject"]["oneOf"].as_array().expect("some");
+    assert_eq!(alternatives.len(), 3);
+    let named = |schema: &Value| {
+        let path = schema["$ref"].as_str().expect("a reference").to_owned();
+        document
+            .pointer(path.trim_start_matches('#'))
+            .expect("it")
+            .clone()
+    };
+    assert!(named(&alternatives[2])["properties"]["id"].is_object());
+    for alternative in alternatives {
+        let schema = named(alternative);
+        assert!(
+            schema["type"] == "object" || schema["oneOf"].is_array(),
+            "{schema}"
+        );
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod damage;
 mod disaster;
 mod documentation;
 mod full;
+mod generators;
 mod history;
 mod http;
 mod import;
