@@ -90,6 +90,8 @@ codes! {
     ParameterUnknown = "parameter_unknown", 400, InvalidRequest;
     /// A field or parameter has a wrong type or form.
     ParameterInvalid = "parameter_invalid", 400, InvalidRequest;
+    /// The request names a version of the API that this server does not know.
+    ApiVersionUnknown = "api_version_unknown", 400, InvalidRequest;
     /// A write came without an idempotency key.
     IdempotencyKeyMissing = "idempotency_key_missing", 400, InvalidRequest;
     /// The idempotency key is empty, too long or not printable.

@@ -14,6 +14,7 @@ pages! {
     "parameter_missing"
     "parameter_unknown"
     "parameter_invalid"
+    "api_version_unknown"
     "idempotency_key_missing"
     "idempotency_key_invalid"
     "header_missing"

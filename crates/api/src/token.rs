@@ -4,7 +4,7 @@
 
 use subtle::ConstantTimeEq;
 use tributary_engine::{IdKind, Ids};
-use tributary_ledger::ApiKeyId;
+use tributary_ledger::{ApiKeyId, Key, OwnerId};
 
 const PREFIX: &str = "tk_";
 /// Characters of an id after its prefix and underscore.
@@ -52,6 +52,32 @@ impl Secret {
     }
 }
 
+/// Makes the secrets of API keys from the idempotency keys of the requests that ask for them: a repetition of a request, whose first
+/// answer was lost, finds the secret again. `Debug` does not show the key.
+#[derive(Clone)]
+pub struct SecretSource([u8; SECRET_BYTES]);
+
+impl SecretSource {
+    /// A source with this key, which must be secret and stay the same.
+    pub fn new(key: [u8; SECRET_BYTES]) -> SecretSource {
+        SecretSource(key)
+    }
+
+    /// Returns the secret for a request of an owner under this idempotency key.
+    pub fn secret(&self, owner: OwnerId, key: &Key) -> Secret {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        hasher.update(&owner.0.to_le_bytes());
+        hasher.update(key.as_bytes());
+        Secret(hasher.finalize().into())
+    }
+}
+
+impl std::fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretSource(…)")
+    }
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
@@ -78,6 +104,22 @@ pub fn parse(ids: &Ids, token: &str) -> Option<(ApiKeyId, Secret)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_follows_from_its_source_owner_and_idempotency_key() {
+        let key = |text: &str| Key::from_bytes(text.as_bytes()).expect("a key");
+        let source = SecretSource::new([1; 32]);
+        let secret = source.secret(OwnerId(7), &key("a"));
+        assert!(source.secret(OwnerId(7), &key("a")).matches(&secret.hash()));
+        for other in [
+            source.secret(OwnerId(8), &key("a")),
+            source.secret(OwnerId(7), &key("b")),
+            SecretSource::new([2; 32]).secret(OwnerId(7), &key("a")),
+        ] {
+            assert!(!other.matches(&secret.hash()));
+        }
+        assert_eq!(format!("{source:?}"), "SecretSource(…)");
+    }
 
     #[test]
     fn a_token_names_its_key_and_proves_its_secret() {

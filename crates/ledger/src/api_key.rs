@@ -22,6 +22,18 @@ pub enum ApiKeyStatus {
     Revoked = 2,
 }
 
+/// Maximum time for which the secret before a rotation stays valid, nanoseconds.
+pub const API_KEY_OVERLAP_MAX: u64 = 30 * crate::DATE_NANOS;
+
+/// Secret of an API key before its last rotation, which stays valid for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// Keyed hash of the secret.
+    pub secret_hash: [u8; 32],
+    /// Time from which the secret is not valid any more, nanoseconds since the Unix epoch.
+    pub valid_until: u64,
+}
+
 /// State of an API key after its last record. Contains a hash of the secret, never the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
@@ -35,6 +47,8 @@ pub struct ApiKey {
     pub status: ApiKeyStatus,
     /// Keyed hash of the secret.
     pub secret_hash: [u8; 32],
+    /// Secret before the last rotation, if the rotation left it valid for a time. Boxed, since few keys have one.
+    pub previous: Option<Box<PreviousSecret>>,
     /// Description of the use of the key.
     pub label: Option<Label>,
     /// Time of creation, nanoseconds since the Unix epoch.

@@ -72,6 +72,9 @@ pub enum Body {
         api_key: ApiKeyId,
         /// Keyed hash of the new secret.
         secret_hash: [u8; 32],
+        /// Time for which the old secret stays valid, nanoseconds; at most [`crate::API_KEY_OVERLAP_MAX`], and more counts as
+        /// that. 0 = the old secret ends at once.
+        overlap: u64,
     },
     /// Revoke an API key permanently.
     RevokeApiKey(ApiKeyId),

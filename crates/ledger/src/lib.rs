@@ -50,7 +50,7 @@ mod text;
 mod time;
 
 pub use account::{Account, AccountKind, AccountStatus, Overdraft};
-pub use api_key::{Access, ApiKey, ApiKeyStatus};
+pub use api_key::{API_KEY_OVERLAP_MAX, Access, ApiKey, ApiKeyStatus, PreviousSecret};
 pub use apply::{apply, apply_record, apply_sparse};
 pub use command::{
     Actor, Body, Capture, Command, CreateApiKey, CreateOwner, DeleteSetting, Destination, Fee,

@@ -35,6 +35,7 @@ use crate::request_notes::RequestNotes;
 use crate::response::{ErrorResponse, REPLAYED, error_response};
 use crate::streams::Streams;
 use crate::timeouts::Timeouts;
+use crate::version::{API_VERSION, CURRENT_VERSION};
 
 /// Names the request in the answer and in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -222,6 +223,8 @@ impl<'a> Observed<'a> {
         self.log(route, status, code, api_key, took);
         let value = HeaderValue::try_from(self.id.0).expect("a request id is plain text");
         response.headers_mut().insert(REQUEST_ID, value);
+        let version = HeaderValue::from_static(CURRENT_VERSION);
+        response.headers_mut().insert(API_VERSION, version);
         response
     }
 }

@@ -102,7 +102,9 @@ pub(crate) fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<Calle
         .get(header::AUTHORIZATION)
         .ok_or_else(api_key_missing)?;
     let internal = shared.config.internal.as_ref();
-    let caller = caller::authenticate(&shared.reader, internal, authorization.to_str().ok())?;
+    let now = || shared.engine.now();
+    let authorization = authorization.to_str().ok();
+    let caller = caller::authenticate(&shared.reader, internal, authorization, now)?;
     note_api_key(caller.actor.api_key);
     Ok(caller)
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tributary_api::token::Secret;
+use tributary_api::token::{Secret, SecretSource};
 use tributary_engine::DATED_RECORDS_MAX;
 
 use crate::admission::ConnectionLimits;
@@ -29,6 +29,8 @@ pub struct ServerConfig {
     pub ready_at_start: bool,
     /// A platform key for programs in this very process; see [`internal_token`](tributary_api::caller::internal_token).
     pub internal: Option<Secret>,
+    /// Source of the secrets of API keys; without it they are random, and a lost answer loses its secret.
+    pub secrets: Option<SecretSource>,
 }
 
 /// Certificate and key, in PEM.
@@ -117,6 +119,7 @@ impl Default for ServerConfig {
             public_metrics: false,
             ready_at_start: true,
             internal: None,
+            secrets: None,
         }
     }
 }

@@ -26,6 +26,7 @@ mod serve;
 mod streams;
 mod submit;
 mod timeouts;
+mod version;
 
 pub use config::{Limits, ServerConfig, TlsFiles};
 pub use openapi::openapi_json;

@@ -32,6 +32,7 @@ use crate::routes::{
     accounts, api_keys, attempts, batches, books, clock, deliveries, events, health, journal,
     owners, pages, payments, queues, refunds, sandbox, settings, stream, subscriptions, timeline,
 };
+use crate::version::CURRENT_VERSION;
 
 const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
     Amounts are integers of minor units. Every write carries an `Idempotency-Key`: sending it again gives the first \
@@ -264,6 +265,10 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         || path.starts_with("/v1/subscriptions/");
     let keyed_if_wished =
         SETTING_CHANGES.contains(&operation.operation_id.as_deref().unwrap_or(""));
+    if path.starts_with("/v1/") {
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.push(version_parameter());
+    }
     if writes && keyed_if_wished {
         operation
             .parameters
@@ -487,6 +492,13 @@ fn headers(replayed: bool, retry_after: bool) -> Vec<(String, utoipa::openapi::h
             .description(Some("Names the request in the server's log."))
             .build(),
     )];
+    headers.push((
+        "Tributary-Version".to_owned(),
+        HeaderBuilder::new()
+            .schema(text())
+            .description(Some("Version of the API that the answer was made for."))
+            .build(),
+    ));
     if replayed {
         let about = "`true` if this is the repetition of an earlier answer.";
         let schema = text().enum_values(Some(["true"]));
@@ -512,6 +524,21 @@ fn headers(replayed: bool, retry_after: bool) -> Vec<(String, utoipa::openapi::h
         ));
     }
     headers
+}
+
+fn version_parameter() -> utoipa::openapi::path::Parameter {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some([CURRENT_VERSION]));
+    ParameterBuilder::new()
+        .name("Tributary-Version")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Version of the API that the caller was written for; the newest one if left out.",
+        ))
+        .schema(Some(schema))
+        .build()
 }
 
 fn idempotency_parameter(required: Required) -> utoipa::openapi::path::Parameter {

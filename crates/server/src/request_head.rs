@@ -10,6 +10,7 @@ use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 
 use crate::app::Shared;
+use crate::version::check_version;
 
 /// Maximum number of header lines of one request.
 const HEADER_LINES_MAX: usize = 64;
@@ -56,6 +57,7 @@ impl<'a> RequestHead<'a> {
             let message = "A request over HTTP/1.1 needs a Host header.";
             return Err(ApiError::new(ErrorCode::HeaderMissing, message).param("Host"));
         }
+        check_version(self.headers)?;
         check_encodings(self.headers)?;
         check_announced_length(self.headers, limits.body_bytes_max)?;
         match (route, self.uri.query()) {

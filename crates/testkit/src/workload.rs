@@ -261,6 +261,11 @@ impl Workload {
             _ => Body::RotateApiKey {
                 api_key: self.api_key(model),
                 secret_hash: [self.rng.any() as u8; 32],
+                overlap: match self.rng.below(3) {
+                    0 => 0,
+                    1 => self.rng.below(40 * SECOND),
+                    _ => self.rng.any(),
+                },
             },
         }
     }

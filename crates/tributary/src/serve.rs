@@ -14,7 +14,7 @@ use tributary_api::caller::{Caller, internal_token};
 use tributary_api::first_key::create_first_key;
 use tributary_api::settings::apply::{SettingsApply, apply};
 use tributary_api::settings::standard::standard_types;
-use tributary_api::token::Secret;
+use tributary_api::token::{Secret, SecretSource};
 use tributary_api::transport::PushTransport;
 use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
 use tributary_engine::Options;
@@ -296,6 +296,7 @@ fn server_config(
         grpc_listen: config.grpc_listen,
         internal: Some(internal.clone()),
         ready_at_start: false,
+        secrets: key_secrets(webhooks),
         ..ServerConfig::default()
     };
     if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
@@ -320,6 +321,12 @@ fn server_config(
             burst: requests_per_second,
         });
     server
+}
+
+/// Returns the source of the secrets of API keys; none without the master key.
+fn key_secrets(webhooks: &WebhookConfig) -> Option<SecretSource> {
+    let key = webhooks.keyring.key().ok()?;
+    Some(SecretSource::new(key.api_key_secrets()))
 }
 
 fn webhook_config(config: &Config, store: &Store, files: Option<u64>) -> WebhookConfig {

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::{
-    Access, AccountId, AccountKind, Body, Capture, Data, Date, Fee, Hold, OpenAccount, OrderKey,
-    Overdraft, OwnerName, Part, PaymentId, PaymentKind, Publish, Refund, Share, Text, Topic,
+    API_KEY_OVERLAP_MAX, Access, AccountId, AccountKind, Body, Capture, Data, Date, Fee, Hold,
+    OpenAccount, OrderKey, Overdraft, OwnerName, Part, PaymentId, PaymentKind, Publish, Refund,
+    Share, Text, Topic,
 };
 use utoipa::ToSchema;
 
@@ -308,6 +309,34 @@ pub struct ApiKeyCreate {
     pub access: AccessForm,
     /// Purpose of the key, for people.
     pub label: Option<LabelText>,
+}
+
+/// Give an API key another secret.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyRotate {
+    /// Seconds for which the old secret works too, at most 2,592,000 (30 days); 0 if left out: it stops at once.
+    #[schema(minimum = 0, maximum = 2_592_000)]
+    overlap_seconds: Option<u64>,
+}
+
+/// Nanoseconds in a second.
+const SECOND: u64 = 1_000_000_000;
+
+impl ApiKeyRotate {
+    /// Returns the time for which the old secret stays valid, nanoseconds.
+    ///
+    /// # Errors
+    /// If it is longer than the ledger allows.
+    pub fn overlap(&self) -> Result<u64, ApiError> {
+        let seconds = self.overlap_seconds.unwrap_or(0);
+        let seconds_max = API_KEY_OVERLAP_MAX / SECOND;
+        if seconds > seconds_max {
+            let message = format!("overlap_seconds must be an integer from 0 to {seconds_max}.");
+            return Err(ApiError::invalid("overlap_seconds", message));
+        }
+        Ok(seconds * SECOND)
+    }
 }
 
 impl AccessForm {

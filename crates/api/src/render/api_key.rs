@@ -23,13 +23,16 @@ pub struct ApiKeyObject {
     status: ApiKeyStatusForm,
     #[schema(required)]
     label: Option<String>,
-    /// The key itself: only in the first answer to the request that made it, nowhere else and never again.
+    /// The key itself: in the answer to the request that made it, and in a repetition of that request while the key is current.
     #[schema(required)]
     secret: Option<String>,
     #[schema(format = DateTime)]
     created: String,
     #[schema(required, format = DateTime)]
     rotated_at: Option<String>,
+    /// Until when the secret before the last rotation works too; null if it does not.
+    #[schema(required, format = DateTime)]
+    previous_secret_expires_at: Option<String>,
     #[schema(required, format = DateTime)]
     revoked_at: Option<String>,
 }
@@ -63,6 +66,10 @@ pub fn api_key(reader: &Reader, key: &ApiKey, secret: Option<String>) -> ApiKeyO
         secret,
         created: format_timestamp(key.created_at),
         rotated_at: key.rotated_at.map(format_timestamp),
+        previous_secret_expires_at: key
+            .previous
+            .as_deref()
+            .map(|old| format_timestamp(old.valid_until)),
         revoked_at: key.revoked_at.map(format_timestamp),
     }
 }

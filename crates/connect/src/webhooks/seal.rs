@@ -17,6 +17,7 @@ const KEY_BYTES: usize = 32;
 const ID_BYTES: usize = 8;
 const ID_CONTEXT: &str = "tributary 2026 master key id v1";
 const SEAL_CONTEXT: &str = "tributary 2026 sealed under the master key v1";
+const API_KEY_CONTEXT: &str = "tributary 2026 secrets of api keys v1";
 const MAC_CONTEXT: &str = "tributary 2026 secret in the digest of a request v1";
 const VERSION: u8 = 1;
 /// Version, id of the key, nonce; the ciphertext with its tag follows.
@@ -64,6 +65,7 @@ pub enum Unsealable {
 pub struct MasterKey {
     id: [u8; ID_BYTES],
     mac_key: [u8; KEY_BYTES],
+    api_key_secrets: [u8; KEY_BYTES],
     key: LessSafeKey,
 }
 
@@ -132,6 +134,7 @@ impl MasterKey {
         let key = UnboundKey::new(&AES_256_GCM, &derived).expect("a key of 32 bytes");
         MasterKey {
             mac_key: blake3::derive_key(MAC_CONTEXT, bytes),
+            api_key_secrets: blake3::derive_key(API_KEY_CONTEXT, bytes),
             id: *id.first_chunk().expect("8 of 32 bytes"),
             key: LessSafeKey::new(key),
         }
@@ -140,6 +143,11 @@ impl MasterKey {
     /// Names the key without telling it.
     pub fn id(&self) -> String {
         hex::encode(self.id)
+    }
+
+    /// Returns the key that the secrets of API keys follow from. It tells nothing of this key.
+    pub fn api_key_secrets(&self) -> [u8; KEY_BYTES] {
+        self.api_key_secrets
     }
 
     /// Returns the MAC of a secret: the same for the same secret, and no help in guessing it without this key.

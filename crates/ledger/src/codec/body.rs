@@ -41,9 +41,11 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
         Body::RotateApiKey {
             api_key,
             secret_hash,
+            overlap,
         } => {
             into.u64(api_key.0);
             into.put(secret_hash);
+            into.u64(*overlap);
         }
         Body::RevokeApiKey(id) => into.u64(id.0),
         Body::Publish(publish) => put_publish(publish, into),
@@ -106,6 +108,7 @@ pub(super) fn take_body(
         Operation::RotateApiKey => Body::RotateApiKey {
             api_key: ApiKeyId(input.u64()?),
             secret_hash: input.array()?,
+            overlap: input.u64()?,
         },
         Operation::RevokeApiKey => Body::RevokeApiKey(ApiKeyId(input.u64()?)),
         Operation::Publish => return take_publish(bytes).map(Body::Publish),

@@ -22,7 +22,7 @@
 //!                  queue: priority, correlation_id_len u8 · not_before, expires_at, reply_to (0 = none) u64 · correlation_id
 //! void, expire, run  payment u64
 //! create_api_key   access, owner_len, label_len u8 · secret_hash [32] · owner · label
-//! rotate_api_key   api_key u64 · secret_hash [32]
+//! rotate_api_key   api_key u64 · secret_hash [32] · overlap u64
 //! revoke_api_key   api_key u64
 //! publish          topic_len, key_len, scheme u8 · topic · key · data
 //! set_queue        mode u8
@@ -432,9 +432,12 @@ fn without_secret(body: &Body) -> Cow<'_, Body> {
             secret_hash: [0; 32],
             ..create.clone()
         })),
-        Body::RotateApiKey { api_key, .. } => Cow::Owned(Body::RotateApiKey {
+        Body::RotateApiKey {
+            api_key, overlap, ..
+        } => Cow::Owned(Body::RotateApiKey {
             api_key: *api_key,
             secret_hash: [0; 32],
+            overlap: *overlap,
         }),
         other => Cow::Borrowed(other),
     }

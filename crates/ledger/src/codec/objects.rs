@@ -11,7 +11,7 @@
 //! text     revision, description_at, metadata_at (0 = the record that created the object), changed_at u64
 //! details  object u8 (1 account, 3 owner) · id u64 · text · has_profile u8 · [kind u8 (0 = none) · status, external_len u8 · external_id]
 //! api_key  id, owner, created_at, rotated_at, revoked_at, changed_at u64 · secret_hash [32] ·
-//!          access, status, flags (1 rotated, 2 revoked), label_len u8 · label
+//!          access, status, flags (1 rotated, 2 revoked, 4 previous), label_len u8 · label · [previous secret_hash [32] · valid_until u64]
 //! queue    mode u8 · changed_at u64
 //! setting  id, owner, revision, prev, created position, created timestamp, changed position, changed timestamp u64 · kind u16 ·
 //!          slug_len, managed_by_len u8 · slug · managed_by · content_len u16 · content
@@ -22,9 +22,9 @@ use crate::chain::{Chain, SEQ_MAX};
 use crate::{
     AMOUNT_MAX, Access, Account, AccountId, AccountKind, AccountStatus, Actor, ApiKey, ApiKeyId,
     ApiKeyStatus, Context, Currency, Date, Label, ManagedBy, Overdraft, OwnerId, OwnerName,
-    OwnerRef, Payment, PaymentId, PaymentKind, PaymentShare, PaymentStatus, Priority, QueueMode,
-    QueueState, QueueTerms, ReplyTo, Setting, SettingBody, SettingChange, SettingId, SettingKind,
-    Slug, TextState, TimeOffset,
+    OwnerRef, Payment, PaymentId, PaymentKind, PaymentShare, PaymentStatus, PreviousSecret,
+    Priority, QueueMode, QueueState, QueueTerms, ReplyTo, Setting, SettingBody, SettingChange,
+    SettingId, SettingKind, Slug, TextState, TimeOffset,
 };
 
 pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
@@ -347,6 +347,7 @@ pub(super) fn label(bytes: &[u8]) -> Result<Option<Label>, Corrupt> {
 
 const ROTATED: u8 = 1;
 const REVOKED: u8 = 2;
+const PREVIOUS: u8 = 4;
 
 pub(super) fn put_api_key(key: &ApiKey, into: &mut Vec<u8>) {
     let times = [
@@ -362,10 +363,15 @@ pub(super) fn put_api_key(key: &ApiKey, into: &mut Vec<u8>) {
     into.u8(key.access as u8);
     into.u8(key.status as u8);
     into.u8(if key.rotated_at.is_some() { ROTATED } else { 0 }
-        | if key.revoked_at.is_some() { REVOKED } else { 0 });
+        | if key.revoked_at.is_some() { REVOKED } else { 0 }
+        | if key.previous.is_some() { PREVIOUS } else { 0 });
     let label = key.label.as_ref().map_or(&[][..], |label| label.as_bytes());
     into.u8(len_u8(label));
     into.put(label);
+    if let Some(previous) = &key.previous {
+        into.put(&previous.secret_hash);
+        into.u64(previous.valid_until);
+    }
 }
 
 pub(super) fn take_api_key(input: &mut Input<'_>) -> Result<ApiKey, Corrupt> {
@@ -377,7 +383,7 @@ pub(super) fn take_api_key(input: &mut Input<'_>) -> Result<ApiKey, Corrupt> {
     let access = access(input.u8()?)?;
     let status = ApiKeyStatus::from_number(input.u8()?).ok_or(Corrupt("unknown API key status"))?;
     let flags = input.u8()?;
-    if flags & !(ROTATED | REVOKED) != 0 {
+    if flags & !(ROTATED | REVOKED | PREVIOUS) != 0 {
         return Err(Corrupt("unknown flags"));
     }
     let len = input.u8()?;
@@ -385,6 +391,14 @@ pub(super) fn take_api_key(input: &mut Input<'_>) -> Result<ApiKey, Corrupt> {
     if (flags & ROTATED == 0 && rotated != 0) || (flags & REVOKED == 0 && revoked != 0) {
         return Err(Corrupt("a time that is not flagged"));
     }
+    let previous = if flags & PREVIOUS != 0 {
+        Some(Box::new(PreviousSecret {
+            secret_hash: input.array()?,
+            valid_until: input.u64()?,
+        }))
+    } else {
+        None
+    };
     let rotated_at = (flags & ROTATED != 0).then_some(rotated);
     let revoked_at = (flags & REVOKED != 0).then_some(revoked);
     Ok(ApiKey {
@@ -393,6 +407,7 @@ pub(super) fn take_api_key(input: &mut Input<'_>) -> Result<ApiKey, Corrupt> {
         access,
         status,
         secret_hash,
+        previous,
         label,
         created_at,
         rotated_at,

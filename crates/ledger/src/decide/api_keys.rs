@@ -3,8 +3,8 @@
 use super::checks::{Decision, is_platform, owner_named, refuse_if};
 use super::details::check_owner_active;
 use crate::{
-    Actor, ApiKey, ApiKeyId, ApiKeyStatus, Context, CreateApiKey, Outcome, OwnerId, Rejection,
-    WorkingSet,
+    API_KEY_OVERLAP_MAX, Actor, ApiKey, ApiKeyId, ApiKeyStatus, Context, CreateApiKey, Outcome,
+    OwnerId, PreviousSecret, Rejection, WorkingSet,
 };
 
 pub(super) fn create(
@@ -23,6 +23,7 @@ pub(super) fn create(
         access: create.access,
         status: ApiKeyStatus::Active,
         secret_hash: create.secret_hash,
+        previous: None,
         label: create.label.clone(),
         created_at: ctx.timestamp,
         rotated_at: None,
@@ -45,9 +46,17 @@ pub(super) fn rotate(
     actor: Actor,
     id: ApiKeyId,
     secret_hash: &[u8; 32],
+    overlap: u64,
     ctx: Context,
 ) -> Decision {
     let mut key = changeable(set, actor, id)?;
+    let previous = PreviousSecret {
+        secret_hash: key.secret_hash,
+        valid_until: ctx
+            .timestamp
+            .saturating_add(overlap.min(API_KEY_OVERLAP_MAX)),
+    };
+    key.previous = (overlap > 0).then(|| Box::new(previous));
     key.secret_hash = *secret_hash;
     key.rotated_at = Some(ctx.timestamp);
     Ok(changed(key, ctx))
@@ -56,6 +65,7 @@ pub(super) fn rotate(
 pub(super) fn revoke(set: &WorkingSet, actor: Actor, id: ApiKeyId, ctx: Context) -> Decision {
     let mut key = changeable(set, actor, id)?;
     key.status = ApiKeyStatus::Revoked;
+    key.previous = None;
     key.revoked_at = Some(ctx.timestamp);
     Ok(changed(key, ctx))
 }

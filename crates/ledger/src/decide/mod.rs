@@ -60,7 +60,8 @@ fn accept(
         Body::RotateApiKey {
             api_key,
             secret_hash,
-        } => api_keys::rotate(set, actor, *api_key, secret_hash, ctx),
+            overlap,
+        } => api_keys::rotate(set, actor, *api_key, secret_hash, *overlap, ctx),
         Body::RevokeApiKey(api_key) => api_keys::revoke(set, actor, *api_key, ctx),
         Body::PutSetting(put) => settings::put(set, actor, put, ctx),
         Body::DeleteSetting(delete) => settings::delete(set, actor, *delete),

@@ -1,7 +1,7 @@
 //! Records as bytes.
 
 use crate::dice::{command as roll, prelude, rolls};
-use crate::world::{World, by, command, eur, fees, owner, plain_pay, split};
+use crate::world::{DAY, World, by, command, eur, fees, owner, plain_pay, split};
 use proptest::prelude::*;
 use std::fmt::Write;
 use tributary_ledger::chain::{Chain, SEQ_MAX};
@@ -388,10 +388,13 @@ fn golden_world() -> World {
         label: Some(Label::new("till").unwrap()),
     };
     let key = world.must(Body::CreateApiKey(create)).api_key.unwrap();
-    world.must(Body::RotateApiKey {
-        api_key: key.id,
-        secret_hash: [8; 32],
-    });
+    for (secret, overlap) in [(8, 0), (7, DAY), (6, u64::MAX)] {
+        world.must(Body::RotateApiKey {
+            api_key: key.id,
+            secret_hash: [secret; 32],
+            overlap,
+        });
+    }
     let actor = Actor {
         owner: key.owner,
         api_key: key.id,

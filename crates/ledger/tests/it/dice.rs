@@ -200,6 +200,7 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
         38 => Body::RotateApiKey {
             api_key: api_key(world, d0, now),
             secret_hash: [d1 as u8; 32],
+            overlap: u64::from(d2 % 3) * 7,
         },
         39 => Body::RevokeApiKey(api_key(world, d0, now)),
         42..=44 => Body::PutSetting(Box::new(put_setting(world, dice))),

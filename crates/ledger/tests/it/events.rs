@@ -102,6 +102,7 @@ fn events_of_accounts_and_api_keys() {
     let rotate = Body::RotateApiKey {
         api_key: key,
         secret_hash: [1; 32],
+        overlap: 0,
     };
     let steps = [
         (rotate.clone(), "api_key.rotated"),

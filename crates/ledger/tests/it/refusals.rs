@@ -423,6 +423,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                 Body::RotateApiKey {
                     api_key: ApiKeyId(99),
                     secret_hash: [1; 32],
+                    overlap: 0,
                 },
             )
         }),
@@ -520,6 +521,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                 Body::RotateApiKey {
                     api_key: key,
                     secret_hash: [1; 32],
+                    overlap: 0,
                 },
             )
         }),

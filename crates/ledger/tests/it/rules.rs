@@ -521,3 +521,33 @@ fn the_digest_of_a_command_is_of_what_is_asked_and_not_of_the_key() {
     digests.dedup();
     assert_eq!(digests.len(), others.len() + 1);
 }
+
+/// The old secret of an API key is valid for the overlap of its last rotation, and not at all after another one or a revocation.
+#[test]
+fn a_rotation_leaves_the_old_secret_valid_for_its_overlap_only() {
+    let mut world = World::new();
+    let key = world.api_key("shop", Access::Write);
+    let mut rotate = |secret: u8, overlap: u64| {
+        let rotated = world.must(Body::RotateApiKey {
+            api_key: key,
+            secret_hash: [secret; 32],
+            overlap,
+        });
+        let now = world.timestamp - 1;
+        let previous = rotated.api_key.unwrap().previous;
+        previous.map(|old| (old.secret_hash[0], old.valid_until - now))
+    };
+    for (secret, overlap, expected) in [
+        (1, 0, None),
+        (2, 60, Some((1, 60))),
+        (3, API_KEY_OVERLAP_MAX, Some((2, API_KEY_OVERLAP_MAX))),
+        (4, u64::MAX, Some((3, API_KEY_OVERLAP_MAX))),
+        (5, 0, None),
+        (6, 60, Some((5, 60))),
+    ] {
+        assert_eq!(rotate(secret, overlap), expected);
+    }
+    let revoked = world.must(Body::RevokeApiKey(key)).api_key.unwrap();
+    assert_eq!(revoked.previous, None);
+    world.check_mirror();
+}

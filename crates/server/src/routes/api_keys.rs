@@ -6,13 +6,13 @@ use tributary_api::caller::Caller;
 use tributary_api::draft::CommandDraft;
 use tributary_api::error::ApiError;
 use tributary_api::failures::internal_error;
-use tributary_api::form::request::{ApiKeyCreate, Empty};
+use tributary_api::form::request::{ApiKeyCreate, ApiKeyRotate, Empty};
 use tributary_api::render::answer::answer;
 use tributary_api::render::api_key::{ApiKeyObject, api_key};
 use tributary_api::render::list::{List, PageParams, PageQuery, list};
 use tributary_api::token::Secret;
 use tributary_engine::{IdKind, Slice, Start};
-use tributary_ledger::{ApiKey, ApiKeyId, Body, CreateApiKey, Key};
+use tributary_ledger::{ApiKey, ApiKeyId, ApiKeyStatus, Body, CreateApiKey, Key};
 
 use crate::answer::execute_draft;
 use crate::app::{App, Shared};
@@ -21,8 +21,8 @@ use crate::extract::{Id, IdempotencyKey, Json, OptionalJson, Query};
 use crate::response::{ErrorResponse, json, mark_replayed};
 use crate::submit::submit;
 
-/// Creates an API key. Its secret is shown in this answer and never again: the repetition of this request shows the key
-/// with `secret` null. A secret that was lost on the way is replaced by `rotate`.
+/// Creates an API key. Its secret is shown in this answer, and in a repetition of this request under the same idempotency key while the
+/// secret is current. A secret that was lost otherwise is replaced by `rotate`.
 #[utoipa::path(post, path = "/v1/api_keys", tag = "api_keys", operation_id = "createApiKey",
     request_body = ApiKeyCreate, responses((status = 201, description = "The key, with its secret.", body = ApiKeyObject)))]
 pub(crate) async fn create(
@@ -31,7 +31,7 @@ pub(crate) async fn create(
     IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<ApiKeyCreate>,
 ) -> Result<Response, ErrorResponse> {
-    let secret = Secret::random();
+    let secret = new_secret(&app.shared, &caller, &key);
     let draft = CommandDraft::new(Body::CreateApiKey(CreateApiKey {
         owner: body.owner.0,
         access: body.access.ledger(),
@@ -89,22 +89,24 @@ fn page_of(mut keys: Vec<ApiKey>, page: tributary_engine::Page) -> Slice<ApiKey>
     }
 }
 
-/// Gives an API key another secret; the old one stops working at once. The new secret is shown in this answer only.
+/// Gives an API key another secret. The old one stops working at once, or after `overlap_seconds`. The new secret is shown in this answer,
+/// and in a repetition of this request while the secret is current.
 #[utoipa::path(post, path = "/v1/api_keys/{id}/rotate", tag = "api_keys", operation_id = "rotateApiKey",
-    params(("id" = String, Path, description = "The API key.")), request_body(content = Empty),
+    params(("id" = String, Path, description = "The API key.")), request_body(content = ApiKeyRotate),
     responses((status = 200, description = "The key, with its new secret.", body = ApiKeyObject)))]
 pub(crate) async fn rotate(
     State(app): State<App>,
     PlatformWriting(caller): PlatformWriting,
     Id(id): Id,
     IdempotencyKey(key): IdempotencyKey,
-    OptionalJson(Empty {}): OptionalJson<Empty>,
+    OptionalJson(body): OptionalJson<ApiKeyRotate>,
 ) -> Result<Response, ErrorResponse> {
     let id = known_key(&app.shared, &id)?;
-    let secret = Secret::random();
+    let secret = new_secret(&app.shared, &caller, &key);
     let draft = CommandDraft::new(Body::RotateApiKey {
         api_key: id,
         secret_hash: secret.hash(),
+        overlap: body.overlap()?,
     });
     write_secret(&app, caller, key, draft, &secret).await
 }
@@ -131,7 +133,21 @@ fn known_key(shared: &Shared, id: &str) -> Result<ApiKeyId, ApiError> {
         .ok_or_else(|| ApiError::not_found("API key", "id"))
 }
 
-/// Sends a command that sets `secret`, and shows the secret if the command was done now.
+/// Returns the secret for a request under this idempotency key: the same for a repetition, if the server has a source.
+fn new_secret(shared: &Shared, caller: &Caller, key: &Key) -> Secret {
+    let source = shared.config.secrets.as_ref();
+    source.map_or_else(Secret::random, |source| {
+        source.secret(caller.actor.owner, key)
+    })
+}
+
+/// Whether the secret is the newest one of a key that works.
+fn is_current(shared: &Shared, id: ApiKeyId, secret: &Secret) -> bool {
+    let key = shared.reader.api_key(id);
+    key.is_some_and(|key| key.status == ApiKeyStatus::Active && secret.matches(&key.secret_hash))
+}
+
+/// Sends a command that sets `secret`, and shows the secret if the command was done now, or before and the secret is current.
 async fn write_secret(
     app: &App,
     caller: Caller,
@@ -150,7 +166,8 @@ async fn write_secret(
                 .api_key
                 .as_ref()
                 .ok_or_else(internal_error)?;
-            let shown = (!done.replayed).then(|| secret.token(app.shared.reader.ids(), made.id));
+            let shown = !done.replayed || is_current(&app.shared, made.id, secret);
+            let shown = shown.then(|| secret.token(app.shared.reader.ids(), made.id));
             json(rendered.status, &api_key(&app.shared.reader, made, shown))
         }
     };

@@ -1,6 +1,7 @@
 //! The server over HTTP, as a caller meets it.
 
 mod alerts;
+mod api_keys;
 mod balances;
 mod batches;
 mod books;

@@ -103,6 +103,9 @@ pub fn check_set(model: &Model, set: &WorkingSet) -> Result<(), String> {
         same("owner", id, &key.owner.0, &expected.owner)?;
         same("access", id, &key.access, &expected.access)?;
         same("secret", id, &key.secret_hash, &expected.secret_hash)?;
+        let previous = key.previous.as_deref();
+        let previous = previous.map(|old| (old.secret_hash, old.valid_until));
+        same("old secret", id, &previous, &expected.previous)?;
         let revoked = key.status == ledger::ApiKeyStatus::Revoked;
         same("revoked", id, &revoked, &expected.revoked)?;
     }

@@ -163,6 +163,8 @@ pub struct ApiKey {
     pub revoked: bool,
     /// Keyed hash of the secret.
     pub secret_hash: [u8; 32],
+    /// Hash of the secret before the last rotation and the time until which it is valid, nanoseconds since the Unix epoch.
+    pub previous: Option<([u8; 32], u64)>,
 }
 
 /// A living setting.

@@ -112,6 +112,7 @@ impl Model {
                     access: create.access,
                     revoked: false,
                     secret_hash: create.secret_hash,
+                    previous: None,
                 };
                 self.state.api_keys.insert(position, key);
                 Vec::new()
@@ -119,14 +120,18 @@ impl Model {
             Body::RotateApiKey {
                 api_key,
                 secret_hash,
+                overlap,
             } => {
                 let key = self.state.api_keys.get_mut(&api_key.0).expect("it exists");
+                let until = now + (*overlap).min(30 * DAY);
+                key.previous = (*overlap > 0).then_some((key.secret_hash, until));
                 key.secret_hash = *secret_hash;
                 Vec::new()
             }
             Body::RevokeApiKey(api_key) => {
                 let key = self.state.api_keys.get_mut(&api_key.0).expect("it exists");
                 key.revoked = true;
+                key.previous = None;
                 Vec::new()
             }
             Body::Publish(_) => Vec::new(),

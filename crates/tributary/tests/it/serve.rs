@@ -86,6 +86,23 @@ fn paste(line: &str) -> serde_json::Value {
         .ok()
 }
 
+/// The master key is the source of the secrets, so a lost answer can be asked for again, also of the next process.
+#[test]
+fn a_lost_secret_of_an_api_key_is_shown_again_after_a_restart() {
+    let directory = tempfile::tempdir().expect("directory");
+    let data = directory.path().join("data");
+    let body = json!({ "owner": "ada", "access": "read" });
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let server = Server::start(&data);
+        answers.push(server.post("/v1/api_keys", "lost", &body).ok());
+        answers.push(server.post("/v1/api_keys", "lost", &body).ok());
+        assert!(server.stop().success());
+    }
+    assert!(answers[0]["secret"].is_string());
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+}
+
 #[test]
 fn balances_are_the_same_after_a_restart() {
     let directory = tempfile::tempdir().expect("directory");
