@@ -27,7 +27,7 @@ pub trait PushTransport: Send + Sync {
     -> Result<Vec<u8>, ApiError>;
 
     /// Returns the target with another newest secret; the one before signs too for `overlap_seconds` more. Without a secret,
-    /// makes one. `now` is nanoseconds since 1970.
+    /// makes one. `now` is ledger time, nanoseconds since 1970.
     fn rotate_secret(
         &self,
         id: SubscriptionId,

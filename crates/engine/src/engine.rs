@@ -250,6 +250,11 @@ impl Engine {
         self.0.shared.clock.now()
     }
 
+    /// Returns the clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.0.shared.clock.clone()
+    }
+
     /// Returns the status of the clock.
     pub fn clock_status(&self) -> ClockStatus {
         self.0.shared.clock.status()

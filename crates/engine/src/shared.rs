@@ -96,7 +96,7 @@ impl Shared {
         let head = journal.head();
         clock.start(head.timestamp, set.time_offset().nanos);
         let view = Arc::new(View::new(set, head.position));
-        let reader = Reader::new(journal, view.clone());
+        let reader = Reader::new(journal, view.clone(), clock.clone());
         Shared {
             ports: Ports::default(),
             reader,

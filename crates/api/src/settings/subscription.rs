@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tributary_engine::{Clock as _, Engine, Reader, SystemClock};
+use tributary_engine::{Engine, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
     Actor, ApiKeyId, ManagedBy, OwnerId, Setting, SettingBody, SettingId, SettingKind, Slug,
@@ -42,7 +42,7 @@ pub struct SubscriptionType {
 pub enum Change {
     /// Other terms; what is left out stays.
     Update(Box<SubscriptionUpdate>),
-    /// Another secret. The time is nanoseconds since the Unix epoch, of the clock that webhooks are signed by.
+    /// Another secret, as of this ledger time, nanoseconds since the Unix epoch.
     Rotate(RotateSecret, u64),
     /// Hand out nothing.
     Pause(PauseSubscription),
@@ -268,7 +268,7 @@ impl SubscriptionType {
                     && transport.newest_secret(id, &target)? != *secret
                 {
                     let (secret, overlap) = (Some(secret.as_str()), OVERLAP_SECONDS_DEFAULT);
-                    let now = SystemClock.now();
+                    let now = self.reader.now();
                     target = transport.rotate_secret(id, &target, secret, overlap, now)?;
                 }
                 kind = Kind::Push { target };

@@ -157,10 +157,12 @@ impl Client {
         }
     }
 
-    /// Sends the job's webhook as of `now`, nanoseconds since 1970.
+    /// Sends the job's webhook, signed as of `signed_at` (the wall clock) by the secrets that are live at the ledger time `now`; both in
+    /// nanoseconds since 1970.
     pub(super) async fn post(
         &self,
         job: &Job,
+        signed_at: u64,
         now: u64,
         held_back: bool,
         progress: &mut Progress,
@@ -168,7 +170,7 @@ impl Client {
         let begun = Instant::now();
         let url = &job.endpoint.url;
         self.rules.check(url)?;
-        let request = request(job, now);
+        let request = request(job, signed_at, now);
         let line = format!("POST {} HTTP/1.1", url.path());
         progress.request_head = head_text(line, request.headers());
         let exchange = self.exchange(url, request, held_back, begun, &mut progress.connected);
@@ -381,9 +383,10 @@ where
     Ok(connection)
 }
 
-fn request(job: &Job, now: u64) -> WebhookRequest {
+fn request(job: &Job, signed_at: u64, now: u64) -> WebhookRequest {
     let url = &job.endpoint.url;
-    let signature = job.endpoint.secrets.header(&job.event_id, now, &job.body);
+    let secrets = &job.endpoint.secrets;
+    let signature = secrets.header(&job.event_id, signed_at, now, &job.body);
     Request::post(url.path())
         .header(HOST, url.authority())
         .header(
@@ -392,7 +395,7 @@ fn request(job: &Job, now: u64) -> WebhookRequest {
         )
         .header(CONTENT_TYPE, "application/json")
         .header("webhook-id", &job.event_id)
-        .header("webhook-timestamp", now / NANOS_PER_SECOND)
+        .header("webhook-timestamp", signed_at / NANOS_PER_SECOND)
         .header("webhook-signature", signature)
         .body(Full::new(job.body.clone()))
         .expect("all its parts were checked")

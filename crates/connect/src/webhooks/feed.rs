@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tributary_api::attempt_note::AttemptNote;
 use tributary_api::render::event::event;
 use tributary_api::settings::subscription::pause_as_system;
-use tributary_engine::{Engine, IdKind, Reader, SystemClock};
+use tributary_engine::{Engine, IdKind, Reader};
 use tributary_ledger::{Actor, ApiKeyId, Body, Command, Data, Key, Publish, Topic};
 use tributary_messaging::{
     Delivery, DeliveryIds, Kind, Messaging, Receipt, Subscription, SubscriptionId,
@@ -100,7 +100,7 @@ impl Feed {
     ) -> Result<Feed, FeedError> {
         let (tell, results) = mpsc::unbounded_channel::<Done>();
         // Bounded by what is with the sender.
-        let sender = Sender::start(settings, Arc::new(SystemClock), move |job, attempt| {
+        let sender = Sender::start(settings, engine.clock(), move |job, attempt| {
             let _stopped = tell.send((job, attempt));
         })?;
         let inner = Arc::new(Inner {

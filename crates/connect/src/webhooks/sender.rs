@@ -306,7 +306,7 @@ impl Drop for Place {
 /// `patience` is the time after which the attempt is overdue.
 async fn attempt(mut place: Place, job: Job, held_back: bool, patience: Duration) {
     let shared = place.shared.clone();
-    let (started, begun) = (shared.clock.now(), Instant::now());
+    let (started, begun) = (shared.clock.wall(), Instant::now());
     let mut progress = Progress::default();
     let answer = answer(&place, &job, started, held_back, patience, &mut progress).await;
     let took = begun.elapsed();
@@ -327,7 +327,7 @@ async fn attempt(mut place: Place, job: Job, held_back: bool, patience: Duration
     match answer {
         Ok(answer) => {
             attempt.status = Some(answer.status.as_u16());
-            attempt.outcome = outcome(&answer, shared.clock.now());
+            attempt.outcome = outcome(&answer, shared.clock.wall());
             attempt.response_head = answer.head;
         }
         Err(error) => attempt.error = Some(error),
@@ -345,7 +345,8 @@ async fn answer(
     progress: &mut Progress,
 ) -> Result<Answer, AttemptError> {
     let shared = place.shared.clone();
-    let mut asked = std::pin::pin!(shared.client.post(job, started, held_back, progress));
+    let now = shared.clock.now();
+    let mut asked = std::pin::pin!(shared.client.post(job, started, now, held_back, progress));
     tokio::select! {
         answer = &mut asked => return answer,
         () = sleep(patience) => {}

@@ -82,7 +82,7 @@ impl fmt::Debug for SigningSecret {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningSecrets {
     pub(super) newest: SigningSecret,
-    /// With the time when each ends, in nanoseconds since 1970.
+    /// With the ledger time when each ends, in nanoseconds since 1970.
     pub(super) earlier: Vec<(SigningSecret, u64)>,
 }
 
@@ -101,7 +101,7 @@ impl SigningSecrets {
     }
 
     /// Lets `next` sign from now on, and the newest so far for `overlap_seconds` more. Those before it keep their ends. `now` is
-    /// in nanoseconds since 1970. Nothing is changed if it fails.
+    /// ledger time in nanoseconds since 1970: a wall clock that is wrong for a moment ends no secret. Nothing is changed if it fails.
     pub fn rotate(
         &mut self,
         next: SigningSecret,
@@ -122,14 +122,14 @@ impl SigningSecrets {
         Ok(())
     }
 
-    /// The value of `webhook-signature` at `now` (nanoseconds since 1970): one signature per secret that is live, the newest
-    /// secret's first.
+    /// The value of `webhook-signature`, signed as of `signed_at` (the wall clock, nanoseconds since 1970): one signature per secret
+    /// that is live at the ledger time `now`, the newest secret's first.
     ///
     /// # Panics
     /// If the id holds a full stop: the parts of what is signed could be told apart in two ways then.
-    pub fn header(&self, id: &str, now: u64, body: &[u8]) -> String {
+    pub fn header(&self, id: &str, signed_at: u64, now: u64, body: &[u8]) -> String {
         assert!(!id.contains('.'), "an id of a webhook holds no full stop");
-        let seconds = now / NANOS_PER_SECOND;
+        let seconds = signed_at / NANOS_PER_SECOND;
         let mut header = self.newest.sign(id, seconds, body);
         for (secret, end) in &self.earlier {
             if *end > now {
@@ -168,7 +168,7 @@ mod tests {
     fn every_live_secret_signs_and_none_after_its_end() {
         let [a, b, c] = std::array::from_fn(|_| SigningSecret::random());
         let signed = |secrets: &SigningSecrets, now: u64| -> Vec<bool> {
-            let header = secrets.header("evt_1", now, b"{}");
+            let header = secrets.header("evt_1", now, now, b"{}");
             let found: Vec<&str> = header.split(' ').collect();
             let by = [&a, &b, &c].map(|secret| secret.sign("evt_1", now / SECOND, b"{}"));
             assert!(found.iter().all(|one| by.iter().any(|by| by == one)));
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(signed(&secrets, 110 * SECOND - 1), [true, true, true]);
         assert_eq!(signed(&secrets, 110 * SECOND), [false, true, true]);
         assert_eq!(signed(&secrets, 150 * SECOND), [false, false, true]);
-        let first = secrets.header("evt_1", 60 * SECOND, b"{}");
+        let first = secrets.header("evt_1", 60 * SECOND, 60 * SECOND, b"{}");
         assert!(
             first.starts_with(&c.sign("evt_1", 60, b"{}")),
             "newest first"

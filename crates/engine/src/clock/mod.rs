@@ -24,6 +24,11 @@ pub trait Clock: Send + Sync {
         self.now()
     }
 
+    /// Returns the wall clock, nanoseconds since the Unix epoch: only for what others compare with their own clocks.
+    fn wall(&self) -> u64 {
+        self.now()
+    }
+
     /// Starts ledger time after a journal whose last record has the time `head`, 0 for none, and whose clock was moved by `offset`
     /// nanoseconds in all. The engine calls this once, before it takes commands.
     fn start(&self, _head: u64, _offset: u64) {}

@@ -100,6 +100,10 @@ impl<S: ClockSource> Clock for SteeredClock<S> {
         self.source.read().boot
     }
 
+    fn wall(&self) -> u64 {
+        self.source.read().wall
+    }
+
     fn start(&self, head: u64, offset: u64) {
         let reading = self.source.read();
         let mut steered = lock(&self.steered);

@@ -19,6 +19,7 @@ use tributary_ledger::{
 };
 
 use crate::backend::{JournalMeta, JournalReader, KeyQuery, StoreStats};
+use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::frame_log::{Basis, Standing};
 use crate::ids::Ids;
@@ -97,19 +98,30 @@ pub struct StatementLine {
 pub struct Reader {
     journal: Arc<dyn JournalReader>,
     view: Arc<View>,
+    clock: Arc<dyn Clock>,
     ids: Ids,
     names: Arc<names::Names>,
 }
 
 impl Reader {
-    pub(crate) fn new(journal: Arc<dyn JournalReader>, view: Arc<View>) -> Reader {
+    pub(crate) fn new(
+        journal: Arc<dyn JournalReader>,
+        view: Arc<View>,
+        clock: Arc<dyn Clock>,
+    ) -> Reader {
         let meta = journal.meta();
         Reader {
             ids: Ids::new(&meta.id_key, &meta.epochs),
             journal,
             view,
+            clock,
             names: Arc::default(),
         }
+    }
+
+    /// Returns ledger time, nanoseconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        self.clock.now()
     }
 
     /// Returns the public ids of this journal.

@@ -20,7 +20,7 @@ use tributary_api::settings::{
     refusal, replayed, submit,
 };
 use tributary_api::subscriptions::subscription_not_found;
-use tributary_engine::{Clock as _, IdKind, Slice, SystemClock};
+use tributary_engine::{IdKind, Slice};
 use tributary_ledger::{Key, Setting, SettingId, SettingKind};
 use tributary_messaging::SubscriptionId;
 use utoipa::IntoParams;
@@ -163,8 +163,7 @@ pub(crate) async fn rotate_secret(
     OptionalJson(body): OptionalJson<RotateSecret>,
 ) -> Result<Response, ErrorResponse> {
     body.overlap()?;
-    // By the clock that webhooks are signed by.
-    let rotate = Change::Rotate(body, SystemClock.now());
+    let rotate = Change::Rotate(body, app.shared.engine.now());
     change(&app, caller, key, &id, rotate).await
 }
 

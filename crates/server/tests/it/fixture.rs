@@ -11,7 +11,7 @@ use tributary_api::transport::PushTransport;
 use tributary_connect::webhooks::{Keyring, MasterKey, WebhookConfig, Webhooks};
 use tributary_engine::{
     Clock, ClockReading, ClockSource, ClockStatus, DirDisk, Disk, Engine, JournalMeta, Memory,
-    Options, Ports, Reader, SteeredClock,
+    Options, Ports, Reader, SteeredClock, SystemClock,
 };
 use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, Storage, start_engine};
 use tributary_server::{Limits, Running, Server, ServerConfig};
@@ -57,6 +57,11 @@ impl Clock for TestClock {
 
     fn running(&self) -> u64 {
         self.steered.running()
+    }
+
+    /// The real one: webhooks are verified by it.
+    fn wall(&self) -> u64 {
+        SystemClock.now()
     }
 
     fn start(&self, head: u64, offset: u64) {

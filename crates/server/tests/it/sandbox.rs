@@ -34,7 +34,7 @@ fn after_the_clock_was_moved_holds_queued_payments_and_retries_are_due() {
         "backoff": {"delays_seconds": [7_200]},
         "jitter": 0,
     });
-    server.post("/v1/subscriptions", &subscription).expect(201);
+    let made = server.post("/v1/subscriptions", &subscription).expect(201);
     // Until 2026-12-01.
     let held = id(&server
         .post("/v1/payments", &hold(&buyer, &shop, 5))
@@ -42,8 +42,10 @@ fn after_the_clock_was_moved_holds_queued_payments_and_retries_are_due() {
     let mut queued = pay(&buyer, &shop, 7);
     queued["queue"] = json!({"not_before": "2026-11-25T00:00:00Z"});
     let queued = id(&server.post("/v1/payments", &queued).expect(202));
-    until("the first attempt", || {
-        (receiver.seen().len() == 1).then_some(())
+    let subscription = format!("/v1/subscriptions/{}", id(&made));
+    until("the first attempt failed", || {
+        let figures = server.get(&subscription).expect(200)["figures"].clone();
+        (figures["retrying"] == 1).then_some(())
     });
     answer.store(200, Ordering::SeqCst);
 
@@ -79,6 +81,37 @@ fn after_the_clock_was_moved_holds_queued_payments_and_retries_are_due() {
         .post("/v1/payments", &pay(&buyer, &shop, 1))
         .expect(201);
     assert_eq!(paid["created"], "2026-12-01T00:00:00Z");
+}
+
+/// The wall clock, by which webhooks are signed, has no part in it.
+#[test]
+fn an_earlier_secret_of_a_webhook_signs_until_its_overlap_is_over() {
+    let server = Fixture::sandbox();
+    let (buyer, shop) = (server.wallet("ann", 90), server.account("shop", "merchant"));
+    let receiver = Receiver::start(|_| status(200));
+    let subscription = json!({
+        "url": format!("http://{}/hooks", receiver.addr),
+        "events": ["payment.captured"],
+    });
+    let made = server.post("/v1/subscriptions", &subscription).expect(201);
+    let rotate = format!("/v1/subscriptions/{}/rotate_secret", id(&made));
+    let overlap = json!({"overlap_seconds": 3_600});
+    server.post(&rotate, &overlap).expect(200);
+    let signatures = |count: usize| {
+        let paid = server.post("/v1/payments", &pay(&buyer, &shop, 1));
+        paid.expect(201);
+        let seen = until("the webhook", || {
+            let seen = receiver.seen();
+            (seen.len() == count).then_some(seen)
+        });
+        let last = seen.last().expect("one came");
+        last.header("webhook-signature").split(' ').count()
+    };
+    assert_eq!(signatures(1), 2);
+    advance(&server, 3_599);
+    assert_eq!(signatures(2), 2);
+    advance(&server, 1);
+    assert_eq!(signatures(3), 1);
 }
 
 #[test]
