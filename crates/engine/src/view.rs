@@ -46,6 +46,8 @@ pub(crate) struct Published {
     pub(crate) position: u64,
     /// End of the last frame that is applied whole.
     pub(crate) frame_end: u64,
+    /// Money moved since the start, minor units of each currency. Begins again at zero after 2^64, as counters do.
+    pub(crate) moved: Vec<(Currency, u64)>,
     /// Sums over the accounts, while a reader makes them.
     summing: Mutex<Option<Summing>>,
 }
@@ -113,10 +115,21 @@ impl Published {
             summing.after(&self.set, record);
         }
         self.position = position;
+        for (currency, amount) in record.credits() {
+            self.add_moved(currency, amount);
+        }
         if record.changes_payment() {
             self.index(record, now);
         }
         record.rejection().is_some()
+    }
+
+    fn add_moved(&mut self, currency: Currency, amount: u64) {
+        // Most systems have few currencies.
+        match self.moved.iter_mut().find(|(known, _)| *known == currency) {
+            Some((_, sum)) => *sum = sum.wrapping_add(amount),
+            None => self.moved.push((currency, amount)),
+        }
     }
 
     /// Applies records up to the end of a slice. Returns how many were rejected, and whether there may be more.
@@ -257,6 +270,7 @@ impl View {
                 holds: due.iter().map(|(_, id)| *id).collect(),
                 due,
                 position,
+                moved: Vec::new(),
                 frame_end: position,
                 summing: Mutex::default(),
                 queue: Mutex::new(queue),

@@ -512,6 +512,8 @@ impl World {
     /// Fills the disk for a while: requests are refused, reads work, and afterwards requests work again.
     fn fill_the_disk(&mut self, stepper: &mut Stepper) {
         self.settle(stepper);
+        // On half of the file systems nothing can be written then, even where space was reserved.
+        self.disk.set_copy_on_write(self.random.chance(50));
         self.disk.set_capacity(self.disk.used());
         let mut refused = false;
         for _ in 0..200 {

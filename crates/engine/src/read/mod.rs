@@ -345,6 +345,11 @@ impl Reader {
         self.view.trial_balance()
     }
 
+    /// Returns the money moved since the start, in minor units of each currency that was moved.
+    pub fn money_moved(&self) -> Vec<(Currency, u64)> {
+        self.view.read().moved.clone()
+    }
+
     /// Returns a digest of the published state, to compare backends.
     pub fn digest(&self) -> [u8; 32] {
         self.view.read().set.digest()

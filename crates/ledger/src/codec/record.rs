@@ -499,6 +499,15 @@ impl<'a> RecordRef<'a> {
         self.legs.iter().map(|leg| AccountId(u64_at(leg, 0)))
     }
 
+    /// Returns what the record moves, from debited to credited accounts: each credit with its currency, in minor units.
+    pub fn credits(&self) -> impl Iterator<Item = (Currency, u64)> + 'a {
+        self.legs.iter().filter_map(|leg| {
+            let amount = u64::try_from(u64_at(leg, 8) as i64).ok()?;
+            let currency = currency(u16_at(leg, 54)).expect("checked when the record was parsed");
+            (amount > 0).then_some((currency, amount))
+        })
+    }
+
     /// Returns the leg of an account, if there is one.
     pub fn find_leg(&self, account: AccountId) -> Option<Leg> {
         self.legs

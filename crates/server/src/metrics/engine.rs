@@ -150,3 +150,18 @@ pub(super) fn register_intake(registry: &mut Registry, shared: &Shared) {
         Labelled(refusals.collect()),
     );
 }
+
+/// Registers the money that was moved, for each currency.
+pub(super) fn register_money(registry: &mut Registry, shared: &Shared) {
+    let moved = shared.reader.money_moved().into_iter();
+    let counters = moved.map(|(currency, amount)| {
+        let labels = vec![("currency", currency.code().to_owned())];
+        (labels, ConstCounter::new(amount))
+    });
+    register_counters(
+        registry,
+        "tributary_money_moved_total",
+        "Money moved between accounts since the start, in minor units of the currency; what is only held is not moved",
+        Labelled(counters.collect()),
+    );
+}

@@ -5,6 +5,7 @@ mod connections;
 mod engine;
 mod families;
 pub(crate) mod page;
+mod process;
 mod queue;
 pub(crate) mod requests;
 mod subscriptions;

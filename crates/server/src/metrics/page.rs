@@ -6,7 +6,8 @@ use prometheus_client::registry::Registry;
 use crate::app::Shared;
 use crate::metrics::clock::register_clock;
 use crate::metrics::connections::register_connections;
-use crate::metrics::engine::{register_engine, register_intake};
+use crate::metrics::engine::{register_engine, register_intake, register_money};
+use crate::metrics::process::register_process;
 use crate::metrics::queue::register_queue;
 use crate::metrics::requests::register_requests;
 use crate::metrics::subscriptions::register_subscriptions;
@@ -25,6 +26,8 @@ pub(crate) fn metrics_page(shared: &Shared) -> String {
     register_queue(&mut registry, shared);
     register_subscriptions(&mut registry, shared);
     register_intake(&mut registry, shared);
+    register_money(&mut registry, shared);
+    register_process(&mut registry);
     let mut page = String::new();
     prometheus_text::encode(&mut page, &registry).expect("a string takes what is written");
     page

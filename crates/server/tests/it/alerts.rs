@@ -20,7 +20,10 @@ fn is_name(letter: char) -> bool {
 
 /// The metrics in an expression, each with its labels.
 fn metrics(expression: &str) -> Vec<(&str, Vec<&str>)> {
-    let begins = expression.match_indices("tributary_").map(|(at, _)| at);
+    let of_prefix = |prefix| expression.match_indices(prefix).map(|(at, _)| at);
+    let begins = of_prefix("tributary_").chain(of_prefix("process_"));
+    // Not within a longer name.
+    let begins = begins.filter(|at| !expression[..*at].ends_with(is_name));
     let metric = |at: usize| {
         let rest = &expression[at..];
         let end = rest.find(|letter| !is_name(letter)).unwrap_or(rest.len());

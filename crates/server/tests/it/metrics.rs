@@ -93,3 +93,28 @@ fn names_types_and_labels_of_the_metrics_stay() {
         "if this is wanted, run the tests with UPDATE=1"
     );
 }
+
+#[test]
+fn money_moved_is_told_in_minor_units_of_each_currency() {
+    let server = Fixture::start();
+    let wallet = server.wallet("ann", 1_000);
+    let shop = server.account("shop", "merchant");
+    let paid = server
+        .post("/v1/payments", &pay(&wallet, &shop, 250))
+        .expect(201);
+    let refund = json!({"payment": paid["id"], "amount": 50});
+    server.post("/v1/refunds", &refund).expect(201);
+    // What is refused or only held moves nothing.
+    assert_eq!(
+        server
+            .post("/v1/payments", &pay(&wallet, &shop, 9_999))
+            .status,
+        402
+    );
+    let hold = crate::fixture::hold(&wallet, &shop, 100);
+    server.post("/v1/payments", &hold).expect(201);
+    let page = String::from_utf8(server.get("/metrics").body).expect("text");
+    let line = "tributary_money_moved_total{currency=\"EUR\"} 1300";
+    assert!(page.lines().any(|known| known == line), "{page}");
+    assert!(page.contains("tributary_build_info{version=\""), "{page}");
+}
