@@ -41,7 +41,13 @@ use crate::version::{API_VERSION, CURRENT_VERSION};
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// Routes that are asked all the time, by programs that watch the server.
-const ROUTINE_ROUTES: [&str; 3] = ["/metrics", "/health/live", "/health/ready"];
+const ROUTINE_ROUTES: [&str; 5] = [
+    "/metrics",
+    "/health/live",
+    "/health/ready",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+];
 
 /// State of a handler: shared by all threads, except the counters, the queue to the writer and the time-outs of its own
 /// thread.
@@ -66,7 +72,7 @@ pub(crate) struct Shared {
     pub(crate) reader: Reader,
     /// Intake of commands.
     pub(crate) intake: Intake,
-    pub(crate) rate: Option<RateLimiter>,
+    pub(crate) rate: RateLimiter,
     /// The counters of every thread, for a scrape.
     pub(crate) threads: Vec<Arc<Counters>>,
     pub(crate) openapi: Bytes,
@@ -339,7 +345,7 @@ mod tests {
                 messaging: None,
                 transport: None,
                 setting_types: SettingTypes::default(),
-                rate: None,
+                rate: RateLimiter::new(None),
                 threads: Vec::new(),
                 openapi: Bytes::new(),
                 docs: Bytes::new(),

@@ -1,7 +1,5 @@
 //! Extracts the caller from a request, and limits the rate of each API key.
 
-use std::time::Instant;
-
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -68,16 +66,14 @@ impl FromRequestParts<App> for PlatformWriting {
 /// The holder of the key in the request, within the rate that the key may keep.
 pub(crate) fn caller(headers: &HeaderMap, shared: &Shared) -> Result<Caller, ApiError> {
     let caller = authenticate(headers, shared)?;
-    if let Some(rate) = &shared.rate {
-        rate.take(caller.actor.api_key.0, Instant::now())
-            .map_err(|wait| {
-                ApiError::new(
-                    ErrorCode::RateLimited,
-                    "This API key sends requests faster than it may.",
-                )
-                .retry_after(wait)
-            })?;
-    }
+    let taken = shared.rate.take(caller.actor.api_key.0);
+    taken.map_err(|wait| {
+        ApiError::new(
+            ErrorCode::RateLimited,
+            "This API key sends requests faster than it may.",
+        )
+        .retry_after(wait)
+    })?;
     Ok(caller)
 }
 

@@ -33,6 +33,15 @@ pub struct ServerConfig {
     pub secrets: Option<SecretSource>,
 }
 
+/// Configuration that can change while the server runs.
+#[derive(Clone, Debug)]
+pub struct Reloadable {
+    /// Files of the certificate and its key, which are read again; none for a server without TLS.
+    pub tls: Option<TlsFiles>,
+    /// How fast one API key may send requests; no limit without.
+    pub rate: Option<RateLimit>,
+}
+
 /// Certificate and key, in PEM.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {

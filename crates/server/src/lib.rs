@@ -28,7 +28,7 @@ mod submit;
 mod timeouts;
 mod version;
 
-pub use config::{Limits, ServerConfig, TlsFiles};
+pub use config::{Limits, Reloadable, ServerConfig, TlsFiles};
 pub use openapi::openapi_json;
 pub use rate::RateLimit;
 pub use serve::{Running, Server, StartError, take_short_turns};

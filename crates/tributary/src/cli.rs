@@ -117,7 +117,7 @@ pub(crate) struct Server {
     /// File that holds the API key; takes precedence over --api-key
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
-    /// File of certificates to trust (PEM), for an https:// server
+    /// File of certificates to trust (PEM), for an https:// server; by default those that the system trusts
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
 }

@@ -11,10 +11,9 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls;
+use tributary_connect::webhooks::load_trusted_roots;
 
 use crate::exit::usage_error;
 
@@ -101,7 +100,7 @@ pub(crate) const BATCHES: &str = "/v1/batches";
 
 impl Client {
     /// Creates a client for `http://host:port` or `https://host:port`, which connects at the first request.
-    /// `https` needs `ca`, a file of certificates to trust (PEM).
+    /// With `https`, `ca` is a file of certificates to trust (PEM); without it, those of the system are trusted.
     pub(crate) fn new(
         server: &str,
         api_key: &str,
@@ -356,21 +355,11 @@ where
 }
 
 fn tls_connector(ca: Option<&std::path::Path>) -> anyhow::Result<tokio_rustls::TlsConnector> {
-    let path =
-        ca.ok_or_else(|| usage_error("https:// needs --ca FILE: the certificates to trust (PEM)"))?;
-    let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        roots
-            .add(certificate.map_err(|error| usage_error(format!("{}: {error}", path.display())))?)
-            .map_err(|error| usage_error(format!("{}: {error}", path.display())))?;
-    }
-    if roots.is_empty() {
-        return Err(usage_error(format!(
-            "{} holds no certificate",
-            path.display()
-        )));
-    }
+    let roots = load_trusted_roots(ca).map_err(usage_error)?.ok_or_else(|| {
+        usage_error(
+            "this system has no list of trusted certificates: name the certificates to trust with --ca FILE (PEM)",
+        )
+    })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

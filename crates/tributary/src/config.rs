@@ -214,6 +214,39 @@ impl Config {
         Ok(config)
     }
 
+    /// Returns the keys whose values differ.
+    pub(crate) fn differing_keys(&self, other: &Self) -> Vec<&'static str> {
+        let (a, b) = (self, other);
+        let differs = [
+            a.data != b.data,
+            a.listen != b.listen,
+            a.grpc_listen != b.grpc_listen,
+            a.backend != b.backend,
+            a.platform_key_file != b.platform_key_file,
+            a.metrics_public != b.metrics_public,
+            a.master_key_file != b.master_key_file,
+            a.tls.certificate != b.tls.certificate,
+            a.tls.key != b.tls.key,
+            a.limits.body_bytes_max != b.limits.body_bytes_max,
+            a.limits.requests_per_second_max != b.limits.requests_per_second_max,
+            a.limits.connections_max != b.limits.connections_max,
+            a.limits.connections_per_address_max != b.limits.connections_per_address_max,
+            a.limits.streams_max != b.limits.streams_max,
+            a.limits.history_bytes_max != b.limits.history_bytes_max,
+            a.limits.queue_length_max != b.limits.queue_length_max,
+            a.webhooks.allow_http != b.webhooks.allow_http,
+            a.webhooks.allow_private != b.webhooks.allow_private,
+            a.webhooks.allow_hosts != b.webhooks.allow_hosts,
+            a.webhooks.ports != b.webhooks.ports,
+            a.webhooks.ca_file != b.webhooks.ca_file,
+            a.log.level != b.log.level,
+            a.log.format != b.log.format,
+        ];
+        let keys = KEYS.iter().zip(differs);
+        keys.filter_map(|((key, _), differs)| differs.then_some(*key))
+            .collect()
+    }
+
     fn check(&self) -> anyhow::Result<()> {
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             return Err(usage_error(
@@ -371,7 +404,10 @@ mod tests {
                     .into();
             }
             let config = Config::load(None, environment.into_iter()).expect(key);
-            assert_ne!(config, Config::default(), "{key} changed nothing");
+            let differing = Config::default().differing_keys(&config);
+            assert!(differing.contains(&key), "{key} changed {differing:?}");
+            let pair = if key.starts_with("tls.") { 2 } else { 1 };
+            assert_eq!(differing.len(), pair, "{key} changed {differing:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! `serve`: runs the whole system in one process.
 
 use std::fs::File;
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,17 +18,19 @@ use tributary_api::token::{Secret, SecretSource};
 use tributary_api::transport::PushTransport;
 use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
 use tributary_engine::Options;
-use tributary_server::{RateLimit, Server, ServerConfig, TlsFiles};
+use tributary_server::{Server, ServerConfig};
 
 use crate::apply::{SettingsFile, read_for_serve, summary};
 use crate::cli;
 use crate::client::Client;
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config};
 use crate::demo;
 use crate::exit::{Exit, StorageFailed, usage_error};
 use crate::files;
+use crate::log;
 use crate::master_key;
-use crate::stop::StopSignal;
+use crate::reload::{rate_limit, reload, tls_files};
+use crate::stop::{ServeSignals, StopSignal};
 use crate::store::Store;
 use crate::terminal::print_line;
 
@@ -37,21 +39,13 @@ const STOP_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs `serve`.
 pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
-    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
-    if let Some(data) = &arguments.data {
-        config.data.clone_from(data);
-    }
-    if let Some(listen) = arguments.listen {
-        config.listen = listen;
-    }
-    if arguments.grpc_listen.is_some() {
-        config.grpc_listen = arguments.grpc_listen;
-    }
+    let config = read_config(arguments)?;
     let to_apply = arguments.apply.as_deref();
     let to_apply = to_apply.map(|file| read_for_serve(file, &arguments.prune));
     let to_apply = to_apply.transpose()?;
-    start_log(&config.log, arguments.demo)?;
+    let log_level = log::start(&config.log, arguments.demo)?;
     let stop = StopSignal::install()?;
+    let signals = ServeSignals::install()?;
     Store::check_directory(config.backend, &config.data, arguments.sandbox)?;
     require_free_address(config.listen)?;
     config.grpc_listen.map_or(Ok(()), require_free_address)?;
@@ -106,7 +100,17 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         internal,
         key,
     };
-    let result = serve_until_stopped(arguments, &config, &store, &access, &stop);
+    let result = announce(arguments, &config, &store, &access).inspect(|()| {
+        let mut config = config;
+        while !stop.is_requested() && store.failure().is_none() {
+            std::thread::sleep(STOP_POLL_INTERVAL);
+            signals.log_ignored();
+            if signals.take_reload() {
+                config = reload(&config, || read_config(arguments), &server, &log_level);
+            }
+        }
+        tracing::info!("stopping: requests in flight are answered first");
+    });
     // Stop the server first, so that every accepted command is answered.
     server.shutdown();
     if let Some(webhooks) = webhooks {
@@ -188,12 +192,27 @@ fn require_free_address(address: SocketAddr) -> anyhow::Result<()> {
     }
 }
 
-fn serve_until_stopped(
+/// Reads the file and the environment; the command line overrides them.
+fn read_config(arguments: &cli::Serve) -> anyhow::Result<Config> {
+    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    if let Some(data) = &arguments.data {
+        config.data.clone_from(data);
+    }
+    if let Some(listen) = arguments.listen {
+        config.listen = listen;
+    }
+    if arguments.grpc_listen.is_some() {
+        config.grpc_listen = arguments.grpc_listen;
+    }
+    Ok(config)
+}
+
+/// Prints where the server is, and runs the demo if it is asked for.
+fn announce(
     arguments: &cli::Serve,
     config: &Config,
     store: &Store,
     access: &ServerAccess,
-    stop: &StopSignal,
 ) -> anyhow::Result<()> {
     let (url, key) = (&access.url, &access.key);
     // A key that is written to a file is not shown.
@@ -230,10 +249,6 @@ fn serve_until_stopped(
     if arguments.demo {
         run_demo(config, store, access)?;
     }
-    while !stop.is_requested() && store.failure().is_none() {
-        std::thread::sleep(STOP_POLL_INTERVAL);
-    }
-    tracing::info!("stopping: requests in flight are answered first");
     Ok(())
 }
 
@@ -299,12 +314,7 @@ fn server_config(
         secrets: key_secrets(webhooks),
         ..ServerConfig::default()
     };
-    if let (Some(certificate), Some(key)) = (&config.tls.certificate, &config.tls.key) {
-        server.tls = Some(TlsFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        });
-    }
+    server.tls = tls_files(&config.tls);
     server.public_metrics = config.metrics_public;
     server.limits.body_bytes_max = config.limits.body_bytes_max;
     server.limits.streams_max = config.limits.streams_max;
@@ -313,13 +323,7 @@ fn server_config(
     let per_address = config.limits.connections_per_address_max;
     let quarter = (server.limits.connections_max / 4).max(1);
     server.limits.connections_per_address_max = per_address.unwrap_or(quarter);
-    server.limits.rate = config
-        .limits
-        .requests_per_second_max
-        .map(|requests_per_second| RateLimit {
-            requests_per_second,
-            burst: requests_per_second,
-        });
+    server.limits.rate = rate_limit(&config.limits);
     server
 }
 
@@ -369,27 +373,6 @@ fn connections_max(config: &Config, webhooks: &WebhookConfig, files: Option<u64>
         );
     }
     within
-}
-
-fn start_log(log: &config::Log, demo: bool) -> anyhow::Result<()> {
-    // One line per request would bury the demo's output.
-    let level = if demo && log.level == "info" {
-        "warn"
-    } else {
-        &log.level
-    };
-    let level: tracing::Level = level
-        .parse()
-        .map_err(|_| usage_error("log.level is wrong"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match log.format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
 }
 
 /// A file for a secret, readable by the owner only. The file appears complete or not at all.

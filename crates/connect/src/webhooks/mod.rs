@@ -28,3 +28,4 @@ pub use sender::{Attempt, Figures, Outcome, Sender, SenderError};
 pub use settings::{PER_HOST_MAX, Resolver, Settings};
 pub use signature::{LIVE_SECRETS_MAX, NotASecret, SigningSecret, SigningSecrets, TooManySecrets};
 pub use transport::{WebhookConfig, Webhooks};
+pub use trust::load_trusted_roots;

@@ -16,31 +16,46 @@ const SYSTEM_FILES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// Environment variable that names another file instead of the system's, as OpenSSL and many other programs know it.
+const SYSTEM_FILE_VARIABLE: &str = "SSL_CERT_FILE";
+
+/// Returns the certificates in `file`; without a file, those that the system trusts. None if the system has no list of them.
+///
+/// # Errors
+/// If the file can't be read or holds no certificate; the text names the file.
+pub fn load_trusted_roots(file: Option<&Path>) -> Result<Option<RootCertStore>, String> {
+    let named = || std::env::var_os(SYSTEM_FILE_VARIABLE).map(PathBuf::from);
+    let of_system = || {
+        SYSTEM_FILES
+            .map(PathBuf::from)
+            .into_iter()
+            .find(|path| path.exists())
+    };
+    let path = file.map(Path::to_owned).or_else(named).or_else(of_system);
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&path)
+        .and_then(Iterator::collect)
+        .map_err(|error| wrong(&error))?;
+    let mut roots = RootCertStore::empty();
+    let (added, _not_understood) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err(wrong(&"it holds no certificate"));
+    }
+    Ok(Some(roots))
+}
+
 /// What makes TLS connections that trust the certificates in `file`; without one, those of the system. If the system has none, no
 /// receiver is trusted, and that is in the log.
 pub(super) fn connector(file: Option<&Path>) -> Result<TlsConnector, String> {
-    let mut roots = RootCertStore::empty();
-    let path = match file {
-        Some(path) => Some(path.to_owned()),
-        None => SYSTEM_FILES
-            .map(PathBuf::from)
-            .into_iter()
-            .find(|path| path.exists()),
-    };
-    if let Some(path) = path {
-        let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&path)
-            .and_then(Iterator::collect)
-            .map_err(|error| wrong(&error))?;
-        let (added, _not_understood) = roots.add_parsable_certificates(certificates);
-        if added == 0 {
-            return Err(wrong(&"it holds no certificate"));
-        }
-    } else {
+    let roots = load_trusted_roots(file)?.unwrap_or_else(|| {
         tracing::warn!(
             "this system has no list of trusted certificates: no webhook over https will arrive"
         );
-    }
+        RootCertStore::empty()
+    });
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -7,6 +7,7 @@ mod batch;
 mod codec;
 mod delivery;
 mod form;
+mod health;
 mod read;
 mod receive;
 mod status;
@@ -35,7 +36,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::post;
 use bytes::Bytes;
 use tonic::body::Body;
-use tonic::server::{Grpc, StreamingService, UnaryService};
+use tonic::server::{Grpc, ServerStreamingService, StreamingService, UnaryService};
 use tonic::{Status, Streaming};
 
 use crate::app::{App, observe};
@@ -68,6 +69,8 @@ pub(crate) fn router(app: &App) -> Router {
         .route("/tributary.v1.Ledger/GetPayment", post(get_payment))
         .route("/tributary.v1.Ledger/ListEntries", post(list_entries))
         .route("/tributary.v1.Subscriptions/Receive", post(receive))
+        .route("/grpc.health.v1.Health/Check", post(check_health))
+        .route("/grpc.health.v1.Health/Watch", post(watch_health))
         .route_service(
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
             v1,
@@ -126,6 +129,22 @@ async fn list_entries(State(app): State<App>, request: Request<AxumBody>) -> Res
     within_time(&app, Grpc::new(Messages::new()).unary(method, request)).await
 }
 
+async fn check_health(State(app): State<App>, request: Request<AxumBody>) -> Response<Body> {
+    let method = Method(app.clone(), |app, request| async move {
+        health::check(&app, &request)
+    });
+    within_time(&app, Grpc::new(Messages::new()).unary(method, request)).await
+}
+
+async fn watch_health(State(app): State<App>, request: Request<AxumBody>) -> Response<Body> {
+    let mut server = Grpc::new(Messages::new());
+    within_time(
+        &app,
+        server.server_streaming(WatchHealth(app.clone()), request),
+    )
+    .await
+}
+
 fn body_bytes_max(app: &App) -> usize {
     app.shared.config.limits.body_bytes_max
 }
@@ -171,6 +190,20 @@ impl<U> Future for Boxed<U> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(context)
+    }
+}
+
+/// `Watch` of the health.
+struct WatchHealth(App);
+
+impl ServerStreamingService<health::HealthCheckRequest> for WatchHealth {
+    type Response = health::HealthCheckResponse;
+    type ResponseStream = health::Watched;
+    type Future = std::future::Ready<Result<tonic::Response<health::Watched>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<health::HealthCheckRequest>) -> Self::Future {
+        let watched = health::watch(&self.0, request);
+        std::future::ready(Ok(tonic::Response::new(watched)))
     }
 }
 

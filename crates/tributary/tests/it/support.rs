@@ -181,6 +181,11 @@ impl Server {
         }
     }
 
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("no holder panics").clone()
+    }
+
     pub(crate) fn key_file(&self) -> &str {
         text(&self.key_file)
     }

@@ -1,6 +1,7 @@
 //! The server over gRPC: the same rules as over REST, in batches.
 
 pub(crate) mod client;
+mod health;
 #[rustfmt::skip]
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "generated")]
 #[path = "../../../src/grpc/messages.rs"]
