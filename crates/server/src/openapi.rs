@@ -444,6 +444,8 @@ fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
             "/v1/api_keys",
             "/v1/events",
             "/v1/sandbox",
+            "/v1/subscriptions",
+            "/v1/settings",
         ]
         .iter()
         .any(|start| path.starts_with(start));

@@ -60,7 +60,7 @@ pub(super) fn body(operation: &str) -> Option<Value> {
             "managed_by": "shop", "generation": 7, "dry_run": true,
             "settings": [{"kind": "subscription", "slug": "orders", "events": ["payment.#"]}],
         }),
-        "receiveEvents" => json!({"max": 100, "wait_seconds": 20}),
+        "receiveEvents" => json!({"max": 100, "wait_seconds": 2}),
         "acknowledgeEvents" => json!({"receipts": [RECEIPT]}),
         "refuseEvents" => json!({
             "receipts": [RECEIPT], "delay_seconds": 60, "error": "the warehouse does not answer",
