@@ -27,6 +27,7 @@ impl CommandDraft {
         let subject = match body {
             Body::Pay(_) => "source",
             Body::Capture(_) | Body::Void(_) | Body::Refund(_) => "payment",
+            Body::SettlePayout(_) | Body::ReturnPayout(_) => "payout",
             Body::FreezeAccount(_) | Body::UnfreezeAccount(_) | Body::CloseAccount(_) => "account",
             Body::Update(ref update) => match update.object {
                 Updated::Account(_) => "account",
@@ -77,20 +78,20 @@ impl CommandDraft {
         effective_at: Option<Date>,
         text: Option<Text>,
     ) -> Result<(), ApiError> {
-        if effective_at.is_some() && !matches!(self.body, Body::Pay(_) | Body::Refund(_)) {
-            let message = "effective_at goes with payments and refunds only.";
+        let moves = matches!(
+            self.body,
+            Body::Pay(_) | Body::Refund(_) | Body::ReturnPayout(_)
+        );
+        if effective_at.is_some() && !moves {
+            let message = "effective_at goes with payments, refunds and returns of payouts only.";
             return Err(ApiError::invalid("effective_at", message));
         }
         let takes_text = matches!(
             self.body,
-            Body::Pay(_)
-                | Body::Refund(_)
-                | Body::OpenAccount(_)
-                | Body::CreateOwner(_)
-                | Body::Update(_)
+            Body::OpenAccount(_) | Body::CreateOwner(_) | Body::Update(_)
         );
-        if text.is_some() && !takes_text {
-            let message = "description and metadata go with payments, refunds, new accounts, owners and updates only.";
+        if text.is_some() && !moves && !takes_text {
+            let message = "description and metadata go with payments, refunds, returns of payouts, new accounts, owners and updates only.";
             return Err(ApiError::invalid("description", message));
         }
         self.effective_at = effective_at;
@@ -134,6 +135,8 @@ pub struct PaymentParts {
     pub currency: Currency,
     /// When a hold comes due, if the money is only held.
     pub hold: Option<Hold>,
+    /// Whether a payout is recorded as paid already. Any other payout is held until the platform settles it.
+    pub paid: bool,
     /// The owner's own name for the payment.
     pub reference: Option<Reference>,
     /// Why an adjustment was made.
@@ -146,10 +149,12 @@ impl PaymentParts {
     /// Returns the draft of the payment, if its parts go together. `hold_field` is the interface's name for the end of a hold.
     pub fn into_draft(self, hold_field: &str) -> Result<CommandDraft, ApiError> {
         let pays = self.kind == PaymentKind::Pay;
+        let pays_out = self.kind == PaymentKind::Payout;
         let adjusts = self.kind == PaymentKind::Adjustment;
         for (given, fits, field) in [
             (self.hold.is_some(), pays, hold_field),
             (self.splits.is_some(), pays, "splits"),
+            (self.paid, pays_out, "paid"),
             (self.reason.is_some(), adjusts, "reason"),
             (!self.fees.is_empty(), !adjusts, "fees"),
         ] {
@@ -179,7 +184,10 @@ impl PaymentParts {
             fees,
             amount: self.amount,
             currency: self.currency,
-            hold: self.hold,
+            hold: match pays_out && !self.paid {
+                true => Some(Hold::OF_PAYOUT),
+                false => self.hold,
+            },
             reference: self.reference,
             reason: self.reason,
             queue: self.queue,

@@ -8,7 +8,7 @@ use tributary_ledger::{
     AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, Date, DeleteSetting,
     Fee, Fees, Hold, ManagedBy, OpenAccount, OrderKey, Overdraft, OwnerName, Part, Pay, Payees,
     PaymentId, PaymentKind, Publish, PutSetting, Queue, QueueTerms, Reason, Reference, Refund,
-    SettingBody, SettingId, SettingKind, Share, Slug, Text, Topic,
+    ReturnPayout, SettingBody, SettingId, SettingKind, SettlePayout, Share, Slug, Text, Topic,
 };
 
 use crate::request::record_bytes_max;
@@ -120,6 +120,39 @@ fn no_record_outgrows_the_bound_that_admits_it() {
             payment,
             amount: None,
             refund_fee,
+        }),
+        false,
+    );
+    let payout = Pay {
+        kind: PaymentKind::Payout,
+        hold: Some(Hold::OF_PAYOUT),
+        queue: None,
+        reference: Reference::new(&"p".repeat(Reference::BYTES_MAX)).ok(),
+        ..big_payment(16, 0)
+    };
+    check(Body::Pay(payout), false);
+    let payout = PaymentId(BASE + 40);
+    let failure = Reason::new(&"f".repeat(Reason::BYTES_MAX)).ok();
+    check(
+        Body::SettlePayout(SettlePayout {
+            payout,
+            failure: failure.clone(),
+        }),
+        false,
+    );
+    let second = Pay {
+        kind: PaymentKind::Payout,
+        hold: None,
+        queue: None,
+        reference: Reference::new(&"q".repeat(Reference::BYTES_MAX)).ok(),
+        ..big_payment(16, 0)
+    };
+    check(Body::Pay(second), false);
+    check(
+        Body::ReturnPayout(ReturnPayout {
+            payout: PaymentId(BASE + 42),
+            amount: Some(1),
+            reason: failure,
         }),
         false,
     );

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    self as ledger, AccountId, Body, ExternalId, Lookups, OwnerId, Payment, PaymentId,
+    self as ledger, AccountId, Body, ExternalId, Lookups, OwnerId, Payment, PaymentId, PaymentKind,
     PaymentStatus, Reference, WorkingSet,
 };
 
@@ -49,21 +49,31 @@ pub(crate) fn payment(
     reader: &dyn JournalReader,
     id: PaymentId,
 ) -> Result<Option<Payment>, Failure> {
-    let of_id = |record: Record| record.outcome.payment.filter(|payment| payment.id == id);
+    let of_id = |record: Record| {
+        let (made, payout) = (record.outcome.payment, record.outcome.payout);
+        let mut changed = made.into_iter().chain(payout.map(|payout| *payout));
+        changed.find(|payment| payment.id == id)
+    };
     if let Some(changed) = newest(reader, ledger::hash::hash_payment(id), of_id)? {
         return Ok(Some(changed));
     }
     Ok(record(reader, id.0)?.and_then(of_id))
 }
 
-/// Returns the record by which a queued payment was run and failed.
+/// Returns the record by which a queued payment was run and failed, or by which a payout failed.
 pub(crate) fn failed_run(
     reader: &dyn JournalReader,
     id: PaymentId,
 ) -> Result<Option<Record>, Failure> {
     newest(reader, ledger::hash::hash_payment(id), |record| {
-        let is_run = matches!(record.command.body, Body::Run(run) if run == id);
-        let failed = is_run && record.outcome.rejection.is_some();
+        let refused = record.outcome.rejection.is_some();
+        let failed = match &record.command.body {
+            Body::Run(run) => *run == id && refused,
+            Body::SettlePayout(settle) => {
+                settle.payout == id && settle.failure.is_some() && !refused
+            }
+            _ => false,
+        };
         Some(record).filter(|_| failed)
     })
 }
@@ -87,8 +97,9 @@ pub(crate) fn reference(
             if !taken || made.owner != owner {
                 return None;
             }
-            // A queued payment that failed when it was run gave its reference back.
-            match pay.queue.is_some().then(|| payment(reader, made.id)) {
+            // A queued payment that failed when it was run gave its reference back, and so did a payout that failed.
+            let may_fail = pay.queue.is_some() || pay.kind == PaymentKind::Payout;
+            match may_fail.then(|| payment(reader, made.id)) {
                 Some(Ok(now)) => now.filter(|now| now.status != PaymentStatus::Failed)?,
                 Some(Err(failure)) => {
                     result = Err(failure);

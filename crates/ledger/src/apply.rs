@@ -2,8 +2,8 @@
 
 use crate::codec::{Corrupt, Operation, RecordRef};
 use crate::{
-    Account, ApiKey, Body, Command, Context, Details, Outcome, Owner, QueueState, Residency,
-    Setting, TimeOffset, WorkingSet,
+    Account, ApiKey, Body, Command, Context, Details, Outcome, Owner, Payment, QueueState,
+    Residency, Setting, TimeOffset, WorkingSet,
 };
 
 /// Applies an outcome to the set. Cannot fail: `decide` checked everything, now or when the record was
@@ -11,21 +11,23 @@ use crate::{
 /// that was taken while the records were written.
 pub fn apply(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
     apply_but_payment(set, command, outcome, ctx);
-    apply_payment(set, outcome, ctx);
+    apply_payment(set, outcome.payment.as_ref(), ctx);
+    apply_payment(set, outcome.payout.as_deref(), ctx);
 }
 
 /// Like [`apply`], but does not put a payment into the set that is closed from its creation (captured at once, or refused): the caller
 /// reads such a payment from its record when a later command names it.
 pub fn apply_sparse(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: Context) {
     apply_but_payment(set, command, outcome, ctx);
-    let created = matches!(command.body, Body::Pay(_));
+    let created = matches!(command.body, Body::Pay(_) | Body::ReturnPayout(_));
     let closed = outcome
         .payment
         .as_ref()
         .is_some_and(|payment| !payment.is_open());
     if !(created && closed) {
-        apply_payment(set, outcome, ctx);
+        apply_payment(set, outcome.payment.as_ref(), ctx);
     }
+    apply_payment(set, outcome.payout.as_deref(), ctx);
 }
 
 /// Like [`apply_sparse`], for a record read in place: most records need no decoding.
@@ -51,8 +53,8 @@ pub fn apply_record(set: &mut WorkingSet, record: &RecordRef<'_>) -> Result<(), 
     Ok(())
 }
 
-fn apply_payment(set: &mut WorkingSet, outcome: &Outcome, ctx: Context) {
-    if let Some(payment) = &outcome.payment
+fn apply_payment(set: &mut WorkingSet, payment: Option<&Payment>, ctx: Context) {
+    if let Some(payment) = payment
         && set
             .payment(payment.id)
             .is_none_or(|known| known.changed_at < ctx.position)

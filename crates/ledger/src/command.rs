@@ -64,6 +64,10 @@ pub enum Body {
     Run(PaymentId),
     /// Refund all or a part of the captured amount.
     Refund(Refund),
+    /// Record that a pending payout was paid, or that it failed.
+    SettlePayout(SettlePayout),
+    /// Record that a paid payout came back, all or a part.
+    ReturnPayout(ReturnPayout),
     /// Create an API key.
     CreateApiKey(CreateApiKey),
     /// Replace the secret of an API key.
@@ -123,6 +127,8 @@ pub enum PaymentKind {
     Payout = 4,
     /// Correction by the platform. Requires a reason; cannot be held or refunded.
     Adjustment = 5,
+    /// Money of a paid payout that came back. Only [`Body::ReturnPayout`] creates one.
+    PayoutReturn = 6,
 }
 
 /// Move or hold money from one account to one or several accounts.
@@ -167,6 +173,15 @@ pub const NAMED_ACCOUNTS_MAX: usize = 1 + 2 * crate::SHARES_MAX;
 pub struct Hold {
     /// Time from which the hold cannot be captured, nanoseconds since the Unix epoch.
     pub expires_at: u64,
+}
+
+impl Hold {
+    /// Expiry of a hold that never expires. The hold of a payout has this expiry: only the platform settles a payout.
+    pub const NO_EXPIRY: u64 = u64::MAX;
+    /// Hold of a payout.
+    pub const OF_PAYOUT: Hold = Hold {
+        expires_at: Hold::NO_EXPIRY,
+    };
 }
 
 /// Payees, who receive the amount less the fees.
@@ -261,6 +276,26 @@ pub struct Refund {
     pub amount: Option<u64>,
     /// Whether the fee accounts refund their parts too.
     pub refund_fee: bool,
+}
+
+/// Record that a pending payout was paid, or that it failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettlePayout {
+    /// Payout to settle.
+    pub payout: PaymentId,
+    /// Reason why the payout failed; none = the payout was paid.
+    pub failure: Option<Reason>,
+}
+
+/// Record that a paid payout came back, all or a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReturnPayout {
+    /// Payout that came back.
+    pub payout: PaymentId,
+    /// Amount, minor units; none = all that was paid and has not come back.
+    pub amount: Option<u64>,
+    /// Reason of the return.
+    pub reason: Option<Reason>,
 }
 
 /// Create an API key.
@@ -359,12 +394,13 @@ impl PutSetting {
 
 impl PaymentKind {
     /// Every kind, by number.
-    pub const ALL: [PaymentKind; 5] = [
+    pub const ALL: [PaymentKind; 6] = [
         Self::Pay,
         Self::Transfer,
         Self::TopUp,
         Self::Payout,
         Self::Adjustment,
+        Self::PayoutReturn,
     ];
 
     /// Returns the value with this stored number, if there is one.
@@ -380,6 +416,7 @@ impl PaymentKind {
             Self::TopUp => "top_up",
             Self::Payout => "payout",
             Self::Adjustment => "adjustment",
+            Self::PayoutReturn => "payout_return",
         }
     }
 }
@@ -395,6 +432,8 @@ impl Body {
                 Updated::Payment(id) => Some(id),
                 Updated::Account(_) | Updated::Owner(..) => None,
             },
+            Body::SettlePayout(settle) => Some(settle.payout),
+            Body::ReturnPayout(give) => Some(give.payout),
             _ => None,
         }
     }

@@ -1,13 +1,16 @@
 //! The one event of each record.
 
 use crate::codec::{Operation, RecordRef};
-use crate::{ObjectId, QueueMode};
+use crate::{ObjectId, PaymentKind, QueueMode};
 
 /// The routing key of a record's event: of a published one its topic. A record of an internal operation is no event
 /// ([`Operation::is_internal`]).
 pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
     let refused = record.rejection().is_some();
     let (held, captured, refunded) = record.progress().unwrap_or_default();
+    if record.payment_kind() == Some(PaymentKind::Payout) {
+        return payout_event(record, held);
+    }
     match record.operation() {
         Operation::OpenAccount
         | Operation::FreezeAccount
@@ -39,6 +42,11 @@ pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
         Operation::Refund if refused => "payment.refund_refused",
         Operation::Refund if held == 0 && captured == refunded => "payment.refunded",
         Operation::Refund => "payment.partially_refunded",
+        Operation::SettlePayout if refused => "payout.settle_refused",
+        Operation::SettlePayout if captured > 0 => "payout.paid",
+        Operation::SettlePayout => "payout.failed",
+        Operation::ReturnPayout if refused => "payout.return_refused",
+        Operation::ReturnPayout => "payout.returned",
         Operation::CreateApiKey | Operation::RotateApiKey | Operation::RevokeApiKey if refused => {
             "api_key.refused"
         }
@@ -71,6 +79,18 @@ fn update_event(record: &RecordRef<'_>, refused: bool) -> &'static str {
         ObjectId::Payment(_) => "payment.updated",
         ObjectId::Owner(_) if refused => "owner.refused",
         ObjectId::Owner(_) => "owner.updated",
+    }
+}
+
+/// Returns the type of the event of a record that creates, runs or takes back a payout.
+fn payout_event(record: &RecordRef<'_>, held: u64) -> &'static str {
+    match record.operation() {
+        _ if record.rejection().is_some() => "payout.failed",
+        Operation::Void => "payout.voided",
+        Operation::Pay if record.is_queued() => "payout.queued",
+        Operation::Pay if record.is_hold() => "payout.created",
+        Operation::Run if held > 0 => "payout.created",
+        _ => "payout.paid",
     }
 }
 

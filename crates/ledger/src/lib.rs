@@ -55,7 +55,7 @@ pub use apply::{apply, apply_record, apply_sparse};
 pub use command::{
     Actor, Body, Capture, Command, CreateApiKey, CreateOwner, DeleteSetting, Destination, Fee,
     Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount, Part, Pay, Payees, PaymentKind, Publish,
-    PutSetting, Queue, Refund, Share, Update,
+    PutSetting, Queue, Refund, ReturnPayout, SettlePayout, Share, Update,
 };
 pub use context::Context;
 pub use decide::{decide, decide_group, decide_into, refuse};

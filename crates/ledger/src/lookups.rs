@@ -53,6 +53,8 @@ impl Wanted<'_> {
                     self.payment(id);
                 }
             }
+            Body::SettlePayout(settle) => self.payment(settle.payout),
+            Body::ReturnPayout(give) => self.payment(give.payout),
             // All other objects are always in the set.
             Body::FreezeAccount(_)
             | Body::UnfreezeAccount(_)
@@ -73,7 +75,7 @@ impl Wanted<'_> {
     /// the owner may be any owner for whom the batch opens an account.
     fn reference_of_payment(&mut self, pay: &Pay, reference: &Reference) {
         let decides = match pay.kind {
-            PaymentKind::Pay | PaymentKind::TopUp => pay.first_payee(),
+            PaymentKind::Pay | PaymentKind::TopUp | PaymentKind::PayoutReturn => pay.first_payee(),
             PaymentKind::Transfer | PaymentKind::Payout => Some(pay.source),
             PaymentKind::Adjustment => return self.reference(OwnerId::PLATFORM, reference),
         };

@@ -14,6 +14,8 @@ pub struct Outcome {
     /// Payment after the record. For a refused `Pay`, and for a `Run` that made the payment fail, the failed payment; for any other
     /// refused command, none.
     pub payment: Option<Payment>,
+    /// Payout after the record that returned it; `payment` is the return.
+    pub payout: Option<Box<Payment>>,
     /// Account after the record, if the account was opened or its status changed: includes the leg. Of an update of an account: the
     /// account as it was, so that its event shows it.
     pub account: Option<Box<Account>>,
@@ -41,6 +43,7 @@ impl Outcome {
         self.rejection = None;
         self.legs.clear();
         self.payment = None;
+        self.payout = None;
         self.account = None;
         self.owner = None;
         self.api_key = None;

@@ -1,4 +1,4 @@
-//! Payments: one state machine for pay, transfer, top-up, payout and adjustment.
+//! Payments: one state machine for pay, transfer, top-up, payout, the return of a payout, and adjustment.
 
 use smallvec::SmallVec;
 
@@ -23,12 +23,16 @@ pub enum PaymentStatus {
     PartiallyRefunded = 6,
     /// The captured amount is fully refunded, nothing is held.
     Refunded = 7,
-    /// The ledger refused the payment; no money moved.
+    /// The ledger refused the payment, or a payout failed; no money moved.
     Failed = 8,
     /// A void released the hold; nothing was captured.
     Voided = 9,
     /// The hold expired; nothing was captured.
     Expired = 10,
+    /// A payout whose amount is held until the platform settles it.
+    Pending = 11,
+    /// A payout that was paid. Money that came back is in [`Payment::refunded`].
+    Paid = 12,
 }
 
 /// Part of a payee or a fee in a payment. Amounts are in minor units.
@@ -70,11 +74,11 @@ pub struct Payment {
     pub held: u64,
     /// Captured amount, minor units; at most `amount`.
     pub captured: u64,
-    /// Refunded amount, minor units; at most `captured`.
+    /// Refunded amount, or the amount of a payout that came back, minor units; at most `captured`.
     pub refunded: u64,
     /// Part of `refunded` that the fee accounts refunded, minor units.
     pub fee_refunded: u64,
-    /// Expiry of the hold, nanoseconds since the Unix epoch; 0 = no hold.
+    /// Expiry of the hold, nanoseconds since the Unix epoch; 0 = no hold, [`crate::Hold::NO_EXPIRY`] = never.
     pub expires_at: u64,
     /// Time of creation, nanoseconds since the Unix epoch.
     pub created_at: u64,
@@ -104,17 +108,16 @@ impl Payment {
         let status = match (&pay.queue, pay.hold) {
             _ if !accepted => PaymentStatus::Failed,
             (Some(_), _) => PaymentStatus::Queued,
-            (None, None) => PaymentStatus::Captured,
-            (None, Some(_)) => PaymentStatus::Authorized,
+            (None, None) => PaymentStatus::moved(pay.kind),
+            (None, Some(_)) => PaymentStatus::held(pay.kind),
         };
+        let now = accepted && pay.queue.is_none();
+        let (held, moved) = (now && pay.hold.is_some(), now && pay.hold.is_none());
         let mut shares = SmallVec::new();
         let payees = pay.payees();
         for (at, account) in pay.accounts().skip(1).enumerate() {
             let amount = amounts.map_or(0, |amounts| amounts[at]);
-            let captured = match status {
-                PaymentStatus::Captured => amount,
-                _ => 0,
-            };
+            let captured = if moved { amount } else { 0 };
             shares.push(PaymentShare {
                 account,
                 is_fee: at >= payees,
@@ -132,16 +135,8 @@ impl Payment {
             currency: pay.currency,
             source: pay.source,
             amount: pay.amount,
-            held: if status == PaymentStatus::Authorized {
-                pay.amount
-            } else {
-                0
-            },
-            captured: if status == PaymentStatus::Captured {
-                pay.amount
-            } else {
-                0
-            },
+            held: if held { pay.amount } else { 0 },
+            captured: if moved { pay.amount } else { 0 },
             refunded: 0,
             fee_refunded: 0,
             expires_at: pay.hold.map_or(0, |hold| hold.expires_at),
@@ -177,7 +172,7 @@ impl PaymentStatus {
     }
 
     /// Every status, by number.
-    pub const ALL: [PaymentStatus; 9] = [
+    pub const ALL: [PaymentStatus; 11] = [
         Self::Queued,
         Self::Authorized,
         Self::PartiallyCaptured,
@@ -187,7 +182,25 @@ impl PaymentStatus {
         Self::Failed,
         Self::Voided,
         Self::Expired,
+        Self::Pending,
+        Self::Paid,
     ];
+
+    /// Returns the status of a payment of this kind whose whole amount is held.
+    pub(crate) fn held(kind: PaymentKind) -> Self {
+        match kind {
+            PaymentKind::Payout => Self::Pending,
+            _ => Self::Authorized,
+        }
+    }
+
+    /// Returns the status of a payment of this kind whose whole amount has moved.
+    pub(crate) fn moved(kind: PaymentKind) -> Self {
+        match kind {
+            PaymentKind::Payout => Self::Paid,
+            _ => Self::Captured,
+        }
+    }
 
     /// Returns the name in APIs.
     pub fn name(self) -> &'static str {
@@ -201,6 +214,8 @@ impl PaymentStatus {
             Self::Failed => "failed",
             Self::Voided => "voided",
             Self::Expired => "expired",
+            Self::Pending => "pending",
+            Self::Paid => "paid",
         }
     }
 }

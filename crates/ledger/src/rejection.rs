@@ -71,7 +71,7 @@ rejections! {
     DuplicateAccount = 206, "duplicate_account";
     /// An adjustment requires a reason.
     ReasonRequired = 207, "reason_required";
-    /// An adjustment cannot be held.
+    /// The kind of the payment does not allow this hold.
     HoldNotAllowed = 208, "hold_not_allowed";
     /// The expiry time of the hold is not in the future.
     HoldAlreadyDue = 209, "hold_already_due";
@@ -151,6 +151,16 @@ rejections! {
     TooManySettings = 534, "too_many_settings";
     /// All settings together would exceed 64 MiB.
     SettingsFull = 535, "settings_full";
+    /// The payment is a payout, which is paid or failed instead.
+    PaymentIsPayout = 540, "payment_is_payout";
+    /// The payment is not a payout.
+    PaymentNotPayout = 541, "payment_not_payout";
+    /// The payout is not pending.
+    PayoutNotPending = 542, "payout_not_pending";
+    /// The payout is not paid.
+    PayoutNotPaid = 543, "payout_not_paid";
+    /// The amount exceeds the paid amount that has not come back.
+    ReturnExceedsPaid = 544, "return_exceeds_paid";
     /// The available balance of an account is too low.
     InsufficientFunds = 601, "insufficient_funds";
     /// A balance would exceed 9007199254740991 minor units.

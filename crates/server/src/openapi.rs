@@ -30,7 +30,8 @@ use crate::app::App;
 use crate::response::ErrorResponse;
 use crate::routes::{
     accounts, api_keys, attempts, batches, books, clock, deliveries, events, health, journal,
-    owners, pages, payments, queues, refunds, sandbox, settings, stream, subscriptions, timeline,
+    owners, pages, payments, payouts, queues, refunds, sandbox, settings, stream, subscriptions,
+    timeline,
 };
 use crate::version::CURRENT_VERSION;
 
@@ -58,7 +59,10 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(payments::capture))
         .routes(routes!(payments::void))
         .routes(routes!(payments::create_top_up))
-        .routes(routes!(payments::create_payout))
+        .routes(routes!(payouts::create))
+        .routes(routes!(payouts::pay))
+        .routes(routes!(payouts::fail))
+        .routes(routes!(payouts::give_back))
         .routes(routes!(payments::create_transfer))
         .routes(routes!(payments::create_adjustment))
         .routes(routes!(refunds::create, refunds::list_all))
@@ -359,13 +363,22 @@ const AFTER_PAYMENT: &[Next] = &[
     ("listRefunds", &[("payment", "$response.body#/id")], &[]),
 ];
 
+const AFTER_PAYOUT: &[Next] = &[
+    ("getPayment", ID, &[]),
+    ("getPaymentTimeline", ID, &[]),
+    ("payPayout", ID, &[]),
+    ("failPayout", ID, &[]),
+    ("returnPayout", ID, &[]),
+];
+
 /// The operations that an answer leads to, by its status.
 fn links(operation: &str) -> &'static [(&'static str, &'static [Next])] {
     match operation {
         "createAccount" => &[("201", AFTER_ACCOUNT)],
-        "createPayment" | "createTopUp" | "createPayout" | "createTransfer" => {
+        "createPayment" | "createTopUp" | "createTransfer" => {
             &[("201", AFTER_PAYMENT), ("202", AFTER_PAYMENT)]
         }
+        "createPayout" => &[("201", AFTER_PAYOUT), ("202", AFTER_PAYOUT)],
         "createRefund" => &[("201", &[("getRefund", ID, &[])])],
         "createApiKey" => &[(
             "201",
@@ -430,9 +443,9 @@ fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
     if writes {
         statuses.extend([408, 413, 415, 422, 504]);
         let moves_money = path.starts_with("/v1/payments")
+            || path.starts_with("/v1/payouts")
             || [
                 "/v1/top_ups",
-                "/v1/payouts",
                 "/v1/transfers",
                 "/v1/adjustments",
                 "/v1/refunds",

@@ -363,9 +363,12 @@ impl World {
 
     fn send_request(&mut self, stepper: &mut Stepper, commands: Vec<Command>) {
         let time = self.next_time();
-        for command in &commands {
+        for (at, command) in commands.iter().enumerate() {
             if let Some(text) = &command.text {
-                self.texts.insert(command.digest(), text.clone());
+                // Nothing follows the last command of a request, so it is recorded as not linked.
+                let mut recorded = command.clone();
+                recorded.linked &= at + 1 < commands.len();
+                self.texts.insert(recorded.digest(), text.clone());
             }
         }
         let stepped = stepper.accept(commands.clone());

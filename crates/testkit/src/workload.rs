@@ -7,9 +7,10 @@ use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body,
     Capture, Command, CorrelationId, CreateApiKey, Currency, Data, Date, DeleteSetting,
     Destination, ExternalId, Fee, Fees, Hold, Key, Label, ManagedBy, OpenAccount, OrderKey,
-    Overdraft, OwnerId, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, Priority, Publish,
-    PutSetting, Queue, QueueMode, QueueTerms, Reason, Reference, Refund, ReplyTo, SettingBody,
-    SettingId, SettingKind, Share, Slug, Text, Topic, Updated,
+    Overdraft, OwnerId, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, PaymentStatus,
+    Priority, Publish, PutSetting, Queue, QueueMode, QueueTerms, Reason, Reference, Refund,
+    ReplyTo, ReturnPayout, SettingBody, SettingId, SettingKind, SettlePayout, Share, Slug, Text,
+    Topic, Updated,
 };
 
 use crate::model::Model;
@@ -186,6 +187,8 @@ impl Workload {
             Body::Capture(capture) => of_payment(capture.payment),
             Body::Void(payment) | Body::Expire(payment) => of_payment(*payment),
             Body::Refund(refund) => of_payment(refund.payment),
+            Body::SettlePayout(settle) => owner_of(model.payments().get(&settle.payout.0)?.source),
+            Body::ReturnPayout(give) => owner_of(model.payments().get(&give.payout.0)?.source),
             Body::PutSetting(put) => Some(model.settings().get(&put.id.0)?.owner),
             Body::Update(update) => match &update.object {
                 Updated::Account(id) => owner_of(id.0),
@@ -201,7 +204,7 @@ impl Workload {
         if model.accounts().len() < ACCOUNTS_FIRST {
             return self.open_account();
         }
-        match self.rng.below(130) {
+        match self.rng.below(142) {
             0..=4 => self.open_account(),
             5..=6 => Body::FreezeAccount(self.account(model)),
             7..=9 => Body::UnfreezeAccount(self.frozen(model)),
@@ -252,7 +255,9 @@ impl Workload {
             119..=120 => Body::DeleteSetting(self.delete_setting(model)),
             121..=122 => self.create_owner(),
             123..=127 => self.update(model),
-            128.. => Body::AdvanceTime(self.advance_time(now)),
+            128..=129 => Body::AdvanceTime(self.advance_time(now)),
+            130..=136 => Body::SettlePayout(self.settle_payout(model)),
+            137.. => Body::ReturnPayout(self.return_payout(model)),
             110..=112 => Body::SetQueue(match self.rng.below(6) {
                 0 => QueueMode::Paused,
                 1 => QueueMode::Draining,
@@ -267,6 +272,37 @@ impl Workload {
                     _ => self.rng.any(),
                 },
             },
+        }
+    }
+
+    fn settle_payout(&mut self, model: &Model) -> SettlePayout {
+        let pending = |payment: &crate::model::Payment| payment.status == PaymentStatus::Pending;
+        SettlePayout {
+            payout: self.payment(model, pending),
+            failure: self
+                .rng
+                .chance(35)
+                .then(|| Reason::new("account closed").expect("it is short")),
+        }
+    }
+
+    fn return_payout(&mut self, model: &Model) -> ReturnPayout {
+        let left = |payment: &crate::model::Payment| {
+            let payee = payment.parts.first();
+            payee.map_or(0, |payee| payee.captured - payee.refunded)
+        };
+        let paid = |payment: &crate::model::Payment| {
+            payment.status == PaymentStatus::Paid && left(payment) > 0
+        };
+        let payout = self.payment(model, paid);
+        let left = model.payments().get(&payout.0).map_or(0, left);
+        ReturnPayout {
+            payout,
+            amount: self.partial_amount(left),
+            reason: self
+                .rng
+                .chance(50)
+                .then(|| Reason::new("unknown account").expect("it is short")),
         }
     }
 
@@ -518,15 +554,12 @@ impl Workload {
         let mut named = vec![source];
         let destination = self.destination(model, currency, amount, &mut named);
         let fees = self.fees(model, currency, amount, &mut named);
-        let hold = self.rng.chance(35).then(|| Hold {
-            expires_at: match self.rng.below(20) {
-                0 => now.saturating_sub(1),
-                1 => now,
-                2 => now + 1,
-                3 => u64::MAX,
-                _ => now + self.rng.below(40 * SECOND),
-            },
-        });
+        let pays_out = kind == PaymentKind::Payout;
+        let hold = if pays_out && self.rng.chance(85) {
+            Some(Hold::OF_PAYOUT)
+        } else {
+            self.hold(now)
+        };
         Pay {
             kind,
             source,
@@ -543,6 +576,18 @@ impl Workload {
                 .then(|| Reason::new("a correction").expect("it is short")),
             queue: self.rng.chance(25).then(|| Box::new(self.queue(now))),
         }
+    }
+
+    fn hold(&mut self, now: u64) -> Option<Hold> {
+        self.rng.chance(35).then(|| Hold {
+            expires_at: match self.rng.below(20) {
+                0 => now.saturating_sub(1),
+                1 => now,
+                2 => now + 1,
+                3 => Hold::NO_EXPIRY,
+                _ => now + self.rng.below(40 * SECOND),
+            },
+        })
     }
 
     /// Returns terms of the queue, usually of a payment that runs soon; some payments can never run.

@@ -251,7 +251,7 @@ impl Demo {
             if amount > 0 {
                 let fields = json!({
                     "amount": amount, "currency": currency, "source": self.shops[at],
-                    "destination": account_in(&self.bank, currency), "description": format!("daily payout of {name}"),
+                    "destination": account_in(&self.bank, currency), "description": format!("daily payout of {name}"), "paid": true,
                     "metadata": time_metadata(22, 0),
                 });
                 items.push(self.command("payout", fields));

@@ -18,6 +18,7 @@ use crate::caller::Caller;
 use crate::draft::CommandDraft;
 use crate::error::ApiError;
 use crate::form::owner::{BatchAccountUpdate, BatchOwnerUpdate, BatchPaymentUpdate, OwnerCreate};
+use crate::form::payout::{BatchPayoutFail, BatchPayoutPay, BatchPayoutReturn, PayoutCreate};
 use crate::form::request::{
     AccountCreate, AdjustmentCreate, BatchAccount, BatchCapture, BatchVoid, EventCreate,
     PaymentCreate, RefundCreate, Request as _, TransferCreate,
@@ -64,7 +65,13 @@ pub enum Operation {
     /// Bring money in.
     TopUp(TransferCreate),
     /// Send money out.
-    Payout(TransferCreate),
+    Payout(PayoutCreate),
+    /// Record that a payout was paid.
+    PayPayout(BatchPayoutPay),
+    /// Record that a payout failed.
+    FailPayout(BatchPayoutFail),
+    /// Record that a payout came back.
+    ReturnPayout(BatchPayoutReturn),
     /// Set something right.
     Adjustment(AdjustmentCreate),
     /// Take what is held.
@@ -96,6 +103,9 @@ const FIELDS: &[&str] = &[
     "transfer",
     "top_up",
     "payout",
+    "pay_payout",
+    "fail_payout",
+    "return_payout",
     "adjustment",
     "capture",
     "void",
@@ -108,7 +118,8 @@ const FIELDS: &[&str] = &[
     "group",
 ];
 const ONE_OPERATION: &str = "give exactly one of account, freeze, unfreeze, close, payment, transfer, top_up, payout, \
-    adjustment, capture, void, refund, event, owner, update_account, update_payment and update_owner";
+    pay_payout, fail_payout, return_payout, adjustment, capture, void, refund, event, owner, update_account, \
+    update_payment and update_owner";
 
 impl Operation {
     /// The name of its field.
@@ -122,6 +133,9 @@ impl Operation {
             Operation::Transfer(_) => "transfer",
             Operation::TopUp(_) => "top_up",
             Operation::Payout(_) => "payout",
+            Operation::PayPayout(_) => "pay_payout",
+            Operation::FailPayout(_) => "fail_payout",
+            Operation::ReturnPayout(_) => "return_payout",
             Operation::Adjustment(_) => "adjustment",
             Operation::Capture(_) => "capture",
             Operation::Void(_) => "void",
@@ -145,7 +159,10 @@ impl Operation {
             Operation::Payment(form) => form.into_draft(ids),
             Operation::Transfer(form) => form.into_draft(PaymentKind::Transfer, ids),
             Operation::TopUp(form) => form.into_draft(PaymentKind::TopUp, ids),
-            Operation::Payout(form) => form.into_draft(PaymentKind::Payout, ids),
+            Operation::Payout(form) => form.into_draft(ids),
+            Operation::PayPayout(form) => form.into_draft(ids),
+            Operation::FailPayout(form) => form.into_draft(ids),
+            Operation::ReturnPayout(form) => form.into_draft(ids),
             Operation::Adjustment(form) => form.into_draft(ids),
             Operation::Capture(form) => form.into_draft(ids),
             Operation::Void(form) => form.into_draft(ids),
@@ -168,6 +185,9 @@ impl Operation {
             "transfer" => Operation::Transfer(map.next_value()?),
             "top_up" => Operation::TopUp(map.next_value()?),
             "payout" => Operation::Payout(map.next_value()?),
+            "pay_payout" => Operation::PayPayout(map.next_value()?),
+            "fail_payout" => Operation::FailPayout(map.next_value()?),
+            "return_payout" => Operation::ReturnPayout(map.next_value()?),
             "adjustment" => Operation::Adjustment(map.next_value()?),
             "capture" => Operation::Capture(map.next_value()?),
             "void" => Operation::Void(map.next_value()?),
@@ -323,7 +343,10 @@ impl BatchForm {
             ("payment", PaymentCreate::name()),
             ("transfer", TransferCreate::name()),
             ("top_up", TransferCreate::name()),
-            ("payout", TransferCreate::name()),
+            ("payout", PayoutCreate::name()),
+            ("pay_payout", BatchPayoutPay::name()),
+            ("fail_payout", BatchPayoutFail::name()),
+            ("return_payout", BatchPayoutReturn::name()),
             ("adjustment", AdjustmentCreate::name()),
             ("capture", BatchCapture::name()),
             ("void", BatchVoid::name()),
@@ -396,6 +419,10 @@ impl ToSchema for BatchForm {
         add::<BatchAccount>(schemas);
         add::<PaymentCreate>(schemas);
         add::<TransferCreate>(schemas);
+        add::<PayoutCreate>(schemas);
+        add::<BatchPayoutPay>(schemas);
+        add::<BatchPayoutFail>(schemas);
+        add::<BatchPayoutReturn>(schemas);
         add::<AdjustmentCreate>(schemas);
         add::<BatchCapture>(schemas);
         add::<BatchVoid>(schemas);

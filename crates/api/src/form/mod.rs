@@ -6,6 +6,7 @@ pub mod idempotency;
 pub mod json;
 pub mod owner;
 pub mod path;
+pub mod payout;
 pub mod query;
 pub mod queue;
 pub mod request;

@@ -139,27 +139,27 @@ pub struct PaymentCreate {
     queue: Option<QueueForm>,
 }
 
-/// Move money at once: between users, in from outside, or out.
+/// Move money at once: between users, or in from outside.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferCreate {
     /// Total amount, in minor units.
-    amount: AmountForm,
-    currency: CurrencyForm,
+    pub(super) amount: AmountForm,
+    pub(super) currency: CurrencyForm,
     /// Where the money comes from.
-    source: AccountText,
+    pub(super) source: AccountText,
     /// Where it goes.
-    destination: AccountText,
+    pub(super) destination: AccountText,
     #[schema(max_items = 15)]
-    fees: Option<Vec<FeeForm>>,
+    pub(super) fees: Option<Vec<FeeForm>>,
     /// The owner's own name for it, unique among the owner's payments that were not refused.
-    reference: Option<ReferenceText>,
+    pub(super) reference: Option<ReferenceText>,
     /// The date of the business; today in UTC if left out.
-    effective_at: Option<DateText>,
-    description: Option<DescriptionText>,
-    metadata: Option<MetadataForm>,
+    pub(super) effective_at: Option<DateText>,
+    pub(super) description: Option<DescriptionText>,
+    pub(super) metadata: Option<MetadataForm>,
     /// Only accept it now, and decide it when its turn has come.
-    queue: Option<QueueForm>,
+    pub(super) queue: Option<QueueForm>,
 }
 
 /// Set something right, by the platform. It cannot be refunded.
@@ -409,6 +409,7 @@ impl Request for PaymentCreate {
             amount: self.amount.0,
             currency: self.currency.0,
             hold,
+            paid: false,
             reference: self.reference.map(|text| text.0),
             reason: None,
             queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
@@ -421,8 +422,18 @@ impl Request for PaymentCreate {
 }
 
 impl TransferCreate {
-    /// The draft of a transfer, top-up or payout.
+    /// The draft of a transfer or top-up.
     pub fn into_draft(self, kind: PaymentKind, ids: &Ids) -> Result<CommandDraft, ApiError> {
+        self.into_payment(kind, false, ids)
+    }
+
+    /// The draft of a payment of this kind; `paid`: whether it is a payout that is paid already.
+    pub(super) fn into_payment(
+        self,
+        kind: PaymentKind,
+        paid: bool,
+        ids: &Ids,
+    ) -> Result<CommandDraft, ApiError> {
         let fee_forms = self.fees.unwrap_or_default();
         check_fee_count(kind, fee_forms.len())?;
         let parts = PaymentParts {
@@ -434,6 +445,7 @@ impl TransferCreate {
             amount: self.amount.0,
             currency: self.currency.0,
             hold: None,
+            paid,
             reference: self.reference.map(|text| text.0),
             reason: None,
             queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
@@ -456,6 +468,7 @@ impl Request for AdjustmentCreate {
             amount: self.amount.0,
             currency: self.currency.0,
             hold: None,
+            paid: false,
             reference: self.reference.map(|text| text.0),
             reason: Some(self.reason.0),
             queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,

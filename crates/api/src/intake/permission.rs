@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tributary_engine::Reader;
 use tributary_ledger::{
     AccountId, AccountKind, Actor, Body, Command, OpenAccount, Overdraft, OwnerId, Pay, Payment,
-    PaymentId, PaymentKind, Updated,
+    PaymentId, PaymentKind, ReturnPayout, SettlePayout, Updated,
 };
 use tributary_messaging::{Messaging, Subscription, SubscriptionId};
 
@@ -34,7 +34,8 @@ pub(super) fn check_permission(
     match &command.body {
         Body::Pay(pay) => {
             must_own_account(reader, caller, pay.source, subject)?;
-            platform_only_if(pay.kind == PaymentKind::Adjustment)
+            let paid = pay.kind == PaymentKind::Payout && pay.hold.is_none();
+            platform_only_if(pay.kind == PaymentKind::Adjustment || paid)
         }
         Body::FreezeAccount(account) | Body::UnfreezeAccount(account) => {
             must_own_account(reader, caller, *account, subject)?;
@@ -58,6 +59,11 @@ pub(super) fn check_permission(
                 &payment,
                 refund.refund_fee,
             ))
+        }
+        Body::SettlePayout(SettlePayout { payout, .. })
+        | Body::ReturnPayout(ReturnPayout { payout, .. }) => {
+            visible_now(reader, caller, *payout, subject)?;
+            platform_only_if(true)
         }
         Body::OpenAccount(open) => forbidden_unless(may_open(reader, caller, open)),
         Body::Publish(_) => Ok(()),

@@ -71,6 +71,7 @@ fn status(body: &Body) -> u16 {
         Body::OpenAccount(_)
         | Body::Pay(_)
         | Body::Refund(_)
+        | Body::ReturnPayout(_)
         | Body::CreateApiKey(_)
         | Body::CreateOwner(_)
         | Body::Publish(_) => 201,
@@ -103,6 +104,8 @@ impl Outline {
             Body::Capture(capture) => ("payment", IdKind::Payment, Some(capture.payment.0)),
             Body::Void(payment) => ("payment", IdKind::Payment, Some(payment.0)),
             Body::Refund(_) => ("refund", IdKind::Refund, None),
+            Body::SettlePayout(settle) => ("payment", IdKind::Payment, Some(settle.payout.0)),
+            Body::ReturnPayout(_) => ("payment", IdKind::Payment, None),
             Body::Publish(_) => ("event", IdKind::Event, None),
             Body::Update(update) => match &update.object {
                 Updated::Account(id) => ("account", IdKind::Account, Some(id.0)),
@@ -128,8 +131,10 @@ impl Outline {
     pub fn id_block(self, ids: &Ids, position: u64, refused: bool) -> [u8; 16] {
         match (refused, self.kind, self.id) {
             (false, kind, id) => ids.block(kind, id.unwrap_or(position)),
-            // A refused payment exists as failed.
-            (true, IdKind::Payment, None) => ids.block(IdKind::Payment, position),
+            // A refused payment exists as failed; a refused return does not exist.
+            (true, IdKind::Payment, None) if self.payment.is_none() => {
+                ids.block(IdKind::Payment, position)
+            }
             (true, ..) => ids.block(IdKind::Event, position),
         }
     }

@@ -35,6 +35,9 @@ impl Failure {
 pub fn payment_of(record: &Record) -> Option<PaymentId> {
     match &record.command.body {
         Body::Pay(_) => Some(PaymentId(record.ctx.position)),
+        Body::ReturnPayout(_) if record.outcome.is_accepted() => {
+            Some(PaymentId(record.ctx.position))
+        }
         body => payment_changed(body),
     }
 }
@@ -49,6 +52,8 @@ pub(crate) fn payment_changed(body: &Body) -> Option<PaymentId> {
             Updated::Payment(payment) => Some(payment),
             Updated::Account(_) | Updated::Owner(..) => None,
         },
+        Body::SettlePayout(settle) => Some(settle.payout),
+        Body::ReturnPayout(give) => Some(give.payout),
         _ => None,
     }
 }

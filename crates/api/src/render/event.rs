@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::render::common::{Failure, event_type, owner_name, payment_of};
 use crate::render::payment::reply_to;
 use crate::render::resource::{Resource, object};
+use crate::render::timeline;
 use crate::time::format_timestamp;
 
 /// An event. Its id never changes. `event_schema` describes it.
@@ -195,6 +196,8 @@ fn refusal(reader: &Reader, record: &Record) -> RefusalObject {
         Body::Void(_) => ("void", None, None),
         Body::Expire(_) => ("expire", None, None),
         Body::Refund(_) => ("refund", None, None),
+        Body::SettlePayout(_) => (timeline::name(&record.command.body), None, None),
+        Body::ReturnPayout(_) => (timeline::name(&record.command.body), None, None),
         Body::CreateApiKey(_) => ("create_api_key", None, None),
         Body::RotateApiKey { api_key, .. } => ("rotate_api_key", None, Some(api_key)),
         Body::RevokeApiKey(api_key) => ("revoke_api_key", None, Some(api_key)),

@@ -32,6 +32,12 @@ const PAYMENT_TYPES: &[&str] = &[
     "payment.expired",
     "payment.failed",
     "payment.updated",
+    "payout.queued",
+    "payout.created",
+    "payout.paid",
+    "payout.failed",
+    "payout.voided",
+    "payout.returned",
 ];
 const REFUND_TYPES: &[&str] = &["payment.partially_refunded", "payment.refunded"];
 const ACCOUNT_TYPES: &[&str] = &[
@@ -53,6 +59,8 @@ const REFUSAL_TYPES: &[&str] = &[
     "payment.run_refused",
     "payment.refund_refused",
     "payment.update_refused",
+    "payout.settle_refused",
+    "payout.return_refused",
     "api_key.refused",
     "queue.refused",
     "owner.refused",

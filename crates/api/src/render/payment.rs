@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use tributary_engine::{IdKind, IdText, Ids, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    Body, Date, Payment, PaymentKind, PaymentStatus, Queue, Rejection, ReplyTo,
+    Body, Date, Hold, Payment, PaymentId, PaymentKind, PaymentStatus, Queue, Reason, Rejection,
+    ReplyTo,
 };
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 use utoipa::ToSchema;
@@ -44,6 +45,10 @@ pub struct PaymentObject {
     /// Refunded so far, minor units; never more than was captured.
     #[schema(minimum = 0)]
     amount_refunded: u64,
+    /// Of a payout: came back so far, minor units; never more than was paid. Left out of other payments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, nullable = false)]
+    amount_returned: Option<u64>,
     /// Of that, what fee accounts gave back.
     #[schema(minimum = 0)]
     fee_refunded: u64,
@@ -54,13 +59,14 @@ pub struct PaymentObject {
     splits: Vec<ShareObject>,
     /// The fees.
     fees: Vec<ShareObject>,
-    /// When the hold comes due; null if nothing is or was to be held.
+    /// When the hold comes due; null if nothing is or was to be held, or the hold never
+    /// comes due, as that of a payout.
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
     /// The owner's own name for it.
     #[schema(required)]
     reference: Option<String>,
-    /// Why the adjustment was made.
+    /// Why the adjustment was made, the payout failed or its money came back.
     #[schema(required)]
     reason: Option<String>,
     #[schema(required)]
@@ -72,7 +78,7 @@ pub struct PaymentObject {
     /// How it was queued; null if it was decided at once.
     #[schema(required)]
     pub queue: Option<QueueObject>,
-    /// Why the ledger refused it; null unless `status` is `failed`.
+    /// Why the ledger refused it; null unless `status` is `failed`, and null if the payout failed outside.
     #[schema(required)]
     failure: Option<Failure>,
     /// The date of the business.
@@ -83,6 +89,10 @@ pub struct PaymentObject {
     /// The event of its last change.
     #[schema(value_type = String)]
     last_event: IdText,
+    /// Of a return: the payout whose money came back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    payout: Option<IdText>,
     /// The capture that this is the answer to, or the event of.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false)]
@@ -160,6 +170,8 @@ pub enum PaymentKindForm {
     Payout,
     /// The platform sets something right.
     Adjustment,
+    /// Money of a payout comes back.
+    PayoutReturn,
 }
 
 impl PaymentKindForm {
@@ -171,6 +183,7 @@ impl PaymentKindForm {
             PaymentKindForm::TopUp => PaymentKind::TopUp,
             PaymentKindForm::Payout => PaymentKind::Payout,
             PaymentKindForm::Adjustment => PaymentKind::Adjustment,
+            PaymentKindForm::PayoutReturn => PaymentKind::PayoutReturn,
         }
     }
 
@@ -182,6 +195,7 @@ impl PaymentKindForm {
             PaymentKind::TopUp => PaymentKindForm::TopUp,
             PaymentKind::Payout => PaymentKindForm::Payout,
             PaymentKind::Adjustment => PaymentKindForm::Adjustment,
+            PaymentKind::PayoutReturn => PaymentKindForm::PayoutReturn,
         }
     }
 }
@@ -203,12 +217,16 @@ pub enum PaymentStatusForm {
     PartiallyRefunded,
     /// All that was captured is refunded.
     Refunded,
-    /// The ledger refused it; nothing moved.
+    /// The ledger refused it, or the payout failed; nothing moved.
     Failed,
     /// The hold was released, nothing was captured.
     Voided,
     /// The hold came due, nothing was captured.
     Expired,
+    /// A payout whose amount is held until the platform settles it.
+    Pending,
+    /// A payout that was paid; `amount_returned` says what came back.
+    Paid,
 }
 
 impl PaymentStatusForm {
@@ -224,6 +242,8 @@ impl PaymentStatusForm {
             PaymentStatusForm::Failed => PaymentStatus::Failed,
             PaymentStatusForm::Voided => PaymentStatus::Voided,
             PaymentStatusForm::Expired => PaymentStatus::Expired,
+            PaymentStatusForm::Pending => PaymentStatus::Pending,
+            PaymentStatusForm::Paid => PaymentStatus::Paid,
         }
     }
 
@@ -239,6 +259,8 @@ impl PaymentStatusForm {
             PaymentStatus::Failed => PaymentStatusForm::Failed,
             PaymentStatus::Voided => PaymentStatusForm::Voided,
             PaymentStatus::Expired => PaymentStatusForm::Expired,
+            PaymentStatus::Pending => PaymentStatusForm::Pending,
+            PaymentStatus::Paid => PaymentStatusForm::Paid,
         }
     }
 }
@@ -254,14 +276,11 @@ pub fn payment(
 ) -> Result<PaymentObject, ApiError> {
     let ids = reader.ids();
     let notes = present_notes(reader, payment.text.as_deref(), Some(created))?;
-    let (reference, reason, queue) = match &created.command.body {
-        Body::Pay(pay) => (
-            pay.reference.as_ref(),
-            pay.reason.as_ref(),
-            pay.queue.as_deref(),
-        ),
-        _ => (None, None, None),
+    let (reference, queue) = match &created.command.body {
+        Body::Pay(pay) => (pay.reference.as_ref(), pay.queue.as_deref()),
+        _ => (None, None),
     };
+    let is_payout = payment.kind == PaymentKind::Payout;
     let shares = |fees: bool| {
         let shares = payment.shares.iter().filter(|share| share.is_fee == fees);
         let part = shares.map(|share| ShareObject {
@@ -282,14 +301,16 @@ pub fn payment(
         currency: payment.currency.code(),
         amount_held: payment.held,
         amount_captured: payment.captured,
-        amount_refunded: payment.refunded,
+        amount_refunded: if is_payout { 0 } else { payment.refunded },
+        amount_returned: is_payout.then_some(payment.refunded),
         fee_refunded: payment.fee_refunded,
         source: ids.text(IdKind::Account, payment.source.0),
         splits: shares(false),
         fees: shares(true),
-        expires_at: (payment.expires_at != 0).then(|| format_timestamp(payment.expires_at)),
+        expires_at: (![0, Hold::NO_EXPIRY].contains(&payment.expires_at))
+            .then(|| format_timestamp(payment.expires_at)),
         reference: reference.map(|reference| reference.to_string()),
-        reason: reason.map(|reason| reason.to_string()),
+        reason: reason(reader, payment, created)?.map(|reason| reason.to_string()),
         description: notes.description,
         metadata: notes.metadata,
         revision: revision(payment.text.as_deref()),
@@ -298,8 +319,48 @@ pub fn payment(
         effective_at: format_date(payment.effective_at.0),
         created: format_timestamp(payment.created_at),
         last_event: ids.text(IdKind::Event, payment.changed_at),
+        payout: payout_of(created).map(|payout| ids.text(IdKind::Payment, payout.0)),
         capture_id: None,
     })
+}
+
+/// Returns the payout whose money came back by the payment that `created` records, if it is a return.
+pub fn payout_of(created: &Record) -> Option<PaymentId> {
+    match &created.command.body {
+        Body::ReturnPayout(give) => Some(give.payout),
+        _ => None,
+    }
+}
+
+/// Returns the reason that the request for the payment gave, or the reason why a payout failed outside.
+///
+/// # Errors
+/// If the record of the failure can't be read.
+pub fn reason(
+    reader: &Reader,
+    payment: &Payment,
+    created: &Record,
+) -> Result<Option<Reason>, ApiError> {
+    let given = match &created.command.body {
+        Body::Pay(pay) => pay.reason.clone(),
+        Body::ReturnPayout(give) => give.reason.clone(),
+        _ => None,
+    };
+    let failed = payment.kind == PaymentKind::Payout && payment.status == PaymentStatus::Failed;
+    if given.is_some() || !failed || created.outcome.rejection.is_some() {
+        return Ok(given);
+    }
+    let failure = |record: Option<Record>| match record?.command.body {
+        Body::SettlePayout(settle) => settle.failure,
+        _ => None,
+    };
+    let changed = reader.record(payment.changed_at).map_err(read_error)?;
+    let failure_then = failure(changed);
+    if failure_then.is_some() || payment.text.is_none() {
+        return Ok(failure_then);
+    }
+    // It was updated after it had failed.
+    Ok(failure(reader.failed_run(payment.id).map_err(read_error)?))
 }
 
 /// Returns why the payment failed: the record that asked for it says so, or, of a queued one, the record by which it was run.

@@ -28,7 +28,8 @@ pub enum Entry {
         time: String,
         /// The event of it.
         event: String,
-        /// `pay`, `capture`, `void`, `refund`, `update`; `expire` and `run` are the system's own.
+        /// `pay`, `capture`, `void`, `refund`, `pay_payout`, `fail_payout`, `return_payout`, `update`; `expire` and `run` are
+        /// the system's own.
         #[schema(value_type = String)]
         command: &'static str,
         /// Who sent the command.
@@ -183,7 +184,13 @@ fn add_record(
         },
     ));
     let outcome = &record.outcome;
-    let status = outcome.payment.as_ref().map(|payment| payment.status);
+    // A return is a payment of its own in the timeline of its payout.
+    let changed = [outcome.payment.as_ref(), outcome.payout.as_deref()];
+    let changed = changed
+        .into_iter()
+        .flatten()
+        .find(|payment| payment.id.0 == asked.ctx.position);
+    let status = changed.map(|payment| payment.status);
     entries.push((
         at,
         Entry::Decision {
@@ -227,8 +234,12 @@ fn add_record(
     }
 }
 
-fn name(body: &Body) -> &'static str {
+/// Returns the name of the command about a payment.
+pub(crate) fn name(body: &Body) -> &'static str {
     match body {
+        Body::SettlePayout(settle) if settle.failure.is_none() => "pay_payout",
+        Body::SettlePayout(_) => "fail_payout",
+        Body::ReturnPayout(_) => "return_payout",
         Body::Capture(_) => "capture",
         Body::Void(_) => "void",
         Body::Refund(_) => "refund",

@@ -127,7 +127,8 @@ impl Reader {
             let about = |record: &Record| {
                 let body = &record.command.body;
                 body.payment() == Some(payment)
-                    || (position == payment.0 && matches!(body, Body::Pay(_)))
+                    || (position == payment.0
+                        && matches!(body, Body::Pay(_) | Body::ReturnPayout(_)))
             };
             records.extend(record.filter(about));
         }

@@ -288,7 +288,7 @@ impl Reader {
         lookup::payment(&*self.journal, id)
     }
 
-    /// Returns the record by which a queued payment was run and failed.
+    /// Returns the record by which a queued payment was run and failed, or by which a payout failed.
     pub fn failed_run(&self, payment: PaymentId) -> Result<Option<Record>, Failure> {
         lookup::failed_run(&*self.journal, payment)
     }

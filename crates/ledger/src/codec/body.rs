@@ -11,7 +11,8 @@ use crate::{
     AccountId, AccountKind, AdvanceTime, ApiKeyId, Body, Capture, CorrelationId, CreateApiKey,
     Data, DeleteSetting, Destination, ExternalId, Fee, Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount,
     OrderKey, Overdraft, Part, Pay, Payees, PaymentId, Publish, PutSetting, Queue, QueueTerms,
-    Reason, Reference, Refund, ReplyTo, SHARES_MAX, SettingId, SettingKind, Share, Topic,
+    Reason, Reference, Refund, ReplyTo, ReturnPayout, SHARES_MAX, SettingId, SettingKind,
+    SettlePayout, Share, Topic,
 };
 
 pub(super) const PAY_HOLD: u8 = 1;
@@ -37,6 +38,19 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
         }
         Body::Void(id) | Body::Expire(id) | Body::Run(id) => into.u64(id.0),
         Body::Refund(refund) => put_change(refund.payment, refund.amount, refund.refund_fee, into),
+        Body::SettlePayout(settle) => {
+            into.u64(settle.payout.0);
+            into.put(
+                settle
+                    .failure
+                    .as_ref()
+                    .map_or(&[][..], |word| word.as_bytes()),
+            );
+        }
+        Body::ReturnPayout(give) => {
+            put_change(give.payout, give.amount, false, into);
+            into.put(give.reason.as_ref().map_or(&[][..], |word| word.as_bytes()));
+        }
         Body::CreateApiKey(create) => put_create(create, into),
         Body::RotateApiKey {
             api_key,
@@ -103,6 +117,23 @@ pub(super) fn take_body(
                 amount,
                 refund_fee,
             })
+        }
+        Operation::SettlePayout => {
+            let payout = PaymentId(input.u64()?);
+            let failure = word(input.0, Reason::from_bytes)?;
+            return Ok(Body::SettlePayout(SettlePayout { payout, failure }));
+        }
+        Operation::ReturnPayout => {
+            let (payout, amount, flagged) = take_change(&mut input)?;
+            if flagged {
+                return Err(Corrupt("unknown flags"));
+            }
+            let reason = word(input.0, Reason::from_bytes)?;
+            return Ok(Body::ReturnPayout(ReturnPayout {
+                payout,
+                amount,
+                reason,
+            }));
         }
         Operation::CreateApiKey => Body::CreateApiKey(take_create(&mut input)?),
         Operation::RotateApiKey => Body::RotateApiKey {

@@ -21,6 +21,8 @@
 //! capture, refund  payment u64 · flags u8 (1 amount given, 2 final / refund the fee) · amount u64 (0 if not given)
 //!                  queue: priority, correlation_id_len u8 · not_before, expires_at, reply_to (0 = none) u64 · correlation_id
 //! void, expire, run  payment u64
+//! settle_payout    payout u64 · failure (none = paid)
+//! return_payout    payout u64 · flags u8 (1 amount given) · amount u64 (0 if not given) · reason
 //! create_api_key   access, owner_len, label_len u8 · secret_hash [32] · owner · label
 //! rotate_api_key   api_key u64 · secret_hash [32] · overlap u64
 //! revoke_api_key   api_key u64
@@ -42,6 +44,8 @@
 //! pay                              owner of the payment u64 · if accepted and split or with fees: amount u64 per share
 //! capture, refund, void, expire    payment · [reply_to u64]
 //! run                              payment, also of a rejected one by which the payment failed · [reply_to u64]
+//! settle_payout                    payment
+//! return_payout                    payment of the return · payment of the payout
 //! create_api_key                   has_owner u8 · [owner] · api_key
 //! rotate/revoke_api_key            api_key
 //! create_owner                     owner · details
@@ -239,6 +243,16 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
                     .expect("an accepted change of a payment has it"),
                 into,
             );
+        }
+        Body::SettlePayout(_) | Body::ReturnPayout(_) => {
+            let payment = outcome.payment.as_ref();
+            objects::put_payment(
+                payment.expect("an accepted change of a payout has it"),
+                into,
+            );
+            if let Some(payout) = &outcome.payout {
+                objects::put_payment(payout, into);
+            }
         }
         Body::CreateApiKey(_) | Body::RotateApiKey { .. } | Body::RevokeApiKey(_) => {
             put_key_images(command, outcome, into)

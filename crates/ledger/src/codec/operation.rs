@@ -47,11 +47,15 @@ pub enum Operation {
     Update = 19,
     /// Move the clock forwards.
     AdvanceTime = 20,
+    /// Pay or fail a pending payout.
+    SettlePayout = 21,
+    /// Return a paid payout.
+    ReturnPayout = 22,
 }
 
 impl Operation {
     /// All operations, ordered by number.
-    pub const ALL: [Operation; 20] = [
+    pub const ALL: [Operation; 22] = [
         Self::OpenAccount,
         Self::FreezeAccount,
         Self::UnfreezeAccount,
@@ -72,6 +76,8 @@ impl Operation {
         Self::CreateOwner,
         Self::Update,
         Self::AdvanceTime,
+        Self::SettlePayout,
+        Self::ReturnPayout,
     ];
 
     /// Returns whether records of the operation are internal: they have a position and are no events.
@@ -102,6 +108,8 @@ impl Operation {
             Body::CreateOwner(_) => Self::CreateOwner,
             Body::Update(_) => Self::Update,
             Body::AdvanceTime(_) => Self::AdvanceTime,
+            Body::SettlePayout(_) => Self::SettlePayout,
+            Body::ReturnPayout(_) => Self::ReturnPayout,
         }
     }
 

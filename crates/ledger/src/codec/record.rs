@@ -131,6 +131,7 @@ impl<'a> RecordRef<'a> {
             {
                 (8, IMAGE_REFUNDED + 8)
             }
+            Operation::SettlePayout | Operation::ReturnPayout if accepted => (8, IMAGE_KIND + 1),
             Operation::OpenAccount => (OPEN_FIXED, 0),
             Operation::Publish => (PUBLISH_FIXED, 0),
             Operation::SetQueue => (1, 0),
@@ -265,7 +266,7 @@ impl<'a> RecordRef<'a> {
         self.text
     }
 
-    /// Returns the payment that the record created (even as failed), changed or refused to change.
+    /// Returns the payment that the record created (even as failed), changed or refused to change; of a return, the payout.
     pub fn payment(&self) -> Option<PaymentId> {
         match self.operation {
             Operation::Pay => Some(PaymentId(self.context().position)),
@@ -273,6 +274,8 @@ impl<'a> RecordRef<'a> {
             | Operation::Void
             | Operation::Expire
             | Operation::Run
+            | Operation::SettlePayout
+            | Operation::ReturnPayout
             | Operation::Refund => Some(PaymentId(u64_at(self.body, 0))),
             Operation::Update => match self.updated() {
                 Some(ObjectId::Payment(id)) => Some(id),
@@ -308,17 +311,22 @@ impl<'a> RecordRef<'a> {
             | Operation::Expire
             | Operation::Run
             | Operation::Refund
+            | Operation::SettlePayout
+            | Operation::ReturnPayout
             | Operation::RotateApiKey
             | Operation::RevokeApiKey => Some(u64_at(self.body, 0)),
         }
     }
 
-    /// Returns the kind of payment of a `Pay`.
+    /// Returns the kind of the payment that a `Pay` created, or that a `Run` or a `Void` changed.
     pub fn payment_kind(&self) -> Option<PaymentKind> {
-        if self.operation == Operation::Pay {
-            PaymentKind::from_number(self.body[0])
-        } else {
-            None
+        match self.operation {
+            Operation::Pay => PaymentKind::from_number(self.body[0]),
+            Operation::Run | Operation::Void => {
+                let kind = self.images.get(IMAGE_KIND)?;
+                PaymentKind::from_number(*kind)
+            }
+            _ => None,
         }
     }
 
@@ -474,7 +482,7 @@ impl<'a> RecordRef<'a> {
         opened.then(|| OwnerId(u64_at(self.images, 0)))
     }
 
-    /// Returns `(held, captured, refunded)` after an accepted capture, void, expiry or refund.
+    /// Returns `(held, captured, refunded)` after an accepted change of a payment.
     pub(crate) fn progress(&self) -> Option<(u64, u64, u64)> {
         let changes = matches!(
             self.operation,
@@ -482,6 +490,7 @@ impl<'a> RecordRef<'a> {
                 | Operation::Void
                 | Operation::Expire
                 | Operation::Run
+                | Operation::SettlePayout
                 | Operation::Refund
         );
         let at = |at| u64_at(self.images, at);
@@ -585,6 +594,11 @@ impl<'a> RecordRef<'a> {
             Body::Capture(_) | Body::Void(_) | Body::Expire(_) | Body::Refund(_) => {
                 outcome.payment = Some(take_payment(&mut input)?);
             }
+            Body::SettlePayout(_) => outcome.payment = Some(take_payment(&mut input)?),
+            Body::ReturnPayout(_) => {
+                outcome.payment = Some(take_payment(&mut input)?);
+                outcome.payout = Some(Box::new(take_payment(&mut input)?));
+            }
             Body::CreateApiKey(_) => {
                 outcome.owner = if input.flag()? {
                     Some(Box::new(take_owner(&mut input)?.to_owner()))
@@ -649,6 +663,7 @@ const OPEN_FIXED: usize = 13;
 const IMAGE_HELD: usize = 16;
 const IMAGE_CAPTURED: usize = 24;
 const IMAGE_REFUNDED: usize = 32;
+const IMAGE_KIND: usize = 110;
 
 fn read_leg(bytes: &[u8; LEG]) -> Leg {
     let numbered = u64_at(bytes, 48);

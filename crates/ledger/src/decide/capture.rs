@@ -3,6 +3,7 @@
 use super::checks::{
     Decision, check_amount, check_ceiling, leg, may_settle, refuse_if, signed, standing,
 };
+use super::payout::check_no_payout;
 use crate::shares::prorate;
 use crate::{
     Account, AccountStatus, Actor, Capture, Context, Outcome, Rejection, SHARES_MAX, WorkingSet,
@@ -27,6 +28,7 @@ pub(super) fn capture(set: &WorkingSet, actor: Actor, capture: &Capture, ctx: Co
     refuse_if(ctx.timestamp >= payment.expires_at, Rejection::HoldExpired)?;
     let amount = capture.amount.unwrap_or(payment.held);
     refuse_if(amount > payment.held, Rejection::CaptureExceedsHold)?;
+    check_no_payout(payment)?;
 
     let weights: ArrayVec<u64, SHARES_MAX> = payment
         .shares

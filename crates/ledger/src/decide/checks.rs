@@ -150,9 +150,12 @@ pub(super) fn assert_sound(outcome: &Outcome) {
         sum += i128::from(leg.amount);
     }
     assert!(sum == 0, "postings sum to zero");
-    let Some(payment) = &outcome.payment else {
-        return;
-    };
+    for payment in outcome.payment.iter().chain(outcome.payout.as_deref()) {
+        assert_payment_sound(payment);
+    }
+}
+
+fn assert_payment_sound(payment: &Payment) {
     assert!(
         payment.captured + payment.held <= payment.amount,
         "no more is captured or held than was authorized"
@@ -160,6 +163,12 @@ pub(super) fn assert_sound(outcome: &Outcome) {
     assert!(
         payment.refunded <= payment.captured,
         "no more is refunded than was captured"
+    );
+    assert!(
+        payment.kind != PaymentKind::Payout
+            || [0, payment.amount].contains(&payment.held)
+                && (payment.status == PaymentStatus::Pending) == (payment.held > 0),
+        "a payout is held whole while it is pending, and only then"
     );
     let shares = &payment.shares;
     // An update of a failed payment leaves it as it was: its shares were never computed.

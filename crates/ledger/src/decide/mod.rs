@@ -8,6 +8,7 @@ mod checks;
 mod details;
 mod group;
 mod pay;
+mod payout;
 mod refund;
 mod refuse;
 mod release;
@@ -56,6 +57,8 @@ fn accept(
         Body::Void(payment) => release::void(set, actor, *payment, ctx),
         Body::Expire(payment) => release::expire(set, actor, *payment, ctx),
         Body::Refund(refund) => refund::refund(set, actor, refund, ctx),
+        Body::SettlePayout(settle) => payout::settle(set, actor, settle, ctx),
+        Body::ReturnPayout(give) => payout::give_back(set, command, give, ctx),
         Body::CreateApiKey(create) => api_keys::create(set, actor, create, ctx),
         Body::RotateApiKey {
             api_key,

@@ -1,6 +1,7 @@
 //! Pay, transfer, top up, pay out, adjust; at once or as a hold.
 
 use super::checks::{check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed};
+use super::payout;
 use crate::shares::{BASIS_POINTS, apply_basis_points, prorate};
 use crate::{
     AMOUNT_MAX, Account, AccountId, AccountStatus, Command, Context, Currency, Destination, Fee,
@@ -58,7 +59,7 @@ pub(super) fn pay(
 /// Returns the owner of the payment and of its reference.
 fn owner(pay: &Pay, source: &Account, first_payee: &Account) -> OwnerId {
     match pay.kind {
-        PaymentKind::Pay | PaymentKind::TopUp => first_payee.owner,
+        PaymentKind::Pay | PaymentKind::TopUp | PaymentKind::PayoutReturn => first_payee.owner,
         PaymentKind::Transfer | PaymentKind::Payout => source.owner,
         PaymentKind::Adjustment => OwnerId::PLATFORM,
     }
@@ -101,7 +102,7 @@ fn check_command(
         adjustment && pay.reason.is_none(),
         Rejection::ReasonRequired,
     )?;
-    refuse_if(adjustment && pay.hold.is_some(), Rejection::HoldNotAllowed)?;
+    refuse_if(!payout::allows_hold(pay), Rejection::HoldNotAllowed)?;
     let due = pay
         .hold
         .is_some_and(|hold| hold.expires_at <= ctx.timestamp);
@@ -197,7 +198,8 @@ fn split_net(net: u64, split: &[Share], amounts: &mut PerShare<u64>) -> Result<(
 
 fn check_permission(command: &Command, pay: &Pay, source: &Account) -> Result<(), Rejection> {
     let own = source.owner == command.actor.owner && pay.kind != PaymentKind::Adjustment;
-    refuse_if(!own && !is_platform(command.actor), Rejection::Forbidden)
+    let allowed = (own || is_platform(command.actor)) && payout::may_request(command.actor, pay);
+    refuse_if(!allowed, Rejection::Forbidden)
 }
 
 /// Checks the currency and the status of the accounts.

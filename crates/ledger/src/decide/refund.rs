@@ -19,7 +19,11 @@ pub(super) fn refund(set: &WorkingSet, actor: Actor, refund: &Refund, ctx: Conte
     let payment = set.find_payment(refund.payment)?;
     check_permission(set, actor, payment, refund)?;
     check_accounts(set, payment, refund)?;
-    let refundable = payment.kind != PaymentKind::Adjustment && payment.captured > 0;
+    let kind_allows = !matches!(
+        payment.kind,
+        PaymentKind::Adjustment | PaymentKind::Payout | PaymentKind::PayoutReturn
+    );
+    let refundable = kind_allows && payment.captured > 0;
     refuse_if(!refundable, Rejection::PaymentNotRefundable)?;
     refuse_if(payment.refundable() == 0, Rejection::PaymentAlreadyRefunded)?;
     let amount = refund.amount.unwrap_or(payment.refundable());

@@ -43,7 +43,9 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
 fn owner(set: &WorkingSet, pay: &Pay) -> Option<OwnerId> {
     let owner_of = |account: Option<&Account>| account.map(|account| account.owner);
     match pay.kind {
-        PaymentKind::Pay | PaymentKind::TopUp => owner_of(set.account(pay.first_payee()?)),
+        PaymentKind::Pay | PaymentKind::TopUp | PaymentKind::PayoutReturn => {
+            owner_of(set.account(pay.first_payee()?))
+        }
         PaymentKind::Transfer | PaymentKind::Payout => owner_of(set.account(pay.source)),
         PaymentKind::Adjustment => Some(OwnerId::PLATFORM),
     }

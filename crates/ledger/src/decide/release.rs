@@ -1,6 +1,7 @@
 //! Release what is held: by a void, or because its time has come. A void also ends a payment that is queued.
 
 use super::checks::{Decision, is_platform, leg, may_settle, refuse_if, standing};
+use super::payout::check_no_payout;
 use crate::{Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, Rejection, WorkingSet};
 
 pub(super) fn void(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Context) -> Decision {
@@ -12,6 +13,9 @@ pub(super) fn void(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Cont
         Rejection::Forbidden,
     )?;
     refuse_if(!payment.is_open(), Rejection::PaymentNotOpen)?;
+    if payment.held > 0 {
+        check_no_payout(payment)?;
+    }
     release(set, payment, PaymentStatus::Voided, ctx)
 }
 

@@ -55,8 +55,8 @@ pub(super) fn run(
     after.changed_at = ctx.position;
     after.status = match against {
         Some(_) => PaymentStatus::Failed,
-        None if held => PaymentStatus::Authorized,
-        None => PaymentStatus::Captured,
+        None if held => PaymentStatus::held(payment.kind),
+        None => PaymentStatus::moved(payment.kind),
     };
     if held {
         after.held = after.amount;

@@ -351,7 +351,7 @@ fn golden_world() -> World {
     }));
     let parts = split(&[(shop, Part::Amount(7)), (bank, Part::BasisPoints(10_000))]);
     let held = world.pay(Pay {
-        kind: PaymentKind::Payout,
+        kind: PaymentKind::Transfer,
         destination: parts,
         hold,
         ..plain_pay(alice, shop, 300)
@@ -435,6 +435,7 @@ fn golden_world() -> World {
     world.must(Body::AdvanceTime(AdvanceTime::By(5_000)));
     world.must(Body::AdvanceTime(AdvanceTime::To(world.timestamp + 7)));
     world.submit(Actor::SYSTEM, Body::AdvanceTime(AdvanceTime::By(0)));
+    payout_records(&mut world, alice, bank);
     world
 }
 
@@ -470,6 +471,37 @@ fn details_records(world: &mut World, alice: AccountId, shop: AccountId) {
     let stranger = by(OwnerId(77));
     let updated = Updated::Account(shop);
     world.submit(stranger, crate::details::update(updated, true, true));
+}
+
+/// Payouts: one that is paid and comes back in two parts, one that fails, one that is paid at once, one that is refused.
+fn payout_records(world: &mut World, alice: AccountId, bank: AccountId) {
+    let payout = |amount, hold| Pay {
+        kind: PaymentKind::Payout,
+        hold,
+        ..plain_pay(alice, bank, amount)
+    };
+    let reason = |text| Some(Reason::new(text).unwrap());
+    let settle = |payout, failure| Body::SettlePayout(SettlePayout { payout, failure });
+    let give_back = |payout, amount, reason| {
+        Body::ReturnPayout(ReturnPayout {
+            payout,
+            amount,
+            reason,
+        })
+    };
+    let paid = world.pay(payout(20, Some(Hold::OF_PAYOUT)));
+    world.must(settle(paid, None));
+    world.must(give_back(paid, Some(5), reason("account unknown")));
+    world.must(give_back(paid, None, None));
+    world.submit(Actor::SYSTEM, give_back(paid, None, None));
+    let failed = world.pay(payout(20, Some(Hold::OF_PAYOUT)));
+    world.must(settle(failed, reason("account closed")));
+    world.submit(Actor::SYSTEM, settle(failed, None));
+    world.pay(payout(3, None));
+    world.submit(
+        Actor::SYSTEM,
+        Body::Pay(payout(1_000_000, Some(Hold::OF_PAYOUT))),
+    );
 }
 
 /// A setting that is made, changed by the platform, refused for each party and deleted; one of a kind of a later version stays.

@@ -159,7 +159,7 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
     let [d0, d1, d2, ..] = *dice;
     let some = (d1 % 3 != 0)
         .then(|| amount(d2) % 5_000_000_000_000_000_000 / if d2 % 3 == 0 { 1 } else { 8 });
-    match kind % 52 {
+    match kind % 58 {
         0..=1 => Body::OpenAccount(open(dice)),
         2 if d1 % 2 == 0 => Body::FreezeAccount(account(world, d0, now)),
         2..=4 => Body::UnfreezeAccount(account(world, d0, now)),
@@ -176,7 +176,9 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
             is_final: d1 % 4 == 0,
         }),
         26 => Body::Void(payment(world, d0, now)),
-        27..=28 => Body::Expire(payment(world, d0, now)),
+        27..=28 => Body::Expire(payment_that(world, d0, now, |payment| {
+            payment.held > 0 && payment.expires_at <= world.timestamp
+        })),
         29 => Body::Run(queued(world, d0, now)),
         30..=36 => Body::Refund(Refund {
             payment: payment(world, d0, now),
@@ -226,6 +228,19 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
         51 => Body::AdvanceTime(AdvanceTime::To(
             (world.timestamp + u64::from(d0)).saturating_sub(u64::from(d1)),
         )),
+        52..=54 => Body::SettlePayout(SettlePayout {
+            payout: payment_that(world, d0, now, |payout| {
+                payout.status == PaymentStatus::Pending
+            }),
+            failure: (d1 % 3 == 0).then(|| Reason::new(&word(d2)).unwrap()),
+        }),
+        55..=57 => Body::ReturnPayout(ReturnPayout {
+            payout: payment_that(world, d0, now, |payout| {
+                payout.status == PaymentStatus::Paid
+            }),
+            amount: some,
+            reason: (d1 % 2 == 0).then(|| Reason::new(&word(d2)).unwrap()),
+        }),
         _ => Body::SetQueue(match d0 % 6 {
             0 => QueueMode::Paused,
             1 => QueueMode::Draining,
@@ -256,6 +271,17 @@ fn profile_change(one: u16, other: u16) -> ProfileChange {
             1 => Some(Some(ExternalId::new(&word(one)).unwrap())),
             _ => None,
         },
+    }
+}
+
+/// Most often one that fits.
+fn payment_that(world: &World, die: u16, now: u64, fits: impl Fn(&Payment) -> bool) -> PaymentId {
+    let fits = |payment: &&Payment| fits(payment);
+    let known = world.set.payments().filter(fits).count().max(1);
+    let mut found = world.set.payments().filter(fits);
+    match found.nth(usize::from(die / 8) % known) {
+        Some(payment) if !die.is_multiple_of(8) => payment.id,
+        _ => payment(world, die, now),
     }
 }
 
@@ -325,9 +351,14 @@ fn pay(world: &World, dice: &[u16; 8], now: u64) -> Pay {
                 .collect::<Vec<_>>(),
         ),
     };
+    let kind = match d6 % 40 {
+        39 => PaymentKind::PayoutReturn,
+        die => PaymentKind::ALL[usize::from(die % 5)],
+    };
+    let endless = kind == PaymentKind::Payout && d7 % 3 != 0;
     let fee = |step| (at(d5, step), u64::from(d5 % 4), d4 % 400);
     Pay {
-        kind: PaymentKind::ALL[usize::from(d6 % 5)],
+        kind,
         source: at(d0, 0),
         destination,
         fees: fees(
@@ -342,7 +373,10 @@ fn pay(world: &World, dice: &[u16; 8], now: u64) -> Pay {
             eur()
         },
         hold: (d7 % 2 == 0).then(|| Hold {
-            expires_at: (world.timestamp + u64::from(d7 % 60)).saturating_sub(2),
+            expires_at: match endless {
+                true => Hold::NO_EXPIRY,
+                false => (world.timestamp + u64::from(d7 % 60)).saturating_sub(2),
+            },
         }),
         reference: (d6 % 8 == 0).then(|| Reference::new(&word(d7)).unwrap()),
         reason: (d6 % 2 == 0).then(|| Reason::new(&word(d7)).unwrap()),

@@ -86,6 +86,72 @@ fn events_of_payments() {
 }
 
 #[test]
+fn events_of_payouts() {
+    use crate::payouts::{fail, give_back, pay};
+    let mut world = World::new();
+    let (wallet, bank) = (
+        world.funded("seller", 100),
+        world.open("platform", AccountKind::External, Overdraft::UNLIMITED),
+    );
+    let payout = |hold, queue| {
+        Body::Pay(Pay {
+            kind: PaymentKind::Payout,
+            hold,
+            queue,
+            ..plain_pay(wallet, bank, 30)
+        })
+    };
+    let pending = payout(Some(Hold::OF_PAYOUT), None);
+    check(
+        &mut world,
+        &[
+            (payout(None, None), "payout.paid"),
+            (pending.clone(), "payout.created"),
+        ],
+    );
+    let id = PaymentId(world.position);
+    let steps = [
+        (Body::Void(id), "payment.void_refused"),
+        (give_back(id, None), "payout.return_refused"),
+        (pay(id), "payout.paid"),
+        (pay(id), "payout.settle_refused"),
+        (give_back(id, Some(10)), "payout.returned"),
+        (pending, "payout.created"),
+    ];
+    check(&mut world, &steps);
+    let id = PaymentId(world.position);
+    check(&mut world, &[(fail(id), "payout.failed")]);
+    let queue = Some(Box::default());
+    let queued = payout(Some(Hold::OF_PAYOUT), queue.clone());
+    check(&mut world, &[(queued.clone(), "payout.queued")]);
+    let id = PaymentId(world.position);
+    check(
+        &mut world,
+        &[
+            (Body::Void(id), "payout.voided"),
+            (queued.clone(), "payout.queued"),
+        ],
+    );
+    let id = PaymentId(world.position);
+    check(
+        &mut world,
+        &[
+            (Body::Run(id), "payout.created"),
+            (payout(None, queue), "payout.queued"),
+        ],
+    );
+    let id = PaymentId(world.position);
+    check(
+        &mut world,
+        &[(Body::Run(id), "payout.failed"), (queued, "payout.queued")],
+    );
+    check(
+        &mut world,
+        &[(payout(Some(Hold::OF_PAYOUT), None), "payout.failed")],
+    );
+}
+
+#[test]
 fn events_of_accounts_and_api_keys() {
     let mut world = World::new();
     let account = world.wallet("a");

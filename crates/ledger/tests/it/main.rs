@@ -13,6 +13,7 @@ mod details;
 mod dice;
 mod events;
 mod loading;
+mod payouts;
 mod properties;
 mod queued;
 mod refusals;

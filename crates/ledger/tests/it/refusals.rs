@@ -48,6 +48,28 @@ fn delete_setting(kind: SettingKind, replaces: u64) -> Body {
 fn others() -> Vec<(Actor, Body, Rejection, World)> {
     type Make = fn(&mut World) -> (Actor, Body);
     let cases: &[(Rejection, Make)] = &[
+        (Rejection::PaymentIsPayout, |world| {
+            let payout = crate::payouts::pending(world, 9);
+            (Actor::SYSTEM, Body::Void(payout))
+        }),
+        (Rejection::PaymentNotPayout, |world| {
+            let payment = queued(world, 0);
+            (Actor::SYSTEM, crate::payouts::pay(payment))
+        }),
+        (Rejection::PayoutNotPending, |world| {
+            let payout = crate::payouts::pending(world, 9);
+            world.must(crate::payouts::pay(payout));
+            (Actor::SYSTEM, crate::payouts::fail(payout))
+        }),
+        (Rejection::PayoutNotPaid, |world| {
+            let payout = crate::payouts::pending(world, 9);
+            (Actor::SYSTEM, crate::payouts::give_back(payout, Some(1)))
+        }),
+        (Rejection::ReturnExceedsPaid, |world| {
+            let payout = crate::payouts::pending(world, 9);
+            world.must(crate::payouts::pay(payout));
+            (Actor::SYSTEM, crate::payouts::give_back(payout, Some(10)))
+        }),
         (Rejection::OverdraftTooLarge, |_| {
             let overdraft = Overdraft::limited(AMOUNT_MAX + 1);
             let open = OpenAccount {

@@ -283,19 +283,27 @@ fn nobody_confirms_their_own_top_up_or_payout() {
     ] {
         let held = world.pay(Pay {
             kind,
-            hold: hold(),
+            hold: Some(Hold::OF_PAYOUT),
             ..plain_pay(source, payee, 10)
+        });
+        let settle = Body::SettlePayout(SettlePayout {
+            payout: held,
+            failure: None,
         });
         let capture = Body::Capture(Capture {
             payment: held,
             amount: None,
             is_final: false,
         });
-        for body in [capture.clone(), Body::Void(held)] {
+        for body in [capture.clone(), Body::Void(held), settle.clone()] {
             let refused = world.submit(users, body).rejection;
             assert_eq!(refused, Some(Rejection::Forbidden));
         }
-        assert_eq!(world.submit(Actor::SYSTEM, capture).rejection, None);
+        let ends = match kind {
+            PaymentKind::Payout => settle,
+            _ => capture,
+        };
+        assert_eq!(world.submit(Actor::SYSTEM, ends).rejection, None);
     }
 }
 

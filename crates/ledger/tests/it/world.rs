@@ -331,6 +331,8 @@ fn check_payment(payment: &Payment) {
         PaymentStatus::Refunded => refunded == captured && captured > 0 && held == 0,
         PaymentStatus::Voided | PaymentStatus::Expired => captured == 0 && held == 0,
         PaymentStatus::Queued => captured == 0 && held == 0 && payment.queue.is_some(),
+        PaymentStatus::Pending => captured == 0 && held == payment.amount,
+        PaymentStatus::Paid => captured == payment.amount && held == 0,
         PaymentStatus::Failed => false,
     };
     assert!(expected, "{payment:?}");
@@ -365,7 +367,11 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
     for leg in &record.outcome.legs {
         assert_eq!(view.find_leg(leg.account), Some(*leg));
     }
-    if let Some(payment) = &record.outcome.payment {
+    let changed = [
+        record.outcome.payout.as_deref(),
+        record.outcome.payment.as_ref(),
+    ];
+    if let Some(payment) = changed.into_iter().flatten().next() {
         assert_eq!(view.payment(), Some(payment.id));
     }
     if let Body::Pay(pay) = &record.command.body {

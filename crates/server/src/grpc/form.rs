@@ -18,8 +18,8 @@ use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::{
     AccountId, AccountKind, Body, Capture, CreateOwner, Currency, Date, Fee, Hold, Key,
     OpenAccount, Overdraft, OwnerId, OwnerKind, OwnerName, OwnerProfile, OwnerStatus, Part,
-    PaymentId, PaymentKind, Priority, ProfileChange, Publish, Queue, Refund, SHARES_MAX, Share,
-    Text, Topic, Updated,
+    PaymentId, PaymentKind, Priority, ProfileChange, Publish, Queue, Refund, ReturnPayout,
+    SHARES_MAX, SettlePayout, Share, Text, Topic, Updated,
 };
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 
@@ -72,7 +72,7 @@ impl<'a> Form<'a> {
             match field {
                 (1, Value::Bytes(bytes)) => key = bytes,
                 (2, Value::Varint(number)) => *linked = number != 0,
-                (number @ (3..=10 | 14..=16), Value::Bytes(bytes)) => {
+                (number @ (3..=10 | 14..=18), Value::Bytes(bytes)) => {
                     if body.replace((number, bytes)).is_some() {
                         return Err(ApiError::invalid("body", "Give one body."));
                     }
@@ -107,6 +107,8 @@ impl<'a> Form<'a> {
             10 => Body::CloseAccount(self.account_alone(bytes)?),
             14 => Body::Publish(published(bytes)?),
             15 => Body::CreateOwner(Box::new(create_owner(bytes)?)),
+            17 => Body::SettlePayout(self.settle_payout(bytes)?),
+            18 => Body::ReturnPayout(self.return_payout(bytes)?),
             _ => return Err(unknown(number)),
         };
         Ok(CommandDraft::new(body))
@@ -117,6 +119,7 @@ impl<'a> Form<'a> {
         let (mut amount, mut currency, mut kind) = (0, 0, 0);
         let (mut hold, mut reference, mut reason) = (None, None, None);
         let (mut splits, mut fees, mut queue) = (Vec::new(), Vec::new(), None);
+        let mut paid = false;
         let mut fields = Fields(bytes);
         while let Some(field) = fields.next()? {
             match field {
@@ -141,6 +144,7 @@ impl<'a> Form<'a> {
                         self.queued(bytes).map_err(|error| error.within("queue"))?,
                     ));
                 }
+                (12, Value::Varint(number)) => paid = number != 0,
                 (number, _) => return Err(unknown(number)),
             }
         }
@@ -153,6 +157,7 @@ impl<'a> Form<'a> {
             amount,
             currency: currency_of(currency)?,
             hold,
+            paid,
             reference,
             reason,
             queue,
@@ -215,6 +220,52 @@ impl<'a> Form<'a> {
 
     fn void(&self, bytes: &[u8]) -> Result<PaymentId, ApiError> {
         self.of_payment(bytes, false).map(|(payment, _, _)| payment)
+    }
+
+    fn settle_payout(&self, bytes: &[u8]) -> Result<SettlePayout, ApiError> {
+        let (mut payout, mut outcome) = (None, None);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(id)) => payout = Some(id),
+                (2, Value::Varint(1)) => outcome = Some(None),
+                (3, Value::Bytes(text)) => {
+                    outcome = Some(Some(ReasonText::parse(utf8(text, "failure")?, "failure")?));
+                }
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        Ok(SettlePayout {
+            payout: self.payout(payout)?,
+            failure: outcome.ok_or_else(|| missing("outcome"))?,
+        })
+    }
+
+    fn return_payout(&self, bytes: &[u8]) -> Result<ReturnPayout, ApiError> {
+        let (mut payout, mut amount, mut reason) = (None, None, None);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(id)) => payout = Some(id),
+                (2, Value::Fixed64(number)) => amount = Some(number),
+                (3, Value::Bytes([])) => {}
+                (3, Value::Bytes(text)) => {
+                    reason = Some(ReasonText::parse(utf8(text, "reason")?, "reason")?);
+                }
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        Ok(ReturnPayout {
+            payout: self.payout(payout)?,
+            amount,
+            reason,
+        })
+    }
+
+    fn payout(&self, id: Option<&[u8]>) -> Result<PaymentId, ApiError> {
+        let id = id.ok_or_else(|| missing("payout"))?;
+        let found = position(self.ids, IdKind::Payment, id).map(PaymentId);
+        found.ok_or_else(|| ApiError::not_found("payment", "payout"))
     }
 
     /// A payment; where there is `more`, also an amount and a flag.
@@ -641,6 +692,8 @@ fn name_of(number: u32) -> &'static str {
         14 => "publish",
         15 => "create_owner",
         16 => "update",
+        17 => "settle_payout",
+        18 => "return_payout",
         _ => "close_account",
     }
 }

@@ -31,17 +31,17 @@ pub struct Command {
     /// last command of a batch can't be linked.
     #[prost(bool, tag = "2")]
     pub linked: bool,
-    /// The date of the business; today in UTC if left out. For `pay` and `refund`.
+    /// The date of the business; today in UTC if left out. For `pay`, `refund` and `return_payout`.
     #[prost(sint32, optional, tag = "11")]
     pub effective_at: ::core::option::Option<i32>,
-    /// For people: at most 1,000 bytes of text. For `pay`, `refund`, `open_account`, `create_owner` and `update`.
+    /// For people: at most 1,000 bytes of text. For `pay`, `refund`, `return_payout`, `open_account`, `create_owner` and `update`.
     #[prost(string, tag = "12")]
     pub description: ::prost::alloc::string::String,
     /// The caller's own notes: at most 20 names of 1 to 40 bytes with at most 500 bytes each. For the same commands.
     #[prost(btree_map = "string, string", tag = "13")]
     pub metadata: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
     /// Exactly one of these.
-    #[prost(oneof = "command::Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 14, 15, 16")]
+    #[prost(oneof = "command::Body", tags = "3, 4, 5, 6, 7, 8, 9, 10, 14, 15, 16, 17, 18")]
     pub body: ::core::option::Option<command::Body>,
 }
 /// Nested message and enum types in `Command`.
@@ -76,6 +76,12 @@ pub mod command {
         /// Updates the description, the metadata or other details of an object.
         #[prost(message, tag = "16")]
         Update(super::Update),
+        /// Pays or fails a pending payout. Platform keys only.
+        #[prost(message, tag = "17")]
+        SettlePayout(super::SettlePayout),
+        /// Books money of a paid payout that came back. Platform keys only.
+        #[prost(message, tag = "18")]
+        ReturnPayout(super::ReturnPayout),
     }
 }
 /// Moves money, or holds it. An accepted one, and also a refused one, is a payment with an id.
@@ -113,6 +119,9 @@ pub struct Pay {
     /// If given, the payment is only accepted now, and decided when its turn has come.
     #[prost(message, optional, tag = "11")]
     pub queue: ::core::option::Option<Queue>,
+    /// The payout is recorded as paid already. For the kind payout; platform keys only.
+    #[prost(bool, tag = "12")]
+    pub paid: bool,
 }
 /// How a payment is queued. Payers are ordered by priority; the payments of one payer run in the order in which they were
 /// accepted.
@@ -198,6 +207,42 @@ pub struct Refund {
     /// The fee accounts give back their part too; otherwise the payees bear it.
     #[prost(bool, tag = "3")]
     pub refund_fee: bool,
+}
+/// Pays or fails a pending payout.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettlePayout {
+    /// The payout.
+    #[prost(bytes = "vec", tag = "1")]
+    pub payout: ::prost::alloc::vec::Vec<u8>,
+    /// Exactly one of these.
+    #[prost(oneof = "settle_payout::Outcome", tags = "2, 3")]
+    pub outcome: ::core::option::Option<settle_payout::Outcome>,
+}
+/// Nested message and enum types in `SettlePayout`.
+pub mod settle_payout {
+    /// Exactly one of these.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        /// It was paid; always true.
+        #[prost(bool, tag = "2")]
+        Paid(bool),
+        /// Why it failed, 1 to 255 bytes.
+        #[prost(string, tag = "3")]
+        Failure(::prost::alloc::string::String),
+    }
+}
+/// Books money of a paid payout that came back, as a payment of its own.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReturnPayout {
+    /// The payout.
+    #[prost(bytes = "vec", tag = "1")]
+    pub payout: ::prost::alloc::vec::Vec<u8>,
+    /// Minor units; all that was paid and has not come back if left out.
+    #[prost(fixed64, optional, tag = "2")]
+    pub amount: ::core::option::Option<u64>,
+    /// Why it came back, at most 255 bytes.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// Opens an account.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -395,7 +440,7 @@ pub struct PaymentState {
     pub source: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, repeated, tag = "13")]
     pub shares: ::prost::alloc::vec::Vec<PaymentShare>,
-    /// When the hold comes due; 0 if nothing was ever held.
+    /// When the hold comes due; 0 if nothing was ever held, and of a payout, whose hold has no end.
     #[prost(fixed64, tag = "14")]
     pub expires_at: u64,
     #[prost(string, tag = "15")]
@@ -419,6 +464,12 @@ pub struct PaymentState {
     /// 1 at first, and one more with each update.
     #[prost(uint64, tag = "23")]
     pub revision: u64,
+    /// Of a payout: came back so far, minor units; `amount_refunded` is 0.
+    #[prost(uint64, tag = "24")]
+    pub amount_returned: u64,
+    /// Of a return: the payout.
+    #[prost(bytes = "vec", tag = "25")]
+    pub payout: ::prost::alloc::vec::Vec<u8>,
 }
 /// A payee's or a fee's part of a payment, minor units.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -524,10 +575,12 @@ pub enum PaymentKind {
     Transfer = 1,
     /// Money comes in from outside.
     TopUp = 2,
-    /// Money goes outside.
+    /// Money goes outside. It is held until the platform settles it, unless it is recorded as `paid`.
     Payout = 3,
     /// The platform sets something right; it needs a `reason` and can't be held or refunded. Platform keys only.
     Adjustment = 4,
+    /// Money of a payout came back. Made by `return_payout` only.
+    PayoutReturn = 5,
 }
 impl PaymentKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -541,6 +594,7 @@ impl PaymentKind {
             Self::TopUp => "PAYMENT_KIND_TOP_UP",
             Self::Payout => "PAYMENT_KIND_PAYOUT",
             Self::Adjustment => "PAYMENT_KIND_ADJUSTMENT",
+            Self::PayoutReturn => "PAYMENT_KIND_PAYOUT_RETURN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -551,6 +605,7 @@ impl PaymentKind {
             "PAYMENT_KIND_TOP_UP" => Some(Self::TopUp),
             "PAYMENT_KIND_PAYOUT" => Some(Self::Payout),
             "PAYMENT_KIND_ADJUSTMENT" => Some(Self::Adjustment),
+            "PAYMENT_KIND_PAYOUT_RETURN" => Some(Self::PayoutReturn),
             _ => None,
         }
     }
@@ -700,7 +755,7 @@ pub enum PaymentStatus {
     PartiallyRefunded = 4,
     /// All that was captured is refunded.
     Refunded = 5,
-    /// The ledger refused it; nothing moved.
+    /// The ledger refused it, or the payout failed; nothing moved.
     Failed = 6,
     /// The hold was released, nothing was captured.
     Voided = 7,
@@ -708,6 +763,10 @@ pub enum PaymentStatus {
     Expired = 8,
     /// Accepted, to be decided when its turn has come; nothing is held.
     Queued = 9,
+    /// A payout whose amount is held until the platform settles it.
+    Pending = 10,
+    /// A payout that was paid.
+    Paid = 11,
 }
 impl PaymentStatus {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -726,6 +785,8 @@ impl PaymentStatus {
             Self::Voided => "PAYMENT_STATUS_VOIDED",
             Self::Expired => "PAYMENT_STATUS_EXPIRED",
             Self::Queued => "PAYMENT_STATUS_QUEUED",
+            Self::Pending => "PAYMENT_STATUS_PENDING",
+            Self::Paid => "PAYMENT_STATUS_PAID",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -741,6 +802,8 @@ impl PaymentStatus {
             "PAYMENT_STATUS_VOIDED" => Some(Self::Voided),
             "PAYMENT_STATUS_EXPIRED" => Some(Self::Expired),
             "PAYMENT_STATUS_QUEUED" => Some(Self::Queued),
+            "PAYMENT_STATUS_PENDING" => Some(Self::Pending),
+            "PAYMENT_STATUS_PAID" => Some(Self::Paid),
             _ => None,
         }
     }

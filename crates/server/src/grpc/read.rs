@@ -8,11 +8,13 @@ use tributary_api::render::common::event_type;
 use tributary_api::render::common::{created, owner_name, payment_of};
 use tributary_api::render::entry::LineDetails;
 use tributary_api::render::notes::present_notes;
-use tributary_api::render::payment::why_failed;
+use tributary_api::render::payment::{payout_of, reason, why_failed};
 use tributary_api::visibility::{must_see_payment, sees_object};
 use tributary_engine::{IdKind, Page, Reader, Start, StatementLine};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{AccountId, AccountKind, Body, Date, ObjectId, PaymentId, PaymentKind};
+use tributary_ledger::{
+    AccountId, AccountKind, Body, Date, Hold, ObjectId, PaymentId, PaymentKind,
+};
 
 use crate::app::{App, Shared};
 use crate::auth::caller;
@@ -158,10 +160,11 @@ fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
     let found = found.ok_or_else(not_found)?;
     let text = found.text.as_deref();
     let notes = present_notes(reader, text, Some(&asked))?;
-    let (reference, reason) = match &asked.command.body {
-        Body::Pay(pay) => (pay.reference.as_ref(), pay.reason.as_ref()),
-        _ => (None, None),
+    let reference = match &asked.command.body {
+        Body::Pay(pay) => pay.reference.as_ref(),
+        _ => None,
     };
+    let is_payout = found.kind == PaymentKind::Payout;
     let ids = reader.ids();
     let account = |id: AccountId| ids.block(IdKind::Account, id.0).to_vec();
     let shares = found.shares.iter().map(|share| PaymentShare {
@@ -181,13 +184,19 @@ fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
         currency: found.currency.numeric().into(),
         amount_held: found.held,
         amount_captured: found.captured,
-        amount_refunded: found.refunded,
+        amount_refunded: if is_payout { 0 } else { found.refunded },
+        amount_returned: if is_payout { found.refunded } else { 0 },
         fee_refunded: found.fee_refunded,
         source: account(found.source),
         shares: shares.collect(),
-        expires_at: found.expires_at,
+        expires_at: match found.expires_at {
+            Hold::NO_EXPIRY => 0,
+            expires_at => expires_at,
+        },
         reference: reference.map_or_else(String::new, ToString::to_string),
-        reason: reason.map_or_else(String::new, ToString::to_string),
+        reason: reason(reader, &found, &asked)?.map_or_else(String::new, |text| text.to_string()),
+        payout: payout_of(&asked)
+            .map_or_else(Vec::new, |id| ids.block(IdKind::Payment, id.0).into()),
         description: notes.description.unwrap_or_default(),
         metadata: notes.metadata,
         failure_code: why_failed(reader, &found, &asked)?
@@ -212,6 +221,8 @@ fn status_number(status: tributary_ledger::PaymentStatus) -> i32 {
         PaymentStatus::Failed => Wire::Failed,
         PaymentStatus::Voided => Wire::Voided,
         PaymentStatus::Expired => Wire::Expired,
+        PaymentStatus::Pending => Wire::Pending,
+        PaymentStatus::Paid => Wire::Paid,
     };
     wire.into()
 }
@@ -287,6 +298,7 @@ fn kind_number(kind: PaymentKind) -> i32 {
         PaymentKind::TopUp => 2,
         PaymentKind::Payout => 3,
         PaymentKind::Adjustment => 4,
+        PaymentKind::PayoutReturn => 5,
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) fn body(operation: &str) -> Option<Value> {
             "reason": "refund of a fee that was charged twice",
         }),
         "capturePayment" => json!({"amount": 400, "final": true}),
+        "failPayout" => json!({"reason": "the bank account is closed"}),
+        "returnPayout" => json!({"amount": 200, "reason": "the name does not match"}),
         "createRefund" => json!({"payment": PAYMENT, "amount": 250}),
         "createBatch" => json!([
             {"idempotency_key": "order-4711", "payment": {

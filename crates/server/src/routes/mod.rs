@@ -13,6 +13,7 @@ pub(crate) mod journal;
 pub(crate) mod owners;
 pub(crate) mod pages;
 pub(crate) mod payments;
+pub(crate) mod payouts;
 pub(crate) mod queues;
 pub(crate) mod refunds;
 pub(crate) mod sandbox;

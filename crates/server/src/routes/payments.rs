@@ -1,4 +1,4 @@
-//! `/v1/payments`, and the other ways to move money: `/v1/top_ups`, `/v1/payouts`, `/v1/transfers`, `/v1/adjustments`.
+//! `/v1/payments`, and the other ways to move money: `/v1/top_ups`, `/v1/transfers`, `/v1/adjustments`.
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody as Body};
@@ -83,24 +83,6 @@ pub(crate) async fn create_top_up(
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ErrorResponse> {
     let draft = body.into_draft(PaymentKind::TopUp, app.shared.reader.ids())?;
-    let draft = draft.queued_if(RESPOND_ASYNC.is_in(&headers));
-    execute_draft(&app, caller, key, draft).await
-}
-
-/// Sends money outside.
-#[utoipa::path(post, path = "/v1/payouts", tag = "payments", operation_id = "createPayout",
-    request_body = TransferCreate, responses(
-        (status = 201, description = "The payment.", body = PaymentObject),
-        (status = 202, description = "The payment, queued.", body = PaymentObject)
-    ))]
-pub(crate) async fn create_payout(
-    State(app): State<App>,
-    Writing(caller): Writing,
-    IdempotencyKey(key): IdempotencyKey,
-    headers: HeaderMap,
-    Json(body): Json<TransferCreate>,
-) -> Result<Response, ErrorResponse> {
-    let draft = body.into_draft(PaymentKind::Payout, app.shared.reader.ids())?;
     let draft = draft.queued_if(RESPOND_ASYNC.is_in(&headers));
     execute_draft(&app, caller, key, draft).await
 }

@@ -162,6 +162,19 @@ impl Scene {
         }
     }
 
+    /// A payout by the platform, of ann's money: pending, or paid already.
+    fn payout(&self, paid: bool) -> String {
+        let bank = self.server.account("platform", "external");
+        let mut body = pay(&self.buyer, &bank, 10);
+        body["paid"] = json!(paid);
+        id(&self.server.post("/v1/payouts", &body).expect(201))
+    }
+
+    fn about_payout(&self, payout: &str, verb: &str, body: Value) -> Answer {
+        self.server
+            .post(&format!("/v1/payouts/{payout}/{verb}"), &body)
+    }
+
     fn pay_command(&self, kind: PaymentKind, amount: u64) -> Pay {
         Pay {
             kind,
@@ -717,6 +730,22 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     (Rejection::PaymentNotOpen, |s| {
         s.server
             .post(&format!("/v1/payments/{}/capture", s.paid(10)), &json!({}))
+    }),
+    (Rejection::PaymentIsPayout, |s| {
+        let url = format!("/v1/payments/{}/void", s.payout(false));
+        s.server.post(&url, &json!({}))
+    }),
+    (Rejection::PaymentNotPayout, |s| {
+        s.about_payout(&s.paid(10), "pay", json!({}))
+    }),
+    (Rejection::PayoutNotPending, |s| {
+        s.about_payout(&s.payout(true), "fail", json!({"reason": "closed"}))
+    }),
+    (Rejection::PayoutNotPaid, |s| {
+        s.about_payout(&s.payout(false), "returns", json!({}))
+    }),
+    (Rejection::ReturnExceedsPaid, |s| {
+        s.about_payout(&s.payout(true), "returns", json!({"amount": 11}))
     }),
     (Rejection::HoldExpired, |s| {
         // Between the moment at which a hold comes due and its release there is hardly any time, so this is tried often.

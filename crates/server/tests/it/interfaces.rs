@@ -11,7 +11,8 @@ use crate::fixture::{Fixture, id, pay};
 use crate::grpc::client::{code, param};
 use crate::grpc::messages::command::Body;
 use crate::grpc::messages::{
-    AccountId, Capture, Command, Fee, OpenAccount, Pay, Publish, Queue, Refund, Split, Void, split,
+    AccountId, Capture, Command, Fee, OpenAccount, Pay, Publish, Queue, Refund, ReturnPayout,
+    SettlePayout, Split, Void, settle_payout, split,
 };
 use crate::grpc::{as_holder, batch, block};
 
@@ -66,6 +67,11 @@ impl Scene {
         id(&paid.expect(201))
     }
 
+    fn payout(&self, source: &str, paid: bool) -> String {
+        let body = with(pay(source, &self.bank, 100), json!({"paid": paid}));
+        id(&self.server.post("/v1/payouts", &body).expect(201))
+    }
+
     fn held(&self, source: &str) -> String {
         let held = crate::fixture::hold(source, &self.shop, 100);
         id(&self.server.post("/v1/payments", &held).expect(201))
@@ -83,6 +89,9 @@ impl Scene {
                 format!("/v1/accounts/{}/{operation}", in_path("account"))
             }
             "capture" | "void" => format!("/v1/payments/{}/{operation}", in_path("payment")),
+            "pay_payout" => format!("/v1/payouts/{}/pay", in_path("payout")),
+            "fail_payout" => format!("/v1/payouts/{}/fail", in_path("payout")),
+            "return_payout" => format!("/v1/payouts/{}/returns", in_path("payout")),
             noun => format!("/v1/{noun}s"),
         };
         let answer = self
@@ -203,7 +212,7 @@ fn last_field(param: &str) -> String {
     let in_batch = param.starts_with('[') || param.starts_with("commands[");
     let skipped = if in_batch { 2 } else { 0 };
     match param.split('.').skip(skipped).last().unwrap_or_default() {
-        "account" | "payment" => "id".to_owned(),
+        "account" | "payment" | "payout" => "id".to_owned(),
         last => last.to_owned(),
     }
 }
@@ -229,6 +238,18 @@ fn message(operation: &str, fields: &Value) -> Body {
             payment,
             amount: number("amount"),
             refund_fee: fields["refund_fee"] == true,
+        }),
+        "pay_payout" | "fail_payout" => Body::SettlePayout(SettlePayout {
+            payout: bytes("payout"),
+            outcome: Some(match operation {
+                "pay_payout" => settle_payout::Outcome::Paid(true),
+                _ => settle_payout::Outcome::Failure(text(&fields["reason"])),
+            }),
+        }),
+        "return_payout" => Body::ReturnPayout(ReturnPayout {
+            payout: bytes("payout"),
+            amount: number("amount"),
+            reason: text(&fields["reason"]),
         }),
         "account" => Body::OpenAccount(OpenAccount {
             owner: text(&fields["owner"]),
@@ -277,6 +298,7 @@ fn message(operation: &str, fields: &Value) -> Body {
                 not_before: queue.get("not_before").map_or(0, |_| HOLD_UNTIL),
                 ..Queue::default()
             }),
+            paid: fields["paid"] == true,
         }),
     }
 }
@@ -301,6 +323,7 @@ fn with(mut object: Value, more: Value) -> Value {
 fn what_the_platform_does_is_answered_alike() {
     let s = Scene::new();
     let move_money = |from: &str, to: &str| pay(from, to, 100);
+    let paid_out = |from: &str| with(pay(from, &s.bank, 10), json!({"paid": true}));
     let split = json!({
         "amount": 1_000, "currency": "EUR", "source": s.ann, "reference": "order-1", "description": "A cup",
         "effective_at": "2024-10-04", "fees": [{"account": s.fees, "amount": 7}],
@@ -319,6 +342,29 @@ fn what_the_platform_does_is_answered_alike() {
         (("transfer", move_money(&s.ann, &s.bob)), ""),
         (("top_up", move_money(&s.bank, &s.ann)), ""),
         (("payout", move_money(&s.ann, &s.bank)), ""),
+        (("payout", paid_out(&s.ann)), ""),
+        (
+            ("pay_payout", json!({"payout": s.payout(&s.ann, false)})),
+            "",
+        ),
+        (
+            (
+                "fail_payout",
+                json!({"payout": s.payout(&s.ann, false), "reason": "closed"}),
+            ),
+            "",
+        ),
+        (
+            (
+                "return_payout",
+                json!({"payout": s.payout(&s.ann, true), "amount": 4, "reason": "unknown", "description": "d"}),
+            ),
+            "",
+        ),
+        (
+            ("return_payout", json!({"payout": s.payout(&s.ann, true)})),
+            "",
+        ),
         (
             (
                 "adjustment",
@@ -386,6 +432,17 @@ fn what_the_platform_does_is_answered_alike() {
             ("payment", pay(&s.ann, &s.shop, 9_000_000)),
             "insufficient_funds",
         ),
+        (
+            ("pay_payout", json!({"payout": s.payout(&s.ann, true)})),
+            "payout_not_pending",
+        ),
+        (
+            (
+                "return_payout",
+                json!({"payout": s.payout(&s.ann, true), "amount": 101}),
+            ),
+            "return_exceeds_paid",
+        ),
         (("payment", split), "reference_in_use"),
         (
             ("capture", json!({"payment": s.held(&s.ann), "amount": 101})),
@@ -416,6 +473,7 @@ fn what_an_owner_may_see_and_do_is_answered_alike() {
     let (absent, forbidden, platform) = ("resource_not_found", "forbidden", "platform_only");
     let account = |id: &str| json!({"account": id});
     let payment = |id: &str| json!({"payment": id});
+    let payout = |id: &str| json!({"payout": id});
     let cases = [
         (("payment", pay(&s.ann, &s.shop, 10)), ""),
         (("payment", pay(&s.bob, &s.shop, 10)), absent),
@@ -423,6 +481,26 @@ fn what_an_owner_may_see_and_do_is_answered_alike() {
         (("transfer", pay(&s.bob, &s.ann, 10)), absent),
         (("top_up", pay(&s.bank, &s.ann, 10)), absent),
         (("payout", pay(&s.ann, &s.bank, 10)), ""),
+        (
+            (
+                "payout",
+                with(pay(&s.ann, &s.bank, 10), json!({"paid": true})),
+            ),
+            platform,
+        ),
+        (("pay_payout", payout(&s.payout(&s.ann, false))), platform),
+        (("pay_payout", payout(&s.payout(&s.bob, false))), absent),
+        (("pay_payout", payout(&invented("pay"))), absent),
+        (("void", payment(&s.payout(&s.ann, false))), forbidden),
+        (("return_payout", payout(&s.payout(&s.ann, true))), platform),
+        (("return_payout", payout(&s.payout(&s.bob, true))), absent),
+        (
+            (
+                "fail_payout",
+                with(payout(&s.payout(&s.ann, false)), json!({"reason": "r"})),
+            ),
+            platform,
+        ),
         (("adjustment", adjustment(&s.ann)), platform),
         (("adjustment", adjustment(&s.bob)), absent),
         (("adjustment", adjustment(&invented("acct"))), absent),
@@ -479,8 +557,8 @@ fn what_an_owner_may_see_and_do_is_answered_alike() {
     let counted: Vec<&str> = counted.collect();
     assert_eq!(counted.len(), 1, "{counted:?}");
     assert!(
-        counted[0].ends_with(" 18"),
-        "six commands over three interfaces: {counted:?}"
+        counted[0].ends_with(" 21"),
+        "seven commands over three interfaces: {counted:?}"
     );
 }
 

@@ -27,6 +27,7 @@ mod metrics;
 mod oracles;
 mod owners;
 mod payments;
+mod payouts;
 mod proto;
 mod publish;
 mod queue;

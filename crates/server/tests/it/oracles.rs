@@ -280,6 +280,9 @@ const WRITES: &[(&str, &str, &str, &str)] = &[
     ),
     ("pay", "POST", "/v1/payments/{id}/capture", ""),
     ("pay", "POST", "/v1/payments/{id}/void", ""),
+    ("pay", "POST", "/v1/payouts/{id}/pay", ""),
+    ("pay", "POST", "/v1/payouts/{id}/fail", r#"{"reason":"r"}"#),
+    ("pay", "POST", "/v1/payouts/{id}/returns", ""),
     ("pay", "POST", "/v1/refunds", r#"{"payment":"{id}"}"#),
     (
         "sub",
@@ -443,6 +446,9 @@ fn a_batch_answers_an_id_of_another_owner_like_an_invented_one() {
         ("pay", "capture", r#"{"payment":"{id}"}"#),
         ("pay", "void", r#"{"payment":"{id}"}"#),
         ("pay", "refund", r#"{"payment":"{id}"}"#),
+        ("pay", "pay_payout", r#"{"payout":"{id}"}"#),
+        ("pay", "fail_payout", r#"{"payout":"{id}","reason":"r"}"#),
+        ("pay", "return_payout", r#"{"payout":"{id}"}"#),
     ];
     for (kind, operation, command) in commands {
         let ask = |id: &str| {

@@ -462,6 +462,7 @@ struct Before {
     payments: Vec<(u64, Payment)>,
     settings: BTreeMap<u64, Setting>,
     details: BTreeMap<ObjectId, Details>,
+    references: BTreeMap<(u64, String), u64>,
     queue: (QueueMode, u64),
     time_offset: (u64, u64),
 }
@@ -473,6 +474,8 @@ impl Model {
             Body::Refund(refund) => Some(refund.payment.0),
             Body::Void(payment) | Body::Expire(payment) | Body::Run(payment) => Some(payment.0),
             Body::Update(update) => Some(update.object.object().number()),
+            Body::SettlePayout(settle) => Some(settle.payout.0),
+            Body::ReturnPayout(give) => Some(give.payout.0),
             _ => None,
         });
         let known = |id| Some((id, self.state.payments.get(&id)?.clone()));
@@ -483,6 +486,7 @@ impl Model {
             payments: named.filter_map(known).collect(),
             settings: self.state.settings.clone(),
             details: self.state.details.clone(),
+            references: self.state.references.clone(),
             queue: self.state.queue,
             time_offset: self.state.time_offset,
         }
@@ -498,7 +502,7 @@ impl Model {
         state.queue = before.queue;
         state.time_offset = before.time_offset;
         state.owners.retain(|_, id| old(*id));
-        state.references.retain(|_, id| old(*id));
+        state.references = before.references;
         state.externals.retain(|_, id| old(*id));
         state.payments.retain(|id, _| old(*id));
         state.payments.extend(before.payments);

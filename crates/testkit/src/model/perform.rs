@@ -1,7 +1,8 @@
 //! What a decision changes, once it is known to be accepted or refused.
 
 use tributary_ledger::{
-    AccountStatus, AdvanceTime, Body, Command, Pay, PaymentStatus, PutSetting, Rejection,
+    AccountStatus, AdvanceTime, Body, Command, Pay, PaymentKind, PaymentStatus, PutSetting,
+    Rejection, ReturnPayout,
 };
 
 use super::rejections::{capture_parts, queued, refund_parts, shares};
@@ -105,6 +106,10 @@ impl Model {
                 let amount = refund.amount.map(i128::from);
                 self.refund(refund.payment.0, amount, refund.refund_fee, position)
             }
+            Body::SettlePayout(settle) => {
+                self.settle_payout(settle.payout.0, settle.failure.is_none(), position)
+            }
+            Body::ReturnPayout(give) => self.return_payout(command, give, position, now),
             Body::CreateApiKey(create) => {
                 let owner = self.owner(create.owner.as_str(), position);
                 let key = ApiKey {
@@ -242,12 +247,12 @@ impl Model {
             payment.queue = queued(pay);
             touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
         } else if pay.hold.is_some() {
-            payment.status = PaymentStatus::Authorized;
+            payment.status = held_status(payment.kind);
             payment.held = amount;
             self.account(pay.source.0).held += amount;
             touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
         } else {
-            payment.status = PaymentStatus::Captured;
+            payment.status = moved_status(payment.kind);
             payment.captured = amount;
             touched[0].1 = -amount;
             for part in &mut payment.parts {
@@ -267,7 +272,7 @@ impl Model {
         let (source, amount) = (payment.source, payment.amount);
         let mut touched = vec![(source, 0)];
         if through && payment.expires_at == 0 {
-            payment.status = PaymentStatus::Captured;
+            payment.status = moved_status(payment.kind);
             payment.captured = amount;
             touched[0].1 = -amount;
             for part in &mut payment.parts {
@@ -278,7 +283,7 @@ impl Model {
         }
         touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
         if through {
-            payment.status = PaymentStatus::Authorized;
+            payment.status = held_status(payment.kind);
             payment.held = amount;
             self.account(source).held += amount;
         } else {
@@ -354,6 +359,72 @@ impl Model {
         touched
     }
 
+    fn settle_payout(&mut self, id: u64, paid: bool, position: u64) -> Vec<(u64, i128)> {
+        let payout = self.payment(id);
+        let (source, amount) = (payout.source, payout.amount);
+        payout.held = 0;
+        payout.changed_at = position;
+        let mut touched = vec![(source, if paid { -amount } else { 0 })];
+        for part in &mut payout.parts {
+            part.captured = if paid { part.amount } else { 0 };
+            touched.push((part.account, part.captured));
+        }
+        if paid {
+            payout.status = PaymentStatus::Paid;
+            payout.captured = amount;
+        } else {
+            payout.status = PaymentStatus::Failed;
+            self.state.references.retain(|_, known| *known != id);
+        }
+        self.account(source).held -= amount;
+        touched
+    }
+
+    fn return_payout(
+        &mut self,
+        command: &Command,
+        give: &ReturnPayout,
+        position: u64,
+        now: u64,
+    ) -> Vec<(u64, i128)> {
+        let payout = self.payment(give.payout.0);
+        let payee = &mut payout.parts[0];
+        let left = payee.captured - payee.refunded;
+        let amount = give.amount.map_or(left, i128::from);
+        payee.refunded += amount;
+        let from = payee.account;
+        payout.refunded += amount;
+        payout.changed_at = position;
+        let back = Part {
+            account: payout.source,
+            is_fee: false,
+            amount,
+            captured: amount,
+            refunded: 0,
+        };
+        let returned = Payment {
+            kind: PaymentKind::PayoutReturn,
+            status: PaymentStatus::Captured,
+            source: from,
+            amount,
+            captured: amount,
+            refunded: 0,
+            fee_refunded: 0,
+            parts: vec![back],
+            expires_at: 0,
+            created_at: now,
+            effective_at: command
+                .effective_at
+                .map_or((now / DAY) as i32, |date| date.0),
+            actor: command.actor,
+            text: None,
+            ..payout.clone()
+        };
+        let to = returned.parts[0].account;
+        self.state.payments.insert(position, returned);
+        vec![(from, -amount), (to, amount)]
+    }
+
     /// What a refusal leaves behind: a failed payment, mentioned on its source and payees that exist. If an owner asked, the payment
     /// is that owner's, and only that owner's accounts mention it.
     fn refuse(
@@ -387,6 +458,22 @@ impl Model {
             }
         }
         touched
+    }
+}
+
+/// Returns the status of a payment whose whole amount is held.
+fn held_status(kind: PaymentKind) -> PaymentStatus {
+    match kind == PaymentKind::Payout {
+        true => PaymentStatus::Pending,
+        false => PaymentStatus::Authorized,
+    }
+}
+
+/// Returns the status of a payment whose whole amount has moved.
+fn moved_status(kind: PaymentKind) -> PaymentStatus {
+    match kind == PaymentKind::Payout {
+        true => PaymentStatus::Paid,
+        false => PaymentStatus::Captured,
     }
 }
 

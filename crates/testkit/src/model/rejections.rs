@@ -3,7 +3,7 @@
 use tributary_ledger::{
     Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body, Capture,
     Command, Destination, Overdraft, Part, Pay, PaymentId, PaymentKind, PaymentStatus, PutSetting,
-    QueueMode, Refund, Rejection, SettingId, SettingKind,
+    QueueMode, Refund, Rejection, ReturnPayout, SettingId, SettingKind, SettlePayout,
 };
 
 use super::money::divide;
@@ -82,6 +82,8 @@ impl Model {
                 let actor = if taken_back { PLATFORM } else { actor };
                 if let Some(payment) = self.check_step(*payment, actor, true, &mut reasons) {
                     reasons.when(!payment.open(), Rejection::PaymentNotOpen);
+                    let pending = payment.kind == PaymentKind::Payout && payment.held > 0;
+                    reasons.when(pending, Rejection::PaymentIsPayout);
                 }
             }
             Body::Run(payment) => {
@@ -97,6 +99,8 @@ impl Model {
                 }
             }
             Body::Refund(refund) => self.check_refund(refund, actor, &mut reasons),
+            Body::SettlePayout(settle) => self.check_settle(settle, actor, &mut reasons),
+            Body::ReturnPayout(give) => self.check_return(give, actor, &mut reasons),
             Body::Publish(_) => {}
             Body::PutSetting(put) => self.check_put(put, actor, &mut reasons),
             Body::DeleteSetting(delete) => {
@@ -277,7 +281,12 @@ impl Model {
     fn check_pay(&self, pay: &Pay, actor: u64, now: u64, reasons: &mut Reasons) {
         check_pay_alone(pay, now, reasons);
         let adjustment = pay.kind == PaymentKind::Adjustment;
-        reasons.when(adjustment && actor != PLATFORM, Rejection::Forbidden);
+        let paid = pay.kind == PaymentKind::Payout && pay.hold.is_none();
+        reasons.when(
+            (adjustment || paid) && actor != PLATFORM,
+            Rejection::Forbidden,
+        );
+        reasons.when(pay.kind == PaymentKind::PayoutReturn, Rejection::Forbidden);
         let named: Vec<Option<&Account>> = pay
             .accounts()
             .map(|id| self.state.accounts.get(&id.0))
@@ -355,6 +364,8 @@ impl Model {
         reasons.when(now >= payment.expires_at, Rejection::HoldExpired);
         let amount = capture.amount.map_or(payment.held, i128::from);
         reasons.when(amount > payment.held, Rejection::CaptureExceedsHold);
+        let payout = payment.kind == PaymentKind::Payout;
+        reasons.when(payout, Rejection::PaymentIsPayout);
         if amount > payment.held {
             return;
         }
@@ -395,7 +406,11 @@ impl Model {
         let givers = || concerned.clone().map(|part| part.account);
         self.check_closed(givers().chain([payment.source]), reasons);
         self.check_frozen(givers(), reasons);
-        let never = payment.kind == PaymentKind::Adjustment || payment.captured == 0;
+        let final_kind = match payment.kind {
+            PaymentKind::Pay | PaymentKind::Transfer | PaymentKind::TopUp => false,
+            PaymentKind::Adjustment | PaymentKind::Payout | PaymentKind::PayoutReturn => true,
+        };
+        let never = final_kind || payment.captured == 0;
         reasons.when(never, Rejection::PaymentNotRefundable);
         if never {
             return;
@@ -416,6 +431,54 @@ impl Model {
         }
     }
 
+    fn check_settle(&self, settle: &SettlePayout, actor: u64, reasons: &mut Reasons) {
+        let Some(payout) = self.check_step(settle.payout, actor, false, reasons) else {
+            return;
+        };
+        let paid = settle.failure.is_none();
+        if paid {
+            let named = payout.parts.iter().map(|part| part.account);
+            self.check_closed(named.chain([payout.source]), reasons);
+        }
+        let kind = payout.kind == PaymentKind::Payout;
+        reasons.when(!kind, Rejection::PaymentNotPayout);
+        let pending = payout.status == PaymentStatus::Pending;
+        reasons.when(!pending, Rejection::PayoutNotPending);
+        if kind && pending && paid {
+            for part in &payout.parts {
+                check_credit(&self.state.accounts[&part.account], part.amount, reasons);
+            }
+        }
+    }
+
+    fn check_return(&self, give: &ReturnPayout, actor: u64, reasons: &mut Reasons) {
+        check_amount(give.amount, reasons);
+        let Some(payout) = self.check_step(give.payout, actor, false, reasons) else {
+            return;
+        };
+        let named = payout.parts.iter().map(|part| part.account);
+        self.check_closed(named.clone().chain([payout.source]), reasons);
+        self.check_frozen(named.take(1), reasons);
+        reasons.when(
+            payout.kind != PaymentKind::Payout,
+            Rejection::PaymentNotPayout,
+        );
+        let paid = payout.status == PaymentStatus::Paid;
+        reasons.when(!paid, Rejection::PayoutNotPaid);
+        if !paid {
+            return;
+        }
+        let payee = &payout.parts[0];
+        let left = payee.captured - payee.refunded;
+        let amount = give.amount.map_or(left, i128::from);
+        let too_much = amount > left || left == 0;
+        reasons.when(too_much, Rejection::ReturnExceedsPaid);
+        if !too_much {
+            check_debit(&self.state.accounts[&payee.account], amount, reasons);
+            check_credit(&self.state.accounts[&payout.source], amount, reasons);
+        }
+    }
+
     /// Returns the owner of a payment.
     pub(super) fn payment_owner(&self, pay: &Pay, actor: u64) -> u64 {
         let owner_of = |account: Option<AccountId>| {
@@ -423,7 +486,9 @@ impl Model {
             Some(account.owner)
         };
         let owner = match pay.kind {
-            PaymentKind::Pay | PaymentKind::TopUp => owner_of(pay.first_payee()),
+            PaymentKind::Pay | PaymentKind::TopUp | PaymentKind::PayoutReturn => {
+                owner_of(pay.first_payee())
+            }
             PaymentKind::Transfer | PaymentKind::Payout => owner_of(Some(pay.source)),
             PaymentKind::Adjustment => Some(PLATFORM),
         };
@@ -493,7 +558,9 @@ fn check_pay_alone(pay: &Pay, now: u64, reasons: &mut Reasons) {
     let no_reason = adjustment && pay.reason.is_none();
     reasons.when(no_reason, Rejection::ReasonRequired);
     if let Some(hold) = pay.hold {
-        reasons.when(adjustment, Rejection::HoldNotAllowed);
+        // A payout is held without expiry.
+        let expiring = pay.kind == PaymentKind::Payout && hold.expires_at != u64::MAX;
+        reasons.when(adjustment || expiring, Rejection::HoldNotAllowed);
         reasons.when(hold.expires_at <= now, Rejection::HoldAlreadyDue);
     }
     if let Some(queue) = queued(pay) {

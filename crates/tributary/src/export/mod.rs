@@ -261,6 +261,7 @@ fn payment_kind_name(kind: PaymentKind) -> &'static str {
         PaymentKind::TopUp => "top_up",
         PaymentKind::Payout => "payout",
         PaymentKind::Adjustment => "adjustment",
+        PaymentKind::PayoutReturn => "payout_return",
     }
 }
 

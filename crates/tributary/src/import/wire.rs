@@ -76,6 +76,10 @@ pub(super) fn payment(
             .collect();
         fields.insert("metadata".to_owned(), Value::Object(metadata));
     }
+    if movement.payment == PaymentKind::Payout {
+        // What a file lists has happened already.
+        fields.insert("paid".to_owned(), json!(true));
+    }
     let kind = match movement.payment {
         PaymentKind::Pay => "payment",
         PaymentKind::Transfer => "transfer",
