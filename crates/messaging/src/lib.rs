@@ -1,7 +1,7 @@
 //! Subscriptions: events of the journal, delivered at least once.
 //!
-//! Every record is one event. A subscription wants some of them; what it still has to be given is a view of the journal plus a
-//! small log beside it, which says how far it is and what is exceptional: events done out of order, waiting for another
+//! Every record is one event, except internal ones. A subscription wants some of them; what it still has to be given is a view of the
+//! journal plus a small log beside it, which says how far it is and what is exceptional: events done out of order, waiting for another
 //! attempt, or dead. Losing the end of that log means that events are delivered again and nothing else. What became of every
 //! attempt is kept as history, which nothing depends on.
 //!

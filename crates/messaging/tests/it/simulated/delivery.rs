@@ -1,7 +1,6 @@
 //! The plug pulled at any operation of the disk, under the journal and the delivery log together: every event that matched is
 //! delivered at least once, what was kept as done is not delivered again, and the order of an object holds, whatever the wall clock
-//! shows. The history may lack
-//! attempts, and has none that was not made.
+//! shows. The history may lack attempts, and has none that was not made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
