@@ -151,7 +151,8 @@ pub(crate) async fn observe_rest(
     let observed = Observed::begin(&app, request.method());
     let route = matched_route(&request);
     let known = route.as_ref().map(MatchedPath::as_str);
-    if let Err(error) = RequestHead::of_request(&request).check(&app.shared, known) {
+    let (limits, parameters) = (&app.shared.config.limits, &app.shared.parameters);
+    if let Err(error) = RequestHead::of_request(&request).check(limits, parameters, known) {
         let response = ErrorResponse(error).into_response();
         return observed.end(route_label(&route), None, response);
     }

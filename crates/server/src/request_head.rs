@@ -9,7 +9,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, heade
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 
-use crate::app::Shared;
+use crate::config::Limits;
+use crate::parameters::QueryParameters;
 use crate::version::check_version;
 
 /// Maximum number of header lines of one request.
@@ -49,8 +50,12 @@ impl<'a> RequestHead<'a> {
     }
 
     /// Checks the head of a request over HTTP/1 whose path leads to `route`; none if it leads nowhere.
-    pub(crate) fn check(self, shared: &Shared, route: Option<&str>) -> Result<(), ApiError> {
-        let limits = &shared.config.limits;
+    pub(crate) fn check(
+        self,
+        limits: &Limits,
+        parameters: &QueryParameters,
+        route: Option<&str>,
+    ) -> Result<(), ApiError> {
         self.check_size(limits.header_bytes_max)?;
         require_single_headers(self.headers)?;
         if self.version == Version::HTTP_11 && !self.headers.contains_key(header::HOST) {
@@ -61,7 +66,7 @@ impl<'a> RequestHead<'a> {
         check_encodings(self.headers)?;
         check_announced_length(self.headers, limits.body_bytes_max)?;
         match (route, self.uri.query()) {
-            (Some(route), Some(query)) => shared.parameters.check(self.method, route, query),
+            (Some(route), Some(query)) => parameters.check(self.method, route, query),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! The pages at `/docs`: the OpenAPI document and the error codes as HTML. The page of the document is made once at the start.
 //! The pages load nothing from elsewhere; the one script filters the page of the document and asks nobody.
 
+mod escaping;
 mod markdown;
 mod schema;
 
@@ -9,6 +10,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use tributary_api::error_pages;
 
+use self::escaping::{escape, text};
 use self::markdown::{render, render_with_links};
 use self::schema::{details, form};
 
@@ -259,18 +261,6 @@ fn follow_reference<'a>(api: &'a Value, value: &'a Value) -> &'a Value {
 /// A text of the document, which is Markdown, as HTML; nothing for anything else.
 fn markdown_of(value: &Value) -> String {
     render(value.as_str().unwrap_or_default())
-}
-
-/// A JSON string as HTML text; nothing for anything else.
-fn text(value: &Value) -> String {
-    escape(value.as_str().unwrap_or_default())
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 fn put(out: &mut String, text: std::fmt::Arguments<'_>) {

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::escaping::{escape, text};
 use super::markdown::render;
-use super::{escape, text};
 
 /// Keywords that list alternatives or parts of a schema.
 const ALTERNATIVES: [&str; 3] = ["oneOf", "anyOf", "allOf"];

@@ -66,7 +66,9 @@ impl RestService {
     }
 
     async fn pay(&self, parts: Parts, body: Incoming) -> Result<Response, ErrorResponse> {
-        RequestHead::of_parts(&parts).check(&self.app.shared, Some(PAYMENTS))?;
+        let shared = &self.app.shared;
+        let (limits, parameters) = (&shared.config.limits, &shared.parameters);
+        RequestHead::of_parts(&parts).check(limits, parameters, Some(PAYMENTS))?;
         pay(&self.app, into_headers(parts), body).await
     }
 }

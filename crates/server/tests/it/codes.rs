@@ -1,5 +1,7 @@
 //! Every error code has a page and is provoked here.
 
+mod scene;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -12,218 +14,18 @@ use tributary_api::error_pages::PAGES;
 use tributary_engine::{IdKind, Refused};
 use tributary_ledger::{
     AMOUNT_MAX, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, Currency, Destination,
-    Fees, Hold, Key, OpenAccount, Overdraft, OwnerId, OwnerName, Pay, Payees, PaymentId,
-    PaymentKind, PutSetting, Queue, QueueTerms, Rejection, SettingBody, SettingId, SettingKind,
-    Slug,
+    Hold, Key, OpenAccount, Overdraft, OwnerId, OwnerName, Pay, Payees, PaymentId, PaymentKind,
+    Rejection, SettingBody, SettingKind,
 };
 use tributary_messaging::REPLAYS_MAX;
 use tributary_server::RateLimit;
 
 use crate::client::{Answer, PATIENCE, connect, post, read_answer, send, send_raw};
-use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, hold, id, pay};
+use crate::codes::scene::{Scene, actor, put_setting};
+use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, id, pay};
 
 /// How one code is provoked.
 type Provoke = fn(&mut Scene) -> Answer;
-
-/// A server with somebody who has money and somebody who sells.
-struct Scene {
-    server: Fixture,
-    buyer: String,
-    shop: String,
-}
-
-impl Scene {
-    fn new() -> Scene {
-        let rate = RateLimit {
-            requests_per_second: 1_000_000,
-            burst: 1_000_000,
-        };
-        let server = Fixture::with(|config| {
-            config.limits.body_bytes_max = 1 << 20;
-            config.limits.rate = Some(rate);
-        });
-        let (buyer, shop) = (
-            server.wallet("ann", 1_000),
-            server.account("shop", "merchant"),
-        );
-        Scene {
-            server,
-            buyer,
-            shop,
-        }
-    }
-
-    /// A payment through a server that waits for a second.
-    fn pay_hastily(&self) -> Answer {
-        let server = &self.server;
-        let hasty = server.beside(|limits| limits.request_timeout = Duration::from_secs(1));
-        let (key, body) = (server.new_key(), self.pay(1).to_string());
-        let key = Some(key.as_str());
-        post(
-            hasty.addr(),
-            &server.platform,
-            "/v1/payments",
-            key,
-            &[],
-            body.as_bytes(),
-        )
-    }
-
-    fn pay(&self, amount: u64) -> Value {
-        pay(&self.buyer, &self.shop, amount)
-    }
-
-    /// A payment with these fields besides, or instead.
-    fn pay_with(&self, fields: Value) -> Answer {
-        let mut body = self.pay(100);
-        for (name, value) in fields.as_object().expect("fields") {
-            body[name] = value.clone();
-        }
-        self.server.post("/v1/payments", &body)
-    }
-
-    fn paid(&self, amount: u64) -> String {
-        id(&self
-            .server
-            .post("/v1/payments", &self.pay(amount))
-            .expect(201))
-    }
-
-    fn held(&self, amount: u64) -> String {
-        id(&self
-            .server
-            .post("/v1/payments", &hold(&self.buyer, &self.shop, amount))
-            .expect(201))
-    }
-
-    /// The form of an id of this kind that names another kind of thing.
-    fn id_of_something_else(&self, kind: IdKind) -> String {
-        self.server.reader().ids().encode(kind, 1)
-    }
-
-    fn position(&self, kind: IdKind, id: &str) -> u64 {
-        self.server
-            .reader()
-            .ids()
-            .decode(kind, id)
-            .expect("an id of this server")
-    }
-
-    /// Has the ledger decide a command that no request can make, and answers what its event shows, as an error.
-    fn event_of(&self, actor: Actor, body: Body) -> Answer {
-        self.event_under("driven", actor, body)
-    }
-
-    fn event_under(&self, key: &str, actor: Actor, body: Body) -> Answer {
-        let command = Command {
-            key: Key::from_bytes(key.as_bytes()).expect("a key"),
-            actor,
-            linked: false,
-            effective_at: None,
-            text: None,
-            body,
-        };
-        self.server
-            .engine
-            .execute_blocking(vec![command])
-            .expect("it is decided");
-        let position = self.server.reader().head().position;
-        let event = self.server.get(&format!(
-            "/v1/events/{}",
-            self.server.reader().ids().encode(IdKind::Event, position)
-        ));
-        let failure = event.expect(200)["data"]["failure"].clone();
-        Answer {
-            body: json!({"error": failure}).to_string().into_bytes(),
-            ..event
-        }
-    }
-
-    /// Puts a setting that no request makes, and answers what its event shows.
-    fn put_setting(&self, actor: Actor, id: u64, slug: &str, replaces: u64) -> Answer {
-        let command = put_setting(actor, id, slug, replaces);
-        let key = String::from_utf8(command.key.as_bytes().to_vec()).expect("text");
-        self.event_under(&key, actor, command.body)
-    }
-
-    fn queued(&self, not_before: u64, expires_at: u64) -> Pay {
-        let terms = QueueTerms {
-            not_before,
-            expires_at,
-            ..QueueTerms::default()
-        };
-        let queue = Queue {
-            terms,
-            ..Queue::default()
-        };
-        Pay {
-            queue: Some(Box::new(queue)),
-            ..self.pay_command(PaymentKind::Pay, 1)
-        }
-    }
-
-    /// A payout by the platform, of ann's money: pending, or paid already.
-    fn payout(&self, paid: bool) -> String {
-        let bank = self.server.account("platform", "external");
-        let mut body = pay(&self.buyer, &bank, 10);
-        body["paid"] = json!(paid);
-        id(&self.server.post("/v1/payouts", &body).expect(201))
-    }
-
-    fn about_payout(&self, payout: &str, verb: &str, body: Value) -> Answer {
-        self.server
-            .post(&format!("/v1/payouts/{payout}/{verb}"), &body)
-    }
-
-    fn pay_command(&self, kind: PaymentKind, amount: u64) -> Pay {
-        Pay {
-            kind,
-            source: AccountId(self.position(IdKind::Account, &self.buyer)),
-            destination: Destination::One(AccountId(self.position(IdKind::Account, &self.shop))),
-            fees: Fees::default(),
-            amount,
-            currency: Currency::from_code("EUR").expect("a currency"),
-            hold: None,
-            reference: None,
-            reason: None,
-            queue: None,
-        }
-    }
-}
-
-fn put_setting(actor: Actor, id: u64, slug: &str, replaces: u64) -> Command {
-    let put = PutSetting {
-        id: SettingId(id),
-        kind: SettingKind::SUBSCRIPTION,
-        slug: Slug::new(slug).expect("a slug"),
-        managed_by: None,
-        replaces,
-        body: SettingBody::new(b"{}").expect("a body"),
-        request: [id as u8; 16],
-    };
-    Command {
-        key: Key::from_bytes(format!("{id} {slug} {replaces}").as_bytes()).expect("a key"),
-        actor,
-        linked: false,
-        effective_at: None,
-        text: None,
-        body: Body::PutSetting(Box::new(put)),
-    }
-}
-
-/// An actor of the platform by a key made for it.
-fn actor(scene: &Scene, owner: &str, access: &str) -> Actor {
-    let key = scene
-        .server
-        .post("/v1/api_keys", &json!({"owner": owner, "access": access}))
-        .expect(201);
-    let id = ApiKeyId(scene.position(IdKind::ApiKey, &id(&key)));
-    let key = scene.server.reader().api_key(id).expect("it was made");
-    Actor {
-        owner: key.owner,
-        api_key: id,
-    }
-}
 
 const SERVER: &[(ErrorCode, Provoke)] = &[
     (ErrorCode::JsonMalformed, |s| {
