@@ -12,7 +12,8 @@ use tributary_journal::{
     FRAME_BODY_BYTES_MAX, FrameBuilder, Head, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, prefetch,
 };
 use tributary_ledger::{
-    self as ledger, Body, Command, Context, Outcome, OwnerId, PaymentId, QueueMode, WorkingSet,
+    self as ledger, Body, BoundUse, Command, Context, Outcome, OwnerId, PaymentId, QueueMode,
+    SharedBound, WorkingSet,
 };
 
 use crate::backend::{Backend, Fate, KeyQueries, KeyQuery, KeyUse, Ticket};
@@ -493,16 +494,29 @@ impl Core {
         }
     }
 
-    /// Whether with these commands an owner other than the platform would have more than its share of the queue.
+    /// Whether with these commands an owner other than the platform, or all of them together, would have more than its share of the
+    /// queue.
     fn takes_too_much(&self, commands: &[Command]) -> bool {
         let mut wanted: HashMap<OwnerId, usize> = HashMap::new();
         for command in commands.iter().filter(|command| queues(command)) {
             *wanted.entry(command.actor.owner).or_default() += 1;
         }
         wanted.remove(&OwnerId::PLATFORM);
-        let share = share(self.queue_length_max);
-        let mut wanted = wanted.into_iter();
-        wanted.any(|(owner, payments)| self.set.queued_by(owner) + payments > share)
+        let by_platform = self.set.queued_by(OwnerId::PLATFORM);
+        let mut in_all = self.set.queued();
+        for (owner, payments) in wanted {
+            let used = BoundUse {
+                in_all,
+                by_platform,
+                by_owner: self.set.queued_by(owner),
+            };
+            let bound = SharedBound::new(self.queue_length_max);
+            if bound.check(owner, used, payments).is_err() {
+                return true;
+            }
+            in_all += payments;
+        }
+        false
     }
 
     fn decide_new(&mut self, request: &Request, unit: Range<usize>, verdicts: &mut Vec<Verdict>) {
@@ -675,12 +689,6 @@ impl Open {
         self.changes_settings |= outcome.setting.is_some();
         ledger::index_command_keys(command, hash, outcome, &mut |hash| self.frame.add_key(hash));
     }
-}
-
-/// How many of the payments in the queue may be asked for by keys of one owner other than the platform: a quarter of the bound, so
-/// that nobody fills it for all others; at least 1.
-fn share(queue_length_max: usize) -> usize {
-    (queue_length_max / 4).max(1)
 }
 
 /// Whether the command is to queue a payment.

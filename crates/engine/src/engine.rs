@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak, mpsc};
 
 use tokio::sync::oneshot;
 use tributary_journal::lock;
-use tributary_ledger::Command;
+use tributary_ledger::{Command, OwnerId};
 
 use crate::backend::{Backend, Recovered};
 use crate::clock::{Clock, ClockStatus};
@@ -277,6 +277,11 @@ impl Engine {
             storage_full,
             queued: self.0.shared.queued.load(Ordering::Acquire),
         }
+    }
+
+    /// Whether there is room for so many more commands of the owner among those that wait.
+    pub fn has_room(&self, owner: OwnerId, commands: usize) -> bool {
+        self.0.shared.has_room(owner, commands)
     }
 
     /// Returns the counters since the start.

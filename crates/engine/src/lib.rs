@@ -31,6 +31,7 @@ mod recover;
 mod reply;
 mod request;
 mod shared;
+mod shared_counter;
 mod stepper;
 mod submit_queue;
 mod timers;
@@ -73,6 +74,7 @@ pub use read::{
 };
 pub use reply::{BriefReply, DurableRecord, RETRY_AFTER, Refused, Reply};
 pub use shared::{COMMANDS_QUEUED_MAX, Counters, Options};
+pub use shared_counter::{SharedCounter, SharedPlace};
 pub use stepper::{Stepped, Stepper};
 pub use submit_queue::SubmitQueue;
 pub use timers::RUN_AT_ONCE_MAX;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tributary_journal::{FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{self as ledger, Body, Command, Destination, Pay, Queue, Rejection};
+use tributary_ledger::{
+    self as ledger, Body, Command, Destination, OwnerId, Pay, Queue, Rejection,
+};
 
 use crate::backend::KeyQueries;
 use crate::batch::Batch;
@@ -70,6 +72,12 @@ impl Request {
         let mut groups = self.commands.chunk_by(|command, _next| command.linked);
         self.bytes_max <= RECORD_BYTES_PER_GROUP_MAX
             || groups.all(|group| bytes_max(group) <= RECORD_BYTES_PER_GROUP_MAX)
+    }
+
+    /// The owner whose keys ask for it: that of the first command.
+    pub fn owner(&self) -> OwnerId {
+        let first = self.commands.first();
+        first.map_or(OwnerId::PLATFORM, |command| command.actor.owner)
     }
 
     /// Commands in it.

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tributary_journal::lock;
-use tributary_ledger::WorkingSet;
 use tributary_ledger::codec::Record;
+use tributary_ledger::{OwnerId, SharedBound, WorkingSet};
 
 use crate::backend::Backend;
 use crate::clock::Clock;
@@ -15,6 +15,7 @@ use crate::ports::Ports;
 use crate::read::Reader;
 use crate::reply::{BriefReply, DurableRecord, Refused, Reply};
 use crate::request::{Request, Resolved, Verdict};
+use crate::shared_counter::SharedCounter;
 use crate::view::View;
 
 /// Commands that may wait for the writer, in all, before new ones are refused.
@@ -76,6 +77,9 @@ pub(crate) struct Shared {
     pub(crate) queued: AtomicUsize,
     /// Maximum size of the records of the waiting commands, in bytes.
     queued_bytes: AtomicUsize,
+    /// Commands of owners other than the platform that wait for the writer, and bytes of their records.
+    queued_by_owner: SharedCounter,
+    queued_bytes_by_owner: SharedCounter,
     pub(crate) stopping: AtomicBool,
     pub(crate) storage_full: AtomicBool,
     pub(crate) failed: Mutex<Option<String>>,
@@ -104,6 +108,8 @@ impl Shared {
             counters: Counters::default(),
             queued: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
+            queued_by_owner: SharedCounter::new(SharedBound::new(COMMANDS_QUEUED_MAX)),
+            queued_bytes_by_owner: SharedCounter::new(SharedBound::new(RECORD_BYTES_QUEUED_MAX)),
             stopping: AtomicBool::new(false),
             storage_full: AtomicBool::new(false),
             failed: Mutex::new(None),
@@ -118,9 +124,21 @@ impl Shared {
         let bytes = self
             .queued_bytes
             .fetch_add(request.bytes_max(), Ordering::AcqRel);
-        commands == 0
+        let within = commands == 0
             || (commands + request.len() <= COMMANDS_QUEUED_MAX
-                && bytes + request.bytes_max() <= RECORD_BYTES_QUEUED_MAX)
+                && bytes + request.bytes_max() <= RECORD_BYTES_QUEUED_MAX);
+        let owner = request.owner();
+        if owner == OwnerId::PLATFORM {
+            return within;
+        }
+        let share = self.queued_by_owner.add(owner, request.len());
+        within & share & self.queued_bytes_by_owner.add(owner, request.bytes_max())
+    }
+
+    /// Whether there is room for `commands` more commands of the owner.
+    pub(crate) fn has_room(&self, owner: OwnerId, commands: usize) -> bool {
+        self.queued.load(Ordering::Acquire) + commands <= COMMANDS_QUEUED_MAX
+            && (owner == OwnerId::PLATFORM || self.queued_by_owner.has_room(owner, commands))
     }
 
     /// Counts a request that waits no longer.
@@ -128,6 +146,12 @@ impl Shared {
         self.queued.fetch_sub(request.len(), Ordering::AcqRel);
         self.queued_bytes
             .fetch_sub(request.bytes_max(), Ordering::AcqRel);
+        let owner = request.owner();
+        if owner != OwnerId::PLATFORM {
+            self.queued_by_owner.give_back(owner, request.len());
+            self.queued_bytes_by_owner
+                .give_back(owner, request.bytes_max());
+        }
     }
 
     /// Returns why the engine stopped for good, if it did.
@@ -239,8 +263,7 @@ mod tests {
     use crate::backend::JournalMeta;
     use crate::memory::Memory;
 
-    #[test]
-    fn few_commands_with_long_texts_are_too_much_as_well() {
+    fn shared() -> Shared {
         let memory = Memory::new(JournalMeta {
             cluster_id: [1; 16],
             id_key: [2; 16],
@@ -249,14 +272,26 @@ mod tests {
         });
         let set = WorkingSet::new(Residency::Accounts);
         let clock = Arc::new(crate::clock::SystemClock);
-        let shared = Shared::new(&memory, set, Options::default(), clock);
-        let command = Command {
-            key: Key::from_bytes(b"long").expect("a short key"),
+        Shared::new(&memory, set, Options::default(), clock)
+    }
+
+    fn plain() -> Command {
+        Command {
+            key: Key::from_bytes(b"plain").expect("a short key"),
             actor: Actor::SYSTEM,
             linked: false,
             effective_at: None,
-            text: Text::new(Text::PLAIN, &[b'x'; 16_000]).ok(),
+            text: None,
             body: Body::Void(PaymentId(1)),
+        }
+    }
+
+    #[test]
+    fn few_commands_with_long_texts_are_too_much_as_well() {
+        let shared = shared();
+        let command = Command {
+            text: Text::new(Text::PLAIN, &[b'x'; 16_000]).ok(),
+            ..plain()
         };
         let request = Request::new(vec![command; 1_000], Box::new(|_| ()));
         let taken = (0..).take_while(|_| shared.queue(&request)).count();
@@ -267,5 +302,36 @@ mod tests {
             assert_eq!(shared.queued.load(Ordering::Acquire), left * request.len());
         }
         assert!(shared.queue(&request), "they wait no longer");
+    }
+
+    /// Whoever sends more than the writer takes keeps others from it by no more than its share.
+    #[test]
+    fn one_owner_leaves_room_for_the_commands_of_others() {
+        let shared = shared();
+        let request = |owner| {
+            let command = Command {
+                actor: Actor {
+                    owner,
+                    api_key: Actor::SYSTEM.api_key,
+                },
+                ..plain()
+            };
+            Request::new(vec![command; 1_024], Box::new(|_| ()))
+        };
+        let queue = |owner| {
+            let request = request(owner);
+            let taken = (0..100).take_while(|_| shared.queue(&request)).count();
+            // The one that was too much.
+            shared.unqueue(&request);
+            taken
+        };
+        let owners = [5, 6, 7, 8].map(OwnerId);
+        assert_eq!(owners.map(queue), [16, 16, 16, 0]);
+        assert!(!shared.has_room(owners[0], 1) && shared.has_room(OwnerId::PLATFORM, 8_192));
+        assert_eq!(queue(OwnerId::PLATFORM), 16);
+        for owner in &owners[..3] {
+            (0..16).for_each(|_| shared.unqueue(&request(*owner)));
+        }
+        assert!(shared.has_room(owners[3], 16_384));
     }
 }

@@ -45,6 +45,7 @@ mod ranks;
 mod rejection;
 mod set;
 mod setting;
+mod shared_bound;
 mod slab;
 mod text;
 mod time;
@@ -78,6 +79,7 @@ pub use setting::{
     KindRules, PutBy, SETTING_KINDS, SETTINGS_BYTES_MAX, Setting, SettingBody, SettingChange,
     SettingEvents, SettingKind,
 };
+pub use shared_bound::{BoundReached, BoundUse, SharedBound};
 pub use text::{
     CorrelationId, Data, ExternalId, Invalid, Key, Label, ManagedBy, OrderKey, OwnerName, Reason,
     Reference, Slug, Text, Topic,

@@ -30,9 +30,7 @@ pub struct KindRules {
     pub name: &'static str,
     /// Who may create, change and delete settings of this kind.
     pub put_by: PutBy,
-    /// Maximum number of living settings of one owner. Does not apply to the platform.
-    pub per_owner: usize,
-    /// Maximum number of living settings of all owners.
+    /// Maximum number of living settings of all owners, who share it as [`crate::SharedBound`] says.
     pub in_all: usize,
     /// Maximum size of a body, bytes.
     pub body_bytes_max: usize,
@@ -73,7 +71,6 @@ pub const SETTING_KINDS: &[KindRules] = &[
         kind: SettingKind::SUBSCRIPTION,
         name: "subscription",
         put_by: PutBy::Anyone,
-        per_owner: 500,
         in_all: 2_000,
         body_bytes_max: SettingBody::BYTES_MAX,
         events: events!("subscription"),
@@ -82,7 +79,6 @@ pub const SETTING_KINDS: &[KindRules] = &[
         kind: SettingKind::APPLIED_FILE,
         name: "applied_file",
         put_by: PutBy::Platform,
-        per_owner: 500,
         in_all: 500,
         body_bytes_max: 1_024,
         events: events!("applied_file"),
@@ -91,7 +87,6 @@ pub const SETTING_KINDS: &[KindRules] = &[
         kind: SettingKind::MASTER_KEY,
         name: "master_key",
         put_by: PutBy::Platform,
-        per_owner: 1,
         in_all: 1,
         body_bytes_max: 64,
         events: events!("master_key"),
@@ -213,7 +208,6 @@ mod tests {
             assert_eq!(SettingKind::from_name(rules.name), Some(rules.kind));
             assert_eq!(rules.events.created, format!("{}.created", rules.name));
             assert!(rules.body_bytes_max <= SettingBody::BYTES_MAX);
-            assert!(rules.per_owner <= rules.in_all);
             let before = &SETTING_KINDS[..at];
             assert!(before.iter().all(|other| other.kind.0 < rules.kind.0));
         }

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tributary_ledger::Actor;
+use tributary_engine::SharedCounter;
+use tributary_ledger::{Actor, OwnerId, SharedBound};
 
 use crate::delivery::{Delivery, Matched, Receipt, ReceiptExpired};
 use crate::ended::EndedAttempts;
 use crate::flow::{Figures, Flow, Wanted};
 use crate::image::{Change, Image, Images, Letter};
+use crate::memory::{DeadBytes, count_dead_bytes, window};
 use crate::notices::DeadLetterNotice;
 use crate::revisions::Revisions;
 use crate::settings::{Subscription, SubscriptionId};
@@ -56,6 +58,8 @@ pub struct Core {
     rewinds: u64,
     /// Attempts that are over.
     past: EndedAttempts,
+    /// Size of the dead letters in memory, in bytes.
+    dead_bytes: SharedCounter,
 }
 
 impl Core {
@@ -75,17 +79,30 @@ impl Core {
             woken: Vec::new(),
             rewinds: 0,
             past: EndedAttempts::default(),
+            dead_bytes: count_dead_bytes(),
         };
         for one in known {
             let id = one.subscription.id;
             let image = images.images.remove(&id);
             let image = image.unwrap_or_else(|| Image::new(one.start));
-            let flow = Flow::new(one.subscription, image, one.revisions, now);
+            let dead_bytes = DeadBytes::new(core.dead_bytes.clone(), one.subscription.scope);
+            let flow = Flow::new(one.subscription, image, one.revisions, dead_bytes, now);
             core.flows.insert(id, flow);
         }
+        core.divide_windows();
         images.images.retain(|id, _| idle.contains(id));
         core.idle = images.images;
         core
+    }
+
+    /// The same core with another maximum size of all dead letters, instead of [`crate::DEAD_BYTES_IN_ALL_MAX`].
+    ///
+    /// # Panics
+    /// If there is a subscription already.
+    pub fn with_dead_bytes_max(mut self, bytes: usize) -> Core {
+        assert!(self.flows.is_empty(), "a subscription counts already");
+        self.dead_bytes = SharedCounter::new(SharedBound::new(bytes));
+        self
     }
 
     fn flow(&mut self, id: SubscriptionId) -> Result<&mut Flow, Refusal> {
@@ -124,14 +141,31 @@ impl Core {
             Image::new(start)
         });
         let revisions = Revisions::new(subscription.terms.filter.clone());
-        let flow = Flow::new(subscription, image, revisions, now);
+        let dead_bytes = DeadBytes::new(self.dead_bytes.clone(), subscription.scope);
+        let flow = Flow::new(subscription, image, revisions, dead_bytes, now);
         self.flows.insert(id, flow);
+        self.divide_windows();
+    }
+
+    /// Divides the memory of events that wait between the subscriptions.
+    fn divide_windows(&mut self) {
+        let mut counts: BTreeMap<OwnerId, usize> = BTreeMap::new();
+        for flow in self.flows.values() {
+            *counts.entry(flow.subscription().scope).or_default() += 1;
+        }
+        let in_all = self.flows.len();
+        let of_platform = counts.get(&OwnerId::PLATFORM).copied().unwrap_or(0);
+        for flow in self.flows.values_mut() {
+            let owner = flow.subscription().scope;
+            flow.set_window(window(owner, counts[&owner], in_all - of_platform, in_all));
+        }
     }
 
     /// Removes a deleted subscription and everything that is kept of it.
     pub fn delete(&mut self, id: SubscriptionId) {
         let flow = self.flows.remove(&id).is_some();
         let idle = self.idle.remove(&id).is_some();
+        self.divide_windows();
         if flow || idle {
             self.outbox.push(Change::Delete(id));
             self.woken.push(id);

@@ -46,7 +46,7 @@ impl Messaging {
                 self.post(first, position, std::mem::take(&mut found));
                 first = position + 1;
                 woken = true;
-                *matcher = self.define(definition, position);
+                self.define(&mut matcher, definition, position);
             }
         }
         drop(owner);
@@ -58,35 +58,35 @@ impl Messaging {
         }
     }
 
-    /// Takes a definition that the record at `position` made. Returns the matcher for the records that follow.
-    fn define(&self, definition: Definition, position: u64) -> Matcher {
+    /// Takes a definition that the record at `position` made. The matcher is for the records that follow.
+    fn define(&self, matcher: &mut Matcher, definition: Definition, position: u64) {
         let deleted = match &definition {
             Definition::Deleted(id) => Some(*id),
             _ => None,
         };
-        let matcher = self.with(|core, now| {
-            match definition {
-                Definition::Put(subscription, start) => {
-                    core.put(*subscription, start, position, now);
-                }
-                Definition::Unreadable(id) => {
-                    tracing::error!(
-                        id = id.0,
-                        position,
-                        "a subscription is of a later version, and is not served"
-                    );
-                    core.suspend(id);
-                }
-                Definition::Deleted(id) => core.delete(id),
+        match &definition {
+            Definition::Put(subscription, _) => matcher.put(subscription),
+            Definition::Unreadable(id) | Definition::Deleted(id) => matcher.remove(*id),
+        }
+        self.with(|core, now| match definition {
+            Definition::Put(subscription, start) => {
+                core.put(*subscription, start, position, now);
             }
-            Matcher::new(core.subscriptions())
+            Definition::Unreadable(id) => {
+                tracing::error!(
+                    id = id.0,
+                    position,
+                    "a subscription is of a later version, and is not served"
+                );
+                core.suspend(id);
+            }
+            Definition::Deleted(id) => core.delete(id),
         });
         if let Some(bell) = deleted.and_then(|id| lock(&self.bells).remove(&id)) {
             bell.notify_waiters();
         }
         self.dirty.store(true, Ordering::Release);
         self.settled.notify_waiters();
-        matcher
     }
 
     /// Puts the matches among `first ..= through` into the inbox. True if there are any.

@@ -70,6 +70,28 @@ impl Matcher {
         }
     }
 
+    /// Adds a subscription, or replaces the filter of one.
+    pub(crate) fn put(&mut self, subscription: &Subscription) {
+        let id = subscription.id;
+        let filter = subscription.terms.filter.clone();
+        let entry = Entry::new(id, subscription.scope, filter);
+        match self.entries.binary_search_by_key(&id, |entry| entry.id) {
+            // Most changes are none of the filter.
+            Ok(at) if self.entries[at].filter == entry.filter => return,
+            Ok(at) => self.entries[at] = entry,
+            Err(at) => self.entries.insert(at, entry),
+        }
+        self.types.clear();
+    }
+
+    /// Removes a subscription, if it is there.
+    pub(crate) fn remove(&mut self, id: SubscriptionId) {
+        if let Ok(at) = self.entries.binary_search_by_key(&id, |entry| entry.id) {
+            self.entries.remove(at);
+            self.types.clear();
+        }
+    }
+
     /// Makes a matcher of one filter for a caller who may see the events of `scope`. The platform sees every event.
     pub fn for_filter(scope: OwnerId, filter: Filter) -> Matcher {
         Matcher::for_one(SubscriptionId(0), scope, filter)

@@ -2,8 +2,9 @@
 
 use super::checks::{Decision, is_platform, refuse_if};
 use crate::{
-    Actor, Context, DeleteSetting, KindRules, Outcome, PutBy, PutSetting, Rejection,
-    SETTINGS_BYTES_MAX, Setting, SettingChange, SettingId, SettingKind, WorkingSet,
+    Actor, BoundUse, Context, DeleteSetting, KindRules, Outcome, OwnerId, PutBy, PutSetting,
+    Rejection, SETTINGS_BYTES_MAX, Setting, SettingChange, SettingId, SettingKind, SharedBound,
+    WorkingSet,
 };
 
 pub(super) fn put(set: &WorkingSet, actor: Actor, put: &PutSetting, ctx: Context) -> Decision {
@@ -31,12 +32,13 @@ pub(super) fn put(set: &WorkingSet, actor: Actor, put: &PutSetting, ctx: Context
     )?;
     if replaced.is_none() {
         refuse_if(set.setting(put.id).is_some(), Rejection::SettingIdInUse)?;
-        let per_owner = set.count_settings(owner, put.kind);
-        let too_many = !is_platform(actor) && per_owner >= rules.per_owner;
-        refuse_if(
-            too_many || set.count_settings_of_kind(put.kind) >= rules.in_all,
-            Rejection::TooManySettings,
-        )?;
+        let used = BoundUse {
+            in_all: set.count_settings_of_kind(put.kind),
+            by_platform: set.count_settings(OwnerId::PLATFORM, put.kind),
+            by_owner: set.count_settings(owner, put.kind),
+        };
+        let room = SharedBound::new(rules.in_all).check(owner, used, 1);
+        refuse_if(room.is_err(), Rejection::TooManySettings)?;
     }
     let freed = replaced.map_or(0, |replaced| replaced.body.as_bytes().len());
     let bytes = set.settings_bytes() - freed + put.body.as_bytes().len();

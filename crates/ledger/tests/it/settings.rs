@@ -438,6 +438,38 @@ fn the_platform_may_have_as_many_settings_as_all_together() {
     world.must(body_of(put(1, "number-0", 1, b"y")));
 }
 
+/// Four owners, each with a quarter, would leave nothing for the platform.
+#[test]
+fn an_owner_has_a_quarter_of_the_settings_and_a_quarter_is_the_platform_s() {
+    let mut world = World::new();
+    let owners: Vec<Actor> = (0..4)
+        .map(|number| {
+            let account = world.wallet(&format!("owner-{number}"));
+            by(world.owner_of(account))
+        })
+        .collect();
+    let mut id = 0;
+    let mut add = |world: &mut World, actor| {
+        id += 1;
+        let outcome = world.submit(actor, body_of(put(id, &format!("number-{id}"), 0, b"x")));
+        outcome.rejection
+    };
+    for owner in &owners[..3] {
+        for _ in 0..500 {
+            assert_eq!(add(&mut world, *owner), None);
+        }
+        assert_eq!(add(&mut world, *owner), Some(Rejection::TooManySettings));
+    }
+    assert_eq!(add(&mut world, owners[3]), Some(Rejection::TooManySettings));
+    for _ in 0..500 {
+        assert_eq!(add(&mut world, Actor::SYSTEM), None);
+    }
+    assert_eq!(
+        add(&mut world, Actor::SYSTEM),
+        Some(Rejection::TooManySettings)
+    );
+}
+
 /// A full store takes no larger bodies, but smaller ones.
 #[test]
 fn a_full_store_is_made_smaller() {

@@ -17,6 +17,7 @@ use crate::ascending_map::AscendingMap;
 use crate::delivery::Matched;
 use crate::ended::{AttemptEnd, EndedAttempts};
 use crate::image::{Image, Letter};
+use crate::memory::DeadBytes;
 use crate::revisions::Revisions;
 use crate::settings::{Filter, Order, Policy, Subscription, SubscriptionId};
 use tributary_engine::{Meter, Rates};
@@ -132,7 +133,9 @@ pub struct Flow {
     /// Events above the floor that are done.
     done: BTreeSet<u64>,
     dead: BTreeMap<u64, Letter>,
-    dead_bytes: usize,
+    dead_bytes: DeadBytes,
+    /// Maximum number of matched events that wait in memory to be handed out, at most [`WINDOW_MAX`].
+    window: usize,
     /// Dead letters that are not known to be in the log.
     unwritten: UnwrittenDead,
     /// Dead letters that came into the log since the last notice of them, and when that was.
@@ -160,7 +163,14 @@ pub struct Flow {
 
 impl Flow {
     /// Makes the flow that `image` describes. `revisions` must hold the filters for everything above the floor.
-    pub fn new(subscription: Subscription, image: Image, revisions: Revisions, now: u64) -> Flow {
+    pub(crate) fn new(
+        subscription: Subscription,
+        image: Image,
+        revisions: Revisions,
+        mut dead_bytes: DeadBytes,
+        now: u64,
+    ) -> Flow {
+        dead_bytes.add(image.dead.values().map(Letter::bytes).sum());
         let mut flow = Flow {
             revisions,
             rematch_through: image.rematch_through,
@@ -172,7 +182,8 @@ impl Flow {
             deadlines: AscendingMap::new(),
             lanes: HashMap::new(),
             done: image.done,
-            dead_bytes: image.dead.values().map(Letter::bytes).sum(),
+            dead_bytes,
+            window: WINDOW_MAX,
             dead: image.dead,
             unwritten: UnwrittenDead::default(),
             unnoticed: 0,
@@ -217,8 +228,10 @@ impl Flow {
 
     /// Returns why the flow takes no new events, if it takes none.
     pub fn stalled(&self) -> Option<&'static str> {
-        if self.dead.len() >= DEAD_MAX || self.dead_bytes >= DEAD_BYTES_MAX {
+        if self.dead.len() >= DEAD_MAX || self.dead_bytes.own() >= DEAD_BYTES_MAX {
             Some("there are too many dead letters")
+        } else if !self.dead_bytes.has_room() {
+            Some("the subscriptions of this owner have too many dead letters")
         } else if self.named >= NAMED_MAX {
             Some("too many events wait for another attempt")
         } else {
@@ -231,8 +244,13 @@ impl Flow {
         if self.stalled().is_some() {
             return 0;
         }
-        let bound = WINDOW_MAX + self.policy().in_flight_max as usize;
+        let bound = self.window + self.policy().in_flight_max as usize;
         bound.saturating_sub(self.open.len() - self.named)
+    }
+
+    /// Sets the maximum number of matched events that wait in memory to be handed out.
+    pub(crate) fn set_window(&mut self, events: usize) {
+        self.window = events;
     }
 
     /// Returns the range to search next, if the committed journal ends at `head`.
@@ -250,7 +268,7 @@ impl Flow {
         }
         // In pieces that are worth a look at the journal.
         let room = self.room();
-        if self.scanned >= head || room < WINDOW_MAX / 2 {
+        if self.scanned >= head || room < self.window / 2 {
             return None;
         }
         let (filter, end) = self.revisions.filter_at(self.scanned + 1)?;

@@ -3,6 +3,7 @@
 use super::{Flow, NAMED_AT_ONCE, NAMED_MAX, WINDOW_MAX};
 use crate::ended::AttemptEnd;
 use crate::image::{Change, Image, done_changes};
+use crate::revisions::Revisions;
 use crate::settings::Terms;
 use tributary_ledger::Actor;
 
@@ -63,12 +64,18 @@ impl Flow {
         unwritten.retain(|position| position <= to);
         let mut revisions = self.revisions.clone();
         revisions.forget_older();
-        *self = Flow::new(self.subscription.clone(), image, revisions, now);
+        self.make_anew(image, revisions, now);
         self.unwritten = unwritten;
         (self.unnoticed, self.noticed_at) = (unnoticed, noticed_at);
         self.meter = meter;
         self.totals = totals;
         self.past = past;
+    }
+
+    fn make_anew(&mut self, image: Image, revisions: Revisions, now: u64) {
+        let (window, dead_bytes) = (self.window, self.dead_bytes.another());
+        *self = Flow::new(self.subscription.clone(), image, revisions, dead_bytes, now);
+        self.window = window;
     }
 
     /// Takes the definition and the state that the record at `position` made.
@@ -80,7 +87,7 @@ impl Flow {
         if order_changed {
             let (image, revisions) = (self.image(), self.revisions.clone());
             let scanned = self.scanned;
-            *self = Flow::new(self.subscription.clone(), image, revisions, now);
+            self.make_anew(image, revisions, now);
             tracing::warn!(
                 scanned,
                 "the order of a subscription was changed: events may be delivered again"

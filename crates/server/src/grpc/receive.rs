@@ -16,6 +16,7 @@ use tonic::{Request, Status, Streaming};
 use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 use tributary_api::subscriptions::{must_be_pull, refusal_error, visible_subscription};
+use tributary_engine::SharedPlace;
 use tributary_messaging::{
     Delivery, DeliveryIds, Messaging, Policy, Receipt, Refusal, Subscription, SubscriptionId,
 };
@@ -79,8 +80,9 @@ impl Stream for Responses {
 /// Opens a stream of deliveries.
 pub(crate) fn receive(app: &App, request: Request<Streaming<Bytes>>) -> Result<Responses, Status> {
     let headers = request.metadata().as_ref();
-    let may = writer(headers, &app.shared);
-    may.map_err(|error| status_of(&error))?;
+    let caller = writer(headers, &app.shared);
+    let place = caller.and_then(|caller| app.shared.streams.receiver(caller.actor.owner));
+    let place = place.map_err(|error| status_of(&error))?;
     let (metadata, _, requests) = request.into_parts();
     let receiver = Receiver {
         headers: metadata.into_headers(),
@@ -95,6 +97,7 @@ pub(crate) fn receive(app: &App, request: Request<Streaming<Bytes>>) -> Result<R
         number: 0,
         response_bytes: 0,
         expired: Vec::new(),
+        _place: place,
     };
     Ok(Responses(Step::Idle(Box::new(receiver))))
 }
@@ -121,6 +124,7 @@ struct Receiver {
     response_bytes: usize,
     /// Receipts to tell of.
     expired: Vec<Receipt>,
+    _place: SharedPlace,
 }
 
 impl Drop for Receiver {

@@ -12,7 +12,8 @@ use futures_core::Stream;
 use tonic::{Request, Status, Streaming};
 use tributary_api::error::ApiError;
 use tributary_api::failures::submit_error;
-use tributary_engine::{COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX};
+use tributary_engine::COMMANDS_PER_BATCH_MAX;
+use tributary_ledger::OwnerId;
 
 use crate::app::App;
 use crate::auth::writer;
@@ -39,6 +40,7 @@ pub(crate) struct Answers {
     /// Headers of the request that opened the stream. The API key is checked again for every batch: it may be revoked
     /// meanwhile.
     headers: HeaderMap,
+    owner: OwnerId,
     batches: Streaming<Bytes>,
     in_flight: VecDeque<Batch>,
     stopping: Boxed<()>,
@@ -53,12 +55,13 @@ pub(crate) fn submit_stream(
     app: &App,
     request: Request<Streaming<Bytes>>,
 ) -> Result<Answers, Status> {
-    may_submit(&app.shared, &request).map_err(|error| status_of(&error))?;
+    let caller = may_submit(&app.shared, &request).map_err(|error| status_of(&error))?;
     let (metadata, _, batches) = request.into_parts();
     let mut stopped = app.shared.stopped.clone();
     Ok(Answers {
         app: app.clone(),
         headers: metadata.into_headers(),
+        owner: caller.actor.owner,
         batches,
         in_flight: VecDeque::with_capacity(BATCHES_IN_FLIGHT_MAX),
         stopping: Box::pin(async move {
@@ -100,8 +103,8 @@ impl Answers {
             return false;
         }
         loop {
-            let queued = self.app.shared.engine.status().queued;
-            if queued + COMMANDS_PER_BATCH_MAX <= COMMANDS_QUEUED_MAX {
+            let engine = &self.app.shared.engine;
+            if engine.has_room(self.owner, COMMANDS_PER_BATCH_MAX) {
                 self.pause = None;
                 return true;
             }

@@ -119,6 +119,7 @@ pub(crate) async fn receive(
     let found = visible(&app.shared, &caller, &id)?;
     must_be_pull(&found, "id")?;
     let messaging = app.shared.messaging()?.clone();
+    let mut place = None;
     loop {
         let bell = messaging.arrivals(found.id);
         let mut rings = std::pin::pin!(bell.notified());
@@ -130,6 +131,10 @@ pub(crate) async fn receive(
                 .blocking(move |shared| Ok(deliveries(shared, found.id, taken)))
                 .await?;
             return Ok(answer(data));
+        }
+        // Only who waits takes a place.
+        if place.is_none() && Instant::now() < until {
+            place = Some(app.shared.streams.receiver(caller.actor.owner)?);
         }
         // No thread waits meanwhile.
         tokio::select! {

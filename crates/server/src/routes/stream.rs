@@ -16,16 +16,16 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_core::Stream;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tributary_api::caller::Caller;
-use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
 use tributary_api::form::subscription::{bad_setting, from, patterns};
 use tributary_api::render::event::{EventObject, event};
 use tributary_api::subscriptions::filter_owner;
 use tributary_api::visibility::visible_event;
+use tributary_engine::SharedPlace;
 use tributary_ledger::{Currency, OwnerId};
 use tributary_messaging::{Filter, Matcher, StartAt, scan};
 use utoipa::IntoParams;
@@ -45,8 +45,6 @@ const SLICE_EVENTS_MAX: usize = 256;
 const SLICE_BYTES: usize = 64 << 10;
 /// From one read of a stream that has nothing left to the next: many small batches are read together.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Wait that a client is asked for when every place is taken.
-const PLACE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Filter of an event stream, and where the stream begins.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -142,11 +140,7 @@ pub(crate) async fn stream(
     let from = app
         .blocking(move |shared| query.from(shared, &caller, &asked))
         .await?;
-    let place = shared.streams.places.clone().try_acquire_owned();
-    let place = place.map_err(|_| {
-        let message = "As many event streams are open as there may be.";
-        ApiError::new(ErrorCode::TooManyStreams, message).retry_after(PLACE_RETRY_AFTER)
-    })?;
+    let place = shared.streams.stream(caller.actor.owner)?;
     let position = move |shared: &Shared| from.position(&shared.reader).map_err(read_error);
     let through = app.blocking(position).await?;
     let authorization = headers.get(header::AUTHORIZATION).cloned();
@@ -200,7 +194,7 @@ struct Streaming {
     through: u64,
     /// Position of the last id that was sent.
     told: u64,
-    _place: OwnedSemaphorePermit,
+    _place: SharedPlace,
 }
 
 impl Streaming {

@@ -437,6 +437,28 @@ fn an_owner_has_a_quarter_of_the_queue_and_leaves_the_rest_to_others() {
 }
 
 #[test]
+fn a_quarter_of_the_queue_is_reserved_for_the_platform() {
+    let server = Fixture::start();
+    let shop = server.account("shop", "merchant");
+    let later = json!({"not_before": "2030-01-01T00:00:00Z"});
+    let order = |owner: &str| with_queue(pay(&server.wallet(owner, 100), &shop, 1), later.clone());
+    for owner in ["ann", "bob", "cid"] {
+        let (token, order) = (server.token(owner, "write"), order(owner));
+        for _ in 0..QUEUE_LENGTH_MAX / 4 {
+            server.post_as(&token, "/v1/payments", &order).expect(202);
+        }
+    }
+    let (token, order) = (server.token("dora", "write"), order("dora"));
+    let full = server.post_as(&token, "/v1/payments", &order);
+    assert_eq!((full.status, full.code()), (429, "queue_full".to_owned()));
+    for _ in 0..QUEUE_LENGTH_MAX / 4 {
+        server.post("/v1/payments", &order).expect(202);
+    }
+    let full = server.post("/v1/payments", &order);
+    assert_eq!((full.status, full.code()), (429, "queue_full".to_owned()));
+}
+
+#[test]
 fn the_figures_stand_beside_what_theory_expects_of_them() {
     let server = Fixture::start();
     let (buyer, shop) = (

@@ -542,3 +542,31 @@ fn places_are_bounded_and_free_again_when_a_caller_leaves_or_its_key_is_revoked(
     let again = server.get_as(&token, "/v1/events/stream");
     assert_eq!(again.code(), "api_key_invalid");
 }
+
+/// A read-only key is enough to open streams: its owner has a quarter of them, and a quarter is the platform's.
+#[test]
+fn one_owner_cannot_take_every_place() {
+    let server = Fixture::with(|config| config.limits.streams_max = 8);
+    let owners = ["ann", "bob", "cid", "dora"];
+    let tokens = owners.map(|owner| server.token(owner, "read"));
+    let refused = |token: &str| {
+        let full = server.get_as(token, "/v1/events/stream");
+        assert_eq!(
+            (full.status, full.code().as_str()),
+            (429, "too_many_streams")
+        );
+    };
+    let mut open = Vec::new();
+    for token in &tokens[..3] {
+        open.extend([(); 2].map(|()| Stream::open(&server, token, "", None)));
+        refused(token);
+    }
+    refused(&tokens[3]);
+    let _platform = [(); 2].map(|()| Stream::open(&server, &server.platform, "", None));
+    refused(&server.platform);
+    drop(open);
+    until("places are free again", || {
+        (server.metric("tributary_event_streams") == "2").then_some(())
+    });
+    let _next = Stream::open(&server, &tokens[3], "", None);
+}

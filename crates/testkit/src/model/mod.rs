@@ -416,9 +416,17 @@ impl Model {
             let share = (self.queue_length_max / 4).max(1);
             *owner != PLATFORM && wanted > 0 && self.queued_by(*owner) + wanted > share
         };
+        // The platform keeps a quarter.
+        let by_owners = unit.iter().filter(queues);
+        let by_owners = by_owners.filter(|command| command.actor.owner.0 != PLATFORM);
+        let by_owners = by_owners.count();
+        let before = self.queued() - self.queued_by(PLATFORM);
+        let reserved = self.queue_length_max / 4;
+        let too_many_owners =
+            by_owners > 0 && before + by_owners > self.queue_length_max - reserved;
         let full = self.queued() + wanted > self.queue_length_max;
         let owners: BTreeSet<u64> = unit.iter().map(|command| command.actor.owner.0).collect();
-        if wanted > 0 && (drains || full || owners.iter().any(too_many)) {
+        if wanted > 0 && (drains || full || too_many_owners || owners.iter().any(too_many)) {
             return vec![Answer::NotQueued; unit.len()];
         }
         let before = (unit.len() > 1).then(|| self.save_state(unit));

@@ -149,9 +149,10 @@ impl Model {
 
     fn check_put(&self, put: &PutSetting, actor: u64, reasons: &mut Reasons) {
         check_kind(put.kind, actor, reasons);
-        let (body_max, of_owner_max, in_all_max) = match put.kind.0 {
-            1 => (32_768, 500, 2_000),
-            _ => (1_024, 500, 500),
+        // An owner has a quarter, and a quarter is the platform's.
+        let (body_max, in_all_max) = match put.kind.0 {
+            1 => (32_768, 2_000),
+            _ => (1_024, 500),
         };
         let size = put.body.as_bytes().len();
         reasons.when(size > body_max, Rejection::SettingTooLarge);
@@ -163,9 +164,16 @@ impl Model {
             let taken = self.state.settings.contains_key(&put.id.0);
             reasons.when(taken, Rejection::SettingIdInUse);
             let theirs = of_kind.clone().filter(|found| found.owner == actor).count();
-            let too_many = actor != PLATFORM && theirs >= of_owner_max;
+            let owners = of_kind
+                .clone()
+                .filter(|found| found.owner != PLATFORM)
+                .count();
+            let share = theirs >= in_all_max / 4 || owners >= in_all_max * 3 / 4;
             let all = of_kind.clone().count() >= in_all_max;
-            reasons.when(too_many || all, Rejection::TooManySettings);
+            reasons.when(
+                actor != PLATFORM && share || all,
+                Rejection::TooManySettings,
+            );
         } else if let Some(found) = self.check_setting(put.id, put.kind, actor, reasons) {
             let other = found.revisions.len() as u64 != put.replaces;
             reasons.when(other, Rejection::SettingConflict);
