@@ -66,7 +66,7 @@ pub use request::{
     Request, Resolved, Respond, TurnedAway, Verdict,
 };
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
-pub use tributary_journal::{DirDisk, Disk, FrameBuilder, FrameRef, Head, lock};
+pub use tributary_journal::{DirDisk, DirLock, Disk, File, FrameBuilder, FrameRef, Head, lock};
 
 pub use read::{
     DATED_RECORDS_MAX, DatedBalance, Page, PastBalance, PaymentFilter, RECORDS_SCANNED_MAX, Reader,

@@ -15,8 +15,10 @@ use tokio::time::Instant;
 use tonic::{Request, Status, Streaming};
 use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
-use tributary_api::subscriptions::{must_be_pull, refusal_error, visible_subscription};
-use tributary_engine::SharedPlace;
+use tributary_api::subscriptions::{
+    must_be_pull, refusal_error, unsettled_error, visible_subscription,
+};
+use tributary_engine::{IdKind, SharedPlace};
 use tributary_messaging::{
     Delivery, DeliveryIds, Messaging, Policy, Receipt, Refusal, Subscription, SubscriptionId,
 };
@@ -97,6 +99,7 @@ pub(crate) fn receive(app: &App, request: Request<Streaming<Bytes>>) -> Result<R
         number: 0,
         response_bytes: 0,
         expired: Vec::new(),
+        unsettled: false,
         _place: place,
     };
     Ok(Responses(Step::Idle(Box::new(receiver))))
@@ -122,8 +125,10 @@ struct Receiver {
     number: u64,
     /// Bytes of the last one.
     response_bytes: usize,
-    /// Receipts to tell of.
-    expired: Vec<Receipt>,
+    /// Bytes behind the receipts to tell of.
+    expired: Vec<[u8; 16]>,
+    /// Whether events failed that may be dead letters now, and are not known to be in the log.
+    unsettled: bool,
     _place: SharedPlace,
 }
 
@@ -191,6 +196,7 @@ impl Receiver {
             // What has arrived comes first: it makes room.
             while let Some(request) = self.arrived().await {
                 self.handle_request(request)?;
+                self.settle().await?;
                 if !self.expired.is_empty() {
                     return Ok(self.expiry());
                 }
@@ -225,6 +231,7 @@ impl Receiver {
             };
             if let Some(request) = request {
                 self.handle_request(request)?;
+                self.settle().await?;
             }
         }
     }
@@ -257,6 +264,18 @@ impl Receiver {
         Ok(self.answered(&shared, &bytes)?)
     }
 
+    /// Makes durable what failed: a receiver whose stream goes on does not keep the event any more.
+    async fn settle(&mut self) -> Result<(), ApiError> {
+        if !std::mem::take(&mut self.unsettled) {
+            return Ok(());
+        }
+        let make_durable = |shared: &Shared| {
+            let durable = shared.messaging()?.make_durable();
+            durable.map_err(unsettled_error)
+        };
+        self.app.blocking(make_durable).await
+    }
+
     /// The subscription, if it is still there and the caller's to see.
     fn seen(&self, caller: &Caller) -> Result<(), ApiError> {
         let id = self.opened.as_ref().map(|opened| opened.id);
@@ -270,7 +289,7 @@ impl Receiver {
         };
         let messaging = opened.messaging.clone();
         let id = opened.id;
-        let (mut acks, mut receipts) = (Vec::new(), Vec::new());
+        let (mut acks, mut receipts, mut unknowns) = (Vec::new(), Vec::new(), Vec::new());
         let mut nacks = Vec::new();
         let mut fields = Fields(bytes);
         while let Some(field) = fields.next()? {
@@ -280,13 +299,17 @@ impl Receiver {
                     return Err(ApiError::invalid("subscription", message));
                 }
                 (5, value) => numbers(value, &mut acks)?,
-                (6, Value::Bytes(bytes)) => receipts.push(receipt(shared, bytes)?),
+                (6, Value::Bytes(bytes)) => match receipt(shared, bytes)? {
+                    Ok(receipt) => receipts.push(receipt),
+                    Err(unknown) => unknowns.push(unknown),
+                },
                 (7, Value::Bytes(bytes)) => nacks.push(Nack::read(shared, bytes)?),
                 (unknown, _) => return Err(unknown_field(unknown)),
             }
         }
-        let nacked: usize = nacks.iter().map(|nack| nack.receipts.len()).sum();
-        if receipts.len() + nacked > RECEIPTS_MAX {
+        let count = |nack: &Nack| nack.receipts.len() + nack.unknowns.len();
+        let nacked: usize = nacks.iter().map(count).sum();
+        if receipts.len() + unknowns.len() + nacked > RECEIPTS_MAX {
             return Err(ApiError::invalid("ack_receipts", "At most 1,000 receipts."));
         }
         for receipt in &receipts {
@@ -299,8 +322,13 @@ impl Receiver {
             let results = messaging.ack(id, &receipts).map_err(refusal_error)?;
             let results = receipts.iter().zip(results);
             let over = results.filter(|(_, result)| result.is_err());
-            self.expired.extend(over.map(|(receipt, _)| *receipt));
+            let ids = shared.reader.ids();
+            let over = over.map(|(receipt, _)| ids.receipt_block(*receipt));
+            self.expired.extend(over);
         }
+        // What was never handed out is answered like what is over.
+        self.expired.append(&mut unknowns);
+        self.unsettled |= !nacks.is_empty();
         for mut nack in nacks {
             for receipt in &nack.receipts {
                 self.forget(*receipt);
@@ -308,10 +336,14 @@ impl Receiver {
             for number in nack.responses {
                 nack.receipts.extend(self.close(number));
             }
+            self.expired.append(&mut nack.unknowns);
             for receipt in nack.receipts {
                 match messaging.nack(id, receipt, nack.delay, &nack.error) {
                     Ok(()) => {}
-                    Err(Refusal::Expired(_)) => self.expired.push(receipt),
+                    Err(Refusal::Expired(_)) => {
+                        let block = shared.reader.ids().receipt_block(receipt);
+                        self.expired.push(block);
+                    }
                     Err(refusal) => return Err(refusal_error(refusal)),
                 }
             }
@@ -356,7 +388,9 @@ impl Receiver {
         while let Some(out) = self.out.front().filter(|out| out.until <= now) {
             let number = out.number;
             let receipts = self.close(number);
-            self.expired.extend(receipts);
+            let ids = self.app.shared.reader.ids();
+            let blocks = receipts.iter().map(|receipt| ids.receipt_block(*receipt));
+            self.expired.extend(blocks);
         }
     }
 
@@ -364,7 +398,7 @@ impl Receiver {
     fn expiry(&mut self) -> Bytes {
         let mut response = Response::new(0, self.expired.len() * 18, 0);
         for receipt in self.expired.drain(..) {
-            response.expired(&self.app.shared.reader.ids().receipt_block(receipt));
+            response.expired(&receipt);
         }
         response.finish()
     }
@@ -465,15 +499,14 @@ fn numbers(value: Value<'_>, into: &mut Vec<u64>) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn receipt(shared: &Shared, bytes: &[u8]) -> Result<Receipt, ApiError> {
-    let ids = shared.reader.ids();
-    let receipt = match <[u8; 16]>::try_from(bytes) {
-        Ok(block) => ids.receipt_of(block),
-        Err(_) => std::str::from_utf8(bytes)
-            .ok()
-            .and_then(|text| ids.decode_receipt(text)),
-    };
-    receipt.ok_or_else(|| ApiError::invalid("receipts", "This is no receipt."))
+/// The receipt of 16 bytes or of its text; the bytes themselves if nothing was handed out under it.
+fn receipt(shared: &Shared, bytes: &[u8]) -> Result<Result<Receipt, [u8; 16]>, ApiError> {
+    let block = <[u8; 16]>::try_from(bytes).ok().or_else(|| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        IdKind::Receipt.block(text)
+    });
+    let block = block.ok_or_else(|| ApiError::invalid("receipts", "This is no receipt."))?;
+    Ok(shared.reader.ids().receipt_of(block).ok_or(block))
 }
 
 fn bounded(value: u64, max: u64, param: &'static str) -> Result<u64, ApiError> {
@@ -538,6 +571,8 @@ fn subscription(shared: &Shared, caller: &Caller, id: &[u8]) -> Result<Subscript
 struct Nack {
     responses: Vec<u64>,
     receipts: Vec<Receipt>,
+    /// Bytes of receipts under which nothing was handed out.
+    unknowns: Vec<[u8; 16]>,
     /// Nanoseconds.
     delay: Option<u64>,
     error: String,
@@ -548,6 +583,7 @@ impl Nack {
         let mut nack = Nack {
             responses: Vec::new(),
             receipts: Vec::new(),
+            unknowns: Vec::new(),
             delay: None,
             error: String::new(),
         };
@@ -555,7 +591,10 @@ impl Nack {
         while let Some(field) = fields.next()? {
             match field {
                 (1, value) => numbers(value, &mut nack.responses)?,
-                (2, Value::Bytes(bytes)) => nack.receipts.push(receipt(shared, bytes)?),
+                (2, Value::Bytes(bytes)) => match receipt(shared, bytes)? {
+                    Ok(receipt) => nack.receipts.push(receipt),
+                    Err(unknown) => nack.unknowns.push(unknown),
+                },
                 (3, Value::Varint(seconds)) if seconds <= Policy::TIME_MAX / SECOND => {
                     nack.delay = Some(seconds * SECOND);
                 }

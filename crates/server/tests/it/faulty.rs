@@ -1,13 +1,14 @@
 //! The memory backend with faults that a test can switch on and off.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tributary_engine::{
-    Backend, Batch, Failure, Head, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
-    Recovered, StoreStats, Ticket,
+    Backend, Batch, DirLock, Disk, Failure, File, Head, JournalMeta, JournalReader, KeyQueries,
+    KeyUse, Memory, Recovered, StoreStats, Ticket,
 };
 use tributary_ledger::{Lookups, WorkingSet};
 
@@ -16,6 +17,8 @@ use tributary_ledger::{Lookups, WorkingSet};
 pub(crate) struct Faults {
     pub(crate) full: AtomicBool,
     pub(crate) unavailable: AtomicBool,
+    /// Whether nothing can be written beside the journal.
+    pub(crate) deliveries_unwritable: AtomicBool,
     damaged: Mutex<BTreeSet<u64>>,
     held: Mutex<bool>,
     let_go: Condvar,
@@ -42,6 +45,116 @@ impl Faults {
         while *held {
             held = self.let_go.wait(held).expect("unpoisoned");
         }
+    }
+}
+
+/// A place for deliveries that can be written only while the switches say so.
+#[derive(Clone)]
+pub(crate) struct FaultyDisk {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl std::fmt::Debug for FaultyDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.disk.fmt(f)
+    }
+}
+
+impl FaultyDisk {
+    fn check(&self) -> io::Result<()> {
+        match self.faults.deliveries_unwritable.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("switched off")),
+            false => Ok(()),
+        }
+    }
+
+    fn wrap(&self, file: Arc<dyn File>) -> Arc<dyn File> {
+        let disk = self.clone();
+        Arc::new(FaultyFile { file, disk })
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        Ok(self.wrap(self.disk.open(path)?))
+    }
+
+    fn open_read(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        self.disk.open_read(path)
+    }
+
+    fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
+        self.check()?;
+        Ok(self.wrap(self.disk.create(path)?))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.check()?;
+        self.disk.remove(path)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.check()?;
+        self.disk.rename(from, to)
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn create_dir(&self, dir: &str) -> io::Result<()> {
+        self.check()?;
+        self.disk.create_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.check()?;
+        self.disk.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &str) -> io::Result<Box<dyn DirLock>> {
+        self.disk.lock(path)
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes()
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: Arc<dyn File>,
+    disk: FaultyDisk,
+}
+
+impl File for FaultyFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.check()?;
+        self.file.write_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.check()?;
+        self.file.sync_data()
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.disk.check()?;
+        self.file.allocate(len)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.disk.check()?;
+        self.file.truncate(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
     }
 }
 

@@ -17,7 +17,7 @@ use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, Storage, start_engine};
 use tributary_server::{Limits, Running, Server, ServerConfig};
 
 use crate::client::{Answer, PATIENCE, post, send};
-use crate::faulty::{Faults, Faulty};
+use crate::faulty::{Faults, Faulty, FaultyDisk};
 
 /// Payments that may be queued.
 pub(crate) const QUEUE_LENGTH_MAX: usize = 20;
@@ -449,7 +449,13 @@ fn engine(
         ..Options::default()
     };
     let recovered = Engine::recover(Box::new(backend), clock.clone(), options);
-    let disk = delivery.map(|path| Arc::new(DirDisk::new(path.path())) as Arc<dyn Disk>);
+    let disk = delivery.map(|path| {
+        let disk = FaultyDisk {
+            disk: Arc::new(DirDisk::new(path.path())),
+            faults: faults.clone(),
+        };
+        Arc::new(disk) as Arc<dyn Disk>
+    });
     let storage = disk.map(|disk| Storage::local(disk, HISTORY_BYTES_MAX));
     let started = start_engine(recovered.expect("it starts"), Ports::default(), storage);
     let (engine, messaging) = started.expect("it starts");

@@ -38,4 +38,5 @@ mod scopes;
 mod settings;
 mod stream;
 mod subscriptions;
+mod undurable;
 mod webhooks;

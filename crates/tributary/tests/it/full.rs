@@ -190,3 +190,60 @@ fn a_first_start_with_too_little_space_says_how_much_is_needed() {
     }
     assert!(!disk.data().join("meta").exists(), "no journal was made");
 }
+
+/// The disk of the deliveries alone is full, and the process is killed: what was answered as done is so, and nothing else.
+#[test]
+fn a_nack_on_a_full_disk_is_not_answered_as_done_and_a_killed_server_knows_no_dead_letter() {
+    let Some(disk) = SmallDisk::mount_of("size=8m") else {
+        eprintln!("SKIPPED: a small disk can't be mounted here (it takes root)");
+        return;
+    };
+    let folder = TempDir::new().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&data);
+    let body = json!({"events": ["app.#"], "attempts_max": 1});
+    let made = server.post("/v1/subscriptions", "s", &body).ok();
+    let path = format!("/v1/subscriptions/{}", made["id"].as_str().expect("an id"));
+    assert!(server.stop().success());
+    // The deliveries go to a disk of their own.
+    let (kept, moved) = (data.join("delivery"), disk.0.path().join("delivery"));
+    let copied = Command::new("cp").arg("-a").args([&kept, &moved]).status();
+    assert!(copied.expect("cp runs").success());
+    std::fs::remove_dir_all(&kept).expect("it was copied");
+    std::os::unix::fs::symlink(&moved, &kept).expect("a link");
+
+    let mut server = Server::start(&data);
+    let event = json!({"type": "app.order", "data": {}});
+    server.post("/v1/events", "e", &event).ok();
+    let take = |server: &Server| {
+        let body = json!({"max": 1, "wait_seconds": 20});
+        let taken = server.post(&format!("{path}/receive"), "x", &body).ok();
+        taken["data"][0].clone()
+    };
+    let dead = |server: &Server| {
+        let page = server.get(&format!("{path}/dead_letters"));
+        page["data"].as_array().expect("a list").len()
+    };
+    let delivery = take(&server);
+    let ballast = disk.0.path().join("ballast");
+    let filled = Command::new("dd")
+        .args(["if=/dev/zero", "bs=4096"])
+        .arg(format!("of={}", text(&ballast)))
+        .output();
+    assert!(!filled.expect("dd runs").status.success(), "it is full");
+    let nack = json!({"receipts": [delivery["receipt"]], "error": "no"});
+    let answer = server.post(&format!("{path}/nack"), "x", &nack);
+    // There may be room left in the file for this one: then it is kept.
+    let kept = answer.status == 200;
+    if !kept {
+        assert_eq!(answer.json()["error"]["code"], "messaging_unavailable");
+    }
+    assert_eq!(dead(&server), usize::from(kept));
+    server.kill();
+    std::fs::remove_file(&ballast).expect("it is there");
+    let server = Server::start(&data);
+    assert_eq!(dead(&server), usize::from(kept));
+    if !kept {
+        assert_eq!(take(&server)["event"]["id"], delivery["event"]["id"]);
+    }
+}

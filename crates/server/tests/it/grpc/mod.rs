@@ -8,7 +8,7 @@ mod health;
 pub(crate) mod messages;
 mod reads;
 mod receive;
-mod streams;
+pub(crate) mod streams;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ pub(super) fn start() -> Fixture {
     Fixture::with(|config| config.grpc_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0))))
 }
 
-pub(super) fn platform(server: &Fixture) -> Client {
+pub(crate) fn platform(server: &Fixture) -> Client {
     as_holder(server, &server.platform)
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn as_holder(server: &Fixture, token: &str) -> Client {
 }
 
 /// The 16 bytes behind an id's text, made here as the definition describes it.
-pub(super) fn block(id: &str) -> Vec<u8> {
+pub(crate) fn block(id: &str) -> Vec<u8> {
     let alphabet = "0123456789abcdefghjkmnpqrstvwxyz";
     let digits = id.rsplit('_').next().expect("digits");
     let number = digits.chars().fold(0u128, |number, digit| {

@@ -358,7 +358,7 @@ fn wrong_requests_and_callers_are_refused() {
         (open(&orders), "subscription"),
         (
             ReceiveRequest {
-                ack_receipts: vec![vec![7; 16]],
+                ack_receipts: vec![vec![7; 15]],
                 ..ReceiveRequest::default()
             },
             "receipts",

@@ -175,7 +175,7 @@ fn a_stop_ends_streams_without_waiting_for_their_clients() {
 }
 
 /// A channel as a stream.
-pub(super) fn received<T: Send + 'static>(
+pub(crate) fn received<T: Send + 'static>(
     mut channel: mpsc::UnboundedReceiver<T>,
 ) -> impl tokio_stream::Stream<Item = T> + Send + 'static {
     struct Received<F>(F);
