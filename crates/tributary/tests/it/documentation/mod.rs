@@ -213,3 +213,13 @@ fn the_page_of_backups_works_as_pasted() {
 fn the_page_of_settings_works_as_pasted() {
     check(&["README.md", "docs/settings.md"]);
 }
+
+#[test]
+fn the_guide_to_a_marketplace_works_as_pasted() {
+    check(&["README.md", "docs/guides/marketplace.md"]);
+}
+
+#[test]
+fn the_guide_to_a_wallet_works_as_pasted() {
+    check(&["README.md", "docs/guides/wallet.md"]);
+}
