@@ -19,7 +19,8 @@ pub struct ApiError {
     code: &'static str,
     message: Cow<'static, str>,
     param: Option<String>,
-    payment: Option<String>,
+    payment: Option<Box<str>>,
+    account: Option<Box<str>>,
     retry_after: Option<Duration>,
 }
 
@@ -33,6 +34,7 @@ impl ApiError {
             message: message.into(),
             param: None,
             payment: None,
+            account: None,
             retry_after: None,
         }
     }
@@ -51,6 +53,7 @@ impl ApiError {
             message: message.into(),
             param: None,
             payment: None,
+            account: None,
             retry_after: None,
         }
     }
@@ -86,7 +89,13 @@ impl ApiError {
 
     /// Names the payment that the refusal is about.
     pub fn payment(mut self, id: Option<String>) -> ApiError {
-        self.payment = id;
+        self.payment = id.map(String::into_boxed_str);
+        self
+    }
+
+    /// Names the account that the refusal is about.
+    pub fn account(mut self, id: Option<String>) -> ApiError {
+        self.account = id.map(String::into_boxed_str);
         self
     }
 
@@ -128,7 +137,8 @@ impl ApiError {
             code: self.code,
             message: self.message.clone(),
             param: self.param.clone(),
-            payment: self.payment.clone(),
+            payment: self.payment.as_deref().map(str::to_owned),
+            account: self.account.as_deref().map(str::to_owned),
             doc_url: format!("{DOCS_PATH}/{}", self.code),
             request_id: request_id.to_owned(),
         }
@@ -163,6 +173,10 @@ pub struct ErrorBody {
     /// The payment that was refused, or whose change was refused.
     #[schema(required)]
     payment: Option<String>,
+    /// The account that lacks funds, where the API key may see it; only with `insufficient_funds`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    account: Option<String>,
     /// The page that explains the code.
     doc_url: String,
     /// The request, as it stands in the server's log and in the `Request-Id` header.

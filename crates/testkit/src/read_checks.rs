@@ -27,6 +27,7 @@ pub fn check_random_pages(model: &Model, reader: &Reader, rng: &mut Random) -> R
     // With numbers of its own: a check that is added must not change what the seeds of other tests do.
     let mut own = Random::new(model.position());
     check_past_balances(model, reader, &mut own)?;
+    check_filters(model, reader, &mut own)?;
     check_totals(model, reader)
 }
 
@@ -416,6 +417,38 @@ fn check_past_balances(model: &Model, reader: &Reader, rng: &mut Random) -> Resu
     let credit: i128 = posted.values().map(|posted| (*posted).max(0)).sum();
     let expected = (model.position(), posted.len() as u64, credit, credit);
     check_same(&format!("trial balance on {date:?}"), &found, &expected)
+}
+
+/// Checks the refunds of a random owner, and the events of a random payment.
+fn check_filters(model: &Model, reader: &Reader, rng: &mut Random) -> Result<(), String> {
+    let failed = |failure: tributary_engine::Failure| failure.to_string();
+    let owner = random_owner(model, rng);
+    let theirs = |account: &u64| owner.is_none_or(|it| model.accounts()[account].owner == it);
+    let refunds = model.entries().iter().rev().filter(|entry| {
+        let refund = matches!(entry.command.body, Body::Refund(_)) && entry.rejection.is_none();
+        refund && entry.touched.iter().any(|(account, _)| theirs(account))
+    });
+    let expected: Vec<u64> = refunds.map(|entry| entry.position).collect();
+    let found = page_through(1 + rng.index(9), |page| {
+        let slice = reader.all_refunds(None, owner.map(OwnerId), page);
+        read_positions(slice.map_err(failed)?, |record| record.ctx.position)
+    })?;
+    check_same(&format!("refunds of {owner:?}"), &found, &expected)?;
+
+    let payments: Vec<u64> = model.payments().keys().copied().collect();
+    let Some(&payment) = rng.pick(&payments) else {
+        return Ok(());
+    };
+    let about = model.entries().iter().rev().filter(|entry| {
+        let body = &entry.command.body;
+        entry.position == payment || body.payment() == Some(PaymentId(payment))
+    });
+    let expected: Vec<u64> = about.map(|entry| entry.position).collect();
+    let found = page_through(1 + rng.index(3), |page| {
+        let slice = reader.payment_events(PaymentId(payment), page, |_| true);
+        read_positions(slice.map_err(failed)?, |record| record.ctx.position)
+    })?;
+    check_same(&format!("events of payment {payment}"), &found, &expected)
 }
 
 fn check_totals(model: &Model, reader: &Reader) -> Result<(), String> {

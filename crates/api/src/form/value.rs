@@ -315,6 +315,22 @@ integer_form! {
     expecting "an integer of basis points from 0 to 10000"
 }
 
+/// An amount in the query of a URL: digits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AmountText(pub u64);
+
+impl<'de> Deserialize<'de> for AmountText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AmountText, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let amount = text.parse().ok();
+        let amount = amount.filter(|amount| digits && *amount <= AMOUNT_MAX);
+        amount.map(AmountText).ok_or_else(|| {
+            de::Error::custom("must be an integer of minor units from 0 to 9007199254740991")
+        })
+    }
+}
+
 /// Overdraft limit of an account.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OverdraftForm {

@@ -3,12 +3,12 @@
 use serde::Serialize;
 use tributary_engine::{IdKind, IdText, Ids, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Body, PaymentId, Rejection, Updated};
+use tributary_ledger::{AccountId, Body, OwnerId, PaymentId, Rejection, Updated};
 use utoipa::ToSchema;
 
 use crate::code::ErrorType;
 use crate::error::ApiError;
-use crate::render::common::{payment_changed, payment_of};
+use crate::render::common::{created, payment_changed, payment_of};
 use crate::render::event;
 use crate::render::resource::{Resource, object};
 
@@ -53,7 +53,11 @@ pub fn answer(reader: &Reader, record: &Record) -> Result<Rendered, ApiError> {
     if let Some(rejection) = record.outcome.rejection {
         let moves = !matches!(record.command.body, Body::Update(_));
         let payment = payment_of(record).filter(|_| moves);
-        return Err(refusal(reader, payment, rejection));
+        let error = refusal(reader, payment, rejection);
+        return Err(match rejection {
+            Rejection::InsufficientFunds => name_poor_account(reader, record, error)?,
+            _ => error,
+        });
     }
     Ok(Rendered {
         status: status(&record.command.body),
@@ -152,6 +156,10 @@ impl Outline {
         position: u64,
         rejection: Option<Rejection>,
     ) -> Result<Rendered, ApiError> {
+        if rejection == Some(Rejection::InsufficientFunds) {
+            // Which account it was, the record says.
+            return answer(reader, &created(reader, position)?);
+        }
         if let Some(rejection) = rejection {
             let made = self.kind == IdKind::Payment && self.id.is_none();
             let made = made.then_some(PaymentId(position));
@@ -167,6 +175,36 @@ impl Outline {
             }),
         })
     }
+}
+
+/// Adds to an error which account lacks funds: the field that names it, and its id where the actor may see the account. Of a
+/// refund that several accounts would have paid, no account is named.
+fn name_poor_account(
+    reader: &Reader,
+    record: &Record,
+    error: ApiError,
+) -> Result<ApiError, ApiError> {
+    let actor = record.command.actor.owner;
+    let (param, account) = match &record.command.body {
+        Body::Pay(pay) => ("source", Some(pay.source)),
+        Body::Refund(refund) => {
+            let asked = created(reader, refund.payment.0)?;
+            let payment = asked.outcome.payment.as_ref();
+            let shares = payment.map_or(&[][..], |payment| &payment.shares[..]);
+            let mut givers = shares
+                .iter()
+                .filter(|share| refund.refund_fee || !share.is_fee);
+            let only = givers.next().filter(|_| givers.next().is_none());
+            ("payment", only.map(|share| share.account))
+        }
+        _ => return Ok(error),
+    };
+    let seen = |account: &AccountId| {
+        actor == OwnerId::PLATFORM || reader.account_owner(*account) == Some(actor)
+    };
+    let account = account.filter(seen);
+    let id = account.map(|account| reader.ids().encode(IdKind::Account, account.0));
+    Ok(error.param(param).account(id))
 }
 
 /// A refusal that is on record: 402 where money was to move, else 409.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use tributary_ledger::codec::{Operation, Record};
+use tributary_ledger::codec::Record;
 use tributary_ledger::{
     AccountId, Body, OwnerId, Payment, PaymentId, PaymentKind, PaymentStatus, Reference,
 };
@@ -47,19 +47,26 @@ impl Reader {
         filter: &PaymentFilter,
         page: Page,
     ) -> Result<Slice<(Payment, Record)>, Failure> {
-        self.page(self.source(filter.account, filter.owner), page, |record| {
-            let Some(asked) = &record.outcome.payment else {
-                return Ok(None);
-            };
-            if asked.id.0 != record.ctx.position || !self.matches(filter, &record, asked) {
-                return Ok(None);
-            }
-            let now = self.payment(asked.id)?.unwrap_or_else(|| asked.clone());
-            Ok(filter
-                .status
-                .is_none_or(|status| now.status == status)
-                .then_some((now, record)))
-        })
+        self.payments_where(filter, page, |_, _| Ok(true))
+    }
+
+    /// The payment that `record` asked for, as it is now, if the filter shows it.
+    pub(super) fn listed_payment(
+        &self,
+        filter: &PaymentFilter,
+        record: Record,
+    ) -> Result<Option<(Payment, Record)>, Failure> {
+        let Some(asked) = &record.outcome.payment else {
+            return Ok(None);
+        };
+        if asked.id.0 != record.ctx.position || !self.matches(filter, &record, asked) {
+            return Ok(None);
+        }
+        let now = self.payment(asked.id)?.unwrap_or_else(|| asked.clone());
+        Ok(filter
+            .status
+            .is_none_or(|status| now.status == status)
+            .then_some((now, record)))
     }
 
     /// Refunds of a payment that were done, newest first, found by the key index: only the payment's own changes are read.
@@ -137,7 +144,7 @@ impl Reader {
 
     /// Positions within `first..=last` of records that may be indexed under the hash, in the order of a walk; of more than
     /// [`RECORDS_SCANNED_MAX`] the nearest ones and one more.
-    fn under(
+    pub(super) fn under(
         &self,
         hash: u64,
         first: u64,
@@ -178,11 +185,7 @@ impl Reader {
 
     /// Records that are events, newest first: all, or those that touch an account of `owner`.
     pub fn records(&self, owner: Option<OwnerId>, page: Page) -> Result<Slice<Record>, Failure> {
-        self.page(self.source(None, owner), page, |record| {
-            let is_event = !Operation::from_body(&record.command.body).is_internal();
-            let theirs = owner.is_none_or(|owner| self.touches(&record, owner));
-            Ok((is_event && theirs).then_some(record))
-        })
+        self.events(None, owner, page, |_| true)
     }
 
     fn chain_end(&self, account: AccountId) -> Option<ChainEnd> {
@@ -196,7 +199,11 @@ impl Reader {
     }
 
     /// What to walk over for the records of an account, an owner or all, and the position up to which that is complete.
-    fn source(&self, account: Option<AccountId>, owner: Option<OwnerId>) -> (Source, u64) {
+    pub(super) fn source(
+        &self,
+        account: Option<AccountId>,
+        owner: Option<OwnerId>,
+    ) -> (Source, u64) {
         match (account, owner) {
             (Some(account), _) => {
                 let ends = self.chain_end(account).into_iter().collect();
@@ -215,8 +222,8 @@ impl Reader {
         }
     }
 
-    /// Whether the record touches an account of the owner.
-    fn touches(&self, record: &Record, owner: OwnerId) -> bool {
+    /// Returns whether the record touches an account of the owner.
+    pub fn touches(&self, record: &Record, owner: OwnerId) -> bool {
         let published = self.view.read();
         record.outcome.legs.iter().any(|leg| {
             let account = published.set.account(leg.account);
@@ -226,7 +233,7 @@ impl Reader {
 
     /// Walks a source that is complete up to `head`, and keeps what `pick` makes of its records, until the page is full or the
     /// bound is reached.
-    fn page<T>(
+    pub(super) fn page<T>(
         &self,
         (source, head): (Source, u64),
         page: Page,

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod balances;
+mod filters;
 mod lists;
 mod names;
 mod owners;

@@ -1,5 +1,7 @@
 //! `/v1/payments`, and the other ways to move money: `/v1/top_ups`, `/v1/transfers`, `/v1/adjustments`.
 
+use std::cell::Cell;
+
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody as Body};
 use axum::extract::State;
@@ -7,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use tributary_api::caller::Caller;
+use tributary_api::code::ErrorCode;
 use tributary_api::draft::CommandDraft;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
@@ -15,12 +18,13 @@ use tributary_api::form::path::payment_in_path;
 use tributary_api::form::request::{
     AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate,
 };
-use tributary_api::form::value::{AccountText, OwnerText, ReferenceText, TimeText};
+use tributary_api::form::value::{AccountText, AmountText, OwnerText, ReferenceText, TimeText};
 use tributary_api::render::common::created;
 use tributary_api::render::list::{Limit, List, PageParams, list};
+use tributary_api::render::notes::present_notes;
 use tributary_api::render::payment::{PaymentKindForm, PaymentObject, PaymentStatusForm, payment};
 use tributary_api::visibility::{ListScope, list_scope};
-use tributary_engine::{IdKind, PaymentFilter, Slice, Start};
+use tributary_engine::{IdKind, PaymentFilter, Reader, Slice, Start};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, PaymentKind};
 use utoipa::IntoParams;
@@ -196,6 +200,23 @@ pub(crate) struct PaymentsQuery {
     /// Payments of this kind.
     #[param(inline)]
     kind: Option<PaymentKindForm>,
+    /// Payments between the accounts of the caller, or `account`, and this one on the other side.
+    #[param(value_type = Option<String>, pattern = "^acct_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
+    counterparty: Option<AccountText>,
+    /// Payments of at least so many minor units.
+    #[serde(rename = "amount[gte]")]
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 9007199254740991i64)]
+    amount_gte: Option<AmountText>,
+    /// Payments of at most so many minor units.
+    #[serde(rename = "amount[lte]")]
+    #[param(value_type = Option<u64>, minimum = 0, maximum = 9007199254740991i64)]
+    amount_lte: Option<AmountText>,
+    /// Payments whose metadata has this name now.
+    #[param(min_length = 1, max_length = 40)]
+    metadata_key: Option<String>,
+    /// With `metadata_key`: payments whose metadata has this value under that name.
+    #[param(max_length = 500)]
+    metadata_value: Option<String>,
     /// Items at most; 10 if left out.
     #[param(value_type = Option<u8>, minimum = 1, maximum = 100)]
     limit: Option<Limit>,
@@ -274,6 +295,39 @@ fn payments(
         status: query.status.map(PaymentStatusForm::ledger),
         kind: query.kind.map(PaymentKindForm::ledger),
     };
+    let counterparty = match &query.counterparty {
+        None => None,
+        Some(text) => match shared.reader.ids().position_of(IdKind::Account, text.0) {
+            Some(position) => Some(AccountId(position)),
+            None => return list(&shared.reader, caller, url, nothing, render),
+        },
+    };
+    if query.metadata_value.is_some() && query.metadata_key.is_none() {
+        let message = "metadata_value goes with metadata_key.";
+        return Err(ApiError::new(ErrorCode::ParameterMissing, message).param("metadata_key"));
+    }
+    let conditions = Conditions {
+        counterparty,
+        least: query.amount_gte.map(|amount| amount.0),
+        most: query.amount_lte.map(|amount| amount.0),
+        metadata: query.metadata_key.map(|key| (key, query.metadata_value)),
+    };
+    if !conditions.is_empty() {
+        // An error of the interface cannot pass through the walk.
+        let failed = Cell::new(None);
+        let slice = shared.reader.payments_where(&filter, page, |now, asked| {
+            let holds = conditions.hold(&shared.reader, account, now, asked);
+            Ok(holds.unwrap_or_else(|error| {
+                failed.set(Some(error));
+                false
+            }))
+        });
+        let slice = slice.map_err(read_error)?;
+        return match failed.take() {
+            Some(error) => Err(error),
+            None => list(&shared.reader, caller, url, slice, render),
+        };
+    }
     if let Some(slice) = by_reference(
         shared,
         caller,
@@ -289,6 +343,58 @@ fn payments(
         shared.reader.payments(&filter, page).map_err(read_error)?,
         render,
     )
+}
+
+/// What a payment must be besides the engine's filter.
+struct Conditions {
+    counterparty: Option<AccountId>,
+    least: Option<u64>,
+    most: Option<u64>,
+    /// Name and, if it matters, value.
+    metadata: Option<(String, Option<String>)>,
+}
+
+impl Conditions {
+    fn is_empty(&self) -> bool {
+        let bounds = self.least.is_some() || self.most.is_some();
+        !bounds && self.counterparty.is_none() && self.metadata.is_none()
+    }
+
+    /// Whether a payment of `account`, if one is given, meets them all.
+    fn hold(
+        &self,
+        reader: &Reader,
+        account: Option<AccountId>,
+        now: &Payment,
+        asked: &Record,
+    ) -> Result<bool, ApiError> {
+        let within = self.least.is_none_or(|least| now.amount >= least)
+            && self.most.is_none_or(|most| now.amount <= most);
+        let across = self
+            .counterparty
+            .is_none_or(|other| is_between(now, account, other));
+        if !within || !across {
+            return Ok(false);
+        }
+        let Some((key, value)) = &self.metadata else {
+            return Ok(true);
+        };
+        let notes = present_notes(reader, now.text.as_deref(), Some(asked))?;
+        let found = notes.metadata.get(key);
+        Ok(found.is_some_and(|found| value.as_ref().is_none_or(|value| found == value)))
+    }
+}
+
+/// Whether the payment has `other` on one side, and `account`, if one is given, on the other side.
+fn is_between(payment: &Payment, account: Option<AccountId>, other: AccountId) -> bool {
+    let receives = |id: AccountId| payment.shares.iter().any(|share| share.account == id);
+    match account {
+        None => payment.source == other || receives(other),
+        Some(account) => {
+            (payment.source == other && receives(account))
+                || (payment.source == account && receives(other))
+        }
+    }
 }
 
 /// The payment that holds the owner's reference, found by the index instead of by looking through the owner's payments.

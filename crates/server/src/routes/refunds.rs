@@ -7,12 +7,12 @@ use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
 use tributary_api::form::request::{RefundCreate, Request, payment};
-use tributary_api::form::value::{PaymentText, TimeText};
+use tributary_api::form::value::{AccountText, OwnerText, PaymentText, TimeText};
 use tributary_api::render::list::{Limit, List, PageParams, list};
 use tributary_api::render::refund::{RefundObject, refund};
-use tributary_api::visibility::must_see_payment;
-use tributary_engine::IdKind;
-use tributary_ledger::Body;
+use tributary_api::visibility::{ListScope, list_scope, must_see_payment};
+use tributary_engine::{IdKind, Slice};
+use tributary_ledger::{AccountId, Body};
 use utoipa::IntoParams;
 
 use crate::answer::execute_draft;
@@ -40,8 +40,14 @@ pub(crate) async fn create(
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefundsQuery {
     /// Refunds of this payment.
-    #[param(value_type = String, pattern = "^pay_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
-    payment: PaymentText,
+    #[param(value_type = Option<String>, pattern = "^pay_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
+    payment: Option<PaymentText>,
+    /// Refunds that touch this account.
+    #[param(value_type = Option<String>, pattern = "^acct_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
+    account: Option<AccountText>,
+    /// Refunds that touch an account of this owner.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_.:@-]{1,64}$")]
+    owner: Option<OwnerText>,
     /// Items at most; 10 if left out.
     #[param(value_type = Option<u8>, minimum = 1, maximum = 100)]
     limit: Option<Limit>,
@@ -59,7 +65,7 @@ pub(crate) struct RefundsQuery {
     created_lt: Option<TimeText>,
 }
 
-/// Lists the refunds of a payment, the newest first. Refunds that the ledger refused are events, not refunds.
+/// Lists refunds, the newest first. Refunds that the ledger refused are events, not refunds.
 #[utoipa::path(get, path = "/v1/refunds", tag = "refunds", operation_id = "listRefunds", params(RefundsQuery),
     responses((status = 200, description = "A page of refunds.", body = List<RefundObject>)))]
 pub(crate) async fn list_all(
@@ -86,16 +92,41 @@ fn refunds(
         created_lt: query.created_lt,
     };
     let page = params.page(&shared.reader, caller, IdKind::Refund)?;
-    let payment = payment(shared.reader.ids(), &query.payment)?;
-    must_see_payment(&shared.reader, caller, payment, "payment")?;
-    let slice = shared.reader.refunds(payment, page).map_err(read_error)?;
-    list(
-        &shared.reader,
-        caller,
-        "/v1/refunds".to_owned(),
-        slice,
-        |record| refund(&shared.reader, &record),
-    )
+    let reader = &shared.reader;
+    let url = "/v1/refunds".to_owned();
+    let show = |slice| list(reader, caller, url, slice, |record| refund(reader, &record));
+    if let Some(named) = &query.payment {
+        if query.account.is_some() || query.owner.is_some() {
+            let message = "Give either a payment, or an account or an owner.";
+            return Err(ApiError::invalid("payment", message));
+        }
+        let payment = payment(reader.ids(), named)?;
+        must_see_payment(reader, caller, payment, "payment")?;
+        return show(reader.refunds(payment, page).map_err(read_error)?);
+    }
+    let nothing = Slice {
+        items: Vec::new(),
+        has_more: false,
+        next: None,
+    };
+    let owner = match list_scope(reader, caller, query.owner.as_ref()) {
+        ListScope::Nobody => return show(nothing),
+        ListScope::All => None,
+        ListScope::To(owner) => Some(owner),
+    };
+    let account = match &query.account {
+        None => None,
+        Some(text) => {
+            let position = reader.ids().position_of(IdKind::Account, text.0);
+            let found = position.and_then(|id| reader.account(AccountId(id)));
+            match found.filter(|account| caller.sees_account(account)) {
+                Some(account) => Some(account.id),
+                None => return show(nothing),
+            }
+        }
+    };
+    let slice = reader.all_refunds(account, owner, page);
+    show(slice.map_err(read_error)?)
 }
 
 /// Shows a refund.

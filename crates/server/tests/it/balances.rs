@@ -271,7 +271,8 @@ fn a_line_of_a_statement_says_what_it_was_with_whom_and_why() {
         .expect(200);
     let refund = json!({"payment": order, "description": "One crate was broken", "amount": 49});
     server.post("/v1/refunds", &refund).expect(201);
-    let out = json!({"amount": 20, "currency": "EUR", "source": shop, "destination": server.account("platform", "external")});
+    let out = json!({"amount": 20, "currency": "EUR", "source": shop, "paid": true,
+        "destination": server.account("platform", "external")});
     server.post("/v1/payouts", &out).expect(201);
 
     let party = |account: &str, owner: Option<&str>| json!({"account": account, "owner": owner});

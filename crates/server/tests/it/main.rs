@@ -12,6 +12,7 @@ mod complaints;
 mod connections;
 mod document;
 mod faulty;
+mod filters;
 mod fixture;
 mod foreign;
 mod forms;

@@ -165,6 +165,10 @@ impl World {
 const READS: &[(&str, &str)] = &[
     ("acct", "/v1/accounts/{id}"),
     ("acct", "/v1/accounts/{id}/balance"),
+    ("acct", "/v1/events?object={id}"),
+    ("pay", "/v1/events?object={id}"),
+    ("acct", "/v1/payments?counterparty={id}"),
+    ("acct", "/v1/refunds?account={id}"),
     ("acct", "/v1/accounts/{id}/entries"),
     ("evt", "/v1/accounts/{acct}/balance?at={id}"),
     ("acct", "/v1/accounts?starting_after={id}"),
@@ -625,6 +629,8 @@ fn every_parameter_that_takes_an_id_is_tried() {
         "event",
         "after",
         "at",
+        "object",
+        "counterparty",
     ];
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {

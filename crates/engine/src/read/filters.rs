@@ -1,0 +1,124 @@
+//! Lists with a condition of the caller's: pages of events, payments and refunds of which some are left out.
+//!
+//! One request looks through [`RECORDS_SCANNED_MAX`] records at most, however few of them meet the condition.
+
+use tributary_ledger::codec::{Operation, Record};
+use tributary_ledger::{AccountId, Body, OwnerId, Payment, PaymentId};
+
+use super::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start};
+use crate::failure::Failure;
+use crate::lookup;
+
+impl Reader {
+    /// Returns events, newest first: those that touch the account, or else an account of `owner`, or else all; of these the ones
+    /// that `keep` keeps.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn events(
+        &self,
+        account: Option<AccountId>,
+        owner: Option<OwnerId>,
+        page: Page,
+        keep: impl Fn(&Record) -> bool,
+    ) -> Result<Slice<Record>, Failure> {
+        self.page(self.source(account, owner), page, |record| {
+            let is_event = !Operation::from_body(&record.command.body).is_internal();
+            let theirs = owner.is_none_or(|owner| self.touches(&record, owner));
+            Ok((is_event && theirs && keep(&record)).then_some(record))
+        })
+    }
+
+    /// Returns the events of a payment that `keep` keeps, newest first: its request, what changed it and what was refused. Found by
+    /// the key index: only these are read.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn payment_events(
+        &self,
+        payment: PaymentId,
+        page: Page,
+        keep: impl Fn(&Record) -> bool,
+    ) -> Result<Slice<Record>, Failure> {
+        let (first, last) = self.window(page, self.published())?;
+        let newest_first = !matches!(page.start, Start::After(_));
+        let requested = (first..=last).contains(&payment.0);
+        let mut positions = Vec::from_iter(requested.then_some(payment.0));
+        for hash in [
+            tributary_ledger::hash::hash_payment(payment),
+            tributary_ledger::hash::hash_refused(payment),
+        ] {
+            positions.extend(self.under(hash, first, last, newest_first)?);
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        if newest_first {
+            positions.reverse();
+        }
+        let mut slice = Slice {
+            items: Vec::new(),
+            has_more: false,
+            next: None,
+        };
+        for (scanned, position) in positions.into_iter().enumerate() {
+            if scanned == RECORDS_SCANNED_MAX {
+                slice.has_more = true;
+                break;
+            }
+            let record = lookup::record(&*self.journal, position)?;
+            if let Some(record) = record.filter(|record| concerns(record, payment) && keep(record))
+            {
+                if slice.items.len() == page.limit {
+                    slice.has_more = true;
+                    break;
+                }
+                slice.items.push(record);
+            }
+            slice.next = Some(position);
+        }
+        if !newest_first {
+            slice.items.reverse();
+        }
+        Ok(slice)
+    }
+
+    /// Returns the payments of the filter that `keep` keeps, as [`Reader::payments`]. `keep` sees the payment as it is now, and the
+    /// record of its request.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or `keep` fails.
+    pub fn payments_where(
+        &self,
+        filter: &PaymentFilter,
+        page: Page,
+        keep: impl Fn(&Payment, &Record) -> Result<bool, Failure>,
+    ) -> Result<Slice<(Payment, Record)>, Failure> {
+        self.page(self.source(filter.account, filter.owner), page, |record| {
+            let Some(found) = self.listed_payment(filter, record)? else {
+                return Ok(None);
+            };
+            Ok(keep(&found.0, &found.1)?.then_some(found))
+        })
+    }
+
+    /// Returns the refunds that were done, newest first: those that touch the account, or else an account of `owner`, or else all.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn all_refunds(
+        &self,
+        account: Option<AccountId>,
+        owner: Option<OwnerId>,
+        page: Page,
+    ) -> Result<Slice<Record>, Failure> {
+        self.events(account, owner, page, |record| {
+            record.outcome.is_accepted() && matches!(record.command.body, Body::Refund(_))
+        })
+    }
+}
+
+fn concerns(record: &Record, payment: PaymentId) -> bool {
+    let body = &record.command.body;
+    let asked = record.ctx.position == payment.0 && matches!(body, Body::Pay(_));
+    asked || body.payment() == Some(payment)
+}
