@@ -117,8 +117,10 @@ impl Reader {
     }
 }
 
+/// Whether the record made the payment, changed it or refused to change it.
 fn concerns(record: &Record, payment: PaymentId) -> bool {
-    let body = &record.command.body;
-    let asked = record.ctx.position == payment.0 && matches!(body, Body::Pay(_));
-    asked || body.payment() == Some(payment)
+    // Not only a request makes a payment: the return of a payout is one of its own.
+    let made = record.outcome.payment.as_ref();
+    let made = made.filter(|made| made.id.0 == record.ctx.position);
+    made.is_some_and(|made| made.id == payment) || record.command.body.payment() == Some(payment)
 }
