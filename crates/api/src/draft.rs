@@ -1,8 +1,8 @@
 //! Drafts of commands, as every interface reads them: a command without its caller and its idempotency key.
 
 use tributary_ledger::{
-    AccountId, Actor, Body, Command, Currency, Date, Destination, Fee, Fees, Hold, Key, Pay,
-    Payees, PaymentKind, Queue, Reason, Reference, SHARES_MAX, Share, Text, Updated,
+    AccountId, Actor, Body, Command, Currency, Date, Destination, Fee, Fees, Hold, Key, OwnerId,
+    Pay, Payees, PaymentKind, Queue, Reason, Reference, SHARES_MAX, Share, Text, Updated,
 };
 
 use crate::code::ErrorCode;
@@ -137,8 +137,10 @@ pub struct PaymentParts {
     pub hold: Option<Hold>,
     /// Whether a payout is recorded as paid already. Any other payout is held until the platform settles it.
     pub paid: bool,
-    /// The owner's own name for the payment.
+    /// The requester's own name for the payment.
     pub reference: Option<Reference>,
+    /// Owner for whom the reference is unique; none = the requester.
+    pub reference_scope: Option<OwnerId>,
     /// Why an adjustment was made.
     pub reason: Option<Reason>,
     /// How the payment is queued, if it is.
@@ -162,6 +164,10 @@ impl PaymentParts {
                 let message = format!("{field} does not go with this kind of payment.");
                 return Err(ApiError::invalid(field, message));
             }
+        }
+        if self.reference_scope.is_some() && self.reference.is_none() {
+            let message = "reference_scope goes with reference only.";
+            return Err(ApiError::invalid("reference_scope", message));
         }
         if adjusts && self.reason.is_none() {
             return Err(missing("reason", "reason is missing."));
@@ -189,6 +195,7 @@ impl PaymentParts {
                 false => self.hold,
             },
             reference: self.reference,
+            reference_scope: self.reference_scope,
             reason: self.reason,
             queue: self.queue,
         })))

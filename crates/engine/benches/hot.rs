@@ -71,6 +71,7 @@ fn payment(number: u64) -> Command {
         currency: euro(),
         hold: None,
         reference: None,
+        reference_scope: None,
         reason: None,
         queue: None,
     };

@@ -6,9 +6,10 @@ use tributary_ledger::{
 };
 use tributary_ledger::{
     AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, Date, DeleteSetting,
-    Fee, Fees, Hold, ManagedBy, OpenAccount, OrderKey, Overdraft, OwnerName, Part, Pay, Payees,
-    PaymentId, PaymentKind, Publish, PutSetting, Queue, QueueTerms, Reason, Reference, Refund,
-    ReturnPayout, SettingBody, SettingId, SettingKind, SettlePayout, Share, Slug, Text, Topic,
+    Fee, Fees, Hold, ManagedBy, OpenAccount, OrderKey, Overdraft, OwnerId, OwnerName, Part, Pay,
+    PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, Publish, PutSetting, Queue,
+    QueueTerms, Reason, Reference, Refund, ReturnPayout, SettingBody, SettingId, SettingKind,
+    SettlePayout, Share, Slug, Text, Topic,
 };
 
 use crate::request::record_bytes_max;
@@ -48,6 +49,7 @@ fn big_payment(payees: u64, fees: u64) -> Pay {
             expires_at: 2 * BASE,
         }),
         reference: Reference::new(&"r".repeat(Reference::BYTES_MAX)).ok(),
+        reference_scope: Some(OwnerId(BASE + 1)),
         reason: Reason::new(&"w".repeat(Reason::BYTES_MAX)).ok(),
         queue: Some(Box::new(Queue {
             terms: QueueTerms::default(),
@@ -106,12 +108,35 @@ fn no_record_outgrows_the_bound_that_admits_it() {
     check(Body::Pay(queued), false);
     check(Body::Run(PaymentId(BASE + 36)), false);
     let payment = PaymentId(BASE + 35);
+    let each = |amount| {
+        let payee = |at| PayeeAmount {
+            account: AccountId(BASE + 2 + at),
+            amount,
+        };
+        PayeeAmounts::new((0..16).map(payee).collect()).expect("at most 16")
+    };
+    let (splits, is_final) = (each(2), false);
+    let exact = Capture {
+        payment,
+        amount: None,
+        is_final,
+        splits,
+    };
+    check(Body::Capture(exact), false);
+    let exact = Refund {
+        payment,
+        amount: None,
+        refund_fee: true,
+        splits: each(1),
+    };
+    check(Body::Refund(exact), false);
     let (amount, is_final, refund_fee) = (Some(999), false, true);
     check(
         Body::Capture(Capture {
             payment,
             amount,
             is_final,
+            splits: PayeeAmounts::default(),
         }),
         false,
     );
@@ -120,6 +145,7 @@ fn no_record_outgrows_the_bound_that_admits_it() {
             payment,
             amount: None,
             refund_fee,
+            splits: PayeeAmounts::default(),
         }),
         false,
     );

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
     self as ledger, AccountId, Body, ExternalId, Lookups, OwnerId, Payment, PaymentId, PaymentKind,
-    PaymentStatus, Reference, WorkingSet,
+    PaymentStatus, Reference, ReferenceSpace, WorkingSet,
 };
 
 use crate::backend::{JournalReader, KeyQueries, KeyQuery, KeyUse};
@@ -78,23 +78,23 @@ pub(crate) fn failed_run(
     })
 }
 
-/// Returns the payment that has `reference` in the name space of `owner`.
+/// Returns the payment that has `reference` in a name space.
 pub(crate) fn reference(
     reader: &dyn JournalReader,
-    owner: OwnerId,
+    space: ReferenceSpace,
     reference: &Reference,
 ) -> Result<Option<PaymentId>, Failure> {
     let mut result = Ok(());
     let found = newest(
         reader,
-        ledger::hash::hash_reference(owner, reference),
+        ledger::hash::hash_reference(space, reference),
         |record| {
             let Body::Pay(pay) = &record.command.body else {
                 return None;
             };
             let taken = record.outcome.is_accepted() && pay.reference.as_ref() == Some(reference);
             let made = record.outcome.payment.as_ref()?;
-            if !taken || made.owner != owner {
+            if !taken || pay.reference_space(record.command.actor) != space {
                 return None;
             }
             // A queued payment that failed when it was run gave its reference back, and so did a payout that failed.
@@ -171,9 +171,9 @@ pub(crate) fn load(
             set.load_payment(payment);
         }
     }
-    for (owner, wanted) in &lookups.references {
-        if let Some(id) = reference(reader, *owner, wanted)? {
-            set.load_reference(*owner, wanted.clone(), id);
+    for (space, wanted) in &lookups.references {
+        if let Some(id) = reference(reader, *space, wanted)? {
+            set.load_reference(*space, wanted.clone(), id);
         }
     }
     for (owner, wanted) in &lookups.externals {

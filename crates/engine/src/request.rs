@@ -201,7 +201,9 @@ pub(crate) fn record_bytes_max(command: &Command) -> usize {
 fn name_bytes(pay: &Pay) -> usize {
     let reference = pay.reference.as_ref();
     let reason = pay.reason.as_ref();
-    reference.map_or(0, |reference| reference.as_bytes().len())
+    let scope = if pay.reference_scope.is_some() { 8 } else { 0 };
+    scope
+        + reference.map_or(0, |reference| reference.as_bytes().len())
         + reason.map_or(0, |reason| reason.as_bytes().len())
 }
 

@@ -126,7 +126,8 @@ fn apply_names(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: 
     match &command.body {
         Body::Pay(pay) => {
             if let (Some(reference), Some(payment)) = (&pay.reference, &outcome.payment) {
-                set.put_reference(payment.owner, reference.clone(), payment.id, ctx.position);
+                let space = pay.reference_space(command.actor);
+                set.put_reference(space, reference.clone(), payment.id, ctx.position);
             }
         }
         Body::OpenAccount(open) => {

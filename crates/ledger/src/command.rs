@@ -148,8 +148,10 @@ pub struct Pay {
     pub currency: Currency,
     /// Terms of the hold, if the amount is only held (authorized).
     pub hold: Option<Hold>,
-    /// Name that the owner gives to the payment.
+    /// Name that the requester gives to the payment, unique within its [`crate::ReferenceSpace`].
     pub reference: Option<Reference>,
+    /// Owner for whom the reference is unique, set by the platform only: the payer or a payee. None = the requester.
+    pub reference_scope: Option<OwnerId>,
     /// Reason; required for an adjustment.
     pub reason: Option<Reason>,
     /// Terms of the queue, if the payment is decided later.
@@ -256,26 +258,46 @@ bounded_list!(
     Fee
 );
 
-/// Capture all or a part of a hold.
+/// Exact amount that a capture gives to a payee, or a refund takes from a payee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayeeAmount {
+    /// Account of the payee.
+    pub account: AccountId,
+    /// Amount, minor units.
+    pub amount: u64,
+}
+
+bounded_list!(
+    /// Exact amounts per payee of a capture or refund, at most [`crate::SHARES_MAX`]. An empty list means that the amount is
+    /// divided in proportion.
+    PayeeAmounts,
+    PayeeAmount
+);
+
+/// Capture all or a part of a hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
     /// Payment to change.
     pub payment: PaymentId,
-    /// Amount, minor units; none = everything that is still held.
+    /// Amount, minor units; none = everything that is still held, or what the splits amount to.
     pub amount: Option<u64>,
     /// Whether the rest of the hold is released.
     pub is_final: bool,
+    /// Exact amounts of payees; the fees follow in proportion. Not with `amount`.
+    pub splits: PayeeAmounts,
 }
 
 /// Refund all or a part of the captured amount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
     /// Payment to change.
     pub payment: PaymentId,
-    /// Amount, minor units; none = everything that can still be refunded.
+    /// Amount, minor units; none = everything that can still be refunded, or what the splits amount to.
     pub amount: Option<u64>,
     /// Whether the fee accounts refund their parts too.
     pub refund_fee: bool,
+    /// Exact amounts of payees; with `refund_fee` the fees follow in proportion. Not with `amount`.
+    pub splits: PayeeAmounts,
 }
 
 /// Record that a pending payout was paid, or that it failed.

@@ -47,9 +47,10 @@ impl WorkingSet {
     /// Returns a digest of the whole set: also of closed payments, references and external ids.
     pub fn digest_all(&self) -> [u8; 32] {
         let mut sum = self.sum(true);
-        for ((owner, reference), payment) in self.references() {
+        for ((space, reference), payment) in self.references() {
             sum.add(5, |into| {
-                name_bytes(owner.0, reference.as_bytes(), payment.0, into)
+                into.extend_from_slice(&space.scope.0.to_le_bytes());
+                name_bytes(space.owner.0, reference.as_bytes(), payment.0, into);
             });
         }
         for ((owner, external), account) in self.externals() {

@@ -2,7 +2,7 @@
 //!
 //! A hash only finds candidates: the reader compares the object itself.
 
-use crate::{ExternalId, Key, OwnerId, PaymentId, Reference};
+use crate::{ExternalId, Key, OwnerId, PaymentId, Reference, ReferenceSpace};
 
 /// Returns the hash of an idempotency key. The owner is the owner of the actor.
 pub fn hash_key(owner: OwnerId, key: &Key) -> u64 {
@@ -13,13 +13,20 @@ pub(crate) fn hash_key_bytes(owner: OwnerId, key: &[u8]) -> u64 {
     sip(*b"key-----", owner.0, key)
 }
 
-/// Returns the hash of a reference. The owner is the owner of the payment.
-pub fn hash_reference(owner: OwnerId, reference: &Reference) -> u64 {
-    hash_reference_bytes(owner, reference.as_bytes())
+/// Returns the hash of a reference in its name space.
+pub fn hash_reference(space: ReferenceSpace, reference: &Reference) -> u64 {
+    hash_reference_bytes(space, reference.as_bytes())
 }
 
-pub(crate) fn hash_reference_bytes(owner: OwnerId, reference: &[u8]) -> u64 {
-    sip(*b"referenc", owner.0, reference)
+/// SipHash-2-4 of `le(owner) ‖ le(scope) ‖ reference`.
+pub(crate) fn hash_reference_bytes(space: ReferenceSpace, reference: &[u8]) -> u64 {
+    let mut state = State::new(
+        u64::from_le_bytes(*b"tributar"),
+        u64::from_le_bytes(*b"referenc"),
+    );
+    state.word(space.owner.0);
+    state.word(space.scope.0);
+    state.finish(reference, 16)
 }
 
 /// Returns the hash of an external id. The owner is the owner of the account.
@@ -141,7 +148,8 @@ mod tests {
         let reference = Reference::new("k").unwrap();
         let external = ExternalId::new("k").unwrap();
         assert_eq!(hash_key(owner, &key), 0x8b3e_5db3_044a_918e);
-        assert_eq!(hash_reference(owner, &reference), 0xaa46_a063_c870_a607);
+        let space = ReferenceSpace::new(owner, Some(OwnerId(2)));
+        assert_eq!(hash_reference(space, &reference), 0x8baa_024a_9a04_f335);
         assert_eq!(hash_external(owner, &external), 0xd027_1c0b_1eca_b699);
         assert_eq!(hash_payment(payment), 0x9621_9771_1f7b_958f);
         assert_eq!(hash_refused(payment), 0xe98b_b8fc_7c1b_6c4b);

@@ -1,7 +1,7 @@
 //! Hashes under which a journal indexes a record.
 
 use crate::codec::{Corrupt, Operation, RecordRef};
-use crate::{Body, Command, FORMAT_VERSION, Outcome, hash};
+use crate::{Body, Command, FORMAT_VERSION, Outcome, ReferenceSpace, hash};
 
 /// Like [`index_keys`], for the record of a command and its outcome; `key_hash` is the [`hash::hash_key`] of the command.
 pub fn index_command_keys(
@@ -23,8 +23,9 @@ pub fn index_command_keys(
     }
     match &command.body {
         Body::Pay(pay) => {
-            if let (Some(payment), Some(reference)) = (&outcome.payment, &pay.reference) {
-                found(hash::hash_reference(payment.owner, reference));
+            if let Some(reference) = &pay.reference {
+                let space = pay.reference_space(command.actor);
+                found(hash::hash_reference(space, reference));
             }
         }
         Body::OpenAccount(open) => {
@@ -41,7 +42,7 @@ pub fn index_command_keys(
 }
 
 /// Calls `found` with the hashes under which a record is indexed: always (actor's owner, idempotency key); for an accepted record
-/// (payment's owner, reference), the changed payment (also for a `Run` that made the payment fail) and (account's owner, external id);
+/// (name space, reference), the changed payment (also for a `Run` that made the payment fail) and (account's owner, external id);
 /// for a refused record the named payment, under another hash, so that a reader of the payment does not read refused records.
 pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) -> Result<(), Corrupt> {
     let record = RecordRef::parse(record, FORMAT_VERSION)?;
@@ -53,8 +54,9 @@ pub fn index_keys(record: &[u8], found: &mut dyn FnMut(u64)) -> Result<(), Corru
         }
         return Ok(());
     }
-    if let (Some(owner), Some(reference)) = (record.payment_owner(), record.reference()) {
-        found(hash::hash_reference_bytes(owner, reference));
+    if let Some(reference) = record.reference() {
+        let space = ReferenceSpace::new(record.actor().owner, record.reference_scope());
+        found(hash::hash_reference_bytes(space, reference));
     }
     if let (Some(payment), false) = (record.payment(), record.operation() == Operation::Pay) {
         found(hash::hash_payment(payment));

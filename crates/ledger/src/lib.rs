@@ -36,12 +36,14 @@ mod leg;
 mod lints;
 mod lookups;
 mod money;
+mod names;
 mod ordered;
 mod outcome;
 mod owner;
 mod payment;
 mod queue;
 mod ranks;
+mod reference;
 mod rejection;
 mod set;
 mod setting;
@@ -55,8 +57,8 @@ pub use api_key::{API_KEY_OVERLAP_MAX, Access, ApiKey, ApiKeyStatus, PreviousSec
 pub use apply::{apply, apply_record, apply_sparse};
 pub use command::{
     Actor, Body, Capture, Command, CreateApiKey, CreateOwner, DeleteSetting, Destination, Fee,
-    Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount, Part, Pay, Payees, PaymentKind, Publish,
-    PutSetting, Queue, Refund, ReturnPayout, SettlePayout, Share, Update,
+    Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount, Part, Pay, PayeeAmount, PayeeAmounts, Payees,
+    PaymentKind, Publish, PutSetting, Queue, Refund, ReturnPayout, SettlePayout, Share, Update,
 };
 pub use context::Context;
 pub use decide::{decide, decide_group, decide_into, refuse};
@@ -69,10 +71,12 @@ pub use index::{index_command_keys, index_keys};
 pub use leg::{LEGS_MAX, Leg, SHARES_MAX};
 pub use lookups::{LOADING_STAGES_MAX, missing_lookups};
 pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
+pub use names::Invalid;
 pub use outcome::Outcome;
 pub use owner::{Owner, OwnerRef};
 pub use payment::{Payment, PaymentShare, PaymentStatus};
 pub use queue::{Priority, QueueMode, QueueState, QueueTerms, ReplyTo};
+pub use reference::ReferenceSpace;
 pub use rejection::Rejection;
 pub use set::{CurrencyTotals, Lookups, Residency, WorkingSet};
 pub use setting::{
@@ -81,8 +85,8 @@ pub use setting::{
 };
 pub use shared_bound::{BoundReached, BoundUse, SharedBound};
 pub use text::{
-    CorrelationId, Data, ExternalId, Invalid, Key, Label, ManagedBy, OrderKey, OwnerName, Reason,
-    Reference, Slug, Text, Topic,
+    CorrelationId, Data, ExternalId, Key, Label, ManagedBy, OrderKey, OwnerName, Reason, Reference,
+    Slug, Text, Topic,
 };
 pub use time::{AdvanceTime, TIME_OFFSET_NS_MAX, TimeOffset};
 

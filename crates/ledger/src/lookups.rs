@@ -2,8 +2,8 @@
 
 use crate::set::{Absent, Lookups};
 use crate::{
-    Body, Command, ExternalId, ObjectId, OwnerId, Pay, PaymentId, PaymentKind, Reference,
-    Residency, WorkingSet,
+    Body, Command, ExternalId, ObjectId, OwnerId, PaymentId, Reference, ReferenceSpace, Residency,
+    WorkingSet,
 };
 
 /// Maximum number of stages in which the objects of a batch are loaded: payments and references, then the payments that have
@@ -15,7 +15,6 @@ pub const LOADING_STAGES_MAX: usize = 2;
 pub fn missing_lookups(commands: &[Command], set: &WorkingSet) -> Lookups {
     let mut wanted = Wanted {
         set,
-        commands,
         lookups: Lookups::default(),
     };
     if set.residency() != Residency::Everything {
@@ -27,7 +26,6 @@ pub fn missing_lookups(commands: &[Command], set: &WorkingSet) -> Lookups {
 
 struct Wanted<'a> {
     set: &'a WorkingSet,
-    commands: &'a [Command],
     lookups: Lookups,
 }
 
@@ -42,7 +40,7 @@ impl Wanted<'_> {
             }
             Body::Pay(pay) => {
                 if let Some(reference) = &pay.reference {
-                    self.reference_of_payment(pay, reference);
+                    self.reference(pay.reference_space(command.actor), reference);
                 }
             }
             Body::Capture(capture) => self.payment(capture.payment),
@@ -71,27 +69,6 @@ impl Wanted<'_> {
         }
     }
 
-    /// Looks the reference up under the future owner of the payment. If this batch opens the account that decides the owner,
-    /// the owner may be any owner for whom the batch opens an account.
-    fn reference_of_payment(&mut self, pay: &Pay, reference: &Reference) {
-        let decides = match pay.kind {
-            PaymentKind::Pay | PaymentKind::TopUp | PaymentKind::PayoutReturn => pay.first_payee(),
-            PaymentKind::Transfer | PaymentKind::Payout => Some(pay.source),
-            PaymentKind::Adjustment => return self.reference(OwnerId::PLATFORM, reference),
-        };
-        let Some(decides) = decides else { return };
-        if let Some(account) = self.set.account(decides) {
-            return self.reference(account.owner, reference);
-        }
-        for command in self.commands {
-            if let Body::OpenAccount(open) = &command.body
-                && let Some(owner) = self.set.owner_by_name(&open.owner)
-            {
-                self.reference(owner.id, reference);
-            }
-        }
-    }
-
     fn payment(&mut self, id: PaymentId) {
         if self.set.payment(id).is_none() && !self.set.is_absent(&Absent::Payment(id)) {
             self.lookups.payments.push(id);
@@ -99,13 +76,13 @@ impl Wanted<'_> {
     }
 
     /// Needs the payment of a used reference too: if that payment has failed since, the reference is free.
-    fn reference(&mut self, owner: OwnerId, reference: &Reference) {
-        match self.set.reference(owner, reference) {
+    fn reference(&mut self, space: ReferenceSpace, reference: &Reference) {
+        match self.set.reference(space, reference) {
             Some(payment) => self.payment(payment),
             None => {
-                let absent = Absent::Reference(owner, reference.clone());
+                let absent = Absent::Reference(space, reference.clone());
                 if !self.set.is_absent(&absent) {
-                    self.lookups.references.push((owner, reference.clone()));
+                    self.lookups.references.push((space, reference.clone()));
                 }
             }
         }

@@ -48,6 +48,8 @@ pub struct PaymentShare {
     pub captured: u64,
     /// Amount that this account refunded; more than `captured` where a payee bears a kept fee.
     pub refunded: u64,
+    /// Part of `refunded` with which the fees were refunded too; 0 for a fee.
+    pub refunded_with_fee: u64,
 }
 
 /// State of a payment after its last record.
@@ -124,6 +126,7 @@ impl Payment {
                 amount,
                 captured,
                 refunded: 0,
+                refunded_with_fee: 0,
             });
         }
         Payment {

@@ -97,6 +97,8 @@ rejections! {
     SettingNotFound = 304, "setting_not_found";
     /// The owner does not exist.
     OwnerNotFound = 305, "owner_not_found";
+    /// The payment has no payee with this account.
+    PayeeNotFound = 310, "payee_not_found";
     /// The actor is not allowed to do this.
     Forbidden = 401, "forbidden";
     /// The currency of an account differs from the currency of the payment.
@@ -109,7 +111,7 @@ rejections! {
     AccountNotFrozen = 504, "account_not_frozen";
     /// The account has a balance or a hold.
     AccountNotEmpty = 505, "account_not_empty";
-    /// The owner already has a payment with this reference.
+    /// The reference is in use: it is unique per owner of the API key and scope.
     ReferenceInUse = 506, "reference_in_use";
     /// The owner already has an account with this external id.
     ExternalIdInUse = 507, "external_id_in_use";
@@ -119,6 +121,8 @@ rejections! {
     OwnerExternalIdInUse = 509, "owner_external_id_in_use";
     /// The owner is inactive: no accounts and API keys can be made for it.
     OwnerInactive = 510, "owner_inactive";
+    /// The owner that the scope of the reference names is neither payer nor payee of the payment.
+    ReferenceScopeNotParty = 511, "reference_scope_not_party";
     /// The payment has no open hold and is not queued.
     PaymentNotOpen = 520, "payment_not_open";
     /// The hold has expired.
@@ -161,6 +165,10 @@ rejections! {
     PayoutNotPaid = 543, "payout_not_paid";
     /// The amount exceeds the paid amount that has not come back.
     ReturnExceedsPaid = 544, "return_exceeds_paid";
+    /// An amount exceeds what the payee has not captured of its part yet.
+    CaptureExceedsPart = 550, "capture_exceeds_part";
+    /// An amount exceeds what is left to refund of the payee's part.
+    RefundExceedsPart = 551, "refund_exceeds_part";
     /// The available balance of an account is too low.
     InsufficientFunds = 601, "insufficient_funds";
     /// A balance would exceed 9007199254740991 minor units.

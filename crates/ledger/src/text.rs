@@ -2,22 +2,7 @@
 
 use std::fmt;
 
-/// Error: the text is empty, too long, or contains a character that is not allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
-    /// The text is empty.
-    #[error("must not be empty")]
-    Empty,
-    /// The text is too long.
-    #[error("is longer than {bytes_max} bytes")]
-    TooLong {
-        /// Maximum length, bytes.
-        bytes_max: usize,
-    },
-    /// The text is not UTF-8 or contains a character that is not allowed.
-    #[error("contains a character that is not allowed")]
-    Character,
-}
+use crate::names::{Invalid, check_name};
 
 /// Bytes that need no allocation up to `N`.
 #[derive(Clone)]
@@ -111,12 +96,17 @@ macro_rules! word {
 
 macro_rules! utf8_word {
     ($(#[$doc:meta])* $name:ident, $inline:literal, $max:literal, $allowed:expr) => {
+        utf8_word!($(#[$doc])* $name, $inline, $max, $allowed, |_| Ok(()));
+    };
+    ($(#[$doc:meta])* $name:ident, $inline:literal, $max:literal, $allowed:expr, $look:expr) => {
         word!($(#[$doc])* $name, $inline, $max, $allowed);
 
         impl $name {
-            /// Checks the length and the characters.
+            /// Checks the length and the characters of a text that a caller sent.
             pub fn new(text: &str) -> Result<Self, Invalid> {
-                Self::from_bytes(text.as_bytes())
+                let look: fn(&str) -> Result<(), Invalid> = $look;
+                let word = Self::from_bytes(text.as_bytes())?;
+                look(text).map(|()| word)
             }
 
             /// Returns the text.
@@ -129,6 +119,14 @@ macro_rules! utf8_word {
                 f.write_str(self.as_str())
             }
         }
+    };
+}
+
+/// A text that names something uniquely: `new` makes only names that cannot be taken for another, see [`check_name`].
+/// `from_bytes` reads every name that was ever stored: a later version of Unicode may judge one differently.
+macro_rules! name_word {
+    ($(#[$doc:meta])* $name:ident, $inline:literal, $max:literal) => {
+        utf8_word!($(#[$doc])* $name, $inline, $max, utf8, check_name);
     };
 }
 
@@ -211,13 +209,14 @@ utf8_word!(
     /// Name of an owner: 1 to 64 of `A-Z a-z 0-9 _ . : @ -`. `platform` names the platform.
     OwnerName, 22, 64, name_characters
 );
-utf8_word!(
-    /// Name that a merchant gives to a payment, 1 to 64 bytes, unique per owner among payments that were not refused.
-    Reference, 22, 64, utf8
+name_word!(
+    /// Name that the requester gives to a payment, 1 to 64 bytes, unique within its [`crate::ReferenceSpace`] among payments
+    /// that were not refused.
+    Reference, 22, 64
 );
-utf8_word!(
+name_word!(
     /// Name that an owner gives to an account, 1 to 64 bytes, unique per owner.
-    ExternalId, 22, 64, utf8
+    ExternalId, 22, 64
 );
 utf8_word!(
     /// Reason of an adjustment, 1 to 255 bytes.
@@ -245,9 +244,9 @@ utf8_word!(
     /// Name of a setting, unique per owner and kind: 1 to 64 of `a-z 0-9 . _ -`, the first a letter or a digit.
     Slug, 22, 64, slug
 );
-utf8_word!(
+name_word!(
     /// Name of the file or tool that manages a setting, 1 to 64 bytes.
-    ManagedBy, 22, 64, utf8
+    ManagedBy, 22, 64
 );
 
 impl OwnerName {

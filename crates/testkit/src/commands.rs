@@ -45,6 +45,7 @@ pub fn pay(source: u64, destination: u64, amount: u64) -> Pay {
         currency: Currency::from_code("EUR").expect("a currency"),
         hold: None,
         reference: None,
+        reference_scope: None,
         reason: None,
         queue: None,
     }

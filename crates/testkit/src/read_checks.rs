@@ -3,7 +3,7 @@
 use tributary_engine::{Page, PaymentFilter, Reader, Slice, Start};
 use tributary_ledger::{
     AccountId, Body, Date, ExternalId, OwnerId, OwnerName, PaymentId, PaymentKind, PaymentStatus,
-    Reference, SettingId, SettingKind, Slug,
+    Reference, ReferenceSpace, SettingId, SettingKind, Slug,
 };
 
 use crate::model::{Model, PaymentQuery, Window, check_payment, check_setting};
@@ -489,13 +489,15 @@ fn check_names(model: &Model, reader: &Reader) -> Result<(), String> {
         let found = reader.owner_by_name(&name).map(|owner| owner.0);
         check_same(&format!("owner {name}"), &found, &Some(id))?;
     }
-    for ((owner, name), &id) in model.references() {
+    for ((owner, scope, name), &id) in model.references() {
         let reference = Reference::new(name).expect("it was one");
+        let space = ReferenceSpace::new(OwnerId(*owner), Some(OwnerId(*scope)));
         let found = reader
-            .payment_by_reference(OwnerId(*owner), &reference)
+            .payment_by_reference(space, &reference)
             .map_err(|failure| failure.to_string())?
             .map(|payment| payment.id.0);
-        check_same(&format!("reference {name} of {owner}"), &found, &Some(id))?;
+        let what = format!("reference {name} of {owner} for {scope}");
+        check_same(&what, &found, &Some(id))?;
     }
     for (&id, payment) in model.payments() {
         let asked = &model.entries()[id as usize - 1].command.body;
@@ -505,9 +507,11 @@ fn check_names(model: &Model, reader: &Reader) -> Result<(), String> {
         let Some(reference) = &pay.reference else {
             continue;
         };
-        let name = (payment.owner, reference.as_str().to_owned());
+        let owner = payment.actor.owner;
+        let scope = pay.reference_scope.unwrap_or(owner);
+        let name = (owner.0, scope.0, reference.as_str().to_owned());
         let found = reader
-            .payment_by_reference(OwnerId(payment.owner), reference)
+            .payment_by_reference(ReferenceSpace::new(owner, Some(scope)), reference)
             .map_err(|failure| failure.to_string())?
             .map(|payment| payment.id.0);
         let expected = model.references().get(&name).copied();

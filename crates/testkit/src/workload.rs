@@ -7,10 +7,10 @@ use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body,
     Capture, Command, CorrelationId, CreateApiKey, Currency, Data, Date, DeleteSetting,
     Destination, ExternalId, Fee, Fees, Hold, Key, Label, ManagedBy, OpenAccount, OrderKey,
-    Overdraft, OwnerId, OwnerName, Part, Pay, Payees, PaymentId, PaymentKind, PaymentStatus,
-    Priority, Publish, PutSetting, Queue, QueueMode, QueueTerms, Reason, Reference, Refund,
-    ReplyTo, ReturnPayout, SettingBody, SettingId, SettingKind, SettlePayout, Share, Slug, Text,
-    Topic, Updated,
+    Overdraft, OwnerId, OwnerName, Part, Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId,
+    PaymentKind, PaymentStatus, Priority, Publish, PutSetting, Queue, QueueMode, QueueTerms,
+    Reason, Reference, Refund, ReplyTo, ReturnPayout, SHARES_MAX, SettingBody, SettingId,
+    SettingKind, SettlePayout, Share, Slug, Text, Topic, Updated,
 };
 
 use crate::model::Model;
@@ -216,10 +216,12 @@ impl Workload {
                     .payments()
                     .get(&payment.0)
                     .map_or(0, |found| found.held);
+                let splits = self.payee_amounts(model, payment, |part| part.amount - part.captured);
                 Body::Capture(Capture {
                     payment,
-                    amount: self.partial_amount(held),
+                    amount: self.amount_beside(&splits, held),
                     is_final: self.rng.chance(25),
+                    splits,
                 })
             }
             67..=69 => Body::Void(self.payment(model, crate::model::Payment::open)),
@@ -230,10 +232,13 @@ impl Workload {
                 let payment = self.payment(model, |payment| payment.captured > payment.refunded);
                 let found = model.payments().get(&payment.0);
                 let left = found.map_or(0, |found| found.captured - found.refunded);
+                let splits =
+                    self.payee_amounts(model, payment, |part| part.captured - part.refunded);
                 Body::Refund(Refund {
                     payment,
-                    amount: self.partial_amount(left),
+                    amount: self.amount_beside(&splits, left),
                     refund_fee: self.rng.chance(40),
+                    splits,
                 })
             }
             93..=96 => Body::CreateApiKey(CreateApiKey {
@@ -510,6 +515,42 @@ impl Workload {
         PaymentId(self.rng.pick(&ids).copied().unwrap_or(1))
     }
 
+    /// Returns exact amounts for some payees of a payment, usually about what is left of their parts, and often none.
+    fn payee_amounts(
+        &mut self,
+        model: &Model,
+        payment: PaymentId,
+        left: fn(&crate::model::Part) -> i128,
+    ) -> PayeeAmounts {
+        let found = model.payments().get(&payment.0);
+        let (Some(found), true) = (found, self.rng.chance(40)) else {
+            return PayeeAmounts::default();
+        };
+        let mut amounts = Vec::new();
+        for part in found.parts.iter().take(SHARES_MAX) {
+            let wanted = if part.is_fee { 2 } else { 60 };
+            if !self.rng.chance(wanted) {
+                continue;
+            }
+            let account = match self.rng.chance(1) {
+                true => self.account(model),
+                false => AccountId(part.account),
+            };
+            let whole = left(part).max(0);
+            let amount = self.partial_amount(whole).unwrap_or(whole as u64);
+            amounts.push(PayeeAmount { account, amount });
+        }
+        PayeeAmounts::new(amounts).expect("at most sixteen")
+    }
+
+    /// Returns an amount for a capture or refund, hardly ever together with exact amounts.
+    fn amount_beside(&mut self, splits: &PayeeAmounts, whole: i128) -> Option<u64> {
+        if !splits.is_empty() && self.rng.below(100) < 98 {
+            return None;
+        }
+        self.partial_amount(whole)
+    }
+
     /// Returns no amount (= all), a part, all, or one unit more.
     fn partial_amount(&mut self, whole: i128) -> Option<u64> {
         let whole = u64::try_from(whole).expect("amounts are not negative");
@@ -554,6 +595,7 @@ impl Workload {
         let mut named = vec![source];
         let destination = self.destination(model, currency, amount, &mut named);
         let fees = self.fees(model, currency, amount, &mut named);
+        let reference_scope = self.rng.chance(12).then(|| self.scope(model, &named));
         let pays_out = kind == PaymentKind::Payout;
         let hold = if pays_out && self.rng.chance(85) {
             Some(Hold::OF_PAYOUT)
@@ -572,6 +614,7 @@ impl Workload {
                 let name = format!("order-{}", self.rng.below(150));
                 Reference::new(&name).expect("it is short")
             }),
+            reference_scope,
             reason: (self.rng.chance(5) || kind == PaymentKind::Adjustment && self.rng.chance(80))
                 .then(|| Reason::new("a correction").expect("it is short")),
             queue: self.rng.chance(25).then(|| Box::new(self.queue(now))),
@@ -588,6 +631,16 @@ impl Workload {
                 _ => now + self.rng.below(40 * SECOND),
             },
         })
+    }
+
+    /// Returns the owner of an account that a payment names, or now and then of any account.
+    fn scope(&mut self, model: &Model, named: &[AccountId]) -> OwnerId {
+        let party = match self.rng.pick(named) {
+            Some(party) if self.rng.chance(90) => *party,
+            _ => self.account(model),
+        };
+        let owner = model.accounts().get(&party.0).map(|found| found.owner);
+        OwnerId(owner.unwrap_or(1))
     }
 
     /// Returns terms of the queue, usually of a payment that runs soon; some payments can never run.

@@ -1,17 +1,18 @@
 //! The bodies of requests about payouts: request one, record that it was paid or failed, record that it came back.
 
 use serde::Deserialize;
-use tributary_engine::{IdKind, Ids};
+use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::{Body, Date, PaymentId, PaymentKind, Reason, ReturnPayout, SettlePayout};
 use utoipa::ToSchema;
 
+use crate::caller::Caller;
 use crate::draft::CommandDraft;
 use crate::error::ApiError;
 use crate::form::queue::QueueForm;
 use crate::form::request::{FeeForm, Request, TransferCreate, notes};
 use crate::form::value::{
-    AccountText, AmountForm, CurrencyForm, DateText, DescriptionText, MetadataForm, PaymentText,
-    ReasonText, ReferenceText,
+    AccountText, AmountForm, CurrencyForm, DateText, DescriptionText, MetadataForm, OwnerText,
+    PaymentText, ReasonText, ReferenceText,
 };
 
 /// Send money outside. The amount is held until the platform records that the payout was paid or failed.
@@ -29,8 +30,11 @@ pub struct PayoutCreate {
     fees: Option<Vec<FeeForm>>,
     /// Whether the payout is recorded as paid already; false if left out. Platform keys only.
     paid: Option<bool>,
-    /// The owner's own name for it, unique among the owner's payments that were not refused.
+    /// Your own name for the payment, unique among the payments that your owner's keys asked for, with the same
+    /// `reference_scope`, and that were not refused.
     reference: Option<ReferenceText>,
+    /// Owner for whom the reference is unique: the payer or the payee. Platform keys only; the key's own owner if left out.
+    reference_scope: Option<OwnerText>,
     /// The date of the business; today in UTC if left out.
     effective_at: Option<DateText>,
     description: Option<DescriptionText>,
@@ -92,8 +96,9 @@ pub struct BatchPayoutReturn {
     metadata: Option<MetadataForm>,
 }
 
-impl Request for PayoutCreate {
-    fn into_draft(self, ids: &Ids) -> Result<CommandDraft, ApiError> {
+impl PayoutCreate {
+    /// The draft of a payout that `caller` asks for.
+    pub fn into_draft(self, reader: &Reader, caller: &Caller) -> Result<CommandDraft, ApiError> {
         let form = TransferCreate {
             amount: self.amount,
             currency: self.currency,
@@ -101,12 +106,18 @@ impl Request for PayoutCreate {
             destination: self.destination,
             fees: self.fees,
             reference: self.reference,
+            reference_scope: self.reference_scope,
             effective_at: self.effective_at,
             description: self.description,
             metadata: self.metadata,
             queue: self.queue,
         };
-        form.into_payment(PaymentKind::Payout, self.paid.unwrap_or(false), ids)
+        form.into_payment(
+            PaymentKind::Payout,
+            self.paid.unwrap_or(false),
+            reader,
+            caller,
+        )
     }
 }
 

@@ -14,7 +14,9 @@ use crate::caller::Caller;
 use crate::draft::{CommandDraft, PaymentParts, check_fee_count, check_payee_count};
 use crate::error::ApiError;
 use crate::form::json::{compact, is_readable};
+use crate::form::parts::{PayeeAmountForm, check_splits, payee_amounts};
 use crate::form::queue::QueueForm;
+use crate::form::reference::reference_scope;
 use crate::form::value::{
     AccountText, AmountForm, BasisPoints, CurrencyForm, DateText, DescriptionText, ExternalIdText,
     LabelText, MetadataForm, OrderKeyText, OverdraftForm, OwnerText, PaymentText, ReasonText,
@@ -129,8 +131,11 @@ pub struct PaymentCreate {
     capture_method: Option<CaptureMethod>,
     /// When a hold comes due; required with `capture_method` `manual`, refused without.
     expires_at: Option<TimeText>,
-    /// The merchant's own name for the payment, unique among the merchant's payments that were not refused.
+    /// Your own name for the payment, unique among the payments that your owner's keys asked for, with the same
+    /// `reference_scope`, and that were not refused.
     reference: Option<ReferenceText>,
+    /// Owner for whom the reference is unique: the payer or a payee. Platform keys only; the key's own owner if left out.
+    reference_scope: Option<OwnerText>,
     /// The date of the business; today in UTC if left out.
     effective_at: Option<DateText>,
     description: Option<DescriptionText>,
@@ -152,8 +157,11 @@ pub struct TransferCreate {
     pub(super) destination: AccountText,
     #[schema(max_items = 15)]
     pub(super) fees: Option<Vec<FeeForm>>,
-    /// The owner's own name for it, unique among the owner's payments that were not refused.
+    /// Your own name for the payment, unique among the payments that your owner's keys asked for, with the same
+    /// `reference_scope`, and that were not refused.
     pub(super) reference: Option<ReferenceText>,
+    /// Owner for whom the reference is unique: the payer or a payee. Platform keys only; the key's own owner if left out.
+    pub(super) reference_scope: Option<OwnerText>,
     /// The date of the business; today in UTC if left out.
     pub(super) effective_at: Option<DateText>,
     pub(super) description: Option<DescriptionText>,
@@ -175,8 +183,11 @@ pub struct AdjustmentCreate {
     destination: AccountText,
     /// Why.
     reason: ReasonText,
-    /// The platform's own name for it, unique among its adjustments that were not refused.
+    /// The platform's own name for it, unique among the payments that the platform's keys asked for, with the same
+    /// `reference_scope`, and that were not refused.
     reference: Option<ReferenceText>,
+    /// Owner for whom the reference is unique: the payer or the payee; the platform if left out.
+    reference_scope: Option<OwnerText>,
     /// The date of the business; today in UTC if left out.
     effective_at: Option<DateText>,
     description: Option<DescriptionText>,
@@ -189,8 +200,11 @@ pub struct AdjustmentCreate {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CaptureForm {
-    /// Minor units; all that is still held if left out.
+    /// Minor units; all that is still held if left out. Not with `splits`.
     amount: Option<AmountForm>,
+    /// Exact amounts of some payees. The fees follow in proportion, rounded down, and are exact when the payees are.
+    #[schema(inline, min_items = 1, max_items = 16)]
+    splits: Option<Vec<PayeeAmountForm>>,
     /// Release what is left; false if left out: the rest stays held.
     #[serde(rename = "final")]
     is_final: Option<bool>,
@@ -201,8 +215,11 @@ pub struct CaptureForm {
 #[serde(deny_unknown_fields)]
 pub struct BatchCapture {
     payment: PaymentText,
-    /// Minor units; all that is still held if left out.
+    /// Minor units; all that is still held if left out. Not with `splits`.
     amount: Option<AmountForm>,
+    /// Exact amounts of some payees. The fees follow in proportion, rounded down, and are exact when the payees are.
+    #[schema(inline, min_items = 1, max_items = 16)]
+    splits: Option<Vec<PayeeAmountForm>>,
     /// Release what is left; false if left out: the rest stays held.
     #[serde(rename = "final")]
     is_final: Option<bool>,
@@ -244,8 +261,12 @@ pub struct Empty {}
 #[serde(deny_unknown_fields)]
 pub struct RefundCreate {
     payment: PaymentText,
-    /// Minor units; all that can still be refunded if left out.
+    /// Minor units; all that can still be refunded if left out. Not with `splits`.
     amount: Option<AmountForm>,
+    /// Exact amounts that some payees give back. With `refund_fee` the fees follow in proportion, and are given back beside
+    /// these amounts. An owner's key may give back the parts of its own accounts.
+    #[schema(inline, min_items = 1, max_items = 16)]
+    splits: Option<Vec<PayeeAmountForm>>,
     /// Whether the fee accounts give back their part too; false if left out: the payees bear it.
     refund_fee: Option<bool>,
     /// The date of the business; today in UTC if left out.
@@ -370,8 +391,10 @@ impl AccountCreate {
     }
 }
 
-impl Request for PaymentCreate {
-    fn into_draft(self, ids: &Ids) -> Result<CommandDraft, ApiError> {
+impl PaymentCreate {
+    /// The draft of a payment that `caller` asks for.
+    pub fn into_draft(self, reader: &Reader, caller: &Caller) -> Result<CommandDraft, ApiError> {
+        let ids = reader.ids();
         let method = self.capture_method.unwrap_or(CaptureMethod::Automatic);
         let hold = match (method, self.expires_at) {
             (CaptureMethod::Manual, Some(expires_at)) => Some(Hold {
@@ -411,6 +434,7 @@ impl Request for PaymentCreate {
             hold,
             paid: false,
             reference: self.reference.map(|text| text.0),
+            reference_scope: reference_scope(reader, caller, self.reference_scope)?,
             reason: None,
             queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
         };
@@ -423,8 +447,13 @@ impl Request for PaymentCreate {
 
 impl TransferCreate {
     /// The draft of a transfer or top-up.
-    pub fn into_draft(self, kind: PaymentKind, ids: &Ids) -> Result<CommandDraft, ApiError> {
-        self.into_payment(kind, false, ids)
+    pub fn into_draft(
+        self,
+        kind: PaymentKind,
+        reader: &Reader,
+        caller: &Caller,
+    ) -> Result<CommandDraft, ApiError> {
+        self.into_payment(kind, false, reader, caller)
     }
 
     /// The draft of a payment of this kind; `paid`: whether it is a payout that is paid already.
@@ -432,8 +461,10 @@ impl TransferCreate {
         self,
         kind: PaymentKind,
         paid: bool,
-        ids: &Ids,
+        reader: &Reader,
+        caller: &Caller,
     ) -> Result<CommandDraft, ApiError> {
+        let ids = reader.ids();
         let fee_forms = self.fees.unwrap_or_default();
         check_fee_count(kind, fee_forms.len())?;
         let parts = PaymentParts {
@@ -447,6 +478,7 @@ impl TransferCreate {
             hold: None,
             paid,
             reference: self.reference.map(|text| text.0),
+            reference_scope: reference_scope(reader, caller, self.reference_scope)?,
             reason: None,
             queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
         };
@@ -457,8 +489,10 @@ impl TransferCreate {
     }
 }
 
-impl Request for AdjustmentCreate {
-    fn into_draft(self, ids: &Ids) -> Result<CommandDraft, ApiError> {
+impl AdjustmentCreate {
+    /// The draft of an adjustment that `caller` asks for.
+    pub fn into_draft(self, reader: &Reader, caller: &Caller) -> Result<CommandDraft, ApiError> {
+        let ids = reader.ids();
         let parts = PaymentParts {
             kind: PaymentKind::Adjustment,
             source: account(ids, &self.source, "source")?,
@@ -470,6 +504,7 @@ impl Request for AdjustmentCreate {
             hold: None,
             paid: false,
             reference: self.reference.map(|text| text.0),
+            reference_scope: reference_scope(reader, caller, self.reference_scope)?,
             reason: Some(self.reason.0),
             queue: self.queue.map(|queue| queue.ledger(ids)).transpose()?,
         };
@@ -482,12 +517,19 @@ impl Request for AdjustmentCreate {
 
 impl CaptureForm {
     /// The draft to capture `payment`.
-    pub fn into_draft(self, payment: PaymentId) -> CommandDraft {
-        CommandDraft::new(Body::Capture(Capture {
+    pub fn into_draft(self, ids: &Ids, payment: PaymentId) -> Result<CommandDraft, ApiError> {
+        self.check()?;
+        Ok(CommandDraft::new(Body::Capture(Capture {
             payment,
             amount: self.amount.map(|amount| amount.0),
             is_final: self.is_final.unwrap_or(false),
-        }))
+            splits: payee_amounts(ids, self.splits)?,
+        })))
+    }
+
+    fn check(&self) -> Result<(), ApiError> {
+        let amount = self.amount.map(|amount| amount.0);
+        check_splits(amount, self.splits.as_ref().map(Vec::len))
     }
 }
 
@@ -495,9 +537,11 @@ impl Request for BatchCapture {
     fn into_draft(self, ids: &Ids) -> Result<CommandDraft, ApiError> {
         let form = CaptureForm {
             amount: self.amount,
+            splits: self.splits,
             is_final: self.is_final,
         };
-        Ok(form.into_draft(payment(ids, &self.payment)?))
+        form.check()?;
+        form.into_draft(ids, payment(ids, &self.payment)?)
     }
 }
 
@@ -509,10 +553,13 @@ impl Request for BatchVoid {
 
 impl Request for RefundCreate {
     fn into_draft(self, ids: &Ids) -> Result<CommandDraft, ApiError> {
+        let amount = self.amount.map(|amount| amount.0);
+        check_splits(amount, self.splits.as_ref().map(Vec::len))?;
         let refund = Refund {
             payment: payment(ids, &self.payment)?,
-            amount: self.amount.map(|amount| amount.0),
+            amount,
             refund_fee: self.refund_fee.unwrap_or(false),
+            splits: payee_amounts(ids, self.splits)?,
         };
         let text = notes(self.description, self.metadata)?;
         CommandDraft::new(Body::Refund(refund))
@@ -542,10 +589,7 @@ fn missing(param: &str, message: &'static str) -> ApiError {
 }
 
 fn account(ids: &Ids, text: &AccountText, param: &str) -> Result<AccountId, ApiError> {
-    let position = ids.position_of(IdKind::Account, text.0);
-    position
-        .map(AccountId)
-        .ok_or_else(|| ApiError::not_found("account", param))
+    text.find(ids, param)
 }
 
 /// The payment that is meant.

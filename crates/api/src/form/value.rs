@@ -6,10 +6,10 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
-use tributary_engine::IdKind;
+use tributary_engine::{IdKind, Ids};
 use tributary_ledger::{
-    AMOUNT_MAX, CorrelationId, Currency, ExternalId, Invalid, Key, Label, OrderKey, OwnerName,
-    Reason, Reference, Topic,
+    AMOUNT_MAX, AccountId, CorrelationId, Currency, ExternalId, Invalid, Key, Label, OrderKey,
+    OwnerName, Reason, Reference, Topic,
 };
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
@@ -22,7 +22,7 @@ use crate::error::ApiError;
 
 /// Basis points of the whole.
 pub const BASIS_POINTS_MAX: u64 = 10_000;
-/// Longest `reference` and `external_id`, in bytes of UTF-8.
+/// Longest `reference`, `external_id` and other short text, in bytes of UTF-8.
 pub const REFERENCE_BYTES_MAX: usize = 64;
 /// Longest `reason` of an adjustment, in bytes of UTF-8.
 pub const REASON_BYTES_MAX: usize = 255;
@@ -38,6 +38,8 @@ pub const METADATA_VALUE_BYTES_MAX: usize = 500;
 
 /// Text without control characters, as a schema says it.
 const NO_CONTROLS: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
+/// The same without white space at either end. A schema cannot say what else makes a name.
+const TRIMMED: &str = "^[^\\s\\u0000-\\u001f\\u007f-\\u009f]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f])?$";
 
 macro_rules! string_form {
     ($(#[$doc:meta])* $name:ident as $schema:literal, $parsed:ty, expecting $expecting:literal,
@@ -115,28 +117,28 @@ string_form! {
 }
 string_form! {
     /// A merchant's reference.
-    ReferenceText as "Reference", Reference, expecting "1 to 64 bytes of text without control characters",
+    ReferenceText as "Reference", Reference, expecting "1 to 64 bytes of text in Unicode normalization form NFC, without control or invisible characters, and with plain spaces only, none at either end",
     parse reference, schema reference_schema
 }
 string_form! {
     /// An external id.
-    ExternalIdText as "Reference", ExternalId, expecting "1 to 64 bytes of text without control characters",
+    ExternalIdText as "Reference", ExternalId, expecting "1 to 64 bytes of text in Unicode normalization form NFC, without control or invisible characters, and with plain spaces only, none at either end",
     parse external_id, schema reference_schema
 }
 string_form! {
     /// Correlation id of a queued payment.
-    CorrelationText as "Reference", CorrelationId, expecting "1 to 64 bytes of text without control characters",
-    parse correlation_id, schema reference_schema
+    CorrelationText as "ShortText", CorrelationId, expecting "1 to 64 bytes of text without control characters",
+    parse correlation_id, schema short_text_schema
 }
 string_form! {
     /// Purpose of an API key.
-    LabelText as "Reference", Label, expecting "1 to 64 bytes of text without control characters",
-    parse label, schema reference_schema
+    LabelText as "ShortText", Label, expecting "1 to 64 bytes of text without control characters",
+    parse label, schema short_text_schema
 }
 string_form! {
     /// The order key of an event.
-    OrderKeyText as "Reference", OrderKey, expecting "1 to 64 bytes of text without control characters",
-    parse order_key, schema reference_schema
+    OrderKeyText as "ShortText", OrderKey, expecting "1 to 64 bytes of text without control characters",
+    parse order_key, schema short_text_schema
 }
 
 string_form! {
@@ -176,6 +178,15 @@ fn currency(text: &str) -> Option<Currency> {
     Currency::from_code(text).ok()
 }
 
+impl AccountText {
+    /// Returns the account that is meant. `param` is the field that names the account.
+    pub(crate) fn find(&self, ids: &Ids, param: &str) -> Result<AccountId, ApiError> {
+        ids.position_of(IdKind::Account, self.0)
+            .map(AccountId)
+            .ok_or_else(|| ApiError::not_found("account", param))
+    }
+}
+
 fn account_text(text: &str) -> Option<[u8; 16]> {
     IdKind::Account.block(text)
 }
@@ -212,11 +223,11 @@ fn ledger_text<T>(text: &str, new: fn(&str) -> Result<T, Invalid>) -> Option<T> 
 }
 
 fn reference(text: &str) -> Option<Reference> {
-    ledger_text(text, Reference::new)
+    Reference::new(text).ok()
 }
 
 fn external_id(text: &str) -> Option<ExternalId> {
-    ledger_text(text, ExternalId::new)
+    ExternalId::new(text).ok()
 }
 
 fn correlation_id(text: &str) -> Option<CorrelationId> {
@@ -236,6 +247,13 @@ fn reason(text: &str) -> Option<Reason> {
 }
 
 fn reference_schema(object: ObjectBuilder) -> ObjectBuilder {
+    object
+        .min_length(Some(1))
+        .max_length(Some(REFERENCE_BYTES_MAX))
+        .pattern(Some(TRIMMED))
+}
+
+fn short_text_schema(object: ObjectBuilder) -> ObjectBuilder {
     object
         .min_length(Some(1))
         .max_length(Some(REFERENCE_BYTES_MAX))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tributary_engine::Reader;
 use tributary_ledger::{
     AccountId, AccountKind, Actor, Body, Command, OpenAccount, Overdraft, OwnerId, Pay, Payment,
-    PaymentId, PaymentKind, ReturnPayout, SettlePayout, Updated,
+    PaymentId, PaymentKind, PaymentShare, Refund, ReturnPayout, SettlePayout, Updated,
 };
 use tributary_messaging::{Messaging, Subscription, SubscriptionId};
 
@@ -35,7 +35,9 @@ pub(super) fn check_permission(
         Body::Pay(pay) => {
             must_own_account(reader, caller, pay.source, subject)?;
             let paid = pay.kind == PaymentKind::Payout && pay.hold.is_none();
-            platform_only_if(pay.kind == PaymentKind::Adjustment || paid)
+            platform_only_if(
+                pay.kind == PaymentKind::Adjustment || pay.reference_scope.is_some() || paid,
+            )
         }
         Body::FreezeAccount(account) | Body::UnfreezeAccount(account) => {
             must_own_account(reader, caller, *account, subject)?;
@@ -53,12 +55,7 @@ pub(super) fn check_permission(
         }
         Body::Refund(refund) => {
             let payment = visible_now(reader, caller, refund.payment, subject)?;
-            forbidden_unless(may_refund(
-                reader,
-                caller.actor,
-                &payment,
-                refund.refund_fee,
-            ))
+            forbidden_unless(may_refund(reader, caller.actor, &payment, refund))
         }
         Body::SettlePayout(SettlePayout { payout, .. })
         | Body::ReturnPayout(ReturnPayout { payout, .. }) => {
@@ -150,12 +147,15 @@ fn may_settle(reader: &Reader, actor: Actor, payment: &Payment) -> bool {
 }
 
 /// An owner lets only its own accounts give.
-fn may_refund(reader: &Reader, actor: Actor, payment: &Payment, refund_fee: bool) -> bool {
-    let givers = || {
-        let shares = payment.shares.iter();
-        shares.filter(move |share| refund_fee || !share.is_fee)
+fn may_refund(reader: &Reader, actor: Actor, payment: &Payment, refund: &Refund) -> bool {
+    let gives = |share: &&PaymentShare| match share.is_fee {
+        true => refund.refund_fee,
+        false => refund.splits.is_empty(),
     };
-    givers().next().is_some() && givers().all(|share| owns(reader, actor, share.account))
+    let givers = payment.shares.iter().filter(gives);
+    let named = refund.splits.iter().map(|part| part.account);
+    let mut givers = givers.map(|share| share.account).chain(named).peekable();
+    givers.peek().is_some() && givers.all(|account| owns(reader, actor, account))
 }
 
 /// An owner opens wallets and merchant accounts for itself, without overdraft.

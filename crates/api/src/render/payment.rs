@@ -63,9 +63,12 @@ pub struct PaymentObject {
     /// comes due, as that of a payout.
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
-    /// The owner's own name for it.
+    /// The requester's own name for it.
     #[schema(required)]
     reference: Option<String>,
+    /// Owner for whom the reference is unique; null if the platform named none.
+    #[schema(required)]
+    reference_scope: Option<String>,
     /// Why the adjustment was made, the payout failed or its money came back.
     #[schema(required)]
     reason: Option<String>,
@@ -276,9 +279,13 @@ pub fn payment(
 ) -> Result<PaymentObject, ApiError> {
     let ids = reader.ids();
     let notes = present_notes(reader, payment.text.as_deref(), Some(created))?;
-    let (reference, queue) = match &created.command.body {
-        Body::Pay(pay) => (pay.reference.as_ref(), pay.queue.as_deref()),
-        _ => (None, None),
+    let (reference, scope, queue) = match &created.command.body {
+        Body::Pay(pay) => (
+            pay.reference.as_ref(),
+            pay.reference_scope,
+            pay.queue.as_deref(),
+        ),
+        _ => (None, None, None),
     };
     let is_payout = payment.kind == PaymentKind::Payout;
     let shares = |fees: bool| {
@@ -310,6 +317,7 @@ pub fn payment(
         expires_at: (![0, Hold::NO_EXPIRY].contains(&payment.expires_at))
             .then(|| format_timestamp(payment.expires_at)),
         reference: reference.map(|reference| reference.to_string()),
+        reference_scope: scope.map(|owner| owner_name(reader, owner)),
         reason: reason(reader, payment, created)?.map(|reason| reason.to_string()),
         description: notes.description,
         metadata: notes.metadata,

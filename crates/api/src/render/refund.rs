@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tributary_engine::IdKind;
+use tributary_engine::{IdKind, IdText};
+use tributary_ledger::Leg;
 use tributary_ledger::codec::Record;
 use utoipa::ToSchema;
 
@@ -28,6 +29,10 @@ pub struct RefundObject {
     /// Of that, what fee accounts gave back.
     #[schema(minimum = 0)]
     fee_amount: u64,
+    /// What each payee gave back; payees who gave nothing are left out.
+    splits: Vec<RefundPartObject>,
+    /// What each fee account gave back; those that gave nothing are left out.
+    fees: Vec<RefundPartObject>,
     /// ISO 4217.
     currency: &'static str,
     /// Where the payment stood after it.
@@ -45,6 +50,17 @@ pub struct RefundObject {
     created: String,
 }
 
+/// What one account gave back in a refund.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RefundPart)]
+pub struct RefundPartObject {
+    #[schema(value_type = String)]
+    account: IdText,
+    /// Minor units.
+    #[schema(minimum = 1)]
+    amount: u64,
+}
+
 /// The refund that `record` did.
 pub fn refund(reader: &Reader, record: &Record) -> Result<RefundObject, ApiError> {
     let payment = record.outcome.payment.as_ref().ok_or_else(|| {
@@ -60,23 +76,27 @@ pub fn refund(reader: &Reader, record: &Record) -> Result<RefundObject, ApiError
         .iter()
         .filter(|leg| leg.account == payment.source)
         .map(|leg| leg.amount.unsigned_abs());
-    let is_fee = |account| {
-        payment
-            .shares
-            .iter()
-            .any(|share| share.is_fee && share.account == account)
+    let parts = |fees: bool| {
+        let gave = |leg: &&Leg| {
+            let mut shares = payment.shares.iter().filter(|share| share.is_fee == fees);
+            leg.amount < 0 && shares.any(|share| share.account == leg.account)
+        };
+        let part = |leg: &Leg| RefundPartObject {
+            account: ids.text(IdKind::Account, leg.account.0),
+            amount: leg.amount.unsigned_abs(),
+        };
+        legs.iter().filter(gave).map(part).collect::<Vec<_>>()
     };
-    let of_fees = legs
-        .iter()
-        .filter(|leg| is_fee(leg.account))
-        .map(|leg| leg.amount.unsigned_abs());
+    let (splits, fees) = (parts(false), parts(true));
     let notes = Notes::read(record.command.text.as_ref());
     Ok(RefundObject {
         id: ids.encode(IdKind::Refund, record.ctx.position),
         object: "refund",
         payment: ids.encode(IdKind::Payment, payment.id.0),
         amount: given_back.sum(),
-        fee_amount: of_fees.sum(),
+        fee_amount: fees.iter().map(|part| part.amount).sum(),
+        splits,
+        fees,
         currency: payment.currency.code(),
         payment_status: PaymentStatusForm::new(payment.status),
         payment_amount_refunded: payment.refunded,

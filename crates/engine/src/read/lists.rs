@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
     AccountId, Body, OwnerId, Payment, PaymentId, PaymentKind, PaymentStatus, Reference,
+    ReferenceSpace,
 };
 
 use super::walk::{ChainEnd, Source, Walk, leg_of};
@@ -20,7 +21,8 @@ pub struct PaymentFilter {
     pub account: Option<AccountId>,
     /// Payments that touch an account of this owner.
     pub owner: Option<OwnerId>,
-    /// Payments with this merchant reference.
+    /// Payments with this reference; with `owner`, only those that this owner looks up by it
+    /// ([`ReferenceSpace::searched_by`]).
     pub reference: Option<Reference>,
     /// Payments in this state now.
     pub status: Option<PaymentStatus>,
@@ -179,7 +181,7 @@ impl Reader {
             && filter
                 .reference
                 .as_ref()
-                .is_none_or(|reference| reference_of(record) == Some(reference))
+                .is_none_or(|reference| is_referenced(record, reference, filter.owner))
             && filter.owner.is_none_or(|owner| self.touches(record, owner))
     }
 
@@ -312,9 +314,13 @@ fn refunds(record: &Record, payment: PaymentId) -> bool {
         && matches!(&record.command.body, Body::Refund(refund) if refund.payment == payment)
 }
 
-fn reference_of(record: &Record) -> Option<&Reference> {
-    match &record.command.body {
-        Body::Pay(pay) => pay.reference.as_ref(),
-        _ => None,
-    }
+/// Whether `record` asks for a payment with this reference, in a name space that `owner` searches. Otherwise a payer could
+/// pass its own payment off as the merchant's.
+fn is_referenced(record: &Record, reference: &Reference, owner: Option<OwnerId>) -> bool {
+    let Body::Pay(pay) = &record.command.body else {
+        return false;
+    };
+    let space = pay.reference_space(record.command.actor);
+    let searches = |owner| ReferenceSpace::searched_by(owner).any(|searched| searched == space);
+    pay.reference.as_ref() == Some(reference) && owner.is_none_or(searches)
 }

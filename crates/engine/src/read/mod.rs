@@ -16,7 +16,7 @@ use tributary_journal::{FrameRef, Head};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Key,
-    Leg, OwnerId, OwnerName, Payment, PaymentId, Reference,
+    Leg, OwnerId, OwnerName, Payment, PaymentId, Reference, ReferenceSpace,
 };
 
 use crate::backend::{JournalMeta, JournalReader, KeyQuery, StoreStats};
@@ -294,13 +294,13 @@ impl Reader {
         lookup::failed_run(&*self.journal, payment)
     }
 
-    /// Returns the payment that took `reference` in the name space of `owner`.
+    /// Returns the payment that took `reference` in a name space.
     pub fn payment_by_reference(
         &self,
-        owner: OwnerId,
+        space: ReferenceSpace,
         reference: &Reference,
     ) -> Result<Option<Payment>, Failure> {
-        match lookup::reference(&*self.journal, owner, reference)? {
+        match lookup::reference(&*self.journal, space, reference)? {
             Some(id) => self.payment(id),
             None => Ok(None),
         }

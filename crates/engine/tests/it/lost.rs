@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tributary_engine::{
     Clock, Engine, FrameRef, Options, Reader, Refused, Reply, Stepped, Stepper, SystemClock,
 };
-use tributary_ledger::{AccountId, Body, Command, PaymentId, PaymentStatus, Refund};
+use tributary_ledger::{AccountId, Body, Command, PayeeAmounts, PaymentId, PaymentStatus, Refund};
 use tributary_testkit::backends::empty_memory;
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::SimDisk;
@@ -260,6 +260,7 @@ fn an_old_payment_is_refunded_and_a_key_is_remembered_after_a_restart() {
                 payment: PaymentId(3),
                 amount: Some(amount),
                 refund_fee: false,
+                splits: PayeeAmounts::default(),
             };
             vec![command(key, Body::Refund(refund))]
         };

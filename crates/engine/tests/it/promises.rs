@@ -8,7 +8,7 @@ use tributary_engine::{
     Recovered, Refused, Stepper, Ticket,
 };
 use tributary_journal::Head;
-use tributary_ledger::{Body, Lookups, PaymentId, PaymentStatus, Refund, WorkingSet};
+use tributary_ledger::{Body, Lookups, PayeeAmounts, PaymentId, PaymentStatus, Refund, WorkingSet};
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::SimDisk;
 
@@ -255,6 +255,7 @@ fn repetitions_alone_fill_no_memory() {
             payment,
             amount,
             refund_fee,
+            splits: PayeeAmounts::default(),
         };
         vec![command(&format!("refund-{at}"), Body::Refund(refund))]
     };

@@ -11,8 +11,8 @@ use tributary_engine::{
 };
 use tributary_journal as journal;
 use tributary_ledger::{
-    AccountId, Body, Command, Lookups, Pay, PaymentId, PaymentStatus, Queue, QueueTerms, Refund,
-    WorkingSet,
+    AccountId, Body, Command, Lookups, Pay, PayeeAmounts, PaymentId, PaymentStatus, Queue,
+    QueueTerms, Refund, WorkingSet,
 };
 use tributary_testkit::backends::{cluster_meta, empty_memory};
 use tributary_testkit::clock::TestClock;
@@ -120,6 +120,7 @@ fn two_refunds_at_once_never_give_back_more_than_was_captured() {
                 payment,
                 amount: Some(60),
                 refund_fee: false,
+                splits: PayeeAmounts::default(),
             };
             let command = command(&format!("refund-{round}-{who}"), Body::Refund(refund));
             barrier.wait();

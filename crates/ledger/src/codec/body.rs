@@ -10,20 +10,22 @@ use super::operation::Operation;
 use crate::{
     AccountId, AccountKind, AdvanceTime, ApiKeyId, Body, Capture, CorrelationId, CreateApiKey,
     Data, DeleteSetting, Destination, ExternalId, Fee, Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount,
-    OrderKey, Overdraft, Part, Pay, Payees, PaymentId, Publish, PutSetting, Queue, QueueTerms,
-    Reason, Reference, Refund, ReplyTo, ReturnPayout, SHARES_MAX, SettingId, SettingKind,
-    SettlePayout, Share, Topic,
+    OrderKey, Overdraft, OwnerId, Part, Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId, Publish,
+    PutSetting, Queue, QueueTerms, Reason, Reference, Refund, ReplyTo, ReturnPayout, SHARES_MAX,
+    SettingId, SettingKind, SettlePayout, Share, Topic,
 };
 
 pub(super) const PAY_HOLD: u8 = 1;
 pub(super) const PAY_SPLIT: u8 = 2;
 pub(super) const PAY_QUEUE: u8 = 4;
+pub(super) const PAY_SCOPE: u8 = 8;
 
 /// Length of the fixed part of a `Pay`.
 pub(super) const PAY_FIXED: usize = 16;
 
 const AMOUNT_GIVEN: u8 = 1;
 const FINAL_OR_REFUND_FEE: u8 = 2;
+const SPLITS_GIVEN: u8 = 4;
 
 /// Appends the body. `accounts`: whether a `Pay` names its accounts; in an accepted record, the legs name them.
 pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
@@ -33,11 +35,21 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
             into.u64(id.0)
         }
         Body::Pay(pay) => put_pay(pay, accounts, into),
-        Body::Capture(capture) => {
-            put_change(capture.payment, capture.amount, capture.is_final, into)
-        }
+        Body::Capture(capture) => put_change(
+            capture.payment,
+            capture.amount,
+            capture.is_final,
+            &capture.splits,
+            into,
+        ),
         Body::Void(id) | Body::Expire(id) | Body::Run(id) => into.u64(id.0),
-        Body::Refund(refund) => put_change(refund.payment, refund.amount, refund.refund_fee, into),
+        Body::Refund(refund) => put_change(
+            refund.payment,
+            refund.amount,
+            refund.refund_fee,
+            &refund.splits,
+            into,
+        ),
         Body::SettlePayout(settle) => {
             into.u64(settle.payout.0);
             into.put(
@@ -48,7 +60,13 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
             );
         }
         Body::ReturnPayout(give) => {
-            put_change(give.payout, give.amount, false, into);
+            put_change(
+                give.payout,
+                give.amount,
+                false,
+                &PayeeAmounts::default(),
+                into,
+            );
             into.put(give.reason.as_ref().map_or(&[][..], |word| word.as_bytes()));
         }
         Body::CreateApiKey(create) => put_create(create, into),
@@ -100,22 +118,24 @@ pub(super) fn take_body(
         Operation::CloseAccount => Body::CloseAccount(AccountId(input.u64()?)),
         Operation::Pay => Body::Pay(take_pay(&mut input, legs)?),
         Operation::Capture => {
-            let (payment, amount, is_final) = take_change(&mut input)?;
+            let (payment, amount, is_final, splits) = take_change(&mut input)?;
             Body::Capture(Capture {
                 payment,
                 amount,
                 is_final,
+                splits,
             })
         }
         Operation::Void => Body::Void(PaymentId(input.u64()?)),
         Operation::Expire => Body::Expire(PaymentId(input.u64()?)),
         Operation::Run => Body::Run(PaymentId(input.u64()?)),
         Operation::Refund => {
-            let (payment, amount, refund_fee) = take_change(&mut input)?;
+            let (payment, amount, refund_fee, splits) = take_change(&mut input)?;
             Body::Refund(Refund {
                 payment,
                 amount,
                 refund_fee,
+                splits,
             })
         }
         Operation::SettlePayout => {
@@ -124,8 +144,8 @@ pub(super) fn take_body(
             return Ok(Body::SettlePayout(SettlePayout { payout, failure }));
         }
         Operation::ReturnPayout => {
-            let (payout, amount, flagged) = take_change(&mut input)?;
-            if flagged {
+            let (payout, amount, flagged, splits) = take_change(&mut input)?;
+            if flagged || !splits.is_empty() {
                 return Err(Corrupt("unknown flags"));
             }
             let reason = word(input.0, Reason::from_bytes)?;
@@ -209,7 +229,12 @@ fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {
     let mut fixed = [0; PAY_FIXED];
     fixed[0] = pay.kind as u8;
     let queue = if pay.queue.is_some() { PAY_QUEUE } else { 0 };
-    fixed[1] = hold | if is_split { PAY_SPLIT } else { 0 } | queue;
+    let scope = if pay.reference_scope.is_some() {
+        PAY_SCOPE
+    } else {
+        0
+    };
+    fixed[1] = hold | if is_split { PAY_SPLIT } else { 0 } | queue | scope;
     fixed[2] = payees as u8;
     fixed[3] = pay.fees.len() as u8;
     fixed[4..6].copy_from_slice(&pay.currency.numeric().to_le_bytes());
@@ -217,6 +242,9 @@ fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {
     fixed[7] = len_u8(reason);
     fixed[8..].copy_from_slice(&pay.amount.to_le_bytes());
     into.put(&fixed);
+    if let Some(scope) = pay.reference_scope {
+        into.u64(scope.0);
+    }
     if let Some(hold) = pay.hold {
         into.u64(hold.expires_at);
     }
@@ -247,7 +275,7 @@ fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Co
     let flags = input.u8()?;
     let (payees, fees) = (usize::from(input.u8()?), usize::from(input.u8()?));
     let split = flags & PAY_SPLIT != 0;
-    if flags & !(PAY_HOLD | PAY_SPLIT | PAY_QUEUE) != 0
+    if flags & !(PAY_HOLD | PAY_SPLIT | PAY_QUEUE | PAY_SCOPE) != 0
         || payees > SHARES_MAX
         || fees > SHARES_MAX
         || (!split && payees != 1)
@@ -257,6 +285,11 @@ fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Co
     let currency = currency(input.u16()?)?;
     let (reference_len, reason_len) = (input.u8()?, input.u8()?);
     let amount = input.u64()?;
+    let reference_scope = if flags & PAY_SCOPE != 0 {
+        Some(OwnerId(input.u64()?))
+    } else {
+        None
+    };
     let hold = if flags & PAY_HOLD != 0 {
         Some(Hold {
             expires_at: input.u64()?,
@@ -313,6 +346,7 @@ fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Co
         currency,
         hold,
         reference,
+        reference_scope,
         reason,
         queue,
     })
@@ -360,26 +394,64 @@ fn take_part(input: &mut Input<'_>) -> Result<Part, Corrupt> {
         .map_err(|_| Corrupt("too many basis points"))
 }
 
-fn put_change(payment: PaymentId, amount: Option<u64>, second: bool, into: &mut Vec<u8>) {
+fn put_change(
+    payment: PaymentId,
+    amount: Option<u64>,
+    second: bool,
+    splits: &PayeeAmounts,
+    into: &mut Vec<u8>,
+) {
     into.u64(payment.0);
     into.u8(if amount.is_some() { AMOUNT_GIVEN } else { 0 }
-        | if second { FINAL_OR_REFUND_FEE } else { 0 });
+        | if second { FINAL_OR_REFUND_FEE } else { 0 }
+        | if splits.is_empty() { 0 } else { SPLITS_GIVEN });
     into.u64(amount.unwrap_or(0));
+    if !splits.is_empty() {
+        into.u8(splits.len() as u8);
+    }
+    for part in splits.iter() {
+        into.u64(part.account.0);
+        into.u64(part.amount);
+    }
 }
 
-fn take_change(input: &mut Input<'_>) -> Result<(PaymentId, Option<u64>, bool), Corrupt> {
+fn take_change(
+    input: &mut Input<'_>,
+) -> Result<(PaymentId, Option<u64>, bool, PayeeAmounts), Corrupt> {
     let payment = PaymentId(input.u64()?);
     let flags = input.u8()?;
     let amount = input.u64()?;
     let given = flags & AMOUNT_GIVEN != 0;
-    if flags & !(AMOUNT_GIVEN | FINAL_OR_REFUND_FEE) != 0 || (!given && amount != 0) {
+    let known = AMOUNT_GIVEN | FINAL_OR_REFUND_FEE | SPLITS_GIVEN;
+    if flags & !known != 0 || (!given && amount != 0) {
         return Err(Corrupt("a change of a payment"));
     }
+    let splits = if flags & SPLITS_GIVEN != 0 {
+        take_splits(input)?
+    } else {
+        PayeeAmounts::default()
+    };
     Ok((
         payment,
         given.then_some(amount),
         flags & FINAL_OR_REFUND_FEE != 0,
+        splits,
     ))
+}
+
+fn take_splits(input: &mut Input<'_>) -> Result<PayeeAmounts, Corrupt> {
+    let count = usize::from(input.u8()?);
+    if !(1..=SHARES_MAX).contains(&count) {
+        return Err(Corrupt("splits for no payee or for too many"));
+    }
+    let part = |_| {
+        Ok(PayeeAmount {
+            account: AccountId(input.u64()?),
+            amount: input.u64()?,
+        })
+    };
+    let parts = (0..count).map(part).collect::<Result<_, _>>()?;
+    PayeeAmounts::new(parts).ok_or(Corrupt("too many payees"))
 }
 
 fn put_create(create: &CreateApiKey, into: &mut Vec<u8>) {

@@ -15,10 +15,11 @@
 //! ```text
 //! open_account     currency u16 · kind, owner_len, external_len u8 · overdraft u64 (2^64-1 = unlimited) · owner · external_id
 //! freeze/unfreeze/close_account          account u64
-//! pay              kind, flags (1 hold, 2 split, 4 queue), payees, fees u8 · currency u16 · reference_len, reason_len u8 · amount u64 ·
-//!                  [expires_at u64] · [queue] · [rejected: source, payees, fees u64 each] ·
+//! pay              kind, flags (1 hold, 2 split, 4 queue, 8 scope), payees, fees u8 · currency u16 · reference_len, reason_len u8 ·
+//!                  amount u64 · [reference_scope u64] · [expires_at u64] · [queue] · [rejected: source, payees, fees u64 each] ·
 //!                  split: payees × (0 amount | 1 basis points u8 · u64) · fees × (flat u64 · basis_points u16) · reference · reason
-//! capture, refund  payment u64 · flags u8 (1 amount given, 2 final / refund the fee) · amount u64 (0 if not given)
+//! capture, refund  payment u64 · flags u8 (1 amount given, 2 final / refund the fee, 4 splits) · amount u64 (0 if not given) ·
+//!                  [splits u8 · splits × (account, amount u64)]
 //!                  queue: priority, correlation_id_len u8 · not_before, expires_at, reply_to (0 = none) u64 · correlation_id
 //! void, expire, run  payment u64
 //! settle_payout    payout u64 · failure (none = paid)

@@ -6,7 +6,8 @@
 //! owner    id, last_account (0 = none), changed_at u64 · name_len u8 · name
 //! payment  id, amount, held, captured, refunded, fee_refunded, owner, actor.owner, actor.api_key, source, expires_at,
 //!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status u8 ·
-//!          [if queued: priority u8 · not_before, expires_at, reply_to u64 (0 = none)] · shares u8 · shares × (account, amount, captured, refunded u64 · is_fee u8)
+//!          [if queued: priority u8 · not_before, expires_at, reply_to u64 (0 = none)] · shares u8 · shares × (account, amount, captured, refunded,
+//!          refunded_with_fee u64 · is_fee u8)
 //!          · has_text u8 · [text]
 //! text     revision, description_at, metadata_at (0 = the record that created the object), changed_at u64
 //! details  object u8 (1 account, 3 owner) · id u64 · text · has_profile u8 · [kind u8 (0 = none) · status, external_len u8 · external_id]
@@ -188,6 +189,7 @@ pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
             share.amount,
             share.captured,
             share.refunded,
+            share.refunded_with_fee,
         ]
         .iter()
         .for_each(|value| into.u64(*value));
@@ -286,13 +288,18 @@ pub(super) fn take_text_state(input: &mut Input<'_>) -> Result<TextState, Corrup
 fn take_share(input: &mut Input<'_>) -> Result<PaymentShare, Corrupt> {
     let account = AccountId(input.u64()?);
     let (amount, captured, refunded) = (input.u64()?, input.u64()?, input.u64()?);
+    let refunded_with_fee = input.u64()?;
     let is_fee = input.flag()?;
+    if refunded_with_fee > if is_fee { 0 } else { refunded } {
+        return Err(Corrupt("a share's amounts out of bounds"));
+    }
     Ok(PaymentShare {
         account,
         is_fee,
         amount,
         captured,
         refunded,
+        refunded_with_fee,
     })
 }
 

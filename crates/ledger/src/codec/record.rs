@@ -1,8 +1,8 @@
 //! Reads records, in place or completely.
 
 use super::body::{
-    ADVANCE_TIME, NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PUBLISH_FIXED, PUT_SETTING_FIXED,
-    SETTING_HEAD, take_advance_time, take_body,
+    ADVANCE_TIME, NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PAY_SCOPE, PUBLISH_FIXED,
+    PUT_SETTING_FIXED, SETTING_HEAD, take_advance_time, take_body,
 };
 use super::bytes::{Corrupt, Input, u16_at, u64_at};
 use super::details::{
@@ -156,7 +156,8 @@ impl<'a> RecordRef<'a> {
         if self.operation == Operation::Pay {
             currency(u16_at(self.body, 4))?;
             PaymentKind::from_number(self.body[0]).ok_or(Corrupt("unknown payment kind"))?;
-            let words = usize::from(self.body[6]) + usize::from(self.body[7]);
+            let scope = if self.body[1] & PAY_SCOPE != 0 { 8 } else { 0 };
+            let words = scope + usize::from(self.body[6]) + usize::from(self.body[7]);
             self.body[PAY_FIXED..]
                 .len()
                 .checked_sub(words)
@@ -377,6 +378,12 @@ impl<'a> RecordRef<'a> {
         }
         let end = self.body.len() - usize::from(self.body[7]);
         Some(&self.body[end - usize::from(self.body[6])..end])
+    }
+
+    /// Returns the owner for whom the reference of a `Pay` is unique, if the platform named one.
+    pub fn reference_scope(&self) -> Option<OwnerId> {
+        let given = self.operation == Operation::Pay && self.body[1] & PAY_SCOPE != 0;
+        given.then(|| OwnerId(u64_at(self.body, PAY_FIXED)))
     }
 
     /// Returns the external id of an `OpenAccount`, if given.

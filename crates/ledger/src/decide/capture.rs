@@ -1,23 +1,23 @@
 //! Take what was held, or a part.
 
-use super::checks::{
-    Decision, check_amount, check_ceiling, leg, may_settle, refuse_if, signed, standing,
-};
+use super::checks::{Decision, check_ceiling, leg, may_settle, refuse_if, signed, standing};
+use super::parts::{PerShare, capture_exactly, check_amounts, check_payees, concerns};
 use super::payout::check_no_payout;
 use crate::shares::prorate;
 use crate::{
-    Account, AccountStatus, Actor, Capture, Context, Outcome, Rejection, SHARES_MAX, WorkingSet,
+    Account, AccountStatus, Actor, Capture, Context, Outcome, Payment, Rejection, WorkingSet,
 };
-use arrayvec::ArrayVec;
 
 pub(super) fn capture(set: &WorkingSet, actor: Actor, capture: &Capture, ctx: Context) -> Decision {
-    check_amount(capture.amount)?;
+    check_amounts(capture.amount, &capture.splits)?;
     let payment = set.find_payment(capture.payment)?;
+    check_payees(payment, &capture.splits)?;
     refuse_if(!may_settle(set, actor, payment), Rejection::Forbidden)?;
     let closed = |account: &Account| account.status == AccountStatus::Closed;
     let mut payees = payment
         .shares
         .iter()
+        .filter(|share| concerns(&capture.splits, share))
         .filter_map(|share| set.find_account(share.account).ok());
     refuse_if(payees.any(closed), Rejection::AccountClosed)?;
     let frozen = set
@@ -26,17 +26,10 @@ pub(super) fn capture(set: &WorkingSet, actor: Actor, capture: &Capture, ctx: Co
     refuse_if(frozen, Rejection::AccountFrozen)?;
     refuse_if(payment.held == 0, Rejection::PaymentNotOpen)?;
     refuse_if(ctx.timestamp >= payment.expires_at, Rejection::HoldExpired)?;
-    let amount = capture.amount.unwrap_or(payment.held);
+    let (amount, parts, exceeds) = divide(payment, capture);
     refuse_if(amount > payment.held, Rejection::CaptureExceedsHold)?;
     check_no_payout(payment)?;
-
-    let weights: ArrayVec<u64, SHARES_MAX> = payment
-        .shares
-        .iter()
-        .map(|share| share.amount - share.captured)
-        .collect();
-    let mut parts = [0; SHARES_MAX];
-    prorate(amount, &weights, &mut parts[..weights.len()]);
+    refuse_if(exceeds, Rejection::CaptureExceedsPart)?;
     let source = set.find_account(payment.source)?;
     let released = if capture.is_final {
         payment.held
@@ -60,4 +53,20 @@ pub(super) fn capture(set: &WorkingSet, actor: Actor, capture: &Capture, ctx: Co
     after.changed_at = ctx.position;
     outcome.payment = Some(after);
     Ok(outcome)
+}
+
+/// Returns the amount of the capture, that of each share, and whether a payee exceeds its part: as the splits say, or in
+/// proportion to what each share has not captured yet.
+fn divide(payment: &Payment, capture: &Capture) -> (u64, PerShare<u64>, bool) {
+    if !capture.splits.is_empty() {
+        let (parts, exceeds) = capture_exactly(payment, &capture.splits);
+        return (parts.iter().sum(), parts, exceeds);
+    }
+    let amount = capture.amount.unwrap_or(payment.held);
+    let left = payment.shares.iter();
+    let left: PerShare<u64> = left.map(|share| share.amount - share.captured).collect();
+    let mut parts: PerShare<u64> = left.iter().map(|_| 0).collect();
+    // More than is held is refused, and not divided.
+    prorate(amount.min(payment.held), &left, &mut parts);
+    (amount, parts, false)
 }

@@ -7,6 +7,7 @@ mod capture;
 mod checks;
 mod details;
 mod group;
+mod parts;
 mod pay;
 mod payout;
 mod refund;

@@ -32,11 +32,7 @@ pub(super) fn pay(
     check_permission(command, pay, source)?;
     let owner = owner(pay, source, payees[0]);
     check_accounts(pay.currency, source, &payees)?;
-    let taken = |reference| set.has_reference(owner, reference);
-    refuse_if(
-        pay.reference.as_ref().is_some_and(taken),
-        Rejection::ReferenceInUse,
-    )?;
+    check_reference(set, command, pay, source, &payees)?;
     // A queued payment holds nothing: its balances are checked when it runs.
     let (hold, now) = (pay.hold.is_some(), pay.queue.is_none());
     if now {
@@ -56,7 +52,7 @@ pub(super) fn pay(
     Ok(())
 }
 
-/// Returns the owner of the payment and of its reference.
+/// Returns the owner of the payment.
 fn owner(pay: &Pay, source: &Account, first_payee: &Account) -> OwnerId {
     match pay.kind {
         PaymentKind::Pay | PaymentKind::TopUp | PaymentKind::PayoutReturn => first_payee.owner,
@@ -197,9 +193,32 @@ fn split_net(net: u64, split: &[Share], amounts: &mut PerShare<u64>) -> Result<(
 }
 
 fn check_permission(command: &Command, pay: &Pay, source: &Account) -> Result<(), Rejection> {
-    let own = source.owner == command.actor.owner && pay.kind != PaymentKind::Adjustment;
+    let own = source.owner == command.actor.owner
+        && pay.kind != PaymentKind::Adjustment
+        && pay.reference_scope.is_none();
     let allowed = (own || is_platform(command.actor)) && payout::may_request(command.actor, pay);
     refuse_if(!allowed, Rejection::Forbidden)
+}
+
+/// Checks that the reference is free in its name space, and that the owner of its scope pays or is paid. `receivers`: payees,
+/// then the accounts of the fees.
+fn check_reference(
+    set: &WorkingSet,
+    command: &Command,
+    pay: &Pay,
+    source: &Account,
+    receivers: &[&Account],
+) -> Result<(), Rejection> {
+    if let Some(reference) = &pay.reference {
+        let taken = set.has_reference(pay.reference_space(command.actor), reference);
+        refuse_if(taken, Rejection::ReferenceInUse)?;
+    }
+    let Some(scope) = pay.reference_scope else {
+        return Ok(());
+    };
+    let mut payees = receivers.iter().take(pay.payees());
+    let takes_part = source.owner == scope || payees.any(|payee| payee.owner == scope);
+    refuse_if(!takes_part, Rejection::ReferenceScopeNotParty)
 }
 
 /// Checks the currency and the status of the accounts.

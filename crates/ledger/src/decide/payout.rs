@@ -151,6 +151,7 @@ fn returned(
         amount,
         captured: amount,
         refunded: 0,
+        refunded_with_fee: 0,
     };
     Payment {
         id: PaymentId(ctx.position),

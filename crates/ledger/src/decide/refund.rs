@@ -1,22 +1,22 @@
 //! Give back what was captured, or a part.
 
 use super::checks::{
-    Decision, check_amount, check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if,
-    signed, standing,
+    Decision, check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed,
+    standing,
+};
+use super::parts::{
+    PerShare, check_amounts, check_payees, concerns, gross_left, net_left, refund_exactly,
 };
 use crate::shares::prorate;
 use crate::{
     Account, AccountStatus, Actor, Context, Outcome, Payment, PaymentKind, PaymentShare, Refund,
-    Rejection, SHARES_MAX, WorkingSet,
+    Rejection, WorkingSet,
 };
-use arrayvec::ArrayVec;
-
-/// One item per share.
-type PerShare<T> = ArrayVec<T, SHARES_MAX>;
 
 pub(super) fn refund(set: &WorkingSet, actor: Actor, refund: &Refund, ctx: Context) -> Decision {
-    check_amount(refund.amount)?;
+    check_amounts(refund.amount, &refund.splits)?;
     let payment = set.find_payment(refund.payment)?;
+    check_payees(payment, &refund.splits)?;
     check_permission(set, actor, payment, refund)?;
     check_accounts(set, payment, refund)?;
     let kind_allows = !matches!(
@@ -26,15 +26,9 @@ pub(super) fn refund(set: &WorkingSet, actor: Actor, refund: &Refund, ctx: Conte
     let refundable = kind_allows && payment.captured > 0;
     refuse_if(!refundable, Rejection::PaymentNotRefundable)?;
     refuse_if(payment.refundable() == 0, Rejection::PaymentAlreadyRefunded)?;
-    let amount = refund.amount.unwrap_or(payment.refundable());
-    refuse_if(
-        amount > payment.refundable(),
-        Rejection::RefundExceedsCaptured,
-    )?;
-
-    let parts = divide(payment, refund, amount);
+    let (amount, parts) = divide(payment, refund)?;
     let source = set.find_account(payment.source)?;
-    let mut accounts: PerShare<&Account> = ArrayVec::new();
+    let mut accounts: PerShare<&Account> = PerShare::new();
     for share in &payment.shares {
         accounts.push(set.find_account(share.account)?);
     }
@@ -50,15 +44,19 @@ pub(super) fn refund(set: &WorkingSet, actor: Actor, refund: &Refund, ctx: Conte
             .legs
             .push(leg(account, -signed(*part), account.held))
     });
-    outcome.payment = Some(after(payment, amount, &parts, ctx));
+    outcome.payment = Some(after(payment, refund, amount, &parts, ctx));
     Ok(outcome)
 }
 
-fn after(payment: &Payment, amount: u64, parts: &[u64], ctx: Context) -> Payment {
+fn after(payment: &Payment, refund: &Refund, amount: u64, parts: &[u64], ctx: Context) -> Payment {
     let mut after = payment.clone();
     for (share, part) in after.shares.iter_mut().zip(parts) {
         share.refunded += part;
-        after.fee_refunded += if share.is_fee { *part } else { 0 };
+        if share.is_fee {
+            after.fee_refunded += part;
+        } else if refund.refund_fee {
+            share.refunded_with_fee += part;
+        }
     }
     after.refunded += amount;
     after.status = standing(&after);
@@ -66,12 +64,13 @@ fn after(payment: &Payment, amount: u64, parts: &[u64], ctx: Context) -> Payment
     after
 }
 
-/// Returns the shares whose accounts pay the refund: the payees', and the fees' if fees are refunded.
-fn givers(payment: &Payment, refund_fee: bool) -> impl Iterator<Item = &PaymentShare> {
-    payment
-        .shares
-        .iter()
-        .filter(move |share| refund_fee || !share.is_fee)
+/// Returns the shares whose accounts pay the refund: the payees', or of them those that the splits name, and the fees' if fees
+/// are refunded.
+fn givers<'a>(payment: &'a Payment, refund: &Refund) -> impl Iterator<Item = &'a PaymentShare> {
+    let gives = |share: &&PaymentShare| {
+        concerns(&refund.splits, share) && (refund.refund_fee || !share.is_fee)
+    };
+    payment.shares.iter().filter(gives)
 }
 
 /// Checks that an owner refunds only from its own accounts.
@@ -86,15 +85,13 @@ fn check_permission(
             .is_ok_and(|account| account.owner == actor.owner)
     };
     let allowed = is_platform(actor)
-        || (givers(payment, refund.refund_fee).next().is_some()
-            && givers(payment, refund.refund_fee).all(own));
+        || (givers(payment, refund).next().is_some() && givers(payment, refund).all(own));
     refuse_if(!allowed, Rejection::Forbidden)
 }
 
 fn check_accounts(set: &WorkingSet, payment: &Payment, refund: &Refund) -> Result<(), Rejection> {
-    let givers = || {
-        givers(payment, refund.refund_fee).filter_map(|share| set.find_account(share.account).ok())
-    };
+    let givers =
+        || givers(payment, refund).filter_map(|share| set.find_account(share.account).ok());
     let mut all = set.find_account(payment.source).into_iter().chain(givers());
     refuse_if(
         all.any(|account| account.status == AccountStatus::Closed),
@@ -106,35 +103,26 @@ fn check_accounts(set: &WorkingSet, payment: &Payment, refund: &Refund) -> Resul
     )
 }
 
-/// Returns the amount that each share refunds. With fees: in proportion to what each share still has of the payment. Without:
-/// the payees bear the whole amount, in proportion to their captured amounts, less what they have refunded.
-fn divide(payment: &Payment, refund: &Refund, amount: u64) -> PerShare<u64> {
-    let shares = &payment.shares;
-    let weights: PerShare<u64> = if refund.refund_fee {
-        shares
-            .iter()
-            .map(|share| share.captured.saturating_sub(share.refunded))
-            .collect()
-    } else {
-        let net: PerShare<u64> = shares
-            .iter()
-            .map(|share| if share.is_fee { 0 } else { share.captured })
-            .collect();
-        let mut gross = [0; SHARES_MAX];
-        prorate(payment.captured, &net, &mut gross[..shares.len()]);
-        shares
-            .iter()
-            .zip(gross)
-            .map(|(share, gross)| {
-                if share.is_fee {
-                    0
-                } else {
-                    gross.saturating_sub(share.refunded)
-                }
-            })
-            .collect()
+/// Returns the amount of the refund, and that of each share: as the splits say. Without splits and with fees: in proportion to
+/// what each share still has of the payment. Without both: the payees bear the whole amount, in proportion to what is left of
+/// their gross parts.
+fn divide(payment: &Payment, refund: &Refund) -> Result<(u64, PerShare<u64>), Rejection> {
+    if !refund.splits.is_empty() {
+        let (parts, exceeds) = refund_exactly(payment, &refund.splits, refund.refund_fee);
+        let amount = parts.iter().sum();
+        let too_much = amount > payment.refundable();
+        refuse_if(too_much, Rejection::RefundExceedsCaptured)?;
+        refuse_if(exceeds, Rejection::RefundExceedsPart)?;
+        return Ok((amount, parts));
+    }
+    let amount = refund.amount.unwrap_or(payment.refundable());
+    let too_much = amount > payment.refundable();
+    refuse_if(too_much, Rejection::RefundExceedsCaptured)?;
+    let weights = match refund.refund_fee {
+        true => net_left(payment),
+        false => gross_left(payment),
     };
-    let mut parts: PerShare<u64> = shares.iter().map(|_| 0).collect();
+    let mut parts: PerShare<u64> = weights.iter().map(|_| 0).collect();
     prorate(amount, &weights, &mut parts);
-    parts
+    Ok((amount, parts))
 }

@@ -6,7 +6,8 @@ use super::undo::UndoEntry;
 use super::{Residency, WorkingSet};
 use crate::{
     Account, AccountId, ApiKey, Details, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId,
-    PaymentStatus, QueueState, Reference, Rejection, Setting, SettingId, TimeOffset,
+    PaymentStatus, QueueState, Reference, ReferenceSpace, Rejection, Setting, SettingId,
+    TimeOffset,
 };
 
 /// Changes. Only `apply` and loading make them.
@@ -30,13 +31,13 @@ impl WorkingSet {
         Err(Rejection::PaymentNotFound)
     }
 
-    /// Returns whether a payment of the owner has the reference. A payment that failed when it ran has released its reference.
-    pub(crate) fn has_reference(&self, owner: OwnerId, reference: &Reference) -> bool {
+    /// Returns whether a payment has the reference in this name space. A payment that failed when it ran has released its reference.
+    pub(crate) fn has_reference(&self, space: ReferenceSpace, reference: &Reference) -> bool {
         let failed = |id| {
             let payment = self.payment(id);
             payment.is_some_and(|payment| payment.status == PaymentStatus::Failed)
         };
-        self.reference(owner, reference)
+        self.reference(space, reference)
             .is_some_and(|id| !failed(id))
     }
 
@@ -156,18 +157,18 @@ impl WorkingSet {
 
     pub(crate) fn put_reference(
         &mut self,
-        owner: OwnerId,
+        space: ReferenceSpace,
         reference: Reference,
         payment: PaymentId,
         until: u64,
     ) {
         if self.residency != Residency::Everything {
             self.passing
-                .push_back((until, Droppable::Reference(owner, reference.clone())));
+                .push_back((until, Droppable::Reference(space, reference.clone())));
         }
-        let before = self.references.insert((owner, reference.clone()), payment);
+        let before = self.references.insert((space, reference.clone()), payment);
         if let Some(undo) = &mut self.undo {
-            undo.push(UndoEntry::Reference(owner, reference, before));
+            undo.push(UndoEntry::Reference(space, reference, before));
         }
     }
 
@@ -223,11 +224,11 @@ impl WorkingSet {
             UndoEntry::Setting(_, Some(setting)) => _ = self.settings.put(setting),
             UndoEntry::Details(object, None) => self.details.remove(object),
             UndoEntry::Details(_, Some(details)) => _ = self.details.put(details),
-            UndoEntry::Reference(owner, reference, None) => {
-                _ = self.references.remove(&(owner, reference))
+            UndoEntry::Reference(space, reference, None) => {
+                _ = self.references.remove(&(space, reference))
             }
-            UndoEntry::Reference(owner, reference, Some(payment)) => {
-                _ = self.references.insert((owner, reference), payment);
+            UndoEntry::Reference(space, reference, Some(payment)) => {
+                _ = self.references.insert((space, reference), payment);
             }
             UndoEntry::External(owner, external, None) => {
                 _ = self.externals.remove(&(owner, external))
@@ -238,7 +239,9 @@ impl WorkingSet {
         }
     }
 
-    pub(crate) fn references(&self) -> impl Iterator<Item = (&(OwnerId, Reference), &PaymentId)> {
+    pub(crate) fn references(
+        &self,
+    ) -> impl Iterator<Item = (&(ReferenceSpace, Reference), &PaymentId)> {
         self.references.iter()
     }
 

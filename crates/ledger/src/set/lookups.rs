@@ -1,6 +1,6 @@
 //! Objects that are loaded into a set on demand, and dropped again.
 
-use crate::{ExternalId, OwnerId, PaymentId, Reference};
+use crate::{ExternalId, OwnerId, PaymentId, Reference, ReferenceSpace};
 
 /// Objects that a batch must load. Each list is sorted and has no duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub struct Lookups {
     /// Payments to load as of their last record, also failed payments.
     pub payments: Vec<PaymentId>,
     /// References whose payments must be found.
-    pub references: Vec<(OwnerId, Reference)>,
+    pub references: Vec<(ReferenceSpace, Reference)>,
     /// External ids whose accounts must be found.
     pub externals: Vec<(OwnerId, ExternalId)>,
 }
@@ -34,7 +34,7 @@ impl Lookups {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Absent {
     Payment(PaymentId),
-    Reference(OwnerId, Reference),
+    Reference(ReferenceSpace, Reference),
     External(OwnerId, ExternalId),
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Absent {
 #[derive(Clone, Debug)]
 pub(super) enum Droppable {
     Payment(PaymentId),
-    Reference(OwnerId, Reference),
+    Reference(ReferenceSpace, Reference),
     External(OwnerId, ExternalId),
     Absent(Absent),
 }

@@ -18,7 +18,7 @@ use crate::slab::{Numbered, Slab};
 use crate::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Body, Command, Currency, Destination,
     Details, ExternalId, ObjectId, Owner, OwnerId, OwnerName, OwnerRef, Payment, PaymentId,
-    QueueState, Reference, Setting, SettingId, SettingKind, Slug, TimeOffset,
+    QueueState, Reference, ReferenceSpace, Setting, SettingId, SettingKind, Slug, TimeOffset,
 };
 use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, VecDeque};
@@ -45,7 +45,7 @@ pub struct WorkingSet {
     api_keys: Slab<ApiKey>,
     settings: settings::Settings,
     details: details::DetailsTable,
-    references: HashMap<(OwnerId, Reference), PaymentId, Sip>,
+    references: HashMap<(ReferenceSpace, Reference), PaymentId, Sip>,
     externals: HashMap<(OwnerId, ExternalId), AccountId, Sip>,
     absent: HashSet<Absent, Sip>,
     passing: VecDeque<(u64, Droppable)>,
@@ -287,8 +287,8 @@ impl WorkingSet {
     }
 
     /// Returns the payment with this reference, if it is in the set.
-    pub fn reference(&self, owner: OwnerId, reference: &Reference) -> Option<PaymentId> {
-        self.references.get(&(owner, reference.clone())).copied()
+    pub fn reference(&self, space: ReferenceSpace, reference: &Reference) -> Option<PaymentId> {
+        self.references.get(&(space, reference.clone())).copied()
     }
 
     /// Returns the account with this external id, if it is in the set.
@@ -494,9 +494,14 @@ impl WorkingSet {
         }
     }
 
-    /// Adds the loaded reference of a payment of an owner.
-    pub fn load_reference(&mut self, owner: OwnerId, reference: Reference, payment: PaymentId) {
-        self.put_reference(owner, reference, payment, self.horizon + 1);
+    /// Adds the loaded reference of a payment in a name space.
+    pub fn load_reference(
+        &mut self,
+        space: ReferenceSpace,
+        reference: Reference,
+        payment: PaymentId,
+    ) {
+        self.put_reference(space, reference, payment, self.horizon + 1);
     }
 
     /// Adds the loaded external id of an account of an owner.
@@ -515,9 +520,9 @@ impl WorkingSet {
         let references = lookups
             .references
             .iter()
-            .filter(|(owner, reference)| self.reference(*owner, reference).is_none());
+            .filter(|(space, reference)| self.reference(*space, reference).is_none());
         let references =
-            references.map(|(owner, reference)| Absent::Reference(*owner, reference.clone()));
+            references.map(|(space, reference)| Absent::Reference(*space, reference.clone()));
         let externals = lookups
             .externals
             .iter()
@@ -585,8 +590,8 @@ impl WorkingSet {
             }
             // A group that was undone may have noted them for an earlier position than that of the record which has them
             // now; that one noted them again for its own.
-            Droppable::Reference(owner, reference) => {
-                let name = (owner, reference);
+            Droppable::Reference(space, reference) => {
+                let name = (space, reference);
                 if self
                     .references
                     .get(&name)

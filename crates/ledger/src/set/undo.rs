@@ -2,7 +2,7 @@
 
 use crate::{
     Account, AccountId, ApiKey, ApiKeyId, Details, ExternalId, ObjectId, Owner, OwnerId, Payment,
-    PaymentId, QueueState, Reference, Setting, SettingId, TimeOffset,
+    PaymentId, QueueState, Reference, ReferenceSpace, Setting, SettingId, TimeOffset,
 };
 
 /// State of an object before an open group changed it.
@@ -16,6 +16,6 @@ pub(super) enum UndoEntry {
     Details(ObjectId, Option<Details>),
     Queue(QueueState),
     TimeOffset(TimeOffset),
-    Reference(OwnerId, Reference, Option<PaymentId>),
+    Reference(ReferenceSpace, Reference, Option<PaymentId>),
     External(OwnerId, ExternalId, Option<AccountId>),
 }

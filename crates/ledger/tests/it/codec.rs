@@ -65,7 +65,15 @@ fn records_are_indexed_by_key_reference_payment_and_external_id() {
         reason: Some(Reason::new("why").unwrap()),
         ..plain_pay(buyer, shop.id, 9)
     });
-    check(&world, &[key, hash::hash_reference(shop.owner, &reference)]);
+    let space = ReferenceSpace::new(OwnerId::PLATFORM, None);
+    check(&world, &[key, hash::hash_reference(space, &reference)]);
+    world.pay(Pay {
+        reference: Some(reference.clone()),
+        reference_scope: Some(shop.owner),
+        ..plain_pay(buyer, shop.id, 9)
+    });
+    let space = ReferenceSpace::new(OwnerId::PLATFORM, Some(shop.owner));
+    check(&world, &[key, hash::hash_reference(space, &reference)]);
     world.refund(payment, Some(10));
     check(&world, &[key, hash::hash_refused(payment)]);
     world.refund(payment, Some(9));
@@ -232,6 +240,7 @@ fn read_all(bytes: &[u8]) {
         );
         let _ = (
             view.reference(),
+            view.reference_scope(),
             view.external_id(),
             view.account_owner(),
             view.is_hold(),
@@ -348,6 +357,7 @@ fn golden_world() -> World {
         payment: paid,
         amount: None,
         refund_fee: true,
+        splits: PayeeAmounts::default(),
     }));
     let parts = split(&[(shop, Part::Amount(7)), (bank, Part::BasisPoints(10_000))]);
     let held = world.pay(Pay {
@@ -361,6 +371,7 @@ fn golden_world() -> World {
         payment: held,
         amount: Some(50),
         is_final: true,
+        splits: PayeeAmounts::default(),
     }));
     let voided = world.pay(Pay {
         hold,
@@ -436,6 +447,7 @@ fn golden_world() -> World {
     world.must(Body::AdvanceTime(AdvanceTime::To(world.timestamp + 7)));
     world.submit(Actor::SYSTEM, Body::AdvanceTime(AdvanceTime::By(0)));
     payout_records(&mut world, alice, bank);
+    exact_records(&mut world, alice, shop, fee);
     world
 }
 
@@ -502,6 +514,35 @@ fn payout_records(world: &mut World, alice: AccountId, bank: AccountId) {
         Actor::SYSTEM,
         Body::Pay(payout(1_000_000, Some(Hold::OF_PAYOUT))),
     );
+}
+
+/// A reference with a scope, and a capture and a refund of exact amounts per payee.
+fn exact_records(world: &mut World, alice: AccountId, shop: AccountId, fee: AccountId) {
+    let other = world.wallet("other");
+    let scope = world.owner_of(shop);
+    let two = world.pay(Pay {
+        destination: split(&[(shop, Part::Amount(50)), (other, Part::Amount(30))]),
+        fees: fees(&[(fee, 20, 0)]),
+        hold: Some(Hold {
+            expires_at: world.timestamp + 1_000_000,
+        }),
+        reference: Reference::new("order-3").ok(),
+        reference_scope: Some(scope),
+        ..plain_pay(alice, shop, 100)
+    });
+    let some = |account, amount| PayeeAmounts::new(vec![PayeeAmount { account, amount }]).unwrap();
+    world.must(Body::Capture(Capture {
+        payment: two,
+        amount: None,
+        is_final: true,
+        splits: some(shop, 40),
+    }));
+    world.must(Body::Refund(Refund {
+        payment: two,
+        amount: None,
+        refund_fee: true,
+        splits: some(shop, 20),
+    }));
 }
 
 /// A setting that is made, changed by the platform, refused for each party and deleted; one of a kind of a later version stays.
@@ -641,13 +682,16 @@ fn index_hashes_are_as_ever() {
     let external = ExternalId::new("42").unwrap();
     let hashes = [
         hash::hash_key(OwnerId(7), &key),
-        hash::hash_reference(OwnerId(7), &reference),
+        hash::hash_reference(
+            ReferenceSpace::new(OwnerId(7), Some(OwnerId(8))),
+            &reference,
+        ),
         hash::hash_external(OwnerId(7), &external),
         hash::hash_payment(PaymentId(7)),
         hash::hash_owner_name(b"alice"),
     ];
     assert_eq!(
         hashes.map(|hash| format!("{hash:016x}")).join(" "),
-        "f4bce7590ed39b5a ea5bd2d789571d8d 8c7bb60195bf7455 7e8c80c84fa51fdc fd19bf4b1acbfd1b"
+        "f4bce7590ed39b5a 3023acadec657031 8c7bb60195bf7455 7e8c80c84fa51fdc fd19bf4b1acbfd1b"
     );
 }

@@ -195,9 +195,10 @@ fn a_refused_payment_is_failed_at_once_and_its_reference_stays_free() {
     assert_eq!(failed.status, PaymentStatus::Failed);
     assert_eq!(failed.owner, world.owner_of(shop));
     assert_eq!(
-        world
-            .set
-            .reference(failed.owner, reference.as_ref().unwrap()),
+        world.set.reference(
+            ReferenceSpace::new(OwnerId::PLATFORM, None),
+            reference.as_ref().unwrap()
+        ),
         None
     );
     world.must(pay(10));

@@ -170,21 +170,32 @@ fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
             data: Data::new((d2 % 3) as u8, &vec![b'd'; 1 + usize::from(d2 % 300)]).unwrap(),
         }),
         7..=20 => Body::Pay(pay(world, dice, now)),
-        21..=25 => Body::Capture(Capture {
-            payment: payment(world, d0, now),
-            amount: some,
-            is_final: d1 % 4 == 0,
-        }),
+        21..=25 => {
+            let payment = payment(world, d0, now);
+            let splits = payee_amounts(world, payment, dice, |share| share.amount - share.captured);
+            Body::Capture(Capture {
+                payment,
+                amount: some.filter(|_| splits.is_empty() || d1 % 64 == 1),
+                is_final: d1 % 4 == 0,
+                splits,
+            })
+        }
         26 => Body::Void(payment(world, d0, now)),
         27..=28 => Body::Expire(payment_that(world, d0, now, |payment| {
             payment.held > 0 && payment.expires_at <= world.timestamp
         })),
         29 => Body::Run(queued(world, d0, now)),
-        30..=36 => Body::Refund(Refund {
-            payment: payment(world, d0, now),
-            amount: some,
-            refund_fee: d1 % 2 == 0,
-        }),
+        30..=36 => {
+            let payment = payment(world, d0, now);
+            let left = |share: &PaymentShare| share.captured.saturating_sub(share.refunded);
+            let splits = payee_amounts(world, payment, dice, left);
+            Body::Refund(Refund {
+                payment,
+                amount: some.filter(|_| splits.is_empty() || d1 % 64 == 1),
+                refund_fee: d1 % 2 == 0,
+                splits,
+            })
+        }
         37 => {
             let label = (d1 % 2 == 0).then(|| Label::new(&word(d1)).unwrap());
             let access = if d2 % 4 == 0 {
@@ -285,6 +296,45 @@ fn payment_that(world: &World, die: u16, now: u64, fits: impl Fn(&Payment) -> bo
     }
 }
 
+/// Exact amounts for some payees of a payment, about as much as is left of their parts; often none.
+fn payee_amounts(
+    world: &World,
+    payment: PaymentId,
+    dice: &[u16; 8],
+    left: fn(&PaymentShare) -> u64,
+) -> PayeeAmounts {
+    let [.., d3, d4, d5, d6, d7] = *dice;
+    let found = world.set.payment(payment);
+    let (Some(found), true) = (found, d3 % 5 < 2) else {
+        return PayeeAmounts::default();
+    };
+    let mut parts = Vec::new();
+    for (at, share) in found.shares.iter().enumerate().take(SHARES_MAX) {
+        let named = !share.is_fee || d4 % 32 == 0;
+        if !named || (d5 >> at) & 1 == 0 {
+            continue;
+        }
+        let whole = left(share);
+        let amount = match d6.rotate_left(at as u32) % 8 {
+            0 => amount(d7),
+            1 => whole + 1,
+            2..=4 => whole,
+            _ => 1 + u64::from(d7) % whole.max(1),
+        };
+        parts.push(PayeeAmount {
+            account: share.account,
+            amount,
+        });
+    }
+    if d4 % 64 == 1
+        && parts.len() < SHARES_MAX
+        && let Some(first) = parts.first().copied()
+    {
+        parts.push(first);
+    }
+    PayeeAmounts::new(parts).unwrap()
+}
+
 /// Most often one that is queued.
 fn queued(world: &World, die: u16, now: u64) -> PaymentId {
     let queued = |payment: &&Payment| payment.queue.is_some();
@@ -379,9 +429,20 @@ fn pay(world: &World, dice: &[u16; 8], now: u64) -> Pay {
             },
         }),
         reference: (d6 % 8 == 0).then(|| Reference::new(&word(d7)).unwrap()),
+        reference_scope: (d6 % 16 == 0).then(|| scope(world, d0, d1)),
         reason: (d6 % 2 == 0).then(|| Reason::new(&word(d7)).unwrap()),
         queue: (d7 % 5 == 0).then(|| Box::new(queue(world, d6, d7))),
     }
+}
+
+/// Most often the owner of the payer or the payee.
+fn scope(world: &World, d0: u16, d1: u16) -> OwnerId {
+    let party = match d0 % 5 {
+        0 => None,
+        1..=2 => world.set.account(account(world, d0, 1)),
+        _ => world.set.account(account(world, d1, 1)),
+    };
+    party.map_or(OwnerId(77), |account| account.owner)
 }
 
 fn queue(world: &World, d6: u16, d7: u16) -> Queue {

@@ -27,6 +27,7 @@ fn refund(payment: PaymentId, amount: Option<u64>) -> Body {
         payment,
         amount,
         refund_fee: false,
+        splits: PayeeAmounts::default(),
     })
 }
 
@@ -35,6 +36,7 @@ fn capture(payment: PaymentId, amount: Option<u64>) -> Body {
         payment,
         amount,
         is_final: false,
+        splits: PayeeAmounts::default(),
     })
 }
 

@@ -21,9 +21,9 @@ fn load(storage: &WorkingSet, commands: &[Command], set: &mut WorkingSet) {
             .iter()
             .filter_map(|id| storage.payment(*id))
             .for_each(|payment| set.load_payment(payment.clone()));
-        for (owner, reference) in &wanted.references {
-            if let Some(payment) = storage.reference(*owner, reference) {
-                set.load_reference(*owner, reference.clone(), payment);
+        for (space, reference) in &wanted.references {
+            if let Some(payment) = storage.reference(*space, reference) {
+                set.load_reference(*space, reference.clone(), payment);
             }
         }
         for (owner, external) in &wanted.externals {
@@ -93,7 +93,7 @@ fn nothing_is_asked_of_a_set_of_everything() {
     assert!(missing_lookups(&[command], &world.set).is_empty());
 }
 
-/// The one case in which the owner of a payment is not known before its batch is decided.
+/// The owner of a payment to a new account is not known before its batch is decided; the name space of the reference is.
 #[test]
 fn a_reference_is_not_free_because_the_batch_itself_opens_the_account() {
     let mut world = World::new();

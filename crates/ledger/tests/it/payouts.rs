@@ -97,6 +97,7 @@ fn a_pending_payout_is_held_without_end_and_only_the_platform_settles_it() {
             payment: payout,
             amount,
             is_final: true,
+            splits: PayeeAmounts::default(),
         })
     };
     let seller = scene.seller;
@@ -128,6 +129,7 @@ fn a_pending_payout_is_held_without_end_and_only_the_platform_settles_it() {
         payment: payout,
         amount: None,
         refund_fee: false,
+        splits: PayeeAmounts::default(),
     });
     scene.refused(Actor::SYSTEM, refund, Rejection::PaymentNotRefundable);
     scene.world.check();
@@ -219,6 +221,7 @@ fn a_return_is_a_payment_of_its_own_and_leaves_the_payout_paid() {
         payment: returned.id,
         amount: None,
         refund_fee: false,
+        splits: PayeeAmounts::default(),
     });
     scene.refused(Actor::SYSTEM, refund, Rejection::PaymentNotRefundable);
     scene.refused(

@@ -221,6 +221,7 @@ fn capture_and_refund(
             payment,
             amount: Some(*wanted),
             refund_fee: *refund_fee,
+            splits: PayeeAmounts::default(),
         });
         let outcome = world.submit(Actor::SYSTEM, body);
         assert_eq!(

@@ -202,6 +202,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                 payment,
                 amount,
                 is_final,
+                splits: PayeeAmounts::default(),
             };
             (Actor::SYSTEM, Body::Capture(capture))
         }),
@@ -212,6 +213,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                 payment,
                 amount,
                 refund_fee,
+                splits: PayeeAmounts::default(),
             };
             (Actor::SYSTEM, Body::Refund(refund))
         }),
@@ -223,6 +225,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment: not_a_payment,
                     amount: Some(1),
                     refund_fee: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -233,6 +236,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment: PaymentId(99),
                     amount: Some(0),
                     is_final: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -243,6 +247,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment: PaymentId(99),
                     amount: Some(AMOUNT_MAX + 1),
                     refund_fee: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -255,6 +260,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: Some(10),
                     is_final: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -280,8 +286,30 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: Some(10),
                     is_final: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
+        }),
+        (Rejection::PayeeNotFound, |world| {
+            let (payment, _, stranger) = held_for_two(world);
+            let splits = one(stranger, 1);
+            (by(OwnerId(77)), Body::Capture(exact(payment, splits)))
+        }),
+        (Rejection::CaptureExceedsPart, |world| {
+            let (payment, payee, _) = held_for_two(world);
+            let splits = one(payee, 5);
+            (Actor::SYSTEM, Body::Capture(exact(payment, splits)))
+        }),
+        (Rejection::RefundExceedsPart, |world| {
+            let (payment, payee, _) = held_for_two(world);
+            world.capture(payment, None);
+            let refund = Refund {
+                payment,
+                amount: None,
+                refund_fee: false,
+                splits: one(payee, 5),
+            };
+            (Actor::SYSTEM, Body::Refund(refund))
         }),
         (Rejection::HoldNotDue, |world| {
             let (a, b) = (world.funded("a", 9), world.wallet("b"));
@@ -304,6 +332,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: Some(9),
                     is_final: true,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -319,6 +348,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: Some(10),
                     refund_fee: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -335,6 +365,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment: failed,
                     amount: None,
                     refund_fee: true,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -348,6 +379,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: Some(10),
                     refund_fee: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -360,6 +392,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: Some(10),
                     refund_fee: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -373,6 +406,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: None,
                     refund_fee: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -386,6 +420,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: None,
                     refund_fee: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -402,6 +437,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: None,
                     is_final: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -417,6 +453,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: None,
                     is_final: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -433,6 +470,7 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                     payment,
                     amount: None,
                     refund_fee: false,
+                    splits: PayeeAmounts::default(),
                 }),
             )
         }),
@@ -556,6 +594,31 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
             (actor, body, *rejection, world)
         })
         .collect()
+}
+
+/// A hold of 9 for two payees, 4 for the first of them; and somebody else's account.
+fn held_for_two(world: &mut World) -> (PaymentId, AccountId, AccountId) {
+    let (a, b) = (world.funded("a", 9), world.wallet("b"));
+    let (c, stranger) = (world.wallet("c"), world.wallet("d"));
+    let payment = world.pay(Pay {
+        destination: split(&[(b, Part::Amount(4)), (c, Part::Amount(5))]),
+        hold: hold(),
+        ..plain_pay(a, b, 9)
+    });
+    (payment, b, stranger)
+}
+
+fn one(account: AccountId, amount: u64) -> PayeeAmounts {
+    PayeeAmounts::new(vec![PayeeAmount { account, amount }]).unwrap()
+}
+
+fn exact(payment: PaymentId, splits: PayeeAmounts) -> Capture {
+    Capture {
+        payment,
+        amount: None,
+        is_final: false,
+        splits,
+    }
 }
 
 #[test]

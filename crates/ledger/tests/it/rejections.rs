@@ -197,16 +197,27 @@ pub(crate) const FAULTS: &[Fault] = &[
     },
     Fault {
         rejection: Rejection::ReferenceInUse,
-        place: "kind",
+        place: "reference",
         make: |draft| {
             let reference = Some(Reference::new("order-1").unwrap());
-            let other = draft.world.funded("other", 1);
-            let payee = draft.pay.first_payee().unwrap_or(other);
-            draft.world.pay(Pay {
+            let (second, other) = (draft.world.funded("buyer", 1), draft.world.wallet("other"));
+            let earlier = Pay {
                 reference: reference.clone(),
-                ..plain_pay(other, payee, 1)
-            });
+                ..plain_pay(second, other, 1)
+            };
+            let buyer = by(draft.world.owner_of(second));
+            let outcome = draft.world.submit(buyer, Body::Pay(earlier));
+            assert_eq!(outcome.rejection, None);
             draft.pay.reference = reference;
+        },
+    },
+    Fault {
+        rejection: Rejection::ReferenceScopeNotParty,
+        place: "reference",
+        make: |draft| {
+            let stranger = draft.world.wallet("stranger");
+            draft.actor.owner = OwnerId::PLATFORM;
+            draft.pay.reference_scope = Some(draft.world.owner_of(stranger));
         },
     },
     Fault {
@@ -244,10 +255,7 @@ fn of_two_faults_the_lower_number_is_given() {
     for (at, low) in FAULTS.iter().enumerate() {
         for high in &FAULTS[at + 1..] {
             let same_place = low.place == high.place && !low.place.is_empty();
-            // The payee of these two is gone or another, the reference would be another owner's.
-            let unrelated = high.rejection == Rejection::ReferenceInUse
-                && ["payee", "many"].contains(&low.place);
-            if same_place || unrelated {
+            if same_place {
                 continue;
             }
             let mut draft = Draft::new();

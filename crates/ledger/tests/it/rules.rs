@@ -53,6 +53,7 @@ fn a_fee_is_given_back_if_the_refund_says_so() {
         payment,
         amount: Some(500),
         refund_fee: true,
+        splits: PayeeAmounts::default(),
     });
     let shops = by(world.owner_of(shop));
     assert_eq!(
@@ -71,6 +72,7 @@ fn a_fee_is_given_back_if_the_refund_says_so() {
         payment,
         amount: None,
         refund_fee: true,
+        splits: PayeeAmounts::default(),
     }));
     assert_eq!(
         (world.posted(buyer), world.posted(shop), world.posted(fee)),
@@ -136,6 +138,7 @@ fn several_captures_take_what_was_held_and_a_final_one_releases_the_rest() {
         payment,
         amount: Some(20),
         is_final: true,
+        splits: PayeeAmounts::default(),
     }));
     assert_eq!(world.payment(payment).status, PaymentStatus::Captured);
     assert_eq!((world.posted(buyer), world.available(buyer)), (930, 930));
@@ -203,6 +206,7 @@ fn an_owner_debits_only_its_own_accounts_and_credits_any() {
         payment,
         amount: None,
         refund_fee: false,
+        splits: PayeeAmounts::default(),
     });
     check(
         &mut world,
@@ -219,6 +223,7 @@ fn an_owner_debits_only_its_own_accounts_and_credits_any() {
         payment: held,
         amount: Some(5),
         is_final: false,
+        splits: PayeeAmounts::default(),
     });
     check(
         &mut world,
@@ -294,6 +299,7 @@ fn nobody_confirms_their_own_top_up_or_payout() {
             payment: held,
             amount: None,
             is_final: false,
+            splits: PayeeAmounts::default(),
         });
         for body in [capture.clone(), Body::Void(held), settle.clone()] {
             let refused = world.submit(users, body).rejection;

@@ -50,6 +50,7 @@ pub(crate) fn plain_pay(source: AccountId, payee: AccountId, amount: u64) -> Pay
         currency: eur(),
         hold: None,
         reference: None,
+        reference_scope: None,
         reason: None,
         queue: None,
     }
@@ -214,6 +215,7 @@ impl World {
                 payment,
                 amount,
                 refund_fee: false,
+                splits: PayeeAmounts::default(),
             }),
         )
     }
@@ -225,6 +227,7 @@ impl World {
                 payment,
                 amount,
                 is_final: false,
+                splits: PayeeAmounts::default(),
             }),
         )
     }
@@ -384,6 +387,7 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
             view.reference(),
             pay.reference.as_ref().map(|reference| reference.as_bytes())
         );
+        assert_eq!(view.reference_scope(), pay.reference_scope);
         assert_eq!(view.is_hold(), pay.hold.is_some());
         assert_eq!(view.is_queued(), pay.queue.is_some());
     }

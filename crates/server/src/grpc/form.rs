@@ -7,7 +7,9 @@ use tributary_api::code::ErrorCode;
 use tributary_api::draft::{CommandDraft, PaymentParts};
 use tributary_api::error::ApiError;
 use tributary_api::form::owner::{TextChange, draft_owner_update};
+use tributary_api::form::parts::check_splits;
 use tributary_api::form::queue::{mailbox, no_mailbox};
+use tributary_api::form::reference::reference_scope;
 use tributary_api::form::request::{notes, owner_of_new_account, publish};
 use tributary_api::form::value::{
     CorrelationText, DescriptionText, ExternalIdText, METADATA_ENTRIES_MAX, MetadataForm,
@@ -18,8 +20,8 @@ use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::{
     AccountId, AccountKind, Body, Capture, CreateOwner, Currency, Date, Fee, Hold, Key,
     OpenAccount, Overdraft, OwnerId, OwnerKind, OwnerName, OwnerProfile, OwnerStatus, Part,
-    PaymentId, PaymentKind, Priority, ProfileChange, Publish, Queue, Refund, ReturnPayout,
-    SHARES_MAX, SettlePayout, Share, Text, Topic, Updated,
+    PayeeAmount, PayeeAmounts, PaymentId, PaymentKind, Priority, ProfileChange, Publish, Queue,
+    Refund, ReturnPayout, SHARES_MAX, SettlePayout, Share, Text, Topic, Updated,
 };
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 
@@ -29,6 +31,9 @@ use crate::grpc::wire::{Fields, Malformed, Value, zigzag};
 const RANDOM_KEY_BYTES: usize = 16;
 /// Days that a date may lie from 1970: the years 1 to 9999, as over REST.
 const DATES: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
+
+/// Field that names the scope of a reference.
+const SCOPE: &str = "reference_scope";
 
 /// Reads commands of one caller.
 pub(crate) struct Form<'a> {
@@ -117,7 +122,7 @@ impl<'a> Form<'a> {
     fn pay(&self, bytes: &[u8]) -> Result<CommandDraft, ApiError> {
         let (mut source, mut destination) = (None, None);
         let (mut amount, mut currency, mut kind) = (0, 0, 0);
-        let (mut hold, mut reference, mut reason) = (None, None, None);
+        let (mut hold, mut reference, mut scope, mut reason) = (None, None, None, None);
         let (mut splits, mut fees, mut queue) = (Vec::new(), Vec::new(), None);
         let mut paid = false;
         let mut fields = Fields(bytes);
@@ -131,7 +136,7 @@ impl<'a> Form<'a> {
                 (6, Value::Bytes(bytes)) => push(&mut splits, "splits", self.split(bytes))?,
                 (7, Value::Bytes(bytes)) => push(&mut fees, "fees", self.fee(bytes))?,
                 (8, Value::Fixed64(expires_at)) => hold = Some(Hold { expires_at }),
-                (9 | 10, Value::Bytes([])) => {}
+                (9 | 10 | 12, Value::Bytes([])) => {}
                 (9, Value::Bytes(text)) => {
                     let text = utf8(text, "reference")?;
                     reference = Some(ReferenceText::parse(text, "reference")?);
@@ -145,6 +150,10 @@ impl<'a> Form<'a> {
                     ));
                 }
                 (12, Value::Varint(number)) => paid = number != 0,
+                (12, Value::Bytes(text)) => {
+                    let name = OwnerText::parse(utf8(text, SCOPE)?, SCOPE)?;
+                    scope = Some(OwnerText(name));
+                }
                 (number, _) => return Err(unknown(number)),
             }
         }
@@ -159,6 +168,7 @@ impl<'a> Form<'a> {
             hold,
             paid,
             reference,
+            reference_scope: reference_scope(self.reader, self.caller, scope)?,
             reason,
             queue,
         };
@@ -201,25 +211,28 @@ impl<'a> Form<'a> {
     }
 
     fn capture(&self, bytes: &[u8]) -> Result<Capture, ApiError> {
-        let (payment, amount, is_final) = self.of_payment(bytes, true)?;
+        let (payment, amount, is_final, splits) = self.of_payment(bytes, true)?;
         Ok(Capture {
             payment,
             amount,
             is_final,
+            splits,
         })
     }
 
     fn refund(&self, bytes: &[u8]) -> Result<Refund, ApiError> {
-        let (payment, amount, refund_fee) = self.of_payment(bytes, true)?;
+        let (payment, amount, refund_fee, splits) = self.of_payment(bytes, true)?;
         Ok(Refund {
             payment,
             amount,
             refund_fee,
+            splits,
         })
     }
 
     fn void(&self, bytes: &[u8]) -> Result<PaymentId, ApiError> {
-        self.of_payment(bytes, false).map(|(payment, _, _)| payment)
+        self.of_payment(bytes, false)
+            .map(|(payment, _, _, _)| payment)
     }
 
     fn settle_payout(&self, bytes: &[u8]) -> Result<SettlePayout, ApiError> {
@@ -268,26 +281,47 @@ impl<'a> Form<'a> {
         found.ok_or_else(|| ApiError::not_found("payment", "payout"))
     }
 
-    /// A payment; where there is `more`, also an amount and a flag.
+    /// A payment; where there is `more`, also an amount, a flag and amounts per payee.
     fn of_payment(
         &self,
         bytes: &[u8],
         more: bool,
-    ) -> Result<(PaymentId, Option<u64>, bool), ApiError> {
+    ) -> Result<(PaymentId, Option<u64>, bool, PayeeAmounts), ApiError> {
         let (mut payment, mut amount, mut flag) = (None, None, false);
+        let mut splits = Vec::new();
         let mut fields = Fields(bytes);
         while let Some(field) = fields.next()? {
             match field {
                 (1, Value::Bytes(id)) => payment = Some(id),
                 (2, Value::Fixed64(number)) if more => amount = Some(number),
                 (3, Value::Varint(number)) if more => flag = number != 0,
+                (4, Value::Bytes(bytes)) if more => {
+                    push(&mut splits, "splits", self.payee_amount(bytes))?;
+                }
                 (number, _) => return Err(unknown(number)),
             }
         }
+        let given = Some(splits.len()).filter(|count| *count > 0);
+        check_splits(amount, given)?;
         let id = payment.ok_or_else(|| missing("payment"))?;
         let payment = position(self.ids, IdKind::Payment, id).map(PaymentId);
         let payment = payment.ok_or_else(|| ApiError::not_found("payment", "payment"))?;
-        Ok((payment, amount, flag))
+        let splits = PayeeAmounts::new(splits).expect("the number of payees was checked");
+        Ok((payment, amount, flag, splits))
+    }
+
+    fn payee_amount(&self, bytes: &[u8]) -> Result<PayeeAmount, ApiError> {
+        let (mut account, mut amount) = (None, 0);
+        let mut fields = Fields(bytes);
+        while let Some(field) = fields.next()? {
+            match field {
+                (1, Value::Bytes(id)) => account = Some(self.account(id, "account")?),
+                (2, Value::Fixed64(number)) => amount = number,
+                (number, _) => return Err(unknown(number)),
+            }
+        }
+        let account = account.ok_or_else(|| missing("account"))?;
+        Ok(PayeeAmount { account, amount })
     }
 
     fn open_account(&self, bytes: &[u8]) -> Result<OpenAccount, ApiError> {

@@ -110,7 +110,8 @@ pub struct Pay {
     /// If given, the money is only held, until it is captured, voided or this time has come. For the kind pay.
     #[prost(fixed64, optional, tag = "8")]
     pub hold_expires_at: ::core::option::Option<u64>,
-    /// The owner's own name for it, 1 to 64 bytes, unique among the owner's payments that were not refused.
+    /// Your own name for it, 1 to 64 bytes, unique among the payments that your owner's keys asked for, with the same
+    /// `reference_scope`, and that were not refused.
     #[prost(string, tag = "9")]
     pub reference: ::prost::alloc::string::String,
     /// Why; for an adjustment, 1 to 255 bytes.
@@ -122,6 +123,9 @@ pub struct Pay {
     /// The payout is recorded as paid already. For the kind payout; platform keys only.
     #[prost(bool, tag = "12")]
     pub paid: bool,
+    /// Owner for whom the reference is unique: the payer or a payee. Platform keys only; the key's own owner if left out.
+    #[prost(string, tag = "13")]
+    pub reference_scope: ::prost::alloc::string::String,
 }
 /// How a payment is queued. Payers are ordered by priority; the payments of one payer run in the order in which they were
 /// accepted.
@@ -179,16 +183,28 @@ pub struct Fee {
     pub basis_points: u32,
 }
 /// Takes what a payment holds, or a part of it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Capture {
     #[prost(bytes = "vec", tag = "1")]
     pub payment: ::prost::alloc::vec::Vec<u8>,
-    /// Minor units; all that is still held if left out.
+    /// Minor units; all that is still held if left out. Not with `splits`.
     #[prost(fixed64, optional, tag = "2")]
     pub amount: ::core::option::Option<u64>,
     /// Releases what is left.
     #[prost(bool, tag = "3")]
     pub r#final: bool,
+    /// Exact amounts of some payees, at most 16. The fees follow in proportion.
+    #[prost(message, repeated, tag = "4")]
+    pub splits: ::prost::alloc::vec::Vec<PayeeAmount>,
+}
+/// Exact amount of one payee of a payment.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PayeeAmount {
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: ::prost::alloc::vec::Vec<u8>,
+    /// Minor units.
+    #[prost(fixed64, tag = "2")]
+    pub amount: u64,
 }
 /// Releases what a payment holds.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -197,16 +213,19 @@ pub struct Void {
     pub payment: ::prost::alloc::vec::Vec<u8>,
 }
 /// Gives back what was captured, or a part of it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Refund {
     #[prost(bytes = "vec", tag = "1")]
     pub payment: ::prost::alloc::vec::Vec<u8>,
-    /// Minor units; all that can still be refunded if left out.
+    /// Minor units; all that can still be refunded if left out. Not with `splits`.
     #[prost(fixed64, optional, tag = "2")]
     pub amount: ::core::option::Option<u64>,
     /// The fee accounts give back their part too; otherwise the payees bear it.
     #[prost(bool, tag = "3")]
     pub refund_fee: bool,
+    /// Exact amounts that some payees give back, at most 16. With `refund_fee` the fees follow in proportion.
+    #[prost(message, repeated, tag = "4")]
+    pub splits: ::prost::alloc::vec::Vec<PayeeAmount>,
 }
 /// Pays or fails a pending payout.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -470,6 +489,9 @@ pub struct PaymentState {
     /// Of a return: the payout.
     #[prost(bytes = "vec", tag = "25")]
     pub payout: ::prost::alloc::vec::Vec<u8>,
+    /// Owner for whom the reference is unique; empty if the platform named none.
+    #[prost(string, tag = "26")]
+    pub reference_scope: ::prost::alloc::string::String,
 }
 /// A payee's or a fee's part of a payment, minor units.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -21,6 +21,7 @@ mod wire;
     unreachable_pub,
     missing_docs,
     clippy::doc_markdown,
+    clippy::large_enum_variant,
     reason = "generated from proto/, and compared by a test"
 )]
 mod messages;

@@ -160,9 +160,9 @@ fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
     let found = found.ok_or_else(not_found)?;
     let text = found.text.as_deref();
     let notes = present_notes(reader, text, Some(&asked))?;
-    let reference = match &asked.command.body {
-        Body::Pay(pay) => pay.reference.as_ref(),
-        _ => None,
+    let (reference, scope) = match &asked.command.body {
+        Body::Pay(pay) => (pay.reference.as_ref(), pay.reference_scope),
+        _ => (None, None),
     };
     let is_payout = found.kind == PaymentKind::Payout;
     let ids = reader.ids();
@@ -205,6 +205,7 @@ fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
         created: found.created_at,
         last_event: ids.block(IdKind::Event, found.changed_at).into(),
         revision: text.map_or(1, |text| text.revision),
+        reference_scope: scope.map_or_else(String::new, |owner| owner_name(reader, owner)),
     })
 }
 

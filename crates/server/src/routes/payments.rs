@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use std::cmp::Reverse;
+
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody as Body};
 use axum::extract::State;
@@ -16,7 +18,7 @@ use tributary_api::failures::read_error;
 use tributary_api::form::owner::TextUpdate;
 use tributary_api::form::path::payment_in_path;
 use tributary_api::form::request::{
-    AdjustmentCreate, CaptureForm, Empty, PaymentCreate, Request, TransferCreate,
+    AdjustmentCreate, CaptureForm, Empty, PaymentCreate, TransferCreate,
 };
 use tributary_api::form::value::{AccountText, AmountText, OwnerText, ReferenceText, TimeText};
 use tributary_api::render::common::created;
@@ -26,7 +28,9 @@ use tributary_api::render::payment::{PaymentKindForm, PaymentObject, PaymentStat
 use tributary_api::visibility::{ListScope, list_scope};
 use tributary_engine::{IdKind, PaymentFilter, Reader, Slice, Start};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{self as ledger, AccountId, Payment, PaymentId, PaymentKind};
+use tributary_ledger::{
+    self as ledger, AccountId, Payment, PaymentId, PaymentKind, ReferenceSpace,
+};
 use utoipa::IntoParams;
 
 use crate::answer::execute_draft;
@@ -69,7 +73,7 @@ where
     // They keep the connection's buffer, for which another one would have to be made.
     drop(headers);
     let form: PaymentCreate = read_object(body, app).await?;
-    let draft = form.into_draft(app.shared.reader.ids())?;
+    let draft = form.into_draft(&app.shared.reader, &caller)?;
     execute_draft(app, caller, key, draft.queued_if(not_now)).await
 }
 
@@ -86,7 +90,7 @@ pub(crate) async fn create_top_up(
     headers: HeaderMap,
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ErrorResponse> {
-    let draft = body.into_draft(PaymentKind::TopUp, app.shared.reader.ids())?;
+    let draft = body.into_draft(PaymentKind::TopUp, &app.shared.reader, &caller)?;
     let draft = draft.queued_if(RESPOND_ASYNC.is_in(&headers));
     execute_draft(&app, caller, key, draft).await
 }
@@ -104,7 +108,7 @@ pub(crate) async fn create_transfer(
     headers: HeaderMap,
     Json(body): Json<TransferCreate>,
 ) -> Result<Response, ErrorResponse> {
-    let draft = body.into_draft(PaymentKind::Transfer, app.shared.reader.ids())?;
+    let draft = body.into_draft(PaymentKind::Transfer, &app.shared.reader, &caller)?;
     let draft = draft.queued_if(RESPOND_ASYNC.is_in(&headers));
     execute_draft(&app, caller, key, draft).await
 }
@@ -122,7 +126,7 @@ pub(crate) async fn create_adjustment(
     headers: HeaderMap,
     Json(body): Json<AdjustmentCreate>,
 ) -> Result<Response, ErrorResponse> {
-    let draft = body.into_draft(app.shared.reader.ids())?;
+    let draft = body.into_draft(&app.shared.reader, &caller)?;
     let draft = draft.queued_if(RESPOND_ASYNC.is_in(&headers));
     execute_draft(&app, caller, key, draft).await
 }
@@ -191,7 +195,8 @@ pub(crate) struct PaymentsQuery {
     /// Payments that touch an account of this owner.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_.:@-]{1,64}$")]
     owner: Option<OwnerText>,
-    /// The payment that holds this reference of the owner.
+    /// Payments with this reference. With `owner`, or an owner's key: those for which this owner's keys chose it, and
+    /// those for which the platform chose it with this owner as `reference_scope`.
     #[param(value_type = Option<String>, min_length = 1, max_length = 64)]
     reference: Option<ReferenceText>,
     /// Payments in this state now.
@@ -397,8 +402,8 @@ fn is_between(payment: &Payment, account: Option<AccountId>, other: AccountId) -
     }
 }
 
-/// The payment that holds the owner's reference, found by the index instead of by looking through the owner's payments.
-/// None if that does not answer what was asked.
+/// The payments that hold the reference, of the owner and of the platform for the owner, found by the index instead of by
+/// looking through the owner's payments. None if that does not answer what was asked.
 fn by_reference(
     shared: &Shared,
     caller: &Caller,
@@ -410,22 +415,25 @@ fn by_reference(
     else {
         return Ok(None);
     };
-    let Some(found) = shared
-        .reader
-        .payment_by_reference(owner, reference)
-        .map_err(read_error)?
-    else {
+    let mut found = Vec::new();
+    for space in ReferenceSpace::searched_by(owner) {
+        let payment = shared.reader.payment_by_reference(space, reference);
+        found.extend(payment.map_err(read_error)?);
+    }
+    if found.is_empty() {
         return Ok(None);
-    };
-    let asked = created(&shared.reader, found.id.0)?;
-    let wanted = filter.status.is_none_or(|status| found.status == status)
-        && filter.kind.is_none_or(|kind| found.kind == kind)
-        && caller.sees_record(&shared.reader, &asked);
-    let items = if wanted {
-        vec![(found, asked)]
-    } else {
-        Vec::new()
-    };
+    }
+    found.sort_unstable_by_key(|payment| Reverse(payment.id));
+    let mut items = Vec::new();
+    for payment in found {
+        let asked = created(&shared.reader, payment.id.0)?;
+        let wanted = filter.status.is_none_or(|status| payment.status == status)
+            && filter.kind.is_none_or(|kind| payment.kind == kind)
+            && caller.sees_record(&shared.reader, &asked);
+        if wanted {
+            items.push((payment, asked));
+        }
+    }
     Ok(Some(Slice {
         items,
         has_more: false,
@@ -445,7 +453,8 @@ pub(crate) async fn capture(
     OptionalJson(body): OptionalJson<CaptureForm>,
 ) -> Result<Response, ErrorResponse> {
     let payment = payment_in_path(app.shared.reader.ids(), &id)?;
-    let draft = body.into_draft(payment).named_by_path();
+    let draft = body.into_draft(app.shared.reader.ids(), payment)?;
+    let draft = draft.named_by_path();
     execute_draft(&app, caller, key, draft).await
 }
 

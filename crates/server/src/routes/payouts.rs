@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use tributary_api::form::path::payment_in_path;
 use tributary_api::form::payout::{PayoutCreate, PayoutFail, PayoutReturnCreate, settle};
-use tributary_api::form::request::{Empty, Request};
+use tributary_api::form::request::Empty;
 use tributary_api::render::payment::PaymentObject;
 
 use crate::answer::execute_draft;
@@ -29,7 +29,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     Json(body): Json<PayoutCreate>,
 ) -> Result<Response, ErrorResponse> {
-    let draft = body.into_draft(app.shared.reader.ids())?;
+    let draft = body.into_draft(&app.shared.reader, &caller)?;
     let draft = draft.queued_if(RESPOND_ASYNC.is_in(&headers));
     execute_draft(&app, caller, key, draft).await
 }

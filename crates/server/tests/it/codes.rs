@@ -23,6 +23,7 @@ use tributary_server::RateLimit;
 use crate::client::{Answer, PATIENCE, connect, post, read_answer, send, send_raw};
 use crate::codes::scene::{Scene, actor, put_setting};
 use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, id, pay};
+use crate::payees::{refused_part, refused_refund};
 
 /// How one code is provoked.
 type Provoke = fn(&mut Scene) -> Answer;
@@ -528,6 +529,19 @@ const LEDGER: &[(Rejection, Provoke)] = &[
         crate::owners::patch(&s.server, "/v1/owners/ann", &json!({"status": "inactive"}));
         let body = json!({"owner": "ann", "currency": "EUR"});
         s.server.post("/v1/accounts", &body)
+    }),
+    (Rejection::ReferenceScopeNotParty, |s| {
+        s.server.account("stranger", "wallet");
+        s.pay_with(json!({"reference": "s", "reference_scope": "stranger"}))
+    }),
+    (Rejection::PayeeNotFound, |s| {
+        refused_part(&s.server, [&s.buyer, &s.shop], Some(&s.buyer))
+    }),
+    (Rejection::CaptureExceedsPart, |s| {
+        refused_part(&s.server, [&s.buyer, &s.shop], None)
+    }),
+    (Rejection::RefundExceedsPart, |s| {
+        refused_refund(&s.server, [&s.buyer, &s.shop])
     }),
     (Rejection::PaymentNotOpen, |s| {
         s.server

@@ -198,6 +198,15 @@ fn what_is_wrong_is_named() {
         ),
         ("fees", "[{}]", "parameter_missing", "fees[0].account"),
         ("reference", "\"\"", "parameter_invalid", "reference"),
+        ("reference", "\"   \"", "parameter_invalid", "reference"),
+        ("reference", "\"r \"", "parameter_invalid", "reference"),
+        ("reference", "\"\\u200b\"", "parameter_invalid", "reference"),
+        (
+            "reference",
+            "\"e\\u0301\"",
+            "parameter_invalid",
+            "reference",
+        ),
         (
             "reference",
             "\"a\\u0000b\"",

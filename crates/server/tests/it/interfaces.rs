@@ -11,8 +11,8 @@ use crate::fixture::{Fixture, id, pay};
 use crate::grpc::client::{code, param};
 use crate::grpc::messages::command::Body;
 use crate::grpc::messages::{
-    AccountId, Capture, Command, Fee, OpenAccount, Pay, Publish, Queue, Refund, ReturnPayout,
-    SettlePayout, Split, Void, settle_payout, split,
+    AccountId, Capture, Command, Fee, OpenAccount, Pay, PayeeAmount, Publish, Queue, Refund,
+    ReturnPayout, SettlePayout, Split, Void, settle_payout, split,
 };
 use crate::grpc::{as_holder, batch, block};
 
@@ -226,18 +226,26 @@ fn message(operation: &str, fields: &Value) -> Body {
     let bytes = |field: &str| fields[field].as_str().map(block).unwrap_or_default();
     let number = |field: &str| fields[field].as_u64();
     let payment = bytes("payment");
+    let payee_amounts = || {
+        list(&fields["splits"], |part| PayeeAmount {
+            account: block(&text(&part["account"])),
+            amount: part["amount"].as_u64().unwrap_or_default(),
+        })
+    };
     let kinds = ["payment", "transfer", "top_up", "payout", "adjustment"];
     match operation {
         "capture" => Body::Capture(Capture {
             payment,
             amount: number("amount"),
             r#final: fields["final"] == true,
+            splits: payee_amounts(),
         }),
         "void" => Body::Void(Void { payment }),
         "refund" => Body::Refund(Refund {
             payment,
             amount: number("amount"),
             refund_fee: fields["refund_fee"] == true,
+            splits: payee_amounts(),
         }),
         "pay_payout" | "fail_payout" => Body::SettlePayout(SettlePayout {
             payout: bytes("payout"),
@@ -291,6 +299,7 @@ fn message(operation: &str, fields: &Value) -> Body {
             }),
             hold_expires_at: fields["expires_at"].as_str().map(|_| HOLD_UNTIL),
             reference: text(&fields["reference"]),
+            reference_scope: text(&fields["reference_scope"]),
             reason: text(&fields["reason"]),
             queue: fields["queue"].as_object().map(|queue| Queue {
                 reply_to: queue.get("reply_to").map(text).unwrap_or_default(),
@@ -330,6 +339,11 @@ fn what_the_platform_does_is_answered_alike() {
         "splits": [{"account": s.shop, "basis_points": 6_000}, {"account": s.bob, "basis_points": 4_000}],
     });
     let hold = crate::fixture::hold(&s.ann, &s.shop, 100);
+    let scoped = |owner: &str| {
+        let named = json!({"reference": "order-1", "reference_scope": owner});
+        with(pay(&s.ann, &s.shop, 1), named)
+    };
+    let parts = |payment: &str, account: &str, amount: u64| json!({"payment": payment, "splits": [{"account": account, "amount": amount}]});
     let queued = with(
         move_money(&s.ann, &s.shop),
         json!({"queue": {"correlation_id": "c-1", "not_before": "2026-12-01T00:00:00Z"}}),
@@ -444,6 +458,9 @@ fn what_the_platform_does_is_answered_alike() {
             "return_exceeds_paid",
         ),
         (("payment", split), "reference_in_use"),
+        (("payment", scoped("shop")), ""),
+        (("payment", scoped("bob")), "reference_scope_not_party"),
+        (("payment", scoped("nobody")), "resource_not_found"),
         (
             ("capture", json!({"payment": s.held(&s.ann), "amount": 101})),
             "capture_exceeds_hold",
@@ -451,6 +468,20 @@ fn what_the_platform_does_is_answered_alike() {
         (
             ("refund", json!({"payment": s.held(&s.ann)})),
             "payment_not_refundable",
+        ),
+        (("capture", parts(&s.held(&s.ann), &s.shop, 30)), ""),
+        (
+            ("capture", parts(&s.held(&s.ann), &s.bob, 30)),
+            "payee_not_found",
+        ),
+        (
+            ("capture", parts(&s.held(&s.ann), &s.shop, 101)),
+            "capture_exceeds_hold",
+        ),
+        (("refund", parts(&s.paid(&s.ann), &s.shop, 30)), ""),
+        (
+            ("refund", parts(&s.paid(&s.ann), &s.shop, 0)),
+            "amount_zero",
         ),
         (
             ("unfreeze", json!({"account": s.bob})),
@@ -470,6 +501,10 @@ fn what_an_owner_may_see_and_do_is_answered_alike() {
     let of_bob = s.held(&s.bob);
     let of_ann = s.held(&s.ann);
     let told = |to: &str| with(pay(&s.ann, &s.shop, 1), json!({"queue": {"reply_to": to}}));
+    let scoped = |owner: &str| {
+        let named = json!({"reference": "order-1", "reference_scope": owner});
+        with(pay(&s.ann, &s.shop, 1), named)
+    };
     let (absent, forbidden, platform) = ("resource_not_found", "forbidden", "platform_only");
     let account = |id: &str| json!({"account": id});
     let payment = |id: &str| json!({"payment": id});
@@ -533,6 +568,8 @@ fn what_an_owner_may_see_and_do_is_answered_alike() {
             ),
             forbidden,
         ),
+        (("payment", scoped("ann")), platform),
+        (("payment", scoped("nobody")), platform),
         (("payment", told(&s.foreign_mailbox)), absent),
         (("payment", told(&invented("sub"))), absent),
         (("event", json!({"type": "app.a", "data": 1})), ""),
@@ -584,6 +621,29 @@ fn a_wrong_form_is_answered_alike_and_nothing_is_done() {
             "parameter_invalid",
         ),
         (
+            ("payment", with(plain(), json!({"reference": "r "}))),
+            "parameter_invalid",
+        ),
+        (
+            ("payment", with(plain(), json!({"reference": "\u{200b}"}))),
+            "parameter_invalid",
+        ),
+        (
+            ("payment", with(plain(), json!({"reference": "e\u{301}"}))),
+            "parameter_invalid",
+        ),
+        (
+            ("payment", with(plain(), json!({"reference_scope": "shop"}))),
+            "parameter_invalid",
+        ),
+        (
+            (
+                "refund",
+                json!({"payment": s.paid(&s.ann), "amount": 1, "splits": [{"account": s.shop, "amount": 1}]}),
+            ),
+            "parameter_invalid",
+        ),
+        (
             (
                 "payment",
                 with(plain(), json!({"reference": "x".repeat(65)})),
@@ -607,6 +667,13 @@ fn a_wrong_form_is_answered_alike_and_nothing_is_done() {
             (
                 "account",
                 json!({"currency": "EUR", "owner": "a", "external_id": "\u{1}"}),
+            ),
+            "parameter_invalid",
+        ),
+        (
+            (
+                "account",
+                json!({"currency": "EUR", "owner": "a", "external_id": " x"}),
             ),
             "parameter_invalid",
         ),

@@ -170,6 +170,7 @@ fn payments_are_found_by_what_is_known_of_them() {
     );
     let mut body = pay(&buyer, &shop, 10);
     body["reference"] = json!("order 1/ü");
+    body["reference_scope"] = json!("shop");
     let payment = id(&server.post("/v1/payments", &body).expect(201));
     let held = id(&server
         .post("/v1/payments", &hold(&buyer, &shop, 10))

@@ -113,7 +113,7 @@ fn a_queued_payment_that_fails_says_why_and_what_is_wrong_at_once_is_refused_at_
     let mut free = free;
     free["reference"] = json!("order-1");
     server.post("/v1/payments", &free).expect(201);
-    let path = "/v1/payments?owner=shop&reference=order-1";
+    let path = "/v1/payments?owner=platform&reference=order-1";
     let holder = server.get(path).expect(200);
     assert_eq!(holder["data"].as_array().expect("a list").len(), 1);
     for (queue, code) in [

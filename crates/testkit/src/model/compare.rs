@@ -221,6 +221,7 @@ pub fn check_payment(expected: &Payment, payment: &ledger::Payment) -> Result<()
             amount: units(share.amount),
             captured: units(share.captured),
             refunded: units(share.refunded),
+            with_fee: units(share.refunded_with_fee),
         })
         .collect();
     same("shares", id, &parts, &expected.parts)

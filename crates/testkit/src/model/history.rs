@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tributary_ledger::{Body, PaymentKind, PaymentStatus};
+use tributary_ledger::{Body, Command, PaymentKind, PaymentStatus};
 
-use super::{Model, Touch};
+use super::{Model, PLATFORM, Touch};
 
 /// Nanoseconds in a day.
 const NANOS_PER_DAY: u64 = 86_400_000_000_000;
@@ -37,6 +37,17 @@ pub struct PaymentQuery {
     pub status: Option<PaymentStatus>,
     /// Kind.
     pub kind: Option<PaymentKind>,
+}
+
+/// Returns whether an owner who looks a payment up by its reference finds this request: the owner or, for the owner, the
+/// platform made it.
+fn finds(request: &Command, owner: Option<u64>) -> bool {
+    let (Some(owner), Body::Pay(pay)) = (owner, &request.body) else {
+        return true;
+    };
+    let asker = request.actor.owner.0;
+    let scope = pay.reference_scope.map_or(asker, |scope| scope.0);
+    scope == owner && (asker == owner || asker == PLATFORM)
 }
 
 impl Window {
@@ -120,6 +131,7 @@ impl Model {
                     touches(&|account| self.accounts()[&account].owner == owner)
                 })
                 && (query.reference.is_none() || query.reference == reference)
+                && (query.reference.is_none() || finds(&entry.command, query.owner))
                 && query.status.is_none_or(|status| payment.status == status)
                 && query.kind.is_none_or(|kind| payment.kind == kind);
             if matches {

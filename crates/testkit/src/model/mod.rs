@@ -7,6 +7,7 @@ mod compare;
 mod details;
 mod history;
 mod money;
+mod parts;
 mod perform;
 mod rejections;
 
@@ -78,6 +79,8 @@ pub struct Part {
     pub captured: i128,
     /// Refunded amount.
     pub refunded: i128,
+    /// Of that, what a payee refunded together with the fees.
+    pub with_fee: i128,
 }
 
 /// A payment.
@@ -233,7 +236,7 @@ struct State {
     owners: BTreeMap<String, u64>,
     payments: BTreeMap<u64, Payment>,
     api_keys: BTreeMap<u64, ApiKey>,
-    references: BTreeMap<(u64, String), u64>,
+    references: BTreeMap<(u64, u64, String), u64>,
     externals: BTreeMap<(u64, String), u64>,
     settings: BTreeMap<u64, Setting>,
     /// Details of accounts and owners.
@@ -333,8 +336,8 @@ impl Model {
         &self.state.owners
     }
 
-    /// Returns the payments by (owner, reference).
-    pub fn references(&self) -> &BTreeMap<(u64, String), u64> {
+    /// Returns the payments by (owner of the requester, owner of the scope, reference).
+    pub fn references(&self) -> &BTreeMap<(u64, u64, String), u64> {
         &self.state.references
     }
 
@@ -470,7 +473,7 @@ struct Before {
     payments: Vec<(u64, Payment)>,
     settings: BTreeMap<u64, Setting>,
     details: BTreeMap<ObjectId, Details>,
-    references: BTreeMap<(u64, String), u64>,
+    references: BTreeMap<(u64, u64, String), u64>,
     queue: (QueueMode, u64),
     time_offset: (u64, u64),
 }

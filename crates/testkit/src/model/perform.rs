@@ -1,11 +1,12 @@
 //! What a decision changes, once it is known to be accepted or refused.
 
 use tributary_ledger::{
-    AccountStatus, AdvanceTime, Body, Command, Pay, PaymentKind, PaymentStatus, PutSetting,
-    Rejection, ReturnPayout,
+    AccountStatus, AdvanceTime, Body, Capture, Command, Pay, PaymentKind, PaymentStatus,
+    PutSetting, Refund, Rejection, ReturnPayout,
 };
 
-use super::rejections::{capture_parts, queued, refund_parts, shares};
+use super::parts::{parts_of_capture, parts_of_refund};
+use super::rejections::{full_reference, queued, shares};
 use super::{Account, ApiKey, Entry, Model, PLATFORM, Part, Payment, Setting, Touch};
 
 /// Nanoseconds in a day.
@@ -96,16 +97,10 @@ impl Model {
             Body::UnfreezeAccount(id) => self.set_status(id.0, AccountStatus::Open),
             Body::CloseAccount(id) => self.set_status(id.0, AccountStatus::Closed),
             Body::Pay(pay) => self.pay(command, pay, position, now),
-            Body::Capture(capture) => {
-                let amount = capture.amount.map(i128::from);
-                self.capture(capture.payment.0, amount, capture.is_final, position)
-            }
+            Body::Capture(capture) => self.capture(capture, position),
             Body::Void(id) => self.release(id.0, PaymentStatus::Voided, position),
             Body::Expire(id) => self.release(id.0, PaymentStatus::Expired, position),
-            Body::Refund(refund) => {
-                let amount = refund.amount.map(i128::from);
-                self.refund(refund.payment.0, amount, refund.refund_fee, position)
-            }
+            Body::Refund(refund) => self.refund(refund, position),
             Body::SettlePayout(settle) => {
                 self.settle_payout(settle.payout.0, settle.failure.is_none(), position)
             }
@@ -219,6 +214,7 @@ impl Model {
                     amount: 0,
                     captured: 0,
                     refunded: 0,
+                    with_fee: 0,
                 })
                 .collect(),
             expires_at: pay.hold.map_or(0, |hold| hold.expires_at),
@@ -236,8 +232,7 @@ impl Model {
     fn pay(&mut self, command: &Command, pay: &Pay, position: u64, now: u64) -> Vec<(u64, i128)> {
         let mut payment = self.new_payment(command, pay, position, now);
         payment.parts = shares(pay).expect("an accepted payment adds up");
-        if let Some(reference) = &pay.reference {
-            let name = (payment.owner, reference.as_str().to_owned());
+        if let Some(name) = full_reference(pay, command.actor.owner.0) {
             self.state.references.insert(name, position);
         }
         let amount = payment.amount;
@@ -293,16 +288,10 @@ impl Model {
         touched
     }
 
-    fn capture(
-        &mut self,
-        id: u64,
-        amount: Option<i128>,
-        is_final: bool,
-        position: u64,
-    ) -> Vec<(u64, i128)> {
-        let payment = self.payment(id);
-        let amount = amount.unwrap_or(payment.held);
-        let parts = capture_parts(payment, amount);
+    fn capture(&mut self, capture: &Capture, position: u64) -> Vec<(u64, i128)> {
+        let payment = self.payment(capture.payment.0);
+        let parts = parts_of_capture(payment, capture);
+        let amount: i128 = parts.iter().sum();
         let source = payment.source;
         let mut touched = vec![(source, -amount)];
         for (part, amount) in payment.parts.iter_mut().zip(parts) {
@@ -311,7 +300,7 @@ impl Model {
         }
         let before = payment.held;
         payment.captured += amount;
-        payment.held = if is_final { 0 } else { before - amount };
+        payment.held = if capture.is_final { 0 } else { before - amount };
         payment.changed_at = position;
         payment.status = standing(payment);
         let released = before - payment.held;
@@ -335,21 +324,17 @@ impl Model {
         touched
     }
 
-    fn refund(
-        &mut self,
-        id: u64,
-        amount: Option<i128>,
-        refund_fee: bool,
-        position: u64,
-    ) -> Vec<(u64, i128)> {
-        let payment = self.payment(id);
-        let amount = amount.unwrap_or(payment.captured - payment.refunded);
-        let parts = refund_parts(payment, amount, refund_fee);
+    fn refund(&mut self, refund: &Refund, position: u64) -> Vec<(u64, i128)> {
+        let payment = self.payment(refund.payment.0);
+        let parts = parts_of_refund(payment, refund);
+        let amount: i128 = parts.iter().sum();
         let mut touched = vec![(payment.source, amount)];
         for (part, amount) in payment.parts.iter_mut().zip(parts) {
             part.refunded += amount;
             if part.is_fee {
                 payment.fee_refunded += amount;
+            } else if refund.refund_fee {
+                part.with_fee += amount;
             }
             touched.push((part.account, -amount));
         }
@@ -401,6 +386,7 @@ impl Model {
             amount,
             captured: amount,
             refunded: 0,
+            with_fee: 0,
         };
         let returned = Payment {
             kind: PaymentKind::PayoutReturn,

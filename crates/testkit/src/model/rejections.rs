@@ -2,11 +2,13 @@
 
 use tributary_ledger::{
     Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body, Capture,
-    Command, Destination, Overdraft, Part, Pay, PaymentId, PaymentKind, PaymentStatus, PutSetting,
-    QueueMode, Refund, Rejection, ReturnPayout, SettingId, SettingKind, SettlePayout,
+    Command, Destination, Overdraft, Part, Pay, PayeeAmounts, PaymentId, PaymentKind,
+    PaymentStatus, PutSetting, QueueMode, Refund, Rejection, ReturnPayout, SettingId, SettingKind,
+    SettlePayout,
 };
 
 use super::money::divide;
+use super::parts::{concerns, limits_of_refund, parts_of_capture, parts_of_refund};
 use super::{Account, Model, PLATFORM, Payment, Setting};
 
 /// 2^53 − 1.
@@ -320,13 +322,15 @@ impl Model {
                 reasons.when(too_much, Rejection::BalanceOverflow);
             }
         }
-        if let Some(reference) = &pay.reference {
-            let name = (
-                self.payment_owner(pay, actor),
-                reference.as_str().to_owned(),
-            );
+        if let Some(name) = full_reference(pay, actor) {
             let taken = self.state.references.contains_key(&name);
             reasons.when(taken, Rejection::ReferenceInUse);
+        }
+        if let Some(scope) = pay.reference_scope {
+            reasons.when(actor != PLATFORM, Rejection::Forbidden);
+            let parties = named.iter().take(1 + pay.payees()).flatten();
+            let outside = parties.clone().all(|party| party.owner != scope.0);
+            reasons.when(outside, Rejection::ReferenceScopeNotParty);
         }
         // Who receives how much is only known of a payment that is sound by itself.
         if reasons.0.is_empty() && pay.hold.is_none() && pay.queue.is_none() {
@@ -359,11 +363,14 @@ impl Model {
 
     fn check_capture(&self, capture: &Capture, actor: u64, now: u64, reasons: &mut Reasons) {
         check_amount(capture.amount, reasons);
+        check_splits(capture.amount, &capture.splits, reasons);
         let Some(payment) = self.check_step(capture.payment, actor, true, reasons) else {
             return;
         };
+        check_payees(payment, &capture.splits, reasons);
         let parts = || payment.parts.iter();
-        self.check_closed(parts().map(|part| part.account), reasons);
+        let concerned = parts().filter(|part| concerns(&capture.splits, part));
+        self.check_closed(concerned.map(|part| part.account), reasons);
         self.check_frozen(std::iter::once(payment.source), reasons);
         reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
         if payment.held == 0 {
@@ -371,13 +378,23 @@ impl Model {
         }
         reasons.when(now >= payment.expires_at, Rejection::HoldExpired);
         let amount = capture.amount.map_or(payment.held, i128::from);
-        reasons.when(amount > payment.held, Rejection::CaptureExceedsHold);
-        let payout = payment.kind == PaymentKind::Payout;
-        reasons.when(payout, Rejection::PaymentIsPayout);
-        if amount > payment.held {
+        let exact = !capture.splits.is_empty();
+        reasons.when(
+            !exact && amount > payment.held,
+            Rejection::CaptureExceedsHold,
+        );
+        // How much each part takes is only known of a capture that is sound by itself.
+        if !reasons.0.is_empty() {
             return;
         }
-        for (part, amount) in parts().zip(capture_parts(payment, amount)) {
+        let taken = parts_of_capture(payment, capture);
+        let too_much = taken.iter().sum::<i128>() > payment.held;
+        reasons.when(too_much, Rejection::CaptureExceedsHold);
+        let payout = payment.kind == PaymentKind::Payout;
+        reasons.when(payout, Rejection::PaymentIsPayout);
+        for (part, amount) in parts().zip(taken) {
+            let over = amount > part.amount - part.captured;
+            reasons.when(over, Rejection::CaptureExceedsPart);
             check_credit(&self.state.accounts[&part.account], amount, reasons);
         }
     }
@@ -398,14 +415,16 @@ impl Model {
 
     fn check_refund(&self, refund: &Refund, actor: u64, reasons: &mut Reasons) {
         check_amount(refund.amount, reasons);
+        check_splits(refund.amount, &refund.splits, reasons);
         let Some(payment) = self.state.payments.get(&refund.payment.0) else {
             return reasons.when(true, Rejection::PaymentNotFound);
         };
         let owner_of = |account: u64| self.state.accounts.get(&account).map(|found| found.owner);
+        check_payees(payment, &refund.splits, reasons);
         let concerned = payment
             .parts
             .iter()
-            .filter(|part| refund.refund_fee || !part.is_fee);
+            .filter(|part| concerns(&refund.splits, part) && (refund.refund_fee || !part.is_fee));
         let own = concerned.clone().count() > 0
             && concerned
                 .clone()
@@ -426,12 +445,21 @@ impl Model {
         let left = payment.captured - payment.refunded;
         reasons.when(left == 0, Rejection::PaymentAlreadyRefunded);
         let amount = refund.amount.map_or(left, i128::from);
-        reasons.when(amount > left, Rejection::RefundExceedsCaptured);
-        if left == 0 || amount > left {
+        let exact = !refund.splits.is_empty();
+        reasons.when(!exact && amount > left, Rejection::RefundExceedsCaptured);
+        if !reasons.0.is_empty() {
             return;
         }
+        let parts = parts_of_refund(payment, refund);
+        let amount = parts.iter().sum();
+        reasons.when(amount > left, Rejection::RefundExceedsCaptured);
+        if exact {
+            let limits = limits_of_refund(payment, refund.refund_fee);
+            let mut each = payment.parts.iter().zip(&parts).zip(limits);
+            let over = each.any(|((part, amount), limit)| !part.is_fee && *amount > limit);
+            reasons.when(over, Rejection::RefundExceedsPart);
+        }
         check_credit(&self.state.accounts[&payment.source], amount, reasons);
-        let parts = refund_parts(payment, amount, refund.refund_fee);
         for (part, amount) in payment.parts.iter().zip(parts) {
             if amount > 0 {
                 check_debit(&self.state.accounts[&part.account], amount, reasons);
@@ -522,6 +550,28 @@ fn check_amount(amount: Option<u64>, reasons: &mut Reasons) {
     reasons.when(amount > MAX, Rejection::AmountTooLarge);
 }
 
+/// Checks amounts per payee without reading the payment.
+fn check_splits(amount: Option<u64>, splits: &PayeeAmounts, reasons: &mut Reasons) {
+    for (at, part) in splits.iter().enumerate() {
+        check_amount(Some(part.amount), reasons);
+        let twice = splits[..at]
+            .iter()
+            .any(|other| other.account == part.account);
+        reasons.when(twice, Rejection::DuplicateAccount);
+    }
+    let both = amount.is_some() && splits.iter().count() > 0;
+    reasons.when(both, Rejection::SplitMismatch);
+}
+
+/// Checks that amounts are given for payees only.
+fn check_payees(payment: &Payment, splits: &PayeeAmounts, reasons: &mut Reasons) {
+    for named in splits.iter() {
+        let mut payees = payment.parts.iter().filter(|part| !part.is_fee);
+        let known = payees.any(|part| part.account == named.account.0);
+        reasons.when(!known, Rejection::PayeeNotFound);
+    }
+}
+
 /// Checks that the account can pay the amount.
 fn check_debit(account: &Account, amount: i128, reasons: &mut Reasons) {
     let left = account.posted - account.held - amount;
@@ -582,6 +632,14 @@ fn check_pay_alone(pay: &Pay, now: u64, reasons: &mut Reasons) {
     if let Err(reason) = shares(pay) {
         reasons.when(true, reason);
     }
+}
+
+/// Returns what must be unique: the requester's owner, the owner of the scope (the requester's own without one), and the
+/// reference.
+pub(super) fn full_reference(pay: &Pay, actor: u64) -> Option<(u64, u64, String)> {
+    let scope = pay.reference_scope.map_or(actor, |scope| scope.0);
+    let reference = pay.reference.as_ref()?;
+    Some((actor, scope, reference.as_str().to_owned()))
 }
 
 /// Returns the terms of a payment that is to be queued.
@@ -655,57 +713,9 @@ pub(super) fn shares(pay: &Pay) -> Result<Vec<super::Part>, Rejection> {
             amount,
             captured: 0,
             refunded: 0,
+            with_fee: 0,
         })
         .collect())
-}
-
-/// Returns the amount that a capture adds to each part.
-pub(super) fn capture_parts(payment: &Payment, amount: i128) -> Vec<i128> {
-    let left: Vec<i128> = payment
-        .parts
-        .iter()
-        .map(|part| part.amount - part.captured)
-        .collect();
-    divide(amount, &left)
-}
-
-/// Returns the amount that a refund takes from each part.
-pub(super) fn refund_parts(payment: &Payment, amount: i128, refund_fee: bool) -> Vec<i128> {
-    if refund_fee {
-        let left: Vec<i128> = payment
-            .parts
-            .iter()
-            .map(|part| (part.captured - part.refunded).max(0))
-            .collect();
-        return divide(amount, &left);
-    }
-    let captured: Vec<i128> = payment
-        .parts
-        .iter()
-        .filter(|part| !part.is_fee)
-        .map(|part| part.captured)
-        .collect();
-    // As if there had been no fee: the payees together received all that was captured.
-    let gross = divide(payment.captured, &captured);
-    let left: Vec<i128> = payment
-        .parts
-        .iter()
-        .filter(|part| !part.is_fee)
-        .zip(gross)
-        .map(|(part, gross)| (gross - part.refunded).max(0))
-        .collect();
-    let mut taken = divide(amount, &left).into_iter();
-    payment
-        .parts
-        .iter()
-        .map(|part| {
-            if part.is_fee {
-                0
-            } else {
-                taken.next().expect("one for each payee")
-            }
-        })
-        .collect()
 }
 
 impl Payment {

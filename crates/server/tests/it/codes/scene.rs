@@ -173,6 +173,7 @@ impl Scene {
             currency: Currency::from_code("EUR").expect("a currency"),
             hold: None,
             reference: None,
+            reference_scope: None,
             reason: None,
             queue: None,
         }

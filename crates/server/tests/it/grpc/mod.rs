@@ -3,7 +3,13 @@
 pub(crate) mod client;
 mod health;
 #[rustfmt::skip]
-#[allow(dead_code, missing_docs, unreachable_pub, reason = "generated")]
+#[allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::large_enum_variant,
+    reason = "generated"
+)]
 #[path = "../../../src/grpc/messages.rs"]
 pub(crate) mod messages;
 mod reads;
@@ -184,6 +190,7 @@ fn captures_voids_and_refunds_do_what_they_do_over_rest() {
                 payment,
                 amount,
                 r#final: false,
+                splits: Vec::new(),
             }),
         )
     };
@@ -195,6 +202,7 @@ fn captures_voids_and_refunds_do_what_they_do_over_rest() {
                 payment,
                 amount,
                 refund_fee: false,
+                splits: Vec::new(),
             }),
         )
     };
