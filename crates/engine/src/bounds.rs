@@ -157,7 +157,7 @@ fn no_record_outgrows_the_bound_that_admits_it() {
         ..big_payment(16, 0)
     };
     check(Body::Pay(payout), false);
-    let payout = PaymentId(BASE + 40);
+    let payout = PaymentId(BASE + 42);
     let failure = Reason::new(&"f".repeat(Reason::BYTES_MAX)).ok();
     check(
         Body::SettlePayout(SettlePayout {
@@ -176,7 +176,7 @@ fn no_record_outgrows_the_bound_that_admits_it() {
     check(Body::Pay(second), false);
     check(
         Body::ReturnPayout(ReturnPayout {
-            payout: PaymentId(BASE + 42),
+            payout: PaymentId(BASE + 44),
             amount: Some(1),
             reason: failure,
         }),

@@ -553,7 +553,7 @@ impl Workload {
 
     /// Returns no amount (= all), a part, all, or one unit more.
     fn partial_amount(&mut self, whole: i128) -> Option<u64> {
-        let whole = u64::try_from(whole).expect("amounts are not negative");
+        let whole = u64::try_from(whole.max(0)).expect("amounts are not negative");
         match self.rng.below(100) {
             0..=19 => None,
             20..=34 => Some(whole),
