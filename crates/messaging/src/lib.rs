@@ -39,8 +39,7 @@ pub use delivery::{Delivery, Matched, Receipt, ReceiptExpired};
 pub use driver::{Messaging, Unsettled};
 pub use ended::{AttemptEnd, NOTE_BYTES_MAX};
 pub use flow::{
-    DEAD_BYTES_MAX, DEAD_MAX, Figures, Flow, NAMED_MAX, RECEIVER_TEXT_MARK, REPLAYS_MAX,
-    WINDOW_MAX, Wanted,
+    DEAD_BYTES_MAX, DEAD_MAX, Figures, Flow, NAMED_MAX, RECEIVER_TEXT_MARK, REPLAYS_MAX, Wanted,
 };
 pub use frames::Frame;
 pub use history::{AttemptPage, AttemptQuery, EndedAttempt};
@@ -48,7 +47,7 @@ pub use ids::DeliveryIds;
 pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
 pub use log::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Log, restore_snapshot};
 pub use matcher::Matcher;
-pub use memory::{DEAD_BYTES_IN_ALL_MAX, WINDOW_MIN, WINDOWS_IN_ALL_MAX};
+pub use memory::{DEAD_BYTES_IN_ALL_MAX, WINDOW_MAX, WINDOW_MIN, WINDOWS_IN_ALL_MAX};
 pub use notices::{DEAD_LETTER_NOTICE_EVERY, DeadLetterNotice};
 pub use revisions::{FILTERS_KEPT_MAX, Revisions};
 pub use scan::{StartAt, scan};

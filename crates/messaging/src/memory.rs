@@ -3,8 +3,9 @@
 use tributary_engine::SharedCounter;
 use tributary_ledger::{OwnerId, SharedBound};
 
-use crate::flow::WINDOW_MAX;
-
+/// Maximum number of matched events that wait in memory to be handed out, per subscription. Later ones are read from the
+/// journal when these are gone.
+pub const WINDOW_MAX: usize = 4_096;
 /// Maximum size of the dead letters of all subscriptions in memory, in bytes, shared as [`SharedBound`] says. A subscription whose owner
 /// has no room left takes no new event.
 pub const DEAD_BYTES_IN_ALL_MAX: usize = 256 << 20;

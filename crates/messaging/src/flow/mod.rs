@@ -17,13 +17,11 @@ use crate::ascending_map::AscendingMap;
 use crate::delivery::Matched;
 use crate::ended::{AttemptEnd, EndedAttempts};
 use crate::image::{Image, Letter};
-use crate::memory::DeadBytes;
+use crate::memory::{DeadBytes, WINDOW_MAX};
 use crate::revisions::Revisions;
 use crate::settings::{Filter, Order, Policy, Subscription, SubscriptionId};
 use tributary_engine::{Meter, Rates};
 
-/// Maximum number of matched events that wait in memory to be handed out. Later ones are read from the journal when these are gone.
-pub const WINDOW_MAX: usize = 4_096;
 /// Maximum number of events that the log names one by one. A flow with so many takes no new event.
 pub const NAMED_MAX: usize = 10_000;
 /// Maximum number of dead letters. A flow with so many takes no new event.

@@ -1,8 +1,9 @@
 //! The durable state of a flow: the changes that go into the log, and the image that they make.
 
-use super::{Flow, NAMED_AT_ONCE, NAMED_MAX, WINDOW_MAX};
+use super::{Flow, NAMED_AT_ONCE, NAMED_MAX};
 use crate::ended::AttemptEnd;
 use crate::image::{Change, Image, done_changes};
+use crate::memory::WINDOW_MAX;
 use crate::revisions::Revisions;
 use crate::settings::Terms;
 use tributary_ledger::Actor;
