@@ -314,13 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn every_error_page_is_complete_and_its_links_stay_among_the_pages() {
+    fn every_error_page_is_complete_and_its_links_lead_to_pages() {
         for (code, markdown) in error_pages::PAGES {
             let page = error_page(code).expect("a page");
             assert!(page.contains(&format!("<h1><code>{code}</code></h1>")));
-            let links = markdown.matches("](").count();
+            // A link to another document is shown as text: the server has no page for it.
+            let links = markdown.matches("](").count() - markdown.matches("](../").count();
             let shown = page.matches("<a href=").count() - 2;
-            assert_eq!(links, shown, "{code}: a link leads out of the error pages");
+            assert_eq!(links, shown, "{code}: a link leads nowhere");
             assert!(
                 error_index().contains(&format!("<a href=\"errors/{code}\">")),
                 "{code}"
