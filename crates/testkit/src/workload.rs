@@ -294,7 +294,8 @@ impl Workload {
     fn return_payout(&mut self, model: &Model) -> ReturnPayout {
         let left = |payment: &crate::model::Payment| {
             let payee = payment.parts.first();
-            payee.map_or(0, |payee| payee.captured - payee.refunded)
+            // A payee that bears a kept fee has refunded more than it captured.
+            payee.map_or(0, |payee| (payee.captured - payee.refunded).max(0))
         };
         let paid = |payment: &crate::model::Payment| {
             payment.status == PaymentStatus::Paid && left(payment) > 0
