@@ -136,7 +136,7 @@ impl<'a> Form<'a> {
                 (6, Value::Bytes(bytes)) => push(&mut splits, "splits", self.split(bytes))?,
                 (7, Value::Bytes(bytes)) => push(&mut fees, "fees", self.fee(bytes))?,
                 (8, Value::Fixed64(expires_at)) => hold = Some(Hold { expires_at }),
-                (9 | 10 | 12, Value::Bytes([])) => {}
+                (9 | 10 | 13, Value::Bytes([])) => {}
                 (9, Value::Bytes(text)) => {
                     let text = utf8(text, "reference")?;
                     reference = Some(ReferenceText::parse(text, "reference")?);
@@ -150,7 +150,7 @@ impl<'a> Form<'a> {
                     ));
                 }
                 (12, Value::Varint(number)) => paid = number != 0,
-                (12, Value::Bytes(text)) => {
+                (13, Value::Bytes(text)) => {
                     let name = OwnerText::parse(utf8(text, SCOPE)?, SCOPE)?;
                     scope = Some(OwnerText(name));
                 }
