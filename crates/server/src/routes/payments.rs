@@ -20,7 +20,9 @@ use tributary_api::form::path::payment_in_path;
 use tributary_api::form::request::{
     AdjustmentCreate, CaptureForm, Empty, PaymentCreate, TransferCreate,
 };
-use tributary_api::form::value::{AccountText, AmountText, OwnerText, ReferenceText, TimeText};
+use tributary_api::form::value::{
+    AccountText, AmountText, OwnerText, ReferenceText, TimeText, metadata_entry,
+};
 use tributary_api::render::common::created;
 use tributary_api::render::list::{Limit, List, PageParams, list};
 use tributary_api::render::notes::present_notes;
@@ -311,6 +313,10 @@ fn payments(
         let message = "metadata_value goes with metadata_key.";
         return Err(ApiError::new(ErrorCode::ParameterMissing, message).param("metadata_key"));
     }
+    check_metadata(
+        query.metadata_key.as_deref(),
+        query.metadata_value.as_deref(),
+    )?;
     let conditions = Conditions {
         counterparty,
         least: query.amount_gte.map(|amount| amount.0),
@@ -472,4 +478,11 @@ pub(crate) async fn void(
     let payment = payment_in_path(app.shared.reader.ids(), &id)?;
     let draft = CommandDraft::new(ledger::Body::Void(payment)).named_by_path();
     execute_draft(&app, caller, key, draft).await
+}
+
+/// Refuses a name or value that no metadata can have.
+fn check_metadata(key: Option<&str>, value: Option<&str>) -> Result<(), ApiError> {
+    let invalid = |param| move |message: &'static str| ApiError::invalid(param, message);
+    metadata_entry(key.unwrap_or("key"), "").map_err(invalid("metadata_key"))?;
+    metadata_entry("key", value.unwrap_or_default()).map_err(invalid("metadata_value"))
 }

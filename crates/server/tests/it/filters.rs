@@ -117,6 +117,11 @@ fn payments_are_found_by_amount_counterparty_and_metadata() {
         ("amount[lte]=-1", "amount[lte]"),
         ("amount[gte]=9007199254740992", "amount[gte]"),
         ("metadata_value=x", "metadata_key"),
+        ("metadata_key=", "metadata_key"),
+        (
+            "metadata_key=12345678901234567890123456789012345678901",
+            "metadata_key",
+        ),
         ("counterparty=acct_x", "counterparty"),
         ("amount=5", "amount"),
     ] {
