@@ -12,15 +12,15 @@ use crate::support::{PATIENCE, Server, text, tool};
 struct Machine {
     data: PathBuf,
     error: PathBuf,
-    library: PathBuf,
+    faketime: PathBuf,
 }
 
 impl Machine {
-    fn new(directory: &Path, library: PathBuf) -> Machine {
+    fn new(directory: &Path, faketime: PathBuf) -> Machine {
         let machine = Machine {
             data: directory.join("data"),
             error: directory.join("error"),
-            library,
+            faketime,
         };
         machine.set_wall_clock(0);
         machine
@@ -35,7 +35,7 @@ impl Machine {
 
     fn start(&self) -> Server {
         let settings = [
-            ("LD_PRELOAD", text(&self.library)),
+            ("LD_PRELOAD", text(&self.faketime)),
             ("FAKETIME_TIMESTAMP_FILE", text(&self.error)),
             ("FAKETIME_NO_CACHE", "1"),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
@@ -86,11 +86,11 @@ fn open(server: &Server, owner: &str, kind: &str) -> String {
 
 #[test]
 fn a_wall_clock_that_is_set_while_the_server_runs_harms_no_payment() {
-    let Some(library) = tool("libfaketime.so") else {
+    let Some(faketime) = tool("libfaketime.so") else {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
-    let machine = Machine::new(directory.path(), library);
+    let machine = Machine::new(directory.path(), faketime);
     let server = machine.start();
     let (bank, shop) = (
         open(&server, "platform", "external"),
