@@ -131,23 +131,14 @@ impl Drop for InFlight<'_> {
 }
 
 /// Gives every request its id, its line in the log and its place in the metrics, and every error its body.
-pub(crate) async fn observe(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
     let observed = Observed::begin(&app, request.method());
     let route = matched_route(&request);
-    let notes = notes_of(&mut request);
-    request.extensions_mut().insert(observed.id.clone());
-    let mut handler = pin!(notes.scope(next.run(request)));
-    let response = catch_panic(handler.as_mut()).await;
-    let notes = handler.as_mut().take_value();
-    observed.end(route_label(&route), notes, response.unwrap_or_else(failure))
+    observed.handle(route, request, next).await
 }
 
 /// [`observe`] for REST: checks the head of the request first.
-pub(crate) async fn observe_rest(
-    State(app): State<App>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn observe_rest(State(app): State<App>, request: Request, next: Next) -> Response {
     let observed = Observed::begin(&app, request.method());
     let route = matched_route(&request);
     let known = route.as_ref().map(MatchedPath::as_str);
@@ -156,12 +147,7 @@ pub(crate) async fn observe_rest(
         let response = ErrorResponse(error).into_response();
         return observed.end(route_label(&route), None, response);
     }
-    let notes = notes_of(&mut request);
-    request.extensions_mut().insert(observed.id.clone());
-    let mut handler = pin!(notes.scope(next.run(request)));
-    let response = catch_panic(handler.as_mut()).await;
-    let notes = handler.as_mut().take_value();
-    observed.end(route_label(&route), notes, response.unwrap_or_else(failure))
+    observed.handle(route, request, next).await
 }
 
 /// Empty notes of a request, which brings its connection along.
@@ -203,6 +189,21 @@ impl<'a> Observed<'a> {
             id: app.shared.request_ids.next(),
             _in_flight: InFlight(&app.counters),
         }
+    }
+
+    /// Has the request handled, and ends with the answer.
+    async fn handle(
+        self,
+        route: Option<MatchedPath>,
+        mut request: Request,
+        next: Next,
+    ) -> Response {
+        let notes = notes_of(&mut request);
+        request.extensions_mut().insert(self.id.clone());
+        let mut handler = pin!(notes.scope(next.run(request)));
+        let response = catch_panic(handler.as_mut()).await;
+        let notes = handler.as_mut().take_value();
+        self.end(route_label(&route), notes, response.unwrap_or_else(failure))
     }
 
     /// Finishes the answer. `notes`: what the handler found out, if it ran.
