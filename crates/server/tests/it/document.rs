@@ -9,7 +9,7 @@ use crate::client::send;
 use crate::fixture::{Fixture, id, pay};
 
 /// Maximum size of the document. A larger one repeats what it could refer to.
-const DOCUMENT_BYTES_MAX: usize = 400_000;
+const DOCUMENT_BYTES_MAX: usize = 300_000;
 
 /// `UPDATE=1 cargo test -p tributary-server` writes the document anew.
 #[test]
