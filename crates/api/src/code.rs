@@ -9,7 +9,7 @@ pub enum ErrorType {
     Authentication,
     /// The API key may not do this.
     Permission,
-    /// What the request names does not exist, or is not this key's to see.
+    /// The object does not exist, or this API key may not see it.
     NotFound,
     /// The idempotency key belongs to another request.
     Idempotency,
@@ -98,7 +98,7 @@ codes! {
     IdempotencyKeyInvalid = "idempotency_key_invalid", 400, InvalidRequest;
     /// A header that every request needs is missing.
     HeaderMissing = "header_missing", 400, InvalidRequest;
-    /// A header that may stand in a request once stands in it twice.
+    /// A header that is allowed once is there twice.
     HeaderRepeated = "header_repeated", 400, InvalidRequest;
     /// The body is transferred in a coding other than `chunked`.
     TransferEncodingUnsupported = "transfer_encoding_unsupported", 400, InvalidRequest;
@@ -116,7 +116,7 @@ codes! {
     SandboxOnly = "sandbox_only", 403, Permission;
     /// No such path.
     RouteNotFound = "route_not_found", 404, NotFound;
-    /// What the request names does not exist, or is not this key's to see.
+    /// The object does not exist, or this API key may not see it.
     ResourceNotFound = "resource_not_found", 404, NotFound;
     /// The path does not take this method.
     MethodNotAllowed = "method_not_allowed", 405, InvalidRequest;
@@ -132,13 +132,13 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused", 422, Idempotency;
     /// The answer needs more records than one request may look at.
     TooManyRecords = "too_many_records", 422, InvalidRequest;
-    /// There are as many subscriptions, or ranges to replay, as there may be.
+    /// The maximum number of subscriptions, or of ranges to replay, is reached.
     SubscriptionLimit = "subscription_limit", 422, InvalidRequest;
-    /// This API key sent requests faster than it may.
+    /// This API key sent more requests per second than is allowed.
     RateLimited = "rate_limited", 429, RateLimit;
     /// More commands are waiting than the server holds.
     Overloaded = "overloaded", 429, RateLimit;
-    /// The queue holds as many payments as it may.
+    /// The maximum number of queued payments is reached.
     QueueFull = "queue_full", 429, RateLimit;
     /// The maximum number of event streams is open.
     TooManyStreams = "too_many_streams", 429, RateLimit;

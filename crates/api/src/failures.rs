@@ -29,7 +29,7 @@ pub fn not_queued_error(why: NotQueued) -> ApiError {
     match why {
         NotQueued::Full => ApiError::new(
             ErrorCode::QueueFull,
-            "The queue holds as many payments as it may.",
+            "The maximum number of queued payments is reached.",
         )
         .retry_after(RETRY_AFTER),
         NotQueued::ShareFull => ApiError::new(

@@ -7,13 +7,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tributary_streams::queueing::{CAPACITY_MAX, WORKERS_MAX};
 
 const EXIT_CODES: &str = "\
+Begin with `tributary serve --demo`. `tributary COMMAND --help` explains a command and shows examples.
+
 Exit codes:
-  0  success
-  1  failure; the same command may succeed later
-  2  wrong arguments, configuration or map file, or a CSV file whose quotes do not match
-  3  import: the whole file was read, but some rows were refused
-  4  verify, restore: the books do not verify
-  5  serve: the storage failed, so the server stopped";
+  0    success
+  1    failure; the same command may succeed later
+  2    wrong arguments, configuration or map file, or a CSV file whose quotes do not match
+  3    import: the whole file was read, but some rows were refused
+  4    verify, restore: the books do not verify
+  5    serve, import --data: the storage failed
+  130  a second SIGINT or SIGTERM ended the command at once";
 
 /// A payment system in one binary: an HTTP API and a double-entry ledger over one journal.
 #[derive(Debug, Parser)]
@@ -28,7 +31,7 @@ pub(crate) enum Command {
     /// Run the server.
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Serve),
-    /// Create and change settings so that the system is as a file says.
+    /// Create and change settings, such as subscriptions, as a file says.
     #[command(after_help = APPLY_EXAMPLES)]
     Apply(Apply),
     /// Turn a CSV file of money movements into accounts and payments.
@@ -40,7 +43,7 @@ pub(crate) enum Command {
     /// Write the books in the format of another program.
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Export),
-    /// Copy a running server's journal, without pausing it.
+    /// Copy the journal and the delivery state of a running server, without pausing it.
     #[command(after_help = BACKUP_EXAMPLES)]
     Backup(Backup),
     /// Create a data directory from a backup.
@@ -64,9 +67,9 @@ overrides the defaults; docs/configuration.md lists all keys. After SIGTERM or S
 answers the requests in flight, then stops.
 
 Examples:
-  tributary serve --demo                       a system with a day of payments in it, to try
-  tributary serve --data /var/lib/tributary    the real thing
-  tributary serve --sandbox --data test-data   for tests: POST /v1/sandbox/clock moves its clock
+  tributary serve --demo                       try it: a system with a day of payments in it
+  tributary serve --data /var/lib/tributary    keep the data in this directory
+  tributary serve --sandbox --data test-data   for tests: POST /v1/sandbox/clock moves the clock
   TRIBUTARY_LISTEN=0.0.0.0:8080 tributary serve --config /etc/tributary.toml";
 
 #[derive(Debug, Args)]
@@ -83,14 +86,14 @@ pub(crate) struct Serve {
     /// TOML file with the configuration
     #[arg(long, value_name = "FILE", env = "TRIBUTARY_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Serve a sandbox, whose clock can be moved forwards, for tests without real money. A new data directory is made as a
-    /// sandbox and stays one: it is served with this option only, and no other directory is
+    /// Serve a sandbox: for tests without real money, with a clock that the API moves forwards. A new data directory becomes a
+    /// sandbox for ever: only --sandbox serves it, and --sandbox serves no other directory
     #[arg(long)]
     pub(crate) sandbox: bool,
     /// Fill an empty system with a day of payments, and print commands to try
     #[arg(long)]
     pub(crate) demo: bool,
-    /// At each start, create and change settings so that the system is as this file says (see `tributary apply`)
+    /// Apply this file of settings at each start (see `tributary apply`)
     #[arg(long, value_name = "FILE")]
     pub(crate) apply: Option<PathBuf>,
     #[command(flatten)]
@@ -106,7 +109,8 @@ pub(crate) struct Server {
     /// URL of the server, such as http://127.0.0.1:8080
     #[arg(long, value_name = "URL", env = "TRIBUTARY_SERVER")]
     pub(crate) server: Option<String>,
-    /// API key; most commands need a platform key (prefer --api-key-file or the variable: other users see arguments)
+    /// API key; most commands need a platform key. Prefer --api-key-file or the variable: other users of this machine can read
+    /// arguments
     #[arg(
         long,
         value_name = "KEY",
@@ -117,7 +121,7 @@ pub(crate) struct Server {
     /// File that holds the API key; takes precedence over --api-key
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
-    /// File of certificates to trust (PEM), for an https:// server; by default those that the system trusts
+    /// File of certificates to trust (PEM), for an https:// server; default: those that the system trusts
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
 }
@@ -125,19 +129,19 @@ pub(crate) struct Server {
 const APPLY_EXAMPLES: &str = "\
 A file is TOML or JSON and holds complete definitions:
 
-  managed_by = \"shop\"            # name of the file: needed for --prune and for a generation
-  generation = 7                 # optional: an older generation than was applied before is skipped
+  managed_by = \"shop\"            # name of the file; needed for --prune and generation
+  generation = 7                 # optional: a file with a smaller number is skipped
 
   [[subscription]]
-  slug = \"orders\"                # name of the setting, for ever
+  slug = \"orders\"                # name of the setting
   events = [\"payment.#\"]         # and every other field of POST /v1/subscriptions
   url = \"https://shop.example/hooks\"
-  secret_file = \"orders.secret\"  # secrets stand in files of their own, relative to this one
-  paused = false                 # left out: as it is
+  secret_file = \"orders.secret\"  # file that holds the secret, relative to this file
+  paused = false                 # if left out, the setting stays paused or active
 
-The plan is shown first. What a definition leaves out has its default; applying the same file again
-changes nothing. Settings that the file does not name stay, unless --prune deletes those that were
-made by a file with the same managed_by. docs/settings.md has the details.
+The command shows its plan first. A field that a definition leaves out has its default. Applying the
+same file again changes nothing. Settings that the file does not name stay; --prune deletes those of
+them that have the file's managed_by. docs/settings.md has the details.
 
 Examples:
   tributary apply shop.toml --dry-run --server http://127.0.0.1:8080 --api-key-file key
@@ -165,7 +169,7 @@ pub(crate) struct Apply {
 /// Which settings a file deletes.
 #[derive(Debug, Args)]
 pub(crate) struct Prune {
-    /// Delete settings that have the file's managed_by and are not in the file any more
+    /// Delete settings that have the file's managed_by and that the file no longer names
     #[arg(long)]
     pub(crate) prune: bool,
     /// Maximum number of settings that --prune deletes [default: 10]
@@ -174,10 +178,12 @@ pub(crate) struct Prune {
 }
 
 const IMPORT_EXAMPLES: &str = "\
-The map file describes the columns (docs/cli.md, examples/bank-1993.toml). Every row has its own
-idempotency key, so a repeated import, also after a crash, does not import a row twice. Refused rows
-are listed with line and reason; all other rows are imported. A file whose quotes do not match is
-refused as a whole. Map files for Stripe and PayPal are in examples/.
+The map file says what the columns mean; docs/cli.md describes it. Begin with a copy of
+examples/bank-1993.toml, stripe-balance.toml or paypal-activity.toml, and with --check.
+
+Every row has its own idempotency key, so a repeated import, also after a crash, does not import a
+row twice. Refused rows are listed with line and reason; all other rows are imported. A file whose
+quotes do not match is refused as a whole.
 
 Examples:
   tributary import bank.csv --map bank.toml --check
@@ -197,7 +203,7 @@ pub(crate) struct Import {
     /// Data directory that no server uses, instead of --server
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
-    /// Only read the file and report
+    /// Read the file and report; import nothing
     #[arg(long)]
     pub(crate) check: bool,
     /// Write every refused row, and every notice, to this CSV file (line, key, code, reason)
@@ -239,8 +245,12 @@ money is a liability, so the amount is negative; the balances of all accounts ar
 Changes nothing, and may run beside a server.
 
 Examples:
-  tributary export --data tributary-data --format hledger -o books.journal && hledger -f books.journal check
-  tributary export --data tributary-data --format beancount -o books.beancount && bean-check books.beancount
+  tributary export --data tributary-data --format hledger -o books.journal
+  hledger -f books.journal check --strict
+
+  tributary export --data tributary-data --format beancount -o books.beancount
+  bean-check books.beancount
+
   tributary export --data tributary-data --format jsonl | jq .type";
 
 #[derive(Debug, Args)]
@@ -270,8 +280,9 @@ pub(crate) enum Format {
 }
 
 const BACKUP_EXAMPLES: &str = "\
-A backup is a journal directory: `verify` and `export` can read it, and `restore` creates a data
-directory from it. An existing backup is continued at its end.
+`verify` and `export` read a backup like a data directory, and `restore` creates a data directory
+from it. An existing backup is continued at its end. The API key must be a platform key that may
+write. A backup does not contain the master key file (DATA.key): keep a copy of that file elsewhere.
 
 Examples:
   tributary backup /backups/tributary --server http://127.0.0.1:8080 --api-key-file key
@@ -284,7 +295,7 @@ pub(crate) struct Backup {
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) server: Server,
-    /// Continue: write every frame as soon as it is committed, and show the lag
+    /// Do not end: write every frame as soon as it is committed, and show how far the backup is behind
     #[arg(long)]
     pub(crate) follow: bool,
     /// Print progress as JSON, one object per line
@@ -293,11 +304,14 @@ pub(crate) struct Backup {
 }
 
 const RESTORE_EXAMPLES: &str = "\
-Checks the whole hash chain, copies the journal and begins a new epoch, so that no id that the lost
-server may have issued is issued again.
+Checks the whole hash chain while it copies the journal. Begins a new epoch, so that no id that the
+lost server may have issued is issued again. Copy the master key file to NEW.key before the first
+start: a backup does not contain it.
 
-Example:
-  tributary restore /backups/tributary --data tributary-data";
+Examples:
+  tributary restore /backups/tributary --data tributary-data
+  cp /safe/tributary-data.key tributary-data.key
+  tributary verify --data tributary-data";
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
@@ -313,8 +327,8 @@ pub(crate) struct Restore {
 }
 
 const KEYS_EXAMPLES: &str = "\
-A running server creates keys with `POST /v1/api_keys`. This command is for a lost last platform
-key: stop the server, run this command, start the server. Old keys remain valid until revoked.
+A running server creates API keys with `POST /v1/api_keys`. If the last platform key is lost, stop
+the server, run this command, and start the server. The lost key stays valid: revoke it.
 
 Example:
   tributary keys --data tributary-data";
@@ -333,10 +347,10 @@ pub(crate) struct Keys {
 }
 
 const LISTEN_EXAMPLES: &str = "\
-For the development of a receiver: the server need not be able to reach this machine. Events are
-sent one after the other, each once, with the headers of a real webhook, and the receiver's answers
-are shown. After a lost connection to the server, the stream continues after the last event.
-Stop with Ctrl-C.
+For the development of a receiver of webhooks: the server need not be able to reach this machine.
+Any API key will do. Events are sent one after the other, each once, with the headers of a real
+webhook, and the receiver's answers are shown. After a lost connection to the server, the stream
+continues after the last event. Stop with Ctrl-C.
 
 Examples:
   tributary listen --server http://127.0.0.1:8080 --api-key-file key \\
@@ -353,10 +367,10 @@ pub(crate) struct Listen {
     /// Types of events, as patterns separated by commas
     #[arg(long, value_name = "PATTERNS", default_value = "#")]
     pub(crate) events: String,
-    /// Start: now, beginning, the id of an event to start after, or a time
+    /// Where to start: now, beginning, the id of an event to start after, or a time
     #[arg(long, value_name = "START", default_value = "now")]
     pub(crate) start: String,
-    /// Signing secret, whsec_…; by default a new one is created and shown
+    /// Signing secret, whsec_…; default: a new one, which is shown
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Option<String>,
     /// Print one JSON object per line
@@ -365,9 +379,12 @@ pub(crate) struct Listen {
 }
 
 const PLAN_EXAMPLES: &str = "\
+Finds the smallest number of workers that reaches a target, or describes a given number of workers.
+Needs no server and no data.
+
 Uses the queueing models M/M/c and, with --capacity, M/M/c/K: random arrivals, exponentially
-distributed service times, first come first served. docs/queueing.md has the formulas and their
-limits. Needs no server.
+distributed service times, first come first served. docs/queueing.md has the formulas and says when
+they do not hold.
 
 Rates are numbers per s, min or h; times are in us, ms, s, m or h. A target is p50, p90, p95, p99,
 p99.9 or mean, and the maximum time. With --capacity, refused arrivals count as late.
