@@ -77,18 +77,17 @@ pub(super) fn refund_exactly(
     let sum = |of: fn(&PaymentShare) -> u64| payees(payment).map(of).sum::<u64>();
     let done = sum(|share| share.refunded_with_fee) + total(splits);
     let whole = sum(|share| share.captured);
-    let part = |share: &PaymentShare| match share.is_fee {
-        true if refund_fee => follow(share.captured, done, whole, share.refunded),
-        true => 0,
-        false => wanted(splits, share),
-    };
     let limits = match refund_fee {
         true => net_left(payment),
         false => gross_left(payment),
     };
-    let mut each = payment.shares.iter().zip(&limits);
-    let exceeds = each.any(|(share, limit)| wanted(splits, share) > *limit);
-    (payment.shares.iter().map(part).collect(), exceeds)
+    let part = |(share, limit): (&PaymentShare, &u64)| match share.is_fee {
+        true => follow(share.captured, done, whole, share.refunded).min(*limit),
+        false => wanted(splits, share),
+    };
+    let each = || payment.shares.iter().zip(&limits);
+    let exceeds = each().any(|(share, limit)| wanted(splits, share) > *limit);
+    (each().map(part).collect(), exceeds)
 }
 
 /// Returns what a fee of `fee` adds to its `earlier` parts, once the payees have had `done` of `whole`.
@@ -111,18 +110,43 @@ fn payees(payment: &Payment) -> impl Iterator<Item = &PaymentShare> {
     payment.shares.iter().filter(|share| !share.is_fee)
 }
 
-/// Returns what each share has captured and not refunded.
+/// Returns what each share can still give back with `refund_fee`: what it captured, less what it refunded. A payee that refunds
+/// without the fees bears them: these fees stay where they are, and are no longer due from the payee.
 pub(super) fn net_left(payment: &Payment) -> PerShare<u64> {
-    let left = |share: &PaymentShare| share.captured.saturating_sub(share.refunded);
-    payment.shares.iter().map(left).collect()
+    let fee = |share: &PaymentShare| if share.is_fee { share.captured } else { 0 };
+    let without_fee = |share: &PaymentShare| match share.is_fee {
+        true => 0,
+        false => share.refunded - share.refunded_with_fee,
+    };
+    let sum = |weight: &dyn Fn(&PaymentShare) -> u64| payment.shares.iter().map(weight).sum();
+    let borne = take_part(sum(&fee), sum(&without_fee), payment.captured);
+    let kept = divide(payment, borne, fee);
+    let borne = divide(payment, borne, without_fee);
+    let shares = payment.shares.iter().zip(kept).zip(borne);
+    let left = |((share, kept), borne): ((&PaymentShare, u64), u64)| {
+        if share.is_fee {
+            share.captured.saturating_sub(share.refunded + kept)
+        } else {
+            (share.captured + borne).saturating_sub(share.refunded)
+        }
+    };
+    shares.map(left).collect()
+}
+
+/// Returns `fee · done / whole`, rounded up; 0 of nothing.
+fn take_part(fee: u64, done: u64, whole: u64) -> u64 {
+    let product = u128::from(fee) * u128::from(done);
+    let part = product.div_ceil(u128::from(whole.max(1)));
+    u64::try_from(part).expect("at most the fee")
 }
 
 /// Returns what is left of each payee's gross part, as if there had been no fee: its part of all that was captured, less what it
 /// refunded, and less what fee accounts refunded with it. Fees have nothing left.
 pub(super) fn gross_left(payment: &Payment) -> PerShare<u64> {
-    let gross = divide_among_payees(payment, payment.captured, |share| share.captured);
+    let of_payee = |share: &PaymentShare| if share.is_fee { 0 } else { share.captured };
+    let gross = divide(payment, payment.captured, of_payee);
     let with_fee = |share: &PaymentShare| share.refunded_with_fee;
-    let of_fees = divide_among_payees(payment, payment.fee_refunded, with_fee);
+    let of_fees = divide(payment, payment.fee_refunded, with_fee);
     let shares = payment.shares.iter().zip(gross).zip(of_fees);
     let left = |((share, gross), of_fees): ((&PaymentShare, u64), u64)| {
         if share.is_fee {
@@ -134,13 +158,9 @@ pub(super) fn gross_left(payment: &Payment) -> PerShare<u64> {
     shares.map(left).collect()
 }
 
-fn divide_among_payees(
-    payment: &Payment,
-    amount: u64,
-    weight: impl Fn(&PaymentShare) -> u64,
-) -> PerShare<u64> {
-    let of_payee = |share: &PaymentShare| if share.is_fee { 0 } else { weight(share) };
-    let weights: PerShare<u64> = payment.shares.iter().map(of_payee).collect();
+/// Divides an amount among the shares in proportion to their weights.
+fn divide(payment: &Payment, amount: u64, weight: impl Fn(&PaymentShare) -> u64) -> PerShare<u64> {
+    let weights: PerShare<u64> = payment.shares.iter().map(weight).collect();
     let mut parts: PerShare<u64> = weights.iter().map(|_| 0).collect();
     prorate(amount, &weights, &mut parts);
     parts

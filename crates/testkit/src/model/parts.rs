@@ -20,6 +20,11 @@ impl Fraction {
             below => (amount * self.above).div_euclid(below),
         }
     }
+
+    /// Returns the whole units that this fraction of an amount begins.
+    fn begun_units_of(self, amount: i128) -> i128 {
+        -self.units_of(-amount)
+    }
 }
 
 /// Returns whether a capture or refund with these splits concerns the part: all parts without splits, else fees and named payees.
@@ -76,9 +81,7 @@ pub(super) fn parts_of_refund(payment: &Payment, refund: &Refund) -> Vec<i128> {
         let left = payment.captured - payment.refunded;
         let amount = refund.amount.map_or(left, i128::from);
         let weights = match refund.refund_fee {
-            true => parts
-                .map(|part| (part.captured - part.refunded).max(0))
-                .collect(),
+            true => left_with_fees(payment),
             false => limits_of_refund(payment, false),
         };
         return divide(amount, &weights);
@@ -87,19 +90,55 @@ pub(super) fn parts_of_refund(payment: &Payment, refund: &Refund) -> Vec<i128> {
         above: of_payees(payment, |part| part.with_fee + exact(&refund.splits, part)),
         below: of_payees(payment, |part| part.captured),
     };
-    let taken = |part: &Part| match (part.is_fee, refund.refund_fee) {
-        (true, true) => {
-            (returned.units_of(part.captured).min(part.captured) - part.refunded).max(0)
-        }
+    let left = left_with_fees(payment);
+    let taken = |(part, left): (&Part, i128)| match (part.is_fee, refund.refund_fee) {
+        (true, true) => (returned.units_of(part.captured) - part.refunded).clamp(0, left),
         (true, false) => 0,
         (false, _) => exact(&refund.splits, part),
     };
-    parts.map(taken).collect()
+    parts.zip(left).map(taken).collect()
 }
 
-/// Returns how much each payee can still give back: with the fees its own part, alone what there would be without fees, less what
-/// came back of it already, from the payee or from the fees. Nothing for a fee.
+/// Returns how much each part can still give back if the fees are given back too. Of the money that payees gave back alone, the
+/// fraction of the fees in all that was captured would have been the fee accounts': it stays with them, begun units as whole ones,
+/// and the payees have given so much less of their own.
+fn left_with_fees(payment: &Payment) -> Vec<i128> {
+    let parts = || payment.parts.iter();
+    let fees: Vec<i128> = parts()
+        .map(|part| if part.is_fee { part.captured } else { 0 })
+        .collect();
+    let alone: Vec<i128> = parts()
+        .map(|part| {
+            if part.is_fee {
+                0
+            } else {
+                part.refunded - part.with_fee
+            }
+        })
+        .collect();
+    let given_alone = Fraction {
+        above: alone.iter().sum(),
+        below: payment.captured,
+    };
+    let stays = given_alone.begun_units_of(fees.iter().sum());
+    let (of_fees, of_payees) = (divide(stays, &fees), divide(stays, &alone));
+    let each = parts().zip(of_fees).zip(of_payees);
+    each.map(|((part, stays), borne)| {
+        let change = if part.is_fee { -stays } else { borne };
+        (part.captured - part.refunded + change).max(0)
+    })
+    .collect()
+}
+
+/// Returns how much each payee can still give back: with the fees what is left of its own part, alone what there would be without
+/// fees, less what came back of it already, from the payee or from the fees. Nothing for a fee.
 pub(super) fn limits_of_refund(payment: &Payment, refund_fee: bool) -> Vec<i128> {
+    if refund_fee {
+        let left = payment.parts.iter().zip(left_with_fees(payment));
+        return left
+            .map(|(part, left)| if part.is_fee { 0 } else { left })
+            .collect();
+    }
     let of_payees = |what: fn(&Part) -> i128| -> Vec<i128> {
         let payees = payment.parts.iter().filter(|part| !part.is_fee);
         payees.map(what).collect()
@@ -110,14 +149,9 @@ pub(super) fn limits_of_refund(payment: &Payment, refund_fee: bool) -> Vec<i128>
         if part.is_fee {
             return 0;
         }
-        let (gross, fees) = (gross.next(), fees.next());
-        let left = match refund_fee {
-            true => part.captured - part.refunded,
-            false => {
-                gross.expect("one for each payee") - fees.expect("one for each") - part.refunded
-            }
-        };
-        left.max(0)
+        let gross = gross.next().expect("one for each payee");
+        let fees = fees.next().expect("one for each payee");
+        (gross - fees - part.refunded).max(0)
     };
     payment.parts.iter().map(limit).collect()
 }
