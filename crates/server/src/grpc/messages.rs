@@ -2,7 +2,7 @@
 /// A batch.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitRequest {
-    /// 1 to 8,192. Together their records may take 8 MiB.
+    /// 1 to 8,192. Together their records may take 24 MiB, those of a group 4 MiB.
     #[prost(message, repeated, tag = "1")]
     pub commands: ::prost::alloc::vec::Vec<Command>,
     /// Comes back in the answer; any number of the client's choice.

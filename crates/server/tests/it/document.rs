@@ -197,8 +197,14 @@ fn every_example_of_the_document_has_the_right_form() {
             let answer = send(server.addr, &method, &path, &headers, body.as_bytes());
             // What an example names does not exist; but it is named in the right form.
             let missing = answer.status == 404 || answer.code() == "resource_not_found";
+            // The clock that it confirms is another one, and this server is no sandbox.
+            let elsewhere = match name.as_str() {
+                Some("confirmClock") => answer.json()["error"]["param"] == "wall_time",
+                Some("advanceSandboxClock") => answer.code() == "sandbox_only",
+                _ => false,
+            };
             assert!(
-                missing || (200..300).contains(&answer.status),
+                missing || elsewhere || (200..300).contains(&answer.status),
                 "{name}: {} {}",
                 answer.status,
                 answer.json()
