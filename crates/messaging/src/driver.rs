@@ -108,14 +108,17 @@ pub struct Messaging {
     pub(crate) stopping: AtomicBool,
 }
 
-/// Returns the number below those of all attempts of this process, which was `before` for the process before: microseconds since the
-/// Unix epoch. There are fewer attempts than microseconds, so no number is used twice, even if the log was lost. A clock that was set
-/// back is passed by far.
-fn next_generation(before: u64, now: u64) -> u64 {
-    match now / 1_000 {
-        micros if micros > before => micros,
-        _ => before + (1 << 32),
-    }
+/// Number of attempts of a process that are counted, at most, before the log keeps their number again.
+const UNKEPT_ATTEMPTS_MAX: u64 = 1 << 32;
+/// Bits of the random number of a process that its attempts differ by.
+const PROCESS_BITS: u32 = 36;
+
+/// Returns the number below those of all attempts of this process: at least `now` in microseconds since the Unix epoch, and above
+/// all attempts of the process before, which had kept the number `before`. If the log was lost, ledger time alone does not tell
+/// two processes apart: it stands still where the wall clock was set back.
+fn next_generation(before: u64, now: u64, process_number: u64) -> u64 {
+    let above = (now / 1_000).max(before + UNKEPT_ATTEMPTS_MAX);
+    above + (process_number & ((1 << PROCESS_BITS) - 1))
 }
 
 impl Messaging {
@@ -140,7 +143,7 @@ impl Messaging {
             );
         }
         let now = clock.now();
-        images.generation = next_generation(images.generation, now);
+        images.generation = next_generation(images.generation, now, storage.process_number);
         let something = !images.images.is_empty() || !set_aside.is_empty();
         let (mut known, mut idle) = (Vec::new(), BTreeSet::new());
         for setting in reader.settings(SettingKind::SUBSCRIPTION, None) {

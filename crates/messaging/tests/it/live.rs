@@ -63,7 +63,7 @@ fn engine(path: &Path) -> Running {
     let started = start_engine(
         recovered.expect("it starts"),
         Ports::default(),
-        Some(Storage::local(disk, HISTORY_BYTES_MAX)),
+        Some(Storage::local(disk, HISTORY_BYTES_MAX, 0)),
     );
     let (engine, messaging) = started.expect("it starts");
     Running {

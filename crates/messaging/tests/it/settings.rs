@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tributary_engine::{Clock, Engine, Memory, Options, Permit, Ports, SystemClock};
+use tributary_engine::{AlwaysGranted, Clock, Engine, Memory, Options, Permit, Ports, SystemClock};
 use tributary_ledger::{Actor, Body, Command, Data, OrderKey, Publish, SettingId, Topic};
 use tributary_messaging::{
     AttemptEnd, AttemptQuery, FILTERS_KEPT_MAX, HISTORY_BYTES_MAX, Messaging, Pattern, Policy,
@@ -257,7 +257,7 @@ impl Permit for Revocable {
 fn nothing_is_handed_out_or_written_without_a_permit() {
     let permit = Arc::new(Revocable::default());
     let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
-    let life = Life::start_with(SimDisk::new(1).disk(), clock, permit.clone());
+    let life = Life::start_with(SimDisk::new(1).disk(), clock, permit.clone(), 0);
     let mut life = life.expect("nothing is in the way");
     want(&mut life, ID, "#", Some(0));
     life.messaging.step();
@@ -268,6 +268,41 @@ fn nothing_is_handed_out_or_written_without_a_permit() {
     life.messaging.step();
     assert_eq!(taken(&life), 1);
     assert!(life.messaging.make_durable().is_ok());
+}
+
+/// Ledger time stands still where the wall clock was set back, and without the log nothing tells of the process before.
+#[test]
+fn an_old_receipt_settles_nothing_after_the_log_was_lost_while_time_stood_still() {
+    let mut disk = SimDisk::new(1);
+    let life = |disk: &SimDisk, process_number: u64| {
+        let clock = Arc::new(TestClock::starting_at(BEGIN));
+        let life = Life::start_with(disk.disk(), clock, Arc::new(AlwaysGranted), process_number);
+        life.expect("nothing is in the way")
+    };
+    let take = |life: &Life| {
+        life.messaging.step();
+        let taken = life.messaging.take(ID, 1, None).expect("it is there");
+        taken[0].receipt
+    };
+    let mut first = life(&disk, 0x5eed_0000_0000_0001);
+    want(&mut first, ID, "#", Some(0));
+    let old = take(&first);
+    disk = disk.crash(1);
+    let files = disk.files().into_keys();
+    let lost: Vec<String> = files.filter(|file| file.starts_with("delivery/")).collect();
+    lost.iter().for_each(|file| disk.delete(file));
+
+    let second = life(&disk, 0x5eed_0000_0000_1002);
+    let new = take(&second);
+    assert_eq!(new.position, old.position, "the same event comes again");
+    assert_ne!(new, old);
+    let acked = second.messaging.ack(ID, &[old]).expect("it is there");
+    assert!(
+        acked[0].is_err(),
+        "it is of an attempt of the process before"
+    );
+    let acked = second.messaging.ack(ID, &[new]).expect("it is there");
+    assert!(acked[0].is_ok());
 }
 
 #[test]
@@ -325,7 +360,7 @@ fn a_notice_of_dead_letters_goes_to_others_and_never_to_its_own_subscription() {
     let disk = Arc::new(tributary_journal::DirDisk::new(directory.path()));
     let memory: Memory = empty_memory();
     let recovered = Engine::recover(Box::new(memory), Arc::new(SystemClock), Options::default());
-    let storage = Storage::local(disk, HISTORY_BYTES_MAX);
+    let storage = Storage::local(disk, HISTORY_BYTES_MAX, 0);
     let started = start_engine(
         recovered.expect("it starts"),
         Ports::default(),

@@ -81,14 +81,15 @@ impl DerefMut for Life {
 impl Life {
     /// Starts on this disk; none if the disk fails.
     pub(crate) fn start(disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Option<Life> {
-        Life::start_with(disk, clock, Arc::new(AlwaysGranted))
+        Life::start_with(disk, clock, Arc::new(AlwaysGranted), 0)
     }
 
-    /// The same with this permit.
+    /// The same with this permit and this random number of the process.
     pub(crate) fn start_with(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         permit: Arc<dyn Permit>,
+        process_number: u64,
     ) -> Option<Life> {
         match journal::create(&disk, &small_segments(), &cluster_meta()) {
             Ok(()) | Err(OpenError::AlreadyExists) => {}
@@ -101,7 +102,7 @@ impl Life {
             Err(error) => panic!("open: {error}"),
         };
         let mut stepper = Stepper::start(Box::new(backend), clock.clone()).ok()?;
-        let storage = Storage::local(disk, HISTORY_BYTES_MAX);
+        let storage = Storage::local(disk, HISTORY_BYTES_MAX, process_number);
         let messaging = Messaging::open(storage, stepper.reader(), clock, permit).ok()?;
         let messaging = Arc::new(messaging);
         stepper.set_ports(Ports {

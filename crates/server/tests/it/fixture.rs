@@ -456,7 +456,7 @@ fn engine(
         };
         Arc::new(disk) as Arc<dyn Disk>
     });
-    let storage = disk.map(|disk| Storage::local(disk, HISTORY_BYTES_MAX));
+    let storage = disk.map(|disk| Storage::local(disk, HISTORY_BYTES_MAX, 0));
     let started = start_engine(recovered.expect("it starts"), Ports::default(), storage);
     let (engine, messaging) = started.expect("it starts");
     (engine, messaging, faults)

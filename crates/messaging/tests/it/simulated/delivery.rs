@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tributary_engine::{Clock, Reader, SteeredClock};
+use tributary_engine::{AlwaysGranted, Clock, Reader, SteeredClock};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{
     AccountId, Body, Command, FORMAT_VERSION, Pay, PaymentId, Queue, QueueTerms, ReplyTo,
@@ -78,6 +78,8 @@ struct Happened {
 
 struct World {
     random: Random,
+    /// Numbers of the processes.
+    processes: Random,
     disk: SimDisk,
     /// Clocks of the machine. The wall clock is set to anything at any moment.
     clocks: TestClocks,
@@ -150,7 +152,12 @@ fn queued(key: &str, amount: u64, not_before: u64) -> Command {
 
 impl World {
     fn start(&mut self) -> Option<Life> {
-        Life::start(self.disk.disk(), self.clock.clone())
+        Life::start_with(
+            self.disk.disk(),
+            self.clock.clone(),
+            Arc::new(AlwaysGranted),
+            self.processes.any(),
+        )
     }
 
     fn live(&mut self) {
@@ -543,6 +550,7 @@ fn run(seed: u64) -> Happened {
     let clock = Arc::new(SteeredClock::new(clocks.clone()));
     let mut world = World {
         random: Random::new(seed),
+        processes: Random::new(!seed),
         disk: SimDisk::new(seed),
         begun: BEGIN - clock.running(),
         clocks,
