@@ -1,5 +1,6 @@
 //! Whether a caller may see and do what a command names: an owner's key. A platform key sees and may do everything.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tributary_engine::Reader;
@@ -46,23 +47,30 @@ pub(super) fn check_permission(
         Body::CloseAccount(account) => must_own_account(reader, caller, *account, subject),
         Body::Capture(capture) => {
             let payment = visible_now(reader, caller, capture.payment, subject)?;
-            forbidden_unless(may_settle(reader, caller.actor, &payment))
+            let may = may_settle(reader, caller.actor, &payment);
+            refuse_unless(may, || may_not_settle(&payment, "capture", subject))
         }
         Body::Void(payment) => {
             let payment = visible_now(reader, caller, *payment, subject)?;
             let own = payment.queue.is_some() && payment.actor.owner == caller.actor.owner;
-            forbidden_unless(own || may_settle(reader, caller.actor, &payment))
+            let may = own || may_settle(reader, caller.actor, &payment);
+            refuse_unless(may, || may_not_settle(&payment, "void", subject))
         }
         Body::Refund(refund) => {
             let payment = visible_now(reader, caller, refund.payment, subject)?;
-            forbidden_unless(may_refund(reader, caller.actor, &payment, refund))
+            let may = may_refund(reader, caller.actor, &payment, refund);
+            refuse_unless(may, || {
+                may_not_refund(reader, caller.actor, &payment, refund)
+            })
         }
         Body::SettlePayout(SettlePayout { payout, .. })
         | Body::ReturnPayout(ReturnPayout { payout, .. }) => {
             visible_now(reader, caller, *payout, subject)?;
             platform_only_if(true)
         }
-        Body::OpenAccount(open) => forbidden_unless(may_open(reader, caller, open)),
+        Body::OpenAccount(open) => refuse_unless(may_open(reader, caller, open), || {
+            may_not_open(reader, caller, open)
+        }),
         Body::Publish(_) => Ok(()),
         Body::Update(update) => check_update(reader, caller, &update.object, subject),
         _ => platform_only_if(true),
@@ -124,7 +132,10 @@ fn check_update(
         Updated::Account(account) => must_own_account(reader, caller, *account, subject),
         Updated::Payment(payment) => {
             let payment = visible_now(reader, caller, *payment, subject)?;
-            forbidden_unless(payment.actor.owner == caller.actor.owner)
+            refuse_unless(payment.actor.owner == caller.actor.owner, || {
+                let message = "Only the owner whose key asked for the payment, or a platform key, may change its text.";
+                forbidden(subject, message)
+            })
         }
         Updated::Owner(owner, change) => {
             if *owner != caller.actor.owner {
@@ -173,10 +184,57 @@ fn platform_only_if(applies: bool) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::PlatformOnly, message))
 }
 
-fn forbidden_unless(allowed: bool) -> Result<(), ApiError> {
-    if allowed {
-        return Ok(());
+fn refuse_unless(allowed: bool, error: impl FnOnce() -> ApiError) -> Result<(), ApiError> {
+    if allowed { Ok(()) } else { Err(error()) }
+}
+
+fn forbidden(param: &str, message: impl Into<Cow<'static, str>>) -> ApiError {
+    ApiError::new(ErrorCode::Forbidden, message).param(param)
+}
+
+/// Says who may capture or void the payment, to a caller who sees it and may not.
+fn may_not_settle(payment: &Payment, act: &str, subject: &str) -> ApiError {
+    let message = match payment.kind {
+        PaymentKind::Pay | PaymentKind::Transfer => {
+            format!("Only the owner of the first payee, or a platform key, may {act} this payment.")
+        }
+        _ => format!("Only a platform key may {act} a payment of this kind."),
+    };
+    forbidden(subject, message)
+}
+
+/// Says what of the refund takes from accounts that are not the caller's.
+fn may_not_refund(reader: &Reader, actor: Actor, payment: &Payment, refund: &Refund) -> ApiError {
+    let named = refund.splits.iter();
+    let foreign = named
+        .map(|part| part.account)
+        .position(|account| !owns(reader, actor, account));
+    if let Some(place) = foreign {
+        let message = "An owner's key may refund the parts of its own accounts only; a platform key may refund all.";
+        return forbidden(&format!("splits[{place}].account"), message);
     }
-    let message = "This API key may not do this.";
-    Err(ApiError::new(ErrorCode::Forbidden, message))
+    let fees = payment.shares.iter().filter(|share| share.is_fee);
+    let foreign_fee = |share: &PaymentShare| !owns(reader, actor, share.account);
+    if refund.refund_fee && fees.into_iter().any(foreign_fee) {
+        let message =
+            "Only a platform key, or a key of the owner of the fee accounts, may give back fees.";
+        return forbidden("refund_fee", message);
+    }
+    let message = "A refund by amount takes from every payee, also from accounts of other owners: name your own parts in \
+                   splits, or use a platform key.";
+    forbidden("splits", message)
+}
+
+/// Says what of the account an owner's key may not ask for.
+fn may_not_open(reader: &Reader, caller: &Caller, open: &OpenAccount) -> ApiError {
+    let own = reader.owner_by_name(&open.owner) == Some(caller.actor.owner);
+    let param = match (own, open.overdraft == Overdraft::NONE) {
+        (false, _) => "owner",
+        (true, false) => "overdraft",
+        (true, true) => "kind",
+    };
+    forbidden(
+        param,
+        "An owner's key opens wallets and merchant accounts without overdraft for its own owner; a platform key opens any.",
+    )
 }

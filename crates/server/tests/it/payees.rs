@@ -192,11 +192,16 @@ fn an_owner_refunds_its_own_part_and_no_other() {
     let s = Scene::new();
     let payment = s.captured();
     let of_shop = s.server.token("shop", "write");
-    for (parts, refund_fee) in [
-        (json!([s.part(&s.market, 1)]), false),
-        (json!([s.part(&s.shop, 1), s.part(&s.market, 1)]), false),
-        (json!([s.part(&s.shop, 1)]), true),
-        (json!([s.part(&s.fees, 1)]), false),
+    for (parts, refund_fee, param) in [
+        (json!([s.part(&s.market, 1)]), false, "splits[0].account"),
+        (
+            json!([s.part(&s.shop, 1), s.part(&s.market, 1)]),
+            false,
+            "splits[1].account",
+        ),
+        (json!([s.part(&s.shop, 1)]), true, "refund_fee"),
+        (json!([s.part(&s.fees, 1)]), false, "splits[0].account"),
+        (Value::Null, false, "splits"),
     ] {
         let refused = s.refund(&of_shop, &payment, parts.clone(), refund_fee);
         assert_eq!(
@@ -204,6 +209,7 @@ fn an_owner_refunds_its_own_part_and_no_other() {
             (403, "forbidden"),
             "{parts}"
         );
+        assert_eq!(refused.json()["error"]["param"], param, "{parts}");
     }
     assert_eq!(s.balances(), [900, 154, 136, 10]);
     s.refund(&of_shop, &payment, json!([s.part(&s.shop, 1)]), false)
@@ -313,4 +319,30 @@ fn a_batch_captures_and_refunds_per_payee() {
         .collect();
     assert_eq!(statuses, [200, 201]);
     assert_eq!(s.balances(), [970, 127, 100, 3]);
+}
+
+#[test]
+fn a_payee_other_than_the_first_is_told_who_may_capture_and_void() {
+    let s = Scene::new();
+    let payment = s.held();
+    let of_market = s.server.token("market", "write");
+    for (verb, wanted) in [
+        (
+            "capture",
+            "Only the owner of the first payee, or a platform key, may capture this payment.",
+        ),
+        (
+            "void",
+            "Only the owner of the first payee, or a platform key, may void this payment.",
+        ),
+    ] {
+        let url = format!("/v1/payments/{payment}/{verb}");
+        let refused = s.server.post_as(&of_market, &url, &json!({}));
+        assert_eq!(refused.status, 403);
+        let error = refused.json()["error"].clone();
+        assert_eq!(
+            (&error["code"], &error["message"], &error["param"]),
+            (&json!("forbidden"), &json!(wanted), &json!("id"))
+        );
+    }
 }
