@@ -47,6 +47,9 @@ pub struct EntryObject {
     /// Description of this event; the payment's, if the event has none.
     #[schema(required)]
     description: Option<String>,
+    /// Why the adjustment was made, or why the money of a payout came back.
+    #[schema(required)]
+    reason: Option<String>,
     /// The date of the business.
     #[schema(format = Date)]
     effective_at: String,
@@ -74,6 +77,8 @@ pub struct LineDetails {
     pub reference: Option<String>,
     /// Description of the record, or else of the payment.
     pub description: Option<String>,
+    /// Reason of the adjustment or of the payout's return.
+    pub reason: Option<String>,
 }
 
 impl LineDetails {
@@ -103,9 +108,10 @@ impl LineDetails {
             _ => None,
         };
         let asked = asked.as_ref().unwrap_or(record);
-        let reference = match &asked.command.body {
-            Body::Pay(pay) => pay.reference.as_ref(),
-            _ => None,
+        let (reference, reason) = match &asked.command.body {
+            Body::Pay(pay) => (pay.reference.as_ref(), pay.reason.as_ref()),
+            Body::ReturnPayout(give) => (None, give.reason.as_ref()),
+            _ => (None, None),
         };
         let description = Notes::read(record.command.text.as_ref()).description;
         Ok(LineDetails {
@@ -116,6 +122,7 @@ impl LineDetails {
             reference: reference.map(ToString::to_string),
             description: description
                 .or_else(|| Notes::read(asked.command.text.as_ref()).description),
+            reason: reason.map(ToString::to_string),
         })
     }
 }
@@ -150,6 +157,7 @@ pub fn entry(
         reference: details.reference,
         kind: event_type(record),
         description: details.description,
+        reason: details.reason,
         effective_at: effective_at(record),
         created: format_timestamp(record.ctx.timestamp),
     })

@@ -577,6 +577,9 @@ pub struct Entry {
     /// Reference of the payment.
     #[prost(string, tag = "12")]
     pub reference: ::prost::alloc::string::String,
+    /// Why the adjustment was made, or why the money of a payout came back.
+    #[prost(string, tag = "13")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// The other side of a posting.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -289,6 +289,7 @@ fn entry(reader: &Reader, caller: &Caller, line: &StatementLine) -> Result<Entry
             })
             .collect(),
         reference: details.reference.unwrap_or_default(),
+        reason: details.reason.unwrap_or_default(),
     })
 }
 

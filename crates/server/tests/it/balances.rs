@@ -321,3 +321,38 @@ fn a_line_of_a_statement_says_what_it_was_with_whom_and_why() {
     // The fee is kept, so its account is not among those that gave back.
     assert_eq!(paid[2][2], json!([party(&shop, None), party(&farm, None)]));
 }
+
+#[test]
+fn a_line_of_a_statement_says_why_a_payout_came_back_and_why_it_was_adjusted() {
+    let server = Fixture::start();
+    let seller = server.wallet("seller", 1_000);
+    let bank = server.account("platform", "external");
+    let out = json!({"amount": 20, "currency": "EUR", "source": seller, "destination": bank, "paid": true});
+    let payout = id(&server.post("/v1/payouts", &out).expect(201));
+    server
+        .post(
+            &format!("/v1/payouts/{payout}/returns"),
+            &json!({"reason": "account closed"}),
+        )
+        .expect(201);
+    let gift = json!({"amount": 5, "currency": "EUR", "source": bank, "destination": seller, "reason": "our mistake"});
+    server.post("/v1/adjustments", &gift).expect(201);
+    let list = server
+        .get_as(
+            &server.token("seller", "read"),
+            &format!("/v1/accounts/{seller}/entries?limit=3"),
+        )
+        .expect(200);
+    let lines = list["data"].as_array().expect("lines").iter();
+    let told: Vec<Value> = lines
+        .map(|line| json!([line["payment_kind"], line["amount"], line["reason"]]))
+        .collect();
+    assert_eq!(
+        json!(told),
+        json!([
+            ["adjustment", 5, "our mistake"],
+            ["payout_return", 20, "account closed"],
+            ["payout", -20, null],
+        ])
+    );
+}

@@ -94,7 +94,12 @@ fn a_line_of_a_statement_names_kind_counterparty_and_reference() {
         assert_eq!(line.counterparties.len(), 1);
         assert_eq!(line.counterparties[0].account, block(other));
         assert_eq!(line.counterparties[0].owner, owner);
+        assert_eq!(line.reason, "");
     }
+    let mut gift = pay(&shop, &buyer, 5);
+    gift["reason"] = "our mistake".into();
+    server.post("/v1/adjustments", &gift).expect(201);
+    assert_eq!(newest(&buyer).reason, "our mistake");
 }
 
 #[test]
