@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 use crate::code::{ErrorCode, ErrorType};
+use crate::render::common::one_of;
 
 /// Where the page of a code stands, on the server itself.
 pub const DOCS_PATH: &str = "/docs/errors";
@@ -177,15 +179,12 @@ pub struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     account: Option<String>,
-    /// The page that explains the code.
+    /// Path of the page that explains the code, on this server: `/docs/errors/` and the code.
     doc_url: String,
     /// The request, as it stands in the server's log and in the `Request-Id` header.
     request_id: String,
 }
 
-fn error_types() -> utoipa::openapi::schema::Object {
-    utoipa::openapi::schema::ObjectBuilder::new()
-        .schema_type(utoipa::openapi::schema::Type::String)
-        .enum_values(Some(ErrorType::ALL.map(ErrorType::as_str)))
-        .build()
+fn error_types() -> Object {
+    one_of(ErrorType::ALL.map(ErrorType::as_str))
 }

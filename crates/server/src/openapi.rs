@@ -152,6 +152,7 @@ fn full_document() -> Value {
             additions::add_example(operation);
         }
     }
+    additions::add_error_codes(&mut document);
     additions::add_events(&mut document);
     additions::add_webhooks(&mut document);
     additions::name_constants(&mut document);

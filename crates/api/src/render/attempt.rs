@@ -5,9 +5,10 @@ use tributary_engine::{IdKind, Reader};
 use tributary_ledger::{Actor, ApiKeyId, OwnerId};
 use tributary_messaging::{AttemptEnd, DeliveryIds, EndedAttempt, RECEIVER_TEXT_MARK};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 use crate::attempt_note::AttemptNote;
-use crate::render::common::owner_name;
+use crate::render::common::{one_of, owner_name};
 use crate::time::format_timestamp;
 
 /// An attempt at delivering an event that is over.
@@ -24,7 +25,7 @@ pub struct AttemptObject {
     status: AttemptStatusForm,
     /// `acknowledged`, `refused` (given back, or a webhook that was not answered with 2xx) or `timed_out`; of an operation
     /// `requeued`, `dropped`, `replayed` or `rewound`.
-    #[schema(value_type = String)]
+    #[schema(schema_with = outcomes)]
     outcome: &'static str,
     /// Owner of the API key that made the operation; null for an attempt.
     #[schema(required)]
@@ -126,6 +127,18 @@ fn operator(note: &[u8]) -> Option<Actor> {
         owner: OwnerId(word(0)?),
         api_key: ApiKeyId(word(1)?),
     })
+}
+
+fn outcomes() -> Object {
+    one_of([
+        "acknowledged",
+        "refused",
+        "timed_out",
+        "requeued",
+        "dropped",
+        "replayed",
+        "rewound",
+    ])
 }
 
 /// Returns the object of an attempt that is over.

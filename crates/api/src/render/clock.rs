@@ -3,7 +3,9 @@
 use serde::Serialize;
 use tributary_engine::{ClockState, ClockStatus};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
+use crate::render::common::one_of;
 use crate::time::format_timestamp;
 
 /// Nanoseconds in a millisecond.
@@ -23,7 +25,7 @@ pub struct ClockObject {
     wall_time: String,
     /// `in_step`; `wall_ahead`: the wall clock is more than 60 seconds ahead and is not followed yet; `wall_behind`: the wall
     /// clock is behind, and ledger time runs at half speed until it has caught up.
-    #[schema(value_type = String)]
+    #[schema(schema_with = clock_states)]
     status: &'static str,
     /// By how much the wall clock is ahead of ledger time, in milliseconds; negative if it is behind.
     lead_ms: i64,
@@ -33,6 +35,10 @@ pub struct ClockObject {
     /// Time for which the wall clock must stay ahead until it is followed, in milliseconds; null if it is not ahead.
     #[schema(required, minimum = 0)]
     followed_in_ms: Option<u64>,
+}
+
+fn clock_states() -> Object {
+    one_of(["in_step", "wall_ahead", "wall_behind"])
 }
 
 /// Returns the object of a clock.

@@ -141,7 +141,11 @@ fn groups() -> Vec<Group> {
     };
     vec![
         payments,
-        Group::new::<RefundObject>("RefundEvent", "Money was given back.", REFUND_TYPES),
+        Group::new::<RefundObject>(
+            "RefundEvent",
+            "Money was given back. `data.object` is the refund, not the payment.",
+            REFUND_TYPES,
+        ),
         Group::new::<AccountObject>(
             "AccountEvent",
             "An account was opened or changed.",

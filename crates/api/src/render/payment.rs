@@ -29,7 +29,8 @@ pub struct PaymentObject {
     object: &'static str,
     kind: PaymentKindForm,
     status: PaymentStatusForm,
-    /// Owner of the payment: the first payee's owner; of transfers and payouts the source's owner.
+    /// Owner of the payment: the first payee's owner; of transfers and payouts the source's owner. Of a payment with several
+    /// payees, this owner's keys alone may capture and void, beside the platform's.
     owner: String,
     /// Total amount, in minor units.
     #[schema(minimum = 0)]
@@ -49,15 +50,15 @@ pub struct PaymentObject {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, nullable = false)]
     amount_returned: Option<u64>,
-    /// Of that, what fee accounts gave back.
+    /// Part of `amount_refunded` that the fee accounts gave back, minor units. In a refund it is `fee_amount`.
     #[schema(minimum = 0)]
     fee_refunded: u64,
     /// Account that pays.
     #[schema(value_type = String)]
     source: IdText,
-    /// The payees' parts; empty if the payment failed before they were computed.
+    /// Parts of the payees; empty if the payment failed before they were computed. A payee sees the parts of the others too.
     splits: Vec<ShareObject>,
-    /// The fees.
+    /// Parts of the fee accounts.
     fees: Vec<ShareObject>,
     /// When the hold comes due; null if nothing is or was to be held, or the hold never
     /// comes due, as that of a payout.
@@ -147,13 +148,13 @@ pub fn reply_to(ids: &Ids, to: ReplyTo) -> String {
 pub struct ShareObject {
     #[schema(value_type = String)]
     account: IdText,
-    /// Of the amount.
+    /// Part of the payment's amount.
     #[schema(minimum = 0)]
     amount: u64,
-    /// Of what was captured.
+    /// Part of what was captured so far.
     #[schema(minimum = 0)]
     captured: u64,
-    /// Given back; more than `captured` where a payee bears a fee that is kept.
+    /// What the account gave back so far; more than `captured` where a payee bears a fee that is kept.
     #[schema(minimum = 0)]
     refunded: u64,
 }

@@ -5,12 +5,17 @@ use tributary_engine::{IdKind, QueueFigures};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{ApiKeyId, QueueMode};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 use crate::error::ApiError;
-use crate::render::common::created;
+use crate::render::common::{created, one_of};
 use crate::render::model::ModelObject;
 use crate::time::format_timestamp;
 use tributary_engine::Reader;
+
+fn queue_states() -> Object {
+    one_of(QueueMode::ALL.map(QueueMode::name))
+}
 
 /// State of a queue.
 #[derive(Serialize, ToSchema)]
@@ -21,7 +26,7 @@ pub struct StandingObject {
     #[schema(pattern = "^payment_order$")]
     name: &'static str,
     /// `active`; `paused`: payments are accepted and none runs; `draining`: they run and none is accepted.
-    #[schema(value_type = String)]
+    #[schema(schema_with = queue_states)]
     status: &'static str,
     /// Since when; null if that was never changed.
     #[schema(required, format = DateTime)]

@@ -26,7 +26,7 @@ pub struct RefundObject {
     /// Given back to the payer, minor units.
     #[schema(minimum = 0)]
     amount: u64,
-    /// Of that, what fee accounts gave back.
+    /// Part of `amount` that the fee accounts gave back, minor units. In the payment it is `fee_refunded`.
     #[schema(minimum = 0)]
     fee_amount: u64,
     /// What each payee gave back; payees who gave nothing are left out.
@@ -35,9 +35,9 @@ pub struct RefundObject {
     fees: Vec<RefundPartObject>,
     /// ISO 4217.
     currency: &'static str,
-    /// Where the payment stood after it.
+    /// Status of the payment after this refund.
     payment_status: PaymentStatusForm,
-    /// Refunded of the payment after it, minor units.
+    /// Refunded of the payment so far, with this refund, minor units.
     #[schema(minimum = 0)]
     payment_amount_refunded: u64,
     #[schema(required)]

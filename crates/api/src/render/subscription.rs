@@ -7,9 +7,10 @@ use tributary_messaging::{
     Backoff, DeliveryIds, Figures, Kind, Letter, Order, Pattern, Subscription,
 };
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 use crate::form::subscription::{BackoffForm, OrderForm};
-use crate::render::common::owner_name;
+use crate::render::common::{one_of, owner_name};
 use crate::render::event::EventObject;
 use crate::render::model::ModelObject;
 use crate::time::format_timestamp;
@@ -17,6 +18,14 @@ use crate::transport::PushTransport;
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
+
+fn subscription_kinds() -> Object {
+    one_of(["pull", "push"])
+}
+
+fn subscription_states() -> Object {
+    one_of(["active", "paused"])
+}
 
 /// A standing request for events.
 #[derive(Serialize, ToSchema)]
@@ -26,6 +35,7 @@ pub struct SubscriptionObject {
     #[schema(pattern = "^subscription$")]
     object: &'static str,
     /// `pull`, or `push` for webhooks.
+    #[schema(schema_with = subscription_kinds)]
     kind: &'static str,
     /// Where webhooks are sent to.
     #[schema(required)]
@@ -43,6 +53,7 @@ pub struct SubscriptionObject {
     /// In whose name it was made: it gets the events that this owner may see.
     made_by: String,
     /// `active` or `paused`.
+    #[schema(schema_with = subscription_states)]
     status: &'static str,
     #[schema(required)]
     paused_reason: Option<String>,

@@ -1,6 +1,7 @@
 //! What is added to the document as JSON, since utoipa cannot say it: examples, constants and webhooks.
 
 use serde_json::{Map, Value, json};
+use tributary_api::error_pages::PAGES;
 use tributary_api::render::event::EventObject;
 use tributary_api::render::event_schema::event_schemas;
 use utoipa::{PartialSchema as _, ToSchema as _};
@@ -52,6 +53,35 @@ fn only_word(fields: &Map<String, Value>) -> Option<String> {
     let word = pattern.strip_prefix('^')?.strip_suffix('$')?;
     let plain = |byte: u8| byte == b'_' || byte.is_ascii_lowercase();
     word.bytes().all(plain).then(|| word.to_owned())
+}
+
+/// Name of the schema that lists the error codes.
+const ERROR_CODE: &str = "ErrorCode";
+
+/// Lists the codes of errors in one schema. A code of an answer is one of them or any other text, so that clients take the codes
+/// that later versions add.
+pub(super) fn add_error_codes(document: &mut Value) {
+    let codes: Vec<&str> = PAGES.iter().map(|(code, _)| *code).collect();
+    let schemas = document["components"]["schemas"].as_object_mut();
+    let schemas = schemas.expect("the document has schemas");
+    for holder in ["ErrorDetail", "Failure"] {
+        let code = &mut schemas[holder]["properties"]["code"];
+        let fields = code.as_object_mut().expect("a code is described");
+        fields.remove("type").expect("a code is a text");
+        let alternatives = json!([
+            {"$ref": format!("#/components/schemas/{ERROR_CODE}")},
+            {"type": "string"},
+        ]);
+        fields.insert("anyOf".to_owned(), alternatives);
+    }
+    schemas.insert(
+        ERROR_CODE.to_owned(),
+        json!({
+            "type": "string",
+            "enum": codes,
+            "description": "Codes of errors, each with a page at `/docs/errors/`. Later versions add codes.",
+        }),
+    );
 }
 
 /// Describes events by their types, wherever one is named or shown.

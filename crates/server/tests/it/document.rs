@@ -67,6 +67,20 @@ fn a_foreign_validator_accepts_the_document() {
 }
 
 #[test]
+fn one_schema_lists_all_error_codes_and_answers_may_have_more() {
+    let document: Value = serde_json::from_str(&tributary_server::openapi_json()).expect("JSON");
+    let schemas = &document["components"]["schemas"];
+    let listed = schemas["ErrorCode"]["enum"].as_array().expect("codes");
+    let pages = tributary_api::error_pages::PAGES;
+    assert_eq!(listed.len(), pages.len());
+    assert!(pages.iter().all(|(code, _)| listed.contains(&json!(code))));
+    let open = json!([{"$ref": "#/components/schemas/ErrorCode"}, {"type": "string"}]);
+    for holder in ["ErrorDetail", "Failure"] {
+        assert_eq!(schemas[holder]["properties"]["code"]["anyOf"], open);
+    }
+}
+
+#[test]
 fn every_reference_of_the_document_leads_somewhere() {
     let document: Value = serde_json::from_str(&tributary_server::openapi_json()).expect("JSON");
     assert_eq!(document["openapi"], "3.1.0");
