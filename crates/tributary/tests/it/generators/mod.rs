@@ -191,7 +191,7 @@ fn the_models_of_datamodel_code_generator_read_every_event() {
 }
 
 #[test]
-fn the_types_of_openapi_typescript_have_every_endpoint_and_pay() {
+fn programs_with_the_types_of_openapi_typescript_compile_and_work() {
     let Some(modules) = node_modules() else {
         return;
     };
@@ -199,7 +199,9 @@ fn the_types_of_openapi_typescript_have_every_endpoint_and_pay() {
     let path = directory.path();
     std::os::unix::fs::symlink(&modules, path.join("node_modules")).expect("a link");
     std::fs::write(path.join("package.json"), r#"{"type": "module"}"#).expect("writes");
-    std::fs::copy(script("payment.ts"), path.join("payment.ts")).expect("copies");
+    for name in ["payment.ts", "recipes.ts"] {
+        std::fs::copy(script(name), path.join(name)).expect("copies");
+    }
     let program = |name: &str| {
         let mut command = Command::new(modules.join(".bin").join(name));
         command.current_dir(path);
@@ -213,6 +215,8 @@ fn the_types_of_openapi_typescript_have_every_endpoint_and_pay() {
     assert_eq!(named, operations() + 1);
     let options = [
         "--strict",
+        "--noUncheckedIndexedAccess",
+        "--exactOptionalPropertyTypes",
         "--target",
         "es2022",
         "--module",
@@ -222,14 +226,20 @@ fn the_types_of_openapi_typescript_have_every_endpoint_and_pay() {
         "--lib",
         "es2022,dom,dom.iterable",
     ];
-    run(program("tsc").args(options).arg("payment.ts"));
-    let server = server(path);
-    let mut node = Command::new("node");
-    let said = run(with_server(
-        node.arg("payment.js").current_dir(path),
-        &server,
-    ));
-    assert!(said.starts_with("paid pay_"), "{said}");
+    run(program("tsc")
+        .args(options)
+        .args(["payment.ts", "recipes.ts"]));
+    let settings = [
+        ("TRIBUTARY_WEBHOOKS_ALLOW_HTTP", "true"),
+        ("TRIBUTARY_WEBHOOKS_ALLOW_PRIVATE", "true"),
+    ];
+    let server = Server::try_start_with(&path.join("data"), "127.0.0.1:0", &settings);
+    let server = server.expect("it starts");
+    for (script, wanted) in [("payment.js", "paid pay_"), ("recipes.js", "followed 3")] {
+        let mut node = Command::new("node");
+        let said = run(with_server(node.arg(script).current_dir(path), &server));
+        assert!(said.starts_with(wanted), "{said}");
+    }
 }
 
 #[test]

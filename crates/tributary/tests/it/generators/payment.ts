@@ -7,7 +7,7 @@ declare const process: { env: Record<string, string> };
 type Schemas = components["schemas"];
 
 const client = createClient<paths>({
-  baseUrl: process.env.SERVER,
+  baseUrl: process.env.SERVER ?? "",
   headers: { Authorization: `Bearer ${process.env.KEY}` },
 });
 
