@@ -2,7 +2,9 @@
 
 use smallvec::SmallVec;
 
-use crate::{Account, ApiKey, Details, Leg, Owner, Payment, Rejection, ReplyTo, SettingChange};
+use crate::{
+    Account, AccountId, ApiKey, Details, Leg, Owner, Payment, Rejection, ReplyTo, SettingChange,
+};
 
 /// Result of a command: a rejection, or after-images of all changed objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,9 @@ pub struct Outcome {
     /// Details after the record: of the account or owner that was updated, of the owner that was created, and of an account whose
     /// status changed and that was updated before.
     pub details: Option<Box<Details>>,
+    /// First account that lacks funds, of a refund or a return that is refused with [`Rejection::InsufficientFunds`]. Of a payment,
+    /// the account is the source, which the command names.
+    pub short_of_funds: Option<AccountId>,
     /// Receiver of the result, for the record that takes a queued payment out of the queue.
     pub reply_to: Option<ReplyTo>,
 }
@@ -49,6 +54,7 @@ impl Outcome {
         self.api_key = None;
         self.setting = None;
         self.details = None;
+        self.short_of_funds = None;
         self.reply_to = None;
     }
 }

@@ -177,8 +177,7 @@ impl Outline {
     }
 }
 
-/// Adds to an error which account lacks funds: the field that names it, and its id where the actor may see the account. Of a
-/// refund that several accounts would have paid, no account is named.
+/// Adds to an error which account lacks funds: the field that names it, and its id where the actor may see the account.
 fn name_poor_account(
     reader: &Reader,
     record: &Record,
@@ -187,16 +186,8 @@ fn name_poor_account(
     let actor = record.command.actor.owner;
     let (param, account) = match &record.command.body {
         Body::Pay(pay) => ("source", Some(pay.source)),
-        Body::Refund(refund) => {
-            let asked = created(reader, refund.payment.0)?;
-            let payment = asked.outcome.payment.as_ref();
-            let shares = payment.map_or(&[][..], |payment| &payment.shares[..]);
-            let mut givers = shares
-                .iter()
-                .filter(|share| refund.refund_fee || !share.is_fee);
-            let only = givers.next().filter(|_| givers.next().is_none());
-            ("payment", only.map(|share| share.account))
-        }
+        Body::Refund(_) => ("payment", record.outcome.short_of_funds),
+        Body::ReturnPayout(_) => ("payout", record.outcome.short_of_funds),
         _ => return Ok(error),
     };
     let seen = |account: &AccountId| {

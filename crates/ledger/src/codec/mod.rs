@@ -38,12 +38,13 @@
 //! ```
 //! An accepted `pay` does not repeat its accounts: its legs are those of source, payees and fees, in this order.
 //!
-//! images (after-images), by operation, of accepted records only but for `pay`:
+//! images (after-images), by operation, of accepted records only where nothing else is said:
 //! ```text
 //! open_account                     owner · account
 //! freeze/unfreeze/close_account    account · has_details u8 · [details]
 //! pay                              owner of the payment u64 · if accepted and split or with fees: amount u64 per share
 //! capture, refund, void, expire    payment · [reply_to u64]
+//! refund, return_payout            of one that is refused for lack of funds: the account that lacks them u64
 //! run                              payment, also of a rejected one by which the payment failed · [reply_to u64]
 //! settle_payout                    payment
 //! return_payout                    payment of the return · payment of the payout
@@ -217,7 +218,11 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
                 objects::put_payment(payment, into);
             }
         }
-        _ if !outcome.is_accepted() => {}
+        _ if !outcome.is_accepted() => {
+            if let Some(account) = outcome.short_of_funds {
+                into.u64(account.0);
+            }
+        }
         Body::OpenAccount(_)
         | Body::FreezeAccount(_)
         | Body::UnfreezeAccount(_)

@@ -575,6 +575,11 @@ impl<'a> RecordRef<'a> {
             Body::Run(_) if self.changes_payment() => {
                 outcome.payment = Some(take_payment(&mut input)?);
             }
+            Body::Refund(_) | Body::ReturnPayout(_)
+                if self.rejection == Some(Rejection::InsufficientFunds) =>
+            {
+                outcome.short_of_funds = Some(AccountId(input.u64()?));
+            }
             _ if self.rejection.is_some() => {}
             Body::OpenAccount(_) => {
                 outcome.owner = Some(Box::new(take_owner(&mut input)?.to_owner()));

@@ -1,7 +1,7 @@
 //! Groups of commands that are accepted or refused together.
 
 use super::{decide, refuse};
-use crate::{Command, Context, Outcome, Rejection, WorkingSet, apply};
+use crate::{AccountId, Command, Context, Outcome, Rejection, WorkingSet, apply};
 
 /// Decides and applies a group of commands: all are accepted, or all are refused. The first takes
 /// `first.position`, the others the next positions.
@@ -14,7 +14,9 @@ pub fn decide_group(set: &mut WorkingSet, commands: &[Command], first: Context) 
         let outcome = decide(set, command, ctx);
         if let Some(rejection) = outcome.rejection {
             set.undo();
-            return abort(set, commands, first, outcomes.len(), rejection);
+            let short_of_funds = outcome.short_of_funds;
+            let failed = (outcomes.len(), rejection, short_of_funds);
+            return abort(set, commands, first, failed);
         }
         apply(set, command, &outcome, ctx);
         outcomes.push(outcome);
@@ -35,8 +37,7 @@ fn abort(
     set: &mut WorkingSet,
     commands: &[Command],
     first: Context,
-    failed: usize,
-    rejection: Rejection,
+    (failed, rejection, short_of_funds): (usize, Rejection, Option<AccountId>),
 ) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(commands.len());
     for (at, (command, ctx)) in in_order(commands, first).enumerate() {
@@ -45,7 +46,9 @@ fn abort(
         } else {
             Rejection::GroupAborted
         };
-        let outcome = refuse(set, command, rejection, ctx);
+        let mut outcome = refuse(set, command, rejection, ctx);
+        // What the command lacked, it lacked behind the commands before it, which are undone.
+        outcome.short_of_funds = short_of_funds.filter(|_| at == failed);
         apply(set, command, &outcome, ctx);
         outcomes.push(outcome);
     }

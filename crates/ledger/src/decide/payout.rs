@@ -8,8 +8,9 @@ use super::checks::{
     signed,
 };
 use crate::{
-    Account, AccountStatus, Actor, Command, Context, Date, Hold, Outcome, Pay, Payment, PaymentId,
-    PaymentKind, PaymentShare, PaymentStatus, Rejection, ReturnPayout, SettlePayout, WorkingSet,
+    Account, AccountId, AccountStatus, Actor, Command, Context, Date, Hold, Outcome, Pay, Payment,
+    PaymentId, PaymentKind, PaymentShare, PaymentStatus, Rejection, ReturnPayout, SettlePayout,
+    WorkingSet,
 };
 use smallvec::smallvec;
 
@@ -135,6 +136,12 @@ pub(super) fn give_back(
     after.changed_at = ctx.position;
     outcome.payout = Some(Box::new(after));
     Ok(outcome)
+}
+
+/// Returns the account that would have paid a return, which lacks the funds.
+pub(super) fn find_short_of_funds(set: &WorkingSet, give: &ReturnPayout) -> Option<AccountId> {
+    let payout = set.find_payment(give.payout).ok()?;
+    payout.shares.first().map(|share| share.account)
 }
 
 /// Returns the payment by which `amount` of the payout comes back from `payee`.

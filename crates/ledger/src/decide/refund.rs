@@ -9,8 +9,8 @@ use super::parts::{
 };
 use crate::shares::prorate;
 use crate::{
-    Account, AccountStatus, Actor, Context, Outcome, Payment, PaymentKind, PaymentShare, Refund,
-    Rejection, WorkingSet,
+    Account, AccountId, AccountStatus, Actor, Context, Outcome, Payment, PaymentKind, PaymentShare,
+    Refund, Rejection, WorkingSet,
 };
 
 pub(super) fn refund(set: &WorkingSet, actor: Actor, refund: &Refund, ctx: Context) -> Decision {
@@ -46,6 +46,18 @@ pub(super) fn refund(set: &WorkingSet, actor: Actor, refund: &Refund, ctx: Conte
     });
     outcome.payment = Some(after(payment, refund, amount, &parts, ctx));
     Ok(outcome)
+}
+
+/// Returns the first account that cannot pay its part of a refund for lack of funds.
+pub(super) fn find_short_of_funds(set: &WorkingSet, refund: &Refund) -> Option<AccountId> {
+    let payment = set.find_payment(refund.payment).ok()?;
+    let (_, parts) = divide(payment, refund).ok()?;
+    let mut each = payment.shares.iter().zip(&parts);
+    each.find_map(|(share, part)| {
+        let account = set.find_account(share.account).ok()?;
+        let lacks = check_funds(account, *part).is_err();
+        lacks.then_some(share.account)
+    })
 }
 
 fn after(payment: &Payment, refund: &Refund, amount: u64, parts: &[u64], ctx: Context) -> Payment {

@@ -1,6 +1,7 @@
 //! Outcomes of refused commands.
 
 use super::checks::{is_platform, leg};
+use super::{payout, refund};
 use crate::{
     Account, Body, Command, Context, Outcome, OwnerId, Pay, Payment, PaymentKind, Rejection,
     WorkingSet,
@@ -15,6 +16,13 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
         rejection: Some(rejection),
         ..Outcome::default()
     };
+    if rejection == Rejection::InsufficientFunds {
+        outcome.short_of_funds = match &command.body {
+            Body::Refund(refund) => refund::find_short_of_funds(set, refund),
+            Body::ReturnPayout(give) => payout::find_short_of_funds(set, give),
+            _ => None,
+        };
+    }
     let Body::Pay(pay) = &command.body else {
         return outcome;
     };

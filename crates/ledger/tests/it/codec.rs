@@ -453,7 +453,30 @@ fn golden_world() -> World {
     world.submit(Actor::SYSTEM, Body::AdvanceTime(AdvanceTime::By(0)));
     payout_records(&mut world, alice, bank);
     exact_records(&mut world, alice, shop, fee);
+    poor_records(&mut world, alice, shop, bank);
     world
+}
+
+/// A refund and the return of a payout, each refused because an account lacks funds.
+fn poor_records(world: &mut World, alice: AccountId, shop: AccountId, bank: AccountId) {
+    let paid = world.pay(plain_pay(alice, shop, 1));
+    let left = world.posted(shop).unsigned_abs();
+    world.pay(plain_pay(shop, alice, left));
+    let refused = world.refund(paid, None);
+    assert_eq!(refused.short_of_funds, Some(shop));
+    let outside = world.wallet("outside");
+    let payout = world.pay(Pay {
+        kind: PaymentKind::Payout,
+        ..plain_pay(alice, outside, 1)
+    });
+    world.pay(plain_pay(outside, bank, 1));
+    let give = Body::ReturnPayout(ReturnPayout {
+        payout,
+        amount: None,
+        reason: None,
+    });
+    let refused = world.submit(Actor::SYSTEM, give);
+    assert_eq!(refused.short_of_funds, Some(outside));
 }
 
 /// Owners that are created and updated, texts of an account and a payment, and an account that is frozen after an update.

@@ -1,6 +1,6 @@
 //! Captures and refunds of exact amounts per payee.
 
-use crate::world::{World, by, fees, plain_pay, split};
+use crate::world::{World, by, command, fees, plain_pay, split};
 use proptest::prelude::*;
 use tributary_ledger::*;
 
@@ -506,4 +506,52 @@ fn finish(s: &mut Scene) {
         assert!(exact, "{payment:?}");
     }
     s.world.check();
+}
+
+#[test]
+fn a_refund_for_which_a_payee_lacks_funds_names_that_payee_also_in_a_group() {
+    let mut s = captured();
+    let refund = |splits| {
+        Body::Refund(Refund {
+            payment: s.payment,
+            amount: None,
+            refund_fee: false,
+            splits,
+        })
+    };
+    let (all, of_a) = (refund(amounts(&[])), refund(amounts(&[(s.a, 1)])));
+    let spend = |world: &World, from: AccountId, left: u64| {
+        let amount = world.posted(from).unsigned_abs() - left;
+        Body::Pay(plain_pay(from, s.buyer, amount))
+    };
+    // In a group, `b` has the money only before the group.
+    let group = [spend(&s.world, s.b, 39), all.clone()];
+    let linked = |(at, body): (usize, &Body)| Command {
+        linked: at == 0,
+        ..command(Actor::SYSTEM, body.clone())
+    };
+    let commands: Vec<Command> = group.iter().enumerate().map(linked).collect();
+    let outcomes = s.world.run_group(&commands);
+    assert_eq!(outcomes[1].rejection, Some(Rejection::InsufficientFunds));
+    let short: Vec<_> = outcomes.iter().map(|one| one.short_of_funds).collect();
+    assert_eq!(short, [None, Some(s.b)]);
+
+    let spent = spend(&s.world, s.b, 39);
+    s.world.must(spent);
+    let refused = s.world.submit(Actor::SYSTEM, all.clone());
+    assert_eq!(refused.rejection, Some(Rejection::InsufficientFunds));
+    assert_eq!(refused.short_of_funds, Some(s.b));
+    // Where several lack funds, the first payee.
+    let spent = spend(&s.world, s.a, 0);
+    s.world.must(spent);
+    let refused = s.world.submit(Actor::SYSTEM, all);
+    assert_eq!(refused.short_of_funds, Some(s.a));
+    let refused = s.world.submit(Actor::SYSTEM, of_a);
+    assert_eq!(refused.short_of_funds, Some(s.a));
+    // Other refusals name no account.
+    let zero = s.world.refund(s.payment, Some(0));
+    assert_eq!(zero.rejection, Some(Rejection::AmountZero));
+    assert_eq!(zero.short_of_funds, None);
+    s.world.check();
+    s.world.check_mirror();
 }

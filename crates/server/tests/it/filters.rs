@@ -358,6 +358,46 @@ fn a_refusal_for_want_of_funds_says_which_account_lacks_them() {
         (&json!("payment"), &json!(shop)),
         "{error}"
     );
+    // Of a refund that several payees pay, the one is named that lacks funds, where the API key may see it.
+    let (rich, poor) = (
+        server.account("rich", "merchant"),
+        server.account("poor", "merchant"),
+    );
+    let split = json!({"amount": 10, "currency": "EUR", "source": ann, "splits": [
+        {"account": rich, "amount": 6}, {"account": poor, "amount": 4}]});
+    let both = server.post("/v1/payments", &split).expect(201);
+    let external = server.account("platform", "external");
+    let out = json!({"amount": 4, "currency": "EUR", "source": poor, "paid": true, "destination": external});
+    let paid_out = server.post("/v1/payouts", &out).expect(201);
+    let refund = json!({"payment": both["id"]});
+    let error = server.post("/v1/refunds", &refund).expect(402)["error"].clone();
+    assert_eq!(
+        (&error["code"], &error["param"], &error["account"]),
+        (
+            &json!("insufficient_funds"),
+            &json!("payment"),
+            &json!(poor)
+        ),
+        "{error}"
+    );
+    // A payout comes back from the account that it was paid to: here one without overdraft.
+    let till = server.account("platform", "fee");
+    let out =
+        json!({"amount": 6, "currency": "EUR", "source": rich, "paid": true, "destination": till});
+    let paid_out_to = server.post("/v1/payouts", &out).expect(201);
+    let spent = json!({"amount": 6, "currency": "EUR", "source": till, "destination": external});
+    server.post("/v1/transfers", &spent).expect(201);
+    let path = format!(
+        "/v1/payouts/{}/returns",
+        paid_out_to["id"].as_str().unwrap()
+    );
+    let error = server.post(&path, &json!({})).expect(402)["error"].clone();
+    assert_eq!(
+        (&error["code"], &error["param"], &error["account"]),
+        (&json!("insufficient_funds"), &json!("payout"), &json!(till)),
+        "{error}"
+    );
+    assert_eq!(paid_out["status"], "paid");
     // Other refusals name no account.
     let zero = server
         .post("/v1/payments", &pay(&ann, &shop, 0))

@@ -36,6 +36,8 @@ pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
     }
     let told = record.outcome.reply_to.map(|reply_to| reply_to.0.get());
     same("receiver of the result", at, &told, &entry.reply_to)?;
+    let short = record.outcome.short_of_funds.map(|account| account.0);
+    same("account short of funds", at, &short, &entry.short_of_funds)?;
     let legs: Vec<(u64, i128)> = record
         .outcome
         .legs

@@ -202,6 +202,8 @@ pub struct Entry {
     pub touched: Vec<(u64, i128)>,
     /// Receiver of the result, if the record took a payment out of the queue.
     pub reply_to: Option<u64>,
+    /// First account that could not pay its part of a refused refund or return.
+    pub short_of_funds: Option<u64>,
 }
 
 /// Answer to a command.
@@ -437,14 +439,20 @@ impl Model {
         let mut failed = None;
         for (at, command) in unit.iter().enumerate() {
             let rejection = self.find_rejection(command, timestamp);
+            let short = self.find_short_of_funds(command, rejection);
             self.record(command, rejection, timestamp, unit.len() == 1);
+            self.entries
+                .last_mut()
+                .expect("just recorded")
+                .short_of_funds = short;
             if rejection.is_some() {
                 failed = Some(at);
                 break;
             }
         }
         if let (Some(failed), Some(before)) = (failed, before) {
-            let reason = self.entries[len + failed].rejection;
+            let entry = &self.entries[len + failed];
+            let (reason, short) = (entry.rejection, entry.short_of_funds);
             self.restore(before);
             self.entries.truncate(len);
             for (at, command) in unit.iter().enumerate() {
@@ -455,6 +463,7 @@ impl Model {
                 };
                 self.record(command, why, timestamp, false);
             }
+            self.entries[len + failed].short_of_funds = short;
         }
         let first = self.position() + 1 - unit.len() as u64;
         for (position, command) in (first..).zip(unit) {

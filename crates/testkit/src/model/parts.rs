@@ -1,9 +1,9 @@
 //! What each part of a payment takes or gives in a capture or refund, in exact fractions.
 
-use tributary_ledger::{Capture, PayeeAmounts, Refund};
+use tributary_ledger::{Body, Capture, Command, PayeeAmounts, Refund, Rejection};
 
 use super::money::divide;
-use super::{Part, Payment};
+use super::{Model, Part, Payment};
 
 /// A fraction that is never rounded before it is asked for its whole units.
 #[derive(Clone, Copy)]
@@ -154,4 +154,38 @@ pub(super) fn limits_of_refund(payment: &Payment, refund_fee: bool) -> Vec<i128>
         (gross - fees - part.refunded).max(0)
     };
     payment.parts.iter().map(limit).collect()
+}
+
+impl Model {
+    /// Returns the first account that cannot pay its part of a refund or return that is refused for lack of funds.
+    pub(super) fn find_short_of_funds(
+        &self,
+        command: &Command,
+        rejection: Option<Rejection>,
+    ) -> Option<u64> {
+        if rejection != Some(Rejection::InsufficientFunds) {
+            return None;
+        }
+        let (payment, amounts) = match &command.body {
+            Body::Refund(refund) => {
+                let payment = &self.state.payments[&refund.payment.0];
+                (payment, parts_of_refund(payment, refund))
+            }
+            Body::ReturnPayout(give) => {
+                let payout = &self.state.payments[&give.payout.0];
+                let paid = payout.parts[0].captured - payout.parts[0].refunded;
+                (payout, vec![give.amount.map_or(paid, i128::from)])
+            }
+            _ => return None,
+        };
+        let lacks = |id: u64, amount: i128| {
+            let account = &self.state.accounts[&id];
+            let has = account.posted - account.held;
+            let limit = account.overdraft;
+            amount > 0 && limit.is_some_and(|limit| has + limit < amount)
+        };
+        let mut each = payment.parts.iter().zip(amounts);
+        let found = each.find(|(part, amount)| lacks(part.account, *amount));
+        found.map(|(part, _)| part.account)
+    }
 }

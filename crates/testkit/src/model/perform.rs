@@ -58,6 +58,7 @@ impl Model {
             command: command.clone(),
             rejection: refused,
             touched,
+            short_of_funds: None,
         });
     }
 
