@@ -2,9 +2,9 @@
 
 use crate::{
     Access, AccountId, AccountKind, AdvanceTime, ApiKeyId, Context, CorrelationId, Currency, Data,
-    Date, ExternalId, Key, Label, ManagedBy, OrderKey, Overdraft, OwnerId, OwnerName, OwnerProfile,
-    PaymentId, QueueMode, QueueTerms, Reason, Reference, Setting, SettingBody, SettingChange,
-    SettingId, SettingKind, Slug, Text, Topic, Updated,
+    Date, ExternalId, Key, Label, ManagedBy, ObjectId, OrderKey, Overdraft, OwnerId, OwnerName,
+    OwnerProfile, PaymentId, QueueMode, QueueTerms, Reason, Reference, Setting, SettingBody,
+    SettingChange, SettingId, SettingKind, Slug, Text, Topic, Updated,
 };
 
 /// Actor of a command: an owner and an API key.
@@ -456,6 +456,20 @@ impl Body {
             },
             Body::SettlePayout(settle) => Some(settle.payout),
             Body::ReturnPayout(give) => Some(give.payout),
+            _ => None,
+        }
+    }
+
+    /// Returns the existing account or owner whose status or text the command changes, if any.
+    pub fn changed_object(&self) -> Option<ObjectId> {
+        match self {
+            Body::FreezeAccount(id) | Body::UnfreezeAccount(id) | Body::CloseAccount(id) => {
+                Some(ObjectId::Account(*id))
+            }
+            Body::Update(update) => match update.object.object() {
+                ObjectId::Payment(_) => None,
+                object => Some(object),
+            },
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A hash only finds candidates: the reader compares the object itself.
 
-use crate::{ExternalId, Key, OwnerId, PaymentId, Reference, ReferenceSpace};
+use crate::{ExternalId, Key, ObjectId, OwnerId, PaymentId, Reference, ReferenceSpace};
 
 /// Returns the hash of an idempotency key. The owner is the owner of the actor.
 pub fn hash_key(owner: OwnerId, key: &Key) -> u64 {
@@ -46,6 +46,22 @@ pub fn hash_payment(payment: PaymentId) -> u64 {
 /// Returns the hash under which the refused commands are found that named a payment and changed nothing.
 pub fn hash_refused(payment: PaymentId) -> u64 {
     sip(*b"refused-", payment.0, &[])
+}
+
+/// Returns the hash under which the records without legs are found that are in the list of an owner's events.
+pub fn hash_audience(owner: OwnerId) -> u64 {
+    sip(*b"audience", owner.0, &[])
+}
+
+/// Returns the hash under which the records are found that changed an account or an owner without moving money: of an account its
+/// status and its text, of an owner all that is known.
+pub fn hash_change(object: ObjectId) -> u64 {
+    let domain = match object {
+        ObjectId::Account(_) => *b"account-",
+        ObjectId::Owner(_) => *b"ownedit-",
+        ObjectId::Payment(payment) => return hash_payment(payment),
+    };
+    sip(domain, object.number(), &[])
 }
 
 /// Returns the hash of an owner's name.
@@ -119,6 +135,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::AccountId;
 
     /// The first vectors of the reference implementation: key 00 01 … 0f, input 00 01 … of each length.
     #[test]
@@ -153,5 +170,15 @@ mod tests {
         assert_eq!(hash_external(owner, &external), 0xd027_1c0b_1eca_b699);
         assert_eq!(hash_payment(payment), 0x9621_9771_1f7b_958f);
         assert_eq!(hash_refused(payment), 0xe98b_b8fc_7c1b_6c4b);
+        assert_eq!(hash_audience(owner), 0x560c_8a1a_5775_6bf5);
+        assert_eq!(
+            hash_change(ObjectId::Account(AccountId(1))),
+            0xdc44_3e52_6ccf_c8bd
+        );
+        assert_eq!(hash_change(ObjectId::Owner(owner)), 0x8772_5b7e_b6c5_7a31);
+        assert_eq!(
+            hash_change(ObjectId::Payment(payment)),
+            hash_payment(payment)
+        );
     }
 }

@@ -22,6 +22,7 @@ pub mod shares;
 mod account;
 mod api_key;
 mod apply;
+mod audience;
 mod command;
 mod context;
 mod currencies;
@@ -55,6 +56,7 @@ mod time;
 pub use account::{Account, AccountKind, AccountStatus, Overdraft};
 pub use api_key::{API_KEY_OVERLAP_MAX, Access, ApiKey, ApiKeyStatus, PreviousSecret};
 pub use apply::{apply, apply_record, apply_sparse};
+pub use audience::{Audience, audience};
 pub use command::{
     Actor, Body, Capture, Command, CreateApiKey, CreateOwner, DeleteSetting, Destination, Fee,
     Fees, Hold, NAMED_ACCOUNTS_MAX, OpenAccount, Part, Pay, PayeeAmount, PayeeAmounts, Payees,

@@ -3,7 +3,8 @@
 use smallvec::SmallVec;
 
 use crate::{
-    Account, AccountId, ApiKey, Details, Leg, Owner, Payment, Rejection, ReplyTo, SettingChange,
+    Account, AccountId, ApiKey, Details, Leg, Owner, OwnerId, Payment, Rejection, ReplyTo,
+    SettingChange,
 };
 
 /// Result of a command: a rejection, or after-images of all changed objects.
@@ -30,6 +31,8 @@ pub struct Outcome {
     /// Details after the record: of the account or owner that was updated, of the owner that was created, and of an account whose
     /// status changed and that was updated before.
     pub details: Option<Box<Details>>,
+    /// Owners of an updated payment and of its accounts, each once, ascending.
+    pub payment_owners: SmallVec<[OwnerId; 2]>,
     /// First account that lacks funds, of a refund or a return that is refused with [`Rejection::InsufficientFunds`]. Of a payment,
     /// the account is the source, which the command names.
     pub short_of_funds: Option<AccountId>,
@@ -54,6 +57,7 @@ impl Outcome {
         self.api_key = None;
         self.setting = None;
         self.details = None;
+        self.payment_owners.clear();
         self.short_of_funds = None;
         self.reply_to = None;
     }

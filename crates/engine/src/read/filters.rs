@@ -3,15 +3,17 @@
 //! One request looks through [`RECORDS_SCANNED_MAX`] records at most, however few of them meet the condition.
 
 use tributary_ledger::codec::{Operation, Record};
-use tributary_ledger::{AccountId, Body, OwnerId, Payment, PaymentId};
+use tributary_ledger::hash::{hash_audience, hash_change};
+use tributary_ledger::{AccountId, Body, ObjectId, OwnerId, Payment, PaymentId};
 
+use super::walk::leg_of;
 use super::{Page, PaymentFilter, RECORDS_SCANNED_MAX, Reader, Slice, Start};
 use crate::failure::Failure;
 use crate::lookup;
 
 impl Reader {
-    /// Returns events, newest first: those that touch the account, or else an account of `owner`, or else all; of these the ones
-    /// that `keep` keeps.
+    /// Returns events, newest first: those that touch or change the account, or else those of `owner` ([`Reader::concerns`]), or
+    /// else all; of these the ones that `keep` keeps. Of an account, only those that are also the owner's if both are given.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -22,10 +24,16 @@ impl Reader {
         page: Page,
         keep: impl Fn(&Record) -> bool,
     ) -> Result<Slice<Record>, Failure> {
-        self.page(self.source(account, owner), page, |record| {
+        let also = match (account, owner) {
+            (Some(account), _) => Some(hash_change(ObjectId::Account(account))),
+            (None, Some(owner)) => Some(hash_audience(owner)),
+            (None, None) => None,
+        };
+        self.page_with(self.source(account, owner), also, page, |record| {
             let is_event = !Operation::from_body(&record.command.body).is_internal();
-            let theirs = owner.is_none_or(|owner| self.touches(&record, owner));
-            Ok((is_event && theirs && keep(&record)).then_some(record))
+            let about = account.is_none_or(|account| concerns_account(&record, account));
+            let theirs = owner.is_none_or(|owner| self.concerns(&record, owner));
+            Ok((is_event && about && theirs && keep(&record)).then_some(record))
         })
     }
 
@@ -111,10 +119,18 @@ impl Reader {
         owner: Option<OwnerId>,
         page: Page,
     ) -> Result<Slice<Record>, Failure> {
-        self.events(account, owner, page, |record| {
-            record.outcome.is_accepted() && matches!(record.command.body, Body::Refund(_))
+        self.page(self.source(account, owner), page, |record| {
+            let theirs = owner.is_none_or(|owner| self.touches(&record, owner));
+            let refund = matches!(record.command.body, Body::Refund(_));
+            Ok((theirs && refund && record.outcome.is_accepted()).then_some(record))
         })
     }
+}
+
+/// Whether the record touches the account or changes it.
+fn concerns_account(record: &Record, account: AccountId) -> bool {
+    let touches = leg_of(record, account).is_some();
+    touches || record.command.body.changed_object() == Some(ObjectId::Account(account))
 }
 
 /// Whether the record made the payment, changed it or refused to change it.

@@ -185,7 +185,7 @@ impl Reader {
             && filter.owner.is_none_or(|owner| self.touches(record, owner))
     }
 
-    /// Records that are events, newest first: all, or those that touch an account of `owner`.
+    /// Records that are events, newest first: all, or those of `owner`.
     pub fn records(&self, owner: Option<OwnerId>, page: Page) -> Result<Slice<Record>, Failure> {
         self.events(None, owner, page, |_| true)
     }
@@ -233,17 +233,40 @@ impl Reader {
         })
     }
 
+    /// Returns whether the record is in the list of the owner's events: it touches an account of the owner or, without legs, is about
+    /// an object of the owner or was asked for by the owner.
+    pub fn concerns(&self, record: &Record, owner: OwnerId) -> bool {
+        tributary_ledger::audience(&record.command, &record.outcome).contains(&owner)
+            || self.touches(record, owner)
+    }
+
     /// Walks a source that is complete up to `head`, and keeps what `pick` makes of its records, until the page is full or the
     /// bound is reached.
     pub(super) fn page<T>(
         &self,
+        source: (Source, u64),
+        page: Page,
+        pick: impl FnMut(Record) -> Result<Option<T>, Failure>,
+    ) -> Result<Slice<T>, Failure> {
+        self.page_with(source, None, page, pick)
+    }
+
+    /// Like [`Reader::page`], also of the records that are indexed under the hash `also`. What is found by it may be another's:
+    /// `pick` looks.
+    pub(super) fn page_with<T>(
+        &self,
         (source, head): (Source, u64),
+        also: Option<u64>,
         page: Page,
         mut pick: impl FnMut(Record) -> Result<Option<T>, Failure>,
     ) -> Result<Slice<T>, Failure> {
         let (first, last) = self.window(page, head)?;
         let newest_first = !matches!(page.start, Start::After(_));
-        let mut walk = Walk::new(&*self.journal, source, first, last, newest_first)?;
+        let loose = match also {
+            Some(hash) => self.under(hash, first, last, newest_first)?,
+            None => VecDeque::new(),
+        };
+        let mut walk = Walk::new(&*self.journal, source, loose, first, last, newest_first)?;
         let mut slice = Slice {
             items: Vec::new(),
             has_more: false,

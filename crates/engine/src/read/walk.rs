@@ -46,9 +46,17 @@ pub(crate) struct Walk<'a> {
 }
 
 enum State {
-    All { next: u64 },
-    Down { heads: BinaryHeap<(u64, AccountId)> },
-    Up { chains: Vec<UpChain> },
+    All {
+        next: u64,
+    },
+    Down {
+        heads: BinaryHeap<(u64, AccountId)>,
+        loose: VecDeque<u64>,
+    },
+    Up {
+        chains: Vec<UpChain>,
+        loose: VecDeque<u64>,
+    },
 }
 
 /// A chain walked towards the present: chunks are fetched newest first and handed out oldest first.
@@ -138,10 +146,12 @@ pub(crate) fn leg_of(record: &Record, account: AccountId) -> Option<Leg> {
 }
 
 impl<'a> Walk<'a> {
-    /// A walk over what of `source` lies within `first..=last`.
+    /// A walk over what of `source` lies within `first..=last`. `loose`: positions there that belong to the walk of chains without
+    /// being in one, in the order of the walk.
     pub(crate) fn new(
         reader: &'a dyn JournalReader,
         source: Source,
+        loose: VecDeque<u64>,
         first: u64,
         last: u64,
         newest_first: bool,
@@ -166,7 +176,7 @@ impl<'a> Walk<'a> {
                         heads.push((newest, end.account));
                     }
                 }
-                State::Down { heads }
+                State::Down { heads, loose }
             }
             Source::Chains(ends) => {
                 let mut chains = Vec::with_capacity(ends.len());
@@ -179,7 +189,7 @@ impl<'a> Walk<'a> {
                         fetched: VecDeque::new(),
                     });
                 }
-                State::Up { chains }
+                State::Up { chains, loose }
             }
         };
         Ok(Walk {
@@ -206,10 +216,12 @@ impl<'a> Walk<'a> {
                 };
                 self.records.record(position)
             }
-            State::Down { heads } => {
-                let Some(&(position, _)) = heads.peek() else {
+            State::Down { heads, loose } => {
+                let head = heads.peek().map(|&(position, _)| position);
+                let Some(position) = head.max(loose.front().copied()) else {
                     return Ok(None);
                 };
+                loose.pop_front_if(|next| *next == position);
                 let record = self
                     .records
                     .record(position)?
@@ -225,8 +237,8 @@ impl<'a> Walk<'a> {
                 }
                 Ok(Some(record))
             }
-            State::Up { chains } => {
-                let mut nearest: Option<u64> = None;
+            State::Up { chains, loose } => {
+                let mut nearest: Option<u64> = loose.front().copied();
                 for chain in chains.iter_mut() {
                     chain.fetch(&mut self.records)?;
                     if let Some(&position) = chain.fetched.front() {
@@ -236,6 +248,7 @@ impl<'a> Walk<'a> {
                 let Some(position) = nearest.filter(|&position| position <= self.last) else {
                     return Ok(None);
                 };
+                loose.pop_front_if(|next| *next == position);
                 for chain in chains.iter_mut() {
                     if chain.fetched.front() == Some(&position) {
                         chain.fetched.pop_front();

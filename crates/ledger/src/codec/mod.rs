@@ -51,7 +51,7 @@
 //! create_api_key                   has_owner u8 · [owner] · api_key
 //! rotate/revoke_api_key            api_key
 //! create_owner                     owner · details
-//! update                           payment, or account · details, or the details of an owner
+//! update                           payment · owners u8 · owner u64 each, or account · details, or the details of an owner
 //! publish, set_queue, advance_time none
 //! put_setting, delete_setting      revision, owner, created position, created timestamp, position of the revision before (0 = none) u64
 //! ```
@@ -275,7 +275,12 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
             put_changed_details(outcome, into);
         }
         Body::Update(_) => match &outcome.payment {
-            Some(payment) => objects::put_payment(payment, into),
+            Some(payment) => {
+                objects::put_payment(payment, into);
+                let owners = &outcome.payment_owners;
+                into.u8(u8::try_from(owners.len()).expect("a payment has at most 18 owners"));
+                owners.iter().for_each(|owner| into.u64(owner.0));
+            }
             None => {
                 if let Some(account) = &outcome.account {
                     objects::put_account(account, into);

@@ -594,7 +594,12 @@ impl<'a> RecordRef<'a> {
                 outcome.details = Some(Box::new(take_details(&mut input)?));
             }
             Body::Update(update) => match update.object.object() {
-                ObjectId::Payment(_) => outcome.payment = Some(take_payment(&mut input)?),
+                ObjectId::Payment(_) => {
+                    outcome.payment = Some(take_payment(&mut input)?);
+                    for _ in 0..input.u8()? {
+                        outcome.payment_owners.push(OwnerId(input.u64()?));
+                    }
+                }
                 ObjectId::Account(_) => {
                     outcome.account = Some(Box::new(take_account(&mut input)?));
                     outcome.details = Some(Box::new(take_details(&mut input)?));

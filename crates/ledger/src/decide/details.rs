@@ -3,9 +3,10 @@
 use super::checks::{Decision, is_platform, refuse_if};
 use crate::{
     Account, Actor, Context, CreateOwner, Details, ExternalId, ObjectId, Outcome, Owner, OwnerId,
-    OwnerName, OwnerProfile, OwnerStatus, ProfileChange, Rejection, TextState, Update, Updated,
-    WorkingSet,
+    OwnerName, OwnerProfile, OwnerStatus, Payment, ProfileChange, Rejection, TextState, Update,
+    Updated, WorkingSet,
 };
+use smallvec::SmallVec;
 
 pub(super) fn create_owner(
     set: &WorkingSet,
@@ -68,12 +69,26 @@ pub(super) fn update(set: &WorkingSet, actor: Actor, update: &Update, ctx: Conte
             payment.text = Some(Box::new(after(payment.text.as_deref().copied())));
             payment.changed_at = ctx.position;
             Ok(Outcome {
+                payment_owners: payment_owners(set, &payment),
                 payment: Some(payment),
                 ..Outcome::default()
             })
         }
         Updated::Owner(id, change) => update_owner(set, actor, *id, change, after),
     }
+}
+
+/// Returns the owners of a payment and of its accounts, each once, ascending.
+fn payment_owners(set: &WorkingSet, payment: &Payment) -> SmallVec<[OwnerId; 2]> {
+    let shares = payment.shares.iter().map(|share| share.account);
+    let accounts = shares.chain([payment.source]);
+    // A failed payment may name accounts that do not exist.
+    let known = accounts.filter_map(|id| set.find_account(id).ok());
+    let owners = known.map(|account| account.owner);
+    let mut owners: SmallVec<[OwnerId; 2]> = owners.chain([payment.owner]).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    owners
 }
 
 fn update_owner(

@@ -84,8 +84,29 @@ fn records_are_indexed_by_key_reference_payment_and_external_id() {
         &[
             hash::hash_key(shop.owner, &Key::from_bytes(b"0123456789abcdef").unwrap()),
             hash::hash_refused(payment),
+            hash::hash_audience(shop.owner),
         ],
     );
+    // What has no legs is found by the owners whom it is about.
+    let update = |object| crate::details::update(object, true, false);
+    world.must(update(Updated::Payment(payment)));
+    let mut owners = [world.owner_of(buyer), shop.owner];
+    owners.sort_unstable();
+    let [first, second] = owners.map(hash::hash_audience);
+    check(&world, &[key, hash::hash_payment(payment), first, second]);
+    world.must(update(Updated::Account(shop.id)));
+    let change = hash::hash_change(ObjectId::Account(shop.id));
+    check(&world, &[key, change, hash::hash_audience(shop.owner)]);
+    world.must(update(Updated::Owner(shop.owner, ProfileChange::default())));
+    let change = hash::hash_change(ObjectId::Owner(shop.owner));
+    check(&world, &[key, change, hash::hash_audience(shop.owner)]);
+    let created = world.must(crate::details::create("company", None));
+    let company = created.owner.unwrap().id;
+    check(&world, &[key, hash::hash_audience(company)]);
+    // The chain of the account leads to what has a leg there.
+    world.must(Body::FreezeAccount(shop.id));
+    let change = hash::hash_change(ObjectId::Account(shop.id));
+    check(&world, &[key, change]);
 }
 
 fn objects_round_trip(set: &WorkingSet) {

@@ -48,10 +48,10 @@ pub(crate) struct EventsQuery {
     /// Patterns of event types with commas between them, 1 to 16: words between dots, where `*` is one word and `#` (written
     /// `%23` in a URL) any number of words. All events if left out.
     events: Option<String>,
-    /// Events of this payment, or events that touch this account.
+    /// Events of this payment, or events that touch or change this account.
     #[param(pattern = "^(pay|acct)_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     object: Option<String>,
-    /// Events that touch an account of this owner.
+    /// Events of this owner: they touch its accounts, create or change what it owns, or the owner asked for them.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_.:@-]{1,64}$")]
     owner: Option<OwnerText>,
     /// Items at most; 10 if left out.
@@ -71,7 +71,7 @@ pub(crate) struct EventsQuery {
     created_lt: Option<TimeText>,
 }
 
-/// Lists what happened, the newest first. An owner's key sees what touches its accounts.
+/// Lists what happened, the newest first. An owner's key sees its own.
 #[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "listEvents", params(EventsQuery),
     responses((status = 200, description = "A page of events.", body = List<EventObject>)))]
 pub(crate) async fn list_all(
@@ -129,7 +129,7 @@ fn events(
             None => return show(nothing),
             Some(Object::Account(account)) => reader.events(Some(account), owner, page, wanted),
             Some(Object::Payment(payment)) => reader.payment_events(payment, page, |record| {
-                let theirs = owner.is_none_or(|owner| reader.touches(record, owner));
+                let theirs = owner.is_none_or(|owner| reader.concerns(record, owner));
                 theirs && wanted(record)
             }),
         },

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, hold, id, pay};
+use crate::owners::patch;
 
 fn ids(list: &Value) -> Vec<String> {
     list["data"]
@@ -310,6 +311,120 @@ fn events_are_found_by_type_object_and_owner() {
         let answer = server.get(&format!("/v1/events?{query}"));
         assert_eq!(answer.status, 400, "{query}");
         assert_eq!(answer.json()["error"]["param"], param, "{query}");
+    }
+}
+
+#[test]
+fn an_owner_lists_the_events_that_its_subscriptions_are_told_and_no_other() {
+    let server = Fixture::with_subscriptions();
+    let made = json!({"name": "ann", "kind": "person"});
+    server.post("/v1/owners", &made).expect(201);
+    let (ann, bob) = (server.wallet("ann", 100), server.wallet("bob", 100));
+    let (shop, other) = (
+        server.account("shop", "merchant"),
+        server.account("other", "merchant"),
+    );
+    let anns = server.token("ann", "write");
+    let split = json!({"amount": 10, "currency": "EUR", "source": ann, "splits": [
+        {"account": shop, "amount": 6}, {"account": other, "amount": 4}]});
+    let payment = id(&server.post("/v1/payments", &split).expect(201));
+    let bobs = id(&server
+        .post("/v1/payments", &pay(&bob, &shop, 1))
+        .expect(201));
+    let text = json!({"description": "changed"});
+    for path in [
+        "/v1/owners/ann".to_owned(),
+        "/v1/owners/bob".to_owned(),
+        "/v1/owners/platform".to_owned(),
+        format!("/v1/accounts/{ann}"),
+        format!("/v1/accounts/{bob}"),
+        format!("/v1/payments/{payment}"),
+        format!("/v1/payments/{bobs}"),
+    ] {
+        patch(&server, &path, &text).expect(200);
+    }
+    let frozen = format!("/v1/accounts/{ann}/freeze");
+    server.post(&frozen, &json!({})).expect(200);
+    let subscription = json!({"name": "mine", "events": ["#"]});
+    server
+        .post_as(&anns, "/v1/subscriptions", &subscription)
+        .expect(201);
+    for token in [&anns, &server.platform] {
+        let published = json!({"type": "app.order.shipped", "data": {}});
+        server.post_as(token, "/v1/events", &published).expect(201);
+    }
+    let events = |token: &str, query: &str| {
+        let path = format!("/v1/events?limit=100{query}");
+        server.get_as(token, &path).expect(200)["data"].clone()
+    };
+    let types = |token: &str, query: &str| -> Vec<String> {
+        let list = events(token, query);
+        let list = list.as_array().expect("a list");
+        let of = |event: &Value| event["type"].as_str().expect("a type").to_owned();
+        list.iter().map(of).collect()
+    };
+    let expected = [
+        "app.order.shipped",
+        "subscription.created",
+        "account.frozen",
+        "payment.updated",
+        "account.updated",
+        "owner.updated",
+        "payment.captured",
+        "payment.captured",
+        "account.opened",
+        "owner.created",
+    ];
+    assert_eq!(types(&anns, ""), expected);
+    assert_eq!(types(&server.platform, "&owner=ann"), expected);
+    assert_eq!(
+        types(&server.platform, "&owner=platform")[..1],
+        ["owner.updated"]
+    );
+    // Every payee of a payment sees that the payment was changed.
+    let changed = ["payment.updated", "payment.captured"];
+    for owner in ["shop", "other"] {
+        let token = server.token(owner, "read");
+        let found = types(&token, &format!("&object={payment}"));
+        assert_eq!(found, changed, "{owner}");
+        assert!(
+            types(&token, "").contains(&changed[0].to_owned()),
+            "{owner}"
+        );
+    }
+    assert_eq!(
+        types(&anns, &format!("&object={ann}")),
+        [
+            "account.frozen",
+            "account.updated",
+            "payment.captured",
+            "payment.captured",
+            "account.opened"
+        ]
+    );
+    assert!(types(&anns, &format!("&object={bob}")).is_empty());
+    // What is in no list is not found by id either.
+    for token in [
+        &anns,
+        &server.token("bob", "read"),
+        &server.token("other", "read"),
+    ] {
+        let listed = ids(&json!({"data": events(token, "")}));
+        for event in ids(&json!({"data": events(&server.platform, "")})) {
+            let found = server.get_as(token, &format!("/v1/events/{event}"));
+            assert_eq!(found.status == 200, listed.contains(&event), "{event}");
+        }
+    }
+    // One page at a time, in both directions.
+    let whole = ids(&json!({"data": events(&anns, "")}));
+    for (at, event) in whole.iter().enumerate() {
+        let page = |query: String| {
+            let path = format!("/v1/events?limit=1&{query}={event}");
+            ids(&server.get_as(&anns, &path).expect(200))
+        };
+        let (older, newer) = (whole.get(at + 1), at.checked_sub(1).map(|at| &whole[at]));
+        assert_eq!(page("starting_after".to_owned()).first(), older);
+        assert_eq!(page("ending_before".to_owned()).first(), newer);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use tributary_ledger as ledger;
 use tributary_ledger::{
-    CreateOwner, ObjectId, OwnerKind, OwnerProfile, OwnerStatus, Rejection, Update, Updated,
-    WorkingSet,
+    Body, Command, CreateOwner, ObjectId, OwnerKind, OwnerProfile, OwnerStatus, Rejection, Update,
+    Updated, WorkingSet,
 };
 
 use super::{Model, PLATFORM};
@@ -167,6 +167,50 @@ impl Model {
             reasons.push((other, Rejection::OwnerExternalIdInUse));
         }
         reasons
+    }
+
+    /// Returns the owner of the setting that the command names.
+    pub(super) fn setting_owner(&self, command: &Command) -> Option<u64> {
+        let id = match &command.body {
+            Body::PutSetting(put) => put.id,
+            Body::DeleteSetting(delete) => delete.id,
+            _ => return None,
+        };
+        self.state.settings.get(&id.0).map(|setting| setting.owner)
+    }
+
+    /// Returns the owners of whom a record is an event that touches no account. `deleted`: the owner of the setting before.
+    pub(super) fn owners_concerned(
+        &self,
+        command: &Command,
+        accepted: bool,
+        deleted: Option<u64>,
+    ) -> Vec<u64> {
+        let mut owners = vec![command.actor.owner.0];
+        owners.retain(|owner| *owner != PLATFORM);
+        if !accepted {
+            return owners;
+        }
+        let owner_of = |id: u64| self.state.accounts.get(&id).map(|found| found.owner);
+        match &command.body {
+            Body::CreateOwner(create) => owners.push(self.state.owners[create.name.as_str()]),
+            Body::Update(update) => match &update.object {
+                Updated::Owner(id, _) => owners.push(id.0),
+                Updated::Account(id) => owners.extend(owner_of(id.0)),
+                Updated::Payment(id) => {
+                    let payment = &self.state.payments[&id.0];
+                    owners.push(payment.owner);
+                    owners.extend(owner_of(payment.source));
+                    let parts = payment.parts.iter();
+                    owners.extend(parts.filter_map(|part| owner_of(part.account)));
+                }
+            },
+            Body::PutSetting(_) | Body::DeleteSetting(_) => {
+                owners.extend(deleted.or_else(|| self.setting_owner(command)));
+            }
+            _ => {}
+        }
+        owners
     }
 
     /// Returns whether no accounts and API keys are made for the owner with this name.

@@ -141,7 +141,7 @@ impl Model {
         found
     }
 
-    /// Returns the records that touch an account of this owner, or all records, oldest first.
+    /// Returns the events of this owner, or all events, oldest first.
     pub fn list_records(&self, owner: Option<u64>) -> Vec<(u64, u64)> {
         let of_owner =
             |account: u64| owner.is_none_or(|owner| self.accounts()[&account].owner == owner);
@@ -149,7 +149,8 @@ impl Model {
             .iter()
             .filter(|entry| !matches!(entry.command.body, Body::AdvanceTime(_)))
             .filter(|entry| {
-                owner.is_none() || entry.touched.iter().any(|(account, _)| of_owner(*account))
+                owner.is_none_or(|owner| entry.about.contains(&owner))
+                    || entry.touched.iter().any(|(account, _)| of_owner(*account))
             })
             .map(|entry| (entry.position, entry.timestamp))
             .collect()

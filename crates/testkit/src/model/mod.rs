@@ -202,6 +202,8 @@ pub struct Entry {
     pub touched: Vec<(u64, i128)>,
     /// Receiver of the result, if the record took a payment out of the queue.
     pub reply_to: Option<u64>,
+    /// Owners of whom the record is an event although it touches no account.
+    pub about: Vec<u64>,
     /// First account that could not pay its part of a refused refund or return.
     pub short_of_funds: Option<u64>,
 }

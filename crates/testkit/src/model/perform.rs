@@ -25,6 +25,7 @@ impl Model {
         let position = self.position() + 1;
         let waits = command.body.payment();
         let waits = waits.and_then(|id| self.state.payments.get(&id.0)?.queue);
+        let deleted = self.setting_owner(command);
         let touched = match refused {
             None => self.perform(command, position, now),
             Some(_) if alone && let Some(payment) = self.runs(command, now) => {
@@ -46,6 +47,10 @@ impl Model {
                 held_after,
             });
         }
+        let about = match touched.is_empty() {
+            true => self.owners_concerned(command, refused.is_none(), deleted),
+            false => Vec::new(),
+        };
         let sum: i128 = touched.iter().map(|(_, amount)| amount).sum();
         assert_eq!(sum, 0, "the model invents no money");
         let still = command.body.payment();
@@ -59,6 +64,7 @@ impl Model {
             rejection: refused,
             touched,
             short_of_funds: None,
+            about,
         });
     }
 
