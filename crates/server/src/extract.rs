@@ -5,17 +5,21 @@ use axum::body::{Bytes, HttpBody as Body};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tributary_api::caller::Caller;
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 use tributary_api::form::idempotency::{key_given_twice, key_missing, parse_header};
 use tributary_api::form::{json, query};
+use tributary_api::render::expand::{Expandable, expand};
 use tributary_ledger::Key;
 
 use crate::app::App;
 use crate::request_head::body_too_large;
-use crate::response::ErrorResponse;
+use crate::response::{ErrorResponse, json as json_response};
 
 /// A JSON body that is an object, read into `T`.
 pub(crate) struct Json<T>(pub(crate) T);
@@ -118,6 +122,37 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Query<T>, ErrorResponse> {
         Ok(Query(query::parse(parts.uri.query().unwrap_or_default())?))
+    }
+}
+
+/// The fields that the query asks to expand.
+pub(crate) struct Expand(Vec<String>);
+
+impl FromRequestParts<App> for Expand {
+    type Rejection = ErrorResponse;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Expand, ErrorResponse> {
+        let query = parts.uri.query().unwrap_or_default();
+        Ok(Expand(query::expanded_fields(query)))
+    }
+}
+
+impl Expand {
+    /// Answers with an object or a list, in which the fields asked for are expanded, out of the `known` ones.
+    pub(crate) async fn answer<T: Serialize + Send + 'static>(
+        self,
+        app: &App,
+        caller: Caller,
+        known: &'static [Expandable],
+        answer: T,
+    ) -> Result<Response, ErrorResponse> {
+        if self.0.is_empty() {
+            return Ok(json_response(200, &answer));
+        }
+        let expanded = app
+            .blocking(move |shared| expand(&shared.reader, &caller, known, &self.0, &answer))
+            .await?;
+        Ok(json_response(200, &expanded))
     }
 }
 

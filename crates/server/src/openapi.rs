@@ -2,6 +2,7 @@
 
 mod additions;
 mod examples;
+mod expansion;
 mod lines;
 mod references;
 
@@ -266,6 +267,7 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         || path.starts_with("/v1/subscriptions/");
     let keyed_if_wished =
         SETTING_CHANGES.contains(&operation.operation_id.as_deref().unwrap_or(""));
+    expansion::add_parameter(operation);
     if path.starts_with("/v1/") {
         let parameters = operation.parameters.get_or_insert_default();
         parameters.push(version_parameter());

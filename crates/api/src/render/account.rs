@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::form::request::AccountKindForm;
 use crate::render::common::owner_name;
 use crate::render::notes::present_notes;
-use crate::render::owner::revision;
+use crate::render::owner::{OwnerOrName, revision};
 use crate::time::format_timestamp;
 
 /// An account: an owner's money in one currency.
@@ -22,6 +22,7 @@ pub struct AccountObject {
     id: String,
     #[schema(pattern = "^account$")]
     object: &'static str,
+    #[schema(value_type = OwnerOrName)]
     owner: String,
     kind: AccountKindForm,
     status: AccountStatusForm,
@@ -47,6 +48,16 @@ pub struct AccountObject {
     revision: u64,
     #[schema(format = DateTime)]
     created: String,
+}
+
+/// An account: its id or, where `expand[]` names the field and the API key may see the account, the account as it is now.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum AccountOrId {
+    /// Id of the account.
+    Id(String),
+    /// The account.
+    Account(Box<AccountObject>),
 }
 
 /// Whether an account takes part.

@@ -8,8 +8,10 @@ use utoipa::ToSchema;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::form::request::Notes;
+use crate::render::account::AccountOrId;
 use crate::render::common::{created, event_type, owner_name, payment_of};
-use crate::render::payment::{PaymentKindForm, effective_at};
+use crate::render::owner::OwnerOrName;
+use crate::render::payment::{PaymentKindForm, PaymentOrId, effective_at};
 use crate::time::format_timestamp;
 
 /// One line of an account's statement.
@@ -31,7 +33,7 @@ pub struct EntryObject {
     #[schema(minimum = 0)]
     pending: u64,
     /// The payment that it belongs to.
-    #[schema(required)]
+    #[schema(required, value_type = Option<PaymentOrId>)]
     payment: Option<String>,
     /// Kind of that payment.
     #[schema(required)]
@@ -61,9 +63,10 @@ pub struct EntryObject {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Counterparty)]
 pub struct CounterpartyObject {
+    #[schema(value_type = AccountOrId)]
     account: String,
     /// Owner of the account; null where the API key may not see the account.
-    #[schema(required)]
+    #[schema(required, value_type = Option<OwnerOrName>)]
     owner: Option<String>,
 }
 

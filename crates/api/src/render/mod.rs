@@ -11,6 +11,7 @@ pub mod common;
 pub mod entry;
 pub mod event;
 pub mod event_schema;
+pub mod expand;
 pub mod list;
 pub mod model;
 pub mod notes;

@@ -39,6 +39,16 @@ pub struct OwnerObject {
     created: String,
 }
 
+/// An owner: its name or, where `expand[]` names the field and the API key may see the owner, the owner as it is now.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum OwnerOrName {
+    /// Name of the owner.
+    Name(String),
+    /// The owner.
+    Owner(Box<OwnerObject>),
+}
+
 /// Kind of an owner.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::failures::read_error;
+use crate::render::account::AccountOrId;
 use crate::render::common::{Failure, owner_name};
 use crate::render::notes::present_notes;
-use crate::render::owner::revision;
+use crate::render::owner::{OwnerOrName, revision};
 use crate::time::{format_date, format_timestamp};
 
 /// A payment: of a customer to a merchant, between users, in from outside, out, or an adjustment.
@@ -31,6 +32,7 @@ pub struct PaymentObject {
     status: PaymentStatusForm,
     /// Owner of the payment: the first payee's owner; of transfers and payouts the source's owner. Of a payment with several
     /// payees, this owner's keys alone may capture and void, beside the platform's.
+    #[schema(value_type = OwnerOrName)]
     owner: String,
     /// Total amount, in minor units.
     #[schema(minimum = 0)]
@@ -54,7 +56,7 @@ pub struct PaymentObject {
     #[schema(minimum = 0)]
     fee_refunded: u64,
     /// Account that pays.
-    #[schema(value_type = String)]
+    #[schema(value_type = AccountOrId)]
     source: IdText,
     /// Parts of the payees; empty if the payment failed before they were computed. A payee sees the parts of the others too.
     splits: Vec<ShareObject>,
@@ -103,6 +105,16 @@ pub struct PaymentObject {
     pub(crate) capture_id: Option<IdText>,
 }
 
+/// A payment: its id or, where `expand[]` names the field and the API key may see the payment, the payment as it is now.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum PaymentOrId {
+    /// Id of the payment.
+    Id(String),
+    /// The payment.
+    Payment(Box<PaymentObject>),
+}
+
 /// How a payment was queued.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PaymentQueue)]
@@ -146,7 +158,7 @@ pub fn reply_to(ids: &Ids, to: ReplyTo) -> String {
 #[derive(Serialize, ToSchema)]
 #[schema(as = PaymentShare)]
 pub struct ShareObject {
-    #[schema(value_type = String)]
+    #[schema(value_type = AccountOrId)]
     account: IdText,
     /// Part of the payment's amount.
     #[schema(minimum = 0)]

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::form::request::Notes;
-use crate::render::payment::{PaymentStatusForm, effective_at};
+use crate::render::account::AccountOrId;
+use crate::render::payment::{PaymentOrId, PaymentStatusForm, effective_at};
 use crate::time::format_timestamp;
 use tributary_engine::Reader;
 
@@ -22,6 +23,7 @@ pub struct RefundObject {
     id: String,
     #[schema(pattern = "^refund$")]
     object: &'static str,
+    #[schema(value_type = PaymentOrId)]
     payment: String,
     /// Given back to the payer, minor units.
     #[schema(minimum = 0)]
@@ -54,7 +56,7 @@ pub struct RefundObject {
 #[derive(Serialize, ToSchema)]
 #[schema(as = RefundPart)]
 pub struct RefundPartObject {
-    #[schema(value_type = String)]
+    #[schema(value_type = AccountOrId)]
     account: IdText,
     /// Minor units.
     #[schema(minimum = 1)]

@@ -17,6 +17,7 @@ use tributary_api::render::account::{AccountObject, AccountStatusForm, account_n
 use tributary_api::render::balance::{BalanceObject, dated_balance, past_balance};
 use tributary_api::render::common::created;
 use tributary_api::render::entry::{EntryObject, entry};
+use tributary_api::render::expand::{OF_ACCOUNT, OF_ENTRY};
 use tributary_api::render::list::{Limit, List, PageParams, PageQuery, list};
 use tributary_api::visibility::{ListScope, list_scope, visible_account};
 use tributary_engine::{IdKind, Slice};
@@ -26,7 +27,7 @@ use utoipa::IntoParams;
 use crate::answer::execute_draft;
 use crate::app::{App, Shared};
 use crate::auth::{Reading, Writing};
-use crate::extract::{Id, IdempotencyKey, Json, OptionalJson, Query};
+use crate::extract::{Expand, Id, IdempotencyKey, Json, OptionalJson, Query};
 use crate::response::{ErrorResponse, json};
 
 /// Opens an account.
@@ -49,14 +50,13 @@ pub(crate) async fn create(
 pub(crate) async fn get(
     State(app): State<App>,
     Reading(caller): Reading,
+    expand: Expand,
     Id(id): Id,
 ) -> Result<Response, ErrorResponse> {
     let found = visible_account(&app.shared.reader, &caller, &id)?;
     let opened = created(&app.shared.reader, found.id.0)?;
-    Ok(json(
-        200,
-        &account_now(&app.shared.reader, &found, &opened)?,
-    ))
+    let found = account_now(&app.shared.reader, &found, &opened)?;
+    expand.answer(&app, caller, OF_ACCOUNT, found).await
 }
 
 /// Updates the description and the metadata of an account. A field that is left out keeps its value; the last update wins.
@@ -118,12 +118,13 @@ pub(crate) struct AccountsQuery {
 pub(crate) async fn list_all(
     State(app): State<App>,
     Reading(caller): Reading,
+    expand: Expand,
     Query(query): Query<AccountsQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| accounts(shared, &caller, query))
         .await?;
-    Ok(json(200, &page))
+    expand.answer(&app, caller, OF_ACCOUNT, page).await
 }
 
 fn accounts(
@@ -212,6 +213,7 @@ fn status_of(status: AccountStatusForm) -> AccountStatus {
 pub(crate) async fn entries(
     State(app): State<App>,
     Reading(caller): Reading,
+    expand: Expand,
     Id(id): Id,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, ErrorResponse> {
@@ -229,7 +231,7 @@ pub(crate) async fn entries(
             })
         })
         .await?;
-    Ok(json(200, &page))
+    expand.answer(&app, caller, OF_ENTRY, page).await
 }
 
 /// Moment of a balance.

@@ -24,6 +24,7 @@ use tributary_api::form::value::{
     AccountText, AmountText, OwnerText, ReferenceText, TimeText, metadata_entry,
 };
 use tributary_api::render::common::created;
+use tributary_api::render::expand::OF_PAYMENT;
 use tributary_api::render::list::{Limit, List, PageParams, list};
 use tributary_api::render::notes::present_notes;
 use tributary_api::render::payment::{PaymentKindForm, PaymentObject, PaymentStatusForm, payment};
@@ -39,10 +40,11 @@ use crate::answer::execute_draft;
 use crate::app::{App, Shared};
 use crate::auth::{Reading, Writing, writer};
 use crate::extract::{
-    Id, IdempotencyKey, Json, OptionalJson, Query, check_content_type, idempotency_key, read_object,
+    Expand, Id, IdempotencyKey, Json, OptionalJson, Query, check_content_type, idempotency_key,
+    read_object,
 };
 use crate::prefer::RESPOND_ASYNC;
-use crate::response::{ErrorResponse, json};
+use crate::response::ErrorResponse;
 
 /// Pays a merchant, or several: at once, or as a hold to be captured.
 #[utoipa::path(post, path = "/v1/payments", tag = "payments", operation_id = "createPayment",
@@ -140,6 +142,7 @@ pub(crate) async fn create_adjustment(
 pub(crate) async fn get(
     State(app): State<App>,
     Reading(caller): Reading,
+    expand: Expand,
     Id(id): Id,
 ) -> Result<Response, ErrorResponse> {
     let position = app.shared.reader.ids().decode(IdKind::Payment, &id);
@@ -166,7 +169,8 @@ pub(crate) async fn get(
         .payment(id)
         .map_err(read_error)?
         .ok_or_else(not_found)?;
-    Ok(json(200, &payment(&app.shared.reader, &now, &asked)?))
+    let found = payment(&app.shared.reader, &now, &asked)?;
+    expand.answer(&app, caller, OF_PAYMENT, found).await
 }
 
 /// Updates the description and the metadata of a payment, by whoever asked for it. A field that is left out keeps its value; the last
@@ -247,12 +251,13 @@ pub(crate) struct PaymentsQuery {
 pub(crate) async fn list_all(
     State(app): State<App>,
     Reading(caller): Reading,
+    expand: Expand,
     Query(query): Query<PaymentsQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| payments(shared, &caller, query))
         .await?;
-    Ok(json(200, &page))
+    expand.answer(&app, caller, OF_PAYMENT, page).await
 }
 
 fn payments(

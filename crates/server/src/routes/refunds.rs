@@ -8,6 +8,7 @@ use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
 use tributary_api::form::request::{RefundCreate, Request, payment};
 use tributary_api::form::value::{AccountText, OwnerText, PaymentText, TimeText};
+use tributary_api::render::expand::OF_REFUND;
 use tributary_api::render::list::{Limit, List, PageParams, list};
 use tributary_api::render::refund::{RefundObject, refund};
 use tributary_api::visibility::{ListScope, list_scope, must_see_payment};
@@ -18,8 +19,8 @@ use utoipa::IntoParams;
 use crate::answer::execute_draft;
 use crate::app::{App, Shared};
 use crate::auth::{Reading, Writing};
-use crate::extract::{Id, IdempotencyKey, Json, Query};
-use crate::response::{ErrorResponse, json};
+use crate::extract::{Expand, Id, IdempotencyKey, Json, Query};
+use crate::response::ErrorResponse;
 
 /// Gives back what was captured, or a part; never more than was captured in all.
 #[utoipa::path(post, path = "/v1/refunds", tag = "refunds", operation_id = "createRefund",
@@ -71,12 +72,13 @@ pub(crate) struct RefundsQuery {
 pub(crate) async fn list_all(
     State(app): State<App>,
     Reading(caller): Reading,
+    expand: Expand,
     Query(query): Query<RefundsQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
         .blocking(move |shared| refunds(shared, &caller, query))
         .await?;
-    Ok(json(200, &page))
+    expand.answer(&app, caller, OF_REFUND, page).await
 }
 
 fn refunds(
@@ -136,6 +138,7 @@ fn refunds(
 pub(crate) async fn get(
     State(app): State<App>,
     Reading(caller): Reading,
+    expand: Expand,
     Id(id): Id,
 ) -> Result<Response, ErrorResponse> {
     let not_found = || ApiError::not_found("refund", "id");
@@ -155,5 +158,6 @@ pub(crate) async fn get(
     if !is_refund || !caller.sees_record(&app.shared.reader, &record) {
         return Err(not_found().into());
     }
-    Ok(json(200, &refund(&app.shared.reader, &record)?))
+    let found = refund(&app.shared.reader, &record)?;
+    expand.answer(&app, caller, OF_REFUND, found).await
 }

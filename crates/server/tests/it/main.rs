@@ -11,6 +11,7 @@ mod codes;
 mod complaints;
 mod connections;
 mod document;
+mod expand;
 mod faulty;
 mod filters;
 mod fixture;
