@@ -57,6 +57,8 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(payments::create, payments::list_all))
         .routes(routes!(payments::get, payments::update))
         .routes(routes!(timeline::get))
+        .routes(routes!(timeline::of_account))
+        .routes(routes!(timeline::of_owner))
         .routes(routes!(payments::capture))
         .routes(routes!(payments::void))
         .routes(routes!(payments::create_top_up))

@@ -1,4 +1,4 @@
-//! The timeline of a payment: what its records say, one thing after the other, and what became of their events.
+//! The timeline of a payment, an account or an owner: what its records say, one thing after the other, and what became of their events.
 
 use serde::Serialize;
 use tributary_engine::{IdKind, Reader};
@@ -8,15 +8,19 @@ use tributary_messaging::EndedAttempt;
 use utoipa::ToSchema;
 
 use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::render::account::AccountObject;
 use crate::render::attempt::{AttemptObject, attempt};
 use crate::render::common::{Failure, event_type, owner_name};
-use crate::render::payment::PaymentStatusForm;
+use crate::render::owner::OwnerObject;
+use crate::render::payment::{PaymentObject, PaymentStatusForm};
+use crate::render::resource::{Resource, object};
 use crate::time::format_timestamp;
 
 /// Nanoseconds in a millisecond.
 const MILLISECOND: u64 = 1_000_000;
 
-/// Something that happened with a payment.
+/// Something that happened with a payment, an account or an owner.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[schema(as = TimelineEntry)]
@@ -29,7 +33,8 @@ pub enum Entry {
         /// The event of it.
         event: String,
         /// `pay`, `capture`, `void`, `refund`, `pay_payout`, `fail_payout`, `return_payout`, `update`; `expire` and `run` are
-        /// the system's own.
+        /// the system's own. Of an account `open_account`, `freeze_account`, `unfreeze_account`, `close_account`, `update`; of an owner
+        /// `create_owner`, `update`, or `open_account` or `create_api_key`, which named the owner first.
         #[schema(value_type = String)]
         command: &'static str,
         /// Who sent the command.
@@ -52,9 +57,19 @@ pub enum Entry {
         /// Why not.
         #[schema(required)]
         failure: Option<Failure>,
-        /// Where the payment stood then; null if nothing changed.
+        /// Where the payment stood then; null if nothing changed, and of accounts and owners.
         #[schema(required)]
         payment_status: Option<PaymentStatusForm>,
+    },
+    /// The account or the owner as the event left it; of a payment, after an update of its description or metadata.
+    Change {
+        /// When it happened.
+        #[schema(format = DateTime)]
+        time: String,
+        /// The event of it.
+        event: String,
+        /// The object.
+        object: Box<ChangedObject>,
     },
     /// A posting, or a hold that changed. An owner sees those of its own accounts.
     Posting {
@@ -104,6 +119,18 @@ pub enum Entry {
     },
 }
 
+/// An object as an event left it.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ChangedObject {
+    /// An account.
+    Account(AccountObject),
+    /// An owner.
+    Owner(OwnerObject),
+    /// A payment.
+    Payment(Box<PaymentObject>),
+}
+
 /// Who sent the command.
 #[derive(Serialize, ToSchema)]
 #[schema(as = TimelineActor)]
@@ -115,17 +142,21 @@ pub struct ActorObject {
     api_key: Option<String>,
 }
 
-/// What the records of one payment say, `asked` being the first of them, and the attempts at their events: in the order of time.
+/// What the records of one payment, account or owner say, `asked` being the first of them, and the attempts at their events: in the
+/// order of time.
+///
+/// # Errors
+/// If a record can't be read.
 pub fn timeline(
     reader: &Reader,
     caller: &Caller,
     asked: &Record,
     records: &[Record],
     attempts: &[EndedAttempt],
-) -> Vec<Entry> {
+) -> Result<Vec<Entry>, ApiError> {
     let mut entries = Vec::new();
     for record in records {
-        add_record(reader, caller, asked, record, &mut entries);
+        add_record(reader, caller, asked, record, &mut entries)?;
     }
     entries.extend(attempts.iter().map(|one| {
         let time = format_timestamp(one.began);
@@ -134,7 +165,7 @@ pub fn timeline(
     }));
     // What has the same time stays as it is.
     entries.sort_by_key(|(time, _)| *time);
-    entries.into_iter().map(|(_, entry)| entry).collect()
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
 /// When a queued payment joined its queue, and how urgent it is.
@@ -158,7 +189,7 @@ fn add_record(
     asked: &Record,
     record: &Record,
     entries: &mut Vec<(u64, Entry)>,
-) {
+) -> Result<(), ApiError> {
     let (ids, at) = (reader.ids(), record.ctx.timestamp);
     let time = || format_timestamp(at);
     let event = || ids.encode(IdKind::Event, record.ctx.position);
@@ -202,7 +233,20 @@ fn add_record(
             payment_status: status.map(PaymentStatusForm::new),
         },
     ));
-    for leg in outcome.legs.iter().filter(|_| outcome.is_accepted()) {
+    if let Some(object) = changed_object(reader, record)? {
+        let (time, event) = (time(), event());
+        let object = Box::new(object);
+        entries.push((
+            at,
+            Entry::Change {
+                time,
+                event,
+                object,
+            },
+        ));
+    }
+    let moves = outcome.is_accepted() && outcome.payment.is_some();
+    for leg in outcome.legs.iter().filter(|_| moves) {
         let account = reader.account(leg.account);
         if account.is_some_and(|account| caller.sees_account(&account)) {
             let posting = Entry::Posting {
@@ -218,7 +262,7 @@ fn add_record(
         }
     }
     let Some((joined, priority)) = joined(asked) else {
-        return;
+        return Ok(());
     };
     if record.ctx.position == asked.ctx.position {
         let time = format_timestamp(joined);
@@ -232,9 +276,32 @@ fn add_record(
         };
         entries.push((at, left));
     }
+    Ok(())
 }
 
-/// Returns the name of the command about a payment.
+/// Returns the object that an accepted record changed other than by moving money.
+fn changed_object(reader: &Reader, record: &Record) -> Result<Option<ChangedObject>, ApiError> {
+    let changes = matches!(
+        record.command.body,
+        Body::OpenAccount(_)
+            | Body::FreezeAccount(_)
+            | Body::UnfreezeAccount(_)
+            | Body::CloseAccount(_)
+            | Body::CreateOwner(_)
+            | Body::Update(_)
+    );
+    if !changes || !record.outcome.is_accepted() {
+        return Ok(None);
+    }
+    Ok(match object(reader, record)? {
+        Resource::Account(account) => Some(ChangedObject::Account(account)),
+        Resource::Owner(owner) => Some(ChangedObject::Owner(owner)),
+        Resource::Payment(payment) => Some(ChangedObject::Payment(payment)),
+        _ => None,
+    })
+}
+
+/// Returns the name of the command about a payment, an account or an owner.
 pub(crate) fn name(body: &Body) -> &'static str {
     match body {
         Body::SettlePayout(settle) if settle.failure.is_none() => "pay_payout",
@@ -246,6 +313,12 @@ pub(crate) fn name(body: &Body) -> &'static str {
         Body::Expire(_) => "expire",
         Body::Run(_) => "run",
         Body::Update(_) => "update",
+        Body::OpenAccount(_) => "open_account",
+        Body::FreezeAccount(_) => "freeze_account",
+        Body::UnfreezeAccount(_) => "unfreeze_account",
+        Body::CloseAccount(_) => "close_account",
+        Body::CreateOwner(_) => "create_owner",
+        Body::CreateApiKey(_) => "create_api_key",
         _ => "pay",
     }
 }

@@ -90,6 +90,37 @@ impl Reader {
         Ok(slice)
     }
 
+    /// Returns the records that created an account or an owner or changed its status or what is known of it, after the position `after`,
+    /// the oldest first, at most `limit`, and whether there are more. Found by the key index: only these are read.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn change_records(
+        &self,
+        object: ObjectId,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), Failure> {
+        let (first, last) = (after.saturating_add(1), self.published());
+        let created = object.number();
+        let mut positions = Vec::from_iter((created >= first).then_some(created));
+        positions.extend(self.under(hash_change(object), first, last, false)?);
+        positions.dedup();
+        let mut records = Vec::new();
+        for position in positions {
+            if records.len() == limit {
+                return Ok((records, true));
+            }
+            let record = lookup::record(&*self.journal, position)?;
+            let changes = |record: &Record| {
+                let changed = record.command.body.changed_object() == Some(object);
+                position == created || changed && record.outcome.is_accepted()
+            };
+            records.extend(record.filter(changes));
+        }
+        Ok((records, false))
+    }
+
     /// Returns the payments of the filter that `keep` keeps, as [`Reader::payments`]. `keep` sees the payment as it is now, and the
     /// record of its request.
     ///

@@ -204,7 +204,11 @@ fn owner_named(
 }
 
 /// Returns the owner that the path names, if the caller may see it.
-fn owner_in_path(reader: &Reader, caller: &Caller, text: &str) -> Result<OwnerId, ApiError> {
+pub(super) fn owner_in_path(
+    reader: &Reader,
+    caller: &Caller,
+    text: &str,
+) -> Result<OwnerId, ApiError> {
     let name = OwnerName::new(text).map_err(|_| ApiError::not_found("owner", "name"))?;
     visible_owner(reader, caller, &name, "name")
 }

@@ -1,4 +1,4 @@
-//! `/v1/payments/{id}/timeline`: all that happened with a payment.
+//! `/v1/payments/{id}/timeline`: all that happened with a payment; the same of accounts and owners, but for the money that moved.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,9 @@ use tributary_api::failures::read_error;
 use tributary_api::render::common::created;
 use tributary_api::render::list::{Limit, List, PageParams, list};
 use tributary_api::render::timeline::{Entry, timeline};
-use tributary_api::visibility::visible_payment;
-use tributary_engine::{IdKind, Slice, Start};
+use tributary_api::visibility::{visible_account, visible_payment};
+use tributary_engine::{IdKind, Reader, Slice, Start};
+use tributary_ledger::ObjectId;
 use tributary_ledger::codec::Record;
 use tributary_messaging::{AttemptQuery, EndedAttempt, SubscriptionId};
 use utoipa::IntoParams;
@@ -21,6 +22,7 @@ use crate::app::{App, Shared};
 use crate::auth::Reading;
 use crate::extract::{Id, Query};
 use crate::response::{ErrorResponse, json};
+use crate::routes::owners::owner_in_path;
 
 /// Events of a page if nothing else is asked for.
 const EVENTS_DEFAULT: usize = 100;
@@ -34,7 +36,7 @@ const READS_MAX: usize = 4;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TimelineQuery {
-    /// Events of the payment that are told of, at most; 100 if left out.
+    /// Events that are told of, at most; 100 if left out.
     #[param(value_type = Option<u8>, minimum = 1, maximum = 100)]
     limit: Option<Limit>,
     /// Events after the one with this id or cursor.
@@ -59,6 +61,73 @@ pub(crate) async fn get(
     Ok(json(200, &page))
 }
 
+/// Tells what happened with an account but for the money that moved: who opened it, froze it, unfroze it, closed it or changed its
+/// description or metadata, and what the account said after each. A page is of up to 100 events, in the order of time.
+#[utoipa::path(get, path = "/v1/accounts/{id}/timeline", tag = "accounts", operation_id = "getAccountTimeline",
+    params(("id" = String, Path, description = "The account."), TimelineQuery),
+    responses((status = 200, description = "A page of the timeline.", body = List<Entry>)))]
+pub(crate) async fn of_account(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Id(id): Id,
+    Query(query): Query<TimelineQuery>,
+) -> Result<Response, ErrorResponse> {
+    let page = app
+        .blocking(move |shared| {
+            let account = visible_account(&shared.reader, &caller, &id)?.id;
+            let url = format!("/v1/accounts/{id}/timeline");
+            changes(shared, &caller, ObjectId::Account(account), url, query)
+        })
+        .await?;
+    Ok(json(200, &page))
+}
+
+/// Tells what happened with an owner: who named or created it, or changed what is known of it, and what that was after each change. A
+/// page is of up to 100 events, in the order of time.
+#[utoipa::path(get, path = "/v1/owners/{name}/timeline", tag = "owners", operation_id = "getOwnerTimeline",
+    params(("name" = String, Path, description = "Name of the owner."), TimelineQuery),
+    responses((status = 200, description = "A page of the timeline.", body = List<Entry>)))]
+pub(crate) async fn of_owner(
+    State(app): State<App>,
+    Reading(caller): Reading,
+    Id(name): Id,
+    Query(query): Query<TimelineQuery>,
+) -> Result<Response, ErrorResponse> {
+    let page = app
+        .blocking(move |shared| {
+            let owner = owner_in_path(&shared.reader, &caller, &name)?;
+            let url = format!("/v1/owners/{name}/timeline");
+            changes(shared, &caller, ObjectId::Owner(owner), url, query)
+        })
+        .await?;
+    Ok(json(200, &page))
+}
+
+/// Returns a page of the timeline of an account or an owner, which the caller may see.
+fn changes(
+    shared: &Shared,
+    caller: &Caller,
+    object: ObjectId,
+    url: String,
+    query: TimelineQuery,
+) -> Result<List<Entry>, ApiError> {
+    let reader = &shared.reader;
+    let (after, limit) = range(reader, caller, query)?;
+    let found = reader.change_records(object, after, limit);
+    let (records, has_more) = found.map_err(read_error)?;
+    let attempts = attempts(shared, caller, &records);
+    let items = match records.first() {
+        Some(first) => timeline(reader, caller, first, &records, &attempts)?,
+        None => Vec::new(),
+    };
+    let slice = Slice {
+        items,
+        has_more,
+        next: records.last().map(|record| record.ctx.position),
+    };
+    list(reader, caller, url, slice, Ok)
+}
+
 fn page(
     shared: &Shared,
     caller: &Caller,
@@ -66,13 +135,31 @@ fn page(
     query: TimelineQuery,
 ) -> Result<List<Entry>, ApiError> {
     let payment = visible_payment(&shared.reader, caller, id, "id")?;
+    let (after, limit) = range(&shared.reader, caller, query)?;
+    let asked = created(&shared.reader, payment.0)?;
+    let found = shared.reader.payment_records(payment, after, limit);
+    let (mut records, has_more) = found.map_err(read_error)?;
+    let next = records.last().map(|record| record.ctx.position);
+    records.retain(|record| is_shown(caller, record));
+    let attempts = attempts(shared, caller, &records);
+    let slice = Slice {
+        items: timeline(&shared.reader, caller, &asked, &records, &attempts)?,
+        has_more,
+        next,
+    };
+    let url = format!("/v1/payments/{id}/timeline");
+    list(&shared.reader, caller, url, slice, Ok)
+}
+
+/// Returns the position after which the page begins, and the number of its events.
+fn range(reader: &Reader, caller: &Caller, query: TimelineQuery) -> Result<(u64, usize), ApiError> {
     let asked_for = query.limit.is_some();
     let params = PageParams {
         limit: query.limit,
         starting_after: query.starting_after,
         ..PageParams::default()
     };
-    let page = params.page(&shared.reader, caller, IdKind::Event)?;
+    let page = params.page(reader, caller, IdKind::Event)?;
     // This list runs from the oldest to the newest.
     let after = match page.start {
         Start::Before(position) => position,
@@ -83,19 +170,7 @@ fn page(
     } else {
         EVENTS_DEFAULT
     };
-    let asked = created(&shared.reader, payment.0)?;
-    let found = shared.reader.payment_records(payment, after, limit);
-    let (mut records, has_more) = found.map_err(read_error)?;
-    let next = records.last().map(|record| record.ctx.position);
-    records.retain(|record| is_shown(caller, record));
-    let attempts = attempts(shared, caller, &records);
-    let slice = Slice {
-        items: timeline(&shared.reader, caller, &asked, &records, &attempts),
-        has_more,
-        next,
-    };
-    let url = format!("/v1/payments/{id}/timeline");
-    list(&shared.reader, caller, url, slice, Ok)
+    Ok((after, limit))
 }
 
 /// Whether the record is shown: a refused command that did not change the payment is shown to its own owner only.

@@ -42,5 +42,6 @@ mod scopes;
 mod settings;
 mod stream;
 mod subscriptions;
+mod timelines;
 mod undurable;
 mod webhooks;

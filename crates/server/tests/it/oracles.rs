@@ -176,6 +176,7 @@ const READS: &[(&str, &str)] = &[
     ("acct", "/v1/payments?account={id}"),
     ("pay", "/v1/payments/{id}"),
     ("pay", "/v1/payments/{id}/timeline"),
+    ("acct", "/v1/accounts/{id}/timeline"),
     ("pay", "/v1/payments?starting_after={id}"),
     ("pay", "/v1/payments?ending_before={id}"),
     ("pay", "/v1/refunds?payment={id}"),
@@ -188,6 +189,7 @@ const READS: &[(&str, &str)] = &[
     ("evt", "/v1/accounts/{acct}/entries?starting_after={id}"),
     ("evt", "/v1/accounts/{acct}/entries?ending_before={id}"),
     ("evt", "/v1/payments/{pay}/timeline?starting_after={id}"),
+    ("evt", "/v1/accounts/{acct}/timeline?starting_after={id}"),
     (
         "evt",
         "/v1/subscriptions/{sub}/dead_letters?starting_after={id}",
@@ -218,6 +220,7 @@ const READS: &[(&str, &str)] = &[
     ("cur", "/v1/accounts/{acct}/entries?starting_after={id}"),
     ("cur", "/v1/accounts/{acct}/entries?ending_before={id}"),
     ("cur", "/v1/payments/{pay}/timeline?starting_after={id}"),
+    ("cur", "/v1/accounts/{acct}/timeline?starting_after={id}"),
     (
         "cur",
         "/v1/subscriptions/{sub}/dead_letters?starting_after={id}",
@@ -646,8 +649,14 @@ fn every_parameter_that_takes_an_id_is_tried() {
                     None => parameter,
                 };
                 let name = parameter["name"].as_str().expect("a name");
-                // API keys and the trial balance are the platform's; owners are named by their names, which `owners` tries.
-                let other = ["/v1/api_keys", "/v1/owners", "/v1/trial_balance"];
+                // API keys and the trial balance are the platform's; owners are named by their names, which `owners` and
+                // `timelines` try.
+                let other = [
+                    "/v1/api_keys",
+                    "/v1/owners",
+                    "/v1/owners/{name}/timeline",
+                    "/v1/trial_balance",
+                ];
                 if !ids.contains(&name) || other.contains(&path.as_str()) {
                     continue;
                 }

@@ -25,7 +25,7 @@ fn patch_key(server: &Fixture, token: &str, path: &str, key: &str, body: &Value)
     )
 }
 
-fn patch_as(server: &Fixture, token: &str, path: &str, body: &Value) -> Answer {
+pub(crate) fn patch_as(server: &Fixture, token: &str, path: &str, body: &Value) -> Answer {
     patch_key(server, token, path, &server.new_key(), body)
 }
 
@@ -325,6 +325,11 @@ fn a_payment_is_updated_by_whoever_asked_for_it_and_its_timeline_says_so() {
     let entries = timeline["data"].as_array().expect("a list");
     let updates = entries.iter().filter(|entry| entry["command"] == "update");
     assert_eq!(updates.count(), 2);
+    let changes = entries.iter().filter(|entry| entry["type"] == "change");
+    let texts: Vec<&Value> = changes
+        .map(|entry| &entry["object"]["description"])
+        .collect();
+    assert_eq!(texts, ["for ann", "for ann"]);
     let refund = json!({"payment": payment, "amount": 10});
     server.post("/v1/refunds", &refund).expect(201);
     let seen = server.get(&path).expect(200);
