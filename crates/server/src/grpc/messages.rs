@@ -423,6 +423,36 @@ pub struct Account {
     pub revision: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetOwnerRequest {
+    /// Name of the owner.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// An owner.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Owner {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Unspecified if it was never said, and for the owner `platform`.
+    #[prost(enumeration = "OwnerKind", tag = "2")]
+    pub kind: i32,
+    #[prost(enumeration = "OwnerStatus", tag = "3")]
+    pub status: i32,
+    /// Name of the owner in your own systems; empty for none.
+    #[prost(string, tag = "4")]
+    pub external_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub description: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    /// When the owner was first named.
+    #[prost(fixed64, tag = "7")]
+    pub created: u64,
+    /// 1 at first, and one more with each update.
+    #[prost(uint64, tag = "8")]
+    pub revision: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetPaymentRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub id: ::prost::alloc::vec::Vec<u8>,

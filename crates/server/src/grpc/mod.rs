@@ -68,6 +68,7 @@ pub(crate) fn router(app: &App) -> Router {
         .route("/tributary.v1.Ledger/SubmitStream", post(submit_stream))
         .route("/tributary.v1.Ledger/GetAccount", post(get_account))
         .route("/tributary.v1.Ledger/GetPayment", post(get_payment))
+        .route("/tributary.v1.Ledger/GetOwner", post(get_owner))
         .route("/tributary.v1.Ledger/ListEntries", post(list_entries))
         .route("/tributary.v1.Subscriptions/Receive", post(receive))
         .route("/grpc.health.v1.Health/Check", post(check_health))
@@ -119,6 +120,13 @@ async fn get_account(State(app): State<App>, request: Request<AxumBody>) -> Resp
 async fn get_payment(State(app): State<App>, request: Request<AxumBody>) -> Response<Body> {
     let method = Method(app.clone(), |app, request| async move {
         read::get_payment(&app, request).await
+    });
+    within_time(&app, Grpc::new(Messages::new()).unary(method, request)).await
+}
+
+async fn get_owner(State(app): State<App>, request: Request<AxumBody>) -> Response<Body> {
+    let method = Method(app.clone(), |app, request| async move {
+        read::get_owner(&app, request).await
     });
     within_time(&app, Grpc::new(Messages::new()).unary(method, request)).await
 }

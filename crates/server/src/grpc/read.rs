@@ -9,19 +9,20 @@ use tributary_api::render::common::{created, owner_name, payment_of};
 use tributary_api::render::entry::LineDetails;
 use tributary_api::render::notes::present_notes;
 use tributary_api::render::payment::{payout_of, reason, why_failed};
-use tributary_api::visibility::{must_see_payment, sees_object};
+use tributary_api::visibility::{must_see_payment, sees_object, visible_owner};
 use tributary_engine::{IdKind, Page, Reader, Start, StatementLine};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    AccountId, AccountKind, Body, Date, Hold, ObjectId, PaymentId, PaymentKind,
+    AccountId, AccountKind, Body, Date, Hold, ObjectId, OwnerId, OwnerKind, OwnerName, OwnerStatus,
+    PaymentId, PaymentKind,
 };
 
 use crate::app::{App, Shared};
 use crate::auth::caller;
 use crate::grpc::form::{cursor_position, position};
 use crate::grpc::messages::{
-    Account, Counterparty, Entry, GetAccountRequest, GetPaymentRequest, ListEntriesRequest,
-    ListEntriesResponse, PaymentShare, PaymentState,
+    Account, Counterparty, Entry, GetAccountRequest, GetOwnerRequest, GetPaymentRequest,
+    ListEntriesRequest, ListEntriesResponse, Owner, PaymentShare, PaymentState,
 };
 use crate::grpc::status::status_of;
 
@@ -53,6 +54,19 @@ pub(crate) async fn get_payment(
         let id = id.ok_or_else(not_found)?;
         must_see_payment(&shared.reader, caller, id, "id")?;
         payment(&shared.reader, id)
+    })
+    .await
+}
+
+/// `GetOwner`.
+pub(crate) async fn get_owner(
+    app: &App,
+    request: Request<GetOwnerRequest>,
+) -> Result<Owner, Status> {
+    read(app, request, |shared, caller, request| {
+        let name = OwnerName::new(&request.name).map_err(|_| ApiError::not_found("owner", "name"));
+        let id = visible_owner(&shared.reader, caller, &name?, "name")?;
+        owner(&shared.reader, id)
     })
     .await
 }
@@ -149,6 +163,35 @@ fn account(reader: &Reader, id: AccountId) -> Result<Account, ApiError> {
         description: notes.description.unwrap_or_default(),
         metadata: notes.metadata,
         created: found.opened_at,
+        revision: text.map_or(1, |text| text.revision),
+    })
+}
+
+fn owner(reader: &Reader, id: OwnerId) -> Result<Owner, ApiError> {
+    let details = reader.details(ObjectId::Owner(id));
+    let text = details.as_ref().map(|details| &details.text);
+    let notes = present_notes(reader, text, None)?;
+    let profile = details.as_ref().and_then(|found| found.profile.as_deref());
+    let profile = profile.cloned().unwrap_or_default();
+    // The platform is there from the first record on.
+    let named = created(reader, id.0.max(1))?;
+    Ok(Owner {
+        name: owner_name(reader, id),
+        kind: match profile.kind {
+            None => 0,
+            Some(OwnerKind::Person) => 1,
+            Some(OwnerKind::Company) => 2,
+        },
+        status: match profile.status {
+            OwnerStatus::Active => 1,
+            OwnerStatus::Inactive => 2,
+        },
+        external_id: profile
+            .external_id
+            .map_or_else(String::new, |id| id.to_string()),
+        description: notes.description.unwrap_or_default(),
+        metadata: notes.metadata,
+        created: named.ctx.timestamp,
         revision: text.map_or(1, |text| text.revision),
     })
 }

@@ -1,5 +1,6 @@
 //! Look-ups, statements and reflection.
 
+use serde_json::json;
 use tonic::Code;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
@@ -7,8 +8,8 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 
 use super::client::code;
 use super::messages::{
-    Account, GetAccountRequest, GetPaymentRequest, ListEntriesRequest, ListEntriesResponse,
-    PaymentState, PaymentStatus,
+    Account, GetAccountRequest, GetOwnerRequest, GetPaymentRequest, ListEntriesRequest,
+    ListEntriesResponse, Owner, OwnerKind, OwnerStatus, PaymentState, PaymentStatus,
 };
 use super::{as_holder, batch, block, paying, platform, start};
 use crate::fixture::{id, pay};
@@ -60,6 +61,54 @@ fn an_account_and_a_payment_are_as_rest_shows_them() {
         (failed.status(), failed.failure_code.as_str()),
         (PaymentStatus::Failed, "insufficient_funds")
     );
+}
+
+#[test]
+fn an_owner_is_as_rest_shows_it_to_whoever_may_see_it() {
+    let server = start();
+    let made = json!({"name": "acme", "kind": "company", "external_id": "crm-7", "description": "A shop",
+        "metadata": {"tier": "gold"}});
+    let made = server.post("/v1/owners", &made).expect(201);
+    server.account("named", "wallet");
+    let token = server.token("acme", "read");
+    let owner = |token: &str, name: &str| -> Result<Owner, _> {
+        let name = name.to_owned();
+        as_holder(&server, token).call("/tributary.v1.Ledger/GetOwner", GetOwnerRequest { name })
+    };
+    for token in [&token, &server.platform] {
+        let found = owner(token, "acme").expect("visible");
+        assert_eq!(
+            (found.kind(), found.status(), found.revision),
+            (OwnerKind::Company, OwnerStatus::Active, 1)
+        );
+        assert_eq!(
+            (
+                found.name.as_str(),
+                found.external_id.as_str(),
+                found.description.as_str()
+            ),
+            ("acme", "crm-7", "A shop")
+        );
+        assert_eq!(json!(found.metadata), made["metadata"]);
+        assert!(found.created > 0);
+    }
+    let named = owner(&server.platform, "named").expect("visible");
+    assert_eq!(
+        (named.kind(), named.status()),
+        (OwnerKind::Unspecified, OwnerStatus::Active)
+    );
+    for (token, name) in [
+        (&token, "named"),
+        (&token, "platform"),
+        (&server.platform, "invented"),
+        (&token, ""),
+    ] {
+        let status = owner(token, name).expect_err("not visible");
+        assert_eq!(
+            (status.code(), code(&status)),
+            (Code::NotFound, "resource_not_found")
+        );
+    }
 }
 
 #[test]
