@@ -89,6 +89,12 @@ impl ApiError {
         self
     }
 
+    /// Replaces the message.
+    pub fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> ApiError {
+        self.message = message.into();
+        self
+    }
+
     /// Names the payment that the refusal is about.
     pub fn payment(mut self, id: Option<String>) -> ApiError {
         self.payment = id.map(String::into_boxed_str);

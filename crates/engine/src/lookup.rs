@@ -49,15 +49,42 @@ pub(crate) fn payment(
     reader: &dyn JournalReader,
     id: PaymentId,
 ) -> Result<Option<Payment>, Failure> {
-    let of_id = |record: Record| {
-        let (made, payout) = (record.outcome.payment, record.outcome.payout);
-        let mut changed = made.into_iter().chain(payout.map(|payout| *payout));
-        changed.find(|payment| payment.id == id)
-    };
+    let of_id = |record: Record| state_of(record, id);
     if let Some(changed) = newest(reader, ledger::hash::hash_payment(id), of_id)? {
         return Ok(Some(changed));
     }
     Ok(record(reader, id.0)?.and_then(of_id))
+}
+
+/// Returns the payment as its last change before the record at `position` left it.
+pub(crate) fn payment_before(
+    reader: &dyn JournalReader,
+    id: PaymentId,
+    position: u64,
+) -> Result<Option<Payment>, Failure> {
+    let mut found = Ok(None);
+    reader.find(ledger::hash::hash_payment(id), &mut |changed| {
+        if changed >= position {
+            return ControlFlow::Continue(());
+        }
+        found =
+            record(reader, changed).map(|record| record.and_then(|record| state_of(record, id)));
+        match found {
+            Ok(None) => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    })?;
+    match found? {
+        None if id.0 < position => Ok(record(reader, id.0)?.and_then(|made| state_of(made, id))),
+        found => Ok(found),
+    }
+}
+
+/// Returns the payment with this id as the record left it, if the record changed it.
+fn state_of(record: Record, id: PaymentId) -> Option<Payment> {
+    let (made, payout) = (record.outcome.payment, record.outcome.payout);
+    let mut changed = made.into_iter().chain(payout.map(|payout| *payout));
+    changed.find(|payment| payment.id == id)
 }
 
 /// Returns the record by which a queued payment was run and failed, or by which a payout failed.

@@ -30,6 +30,7 @@ mod decide;
 mod details;
 mod digest;
 mod event;
+mod hold_permission;
 mod ids;
 mod index;
 mod leg;
@@ -63,11 +64,12 @@ pub use command::{
     PaymentKind, Publish, PutSetting, Queue, Refund, ReturnPayout, SettlePayout, Share, Update,
 };
 pub use context::Context;
-pub use decide::{decide, decide_group, decide_into, refuse};
+pub use decide::{decide, decide_group, decide_into, refund_limits, refuse};
 pub use details::{
     Details, ObjectId, OwnerKind, OwnerProfile, OwnerStatus, ProfileChange, TextState, Updated,
 };
 pub use event::event_type;
+pub use hold_permission::HoldRefusal;
 pub use ids::{AccountId, ApiKeyId, MaybeAccount, OwnerId, PaymentId, SettingId};
 pub use index::{index_command_keys, index_keys};
 pub use leg::{LEGS_MAX, Leg, SHARES_MAX};

@@ -174,9 +174,11 @@ impl Workload {
     /// Returns the owner whose account or object the command names first.
     fn main_owner(&mut self, model: &Model, body: &Body) -> Option<u64> {
         let owner_of = |account: u64| Some(model.accounts().get(&account)?.owner);
+        let payee = self.rng.index(SHARES_MAX);
         let of_payment = |payment: PaymentId| {
             let payment = model.payments().get(&payment.0)?;
-            owner_of(payment.parts.first()?.account)
+            let payees = payment.parts.iter().filter(|part| !part.is_fee).count();
+            owner_of(payment.parts.get(payee % payees.max(1))?.account)
         };
         match body {
             Body::OpenAccount(open) => model.owners().get(open.owner.as_str()).copied(),
@@ -184,7 +186,10 @@ impl Workload {
             | Body::UnfreezeAccount(account)
             | Body::CloseAccount(account) => owner_of(account.0),
             Body::Pay(pay) => owner_of(pay.source.0),
-            Body::Capture(capture) => of_payment(capture.payment),
+            Body::Capture(capture) => match capture.splits.len() {
+                0 => of_payment(capture.payment),
+                named => owner_of(capture.splits[payee % named].account.0),
+            },
             Body::Void(payment) | Body::Expire(payment) => of_payment(*payment),
             Body::Refund(refund) => of_payment(refund.payment),
             Body::SettlePayout(settle) => owner_of(model.payments().get(&settle.payout.0)?.source),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tributary_engine::Reader;
 use tributary_ledger::{
-    AccountId, AccountKind, Actor, Body, Command, OpenAccount, Overdraft, OwnerId, Pay, Payment,
-    PaymentId, PaymentKind, PaymentShare, Refund, ReturnPayout, SettlePayout, Updated,
+    AccountId, AccountKind, Actor, Body, Command, HoldRefusal, OpenAccount, Overdraft, OwnerId,
+    Pay, Payment, PaymentId, PaymentKind, PaymentShare, Refund, ReturnPayout, SettlePayout,
+    Updated,
 };
 use tributary_messaging::{Messaging, Subscription, SubscriptionId};
 
@@ -47,14 +48,19 @@ pub(super) fn check_permission(
         Body::CloseAccount(account) => must_own_account(reader, caller, *account, subject),
         Body::Capture(capture) => {
             let payment = visible_now(reader, caller, capture.payment, subject)?;
-            let may = may_settle(reader, caller.actor, &payment);
-            refuse_unless(may, || may_not_settle(&payment, "capture", subject))
+            payment
+                .check_capture_by(caller.actor.owner, capture, |id| reader.account_owner(id))
+                .map_err(|refusal| may_not_capture(refusal, subject))
         }
         Body::Void(payment) => {
             let payment = visible_now(reader, caller, *payment, subject)?;
             let own = payment.queue.is_some() && payment.actor.owner == caller.actor.owner;
-            let may = own || may_settle(reader, caller.actor, &payment);
-            refuse_unless(may, || may_not_settle(&payment, "void", subject))
+            let released =
+                payment.check_release_by(caller.actor.owner, |id| reader.account_owner(id));
+            match released {
+                Err(refusal) if !own => Err(may_not_void(refusal, subject)),
+                _ => Ok(()),
+            }
         }
         Body::Refund(refund) => {
             let payment = visible_now(reader, caller, refund.payment, subject)?;
@@ -150,13 +156,6 @@ fn owns(reader: &Reader, actor: Actor, account: AccountId) -> bool {
     reader.account_owner(account) == Some(actor.owner)
 }
 
-/// Of a payment or transfer, the owner of the first payee takes or releases what is held.
-fn may_settle(reader: &Reader, actor: Actor, payment: &Payment) -> bool {
-    let for_payee = matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer);
-    let first = payment.shares.first().filter(|share| !share.is_fee);
-    for_payee && first.is_some_and(|share| owns(reader, actor, share.account))
-}
-
 /// An owner lets only its own accounts give.
 fn may_refund(reader: &Reader, actor: Actor, payment: &Payment, refund: &Refund) -> bool {
     let gives = |share: &&PaymentShare| match share.is_fee {
@@ -192,13 +191,37 @@ fn forbidden(param: &str, message: impl Into<Cow<'static, str>>) -> ApiError {
     ApiError::new(ErrorCode::Forbidden, message).param(param)
 }
 
-/// Says who may capture or void the payment, to a caller who sees it and may not.
-fn may_not_settle(payment: &Payment, act: &str, subject: &str) -> ApiError {
-    let message = match payment.kind {
-        PaymentKind::Pay | PaymentKind::Transfer => {
-            format!("Only the owner of the first payee, or a platform key, may {act} this payment.")
+/// Says what of the capture an owner may not ask for.
+fn may_not_capture(refusal: HoldRefusal, subject: &str) -> ApiError {
+    let owners =
+        "Only the owner of every account that this capture pays may ask for it, or a platform key.";
+    match refusal {
+        HoldRefusal::PlatformOnly => forbidden(
+            subject,
+            "Only a platform key may capture a payment of this kind.",
+        ),
+        HoldRefusal::NotPayee => forbidden(subject, owners),
+        HoldRefusal::OtherOwnersSplit(index) => {
+            forbidden(&format!("splits[{index}].account"), owners)
         }
-        _ => format!("Only a platform key may {act} a payment of this kind."),
+        HoldRefusal::OtherOwnersPart => forbidden(
+            "splits",
+            "This capture would also pay accounts of other owners: name your own accounts in splits, or use a platform key.",
+        ),
+        HoldRefusal::ReleasesOthers => forbidden(
+            "final",
+            "A final capture would release what is held for payees of other owners: leave out final, or use a platform key.",
+        ),
+    }
+}
+
+/// Says who may void the payment.
+fn may_not_void(refusal: HoldRefusal, subject: &str) -> ApiError {
+    let message = match refusal {
+        HoldRefusal::PlatformOnly => "Only a platform key may void a payment of this kind.",
+        _ => {
+            "Only the owner of every payee for whom something is held may void the payment, or a platform key."
+        }
     };
     forbidden(subject, message)
 }

@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::render::common::{created, payment_changed, payment_of};
 use crate::render::event;
 use crate::render::resource::{Resource, object};
+use crate::render::split_fault::{concerns_splits, name_split};
 
 /// The object in the answer to a command.
 #[derive(Serialize, ToSchema)]
@@ -56,6 +57,7 @@ pub fn answer(reader: &Reader, record: &Record) -> Result<Rendered, ApiError> {
         let error = refusal(reader, payment, rejection);
         return Err(match rejection {
             Rejection::InsufficientFunds => name_poor_account(reader, record, error)?,
+            _ if concerns_splits(rejection) => name_split(reader, record, rejection, error)?,
             _ => error,
         });
     }
@@ -156,8 +158,11 @@ impl Outline {
         position: u64,
         rejection: Option<Rejection>,
     ) -> Result<Rendered, ApiError> {
-        if rejection == Some(Rejection::InsufficientFunds) {
-            // Which account it was, the record says.
+        let told_by_record = |rejection: Rejection| {
+            rejection == Rejection::InsufficientFunds || concerns_splits(rejection)
+        };
+        if rejection.is_some_and(told_by_record) {
+            // The record says which account or split is at fault.
             return answer(reader, &created(reader, position)?);
         }
         if let Some(rejection) = rejection {

@@ -23,5 +23,6 @@ pub mod resource;
 pub mod revision;
 pub mod sandbox;
 pub mod setting;
+mod split_fault;
 pub mod subscription;
 pub mod timeline;

@@ -30,8 +30,8 @@ pub struct PaymentObject {
     object: &'static str,
     kind: PaymentKindForm,
     status: PaymentStatusForm,
-    /// Owner of the payment: the first payee's owner; of transfers and payouts the source's owner. Of a payment with several
-    /// payees, this owner's keys alone may capture and void, beside the platform's.
+    /// Owner of the payment: the first payee's owner; of transfers and payouts the source's owner. Who may capture and
+    /// void does not depend on it.
     #[schema(value_type = OwnerOrName)]
     owner: String,
     /// Total amount, in minor units.

@@ -289,6 +289,11 @@ impl Reader {
         lookup::payment(&*self.journal, id)
     }
 
+    /// Returns the payment as its last change before the record at `position` left it.
+    pub fn payment_before(&self, id: PaymentId, position: u64) -> Result<Option<Payment>, Failure> {
+        lookup::payment_before(&*self.journal, id, position)
+    }
+
     /// Returns the record by which a queued payment was run and failed, or by which a payout failed.
     pub fn failed_run(&self, payment: PaymentId) -> Result<Option<Record>, Failure> {
         lookup::failed_run(&*self.journal, payment)

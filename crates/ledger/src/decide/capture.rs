@@ -1,6 +1,6 @@
 //! Take what was held, or a part.
 
-use super::checks::{Decision, check_ceiling, leg, may_settle, refuse_if, signed, standing};
+use super::checks::{Decision, check_ceiling, check_may_capture, leg, refuse_if, signed, standing};
 use super::parts::{PerShare, capture_exactly, check_amounts, check_payees, concerns};
 use super::payout::check_no_payout;
 use crate::shares::prorate;
@@ -12,7 +12,7 @@ pub(super) fn capture(set: &WorkingSet, actor: Actor, capture: &Capture, ctx: Co
     check_amounts(capture.amount, &capture.splits)?;
     let payment = set.find_payment(capture.payment)?;
     check_payees(payment, &capture.splits)?;
-    refuse_if(!may_settle(set, actor, payment), Rejection::Forbidden)?;
+    check_may_capture(set, actor, payment, capture)?;
     let closed = |account: &Account| account.status == AccountStatus::Closed;
     let mut payees = payment
         .shares

@@ -1,8 +1,8 @@
 //! Checks and parts of outcomes that several commands share.
 
 use crate::{
-    AMOUNT_MAX, Account, Actor, ApiKeyId, ApiKeyStatus, Context, Leg, Outcome, Owner, OwnerId,
-    OwnerName, Payment, PaymentKind, PaymentStatus, Rejection, WorkingSet,
+    AMOUNT_MAX, Account, AccountId, Actor, ApiKeyId, ApiKeyStatus, Capture, Context, Leg, Outcome,
+    Owner, OwnerId, OwnerName, Payment, PaymentKind, PaymentStatus, Rejection, WorkingSet,
 };
 
 pub(super) type Decision = Result<Outcome, Rejection>;
@@ -104,14 +104,35 @@ pub(super) fn owner_named(set: &WorkingSet, name: &OwnerName, ctx: Context) -> O
     }
 }
 
-/// Returns whether the actor is allowed to capture or release a hold: the platform, and for a payment or transfer the owner of the first
-/// payee, whom the payer authorized. Only the platform knows the outside result of a top-up or payout.
-pub(super) fn may_settle(set: &WorkingSet, actor: Actor, payment: &Payment) -> bool {
-    let for_payee = matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer);
-    // A refused payment may have named fees and no payee.
-    let first = payment.shares.first().filter(|share| !share.is_fee);
-    let payee = first.and_then(|share| set.find_account(share.account).ok());
-    is_platform(actor) || (for_payee && payee.is_some_and(|payee| payee.owner == actor.owner))
+/// Checks that the actor is allowed to make this capture: the platform is, and an owner for its own accounts.
+pub(super) fn check_may_capture(
+    set: &WorkingSet,
+    actor: Actor,
+    payment: &Payment,
+    capture: &Capture,
+) -> Result<(), Rejection> {
+    let refused = payment.check_capture_by(actor.owner, capture, owner_of(set));
+    refuse_if(
+        !is_platform(actor) && refused.is_err(),
+        Rejection::Forbidden,
+    )
+}
+
+/// Checks that the actor is allowed to release what is held: the platform is, and an owner if nothing is held for others.
+pub(super) fn check_may_release(
+    set: &WorkingSet,
+    actor: Actor,
+    payment: &Payment,
+) -> Result<(), Rejection> {
+    let refused = payment.check_release_by(actor.owner, owner_of(set));
+    refuse_if(
+        !is_platform(actor) && refused.is_err(),
+        Rejection::Forbidden,
+    )
+}
+
+fn owner_of(set: &WorkingSet) -> impl Fn(AccountId) -> Option<OwnerId> {
+    |account| Some(set.find_account(account).ok()?.owner)
 }
 
 /// Returns the status of a payment by its amounts. The payment has a captured or a held amount.

@@ -17,6 +17,7 @@ mod run;
 mod settings;
 
 pub use group::decide_group;
+pub use refund::refund_limits;
 pub use refuse::refuse;
 
 use crate::{ApiKeyId, Body, Command, Context, Outcome, Rejection, WorkingSet};

@@ -13,6 +13,18 @@ use crate::{
     Refund, Rejection, WorkingSet,
 };
 
+/// Returns the most that each payee of a payment can still refund, in the order of its shares; fees have 0 unless `refund_fee` is set.
+pub fn refund_limits(payment: &Payment, refund_fee: bool) -> Vec<u64> {
+    limits(payment, refund_fee).to_vec()
+}
+
+fn limits(payment: &Payment, refund_fee: bool) -> PerShare<u64> {
+    match refund_fee {
+        true => net_left(payment),
+        false => gross_left(payment),
+    }
+}
+
 pub(super) fn refund(set: &WorkingSet, actor: Actor, refund: &Refund, ctx: Context) -> Decision {
     check_amounts(refund.amount, &refund.splits)?;
     let payment = set.find_payment(refund.payment)?;
@@ -130,10 +142,7 @@ fn divide(payment: &Payment, refund: &Refund) -> Result<(u64, PerShare<u64>), Re
     let amount = refund.amount.unwrap_or(payment.refundable());
     let too_much = amount > payment.refundable();
     refuse_if(too_much, Rejection::RefundExceedsCaptured)?;
-    let weights = match refund.refund_fee {
-        true => net_left(payment),
-        false => gross_left(payment),
-    };
+    let weights = limits(payment, refund.refund_fee);
     let mut parts: PerShare<u64> = weights.iter().map(|_| 0).collect();
     prorate(amount, &weights, &mut parts);
     Ok((amount, parts))

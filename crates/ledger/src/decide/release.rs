@@ -1,6 +1,6 @@
 //! Release what is held: by a void, or because its time has come. A void also ends a payment that is queued.
 
-use super::checks::{Decision, is_platform, leg, may_settle, refuse_if, standing};
+use super::checks::{Decision, check_may_release, is_platform, leg, refuse_if, standing};
 use super::payout::check_no_payout;
 use crate::{Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, Rejection, WorkingSet};
 
@@ -8,10 +8,9 @@ pub(super) fn void(set: &WorkingSet, actor: Actor, payment: PaymentId, ctx: Cont
     let payment = set.find_payment(payment)?;
     // The requester of a queued payment can cancel it until it runs.
     let own = payment.queue.is_some() && payment.actor.owner == actor.owner;
-    refuse_if(
-        !own && !may_settle(set, actor, payment),
-        Rejection::Forbidden,
-    )?;
+    if !own {
+        check_may_release(set, actor, payment)?;
+    }
     refuse_if(!payment.is_open(), Rejection::PaymentNotOpen)?;
     if payment.held > 0 {
         check_no_payout(payment)?;

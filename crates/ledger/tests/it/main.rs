@@ -23,6 +23,7 @@ mod refusals;
 mod rejections;
 mod rules;
 mod settings;
+mod settle;
 mod shares;
 mod time;
 mod world;

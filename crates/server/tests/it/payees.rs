@@ -49,6 +49,16 @@ impl Scene {
             .post(&format!("/v1/payments/{payment}/capture"), body)
     }
 
+    fn capture_as(&self, token: &str, payment: &str, body: &Value) -> Answer {
+        let path = format!("/v1/payments/{payment}/capture");
+        self.server.post_as(token, &path, body)
+    }
+
+    fn void_as(&self, token: &str, payment: &str) -> Answer {
+        let path = format!("/v1/payments/{payment}/void");
+        self.server.post_as(token, &path, &json!({}))
+    }
+
     fn refund(&self, token: &str, payment: &str, parts: Value, refund_fee: bool) -> Answer {
         let body = json!({"payment": payment, "splits": parts, "refund_fee": refund_fee});
         self.server.post_as(token, "/v1/refunds", &body)
@@ -321,28 +331,140 @@ fn a_batch_captures_and_refunds_per_payee() {
     assert_eq!(s.balances(), [970, 127, 100, 3]);
 }
 
+/// A refusal of an owner's key: 403, for a reason that says who may, and the field at fault.
+#[track_caller]
+fn check_forbidden(answer: &Answer, param: &str, reason: &str) {
+    let error = answer.json()["error"].clone();
+    assert_eq!((answer.status, &error["code"]), (403, &json!("forbidden")));
+    assert_eq!(error["param"], json!(param), "{error}");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains(reason), "{message}");
+}
+
 #[test]
-fn a_payee_other_than_the_first_is_told_who_may_capture_and_void() {
+fn a_seller_captures_its_own_part_and_no_other() {
     let s = Scene::new();
     let payment = s.held();
-    let of_market = s.server.token("market", "write");
-    for (verb, wanted) in [
-        (
-            "capture",
-            "Only the owner of the first payee, or a platform key, may capture this payment.",
-        ),
-        (
-            "void",
-            "Only the owner of the first payee, or a platform key, may void this payment.",
-        ),
+    let keys = ["shop", "market"].map(|owner| s.server.token(owner, "write"));
+    let before = s.balances();
+    let owners = "Only the owner of every account that this capture pays";
+    for (key, own, other) in [
+        (&keys[0], &s.shop, &s.market),
+        (&keys[1], &s.market, &s.shop),
     ] {
-        let url = format!("/v1/payments/{payment}/{verb}");
-        let refused = s.server.post_as(&of_market, &url, &json!({}));
-        assert_eq!(refused.status, 403);
-        let error = refused.json()["error"].clone();
-        assert_eq!(
-            (&error["code"], &error["message"], &error["param"]),
-            (&json!("forbidden"), &json!(wanted), &json!("id"))
-        );
+        for (body, param, reason) in [
+            (
+                json!({"splits": [s.part(other, 1)]}),
+                "splits[0].account",
+                owners,
+            ),
+            (
+                json!({"splits": [s.part(own, 1), s.part(other, 1)]}),
+                "splits[1].account",
+                owners,
+            ),
+            (
+                json!({"splits": [s.part(own, 1), s.part(&s.fees, 1)]}),
+                "splits[1].account",
+                owners,
+            ),
+            (json!({}), "splits", "accounts of other owners"),
+            (json!({"amount": 1}), "splits", "accounts of other owners"),
+            (
+                json!({"splits": [s.part(own, 1)], "final": true}),
+                "final",
+                "held for payees of other owners",
+            ),
+        ] {
+            let refused = s.capture_as(key, &payment, &body);
+            check_forbidden(&refused, param, reason);
+        }
+        let refused = s.void_as(key, &payment);
+        check_forbidden(&refused, "id", "Only the owner of every payee");
     }
+    assert_eq!(s.balances(), before);
+    let path = format!("/v1/payments/{payment}");
+    assert_eq!(s.server.get(&path).expect(200)["status"], "authorized");
+
+    // The second payee captures first; the first one then may not touch what is left for the second.
+    let body = json!({"splits": [s.part(&s.market, 20)]});
+    s.capture_as(&keys[1], &payment, &body).expect(200);
+    let body = json!({"splits": [s.part(&s.shop, 54)]});
+    s.capture_as(&keys[0], &payment, &body).expect(200);
+    assert_eq!(s.balances(), [918, 154, 120, 8]);
+    let refused = s.void_as(&keys[0], &payment);
+    check_forbidden(&refused, "id", "Only the owner of every payee");
+    // What is held is for the second alone, who may release it.
+    let body = json!({"splits": [s.part(&s.market, 10)], "final": true});
+    let after = s.capture_as(&keys[1], &payment, &body).expect(200);
+    assert_eq!(
+        (&after["status"], &after["amount_held"]),
+        (&json!("captured"), &json!(0))
+    );
+    assert_eq!(s.balances(), [907, 154, 130, 9]);
+}
+
+#[test]
+fn the_payer_neither_captures_nor_voids() {
+    let s = Scene::new();
+    let payment = s.held();
+    let buyer = s.server.token("ann", "write");
+    let body = json!({"splits": [s.part(&s.ann, 1)]});
+    for body in [json!({}), body] {
+        let refused = s.capture_as(&buyer, &payment, &body);
+        check_forbidden(&refused, "id", "Only the owner of every account");
+    }
+    let refused = s.void_as(&buyer, &payment);
+    check_forbidden(&refused, "id", "Only the owner of every payee");
+}
+
+#[test]
+fn a_refused_split_is_named_with_what_is_left() {
+    let s = Scene::new();
+    let payment = s.held();
+    let batch = |splits: &Value| json!([{"idempotency_key": "again", "capture": {"payment": payment, "splits": splits}}]);
+    let over = json!([s.part(&s.market, 1), s.part(&s.shop, 55)]);
+    let more = [(
+        over,
+        "splits[1].amount",
+        "This payee can capture at most 54.",
+    )];
+    let of_fee = json!([s.part(&s.shop, 1), s.part(&s.fees, 1)]);
+    let no_payee = [(of_fee, "splits[1].account", "no payee")];
+    for (splits, param, reason) in more.into_iter().chain(no_payee) {
+        let refused = s.capture(&payment, &json!({"splits": splits}));
+        let error = refused.expect(402)["error"].clone();
+        assert_eq!(error["param"], param);
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains(reason), "{message}");
+    }
+    // The answer is that of the time of the refusal, with objects and without, and when it is repeated later.
+    let batch = batch(&json!([s.part(&s.shop, 55)]));
+    for preference in ["return=representation", "return=minimal"] {
+        let answer = s
+            .server
+            .post_preferring(preference, "/v1/batches", None, &batch)
+            .expect(200);
+        let error = &answer["results"][0]["error"];
+        assert_eq!(error["param"], "splits[0].amount", "{answer}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.ends_with("at most 54."), "{message}");
+        let splits = json!([s.part(&s.shop, 4)]);
+        s.capture(&payment, &json!({"splits": splits})).expect(200);
+    }
+    let captured = s.captured();
+    let platform = s.server.platform.clone();
+    let parts = json!([s.part(&s.market, 1), s.part(&s.shop, 61)]);
+    let refused = s.refund(&platform, &captured, parts, false).expect(402);
+    let error = &refused["error"];
+    assert_eq!(error["param"], "splits[1].amount");
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.ends_with("at most 60."), "{message}");
+    let unequal = json!({"amount": 100, "currency": "EUR", "source": s.ann,
+        "splits": [{"account": s.shop, "amount": 54}, {"account": s.market, "amount": 36}]});
+    let refused = s.server.post("/v1/payments", &unequal).expect(402);
+    assert_eq!(
+        (&refused["error"]["code"], &refused["error"]["param"]),
+        (&json!("split_mismatch"), &json!("splits"))
+    );
 }

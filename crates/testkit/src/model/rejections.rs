@@ -2,7 +2,7 @@
 
 use tributary_ledger::{
     Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body, Capture,
-    Command, Destination, Overdraft, Part, Pay, PayeeAmounts, PaymentId, PaymentKind,
+    Command, Destination, Overdraft, Part, Pay, PayeeAmount, PayeeAmounts, PaymentId, PaymentKind,
     PaymentStatus, PutSetting, QueueMode, Refund, Rejection, ReturnPayout, SettingId, SettingKind,
     SettlePayout,
 };
@@ -82,7 +82,9 @@ impl Model {
                     payment.status == PaymentStatus::Queued && payment.actor.owner.0 == actor
                 });
                 let actor = if taken_back { PLATFORM } else { actor };
-                if let Some(payment) = self.check_step(*payment, actor, true, &mut reasons) {
+                if let Some(payment) =
+                    self.check_step(*payment, actor, Some(&Step::Release), &mut reasons)
+                {
                     reasons.when(!payment.open(), Rejection::PaymentNotOpen);
                     let pending = payment.kind == PaymentKind::Payout && payment.held > 0;
                     reasons.when(pending, Rejection::PaymentIsPayout);
@@ -95,7 +97,7 @@ impl Model {
                 }
             }
             Body::Expire(payment) => {
-                if let Some(payment) = self.check_step(*payment, actor, false, &mut reasons) {
+                if let Some(payment) = self.check_step(*payment, actor, None, &mut reasons) {
                     reasons.when(payment.held == 0, Rejection::PaymentNotOpen);
                     reasons.when(now < payment.expires_at, Rejection::HoldNotDue);
                 }
@@ -221,7 +223,7 @@ impl Model {
 
     /// Collects the reasons not to decide the payment at this time.
     fn check_running(&self, payment: PaymentId, actor: u64, now: u64, reasons: &mut Reasons) {
-        let Some(payment) = self.check_step(payment, actor, false, reasons) else {
+        let Some(payment) = self.check_step(payment, actor, None, reasons) else {
             return;
         };
         match payment.queue {
@@ -346,25 +348,55 @@ impl Model {
         &self,
         payment: PaymentId,
         actor: u64,
-        payee_may: bool,
+        payees_step: Option<&Step<'_>>,
         reasons: &mut Reasons,
     ) -> Option<&Payment> {
         let Some(payment) = self.state.payments.get(&payment.0) else {
             reasons.when(true, Rejection::PaymentNotFound);
             return None;
         };
-        // What comes from outside or goes there is settled by the platform alone.
-        let inside = matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer);
-        let payee = self.first_payee_owner(payment) == Some(actor);
-        let may = actor == PLATFORM || (payee_may && inside && payee);
+        let payee = payees_step.is_some_and(|step| self.payee_may(payment, actor, step));
+        let may = actor == PLATFORM || payee;
         reasons.when(!may, Rejection::Forbidden);
         Some(payment)
+    }
+
+    /// Returns whether a payee's owner may do this step: all that others have been promised and not got must stay held.
+    fn payee_may(&self, payment: &Payment, actor: u64, step: &Step<'_>) -> bool {
+        // What comes from outside or goes there is settled by the platform alone.
+        if !matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer) {
+            return false;
+        }
+        let owned_by_actor = |account: u64| {
+            let found = self.state.accounts.get(&account);
+            found.is_some_and(|found| found.owner == actor)
+        };
+        let payees = payment.parts.iter().filter(|part| !part.is_fee);
+        let (own, others): (Vec<&super::Part>, Vec<&super::Part>) =
+            payees.partition(|part| owned_by_actor(part.account));
+        let owed: i128 = others.iter().map(|part| part.amount - part.captured).sum();
+        let owed_to_others = if payment.open() { owed } else { 0 };
+        let keeps_the_rest = match step {
+            Step::Release => false,
+            Step::Capture(capture) => !capture.splits.is_empty() && !capture.is_final,
+        };
+        let named: &[PayeeAmount] = match step {
+            Step::Release => &[],
+            Step::Capture(capture) => &capture.splits,
+        };
+        let named_are_own = named.iter().all(|part| owned_by_actor(part.account.0));
+        !own.is_empty() && named_are_own && (owed_to_others == 0 || keeps_the_rest)
     }
 
     fn check_capture(&self, capture: &Capture, actor: u64, now: u64, reasons: &mut Reasons) {
         check_amount(capture.amount, reasons);
         check_splits(capture.amount, &capture.splits, reasons);
-        let Some(payment) = self.check_step(capture.payment, actor, true, reasons) else {
+        let Some(payment) = self.check_step(
+            capture.payment,
+            actor,
+            Some(&Step::Capture(capture)),
+            reasons,
+        ) else {
             return;
         };
         check_payees(payment, &capture.splits, reasons);
@@ -468,7 +500,7 @@ impl Model {
     }
 
     fn check_settle(&self, settle: &SettlePayout, actor: u64, reasons: &mut Reasons) {
-        let Some(payout) = self.check_step(settle.payout, actor, false, reasons) else {
+        let Some(payout) = self.check_step(settle.payout, actor, None, reasons) else {
             return;
         };
         let paid = settle.failure.is_none();
@@ -489,7 +521,7 @@ impl Model {
 
     fn check_return(&self, give: &ReturnPayout, actor: u64, reasons: &mut Reasons) {
         check_amount(give.amount, reasons);
-        let Some(payout) = self.check_step(give.payout, actor, false, reasons) else {
+        let Some(payout) = self.check_step(give.payout, actor, None, reasons) else {
             return;
         };
         let named = payout.parts.iter().map(|part| part.account);
@@ -530,11 +562,12 @@ impl Model {
         };
         owner.unwrap_or(actor)
     }
+}
 
-    fn first_payee_owner(&self, payment: &Payment) -> Option<u64> {
-        let first = payment.parts.iter().find(|part| !part.is_fee)?;
-        Some(self.state.accounts.get(&first.account)?.owner)
-    }
+/// What a payee's owner may do with a hold.
+enum Step<'a> {
+    Capture(&'a Capture),
+    Release,
 }
 
 fn check_kind(kind: SettingKind, actor: u64, reasons: &mut Reasons) {
