@@ -491,11 +491,11 @@ fn a_delivery_log_of_another_history_is_set_aside() {
     let made = server.post("/v1/subscriptions", "one", &body).ok();
     publish(&server, "one event");
     let id = made["id"].as_str().expect("an id");
-    receive_all(
-        &server,
-        &format!("/v1/subscriptions/{id}"),
-        &BTreeSet::new(),
-    );
+    let its_path = format!("/v1/subscriptions/{id}");
+    receive_all(&server, &its_path, &BTreeSet::new());
+    server
+        .post(&format!("{its_path}/rewind"), "rewind", &now)
+        .ok();
     server.kill();
 
     for source in [&fork, &stranger] {
