@@ -10,6 +10,7 @@ use crate::app::Shared;
 use crate::metrics::families::{
     Labelled, register_counter, register_counters, register_flag, register_gauge, seconds,
 };
+use crate::routes::health::require_ready;
 
 /// Registers what the engine has done and how it is.
 pub(super) fn register_engine(registry: &mut Registry, shared: &Shared) {
@@ -84,8 +85,8 @@ fn register_state(registry: &mut Registry, shared: &Shared) {
     register_flag(
         registry,
         "tributary_ready",
-        "1 while the engine takes commands, else 0",
-        status.ready,
+        "1 while the server takes commands, as /health/ready says, else 0",
+        require_ready(shared).is_ok(),
     );
     register_flag(
         registry,

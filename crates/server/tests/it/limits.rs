@@ -309,10 +309,12 @@ fn a_server_is_ready_only_when_its_start_is_over() {
     let server = Fixture::with(|config| config.ready_at_start = false);
     let ready = || send(server.addr, "GET", "/health/ready", &[], b"");
     assert_eq!((ready().status, &*ready().code()), (503, "unavailable"));
+    assert_eq!(server.metric("tributary_ready"), "0");
     assert_eq!(
         send(server.addr, "GET", "/health/live", &[], b"").status,
         200
     );
     server.running.as_ref().expect("it runs").set_ready();
     assert_eq!(ready().status, 200);
+    assert_eq!(server.metric("tributary_ready"), "1");
 }
