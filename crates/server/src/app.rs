@@ -22,7 +22,7 @@ use tributary_api::settings::SettingTypes;
 use tributary_api::subscriptions::require_messaging;
 use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, IdKind, Reader, SubmitQueue};
-use tributary_ledger::ApiKeyId;
+use tributary_ledger::{ApiKeyId, OwnerId};
 use tributary_messaging::Messaging;
 
 use crate::admission::{Admission, ConnectionPlace};
@@ -301,6 +301,21 @@ impl App {
         let timeout = self.shared.config.limits.request_timeout;
         let done = self.timeouts.within(timeout, self.blocking(work)).await;
         done.ok_or_else(outcome_unknown)?
+    }
+
+    /// [`App::blocking`] for a read by a key of this owner, who has a share of the reads at once.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        owner: OwnerId,
+        work: impl FnOnce(&Shared) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place = self.shared.streams.read(owner)?;
+        self.blocking(move |shared| {
+            // Kept until the work is done, also when nobody waits for it any more.
+            let _place = place;
+            work(shared)
+        })
+        .await
     }
 
     /// Runs what may read much from disk on a thread that may block.

@@ -1,4 +1,4 @@
-//! Bounds of the event streams and of the receivers that wait at once.
+//! Bounds of the event streams, of the receivers that wait at once, and of the reads at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,10 @@ use tributary_ledger::{BoundReached, OwnerId, SharedBound};
 const READS_AT_ONCE: usize = 2;
 /// Maximum number of receivers of subscriptions that wait for events at once: requests, and streams over gRPC.
 const RECEIVERS_MAX: usize = 4_096;
+/// Maximum number of reads that wait for a thread or run at once: lists, statements and look-ups of the past.
+const READS_MAX: usize = 1_024;
+/// Wait that a client is asked for when its read gets no place.
+const READ_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Wait that a client is asked for when it gets no place.
 const PLACE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -22,6 +26,8 @@ pub(crate) struct Streams {
     streams: SharedCounter,
     /// One place for each receiver that waits.
     receivers: SharedCounter,
+    /// One place for each read by a request.
+    request_reads: SharedCounter,
     /// One permit for each stream that reads.
     pub(crate) reads: Arc<Semaphore>,
 }
@@ -32,6 +38,7 @@ impl Streams {
         Streams {
             streams: SharedCounter::new(SharedBound::new(max)),
             receivers: SharedCounter::new(SharedBound::new(RECEIVERS_MAX)),
+            request_reads: SharedCounter::new(SharedBound::new(READS_MAX)),
             reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
         }
     }
@@ -48,6 +55,15 @@ impl Streams {
         place.map_err(|reached| no_place("receivers wait for events", reached))
     }
 
+    /// Returns a place for a read by a request of the owner.
+    pub(crate) fn read(&self, owner: OwnerId) -> Result<SharedPlace, ApiError> {
+        let place = self.request_reads.place(owner);
+        place.map_err(|reached| {
+            let message = places_taken("reads are under way", reached);
+            ApiError::new(ErrorCode::Overloaded, message).retry_after(READ_RETRY_AFTER)
+        })
+    }
+
     /// How many streams are open.
     pub(crate) fn open(&self) -> usize {
         self.streams.in_all()
@@ -55,16 +71,36 @@ impl Streams {
 }
 
 fn no_place(what: &str, reached: BoundReached) -> ApiError {
-    let message = match reached {
+    let message = places_taken(what, reached);
+    ApiError::new(ErrorCode::TooManyStreams, message).retry_after(PLACE_RETRY_AFTER)
+}
+
+fn places_taken(what: &str, reached: BoundReached) -> String {
+    match reached {
         BoundReached::InAll => format!("As many {what} as there may be."),
         BoundReached::OfOwner => format!("As many {what} for this owner as one owner may have."),
-    };
-    ApiError::new(ErrorCode::TooManyStreams, message).retry_after(PLACE_RETRY_AFTER)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_owner_cannot_keep_others_from_reading() {
+        let streams = Streams::new(8);
+        let reads = |owner| -> Vec<_> {
+            std::iter::from_fn(|| streams.read(OwnerId(owner)).ok()).collect()
+        };
+        let owners: Vec<Vec<SharedPlace>> = (5..9).map(reads).collect();
+        let counts: Vec<usize> = owners.iter().map(Vec::len).collect();
+        assert_eq!(counts, [256, 256, 256, 0]);
+        let refused = streams.read(OwnerId(5)).expect_err("it has its share");
+        assert_eq!(refused.code(), "overloaded");
+        assert_eq!(reads(OwnerId::PLATFORM.0).len(), 256);
+        drop(owners);
+        assert_eq!(reads(8).len(), 256);
+    }
 
     #[test]
     fn one_owner_cannot_keep_receivers_of_others_from_waiting() {

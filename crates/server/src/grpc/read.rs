@@ -106,9 +106,11 @@ async fn read<T: Send + 'static, U: Send + 'static>(
     let caller = caller(request.metadata().as_ref(), &app.shared);
     let caller = caller.map_err(|error| status_of(&error))?;
     let request = request.into_inner();
-    app.blocking(move |shared| work(shared, &caller, request))
-        .await
-        .map_err(|error| status_of(&error))
+    app.read(caller.actor.owner, move |shared| {
+        work(shared, &caller, request)
+    })
+    .await
+    .map_err(|error| status_of(&error))
 }
 
 fn visible_account(

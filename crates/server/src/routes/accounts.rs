@@ -122,7 +122,9 @@ pub(crate) async fn list_all(
     Query(query): Query<AccountsQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| accounts(shared, &caller, query))
+        .read(caller.actor.owner, move |shared| {
+            accounts(shared, &caller, query)
+        })
         .await?;
     expand.answer(&app, caller, OF_ACCOUNT, page).await
 }
@@ -220,7 +222,7 @@ pub(crate) async fn entries(
     let found = visible_account(&app.shared.reader, &caller, &id)?;
     let url = format!("/v1/accounts/{id}/entries");
     let page = app
-        .blocking(move |shared| {
+        .read(caller.actor.owner, move |shared| {
             let page = PageParams::from(query).page(&shared.reader, &caller, IdKind::Event)?;
             let slice = shared
                 .reader
@@ -256,7 +258,9 @@ pub(crate) async fn balance(
 ) -> Result<Response, ErrorResponse> {
     let found = visible_account(&app.shared.reader, &caller, &id)?;
     let balance = app
-        .blocking(move |shared| balance_at(shared, &caller, &found, query.at.as_deref()))
+        .read(caller.actor.owner, move |shared| {
+            balance_at(shared, &caller, &found, query.at.as_deref())
+        })
         .await?;
     Ok(json(200, &balance))
 }

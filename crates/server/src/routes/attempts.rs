@@ -47,7 +47,7 @@ pub(crate) async fn list_all(
     Query(query): Query<AttemptsQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| {
+        .read(caller.actor.owner, move |shared| {
             let found = visible_subscription(
                 shared.messaging()?,
                 &caller,

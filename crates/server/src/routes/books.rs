@@ -93,7 +93,9 @@ pub(crate) async fn trial_balance(
     Query(query): Query<TrialQuery>,
 ) -> Result<Response, ErrorResponse> {
     let answer = app
-        .blocking(move |shared| trial_balance_at(&shared.reader, &caller, query.at.as_deref()))
+        .read(caller.actor.owner, move |shared| {
+            trial_balance_at(&shared.reader, &caller, query.at.as_deref())
+        })
         .await?;
     Ok(json(200, &answer))
 }

@@ -311,7 +311,7 @@ pub(crate) async fn dead_letters(
     Query(query): Query<DeadLettersQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| {
+        .read(caller.actor.owner, move |shared| {
             let found = visible(shared, &caller, &id)?;
             let params = PageParams {
                 limit: query.limit,

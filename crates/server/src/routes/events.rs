@@ -80,7 +80,9 @@ pub(crate) async fn list_all(
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| events(shared, &caller, query))
+        .read(caller.actor.owner, move |shared| {
+            events(shared, &caller, query)
+        })
         .await?;
     Ok(json(200, &page))
 }

@@ -104,7 +104,9 @@ pub(crate) async fn list_all(
     Query(query): Query<OwnersQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| owners(shared, &caller, &query))
+        .read(caller.actor.owner, move |shared| {
+            owners(shared, &caller, &query)
+        })
         .await?;
     Ok(json(200, &page))
 }

@@ -255,7 +255,9 @@ pub(crate) async fn list_all(
     Query(query): Query<PaymentsQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| payments(shared, &caller, query))
+        .read(caller.actor.owner, move |shared| {
+            payments(shared, &caller, query)
+        })
         .await?;
     expand.answer(&app, caller, OF_PAYMENT, page).await
 }

@@ -76,7 +76,9 @@ pub(crate) async fn list_all(
     Query(query): Query<RefundsQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| refunds(shared, &caller, query))
+        .read(caller.actor.owner, move |shared| {
+            refunds(shared, &caller, query)
+        })
         .await?;
     expand.answer(&app, caller, OF_REFUND, page).await
 }

@@ -50,7 +50,7 @@ pub(crate) async fn list_all(
     Query(query): Query<SettingsQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| {
+        .read(caller.actor.owner, move |shared| {
             let params = PageParams {
                 limit: query.limit,
                 starting_after: query.starting_after.clone(),
@@ -139,7 +139,7 @@ pub(crate) async fn get(
     Id(id): Id,
 ) -> Result<Response, ErrorResponse> {
     let object = app
-        .blocking(move |shared| {
+        .read(caller.actor.owner, move |shared| {
             let setting = visible(shared, &caller, &id)?;
             show(shared, &created(&shared.reader, setting.changed.position)?)
         })
@@ -158,7 +158,7 @@ pub(crate) async fn revisions(
     Query(query): Query<PageQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| {
+        .read(caller.actor.owner, move |shared| {
             let setting = visible(shared, &caller, &id)?;
             let page = PageParams::from(query).page(&shared.reader, &caller, IdKind::Cursor)?;
             let slice = shared

@@ -138,7 +138,9 @@ pub(crate) async fn stream(
     let filter = query.filter(shared, &caller)?;
     let asked = headers.clone();
     let from = app
-        .blocking(move |shared| query.from(shared, &caller, &asked))
+        .read(caller.actor.owner, move |shared| {
+            query.from(shared, &caller, &asked)
+        })
         .await?;
     let place = shared.streams.stream(caller.actor.owner)?;
     let position = move |shared: &Shared| from.position(&shared.reader).map_err(read_error);

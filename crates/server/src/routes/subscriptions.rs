@@ -175,7 +175,7 @@ pub(crate) async fn list_all(
     Reading(caller): Reading,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| {
+        .read(caller.actor.owner, move |shared| {
             shared.messaging()?;
             let kind = SettingKind::SUBSCRIPTION;
             let mut items = shared.reader.settings(kind, caller.listed_owner());
@@ -223,7 +223,7 @@ pub(crate) async fn revisions(
     Query(query): Query<PageQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| {
+        .read(caller.actor.owner, move |shared| {
             let kind = subscription_type(shared);
             let setting = kind.visible(&caller, number(shared, &id))?;
             let page = PageParams::from(query).page(&shared.reader, &caller, IdKind::Event)?;

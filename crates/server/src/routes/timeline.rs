@@ -56,7 +56,9 @@ pub(crate) async fn get(
     Query(query): Query<TimelineQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| page(shared, &caller, &id, query))
+        .read(caller.actor.owner, move |shared| {
+            page(shared, &caller, &id, query)
+        })
         .await?;
     Ok(json(200, &page))
 }
@@ -217,7 +219,8 @@ fn attempts(shared: &Shared, caller: &Caller, records: &[Record]) -> Vec<EndedAt
             break;
         }
     }
-    // Of those that end at the same time the one that ended first comes first.
+    // The history is in order for each owner. Of those that end at the same time the one that ended first comes first.
     attempts.reverse();
+    attempts.sort_by_key(|one| one.ended);
     attempts
 }
