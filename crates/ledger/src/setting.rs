@@ -200,6 +200,22 @@ pub struct SettingChange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SharedBound;
+
+    /// Bytes have a bound for all owners and none for one: they need none while this holds.
+    #[test]
+    fn the_share_of_an_owner_in_settings_bounds_its_share_of_their_bytes() {
+        let bytes = |count: fn(SharedBound) -> usize| -> usize {
+            let kinds = SETTING_KINDS.iter();
+            kinds
+                .map(|rules| count(SharedBound::new(rules.in_all)) * rules.body_bytes_max)
+                .sum()
+        };
+        let bound = SharedBound::new(SETTINGS_BYTES_MAX);
+        assert!(bytes(SharedBound::of_owner) <= bound.of_owner());
+        assert!(bytes(SharedBound::of_owners) <= bound.of_owners());
+        assert!(bytes(SharedBound::in_all) <= bound.in_all());
+    }
 
     #[test]
     fn kinds_have_numbers_names_and_limits_of_their_own() {

@@ -11,7 +11,7 @@ use tributary_engine::{
 };
 use tributary_journal as journal;
 use tributary_ledger::{
-    AccountId, Body, Command, Lookups, Pay, PayeeAmounts, PaymentId, PaymentStatus, Queue,
+    AccountId, Body, Command, Lookups, OwnerId, Pay, PayeeAmounts, PaymentId, PaymentStatus, Queue,
     QueueTerms, Refund, WorkingSet,
 };
 use tributary_testkit::backends::{cluster_meta, empty_memory};
@@ -341,6 +341,45 @@ fn too_much_at_once_is_refused_and_what_was_taken_is_answered() {
     );
     let late = engine.execute_blocking(vec![open("late", "shop")]).unwrap();
     assert!(!done(&late).1, "its key was never taken");
+}
+
+/// Whatever an owner's programs send in batches, such as an import: they take a quarter of what may wait, and others go on.
+#[test]
+fn the_batches_of_an_owner_take_a_share_of_the_commands_that_may_wait() {
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let engine = start(Box::new(Gated {
+        inner: empty_memory(),
+        gate: gate.clone(),
+    }));
+    let batch = |owner: u64, name: usize| -> Vec<Command> {
+        let freeze = |at| {
+            let key = format!("{owner}-{name}-{at}");
+            let mut command = command(&key, Body::FreezeAccount(AccountId(1 << 40)));
+            command.actor.owner = OwnerId(owner);
+            command
+        };
+        (0..COMMANDS_PER_BATCH_MAX).map(freeze).collect()
+    };
+    let submit = |owner, name| engine.submit_unwatched(batch(owner, name));
+    // Two leave the queue: one is in flight, one is open.
+    for name in 0..2 {
+        submit(0, name).expect("there is room");
+        eventually("the writer takes it", || engine.status().queued == 0);
+    }
+    submit(70, 0).expect("there is room");
+    submit(70, 1).expect("there is room");
+    assert!(matches!(submit(70, 2), Err(Refused::Overloaded { .. })));
+    submit(80, 0).expect("another owner has its share");
+    submit(0, 2).expect("the platform has its part");
+    let one = vec![batch(70, 3).remove(0)];
+    let refused = engine.submit_unwatched(one);
+    assert!(matches!(refused, Err(Refused::Overloaded { .. })));
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    eventually("all are done", || engine.status().queued == 0);
+    engine
+        .execute_blocking(batch(70, 2))
+        .expect("there is room again");
 }
 
 /// The time of the later one comes while the earlier one is on its way to the disk.
