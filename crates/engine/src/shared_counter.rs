@@ -58,6 +58,14 @@ impl SharedCounter {
         Ok(())
     }
 
+    /// Takes up to `max` for the owner, as many as the owner has room for. Returns how many.
+    pub fn take_up_to(&self, owner: OwnerId, max: usize) -> usize {
+        let mut counts = lock(&self.counts);
+        let count = self.bound.room(owner, counts.used(owner)).min(max);
+        counts.add(owner, count);
+        count
+    }
+
     /// Takes one for the owner, until the place is dropped.
     ///
     /// # Errors

@@ -55,6 +55,18 @@ impl SharedBound {
         self.in_all - self.in_all / 4
     }
 
+    /// Returns how many more the owner may have.
+    pub fn room(self, owner: OwnerId, used: BoundUse) -> usize {
+        let room_in_all = self.in_all.saturating_sub(used.in_all);
+        if owner == OwnerId::PLATFORM {
+            return room_in_all;
+        }
+        let by_owners = used.in_all.saturating_sub(used.by_platform);
+        let of_owner = self.of_owner().saturating_sub(used.by_owner);
+        let of_owners = self.of_owners().saturating_sub(by_owners);
+        room_in_all.min(of_owner).min(of_owners)
+    }
+
     /// Checks that the owner may have `more`.
     ///
     /// # Errors
@@ -88,7 +100,9 @@ mod tests {
                 by_platform,
                 by_owner,
             };
-            bound.check(owner, used, more)
+            let checked = bound.check(owner, used, more);
+            assert_eq!(checked.is_ok(), bound.room(owner, used) >= more);
+            checked
         };
         assert_eq!(check(owner, 0, 0, 0, 25), Ok(()));
         assert_eq!(check(owner, 0, 0, 0, 26), Err(BoundReached::OfOwner));

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tributary_engine::SharedCounter;
-use tributary_ledger::{Actor, OwnerId, SharedBound};
+use tributary_ledger::{Actor, OwnerId};
 
 use crate::delivery::{Delivery, Matched, Receipt, ReceiptExpired};
 use crate::ended::EndedAttempts;
 use crate::flow::{Figures, Flow, Wanted};
 use crate::image::{Change, Image, Images, Letter};
-use crate::memory::{DeadBytes, count_dead_bytes, window};
+use crate::memory::{IN_FLIGHT_IN_ALL_MAX, LETTER_BYTES_IN_ALL_MAX, MemoryCounters, window};
 use crate::notices::DeadLetterNotice;
 use crate::revisions::Revisions;
 use crate::settings::{Subscription, SubscriptionId};
@@ -58,8 +57,7 @@ pub struct Core {
     rewinds: u64,
     /// Attempts that are over.
     past: EndedAttempts,
-    /// Size of the dead letters in memory, in bytes.
-    dead_bytes: SharedCounter,
+    memory: MemoryCounters,
 }
 
 impl Core {
@@ -79,14 +77,14 @@ impl Core {
             woken: Vec::new(),
             rewinds: 0,
             past: EndedAttempts::default(),
-            dead_bytes: count_dead_bytes(),
+            memory: MemoryCounters::new(),
         };
         for one in known {
             let id = one.subscription.id;
             let image = images.images.remove(&id);
             let image = image.unwrap_or_else(|| Image::new(one.start));
-            let dead_bytes = DeadBytes::new(core.dead_bytes.clone(), one.subscription.scope);
-            let flow = Flow::new(one.subscription, image, one.revisions, dead_bytes, now);
+            let memory = core.memory.subscription(one.subscription.scope);
+            let flow = Flow::new(one.subscription, image, one.revisions, memory, now);
             core.flows.insert(id, flow);
         }
         core.divide_windows();
@@ -95,13 +93,23 @@ impl Core {
         core
     }
 
-    /// The same core with another maximum size of all dead letters, instead of [`crate::DEAD_BYTES_IN_ALL_MAX`].
+    /// The same core with another maximum size of all events that failed, instead of [`LETTER_BYTES_IN_ALL_MAX`].
     ///
     /// # Panics
     /// If there is a subscription already.
-    pub fn with_dead_bytes_max(mut self, bytes: usize) -> Core {
+    pub fn with_letter_bytes_max(mut self, bytes: usize) -> Core {
         assert!(self.flows.is_empty(), "a subscription counts already");
-        self.dead_bytes = SharedCounter::new(SharedBound::new(bytes));
+        self.memory = MemoryCounters::with_bounds(bytes, IN_FLIGHT_IN_ALL_MAX);
+        self
+    }
+
+    /// The same core with another maximum number of all events in the hands of receivers, instead of [`IN_FLIGHT_IN_ALL_MAX`].
+    ///
+    /// # Panics
+    /// If there is a subscription already.
+    pub fn with_in_flight_in_all_max(mut self, events: usize) -> Core {
+        assert!(self.flows.is_empty(), "a subscription counts already");
+        self.memory = MemoryCounters::with_bounds(LETTER_BYTES_IN_ALL_MAX, events);
         self
     }
 
@@ -118,7 +126,9 @@ impl Core {
     ) -> Result<T, Refusal> {
         let flow = self.flows.get_mut(&id).ok_or(Refusal::NotFound)?;
         let result = change(flow, now, &mut self.outbox);
-        self.past.append(flow.ended_attempts());
+        flow.count_memory();
+        self.past
+            .append(flow.subscription().scope, flow.ended_attempts());
         if flow.wakes() {
             self.woken.push(id);
         }
@@ -141,8 +151,8 @@ impl Core {
             Image::new(start)
         });
         let revisions = Revisions::new(subscription.terms.filter.clone());
-        let dead_bytes = DeadBytes::new(self.dead_bytes.clone(), subscription.scope);
-        let flow = Flow::new(subscription, image, revisions, dead_bytes, now);
+        let memory = self.memory.subscription(subscription.scope);
+        let flow = Flow::new(subscription, image, revisions, memory, now);
         self.flows.insert(id, flow);
         self.divide_windows();
     }
@@ -391,7 +401,9 @@ impl Core {
         let mut more = false;
         for (id, flow) in &mut self.flows {
             more |= flow.tick(now, running, TICKED_MAX) == TICKED_MAX;
-            self.past.append(flow.ended_attempts());
+            flow.count_memory();
+            self.past
+                .append(flow.subscription().scope, flow.ended_attempts());
             if flow.wakes() {
                 self.woken.push(*id);
             }
@@ -522,9 +534,10 @@ impl Core {
         Ok(flow.figures(now))
     }
 
-    /// Returns why a subscription takes no new events, if it takes none.
+    /// Returns why a subscription takes no new events, or hands none out, if that is so.
     pub fn stalled(&self, id: SubscriptionId) -> Option<&'static str> {
-        self.flows.get(&id).and_then(Flow::stalled)
+        let flow = self.flows.get(&id)?;
+        flow.stalled().or_else(|| flow.hands_out_nothing())
     }
 
     /// Returns a subscription.

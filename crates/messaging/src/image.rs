@@ -37,10 +37,13 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// Adds a failed attempt.
-    pub(crate) fn failed(&mut self, at: u64, error: &str) {
+    /// Adds a failed attempt, and keeps at most `kept` of them, at least that one: the first and the last ones.
+    pub(crate) fn failed(&mut self, at: u64, error: &str, kept: usize) {
         let end = error.floor_char_boundary(ERROR_BYTES_MAX);
-        if self.history.len() == ATTEMPTS_KEPT {
+        if kept <= 1 {
+            self.history = Vec::new();
+        }
+        while self.history.len() >= kept.max(2) {
             self.history.remove(1);
         }
         self.history.push(Attempt {

@@ -47,7 +47,9 @@ pub use ids::DeliveryIds;
 pub use image::{ATTEMPTS_KEPT, Attempt, Change, ERROR_BYTES_MAX, Image, Images, Letter};
 pub use log::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Log, restore_snapshot};
 pub use matcher::Matcher;
-pub use memory::{DEAD_BYTES_IN_ALL_MAX, WINDOW_MAX, WINDOW_MIN, WINDOWS_IN_ALL_MAX};
+pub use memory::{
+    IN_FLIGHT_IN_ALL_MAX, LETTER_BYTES_IN_ALL_MAX, WINDOW_MAX, WINDOW_MIN, WINDOWS_IN_ALL_MAX,
+};
 pub use notices::{DEAD_LETTER_NOTICE_EVERY, DeadLetterNotice};
 pub use revisions::{FILTERS_KEPT_MAX, Revisions};
 pub use scan::{StartAt, scan};

@@ -6,51 +6,106 @@ use tributary_ledger::{OwnerId, SharedBound};
 /// Maximum number of matched events that wait in memory to be handed out, per subscription. Later ones are read from the
 /// journal when these are gone.
 pub const WINDOW_MAX: usize = 4_096;
-/// Maximum size of the dead letters of all subscriptions in memory, in bytes, shared as [`SharedBound`] says. A subscription whose owner
-/// has no room left takes no new event.
-pub const DEAD_BYTES_IN_ALL_MAX: usize = 256 << 20;
+/// Maximum size in memory of the events of all subscriptions that failed, in bytes: those that wait for another attempt and dead
+/// letters. It is shared as [`SharedBound`] says. A subscription whose owner has no room left takes no new event, and remembers only the
+/// last failed attempt of an event.
+pub const LETTER_BYTES_IN_ALL_MAX: usize = 256 << 20;
+/// Maximum number of events of all subscriptions in the hands of receivers, shared as [`SharedBound`] says. An event takes some 300
+/// bytes.
+pub const IN_FLIGHT_IN_ALL_MAX: usize = 1 << 20;
 /// Maximum number of matched events of all subscriptions that wait in memory to be handed out, divided between the subscriptions as
 /// [`SharedBound`] says. An event takes some 300 bytes.
 pub const WINDOWS_IN_ALL_MAX: usize = 1 << 20;
 /// Minimum of a subscription's part of [`WINDOWS_IN_ALL_MAX`].
 pub const WINDOW_MIN: usize = 64;
 
-/// Dead letters of one subscription in the memory that all share. They are given back when this is dropped.
+/// Counters of what the subscriptions of all owners have in memory.
 #[derive(Debug)]
-pub(crate) struct DeadBytes {
+pub(crate) struct MemoryCounters {
+    /// Size of the events that failed, in bytes.
+    letter_bytes: SharedCounter,
+    /// Number of events in the hands of receivers.
+    in_flight: SharedCounter,
+}
+
+impl MemoryCounters {
+    /// Returns counters with the bounds [`LETTER_BYTES_IN_ALL_MAX`] and [`IN_FLIGHT_IN_ALL_MAX`].
+    pub(crate) fn new() -> MemoryCounters {
+        MemoryCounters::with_bounds(LETTER_BYTES_IN_ALL_MAX, IN_FLIGHT_IN_ALL_MAX)
+    }
+
+    pub(crate) fn with_bounds(letter_bytes: usize, in_flight: usize) -> MemoryCounters {
+        MemoryCounters {
+            letter_bytes: SharedCounter::new(SharedBound::new(letter_bytes)),
+            in_flight: SharedCounter::new(SharedBound::new(in_flight)),
+        }
+    }
+
+    /// Returns the use of a subscription of this owner, which has nothing yet.
+    pub(crate) fn subscription(&self, owner: OwnerId) -> MemoryUse {
+        let none = |shared: &SharedCounter| CountedUse {
+            shared: shared.clone(),
+            owner,
+            own: 0,
+        };
+        MemoryUse {
+            letter_bytes: none(&self.letter_bytes),
+            in_flight: none(&self.in_flight),
+        }
+    }
+}
+
+/// What one subscription has in memory.
+#[derive(Debug)]
+pub(crate) struct MemoryUse {
+    /// Size of its events that failed, in bytes.
+    pub(crate) letter_bytes: CountedUse,
+    /// Number of its events in the hands of receivers.
+    pub(crate) in_flight: CountedUse,
+}
+
+impl MemoryUse {
+    /// Returns the use of another subscription of the same owner, which has nothing yet.
+    pub(crate) fn another(&self) -> MemoryUse {
+        MemoryUse {
+            letter_bytes: self.letter_bytes.another(),
+            in_flight: self.in_flight.another(),
+        }
+    }
+}
+
+/// A subscription's part of what all share. It is given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct CountedUse {
     shared: SharedCounter,
     owner: OwnerId,
     own: usize,
 }
 
-impl DeadBytes {
-    pub(crate) fn new(shared: SharedCounter, owner: OwnerId) -> DeadBytes {
-        DeadBytes {
-            shared,
-            owner,
+impl CountedUse {
+    fn another(&self) -> CountedUse {
+        CountedUse {
+            shared: self.shared.clone(),
+            owner: self.owner,
             own: 0,
         }
     }
 
-    /// None yet, of the same owner.
-    pub(crate) fn another(&self) -> DeadBytes {
-        DeadBytes::new(self.shared.clone(), self.owner)
+    /// Counts `own` instead of what was counted before, also if there is no room.
+    pub(crate) fn set(&mut self, own: usize) {
+        if own > self.own {
+            self.shared.add(self.owner, own - self.own);
+        } else if own < self.own {
+            self.shared.give_back(self.owner, self.own - own);
+        }
+        self.own = own;
     }
 
-    /// Adds a letter, also if there is no room.
-    pub(crate) fn add(&mut self, bytes: usize) {
-        self.own += bytes;
-        self.shared.add(self.owner, bytes);
-    }
-
-    pub(crate) fn remove(&mut self, bytes: usize) {
-        self.own -= bytes;
-        self.shared.give_back(self.owner, bytes);
-    }
-
-    /// Size of this subscription's dead letters, in bytes.
-    pub(crate) fn own(&self) -> usize {
-        self.own
+    /// Counts up to `max` more, as many as the owner has room for. Returns how many.
+    pub(crate) fn take_up_to(&mut self, max: usize) -> usize {
+        let taken = self.shared.take_up_to(self.owner, max);
+        self.own += taken;
+        taken
     }
 
     /// Whether the owner has room for more.
@@ -59,15 +114,10 @@ impl DeadBytes {
     }
 }
 
-impl Drop for DeadBytes {
+impl Drop for CountedUse {
     fn drop(&mut self) {
         self.shared.give_back(self.owner, self.own);
     }
-}
-
-/// Returns the counter of the dead letters of all subscriptions.
-pub(crate) fn count_dead_bytes() -> SharedCounter {
-    SharedCounter::new(SharedBound::new(DEAD_BYTES_IN_ALL_MAX))
 }
 
 /// Returns the maximum number of events that wait in memory, of one subscription of an owner who has `of_owner` of them, where all

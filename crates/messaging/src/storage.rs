@@ -17,7 +17,7 @@ pub struct Storage {
     /// The disk for the history of deliveries.
     pub history: Arc<dyn Disk>,
     /// Maximum size of the history of deliveries, in bytes, about. With 0 there is none, and what there was goes. A 200th of it is
-    /// taken in memory.
+    /// taken in memory, and 16 MiB for slots that are not full.
     pub history_bytes_max: u64,
     /// Random number of this process. It keeps the receipts of two processes apart, where ledger time does not.
     pub process_number: u64,

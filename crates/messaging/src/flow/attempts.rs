@@ -3,7 +3,7 @@
 use super::{Flow, GAVE_BACK, RECEIVER_TEXT_MARK, State};
 use crate::delivery::{Delivery, Receipt, ReceiptExpired};
 use crate::ended::{AttemptEnd, EndedAttempts, Group};
-use crate::image::ERROR_BYTES_MAX;
+use crate::image::{ATTEMPTS_KEPT, ERROR_BYTES_MAX};
 
 impl Flow {
     /// Hands out up to `max` events until the running time `deadline`, the oldest first.
@@ -12,9 +12,13 @@ impl Flow {
         let in_flight_max = self.policy().in_flight_max as usize;
         let ttl = self.policy().ttl;
         let (mut first, mut waited) = (0, 0);
+        let mut places = max.min(in_flight_max.saturating_sub(self.out));
+        if self.ready.is_empty() || self.subscription.terms.paused.is_some() {
+            places = 0;
+        }
+        places = self.memory.in_flight.take_up_to(places);
         while self.subscription.terms.paused.is_none()
-            && deliveries.len() < max
-            && self.out < in_flight_max
+            && deliveries.len() < places
             && let Some((position, ())) = self.ready.pop_first()
         {
             if ttl > 0 && now >= self.opened(position).letter.time.saturating_add(ttl) {
@@ -214,17 +218,24 @@ impl Flow {
     pub(super) fn fail(&mut self, position: u64, error: &str, due: u64, now: u64) {
         self.totals.failed += 1;
         let attempts_max = self.policy().attempts_max;
+        let attempts_kept = match self.memory.letter_bytes.has_room() {
+            true => ATTEMPTS_KEPT,
+            false => 1,
+        };
         let open = self.at(position);
-        open.letter.failed(now, error);
-        if open.letter.attempt >= attempts_max {
-            return self.mark_dead(position, now);
-        }
+        let was_named = std::mem::replace(&mut open.named, true);
+        let bytes_before = if was_named { open.letter.bytes() } else { 0 };
+        open.letter.failed(now, error, attempts_kept);
+        open.letter.due = due;
+        let (bytes, attempt) = (open.letter.bytes(), open.letter.attempt);
         let State::Out { deadline, .. } = open.state else {
             unreachable!("only what is out fails");
         };
-        open.letter.due = due;
-        let before = std::mem::replace(&mut open.named, true);
-        self.named += usize::from(!before);
+        self.named += usize::from(!was_named);
+        self.named_bytes = self.named_bytes + bytes - bytes_before;
+        if attempt >= attempts_max {
+            return self.mark_dead(position, now);
+        }
         self.out -= 1;
         self.deadlines.remove(&(deadline, position));
         self.changed.push(position);

@@ -12,7 +12,7 @@ impl Flow {
     pub(super) fn mark_dead(&mut self, position: u64, now: u64) {
         let mut letter = self.close(position, now).letter;
         letter.due = now;
-        self.dead_bytes.add(letter.bytes());
+        self.dead_bytes += letter.bytes();
         self.dead.insert(position, letter);
         self.unwritten.new.insert(position);
         self.changed.push(position);
@@ -20,7 +20,7 @@ impl Flow {
 
     pub(super) fn remove_dead(&mut self, position: u64) -> Option<Letter> {
         let letter = self.dead.remove(&position)?;
-        self.dead_bytes.remove(letter.bytes());
+        self.dead_bytes -= letter.bytes();
         self.unwritten.remove(position);
         Some(letter)
     }

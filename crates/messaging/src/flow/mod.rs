@@ -17,7 +17,7 @@ use crate::ascending_map::AscendingMap;
 use crate::delivery::Matched;
 use crate::ended::{AttemptEnd, EndedAttempts};
 use crate::image::{Image, Letter};
-use crate::memory::{DeadBytes, WINDOW_MAX};
+use crate::memory::{MemoryUse, WINDOW_MAX};
 use crate::revisions::Revisions;
 use crate::settings::{Filter, Order, Policy, Subscription, SubscriptionId};
 use tributary_engine::{Meter, Rates};
@@ -131,7 +131,11 @@ pub struct Flow {
     /// Events above the floor that are done.
     done: BTreeSet<u64>,
     dead: BTreeMap<u64, Letter>,
-    dead_bytes: DeadBytes,
+    /// Size of the dead letters, in bytes.
+    dead_bytes: usize,
+    /// Size of the events that the log names, in bytes.
+    named_bytes: usize,
+    memory: MemoryUse,
     /// Maximum number of matched events that wait in memory to be handed out, at most [`WINDOW_MAX`].
     window: usize,
     /// Dead letters that are not known to be in the log.
@@ -165,10 +169,9 @@ impl Flow {
         subscription: Subscription,
         image: Image,
         revisions: Revisions,
-        mut dead_bytes: DeadBytes,
+        memory: MemoryUse,
         now: u64,
     ) -> Flow {
-        dead_bytes.add(image.dead.values().map(Letter::bytes).sum());
         let mut flow = Flow {
             revisions,
             rematch_through: image.rematch_through,
@@ -180,7 +183,9 @@ impl Flow {
             deadlines: AscendingMap::new(),
             lanes: HashMap::new(),
             done: image.done,
-            dead_bytes,
+            dead_bytes: image.dead.values().map(Letter::bytes).sum(),
+            named_bytes: 0,
+            memory,
             window: WINDOW_MAX,
             dead: image.dead,
             unwritten: UnwrittenDead::default(),
@@ -203,7 +208,16 @@ impl Flow {
             letter.due = letter.due_after_restart(now);
             flow.admit(position, letter, true, now);
         }
+        flow.count_memory();
         flow
+    }
+
+    /// Counts what is in memory now in what the subscriptions of all owners share.
+    pub(crate) fn count_memory(&mut self) {
+        self.memory
+            .letter_bytes
+            .set(self.dead_bytes + self.named_bytes);
+        self.memory.in_flight.set(self.out);
     }
 
     /// Returns the definition of the subscription.
@@ -226,10 +240,10 @@ impl Flow {
 
     /// Returns why the flow takes no new events, if it takes none.
     pub fn stalled(&self) -> Option<&'static str> {
-        if self.dead.len() >= DEAD_MAX || self.dead_bytes.own() >= DEAD_BYTES_MAX {
+        if self.dead.len() >= DEAD_MAX || self.dead_bytes >= DEAD_BYTES_MAX {
             Some("there are too many dead letters")
-        } else if !self.dead_bytes.has_room() {
-            Some("the subscriptions of this owner have too many dead letters")
+        } else if !self.memory.letter_bytes.has_room() {
+            Some("the subscriptions of this owner have too many events that failed")
         } else if self.named >= NAMED_MAX {
             Some("too many events wait for another attempt")
         } else {
@@ -237,12 +251,18 @@ impl Flow {
         }
     }
 
+    /// Returns why the flow hands out nothing although it may have events, if that is so.
+    pub(crate) fn hands_out_nothing(&self) -> Option<&'static str> {
+        let has_room = self.memory.in_flight.has_room();
+        (!has_room).then_some("the receivers of this owner hold too many events")
+    }
+
     /// Returns how many more matched events the flow takes now.
     pub fn room(&self) -> usize {
         if self.stalled().is_some() {
             return 0;
         }
-        let bound = self.window + self.policy().in_flight_max as usize;
+        let bound = self.window + self.out;
         bound.saturating_sub(self.open.len() - self.named)
     }
 
@@ -255,6 +275,7 @@ impl Flow {
     pub fn wanted(&self, head: u64) -> Option<Wanted> {
         if let Some(&(from, through)) = self.replays.front()
             && self.named < NAMED_MAX / 2
+            && self.memory.letter_bytes.has_room()
         {
             return Some(Wanted {
                 from,
@@ -362,7 +383,10 @@ impl Flow {
 
     fn admit(&mut self, position: u64, letter: Letter, named: bool, now: u64) {
         let object = letter.object;
-        self.named += usize::from(named);
+        if named {
+            self.named += 1;
+            self.named_bytes += letter.bytes();
+        }
         let open = Open {
             letter,
             state: State::Blocked,
@@ -420,7 +444,10 @@ impl Flow {
     /// Removes an open event. The next event of its object gets its turn.
     fn close(&mut self, position: u64, now: u64) -> Open {
         let open = self.open.remove(&position).expect("it is open");
-        self.named -= usize::from(open.named);
+        if open.named {
+            self.named -= 1;
+            self.named_bytes -= open.letter.bytes();
+        }
         match open.state {
             State::Blocked => {}
             State::Waiting => {
@@ -508,7 +535,8 @@ impl Flow {
         let wakes = self.receiver_waits
             && self.subscription.terms.paused.is_none()
             && !self.ready.is_empty()
-            && self.out < self.policy().in_flight_max as usize;
+            && self.out < self.policy().in_flight_max as usize
+            && self.memory.in_flight.has_room();
         self.receiver_waits &= !wakes;
         wakes
     }

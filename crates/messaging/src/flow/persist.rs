@@ -8,8 +8,11 @@ use crate::revisions::Revisions;
 use crate::settings::Terms;
 use tributary_ledger::Actor;
 
-/// Number of done events above the floor from which on the log names the events that hold the floor.
+/// Number of done events above the floor from which on the log names the events that hold the floor. It is less where there are many
+/// subscriptions: four times as many as may wait in memory.
 const DONE_MAX: usize = 16_384;
+/// Minimum of that number.
+const DONE_MIN: usize = 1_024;
 /// Number of positions that the floor moves on, with nothing done, before that is worth a change.
 const FLOOR_STEP: u64 = 65_536;
 
@@ -41,6 +44,7 @@ impl Flow {
             for (&position, open) in open.filter(|(_, open)| !open.named) {
                 open.named = true;
                 self.named += 1;
+                self.named_bytes += open.letter.bytes();
                 self.changed.push(position);
             }
         }
@@ -74,8 +78,8 @@ impl Flow {
     }
 
     fn make_anew(&mut self, image: Image, revisions: Revisions, now: u64) {
-        let (window, dead_bytes) = (self.window, self.dead_bytes.another());
-        *self = Flow::new(self.subscription.clone(), image, revisions, dead_bytes, now);
+        let (window, memory) = (self.window, self.memory.another());
+        *self = Flow::new(self.subscription.clone(), image, revisions, memory, now);
         self.window = window;
     }
 
@@ -99,7 +103,7 @@ impl Flow {
     /// Appends the changes since the last drain. Leaves a floor that moved only a little for later, unless `all`.
     pub fn drain(&mut self, all: bool, out: &mut Vec<Change>) {
         let (id, before) = (self.id(), out.len());
-        if self.done.len() > DONE_MAX {
+        if self.done.len() > (4 * self.window).clamp(DONE_MIN, DONE_MAX) {
             self.name_oldest();
         }
         let first = self.open.iter().find(|(_, open)| !open.named);
@@ -156,6 +160,7 @@ impl Flow {
         for (&position, open) in oldest.take(NAMED_AT_ONCE) {
             open.named = true;
             self.named += 1;
+            self.named_bytes += open.letter.bytes();
             self.changed.push(position);
         }
     }

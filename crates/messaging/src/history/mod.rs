@@ -4,26 +4,31 @@
 //! history/<number>.log    64 slots of 64 KiB: a header, then groups of attempts in the order in which they ended
 //! ```
 //!
-//! The open slot is written again at least each second, and nothing is ever synced: a crash of the machine costs history and nothing
-//! else. A slot that can't be read is skipped. The header holds a filter (Bloom 1970) of the subscriptions and events in the slot. All
-//! filters are in memory, so that only slots with a possible answer are read. Beyond the bound the oldest file is removed. If a file
-//! can't be written, the history stops for a minute and nothing else does.
+//! A slot has attempts of one owner's subscriptions. Each owner with new attempts has one open slot in memory, which is written again at
+//! least each second while few owners have new attempts; nothing is ever synced: a crash of the machine costs history and nothing else.
+//! A slot that can't be read is skipped. The header holds a filter (Bloom 1970) of the subscriptions and events in the slot. All filters
+//! are in memory, so that only slots with a possible answer are read. Owners share the slots ([`pool`]): an owner's new slot takes the
+//! place of its own oldest one once it has its share. If a file can't be written, the history stops for a minute and nothing else does.
 
 mod attempts;
+mod pool;
 mod slot;
 
 pub use attempts::{AttemptPage, AttemptQuery, EndedAttempt};
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use tributary_journal::{Disk, File};
+use tributary_journal::Disk;
+use tributary_ledger::OwnerId;
 
 use crate::ended::EndedAttempts;
+use pool::Pool;
 use slot::{
-    Asked, CONTENT_BYTES_MAX, DIR, HEADER_BYTES, INDEX_BITS, SLOT_BYTES, SLOTS_PER_FILE, Slot,
-    decode, encode, parse_header, path, put_header, read_slot,
+    Asked, CONTENT_BYTES_MAX, INDEX_BITS, SLOT_BYTES, SLOTS_PER_FILE, Slot, decode, encode,
+    read_slot,
 };
 
 /// Size of one file, in bytes. The history is bounded in steps of it, and never below two files.
@@ -32,8 +37,13 @@ const FILE_BYTES: u64 = SLOTS_PER_FILE * SLOT_BYTES as u64;
 const WRITE_EVERY: u64 = 500_000_000;
 /// Time to wait after a failed write, nanoseconds.
 const RETRY_AFTER: u64 = 60_000_000_000;
-/// Free space below which no file is begun, in bytes: payments come first, and the journal's next segment needs 384 MiB.
-const FREE_BYTES_MIN: u64 = 512 << 20;
+/// Maximum size of the open slots of all owners in memory, in bytes. Beyond it the one that was used the longest ago is written and
+/// closed; an owner's newest slot is opened again when it has room left.
+const OPEN_BYTES_MAX: usize = 16 << 20;
+/// Room below which a slot is not opened again, in bytes.
+const REOPEN_BYTES_MIN: usize = CONTENT_BYTES_MAX / 4;
+/// Maximum number of open slots that are written at once.
+const WRITTEN_AT_ONCE_MAX: usize = 64;
 /// Maximum number of slots read for one query.
 const SLOTS_READ_MAX: usize = 256;
 
@@ -54,34 +64,46 @@ pub(crate) struct History {
     told_left_out: bool,
 }
 
-/// The files and slots of the history.
+/// The slots of the history.
 struct Known {
-    /// Full slots, the oldest first.
-    slots: VecDeque<Slot>,
-    /// Files, the oldest first.
-    files: VecDeque<u64>,
-    /// The open slot, which is in memory.
-    open: Slot,
+    /// Slots in files, also those that are open.
+    pool: Pool,
+    /// The open slot of each owner who has one.
+    open: BTreeMap<OwnerId, OpenSlot>,
+    /// Size of all open slots, in bytes.
+    open_bytes: usize,
+    /// Number of the next slot.
+    next: u64,
+    /// Number of uses of open slots.
+    uses: u64,
+    /// Owner whose open slot was written last.
+    last_written: OwnerId,
+}
+
+/// A slot that is filling.
+struct OpenSlot {
+    slot: Slot,
     content: Vec<u8>,
     /// Number of bytes of the content that are in the file.
     written: usize,
-    /// File of the open slot, once that is open.
-    file: Option<(u64, Arc<dyn File>)>,
+    /// Number of the last use.
+    used: u64,
+}
+
+/// A slot to be read.
+struct SlotToRead {
+    number: u64,
+    place: u64,
+    /// The content, where that is in memory.
+    content: Option<Vec<u8>>,
 }
 
 /// Slots to be read for a query, without a lock.
 pub(crate) struct Reading {
     disk: Arc<dyn Disk>,
     cluster: [u8; 16],
-    /// Slots, the newest first, with the content where that is in memory.
-    slots: Vec<(u64, Option<Vec<u8>>)>,
-}
-
-/// Removes a file. A failure costs space and nothing else.
-fn remove(disk: &dyn Disk, file: u64) {
-    if let Err(error) = disk.remove(&path(file)) {
-        tracing::warn!(%error, file, "an old part of the history of deliveries can't be removed");
-    }
+    /// Slots, the newest first.
+    slots: Vec<SlotToRead>,
 }
 
 impl History {
@@ -127,10 +149,11 @@ impl History {
     fn known(&mut self) -> &mut Known {
         let (disk, files_max) = (&*self.disk, self.files_max);
         self.known.get_or_insert_with(|| {
-            Known::read(disk, self.cluster, self.head, files_max).unwrap_or_else(|error| {
+            let pool = Pool::read(disk, self.cluster, self.head, files_max);
+            Known::new(pool.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the history of deliveries can't be read");
-                Known::new(VecDeque::new(), VecDeque::new(), 0)
-            })
+                Pool::new(self.cluster, files_max)
+            }))
         })
     }
 
@@ -146,53 +169,68 @@ impl History {
                 "attempts at events are left out of their history: they come faster than it is written"
             );
         }
+        let (disk, cluster) = (self.disk.clone(), self.cluster);
         let mut bytes = Vec::new();
-        for (group, positions, note) in past.groups() {
+        for (owner, group, positions, note) in past.appended() {
             bytes.clear();
             encode(group, positions, note, &mut bytes);
-            if self.known().content.len() + bytes.len() > CONTENT_BYTES_MAX {
-                self.write(now);
-                self.turn();
+            let open = self.known().open_slot(&*disk, cluster, owner);
+            if open.content.len() + bytes.len() > CONTENT_BYTES_MAX {
+                self.close_slot(now, owner);
             }
             let known = self.known();
-            known.content.extend_from_slice(&bytes);
-            known.open.put(group, positions);
+            known.open_bytes += bytes.len();
+            let open = known.open_slot(&*disk, cluster, owner);
+            open.content.extend_from_slice(&bytes);
+            open.slot.put(group, positions);
+            while self.known().open_bytes > OPEN_BYTES_MAX {
+                let unused = self.known().least_recently_used();
+                self.close_slot(now, unused);
+            }
         }
         self.spare = past;
     }
 
-    /// Begins another slot. One that was not written is lost.
-    fn turn(&mut self) {
+    /// Writes the open slot of the owner and closes it. What is not written is lost.
+    fn close_slot(&mut self, now: u64, owner: OwnerId) {
+        self.write_slots(now, &[owner]);
         let known = self.known();
-        let whole = known.written == known.content.len();
-        let next = known.open.number + u64::from(whole);
-        let full = std::mem::replace(&mut known.open, Slot::new(next));
-        if whole {
-            known.slots.push_back(full);
+        if let Some(closed) = known.open.remove(&owner) {
+            known.open_bytes -= closed.content.len();
         }
-        known.content.clear();
-        known.written = 0;
     }
 
     /// Writes what is not written yet, if it is time.
     pub(crate) fn write_if_due(&mut self, now: u64) {
         // A clock that was set back must not keep it from being written.
         if now.abs_diff(self.written_at) >= WRITE_EVERY {
-            self.write(now);
+            self.written_at = now;
+            let due = self
+                .known
+                .as_ref()
+                .map(|known| known.unwritten(WRITTEN_AT_ONCE_MAX));
+            self.write_slots(now, &due.unwrap_or_default());
         }
     }
 
-    /// Writes the open slot, unless a write failed lately.
+    /// Writes all open slots, unless a write failed lately.
     pub(crate) fn write(&mut self, now: u64) {
         self.written_at = now;
-        let to_write = |known: &Known| known.written < known.content.len();
-        if !self.known.as_ref().is_some_and(to_write)
-            || (now < self.retry_at && self.retry_at - now <= RETRY_AFTER)
-        {
+        let due = self.known.as_ref().map(|known| known.unwritten(usize::MAX));
+        self.write_slots(now, &due.unwrap_or_default());
+    }
+
+    /// Writes the open slots of these owners, unless a write failed lately.
+    fn write_slots(&mut self, now: u64, owners: &[OwnerId]) {
+        if owners.is_empty() || (now < self.retry_at && self.retry_at - now <= RETRY_AFTER) {
             return;
         }
-        let (disk, files_max, cluster) = (self.disk.clone(), self.files_max, self.cluster);
-        match self.known().write(&*disk, files_max, cluster) {
+        let disk = self.disk.clone();
+        let known = self.known();
+        let written = owners
+            .iter()
+            .try_for_each(|owner| known.write(&*disk, *owner));
+        match written {
             Ok(()) => {
                 if std::mem::take(&mut self.retry_at) > 0 {
                     tracing::info!("the history of deliveries is written again");
@@ -202,7 +240,6 @@ impl History {
                 if self.retry_at == 0 {
                     tracing::warn!(%error, "the history of deliveries can't be written; deliveries go on, and it will be tried again");
                 }
-                self.known().file = None;
                 self.retry_at = now.saturating_add(RETRY_AFTER);
             }
         }
@@ -215,13 +252,27 @@ impl History {
         let last = wanted
             .before
             .map_or(u64::MAX, |before| before >> INDEX_BITS);
-        let mut slots = Vec::new();
-        if known.open.number <= last && known.open.may_have(&asked) {
-            slots.push((known.open.number, Some(known.content.clone())));
-        }
-        let whole = known.slots.iter().rev();
-        let whole = whole.filter(|slot| slot.number <= last && slot.may_have(&asked));
-        slots.extend(whole.map(|slot| (slot.number, None)));
+        let is_wanted = |slot: &Slot| slot.number <= last && slot.may_have(&asked);
+        let open = known.open.values().filter(|open| is_wanted(&open.slot));
+        let mut slots: Vec<SlotToRead> = open
+            .map(|open| SlotToRead {
+                number: open.slot.number,
+                place: 0,
+                content: Some(open.content.clone()),
+            })
+            .collect();
+        let is_closed = |slot: &Slot| {
+            let open = known.open.get(&slot.owner);
+            open.is_none_or(|open| open.slot.number != slot.number)
+        };
+        let closed = known.pool.newest_first();
+        let closed = closed.filter(|one| is_wanted(&one.slot) && is_closed(&one.slot));
+        slots.extend(closed.map(|one| SlotToRead {
+            number: one.slot.number,
+            place: one.place,
+            content: None,
+        }));
+        slots.sort_by_key(|slot| std::cmp::Reverse(slot.number));
         Reading {
             disk: self.disk.clone(),
             cluster: self.cluster,
@@ -231,113 +282,83 @@ impl History {
 }
 
 impl Known {
-    fn new(slots: VecDeque<Slot>, files: VecDeque<u64>, next: u64) -> Known {
+    fn new(pool: Pool) -> Known {
         Known {
-            slots,
-            files,
-            open: Slot::new(next),
+            open: BTreeMap::new(),
+            open_bytes: 0,
+            next: pool.next_number(),
+            uses: 0,
+            last_written: OwnerId::PLATFORM,
+            pool,
+        }
+    }
+
+    /// Returns the open slot of the owner. Opens the owner's newest one again if that has room, else a new one.
+    fn open_slot(&mut self, disk: &dyn Disk, cluster: [u8; 16], owner: OwnerId) -> &mut OpenSlot {
+        if !self.open.contains_key(&owner) {
+            let open = self
+                .reopen(disk, cluster, owner)
+                .unwrap_or_else(|| self.begin(owner));
+            self.open_bytes += open.content.len();
+            self.open.insert(owner, open);
+        }
+        self.uses += 1;
+        let open = self.open.get_mut(&owner).expect("it was opened");
+        open.used = self.uses;
+        open
+    }
+
+    fn reopen(&self, disk: &dyn Disk, cluster: [u8; 16], owner: OwnerId) -> Option<OpenSlot> {
+        let newest = self.pool.newest(owner)?;
+        if CONTENT_BYTES_MAX - newest.bytes < REOPEN_BYTES_MIN {
+            return None;
+        }
+        let content = read_slot(disk, cluster, newest.slot.number, newest.place)?;
+        Some(OpenSlot {
+            slot: newest.slot.clone(),
+            written: content.len(),
+            content,
+            used: 0,
+        })
+    }
+
+    fn begin(&mut self, owner: OwnerId) -> OpenSlot {
+        let number = self.next;
+        self.next += 1;
+        OpenSlot {
+            slot: Slot::new(number, owner),
             content: Vec::new(),
             written: 0,
-            file: None,
+            used: 0,
         }
     }
 
-    /// Reads the headers of all slots.
-    fn read(disk: &dyn Disk, cluster: [u8; 16], head: u64, files_max: usize) -> io::Result<Known> {
-        let names = disk.list(DIR)?;
-        let number = |name: &String| {
-            let number = name.strip_suffix(".log")?.parse().ok()?;
-            path(number).ends_with(name.as_str()).then_some(number)
-        };
-        let mut files: VecDeque<u64> = names.iter().filter_map(number).collect();
-        files.make_contiguous().sort_unstable();
-        let mut slots: VecDeque<Slot> = VecDeque::new();
-        let newest = files.back().copied();
-        while files.len() > files_max {
-            let oldest = files.pop_front().expect("there are some");
-            remove(disk, oldest);
-        }
-        let mut header = [0; HEADER_BYTES];
-        let mut gone = Vec::new();
-        for &file in &files {
-            let first = file * SLOTS_PER_FILE;
-            let mut of_file = Vec::new();
-            // What can't be read is passed over like what is damaged.
-            let open = disk.open_read(&path(file)).ok();
-            for at in 0..SLOTS_PER_FILE {
-                let mut read = |from: &dyn File| from.read_at(&mut header, at * SLOT_BYTES as u64);
-                let read = open.as_deref().and_then(|file| read(file).ok());
-                if read.unwrap_or(0) < HEADER_BYTES {
-                    break;
-                }
-                let found = parse_header(&header, cluster);
-                of_file.extend(
-                    found
-                        .map(|(slot, ..)| slot)
-                        .filter(|slot| slot.number == first + at),
-                );
-            }
-            // The journal was restored to an earlier position: other events will have these positions.
-            if of_file.iter().any(|slot| slot.greatest > head) {
-                remove(disk, file);
-                gone.push(file);
-            } else {
-                slots.extend(of_file);
-            }
-        }
-        files.retain(|file| !gone.contains(file));
-        // What can't be read in the newest file is not written over.
-        let after = slots.back().map_or(0, |slot| slot.number + 1);
-        let next = match newest {
-            Some(newest) if after.div_ceil(SLOTS_PER_FILE) != newest + 1 => {
-                (newest + 1) * SLOTS_PER_FILE
-            }
-            _ => after,
-        };
-        Ok(Known::new(slots, files, next))
+    fn least_recently_used(&self) -> OwnerId {
+        let unused = self.open.iter().min_by_key(|(_, open)| open.used);
+        *unused.expect("open slots take memory").0
     }
 
-    /// Puts the slot that is filling into its file.
-    fn write(&mut self, disk: &dyn Disk, files_max: usize, cluster: [u8; 16]) -> io::Result<()> {
-        let number = self.open.number / SLOTS_PER_FILE;
-        let file = match &self.file {
-            Some((open, file)) if *open == number => file.clone(),
-            _ => self.open_file(disk, number, files_max)?,
-        };
-        self.file = Some((number, file.clone()));
-        let mut bytes = vec![0; HEADER_BYTES];
-        bytes.extend_from_slice(&self.content);
-        put_header(&self.open, cluster, &mut bytes);
-        let at = self.open.number % SLOTS_PER_FILE * SLOT_BYTES as u64;
-        file.write_at(&bytes, at)?;
-        self.written = self.content.len();
-        Ok(())
+    /// Returns owners whose open slots have something that is not written yet, at most `max`, in turn.
+    fn unwritten(&self, max: usize) -> Vec<OwnerId> {
+        let after = (Bound::Excluded(self.last_written), Bound::Unbounded);
+        let in_turn = self
+            .open
+            .range(after)
+            .chain(self.open.range(..=self.last_written));
+        let unwritten = in_turn.filter(|(_, open)| open.written < open.content.len());
+        unwritten.map(|(owner, _)| *owner).take(max).collect()
     }
 
-    fn open_file(
-        &mut self,
-        disk: &dyn Disk,
-        number: u64,
-        files_max: usize,
-    ) -> io::Result<Arc<dyn File>> {
-        if self.files.contains(&number) {
-            return disk.open(&path(number));
-        }
-        if disk.free_bytes()? < FREE_BYTES_MIN {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        disk.create_dir(DIR)?;
-        while self.files.len() >= files_max
-            && let Some(&oldest) = self.files.front()
+    /// Writes the open slot of the owner into its file.
+    fn write(&mut self, disk: &dyn Disk, owner: OwnerId) -> io::Result<()> {
+        if let Some(open) = self.open.get_mut(&owner)
+            && open.written < open.content.len()
         {
-            disk.remove(&path(oldest))?;
-            self.files.pop_front();
-            let newer = |slot: &Slot| slot.number / SLOTS_PER_FILE > oldest;
-            self.slots.retain(newer);
+            self.pool.write(disk, &open.slot, &open.content)?;
+            open.written = open.content.len();
+            self.last_written = owner;
         }
-        let file = disk.create(&path(number))?;
-        self.files.push_back(number);
-        Ok(file)
+        Ok(())
     }
 }
 
@@ -345,13 +366,18 @@ impl Reading {
     /// The answer. Waits for the disk.
     pub(crate) fn find(self, wanted: &AttemptQuery<'_>) -> AttemptPage {
         let mut found = AttemptPage::default();
-        for (read, (number, content)) in self.slots.into_iter().enumerate() {
+        for (read, slot) in self.slots.into_iter().enumerate() {
+            let SlotToRead {
+                number,
+                place,
+                content,
+            } = slot;
             if read == SLOTS_READ_MAX {
                 found.next = Some((number + 1) << INDEX_BITS);
                 return found;
             }
             // One that can't be read is passed over; its file may be gone by now.
-            let content = content.or_else(|| read_slot(&*self.disk, self.cluster, number));
+            let content = content.or_else(|| read_slot(&*self.disk, self.cluster, number, place));
             let mut of_slot = Vec::new();
             decode(&content.unwrap_or_default(), number, wanted, &mut of_slot);
             for attempt in of_slot.into_iter().rev() {

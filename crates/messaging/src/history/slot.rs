@@ -3,12 +3,12 @@
 //! ```text
 //!   0   8  BLAKE3 of the header's bytes from here on, cut
 //!   8   8  BLAKE3 of the content, cut
-//!  16   4  "TRH1"
+//!  16   4  "TRH2"
 //!  20   4  bytes of the content
 //!  24   8  number of the slot
 //!  32  16  names the journal
 //!  48   8  greatest position
-//!  56   8  zero
+//!  56   8  owner of the subscriptions in it
 //!  64 256  filter
 //! 320      content
 //! ```
@@ -17,6 +17,7 @@
 //! the note, and each position as the difference to the one before (the first: to 0), zigzag, seven bits a byte. Little-endian.
 
 use tributary_journal::Disk;
+use tributary_ledger::OwnerId;
 
 use super::attempts::{AttemptQuery, EndedAttempt};
 use crate::ended::{AttemptEnd, Group};
@@ -27,7 +28,7 @@ pub(super) const SLOTS_PER_FILE: u64 = 64;
 pub(super) const SLOT_BYTES: usize = 64 << 10;
 pub(super) const HEADER_BYTES: usize = 320;
 pub(super) const CONTENT_BYTES_MAX: usize = SLOT_BYTES - HEADER_BYTES;
-const MAGIC: [u8; 4] = *b"TRH1";
+const MAGIC: [u8; 4] = *b"TRH2";
 /// Bytes of a group without its note and positions.
 const GROUP_BYTES: usize = 33;
 /// Bits of a cursor that number attempts within a slot.
@@ -114,14 +115,17 @@ impl Asked {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) number: u64,
+    /// Owner of all attempts in the slot.
+    pub(super) owner: OwnerId,
     pub(super) greatest: u64,
     filter: Filter,
 }
 
 impl Slot {
-    pub(super) fn new(number: u64) -> Slot {
+    pub(super) fn new(number: u64, owner: OwnerId) -> Slot {
         Slot {
             number,
+            owner,
             greatest: 0,
             filter: Filter([0; 32]),
         }
@@ -173,6 +177,7 @@ pub(super) fn put_header(slot: &Slot, cluster: [u8; 16], bytes: &mut [u8]) {
     header[24..32].copy_from_slice(&slot.number.to_le_bytes());
     header[32..48].copy_from_slice(&cluster);
     header[48..56].copy_from_slice(&slot.greatest.to_le_bytes());
+    header[56..64].copy_from_slice(&slot.owner.0.to_le_bytes());
     for (at, word) in slot.filter.0.iter().enumerate() {
         header[64 + 8 * at..72 + 8 * at].copy_from_slice(&word.to_le_bytes());
     }
@@ -185,7 +190,7 @@ pub(super) fn parse_header(header: &[u8], cluster: [u8; 16]) -> Option<(Slot, [u
     let sound =
         header[..8] == digest(&header[8..]) && header[16..20] == MAGIC && header[32..48] == cluster;
     let length = u64_at(header, 16) >> 32;
-    let mut slot = Slot::new(u64_at(header, 24));
+    let mut slot = Slot::new(u64_at(header, 24), OwnerId(u64_at(header, 56)));
     slot.greatest = u64_at(header, 48);
     for (at, word) in slot.filter.0.iter_mut().enumerate() {
         *word = u64_at(header, 64 + 8 * at);
@@ -195,11 +200,16 @@ pub(super) fn parse_header(header: &[u8], cluster: [u8; 16]) -> Option<(Slot, [u
     (sound && fits).then_some((slot, content, length as usize))
 }
 
-/// The content of a slot, if it is whole.
-pub(super) fn read_slot(disk: &dyn Disk, cluster: [u8; 16], number: u64) -> Option<Vec<u8>> {
-    let file = disk.open_read(&path(number / SLOTS_PER_FILE)).ok()?;
+/// Reads the content of the slot `number` at this place, if it is there and whole.
+pub(super) fn read_slot(
+    disk: &dyn Disk,
+    cluster: [u8; 16],
+    number: u64,
+    place: u64,
+) -> Option<Vec<u8>> {
+    let file = disk.open_read(&path(place / SLOTS_PER_FILE)).ok()?;
     let mut bytes = vec![0; SLOT_BYTES];
-    let at = number % SLOTS_PER_FILE * SLOT_BYTES as u64;
+    let at = place % SLOTS_PER_FILE * SLOT_BYTES as u64;
     let read = file.read_at(&mut bytes, at).ok()?;
     bytes.truncate(read);
     if read < HEADER_BYTES {

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use super::pool::FREE_BYTES_MIN;
+use super::slot::{HEADER_BYTES, path};
 use super::*;
 use crate::ended::{Group, NOTE_BYTES_MAX};
 use crate::{AttemptEnd, SubscriptionId};
@@ -26,7 +28,13 @@ fn like(subscription: u64, end: AttemptEnd, at: u64) -> Group {
 }
 
 fn put(history: &mut History, now: u64, fill: impl FnOnce(&mut EndedAttempts)) {
-    history.take_in(now, fill);
+    put_of(history, OwnerId::PLATFORM, now, fill);
+}
+
+fn put_of(history: &mut History, owner: OwnerId, now: u64, fill: impl FnOnce(&mut EndedAttempts)) {
+    let mut ended = EndedAttempts::default();
+    fill(&mut ended);
+    history.take_in(now, |all| all.append(owner, &mut ended));
     history.write_if_due(now);
 }
 
@@ -152,12 +160,127 @@ fn every_attempt_is_found_again_the_newest_first_also_after_a_restart() {
 
 /// A note that fills a slot quickly.
 fn fill(history: &mut History, from: u64, count: u64) {
+    fill_of(history, OwnerId::PLATFORM, from, count);
+}
+
+/// Failed attempts of the owner's subscription, which has the owner's number. Four fill a slot.
+fn fill_of(history: &mut History, owner: OwnerId, from: u64, count: u64) {
     for position in from..from + count {
-        put(history, position * SECOND, |past| {
+        put_of(history, owner, position * SECOND, |past| {
             let note = vec![b'n'; NOTE_BYTES_MAX - 200];
-            past.push(like(1, AttemptEnd::Refused, position), position, &note);
+            let failed = like(owner.0, AttemptEnd::Refused, position);
+            past.push(failed, position, &note);
         });
     }
+}
+
+/// Positions of the owner's attempts, the newest first.
+fn positions_of(history: &mut History, owner: OwnerId) -> Vec<u64> {
+    let wanted = AttemptQuery {
+        subscription: Some(SubscriptionId(owner.0)),
+        ..ANY
+    };
+    let found = all(history, &wanted);
+    found.iter().map(|one| one.position).collect()
+}
+
+#[test]
+fn an_owner_whose_receivers_fail_keeps_the_history_of_others() {
+    const FILES: u64 = 4;
+    let slots = FILES * SLOTS_PER_FILE;
+    let disk = SimDisk::new(1);
+    let mut history = open(&disk, u64::MAX, FILES * FILE_BYTES);
+    let [quiet, first, second, third, fourth] = [7, 8, 9, 10, 11].map(OwnerId);
+    fill_of(&mut history, quiet, 1, 50);
+    fill(&mut history, 51, 50);
+    let newest_first = |from: u64, count: u64| (from..from + count).rev().collect::<Vec<_>>();
+    let mut position = 101;
+    for noisy in [first, second, third, fourth] {
+        fill_of(&mut history, noisy, position, 4 * slots);
+        let newest = newest_first(position, 4 * slots);
+        let found = positions_of(&mut history, noisy);
+        assert_eq!(found, newest[..found.len()], "the newest, without a gap");
+        let count = found.len() as u64;
+        assert!(
+            count <= slots && count > slots / 2,
+            "{count} of {slots} at most"
+        );
+        position += 4 * slots;
+    }
+    assert_eq!(positions_of(&mut history, quiet), newest_first(1, 50));
+    assert_eq!(
+        positions_of(&mut history, OwnerId::PLATFORM),
+        newest_first(51, 50)
+    );
+    // The platform's quarter is still free, and no more than that is.
+    fill(&mut history, position, 4 * slots);
+    let of_platform = positions_of(&mut history, OwnerId::PLATFORM).len() as u64;
+    assert!(
+        (slots - 4..=slots).contains(&of_platform),
+        "{of_platform} of {slots}"
+    );
+    assert_eq!(positions_of(&mut history, quiet), newest_first(1, 50));
+    history.write(u64::MAX / 2);
+    assert!(disk.used() <= FILES * FILE_BYTES);
+    // Also after a restart, and with less room for all.
+    let mut again = open(&disk, u64::MAX, FILES * FILE_BYTES);
+    for owner in [quiet, first, second, third, fourth, OwnerId::PLATFORM] {
+        assert_eq!(
+            positions_of(&mut again, owner),
+            positions_of(&mut history, owner)
+        );
+    }
+    fill_of(&mut again, first, position + 10_000, 4 * slots);
+    assert_eq!(positions_of(&mut again, quiet), newest_first(1, 50));
+}
+
+#[test]
+fn the_platform_gives_way_to_owners_once_it_has_more_than_its_quarter() {
+    let disk = SimDisk::new(1);
+    let mut history = open(&disk, u64::MAX, 4 * FILE_BYTES);
+    let slots = 4 * SLOTS_PER_FILE;
+    fill(&mut history, 1, 5 * slots);
+    let of_platform = positions_of(&mut history, OwnerId::PLATFORM).len() as u64;
+    assert!(of_platform > 4 * slots - 8 && of_platform <= 4 * slots);
+    for owner in 7..12 {
+        fill_of(&mut history, OwnerId(owner), 10_000 * owner, 2 * slots);
+    }
+    let of_platform = positions_of(&mut history, OwnerId::PLATFORM).len() as u64;
+    assert!(
+        (slots - 4..=slots + 4).contains(&of_platform),
+        "{of_platform} of {slots}"
+    );
+    let newest = positions_of(&mut history, OwnerId(11));
+    assert!(newest.len() as u64 > slots / 4);
+}
+
+#[test]
+fn open_slots_of_many_owners_take_bounded_memory_and_are_filled_up() {
+    const OWNERS: u64 = 600;
+    let disk = SimDisk::new(1);
+    let mut history = open(&disk, u64::MAX, 1 << 30);
+    let (mut position, mut open_min) = (0, OWNERS as usize);
+    for round in 0..8 {
+        for owner in 1..=OWNERS {
+            position += 1;
+            put_of(&mut history, OwnerId(owner), round * SECOND, |past| {
+                let failed = like(owner, AttemptEnd::Refused, position);
+                past.push(failed, position, &[b'n'; 8_000]);
+            });
+            assert!(history.known().open_bytes <= OPEN_BYTES_MAX);
+        }
+        open_min = open_min.min(history.known().open.len());
+    }
+    let in_memory = |open: &OpenSlot| open.content.len();
+    let sum: usize = history.known().open.values().map(in_memory).sum();
+    assert_eq!(history.known().open_bytes, sum);
+    assert!(open_min < OWNERS as usize, "none was closed");
+    for owner in 1..=OWNERS {
+        let expected: Vec<u64> = (0..8).rev().map(|round| round * OWNERS + owner).collect();
+        assert_eq!(positions_of(&mut history, OwnerId(owner)), expected);
+    }
+    // A slot holds seven or eight of them: closed slots are opened again and filled.
+    assert!(history.known().next <= 2 * OWNERS, "slots are not filled");
 }
 
 #[test]
@@ -223,16 +346,17 @@ fn damage_is_passed_over_and_what_a_restored_journal_does_not_have_is_forgotten(
         positions(&mut open(&disk, u64::MAX, 1 << 30)).len(),
         left.len() + 4
     );
-    // Of a file with later events nothing is left.
+    // Of a slot with later events nothing is left, now and later.
     let mut cut = open(&disk, 300, 1 << 30);
     let left = positions(&mut cut);
     assert!(
-        left.iter().all(|one| *one <= 256) && left.len() == 248,
+        left.iter().all(|one| *one <= 300) && left.len() == 292,
         "{left:?}"
     );
-    fill(&mut cut, 257, 1);
+    fill(&mut cut, 301, 1);
     cut.write(SECOND * 3_000);
-    assert_eq!(positions(&mut open(&disk, 300, 1 << 30))[0], 257);
+    let again = positions(&mut open(&disk, u64::MAX, 1 << 30));
+    assert_eq!((again[0], again.len()), (301, 293));
     let other = &mut History::new(disk.disk(), [4; 16], u64::MAX, 1 << 30);
     assert_eq!(positions(other), []);
 }
@@ -264,11 +388,8 @@ fn attempts_that_began_and_ended_alike_take_a_byte_or_two_each() {
             past.push(like(1, AttemptEnd::Acknowledged, at), position, &[]);
         }
     });
-    assert!(
-        history.known().open.number <= 2,
-        "{}",
-        history.known().open.number
-    );
+    let slots = history.known().next;
+    assert!(slots <= 3, "{slots}");
     assert_eq!(
         all(
             &mut history,

@@ -647,7 +647,7 @@ fn a_full_window_takes_no_more_and_asks_for_the_rest_later() {
     let mut core = busy(Policy::default(), 1);
     feed(&mut core, 2, 100_000);
     let figures = core.figures(ID, BEGIN).expect("it is there");
-    let bound = WINDOW_MAX as u64 + u64::from(Policy::default().in_flight_max);
+    let bound = WINDOW_MAX as u64;
     assert_eq!((figures.waiting, figures.scanned), (bound, bound));
     assert!(
         core.wanted(None, 100_000).is_none(),
@@ -679,8 +679,8 @@ fn too_many_dead_letters_stop_new_events_and_nothing_else() {
     let mut core = busy(policy, 1);
     let (mut next, mut now) = (2, BEGIN);
     while core.stalled(ID).is_none() {
-        feed(&mut core, next, next + 4_999);
-        next += 5_000;
+        feed(&mut core, next, next + 3_999);
+        next += 4_000;
         let taken = core
             .take(ID, 10_000, Some(SECOND), now, now)
             .expect("it is there");

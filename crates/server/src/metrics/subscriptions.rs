@@ -167,7 +167,7 @@ impl Families<'_> {
     fn register_flags(&mut self) {
         self.gauge(
             "tributary_subscription_stalled",
-            "1 while the subscription takes no new events because of too many dead letters or retries, else 0",
+            "1 while the subscription takes no new events or hands none out, because of too many dead letters, retries or events in the hands of receivers, else 0",
             |state| Some(u64::from(state.is_stalled)),
         );
         self.gauge(
