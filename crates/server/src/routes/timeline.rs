@@ -75,7 +75,7 @@ pub(crate) async fn of_account(
     Query(query): Query<TimelineQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| {
+        .read(caller.actor.owner, move |shared| {
             let account = visible_account(&shared.reader, &caller, &id)?.id;
             let url = format!("/v1/accounts/{id}/timeline");
             changes(shared, &caller, ObjectId::Account(account), url, query)
@@ -96,7 +96,7 @@ pub(crate) async fn of_owner(
     Query(query): Query<TimelineQuery>,
 ) -> Result<Response, ErrorResponse> {
     let page = app
-        .blocking(move |shared| {
+        .read(caller.actor.owner, move |shared| {
             let owner = owner_in_path(&shared.reader, &caller, &name)?;
             let url = format!("/v1/owners/{name}/timeline");
             changes(shared, &caller, ObjectId::Owner(owner), url, query)
