@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
 use crate::code::{ErrorCode, ErrorType};
-use crate::render::common::one_of;
+use crate::schema::one_of;
 
 /// Where the page of a code stands, on the server itself.
 pub const DOCS_PATH: &str = "/docs/errors";

@@ -16,6 +16,7 @@ pub mod form;
 pub mod intake;
 pub mod moment;
 pub mod render;
+mod schema;
 pub mod settings;
 pub mod subscriptions;
 pub mod time;

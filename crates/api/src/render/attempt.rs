@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
 use crate::attempt_note::AttemptNote;
-use crate::render::common::{one_of, owner_name};
+use crate::render::common::owner_name;
+use crate::schema::one_of;
 use crate::time::format_timestamp;
 
 /// An attempt at delivering an event that is over.

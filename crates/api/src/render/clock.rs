@@ -5,7 +5,7 @@ use tributary_engine::{ClockState, ClockStatus};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
-use crate::render::common::one_of;
+use crate::schema::one_of;
 use crate::time::format_timestamp;
 
 /// Nanoseconds in a millisecond.

@@ -5,7 +5,6 @@ use tributary_engine::Reader;
 use tributary_ledger::codec::{self, Record, RecordRef};
 use tributary_ledger::{Body, FORMAT_VERSION, OwnerId, PaymentId, Rejection, Updated};
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use crate::code::ErrorCode;
 use crate::error::ApiError;
@@ -30,14 +29,6 @@ impl Failure {
             message: rejection.message(),
         }
     }
-}
-
-/// Returns the schema of a text that is one of `words`.
-pub(crate) fn one_of<const N: usize>(words: [&'static str; N]) -> Object {
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(Some(words))
-        .build()
 }
 
 /// The payment that a command makes or would change.

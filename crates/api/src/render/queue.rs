@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
 use crate::error::ApiError;
-use crate::render::common::{created, one_of};
+use crate::render::common::created;
 use crate::render::model::ModelObject;
+use crate::schema::one_of;
 use crate::time::format_timestamp;
 use tributary_engine::Reader;
 

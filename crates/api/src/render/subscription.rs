@@ -10,9 +10,10 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
 use crate::form::subscription::{BackoffForm, OrderForm};
-use crate::render::common::{one_of, owner_name};
+use crate::render::common::owner_name;
 use crate::render::event::EventObject;
 use crate::render::model::ModelObject;
+use crate::schema::one_of;
 use crate::time::format_timestamp;
 use crate::transport::PushTransport;
 
