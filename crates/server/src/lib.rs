@@ -18,6 +18,7 @@ mod openapi;
 mod parameters;
 mod prefer;
 mod rate;
+mod readiness;
 mod request_head;
 mod request_notes;
 mod response;

@@ -12,7 +12,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tonic::{Request, Status};
 
 use crate::app::{App, Shared};
-use crate::routes::health::require_ready;
+use crate::readiness::require_ready;
 
 /// Interval at which a watched status is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

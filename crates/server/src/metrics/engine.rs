@@ -10,7 +10,7 @@ use crate::app::Shared;
 use crate::metrics::families::{
     Labelled, register_counter, register_counters, register_flag, register_gauge, seconds,
 };
-use crate::routes::health::require_ready;
+use crate::readiness::require_ready;
 
 /// Registers what the engine has done and how it is.
 pub(super) fn register_engine(registry: &mut Registry, shared: &Shared) {

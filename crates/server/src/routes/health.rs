@@ -1,25 +1,19 @@
 //! `/health/live`, `/health/ready` and `/metrics`.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tributary_api::code::ErrorCode;
-use tributary_api::error::ApiError;
 use tributary_api::render::clock::{ClockObject, clock};
 use utoipa::ToSchema;
 
 use crate::app::{App, Shared};
 use crate::auth::PlatformReading;
 use crate::metrics::page::{CONTENT_TYPE, metrics_page};
+use crate::readiness::require_ready;
 use crate::response::{ErrorResponse, json};
-
-/// When to ask again a server that is starting.
-const START_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The server answers.
 #[derive(Serialize, ToSchema)]
@@ -68,31 +62,6 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ErrorRespo
         warnings: warnings(&app.shared),
     };
     Ok(json(200, &readiness))
-}
-
-/// Returns why the server takes no commands, if it does not.
-pub(crate) fn require_ready(shared: &Shared) -> Result<(), ApiError> {
-    let status = shared.engine.status();
-    if status.failed.is_some() {
-        return Err(ApiError::new(ErrorCode::Unavailable, "The store failed."));
-    }
-    if !shared.started.load(Ordering::Acquire) {
-        let message = "The server is starting.";
-        return Err(ApiError::new(ErrorCode::Unavailable, message).retry_after(START_RETRY_AFTER));
-    }
-    if status.storage_full {
-        return Err(ApiError::new(
-            ErrorCode::StorageFull,
-            "There is no space for another record.",
-        ));
-    }
-    if !status.ready || shared.draining.load(Ordering::Acquire) {
-        return Err(ApiError::new(
-            ErrorCode::Stopping,
-            "The server is stopping.",
-        ));
-    }
-    Ok(())
 }
 
 fn warnings(shared: &Shared) -> Vec<Warning> {
