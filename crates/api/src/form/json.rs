@@ -134,7 +134,7 @@ pub fn data_error(path: &str, text: &str) -> ApiError {
     let quoted = || text.split('`').nth(1).unwrap_or_default();
     if text.starts_with("unknown field `") {
         let param = sibling(path, quoted());
-        let message = format!("There is no field {param} here.");
+        let message = format!("There is no field `{param}` here.");
         return ApiError::new(ErrorCode::ParameterUnknown, message).param(param);
     }
     if text.starts_with("missing field `") {

@@ -203,7 +203,7 @@ pub struct CaptureForm {
     /// Minor units; all that is still held if left out. Not with `splits`.
     amount: Option<AmountForm>,
     /// Exact amounts of some payees. The fees follow in proportion, rounded down, and are exact when the payees are.
-    #[schema(inline, min_items = 1, max_items = 16)]
+    #[schema(min_items = 1, max_items = 16)]
     splits: Option<Vec<PayeeAmountForm>>,
     /// Release what is left; false if left out: the rest stays held.
     #[serde(rename = "final")]
@@ -218,7 +218,7 @@ pub struct BatchCapture {
     /// Minor units; all that is still held if left out. Not with `splits`.
     amount: Option<AmountForm>,
     /// Exact amounts of some payees. The fees follow in proportion, rounded down, and are exact when the payees are.
-    #[schema(inline, min_items = 1, max_items = 16)]
+    #[schema(min_items = 1, max_items = 16)]
     splits: Option<Vec<PayeeAmountForm>>,
     /// Release what is left; false if left out: the rest stays held.
     #[serde(rename = "final")]
@@ -265,7 +265,7 @@ pub struct RefundCreate {
     amount: Option<AmountForm>,
     /// Exact amounts that some payees give back. With `refund_fee` the fees follow in proportion, and are given back beside
     /// these amounts. An owner's key may give back the parts of its own accounts.
-    #[schema(inline, min_items = 1, max_items = 16)]
+    #[schema(min_items = 1, max_items = 16)]
     splits: Option<Vec<PayeeAmountForm>>,
     /// Whether the fee accounts give back their part too; false if left out: the payees bear it.
     refund_fee: Option<bool>,

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::form::value::{CurrencyForm, MetadataForm, OwnerText};
+use crate::render::event_schema::event_types;
 use crate::time::parse_timestamp;
 use crate::visibility::visible_event;
 
@@ -216,9 +217,21 @@ pub fn bad_setting(bad: BadSetting) -> ApiError {
 }
 
 /// Reads patterns of event types.
+///
+/// # Errors
+/// A pattern has a wrong form, or matches no type of event: it is misspelt.
 pub fn patterns(events: &[impl AsRef<str>]) -> Result<Vec<Pattern>, ApiError> {
-    let patterns = events.iter().map(|text| Pattern::new(text.as_ref()));
-    patterns.collect::<Result<_, _>>().map_err(bad_setting)
+    events.iter().map(|text| pattern(text.as_ref())).collect()
+}
+
+fn pattern(text: &str) -> Result<Pattern, ApiError> {
+    let pattern = Pattern::new(text).map_err(bad_setting)?;
+    let published = matches!(text.split('.').next(), Some("app" | "*" | "#"));
+    if published || event_types().iter().any(|kind| pattern.matches(kind)) {
+        return Ok(pattern);
+    }
+    let message = format!("No type of event matches `{text}`; docs/events.md lists the types.");
+    Err(ApiError::invalid("events", message))
 }
 
 /// Returns where `text` says to begin. An event must be one that the caller may see.

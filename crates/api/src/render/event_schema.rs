@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 use tributary_ledger::SETTING_KINDS;
@@ -203,6 +204,13 @@ fn groups() -> Vec<Group> {
             }),
         ),
     ]
+}
+
+/// Returns every type of event but those of published events, whose first word is `app`.
+pub fn event_types() -> &'static [String] {
+    static TYPES: LazyLock<Vec<String>> =
+        LazyLock::new(|| groups().into_iter().flat_map(|group| group.types).collect());
+    &TYPES
 }
 
 /// An event with this type and this data.

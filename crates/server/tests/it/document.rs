@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tributary_api::render::event_schema::event_types;
 
 use crate::client::send;
 use crate::fixture::{Fixture, id, pay};
@@ -303,4 +304,20 @@ fn every_answer_names_its_request() {
         error.json()["error"]["request_id"],
         error.header("request-id").expect("an id")
     );
+}
+
+#[test]
+fn the_page_of_events_names_every_type() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events.md");
+    let page = std::fs::read_to_string(path).expect("docs/events.md is there");
+    // The page names these together.
+    let together = |kind: &str| {
+        let settings = ["setting.", "applied_file.", "master_key."];
+        kind.ends_with(".refused") || settings.iter().any(|name| kind.starts_with(name))
+    };
+    let missing: Vec<_> = event_types()
+        .iter()
+        .filter(|kind| !together(kind) && !page.contains(&format!("`{kind}`")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -468,3 +468,20 @@ fn a_refused_split_is_named_with_what_is_left() {
         (&json!("split_mismatch"), &json!("splits"))
     );
 }
+
+#[test]
+fn a_refund_of_one_part_names_the_account_that_lacks_funds() {
+    let scene = Scene::new();
+    let payment = scene.captured();
+    let spend =
+        json!({"amount": 154, "currency": "EUR", "source": scene.shop, "destination": scene.ann});
+    scene.server.post("/v1/transfers", &spend).expect(201);
+    let platform = &scene.server.platform;
+    let parts = json!([scene.part(&scene.shop, 54)]);
+    let error = scene.refund(platform, &payment, parts, false).expect(402)["error"].clone();
+    assert_eq!(error["code"], "insufficient_funds");
+    assert_eq!(error["account"], json!(scene.shop), "{error}");
+    let both = json!([scene.part(&scene.shop, 54), scene.part(&scene.market, 1)]);
+    let error = scene.refund(platform, &payment, both, false).expect(402)["error"].clone();
+    assert_eq!(error["account"], json!(scene.shop), "{error}");
+}

@@ -477,6 +477,12 @@ fn a_setting_that_is_out_of_bounds_is_named() {
     for (field, body) in [
         ("events", json!({"events": vec!["#"; 17]})),
         ("events", json!({"events": ["Payment"]})),
+        ("events", json!({"events": ["payments.*"]})),
+        (
+            "events",
+            json!({"events": ["payment.captured", "payment.paid"]}),
+        ),
+        ("events", json!({"events": ["payment"]})),
         ("start", json!({"events": ["#"], "start": "soon"})),
         ("attempts_max", json!({"events": ["#"], "attempts_max": 0})),
         (
