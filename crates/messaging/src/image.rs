@@ -46,6 +46,7 @@ impl Letter {
         while self.history.len() >= kept.max(2) {
             self.history.remove(1);
         }
+        self.history.reserve_exact(1);
         self.history.push(Attempt {
             at,
             error: error[..end].into(),
@@ -59,11 +60,11 @@ impl Letter {
         self.due.saturating_sub(failed_at.saturating_sub(now))
     }
 
-    /// Approximate size in memory, in bytes.
+    /// Approximate size in memory, in bytes, with the places that refer to the event.
     pub(crate) fn bytes(&self) -> usize {
         let attempts = self.history.iter();
-        96 + attempts
-            .map(|attempt| 24 + attempt.error.len())
+        224 + attempts
+            .map(|attempt| 40 + attempt.error.len())
             .sum::<usize>()
     }
 }

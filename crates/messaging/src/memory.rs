@@ -10,11 +10,11 @@ pub const WINDOW_MAX: usize = 4_096;
 /// letters. It is shared as [`SharedBound`] says. A subscription whose owner has no room left takes no new event, and remembers only the
 /// last failed attempt of an event.
 pub const LETTER_BYTES_IN_ALL_MAX: usize = 256 << 20;
-/// Maximum number of events of all subscriptions in the hands of receivers, shared as [`SharedBound`] says. An event takes some 300
+/// Maximum number of events of all subscriptions in the hands of receivers, shared as [`SharedBound`] says. An event takes some 400
 /// bytes.
-pub const IN_FLIGHT_IN_ALL_MAX: usize = 1 << 20;
+pub const IN_FLIGHT_IN_ALL_MAX: usize = 1 << 19;
 /// Maximum number of matched events of all subscriptions that wait in memory to be handed out, divided between the subscriptions as
-/// [`SharedBound`] says. An event takes some 300 bytes.
+/// [`SharedBound`] says. An event takes some 400 bytes.
 pub const WINDOWS_IN_ALL_MAX: usize = 1 << 20;
 /// Minimum of a subscription's part of [`WINDOWS_IN_ALL_MAX`].
 pub const WINDOW_MIN: usize = 64;
@@ -79,6 +79,7 @@ impl MemoryUse {
 pub(crate) struct CountedUse {
     shared: SharedCounter,
     owner: OwnerId,
+    /// What is counted.
     own: usize,
 }
 
@@ -91,14 +92,15 @@ impl CountedUse {
         }
     }
 
-    /// Counts `own` instead of what was counted before, also if there is no room.
+    /// Counts `own` instead of what was counted before, as far as the owner has room. More than its share is not counted: it must not
+    /// take the shares of others.
     pub(crate) fn set(&mut self, own: usize) {
         if own > self.own {
-            self.shared.add(self.owner, own - self.own);
+            self.take_up_to(own - self.own);
         } else if own < self.own {
             self.shared.give_back(self.owner, self.own - own);
+            self.own = own;
         }
-        self.own = own;
     }
 
     /// Counts up to `max` more, as many as the owner has room for. Returns how many.

@@ -46,7 +46,7 @@ fn the_dead_letters_of_an_owner_have_a_share_of_the_memory_for_all() {
         assert!(dead < 10_000, "it never has too many");
     }
     assert!(core.stalled(second).is_some(), "they share");
-    assert!(dead * 96 <= BYTES_MAX / 4 + 1_000, "{dead} dead letters");
+    assert!(dead * 224 <= BYTES_MAX / 4 + 1_000, "{dead} dead letters");
     for id in [other, platform] {
         assert_eq!(core.stalled(id), None);
         refuse(&mut core, id);
