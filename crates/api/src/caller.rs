@@ -8,6 +8,7 @@ use tributary_ledger::{
 
 use crate::code::ErrorCode;
 use crate::error::ApiError;
+use crate::failures::read_error;
 use crate::token::{self, Secret};
 
 /// A caller who has proved to hold an API key.
@@ -46,10 +47,9 @@ impl Caller {
     /// a payment, an account or money of that owner.
     pub fn sees_record(&self, reader: &Reader, record: &Record) -> bool {
         let outcome = &record.outcome;
-        let asked_payment = outcome
-            .payment
-            .as_ref()
-            .filter(|_| matches!(record.command.body, Body::Pay(_)));
+        let asked_payment = outcome.payment.as_ref().filter(|payment| {
+            payment.reached_payees && matches!(record.command.body, Body::Pay(_))
+        });
         let opened = outcome
             .account
             .as_ref()
@@ -73,20 +73,45 @@ impl Caller {
     fn sees_details(&self, reader: &Reader, record: &Record) -> bool {
         let own = |account: AccountId| reader.account_owner(account) == Some(self.actor.owner);
         let outcome = &record.outcome;
-        let own_payment = |payment: &Payment| {
-            payment.owner == self.actor.owner
-                || own(payment.source)
-                || payment.shares.iter().any(|share| own(share.account))
-        };
         let updates = matches!(record.command.body, Body::Update(_));
         let payment = outcome.payment.as_ref().filter(|_| updates);
         let object = outcome.details.as_ref().map(|details| details.object);
-        payment.is_some_and(own_payment)
+        payment.is_some_and(|payment| self.is_viewer(reader, payment))
             || match object {
                 Some(ObjectId::Account(account)) => own(account),
                 Some(ObjectId::Owner(owner)) => owner == self.actor.owner,
                 Some(ObjectId::Payment(_)) | None => false,
             }
+    }
+
+    /// Whether the payment that `asked` requested is this caller's to see: at its request, or because it reached this owner when it
+    /// ran.
+    ///
+    /// # Errors
+    /// If the journal can't be read.
+    pub fn sees_payment(&self, reader: &Reader, asked: &Record) -> Result<bool, ApiError> {
+        if self.sees_record(reader, asked) {
+            return Ok(true);
+        }
+        let requested = asked.outcome.payment.as_ref();
+        let Some(queued) = requested.filter(|payment| payment.queue.is_some()) else {
+            return Ok(false);
+        };
+        let owner = |id| reader.account_owner(id) == Some(self.actor.owner);
+        if !queued.shares.iter().any(|share| owner(share.account)) {
+            return Ok(false);
+        }
+        let now = reader.payment(queued.id).map_err(read_error)?;
+        Ok(now.is_some_and(|now| self.is_viewer(reader, &now)))
+    }
+
+    fn is_viewer(&self, reader: &Reader, payment: &Payment) -> bool {
+        let mut found = self.is_platform();
+        payment.viewers(
+            |id| reader.account_owner(id),
+            |owner| found |= owner == self.actor.owner,
+        );
+        found
     }
 
     /// Refuses keys that may only read.

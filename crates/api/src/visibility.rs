@@ -46,8 +46,8 @@ pub fn visible_payment(
     Ok(payment)
 }
 
-/// Returns the record that asked for the payment, if the caller may see the payment. Who sees a payment never changes, so the
-/// answer to a repetition stays the same.
+/// Returns the record that asked for the payment, if the caller may see the payment. Who sees a payment goes on seeing it, so the
+/// answer to a repetition stays the same; a queued payment is seen by its payees from its run on.
 pub fn must_see_payment(
     reader: &Reader,
     caller: &Caller,
@@ -65,7 +65,7 @@ pub fn must_see_payment(
         .payment
         .as_ref()
         .is_some_and(|found| found.id == payment);
-    if is_payment && caller.sees_record(reader, &record) {
+    if is_payment && caller.sees_payment(reader, &record)? {
         Ok(record)
     } else {
         Err(not_found())
@@ -102,7 +102,8 @@ pub fn sees_object(
         IdKind::Event => true,
         IdKind::Payment => {
             let payment = outcome.payment.as_ref();
-            payment.is_some_and(|payment| payment.id.0 == position)
+            let exists = payment.is_some_and(|payment| payment.id.0 == position);
+            return Ok(exists && caller.sees_payment(reader, &record)?);
         }
         IdKind::Refund => matches!(record.command.body, Body::Refund(_)) && outcome.is_accepted(),
         _ => false,

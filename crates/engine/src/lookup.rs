@@ -105,6 +105,18 @@ pub(crate) fn failed_run(
     })
 }
 
+/// Returns the record by which a queued payment was run, if it did not fail.
+pub(crate) fn done_run(
+    reader: &dyn JournalReader,
+    id: PaymentId,
+) -> Result<Option<Record>, Failure> {
+    newest(reader, ledger::hash::hash_payment(id), |record| {
+        let done = record.outcome.is_accepted()
+            && matches!(record.command.body, Body::Run(run) if run == id);
+        Some(record).filter(|_| done)
+    })
+}
+
 /// Returns the payment that has `reference` in a name space.
 pub(crate) fn reference(
     reader: &dyn JournalReader,

@@ -343,6 +343,7 @@ mod tests {
                 reply_to: None,
             })),
             text: None,
+            reached_payees: false,
             shares: Default::default(),
         }
     }

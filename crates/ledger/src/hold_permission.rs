@@ -64,7 +64,8 @@ impl Payment {
         if !matches!(self.kind, PaymentKind::Pay | PaymentKind::Transfer) {
             return Err(HoldRefusal::PlatformOnly);
         }
-        match self.payees().all(|share| foreign(share.account)) {
+        // A queued payment has no payee until it runs.
+        match !self.reached_payees || self.payees().all(|share| foreign(share.account)) {
             true => Err(HoldRefusal::NotPayee),
             false => Ok(()),
         }

@@ -12,7 +12,8 @@ use crate::{
 pub struct Outcome {
     /// Reason of the refusal. A refused command changes only the chains of the accounts that it names.
     pub rejection: Option<Rejection>,
-    /// Legs, at most [`crate::LEGS_MAX`]. For an accepted payment command: the source, then one leg per share in the payment's order.
+    /// Legs, at most [`crate::LEGS_MAX`]. For an accepted payment command: the source, then, if the payment [reached its
+    /// payees](Payment::reached_payees), one leg per share in the payment's order.
     pub legs: SmallVec<[Leg; 3]>,
     /// Payment after the record. For a refused `Pay`, and for a `Run` that made the payment fail, the failed payment; for any other
     /// refused command, none.
@@ -31,7 +32,7 @@ pub struct Outcome {
     /// Details after the record: of the account or owner that was updated, of the owner that was created, and of an account whose
     /// status changed and that was updated before.
     pub details: Option<Box<Details>>,
-    /// Owners of an updated payment and of its accounts, each once, ascending.
+    /// Owners that see an updated payment, each once, ascending: see [`Payment::viewers`].
     pub payment_owners: SmallVec<[OwnerId; 2]>,
     /// First account that lacks funds, of a refund or a return that is refused with [`Rejection::InsufficientFunds`]. Of a payment,
     /// the account is the source, which the command names.

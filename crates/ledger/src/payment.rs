@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::{
     AccountId, Actor, Command, Context, Currency, Date, OwnerId, Pay, PaymentId, PaymentKind,
-    QueueTerms, TextState,
+    QueueTerms, Rejection, TextState,
 };
 
 /// Status of a payment. Number 1 is reserved.
@@ -92,21 +92,24 @@ pub struct Payment {
     pub queue: Option<Box<QueueTerms>>,
     /// Where the newest description and metadata are; none = the payment was never updated.
     pub text: Option<Box<TextState>>,
+    /// Whether the payment reached its payees, so that their owners see it: money was held or moved for it, or the platform asked
+    /// for it and it was refused at once. A queued payment reaches them when it runs, and never if it fails or is voided before.
+    pub reached_payees: bool,
     /// Payees in the order of the command, then fees.
     pub shares: SmallVec<[PaymentShare; 2]>,
 }
 
 impl Payment {
-    /// Returns the payment that a command creates: with the given amounts of its shares, or failed if there are none.
+    /// Returns the payment that a command creates: with the given amounts of its shares, or failed for this reason.
     #[inline]
     pub(crate) fn created(
         command: &Command,
         pay: &Pay,
         ctx: Context,
         owner: OwnerId,
-        amounts: Option<&[u64]>,
+        amounts: Result<&[u64], Rejection>,
     ) -> Self {
-        let accepted = amounts.is_some();
+        let accepted = amounts.is_ok();
         let status = match (&pay.queue, pay.hold) {
             _ if !accepted => PaymentStatus::Failed,
             (Some(_), _) => PaymentStatus::Queued,
@@ -153,7 +156,37 @@ impl Payment {
                 _ => None,
             },
             text: None,
+            reached_payees: match amounts {
+                Ok(_) => now,
+                Err(rejection) => {
+                    command.actor.owner == OwnerId::PLATFORM && !rejection.concerns_actor()
+                }
+            },
             shares,
+        }
+    }
+
+    /// Calls `each` with the owners that see the payment besides the platform, some of them more than once: the owner that asked for
+    /// it, the payer's if that is another one for whom the platform asked, and once it [reached its payees](Payment::reached_payees)
+    /// its own owner and those of the payees and of the fees. `owner_of` returns the owner of an account.
+    pub fn viewers(
+        &self,
+        owner_of: impl Fn(AccountId) -> Option<OwnerId>,
+        mut each: impl FnMut(OwnerId),
+    ) {
+        if self.actor.owner != OwnerId::PLATFORM {
+            each(self.actor.owner);
+        }
+        // An owner that may not pay from the account can name it all the same.
+        if self.reached_payees || self.actor.owner == OwnerId::PLATFORM {
+            owner_of(self.source).into_iter().for_each(&mut each);
+        }
+        if self.reached_payees {
+            each(self.owner);
+            let shares = self.shares.iter();
+            shares
+                .filter_map(|share| owner_of(share.account))
+                .for_each(each);
         }
     }
 

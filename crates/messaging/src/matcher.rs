@@ -248,9 +248,6 @@ fn updated_for(
         Some(ObjectId::Payment(_)) | None => {}
     }
     if let Some(payment) = record.updated_payment() {
-        owners.push(payment.owner);
-        owners.extend(owner(payment.source));
-        let shares = payment.shares.iter();
-        owners.extend(shares.filter_map(|share| owner(share.account)));
+        payment.viewers(owner, |viewer| owners.push(viewer));
     }
 }

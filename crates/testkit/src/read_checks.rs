@@ -1,5 +1,7 @@
 //! Statements and lists of the read side against a scan of the model's whole history.
 
+use std::collections::BTreeSet;
+
 use tributary_engine::{Page, PaymentFilter, Reader, Slice, Start};
 use tributary_ledger::{
     AccountId, Body, Date, ExternalId, OwnerId, OwnerName, PaymentId, PaymentKind, PaymentStatus,
@@ -73,6 +75,16 @@ pub fn check_everything(model: &Model, reader: &Reader, rng: &mut Random) -> Res
             .map_err(|failure| failure.to_string())?
             .ok_or_else(|| format!("payment {id} is missing"))?;
         check_payment(expected, &payment)?;
+        let mut viewers = BTreeSet::new();
+        payment.viewers(
+            |id| reader.account_owner(id),
+            |owner| _ = viewers.insert(owner.0),
+        );
+        check_same(
+            &format!("viewers of {id}"),
+            &viewers,
+            &model.viewers(expected),
+        )?;
     }
     check_names(model, reader)?;
     check_settings(model, reader)
@@ -277,7 +289,8 @@ fn check_payments(
     window: Window,
 ) -> Result<(), String> {
     let what = format!("payments {query:?} {window:?}");
-    let (expected, more) = window.select(&model.list_payments(query), |found| *found);
+    let listed = model.list_payments(query);
+    let (expected, more) = window.select(&listed, |(_, position, time)| (*position, *time));
     let filter = PaymentFilter {
         account: query.account.map(AccountId),
         owner: query.owner.map(OwnerId),
@@ -295,12 +308,18 @@ fn check_payments(
         check_payment(&model.payments()[&payment.id.0], payment)?;
         check_same("request of a payment", &record.ctx.position, &payment.id.0)?;
     }
-    let ids: Vec<Listed> = slice
-        .items
-        .iter()
-        .map(|(payment, record)| (payment.id.0, record.ctx.timestamp))
-        .collect();
+    let ids: Vec<u64> = slice.items.iter().map(|(found, _)| found.id.0).collect();
+    let expected: Vec<u64> = expected.iter().map(|(id, _, _)| *id).collect();
     check_same(&what, &ids, &expected)?;
+    let places = listed
+        .iter()
+        .rev()
+        .map(|(id, position, _)| (*id, *position));
+    for (id, position) in places.take(20) {
+        let at = reader.listed_at(&filter, PaymentId(id));
+        let at = at.map_err(|failure| failure.to_string())?;
+        check_same(&format!("place of {id} in {what}"), &at, &position)?;
+    }
     check_same(&format!("{what}: has_more"), &slice.has_more, &more)
 }
 

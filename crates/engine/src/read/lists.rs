@@ -43,7 +43,9 @@ impl Reader {
         })
     }
 
-    /// Payments by the position of their request, newest first, each as it is now, with the record of its request.
+    /// Payments by the position of their request, newest first, each as it is now, with the record of its request. A payment that was
+    /// queued is listed at its run where the filter has an account or an owner that only the run touches: see
+    /// [`Payment::reached_payees`].
     pub fn payments(
         &self,
         filter: &PaymentFilter,
@@ -52,23 +54,62 @@ impl Reader {
         self.payments_where(filter, page, |_, _| Ok(true))
     }
 
-    /// The payment that `record` asked for, as it is now, if the filter shows it.
+    /// The payment that the filter lists at `record`, as it is now, with the record of its request: what `record` asked for, or what
+    /// it ran.
     pub(super) fn listed_payment(
         &self,
         filter: &PaymentFilter,
         record: Record,
     ) -> Result<Option<(Payment, Record)>, Failure> {
-        let Some(asked) = &record.outcome.payment else {
+        let Some(payment) = &record.outcome.payment else {
             return Ok(None);
         };
-        if asked.id.0 != record.ctx.position || !self.matches(filter, &record, asked) {
+        let touches =
+            |record: &Record| filter.owner.is_none_or(|owner| self.touches(record, owner));
+        let asked = if payment.id.0 == record.ctx.position {
+            touches(&record).then_some(record)
+        } else if is_done_run(&record) && !self.lists_request(filter, payment) && touches(&record) {
+            lookup::record(&*self.journal, payment.id.0)?
+        } else {
+            None
+        };
+        let Some(asked) = asked else {
+            return Ok(None);
+        };
+        let Some(payment) = &asked.outcome.payment else {
+            return Ok(None);
+        };
+        if !matches(filter, &asked, payment) {
             return Ok(None);
         }
-        let now = self.payment(asked.id)?.unwrap_or_else(|| asked.clone());
+        let now = self.payment(payment.id)?.unwrap_or_else(|| payment.clone());
         Ok(filter
             .status
             .is_none_or(|status| now.status == status)
-            .then_some((now, record)))
+            .then_some((now, asked)))
+    }
+
+    /// Whether the filter lists a queued payment at its request, which touches only the account that pays.
+    fn lists_request(&self, filter: &PaymentFilter, payment: &Payment) -> bool {
+        let of_owner = |owner| self.account_owner(payment.source) == Some(owner);
+        filter.account.is_none_or(|id| id == payment.source) && filter.owner.is_none_or(of_owner)
+    }
+
+    /// Returns the position at which the filter lists the payment: that of its request, or of its run.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn listed_at(&self, filter: &PaymentFilter, payment: PaymentId) -> Result<u64, Failure> {
+        let Some(asked) = self.record(payment.0)? else {
+            return Ok(payment.0);
+        };
+        let waited = asked.outcome.payment.filter(|asked| asked.queue.is_some());
+        let at_run = waited.is_some_and(|payment| !self.lists_request(filter, &payment));
+        let run = match at_run {
+            true => lookup::done_run(&*self.journal, payment)?,
+            false => None,
+        };
+        Ok(run.map_or(payment.0, |run| run.ctx.position))
     }
 
     /// Refunds of a payment that were done, newest first, found by the key index: only the payment's own changes are read.
@@ -173,16 +214,6 @@ impl Reader {
             }
         })?;
         Ok(found)
-    }
-
-    /// The parts of `filter` that never change after the request.
-    fn matches(&self, filter: &PaymentFilter, record: &Record, payment: &Payment) -> bool {
-        filter.kind.is_none_or(|kind| payment.kind == kind)
-            && filter
-                .reference
-                .as_ref()
-                .is_none_or(|reference| is_referenced(record, reference, filter.owner))
-            && filter.owner.is_none_or(|owner| self.touches(record, owner))
     }
 
     /// Records that are events, newest first: all, or those of `owner`.
@@ -329,6 +360,18 @@ impl Reader {
         }
         Ok(low)
     }
+}
+
+/// Whether the request has the kind and the reference of the filter. They never change.
+fn matches(filter: &PaymentFilter, asked: &Record, payment: &Payment) -> bool {
+    let reference = filter.reference.as_ref();
+    filter.kind.is_none_or(|kind| payment.kind == kind)
+        && reference.is_none_or(|reference| is_referenced(asked, reference, filter.owner))
+}
+
+/// Whether `record` ran a queued payment, and the payment did not fail.
+fn is_done_run(record: &Record) -> bool {
+    matches!(record.command.body, Body::Run(_)) && record.outcome.is_accepted()
 }
 
 /// Whether `record` is a refund of the payment that was done.

@@ -27,7 +27,8 @@ const AMOUNT_GIVEN: u8 = 1;
 const FINAL_OR_REFUND_FEE: u8 = 2;
 const SPLITS_GIVEN: u8 = 4;
 
-/// Appends the body. `accounts`: whether a `Pay` names its accounts; in an accepted record, the legs name them.
+/// Appends the body. `accounts`: whether a `Pay` names its accounts. In an accepted record the legs name them, but not in that of a
+/// queued payment, which has no legs of its payees.
 pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
     match body {
         Body::OpenAccount(open) => put_open(open, into),
@@ -103,7 +104,7 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
     }
 }
 
-/// Decodes a body. `legs`: the accounts of an accepted `Pay`; none if the body names its accounts. `digest`: the digest of the command.
+/// Decodes a body. `legs`: the accounts of an accepted `Pay`; none if the body names its accounts, as that of a queued payment does. `digest`: the digest of the command.
 pub(super) fn take_body(
     operation: Operation,
     bytes: &[u8],
@@ -251,7 +252,7 @@ fn put_pay(pay: &Pay, accounts: bool, into: &mut Vec<u8>) {
     if let Some(queue) = &pay.queue {
         put_queue(queue, into);
     }
-    if accounts {
+    if accounts || pay.queue.is_some() {
         pay.accounts().for_each(|account| into.u64(account.0));
     }
     for share in split {
@@ -304,12 +305,16 @@ fn take_pay(input: &mut Input<'_>, legs: Option<&[AccountId]>) -> Result<Pay, Co
     };
     let mut named = [AccountId(0); NAMED_ACCOUNTS_MAX];
     let named = &mut named[..1 + payees + fees];
-    match legs {
+    let other = Err(Corrupt("a payment has other legs than accounts"));
+    match legs.filter(|_| queue.is_none()) {
         Some(legs) if legs.len() == named.len() => named.copy_from_slice(legs),
-        Some(_) => return Err(Corrupt("a payment has other legs than accounts")),
+        Some(_) => return other,
         None => {
             for account in named.iter_mut() {
                 *account = AccountId(input.u64()?);
+            }
+            if legs.is_some_and(|legs| *legs != named[..1]) {
+                return other;
             }
         }
     }

@@ -36,7 +36,8 @@
 //!                  kind, status u8 (0 = not given) · external_len u8 (0 = removed) · id u64 · external_id
 //! advance_time     kind u8 (1 = by nanoseconds, 2 = to a time) · value u64
 //! ```
-//! An accepted `pay` does not repeat its accounts: its legs are those of source, payees and fees, in this order.
+//! An accepted `pay` does not repeat its accounts, unless it is queued: its legs are those of source, payees and fees, in this order.
+//! One that is queued has a leg of its source only.
 //!
 //! images (after-images), by operation, of accepted records only where nothing else is said:
 //! ```text
@@ -198,12 +199,17 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
                 .expect("a pay has a payment, failed or not");
             into.u64(payment.owner.0);
             if outcome.is_accepted() {
+                let named = match pay.queue {
+                    Some(_) => 1,
+                    None => usize::MAX,
+                };
                 let same = pay
                     .accounts()
+                    .take(named)
                     .eq(outcome.legs.iter().map(|leg| leg.account));
                 assert!(
                     same,
-                    "an accepted payment has one leg per account, in order"
+                    "an accepted payment has one leg per account, in order, and a queued one that of its source"
                 );
             }
             if outcome.is_accepted() && !is_simple(pay) {

@@ -5,7 +5,7 @@
 //!          currency u16 · kind, status, has_marks u8 · [4 marks u64]
 //! owner    id, last_account (0 = none), changed_at u64 · name_len u8 · name
 //! payment  id, amount, held, captured, refunded, fee_refunded, owner, actor.owner, actor.api_key, source, expires_at,
-//!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status u8 ·
+//!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status, reached_payees u8 ·
 //!          [if queued: priority u8 · not_before, expires_at, reply_to u64 (0 = none)] · shares u8 · shares × (account, amount, captured, refunded,
 //!          refunded_with_fee u64 · is_fee u8)
 //!          · has_text u8 · [text]
@@ -172,6 +172,7 @@ pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
     into.u16(payment.currency.numeric());
     into.u8(payment.kind as u8);
     into.u8(payment.status as u8);
+    into.u8(u8::from(payment.reached_payees));
     assert!(
         payment.queue.is_some() == (payment.status == PaymentStatus::Queued),
         "a queued payment has terms, and no other"
@@ -217,6 +218,7 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
     let kind = payment_kind(input.u8()?)?;
     let status =
         PaymentStatus::from_number(input.u8()?).ok_or(Corrupt("unknown payment status"))?;
+    let reached_payees = input.flag()?;
     let queue = if status == PaymentStatus::Queued {
         Some(Box::new(QueueTerms {
             priority: priority(input.u8()?)?,
@@ -232,6 +234,12 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
         || fee_refunded > refunded
     {
         return Err(Corrupt("a payment's amounts out of bounds"));
+    }
+    let has_moved = captured > 0 || held > 0;
+    if (queue.is_some() && reached_payees) || (has_moved && !reached_payees) {
+        return Err(Corrupt(
+            "a payment that cannot have reached its payees, or must have",
+        ));
     }
     let shares = (0..input.u8()?)
         .map(|_| take_share(input))
@@ -260,6 +268,7 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
         changed_at,
         queue,
         text,
+        reached_payees,
         shares,
     })
 }

@@ -331,9 +331,11 @@ impl<'a> RecordRef<'a> {
         }
     }
 
-    /// Returns the owner of the payment of a `Pay`.
+    /// Returns the owner of the payment of a `Pay`, if the payment reached its payees or was refused: until a queued payment runs, it
+    /// is not its owner's to see.
     pub fn payment_owner(&self) -> Option<OwnerId> {
-        (self.operation == Operation::Pay).then(|| OwnerId(u64_at(self.images, 0)))
+        let waits = self.is_queued() && self.rejection.is_none();
+        (self.operation == Operation::Pay && !waits).then(|| OwnerId(u64_at(self.images, 0)))
     }
 
     /// Returns the amount and the currency of a `Pay`.
@@ -647,8 +649,14 @@ impl<'a> RecordRef<'a> {
         input: &mut Input<'_>,
     ) -> Result<Payment, Corrupt> {
         let owner = OwnerId(input.u64()?);
-        if self.rejection.is_some() {
-            return Ok(Payment::created(command, pay, self.context(), owner, None));
+        if let Some(rejection) = self.rejection {
+            return Ok(Payment::created(
+                command,
+                pay,
+                self.context(),
+                owner,
+                Err(rejection),
+            ));
         }
         let shares = pay.payees() + pay.fees.len();
         if shares > SHARES_MAX {
@@ -668,7 +676,7 @@ impl<'a> RecordRef<'a> {
             pay,
             self.context(),
             owner,
-            Some(amounts),
+            Ok(amounts),
         ))
     }
 }

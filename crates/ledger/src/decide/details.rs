@@ -78,14 +78,12 @@ pub(super) fn update(set: &WorkingSet, actor: Actor, update: &Update, ctx: Conte
     }
 }
 
-/// Returns the owners of a payment and of its accounts, each once, ascending.
+/// Returns the owners that see a payment, each once, ascending.
 fn payment_owners(set: &WorkingSet, payment: &Payment) -> SmallVec<[OwnerId; 2]> {
-    let shares = payment.shares.iter().map(|share| share.account);
-    let accounts = shares.chain([payment.source]);
+    let mut owners: SmallVec<[OwnerId; 2]> = SmallVec::new();
     // A failed payment may name accounts that do not exist.
-    let known = accounts.filter_map(|id| set.find_account(id).ok());
-    let owners = known.map(|account| account.owner);
-    let mut owners: SmallVec<[OwnerId; 2]> = owners.chain([payment.owner]).collect();
+    let owner_of = |id| set.account(id).map(|account| account.owner);
+    payment.viewers(owner_of, |owner| owners.push(owner));
     owners.sort_unstable();
     owners.dedup();
     owners

@@ -38,7 +38,9 @@ pub(super) fn pay(
     if now {
         check_balances(pay.amount, hold, source, &payees, &amounts)?;
     }
-    let shares = payees.iter().copied().zip(&amounts);
+    // A queued payment reaches its payees when it runs.
+    let reached = if now { payees.len() } else { 0 };
+    let shares = payees.iter().copied().zip(&amounts).take(reached);
     put_legs(
         source,
         shares,
@@ -47,7 +49,7 @@ pub(super) fn pay(
         !hold && now,
         outcome,
     );
-    let created = || Payment::created(command, pay, ctx, owner, Some(&amounts));
+    let created = || Payment::created(command, pay, ctx, owner, Ok(&amounts));
     outcome.payment.get_or_insert_with(created);
     Ok(())
 }

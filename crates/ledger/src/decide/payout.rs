@@ -181,6 +181,7 @@ fn returned(
         changed_at: ctx.position,
         queue: None,
         text: None,
+        reached_payees: true,
         shares: smallvec![share],
     }
 }

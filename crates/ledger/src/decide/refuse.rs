@@ -29,7 +29,7 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
     let asking = command.actor.owner;
     let by_platform = is_platform(command.actor);
     if rejection.concerns_actor() {
-        outcome.payment = Some(Payment::created(command, pay, ctx, asking, None));
+        outcome.payment = Some(Payment::created(command, pay, ctx, asking, Err(rejection)));
         return outcome;
     }
     for id in pay.accounts().take(1 + pay.payees()) {
@@ -44,7 +44,7 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
         true => owner(set, pay).unwrap_or(asking),
         false => asking,
     };
-    outcome.payment = Some(Payment::created(command, pay, ctx, owner, None));
+    outcome.payment = Some(Payment::created(command, pay, ctx, owner, Err(rejection)));
     outcome
 }
 

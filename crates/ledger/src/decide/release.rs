@@ -38,7 +38,8 @@ fn release(
     outcome
         .legs
         .push(leg(source, 0, source.held - payment.held));
-    for share in &payment.shares {
+    let reached = payment.shares.iter().filter(|_| payment.reached_payees);
+    for share in reached {
         let account = set.find_account(share.account)?;
         outcome.legs.push(leg(account, 0, account.held));
     }

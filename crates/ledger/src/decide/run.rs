@@ -40,9 +40,11 @@ pub(super) fn run(
     let against = check(set, payment, terms, source, &payees, &amounts, ctx).err();
     let held = against.is_none() && payment.expires_at > 0;
     let moved = against.is_none() && !held;
+    // A payment that fails never reaches its payees.
+    let reached = if against.is_none() { payees.len() } else { 0 };
     put_legs(
         source,
-        payees.iter().copied().zip(&amounts),
+        payees.iter().copied().zip(&amounts).take(reached),
         payment.amount,
         held,
         moved,
@@ -53,6 +55,7 @@ pub(super) fn run(
     let mut after = payment.clone();
     after.queue = None;
     after.changed_at = ctx.position;
+    after.reached_payees = against.is_none();
     after.status = match against {
         Some(_) => PaymentStatus::Failed,
         None if held => PaymentStatus::held(payment.kind),

@@ -194,10 +194,11 @@ fn a_payment_runs_within_its_time_and_not_before() {
 }
 
 #[test]
-fn a_queued_payment_can_be_taken_back_by_who_asked_for_it_and_by_who_may_settle_it() {
+fn a_queued_payment_can_be_taken_back_by_who_asked_for_it_and_by_the_platform() {
     for (by_whom, may) in [
         ("buyer", true),
-        ("shop", true),
+        // It has not reached its payee.
+        ("shop", false),
         ("other", false),
         ("platform", true),
     ] {
@@ -225,6 +226,49 @@ fn a_queued_payment_can_be_taken_back_by_who_asked_for_it_and_by_who_may_settle_
         assert_eq!(s.balances(), (1_000, 0, 0));
         s.world.check_mirror();
     }
+}
+
+#[test]
+fn a_queued_payment_touches_its_payees_when_it_runs_and_only_then() {
+    let mut s = scene();
+    let fee = s.world.wallet("fee");
+    let order = |s: &Scene, amount| Pay {
+        fees: fees(&[(fee, 1, 0)]),
+        reference: None,
+        ..s.order(amount)
+    };
+    let of = |s: &Scene, account| s.world.owner_of(account);
+    let all = [s.buyer, s.shop, fee];
+    let owners = all.map(|account| of(&s, account));
+    // (what is done with it, legs of the record that does it, whether the payees see it afterwards)
+    type End = fn(&mut Scene, PaymentId) -> Outcome;
+    let void: End = |s, id| s.world.submit(Actor::SYSTEM, Body::Void(id));
+    let ends: [(u64, End, usize, bool); 3] = [
+        (10, |s, id| s.run(id), 3, true),
+        (5_000, |s, id| s.run(id), 1, false),
+        (10, void, 1, false),
+    ];
+    for (amount, end, legs, reached) in ends {
+        let body = Body::Pay(order(&s, amount));
+        let asked = s.world.submit(by(owners[0]), body);
+        let touched: Vec<AccountId> = asked.legs.iter().map(|leg| leg.account).collect();
+        assert_eq!(touched, [s.buyer]);
+        let viewers = |s: &Scene, payment: &Payment| {
+            let mut viewers = Vec::new();
+            let owner_of = |id| s.world.set.account(id).map(|account| account.owner);
+            payment.viewers(owner_of, |owner| viewers.push(owner));
+            viewers.sort_unstable();
+            viewers.dedup();
+            viewers
+        };
+        let queued = asked.payment.unwrap();
+        assert_eq!(viewers(&s, &queued), owners[..1]);
+        let ended = end(&mut s, queued.id);
+        assert_eq!(ended.legs.len(), legs);
+        let seen = viewers(&s, &ended.payment.unwrap());
+        assert_eq!(seen, owners[..if reached { 3 } else { 1 }]);
+    }
+    s.world.check_mirror();
 }
 
 #[test]

@@ -159,7 +159,7 @@ pub(crate) async fn get(
         .payment
         .as_ref()
         .is_none_or(|payment| payment.id != id)
-        || !caller.sees_record(&app.shared.reader, &asked)
+        || !caller.sees_payment(&app.shared.reader, &asked)?
     {
         return Err(not_found().into());
     }
@@ -245,7 +245,7 @@ pub(crate) struct PaymentsQuery {
     created_lt: Option<TimeText>,
 }
 
-/// Lists payments, the newest first, each as it is now.
+/// Lists payments, the newest first, each as it is now. For its payees, a queued payment begins when it runs, and has its place there.
 #[utoipa::path(get, path = "/v1/payments", tag = "payments", operation_id = "listPayments", params(PaymentsQuery),
     responses((status = 200, description = "A page of payments.", body = List<PaymentObject>)))]
 pub(crate) async fn list_all(
@@ -274,7 +274,7 @@ fn payments(
         created_gte: query.created_gte,
         created_lt: query.created_lt,
     };
-    let page = params.page(&shared.reader, caller, IdKind::Payment)?;
+    let mut page = params.page(&shared.reader, caller, IdKind::Payment)?;
     let render = |(now, asked): (Payment, Record)| payment(&shared.reader, &now, &asked);
     let url = "/v1/payments".to_owned();
     let nothing = Slice {
@@ -309,6 +309,7 @@ fn payments(
         status: query.status.map(PaymentStatusForm::ledger),
         kind: query.kind.map(PaymentKindForm::ledger),
     };
+    page.start = place(&shared.reader, &filter, page.start, &params)?;
     let counterparty = match &query.counterparty {
         None => None,
         Some(text) => match shared.reader.ids().position_of(IdKind::Account, text.0) {
@@ -361,6 +362,28 @@ fn payments(
         shared.reader.payments(&filter, page).map_err(read_error)?,
         render,
     )
+}
+
+/// Where the page begins: at a payment that is named by its id, at the place that it has in this list.
+fn place(
+    reader: &Reader,
+    filter: &PaymentFilter,
+    start: Start,
+    params: &PageParams,
+) -> Result<Start, ApiError> {
+    let texts = [&params.starting_after, &params.ending_before];
+    let id = texts.into_iter().flatten().next();
+    let Some(id) = id.and_then(|id| reader.ids().decode(IdKind::Payment, id)) else {
+        return Ok(start);
+    };
+    let at = reader
+        .listed_at(filter, PaymentId(id))
+        .map_err(read_error)?;
+    Ok(match start {
+        Start::Newest => Start::Newest,
+        Start::Before(_) => Start::Before(at),
+        Start::After(_) => Start::After(at),
+    })
 }
 
 /// What a payment must be besides the engine's filter.
@@ -442,7 +465,7 @@ fn by_reference(
         let asked = created(&shared.reader, payment.id.0)?;
         let wanted = filter.status.is_none_or(|status| payment.status == status)
             && filter.kind.is_none_or(|kind| payment.kind == kind)
-            && caller.sees_record(&shared.reader, &asked);
+            && caller.sees_payment(&shared.reader, &asked)?;
         if wanted {
             items.push((payment, asked));
         }

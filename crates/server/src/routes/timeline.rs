@@ -142,7 +142,7 @@ fn page(
     let found = shared.reader.payment_records(payment, after, limit);
     let (mut records, has_more) = found.map_err(read_error)?;
     let next = records.last().map(|record| record.ctx.position);
-    records.retain(|record| is_shown(caller, record));
+    records.retain(|record| is_shown(&shared.reader, caller, record));
     let attempts = attempts(shared, caller, &records);
     let slice = Slice {
         items: timeline(&shared.reader, caller, &asked, &records, &attempts)?,
@@ -175,11 +175,12 @@ fn range(reader: &Reader, caller: &Caller, query: TimelineQuery) -> Result<(u64,
     Ok((after, limit))
 }
 
-/// Whether the record is shown: a refused command that did not change the payment is shown to its own owner only.
-fn is_shown(caller: &Caller, record: &Record) -> bool {
+/// Whether the record is shown: a refused command that did not change the payment is shown to its own owner only, and what was
+/// before a queued payment ran not to its payees.
+fn is_shown(reader: &Reader, caller: &Caller, record: &Record) -> bool {
     caller.is_platform()
-        || record.outcome.payment.is_some()
         || record.command.actor.owner == caller.actor.owner
+        || (record.outcome.payment.is_some() && caller.sees_record(reader, record))
 }
 
 /// The attempts at delivering the events of these records that the caller may see.

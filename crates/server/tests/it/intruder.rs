@@ -1,5 +1,7 @@
 //! Whoever knows the id of an account cannot write into what its owner sees: lists, statements, events, subscriptions, mailboxes.
 
+mod queued;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

@@ -30,7 +30,7 @@ impl Block {
 }
 
 /// An open stream, read as a browser would.
-struct Stream {
+pub(crate) struct Stream {
     reader: BufReader<TcpStream>,
     text: Vec<u8>,
     /// What was heard last, to go on from.
@@ -38,7 +38,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn open(server: &Fixture, token: &str, query: &str, last: Option<&str>) -> Stream {
+    pub(crate) fn open(server: &Fixture, token: &str, query: &str, last: Option<&str>) -> Stream {
         Stream::try_open(server.addr, token, query, last).expect("it is answered")
     }
 
@@ -108,6 +108,11 @@ impl Stream {
                 return block;
             }
         }
+    }
+
+    /// The type of the next event.
+    pub(crate) fn next_type(&mut self) -> String {
+        self.event().event.expect("a type")
     }
 
     /// The ids of the next `count` events.

@@ -214,6 +214,7 @@ pub fn check_payment(expected: &Payment, payment: &ledger::Payment) -> Result<()
     });
     same("queue", id, &queue, &expected.queue)?;
     same("text", id, &text_of(payment), &expected.text)?;
+    same("reached", id, &payment.reached_payees, &expected.reached)?;
     let parts: Vec<super::Part> = payment
         .shares
         .iter()

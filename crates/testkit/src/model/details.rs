@@ -199,10 +199,7 @@ impl Model {
                 Updated::Account(id) => owners.extend(owner_of(id.0)),
                 Updated::Payment(id) => {
                     let payment = &self.state.payments[&id.0];
-                    owners.push(payment.owner);
-                    owners.extend(owner_of(payment.source));
-                    let parts = payment.parts.iter();
-                    owners.extend(parts.filter_map(|part| owner_of(part.account)));
+                    owners.extend(self.viewers(payment));
                 }
             },
             Body::PutSetting(_) | Body::DeleteSetting(_) => {

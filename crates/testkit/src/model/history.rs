@@ -1,10 +1,10 @@
 //! Expected statements and lists, from a scan of all records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_ledger::{Body, Command, PaymentKind, PaymentStatus};
 
-use super::{Model, PLATFORM, Touch};
+use super::{Entry, Model, PLATFORM, Payment, Touch};
 
 /// Nanoseconds in a day.
 const NANOS_PER_DAY: u64 = 86_400_000_000_000;
@@ -112,33 +112,72 @@ impl Model {
         posted
     }
 
-    /// Returns the payments that match, oldest first: `(number, time of the request)`.
-    pub fn list_payments(&self, query: &PaymentQuery) -> Vec<(u64, u64)> {
+    /// Returns the payments that match, in the order of the records that show them: `(number, position, time)`. The first of the
+    /// request and the run that touches what the query asks for shows a payment.
+    pub fn list_payments(&self, query: &PaymentQuery) -> Vec<(u64, u64, u64)> {
         let mut found = Vec::new();
+        let runs: BTreeMap<u64, &Entry> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.rejection.is_none())
+            .filter_map(|entry| match entry.command.body {
+                Body::Run(id) => Some((id.0, entry)),
+                _ => None,
+            })
+            .collect();
         for (&id, payment) in self.payments() {
             let entry = &self.entries[id as usize - 1];
-            let touches = |wanted: &dyn Fn(u64) -> bool| {
-                entry.touched.iter().any(|(account, _)| wanted(*account))
+            let shows = |entry: &&Entry| {
+                let touches = |wanted: &dyn Fn(u64) -> bool| {
+                    entry.touched.iter().any(|(account, _)| wanted(*account))
+                };
+                query
+                    .account
+                    .is_none_or(|id| touches(&|account| account == id))
+                    && query.owner.is_none_or(|owner| {
+                        touches(&|account| self.accounts()[&account].owner == owner)
+                    })
+            };
+            let mut shown = std::iter::once(entry).chain(runs.get(&id).copied());
+            let Some(shown) = shown.find(shows) else {
+                continue;
             };
             let reference = match &entry.command.body {
                 Body::Pay(pay) => pay.reference.as_ref().map(|it| it.as_str().to_owned()),
                 _ => None,
             };
-            let matches = query
-                .account
-                .is_none_or(|id| touches(&|account| account == id))
-                && query.owner.is_none_or(|owner| {
-                    touches(&|account| self.accounts()[&account].owner == owner)
-                })
-                && (query.reference.is_none() || query.reference == reference)
+            let matches = (query.reference.is_none() || query.reference == reference)
                 && (query.reference.is_none() || finds(&entry.command, query.owner))
                 && query.status.is_none_or(|status| payment.status == status)
                 && query.kind.is_none_or(|kind| payment.kind == kind);
             if matches {
-                found.push((id, payment.created_at));
+                found.push((id, shown.position, shown.timestamp));
             }
         }
+        found.sort_unstable_by_key(|(_, position, _)| *position);
         found
+    }
+
+    /// Returns the owners that see a payment besides the platform: who asked for it and, where the platform or the payer's owner
+    /// did, the payer's; and those whom it reached.
+    pub fn viewers(&self, payment: &Payment) -> BTreeSet<u64> {
+        let owner_of = |account: u64| self.accounts().get(&account).map(|found| found.owner);
+        let asker = payment.actor.owner.0;
+        let payer = owner_of(payment.source);
+        let mut viewers = BTreeSet::new();
+        viewers.extend((asker != PLATFORM).then_some(asker));
+        viewers.extend(payer.filter(|payer| asker == PLATFORM || asker == *payer));
+        if payment.reached {
+            viewers.insert(payment.owner);
+            viewers.extend(payer);
+            viewers.extend(
+                payment
+                    .parts
+                    .iter()
+                    .filter_map(|part| owner_of(part.account)),
+            );
+        }
+        viewers
     }
 
     /// Returns the events of this owner, or all events, oldest first.

@@ -122,6 +122,8 @@ pub struct Payment {
     pub queue: Option<Queued>,
     /// Where the text is, if the payment was updated.
     pub text: Option<Text>,
+    /// Whether the payees' owners see it.
+    pub reached: bool,
 }
 
 /// The terms of a queued payment.

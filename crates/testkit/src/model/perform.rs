@@ -233,6 +233,7 @@ impl Model {
             actor: command.actor,
             queue: None,
             text: None,
+            reached: true,
         }
     }
 
@@ -247,7 +248,7 @@ impl Model {
         if pay.queue.is_some() {
             payment.status = PaymentStatus::Queued;
             payment.queue = queued(pay);
-            touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
+            payment.reached = false;
         } else if pay.hold.is_some() {
             payment.status = held_status(payment.kind);
             payment.held = amount;
@@ -266,11 +267,12 @@ impl Model {
         touched
     }
 
-    /// Decides a queued payment: the payment succeeds, or it fails and releases its reference.
+    /// Decides a queued payment: the payment succeeds and reaches its payees, or it fails and releases its reference.
     fn run(&mut self, id: u64, through: bool, position: u64) -> Vec<(u64, i128)> {
         let payment = self.payment(id);
         payment.queue = None;
         payment.changed_at = position;
+        payment.reached = through;
         let (source, amount) = (payment.source, payment.amount);
         let mut touched = vec![(source, 0)];
         if through && payment.expires_at == 0 {
@@ -283,8 +285,8 @@ impl Model {
             }
             return touched;
         }
-        touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
         if through {
+            touched.extend(payment.parts.iter().map(|part| (part.account, 0)));
             payment.status = held_status(payment.kind);
             payment.held = amount;
             self.account(source).held += amount;
@@ -325,7 +327,8 @@ impl Model {
             0 => nothing,
             _ => standing(payment),
         };
-        let payees = payment.parts.iter().map(|part| (part.account, 0));
+        let payees = payment.parts.iter().filter(|_| payment.reached);
+        let payees = payees.map(|part| (part.account, 0));
         let touched = std::iter::once((source, 0)).chain(payees).collect();
         self.account(source).held -= held;
         touched
@@ -411,6 +414,7 @@ impl Model {
                 .map_or((now / DAY) as i32, |date| date.0),
             actor: command.actor,
             text: None,
+            reached: true,
             ..payout.clone()
         };
         let to = returned.parts[0].account;
@@ -433,12 +437,14 @@ impl Model {
         let mut payment = self.new_payment(command, pay, position, now);
         if rejection.concerns_actor() {
             payment.owner = command.actor.owner.0;
+            payment.reached = false;
             self.state.payments.insert(position, payment);
             return Vec::new();
         }
         let asking = command.actor.owner.0;
         if asking != PLATFORM {
             payment.owner = asking;
+            payment.reached = false;
         }
         self.state.payments.insert(position, payment);
         let mut touched: Vec<(u64, i128)> = Vec::new();

@@ -364,7 +364,8 @@ impl Model {
     /// Returns whether a payee's owner may do this step: all that others have been promised and not got must stay held.
     fn payee_may(&self, payment: &Payment, actor: u64, step: &Step<'_>) -> bool {
         // What comes from outside or goes there is settled by the platform alone.
-        if !matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer) {
+        let inside = matches!(payment.kind, PaymentKind::Pay | PaymentKind::Transfer);
+        if !inside || !payment.reached {
             return false;
         }
         let owned_by_actor = |account: u64| {
