@@ -1,5 +1,5 @@
 // What a client in TypeScript needs besides the types that openapi-typescript generates: retries, typed errors, lists, the event
-// stream and webhooks. Each function stands alone and can be copied.
+// stream and webhooks. Functions to copy: `fetchWithRetries` needs `fetchWithLimit`, and `unwrap` needs `TributaryError`.
 import createClient from "openapi-fetch";
 import type { components, paths } from "./api.js";
 
@@ -23,11 +23,24 @@ class TributaryError extends Error {
   }
 }
 
-/** Returns the data of an answer, or throws its error. */
+/** Returns the data of an answer, or throws its error. The answer of a proxy has no code, and its error is a plain `Error`. */
 function unwrap<T>(answer: { data?: T; error?: Schemas["ErrorAnswer"]; response: Response }): T {
-  if (answer.error !== undefined) throw new TributaryError(answer.response.status, answer.error.error);
-  if (answer.data === undefined) throw new Error(`${answer.response.status} without data`);
-  return answer.data;
+  if (answer.data !== undefined) return answer.data;
+  const detail: Partial<Schemas["ErrorDetail"]> | undefined = answer.error?.error;
+  if (detail?.code !== undefined) throw new TributaryError(answer.response.status, detail as Schemas["ErrorDetail"]);
+  throw new Error(`${answer.response.status}, not an answer of Tributary: ${String(answer.error).slice(0, 200)}`);
+}
+
+/** Sends a request. Throws if the head of the answer does not come within 35 seconds; the body may take longer. */
+async function fetchWithLimit(request: Request): Promise<Response> {
+  // Not `AbortSignal.timeout`: Node 20 collects it as garbage, and it would end streams. The timer holds this controller.
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(new Error("no answer within 35 s")), 35_000);
+  try {
+    return await fetch(request.clone(), { signal: AbortSignal.any([request.signal, limit.signal]) });
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 const RETRIED = new Set([408, 429, 500, 502, 503, 504]);
@@ -39,8 +52,7 @@ async function fetchWithRetries(request: Request): Promise<Response> {
     const last = attempt === 10 || !repeatable;
     let seconds = Math.min(0.1 * 2 ** attempt, 5);
     try {
-      const signal = AbortSignal.any([request.signal, AbortSignal.timeout(35_000)]);
-      const response = await fetch(request.clone(), { signal });
+      const response = await fetchWithLimit(request);
       if (last || !RETRIED.has(response.status)) return response;
       seconds = Number(response.headers.get("Retry-After")) || seconds;
       await response.body?.cancel();
@@ -164,6 +176,13 @@ const refused: unknown = await client
   .then(unwrap)
   .catch((error: unknown) => error);
 check(refused instanceof TributaryError && refused.is("insufficient_funds"), refused);
+
+// A proxy answers in its own words, or without any.
+for (const text of ["<h1>Bad Gateway</h1>", '{"error":"bad gateway"}', ""]) {
+  const proxy = createClient<paths>({ baseUrl: SERVER, fetch: async () => new Response(text, { status: 502 }) });
+  const error: unknown = await proxy.GET("/v1/clock").then(unwrap).catch((error: unknown) => error);
+  check(String(error).startsWith("Error: 502, not an answer of Tributary"), String(error));
+}
 
 // Each connection takes one event, and the next one continues after it.
 const stream = `${SERVER}/v1/events/stream?events=payment.captured&owner=grace&start=beginning`;
