@@ -57,23 +57,24 @@ impl CommandDraft {
         }
     }
 
-    /// Returns the draft with a date and a text. Neither goes with every command.
+    /// Returns the draft with a date and a text, as [`CommandDraft::set_notes`] sets them.
     ///
     /// # Errors
-    /// If the command takes no date, or no text.
-    #[inline]
+    /// As there.
     pub fn with_notes(
         mut self,
         effective_at: Option<Date>,
         text: Option<Text>,
     ) -> Result<CommandDraft, ApiError> {
-        if effective_at.is_some() || text.is_some() {
-            self.set_notes(effective_at, text)?;
-        }
+        self.set_notes(effective_at, text)?;
         Ok(self)
     }
 
-    fn set_notes(
+    /// Sets the date and the text. Neither goes with every command.
+    ///
+    /// # Errors
+    /// If the command takes no date, or no text.
+    pub fn set_notes(
         &mut self,
         effective_at: Option<Date>,
         text: Option<Text>,
@@ -209,6 +210,7 @@ fn payees(splits: Vec<Share>) -> Result<Payees, ApiError> {
 
 /// Checks the number of fees of a payment. An interface checks this before the accounts are looked up: a wrong form is
 /// answered in the same way whether the accounts exist or not.
+#[inline]
 pub(crate) fn check_fee_count(kind: PaymentKind, count: usize) -> Result<(), ApiError> {
     // Of a payment with splits, the ledger counts payees and fees together.
     let count_max = match kind {

@@ -439,6 +439,7 @@ impl Core {
     }
 
     /// The use of a key by a record that the backend can't know yet.
+    #[inline]
     fn used_on_the_way(&self, query: &KeyQuery<'_>) -> Option<KeyUse> {
         let open = self.open.as_ref().expect("the turn is open");
         self.flight.find(query, &open.frame)

@@ -1,7 +1,7 @@
 //! Scopes of references.
 
 use tributary_engine::Reader;
-use tributary_ledger::OwnerId;
+use tributary_ledger::{OwnerId, OwnerName};
 
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -14,19 +14,23 @@ use crate::form::value::OwnerText;
 ///
 /// # Errors
 /// If there is no such owner.
+#[inline]
 pub fn reference_scope(
     reader: &Reader,
     caller: &Caller,
     named: Option<OwnerText>,
 ) -> Result<Option<OwnerId>, ApiError> {
-    let Some(OwnerText(name)) = named else {
-        return Ok(None);
-    };
+    match named {
+        Some(OwnerText(name)) => find_scope(reader, caller, &name).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn find_scope(reader: &Reader, caller: &Caller, name: &OwnerName) -> Result<OwnerId, ApiError> {
     let owner = match name.as_str() {
         _ if !caller.is_platform() => Some(caller.actor.owner),
         "platform" => Some(OwnerId::PLATFORM),
-        _ => reader.owner_by_name(&name),
+        _ => reader.owner_by_name(name),
     };
-    let unknown = || ApiError::not_found("owner", "reference_scope");
-    owner.map(Some).ok_or_else(unknown)
+    owner.ok_or_else(|| ApiError::not_found("owner", "reference_scope"))
 }

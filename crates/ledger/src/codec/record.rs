@@ -153,45 +153,53 @@ impl<'a> RecordRef<'a> {
                 return Err(Corrupt("a reply to nothing"));
             }
         }
-        if self.operation == Operation::Pay {
-            currency(u16_at(self.body, 4))?;
-            PaymentKind::from_number(self.body[0]).ok_or(Corrupt("unknown payment kind"))?;
-            let scope = if self.body[1] & PAY_SCOPE != 0 { 8 } else { 0 };
-            let words = scope + usize::from(self.body[6]) + usize::from(self.body[7]);
-            self.body[PAY_FIXED..]
-                .len()
-                .checked_sub(words)
-                .ok_or(Corrupt("a part is too short"))?;
-        }
-        if self.operation == Operation::OpenAccount {
-            let words = usize::from(self.body[3]) + usize::from(self.body[4]);
-            self.body[OPEN_FIXED..]
-                .len()
-                .checked_sub(words)
-                .ok_or(Corrupt("a part is too short"))?;
-        }
-        if self.operation == Operation::SetQueue {
-            queue_mode(self.body[0])?;
-        }
-        self.take_updated()?;
-        self.take_updated_payment()?;
-        if self.operation == Operation::AdvanceTime {
-            take_advance_time(&mut Input(self.body))?;
-        }
-        self.take_setting_change()?;
-        if self.operation == Operation::PutSetting {
-            let words =
-                usize::from(self.body[SETTING_HEAD]) + usize::from(self.body[SETTING_HEAD + 1]);
-            if self.body.len() < PUT_SETTING_FIXED + words {
-                return Err(Corrupt("a part is too short"));
+        self.check_parts()
+    }
+
+    /// Checks what belongs to one operation only.
+    fn check_parts(&self) -> Result<(), Corrupt> {
+        const SHORT: Corrupt = Corrupt("a part is too short");
+        let room = |fixed: usize, words: usize| match self.body.len() >= fixed + words {
+            true => Ok(()),
+            false => Err(SHORT),
+        };
+        match self.operation {
+            Operation::Pay => {
+                currency(u16_at(self.body, 4))?;
+                PaymentKind::from_number(self.body[0]).ok_or(Corrupt("unknown payment kind"))?;
+                let scope = if self.body[1] & PAY_SCOPE != 0 { 8 } else { 0 };
+                let words = scope + usize::from(self.body[6]) + usize::from(self.body[7]);
+                room(PAY_FIXED, words)?;
             }
-        }
-        if self.operation == Operation::Publish {
-            let words = usize::from(self.body[0]) + usize::from(self.body[1]);
-            if self.body.len() < PUBLISH_FIXED + words {
-                return Err(Corrupt("a part is too short"));
+            Operation::OpenAccount => {
+                let words = usize::from(self.body[3]) + usize::from(self.body[4]);
+                room(OPEN_FIXED, words)?;
             }
-            Topic::check(self.published().0).map_err(|_| NO_TOPIC)?;
+            Operation::SetQueue => {
+                queue_mode(self.body[0])?;
+            }
+            Operation::Update => {
+                self.take_updated()?;
+                self.take_updated_payment()?;
+            }
+            Operation::AdvanceTime => {
+                take_advance_time(&mut Input(self.body))?;
+            }
+            Operation::PutSetting => {
+                self.take_setting_change()?;
+                let words =
+                    usize::from(self.body[SETTING_HEAD]) + usize::from(self.body[SETTING_HEAD + 1]);
+                room(PUT_SETTING_FIXED, words)?;
+            }
+            Operation::DeleteSetting => {
+                self.take_setting_change()?;
+            }
+            Operation::Publish => {
+                let words = usize::from(self.body[0]) + usize::from(self.body[1]);
+                room(PUBLISH_FIXED, words)?;
+                Topic::check(self.published().0).map_err(|_| NO_TOPIC)?;
+            }
+            _ => {}
         }
         Ok(())
     }

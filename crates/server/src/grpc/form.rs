@@ -94,10 +94,14 @@ impl<'a> Form<'a> {
             let update = self.update(bytes, notes);
             return Ok((key, update.map_err(|error| error.within(name_of(number)))?));
         }
-        let draft = self
+        let mut draft = self
             .body(number, bytes)
             .map_err(|error| error.within(name_of(number)))?;
-        Ok((key, draft.with_notes(effective_at, notes.text()?)?))
+        let text = notes.text()?;
+        if effective_at.is_some() || text.is_some() {
+            draft.set_notes(effective_at, text)?;
+        }
+        Ok((key, draft))
     }
 
     fn body(&self, number: u32, bytes: &[u8]) -> Result<CommandDraft, ApiError> {
