@@ -56,7 +56,11 @@ fn play_group(world: &mut World, rolls: &[Dice]) {
         };
         let alone = match outcome.rejection {
             None => decide(&expected, command, ctx),
-            Some(rejection) => refuse(&expected, command, rejection, ctx),
+            Some(rejection) => Outcome {
+                // What the group had done until then counts, and is undone in `expected`.
+                short_of_funds: outcome.short_of_funds,
+                ..refuse(&expected, command, rejection, ctx)
+            },
         };
         assert_eq!(alone, *outcome);
         apply(&mut expected, command, &alone, ctx);
