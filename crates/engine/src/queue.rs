@@ -344,6 +344,7 @@ mod tests {
             })),
             text: None,
             reached_payees: false,
+            split_base: None,
             shares: Default::default(),
         }
     }

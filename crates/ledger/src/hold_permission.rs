@@ -65,7 +65,8 @@ impl Payment {
             return Err(HoldRefusal::PlatformOnly);
         }
         // A queued payment has no payee until it runs.
-        match !self.reached_payees || self.payees().all(|share| foreign(share.account)) {
+        let none = self.payees().iter().all(|share| foreign(share.account));
+        match !self.reached_payees || none {
             true => Err(HoldRefusal::NotPayee),
             false => Ok(()),
         }
@@ -75,10 +76,6 @@ impl Payment {
     /// has not captured.
     fn holds_for_others(&self, foreign: &impl Fn(AccountId) -> bool) -> bool {
         let waits = |share: &PaymentShare| share.captured < share.amount && foreign(share.account);
-        self.is_open() && self.payees().any(waits)
-    }
-
-    fn payees(&self) -> impl Iterator<Item = &PaymentShare> {
-        self.shares.iter().filter(|share| !share.is_fee)
+        self.is_open() && self.payees().iter().any(waits)
     }
 }

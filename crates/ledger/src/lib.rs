@@ -78,7 +78,7 @@ pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
 pub use names::Invalid;
 pub use outcome::Outcome;
 pub use owner::{Owner, OwnerRef};
-pub use payment::{Payment, PaymentShare, PaymentStatus};
+pub use payment::{Payment, PaymentShare, PaymentStatus, SplitBase};
 pub use queue::{Priority, QueueMode, QueueState, QueueTerms, ReplyTo};
 pub use reference::ReferenceSpace;
 pub use rejection::Rejection;

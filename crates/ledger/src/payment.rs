@@ -35,6 +35,13 @@ pub enum PaymentStatus {
     Paid = 12,
 }
 
+/// Kind of a step that gives amounts per payee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DivisionStep {
+    Capture,
+    Refund,
+}
+
 /// Part of a payee or a fee in a payment. Amounts are in minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PaymentShare {
@@ -49,6 +56,17 @@ pub struct PaymentShare {
     /// Amount that this account refunded; more than `captured` where a payee bears a kept fee.
     pub refunded: u64,
     /// Part of `refunded` with which the fees were refunded too; 0 for a fee.
+    pub refunded_with_fee: u64,
+}
+
+/// What a payee had of a payment after the last capture or refund with amounts per payee. Amounts are in minor units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SplitBase {
+    /// Captured after the last capture with amounts per payee.
+    pub captured: u64,
+    /// Refunded after the last capture or refund with amounts per payee.
+    pub refunded: u64,
+    /// Part of `refunded` with which the fees were refunded too.
     pub refunded_with_fee: u64,
 }
 
@@ -95,11 +113,37 @@ pub struct Payment {
     /// Whether the payment reached its payees, so that their owners see it: money was held or moved for it, or the platform asked
     /// for it and it was refused at once. A queued payment reaches them when it runs, and never if it fails or is voided before.
     pub reached_payees: bool,
+    /// What each payee had after the last step with amounts per payee, in the order of the payees: divisions of later amounts
+    /// begin there. None = there was no such step.
+    pub split_base: Option<Box<SmallVec<[SplitBase; 4]>>>,
     /// Payees in the order of the command, then fees.
     pub shares: SmallVec<[PaymentShare; 2]>,
 }
 
 impl Payment {
+    /// Returns the payees' shares, in the order of the command.
+    pub fn payees(&self) -> &[PaymentShare] {
+        let fees = self.shares.iter().rev().take_while(|share| share.is_fee);
+        &self.shares[..self.shares.len() - fees.count()]
+    }
+
+    /// Makes later divisions begin at what the payees have now, after a step with amounts per payee.
+    pub(crate) fn begin_divisions(&mut self, step: DivisionStep) {
+        let before = self.split_base.take();
+        let after = self.payees().iter().enumerate().map(|(at, share)| {
+            let before = before.as_ref().map_or(0, |base| base[at].captured);
+            SplitBase {
+                captured: match step {
+                    DivisionStep::Capture => share.captured,
+                    DivisionStep::Refund => before,
+                },
+                refunded: share.refunded,
+                refunded_with_fee: share.refunded_with_fee,
+            }
+        });
+        self.split_base = Some(Box::new(after.collect()));
+    }
+
     /// Returns the payment that a command creates: with the given amounts of its shares, or failed for this reason.
     #[inline]
     pub(crate) fn created(
@@ -162,6 +206,7 @@ impl Payment {
                     command.actor.owner == OwnerId::PLATFORM && !rejection.concerns_actor()
                 }
             },
+            split_base: None,
             shares,
         }
     }

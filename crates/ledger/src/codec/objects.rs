@@ -8,7 +8,7 @@
 //!          created_at, changed_at u64 · effective_at i32 · currency u16 · kind, status, reached_payees u8 ·
 //!          [if queued: priority u8 · not_before, expires_at, reply_to u64 (0 = none)] · shares u8 · shares × (account, amount, captured, refunded,
 //!          refunded_with_fee u64 · is_fee u8)
-//!          · has_text u8 · [text]
+//!          · flags u8 (1 text, 2 split_base) · [text] · [split_base: payees × (captured, refunded, refunded_with_fee u64)]
 //! text     revision, description_at, metadata_at (0 = the record that created the object), changed_at u64
 //! details  object u8 (1 account, 3 owner) · id u64 · text · has_profile u8 · [kind u8 (0 = none) · status, external_len u8 · external_id]
 //! api_key  id, owner, created_at, rotated_at, revoked_at, changed_at u64 · secret_hash [32] ·
@@ -25,7 +25,7 @@ use crate::{
     ApiKeyStatus, Context, Currency, Date, Label, ManagedBy, Overdraft, OwnerId, OwnerName,
     OwnerRef, Payment, PaymentId, PaymentKind, PaymentShare, PaymentStatus, PreviousSecret,
     Priority, QueueMode, QueueState, QueueTerms, ReplyTo, Setting, SettingBody, SettingChange,
-    SettingId, SettingKind, Slug, TextState, TimeOffset,
+    SettingId, SettingKind, Slug, SplitBase, TextState, TimeOffset,
 };
 
 pub(super) fn currency(numeric: u16) -> Result<Currency, Corrupt> {
@@ -147,6 +147,9 @@ pub(super) fn owner_name(bytes: &[u8]) -> Result<OwnerName, Corrupt> {
     OwnerName::from_bytes(bytes).map_err(|_| Corrupt("not an owner's name"))
 }
 
+const TEXT: u8 = 1;
+const SPLIT_BASE: u8 = 2;
+
 pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
     let amounts = [
         payment.amount,
@@ -196,9 +199,20 @@ pub(super) fn put_payment(payment: &Payment, into: &mut Vec<u8>) {
         .for_each(|value| into.u64(*value));
         into.u8(u8::from(share.is_fee));
     }
-    into.u8(u8::from(payment.text.is_some()));
+    into.u8(if payment.text.is_some() { TEXT } else { 0 }
+        | if payment.split_base.is_some() {
+            SPLIT_BASE
+        } else {
+            0
+        });
     if let Some(text) = &payment.text {
         put_text_state(text, into);
+    }
+    if let Some(base) = &payment.split_base {
+        assert_eq!(base.len(), payment.payees().len(), "one base per payee");
+        base.iter()
+            .flat_map(|base| [base.captured, base.refunded, base.refunded_with_fee])
+            .for_each(|value| into.u64(value));
     }
 }
 
@@ -244,12 +258,16 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
     let shares = (0..input.u8()?)
         .map(|_| take_share(input))
         .collect::<Result<_, _>>()?;
-    let text = if input.flag()? {
+    let flags = input.u8()?;
+    if flags & !(TEXT | SPLIT_BASE) != 0 {
+        return Err(Corrupt("unknown flags"));
+    }
+    let text = if flags & TEXT != 0 {
         Some(Box::new(take_text_state(input)?))
     } else {
         None
     };
-    Ok(Payment {
+    let mut payment = Payment {
         id,
         kind,
         status,
@@ -269,8 +287,35 @@ pub(super) fn take_payment(input: &mut Input<'_>) -> Result<Payment, Corrupt> {
         queue,
         text,
         reached_payees,
+        split_base: None,
         shares,
-    })
+    };
+    if flags & SPLIT_BASE != 0 {
+        let base = payment
+            .payees()
+            .iter()
+            .map(|share| take_split_base(share, input));
+        payment.split_base = Some(Box::new(base.collect::<Result<_, _>>()?));
+    }
+    Ok(payment)
+}
+
+fn take_split_base(share: &PaymentShare, input: &mut Input<'_>) -> Result<SplitBase, Corrupt> {
+    let base = SplitBase {
+        captured: input.u64()?,
+        refunded: input.u64()?,
+        refunded_with_fee: input.u64()?,
+    };
+    let alone = |refunded: u64, with_fee: u64| refunded.checked_sub(with_fee);
+    let alone_then = alone(base.refunded, base.refunded_with_fee);
+    if base.captured > share.captured
+        || base.refunded_with_fee > share.refunded_with_fee
+        || alone_then.is_none()
+        || alone_then > alone(share.refunded, share.refunded_with_fee)
+    {
+        return Err(Corrupt("a share's amounts out of bounds"));
+    }
+    Ok(base)
 }
 
 pub(super) fn put_text_state(text: &TextState, into: &mut Vec<u8>) {

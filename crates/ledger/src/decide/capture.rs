@@ -1,9 +1,11 @@
 //! Take what was held, or a part.
 
 use super::checks::{Decision, check_ceiling, check_may_capture, leg, refuse_if, signed, standing};
-use super::parts::{PerShare, capture_exactly, check_amounts, check_payees, concerns};
+use super::parts::{
+    PerShare, capture_divided, capture_exactly, check_amounts, check_payees, concerns,
+};
 use super::payout::check_no_payout;
-use crate::shares::prorate;
+use crate::payment::DivisionStep;
 use crate::{
     Account, AccountStatus, Actor, Capture, Context, Outcome, Payment, Rejection, WorkingSet,
 };
@@ -49,6 +51,9 @@ pub(super) fn capture(set: &WorkingSet, actor: Actor, capture: &Capture, ctx: Co
     }
     after.captured += amount;
     after.held -= released;
+    if !capture.splits.is_empty() {
+        after.begin_divisions(DivisionStep::Capture);
+    }
     after.status = standing(&after);
     after.changed_at = ctx.position;
     outcome.payment = Some(after);
@@ -56,17 +61,14 @@ pub(super) fn capture(set: &WorkingSet, actor: Actor, capture: &Capture, ctx: Co
 }
 
 /// Returns the amount of the capture, that of each share, and whether a payee exceeds its part: as the splits say, or in
-/// proportion to what each share has not captured yet.
+/// proportion.
 fn divide(payment: &Payment, capture: &Capture) -> (u64, PerShare<u64>, bool) {
     if !capture.splits.is_empty() {
         let (parts, exceeds) = capture_exactly(payment, &capture.splits);
         return (parts.iter().sum(), parts, exceeds);
     }
     let amount = capture.amount.unwrap_or(payment.held);
-    let left = payment.shares.iter();
-    let left: PerShare<u64> = left.map(|share| share.amount - share.captured).collect();
-    let mut parts: PerShare<u64> = left.iter().map(|_| 0).collect();
     // More than is held is refused, and not divided.
-    prorate(amount.min(payment.held), &left, &mut parts);
+    let parts = capture_divided(payment, amount.min(payment.held));
     (amount, parts, false)
 }

@@ -1,11 +1,18 @@
-//! Exact amounts per payee in captures and refunds. The payees take or give just these amounts, and the fees follow in
-//! proportion: of each fee, as much has been captured (or refunded) in all as its payees' share of what they can have, rounded
-//! down. So the fees are exact once the payees have had everything.
+//! What each share takes or gives in a capture or refund.
+//!
+//! Exact amounts per payee: the payees take or give just these amounts, and the fees follow in proportion: of each fee, as much has
+//! been captured (or refunded) in all as its payees' share of what they can have, rounded down. So the fees are exact once the
+//! payees have had everything.
+//!
+//! One amount for all: each step divides all that was divided so far, see [`prorate_step`], so the steps never round in favour of
+//! the same share twice. Once there were amounts per payee, the fees still follow their part of the whole, and the payees divide
+//! among themselves by what these amounts left of their parts.
 
 use super::checks::{check_amount, refuse_if};
-use crate::shares::prorate;
+use crate::shares::{Division, prorate, prorate_step};
 use crate::{
     AMOUNT_MAX, AccountId, PayeeAmount, PayeeAmounts, Payment, PaymentShare, Rejection, SHARES_MAX,
+    SplitBase,
 };
 use arrayvec::ArrayVec;
 
@@ -77,10 +84,7 @@ pub(super) fn refund_exactly(
     let sum = |of: fn(&PaymentShare) -> u64| payees(payment).map(of).sum::<u64>();
     let done = sum(|share| share.refunded_with_fee) + total(splits);
     let whole = sum(|share| share.captured);
-    let limits = match refund_fee {
-        true => net_left(payment),
-        false => gross_left(payment),
-    };
+    let limits = limits(payment, refund_fee);
     let part = |(share, limit): (&PaymentShare, &u64)| match share.is_fee {
         true => follow(share.captured, done, whole, share.refunded).min(*limit),
         false => wanted(splits, share),
@@ -88,6 +92,140 @@ pub(super) fn refund_exactly(
     let each = || payment.shares.iter().zip(&limits);
     let exceeds = each().any(|(share, limit)| wanted(splits, share) > *limit);
     (each().map(part).collect(), exceeds)
+}
+
+/// Returns the amount that each share captures of `amount`, which is at most what is held.
+pub(super) fn capture_divided(payment: &Payment, amount: u64) -> PerShare<u64> {
+    let each = |of: fn(&PaymentShare) -> u64| payment.shares.iter().map(of).collect();
+    let all = OwnedDivision {
+        weights: each(|share| share.amount),
+        earlier: each(|share| share.captured),
+        room: each(|share| share.amount - share.captured),
+    };
+    let since = since_base(payment, |share, base| {
+        (share.amount - base.captured, share.captured - base.captured)
+    });
+    divide_step(amount, all, since)
+}
+
+/// Returns the amount that each share refunds of `amount`, which is at most what can be refunded.
+pub(super) fn refund_divided(payment: &Payment, amount: u64, refund_fee: bool) -> PerShare<u64> {
+    let given = |share: &PaymentShare| match (share.is_fee, refund_fee) {
+        (true, _) => share.refunded,
+        (false, true) => share.refunded_with_fee,
+        (false, false) => share.refunded - share.refunded_with_fee,
+    };
+    let mut all = OwnedDivision {
+        weights: payment.shares.iter().map(|share| share.captured).collect(),
+        earlier: payment.shares.iter().map(given).collect(),
+        room: limits(payment, refund_fee),
+    };
+    let payees = payment.payees().len();
+    if !refund_fee {
+        all.truncate(payees);
+    }
+    let given_at_base = |base: &SplitBase| match refund_fee {
+        true => base.refunded_with_fee,
+        false => base.refunded - base.refunded_with_fee,
+    };
+    let since = payment.split_base.as_ref().map(|base| {
+        let mut weights = net_left(&at_base(payment, base));
+        weights.truncate(payees);
+        let earlier = payment.payees().iter().zip(base.iter());
+        let earlier = earlier.map(|(share, base)| given(share) - given_at_base(base));
+        (weights, earlier.collect())
+    });
+    let mut parts = divide_step(amount, all, since);
+    parts.extend((parts.len()..payment.shares.len()).map(|_| 0));
+    parts
+}
+
+/// Returns the payment with what the payees had refunded after the last step with amounts per payee.
+fn at_base(payment: &Payment, base: &[SplitBase]) -> Payment {
+    let mut payment = payment.clone();
+    for (share, base) in payment.shares.iter_mut().zip(base) {
+        share.refunded = base.refunded;
+        share.refunded_with_fee = base.refunded_with_fee;
+    }
+    payment
+}
+
+/// Weights of the payees, and what they took or gave, since the last step with amounts per payee.
+type SinceBase = Option<(PerShare<u64>, PerShare<u64>)>;
+
+fn since_base(
+    payment: &Payment,
+    since: impl Fn(&PaymentShare, &SplitBase) -> (u64, u64),
+) -> SinceBase {
+    let base = payment.split_base.as_ref()?;
+    let each = payment.payees().iter().zip(base.iter());
+    Some(each.map(|(share, base)| since(share, base)).unzip())
+}
+
+/// A [`Division`] with its amounts.
+struct OwnedDivision {
+    weights: PerShare<u64>,
+    earlier: PerShare<u64>,
+    room: PerShare<u64>,
+}
+
+impl OwnedDivision {
+    fn truncate(&mut self, shares: usize) {
+        self.weights.truncate(shares);
+        self.earlier.truncate(shares);
+        self.room.truncate(shares);
+    }
+
+    fn divide(&self, amount: u64) -> PerShare<u64> {
+        let mut parts: PerShare<u64> = self.weights.iter().map(|_| 0).collect();
+        let division = Division {
+            weights: &self.weights,
+            earlier: &self.earlier,
+            room: &self.room,
+        };
+        prorate_step(amount, division, &mut parts);
+        parts
+    }
+}
+
+/// Divides a step among shares: the payees and, after them, fees. After a step with amounts per payee, the payees together are one
+/// share beside the fees, and divide their amount by what they had `since`.
+fn divide_step(amount: u64, all: OwnedDivision, since: SinceBase) -> PerShare<u64> {
+    let Some((weights, earlier)) = since else {
+        return all.divide(amount);
+    };
+    let payees = weights.len();
+    let join = |of: &PerShare<u64>| -> PerShare<u64> {
+        let fees = of[payees..].iter().copied();
+        [of[..payees].iter().sum()]
+            .into_iter()
+            .chain(fees)
+            .collect()
+    };
+    let together = OwnedDivision {
+        weights: join(&all.weights),
+        earlier: join(&all.earlier),
+        room: join(&all.room),
+    };
+    let together = together.divide(amount);
+    let mut room = all.room;
+    room.truncate(payees);
+    let of_payees = OwnedDivision {
+        weights,
+        earlier,
+        room,
+    };
+    let mut parts = of_payees.divide(together[0]);
+    parts.extend(together[1..].iter().copied());
+    parts
+}
+
+/// Returns the most that each share can refund.
+pub(super) fn limits(payment: &Payment, refund_fee: bool) -> PerShare<u64> {
+    match refund_fee {
+        true => net_left(payment),
+        false => gross_left(payment),
+    }
 }
 
 /// Returns what a fee of `fee` adds to its `earlier` parts, once the payees have had `done` of `whole`.
@@ -107,12 +245,12 @@ fn total(splits: &PayeeAmounts) -> u64 {
 }
 
 fn payees(payment: &Payment) -> impl Iterator<Item = &PaymentShare> {
-    payment.shares.iter().filter(|share| !share.is_fee)
+    payment.payees().iter()
 }
 
 /// Returns what each share can still give back with `refund_fee`: what it captured, less what it refunded. A payee that refunds
 /// without the fees bears them: these fees stay where they are, and are no longer due from the payee.
-pub(super) fn net_left(payment: &Payment) -> PerShare<u64> {
+fn net_left(payment: &Payment) -> PerShare<u64> {
     let fee = |share: &PaymentShare| if share.is_fee { share.captured } else { 0 };
     let without_fee = |share: &PaymentShare| match share.is_fee {
         true => 0,
@@ -142,7 +280,7 @@ fn take_part(fee: u64, done: u64, whole: u64) -> u64 {
 
 /// Returns what is left of each payee's gross part, as if there had been no fee: its part of all that was captured, less what it
 /// refunded, and less what fee accounts refunded with it. Fees have nothing left.
-pub(super) fn gross_left(payment: &Payment) -> PerShare<u64> {
+fn gross_left(payment: &Payment) -> PerShare<u64> {
     let of_payee = |share: &PaymentShare| if share.is_fee { 0 } else { share.captured };
     let gross = divide(payment, payment.captured, of_payee);
     let with_fee = |share: &PaymentShare| share.refunded_with_fee;

@@ -182,6 +182,7 @@ fn returned(
         queue: None,
         text: None,
         reached_payees: true,
+        split_base: None,
         shares: smallvec![share],
     }
 }

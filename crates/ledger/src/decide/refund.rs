@@ -5,9 +5,9 @@ use super::checks::{
     standing,
 };
 use super::parts::{
-    PerShare, check_amounts, check_payees, concerns, gross_left, net_left, refund_exactly,
+    PerShare, check_amounts, check_payees, concerns, limits, refund_divided, refund_exactly,
 };
-use crate::shares::prorate;
+use crate::payment::DivisionStep;
 use crate::{
     Account, AccountId, AccountStatus, Actor, Context, Outcome, Payment, PaymentKind, PaymentShare,
     Refund, Rejection, WorkingSet,
@@ -16,13 +16,6 @@ use crate::{
 /// Returns the most that each payee of a payment can still refund, in the order of its shares; fees have 0 unless `refund_fee` is set.
 pub fn refund_limits(payment: &Payment, refund_fee: bool) -> Vec<u64> {
     limits(payment, refund_fee).to_vec()
-}
-
-fn limits(payment: &Payment, refund_fee: bool) -> PerShare<u64> {
-    match refund_fee {
-        true => net_left(payment),
-        false => gross_left(payment),
-    }
 }
 
 pub(super) fn refund(set: &WorkingSet, actor: Actor, refund: &Refund, ctx: Context) -> Decision {
@@ -83,6 +76,9 @@ fn after(payment: &Payment, refund: &Refund, amount: u64, parts: &[u64], ctx: Co
         }
     }
     after.refunded += amount;
+    if !refund.splits.is_empty() {
+        after.begin_divisions(DivisionStep::Refund);
+    }
     after.status = standing(&after);
     after.changed_at = ctx.position;
     after
@@ -127,9 +123,7 @@ fn check_accounts(set: &WorkingSet, payment: &Payment, refund: &Refund) -> Resul
     )
 }
 
-/// Returns the amount of the refund, and that of each share: as the splits say. Without splits and with fees: in proportion to
-/// what each share still has of the payment. Without both: the payees bear the whole amount, in proportion to what is left of
-/// their gross parts.
+/// Returns the amount of the refund, and that of each share: as the splits say, or in proportion.
 fn divide(payment: &Payment, refund: &Refund) -> Result<(u64, PerShare<u64>), Rejection> {
     if !refund.splits.is_empty() {
         let (parts, exceeds) = refund_exactly(payment, &refund.splits, refund.refund_fee);
@@ -142,8 +136,5 @@ fn divide(payment: &Payment, refund: &Refund) -> Result<(u64, PerShare<u64>), Re
     let amount = refund.amount.unwrap_or(payment.refundable());
     let too_much = amount > payment.refundable();
     refuse_if(too_much, Rejection::RefundExceedsCaptured)?;
-    let weights = limits(payment, refund.refund_fee);
-    let mut parts: PerShare<u64> = weights.iter().map(|_| 0).collect();
-    prorate(amount, &weights, &mut parts);
-    Ok((amount, parts))
+    Ok((amount, refund_divided(payment, amount, refund.refund_fee)))
 }

@@ -12,6 +12,7 @@ mod complaints;
 mod currencies;
 mod details;
 mod dice;
+mod divisions;
 mod events;
 mod loading;
 mod parts;

@@ -132,7 +132,7 @@ fn several_captures_take_what_was_held_and_a_final_one_releases_the_rest() {
     );
     assert_eq!(
         (world.posted(a), world.posted(b), world.available(buyer)),
-        (1, 49, 900)
+        (0, 50, 900)
     );
     world.must(Body::Capture(Capture {
         payment,

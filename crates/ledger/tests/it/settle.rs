@@ -148,8 +148,8 @@ fn payers_and_owners_of_fees_settle_nothing() {
     let mut s = held();
     let agent = s.world.open("agent", AccountKind::Fee, Overdraft::NONE);
     s.payment = s.world.pay(Pay {
-        destination: split(&[(s.a, Part::Amount(54)), (s.b, Part::Amount(36))]),
-        fees: fees(&[(agent, 10, 0)]),
+        destination: split(&[(s.a, Part::Amount(20)), (s.b, Part::Amount(20))]),
+        fees: fees(&[(agent, 60, 0)]),
         hold: Some(Hold {
             expires_at: u64::MAX,
         }),
@@ -178,11 +178,11 @@ fn payers_and_owners_of_fees_settle_nothing() {
     for _ in 0..99 {
         assert_eq!(s.world.capture(s.payment, Some(1)).rejection, None);
     }
-    assert_eq!(s.captured(), [54, 36, 9]);
+    assert_eq!(s.captured(), [20, 20, 59]);
     refuse_both(&mut s);
     // Nothing is held for the other payee.
     assert_eq!(s.capture_by(b, s.by_amount(None)), None);
-    assert_eq!(s.captured(), [54, 36, 10]);
+    assert_eq!(s.captured(), [20, 20, 60]);
 }
 
 #[test]

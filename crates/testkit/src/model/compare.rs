@@ -215,16 +215,22 @@ pub fn check_payment(expected: &Payment, payment: &ledger::Payment) -> Result<()
     same("queue", id, &queue, &expected.queue)?;
     same("text", id, &text_of(payment), &expected.text)?;
     same("reached", id, &payment.reached_payees, &expected.reached)?;
+    let base = |at: usize| {
+        let base = payment.split_base.as_ref()?.get(at)?;
+        Some([base.captured, base.refunded, base.refunded_with_fee].map(units))
+    };
     let parts: Vec<super::Part> = payment
         .shares
         .iter()
-        .map(|share| super::Part {
+        .enumerate()
+        .map(|(at, share)| super::Part {
             account: share.account.0,
             is_fee: share.is_fee,
             amount: units(share.amount),
             captured: units(share.captured),
             refunded: units(share.refunded),
             with_fee: units(share.refunded_with_fee),
+            base: base(at),
         })
         .collect();
     same("shares", id, &parts, &expected.parts)

@@ -81,6 +81,8 @@ pub struct Part {
     pub refunded: i128,
     /// Of that, what a payee refunded together with the fees.
     pub with_fee: i128,
+    /// Of a payee, what it had after the last step with amounts per payee: captured, refunded, and of that with the fees.
+    pub base: Option<[i128; 3]>,
 }
 
 /// A payment.

@@ -2,7 +2,7 @@
 
 use tributary_ledger::{Body, Capture, Command, PayeeAmounts, Refund, Rejection};
 
-use super::money::divide;
+use super::money::{Follower, divide, divide_further};
 use super::{Model, Part, Payment};
 
 /// A fraction that is never rounded before it is asked for its whole units.
@@ -56,8 +56,17 @@ pub(super) fn parts_of_capture(payment: &Payment, capture: &Capture) -> Vec<i128
     let parts = payment.parts.iter();
     if capture.splits.iter().count() == 0 {
         let amount = capture.amount.map_or(payment.held, i128::from);
-        let left: Vec<i128> = parts.map(|part| part.amount - part.captured).collect();
-        return divide(amount, &left);
+        let whole = |part: &Part| Follower {
+            weight: part.amount,
+            has: part.captured,
+            left: part.amount - part.captured,
+        };
+        let since = |part: &Part, [captured, ..]: [i128; 3]| Follower {
+            weight: part.amount - captured,
+            has: part.captured - captured,
+            left: part.amount - part.captured,
+        };
+        return divide_step(payment, amount, parts.map(whole).collect(), since);
     }
     let had = Fraction {
         above: of_payees(payment, |part| part.captured + exact(&capture.splits, part)),
@@ -80,11 +89,7 @@ pub(super) fn parts_of_refund(payment: &Payment, refund: &Refund) -> Vec<i128> {
     if refund.splits.iter().count() == 0 {
         let left = payment.captured - payment.refunded;
         let amount = refund.amount.map_or(left, i128::from);
-        let weights = match refund.refund_fee {
-            true => left_with_fees(payment),
-            false => limits_of_refund(payment, false),
-        };
-        return divide(amount, &weights);
+        return parts_of_refund_by_amount(payment, amount, refund.refund_fee);
     }
     let returned = Fraction {
         above: of_payees(payment, |part| part.with_fee + exact(&refund.splits, part)),
@@ -97,6 +102,104 @@ pub(super) fn parts_of_refund(payment: &Payment, refund: &Refund) -> Vec<i128> {
         (false, _) => exact(&refund.splits, part),
     };
     parts.zip(left).map(taken).collect()
+}
+
+/// Returns the amount that a refund by amount takes from each part. What came back with fees is divided apart from what payees gave
+/// alone: of each of the two, every part has given its fraction of the sum.
+fn parts_of_refund_by_amount(payment: &Payment, amount: i128, refund_fee: bool) -> Vec<i128> {
+    let gave = |part: &Part| match (part.is_fee, refund_fee) {
+        (true, _) => part.refunded,
+        (false, true) => part.with_fee,
+        (false, false) => part.refunded - part.with_fee,
+    };
+    let limits = match refund_fee {
+        true => left_with_fees(payment),
+        false => limits_of_refund(payment, false),
+    };
+    let mut then = payment.clone();
+    for part in &mut then.parts {
+        if let Some([_, refunded, with_fee]) = part.base {
+            (part.refunded, part.with_fee) = (refunded, with_fee);
+        }
+    }
+    let left_then = left_with_fees(&then);
+    let place = |account: u64| {
+        payment
+            .parts
+            .iter()
+            .position(|part| part.account == account)
+    };
+    let place = |part: &Part| place(part.account).expect("it is a part");
+    let since = |part: &Part, _: [i128; 3]| Follower {
+        weight: left_then[place(part)],
+        has: gave(part) - gave(&then.parts[place(part)]),
+        left: limits[place(part)],
+    };
+    let gives = payment
+        .parts
+        .iter()
+        .filter(|part| refund_fee || !part.is_fee);
+    let whole = |part: &Part| Follower {
+        weight: part.captured,
+        has: gave(part),
+        left: limits[place(part)],
+    };
+    let mut parts = divide_step(payment, amount, gives.map(whole).collect(), since);
+    parts.resize(payment.parts.len(), 0);
+    parts
+}
+
+/// Divides an amount among the payees and the fees after them, if there are any in `whole`. Once a step had amounts per payee, the
+/// payees together are one part beside the fees, and divide theirs by what they have `since` that step.
+fn divide_step(
+    payment: &Payment,
+    amount: i128,
+    whole: Vec<Follower>,
+    since: impl Fn(&Part, [i128; 3]) -> Follower,
+) -> Vec<i128> {
+    let bases = payment
+        .parts
+        .iter()
+        .filter_map(|part| Some((part, part.base?)));
+    let since: Vec<Follower> = bases.map(|(part, base)| since(part, base)).collect();
+    if since.is_empty() {
+        return divide_further(amount, &whole);
+    }
+    let (payees, fees) = whole.split_at(since.len());
+    let mut beside_fees = vec![Follower::sum(payees)];
+    beside_fees.extend(fees);
+    let mut of_fees = divide_further(amount, &beside_fees);
+    let of_payees = of_fees.remove(0);
+    let mut parts = divide_further(of_payees, &since);
+    parts.extend(of_fees);
+    parts
+}
+
+/// Makes divisions begin anew after a step with amounts per payee.
+pub(super) fn begin_anew(payment: &mut Payment, captured: impl Fn(&Part) -> i128) {
+    for part in payment.parts.iter_mut().filter(|part| !part.is_fee) {
+        part.base = Some([captured(part), part.refunded, part.with_fee]);
+    }
+}
+
+/// Asserts what users are promised of captures by amount: whatever the steps were, every part has less than a unit more or less than its
+/// exact fraction of all that was captured. After a step with amounts per payee: of what payees captured since, each has its fraction.
+pub(super) fn assert_captured_in_proportion(payment: &Payment) {
+    let base = |part: &Part| part.base.map_or(0, |base| base[0]);
+    let began_anew = payment.parts.iter().any(|part| part.base.is_some());
+    let parts = || {
+        payment
+            .parts
+            .iter()
+            .filter(|part| !began_anew || !part.is_fee)
+    };
+    let whole: i128 = parts().map(|part| part.amount - base(part)).sum();
+    let captured: i128 = parts().map(|part| part.captured - base(part)).sum();
+    for part in parts() {
+        let exact = captured * (part.amount - base(part));
+        let off = (part.captured - base(part)) * whole - exact;
+        assert!(off.abs() < whole || off == 0, "{part:?} of {payment:?}");
+    }
 }
 
 /// Returns how much each part can still give back if the fees are given back too. Of the money that payees gave back alone, the

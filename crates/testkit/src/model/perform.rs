@@ -5,7 +5,7 @@ use tributary_ledger::{
     PutSetting, Refund, Rejection, ReturnPayout,
 };
 
-use super::parts::{parts_of_capture, parts_of_refund};
+use super::parts::{assert_captured_in_proportion, begin_anew, parts_of_capture, parts_of_refund};
 use super::rejections::{full_reference, queued, shares};
 use super::{Account, ApiKey, Entry, Model, PLATFORM, Part, Payment, Setting, Touch};
 
@@ -222,6 +222,7 @@ impl Model {
                     captured: 0,
                     refunded: 0,
                     with_fee: 0,
+                    base: None,
                 })
                 .collect(),
             expires_at: pay.hold.map_or(0, |hold| hold.expires_at),
@@ -307,6 +308,10 @@ impl Model {
             part.captured += amount;
             touched.push((part.account, amount));
         }
+        match capture.splits.is_empty() {
+            true => assert_captured_in_proportion(payment),
+            false => begin_anew(payment, |part| part.captured),
+        }
         let before = payment.held;
         payment.captured += amount;
         payment.held = if capture.is_final { 0 } else { before - amount };
@@ -347,6 +352,9 @@ impl Model {
                 part.with_fee += amount;
             }
             touched.push((part.account, -amount));
+        }
+        if !refund.splits.is_empty() {
+            begin_anew(payment, |part| part.base.map_or(0, |base| base[0]));
         }
         payment.refunded += amount;
         payment.changed_at = position;
@@ -397,6 +405,7 @@ impl Model {
             captured: amount,
             refunded: 0,
             with_fee: 0,
+            base: None,
         };
         let returned = Payment {
             kind: PaymentKind::PayoutReturn,

@@ -748,6 +748,7 @@ pub(super) fn shares(pay: &Pay) -> Result<Vec<super::Part>, Rejection> {
             captured: 0,
             refunded: 0,
             with_fee: 0,
+            base: None,
         })
         .collect())
 }
