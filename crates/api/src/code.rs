@@ -84,6 +84,8 @@ macro_rules! codes {
 codes! {
     /// The body is not JSON.
     JsonMalformed = "json_malformed", 400, InvalidRequest;
+    /// The body is not XML, or has parts of XML that are not taken.
+    XmlMalformed = "xml_malformed", 400, InvalidRequest;
     /// A required field or parameter is missing.
     ParameterMissing = "parameter_missing", 400, InvalidRequest;
     /// A field or parameter is not known.
@@ -124,7 +126,7 @@ codes! {
     RequestTimeout = "request_timeout", 408, InvalidRequest;
     /// The body is larger than the server takes.
     BodyTooLarge = "body_too_large", 413, InvalidRequest;
-    /// The body does not say that it is JSON.
+    /// The body does not say that it is JSON or XML.
     ContentTypeUnsupported = "content_type_unsupported", 415, InvalidRequest;
     /// The body is compressed.
     ContentEncodingUnsupported = "content_encoding_unsupported", 415, InvalidRequest;

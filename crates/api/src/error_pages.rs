@@ -11,6 +11,7 @@ macro_rules! pages {
 
 pages! {
     "json_malformed"
+    "xml_malformed"
     "parameter_missing"
     "parameter_unknown"
     "parameter_invalid"

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
@@ -25,6 +25,7 @@ use tributary_engine::{Engine, IdKind, Reader, SubmitQueue};
 use tributary_ledger::{ApiKeyId, OwnerId};
 use tributary_messaging::Messaging;
 
+use crate::accept::prefers_xml;
 use crate::admission::{Admission, ConnectionPlace};
 use crate::config::ServerConfig;
 use crate::metrics::requests::{Counters, method_label};
@@ -32,7 +33,7 @@ use crate::parameters::QueryParameters;
 use crate::rate::RateLimiter;
 use crate::request_head::RequestHead;
 use crate::request_notes::RequestNotes;
-use crate::response::{ErrorResponse, REPLAYED, error_response};
+use crate::response::{ErrorResponse, REPLAYED, error_response, into_xml};
 use crate::streams::Streams;
 use crate::timeouts::Timeouts;
 use crate::version::{API_VERSION, CURRENT_VERSION};
@@ -48,6 +49,9 @@ const ROUTINE_ROUTES: [&str; 5] = [
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
 ];
+
+/// Route of the OpenAPI document, which is JSON for whoever asks.
+const OPENAPI_ROUTE: &str = "/openapi.json";
 
 /// State of a handler: shared by all threads, except the counters, the queue to the writer and the time-outs of its own
 /// thread.
@@ -132,14 +136,14 @@ impl Drop for InFlight<'_> {
 
 /// Gives every request its id, its line in the log and its place in the metrics, and every error its body.
 pub(crate) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
-    let observed = Observed::begin(&app, request.method());
+    let observed = Observed::begin(&app, request.method(), request.headers());
     let route = matched_route(&request);
     observed.handle(route, request, next).await
 }
 
 /// [`observe`] for REST: checks the head of the request first.
 pub(crate) async fn observe_rest(State(app): State<App>, request: Request, next: Next) -> Response {
-    let observed = Observed::begin(&app, request.method());
+    let observed = Observed::begin(&app, request.method(), request.headers());
     let route = matched_route(&request);
     let known = route.as_ref().map(MatchedPath::as_str);
     let (limits, parameters) = (&app.shared.config.limits, &app.shared.parameters);
@@ -174,18 +178,21 @@ pub(crate) struct Observed<'a> {
     app: &'a App,
     started: Instant,
     method: &'static str,
+    /// Whether an answer in JSON is turned into XML.
+    wants_xml: bool,
     id: RequestId,
     _in_flight: InFlight<'a>,
 }
 
 impl<'a> Observed<'a> {
     /// The head of a request has arrived.
-    pub(crate) fn begin(app: &'a App, method: &Method) -> Observed<'a> {
+    pub(crate) fn begin(app: &'a App, method: &Method, headers: &HeaderMap) -> Observed<'a> {
         app.counters.in_flight.fetch_add(1, Ordering::Relaxed);
         Observed {
             app,
             started: Instant::now(),
             method: method_label(method),
+            wants_xml: headers.contains_key(header::ACCEPT) && prefers_xml(headers),
             id: app.shared.request_ids.next(),
             _in_flight: InFlight(&app.counters),
         }
@@ -223,6 +230,9 @@ impl<'a> Observed<'a> {
                 }
             }
             response = full;
+        }
+        if self.wants_xml && route != OPENAPI_ROUTE {
+            response = into_xml(response);
         }
         let (method, status) = (self.method, response.status().as_u16());
         let took = self.started.elapsed();

@@ -1,4 +1,4 @@
-//! Extractors of handlers: JSON bodies, query parameters, the id in the path and the idempotency key.
+//! Extractors of handlers: JSON and XML bodies, query parameters, the id in the path and the idempotency key.
 
 use axum::BoxError;
 use axum::body::{Bytes, HttpBody as Body};
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tributary_api::caller::Caller;
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
+use tributary_api::form::body::BodyFormat;
 use tributary_api::form::idempotency::{key_given_twice, key_missing, parse_header};
 use tributary_api::form::{json, query};
 use tributary_api::render::expand::{Expandable, expand};
@@ -21,21 +22,21 @@ use crate::app::App;
 use crate::request_head::body_too_large;
 use crate::response::{ErrorResponse, json as json_response};
 
-/// A JSON body that is an object, read into `T`.
+/// A body that is an object, in JSON or XML, read into `T`.
 pub(crate) struct Json<T>(pub(crate) T);
 
-/// A JSON body that is an array, read into `T`.
+/// A body that is an array, in JSON or XML, read into `T`.
 pub(crate) struct JsonArray<T>(pub(crate) T);
 
-/// A JSON body that may be left out: nothing means `{}`.
+/// A body in JSON or XML that may be left out: nothing means `{}`.
 pub(crate) struct OptionalJson<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = ErrorResponse;
 
     async fn from_request(request: Request, app: &App) -> Result<Json<T>, ErrorResponse> {
-        check_content_type(request.headers())?;
-        Ok(Json(read_object(request.into_body(), app).await?))
+        let format = body_format(request.headers())?;
+        Ok(Json(read_object(format, request.into_body(), app).await?))
     }
 }
 
@@ -43,9 +44,9 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonArray<T> {
     type Rejection = ErrorResponse;
 
     async fn from_request(request: Request, app: &App) -> Result<JsonArray<T>, ErrorResponse> {
-        check_content_type(request.headers())?;
+        let format = body_format(request.headers())?;
         let bytes = read_body(request.into_body(), app).await?;
-        Ok(JsonArray(json::parse(&bytes)?))
+        Ok(JsonArray(format.parse(&bytes)?))
     }
 }
 
@@ -53,39 +54,40 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
     type Rejection = ErrorResponse;
 
     async fn from_request(request: Request, app: &App) -> Result<OptionalJson<T>, ErrorResponse> {
-        let content_type = check_content_type(request.headers());
+        let format = body_format(request.headers());
         let bytes = read_body(request.into_body(), app).await?;
         if bytes.is_empty() {
             return Ok(OptionalJson(json::parse_object(b"{}")?));
         }
-        content_type?;
-        Ok(OptionalJson(json::parse_object(&bytes)?))
+        Ok(OptionalJson(format?.parse_object(&bytes)?))
     }
 }
 
-/// Reads a JSON body that is an object into `T`. Its headers were checked before.
-pub(crate) async fn read_object<T: DeserializeOwned, B>(body: B, app: &App) -> Result<T, ApiError>
+/// Reads a body of this format that is an object into `T`.
+pub(crate) async fn read_object<T: DeserializeOwned, B>(
+    format: BodyFormat,
+    body: B,
+    app: &App,
+) -> Result<T, ApiError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     let bytes = read_body(body, app).await?;
-    json::parse_object(&bytes)
+    format.parse_object(&bytes)
 }
 
-/// Whether these are the headers of a JSON body.
-pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+/// Returns the format of the body that these headers announce.
+pub(crate) fn body_format(headers: &HeaderMap) -> Result<BodyFormat, ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE);
-    let media = content_type
-        .and_then(|value| value.to_str().ok())
-        .map(|value| value.split(';').next().unwrap_or_default().trim());
-    match media {
-        Some(media) if media.eq_ignore_ascii_case("application/json") => Ok(()),
-        _ => Err(ApiError::new(
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let format = content_type.and_then(BodyFormat::from_content_type);
+    format.ok_or_else(|| {
+        ApiError::new(
             ErrorCode::ContentTypeUnsupported,
-            "Send the body as JSON, with Content-Type: application/json.",
-        )),
-    }
+            "Send the body as JSON, with Content-Type: application/json, or as XML in UTF-8, with application/xml.",
+        )
+    })
 }
 
 async fn read_body<B>(body: B, app: &App) -> Result<Bytes, ApiError>

@@ -4,6 +4,7 @@
 //! rule about money: whether a payment may be made, and what it changes, is the ledger's to say. The answer to a write is made
 //! from its record, never from later state, so the repetition of a write gets the first answer.
 
+mod accept;
 mod admission;
 mod answer;
 mod app;

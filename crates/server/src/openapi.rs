@@ -40,7 +40,10 @@ const ABOUT: &str = "Payments over a double-entry ledger, in one binary.\n\n\
     Amounts are integers of minor units. Every write carries an `Idempotency-Key`: sending it again gives the first \
     answer and the header `Idempotent-Replayed: true`; the same key with another request is refused with 422. Errors have \
     one shape and stable codes; each code has a page. Lists run from the newest to the oldest. A payment that the ledger \
-    refused is answered with 402 and its id: the refusal is on record.";
+    refused is answered with 402 and its id: the refusal is on record.\n\n\
+    Every body that is JSON can be sent as XML in UTF-8 with `Content-Type: application/xml`, and every answer that is JSON \
+    comes as XML with `Accept: application/xml`: an element for each field, and elements of one name next to each other for an \
+    array.";
 
 /// All paths, and the document that describes them.
 pub(crate) fn build() -> (Router<App>, OpenApi) {

@@ -172,7 +172,8 @@ fn sibling(path: &str, field: &str) -> String {
     child(path, field)
 }
 
-fn path_text(path: &serde_path_to_error::Path) -> String {
+/// Returns the path as errors name it, such as `splits[0].account`.
+pub(super) fn path_text(path: &serde_path_to_error::Path) -> String {
     let mut text = String::new();
     for segment in path.iter() {
         match segment {

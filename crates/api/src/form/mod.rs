@@ -1,6 +1,7 @@
-//! The form of what comes in: JSON bodies, query parameters, idempotency keys. Whether it may be done is the ledger's to say.
+//! The form of what comes in: JSON and XML bodies, query parameters, idempotency keys. Whether it may be done is the ledger's to say.
 
 pub mod batch;
+pub mod body;
 pub mod clock;
 pub mod idempotency;
 pub mod json;
@@ -14,3 +15,4 @@ pub mod reference;
 pub mod request;
 pub mod subscription;
 pub mod value;
+pub mod xml;

@@ -26,3 +26,4 @@ pub mod setting;
 mod split_fault;
 pub mod subscription;
 pub mod timeline;
+pub mod xml;

@@ -40,7 +40,7 @@ use crate::answer::execute_draft;
 use crate::app::{App, Shared};
 use crate::auth::{Reading, Writing, writer};
 use crate::extract::{
-    Expand, Id, IdempotencyKey, Json, OptionalJson, Query, check_content_type, idempotency_key,
+    Expand, Id, IdempotencyKey, Json, OptionalJson, Query, body_format, idempotency_key,
     read_object,
 };
 use crate::prefer::RESPOND_ASYNC;
@@ -72,11 +72,11 @@ where
 {
     let caller = writer(&headers, &app.shared)?;
     let key = idempotency_key(&headers)?;
-    check_content_type(&headers)?;
+    let format = body_format(&headers)?;
     let not_now = RESPOND_ASYNC.is_in(&headers);
     // They keep the connection's buffer, for which another one would have to be made.
     drop(headers);
-    let form: PaymentCreate = read_object(body, app).await?;
+    let form: PaymentCreate = read_object(format, body, app).await?;
     let draft = form.into_draft(&app.shared.reader, &caller)?;
     execute_draft(app, caller, key, draft.queued_if(not_now)).await
 }

@@ -48,7 +48,7 @@ impl RestService {
         mut request: Request<Incoming>,
     ) -> Result<Response, Infallible> {
         if request.method() == Method::POST && request.uri().path() == PAYMENTS {
-            let observed = Observed::begin(&self.app, request.method());
+            let observed = Observed::begin(&self.app, request.method(), request.headers());
             let (parts, body) = request.into_parts();
             let notes = RequestNotes::new(Some(self.connection.clone()));
             let mut handler = pin!(notes.scope(async {

@@ -37,6 +37,21 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
             b"{\"amount\":",
         )
     }),
+    (ErrorCode::XmlMalformed, |s| {
+        let authorization = format!("Bearer {}", s.server.platform);
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/xml"),
+            ("Idempotency-Key", "k"),
+        ];
+        send(
+            s.server.addr,
+            "POST",
+            "/v1/payments",
+            &headers,
+            b"<payment>",
+        )
+    }),
     (ErrorCode::ParameterMissing, |s| {
         s.server.post("/v1/payments", &json!({}))
     }),

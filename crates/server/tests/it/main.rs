@@ -45,3 +45,4 @@ mod subscriptions;
 mod timelines;
 mod undurable;
 mod webhooks;
+mod xml;
