@@ -41,6 +41,61 @@ impl EventObject {
     pub fn kind(&self) -> &str {
         &self.kind
     }
+
+    /// When the event was recorded, as RFC 3339 has it.
+    pub fn created(&self) -> &str {
+        &self.created
+    }
+}
+
+/// An event as webhooks and sinks send it.
+pub struct OutgoingEvent {
+    /// The event.
+    pub event: EventObject,
+    /// The event as JSON.
+    pub body: Vec<u8>,
+    /// What the event is about: an id, or the name of an owner; of a published event its order key. Refunds and captures are about
+    /// their payment. None if there is no such object.
+    pub subject: Option<String>,
+}
+
+/// Returns the event at `position` as it is sent.
+///
+/// # Errors
+/// A sentence that says why the event cannot be read.
+pub fn outgoing_event(reader: &Reader, position: u64) -> Result<OutgoingEvent, String> {
+    let record = reader.record(position).map_err(|error| error.to_string())?;
+    let record = record.ok_or("the event is missing")?;
+    let event = event(reader, &record).map_err(|_| "the event can't be shown")?;
+    let body = serde_json::to_vec(&event).map_err(|error| error.to_string())?;
+    Ok(OutgoingEvent {
+        subject: subject(reader, &record),
+        event,
+        body,
+    })
+}
+
+/// Returns what the event of `record` is about.
+fn subject(reader: &Reader, record: &Record) -> Option<String> {
+    let (ids, outcome) = (reader.ids(), &record.outcome);
+    if let Body::Publish(publish) = &record.command.body {
+        return publish.key.as_ref().map(ToString::to_string);
+    }
+    if let Some(payment) = payment_of(record) {
+        return Some(ids.encode(IdKind::Payment, payment.0));
+    }
+    if let Some(account) = &outcome.account {
+        return Some(ids.encode(IdKind::Account, account.id.0));
+    }
+    if let Some(key) = &outcome.api_key {
+        return Some(ids.encode(IdKind::ApiKey, key.id.0));
+    }
+    let about = refusal(reader, record);
+    about
+        .account
+        .or(about.api_key)
+        .or(about.setting)
+        .or(about.owner)
 }
 
 /// Data of an event.

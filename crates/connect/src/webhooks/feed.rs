@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tributary_api::attempt_note::AttemptNote;
-use tributary_api::render::event::event;
+use tributary_api::render::event::outgoing_event;
 use tributary_api::settings::subscription::pause_as_system;
 use tributary_engine::{Engine, IdKind, Reader};
 use tributary_ledger::{Actor, ApiKeyId, Body, Command, Data, Key, Publish, Topic};
@@ -262,7 +262,9 @@ async fn send(
     // Reading may wait for the disk.
     let reader = inner.reader.clone();
     let rendered = tokio::task::spawn_blocking(move || {
-        let body = |delivery: &Delivery| body(&reader, delivery.position);
+        let body = |delivery: &Delivery| {
+            outgoing_event(&reader, delivery.position).map(|event| Bytes::from(event.body))
+        };
         taken
             .into_iter()
             .map(|delivery| (delivery, body(&delivery)))
@@ -295,15 +297,6 @@ async fn send(
             wait(inner, PAUSE).await;
         }
     }
-}
-
-/// The event at `position` as JSON.
-fn body(reader: &Reader, position: u64) -> Result<Bytes, String> {
-    let record = reader.record(position).map_err(|error| error.to_string())?;
-    let record = record.ok_or("the event is missing")?;
-    let rendered = event(reader, &record).map_err(|_| "the event can't be shown")?;
-    let bytes = serde_json::to_vec(&rendered).map_err(|error| error.to_string())?;
-    Ok(bytes.into())
 }
 
 async fn record_results(inner: Arc<Inner>, mut results: mpsc::UnboundedReceiver<Done>) {
