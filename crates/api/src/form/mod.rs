@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod body;
 pub mod clock;
+pub mod cloud_event;
 pub mod idempotency;
 pub mod json;
 pub mod owner;

@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod attempt;
 pub mod balance;
 pub mod clock;
+pub mod cloud_event;
 pub mod common;
 pub mod entry;
 pub mod event;

@@ -7,6 +7,7 @@ mod batches;
 mod books;
 mod client;
 mod clock;
+mod cloud_events;
 mod codes;
 mod complaints;
 mod connections;
