@@ -5,9 +5,12 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
-use tributary_journal::{DirDisk, Disk, FrameBuilder, Options, ScanOptions, read_meta, scan};
+use tributary_journal::{
+    DirDisk, Disk, FrameBuilder, OpenError, Options, ScanOptions, read_meta, scan,
+};
 use tributary_ledger::codec::{self, Record};
 use tributary_ledger::{Body, FORMAT_VERSION, RULES_VERSION};
 
@@ -239,8 +242,13 @@ fn rewritten(data: &Path, rules: u16, change: impl Fn(&mut Record) -> bool) -> t
     };
     let meta = read_meta(&from).expect("it is whole");
     tributary_journal::create(&to, &options, &meta).expect("it is new");
-    let (mut writer, ..) =
-        tributary_journal::open(to, options, Arc::new(|_, _| {})).expect("it opens");
+    // A program that another test starts holds every lock of this process for the moment between its fork and its exec.
+    let (mut writer, ..) = loop {
+        match tributary_journal::open(to.clone(), options.clone(), Arc::new(|_, _| {})) {
+            Err(OpenError::Locked) => std::thread::sleep(Duration::from_millis(10)),
+            opened => break opened.expect("it opens"),
+        }
+    };
     for record in records {
         let mut frame = FrameBuilder::new(record.ctx.position, record.ctx.timestamp, rules);
         let (command, outcome) = (&record.command, &record.outcome);
