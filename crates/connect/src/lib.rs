@@ -1,6 +1,8 @@
-//! Drivers for outside systems, one folder each: so far webhooks.
+//! Drivers for outside systems, one folder each: webhooks, and the adapters to brokers behind [`port`].
 //!
 //! A driver takes the events that subscriptions have to be given, sends them, and notes what came of it. **It must not know** the
 //! server, another driver, or any rule about money.
 
+pub mod memory;
+pub mod port;
 pub mod webhooks;

@@ -1,0 +1,180 @@
+//! A broker in memory: the reference of the contract, and the broker of tests. Nothing is kept when the process ends.
+
+mod broker;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::port::{
+    Adapter, Binder, Binding, Declare, Doing, Message, Outgoing, SendError, Sink, Source, Trouble,
+    TroubleKind, Unfit,
+};
+
+pub use broker::{Broker, DEAD_LETTERS};
+use broker::{Connection, Held};
+
+/// Adapter to a [`Broker`].
+#[derive(Clone)]
+pub struct Memory {
+    broker: Arc<Broker>,
+}
+
+impl Memory {
+    /// An adapter to `broker`.
+    pub fn new(broker: Arc<Broker>) -> Memory {
+        Memory { broker }
+    }
+
+    fn connect(&self, binder: &Binder) -> Result<Connection, Trouble> {
+        let password = binder.password.as_ref().map(|secret| secret.expose());
+        self.broker.connect(password)
+    }
+}
+
+impl Adapter for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn check_binder(&self, binder: &Binder) -> Result<(), Unfit> {
+        if binder.url.starts_with("memory:") {
+            return Ok(());
+        }
+        Err(Unfit {
+            field: "url",
+            what: "must begin with memory:".to_owned(),
+        })
+    }
+
+    fn check_binding(&self, _binding: &Binding) -> Result<(), Unfit> {
+        Ok(())
+    }
+
+    fn open_source<'a>(
+        &'a self,
+        binder: &'a Binder,
+        binding: &'a Binding,
+    ) -> Doing<'a, Result<Box<dyn Source>, Trouble>> {
+        Box::pin(async move {
+            let connection = self.connect(binder)?;
+            if binding.declare == Declare::Create {
+                self.broker.declare(&binding.destination);
+            }
+            if !self.broker.exists(&binding.destination) {
+                let text = format!("the queue {} does not exist", binding.destination);
+                return Err(Trouble::new(TroubleKind::DestinationMissing, text));
+            }
+            let source: Box<dyn Source> = Box::new(MemorySource {
+                broker: self.broker.clone(),
+                connection,
+                queue: binding.destination.clone(),
+                prefetch: usize::from(binding.prefetch),
+                held: Vec::new(),
+            });
+            Ok(source)
+        })
+    }
+
+    fn open_sink<'a>(&'a self, binder: &'a Binder) -> Doing<'a, Result<Box<dyn Sink>, Trouble>> {
+        Box::pin(async move {
+            let sink: Box<dyn Sink> = Box::new(MemorySink {
+                broker: self.broker.clone(),
+                connection: self.connect(binder)?,
+            });
+            Ok(sink)
+        })
+    }
+}
+
+/// Messages of one queue.
+struct MemorySource {
+    broker: Arc<Broker>,
+    connection: Connection,
+    queue: String,
+    prefetch: usize,
+    /// What was received and not acknowledged, in order.
+    held: Vec<Held>,
+}
+
+impl MemorySource {
+    /// Takes a message, if there is one and room for it.
+    fn take(&mut self) -> Result<Option<Message>, Trouble> {
+        if self.held.len() >= self.prefetch {
+            self.broker.check(&self.connection)?;
+            return Ok(None);
+        }
+        let Some(held) = self.broker.take(&self.connection, &self.queue)? else {
+            return Ok(None);
+        };
+        let message = held.to_message();
+        self.held.push(held);
+        Ok(Some(message))
+    }
+}
+
+impl Source for MemorySource {
+    fn receive(&mut self) -> Doing<'_, Result<Message, Trouble>> {
+        Box::pin(async move {
+            let changed: Arc<Notify> = self.broker.changed();
+            loop {
+                // Asked for before looking, so that nothing is missed.
+                let notified = changed.notified();
+                tokio::pin!(notified);
+                notified.as_mut().enable();
+                if let Some(message) = self.take()? {
+                    return Ok(message);
+                }
+                notified.await;
+            }
+        })
+    }
+
+    fn acknowledge(&mut self, token: u64) -> Doing<'_, Result<(), Trouble>> {
+        Box::pin(async move {
+            self.broker.check(&self.connection)?;
+            self.held.retain(|held| held.token != token);
+            Ok(())
+        })
+    }
+
+    fn close(self: Box<Self>) -> Doing<'static, ()> {
+        // Dropped, it gives back what it holds.
+        Box::pin(async move { drop(self) })
+    }
+}
+
+impl Drop for MemorySource {
+    fn drop(&mut self) {
+        self.broker
+            .give_back(&self.queue, std::mem::take(&mut self.held));
+    }
+}
+
+/// The way to every queue.
+struct MemorySink {
+    broker: Arc<Broker>,
+    connection: Connection,
+}
+
+impl Sink for MemorySink {
+    fn send<'a>(&'a self, message: &'a Outgoing) -> Doing<'a, Result<(), SendError>> {
+        Box::pin(async move {
+            self.broker
+                .check(&self.connection)
+                .map_err(SendError::Disconnected)?;
+            let queue = match message.destination.as_str() {
+                "" => message.routing_key.as_deref().unwrap_or_default(),
+                destination => destination,
+            };
+            if self.broker.put(queue, message) {
+                return Ok(());
+            }
+            let text = format!("the queue {queue} does not exist");
+            Err(SendError::Refused(Trouble::new(
+                TroubleKind::DestinationMissing,
+                text,
+            )))
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! The contract of `CONTRACT.md`, line by line, against a broker under test.
+
+mod incoming;
+mod memory;
+mod outgoing;
+mod trouble;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tributary_connect::port::{
+    Adapter, Binder, Binding, Declare, Doing, Message, Outgoing, Sink, Source, Trouble,
+};
+
+/// Longest time that a test waits for what must happen: for slow machines, not for slow adapters.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A broker under test, and what a test does to it by other means than the adapter.
+trait Rig {
+    /// The adapter to the broker.
+    fn adapter(&self) -> &dyn Adapter;
+
+    /// A connection that works.
+    fn binder(&self) -> Binder;
+
+    /// A connection whose password is wrong; none if the broker knows no users.
+    fn wrong_binder(&self) -> Option<Binder>;
+
+    /// Whether what was sent outlives [`Rig::kill`].
+    fn is_durable(&self) -> bool;
+
+    /// Makes a queue that is new, and returns its name.
+    fn make_queue(&self) -> Doing<'_, String>;
+
+    /// Puts messages into a queue by a client that is not the adapter.
+    fn put<'a>(&'a self, queue: &'a str, bodies: &'a [String]) -> Doing<'a, ()>;
+
+    /// Ends the broker without notice.
+    fn kill(&self) -> Doing<'_, ()>;
+
+    /// Starts the broker again.
+    fn restart(&self) -> Doing<'_, ()>;
+
+    /// Cuts every connection of the adapter, wherever in a message it is.
+    fn cut(&self);
+}
+
+/// Passes every line of the contract.
+async fn pass(rig: &dyn Rig) {
+    incoming::pass(rig).await;
+    outgoing::pass(rig).await;
+    trouble::pass(rig).await;
+}
+
+fn binding(queue: &str, prefetch: u16) -> Binding {
+    Binding {
+        slug: "orders".to_owned(),
+        destination: queue.to_owned(),
+        group: "tributary".to_owned(),
+        concurrency: 1,
+        prefetch,
+        declare: Declare::Check,
+    }
+}
+
+fn outgoing(queue: &str, body: &str) -> Outgoing {
+    Outgoing {
+        destination: String::new(),
+        routing_key: Some(queue.to_owned()),
+        key: Some("key".to_owned()),
+        body: Bytes::from(body.to_owned()),
+        content_type: "application/json".to_owned(),
+        headers: vec![(
+            "ce_type".to_owned(),
+            Bytes::from_static(b"payment.captured"),
+        )],
+        message_id: format!("id-{body}"),
+        correlation_id: Some(format!("correlation-{body}")),
+    }
+}
+
+fn bodies(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("m{number}")).collect()
+}
+
+fn body(message: &Message) -> String {
+    String::from_utf8(message.body.to_vec()).expect("the tests send text")
+}
+
+async fn in_time<T>(what: &str, doing: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, doing).await {
+        Ok(done) => done,
+        Err(_) => panic!("{what} did not end within {PATIENCE:?}"),
+    }
+}
+
+/// A source, as soon as the broker gives one.
+async fn source(rig: &dyn Rig, binding: &Binding) -> Box<dyn Source> {
+    let binder = rig.binder();
+    in_time("opening a source", async {
+        loop {
+            match rig.adapter().open_source(&binder, binding).await {
+                Ok(source) => return source,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    })
+    .await
+}
+
+async fn sink(rig: &dyn Rig) -> Box<dyn Sink> {
+    let binder = rig.binder();
+    in_time("opening a sink", async {
+        loop {
+            match rig.adapter().open_sink(&binder).await {
+                Ok(sink) => return sink,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    })
+    .await
+}
+
+async fn receive(source: &mut dyn Source) -> Result<Message, Trouble> {
+    in_time("receiving", source.receive()).await
+}
+
+/// Receives so many messages and acknowledges each.
+async fn take(source: &mut dyn Source, count: usize) -> Vec<String> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        let message = receive(source).await.expect("the connection holds");
+        source
+            .acknowledge(message.token)
+            .await
+            .expect("the connection holds");
+        taken.push(body(&message));
+    }
+    taken
+}
+
+/// Whether nothing comes for a moment.
+async fn is_silent(source: &mut dyn Source) -> bool {
+    tokio::time::timeout(Duration::from_millis(500), source.receive())
+        .await
+        .is_err()
+}
