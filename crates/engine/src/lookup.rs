@@ -25,20 +25,35 @@ pub(crate) fn record(reader: &dyn JournalReader, position: u64) -> Result<Option
 fn newest<T>(
     reader: &dyn JournalReader,
     key_hash: u64,
+    accept: impl FnMut(Record) -> Option<T>,
+) -> Result<Option<T>, Failure> {
+    newest_before(reader, key_hash, u64::MAX, accept)
+}
+
+/// [`newest`] of the records before the one at `end`.
+fn newest_before<T>(
+    reader: &dyn JournalReader,
+    key_hash: u64,
+    end: u64,
     mut accept: impl FnMut(Record) -> Option<T>,
 ) -> Result<Option<T>, Failure> {
     let mut result = Ok(None);
-    reader.find(key_hash, &mut |position| match record(reader, position) {
-        Ok(found) => match found.and_then(&mut accept) {
-            Some(value) => {
-                result = Ok(Some(value));
+    reader.find(key_hash, &mut |position| {
+        if position >= end {
+            return ControlFlow::Continue(());
+        }
+        match record(reader, position) {
+            Ok(found) => match found.and_then(&mut accept) {
+                Some(value) => {
+                    result = Ok(Some(value));
+                    ControlFlow::Break(())
+                }
+                None => ControlFlow::Continue(()),
+            },
+            Err(failure) => {
+                result = Err(failure);
                 ControlFlow::Break(())
             }
-            None => ControlFlow::Continue(()),
-        },
-        Err(failure) => {
-            result = Err(failure);
-            ControlFlow::Break(())
         }
     })?;
     result
@@ -49,11 +64,7 @@ pub(crate) fn payment(
     reader: &dyn JournalReader,
     id: PaymentId,
 ) -> Result<Option<Payment>, Failure> {
-    let of_id = |record: Record| state_of(record, id);
-    if let Some(changed) = newest(reader, ledger::hash::hash_payment(id), of_id)? {
-        return Ok(Some(changed));
-    }
-    Ok(record(reader, id.0)?.and_then(of_id))
+    payment_before(reader, id, u64::MAX)
 }
 
 /// Returns the payment as its last change before the record at `position` left it.
@@ -62,22 +73,12 @@ pub(crate) fn payment_before(
     id: PaymentId,
     position: u64,
 ) -> Result<Option<Payment>, Failure> {
-    let mut found = Ok(None);
-    reader.find(ledger::hash::hash_payment(id), &mut |changed| {
-        if changed >= position {
-            return ControlFlow::Continue(());
-        }
-        found =
-            record(reader, changed).map(|record| record.and_then(|record| state_of(record, id)));
-        match found {
-            Ok(None) => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(()),
-        }
-    })?;
-    match found? {
-        None if id.0 < position => Ok(record(reader, id.0)?.and_then(|made| state_of(made, id))),
-        found => Ok(found),
+    let of_id = |record: Record| state_of(record, id);
+    let changed = newest_before(reader, ledger::hash::hash_payment(id), position, of_id)?;
+    if changed.is_some() || id.0 >= position {
+        return Ok(changed);
     }
+    Ok(record(reader, id.0)?.and_then(of_id))
 }
 
 /// Returns the payment with this id as the record left it, if the record changed it.

@@ -26,8 +26,9 @@ pub struct Division<'a> {
 ///
 /// Each share first takes what it lacks of its exact share, rounded down. The units left over go one each to shares that are
 /// still below their exact share: to those whose next unit is due first, which is at the smallest total that makes their exact share
-/// `amount + 1`; among equals to those that lack the largest fraction, then in the given order. This is the quota method of Balinski and Young. As long as the weights stay the same and no room is
-/// too small, each share is always less than one unit from its exact share, whatever the steps are.
+/// `amount + 1`; among equals to those that lack the largest fraction, then in the given order. This is the quota method of Balinski
+/// and Young. As long as the weights stay the same and no room is too small, each share is always less than one unit from its exact
+/// share, whatever the steps are.
 ///
 /// If that cannot be, because the weights are new or a room is too small, shares that lack something come first, in proportion to
 /// what they lack; what finds no place is divided in proportion to the rooms. The parts always sum to `total`. No part is more

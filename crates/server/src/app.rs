@@ -149,7 +149,7 @@ pub(crate) async fn observe_rest(State(app): State<App>, request: Request, next:
     let (limits, parameters) = (&app.shared.config.limits, &app.shared.parameters);
     if let Err(error) = RequestHead::of_request(&request).check(limits, parameters, known) {
         let response = ErrorResponse(error).into_response();
-        return observed.end(route_label(&route), None, response);
+        return observed.end(route_label(&route), None, response).await;
     }
     observed.handle(route, request, next).await
 }
@@ -210,11 +210,12 @@ impl<'a> Observed<'a> {
         let mut handler = pin!(notes.scope(next.run(request)));
         let response = catch_panic(handler.as_mut()).await;
         let notes = handler.as_mut().take_value();
-        self.end(route_label(&route), notes, response.unwrap_or_else(failure))
+        let response = response.unwrap_or_else(failure);
+        self.end(route_label(&route), notes, response).await
     }
 
     /// Finishes the answer. `notes`: what the handler found out, if it ran.
-    pub(crate) fn end(
+    pub(crate) async fn end(
         self,
         route: &str,
         notes: Option<RequestNotes>,
@@ -232,7 +233,7 @@ impl<'a> Observed<'a> {
             response = full;
         }
         if self.wants_xml && route != OPENAPI_ROUTE {
-            response = into_xml(response);
+            response = into_xml(response).await;
         }
         let (method, status) = (self.method, response.status().as_u16());
         let took = self.started.elapsed();

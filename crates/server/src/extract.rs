@@ -152,7 +152,9 @@ impl Expand {
             return Ok(json_response(200, &answer));
         }
         let expanded = app
-            .blocking(move |shared| expand(&shared.reader, &caller, known, &self.0, &answer))
+            .read(caller.actor.owner, move |shared| {
+                expand(&shared.reader, &caller, known, &self.0, &answer)
+            })
             .await?;
         Ok(json_response(200, &expanded))
     }

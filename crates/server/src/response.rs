@@ -1,13 +1,9 @@
 //! Answers over HTTP: errors, and objects as JSON or XML.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Collected};
 use serde::Serialize;
 use tributary_api::error::{ApiError, ErrorAnswer};
 use tributary_api::render::xml::xml_of_json;
@@ -73,19 +69,16 @@ pub(crate) fn json_bytes(status: u16, bytes: Vec<u8>) -> Response {
 }
 
 /// Turns an answer that is JSON into XML. Every other answer stays as it is.
-pub(crate) fn into_xml(response: Response) -> Response {
+pub(crate) async fn into_xml(response: Response) -> Response {
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let is_whole = response.body().size_hint().exact().is_some();
     if content_type.is_none_or(|value| value != "application/json") || !is_whole {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    // A whole body has all its bytes: there is nothing to wait for.
-    let mut body = pin!(body.collect());
-    let json = match body.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(body)) => body.to_bytes(),
-        Poll::Ready(Err(_)) | Poll::Pending => Bytes::new(),
-    };
+    // A whole body has all its bytes: it does not fail, and there is nothing to wait for.
+    let json = body.collect().await;
+    let json = json.map_or_else(|_| Bytes::new(), Collected::to_bytes);
     // There is no body, or it is no JSON: what is answered by this server is JSON.
     let Some(xml) = xml_of_json(&json) else {
         return Response::from_parts(parts, Body::from(json));

@@ -66,7 +66,7 @@ impl CloudEvent {
         let base64: Option<String> = base64.map_or(Ok(None), |text| value(&text, "data_base64"))?;
         let mut attributes = Attributes::default();
         for (name, text) in &members {
-            attributes.insert(name, || attribute_text(text, name))?;
+            attributes.insert(name, || value(text, name))?;
         }
         let content_type = attributes.content_type.take();
         let content_type = content_type.unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned());
@@ -246,11 +246,7 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// Reads an attribute that is text; none if it is null.
-fn attribute_text(json: &RawValue, name: &str) -> Result<Option<String>, ApiError> {
-    value(json, name)
-}
-
+/// Reads the value of an attribute.
 fn value<T: DeserializeOwned>(json: &RawValue, name: &str) -> Result<T, ApiError> {
     serde_json::from_str(json.get())
         .map_err(|_| ApiError::invalid(name, format!("{name} must be text.")))

@@ -40,7 +40,10 @@ pub(crate) fn name_split(
     };
     Ok(match (rejection, &record.command.body) {
         (Rejection::PayeeNotFound, _) => {
-            let is_payee = |account| payees(&payment).any(|(_, share)| share.account == account);
+            let is_payee = |account| {
+                let mut payees = payment.payees().iter();
+                payees.any(|share| share.account == account)
+            };
             match splits.iter().position(|part| !is_payee(part.account)) {
                 Some(index) => error.param(format!("splits[{index}].account")),
                 None => error.param("splits"),
@@ -67,8 +70,8 @@ fn name_excess(
     error: ApiError,
 ) -> ApiError {
     let excess = splits.iter().enumerate().find_map(|(index, part)| {
-        let mut payees = payees(payment);
-        let (at, _) = payees.find(|(_, share)| share.account == part.account)?;
+        let mut payees = payment.payees().iter();
+        let at = payees.position(|share| share.account == part.account)?;
         (part.amount > limits[at]).then_some((index, limits[at]))
     });
     let Some((index, left)) = excess else {
@@ -78,9 +81,4 @@ fn name_excess(
     error
         .param(format!("splits[{index}].amount"))
         .with_message(message)
-}
-
-fn payees(payment: &Payment) -> impl Iterator<Item = (usize, &PaymentShare)> {
-    let shares = payment.shares.iter().enumerate();
-    shares.filter(|(_, share)| !share.is_fee)
 }

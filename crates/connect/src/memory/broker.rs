@@ -8,9 +8,6 @@ use tokio::sync::Notify;
 
 use crate::port::{Message, Outgoing, Trouble, TroubleKind};
 
-/// What ends the name of a queue for messages that could not be processed.
-pub const DEAD_LETTERS: &str = ".dlq";
-
 /// Queues in memory.
 #[derive(Default)]
 pub struct Broker {
@@ -80,11 +77,6 @@ impl Broker {
         self.state().queues.entry(queue.to_owned()).or_default();
     }
 
-    /// Removes a queue and what is in it.
-    pub fn remove(&self, queue: &str) {
-        self.state().queues.remove(queue);
-    }
-
     /// Puts a message into a queue. Returns whether there is such a queue.
     pub fn put(&self, queue: &str, message: &Outgoing) -> bool {
         let mut state = self.state();
@@ -104,19 +96,6 @@ impl Broker {
         drop(state);
         self.changed.notify_waiters();
         kept
-    }
-
-    /// Removes and returns everything that waits in a queue.
-    pub fn drain(&self, queue: &str) -> Vec<Message> {
-        let mut state = self.state();
-        let waiting = state.queues.get_mut(queue).map(std::mem::take);
-        let waiting = waiting.unwrap_or_default();
-        waiting.iter().map(Held::to_message).collect()
-    }
-
-    /// Number of messages that wait in a queue; those that sources hold are not among them.
-    pub fn len(&self, queue: &str) -> usize {
-        self.state().queues.get(queue).map_or(0, VecDeque::len)
     }
 
     /// Cuts every connection.

@@ -11,7 +11,7 @@ use crate::port::{
     TroubleKind, Unfit,
 };
 
-pub use broker::{Broker, DEAD_LETTERS};
+pub use broker::Broker;
 use broker::{Connection, Held};
 
 /// Adapter to a [`Broker`].

@@ -104,7 +104,8 @@ pub(super) fn put_body(body: &Body, accounts: bool, into: &mut Vec<u8>) {
     }
 }
 
-/// Decodes a body. `legs`: the accounts of an accepted `Pay`; none if the body names its accounts, as that of a queued payment does. `digest`: the digest of the command.
+/// Decodes a body. `legs`: the accounts of an accepted `Pay`; none if the body names its accounts, as that of a queued payment does.
+/// `digest`: the digest of the command.
 pub(super) fn take_body(
     operation: Operation,
     bytes: &[u8],

@@ -224,11 +224,13 @@ fn put_images(command: &Command, outcome: &Outcome, into: &mut Vec<u8>) {
                 objects::put_payment(payment, into);
             }
         }
-        _ if !outcome.is_accepted() => {
-            if let Some(account) = outcome.short_of_funds {
-                into.u64(account.0);
-            }
+        Body::Refund(_) | Body::ReturnPayout(_)
+            if outcome.rejection == Some(Rejection::InsufficientFunds) =>
+        {
+            let account = outcome.short_of_funds;
+            into.u64(account.expect("an account lacks the funds").0);
         }
+        _ if !outcome.is_accepted() => {}
         Body::OpenAccount(_)
         | Body::FreezeAccount(_)
         | Body::UnfreezeAccount(_)

@@ -39,7 +39,7 @@ pub(super) fn check_amounts(amount: Option<u64>, splits: &PayeeAmounts) -> Resul
 /// Checks that each account of the splits is that of a payee.
 pub(super) fn check_payees(payment: &Payment, splits: &PayeeAmounts) -> Result<(), Rejection> {
     let is_payee = |account: AccountId| {
-        let mut payees = payment.shares.iter().filter(|share| !share.is_fee);
+        let mut payees = payment.payees().iter();
         payees.any(|share| share.account == account)
     };
     let known = splits.iter().all(|part| is_payee(part.account));
@@ -61,7 +61,7 @@ fn wanted(splits: &PayeeAmounts, share: &PaymentShare) -> u64 {
 
 /// Returns the amount that each share captures, and whether a payee exceeds its part.
 pub(super) fn capture_exactly(payment: &Payment, splits: &PayeeAmounts) -> (PerShare<u64>, bool) {
-    let sum = |of: fn(&PaymentShare) -> u64| payees(payment).map(of).sum::<u64>();
+    let sum = |of: fn(&PaymentShare) -> u64| payment.payees().iter().map(of).sum::<u64>();
     let done = sum(|share| share.captured) + total(splits);
     let whole = sum(|share| share.amount);
     let parts = payment.shares.iter().map(|share| {
@@ -72,7 +72,7 @@ pub(super) fn capture_exactly(payment: &Payment, splits: &PayeeAmounts) -> (PerS
         }
     });
     let too_much = |share: &PaymentShare| wanted(splits, share) > share.amount - share.captured;
-    (parts.collect(), payees(payment).any(too_much))
+    (parts.collect(), payment.payees().iter().any(too_much))
 }
 
 /// Returns the amount that each share refunds, and whether a payee exceeds its part.
@@ -81,7 +81,7 @@ pub(super) fn refund_exactly(
     splits: &PayeeAmounts,
     refund_fee: bool,
 ) -> (PerShare<u64>, bool) {
-    let sum = |of: fn(&PaymentShare) -> u64| payees(payment).map(of).sum::<u64>();
+    let sum = |of: fn(&PaymentShare) -> u64| payment.payees().iter().map(of).sum::<u64>();
     let done = sum(|share| share.refunded_with_fee) + total(splits);
     let whole = sum(|share| share.captured);
     let limits = limits(payment, refund_fee);
@@ -242,10 +242,6 @@ fn follow(fee: u64, done: u64, whole: u64, earlier: u64) -> u64 {
 
 fn total(splits: &PayeeAmounts) -> u64 {
     splits.iter().map(|part| part.amount).sum()
-}
-
-fn payees(payment: &Payment) -> impl Iterator<Item = &PaymentShare> {
-    payment.payees().iter()
 }
 
 /// Returns what each share can still give back with `refund_fee`: what it captured, less what it refunded. A payee that refunds

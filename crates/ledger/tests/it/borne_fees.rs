@@ -1,97 +1,12 @@
 //! Refunds after a payee gave money back alone, and so bore the fee of it: that fee is nobody else's to have back.
 
-use crate::world::{World, fees, plain_pay, split};
+use crate::divisions::Scene;
 use proptest::prelude::*;
 use tributary_ledger::*;
 
-/// A payment from a buyer to some payees and fees, all with more money than they need.
-struct Scene {
-    world: World,
-    payment: PaymentId,
-}
-
-impl Scene {
-    /// Holds what the parts and the flat fees sum to.
-    fn held(parts: &[u64], flat: &[u64]) -> Self {
-        let mut world = World::new();
-        let buyer = world.funded("buyer", 100_000);
-        let payees: Vec<(AccountId, Part)> = (0..)
-            .zip(parts)
-            .map(|(at, part): (usize, &u64)| {
-                let account = world.funded(&format!("seller-{at}"), 100_000);
-                (account, Part::Amount(*part))
-            })
-            .collect();
-        let flat: Vec<(AccountId, u64, u16)> = flat
-            .iter()
-            .map(|fee| (world.funded("platform", 100_000), *fee, 0))
-            .collect();
-        let amount = parts.iter().sum::<u64>() + flat.iter().map(|fee| fee.1).sum::<u64>();
-        let payment = world.pay(Pay {
-            destination: split(&payees),
-            fees: fees(&flat),
-            hold: Some(Hold {
-                expires_at: u64::MAX,
-            }),
-            ..plain_pay(buyer, payees[0].0, amount)
-        });
-        Scene { world, payment }
-    }
-
-    fn captured(parts: &[u64], flat: &[u64]) -> Self {
-        let mut scene = Scene::held(parts, flat);
-        assert_eq!(scene.world.capture(scene.payment, None).rejection, None);
-        scene
-    }
-
-    fn shares(&self) -> Vec<PaymentShare> {
-        self.world.payment(self.payment).shares.to_vec()
-    }
-
-    /// Returns the amounts for the payees in their order; 0 names no payee.
-    fn splits(&self, amounts: &[u64]) -> PayeeAmounts {
-        let payees = self.shares().into_iter().filter(|share| !share.is_fee);
-        let each = payees.zip(amounts).map(|(share, amount)| PayeeAmount {
-            account: share.account,
-            amount: *amount,
-        });
-        PayeeAmounts::new(each.filter(|part| part.amount > 0).collect()).unwrap()
-    }
-
-    fn submit(&mut self, body: Body) -> Option<Rejection> {
-        self.world.submit(Actor::SYSTEM, body).rejection
-    }
-
-    fn capture_parts(&mut self, amounts: &[u64]) -> Option<Rejection> {
-        self.submit(Body::Capture(Capture {
-            payment: self.payment,
-            amount: None,
-            is_final: false,
-            splits: self.splits(amounts),
-        }))
-    }
-
-    fn refund_parts(&mut self, amounts: &[u64], refund_fee: bool) -> Option<Rejection> {
-        self.submit(Body::Refund(Refund {
-            payment: self.payment,
-            amount: None,
-            refund_fee,
-            splits: self.splits(amounts),
-        }))
-    }
-
-    fn refund(&mut self, amount: Option<u64>, refund_fee: bool) -> Option<Rejection> {
-        self.submit(Body::Refund(Refund {
-            payment: self.payment,
-            amount,
-            refund_fee,
-            splits: PayeeAmounts::default(),
-        }))
-    }
-
-    fn refunded(&self) -> Vec<u64> {
-        self.shares().iter().map(|share| share.refunded).collect()
-    }
+/// What each share gave back.
+fn refunded(s: &Scene) -> Vec<u64> {
+    s.shares_of(|share| share.refunded)
 }
 
 #[test]
@@ -99,9 +14,9 @@ fn a_fee_that_one_seller_bore_is_not_given_back_to_another() {
     let mut s = Scene::captured(&[54, 36], &[10]);
     assert_eq!(s.refund_parts(&[60, 0], false), None);
     assert_eq!(s.refund(Some(20), true), None);
-    assert_eq!(s.refunded(), [60, 18, 2]);
+    assert_eq!(refunded(&s), [60, 18, 2]);
     assert_eq!(s.refund(Some(20), true), None);
-    assert_eq!(s.refunded(), [60, 36, 4], "of the fee, 6 were the first's");
+    assert_eq!(refunded(&s), [60, 36, 4], "of the fee, 6 were the first's");
 }
 
 #[test]
@@ -111,7 +26,7 @@ fn refunds_with_and_without_the_fee_may_come_in_any_order() {
         let mut s = Scene::captured(&[54, 36], &[10]);
         assert_eq!(s.refund(amount(first), first), None);
         assert_eq!(s.refund(amount(second), second), None);
-        let refunded = s.refunded();
+        let refunded = refunded(&s);
         assert_eq!(refunded[2], 4, "{first}: the fee of 40, {refunded:?}");
         assert!(refunded[0].abs_diff(58) <= 1, "{first}: {refunded:?}");
     }
@@ -124,11 +39,11 @@ fn a_seller_that_bore_a_part_of_its_fee_gets_the_fee_of_the_rest() {
     let too_much = Some(Rejection::RefundExceedsPart);
     assert_eq!(s.refund_parts(&[37, 0], true), too_much);
     assert_eq!(s.refund_parts(&[36, 0], true), None);
-    assert_eq!(s.refunded(), [56, 0, 4], "60 in all: 20 alone, 40 with 4");
+    assert_eq!(refunded(&s), [56, 0, 4], "60 in all: 20 alone, 40 with 4");
     assert_eq!(s.refund_parts(&[1, 0], true), too_much);
     assert_eq!(s.refund_parts(&[1, 0], false), too_much);
     assert_eq!(s.refund_parts(&[0, 36], true), None);
-    assert_eq!(s.refunded(), [56, 36, 8]);
+    assert_eq!(refunded(&s), [56, 36, 8]);
     assert_eq!(
         s.refund(None, true),
         Some(Rejection::PaymentAlreadyRefunded)
@@ -141,7 +56,7 @@ fn fees_that_take_nearly_everything_stay_as_far_as_they_were_borne() {
     let mut s = Scene::captured(&[1], &[33, 33, 33]);
     assert_eq!(s.refund(Some(50), false), None);
     assert_eq!(s.refund(None, true), None);
-    let refunded = s.refunded();
+    let refunded = refunded(&s);
     let of_fees = refunded[1..].iter().sum::<u64>();
     assert_eq!((refunded[0], of_fees), (51, 49), "{refunded:?}");
 }
@@ -241,17 +156,16 @@ fn check_steps(parts: &[u64], flat: &[u64], steps: &[Step]) {
             Step::RefundParts(amounts, refund_fee) => s.refund_parts(amounts, *refund_fee),
         };
         divisions += u64::from(refused.is_none());
-        check_fees(&s.shares(), divisions);
+        check_fees(&s.now().shares, divisions);
     }
-    s.world.check();
-    s.world.check_mirror();
-    let payment = s.world.payment(s.payment).clone();
+    s.check();
+    let payment = s.now();
     if payment.refundable() == 0 {
         return;
     }
     assert_eq!(s.refund(None, true), None);
     s.world.check();
-    let shares = s.shares();
+    let shares = s.now().shares;
     check_fees(&shares, divisions + 1);
     // Everything came back: of the fees, neither more nor less than the part of what payees did not give alone.
     let of_payees = shares.iter().filter(|share| !share.is_fee);

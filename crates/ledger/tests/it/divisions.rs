@@ -4,10 +4,10 @@ use crate::world::{World, fees, plain_pay, split};
 use proptest::prelude::*;
 use tributary_ledger::*;
 
-struct Scene {
-    world: World,
-    payment: PaymentId,
-    payees: usize,
+/// A payment from a buyer to some payees and fees, all with more money than they need.
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) payment: PaymentId,
 }
 
 /// Money that each account has beside the payment.
@@ -15,7 +15,7 @@ const FUNDS: u64 = AMOUNT_MAX / 64;
 
 impl Scene {
     /// Holds the sum of the parts of some payees and of the flat fees.
-    fn held(parts: &[u64], flat: &[u64]) -> Self {
+    pub(crate) fn held(parts: &[u64], flat: &[u64]) -> Self {
         let mut world = World::new();
         let buyer = world.funded("buyer", AMOUNT_MAX / 2);
         let mut accounts = (0..).map(|at| format!("account-{at}"));
@@ -35,20 +35,16 @@ impl Scene {
             }),
             ..plain_pay(buyer, payees[0].0, amount)
         });
-        Scene {
-            world,
-            payment,
-            payees: parts.len(),
-        }
+        Scene { world, payment }
     }
 
-    fn captured(parts: &[u64], flat: &[u64]) -> Self {
+    pub(crate) fn captured(parts: &[u64], flat: &[u64]) -> Self {
         let mut scene = Scene::held(parts, flat);
         assert_eq!(scene.world.capture(scene.payment, None).rejection, None);
         scene
     }
 
-    fn now(&self) -> Payment {
+    pub(crate) fn now(&self) -> Payment {
         self.world.payment(self.payment).clone()
     }
 
@@ -58,15 +54,16 @@ impl Scene {
 
     /// Takes the amounts in turn for the payees; 0 names no payee.
     fn splits(&self, amounts: &[u64]) -> PayeeAmounts {
-        let payees = self.now().shares.into_iter().take(self.payees);
-        let each = payees.zip(amounts).map(|(share, amount)| PayeeAmount {
+        let payment = self.now();
+        let each = payment.payees().iter().zip(amounts);
+        let each = each.map(|(share, amount)| PayeeAmount {
             account: share.account,
             amount: *amount,
         });
         PayeeAmounts::new(each.filter(|part| part.amount > 0).collect()).unwrap()
     }
 
-    fn capture_parts(&mut self, amounts: &[u64]) -> Option<Rejection> {
+    pub(crate) fn capture_parts(&mut self, amounts: &[u64]) -> Option<Rejection> {
         self.submit(Body::Capture(Capture {
             payment: self.payment,
             amount: None,
@@ -75,7 +72,7 @@ impl Scene {
         }))
     }
 
-    fn refund_parts(&mut self, amounts: &[u64], refund_fee: bool) -> Option<Rejection> {
+    pub(crate) fn refund_parts(&mut self, amounts: &[u64], refund_fee: bool) -> Option<Rejection> {
         self.submit(Body::Refund(Refund {
             payment: self.payment,
             amount: None,
@@ -84,7 +81,7 @@ impl Scene {
         }))
     }
 
-    fn refund(&mut self, amount: Option<u64>, refund_fee: bool) -> Option<Rejection> {
+    pub(crate) fn refund(&mut self, amount: Option<u64>, refund_fee: bool) -> Option<Rejection> {
         self.submit(Body::Refund(Refund {
             payment: self.payment,
             amount,
@@ -93,11 +90,11 @@ impl Scene {
         }))
     }
 
-    fn shares_of<T>(&self, of: impl Fn(&PaymentShare) -> T) -> Vec<T> {
+    pub(crate) fn shares_of<T>(&self, of: impl Fn(&PaymentShare) -> T) -> Vec<T> {
         self.now().shares.iter().map(of).collect()
     }
 
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         self.world.check();
         self.world.check_mirror();
     }

@@ -116,18 +116,8 @@ fn changes(
     let reader = &shared.reader;
     let (after, limit) = range(reader, caller, query)?;
     let found = reader.change_records(object, after, limit);
-    let (records, has_more) = found.map_err(read_error)?;
-    let attempts = attempts(shared, caller, &records);
-    let items = match records.first() {
-        Some(first) => timeline(reader, caller, first, &records, &attempts)?,
-        None => Vec::new(),
-    };
-    let slice = Slice {
-        items,
-        has_more,
-        next: records.last().map(|record| record.ctx.position),
-    };
-    list(reader, caller, url, slice, Ok)
+    let records = slice(found.map_err(read_error)?);
+    tell(shared, caller, url, records.items.first(), &records)
 }
 
 fn page(
@@ -140,16 +130,41 @@ fn page(
     let (after, limit) = range(&shared.reader, caller, query)?;
     let asked = created(&shared.reader, payment.0)?;
     let found = shared.reader.payment_records(payment, after, limit);
-    let (mut records, has_more) = found.map_err(read_error)?;
-    let next = records.last().map(|record| record.ctx.position);
-    records.retain(|record| is_shown(&shared.reader, caller, record));
-    let attempts = attempts(shared, caller, &records);
-    let slice = Slice {
-        items: timeline(&shared.reader, caller, &asked, &records, &attempts)?,
-        has_more,
-        next,
-    };
+    let mut records = slice(found.map_err(read_error)?);
+    records
+        .items
+        .retain(|record| is_shown(&shared.reader, caller, record));
     let url = format!("/v1/payments/{id}/timeline");
+    tell(shared, caller, url, Some(&asked), &records)
+}
+
+/// Returns records in the order of time as a page, and whether there are more.
+fn slice((items, has_more): (Vec<Record>, bool)) -> Slice<Record> {
+    Slice {
+        next: items.last().map(|record| record.ctx.position),
+        items,
+        has_more,
+    }
+}
+
+/// Returns the page of what these records say, `asked` being the first of them. Without any, nothing happened.
+fn tell(
+    shared: &Shared,
+    caller: &Caller,
+    url: String,
+    asked: Option<&Record>,
+    records: &Slice<Record>,
+) -> Result<List<Entry>, ApiError> {
+    let attempts = attempts(shared, caller, &records.items);
+    let items = match asked {
+        Some(asked) => timeline(&shared.reader, caller, asked, &records.items, &attempts)?,
+        None => Vec::new(),
+    };
+    let slice = Slice {
+        items,
+        has_more: records.has_more,
+        next: records.next,
+    };
     list(&shared.reader, caller, url, slice, Ok)
 }
 

@@ -57,7 +57,8 @@ impl RestService {
             }));
             let response = catch_panic(handler.as_mut()).await;
             let notes = handler.as_mut().take_value();
-            return Ok(observed.end(PAYMENTS, notes, response.unwrap_or_else(failure)));
+            let response = response.unwrap_or_else(failure);
+            return Ok(observed.end(PAYMENTS, notes, response).await);
         }
         request.extensions_mut().insert(self.connection.clone());
         // The future of the router is large, and rarely what is waited for here.
