@@ -30,7 +30,20 @@ pub trait Adapter: Send + Sync {
     /// The field that this adapter can't use.
     fn check_binding(&self, binding: &Binding) -> Result<(), Unfit>;
 
-    /// Connects, and begins to take in messages.
+    /// Returns how a message is sent to where the sources of `destination` read it: a reply, a dead letter.
+    fn address(&self, destination: &str) -> Address {
+        Address {
+            destination: destination.to_owned(),
+            routing_key: None,
+        }
+    }
+
+    /// Returns the destination of messages that can't be decided, as Spring Cloud Stream names it for this kind of broker.
+    fn dead_letters(&self, binding: &Binding) -> String {
+        format!("{}.{}.dlq", binding.destination, binding.group)
+    }
+
+    /// Connects, and begins to take in messages. [`Binding::declare`] concerns the destination and that of its dead letters.
     ///
     /// # Errors
     /// If the broker can't be reached, refuses the credentials, or lacks what the binding names.
@@ -139,17 +152,26 @@ pub struct Message {
     pub reply_to: Option<String>,
     /// What the reply repeats.
     pub correlation_id: Option<String>,
+    /// API key that came with the message, where no broker stands between the sender and Tributary.
+    pub api_key: Option<Secret>,
     /// Whether the broker says that it delivered the message before. It may be wrong either way.
     pub redelivered: bool,
+}
+
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Exchange, topic, stream or address at the broker; empty for the broker's default.
+    pub destination: String,
+    /// Routing key or subject, where the broker has one.
+    pub routing_key: Option<String>,
 }
 
 /// A message that goes out.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// Exchange, topic, stream or address at the broker; empty for the broker's default.
-    pub destination: String,
-    /// Routing key or subject, where the broker has one.
-    pub routing_key: Option<String>,
+    /// Where it goes.
+    pub address: Address,
     /// Messages with the same key keep their order, where the broker can.
     pub key: Option<String>,
     /// Body.

@@ -57,6 +57,7 @@ impl Held {
             key: message.key.clone().map(Bytes::from),
             reply_to: header("reply-to"),
             correlation_id: message.correlation_id.clone(),
+            api_key: None,
             redelivered: self.redelivered,
         }
     }

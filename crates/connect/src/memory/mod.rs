@@ -58,12 +58,14 @@ impl Adapter for Memory {
     ) -> Doing<'a, Result<Box<dyn Source>, Trouble>> {
         Box::pin(async move {
             let connection = self.connect(binder)?;
-            if binding.declare == Declare::Create {
-                self.broker.declare(&binding.destination);
-            }
-            if !self.broker.exists(&binding.destination) {
-                let text = format!("the queue {} does not exist", binding.destination);
-                return Err(Trouble::new(TroubleKind::DestinationMissing, text));
+            for queue in [&binding.destination, &self.dead_letters(binding)] {
+                if binding.declare == Declare::Create {
+                    self.broker.declare(queue);
+                }
+                if binding.declare == Declare::Check && !self.broker.exists(queue) {
+                    let text = format!("the queue {queue} does not exist");
+                    return Err(Trouble::new(TroubleKind::DestinationMissing, text));
+                }
             }
             let source: Box<dyn Source> = Box::new(MemorySource {
                 broker: self.broker.clone(),
@@ -163,10 +165,7 @@ impl Sink for MemorySink {
             self.broker
                 .check(&self.connection)
                 .map_err(SendError::Disconnected)?;
-            let queue = match message.destination.as_str() {
-                "" => message.routing_key.as_deref().unwrap_or_default(),
-                destination => destination,
-            };
+            let queue = &message.address.destination;
             if self.broker.put(queue, message) {
                 return Ok(());
             }

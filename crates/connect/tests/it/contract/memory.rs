@@ -46,12 +46,13 @@ impl Rig for MemoryRig {
         let number = self.queues.fetch_add(1, Ordering::Relaxed);
         let queue = format!("queue-{number}");
         self.broker.declare(&queue);
+        self.broker.declare(&format!("{queue}.tributary.dlq"));
         Box::pin(async { queue })
     }
 
     fn put<'a>(&'a self, queue: &'a str, bodies: &'a [String]) -> Doing<'a, ()> {
         for body in bodies {
-            let mut message = outgoing(queue, body);
+            let mut message = outgoing(self, queue, body);
             message.body = Bytes::from(body.clone());
             assert!(self.broker.put(queue, &message));
         }

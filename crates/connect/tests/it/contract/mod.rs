@@ -1,8 +1,10 @@
 //! The contract of `CONTRACT.md`, line by line, against a broker under test.
 
+mod engine;
 mod incoming;
 mod memory;
 mod outgoing;
+mod proxy;
 mod trouble;
 
 use std::time::Duration;
@@ -29,7 +31,7 @@ trait Rig {
     /// Whether what was sent outlives [`Rig::kill`].
     fn is_durable(&self) -> bool;
 
-    /// Makes a queue that is new, and returns its name.
+    /// Makes a queue that is new, and the one of its dead letters, and returns its name.
     fn make_queue(&self) -> Doing<'_, String>;
 
     /// Puts messages into a queue by a client that is not the adapter.
@@ -63,10 +65,9 @@ fn binding(queue: &str, prefetch: u16) -> Binding {
     }
 }
 
-fn outgoing(queue: &str, body: &str) -> Outgoing {
+fn outgoing(rig: &dyn Rig, queue: &str, body: &str) -> Outgoing {
     Outgoing {
-        destination: String::new(),
-        routing_key: Some(queue.to_owned()),
+        address: rig.adapter().address(queue),
         key: Some("key".to_owned()),
         body: Bytes::from(body.to_owned()),
         content_type: "application/json".to_owned(),

@@ -13,7 +13,7 @@ pub(super) async fn pass(rig: &dyn Rig) {
 
 async fn a_message_arrives_as_it_was_sent(rig: &dyn Rig) {
     let queue = rig.make_queue().await;
-    let sent = outgoing(&queue, "one");
+    let sent = outgoing(rig, &queue, "one");
     sink(rig).await.send(&sent).await.expect("it is confirmed");
     let mut source = source(rig, &binding(&queue, 10)).await;
     let got = receive(source.as_mut())
@@ -36,7 +36,7 @@ async fn order_is_kept(rig: &dyn Rig) {
     let sink = sink(rig).await;
     let sent = bodies(50);
     for text in &sent {
-        sink.send(&outgoing(&queue, text))
+        sink.send(&outgoing(rig, &queue, text))
             .await
             .expect("it is confirmed");
     }
@@ -47,12 +47,12 @@ async fn order_is_kept(rig: &dyn Rig) {
 
 async fn a_message_that_nobody_would_get_is_refused(rig: &dyn Rig) {
     let sink = sink(rig).await;
-    let sent = outgoing("there-is-no-such-queue", "lost");
+    let sent = outgoing(rig, "there-is-no-such-queue", "lost");
     let refused = super::in_time("sending to nobody", sink.send(&sent)).await;
     assert!(matches!(refused, Err(SendError::Refused(_))), "{refused:?}");
     // It is of further use.
     let queue = rig.make_queue().await;
-    sink.send(&outgoing(&queue, "kept"))
+    sink.send(&outgoing(rig, &queue, "kept"))
         .await
         .expect("it is confirmed");
 }
@@ -62,12 +62,12 @@ async fn what_was_confirmed_outlives_the_broker(rig: &dyn Rig) {
     let before = sink(rig).await;
     for text in bodies(10) {
         before
-            .send(&outgoing(&queue, &text))
+            .send(&outgoing(rig, &queue, &text))
             .await
             .expect("it is confirmed");
     }
     rig.kill().await;
-    let sent = outgoing(&queue, "x");
+    let sent = outgoing(rig, &queue, "x");
     let lost = super::in_time("sending to a broker that is gone", before.send(&sent)).await;
     assert!(matches!(lost, Err(SendError::Disconnected(_))), "{lost:?}");
     rig.restart().await;

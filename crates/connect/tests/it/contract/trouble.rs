@@ -1,4 +1,4 @@
-//! Lines 12 to 15: what is told when something is wrong.
+//! Lines 12 to 17: what is told when something is wrong.
 
 use tributary_connect::port::TroubleKind;
 

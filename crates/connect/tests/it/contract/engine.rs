@@ -1,0 +1,110 @@
+//! A real broker as a process, which a test starts, kills and starts again on the same data.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::PATIENCE;
+
+/// A broker in a process group of its own, on a port and in a folder of its own.
+pub(super) struct Engine {
+    program: PathBuf,
+    folder: TempDir,
+    port: u16,
+    running: Mutex<Option<Child>>,
+}
+
+impl Engine {
+    /// Starts the engine that `scripts/install-engines` put into `target/engines/NAME`, and waits until it listens. Returns none,
+    /// after saying so, if it is not installed and the tests may be skipped.
+    pub(super) fn start(name: &str) -> Option<Engine> {
+        let engines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/engines");
+        let program = engines.join(name).join("serve");
+        if !program.exists() {
+            let may_skip = std::env::var_os("TRIBUTARY_TEST_ALL").is_none();
+            assert!(
+                may_skip,
+                "{name} is missing: scripts/install-engines {name}"
+            );
+            eprintln!("skipped: {name} is missing: scripts/install-engines {name}");
+            return None;
+        }
+        let engine = Engine {
+            program,
+            folder: tempfile::tempdir().expect("there is room"),
+            port: free_port(),
+            running: Mutex::new(None),
+        };
+        engine.restart();
+        Some(engine)
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+
+    /// Folder of its data and logs, for its clients' programs too.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts it again on the same data, and waits until it listens.
+    pub(super) fn restart(&self) {
+        let log = self.folder().join("log.txt");
+        let out = File::options().create(true).append(true).open(&log);
+        let out = out.expect("the folder is there");
+        let child = Command::new(&self.program)
+            .arg(self.folder())
+            .arg(self.port.to_string())
+            .stdin(std::process::Stdio::null())
+            .stdout(out.try_clone().expect("a file can be shared"))
+            .stderr(out)
+            .process_group(0)
+            .spawn()
+            .expect("it can be started");
+        let mut running = self.running.lock().expect("nobody panics");
+        let child = running.insert(child);
+        let begun = Instant::now();
+        while TcpStream::connect(self.address()).is_err() {
+            let ended = child.try_wait().expect("it is our child");
+            let text = || std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", text());
+            assert!(begun.elapsed() < PATIENCE, "it does not listen\n{}", text());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Kills it, with everything that it started in its group, as a power cut would.
+    pub(super) fn kill(&self) {
+        let child = self.running.lock().expect("nobody panics").take();
+        if let Some(mut child) = child {
+            kill_group(&child);
+            child.wait().expect("it is our child");
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn kill_group(child: &Child) {
+    let group = i32::try_from(child.id()).expect("an id of a process");
+    let group = rustix::process::Pid::from_raw(group).expect("it is not 0");
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+}
+
+/// A port that nobody listens at now.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    listener.local_addr().expect("it is bound").port()
+}
