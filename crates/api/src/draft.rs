@@ -44,7 +44,8 @@ impl CommandDraft {
         }
     }
 
-    /// Returns the command of an actor who asks for the draft under `key`.
+    /// Returns the command of an actor who asks for the draft under `key`. It has no origin: whoever makes commands of messages sets
+    /// [`Command::origin`] before the command is submitted, which changes neither its digest nor what the caller may do.
     #[inline]
     pub fn into_command(self, actor: Actor, key: Key, linked: bool) -> Command {
         Command {
@@ -53,6 +54,7 @@ impl CommandDraft {
             linked,
             effective_at: self.effective_at,
             text: self.text,
+            origin: None,
             body: self.body,
         }
     }

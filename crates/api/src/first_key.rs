@@ -19,6 +19,7 @@ pub fn create_first_key(engine: &Engine) -> Result<Option<String>, Refused> {
         linked: false,
         effective_at: None,
         text: None,
+        origin: None,
         body: Body::CreateApiKey(CreateApiKey {
             owner: OwnerName::platform(),
             access: Access::Write,

@@ -6,10 +6,10 @@ use tributary_ledger::{
 };
 use tributary_ledger::{
     AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, Date, DeleteSetting,
-    Fee, Fees, Hold, ManagedBy, OpenAccount, OrderKey, Overdraft, OwnerId, OwnerName, Part, Pay,
-    PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, Publish, PutSetting, Queue,
-    QueueTerms, Reason, Reference, Refund, ReturnPayout, SettingBody, SettingId, SettingKind,
-    SettlePayout, Share, Slug, Text, Topic,
+    Fee, Fees, Hold, ManagedBy, OpenAccount, OrderKey, Origin, Overdraft, OwnerId, OwnerName, Part,
+    Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, Publish, PutSetting, Queue,
+    QueueTerms, Reason, Reference, Refund, ReplyAddress, ReturnPayout, SettingBody, SettingId,
+    SettingKind, SettlePayout, Share, Slug, Text, Topic,
 };
 
 use crate::request::record_bytes_max;
@@ -18,12 +18,23 @@ use crate::request::record_bytes_max;
 const BASE: u64 = 1 << 56;
 
 fn command(body: Body) -> Command {
+    let longest = "a".repeat(ReplyAddress::BYTES_MAX);
+    let reply = ReplyAddress::new(&longest, Some(&longest)).ok();
+    assert!(reply.is_some());
     Command {
         key: Key::from_bytes(&[b'k'; Key::BYTES_MAX]).expect("it is as long as may be"),
         actor: Actor::SYSTEM,
         linked: true,
         effective_at: Some(Date(20_000)),
         text: Text::new(Text::PLAIN, &[b't'; 5_000]).ok(),
+        origin: Origin::new(
+            SettingId(u64::MAX),
+            u64::MAX,
+            [b'm'; 32],
+            Origin::HOPS_MAX,
+            reply,
+        )
+        .map(Box::new),
         body,
     }
 }

@@ -50,8 +50,12 @@ pub enum IdKind {
     Subscription = 8,
     /// `rcp_`: an attempt at delivering an event.
     Receipt = 9,
-    /// `set_`: a setting of any kind but a subscription, by its kind and number.
+    /// `set_`: a setting of a kind that has no prefix of its own, by its kind and number.
     Setting = 10,
+    /// `bdr_`: a binder, by its number, which is no position.
+    Binder = 11,
+    /// `bnd_`: a binding, by its number, which is no position.
+    Binding = 12,
 }
 
 impl IdKind {
@@ -68,6 +72,8 @@ impl IdKind {
             IdKind::Subscription => "sub",
             IdKind::Receipt => "rcp",
             IdKind::Setting => "set",
+            IdKind::Binder => "bdr",
+            IdKind::Binding => "bnd",
         }
     }
 
@@ -76,6 +82,13 @@ impl IdKind {
         block_of(id.strip_prefix(self.prefix())?.strip_prefix('_')?)
     }
 }
+
+/// Kinds of settings whose ids have a prefix of their own.
+const OWN_PREFIXES: [(SettingKind, IdKind); 3] = [
+    (SettingKind::SUBSCRIPTION, IdKind::Subscription),
+    (SettingKind::BINDER, IdKind::Binder),
+    (SettingKind::BINDING, IdKind::Binding),
+];
 
 /// Encodes and decodes the public ids of one journal. Cheap to clone.
 #[derive(Clone)]
@@ -205,21 +218,25 @@ impl Ids {
 
     /// Returns the id of a setting: the same in every epoch. A setting that is a subscription has the subscription's id.
     pub fn encode_setting(&self, kind: SettingKind, id: SettingId) -> String {
-        let text = match kind {
-            SettingKind::SUBSCRIPTION => self.pair_text(IdKind::Subscription, 0, id.0),
-            _ => self.pair_text(IdKind::Setting, kind.0.into(), id.0),
+        let own = OWN_PREFIXES.iter().find(|(own, _)| *own == kind);
+        let text = match own {
+            Some((_, own)) => self.pair_text(*own, 0, id.0),
+            None => self.pair_text(IdKind::Setting, kind.0.into(), id.0),
         };
         text.as_str().to_owned()
     }
 
     /// Returns the setting that `id` names, if the text is an id of a setting.
     pub fn decode_setting(&self, id: &str) -> Option<(SettingKind, SettingId)> {
-        if let Some((small, number)) = self.decode_pair(IdKind::Subscription, id) {
-            return (small == 0).then_some((SettingKind::SUBSCRIPTION, SettingId(number)));
+        for (kind, own) in OWN_PREFIXES {
+            if let Some((small, number)) = self.decode_pair(own, id) {
+                return (small == 0).then_some((kind, SettingId(number)));
+            }
         }
         let (kind, number) = self.decode_pair(IdKind::Setting, id)?;
         let kind = SettingKind(u16::try_from(kind).ok()?);
-        (kind != SettingKind::SUBSCRIPTION).then_some((kind, SettingId(number)))
+        let has_own = OWN_PREFIXES.iter().any(|(own, _)| *own == kind);
+        (!has_own).then_some((kind, SettingId(number)))
     }
 
     /// Returns the position that `id` names, if this journal issued the id for this kind, or may issue it.
@@ -344,9 +361,9 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_named_by_kind_and_number_and_a_subscription_keeps_its_id() {
+    fn settings_are_named_by_kind_and_number_and_some_kinds_have_their_own_prefix() {
         let ids = Ids::new(&[7; 16], &[(1, 1), (2, 100)]);
-        for (kind, id) in [(1, 7), (2, 7), (u16::MAX, u64::MAX)] {
+        for (kind, id) in [(1, 7), (2, 7), (4, 7), (5, 7), (u16::MAX, u64::MAX)] {
             let (kind, id) = (SettingKind(kind), SettingId(id));
             let text = ids.encode_setting(kind, id);
             assert_eq!(ids.decode_setting(&text), Some((kind, id)));
@@ -355,8 +372,14 @@ mod tests {
         let subscription = ids.encode_setting(SettingKind::SUBSCRIPTION, SettingId(7));
         let pair = ids.pair_text(IdKind::Subscription, 0, 7);
         assert_eq!(subscription, pair.as_str());
-        // The number of the subscription's own kind under the other prefix names nothing.
-        let forged = ids.pair_text(IdKind::Setting, 1, 7);
-        assert_eq!(ids.decode_setting(&forged), None);
+        let binder = ids.encode_setting(SettingKind::BINDER, SettingId(7));
+        assert!(binder.starts_with("bdr_"), "{binder}");
+        let binding = ids.encode_setting(SettingKind::BINDING, SettingId(7));
+        assert!(binding.starts_with("bnd_"), "{binding}");
+        // The number of such a kind under the other prefix names nothing.
+        for kind in [1, 4, 5] {
+            let forged = ids.pair_text(IdKind::Setting, kind, 7);
+            assert_eq!(ids.decode_setting(&forged), None);
+        }
     }
 }

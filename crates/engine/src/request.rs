@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tributary_journal::{FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    self as ledger, Body, Command, Destination, OwnerId, Pay, Queue, Rejection,
+    self as ledger, Body, Command, Destination, Origin, OwnerId, Pay, Queue, Rejection,
 };
 
 use crate::backend::KeyQueries;
@@ -194,7 +194,8 @@ pub(crate) fn record_bytes_max(command: &Command) -> usize {
         Body::PutSetting(put) => PLAIN_RECORD_BYTES + put.body.as_bytes().len(),
         _ => FULL_RECORD_BYTES,
     };
-    RECORD_HEADER_BYTES + fixed + queue + command.key.as_bytes().len() + text
+    let origin = command.origin.as_deref().map_or(0, origin_bytes);
+    RECORD_HEADER_BYTES + fixed + queue + command.key.as_bytes().len() + text + origin
 }
 
 /// Bytes of the names that a payment has.
@@ -211,6 +212,14 @@ fn name_bytes(pay: &Pay) -> usize {
 fn queue_bytes(queue: &Queue) -> usize {
     let correlation_id = queue.correlation_id.as_ref();
     26 + correlation_id.map_or(0, |word| word.as_bytes().len())
+}
+
+/// Bytes that the origin adds to the record of a command.
+fn origin_bytes(origin: &Origin) -> usize {
+    let reply = origin.reply().map_or(0, |reply| {
+        reply.to().len() + reply.correlation_id().map_or(0, str::len)
+    });
+    53 + reply
 }
 
 /// An upper bound of the bytes that the commands' records take.

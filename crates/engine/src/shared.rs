@@ -282,6 +282,7 @@ mod tests {
             linked: false,
             effective_at: None,
             text: None,
+            origin: None,
             body: Body::Void(PaymentId(1)),
         }
     }

@@ -151,6 +151,7 @@ impl Selected {
                 linked: false,
                 effective_at: None,
                 text: None,
+                origin: None,
                 body: body(payment)?,
             })
         };

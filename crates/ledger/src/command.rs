@@ -2,9 +2,9 @@
 
 use crate::{
     Access, AccountId, AccountKind, AdvanceTime, ApiKeyId, Context, CorrelationId, Currency, Data,
-    Date, ExternalId, Key, Label, ManagedBy, ObjectId, OrderKey, Overdraft, OwnerId, OwnerName,
-    OwnerProfile, PaymentId, QueueMode, QueueTerms, Reason, Reference, Setting, SettingBody,
-    SettingChange, SettingId, SettingKind, Slug, Text, Topic, Updated,
+    Date, ExternalId, Key, Label, ManagedBy, ObjectId, OrderKey, Origin, Overdraft, OwnerId,
+    OwnerName, OwnerProfile, PaymentId, QueueMode, QueueTerms, Reason, Reference, Setting,
+    SettingBody, SettingChange, SettingId, SettingKind, Slug, Text, Topic, Updated,
 };
 
 /// Actor of a command: an owner and an API key.
@@ -37,6 +37,8 @@ pub struct Command {
     pub effective_at: Option<Date>,
     /// Description and metadata, which the ledger does not read.
     pub text: Option<Text>,
+    /// Message from which the system made the command; none for a command of a caller. The digest does not cover the origin.
+    pub origin: Option<Box<Origin>>,
     /// Operation and its arguments.
     pub body: Body,
 }

@@ -153,7 +153,7 @@ rejections! {
     SettingIdInUse = 533, "setting_id_in_use";
     /// The owner, or all owners together, have reached the maximum number of settings of this kind.
     TooManySettings = 534, "too_many_settings";
-    /// All settings together would exceed 64 MiB.
+    /// All settings together would exceed 80 MiB.
     SettingsFull = 535, "settings_full";
     /// The payment is a payout, which is paid or failed instead.
     PaymentIsPayout = 540, "payment_is_payout";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::{Context, Invalid, ManagedBy, OwnerId, SettingId, Slug};
 
 /// Maximum size of the bodies of all living settings together, bytes.
-pub const SETTINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const SETTINGS_BYTES_MAX: usize = 80 * 1024 * 1024;
 
 /// Who may create, change and delete settings of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,22 @@ pub const SETTING_KINDS: &[KindRules] = &[
         body_bytes_max: 64,
         events: events!("master_key"),
     },
+    KindRules {
+        kind: SettingKind::BINDER,
+        name: "binder",
+        put_by: PutBy::Platform,
+        in_all: 100,
+        body_bytes_max: 16 * 1_024,
+        events: events!("binder"),
+    },
+    KindRules {
+        kind: SettingKind::BINDING,
+        name: "binding",
+        put_by: PutBy::Platform,
+        in_all: 500,
+        body_bytes_max: 16 * 1_024,
+        events: events!("binding"),
+    },
 ];
 
 impl SettingKind {
@@ -100,6 +116,10 @@ impl SettingKind {
     pub const APPLIED_FILE: SettingKind = SettingKind(2);
     /// The id, never the bytes, of the master key that seals the secrets of other settings.
     pub const MASTER_KEY: SettingKind = SettingKind(3);
+    /// A connection to a broker.
+    pub const BINDER: SettingKind = SettingKind(4);
+    /// A destination at a broker, joined to the system.
+    pub const BINDING: SettingKind = SettingKind(5);
 
     /// Returns the rules of this kind; none if this version does not know the kind.
     pub fn rules(self) -> Option<&'static KindRules> {

@@ -47,6 +47,7 @@ impl DeadLetterNotice {
             linked: false,
             effective_at: None,
             text: None,
+            origin: None,
             body: Body::Publish(Publish {
                 topic: Topic::new("subscription.dead_letter").expect("a topic"),
                 key: None,

@@ -18,6 +18,7 @@ pub fn command(key: &str, body: Body) -> Command {
         linked: false,
         effective_at: None,
         text: None,
+        origin: None,
         body,
     }
 }

@@ -457,7 +457,7 @@ impl World {
         for mut commands in std::mem::take(&mut self.unanswered) {
             self.report.retried += commands.len() as u64;
             for command in &mut commands {
-                self.workload.derive_again(&mut command.body);
+                self.workload.derive_again(command);
             }
             self.send_request(stepper, commands);
         }

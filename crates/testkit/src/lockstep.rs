@@ -568,6 +568,7 @@ pub fn system_command(name: &str, payment: u64, now: u64, body: fn(PaymentId) ->
         linked: false,
         effective_at: None,
         text: None,
+        origin: None,
         body: body(PaymentId(payment)),
     }
 }

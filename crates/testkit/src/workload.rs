@@ -6,11 +6,11 @@ mod details;
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body,
     Capture, Command, CorrelationId, CreateApiKey, Currency, Data, Date, DeleteSetting,
-    Destination, ExternalId, Fee, Fees, Hold, Key, Label, ManagedBy, OpenAccount, OrderKey,
+    Destination, ExternalId, Fee, Fees, Hold, Key, Label, ManagedBy, OpenAccount, OrderKey, Origin,
     Overdraft, OwnerId, OwnerName, Part, Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId,
     PaymentKind, PaymentStatus, Priority, Publish, PutSetting, Queue, QueueMode, QueueTerms,
-    Reason, Reference, Refund, ReplyTo, ReturnPayout, SHARES_MAX, SettingBody, SettingId,
-    SettingKind, SettlePayout, Share, Slug, Text, Topic, Updated,
+    Reason, Reference, Refund, ReplyAddress, ReplyTo, ReturnPayout, SHARES_MAX, SettingBody,
+    SettingId, SettingKind, SettlePayout, Share, Slug, Text, Topic, Updated,
 };
 
 use crate::model::Model;
@@ -61,7 +61,7 @@ impl Workload {
             // Two requests for the same thing at the same moment; a setting is made anew for each attempt.
             if self.rng.chance(4) {
                 let mut again = command.clone();
-                self.derive_again(&mut again.body);
+                self.derive_again(&mut again);
                 if self.rng.chance(60) {
                     again.key = self.fresh_key();
                 }
@@ -91,7 +91,7 @@ impl Workload {
         if self.rng.chance(6)
             && let Some(mut known) = self.rng.pick(&self.remembered).cloned()
         {
-            self.derive_again(&mut known.body);
+            self.derive_again(&mut known);
             return known;
         }
         let body = self.body(model, now);
@@ -109,13 +109,17 @@ impl Workload {
             linked: false,
             effective_at,
             text: self.text(),
+            origin: self.origin(),
             body,
         }
     }
 
     /// Changes what the server derives from a request, which differs between attempts: only the digest of the request stays.
-    pub fn derive_again(&mut self, body: &mut Body) {
-        if let Body::PutSetting(put) = body
+    pub fn derive_again(&mut self, command: &mut Command) {
+        if self.rng.chance(20) {
+            command.origin = self.origin();
+        }
+        if let Body::PutSetting(put) = &mut command.body
             && self.rng.chance(50)
         {
             put.id = SettingId(1 + self.rng.below(1 << 20));
@@ -131,6 +135,28 @@ impl Workload {
             bytes.resize(Key::BYTES_MAX, b'x');
         }
         Key::from_bytes(&bytes).expect("it is short and not empty")
+    }
+
+    /// Returns the origin of a command that came as a message, as one in five does.
+    fn origin(&mut self) -> Option<Box<Origin>> {
+        if !self.rng.chance(20) {
+            return None;
+        }
+        let mut text = |bytes_min: usize| -> String {
+            let len = bytes_min + self.rng.index(ReplyAddress::BYTES_MAX);
+            "r".repeat(len.min(ReplyAddress::BYTES_MAX))
+        };
+        let (to, correlation_id) = (text(1), text(0));
+        let correlation_id = Some(&*correlation_id).filter(|text| !text.is_empty());
+        let reply = ReplyAddress::new(&to, correlation_id).expect("it is within its bounds");
+        let reply = Some(reply).filter(|_| self.rng.chance(60));
+        let mut message = [0; 32];
+        message.fill_with(|| self.rng.any() as u8);
+        let setting = SettingId(1 + self.rng.below(1 << 20));
+        let revision = 1 + self.rng.below(5);
+        let hops = 1 + self.rng.below(Origin::HOPS_MAX.into()) as u8;
+        let origin = Origin::new(setting, revision, message, hops, reply);
+        Some(Box::new(origin.expect("it is within its bounds")))
     }
 
     fn text(&mut self) -> Option<Text> {
@@ -330,6 +356,8 @@ impl Workload {
             0 => 2_048,
             1 => 1_024,
             2 => 1_025,
+            3 => 16_384,
+            4 => 16_385,
             _ => 1 + self.rng.index(self.text_bytes_max),
         };
         let byte = self.rng.any() as u8;
@@ -375,6 +403,8 @@ impl Workload {
         let stray = match self.rng.below(20) {
             0 => Some(SettingKind(77)),
             1..=2 => Some(SettingKind::APPLIED_FILE),
+            3 => Some(SettingKind::BINDER),
+            4 => Some(SettingKind::BINDING),
             _ => None,
         };
         let ids: Vec<u64> = model.settings().keys().copied().collect();

@@ -73,6 +73,7 @@ fn record_id(engine: &Engine, id: &str) -> anyhow::Result<()> {
         linked: false,
         effective_at: None,
         text: None,
+        origin: None,
         body: Body::PutSetting(Box::new(body)),
     };
     let replies = engine.execute_blocking(vec![command])?;

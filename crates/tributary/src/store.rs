@@ -195,6 +195,7 @@ impl Store {
             linked: false,
             effective_at: None,
             text: None,
+            origin: None,
             body: Body::CreateApiKey(CreateApiKey {
                 owner: OwnerName::platform(),
                 access: Access::Write,

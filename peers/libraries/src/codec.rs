@@ -54,6 +54,7 @@ fn command(number: u64, body: Body) -> Command {
         linked: false,
         effective_at: None,
         text: None,
+        origin: None,
         body,
     }
 }

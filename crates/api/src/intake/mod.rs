@@ -7,11 +7,13 @@
 
 mod batch;
 mod commands;
+mod message_key;
 mod permission;
 mod refusals;
 mod reply;
 
 pub use batch::{Batch, Place};
 pub use commands::Intake;
+pub use message_key::{IdentityKind, message_key};
 pub use refusals::{REFUSALS_COUNTED_MAX, RefusalCount};
 pub use reply::{Done, Position, read_brief_reply, read_reply};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{ApiKeyId, Body};
+use tributary_ledger::{ApiKeyId, Body, Origin, SettingKind};
 use tributary_messaging::EndedAttempt;
 use utoipa::ToSchema;
 
@@ -42,6 +42,10 @@ pub enum Entry {
         /// Shown to its own owner and the platform.
         #[schema(required)]
         idempotency_key: Option<String>,
+        /// Message from which a binding made the command, shown to the command's own owner and the platform; null for a command that
+        /// the actor sent itself.
+        #[schema(required)]
+        origin: Option<Box<OriginObject>>,
     },
     /// The ledger decided it.
     Decision {
@@ -142,6 +146,45 @@ pub struct ActorObject {
     api_key: Option<String>,
 }
 
+/// Message from which a binding made a command.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TimelineOrigin)]
+pub struct OriginObject {
+    /// The binding.
+    binding: String,
+    /// Revision of the binding.
+    #[schema(minimum = 1)]
+    revision: u64,
+    /// BLAKE3 hash of the bytes of the message, 64 hexadecimal digits.
+    message: String,
+    /// Number of messages that led to one another, with this one.
+    #[schema(minimum = 1, maximum = 8)]
+    hops: u8,
+    /// Where the sender wanted the result.
+    #[schema(required)]
+    reply_to: Option<String>,
+    /// What the reply repeats of the message.
+    #[schema(required)]
+    correlation_id: Option<String>,
+}
+
+impl OriginObject {
+    fn new(reader: &Reader, origin: &Origin) -> OriginObject {
+        let reply = origin.reply();
+        let correlation_id = reply.and_then(|reply| reply.correlation_id());
+        OriginObject {
+            binding: reader
+                .ids()
+                .encode_setting(SettingKind::BINDING, origin.setting()),
+            revision: origin.revision(),
+            message: hex::encode(origin.message()),
+            hops: origin.hops(),
+            reply_to: reply.map(|reply| reply.to().to_owned()),
+            correlation_id: correlation_id.map(str::to_owned),
+        }
+    }
+}
+
 /// What the records of one payment, account or owner say, `asked` being the first of them, and the attempts at their events: in the
 /// order of time.
 ///
@@ -198,6 +241,7 @@ fn add_record(
     let system = actor.api_key == ApiKeyId::SYSTEM;
     let key = str::from_utf8(command.key.as_bytes()).ok();
     let key = key.filter(|key| own && !system && !key.starts_with('\0'));
+    let origin = command.origin.as_deref().filter(|_| own);
     entries.push((
         at,
         Entry::Request {
@@ -212,6 +256,7 @@ fn add_record(
                 api_key: (own && !system).then(|| ids.encode(IdKind::ApiKey, actor.api_key.0)),
             },
             idempotency_key: key.map(str::to_owned),
+            origin: origin.map(|origin| Box::new(OriginObject::new(reader, origin))),
         },
     ));
     let outcome = &record.outcome;

@@ -216,6 +216,7 @@ fn command(actor: Actor, key: Key, body: Body) -> Command {
         linked: false,
         effective_at: None,
         text: None,
+        origin: None,
         body,
     }
 }

@@ -405,6 +405,7 @@ fn disable(inner: &Arc<Inner>, id: SubscriptionId, job: &Job, why: &'static str)
             linked: false,
             effective_at: None,
             text: None,
+            origin: None,
             body: Body::Publish(Publish {
                 topic: Topic::new("subscription.disabled").expect("a topic"),
                 key: None,

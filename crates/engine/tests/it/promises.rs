@@ -8,7 +8,10 @@ use tributary_engine::{
     Recovered, Refused, Stepper, Ticket,
 };
 use tributary_journal::Head;
-use tributary_ledger::{Body, Lookups, PayeeAmounts, PaymentId, PaymentStatus, Refund, WorkingSet};
+use tributary_ledger::{
+    Body, Command, Key, Lookups, Origin, OwnerId, PayeeAmounts, PaymentId, PaymentStatus, Refund,
+    ReplyAddress, SettingId, WorkingSet,
+};
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::SimDisk;
 
@@ -41,6 +44,40 @@ fn a_reference_that_an_aborted_group_gave_back_is_still_taken_only_once() {
     );
     assert_eq!(codes(&taken), [None]);
     assert_eq!(codes(&again), [Some("reference_in_use")]);
+}
+
+/// A message that comes again, under whatever revision of its binding, is recognised by the record of the first time.
+#[test]
+fn a_key_leads_to_the_record_with_its_origin_and_its_result() {
+    let disk = SimDisk::new(3).disk();
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
+    let mut before = stepper(&disk, &clock);
+    let message = |revision, to| {
+        let reply = ReplyAddress::new(to, Some("order-7")).ok();
+        let origin = Origin::new(SettingId(7), revision, [9; 32], 1, reply);
+        Command {
+            origin: origin.map(Box::new),
+            ..command("message", Body::Pay(pay(1, 99, 100)))
+        }
+    };
+    let first = message(1, "replies");
+    let made = settle(&mut before, vec![open("a", "platform"), first.clone()]);
+    assert_eq!(made, [None, Some("account_not_found")]);
+    before.close();
+
+    let mut after = stepper(&disk, &clock);
+    let again = settle(&mut after, vec![message(2, "elsewhere")]);
+    assert_eq!(again, [Some("account_not_found")], "the first answer");
+    let reader = after.reader();
+    assert_eq!(reader.head().position, 2, "nothing was decided again");
+    let find = |key: &[u8]| {
+        let key = Key::from_bytes(key).expect("a short key");
+        reader.record_by_key(OwnerId::PLATFORM, &key)
+    };
+    let found = find(b"message").expect("it reads").expect("it was used");
+    assert_eq!(found.command.origin, first.origin);
+    assert_eq!(found.outcome.rejection.map(|why| why.code()), again[0]);
+    assert!(find(b"another").expect("it reads").is_none());
 }
 
 /// Hold expiry must not live in a cache: a new engine over the same journal knows what is due.

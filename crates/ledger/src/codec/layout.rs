@@ -12,8 +12,10 @@ pub(super) const LEG: usize = 56;
 pub(super) const LINKED: u8 = 1;
 pub(super) const TEXT: u8 = 2;
 pub(super) const EFFECTIVE: u8 = 4;
-/// Flag of the outcome; the other flags belong to the command.
+/// Flag of the outcome.
 pub(super) const REPLY: u8 = 8;
+/// Flag of what the system adds to the command.
+pub(super) const ORIGIN: u8 = 16;
 
 pub(super) fn check_version(format_version: u16) -> Result<(), Corrupt> {
     if format_version == FORMAT_VERSION {

@@ -2,14 +2,17 @@
 //!
 //! A record of format 1 (objects as `account`, `payment`, …: see the source of `objects`):
 //! ```text
-//!  0 operation u8      1 flags u8 (1 linked, 2 text, 4 effective_at, 8 reply_to)      2 rejection u16 (0 = accepted)
+//!  0 operation u8      1 flags u8 (1 linked, 2 text, 4 effective_at, 8 reply_to, 16 origin)
+//!  2 rejection u16 (0 = accepted)
 //!  4 body_len u16      6 text_len u16 (without its scheme byte)
 //!  8 position u64     16 timestamp u64    24 actor.owner u64    32 actor.api_key u64
 //! 40 digest [16]      56 effective_at i32 (0 if not given)
 //! 60 key_len u8       61 leg_count u8     62 image_len u16
-//! 64 key · body · legs · images · [scheme u8 · text]
+//! 64 key · body · legs · images · [scheme u8 · text] · [origin]
 //! ```
 //! leg (56 bytes): account u64 · amount, posted_after i64 · held_after, prev, skip u64 · seq u48 · currency u16
+//!
+//! origin: setting, revision u64 · message [32] · hops u8 · to_len, correlation_id_len u16 (0 = none) · to · correlation_id
 //!
 //! body, by operation:
 //! ```text
@@ -66,11 +69,13 @@ mod details;
 mod layout;
 mod objects;
 mod operation;
+mod origin;
 mod packed;
 mod record;
 
 pub use bytes::Corrupt;
 pub use operation::Operation;
+pub use origin::OriginRef;
 pub use packed::{decode_accounts, decode_owners, encode_accounts, encode_owners};
 pub use record::{Record, RecordRef, SettingRef};
 
@@ -81,7 +86,7 @@ use crate::{
 use std::borrow::Cow;
 
 use bytes::{Input, Put, len_u8};
-use layout::{EFFECTIVE, HEADER, LEG, LINKED, REPLY, TEXT, check_version, is_simple};
+use layout::{EFFECTIVE, HEADER, LEG, LINKED, ORIGIN, REPLY, TEXT, check_version, is_simple};
 
 /// Key that separates digests of commands from other uses of the hash.
 pub const DIGEST_KEY: &[u8; 32] = b"tributary command digest, v1\0\0\0\0";
@@ -114,12 +119,17 @@ pub fn encode(
         into.u8(text.scheme());
         into.put(text.as_bytes());
     }
+    if let Some(origin) = &command.origin {
+        origin::put_origin(origin, into);
+    }
 
     let header: &mut [u8; HEADER] = into[start..]
         .first_chunk_mut()
         .expect("room was made for it first");
     header[0] = Operation::from_body(&command.body) as u8;
-    header[1] = flags(command, text) | if outcome.reply_to.is_some() { REPLY } else { 0 };
+    let reply = if outcome.reply_to.is_some() { REPLY } else { 0 };
+    let origin = if command.origin.is_some() { ORIGIN } else { 0 };
+    header[1] = flags(command, text) | reply | origin;
     header[2..4].copy_from_slice(
         &outcome
             .rejection
@@ -150,6 +160,7 @@ fn recorded_text<'a>(command: &'a Command, outcome: &Outcome) -> Option<&'a Text
     command.text.as_ref().filter(|_| !refused)
 }
 
+/// Returns the flags of what the caller sent, which the digest covers.
 fn flags(command: &Command, text: Option<&Text>) -> u8 {
     let linked = if command.linked { LINKED } else { 0 };
     let text = if text.is_some() { TEXT } else { 0 };
@@ -422,8 +433,9 @@ impl Command {
     /// Returns a digest of the request and the actor's owner, but not of the idempotency key or the API key: the same request under a
     /// rotated API key still matches. The digest is the first 16 bytes of BLAKE3, keyed with [`DIGEST_KEY`], over
     /// `actor.owner u64 ‖ flags u8 ‖ effective_at i32 ‖ operation u8 ‖ body_len u32 ‖ body with its accounts ‖
-    /// scheme u8 ‖ text` (flags as in a record; scheme and text only if there is one). The hash of a secret counts as
-    /// zeros: the caller who repeats a request for a new secret does not know the secret of the first attempt.
+    /// scheme u8 ‖ text` (flags as in a record, without those of `reply_to` and origin; scheme and text only if there is one). The
+    /// hash of a secret counts as zeros: the caller who repeats a request for a new secret does not know the secret of the first
+    /// attempt.
     ///
     /// The digest of a [`crate::PutSetting`] is the field `request`.
     pub fn digest(&self) -> [u8; 16] {

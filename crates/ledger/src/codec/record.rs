@@ -8,11 +8,14 @@ use super::bytes::{Corrupt, Input, u16_at, u64_at};
 use super::details::{
     CREATE_OWNER_FIXED, UPDATE_FIXED, object_id, take_details, take_optional_details,
 };
-use super::layout::{EFFECTIVE, HEADER, LEG, LINKED, REPLY, TEXT, check_version, is_simple};
+use super::layout::{
+    EFFECTIVE, HEADER, LEG, LINKED, ORIGIN, REPLY, TEXT, check_version, is_simple,
+};
 use super::objects::{
     currency, queue_mode, take_account, take_api_key, take_owner, take_payment, take_setting_change,
 };
 use super::operation::Operation;
+use super::origin::{OriginRef, read_origin};
 use crate::{
     AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, ObjectId,
     Outcome, OwnerId, Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference, Rejection,
@@ -57,6 +60,8 @@ pub struct RecordRef<'a> {
     legs: &'a [[u8; LEG]],
     images: &'a [u8],
     text: Option<(u8, &'a [u8])>,
+    /// Empty if there is none.
+    origin: &'a [u8],
 }
 
 impl<'a> RecordRef<'a> {
@@ -69,7 +74,7 @@ impl<'a> RecordRef<'a> {
             .first_chunk()
             .expect("taken with this length");
         let operation = Operation::from_number(header[0])?;
-        if header[1] & !(LINKED | TEXT | EFFECTIVE | REPLY) != 0 {
+        if header[1] & !(LINKED | TEXT | EFFECTIVE | REPLY | ORIGIN) != 0 {
             return Err(Corrupt("unknown flags"));
         }
         let rejection = match u16_at(header, 2) {
@@ -87,6 +92,10 @@ impl<'a> RecordRef<'a> {
         } else {
             None
         };
+        let origin = match header[1] & ORIGIN {
+            0 => &[],
+            _ => std::mem::take(&mut input.0),
+        };
         input.end()?;
         let record = RecordRef {
             header,
@@ -97,12 +106,14 @@ impl<'a> RecordRef<'a> {
             legs,
             images,
             text,
+            origin,
         };
         record.check(has_text, text_len)?;
         Ok(record)
     }
 
     fn check(&self, has_text: bool, text_len: usize) -> Result<(), Corrupt> {
+        self.take_origin()?;
         let given = self.header[1] & EFFECTIVE != 0;
         if self.key.is_empty()
             || has_text != (text_len > 0)
@@ -273,6 +284,18 @@ impl<'a> RecordRef<'a> {
     /// Returns the scheme and the bytes of the text, if there is one.
     pub fn text(&self) -> Option<(u8, &'a [u8])> {
         self.text
+    }
+
+    /// Returns the message from which the system made the command, if it did.
+    pub fn origin(&self) -> Option<OriginRef<'a>> {
+        self.take_origin().expect("checked when parsed")
+    }
+
+    fn take_origin(&self) -> Result<Option<OriginRef<'a>>, Corrupt> {
+        match self.header[1] & ORIGIN {
+            0 => Ok(None),
+            _ => read_origin(self.origin).map(Some),
+        }
     }
 
     /// Returns the payment that the record created (even as failed), changed or refused to change; of a return, the payout.
@@ -562,6 +585,7 @@ impl<'a> RecordRef<'a> {
             linked: self.linked(),
             effective_at: self.effective_given(),
             text,
+            origin: self.origin().map(|origin| Box::new(origin.to_origin())),
             body: take_body(self.operation, self.body, legs, self.digest())?,
         };
         let outcome = self.outcome(&command)?;

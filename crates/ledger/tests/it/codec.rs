@@ -274,6 +274,7 @@ fn read_all(bytes: &[u8]) {
             view.setting(),
             view.setting_change(),
             view.subject(),
+            view.origin().map(|origin| origin.to_origin()),
         );
         view.legs().for_each(|leg| {
             assert!(view.find_leg(leg.account).is_some() && !leg.currency.code().is_empty())
@@ -475,6 +476,7 @@ fn golden_world() -> World {
     payout_records(&mut world, alice, bank);
     exact_records(&mut world, alice, shop, fee);
     poor_records(&mut world, alice, shop, bank);
+    origin_records(&mut world, alice, shop);
     world
 }
 
@@ -498,6 +500,84 @@ fn poor_records(world: &mut World, alice: AccountId, shop: AccountId, bank: Acco
     });
     let refused = world.submit(Actor::SYSTEM, give);
     assert_eq!(refused.short_of_funds, Some(outside));
+}
+
+/// Commands that came as messages: accepted and refused, with a text, with and without a reply.
+fn origin_records(world: &mut World, alice: AccountId, shop: AccountId) {
+    let replies = [
+        None,
+        ReplyAddress::new("replies", None).ok(),
+        ReplyAddress::new("réponses", Some("order-7")).ok(),
+    ];
+    for (hops, reply) in (1..).zip(replies) {
+        let origin = Origin::new(SettingId(0x0123_4567_89ab_cdef), 3, [0xb3; 32], hops, reply);
+        let paid = Command {
+            text: Text::new(Text::PLAIN, b"{\"description\":\"a message\"}").ok(),
+            origin: origin.map(Box::new),
+            ..command(Actor::SYSTEM, Body::Pay(plain_pay(alice, shop, 1)))
+        };
+        assert!(world.run(&paid).is_accepted());
+        let refused = Command {
+            body: Body::Void(PaymentId(9_999)),
+            ..paid
+        };
+        assert!(!world.run(&refused).is_accepted());
+    }
+}
+
+/// The system adds the origin: what a caller sent stays the same request.
+#[test]
+fn a_digest_does_not_cover_the_origin() {
+    let plain = command(
+        Actor::SYSTEM,
+        Body::Pay(plain_pay(AccountId(1), AccountId(2), 3)),
+    );
+    let reply = ReplyAddress::new("replies", Some("order-7")).ok();
+    let origin = Origin::new(SettingId(7), 1, [1; 32], 1, reply);
+    let from_message = Command {
+        origin: origin.map(Box::new),
+        ..plain.clone()
+    };
+    assert!(from_message.origin.is_some());
+    assert_eq!(from_message.digest(), plain.digest());
+}
+
+/// Bytes of an origin that no constructor makes are damage, not a panic.
+#[test]
+fn an_unsound_origin_is_refused() {
+    let mut world = World::new();
+    let reply = ReplyAddress::new("to", Some("id")).ok();
+    let origin = Origin::new(SettingId(7), 1, [1; 32], 1, reply);
+    let message = Command {
+        origin: origin.map(Box::new),
+        ..command(Actor::SYSTEM, Body::Void(PaymentId(9_999)))
+    };
+    world.run(&message);
+    let record = world.records.last().unwrap();
+    let (from, hops) = (record.len() - 57, record.len() - 9);
+    let (to_len, to) = (hops + 1, record.len() - 4);
+    for (name, bytes) in [
+        ("no setting", &[(from, 0)][..]),
+        ("no revision", &[(from + 8, 0)]),
+        ("no hop", &[(hops, 0)]),
+        ("too many hops", &[(hops, Origin::HOPS_MAX + 1)]),
+        ("another length", &[(to_len, 3)]),
+        (
+            "a correlation id without an address",
+            &[(to_len, 0), (to_len + 2, 4)],
+        ),
+        ("not UTF-8", &[(to, 0xff)]),
+    ] {
+        let mut damaged = record.clone();
+        bytes
+            .iter()
+            .for_each(|&(place, byte)| damaged[place] = byte);
+        assert!(
+            RecordRef::parse(&damaged, FORMAT_VERSION).is_err(),
+            "{name}"
+        );
+    }
+    assert!(RecordRef::parse(record, FORMAT_VERSION).is_ok());
 }
 
 /// Owners that are created and updated, texts of an account and a payment, and an account that is frozen after an update.

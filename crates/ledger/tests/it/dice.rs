@@ -151,8 +151,19 @@ pub(crate) fn command(world: &World, dice: &Dice, now: u64) -> Command {
         linked: false,
         effective_at: (extra % 4 == 1).then(|| Date(i32::from(extra as i16))),
         text,
+        origin: (extra % 7 == 3).then(|| Box::new(origin(extra))),
         body: body(world, kind, &rest, now),
     }
+}
+
+fn origin(die: u16) -> Origin {
+    let text = |len: u16| "ö".repeat(usize::from(len));
+    let correlation_id = (die % 2 == 0).then(|| text(1 + die % 256));
+    let reply = (die % 3 != 0)
+        .then(|| ReplyAddress::new(&text(1 + die / 7 % 256), correlation_id.as_deref()).unwrap());
+    let (setting, revision) = (SettingId(1 + u64::from(die)), 1 + u64::from(die % 9));
+    let hops = 1 + (die % 8) as u8;
+    Origin::new(setting, revision, [die as u8; 32], hops, reply).unwrap()
 }
 
 fn body(world: &World, kind: u16, dice: &[u16; 8], now: u64) -> Body {
@@ -471,6 +482,8 @@ fn put_setting(world: &World, dice: &[u16; 8]) -> PutSetting {
     let kind = match d1 % 16 {
         0 => SettingKind(77),
         1 => SettingKind::APPLIED_FILE,
+        2 => SettingKind::BINDER,
+        3 => SettingKind::BINDING,
         _ => known.map_or(SettingKind::SUBSCRIPTION, |known| known.kind),
     };
     let replaces = match d2 % 8 {
@@ -499,6 +512,7 @@ fn delete_setting(world: &World, dice: &[u16; 8]) -> DeleteSetting {
     let kind = match d1 % 8 {
         0 => SettingKind(77),
         1 => SettingKind::APPLIED_FILE,
+        2 => SettingKind::BINDING,
         _ => known.map_or(SettingKind::SUBSCRIPTION, |known| known.kind),
     };
     let replaces = match d2 % 4 {

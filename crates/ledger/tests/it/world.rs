@@ -29,6 +29,7 @@ pub(crate) fn command(actor: Actor, body: Body) -> Command {
         linked: false,
         effective_at: None,
         text: None,
+        origin: None,
         body,
     }
 }

@@ -171,6 +171,7 @@ fn key_hashes_and_nothing_else_are_stored() {
         linked: false,
         effective_at: None,
         text: None,
+        origin: None,
         body: Body::CreateApiKey(CreateApiKey {
             owner: OwnerName::platform(),
             access: Access::Write,

@@ -335,6 +335,7 @@ fn fill(scene: &Scene) {
         linked: false,
         effective_at: None,
         text: None,
+        origin: None,
         body: Body::FreezeAccount(AccountId(1)),
     };
     let mut context = Context::from_waker(Waker::noop());

@@ -312,7 +312,13 @@ fn the_page_of_events_names_every_type() {
     let page = std::fs::read_to_string(path).expect("docs/events.md is there");
     // The page names these together.
     let together = |kind: &str| {
-        let settings = ["setting.", "applied_file.", "master_key."];
+        let settings = [
+            "setting.",
+            "applied_file.",
+            "master_key.",
+            "binder.",
+            "binding.",
+        ];
         kind.ends_with(".refused") || settings.iter().any(|name| kind.starts_with(name))
     };
     let missing: Vec<_> = event_types()

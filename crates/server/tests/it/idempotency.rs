@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tributary_api::intake::{IdentityKind, message_key};
 
+use crate::client::send_raw;
 use crate::fixture::{Fixture, hold, id, pay};
 
 /// The retry of every kind of write gets the first answer, byte for byte, although the objects have changed since.
@@ -256,4 +258,43 @@ fn a_key_in_flight_waits_for_the_first_attempt() {
         .collect();
     assert_eq!(answers[0], answers[1]);
     assert_eq!(server.posted(&shop), 10);
+}
+
+/// Whoever could send the key of a message could decide it before it comes.
+#[test]
+fn no_caller_can_use_the_key_of_a_message() {
+    let server = Fixture::start();
+    let (buyer, shop) = (
+        server.wallet("ann", 100),
+        server.account("shop", "merchant"),
+    );
+    let head = server.reader().head();
+    let key = message_key("orders", IdentityKind::MessageId, "", b"1");
+    let bytes = key.as_bytes();
+    // The same bytes as a text, and the prefix with printable characters behind it.
+    let texts = [
+        bytes.iter().map(|byte| char::from(*byte)).collect(),
+        "\0message-1".to_owned(),
+    ];
+    let body = pay(&buyer, &shop, 10);
+    for text in texts {
+        let batch = json!([{"idempotency_key": text, "payment": body}]);
+        let answer = server.post("/v1/batches", &batch);
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "parameter_invalid".to_owned())
+        );
+        assert_eq!(answer.json()["error"]["param"], "[0].idempotency_key");
+        for header in [text.clone(), format!("\"{text}\"")] {
+            let (token, body) = (&server.platform, body.to_string());
+            let length = body.len();
+            let request = format!(
+                "POST /v1/payments HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+                 Content-Type: application/json\r\nIdempotency-Key: {header}\r\n\
+                 Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            assert_eq!(send_raw(server.addr, &request).status, 400);
+        }
+    }
+    assert_eq!(server.reader().head(), head, "nothing was decided");
 }

@@ -1,8 +1,14 @@
 //! The timelines of accounts and owners: who changed what, and what it was afterwards.
 
 use serde_json::{Value, json};
+use tributary_api::intake::{IdentityKind, message_key};
+use tributary_engine::IdKind;
+use tributary_ledger::{
+    Actor, Body, Capture, Command, Origin, PayeeAmounts, PaymentId, ReplyAddress, SettingId,
+    SettingKind,
+};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, hold, id};
 use crate::owners::{patch, patch_as};
 
 fn entries<'a>(list: &'a Value, kind: &str) -> Vec<&'a Value> {
@@ -190,4 +196,66 @@ fn an_owner_tells_who_changed_it_and_what_was_known_of_it_then() {
         let error = server.get_as(&token, &path).expect(404)["error"].clone();
         assert_eq!(error["code"], "resource_not_found");
     }
+}
+
+#[test]
+fn a_payment_tells_by_which_message_of_which_binding_it_was_changed() {
+    let server = Fixture::start();
+    let ann = server.wallet("ann", 100);
+    let shop = server.account("shop", "merchant");
+    let anns = server.token("ann", "write");
+    let payment = id(&server
+        .post("/v1/payments", &hold(&ann, &shop, 40))
+        .expect(201));
+    let reader = server.reader();
+    let position = reader.ids().decode(IdKind::Payment, &payment);
+    let reply = ReplyAddress::new("replies", Some("order-7")).ok();
+    for (at, reply) in [reply, None].into_iter().enumerate() {
+        let origin = Origin::new(SettingId(7), 3, [0xab; 32], 2, reply);
+        let command = Command {
+            key: message_key("orders", IdentityKind::Field, "", &[at as u8]),
+            actor: Actor::SYSTEM,
+            linked: false,
+            effective_at: None,
+            text: None,
+            origin: origin.map(Box::new),
+            body: Body::Capture(Capture {
+                payment: PaymentId(position.expect("its id")),
+                amount: Some(10),
+                is_final: false,
+                splits: PayeeAmounts::default(),
+            }),
+        };
+        let done = server.engine.execute_blocking(vec![command]);
+        done.expect("it is decided");
+    }
+    let path = format!("/v1/payments/{payment}/timeline");
+    let seen = server.get(&path).expect(200);
+    let origins: Vec<&Value> = entries(&seen, "request")
+        .iter()
+        .map(|entry| &entry["origin"])
+        .collect();
+    let expected = |reply_to: Value, correlation_id: Value| {
+        json!({
+            "binding": reader.ids().encode_setting(SettingKind::BINDING, SettingId(7)),
+            "revision": 3,
+            "message": "ab".repeat(32),
+            "hops": 2,
+            "reply_to": reply_to,
+            "correlation_id": correlation_id,
+        })
+    };
+    assert_eq!(
+        origins,
+        [
+            &Value::Null,
+            &expected(json!("replies"), json!("order-7")),
+            &expected(Value::Null, Value::Null),
+        ]
+    );
+    // It is the platform's binding: the payer does not see it.
+    let seen = server.get_as(&anns, &path).expect(200);
+    let hidden = entries(&seen, "request");
+    assert_eq!(hidden.len(), 3);
+    assert!(hidden.iter().all(|entry| entry["origin"].is_null()));
 }

@@ -539,7 +539,7 @@ impl Model {
 }
 
 /// Returns whether a repeated key has the same request. The API key may have changed, and the secret of an API key
-/// is new in each attempt; for a put of a setting, only the digest of the request is compared.
+/// is new in each attempt; for a put of a setting, only the digest of the request is compared. The origin is no part of the request.
 fn same_request(one: &Command, other: &Command) -> bool {
     let put = |command: &Command| match &command.body {
         Body::PutSetting(put) => Some(put.request),

@@ -156,6 +156,8 @@ impl Model {
         // An owner has a quarter, and a quarter is the platform's.
         let (body_max, in_all_max) = match put.kind.0 {
             1 => (32_768, 2_000),
+            4 => (16_384, 100),
+            5 => (16_384, 500),
             _ => (1_024, 500),
         };
         let size = put.body.as_bytes().len();
@@ -190,7 +192,7 @@ impl Model {
         let taken = holder.is_some_and(|(id, _)| put.replaces == 0 || *id != put.id.0);
         reasons.when(taken, Rejection::SlugInUse);
         let bytes: usize = settings.map(|found| found.body.len()).sum();
-        let full = bytes - freed + size > 64 * 1_048_576;
+        let full = bytes - freed + size > 80 * 1_048_576;
         reasons.when(full, Rejection::SettingsFull);
     }
 
@@ -572,8 +574,9 @@ enum Step<'a> {
 }
 
 fn check_kind(kind: SettingKind, actor: u64, reasons: &mut Reasons) {
-    reasons.when(!matches!(kind.0, 1 | 2), Rejection::SettingKindUnknown);
-    reasons.when(kind.0 == 2 && actor != PLATFORM, Rejection::Forbidden);
+    let known = matches!(kind.0, 1 | 2 | 4 | 5);
+    reasons.when(!known, Rejection::SettingKindUnknown);
+    reasons.when(kind.0 != 1 && actor != PLATFORM, Rejection::Forbidden);
 }
 
 fn check_amount(amount: Option<u64>, reasons: &mut Reasons) {

@@ -109,6 +109,7 @@ impl Scene {
             linked: false,
             effective_at: None,
             text: None,
+            origin: None,
             body,
         };
         self.server
@@ -196,6 +197,7 @@ pub(super) fn put_setting(actor: Actor, id: u64, slug: &str, replaces: u64) -> C
         linked: false,
         effective_at: None,
         text: None,
+        origin: None,
         body: Body::PutSetting(Box::new(put)),
     }
 }

@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 use tonic::Code;
+use tributary_api::intake::{IdentityKind, message_key};
 
 use self::client::{Client, code, param};
 use self::messages::command::Body;
@@ -378,6 +379,14 @@ fn a_wrong_form_fails_the_call_and_nothing_is_done() {
         ),
         (
             with(|command| command.key = vec![0, 1]),
+            "idempotency_key_invalid",
+            ".key",
+        ),
+        (
+            with(|command| {
+                let key = message_key("orders", IdentityKind::Field, "", b"1");
+                command.key = key.as_bytes().to_vec();
+            }),
             "idempotency_key_invalid",
             ".key",
         ),
