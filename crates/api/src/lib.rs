@@ -14,6 +14,7 @@ pub mod failures;
 pub mod first_key;
 pub mod form;
 pub mod intake;
+pub mod map;
 pub mod moment;
 pub mod render;
 mod schema;

@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Deserialize;
 
+use tributary_api::map::{AccountSource, AmountSource, DateSource, Definition, Fault, Rule};
+
 use super::decode::{find_encoding, is_supported};
 use super::records::Dialect;
-use crate::amount::{Grouping, Notation};
 use crate::exit::usage_error;
 
 /// A whole map file. Unknown keys are refused.
@@ -24,8 +25,8 @@ pub(crate) struct Map {
     pub(crate) currency: String,
     #[serde(default)]
     pub(crate) csv: Csv,
-    pub(crate) amount: Amount,
-    pub(crate) date: Option<Date>,
+    pub(crate) amount: AmountSource,
+    pub(crate) date: Option<DateSource>,
     /// The accounts that rules name.
     pub(crate) accounts: BTreeMap<String, Account>,
     /// What a row becomes: the first rule that matches decides.
@@ -50,43 +51,6 @@ pub(crate) struct Csv {
     pub(crate) skip_prefixes: Vec<String>,
     /// One ASCII character, `"` if it is not given; empty if fields are never quoted.
     pub(crate) quote: Option<String>,
-}
-
-/// How amounts are written.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Amount {
-    /// The column; a rule may name another.
-    pub(crate) column: Option<String>,
-    pub(crate) unit: Unit,
-    #[serde(default = "point")]
-    pub(crate) decimal_mark: char,
-    /// Mark between groups of digits; a blank stands for every kind of blank. Without it no mark is accepted.
-    pub(crate) thousands: Option<char>,
-    #[serde(default)]
-    pub(crate) grouping: Grouping,
-    /// Currency signs that may stand beside a number → code of their currency, which must be the row's.
-    #[serde(default)]
-    pub(crate) symbols: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Unit {
-    /// Whole minor units.
-    Minor,
-    /// A decimal number of the currency.
-    Decimal,
-}
-
-/// Which column holds the day, and how.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Date {
-    pub(crate) column: String,
-    /// As in `strftime`; `%Y-%m-%d` if it is not given.
-    #[serde(default = "iso_date")]
-    pub(crate) format: String,
 }
 
 /// An account, or a family of accounts if its templates name columns.
@@ -161,124 +125,6 @@ impl<'de> Deserialize<'de> for Overdraft {
     }
 }
 
-/// What the rows that match become.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Rule {
-    /// Column → what it must be; all must hold. A rule without conditions matches every row.
-    #[serde(default)]
-    pub(crate) when: BTreeMap<String, Condition>,
-    /// Only rows whose amount has this sign. Without it a negative amount is refused.
-    pub(crate) sign: Option<Sign>,
-    /// Leave the rows out, for example those that the source calls failed.
-    #[serde(default)]
-    pub(crate) skip: bool,
-    pub(crate) payment: Option<PaymentKind>,
-    /// The account that pays.
-    pub(crate) from: Option<String>,
-    /// The account that receives.
-    pub(crate) to: Option<String>,
-    /// Another amount column than `[amount]` names.
-    pub(crate) amount: Option<String>,
-    /// Part of the amount that goes to another account.
-    pub(crate) fee: Option<Fee>,
-    /// The payment's reference: must be unique per owner.
-    pub(crate) reference: Option<String>,
-    pub(crate) description: Option<String>,
-    /// Templates; those that come out empty are left out.
-    #[serde(default)]
-    pub(crate) metadata: BTreeMap<String, String>,
-    /// Why, for adjustments.
-    pub(crate) reason: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Fee {
-    pub(crate) to: String,
-    /// The column; zero or empty means no fee.
-    pub(crate) column: String,
-    /// Sign of a fee that was paid. A fee of the other sign was given back, and is refused.
-    pub(crate) sign: Option<Sign>,
-    /// Whether the payer pays the fee on top of the amount. Otherwise the fee is part of the amount.
-    #[serde(default)]
-    pub(crate) on_top: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Sign {
-    Positive,
-    Negative,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum PaymentKind {
-    Pay,
-    Transfer,
-    TopUp,
-    Payout,
-    Adjustment,
-}
-
-/// What one column must be.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a condition is a text, a list of texts, or a table with `not`, `empty`, `prefix` or `contains`"
-)]
-pub(crate) enum Condition {
-    Is(String),
-    AnyOf(Vec<String>),
-    Test(Test),
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Test {
-    pub(crate) not: Option<Texts>,
-    pub(crate) empty: Option<bool>,
-    pub(crate) prefix: Option<String>,
-    pub(crate) contains: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Texts {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Condition {
-    pub(crate) fn holds(&self, value: &str) -> bool {
-        match self {
-            Self::Is(text) => value == text,
-            Self::AnyOf(texts) => texts.iter().any(|text| value == text),
-            Self::Test(test) => test.holds(value),
-        }
-    }
-}
-
-impl Test {
-    fn holds(&self, value: &str) -> bool {
-        let not = match &self.not {
-            None => false,
-            Some(Texts::One(text)) => value == text,
-            Some(Texts::Many(texts)) => texts.iter().any(|text| value == text),
-        };
-        !not && self.empty.is_none_or(|empty| value.is_empty() == empty)
-            && self
-                .prefix
-                .as_ref()
-                .is_none_or(|prefix| value.starts_with(prefix))
-            && self
-                .contains
-                .as_ref()
-                .is_none_or(|part| value.contains(part))
-    }
-}
-
 impl Map {
     /// Reads and checks a map file.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
@@ -301,119 +147,39 @@ impl Map {
         if self.rules.is_empty() {
             return Err("a map needs at least one [[rules]]".to_owned());
         }
-        self.amount.check()?;
-        if let Some(date) = &self.date {
-            check_date_format(&date.format)?;
-        }
-        for (number, rule) in self.rules.iter().enumerate() {
-            self.check_rule(rule)
-                .map_err(|error| format!("rule {}: {error}", number + 1))?;
+        let definition = self.definition();
+        definition.check().map_err(why)?;
+        for (number, rule) in definition.rules.iter().enumerate() {
+            definition
+                .check_rule(rule)
+                .map_err(|fault| format!("rule {}: {}", number + 1, fault.why))?;
         }
         Ok(())
     }
 
-    fn check_rule(&self, rule: &Rule) -> Result<(), String> {
-        if rule.skip {
-            let acts = rule.payment.is_some() || rule.from.is_some() || rule.to.is_some();
-            return if acts {
-                Err("`skip` excludes payment, from and to".to_owned())
-            } else {
-                Ok(())
-            };
+    /// Returns what the map says of each row, whatever the file and its keys.
+    pub(crate) fn definition(&self) -> Definition {
+        let source = |account: &Account| AccountSource {
+            external_id: Some(account.external_id.clone()),
+            owner: Some(account.owner.clone()),
+            id: None,
+        };
+        let accounts = self.accounts.iter();
+        Definition {
+            currency: self.currency.clone(),
+            amount: self.amount.clone(),
+            date: self.date.clone(),
+            accounts: accounts
+                .map(|(name, account)| (name.clone(), source(account)))
+                .collect(),
+            rules: self.rules.clone(),
         }
-        let payment = rule
-            .payment
-            .ok_or("`payment` is missing (or `skip = true`)")?;
-        let from = rule.from.as_ref().ok_or("`from` is missing")?;
-        let to = rule.to.as_ref().ok_or("`to` is missing")?;
-        for name in [Some(from), Some(to), rule.fee.as_ref().map(|fee| &fee.to)]
-            .into_iter()
-            .flatten()
-        {
-            if !self.accounts.contains_key(name) {
-                return Err(format!("there is no [accounts.{name}]"));
-            }
-        }
-        if rule.fee.as_ref().is_some_and(|fee| fee.sign.is_none()) {
-            return Err(
-                "`fee.sign` is missing: say whether the file writes fees that were paid as \"positive\" or \"negative\""
-                    .to_owned(),
-            );
-        }
-        if from == to {
-            return Err(format!("`from` and `to` are both `{from}`"));
-        }
-        if rule.amount.is_none() && self.amount.column.is_none() {
-            return Err("no amount: give `amount.column`, or `amount` in the rule".to_owned());
-        }
-        if (payment == PaymentKind::Adjustment) != rule.reason.is_some() {
-            return Err("`reason` goes with adjustments, and only with them".to_owned());
-        }
-        Ok(())
     }
 }
 
-/// Refuses a format without any conversion, such as `dd.mm.yyyy`.
-fn check_date_format(format: &str) -> Result<(), String> {
-    if format.contains('%') {
-        Ok(())
-    } else {
-        Err(format!(
-            "date.format `{format}` has no `%`: it is written as in strftime"
-        ))
-    }
-}
-
-impl Amount {
-    fn check(&self) -> Result<(), String> {
-        let wrong = |mark: char| mark.is_ascii_alphanumeric() || "+-()\u{2212}".contains(mark);
-        for mark in [Some(self.decimal_mark), self.thousands]
-            .into_iter()
-            .flatten()
-        {
-            if wrong(mark) {
-                return Err(format!("amount: `{mark}` cannot be a mark within a number"));
-            }
-        }
-        if self.thousands == Some(self.decimal_mark) {
-            return Err("amount: `thousands` and `decimal_mark` are the same".to_owned());
-        }
-        if self.grouping == Grouping::Indian && self.thousands.is_none() {
-            return Err("amount: `grouping` goes with `thousands`".to_owned());
-        }
-        for (symbol, code) in &self.symbols {
-            let number = |c: char| {
-                c.is_ascii_digit() || wrong(c) && !c.is_ascii_alphabetic() || c.is_whitespace()
-            };
-            let marks = symbol.contains(self.decimal_mark)
-                || self.thousands.is_some_and(|mark| symbol.contains(mark));
-            if symbol.is_empty() || symbol.chars().any(number) || marks {
-                return Err(format!(
-                    "amount.symbols: `{symbol}` cannot be told from a part of the number"
-                ));
-            }
-            if crate::amount::exponent_of(code).is_none() {
-                return Err(format!(
-                    "amount.symbols: `{code}` is not an ISO 4217 currency"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns how amounts are read.
-    pub(crate) fn notation(&self) -> Notation {
-        let mut symbols: Vec<_> = self.symbols.clone().into_iter().collect();
-        // `US$` is looked for before `$`.
-        symbols.sort_by_key(|(symbol, _)| std::cmp::Reverse(symbol.len()));
-        Notation {
-            decimal: self.unit == Unit::Decimal,
-            decimal_mark: self.decimal_mark,
-            thousands: self.thousands,
-            grouping: self.grouping,
-            symbols,
-        }
-    }
+/// Returns what is wrong, as text.
+pub(super) fn why(fault: Fault) -> String {
+    fault.why
 }
 
 impl Csv {
@@ -466,14 +232,6 @@ impl Csv {
 
 /// Maximum size of a prefix of lines that are skipped, in bytes.
 const SKIP_PREFIX_BYTES_MAX: usize = 1_024;
-
-fn point() -> char {
-    '.'
-}
-
-fn iso_date() -> String {
-    "%Y-%m-%d".to_owned()
-}
 
 fn platform() -> String {
     "platform".to_owned()
@@ -599,19 +357,5 @@ to = "b"
             &|csv| csv.skip_prefixes = vec![String::new()],
             "skip_prefixes",
         );
-    }
-
-    #[test]
-    fn conditions_hold_exactly() {
-        let map = Map::parse(GOOD).expect("parses");
-        let when = &map.rules[0].when;
-        assert!(when["type"].holds("x") && when["type"].holds("y") && !when["type"].holds("z"));
-        assert!(when["state"].holds("") && !when["state"].holds("failed"));
-        let test = Test {
-            empty: Some(false),
-            prefix: Some("ab".into()),
-            ..Test::default()
-        };
-        assert!(test.holds("abc") && !test.holds("") && !test.holds("xab"));
     }
 }

@@ -1,7 +1,6 @@
 //! `import`: a CSV of money movements becomes accounts and payments.
 
 mod decode;
-mod description;
 mod keys;
 mod map;
 mod movement;
@@ -9,7 +8,6 @@ mod records;
 mod report;
 mod rows;
 mod run;
-mod template;
 mod wire;
 
 pub(crate) use run::import;

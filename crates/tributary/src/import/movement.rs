@@ -1,19 +1,19 @@
-//! Turns the rows of a file into movements of money, as the map says. Knows no network.
+//! Turns the rows of a file into payments, as the map says. Knows no network.
 
-use super::description::shorten;
+use std::collections::BTreeMap;
+
+use tributary_api::map::{
+    self, AccountName, AccountTarget, Fault, FieldIndex, Fields, Movement, Schema, Template,
+};
+
 use super::keys::Keys;
-use super::map::{self, Map, Overdraft, PaymentKind, Sign};
+use super::map::{Map, Overdraft, why};
 use super::report::shown;
 use super::rows::Row;
-use super::template::Template;
-use crate::amount::{self, AMOUNT_MAX, CurrencyOf, Notation};
 use crate::exit::usage_error;
 
-/// Earliest year of a date. An earlier one is a year of two digits that was read with `%Y`.
-const YEAR_MIN: i16 = 1000;
-
-/// Returns the exponent of a currency by its alphabetic code; none if the currency is unknown.
-pub(crate) type ExponentOf = fn(&str) -> Option<u8>;
+/// Name that stands in a key for the number of the row among the rows that are equal otherwise, unless the file has such a column.
+const OCCURRENCE: &str = "occurrence";
 
 /// A map with the positions of its columns in a file.
 pub(crate) struct Plan {
@@ -21,51 +21,21 @@ pub(crate) struct Plan {
     key: Option<Template>,
     /// Digest of the file. Replaces the unique column if the map has none.
     file_digest: String,
-    currency: Template,
-    notation: Notation,
-    date: Option<(usize, String)>,
-    rules: Vec<Rule>,
-    currency_exponent: ExponentOf,
+    /// Number of columns, which is the number of the field that `{occurrence}` is in a key.
+    columns: usize,
+    movements: map::Plan,
+    /// What the accounts of the map are opened with, by their names.
+    accounts: BTreeMap<String, AccountTerms>,
 }
 
-struct Rule {
-    when: Vec<(usize, map::Condition)>,
-    sign: Option<Sign>,
-    amount: usize,
-    /// Action; none skips the row.
-    action: Option<Action>,
-}
-
-struct Action {
-    payment: PaymentKind,
-    from: AccountPlan,
-    to: AccountPlan,
-    fee: Option<FeePlan>,
-    reference: Option<Template>,
-    description: Option<Template>,
-    metadata: Vec<(String, Template)>,
-    reason: Option<Template>,
-}
-
-struct FeePlan {
-    account: AccountPlan,
-    column: usize,
-    /// Whether fees that were paid are negative in the file.
-    negative: bool,
-    on_top: bool,
-}
-
-#[derive(Clone)]
-struct AccountPlan {
-    external_id: Template,
-    owner: Template,
+struct AccountTerms {
     kind: &'static str,
     overdraft: Overdraft,
     currency: Option<Template>,
 }
 
-/// An account that a movement needs, identified by (owner, external id).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// An account that a payment needs, identified by (owner, external id).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AccountSpec {
     pub(crate) owner: String,
     pub(crate) external_id: String,
@@ -74,162 +44,158 @@ pub(crate) struct AccountSpec {
     pub(crate) currency: String,
 }
 
-/// A payment to make.
+/// A payment to make of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Movement {
+pub(crate) struct RowPayment {
     pub(crate) line: u64,
     pub(crate) key: String,
-    pub(crate) payment: PaymentKind,
-    pub(crate) from: AccountSpec,
-    pub(crate) to: AccountSpec,
-    pub(crate) amount: u64,
-    pub(crate) currency: String,
-    pub(crate) fee: Option<(AccountSpec, u64)>,
-    /// `YYYY-MM-DD`.
-    pub(crate) effective_at: Option<String>,
-    pub(crate) reference: Option<String>,
-    pub(crate) description: Option<String>,
-    /// Whether the description is shorter than the file's.
-    pub(crate) description_cut: bool,
-    pub(crate) metadata: Vec<(String, String)>,
-    pub(crate) reason: Option<String>,
+    pub(crate) movement: Movement,
+    /// The accounts that the movement names.
+    pub(crate) accounts: Vec<AccountSpec>,
 }
 
-type Find<'a> = &'a dyn Fn(&str) -> Option<usize>;
+/// The columns of a file.
+struct Columns<'a>(&'a [String]);
+
+impl Schema for Columns<'_> {
+    fn find(&mut self, name: &str) -> Result<FieldIndex, Fault> {
+        let place = self.0.iter().position(|column| column == name);
+        let missing = || Fault::map(name, format!("the file has no column `{name}`"));
+        place.map(FieldIndex).ok_or_else(missing)
+    }
+}
+
+/// The columns of a file, and the number of a row among those that are equal otherwise.
+struct KeyColumns<'a>(&'a [String]);
+
+impl Schema for KeyColumns<'_> {
+    fn find(&mut self, name: &str) -> Result<FieldIndex, Fault> {
+        match Columns(self.0).find(name) {
+            Err(_) if name == OCCURRENCE => Ok(FieldIndex(self.0.len())),
+            found => found,
+        }
+    }
+}
+
+/// A row and its number among those that are equal otherwise.
+struct CountedRow<'a> {
+    row: &'a Row,
+    columns: usize,
+    occurrence: &'a str,
+}
+
+impl Fields for CountedRow<'_> {
+    fn text(&self, field: FieldIndex) -> Result<&str, Fault> {
+        match field.0 == self.columns {
+            true => Ok(self.occurrence),
+            false => self.row.text(field),
+        }
+    }
+}
 
 impl Plan {
     /// Finds the columns of the map. Refuses a map that names a column that the file does not have.
-    pub(crate) fn new(
-        map: &Map,
-        columns: &[String],
-        file_digest: &str,
-        currency_exponent: ExponentOf,
-    ) -> anyhow::Result<Self> {
-        let find = |name: &str| columns.iter().position(|column| column == name);
-        Self::join(map, &find, file_digest, currency_exponent).map_err(|error| {
+    pub(crate) fn new(map: &Map, columns: &[String], file_digest: &str) -> anyhow::Result<Self> {
+        Self::join(map, columns, file_digest).map_err(|fault| {
             usage_error(format!(
-                "the map does not fit the file: {error}\n  its columns are: {}",
+                "the map does not fit the file: {}\n  its columns are: {}",
+                fault.why,
                 shown(&columns.join(", "))
             ))
         })
     }
 
-    fn join(
-        map: &Map,
-        find: Find<'_>,
-        digest: &str,
-        currency_exponent: ExponentOf,
-    ) -> Result<Self, String> {
-        let rules = map
-            .rules
-            .iter()
-            .map(|rule| join_rule(map, rule, find))
-            .collect::<Result<_, _>>()?;
-        let date = match &map.date {
-            None => None,
-            Some(date) => Some((need(&date.column, find)?, date.format.clone())),
+    fn join(map: &Map, columns: &[String], digest: &str) -> Result<Self, Fault> {
+        let movements = map::Plan::new(&map.definition(), &mut Columns(columns))?;
+        let key = map.key.as_ref();
+        let used = |name: &str| {
+            map.rules.iter().any(|rule| {
+                let fee = rule.fee.as_ref().map(|fee| &fee.to);
+                [rule.from.as_ref(), rule.to.as_ref(), fee].contains(&Some(&name.to_owned()))
+            })
         };
+        let mut accounts = BTreeMap::new();
+        for (name, account) in map.accounts.iter().filter(|(name, _)| used(name)) {
+            let currency = account.currency.as_ref();
+            let terms = AccountTerms {
+                kind: account.kind.name(),
+                overdraft: account.overdraft,
+                currency: currency
+                    .map(|text| Template::parse(text, &mut Columns(columns)))
+                    .transpose()?,
+            };
+            accounts.insert(name.clone(), terms);
+        }
         Ok(Self {
             name: map.name.clone(),
-            key: map
-                .key
-                .as_ref()
-                .map(|key| Template::parse_key(key, find))
+            key: key
+                .map(|key| Template::parse(key, &mut KeyColumns(columns)))
                 .transpose()?,
             file_digest: digest.to_owned(),
-            currency: Template::parse(&map.currency, find)?,
-            notation: map.amount.notation(),
-            date,
-            rules,
-            currency_exponent,
+            columns: columns.len(),
+            movements,
+            accounts,
         })
     }
 
-    /// Returns the movement of a row; none if a rule skips the row. `keys` are those of the rows before it.
-    pub(crate) fn movement(&self, row: &Row, keys: &mut Keys) -> Result<Option<Movement>, String> {
+    /// Returns the payment of a row; none if a rule skips the row. `keys` are those of the rows before it.
+    pub(crate) fn payment(&self, row: &Row, keys: &mut Keys) -> Result<Option<RowPayment>, String> {
         // Every row is counted, also one that is skipped or refused: the number of a row must not change when another row of
         // the file is mended.
         let key = self.idempotency_key(row, keys);
-        let code = self.currency.render(row);
-        let exponent = (self.currency_exponent)(&code)
-            .ok_or_else(|| format!("`{code}` is not an ISO 4217 currency"))?;
-        let currency = CurrencyOf {
-            code: &code,
-            exponent,
-        };
-        let Some((rule, negative)) = self.rule_for(row, currency)? else {
-            return Err("no rule of the map matches".to_owned());
-        };
-        let Some(action) = &rule.action else {
+        let Some(movement) = self.movements.movement(row).map_err(why)? else {
             return Ok(None);
         };
-        let (_, mut amount) = amount::parse(row.get(rule.amount), &self.notation, currency)?;
-        if negative && rule.sign.is_none() {
-            return Err(format!("the amount `{}` is negative", row.get(rule.amount)));
-        }
-        if amount == 0 {
-            return Err("the amount is zero".to_owned());
-        }
-        let fee = self.parse_fee(action, row, currency, &mut amount)?;
-        let description = optional(action.description.as_ref(), row);
-        let (description, description_cut) = description.map_or((None, false), shorten);
-        let metadata = action
-            .metadata
-            .iter()
-            .map(|(name, text)| (name.clone(), text.render(row)));
-        Ok(Some(Movement {
+        let fee = movement.fee.as_ref().map(|(account, _)| account);
+        let named = [Some(&movement.from), Some(&movement.to), fee];
+        let accounts = named.into_iter().flatten();
+        let accounts: Result<_, Fault> = accounts
+            .map(|account| self.account(account, row, movement.currency.code()))
+            .collect();
+        Ok(Some(RowPayment {
             line: row.line,
             key: key?,
-            payment: action.payment,
-            from: action.from.render(row, &code)?,
-            to: action.to.render(row, &code)?,
-            amount,
-            fee,
-            effective_at: self.parse_date(row)?,
-            reference: optional(action.reference.as_ref(), row),
-            description,
-            description_cut,
-            metadata: metadata.filter(|(_, text)| !text.is_empty()).collect(),
-            reason: optional(action.reason.as_ref(), row),
-            currency: code,
+            accounts: accounts.map_err(why)?,
+            movement,
         }))
     }
 
-    /// Returns the first rule that matches, and whether the row's amount is negative.
-    fn rule_for(
+    fn account(
         &self,
+        account: &AccountName,
         row: &Row,
-        currency: CurrencyOf<'_>,
-    ) -> Result<Option<(&Rule, bool)>, String> {
-        for rule in &self.rules {
-            if !rule
-                .when
-                .iter()
-                .all(|(column, condition)| condition.holds(row.get(*column)))
-            {
-                continue;
-            }
-            if rule.action.is_none() && rule.sign.is_none() {
-                return Ok(Some((rule, false)));
-            }
-            let (negative, _) = amount::parse(row.get(rule.amount), &self.notation, currency)?;
-            match rule.sign {
-                Some(Sign::Positive) if negative => {}
-                Some(Sign::Negative) if !negative => {}
-                _ => return Ok(Some((rule, negative))),
-            }
-        }
-        Ok(None)
+        currency: &str,
+    ) -> Result<AccountSpec, Fault> {
+        let (owner, external_id) = owner_and_external_id(account);
+        let terms = &self.accounts[&*account.label];
+        let own = terms.currency.as_ref();
+        let own = own.map(|template| template.render(row)).transpose()?;
+        Ok(AccountSpec {
+            owner: owner.to_owned(),
+            external_id: external_id.to_owned(),
+            kind: terms.kind,
+            overdraft: terms.overdraft,
+            currency: own.unwrap_or_else(|| currency.to_owned()),
+        })
     }
 
     fn idempotency_key(&self, row: &Row, keys: &mut Keys) -> Result<String, String> {
+        let render = |template: &Template, occurrence: &str| {
+            let row = CountedRow {
+                row,
+                columns: self.columns,
+                occurrence,
+            };
+            template.render(&row).map_err(why)
+        };
+        let counter = FieldIndex(self.columns);
         let key = match &self.key {
             None => format!("{}:{}", self.file_digest, row.line),
-            Some(template) if template.has_occurrence() => {
-                let count = keys.count(&template.render(row));
-                template.render_with(row, &count.to_string())
+            Some(template) if template.fields().any(|field| field == counter) => {
+                let count = keys.count(&render(template, "")?);
+                render(template, &count.to_string())?
             }
-            Some(template) => template.render(row),
+            Some(template) => render(template, "")?,
         };
         if key.is_empty() {
             return Err("the unique column is empty".to_owned());
@@ -243,159 +209,20 @@ impl Plan {
         }
         Ok(key)
     }
-
-    fn parse_date(&self, row: &Row) -> Result<Option<String>, String> {
-        let Some((column, format)) = &self.date else {
-            return Ok(None);
-        };
-        let text = row.get(*column);
-        let date = jiff::civil::Date::strptime(format, text)
-            .map_err(|_| format!("`{text}` is not a date written as {format}"))?;
-        if date.year() < YEAR_MIN {
-            return Err(format!(
-                "`{text}`, read as {format}, is a day of the year {}: `%y` is for years of two digits",
-                date.year()
-            ));
-        }
-        Ok(Some(date.to_string()))
-    }
-
-    fn parse_fee(
-        &self,
-        action: &Action,
-        row: &Row,
-        currency: CurrencyOf<'_>,
-        amount: &mut u64,
-    ) -> Result<Option<(AccountSpec, u64)>, String> {
-        let Some(plan) = &action.fee else {
-            return Ok(None);
-        };
-        let text = row.get(plan.column);
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let (negative, fee) =
-            amount::parse(text, &self.notation, currency).map_err(|why| format!("fee: {why}"))?;
-        if fee == 0 {
-            return Ok(None);
-        }
-        if negative != plan.negative {
-            return Err(format!(
-                "the fee `{text}` has the sign of a fee that was given back: it needs a rule of its own"
-            ));
-        }
-        if plan.on_top {
-            *amount = amount
-                .checked_add(fee)
-                .filter(|sum| *sum <= AMOUNT_MAX)
-                .ok_or_else(|| {
-                    format!(
-                        "the amount with the fee `{text}` is more than {AMOUNT_MAX} minor units"
-                    )
-                })?;
-        } else if fee > *amount {
-            return Err(format!("the fee `{text}` is more than the amount"));
-        }
-        Ok(Some((plan.account.render(row, currency.code)?, fee)))
-    }
 }
 
-impl AccountPlan {
-    fn new(account: &map::Account, find: Find<'_>) -> Result<Self, String> {
-        Ok(Self {
-            external_id: Template::parse(&account.external_id, find)?,
-            owner: Template::parse(&account.owner, find)?,
-            kind: account.kind.name(),
-            overdraft: account.overdraft,
-            currency: account
-                .currency
-                .as_ref()
-                .map(|text| Template::parse(text, find))
-                .transpose()?,
-        })
-    }
-
-    fn render(&self, row: &Row, currency: &str) -> Result<AccountSpec, String> {
-        let external_id = self.external_id.render(row);
-        let owner = self.owner.render(row);
-        if external_id.is_empty() || owner.is_empty() {
-            return Err("an account's external id or owner comes out empty".to_owned());
-        }
-        let own = self.currency.as_ref().map(|template| template.render(row));
-        Ok(AccountSpec {
-            owner,
+/// Returns the names of an account's owner and of the account.
+///
+/// # Panics
+/// If the account is not named by both, as every account of a map file is.
+pub(super) fn owner_and_external_id(account: &AccountName) -> (&str, &str) {
+    match &account.target {
+        AccountTarget::External {
+            owner: Some(owner),
             external_id,
-            kind: self.kind,
-            overdraft: self.overdraft,
-            currency: own.unwrap_or_else(|| currency.to_owned()),
-        })
+        } => (owner, external_id),
+        _ => panic!("an account of a map file has an owner and an external id"),
     }
-}
-
-fn join_rule(map: &Map, rule: &map::Rule, find: Find<'_>) -> Result<Rule, String> {
-    let when = rule
-        .when
-        .iter()
-        .map(|(column, condition)| Ok((need(column, find)?, condition.clone())))
-        .collect::<Result<_, String>>()?;
-    let amount = match rule.amount.as_ref().or(map.amount.column.as_ref()) {
-        Some(column) => need(column, find)?,
-        None => 0,
-    };
-    let action = if rule.skip {
-        None
-    } else {
-        Some(join_action(map, rule, find)?)
-    };
-    Ok(Rule {
-        when,
-        sign: rule.sign,
-        amount,
-        action,
-    })
-}
-
-fn join_action(map: &Map, rule: &map::Rule, find: Find<'_>) -> Result<Action, String> {
-    let account = |name: Option<&String>| {
-        let account = name
-            .and_then(|name| map.accounts.get(name))
-            .ok_or("an account is missing")?;
-        AccountPlan::new(account, find)
-    };
-    let template = |text: Option<&String>| text.map(|text| Template::parse(text, find)).transpose();
-    let fee = match &rule.fee {
-        None => None,
-        Some(fee) => Some(FeePlan {
-            account: account(Some(&fee.to))?,
-            column: need(&fee.column, find)?,
-            negative: fee.sign.ok_or("`fee.sign` is missing")? == Sign::Negative,
-            on_top: fee.on_top,
-        }),
-    };
-    Ok(Action {
-        payment: rule.payment.ok_or("`payment` is missing")?,
-        from: account(rule.from.as_ref())?,
-        to: account(rule.to.as_ref())?,
-        fee,
-        reference: template(rule.reference.as_ref())?,
-        description: template(rule.description.as_ref())?,
-        metadata: rule
-            .metadata
-            .iter()
-            .map(|(name, text)| Ok((name.clone(), Template::parse(text, find)?)))
-            .collect::<Result<_, String>>()?,
-        reason: template(rule.reason.as_ref())?,
-    })
-}
-
-fn need(column: &str, find: Find<'_>) -> Result<usize, String> {
-    find(column).ok_or_else(|| format!("the file has no column `{column}`"))
-}
-
-fn optional(template: Option<&Template>, row: &Row) -> Option<String> {
-    template
-        .map(|template| template.render(row))
-        .filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

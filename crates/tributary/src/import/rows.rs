@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use encoding_rs::UTF_8;
+use tributary_api::map::{self, FieldIndex};
 
 use super::decode::Decode;
 use super::map::Csv;
@@ -45,6 +46,12 @@ impl Row {
             row.ends.push(row.text.len());
         }
         row
+    }
+}
+
+impl map::Fields for Row {
+    fn text(&self, field: FieldIndex) -> Result<&str, map::Fault> {
+        Ok(self.get(field.0))
     }
 }
 

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use tributary_api::map::AccountName;
 
 use super::keys::Keys;
 use super::map::Map;
-use super::movement::{AccountSpec, Movement, Plan};
+use super::movement::{AccountSpec, Plan, RowPayment, owner_and_external_id};
 use super::report::{Notice, Refusal, Report, Summary};
 use super::rows::{Next, Row, Rows};
 use super::wire;
-use crate::amount::exponent_of;
 use crate::batch::{self, CommandResult};
 use crate::cli;
 use crate::client::Client;
@@ -36,7 +36,7 @@ pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
     };
     Rows::check_structure(&arguments.file, &map.csv)?;
     let mut rows = Rows::open(&arguments.file, &map.csv)?;
-    let plan = Plan::new(&map, rows.columns(), &digest, exponent_of)?;
+    let plan = Plan::new(&map, rows.columns(), &digest)?;
     let mut report = Report::new(arguments.report.as_deref())?;
     let bar = progress_bar(&arguments.file)?;
     let stop = StopSignal::install()?;
@@ -48,8 +48,8 @@ pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
             &mut report,
             &bar,
             &stop,
-            &mut |movements, report| {
-                report.summary.payments_made += movements.len() as u64;
+            &mut |payments, report| {
+                report.summary.payments_made += payments.len() as u64;
                 Ok(())
             },
         )?
@@ -78,7 +78,7 @@ pub(crate) fn import(arguments: &cli::Import) -> anyhow::Result<Exit> {
             &mut report,
             &bar,
             &stop,
-            &mut |movements, report| target.write(movements, report),
+            &mut |payments, report| target.write(payments, report),
         )?;
         if let Some(local) = local {
             local.stop()?;
@@ -105,7 +105,7 @@ fn check_server(client: &mut Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-type WriteChunk<'a> = &'a mut dyn FnMut(Vec<Movement>, &mut Report) -> anyhow::Result<()>;
+type WriteChunk<'a> = &'a mut dyn FnMut(Vec<RowPayment>, &mut Report) -> anyhow::Result<()>;
 
 /// Reads the file in chunks and processes each chunk. Returns false if the user stopped the import before the end.
 fn process_chunks<R: std::io::Read>(
@@ -118,9 +118,9 @@ fn process_chunks<R: std::io::Read>(
 ) -> anyhow::Result<bool> {
     let mut keys = Keys::default();
     loop {
-        let mut movements = Vec::new();
+        let mut payments = Vec::new();
         let mut ended = false;
-        while movements.len() < CHUNK_ROWS_MAX {
+        while payments.len() < CHUNK_ROWS_MAX {
             let Some(next) = rows.next()? else {
                 ended = true;
                 break;
@@ -132,23 +132,23 @@ fn process_chunks<R: std::io::Read>(
                 Next::Skipped => Ok(None),
             };
             match decided {
-                Ok(Some(movement)) => {
-                    if movement.description_cut {
+                Ok(Some(payment)) => {
+                    if payment.movement.description_cut {
                         report.notice(Notice {
-                            line: movement.line,
-                            key: movement.key.clone(),
+                            line: payment.line,
+                            key: payment.key.clone(),
                             code: "description_cut",
                             text: "the description was longer than 1,000 bytes, and was cut",
                         })?;
                     }
-                    movements.push(movement);
+                    payments.push(payment);
                 }
                 Ok(None) => report.summary.left_out += 1,
                 Err(refusal) => report.refuse(refusal)?,
             }
         }
-        if !movements.is_empty() {
-            write(movements, report)?;
+        if !payments.is_empty() {
+            write(payments, report)?;
         }
         bar.set_position(rows.bytes_read());
         bar.set_message(format!(
@@ -161,19 +161,19 @@ fn process_chunks<R: std::io::Read>(
     }
 }
 
-fn decide(plan: &Plan, row: &Row, keys: &mut Keys) -> Result<Option<Movement>, Refusal> {
-    let movement = plan
-        .movement(row, keys)
+fn decide(plan: &Plan, row: &Row, keys: &mut Keys) -> Result<Option<RowPayment>, Refusal> {
+    let payment = plan
+        .payment(row, keys)
         .map_err(|reason| unreadable(row.line, reason))?;
-    let Some(movement) = movement else {
+    let Some(payment) = payment else {
         return Ok(None);
     };
     // The server would take the second row for a repetition of the first one, and answer that it is there already.
-    match keys.claim(&movement.key, row.line) {
-        Ok(()) => Ok(Some(movement)),
+    match keys.claim(&payment.key, row.line) {
+        Ok(()) => Ok(Some(payment)),
         Err(line) => Err(Refusal {
             line: row.line,
-            key: Some(movement.key),
+            key: Some(payment.key),
             code: "key_repeated".to_owned(),
             reason: format!(
                 "line {line} has the same key: if both rows are payments, `key` in the map must tell them apart, for example with {{occurrence}}"
@@ -198,20 +198,20 @@ struct Target {
 }
 
 impl Target {
-    fn write(&mut self, movements: Vec<Movement>, report: &mut Report) -> anyhow::Result<()> {
-        self.open_accounts(&movements, report)?;
+    fn write(&mut self, payments: Vec<RowPayment>, report: &mut Report) -> anyhow::Result<()> {
+        self.open_accounts(&payments, report)?;
         let mut commands = Vec::new();
         let mut sent = Vec::new();
-        for movement in movements {
-            match wire::payment(&movement, &|spec| self.account_id(spec)) {
+        for payment in payments {
+            match wire::payment(&payment, &|account| self.account_id(account)) {
                 Ok(command) => {
                     commands.push(command);
-                    sent.push(movement);
+                    sent.push(payment);
                 }
                 Err((code, reason)) => {
                     report.refuse(Refusal {
-                        line: movement.line,
-                        key: Some(movement.key),
+                        line: payment.line,
+                        key: Some(payment.key),
                         code,
                         reason,
                     })?;
@@ -219,7 +219,7 @@ impl Target {
             }
         }
         let answers = batch::send_commands(&mut self.client, &commands)?;
-        for (movement, answer) in sent.into_iter().zip(answers) {
+        for (payment, answer) in sent.into_iter().zip(answers) {
             match answer {
                 CommandResult::Done {
                     replayed: false, ..
@@ -227,8 +227,8 @@ impl Target {
                 CommandResult::Done { replayed: true, .. } => report.summary.already_there += 1,
                 CommandResult::Refused { code, reason } => {
                     report.refuse(Refusal {
-                        line: movement.line,
-                        key: Some(movement.key),
+                        line: payment.line,
+                        key: Some(payment.key),
                         code,
                         reason,
                     })?;
@@ -238,26 +238,27 @@ impl Target {
         Ok(())
     }
 
-    fn account_id(&self, spec: &AccountSpec) -> Result<String, (String, String)> {
-        let name = (spec.owner.clone(), spec.external_id.clone());
+    fn account_id(&self, account: &AccountName) -> Result<String, (String, String)> {
+        let (owner, external_id) = owner_and_external_id(account);
+        let name = (owner.to_owned(), external_id.to_owned());
         self.accounts.get(&name).cloned().unwrap_or_else(|| {
             Err((
                 "internal".to_owned(),
-                format!("the account {} was not looked up", spec.external_id),
+                format!("the account {external_id} was not looked up"),
             ))
         })
     }
 
     /// Opens the accounts that are not known yet.
-    fn open_accounts(&mut self, movements: &[Movement], report: &mut Report) -> anyhow::Result<()> {
+    fn open_accounts(
+        &mut self,
+        payments: &[RowPayment],
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
         let mut wanted: Vec<&AccountSpec> = Vec::new();
         let mut seen = std::collections::HashSet::new();
-        for movement in movements {
-            let fee = movement.fee.as_ref().map(|(account, _)| account);
-            for spec in [Some(&movement.from), Some(&movement.to), fee]
-                .into_iter()
-                .flatten()
-            {
+        for payment in payments {
+            for spec in &payment.accounts {
                 let name = (spec.owner.clone(), spec.external_id.clone());
                 if !self.accounts.contains_key(&name) && seen.insert(name) {
                     wanted.push(spec);

@@ -1,9 +1,10 @@
 //! Movements as commands of the HTTP API.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use tributary_api::map::AccountName;
 
-use super::map::{Overdraft, PaymentKind};
-use super::movement::{AccountSpec, Movement};
+use super::map::Overdraft;
+use super::movement::{AccountSpec, RowPayment};
 use crate::batch::BatchCommand;
 use crate::client::encode_query_value;
 
@@ -41,55 +42,17 @@ pub(super) fn found_account(answer: &Value) -> Option<String> {
 /// Error code and reason.
 pub(super) type Refused = (String, String);
 
-/// Returns the command for a movement; `id` returns the id of an account.
+/// Returns the command for a payment; `id` returns the id of an account.
 pub(super) fn payment(
-    movement: &Movement,
-    id: &dyn Fn(&AccountSpec) -> Result<String, Refused>,
+    payment: &RowPayment,
+    id: &dyn Fn(&AccountName) -> Result<String, Refused>,
 ) -> Result<BatchCommand, Refused> {
-    let mut fields = Map::new();
-    fields.insert("amount".to_owned(), json!(movement.amount));
-    fields.insert("currency".to_owned(), json!(movement.currency));
-    fields.insert("source".to_owned(), json!(id(&movement.from)?));
-    fields.insert("destination".to_owned(), json!(id(&movement.to)?));
-    if let Some((account, fee)) = &movement.fee {
-        fields.insert(
-            "fees".to_owned(),
-            json!([{ "account": id(account)?, "amount": fee }]),
-        );
-    }
-    let texts = [
-        ("effective_at", &movement.effective_at),
-        ("reference", &movement.reference),
-        ("description", &movement.description),
-        ("reason", &movement.reason),
-    ];
-    for (name, text) in texts {
-        if let Some(text) = text {
-            fields.insert(name.to_owned(), json!(text));
-        }
-    }
-    if !movement.metadata.is_empty() {
-        let metadata: Map<String, Value> = movement
-            .metadata
-            .iter()
-            .map(|(name, text)| (name.clone(), json!(text)))
-            .collect();
-        fields.insert("metadata".to_owned(), Value::Object(metadata));
-    }
-    if movement.payment == PaymentKind::Payout {
-        // What a file lists has happened already.
-        fields.insert("paid".to_owned(), json!(true));
-    }
-    let kind = match movement.payment {
-        PaymentKind::Pay => "payment",
-        PaymentKind::Transfer => "transfer",
-        PaymentKind::TopUp => "top_up",
-        PaymentKind::Payout => "payout",
-        PaymentKind::Adjustment => "adjustment",
-    };
+    let movement = &payment.movement;
+    // What a file lists has happened already.
+    let fields = movement.to_fields(true, id)?;
     Ok(BatchCommand::new(
-        kind,
-        movement.key.clone(),
+        movement.payment.operation(),
+        payment.key.clone(),
         Value::Object(fields),
     ))
 }

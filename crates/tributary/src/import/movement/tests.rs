@@ -39,43 +39,44 @@ const COLUMNS: [&str; 10] = [
     "id", "Created", "Type", "Status", "Gross", "Fee", "Currency", "Shop", "Order", "Note",
 ];
 
-fn currency_exponent(code: &str) -> Option<u8> {
-    match code {
-        "EUR" => Some(2),
-        "JPY" => Some(0),
-        _ => None,
-    }
-}
-
 fn plan(map: &str) -> anyhow::Result<Plan> {
     let map: Map = toml::from_str(map)?;
     let columns: Vec<String> = COLUMNS.iter().map(|&name| name.to_owned()).collect();
-    Plan::new(&map, &columns, "d1", currency_exponent)
+    Plan::new(&map, &columns, "d1")
 }
 
 fn check(fields: [&str; 10], expected: Result<Option<&str>, &str>) {
     let decided = plan(MAP)
         .expect("joins")
-        .movement(&Row::from_fields(9, &fields), &mut Keys::default());
-    let shown = decided.map(|movement| {
-        movement.map(|m| {
-            let fee = m.fee.map_or(String::new(), |(to, fee)| {
-                format!(" fee {fee} {}", to.external_id)
-            });
-            format!(
-                "{} {:?} {} {} {}/{} -> {}/{}{fee} {} {:?}",
-                m.key,
-                m.payment,
-                m.amount,
-                m.currency,
-                m.from.owner,
-                m.from.external_id,
-                m.to.owner,
-                m.to.external_id,
-                m.effective_at.unwrap_or_default(),
-                m.metadata,
-            )
-        })
+        .payment(&Row::from_fields(9, &fields), &mut Keys::default());
+    let shown = decided.map(|payment| {
+        payment.map(
+            |RowPayment {
+                 key,
+                 movement: m,
+                 accounts,
+                 ..
+             }| {
+                let [from, to, ..] = &accounts[..] else {
+                    panic!("two accounts: {accounts:?}");
+                };
+                let fee = m.fee.map_or(String::new(), |(_, fee)| {
+                    format!(" fee {fee} {}", accounts[2].external_id)
+                });
+                format!(
+                    "{key} {:?} {} {} {}/{} -> {}/{}{fee} {} {:?}",
+                    m.payment,
+                    m.amount,
+                    m.currency.code(),
+                    from.owner,
+                    from.external_id,
+                    to.owner,
+                    to.external_id,
+                    m.effective_at.unwrap_or_default(),
+                    m.metadata,
+                )
+            },
+        )
     });
     match expected {
         Ok(text) => assert_eq!(shown, Ok(text.map(str::to_owned)), "{fields:?}"),
@@ -270,9 +271,13 @@ fn a_date_may_stand_beside_a_time_of_day() {
 }
 
 fn moved(plan: &Plan, fields: &[&str]) -> Movement {
-    plan.movement(&Row::from_fields(9, fields), &mut Keys::default())
+    paid(plan, fields).movement
+}
+
+fn paid(plan: &Plan, fields: &[&str]) -> RowPayment {
+    plan.payment(&Row::from_fields(9, fields), &mut Keys::default())
         .expect("decided")
-        .expect("moves")
+        .expect("pays")
 }
 
 #[test]
@@ -314,7 +319,7 @@ fn a_fee_is_part_of_the_amount_or_on_top_of_it_as_the_map_says() {
     );
     let mut large = row;
     large[4] = "90071992547409.91";
-    let error = on_top.movement(&Row::from_fields(9, &large), &mut Keys::default());
+    let error = on_top.payment(&Row::from_fields(9, &large), &mut Keys::default());
     assert!(error.expect_err("too much").contains("with the fee `2.90`"));
 }
 
@@ -345,8 +350,8 @@ fn a_key_can_count_equal_rows_and_counts_those_that_are_skipped_too() {
     );
     let mut made = Vec::new();
     for row in [row(2), skipped, row(4)] {
-        let movement = counted.movement(&row, &mut keys).expect("decided");
-        made.extend(movement.map(|movement| movement.key));
+        let payment = counted.payment(&row, &mut keys).expect("decided");
+        made.extend(payment.map(|payment| payment.key));
     }
     assert_eq!(made, ["stripe:01.01.2026/1/1", "stripe:01.01.2026/1/3"]);
 }
@@ -355,7 +360,7 @@ fn a_key_can_count_equal_rows_and_counts_those_that_are_skipped_too() {
 fn without_a_unique_column_the_file_and_line_are_the_key() {
     let row = ["1", "01.01.2026", "odd", "", "1", "", "eur", "x", "", ""];
     let plan = plan(&MAP.replace("key = \"{id}\"", "")).expect("joins");
-    assert_eq!(moved(&plan, &row).key, "stripe:d1:9");
+    assert_eq!(paid(&plan, &row).key, "stripe:d1:9");
 }
 
 #[test]

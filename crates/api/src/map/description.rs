@@ -1,10 +1,10 @@
-//! Descriptions of foreign files as the API takes them.
+//! Descriptions of foreign files and messages as the API takes them.
 
-/// Maximum size of a description, in bytes of UTF-8; longer ones are cut.
-const DESCRIPTION_BYTES_MAX: usize = 1_000;
+use crate::form::value::DESCRIPTION_BYTES_MAX;
 
-/// Makes a description one line of text that the API takes. Returns none if nothing is left, and whether the end was cut.
-pub(super) fn shorten(text: String) -> (Option<String>, bool) {
+/// Makes a description one line of text that the API takes: longer ones are cut. Returns none if nothing is left, and whether the
+/// end was cut.
+pub(crate) fn shorten(text: String) -> (Option<String>, bool) {
     // Line ends and other control characters become blanks, one for each run.
     let mut line = String::with_capacity(text.len());
     for word in text.split(char::is_control).map(str::trim) {

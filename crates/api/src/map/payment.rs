@@ -1,0 +1,49 @@
+//! Movements as commands of the API.
+
+use serde_json::{Map, Value, json};
+
+use crate::map::definition::MovementKind;
+use crate::map::plan::{AccountName, Movement};
+
+impl Movement {
+    /// Returns the fields of the payment, as the operation of its kind has them in a batch. `id` returns the id of an account;
+    /// `paid`: whether a payout is recorded as paid already.
+    ///
+    /// # Errors
+    /// Those of `id`.
+    pub fn to_fields<E>(
+        &self,
+        paid: bool,
+        id: impl Fn(&AccountName) -> Result<String, E>,
+    ) -> Result<Map<String, Value>, E> {
+        let mut fields = Map::new();
+        fields.insert("amount".to_owned(), json!(self.amount));
+        fields.insert("currency".to_owned(), json!(self.currency.code()));
+        fields.insert("source".to_owned(), json!(id(&self.from)?));
+        fields.insert("destination".to_owned(), json!(id(&self.to)?));
+        if let Some((account, fee)) = &self.fee {
+            let fee = json!([{ "account": id(account)?, "amount": fee }]);
+            fields.insert("fees".to_owned(), fee);
+        }
+        let texts = [
+            ("effective_at", &self.effective_at),
+            ("reference", &self.reference),
+            ("description", &self.description),
+            ("reason", &self.reason),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                fields.insert(name.to_owned(), json!(text));
+            }
+        }
+        if !self.metadata.is_empty() {
+            let entries = self.metadata.iter();
+            let entries = entries.map(|(name, text)| (name.clone(), json!(text)));
+            fields.insert("metadata".to_owned(), Value::Object(entries.collect()));
+        }
+        if paid && self.payment == MovementKind::Payout {
+            fields.insert("paid".to_owned(), json!(true));
+        }
+        Ok(fields)
+    }
+}
