@@ -1,8 +1,9 @@
 //! JSON bodies: read within the bounds, strictly, with an error that names the field.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_path_to_error::Segment;
 
 use crate::code::ErrorCode;
@@ -42,56 +43,67 @@ fn parse_tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 
 /// Whether every program can read this JSON: there are no bounds to its depth and numbers in JSON itself.
 pub fn is_readable(json: &str) -> bool {
-    serde_json::from_str::<Readable>(json).is_ok()
+    serde_json::from_str::<Readable<false>>(json).is_ok()
 }
 
-/// Any JSON, read through and not kept.
-struct Readable;
+/// Any JSON, read through and not kept. `UNIQUE`: whether a name that an object gives twice is refused.
+pub(crate) struct Readable<const UNIQUE: bool>;
 
-impl<'de> Deserialize<'de> for Readable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Readable, D::Error> {
+impl<'de, const UNIQUE: bool> Deserialize<'de> for Readable<UNIQUE> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Readable)
     }
 }
 
-impl<'de> Visitor<'de> for Readable {
-    type Value = Readable;
+impl<'de, const UNIQUE: bool> Visitor<'de> for Readable<UNIQUE> {
+    type Value = Self;
 
     fn expecting(&self, into: &mut fmt::Formatter<'_>) -> fmt::Result {
         into.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Readable, E> {
+    fn visit_unit<E>(self) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Readable, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Readable, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Readable, E> {
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Readable, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Readable, E> {
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
         Ok(self)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Readable, A::Error> {
-        while let Some(Readable) = values.next_element()? {}
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self, A::Error> {
+        while values.next_element::<Self>()?.is_some() {}
         Ok(self)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Readable, A::Error> {
-        while let Some((Readable, Readable)) = values.next_entry()? {}
+    fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Self, A::Error> {
+        if !UNIQUE {
+            while values.next_entry::<Self, Self>()?.is_some() {}
+            return Ok(self);
+        }
+        let mut names = HashSet::new();
+        while let Some(name) = values.next_key::<String>()? {
+            if names.contains(&name) {
+                return Err(de::Error::custom(format_args!("duplicate field `{name}`")));
+            }
+            names.insert(name);
+            values.next_value::<Self>()?;
+        }
         Ok(self)
     }
 }

@@ -58,6 +58,24 @@ impl Condition {
             Condition::Test(test) => test.holds(value),
         }
     }
+
+    /// Whether the condition can hold for some text.
+    pub(super) fn can_hold(&self) -> bool {
+        match self {
+            Condition::Is(text) => is_trimmed(text),
+            Condition::AnyOf(texts) => texts.iter().any(|text| is_trimmed(text)),
+            Condition::Test(test) => test.can_hold(),
+        }
+    }
+
+    /// Whether `other` holds for every text for which this condition holds, as far as can be told without trying texts.
+    pub(super) fn implies(&self, other: &Condition) -> bool {
+        match self {
+            Condition::Is(text) => other.holds(text),
+            Condition::AnyOf(texts) => texts.iter().all(|text| other.holds(text)),
+            Condition::Test(_) => self == other,
+        }
+    }
 }
 
 impl Test {
@@ -77,6 +95,18 @@ impl Test {
                 .as_ref()
                 .is_none_or(|part| value.contains(part))
     }
+
+    fn can_hold(&self) -> bool {
+        if self.empty == Some(true) {
+            return self.holds("");
+        }
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        prefix.trim_start().len() == prefix.len()
+    }
+}
+
+fn is_trimmed(text: &str) -> bool {
+    text.trim().len() == text.len()
 }
 
 #[cfg(test)]
@@ -113,5 +143,44 @@ mod tests {
             let error = serde_json::from_str::<Condition>(json).expect_err(json);
             assert!(error.to_string().contains("a condition is"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_condition_that_holds_for_no_text_is_found() {
+        for json in [
+            r#"" x""#,
+            "[]",
+            r#"["x "]"#,
+            r#"{"empty": true, "prefix": "a"}"#,
+            r#"{"empty": true, "contains": "a"}"#,
+            r#"{"empty": true, "not": ""}"#,
+            r#"{"prefix": " a"}"#,
+        ] {
+            assert!(!condition(json).can_hold(), "{json}");
+        }
+        for json in [
+            r#""""#,
+            r#""x y""#,
+            r#"["x ", "x"]"#,
+            "{}",
+            r#"{"empty": true, "not": "a"}"#,
+            r#"{"empty": false, "prefix": "a ", "contains": " ", "not": "a"}"#,
+        ] {
+            assert!(condition(json).can_hold(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_condition_implies_those_that_hold_for_all_its_texts() {
+        let check = |one: &str, other: &str, expected: bool| {
+            let implies = condition(one).implies(&condition(other));
+            assert_eq!(implies, expected, "{one} / {other}");
+        };
+        check(r#""x""#, r#"["x", "y"]"#, true);
+        check(r#"["x", "y"]"#, r#""x""#, false);
+        check(r#"["x", "xy"]"#, r#"{"prefix": "x"}"#, true);
+        check(r#""x""#, r#"{"not": "x"}"#, false);
+        check(r#"{"prefix": "x"}"#, r#"{"prefix": "x"}"#, true);
+        check(r#"{"prefix": "xy"}"#, r#"{"contains": "q"}"#, false);
     }
 }

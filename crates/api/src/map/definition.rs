@@ -259,6 +259,41 @@ impl Definition {
         }
         Ok(())
     }
+
+    /// Checks that each rule can match a document.
+    ///
+    /// # Errors
+    /// The first rule that cannot: no text fulfils a condition, or a rule before it matches all that it matches.
+    pub fn check_reach(&self) -> Result<(), Fault> {
+        let rules = &self.rules;
+        for (number, rule) in rules.iter().enumerate() {
+            for (field, condition) in &rule.when {
+                if !condition.can_hold() {
+                    let why = format!("no text fulfils the condition on `{field}`");
+                    return Err(Fault::map(&format!("rules[{number}].when.{field}"), why));
+                }
+            }
+            let mut before = rules[..number].iter();
+            if let Some(other) = before.position(|other| takes_all(other, rule)) {
+                let why = format!(
+                    "rule {} can never match: rule {} comes first and matches all that it matches",
+                    number + 1,
+                    other + 1
+                );
+                return Err(Fault::map(&format!("rules[{number}]"), why));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `first` matches whatever `second` matches.
+fn takes_all(first: &Rule, second: &Rule) -> bool {
+    let is_implied = |(field, condition): (&String, &Condition)| {
+        let same_field = second.when.get(field);
+        same_field.is_some_and(|narrower| narrower.implies(condition))
+    };
+    (first.sign.is_none() || first.sign == second.sign) && first.when.iter().all(is_implied)
 }
 
 /// Fault of a rule whose amount no field holds.

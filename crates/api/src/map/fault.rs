@@ -1,5 +1,9 @@
 //! What is wrong with a map, or with a document that a map does not fit.
 
+use std::fmt;
+
+use crate::error::ApiError;
+
 /// Kind of a [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultCode {
@@ -11,6 +15,10 @@ pub enum FaultCode {
     FieldInvalid,
     /// No rule matches.
     RuleMissing,
+    /// There is no such account, or the caller may not see it.
+    AccountMissing,
+    /// The message can't be read as an object.
+    DocumentMalformed,
 }
 
 impl FaultCode {
@@ -21,6 +29,8 @@ impl FaultCode {
             FaultCode::FieldMissing => "field_missing",
             FaultCode::FieldInvalid => "field_invalid",
             FaultCode::RuleMissing => "rule_missing",
+            FaultCode::AccountMissing => "account_missing",
+            FaultCode::DocumentMalformed => "document_malformed",
         }
     }
 }
@@ -72,4 +82,31 @@ impl Fault {
         };
         self
     }
+
+    /// Names the field as a map of the short form has it, which has no rules, and its two accounts at the top.
+    #[must_use]
+    pub(super) fn in_short_form(mut self) -> Fault {
+        let field = self.field.strip_prefix("rules[0].");
+        let field = field.unwrap_or(&self.field);
+        let account = field.strip_prefix("accounts.").filter(|account| {
+            let label = account.split('.').next();
+            matches!(label, Some("source" | "destination"))
+        });
+        self.field = account.unwrap_or(field).to_owned();
+        self
+    }
+
+    /// Returns the error of a request that has the map in its field `param`.
+    pub fn into_error(self, param: &str) -> ApiError {
+        let message = format!("{param}: {}.", self.why);
+        ApiError::invalid(&self.within(param).field, message)
+    }
 }
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -13,6 +13,11 @@ pub trait Schema {
     /// # Errors
     /// If no document of this kind has such a field.
     fn find(&mut self, name: &str) -> Result<FieldIndex, Fault>;
+
+    /// Returns the name of a field without what it says besides, for people.
+    fn plain_name<'a>(&self, name: &'a str) -> &'a str {
+        name
+    }
 }
 
 /// One document: the texts of its fields, without white space at their ends.

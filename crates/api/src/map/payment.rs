@@ -1,8 +1,13 @@
 //! Movements as commands of the API.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::error::ApiError;
+use crate::form;
+use crate::form::batch::Operation;
 use crate::map::definition::MovementKind;
+use crate::map::fault::{Fault, FaultCode};
 use crate::map::plan::{AccountName, Movement};
 
 impl Movement {
@@ -46,4 +51,29 @@ impl Movement {
         }
         Ok(fields)
     }
+}
+
+/// Reads the fields of a payment as a request of the API.
+pub(super) fn read_operation(
+    payment: MovementKind,
+    fields: &Map<String, Value>,
+) -> Result<Operation, ApiError> {
+    Ok(match payment {
+        MovementKind::Pay => Operation::Payment(read(fields)?),
+        MovementKind::Transfer => Operation::Transfer(read(fields)?),
+        MovementKind::TopUp => Operation::TopUp(read(fields)?),
+        MovementKind::Payout => Operation::Payout(read(fields)?),
+        MovementKind::Adjustment => Operation::Adjustment(read(fields)?),
+    })
+}
+
+/// Reads fields in the form of `T`.
+pub(super) fn read<T: DeserializeOwned>(fields: &Map<String, Value>) -> Result<T, ApiError> {
+    form::json::parse(&serde_json::to_vec(fields).expect("texts and numbers are JSON"))
+}
+
+/// Returns the fault of a field that the API refuses.
+pub(super) fn refused(code: FaultCode, error: &ApiError) -> Fault {
+    let why = error.message().trim_end_matches('.');
+    Fault::new(code, error.parameter().unwrap_or_default(), why)
 }

@@ -439,7 +439,7 @@ fn join_account(
 fn find(field: &str, schema: &mut dyn Schema) -> Result<Place, Fault> {
     Ok(Place {
         index: schema.find(field)?,
-        name: field.to_owned(),
+        name: schema.plain_name(field).to_owned(),
     })
 }
 

@@ -3,6 +3,9 @@
 use crate::map::fault::Fault;
 use crate::map::fields::{FieldIndex, Fields, Schema};
 
+/// Maximum number of fields in a template.
+pub const FIELDS_PER_TEMPLATE_MAX: usize = 64;
+
 /// A parsed template.
 #[derive(Debug, Clone)]
 pub struct Template {
@@ -28,7 +31,7 @@ impl Template {
     /// Parses `text`. The schema knows the fields that it names.
     ///
     /// # Errors
-    /// If a brace has no other, a filter is not known, or the schema has no such field.
+    /// If a brace has no other, a filter is not known, the schema has no such field, or there are too many.
     pub fn parse(text: &str, schema: &mut dyn Schema) -> Result<Template, Fault> {
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -59,7 +62,12 @@ impl Template {
         if !literal.is_empty() {
             parts.push(Part::Text(literal));
         }
-        Ok(Template { parts })
+        let template = Template { parts };
+        if template.fields().count() > FIELDS_PER_TEMPLATE_MAX {
+            let why = format!("a text has more than {FIELDS_PER_TEMPLATE_MAX} fields");
+            return Err(Fault::map("", why));
+        }
+        Ok(template)
     }
 
     /// Returns the fields in the template, in their order.
@@ -68,6 +76,15 @@ impl Template {
             Part::Text(_) => None,
             Part::Field { index, .. } => Some(*index),
         })
+    }
+
+    /// Returns the text of a template without fields; none if it has some.
+    pub(super) fn constant(&self) -> Option<&str> {
+        match &self.parts[..] {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text.trim()),
+            _ => None,
+        }
     }
 
     /// Returns the text for one document, without white space at its ends.
@@ -155,5 +172,7 @@ mod tests {
         check("{id|md5}", Err("unknown filter `md5`"));
         check("{id", Err("without a `}`"));
         check("id}", Err("without a `{`"));
+        check(&"{id}".repeat(64), Ok(&"7".repeat(64)));
+        check(&"{id}".repeat(65), Err("more than 64 fields"));
     }
 }
