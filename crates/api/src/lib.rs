@@ -5,6 +5,7 @@
 //! whether a payment may be made, and what it changes, is the ledger's to say.
 
 pub mod attempt_note;
+pub mod brokers;
 pub mod caller;
 pub mod code;
 pub mod draft;

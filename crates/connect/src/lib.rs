@@ -3,6 +3,7 @@
 //! A driver takes the events that subscriptions have to be given, sends them, and notes what came of it. **It must not know** the
 //! server, another driver, or any rule about money.
 
+pub mod adapters;
 pub mod memory;
 pub mod port;
 pub mod webhooks;

@@ -231,6 +231,10 @@ pub(crate) struct View {
     position: AtomicU64,
     /// Notified of each batch. Costs next to nothing while nobody waits.
     pub(crate) news: Notify,
+    /// Position of the last batch that changed a setting; what was before the start does not count.
+    settings_position: AtomicU64,
+    /// Notified of each batch that changed a setting.
+    pub(crate) settings_news: Notify,
     /// When the next hold comes due or the next queued payment can run, or [`NOTHING_DUE`].
     next_due: AtomicU64,
     /// Time that was added to the clock, nanoseconds.
@@ -258,6 +262,8 @@ impl View {
             waiting: AtomicUsize::new(0),
             turn_to_sum: Mutex::default(),
             news: Notify::new(),
+            settings_position: AtomicU64::new(0),
+            settings_news: Notify::new(),
             position: AtomicU64::new(position),
             objects: AtomicUsize::new(0),
             next_due: AtomicU64::new(NOTHING_DUE),
@@ -298,6 +304,17 @@ impl View {
     /// Returns the position that the view reflects.
     pub(crate) fn position(&self) -> u64 {
         self.position.load(Ordering::Acquire)
+    }
+
+    /// Returns the position of the last batch that changed a setting; 0 if none did since the start.
+    pub(crate) fn settings_position(&self) -> u64 {
+        self.settings_position.load(Ordering::Acquire)
+    }
+
+    /// Wakes whoever waits for settings: the batch through `position`, which is published, changed some.
+    pub(crate) fn announce_settings(&self, position: u64) {
+        self.settings_position.store(position, Ordering::Release);
+        self.settings_news.notify_waiters();
     }
 
     /// Returns the approximate number of accounts and open payments.

@@ -190,6 +190,9 @@ pub(crate) fn publish(shared: &Shared, batch: &Batch) {
     let now = shared.clock.now();
     let offset = shared.view.time_offset();
     let rejected = shared.view.publish(&batch.frame(), now);
+    if batch.changes_settings() {
+        shared.view.announce_settings(batch.last_position());
+    }
     if shared.view.time_offset() > offset {
         shared.clock.set_offset(shared.view.time_offset());
     }

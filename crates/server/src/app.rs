@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
+use tributary_api::brokers::Brokers;
 use tributary_api::error::ApiError;
 use tributary_api::failures::{internal_error, outcome_unknown};
 use tributary_api::intake::Intake;
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) messaging: Option<Arc<Messaging>>,
     /// Transport of subscriptions that have a URL; none where webhooks are not sent.
     pub(crate) transport: Option<Arc<dyn PushTransport>>,
+    /// What checks binders and bindings.
+    pub(crate) brokers: Arc<dyn Brokers>,
     /// The kinds of settings that can be applied.
     pub(crate) setting_types: SettingTypes,
     pub(crate) reader: Reader,
@@ -348,6 +351,8 @@ mod tests {
     use axum::Router;
     use axum::routing::get;
     use hyper_util::service::TowerToHyperService;
+    use tributary_connect::adapters::Adapters;
+    use tributary_connect::webhooks::Keyring;
     use tributary_engine::{JournalMeta, Memory, Options, SystemClock};
 
     #[tokio::test]
@@ -372,6 +377,11 @@ mod tests {
                 engine: engine.clone(),
                 messaging: None,
                 transport: None,
+                brokers: Arc::new(Adapters::new(
+                    Vec::new(),
+                    Keyring::unusable("this server has no key"),
+                    engine.reader().ids().clone(),
+                )),
                 setting_types: SettingTypes::default(),
                 rate: RateLimiter::new(None),
                 threads: Vec::new(),

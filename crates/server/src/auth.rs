@@ -17,7 +17,7 @@ pub(crate) struct Reading(pub(crate) Caller);
 /// A caller who may write.
 pub(crate) struct Writing(pub(crate) Caller);
 /// A platform key that may read.
-pub(crate) struct PlatformReading;
+pub(crate) struct PlatformReading(pub(crate) Caller);
 /// A platform key that may write.
 pub(crate) struct PlatformWriting(pub(crate) Caller);
 
@@ -44,8 +44,8 @@ impl FromRequestParts<App> for PlatformReading {
         parts: &mut Parts,
         app: &App,
     ) -> Result<PlatformReading, ErrorResponse> {
-        caller(&parts.headers, &app.shared)?.must_be_platform()?;
-        Ok(PlatformReading)
+        let caller = caller(&parts.headers, &app.shared)?;
+        Ok(PlatformReading(caller.must_be_platform()?))
     }
 }
 

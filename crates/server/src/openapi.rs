@@ -30,9 +30,9 @@ use self::references::share_repeated_parts;
 use crate::app::App;
 use crate::response::ErrorResponse;
 use crate::routes::{
-    accounts, api_keys, attempts, batches, books, clock, deliveries, events, health, journal,
-    owners, pages, payments, payouts, queues, refunds, sandbox, settings, stream, subscriptions,
-    timeline,
+    accounts, api_keys, attempts, batches, binders, bindings, books, clock, deliveries, events,
+    health, journal, owners, pages, payments, payouts, queues, refunds, sandbox, settings, stream,
+    subscriptions, timeline,
 };
 use crate::version::CURRENT_VERSION;
 
@@ -85,6 +85,12 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         ))
         .routes(routes!(subscriptions::rotate_secret))
         .routes(routes!(subscriptions::revisions))
+        .routes(routes!(binders::create, binders::list_all))
+        .routes(routes!(binders::get, binders::update, binders::delete))
+        .routes(routes!(bindings::create, bindings::list_all))
+        .routes(routes!(bindings::get, bindings::update, bindings::delete))
+        .routes(routes!(bindings::pause))
+        .routes(routes!(bindings::resume))
         .routes(routes!(settings::list_all))
         .routes(routes!(settings::get))
         .routes(routes!(settings::revisions))
@@ -204,6 +210,10 @@ fn finish(api: &mut OpenApi) {
             "subscriptions",
             "Events, delivered at least once to whoever comes for them.",
         ),
+        (
+            "bindings",
+            "Brokers and the destinations there that are joined to the system, for the platform.",
+        ),
         ("settings", "Many settings at once, as a file says."),
         ("books", "The ledger as a whole, for the platform."),
         ("api_keys", "Who may call, for the platform."),
@@ -252,12 +262,18 @@ fn finish(api: &mut OpenApi) {
 }
 
 /// Operations that may come without an idempotency key: a change without one is made under a key of its own.
-const SETTING_CHANGES: [&str; 5] = [
+const SETTING_CHANGES: [&str; 11] = [
     "updateSubscription",
     "deleteSubscription",
     "pauseSubscription",
     "resumeSubscription",
     "rotateSecret",
+    "updateBinder",
+    "deleteBinder",
+    "updateBinding",
+    "deleteBinding",
+    "pauseBinding",
+    "resumeBinding",
 ];
 
 fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
@@ -269,7 +285,9 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
     let keyless = path == "/v1/batches"
         || path == "/v1/clock/confirm"
         || path == "/v1/settings/apply"
-        || path.starts_with("/v1/subscriptions/");
+        || path.starts_with("/v1/subscriptions/")
+        || path.starts_with("/v1/binders/")
+        || path.starts_with("/v1/bindings/");
     let keyed_if_wished =
         SETTING_CHANGES.contains(&operation.operation_id.as_deref().unwrap_or(""));
     expansion::add_parameter(operation);
@@ -404,6 +422,23 @@ fn links(operation: &str) -> &'static [(&'static str, &'static [Next])] {
                 ("deleteSubscription", ID, &[]),
             ],
         )],
+        "createBinder" => &[(
+            "201",
+            &[
+                ("getBinder", ID, &[]),
+                ("createBinding", &[], &[("binder", "$response.body#/id")]),
+                ("deleteBinder", ID, &[]),
+            ],
+        )],
+        "createBinding" => &[(
+            "201",
+            &[
+                ("getBinding", ID, &[]),
+                ("pauseBinding", ID, &[]),
+                ("resumeBinding", ID, &[]),
+                ("deleteBinding", ID, &[]),
+            ],
+        )],
         "listEvents" => &[("200", &[("getEvent", FIRST_ID, &[])])],
         _ => &[],
     }
@@ -465,6 +500,8 @@ fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
             "/v1/events",
             "/v1/sandbox",
             "/v1/subscriptions",
+            "/v1/binders",
+            "/v1/bindings",
             "/v1/settings",
         ]
         .iter()

@@ -177,6 +177,9 @@ fn entry_name(kind: &str, number: usize, definition: &Value) -> String {
     }
 }
 
+/// Fields that a definition leaves to files of their own.
+const SECRETS: [&str; 2] = ["secret", "password"];
+
 /// One definition, with the secrets that it leaves to files.
 fn read_definition(kind: &str, definition: Value, folder: &Path) -> anyhow::Result<Value> {
     let Value::Object(mut definition) = definition else {
@@ -184,18 +187,21 @@ fn read_definition(kind: &str, definition: Value, folder: &Path) -> anyhow::Resu
             "a setting must be a table of fields".to_owned(),
         ));
     };
-    if definition.contains_key("secret") {
-        return Err(usage_error(
-            "secret must not stand in the file: name a file of its own with secret_file".to_owned(),
-        ));
-    }
-    if let Some(file) = definition.remove("secret_file") {
-        let file = file
-            .as_str()
-            .ok_or_else(|| usage_error("secret_file must be the path of a file".to_owned()))?;
-        // Relative to the file that names it.
-        let secret = read_secret(&folder.join(file))?;
-        definition.insert("secret".to_owned(), Value::String(secret));
+    for name in SECRETS {
+        let named = format!("{name}_file");
+        if definition.contains_key(name) {
+            return Err(usage_error(format!(
+                "{name} must not stand in the file: name a file of its own with {named}"
+            )));
+        }
+        if let Some(file) = definition.remove(&named) {
+            let file = file
+                .as_str()
+                .ok_or_else(|| usage_error(format!("{named} must be the path of a file")))?;
+            // Relative to the file that names it.
+            let secret = read_secret(&folder.join(file))?;
+            definition.insert(name.to_owned(), Value::String(secret));
+        }
     }
     definition.insert("kind".to_owned(), Value::String(kind.to_owned()));
     Ok(Value::Object(definition))
@@ -288,12 +294,15 @@ mod tests {
         let expected = json!({"managed_by": "deploy", "generation": 7, "settings": [
             {"kind": "subscription", "slug": "a", "events": ["#"], "secret": "whsec_abc"},
             {"kind": "subscription", "slug": "b", "events": []},
+            {"kind": "binder", "slug": "main", "password": "whsec_abc"},
         ]});
         let toml = "managed_by = \"deploy\"\ngeneration = 7\n[[subscription]]\nslug = \"a\"\nevents = [\"#\"]\n\
-                    secret_file = \"key\"\n[[subscription]]\nslug = \"b\"\nevents = []\n";
+                    secret_file = \"key\"\n[[subscription]]\nslug = \"b\"\nevents = []\n\
+                    [[binder]]\nslug = \"main\"\npassword_file = \"key\"\n";
         assert_eq!(read("a.toml", toml).expect("a file"), expected);
         let json = r##"{"managed_by": "deploy", "generation": 7, "subscription": [
-            {"slug": "a", "events": ["#"], "secret_file": "key"}, {"slug": "b", "events": []}]}"##;
+            {"slug": "a", "events": ["#"], "secret_file": "key"}, {"slug": "b", "events": []}],
+            "binder": [{"slug": "main", "password_file": "key"}]}"##;
         assert_eq!(read("a.json", json).expect("a file"), expected);
     }
 
@@ -302,6 +311,7 @@ mod tests {
         for (text, fault) in [
             ("x = 1", "x must be a list"),
             ("[[subscription]]\nsecret = \"x\"", "secret_file"),
+            ("[[binder]]\npassword = \"x\"", "password_file"),
             (
                 "[[subscription]]\nslug = \"a\"\nsecret_file = \"missing\"",
                 "a.toml: [[subscription]] 1 (a): cannot read the secret in",

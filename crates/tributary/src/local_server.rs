@@ -1,10 +1,13 @@
 //! A server in this process for commands that write to a data directory, such as `import --data`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tributary_api::caller::internal_token;
 use tributary_api::token::Secret;
+use tributary_connect::adapters::Adapters;
+use tributary_connect::webhooks::Keyring;
 use tributary_server::{Running, Server, ServerConfig};
 
 use crate::client::Client;
@@ -29,7 +32,10 @@ impl LocalServer {
             ..ServerConfig::default()
         };
         config.listen.set_port(0);
-        let server = Server::start(config, store.engine.clone(), store.messaging.clone(), None)
+        let keyring = Keyring::unusable("this command seals no secrets");
+        let brokers = Adapters::of_build(keyring, store.engine.reader().ids().clone());
+        let (engine, messaging) = (store.engine.clone(), store.messaging.clone());
+        let server = Server::start(config, engine, messaging, None, Arc::new(brokers))
             .context("cannot listen on the loopback")?;
         let token = internal_token(store.engine.reader().ids(), &internal);
         Ok(Self {

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
+use tributary_api::brokers::Brokers;
 use tributary_api::caller::{Caller, internal_token};
 use tributary_api::first_key::create_first_key;
 use tributary_api::settings::apply::{SettingsApply, apply};
 use tributary_api::settings::standard::standard_types;
 use tributary_api::token::{Secret, SecretSource};
 use tributary_api::transport::PushTransport;
+use tributary_connect::adapters::Adapters;
 use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
 use tributary_engine::Options;
 use tributary_server::{Server, ServerConfig};
@@ -65,6 +67,9 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let files = files::raise_file_limit();
     let webhook_config = webhook_config(&config, &store, files);
     let server_config = server_config(&config, &internal, &webhook_config, files);
+    let ids = store.engine.reader().ids().clone();
+    let brokers: Arc<dyn Brokers> =
+        Arc::new(Adapters::of_build(webhook_config.keyring.clone(), ids));
     let webhooks = Webhooks::start(
         webhook_config,
         store.engine.clone(),
@@ -76,7 +81,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         let transport = webhooks
             .clone()
             .map(|webhooks| webhooks as Arc<dyn PushTransport>);
-        apply_file(&store, transport, request)?;
+        apply_file(&store, transport, brokers.clone(), request)?;
     }
     let server = Server::start(
         server_config,
@@ -85,6 +90,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         webhooks
             .clone()
             .map(|webhooks| webhooks as Arc<dyn PushTransport>),
+        brokers,
     )?;
     // Create the key last: the key is shown only once, and a failed start must not use that up.
     let key = create_first_key_once(&config, &store)?;
@@ -127,6 +133,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
 fn apply_file(
     store: &Store,
     transport: Option<Arc<dyn PushTransport>>,
+    brokers: Arc<dyn Brokers>,
     read: SettingsFile,
 ) -> anyhow::Result<()> {
     let file: SettingsApply = serde_json::from_value(read.request.clone())
@@ -136,7 +143,7 @@ fn apply_file(
             "--apply needs the embedded backend: in memory no subscriptions are kept",
         ));
     }
-    let types = standard_types(store.engine.reader(), transport);
+    let types = standard_types(store.engine.reader(), transport, brokers);
     let done = apply(&store.engine, &types, &Caller::system(), &file).map_err(|error| {
         let message = format!(
             "--apply: {}: {}",

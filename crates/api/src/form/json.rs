@@ -41,6 +41,13 @@ fn parse_tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     Ok(value)
 }
 
+/// Reads a field in which null means something else than being left out.
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// Whether every program can read this JSON: there are no bounds to its depth and numbers in JSON itself.
 pub fn is_readable(json: &str) -> bool {
     serde_json::from_str::<Readable<false>>(json).is_ok()

@@ -1,6 +1,8 @@
 //! The form of what comes in: JSON and XML bodies, query parameters, idempotency keys. Whether it may be done is the ledger's to say.
 
 pub mod batch;
+pub mod binder;
+pub mod binding;
 pub mod body;
 pub mod clock;
 pub mod cloud_event;

@@ -1,6 +1,6 @@
 //! Owners as objects, and updates of what objects say: a field that is left out keeps its value, null removes it.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::{
     AccountId, Body, CreateOwner, OwnerId, OwnerKind, OwnerProfile, OwnerStatus, PaymentId,
@@ -12,6 +12,7 @@ use crate::caller::Caller;
 use crate::code::ErrorCode;
 use crate::draft::CommandDraft;
 use crate::error::ApiError;
+use crate::form::json::given;
 use crate::form::request::{notes, payment};
 use crate::form::value::{
     AccountText, DescriptionText, ExternalIdText, MetadataForm, OwnerText, PaymentText,
@@ -141,13 +142,6 @@ pub enum OwnerStatusForm {
     Active,
     /// No new accounts and API keys can be made for the owner; those that exist go on.
     Inactive,
-}
-
-/// Reads a field that is there: null is a value of its own.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 impl OwnerKindForm {

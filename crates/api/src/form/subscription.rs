@@ -1,6 +1,6 @@
 //! The bodies of requests about subscriptions.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use tributary_engine::{IdKind, Ids, Reader};
 use tributary_ledger::OwnerId;
 use tributary_messaging::{
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::form::json::given;
 use crate::form::value::{CurrencyForm, MetadataForm, OwnerText};
 use crate::render::event_schema::event_types;
 use crate::time::parse_timestamp;
@@ -152,13 +153,6 @@ pub struct SubscriptionUpdate {
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<MetadataForm>,
-}
-
-/// Tells null from a field that is left out.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// In which order events are handed out.

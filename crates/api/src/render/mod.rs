@@ -6,6 +6,8 @@ pub mod answer;
 pub mod api_key;
 pub mod attempt;
 pub mod balance;
+pub mod binder;
+pub mod binding;
 pub mod clock;
 pub mod cloud_event;
 pub mod common;

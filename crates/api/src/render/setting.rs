@@ -45,6 +45,19 @@ pub struct SettingObject {
     pub definition: Option<serde_json::Value>,
 }
 
+/// A setting that is gone.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SettingDeleted)]
+pub struct DeletedObject {
+    /// The id of the setting.
+    pub id: String,
+    /// Kind of the setting.
+    #[schema(value_type = String)]
+    pub object: &'static str,
+    /// Always true.
+    pub deleted: bool,
+}
+
 /// The setting of an accepted put or delete, as the record left it.
 pub fn setting(reader: &Reader, record: &Record, change: &SettingChange) -> Option<SettingObject> {
     let ids = reader.ids();

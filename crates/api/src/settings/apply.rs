@@ -206,7 +206,7 @@ fn step(
     let id = before
         .as_ref()
         .map_or_else(random_setting_id, |before| before.id);
-    let body = kind.define(caller, id, &definition, before.as_ref())?;
+    let body = kind.define(caller, id, &slug, &definition, before.as_ref())?;
     let mut step = Step {
         action: Action::Create,
         kind: kind.clone(),
@@ -282,8 +282,9 @@ impl Step {
             };
             fields.extend(names.iter().filter(differs).map(|name| name.to_string()));
             // Secrets are not shown.
-            let secret = self.kind.reveal(before)?;
-            if fields.is_empty() || self.kind.reveal(&after)? != secret {
+            let secrets = self.kind.changed_secrets(before, &after)?;
+            fields.extend(secrets.into_iter().map(str::to_owned));
+            if fields.is_empty() {
                 fields.push("secret".to_owned());
             }
         }
@@ -313,7 +314,7 @@ impl Step {
             replaces: before.as_ref().map_or(0, |before| before.revision),
             body: self
                 .kind
-                .define(caller, id, &self.definition, before.as_ref())?,
+                .define(caller, id, &self.slug, &self.definition, before.as_ref())?,
         })
     }
 

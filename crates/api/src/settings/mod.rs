@@ -3,6 +3,9 @@
 //! A kind of settings implements [`SettingType`]; the ledger treats the content as opaque bytes.
 
 pub mod apply;
+pub mod binder;
+pub mod binding;
+pub mod defined;
 pub mod standard;
 pub mod subscription;
 
@@ -35,13 +38,14 @@ pub trait SettingType: Send + Sync {
     /// The kind.
     fn kind(&self) -> SettingKind;
 
-    /// Checks a complete definition and makes the content of a setting of it; secrets are sealed for `id`. What the definition
+    /// Checks a complete definition and makes the content of a setting named `slug` of it; secrets are sealed for `id`. What the definition
     /// leaves out has its default, except secrets and state of `before`, the setting that is replaced. The content is that of
     /// `before` if nothing differs.
     fn define(
         &self,
         caller: &Caller,
         id: SettingId,
+        slug: &Slug,
         definition: &serde_json::Map<String, serde_json::Value>,
         before: Option<&Setting>,
     ) -> Result<SettingBody, ApiError>;
@@ -57,6 +61,18 @@ pub trait SettingType: Send + Sync {
 
     /// Returns the secret that was made for the setting, for the caller who has just made it; none if there is none.
     fn reveal(&self, setting: &Setting) -> Result<Option<String>, ApiError>;
+
+    /// Returns the names of the secrets that differ between two revisions of a setting.
+    fn changed_secrets(
+        &self,
+        before: &Setting,
+        after: &Setting,
+    ) -> Result<Vec<&'static str>, ApiError> {
+        Ok(match self.reveal(before)? == self.reveal(after)? {
+            true => Vec::new(),
+            false => vec!["secret"],
+        })
+    }
 
     /// Begins to work by settings of this kind, if nothing does so yet.
     fn begin(&self) {}

@@ -5,11 +5,23 @@ use std::sync::Arc;
 use tributary_engine::Reader;
 
 use super::SettingTypes;
+use super::binder::BinderType;
+use super::binding::BindingType;
 use super::subscription::SubscriptionType;
+use crate::brokers::Brokers;
 use crate::transport::PushTransport;
 
 /// Returns the kinds that this crate implements. A crate that owns another kind adds it by [`SettingTypes::with`].
-pub fn standard_types(reader: Reader, transport: Option<Arc<dyn PushTransport>>) -> SettingTypes {
+pub fn standard_types(
+    reader: Reader,
+    transport: Option<Arc<dyn PushTransport>>,
+    brokers: Arc<dyn Brokers>,
+) -> SettingTypes {
+    let binders = BinderType::new(reader.clone(), brokers.clone());
+    let bindings = BindingType::new(reader.clone(), brokers);
     let subscriptions = SubscriptionType::new(reader, transport);
-    SettingTypes::default().with(Arc::new(subscriptions))
+    SettingTypes::default()
+        .with(Arc::new(subscriptions))
+        .with(Arc::new(binders))
+        .with(Arc::new(bindings))
 }

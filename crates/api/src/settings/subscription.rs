@@ -308,6 +308,7 @@ impl SettingType for SubscriptionType {
         &self,
         caller: &Caller,
         id: SettingId,
+        _slug: &Slug,
         definition: &Map<String, Value>,
         before: Option<&Setting>,
     ) -> Result<SettingBody, ApiError> {

@@ -32,6 +32,20 @@ impl Reader {
         published.set.settings().filter(wanted).cloned().collect()
     }
 
+    /// Waits until a setting of any kind was put or deleted after `position`, and the change shows. To miss none, take
+    /// [`Reader::published`] before the settings are read, and wait with that. No thread waits meanwhile.
+    pub async fn settings_changed_after(&self, position: u64) {
+        loop {
+            let mut news = std::pin::pin!(self.view.settings_news.notified());
+            // Before looking, so that nothing is missed in between.
+            news.as_mut().enable();
+            if self.view.settings_position() > position {
+                return;
+            }
+            news.await;
+        }
+    }
+
     /// Returns the size of the bodies of all living settings, in bytes.
     pub fn settings_bytes(&self) -> usize {
         self.view.read().set.settings_bytes()

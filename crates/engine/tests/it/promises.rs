@@ -1,7 +1,9 @@
 //! Promises that a single thread can break.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 
 use tributary_engine::{
     Backend, Batch, Clock, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
@@ -9,8 +11,8 @@ use tributary_engine::{
 };
 use tributary_journal::Head;
 use tributary_ledger::{
-    Body, Command, Key, Lookups, Origin, OwnerId, PayeeAmounts, PaymentId, PaymentStatus, Refund,
-    ReplyAddress, SettingId, WorkingSet,
+    Body, Command, Key, Lookups, Origin, OwnerId, PayeeAmounts, PaymentId, PaymentStatus,
+    PutSetting, Refund, ReplyAddress, SettingBody, SettingId, SettingKind, Slug, WorkingSet,
 };
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::SimDisk;
@@ -78,6 +80,45 @@ fn a_key_leads_to_the_record_with_its_origin_and_its_result() {
     assert_eq!(found.command.origin, first.origin);
     assert_eq!(found.outcome.rejection.map(|why| why.code()), again[0]);
     assert!(find(b"another").expect("it reads").is_none());
+}
+
+#[test]
+fn whoever_waits_for_settings_is_woken_by_a_change_of_one_and_by_nothing_else() {
+    let disk = SimDisk::new(4).disk();
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
+    let mut stepper = stepper(&disk, &clock);
+    let reader = stepper.reader();
+    let mut context = Context::from_waker(Waker::noop());
+    let put = |replaces| {
+        Body::PutSetting(Box::new(PutSetting {
+            id: SettingId(7),
+            kind: SettingKind::BINDER,
+            slug: Slug::new("main").expect("a slug"),
+            managed_by: None,
+            replaces,
+            body: SettingBody::new(b"content").expect("it is short"),
+            request: [replaces as u8; 16],
+        }))
+    };
+    for replaces in 0..2 {
+        let seen = reader.published();
+        let mut waiting = pin!(reader.settings_changed_after(seen));
+        let key = |name: &str| format!("{name}-{replaces}");
+        settle(&mut stepper, vec![open(&key("open"), "platform")]);
+        let refused = command(&key("refused"), put(77));
+        assert_eq!(
+            settle(&mut stepper, vec![refused]).len(),
+            1,
+            "it changes nothing"
+        );
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        let made = command(&key("put"), put(replaces));
+        assert_eq!(settle(&mut stepper, vec![made]), [None]);
+        assert!(waiting.as_mut().poll(&mut context).is_ready());
+        // Whoever comes late misses nothing.
+        let mut late = pin!(reader.settings_changed_after(seen));
+        assert!(late.as_mut().poll(&mut context).is_ready());
+    }
 }
 
 /// Hold expiry must not live in a cache: a new engine over the same journal knows what is due.

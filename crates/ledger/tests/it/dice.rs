@@ -158,8 +158,8 @@ pub(crate) fn command(world: &World, dice: &Dice, now: u64) -> Command {
 
 fn origin(die: u16) -> Origin {
     let text = |len: u16| "ö".repeat(usize::from(len));
-    let correlation_id = (die % 2 == 0).then(|| text(1 + die % 256));
-    let reply = (die % 3 != 0)
+    let correlation_id = die.is_multiple_of(2).then(|| text(1 + die % 256));
+    let reply = (!die.is_multiple_of(3))
         .then(|| ReplyAddress::new(&text(1 + die / 7 % 256), correlation_id.as_deref()).unwrap());
     let (setting, revision) = (SettingId(1 + u64::from(die)), 1 + u64::from(die % 9));
     let hops = 1 + (die % 8) as u8;

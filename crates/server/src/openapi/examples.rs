@@ -10,6 +10,7 @@ const PAYMENT: &str = "pay_4b1w9k6z7q0c8n2m5x3v7t9r1p";
 const EVENT: &str = "evt_4b1w9k6z7q0c8n2m5x3v7t9r1p";
 const LATER_EVENT: &str = "evt_7t9r1p4b1w9k6z7q0c8n2m5x3v";
 const RECEIPT: &str = "rcp_0";
+const API_KEY: &str = "key_4b1w9k6z7q0c8n2m5x3v7t9r1p";
 
 /// The body of an example request; none for operations without one.
 pub(super) fn body(operation: &str) -> Option<Value> {
@@ -65,6 +66,18 @@ pub(super) fn body(operation: &str) -> Option<Value> {
             "managed_by": "shop", "generation": 7, "dry_run": true,
             "settings": [{"kind": "subscription", "slug": "orders", "events": ["payment.#"]}],
         }),
+        "createBinder" => json!({
+            "slug": "main", "type": "rabbitmq", "url": "amqps://broker.example:5671",
+            "username": "tributary", "password": "correct horse battery staple",
+        }),
+        "updateBinder" => json!({"password": "another horse"}),
+        "createBinding" => json!({
+            "slug": "orders", "binder": "main", "direction": "in", "destination": "payment_order",
+            "acts_as": API_KEY, "identity_from": "field order_id",
+            "consumer": {"concurrency": 4}, "reply": {"allow": ["replies.*"]},
+        }),
+        "updateBinding" => json!({"prefetch": 256}),
+        "pauseBinding" => json!({"reason": "the bank is closed"}),
         "receiveEvents" => json!({"max": 100, "wait_seconds": 2}),
         "acknowledgeEvents" => json!({"receipts": [RECEIPT]}),
         "refuseEvents" => json!({

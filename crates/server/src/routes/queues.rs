@@ -21,7 +21,7 @@ use crate::response::{ErrorResponse, json};
     responses((status = 200, description = "The queue.", body = QueueObject)))]
 pub(crate) async fn payment_order(
     State(app): State<App>,
-    PlatformReading: PlatformReading,
+    _: PlatformReading,
 ) -> Result<Response, ErrorResponse> {
     let shown = app.blocking(|shared| {
         let now = shared.engine.now();

@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use serde::Deserialize;
 use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
@@ -23,13 +22,13 @@ use tributary_api::subscriptions::subscription_not_found;
 use tributary_engine::{IdKind, Slice};
 use tributary_ledger::{Key, Setting, SettingId, SettingKind};
 use tributary_messaging::SubscriptionId;
-use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
 use crate::auth::{Reading, Writing};
 use crate::extract::{Id, IdempotencyKey, Json, OptionalIdempotencyKey, OptionalJson, Query};
 use crate::model::subscription_model;
 use crate::response::{ErrorResponse, json, mark_replayed};
+use crate::routes::defined::DeleteQuery;
 
 /// The subscriptions of this server as settings.
 pub(crate) fn subscription_type(shared: &Shared) -> SubscriptionType {
@@ -253,16 +252,6 @@ pub(crate) async fn update(
     Json(body): Json<SubscriptionUpdate>,
 ) -> Result<Response, ErrorResponse> {
     change(&app, caller, key, &id, Change::Update(Box::new(body))).await
-}
-
-/// Which revision is deleted.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DeleteQuery {
-    /// Revision that must be the newest, else the answer is `setting_conflict`; any if left out.
-    #[serde(default)]
-    revision: Option<u64>,
 }
 
 /// Deletes a subscription and its dead letters.

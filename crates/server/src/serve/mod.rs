@@ -21,6 +21,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tributary_api::brokers::Brokers;
 use tributary_api::intake::Intake;
 use tributary_api::settings::standard::standard_types;
 use tributary_api::transport::PushTransport;
@@ -89,12 +90,13 @@ impl std::fmt::Debug for Draining {
 
 impl Server {
     /// Listens and serves `engine`, and its subscriptions if there are any, until told to stop. `transport` sends the events of
-    /// subscriptions that have a URL. Returns once every listener is open.
+    /// subscriptions that have a URL, and `brokers` checks binders and bindings. Returns once every listener is open.
     pub fn start(
         config: ServerConfig,
         engine: Engine,
         messaging: Option<Arc<Messaging>>,
         transport: Option<Arc<dyn PushTransport>>,
+        brokers: Arc<dyn Brokers>,
     ) -> Result<Running, StartError> {
         let files = config.tls.as_ref();
         let certificate = files.map(CurrentCertificate::load).transpose();
@@ -128,7 +130,7 @@ impl Server {
             config,
             engine,
             messaging,
-            transport,
+            (transport, brokers),
             threads,
             parameters,
             stopped.clone(),
@@ -185,14 +187,15 @@ fn shared(
     config: ServerConfig,
     engine: Engine,
     messaging: Option<Arc<Messaging>>,
-    transport: Option<Arc<dyn PushTransport>>,
+    (transport, brokers): (Option<Arc<dyn PushTransport>>, Arc<dyn Brokers>),
     threads: usize,
     parameters: QueryParameters,
     stopped: watch::Receiver<bool>,
 ) -> Arc<Shared> {
     let document = openapi::openapi_json();
     Arc::new(Shared {
-        setting_types: standard_types(engine.reader(), transport.clone()),
+        setting_types: standard_types(engine.reader(), transport.clone(), brokers.clone()),
+        brokers,
         rate: RateLimiter::new(config.limits.rate),
         reader: engine.reader(),
         intake: Intake::new(engine.reader(), messaging.clone()),

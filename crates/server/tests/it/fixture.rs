@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tributary_api::brokers::Brokers;
 use tributary_api::first_key::create_first_key;
 use tributary_api::transport::PushTransport;
+use tributary_connect::adapters::Adapters;
+use tributary_connect::memory;
 use tributary_connect::webhooks::{Keyring, MasterKey, WebhookConfig, Webhooks};
 use tributary_engine::{
     Clock, ClockReading, ClockSource, ClockStatus, DirDisk, Disk, Engine, JournalMeta, Memory,
@@ -128,6 +131,17 @@ pub(crate) struct Fixture {
     keys: AtomicU64,
 }
 
+/// A server whose only adapter is that of the broker in memory. It seals passwords if it sends webhooks.
+pub(crate) fn brokers(webhooks: Option<&WebhookConfig>, engine: &Engine) -> Arc<dyn Brokers> {
+    let keyring = match webhooks {
+        Some(config) => config.keyring.clone(),
+        None => Keyring::unusable("this server has no key"),
+    };
+    let memory = memory::Memory::new(memory::Broker::new());
+    let ids = engine.reader().ids().clone();
+    Arc::new(Adapters::new(vec![Arc::new(memory)], keyring, ids))
+}
+
 /// Bounds that fit tests: a machine that stands still for some seconds comes up against none of them. A test of one of them sets it.
 pub(crate) fn limits() -> Limits {
     Limits {
@@ -231,7 +245,9 @@ impl Fixture {
         change(&mut config);
         let webhooks = start_webhooks(webhook_config.as_ref(), &engine, messaging.as_ref());
         let transport = webhooks.clone().map(|it| it as Arc<dyn PushTransport>);
-        let running = Server::start(config, engine.clone(), messaging.clone(), transport);
+        let brokers = brokers(webhook_config.as_ref(), &engine);
+        let (used, kept) = (engine.clone(), messaging.clone());
+        let running = Server::start(config, used, kept, transport, brokers);
         let running = running.expect("it starts");
         let addr = running.addr();
         Fixture {
@@ -270,7 +286,9 @@ impl Fixture {
         let (engine, messaging) = (&self.engine, self.messaging.as_ref());
         self.webhooks = start_webhooks(self.webhook_config.as_ref(), engine, messaging);
         let transport = self.transport();
-        let running = Server::start(config, engine.clone(), messaging.cloned(), transport);
+        let brokers = brokers(self.webhook_config.as_ref(), engine);
+        let (used, kept) = (engine.clone(), messaging.cloned());
+        let running = Server::start(config, used, kept, transport, brokers);
         let running = running.expect("it starts");
         self.addr = running.addr();
         self.running = Some(running);
@@ -378,7 +396,8 @@ impl Fixture {
         };
         change(&mut config.limits);
         let (engine, messaging) = (self.engine.clone(), self.messaging.clone());
-        Server::start(config, engine, messaging, self.transport()).expect("it starts")
+        let brokers = brokers(self.webhook_config.as_ref(), &engine);
+        Server::start(config, engine, messaging, self.transport(), brokers).expect("it starts")
     }
 
     /// Opens an account and returns its id.

@@ -11,7 +11,7 @@ use serde_json::json;
 use tributary_server::{RateLimit, Server, ServerConfig, TlsFiles};
 
 use crate::client::{PATIENCE, connect, read_answer, send, until};
-use crate::fixture::{Fixture, pay};
+use crate::fixture::{Fixture, brokers, pay};
 
 #[test]
 fn a_caller_who_takes_no_answers_is_cut_off() {
@@ -278,7 +278,8 @@ fn tls_is_spoken_with_the_files_given() {
         tls: Some(swapped),
         ..ServerConfig::default()
     };
-    let error = Server::start(config, server.engine.clone(), None, None)
+    let brokers = brokers(None, &server.engine);
+    let error = Server::start(config, server.engine.clone(), None, None, brokers)
         .expect_err("a key is no certificate");
     assert!(error.to_string().contains("key.pem"), "{error}");
 }

@@ -4,6 +4,7 @@ mod alerts;
 mod api_keys;
 mod balances;
 mod batches;
+mod bindings;
 mod books;
 mod client;
 mod clock;

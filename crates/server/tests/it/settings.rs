@@ -6,7 +6,7 @@ use crate::client::{Answer, send};
 use crate::fixture::{Fixture, id};
 
 /// A write of any method, with an idempotency key or without one.
-fn write(
+pub(crate) fn write(
     server: &Fixture,
     token: &str,
     method: &str,
@@ -32,7 +32,7 @@ fn path_of(subscription: &Value) -> String {
     format!("/v1/subscriptions/{}", id(subscription))
 }
 
-fn is_replayed(answer: &Answer) -> bool {
+pub(crate) fn is_replayed(answer: &Answer) -> bool {
     answer.header("idempotent-replayed") == Some("true")
 }
 

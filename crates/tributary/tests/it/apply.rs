@@ -117,6 +117,18 @@ fn a_wrong_file_is_refused_before_anything_is_done() {
             "shop.toml: [[subscription]] 1: secret must not",
         ),
         ("subscription = 1", "[[subscription]]"),
+        (
+            "[[binder]]\nslug = \"main\"\npassword = \"x\"",
+            "shop.toml: [[binder]] 1 (main): password must not",
+        ),
+        (
+            "[[binder]]\nslug = \"main\"\ntype = \"carrier_pigeon\"\nurl = \"loft:1\"",
+            "shop.toml: [[binder]] 1 (main): type",
+        ),
+        (
+            "[[binding]]\nslug = \"orders\"\nbinder = \"main\"\ndirection = \"in\"\ndestination = \"orders\"",
+            "shop.toml: [[binding]] 1 (orders): acts_as",
+        ),
     ] {
         std::fs::write(&file, text).expect("writes");
         let output = run(&arguments(&server, &url, &file, &[]));
