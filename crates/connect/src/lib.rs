@@ -6,4 +6,7 @@
 pub mod adapters;
 pub mod memory;
 pub mod port;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
+pub mod trust;
 pub mod webhooks;

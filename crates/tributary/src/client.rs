@@ -13,7 +13,7 @@ use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls;
-use tributary_connect::webhooks::load_trusted_roots;
+use tributary_connect::trust::load_trusted_roots;
 
 use crate::exit::usage_error;
 

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -10,6 +11,10 @@ use tracing_subscriber::{Registry, fmt};
 
 use crate::config::{Log, LogFormat};
 use crate::exit::usage_error;
+
+/// A library whose own lines are left out: it shows messages of the broker as they are, passwords too at the level `trace`. What goes
+/// wrong with a connection is said by whoever uses it.
+const SILENT: &str = "lapin";
 
 /// Changes the level of the log.
 #[derive(Debug, Clone)]
@@ -31,7 +36,9 @@ pub(crate) fn start(log: &Log, demo: bool) -> anyhow::Result<LogLevel> {
     let lines = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    let registry = tracing_subscriber::registry().with(level);
+    let registry = tracing_subscriber::registry()
+        .with(level)
+        .with(filter_fn(|line| !line.target().starts_with(SILENT)));
     match log.format {
         LogFormat::Text => registry.with(lines).init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),

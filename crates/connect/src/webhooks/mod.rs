@@ -15,7 +15,6 @@ mod sender;
 mod settings;
 mod signature;
 mod transport;
-mod trust;
 
 pub use address::{EndpointUrl, Rules, URL_BYTES_MAX, UrlRefused};
 pub use endpoint::{Endpoint, EndpointUnreadable};
@@ -28,4 +27,3 @@ pub use sender::{Attempt, Figures, Outcome, Sender, SenderError};
 pub use settings::{PER_HOST_MAX, Resolver, Settings};
 pub use signature::{LIVE_SECRETS_MAX, NotASecret, SigningSecret, SigningSecrets, TooManySecrets};
 pub use transport::{WebhookConfig, Webhooks};
-pub use trust::load_trusted_roots;

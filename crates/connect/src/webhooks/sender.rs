@@ -17,7 +17,7 @@ use super::job::Job;
 use super::retry_after::retry_after;
 use super::schedule::{AttemptNumber, Bounds, Next, Schedule, Served};
 use super::settings::Settings;
-use super::trust;
+use crate::trust;
 
 /// The longest event id, in bytes.
 const EVENT_ID_BYTES_MAX: usize = 128;

@@ -81,11 +81,25 @@ impl Engine {
         }
     }
 
+    /// Stops it, so that its connections stay and nobody answers, or lets it go on.
+    #[cfg(feature = "rabbitmq")]
+    pub(super) fn freeze(&self, is_frozen: bool) {
+        let running = self.running.lock().expect("nobody panics");
+        let child = running.as_ref().expect("it runs");
+        signal_group(
+            child,
+            match is_frozen {
+                true => rustix::process::Signal::STOP,
+                false => rustix::process::Signal::CONT,
+            },
+        );
+    }
+
     /// Kills it, with everything that it started in its group, as a power cut would.
     pub(super) fn kill(&self) {
         let child = self.running.lock().expect("nobody panics").take();
         if let Some(mut child) = child {
-            kill_group(&child);
+            signal_group(&child, rustix::process::Signal::KILL);
             child.wait().expect("it is our child");
         }
     }
@@ -97,10 +111,10 @@ impl Drop for Engine {
     }
 }
 
-fn kill_group(child: &Child) {
+fn signal_group(child: &Child, signal: rustix::process::Signal) {
     let group = i32::try_from(child.id()).expect("an id of a process");
     let group = rustix::process::Pid::from_raw(group).expect("it is not 0");
-    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    let _ = rustix::process::kill_process_group(group, signal);
 }
 
 /// A port that nobody listens at now.

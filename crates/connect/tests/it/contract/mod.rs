@@ -5,6 +5,8 @@ mod incoming;
 mod memory;
 mod outgoing;
 mod proxy;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod trouble;
 
 use std::time::Duration;
@@ -102,7 +104,10 @@ async fn source(rig: &dyn Rig, binding: &Binding) -> Box<dyn Source> {
         loop {
             match rig.adapter().open_source(&binder, binding).await {
                 Ok(source) => return source,
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(trouble) => {
+                    eprintln!("not yet: {trouble}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
         }
     })
@@ -115,7 +120,10 @@ async fn sink(rig: &dyn Rig) -> Box<dyn Sink> {
         loop {
             match rig.adapter().open_sink(&binder).await {
                 Ok(sink) => return sink,
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(trouble) => {
+                    eprintln!("not yet: {trouble}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
         }
     })

@@ -1,4 +1,4 @@
-//! Trusted certificates of receivers: those of the system, or of a file.
+//! Trusted certificates of receivers and brokers: those of the system, of a file, or of a setting.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,32 +36,51 @@ pub fn load_trusted_roots(file: Option<&Path>) -> Result<Option<RootCertStore>, 
         return Ok(None);
     };
     let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&path)
-        .and_then(Iterator::collect)
-        .map_err(|error| wrong(&error))?;
+    let pem = std::fs::read(&path).map_err(|error| wrong(&error))?;
+    let roots = parse_trusted_roots(&pem).map_err(|error| wrong(&error))?;
+    Ok(Some(roots))
+}
+
+/// Returns the certificates in `pem`.
+///
+/// # Errors
+/// If it is not PEM, or holds no certificate.
+pub fn parse_trusted_roots(pem: &[u8]) -> Result<RootCertStore, String> {
+    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
     let mut roots = RootCertStore::empty();
     let (added, _not_understood) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err(wrong(&"it holds no certificate"));
+    match added {
+        0 => Err("it holds no certificate".to_owned()),
+        _ => Ok(roots),
     }
-    Ok(Some(roots))
 }
 
 /// What makes TLS connections that trust the certificates in `file`; without one, those of the system. If the system has none, no
 /// receiver is trusted, and that is in the log.
-pub(super) fn connector(file: Option<&Path>) -> Result<TlsConnector, String> {
+pub(crate) fn connector(file: Option<&Path>) -> Result<TlsConnector, String> {
     let roots = load_trusted_roots(file)?.unwrap_or_else(|| {
         tracing::warn!(
             "this system has no list of trusted certificates: no webhook over https will arrive"
         );
         RootCertStore::empty()
     });
+    let mut config = client_config(roots)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Returns how TLS connections are made that trust `roots`, with the one provider of cryptography in this program.
+///
+/// # Errors
+/// Never in practice: if the provider knows no version of TLS.
+pub fn client_config(roots: RootCertStore) -> Result<rustls::ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+    let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(config)
 }
