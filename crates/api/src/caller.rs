@@ -190,6 +190,30 @@ pub fn authenticate(
     })
 }
 
+/// Returns the caller that holds the API key `id`: for what acts as a key without holding it, such as a binding. Its setting was made by
+/// the platform.
+///
+/// # Errors
+/// If there is no such key, or it is revoked or may only read.
+pub fn acting_as(reader: &Reader, id: ApiKeyId) -> Result<Caller, ApiError> {
+    let key = reader.api_key(id);
+    let key = key.filter(|key| key.status == ApiKeyStatus::Active);
+    let key = key.ok_or_else(|| {
+        ApiError::new(
+            ErrorCode::ApiKeyInvalid,
+            "The API key is revoked or not there.",
+        )
+    })?;
+    let caller = Caller {
+        actor: Actor {
+            owner: key.owner,
+            api_key: key.id,
+        },
+        access: key.access,
+    };
+    caller.may_write()
+}
+
 /// Number of the internal key: no record ever has it.
 const INTERNAL_KEY: ApiKeyId = ApiKeyId(u64::MAX);
 

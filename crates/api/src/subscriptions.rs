@@ -87,7 +87,7 @@ pub fn filter_owner(reader: &Reader, caller: &Caller, name: &str) -> Result<Owne
 pub fn must_be_pull(subscription: &Subscription, param: &str) -> Result<(), ApiError> {
     match subscription.terms.kind {
         Kind::Pull => Ok(()),
-        Kind::Push { .. } => Err(ApiError::invalid(
+        Kind::Push { .. } | Kind::Sink { .. } => Err(ApiError::invalid(
             param,
             "Events of this subscription are sent, not fetched.",
         )),

@@ -6,25 +6,26 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tributary_api::brokers::{self, BinderTerms, BindingTerms, Brokers};
+use tributary_api::brokers::{self, BinderTerms, BindingFigures, BindingTerms, Brokers};
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
-use tributary_engine::Ids;
+use tributary_engine::{Clock, Ids};
 use tributary_ledger::{SettingId, SettingKind};
 
+use crate::counters::Registry;
 use crate::port::{Adapter, Binder, Binding, Declare, Secret, Unfit};
 use crate::webhooks::{Keyring, MasterKey};
 
 /// Every type of broker that has an adapter, which is the name of its cargo feature too.
-const TYPES: [&str; 7] = [
-    "activemq", "kafka", "nats", "rabbitmq", "redis", "rocketmq", "zeromq",
-];
+const TYPES: [&str; 1] = ["rabbitmq"];
 
-/// The adapters of a server.
+/// The adapters of a server, and what the bindings at work with them do.
 pub struct Adapters {
     adapters: Vec<Arc<dyn Adapter>>,
     keyring: Keyring,
     ids: Ids,
+    clock: Arc<dyn Clock>,
+    counters: Registry,
 }
 
 /// Why the password of a binder can't be opened, as an operator reads it.
@@ -41,17 +42,29 @@ pub struct PasswordUnreadable {
 
 impl Adapters {
     /// The adapters that this build has. `keyring` seals passwords, and `ids` are those of the journal.
-    pub fn of_build(keyring: Keyring, ids: Ids) -> Adapters {
-        Adapters::new(built(), keyring, ids)
+    pub fn of_build(keyring: Keyring, ids: Ids, clock: Arc<dyn Clock>) -> Adapters {
+        Adapters::new(built(), keyring, ids, clock)
     }
 
     /// These adapters.
-    pub fn new(adapters: Vec<Arc<dyn Adapter>>, keyring: Keyring, ids: Ids) -> Adapters {
+    pub fn new(
+        adapters: Vec<Arc<dyn Adapter>>,
+        keyring: Keyring,
+        ids: Ids,
+        clock: Arc<dyn Clock>,
+    ) -> Adapters {
         Adapters {
             adapters,
             keyring,
             ids,
+            clock,
+            counters: Registry::default(),
         }
+    }
+
+    /// Returns the counters of the bindings at work.
+    pub(crate) fn counters(&self) -> &Registry {
+        &self.counters
     }
 
     /// Returns the adapter to a type of broker.
@@ -137,7 +150,10 @@ pub fn binding(slug: &str, terms: &BindingTerms) -> Binding {
 
 /// The adapters that the features of this build add: one line for each.
 fn built() -> Vec<Arc<dyn Adapter>> {
-    vec![]
+    vec![
+        #[cfg(feature = "rabbitmq")]
+        Arc::new(crate::rabbitmq::RabbitMq::new()),
+    ]
 }
 
 impl Brokers for Adapters {
@@ -191,6 +207,11 @@ impl Brokers for Adapters {
         Ok(BASE64.encode(key.seal(&self.place(id), password.as_bytes())))
     }
 
+    fn figures(&self, binding: SettingId) -> Option<BindingFigures> {
+        let counters = self.counters.get(binding);
+        counters.map(|counters| counters.read(self.clock.now()))
+    }
+
     fn mac_password(&self, password: &str) -> Result<[u8; 32], ApiError> {
         Ok(self.key()?.mac(password.as_bytes()))
     }
@@ -207,13 +228,20 @@ fn unavailable(message: &'static str) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tributary_engine::SystemClock;
+
     use crate::memory::{Broker, Memory};
 
     fn adapters(folder: &tempfile::TempDir) -> Adapters {
         let key = MasterKey::load(&folder.path().join("key"), true).expect("a key");
         let memory = Memory::new(Broker::new());
         let ids = Ids::new(&[7; 16], &[(1, 1)]);
-        Adapters::new(vec![Arc::new(memory)], Keyring::new(key), ids)
+        Adapters::new(
+            vec![Arc::new(memory)],
+            Keyring::new(key),
+            ids,
+            Arc::new(SystemClock),
+        )
     }
 
     fn terms(broker: &str, sealed_password: Option<String>) -> BinderTerms {
@@ -266,7 +294,12 @@ mod tests {
     #[test]
     fn a_server_without_its_master_key_seals_nothing() {
         let ids = Ids::new(&[7; 16], &[(1, 1)]);
-        let adapters = Adapters::new(Vec::new(), Keyring::unusable("it is lost"), ids);
+        let adapters = Adapters::new(
+            Vec::new(),
+            Keyring::unusable("it is lost"),
+            ids,
+            Arc::new(SystemClock),
+        );
         let error = adapters.seal_password(SettingId(7), "secret", None);
         assert_eq!(error.expect_err("no key").code(), "messaging_unavailable");
         assert!(adapters.mac_password("secret").is_err());

@@ -4,6 +4,8 @@
 //! server, another driver, or any rule about money.
 
 pub mod adapters;
+pub mod bindings;
+mod counters;
 pub mod memory;
 pub mod port;
 #[cfg(feature = "rabbitmq")]

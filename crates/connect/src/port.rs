@@ -43,6 +43,11 @@ pub trait Adapter: Send + Sync {
         format!("{}.{}.dlq", binding.destination, binding.group)
     }
 
+    /// Prefix of headers that are attributes of CloudEvents, as the protocol's binding of CloudEvents 1.0 has it.
+    fn attribute_prefix(&self) -> &'static str {
+        "ce_"
+    }
+
     /// Connects, and begins to take in messages. [`Binding::declare`] concerns the destination and that of its dead letters.
     ///
     /// # Errors
@@ -66,7 +71,8 @@ pub trait Source: Send {
     /// called again without losing a message.
     ///
     /// # Errors
-    /// If the connection is lost. The source is of no more use, and the broker gives what was not acknowledged to another one.
+    /// If the connection is lost. The source is of no more use, every further call fails too, and the broker gives what was not
+    /// acknowledged to another one.
     fn receive(&mut self) -> Doing<'_, Result<Message, Trouble>>;
 
     /// Tells the broker that a message is done with. Messages may be acknowledged in any order.
@@ -176,11 +182,11 @@ pub struct Outgoing {
     pub key: Option<String>,
     /// Body.
     pub body: Bytes,
-    /// Media type of the body.
+    /// Media type of the body; empty if nobody knows it.
     pub content_type: String,
     /// Headers.
     pub headers: Vec<(String, Bytes)>,
-    /// Id, the same in every attempt.
+    /// Id, the same in every attempt; empty if it has none.
     pub message_id: String,
     /// What a reply repeats of the message that it answers.
     pub correlation_id: Option<String>,

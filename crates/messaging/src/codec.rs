@@ -2,7 +2,7 @@
 //!
 //! The first byte says what it is. Numbers are never used again for something else.
 
-use tributary_ledger::{Currency, OwnerId};
+use tributary_ledger::{Currency, OwnerId, SettingId};
 
 use crate::image::{Attempt, Change, Letter};
 use crate::settings::{Backoff, Filter, Kind, Order, Pattern, Policy, SubscriptionId, Terms};
@@ -158,6 +158,7 @@ fn put_terms(terms: &Terms, to: &mut Out<'_>) {
     match &terms.kind {
         Kind::Pull => to.u8(0),
         Kind::Push { target } => to.u8(1).bytes(target),
+        Kind::Sink { binding } => to.u8(2).u64(binding.0),
     };
     put_policy(&terms.policy, to);
     to.u8(u8::from(terms.paused.is_some()));
@@ -330,6 +331,9 @@ fn take_terms(from: &mut In<'_>) -> Result<Terms, Unreadable> {
         0 => Kind::Pull,
         1 => Kind::Push {
             target: from.bytes()?.to_vec(),
+        },
+        2 => Kind::Sink {
+            binding: SettingId(from.u64()?),
         },
         _ => return Err(Unreadable),
     };

@@ -1,9 +1,11 @@
 //! Content of a setting of kind subscription: a version byte, where the subscription begins, and its terms.
 
-use tributary_ledger::{Setting, SettingBody};
+use tributary_ledger::{Setting, SettingBody, SettingId, SettingKind};
 
 use crate::codec::{self, Unreadable};
-use crate::settings::{BadSetting, Subscription, SubscriptionId, Terms};
+use crate::settings::{
+    BadSetting, Filter, Kind, Order, Policy, Subscription, SubscriptionId, Terms,
+};
 
 /// First byte of the content. A later layout gets the next number.
 const VERSION: u8 = 1;
@@ -57,6 +59,44 @@ impl SubscriptionContent {
         let (terms, start) = codec::decode_terms(rest)?;
         Ok(SubscriptionContent { terms, start })
     }
+
+    /// The subscription that a setting of this kind is; none if it is not one.
+    ///
+    /// # Errors
+    /// As of [`SubscriptionContent::decode`].
+    pub(crate) fn of_setting(
+        kind: SettingKind,
+        id: SettingId,
+        body: &[u8],
+    ) -> Option<Result<SubscriptionContent, UnreadableContent>> {
+        match kind {
+            SettingKind::SUBSCRIPTION => Some(SubscriptionContent::decode(body)),
+            SettingKind::BINDING => Some(Ok(SubscriptionContent::of_replies(id))),
+            _ => None,
+        }
+    }
+
+    /// The replies of a binding: a subscription that wants no event but those that name it.
+    fn of_replies(binding: SettingId) -> SubscriptionContent {
+        SubscriptionContent {
+            terms: Terms {
+                filter: Filter {
+                    patterns: Vec::new(),
+                    currency: None,
+                    owner: None,
+                },
+                kind: Kind::Sink { binding },
+                policy: Policy {
+                    order: Order::Object,
+                    ..Policy::default()
+                },
+                paused: None,
+                name: String::new(),
+                metadata: String::new(),
+            },
+            start: None,
+        }
+    }
 }
 
 impl Subscription {
@@ -65,7 +105,9 @@ impl Subscription {
     /// # Errors
     /// If the setting's content can't be read.
     pub fn from_setting(setting: &Setting) -> Result<Subscription, UnreadableContent> {
-        let content = SubscriptionContent::decode(setting.body.as_bytes())?;
+        let body = setting.body.as_bytes();
+        let content = SubscriptionContent::of_setting(setting.kind, setting.id, body);
+        let content = content.ok_or(UnreadableContent)??;
         Ok(Subscription {
             id: SubscriptionId(setting.id.0),
             scope: setting.owner,

@@ -2,7 +2,7 @@
 
 use tributary_engine::{Failure, Reader};
 use tributary_ledger::codec::{Operation, Record, RecordRef};
-use tributary_ledger::{Body, Setting, SettingKind};
+use tributary_ledger::{Body, Setting};
 
 use crate::content::{SubscriptionContent, UnreadableContent};
 use crate::core::Known;
@@ -25,14 +25,13 @@ impl Definition {
     pub(crate) fn from_record(record: &RecordRef<'_>) -> Option<Definition> {
         let setting = record.setting()?;
         let change = record.setting_change()?;
-        if setting.kind != SettingKind::SUBSCRIPTION {
-            return None;
-        }
+        let content = SubscriptionContent::of_setting(setting.kind, setting.id, setting.body);
+        let content = content?;
         let id = SubscriptionId(setting.id.0);
         if record.operation() == Operation::DeleteSetting {
             return Some(Definition::Deleted(id));
         }
-        Some(match SubscriptionContent::decode(setting.body) {
+        Some(match content {
             Ok(content) => {
                 let start = content.start.unwrap_or(change.created.position);
                 let subscription = Subscription {
@@ -57,7 +56,8 @@ pub(crate) fn known(
     setting: &Setting,
     image: Option<&Image>,
 ) -> Result<Option<Known>, Failure> {
-    let Ok(content) = SubscriptionContent::decode(setting.body.as_bytes()) else {
+    let body = setting.body.as_bytes();
+    let Some(Ok(content)) = SubscriptionContent::of_setting(setting.kind, setting.id, body) else {
         return Ok(None);
     };
     let Ok(subscription) = Subscription::from_setting(setting) else {
@@ -81,9 +81,10 @@ pub(crate) fn revisions(
     setting: &Setting,
     from: u64,
 ) -> Result<Revisions, Failure> {
-    let newest = match SubscriptionContent::decode(setting.body.as_bytes()) {
-        Ok(content) => (setting.changed.position, content.terms.filter),
-        Err(UnreadableContent) => {
+    let body = setting.body.as_bytes();
+    let newest = match SubscriptionContent::of_setting(setting.kind, setting.id, body) {
+        Some(Ok(content)) => (setting.changed.position, content.terms.filter),
+        Some(Err(UnreadableContent)) | None => {
             let what = "the content of a subscription can't be read".into();
             return Err(Failure::RecordDamaged {
                 position: setting.changed.position,
@@ -116,6 +117,7 @@ fn filter_of(record: &Record) -> Option<(Filter, u64)> {
         return None;
     };
     let change = record.outcome.setting.as_ref()?;
-    let content = SubscriptionContent::decode(put.body.as_bytes()).ok()?;
+    let body = put.body.as_bytes();
+    let content = SubscriptionContent::of_setting(put.kind, put.id, body)?.ok()?;
     Some((content.terms.filter, change.prev))
 }

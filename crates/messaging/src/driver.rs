@@ -146,7 +146,11 @@ impl Messaging {
         images.generation = next_generation(images.generation, now, storage.process_number);
         let something = !images.images.is_empty() || !set_aside.is_empty();
         let (mut known, mut idle) = (Vec::new(), BTreeSet::new());
-        for setting in reader.settings(SettingKind::SUBSCRIPTION, None) {
+        let defining = [SettingKind::SUBSCRIPTION, SettingKind::BINDING];
+        for setting in defining
+            .into_iter()
+            .flat_map(|kind| reader.settings(kind, None))
+        {
             let id = SubscriptionId(setting.id.0);
             let one = definitions::known(&reader, &setting, images.images.get(&id));
             match one.map_err(io::Error::other)? {

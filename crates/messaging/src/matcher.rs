@@ -129,9 +129,22 @@ impl Matcher {
         wanting
     }
 
-    /// Returns the mailbox that a queued payment named: this subscription gets the event whatever its filter.
+    /// Returns the mailbox that the event goes to whatever the filter of that subscription: the one that a queued payment named, or
+    /// the replies of the binding by which an order came.
     fn mailbox(&self, record: &RecordRef<'_>) -> Option<SubscriptionId> {
-        let id = SubscriptionId(record.reply_to()?.0.get());
+        let id = match record.reply_to() {
+            Some(named) => named.0.get(),
+            // The result of a queued order follows.
+            None if record.is_queued() => return None,
+            None => {
+                record
+                    .origin()
+                    .filter(|origin| !origin.reply_to.is_empty())?
+                    .setting
+                    .0
+            }
+        };
+        let id = SubscriptionId(id);
         let known = self.entries.binary_search_by_key(&id, |entry| entry.id);
         known.ok().map(|_| id)
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
 use tributary_engine::Failure;
 use tributary_journal::lock;
-use tributary_ledger::{Actor, OwnerId};
+use tributary_ledger::{Actor, OwnerId, SettingId};
 
 use crate::core::{Core, Refusal};
 use crate::delivery::{Delivery, Receipt, ReceiptExpired};
@@ -297,6 +297,16 @@ impl Messaging {
             .filter(pushed)
             .map(|one| one.id)
             .collect()
+    }
+
+    /// Returns the subscriptions whose events go to brokers, and the binding of each.
+    pub fn sinks(&self) -> Vec<(SubscriptionId, SettingId)> {
+        let core = lock(&self.core);
+        let sink = |one: &Subscription| match one.terms.kind {
+            Kind::Sink { binding } => Some((one.id, binding)),
+            Kind::Pull | Kind::Push { .. } => None,
+        };
+        core.subscriptions().filter_map(sink).collect()
     }
 
     /// Returns all subscriptions in the order of their ids.

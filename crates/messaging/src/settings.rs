@@ -1,6 +1,6 @@
 //! The definition of a subscription: which events, by what delivery, under which policy.
 
-use tributary_ledger::{Currency, OwnerId};
+use tributary_ledger::{Currency, OwnerId, SettingId};
 
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
@@ -130,6 +130,11 @@ pub enum Kind {
     Push {
         /// Target, in the sender's own form, at most [`Terms::TARGET_BYTES_MAX`].
         target: Vec<u8>,
+    },
+    /// Events are sent to a broker, as a binding says. A binding whose own number this is is its replies.
+    Sink {
+        /// The binding.
+        binding: SettingId,
     },
 }
 
@@ -298,7 +303,7 @@ fn mix(number: u64) -> u64 {
 pub struct Terms {
     /// Filter for events.
     pub filter: Filter,
-    /// Delivery. Pull stays pull, and push stays push.
+    /// Delivery. Its kind stays.
     pub kind: Kind,
     /// Policy of deliveries.
     pub policy: Policy,
@@ -318,12 +323,12 @@ impl Terms {
     /// Maximum size of the target of a push, in bytes.
     pub const TARGET_BYTES_MAX: usize = 16 * 1024;
 
-    /// Checks that these terms may follow `before`: a subscription that fetches stays one, and the order stays.
+    /// Checks that these terms may follow `before`: the kind stays, and the order stays.
     ///
     /// # Errors
     /// The first field that may not change.
     pub fn check_change(&self, before: &Terms) -> Result<(), BadSetting> {
-        if matches!(before.kind, Kind::Pull) != matches!(self.kind, Kind::Pull) {
+        if std::mem::discriminant(&before.kind) != std::mem::discriminant(&self.kind) {
             return Err(bad("kind", "can't be changed"));
         }
         if before.policy.order != self.policy.order {

@@ -381,6 +381,7 @@ mod tests {
                     Vec::new(),
                     Keyring::unusable("this server has no key"),
                     engine.reader().ids().clone(),
+                    engine.clock(),
                 )),
                 setting_types: SettingTypes::default(),
                 rate: RateLimiter::new(None),

@@ -30,7 +30,7 @@ pub(crate) fn subscription_model(
         Kind::Push { .. } => {
             transport.map(|transport| policy.in_flight_max.min(transport.concurrent_max()))
         }
-        Kind::Pull => None,
+        Kind::Pull | Kind::Sink { .. } => None,
     };
     let load = Load {
         arrivals: rates.arrivals_per_second(),

@@ -91,6 +91,8 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(bindings::get, bindings::update, bindings::delete))
         .routes(routes!(bindings::pause))
         .routes(routes!(bindings::resume))
+        .routes(routes!(bindings::figures))
+        .routes(routes!(bindings::message))
         .routes(routes!(settings::list_all))
         .routes(routes!(settings::get))
         .routes(routes!(settings::revisions))

@@ -141,6 +141,12 @@ fn read_file(path: &Path) -> anyhow::Result<SettingsFile> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut request = Map::new();
     let (mut settings, mut entries) = (Vec::new(), Vec::new());
+    // What others name comes before them, wherever it stands in the file.
+    let mut table: Vec<(String, Value)> = table.into_iter().collect();
+    table.sort_by_cached_key(|(name, _)| {
+        let named = ["binder", "binding"].iter().position(|kind| kind == name);
+        (named.unwrap_or(usize::MAX), name.clone())
+    });
     for (name, value) in table {
         match (name.as_str(), value) {
             ("managed_by" | "generation", value) => {
@@ -292,9 +298,9 @@ mod tests {
     #[test]
     fn toml_and_json_say_the_same() {
         let expected = json!({"managed_by": "deploy", "generation": 7, "settings": [
+            {"kind": "binder", "slug": "main", "password": "whsec_abc"},
             {"kind": "subscription", "slug": "a", "events": ["#"], "secret": "whsec_abc"},
             {"kind": "subscription", "slug": "b", "events": []},
-            {"kind": "binder", "slug": "main", "password": "whsec_abc"},
         ]});
         let toml = "managed_by = \"deploy\"\ngeneration = 7\n[[subscription]]\nslug = \"a\"\nevents = [\"#\"]\n\
                     secret_file = \"key\"\n[[subscription]]\nslug = \"b\"\nevents = []\n\

@@ -33,7 +33,8 @@ impl LocalServer {
         };
         config.listen.set_port(0);
         let keyring = Keyring::unusable("this command seals no secrets");
-        let brokers = Adapters::of_build(keyring, store.engine.reader().ids().clone());
+        let ids = store.engine.reader().ids().clone();
+        let brokers = Adapters::of_build(keyring, ids, store.engine.clock());
         let (engine, messaging) = (store.engine.clone(), store.messaging.clone());
         let server = Server::start(config, engine, messaging, None, Arc::new(brokers))
             .context("cannot listen on the loopback")?;

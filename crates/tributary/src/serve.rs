@@ -18,8 +18,9 @@ use tributary_api::settings::standard::standard_types;
 use tributary_api::token::{Secret, SecretSource};
 use tributary_api::transport::PushTransport;
 use tributary_connect::adapters::Adapters;
+use tributary_connect::bindings::{Bindings, BindingsConfig};
 use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
-use tributary_engine::Options;
+use tributary_engine::{AlwaysGranted, Options};
 use tributary_server::{Server, ServerConfig};
 
 use crate::apply::{SettingsFile, read_for_serve, summary};
@@ -68,8 +69,9 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let webhook_config = webhook_config(&config, &store, files);
     let server_config = server_config(&config, &internal, &webhook_config, files);
     let ids = store.engine.reader().ids().clone();
-    let brokers: Arc<dyn Brokers> =
-        Arc::new(Adapters::of_build(webhook_config.keyring.clone(), ids));
+    let keyring = webhook_config.keyring.clone();
+    let adapters = Arc::new(Adapters::of_build(keyring, ids, store.engine.clock()));
+    let brokers: Arc<dyn Brokers> = adapters.clone();
     let webhooks = Webhooks::start(
         webhook_config,
         store.engine.clone(),
@@ -95,6 +97,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     // Create the key last: the key is shown only once, and a failed start must not use that up.
     let key = create_first_key_once(&config, &store)?;
     server.set_ready();
+    let bindings = start_bindings(&store, adapters)?;
     let scheme = if config.tls.certificate.is_some() {
         "https"
     } else {
@@ -117,7 +120,8 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         }
         tracing::info!("stopping: requests in flight are answered first");
     });
-    // Stop the server first, so that every accepted command is answered.
+    // First what takes commands in, so that every accepted command is answered.
+    drop(bindings);
     server.shutdown();
     if let Some(webhooks) = webhooks {
         webhooks.stop();
@@ -127,6 +131,17 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         Some(why) => Err(StorageFailed(why).into()),
         None => result.map(|()| Exit::Done),
     }
+}
+
+/// Starts what the settings say of brokers. Without subscriptions there are no replies, and so no bindings.
+fn start_bindings(store: &Store, adapters: Arc<Adapters>) -> anyhow::Result<Option<Arc<Bindings>>> {
+    let config = BindingsConfig {
+        adapters,
+        permit: Arc::new(AlwaysGranted),
+    };
+    let start = |messaging| Bindings::start(store.engine.clone(), messaging, config);
+    let bindings = store.messaging.clone().map(start).transpose();
+    bindings.context("bindings")
 }
 
 /// Makes the settings as the file of `--apply` says, in the platform's name.

@@ -1,12 +1,14 @@
 //! Brokers as the API knows them: what binders and bindings say, and the port through which the crate that has the adapters checks
 //! them.
 
+mod figures;
 mod map;
 mod template;
 mod terms;
 
+pub use figures::{BindingFigures, Standing};
 pub use map::{MAP_BYTES_MAX, check_map};
-pub use template::{Template, TemplateField};
+pub use template::{EventFields, EventTemplate};
 pub use terms::{
     Binder, BinderTerms, Binding, BindingTerms, ConsumerTerms, Current, Declare, Direction,
     IdentityFrom, ReplyPattern, ReplyTerms, current_binders, current_bindings,
@@ -42,6 +44,9 @@ pub trait Brokers: Send + Sync {
         password: &str,
         before: Option<&str>,
     ) -> Result<String, ApiError>;
+
+    /// Returns what a binding does; none if it is not at work here.
+    fn figures(&self, binding: SettingId) -> Option<BindingFigures>;
 
     /// Returns the MAC of a password under a key that follows from the master key: stands for the password in the digest of a
     /// request.

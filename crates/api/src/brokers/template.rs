@@ -1,105 +1,111 @@
-//! Templates of routing keys and partition keys: a text with fields of an event.
+//! Templates of routing keys and partition keys: texts with fields of an event, in the language of the templates of maps.
 
 use std::fmt;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A text in which `{type}`, `{currency}`, `{object}` and `{owner}` stand for fields of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
+use crate::map::{Fault, FieldIndex, Fields, Schema, Template};
+
+/// A template in which `{type}`, `{currency}`, `{object}` and `{owner}` stand for fields of an event.
+#[derive(Clone, Debug)]
+pub struct EventTemplate {
     text: String,
-    parts: Vec<Part>,
+    template: Template,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Field(TemplateField),
-}
-
-/// A field of an event that a template names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TemplateField {
+/// The fields of an event that a template can name.
+#[derive(Clone, Copy, Debug)]
+pub struct EventFields<'a> {
     /// Type of the event, such as `payment.captured`.
-    Type,
-    /// Currency of the money that the event is about.
-    Currency,
+    pub kind: &'a str,
+    /// Currency of the money that the event is about; empty if it is about none.
+    pub currency: &'a str,
     /// Id of the object that the event is about.
-    Object,
+    pub object: &'a str,
     /// Owner of the object.
-    Owner,
+    pub owner: &'a str,
 }
 
-impl TemplateField {
-    /// Every field, with its name in a template.
-    pub const ALL: [(&'static str, TemplateField); 4] = [
-        ("type", TemplateField::Type),
-        ("currency", TemplateField::Currency),
-        ("object", TemplateField::Object),
-        ("owner", TemplateField::Owner),
-    ];
+/// Names of the fields in a template.
+const NAMES: [&str; 4] = ["type", "currency", "object", "owner"];
+
+/// The fields of every event.
+struct EventSchema;
+
+impl Schema for EventSchema {
+    fn find(&mut self, name: &str) -> Result<FieldIndex, Fault> {
+        let place = NAMES.iter().position(|known| *known == name);
+        place.map(FieldIndex).ok_or_else(|| {
+            let why = format!(
+                "an event has no field `{name}`: there are {}",
+                NAMES.join(", ")
+            );
+            Fault::map(name, why)
+        })
+    }
 }
 
-impl Template {
+impl Fields for EventFields<'_> {
+    fn text(&self, field: FieldIndex) -> Result<&str, Fault> {
+        Ok([self.kind, self.currency, self.object, self.owner][field.0])
+    }
+}
+
+impl EventTemplate {
     /// Maximum size of a template, bytes.
     pub const BYTES_MAX: usize = 255;
 
-    /// Reads a template: none if the text is empty or too long, has control characters, or braces around anything but the name of a
-    /// field.
-    pub fn parse(text: &str) -> Option<Template> {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence without a subject: the text is empty or too long, has control characters, or names another field.
+    pub fn parse(text: &str) -> Result<EventTemplate, String> {
         if text.is_empty() || text.len() > Self::BYTES_MAX || text.chars().any(char::is_control) {
-            return None;
+            let bytes_max = Self::BYTES_MAX;
+            return Err(format!(
+                "must be 1 to {bytes_max} bytes of text without control characters"
+            ));
         }
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some(brace) = rest.find(['{', '}']) {
-            let (before, from_brace) = rest.split_at(brace);
-            let (name, after) = from_brace.strip_prefix('{')?.split_once('}')?;
-            let (_, field) = TemplateField::ALL
-                .iter()
-                .find(|(known, _)| *known == name)?;
-            if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
-            }
-            parts.push(Part::Field(*field));
-            rest = after;
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
-        }
-        Some(Template {
+        let template = Template::parse(text, &mut EventSchema);
+        let template = template.map_err(|fault| format!("is no template: {}", fault.why))?;
+        Ok(EventTemplate {
             text: text.to_owned(),
-            parts,
+            template,
         })
     }
 
-    /// Returns the text with each field replaced by what `value` returns for it.
-    pub fn fill<'a>(&self, value: impl Fn(TemplateField) -> &'a str) -> String {
-        let parts = self.parts.iter().map(|part| match part {
-            Part::Text(text) => text.as_str(),
-            Part::Field(field) => value(*field),
-        });
-        parts.collect()
+    /// Returns the text for an event, without white space at its ends.
+    pub fn render(&self, event: EventFields<'_>) -> String {
+        let rendered = self.template.render(&event);
+        rendered.expect("an event has every field")
     }
 }
 
-impl fmt::Display for Template {
+impl PartialEq for EventTemplate {
+    fn eq(&self, other: &EventTemplate) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for EventTemplate {}
+
+impl fmt::Display for EventTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl Serialize for Template {
+impl Serialize for EventTemplate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
     }
 }
 
-impl<'de> Deserialize<'de> for Template {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Template, D::Error> {
+impl<'de> Deserialize<'de> for EventTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<EventTemplate, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Template::parse(&text).ok_or_else(|| D::Error::custom("not a template"))
+        EventTemplate::parse(&text).map_err(D::Error::custom)
     }
 }
 
@@ -108,34 +114,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_replaced_and_nothing_else() {
-        let value = |field| match field {
-            TemplateField::Type => "payment.captured",
-            TemplateField::Currency => "EUR",
-            TemplateField::Object => "pay_1",
-            TemplateField::Owner => "shop",
+    fn the_fields_of_an_event_stand_in_a_template() {
+        let event = EventFields {
+            kind: "payment.captured",
+            currency: "EUR",
+            object: "pay_1",
+            owner: "shop",
         };
-        for (text, filled) in [
+        for (text, rendered) in [
             ("payments", "payments"),
             ("{type}", "payment.captured"),
-            ("{owner}.{type}.{currency}", "shop.payment.captured.EUR"),
+            (
+                "{owner}.{type}.{currency|lower}",
+                "shop.payment.captured.eur",
+            ),
             ("key:{object}!", "key:pay_1!"),
-            ("{owner}{owner}", "shopshop"),
         ] {
-            let template = Template::parse(text).expect("a template");
+            let template = EventTemplate::parse(text).expect("a template");
             assert_eq!(template.to_string(), text);
-            assert_eq!(template.fill(value), filled);
+            assert_eq!(template.render(event), rendered);
         }
     }
 
     #[test]
-    fn a_text_with_other_braces_is_no_template() {
-        let long = "a".repeat(Template::BYTES_MAX + 1);
-        for text in [
-            "", "{amount}", "{type", "type}", "{{type}}", "{}", "a\n", &long,
+    fn a_text_that_names_another_field_is_no_template() {
+        let long = "a".repeat(EventTemplate::BYTES_MAX + 1);
+        for (text, why) in [
+            (
+                "{amount}",
+                "no field `amount`: there are type, currency, object, owner",
+            ),
+            ("{type", "without a `}`"),
+            ("", "1 to 255 bytes"),
+            ("a\n", "control characters"),
+            (&long, "1 to 255 bytes"),
         ] {
-            assert_eq!(Template::parse(text), None, "{text}");
+            let said = EventTemplate::parse(text).expect_err(text);
+            assert!(said.contains(why), "{text}: {said}");
         }
-        assert!(Template::parse(&"a".repeat(Template::BYTES_MAX)).is_some());
+        assert!(EventTemplate::parse(&"a".repeat(EventTemplate::BYTES_MAX)).is_ok());
     }
 }

@@ -9,7 +9,7 @@ use tributary_engine::Reader;
 use tributary_ledger::{ApiKeyId, OwnerId, Setting, SettingId, SettingKind};
 use utoipa::ToSchema;
 
-use super::template::Template;
+use super::template::EventTemplate;
 use crate::intake::IdentityKind;
 
 /// A connection to a broker.
@@ -58,9 +58,9 @@ pub struct BindingTerms {
     /// How messages are received.
     pub consumer: ConsumerTerms,
     /// Key by which the broker keeps messages that go out in order.
-    pub partition_key: Option<Template>,
+    pub partition_key: Option<EventTemplate>,
     /// Routing key, topic or subject of messages that go out.
-    pub routing_key: Option<Template>,
+    pub routing_key: Option<EventTemplate>,
     /// Where replies may go.
     pub reply: ReplyTerms,
     /// How a message of another form becomes a command, see [`super::check_map`].

@@ -202,6 +202,44 @@ impl Operation {
     }
 }
 
+/// One command by itself, as a message of a broker has it: what gives it its idempotency key is not in its body.
+#[derive(Debug)]
+pub struct LoneCommand(pub Box<Operation>);
+
+impl<'de> Deserialize<'de> for LoneCommand {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<LoneCommand, D::Error> {
+        struct Command;
+        impl<'de> Visitor<'de> for Command {
+            type Value = LoneCommand;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("one command")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LoneCommand, A::Error> {
+                let mut operation = None;
+                while let Some(field) = map.next_key::<String>()? {
+                    let next = match field.as_str() {
+                        "idempotency_key" => Err(de::Error::custom(
+                            "the identity of a message takes the place of an idempotency_key",
+                        )),
+                        "group" => Err(de::Error::custom(
+                            "a message is one command: groups go through /v1/batches",
+                        )),
+                        name => Operation::read(name, &mut map),
+                    };
+                    if operation.replace(Box::new(next?)).is_some() {
+                        return Err(de::Error::custom(ONE_OPERATION));
+                    }
+                }
+                let operation = operation.ok_or_else(|| de::Error::custom(ONE_OPERATION))?;
+                Ok(LoneCommand(operation))
+            }
+        }
+        deserializer.deserialize_map(Command)
+    }
+}
+
 impl<'de> Deserialize<'de> for BatchForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BatchForm, D::Error> {
         let left = Cell::new(COMMANDS_PER_BATCH_MAX);

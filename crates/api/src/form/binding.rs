@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::brokers::{Declare, Direction};
 use crate::form::json::given;
+use crate::map::MessageMap;
 
 /// Make a binding: join a destination at a broker to the system.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
@@ -60,7 +61,7 @@ pub struct BindingCreate {
     pub reply: Option<ReplyForm>,
     /// How a message of another form becomes a command; at most 12,288 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<MessageMap>)]
     pub map: Option<Map<String, Value>>,
     /// Whether the binding rests. As it is, if left out of a file of settings.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,7 +204,7 @@ pub struct BindingUpdate {
         deserialize_with = "given",
         skip_serializing_if = "Option::is_none"
     )]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<MessageMap>)]
     map: Option<Option<Map<String, Value>>>,
 }
 

@@ -33,10 +33,14 @@ pub struct SubscriptionCreate {
     /// What signs the webhooks, `whsec_` and 24 to 64 bytes in base 64; made if left out.
     #[serde(default)]
     pub secret: Option<String>,
+    /// Slug or id of a binding whose `direction` is `out`: events are sent to its broker. Only for the platform. It can't be changed
+    /// later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<String>,
     /// Where it begins: `now` (the default), `beginning`, the id of an event to begin after, or a time.
     #[serde(default)]
     start: Option<String>,
-    /// In which order events are handed out; `none` if left out. With `object`, events about one payment, account or key
+    /// In which order events are handed out; `none` if left out, `object` if they go to a binding. With `object`, events about one payment, account or key
     /// come one after the other. It can't be changed later.
     #[serde(default)]
     order: Option<OrderForm>,
@@ -268,7 +272,8 @@ impl SubscriptionCreate {
         )?;
         let order = match self.order {
             Some(OrderForm::Object) => Order::Object,
-            Some(OrderForm::None) | None => Order::None,
+            Some(OrderForm::None) => Order::None,
+            None => policy.order,
         };
         let currency = |code: String| {
             tributary_ledger::Currency::from_code(&code)

@@ -63,7 +63,10 @@ mod tests {
     fn a_message_has_the_same_key_for_ever() {
         let key = message_key("orders", IdentityKind::Field, "", b"123456");
         assert_eq!(&key.as_bytes()[..8], PREFIX);
-        assert_eq!(hex::encode(&key.as_bytes()[8..]), "@@");
+        assert_eq!(
+            hex::encode(&key.as_bytes()[8..]),
+            "fe2f6c01310ba1f55774ee76c898c791f77bc7f00ac12fb7"
+        );
     }
 
     #[test]

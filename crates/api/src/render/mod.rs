@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod balance;
 pub mod binder;
 pub mod binding;
+pub mod binding_work;
 pub mod clock;
 pub mod cloud_event;
 pub mod common;

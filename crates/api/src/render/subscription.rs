@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tributary_engine::Reader;
-use tributary_ledger::Setting;
+use tributary_ledger::{Setting, SettingKind};
 use tributary_messaging::{
     Backoff, DeliveryIds, Figures, Kind, Letter, Order, Pattern, Subscription,
 };
@@ -21,7 +21,7 @@ use crate::transport::PushTransport;
 const SECOND: u64 = 1_000_000_000;
 
 fn subscription_kinds() -> Object {
-    one_of(["pull", "push"])
+    one_of(["pull", "push", "sink"])
 }
 
 fn subscription_states() -> Object {
@@ -35,12 +35,15 @@ pub struct SubscriptionObject {
     id: String,
     #[schema(pattern = "^subscription$")]
     object: &'static str,
-    /// `pull`, or `push` for webhooks.
+    /// `pull`, `push` for webhooks, or `sink` for a binding.
     #[schema(schema_with = subscription_kinds)]
     kind: &'static str,
     /// Where webhooks are sent to.
     #[schema(required)]
     url: Option<String>,
+    /// The binding that events are sent to.
+    #[schema(required)]
+    binding: Option<String>,
     /// Secret that signs the webhooks: shown only when it is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
@@ -189,10 +192,17 @@ pub fn subscription(
         kind: match terms.kind {
             Kind::Pull => "pull",
             Kind::Push { .. } => "push",
+            Kind::Sink { .. } => "sink",
         },
         url: match &terms.kind {
-            Kind::Pull => None,
             Kind::Push { target } => transport.and_then(|transport| transport.target_url(target)),
+            Kind::Pull | Kind::Sink { .. } => None,
+        },
+        binding: match terms.kind {
+            Kind::Sink { binding } => {
+                Some(reader.ids().encode_setting(SettingKind::BINDING, binding))
+            }
+            Kind::Pull | Kind::Push { .. } => None,
         },
         secret: None,
         slug: setting.slug.to_string(),

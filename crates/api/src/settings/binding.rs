@@ -11,13 +11,14 @@ use tributary_ledger::{
 use super::SettingType;
 use super::defined::{DefinedType, check_text, encode, parse_definition, unreadable};
 use crate::brokers::{
-    BinderTerms, BindingTerms, Brokers, ConsumerTerms, Declare, Direction, IdentityFrom,
-    ReplyPattern, ReplyTerms, Template, check_map,
+    BinderTerms, BindingTerms, Brokers, ConsumerTerms, Declare, Direction, EventTemplate,
+    IdentityFrom, ReplyPattern, ReplyTerms, check_map,
 };
 use crate::caller::Caller;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::form::binding::{BindingCreate, ConsumerForm, ReplyForm};
+use crate::map::IdentityPath;
 use crate::render::binding::{BindingObject, binding, consumer, reply};
 
 /// Consumer group of a binding that names none.
@@ -35,7 +36,7 @@ const PATTERNS_MAX: usize = 16;
 /// Maximum size of a destination and of a group, bytes.
 const NAME_BYTES_MAX: usize = 255;
 /// Maximum size of the name of a stream of messages, bytes.
-const IDENTITY_BYTES_MAX: usize = 64;
+const STREAM_BYTES_MAX: usize = 64;
 /// Maximum size of a media type, bytes.
 const CONTENT_TYPE_BYTES_MAX: usize = 128;
 /// Maximum size of the reason of a pause, bytes.
@@ -94,7 +95,7 @@ impl BindingType {
             None => None,
         };
         let identity = form.identity.unwrap_or_else(|| slug.to_string());
-        check_text("identity", &identity, IDENTITY_BYTES_MAX)?;
+        check_text("identity", &identity, STREAM_BYTES_MAX)?;
         let identity_from = identity_from(form.direction, form.identity_from.as_deref())?;
         check_identity(&identity, identity_from.as_ref(), before)?;
         if let Some(map) = &form.map {
@@ -282,10 +283,20 @@ fn identity_from(
             Err(missing("identity_from", message))
         }
         None => Ok(None),
-        Some(text) => IdentityFrom::parse(text).map(Some).ok_or_else(|| {
-            let message = "identity_from must be field PATH, cloudevents, message_id or broker.";
-            ApiError::invalid("identity_from", message)
-        }),
+        Some(text) => {
+            let parsed = IdentityFrom::parse(text).ok_or_else(|| {
+                let message =
+                    "identity_from must be field PATH, cloudevents, message_id or broker.";
+                ApiError::invalid("identity_from", message)
+            })?;
+            if let IdentityFrom::Field(path) = &parsed {
+                IdentityPath::parse(path).map_err(|fault| {
+                    let message = format!("identity_from names no field: {}.", fault.why);
+                    ApiError::invalid("identity_from", message)
+                })?;
+            }
+            Ok(Some(parsed))
+        }
     }
 }
 
@@ -383,17 +394,9 @@ fn consumer_terms(form: &ConsumerForm) -> Result<ConsumerTerms, ApiError> {
     })
 }
 
-fn template(param: &'static str, text: Option<String>) -> Result<Option<Template>, ApiError> {
-    let Some(text) = text else {
-        return Ok(None);
-    };
-    Template::parse(&text).map(Some).ok_or_else(|| {
-        let message = format!(
-            "{param} must be 1 to {} bytes of text without control characters, in which only {{type}}, {{currency}}, {{object}} and {{owner}} are in braces.",
-            Template::BYTES_MAX
-        );
-        ApiError::invalid(param, message)
-    })
+fn template(param: &'static str, text: Option<String>) -> Result<Option<EventTemplate>, ApiError> {
+    let parsed = text.map(|text| EventTemplate::parse(&text)).transpose();
+    parsed.map_err(|why| ApiError::invalid(param, format!("{param} {why}.")))
 }
 
 fn reply_terms(form: Option<ReplyForm>) -> Result<ReplyTerms, ApiError> {

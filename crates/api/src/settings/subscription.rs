@@ -10,7 +10,7 @@ use tributary_ledger::{
     Actor, ApiKeyId, ManagedBy, OwnerId, Setting, SettingBody, SettingId, SettingKind, Slug,
 };
 use tributary_messaging::{
-    Kind, Policy, StartAt, Subscription, SubscriptionContent, SubscriptionId,
+    Kind, Order, Policy, StartAt, Subscription, SubscriptionContent, SubscriptionId,
 };
 
 use super::{
@@ -134,6 +134,24 @@ impl SubscriptionType {
         })
     }
 
+    /// Finds the binding that a platform key names by its slug or id.
+    fn binding(&self, caller: &Caller, named: &str) -> Result<SettingId, ApiError> {
+        caller.must_be_platform()?;
+        let kind = SettingKind::BINDING;
+        let by_id = self.reader.ids().decode_setting(named);
+        let setting = match by_id.filter(|(found, _)| *found == kind) {
+            Some((_, id)) => self.reader.setting(id),
+            None => {
+                let slug = Slug::new(named).ok();
+                slug.and_then(|slug| self.reader.setting_by_slug(OwnerId::PLATFORM, kind, &slug))
+            }
+        };
+        let setting = setting.filter(|setting| setting.kind == kind);
+        Ok(setting
+            .ok_or_else(|| ApiError::not_found("binding", "binding"))?
+            .id)
+    }
+
     fn content_of(
         &self,
         caller: &Caller,
@@ -142,9 +160,17 @@ impl SubscriptionType {
         paused: Option<String>,
     ) -> Result<SettingBody, ApiError> {
         let owner = |name: &str| filter_owner(&self.reader, caller, name);
-        let (kind, policy) = match &form.url {
-            None => (Kind::Pull, Policy::default()),
-            Some(url) => {
+        let (kind, policy) = match (&form.url, &form.binding) {
+            (None, None) => (Kind::Pull, Policy::default()),
+            (None, Some(binding)) => {
+                let binding = self.binding(caller, binding)?;
+                (Kind::Sink { binding }, sink_policy())
+            }
+            (Some(_), Some(_)) => {
+                let message = "Give either url or binding, not both.";
+                return Err(ApiError::invalid("binding", message));
+            }
+            (Some(url), None) => {
                 let transport = self.transport().ok_or_else(no_transport)?;
                 let id = SubscriptionId(id.0);
                 let target = transport.create_target(id, url, form.secret.as_deref())?;
@@ -256,9 +282,11 @@ impl SubscriptionType {
         let old = content(before)?;
         let id = SubscriptionId(before.id.0);
         let mut kind = old.terms.kind.clone();
-        match (&kind, &form.url) {
-            (Kind::Pull, None) => {}
-            (Kind::Push { target }, Some(url)) => {
+        match (&kind, &form.url, &form.binding) {
+            (Kind::Pull, None, None) => {}
+            (Kind::Sink { binding }, None, Some(named))
+                if self.binding(caller, named)? == *binding => {}
+            (Kind::Push { target }, Some(url), None) => {
                 let transport = self.transport().ok_or_else(no_transport)?;
                 let mut target = target.clone();
                 if transport.target_url(&target).as_deref() != Some(url) {
@@ -274,13 +302,13 @@ impl SubscriptionType {
                 kind = Kind::Push { target };
             }
             _ => {
-                let message =
-                    "A subscription stays fetched or sent: delete it, and create another one.";
+                let message = "A subscription stays fetched, sent or bound: delete it, and create another one.";
                 return Err(ApiError::invalid("url", message));
             }
         }
         let policy = match &kind {
             Kind::Pull => Policy::default(),
+            Kind::Sink { .. } => sink_policy(),
             Kind::Push { .. } => self.transport().ok_or_else(no_transport)?.default_policy(),
         };
         let owner = |name: &str| filter_owner(&self.reader, caller, name);
@@ -447,5 +475,13 @@ pub fn pause_as_system(
         }
         Err(error) if error.code() == ErrorCode::ResourceNotFound.as_str() => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Policy of a new subscription whose events go to a broker: events of an object keep their order.
+fn sink_policy() -> Policy {
+    Policy {
+        order: Order::Object,
+        ..Policy::default()
     }
 }

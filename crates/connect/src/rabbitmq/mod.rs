@@ -89,6 +89,10 @@ impl Adapter for RabbitMq {
         Ok(())
     }
 
+    fn attribute_prefix(&self) -> &'static str {
+        "cloudEvents:"
+    }
+
     fn address(&self, destination: &str) -> Address {
         Address {
             destination: String::new(),

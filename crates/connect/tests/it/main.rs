@@ -1,6 +1,7 @@
 //! Webhooks, as a receiver meets them: the sender alone, without a server. And the contract of adapters to brokers.
 
 mod attempts;
+mod bindings;
 mod contract;
 mod fairness;
 mod receiver;

@@ -1,18 +1,28 @@
 //! `/v1/bindings`: destinations at brokers, joined to the system.
 
-use axum::extract::State;
+use axum::Extension;
+use axum::extract::{Path, State};
 use axum::response::Response;
+use serde::Deserialize;
+use tributary_api::brokers::{BindingFigures, BindingTerms};
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
 use tributary_api::form::binding::{BindingCreate, BindingUpdate, PauseBinding};
+use tributary_api::intake::message_key;
 use tributary_api::render::binding::BindingObject;
+use tributary_api::render::binding_work::{
+    BindingFiguresObject, BindingMessageObject, binding_figures, binding_message,
+};
 use tributary_api::render::list::List;
 use tributary_api::render::setting::DeletedObject;
 use tributary_api::settings::binding::BindingType;
 use tributary_api::settings::defined::Change;
+use utoipa::IntoParams;
 
-use crate::app::{App, Shared};
+use crate::app::{App, RequestId, Shared};
 use crate::auth::{PlatformReading, PlatformWriting};
 use crate::extract::{Id, IdempotencyKey, Json, OptionalIdempotencyKey, OptionalJson, Query};
-use crate::response::ErrorResponse;
+use crate::response::{ErrorResponse, json};
 use crate::routes::defined::{self, DeleteQuery};
 
 fn bindings(shared: &Shared) -> BindingType {
@@ -117,4 +127,66 @@ pub(crate) async fn resume(
         Change::resume(),
     )
     .await
+}
+
+/// Shows what a binding does.
+#[utoipa::path(get, path = "/v1/bindings/{id}/figures", tag = "bindings", operation_id = "getBindingFigures",
+    params(("id" = String, Path, description = "The binding.")),
+    responses((status = 200, description = "The figures.", body = BindingFiguresObject)))]
+pub(crate) async fn figures(
+    State(app): State<App>,
+    PlatformReading(caller): PlatformReading,
+    Id(id): Id,
+) -> Result<Response, ErrorResponse> {
+    let setting = defined::visible(&app, &caller, &id, &bindings(&app.shared))?;
+    let figures = app.shared.brokers.figures(setting.id);
+    let stopped = || BindingFigures::stopped("this server runs no bindings");
+    let object = binding_figures(figures.unwrap_or_else(stopped));
+    Ok(json(200, &object))
+}
+
+/// Which message of a binding.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MessageQuery {
+    /// `source` of the CloudEvent, where messages are identified by `cloudevents`.
+    #[serde(default)]
+    source: String,
+}
+
+/// Shows what became of a message that the binding took in.
+#[utoipa::path(get, path = "/v1/bindings/{id}/messages/{message_id}", tag = "bindings", operation_id = "getBindingMessage",
+    params(("id" = String, Path, description = "The binding."),
+        ("message_id" = String, Path, description = "What identifies the message, as `identity_from` says: a field of its body, the id of a CloudEvent, or a message id."),
+        MessageQuery),
+    responses((status = 200, description = "The decision.", body = BindingMessageObject)))]
+pub(crate) async fn message(
+    State(app): State<App>,
+    PlatformReading(caller): PlatformReading,
+    Extension(request): Extension<RequestId>,
+    Path((id, message)): Path<(String, String)>,
+    Query(query): Query<MessageQuery>,
+) -> Result<Response, ErrorResponse> {
+    let setting = defined::visible(&app, &caller, &id, &bindings(&app.shared))?;
+    let absent = || ApiError::not_found("message", "message_id");
+    let terms = BindingTerms::from_setting(&setting).map_err(|_| absent())?;
+    let (Some(from), Some(acts_as)) = (terms.identity_from, terms.acts_as) else {
+        return Err(absent().into());
+    };
+    let key = message_key(
+        &terms.identity,
+        from.kind(),
+        &query.source,
+        message.as_bytes(),
+    );
+    let object = app
+        .read(caller.actor.owner, move |shared| {
+            let reader = &shared.reader;
+            let owner = reader.api_key(acts_as).ok_or_else(absent)?.owner;
+            let record = reader.record_by_key(owner, &key).map_err(read_error)?;
+            binding_message(reader, &record.ok_or_else(absent)?, &request.0)
+        })
+        .await?;
+    Ok(json(200, &object))
 }

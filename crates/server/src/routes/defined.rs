@@ -12,7 +12,7 @@ use tributary_api::settings::{
     submit,
 };
 use tributary_engine::Slice;
-use tributary_ledger::{Key, SettingId};
+use tributary_ledger::{Key, Setting, SettingId};
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
@@ -122,6 +122,17 @@ pub(crate) async fn list_all<T: DefinedType + 'static>(
     Ok(json(200, &page))
 }
 
+/// Returns the setting of a kind that an id names, if the caller may see it.
+pub(crate) fn visible<T: DefinedType>(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    kind: &T,
+) -> Result<Setting, ApiError> {
+    let id = number(&app.shared, kind, id)?;
+    kind.visible(caller, Some(id))
+}
+
 /// Shows a setting.
 pub(crate) fn get<T: DefinedType>(
     app: &App,
@@ -129,8 +140,7 @@ pub(crate) fn get<T: DefinedType>(
     id: &str,
     kind: &T,
 ) -> Result<Response, ErrorResponse> {
-    let id = number(&app.shared, kind, id)?;
-    Ok(json(200, &kind.object(&kind.visible(caller, Some(id))?)?))
+    Ok(json(200, &kind.object(&visible(app, caller, id, kind)?)?))
 }
 
 /// Deletes a setting.

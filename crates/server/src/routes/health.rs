@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tributary_api::brokers::{Standing, current_bindings};
 use tributary_api::code::ErrorCode;
 use tributary_api::render::clock::{ClockObject, clock};
 use utoipa::ToSchema;
@@ -72,6 +73,25 @@ fn warnings(shared: &Shared) -> Vec<Warning> {
             code: ErrorCode::RecordDamaged.as_str(),
             message: format!(
                 "The journal is damaged in {damaged} places. Run tributary verify on a copy of the data directory."
+            ),
+        });
+    }
+    let waiting = current_bindings(&shared.reader)
+        .into_iter()
+        .filter(|binding| binding.terms.paused.is_none())
+        .filter_map(|binding| shared.brokers.figures(binding.id))
+        .filter(|figures| {
+            matches!(
+                figures.standing,
+                Standing::Waiting { .. } | Standing::Stopped { .. }
+            )
+        });
+    let waiting = waiting.count();
+    if waiting > 0 {
+        warnings.push(Warning {
+            code: ErrorCode::MessagingUnavailable.as_str(),
+            message: format!(
+                "{waiting} bindings to brokers take no messages. GET /v1/bindings/{{id}}/figures says why."
             ),
         });
     }

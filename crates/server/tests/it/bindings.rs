@@ -297,6 +297,14 @@ fn a_wrong_binding_is_refused_with_the_name_of_the_field() {
             "reply.content_type",
         ),
         (json!({"map": map}), "map"),
+        (
+            json!({"map": {
+                "currency": "EUR", "amount": {"field": "amount", "unit": "minor"},
+                "source": "{account", "destination": "shop",
+            }}),
+            "map.source.external_id",
+        ),
+        (json!({"identity_from": "field a?"}), "identity_from"),
         (json!({"producer": {"partition_key": "a"}}), "producer"),
         (json!({"routing_key": "a"}), "routing_key"),
         (json!({"paused_reason": "why"}), "paused_reason"),
@@ -309,6 +317,10 @@ fn a_wrong_binding_is_refused_with_the_name_of_the_field() {
         let expected = (400, "parameter_invalid".to_owned(), json!(param));
         assert_eq!(refused(&answer), expected, "{change}");
     }
+    let misspelt = with(&sound, &json!({"map": {"curency": "EUR"}}));
+    let answer = server.post(BINDINGS, &misspelt);
+    let expected = (400, "parameter_unknown".to_owned(), json!("map.curency"));
+    assert_eq!(refused(&answer), expected);
     let out = json!({"slug": "o", "binder": "main", "direction": "out", "destination": "d"});
     for (change, param) in [
         (json!({"acts_as": key}), "acts_as"),
@@ -388,7 +400,7 @@ fn a_binding_rests_until_it_is_resumed_whatever_else_is_changed() {
 
 #[test]
 fn binders_and_bindings_are_the_platform_s() {
-    let server = Fixture::start();
+    let server = Fixture::with_subscriptions();
     let made = server.post(BINDERS, &binder()).expect(201);
     let owner = server.token("shop", "write");
     let path = format!("{BINDERS}/{}", id(&made));

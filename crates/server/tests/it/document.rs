@@ -10,7 +10,7 @@ use crate::client::send;
 use crate::fixture::{Fixture, id, pay};
 
 /// Maximum size of the document per operation, bytes. A larger one repeats what it could refer to.
-const BYTES_PER_OPERATION_MAX: usize = 4_000;
+const BYTES_PER_OPERATION_MAX: usize = 3_800;
 
 /// `UPDATE=1 cargo test -p tributary-server` writes the document anew.
 #[test]

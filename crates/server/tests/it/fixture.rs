@@ -139,7 +139,12 @@ pub(crate) fn brokers(webhooks: Option<&WebhookConfig>, engine: &Engine) -> Arc<
     };
     let memory = memory::Memory::new(memory::Broker::new());
     let ids = engine.reader().ids().clone();
-    Arc::new(Adapters::new(vec![Arc::new(memory)], keyring, ids))
+    Arc::new(Adapters::new(
+        vec![Arc::new(memory)],
+        keyring,
+        ids,
+        engine.clock(),
+    ))
 }
 
 /// Bounds that fit tests: a machine that stands still for some seconds comes up against none of them. A test of one of them sets it.

@@ -4,6 +4,8 @@ mod apply;
 mod backup;
 mod bank;
 mod books;
+#[cfg(feature = "rabbitmq")]
+mod brokers;
 mod clock;
 mod consumers;
 mod crash;

@@ -1,0 +1,4 @@
+//! Real brokers, and clients of theirs that know nothing of Tributary.
+
+mod engine;
+mod rabbitmq;
