@@ -318,12 +318,16 @@ proptest! {
         let of_payees = s.shares_of(|share| if share.is_fee { 0 } else { share.captured });
         // What a payee gives alone for each unit that it has of the payment.
         let payment = s.now();
-        let gross = payment.captured.div_ceil(of_payees.iter().sum::<u64>());
+        let of_all_payees = of_payees.iter().sum::<u64>();
+        let gross = payment.captured.div_ceil(of_all_payees);
+        let smallest = of_payees.iter().filter(|part| **part > 0).min();
+        let smallest = u128::from(*smallest.expect("there is a payee"));
         for step in steps.iter().chain([&Step::Refund(AMOUNT_MAX, true)]) {
             run(&mut s, step);
-            // Where the two lines meet, each payee gives the rest of its part: a unit of one line, with its fee, is in the other.
+            // The two lines meet where the smallest part is nearly used up: a unit of one line, with its fee, is in the other.
             let is_used = |of: fn(&PaymentShare) -> u64| s.shares_of(of).iter().any(|one| *one > 0);
-            let meet = is_used(alone) && is_used(with_fee) && s.now().refundable() < 64 * gross;
+            let left = u128::from(s.now().refundable()) * smallest / u128::from(of_all_payees);
+            let meet = is_used(alone) && is_used(with_fee) && left < 2 * (1 + u128::from(gross));
             let units = if meet { (1 + gross) * parts.len() as u64 } else { 1 };
             check_within(units, &weights, &s.shares_of(with_fee));
             check_within(units, &of_payees, &s.shares_of(alone));
