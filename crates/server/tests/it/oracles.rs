@@ -649,15 +649,17 @@ fn every_parameter_that_takes_an_id_is_tried() {
                     None => parameter,
                 };
                 let name = parameter["name"].as_str().expect("a name");
-                // API keys and the trial balance are the platform's; owners are named by their names, which `owners` and
-                // `timelines` try.
+                // API keys, binders, bindings and the trial balance are the platform's; owners are named by their names,
+                // which `owners` and `timelines` try.
                 let other = [
                     "/v1/api_keys",
                     "/v1/owners",
                     "/v1/owners/{name}/timeline",
                     "/v1/trial_balance",
                 ];
-                if !ids.contains(&name) || other.contains(&path.as_str()) {
+                let of_platform = ["/v1/binders", "/v1/bindings"];
+                let is_platform_s = of_platform.iter().any(|noun| path.starts_with(noun));
+                if !ids.contains(&name) || other.contains(&path.as_str()) || is_platform_s {
                     continue;
                 }
                 let found = tried.iter().any(|(tried_method, tried)| {
