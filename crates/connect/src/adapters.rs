@@ -17,7 +17,7 @@ use crate::port::{Adapter, Binder, Binding, Declare, Secret, Unfit};
 use crate::webhooks::{Keyring, MasterKey};
 
 /// Every type of broker that has an adapter, which is the name of its cargo feature too.
-const TYPES: [&str; 1] = ["rabbitmq"];
+const TYPES: [&str; 2] = ["nats", "rabbitmq"];
 
 /// The adapters of a server, and what the bindings at work with them do.
 pub struct Adapters {
@@ -151,6 +151,8 @@ pub fn binding(slug: &str, terms: &BindingTerms) -> Binding {
 /// The adapters that the features of this build add: one line for each.
 fn built() -> Vec<Arc<dyn Adapter>> {
     vec![
+        #[cfg(feature = "nats")]
+        Arc::new(crate::nats::Nats::new()),
         #[cfg(feature = "rabbitmq")]
         Arc::new(crate::rabbitmq::RabbitMq::new()),
     ]

@@ -7,6 +7,8 @@ pub mod adapters;
 pub mod bindings;
 mod counters;
 pub mod memory;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod port;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;

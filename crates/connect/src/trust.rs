@@ -84,3 +84,17 @@ pub fn client_config(roots: RootCertStore) -> Result<rustls::ClientConfig, Strin
         .with_no_client_auth();
     Ok(config)
 }
+
+/// Returns what makes TLS connections to a broker whose certificate `trusted_roots` sign, in PEM; without them, those of the system.
+///
+/// # Errors
+/// If they can't be read.
+#[cfg(feature = "nats")]
+pub(crate) fn broker_connector(trusted_roots: Option<&str>) -> Result<TlsConnector, String> {
+    let roots = match trusted_roots {
+        Some(pem) => parse_trusted_roots(pem.as_bytes())
+            .map_err(|error| format!("trusted_roots: {error}"))?,
+        None => load_trusted_roots(None)?.unwrap_or_else(RootCertStore::empty),
+    };
+    Ok(TlsConnector::from(Arc::new(client_config(roots)?)))
+}

@@ -24,8 +24,8 @@ use crate::port::Message;
 const DEFAULT_CONTENT_TYPE: &str = "application/json";
 /// Header that counts how many systems a message has gone through.
 pub(super) const HOPS_HEADER: &str = "tributary-hops";
-/// Prefixes of headers that are attributes of CloudEvents: of AMQP (both forms), and of Kafka, NATS and others.
-const ATTRIBUTE_PREFIXES: [&str; 3] = ["cloudEvents:", "cloudEvents_", "ce_"];
+/// Prefixes of headers that are attributes of CloudEvents: of AMQP (both forms), of Kafka and others, and of NATS.
+const ATTRIBUTE_PREFIXES: [&str; 4] = ["cloudEvents:", "cloudEvents_", "ce_", "ce-"];
 
 /// Reads the messages of one revision of a binding.
 pub(super) struct Orders {

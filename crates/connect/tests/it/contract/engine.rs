@@ -82,7 +82,6 @@ impl Engine {
     }
 
     /// Stops it, so that its connections stay and nobody answers, or lets it go on.
-    #[cfg(feature = "rabbitmq")]
     pub(super) fn freeze(&self, is_frozen: bool) {
         let running = self.running.lock().expect("nobody panics");
         let child = running.as_ref().expect("it runs");

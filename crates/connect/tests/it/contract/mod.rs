@@ -7,6 +7,8 @@
 mod engine;
 mod incoming;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod outgoing;
 #[cfg_attr(
     not(feature = "full"),
