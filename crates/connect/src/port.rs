@@ -81,6 +81,13 @@ pub trait Source: Send {
     /// If the connection is lost: the message comes again.
     fn acknowledge(&mut self, token: u64) -> Doing<'_, Result<(), Trouble>>;
 
+    /// Returns the number of messages that wait at the destination for the group, without those that its sources hold; none if the
+    /// broker does not tell, or not now. Of a group with several sources one is asked, so it speaks for all. Asked seldom, and given
+    /// up after some seconds: dropped, it must lose no message.
+    fn backlog(&mut self) -> Doing<'_, Option<u64>> {
+        Box::pin(std::future::ready(None))
+    }
+
     /// Stops, and gives everything that was not acknowledged back once.
     fn close(self: Box<Self>) -> Doing<'static, ()>;
 }

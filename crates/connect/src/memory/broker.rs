@@ -125,6 +125,11 @@ impl Broker {
         self.state().queues.contains_key(queue)
     }
 
+    /// Number of messages that wait in a queue; none if there is no such queue.
+    pub(super) fn waiting(&self, queue: &str) -> Option<u64> {
+        self.state().queues.get(queue).map(|held| held.len() as u64)
+    }
+
     pub(super) fn connect(&self, password: Option<&str>) -> Result<Connection, Trouble> {
         let state = self.state();
         if state.is_down {

@@ -140,6 +140,13 @@ impl Source for MemorySource {
         })
     }
 
+    fn backlog(&mut self) -> Doing<'_, Option<u64>> {
+        Box::pin(async move {
+            self.broker.check(&self.connection).ok()?;
+            self.broker.waiting(&self.queue)
+        })
+    }
+
     fn close(self: Box<Self>) -> Doing<'static, ()> {
         // Dropped, it gives back what it holds.
         Box::pin(async move { drop(self) })

@@ -4,6 +4,7 @@
 //! RabbitMQ names the first one that differs with its value. So a queue is declared again and again, each time with the argument
 //! that was named, until nothing differs. Policies can't be seen so.
 
+use lapin::Queue;
 use lapin::options::QueueDeclareOptions;
 use lapin::protocol::AMQPSoftError;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -63,13 +64,15 @@ fn with(mut arguments: FieldTable, name: &str, value: &str) -> FieldTable {
     arguments
 }
 
+/// Returns the number of messages that a queue holds and that no consumer has.
+pub(super) async fn waiting(link: &Link, queue: &str) -> Option<u64> {
+    let found = declare(link, queue, passive(), FieldTable::default()).await;
+    Some(found.ok()?.ok()?.message_count().into())
+}
+
 async fn exists(link: &Link, queue: &str) -> Result<bool, Trouble> {
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    match declare(link, queue, options, FieldTable::default()).await? {
-        Ok(()) => Ok(true),
+    match declare(link, queue, passive(), FieldTable::default()).await? {
+        Ok(_) => Ok(true),
         Err(error) if link::is_soft(&error, &AMQPSoftError::NOTFOUND) => Ok(false),
         Err(error) => Err(link.trouble(&format!("look for the queue {queue}"), &error)),
     }
@@ -81,7 +84,15 @@ async fn declare_new(link: &Link, queue: &str, mut arguments: FieldTable) -> Res
     }
     declare(link, queue, durable(), arguments)
         .await?
+        .map(drop)
         .map_err(|error| link.trouble(&format!("create the queue {queue}"), &error))
+}
+
+fn passive() -> QueueDeclareOptions {
+    QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    }
 }
 
 fn durable() -> QueueDeclareOptions {
@@ -97,16 +108,13 @@ async fn declare(
     queue: &str,
     options: QueueDeclareOptions,
     arguments: FieldTable,
-) -> Result<lapin::Result<()>, Trouble> {
+) -> Result<lapin::Result<Queue>, Trouble> {
     let name = ShortString::try_new(queue).map_err(|error| {
         Trouble::new(TroubleKind::Refused, format!("the queue {queue}: {error}"))
     })?;
     let channel = link.channel().await?;
     link.ask(&format!("declare the queue {queue}"), async {
-        Ok(channel
-            .queue_declare(name, options, arguments)
-            .await
-            .map(drop))
+        Ok(channel.queue_declare(name, options, arguments).await)
     })
     .await
 }
@@ -121,7 +129,7 @@ async fn check_arguments(link: &Link, queue: &str) -> Result<(), Trouble> {
     let mut arguments = with(FieldTable::default(), TYPE, "quorum");
     for _ in 0..ARGUMENTS_MAX {
         let error = match declare(link, queue, durable(), arguments.clone()).await? {
-            Ok(()) => {
+            Ok(_) => {
                 return match find_loss(&arguments, link.major_version()) {
                     Some(why) => unfit(why),
                     None => Ok(()),

@@ -9,6 +9,7 @@ use lapin::{Channel, Consumer};
 
 use super::link::Link;
 use super::message::from_delivery;
+use super::queues;
 use crate::port::{Binding, Doing, Message, Source, Trouble, TroubleKind};
 
 /// A consumer. The broker keeps the count of what was delivered and not acknowledged, and stops at the prefetch; so lapin's queue of
@@ -78,6 +79,10 @@ impl Source for RabbitMqSource {
             let written = self.channel.basic_ack(token, BasicAckOptions::default());
             self.link.ask("take an acknowledgement", written).await
         })
+    }
+
+    fn backlog(&mut self) -> Doing<'_, Option<u64>> {
+        Box::pin(queues::waiting(&self.link, &self.queue))
     }
 
     fn close(self: Box<Self>) -> Doing<'static, ()> {

@@ -1,8 +1,11 @@
-//! Lines 1 to 7: messages that come in.
+//! Lines 1 to 7, and 18: messages that come in.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use super::{Rig, binding, bodies, body, is_silent, receive, source, take};
+use tributary_connect::port::Source;
+
+use super::{Rig, binding, bodies, body, in_time, is_silent, receive, source, take};
 
 pub(super) async fn pass(rig: &dyn Rig) {
     what_was_not_acknowledged_comes_again(rig).await;
@@ -10,6 +13,7 @@ pub(super) async fn pass(rig: &dyn Rig) {
     messages_are_acknowledged_in_any_order(rig).await;
     no_more_than_the_prefetch_is_held(rig).await;
     order_is_kept(rig).await;
+    the_backlog_is_what_waits_for_the_group(rig).await;
     a_dropped_receive_loses_nothing(rig).await;
     a_pause_gives_everything_back(rig).await;
     a_broken_connection_loses_nothing(rig).await;
@@ -103,6 +107,41 @@ async fn order_is_kept(rig: &dyn Rig) {
     let mut source = source(rig, &binding(&queue, 16)).await;
     assert_eq!(take(source.as_mut(), sent.len()).await, sent);
     source.close().await;
+}
+
+async fn the_backlog_is_what_waits_for_the_group(rig: &dyn Rig) {
+    let queue = rig.make_queue().await;
+    rig.put(&queue, &bodies(20)).await;
+    let mut source = source(rig, &binding(&queue, 4)).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let message = receive(source.as_mut()).await;
+        held.push(message.expect("the connection holds").token);
+    }
+    if !rig.tells_backlog() {
+        assert_eq!(source.backlog().await, None);
+        source.close().await;
+        return;
+    }
+    backlog_becomes(source.as_mut(), 16).await;
+    for token in held {
+        let done = source.acknowledge(token).await;
+        done.expect("the connection holds");
+    }
+    // What the next ones are is not lost by asking.
+    take(source.as_mut(), 16).await;
+    backlog_becomes(source.as_mut(), 0).await;
+    source.close().await;
+}
+
+/// Waits until so many messages wait: a broker may count a moment later.
+async fn backlog_becomes(source: &mut dyn Source, count: u64) {
+    let counting = async {
+        while source.backlog().await != Some(count) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    in_time(&format!("a backlog of {count}"), counting).await;
 }
 
 async fn a_dropped_receive_loses_nothing(rig: &dyn Rig) {

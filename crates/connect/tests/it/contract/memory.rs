@@ -42,6 +42,10 @@ impl Rig for MemoryRig {
         true
     }
 
+    fn tells_backlog(&self) -> bool {
+        true
+    }
+
     fn make_queue(&self) -> Doing<'_, String> {
         let number = self.queues.fetch_add(1, Ordering::Relaxed);
         let queue = format!("queue-{number}");

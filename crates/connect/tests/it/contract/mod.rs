@@ -43,6 +43,11 @@ trait Rig {
     /// Whether what was sent outlives [`Rig::kill`].
     fn is_durable(&self) -> bool;
 
+    /// Whether the broker tells how many messages wait.
+    fn tells_backlog(&self) -> bool {
+        false
+    }
+
     /// Makes a queue that is new, and the one of its dead letters, and returns its name.
     fn make_queue(&self) -> Doing<'_, String>;
 
