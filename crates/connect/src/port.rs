@@ -30,6 +30,14 @@ pub trait Adapter: Send + Sync {
     /// The field that this adapter can't use.
     fn check_binding(&self, binding: &Binding) -> Result<(), Unfit>;
 
+    /// Checks whether events can be sent: a binding whose `direction` is `out`.
+    ///
+    /// # Errors
+    /// The field that asks for it, if nobody would keep an event.
+    fn check_out(&self) -> Result<(), Unfit> {
+        Ok(())
+    }
+
     /// Returns how a message is sent to where the sources of `destination` read it: a reply, a dead letter.
     fn address(&self, destination: &str) -> Address {
         Address {
@@ -41,6 +49,12 @@ pub trait Adapter: Send + Sync {
     /// Returns the destination of messages that can't be decided, as Spring Cloud Stream names it for this kind of broker.
     fn dead_letters(&self, binding: &Binding) -> String {
         format!("{}.{}.dlq", binding.destination, binding.group)
+    }
+
+    /// Whether a message that can't be decided goes back to its sender, by [`Source::refuse`], because no broker stands between that
+    /// would keep a dead letter.
+    fn refuses(&self) -> bool {
+        false
     }
 
     /// Prefix of headers that are attributes of CloudEvents, as the protocol's binding of CloudEvents 1.0 has it.
@@ -86,6 +100,22 @@ pub trait Source: Send {
     /// up after some seconds: dropped, it must lose no message.
     fn backlog(&mut self) -> Doing<'_, Option<u64>> {
         Box::pin(std::future::ready(None))
+    }
+
+    /// Gives a message that can't be decided back to its sender, and says why. Called instead of [`Source::acknowledge`], and only
+    /// if [`Adapter::refuses`].
+    ///
+    /// # Errors
+    /// If the message is still unsettled.
+    fn refuse<'a>(
+        &'a mut self,
+        _token: u64,
+        _refusal: &'a Refusal,
+    ) -> Doing<'a, Result<(), Trouble>> {
+        Box::pin(async {
+            let text = "nothing can be given back to a sender behind this kind of broker";
+            Err(Trouble::new(TroubleKind::Refused, text))
+        })
     }
 
     /// Stops, and gives everything that was not acknowledged back once.
@@ -169,6 +199,15 @@ pub struct Message {
     pub api_key: Option<Secret>,
     /// Whether the broker says that it delivered the message before. It may be wrong either way.
     pub redelivered: bool,
+}
+
+/// Why a message can't be decided, as its sender is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Stable name of the reason.
+    pub code: String,
+    /// What is wrong, and with which field.
+    pub message: String,
 }
 
 /// Where a message goes.
@@ -288,4 +327,7 @@ pub enum SendError {
     /// The broker does not take this message: nobody would get it, or it is too large.
     #[error(transparent)]
     Refused(Trouble),
+    /// No broker stands between, and whoever asked for this reply has gone; it asks again if it wants the reply.
+    #[error(transparent)]
+    Absent(Trouble),
 }

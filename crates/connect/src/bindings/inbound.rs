@@ -20,7 +20,7 @@ use super::order::{Order, Orders, Undecidable};
 use super::outlet::Outlet;
 use super::reply::{self, Outcome};
 use crate::counters::{Counters, InHand, Tally};
-use crate::port::{Binding, Message, SendError, Source, Trouble};
+use crate::port::{Binding, Message, Refusal, SendError, Source, Trouble};
 
 /// Messages that go to the ledger as one request: as many as have come already, at most so many.
 const BATCH_MAX: usize = 256;
@@ -57,6 +57,8 @@ enum End {
 struct Settled {
     /// Messages to acknowledge.
     tokens: Vec<u64>,
+    /// Messages to give back to their senders.
+    refused: Vec<(u64, Refusal)>,
     tally: Tally,
     /// Why the others can't be decided now.
     pause: Option<String>,
@@ -64,6 +66,20 @@ struct Settled {
 
 type Answer = Pin<Box<dyn Future<Output = Answered> + Send>>;
 type Answered = std::result::Result<Vec<BriefReply>, Refused>;
+
+impl Settled {
+    /// Number of messages that were done with.
+    fn count(&self) -> usize {
+        self.tokens.len() + self.refused.len()
+    }
+}
+
+/// What is left of a message after it was finished.
+enum Finished {
+    Done(Tally),
+    /// It goes back to its sender.
+    Refused(Refusal),
+}
 
 /// A batch that is on its way to the ledger.
 struct UnderWay {
@@ -176,9 +192,9 @@ impl Inbound {
                 }
                 Some(done) = under_way.join_next(), if !under_way.is_empty() => {
                     let settled = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-                    held -= settled.tokens.len();
-                    worked |= !settled.tokens.is_empty();
-                    if let Err(trouble) = acknowledge(source, &settled.tokens).await {
+                    held -= settled.count();
+                    worked |= settled.count() > 0;
+                    if let Err(trouble) = acknowledge(source, &settled).await {
                         return (End::Lost(trouble), worked);
                     }
                     if let Some(why) = settled.pause {
@@ -206,7 +222,7 @@ impl Inbound {
         let draining = async {
             while let Some(done) = under_way.join_next().await {
                 if let Ok(settled) = done
-                    && acknowledge(source, &settled.tokens).await.is_err()
+                    && acknowledge(source, &settled).await.is_err()
                 {
                     break;
                 }
@@ -308,7 +324,11 @@ impl Inbound {
                 Err(why) => Order::NotNow(why),
             };
             match self.finish(&message, order).await {
-                Ok(tally) => {
+                Ok(Finished::Refused(refusal)) => {
+                    settled.refused.push((message.token, refusal));
+                    settled.tally.dead_letters += 1;
+                }
+                Ok(Finished::Done(tally)) => {
                     settled.tokens.push(message.token);
                     settled.tally.decided += tally.decided;
                     settled.tally.repeated += tally.repeated;
@@ -393,23 +413,33 @@ impl Inbound {
     }
 
     /// Does what is left to do about a message that this batch did not decide.
-    async fn finish(&self, message: &Message, order: Order) -> Result<Tally, String> {
+    async fn finish(&self, message: &Message, order: Order) -> Result<Finished, String> {
         match order {
             Order::Command(_) => unreachable!("commands went to the ledger"),
             Order::NotNow(why) => Err(why),
             Order::Decided(record) => {
                 self.reply_again(message, &record).await?;
-                Ok(Tally {
+                Ok(Finished::Done(Tally {
                     repeated: 1,
                     ..Tally::default()
-                })
+                }))
             }
-            Order::LeftOut => Ok(Tally {
+            Order::LeftOut => Ok(Finished::Done(Tally {
                 left_out: 1,
                 ..Tally::default()
-            }),
+            })),
             Order::Undecidable(why) => {
                 let adapter = self.outlet.adapter();
+                if adapter.refuses() {
+                    let Undecidable { code, message, .. } = why;
+                    tracing::debug!(
+                        binding = self.binding.slug,
+                        code,
+                        why = message,
+                        "a message goes back to its sender"
+                    );
+                    return Ok(Finished::Refused(Refusal { code, message }));
+                }
                 let letter = dead_letter(&**adapter, &self.binding, message, &why);
                 let sent = self.outlet.send(&letter).await;
                 sent.map_err(|error| format!("the dead letter was not taken: {error}"))?;
@@ -420,10 +450,10 @@ impl Inbound {
                     why = why.message,
                     "a message is a dead letter"
                 );
-                Ok(Tally {
+                Ok(Finished::Done(Tally {
                     dead_letters: 1,
                     ..Tally::default()
-                })
+                }))
             }
         }
     }
@@ -447,7 +477,7 @@ impl Inbound {
         match self.outlet.send(&reply).await {
             Ok(()) => Ok(()),
             // Whoever asked has gone, and the first reply was its own delivery.
-            Err(SendError::Refused(trouble)) => {
+            Err(SendError::Refused(trouble) | SendError::Absent(trouble)) => {
                 tracing::info!(
                     binding = self.binding.slug,
                     why = trouble.text,
@@ -479,9 +509,12 @@ fn drain(source: &mut dyn Source, first: Message, room: usize) -> Vec<Message> {
     batch
 }
 
-async fn acknowledge(source: &mut dyn Source, tokens: &[u64]) -> Result<(), Trouble> {
-    for token in tokens {
+async fn acknowledge(source: &mut dyn Source, settled: &Settled) -> Result<(), Trouble> {
+    for token in &settled.tokens {
         source.acknowledge(*token).await?;
+    }
+    for (token, refusal) in &settled.refused {
+        source.refuse(*token, refusal).await?;
     }
     Ok(())
 }

@@ -64,6 +64,8 @@ enum Sent {
     Confirmed,
     /// The broker does not take it: an attempt that failed.
     Refused(String),
+    /// Whoever asked for the reply has gone, and asks again: it is done with.
+    Absent(String),
     /// Nothing can be sent now: no attempt.
     Lost(Trouble),
     /// There is nothing to send: nobody asked for it.
@@ -154,6 +156,11 @@ impl Outbound {
                     match self.outlet.send(&message).await {
                         Ok(()) => Sent::Confirmed,
                         Err(SendError::Refused(trouble)) => Sent::Refused(trouble.text),
+                        Err(SendError::Absent(trouble)) => match self.way {
+                            Way::Replies => Sent::Absent(trouble.text),
+                            // Nobody asks for an event again.
+                            Way::Events { .. } => Sent::Refused(trouble.text),
+                        },
                         Err(SendError::Disconnected(trouble)) => Sent::Lost(trouble),
                     },
                 )
@@ -162,6 +169,7 @@ impl Outbound {
         let worked = begun.elapsed();
         let error = match &sent {
             Sent::Refused(why) => Some(("refused".to_owned(), why.clone())),
+            Sent::Absent(why) => Some(("absent".to_owned(), why.clone())),
             _ => None,
         };
         let note = AttemptNote {
@@ -184,6 +192,11 @@ impl Outbound {
                     Way::Replies => self.counters.count_sent(),
                     Way::Events { .. } => self.counters.count_event(nanos, &*self.clock),
                 }
+                None
+            }
+            Sent::Absent(_) => {
+                let note = note.to_bytes();
+                let _deleted = self.messaging.ack_noted(id, receipt, nanos, &note);
                 None
             }
             Sent::Refused(why) => {

@@ -1,12 +1,12 @@
 //! The broker itself: named queues, and the means of a test to break it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::port::{Message, Outgoing, Trouble, TroubleKind};
+use crate::port::{Message, Outgoing, Refusal, Trouble, TroubleKind};
 
 /// Queues in memory.
 #[derive(Default)]
@@ -24,6 +24,8 @@ struct State {
     /// Connections of an earlier number were cut.
     epoch: u64,
     password: Option<String>,
+    refusals: Vec<(Outgoing, Refusal)>,
+    absent: HashSet<String>,
 }
 
 /// A connection, until it is cut.
@@ -99,6 +101,20 @@ impl Broker {
         kept
     }
 
+    /// Returns the messages that were given back to their senders, and why.
+    pub fn refusals(&self) -> Vec<(Outgoing, Refusal)> {
+        self.state().refusals.clone()
+    }
+
+    /// Has the reader of a queue go, as where no broker stands between, or come back.
+    pub fn set_absent(&self, queue: &str, is_absent: bool) {
+        let absent = &mut self.state().absent;
+        match is_absent {
+            true => absent.insert(queue.to_owned()),
+            false => absent.remove(queue),
+        };
+    }
+
     /// Cuts every connection.
     pub fn cut(&self) {
         self.state().epoch += 1;
@@ -115,6 +131,15 @@ impl Broker {
     pub fn set_password(&self, password: Option<&str>) {
         self.state().password = password.map(str::to_owned);
         self.cut();
+    }
+
+    pub(super) fn refuse(&self, held: &Held, refusal: &Refusal) {
+        let refusals = &mut self.state().refusals;
+        refusals.push((held.message.clone(), refusal.clone()));
+    }
+
+    pub(super) fn is_absent(&self, queue: &str) -> bool {
+        self.state().absent.contains(queue)
     }
 
     pub(super) fn changed(&self) -> Arc<Notify> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::port::{
-    Adapter, Binder, Binding, Declare, Doing, Message, Outgoing, SendError, Sink, Source, Trouble,
-    TroubleKind, Unfit,
+    Adapter, Binder, Binding, Declare, Doing, Message, Outgoing, Refusal, SendError, Sink, Source,
+    Trouble, TroubleKind, Unfit,
 };
 
 pub use broker::Broker;
@@ -18,12 +18,24 @@ use broker::{Connection, Held};
 #[derive(Clone)]
 pub struct Memory {
     broker: Arc<Broker>,
+    refuses: bool,
 }
 
 impl Memory {
     /// An adapter to `broker`.
     pub fn new(broker: Arc<Broker>) -> Memory {
-        Memory { broker }
+        Memory {
+            broker,
+            refuses: false,
+        }
+    }
+
+    /// An adapter that gives messages back to their senders: [`Broker::refusals`].
+    pub fn refusing(broker: Arc<Broker>) -> Memory {
+        Memory {
+            broker,
+            refuses: true,
+        }
     }
 
     fn connect(&self, binder: &Binder) -> Result<Connection, Trouble> {
@@ -49,6 +61,10 @@ impl Adapter for Memory {
 
     fn check_binding(&self, _binding: &Binding) -> Result<(), Unfit> {
         Ok(())
+    }
+
+    fn refuses(&self) -> bool {
+        self.refuses
     }
 
     fn open_source<'a>(
@@ -147,6 +163,20 @@ impl Source for MemorySource {
         })
     }
 
+    fn refuse<'a>(
+        &'a mut self,
+        token: u64,
+        refusal: &'a Refusal,
+    ) -> Doing<'a, Result<(), Trouble>> {
+        Box::pin(async move {
+            self.broker.check(&self.connection)?;
+            if let Some(at) = self.held.iter().position(|held| held.token == token) {
+                self.broker.refuse(&self.held.remove(at), refusal);
+            }
+            Ok(())
+        })
+    }
+
     fn close(self: Box<Self>) -> Doing<'static, ()> {
         // Dropped, it gives back what it holds.
         Box::pin(async move { drop(self) })
@@ -173,6 +203,13 @@ impl Sink for MemorySink {
                 .check(&self.connection)
                 .map_err(SendError::Disconnected)?;
             let queue = &message.address.destination;
+            if self.broker.is_absent(queue) {
+                let text = format!("whoever reads the queue {queue} has gone");
+                return Err(SendError::Absent(Trouble::new(
+                    TroubleKind::DestinationMissing,
+                    text,
+                )));
+            }
             if self.broker.put(queue, message) {
                 return Ok(());
             }

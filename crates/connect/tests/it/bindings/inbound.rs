@@ -161,6 +161,45 @@ fn what_can_not_be_decided_is_a_dead_letter_with_its_bytes_and_its_reason() {
 }
 
 #[test]
+fn what_can_not_be_decided_goes_back_to_its_sender_where_no_broker_keeps_it() {
+    let scene = Scene::refusing();
+    scene.apply(&[scene.binder(), scene.orders()]);
+    let mut text = message("text", &scene.payment("anna", 1));
+    text.content_type = "text/plain".to_owned();
+    assert!(scene.broker.put(ORDERS, &text));
+    // What is not there may come: it is tried first.
+    let mut absent = scene.payment("anna", 1);
+    absent["payment"]["source"] = json!("acc_none");
+    scene.put("absent", &absent);
+    scene.put("good", &scene.payment("anna", 1));
+    scene.wait_for("all are done with", |figures| {
+        figures.decided == 1 && figures.dead_letters == 2 && figures.in_hand == 0
+    });
+    let refusals = scene.broker.refusals();
+    let mut codes: Vec<(&str, &str)> = refusals
+        .iter()
+        .map(|(message, refusal)| (message.message_id.as_str(), refusal.code.as_str()))
+        .collect();
+    codes.sort_unstable();
+    let expected = [
+        ("absent", "parameter_invalid"),
+        ("text", "content_type_unsupported"),
+    ];
+    assert_eq!(codes, expected);
+    for (_, refusal) in &refusals {
+        assert!(refusal.message.len() > 10, "{refusal:?}");
+    }
+    // They do not come again, and nobody else has them.
+    let scene = scene.crash(1);
+    scene.put("last", &scene.payment("anna", 1));
+    scene.wait_for("the last one is decided", |figures| figures.decided == 1);
+    scene.broker.put(DEAD, &message("only", &json!({})));
+    let dead = scene.take(DEAD, 1);
+    assert_eq!(dead[0].message_id.as_deref(), Some("only"));
+    assert_eq!(scene.broker.refusals().len(), 2);
+}
+
+#[test]
 fn an_account_that_comes_late_is_waited_for() {
     let scene = Scene::new();
     let mut orders = scene.orders();

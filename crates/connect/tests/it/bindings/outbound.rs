@@ -114,6 +114,43 @@ fn a_reply_queue_that_is_gone_blocks_nobody() {
 }
 
 #[test]
+fn a_reply_to_somebody_who_has_gone_is_done_with_and_given_to_whoever_asks_again() {
+    let scene = Scene::new();
+    scene.apply(&[scene.binder(), scene.orders()]);
+    scene.broker.set_absent(REPLIES, true);
+    let order = message("order-1", &scene.payment("anna", 1));
+    let order = with_header(order, "reply-to", REPLIES);
+    assert!(scene.broker.put(ORDERS, &order));
+    scene.wait_for("it is decided", |figures| figures.decided == 1);
+    let replies = || {
+        let sinks = scene.messaging.sinks();
+        let (subscription, _) = sinks.first().copied()?;
+        scene.messaging.figures(subscription).ok()
+    };
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some((figures, _)) = replies()
+            && figures.acknowledged == 1
+        {
+            assert_eq!((figures.waiting, figures.dead, figures.failed), (0, 0, 0));
+            break;
+        }
+        assert!(begun.elapsed() < crate::PATIENCE, "{:?}", replies());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // Asked again while the asker has gone, too.
+    assert!(scene.broker.put(ORDERS, &order));
+    scene.wait_for("it is repeated", |figures| figures.repeated == 1);
+    let figures = scene.figures().expect("it runs");
+    assert_eq!((figures.sent, figures.reconnects), (0, 0));
+    scene.broker.set_absent(REPLIES, false);
+    assert!(scene.broker.put(ORDERS, &order));
+    let replies = scene.take(REPLIES, 1);
+    assert_eq!(body(&replies[0])["type"], json!("payment.captured"));
+    assert_eq!(scene.balance("shop"), 1);
+}
+
+#[test]
 fn events_go_out_in_the_order_of_their_object_and_outlive_a_broker_that_is_down() {
     let scene = Scene::new();
     scene.broker.declare("payment_events");

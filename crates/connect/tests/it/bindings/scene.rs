@@ -46,17 +46,27 @@ pub(super) struct Scene {
     bindings: Option<Arc<Bindings>>,
     keys: Arc<TempDir>,
     commands: Arc<AtomicU64>,
+    refuses: bool,
 }
 
 impl Scene {
     /// A system with the accounts `anna` (which may go below zero), `shop` and `poor`, of the platform, and the queues above.
     pub(super) fn new() -> Scene {
+        Scene::made(false)
+    }
+
+    /// As [`Scene::new`], but messages that can't be decided go back to their senders.
+    pub(super) fn refusing() -> Scene {
+        Scene::made(true)
+    }
+
+    fn made(refuses: bool) -> Scene {
         let broker = Broker::new();
         for queue in [ORDERS, DEAD, REPLIES] {
             broker.declare(queue);
         }
         let keys = Arc::new(tempfile::tempdir().expect("there is room"));
-        let scene = Scene::open(broker, SimDisk::new(7), keys, Arc::default());
+        let scene = Scene::open(broker, SimDisk::new(7), keys, Arc::default(), refuses);
         for (name, overdraft) in [
             ("anna", Overdraft::UNLIMITED),
             ("shop", Overdraft::NONE),
@@ -72,6 +82,7 @@ impl Scene {
         disk: SimDisk,
         keys: Arc<TempDir>,
         commands: Arc<AtomicU64>,
+        refuses: bool,
     ) -> Scene {
         let backend = EmbeddedFactory::on_disk(disk.disk()).open();
         let clock = Arc::new(SystemClock);
@@ -81,7 +92,10 @@ impl Scene {
         let started = start_engine(recovered, Ports::default(), Some(storage));
         let (engine, messaging) = started.expect("it starts");
         let key = MasterKey::load(&keys.path().join("key"), true).expect("a key");
-        let adapter: Arc<dyn Adapter> = Arc::new(Memory::new(broker.clone()));
+        let adapter: Arc<dyn Adapter> = Arc::new(match refuses {
+            true => Memory::refusing(broker.clone()),
+            false => Memory::new(broker.clone()),
+        });
         let ids = engine.reader().ids().clone();
         let adapters = Adapters::new(vec![adapter], Keyring::new(key), ids, engine.clock());
         let adapters = Arc::new(adapters);
@@ -94,6 +108,7 @@ impl Scene {
             bindings: None,
             keys,
             commands,
+            refuses,
         };
         scene.start_bindings();
         scene
@@ -111,12 +126,15 @@ impl Scene {
 
     /// The system after a power failure, with what was on the disk.
     pub(super) fn crash(mut self, seed: u64) -> Scene {
+        // What the old system still decides is on no disk that the new one finds: it must acknowledge nothing more.
+        self.broker.set_down(true);
         let disk = self.disk.crash(seed);
         self.bindings.take();
         self.engine.shutdown();
         self.messaging.shutdown();
         let (broker, keys) = (self.broker.clone(), self.keys.clone());
-        Scene::open(broker, disk, keys, self.commands.clone())
+        broker.set_down(false);
+        Scene::open(broker, disk, keys, self.commands.clone(), self.refuses)
     }
 
     pub(super) fn reader(&self) -> Reader {
