@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tributary_api::brokers::{self, BinderTerms, BindingFigures, BindingTerms, Brokers};
+use tributary_api::brokers::{self, BinderTerms, BindingFigures, BindingTerms, Brokers, Direction};
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 use tributary_engine::{Clock, Ids};
@@ -17,7 +17,7 @@ use crate::port::{Adapter, Binder, Binding, Declare, Secret, Unfit};
 use crate::webhooks::{Keyring, MasterKey};
 
 /// Every type of broker that has an adapter, which is the name of its cargo feature too.
-const TYPES: [&str; 2] = ["nats", "rabbitmq"];
+const TYPES: [&str; 3] = ["nats", "rabbitmq", "zeromq"];
 
 /// The adapters of a server, and what the bindings at work with them do.
 pub struct Adapters {
@@ -155,6 +155,8 @@ fn built() -> Vec<Arc<dyn Adapter>> {
         Arc::new(crate::nats::Nats::new()),
         #[cfg(feature = "rabbitmq")]
         Arc::new(crate::rabbitmq::RabbitMq::new()),
+        #[cfg(feature = "zeromq")]
+        Arc::new(crate::zeromq::ZeroMq::new()),
     ]
 }
 
@@ -187,6 +189,9 @@ impl Brokers for Adapters {
     ) -> Result<(), ApiError> {
         let adapter = self.find(broker);
         let adapter = adapter.map_err(|message| ApiError::invalid("binder", message))?;
+        if terms.direction == Direction::Out {
+            adapter.check_out().map_err(invalid)?;
+        }
         adapter
             .check_binding(&binding(slug, terms))
             .map_err(invalid)

@@ -14,3 +14,5 @@ pub mod port;
 pub mod rabbitmq;
 pub mod trust;
 pub mod webhooks;
+#[cfg(feature = "zeromq")]
+pub mod zeromq;

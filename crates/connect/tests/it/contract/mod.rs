@@ -18,6 +18,8 @@ mod proxy;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 mod trouble;
+#[cfg(feature = "zeromq")]
+mod zeromq;
 
 use std::time::Duration;
 
@@ -48,6 +50,12 @@ trait Rig {
         false
     }
 
+    /// Whether no broker stands between: peers connect to the adapter, and keep what was not acknowledged. Then [`Rig::kill`] is about
+    /// the peers, and lines 8 to 14 do not apply.
+    fn is_peer_to_peer(&self) -> bool {
+        false
+    }
+
     /// Makes a queue that is new, and the one of its dead letters, and returns its name.
     fn make_queue(&self) -> Doing<'_, String>;
 
@@ -67,6 +75,9 @@ trait Rig {
 /// Passes every line of the contract.
 async fn pass(rig: &dyn Rig) {
     incoming::pass(rig).await;
+    if rig.is_peer_to_peer() {
+        return;
+    }
     outgoing::pass(rig).await;
     trouble::pass(rig).await;
 }
