@@ -188,10 +188,10 @@ async fn feed(inner: Arc<Inner>, id: SubscriptionId, feeding: Arc<SubscriptionFe
             break;
         };
         let room = WITH_SENDER_MAX.saturating_sub(lock(&feeding.given).len());
-        let endpoint = endpoint_of(&inner, &subscription, &mut known);
-        let taken = match (&endpoint, room) {
-            (None, _) | (_, 0) => Vec::new(),
-            (Some(_), room) => {
+        let is_usable = endpoint_of(&inner, &subscription, &mut known).is_some();
+        let taken = match (is_usable, room) {
+            (false, _) | (_, 0) => Vec::new(),
+            (true, room) => {
                 let visibility = Some(VISIBILITY.as_nanos() as u64);
                 inner
                     .messaging
@@ -199,16 +199,23 @@ async fn feed(inner: Arc<Inner>, id: SubscriptionId, feeding: Arc<SubscriptionFe
                     .unwrap_or_default()
             }
         };
-        match endpoint {
-            Some(endpoint) if !taken.is_empty() => {
-                send(&inner, &subscription, &feeding, &endpoint, taken).await;
+        if taken.is_empty() {
+            tokio::select! {
+                () = rung => {}
+                () = freed => {}
+                () = wait(&inner, Duration::from_secs(5)) => {}
             }
-            _ => {
-                tokio::select! {
-                    () = rung => {}
-                    () = freed => {}
-                    () = wait(&inner, Duration::from_secs(5)) => {}
-                }
+            continue;
+        }
+        // Read after the events were taken, so that an event is never signed by a secret that was replaced before it.
+        let Some(subscription) = inner.messaging.get(id) else {
+            break;
+        };
+        match endpoint_of(&inner, &subscription, &mut known) {
+            Some(endpoint) => send(&inner, &subscription, &feeding, &endpoint, taken).await,
+            None => {
+                let receipts: Vec<Receipt> = taken.iter().map(|one| one.receipt).collect();
+                let _deleted = inner.messaging.give_back(id, &[], &receipts);
             }
         }
     }

@@ -344,7 +344,7 @@ fn a_head_above_the_documented_size_is_refused_with_its_own_words() {
     assert_eq!((answer.status, &*answer.code()), (431, "head_too_large"));
     // A long target counts as well.
     let target = format!(
-        "GET /health/live?{} HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /health/live?{} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         "x".repeat(documented)
     );
     let answer = send_raw(server.addr, &target);

@@ -258,6 +258,33 @@ fn a_rotated_secret_signs_beside_the_one_before() {
     assert!(!verifies(&second["secret"], &seen[1]), "it ended at once");
 }
 
+/// Whatever the feed was about to do when the secret was replaced.
+#[test]
+fn an_event_after_a_rotation_is_signed_by_the_new_secret() {
+    let server = Fixture::with_webhooks();
+    let (buyer, shop) = (
+        server.wallet("ann", 1_000),
+        server.account("shop", "merchant"),
+    );
+    let (receiver, _) = receiver(200);
+    for round in 1..=40 {
+        let made = subscribe(&server, &receiver, &json!({}));
+        let rotate = format!("{}/rotate_secret", path(&made));
+        let no_overlap = json!({"overlap_seconds": 0});
+        let rotated = server.post(&rotate, &no_overlap).expect(200);
+        server
+            .post("/v1/payments", &pay(&buyer, &shop, 1))
+            .expect(201);
+        let seen = arrived(&receiver, round);
+        assert!(
+            verifies(&rotated["secret"], &seen[round - 1]),
+            "round {round}"
+        );
+        let pause = format!("{}/pause", path(&made));
+        server.post(&pause, &json!({})).expect(200);
+    }
+}
+
 #[test]
 fn a_url_that_may_not_be_sent_to_is_refused() {
     let server = Fixture::with_webhooks();
