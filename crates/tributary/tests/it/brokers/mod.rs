@@ -1,4 +1,6 @@
 //! Real brokers, and clients of theirs that know nothing of Tributary.
 
 mod engine;
+mod example;
+mod nats;
 mod rabbitmq;

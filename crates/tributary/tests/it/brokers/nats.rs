@@ -1,0 +1,20 @@
+//! NATS JetStream, with the program of `examples/nats`.
+
+use super::example::Example;
+
+const NATS: Example = Example {
+    name: "nats",
+    scheme: "nats://",
+    orders: "payment_orders",
+    replies: "payment_replies",
+};
+
+#[test]
+fn orders_of_a_foreign_client_are_paid_once_and_answered() {
+    NATS.orders_are_paid_once_and_answered();
+}
+
+#[test]
+fn a_server_and_a_broker_that_are_killed_lose_and_double_no_order() {
+    NATS.killed_server_and_broker_lose_and_double_no_order();
+}
