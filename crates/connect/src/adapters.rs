@@ -17,7 +17,7 @@ use crate::port::{Adapter, Binder, Binding, Declare, Secret, Unfit};
 use crate::webhooks::{Keyring, MasterKey};
 
 /// Every type of broker that has an adapter, which is the name of its cargo feature too.
-const TYPES: [&str; 3] = ["nats", "rabbitmq", "zeromq"];
+const TYPES: [&str; 4] = ["nats", "rabbitmq", "redis", "zeromq"];
 
 /// The adapters of a server, and what the bindings at work with them do.
 pub struct Adapters {
@@ -155,6 +155,8 @@ fn built() -> Vec<Arc<dyn Adapter>> {
         Arc::new(crate::nats::Nats::new()),
         #[cfg(feature = "rabbitmq")]
         Arc::new(crate::rabbitmq::RabbitMq::new()),
+        #[cfg(feature = "redis")]
+        Arc::new(crate::redis::Redis::new()),
         #[cfg(feature = "zeromq")]
         Arc::new(crate::zeromq::ZeroMq::new()),
     ]

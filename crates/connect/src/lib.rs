@@ -12,6 +12,8 @@ pub mod nats;
 pub mod port;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod trust;
 pub mod webhooks;
 #[cfg(feature = "zeromq")]

@@ -25,7 +25,7 @@ use crate::trust;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for anything else that the server answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the server is asked for a sign of life. A connection without one for twice as long is given up.
+/// How often the server is asked for a sign of life. A connection without one until the next time is given up.
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// Bytes that are read at once.
 const READ_BYTES: usize = 32 * 1024;
@@ -359,6 +359,7 @@ impl Shared {
     /// Reads until the connection ends.
     async fn read(self: Arc<Self>, mut stream: ReadHalf<Box<dyn Stream>>, mut buffer: BytesMut) {
         let mut heard = Instant::now();
+        let mut asked = heard;
         let mut ping = tokio::time::interval(PING_EVERY);
         let end = loop {
             match wire::parse(&mut buffer) {
@@ -377,9 +378,10 @@ impl Shared {
                     Err(error) => break self.lost(&error),
                 },
                 _ = ping.tick() => {
-                    if heard.elapsed() >= 2 * PING_EVERY {
+                    if heard < asked {
                         break self.lost(&"NATS gives no sign of life");
                     }
+                    asked = Instant::now();
                     self.state().ping(None);
                     self.to_write.notify_one();
                 }

@@ -12,7 +12,7 @@ use super::headers::Headers;
 use super::link::{Answer, Link};
 use super::message::{Delivery, from_delivery};
 use super::orphans::{Key, Lost, Orphans};
-use super::streams::{Consumer, nanos};
+use super::streams::{self, Consumer, nanos};
 use super::wire::Incoming;
 use crate::port::{Doing, Message, Source, Trouble, TroubleKind};
 
@@ -343,6 +343,10 @@ impl Source for NatsSource {
             }
             Ok(())
         })
+    }
+
+    fn backlog(&mut self) -> Doing<'_, Option<u64>> {
+        Box::pin(streams::waiting(&self.link, &self.consumer))
     }
 
     fn close(mut self: Box<Self>) -> Doing<'static, ()> {

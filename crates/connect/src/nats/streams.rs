@@ -183,6 +183,13 @@ async fn consumer(link: &Link, binding: &Binding, stream: String) -> Result<Cons
     })
 }
 
+/// Returns the number of messages that a consumer has never delivered.
+pub(super) async fn waiting(link: &Link, consumer: &Consumer) -> Option<u64> {
+    let Consumer { stream, name, .. } = consumer;
+    let found = api::ask(link, &format!("CONSUMER.INFO.{stream}.{name}"), &json!({})).await;
+    found.ok()?.ok()?["num_pending"].as_u64()
+}
+
 pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -17,6 +17,8 @@ mod outgoing;
 mod proxy;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
 mod trouble;
 #[cfg(feature = "zeromq")]
 mod zeromq;

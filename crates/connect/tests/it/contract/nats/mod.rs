@@ -78,6 +78,10 @@ impl Rig for NatsRig {
         true
     }
 
+    fn tells_backlog(&self) -> bool {
+        true
+    }
+
     fn make_queue(&self) -> Doing<'_, String> {
         Box::pin(async {
             let queue = self.new_name();

@@ -1,0 +1,188 @@
+//! A connection to Redis, and what is told when something goes wrong with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+use super::server::Server;
+use crate::port::{Binder, Trouble, TroubleKind};
+use crate::trust;
+
+/// Maximum time until a connection is made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time for anything else that the server answers.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection, shared by its clones. When the last one is dropped, it is cut at once.
+#[derive(Clone)]
+pub(super) struct Link {
+    connection: MultiplexedConnection,
+    place: Arc<str>,
+    _cutter: Arc<Cutter>,
+}
+
+/// Ends what reads and writes a connection, and so the connection.
+struct Cutter(AbortHandle);
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Link {
+    /// Connects and logs in.
+    pub(super) async fn open(binder: &Binder) -> Result<Link, Trouble> {
+        let server = Server::parse(&binder.url)
+            .map_err(|what| Trouble::new(TroubleKind::Refused, format!("url {what}")))?;
+        let place = format!("Redis at {}:{}", server.host, server.port);
+        match tokio::time::timeout(CONNECT_TIMEOUT, Link::log_in(binder, &server, &place)).await {
+            Ok(done) => done,
+            Err(_) => {
+                let seconds = CONNECT_TIMEOUT.as_secs();
+                let text = format!("{place} does not answer within {seconds} s");
+                Err(Trouble::new(TroubleKind::Unreachable, text))
+            }
+        }
+    }
+
+    async fn log_in(binder: &Binder, server: &Server, place: &str) -> Result<Link, Trouble> {
+        let stream = connect(server, binder.trusted_roots.as_deref())
+            .await
+            .map_err(|error| {
+                let text = format!("{place} can't be reached: {error}");
+                Trouble::new(TroubleKind::Unreachable, text)
+            })?;
+        let mut login = RedisConnectionInfo::default()
+            .set_db(i64::from(server.database))
+            .set_skip_set_lib_name();
+        if let Some(user) = &binder.username {
+            login = login.set_username(user);
+        }
+        if let Some(password) = &binder.password {
+            login = login.set_password(password.expose());
+        }
+        // Times are bounded here, not there: how long is a matter of the command.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config)
+            .await
+            .map_err(|error| describe(place, "log in", &error))?;
+        let driver = tokio::spawn(driver);
+        let link = Link {
+            connection,
+            place: place.into(),
+            _cutter: Arc::new(Cutter(driver.abort_handle())),
+        };
+        // Who must log in and did not, learns it now.
+        match link.call(redis::cmd("PING")).await {
+            Err(error) if error.code() != Some("NOPERM") => Err(link.describe("log in", &error)),
+            _ => Ok(link),
+        }
+    }
+
+    /// Where it leads to, for texts.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Sends a command and waits for the answer.
+    pub(super) async fn call(&self, command: Cmd) -> Result<Value, RedisError> {
+        let mut connection = self.connection.clone();
+        let answer = command.query_async(&mut connection);
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let seconds = ANSWER_TIMEOUT.as_secs();
+                let late = std::io::Error::other(format!("no answer within {seconds} s"));
+                Err(RedisError::from(late))
+            }
+        }
+    }
+
+    /// Sends a command and waits for the answer. `what` completes "refuses to".
+    pub(super) async fn ask(&self, what: &str, command: Cmd) -> Result<Value, Trouble> {
+        let answer = self.call(command).await;
+        answer.map_err(|error| describe(&self.place, what, &error))
+    }
+
+    /// Says what an error means. `what` completes "refuses to".
+    pub(super) fn describe(&self, what: &str, error: &RedisError) -> Trouble {
+        describe(&self.place, what, error)
+    }
+}
+
+/// Connects, with TLS if the url says so.
+async fn connect(server: &Server, trusted_roots: Option<&str>) -> Result<Box<dyn Stream>, String> {
+    let stream = TcpStream::connect((server.host.as_str(), server.port))
+        .await
+        .map_err(|error| error.to_string())?;
+    stream
+        .set_nodelay(true)
+        .map_err(|error| error.to_string())?;
+    if !server.is_tls {
+        return Ok(Box::new(stream));
+    }
+    let name = ServerName::try_from(server.host.clone())
+        .map_err(|_| "its name can't be in a certificate".to_owned())?;
+    let stream = trust::broker_connector(trusted_roots)?
+        .connect(name, stream)
+        .await
+        .map_err(|error| format!("TLS failed: {error}"))?;
+    Ok(Box::new(stream))
+}
+
+/// Says what an error means. `what` completes "refuses to".
+fn describe(place: &str, what: &str, error: &RedisError) -> Trouble {
+    let code = error.code().unwrap_or_default();
+    if error.kind() == ErrorKind::Io
+        || code.is_empty() && error.kind() != ErrorKind::AuthenticationFailed
+    {
+        let text = format!("the connection to {place} is lost: {error}");
+        return Trouble::new(TroubleKind::Unreachable, text);
+    }
+    let (kind, advice) = match code {
+        "NOGROUP" | "UNBLOCKED" => (
+            TroubleKind::DestinationMissing,
+            "create the stream and the group",
+        ),
+        "WRONGTYPE" => (TroubleKind::DestinationUnfit, "name a stream"),
+        "LOADING" => (TroubleKind::Unreachable, "it reads its data in; wait"),
+        "READONLY" | "MASTERDOWN" => (
+            TroubleKind::Unreachable,
+            "it is a replica: let url name the primary",
+        ),
+        "OOM" => (TroubleKind::Unreachable, "trim streams, or raise maxmemory"),
+        "MISCONF" => (
+            TroubleKind::Unreachable,
+            "it can't write to its disk: see its log",
+        ),
+        "MOVED" | "ASK" | "CLUSTERDOWN" | "CROSSSLOT" => (
+            TroubleKind::Refused,
+            "it is part of a cluster, which is not supported",
+        ),
+        "NOAUTH" | "WRONGPASS" | "NOPERM" => (
+            TroubleKind::CredentialsRefused,
+            "check the user's name, password and permissions",
+        ),
+        _ if error.kind() == ErrorKind::AuthenticationFailed => (
+            TroubleKind::CredentialsRefused,
+            "check the user's name and password",
+        ),
+        _ => (TroubleKind::Refused, "see its log"),
+    };
+    let said = error.detail().unwrap_or_default();
+    Trouble::new(
+        kind,
+        format!("{place} refuses to {what}: {code} {said}; {advice}"),
+    )
+}

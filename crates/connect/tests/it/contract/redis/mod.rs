@@ -1,0 +1,223 @@
+//! Redis.
+
+mod connections;
+mod messages;
+mod streams;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, Value};
+use tributary_connect::port::{Adapter, Binder, Binding, Doing, Secret};
+use tributary_connect::redis::Redis;
+
+use super::engine::Engine;
+use super::proxy::Proxy;
+use super::{Rig, binding, in_time};
+
+const USER: &str = "tributary";
+
+struct RedisRig {
+    engine: Arc<Engine>,
+    proxy: Proxy,
+    adapter: Redis,
+    queues: AtomicU64,
+}
+
+/// A connection without the adapter and the proxy.
+struct Client(MultiplexedConnection);
+
+impl Client {
+    /// Sends a command that is given by its words.
+    async fn say<W: AsRef<[u8]>>(&mut self, words: &[W]) -> Value {
+        let mut words = words.iter().map(AsRef::as_ref);
+        let mut command = redis::Cmd::new();
+        command.arg(words.next().expect("a command has a name"));
+        for word in words {
+            command.arg(word);
+        }
+        let answer = command.query_async(&mut self.0);
+        in_time("a command", answer).await.expect("it is up")
+    }
+}
+
+impl RedisRig {
+    async fn start() -> Option<RedisRig> {
+        let engine = blocking(|| Engine::start("redis")).await?;
+        Some(RedisRig {
+            proxy: Proxy::start(engine.address()).await,
+            engine: Arc::new(engine),
+            adapter: Redis::new(),
+            queues: AtomicU64::new(0),
+        })
+    }
+
+    async fn connect(&self) -> Client {
+        let login = RedisConnectionInfo::default()
+            .set_username(USER)
+            .set_password(USER);
+        in_time("connecting", async {
+            loop {
+                let stream = tokio::net::TcpStream::connect(self.engine.address()).await;
+                let stream = stream.expect("it listens");
+                let config = AsyncConnectionConfig::new();
+                match MultiplexedConnection::new_with_config(&login, stream, config).await {
+                    Ok((connection, driver)) => {
+                        tokio::spawn(driver);
+                        return Client(connection);
+                    }
+                    // It may still read its data in.
+                    Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+                }
+            }
+        })
+        .await
+    }
+
+    fn new_name(&self) -> String {
+        format!("queue:{}", self.queues.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("it does not panic")
+}
+
+impl Rig for RedisRig {
+    fn adapter(&self) -> &dyn Adapter {
+        &self.adapter
+    }
+
+    fn binder(&self) -> Binder {
+        Binder {
+            slug: "main".to_owned(),
+            url: format!("redis://{}", self.proxy.address()),
+            username: Some(USER.to_owned()),
+            password: Some(Secret::new(USER)),
+            trusted_roots: None,
+        }
+    }
+
+    fn wrong_binder(&self) -> Option<Binder> {
+        let password = Some(Secret::new("not-this-one"));
+        Some(Binder {
+            password,
+            ..self.binder()
+        })
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn tells_backlog(&self) -> bool {
+        true
+    }
+
+    fn make_queue(&self) -> Doing<'_, String> {
+        Box::pin(async {
+            let queue = self.new_name();
+            let dead_letters = format!("{queue}.tributary.dlq");
+            let mut client = self.connect().await;
+            for (stream, group) in [(&queue, "tributary"), (&dead_letters, "operators")] {
+                client
+                    .say(&["XGROUP", "CREATE", stream, group, "0", "MKSTREAM"])
+                    .await;
+            }
+            queue
+        })
+    }
+
+    fn put<'a>(&'a self, queue: &'a str, bodies: &'a [String]) -> Doing<'a, ()> {
+        Box::pin(async move {
+            let mut client = self.connect().await;
+            for body in bodies {
+                client.say(&["XADD", queue, "*", "body", body]).await;
+            }
+        })
+    }
+
+    fn kill(&self) -> Doing<'_, ()> {
+        let engine = self.engine.clone();
+        Box::pin(blocking(move || engine.kill()))
+    }
+
+    fn restart(&self) -> Doing<'_, ()> {
+        let engine = self.engine.clone();
+        Box::pin(blocking(move || engine.restart()))
+    }
+
+    fn cut(&self) {
+        self.proxy.cut();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_keeps_the_contract() {
+    if let Some(rig) = RedisRig::start().await {
+        super::pass(&rig).await;
+    }
+}
+
+/// What only Redis has, on one server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_keeps_what_is_said_of_it() {
+    let Some(rig) = RedisRig::start().await else {
+        return;
+    };
+    streams::pass(&rig).await;
+    messages::pass(&rig).await;
+    connections::pass(&rig).await;
+}
+
+#[test]
+fn what_redis_can_t_use_is_told() {
+    let adapter = Redis::new();
+    let binder = Binder {
+        slug: "main".to_owned(),
+        url: "rediss://localhost".to_owned(),
+        username: Some("tributary".to_owned()),
+        password: Some(Secret::new("secret")),
+        trusted_roots: None,
+    };
+    adapter.check_binder(&binder).expect("it is fit");
+    let nobody = Binder {
+        username: None,
+        password: None,
+        ..binder.clone()
+    };
+    adapter.check_binder(&nobody).expect("it is fit");
+    let change = |change: fn(&mut Binder)| {
+        let mut binder = binder.clone();
+        change(&mut binder);
+        adapter
+            .check_binder(&binder)
+            .expect_err("it is unfit")
+            .field
+    };
+    assert_eq!(change(|binder| binder.url = "mq".to_owned()), "url");
+    assert_eq!(change(|binder| binder.password = None), "password");
+    assert_eq!(
+        change(|binder| binder.trusted_roots = Some("x".to_owned())),
+        "trusted_roots"
+    );
+    let unfit = |binding: Binding| {
+        adapter
+            .check_binding(&binding)
+            .expect_err("it is unfit")
+            .field
+    };
+    adapter
+        .check_binding(&binding("a:b c", 1))
+        .expect("it is fit");
+    assert_eq!(unfit(binding("", 1)), "destination");
+    assert_eq!(unfit(binding("q", 0)), "prefetch");
+    let group = Binding {
+        group: String::new(),
+        ..binding("q", 1)
+    };
+    assert_eq!(unfit(group), "group");
+}

@@ -1,0 +1,118 @@
+//! What is said of streams and groups: which are refused, and which are made.
+
+use tributary_connect::port::{Adapter, Binding, Declare, TroubleKind};
+
+use super::RedisRig;
+use crate::contract::{Rig, binding, receive, source, take};
+
+pub(super) async fn pass(rig: &RedisRig) {
+    destinations_that_lose_messages_are_refused(rig).await;
+    what_is_missing_is_told(rig).await;
+    what_is_missing_is_created_to_last(rig).await;
+    a_deleted_stream_is_told(rig).await;
+}
+
+async fn opened(rig: &RedisRig, binding: &Binding) -> (TroubleKind, String) {
+    let opened = rig.adapter.open_source(&rig.binder(), binding).await;
+    let trouble = opened.err().expect("it is unfit");
+    (trouble.kind, trouble.text)
+}
+
+/// Line 16.
+async fn destinations_that_lose_messages_are_refused(rig: &RedisRig) {
+    let mut client = rig.connect().await;
+    let queue = rig.make_queue().await;
+    let terms = binding(&queue, 1);
+    source(rig, &terms).await.close().await;
+    for (setting, wrong, right) in [
+        ("appendonly", "no", "yes"),
+        ("maxmemory-policy", "allkeys-lru", "noeviction"),
+    ] {
+        client.say(&["CONFIG", "SET", "maxmemory", "1gb"]).await;
+        client.say(&["CONFIG", "SET", setting, wrong]).await;
+        let (kind, text) = opened(rig, &terms).await;
+        client.say(&["CONFIG", "SET", setting, right]).await;
+        assert_eq!(kind, TroubleKind::DestinationUnfit, "{text}");
+        let word = setting.split('-').next().expect("it has a name");
+        assert!(text.contains(word), "{text}");
+    }
+    client.say(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    for key in [queue.clone(), format!("{queue}.tributary.dlq")] {
+        client.say(&["EXPIRE", &key, "1000"]).await;
+        let (kind, text) = opened(rig, &terms).await;
+        assert_eq!(kind, TroubleKind::DestinationUnfit, "{text}");
+        assert!(text.contains("expires") && text.contains(&key), "{text}");
+        client.say(&["PERSIST", &key]).await;
+    }
+    let list = rig.new_name();
+    client.say(&["RPUSH", &list, "x"]).await;
+    let (kind, text) = opened(rig, &binding(&list, 1)).await;
+    assert_eq!(kind, TroubleKind::DestinationUnfit, "{text}");
+    assert!(text.contains("is a list"), "{text}");
+    source(rig, &terms).await.close().await;
+}
+
+async fn what_is_missing_is_told(rig: &RedisRig) {
+    let mut client = rig.connect().await;
+    let queue = rig.make_queue().await;
+    let other = Binding {
+        group: "others".to_owned(),
+        ..binding(&queue, 1)
+    };
+    let (kind, text) = opened(rig, &other).await;
+    assert_eq!(kind, TroubleKind::DestinationMissing, "{text}");
+    assert!(text.contains("has no group others"), "{text}");
+    let dead_letters = format!("{queue}.tributary.dlq");
+    client.say(&["DEL", &dead_letters]).await;
+    let (kind, text) = opened(rig, &binding(&queue, 1)).await;
+    assert_eq!(kind, TroubleKind::DestinationMissing, "{text}");
+    assert!(text.contains(&dead_letters), "{text}");
+    // Nobody looks; but who reads learns it.
+    let blind = Binding {
+        declare: Declare::None,
+        ..other
+    };
+    let mut reader = source(rig, &blind).await;
+    let trouble = receive(reader.as_mut())
+        .await
+        .expect_err("there is no group");
+    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
+    assert!(trouble.text.contains(&queue), "{trouble}");
+}
+
+async fn what_is_missing_is_created_to_last(rig: &RedisRig) {
+    let queue = rig.new_name();
+    // What was sent before there was a group is read too.
+    rig.put(&queue, &["one".to_owned(), "two".to_owned()]).await;
+    let create = Binding {
+        declare: Declare::Create,
+        ..binding(&queue, 10)
+    };
+    let binder = rig.binder();
+    // Two at once, as a binding with a concurrency of 2 does.
+    let open = || rig.adapter.open_source(&binder, &create);
+    let (first, second) = tokio::join!(open(), open());
+    for source in [first, second] {
+        source.expect("it is created").close().await;
+    }
+    let mut checked = source(rig, &binding(&queue, 10)).await;
+    assert_eq!(take(checked.as_mut(), 1).await, ["one"]);
+    checked.close().await;
+    rig.kill().await;
+    rig.restart().await;
+    let mut again = source(rig, &binding(&queue, 10)).await;
+    assert_eq!(take(again.as_mut(), 1).await, ["two"]);
+    again.close().await;
+}
+
+async fn a_deleted_stream_is_told(rig: &RedisRig) {
+    let queue = rig.make_queue().await;
+    let mut reader = source(rig, &binding(&queue, 10)).await;
+    rig.put(&queue, &["one".to_owned()]).await;
+    assert_eq!(take(reader.as_mut(), 1).await, ["one"]);
+    rig.connect().await.say(&["DEL", &queue]).await;
+    let trouble = receive(reader.as_mut()).await.expect_err("it is deleted");
+    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
+    assert!(trouble.text.contains(&queue), "{trouble}");
+    reader.close().await;
+}
