@@ -17,7 +17,7 @@ use crate::port::{Adapter, Binder, Binding, Declare, Secret, Unfit};
 use crate::webhooks::{Keyring, MasterKey};
 
 /// Every type of broker that has an adapter, which is the name of its cargo feature too.
-const TYPES: [&str; 4] = ["nats", "rabbitmq", "redis", "zeromq"];
+const TYPES: [&str; 5] = ["nats", "rabbitmq", "redis", "rocketmq", "zeromq"];
 
 /// The adapters of a server, and what the bindings at work with them do.
 pub struct Adapters {
@@ -157,6 +157,8 @@ fn built() -> Vec<Arc<dyn Adapter>> {
         Arc::new(crate::rabbitmq::RabbitMq::new()),
         #[cfg(feature = "redis")]
         Arc::new(crate::redis::Redis::new()),
+        #[cfg(feature = "rocketmq")]
+        Arc::new(crate::rocketmq::RocketMq::new()),
         #[cfg(feature = "zeromq")]
         Arc::new(crate::zeromq::ZeroMq::new()),
     ]

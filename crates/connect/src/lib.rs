@@ -14,6 +14,8 @@ pub mod port;
 pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "rocketmq")]
+pub mod rocketmq;
 pub mod trust;
 pub mod webhooks;
 #[cfg(feature = "zeromq")]

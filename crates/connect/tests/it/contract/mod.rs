@@ -19,6 +19,8 @@ mod proxy;
 mod rabbitmq;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "rocketmq")]
+mod rocketmq;
 mod trouble;
 #[cfg(feature = "zeromq")]
 mod zeromq;
