@@ -97,9 +97,20 @@ impl MessageMap {
     /// a constant that the API would refuse in every payment, a rule that can never match.
     pub fn check(&self) -> Result<CompiledMap, Fault> {
         self.compile().map_err(|fault| match self.is_short() {
-            true => fault.in_short_form(),
+            true => self.as_written(fault.in_short_form()),
             false => fault,
         })
+    }
+
+    /// Names an account that is only the template of its external id by the field that holds the template.
+    fn as_written(&self, mut fault: Fault) -> Fault {
+        for (label, place) in [(SOURCE, &self.source), (DESTINATION, &self.destination)] {
+            let field = fault.field.strip_prefix(label);
+            if field == Some(".external_id") && matches!(place, Some(AccountPlace::ExternalId(_))) {
+                label.clone_into(&mut fault.field);
+            }
+        }
+        fault
     }
 
     fn is_short(&self) -> bool {

@@ -9,6 +9,7 @@ use utoipa::openapi::schema::Object;
 
 use crate::brokers::{BindingTerms, ConsumerTerms, Declare, Direction, ReplyTerms};
 use crate::form::binding::{ConsumerForm, ProducerForm, ReplyForm};
+use crate::map::MessageMap;
 use crate::schema::one_of;
 use crate::time::format_timestamp;
 
@@ -58,7 +59,8 @@ pub struct BindingObject {
     consumer: Option<ConsumerForm>,
     #[schema(required)]
     reply: Option<ReplyForm>,
-    #[schema(required, value_type = Option<Object>)]
+    /// The map, as it was given.
+    #[schema(required, value_type = Option<MessageMap>)]
     map: Option<Map<String, Value>>,
     #[schema(required)]
     producer: Option<ProducerForm>,

@@ -81,23 +81,19 @@ fn a_wrong_map_is_refused_with_the_field() {
         "source",
         "either `external_id`",
     );
-    of_short(
-        "/source",
-        json!("{a"),
-        "source.external_id",
-        "without a `}`",
-    );
+    of_short("/source", json!("{a"), "source", "without a `}`");
     of_short(
         "/source",
         json!("{a|md5}"),
-        "source.external_id",
+        "source",
         "unknown filter `md5`",
     );
+    of_short("/source", json!(""), "source", "must be 1 to 64");
     of_short(
         "/source",
-        json!(""),
+        json!({"external_id": "{a"}),
         "source.external_id",
-        "must be 1 to 64",
+        "without a `}`",
     );
     of_short(
         "/source",
