@@ -4,3 +4,4 @@ mod engine;
 mod example;
 mod nats;
 mod rabbitmq;
+mod rabbitmq_events;

@@ -162,7 +162,7 @@ fn orders_of_a_foreign_client_are_paid_once_and_answered() {
 }
 
 /// Waits for a program that must succeed.
-fn finish(mut child: Child, what: &str) -> std::process::Output {
+pub(super) fn finish(mut child: Child, what: &str) -> std::process::Output {
     let begun = Instant::now();
     while child.try_wait().expect("it is our child").is_none() {
         assert!(begun.elapsed() < 2 * PATIENCE, "{what} does not end");
@@ -180,7 +180,7 @@ fn a_server_and_a_broker_that_are_killed_lose_and_double_no_order() {
         return;
     };
     assert!(declare.status().expect("it runs").success());
-    wait_for_names(engine.folder());
+    wait_for_names(engine.folder(), "payment_order");
     let directory = tempfile::tempdir().expect("directory");
     let data = directory.path().join("data");
     let mut server = Server::start(&data);
@@ -243,12 +243,12 @@ fn wait_for_payments(server: &Server, count: u64) {
     }
 }
 
-/// Waits until the broker has written the names of the queues: it does so some seconds after they were made.
-fn wait_for_names(folder: &Path) {
+/// Waits until the broker has written the name of a queue: it does so some seconds after the queue was made.
+pub(super) fn wait_for_names(folder: &Path, queue: &str) {
     let begun = Instant::now();
     let has = |file: &Path| {
         let bytes = std::fs::read(file).unwrap_or_default();
-        let name = b"payment_order";
+        let name = queue.as_bytes();
         bytes.windows(name.len()).any(|window| window == name)
     };
     loop {
