@@ -15,6 +15,7 @@ struct Second {
     waited: u64,
     done: u64,
     worked: u64,
+    longest: u64,
 }
 
 /// Counts per second of the last minute.
@@ -38,6 +39,8 @@ pub struct Rates {
     pub wait_average: Option<u64>,
     /// Average time from a start of the work to its end, nanoseconds.
     pub processing_average: Option<u64>,
+    /// Longest time from a start of the work to its end, nanoseconds; none where it is not noted.
+    pub processing_longest: Option<u64>,
     /// Length of the window in seconds: less than 60 at the beginning.
     pub seconds: u64,
 }
@@ -112,11 +115,19 @@ impl Meter {
         second.worked = second.worked.saturating_add(worked);
     }
 
+    /// Notes that one piece of work took `worked` nanoseconds, for the longest.
+    pub fn took(&mut self, now: u64, worked: u64) {
+        let second = self.at(now);
+        second.longest = second.longest.max(worked);
+    }
+
     /// Returns the rates of the minute before `now`.
     pub fn rates(&self, now: u64) -> Rates {
         let number = now / SECOND;
         let recent = |second: &&Second| second.number + SECONDS as u64 > number;
         let sum = |of: fn(&Second) -> u64| self.seconds.iter().filter(recent).map(of).sum::<u64>();
+        let longest = self.seconds.iter().filter(recent);
+        let longest = longest.map(|second| second.longest).max();
         let (done, started) = (sum(|second| second.done), sum(|second| second.started));
         Rates {
             arrived: sum(|second| second.arrived),
@@ -124,6 +135,7 @@ impl Meter {
             done,
             wait_average: sum(|second| second.waited).checked_div(started),
             processing_average: sum(|second| second.worked).checked_div(done),
+            processing_longest: longest.filter(|longest| *longest > 0),
             seconds: match self.first {
                 0 => 0,
                 first => (number + 1).saturating_sub(first).min(SECONDS as u64),
@@ -147,12 +159,16 @@ mod tests {
         meter.refused(199 * SECOND, 60);
         meter.started(199 * SECOND, 2, 10 * SECOND);
         meter.done(199 * SECOND, 4, 2 * SECOND);
+        meter.took(120 * SECOND, 9 * SECOND);
+        meter.took(198 * SECOND, SECOND);
+        meter.took(198 * SECOND, SECOND / 4);
         let rates = meter.rates(199 * SECOND);
         assert_eq!((rates.arrived, rates.done), (120, 4));
         assert_eq!(rates.arrivals_per_second(), 2.0);
         assert_eq!(rates.offered_per_second(), 3.0);
         assert_eq!(rates.wait_average, Some(5 * SECOND));
         assert_eq!(rates.processing_average, Some(SECOND / 2));
+        assert_eq!(rates.processing_longest, Some(SECOND));
         let idle = Rates {
             seconds: 60,
             ..Rates::default()

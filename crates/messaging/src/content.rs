@@ -100,6 +100,14 @@ impl SubscriptionContent {
 }
 
 impl Subscription {
+    /// Returns the kind of the setting that defines the subscription: the replies of a binding belong to the binding.
+    pub fn setting_kind(&self) -> SettingKind {
+        match self.terms.kind {
+            Kind::Sink { binding } if binding.0 == self.id.0 => SettingKind::BINDING,
+            _ => SettingKind::SUBSCRIPTION,
+        }
+    }
+
     /// The subscription that a setting defines.
     ///
     /// # Errors

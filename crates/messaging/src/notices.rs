@@ -18,6 +18,8 @@ const KEY_PREFIX: &[u8] = b"\0dead-letter:";
 pub struct DeadLetterNotice {
     /// Subscription.
     pub subscription: SubscriptionId,
+    /// Kind of the setting that defines it.
+    pub kind: SettingKind,
     /// Owner of the subscription.
     pub scope: OwnerId,
     /// Dead letters since the notice before.
@@ -34,7 +36,7 @@ impl DeadLetterNotice {
         let key = [KEY_PREFIX, &id, &minute.to_le_bytes()].concat();
         let data = format!(
             r#"{{"subscription":"{}","new":{},"total":{}}}"#,
-            ids.encode_setting(SettingKind::SUBSCRIPTION, SettingId(self.subscription.0)),
+            ids.encode_setting(self.kind, SettingId(self.subscription.0)),
             self.new,
             self.total
         );

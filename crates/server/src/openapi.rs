@@ -93,6 +93,9 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(bindings::resume))
         .routes(routes!(bindings::figures))
         .routes(routes!(bindings::message))
+        .routes(routes!(bindings::dead_letters))
+        .routes(routes!(bindings::requeue))
+        .routes(routes!(bindings::drop_dead))
         .routes(routes!(settings::list_all))
         .routes(routes!(settings::get))
         .routes(routes!(settings::revisions))
@@ -438,6 +441,7 @@ fn links(operation: &str) -> &'static [(&'static str, &'static [Next])] {
                 ("getBinding", ID, &[]),
                 ("pauseBinding", ID, &[]),
                 ("resumeBinding", ID, &[]),
+                ("listReplyDeadLetters", ID, &[]),
                 ("deleteBinding", ID, &[]),
             ],
         )],

@@ -30,6 +30,8 @@ pub struct BindingFigures {
     pub standing: Standing,
     /// Number of messages received.
     pub received: u64,
+    /// Number of those that the broker says it had delivered before.
+    pub redelivered: u64,
     /// Number of messages decided now, accepted or refused by the ledger.
     pub decided: u64,
     /// Number of replies or events that the broker confirmed.
@@ -46,7 +48,9 @@ pub struct BindingFigures {
     pub in_hand: u64,
     /// When the oldest of these was received, nanoseconds since the Unix epoch of ledger time.
     pub oldest_in_hand: Option<u64>,
-    /// Rates and averages of the last minute: done = acknowledged, processing = from the receipt of a message to its durable record.
+    /// Number of messages that wait at the broker, without those in hand; none where it does not tell.
+    pub lag: Option<u64>,
+    /// Rates and times of the last minute: done = acknowledged, processing = from the receipt of a message to its durable record.
     pub rates: Rates,
 }
 
@@ -58,6 +62,7 @@ impl BindingFigures {
                 why: why.to_owned(),
             },
             received: 0,
+            redelivered: 0,
             decided: 0,
             sent: 0,
             repeated: 0,
@@ -66,6 +71,7 @@ impl BindingFigures {
             reconnects: 0,
             in_hand: 0,
             oldest_in_hand: None,
+            lag: None,
             rates: Rates::default(),
         }
     }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
+use tributary_messaging::Figures;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
@@ -35,6 +36,8 @@ pub struct BindingFiguresObject {
     #[schema(required)]
     trouble: Option<&'static str>,
     received: u64,
+    /// Of these, the ones that the broker says it had delivered before.
+    redelivered: u64,
     /// Messages that were decided now, accepted or refused.
     decided: u64,
     /// Replies or events that the broker confirmed.
@@ -43,6 +46,7 @@ pub struct BindingFiguresObject {
     repeated: u64,
     /// Messages that a rule of the map leaves out.
     left_out: u64,
+    /// Messages that could not be decided, and went to the destination of dead letters.
     dead_letters: u64,
     /// Connections that were lost.
     reconnects: u64,
@@ -51,6 +55,16 @@ pub struct BindingFiguresObject {
     /// When the oldest of these was received.
     #[schema(required, format = DateTime)]
     oldest_in_hand: Option<String>,
+    /// Messages that wait at the broker, without those in hand, as it told within the last 10 seconds; null where it does not tell, while
+    /// there is no connection, and of a binding that sends.
+    #[schema(required)]
+    lag: Option<u64>,
+    /// Replies that are not done: they wait to be sent for the first time or again. Null of a binding that sends.
+    #[schema(required)]
+    replies_waiting: Option<u64>,
+    /// Replies that were given up: `GET /v1/bindings/{id}/dead_letters` lists them. Null of a binding that sends.
+    #[schema(required)]
+    reply_dead_letters: Option<u64>,
     /// Messages received per second.
     rate_in: f64,
     /// Messages acknowledged, or confirmed by the broker, per second.
@@ -58,10 +72,17 @@ pub struct BindingFiguresObject {
     /// From the receipt of a message to its durable record; of a binding that sends, to the broker's confirmation.
     #[schema(required)]
     average_processing_seconds: Option<f64>,
+    /// The longest of these times.
+    #[schema(required)]
+    longest_processing_seconds: Option<f64>,
 }
 
-/// Returns the figures of a binding.
-pub fn binding_figures(figures: BindingFigures) -> BindingFiguresObject {
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / SECOND
+}
+
+/// Returns the figures of a binding. `replies` are those of its replies, if it takes messages in.
+pub fn binding_figures(figures: BindingFigures, replies: Option<&Figures>) -> BindingFiguresObject {
     let (standing, trouble, why) = match figures.standing {
         Standing::Connecting => ("connecting", None, None),
         Standing::Running => ("running", None, None),
@@ -75,6 +96,7 @@ pub fn binding_figures(figures: BindingFigures) -> BindingFiguresObject {
         why,
         trouble,
         received: figures.received,
+        redelivered: figures.redelivered,
         decided: figures.decided,
         sent: figures.sent,
         repeated: figures.repeated,
@@ -83,9 +105,13 @@ pub fn binding_figures(figures: BindingFigures) -> BindingFiguresObject {
         reconnects: figures.reconnects,
         in_hand: figures.in_hand,
         oldest_in_hand: figures.oldest_in_hand.map(format_timestamp),
+        lag: figures.lag,
+        replies_waiting: replies.map(|replies| replies.waiting + replies.in_flight),
+        reply_dead_letters: replies.map(|replies| replies.dead),
         rate_in: rates.arrivals_per_second(),
         rate_out: rates.done_per_second(),
-        average_processing_seconds: rates.processing_average.map(|nanos| nanos as f64 / SECOND),
+        average_processing_seconds: rates.processing_average.map(seconds),
+        longest_processing_seconds: rates.processing_longest.map(seconds),
     }
 }
 

@@ -1,13 +1,17 @@
 //! One source of a binding: takes in messages, has them decided, and acknowledges what is durable.
+//!
+//! All bindings share few threads. Whatever reads the journal may wait for the disk, so it runs in [`block_in_place`]: the other
+//! bindings go on meanwhile.
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
+use tokio::time::Instant;
 use tributary_api::brokers::Standing;
 use tributary_api::caller::{Caller, acting_as, authenticate};
 use tributary_engine::{BriefReply, Engine, NotQueued, Permit, Refused};
@@ -19,8 +23,8 @@ use super::dead_letter::dead_letter;
 use super::order::{Order, Orders, Undecidable};
 use super::outlet::Outlet;
 use super::reply::{self, Outcome};
-use crate::counters::{Counters, InHand, Tally};
-use crate::port::{Binding, Message, Refusal, SendError, Source, Trouble};
+use crate::counters::{Counters, InHand, Part, Tally};
+use crate::port::{Binding, Message, Outgoing, Refusal, SendError, Source, Trouble};
 
 /// Messages that go to the ledger as one request: as many as have come already, at most so many.
 const BATCH_MAX: usize = 256;
@@ -30,6 +34,11 @@ const BATCH_BYTES_MAX: usize = 512 * 1024;
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How often a paused binding looks whether it may work.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How often the broker is asked how many messages wait.
+const BACKLOG_EVERY: Duration = Duration::from_secs(10);
+/// How long it may take to answer: no message is received meanwhile.
+const BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What all sources of a binding share.
 pub(super) struct Inbound {
@@ -43,6 +52,8 @@ pub(super) struct Inbound {
     pub(super) back_off: BackOff,
     /// How often a message is tried whose fault may pass.
     pub(super) attempts_max: u32,
+    /// When one of the sources asked last how many messages wait.
+    pub(super) asked_backlog: Mutex<Option<Instant>>,
 }
 
 /// Why a source is used no longer.
@@ -102,7 +113,8 @@ impl Inbound {
         let mut waits = self.back_off.clone();
         while !*stop.borrow_and_update() {
             if let Err(why) = self.may_work() {
-                self.counters.stand(Standing::Stopped { why });
+                let stopped = Standing::Stopped { why };
+                self.counters.stand(Part::Receiving, stopped);
                 if sleep(&mut stop, LOOK_EVERY).await.is_break() {
                     return;
                 }
@@ -124,8 +136,9 @@ impl Inbound {
                     continue;
                 }
             };
-            self.counters.stand(Standing::Running);
+            self.counters.stand(Part::Receiving, Standing::Running);
             let (end, worked) = self.serve(source.as_mut(), &mut stop).await;
+            self.counters.set_lag(None);
             if worked {
                 waits = self.back_off.clone();
             }
@@ -141,7 +154,8 @@ impl Inbound {
                 End::Pause(why) => {
                     source.close().await;
                     tracing::warn!(binding = self.binding.slug, why, "a binding waits");
-                    self.counters.stand(Standing::Waiting { kind: None, why });
+                    let waiting = Standing::Waiting { kind: None, why };
+                    self.counters.stand(Part::Receiving, waiting);
                 }
             }
             if sleep(&mut stop, waits.next()).await.is_break() {
@@ -158,7 +172,8 @@ impl Inbound {
             why = trouble.text,
             "a binding lost its broker"
         );
-        self.counters.trouble(trouble, was_connected);
+        self.counters
+            .trouble(Part::Receiving, trouble, was_connected);
     }
 
     /// Whether messages may be taken in now.
@@ -189,6 +204,10 @@ impl Inbound {
                     if let Err(why) = self.may_work() {
                         break End::Pause(why);
                     }
+                    if self.is_backlog_due() {
+                        let backlog = tokio::time::timeout(BACKLOG_TIMEOUT, source.backlog()).await;
+                        self.counters.set_lag(backlog.unwrap_or(None));
+                    }
                 }
                 Some(done) = under_way.join_next(), if !under_way.is_empty() => {
                     let settled = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
@@ -212,7 +231,7 @@ impl Inbound {
                         Ok(caller) => caller,
                         Err(why) => break End::Pause(why),
                     };
-                    let prepared = self.prepare(&caller, batch);
+                    let prepared = block_in_place(|| self.prepare(&caller, batch));
                     let inbound = self.clone();
                     under_way.spawn(async move { inbound.settle(caller, prepared).await });
                 }
@@ -232,11 +251,25 @@ impl Inbound {
         (end, worked)
     }
 
+    /// Whether a source must ask how many messages wait. Of all sources, one does.
+    fn is_backlog_due(&self) -> bool {
+        let asked = self.asked_backlog.lock();
+        let mut asked = asked.unwrap_or_else(PoisonError::into_inner);
+        let is_due = asked.is_none_or(|asked| asked.elapsed() >= BACKLOG_EVERY);
+        if is_due {
+            *asked = Some(Instant::now());
+        }
+        is_due
+    }
+
     /// Reads the messages of a batch and hands their commands to the ledger at once, so that they are decided in the order in which
-    /// they came.
+    /// they came. What messages name is looked for in the journal, which may wait for the disk.
     fn prepare(&self, caller: &Caller, messages: Vec<Message>) -> UnderWay {
         let clock = self.engine.clock();
-        let in_hand = self.counters.take(messages.len(), &*clock);
+        let redelivered = messages.iter().filter(|message| message.redelivered);
+        let in_hand = self
+            .counters
+            .take(messages.len(), redelivered.count(), &*clock);
         let mut commands = Vec::with_capacity(messages.len());
         let mut batch = Vec::with_capacity(messages.len());
         for message in messages {
@@ -341,8 +374,7 @@ impl Inbound {
             }
         }
         let clock = self.engine.clock();
-        self.counters
-            .settle(under_way.in_hand, settled.tally, &*clock);
+        under_way.in_hand.settle(settled.tally, &*clock);
         settled
     }
 
@@ -353,7 +385,7 @@ impl Inbound {
                 replayed: false, ..
             } => Ok(None),
             BriefReply::Done { position, .. } | BriefReply::KeyConflict { position } => {
-                let record = self.orders.reader.record(position);
+                let record = block_in_place(|| self.orders.reader.record(position));
                 let record = record.map_err(|failure| failure.to_string())?;
                 let record = record.ok_or("a record is missing")?;
                 Ok(Some(self.orders.decided(message, record)))
@@ -365,7 +397,7 @@ impl Inbound {
 
     /// Has one message decided by itself.
     async fn alone(&self, caller: &Caller, message: &Message) -> Order {
-        let command = match self.read(caller, message) {
+        let command = match block_in_place(|| self.read(caller, message)) {
             Order::Command(command) => command,
             other => return other,
         };
@@ -378,7 +410,7 @@ impl Inbound {
                         position,
                         replayed: false,
                         ..
-                    } => match self.orders.reader.record(position) {
+                    } => match block_in_place(|| self.orders.reader.record(position)) {
                         Ok(Some(record)) => Order::Decided(Box::new(record)),
                         Ok(None) => Order::NotNow("a record is missing".to_owned()),
                         Err(failure) => Order::NotNow(failure.to_string()),
@@ -460,20 +492,9 @@ impl Inbound {
 
     /// Answers the sender of a message that was decided before: it may have missed the first reply.
     async fn reply_again(&self, message: &Message, record: &Record) -> Result<(), String> {
-        let Some(origin) = &record.command.origin else {
+        let Some(reply) = block_in_place(|| self.reply_to_repeated(message, record))? else {
             return Ok(());
         };
-        let Ok(Some(address)) = self.orders.reply_address(message) else {
-            return Ok(());
-        };
-        let reader = &self.orders.reader;
-        let found = reply::result_of(reader, record).map_err(|failure| failure.to_string())?;
-        let Outcome::At(position) = found else {
-            return Ok(());
-        };
-        let adapter = self.outlet.adapter();
-        let content_type = self.orders.terms.reply.content_type.as_deref();
-        let reply = reply::reply(reader, &**adapter, &address, origin, position, content_type)?;
         match self.outlet.send(&reply).await {
             Ok(()) => Ok(()),
             // Whoever asked has gone, and the first reply was its own delivery.
@@ -487,6 +508,29 @@ impl Inbound {
             }
             Err(SendError::Disconnected(trouble)) => Err(trouble.text),
         }
+    }
+
+    /// Returns the reply to a message that was decided before; none if it wants none, or there is no result yet.
+    fn reply_to_repeated(
+        &self,
+        message: &Message,
+        record: &Record,
+    ) -> Result<Option<Outgoing>, String> {
+        let Some(origin) = &record.command.origin else {
+            return Ok(None);
+        };
+        let Ok(Some(address)) = self.orders.reply_address(message) else {
+            return Ok(None);
+        };
+        let reader = &self.orders.reader;
+        let found = reply::result_of(reader, record).map_err(|failure| failure.to_string())?;
+        let Outcome::At(position) = found else {
+            return Ok(None);
+        };
+        let adapter = self.outlet.adapter();
+        let content_type = self.orders.terms.reply.content_type.as_deref();
+        let reply = reply::reply(reader, &**adapter, &address, origin, position, content_type)?;
+        Ok(Some(reply))
     }
 }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tributary_api::brokers::{Direction, Standing};
+use tributary_api::brokers::Direction;
 use tributary_api::intake::Intake;
 use tributary_engine::{Engine, Permit, Reader};
 use tributary_ledger::SettingId;
@@ -157,7 +157,7 @@ async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
         let counters = shared.config.adapters.counters();
         counters.retain(|binding| fleet.knows(binding));
         for (id, why) in fleet.unusable() {
-            counters.of(id).stand(Standing::Stopped { why });
+            counters.of(id).stop(why);
         }
         let wanted = wanted(&shared, &fleet);
         let over = |role: &Role, one: &mut Running| {
@@ -289,6 +289,7 @@ impl Shared {
             permit: self.config.permit.clone(),
             back_off: definition.back_off.clone(),
             attempts_max: definition.terms.consumer.max_attempts,
+            asked_backlog: Mutex::default(),
         }
     }
 

@@ -19,7 +19,7 @@ use super::event_message::{body, fill, headers};
 use super::inbound::sleep;
 use super::outlet::Outlet;
 use super::reply::{order_of, reply};
-use crate::counters::Counters;
+use crate::counters::{Counters, Part};
 use crate::port::{Address, Outgoing, SendError, Trouble};
 
 /// Messages of one subscription that the broker has not confirmed.
@@ -77,7 +77,12 @@ impl Outbound {
     pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut waits = self.back_off.clone();
         let mut under_way: JoinSet<Option<Trouble>> = JoinSet::new();
-        self.counters.stand(Standing::Running);
+        if let Way::Events { .. } = self.way {
+            self.counters.send_only();
+        }
+        self.counters.stand(Part::Sending, Standing::Running);
+        // Whether anything was sent since the last trouble, and whether the trouble may last.
+        let (mut was_connected, mut is_in_trouble) = (false, false);
         while !*stop.borrow_and_update() {
             // Asked for before anything is taken, so that nothing is missed.
             let bell = self.messaging.arrivals(self.id);
@@ -100,6 +105,11 @@ impl Outbound {
                 }
             };
             let took_all = taken.len() == room;
+            if is_in_trouble && room > 0 && taken.is_empty() && under_way.is_empty() {
+                // Nothing is left that could show that the broker is back.
+                is_in_trouble = false;
+                self.counters.stand(Part::Sending, Standing::Running);
+            }
             for delivery in taken {
                 let outbound = self.clone();
                 under_way.spawn(async move { outbound.deliver(delivery).await });
@@ -114,6 +124,10 @@ impl Outbound {
             };
             let Some(trouble) = trouble else {
                 waits = self.back_off.clone();
+                was_connected = true;
+                if std::mem::take(&mut is_in_trouble) {
+                    self.counters.stand(Part::Sending, Standing::Running);
+                }
                 continue;
             };
             // Everything else that is under way learns the same.
@@ -124,11 +138,13 @@ impl Outbound {
                 why = trouble.text,
                 "events wait for their broker"
             );
-            self.counters.trouble(&trouble, true);
+            let was_connected = std::mem::take(&mut was_connected);
+            self.counters
+                .trouble(Part::Sending, &trouble, was_connected);
+            is_in_trouble = true;
             if sleep(&mut stop, waits.next()).await.is_break() {
                 return;
             }
-            self.counters.stand(Standing::Running);
         }
         while under_way.join_next().await.is_some() {}
     }

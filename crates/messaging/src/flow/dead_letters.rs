@@ -50,6 +50,7 @@ impl Flow {
         self.noticed_at = now;
         Some(DeadLetterNotice {
             subscription: self.id(),
+            kind: self.subscription.setting_kind(),
             scope: self.subscription.scope,
             new: std::mem::take(&mut self.unnoticed),
             total: self.dead.len() as u64,

@@ -67,6 +67,39 @@ pub(super) fn register_flag(registry: &mut Registry, name: &str, help: &str, hol
     register_gauge(registry, name, help, u64::from(holds));
 }
 
+/// Registers families with one metric for each of several objects, such as subscriptions.
+pub(super) struct Families<'a, S> {
+    pub(super) registry: &'a mut Registry,
+    /// The labels and the state of each object at the time of the scrape.
+    pub(super) states: Vec<(Labels, S)>,
+}
+
+impl<S> Families<'_, S> {
+    /// Registers a gauge. An object without a value is left out.
+    pub(super) fn gauge<N: EncodeGaugeValue + fmt::Debug + Send + Sync + 'static>(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl Fn(&S) -> Option<N>,
+    ) {
+        let gauges = self.states.iter().filter_map(|(labels, state)| {
+            let gauge = ConstGauge::new(value(state)?);
+            Some((labels.clone(), gauge))
+        });
+        self.registry
+            .register(name, help, Labelled(gauges.collect()));
+    }
+
+    /// Registers a counter under its full name, as [`register_counters`] does. An object without a value is left out.
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: impl Fn(&S) -> Option<u64>) {
+        let counters = self.states.iter().filter_map(|(labels, state)| {
+            let counter = ConstCounter::new(value(state)?);
+            Some((labels.clone(), counter))
+        });
+        register_counters(self.registry, name, help, Labelled(counters.collect()));
+    }
+}
+
 /// Nanoseconds as seconds.
 pub(super) fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9

@@ -1,5 +1,6 @@
 //! Metrics for Prometheus: each serving thread counts by itself, and a scrape adds the threads up.
 
+mod bindings;
 mod clock;
 mod connections;
 mod engine;

@@ -4,6 +4,7 @@ use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
 use crate::app::Shared;
+use crate::metrics::bindings::register_bindings;
 use crate::metrics::clock::register_clock;
 use crate::metrics::connections::register_connections;
 use crate::metrics::engine::{register_engine, register_intake, register_money};
@@ -25,6 +26,7 @@ pub(crate) fn metrics_page(shared: &Shared) -> String {
     register_clock(&mut registry, shared);
     register_queue(&mut registry, shared);
     register_subscriptions(&mut registry, shared);
+    register_bindings(&mut registry, shared);
     register_intake(&mut registry, shared);
     register_money(&mut registry, shared);
     register_process(&mut registry);

@@ -1,21 +1,16 @@
 //! Metrics of subscriptions and their deliveries.
 
-use std::fmt;
-
-use prometheus_client::encoding::EncodeGaugeValue;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tributary_api::render::model::ModelObject;
-use tributary_messaging::{DeliveryIds, Figures, Messaging};
+use tributary_ledger::SettingId;
+use tributary_messaging::{Figures, Messaging, Subscription};
 
 use crate::app::Shared;
-use crate::metrics::families::{Labelled, Labels, register_counters, register_flag, seconds};
+use crate::metrics::families::{Families, Labels, register_flag, seconds};
 use crate::model::subscription_model;
 
 /// One subscription at the time of the scrape.
 struct SubscriptionState {
-    id: String,
     figures: Figures,
     is_stalled: bool,
     is_paused: bool,
@@ -26,10 +21,11 @@ struct SubscriptionState {
     now: u64,
 }
 
-impl SubscriptionState {
-    fn labels(&self) -> Labels {
-        vec![("subscription", self.id.clone())]
-    }
+/// Returns the label of a subscription: its id. Replies of a binding have the id of the binding, by which the API finds them.
+fn labels(shared: &Shared, one: &Subscription) -> Labels {
+    let id = SettingId(one.id.0);
+    let id = shared.reader.ids().encode_setting(one.setting_kind(), id);
+    vec![("subscription", id)]
 }
 
 /// Registers every subscription, and the state of the logs of deliveries; nothing if there is no place for subscriptions.
@@ -58,53 +54,24 @@ pub(super) fn register_subscriptions(registry: &mut Registry, shared: &Shared) {
     );
 }
 
-fn read_states(shared: &Shared, messaging: &Messaging) -> Vec<SubscriptionState> {
+fn read_states(shared: &Shared, messaging: &Messaging) -> Vec<(Labels, SubscriptionState)> {
     let (head, now) = (shared.reader.published(), messaging.now());
     let states = messaging.subscriptions().into_iter().filter_map(|one| {
         let (figures, stalled) = messaging.figures(one.id).ok()?;
-        Some(SubscriptionState {
-            id: shared.reader.ids().encode_subscription(one.id),
+        let state = SubscriptionState {
             is_stalled: stalled.is_some(),
             is_paused: one.terms.paused.is_some(),
             model: subscription_model(shared.transport(), &one, &figures.rates),
             figures,
             head,
             now,
-        })
+        };
+        Some((labels(shared, &one), state))
     });
     states.collect()
 }
 
-/// Registers families with one metric per subscription.
-struct Families<'a> {
-    registry: &'a mut Registry,
-    states: Vec<SubscriptionState>,
-}
-
-impl Families<'_> {
-    /// Registers a gauge. A subscription without a value is left out.
-    fn gauge<N: EncodeGaugeValue + fmt::Debug + Send + Sync + 'static>(
-        &mut self,
-        name: &str,
-        help: &str,
-        value: impl Fn(&SubscriptionState) -> Option<N>,
-    ) {
-        let gauges = self.states.iter().filter_map(|state| {
-            let gauge = ConstGauge::new(value(state)?);
-            Some((state.labels(), gauge))
-        });
-        self.registry
-            .register(name, help, Labelled(gauges.collect()));
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: impl Fn(&Figures) -> u64) {
-        let counters = self
-            .states
-            .iter()
-            .map(|state| (state.labels(), ConstCounter::new(value(&state.figures))));
-        register_counters(self.registry, name, help, Labelled(counters.collect()));
-    }
-
+impl Families<'_, SubscriptionState> {
     fn register_events(&mut self) {
         self.gauge(
             "tributary_subscription_waiting",
@@ -145,22 +112,22 @@ impl Families<'_> {
         self.counter(
             "tributary_subscription_handed_out_total",
             "Deliveries of events to receivers, each attempt counted",
-            |figures| figures.handed_out,
+            |state| Some(state.figures.handed_out),
         );
         self.counter(
             "tributary_subscription_acknowledged_total",
             "Events acknowledged by receivers",
-            |figures| figures.acknowledged,
+            |state| Some(state.figures.acknowledged),
         );
         self.counter(
             "tributary_subscription_failed_total",
             "Delivery attempts that receivers refused or did not answer in time",
-            |figures| figures.failed,
+            |state| Some(state.figures.failed),
         );
         self.counter(
             "tributary_subscription_expired_total",
             "Events dropped because they were older than the subscription allows",
-            |figures| figures.expired,
+            |state| Some(state.figures.expired),
         );
     }
 

@@ -4,10 +4,12 @@ use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Deserialize;
-use tributary_api::brokers::{BindingFigures, BindingTerms};
+use tributary_api::brokers::{BindingFigures, BindingTerms, Direction};
+use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
 use tributary_api::form::binding::{BindingCreate, BindingUpdate, PauseBinding};
+use tributary_api::form::subscription::SelectDeadLetters;
 use tributary_api::intake::message_key;
 use tributary_api::render::binding::BindingObject;
 use tributary_api::render::binding_work::{
@@ -15,8 +17,11 @@ use tributary_api::render::binding_work::{
 };
 use tributary_api::render::list::List;
 use tributary_api::render::setting::DeletedObject;
+use tributary_api::render::subscription::{DeadLetterObject, DeadLettersObject};
 use tributary_api::settings::binding::BindingType;
 use tributary_api::settings::defined::Change;
+use tributary_ledger::Setting;
+use tributary_messaging::{Messaging, SubscriptionId};
 use utoipa::IntoParams;
 
 use crate::app::{App, RequestId, Shared};
@@ -24,6 +29,7 @@ use crate::auth::{PlatformReading, PlatformWriting};
 use crate::extract::{Id, IdempotencyKey, Json, OptionalIdempotencyKey, OptionalJson, Query};
 use crate::response::{ErrorResponse, json};
 use crate::routes::defined::{self, DeleteQuery};
+use crate::routes::deliveries::{DeadLettersQuery, change_dead_letters, list_dead_letters};
 
 fn bindings(shared: &Shared) -> BindingType {
     BindingType::new(shared.reader.clone(), shared.brokers.clone())
@@ -141,8 +147,73 @@ pub(crate) async fn figures(
     let setting = defined::visible(&app, &caller, &id, &bindings(&app.shared))?;
     let figures = app.shared.brokers.figures(setting.id);
     let stopped = || BindingFigures::stopped("this server runs no bindings");
-    let object = binding_figures(figures.unwrap_or_else(stopped));
+    let replies = replies(&setting).ok().zip(app.shared.messaging.as_ref());
+    let replies = replies.and_then(|(replies, messaging)| messaging.figures(replies).ok());
+    let replies = replies.as_ref().map(|(figures, _)| figures);
+    let object = binding_figures(figures.unwrap_or_else(stopped), replies);
     Ok(json(200, &object))
+}
+
+/// Returns the subscription that has the replies of a binding: it has the binding's number.
+fn replies(binding: &Setting) -> Result<SubscriptionId, ApiError> {
+    let terms = BindingTerms::from_setting(binding);
+    match terms.is_ok_and(|terms| terms.direction == Direction::In) {
+        true => Ok(SubscriptionId(binding.id.0)),
+        false => Err(ApiError::invalid(
+            "id",
+            "This binding takes no messages in, so it has no replies. Dead letters of events are those of the subscriptions that send to it.",
+        )),
+    }
+}
+
+fn visible_replies(app: &App, caller: &Caller, id: &str) -> Result<SubscriptionId, ApiError> {
+    let binding = defined::visible(app, caller, id, &bindings(&app.shared))?;
+    replies(&binding)
+}
+
+/// Lists replies that were given up, the oldest first: their address was gone, or the broker refused them again and again.
+#[utoipa::path(get, path = "/v1/bindings/{id}/dead_letters", tag = "bindings", operation_id = "listReplyDeadLetters",
+    params(("id" = String, Path, description = "The binding."), DeadLettersQuery),
+    responses((status = 200, description = "A page of dead letters. The event is what the reply tells.", body = List<DeadLetterObject>)))]
+pub(crate) async fn dead_letters(
+    State(app): State<App>,
+    PlatformReading(caller): PlatformReading,
+    Id(id): Id,
+    Query(query): Query<DeadLettersQuery>,
+) -> Result<Response, ErrorResponse> {
+    let replies = visible_replies(&app, &caller, &id)?;
+    let url = format!("/v1/bindings/{id}/dead_letters");
+    list_dead_letters(&app, caller, replies, query, url).await
+}
+
+/// Has replies that were given up sent again: some, or all. At most 10,000 wait for another attempt at once; the rest stays.
+#[utoipa::path(post, path = "/v1/bindings/{id}/dead_letters/requeue", tag = "bindings",
+    operation_id = "requeueReplyDeadLetters", params(("id" = String, Path, description = "The binding.")),
+    request_body(content = SelectDeadLetters),
+    responses((status = 200, description = "How many.", body = DeadLettersObject)))]
+pub(crate) async fn requeue(
+    State(app): State<App>,
+    PlatformWriting(caller): PlatformWriting,
+    Id(id): Id,
+    OptionalJson(body): OptionalJson<SelectDeadLetters>,
+) -> Result<Response, ErrorResponse> {
+    let replies = visible_replies(&app, &caller, &id)?;
+    change_dead_letters(&app, caller, replies, body, Messaging::requeue).await
+}
+
+/// Forgets replies that were given up: some, or all. The orders that they answer stay as they are.
+#[utoipa::path(post, path = "/v1/bindings/{id}/dead_letters/drop", tag = "bindings",
+    operation_id = "dropReplyDeadLetters", params(("id" = String, Path, description = "The binding.")),
+    request_body(content = SelectDeadLetters),
+    responses((status = 200, description = "How many.", body = DeadLettersObject)))]
+pub(crate) async fn drop_dead(
+    State(app): State<App>,
+    PlatformWriting(caller): PlatformWriting,
+    Id(id): Id,
+    OptionalJson(body): OptionalJson<SelectDeadLetters>,
+) -> Result<Response, ErrorResponse> {
+    let replies = visible_replies(&app, &caller, &id)?;
+    change_dead_letters(&app, caller, replies, body, Messaging::drop_dead).await
 }
 
 /// Which message of a binding.

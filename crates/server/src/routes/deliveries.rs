@@ -310,9 +310,21 @@ pub(crate) async fn dead_letters(
     Id(id): Id,
     Query(query): Query<DeadLettersQuery>,
 ) -> Result<Response, ErrorResponse> {
+    let found = visible(&app.shared, &caller, &id)?.id;
+    let url = format!("/v1/subscriptions/{id}/dead_letters");
+    list_dead_letters(&app, caller, found, query, url).await
+}
+
+/// Lists the dead letters of a subscription that the caller may see.
+pub(super) async fn list_dead_letters(
+    app: &App,
+    caller: Caller,
+    id: SubscriptionId,
+    query: DeadLettersQuery,
+    url: String,
+) -> Result<Response, ErrorResponse> {
     let page = app
         .read(caller.actor.owner, move |shared| {
-            let found = visible(shared, &caller, &id)?;
             let params = PageParams {
                 limit: query.limit,
                 starting_after: query.starting_after,
@@ -323,14 +335,13 @@ pub(crate) async fn dead_letters(
                 tributary_engine::Start::Before(position) => position,
                 _ => 0,
             };
-            let dead = shared.messaging()?.dead(found.id, after, page.limit);
+            let dead = shared.messaging()?.dead(id, after, page.limit);
             let (items, has_more) = dead.map_err(refusal_error)?;
             let slice = Slice {
                 next: items.last().map(|(position, _)| *position),
                 items,
                 has_more,
             };
-            let url = format!("/v1/subscriptions/{id}/dead_letters");
             list(&shared.reader, &caller, url, slice, |(position, letter)| {
                 Ok(dead_letter(&letter, event_at(shared, position).ok()))
             })
@@ -340,24 +351,24 @@ pub(crate) async fn dead_letters(
 }
 
 /// A change of dead letters, some or all; gives how many.
-type ChangeDeadLetters =
+pub(super) type ChangeDeadLetters =
     fn(&Messaging, SubscriptionId, Option<&[u64]>, Actor) -> Result<usize, Unsettled>;
 
-async fn change_dead_letters(
+/// Changes dead letters of a subscription that the caller may see.
+pub(super) async fn change_dead_letters(
     app: &App,
     caller: Caller,
-    id: String,
+    id: SubscriptionId,
     body: SelectDeadLetters,
     change: ChangeDeadLetters,
 ) -> Result<Response, ErrorResponse> {
     let object = app
         .blocking(move |shared| {
-            let found = visible(shared, &caller, &id)?;
             let messaging = shared.messaging()?;
             let positions = body.positions(shared.reader.ids())?;
-            let done = change(messaging, found.id, positions.as_deref(), caller.actor)
+            let done = change(messaging, id, positions.as_deref(), caller.actor)
                 .map_err(unsettled_error)?;
-            let (figures, _) = messaging.figures(found.id).map_err(refusal_error)?;
+            let (figures, _) = messaging.figures(id).map_err(refusal_error)?;
             Ok(DeadLettersObject {
                 object: "dead_letters",
                 done,
@@ -380,7 +391,8 @@ pub(crate) async fn requeue(
     Id(id): Id,
     OptionalJson(body): OptionalJson<SelectDeadLetters>,
 ) -> Result<Response, ErrorResponse> {
-    change_dead_letters(&app, caller, id, body, Messaging::requeue).await
+    let found = visible(&app.shared, &caller, &id)?.id;
+    change_dead_letters(&app, caller, found, body, Messaging::requeue).await
 }
 
 /// Forgets dead letters: some, or all.
@@ -394,5 +406,6 @@ pub(crate) async fn drop_dead(
     Id(id): Id,
     OptionalJson(body): OptionalJson<SelectDeadLetters>,
 ) -> Result<Response, ErrorResponse> {
-    change_dead_letters(&app, caller, id, body, Messaging::drop_dead).await
+    let found = visible(&app.shared, &caller, &id)?.id;
+    change_dead_letters(&app, caller, found, body, Messaging::drop_dead).await
 }

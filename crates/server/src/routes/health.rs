@@ -16,6 +16,9 @@ use crate::metrics::page::{CONTENT_TYPE, metrics_page};
 use crate::readiness::require_ready;
 use crate::response::{ErrorResponse, json};
 
+/// Maximum number of bindings in trouble that are shown.
+const BINDINGS_SHOWN_MAX: usize = 20;
+
 /// The server answers.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Health {
@@ -32,6 +35,21 @@ pub(crate) struct Readiness {
     clock: ClockObject,
     /// What is wrong although commands are taken. Look at it soon.
     warnings: Vec<Warning>,
+    /// Bindings to brokers that take or send nothing now although nobody paused them, at most 20.
+    bindings: Vec<BindingTrouble>,
+}
+
+/// A binding that takes or sends nothing now. The server takes commands all the same.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReadinessBinding)]
+pub(crate) struct BindingTrouble {
+    /// Name of the binding.
+    slug: String,
+    #[schema(value_type = String, pattern = "^(waiting|stopped)$")]
+    standing: &'static str,
+    /// Kind of the trouble at the broker, such as `unreachable`; null if it is not there.
+    #[schema(required)]
+    trouble: Option<&'static str>,
 }
 
 /// Answers as long as the process serves at all.
@@ -57,15 +75,39 @@ pub(crate) struct Warning {
     responses((status = 200, description = "It takes commands.", body = Readiness)))]
 pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ErrorResponse> {
     require_ready(&app.shared)?;
+    let mut bindings = bindings_in_trouble(&app.shared);
+    let warnings = warnings(&app.shared, &bindings);
+    bindings.truncate(BINDINGS_SHOWN_MAX);
     let readiness = Readiness {
         status: "ready",
         clock: clock(&app.shared.engine.clock_status()),
-        warnings: warnings(&app.shared),
+        warnings,
+        bindings,
     };
     Ok(json(200, &readiness))
 }
 
-fn warnings(shared: &Shared) -> Vec<Warning> {
+/// Returns the bindings that do not work although nobody paused them.
+fn bindings_in_trouble(shared: &Shared) -> Vec<BindingTrouble> {
+    let bindings = current_bindings(&shared.reader).into_iter();
+    let unpaused = bindings.filter(|binding| binding.terms.paused.is_none());
+    let in_trouble = unpaused.filter_map(|binding| {
+        let figures = shared.brokers.figures(binding.id)?;
+        let (standing, trouble) = match figures.standing {
+            Standing::Waiting { kind, .. } => ("waiting", kind),
+            Standing::Stopped { .. } => ("stopped", None),
+            Standing::Connecting | Standing::Running => return None,
+        };
+        Some(BindingTrouble {
+            slug: binding.slug,
+            standing,
+            trouble,
+        })
+    });
+    in_trouble.collect()
+}
+
+fn warnings(shared: &Shared, bindings: &[BindingTrouble]) -> Vec<Warning> {
     let damaged = shared.reader.store_stats().damaged;
     let mut warnings = Vec::new();
     if damaged > 0 {
@@ -76,22 +118,12 @@ fn warnings(shared: &Shared) -> Vec<Warning> {
             ),
         });
     }
-    let waiting = current_bindings(&shared.reader)
-        .into_iter()
-        .filter(|binding| binding.terms.paused.is_none())
-        .filter_map(|binding| shared.brokers.figures(binding.id))
-        .filter(|figures| {
-            matches!(
-                figures.standing,
-                Standing::Waiting { .. } | Standing::Stopped { .. }
-            )
-        });
-    let waiting = waiting.count();
-    if waiting > 0 {
+    let bindings = bindings.len();
+    if bindings > 0 {
         warnings.push(Warning {
             code: ErrorCode::MessagingUnavailable.as_str(),
             message: format!(
-                "{waiting} bindings to brokers take no messages. GET /v1/bindings/{{id}}/figures says why."
+                "{bindings} bindings to brokers take or send no messages. GET /v1/bindings/{{id}}/figures says why."
             ),
         });
     }

@@ -42,8 +42,17 @@ fn page() -> String {
     page_of_deliveries(&Fixture::with_subscriptions())
 }
 
-/// Makes a subscription and deliveries, and returns the page.
+/// Makes a binding, a subscription and deliveries, and returns the page.
 pub(crate) fn page_of_deliveries(server: &Fixture) -> String {
+    let binder = json!({"slug": "main", "type": "memory", "url": "memory:"});
+    server.post("/v1/binders", &binder).expect(201);
+    let key = json!({"owner": "platform", "access": "write"});
+    let key = server.post("/v1/api_keys", &key).expect(201);
+    let binding = json!({
+        "slug": "orders", "binder": "main", "direction": "in", "destination": "payment_order",
+        "acts_as": key["id"], "identity_from": "message_id",
+    });
+    server.post("/v1/bindings", &binding).expect(201);
     let terms = json!({"events": ["app.#"], "workers": 20});
     let made = server.post("/v1/subscriptions", &terms).expect(201);
     let path = format!("/v1/subscriptions/{}", id(&made));
@@ -96,12 +105,11 @@ fn every_rule_is_whole_and_asks_for_what_the_server_shows() {
                 assert!(lines.iter().any(given), "{name}: {metric} has no {label}");
             }
             // What a summary names must be told apart by the metric.
-            if summary.contains("$labels.subscription") {
-                assert!(
-                    lines
-                        .iter()
-                        .all(|line| line.starts_with("{subscription=\""))
-                );
+            for label in ["subscription", "binding"] {
+                if summary.contains(&format!("$labels.{label}")) {
+                    let label = format!("{{{label}=\"");
+                    assert!(lines.iter().all(|line| line.starts_with(&label)));
+                }
             }
         }
         // A colon and a space, or a hash, would end a plain scalar of YAML.

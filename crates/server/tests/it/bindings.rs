@@ -1,9 +1,16 @@
 //! Binders and bindings: their forms, their changes, their secrets, and files that are applied.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 use tributary_api::brokers::{current_binders, current_bindings};
+use tributary_ledger::{
+    AccountKind, Actor, Body, Command, Currency, Key, OpenAccount, Origin, Overdraft, OwnerName,
+    ReplyAddress,
+};
+use tributary_messaging::SubscriptionId;
 
-use crate::client::Answer;
+use crate::client::{Answer, PATIENCE};
 use crate::fixture::{Fixture, id};
 use crate::settings::{is_replayed, write};
 
@@ -302,7 +309,14 @@ fn a_wrong_binding_is_refused_with_the_name_of_the_field() {
                 "currency": "EUR", "amount": {"field": "amount", "unit": "minor"},
                 "source": "{account", "destination": "shop",
             }}),
-            "map.source.external_id",
+            "map.source",
+        ),
+        (
+            json!({"map": {
+                "currency": "EUR", "amount": {"field": "amount", "unit": "minor"},
+                "source": "{account}", "destination": {"external_id": "{shop", "owner": "shop"},
+            }}),
+            "map.destination.external_id",
         ),
         (json!({"identity_from": "field a?"}), "identity_from"),
         (json!({"producer": {"partition_key": "a"}}), "producer"),
@@ -469,4 +483,122 @@ fn a_file_makes_binders_and_bindings_and_applying_it_again_makes_no_record() {
     assert_eq!(refused(&answer).2, json!("settings[1].prefetch"));
     let none = json!({"managed_by": "brokers", "prune": true, "settings": []});
     assert_eq!(apply(&none)["deleted"], 2);
+}
+
+/// Has a command decided that came as a message of a binding and asked for a reply.
+fn ordered(server: &Fixture, binding: &str) {
+    let setting = server.reader().ids().decode_setting(binding);
+    let (_, setting) = setting.expect("it is an id of a setting");
+    let reply = ReplyAddress::new("replies_gone", Some("c-1")).expect("short");
+    let origin = Origin::new(setting, 1, [7; 32], 1, Some(reply));
+    let command = Command {
+        key: Key::from_bytes(server.new_key().as_bytes()).expect("short"),
+        actor: Actor::SYSTEM,
+        linked: false,
+        effective_at: None,
+        text: None,
+        origin: Some(Box::new(origin.expect("it is sound"))),
+        body: Body::OpenAccount(OpenAccount {
+            owner: OwnerName::new("shop").expect("a name"),
+            currency: Currency::from_code("EUR").expect("a currency"),
+            kind: AccountKind::Merchant,
+            overdraft: Overdraft::NONE,
+            external_id: None,
+        }),
+    };
+    let replies = server.engine.execute_blocking(vec![command]);
+    assert_eq!(replies.expect("it is decided").len(), 1);
+}
+
+/// Fails every attempt at the replies of a binding until so many were given up.
+fn give_up(server: &Fixture, binding: &str, count: u64) {
+    let messaging = server.messaging.as_ref().expect("deliveries are kept");
+    let setting = server.reader().ids().decode_setting(binding);
+    let replies = SubscriptionId(setting.expect("it is an id").1.0);
+    let begun = Instant::now();
+    loop {
+        let (figures, _) = messaging.figures(replies).expect("it is known");
+        if figures.dead == count {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{figures:?}");
+        for delivery in messaging.take(replies, 10, None).expect("it is known") {
+            let refused = messaging.nack(replies, delivery.receipt, Some(0), "no such queue");
+            refused.expect("it is under way");
+        }
+    }
+}
+
+#[test]
+fn replies_that_were_given_up_are_listed_sent_again_and_dropped() {
+    let server = Fixture::with_subscriptions();
+    server.post(BINDERS, &binder()).expect(201);
+    let key = api_key(&server, "shop", "write");
+    let made = server.post(BINDINGS, &binding(&key)).expect(201);
+    let path = format!("{BINDINGS}/{}", id(&made));
+    let list = |query: &str| {
+        let path = format!("{path}/dead_letters{query}");
+        server.get(&path).expect(200)
+    };
+    let change = |change: &str, body: &Value| {
+        let path = format!("{path}/dead_letters/{change}");
+        server.post(&path, body).expect(200)
+    };
+    assert_eq!(list("")["data"], json!([]));
+    for _ in 0..3 {
+        ordered(&server, &id(&made));
+    }
+    give_up(&server, &id(&made), 3);
+    let dead = list("?limit=2");
+    assert_eq!(
+        (&dead["has_more"], &dead["url"]),
+        (&json!(true), &json!(format!("{path}/dead_letters")))
+    );
+    let letters = dead["data"].as_array().expect("a list");
+    assert_eq!(letters.len(), 2);
+    for letter in letters {
+        assert_eq!(letter["object"], "dead_letter");
+        assert_eq!(letter["event"]["type"], "account.opened");
+        assert_eq!(letter["history"][0]["error"], "no such queue");
+    }
+    let last = letters[1]["event"]["id"].as_str().expect("an id");
+    let rest = list(&format!("?starting_after={last}"));
+    assert_eq!(rest["data"].as_array().expect("a list").len(), 1);
+    let figures = || server.get(&format!("{path}/figures")).expect(200);
+    let counts = |figures: &Value| {
+        let counts = [&figures["replies_waiting"], &figures["reply_dead_letters"]];
+        counts.map(|count| count.as_u64().expect("a count"))
+    };
+    assert_eq!(counts(&figures()), [0, 3]);
+
+    let requeued = change("requeue", &json!({"events": [last]}));
+    assert_eq!(
+        requeued,
+        json!({"object": "dead_letters", "done": 1, "left": 2})
+    );
+    assert_eq!(counts(&figures()), [1, 2]);
+    let dropped = change("drop", &json!({}));
+    assert_eq!(
+        dropped,
+        json!({"object": "dead_letters", "done": 2, "left": 0})
+    );
+    assert_eq!(list("")["data"], json!([]));
+
+    // A binding that sends has no replies.
+    let out = json!({"slug": "events", "binder": "main", "direction": "out", "destination": "d"});
+    let out = id(&server.post(BINDINGS, &out).expect(201));
+    let answer = server.get(&format!("{BINDINGS}/{out}/dead_letters"));
+    let expected = (400, "parameter_invalid".to_owned(), json!("id"));
+    assert_eq!(refused(&answer), expected);
+    let figures = server.get(&format!("{BINDINGS}/{out}/figures")).expect(200);
+    assert_eq!(figures["reply_dead_letters"], Value::Null);
+    // They are the platform's, as bindings are.
+    let owner = server.token("shop", "write");
+    let foreign = server.get_as(&owner, &format!("{path}/dead_letters"));
+    assert_eq!(foreign.code(), "platform_only");
+    for change in ["requeue", "drop"] {
+        let path = format!("{path}/dead_letters/{change}");
+        let answer = server.post_as(&owner, &path, &json!({}));
+        assert_eq!(answer.code(), "platform_only");
+    }
 }

@@ -249,9 +249,58 @@ fn a_full_disk_keeps_messages_at_the_broker_until_there_is_room() {
     scene.wait_for("it waits", |figures| {
         matches!(&figures.standing, Standing::Waiting { kind: None, .. })
     });
+    // What was given back is in nobody's hand.
+    scene.wait_for("nothing is in hand", |figures| figures.in_hand == 0);
     scene.free_disk();
     wait_for_balance(&scene, "shop", 501);
     assert_eq!(scene.decided(), BTreeMap::from([(true, 501)]));
+    scene.wait_for("redeliveries are counted", |figures| {
+        figures.redelivered > 0
+    });
+}
+
+#[test]
+fn figures_tell_what_waits_at_the_broker_and_what_is_in_hand() {
+    let scene = Scene::new();
+    let mut orders = scene.orders();
+    orders["map"] = json!({
+        "currency": "EUR", "source": "anna", "destination": "{to}",
+        "amount": {"field": "amount", "unit": "minor"},
+    });
+    orders["prefetch"] = json!(2);
+    orders["consumer"] = json!({
+        "max_attempts": 100, "back_off_initial_interval": 200, "back_off_max_interval": 200,
+    });
+    let put = |id: &str, to: &str| scene.put(id, &json!({"to": to, "amount": 3}));
+    for number in 0..5 {
+        put(&format!("order-{number}"), "late");
+    }
+    scene.apply(&[scene.binder(), orders]);
+    scene.wait_for("two are in hand, the others wait", |figures| {
+        figures.in_hand == 2 && figures.oldest_in_hand.is_some() && figures.lag >= Some(3)
+    });
+    scene.open_account("late", Overdraft::NONE);
+    wait_for_balance(&scene, "late", 15);
+    scene.wait_for("it is told how long they took", |figures| {
+        let rates = figures.rates;
+        let times = (rates.processing_average, rates.processing_longest);
+        figures.in_hand == 0 && times.0.is_some() && times.1 >= times.0
+    });
+    // What a lost connection held is in hand no more, and comes again.
+    put("order-5", "later");
+    scene.wait_for("one is in hand", |figures| figures.in_hand == 1);
+    scene.broker.set_down(true);
+    scene.wait_for("nobody knows what waits", |figures| {
+        figures.in_hand == 0
+            && figures.lag.is_none()
+            && matches!(figures.standing, Standing::Waiting { .. })
+    });
+    scene.broker.set_down(false);
+    scene.wait_for("one is in hand again", |figures| {
+        figures.in_hand == 1 && figures.redelivered == 1 && figures.reconnects == 1
+    });
+    scene.open_account("later", Overdraft::NONE);
+    wait_for_balance(&scene, "later", 3);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Replies, and events that go out.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tributary_api::brokers::{BindingFigures, Standing};
 use tributary_connect::port::Message;
+use tributary_ledger::Overdraft;
 
 use super::scene::{ORDERS, REPLIES, Scene, header, message, with_header};
 
@@ -111,6 +114,47 @@ fn a_reply_queue_that_is_gone_blocks_nobody() {
     // The queue comes back, and so does the reply.
     scene.broker.declare("payment_replies_gone");
     assert_eq!(scene.take("payment_replies_gone", 1).len(), 1);
+}
+
+/// The way out is in trouble until something could be sent again, and an outage is one lost connection, however often it is tried.
+#[test]
+fn a_binding_that_cannot_send_says_so_until_it_can() {
+    let scene = Scene::new();
+    scene.broker.declare("payment_events");
+    // The figures are those of the binding `orders`.
+    let out = json!({
+        "kind": "binding", "slug": "orders", "binder": "main", "direction": "out",
+        "destination": "payment_events",
+    });
+    let subscription = json!({
+        "kind": "subscription", "slug": "all", "binding": "orders", "events": ["account.*"],
+    });
+    scene.apply(&[scene.binder(), out]);
+    scene.apply(&[subscription]);
+    scene.open_account("first", Overdraft::NONE);
+    scene.wait_for("it is sent", |figures| {
+        figures.sent == 1 && figures.standing == Standing::Running
+    });
+    scene.broker.set_down(true);
+    scene.open_account("second", Overdraft::NONE);
+    let waits = |figures: &BindingFigures| {
+        let kind = Some("unreachable");
+        matches!(&figures.standing, Standing::Waiting { kind: told, .. } if *told == kind)
+            && figures.reconnects == 1
+    };
+    scene.wait_for("it waits", waits);
+    // Over several attempts, which come after a second and then after two.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        let figures = scene.figures().expect("it is at work");
+        assert!(waits(&figures), "{figures:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    scene.broker.set_down(false);
+    scene.wait_for("it is sent", |figures| {
+        figures.sent == 2 && figures.standing == Standing::Running
+    });
+    assert_eq!(scene.take("payment_events", 2).len(), 2);
 }
 
 #[test]
