@@ -17,7 +17,7 @@ use crate::port::{Adapter, Binder, Binding, Declare, Secret, Unfit};
 use crate::webhooks::{Keyring, MasterKey};
 
 /// Every type of broker that has an adapter, which is the name of its cargo feature too.
-const TYPES: [&str; 5] = ["nats", "rabbitmq", "redis", "rocketmq", "zeromq"];
+const TYPES: [&str; 6] = ["activemq", "nats", "rabbitmq", "redis", "rocketmq", "zeromq"];
 
 /// The adapters of a server, and what the bindings at work with them do.
 pub struct Adapters {
@@ -151,6 +151,8 @@ pub fn binding(slug: &str, terms: &BindingTerms) -> Binding {
 /// The adapters that the features of this build add: one line for each.
 fn built() -> Vec<Arc<dyn Adapter>> {
     vec![
+        #[cfg(feature = "activemq")]
+        Arc::new(crate::activemq::ActiveMq::new()),
         #[cfg(feature = "nats")]
         Arc::new(crate::nats::Nats::new()),
         #[cfg(feature = "rabbitmq")]

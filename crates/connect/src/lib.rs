@@ -3,6 +3,8 @@
 //! A driver takes the events that subscriptions have to be given, sends them, and notes what came of it. **It must not know** the
 //! server, another driver, or any rule about money.
 
+#[cfg(feature = "activemq")]
+pub mod activemq;
 pub mod adapters;
 pub mod bindings;
 mod counters;

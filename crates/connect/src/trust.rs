@@ -89,7 +89,7 @@ pub fn client_config(roots: RootCertStore) -> Result<rustls::ClientConfig, Strin
 ///
 /// # Errors
 /// If they can't be read.
-#[cfg(any(feature = "nats", feature = "redis"))]
+#[cfg(any(feature = "activemq", feature = "nats", feature = "redis"))]
 pub(crate) fn broker_connector(trusted_roots: Option<&str>) -> Result<TlsConnector, String> {
     let roots = match trusted_roots {
         Some(pem) => parse_trusted_roots(pem.as_bytes())

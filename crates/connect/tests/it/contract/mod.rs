@@ -1,5 +1,7 @@
 //! The contract of `CONTRACT.md`, line by line, against a broker under test.
 
+#[cfg(feature = "activemq")]
+mod activemq;
 #[cfg_attr(
     not(feature = "full"),
     allow(dead_code, reason = "some adapters need all of it")
