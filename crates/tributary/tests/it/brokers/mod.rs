@@ -5,3 +5,4 @@ mod example;
 mod nats;
 mod rabbitmq;
 mod rabbitmq_events;
+mod redis;
