@@ -17,7 +17,9 @@ use crate::port::{Adapter, Binder, Binding, Declare, Secret, Unfit};
 use crate::webhooks::{Keyring, MasterKey};
 
 /// Every type of broker that has an adapter, which is the name of its cargo feature too.
-const TYPES: [&str; 6] = ["activemq", "nats", "rabbitmq", "redis", "rocketmq", "zeromq"];
+const TYPES: [&str; 6] = [
+    "activemq", "nats", "rabbitmq", "redis", "rocketmq", "zeromq",
+];
 
 /// The adapters of a server, and what the bindings at work with them do.
 pub struct Adapters {
