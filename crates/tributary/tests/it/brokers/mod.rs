@@ -6,3 +6,4 @@ mod nats;
 mod rabbitmq;
 mod rabbitmq_events;
 mod redis;
+mod zeromq;

@@ -12,7 +12,7 @@ use crate::crash::verify;
 use crate::support::{PATIENCE, Server, all_pages, nothing_may_be_skipped, repository, tool};
 
 /// Opens an account and returns its id.
-fn account(server: &Server, name: &str, kind: &str) {
+pub(super) fn account(server: &Server, name: &str, kind: &str) {
     let mut body =
         json!({"owner": "platform", "currency": "EUR", "kind": kind, "external_id": name});
     if kind == "external" {
@@ -84,7 +84,7 @@ fn node_example(engine: &Engine, first: u64, count: u64) -> Option<std::process:
 }
 
 /// The orders that an example says were answered, and by which event.
-fn answered(output: &std::process::Output) -> BTreeMap<String, String> {
+pub(super) fn answered(output: &std::process::Output) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let lines = text.lines().filter_map(|line| line.split_once(' '));
     lines
@@ -94,7 +94,7 @@ fn answered(output: &std::process::Output) -> BTreeMap<String, String> {
 
 /// Checks that each of the orders was paid once.
 #[track_caller]
-fn check_paid_once(server: &Server, first: u64, count: u64) {
+pub(super) fn check_paid_once(server: &Server, first: u64, count: u64) {
     let payments = all_pages(server, "/v1/payments");
     let mut references: Vec<u64> = payments
         .iter()
@@ -228,7 +228,7 @@ fn a_server_and_a_broker_that_are_killed_lose_and_double_no_order() {
 }
 
 /// Waits until that many payments are there.
-fn wait_for_payments(server: &Server, count: u64) {
+pub(super) fn wait_for_payments(server: &Server, count: u64) {
     let begun = Instant::now();
     loop {
         let balances = server.get("/v1/accounts?limit=10");
