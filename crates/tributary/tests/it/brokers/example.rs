@@ -30,7 +30,14 @@ impl Example {
 
     /// The program; none if there is no Python with its library.
     fn program(&self, engine: &Engine, arguments: &[&str]) -> Option<Command> {
-        let mut command = Command::new(tool("tools-python")?);
+        // An engine may bring the library of its clients along.
+        let own = repository().join(format!("target/engines/{}/python/bin/python", self.name));
+        let python = if own.exists() {
+            own
+        } else {
+            tool("tools-python")?
+        };
+        let mut command = Command::new(python);
         let program = format!("examples/{}/place_orders.py", self.name);
         let url = format!("{}tributary:tributary@{}", self.scheme, engine.address());
         command
@@ -85,14 +92,18 @@ impl Example {
 
     /// A client that knows nothing of Tributary places orders, twice.
     pub(super) fn orders_are_paid_once_and_answered(&self) {
-        let Some(engine) = self.start() else {
-            return;
-        };
+        if let Some(engine) = self.start() {
+            self.pay_and_answer(&engine);
+        }
+    }
+
+    /// The same, with a broker that has all destinations.
+    pub(super) fn pay_and_answer(&self, engine: &Engine) {
         let directory = tempfile::tempdir().expect("directory");
         let server = Server::start(&directory.path().join("data"));
-        self.bind(&server, &engine);
+        self.bind(&server, engine);
         let run = || {
-            let output = succeed(self.place(&engine, 123_456, 50), "the client");
+            let output = succeed(self.place(engine, 123_456, 50), "the client");
             answered(&output)
         };
         let results = run();
@@ -109,7 +120,11 @@ impl Example {
             let figures = server.get(&format!("/v1/bindings/{id}/figures"));
             let counts = ["decided", "sent", "repeated", "dead_letters", "in_hand"];
             let counts = counts.map(|name| figures[name].as_u64().expect("a count"));
-            if figures["standing"] == "running" && counts == [50, 50, 50, 0, 0] {
+            let [decided, sent, repeated, dead_letters, in_hand] = counts;
+            // A broker may deliver an order once more than it was sent.
+            let is_done =
+                [decided, sent, dead_letters, in_hand] == [50, 50, 0, 0] && repeated >= 50;
+            if figures["standing"] == "running" && is_done {
                 break;
             }
             assert!(begun.elapsed() < PATIENCE, "{figures}\n{}", server.log());
@@ -122,9 +137,13 @@ impl Example {
 
     /// The server is killed with orders in its hands, and then the broker.
     pub(super) fn killed_server_and_broker_lose_and_double_no_order(&self) {
-        let Some(mut engine) = self.start() else {
-            return;
-        };
+        if let Some(engine) = self.start() {
+            self.kill_server_and_broker(engine);
+        }
+    }
+
+    /// The same, with a broker that has all destinations.
+    pub(super) fn kill_server_and_broker(&self, mut engine: Engine) {
         let directory = tempfile::tempdir().expect("directory");
         let data = directory.path().join("data");
         let mut server = Server::start(&data);

@@ -6,4 +6,5 @@ mod nats;
 mod rabbitmq;
 mod rabbitmq_events;
 mod redis;
+mod rocketmq;
 mod zeromq;
