@@ -84,7 +84,12 @@ impl Example {
 
     /// Starts the broker with what the example declares; none if the test is to be skipped.
     fn start(&self) -> Option<Engine> {
-        let engine = Engine::start(self.name)?;
+        self.start_on(self.name)
+    }
+
+    /// The same with another engine of this type of broker.
+    pub(super) fn start_on(&self, engine: &str) -> Option<Engine> {
+        let engine = Engine::start(engine)?;
         let mut declare = self.program(&engine, &["--declare-only"])?;
         succeed(declare.spawn().expect("it runs"), "declaring");
         Some(engine)

@@ -1,5 +1,6 @@
 //! Real brokers, and clients of theirs that know nothing of Tributary.
 
+mod activemq;
 mod engine;
 mod example;
 mod nats;
