@@ -154,12 +154,14 @@ mod tests {
         assert_eq!(meter.rates(5 * SECOND), Rates::default());
         for second in 100..200 {
             meter.arrived(second * SECOND, 2);
+            if second == 120 {
+                meter.took(second * SECOND, 9 * SECOND);
+            }
         }
         assert_eq!(meter.rates(109 * SECOND).seconds, 10);
         meter.refused(199 * SECOND, 60);
         meter.started(199 * SECOND, 2, 10 * SECOND);
         meter.done(199 * SECOND, 4, 2 * SECOND);
-        meter.took(120 * SECOND, 9 * SECOND);
         meter.took(198 * SECOND, SECOND);
         meter.took(198 * SECOND, SECOND / 4);
         let rates = meter.rates(199 * SECOND);

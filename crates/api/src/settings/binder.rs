@@ -51,7 +51,9 @@ impl BinderType {
         if let Some(roots) = &form.trusted_roots {
             check_roots(roots)?;
         }
-        let kept = before.and_then(|before| before.sealed_password.as_deref());
+        // Another kind of broker is never shown the password of the one before.
+        let same_kind = before.filter(|before| before.broker == form.broker);
+        let kept = same_kind.and_then(|before| before.sealed_password.as_deref());
         let sealed_password = match &form.password {
             None => kept.map(str::to_owned),
             Some(None) => None,

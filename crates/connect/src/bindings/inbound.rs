@@ -405,21 +405,10 @@ impl Inbound {
             Ok(answers) => {
                 let answer = answers.into_iter().next();
                 let answer = answer.expect("the ledger answers every command");
-                match answer {
-                    BriefReply::Done {
-                        position,
-                        replayed: false,
-                        ..
-                    } => match block_in_place(|| self.orders.reader.record(position)) {
-                        Ok(Some(record)) => Order::Decided(Box::new(record)),
-                        Ok(None) => Order::NotNow("a record is missing".to_owned()),
-                        Err(failure) => Order::NotNow(failure.to_string()),
-                    },
-                    other => match self.decided(message, other) {
-                        Ok(Some(order)) => order,
-                        Ok(None) => unreachable!("a decision made now is matched above"),
-                        Err(why) => Order::NotNow(why),
-                    },
+                match self.decided(message, answer) {
+                    Ok(Some(order)) => order,
+                    Ok(None) => Order::DecidedNow,
+                    Err(why) => Order::NotNow(why),
                 }
             }
             Err(Refused::TooLarge) => {
@@ -456,6 +445,10 @@ impl Inbound {
                     ..Tally::default()
                 }))
             }
+            Order::DecidedNow => Ok(Finished::Done(Tally {
+                decided: 1,
+                ..Tally::default()
+            })),
             Order::LeftOut => Ok(Finished::Done(Tally {
                 left_out: 1,
                 ..Tally::default()

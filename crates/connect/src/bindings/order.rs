@@ -46,6 +46,8 @@ pub(super) enum Order {
     Command(Box<Command>),
     /// It was decided before, by this record.
     Decided(Box<Record>),
+    /// It was decided when it was tried again; its reply is a delivery, as of every decision.
+    DecidedNow,
     /// A rule of the map leaves it out.
     LeftOut,
     /// It can't be decided: it is a dead letter.

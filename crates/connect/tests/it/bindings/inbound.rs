@@ -212,7 +212,9 @@ fn an_account_that_comes_late_is_waited_for() {
     scene.put("order-1", &json!({"to": "late", "amount": 3}));
     scene.wait_for("it is tried", |figures| figures.in_hand == 1);
     scene.open_account("late", Overdraft::NONE);
-    scene.wait_for("it is decided", |figures| figures.in_hand == 0);
+    scene.wait_for("it is decided, and no repetition", |figures| {
+        figures.in_hand == 0 && (figures.decided, figures.repeated) == (1, 0)
+    });
     assert_eq!(scene.balance("late"), 3);
 }
 
