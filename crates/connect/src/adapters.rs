@@ -17,8 +17,8 @@ use crate::port::{Adapter, Binder, Binding, Declare, Secret, Unfit};
 use crate::webhooks::{Keyring, MasterKey};
 
 /// Every type of broker that has an adapter, which is the name of its cargo feature too.
-const TYPES: [&str; 6] = [
-    "activemq", "nats", "rabbitmq", "redis", "rocketmq", "zeromq",
+const TYPES: [&str; 7] = [
+    "activemq", "kafka", "nats", "rabbitmq", "redis", "rocketmq", "zeromq",
 ];
 
 /// The adapters of a server, and what the bindings at work with them do.
@@ -153,6 +153,8 @@ pub fn binding(slug: &str, terms: &BindingTerms) -> Binding {
 /// The adapters that the features of this build add: one line for each.
 fn built() -> Vec<Arc<dyn Adapter>> {
     vec![
+        #[cfg(feature = "kafka")]
+        Arc::new(crate::kafka::Kafka::new()),
         #[cfg(feature = "activemq")]
         Arc::new(crate::activemq::ActiveMq::new()),
         #[cfg(feature = "nats")]

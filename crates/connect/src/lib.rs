@@ -8,6 +8,8 @@ pub mod activemq;
 pub mod adapters;
 pub mod bindings;
 mod counters;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 #[cfg(feature = "nats")]
 pub mod nats;

@@ -14,7 +14,7 @@ pub struct BinderCreate {
     /// Name of the file or tool that manages the binder, at most 64 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
-    /// Type of broker: `activemq`, `nats`, `rabbitmq`, `redis`, `rocketmq`, `zeromq`.
+    /// Type of broker: `activemq`, `kafka`, `nats`, `rabbitmq`, `redis`, `rocketmq` or `zeromq`.
     #[serde(rename = "type")]
     pub broker: String,
     /// Where the broker is, in the form that the page of its type shows. Never with a user or a password.

@@ -24,6 +24,11 @@ impl Engine {
     /// Starts the engine that `scripts/install-engines` put into `target/engines/NAME`, and waits until it listens. Returns none,
     /// after saying so, if it is not installed and the tests may be skipped.
     pub(super) fn start(name: &str) -> Option<Engine> {
+        Engine::start_prepared(name, |_| {})
+    }
+
+    /// Like [`Engine::start`], with its folder prepared before it is started for the first time.
+    pub(super) fn start_prepared(name: &str, prepare: impl FnOnce(&Path)) -> Option<Engine> {
         let engines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/engines");
         let program = engines.join(name).join("serve");
         if !program.exists() {
@@ -41,6 +46,7 @@ impl Engine {
             port: free_port(),
             running: Mutex::new(None),
         };
+        prepare(engine.folder());
         engine.restart();
         Some(engine)
     }

@@ -8,6 +8,8 @@ mod activemq;
 )]
 mod engine;
 mod incoming;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod memory;
 #[cfg(feature = "nats")]
 mod nats;

@@ -1,0 +1,276 @@
+//! Kafka.
+
+mod connections;
+mod groups;
+mod messages;
+mod topics;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use tokio::net::TcpListener;
+use tributary_connect::kafka::Kafka;
+use tributary_connect::port::{Adapter, Binder, Binding, Doing, Secret, Unfit};
+
+use super::engine::{Engine, free_port};
+use super::proxy::Proxy;
+use super::{PATIENCE, Rig, binding, in_time};
+
+const USER: &str = "tributary";
+
+struct KafkaRig {
+    engine: Arc<Engine>,
+    proxy: Proxy,
+    adapter: Kafka,
+    topics: AtomicU64,
+}
+
+impl KafkaRig {
+    /// Starts a broker whose clients with a user find it behind a proxy.
+    async fn start() -> Option<KafkaRig> {
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port is free");
+        let advertised = listener.local_addr().expect("it is bound").port();
+        let port = free_port();
+        let engine = blocking(move || {
+            Engine::start_prepared("kafka", |folder| prepare(folder, port, advertised))
+        });
+        let engine = engine.await?;
+        let behind = (std::net::Ipv4Addr::LOCALHOST, port).into();
+        Some(KafkaRig {
+            proxy: Proxy::serve(listener, behind),
+            engine: Arc::new(engine),
+            adapter: Kafka::new(),
+            topics: AtomicU64::new(0),
+        })
+    }
+
+    /// How a client finds the broker without the proxy and without a user.
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.engine.address().to_string());
+        config
+    }
+
+    fn new_name(&self) -> String {
+        format!("topic-{}", self.topics.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Makes a topic, as soon as the broker does.
+    async fn create(&self, topic: &str, partitions: i32, configuration: &[(&str, &str)]) {
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        new.config = configuration.to_vec();
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("it is fit");
+        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
+        in_time("creating a topic", async {
+            loop {
+                let created = admin.create_topics([&new], &options).await;
+                match created.as_deref() {
+                    Ok([Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))]) => return,
+                    other => eprintln!("not yet: {other:?}"),
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Makes a topic of orders with so many partitions, and the one of its dead letters.
+    async fn make_topic(&self, partitions: i32) -> String {
+        let topic = self.new_name();
+        self.create(&topic, partitions, &[]).await;
+        self.create(&format!("error.{topic}.tributary"), 1, &[])
+            .await;
+        topic
+    }
+
+    /// Runs a program in Python that speaks to the broker by `kafka-python`: `server` is where it is. Returns what it printed.
+    async fn python(&self, program: &str) -> String {
+        let begin = format!("server = '{}'\n", self.engine.address());
+        let mut command = Command::new("tools-python");
+        command.args(["-c", &(begin + program)]);
+        let done = blocking(move || command.output()).await;
+        let done = done.expect("scripts/install-tools puts tools-python on the PATH");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{program}\n{said}");
+        String::from_utf8(done.stdout).expect("it prints text")
+    }
+}
+
+fn prepare(folder: &Path, port: u16, advertised: u16) {
+    let folder = folder.join("sasl");
+    std::fs::create_dir(&folder).expect("there is room");
+    std::fs::write(folder.join("port"), port.to_string()).expect("there is room");
+    std::fs::write(folder.join("advertised"), advertised.to_string()).expect("there is room");
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("it does not panic")
+}
+
+impl Rig for KafkaRig {
+    fn adapter(&self) -> &dyn Adapter {
+        &self.adapter
+    }
+
+    fn binder(&self) -> Binder {
+        Binder {
+            slug: "main".to_owned(),
+            url: format!("kafka://{}", self.proxy.address()),
+            username: Some(USER.to_owned()),
+            password: Some(Secret::new(USER)),
+            trusted_roots: None,
+        }
+    }
+
+    fn wrong_binder(&self) -> Option<Binder> {
+        let password = Some(Secret::new("not-this-one"));
+        Some(Binder {
+            password,
+            ..self.binder()
+        })
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn tells_backlog(&self) -> bool {
+        true
+    }
+
+    fn make_queue(&self) -> Doing<'_, String> {
+        Box::pin(self.make_topic(1))
+    }
+
+    fn put<'a>(&'a self, queue: &'a str, bodies: &'a [String]) -> Doing<'a, ()> {
+        Box::pin(async move {
+            let producer: FutureProducer = self.config().create().expect("it is fit");
+            let sending = bodies.iter().map(|body| {
+                // With keys, they are spread over the partitions.
+                let record = FutureRecord::to(queue).key(body).payload(body);
+                producer.send(record, PATIENCE)
+            });
+            for sent in futures_util::future::join_all(sending).await {
+                sent.expect("it is confirmed");
+            }
+        })
+    }
+
+    fn kill(&self) -> Doing<'_, ()> {
+        let engine = self.engine.clone();
+        Box::pin(blocking(move || engine.kill()))
+    }
+
+    fn restart(&self) -> Doing<'_, ()> {
+        let engine = self.engine.clone();
+        Box::pin(blocking(move || engine.restart()))
+    }
+
+    fn cut(&self) {
+        self.proxy.cut();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kafka_keeps_the_contract() {
+    if let Some(rig) = KafkaRig::start().await {
+        super::pass(&rig).await;
+    }
+}
+
+/// What only Kafka has, on one broker: it takes a while to start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kafka_keeps_what_is_said_of_it() {
+    let Some(rig) = KafkaRig::start().await else {
+        return;
+    };
+    topics::pass(&rig).await;
+    messages::pass(&rig).await;
+    groups::pass(&rig).await;
+    connections::pass(&rig).await;
+}
+
+#[test]
+fn what_kafka_can_t_use_is_told() {
+    let adapter = Kafka::new();
+    let binder = Binder {
+        slug: "main".to_owned(),
+        url: "kafka://localhost".to_owned(),
+        username: Some("tributary".to_owned()),
+        password: Some(Secret::new("secret")),
+        trusted_roots: None,
+    };
+    adapter.check_binder(&binder).expect("it is fit");
+    let change = |change: fn(&mut Binder)| {
+        let mut binder = binder.clone();
+        change(&mut binder);
+        adapter
+            .check_binder(&binder)
+            .expect_err("it is unfit")
+            .field
+    };
+    assert_eq!(change(|binder| binder.url = "localhost".to_owned()), "url");
+    assert_eq!(change(|binder| binder.username = None), "username");
+    assert_eq!(change(|binder| binder.password = None), "password");
+    assert_eq!(
+        change(|binder| {
+            binder.url += "?sasl=plain";
+            (binder.username, binder.password) = (None, None);
+        }),
+        "username"
+    );
+    assert_eq!(
+        change(|binder| binder.trusted_roots = Some("x".to_owned())),
+        "trusted_roots"
+    );
+    let nobody = Binder {
+        username: None,
+        password: None,
+        ..binder.clone()
+    };
+    adapter.check_binder(&nobody).expect("Kafka needs no user");
+    // Without OpenSSL, what needs it says which feature has it.
+    for url in ["kafkas://localhost", "kafka://localhost?sasl=scram-sha-512"] {
+        let url = url.to_owned();
+        let checked = adapter.check_binder(&Binder {
+            url,
+            ..binder.clone()
+        });
+        let is_told = |unfit: &Unfit| unfit.what.contains("kafka-tls");
+        match cfg!(feature = "kafka-tls") {
+            true => checked.expect("it is built"),
+            false => assert!(checked.is_err_and(|unfit| is_told(&unfit))),
+        }
+    }
+    let unfit = |binding: Binding| {
+        adapter
+            .check_binding(&binding)
+            .expect_err("it is unfit")
+            .field
+    };
+    adapter.check_binding(&binding("q", 1)).expect("it is fit");
+    assert_eq!(unfit(binding("", 1)), "destination");
+    assert_eq!(unfit(binding("a b", 1)), "destination");
+    assert_eq!(unfit(binding(&"q".repeat(240), 1)), "destination");
+    assert_eq!(unfit(binding("q", 0)), "prefetch");
+    let group = "a/b".to_owned();
+    assert_eq!(
+        unfit(Binding {
+            group,
+            ..binding("q", 1)
+        }),
+        "group"
+    );
+    assert_eq!(adapter.dead_letters(&binding("q", 1)), "error.q.tributary");
+}
