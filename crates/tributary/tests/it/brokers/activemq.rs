@@ -5,6 +5,8 @@ use super::example::Example;
 const ACTIVEMQ: Example = Example {
     name: "activemq",
     scheme: "amqp://",
+    user: Some("tributary"),
+    other: None,
     orders: "payment_order",
     replies: "payment_replies",
 };

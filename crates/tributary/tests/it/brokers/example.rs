@@ -17,6 +17,10 @@ pub(super) struct Example {
     pub(super) name: &'static str,
     /// How urls begin: `nats://`.
     pub(super) scheme: &'static str,
+    /// User of the broker, whose password is the same; none if it has no users.
+    pub(super) user: Option<&'static str>,
+    /// A program of another language that places so many orders from the first one on, if there is one.
+    pub(super) other: Option<fn(&Engine, u64, u64) -> Command>,
     /// Where orders are sent.
     pub(super) orders: &'static str,
     /// Where replies are read.
@@ -39,7 +43,9 @@ impl Example {
         };
         let mut command = Command::new(python);
         let program = format!("examples/{}/place_orders.py", self.name);
-        let url = format!("{}tributary:tributary@{}", self.scheme, engine.address());
+        let user = self.user.map(|user| format!("{user}:{user}@"));
+        let user = user.unwrap_or_default();
+        let url = format!("{}{user}{}", self.scheme, engine.address());
         command
             .arg(repository().join(program))
             .args(["--url", &url, "--wait", "100"])
@@ -66,7 +72,7 @@ impl Example {
         let key = server.post("/v1/api_keys", "binding", &key).ok();
         let binder = json!({
             "slug": "main", "type": self.name, "url": self.url(engine),
-            "username": "tributary", "password": "tributary",
+            "username": self.user, "password": self.user,
         });
         server.post("/v1/binders", "binder", &binder).ok();
         let binding = json!({
@@ -116,7 +122,17 @@ impl Example {
         assert!(results.values().all(|kind| kind == "payment.captured"));
         // The same orders once more: each is answered again, and none is paid again.
         assert_eq!(run(), results);
-        check_paid_once(&server, 123_456, 50);
+        let mut count = 50;
+        check_paid_once(&server, 123_456, count);
+        if let Some(other) = self.other {
+            let mut other = other(engine, 123_456 + count, 10);
+            let other = other.stdin(Stdio::null());
+            let pipes = other.stdout(Stdio::piped()).stderr(Stdio::piped());
+            let output = succeed(pipes.spawn().expect("it runs"), "the other client");
+            assert_eq!(answered(&output).len(), 10);
+            count += 10;
+            check_paid_once(&server, 123_456, count);
+        }
         let bindings = server.get("/v1/bindings");
         let id = bindings["data"][0]["id"].as_str().expect("an id");
         // The last reply may be here before it is counted.
@@ -128,7 +144,7 @@ impl Example {
             let [decided, sent, repeated, dead_letters, in_hand] = counts;
             // A broker may deliver an order once more than it was sent.
             let is_done =
-                [decided, sent, dead_letters, in_hand] == [50, 50, 0, 0] && repeated >= 50;
+                [decided, sent, dead_letters, in_hand] == [count, count, 0, 0] && repeated >= 50;
             if figures["standing"] == "running" && is_done {
                 break;
             }

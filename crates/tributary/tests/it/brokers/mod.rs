@@ -3,6 +3,7 @@
 mod activemq;
 mod engine;
 mod example;
+mod kafka;
 mod nats;
 mod rabbitmq;
 mod rabbitmq_events;

@@ -5,6 +5,8 @@ use super::example::Example;
 const NATS: Example = Example {
     name: "nats",
     scheme: "nats://",
+    user: Some("tributary"),
+    other: None,
     orders: "payment_orders",
     replies: "payment_replies",
 };

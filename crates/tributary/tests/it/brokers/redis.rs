@@ -5,6 +5,8 @@ use super::example::Example;
 const REDIS: Example = Example {
     name: "redis",
     scheme: "redis://",
+    user: Some("tributary"),
+    other: None,
     orders: "payment_orders",
     replies: "payment_replies",
 };

@@ -10,6 +10,8 @@ use crate::support::PATIENCE;
 const ROCKETMQ: Example = Example {
     name: "rocketmq",
     scheme: "http://",
+    user: Some("tributary"),
+    other: None,
     orders: "payment_order",
     replies: "payment_replies",
 };
