@@ -57,7 +57,7 @@ impl Example {
     }
 
     /// Starts to place orders.
-    fn place(&self, engine: &Engine, first: u64, count: u64) -> Child {
+    pub(super) fn place(&self, engine: &Engine, first: u64, count: u64) -> Child {
         let (first, count) = (first.to_string(), count.to_string());
         let program = self.program(engine, &["--first", &first, "--count", &count]);
         let mut program = program.expect("it was there a moment ago");
@@ -89,7 +89,7 @@ impl Example {
     }
 
     /// Starts the broker with what the example declares; none if the test is to be skipped.
-    fn start(&self) -> Option<Engine> {
+    pub(super) fn start(&self) -> Option<Engine> {
         self.start_on(self.name)
     }
 
@@ -195,7 +195,7 @@ impl Example {
     }
 }
 
-fn open_account(server: &Server, name: &str, kind: &str) {
+pub(super) fn open_account(server: &Server, name: &str, kind: &str) {
     let mut body =
         json!({"owner": "platform", "currency": "EUR", "kind": kind, "external_id": name});
     if kind == "external" {
@@ -207,7 +207,7 @@ fn open_account(server: &Server, name: &str, kind: &str) {
 }
 
 /// The orders that an example says were answered, and by which event.
-fn answered(output: &Output) -> BTreeMap<String, String> {
+pub(super) fn answered(output: &Output) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let lines = text.lines().filter_map(|line| line.split_once(' '));
     lines
@@ -217,7 +217,7 @@ fn answered(output: &Output) -> BTreeMap<String, String> {
 
 /// Checks that each of the orders was paid once.
 #[track_caller]
-fn check_paid_once(server: &Server, first: u64, count: u64) {
+pub(super) fn check_paid_once(server: &Server, first: u64, count: u64) {
     let payments = all_pages(server, "/v1/payments");
     let mut references: Vec<u64> = payments
         .iter()
@@ -233,7 +233,7 @@ fn check_paid_once(server: &Server, first: u64, count: u64) {
 }
 
 /// Waits for a program that must succeed.
-fn succeed(mut child: Child, what: &str) -> Output {
+pub(super) fn succeed(mut child: Child, what: &str) -> Output {
     let begun = Instant::now();
     while child.try_wait().expect("it is our child").is_none() {
         if begun.elapsed() > 2 * PATIENCE {
@@ -249,7 +249,7 @@ fn succeed(mut child: Child, what: &str) -> Output {
 }
 
 /// Waits until that many payments are there.
-fn wait_for_payments(server: &Server, count: u64) {
+pub(super) fn wait_for_payments(server: &Server, count: u64) {
     let begun = Instant::now();
     loop {
         let balances = server.get("/v1/accounts?limit=10");

@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::example::Example;
 use crate::support::repository;
 
-const KAFKA: Example = Example {
+pub(super) const KAFKA: Example = Example {
     name: "kafka",
     scheme: "kafka://",
     user: None,

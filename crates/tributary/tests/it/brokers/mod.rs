@@ -1,6 +1,7 @@
 //! Real brokers, and clients of theirs that know nothing of Tributary.
 
 mod activemq;
+mod change;
 mod engine;
 mod example;
 mod kafka;
