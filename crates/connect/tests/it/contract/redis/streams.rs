@@ -1,9 +1,11 @@
 //! What is said of streams and groups: which are refused, and which are made.
 
+use std::time::Duration;
+
 use tributary_connect::port::{Adapter, Binding, Declare, TroubleKind};
 
 use super::RedisRig;
-use crate::contract::{Rig, binding, receive, source, take};
+use crate::contract::{Rig, binding, in_time, receive, source, take};
 
 pub(super) async fn pass(rig: &RedisRig) {
     destinations_that_lose_messages_are_refused(rig).await;
@@ -37,6 +39,19 @@ async fn destinations_that_lose_messages_are_refused(rig: &RedisRig) {
         assert!(text.contains(word), "{text}");
     }
     client.say(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    // Switched on again, Redis keeps nothing before it has written its file anew.
+    in_time("writing the file anew", async {
+        let done = ["aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"];
+        loop {
+            let said = client.say(&["INFO", "persistence"]).await;
+            let said = redis::from_redis_value::<String>(said).expect("it is text");
+            if done.iter().all(|line| said.contains(line)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
     for key in [queue.clone(), format!("{queue}.tributary.dlq")] {
         client.say(&["EXPIRE", &key, "1000"]).await;
         let (kind, text) = opened(rig, &terms).await;
