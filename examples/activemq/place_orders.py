@@ -78,9 +78,12 @@ def print_results(connection, waiting):
         replies.accept()
 
 
-def connected(options, work):
-    """Does something with a connection, and again with another one if it breaks."""
-    give_up = time.monotonic() + options.wait
+def connected(options, left, work):
+    """Does something with a connection, and again with another one if it breaks and something is left.
+
+    Gives up if nothing was done for as long as the options say.
+    """
+    count, since = len(left), time.monotonic()
     while True:
         try:
             connection = BlockingConnection(
@@ -89,7 +92,9 @@ def connected(options, work):
             work(connection)
             return connection.close()
         except (ConnectionException, LinkException):
-            if time.monotonic() > give_up:
+            if len(left) < count:
+                count, since = len(left), time.monotonic()
+            if time.monotonic() - since > options.wait:
                 raise
             time.sleep(0.2)
 
@@ -105,13 +110,13 @@ def main():
     options = parser.parse_args()
 
     if options.declare_only:
-        connected(options, declare)
+        connected(options, (), declare)
         return
     names = [str(number) for number in range(options.first, options.first + options.count)]
     orders = deque({"order_id": name, "amount": options.amount} for name in names)
-    connected(options, lambda connection: send_all(connection, orders))
+    connected(options, orders, lambda connection: send_all(connection, orders))
     waiting = set(names)
-    connected(options, lambda connection: print_results(connection, waiting))
+    connected(options, waiting, lambda connection: print_results(connection, waiting))
     if waiting:
         sys.exit(f"{len(waiting)} orders were not answered in time: {sorted(waiting)[:5]}")
 

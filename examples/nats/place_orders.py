@@ -40,8 +40,9 @@ async def declare(jetstream):
             )
 
 
-async def publish(jetstream, number, amount, give_up):
+async def publish(jetstream, number, amount, seconds):
     """Publishes an order, again and again until its stream has confirmed it."""
+    give_up = time.monotonic() + seconds
     order = json.dumps({"order_id": str(number), "amount": amount}).encode()
     headers = {
         "Content-Type": "application/json",
@@ -58,12 +59,12 @@ async def publish(jetstream, number, amount, give_up):
             await asyncio.sleep(0.2)
 
 
-async def publish_all(jetstream, first, count, amount, give_up):
+async def publish_all(jetstream, first, count, amount, seconds):
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(number):
         async with room:
-            await publish(jetstream, number, amount, give_up)
+            await publish(jetstream, number, amount, seconds)
 
     await asyncio.gather(*(one(number) for number in range(first, first + count)))
 
@@ -99,8 +100,7 @@ async def run(options):
     missing = set()
     if not options.declare_only:
         first, count = options.first, options.count
-        give_up = time.monotonic() + options.wait
-        await publish_all(jetstream, first, count, options.amount, give_up)
+        await publish_all(jetstream, first, count, options.amount, options.wait)
         missing = await print_results(jetstream, first, count, options.wait)
     await connection.close()
     return missing

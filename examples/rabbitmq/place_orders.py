@@ -11,14 +11,19 @@ It needs nothing but pika. The binding that takes the orders in is in settings.t
 import argparse
 import json
 import sys
+import time
+from collections import deque
 
 import pika
+from pika.exceptions import AMQPError
 
 EXCHANGE = "payment"
 QUEUE = "payment_order"
 DEAD_LETTERS = "payment_order.tributary.dlq"
 REPLIES = "payment_replies"
 ROUTING_KEY = "order.created"
+# Replies that RabbitMQ may send before the first of them is taken.
+AT_ONCE = 64
 
 
 def declare(channel):
@@ -31,11 +36,12 @@ def declare(channel):
     channel.queue_bind(QUEUE, EXCHANGE, routing_key="order.#")
 
 
-def publish(channel, first, count, amount):
-    """Publishes orders. Returns when RabbitMQ has confirmed every one."""
+def publish_all(channel, orders):
+    """Publishes orders, and takes each off the list when RabbitMQ has confirmed it."""
     channel.confirm_delivery()
-    for number in range(first, first + count):
-        order = {"order_id": str(number), "amount": amount}
+    while orders:
+        order = orders[0]
+        # Raises an AMQPError if RabbitMQ does not keep it.
         channel.basic_publish(
             exchange=EXCHANGE,
             routing_key=ROUTING_KEY,
@@ -45,27 +51,46 @@ def publish(channel, first, count, amount):
                 content_type="application/json",
                 delivery_mode=pika.DeliveryMode.Persistent,
                 reply_to=REPLIES,
-                correlation_id=str(number),
+                correlation_id=order["order_id"],
             ),
         )
+        orders.popleft()
 
 
-def print_results(channel, first, count, seconds):
-    """Prints one line for each order that is answered. Returns the orders without an answer."""
-    waiting = {str(number) for number in range(first, first + count)}
+def print_results(channel, waiting, seconds):
+    """Prints one line for each order that is answered, until all are or nothing comes any more."""
+    channel.basic_qos(prefetch_count=AT_ONCE)
     replies = channel.consume(REPLIES, inactivity_timeout=seconds)
-    for method, properties, body in replies:
+    nothing = (None, None, None)
+    while waiting:
+        method, properties, body = next(replies, nothing)
         if method is None:
-            break
+            return
         # The result may come twice: what was answered already is passed over.
         if properties.correlation_id in waiting:
             waiting.remove(properties.correlation_id)
             print(properties.correlation_id, json.loads(body)["type"], flush=True)
         channel.basic_ack(method.delivery_tag)
-        if not waiting:
-            break
     channel.cancel()
-    return waiting
+
+
+def connected(options, left, work):
+    """Does something with a channel, and again with another one if it breaks and something is left.
+
+    Gives up if nothing was done for as long as the options say.
+    """
+    count, since = len(left), time.monotonic()
+    while True:
+        try:
+            connection = pika.BlockingConnection(pika.URLParameters(options.url))
+            work(connection.channel())
+            return connection.close()
+        except AMQPError:
+            if len(left) < count:
+                count, since = len(left), time.monotonic()
+            if time.monotonic() - since > options.wait:
+                raise
+            time.sleep(0.2)
 
 
 def main():
@@ -78,16 +103,17 @@ def main():
     parser.add_argument("--declare-only", action="store_true", help="publish nothing")
     options = parser.parse_args()
 
-    connection = pika.BlockingConnection(pika.URLParameters(options.url))
-    channel = connection.channel()
-    declare(channel)
-    missing = set()
-    if not options.declare_only:
-        publish(channel, options.first, options.count, options.amount)
-        missing = print_results(channel, options.first, options.count, options.wait)
-    connection.close()
-    if missing:
-        sys.exit(f"{len(missing)} orders were not answered in time: {sorted(missing)[:5]}")
+    connected(options, (), declare)
+    if options.declare_only:
+        return
+    names = [str(number) for number in range(options.first, options.first + options.count)]
+    orders = deque({"order_id": name, "amount": options.amount} for name in names)
+    # An order that is sent twice is paid once.
+    connected(options, orders, lambda channel: publish_all(channel, orders))
+    waiting = set(names)
+    connected(options, waiting, lambda channel: print_results(channel, waiting, options.wait))
+    if waiting:
+        sys.exit(f"{len(waiting)} orders were not answered in time: {sorted(waiting)[:5]}")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ REPLIES = "payment_replies"
 AT_ONCE = 64
 
 
-def until(give_up, do):
+def until(seconds, do):
     """Does something, again and again until Redis has answered."""
+    give_up = time.monotonic() + seconds
     while True:
         try:
             return do()
@@ -43,7 +44,7 @@ def declare(client):
                 raise
 
 
-def publish(client, numbers, amount, give_up):
+def publish(client, numbers, amount, seconds):
     """Adds orders. An order that Redis did not confirm is added again: Tributary knows its order_id."""
 
     def add(numbers):
@@ -60,7 +61,7 @@ def publish(client, numbers, amount, give_up):
         batch.execute()
 
     for begin in range(0, len(numbers), AT_ONCE):
-        until(give_up, lambda: add(numbers[begin : begin + AT_ONCE]))
+        until(seconds, lambda: add(numbers[begin : begin + AT_ONCE]))
 
 
 def print_results(client, numbers, seconds, begin):
@@ -68,7 +69,7 @@ def print_results(client, numbers, seconds, begin):
     waiting = {str(number) for number in numbers}
     heard = time.monotonic()
     while waiting and time.monotonic() - heard < seconds:
-        read = until(heard + seconds, lambda: client.xread({REPLIES: begin}, AT_ONCE, block=500))
+        read = until(seconds, lambda: client.xread({REPLIES: begin}, AT_ONCE, block=500))
         for _stream, entries in read or []:
             heard = time.monotonic()
             for begin, fields in entries:
@@ -97,7 +98,7 @@ def main():
     # Replies that come from now on.
     begin = client.xinfo_stream(REPLIES)["last-generated-id"]
     numbers = range(options.first, options.first + options.count)
-    publish(client, numbers, options.amount, time.monotonic() + options.wait)
+    publish(client, numbers, options.amount, options.wait)
     missing = print_results(client, numbers, options.wait, begin)
     if missing:
         sys.exit(f"{len(missing)} orders were not answered in time: {sorted(missing)[:5]}")

@@ -331,14 +331,20 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
 /// All pages of a list, as one.
 pub(crate) fn all_pages(server: &Server, path: &str) -> Vec<Value> {
     let mut items = Vec::new();
+    each_item(server, path, |item| items.push(item));
+    items
+}
+
+/// Goes through all pages of a list, which may be too long to be kept.
+pub(crate) fn each_item(server: &Server, path: &str, mut visit: impl FnMut(Value)) {
     let mut after = String::new();
     loop {
         let joint = if path.contains('?') { '&' } else { '?' };
-        let page = server.get(&format!("{path}{joint}limit=100{after}"));
-        let data = page["data"].as_array().expect("a list");
-        items.extend(data.iter().cloned());
+        let mut page = server.get(&format!("{path}{joint}limit=100{after}"));
+        let data = page["data"].as_array_mut().expect("a list");
+        std::mem::take(data).into_iter().for_each(&mut visit);
         if page["has_more"] != true {
-            return items;
+            return;
         }
         let cursor = page["next_cursor"]
             .as_str()

@@ -1,26 +1,14 @@
 //! A broker is changed for another one by applying another file, while orders come in.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 
 use serde_json::{Value, json};
 
-use super::example::{
-    Example, answered, check_paid_once, open_account, succeed, wait_for_payments,
-};
+use super::client::{check_paid_once, open_account};
+use super::example::check_books;
 use super::kafka::KAFKA;
-use crate::crash::verify;
+use super::rabbitmq::RABBITMQ;
 use crate::support::{Server, run_for, text};
-
-const RABBITMQ: Example = Example {
-    name: "rabbitmq",
-    scheme: "amqp://",
-    user: Some("tributary"),
-    other: None,
-    orders: "payment_order",
-    replies: "payment_replies",
-};
 
 /// The settings of `examples/rabbitmq`, with its broker or with another one.
 fn settings(folder: &Path, name: &str, key: &Value, binder: &str) -> PathBuf {
@@ -66,12 +54,6 @@ fn apply(server: &Server, file: &Path) {
     );
 }
 
-/// The orders that a client was answered before it was killed.
-fn answers_until_now(mut client: Child) -> BTreeMap<String, String> {
-    client.kill().expect("it is our child");
-    answered(&client.wait_with_output().expect("it has ended"))
-}
-
 #[test]
 fn a_broker_is_changed_by_applying_another_file_while_orders_come_in() {
     let (Some(rabbitmq), Some(kafka)) = (RABBITMQ.start(), KAFKA.start()) else {
@@ -96,26 +78,23 @@ fn a_broker_is_changed_by_applying_another_file_while_orders_come_in() {
 
     apply(&server, &before);
     let (first, count) = (1_000, 600);
-    let placing = RABBITMQ.place(&rabbitmq, first, count);
-    wait_for_payments(&server, 100);
+    let mut placing = RABBITMQ.place(&rabbitmq, first, count);
+    placing.wait_for_progress(&server, 100);
     apply(&server, &after);
     // The client sends to Kafka, from now on, what it knows no answer of.
-    let answers = answers_until_now(placing);
+    let answers = placing.kill().answered();
     let is_open = |number: &u64| !answers.contains_key(&number.to_string());
     let open = (first..first + count).find(is_open);
     let open = open.expect("the broker was changed before the end");
     let left = first + count - open;
-    let output = succeed(KAFKA.place(&kafka, open, left), "the client of Kafka");
-    assert_eq!(answered(&output).len() as u64, left);
+    let answers = KAFKA.place(&kafka, open, left).succeed().answered();
+    assert_eq!(answers.len() as u64, left);
     check_paid_once(&server, first, count);
 
     // Back again: what RabbitMQ still had was decided, and is not paid again. New orders come behind it.
     apply(&server, &before);
-    let placing = RABBITMQ.place(&rabbitmq, first + count, 20);
-    let output = succeed(placing, "the client of RabbitMQ");
-    assert_eq!(answered(&output).len(), 20);
+    let answers = RABBITMQ.place(&rabbitmq, first + count, 20).succeed();
+    assert_eq!(answers.answered().len(), 20);
     check_paid_once(&server, first, count + 20);
-    assert!(server.stop().success());
-    let verified: Value = verify(&data);
-    assert_eq!(verified["ok"], json!(true), "{verified}");
+    check_books(server, &data);
 }

@@ -1,14 +1,23 @@
 //! What is asked of every broker whose example is `place_orders.py`: orders are paid once and answered, whoever is killed meanwhile.
 
-use std::collections::BTreeMap;
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::client::{Client, check_paid_once, open_account};
 use super::engine::Engine;
-use crate::crash::verify;
-use crate::support::{PATIENCE, Server, all_pages, repository, tool};
+use crate::crash::{asked_for, verify};
+use crate::support::{PATIENCE, Server, repository, tool};
+
+/// Orders that are placed while somebody is killed, unless `TRIBUTARY_TEST_ORDERS` says more.
+const ORDERS: u64 = 800;
+/// Orders from one kill to the next, if there are many.
+const ORDERS_BETWEEN_KILLS: u64 = 10_000;
+
+/// Makes a program that places so many orders from the first one on; none if its library is missing.
+type Other = fn(engine: &Engine, first: u64, count: u64) -> Option<Command>;
 
 /// An example of `examples/NAME`, and where its broker is.
 #[derive(Clone, Copy)]
@@ -19,8 +28,8 @@ pub(super) struct Example {
     pub(super) scheme: &'static str,
     /// User of the broker, whose password is the same; none if it has no users.
     pub(super) user: Option<&'static str>,
-    /// A program of another language that places so many orders from the first one on, if there is one.
-    pub(super) other: Option<fn(&Engine, u64, u64) -> Command>,
+    /// A program of another language, if there is one.
+    pub(super) other: Option<Other>,
     /// Where orders are sent.
     pub(super) orders: &'static str,
     /// Where replies are read.
@@ -50,18 +59,15 @@ impl Example {
             .arg(repository().join(program))
             .args(["--url", &url, "--wait", "100"])
             .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stdin(Stdio::null());
         Some(command)
     }
 
     /// Starts to place orders.
-    pub(super) fn place(&self, engine: &Engine, first: u64, count: u64) -> Child {
+    pub(super) fn place(&self, engine: &Engine, first: u64, count: u64) -> Client {
         let (first, count) = (first.to_string(), count.to_string());
         let program = self.program(engine, &["--first", &first, "--count", &count]);
-        let mut program = program.expect("it was there a moment ago");
-        program.spawn().expect("it runs")
+        Client::start(program.expect("it was there a moment ago"))
     }
 
     /// Joins the orders to the system, as the settings of the example do.
@@ -96,8 +102,7 @@ impl Example {
     /// The same with another engine of this type of broker.
     pub(super) fn start_on(&self, engine: &str) -> Option<Engine> {
         let engine = Engine::start(engine)?;
-        let mut declare = self.program(&engine, &["--declare-only"])?;
-        succeed(declare.spawn().expect("it runs"), "declaring");
+        Client::start(self.program(&engine, &["--declare-only"])?).succeed();
         Some(engine)
     }
 
@@ -113,10 +118,7 @@ impl Example {
         let directory = tempfile::tempdir().expect("directory");
         let server = Server::start(&directory.path().join("data"));
         self.bind(&server, engine);
-        let run = || {
-            let output = succeed(self.place(engine, 123_456, 50), "the client");
-            answered(&output)
-        };
+        let run = || self.place(engine, 123_456, 50).succeed().answered();
         let results = run();
         assert_eq!(results.len(), 50);
         assert!(results.values().all(|kind| kind == "payment.captured"));
@@ -124,12 +126,9 @@ impl Example {
         assert_eq!(run(), results);
         let mut count = 50;
         check_paid_once(&server, 123_456, count);
-        if let Some(other) = self.other {
-            let mut other = other(engine, 123_456 + count, 10);
-            let other = other.stdin(Stdio::null());
-            let pipes = other.stdout(Stdio::piped()).stderr(Stdio::piped());
-            let output = succeed(pipes.spawn().expect("it runs"), "the other client");
-            assert_eq!(answered(&output).len(), 10);
+        let other = self.other.and_then(|other| other(engine, 123_506, 10));
+        if let Some(other) = other {
+            assert_eq!(Client::start(other).succeed().answered().len(), 10);
             count += 10;
             check_paid_once(&server, 123_456, count);
         }
@@ -156,7 +155,7 @@ impl Example {
         assert!(server.stop().success());
     }
 
-    /// The server is killed with orders in its hands, and then the broker.
+    /// The server and the broker are killed with orders in their hands.
     pub(super) fn killed_server_and_broker_lose_and_double_no_order(&self) {
         if let Some(engine) = self.start() {
             self.kill_server_and_broker(engine);
@@ -169,97 +168,59 @@ impl Example {
         let data = directory.path().join("data");
         let mut server = Server::start(&data);
         self.bind(&server, &engine);
-        let (first, count) = (1_000, 400);
-        let placing = self.place(&engine, first, count);
-        wait_for_payments(&server, 50);
-        server.kill();
-        let address = server.address.clone();
-        drop(server);
-        let listen = address.trim_start_matches("http://");
-        let server = Server::start_at(&data, listen);
-        let output = succeed(placing, "the client");
-        assert_eq!(answered(&output).len() as u64, count, "{}", server.log());
-
-        // The broker goes with orders in its queue, in the server's hands, and on the way; the client sends again what was not
+        // The first run begins with a kill of the server, the second with one of the broker. The client sends again what was not
         // confirmed.
-        let placing = self.place(&engine, first + count, count);
-        wait_for_payments(&server, count + 50);
-        engine.kill();
-        engine.restart();
-        let output = succeed(placing, "the client");
-        assert_eq!(answered(&output).len() as u64, count, "{}", server.log());
-        check_paid_once(&server, first, 2 * count);
-        assert!(server.stop().success());
-        let verified: Value = verify(&data);
-        assert_eq!(verified["ok"], json!(true), "{verified}");
+        let (first, each) = (1_000, orders() / 2);
+        for run in 0..2 {
+            let before = run * each;
+            let mut placing = self.place(&engine, first + before, each);
+            for (number, point) in kill_points(each).enumerate() {
+                placing.wait_for_progress(&server, before + point);
+                if (number as u64 + run).is_multiple_of(2) {
+                    server = kill_and_restart(server, &data);
+                } else {
+                    engine.kill();
+                    engine.restart();
+                }
+            }
+            check_all_answered(placing, &server, before, each);
+        }
+        check_paid_once(&server, first, 2 * each);
+        check_books(server, &data);
     }
 }
 
-pub(super) fn open_account(server: &Server, name: &str, kind: &str) {
-    let mut body =
-        json!({"owner": "platform", "currency": "EUR", "kind": kind, "external_id": name});
-    if kind == "external" {
-        body["overdraft"] = json!("unlimited");
-    }
-    server
-        .post("/v1/accounts", &format!("account-{name}"), &body)
-        .ok();
+/// Number of orders that are placed while somebody is killed.
+pub(super) fn orders() -> u64 {
+    asked_for("TRIBUTARY_TEST_ORDERS").unwrap_or(ORDERS)
 }
 
-/// The orders that an example says were answered, and by which event.
-pub(super) fn answered(output: &Output) -> BTreeMap<String, String> {
-    let text = String::from_utf8_lossy(&output.stdout);
-    let lines = text.lines().filter_map(|line| line.split_once(' '));
-    lines
-        .map(|(order, kind)| (order.to_owned(), kind.to_owned()))
-        .collect()
+/// After how much progress somebody is killed while so many orders are placed. Each makes progress twice: paid, and answered.
+pub(super) fn kill_points(orders: u64) -> impl Iterator<Item = u64> {
+    let kills = (orders / ORDERS_BETWEEN_KILLS).max(1);
+    (0..kills).map(move |kill| 50 + kill * 2 * orders / kills)
 }
 
-/// Checks that each of the orders was paid once.
+/// Kills the server, and starts it at the same address.
+pub(super) fn kill_and_restart(mut server: Server, data: &Path) -> Server {
+    server.kill();
+    let address = server.address.clone();
+    drop(server);
+    Server::start_at(data, address.trim_start_matches("http://"))
+}
+
+/// Waits for a client whose orders must all be answered, after so many that were paid `before` it.
 #[track_caller]
-pub(super) fn check_paid_once(server: &Server, first: u64, count: u64) {
-    let payments = all_pages(server, "/v1/payments");
-    let mut references: Vec<u64> = payments
-        .iter()
-        .map(|payment| {
-            assert_eq!(payment["amount"], json!(100), "{payment}");
-            let reference = payment["reference"].as_str().expect("an order has one");
-            reference.parse().expect("a number")
-        })
-        .collect();
-    references.sort_unstable();
-    let expected: Vec<u64> = (first..first + count).collect();
-    assert_eq!(references, expected);
+pub(super) fn check_all_answered(mut placing: Client, server: &Server, before: u64, orders: u64) {
+    placing.wait_for_progress(server, before + 2 * orders);
+    let results = placing.succeed().answered();
+    assert_eq!(results.len() as u64, orders, "{}", server.log());
+    assert!(results.values().all(|kind| kind == "payment.captured"));
 }
 
-/// Waits for a program that must succeed.
-pub(super) fn succeed(mut child: Child, what: &str) -> Output {
-    let begun = Instant::now();
-    while child.try_wait().expect("it is our child").is_none() {
-        if begun.elapsed() > 2 * PATIENCE {
-            let _ = child.kill();
-            let output = child.wait_with_output().expect("it has ended");
-            panic!("{what} does not end: {output:?}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let output = child.wait_with_output().expect("it has ended");
-    assert!(output.status.success(), "{what}: {output:?}");
-    output
-}
-
-/// Waits until that many payments are there.
-pub(super) fn wait_for_payments(server: &Server, count: u64) {
-    let begun = Instant::now();
-    loop {
-        let balances = server.get("/v1/accounts?limit=10");
-        let accounts = balances["data"].as_array().expect("a list");
-        let shop = accounts.iter().find(|one| one["external_id"] == "shop");
-        let balance = shop.and_then(|shop| shop["posted"].as_i64());
-        if balance.unwrap_or_default() >= 100 * i64::try_from(count).expect("few") {
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{balances}\n{}", server.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+/// Stops the server, and checks its journal.
+pub(super) fn check_books(server: Server, data: &Path) {
+    assert!(server.stop().success());
+    let verified: Value = verify(data);
+    assert_eq!(verified["ok"], json!(true), "{verified}");
 }

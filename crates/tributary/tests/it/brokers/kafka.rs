@@ -1,6 +1,6 @@
 //! Kafka, with the programs of `examples/kafka`.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::engine::Engine;
 use super::example::Example;
@@ -16,7 +16,7 @@ pub(super) const KAFKA: Example = Example {
 };
 
 /// The example in Java, with the client that the broker itself is made of.
-fn in_java(engine: &Engine, first: u64, count: u64) -> Command {
+fn in_java(engine: &Engine, first: u64, count: u64) -> Option<Command> {
     let libraries = repository().join("target/engines/kafka/libs/*");
     let mut java = Command::new("java");
     java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
@@ -25,8 +25,9 @@ fn in_java(engine: &Engine, first: u64, count: u64) -> Command {
         .arg(libraries)
         .arg(repository().join("examples/kafka/PlaceOrders.java"))
         .arg(engine.address().to_string())
-        .args([first.to_string(), count.to_string()]);
-    java
+        .args([first.to_string(), count.to_string()])
+        .stdin(Stdio::null());
+    Some(java)
 }
 
 #[test]

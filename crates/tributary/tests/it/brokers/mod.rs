@@ -2,6 +2,7 @@
 
 mod activemq;
 mod change;
+mod client;
 mod engine;
 mod example;
 mod kafka;

@@ -1,14 +1,14 @@
 //! Events that go out to RabbitMQ, read by the program of `examples/rabbitmq`.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tempfile::NamedTempFile;
 
+use super::client::Client;
 use super::engine::Engine;
-use super::rabbitmq::{finish, wait_for_names};
+use super::rabbitmq::wait_for_names;
 use crate::support::{PATIENCE, Server, all_pages, repository, tool};
 
 /// Payments in euros; each has three events.
@@ -23,38 +23,21 @@ fn reader(engine: &Engine, queue: &str, keys: &str, arguments: &[&str]) -> Optio
         .args(["--url", &url, "--wait", "100"])
         .args(["--queue", queue, "--routing-key", keys])
         .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdin(Stdio::null());
     Some(command)
 }
 
-/// The example at work. It prints more than a pipe holds, so it prints to a file.
-struct Reading {
-    process: Child,
-    file: NamedTempFile,
+/// Starts to read so many events.
+fn read(engine: &Engine, queue: &str, keys: &str, count: usize) -> Client {
+    let reader = reader(engine, queue, keys, &["--count", &count.to_string()]);
+    Client::start(reader.expect("it is there"))
 }
 
-impl Reading {
-    fn start(engine: &Engine, queue: &str, keys: &str, count: usize) -> Reading {
-        let file = NamedTempFile::new().expect("there is room");
-        let mut reader = reader(engine, queue, keys, &["--count", &count.to_string()]);
-        let reader = reader.as_mut().expect("it is there");
-        let out = file.reopen().expect("it is there");
-        Reading {
-            process: reader.stdout(out).spawn().expect("it runs"),
-            file,
-        }
-    }
-
-    /// Waits until it ends, and returns the events that it printed.
-    fn finish(self, server: &Server) -> Vec<Value> {
-        let output = finish(self.process, "the reader");
-        assert!(output.status.success(), "{output:?}\n{}", server.log());
-        let text = std::fs::read_to_string(self.file.path()).expect("it printed text");
-        let lines = text.lines().map(serde_json::from_str);
-        lines.map(|line| line.expect("a line of JSON")).collect()
-    }
+/// Waits until the example has read everything, and returns the events that it printed.
+fn events(reading: Client) -> Vec<Value> {
+    let ended = reading.succeed();
+    let lines = ended.out.lines().map(serde_json::from_str);
+    lines.map(|line| line.expect("a line of JSON")).collect()
 }
 
 /// Opens an account and returns its id.
@@ -160,16 +143,16 @@ fn events_reach_a_foreign_client_in_order_although_the_broker_is_killed() {
         return;
     };
     let (queue, keys) = ("payment_events", "payment.EUR.#");
-    let Some(mut declare) = reader(&engine, queue, keys, &["--declare-only"]) else {
+    let Some(declare) = reader(&engine, queue, keys, &["--declare-only"]) else {
         return;
     };
-    assert!(declare.status().expect("it runs").success());
+    Client::start(declare).succeed();
     wait_for_names(engine.folder(), queue);
     let directory = tempfile::tempdir().expect("directory");
     let server = Server::start(&directory.path().join("data"));
     let figures = format!("/v1/bindings/{}/figures", bind(&server, &engine));
     let euros = subscribe(&server, "EUR", &json!({}));
-    let reading = Reading::start(&engine, queue, keys, 3 * PAYMENTS);
+    let reading = read(&engine, queue, keys, 3 * PAYMENTS);
 
     // The broker is killed with some events confirmed, and others on their way or still to come.
     let payments = hold(&server, "EUR", PAYMENTS);
@@ -211,7 +194,7 @@ fn events_reach_a_foreign_client_in_order_although_the_broker_is_killed() {
     let line = "tributary_binding_up{binding=\"events\"} 0";
     assert!(metrics.lines().any(|shown| shown == line), "{metrics}");
     engine.restart();
-    let read = reading.finish(&server);
+    let read = events(reading);
 
     // Each event came at least once, and the first occurrences of a payment's events in order.
     let told: Vec<Value> = all_pages(&server, "/v1/events?events=payment.*");
@@ -286,13 +269,7 @@ fn unroutable_events_are_listed_and_sent_again(server: &Server, engine: &Engine)
     }
     let (queue, keys) = ("payment_events_usd", "payment.USD.#");
     let declare = reader(engine, queue, keys, &["--declare-only"]);
-    assert!(
-        declare
-            .expect("it is there")
-            .status()
-            .expect("it runs")
-            .success()
-    );
+    Client::start(declare.expect("it is there")).succeed();
     let requeued = server
         .post(&format!("{list}/requeue"), "requeue", &json!({}))
         .ok();
@@ -300,7 +277,7 @@ fn unroutable_events_are_listed_and_sent_again(server: &Server, engine: &Engine)
         (&requeued["done"], &requeued["left"]),
         (&json!(5), &json!(0))
     );
-    let read = Reading::start(engine, queue, keys, 5).finish(server);
+    let read = events(read(engine, queue, keys, 5));
     let mut objects: Vec<&str> = read
         .iter()
         .filter_map(|event| event["object"].as_str())

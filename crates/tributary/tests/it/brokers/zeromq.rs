@@ -2,13 +2,13 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::rabbitmq::{account, answered, check_paid_once, finish, wait_for_payments};
-use crate::crash::verify;
+use super::client::{Client, check_paid_once, open_account};
+use super::example::{check_all_answered, check_books, kill_and_restart, kill_points, orders};
 use crate::support::{PATIENCE, Server, repository, tool};
 
 /// Where Tributary listens, and the file with the key of those who order.
@@ -31,8 +31,8 @@ fn url(port: u16) -> String {
 
 /// Takes orders in, as `examples/zeromq/settings.toml` does, and waits until somebody listens.
 fn bind(server: &Server, folder: &Path) -> Place {
-    account(server, "wallet-anna", "external");
-    account(server, "shop", "merchant");
+    open_account(server, "wallet-anna", "external");
+    open_account(server, "shop", "merchant");
     let key = json!({"owner": "platform", "access": "write"});
     let key = server.post("/v1/api_keys", "binding", &key).ok();
     let key_file = folder.join("order-key");
@@ -68,16 +68,14 @@ fn wait_for_listener(server: &Server, port: u16, listens: bool) {
 }
 
 /// Starts to place orders; none if there is no Python with its library.
-fn order(place: &Place, key_file: &str, first: u64, count: u64) -> Option<Child> {
+fn order(place: &Place, key_file: &str, first: u64, count: u64) -> Option<Client> {
     let mut program = Command::new(tool("tools-python")?);
     program
         .arg(repository().join("examples/zeromq/place_orders.py"))
         .args(["--url", &url(place.port), "--key-file", key_file])
         .args(["--first", &first.to_string(), "--count", &count.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    Some(program.spawn().expect("it runs"))
+        .stdin(Stdio::null());
+    Some(Client::start(program))
 }
 
 #[test]
@@ -93,9 +91,7 @@ fn orders_of_a_foreign_client_are_paid_once_and_answered() {
     let Some(placing) = order(&place, &place.key_file, 123_456, 50) else {
         return;
     };
-    let output = finish(placing, "the client");
-    assert!(output.status.success(), "{output:?}\n{}", server.log());
-    let results = answered(&output);
+    let results = placing.succeed().answered();
     assert_eq!(results.len(), 50);
     assert!(results.values().all(|kind| kind == "payment.captured"));
     // The same orders once more, at another address: each is answered again, and none is paid again.
@@ -108,16 +104,13 @@ fn orders_of_a_foreign_client_are_paid_once_and_answered() {
     wait_for_listener(&server, place.port, true);
     wait_for_listener(&server, old, false);
     let again = order(&place, &place.key_file, 123_456, 50).expect("it was there");
-    let output = finish(again, "the client");
-    assert!(output.status.success(), "{output:?}\n{}", server.log());
-    assert_eq!(answered(&output), results);
+    assert_eq!(again.succeed().answered(), results);
     check_paid_once(&server, 123_456, 50);
     // Another key, even one that may do more, is not the one that the binding acts as.
     let stranger = order(&place, server.key_file(), 1, 1).expect("it was there");
-    let output = finish(stranger, "the stranger");
-    assert!(!output.status.success(), "{output:?}");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("api_key_invalid"), "{said}");
+    let ended = stranger.finish();
+    assert!(!ended.status.success(), "{ended:?}");
+    assert!(ended.err.contains("api_key_invalid"), "{ended:?}");
     check_paid_once(&server, 123_456, 50);
     let bindings = server.get("/v1/bindings");
     let id = bindings["data"][0]["id"].as_str().expect("an id");
@@ -142,33 +135,24 @@ fn orders_of_a_foreign_client_are_paid_once_and_answered() {
     assert!(server.stop().success());
 }
 
-/// Has so many orders placed, and kills the server as soon as that many of them are paid.
-fn place_while_the_server_is_killed(count: u64, kills: &[u64]) {
+#[test]
+fn a_server_that_is_killed_loses_and_doubles_no_order() {
     let directory = tempfile::tempdir().expect("directory");
     let data = directory.path().join("data");
     let mut server = Server::start(&data);
     let place = bind(&server, directory.path());
-    let first = 1_000;
-    let Some(placing) = order(&place, &place.key_file, first, count) else {
-        return;
-    };
-    for paid in kills {
-        wait_for_payments(&server, *paid);
-        server.kill();
-        let address = server.address.clone();
-        drop(server);
-        server = Server::start_at(&data, address.trim_start_matches("http://"));
+    let (first, each) = (1_000, orders() / 2);
+    for run in 0..2 {
+        let before = run * each;
+        let Some(mut placing) = order(&place, &place.key_file, first + before, each) else {
+            return;
+        };
+        for point in kill_points(each) {
+            placing.wait_for_progress(&server, before + point);
+            server = kill_and_restart(server, &data);
+        }
+        check_all_answered(placing, &server, before, each);
     }
-    let output = finish(placing, "the client");
-    assert!(output.status.success(), "{output:?}\n{}", server.log());
-    assert_eq!(answered(&output).len() as u64, count);
-    check_paid_once(&server, first, count);
-    assert!(server.stop().success());
-    let verified: Value = verify(&data);
-    assert_eq!(verified["ok"], json!(true), "{verified}");
-}
-
-#[test]
-fn a_server_that_is_killed_loses_and_doubles_no_order() {
-    place_while_the_server_is_killed(600, &[50, 300]);
+    check_paid_once(&server, first, 2 * each);
+    check_books(server, &data);
 }
