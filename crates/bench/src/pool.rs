@@ -151,7 +151,8 @@ async fn publish(
         let until = run.begun + Duration::from_secs_f64(due.min(options.seconds as f64));
         loop {
             tokio::select! {
-                () = tokio::time::sleep_until(until.into()) => break,
+                // An event that the server has not read is lost with the stream.
+                () = tokio::time::sleep_until(until.into()), if !last || waiting == 0 => break,
                 answer = stream.next_message(), if waiting > 0 => {
                     let answer = answer?;
                     ensure!(parse_results(&answer).all(|result| result.code.is_empty()), "an event was not published");
