@@ -285,8 +285,11 @@ impl Drop for Link {
 }
 
 impl Answer {
-    /// Waits for the answer.
+    /// Waits for the answer. Fails if it was returned before.
     pub(super) async fn wait(&mut self) -> Result<Incoming, Trouble> {
+        if self.answer.is_terminated() {
+            return Err(self.shared.ended());
+        }
         let left = ANSWER_TIMEOUT.saturating_sub(self.asked.elapsed());
         match tokio::time::timeout(left, &mut self.answer).await {
             Ok(Ok(answer)) => answer,
@@ -295,7 +298,7 @@ impl Answer {
         }
     }
 
-    /// Returns the answer if it has come.
+    /// Returns the answer if it has come. Fails if it was returned before.
     pub(super) fn poll(&mut self) -> Option<Result<Incoming, Trouble>> {
         match self.answer.try_recv() {
             Ok(answer) => Some(answer),

@@ -1,10 +1,12 @@
 //! What is said of streams and consumers: which are refused, and which are made.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tributary_connect::port::{Adapter, Binding, Declare, TroubleKind};
 
 use super::NatsRig;
-use crate::contract::{Rig, binding, body, receive, source, take};
+use crate::contract::{Rig, binding, bodies, body, in_time, receive, source, take};
 
 pub(super) async fn pass(rig: &NatsRig) {
     destinations_that_lose_messages_are_refused(rig).await;
@@ -205,8 +207,11 @@ async fn a_stream_of_several_subjects_is_read_by_subject(rig: &NatsRig) {
 async fn a_deleted_consumer_is_told(rig: &NatsRig) {
     let queue = rig.make_queue().await;
     let mut reader = source(rig, &binding(&queue, 10)).await;
-    rig.put(&queue, &["one".to_owned()]).await;
-    assert_eq!(take(reader.as_mut(), 1).await, ["one"]);
+    rig.put(&queue, &bodies(2)).await;
+    assert_eq!(take(reader.as_mut(), 1).await, ["m0"]);
+    let held = receive(reader.as_mut())
+        .await
+        .expect("the connection holds");
     let stream = queue.replace('.', "_");
     let mut client = rig.connect().await;
     client
@@ -215,5 +220,16 @@ async fn a_deleted_consumer_is_told(rig: &NatsRig) {
     let trouble = receive(reader.as_mut()).await.expect_err("it is deleted");
     assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
     assert!(trouble.text.contains(&stream), "{trouble}");
-    reader.close().await;
+    // What was held is acknowledged to nobody. The answer comes in a moment; a token that is not held asks for it.
+    let acknowledged = in_time("learning that nobody takes it", async {
+        let mut acknowledged = reader.acknowledge(held.token).await;
+        while acknowledged.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            acknowledged = reader.acknowledge(0).await;
+        }
+        acknowledged
+    });
+    let trouble = acknowledged.await.expect_err("it is deleted");
+    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
+    in_time("closing", reader.close()).await;
 }
