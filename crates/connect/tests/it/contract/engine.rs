@@ -91,13 +91,16 @@ impl Engine {
     pub(super) fn freeze(&self, is_frozen: bool) {
         let running = self.running.lock().expect("nobody panics");
         let child = running.as_ref().expect("it runs");
-        signal_group(
-            child,
-            match is_frozen {
-                true => rustix::process::Signal::STOP,
-                false => rustix::process::Signal::CONT,
-            },
-        );
+        match is_frozen {
+            true => signal_group(child, rustix::process::Signal::STOP),
+            false => signal_group(child, rustix::process::Signal::CONT),
+        }
+        // On a busy machine its threads work on for a moment.
+        let begun = Instant::now();
+        while is_frozen && !all_stand_still(child.id()) {
+            assert!(begun.elapsed() < PATIENCE, "it does not stop");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Kills it, with everything that it started in its group, as a power cut would.
@@ -114,6 +117,23 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether each thread of a process group is stopped, as Linux says in `/proc`.
+fn all_stand_still(group: u32) -> bool {
+    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut threads = entries(Path::new("/proc"))
+        .flat_map(|process| entries(&process.path().join("task")))
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    threads.all(|stat| {
+        // After the name, which may hold anything: state, parent, group.
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        let fields: Vec<&str> = fields.splitn(4, ' ').collect();
+        match fields[..] {
+            [state, _, of, _] => of != group.to_string() || matches!(state, "T" | "Z"),
+            _ => true,
+        }
+    })
 }
 
 fn signal_group(child: &Child, signal: rustix::process::Signal) {
