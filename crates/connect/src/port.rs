@@ -4,6 +4,8 @@
 //! is acknowledged, and when a connection is tried again. `CONTRACT.md` beside this crate says what every adapter must do, and one
 //! suite checks it.
 
+#[cfg(any(feature = "kafka", feature = "nats"))]
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -215,8 +217,19 @@ pub struct Refusal {
 pub struct Address {
     /// Exchange, topic, stream or address at the broker; empty for the broker's default.
     pub destination: String,
-    /// Routing key or subject, where the broker has one.
+    /// Routing key, or what follows the destination in the name of a topic or subject.
     pub routing_key: Option<String>,
+}
+
+impl Address {
+    /// The destination, a dot, and the routing key, if there is one: the name, where a broker has one for both.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
+    pub(crate) fn dotted(&self) -> Cow<'_, str> {
+        match self.routing_key.as_deref() {
+            None | Some("") => Cow::Borrowed(&self.destination),
+            Some(key) => Cow::Owned(format!("{}.{key}", self.destination)),
+        }
+    }
 }
 
 /// A message that goes out.

@@ -59,7 +59,7 @@ pub struct BindingTerms {
     pub consumer: ConsumerTerms,
     /// Key by which the broker keeps messages that go out in order.
     pub partition_key: Option<EventTemplate>,
-    /// Routing key, topic or subject of messages that go out.
+    /// Routing key of messages that go out, or the end of their topic or subject.
     pub routing_key: Option<EventTemplate>,
     /// Where replies may go.
     pub reply: ReplyTerms,

@@ -52,8 +52,8 @@ pub struct BindingCreate {
     /// How messages are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub producer: Option<ProducerForm>,
-    /// Routing key, topic or subject of each message, 1 to 255 bytes, in which `{type}`, `{currency}`, `{object}` and `{owner}` stand
-    /// for fields of the event.
+    /// Routing key of each message, 1 to 255 bytes, in which `{type}`, `{currency}`, `{object}` and `{owner}` stand for fields of the
+    /// event. In Kafka and NATS it follows the destination and a dot in the name of the topic or subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub routing_key: Option<String>,
     /// Where replies may go.

@@ -134,7 +134,7 @@ impl KafkaSink {
     }
 
     async fn publish(&self, message: &Outgoing) -> Result<(), SendError> {
-        let topic = &message.address.destination;
+        let topic = &*message.address.dotted();
         topics::check_name(topic).map_err(|what| {
             refused(
                 TroubleKind::DestinationMissing,
@@ -150,7 +150,7 @@ impl KafkaSink {
             .await
             .expect("nobody closes it");
         let (waiting, confirmed) = oneshot::channel();
-        self.enqueue(message, waiting).await?;
+        self.enqueue(topic, message, waiting).await?;
         match confirmed.await {
             Ok(None) => Ok(()),
             Ok(Some(code)) => Err(self.judge(topic, code).await),
@@ -167,10 +167,10 @@ impl KafkaSink {
     /// Gives a message to librdkafka, as soon as that has room.
     async fn enqueue(
         &self,
+        topic: &str,
         message: &Outgoing,
         waiting: oneshot::Sender<Confirm>,
     ) -> Result<(), SendError> {
-        let topic = &message.address.destination;
         let mut record = BaseRecord::with_opaque_to(topic, Box::new(waiting))
             .payload(&message.body[..])
             .headers(to_headers(message));

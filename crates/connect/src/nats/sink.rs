@@ -39,11 +39,7 @@ impl NatsSink {
     }
 
     async fn publish(&self, message: &Outgoing) -> Result<(), SendError> {
-        let destination = &message.address.destination;
-        let subject = match message.address.routing_key.as_deref() {
-            None | Some("") => destination.clone(),
-            Some(key) => format!("{destination}.{key}"),
-        };
+        let subject = message.address.dotted();
         check_subject(&subject).map_err(|what| {
             refused(
                 TroubleKind::Refused,

@@ -12,6 +12,7 @@ pub(super) async fn pass(rig: &KafkaRig) {
     hostile_messages_come_in(rig).await;
     a_reply_is_what_spring_waits_for(rig).await;
     a_key_leads_to_the_partition_that_kafka_s_clients_choose(rig).await;
+    a_routing_key_is_the_end_of_the_topic_s_name(rig).await;
     a_message_that_is_too_large_is_refused(rig).await;
     what_was_compressed_or_undone_is_read(rig).await;
 }
@@ -178,6 +179,31 @@ print(sum((murmur2(one.key) & 0x7fffffff) % 5 == one.partition for one in seen))
 "#
     );
     assert_eq!(rig.python(&program).await, "True\n20\n");
+}
+
+async fn a_routing_key_is_the_end_of_the_topic_s_name(rig: &KafkaRig) {
+    let begin = rig.new_name();
+    let topic = format!("{begin}.payment.captured");
+    rig.create(&topic, 1, &[]).await;
+    rig.create(&format!("error.{topic}.tributary"), 1, &[])
+        .await;
+    let sink = sink(rig).await;
+    let mut message = outgoing(rig, &begin, "one");
+    for key in ["payment.voided", "not a name"] {
+        message.address.routing_key = Some(key.to_owned());
+        let refused = sink.send(&message).await;
+        let Err(SendError::Refused(trouble)) = refused else {
+            panic!("{key}: {refused:?}");
+        };
+        let names_it = trouble.text.contains(&format!("{begin}.{key}"));
+        let is_missing = trouble.kind == TroubleKind::DestinationMissing;
+        assert!(names_it && is_missing, "{trouble:?}");
+    }
+    message.address.routing_key = Some("payment.captured".to_owned());
+    sink.send(&message).await.expect("it is confirmed");
+    let mut source = source(rig, &binding(&topic, 1)).await;
+    assert_eq!(take(source.as_mut(), 1).await, ["one"]);
+    source.close().await;
 }
 
 async fn a_message_that_is_too_large_is_refused(rig: &KafkaRig) {
