@@ -68,22 +68,21 @@ def print_results(open_consumer, first, count, seconds):
     last = time.monotonic()
     while waiting and time.monotonic() - last < seconds:
         try:
-            messages = consumer.receive(32, HIDDEN) or []
+            for message in consumer.receive(32, HIDDEN) or []:
+                last = time.monotonic()
+                number = message.properties.get("correlation-id")
+                # The result may come twice: what was answered already is passed over.
+                if number in waiting:
+                    waiting.remove(number)
+                    print(number, json.loads(message.body)["type"], flush=True)
+                consumer.ack(message)
         except Exception as error:
-            # A broker that was started again has forgotten this client, which does not notice.
+            # A broker that was started again has forgotten this client, which does not notice. What was not acknowledged
+            # comes again.
             print(f"once more: {error}", file=sys.stderr)
             consumer.shutdown()
             time.sleep(1)
             consumer = open_consumer()
-            continue
-        for message in messages:
-            last = time.monotonic()
-            number = message.properties.get("correlation-id")
-            # The result may come twice: what was answered already is passed over.
-            if number in waiting:
-                waiting.remove(number)
-                print(number, json.loads(message.body)["type"], flush=True)
-            consumer.ack(message)
     consumer.shutdown()
     return waiting
 
