@@ -93,6 +93,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(bindings::resume))
         .routes(routes!(bindings::figures))
         .routes(routes!(bindings::message))
+        .routes(routes!(bindings::attempts))
         .routes(routes!(bindings::dead_letters))
         .routes(routes!(bindings::requeue))
         .routes(routes!(bindings::drop_dead))

@@ -1,23 +1,24 @@
-//! `/v1/subscriptions/{id}/attempts`: what became of every attempt at delivering an event.
+//! `/v1/subscriptions/{id}/attempts`, and how those of bindings are listed: what became of every attempt at delivering an event.
 
 use std::collections::BTreeSet;
 
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
+use tributary_api::caller::Caller;
 use tributary_api::error::ApiError;
 use tributary_api::render::attempt::{AttemptObject, AttemptStatusForm, attempt};
 use tributary_api::render::list::{Limit, List, PageParams, list};
-use tributary_api::subscriptions::visible_subscription;
 use tributary_api::visibility::visible_event;
 use tributary_engine::{IdKind, Slice, Start};
-use tributary_messaging::{AttemptQuery, DeliveryIds};
+use tributary_messaging::{AttemptQuery, SubscriptionId};
 use utoipa::IntoParams;
 
 use crate::app::App;
 use crate::auth::Reading;
 use crate::extract::{Id, Query};
 use crate::response::{ErrorResponse, json};
+use crate::routes::deliveries::visible;
 
 /// Filter of a list of attempts.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -46,13 +47,21 @@ pub(crate) async fn list_all(
     Id(id): Id,
     Query(query): Query<AttemptsQuery>,
 ) -> Result<Response, ErrorResponse> {
+    let found = visible(&app.shared, &caller, &id)?.id;
+    let url = format!("/v1/subscriptions/{id}/attempts");
+    list_attempts(&app, caller, found, query, url).await
+}
+
+/// Lists the attempts of a subscription that the caller may see.
+pub(super) async fn list_attempts(
+    app: &App,
+    caller: Caller,
+    id: SubscriptionId,
+    query: AttemptsQuery,
+    url: String,
+) -> Result<Response, ErrorResponse> {
     let page = app
         .read(caller.actor.owner, move |shared| {
-            let found = visible_subscription(
-                shared.messaging()?,
-                &caller,
-                shared.reader.ids().decode_subscription(&id),
-            )?;
             let params = PageParams {
                 limit: query.limit,
                 starting_after: query.starting_after,
@@ -73,7 +82,7 @@ pub(crate) async fn list_all(
             };
             let found = shared.messaging()?.attempts(&AttemptQuery {
                 is_visible: &|_| true,
-                subscription: Some(found.id),
+                subscription: Some(id),
                 events: event.as_ref(),
                 acknowledged: query
                     .status
@@ -89,7 +98,6 @@ pub(crate) async fn list_all(
                 has_more: found.next.is_some(),
                 next: found.next,
             };
-            let url = format!("/v1/subscriptions/{id}/attempts");
             list(&shared.reader, &caller, url, slice, |one| {
                 Ok(attempt(&shared.reader, &one))
             })

@@ -11,6 +11,7 @@ use tributary_api::failures::read_error;
 use tributary_api::form::binding::{BindingCreate, BindingUpdate, PauseBinding};
 use tributary_api::form::subscription::SelectDeadLetters;
 use tributary_api::intake::message_key;
+use tributary_api::render::attempt::AttemptObject;
 use tributary_api::render::binding::BindingObject;
 use tributary_api::render::binding_work::{
     BindingFiguresObject, BindingMessageObject, binding_figures, binding_message,
@@ -28,6 +29,7 @@ use crate::app::{App, RequestId, Shared};
 use crate::auth::{PlatformReading, PlatformWriting};
 use crate::extract::{Id, IdempotencyKey, Json, OptionalIdempotencyKey, OptionalJson, Query};
 use crate::response::{ErrorResponse, json};
+use crate::routes::attempts::{AttemptsQuery, list_attempts};
 use crate::routes::defined::{self, DeleteQuery};
 use crate::routes::deliveries::{DeadLettersQuery, change_dead_letters, list_dead_letters};
 
@@ -169,6 +171,21 @@ fn replies(binding: &Setting) -> Result<SubscriptionId, ApiError> {
 fn visible_replies(app: &App, caller: &Caller, id: &str) -> Result<SubscriptionId, ApiError> {
     let binding = defined::visible(app, caller, id, &bindings(&app.shared))?;
     replies(&binding)
+}
+
+/// Lists the attempts at sending replies that are over, the one that ended last first, as far as the history reaches back.
+#[utoipa::path(get, path = "/v1/bindings/{id}/attempts", tag = "bindings", operation_id = "listReplyAttempts",
+    params(("id" = String, Path, description = "The binding."), AttemptsQuery),
+    responses((status = 200, description = "A page of attempts. The url of `request` is that of the binder and the address of the reply.", body = List<AttemptObject>)))]
+pub(crate) async fn attempts(
+    State(app): State<App>,
+    PlatformReading(caller): PlatformReading,
+    Id(id): Id,
+    Query(query): Query<AttemptsQuery>,
+) -> Result<Response, ErrorResponse> {
+    let replies = visible_replies(&app, &caller, &id)?;
+    let url = format!("/v1/bindings/{id}/attempts");
+    list_attempts(&app, caller, replies, query, url).await
 }
 
 /// Lists replies that were given up, the oldest first: their address was gone, or the broker refused them again and again.

@@ -37,7 +37,11 @@ use crate::response::{ErrorResponse, json};
 use crate::routes::subscriptions::shown;
 
 /// The subscription with this id, if the caller may see it.
-fn visible(shared: &Shared, caller: &Caller, id: &str) -> Result<Subscription, ApiError> {
+pub(super) fn visible(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+) -> Result<Subscription, ApiError> {
     let id = shared.reader.ids().decode_subscription(id);
     visible_subscription(shared.messaging()?, caller, id)
 }

@@ -562,6 +562,18 @@ fn replies_that_were_given_up_are_listed_sent_again_and_dropped() {
         assert_eq!(letter["history"][0]["error"], "no such queue");
     }
     let last = letters[1]["event"]["id"].as_str().expect("an id");
+    let attempts = |query: &str| {
+        let path = format!("{path}/attempts{query}");
+        server.get(&path).expect(200)["data"].clone()
+    };
+    let count = |list: &Value| list.as_array().expect("a list").len();
+    let of_last = attempts(&format!("?limit=100&event={last}&status=failed"));
+    assert!(count(&of_last) > 0 && count(&attempts("?limit=100")) > count(&of_last));
+    for attempt in of_last.as_array().expect("a list") {
+        assert_eq!(attempt["event"], json!(last), "{attempt}");
+        assert_eq!(attempt["error"], "no such queue", "{attempt}");
+    }
+    assert_eq!(attempts("?status=delivered"), json!([]));
     let rest = list(&format!("?starting_after={last}"));
     assert_eq!(rest["data"].as_array().expect("a list").len(), 1);
     let figures = || server.get(&format!("{path}/figures")).expect(200);
@@ -594,8 +606,10 @@ fn replies_that_were_given_up_are_listed_sent_again_and_dropped() {
     assert_eq!(figures["reply_dead_letters"], Value::Null);
     // They are the platform's, as bindings are.
     let owner = server.token("shop", "write");
-    let foreign = server.get_as(&owner, &format!("{path}/dead_letters"));
-    assert_eq!(foreign.code(), "platform_only");
+    for list in ["attempts", "dead_letters"] {
+        let foreign = server.get_as(&owner, &format!("{path}/{list}"));
+        assert_eq!(foreign.code(), "platform_only");
+    }
     for change in ["requeue", "drop"] {
         let path = format!("{path}/dead_letters/{change}");
         let answer = server.post_as(&owner, &path, &json!({}));
