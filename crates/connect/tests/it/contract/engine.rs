@@ -1,7 +1,7 @@
 //! A real broker as a process, which a test starts, kills and starts again on the same data.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+pub(super) use tributary_testkit::ports::free_port;
 
 use super::PATIENCE;
 
@@ -140,10 +141,4 @@ fn signal_group(child: &Child, signal: rustix::process::Signal) {
     let group = i32::try_from(child.id()).expect("an id of a process");
     let group = rustix::process::Pid::from_raw(group).expect("it is not 0");
     let _ = rustix::process::kill_process_group(group, signal);
-}
-
-/// A port that nobody listens at now.
-pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
 }

@@ -1,13 +1,14 @@
 //! A real broker as a process, as `scripts/install-engines` made it.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tributary_testkit::ports::free_port;
 
 use crate::support::{PATIENCE, nothing_may_be_skipped, repository};
 
@@ -31,14 +32,12 @@ impl Engine {
             eprintln!("skipped: {name} is missing: scripts/install-engines {name}");
             return None;
         }
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let mut engine = Engine {
             program,
             folder: tempfile::tempdir().expect("there is room"),
-            port: free.local_addr().expect("it is bound").port(),
+            port: free_port(),
             running: None,
         };
-        drop(free);
         engine.restart();
         Some(engine)
     }

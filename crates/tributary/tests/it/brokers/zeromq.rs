@@ -1,11 +1,12 @@
 //! ZeroMQ, with the program of `examples/zeromq`, whose library is `pyzmq`. There is no broker: it is the server that is killed.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tributary_testkit::ports::free_port;
 
 use super::client::{Client, check_paid_once, open_account};
 use super::example::{check_all_answered, check_books, kill_and_restart, kill_points, orders};
@@ -17,12 +18,6 @@ struct Place {
     key_file: String,
     /// Id of the binder.
     binder: String,
-}
-
-/// A port that nobody listens at now.
-fn free_port() -> u16 {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    free.local_addr().expect("it is bound").port()
 }
 
 fn url(port: u16) -> String {
