@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tributary_api::brokers::{self, BinderTerms, BindingFigures, BindingTerms, Brokers, Direction};
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
@@ -174,14 +172,6 @@ impl Brokers for Adapters {
     fn check_binder(&self, id: SettingId, slug: &str, terms: &BinderTerms) -> Result<(), ApiError> {
         let adapter = self.find(&terms.broker);
         let adapter = adapter.map_err(|message| ApiError::invalid("type", message))?;
-        if let Some(roots) = &terms.trusted_roots {
-            let read: Result<Vec<_>, _> =
-                CertificateDer::pem_slice_iter(roots.as_bytes()).collect();
-            read.map_err(|error| {
-                let message = format!("trusted_roots must be certificates in PEM: {error}.");
-                ApiError::invalid("trusted_roots", message)
-            })?;
-        }
         let binder = self.binder(id, slug, terms).map_err(|error| {
             tracing::error!(%error);
             unavailable(

@@ -8,6 +8,14 @@ pub mod activemq;
 pub mod adapters;
 pub mod bindings;
 mod counters;
+#[cfg(any(
+    feature = "activemq",
+    feature = "nats",
+    feature = "rabbitmq",
+    feature = "redis",
+    feature = "rocketmq"
+))]
+mod dial;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;
@@ -20,6 +28,14 @@ pub mod rabbitmq;
 pub mod redis;
 #[cfg(feature = "rocketmq")]
 pub mod rocketmq;
+#[cfg(any(
+    feature = "activemq",
+    feature = "nats",
+    feature = "rabbitmq",
+    feature = "redis",
+    feature = "rocketmq"
+))]
+mod server_url;
 pub mod trust;
 pub mod webhooks;
 #[cfg(feature = "zeromq")]

@@ -283,6 +283,16 @@ pub struct Unfit {
     pub what: String,
 }
 
+impl Unfit {
+    /// The field `field` is unfit: `what` completes a sentence that begins with its name.
+    pub fn new(field: &'static str, what: impl Into<String>) -> Unfit {
+        Unfit {
+            field,
+            what: what.into(),
+        }
+    }
+}
+
 /// What went wrong between an adapter and its broker. Shown to operators.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
@@ -300,6 +310,12 @@ impl Trouble {
             kind,
             text: text.to_string(),
         }
+    }
+}
+
+impl From<Unfit> for Trouble {
+    fn from(unfit: Unfit) -> Trouble {
+        Trouble::new(TroubleKind::Refused, unfit)
     }
 }
 

@@ -8,6 +8,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio_rustls::TlsConnector;
 
+use crate::port::{Binder, Unfit};
+
 /// Where systems keep the certificates that they trust, in one file: Debian and Alpine, Fedora, openSUSE, macOS.
 const SYSTEM_FILES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -85,16 +87,24 @@ pub fn client_config(roots: RootCertStore) -> Result<rustls::ClientConfig, Strin
     Ok(config)
 }
 
-/// Returns what makes TLS connections to a broker whose certificate `trusted_roots` sign, in PEM; without them, those of the system.
+/// Checks the certificates that a binder trusts. They need TLS: a url that begins with `scheme`.
 ///
 /// # Errors
-/// If they can't be read.
-#[cfg(any(feature = "activemq", feature = "nats", feature = "redis"))]
-pub(crate) fn broker_connector(trusted_roots: Option<&str>) -> Result<TlsConnector, String> {
-    let roots = match trusted_roots {
-        Some(pem) => parse_trusted_roots(pem.as_bytes())
-            .map_err(|error| format!("trusted_roots: {error}"))?,
-        None => load_trusted_roots(None)?.unwrap_or_else(RootCertStore::empty),
+/// If the binder's url asks for no TLS, or they can't be read.
+pub(crate) fn check_trusted_roots(
+    binder: &Binder,
+    is_tls: bool,
+    scheme: &str,
+) -> Result<(), Unfit> {
+    let unfit = |what| Err(Unfit::new("trusted_roots", what));
+    let Some(pem) = &binder.trusted_roots else {
+        return Ok(());
     };
-    Ok(TlsConnector::from(Arc::new(client_config(roots)?)))
+    if !is_tls {
+        return unfit(format!("needs a url that begins with {scheme}://"));
+    }
+    match parse_trusted_roots(pem.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(error) => unfit(format!("must be certificates in PEM: {error}")),
+    }
 }

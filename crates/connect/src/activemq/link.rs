@@ -20,12 +20,12 @@ use fe2o3_amqp::{Connection, Receiver, Sender, Session};
 use tokio::sync::Mutex;
 
 use super::screen::{FRAME_BYTES_MAX, Product};
-use super::server::Server;
-use super::socket::{self, Cutter, Pulse};
+use super::server::URL;
+use super::socket::{self, Pulse};
+use crate::dial::{self, Cutter};
 use crate::port::{Binder, Trouble, TroubleKind};
+use crate::server_url::ServerUrl;
 
-/// Maximum time until a connection is made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for anything else that the broker answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time for a polite good-bye.
@@ -108,28 +108,17 @@ impl From<AttachError> for Trouble {
 impl Link {
     /// Connects and logs in.
     pub(super) async fn open(binder: &Binder) -> Result<Link, Trouble> {
-        let server = Server::parse(&binder.url)
-            .map_err(|what| Trouble::new(TroubleKind::Refused, format!("url {what}")))?;
-        let place = format!("the broker at {}:{}", server.host, server.port);
-        match tokio::time::timeout(CONNECT_TIMEOUT, Link::log_in(binder, &server, &place)).await {
-            Ok(done) => done,
-            Err(_) => {
-                let seconds = CONNECT_TIMEOUT.as_secs();
-                let text = format!("{place} does not answer within {seconds} s");
-                Err(Trouble::new(TroubleKind::Unreachable, text))
-            }
-        }
+        let server = URL.read(&binder.url)?;
+        let place = server.place("the broker");
+        dial::open_in_time(&place, Link::log_in(binder, &server, &place)).await
     }
 
-    async fn log_in(binder: &Binder, server: &Server, place: &str) -> Result<Link, Trouble> {
+    async fn log_in(binder: &Binder, server: &ServerUrl, place: &str) -> Result<Link, Trouble> {
         let product = Product::default();
         let roots = binder.trusted_roots.as_deref();
         let (socket, pulse, cutter) = socket::connect(server, roots, product.clone())
             .await
-            .map_err(|error| {
-                let text = format!("{place} can't be reached: {error}");
-                Trouble::new(TroubleKind::Unreachable, text)
-            })?;
+            .map_err(|error| dial::unreachable(place, error))?;
         let profile = match (&binder.username, &binder.password) {
             (Some(username), Some(password)) => SaslProfile::Plain {
                 username: username.clone(),
@@ -152,7 +141,7 @@ impl Link {
         let first = Session::begin(&mut connection).await;
         drop(first.map_err(|error| describe_begin(place, &error))?);
         let place = match product.get() {
-            Some(product) => format!("{product} at {}:{}", server.host, server.port),
+            Some(product) => server.place(product),
             None => place.to_owned(),
         };
         Ok(Link {

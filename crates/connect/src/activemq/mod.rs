@@ -16,9 +16,10 @@ mod source;
 mod wire;
 
 use crate::port::{Adapter, Binder, Binding, Declare, Doing, Sink, Source, Trouble, Unfit};
+use crate::trust;
 
 pub use message::UNREADABLE_HEADER;
-use server::Server;
+use server::URL;
 
 /// Maximum length of a user's name and password together, in bytes: a log-in is one frame of 512 bytes.
 const LOG_IN_BYTES_MAX: usize = 400;
@@ -34,56 +35,34 @@ impl ActiveMq {
     }
 }
 
-fn unfit(field: &'static str, what: impl Into<String>) -> Unfit {
-    Unfit {
-        field,
-        what: what.into(),
-    }
-}
-
 impl Adapter for ActiveMq {
     fn name(&self) -> &'static str {
         "activemq"
     }
 
     fn check_binder(&self, binder: &Binder) -> Result<(), Unfit> {
-        let server = Server::parse(&binder.url).map_err(|what| unfit("url", what))?;
+        let server = URL.read(&binder.url)?;
         match (&binder.username, &binder.password) {
-            (None, Some(_)) => return Err(unfit("username", "is required with a password")),
-            (Some(_), None) => return Err(unfit("password", "is required with a username")),
+            (None, Some(_)) => return Err(Unfit::new("username", "is required with a password")),
+            (Some(_), None) => return Err(Unfit::new("password", "is required with a username")),
             (Some(username), Some(password))
                 if username.len() + password.expose().len() > LOG_IN_BYTES_MAX =>
             {
                 let what =
                     format!("and username must have at most {LOG_IN_BYTES_MAX} bytes together");
-                return Err(unfit("password", what));
+                return Err(Unfit::new("password", what));
             }
             _ => {}
         }
-        let Some(roots) = &binder.trusted_roots else {
-            return Ok(());
-        };
-        if !server.is_tls {
-            return Err(unfit(
-                "trusted_roots",
-                "needs a url that begins with amqps://",
-            ));
-        }
-        match crate::trust::parse_trusted_roots(roots.as_bytes()) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(unfit(
-                "trusted_roots",
-                format!("must be PEM certificates: {error}"),
-            )),
-        }
+        trust::check_trusted_roots(binder, server.is_tls, "amqps")
     }
 
     fn check_binding(&self, binding: &Binding) -> Result<(), Unfit> {
         address::check_readable(&binding.destination)
             .and_then(|()| address::check_writable(&self.dead_letters(binding)))
-            .map_err(|what| unfit("destination", what))?;
+            .map_err(|what| Unfit::new("destination", what))?;
         if binding.prefetch == 0 {
-            return Err(unfit("prefetch", "must be at least 1"));
+            return Err(Unfit::new("prefetch", "must be at least 1"));
         }
         Ok(())
     }

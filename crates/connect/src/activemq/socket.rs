@@ -5,31 +5,17 @@
 
 use std::fmt;
 use std::io;
-use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::screen::{Product, Screen};
-use super::server::Server;
-use crate::trust;
-
-/// Ends a connection when it is dropped, whatever fe2o3-amqp waits for: its tasks end with the connection.
-#[derive(Debug)]
-pub(super) struct Cutter(std::net::TcpStream);
-
-impl Drop for Cutter {
-    fn drop(&mut self) {
-        // It fails if the broker has closed the connection before.
-        let _ = self.0.shutdown(Shutdown::Both);
-    }
-}
+use crate::dial::{self, ByteStream, Cutter};
+use crate::server_url::ServerUrl;
 
 /// When something was last read.
 #[derive(Clone, Debug)]
@@ -70,25 +56,11 @@ impl Pulse {
 /// # Errors
 /// What went wrong, for an operator.
 pub(super) async fn connect(
-    server: &Server,
+    server: &ServerUrl,
     trusted_roots: Option<&str>,
     product: Product,
 ) -> Result<(Socket, Pulse, Cutter), String> {
-    let stream = TcpStream::connect((server.host.as_str(), server.port))
-        .await
-        .map_err(|error| error.to_string())?;
-    let (stream, cutter) = share(stream).map_err(|error| error.to_string())?;
-    let stream: Box<dyn Bytes> = match server.is_tls {
-        false => Box::new(stream),
-        true => {
-            let name = ServerName::try_from(server.host.clone())
-                .map_err(|_| "its name can't be in a certificate".to_owned())?;
-            let stream = trust::broker_connector(trusted_roots)?
-                .connect(name, stream)
-                .await;
-            Box::new(stream.map_err(|error| format!("TLS failed: {error}"))?)
-        }
-    };
+    let (stream, cutter) = dial::open_cut_stream(server, trusted_roots).await?;
     let pulse = Pulse::new();
     let socket = Socket {
         stream,
@@ -98,20 +70,9 @@ pub(super) async fn connect(
     Ok((socket, pulse, cutter))
 }
 
-fn share(stream: TcpStream) -> io::Result<(TcpStream, Cutter)> {
-    stream.set_nodelay(true)?;
-    let stream = stream.into_std()?;
-    let cutter = Cutter(stream.try_clone()?);
-    Ok((TcpStream::from_std(stream)?, cutter))
-}
-
-trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
-
 /// A connection as fe2o3-amqp takes it.
 pub(super) struct Socket {
-    stream: Box<dyn Bytes>,
+    stream: Box<dyn ByteStream>,
     screen: Screen,
     pulse: Pulse,
 }

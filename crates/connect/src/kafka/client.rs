@@ -9,7 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::cluster::Cluster;
-use crate::port::{Binder, Trouble, TroubleKind};
+use crate::port::{Binder, Trouble, TroubleKind, Unfit};
 
 /// Maximum time until a broker answers for the first time.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,8 +32,7 @@ pub(super) struct Link {
 impl Link {
     /// Reads where `binder` leads to.
     pub(super) fn new(binder: &Binder) -> Result<Link, Trouble> {
-        let cluster = Cluster::parse(&binder.url)
-            .map_err(|what| Trouble::new(TroubleKind::Refused, format!("url {what}")))?;
+        let cluster = Cluster::parse(&binder.url).map_err(|what| Unfit::new("url", what))?;
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", cluster.hosts.join(","))

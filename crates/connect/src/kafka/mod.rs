@@ -14,6 +14,7 @@ mod source;
 mod topics;
 
 use crate::port::{Adapter, Binder, Binding, Doing, Sink, Source, Trouble, Unfit};
+use crate::trust;
 
 use cluster::Cluster;
 pub use message::UNREADABLE_HEADER;
@@ -29,64 +30,44 @@ impl Kafka {
     }
 }
 
-fn unfit(field: &'static str, what: impl Into<String>) -> Unfit {
-    Unfit {
-        field,
-        what: what.into(),
-    }
-}
-
 impl Adapter for Kafka {
     fn name(&self) -> &'static str {
         "kafka"
     }
 
     fn check_binder(&self, binder: &Binder) -> Result<(), Unfit> {
-        let cluster = Cluster::parse(&binder.url).map_err(|what| unfit("url", what))?;
+        let cluster = Cluster::parse(&binder.url).map_err(|what| Unfit::new("url", what))?;
         if cluster.needs_openssl(binder.username.is_some()) && !cluster::HAS_OPENSSL {
             let what = "needs TLS or SCRAM, which this server was built without: build it with the cargo feature kafka-tls, or with full";
-            return Err(unfit("url", what));
+            return Err(Unfit::new("url", what));
         }
         match (&binder.username, &binder.password) {
-            (Some(_), None) => return Err(unfit("password", "is required for a username")),
-            (None, Some(_)) => return Err(unfit("username", "is required for a password")),
+            (Some(_), None) => return Err(Unfit::new("password", "is required for a username")),
+            (None, Some(_)) => return Err(Unfit::new("username", "is required for a password")),
             (None, None) if cluster.names_mechanism => {
-                return Err(unfit("username", "is required by sasl in the url"));
+                return Err(Unfit::new("username", "is required by sasl in the url"));
             }
             _ => {}
         }
-        let Some(roots) = &binder.trusted_roots else {
-            return Ok(());
-        };
-        if !cluster.is_tls {
-            let what = "needs a url that begins with kafkas://";
-            return Err(unfit("trusted_roots", what));
-        }
-        match crate::trust::parse_trusted_roots(roots.as_bytes()) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(unfit(
-                "trusted_roots",
-                format!("must be PEM certificates: {error}"),
-            )),
-        }
+        trust::check_trusted_roots(binder, cluster.is_tls, "kafkas")
     }
 
     fn check_binding(&self, binding: &Binding) -> Result<(), Unfit> {
-        topics::check_name(&binding.destination).map_err(|what| unfit("destination", what))?;
+        topics::check_name(&binding.destination).map_err(|what| Unfit::new("destination", what))?;
         if let Err(what) = topics::check_name(&binding.group) {
             let what =
                 format!("{what}: the topic of dead letters is called error.DESTINATION.GROUP");
-            return Err(unfit("group", what));
+            return Err(Unfit::new("group", what));
         }
         if topics::check_name(&self.dead_letters(binding)).is_err() {
             let what = format!(
                 "is too long: the topic of dead letters is called error.DESTINATION.GROUP, and Kafka allows {} bytes",
                 topics::NAME_BYTES_MAX
             );
-            return Err(unfit("destination", what));
+            return Err(Unfit::new("destination", what));
         }
         if binding.prefetch == 0 {
-            return Err(unfit("prefetch", "must be at least 1"));
+            return Err(Unfit::new("prefetch", "must be at least 1"));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::port::{
     Trouble, TroubleKind, Unfit,
 };
 
+use crate::trust;
 pub use broker::Broker;
 use broker::{Connection, Held};
 
@@ -50,13 +51,10 @@ impl Adapter for Memory {
     }
 
     fn check_binder(&self, binder: &Binder) -> Result<(), Unfit> {
-        if binder.url.starts_with("memory:") {
-            return Ok(());
+        if !binder.url.starts_with("memory:") {
+            return Err(Unfit::new("url", "must begin with memory:"));
         }
-        Err(Unfit {
-            field: "url",
-            what: "must begin with memory:".to_owned(),
-        })
+        trust::check_trusted_roots(binder, true, "memory")
     }
 
     fn check_binding(&self, _binding: &Binding) -> Result<(), Unfit> {

@@ -9,20 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use rustls::pki_types::ServerName;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
-use super::server::Server;
+use super::server::URL;
 use super::wire::{self, Incoming, Info, Op};
+use crate::dial::{self, ByteStream};
 use crate::port::{Binder, Trouble, TroubleKind};
-use crate::trust;
+use crate::server_url::ServerUrl;
 
-/// Maximum time until a connection is made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for anything else that the server answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the server is asked for a sign of life. A connection without one until the next time is given up.
@@ -84,33 +81,16 @@ pub(super) struct Answer {
     answer: oneshot::Receiver<Result<Incoming, Trouble>>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 impl Link {
     /// Connects and logs in.
     pub(super) async fn open(binder: &Binder) -> Result<Link, Trouble> {
-        let server = Server::parse(&binder.url)
-            .map_err(|what| Trouble::new(TroubleKind::Refused, format!("url {what}")))?;
-        let place = format!("NATS at {}:{}", server.host, server.port);
-        match tokio::time::timeout(CONNECT_TIMEOUT, Link::log_in(binder, &server, &place)).await {
-            Ok(done) => done,
-            Err(_) => {
-                let seconds = CONNECT_TIMEOUT.as_secs();
-                let text = format!("{place} does not answer within {seconds} s");
-                Err(Trouble::new(TroubleKind::Unreachable, text))
-            }
-        }
+        let server = URL.read(&binder.url)?;
+        let place = server.place("NATS");
+        dial::open_in_time(&place, Link::log_in(binder, &server, &place)).await
     }
 
-    async fn log_in(binder: &Binder, server: &Server, place: &str) -> Result<Link, Trouble> {
-        let unreachable = |why: &dyn std::fmt::Display| {
-            Trouble::new(
-                TroubleKind::Unreachable,
-                format!("{place} can't be reached: {why}"),
-            )
-        };
+    async fn log_in(binder: &Binder, server: &ServerUrl, place: &str) -> Result<Link, Trouble> {
+        let unreachable = |why: &dyn std::fmt::Display| dial::unreachable(place, why);
         let (mut stream, info) = connect(server, binder.trusted_roots.as_deref())
             .await
             .map_err(|error| unreachable(&error))?;
@@ -360,7 +340,11 @@ impl Shared {
     }
 
     /// Reads until the connection ends.
-    async fn read(self: Arc<Self>, mut stream: ReadHalf<Box<dyn Stream>>, mut buffer: BytesMut) {
+    async fn read(
+        self: Arc<Self>,
+        mut stream: ReadHalf<Box<dyn ByteStream>>,
+        mut buffer: BytesMut,
+    ) {
         let mut heard = Instant::now();
         let mut asked = heard;
         let mut ping = tokio::time::interval(PING_EVERY);
@@ -462,7 +446,7 @@ impl Shared {
     }
 
     /// Writes until the connection ends.
-    async fn write(self: Arc<Self>, mut stream: WriteHalf<Box<dyn Stream>>) {
+    async fn write(self: Arc<Self>, mut stream: WriteHalf<Box<dyn ByteStream>>) {
         loop {
             let (out, is_over) = {
                 let mut state = self.state();
@@ -490,15 +474,10 @@ impl Shared {
 
 /// Connects, with TLS if the url says so, and returns what the server says about itself.
 async fn connect(
-    server: &Server,
+    server: &ServerUrl,
     trusted_roots: Option<&str>,
-) -> Result<(Box<dyn Stream>, Info), String> {
-    let mut stream = TcpStream::connect((server.host.as_str(), server.port))
-        .await
-        .map_err(|error| error.to_string())?;
-    stream
-        .set_nodelay(true)
-        .map_err(|error| error.to_string())?;
+) -> Result<(Box<dyn ByteStream>, Info), String> {
+    let mut stream = dial::connect(server).await?;
     let mut buffer = BytesMut::new();
     // A server says its INFO in the clear, and turns to TLS after that.
     let info = match read_op(&mut stream, &mut buffer).await? {
@@ -518,13 +497,8 @@ async fn connect(
     if !buffer.is_empty() {
         return Err("it said more than INFO before TLS".to_owned());
     }
-    let name = ServerName::try_from(server.host.clone())
-        .map_err(|_| "its name can't be in a certificate".to_owned())?;
-    let stream = trust::broker_connector(trusted_roots)?
-        .connect(name, stream)
-        .await
-        .map_err(|error| format!("TLS failed: {error}"))?;
-    Ok((Box::new(stream), info))
+    let stream = dial::secure(stream, server, trusted_roots, &[]).await?;
+    Ok((stream, info))
 }
 
 /// Reads what the server says next, before there are tasks for that.

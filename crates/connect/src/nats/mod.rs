@@ -19,11 +19,12 @@ mod wire;
 use std::sync::Arc;
 
 use crate::port::{Adapter, Binder, Binding, Doing, Sink, Source, Trouble, Unfit};
+use crate::trust;
 
 pub use headers::UNREADABLE_HEADER;
 use link::Link;
 use orphans::Orphans;
-use server::Server;
+use server::URL;
 use subject::{NAME_BYTES_MAX, check_name, check_subject};
 
 /// Adapter to NATS JetStream.
@@ -39,53 +40,31 @@ impl Nats {
     }
 }
 
-fn unfit(field: &'static str, what: impl Into<String>) -> Unfit {
-    Unfit {
-        field,
-        what: what.into(),
-    }
-}
-
 impl Adapter for Nats {
     fn name(&self) -> &'static str {
         "nats"
     }
 
     fn check_binder(&self, binder: &Binder) -> Result<(), Unfit> {
-        let server = Server::parse(&binder.url).map_err(|what| unfit("url", what))?;
+        let server = URL.read(&binder.url)?;
         if binder.username.is_some() && binder.password.is_none() {
-            return Err(unfit("password", "is required with a username"));
+            return Err(Unfit::new("password", "is required with a username"));
         }
-        let Some(roots) = &binder.trusted_roots else {
-            return Ok(());
-        };
-        if !server.is_tls {
-            return Err(unfit(
-                "trusted_roots",
-                "needs a url that begins with tls://",
-            ));
-        }
-        match crate::trust::parse_trusted_roots(roots.as_bytes()) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(unfit(
-                "trusted_roots",
-                format!("must be PEM certificates: {error}"),
-            )),
-        }
+        trust::check_trusted_roots(binder, server.is_tls, "tls")
     }
 
     fn check_binding(&self, binding: &Binding) -> Result<(), Unfit> {
-        check_subject(&binding.destination).map_err(|what| unfit("destination", what))?;
-        check_name(&binding.group).map_err(|what| unfit("group", what))?;
+        check_subject(&binding.destination).map_err(|what| Unfit::new("destination", what))?;
+        check_name(&binding.group).map_err(|what| Unfit::new("group", what))?;
         // The streams that are made for both are called so.
         if self.dead_letters(binding).len() > NAME_BYTES_MAX {
             let what = format!(
                 "is too long: the subject of dead letters is called DESTINATION.GROUP.dlq, which may have {NAME_BYTES_MAX} bytes"
             );
-            return Err(unfit("destination", what));
+            return Err(Unfit::new("destination", what));
         }
         if binding.prefetch == 0 {
-            return Err(unfit("prefetch", "must be at least 1"));
+            return Err(Unfit::new("prefetch", "must be at least 1"));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use super::message::to_headers;
 use super::streams;
 use super::subject::{check_subject, is_inbox};
 use super::wire::Incoming;
+use crate::dial;
 use crate::port::{Doing, Outgoing, SendError, Sink, Trouble, TroubleKind};
 
 /// Maximum number of bytes that wait for their confirm in one sink.
@@ -150,19 +151,11 @@ fn of_user(trouble: Trouble) -> SendError {
 
 impl Sink for NatsSink {
     fn send<'a>(&'a self, message: &'a Outgoing) -> Doing<'a, Result<(), SendError>> {
-        Box::pin(async move {
-            match tokio::time::timeout(ANSWER_TIMEOUT, self.publish(message)).await {
-                Ok(done) => done,
-                Err(_) => {
-                    let seconds = ANSWER_TIMEOUT.as_secs();
-                    let place = self.link.place();
-                    let text = format!("{place} did not confirm a message within {seconds} s");
-                    Err(SendError::Disconnected(Trouble::new(
-                        TroubleKind::Unreachable,
-                        text,
-                    )))
-                }
-            }
-        })
+        let publishing = self.publish(message);
+        Box::pin(dial::confirm_in_time(
+            self.link.place(),
+            ANSWER_TIMEOUT,
+            publishing,
+        ))
     }
 }

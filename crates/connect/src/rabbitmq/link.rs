@@ -8,12 +8,12 @@ use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserIn
 use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, ErrorKind};
 
 use super::screen::{FRAME_BYTES_MAX, Version};
-use super::server::Server;
-use super::socket::{self, Cutter, Socket};
+use super::server;
+use super::socket::{self, Socket};
+use crate::dial::{self, Cutter};
 use crate::port::{Binder, Trouble, TroubleKind};
+use crate::server_url::ServerUrl;
 
-/// Maximum time until a connection is made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for anything else that the broker answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time for a polite good-bye.
@@ -33,28 +33,22 @@ pub(super) struct Link {
 impl Link {
     /// Connects and logs in.
     pub(super) async fn open(binder: &Binder) -> Result<Link, Trouble> {
-        let server = Server::parse(&binder.url)
-            .map_err(|what| Trouble::new(TroubleKind::Refused, format!("url {what}")))?;
-        let place = format!("RabbitMQ at {}:{}", server.host, server.port);
-        match tokio::time::timeout(CONNECT_TIMEOUT, Link::log_in(binder, &server, &place)).await {
-            Ok(done) => done,
-            Err(_) => {
-                let seconds = CONNECT_TIMEOUT.as_secs();
-                let text = format!("{place} does not answer within {seconds} s");
-                Err(Trouble::new(TroubleKind::Unreachable, text))
-            }
-        }
+        let (server, vhost) = server::read(&binder.url)?;
+        let place = server.place("RabbitMQ");
+        dial::open_in_time(&place, Link::log_in(binder, &server, vhost, &place)).await
     }
 
-    async fn log_in(binder: &Binder, server: &Server, place: &str) -> Result<Link, Trouble> {
+    async fn log_in(
+        binder: &Binder,
+        server: &ServerUrl,
+        vhost: String,
+        place: &str,
+    ) -> Result<Link, Trouble> {
         let version = Version::default();
         let roots = binder.trusted_roots.as_deref();
         let (socket, cutter) = socket::connect(server, roots, version.clone())
             .await
-            .map_err(|error| {
-                let text = format!("{place} can't be reached: {error}");
-                Trouble::new(TroubleKind::Unreachable, text)
-            })?;
+            .map_err(|error| dial::unreachable(place, error))?;
         let uri = AMQPUri {
             scheme: AMQPScheme::AMQP,
             authority: AMQPAuthority {
@@ -68,7 +62,7 @@ impl Link {
                 host: server.host.clone(),
                 port: server.port,
             },
-            vhost: server.vhost.clone(),
+            vhost,
             query: AMQPQueryString {
                 frame_max: Some(FRAME_BYTES_MAX as u32),
                 heartbeat: Some(HEARTBEAT_S),

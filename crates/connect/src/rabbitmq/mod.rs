@@ -16,9 +16,10 @@ mod source;
 use crate::port::{
     Adapter, Address, Binder, Binding, Declare, Doing, Sink, Source, Trouble, Unfit,
 };
+use crate::trust;
 
 pub use screen::UNREADABLE_HEADER;
-use server::{NAME_BYTES_MAX, Server};
+use server::NAME_BYTES_MAX;
 
 /// Adapter to RabbitMQ.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,60 +32,38 @@ impl RabbitMq {
     }
 }
 
-fn unfit(field: &'static str, what: impl Into<String>) -> Unfit {
-    Unfit {
-        field,
-        what: what.into(),
-    }
-}
-
 impl Adapter for RabbitMq {
     fn name(&self) -> &'static str {
         "rabbitmq"
     }
 
     fn check_binder(&self, binder: &Binder) -> Result<(), Unfit> {
-        let server = Server::parse(&binder.url).map_err(|what| unfit("url", what))?;
+        let (server, _vhost) = server::read(&binder.url)?;
         if binder.username.is_none() {
-            return Err(unfit(
+            return Err(Unfit::new(
                 "username",
                 "is required: RabbitMQ knows no nameless user",
             ));
         }
         if binder.password.is_none() {
-            return Err(unfit("password", "is required"));
+            return Err(Unfit::new("password", "is required"));
         }
-        let Some(roots) = &binder.trusted_roots else {
-            return Ok(());
-        };
-        if !server.is_tls {
-            return Err(unfit(
-                "trusted_roots",
-                "needs a url that begins with amqps://",
-            ));
-        }
-        match crate::trust::parse_trusted_roots(roots.as_bytes()) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(unfit(
-                "trusted_roots",
-                format!("must be PEM certificates: {error}"),
-            )),
-        }
+        trust::check_trusted_roots(binder, server.is_tls, "amqps")
     }
 
     fn check_binding(&self, binding: &Binding) -> Result<(), Unfit> {
         if binding.destination.is_empty() {
-            return Err(unfit("destination", "must name a queue"));
+            return Err(Unfit::new("destination", "must name a queue"));
         }
         if self.dead_letters(binding).len() > NAME_BYTES_MAX {
             let what = format!(
                 "is too long: the queue of dead letters is called DESTINATION.GROUP.dlq, and RabbitMQ allows {NAME_BYTES_MAX} bytes"
             );
-            return Err(unfit("destination", what));
+            return Err(Unfit::new("destination", what));
         }
         if binding.prefetch == 0 {
             // RabbitMQ takes 0 for "without a limit".
-            return Err(unfit("prefetch", "must be at least 1"));
+            return Err(Unfit::new("prefetch", "must be at least 1"));
         }
         Ok(())
     }

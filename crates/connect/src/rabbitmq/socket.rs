@@ -4,9 +4,8 @@
 //! the broker. So it is given a socket that is connected already.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -14,15 +13,11 @@ use async_rs::traits::Reactor;
 use async_rs::util::RuntimeParts;
 use async_rs::{Runtime, Tokio};
 use futures_util::Stream;
-use rustls::RootCertStore;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::screen::{Screen, Version};
-use super::server::Server;
-use crate::trust;
+use crate::dial::{self, ByteStream, Cutter};
+use crate::server_url::ServerUrl;
 
 /// What lapin runs on: the tasks and timers of tokio, and our sockets.
 pub(super) type Kit = RuntimeParts<Tokio, Sockets>;
@@ -33,68 +28,23 @@ pub(super) fn runtime() -> Runtime<Kit> {
     Runtime::new(RuntimeParts::new(tokio.clone(), Sockets(tokio)))
 }
 
-/// Ends a connection when it is dropped, whatever lapin waits for: its thread and its tasks end with the connection.
-#[derive(Debug)]
-pub(super) struct Cutter(std::net::TcpStream);
-
-impl Drop for Cutter {
-    fn drop(&mut self) {
-        // It fails if the broker has closed the connection before.
-        let _ = self.0.shutdown(Shutdown::Both);
-    }
-}
-
 /// Connects to a server, with TLS if its url says so.
 ///
 /// # Errors
 /// What went wrong, for an operator.
 pub(super) async fn connect(
-    server: &Server,
+    server: &ServerUrl,
     trusted_roots: Option<&str>,
     version: Version,
 ) -> Result<(Socket, Cutter), String> {
-    let stream = TcpStream::connect((server.host.as_str(), server.port))
-        .await
-        .map_err(|error| error.to_string())?;
-    let (stream, cutter) = share(stream).map_err(|error| error.to_string())?;
+    let (stream, cutter) = dial::open_cut_stream(server, trusted_roots).await?;
     let screen = Screen::new(version);
-    if !server.is_tls {
-        let stream = Box::new(stream);
-        return Ok((Socket { stream, screen }, cutter));
-    }
-    let name = ServerName::try_from(server.host.clone())
-        .map_err(|_| "its name can't be in a certificate".to_owned())?;
-    let stream = tls_connector(trusted_roots)?
-        .connect(name, stream)
-        .await
-        .map_err(|error| format!("TLS failed: {error}"))?;
-    let stream = Box::new(stream);
     Ok((Socket { stream, screen }, cutter))
 }
 
-fn share(stream: TcpStream) -> io::Result<(TcpStream, Cutter)> {
-    stream.set_nodelay(true)?;
-    let stream = stream.into_std()?;
-    let cutter = Cutter(stream.try_clone()?);
-    Ok((TcpStream::from_std(stream)?, cutter))
-}
-
-fn tls_connector(trusted_roots: Option<&str>) -> Result<TlsConnector, String> {
-    let roots = match trusted_roots {
-        Some(pem) => trust::parse_trusted_roots(pem.as_bytes())
-            .map_err(|error| format!("trusted_roots: {error}"))?,
-        None => trust::load_trusted_roots(None)?.unwrap_or_else(RootCertStore::empty),
-    };
-    Ok(TlsConnector::from(Arc::new(trust::client_config(roots)?)))
-}
-
-trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
-
 /// A connection as lapin takes it.
 pub(super) struct Socket {
-    stream: Box<dyn Bytes>,
+    stream: Box<dyn ByteStream>,
     screen: Screen,
 }
 

@@ -5,17 +5,13 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, Value};
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
-use super::server::Server;
+use super::server;
+use crate::dial;
 use crate::port::{Binder, Trouble, TroubleKind};
-use crate::trust;
+use crate::server_url::ServerUrl;
 
-/// Maximum time until a connection is made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for anything else that the server answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -36,35 +32,25 @@ impl Drop for Cutter {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
 impl Link {
     /// Connects and logs in.
     pub(super) async fn open(binder: &Binder) -> Result<Link, Trouble> {
-        let server = Server::parse(&binder.url)
-            .map_err(|what| Trouble::new(TroubleKind::Refused, format!("url {what}")))?;
-        let place = format!("Redis at {}:{}", server.host, server.port);
-        match tokio::time::timeout(CONNECT_TIMEOUT, Link::log_in(binder, &server, &place)).await {
-            Ok(done) => done,
-            Err(_) => {
-                let seconds = CONNECT_TIMEOUT.as_secs();
-                let text = format!("{place} does not answer within {seconds} s");
-                Err(Trouble::new(TroubleKind::Unreachable, text))
-            }
-        }
+        let (server, database) = server::read(&binder.url)?;
+        let place = server.place("Redis");
+        dial::open_in_time(&place, Link::log_in(binder, &server, database, &place)).await
     }
 
-    async fn log_in(binder: &Binder, server: &Server, place: &str) -> Result<Link, Trouble> {
-        let stream = connect(server, binder.trusted_roots.as_deref())
+    async fn log_in(
+        binder: &Binder,
+        server: &ServerUrl,
+        database: u16,
+        place: &str,
+    ) -> Result<Link, Trouble> {
+        let stream = dial::open_stream(server, binder.trusted_roots.as_deref(), &[])
             .await
-            .map_err(|error| {
-                let text = format!("{place} can't be reached: {error}");
-                Trouble::new(TroubleKind::Unreachable, text)
-            })?;
+            .map_err(|error| dial::unreachable(place, error))?;
         let mut login = RedisConnectionInfo::default()
-            .set_db(i64::from(server.database))
+            .set_db(i64::from(database))
             .set_skip_set_lib_name();
         if let Some(user) = &binder.username {
             login = login.set_username(user);
@@ -119,26 +105,6 @@ impl Link {
     pub(super) fn describe(&self, what: &str, error: &RedisError) -> Trouble {
         describe(&self.place, what, error)
     }
-}
-
-/// Connects, with TLS if the url says so.
-async fn connect(server: &Server, trusted_roots: Option<&str>) -> Result<Box<dyn Stream>, String> {
-    let stream = TcpStream::connect((server.host.as_str(), server.port))
-        .await
-        .map_err(|error| error.to_string())?;
-    stream
-        .set_nodelay(true)
-        .map_err(|error| error.to_string())?;
-    if !server.is_tls {
-        return Ok(Box::new(stream));
-    }
-    let name = ServerName::try_from(server.host.clone())
-        .map_err(|_| "its name can't be in a certificate".to_owned())?;
-    let stream = trust::broker_connector(trusted_roots)?
-        .connect(name, stream)
-        .await
-        .map_err(|error| format!("TLS failed: {error}"))?;
-    Ok(Box::new(stream))
 }
 
 /// Says what an error means. `what` completes "refuses to".

@@ -15,11 +15,11 @@ mod streams;
 use std::sync::Arc;
 
 use crate::port::{Adapter, Binder, Binding, Doing, Sink, Source, Trouble, Unfit};
+use crate::trust;
 
 use link::Link;
 pub use message::UNREADABLE_HEADER;
 use names::Names;
-use server::Server;
 
 /// Adapter to Redis.
 #[derive(Clone, Debug, Default)]
@@ -34,50 +34,28 @@ impl Redis {
     }
 }
 
-fn unfit(field: &'static str, what: impl Into<String>) -> Unfit {
-    Unfit {
-        field,
-        what: what.into(),
-    }
-}
-
 impl Adapter for Redis {
     fn name(&self) -> &'static str {
         "redis"
     }
 
     fn check_binder(&self, binder: &Binder) -> Result<(), Unfit> {
-        let server = Server::parse(&binder.url).map_err(|what| unfit("url", what))?;
+        let (server, _database) = server::read(&binder.url)?;
         if binder.username.is_some() && binder.password.is_none() {
-            return Err(unfit("password", "is required with a username"));
+            return Err(Unfit::new("password", "is required with a username"));
         }
-        let Some(roots) = &binder.trusted_roots else {
-            return Ok(());
-        };
-        if !server.is_tls {
-            return Err(unfit(
-                "trusted_roots",
-                "needs a url that begins with rediss://",
-            ));
-        }
-        match crate::trust::parse_trusted_roots(roots.as_bytes()) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(unfit(
-                "trusted_roots",
-                format!("must be PEM certificates: {error}"),
-            )),
-        }
+        trust::check_trusted_roots(binder, server.is_tls, "rediss")
     }
 
     fn check_binding(&self, binding: &Binding) -> Result<(), Unfit> {
         if binding.destination.is_empty() {
-            return Err(unfit("destination", "must name a stream"));
+            return Err(Unfit::new("destination", "must name a stream"));
         }
         if binding.group.is_empty() {
-            return Err(unfit("group", "must name a group"));
+            return Err(Unfit::new("group", "must name a group"));
         }
         if binding.prefetch == 0 {
-            return Err(unfit("prefetch", "must be at least 1"));
+            return Err(Unfit::new("prefetch", "must be at least 1"));
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use super::link::{ANSWER_TIMEOUT, Link};
 use super::message::to_fields;
 use super::streams;
+use crate::dial;
 use crate::port::{Doing, Outgoing, SendError, Sink, Trouble, TroubleKind};
 
 /// Maximum number of bytes that wait for their confirm in one sink.
@@ -77,17 +78,11 @@ impl RedisSink {
 
 impl Sink for RedisSink {
     fn send<'a>(&'a self, message: &'a Outgoing) -> Doing<'a, Result<(), SendError>> {
-        Box::pin(async move {
-            match tokio::time::timeout(ANSWER_TIMEOUT, self.publish(message)).await {
-                Ok(done) => done,
-                Err(_) => {
-                    let seconds = ANSWER_TIMEOUT.as_secs();
-                    let place = self.link.place();
-                    let text = format!("{place} did not confirm a message within {seconds} s");
-                    let trouble = Trouble::new(TroubleKind::Unreachable, text);
-                    Err(SendError::Disconnected(trouble))
-                }
-            }
-        })
+        let publishing = self.publish(message);
+        Box::pin(dial::confirm_in_time(
+            self.link.place(),
+            ANSWER_TIMEOUT,
+            publishing,
+        ))
     }
 }

@@ -10,24 +10,18 @@ use hyper::client::conn::http2;
 use hyper::http::uri::PathAndQuery;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message as Protobuf;
-use rustls::RootCertStore;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 use tonic::Streaming;
 use tonic::body::Body;
 use tonic::client::Grpc;
 
 use super::call::{self, CLIENT_VERSION, Caller, Channel, Messages};
-use super::server::Server;
+use super::server::{self, URL};
 use super::wire::{self, Answer, Resource, Settings, Span, Telemetry, code};
+use crate::dial;
 use crate::port::{Binder, Trouble, TroubleKind};
-use crate::trust;
+use crate::server_url::ServerUrl;
 
-/// Maximum time until a connection is made and the proxy has greeted it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time for anything else that the proxy answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum time that the proxy may take for a question for messages and all of its answers. Proxies before 5.1 wait for a message for
@@ -38,10 +32,6 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes that a proxy may send ahead of being read, for one answer and for all of a connection.
 const WINDOW_BYTES: u32 = 1024 * 1024;
 const WINDOWS_BYTES: u32 = 4 * 1024 * 1024;
-
-trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 /// What a client does.
 pub(super) enum Role<'a> {
@@ -71,30 +61,19 @@ pub(super) struct Greeting {
 impl Link {
     /// Connects, and makes the client known to the proxy.
     pub(super) async fn open(binder: &Binder, role: Role<'_>) -> Result<(Link, Greeting), Trouble> {
-        let server = Server::parse(&binder.url)
-            .map_err(|what| Trouble::new(TroubleKind::Refused, format!("url {what}")))?;
-        let place = format!("RocketMQ at {}:{}", server.host, server.port);
+        let server = URL.read(&binder.url)?;
+        let place = server.place("RocketMQ");
         let opening = async {
             let link = Link::connect(binder, &server, &place).await?;
             let greeting = link.greet(role).await?;
             Ok((link, greeting))
         };
-        match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
-            Ok(done) => done,
-            Err(_) => {
-                let seconds = CONNECT_TIMEOUT.as_secs();
-                let text = format!("{place} does not answer within {seconds} s");
-                Err(Trouble::new(TroubleKind::Unreachable, text))
-            }
-        }
+        dial::open_in_time(&place, opening).await
     }
 
-    async fn connect(binder: &Binder, server: &Server, place: &str) -> Result<Link, Trouble> {
-        let unreachable = |error: String| {
-            let text = format!("{place} can't be reached: {error}");
-            Trouble::new(TroubleKind::Unreachable, text)
-        };
-        let socket = open_socket(server, binder.trusted_roots.as_deref())
+    async fn connect(binder: &Binder, server: &ServerUrl, place: &str) -> Result<Link, Trouble> {
+        let unreachable = |error: String| dial::unreachable(place, error);
+        let socket = dial::open_stream(server, binder.trusted_roots.as_deref(), &[b"h2"])
             .await
             .map_err(unreachable)?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -109,8 +88,7 @@ impl Link {
             // Why it ended is told by the calls that were under way.
             let _ = connection.await;
         });
-        let origin: Uri = server
-            .origin()
+        let origin: Uri = server::origin(server)
             .parse()
             .map_err(|_| unreachable("its name can't stand in a url".to_owned()))?;
         let grpc =
@@ -306,7 +284,7 @@ fn path(method: &str) -> PathAndQuery {
         .expect("the names of methods can stand in a path")
 }
 
-fn endpoints(server: &Server) -> wire::Endpoints {
+fn endpoints(server: &ServerUrl) -> wire::Endpoints {
     wire::Endpoints {
         scheme: match server.host.parse() {
             Ok(IpAddr::V4(_)) => 1,
@@ -318,37 +296,4 @@ fn endpoints(server: &Server) -> wire::Endpoints {
             port: server.port.into(),
         }],
     }
-}
-
-/// Connects to a proxy, with TLS if its url says so.
-///
-/// # Errors
-/// What went wrong, for an operator.
-async fn open_socket(
-    server: &Server,
-    trusted_roots: Option<&str>,
-) -> Result<Box<dyn Bytes>, String> {
-    let stream = TcpStream::connect((server.host.as_str(), server.port))
-        .await
-        .map_err(|error| error.to_string())?;
-    stream
-        .set_nodelay(true)
-        .map_err(|error| error.to_string())?;
-    if !server.is_tls {
-        return Ok(Box::new(stream));
-    }
-    let name = ServerName::try_from(server.host.clone())
-        .map_err(|_| "its name can't be in a certificate".to_owned())?;
-    let roots = match trusted_roots {
-        Some(pem) => trust::parse_trusted_roots(pem.as_bytes())
-            .map_err(|error| format!("trusted_roots: {error}"))?,
-        None => trust::load_trusted_roots(None)?.unwrap_or_else(RootCertStore::empty),
-    };
-    let mut config = trust::client_config(roots)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
-        .await
-        .map_err(|error| format!("TLS failed: {error}"))?;
-    Ok(Box::new(stream))
 }

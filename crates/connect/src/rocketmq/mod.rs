@@ -17,8 +17,9 @@ mod wire;
 use crate::port::{
     Adapter, Binder, Binding, Declare, Doing, Sink, Source, Trouble, TroubleKind, Unfit,
 };
+use crate::trust;
 use link::{Link, Role};
-use server::Server;
+use server::URL;
 use topic::{GROUP_BYTES_MAX, TOPIC_BYTES_MAX, is_name};
 
 /// Why a destination can't be created.
@@ -35,70 +36,50 @@ impl RocketMq {
     }
 }
 
-fn unfit(field: &'static str, what: impl Into<String>) -> Unfit {
-    Unfit {
-        field,
-        what: what.into(),
-    }
-}
-
 impl Adapter for RocketMq {
     fn name(&self) -> &'static str {
         "rocketmq"
     }
 
     fn check_binder(&self, binder: &Binder) -> Result<(), Unfit> {
-        let server = Server::parse(&binder.url).map_err(|what| unfit("url", what))?;
+        let server = URL.read(&binder.url)?;
         match (&binder.username, &binder.password) {
-            (Some(_), None) => return Err(unfit("password", "is required with a username")),
-            (None, Some(_)) => return Err(unfit("username", "is required with a password")),
+            (Some(_), None) => return Err(Unfit::new("password", "is required with a username")),
+            (None, Some(_)) => return Err(Unfit::new("username", "is required with a password")),
             (Some(name), Some(_)) => {
                 let is_fit = |c: char| c.is_ascii_graphic() && c != ',';
                 if name.is_empty() || !name.chars().all(is_fit) {
                     let what = "must have visible characters of ASCII only, and no comma";
-                    return Err(unfit("username", what));
+                    return Err(Unfit::new("username", what));
                 }
             }
             (None, None) => {}
         }
-        let Some(roots) = &binder.trusted_roots else {
-            return Ok(());
-        };
-        if !server.is_tls {
-            let what = "needs a url that begins with https://";
-            return Err(unfit("trusted_roots", what));
-        }
-        match crate::trust::parse_trusted_roots(roots.as_bytes()) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let what = format!("must be PEM certificates: {error}");
-                Err(unfit("trusted_roots", what))
-            }
-        }
+        trust::check_trusted_roots(binder, server.is_tls, "https")
     }
 
     fn check_binding(&self, binding: &Binding) -> Result<(), Unfit> {
         if !is_name(&binding.destination) {
             let what = "must name a topic: letters, digits, and _ - % | only";
-            return Err(unfit("destination", what));
+            return Err(Unfit::new("destination", what));
         }
         if !is_name(&binding.group) || binding.group.len() > GROUP_BYTES_MAX {
             let what = format!(
                 "must be at most {GROUP_BYTES_MAX} letters, digits, and _ - % |: RocketMQ allows nothing else"
             );
-            return Err(unfit("group", what));
+            return Err(Unfit::new("group", what));
         }
         if self.dead_letters(binding).len() > TOPIC_BYTES_MAX {
             let what = format!(
                 "is too long: the topic of dead letters is called DESTINATION_GROUP_dlq, and RocketMQ allows {TOPIC_BYTES_MAX} bytes"
             );
-            return Err(unfit("destination", what));
+            return Err(Unfit::new("destination", what));
         }
         if binding.prefetch == 0 {
-            return Err(unfit("prefetch", "must be at least 1"));
+            return Err(Unfit::new("prefetch", "must be at least 1"));
         }
         if binding.declare == Declare::Create {
-            return Err(unfit("declare", CANT_CREATE));
+            return Err(Unfit::new("declare", CANT_CREATE));
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ mod zmtp;
 
 use std::sync::Arc;
 
-use crate::port::{Adapter, Binder, Binding, Doing, Sink, Source, Trouble, TroubleKind, Unfit};
+use crate::port::{Adapter, Binder, Binding, Doing, Sink, Source, Trouble, Unfit};
 use listener::Listeners;
 use place::Place;
 use sink::ZeroMqSink;
@@ -39,16 +39,8 @@ impl ZeroMq {
     }
 }
 
-fn unfit(field: &'static str, what: impl Into<String>) -> Unfit {
-    Unfit {
-        field,
-        what: what.into(),
-    }
-}
-
-fn place(binder: &Binder) -> Result<Place, Trouble> {
-    Place::parse(&binder.url)
-        .map_err(|what| Trouble::new(TroubleKind::Refused, format!("url {what}")))
+fn place(binder: &Binder) -> Result<Place, Unfit> {
+    Place::parse(&binder.url).map_err(|what| Unfit::new("url", what))
 }
 
 impl Adapter for ZeroMq {
@@ -57,16 +49,19 @@ impl Adapter for ZeroMq {
     }
 
     fn check_binder(&self, binder: &Binder) -> Result<(), Unfit> {
-        Place::parse(&binder.url).map_err(|what| unfit("url", what))?;
+        place(binder)?;
         let none = "must be left out: every request brings an API key";
         if binder.username.is_some() {
-            return Err(unfit("username", none));
+            return Err(Unfit::new("username", none));
         }
         if binder.password.is_some() {
-            return Err(unfit("password", none));
+            return Err(Unfit::new("password", none));
         }
         match binder.trusted_roots {
-            Some(_) => Err(unfit("trusted_roots", "must be left out: there is no TLS")),
+            Some(_) => Err(Unfit::new(
+                "trusted_roots",
+                "must be left out: there is no TLS",
+            )),
             None => Ok(()),
         }
     }
@@ -75,17 +70,17 @@ impl Adapter for ZeroMq {
         let destination = &binding.destination;
         if destination.is_empty() || destination.len() > DESTINATION_BYTES_MAX {
             let what = format!("must have 1 to {DESTINATION_BYTES_MAX} bytes");
-            return Err(unfit("destination", what));
+            return Err(Unfit::new("destination", what));
         }
         match binding.prefetch {
-            0 => Err(unfit("prefetch", "must be at least 1")),
+            0 => Err(Unfit::new("prefetch", "must be at least 1")),
             _ => Ok(()),
         }
     }
 
     fn check_out(&self) -> Result<(), Unfit> {
         let what = "must be in: ZeroMQ keeps nothing, so an event for a peer that is away would be lost; take events by webhooks, by /v1/events or through a broker";
-        Err(unfit("direction", what))
+        Err(Unfit::new("direction", what))
     }
 
     fn refuses(&self) -> bool {
