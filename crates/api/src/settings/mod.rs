@@ -27,7 +27,7 @@ use crate::intake::read_reply;
 use crate::render::answer::answer;
 use crate::render::setting::{SettingObject, setting};
 
-/// Maximum number of attempts at a change that other changes overtake.
+/// Maximum number of attempts that a request makes at a change that other changes overtake.
 pub const ATTEMPTS_MAX: u32 = 8;
 
 /// What distinguishes the digest of a request about a setting from any other use of the hash.
@@ -286,7 +286,9 @@ pub fn put_setting(
         request,
         names_revision,
     } = asked;
-    for attempt in 0..ATTEMPTS_MAX {
+    // Attempts of an earlier request with this key are on record: they are gone over again, and don't count.
+    let mut made = 0;
+    for attempt in 0.. {
         let key = attempt_key(key, attempt);
         let settled = match derive() {
             Ok(revision) => submit(engine, revision.into_command(*actor, key, *request))?,
@@ -298,6 +300,10 @@ pub fn put_setting(
         let is_overtaken = settled.record.outcome.rejection == Some(Rejection::SettingConflict);
         if !is_overtaken || *names_revision {
             return Ok(settled);
+        }
+        made += u32::from(!settled.replayed);
+        if made == ATTEMPTS_MAX {
+            break;
         }
     }
     Err(ApiError::new(

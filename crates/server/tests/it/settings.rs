@@ -1,6 +1,11 @@
 //! Subscriptions as settings: revisions, repetitions, secrets, and files that are applied.
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
+use tributary_api::settings::{ATTEMPTS_MAX, PutRequest, Revision, put_setting, random_key};
+use tributary_ledger::{Actor, SettingId};
+use tributary_messaging::DeliveryIds as _;
 
 use crate::client::{Answer, send};
 use crate::fixture::{Fixture, id};
@@ -298,6 +303,46 @@ fn changes_at_the_same_time_are_all_made() {
         }
     });
     assert_eq!(server.get(&path).expect(200)["revision"], 21);
+}
+
+#[test]
+fn a_change_that_was_overtaken_too_often_is_made_when_it_is_sent_again() {
+    let server = Fixture::with_subscriptions();
+    let made = server
+        .post("/v1/subscriptions", &json!({"events": []}))
+        .expect(201);
+    let path = path_of(&made);
+    let id = made["id"].as_str().expect("an id");
+    let id = server.reader().ids().decode_subscription(id);
+    let id = SettingId(id.expect("it is an id").0);
+    let newest = || server.reader().setting(id).expect("it lives");
+    let asked = PutRequest {
+        actor: Actor::SYSTEM,
+        key: random_key(),
+        request: [7; 16],
+        names_revision: false,
+    };
+    let put = |overtake: &dyn Fn()| {
+        put_setting(&server.engine, &asked, || {
+            let newest = newest();
+            overtake();
+            Ok(Revision::after(&newest, newest.body.clone()))
+        })
+    };
+    let others = Cell::new(0);
+    let overtake = || {
+        others.set(others.get() + 1);
+        let name = format!("other-{}", others.get());
+        patch(&server, &path, None, &json!({"name": name})).expect(200);
+    };
+    let refused = put(&overtake).err().expect("others are always faster");
+    assert_eq!(refused.code(), "overloaded");
+    assert_eq!((others.get(), newest().revision), (ATTEMPTS_MAX, 9));
+    let settled = put(&|| ()).expect("nobody is faster");
+    assert_eq!(settled.record.outcome.rejection, None);
+    assert_eq!((settled.replayed, newest().revision), (false, 10));
+    let repeated = put(&|| ()).expect("it is made");
+    assert_eq!((repeated.replayed, newest().revision), (true, 10));
 }
 
 #[test]

@@ -61,7 +61,8 @@ impl RedisRig {
             loop {
                 let stream = tokio::net::TcpStream::connect(self.engine.address()).await;
                 let stream = stream.expect("it listens");
-                let config = AsyncConnectionConfig::new();
+                // Its own patience ends after half a second.
+                let config = AsyncConnectionConfig::new().set_response_timeout(None);
                 match MultiplexedConnection::new_with_config(&login, stream, config).await {
                     Ok((connection, driver)) => {
                         tokio::spawn(driver);
