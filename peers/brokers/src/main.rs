@@ -13,6 +13,10 @@ mod nats;
 mod rabbitmq;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "rocketmq")]
+mod rocketmq;
+#[cfg(feature = "zeromq")]
+mod zeromq;
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +48,9 @@ struct Options {
     /// Messages that may be on their way at once
     #[arg(long, default_value_t = 256)]
     window: u16,
+    /// API key of each request (zeromq only)
+    #[arg(long, env = "PLAIN_CLIENT_KEY", default_value = "")]
+    key: String,
     /// Acknowledge half a window at once (rabbitmq only)
     #[arg(long)]
     together: bool,
@@ -56,6 +63,8 @@ enum Broker {
     Nats,
     Redis,
     Activemq,
+    Rocketmq,
+    Zeromq,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -109,6 +118,14 @@ async fn main() -> Result<()> {
         (Broker::Activemq, Side::Produce) => activemq::produce(&options).await?,
         #[cfg(feature = "activemq")]
         (Broker::Activemq, Side::Consume) => activemq::consume(&options).await?,
+        #[cfg(feature = "rocketmq")]
+        (Broker::Rocketmq, Side::Produce) => rocketmq::produce(&options).await?,
+        #[cfg(feature = "rocketmq")]
+        (Broker::Rocketmq, Side::Consume) => rocketmq::consume(&options).await?,
+        #[cfg(feature = "zeromq")]
+        (Broker::Zeromq, Side::Produce) => zeromq::produce(&options).await?,
+        #[cfg(feature = "zeromq")]
+        (Broker::Zeromq, Side::Consume) => zeromq::consume(&options).await?,
         #[allow(unreachable_patterns, reason = "only some builds leave one out")]
         _ => anyhow::bail!("this program was built without this broker"),
     };
