@@ -2,14 +2,15 @@
 
 mod accounts;
 mod balances;
+mod cache;
 mod filters;
 mod lists;
-mod names;
 mod owners;
 mod settings;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use tributary_journal::{FrameRef, Head};
@@ -27,6 +28,7 @@ use crate::ids::Ids;
 use crate::lookup;
 use crate::queue::Figures as QueueFigures;
 use crate::view::View;
+use cache::Cache;
 
 pub use balances::{
     DATED_RECORDS_MAX, DatedBalance, PastBalance, TRIAL_ACCOUNTS_MAX, TRIAL_RECORDS_MAX, Totals,
@@ -101,7 +103,8 @@ pub struct Reader {
     view: Arc<View>,
     clock: Arc<dyn Clock>,
     ids: Ids,
-    names: Arc<names::Names>,
+    names: Arc<Cache<OwnerId, OwnerName>>,
+    externals: Arc<Cache<(OwnerId, ExternalId), AccountId>>,
 }
 
 impl Reader {
@@ -117,6 +120,7 @@ impl Reader {
             view,
             clock,
             names: Arc::default(),
+            externals: Arc::default(),
         }
     }
 
@@ -250,7 +254,9 @@ impl Reader {
         owner: OwnerId,
         external: &ExternalId,
     ) -> Result<Option<Account>, Failure> {
-        let id = lookup::external(&*self.journal, owner, external)?;
+        let part = tributary_ledger::hash::hash_external(owner, external);
+        let find = |(owner, external): &_| lookup::external(&*self.journal, *owner, external);
+        let id = self.externals.get(part, (owner, external.clone()), find)?;
         Ok(id.and_then(|id| self.account(id)))
     }
 
@@ -265,8 +271,12 @@ impl Reader {
 
     /// Returns the name of an owner.
     pub fn owner_name(&self, owner: OwnerId) -> Option<OwnerName> {
-        let find = || self.view.read().set.owner(owner).map(|owner| owner.name);
-        self.names.get(owner, find)
+        let find = |owner: &OwnerId| {
+            let found = self.view.read().set.owner(*owner).map(|owner| owner.name);
+            Ok::<_, Infallible>(found)
+        };
+        let Ok(name) = self.names.get(owner.0, owner, find);
+        name
     }
 
     /// Returns an API key.
