@@ -1,5 +1,6 @@
 //! JSON bodies: read within the bounds, strictly, with an error that names the field.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -104,7 +105,7 @@ impl<'de, const UNIQUE: bool> Visitor<'de> for Readable<UNIQUE> {
             return Ok(self);
         }
         let mut names = HashSet::new();
-        while let Some(name) = values.next_key::<String>()? {
+        while let Some(Name(name)) = values.next_key()? {
             if names.contains(&name) {
                 return Err(de::Error::custom(format_args!("duplicate field `{name}`")));
             }
@@ -114,6 +115,11 @@ impl<'de, const UNIQUE: bool> Visitor<'de> for Readable<UNIQUE> {
         Ok(self)
     }
 }
+
+/// The name of a member of an object, copied only if it is written with escapes.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Name<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 /// JSON without the white space between its parts.
 pub fn compact(json: &str) -> Vec<u8> {

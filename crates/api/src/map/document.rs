@@ -4,8 +4,10 @@
 //! in both, but for one thing: an element by itself may be an array with one item, so its first item is the element itself.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::code::ErrorCode;
@@ -105,6 +107,10 @@ fn not_read(error: ApiError) -> Fault {
 
 /// Returns the format that a media type names.
 fn format_of(content_type: &str) -> Option<BodyFormat> {
+    // As nearly every message has it.
+    if content_type == "application/json" {
+        return Some(BodyFormat::Json);
+    }
     let (media, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     let media = media.trim().to_ascii_lowercase();
     let (_, suffix) = media.rsplit_once('+').unwrap_or_default();
@@ -246,17 +252,23 @@ fn collect(node: &Node, json: &str, is_xml: bool, values: &mut [Value]) -> serde
     if node.children.is_empty() {
         return Ok(());
     }
-    let mut members: HashMap<String, &RawValue> = HashMap::new();
-    let mut items: Vec<&RawValue> = Vec::new();
+    let (mut members, mut items) = (Vec::new(), Vec::new());
     let is_array = json.starts_with('[');
     match json.as_bytes().first() {
-        Some(b'{') => members = serde_json::from_str(json)?,
+        Some(b'{') => {
+            let mut object = serde_json::Deserializer::from_str(json);
+            members = Wanted(&node.children).deserialize(&mut object)?;
+        }
         Some(b'[') => items = serde_json::from_str(json)?,
         _ => {}
     }
     for (name, child) in &node.children {
-        let item = place_in_array(name).and_then(|place| items.get(place));
-        let found = item.or_else(|| members.get(name)).map(|raw| raw.get());
+        let item = place_in_array(name).and_then(|place| items.get(place).copied());
+        let member = || {
+            let found = members.iter().find(|(member, _)| *member == name);
+            found.map(|(_, value)| *value)
+        };
+        let found = item.or_else(member).map(RawValue::get);
         // An element by itself is its own first item.
         let found = found.or_else(|| (is_xml && !is_array && name == "0").then_some(json));
         if let Some(json) = found {
@@ -264,6 +276,36 @@ fn collect(node: &Node, json: &str, is_xml: bool, values: &mut [Value]) -> serde
         }
     }
     Ok(())
+}
+
+/// Reads the members of an object that have a place in a node.
+struct Wanted<'n>(&'n BTreeMap<String, Node>);
+
+impl<'n, 'de> DeserializeSeed<'de> for Wanted<'n> {
+    type Value = Vec<(&'n str, &'de RawValue)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'n, 'de> Visitor<'de> for Wanted<'n> {
+    type Value = Vec<(&'n str, &'de RawValue)>;
+
+    fn expecting(&self, into: &mut fmt::Formatter<'_>) -> fmt::Result {
+        into.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut found = Vec::with_capacity(self.0.len());
+        while let Some(json::Name(name)) = members.next_key()? {
+            match self.0.get_key_value(&*name) {
+                Some((name, _)) => found.push((name.as_str(), members.next_value()?)),
+                None => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
 }
 
 fn place_in_array(name: &str) -> Option<usize> {

@@ -69,7 +69,10 @@ pub(super) fn read_operation(
 
 /// Reads fields in the form of `T`.
 pub(super) fn read<T: DeserializeOwned>(fields: &Map<String, Value>) -> Result<T, ApiError> {
-    form::json::parse(&serde_json::to_vec(fields).expect("texts and numbers are JSON"))
+    // Where a fault stands is found out by reading the JSON of the fields: nearly none has one.
+    T::deserialize(fields).or_else(|_| {
+        form::json::parse(&serde_json::to_vec(fields).expect("texts and numbers are JSON"))
+    })
 }
 
 /// Returns the fault of a field that the API refuses.

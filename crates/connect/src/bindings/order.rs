@@ -138,11 +138,15 @@ impl Orders {
     ///
     /// What was decided before is looked for only where there is no command, since the ledger itself recognises a repetition.
     pub(super) fn read(&self, caller: &Caller, message: &Message) -> Order {
-        let (key, content) = match self.identify(message) {
+        let content = match self.content(message) {
+            Ok(content) => content,
+            Err(fault) => return fault.into(),
+        };
+        let (key, document) = match self.identify(message, &content) {
             Ok(identified) => identified,
             Err(fault) => return fault.into(),
         };
-        let fault = match self.command(caller, key.clone(), message, &content) {
+        let fault = match self.command(caller, key.clone(), message, &content, document) {
             Ok(Some(command)) => return Order::Command(Box::new(command)),
             Ok(None) => return Order::LeftOut,
             Err(fault) => fault,
@@ -166,17 +170,21 @@ impl Orders {
         ))
     }
 
-    /// The key of the message, and what it holds.
-    fn identify<'a>(&self, message: &'a Message) -> Result<(Key, Content<'a>), Fault> {
-        let content = self.content(message)?;
+    /// The key of the message, and its body as far as that was read for it.
+    fn identify<'a>(
+        &self,
+        message: &Message,
+        content: &'a Content<'_>,
+    ) -> Result<(Key, Option<Document<'a>>), Fault> {
+        let mut document = None;
         let from = self.terms.identity_from.as_ref();
         let from = from.ok_or_else(|| Fault::NotNow("identity_from is missing".to_owned()))?;
         let (source, id) = match from {
             IdentityFrom::Field(_) => {
                 let path = self.identity_path.as_ref();
                 let path = path.ok_or_else(|| Fault::NotNow("the path has no form".to_owned()))?;
-                let document = Document::read(&content.body, &content.content_type)?;
-                (String::new(), map::identity(&document, path)?)
+                let read = document.insert(Document::read(&content.body, &content.content_type)?);
+                (String::new(), map::identity(read, path)?)
             }
             IdentityFrom::CloudEvents => {
                 let event = content.event.as_ref().ok_or_else(|| {
@@ -205,10 +213,10 @@ impl Orders {
             return Err(Undecidable::new("message_unidentified", message).into());
         }
         let key = message_key(&self.terms.identity, from.kind(), &source, id.as_bytes());
-        Ok((key, content))
+        Ok((key, document))
     }
 
-    fn content<'a>(&self, message: &'a Message) -> Result<Content<'a>, Fault> {
+    fn content<'a>(&'a self, message: &'a Message) -> Result<Content<'a>, Fault> {
         let named = self.terms.content_type.as_deref();
         let content_type = named.or(message.content_type.as_deref());
         let event = match content_type {
@@ -222,7 +230,7 @@ impl Orders {
             None => {
                 let content_type = content_type.filter(|text| !text.is_empty());
                 let content_type = content_type.unwrap_or(DEFAULT_CONTENT_TYPE);
-                (message.body[..].into(), content_type.to_owned().into())
+                (message.body[..].into(), content_type.into())
             }
         };
         Ok(Content {
@@ -238,10 +246,11 @@ impl Orders {
         key: Key,
         message: &Message,
         content: &Content<'_>,
+        document: Option<Document<'_>>,
     ) -> Result<Option<Command>, Fault> {
         let hops = hops(message)?;
         let reply = self.reply_address(message)?;
-        let Some(draft) = self.draft(caller, content)? else {
+        let Some(draft) = self.draft(caller, content, document)? else {
             return Ok(None);
         };
         let mut command = self.intake.command(caller, key, draft)?;
@@ -259,9 +268,17 @@ impl Orders {
     }
 
     /// The draft of the command that a message asks for; none if a rule leaves the message out.
-    fn draft(&self, caller: &Caller, content: &Content<'_>) -> Result<Option<CommandDraft>, Fault> {
+    fn draft(
+        &self,
+        caller: &Caller,
+        content: &Content<'_>,
+        document: Option<Document<'_>>,
+    ) -> Result<Option<CommandDraft>, Fault> {
         if let Some(map) = &self.map {
-            let document = Document::read(&content.body, &content.content_type)?;
+            let document = match document {
+                Some(document) => document,
+                None => Document::read(&content.body, &content.content_type)?,
+            };
             return Ok(map.draft(&document, &self.reader, caller)?);
         }
         let format = BodyFormat::from_content_type(&content.content_type).ok_or_else(|| {
