@@ -345,6 +345,23 @@ impl Core {
         Ok(acked?)
     }
 
+    /// [`Core::ack_noted`] of several deliveries. Those whose attempt is over are passed over.
+    ///
+    /// # Errors
+    /// If there is no such subscription.
+    pub fn ack_all_noted(
+        &mut self,
+        id: SubscriptionId,
+        done: &[(Receipt, u64, Vec<u8>)],
+        now: u64,
+    ) -> Result<(), Refusal> {
+        self.with(id, now, |flow, now, _| {
+            for (receipt, worked, note) in done {
+                let _expired = flow.ack_noted(*receipt, *worked, note, now);
+            }
+        })
+    }
+
     /// [`Core::nack`] with a note for the history.
     ///
     /// # Errors

@@ -234,6 +234,21 @@ impl Messaging {
         result
     }
 
+    /// Acknowledges deliveries as [`Messaging::ack_noted`] does: each with its duration and its note. Those whose attempt is over are
+    /// passed over.
+    ///
+    /// # Errors
+    /// If there is no such subscription.
+    pub fn ack_all_noted(
+        &self,
+        id: SubscriptionId,
+        done: &[(Receipt, u64, Vec<u8>)],
+    ) -> Result<(), Refusal> {
+        let result = self.with(|core, now| core.ack_all_noted(id, done, now));
+        self.after_ack(id);
+        result
+    }
+
     /// [`Messaging::nack`] with a note for the history.
     ///
     /// # Errors

@@ -66,10 +66,18 @@ pub struct OutgoingEvent {
 pub fn outgoing_event(reader: &Reader, position: u64) -> Result<OutgoingEvent, String> {
     let record = reader.record(position).map_err(|error| error.to_string())?;
     let record = record.ok_or("the event is missing")?;
-    let event = event(reader, &record).map_err(|_| "the event can't be shown")?;
+    outgoing_event_of(reader, &record)
+}
+
+/// Returns the event of `record` as it is sent.
+///
+/// # Errors
+/// A sentence that says why the event cannot be shown.
+pub fn outgoing_event_of(reader: &Reader, record: &Record) -> Result<OutgoingEvent, String> {
+    let event = event(reader, record).map_err(|_| "the event can't be shown")?;
     let body = serde_json::to_vec(&event).map_err(|error| error.to_string())?;
     Ok(OutgoingEvent {
-        subject: subject(reader, &record),
+        subject: subject(reader, record),
         event,
         body,
     })

@@ -6,13 +6,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::block_in_place;
 use tributary_api::attempt_note::AttemptNote;
 use tributary_api::brokers::{EventTemplate, Standing};
-use tributary_api::render::event::outgoing_event;
+use tributary_api::render::event::outgoing_event_of;
 use tributary_engine::{Clock, Permit, Reader};
-use tributary_messaging::{Delivery, Messaging, SubscriptionId};
+use tributary_messaging::{Messaging, Receipt, SubscriptionId};
 
 use super::back_off::BackOff;
 use super::event_message::{body, fill, headers};
@@ -24,6 +26,8 @@ use crate::port::{Address, Outgoing, SendError, Trouble};
 
 /// Messages of one subscription that the broker has not confirmed.
 const UNCONFIRMED_MAX: usize = 256;
+/// Room for messages from which on more events are taken while others are under way: taking a few at a time costs more than sending them.
+const ROOM_MIN: usize = UNCONFIRMED_MAX / 8;
 /// How long an event may be under way before it is taken again: longer than any call of an adapter.
 const VISIBILITY: Duration = Duration::from_secs(900);
 /// How often a subscription is looked at without being notified.
@@ -59,6 +63,15 @@ pub(super) struct Outbound {
     pub(super) back_off: BackOff,
 }
 
+/// A delivery that was tried.
+struct Tried {
+    receipt: Receipt,
+    /// Where the message went; empty if there was none.
+    to: String,
+    sent: Sent,
+    worked: Duration,
+}
+
 /// What became of a delivery.
 enum Sent {
     Confirmed,
@@ -76,7 +89,7 @@ impl Outbound {
     /// Works until `stop` says so, or the subscription is deleted.
     pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut waits = self.back_off.clone();
-        let mut under_way: JoinSet<Option<Trouble>> = JoinSet::new();
+        let mut under_way = FuturesUnordered::new();
         if let Way::Events { .. } = self.way {
             self.counters.send_only();
         }
@@ -89,14 +102,14 @@ impl Outbound {
             let rung = bell.notified();
             tokio::pin!(rung);
             rung.as_mut().enable();
-            if self.messaging.get(self.id).is_none() {
+            if self.messaging.scope(self.id).is_none() {
                 return;
             }
-            let room = match self.permit.is_granted() {
-                true => UNCONFIRMED_MAX - under_way.len(),
-                false => 0,
+            let room = match UNCONFIRMED_MAX - under_way.len() {
+                room if room >= ROOM_MIN && self.permit.is_granted() => room,
+                _ => 0,
             };
-            let visibility = u64::try_from(VISIBILITY.as_nanos()).ok();
+            let visibility = Some(nanos(VISIBILITY));
             let taken = match room {
                 0 => Vec::new(),
                 room => {
@@ -110,28 +123,37 @@ impl Outbound {
                 is_in_trouble = false;
                 self.counters.stand(Part::Sending, Standing::Running);
             }
-            for delivery in taken {
-                let outbound = self.clone();
-                under_way.spawn(async move { outbound.deliver(delivery).await });
+            if !taken.is_empty() {
+                // Reading may wait for the disk.
+                block_in_place(|| {
+                    for delivery in taken {
+                        let begun = Instant::now();
+                        let message = self.message(delivery.position);
+                        under_way.push(self.deliver(delivery.receipt, message, begun));
+                    }
+                });
             }
-            let trouble = tokio::select! {
-                Some(done) = under_way.join_next(), if !under_way.is_empty() => {
-                    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-                }
+            let first = tokio::select! {
+                Some(tried) = under_way.next(), if !under_way.is_empty() => tried,
                 () = rung, if !took_all => continue,
                 () = tokio::time::sleep(LOOK_EVERY) => continue,
                 _ = stop.changed() => break,
             };
+            let mut tried = vec![first];
+            while let Some(Some(next)) = under_way.next().now_or_never() {
+                tried.push(next);
+            }
+            was_connected |= tried.iter().any(|one| !matches!(one.sent, Sent::Lost(_)));
+            let trouble = self.settle(tried);
             let Some(trouble) = trouble else {
                 waits = self.back_off.clone();
-                was_connected = true;
                 if std::mem::take(&mut is_in_trouble) {
                     self.counters.stand(Part::Sending, Standing::Running);
                 }
                 continue;
             };
             // Everything else that is under way learns the same.
-            while under_way.join_next().await.is_some() {}
+            self.settle(under_way.by_ref().collect().await);
             tracing::warn!(
                 subscription = self.name(),
                 kind = trouble.kind.as_str(),
@@ -146,7 +168,7 @@ impl Outbound {
                 return;
             }
         }
-        while under_way.join_next().await.is_some() {}
+        self.settle(under_way.collect().await);
     }
 
     fn name(&self) -> String {
@@ -154,77 +176,88 @@ impl Outbound {
         self.reader.ids().encode_subscription(self.id)
     }
 
-    /// Sends one event and notes what came of it. Returns the trouble that keeps everything from being sent.
-    async fn deliver(self: Arc<Self>, delivery: Delivery) -> Option<Trouble> {
-        let begun = Instant::now();
-        let position = delivery.position;
-        let outbound = self.clone();
-        // Reading may wait for the disk.
-        let made = tokio::task::spawn_blocking(move || outbound.message(position)).await;
-        let made = made.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        let (to, sent) = match made {
+    /// Sends the message of one event; none if nobody is to be told.
+    async fn deliver(
+        &self,
+        receipt: Receipt,
+        message: Result<Option<Outgoing>, String>,
+        begun: Instant,
+    ) -> Tried {
+        let (to, sent) = match message {
             Err(why) => (String::new(), Sent::Refused(why)),
             Ok(None) => (String::new(), Sent::Nothing),
             Ok(Some(message)) => {
-                let to = destination(&message.address);
-                (
-                    to,
-                    match self.outlet.send(&message).await {
-                        Ok(()) => Sent::Confirmed,
-                        Err(SendError::Refused(trouble)) => Sent::Refused(trouble.text),
-                        Err(SendError::Absent(trouble)) => match self.way {
-                            Way::Replies => Sent::Absent(trouble.text),
-                            // Nobody asks for an event again.
-                            Way::Events { .. } => Sent::Refused(trouble.text),
-                        },
-                        Err(SendError::Disconnected(trouble)) => Sent::Lost(trouble),
+                let sent = match self.outlet.send(&message).await {
+                    Ok(()) => Sent::Confirmed,
+                    Err(SendError::Refused(trouble)) => Sent::Refused(trouble.text),
+                    Err(SendError::Absent(trouble)) => match self.way {
+                        Way::Replies => Sent::Absent(trouble.text),
+                        // Nobody asks for an event again.
+                        Way::Events { .. } => Sent::Refused(trouble.text),
                     },
-                )
+                    Err(SendError::Disconnected(trouble)) => Sent::Lost(trouble),
+                };
+                (destination(&message.address), sent)
             }
         };
-        let worked = begun.elapsed();
-        let error = match &sent {
+        Tried {
+            receipt,
+            to,
+            sent,
+            worked: begun.elapsed(),
+        }
+    }
+
+    /// Notes what came of deliveries. Returns the trouble that keeps everything from being sent.
+    fn settle(&self, all: Vec<Tried>) -> Option<Trouble> {
+        let (mut done, mut trouble) = (Vec::with_capacity(all.len()), None);
+        for tried in all {
+            let (receipt, nanos) = (tried.receipt, nanos(tried.worked));
+            let note = self.note(&tried);
+            match tried.sent {
+                Sent::Confirmed | Sent::Nothing => {
+                    done.push((receipt, nanos, note));
+                    match self.way {
+                        Way::Replies => self.counters.count_sent(),
+                        Way::Events { .. } => self.counters.count_event(nanos, &*self.clock),
+                    }
+                }
+                Sent::Absent(_) => done.push((receipt, nanos, note)),
+                Sent::Refused(why) => {
+                    let _deleted = self
+                        .messaging
+                        .nack_noted(self.id, receipt, None, &why, &note);
+                }
+                Sent::Lost(why) => {
+                    let _deleted = self.messaging.give_back(self.id, &[], &[receipt]);
+                    trouble.get_or_insert(why);
+                }
+            }
+        }
+        if !done.is_empty() {
+            let _deleted = self.messaging.ack_all_noted(self.id, &done);
+        }
+        trouble
+    }
+
+    /// Returns what the history keeps of a delivery.
+    fn note(&self, tried: &Tried) -> Vec<u8> {
+        let error = match &tried.sent {
             Sent::Refused(why) => Some(("refused".to_owned(), why.clone())),
             Sent::Absent(why) => Some(("absent".to_owned(), why.clone())),
             _ => None,
         };
         let note = AttemptNote {
-            url: format!("{}/{to}", self.outlet.binder().url),
+            url: format!("{}/{}", self.outlet.binder().url, tried.to),
             request: String::new(),
             response: String::new(),
             status: None,
             error,
             connected: None,
             answered: None,
-            took: u64::try_from(worked.as_micros()).unwrap_or(u64::MAX),
+            took: u64::try_from(tried.worked.as_micros()).unwrap_or(u64::MAX),
         };
-        let nanos = u64::try_from(worked.as_nanos()).unwrap_or(u64::MAX);
-        let (id, receipt) = (self.id, delivery.receipt);
-        match sent {
-            Sent::Confirmed | Sent::Nothing => {
-                let note = note.to_bytes();
-                let _deleted = self.messaging.ack_noted(id, receipt, nanos, &note);
-                match self.way {
-                    Way::Replies => self.counters.count_sent(),
-                    Way::Events { .. } => self.counters.count_event(nanos, &*self.clock),
-                }
-                None
-            }
-            Sent::Absent(_) => {
-                let note = note.to_bytes();
-                let _deleted = self.messaging.ack_noted(id, receipt, nanos, &note);
-                None
-            }
-            Sent::Refused(why) => {
-                let note = note.to_bytes();
-                let _deleted = self.messaging.nack_noted(id, receipt, None, &why, &note);
-                None
-            }
-            Sent::Lost(trouble) => {
-                let _deleted = self.messaging.give_back(id, &[], &[receipt]);
-                Some(trouble)
-            }
-        }
+        note.to_bytes()
     }
 
     /// Returns the message that tells the event at `position`; none if nobody is to be told.
@@ -268,7 +301,7 @@ impl Outbound {
                     .origin
                     .as_ref()
                     .map_or(0, |origin| origin.hops());
-                let event = outgoing_event(&self.reader, position)?;
+                let event = outgoing_event_of(&self.reader, &record)?;
                 let filled = |template: &EventTemplate| fill(template, &event);
                 let key = key.as_ref().map(filled).or_else(|| event.subject.clone());
                 let (body, content_type) = body(&event, self.content_type.as_deref());
@@ -287,6 +320,10 @@ impl Outbound {
             }
         }
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn destination(address: &Address) -> String {
