@@ -97,6 +97,19 @@ pub trait Source: Send {
     /// If the connection is lost: the message comes again.
     fn acknowledge(&mut self, token: u64) -> Doing<'_, Result<(), Trouble>>;
 
+    /// Tells the broker that messages are done with, as [`Source::acknowledge`] does of one, with fewer calls where the broker can.
+    ///
+    /// # Errors
+    /// If the connection is lost: those that the broker was not told of come again.
+    fn acknowledge_all<'a>(&'a mut self, tokens: &'a [u64]) -> Doing<'a, Result<(), Trouble>> {
+        Box::pin(async move {
+            for token in tokens {
+                self.acknowledge(*token).await?;
+            }
+            Ok(())
+        })
+    }
+
     /// Returns the number of messages that wait at the destination for the group, without those that its sources hold; none if the
     /// broker does not tell, or not now. Of a group with several sources one is asked, so it speaks for all. Asked seldom, and given
     /// up after some seconds: dropped, it must lose no message.

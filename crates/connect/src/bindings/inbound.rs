@@ -28,6 +28,8 @@ use crate::port::{Binding, Message, Outgoing, Refusal, SendError, Source, Troubl
 
 /// Messages that go to the ledger as one request: as many as have come already, at most so many.
 const BATCH_MAX: usize = 256;
+/// At least so many batches share the prefetch, so that some are read and others acknowledged while one waits for the disk.
+const BATCHES_MIN: usize = 4;
 /// Bytes of messages that go to the ledger as one request.
 const BATCH_BYTES_MAX: usize = 512 * 1024;
 /// How long a binding that stops waits for what is under way.
@@ -225,7 +227,8 @@ impl Inbound {
                         Ok(message) => message,
                         Err(trouble) => return (End::Lost(trouble), worked),
                     };
-                    let batch = drain(source, first, prefetch - held);
+                    let room = (prefetch - held).min(prefetch.div_ceil(BATCHES_MIN));
+                    let batch = drain(source, first, room);
                     held += batch.len();
                     let caller = match self.may_work() {
                         Ok(caller) => caller,
@@ -547,9 +550,7 @@ fn drain(source: &mut dyn Source, first: Message, room: usize) -> Vec<Message> {
 }
 
 async fn acknowledge(source: &mut dyn Source, settled: &Settled) -> Result<(), Trouble> {
-    for token in &settled.tokens {
-        source.acknowledge(*token).await?;
-    }
+    source.acknowledge_all(&settled.tokens).await?;
     for (token, refusal) in &settled.refused {
         source.refuse(*token, refusal).await?;
     }

@@ -116,16 +116,18 @@ impl Shared {
         }))
     }
 
-    /// Notes that a message is decided. One of a partition that went to another member is his.
-    pub(super) fn decide(&self, token: u64) -> Result<(), Trouble> {
+    /// Notes that messages are decided. Those of a partition that went to another member are his.
+    pub(super) fn decide(&self, tokens: &[u64]) -> Result<(), Trouble> {
         let mut state = self.state();
         if let Some(trouble) = &state.ended {
             return Err(trouble.clone());
         }
-        if let Some(spot) = state.held.remove(&token)
-            && spot.assignment == state.assignment
-        {
-            state.offsets.decide(spot.partition, spot.offset);
+        for token in tokens {
+            if let Some(spot) = state.held.remove(token)
+                && spot.assignment == state.assignment
+            {
+                state.offsets.decide(spot.partition, spot.offset);
+            }
         }
         let on_hand = state.on_hand();
         if state.wakes_at.is_some_and(|count| on_hand <= count) {
@@ -299,7 +301,7 @@ mod tests {
         let (first, _) = take(&shared).expect("it has come");
         take(&shared).expect("it has come");
         assert_eq!(take(&shared), None, "two are held");
-        shared.decide(first).expect("it has not ended");
+        shared.decide(&[first]).expect("it has not ended");
         assert_eq!(take(&shared).expect("there is room").1, "0/2");
         assert_eq!(shared.offsets_to_tell(), [(0, 1)]);
     }
@@ -314,12 +316,12 @@ mod tests {
         shared.change_partitions();
         // What was read before, and what comes to the new assignment.
         shared.add(vec![arrived(0, 0, 6), arrived(1, 0, 4)]);
-        shared.decide(token).expect("it has not ended");
+        shared.decide(&[token]).expect("it has not ended");
         assert_eq!(shared.offsets_to_tell(), [(0, 4)]);
         let (token, body) = take(&shared).expect("it comes again");
         assert_eq!(body, "0/4");
         assert_eq!(take(&shared), None);
-        shared.decide(token).expect("it has not ended");
+        shared.decide(&[token]).expect("it has not ended");
         assert_eq!(shared.offsets_to_tell(), [(0, 5)]);
     }
 
@@ -332,7 +334,7 @@ mod tests {
         shared.end(Trouble::new(TroubleKind::Refused, "second"));
         assert_eq!(shared.hand_out().expect_err("it has ended").text, "first");
         assert_eq!(
-            shared.decide(token).expect_err("it has ended").text,
+            shared.decide(&[token]).expect_err("it has ended").text,
             "first"
         );
         assert_eq!(shared.wait_for_room(Duration::ZERO), Room::Stop);

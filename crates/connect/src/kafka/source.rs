@@ -113,7 +113,11 @@ impl Source for KafkaSource {
     }
 
     fn acknowledge(&mut self, token: u64) -> Doing<'_, Result<(), Trouble>> {
-        Box::pin(std::future::ready(self.shared.decide(token)))
+        Box::pin(std::future::ready(self.shared.decide(&[token])))
+    }
+
+    fn acknowledge_all<'a>(&'a mut self, tokens: &'a [u64]) -> Doing<'a, Result<(), Trouble>> {
+        Box::pin(std::future::ready(self.shared.decide(tokens)))
     }
 
     fn backlog(&mut self) -> Doing<'_, Option<u64>> {

@@ -361,31 +361,59 @@ impl Shared {
         let _ = arrivals.send(Err(trouble)).await;
     }
 
-    async fn acknowledge(&self, token: u64) -> Result<(), Trouble> {
-        let Some(held) = self.held().messages.remove(&token) else {
-            return Ok(());
+    async fn acknowledge(&self, tokens: &[u64]) -> Result<(), Trouble> {
+        let held: Vec<Arc<Held>> = {
+            let mut held = self.held();
+            let taken = tokens
+                .iter()
+                .filter_map(|token| held.messages.remove(token));
+            taken.collect()
         };
         // A renewal that is under way changes the receipt.
-        let receipt = held.receipt.lock().await;
+        let mut receipts = Vec::with_capacity(held.len());
+        for one in &held {
+            receipts.push(one.receipt.lock().await);
+        }
+        let entries = receipts.iter().map(|receipt| wire::AckEntry {
+            message_id: receipt.message_id.clone(),
+            receipt: receipt.handle.clone(),
+        });
+        let entries: Vec<wire::AckEntry> = entries.collect();
+        let acknowledging = entries
+            .chunks(BATCH_MAX)
+            .map(|some| self.tell(some.to_vec()));
+        futures_util::future::try_join_all(acknowledging).await?;
+        Ok(())
+    }
+
+    async fn tell(&self, entries: Vec<wire::AckEntry>) -> Result<(), Trouble> {
         let ack = wire::Ack {
             group: self.group(),
             topic: self.topic(),
-            entries: vec![wire::AckEntry {
-                message_id: receipt.message_id.clone(),
-                receipt: receipt.handle.clone(),
-            }],
+            entries,
         };
         let what = "take an acknowledgement";
         let answer: wire::AckAnswer = self.link.ask_once(what, "AckMessage", ack).await?;
-        match &answer.status {
-            // The message was held for too long: others may have it, and it is known when it comes again.
-            Some(status) if status.code == code::INVALID_RECEIPT_HANDLE => {
-                let (topic, why) = (&self.topic, &status.message);
-                tracing::info!(topic, why, "an acknowledgement came too late");
-                Ok(())
-            }
-            status => self.link.check(what, status.as_ref()),
+        // What became of each message says more than what became of all.
+        let mut statuses: Vec<_> = answer
+            .entries
+            .iter()
+            .map(|one| one.status.as_ref())
+            .collect();
+        if statuses.is_empty() {
+            statuses.push(answer.status.as_ref());
         }
+        for status in statuses {
+            match status {
+                // The message was held for too long: others may have it, and it is known when it comes again.
+                Some(status) if status.code == code::INVALID_RECEIPT_HANDLE => {
+                    let (topic, why) = (&self.topic, &status.message);
+                    tracing::info!(topic, why, "an acknowledgement came too late");
+                }
+                status => self.link.check(what, status)?,
+            }
+        }
+        Ok(())
     }
 
     /// Gives back what is held, and leaves the group.
@@ -433,7 +461,11 @@ impl Source for RocketMqSource {
     }
 
     fn acknowledge(&mut self, token: u64) -> Doing<'_, Result<(), Trouble>> {
-        Box::pin(async move { self.shared.acknowledge(token).await })
+        Box::pin(async move { self.shared.acknowledge(&[token]).await })
+    }
+
+    fn acknowledge_all<'a>(&'a mut self, tokens: &'a [u64]) -> Doing<'a, Result<(), Trouble>> {
+        Box::pin(self.shared.acknowledge(tokens))
     }
 
     fn close(mut self: Box<Self>) -> Doing<'static, ()> {

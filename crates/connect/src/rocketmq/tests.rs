@@ -177,6 +177,7 @@ fn only_status(code: i32) -> Said {
     // The status is the first field of every answer.
     let answer = wire::AckAnswer {
         status: status(code),
+        entries: Vec::new(),
     };
     Said::Messages(vec![answer.encode_to_vec()])
 }
@@ -371,6 +372,42 @@ async fn a_renewed_receipt_is_the_one_that_is_acknowledged() {
     assert_eq!(acks.len(), 2);
     source.close().await;
     assert_eq!(fake.asked("NotifyClientTermination").len(), 1);
+}
+
+#[tokio::test]
+async fn messages_are_acknowledged_together_and_what_became_of_each_counts() {
+    // Of all it says that something went wrong.
+    let mixed = |codes: [i32; 2]| {
+        let answer = wire::AckAnswer {
+            status: status(30_000),
+            entries: codes
+                .map(|code| wire::AckResult {
+                    status: status(code),
+                })
+                .to_vec(),
+        };
+        Said::Messages(vec![answer.encode_to_vec()])
+    };
+    let fake = Fake::start(move |method, count| match (method, count) {
+        ("ReceiveMessage", 1 | 2) => received(vec![message(0), message(1)]),
+        ("AckMessage", 1) => mixed([code::OK, code::INVALID_RECEIPT_HANDLE]),
+        ("AckMessage", _) => mixed([code::OK, 50_001]),
+        _ => Said::Proper,
+    })
+    .await;
+    let mut source = fake.source().await.expect("all is well");
+    for is_well in [true, false] {
+        let first = receive(source.as_mut()).await.expect("it is there");
+        let second = receive(source.as_mut()).await.expect("it is there");
+        let done = source.acknowledge_all(&[first.token, second.token]).await;
+        assert_eq!(done.is_ok(), is_well, "{done:?}");
+    }
+    let acks = fake.asked("AckMessage");
+    assert_eq!(acks.len(), 2);
+    for ack in acks {
+        let ack = wire::Ack::decode(ack).expect("it is ours");
+        assert_eq!(ack.entries.len(), 2, "{ack:?}");
+    }
 }
 
 #[tokio::test]

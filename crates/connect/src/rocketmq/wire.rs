@@ -274,6 +274,14 @@ pub(super) struct AckEntry {
 pub(super) struct AckAnswer {
     #[prost(message, optional, tag = "1")]
     pub(super) status: Option<Status>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) entries: Vec<AckResult>,
+}
+
+#[derive(Clone, PartialEq, Protobuf)]
+pub(super) struct AckResult {
+    #[prost(message, optional, tag = "3")]
+    pub(super) status: Option<Status>,
 }
 
 #[derive(Clone, PartialEq, Protobuf)]
