@@ -1,4 +1,5 @@
-//! NATS JetStream, by async-nats: a stream on disk, a durable pull consumer, each message acknowledged by itself.
+//! NATS JetStream, by async-nats: a stream on disk, a durable pull consumer, each message acknowledged by itself, which the server
+//! confirms.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -7,6 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use async_nats::jetstream::{self, consumer, stream};
 use async_nats::{ConnectOptions, ServerAddr};
 use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 
 use crate::{Options, in_time};
 
@@ -71,15 +73,24 @@ pub(crate) async fn consume(options: &Options) -> Result<Instant> {
         .max_messages_per_batch(options.window.into());
     let mut messages = messages.messages().await?;
     let begun = Instant::now();
-    for count in 1..=options.messages {
+    let mut unconfirmed = FuturesOrdered::new();
+    for _ in 0..options.messages {
         let message = in_time("a message", messages.next()).await?;
         let message = message.context("the consumer ended")??;
-        let acknowledged = match count == options.messages {
-            // The last one is confirmed, and so everything before it has arrived.
-            true => message.double_ack().await,
-            false => message.ack().await,
-        };
-        acknowledged.map_err(|error| anyhow!("an acknowledgement: {error}"))?;
+        while unconfirmed.len() >= usize::from(options.window) {
+            acknowledged(in_time("a confirmation", unconfirmed.next()).await?)?;
+        }
+        unconfirmed.push_back(tokio::spawn(async move { message.double_ack().await }));
+    }
+    while !unconfirmed.is_empty() {
+        acknowledged(in_time("a confirmation", unconfirmed.next()).await?)?;
     }
     Ok(begun)
+}
+
+type Acknowledged = Result<Result<(), async_nats::Error>, tokio::task::JoinError>;
+
+fn acknowledged(done: Option<Acknowledged>) -> Result<()> {
+    let done = done.context("nothing is under way")??;
+    done.map_err(|error| anyhow!("an acknowledgement: {error}"))
 }
