@@ -5,10 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tributary_connect::port::Doing;
 pub(super) use tributary_testkit::ports::free_port;
 
 use super::PATIENCE;
@@ -24,12 +25,15 @@ pub(super) struct Engine {
 impl Engine {
     /// Starts the engine that `scripts/install-engines` put into `target/engines/NAME`, and waits until it listens. Returns none,
     /// after saying so, if it is not installed and the tests may be skipped.
-    pub(super) fn start(name: &str) -> Option<Engine> {
-        Engine::start_prepared(name, |_| {})
+    pub(super) async fn start(name: &'static str) -> Option<Arc<Engine>> {
+        Engine::start_prepared(name, |_| {}).await
     }
 
     /// Like [`Engine::start`], with its folder prepared before it is started for the first time.
-    pub(super) fn start_prepared(name: &str, prepare: impl FnOnce(&Path)) -> Option<Engine> {
+    pub(super) async fn start_prepared(
+        name: &'static str,
+        prepare: impl FnOnce(&Path),
+    ) -> Option<Arc<Engine>> {
         let engines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/engines");
         let program = engines.join(name).join("serve");
         if !program.exists() {
@@ -48,7 +52,8 @@ impl Engine {
             running: Mutex::new(None),
         };
         prepare(engine.folder());
-        engine.restart();
+        let engine = Arc::new(engine);
+        engine.restart().await;
         Some(engine)
     }
 
@@ -63,7 +68,12 @@ impl Engine {
     }
 
     /// Starts it again on the same data, and waits until it listens.
-    pub(super) fn restart(&self) {
+    pub(super) fn restart(self: &Arc<Engine>) -> Doing<'static, ()> {
+        let engine = self.clone();
+        Box::pin(blocking(move || engine.run()))
+    }
+
+    fn run(&self) {
         let log = self.folder().join("log.txt");
         let out = File::options().create(true).append(true).open(&log);
         let out = out.expect("the folder is there");
@@ -105,8 +115,15 @@ impl Engine {
     }
 
     /// Kills it, with everything that it started in its group, as a power cut would.
-    pub(super) fn kill(&self) {
-        let child = self.running.lock().expect("nobody panics").take();
+    pub(super) fn kill(self: &Arc<Engine>) -> Doing<'static, ()> {
+        let engine = self.clone();
+        Box::pin(blocking(move || engine.end()))
+    }
+
+    fn end(&self) {
+        // A start that failed has poisoned it.
+        let running = self.running.lock();
+        let child = running.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut child) = child {
             signal_group(&child, rustix::process::Signal::KILL);
             child.wait().expect("it is our child");
@@ -116,7 +133,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.kill();
+        self.end();
     }
 }
 
@@ -141,4 +158,11 @@ fn signal_group(child: &Child, signal: rustix::process::Signal) {
     let group = i32::try_from(child.id()).expect("an id of a process");
     let group = rustix::process::Pid::from_raw(group).expect("it is not 0");
     let _ = rustix::process::kill_process_group(group, signal);
+}
+
+/// Does what keeps a thread waiting, beside other tasks.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("it does not panic")
 }

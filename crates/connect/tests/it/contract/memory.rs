@@ -30,18 +30,6 @@ impl Rig for MemoryRig {
         }
     }
 
-    fn wrong_binder(&self) -> Option<Binder> {
-        let password = Some(Secret::new("not-this-one"));
-        Some(Binder {
-            password,
-            ..self.binder()
-        })
-    }
-
-    fn is_durable(&self) -> bool {
-        true
-    }
-
     fn tells_backlog(&self) -> bool {
         true
     }

@@ -1,11 +1,14 @@
 //! The contract of `CONTRACT.md`, line by line, against a broker under test.
 
-#[cfg(feature = "activemq")]
-mod activemq;
-#[cfg_attr(
+#![cfg_attr(
     not(feature = "full"),
     allow(dead_code, reason = "some adapters need all of it")
 )]
+
+#[cfg(feature = "activemq")]
+mod activemq;
+mod destinations;
+mod dropped;
 mod engine;
 mod incoming;
 #[cfg(feature = "kafka")]
@@ -14,10 +17,6 @@ mod memory;
 #[cfg(feature = "nats")]
 mod nats;
 mod outgoing;
-#[cfg_attr(
-    not(feature = "full"),
-    allow(dead_code, reason = "some adapters need all of it")
-)]
 mod proxy;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
@@ -25,6 +24,8 @@ mod rabbitmq;
 mod redis;
 #[cfg(feature = "rocketmq")]
 mod rocketmq;
+mod silence;
+mod tls;
 mod trouble;
 #[cfg(feature = "zeromq")]
 mod zeromq;
@@ -33,11 +34,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tributary_connect::port::{
-    Adapter, Binder, Binding, Declare, Doing, Message, Outgoing, Sink, Source, Trouble,
+    Adapter, Binder, Binding, Declare, Doing, Message, Outgoing, Secret, SendError, Sink, Source,
+    Trouble, TroubleKind,
 };
 
 /// Longest time that a test waits for what must happen: for slow machines, not for slow adapters.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Name and password of the user of the adapter.
+const USER: &str = "tributary";
 
 /// A broker under test, and what a test does to it by other means than the adapter.
 trait Rig {
@@ -48,10 +53,13 @@ trait Rig {
     fn binder(&self) -> Binder;
 
     /// A connection whose password is wrong; none if the broker knows no users.
-    fn wrong_binder(&self) -> Option<Binder>;
-
-    /// Whether what was sent outlives [`Rig::kill`].
-    fn is_durable(&self) -> bool;
+    fn wrong_binder(&self) -> Option<Binder> {
+        let password = Some(Secret::new("not-this-one"));
+        Some(Binder {
+            password,
+            ..self.binder()
+        })
+    }
 
     /// Whether the broker tells how many messages wait.
     fn tells_backlog(&self) -> bool {
@@ -90,6 +98,34 @@ async fn pass(rig: &dyn Rig) {
     trouble::pass(rig).await;
 }
 
+fn binder(url: &str) -> Binder {
+    Binder {
+        slug: "main".to_owned(),
+        url: url.to_owned(),
+        username: Some(USER.to_owned()),
+        password: Some(Secret::new(USER)),
+        trusted_roots: None,
+    }
+}
+
+/// The same connection for another user.
+fn user(binder: Binder, name: &str, password: &str) -> Binder {
+    Binder {
+        username: Some(name.to_owned()),
+        password: Some(Secret::new(password)),
+        ..binder
+    }
+}
+
+/// The same connection without a user.
+fn nameless(binder: Binder) -> Binder {
+    Binder {
+        username: None,
+        password: None,
+        ..binder
+    }
+}
+
 fn binding(queue: &str, prefetch: u16) -> Binding {
     Binding {
         slug: "orders".to_owned(),
@@ -98,6 +134,50 @@ fn binding(queue: &str, prefetch: u16) -> Binding {
         concurrency: 1,
         prefetch,
         declare: Declare::Check,
+    }
+}
+
+/// A field of a binder, and what makes it unfit.
+type Spoil = (&'static str, fn(&mut Binder));
+
+/// Checks that an adapter takes a binder with a user at `url`, and tells the field that each change spoils.
+fn check_binders(adapter: &dyn Adapter, url: &str, spoil: &[Spoil]) {
+    let fit = binder(url);
+    adapter.check_binder(&fit).expect("it is fit");
+    let common: [Spoil; 3] = [
+        ("url", |binder| binder.url = "mq".to_owned()),
+        ("password", |binder| binder.password = None),
+        ("trusted_roots", |binder| {
+            binder.trusted_roots = Some("x".to_owned());
+        }),
+    ];
+    for (field, change) in common.iter().chain(spoil) {
+        let mut changed = fit.clone();
+        change(&mut changed);
+        let unfit = adapter.check_binder(&changed).expect_err(field);
+        assert_eq!(unfit.field, *field, "{unfit}");
+    }
+}
+
+/// Checks that an adapter takes a binding to `fit`, and tells the field by which each other binding is unfit.
+fn check_bindings(adapter: &dyn Adapter, fit: &str, unfit: &[(&str, Binding)]) {
+    let fit = adapter.check_binding(&binding(fit, 1));
+    fit.expect("it is fit");
+    let common = [
+        ("destination", binding("", 1)),
+        ("prefetch", binding("q", 0)),
+    ];
+    for (field, binding) in common.iter().chain(unfit) {
+        let unfit = adapter.check_binding(binding).expect_err(field);
+        assert_eq!(unfit.field, *field, "{unfit}");
+    }
+}
+
+/// A binding to `q` of another group.
+fn group(name: &str) -> Binding {
+    Binding {
+        group: name.to_owned(),
+        ..binding("q", 1)
     }
 }
 
@@ -164,22 +244,57 @@ async fn sink(rig: &dyn Rig) -> Box<dyn Sink> {
     .await
 }
 
-async fn receive(source: &mut dyn Source) -> Result<Message, Trouble> {
+async fn try_receive(source: &mut dyn Source) -> Result<Message, Trouble> {
     in_time("receiving", source.receive()).await
+}
+
+async fn receive(source: &mut dyn Source) -> Message {
+    let received = try_receive(source).await;
+    received.expect("the connection holds")
+}
+
+async fn acknowledge(source: &mut dyn Source, token: u64) {
+    let acknowledged = source.acknowledge(token).await;
+    acknowledged.expect("the connection holds");
 }
 
 /// Receives so many messages and acknowledges each.
 async fn take(source: &mut dyn Source, count: usize) -> Vec<String> {
     let mut taken = Vec::new();
     while taken.len() < count {
-        let message = receive(source).await.expect("the connection holds");
-        source
-            .acknowledge(message.token)
-            .await
-            .expect("the connection holds");
+        let message = receive(source).await;
+        acknowledge(source, message.token).await;
         taken.push(body(&message));
     }
     taken
+}
+
+/// Receives and acknowledges messages until one has this body.
+async fn take_until(source: &mut dyn Source, wanted: &str) {
+    while take(source, 1).await != [wanted] {}
+}
+
+/// Returns why nothing was opened or received, which must be of this kind.
+#[track_caller]
+fn failed<T>(outcome: Result<T, Trouble>, kind: TroubleKind) -> Trouble {
+    let trouble = outcome.err().expect("it fails");
+    assert_eq!(trouble.kind, kind, "{trouble}");
+    trouble
+}
+
+/// Returns why a source was refused, which must be of this kind.
+async fn refused_source(rig: &dyn Rig, binding: &Binding, kind: TroubleKind) -> Trouble {
+    let opened = rig.adapter().open_source(&rig.binder(), binding).await;
+    failed(opened, kind)
+}
+
+/// Returns why a message was refused.
+#[track_caller]
+fn refused(sent: Result<(), SendError>) -> Trouble {
+    match sent {
+        Err(SendError::Refused(trouble)) => trouble,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Whether nothing comes for a moment.

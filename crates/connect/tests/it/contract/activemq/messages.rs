@@ -10,8 +10,11 @@ use tributary_connect::activemq::UNREADABLE_HEADER;
 use tributary_connect::port::{Message, Outgoing, SendError, Sink, TroubleKind};
 
 use super::raw::{compound, null, performative, section, symbol, text, uint, variable};
-use super::{ActiveMqRig, USER, durable, raw};
-use crate::contract::{Rig, binding, in_time, outgoing, receive, sink, source, take};
+use super::{ActiveMqRig, durable, raw};
+use crate::contract::{
+    Rig, USER, acknowledge, binding, failed, in_time, outgoing, receive, sink, source, take,
+    try_receive,
+};
 
 pub(super) async fn pass(rig: &ActiveMqRig) {
     messages_of_every_kind_come_in(rig).await;
@@ -29,13 +32,8 @@ async fn received(rig: &ActiveMqRig, payloads: &[Vec<u8>]) -> Vec<Message> {
     let mut source = source(rig, &binding(&queue, 3)).await;
     let mut messages = Vec::new();
     for _ in payloads {
-        let message = receive(source.as_mut())
-            .await
-            .expect("the connection holds");
-        source
-            .acknowledge(message.token)
-            .await
-            .expect("the connection holds");
+        let message = receive(source.as_mut()).await;
+        acknowledge(source.as_mut(), message.token).await;
         messages.push(message);
     }
     source.close().await;
@@ -161,8 +159,7 @@ pub(super) async fn a_message_that_is_too_large_is_told(rig: &ActiveMqRig) {
     let queue = rig.make_queue().await;
     rig.put(&queue, &["x".repeat(33 * 1024 * 1024)]).await;
     let mut source = source(rig, &binding(&queue, 2)).await;
-    let trouble = receive(source.as_mut()).await.expect_err("it is too large");
-    assert_eq!(trouble.kind, TroubleKind::Refused, "{trouble}");
+    let trouble = failed(try_receive(source.as_mut()).await, TroubleKind::Refused);
     assert!(trouble.text.contains(&queue), "{trouble}");
     assert!(trouble.text.contains("bytes"), "{trouble}");
 }
@@ -232,9 +229,7 @@ async fn a_reply_reaches_who_asked(rig: &ActiveMqRig) {
     let sent = sender.send(Sendable::from(question)).await;
     assert!(sent.expect("it is up").is_accepted());
     let mut source = source(rig, &binding(&queue, 10)).await;
-    let asked = receive(source.as_mut())
-        .await
-        .expect("the connection holds");
+    let asked = receive(source.as_mut()).await;
     let reply = Outgoing {
         correlation_id: asked.correlation_id,
         ..outgoing(rig, &asked.reply_to.expect("it was given"), "!")

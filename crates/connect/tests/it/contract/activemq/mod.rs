@@ -21,10 +21,8 @@ use tributary_connect::port::{Adapter, Binder, Doing, Secret};
 
 use super::engine::Engine;
 use super::proxy::Proxy;
-use super::{Rig, binding, in_time};
+use super::{Rig, USER, binder, binding, check_binders, check_bindings, in_time, nameless, user};
 
-/// Name and password of who uses queues.
-const USER: &str = "tributary";
 /// Name and password of who makes queues.
 const ADMIN: &str = "admin";
 /// Name and password of who uses queues, and may ask Artemis about them.
@@ -48,10 +46,10 @@ struct Client {
 impl ActiveMqRig {
     /// Starts `activemq` or `artemis`.
     async fn start(engine: &'static str, user: &'static str) -> Option<ActiveMqRig> {
-        let engine = blocking(|| Engine::start(engine)).await?;
+        let engine = Engine::start(engine).await?;
         Some(ActiveMqRig {
             proxy: Proxy::start(engine.address()).await,
-            engine: Arc::new(engine),
+            engine,
             adapter: ActiveMq::new(),
             user,
             queues: AtomicU64::new(0),
@@ -157,37 +155,14 @@ fn durable(body: &[u8]) -> AmqpMessage<Data> {
     AmqpMessage::builder().header(header).data(body).build()
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("it does not panic")
-}
-
 impl Rig for ActiveMqRig {
     fn adapter(&self) -> &dyn Adapter {
         &self.adapter
     }
 
     fn binder(&self) -> Binder {
-        Binder {
-            slug: "main".to_owned(),
-            url: format!("amqp://{}", self.proxy.address()),
-            username: Some(self.user.to_owned()),
-            password: Some(Secret::new(self.user)),
-            trusted_roots: None,
-        }
-    }
-
-    fn wrong_binder(&self) -> Option<Binder> {
-        let password = Some(Secret::new("not-this-one"));
-        Some(Binder {
-            password,
-            ..self.binder()
-        })
-    }
-
-    fn is_durable(&self) -> bool {
-        true
+        let binder = binder(&format!("amqp://{}", self.proxy.address()));
+        user(binder, self.user, self.user)
     }
 
     fn tells_backlog(&self) -> bool {
@@ -217,13 +192,11 @@ impl Rig for ActiveMqRig {
     }
 
     fn kill(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.kill()))
+        self.engine.kill()
     }
 
     fn restart(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.restart()))
+        self.engine.restart()
     }
 
     fn cut(&self) {
@@ -276,52 +249,25 @@ async fn artemis_keeps_what_is_said_of_it() {
 #[test]
 fn what_activemq_can_t_use_is_told() {
     let adapter = ActiveMq::new();
-    let binder = Binder {
-        slug: "main".to_owned(),
-        url: "amqps://localhost".to_owned(),
-        username: Some("tributary".to_owned()),
-        password: Some(Secret::new("secret")),
-        trusted_roots: None,
-    };
-    adapter.check_binder(&binder).expect("it is fit");
-    let nameless = Binder {
-        username: None,
-        password: None,
-        ..binder.clone()
-    };
-    adapter.check_binder(&nameless).expect("it is fit");
-    let change = |change: fn(&mut Binder)| {
-        let mut binder = binder.clone();
-        change(&mut binder);
-        adapter
-            .check_binder(&binder)
-            .expect_err("it is unfit")
-            .field
-    };
-    assert_eq!(change(|binder| binder.url = "mq".to_owned()), "url");
-    assert_eq!(change(|binder| binder.username = None), "username");
-    assert_eq!(change(|binder| binder.password = None), "password");
-    assert_eq!(
-        change(|binder| binder.password = Some(Secret::new("x".repeat(400)))),
-        "password"
+    check_binders(
+        &adapter,
+        "amqps://localhost",
+        &[
+            ("username", |binder| binder.username = None),
+            ("password", |binder| {
+                binder.password = Some(Secret::new("x".repeat(400)));
+            }),
+        ],
     );
-    assert_eq!(
-        change(|binder| binder.trusted_roots = Some("x".to_owned())),
-        "trusted_roots"
-    );
-    let unfit = |destination: &str, prefetch| {
-        adapter
-            .check_binding(&binding(destination, prefetch))
-            .expect_err("it is unfit")
-            .field
-    };
-    adapter.check_binding(&binding("q", 1)).expect("it is fit");
+    let nobody = nameless(binder("amqps://localhost"));
+    adapter.check_binder(&nobody).expect("it is fit");
     let qualified = binding("payment::q", 1);
     adapter.check_binding(&qualified).expect("it is fit");
     assert_eq!(adapter.dead_letters(&qualified), "q.tributary.dlq");
-    assert_eq!(unfit("", 1), "destination");
-    assert_eq!(unfit("topic://q", 1), "destination");
-    assert_eq!(unfit("q,r", 1), "destination");
-    assert_eq!(unfit(&"q".repeat(500), 1), "destination");
-    assert_eq!(unfit("q", 0), "prefetch");
+    let unfit = [
+        ("destination", binding("topic://q", 1)),
+        ("destination", binding("q,r", 1)),
+        ("destination", binding(&"q".repeat(500), 1)),
+    ];
+    check_bindings(&adapter, "q", &unfit);
 }

@@ -1,9 +1,9 @@
 //! What is said of queues: which are refused, and which are made.
 
-use tributary_connect::port::{Adapter, Binder, Binding, Declare, Secret, TroubleKind};
+use tributary_connect::port::{Adapter, TroubleKind};
 
 use super::{ADMIN, ActiveMqRig};
-use crate::contract::{Rig, binding, source, take};
+use crate::contract::{Rig, binding, destinations, failed, source, take, user};
 
 pub(super) async fn pass(rig: &ActiveMqRig) {
     a_missing_queue_of_dead_letters_is_refused(rig).await;
@@ -13,37 +13,13 @@ pub(super) async fn pass(rig: &ActiveMqRig) {
 async fn a_missing_queue_of_dead_letters_is_refused(rig: &ActiveMqRig) {
     let queue = rig.new_name("");
     rig.make(&queue).await;
-    let opened = rig
-        .adapter
-        .open_source(&rig.binder(), &binding(&queue, 1))
-        .await;
-    let trouble = opened.err().expect("it is missing");
-    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
-    assert!(
-        trouble.text.contains(&format!("{queue}.tributary.dlq")),
-        "{trouble}"
-    );
-    // Nobody looks.
-    let unseen = Binding {
-        declare: Declare::None,
-        ..binding(&queue, 1)
-    };
-    source(rig, &unseen).await.close().await;
+    destinations::missing_dead_letters_are_told(rig, &queue).await;
+    destinations::nobody_looks(rig, &queue).await;
 }
 
 async fn what_is_missing_is_created_to_last(rig: &ActiveMqRig) {
     let queue = rig.new_name("created.");
-    let create = Binding {
-        declare: Declare::Create,
-        ..binding(&queue, 10)
-    };
-    let binder = rig.binder();
-    // Two at once, as a binding with a concurrency of 2 does.
-    let open = || rig.adapter.open_source(&binder, &create);
-    let (first, second) = tokio::join!(open(), open());
-    for source in [first, second] {
-        source.expect("it is created").close().await;
-    }
+    destinations::create(rig, &queue).await;
     rig.put(&queue, &["kept".to_owned()]).await;
     rig.kill().await;
     rig.restart().await;
@@ -55,11 +31,7 @@ async fn what_is_missing_is_created_to_last(rig: &ActiveMqRig) {
 
 /// Line 16, for a user who may create queues too.
 pub(super) async fn destinations_that_lose_messages_are_refused(rig: &ActiveMqRig) {
-    let admin = Binder {
-        username: Some(ADMIN.to_owned()),
-        password: Some(Secret::new(ADMIN)),
-        ..rig.binder()
-    };
+    let admin = user(rig.binder(), ADMIN, ADMIN);
     let open = async |queue: &str| rig.adapter.open_source(&admin, &binding(queue, 1)).await;
     for (prefix, why) in [
         ("dropping.", "DROP"),
@@ -69,8 +41,7 @@ pub(super) async fn destinations_that_lose_messages_are_refused(rig: &ActiveMqRi
         let queue = rig.new_name(prefix);
         rig.make(&queue).await;
         rig.make(&format!("{queue}.tributary.dlq")).await;
-        let trouble = open(&queue).await.err().expect("it loses messages");
-        assert_eq!(trouble.kind, TroubleKind::DestinationUnfit, "{trouble}");
+        let trouble = failed(open(&queue).await, TroubleKind::DestinationUnfit);
         assert!(trouble.text.contains(why), "{why}: {trouble}");
         assert!(trouble.text.contains(&queue), "{trouble}");
     }
@@ -82,8 +53,7 @@ pub(super) async fn destinations_that_lose_messages_are_refused(rig: &ActiveMqRi
     // To look makes nothing.
     let queue = rig.new_name("");
     for _ in 0..2 {
-        let trouble = open(&queue).await.err().expect("it is missing");
-        assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
+        let trouble = failed(open(&queue).await, TroubleKind::DestinationMissing);
         assert!(trouble.text.contains(&queue), "{trouble}");
     }
 }

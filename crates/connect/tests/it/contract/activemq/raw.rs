@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::USER;
-use crate::contract::in_time;
+use crate::contract::{USER, in_time};
 
 const SASL_OUTCOME: u8 = 0x44;
 const OPEN: u8 = 0x10;

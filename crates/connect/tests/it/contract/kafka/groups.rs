@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use tributary_connect::port::Source;
 
 use super::KafkaRig;
-use crate::contract::{Rig, binding, bodies, body, in_time, is_silent, receive, source};
+use crate::contract::{
+    Rig, acknowledge, binding, bodies, body, in_time, is_silent, receive, source,
+};
 
 pub(super) async fn pass(rig: &KafkaRig) {
     sources_of_a_group_share_the_partitions(rig).await;
@@ -62,11 +64,8 @@ async fn sources_of_a_group_share_the_partitions(rig: &KafkaRig) {
     rig.put(&topic, &sent).await;
     let mut seen = BTreeSet::new();
     while seen.len() < expected.len() {
-        let message = receive(first.as_mut()).await.expect("the connection holds");
-        first
-            .acknowledge(message.token)
-            .await
-            .expect("the connection holds");
+        let message = receive(first.as_mut()).await;
+        acknowledge(first.as_mut(), message.token).await;
         seen.insert(body(&message));
     }
     assert_eq!(seen, expected);
@@ -78,27 +77,20 @@ async fn a_source_without_room_follows_a_rebalance(rig: &KafkaRig) {
     let topic = rig.make_topic(2).await;
     rig.put(&topic, &bodies(100)).await;
     let mut full = source(rig, &binding(&topic, 1)).await;
-    let held = receive(full.as_mut()).await.expect("the connection holds");
+    let held = receive(full.as_mut()).await;
     // Long enough for its partitions to be paused.
     assert!(is_silent(full.as_mut()).await);
     assert!(is_silent(full.as_mut()).await);
     let mut other = source(rig, &binding(&topic, 10)).await;
-    let message = receive(other.as_mut()).await.expect("the connection holds");
-    other
-        .acknowledge(message.token)
-        .await
-        .expect("the connection holds");
+    let message = receive(other.as_mut()).await;
+    acknowledge(other.as_mut(), message.token).await;
     other.close().await;
     // And it goes on when there is room again.
-    full.acknowledge(held.token)
-        .await
-        .expect("the connection holds");
+    acknowledge(full.as_mut(), held.token).await;
     let mut seen: BTreeSet<String> = [body(&held), body(&message)].into();
     while seen.len() < 100 {
-        let message = receive(full.as_mut()).await.expect("the connection holds");
-        full.acknowledge(message.token)
-            .await
-            .expect("the connection holds");
+        let message = receive(full.as_mut()).await;
+        acknowledge(full.as_mut(), message.token).await;
         seen.insert(body(&message));
     }
     full.close().await;
@@ -110,7 +102,7 @@ async fn what_is_acknowledged_for_a_lost_partition_is_not_told(rig: &KafkaRig) {
     let mut first = source(rig, &binding(&topic, 10)).await;
     let mut held = Vec::new();
     for _ in 0..3 {
-        held.push(receive(first.as_mut()).await.expect("the connection holds"));
+        held.push(receive(first.as_mut()).await);
     }
     // The one partition goes to one of them, without the first message being decided.
     let mut second = source(rig, &binding(&topic, 10)).await;
@@ -124,15 +116,12 @@ async fn what_is_acknowledged_for_a_lost_partition_is_not_told(rig: &KafkaRig) {
     assert_eq!(body(&again), "m0", "all comes again");
     // Acknowledgements of the old assignment are taken, and mean nothing.
     for message in &held {
-        first
-            .acknowledge(message.token)
-            .await
-            .expect("the connection holds");
+        acknowledge(first.as_mut(), message.token).await;
     }
     first.close().await;
     second.close().await;
     let mut third = source(rig, &binding(&topic, 10)).await;
-    let again = receive(third.as_mut()).await.expect("the connection holds");
+    let again = receive(third.as_mut()).await;
     assert_eq!(body(&again), "m0", "nothing was told");
     third.close().await;
 }
@@ -142,17 +131,15 @@ async fn a_stuck_message_holds_nothing_up(rig: &KafkaRig) {
     let topic = rig.make_queue().await;
     rig.put(&topic, &bodies(3_000)).await;
     let mut open = source(rig, &binding(&topic, 8)).await;
-    let stuck = receive(open.as_mut()).await.expect("the connection holds");
+    let stuck = receive(open.as_mut()).await;
     for _ in 1..3_000 {
-        let message = receive(open.as_mut()).await.expect("the connection holds");
-        open.acknowledge(message.token)
-            .await
-            .expect("the connection holds");
+        let message = receive(open.as_mut()).await;
+        acknowledge(open.as_mut(), message.token).await;
     }
     open.close().await;
     // Kafka was told that the stuck one is open: all after it comes again.
     let mut again = source(rig, &binding(&topic, 8)).await;
-    let message = receive(again.as_mut()).await.expect("the connection holds");
+    let message = receive(again.as_mut()).await;
     assert_eq!(body(&message), body(&stuck));
     again.close().await;
 }

@@ -18,13 +18,13 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::net::TcpListener;
 use tributary_connect::kafka::Kafka;
-use tributary_connect::port::{Adapter, Binder, Binding, Doing, Secret, Unfit};
+use tributary_connect::port::{Adapter, Binder, Doing, Unfit};
 
-use super::engine::{Engine, free_port};
+use super::engine::{Engine, blocking, free_port};
 use super::proxy::Proxy;
-use super::{PATIENCE, Rig, binding, in_time};
-
-const USER: &str = "tributary";
+use super::{
+    PATIENCE, Rig, binder, binding, check_binders, check_bindings, group, in_time, nameless,
+};
 
 struct KafkaRig {
     engine: Arc<Engine>,
@@ -40,14 +40,12 @@ impl KafkaRig {
         let listener = listener.expect("a port is free");
         let advertised = listener.local_addr().expect("it is bound").port();
         let port = free_port();
-        let engine = blocking(move || {
-            Engine::start_prepared("kafka", |folder| prepare(folder, port, advertised))
-        });
-        let engine = engine.await?;
+        let prepare = |folder: &Path| prepare(folder, port, advertised);
+        let engine = Engine::start_prepared("kafka", prepare).await?;
         let behind = (std::net::Ipv4Addr::LOCALHOST, port).into();
         Some(KafkaRig {
             proxy: Proxy::serve(listener, behind),
-            engine: Arc::new(engine),
+            engine,
             adapter: Kafka::new(),
             topics: AtomicU64::new(0),
         })
@@ -112,37 +110,13 @@ fn prepare(folder: &Path, port: u16, advertised: u16) {
     std::fs::write(folder.join("advertised"), advertised.to_string()).expect("there is room");
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("it does not panic")
-}
-
 impl Rig for KafkaRig {
     fn adapter(&self) -> &dyn Adapter {
         &self.adapter
     }
 
     fn binder(&self) -> Binder {
-        Binder {
-            slug: "main".to_owned(),
-            url: format!("kafka://{}", self.proxy.address()),
-            username: Some(USER.to_owned()),
-            password: Some(Secret::new(USER)),
-            trusted_roots: None,
-        }
-    }
-
-    fn wrong_binder(&self) -> Option<Binder> {
-        let password = Some(Secret::new("not-this-one"));
-        Some(Binder {
-            password,
-            ..self.binder()
-        })
-    }
-
-    fn is_durable(&self) -> bool {
-        true
+        binder(&format!("kafka://{}", self.proxy.address()))
     }
 
     fn tells_backlog(&self) -> bool {
@@ -168,13 +142,11 @@ impl Rig for KafkaRig {
     }
 
     fn kill(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.kill()))
+        self.engine.kill()
     }
 
     fn restart(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.restart()))
+        self.engine.restart()
     }
 
     fn cut(&self) {
@@ -204,73 +176,33 @@ async fn kafka_keeps_what_is_said_of_it() {
 #[test]
 fn what_kafka_can_t_use_is_told() {
     let adapter = Kafka::new();
-    let binder = Binder {
-        slug: "main".to_owned(),
-        url: "kafka://localhost".to_owned(),
-        username: Some("tributary".to_owned()),
-        password: Some(Secret::new("secret")),
-        trusted_roots: None,
-    };
-    adapter.check_binder(&binder).expect("it is fit");
-    let change = |change: fn(&mut Binder)| {
-        let mut binder = binder.clone();
-        change(&mut binder);
-        adapter
-            .check_binder(&binder)
-            .expect_err("it is unfit")
-            .field
-    };
-    assert_eq!(change(|binder| binder.url = "localhost".to_owned()), "url");
-    assert_eq!(change(|binder| binder.username = None), "username");
-    assert_eq!(change(|binder| binder.password = None), "password");
-    assert_eq!(
-        change(|binder| {
-            binder.url += "?sasl=plain";
-            (binder.username, binder.password) = (None, None);
-        }),
-        "username"
+    check_binders(
+        &adapter,
+        "kafka://localhost",
+        &[
+            ("username", |binder| binder.username = None),
+            ("username", |binder| {
+                binder.url += "?sasl=plain";
+                (binder.username, binder.password) = (None, None);
+            }),
+        ],
     );
-    assert_eq!(
-        change(|binder| binder.trusted_roots = Some("x".to_owned())),
-        "trusted_roots"
-    );
-    let nobody = Binder {
-        username: None,
-        password: None,
-        ..binder.clone()
-    };
+    let nobody = nameless(binder("kafka://localhost"));
     adapter.check_binder(&nobody).expect("Kafka needs no user");
     // Without OpenSSL, what needs it says which feature has it.
     for url in ["kafkas://localhost", "kafka://localhost?sasl=scram-sha-512"] {
-        let url = url.to_owned();
-        let checked = adapter.check_binder(&Binder {
-            url,
-            ..binder.clone()
-        });
+        let checked = adapter.check_binder(&binder(url));
         let is_told = |unfit: &Unfit| unfit.what.contains("kafka-tls");
         match cfg!(feature = "kafka-tls") {
             true => checked.expect("it is built"),
             false => assert!(checked.is_err_and(|unfit| is_told(&unfit))),
         }
     }
-    let unfit = |binding: Binding| {
-        adapter
-            .check_binding(&binding)
-            .expect_err("it is unfit")
-            .field
-    };
-    adapter.check_binding(&binding("q", 1)).expect("it is fit");
-    assert_eq!(unfit(binding("", 1)), "destination");
-    assert_eq!(unfit(binding("a b", 1)), "destination");
-    assert_eq!(unfit(binding(&"q".repeat(240), 1)), "destination");
-    assert_eq!(unfit(binding("q", 0)), "prefetch");
-    let group = "a/b".to_owned();
-    assert_eq!(
-        unfit(Binding {
-            group,
-            ..binding("q", 1)
-        }),
-        "group"
-    );
+    let unfit = [
+        ("destination", binding("a b", 1)),
+        ("destination", binding(&"q".repeat(240), 1)),
+        ("group", group("a/b")),
+    ];
+    check_bindings(&adapter, "q", &unfit);
     assert_eq!(adapter.dead_letters(&binding("q", 1)), "error.q.tributary");
 }

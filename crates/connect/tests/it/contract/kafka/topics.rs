@@ -1,9 +1,9 @@
 //! What is said of topics: which are refused, and how they are made.
 
-use tributary_connect::port::{Adapter, Binding, Declare, TroubleKind};
+use tributary_connect::port::TroubleKind;
 
 use super::KafkaRig;
-use crate::contract::{Rig, binding, bodies, in_time, receive, source, take};
+use crate::contract::{Rig, binding, bodies, destinations, in_time, receive, source, take};
 
 pub(super) async fn pass(rig: &KafkaRig) {
     destinations_that_lose_messages_are_refused(rig).await;
@@ -52,65 +52,27 @@ async fn destinations_that_lose_messages_are_refused(rig: &KafkaRig) {
 }
 
 async fn check_fitness(rig: &KafkaRig, topic: &str, unfit: &str, why: Option<&str>) {
-    let opened = rig
-        .adapter
-        .open_source(&rig.binder(), &binding(topic, 1))
-        .await;
-    match (opened, why) {
-        (Ok(source), None) => source.close().await,
-        (Err(trouble), Some(why)) => {
-            assert_eq!(trouble.kind, TroubleKind::DestinationUnfit, "{trouble}");
-            assert!(trouble.text.contains(why), "{why}: {trouble}");
-            assert!(
-                trouble.text.contains(&format!("topic {unfit} ")),
-                "{trouble}"
-            );
-        }
-        (Ok(_), Some(why)) => panic!("{why} is not seen"),
-        (Err(trouble), None) => panic!("{trouble}"),
-    }
+    destinations::check_fitness(rig, topic, &format!("topic {unfit} "), why).await;
 }
 
 async fn a_missing_topic_of_dead_letters_is_refused(rig: &KafkaRig) {
     let topic = rig.new_name();
     rig.create(&topic, 1, &[]).await;
-    let opened = rig
-        .adapter
-        .open_source(&rig.binder(), &binding(&topic, 1))
-        .await;
-    let trouble = opened.err().expect("it is missing");
-    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
-    let dead_letters = format!("error.{topic}.tributary");
-    assert!(trouble.text.contains(&dead_letters), "{trouble}");
+    destinations::missing_dead_letters_are_told(rig, &topic).await;
 }
 
 async fn what_is_missing_is_created_to_last(rig: &KafkaRig) {
     let topic = rig.new_name();
-    let create = Binding {
-        declare: Declare::Create,
-        ..binding(&topic, 10)
-    };
-    let binder = rig.binder();
-    // Two at once, as a binding with a concurrency of 2 does.
-    let open = || rig.adapter.open_source(&binder, &create);
-    let (first, second) = tokio::join!(open(), open());
-    for source in [first, second] {
-        source.expect("it is created").close().await;
-    }
+    destinations::create(rig, &topic).await;
     // It passes the check.
     rig.put(&topic, &bodies(2)).await;
     let mut checked = source(rig, &binding(&topic, 10)).await;
     assert_eq!(take(checked.as_mut(), 2).await, bodies(2));
     checked.close().await;
-    // What exists is left as it is.
     let topic = rig.new_name();
     rig.create(&topic, 1, &[("cleanup.policy", "compact")])
         .await;
-    let create = Binding {
-        declare: Declare::Create,
-        ..binding(&topic, 10)
-    };
-    source(rig, &create).await.close().await;
+    destinations::what_exists_is_kept(rig, &topic).await;
     check_fitness(rig, &topic, &topic, Some("cleanup.policy")).await;
 }
 
@@ -118,9 +80,7 @@ async fn a_deleted_topic_is_told(rig: &KafkaRig) {
     let topic = rig.make_queue().await;
     rig.put(&topic, &bodies(1)).await;
     let mut source = source(rig, &binding(&topic, 10)).await;
-    receive(source.as_mut())
-        .await
-        .expect("the connection holds");
+    receive(source.as_mut()).await;
     let program = format!(
         "from kafka.admin import KafkaAdminClient\nKafkaAdminClient(bootstrap_servers=server).delete_topics(['{topic}'])"
     );

@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::contract::in_time;
-
-pub(super) const USER: &str = "tributary";
+use crate::contract::{USER, in_time};
 
 /// A connection.
 pub(super) struct Client {

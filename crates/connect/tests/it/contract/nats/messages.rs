@@ -1,6 +1,5 @@
 //! What is said of messages: what they bring along, and what becomes of those that go out.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,7 +8,9 @@ use tributary_connect::nats::UNREADABLE_HEADER;
 use tributary_connect::port::{Adapter, Address, Outgoing, SendError, TroubleKind};
 
 use super::NatsRig;
-use crate::contract::{Rig, binding, body, outgoing, receive, sink, source, take};
+use crate::contract::{
+    Rig, acknowledge, binding, body, outgoing, receive, refused, sink, source, take,
+};
 
 pub(super) async fn pass(rig: &NatsRig) {
     headers_come_in_and_go_out(rig).await;
@@ -20,7 +21,7 @@ pub(super) async fn pass(rig: &NatsRig) {
     what_another_process_held_comes_again(rig).await;
     a_reply_reaches_who_asked(rig).await;
     events_go_to_a_subject_of_their_own(rig).await;
-    each_of_many_messages_is_told_apart(rig).await;
+    outgoing::each_of_many_messages_is_told_apart(rig).await;
     a_message_that_can_t_be_sent_is_refused(rig).await;
     a_full_stream_refuses(rig).await;
 }
@@ -35,9 +36,7 @@ async fn headers_come_in_and_go_out(rig: &NatsRig) {
     let headers = b"NATS/1.0\r\nNats-Msg-Id: theirs\r\n\r\n";
     client.put(&queue, headers, b"").await;
     let mut source = source(rig, &binding(&queue, 10)).await;
-    let got = receive(source.as_mut())
-        .await
-        .expect("the connection holds");
+    let got = receive(source.as_mut()).await;
     assert_eq!(got.content_type.as_deref(), Some("application/xml"));
     assert_eq!(got.message_id.as_deref(), Some("m-1"));
     assert_eq!(got.reply_to.as_deref(), Some("replies"));
@@ -49,9 +48,7 @@ async fn headers_come_in_and_go_out(rig: &NatsRig) {
     ];
     let others = others.map(|(name, value)| (name.to_owned(), Bytes::from_static(value)));
     assert_eq!(got.headers, others);
-    let got = receive(source.as_mut())
-        .await
-        .expect("the connection holds");
+    let got = receive(source.as_mut()).await;
     assert_eq!(got.message_id.as_deref(), Some("theirs"));
     assert!(got.body.is_empty() && got.headers.is_empty());
     source.close().await;
@@ -81,9 +78,7 @@ async fn headers_that_can_t_be_read_block_nobody(rig: &NatsRig) {
     let mut source = source(rig, &binding(&queue, 20)).await;
     let mut unreadable = 0;
     for number in 0..hostile.len() {
-        let got = receive(source.as_mut())
-            .await
-            .expect("the connection holds");
+        let got = receive(source.as_mut()).await;
         assert_eq!(body(&got), number.to_string());
         let told = got
             .headers
@@ -116,9 +111,7 @@ async fn orders_to_the_server_are_not_handed_on(rig: &NatsRig) {
     }
     let mut source = source(rig, &binding(&queue, 10)).await;
     for number in 0..3 {
-        let got = receive(source.as_mut())
-            .await
-            .expect("the connection holds");
+        let got = receive(source.as_mut()).await;
         assert_eq!(body(&got), format!("m{number}"));
         assert_eq!(
             got.headers,
@@ -136,7 +129,7 @@ async fn a_message_is_known_by_its_place_in_the_stream(rig: &NatsRig) {
     let mut first = source(rig, &terms).await;
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let got = receive(first.as_mut()).await.expect("the connection holds");
+        let got = receive(first.as_mut()).await;
         assert!(!got.redelivered);
         ids.push(got.broker_id.expect("a stream numbers"));
     }
@@ -144,14 +137,9 @@ async fn a_message_is_known_by_its_place_in_the_stream(rig: &NatsRig) {
     first.close().await;
     let mut second = source(rig, &terms).await;
     for _ in 0..2 {
-        let got = receive(second.as_mut())
-            .await
-            .expect("the connection holds");
+        let got = receive(second.as_mut()).await;
         assert!(ids.contains(&got.broker_id.expect("a stream numbers")));
-        second
-            .acknowledge(got.token)
-            .await
-            .expect("the connection holds");
+        acknowledge(second.as_mut(), got.token).await;
     }
     second.close().await;
     // Another stream of the same name numbers from 1 again.
@@ -163,7 +151,7 @@ async fn a_message_is_known_by_its_place_in_the_stream(rig: &NatsRig) {
     client.make_stream(&queue, &json!({})).await;
     client.put(&queue, &[], b"a").await;
     let mut third = source(rig, &terms).await;
-    let got = receive(third.as_mut()).await.expect("the connection holds");
+    let got = receive(third.as_mut()).await;
     assert!(!ids.contains(&got.broker_id.expect("a stream numbers")));
     third.close().await;
 }
@@ -183,18 +171,13 @@ async fn what_is_held_is_not_delivered_again(rig: &NatsRig) {
     rig.put(&queue, &["held".to_owned(), "waiting".to_owned()])
         .await;
     let mut holder = source(rig, &binding(&queue, 2)).await;
-    let held = receive(holder.as_mut())
-        .await
-        .expect("the connection holds");
+    let held = receive(holder.as_mut()).await;
     // The second one has come too, and nobody has received it.
     let mut other = source(rig, &binding(&queue, 2)).await;
     let waited = Duration::from_secs(3);
     let stolen = tokio::time::timeout(waited, other.receive()).await;
     assert!(stolen.is_err(), "{stolen:?}");
-    holder
-        .acknowledge(held.token)
-        .await
-        .expect("the connection holds");
+    acknowledge(holder.as_mut(), held.token).await;
     assert_eq!(take(holder.as_mut(), 1).await, ["waiting"]);
     holder.close().await;
     assert!(crate::contract::is_silent(other.as_mut()).await);
@@ -211,12 +194,10 @@ async fn what_another_process_held_comes_again(rig: &NatsRig) {
         .open_source(&rig.binder(), &binding(&queue, 2))
         .await;
     let mut holder = opened.expect("it is there");
-    receive(holder.as_mut())
-        .await
-        .expect("the connection holds");
+    receive(holder.as_mut()).await;
     drop(holder);
     let mut next = source(rig, &binding(&queue, 2)).await;
-    let got = receive(next.as_mut()).await.expect("the connection holds");
+    let got = receive(next.as_mut()).await;
     assert!(got.redelivered);
     next.close().await;
 }
@@ -271,50 +252,13 @@ async fn events_go_to_a_subject_of_their_own(rig: &NatsRig) {
     sink.send(&event("payment.captured"))
         .await
         .expect("a stream keeps it");
-    let refused = sink.send(&event("account.opened")).await;
-    let Err(SendError::Refused(trouble)) = refused else {
-        panic!("{refused:?}");
-    };
+    let trouble = refused(sink.send(&event("account.opened")).await);
     assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
     assert!(trouble.text.contains("account.opened"), "{trouble}");
     // Somebody listens who keeps nothing and answers nothing.
     client.subscribe(&format!("{base}.account.opened")).await;
-    let refused = sink.send(&event("account.opened")).await;
-    let Err(SendError::Refused(trouble)) = refused else {
-        panic!("{refused:?}");
-    };
+    let trouble = refused(sink.send(&event("account.opened")).await);
     assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
-}
-
-async fn each_of_many_messages_is_told_apart(rig: &NatsRig) {
-    let queue = rig.make_queue().await;
-    let sink = sink(rig).await;
-    let is_lost = |number: usize| number % 7 == 3;
-    let messages: Vec<Outgoing> = (0..700)
-        .map(|number| {
-            let missing = format!("missing-{}", number % 2);
-            let queue = if is_lost(number) { &missing } else { &queue };
-            outgoing(rig, queue, &format!("m{number}"))
-        })
-        .collect();
-    let sending = messages.iter().map(|message| sink.send(message));
-    let sending = futures_util::future::join_all(sending);
-    let outcomes = crate::contract::in_time("sending", sending).await;
-    for (number, outcome) in outcomes.iter().enumerate() {
-        match outcome {
-            Ok(()) => assert!(!is_lost(number), "m{number} was confirmed"),
-            Err(SendError::Refused(_)) => assert!(is_lost(number), "m{number} was refused"),
-            Err(error) => panic!("m{number}: {error}"),
-        }
-    }
-    let mut source = source(rig, &binding(&queue, 100)).await;
-    let kept: BTreeSet<String> = (0..700)
-        .filter(|number| !is_lost(*number))
-        .map(|number| format!("m{number}"))
-        .collect();
-    let got = take(source.as_mut(), kept.len()).await;
-    assert_eq!(got.into_iter().collect::<BTreeSet<String>>(), kept);
-    source.close().await;
 }
 
 async fn a_message_that_can_t_be_sent_is_refused(rig: &NatsRig) {
@@ -331,10 +275,7 @@ async fn a_message_that_can_t_be_sent_is_refused(rig: &NatsRig) {
     sink.send(&large(most - 500))
         .await
         .expect("it is not too large");
-    let refused = sink.send(&large(most)).await;
-    let Err(SendError::Refused(trouble)) = refused else {
-        panic!("{refused:?}");
-    };
+    let trouble = refused(sink.send(&large(most)).await);
     assert!(trouble.text.contains("max_payload"), "{trouble}");
     // Neither commands of the protocol nor the server's own subjects are an address.
     let injected = format!("{queue} 1\r\nx\r\nPUB {queue}");
@@ -355,9 +296,7 @@ async fn a_message_that_can_t_be_sent_is_refused(rig: &NatsRig) {
         .await
         .expect("it is of further use");
     let mut source = source(rig, &binding(&queue, 10)).await;
-    let got = receive(source.as_mut())
-        .await
-        .expect("the connection holds");
+    let got = receive(source.as_mut()).await;
     assert_eq!(got.body.len(), most - 500);
     assert_eq!(take(source.as_mut(), 1).await, ["next"]);
     source.close().await;
@@ -373,9 +312,7 @@ async fn a_full_stream_refuses(rig: &NatsRig) {
     sink.send(&outgoing(rig, &queue, "one"))
         .await
         .expect("there is room");
-    let refused = sink.send(&outgoing(rig, &queue, "two")).await;
-    let Err(SendError::Refused(trouble)) = refused else {
-        panic!("{refused:?}");
-    };
+    let sent = sink.send(&outgoing(rig, &queue, "two")).await;
+    let trouble = refused(sent);
     assert!(trouble.text.contains("maximum messages"), "{trouble}");
 }

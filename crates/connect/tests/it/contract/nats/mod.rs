@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 use tributary_connect::nats::Nats;
-use tributary_connect::port::{Adapter, Binder, Binding, Doing, Secret};
+use tributary_connect::port::{Adapter, Binder, Doing};
 
 use super::engine::Engine;
 use super::proxy::Proxy;
-use super::{Rig, binding};
-use client::{Client, USER};
+use super::{Rig, binder, binding, check_binders, check_bindings, group, nameless};
+use client::Client;
 
 struct NatsRig {
     engine: Arc<Engine>,
@@ -26,10 +26,10 @@ struct NatsRig {
 
 impl NatsRig {
     async fn start() -> Option<NatsRig> {
-        let engine = blocking(|| Engine::start("nats")).await?;
+        let engine = Engine::start("nats").await?;
         Some(NatsRig {
             proxy: Proxy::start(engine.address()).await,
-            engine: Arc::new(engine),
+            engine,
             adapter: Nats::new(),
             queues: AtomicU64::new(0),
         })
@@ -45,37 +45,13 @@ impl NatsRig {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("it does not panic")
-}
-
 impl Rig for NatsRig {
     fn adapter(&self) -> &dyn Adapter {
         &self.adapter
     }
 
     fn binder(&self) -> Binder {
-        Binder {
-            slug: "main".to_owned(),
-            url: format!("nats://{}", self.proxy.address()),
-            username: Some(USER.to_owned()),
-            password: Some(Secret::new(USER)),
-            trusted_roots: None,
-        }
-    }
-
-    fn wrong_binder(&self) -> Option<Binder> {
-        let password = Some(Secret::new("not-this-one"));
-        Some(Binder {
-            password,
-            ..self.binder()
-        })
-    }
-
-    fn is_durable(&self) -> bool {
-        true
+        binder(&format!("nats://{}", self.proxy.address()))
     }
 
     fn tells_backlog(&self) -> bool {
@@ -104,13 +80,11 @@ impl Rig for NatsRig {
     }
 
     fn kill(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.kill()))
+        self.engine.kill()
     }
 
     fn restart(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.restart()))
+        self.engine.restart()
     }
 
     fn cut(&self) {
@@ -139,51 +113,14 @@ async fn nats_keeps_what_is_said_of_it() {
 #[test]
 fn what_nats_can_t_use_is_told() {
     let adapter = Nats::new();
-    let binder = Binder {
-        slug: "main".to_owned(),
-        url: "tls://localhost".to_owned(),
-        username: Some("tributary".to_owned()),
-        password: Some(Secret::new("secret")),
-        trusted_roots: None,
-    };
-    adapter.check_binder(&binder).expect("it is fit");
-    let nobody = Binder {
-        username: None,
-        password: None,
-        ..binder.clone()
-    };
+    check_binders(&adapter, "tls://localhost", &[]);
+    let nobody = nameless(binder("tls://localhost"));
     adapter.check_binder(&nobody).expect("it is fit");
-    let change = |change: fn(&mut Binder)| {
-        let mut binder = binder.clone();
-        change(&mut binder);
-        adapter
-            .check_binder(&binder)
-            .expect_err("it is unfit")
-            .field
-    };
-    assert_eq!(change(|binder| binder.url = "mq".to_owned()), "url");
-    assert_eq!(change(|binder| binder.password = None), "password");
-    assert_eq!(
-        change(|binder| binder.trusted_roots = Some("x".to_owned())),
-        "trusted_roots"
-    );
-    let unfit = |binding: Binding| {
-        adapter
-            .check_binding(&binding)
-            .expect_err("it is unfit")
-            .field
-    };
-    adapter
-        .check_binding(&binding("a.b", 1))
-        .expect("it is fit");
-    assert_eq!(unfit(binding("", 1)), "destination");
-    assert_eq!(unfit(binding("orders.*", 1)), "destination");
-    assert_eq!(unfit(binding("$JS.API.INFO", 1)), "destination");
-    assert_eq!(unfit(binding(&"q".repeat(250), 1)), "destination");
-    assert_eq!(unfit(binding("q", 0)), "prefetch");
-    let group = Binding {
-        group: "a.b".to_owned(),
-        ..binding("q", 1)
-    };
-    assert_eq!(unfit(group), "group");
+    let unfit = [
+        ("destination", binding("orders.*", 1)),
+        ("destination", binding("$JS.API.INFO", 1)),
+        ("destination", binding(&"q".repeat(250), 1)),
+        ("group", group("a.b")),
+    ];
+    check_bindings(&adapter, "a.b", &unfit);
 }

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tributary_connect::port::{Adapter, Binding, Declare, TroubleKind};
+use tributary_connect::port::TroubleKind;
 
 use super::NatsRig;
-use crate::contract::{Rig, binding, bodies, body, in_time, receive, source, take};
+use crate::contract::{
+    Rig, binding, bodies, body, destinations, failed, in_time, receive, refused_source, source,
+    take, try_receive,
+};
 
 pub(super) async fn pass(rig: &NatsRig) {
     destinations_that_lose_messages_are_refused(rig).await;
@@ -47,7 +50,7 @@ async fn destinations_that_lose_messages_are_refused(rig: &NatsRig) {
         client.make_stream(&queue, &settings).await;
         let dead_letters = format!("{queue}.tributary.dlq");
         client.make_stream(&dead_letters, &json!({})).await;
-        check_fitness(rig, &queue, why).await;
+        destinations::check_fitness(rig, &queue, &stream_name(&queue), why).await;
     }
     for (settings, why) in [
         (json!({"storage": "memory"}), "in memory"),
@@ -58,49 +61,24 @@ async fn destinations_that_lose_messages_are_refused(rig: &NatsRig) {
         client.make_stream(&queue, &json!({})).await;
         let dead_letters = format!("{queue}.tributary.dlq");
         client.make_stream(&dead_letters, &settings).await;
-        check_fitness(rig, &queue, Some(why)).await;
+        destinations::check_fitness(rig, &queue, &stream_name(&queue), Some(why)).await;
     }
 }
 
-async fn check_fitness(rig: &NatsRig, queue: &str, why: Option<&str>) {
-    let opened = rig
-        .adapter
-        .open_source(&rig.binder(), &binding(queue, 1))
-        .await;
-    match (opened, why) {
-        (Ok(source), None) => source.close().await,
-        (Err(trouble), Some(why)) => {
-            assert_eq!(trouble.kind, TroubleKind::DestinationUnfit, "{trouble}");
-            assert!(trouble.text.contains(why), "{why}: {trouble}");
-            let stream = queue.replace('.', "_");
-            assert!(trouble.text.contains(&stream), "{trouble}");
-        }
-        (Ok(_), Some(why)) => panic!("{why} is not seen"),
-        (Err(trouble), None) => panic!("{trouble}"),
-    }
+/// Name of the stream that is made for a subject.
+fn stream_name(queue: &str) -> String {
+    queue.replace('.', "_")
 }
 
 async fn a_missing_stream_of_dead_letters_is_refused(rig: &NatsRig) {
     let queue = rig.new_name();
     rig.connect().await.make_stream(&queue, &json!({})).await;
-    let opened = rig
-        .adapter
-        .open_source(&rig.binder(), &binding(&queue, 1))
-        .await;
-    let trouble = opened.err().expect("it is missing");
-    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
-    let dead_letters = format!("{queue}.tributary.dlq");
-    assert!(trouble.text.contains(&dead_letters), "{trouble}");
-    // Nobody looks.
-    let blind = Binding {
-        declare: Declare::None,
-        ..binding(&queue, 1)
-    };
-    source(rig, &blind).await.close().await;
+    destinations::missing_dead_letters_are_told(rig, &queue).await;
+    destinations::nobody_looks(rig, &queue).await;
 }
 
 async fn make_consumer(rig: &NatsRig, queue: &str, settings: &Value) {
-    let stream = queue.replace('.', "_");
+    let stream = stream_name(queue);
     let mut config =
         json!({"durable_name": "tributary", "deliver_policy": "all", "ack_policy": "explicit"});
     for (setting, value) in settings.as_object().into_iter().flatten() {
@@ -122,12 +100,12 @@ async fn a_consumer_that_loses_messages_is_refused(rig: &NatsRig) {
     for (settings, why) in cases {
         let queue = rig.make_queue().await;
         make_consumer(rig, &queue, &settings).await;
-        check_fitness(rig, &queue, why).await;
+        destinations::check_fitness(rig, &queue, &stream_name(&queue), why).await;
     }
     // An operator may bound what is asked for at once.
     let queue = rig.make_queue().await;
     make_consumer(rig, &queue, &json!({"max_batch": 2})).await;
-    let sent: Vec<String> = crate::contract::bodies(9);
+    let sent: Vec<String> = bodies(9);
     rig.put(&queue, &sent).await;
     let mut source = source(rig, &binding(&queue, 5)).await;
     assert_eq!(take(source.as_mut(), 9).await, sent);
@@ -136,23 +114,13 @@ async fn a_consumer_that_loses_messages_is_refused(rig: &NatsRig) {
 
 async fn what_is_missing_is_created_to_last(rig: &NatsRig) {
     let queue = rig.new_name();
-    let create = Binding {
-        declare: Declare::Create,
-        ..binding(&queue, 10)
-    };
-    let binder = rig.binder();
-    // Two at once, as a binding with a concurrency of 2 does.
-    let open = || rig.adapter.open_source(&binder, &create);
-    let (first, second) = tokio::join!(open(), open());
-    for source in [first, second] {
-        source.expect("it is created").close().await;
-    }
+    destinations::create(rig, &queue).await;
     // It passes the check, what is acknowledged is deleted, and it is there after a restart.
     rig.put(&queue, &["one".to_owned(), "two".to_owned()]).await;
     let mut checked = source(rig, &binding(&queue, 10)).await;
     assert_eq!(take(checked.as_mut(), 1).await, ["one"]);
     checked.close().await;
-    let stream = queue.replace('.', "_");
+    let stream = stream_name(&queue);
     let mut client = rig.connect().await;
     let info = client
         .jetstream(&format!("STREAM.INFO.{stream}"), &json!({}))
@@ -160,24 +128,19 @@ async fn what_is_missing_is_created_to_last(rig: &NatsRig) {
     assert_eq!(info["state"]["messages"], json!(1), "{info}");
     rig.kill().await;
     rig.restart().await;
-    let mut again = source(rig, &create).await;
+    let mut again = source(rig, &destinations::creating(&queue)).await;
     // NATS may have kept the acknowledgement of the first one to itself.
-    let got = receive(again.as_mut()).await.expect("the connection holds");
+    let got = receive(again.as_mut()).await;
     if body(&got) == "one" {
         assert_eq!(take(again.as_mut(), 1).await, ["two"]);
     } else {
         assert_eq!(body(&got), "two");
     }
     again.close().await;
-    // What exists is left as it is.
     let queue = rig.new_name();
     let mut client = rig.connect().await;
     client.make_stream(&queue, &json!({"max_msgs": 9})).await;
-    let create = Binding {
-        declare: Declare::Create,
-        ..binding(&queue, 10)
-    };
-    source(rig, &create).await.close().await;
+    destinations::what_exists_is_kept(rig, &queue).await;
 }
 
 async fn a_stream_of_several_subjects_is_read_by_subject(rig: &NatsRig) {
@@ -194,12 +157,7 @@ async fn a_stream_of_several_subjects_is_read_by_subject(rig: &NatsRig) {
     let mut source = source(rig, &binding(&ours, 10)).await;
     assert_eq!(take(source.as_mut(), 1).await, ["ours"]);
     // The consumer of the group is for that subject.
-    let opened = rig
-        .adapter
-        .open_source(&rig.binder(), &binding(&theirs, 10))
-        .await;
-    let trouble = opened.err().expect("it is another subject");
-    assert_eq!(trouble.kind, TroubleKind::DestinationUnfit, "{trouble}");
+    let trouble = refused_source(rig, &binding(&theirs, 10), TroubleKind::DestinationUnfit).await;
     assert!(trouble.text.contains(&ours), "{trouble}");
     source.close().await;
 }
@@ -209,16 +167,14 @@ async fn a_deleted_consumer_is_told(rig: &NatsRig) {
     let mut reader = source(rig, &binding(&queue, 10)).await;
     rig.put(&queue, &bodies(2)).await;
     assert_eq!(take(reader.as_mut(), 1).await, ["m0"]);
-    let held = receive(reader.as_mut())
-        .await
-        .expect("the connection holds");
-    let stream = queue.replace('.', "_");
+    let held = receive(reader.as_mut()).await;
+    let stream = stream_name(&queue);
     let mut client = rig.connect().await;
     client
         .jetstream(&format!("STREAM.DELETE.{stream}"), &json!({}))
         .await;
-    let trouble = receive(reader.as_mut()).await.expect_err("it is deleted");
-    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
+    let opened = try_receive(reader.as_mut()).await;
+    let trouble = failed(opened, TroubleKind::DestinationMissing);
     assert!(trouble.text.contains(&stream), "{trouble}");
     // What was held is acknowledged to nobody. The answer comes in a moment; a token that is not held asks for it.
     let acknowledged = in_time("learning that nobody takes it", async {

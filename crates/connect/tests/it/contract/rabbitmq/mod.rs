@@ -10,14 +10,12 @@ use std::sync::{Arc, Mutex};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use tributary_connect::port::{Adapter, Binder, Binding, Doing, Secret};
+use tributary_connect::port::{Adapter, Binder, Doing};
 use tributary_connect::rabbitmq::RabbitMq;
 
-use super::engine::Engine;
+use super::engine::{Engine, blocking};
 use super::proxy::Proxy;
-use super::{Rig, binding, in_time};
-
-const USER: &str = "tributary";
+use super::{Rig, USER, binder, binding, check_binders, check_bindings, in_time};
 
 struct RabbitMqRig {
     engine: Arc<Engine>,
@@ -30,10 +28,10 @@ struct RabbitMqRig {
 
 impl RabbitMqRig {
     async fn start() -> Option<RabbitMqRig> {
-        let engine = blocking(|| Engine::start("rabbitmq")).await?;
+        let engine = Engine::start("rabbitmq").await?;
         Some(RabbitMqRig {
             proxy: Proxy::start(engine.address()).await,
-            engine: Arc::new(engine),
+            engine,
             adapter: RabbitMq::new(),
             queues: AtomicU64::new(0),
             made: Mutex::default(),
@@ -98,12 +96,6 @@ impl RabbitMqRig {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("it does not panic")
-}
-
 async fn declare(channel: &Channel, queue: &str, arguments: &[(&str, AMQPValue)]) {
     let mut table = FieldTable::default();
     for (name, value) in arguments {
@@ -127,25 +119,7 @@ impl Rig for RabbitMqRig {
     }
 
     fn binder(&self) -> Binder {
-        Binder {
-            slug: "main".to_owned(),
-            url: format!("amqp://{}/%2f", self.proxy.address()),
-            username: Some(USER.to_owned()),
-            password: Some(Secret::new(USER)),
-            trusted_roots: None,
-        }
-    }
-
-    fn wrong_binder(&self) -> Option<Binder> {
-        let password = Some(Secret::new("not-this-one"));
-        Some(Binder {
-            password,
-            ..self.binder()
-        })
-    }
-
-    fn is_durable(&self) -> bool {
-        true
+        binder(&format!("amqp://{}/%2f", self.proxy.address()))
     }
 
     fn tells_backlog(&self) -> bool {
@@ -197,16 +171,14 @@ impl Rig for RabbitMqRig {
     }
 
     fn kill(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
         Box::pin(async {
             self.wait_for_queues().await;
-            blocking(move || engine.kill()).await;
+            self.engine.kill().await;
         })
     }
 
     fn restart(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.restart()))
+        self.engine.restart()
     }
 
     fn cut(&self) {
@@ -235,37 +207,11 @@ async fn rabbitmq_keeps_what_is_said_of_it() {
 #[test]
 fn what_rabbitmq_can_t_use_is_told() {
     let adapter = RabbitMq::new();
-    let binder = Binder {
-        slug: "main".to_owned(),
-        url: "amqps://localhost".to_owned(),
-        username: Some("tributary".to_owned()),
-        password: Some(Secret::new("secret")),
-        trusted_roots: None,
-    };
-    adapter.check_binder(&binder).expect("it is fit");
-    let change = |change: fn(&mut Binder)| {
-        let mut binder = binder.clone();
-        change(&mut binder);
-        adapter
-            .check_binder(&binder)
-            .expect_err("it is unfit")
-            .field
-    };
-    assert_eq!(change(|binder| binder.url = "mq".to_owned()), "url");
-    assert_eq!(change(|binder| binder.username = None), "username");
-    assert_eq!(change(|binder| binder.password = None), "password");
-    assert_eq!(
-        change(|binder| binder.trusted_roots = Some("x".to_owned())),
-        "trusted_roots"
+    check_binders(
+        &adapter,
+        "amqps://localhost",
+        &[("username", |binder| binder.username = None)],
     );
-    let unfit = |binding: Binding| {
-        adapter
-            .check_binding(&binding)
-            .expect_err("it is unfit")
-            .field
-    };
-    adapter.check_binding(&binding("q", 1)).expect("it is fit");
-    assert_eq!(unfit(binding("", 1)), "destination");
-    assert_eq!(unfit(binding(&"q".repeat(250), 1)), "destination");
-    assert_eq!(unfit(binding("q", 0)), "prefetch");
+    let long = binding(&"q".repeat(250), 1);
+    check_bindings(&adapter, "q", &[("destination", long)]);
 }

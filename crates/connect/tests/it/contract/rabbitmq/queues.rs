@@ -2,10 +2,10 @@
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
-use tributary_connect::port::{Adapter, Binding, Declare, TroubleKind};
+use tributary_connect::port::{Binding, Declare, TroubleKind};
 
 use super::{RabbitMqRig, declare, text};
-use crate::contract::{Rig, binding, receive, source, take};
+use crate::contract::{Rig, binding, destinations, failed, receive, source, take, try_receive};
 
 pub(super) async fn pass(rig: &RabbitMqRig) {
     destinations_that_lose_messages_are_refused(rig).await;
@@ -61,7 +61,7 @@ async fn destinations_that_lose_messages_are_refused(rig: &RabbitMqRig) {
         let queue = rig.new_name();
         declare(&channel, &format!("{queue}.tributary.dlq"), &[]).await;
         declare(&channel, &queue, &arguments).await;
-        check_fitness(rig, &queue, why).await;
+        destinations::check_fitness(rig, &queue, &queue, why).await;
     }
     let channel = connection.create_channel().await.expect("it is up");
     let transient = QueueDeclareOptions {
@@ -78,24 +78,7 @@ async fn destinations_that_lose_messages_are_refused(rig: &RabbitMqRig) {
         declare(&channel, &format!("{queue}.tributary.dlq"), &[]).await;
         let declared = channel.queue_declare(queue.as_str().into(), options, FieldTable::default());
         declared.await.expect("it can be declared");
-        check_fitness(rig, &queue, Some(why)).await;
-    }
-}
-
-async fn check_fitness(rig: &RabbitMqRig, queue: &str, why: Option<&str>) {
-    let opened = rig
-        .adapter
-        .open_source(&rig.binder(), &binding(queue, 1))
-        .await;
-    match (opened, why) {
-        (Ok(source), None) => source.close().await,
-        (Err(trouble), Some(why)) => {
-            assert_eq!(trouble.kind, TroubleKind::DestinationUnfit, "{trouble}");
-            assert!(trouble.text.contains(why), "{why}: {trouble}");
-            assert!(trouble.text.contains(queue), "{trouble}");
-        }
-        (Ok(_), Some(why)) => panic!("{why} is not seen"),
-        (Err(trouble), None) => panic!("{trouble}"),
+        destinations::check_fitness(rig, &queue, &queue, Some(why)).await;
     }
 }
 
@@ -104,39 +87,18 @@ async fn a_missing_dead_letter_queue_is_refused(rig: &RabbitMqRig) {
     let channel = connection.create_channel().await.expect("it is up");
     let queue = rig.new_name();
     declare(&channel, &queue, &[]).await;
-    let opened = rig
-        .adapter
-        .open_source(&rig.binder(), &binding(&queue, 1))
-        .await;
-    let trouble = opened.err().expect("it is missing");
-    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
-    assert!(
-        trouble.text.contains(&format!("{queue}.tributary.dlq")),
-        "{trouble}"
-    );
+    destinations::missing_dead_letters_are_told(rig, &queue).await;
 }
 
 async fn what_is_missing_is_created_to_last(rig: &RabbitMqRig) {
     let queue = rig.new_name();
-    let create = Binding {
-        declare: Declare::Create,
-        ..binding(&queue, 10)
-    };
-    let binder = rig.binder();
-    // Two at once, as a binding with a concurrency of 2 does.
-    let open = || rig.adapter.open_source(&binder, &create);
-    let (first, second) = tokio::join!(open(), open());
-    for source in [first, second] {
-        source.expect("it is created").close().await;
-    }
+    destinations::create(rig, &queue).await;
     // It passes the check, and its dead letters go where the binding's do.
     let mut checked = source(rig, &binding(&queue, 10)).await;
     let channel = rig.connect().await;
     let channel = channel.create_channel().await.expect("it is up");
     rig.put(&queue, &["poison".to_owned()]).await;
-    receive(checked.as_mut())
-        .await
-        .expect("the connection holds");
+    receive(checked.as_mut()).await;
     checked.close().await;
     let taken = channel
         .basic_get(queue.as_str().into(), Default::default())
@@ -155,14 +117,9 @@ async fn what_is_missing_is_created_to_last(rig: &RabbitMqRig) {
     .await;
     assert_eq!(take(dead.as_mut(), 1).await, ["poison"]);
     dead.close().await;
-    // What exists is left as it is.
     let queue = rig.new_name();
     declare(&channel, &queue, &[("x-max-length", AMQPValue::LongInt(9))]).await;
-    let create = Binding {
-        declare: Declare::Create,
-        ..binding(&queue, 10)
-    };
-    source(rig, &create).await.close().await;
+    destinations::what_exists_is_kept(rig, &queue).await;
 }
 
 async fn a_deleted_queue_is_told(rig: &RabbitMqRig) {
@@ -172,8 +129,8 @@ async fn a_deleted_queue_is_told(rig: &RabbitMqRig) {
     let channel = connection.create_channel().await.expect("it is up");
     let deleted = channel.queue_delete(queue.as_str().into(), Default::default());
     deleted.await.expect("it is there");
-    let trouble = receive(source.as_mut()).await.expect_err("it is deleted");
-    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
+    let opened = try_receive(source.as_mut()).await;
+    let trouble = failed(opened, TroubleKind::DestinationMissing);
     assert!(trouble.text.contains(&queue), "{trouble}");
     source.close().await;
 }

@@ -1,6 +1,5 @@
 //! What is said of messages: what they bring along, and what becomes of those that go out.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,8 @@ use tributary_connect::redis::{Redis, UNREADABLE_HEADER};
 
 use super::RedisRig;
 use crate::contract::{
-    Rig, binding, bodies, body, is_silent, outgoing, receive, sink, source, take,
+    Rig, acknowledge, binding, bodies, body, is_silent, outgoing, receive, refused, sink, source,
+    take,
 };
 
 pub(super) async fn pass(rig: &RedisRig) {
@@ -25,7 +25,7 @@ pub(super) async fn pass(rig: &RedisRig) {
     );
     more_than_the_prefetch_was_held(rig).await;
     deleted_entries_are_forgotten(rig).await;
-    each_of_many_messages_is_told_apart(rig).await;
+    outgoing::each_of_many_messages_is_told_apart(rig).await;
     a_message_that_can_t_be_sent_is_refused(rig).await;
     large_entries_are_read(rig).await;
 }
@@ -54,9 +54,7 @@ async fn fields_come_in_and_go_out(rig: &RedisRig) {
     let entry = [&[b"XADD", queue.as_bytes(), b"*"], &fields[..]].concat();
     client.say(&entry).await;
     let mut source = source(rig, &binding(&queue, 10)).await;
-    let got = receive(source.as_mut())
-        .await
-        .expect("the connection holds");
+    let got = receive(source.as_mut()).await;
     assert_eq!(&got.body[..], b"<x/>");
     assert_eq!(got.content_type.as_deref(), Some("application/xml"));
     assert_eq!(got.message_id.as_deref(), Some("m-1"));
@@ -66,10 +64,7 @@ async fn fields_come_in_and_go_out(rig: &RedisRig) {
     let others = [("attempt", &b"3"[..]), ("bytes", b"\xff\xfe")];
     let others = others.map(|(name, value)| (name.to_owned(), Bytes::from_static(value)));
     assert_eq!(got.headers, others);
-    source
-        .acknowledge(got.token)
-        .await
-        .expect("the connection holds");
+    acknowledge(source.as_mut(), got.token).await;
     source.close().await;
     // A header can't take the place of a field, and a routing key is one.
     let sent = Outgoing {
@@ -124,9 +119,7 @@ async fn entries_that_nobody_understands_block_nobody(rig: &RedisRig) {
     let mut source = source(rig, &binding(&queue, 20)).await;
     let mut unreadable = 0;
     for number in 0..hostile.len() {
-        let got = receive(source.as_mut())
-            .await
-            .expect("the connection holds");
+        let got = receive(source.as_mut()).await;
         let expected = ["", "", "1", "", "x", ""][number];
         assert_eq!(body(&got), expected);
         let told = got
@@ -147,7 +140,7 @@ async fn an_entry_is_known_by_its_id(rig: &RedisRig) {
     let mut first = source(rig, &terms).await;
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let got = receive(first.as_mut()).await.expect("the connection holds");
+        let got = receive(first.as_mut()).await;
         assert!(!got.redelivered);
         ids.push(got.broker_id.expect("Redis numbers"));
     }
@@ -156,9 +149,7 @@ async fn an_entry_is_known_by_its_id(rig: &RedisRig) {
     first.close().await;
     let mut second = source(rig, &terms).await;
     for id in ids {
-        let got = receive(second.as_mut())
-            .await
-            .expect("the connection holds");
+        let got = receive(second.as_mut()).await;
         assert!(got.redelivered);
         assert_eq!(got.broker_id, Some(id));
     }
@@ -173,16 +164,11 @@ async fn what_is_held_is_not_taken_by_others(rig: &RedisRig) {
     rig.put(&queue, &["held".to_owned(), "waiting".to_owned()])
         .await;
     let mut holder = source(rig, &binding(&queue, 2)).await;
-    let held = receive(holder.as_mut())
-        .await
-        .expect("the connection holds");
+    let held = receive(holder.as_mut()).await;
     let mut other = source(rig, &binding(&queue, 2)).await;
     let stolen = tokio::time::timeout(LONGER_THAN_IDLE, other.receive()).await;
     assert!(stolen.is_err(), "{stolen:?}");
-    holder
-        .acknowledge(held.token)
-        .await
-        .expect("the connection holds");
+    acknowledge(holder.as_mut(), held.token).await;
     assert_eq!(take(holder.as_mut(), 1).await, ["waiting"]);
     holder.close().await;
     assert!(is_silent(other.as_mut()).await);
@@ -193,7 +179,7 @@ async fn what_was_given_back_is_taken_at_once(rig: &RedisRig) {
     let queue = rig.make_queue().await;
     rig.put(&queue, &bodies(5)).await;
     let mut first = source(rig, &binding(&queue, 3)).await;
-    receive(first.as_mut()).await.expect("the connection holds");
+    receive(first.as_mut()).await;
     first.close().await;
     // Another adapter knows no names of this one, as another process does.
     let process = Redis::new();
@@ -213,12 +199,10 @@ async fn what_another_process_held_comes_again(rig: &RedisRig) {
         .open_source(&rig.binder(), &binding(&queue, 2))
         .await;
     let mut holder = opened.expect("it is there");
-    receive(holder.as_mut())
-        .await
-        .expect("the connection holds");
+    receive(holder.as_mut()).await;
     drop(holder);
     let mut next = source(rig, &binding(&queue, 2)).await;
-    let got = receive(next.as_mut()).await.expect("the connection holds");
+    let got = receive(next.as_mut()).await;
     assert!(got.redelivered);
     next.close().await;
 }
@@ -228,23 +212,16 @@ async fn more_than_the_prefetch_was_held(rig: &RedisRig) {
     let queue = rig.make_queue().await;
     rig.put(&queue, &bodies(50)).await;
     let mut first = source(rig, &binding(&queue, 30)).await;
-    receive(first.as_mut()).await.expect("the connection holds");
+    receive(first.as_mut()).await;
     drop(first);
     let mut second = source(rig, &binding(&queue, 4)).await;
-    let held = receive(second.as_mut())
-        .await
-        .expect("the connection holds");
+    let held = receive(second.as_mut()).await;
     for _ in 0..3 {
-        receive(second.as_mut())
-            .await
-            .expect("the connection holds");
+        receive(second.as_mut()).await;
     }
     assert!(is_silent(second.as_mut()).await);
-    second
-        .acknowledge(held.token)
-        .await
-        .expect("the connection holds");
-    receive(second.as_mut()).await.expect("there is room again");
+    acknowledge(second.as_mut(), held.token).await;
+    receive(second.as_mut()).await;
     drop(second);
     let mut third = source(rig, &binding(&queue, 4)).await;
     let expected = bodies(50).split_off(1);
@@ -256,7 +233,7 @@ async fn deleted_entries_are_forgotten(rig: &RedisRig) {
     let queue = rig.make_queue().await;
     rig.put(&queue, &bodies(3)).await;
     let mut first = source(rig, &binding(&queue, 10)).await;
-    receive(first.as_mut()).await.expect("the connection holds");
+    receive(first.as_mut()).await;
     drop(first);
     let mut client = rig.connect().await;
     client.say(&["XTRIM", &queue, "MAXLEN", "1"]).await;
@@ -269,46 +246,12 @@ async fn deleted_entries_are_forgotten(rig: &RedisRig) {
     assert_eq!(pending[0], Value::Int(0), "{pending:?}");
 }
 
-async fn each_of_many_messages_is_told_apart(rig: &RedisRig) {
-    let queue = rig.make_queue().await;
-    let sink = sink(rig).await;
-    let is_lost = |number: usize| number % 7 == 3;
-    let messages: Vec<Outgoing> = (0..700)
-        .map(|number| {
-            let missing = format!("missing-{}", number % 2);
-            let queue = if is_lost(number) { &missing } else { &queue };
-            outgoing(rig, queue, &format!("m{number}"))
-        })
-        .collect();
-    let sending = messages.iter().map(|message| sink.send(message));
-    let sending = futures_util::future::join_all(sending);
-    let outcomes = crate::contract::in_time("sending", sending).await;
-    for (number, outcome) in outcomes.iter().enumerate() {
-        match outcome {
-            Ok(()) => assert!(!is_lost(number), "m{number} was confirmed"),
-            Err(SendError::Refused(_)) => assert!(is_lost(number), "m{number} was refused"),
-            Err(error) => panic!("m{number}: {error}"),
-        }
-    }
-    let mut source = source(rig, &binding(&queue, 100)).await;
-    let kept: BTreeSet<String> = (0..700)
-        .filter(|number| !is_lost(*number))
-        .map(|number| format!("m{number}"))
-        .collect();
-    let got = take(source.as_mut(), kept.len()).await;
-    assert_eq!(got.into_iter().collect::<BTreeSet<String>>(), kept);
-    source.close().await;
-}
-
 async fn a_message_that_can_t_be_sent_is_refused(rig: &RedisRig) {
     let mut client = rig.connect().await;
     let sink = sink(rig).await;
     let list = rig.new_name();
     client.say(&["RPUSH", &list, "x"]).await;
-    let refused = sink.send(&outgoing(rig, &list, "x")).await;
-    let Err(SendError::Refused(trouble)) = refused else {
-        panic!("{refused:?}");
-    };
+    let trouble = refused(sink.send(&outgoing(rig, &list, "x")).await);
     assert_eq!(trouble.kind, TroubleKind::DestinationUnfit, "{trouble}");
     assert!(trouble.text.contains(&list), "{trouble}");
     let refused = sink.send(&outgoing(rig, "", "x")).await;
@@ -342,14 +285,9 @@ async fn large_entries_are_read(rig: &RedisRig) {
     rig.put(&queue, &["next".to_owned()]).await;
     let mut source = source(rig, &binding(&queue, 10)).await;
     for _ in 0..3 {
-        let got = receive(source.as_mut())
-            .await
-            .expect("the connection holds");
+        let got = receive(source.as_mut()).await;
         assert_eq!(got.body.len(), large.len());
-        source
-            .acknowledge(got.token)
-            .await
-            .expect("the connection holds");
+        acknowledge(source.as_mut(), got.token).await;
     }
     assert_eq!(take(source.as_mut(), 1).await, ["next"]);
     source.close().await;

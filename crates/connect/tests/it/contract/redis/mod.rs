@@ -9,14 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, Value};
-use tributary_connect::port::{Adapter, Binder, Binding, Doing, Secret};
+use tributary_connect::port::{Adapter, Binder, Doing};
 use tributary_connect::redis::Redis;
 
 use super::engine::Engine;
 use super::proxy::Proxy;
-use super::{Rig, binding, in_time};
-
-const USER: &str = "tributary";
+use super::{Rig, USER, binder, check_binders, check_bindings, group, in_time, nameless};
 
 struct RedisRig {
     engine: Arc<Engine>,
@@ -44,10 +42,10 @@ impl Client {
 
 impl RedisRig {
     async fn start() -> Option<RedisRig> {
-        let engine = blocking(|| Engine::start("redis")).await?;
+        let engine = Engine::start("redis").await?;
         Some(RedisRig {
             proxy: Proxy::start(engine.address()).await,
-            engine: Arc::new(engine),
+            engine,
             adapter: Redis::new(),
             queues: AtomicU64::new(0),
         })
@@ -81,37 +79,13 @@ impl RedisRig {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("it does not panic")
-}
-
 impl Rig for RedisRig {
     fn adapter(&self) -> &dyn Adapter {
         &self.adapter
     }
 
     fn binder(&self) -> Binder {
-        Binder {
-            slug: "main".to_owned(),
-            url: format!("redis://{}", self.proxy.address()),
-            username: Some(USER.to_owned()),
-            password: Some(Secret::new(USER)),
-            trusted_roots: None,
-        }
-    }
-
-    fn wrong_binder(&self) -> Option<Binder> {
-        let password = Some(Secret::new("not-this-one"));
-        Some(Binder {
-            password,
-            ..self.binder()
-        })
-    }
-
-    fn is_durable(&self) -> bool {
-        true
+        binder(&format!("redis://{}", self.proxy.address()))
     }
 
     fn tells_backlog(&self) -> bool {
@@ -142,13 +116,11 @@ impl Rig for RedisRig {
     }
 
     fn kill(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.kill()))
+        self.engine.kill()
     }
 
     fn restart(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.restart()))
+        self.engine.restart()
     }
 
     fn cut(&self) {
@@ -177,48 +149,8 @@ async fn redis_keeps_what_is_said_of_it() {
 #[test]
 fn what_redis_can_t_use_is_told() {
     let adapter = Redis::new();
-    let binder = Binder {
-        slug: "main".to_owned(),
-        url: "rediss://localhost".to_owned(),
-        username: Some("tributary".to_owned()),
-        password: Some(Secret::new("secret")),
-        trusted_roots: None,
-    };
-    adapter.check_binder(&binder).expect("it is fit");
-    let nobody = Binder {
-        username: None,
-        password: None,
-        ..binder.clone()
-    };
+    check_binders(&adapter, "rediss://localhost", &[]);
+    let nobody = nameless(binder("rediss://localhost"));
     adapter.check_binder(&nobody).expect("it is fit");
-    let change = |change: fn(&mut Binder)| {
-        let mut binder = binder.clone();
-        change(&mut binder);
-        adapter
-            .check_binder(&binder)
-            .expect_err("it is unfit")
-            .field
-    };
-    assert_eq!(change(|binder| binder.url = "mq".to_owned()), "url");
-    assert_eq!(change(|binder| binder.password = None), "password");
-    assert_eq!(
-        change(|binder| binder.trusted_roots = Some("x".to_owned())),
-        "trusted_roots"
-    );
-    let unfit = |binding: Binding| {
-        adapter
-            .check_binding(&binding)
-            .expect_err("it is unfit")
-            .field
-    };
-    adapter
-        .check_binding(&binding("a:b c", 1))
-        .expect("it is fit");
-    assert_eq!(unfit(binding("", 1)), "destination");
-    assert_eq!(unfit(binding("q", 0)), "prefetch");
-    let group = Binding {
-        group: String::new(),
-        ..binding("q", 1)
-    };
-    assert_eq!(unfit(group), "group");
+    check_bindings(&adapter, "a:b c", &[("group", group(""))]);
 }

@@ -2,22 +2,18 @@
 
 use std::time::Duration;
 
-use tributary_connect::port::{Adapter, Binding, Declare, TroubleKind};
+use tributary_connect::port::{Binding, Declare, TroubleKind};
 
 use super::RedisRig;
-use crate::contract::{Rig, binding, in_time, receive, source, take};
+use crate::contract::{
+    Rig, binding, destinations, failed, in_time, refused_source, source, take, try_receive,
+};
 
 pub(super) async fn pass(rig: &RedisRig) {
     destinations_that_lose_messages_are_refused(rig).await;
     what_is_missing_is_told(rig).await;
     what_is_missing_is_created_to_last(rig).await;
     a_deleted_stream_is_told(rig).await;
-}
-
-async fn opened(rig: &RedisRig, binding: &Binding) -> (TroubleKind, String) {
-    let opened = rig.adapter.open_source(&rig.binder(), binding).await;
-    let trouble = opened.err().expect("it is unfit");
-    (trouble.kind, trouble.text)
 }
 
 /// Line 16.
@@ -32,11 +28,9 @@ async fn destinations_that_lose_messages_are_refused(rig: &RedisRig) {
     ] {
         client.say(&["CONFIG", "SET", "maxmemory", "1gb"]).await;
         client.say(&["CONFIG", "SET", setting, wrong]).await;
-        let (kind, text) = opened(rig, &terms).await;
+        let word = setting.split('-').next();
+        destinations::check_fitness(rig, &queue, "", word).await;
         client.say(&["CONFIG", "SET", setting, right]).await;
-        assert_eq!(kind, TroubleKind::DestinationUnfit, "{text}");
-        let word = setting.split('-').next().expect("it has a name");
-        assert!(text.contains(word), "{text}");
     }
     client.say(&["CONFIG", "SET", "maxmemory", "0"]).await;
     // Switched on again, Redis keeps nothing before it has written its file anew.
@@ -54,16 +48,12 @@ async fn destinations_that_lose_messages_are_refused(rig: &RedisRig) {
     .await;
     for key in [queue.clone(), format!("{queue}.tributary.dlq")] {
         client.say(&["EXPIRE", &key, "1000"]).await;
-        let (kind, text) = opened(rig, &terms).await;
-        assert_eq!(kind, TroubleKind::DestinationUnfit, "{text}");
-        assert!(text.contains("expires") && text.contains(&key), "{text}");
+        destinations::check_fitness(rig, &queue, &key, Some("expires")).await;
         client.say(&["PERSIST", &key]).await;
     }
     let list = rig.new_name();
     client.say(&["RPUSH", &list, "x"]).await;
-    let (kind, text) = opened(rig, &binding(&list, 1)).await;
-    assert_eq!(kind, TroubleKind::DestinationUnfit, "{text}");
-    assert!(text.contains("is a list"), "{text}");
+    destinations::check_fitness(rig, &list, &list, Some("is a list")).await;
     source(rig, &terms).await.close().await;
 }
 
@@ -74,24 +64,19 @@ async fn what_is_missing_is_told(rig: &RedisRig) {
         group: "others".to_owned(),
         ..binding(&queue, 1)
     };
-    let (kind, text) = opened(rig, &other).await;
-    assert_eq!(kind, TroubleKind::DestinationMissing, "{text}");
-    assert!(text.contains("has no group others"), "{text}");
+    let trouble = refused_source(rig, &other, TroubleKind::DestinationMissing).await;
+    assert!(trouble.text.contains("has no group others"), "{trouble}");
     let dead_letters = format!("{queue}.tributary.dlq");
     client.say(&["DEL", &dead_letters]).await;
-    let (kind, text) = opened(rig, &binding(&queue, 1)).await;
-    assert_eq!(kind, TroubleKind::DestinationMissing, "{text}");
-    assert!(text.contains(&dead_letters), "{text}");
+    destinations::missing_dead_letters_are_told(rig, &queue).await;
     // Nobody looks; but who reads learns it.
     let blind = Binding {
         declare: Declare::None,
         ..other
     };
     let mut reader = source(rig, &blind).await;
-    let trouble = receive(reader.as_mut())
-        .await
-        .expect_err("there is no group");
-    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
+    let opened = try_receive(reader.as_mut()).await;
+    let trouble = failed(opened, TroubleKind::DestinationMissing);
     assert!(trouble.text.contains(&queue), "{trouble}");
 }
 
@@ -99,17 +84,7 @@ async fn what_is_missing_is_created_to_last(rig: &RedisRig) {
     let queue = rig.new_name();
     // What was sent before there was a group is read too.
     rig.put(&queue, &["one".to_owned(), "two".to_owned()]).await;
-    let create = Binding {
-        declare: Declare::Create,
-        ..binding(&queue, 10)
-    };
-    let binder = rig.binder();
-    // Two at once, as a binding with a concurrency of 2 does.
-    let open = || rig.adapter.open_source(&binder, &create);
-    let (first, second) = tokio::join!(open(), open());
-    for source in [first, second] {
-        source.expect("it is created").close().await;
-    }
+    destinations::create(rig, &queue).await;
     let mut checked = source(rig, &binding(&queue, 10)).await;
     assert_eq!(take(checked.as_mut(), 1).await, ["one"]);
     checked.close().await;
@@ -126,8 +101,8 @@ async fn a_deleted_stream_is_told(rig: &RedisRig) {
     rig.put(&queue, &["one".to_owned()]).await;
     assert_eq!(take(reader.as_mut(), 1).await, ["one"]);
     rig.connect().await.say(&["DEL", &queue]).await;
-    let trouble = receive(reader.as_mut()).await.expect_err("it is deleted");
-    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
+    let opened = try_receive(reader.as_mut()).await;
+    let trouble = failed(opened, TroubleKind::DestinationMissing);
     assert!(trouble.text.contains(&queue), "{trouble}");
     reader.close().await;
 }

@@ -10,15 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tributary_connect::port::{Adapter, Binder, Binding, Declare, Doing, Secret, Source};
+use tributary_connect::port::{Adapter, Binder, Binding, Declare, Doing, Source};
 use tributary_connect::rocketmq::RocketMq;
 
-use super::engine::Engine;
+use super::engine::{Engine, blocking};
 use super::proxy::Proxy;
-use super::{PATIENCE, Rig, binding, source};
-
-/// Name and password of the user that `serve` makes.
-const USER: &str = "tributary";
+use super::{
+    PATIENCE, Rig, binder, binding, check_binders, check_bindings, group, nameless, source,
+};
 
 struct RocketMqRig {
     engine: Arc<Engine>,
@@ -29,7 +28,7 @@ struct RocketMqRig {
 
 impl RocketMqRig {
     async fn start() -> Option<RocketMqRig> {
-        let engine = Arc::new(blocking(|| Engine::start("rocketmq")).await?);
+        let engine = Engine::start("rocketmq").await?;
         let rig = RocketMqRig {
             proxy: Proxy::start(engine.address()).await,
             engine,
@@ -101,37 +100,13 @@ fn run_command(port: &std::path::Path, lines: &str) -> std::io::Result<String> {
     Ok(said)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("it does not panic")
-}
-
 impl Rig for RocketMqRig {
     fn adapter(&self) -> &dyn Adapter {
         &self.adapter
     }
 
     fn binder(&self) -> Binder {
-        Binder {
-            slug: "main".to_owned(),
-            url: format!("http://{}", self.proxy.address()),
-            username: Some(USER.to_owned()),
-            password: Some(Secret::new(USER)),
-            trusted_roots: None,
-        }
-    }
-
-    fn wrong_binder(&self) -> Option<Binder> {
-        let password = Some(Secret::new("not-this-one"));
-        Some(Binder {
-            password,
-            ..self.binder()
-        })
-    }
-
-    fn is_durable(&self) -> bool {
-        true
+        binder(&format!("http://{}", self.proxy.address()))
     }
 
     fn make_queue(&self) -> Doing<'_, String> {
@@ -153,13 +128,11 @@ impl Rig for RocketMqRig {
     }
 
     fn kill(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.kill()))
+        self.engine.kill()
     }
 
     fn restart(&self) -> Doing<'_, ()> {
-        let engine = self.engine.clone();
-        Box::pin(blocking(move || engine.restart()))
+        self.engine.restart()
     }
 
     fn cut(&self) {
@@ -190,55 +163,28 @@ async fn rocketmq_keeps_what_is_said_of_it() {
 #[test]
 fn what_rocketmq_can_t_use_is_told() {
     let adapter = RocketMq::new();
-    let binder = Binder {
-        slug: "main".to_owned(),
-        url: "https://localhost".to_owned(),
-        username: Some("tributary".to_owned()),
-        password: Some(Secret::new("secret")),
-        trusted_roots: None,
-    };
-    adapter.check_binder(&binder).expect("it is fit");
-    let nameless = Binder {
-        username: None,
-        password: None,
-        ..binder.clone()
-    };
-    adapter.check_binder(&nameless).expect("it is fit");
-    let change = |change: fn(&mut Binder)| {
-        let mut binder = binder.clone();
-        change(&mut binder);
-        let unfit = adapter.check_binder(&binder);
-        unfit.expect_err("it is unfit").field
-    };
-    assert_eq!(change(|binder| binder.url = "mq".to_owned()), "url");
-    assert_eq!(change(|binder| binder.username = None), "username");
-    assert_eq!(
-        change(|binder| binder.username = Some("a,b".to_owned())),
-        "username"
+    check_binders(
+        &adapter,
+        "https://localhost",
+        &[
+            ("username", |binder| binder.username = None),
+            ("username", |binder| {
+                binder.username = Some("a,b".to_owned())
+            }),
+        ],
     );
-    assert_eq!(change(|binder| binder.password = None), "password");
-    assert_eq!(
-        change(|binder| binder.trusted_roots = Some("x".to_owned())),
-        "trusted_roots"
-    );
-    let unfit = |binding: Binding| {
-        let unfit = adapter.check_binding(&binding);
-        unfit.expect_err("it is unfit").field
-    };
-    adapter.check_binding(&binding("q", 1)).expect("it is fit");
-    assert_eq!(unfit(binding("", 1)), "destination");
-    assert_eq!(unfit(binding("payment.order", 1)), "destination");
-    assert_eq!(unfit(binding(&"q".repeat(120), 1)), "destination");
-    assert_eq!(unfit(binding("q", 0)), "prefetch");
-    let group = |group: &str| Binding {
-        group: group.to_owned(),
-        ..binding("q", 1)
-    };
-    assert_eq!(unfit(group("a.b")), "group");
-    assert_eq!(unfit(group(&"g".repeat(121))), "group");
+    let nobody = nameless(binder("https://localhost"));
+    adapter.check_binder(&nobody).expect("it is fit");
     let create = Binding {
         declare: Declare::Create,
         ..binding("q", 1)
     };
-    assert_eq!(unfit(create), "declare");
+    let unfit = [
+        ("destination", binding("payment.order", 1)),
+        ("destination", binding(&"q".repeat(120), 1)),
+        ("group", group("a.b")),
+        ("group", group(&"g".repeat(121))),
+        ("declare", create),
+    ];
+    check_bindings(&adapter, "q", &unfit);
 }

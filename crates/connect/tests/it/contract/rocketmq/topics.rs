@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tributary_connect::port::{Adapter, Binding, Declare, TroubleKind};
+use tributary_connect::port::{Binding, TroubleKind};
 
 use super::RocketMqRig;
-use crate::contract::{Rig, binding, bodies, is_silent, outgoing, receive, sink, source, take};
+use crate::contract::{
+    Rig, binding, bodies, destinations, is_silent, outgoing, receive, refused_source, sink, source,
+    take, try_receive,
+};
 
 pub(super) async fn pass(rig: &RocketMqRig) {
     what_is_missing_or_unfit_is_refused(rig).await;
@@ -19,30 +22,16 @@ pub(super) async fn pass(rig: &RocketMqRig) {
 
 /// Line 16.
 async fn what_is_missing_or_unfit_is_refused(rig: &RocketMqRig) {
-    let refused = async |binding: &Binding| {
-        let opened = rig.adapter.open_source(&rig.binder(), binding).await;
-        opened.err().expect("it is refused")
-    };
     let topic = rig.new_name();
     rig.make_topic(&topic, "FIFO", 1).await;
-    let dead_letters = format!("{topic}_tributary_dlq");
-    let trouble = refused(&binding(&topic, 1)).await;
-    assert_eq!(trouble.kind, TroubleKind::DestinationMissing, "{trouble}");
-    assert!(trouble.text.contains(&dead_letters), "{trouble}");
-    // Nobody looks.
-    let blind = Binding {
-        declare: Declare::None,
-        ..binding(&topic, 1)
-    };
-    source(rig, &blind).await.close().await;
+    destinations::missing_dead_letters_are_told(rig, &topic).await;
+    destinations::nobody_looks(rig, &topic).await;
     // Dead letters would come when they are due, which is never said.
     let late = rig.new_name();
     rig.make_topic(&late, "FIFO", 1).await;
     rig.make_topic(&format!("{late}_tributary_dlq"), "DELAY", 1)
         .await;
-    let trouble = refused(&binding(&late, 1)).await;
-    assert_eq!(trouble.kind, TroubleKind::DestinationUnfit, "{trouble}");
-    assert!(trouble.text.contains("delayed"), "{trouble}");
+    destinations::check_fitness(rig, &late, "", Some("delayed")).await;
     // A group as RocketMQ makes it by itself.
     let queue = rig.make_queue().await;
     rig.make_topic(&format!("{queue}_hasty_dlq"), "NORMAL", 1)
@@ -51,15 +40,11 @@ async fn what_is_missing_or_unfit_is_refused(rig: &RocketMqRig) {
         group: "hasty".to_owned(),
         ..binding(&queue, 1)
     };
-    let trouble = refused(&hasty).await;
-    assert_eq!(trouble.kind, TroubleKind::DestinationUnfit, "{trouble}");
+    let trouble = refused_source(rig, &hasty, TroubleKind::DestinationUnfit).await;
     assert!(trouble.text.contains("after 17 deliveries"), "{trouble}");
     assert!(trouble.text.contains("-g hasty"), "{trouble}");
-    let create = Binding {
-        declare: Declare::Create,
-        ..binding(&queue, 1)
-    };
-    let trouble = refused(&create).await;
+    let create = destinations::creating(&queue);
+    let trouble = refused_source(rig, &create, TroubleKind::Refused).await;
     assert!(trouble.text.contains("mqadmin updateTopic"), "{trouble}");
 }
 
@@ -84,13 +69,11 @@ async fn a_redelivery_is_known(rig: &RocketMqRig) {
     let queue = rig.make_queue().await;
     rig.put(&queue, &bodies(1)).await;
     let mut first = source(rig, &binding(&queue, 1)).await;
-    let before = receive(first.as_mut()).await.expect("the connection holds");
+    let before = receive(first.as_mut()).await;
     assert!(!before.redelivered);
     first.close().await;
     let mut second = source(rig, &binding(&queue, 1)).await;
-    let again = receive(second.as_mut())
-        .await
-        .expect("the connection holds");
+    let again = receive(second.as_mut()).await;
     assert!(again.redelivered);
     assert!(before.broker_id.is_some());
     assert_eq!(again.broker_id, before.broker_id);
@@ -111,7 +94,7 @@ async fn a_group_that_keeps_the_order_keeps_it_over_a_pause(rig: &RocketMqRig) {
     let mut first = source(rig, &orderly).await;
     assert_eq!(take(first.as_mut(), 4).await, bodies(4));
     // The next ones are given out when this one is acknowledged.
-    receive(first.as_mut()).await.expect("the connection holds");
+    receive(first.as_mut()).await;
     first.close().await;
     let mut second = source(rig, &orderly).await;
     assert_eq!(take(second.as_mut(), 8).await, bodies(12)[4..]);
@@ -124,9 +107,7 @@ async fn a_message_that_is_held_for_long_stays_hidden(rig: &RocketMqRig) {
     let queue = rig.make_queue().await;
     rig.put(&queue, &bodies(1)).await;
     let mut holder = source(rig, &binding(&queue, 1)).await;
-    let held = receive(holder.as_mut())
-        .await
-        .expect("the connection holds");
+    let held = receive(holder.as_mut()).await;
     let mut other = source(rig, &binding(&queue, 1)).await;
     let shown = tokio::time::timeout(LONG, other.receive()).await;
     assert!(shown.is_err(), "{shown:?}");
@@ -143,7 +124,9 @@ async fn a_deleted_topic_is_told(rig: &RocketMqRig) {
     assert!(is_silent(source.as_mut()).await);
     let delete = ["deleteTopic", "-c", "DefaultCluster", "-t", &queue];
     rig.admin(&delete, "success").await;
-    let trouble = receive(source.as_mut()).await.expect_err("it is deleted");
+    let trouble = try_receive(source.as_mut())
+        .await
+        .expect_err("it is deleted");
     assert!(trouble.text.contains(&queue), "{trouble}");
     source.close().await;
 }

@@ -132,10 +132,6 @@ impl Rig for ZeroMqRig {
         None
     }
 
-    fn is_durable(&self) -> bool {
-        true
-    }
-
     fn is_peer_to_peer(&self) -> bool {
         true
     }
