@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -86,7 +86,7 @@ impl Engine {
             .process_group(0)
             .spawn()
             .expect("it can be started");
-        let mut running = self.running.lock().expect("nobody panics");
+        let mut running = self.running();
         let child = running.insert(child);
         let begun = Instant::now();
         while TcpStream::connect(self.address()).is_err() {
@@ -100,7 +100,7 @@ impl Engine {
 
     /// Stops it, so that its connections stay and nobody answers, or lets it go on.
     pub(super) fn freeze(&self, is_frozen: bool) {
-        let running = self.running.lock().expect("nobody panics");
+        let running = self.running();
         let child = running.as_ref().expect("it runs");
         match is_frozen {
             true => signal_group(child, rustix::process::Signal::STOP),
@@ -114,6 +114,11 @@ impl Engine {
         }
     }
 
+    /// A start that failed has poisoned the lock.
+    fn running(&self) -> MutexGuard<'_, Option<Child>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Kills it, with everything that it started in its group, as a power cut would.
     pub(super) fn kill(self: &Arc<Engine>) -> Doing<'static, ()> {
         let engine = self.clone();
@@ -121,10 +126,7 @@ impl Engine {
     }
 
     fn end(&self) {
-        // A start that failed has poisoned it.
-        let running = self.running.lock();
-        let child = running.unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut child) = child {
+        if let Some(mut child) = self.running().take() {
             signal_group(&child, rustix::process::Signal::KILL);
             child.wait().expect("it is our child");
         }
