@@ -72,10 +72,11 @@ async def publish_all(jetstream, first, count, amount, seconds):
 async def print_results(jetstream, first, count, seconds):
     """Prints one line for each order that is answered. Returns the orders without an answer."""
     waiting = {str(number) for number in range(first, first + count)}
-    replies = await jetstream.pull_subscribe(REPLIES, "place_orders")
+    replies = None
     heard = time.monotonic()
     while waiting and time.monotonic() - heard < seconds:
         try:
+            replies = replies or await jetstream.pull_subscribe(REPLIES, "place_orders")
             messages = await replies.fetch(AT_ONCE, timeout=1)
         except (NatsError, OSError, asyncio.TimeoutError):
             await asyncio.sleep(0.1)
