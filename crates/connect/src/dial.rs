@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::port::{self, Trouble, TroubleKind};
+use crate::port::{Trouble, TroubleKind};
 use crate::server_url::ServerUrl;
 use crate::trust;
 
@@ -54,15 +54,15 @@ pub(crate) async fn open_in_time<T>(
 pub(crate) async fn confirm_in_time(
     place: &str,
     timeout: Duration,
-    publishing: impl Future<Output = Result<(), port::SendError>>,
-) -> Result<(), port::SendError> {
+    publishing: impl Future<Output = Result<(), crate::port::SendError>>,
+) -> Result<(), crate::port::SendError> {
     match tokio::time::timeout(timeout, publishing).await {
         Ok(done) => done,
         Err(_) => {
             let seconds = timeout.as_secs();
             let text = format!("{place} did not confirm a message within {seconds} s");
             let trouble = Trouble::new(TroubleKind::Unreachable, text);
-            Err(port::SendError::Disconnected(trouble))
+            Err(crate::port::SendError::Disconnected(trouble))
         }
     }
 }
