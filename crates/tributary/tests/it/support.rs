@@ -225,6 +225,14 @@ impl Server {
         kib.unwrap_or(0) * 1_024
     }
 
+    /// Number of its threads that have this name.
+    pub(crate) fn threads(&self, name: &str) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let tasks = tasks.expect("it runs").flatten();
+        let names = tasks.map(|task| std::fs::read_to_string(task.path().join("comm")));
+        names.flatten().filter(|found| found.trim() == name).count()
+    }
+
     /// SIGKILL: nothing can be written any more.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("kills");
