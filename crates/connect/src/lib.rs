@@ -28,14 +28,6 @@ pub mod rabbitmq;
 pub mod redis;
 #[cfg(feature = "rocketmq")]
 pub mod rocketmq;
-#[cfg(any(
-    feature = "activemq",
-    feature = "nats",
-    feature = "rabbitmq",
-    feature = "redis",
-    feature = "rocketmq"
-))]
-mod server_url;
 pub mod trust;
 pub mod webhooks;
 #[cfg(feature = "zeromq")]

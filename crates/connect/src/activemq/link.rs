@@ -22,9 +22,9 @@ use tokio::sync::Mutex;
 use super::screen::{FRAME_BYTES_MAX, Product};
 use super::server::URL;
 use super::socket::{self, Pulse};
+use crate::dial::server_url::ServerUrl;
 use crate::dial::{self, Cutter};
 use crate::port::{Binder, Trouble, TroubleKind};
-use crate::server_url::ServerUrl;
 
 /// Maximum time for anything else that the broker answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,6 +1,6 @@
 //! Where a broker is: the `url` of a binder.
 
-use crate::server_url::UrlForm;
+use crate::dial::server_url::UrlForm;
 
 /// `amqp://host:port` or `amqps://host:port`.
 pub(super) const URL: UrlForm = UrlForm {
@@ -13,7 +13,7 @@ pub(super) const URL: UrlForm = UrlForm {
 #[cfg(test)]
 mod tests {
     use super::URL;
-    use crate::server_url::tests::check;
+    use crate::dial::server_url::tests::check;
 
     #[test]
     fn urls_are_read_as_activemq_means_them() {

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::screen::{Product, Screen};
+use crate::dial::server_url::ServerUrl;
 use crate::dial::{self, ByteStream, Cutter};
-use crate::server_url::ServerUrl;
 
 /// When something was last read.
 #[derive(Clone, Debug)]

@@ -16,9 +16,9 @@ use tokio::task::AbortHandle;
 
 use super::server::URL;
 use super::wire::{self, Incoming, Info, Op};
+use crate::dial::server_url::ServerUrl;
 use crate::dial::{self, ByteStream};
 use crate::port::{Binder, Trouble, TroubleKind};
-use crate::server_url::ServerUrl;
 
 /// Maximum time for anything else that the server answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

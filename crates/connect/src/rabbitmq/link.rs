@@ -10,9 +10,9 @@ use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, ErrorKind
 use super::screen::{FRAME_BYTES_MAX, Version};
 use super::server;
 use super::socket::{self, Socket};
+use crate::dial::server_url::ServerUrl;
 use crate::dial::{self, Cutter};
 use crate::port::{Binder, Trouble, TroubleKind};
-use crate::server_url::ServerUrl;
 
 /// Maximum time for anything else that the broker answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

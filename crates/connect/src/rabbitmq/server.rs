@@ -1,7 +1,7 @@
 //! Where a broker is: the `url` of a binder.
 
+use crate::dial::server_url::{ServerUrl, UrlForm};
 use crate::port::Unfit;
-use crate::server_url::{ServerUrl, UrlForm};
 
 /// Maximum length of a name or a routing key, in bytes: what AMQP allows.
 pub(super) const NAME_BYTES_MAX: usize = 255;
@@ -52,7 +52,7 @@ fn decode(encoded: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{URL, read};
-    use crate::server_url::tests::check;
+    use crate::dial::server_url::tests::check;
 
     #[track_caller]
     fn check_vhost(url: &str, expected: Result<&str, &str>) {

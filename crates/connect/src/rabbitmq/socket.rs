@@ -16,8 +16,8 @@ use futures_util::Stream;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::screen::{Screen, Version};
+use crate::dial::server_url::ServerUrl;
 use crate::dial::{self, ByteStream, Cutter};
-use crate::server_url::ServerUrl;
 
 /// What lapin runs on: the tasks and timers of tokio, and our sockets.
 pub(super) type Kit = RuntimeParts<Tokio, Sockets>;

@@ -9,8 +9,8 @@ use tokio::task::AbortHandle;
 
 use super::server;
 use crate::dial;
+use crate::dial::server_url::ServerUrl;
 use crate::port::{Binder, Trouble, TroubleKind};
-use crate::server_url::ServerUrl;
 
 /// Maximum time for anything else that the server answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

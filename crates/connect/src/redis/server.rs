@@ -1,7 +1,7 @@
 //! Where a server is: the `url` of a binder.
 
+use crate::dial::server_url::{ServerUrl, UrlForm};
 use crate::port::Unfit;
-use crate::server_url::{ServerUrl, UrlForm};
 
 const URL: UrlForm = UrlForm {
     example: "rediss://host:6379",
@@ -32,7 +32,7 @@ pub(super) fn read(url: &str) -> Result<(ServerUrl, u16), Unfit> {
 #[cfg(test)]
 mod tests {
     use super::{URL, read};
-    use crate::server_url::tests::check;
+    use crate::dial::server_url::tests::check;
 
     #[test]
     fn urls_are_read_as_redis_means_them() {

@@ -19,8 +19,8 @@ use super::call::{self, CLIENT_VERSION, Caller, Channel, Messages};
 use super::server::{self, URL};
 use super::wire::{self, Answer, Resource, Settings, Span, Telemetry, code};
 use crate::dial;
+use crate::dial::server_url::ServerUrl;
 use crate::port::{Binder, Trouble, TroubleKind};
-use crate::server_url::ServerUrl;
 
 /// Maximum time for anything else that the proxy answers.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,6 +1,6 @@
 //! Where a proxy is: the `url` of a binder.
 
-use crate::server_url::{ServerUrl, UrlForm};
+use crate::dial::server_url::{ServerUrl, UrlForm};
 
 /// `http://host:port` or `https://host:port`. The port is RocketMQ's own default.
 pub(super) const URL: UrlForm = UrlForm {
@@ -22,7 +22,7 @@ pub(super) fn origin(server: &ServerUrl) -> String {
 #[cfg(test)]
 mod tests {
     use super::{URL, origin};
-    use crate::server_url::tests::check;
+    use crate::dial::server_url::tests::check;
 
     #[test]
     fn urls_are_read_as_rocketmq_means_them() {

@@ -56,7 +56,7 @@ impl Client {
     pub(super) fn finish(mut self) -> Ended {
         let mut patience = Patience::new();
         while !self.has_ended() {
-            let printed = self.printed().len() as u64;
+            let printed = self.out.as_file().metadata().expect("it is open").len();
             assert!(patience.lasts(printed), "it does not end");
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tributary_testkit::engine::Engine;
 
 use super::client::{Client, check_paid_once, open_account};
-use super::engine::Engine;
 use crate::crash::{asked_for, verify};
 use crate::support::{PATIENCE, Server, repository, tool};
 
@@ -101,7 +101,8 @@ impl Example {
 
     /// The same with another engine of this type of broker.
     pub(super) fn start_on(&self, engine: &str) -> Option<Engine> {
-        let engine = Engine::start(engine)?;
+        let engine = Engine::find(engine)?;
+        engine.start();
         Client::start(self.program(&engine, &["--declare-only"])?).succeed();
         Some(engine)
     }
@@ -163,7 +164,7 @@ impl Example {
     }
 
     /// The same, with a broker that has all destinations.
-    pub(super) fn kill_server_and_broker(&self, mut engine: Engine) {
+    pub(super) fn kill_server_and_broker(&self, engine: Engine) {
         let directory = tempfile::tempdir().expect("directory");
         let data = directory.path().join("data");
         let mut server = Server::start(&data);
@@ -180,7 +181,7 @@ impl Example {
                     server = kill_and_restart(server, &data);
                 } else {
                     engine.kill();
-                    engine.restart();
+                    engine.start();
                 }
             }
             check_all_answered(placing, &server, before, each);

@@ -2,7 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use super::engine::Engine;
+use tributary_testkit::engine::Engine;
+
 use super::example::Example;
 use crate::support::repository;
 

@@ -3,7 +3,6 @@
 mod activemq;
 mod change;
 mod client;
-mod engine;
 mod example;
 mod kafka;
 mod nats;

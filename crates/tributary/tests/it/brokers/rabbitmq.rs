@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::engine::Engine;
+use tributary_testkit::engine::Engine;
+
 use super::example::Example;
 use crate::support::{PATIENCE, nothing_may_be_skipped, repository};
 

@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tributary_testkit::engine::Engine;
 
 use super::client::Client;
-use super::engine::Engine;
 use super::rabbitmq::wait_for_names;
 use crate::support::{PATIENCE, Server, all_pages, repository, tool};
 
@@ -139,9 +139,10 @@ fn by_object<'a>(
 
 #[test]
 fn events_reach_a_foreign_client_in_order_although_the_broker_is_killed() {
-    let Some(mut engine) = Engine::start("rabbitmq") else {
+    let Some(engine) = Engine::find("rabbitmq") else {
         return;
     };
+    engine.start();
     let (queue, keys) = ("payment_events", "payment.EUR.#");
     let Some(declare) = reader(&engine, queue, keys, &["--declare-only"]) else {
         return;
@@ -196,7 +197,7 @@ fn events_reach_a_foreign_client_in_order_although_the_broker_is_killed() {
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     let line = "tributary_binding_up{binding=\"events\"} 0";
     assert!(metrics.lines().any(|shown| shown == line), "{metrics}");
-    engine.restart();
+    engine.start();
     let read = events(reading);
 
     // Each event came at least once, and the first occurrences of a payment's events in order.

@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::engine::Engine;
+use tributary_testkit::engine::Engine;
+
 use super::example::Example;
 use crate::support::PATIENCE;
 
@@ -18,7 +19,8 @@ const ROCKETMQ: Example = Example {
 
 /// Starts the broker with what `docs/brokers/rocketmq.md` makes; none if the test is to be skipped.
 fn start() -> Option<Engine> {
-    let engine = Engine::start("rocketmq")?;
+    let engine = Engine::find("rocketmq")?;
+    engine.start();
     for (topic, kind) in [
         ("payment_order", "FIFO"),
         ("payment_order_tributary_dlq", "NORMAL"),

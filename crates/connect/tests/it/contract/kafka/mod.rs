@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -25,6 +25,9 @@ use super::proxy::Proxy;
 use super::{
     PATIENCE, Rig, binder, binding, check_binders, check_bindings, group, in_time, nameless,
 };
+
+/// How long a broker may take for one answer before it is asked again.
+const SOON: Duration = Duration::from_secs(5);
 
 struct KafkaRig {
     engine: Arc<Engine>,
@@ -62,20 +65,33 @@ impl KafkaRig {
         format!("topic-{}", self.topics.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Makes a topic, as soon as the broker does.
+    /// Makes a topic, as soon as the broker does, and waits until it tells others of it.
     async fn create(&self, topic: &str, partitions: i32, configuration: &[(&str, &str)]) {
         let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         new.config = configuration.to_vec();
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("it is fit");
-        let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
+        let options = AdminOptions::new().request_timeout(Some(SOON));
         in_time("creating a topic", async {
             loop {
                 let created = admin.create_topics([&new], &options).await;
                 match created.as_deref() {
-                    Ok([Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))]) => return,
+                    Ok([Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))]) => break,
                     other => eprintln!("not yet: {other:?}"),
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+        let topic = topic.to_owned();
+        let is_told = move || {
+            let told = admin.inner().fetch_metadata(Some(&topic), SOON);
+            told.is_ok_and(|told| told.topics()[0].error().is_none())
+        };
+        blocking(move || {
+            let begun = Instant::now();
+            while !is_told() {
+                assert!(begun.elapsed() < PATIENCE, "it is not told");
+                std::thread::sleep(Duration::from_millis(20));
             }
         })
         .await;

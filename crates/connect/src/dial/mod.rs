@@ -1,5 +1,7 @@
 //! How adapters connect to a broker that is one server: TCP, with TLS if its url says so.
 
+pub(crate) mod server_url;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use server_url::ServerUrl;
+
 use crate::port::{Trouble, TroubleKind};
-use crate::server_url::ServerUrl;
 use crate::trust;
 
 /// Maximum time until a connection is made, and the broker has let the user in.
