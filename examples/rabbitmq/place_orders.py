@@ -85,7 +85,8 @@ def connected(options, left, work):
             connection = pika.BlockingConnection(pika.URLParameters(options.url))
             work(connection.channel())
             return connection.close()
-        except AMQPError:
+        # A ValueError if the connection breaks while pika makes it.
+        except (AMQPError, ValueError):
             if len(left) < count:
                 count, since = len(left), time.monotonic()
             if time.monotonic() - since > options.wait:

@@ -80,7 +80,8 @@ def main():
                 read(channel, options.queue, seen, options.count, options.wait)
             connection.close()
             break
-        except AMQPError as error:
+        # A ValueError if the connection breaks while pika makes it.
+        except (AMQPError, ValueError) as error:
             # Silence for too long ends the program, whatever the reason.
             if len(seen) > before:
                 patience = time.monotonic() + options.wait
