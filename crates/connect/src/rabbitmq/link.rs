@@ -175,6 +175,11 @@ pub(super) fn describe(place: &str, what: &str, error: &lapin::Error) -> Trouble
             TroubleKind::Unreachable,
             "it is shutting down, or an operator closed the connection",
         ),
+        // So it answers, for example, one of two that create the same queue at the same moment.
+        AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR) => (
+            TroubleKind::Unreachable,
+            "it failed by itself and is tried again; see its log if that goes on",
+        ),
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => (
             TroubleKind::Refused,
             "check the virtual host in url, and that the user has permissions there",
