@@ -142,6 +142,16 @@ pub trait Backend: Send {
     /// is the state after the batch. At most [`Backend::depth`] batches may be in flight.
     fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket;
 
+    /// Writes a frame that another node decided, verbatim. The frame follows the head and everything in flight; no turn is open.
+    ///
+    /// Only a backend of a cluster is asked for that, and whatever keeps its journal.
+    fn follow(&mut self, frame: Vec<u8>) -> Ticket {
+        drop(frame);
+        Ticket::ready(Fate::Refused(Failure::Unavailable(
+            "this store follows nobody".into(),
+        )))
+    }
+
     /// Ends the turn without a batch.
     fn abandon(&mut self) {}
 

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tributary_journal::{FrameBuilder, lock, read_lock, write_lock};
-use tributary_ledger::codec::Record;
+use tributary_journal::{FrameBuilder, FrameRef, lock, read_lock, write_lock};
+use tributary_ledger::FORMAT_VERSION;
+use tributary_ledger::codec::{Corrupt, Record, RecordRef};
 
 use crate::payload;
 
@@ -66,6 +67,17 @@ impl Batch {
             frame: RwLock::new(frame),
             frames,
         }
+    }
+
+    /// A batch of the records of a frame that another node decided.
+    pub(crate) fn of_sealed(frame: &FrameRef<'_>, frames: Arc<Frames>) -> Result<Batch, Corrupt> {
+        let mut changes_settings = false;
+        for record in frame.records() {
+            let record = RecordRef::parse(record.payload(), FORMAT_VERSION)?;
+            changes_settings |= record.to_record()?.outcome.setting.is_some();
+        }
+        let frame = FrameBuilder::from_sealed(frame);
+        Ok(Batch::new(frame, changes_settings, frames))
     }
 
     /// Returns the position of the first record.

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use tributary_journal::{
-    FRAME_BODY_BYTES_MAX, FrameBuilder, Head, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, prefetch,
+    FRAME_BODY_BYTES_MAX, FrameBuilder, FrameRef, Head, RECORD_BYTES_MAX, RECORD_HEADER_BYTES,
+    prefetch,
 };
+use tributary_ledger::codec::Corrupt;
 use tributary_ledger::{
     self as ledger, Body, BoundUse, Command, Context, Outcome, OwnerId, PaymentId, QueueMode,
     SharedBound, WorkingSet,
@@ -21,6 +23,7 @@ use crate::batch::{Batch, Frames};
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::recent::{Flight, created_in};
+use crate::recover;
 use crate::request::{
     COMMANDS_PER_BATCH_MAX, NotQueued, Request, Resolved, Respond, TurnedAway, Verdict, bytes_max,
     failure_of_rest,
@@ -125,7 +128,7 @@ pub struct Core {
 impl Core {
     /// A writer that continues after `set`, which must be the state as of the backend's head.
     pub fn new(backend: Box<dyn Backend>, clock: Arc<dyn Clock>, set: WorkingSet) -> Core {
-        let head = backend.reader().head();
+        let last = context_of(backend.reader().head());
         Core {
             set,
             backend,
@@ -137,10 +140,7 @@ impl Core {
             frames: Arc::default(),
             outcome: Outcome::default(),
             queue_length_max: QUEUE_LENGTH_MAX,
-            last: Context {
-                position: head.position,
-                timestamp: head.timestamp,
-            },
+            last,
         }
     }
 
@@ -343,10 +343,7 @@ impl Core {
 
     fn begin_at(&mut self, head: Head, lacks_space: bool) {
         if self.flight.len() == 0 {
-            self.last = Context {
-                position: head.position,
-                timestamp: head.timestamp,
-            };
+            self.last = context_of(head);
         }
         assert!(
             head.position <= self.last.position,
@@ -591,6 +588,50 @@ impl Core {
         }
     }
 
+    /// Takes in a frame that another node decided: applies its records, and hands it over to be written and published.
+    ///
+    /// # Errors
+    /// If a record can't be read. Nothing has changed.
+    ///
+    /// # Panics
+    /// If something is being decided here, or the frame does not follow what was handed over before.
+    pub fn follow(&mut self, bytes: Vec<u8>, respond: Respond) -> Result<InFlight, Failure> {
+        let is_free = self.open.is_none() && self.divided.is_none();
+        assert!(is_free, "one node decides");
+        let frame = FrameRef::parse(&bytes).expect("a frame that counts is whole");
+        let header = *frame.header();
+        if self.flight.len() == 0 {
+            self.last = context_of(self.backend.reader().head());
+        }
+        assert_eq!(
+            header.first_position,
+            self.last.position + 1,
+            "a frame follows the head"
+        );
+        let damaged = |corrupt: Corrupt| Failure::RecordDamaged {
+            position: header.first_position,
+            what: corrupt.to_string(),
+        };
+        let batch = Batch::of_sealed(&frame, self.frames.clone()).map_err(damaged)?;
+        recover::apply_frame(&frame, header.first_position, &mut self.set)?;
+        let batch = Arc::new(batch);
+        self.last = Context {
+            position: batch.last_position(),
+            timestamp: header.timestamp,
+        };
+        self.unpublished.push_back(self.last);
+        self.flight.took_off(batch.clone());
+        Ok(InFlight {
+            ticket: self.backend.follow(bytes),
+            batch,
+            waiting: vec![Waiting {
+                verdicts: Vec::new(),
+                earlier: Vec::new(),
+                respond,
+            }],
+        })
+    }
+
     /// Ends a turn that made no record, and forgets what was loaded for it.
     fn abandon(&mut self) {
         self.backend.abandon();
@@ -623,11 +664,7 @@ impl Core {
         self.flight.clear();
         self.unpublished.clear();
         self.set = set;
-        let head = self.backend.reader().head();
-        self.last = Context {
-            position: head.position,
-            timestamp: head.timestamp,
-        };
+        self.last = context_of(self.backend.reader().head());
     }
 
     /// Whether a batch whose fate nobody told is in the journal: its first record is, or is not.
@@ -689,6 +726,13 @@ impl Open {
             .expect("has_room_for bounds the frame");
         self.changes_settings |= outcome.setting.is_some();
         ledger::index_command_keys(command, hash, outcome, &mut |hash| self.frame.add_key(hash));
+    }
+}
+
+fn context_of(head: Head) -> Context {
+    Context {
+        position: head.position,
+        timestamp: head.timestamp,
     }
 }
 

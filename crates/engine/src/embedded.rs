@@ -102,14 +102,28 @@ struct Appender {
 
 impl Appender {
     fn append(&self, batch: &Batch) -> Fate {
+        self.append_with(|writer| {
+            let mut frame = batch.frame_mut();
+            let appended = writer.append(&mut frame);
+            (appended, frame.body_bytes() as u64)
+        })
+    }
+
+    fn append_sealed(&self, frame: &[u8]) -> Fate {
+        self.append_with(|writer| (writer.append_sealed(frame), frame.len() as u64))
+    }
+
+    /// Appends by `append`, which tells how many bytes that were.
+    fn append_with(
+        &self,
+        append: impl FnOnce(&mut Writer) -> (Result<Head, AppendError>, u64),
+    ) -> Fate {
         let mut writer = lock(&self.writer);
         let Some(writer) = writer.as_mut() else {
             return Fate::Refused(Failure::Stopping);
         };
-        let mut frame = batch.frame_mut();
-        let fate = fate_of(writer.append(&mut frame));
-        let bytes = frame.body_bytes() as u64;
-        drop(frame);
+        let (appended, bytes) = append(writer);
+        let fate = fate_of(appended);
         self.reserve(writer);
         if self.unseen.fetch_add(bytes, Ordering::Relaxed) + bytes >= MAINTAIN_EVERY_BYTES {
             self.unseen.store(0, Ordering::Relaxed);
@@ -375,6 +389,20 @@ impl Backend for Embedded {
             Io::Threads { appender, .. } => {
                 let (appender, batch) = (appender.clone(), batch.clone());
                 Ticket::pending(move || appender.append(&batch))
+            }
+        }
+    }
+
+    fn follow(&mut self, frame: Vec<u8>) -> Ticket {
+        match &mut self.io {
+            Io::Inline {
+                writer: Some(writer),
+                ..
+            } => Ticket::ready(fate_of(writer.append_sealed(&frame))),
+            Io::Inline { writer: None, .. } => Ticket::ready(Fate::Refused(Failure::Stopping)),
+            Io::Threads { appender, .. } => {
+                let appender = appender.clone();
+                Ticket::pending(move || appender.append_sealed(&frame))
             }
         }
     }

@@ -230,6 +230,14 @@ impl Engine {
         self.0.shared.replies(resolved)
     }
 
+    /// Takes in a frame that another node decided, and calls `followed` with whether that is published: not if the engine stops. Frames
+    /// follow each other without a gap; while this node leads, there is none. At most a few frames should be on their way: each is in
+    /// memory.
+    pub fn follow(&self, frame: Vec<u8>, followed: impl FnOnce(bool) + Send + 'static) {
+        let respond: Respond = Box::new(move |resolved| followed(resolved.is_ok()));
+        let _gone = self.0.inbox.send(writer::Message::Follow(frame, respond));
+    }
+
     /// A handle that does not keep the engine running.
     pub fn downgrade(&self) -> WeakEngine {
         WeakEngine(Arc::downgrade(&self.0))

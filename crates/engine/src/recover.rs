@@ -237,7 +237,12 @@ fn read_frames(
     Ok(())
 }
 
-fn apply_frame(frame: &FrameRef<'_>, first: u64, set: &mut WorkingSet) -> Result<(), Failure> {
+/// Applies the records of a frame from the position `first` on, and forgets what need not be resident.
+pub(crate) fn apply_frame(
+    frame: &FrameRef<'_>,
+    first: u64,
+    set: &mut WorkingSet,
+) -> Result<(), Failure> {
     let damaged = |position, corrupt: Corrupt| Failure::RecordDamaged {
         position,
         what: corrupt.to_string(),

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::completions;
 use crate::core::{Core, InFlight};
 use crate::failure::Failure;
-use crate::request::{Request, TurnedAway};
+use crate::request::{Request, Respond, TurnedAway};
 use crate::shared::Shared;
 use crate::timers::{self, Selected};
 
@@ -35,6 +35,8 @@ pub(crate) enum Message {
     Lost(Fate, InFlight),
     /// Holds have come due, or queued payments can run.
     Runnable,
+    /// A frame that another node decided. Who is to be answered learns when it is published.
+    Follow(Vec<u8>, Respond),
     Stop,
 }
 
@@ -104,6 +106,8 @@ pub(crate) fn spawn(
             to_publisher,
             to_judge,
             pending: VecDeque::new(),
+            follows: false,
+            followed: VecDeque::new(),
             stopping: false,
         };
         writer.run(&messages);
@@ -215,6 +219,10 @@ struct Writer {
     /// None without a judge.
     to_judge: Option<mpsc::Sender<Selected>>,
     pending: VecDeque<Request>,
+    /// Whether the last batch that was handed over was decided by another node.
+    follows: bool,
+    /// Frames that came while the writer waited for something else.
+    followed: VecDeque<(Vec<u8>, Respond)>,
     stopping: bool,
 }
 
@@ -222,7 +230,7 @@ impl Writer {
     fn run(mut self, messages: &mpsc::Receiver<Message>) {
         let mut timers = timers::Timers::new(&self.shared);
         loop {
-            while let Ok(message) = messages.try_recv() {
+            while let Some(message) = self.next_message(messages) {
                 self.handle(message, messages);
             }
             if self.shared.why_failed().is_some() {
@@ -253,6 +261,14 @@ impl Writer {
                 return self.core.close();
             }
             self.wait_for_message(messages);
+        }
+    }
+
+    /// The next message, if there is one now. What came while fates were awaited comes first.
+    fn next_message(&mut self, messages: &mpsc::Receiver<Message>) -> Option<Message> {
+        match self.followed.pop_front() {
+            Some((frame, respond)) => Some(Message::Follow(frame, respond)),
+            None => messages.try_recv().ok(),
         }
     }
 
@@ -312,7 +328,28 @@ impl Writer {
             Message::Landed => self.core.landed(),
             Message::Lost(fate, in_flight) => self.lost(fate, in_flight, messages),
             Message::Runnable => {}
+            Message::Follow(frame, respond) => self.follow(frame, respond, messages),
             Message::Stop => self.stopping = true,
+        }
+    }
+
+    /// Takes in a frame that another node decided. What was decided here and is not durable is lost: another node leads.
+    fn follow(&mut self, frame: Vec<u8>, respond: Respond, messages: &mpsc::Receiver<Message>) {
+        if !self.follows {
+            let lost = self.learn_fates(Vec::new(), messages);
+            if !lost.is_empty() || self.core.is_divided() || self.core.open_len() != (0, 0) {
+                settle_lost(&mut self.core, &self.shared, lost);
+            }
+            self.follows = true;
+        }
+        if self.shared.why_failed().is_some() {
+            return respond(Err(Failure::Stopping));
+        }
+        match self.core.follow(frame, respond) {
+            Ok(in_flight) => {
+                let _ended = self.to_publisher.send(in_flight);
+            }
+            Err(failure) => self.shared.fail(&failure.to_string()),
         }
     }
 
@@ -339,6 +376,7 @@ impl Writer {
         let full = !self.pending.is_empty() || self.core.is_divided();
         let now = self.core.can_submit() && (self.core.in_flight() == 0 || full);
         if now {
+            self.follows = false;
             let _ended = self.to_publisher.send(self.core.submit());
         }
         now
@@ -346,19 +384,40 @@ impl Writer {
 
     /// Handles a batch that was not written, or perhaps not. Everything decided after the batch is lost with it.
     fn lost(&mut self, fate: Fate, in_flight: InFlight, messages: &mpsc::Receiver<Message>) {
-        let mut lost = vec![(fate, in_flight)];
-        // The publisher tells of batches in order, so the rest of them follow.
+        let lost = self.learn_fates(vec![(fate, in_flight)], messages);
+        if self.follows {
+            // What another node decided can't be given up, and nothing can follow before it is written.
+            let why = lost.iter().find_map(|(fate, _)| match fate {
+                Fate::Refused(failure) => Some(failure.to_string()),
+                _ => None,
+            });
+            let why = why.unwrap_or_else(|| "its fate is unknown".to_owned());
+            self.shared.fail(&format!(
+                "a frame of the cluster could not be written here: {why}"
+            ));
+        }
+        settle_lost(&mut self.core, &self.shared, lost);
+    }
+
+    /// Waits until the fate of everything in flight is known, and returns what did not become durable.
+    fn learn_fates(
+        &mut self,
+        mut lost: Vec<(Fate, InFlight)>,
+        messages: &mpsc::Receiver<Message>,
+    ) -> Vec<(Fate, InFlight)> {
+        // The publisher tells of batches in order.
         while lost.len() < self.core.in_flight() {
             match messages.recv() {
                 Ok(Message::Lost(fate, in_flight)) => lost.push((fate, in_flight)),
                 Ok(Message::Landed) => self.core.landed(),
                 Ok(Message::Requests(requests)) => self.pending.extend(requests),
                 Ok(Message::Runnable) => {}
+                Ok(Message::Follow(frame, respond)) => self.followed.push_back((frame, respond)),
                 Ok(Message::Stop) => self.stopping = true,
                 Err(_) => break,
             }
         }
-        settle_lost(&mut self.core, &self.shared, lost);
+        lost
     }
 
     /// Refuses every request: the engine failed, and no caller may wait for an answer that will not come.
@@ -370,6 +429,9 @@ impl Writer {
         for request in self.pending.drain(..) {
             request.refuse(failure.clone());
         }
+        for (_, respond) in self.followed.drain(..) {
+            respond(Err(failure.clone()));
+        }
         while let Ok(message) = messages.recv_timeout(SLEEP_MAX) {
             match message {
                 Message::Requests(requests) => {
@@ -379,6 +441,7 @@ impl Writer {
                 }
                 Message::Lost(_, in_flight) => in_flight.respond(Some(failure.clone())),
                 Message::Landed | Message::Runnable => {}
+                Message::Follow(_, respond) => respond(Err(failure.clone())),
                 Message::Stop => return,
             }
         }

@@ -105,6 +105,23 @@ impl FrameBuilder {
         builder
     }
 
+    /// Creates a builder that holds a sealed frame, to read its records as if they had been added here.
+    #[must_use]
+    pub fn from_sealed(frame: &FrameRef<'_>) -> Self {
+        let header = frame.header();
+        let mut builder = FrameBuilder::new(
+            header.first_position,
+            header.timestamp,
+            header.rules_version,
+        );
+        for record in frame.records() {
+            builder
+                .push(|into| into.extend_from_slice(record.payload()))
+                .expect("a sealed frame is within the bounds");
+        }
+        builder
+    }
+
     /// Empties the frame and keeps its memory.
     pub fn reset(&mut self, first_position: u64, timestamp: u64, rules_version: u16) {
         assert!(first_position > 0, "positions start at 1");

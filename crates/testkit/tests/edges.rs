@@ -18,6 +18,10 @@ const EDGES: &[(&str, &[&str])] = &[
         &["tributary-ledger", "tributary-journal", "tributary-engine"],
     ),
     (
+        "tributary-cluster",
+        &["tributary-ledger", "tributary-journal", "tributary-engine"],
+    ),
+    (
         "tributary-streams",
         &["tributary-ledger", "tributary-engine"],
     ),

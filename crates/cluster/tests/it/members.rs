@@ -1,0 +1,264 @@
+//! Engines on three nodes over one log: whoever leads, every payment is made once, and all have the same journal.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tributary_cluster::backend::{Member, prepare};
+use tributary_cluster::entry::{Body, Entry, Genesis, Header, Mark};
+use tributary_cluster::fold::Fold;
+use tributary_cluster::log::{Appended, Log};
+use tributary_cluster::memory::MemoryStore;
+use tributary_cluster::node::{Identity, Node};
+use tributary_engine::{Embedded, Engine, Options, Ports, Reply, SystemClock};
+use tributary_journal::{DirDisk, Disk, create};
+use tributary_ledger::{AccountId, Body as Action, Command};
+use tributary_testkit::backends::{cluster_meta, small_segments};
+use tributary_testkit::commands::{command, open, pay};
+
+use crate::contract::{PATIENCE, Rig, begin};
+
+const NODES: usize = 3;
+const CLIENTS: usize = 3;
+const PAYMENTS: usize = 60;
+
+/// Begins a log.
+pub(crate) fn begin_log(log: &mut dyn Log) {
+    begin(log);
+    let header = Header {
+        log_id: [6; 16],
+        term: 0,
+        nonce: 0,
+        settled: Mark::default(),
+    };
+    let genesis = Genesis::new(&cluster_meta(), 1, vec![0; 32]);
+    let entry = Entry::encode(&header, &Body::Genesis(genesis));
+    assert_eq!(log.append(0, &entry, PATIENCE), Appended::At(0));
+}
+
+/// A node, with its engine and its mirror.
+pub(crate) struct Running {
+    pub(crate) engine: Engine,
+    pub(crate) member: Member,
+}
+
+impl Running {
+    pub(crate) fn start(folder: &TempDir, rank: u32, run: u32, log: Box<dyn Log>) -> Running {
+        let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(folder.path()));
+        let _exists = create(&disk, &small_segments(), &cluster_meta());
+        let mirror = Embedded::open(disk, small_segments()).expect("the mirror is whole");
+        let (store, prepared) = prepare(mirror);
+        let clock = Arc::new(SystemClock);
+        let engine = Engine::recover(Box::new(store), clock, Options::default());
+        let ports = Ports {
+            permit: prepared.permit(),
+            ..Ports::default()
+        };
+        let engine = engine.expect("the mirror is whole").start(ports);
+        let engine = engine.expect("threads can be started");
+        let identity = Identity {
+            name: format!("node-{rank}"),
+            url: String::new(),
+            rank,
+            run: rank * 1_000 + run,
+        };
+        let node = Node::new(identity, Fold::default(), Duration::ZERO);
+        let following = engine.clone();
+        let member = prepared.start(node, log, move |frame, followed| {
+            following.follow(frame, followed);
+        });
+        Running {
+            member: member.expect("a thread can be started"),
+            engine,
+        }
+    }
+
+    /// Stops it as `SIGTERM` does, or so that what is on its way is given up.
+    pub(crate) fn stop(self, is_kind: bool) {
+        let Running { engine, member } = self;
+        if is_kind {
+            engine.shutdown();
+        }
+        member.stop();
+        engine.shutdown();
+    }
+}
+
+#[track_caller]
+pub(crate) fn in_time(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Has a command decided by whoever leads, as a client does that repeats it under its key.
+fn execute(engines: &[std::sync::RwLock<Option<Engine>>], command: &Command) -> Reply {
+    let begun = Instant::now();
+    for attempt in 0.. {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "nobody decides {:?}",
+            command.key
+        );
+        let engine = engines[attempt % engines.len()]
+            .read()
+            .expect("no panic")
+            .clone();
+        if let Some(Ok(mut replies)) =
+            engine.map(|engine| engine.execute_blocking(vec![command.clone()]))
+        {
+            return replies.pop().expect("a reply for each command");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    unreachable!()
+}
+
+fn position(reply: &Reply) -> u64 {
+    match reply {
+        Reply::Done { record, .. } => {
+            assert_eq!(record.outcome.rejection, None);
+            record.ctx.position
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Plays: clients pay all the time, while the leader hands over, is stopped and started again, and the log is in trouble.
+pub(crate) fn play(rig: &dyn Rig) {
+    begin_log(&mut *rig.connect());
+    let folders: Vec<TempDir> = (0..NODES)
+        .map(|_| tempfile::tempdir().expect("there is room"))
+        .collect();
+    let start = |rank: usize, run: u32| {
+        Running::start(
+            &folders[rank],
+            u32::try_from(rank).expect("a few"),
+            run,
+            rig.connect(),
+        )
+    };
+    let mut nodes: Vec<Option<Running>> = (0..NODES).map(|rank| Some(start(rank, 0))).collect();
+    let engines: Vec<std::sync::RwLock<Option<Engine>>> = nodes
+        .iter()
+        .map(|node| std::sync::RwLock::new(node.as_ref().map(|node| node.engine.clone())))
+        .collect();
+    for account in ["payer", "payee"] {
+        position(&execute(&engines, &open(account, account)));
+    }
+    let is_done = AtomicBool::new(false);
+    let answered: Vec<u64> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let engines = &engines;
+                scope.spawn(move || -> Vec<u64> {
+                    (0..PAYMENTS)
+                        .map(|number| {
+                            let key = format!("{client} {number}");
+                            let paying = command(&key, Action::Pay(pay(1, 2, 1)));
+                            thread::sleep(Duration::from_millis(20));
+                            position(&execute(engines, &paying))
+                        })
+                        .collect()
+                })
+            })
+            .collect();
+        let trouble = scope.spawn(|| {
+            for round in 1.. {
+                thread::sleep(Duration::from_millis(700));
+                if is_done.load(Ordering::Relaxed) {
+                    return;
+                }
+                let leads =
+                    |node: &Option<Running>| node.as_ref().is_some_and(|node| node.member.leads());
+                let Some(leader) = nodes.iter().position(leads) else {
+                    continue;
+                };
+                match round % 4 {
+                    0 => rig.cut(),
+                    1 => {
+                        let node = nodes[leader].as_ref().expect("it leads");
+                        node.member
+                            .hand_over(&format!("node-{}", (leader + 1) % NODES));
+                    }
+                    2 => {
+                        *engines[leader].write().expect("no panic") = None;
+                        nodes[leader].take().expect("it leads").stop(round % 8 == 2);
+                        let node = start(leader, round);
+                        *engines[leader].write().expect("no panic") = Some(node.engine.clone());
+                        nodes[leader] = Some(node);
+                    }
+                    _ => rig.kill(),
+                }
+            }
+        });
+        let answered = clients
+            .into_iter()
+            .flat_map(|client| client.join().expect("no panic"))
+            .collect();
+        is_done.store(true, Ordering::Relaxed);
+        trouble.join().expect("no panic");
+        answered
+    });
+    drop(engines);
+    check(&nodes, &answered);
+    let digest = nodes[0].as_ref().map(|node| node.engine.reader().digest());
+    let nodes = nodes.into_iter().flatten();
+    nodes.for_each(|node| node.stop(true));
+    // A mirror is a directory like any other.
+    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(folders[1].path()));
+    let mirror = Embedded::open(disk, small_segments()).expect("the mirror is whole");
+    let clock = Arc::new(SystemClock);
+    let alone = Engine::recover(Box::new(mirror), clock, Options::default());
+    let alone = alone.expect("the mirror is whole").reader().digest();
+    assert_eq!(Some(alone), digest);
+}
+
+fn check(nodes: &[Option<Running>], answered: &[u64]) {
+    let nodes: Vec<&Running> = nodes
+        .iter()
+        .map(|node| node.as_ref().expect("all run"))
+        .collect();
+    for node in &nodes {
+        assert_eq!(node.member.why_stopped(), None);
+    }
+    let heads = || -> Vec<_> {
+        let head = |node: &&Running| node.engine.reader().head();
+        nodes.iter().map(head).collect()
+    };
+    in_time("all have the same journal", || {
+        let heads = heads();
+        heads.iter().all(|head| *head == heads[0])
+    });
+    let payments = (CLIENTS * PAYMENTS) as u64;
+    assert_eq!(heads()[0].position, payments + 2, "each once");
+    let mut positions = answered.to_vec();
+    positions.sort_unstable();
+    let expected: Vec<u64> = (3..payments + 3).collect();
+    assert_eq!(positions, expected);
+    in_time("all have the same state", || {
+        let digest = |node: &&Running| node.engine.reader().digest();
+        let digests: Vec<_> = nodes.iter().map(digest).collect();
+        digests.iter().all(|digest| *digest == digests[0])
+    });
+    for node in nodes {
+        let payee = node
+            .engine
+            .reader()
+            .account(AccountId(2))
+            .expect("it is open");
+        assert_eq!(
+            payee.posted,
+            i64::try_from(payments).expect("a small number")
+        );
+    }
+}
+
+#[test]
+fn nodes_over_a_log_in_memory_pay_once_whoever_leads() {
+    play(&MemoryStore::default());
+}
