@@ -250,16 +250,36 @@ impl Follower {
         if stopped {
             return;
         }
-        let shared = self.shared.clone();
-        let followed = Box::new(move |is_published: bool| {
-            shared.change(|state| {
-                state.ahead -= 1;
-                if !is_published {
-                    state.stop("the engine has stopped");
-                }
-            });
-        });
+        let frame_ahead = FrameAhead {
+            shared: self.shared.clone(),
+            is_published: false,
+        };
+        let followed = Box::new(move |is_published| frame_ahead.end(is_published));
         (self.follow)(frame, followed);
+    }
+}
+
+/// A frame on its way through the engine. An engine that ends drops it.
+struct FrameAhead {
+    shared: Shared,
+    is_published: bool,
+}
+
+impl FrameAhead {
+    fn end(mut self, is_published: bool) {
+        self.is_published = is_published;
+    }
+}
+
+impl Drop for FrameAhead {
+    fn drop(&mut self) {
+        let is_published = self.is_published;
+        self.shared.change(|state| {
+            state.ahead -= 1;
+            if !is_published {
+                state.stop("the engine has stopped");
+            }
+        });
     }
 }
 

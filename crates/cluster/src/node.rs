@@ -383,9 +383,9 @@ impl Node {
         });
     }
 
-    /// Asks for the next leader: the node of this name, or any if the name is empty.
+    /// Asks for the next leader: the node of this name, or any if the name is empty. Nothing happens if this node does not lead.
     pub fn yield_to(&mut self, name: &str) {
-        self.yields_to = Some(name.to_owned());
+        self.yields_to = self.leads.then(|| name.to_owned());
     }
 
     /// Asks for the end of the log, after which this node goes on alone. Asking again changes nothing.

@@ -23,7 +23,7 @@ use crate::batch::{Batch, Frames};
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::recent::{Flight, created_in};
-use crate::recover;
+use crate::replay;
 use crate::request::{
     COMMANDS_PER_BATCH_MAX, NotQueued, Request, Resolved, Respond, TurnedAway, Verdict, bytes_max,
     failure_of_rest,
@@ -613,7 +613,7 @@ impl Core {
             what: corrupt.to_string(),
         };
         let batch = Batch::of_sealed(&frame, self.frames.clone()).map_err(damaged)?;
-        recover::apply_frame(&frame, header.first_position, &mut self.set)?;
+        replay::apply_frame(&frame, header.first_position, &mut self.set)?;
         let batch = Arc::new(batch);
         self.last = Context {
             position: batch.last_position(),

@@ -28,6 +28,7 @@ mod queue;
 mod read;
 mod recent;
 mod recover;
+mod replay;
 mod reply;
 mod request;
 mod shared;

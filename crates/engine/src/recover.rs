@@ -5,12 +5,9 @@
 use std::sync::{Arc, mpsc};
 use std::thread::{Scope, ScopedJoinHandle};
 
-use arrayvec::ArrayVec;
-use tributary_journal::{
-    self as journal, CheckpointBlock, CheckpointItem, Disk, FrameRef, prefetch,
-};
-use tributary_ledger::codec::{self, Corrupt, RecordRef};
-use tributary_ledger::{self as ledger, Residency, WorkingSet};
+use tributary_journal::{self as journal, CheckpointBlock, CheckpointItem, Disk, FrameRef};
+use tributary_ledger::codec::{self, Corrupt};
+use tributary_ledger::{Residency, WorkingSet};
 
 use crate::backend::Recovered;
 use crate::checkpoint::{
@@ -18,7 +15,7 @@ use crate::checkpoint::{
     TIME_OFFSET,
 };
 use crate::failure::Failure;
-use crate::view::RECORDS_WARMED;
+use crate::replay::apply_frame;
 
 /// Blocks of a checkpoint, or frames, that are read ahead of what is done with them.
 const READ_AHEAD: usize = 4;
@@ -237,39 +234,6 @@ fn read_frames(
     Ok(())
 }
 
-/// Applies the records of a frame from the position `first` on, and forgets what need not be resident.
-pub(crate) fn apply_frame(
-    frame: &FrameRef<'_>,
-    first: u64,
-    set: &mut WorkingSet,
-) -> Result<(), Failure> {
-    let damaged = |position, corrupt: Corrupt| Failure::RecordDamaged {
-        position,
-        what: corrupt.to_string(),
-    };
-    let mut stored = frame.records().filter(|stored| stored.position() >= first);
-    let mut records: ArrayVec<RecordRef<'_>, RECORDS_WARMED> = ArrayVec::new();
-    let mut last = 0;
-    loop {
-        for stored in stored.by_ref().take(RECORDS_WARMED) {
-            last = stored.position();
-            let record = RecordRef::parse(stored.payload(), ledger::FORMAT_VERSION);
-            let record = record.map_err(|corrupt| damaged(last, corrupt))?;
-            set.prefetch_record(&record, prefetch);
-            records.push(record);
-        }
-        if records.is_empty() {
-            break;
-        }
-        for record in records.drain(..) {
-            let applied = ledger::apply_record(set, &record);
-            applied.map_err(|corrupt| damaged(record.context().position, corrupt))?;
-        }
-    }
-    set.evict_through(last);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use tributary_journal::{CheckpointWriter, DirDisk, Head};
@@ -308,7 +272,7 @@ mod tests {
 
     fn record(tag: u8, encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut record = vec![tag];
-        record.extend_from_slice(&ledger::FORMAT_VERSION.to_le_bytes());
+        record.extend_from_slice(&tributary_ledger::FORMAT_VERSION.to_le_bytes());
         encode(&mut record);
         record
     }

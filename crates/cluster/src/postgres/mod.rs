@@ -11,6 +11,7 @@
 //! PostgreSQL shows a commit that it has not sent to its standby as soon as the wait for that is cancelled, and says so by a notice. So
 //! an insert that returns any notice is [`Appended::Unknown`].
 
+mod error;
 mod settings;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use error::{disconnected, no_table};
 
 use crate::log::{Appended, Log, LogError};
 
@@ -201,33 +204,6 @@ async fn open(config: &Config, options: &Options) -> Result<Link, LogError> {
         insert,
         select,
     })
-}
-
-fn no_table(error: tokio_postgres::Error) -> LogError {
-    match error.code() {
-        Some(&SqlState::UNDEFINED_TABLE) => LogError::Unfit(
-            "PostgreSQL has no table tributary_log in this database: `tributary cluster init` makes it".to_owned(),
-        ),
-        _ => disconnected(error),
-    }
-}
-
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "the signature that map_err takes"
-)]
-fn disconnected(error: tokio_postgres::Error) -> LogError {
-    let text = match error.as_db_error() {
-        Some(said) => format!("PostgreSQL: {} ({})", said.message(), said.code().code()),
-        None => {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            format!(
-                "PostgreSQL: {error}{}",
-                source.map_or(String::new(), |source| format!(": {source}"))
-            )
-        }
-    };
-    LogError::Disconnected(text)
 }
 
 async fn in_time<T>(

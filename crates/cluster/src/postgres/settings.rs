@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::disconnected;
+use super::error::disconnected;
 use crate::log::LogError;
 
 const ASK: &str = "
