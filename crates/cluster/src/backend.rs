@@ -139,7 +139,7 @@ impl Prepared {
             mirrored: mirror.head(),
             mirror,
             follow: Box::new(follow),
-            told: None,
+            last_failure: None,
         };
         let thread = std::thread::Builder::new()
             .name("cluster".into())
@@ -221,8 +221,8 @@ struct Follower {
     follow: Box<dyn FnMut(Vec<u8>, Followed) + Send>,
     /// Head of the mirror when the node began.
     mirrored: Head,
-    /// What was told of the log last.
-    told: Option<String>,
+    /// Last failure of the log, so that it is not reported again and again.
+    last_failure: Option<LogError>,
 }
 
 impl Follower {
@@ -240,16 +240,14 @@ impl Follower {
 
     /// Gives the engine a frame that another node decided, as soon as not too many are on their way.
     fn follow(&mut self, frame: Vec<u8>) {
-        let stopped = self.shared.wait(|state| {
-            let is_stopped = state.stopped.is_some();
-            (is_stopped || state.ahead < FRAMES_AHEAD_MAX).then(|| {
-                state.ahead += 1;
-                is_stopped
-            })
+        let may_follow = self.shared.wait(|state| match &state.stopped {
+            Some(_) => Some(false),
+            None => (state.ahead < FRAMES_AHEAD_MAX).then_some(true),
         });
-        if stopped {
+        if !may_follow {
             return;
         }
+        self.shared.change(|state| state.ahead += 1);
         let frame_ahead = FrameAhead {
             shared: self.shared.clone(),
             is_published: false,
@@ -288,7 +286,7 @@ impl Listener for Follower {
         lock(&self.shared.0.0).offered.take()
     }
 
-    fn hear(&mut self, node: &Node, event: Event) {
+    fn handle(&mut self, node: &Node, event: Event) {
         match event {
             Event::Frame { is_own: true, .. } => {
                 self.shared.change(|state| state.counts = Some(true));
@@ -331,12 +329,14 @@ impl Listener for Follower {
         lock(&self.shared.0.0).window = window;
     }
 
-    fn fail(&mut self, error: &LogError) {
-        let text = error.to_string();
-        let is_new = self.told.as_ref() != Some(&text);
-        if is_new {
+    fn has_stopped(&self) -> bool {
+        lock(&self.shared.0.0).stopped.is_some()
+    }
+
+    fn report_failure(&mut self, error: &LogError) {
+        if self.last_failure.as_ref() != Some(error) {
             tracing::warn!(%error, "the log of the cluster can't be used now, and is tried again");
-            self.told = Some(text);
+            self.last_failure = Some(error.clone());
         }
     }
 }

@@ -38,24 +38,23 @@ pub enum Command {
     Stop,
 }
 
-/// Who learns of what happens to a node. Called on the node's thread.
+/// What a node acts for: it gives frames and learns what happens. Called on the node's thread.
 pub trait Listener {
     /// Returns the frame that is to be appended next, sealed on the head, and its hash. Asked while the node leads and no other frame
     /// is on its way.
     fn next_frame(&mut self) -> Option<(Vec<u8>, [u8; 32])>;
 
-    /// Something happened.
-    fn hear(&mut self, node: &Node, event: Event);
+    /// Takes in what happened.
+    fn handle(&mut self, node: &Node, event: Event);
 
     /// Sets from when and until when the node may do outward work; none if not at all.
-    fn set_window(&mut self, window: Option<(Instant, Instant)>) {
-        let _ = window;
-    }
+    fn set_window(&mut self, window: Option<(Instant, Instant)>);
+
+    /// Whether the node must end: what it is for is of no use any more.
+    fn has_stopped(&self) -> bool;
 
     /// The log can't be used now, or at all: it is tried again.
-    fn fail(&mut self, error: &LogError) {
-        let _ = error;
-    }
+    fn report_failure(&mut self, error: &LogError);
 }
 
 /// Running time, whether the clocks agree, and when the log was read.
@@ -87,14 +86,18 @@ pub fn run(
             true => node.wait_max(clocks.now()).min(LEADER_WAIT),
             false => Duration::ZERO,
         };
+        let mut must_stop = listener.has_stopped();
         match commands.recv_timeout(wait) {
-            Ok(Command::Stop) => {
-                node.yield_to("");
-                stops.get_or_insert_with(|| Instant::now() + YIELD_PATIENCE);
-            }
-            Ok(command) => take(&mut node, command),
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Command::Wake) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Command::Yield(to)) => node.yield_to(&to),
+            Ok(Command::Leave(nonce)) => node.leave(nonce),
+            Ok(Command::Barrier) => node.ask_for_barrier(),
+            Ok(Command::Stop) => must_stop = true,
             Err(RecvTimeoutError::Disconnected) => return node,
+        }
+        if must_stop && stops.is_none() {
+            node.yield_to("");
+            stops = Some(Instant::now() + YIELD_PATIENCE);
         }
         if node.may_offer()
             && let Some((bytes, hash)) = listener.next_frame()
@@ -104,7 +107,7 @@ pub fn run(
         if let Err(error) = work(&mut node, log, &mut session, &mut clocks) {
             session = None;
             node.end_session();
-            listener.fail(&error);
+            listener.report_failure(&error);
             std::thread::sleep(RECONNECT_AFTER);
         }
         while let Some(event) = node.next_event() {
@@ -113,7 +116,7 @@ pub fn run(
                 session = None;
                 std::thread::sleep(RECONNECT_AFTER);
             }
-            listener.hear(&node, event);
+            listener.handle(&node, event);
             if is_end {
                 return node;
             }
@@ -124,15 +127,6 @@ pub fn run(
         let window = node.outward_window().filter(|_| stops.is_none());
         listener
             .set_window(window.map(|(from, until)| (clocks.begun + from, clocks.begun + until)));
-    }
-}
-
-fn take(node: &mut Node, command: Command) {
-    match command {
-        Command::Wake | Command::Stop => {}
-        Command::Yield(to) => node.yield_to(&to),
-        Command::Leave(nonce) => node.leave(nonce),
-        Command::Barrier => node.ask_for_barrier(),
     }
 }
 

@@ -27,7 +27,7 @@
 //!   crc32c of all bytes before
 //! ```
 
-use tributary_journal::{Epoch, FRAME_BYTES_MAX, FrameRef, Meta};
+use tributary_journal::{Epoch, FRAME_BYTES_MAX, Meta};
 
 /// Maximum number of bytes of an entry: a frame of the maximum size, and what surrounds the frame.
 pub const ENTRY_BYTES_MAX: usize = FRAME_BYTES_MAX + HEADER_BYTES + TRAILER_BYTES;
@@ -255,15 +255,6 @@ impl<'a> Entry<'a> {
         match rest.0 {
             [] => Ok(Entry { header, body }),
             _ => Err(BadEntry("it says more than its kind has")),
-        }
-    }
-
-    /// Returns the frame, if the entry is one.
-    #[must_use]
-    pub fn frame(&self) -> Option<FrameRef<'a>> {
-        match self.body {
-            Body::Frame(frame) => FrameRef::parse(frame).ok(),
-            _ => None,
         }
     }
 }

@@ -114,7 +114,7 @@ pub struct Node {
     unsettled: VecDeque<(Vec<u8>, Mark)>,
     /// Number of entries, from the log's first on, that are settled.
     settled: u64,
-    /// Whether the entry before those that are read next must be compared with the last one that was folded; none without a session.
+    /// How far the present session has read; none without a session.
     session: Option<Session>,
     /// Since when the log lacks what was read before.
     behind_since: Option<Duration>,
@@ -128,7 +128,7 @@ pub struct Node {
     leads: bool,
     offered: Option<Offered>,
     /// When something of a leader counted last.
-    heard: Duration,
+    leader_seen: Duration,
     claims_now: bool,
     yields_to: Option<String>,
     leaves: Option<u64>,
@@ -176,7 +176,7 @@ impl Node {
             claims: 0,
             leads: false,
             offered: None,
-            heard: now,
+            leader_seen: now,
             claims_now: false,
             yields_to: None,
             leaves: None,
@@ -202,19 +202,15 @@ impl Node {
         self.leads
     }
 
-    /// Whether the node may do outward work now: deliver, run timers, take messages.
-    #[must_use]
-    pub fn may_work_outward(&self, now: Duration) -> bool {
-        self.outward_window().is_some_and(|(from, until)| {
-            let is_in_window = now < until || self.has(Bug::WorksAfterWindow);
-            now >= from && is_in_window
-        })
-    }
-
-    /// Returns from when and until when the node may do outward work, if nothing changes; none if it does not lead.
+    /// Returns from when and until when the node may do outward work, if nothing changes: deliver, run timers, take messages. None if
+    /// it does not lead.
     #[must_use]
     pub fn outward_window(&self) -> Option<(Duration, Duration)> {
-        self.leads.then_some(self.outward)
+        let (from, until) = match self.has(Bug::WorksAfterWindow) {
+            true => (self.outward.0, Duration::MAX),
+            false => self.outward,
+        };
+        self.leads.then_some((from, until))
     }
 
     /// Returns how long a leader may wait before [`Node::next_append`] has something, unless something happens before.
@@ -371,7 +367,7 @@ impl Node {
     /// Offers a frame that is sealed on the head. One [`Event::Frame`] with `is_own`, or one [`Event::FrameRefused`], follows.
     ///
     /// # Panics
-    /// If the node does not lead, if a frame was offered before whose event did not come yet, or if the frame does not follow the head.
+    /// If the node does not lead, or if a frame was offered before whose event did not come yet.
     pub fn offer(&mut self, bytes: Vec<u8>, hash: [u8; 32]) {
         let may_decide = self.leads || self.has(Bug::FollowerDecides);
         assert!(may_decide, "only a leader decides");
@@ -490,7 +486,7 @@ impl Node {
     /// Takes in what a settled entry did.
     fn take(&mut self, now: Duration, offset: u64, step: Step<'_>) {
         if !matches!(step, Step::Ignored(_) | Step::Barrier | Step::Genesis) {
-            self.heard = now;
+            self.leader_seen = now;
         }
         match step {
             Step::Genesis | Step::Ignored(_) => {}
@@ -660,7 +656,7 @@ impl Node {
             // Perhaps this node leads already, and only another claim can tell.
             Some(_) => RANK_STEP * (self.identity.rank + 1),
         };
-        let is_silent = now.saturating_sub(self.heard) >= wait;
+        let is_silent = now.saturating_sub(self.leader_seen) >= wait;
         let is_at_end = self.session == Some(Session::AtEnd);
         is_at_end && (is_silent || self.claims_now) && is_clock_right && self.read_entries() > 0
     }
@@ -673,7 +669,7 @@ impl Node {
         let seen = read.max().unwrap_or(0);
         self.term_tried = self.term_tried.max(self.fold.term()).max(seen) + 1;
         self.claims += 1;
-        self.heard = now;
+        self.leader_seen = now;
         self.claims_now = false;
         let nonce = u64::from(self.identity.run) << 32 | u64::from(self.claims);
         let identity = self.identity.clone();

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tributary_journal::{FrameBuilder, FrameRef, lock, read_lock, write_lock};
-use tributary_ledger::FORMAT_VERSION;
-use tributary_ledger::codec::{Corrupt, Record, RecordRef};
+use tributary_ledger::codec::Record;
 
+use crate::failure::Failure;
 use crate::payload;
 
 /// Maximum number of frames kept for reuse: as many as are filled, written, published and answered from at once.
@@ -70,11 +70,11 @@ impl Batch {
     }
 
     /// A batch of the records of a frame that another node decided.
-    pub(crate) fn of_sealed(frame: &FrameRef<'_>, frames: Arc<Frames>) -> Result<Batch, Corrupt> {
+    pub(crate) fn of_sealed(frame: &FrameRef<'_>, frames: Arc<Frames>) -> Result<Batch, Failure> {
         let mut changes_settings = false;
         for record in frame.records() {
-            let record = RecordRef::parse(record.payload(), FORMAT_VERSION)?;
-            changes_settings |= record.to_record()?.outcome.setting.is_some();
+            let record = payload::parse_record(record.position(), record.payload())?;
+            changes_settings |= record.setting_change().is_some();
         }
         let frame = FrameBuilder::from_sealed(frame);
         Ok(Batch::new(frame, changes_settings, frames))

@@ -12,7 +12,6 @@ use tributary_journal::{
     FRAME_BODY_BYTES_MAX, FrameBuilder, FrameRef, Head, RECORD_BYTES_MAX, RECORD_HEADER_BYTES,
     prefetch,
 };
-use tributary_ledger::codec::Corrupt;
 use tributary_ledger::{
     self as ledger, Body, BoundUse, Command, Context, Outcome, OwnerId, PaymentId, QueueMode,
     SharedBound, WorkingSet,
@@ -591,7 +590,7 @@ impl Core {
     /// Takes in a frame that another node decided: applies its records, and hands it over to be written and published.
     ///
     /// # Errors
-    /// If a record can't be read. Nothing has changed.
+    /// If a record can't be read or applied. The engine must stop then.
     ///
     /// # Panics
     /// If something is being decided here, or the frame does not follow what was handed over before.
@@ -608,11 +607,7 @@ impl Core {
             self.last.position + 1,
             "a frame follows the head"
         );
-        let damaged = |corrupt: Corrupt| Failure::RecordDamaged {
-            position: header.first_position,
-            what: corrupt.to_string(),
-        };
-        let batch = Batch::of_sealed(&frame, self.frames.clone()).map_err(damaged)?;
+        let batch = Batch::of_sealed(&frame, self.frames.clone())?;
         replay::apply_frame(&frame, header.first_position, &mut self.set)?;
         let batch = Arc::new(batch);
         self.last = Context {

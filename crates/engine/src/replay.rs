@@ -6,6 +6,7 @@ use tributary_ledger::codec::{Corrupt, RecordRef};
 use tributary_ledger::{self as ledger, WorkingSet};
 
 use crate::failure::Failure;
+use crate::payload;
 use crate::view::RECORDS_WARMED;
 
 /// Applies the records of a frame from the position `first` on, and forgets what need not be resident.
@@ -14,10 +15,7 @@ pub(crate) fn apply_frame(
     first: u64,
     set: &mut WorkingSet,
 ) -> Result<(), Failure> {
-    let damaged = |position, corrupt: Corrupt| Failure::RecordDamaged {
-        position,
-        what: corrupt.to_string(),
-    };
+    let damaged = |position, corrupt: Corrupt| payload::damaged(position, corrupt.to_string());
     let mut stored = frame.records().filter(|stored| stored.position() >= first);
     let mut records: ArrayVec<RecordRef<'_>, RECORDS_WARMED> = ArrayVec::new();
     let mut last = 0;

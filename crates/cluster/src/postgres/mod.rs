@@ -78,13 +78,13 @@ pub struct PostgresLog {
 
 struct Link {
     client: Client,
-    heard: mpsc::UnboundedReceiver<Heard>,
+    unasked: mpsc::UnboundedReceiver<Unasked>,
     insert: Statement,
     select: Statement,
 }
 
-/// What the server says without being asked.
-enum Heard {
+/// What the server sends without being asked.
+enum Unasked {
     Notice(String),
     /// Somebody has appended an entry.
     Appended,
@@ -123,7 +123,7 @@ impl PostgresLog {
     /// If the server can't be reached, or does not allow that.
     pub fn create(&mut self) -> Result<(), LogError> {
         let connecting = async {
-            let (client, _heard) = connect(&self.config, &self.options).await?;
+            let (client, _unasked) = connect(&self.config, &self.options).await?;
             client.batch_execute(CREATE).await.map_err(disconnected)
         };
         self.runtime.block_on(in_time(CONNECT_TIMEOUT, connecting))
@@ -149,48 +149,48 @@ impl PostgresLog {
 async fn connect(
     config: &Config,
     options: &Options,
-) -> Result<(Client, mpsc::UnboundedReceiver<Heard>), LogError> {
-    let (heard_by, heard) = mpsc::unbounded_channel();
+) -> Result<(Client, mpsc::UnboundedReceiver<Unasked>), LogError> {
+    let (sender, unasked) = mpsc::unbounded_channel();
     let client = match &options.tls {
         None => {
             let (client, connection) = config.connect(NoTls).await.map_err(disconnected)?;
-            tokio::spawn(listen(connection, heard_by));
+            tokio::spawn(listen(connection, sender));
             client
         }
         Some(tls) => {
             let tls = MakeRustlsConnect::new(rustls::ClientConfig::clone(tls));
             let (client, connection) = config.connect(tls).await.map_err(disconnected)?;
-            tokio::spawn(listen(connection, heard_by));
+            tokio::spawn(listen(connection, sender));
             client
         }
     };
-    Ok((client, heard))
+    Ok((client, unasked))
 }
 
 /// Moves what comes over a connection, until it ends.
 async fn listen<S, T>(
     mut connection: tokio_postgres::Connection<S, T>,
-    heard_by: mpsc::UnboundedSender<Heard>,
+    sender: mpsc::UnboundedSender<Unasked>,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     loop {
         let message = std::future::poll_fn(|context| connection.poll_message(context)).await;
-        let heard = match message {
-            Some(Ok(AsyncMessage::Notice(notice))) => Heard::Notice(notice.message().to_owned()),
-            Some(Ok(AsyncMessage::Notification(_))) => Heard::Appended,
+        let unasked = match message {
+            Some(Ok(AsyncMessage::Notice(notice))) => Unasked::Notice(notice.message().to_owned()),
+            Some(Ok(AsyncMessage::Notification(_))) => Unasked::Appended,
             Some(Ok(_)) => continue,
             Some(Err(_)) | None => return,
         };
-        if heard_by.send(heard).is_err() {
+        if sender.send(unasked).is_err() {
             return;
         }
     }
 }
 
 async fn open(config: &Config, options: &Options) -> Result<Link, LogError> {
-    let (client, heard) = connect(config, options).await?;
+    let (client, unasked) = connect(config, options).await?;
     let set = client.batch_execute("SET synchronous_commit = on");
     set.await.map_err(disconnected)?;
     settings::check(&client, options.allow_single_copy).await?;
@@ -200,7 +200,7 @@ async fn open(config: &Config, options: &Options) -> Result<Link, LogError> {
     let select = client.prepare(SELECT).await.map_err(no_table)?;
     Ok(Link {
         client,
-        heard,
+        unasked,
         insert,
         select,
     })
@@ -221,11 +221,11 @@ async fn in_time<T>(
 }
 
 impl Link {
-    /// Forgets what was heard, and returns the last notice.
+    /// Takes what was sent unasked, and returns the last notice.
     fn drain(&mut self) -> Option<String> {
         let mut notice = None;
-        while let Ok(heard) = self.heard.try_recv() {
-            if let Heard::Notice(text) = heard {
+        while let Ok(unasked) = self.unasked.try_recv() {
+            if let Unasked::Notice(text) = unasked {
                 notice = Some(text);
             }
         }
@@ -260,11 +260,11 @@ impl Link {
 
     /// Waits until somebody says to have appended an entry.
     async fn wait(&mut self, wait: Duration) -> Result<(), LogError> {
-        let hearing = async {
+        let waiting = async {
             loop {
-                match self.heard.recv().await {
-                    Some(Heard::Appended) => return Ok(()),
-                    Some(Heard::Notice(_)) => {}
+                match self.unasked.recv().await {
+                    Some(Unasked::Appended) => return Ok(()),
+                    Some(Unasked::Notice(_)) => {}
                     None => {
                         let text = "PostgreSQL closed the connection".to_owned();
                         return Err(LogError::Disconnected(text));
@@ -272,8 +272,8 @@ impl Link {
                 }
             }
         };
-        match tokio::time::timeout(wait, hearing).await {
-            Ok(heard) => heard,
+        match tokio::time::timeout(wait, waiting).await {
+            Ok(unasked) => unasked,
             Err(_) => Ok(()),
         }
     }
@@ -329,7 +329,7 @@ impl Log for PostgresLog {
                     "PostgreSQL takes too long".to_owned(),
                 ));
             };
-            // The task that hears notices has run before the answer came here.
+            // The task that takes notices has run before the answer came here.
             let notice = link.drain();
             Ok(match inserted {
                 Ok(_) if notice.is_none() => Appended::At(read),

@@ -312,7 +312,7 @@ impl World {
         }
         let parts: [fn(&mut World, usize) -> Checked; 6] = [
             World::connect,
-            World::hear_answer,
+            World::take_answer,
             World::read,
             World::decide,
             World::append,
@@ -371,7 +371,7 @@ impl World {
             live.branch = None;
             live.node.end_session();
             if live.append.take().is_some() {
-                self.hear(index, Appended::Unknown)?;
+                self.take_result(index, Appended::Unknown)?;
             }
         }
         if self.live(index).branch.is_none() && self.random.one_in(4) {
@@ -392,7 +392,7 @@ impl World {
         Ok(())
     }
 
-    fn hear_answer(&mut self, index: usize) -> Checked {
+    fn take_answer(&mut self, index: usize) -> Checked {
         let now = self.now;
         let live = self.live(index);
         let Some(number) = live.append else {
@@ -405,14 +405,14 @@ impl World {
             return Ok(());
         };
         self.live(index).append = None;
-        self.hear(index, answer)?;
+        self.take_result(index, answer)?;
         if answer == Appended::Unknown && self.random.chance(50) {
             self.live(index).session_ends = now;
         }
         Ok(())
     }
 
-    fn hear(&mut self, index: usize, answer: Appended) -> Checked {
+    fn take_result(&mut self, index: usize, answer: Appended) -> Checked {
         let now = self.now;
         self.report.unknown += u64::from(answer == Appended::Unknown);
         let live = self.live(index);
@@ -664,7 +664,8 @@ impl World {
         let Some(live) = &self.members[index].live else {
             return Ok(());
         };
-        if live.node.may_work_outward(now) {
+        let window = live.node.outward_window();
+        if window.is_some_and(|(from, until)| from <= now && now < until) {
             let term = live.node.fold().term();
             let (last, by) = self.outward;
             promise!(

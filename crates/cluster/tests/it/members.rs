@@ -262,3 +262,46 @@ fn check(nodes: &[Option<Running>], answered: &[u64]) {
 fn nodes_over_a_log_in_memory_pay_once_whoever_leads() {
     play(&MemoryStore::default());
 }
+
+/// A mirror of one record that was decided without the log.
+fn mirror_beside() -> TempDir {
+    let folder = tempfile::tempdir().expect("there is room");
+    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(folder.path()));
+    create(&disk, &small_segments(), &cluster_meta()).expect("there is room");
+    let alone = Embedded::open(disk, small_segments()).expect("it is new");
+    let engine = Engine::start(Box::new(alone), Arc::new(SystemClock), Options::default());
+    let engine = engine.expect("threads can be started");
+    let opened = engine.execute_blocking(vec![open("beside", "beside")]);
+    position(&opened.expect("nothing is in the way")[0]);
+    engine.shutdown();
+    folder
+}
+
+#[test]
+fn a_node_whose_mirror_is_not_of_the_log_stops_and_another_leads() {
+    for (is_log_ahead, why) in [(true, "another frame"), (false, "the log only 0")] {
+        let store = MemoryStore::default();
+        begin_log(&mut store.connect());
+        let (beside, folder) = (mirror_beside(), tempfile::tempdir().expect("there is room"));
+        let start_other = || Running::start(&folder, 1, 0, Box::new(store.connect()));
+        let mut other = is_log_ahead.then(start_other);
+        if let Some(other) = &other {
+            let engines = [std::sync::RwLock::new(Some(other.engine.clone()))];
+            position(&execute(&engines, &open("first", "first")));
+        }
+        let stopping = Running::start(&beside, 0, 0, Box::new(store.connect()));
+        let before = stopping.engine.reader().head();
+        in_time("it stops", || stopping.member.why_stopped().is_some());
+        let told = stopping.member.why_stopped().expect("it has stopped");
+        assert!(told.contains(why), "{told}");
+        let other = other.take().unwrap_or_else(start_other);
+        in_time("the other leads", || other.member.leads());
+        assert_eq!(
+            stopping.engine.reader().head(),
+            before,
+            "nothing was changed"
+        );
+        stopping.stop(true);
+        other.stop(true);
+    }
+}
