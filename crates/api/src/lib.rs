@@ -15,6 +15,7 @@ pub mod failures;
 pub mod first_key;
 pub mod form;
 pub mod intake;
+pub mod leadership;
 pub mod map;
 pub mod moment;
 pub mod render;
