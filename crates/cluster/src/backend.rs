@@ -3,67 +3,31 @@
 //! While the node leads, a batch becomes a frame of the log, and only when it counts is it written to the mirror and answered. While
 //! another node leads, the engine is given the frames that count, and takes no commands.
 
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tributary_engine::{
-    Backend, Batch, Embedded, Failure, Fate, Head, JournalReader, KeyQueries, KeyUse, Permit,
-    Recovered, Ticket,
+    Backend, Batch, Embedded, Failure, Fate, FileLog, Head, JournalReader, KeyQueries, KeyUse,
+    Permit, Recovered, Ticket,
 };
-use tributary_journal::{Disk, FrameRef, lock};
+use tributary_journal::{Disk, FrameRef};
 use tributary_ledger::{Lookups, WorkingSet};
 
-use crate::driver::{self, Command, Listener};
-use crate::log::{Log, LogError};
+use crate::beside::{ClusterLog, Keeper, Task};
+use crate::driver::{self, Command, Confirmed, Listener, Now};
+use crate::fold::Fold;
+use crate::log::{Appended, Log, LogError};
 use crate::node::{Event, Node};
+use crate::shared::{Shared, Standing};
 
 /// Maximum number of frames of other nodes that are on their way through the engine.
 const FRAMES_AHEAD_MAX: usize = 8;
 /// Batches in flight: one that the log is to acknowledge, and one that is decided meanwhile.
 const BATCHES_IN_FLIGHT: usize = 2;
-
-/// What the threads of a node share.
-#[derive(Default)]
-struct State {
-    leads: bool,
-    /// From when and until when the node may work outwards.
-    window: Option<(Instant, Instant)>,
-    /// Head from which on this node decides.
-    begins_at: u64,
-    /// The frame that waits to be taken by the node's thread.
-    offered: Option<(Vec<u8>, [u8; 32])>,
-    /// Whether the frame that was offered counts, as soon as that is known.
-    counts: Option<bool>,
-    /// Why the node has stopped.
-    stopped: Option<String>,
-    /// Frames of other nodes that the engine has not published.
-    ahead: usize,
-}
-
-/// A part that the threads of a node share.
-#[derive(Clone)]
-struct Shared(Arc<(Mutex<State>, Condvar)>);
-
-impl Shared {
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let changed = change(&mut lock(&self.0.0));
-        self.0.1.notify_all();
-        changed
-    }
-
-    /// Waits until `found` finds something.
-    fn wait<T>(&self, mut found: impl FnMut(&mut State) -> Option<T>) -> T {
-        let mut state = lock(&self.0.0);
-        loop {
-            if let Some(found) = found(&mut state) {
-                return found;
-            }
-            state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
+/// How often the place is kept where the node goes on at its next start.
+const RESUME_EVERY: Duration = Duration::from_secs(5);
 
 /// A handle to a node: what it is asked to do, and what it is.
 pub struct Member {
@@ -83,19 +47,36 @@ pub struct Mirrored {
 pub struct Prepared {
     shared: Shared,
     commands: Sender<Command>,
-    inbox: mpsc::Receiver<Command>,
+    inbox: Receiver<Command>,
     mirror: Arc<dyn JournalReader>,
+    disk: Arc<dyn Disk>,
+    kept: Arc<Mutex<FileLog>>,
+    tasks: (Sender<Task>, Receiver<Task>),
+}
+
+/// What a node calls.
+pub struct Calls {
+    /// Gives a frame that another node decided to the engine, and is told whether the engine has published it.
+    pub follow: Box<dyn FnMut(Vec<u8>, Followed) + Send>,
+    /// The node leads from now on; nothing is decided before this returns, and everything that others decided is published. It must take
+    /// much less than [`crate::node::CANDIDATE_AFTER`].
+    pub lead: Box<dyn FnMut() + Send>,
 }
 
 /// Told whether a frame is published.
 pub type Followed = Box<dyn FnOnce(bool) + Send>;
 
-/// Makes the store of a node over its mirror, for an engine, and what starts the node beside the engine.
+/// Makes the store of a node over its mirror, for an engine, and what starts the node beside the engine. `beside` is where the node keeps
+/// the log beside the journal.
+///
+/// # Panics
+/// If the mirror has no disk.
 #[must_use]
-pub fn prepare(mirror: Embedded) -> (Mirrored, Prepared) {
-    let shared = Shared(Arc::default());
+pub fn prepare(mirror: Embedded, beside: FileLog) -> (Mirrored, Prepared) {
+    let shared = Shared::new();
     let (commands, inbox) = mpsc::channel();
     let reader = Backend::reader(&mirror);
+    let disk = mirror.disk().expect("a mirror is on a disk");
     let store = Mirrored {
         embedded: mirror,
         shared: shared.clone(),
@@ -106,6 +87,9 @@ pub fn prepare(mirror: Embedded) -> (Mirrored, Prepared) {
         commands,
         inbox,
         mirror: reader,
+        disk,
+        kept: Arc::new(Mutex::new(beside)),
+        tasks: mpsc::channel(),
     };
     (store, prepared)
 }
@@ -117,28 +101,36 @@ impl Prepared {
         Arc::new(MayWorkOutward(self.shared.clone()))
     }
 
-    /// Starts the node, whose fold is at most as far as the mirror: frames that the mirror has are compared with it. `follow` gives a
-    /// frame that another node decided to the engine, and is told whether the engine has published it.
+    /// Returns the log beside the journal, as this node reads and writes it.
+    #[must_use]
+    pub fn beside(&self) -> ClusterLog {
+        let (shared, commands) = (self.shared.clone(), self.commands.clone());
+        ClusterLog::new(self.kept.clone(), shared, commands, self.tasks.0.clone())
+    }
+
+    /// Starts the node, whose fold is at most as far as the mirror: frames that the mirror has are compared with it.
     ///
     /// # Errors
-    /// If the thread can't be started.
-    pub fn start(
-        self,
-        node: Node,
-        mut log: Box<dyn Log>,
-        follow: impl FnMut(Vec<u8>, Followed) + Send + 'static,
-    ) -> std::io::Result<Member> {
+    /// If a thread can't be started.
+    pub fn start(self, node: Node, mut log: Box<dyn Log>, calls: Calls) -> std::io::Result<Member> {
         let Prepared {
             shared,
             commands,
             inbox,
             mirror,
+            disk,
+            kept,
+            tasks,
         } = self;
+        let keeper = Keeper::start(kept, disk, mirror.clone(), tasks)?;
+        shared.change(|state| state.is_started = true);
         let mut listener = Follower {
             shared: shared.clone(),
             mirrored: mirror.head(),
             mirror,
-            follow: Box::new(follow),
+            calls,
+            keeper,
+            resume_at: Instant::now() + RESUME_EVERY,
             last_failure: None,
         };
         let thread = std::thread::Builder::new()
@@ -148,6 +140,7 @@ impl Prepared {
                 listener.shared.change(|state| {
                     state.stop("the node has stopped");
                 });
+                listener.keep_place(node.fold());
                 node
             })?;
         Ok(Member {
@@ -158,25 +151,42 @@ impl Prepared {
     }
 }
 
-impl State {
-    fn stop(&mut self, why: &str) {
-        self.leads = false;
-        self.window = None;
-        self.stopped.get_or_insert_with(|| why.to_owned());
-    }
-}
-
 impl Member {
     /// Whether the node leads.
     #[must_use]
     pub fn leads(&self) -> bool {
-        lock(&self.shared.0.0).leads
+        self.shared.look(|state| state.leads)
+    }
+
+    /// Returns how the node stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.shared.look(|state| Standing {
+            leads: state.leads,
+            ..state.standing.clone()
+        })
     }
 
     /// Returns why the node has stopped, if it has.
     #[must_use]
     pub fn why_stopped(&self) -> Option<String> {
-        lock(&self.shared.0.0).stopped.clone()
+        self.shared.look(|state| state.stopped.clone())
+    }
+
+    /// Whether the log has ended and this node, by its own request, goes on alone, with everything published that the log had.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.shared.look(|state| state.has_left && state.ahead == 0)
+    }
+
+    /// Makes sure that the node has read everything that was settled before the call, and calls `confirmed` then.
+    pub fn confirm(&self, confirmed: Confirmed) {
+        let _gone = self.commands.send(Command::Confirm(confirmed));
+    }
+
+    /// Ends the log, so that this node goes on alone. `nonce` is random.
+    pub fn leave(&self, nonce: u64) {
+        let _gone = self.commands.send(Command::Leave(nonce));
     }
 
     /// Hands the leadership over, to the node of this name or to any if it is empty. Nothing happens if the node does not lead.
@@ -208,7 +218,7 @@ struct MayWorkOutward(Shared);
 
 impl Permit for MayWorkOutward {
     fn is_granted(&self) -> bool {
-        let window = lock(&self.0.0.0).window;
+        let window = self.0.look(|state| state.window);
         let now = Instant::now();
         window.is_some_and(|(from, until)| from <= now && now < until)
     }
@@ -218,7 +228,10 @@ impl Permit for MayWorkOutward {
 struct Follower {
     shared: Shared,
     mirror: Arc<dyn JournalReader>,
-    follow: Box<dyn FnMut(Vec<u8>, Followed) + Send>,
+    calls: Calls,
+    keeper: Keeper,
+    /// When the place in the log is kept next.
+    resume_at: Instant,
     /// Head of the mirror when the node began.
     mirrored: Head,
     /// Last failure of the log, so that it is not reported again and again.
@@ -253,7 +266,65 @@ impl Follower {
             is_published: false,
         };
         let followed = Box::new(move |is_published| frame_ahead.end(is_published));
-        (self.follow)(frame, followed);
+        (self.calls.follow)(frame, followed);
+    }
+
+    /// Begins to decide, once everything is published that others decided.
+    fn lead(&mut self, node: &Node) {
+        let head = node.fold().head().position;
+        let mirrored = self.mirrored.position;
+        if head < mirrored {
+            return self.shared.change(|state| {
+                state.stop(&format!(
+                    "the mirror has {mirrored} records, and the log only {head}: the log lost what it had acknowledged; nothing was \
+                     changed"
+                ));
+            });
+        }
+        let is_published = self.shared.wait(|state| match &state.stopped {
+            Some(_) => Some(false),
+            None => (state.ahead == 0).then_some(true),
+        });
+        if !is_published {
+            return;
+        }
+        (self.calls.lead)();
+        tracing::info!(
+            term = node.fold().term(),
+            head,
+            "this node leads the cluster"
+        );
+        self.shared.change(|state| {
+            state.leads = true;
+            state.begins_at = head;
+        });
+    }
+
+    fn follow_another(&self, node: &Node) {
+        let leader = node.fold().leader();
+        let name = leader.map(|leader| leader.node.clone()).unwrap_or_default();
+        tracing::info!(
+            term = node.fold().term(),
+            leader = name,
+            "this node follows"
+        );
+        self.shared.change(|state| {
+            state.leads = false;
+            if state.offered.take().is_some() {
+                state.counts = Some(false);
+            }
+            if state.beside.take().is_some() {
+                state.beside_counts = Some(false);
+            }
+        });
+    }
+
+    /// Has the place kept where the node goes on at its next start.
+    fn keep_place(&self, fold: &Fold) {
+        // A log that has ended is not gone on with.
+        if fold.genesis().is_some() && fold.closed().is_none() {
+            self.keeper.give(Task::Resume(Box::new(fold.clone())));
+        }
     }
 }
 
@@ -283,7 +354,11 @@ impl Drop for FrameAhead {
 
 impl Listener for Follower {
     fn next_frame(&mut self) -> Option<(Vec<u8>, [u8; 32])> {
-        lock(&self.shared.0.0).offered.take()
+        self.shared.look(|state| state.offered.take())
+    }
+
+    fn next_beside(&mut self) -> Option<Vec<u8>> {
+        self.shared.look(|state| state.beside.take())
     }
 
     fn handle(&mut self, node: &Node, event: Event) {
@@ -300,37 +375,72 @@ impl Listener for Follower {
                 }
             }
             Event::FrameRefused => self.shared.change(|state| state.counts = Some(false)),
-            Event::Leads => self.shared.change(|state| {
-                let head = node.fold().head().position;
-                if head < self.mirrored.position {
-                    let mirrored = self.mirrored.position;
-                    return state.stop(&format!(
-                        "the mirror has {mirrored} records, and the log only {head}: the log lost what it had acknowledged; nothing \
-                         was changed"
-                    ));
+            Event::Beside { bytes, is_own } => {
+                self.keeper.give(Task::Piece(bytes));
+                if is_own {
+                    self.shared.change(|state| state.beside_counts = Some(true));
                 }
-                tracing::info!(term = node.fold().term(), head, "this node leads the cluster");
-                state.leads = true;
-                state.begins_at = head;
+            }
+            Event::BesideRefused => {
+                self.shared
+                    .change(|state| state.beside_counts = Some(false));
+            }
+            Event::Leads => self.lead(node),
+            Event::Follows => self.follow_another(node),
+            Event::Closed { is_own } => self.shared.change(|state| {
+                state.has_left = is_own;
+                state.stop("the log has ended");
             }),
-            Event::Follows => self.shared.change(|state| {
-                state.leads = false;
-                if state.offered.take().is_some() {
-                    state.counts = Some(false);
-                }
-            }),
-            Event::Closed { .. } => self.shared.change(|state| state.stop("the log has ended")),
             Event::Stopped(why) => self.shared.change(|state| state.stop(&why.to_string())),
             Event::Barrier | Event::EndSession => {}
         }
     }
 
-    fn set_window(&mut self, window: Option<(Instant, Instant)>) {
-        lock(&self.shared.0.0).window = window;
+    fn count_append(&mut self, appended: Appended, took: Duration) {
+        self.shared.look(|state| match appended {
+            Appended::At(_) => {
+                state.standing.appends += 1;
+                state.standing.append_time += took;
+            }
+            Appended::Unknown => state.standing.appends_unknown += 1,
+            Appended::Lost => {}
+        });
+    }
+
+    fn observe(&mut self, node: &Node, now: Now) {
+        let fold = node.fold();
+        self.shared.look(|state| {
+            state.window = now.window;
+            let standing = &mut state.standing;
+            standing.confirmed = now.confirmed;
+            if standing.entries == fold.mark().entries {
+                return;
+            }
+            standing.entries = fold.mark().entries;
+            standing.entries_ignored = node.ignored();
+            standing.position = fold.head().position;
+            standing.log_id = fold.log_id();
+            if standing.term != fold.term() {
+                let leader = fold
+                    .leader()
+                    .map(|leader| (leader.node.clone(), leader.url.clone()));
+                let is_change = standing.term != 0
+                    && leader.as_ref().map(|leader| &leader.0)
+                        != standing.leader.as_ref().map(|leader| &leader.0);
+                standing.leader_changes += u64::from(is_change);
+                standing.leader = leader;
+                standing.term = fold.term();
+            }
+            standing.has_yielded = fold.leader().is_some_and(|leader| leader.has_yielded);
+        });
+        if Instant::now() >= self.resume_at {
+            self.resume_at = Instant::now() + RESUME_EVERY;
+            self.keep_place(fold);
+        }
     }
 
     fn has_stopped(&self) -> bool {
-        lock(&self.shared.0.0).stopped.is_some()
+        self.shared.look(|state| state.stopped.is_some())
     }
 
     fn report_failure(&mut self, error: &LogError) {
@@ -356,24 +466,7 @@ impl Mirrored {
             let sealed = frame.seal(&head);
             (sealed.bytes().to_vec(), sealed.header().hash)
         };
-        let offered = shared.change(|state| {
-            let may_offer = state.leads && state.stopped.is_none();
-            if may_offer {
-                state.counts = None;
-                state.offered = Some(frame);
-            }
-            may_offer
-        });
-        if !offered {
-            return refused("this node does not lead the cluster");
-        }
-        let _gone = commands.send(Command::Wake);
-        let counts = shared.wait(|state| match (state.counts, &state.stopped) {
-            (Some(counts), _) => Some(Ok(counts)),
-            (None, Some(why)) => Some(Err(why.clone())),
-            (None, None) => None,
-        });
-        match counts {
+        match shared.write_frame(commands, frame) {
             // The mirror follows the log: if it can't be written, the process must stop.
             Ok(true) => match write.wait() {
                 Fate::Refused(failure) => {
@@ -381,7 +474,7 @@ impl Mirrored {
                 }
                 fate => fate,
             },
-            Ok(false) => refused("another node leads the cluster now"),
+            Ok(false) => refused("this node does not lead the cluster now"),
             Err(why) => Fate::Fatal(format!(
                 "{why}, and whether the last commands count is not known here"
             )),
@@ -396,8 +489,10 @@ impl Backend for Mirrored {
 
     fn begin(&mut self) -> Result<Head, Failure> {
         let head = self.embedded.begin()?;
-        let state = lock(&self.shared.0.0);
-        match state.leads && head.position >= state.begins_at {
+        let may_decide = self
+            .shared
+            .look(|state| state.leads && head.position >= state.begins_at);
+        match may_decide {
             true => Ok(head),
             false => Err(Failure::Unavailable(
                 "this node does not lead the cluster".to_owned(),

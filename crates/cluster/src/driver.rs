@@ -23,8 +23,17 @@ const CHECK_EVERY: Duration = Duration::from_secs(60);
 /// How far this machine's clock may be from the log's for the node to become the leader.
 const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_secs(1);
 
+/// How long a node that learns nothing of a leader waits before it makes sure that it has the end of the log.
+const CONFIRM_EVERY: Duration = Duration::from_secs(3);
+/// A read of fewer entries, of fewer bytes, reached the end of the log.
+const LAST_ENTRIES_MAX: usize = 64;
+/// See [`LAST_ENTRIES_MAX`].
+const LAST_BYTES_MAX: usize = READ_BYTES_MAX / 4;
+
+/// Called with the position of the head once the node has read everything that was settled before; with none if it ends before that.
+pub type Confirmed = Box<dyn FnOnce(Option<u64>) + Send>;
+
 /// What a node is asked to do.
-#[derive(Debug)]
 pub enum Command {
     /// Look whether there is a frame to be offered.
     Wake,
@@ -32,8 +41,8 @@ pub enum Command {
     Yield(String),
     /// End the log: [`Node::leave`].
     Leave(u64),
-    /// Pass a barrier: [`Node::ask_for_barrier`].
-    Barrier,
+    /// Make sure that everything settled so far is read.
+    Confirm(Confirmed),
     /// Hand the leadership over to any node, and end the thread.
     Stop,
 }
@@ -44,17 +53,81 @@ pub trait Listener {
     /// is on its way.
     fn next_frame(&mut self) -> Option<(Vec<u8>, [u8; 32])>;
 
+    /// Returns what is to be appended next to the log beside the journal. Asked while the node leads and nothing of it is on its way.
+    fn next_beside(&mut self) -> Option<Vec<u8>>;
+
     /// Takes in what happened.
     fn handle(&mut self, node: &Node, event: Event);
 
-    /// Sets from when and until when the node may do outward work; none if not at all.
-    fn set_window(&mut self, window: Option<(Instant, Instant)>);
+    /// Takes in what became of an entry, and how long that took.
+    fn count_append(&mut self, appended: Appended, took: Duration);
+
+    /// Takes in how the node stands now.
+    fn observe(&mut self, node: &Node, now: Now);
 
     /// Whether the node must end: what it is for is of no use any more.
     fn has_stopped(&self) -> bool;
 
     /// The log can't be used now, or at all: it is tried again.
     fn report_failure(&mut self, error: &LogError);
+}
+
+/// How a node stands, in the process's time.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// From when and until when the node may do outward work; none if not at all.
+    pub window: Option<(Instant, Instant)>,
+    /// When it knew last that it had the end of the log; none if it never did.
+    pub confirmed: Option<Instant>,
+}
+
+/// What the node makes sure of.
+#[derive(Default)]
+struct Confirming {
+    /// Those whose barrier is not sent.
+    waiting: Vec<Confirmed>,
+    /// Those whose barrier is sent.
+    sent: Vec<Confirmed>,
+    /// When the node knew last that it had the end of the log.
+    at: Option<Instant>,
+    asked: Option<Instant>,
+    /// Whether it knew so in this session.
+    in_session: bool,
+    /// When something of a leader counted last, as the node said.
+    leader_seen: Duration,
+}
+
+impl Confirming {
+    fn begin_session(&mut self, node: &mut Node) {
+        self.in_session = false;
+        self.ask(node);
+    }
+
+    fn ask(&mut self, node: &mut Node) {
+        node.ask_for_barrier();
+        self.asked = Some(Instant::now());
+    }
+
+    /// The end of the log was read, as far as one read can tell.
+    fn reach_end(&mut self, node: &mut Node) {
+        let is_news = node.leader_seen() != self.leader_seen;
+        self.leader_seen = node.leader_seen();
+        if is_news && self.in_session {
+            self.at = Some(Instant::now());
+        }
+        let is_old = |at: Option<Instant>| at.is_none_or(|at| at.elapsed() >= CONFIRM_EVERY);
+        if is_old(self.at) && is_old(self.asked) {
+            self.ask(node);
+        }
+    }
+
+    fn pass(&mut self, position: u64) {
+        self.in_session = true;
+        self.at = Some(Instant::now());
+        for confirmed in self.sent.drain(..) {
+            confirmed(Some(position));
+        }
+    }
 }
 
 /// Running time, whether the clocks agree, and when the log was read.
@@ -68,104 +141,162 @@ struct Clocks {
 
 /// Runs a node until its commands end, it stops, or the log ends. Returns the node.
 pub fn run(
-    mut node: Node,
+    node: Node,
     log: &mut dyn Log,
     commands: &Receiver<Command>,
     listener: &mut dyn Listener,
 ) -> Node {
-    let mut clocks = Clocks {
+    let clocks = Clocks {
         begun: Instant::now(),
         checked: None,
         is_right: false,
         read: Instant::now(),
     };
-    let mut session = None;
-    let mut stops = None;
-    loop {
-        let wait = match node.leads() {
-            true => node.wait_max(clocks.now()).min(LEADER_WAIT),
-            false => Duration::ZERO,
-        };
-        let mut must_stop = listener.has_stopped();
-        match commands.recv_timeout(wait) {
-            Ok(Command::Wake) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(Command::Yield(to)) => node.yield_to(&to),
-            Ok(Command::Leave(nonce)) => node.leave(nonce),
-            Ok(Command::Barrier) => node.ask_for_barrier(),
-            Ok(Command::Stop) => must_stop = true,
-            Err(RecvTimeoutError::Disconnected) => return node,
-        }
-        if must_stop && stops.is_none() {
-            node.yield_to("");
-            stops = Some(Instant::now() + YIELD_PATIENCE);
-        }
-        if node.may_offer()
-            && let Some((bytes, hash)) = listener.next_frame()
-        {
-            node.offer(bytes, hash);
-        }
-        if let Err(error) = work(&mut node, log, &mut session, &mut clocks) {
-            session = None;
-            node.end_session();
-            listener.report_failure(&error);
-            std::thread::sleep(RECONNECT_AFTER);
-        }
-        while let Some(event) = node.next_event() {
-            let is_end = matches!(event, Event::Stopped(_) | Event::Closed { .. });
-            if event == Event::EndSession {
-                session = None;
-                std::thread::sleep(RECONNECT_AFTER);
-            }
-            listener.handle(&node, event);
-            if is_end {
-                return node;
-            }
-        }
-        if stops.is_some_and(|stops| !node.leads() || Instant::now() >= stops) {
-            return node;
-        }
-        let window = node.outward_window().filter(|_| stops.is_none());
-        listener
-            .set_window(window.map(|(from, until)| (clocks.begun + from, clocks.begun + until)));
-    }
+    let mut running = Running {
+        node,
+        session: None,
+        clocks,
+        confirming: Confirming::default(),
+    };
+    running.run(log, commands, listener);
+    running.node
 }
 
-/// Appends what is to be appended, and reads what is there.
-fn work(
-    node: &mut Node,
-    log: &mut dyn Log,
-    session: &mut Option<u64>,
-    clocks: &mut Clocks,
-) -> Result<(), LogError> {
-    let present = log.session()?;
-    if *session != Some(present) {
-        node.begin_session();
-        *session = Some(present);
-    }
-    clocks.check(log)?;
-    if let Some(bytes) = node.next_append(clocks.now(), clocks.is_right) {
-        let read = node.next_offset();
-        let appended = log.append(read, &bytes, APPEND_PATIENCE);
-        node.appended(clocks.now(), appended);
-        // Whoever knows what is in its log, and where its entry went, need not read.
-        if node.leads() && appended == Appended::At(read) && clocks.read.elapsed() < BEAT_EVERY {
-            return Ok(());
+struct Running {
+    node: Node,
+    session: Option<u64>,
+    clocks: Clocks,
+    confirming: Confirming,
+}
+
+impl Running {
+    fn run(
+        &mut self,
+        log: &mut dyn Log,
+        commands: &Receiver<Command>,
+        listener: &mut dyn Listener,
+    ) {
+        let mut stops = None;
+        loop {
+            let wait = match self.node.leads() {
+                true => self.node.wait_max(self.clocks.now()).min(LEADER_WAIT),
+                false => Duration::ZERO,
+            };
+            let mut must_stop = listener.has_stopped();
+            match commands.recv_timeout(wait) {
+                Ok(Command::Wake) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Command::Yield(to)) => self.node.yield_to(&to),
+                Ok(Command::Leave(nonce)) => self.node.leave(nonce),
+                Ok(Command::Confirm(confirmed)) => {
+                    self.confirming.waiting.push(confirmed);
+                    self.confirming.ask(&mut self.node);
+                }
+                Ok(Command::Stop) => must_stop = true,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if must_stop && stops.is_none() {
+                self.node.yield_to("");
+                stops = Some(Instant::now() + YIELD_PATIENCE);
+            }
+            if self.node.may_offer()
+                && let Some((bytes, hash)) = listener.next_frame()
+            {
+                self.node.offer(bytes, hash);
+            }
+            if self.node.may_offer_beside()
+                && let Some(bytes) = listener.next_beside()
+            {
+                self.node.offer_beside(bytes);
+            }
+            if let Err(error) = self.work(log, listener) {
+                self.session = None;
+                self.node.end_session();
+                listener.report_failure(&error);
+                std::thread::sleep(RECONNECT_AFTER);
+            }
+            if self.take_events(listener)
+                || stops.is_some_and(|stops| !self.node.leads() || Instant::now() >= stops)
+            {
+                return;
+            }
+            let window = self.node.outward_window().filter(|_| stops.is_none());
+            let begun = self.clocks.begun;
+            let now = Now {
+                window: window.map(|(from, until)| (begun + from, begun + until)),
+                confirmed: self.confirming.at,
+            };
+            listener.observe(&self.node, now);
         }
     }
-    clocks.read = Instant::now();
-    let wait = match node.leads() {
-        true => Duration::ZERO,
-        false => FOLLOWER_WAIT,
-    };
-    let mut entries = Vec::new();
-    log.read(node.next_offset(), READ_BYTES_MAX, wait, &mut entries)?;
-    if entries.is_empty() {
-        node.reach_end(clocks.now());
+
+    /// Hands on what happened. Whether that is the end.
+    fn take_events(&mut self, listener: &mut dyn Listener) -> bool {
+        while let Some(event) = self.node.next_event() {
+            let is_end = matches!(event, Event::Stopped(_) | Event::Closed { .. });
+            match event {
+                Event::EndSession => {
+                    self.session = None;
+                    std::thread::sleep(RECONNECT_AFTER);
+                }
+                Event::Barrier => self.confirming.pass(self.node.fold().head().position),
+                _ => {}
+            }
+            listener.handle(&self.node, event);
+            if is_end {
+                return true;
+            }
+        }
+        false
     }
-    for entry in entries {
-        node.read(clocks.now(), entry);
+
+    /// Appends what is to be appended, and reads what is there.
+    fn work(&mut self, log: &mut dyn Log, listener: &mut dyn Listener) -> Result<(), LogError> {
+        let node = &mut self.node;
+        let present = log.session()?;
+        if self.session != Some(present) {
+            node.begin_session();
+            self.session = Some(present);
+            self.confirming.begin_session(node);
+        }
+        self.clocks.check(log)?;
+        let wanted_barrier = node.wants_barrier();
+        if let Some(bytes) = node.next_append(self.clocks.now(), self.clocks.is_right) {
+            if wanted_barrier && !node.wants_barrier() {
+                let waiting = self.confirming.waiting.drain(..);
+                self.confirming.sent.extend(waiting);
+            }
+            let read = node.next_offset();
+            let sent = Instant::now();
+            let appended = log.append(read, &bytes, APPEND_PATIENCE);
+            listener.count_append(appended, sent.elapsed());
+            node.appended(self.clocks.now(), appended);
+            // Whoever knows what is in its log, and where its entry went, need not read.
+            let is_known = node.leads() && appended == Appended::At(read);
+            if is_known && self.clocks.read.elapsed() < BEAT_EVERY {
+                self.confirming.reach_end(node);
+                return Ok(());
+            }
+        }
+        self.clocks.read = Instant::now();
+        let wait = match node.leads() {
+            true => Duration::ZERO,
+            false => FOLLOWER_WAIT,
+        };
+        let mut entries = Vec::new();
+        log.read(node.next_offset(), READ_BYTES_MAX, wait, &mut entries)?;
+        if entries.is_empty() {
+            node.reach_end(self.clocks.now());
+        }
+        let bytes: usize = entries.iter().map(Vec::len).sum();
+        let is_end = entries.len() < LAST_ENTRIES_MAX && bytes < LAST_BYTES_MAX;
+        for entry in entries {
+            node.read(self.clocks.now(), entry);
+        }
+        if is_end {
+            self.confirming.reach_end(node);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 impl Clocks {

@@ -16,13 +16,14 @@
 //!  80   4  length of the body
 //!  84   4  zero
 //! body, by kind; texts are preceded by their length in two bytes
-//!   1 genesis   cluster_id 16, sandbox 1, master key's id 8, count of epochs 4, each epoch 4 + 8, sealed id key (2 + n)
+//!   1 genesis   cluster_id 16, sandbox 1, master key's id 8, count of epochs 4, each epoch 4 + 8, sealed id key (2 + n), head 8 + 32
 //!   2 claim     head 8 + 32, name of the node (2 + n), url of the node (2 + n)
 //!   3 frame     the sealed frame of the journal, verbatim
 //!   4 beat      head 8 + 32
 //!   5 yield     name of the next leader (2 + n), empty for anyone
 //!   6 barrier   nothing
 //!   7 closed    head 8 + 32, name of the node (2 + n)
+//!   8 beside    number 8, records of the log beside the journal
 //! trailer, 4 bytes
 //!   crc32c of all bytes before
 //! ```
@@ -106,18 +107,21 @@ pub struct Genesis {
     pub epochs: Vec<Epoch>,
     /// Key of the permutation behind public ids, sealed. At most 1,024 bytes.
     pub sealed_id_key: Vec<u8>,
+    /// Head of the journal that was moved onto the log: until the log has it, nobody but the node that moves it may lead.
+    pub head: HeadMark,
 }
 
 impl Genesis {
     /// Returns the identity of a journal, with its key sealed by the caller.
     #[must_use]
-    pub fn new(meta: &Meta, master_key_id: u64, sealed_id_key: Vec<u8>) -> Genesis {
+    pub fn new(meta: &Meta, master_key_id: u64, sealed_id_key: Vec<u8>, head: HeadMark) -> Genesis {
         Genesis {
             cluster_id: meta.cluster_id,
             sandbox: meta.sandbox,
             master_key_id,
             epochs: meta.epochs.clone(),
             sealed_id_key,
+            head,
         }
     }
 }
@@ -157,6 +161,13 @@ pub enum Body<'a> {
         /// Name of the node.
         node: &'a str,
     },
+    /// What the leader keeps beside the journal: no money, and no setting.
+    Beside {
+        /// 1, 2, 3 …: an entry with another number than the next does not count.
+        number: u64,
+        /// What the leader wrote.
+        bytes: &'a [u8],
+    },
 }
 
 impl Body<'_> {
@@ -169,6 +180,7 @@ impl Body<'_> {
             Body::Yield { .. } => 5,
             Body::Barrier => 6,
             Body::Closed { .. } => 7,
+            Body::Beside { .. } => 8,
         }
     }
 }
@@ -196,6 +208,7 @@ impl<'a> Entry<'a> {
     pub fn encode(header: &Header, body: &Body<'_>) -> Vec<u8> {
         let room = match body {
             Body::Frame(frame) => frame.len(),
+            Body::Beside { bytes, .. } => 8 + bytes.len(),
             _ => 256,
         };
         let mut bytes = Vec::with_capacity(HEADER_BYTES + room + TRAILER_BYTES);
@@ -273,6 +286,7 @@ fn write_body(body: &Body<'_>, into: &mut Vec<u8>) {
                 into.extend_from_slice(&epoch.first_position.to_le_bytes());
             }
             write_bytes(&genesis.sealed_id_key, SEALED_BYTES_MAX, into);
+            write_head(&genesis.head, into);
         }
         Body::Claim { head, node, url } => {
             write_head(head, into);
@@ -286,6 +300,10 @@ fn write_body(body: &Body<'_>, into: &mut Vec<u8>) {
         Body::Closed { head, node } => {
             write_head(head, into);
             write_bytes(node.as_bytes(), NAME_BYTES_MAX, into);
+        }
+        Body::Beside { number, bytes } => {
+            into.extend_from_slice(&number.to_le_bytes());
+            into.extend_from_slice(bytes);
         }
     }
 }
@@ -320,6 +338,10 @@ fn read_body<'a>(kind: u8, rest: &mut Rest<'a>) -> Result<Body<'a>, BadEntry> {
             head: rest.head()?,
             node: rest.text(NAME_BYTES_MAX)?,
         },
+        8 => Body::Beside {
+            number: rest.u64()?,
+            bytes: std::mem::take(&mut rest.0),
+        },
         _ => {
             return Err(BadEntry(
                 "it is of an unknown kind: this node needs a newer version of the program",
@@ -353,6 +375,7 @@ fn read_genesis(rest: &mut Rest<'_>) -> Result<Genesis, BadEntry> {
         master_key_id,
         epochs,
         sealed_id_key: rest.bytes(SEALED_BYTES_MAX)?.to_vec(),
+        head: rest.head()?,
     })
 }
 

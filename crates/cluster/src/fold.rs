@@ -79,7 +79,7 @@ pub enum Ignored {
     AfterEnd,
     /// It is of an earlier term, or of a claim that did not count.
     OldTerm,
-    /// A frame that does not follow the head, or a closing entry of another head.
+    /// A frame that does not follow the head, a closing entry of another head, or the same entry of the log beside the journal again.
     AnotherHead,
     /// A second genesis.
     SecondGenesis,
@@ -105,6 +105,8 @@ pub enum Step<'a> {
     Barrier,
     /// The log ended.
     Closed,
+    /// The log beside the journal grew by this.
+    Beside(&'a [u8]),
     /// Nothing.
     Ignored(Ignored),
 }
@@ -120,12 +122,40 @@ pub struct Fold {
     term: u64,
     leader: Option<Leader>,
     head: Head,
+    /// Number of entries of the log beside the journal.
+    beside: u64,
     closed: Option<Closed>,
     #[cfg(test)]
     pub(crate) bug: Option<crate::bug::Bug>,
 }
 
 impl Fold {
+    /// Returns a fold as it was before: see [`crate::resume`].
+    pub(crate) fn resume(
+        (mark, chain_before): (Mark, [u8; 32]),
+        (log_id, genesis): ([u8; 16], Genesis),
+        (term, leader): (u64, Option<Leader>),
+        head: Head,
+        beside: u64,
+    ) -> Fold {
+        Fold {
+            mark,
+            chain_before,
+            log_id,
+            genesis: Some(genesis),
+            term,
+            leader,
+            head,
+            beside,
+            ..Fold::default()
+        }
+    }
+
+    /// Returns the chain of all entries but the last.
+    pub(crate) fn chain_before(&self) -> [u8; 32] {
+        self.chain_before
+    }
+
     /// Returns how far the log is folded.
     #[must_use]
     pub fn mark(&self) -> Mark {
@@ -169,6 +199,19 @@ impl Fold {
             position: self.head.position,
             hash: self.head.hash,
         }
+    }
+
+    /// Returns the number of entries of the log beside the journal.
+    #[must_use]
+    pub fn beside(&self) -> u64 {
+        self.beside
+    }
+
+    /// Whether the journal that was moved onto the log is there.
+    #[must_use]
+    pub fn is_moved(&self) -> bool {
+        let moved = self.genesis.as_ref().map(|genesis| genesis.head.position);
+        moved.is_some_and(|position| self.head.position >= position)
     }
 
     /// Returns who goes on alone, if the log has ended.
@@ -245,8 +288,17 @@ impl Fold {
                 });
                 Ok(Step::Claim)
             }
-            Body::Frame(_) | Body::Beat { .. } | Body::Yield { .. } if !self.is_led(&header) => {
+            Body::Frame(_) | Body::Beside { .. } | Body::Beat { .. } | Body::Yield { .. }
+                if !self.is_led(&header) =>
+            {
                 Ok(Step::Ignored(Ignored::OldTerm))
+            }
+            Body::Beside { number, bytes } => {
+                if number != self.beside + 1 {
+                    return Ok(Step::Ignored(Ignored::AnotherHead));
+                }
+                self.beside = number;
+                Ok(Step::Beside(bytes))
             }
             Body::Frame(bytes) => self.take_frame(bytes),
             Body::Beat { head } => {

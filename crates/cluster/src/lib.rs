@@ -5,14 +5,20 @@
 //! same of them on every node. **This crate must not know** what a record means, nor that HTTP, subscriptions or a console exist.
 
 pub mod backend;
+pub mod beside;
 mod bug;
 pub mod driver;
 pub mod entry;
 pub mod fold;
 pub mod log;
 pub mod memory;
+pub mod moving;
 pub mod node;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod resume;
+mod shared;
 #[cfg(test)]
 mod simulation;
+
+pub use shared::Standing;

@@ -41,6 +41,8 @@ pub struct Identity {
     pub rank: u32,
     /// Random number of this run of the process.
     pub run: u32,
+    /// Whether it moves a journal onto the log, and may lead before that is done.
+    pub is_moving: bool,
 }
 
 /// What happened to a node.
@@ -55,6 +57,15 @@ pub enum Event {
     },
     /// The frame that [`Node::offer`] was given does not count, and never will.
     FrameRefused,
+    /// The log beside the journal grew.
+    Beside {
+        /// What the leader wrote.
+        bytes: Vec<u8>,
+        /// Whether it is what [`Node::offer_beside`] was given.
+        is_own: bool,
+    },
+    /// What [`Node::offer_beside`] was given does not count, and never will.
+    BesideRefused,
     /// The node leads: it decides what follows the head.
     Leads,
     /// Another node leads, or nobody.
@@ -81,6 +92,7 @@ enum Kind {
     Yield,
     Barrier,
     Closed,
+    Beside,
 }
 
 struct InFlight {
@@ -106,6 +118,12 @@ struct Offered {
     is_sent: bool,
 }
 
+/// What waits to count in the log beside the journal.
+struct OfferedBeside {
+    bytes: Vec<u8>,
+    is_sent: bool,
+}
+
 /// A node of a cluster.
 pub struct Node {
     identity: Identity,
@@ -127,6 +145,9 @@ pub struct Node {
     term_tried: u64,
     leads: bool,
     offered: Option<Offered>,
+    beside: Option<OfferedBeside>,
+    /// Whether the last entry that was appended is of the log beside the journal.
+    beside_last: bool,
     /// When something of a leader counted last.
     leader_seen: Duration,
     claims_now: bool,
@@ -138,6 +159,8 @@ pub struct Node {
     sent: Duration,
     /// Number of entries up to the last frame that counted.
     frame_end: u64,
+    /// Number of entries that this node folded and that did not count.
+    ignored: u64,
     /// When outward work may begin, and when it must end.
     outward: (Duration, Duration),
     stopped: bool,
@@ -165,6 +188,7 @@ impl Node {
             settled: fold.mark().entries,
             announced: 0,
             frame_end: 0,
+            ignored: 0,
             term_tried: fold.term(),
             fold,
             unsettled: VecDeque::new(),
@@ -176,6 +200,8 @@ impl Node {
             claims: 0,
             leads: false,
             offered: None,
+            beside: None,
+            beside_last: false,
             leader_seen: now,
             claims_now: false,
             yields_to: None,
@@ -343,16 +369,18 @@ impl Node {
                     });
                 }
             }
-            Appended::Lost => self.forget_sent_frame(sent.kind),
+            Appended::Lost => self.forget_sent(sent.kind),
             Appended::Unknown if self.has(Bug::TakesUnknownForLost) => {
-                self.forget_sent_frame(sent.kind);
+                self.forget_sent(sent.kind);
             }
             Appended::Unknown => match sent.kind {
                 Kind::Barrier => self.wants_barrier = true,
                 Kind::Claim => self.doubt = Some(sent.term),
                 // It is sent again, under the same nonce.
                 Kind::Closed => {}
-                Kind::Frame | Kind::Beat | Kind::Yield => self.doubt = Some(sent.term + 1),
+                Kind::Frame | Kind::Beside | Kind::Beat | Kind::Yield => {
+                    self.doubt = Some(sent.term + 1)
+                }
             },
         }
         self.advance(now);
@@ -377,6 +405,44 @@ impl Node {
             hash,
             is_sent: false,
         });
+    }
+
+    /// Whether the node leads and has nothing of the log beside the journal on its way.
+    #[must_use]
+    pub fn may_offer_beside(&self) -> bool {
+        self.leads && self.beside.is_none()
+    }
+
+    /// Offers an entry of the log beside the journal, whose bytes and what surrounds them fit into an entry. One [`Event::Beside`] with
+    /// `is_own`, or one [`Event::BesideRefused`], follows.
+    ///
+    /// # Panics
+    /// If the node does not lead, or if another was offered before whose event did not come yet.
+    pub fn offer_beside(&mut self, bytes: Vec<u8>) {
+        assert!(self.leads, "only a leader writes");
+        assert!(self.beside.is_none(), "one entry at a time");
+        self.beside = Some(OfferedBeside {
+            bytes,
+            is_sent: false,
+        });
+    }
+
+    /// Returns when something of a leader counted last.
+    #[must_use]
+    pub fn leader_seen(&self) -> Duration {
+        self.leader_seen
+    }
+
+    /// Returns the number of entries that this node folded and that did not count.
+    #[must_use]
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    /// Whether a barrier was asked for that is not sent.
+    #[must_use]
+    pub fn wants_barrier(&self) -> bool {
+        self.wants_barrier
     }
 
     /// Asks for the next leader: the node of this name, or any if the name is empty. Nothing happens if this node does not lead.
@@ -489,7 +555,8 @@ impl Node {
             self.leader_seen = now;
         }
         match step {
-            Step::Genesis | Step::Ignored(_) => {}
+            Step::Genesis => {}
+            Step::Ignored(_) => self.ignored += 1,
             Step::Claim => self.take_claim(now),
             Step::Frame(frame) => {
                 self.frame_end = offset + 1;
@@ -506,6 +573,14 @@ impl Node {
                 self.events.push_back(Event::Frame { bytes, is_own });
             }
             Step::Beat => {}
+            Step::Beside(bytes) => {
+                let is_own = self.leads && self.beside.as_ref().is_some_and(|own| own.is_sent);
+                if is_own {
+                    self.beside = None;
+                }
+                let bytes = bytes.to_vec();
+                self.events.push_back(Event::Beside { bytes, is_own });
+            }
             Step::Barrier => {
                 let is_own = |own: &Acknowledged| own.kind == Kind::Barrier && own.offset == offset;
                 if self.acknowledged.as_ref().is_some_and(is_own) {
@@ -514,6 +589,8 @@ impl Node {
             }
             Step::Yield { to } => {
                 self.claims_now = to == self.identity.name || to.is_empty() && !self.leads;
+                // So that others learn at once that it is settled.
+                self.wants_barrier |= self.leads;
                 self.follow();
             }
             Step::Closed => {
@@ -545,6 +622,10 @@ impl Node {
             self.offered = None;
             self.events.push_back(Event::FrameRefused);
         }
+        if self.beside.as_ref().is_some_and(|beside| beside.is_sent) {
+            self.beside = None;
+            self.events.push_back(Event::BesideRefused);
+        }
         match (is_own, self.leads) {
             (true, true) => {}
             (true, false) => self.take_lead(now),
@@ -567,6 +648,9 @@ impl Node {
         if self.offered.take().is_some() {
             self.events.push_back(Event::FrameRefused);
         }
+        if self.beside.take().is_some() {
+            self.events.push_back(Event::BesideRefused);
+        }
         self.events.push_back(Event::Follows);
     }
 
@@ -584,13 +668,23 @@ impl Node {
             self.offered = None;
             self.events.push_back(Event::FrameRefused);
         }
+        let is_refused = self.beside.as_ref().is_some_and(|beside| beside.is_sent);
+        if own.kind == Kind::Beside && is_refused {
+            self.beside = None;
+            self.events.push_back(Event::BesideRefused);
+        }
     }
 
-    fn forget_sent_frame(&mut self, kind: Kind) {
+    fn forget_sent(&mut self, kind: Kind) {
         if kind == Kind::Frame
             && let Some(offered) = &mut self.offered
         {
             offered.is_sent = false;
+        }
+        if kind == Kind::Beside
+            && let Some(beside) = &mut self.beside
+        {
+            beside.is_sent = false;
         }
     }
 
@@ -626,12 +720,22 @@ impl Node {
                 self.yields_to = None;
                 return Some(self.encode(Kind::Yield, nonce, &Body::Yield { to: &to }));
             }
+            // Neither log keeps the other waiting.
+            if !self.beside_last
+                && let Some(entry) = self.next_beside(nonce)
+            {
+                return Some(entry);
+            }
+            self.beside_last = false;
             if let Some(offered) = &mut self.offered
                 && !offered.is_sent
             {
                 offered.is_sent = true;
                 let bytes = offered.bytes.clone();
                 return Some(self.encode(Kind::Frame, nonce, &Body::Frame(&bytes)));
+            }
+            if let Some(entry) = self.next_beside(nonce) {
+                return Some(entry);
             }
             let is_due = now.saturating_sub(self.sent) >= BEAT_EVERY;
             // So that others learn that the last frame is settled.
@@ -642,10 +746,23 @@ impl Node {
         } else if self.is_candidate(now, is_clock_right) {
             return Some(self.claim(now));
         }
-        if std::mem::take(&mut self.wants_barrier) {
+        if self.read_entries() > 0 && std::mem::take(&mut self.wants_barrier) {
             return Some(self.encode(Kind::Barrier, 0, &Body::Barrier));
         }
         None
+    }
+
+    /// Returns the entry of the log beside the journal that is to be sent, if there is one.
+    fn next_beside(&mut self, nonce: u64) -> Option<(Kind, Vec<u8>)> {
+        let beside = self.beside.as_mut().filter(|beside| !beside.is_sent)?;
+        beside.is_sent = true;
+        self.beside_last = true;
+        let bytes = beside.bytes.clone();
+        let body = Body::Beside {
+            number: self.fold.beside() + 1,
+            bytes: &bytes,
+        };
+        Some(self.encode(Kind::Beside, nonce, &body))
     }
 
     fn is_candidate(&self, now: Duration, is_clock_right: bool) -> bool {
@@ -658,7 +775,26 @@ impl Node {
         };
         let is_silent = now.saturating_sub(self.leader_seen) >= wait;
         let is_at_end = self.session == Some(Session::AtEnd);
-        is_at_end && (is_silent || self.claims_now) && is_clock_right && self.read_entries() > 0
+        // Before its first entry is folded, the log does not say what was moved onto it.
+        let may_lead = self.identity.is_moving || self.is_moved();
+        may_lead
+            && is_at_end
+            && (is_silent || self.claims_now)
+            && is_clock_right
+            && self.read_entries() > 0
+    }
+
+    /// Whether the journal that was moved onto the log is there, also while the log's first entry is only read.
+    fn is_moved(&self) -> bool {
+        if self.fold.genesis().is_some() {
+            return self.fold.is_moved();
+        }
+        let first = self.unsettled.front();
+        let entry = first.and_then(|(bytes, _)| Entry::parse(bytes).ok());
+        entry.is_some_and(|entry| match entry.body {
+            Body::Genesis(genesis) => genesis.head.position == 0,
+            _ => false,
+        })
     }
 
     fn claim(&mut self, now: Duration) -> (Kind, Vec<u8>) {

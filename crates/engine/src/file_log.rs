@@ -138,6 +138,27 @@ impl FileLog {
         Ok((end, visitor.end()))
     }
 
+    /// Opens the newest file that was read, if it was read to its end, so that its snapshot can be appended to: for whoever writes down
+    /// what another process decided. Nothing changes if a file is open.
+    ///
+    /// # Errors
+    /// Whatever the storage reports.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        let path = self.path(self.generation, "log");
+        let is_aside = self.aside.iter().any(|(file, _)| *file == path);
+        if self.file.is_some() || self.generation == 0 || is_aside {
+            return Ok(());
+        }
+        let file = self.disk.open(&path)?;
+        let places = read_places(&*file)?;
+        (self.end, self.head) = (places.end, places.head);
+        file.truncate(self.end)?;
+        self.snapshot_above = self.end + APPENDED_BYTES_MIN;
+        self.file = Some(file);
+        self.begun = true;
+        Ok(())
+    }
+
     fn write_snapshot(&mut self, snapshot: &[Vec<u8>], basis: Basis, now: u64) -> io::Result<()> {
         // Nothing is appended to the file before any more: what it would say is in the snapshot.
         self.file = None;

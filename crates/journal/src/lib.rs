@@ -57,14 +57,14 @@ pub use frame::{
 pub use head::{Damage, Head};
 pub use locks::{lock, read as read_lock, write as write_lock};
 pub use maintain::Maintainer;
-pub use meta::{Epoch, Meta, read_meta};
+pub use meta::{Epoch, Meta, SharedLog, read_meta};
 pub use options::{
     AppendError, KeyExtractor, OpenError, Options, ReadError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
     Space,
 };
 pub use prefetch::prefetch;
 pub use reader::{FrameIter, JournalStats, ReadCache, Reader};
-pub use recovery::{RecoveryReport, create, is_in_use, open};
+pub use recovery::{RecoveryReport, create, is_in_use, open, set_shared_log};
 pub use scan::{ScanError, ScanOptions, ScanRecord, ScanReport, scan};
 pub use scrub::{ScrubStep, Scrubber};
 pub use writer::Writer;

@@ -5,6 +5,7 @@
 //! cluster_id <32 hex digits>
 //! id_key <32 hex digits>
 //! sandbox                                only in a sandbox
+//! mirror_of <32 hex digits>              only in a mirror of a shared log; moving_to while it is being made one
 //! epoch <number> <first position>        one line per epoch, ascending
 //! crc32c <8 hex digits of the lines above>
 //! ```
@@ -23,6 +24,8 @@ use crate::options::OpenError;
 
 pub(crate) const META_FILE: &str = "meta";
 const META_BYTES_MAX: u64 = 1024 * 1024;
+const MIRROR: &str = "mirror_of ";
+const MOVING: &str = "moving_to ";
 
 /// An epoch and its first position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,15 @@ pub struct Epoch {
     pub number: u32,
     /// First position that belongs to the epoch.
     pub first_position: u64,
+}
+
+/// The shared log that a journal is a mirror of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedLog {
+    /// Random id of the log.
+    pub id: [u8; 16],
+    /// Whether the journal is still on its way onto the log: the log may lack records of it.
+    pub is_moving: bool,
 }
 
 /// Identity of a journal and its epochs. Part of every backup.
@@ -44,6 +56,8 @@ pub struct Meta {
     pub sandbox: bool,
     /// Epochs, ascending in number and position. The first is (1, 1).
     pub epochs: Vec<Epoch>,
+    /// Log that decides what is in this journal; none for a journal of its own.
+    pub shared_log: Option<SharedLog>,
 }
 
 impl std::fmt::Debug for Meta {
@@ -52,6 +66,7 @@ impl std::fmt::Debug for Meta {
             .field("cluster_id", &hex::encode(self.cluster_id))
             .field("sandbox", &self.sandbox)
             .field("epochs", &self.epochs)
+            .field("shared_log", &self.shared_log)
             .finish_non_exhaustive()
     }
 }
@@ -68,6 +83,7 @@ impl Meta {
                 number: 1,
                 first_position: 1,
             }],
+            shared_log: None,
         }
     }
 
@@ -119,6 +135,10 @@ impl Meta {
         if self.sandbox {
             text.push_str("sandbox\n");
         }
+        if let Some(log) = self.shared_log {
+            let word = if log.is_moving { MOVING } else { MIRROR };
+            let _ = writeln!(text, "{word}{}", hex::encode(log.id));
+        }
         for epoch in &self.epochs {
             let _ = writeln!(text, "epoch {} {}", epoch.number, epoch.first_position);
         }
@@ -143,6 +163,13 @@ impl Meta {
         let id_key = <[u8; 16]>::from_hex(lines.next()?.strip_prefix("id_key ")?).ok()?;
         let mut lines = lines.peekable();
         let sandbox = lines.next_if_eq(&"sandbox").is_some();
+        let mut shared_log = None;
+        for (word, is_moving) in [(MIRROR, false), (MOVING, true)] {
+            if let Some(line) = lines.next_if(|line| line.starts_with(word)) {
+                let id = <[u8; 16]>::from_hex(line.strip_prefix(word)?).ok()?;
+                shared_log = Some(SharedLog { id, is_moving });
+            }
+        }
         let mut epochs = Vec::new();
         for line in lines {
             let (number, first_position) = line.strip_prefix("epoch ")?.split_once(' ')?;
@@ -156,6 +183,7 @@ impl Meta {
             id_key,
             sandbox,
             epochs,
+            shared_log,
         };
         meta.is_sound().then_some(meta)
     }

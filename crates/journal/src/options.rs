@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::head::Damage;
+use crate::meta::SharedLog;
 
 /// Extracts the index keys of a record: called with a payload and a function that receives each 64-bit key hash. Must give the
 /// same keys for the same payload for ever.
@@ -26,6 +27,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Bytes of the disk that stay free for index and checkpoints: no segment is reserved that would take them.
     pub reserve_bytes: u64,
+    /// Id of the shared log whose mirror is opened; none for a journal of its own. A journal that is anything else is not opened.
+    pub shared_log: Option<[u8; 16]>,
 }
 
 impl Default for Options {
@@ -33,6 +36,7 @@ impl Default for Options {
         Options {
             segment_bytes: 256 * 1024 * 1024,
             reserve_bytes: 128 * 1024 * 1024,
+            shared_log: None,
         }
     }
 }
@@ -94,12 +98,29 @@ pub enum OpenError {
         /// Version of the file.
         version: u16,
     },
+    /// The journal belongs to a shared log, or to another one, or to none: what is in it is not for the caller to decide.
+    #[error("{}", another_log(.0))]
+    AnotherLog(Option<SharedLog>),
     /// An option is out of bounds.
     #[error("{0}")]
     Options(&'static str),
     /// The storage failed.
     #[error("the storage failed: {0}")]
     Io(#[from] io::Error),
+}
+
+fn another_log(found: &Option<SharedLog>) -> String {
+    match found {
+        Some(log) if log.is_moving => format!(
+            "the journal is on its way onto the shared log {}",
+            hex::encode(log.id)
+        ),
+        Some(log) => format!(
+            "the journal is a mirror of the shared log {}",
+            hex::encode(log.id)
+        ),
+        None => "the journal is no mirror of a shared log".to_owned(),
+    }
 }
 
 /// Why a frame was not appended.

@@ -18,7 +18,7 @@ use crate::index::active::ActiveTable;
 use crate::index::run::{Run, run_path};
 use crate::index::{IndexView, PendingRun};
 use crate::maintain::write_index;
-use crate::meta::{META_FILE, Meta};
+use crate::meta::{META_FILE, Meta, SharedLog};
 use crate::options::{FIRST_SEGMENT_BYTES, KeyExtractor, OpenError, Options, ReadError};
 use crate::positions::{Extent, PositionTable, positions_path};
 use crate::reader::Reader;
@@ -99,6 +99,17 @@ pub fn create(disk: &Arc<dyn Disk>, options: &Options, meta: &Meta) -> Result<()
     Ok(())
 }
 
+/// Marks a journal, which nobody may have open, durably as a mirror of a shared log, or as a journal of its own.
+///
+/// # Errors
+/// [`OpenError::Locked`] and others. The mark is the one before, or the new one.
+pub fn set_shared_log(disk: &dyn Disk, shared_log: Option<SharedLog>) -> Result<(), OpenError> {
+    let _lock = take_lock(disk)?;
+    let mut meta = Meta::load(disk)?.ok_or(OpenError::NotFound)??;
+    meta.shared_log = shared_log;
+    Ok(meta.store(disk)?)
+}
+
 /// Returns whether another process has the journal open. Changes nothing; false if there is no journal.
 ///
 /// # Errors
@@ -129,6 +140,9 @@ pub fn open(
     }
     let lock = take_lock(&*disk)?;
     let meta = Meta::load(&*disk)?.ok_or(OpenError::NotFound)??;
+    if meta.shared_log.map(|log| log.id) != options.shared_log {
+        return Err(OpenError::AnotherLog(meta.shared_log));
+    }
     let Some((mark, synced_slot_damaged)) = synced::load(&*disk, &meta.cluster_id)? else {
         return Err(Damage::new(
             synced::SYNCED_FILE,

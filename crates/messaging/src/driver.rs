@@ -22,6 +22,7 @@ use crate::delivery::Matched;
 use crate::flow::Wanted;
 use crate::frames::FrameCache;
 use crate::history::History;
+use crate::image::Images;
 use crate::log::Log;
 use crate::matcher::Matcher;
 use crate::scan::scan_frames;
@@ -106,6 +107,8 @@ pub struct Messaging {
     pub(crate) thread: OnceLock<Thread>,
     pub(crate) running: Mutex<Option<JoinHandle<()>>>,
     pub(crate) stopping: AtomicBool,
+    /// See [`Storage::process_number`].
+    process_number: u64,
 }
 
 /// Number of attempts of a process that are counted, at most, before the log keeps their number again.
@@ -121,7 +124,81 @@ fn next_generation(before: u64, now: u64, process_number: u64) -> u64 {
     above + (process_number & ((1 << PROCESS_BITS) - 1))
 }
 
+/// Rebuilds the state of deliveries from what the delivery log says and what the journal defines.
+fn load_core(
+    reader: &Reader,
+    mut images: Images,
+    set_aside: &[String],
+    now: u64,
+    process_number: u64,
+) -> io::Result<Core> {
+    for why in set_aside {
+        tracing::error!(
+            why,
+            "a delivery log, or its end, is set aside: events may be delivered again"
+        );
+    }
+    images.generation = next_generation(images.generation, now, process_number);
+    let (mut known, mut idle) = (Vec::new(), BTreeSet::new());
+    let defining = [SettingKind::SUBSCRIPTION, SettingKind::BINDING];
+    for setting in defining
+        .into_iter()
+        .flat_map(|kind| reader.settings(kind, None))
+    {
+        let id = SubscriptionId(setting.id.0);
+        let one = definitions::known(reader, &setting, images.images.get(&id));
+        match one.map_err(io::Error::other)? {
+            Some(one) => known.push(one),
+            None => {
+                tracing::error!(
+                    id = id.0,
+                    "a subscription is of a later version, and is not served"
+                );
+                idle.insert(id);
+            }
+        }
+    }
+    Ok(Core::new(images, known, &idle, now))
+}
+
 impl Messaging {
+    /// Reads the delivery log anew, which another node may have written, and forgets what was known before. Nothing may be committed
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// If the log or the journal can't be read. Everything is as before then.
+    pub fn reload(&self) -> io::Result<()> {
+        let head = self.reader.head().position;
+        {
+            let mut writing = lock(&self.writing);
+            let cluster = self.reader.meta().cluster_id;
+            let mut standing = |basis: &Basis| self.reader.standing(basis);
+            let (images, set_aside) = writing.log.read_again(cluster, &mut standing)?;
+            let now = self.clock.now();
+            let new = load_core(&self.reader, images, &set_aside, now, self.process_number)?;
+            let mut matcher = lock(&self.matcher);
+            let mut core = lock(&self.core);
+            *lock(&self.inbox) = Inbox {
+                first: head + 1,
+                through: head,
+                ..Inbox::default()
+            };
+            *matcher = Matcher::new(new.subscriptions());
+            self.active
+                .store(new.subscriptions().next().is_some(), Ordering::SeqCst);
+            *core = new;
+            writing.through = self.version.fetch_add(1, Ordering::AcqRel);
+        }
+        self.seen.store(head, Ordering::Release);
+        self.dirty.store(true, Ordering::Release);
+        lock(&self.bells)
+            .values()
+            .for_each(|bell| bell.notify_waiters());
+        self.settled.notify_waiters();
+        self.wake();
+        Ok(())
+    }
+
     /// Opens the deliveries that `storage` holds for the journal of `reader`, which must show everything up to its head.
     ///
     /// # Errors
@@ -135,37 +212,11 @@ impl Messaging {
         let cluster = reader.meta().cluster_id;
         let head = reader.head().position;
         let mut standing = |basis: &Basis| reader.standing(basis);
-        let (log, mut images, set_aside) = Log::read(storage.log, cluster, &mut standing)?;
-        for why in &set_aside {
-            tracing::error!(
-                why,
-                "a delivery log, or its end, is set aside: events may be delivered again"
-            );
-        }
-        let now = clock.now();
-        images.generation = next_generation(images.generation, now, storage.process_number);
+        let (log, images, set_aside) = Log::read(storage.log, cluster, &mut standing)?;
+        let process_number = storage.process_number;
         let something = !images.images.is_empty() || !set_aside.is_empty();
-        let (mut known, mut idle) = (Vec::new(), BTreeSet::new());
-        let defining = [SettingKind::SUBSCRIPTION, SettingKind::BINDING];
-        for setting in defining
-            .into_iter()
-            .flat_map(|kind| reader.settings(kind, None))
-        {
-            let id = SubscriptionId(setting.id.0);
-            let one = definitions::known(&reader, &setting, images.images.get(&id));
-            match one.map_err(io::Error::other)? {
-                Some(one) => known.push(one),
-                None => {
-                    tracing::error!(
-                        id = id.0,
-                        "a subscription is of a later version, and is not served"
-                    );
-                    idle.insert(id);
-                }
-            }
-        }
-        let active = !known.is_empty();
-        let core = Core::new(images, known, &idle, now);
+        let core = load_core(&reader, images, &set_aside, clock.now(), process_number)?;
+        let active = core.subscriptions().next().is_some();
         let history = History::new(storage.history, cluster, head, storage.history_bytes_max);
         let messaging = Messaging {
             reader,
@@ -194,6 +245,7 @@ impl Messaging {
             thread: OnceLock::new(),
             running: Mutex::default(),
             stopping: AtomicBool::new(false),
+            process_number,
         };
         let begins = something && messaging.permit.is_granted();
         if begins && let Err(Unsettled::NotDurable(why)) = messaging.keep(true) {

@@ -62,19 +62,25 @@ impl Log {
         cluster: [u8; 16],
         standing: &mut dyn FnMut(&Basis) -> Result<Standing, Failure>,
     ) -> io::Result<(Log, Images, Vec<String>)> {
-        let mut reading = Reading {
-            cluster,
-            images: Images::default(),
-            whole: false,
-        };
-        let set_aside = frames.read(standing, &mut reading)?;
-        let mut images = reading.images;
-        images.cluster = cluster;
+        let (images, set_aside) = read(&mut *frames, cluster, standing)?;
         let log = Log {
             frames,
             begun: false,
         };
         Ok((log, images, set_aside))
+    }
+
+    /// [`Log::read`] once more: another process may have written the log.
+    ///
+    /// # Errors
+    /// If the log or the journal can't be read.
+    pub fn read_again(
+        &mut self,
+        cluster: [u8; 16],
+        standing: &mut dyn FnMut(&Basis) -> Result<Standing, Failure>,
+    ) -> io::Result<(Images, Vec<String>)> {
+        self.begun = false;
+        read(&mut *self.frames, cluster, standing)
     }
 
     /// Whether nothing can be appended before the next [`Log::begin`].
@@ -115,6 +121,22 @@ impl Log {
             Fate::Unknown(why) | Fate::Fatal(why) => Err(io::Error::other(why)),
         }
     }
+}
+
+fn read(
+    frames: &mut dyn FrameLog,
+    cluster: [u8; 16],
+    standing: &mut dyn FnMut(&Basis) -> Result<Standing, Failure>,
+) -> io::Result<(Images, Vec<String>)> {
+    let mut reading = Reading {
+        cluster,
+        images: Images::default(),
+        whole: false,
+    };
+    let set_aside = frames.read(standing, &mut reading)?;
+    let mut images = reading.images;
+    images.cluster = cluster;
+    Ok((images, set_aside))
 }
 
 /// Returns the bytes of a delivery log that holds this snapshot and nothing else.

@@ -40,6 +40,7 @@ pub fn small_segments() -> Options {
     Options {
         segment_bytes: SEGMENT_BYTES,
         reserve_bytes: 0,
+        shared_log: None,
     }
 }
 

@@ -8,7 +8,7 @@ use tributary_testkit::random::Random;
 
 use super::log::{SimLog, Style, milliseconds};
 use crate::bug::Bug;
-use crate::entry::{Body, Entry, Genesis, Header, Mark};
+use crate::entry::{Body, Entry, Genesis, HeadMark, Header, Mark};
 use crate::fold::{Fold, Stop};
 use crate::log::Appended;
 use crate::node::{Event, Identity, Node};
@@ -36,6 +36,7 @@ pub(super) struct Report {
     pub(super) went_back: u64,
     pub(super) closed: u64,
     pub(super) abandoned: u64,
+    pub(super) besides: u64,
 }
 
 impl Report {
@@ -49,6 +50,7 @@ impl Report {
         self.went_back += other.went_back;
         self.closed += other.closed;
         self.abandoned += other.abandoned;
+        self.besides += other.besides;
     }
 }
 
@@ -65,6 +67,8 @@ enum Scene {
 struct App {
     /// Position of each request.
     positions: BTreeMap<u64, u64>,
+    /// Number of entries of the log beside the journal.
+    beside: u64,
 }
 
 /// What survives a crash.
@@ -98,6 +102,8 @@ struct Live {
     pending: Vec<(usize, u64)>,
     /// Requests in the frame that was offered.
     offered: Vec<(usize, u64)>,
+    /// What was offered to the log beside the journal.
+    beside: Option<u64>,
     /// Whether an append of this leadership was unknown.
     has_doubt: bool,
     /// Term of the last claim.
@@ -124,6 +130,10 @@ pub(super) struct World {
     history: BTreeMap<u64, [u8; 32]>,
     acknowledged: BTreeMap<u64, u64>,
     abandoned: BTreeSet<u64>,
+    /// What the log beside the journal has at each number, as the first node had it; and what never counts in it.
+    beside: BTreeMap<u64, u64>,
+    beside_refused: BTreeSet<u64>,
+    besides: u64,
     outward: (u64, usize),
     scene: Scene,
     bug: Option<Bug>,
@@ -162,6 +172,7 @@ impl World {
                 first_position: 1,
             }],
             sealed_id_key: vec![5; 60],
+            head: HeadMark::default(),
         };
         let header = Header {
             log_id: LOG_ID,
@@ -189,6 +200,9 @@ impl World {
             history: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             abandoned: BTreeSet::new(),
+            beside: BTreeMap::new(),
+            beside_refused: BTreeSet::new(),
+            besides: 0,
             outward: (0, 0),
             scene,
             bug,
@@ -310,11 +324,12 @@ impl World {
             }
             return Ok(());
         }
-        let parts: [fn(&mut World, usize) -> Checked; 6] = [
+        let parts: [fn(&mut World, usize) -> Checked; 7] = [
             World::connect,
             World::take_answer,
             World::read,
             World::decide,
+            World::write_beside,
             World::append,
             World::work_outward,
         ];
@@ -340,6 +355,7 @@ impl World {
             url: format!("http://{}", member.name),
             rank: member.rank,
             run: member.rank * 1_000_000 + member.runs,
+            is_moving: false,
         };
         let mut fold = member.disk.fold.clone();
         fold.bug = self.bug;
@@ -354,6 +370,7 @@ impl World {
             append_since: self.now,
             pending: Vec::new(),
             offered: Vec::new(),
+            beside: None,
             has_doubt: false,
             claimed: 0,
         });
@@ -512,6 +529,42 @@ impl World {
         Ok(())
     }
 
+    /// Writes into the log beside the journal.
+    fn write_beside(&mut self, index: usize) -> Checked {
+        let writes = self.random.one_in(20);
+        let besides = self.besides + 1;
+        let live = self.live(index);
+        if writes && live.node.may_offer_beside() {
+            live.node.offer_beside(besides.to_le_bytes().to_vec());
+            live.beside = Some(besides);
+            self.besides = besides;
+        }
+        Ok(())
+    }
+
+    fn take_beside(&mut self, index: usize, bytes: &[u8], is_own: bool) -> Checked {
+        let what = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        let live = self.live(index);
+        live.app.beside += 1;
+        let number = live.app.beside;
+        let offered = live.beside.take_if(|_| is_own);
+        promise!(
+            offered.is_none_or(|offered| offered == what),
+            "node {index} takes another's entry {what} beside the journal for its own"
+        );
+        let known = *self.beside.entry(number).or_insert(what);
+        promise!(
+            known == what,
+            "node {index} has {what} beside the journal at {number}, and another node {known}"
+        );
+        promise!(
+            !self.beside_refused.contains(&what),
+            "{what} counts beside the journal although its writer was told that it never will"
+        );
+        self.report.besides += 1;
+        Ok(())
+    }
+
     fn take_events(&mut self, index: usize) -> Checked {
         while let Some(event) = self.live(index).node.next_event() {
             match event {
@@ -521,6 +574,11 @@ impl World {
                     offered.into_iter().for_each(|(client, request)| {
                         self.refuse(index, client, request);
                     });
+                }
+                Event::Beside { bytes, is_own } => self.take_beside(index, &bytes, is_own)?,
+                Event::BesideRefused => {
+                    let refused = self.live(index).beside.take();
+                    self.beside_refused.extend(refused);
                 }
                 Event::Leads => {
                     self.report.leaders += 1;
@@ -740,6 +798,8 @@ impl World {
         self.history.clear();
         self.acknowledged.clear();
         self.abandoned.clear();
+        self.beside.clear();
+        self.beside_refused.clear();
         for _ in 0..8_000 {
             self.step()?;
         }

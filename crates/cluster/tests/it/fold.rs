@@ -29,6 +29,12 @@ enum Written {
         term: u64,
         nonce: u64,
     },
+    /// An entry of the log beside the journal, with its number.
+    Beside {
+        term: u64,
+        nonce: u64,
+        number: u64,
+    },
     Barrier,
     OfAnotherLog {
         term: u64,
@@ -43,6 +49,8 @@ fn written() -> impl Strategy<Value = Written> {
         3 => (term.clone(), nonce.clone()).prop_map(|(term, nonce)| Written::Claim { term, nonce }),
         6 => (term.clone(), nonce.clone(), 0_usize..100)
             .prop_map(|(term, nonce, after)| Written::Frame { term, nonce, after }),
+        3 => (term.clone(), nonce.clone(), 1_u64..5)
+            .prop_map(|(term, nonce, number)| Written::Beside { term, nonce, number }),
         1 => (term.clone(), nonce.clone()).prop_map(|(term, nonce)| Written::Beat { term, nonce }),
         1 => (term.clone(), nonce).prop_map(|(term, nonce)| Written::Yield { term, nonce }),
         1 => Just(Written::Barrier),
@@ -66,6 +74,7 @@ fn genesis() -> Genesis {
             },
         ],
         sealed_id_key: vec![8; 44],
+        head: HeadMark::default(),
     }
 }
 
@@ -97,7 +106,10 @@ fn frame(after: &Head, content: u64) -> (Vec<u8>, Head) {
     (sealed.bytes().to_vec(), sealed.head())
 }
 
-/// Makes a log, and says which of its frames must count, by the number of each.
+/// What is added to the number of an entry beside the journal, among those of frames.
+const BESIDE: usize = 1_000_000;
+
+/// Makes a log, and says what of it must count: frames and entries beside the journal, by the number of each.
 fn make(all: &[Written]) -> (Vec<Vec<u8>>, Vec<usize>) {
     let first = Entry::encode(&header(0, 0), &Body::Genesis(genesis()));
     let mut log = vec![first];
@@ -105,7 +117,7 @@ fn make(all: &[Written]) -> (Vec<Vec<u8>>, Vec<usize>) {
         epoch: 1,
         ..Head::default()
     }];
-    let (mut counted, mut head, mut led) = (Vec::new(), 0, (0, 0));
+    let (mut counted, mut head, mut led, mut beside) = (Vec::new(), 0, (0, 0), 0);
     for one in all {
         log.push(match *one {
             Written::Genesis => Entry::encode(&header(0, 0), &Body::Genesis(genesis())),
@@ -127,6 +139,19 @@ fn make(all: &[Written]) -> (Vec<Vec<u8>>, Vec<usize>) {
                 }
                 Entry::encode(&header(term, nonce), &Body::Frame(&bytes))
             }
+            Written::Beside {
+                term,
+                nonce,
+                number,
+            } => {
+                if (term, nonce) == led && term > 0 && number == beside + 1 {
+                    beside = number;
+                    counted.push(BESIDE + usize::try_from(number).expect("a small number"));
+                }
+                let bytes = number.to_le_bytes();
+                let bytes = &bytes[..];
+                Entry::encode(&header(term, nonce), &Body::Beside { number, bytes })
+            }
             Written::Beat { term, nonce } => {
                 let head = HeadMark {
                     position: heads[head].position,
@@ -144,15 +169,21 @@ fn make(all: &[Written]) -> (Vec<Vec<u8>>, Vec<usize>) {
     (log, counted)
 }
 
-/// Folds entries, and returns the numbers of the frames that counted.
+/// Folds entries, and returns the numbers of what counted.
 fn fold(fold: &mut Fold, log: &[Vec<u8>]) -> Vec<usize> {
     let mut counted = Vec::new();
     for entry in log {
-        if let Step::Frame(frame) = fold.step(entry).expect("no reason to stop") {
-            let record = frame.records().next().expect("a record");
-            let number = u64::from_le_bytes(record.payload().try_into().expect("eight bytes"));
-            counted.push(usize::try_from(number).expect("a small number"));
-        }
+        let step = fold.step(entry).expect("no reason to stop");
+        let (bytes, added) = match &step {
+            Step::Frame(frame) => {
+                let record = frame.records().next().expect("a record");
+                (record.payload(), 0)
+            }
+            Step::Beside(bytes) => (*bytes, BESIDE),
+            _ => continue,
+        };
+        let number = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        counted.push(added + usize::try_from(number).expect("a small number"));
     }
     counted
 }
@@ -178,7 +209,9 @@ proptest! {
         let after = fold(&mut resumed, &log[cut..]);
         prop_assert_eq!([before, after].concat(), counted);
         prop_assert_eq!(&resumed, &whole);
-        prop_assert_eq!(whole.head().position, expected.len() as u64);
+        let frames = expected.iter().filter(|number| **number < BESIDE).count();
+        prop_assert_eq!(whole.head().position, frames as u64);
+        prop_assert_eq!(whole.beside(), (expected.len() - frames) as u64);
         prop_assert_eq!(whole.mark().entries, log.len() as u64);
         prop_assert!(whole.is_last_entry(&log[log.len() - 1]));
     }
@@ -227,6 +260,10 @@ fn every_kind_of_entry_is_read_as_it_was_written() {
         Body::Yield { to: "" },
         Body::Barrier,
         Body::Closed { head, node: "n" },
+        Body::Beside {
+            number: 3,
+            bytes: &[1, 2],
+        },
     ];
     for body in bodies {
         let bytes = Entry::encode(&header, &body);
@@ -247,7 +284,7 @@ fn with_byte(mut bytes: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
 #[test]
 fn a_newer_format_stops_a_node_before_it() {
     let (log, _) = make(&[Written::Barrier]);
-    for (at, byte) in [(4, 2), (6, 8)] {
+    for (at, byte) in [(4, 2), (6, 9)] {
         let newer = with_byte(log[1].clone(), at, byte);
         let why = Entry::parse(&newer).expect_err("it is newer").0;
         assert!(why.contains("newer version of the program"), "{why}");

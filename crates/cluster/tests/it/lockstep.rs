@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tributary_cluster::backend::{Member, prepare};
-use tributary_cluster::fold::Fold;
+use tributary_cluster::backend::{Calls, Member, prepare};
 use tributary_cluster::log::Log;
 use tributary_cluster::memory::MemoryStore;
 use tributary_cluster::node::{Identity, Node};
-use tributary_engine::{Backend, Embedded};
+use tributary_cluster::resume;
+use tributary_engine::{Backend, Embedded, FileLog};
 use tributary_journal::{Disk, OpenError, create};
 use tributary_testkit::backends::{BackendFactory, MemoryFactory, cluster_meta, small_segments};
 use tributary_testkit::disk::SimDisk;
@@ -38,18 +38,25 @@ impl BackendFactory for OneNode {
             Err(error) => panic!("{error}"),
         }
         let mirror = Embedded::open(self.disk.clone(), small_segments());
-        let (store, prepared) = prepare(mirror.expect("the mirror is whole"));
+        let (store, prepared) = prepare(
+            mirror.expect("the mirror is whole"),
+            FileLog::new(self.disk.clone(), "beside", 1),
+        );
         self.runs += 1;
         let identity = Identity {
             name: "node".into(),
             url: String::new(),
             rank: 0,
             run: self.runs,
+            is_moving: false,
         };
-        let node = Node::new(identity, Fold::default(), Duration::ZERO);
-        let member = prepared.start(node, (self.connect)(), |_, _| {
-            panic!("there is nobody to follow")
-        });
+        let fold = resume::load(&*self.disk).expect("it can be read");
+        let node = Node::new(identity, fold.unwrap_or_default(), Duration::ZERO);
+        let calls = Calls {
+            follow: Box::new(|_, _| panic!("there is nobody to follow")),
+            lead: Box::new(|| {}),
+        };
+        let member = prepared.start(node, (self.connect)(), calls);
         let member = member.expect("a thread can be started");
         in_time("it leads", || member.leads());
         self.member = Some(member);

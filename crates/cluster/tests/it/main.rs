@@ -1,9 +1,11 @@
 //! Tests of the logs, of which each real one is a program of its own.
 
+mod beside;
 mod contract;
 mod fold;
 mod lockstep;
 mod members;
 mod memory;
+mod moving;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -6,13 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tributary_cluster::backend::{Member, prepare};
-use tributary_cluster::entry::{Body, Entry, Genesis, Header, Mark};
-use tributary_cluster::fold::Fold;
+use tributary_cluster::backend::{Calls, Member, prepare};
+use tributary_cluster::beside::ClusterLog;
+use tributary_cluster::entry::{Body, Entry, Genesis, HeadMark, Header, Mark};
 use tributary_cluster::log::{Appended, Log};
 use tributary_cluster::memory::MemoryStore;
 use tributary_cluster::node::{Identity, Node};
-use tributary_engine::{Embedded, Engine, Options, Ports, Reply, SystemClock};
+use tributary_cluster::resume;
+use tributary_engine::{Embedded, Engine, FileLog, Options, Ports, Reply, SystemClock};
 use tributary_journal::{DirDisk, Disk, create};
 use tributary_ledger::{AccountId, Body as Action, Command};
 use tributary_testkit::backends::{cluster_meta, small_segments};
@@ -33,7 +34,7 @@ pub(crate) fn begin_log(log: &mut dyn Log) {
         nonce: 0,
         settled: Mark::default(),
     };
-    let genesis = Genesis::new(&cluster_meta(), 1, vec![0; 32]);
+    let genesis = Genesis::new(&cluster_meta(), 1, vec![0; 32], HeadMark::default());
     let entry = Entry::encode(&header, &Body::Genesis(genesis));
     assert_eq!(log.append(0, &entry, PATIENCE), Appended::At(0));
 }
@@ -42,14 +43,19 @@ pub(crate) fn begin_log(log: &mut dyn Log) {
 pub(crate) struct Running {
     pub(crate) engine: Engine,
     pub(crate) member: Member,
+    /// The log beside the journal.
+    pub(crate) beside: ClusterLog,
 }
 
 impl Running {
     pub(crate) fn start(folder: &TempDir, rank: u32, run: u32, log: Box<dyn Log>) -> Running {
         let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(folder.path()));
         let _exists = create(&disk, &small_segments(), &cluster_meta());
-        let mirror = Embedded::open(disk, small_segments()).expect("the mirror is whole");
-        let (store, prepared) = prepare(mirror);
+        let fold = resume::load(&*disk)
+            .expect("it can be read")
+            .unwrap_or_default();
+        let mirror = Embedded::open(disk.clone(), small_segments()).expect("the mirror is whole");
+        let (store, prepared) = prepare(mirror, FileLog::new(disk, "beside", 1));
         let clock = Arc::new(SystemClock);
         let engine = Engine::recover(Box::new(store), clock, Options::default());
         let ports = Ports {
@@ -63,13 +69,19 @@ impl Running {
             url: String::new(),
             rank,
             run: rank * 1_000 + run,
+            is_moving: false,
         };
-        let node = Node::new(identity, Fold::default(), Duration::ZERO);
+        let node = Node::new(identity, fold, Duration::ZERO);
         let following = engine.clone();
-        let member = prepared.start(node, log, move |frame, followed| {
-            following.follow(frame, followed);
-        });
+        let calls = Calls {
+            follow: Box::new(move |frame, followed| following.follow(frame, followed)),
+            lead: Box::new(|| {}),
+        };
+        let mut beside = prepared.beside();
+        crate::beside::read(&mut beside).expect("it can be read");
+        let member = prepared.start(node, log, calls);
         Running {
+            beside,
             member: member.expect("a thread can be started"),
             engine,
         }
@@ -77,7 +89,7 @@ impl Running {
 
     /// Stops it as `SIGTERM` does, or so that what is on its way is given up.
     pub(crate) fn stop(self, is_kind: bool) {
-        let Running { engine, member } = self;
+        let Running { engine, member, .. } = self;
         if is_kind {
             engine.shutdown();
         }

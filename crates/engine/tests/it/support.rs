@@ -29,6 +29,7 @@ pub(crate) fn options() -> Options {
     Options {
         segment_bytes: 1024 * 1024,
         reserve_bytes: 0,
+        shared_log: None,
     }
 }
 

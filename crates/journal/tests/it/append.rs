@@ -501,6 +501,7 @@ fn space_is_written_ahead_of_small_frames_and_not_of_large_ones() {
     let options = Options {
         segment_bytes: 16 << 20,
         reserve_bytes: 0,
+        shared_log: None,
     };
     let maintained = |records: usize| {
         let disk = SimDisk::new(1);

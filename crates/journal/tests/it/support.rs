@@ -17,6 +17,7 @@ pub(crate) fn options() -> Options {
     Options {
         segment_bytes: SEGMENT_BYTES,
         reserve_bytes: 0,
+        shared_log: None,
     }
 }
 

@@ -239,6 +239,7 @@ fn rewritten(data: &Path, rules: u16, change: impl Fn(&mut Record) -> bool) -> t
     let options = Options {
         segment_bytes: 1024 * 1024,
         reserve_bytes: 0,
+        shared_log: None,
     };
     let meta = read_meta(&from).expect("it is whole");
     tributary_journal::create(&to, &options, &meta).expect("it is new");

@@ -1,0 +1,340 @@
+//! The log beside the journal, on a cluster: the leader writes it into the shared log, and each node keeps it in its own directory, so
+//! that whoever leads next goes on where the leader before was.
+//!
+//! It travels in entries of the shared log, as whole snapshots and what was appended to them, in pieces that fit. A piece:
+//!
+//! ```text
+//!   0   1  1 for the first piece of a snapshot; + 2 for the last piece of what is written at once
+//!   1  40  basis: position and hash
+//!  41   8  time, nanoseconds since the Unix epoch
+//!  49      records, each preceded by its length in four bytes
+//! ```
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tributary_engine::{
+    Basis, Failure, Fate, FileLog, FrameLog, JournalReader, LogVisitor, Standing, Ticket,
+};
+use tributary_journal::{Disk, Head, lock};
+
+use crate::driver::Command;
+use crate::fold::Fold;
+use crate::resume;
+use crate::shared::Shared;
+
+/// Bytes of records in a piece, at most; one record more than fits is in it all the same. Small, since payments wait for a piece.
+const PIECE_BYTES_MAX: usize = 512 << 10;
+const HEAD_BYTES: usize = 49;
+
+/// What is written at once, or a piece of that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Write {
+    is_snapshot: bool,
+    is_last: bool,
+    basis: Basis,
+    now: u64,
+    records: Vec<Vec<u8>>,
+}
+
+impl Write {
+    /// Returns the pieces, encoded.
+    fn encode(is_snapshot: bool, records: &[Vec<u8>], basis: Basis, now: u64) -> Vec<Vec<u8>> {
+        let mut pieces = Vec::new();
+        let mut rest = records;
+        loop {
+            let mut piece = vec![u8::from(is_snapshot && pieces.is_empty())];
+            piece.extend_from_slice(&basis.position.to_le_bytes());
+            piece.extend_from_slice(&basis.hash);
+            piece.extend_from_slice(&now.to_le_bytes());
+            while let Some((record, others)) = rest.split_first()
+                && piece.len() < PIECE_BYTES_MAX
+            {
+                let length = u32::try_from(record.len()).expect("a record is bounded");
+                piece.extend_from_slice(&length.to_le_bytes());
+                piece.extend_from_slice(record);
+                rest = others;
+            }
+            pieces.push(piece);
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let last = pieces.last_mut().expect("there is one at least");
+        last[0] |= 2;
+        pieces
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Write> {
+        let (head, mut rest) = bytes.split_at_checked(HEAD_BYTES)?;
+        let u64_at = |at: usize| {
+            let bytes: &[u8; 8] = head[at..].first_chunk().expect("they are there");
+            u64::from_le_bytes(*bytes)
+        };
+        let mut records = Vec::new();
+        while !rest.is_empty() {
+            let (length, others) = rest.split_first_chunk()?;
+            let length = u32::from_le_bytes(*length) as usize;
+            let (record, others) = others.split_at_checked(length)?;
+            records.push(record.to_vec());
+            rest = others;
+        }
+        Some(Write {
+            is_snapshot: head[0] & 1 != 0,
+            is_last: head[0] & 2 != 0,
+            basis: Basis {
+                position: u64_at(1),
+                hash: *head[9..].first_chunk().expect("they are there"),
+            },
+            now: u64_at(41),
+            records,
+        })
+    }
+}
+
+/// What the keeper is given, in the order of the log.
+pub(crate) enum Task {
+    /// A piece that counts.
+    Piece(Vec<u8>),
+    /// The node can go on here at its next start, once the mirror has as much.
+    Resume(Box<Fold>),
+    /// Everything before is done.
+    Done(Sender<()>),
+}
+
+/// The thread that keeps the log beside the journal in the node's directory, and the place where the node can go on.
+pub(crate) struct Keeper {
+    tasks: Option<Sender<Task>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The log in the node's directory.
+type Kept = Arc<Mutex<FileLog>>;
+
+impl Keeper {
+    /// Starts the thread.
+    pub(crate) fn start(
+        kept: Kept,
+        disk: Arc<dyn Disk>,
+        mirror: Arc<dyn JournalReader>,
+        tasks: (Sender<Task>, Receiver<Task>),
+    ) -> io::Result<Keeper> {
+        let (tasks, inbox) = tasks;
+        let mut keeping = Keeping {
+            kept,
+            disk,
+            mirror,
+            snapshot: None,
+            resume: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("cluster-keeper".into())
+            .spawn(move || keeping.run(&inbox))?;
+        Ok(Keeper {
+            tasks: Some(tasks),
+            thread: Some(thread),
+        })
+    }
+
+    /// Gives it a task.
+    pub(crate) fn give(&self, task: Task) {
+        if let Some(tasks) = &self.tasks {
+            let _gone = tasks.send(task);
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let (done, is_done) = mpsc::channel();
+        self.give(Task::Done(done));
+        self.tasks = None;
+        // Others hold a sender too, so the thread may stay until they have gone: it has nothing to do any more.
+        let _ended = is_done.recv();
+        drop(self.thread.take());
+    }
+}
+
+struct Keeping {
+    kept: Kept,
+    disk: Arc<dyn Disk>,
+    mirror: Arc<dyn JournalReader>,
+    /// A snapshot of which not all pieces have come.
+    snapshot: Option<Write>,
+    /// Where the node can go on, once the mirror has as much.
+    resume: Option<Box<Fold>>,
+}
+
+impl Keeping {
+    fn run(&mut self, inbox: &Receiver<Task>) {
+        while let Ok(task) = inbox.recv() {
+            match task {
+                Task::Piece(bytes) => match Write::decode(&bytes) {
+                    Some(piece) => self.take(piece),
+                    None => tracing::error!("an entry beside the journal can't be read: left out"),
+                },
+                // In the middle of a snapshot there is no place to go on.
+                Task::Resume(_) if self.snapshot.is_some() => {}
+                Task::Resume(fold) => self.resume = Some(fold),
+                Task::Done(done) => {
+                    let _gone = done.send(());
+                }
+            }
+            self.write_resume();
+        }
+    }
+
+    fn take(&mut self, piece: Write) {
+        let is_last = piece.is_last;
+        if piece.is_snapshot {
+            self.snapshot = Some(piece);
+        } else if let Some(snapshot) = &mut self.snapshot {
+            snapshot.records.extend(piece.records);
+        } else {
+            let fate = lock(&self.kept)
+                .append(&piece.records, piece.basis, piece.now)
+                .wait();
+            warn_unless_durable(&fate);
+            return;
+        }
+        if is_last && let Some(snapshot) = self.snapshot.take() {
+            let fate = lock(&self.kept)
+                .begin(&snapshot.records, snapshot.basis, snapshot.now)
+                .wait();
+            warn_unless_durable(&fate);
+        }
+    }
+
+    fn write_resume(&mut self) {
+        let head = self.mirror.head().position;
+        let Some(fold) = self
+            .resume
+            .take_if(|fold| fold.head().position <= head && self.snapshot.is_none())
+        else {
+            return;
+        };
+        if let Err(error) = resume::store(&*self.disk, &fold) {
+            tracing::warn!(%error, "the place in the log can't be kept: the next start reads more of the log");
+        }
+    }
+}
+
+fn warn_unless_durable(fate: &Fate) {
+    match fate {
+        Fate::Durable(_) => {}
+        Fate::Refused(failure) => {
+            tracing::debug!(%failure, "the log beside the journal is not kept")
+        }
+        Fate::Unknown(why) | Fate::Fatal(why) => {
+            tracing::warn!(
+                why,
+                "the log beside the journal can't be kept here: if this node leads before there is a new snapshot, \
+                events may be delivered again"
+            );
+        }
+    }
+}
+
+/// The log beside the journal, as the leader writes it and a new leader reads it.
+pub struct ClusterLog {
+    kept: Kept,
+    shared: Shared,
+    commands: Sender<Command>,
+    tasks: Sender<Task>,
+}
+
+impl ClusterLog {
+    pub(crate) fn new(
+        kept: Kept,
+        shared: Shared,
+        commands: Sender<Command>,
+        tasks: Sender<Task>,
+    ) -> ClusterLog {
+        ClusterLog {
+            kept,
+            shared,
+            commands,
+            tasks,
+        }
+    }
+
+    fn write(&self, pieces: Vec<Vec<u8>>) -> Ticket {
+        let (shared, commands) = (self.shared.clone(), self.commands.clone());
+        Ticket::pending(move || {
+            for piece in pieces {
+                if let Err(why) = shared.write_beside(&commands, piece) {
+                    return Fate::Refused(Failure::Unavailable(why));
+                }
+            }
+            Fate::Durable(Head::default())
+        })
+    }
+}
+
+impl FrameLog for ClusterLog {
+    fn read(
+        &mut self,
+        standing: &mut dyn FnMut(&Basis) -> Result<Standing, Failure>,
+        visitor: &mut dyn LogVisitor,
+    ) -> io::Result<Vec<String>> {
+        // What the node was given before is kept first. Before the node runs, nobody is there to say so, and nothing was given.
+        let (done, is_done) = mpsc::channel();
+        if self.shared.is_started() && self.tasks.send(Task::Done(done)).is_ok() {
+            let _ended = is_done.recv();
+        }
+        let mut kept = lock(&self.kept);
+        let set_aside = kept.read(standing, visitor)?;
+        kept.reopen()?;
+        Ok(set_aside)
+    }
+
+    fn append(&mut self, records: &[Vec<u8>], basis: Basis, now: u64) -> Ticket {
+        self.write(Write::encode(false, records, basis, now))
+    }
+
+    fn begin(&mut self, snapshot: &[Vec<u8>], basis: Basis, now: u64) -> Ticket {
+        self.write(Write::encode(true, snapshot, basis, now))
+    }
+
+    fn wants_snapshot(&self) -> bool {
+        lock(&self.kept).wants_snapshot()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_together_are_what_was_written() {
+        let records: Vec<Vec<u8>> = (0..50_000u32)
+            .map(|number| number.to_le_bytes().repeat(10))
+            .collect();
+        let basis = Basis {
+            position: 7,
+            hash: [8; 32],
+        };
+        for is_snapshot in [true, false] {
+            let pieces = Write::encode(is_snapshot, &records, basis, 9);
+            assert!(pieces.len() > 3);
+            let mut together = Vec::new();
+            for (index, piece) in pieces.iter().enumerate() {
+                let piece = Write::decode(piece).expect("it was encoded");
+                assert_eq!(piece.is_snapshot, is_snapshot && index == 0);
+                assert_eq!(piece.is_last, index + 1 == pieces.len());
+                assert_eq!((piece.basis, piece.now), (basis, 9));
+                together.extend(piece.records);
+            }
+            assert_eq!(together, records);
+        }
+        let [empty] = &Write::encode(true, &[], basis, 9)[..] else {
+            panic!("one piece");
+        };
+        assert!(Write::decode(empty).is_some_and(|piece| piece.is_snapshot && piece.is_last));
+        assert_eq!(Write::decode(&empty[..40]), None);
+        let cut = [&empty[..], &[9, 0, 0, 0, 1]].concat();
+        assert_eq!(Write::decode(&cut), None);
+    }
+}
