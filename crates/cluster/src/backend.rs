@@ -12,7 +12,7 @@ use tributary_engine::{
     Backend, Batch, Embedded, Failure, Fate, FileLog, Head, JournalReader, KeyQueries, KeyUse,
     Permit, Recovered, Ticket,
 };
-use tributary_journal::{Disk, FrameRef};
+use tributary_journal::{Disk, FrameRef, lock};
 use tributary_ledger::{Lookups, WorkingSet};
 
 use crate::beside::{ClusterLog, Keeper, Task};
@@ -33,7 +33,7 @@ const RESUME_EVERY: Duration = Duration::from_secs(5);
 pub struct Member {
     shared: Shared,
     commands: Sender<Command>,
-    thread: Option<JoinHandle<Node>>,
+    thread: Mutex<Option<JoinHandle<Node>>>,
 }
 
 /// The store of a node.
@@ -146,7 +146,7 @@ impl Prepared {
         Ok(Member {
             shared,
             commands,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
     }
 }
@@ -179,6 +179,12 @@ impl Member {
         self.shared.look(|state| state.has_left && state.ahead == 0)
     }
 
+    /// Whether the log has ended and this node is the one that goes on: see [`Member::has_left`].
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.shared.look(|state| state.has_left)
+    }
+
     /// Makes sure that the node has read everything that was settled before the call, and calls `confirmed` then.
     pub fn confirm(&self, confirmed: Confirmed) {
         let _gone = self.commands.send(Command::Confirm(confirmed));
@@ -194,23 +200,19 @@ impl Member {
         let _gone = self.commands.send(Command::Yield(name.to_owned()));
     }
 
-    /// Yields if the node leads, ends its thread, and returns the node as it was.
-    ///
-    /// # Panics
-    /// If an assertion failed there.
-    pub fn stop(mut self) -> Node {
-        let thread = self.thread.take().expect("it is stopped once");
-        let _gone = self.commands.send(Command::Stop);
-        thread.join().expect("the node's thread does not panic")
+    /// Yields if the node leads, and ends its thread. Idempotent; blocks until done.
+    pub fn stop(&self) {
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            let _gone = self.commands.send(Command::Stop);
+            let _panicked = thread.join();
+        }
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let _gone = self.commands.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _panicked = thread.join();
-        }
+        self.stop();
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tributary_engine::{
-    Basis, Failure, Fate, FileLog, FrameLog, JournalReader, LogVisitor, Standing, Ticket,
+    Basis, Failure, Fate, FileLog, FrameLog, JournalReader, LogVisitor, Standing, Ticket, Visited,
 };
 use tributary_journal::{Disk, Head, lock};
 
@@ -300,6 +300,41 @@ impl FrameLog for ClusterLog {
 
     fn wants_snapshot(&self) -> bool {
         lock(&self.kept).wants_snapshot()
+    }
+}
+
+/// Returns what a directory has of the log beside the journal, as one snapshot that rests on `basis`, in pieces for the shared log. None
+/// if it has nothing.
+///
+/// # Errors
+/// If it can't be read.
+pub fn read_pieces(
+    kept: &mut FileLog,
+    basis: Basis,
+    now: u64,
+    standing: &mut dyn FnMut(&Basis) -> Result<Standing, Failure>,
+) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let mut records = Records(Vec::new());
+    let _set_aside = kept.read(standing, &mut records)?;
+    let has_any = !records.0.is_empty();
+    Ok(has_any.then(|| Write::encode(true, &records.0, basis, now)))
+}
+
+/// Takes in records as they are.
+struct Records(Vec<Vec<u8>>);
+
+impl LogVisitor for Records {
+    fn begin(&mut self) {
+        self.0.clear();
+    }
+
+    fn record(&mut self, payload: &[u8]) -> Visited {
+        self.0.push(payload.to_vec());
+        Visited::Taken
+    }
+
+    fn end(&mut self) -> bool {
+        !self.0.is_empty()
     }
 }
 

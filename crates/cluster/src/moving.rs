@@ -61,20 +61,37 @@ pub fn read_genesis(log: &mut dyn Log) -> Result<Option<([u8; 16], Genesis)>, Mo
     }
 }
 
-/// Moves the journal of `reader` onto a log, which is empty or has a part of the same journal already. Every frame is read back and
-/// compared. `progress` is called with positions.
+/// What is moved onto a log.
+pub struct Source<'a> {
+    /// Id of the log, random.
+    pub log_id: [u8; 16],
+    /// Identity of the cluster.
+    pub genesis: Genesis,
+    /// The journal.
+    pub reader: Arc<dyn JournalReader>,
+    /// What there is of the log beside the journal: [`crate::beside::read_pieces`].
+    pub beside: Vec<Vec<u8>>,
+    /// Called with the position that the log has reached.
+    pub progress: &'a mut dyn FnMut(u64),
+}
+
+/// Moves a journal onto a log, which is empty or has a part of the same journal already. Every frame is read back and compared.
 ///
 /// # Errors
 /// If the log can't be used, or is another one. What is in the log then is a part of the journal, and moving it can be tried again.
 pub fn move_journal(
     log: &mut dyn Log,
-    log_id: [u8; 16],
-    genesis: &Genesis,
     identity: Identity,
-    reader: Arc<dyn JournalReader>,
-    progress: &mut dyn FnMut(u64),
+    source: Source<'_>,
 ) -> Result<(), MoveError> {
-    begin(log, log_id, genesis)?;
+    let Source {
+        log_id,
+        genesis,
+        reader,
+        beside,
+        progress,
+    } = source;
+    begin(log, log_id, &genesis)?;
     let goal = reader.head();
     let identity = Identity {
         is_moving: true,
@@ -85,6 +102,8 @@ pub fn move_journal(
         goal: goal.position,
         position: 0,
         offered: 0,
+        beside,
+        beside_next: 0,
         leads: false,
         failed: None,
         progress,
@@ -137,6 +156,9 @@ struct Mover<'a> {
     position: u64,
     /// Last position of the frame on its way.
     offered: u64,
+    beside: Vec<Vec<u8>>,
+    /// Number of pieces beside the journal that the log has.
+    beside_next: usize,
     leads: bool,
     failed: Option<MoveError>,
     progress: &'a mut dyn FnMut(u64),
@@ -191,7 +213,9 @@ impl Listener for Mover<'_> {
     }
 
     fn next_beside(&mut self) -> Option<Vec<u8>> {
-        None
+        let is_next = self.position >= self.goal;
+        let piece = self.beside.get(self.beside_next).filter(|_| is_next);
+        piece.cloned()
     }
 
     fn handle(&mut self, _node: &Node, event: Event) {
@@ -211,7 +235,8 @@ impl Listener for Mover<'_> {
     fn observe(&mut self, _node: &Node, _now: Now) {}
 
     fn has_stopped(&self) -> bool {
-        self.failed.is_some() || self.position >= self.goal && self.leads
+        let is_done = self.position >= self.goal && self.beside_next >= self.beside.len();
+        self.failed.is_some() || is_done && self.leads
     }
 
     fn report_failure(&mut self, error: &LogError) {

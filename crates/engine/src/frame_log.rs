@@ -6,9 +6,9 @@
 
 use std::io;
 
-use tributary_journal::Head;
+use tributary_journal::{FrameRef, Head};
 
-use crate::backend::Ticket;
+use crate::backend::{JournalReader, Ticket};
 use crate::failure::Failure;
 
 /// Bytes of an encoded [`Basis`].
@@ -33,6 +33,30 @@ impl From<Head> for Basis {
 }
 
 impl Basis {
+    /// Returns how a journal stands to this place.
+    ///
+    /// # Errors
+    /// If the journal can't be read there.
+    pub fn standing(&self, journal: &dyn JournalReader) -> Result<Standing, Failure> {
+        if *self == Basis::default() {
+            return Ok(Standing::Known);
+        }
+        if self.position > journal.head().position {
+            return Ok(Standing::Ahead);
+        }
+        let Some(frame) = journal.frame(self.position)? else {
+            return Ok(Standing::Foreign);
+        };
+        let frame = FrameRef::parse(&frame).map_err(|error| Failure::RecordDamaged {
+            position: self.position,
+            what: error.to_string(),
+        })?;
+        match Basis::from(frame.head()) == *self {
+            true => Ok(Standing::Known),
+            false => Ok(Standing::Foreign),
+        }
+    }
+
     pub(crate) fn encode(&self, into: &mut Vec<u8>) {
         into.extend_from_slice(&self.position.to_le_bytes());
         into.extend_from_slice(&self.hash);

@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Calculate how many workers a queue needs.
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(Plan),
+    /// Run one journal on many nodes, over a log in PostgreSQL.
+    #[command(after_help = CLUSTER_EXAMPLES)]
+    Cluster(Cluster),
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -426,6 +429,99 @@ pub(crate) enum Time {
     Wait,
     /// From arrival until the worker is done
     Total,
+}
+
+const CLUSTER_EXAMPLES: &str = "\
+A node is a server whose configuration has a section [cluster]; docs/cluster.md explains it. `init` is run once, before the first
+node starts; every other node joins by itself when it is started with an empty data directory and a copy of the master key.
+
+Examples:
+  tributary cluster init --config node-0.toml     put the data directory, new or in use before, onto the log
+  tributary serve --config node-0.toml            start a node
+  tributary cluster status --server http://10.0.0.1:8080
+  tributary cluster hand-over --server http://10.0.0.1:8080
+  tributary cluster leave --config node-0.toml    end the cluster: this directory goes on alone";
+
+#[derive(Debug, Args)]
+pub(crate) struct Cluster {
+    #[command(subcommand)]
+    pub(crate) command: ClusterCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Move a data directory, which is made if it does not exist, onto an empty log.
+    ///
+    /// Every frame is read back and compared before it says done. If it is broken off, run it again: it goes on where it stopped.
+    /// The server of the directory must be stopped.
+    Init(ClusterInit),
+    /// Show how a running node stands.
+    Status(ClusterStatus),
+    /// Have the leader hand over to another node.
+    HandOver(ClusterHandOver),
+    /// End the cluster: the log ends, and the data directory of this node, which must be stopped, goes on alone.
+    Leave(ClusterLeave),
+    /// Compare the data directory of a stopped node with the log, from the first record on.
+    Verify(ClusterVerify),
+}
+
+/// A node whose server does not run.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterNode {
+    /// TOML file with the configuration of the node
+    #[arg(long, value_name = "FILE", env = "TRIBUTARY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data directory [default: as in the configuration]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterInit {
+    #[command(flatten)]
+    pub(crate) node: ClusterNode,
+    /// A new data directory becomes a sandbox (see `tributary serve --help`)
+    #[arg(long)]
+    pub(crate) sandbox: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterLeave {
+    #[command(flatten)]
+    pub(crate) node: ClusterNode,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterVerify {
+    #[command(flatten)]
+    pub(crate) node: ClusterNode,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterStatus {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Print the status as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterHandOver {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Name of the node that leads next [default: whichever claims first]
+    #[arg(long, value_name = "NODE")]
+    pub(crate) to: Option<String>,
 }
 
 impl Server {

@@ -355,15 +355,19 @@ where
 }
 
 fn tls_connector(ca: Option<&std::path::Path>) -> anyhow::Result<tokio_rustls::TlsConnector> {
+    Ok(tokio_rustls::TlsConnector::from(Arc::new(tls_config(ca)?)))
+}
+
+/// Returns how to connect by TLS, trusting the certificates in a file, or those that the system trusts.
+pub(crate) fn tls_config(ca: Option<&std::path::Path>) -> anyhow::Result<rustls::ClientConfig> {
     let roots = load_trusted_roots(ca).map_err(usage_error)?.ok_or_else(|| {
         usage_error(
             "this system has no list of trusted certificates: name the certificates to trust with --ca FILE (PEM)",
         )
     })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(tokio_rustls::TlsConnector::from(Arc::new(config)))
+        .with_no_client_auth())
 }

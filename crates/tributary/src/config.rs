@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Deserialize;
 
+use tributary_cluster::entry::NAME_BYTES_MAX;
 use tributary_engine::QUEUE_LENGTH_MAX;
 
 use crate::exit::usage_error;
 
 /// Maximum value of `limits.queue_length_max`: each queued payment takes memory.
 const QUEUE_LENGTH_LIMIT: usize = 1_000_000;
+/// Maximum length of the URL of a node, in bytes: two of them fit into an entry of the log.
+const NODE_URL_BYTES_MAX: usize = 250;
 
 /// The whole configuration. `docs/configuration.md` explains each key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -35,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
     pub(crate) webhooks: Webhooks,
+    pub(crate) cluster: Cluster,
     pub(crate) log: Log,
 }
 
@@ -91,6 +95,73 @@ pub(crate) struct Webhooks {
     pub(crate) ca_file: Option<PathBuf>,
 }
 
+/// This node of a cluster; without a log, the system is of one process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Cluster {
+    /// URL of the shared log: `postgresql://user@host/database`.
+    pub(crate) log: Option<String>,
+    /// File that holds the password of the log.
+    pub(crate) password_file: Option<PathBuf>,
+    /// File of certificates to trust, PEM: connections to the log are made by TLS.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Whether a log will do that loses what it acknowledged with one of its disks: for development.
+    pub(crate) allow_single_copy: bool,
+    /// Name of this node, which no other node has.
+    pub(crate) node: Option<String>,
+    /// Where other nodes reach this one.
+    pub(crate) url: Option<String>,
+    /// Where other nodes reach this one by gRPC.
+    pub(crate) grpc_url: Option<String>,
+    /// File of certificates to trust, PEM, for other nodes whose URL is https; by default those of the system.
+    pub(crate) peer_ca_file: Option<PathBuf>,
+}
+
+impl Cluster {
+    fn check(&self) -> anyhow::Result<()> {
+        let Some(_log) = &self.log else {
+            return match *self == Self::default() {
+                true => Ok(()),
+                false => Err(usage_error(
+                    "cluster.log is not set: without a log, no other key of [cluster] means anything",
+                )),
+            };
+        };
+        let name = self.node.as_deref().unwrap_or_default();
+        let is_name = (1..=NAME_BYTES_MAX).contains(&name.len())
+            && name
+                .chars()
+                .all(|c| c.is_alphanumeric() || "-_.".contains(c));
+        if !is_name {
+            return Err(usage_error(
+                "cluster.node must name this node, with 1 to 128 bytes of letters, digits and - _ .",
+            ));
+        }
+        let urls = [
+            ("url", self.url.as_deref()),
+            ("grpc_url", self.grpc_url.as_deref()),
+        ];
+        for (key, url) in urls {
+            let is_url = |url: &str| {
+                let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
+                let is_host = |rest: &str| !rest.is_empty() && !rest.contains(['/', '?', '#', ' ']);
+                rest.is_some_and(is_host) && url.len() <= NODE_URL_BYTES_MAX
+            };
+            match url {
+                Some(url) if is_url(url) => {}
+                None if key == "grpc_url" => {}
+                _ => {
+                    return Err(usage_error(format!(
+                        "cluster.{key} must say where other nodes reach this one, as in http://10.0.0.1:8080, without a path and with at \
+                         most {NODE_URL_BYTES_MAX} bytes"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
@@ -120,6 +191,7 @@ impl Default for Config {
             tls: Tls::default(),
             limits: Limits::default(),
             webhooks: Webhooks::default(),
+            cluster: Cluster::default(),
             log: Log::default(),
         }
     }
@@ -149,7 +221,7 @@ impl Default for Log {
 }
 
 /// Every key with its type, for the environment: `TRIBUTARY_LIMITS_BODY_BYTES_MAX` is `limits.body_bytes_max`.
-const KEYS: [(&str, Kind); 23] = [
+const KEYS: [(&str, Kind); 31] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
     ("grpc_listen", Kind::Text),
@@ -171,6 +243,14 @@ const KEYS: [(&str, Kind); 23] = [
     ("webhooks.allow_hosts", Kind::Texts),
     ("webhooks.ports", Kind::Integers),
     ("webhooks.ca_file", Kind::Text),
+    ("cluster.log", Kind::Text),
+    ("cluster.password_file", Kind::Text),
+    ("cluster.ca_file", Kind::Text),
+    ("cluster.allow_single_copy", Kind::Boolean),
+    ("cluster.node", Kind::Text),
+    ("cluster.url", Kind::Text),
+    ("cluster.grpc_url", Kind::Text),
+    ("cluster.peer_ca_file", Kind::Text),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
 ];
@@ -239,6 +319,14 @@ impl Config {
             a.webhooks.allow_hosts != b.webhooks.allow_hosts,
             a.webhooks.ports != b.webhooks.ports,
             a.webhooks.ca_file != b.webhooks.ca_file,
+            a.cluster.log != b.cluster.log,
+            a.cluster.password_file != b.cluster.password_file,
+            a.cluster.ca_file != b.cluster.ca_file,
+            a.cluster.allow_single_copy != b.cluster.allow_single_copy,
+            a.cluster.node != b.cluster.node,
+            a.cluster.url != b.cluster.url,
+            a.cluster.grpc_url != b.cluster.grpc_url,
+            a.cluster.peer_ca_file != b.cluster.peer_ca_file,
             a.log.level != b.log.level,
             a.log.format != b.log.format,
         ];
@@ -251,6 +339,12 @@ impl Config {
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             return Err(usage_error(
                 "tls.certificate and tls.key must be set together",
+            ));
+        }
+        self.cluster.check()?;
+        if self.cluster.log.is_some() && self.backend == Backend::Memory {
+            return Err(usage_error(
+                "a node of a cluster keeps its data in a directory: leave out backend",
             ));
         }
         let limits = &self.limits;
@@ -398,6 +492,26 @@ mod tests {
                 (_, Kind::Boolean) => "true",
             };
             let mut environment = vec![(variable(key), value.to_owned())];
+            let mut expected = 1;
+            if let Some(key) = key.strip_prefix("cluster.") {
+                let value = match key {
+                    "log" => "postgresql://db/books",
+                    "url" | "grpc_url" => "http://10.0.0.1:8080",
+                    _ => value,
+                };
+                let needed = ["log", "node", "url"].map(|needed| (needed, "http://a.example"));
+                environment = needed
+                    .into_iter()
+                    .chain([(key, value)])
+                    .map(|(key, value)| (variable(&format!("cluster.{key}")), value.to_owned()))
+                    .collect();
+                environment[1].1 = "a".to_owned();
+                expected = if ["log", "node", "url"].contains(&key) {
+                    3
+                } else {
+                    4
+                };
+            }
             if key.starts_with("tls.") {
                 environment = ["tls.certificate", "tls.key"]
                     .map(|key| (variable(key), "x".to_owned()))
@@ -406,8 +520,10 @@ mod tests {
             let config = Config::load(None, environment.into_iter()).expect(key);
             let differing = Config::default().differing_keys(&config);
             assert!(differing.contains(&key), "{key} changed {differing:?}");
-            let pair = if key.starts_with("tls.") { 2 } else { 1 };
-            assert_eq!(differing.len(), pair, "{key} changed {differing:?}");
+            if key.starts_with("tls.") {
+                expected = 2;
+            }
+            assert_eq!(differing.len(), expected, "{key} changed {differing:?}");
         }
     }
 

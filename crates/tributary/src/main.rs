@@ -9,6 +9,7 @@ mod backup;
 mod batch;
 mod cli;
 mod client;
+mod cluster;
 mod config;
 mod demo;
 mod exit;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Keys(arguments) => keys::keys(arguments),
         Command::Listen(arguments) => listen::listen(arguments),
         Command::Plan(arguments) => plan::plan(arguments),
+        Command::Cluster(arguments) => cluster::commands::cluster(&arguments.command),
     };
     match result {
         Ok(exit) => exit.into(),

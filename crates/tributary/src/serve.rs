@@ -20,12 +20,13 @@ use tributary_api::transport::PushTransport;
 use tributary_connect::adapters::Adapters;
 use tributary_connect::bindings::{Bindings, BindingsConfig};
 use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
-use tributary_engine::{AlwaysGranted, Options};
+use tributary_engine::Options;
 use tributary_server::{Server, ServerConfig};
 
 use crate::apply::{SettingsFile, read_for_serve, summary};
 use crate::cli;
 use crate::client::Client;
+use crate::cluster;
 use crate::config::{self, Config};
 use crate::demo;
 use crate::exit::{Exit, StorageFailed, usage_error};
@@ -49,21 +50,32 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let log_level = log::start(&config.log, arguments.demo)?;
     let stop = StopSignal::install()?;
     let signals = ServeSignals::install()?;
-    Store::check_directory(config.backend, &config.data, arguments.sandbox)?;
+    let is_node = config.cluster.log.is_some();
+    if is_node {
+        refuse_on_a_node(arguments)?;
+    } else {
+        Store::check_directory(config.backend, &config.data, arguments.sandbox)?;
+    }
     require_free_address(config.listen)?;
     config.grpc_listen.map_or(Ok(()), require_free_address)?;
     let options = Options {
         queue_length_max: config.limits.queue_length_max,
         ..Options::default()
     };
-    let history_bytes_max = config.limits.history_bytes_max;
-    let store = Store::open(
-        config.backend,
-        &config.data,
-        arguments.sandbox,
-        options,
-        history_bytes_max,
-    )?;
+    let store = match is_node {
+        true => cluster::node::open(&config, arguments.sandbox, options, &stop)?,
+        false => Store::open(
+            config.backend,
+            &config.data,
+            arguments.sandbox,
+            options,
+            config.limits.history_bytes_max,
+        )?,
+    };
+    if let Some(member) = &store.member {
+        // What follows reads settings, which a node that joins does not have at first.
+        cluster::node::catch_up(&store, member, &stop).inspect_err(|_| store.shutdown())?;
+    }
     let internal = Secret::random();
     let files = files::raise_file_limit();
     let webhook_config = webhook_config(&config, &store, files);
@@ -120,6 +132,10 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         }
         tracing::info!("stopping: requests in flight are answered first");
     });
+    if let Some(member) = &store.member {
+        // Another node decides while this one answers what it has taken.
+        cluster::leadership::hand_over(member, store.messaging.as_deref(), None);
+    }
     // First what takes commands in, so that every accepted command is answered.
     drop(bindings);
     server.shutdown();
@@ -137,7 +153,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
 fn start_bindings(store: &Store, adapters: Arc<Adapters>) -> anyhow::Result<Option<Arc<Bindings>>> {
     let config = BindingsConfig {
         adapters,
-        permit: Arc::new(AlwaysGranted),
+        permit: store.permit.clone(),
     };
     let start = |messaging| Bindings::start(store.engine.clone(), messaging, config);
     let bindings = store.messaging.clone().map(start).transpose();
@@ -186,8 +202,12 @@ struct ServerAccess {
 }
 
 /// Creates the platform key on the first start, and writes it to the configured file, if any.
-fn create_first_key_once(config: &Config, store: &Store) -> anyhow::Result<Option<String>> {
-    if !store.engine.reader().api_keys().is_empty() {
+pub(crate) fn create_first_key_once(
+    config: &Config,
+    store: &Store,
+) -> anyhow::Result<Option<String>> {
+    // A node makes no keys of its own.
+    if store.member.is_some() || !store.engine.reader().api_keys().is_empty() {
         return Ok(None);
     }
     let file = config.platform_key_file.as_deref();
@@ -203,6 +223,21 @@ fn create_first_key_once(config: &Config, store: &Store) -> anyhow::Result<Optio
         file.write(key)?;
     }
     Ok(key)
+}
+
+/// Refuses options that write: on a cluster, clients of whichever node leads do that.
+fn refuse_on_a_node(arguments: &cli::Serve) -> anyhow::Result<()> {
+    if arguments.demo {
+        return Err(usage_error(
+            "--demo fills a system of one process: leave it out on a node of a cluster",
+        ));
+    }
+    if arguments.apply.is_some() {
+        return Err(usage_error(
+            "--apply changes settings at each start of one process: on a cluster, run `tributary apply --server URL`",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks that no other process listens on the address. The server's listeners share their address, and would share the
@@ -356,15 +391,13 @@ fn key_secrets(webhooks: &WebhookConfig) -> Option<SecretSource> {
 }
 
 fn webhook_config(config: &Config, store: &Store, files: Option<u64>) -> WebhookConfig {
-    let beside = || {
-        let mut name = config.data.clone().into_os_string();
-        name.push(".key");
-        name.into()
-    };
-    let master_key_file = config.master_key_file.clone().unwrap_or_else(beside);
+    let path = master_key::master_key_path(config);
     let given = &config.webhooks;
     WebhookConfig {
-        keyring: master_key::open(&store.engine, &master_key_file),
+        keyring: match store.member {
+            None => master_key::open(&store.engine, &path),
+            Some(_) => master_key::open_existing(&store.engine, &path),
+        },
         settings: Settings {
             rules: Rules {
                 allow_http: given.allow_http,

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use tributary_api::token::Secret;
+use tributary_cluster::backend::Member;
 use tributary_engine::{
-    Embedded, Engine, JournalMeta, Memory, Options, Ports, Reply, SteeredClock,
+    AlwaysGranted, Embedded, Engine, JournalMeta, Memory, Options, Permit, Ports, Reply,
+    SteeredClock,
 };
 use tributary_journal::{DirDisk, Disk, Meta, OpenError, is_in_use};
 use tributary_ledger::{
@@ -24,6 +26,10 @@ pub(crate) struct Store {
     pub(crate) engine: Engine,
     /// None where subscriptions are not kept, or could not be read.
     pub(crate) messaging: Option<Arc<Messaging>>,
+    /// This node of a cluster; none for a system of one process.
+    pub(crate) member: Option<Arc<Member>>,
+    /// Whether this process may do outward work now.
+    pub(crate) permit: Arc<dyn Permit>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -43,7 +49,7 @@ impl Store {
             }
             Backend::Memory => {
                 let memory = Memory::new(new_journal(sandbox));
-                Self::start(Box::new(memory), options, None)
+                Self::start(Box::new(memory), options, None, Arc::new(AlwaysGranted))
             }
         }
     }
@@ -100,6 +106,13 @@ impl Store {
         let embedded = match Embedded::open(disk.clone(), stored) {
             Ok(embedded) => embedded,
             Err(OpenError::Locked) => return Err(in_use_error(data)),
+            Err(error @ OpenError::AnotherLog(_)) => {
+                return Err(usage_error(format!(
+                    "{}: {error}: serve it as a node of its cluster (cluster.log), or make it a directory of its own with `tributary \
+                     cluster leave`",
+                    data.display()
+                )));
+            }
             Err(error @ OpenError::Damaged(_)) => {
                 return Err(error).with_context(|| {
                     format!(
@@ -129,13 +142,20 @@ impl Store {
         getrandom::fill(&mut process_number).expect("the operating system gives random bytes");
         let process_number = u64::from_le_bytes(process_number);
         let storage = Storage::local(disk, history_bytes_max, process_number);
-        Self::start(Box::new(embedded), options, Some(storage))
+        Self::start(
+            Box::new(embedded),
+            options,
+            Some(storage),
+            Arc::new(AlwaysGranted),
+        )
     }
 
-    fn start(
+    /// Starts an engine, with subscriptions if there is a storage for them.
+    pub(crate) fn start(
         backend: Box<dyn tributary_engine::Backend>,
         options: Options,
         storage: Option<Storage>,
+        permit: Arc<dyn Permit>,
     ) -> anyhow::Result<Self> {
         let failure = Arc::new(Mutex::new(None));
         let first_failure = Arc::clone(&failure);
@@ -150,10 +170,16 @@ impl Store {
             ..options
         };
         let recovered = Engine::recover(backend, Arc::new(SteeredClock::system()), options)?;
-        let (engine, messaging) = start_engine(recovered, Ports::default(), storage)?;
+        let ports = Ports {
+            permit: permit.clone(),
+            ..Ports::default()
+        };
+        let (engine, messaging) = start_engine(recovered, ports, storage)?;
         Ok(Self {
             engine,
             messaging,
+            member: None,
+            permit,
             failure,
         })
     }
@@ -164,14 +190,19 @@ impl Store {
         if let Some(messaging) = &self.messaging {
             messaging.shutdown();
         }
+        if let Some(member) = &self.member {
+            member.stop();
+        }
     }
 
-    /// Returns why the engine stopped, if its storage failed.
+    /// Returns why the engine stopped, if its storage failed, or why this node of a cluster did.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.failure
+        let failure = self
+            .failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .clone();
+        failure.or_else(|| self.member.as_ref()?.why_stopped())
     }
 
     /// Returns whether an active platform key with write access exists.
@@ -273,7 +304,7 @@ fn in_use_error(data: &Path) -> anyhow::Error {
     )
 }
 
-fn random_bytes<const N: usize>() -> [u8; N] {
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     bytes

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tributary_cluster::entry::{Genesis, HeadMark};
 use tributary_cluster::log::Log;
 use tributary_cluster::memory::MemoryStore;
-use tributary_cluster::moving::{MoveError, compare, move_journal, read_genesis};
+use tributary_cluster::moving::{MoveError, Source, compare, move_journal, read_genesis};
 use tributary_cluster::node::Identity;
 use tributary_engine::{Backend, Embedded, Engine, Options, SystemClock};
 use tributary_journal::{DirDisk, Disk, create};
@@ -66,14 +66,14 @@ fn genesis(journal: &Embedded) -> Genesis {
 fn moves(log: &mut dyn Log, folder: &TempDir, log_id: [u8; 16]) -> Result<u64, MoveError> {
     let journal = opened(folder);
     let mut last = 0;
-    move_journal(
-        log,
+    let source = Source {
         log_id,
-        &genesis(&journal),
-        identity(),
-        Backend::reader(&journal),
-        &mut |position| last = position,
-    )?;
+        genesis: genesis(&journal),
+        reader: Backend::reader(&journal),
+        beside: Vec::new(),
+        progress: &mut |position| last = position,
+    };
+    move_journal(log, identity(), source)?;
     Ok(last)
 }
 

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use tributary_journal::{FrameRef, Head};
+use tributary_journal::Head;
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Currency, CurrencyTotals, ExternalId, Key,
@@ -187,23 +187,7 @@ impl Reader {
     /// # Errors
     /// If the journal can't be read there.
     pub fn standing(&self, basis: &Basis) -> Result<Standing, Failure> {
-        if *basis == Basis::default() {
-            return Ok(Standing::Known);
-        }
-        if basis.position > self.journal.head().position {
-            return Ok(Standing::Ahead);
-        }
-        let Some(frame) = self.journal.frame(basis.position)? else {
-            return Ok(Standing::Foreign);
-        };
-        let frame = FrameRef::parse(&frame).map_err(|error| Failure::RecordDamaged {
-            position: basis.position,
-            what: error.to_string(),
-        })?;
-        match Basis::from(frame.head()) == *basis {
-            true => Ok(Standing::Known),
-            false => Ok(Standing::Foreign),
-        }
+        basis.standing(&*self.journal)
     }
 
     /// Returns the durable record that has this idempotency key of `owner`.

@@ -1,0 +1,370 @@
+//! The `cluster` commands.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+use tributary_cluster::beside::read_pieces;
+use tributary_cluster::entry::{Genesis, HeadMark};
+use tributary_cluster::log::Log;
+use tributary_cluster::moving::{MoveError, Source, compare, move_journal, read_genesis};
+use tributary_cluster::resume;
+use tributary_connect::webhooks::MasterKey;
+use tributary_engine::{Backend as _, Basis, Embedded, FileLog, JournalReader, Options};
+use tributary_journal::{DirDisk, Disk, Head, OpenError, SharedLog, read_meta, set_shared_log};
+use tributary_messaging::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION};
+
+use super::log::{connect, create, log_error};
+use super::node::{ID_KEY_PLACE, identity, open};
+use crate::cli;
+use crate::config::Config;
+use crate::exit::{Exit, usage_error};
+use crate::master_key::{self, master_key_path};
+use crate::serve::create_first_key_once;
+use crate::stop::StopSignal;
+use crate::store::{Store, random_bytes};
+use crate::terminal::{print_line, progress_bar};
+
+/// File that holds the random number by which a directory asks to go on alone, while it does.
+const LEAVING_FILE: &str = "leaving";
+
+/// Runs a `cluster` command.
+pub(crate) fn cluster(command: &cli::ClusterCommand) -> anyhow::Result<Exit> {
+    match command {
+        cli::ClusterCommand::Init(arguments) => init(arguments),
+        cli::ClusterCommand::Leave(arguments) => leave(arguments),
+        cli::ClusterCommand::Verify(arguments) => verify(arguments),
+        cli::ClusterCommand::Status(arguments) => status(arguments),
+        cli::ClusterCommand::HandOver(arguments) => hand_over(arguments),
+    }
+}
+
+/// Reads the configuration of a node.
+fn read_config(arguments: &cli::ClusterNode) -> anyhow::Result<Config> {
+    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    if let Some(data) = &arguments.data {
+        config.data.clone_from(data);
+    }
+    if config.cluster.log.is_none() {
+        return Err(usage_error(
+            "cluster.log is not set: name the log in the configuration (--config FILE), or with TRIBUTARY_CLUSTER_LOG",
+        ));
+    }
+    crate::log::start(&config.log, true)?;
+    Ok(config)
+}
+
+fn move_error(error: MoveError) -> anyhow::Error {
+    match error {
+        MoveError::Log(error) => log_error(error),
+        MoveError::Taken(_) => usage_error(format!("cluster.log: {error}")),
+        MoveError::Failed(_) => anyhow::anyhow!(error),
+    }
+}
+
+fn no_directory(data: &Path) -> anyhow::Error {
+    usage_error(format!("there is no data directory at {}", data.display()))
+}
+
+/// Moves a data directory, which is made if it does not exist, onto an empty log.
+fn init(arguments: &cli::ClusterInit) -> anyhow::Result<Exit> {
+    let config = read_config(&arguments.node)?;
+    let mut log = create(&config.cluster)?;
+    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(&config.data));
+    let mark = match read_meta(&*disk) {
+        Err(OpenError::NotFound) => None,
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot open {}", config.data.display()));
+        }
+        Ok(meta) => meta.shared_log,
+    };
+    let found = read_genesis(&mut *log).map_err(move_error)?;
+    let mut key = None;
+    let log_id = match (mark, found) {
+        (Some(mark), Some((id, _))) if mark.id != id => {
+            return Err(move_error(MoveError::Taken(id)));
+        }
+        (Some(mark), Some(_)) if !mark.is_moving => {
+            print_line(&format!("{} is on the log already", config.data.display()));
+            return Ok(Exit::Done);
+        }
+        (Some(mark), _) if mark.is_moving => mark.id,
+        (Some(mark), _) => {
+            return Err(usage_error(format!(
+                "{} is a mirror of the log {}, and cluster.log names an empty one: the log was lost, or this is another",
+                config.data.display(),
+                hex::encode(mark.id)
+            )));
+        }
+        (None, Some((id, _))) => return Err(move_error(MoveError::Taken(id))),
+        (None, None) => {
+            key = prepare_directory(&config, arguments.sandbox)?;
+            let id = random_bytes();
+            let mark = SharedLog {
+                id,
+                is_moving: true,
+            };
+            set_shared_log(&*disk, Some(mark)).context("the directory can't be marked")?;
+            id
+        }
+    };
+    let head = move_onto(&config, &disk, &mut *log, log_id)?;
+    let mark = SharedLog {
+        id: log_id,
+        is_moving: false,
+    };
+    set_shared_log(&*disk, Some(mark)).context("the directory can't be marked")?;
+    let shown = key.filter(|_| config.platform_key_file.is_none());
+    if arguments.json {
+        let line = json!({
+            "log": hex::encode(log_id), "position": head.position, "hash": hex::encode(head.hash), "platform_key": shown
+        });
+        print_line(&line.to_string());
+        return Ok(Exit::Done);
+    }
+    print_line(&format!(
+        "{} records are on the log {}, and every frame was read back and compared; head {}",
+        head.position,
+        hex::encode(log_id),
+        hex::encode(head.hash)
+    ));
+    if let Some(key) = shown {
+        print_line(&format!(
+            "platform key (may do everything; shown only now):\n  {key}"
+        ));
+    }
+    print_line(&format!(
+        "{} is a mirror of it now: start nodes with `tributary serve`, each with its own data directory and a copy of {}",
+        config.data.display(),
+        master_key_path(&config).display()
+    ));
+    Ok(Exit::Done)
+}
+
+/// Makes sure that the directory exists and has a master key and a platform key, which only one node may make. Returns a new platform key.
+fn prepare_directory(config: &Config, sandbox: bool) -> anyhow::Result<Option<String>> {
+    let store = Store::open(
+        config.backend,
+        &config.data,
+        sandbox,
+        Options::default(),
+        config.limits.history_bytes_max,
+    )?;
+    let prepared = || -> anyhow::Result<Option<String>> {
+        let keyring = master_key::open(&store.engine, &master_key_path(config));
+        keyring
+            .key()
+            .map_err(|why| anyhow::anyhow!("a cluster needs its master key: {why}"))?;
+        create_first_key_once(config, &store)
+    };
+    let key = prepared();
+    store.shutdown();
+    key
+}
+
+/// Moves the journal, and what there is of deliveries, onto the log. Returns the head.
+fn move_onto(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    log: &mut dyn Log,
+    log_id: [u8; 16],
+) -> anyhow::Result<Head> {
+    let stored = tributary_journal::Options {
+        shared_log: Some(log_id),
+        ..tributary_journal::Options::default()
+    };
+    let journal = Embedded::open(disk.clone(), stored)
+        .with_context(|| format!("cannot open {}", config.data.display()))?;
+    let reader: Arc<dyn JournalReader> = journal.reader();
+    let meta = read_meta(&**disk).context("the directory can't be read")?;
+    let master_key = MasterKey::load(&master_key_path(config), false)?;
+    let sealed = master_key.seal(ID_KEY_PLACE, &meta.id_key);
+    let number = u64::from_str_radix(&master_key.id(), 16).expect("it is 16 hexadecimal digits");
+    let head = reader.head();
+    let head_mark = HeadMark {
+        position: head.position,
+        hash: head.hash,
+    };
+    let mut kept = FileLog::new(disk.clone(), DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION);
+    let mut standing = |basis: &Basis| basis.standing(&*reader);
+    let pieces = read_pieces(&mut kept, Basis::from(head), head.timestamp, &mut standing);
+    let bar = progress_bar(head.position, "records");
+    let source = Source {
+        log_id,
+        genesis: Genesis::new(&meta, number, sealed, head_mark),
+        reader: reader.clone(),
+        beside: pieces
+            .context("the delivery log can't be read")?
+            .unwrap_or_default(),
+        progress: &mut |position| bar.set_position(position),
+    };
+    let moved = move_journal(log, identity(&config.cluster), source);
+    bar.finish_and_clear();
+    moved.map_err(move_error)?;
+    Ok(head)
+}
+
+/// Ends the log, and makes the node's directory one of its own.
+fn leave(arguments: &cli::ClusterLeave) -> anyhow::Result<Exit> {
+    let config = read_config(&arguments.node)?;
+    let stop = StopSignal::install()?;
+    let disk = DirDisk::new(&config.data);
+    let meta = match read_meta(&disk) {
+        Err(OpenError::NotFound) => return Err(no_directory(&config.data)),
+        other => other.with_context(|| format!("cannot open {}", config.data.display()))?,
+    };
+    if meta.shared_log.is_none() {
+        print_line(&format!(
+            "{} is no mirror of a log: it is a directory of its own",
+            config.data.display()
+        ));
+        return Ok(Exit::Done);
+    }
+    let nonce = leaving_nonce(&config.data)?;
+    let store = open(&config, meta.sandbox, Options::default(), &stop)?;
+    let member = store.member.clone().expect("it is a node");
+    member.leave(nonce);
+    let left = loop {
+        if member.has_left() {
+            break Ok(());
+        }
+        // Until the engine shows everything that the log had.
+        if let Some(why) = store.failure().filter(|_| !member.is_leaving()) {
+            break Err(why);
+        }
+        if stop.is_requested() {
+            break Err("stopped before the log has ended".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let head = store.engine.reader().head();
+    store.shutdown();
+    drop(member);
+    drop(store);
+    if let Err(why) = left {
+        bail!("this node does not go on alone: {why}");
+    }
+    set_shared_log(&disk, None).context("the directory can't be marked")?;
+    resume::remove(&disk).context("the place in the log can't be removed")?;
+    let _gone = std::fs::remove_file(config.data.join(LEAVING_FILE));
+    let hash = hex::encode(head.hash);
+    if arguments.json {
+        print_line(&json!({ "position": head.position, "hash": hash }).to_string());
+    } else {
+        print_line(&format!(
+            "the log has ended, and {} is a directory of its own: {} records, head {hash}. Serve it without cluster.log; `tributary verify` checks it",
+            config.data.display(),
+            head.position
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// Returns the random number by which this directory asks to go on alone: the same one if it asked before.
+fn leaving_nonce(data: &Path) -> anyhow::Result<u64> {
+    let path = data.join(LEAVING_FILE);
+    let cannot = || format!("cannot use {}", path.display());
+    if let Ok(text) = std::fs::read_to_string(&path)
+        && let Ok(nonce) = u64::from_str_radix(text.trim(), 16)
+    {
+        return Ok(nonce);
+    }
+    let nonce = u64::from_le_bytes(random_bytes());
+    let file = std::fs::File::create(&path).with_context(cannot)?;
+    std::io::Write::write_all(&mut &file, format!("{nonce:016x}\n").as_bytes())
+        .with_context(cannot)?;
+    file.sync_all().with_context(cannot)?;
+    std::fs::File::open(data)
+        .and_then(|folder| folder.sync_all())
+        .with_context(cannot)?;
+    Ok(nonce)
+}
+
+/// Compares a stopped node's directory with the log.
+fn verify(arguments: &cli::ClusterVerify) -> anyhow::Result<Exit> {
+    let config = read_config(&arguments.node)?;
+    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(&config.data));
+    let meta = match read_meta(&*disk) {
+        Err(OpenError::NotFound) => return Err(no_directory(&config.data)),
+        other => other.with_context(|| format!("cannot open {}", config.data.display()))?,
+    };
+    let stored = tributary_journal::Options {
+        shared_log: meta.shared_log.map(|log| log.id),
+        ..tributary_journal::Options::default()
+    };
+    let journal = match Embedded::open(disk, stored) {
+        Err(OpenError::Locked) => bail!(
+            "{} is in use by another process: stop the node first",
+            config.data.display()
+        ),
+        other => other.with_context(|| format!("cannot open {}", config.data.display()))?,
+    };
+    let mut log = connect(&config.cluster)?;
+    let bar = progress_bar(journal.reader().head().position, "records");
+    let compared = compare(&mut *log, &*journal.reader(), &mut |position| {
+        bar.set_position(position);
+    });
+    bar.finish_and_clear();
+    let compared = match compared {
+        Ok(compared) => compared,
+        Err(MoveError::Failed(why)) => {
+            print_line(&format!(
+                "the log and {} differ: {why}",
+                config.data.display()
+            ));
+            return Ok(Exit::NotVerified);
+        }
+        Err(error) => return Err(move_error(error)),
+    };
+    if arguments.json {
+        let line = json!({
+            "entries": compared.entries, "entries_ignored": compared.entries_ignored, "position": compared.position,
+            "mirrored": compared.mirrored, "term": compared.term
+        });
+        print_line(&line.to_string());
+    } else {
+        print_line(&format!(
+            "the log has {} entries, of which {} do not count, and {} records; {} has the first {} of them, byte for byte",
+            compared.entries,
+            compared.entries_ignored,
+            compared.position,
+            config.data.display(),
+            compared.mirrored
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows how a running node stands.
+fn status(arguments: &cli::ClusterStatus) -> anyhow::Result<Exit> {
+    let mut client = arguments.server.client()?;
+    let status = client.get("/v1/cluster")?.require_success()?.json()?;
+    if arguments.json {
+        print_line(&status.to_string());
+        return Ok(Exit::Done);
+    }
+    let fields = status.as_object().context("the answer is no object")?;
+    let width = fields.keys().map(String::len).max().unwrap_or(0);
+    for (name, value) in fields {
+        let value = match value {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Null => "none".to_owned(),
+            other => other.to_string(),
+        };
+        print_line(&format!("{name:width$}  {value}"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Has the leadership handed over.
+fn hand_over(arguments: &cli::ClusterHandOver) -> anyhow::Result<Exit> {
+    let mut client = arguments.server.client()?;
+    let body = json!({ "to": arguments.to });
+    client
+        .post_with_retry("/v1/cluster/hand_over", body.to_string().into_bytes())?
+        .require_success()?;
+    print_line("the leader was asked to hand over");
+    Ok(Exit::Done)
+}
