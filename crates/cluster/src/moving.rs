@@ -226,7 +226,10 @@ impl Listener for Mover<'_> {
             Event::Follows => self.leads = false,
             Event::Stopped(why) => self.fail(why.to_string()),
             Event::Closed { .. } => self.fail("the log has ended"),
-            Event::Beside { .. } | Event::BesideRefused | Event::Barrier | Event::EndSession => {}
+            Event::Beside { is_own: true, .. } => self.beside_next += 1,
+            // A snapshot is begun anew.
+            Event::BesideRefused => self.beside_next = 0,
+            Event::Beside { .. } | Event::Barrier | Event::EndSession => {}
         }
     }
 

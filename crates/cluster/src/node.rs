@@ -152,6 +152,8 @@ pub struct Node {
     leader_seen: Duration,
     claims_now: bool,
     yields_to: Option<String>,
+    /// Whom the yield names that was sent last.
+    yielding: Option<String>,
     leaves: Option<u64>,
     wants_barrier: bool,
     /// What the last entry of this node said to be settled, and when it was sent.
@@ -205,6 +207,7 @@ impl Node {
             leader_seen: now,
             claims_now: false,
             yields_to: None,
+            yielding: None,
             leaves: None,
             wants_barrier: false,
             sent: now,
@@ -369,9 +372,9 @@ impl Node {
                     });
                 }
             }
-            Appended::Lost => self.forget_sent(sent.kind),
+            Appended::Lost => self.forget_sent(&sent),
             Appended::Unknown if self.has(Bug::TakesUnknownForLost) => {
-                self.forget_sent(sent.kind);
+                self.forget_sent(&sent);
             }
             Appended::Unknown => match sent.kind {
                 Kind::Barrier => self.wants_barrier = true,
@@ -675,16 +678,22 @@ impl Node {
         }
     }
 
-    fn forget_sent(&mut self, kind: Kind) {
-        if kind == Kind::Frame
-            && let Some(offered) = &mut self.offered
-        {
-            offered.is_sent = false;
-        }
-        if kind == Kind::Beside
-            && let Some(beside) = &mut self.beside
-        {
-            beside.is_sent = false;
+    /// What was sent is certainly absent: it is sent again.
+    fn forget_sent(&mut self, sent: &InFlight) {
+        match sent.kind {
+            Kind::Frame => {
+                if let Some(offered) = &mut self.offered {
+                    offered.is_sent = false;
+                }
+            }
+            Kind::Beside => {
+                if let Some(beside) = &mut self.beside {
+                    beside.is_sent = false;
+                }
+            }
+            Kind::Barrier => self.wants_barrier = true,
+            Kind::Yield => self.yields_to = self.yields_to.take().or(self.yielding.take()),
+            Kind::Claim | Kind::Beat | Kind::Closed => {}
         }
     }
 
@@ -717,7 +726,7 @@ impl Node {
             if let Some(to) = self.yields_to.clone()
                 && is_free
             {
-                self.yields_to = None;
+                self.yielding = self.yields_to.take();
                 return Some(self.encode(Kind::Yield, nonce, &Body::Yield { to: &to }));
             }
             // Neither log keeps the other waiting.

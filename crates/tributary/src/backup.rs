@@ -226,7 +226,7 @@ fn require_same_history(client: &mut Client, writer: &Writer) -> anyhow::Result<
 }
 
 /// Appends the frames that the server has after the backup's end.
-fn fetch_frames(
+pub(crate) fn fetch_frames(
     client: &mut Client,
     writer: &mut Writer,
     follow: bool,
@@ -281,7 +281,7 @@ fn frame_len(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
     Ok((bytes.len() >= len).then_some(len))
 }
 
-fn read_head_position(client: &mut Client) -> anyhow::Result<u64> {
+pub(crate) fn read_head_position(client: &mut Client) -> anyhow::Result<u64> {
     let head = client
         .get_with_retry("/v1/journal/head")?
         .require_success()?
@@ -292,7 +292,7 @@ fn read_head_position(client: &mut Client) -> anyhow::Result<u64> {
 }
 
 /// Reads the identity of the server's journal.
-fn read_server_meta(client: &mut Client) -> anyhow::Result<Meta> {
+pub(crate) fn read_server_meta(client: &mut Client) -> anyhow::Result<Meta> {
     let json = client.get("/v1/journal/meta")?.require_success()?.json()?;
     parse_meta(&json).context("the server's answer has no valid cluster, id_key and epochs")
 }
@@ -349,7 +349,11 @@ pub(crate) fn refuse_backup(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_journal(dir: &Path, disk: Arc<dyn Disk>, options: Options) -> anyhow::Result<Writer> {
+pub(crate) fn open_journal(
+    dir: &Path,
+    disk: Arc<dyn Disk>,
+    options: Options,
+) -> anyhow::Result<Writer> {
     // A backup needs no index: no key is looked up in a backup.
     let (writer, _, recovery) = tributary_journal::open(disk, options, Arc::new(|_, _| {}))
         .with_context(|| format!("cannot open {}", dir.display()))?;
@@ -455,7 +459,7 @@ fn restore_into(backup: &Path, partial: &Path) -> anyhow::Result<(u64, [u8; 32],
 
 /// Puts the backup's snapshot of the delivery log beside the restored journal. A backup without one is restored as well: its
 /// subscriptions deliver again from where they began.
-fn restore_deliveries(backup: &Path, target: &dyn Disk) -> anyhow::Result<()> {
+pub(crate) fn restore_deliveries(backup: &Path, target: &dyn Disk) -> anyhow::Result<()> {
     let path = backup.join(DELIVERIES_FILE);
     let snapshot = match std::fs::read(&path) {
         Ok(snapshot) => snapshot,
@@ -489,7 +493,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Shows how far the backup is behind the server.
-struct BackupProgress {
+pub(crate) struct BackupProgress {
     json: bool,
     bar: ProgressBar,
     last_shown: Option<Instant>,
@@ -497,7 +501,7 @@ struct BackupProgress {
 }
 
 impl BackupProgress {
-    fn new(json: bool, follow: bool) -> Self {
+    pub(crate) fn new(json: bool, follow: bool) -> Self {
         let template = if follow {
             "{spinner} {pos} records, {msg}"
         } else {

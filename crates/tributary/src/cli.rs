@@ -455,6 +455,10 @@ pub(crate) enum ClusterCommand {
     /// Every frame is read back and compared before it says done. If it is broken off, run it again: it goes on where it stopped.
     /// The server of the directory must be stopped.
     Init(ClusterInit),
+    /// Make the data directory of a node that joins, with the records of a backup or of a running node.
+    ///
+    /// A node also joins without this, with an empty directory: it reads the log from its first entry on, which takes longer.
+    Join(ClusterJoin),
     /// Show how a running node stands.
     Status(ClusterStatus),
     /// Have the leader hand over to another node.
@@ -483,6 +487,25 @@ pub(crate) struct ClusterInit {
     /// A new data directory becomes a sandbox (see `tributary serve --help`)
     #[arg(long)]
     pub(crate) sandbox: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterJoin {
+    #[command(flatten)]
+    pub(crate) node: ClusterNode,
+    /// Directory of a backup to copy from
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "server",
+        required_unless_present = "server"
+    )]
+    pub(crate) backup: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: Server,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -28,6 +28,7 @@ fn options() -> journal::Options {
     journal::Options {
         segment_bytes: 1024 * 1024,
         reserve_bytes: 0,
+        shared_log: None,
     }
 }
 

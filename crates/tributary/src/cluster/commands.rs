@@ -13,11 +13,17 @@ use tributary_cluster::moving::{MoveError, Source, compare, move_journal, read_g
 use tributary_cluster::resume;
 use tributary_connect::webhooks::MasterKey;
 use tributary_engine::{Backend as _, Basis, Embedded, FileLog, JournalReader, Options};
-use tributary_journal::{DirDisk, Disk, Head, OpenError, SharedLog, read_meta, set_shared_log};
+use tributary_journal::{
+    DirDisk, Disk, Head, OpenError, SharedLog, Writer, read_meta, set_shared_log,
+};
 use tributary_messaging::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION};
 
 use super::log::{connect, create, log_error};
-use super::node::{ID_KEY_PLACE, identity, open};
+use super::node::{ID_KEY_PLACE, identity, make_mirror, open};
+use crate::backup::{
+    BackupProgress, fetch_frames, open_journal, read_head_position, read_server_meta,
+    restore_deliveries,
+};
 use crate::cli;
 use crate::config::Config;
 use crate::exit::{Exit, usage_error};
@@ -34,6 +40,7 @@ const LEAVING_FILE: &str = "leaving";
 pub(crate) fn cluster(command: &cli::ClusterCommand) -> anyhow::Result<Exit> {
     match command {
         cli::ClusterCommand::Init(arguments) => init(arguments),
+        cli::ClusterCommand::Join(arguments) => join(arguments),
         cli::ClusterCommand::Leave(arguments) => leave(arguments),
         cli::ClusterCommand::Verify(arguments) => verify(arguments),
         cli::ClusterCommand::Status(arguments) => status(arguments),
@@ -42,7 +49,7 @@ pub(crate) fn cluster(command: &cli::ClusterCommand) -> anyhow::Result<Exit> {
 }
 
 /// Reads the configuration of a node.
-fn read_config(arguments: &cli::ClusterNode) -> anyhow::Result<Config> {
+pub(crate) fn read_config(arguments: &cli::ClusterNode) -> anyhow::Result<Config> {
     let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     if let Some(data) = &arguments.data {
         config.data.clone_from(data);
@@ -56,7 +63,7 @@ fn read_config(arguments: &cli::ClusterNode) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn move_error(error: MoveError) -> anyhow::Error {
+pub(crate) fn move_error(error: MoveError) -> anyhow::Error {
     match error {
         MoveError::Log(error) => log_error(error),
         MoveError::Taken(_) => usage_error(format!("cluster.log: {error}")),
@@ -204,6 +211,92 @@ fn move_onto(
     bar.finish_and_clear();
     moved.map_err(move_error)?;
     Ok(head)
+}
+
+/// Makes the directory of a node, with the records of a backup or of a running node.
+fn join(arguments: &cli::ClusterJoin) -> anyhow::Result<Exit> {
+    let config = read_config(&arguments.node)?;
+    let mut log = connect(&config.cluster)?;
+    let found = read_genesis(&mut *log).map_err(move_error)?;
+    let Some((log_id, genesis)) = found else {
+        return Err(usage_error(
+            "the log is empty: run `tributary cluster init` once, on one machine",
+        ));
+    };
+    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(&config.data));
+    let stored = tributary_journal::Options {
+        shared_log: Some(log_id),
+        ..tributary_journal::Options::default()
+    };
+    match read_meta(&*disk) {
+        Err(OpenError::NotFound) => {}
+        _ => {
+            return Err(usage_error(format!(
+                "{} exists: a node joins with a new directory",
+                config.data.display()
+            )));
+        }
+    }
+    let require_same = |cluster_id: [u8; 16]| match cluster_id == genesis.cluster_id {
+        true => Ok(()),
+        false => Err(usage_error(
+            "the records are of another system than the log",
+        )),
+    };
+    let make = || -> anyhow::Result<Writer> {
+        make_mirror(&config, &disk, &stored, log_id, &genesis)?;
+        let extractor = tributary_engine::key_extractor();
+        let (writer, ..) = tributary_journal::open(disk.clone(), stored.clone(), extractor)?;
+        Ok(writer)
+    };
+    let head = match &arguments.backup {
+        Some(backup) => {
+            let source: Arc<dyn Disk> = Arc::new(DirDisk::new(backup));
+            let meta = read_meta(&*source)
+                .with_context(|| format!("cannot read the backup {}", backup.display()))?;
+            require_same(meta.cluster_id)?;
+            let source = open_journal(backup, source, tributary_journal::Options::default())?;
+            let mut writer = make()?;
+            let reader = source.reader();
+            let bar = progress_bar(reader.head().position, "records");
+            let mut frames = reader.frames(1);
+            while let Some(frame) = frames.next()? {
+                let head = writer.append_sealed(frame.bytes());
+                bar.set_position(head.context("the backup does not chain")?.position);
+            }
+            bar.finish_and_clear();
+            let head = writer.head();
+            writer.close()?;
+            source.close()?;
+            restore_deliveries(backup, &*disk)?;
+            head
+        }
+        None => {
+            let mut client = arguments.server.client()?;
+            require_same(read_server_meta(&mut client)?.cluster_id)?;
+            let goal = read_head_position(&mut client)?;
+            let mut writer = make()?;
+            let mut progress = BackupProgress::new(arguments.json, false);
+            while writer.head().position < goal {
+                fetch_frames(&mut client, &mut writer, false, &mut progress)?;
+            }
+            let head = writer.head();
+            writer.close()?;
+            head
+        }
+    };
+    let hash = hex::encode(head.hash);
+    if arguments.json {
+        let line = json!({ "log": hex::encode(log_id), "position": head.position, "hash": hash });
+        print_line(&line.to_string());
+    } else {
+        print_line(&format!(
+            "{} has {} records, head {hash}: start the node with `tributary serve`, which compares them with the log and goes on",
+            config.data.display(),
+            head.position
+        ));
+    }
+    Ok(Exit::Done)
 }
 
 /// Ends the log, and makes the node's directory one of its own.

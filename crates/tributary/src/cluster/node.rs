@@ -54,7 +54,7 @@ pub(crate) fn open(
         ..tributary_journal::Options::default()
     };
     match read_meta(&*disk) {
-        Err(OpenError::NotFound) => join(config, &disk, &stored, log_id, &genesis)?,
+        Err(OpenError::NotFound) => make_mirror(config, &disk, &stored, log_id, &genesis)?,
         Err(error) => {
             return Err(error).with_context(|| format!("cannot open {}", config.data.display()));
         }
@@ -173,7 +173,7 @@ fn find_genesis(log: &mut dyn Log, stop: &StopSignal) -> anyhow::Result<([u8; 16
 }
 
 /// Makes an empty mirror, with the identity that the log names.
-fn join(
+pub(crate) fn make_mirror(
     config: &Config,
     disk: &Arc<dyn Disk>,
     stored: &tributary_journal::Options,

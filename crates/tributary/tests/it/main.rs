@@ -18,6 +18,8 @@ mod history;
 mod http;
 mod import;
 mod listen;
+#[cfg(feature = "postgres")]
+mod nodes;
 mod overload;
 mod plan;
 mod sandbox;

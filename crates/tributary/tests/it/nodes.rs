@@ -1,0 +1,406 @@
+//! Three nodes over one log in a real PostgreSQL: clients that repeat their requests through any of them, while nodes are killed.
+//!
+//! `scripts/cluster-test` runs the long form.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Output;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tributary_testkit::engine::Engine;
+
+use crate::crash::{Random, kills, verify};
+use crate::http;
+use crate::support::{PATIENCE, Server, all_pages, text, tributary};
+
+const NODES: [&str; 3] = ["node-0", "node-1", "node-2"];
+const WRITERS: usize = 3;
+
+/// Folders and addresses of the nodes of a cluster, and its log.
+pub(crate) struct Cluster {
+    folder: TempDir,
+    pub(crate) postgresql: Engine,
+    addresses: [String; 3],
+}
+
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound").to_string()
+}
+
+impl Cluster {
+    /// Starts the server of the log. None if it is not installed.
+    pub(crate) fn new() -> Option<Cluster> {
+        let postgresql = Engine::find("postgresql")?;
+        postgresql.start();
+        let folder = tempfile::tempdir().expect("there is room");
+        std::fs::write(folder.path().join("password"), "tributary").expect("there is room");
+        Some(Cluster {
+            folder,
+            postgresql,
+            addresses: [(); 3].map(|()| free_address()),
+        })
+    }
+
+    pub(crate) fn data(&self, node: usize) -> PathBuf {
+        self.folder.path().join(NODES[node])
+    }
+
+    fn settings(&self, node: usize) -> Vec<(&'static str, String)> {
+        let log = format!(
+            "postgresql://tributary@{}/postgres",
+            self.postgresql.address()
+        );
+        let password = self.folder.path().join("password");
+        vec![
+            ("TRIBUTARY_CLUSTER_LOG", log),
+            (
+                "TRIBUTARY_CLUSTER_PASSWORD_FILE",
+                text(&password).to_owned(),
+            ),
+            ("TRIBUTARY_CLUSTER_ALLOW_SINGLE_COPY", "true".to_owned()),
+            ("TRIBUTARY_CLUSTER_NODE", NODES[node].to_owned()),
+            (
+                "TRIBUTARY_CLUSTER_URL",
+                format!("http://{}", self.addresses[node]),
+            ),
+        ]
+    }
+
+    /// Runs a command of a node to its end.
+    pub(crate) fn run(&self, node: usize, arguments: &[&str]) -> Output {
+        let data = self.data(node);
+        let output = tributary()
+            .args(["cluster"])
+            .args(arguments)
+            .args(["--data", text(&data)])
+            .env(
+                "TRIBUTARY_PLATFORM_KEY_FILE",
+                data.with_extension("platform-key"),
+            )
+            .envs(self.settings(node))
+            .output();
+        output.expect("the binary runs")
+    }
+
+    fn run_for(&self, code: i32, node: usize, arguments: &[&str]) -> Value {
+        let output = self.run(node, arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?} {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Gives a node what it must bring along to join.
+    fn give_keys(&self, node: usize) {
+        for extension in ["key", "platform-key"] {
+            let (from, to) = (self.data(0), self.data(node));
+            std::fs::copy(from.with_extension(extension), to.with_extension(extension))
+                .expect("the first node has it");
+        }
+    }
+
+    pub(crate) fn start(&self, node: usize) -> Server {
+        let settings = self.settings(node);
+        let settings: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        let begun = Instant::now();
+        loop {
+            match Server::try_start_with(&self.data(node), &self.addresses[node], &settings) {
+                Ok(server) => return server,
+                Err(output) if output.contains("cannot listen") && begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(output) => panic!("{} did not start: {output}", NODES[node]),
+            }
+        }
+    }
+
+    /// Sends a request to one node after another until one decides it.
+    fn decide(&self, token: &str, path: &str, key: &str, body: &Value, first: usize) -> Value {
+        let begun = Instant::now();
+        for attempt in first.. {
+            let address = &self.addresses[attempt % NODES.len()];
+            match http::request(address, "POST", path, token, Some(key), Some(body)) {
+                Ok(answer) if (200..300).contains(&answer.status) => return answer.json(),
+                Ok(answer) => assert!([429, 503].contains(&answer.status), "{}", answer.json()),
+                Err(_) => {}
+            }
+            assert!(begun.elapsed() < PATIENCE, "nobody decides {path} {key}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        unreachable!()
+    }
+}
+
+/// Which of the nodes leads.
+fn leader(nodes: &[Option<Server>]) -> Option<usize> {
+    nodes.iter().position(|node| {
+        node.as_ref().is_some_and(|node| {
+            let health = http::request(&node.address, "GET", "/health/leader", "", None, None);
+            health.is_ok_and(|answer| answer.status == 200)
+        })
+    })
+}
+
+fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn open(post: &dyn Fn(&str, &Value) -> Value, name: &str) -> String {
+    let body = json!({ "owner": "platform", "currency": "EUR", "kind": "external",
+        "external_id": name, "overdraft": "unlimited" });
+    let account = post(name, &body);
+    account["id"].as_str().expect("an id").to_owned()
+}
+
+/// What a writer was told: payment and amount of each key.
+type Told = BTreeMap<String, (String, u64)>;
+
+/// Makes an existing directory a cluster of three.
+fn moved(cluster: &Cluster) -> (u64, Value) {
+    let data = cluster.data(0);
+    let server = Server::start(&data);
+    let post = |key: &str, body: &Value| server.post("/v1/accounts", key, body).ok();
+    for name in ["source", "wallet-0", "wallet-1", "wallet-2"] {
+        open(&post, name);
+    }
+    assert!(server.stop().success());
+    let before = verify(&data);
+    let init = cluster.run_for(0, 0, &["init", "--json"]);
+    assert_eq!(init["position"], before["records"]);
+    let again = cluster.run(0, &["init"]);
+    assert!(
+        String::from_utf8_lossy(&again.stdout).contains("on the log already"),
+        "{again:?}"
+    );
+    // Neither the mirror nor a second directory can be used by mistake.
+    let alone = tributary()
+        .args(["serve", "--data", text(&data)])
+        .output()
+        .expect("the binary runs");
+    assert_eq!(alone.status.code(), Some(2), "{alone:?}");
+    assert!(
+        String::from_utf8_lossy(&alone.stderr).contains("mirror of the shared log"),
+        "{alone:?}"
+    );
+    let second = cluster.run(1, &["init"]);
+    assert_eq!(second.status.code(), Some(2), "{second:?}");
+    assert!(
+        String::from_utf8_lossy(&second.stderr).contains("another journal already"),
+        "{second:?}"
+    );
+    std::fs::remove_dir_all(cluster.data(1)).unwrap_or_default();
+    (before["records"].as_u64().expect("a number"), init)
+}
+
+#[test]
+fn payments_through_any_node_are_made_once_while_leaders_are_killed_and_a_node_leaves() {
+    let Some(cluster) = Cluster::new() else {
+        return;
+    };
+    let (records, _) = moved(&cluster);
+    cluster.give_keys(1);
+    cluster.give_keys(2);
+    let mut nodes: Vec<Option<Server>> = (0..3).map(|node| Some(cluster.start(node))).collect();
+    let token = nodes[0].as_ref().expect("it runs").key.clone();
+    let accounts = all_pages(nodes[2].as_ref().expect("it runs"), "/v1/accounts");
+    let account = |name: &str| {
+        let found = accounts.iter().find(|one| one["external_id"] == name);
+        found.expect("it is on every node")["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
+    };
+    let source = account("source");
+    let wallets: Vec<String> = (0..WRITERS)
+        .map(|writer| account(&format!("wallet-{writer}")))
+        .collect();
+    let events = json!({ "name": "all", "slug": "all", "events": ["payment.#", "transfer.#"] });
+    let subscription = cluster.decide(&token, "/v1/subscriptions", "subscription", &events, 1);
+    let subscription = subscription["id"].as_str().expect("an id").to_owned();
+    let (is_done, written) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut random = Random::new();
+    let (told, received) = std::thread::scope(|scope| {
+        let writers: Vec<_> = wallets
+            .iter()
+            .enumerate()
+            .map(|(writer, wallet)| {
+                let (cluster, token, source) = (&cluster, &token, &source);
+                let (is_done, written) = (&is_done, &written);
+                scope.spawn(move || -> Told {
+                    let mut told = Told::new();
+                    for count in 0_u64.. {
+                        if is_done.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let (key, amount) = (format!("w{writer}-{count}"), 1 + count % 97);
+                        let body = json!({ "amount": amount, "currency": "EUR", "source": source, "destination": wallet });
+                        let made = cluster.decide(token, "/v1/transfers", &key, &body, writer + count as usize);
+                        let id = made["id"].as_str().expect("an id").to_owned();
+                        told.insert(key, (id, amount));
+                        written.fetch_add(1, Ordering::Relaxed);
+                    }
+                    told
+                })
+            })
+            .collect();
+        let receiver = {
+            let (cluster, token, subscription, is_done) =
+                (&cluster, &token, &subscription, &is_done);
+            scope.spawn(move || receive_all(cluster, token, subscription, is_done))
+        };
+        for round in 0..kills() {
+            let before = written.load(Ordering::Relaxed);
+            until("payments are made", || {
+                (written.load(Ordering::Relaxed) > before + 10).then_some(())
+            });
+            let Some(leading) = leader(&nodes) else {
+                continue;
+            };
+            random.pause(20, 300);
+            match round % 3 {
+                0 => {
+                    nodes[leading].as_mut().expect("it leads").kill();
+                    nodes[leading] = Some(cluster.start(leading));
+                }
+                1 => {
+                    let leaving = nodes[leading].take().expect("it leads");
+                    assert!(leaving.stop().success());
+                    nodes[leading] = Some(cluster.start(leading));
+                }
+                _ => {
+                    cluster.postgresql.kill();
+                    cluster.postgresql.start();
+                }
+            }
+        }
+        let before = written.load(Ordering::Relaxed);
+        until("payments are made at the end", || {
+            (written.load(Ordering::Relaxed) > before + 30).then_some(())
+        });
+        is_done.store(true, Ordering::Relaxed);
+        let told: Vec<Told> = writers
+            .into_iter()
+            .map(|writer| writer.join().expect("a writer ends"))
+            .collect();
+        (told, receiver.join().expect("the receiver ends"))
+    });
+    check_payments(&nodes, &told, &wallets);
+    check_events(&told, &received);
+    let count: u64 = told.iter().map(|told| told.len() as u64).sum();
+    for node in nodes.into_iter().flatten() {
+        assert!(node.stop().success());
+    }
+    leave(&cluster, records + count + 1);
+}
+
+/// Receives and acknowledges events from any node, until all are there after the end.
+fn receive_all(
+    cluster: &Cluster,
+    token: &str,
+    subscription: &str,
+    is_done: &AtomicBool,
+) -> Vec<String> {
+    let (mut received, mut empty) = (Vec::new(), 0);
+    let begun = Instant::now();
+    for attempt in 0_usize.. {
+        // The leases of a node that was killed end before the last events come again.
+        if is_done.load(Ordering::Relaxed) && empty > 12 || begun.elapsed() > 2 * PATIENCE {
+            break;
+        }
+        let address = &cluster.addresses[attempt % NODES.len()];
+        let wanted = json!({ "max": 50, "wait_seconds": 1, "visibility_seconds": 5 });
+        let path = format!("/v1/subscriptions/{subscription}/receive");
+        let taken = http::request(address, "POST", &path, token, None, Some(&wanted));
+        let Some(taken) = taken.ok().filter(|taken| taken.status == 200) else {
+            std::thread::sleep(Duration::from_millis(50));
+            continue;
+        };
+        let taken = taken.json();
+        let events = taken["data"].as_array().expect("a list");
+        empty = if events.is_empty() { empty + 1 } else { 0 };
+        let receipts: Vec<&Value> = events.iter().map(|event| &event["receipt"]).collect();
+        for event in events {
+            let id = &event["event"]["data"]["id"];
+            received.push(id.as_str().expect("an id").to_owned());
+        }
+        if !receipts.is_empty() {
+            let path = format!("/v1/subscriptions/{subscription}/ack");
+            let body = json!({ "receipts": receipts });
+            let _may_be_lost = http::request(address, "POST", &path, token, None, Some(&body));
+        }
+    }
+    received
+}
+
+fn check_payments(nodes: &[Option<Server>], told: &[Told], wallets: &[String]) {
+    for node in nodes.iter().flatten() {
+        for (told, wallet) in told.iter().zip(wallets) {
+            let sum: u64 = told.values().map(|(_, amount)| amount).sum();
+            let path = format!("/v1/accounts/{wallet}");
+            until("a node has everything", || {
+                (node.get(&path)["posted"] == json!(sum)).then_some(())
+            });
+            let payments = all_pages(node, &format!("/v1/payments?account={wallet}"));
+            let there: BTreeSet<&str> = payments
+                .iter()
+                .map(|payment| payment["id"].as_str().expect("an id"))
+                .collect();
+            let acknowledged: BTreeSet<&str> = told.values().map(|(id, _)| &**id).collect();
+            assert_eq!(
+                there, acknowledged,
+                "what is there is what was acknowledged"
+            );
+            assert_eq!(payments.len(), told.len(), "each once");
+        }
+    }
+}
+
+/// Every event came, and of those that were acknowledged only few came again.
+fn check_events(told: &[Told], received: &[String]) {
+    let came: BTreeSet<&str> = received.iter().map(String::as_str).collect();
+    for (id, _) in told.iter().flat_map(BTreeMap::values) {
+        assert!(came.contains(&**id), "no event came of {id}");
+    }
+    let again = received.len() - came.len();
+    eprintln!("{} events, {again} came again", came.len());
+    assert!(
+        again <= came.len() / 2 + 300,
+        "{again} of {} events came again",
+        came.len()
+    );
+}
+
+/// One node ends the log and goes on alone; the others refuse to.
+fn leave(cluster: &Cluster, records: u64) {
+    for node in 0..3 {
+        let verified = cluster.run_for(0, node, &["verify", "--json"]);
+        assert_eq!(verified["position"], json!(records), "{verified}");
+    }
+    let left = cluster.run_for(0, 1, &["leave", "--json"]);
+    assert_eq!(left["position"], json!(records), "{left}");
+    assert_eq!(verify(&cluster.data(1))["records"], json!(records));
+    let refused = cluster.run(2, &["leave"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let alone = Server::start(&cluster.data(1));
+    let accounts = all_pages(&alone, "/v1/accounts");
+    assert_eq!(accounts.len(), 4);
+    assert!(alone.stop().success());
+    let mirror = tributary()
+        .args(["serve", "--data", text(&cluster.data(2))])
+        .output()
+        .expect("the binary runs");
+    assert_eq!(mirror.status.code(), Some(2), "{mirror:?}");
+}
