@@ -134,7 +134,10 @@ impl Confirming {
 struct Clocks {
     begun: Instant,
     checked: Option<Instant>,
+    /// Whether this machine's clock agrees with the log's, as far as that is known.
     is_right: bool,
+    /// Whether the log's clock was compared since the last check was due.
+    is_compared: bool,
     /// When the log was read last.
     read: Instant,
 }
@@ -150,6 +153,7 @@ pub fn run(
         begun: Instant::now(),
         checked: None,
         is_right: false,
+        is_compared: false,
         read: Instant::now(),
     };
     let mut running = Running {
@@ -307,15 +311,24 @@ impl Clocks {
     /// Looks at the log's clock and settings from time to time.
     fn check(&mut self, log: &mut dyn Log) -> Result<(), LogError> {
         let is_due = |checked: Instant| checked.elapsed() >= CHECK_EVERY;
-        if !self.checked.is_none_or(is_due) {
+        if self.checked.is_none_or(is_due) {
+            log.check_settings()?;
+            self.is_compared = false;
+            self.checked = Some(Instant::now());
+        }
+        if self.is_compared {
             return Ok(());
         }
-        log.check_settings()?;
-        let told = Duration::from_nanos(log.clock()?);
-        let here = SystemTime::now().duration_since(UNIX_EPOCH);
-        let here = here.unwrap_or_default();
-        self.is_right = here.abs_diff(told) < CLOCK_DIFFERENCE_MAX;
-        self.checked = Some(Instant::now());
+        match log.clock()? {
+            Some(told) => {
+                let here = SystemTime::now().duration_since(UNIX_EPOCH);
+                let here = here.unwrap_or_default();
+                self.is_right = here.abs_diff(Duration::from_nanos(told)) < CLOCK_DIFFERENCE_MAX;
+                self.is_compared = true;
+            }
+            // Somebody must append the first entry that tells it. The log is asked again soon.
+            None => self.is_right = true,
+        }
         Ok(())
     }
 }

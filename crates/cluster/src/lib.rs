@@ -10,6 +10,8 @@ mod bug;
 pub mod driver;
 pub mod entry;
 pub mod fold;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod log;
 pub mod memory;
 pub mod moving;

@@ -59,11 +59,12 @@ pub trait Log: Send {
     /// may append there and nowhere else, and say [`Appended::Lost`] if another entry is there.
     fn append(&mut self, read: u64, entry: &[u8], patience: Duration) -> Appended;
 
-    /// Returns the time of the log, nanoseconds since the Unix epoch.
+    /// Returns the time of the log, nanoseconds since the Unix epoch; none while the log has not told it. A log that can't be asked
+    /// tells it with an acknowledgement, or with an entry that comes in while a reader waits for it.
     ///
     /// # Errors
     /// [`LogError::Disconnected`] if the session has ended.
-    fn clock(&mut self) -> Result<u64, LogError>;
+    fn clock(&mut self) -> Result<Option<u64>, LogError>;
 
     /// Checks that the log keeps what it acknowledges.
     ///

@@ -121,12 +121,12 @@ impl Log for MemoryLog {
         Appended::At(read)
     }
 
-    fn clock(&mut self) -> Result<u64, LogError> {
+    fn clock(&mut self) -> Result<Option<u64>, LogError> {
         self.check()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Ok(since.map_or(0, |since| {
-            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-        }))
+        Ok(since
+            .ok()
+            .and_then(|since| u64::try_from(since.as_nanos()).ok()))
     }
 
     fn check_settings(&mut self) -> Result<(), LogError> {

@@ -342,7 +342,7 @@ impl Log for PostgresLog {
         appending.unwrap_or(Appended::Unknown)
     }
 
-    fn clock(&mut self) -> Result<u64, LogError> {
+    fn clock(&mut self) -> Result<Option<u64>, LogError> {
         self.with_link(async |link, _| {
             let asking = async {
                 link.client
@@ -351,7 +351,7 @@ impl Log for PostgresLog {
                     .map_err(disconnected)
             };
             let row = in_time(READ_TIMEOUT, asking).await?;
-            Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+            Ok(u64::try_from(row.get::<_, i64>(0)).ok())
         })
     }
 

@@ -3,6 +3,8 @@
 mod beside;
 mod contract;
 mod fold;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod lockstep;
 mod members;
 mod memory;
