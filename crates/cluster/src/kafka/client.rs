@@ -97,8 +97,11 @@ pub(super) fn is_of_group(code: RDKafkaErrorCode) -> bool {
 }
 
 /// What the clients of a session have reported.
-#[derive(Debug, Default)]
-pub(super) struct Reports(Mutex<Reported>);
+#[derive(Debug)]
+pub(super) struct Reports {
+    brokers: String,
+    reported: Mutex<Reported>,
+}
 
 #[derive(Debug, Default)]
 struct Reported {
@@ -107,19 +110,30 @@ struct Reported {
 }
 
 impl Reports {
+    /// Returns reports of clients that connect to `options`.
+    pub(super) fn new(options: &Options) -> Arc<Reports> {
+        Arc::new(Reports {
+            brokers: options.brokers.join(", "),
+            reported: Mutex::default(),
+        })
+    }
+
     /// Returns what has ended the session, if something has.
     pub(super) fn loss(&self) -> Option<String> {
-        lock(&self.0).loss.clone()
+        let reported = lock(&self.reported);
+        let none = || format!("no broker can be connected to by {}", self.brokers);
+        let all_down = reported.are_all_down.then(none);
+        reported.loss.clone().or(all_down)
     }
 
     /// Whether no broker can be connected to.
     pub(super) fn are_all_down(&self) -> bool {
-        lock(&self.0).are_all_down
+        lock(&self.reported).are_all_down
     }
 
     /// Forgets what was reported before the session began.
     pub(super) fn clear(&self) {
-        *lock(&self.0) = Reported::default();
+        *lock(&self.reported) = Reported::default();
     }
 
     fn take(&self, error: &KafkaError, reason: &str) {
@@ -128,14 +142,18 @@ impl Reports {
         if code.is_some_and(is_of_group) {
             return;
         }
-        let mut reported = lock(&self.0);
-        reported.are_all_down |= code == Some(RDKafkaErrorCode::AllBrokersDown);
-        reported.loss.get_or_insert_with(|| reason.to_owned());
+        let mut reported = lock(&self.reported);
+        // Its reason is only how many they are, and another report says why.
+        if code == Some(RDKafkaErrorCode::AllBrokersDown) {
+            reported.are_all_down = true;
+        } else {
+            reported.loss.get_or_insert_with(|| reason.to_owned());
+        }
     }
 }
 
 /// What librdkafka calls back.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Listener(pub(super) Arc<Reports>);
 
 impl ClientContext for Listener {

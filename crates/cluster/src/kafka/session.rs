@@ -107,7 +107,7 @@ pub(super) struct Session {
 impl Session {
     /// Connects.
     pub(super) fn open(options: &Options) -> Result<Session, LogError> {
-        let reports = Arc::new(Reports::default());
+        let reports = Reports::new(options);
         let listener = Listener(reports.clone());
         let (sender, deliveries) = mpsc::channel();
         let context = Deliveries {

@@ -6,7 +6,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
-use super::client::{ANSWER_TIMEOUT, Listener, config, disconnected, not_made};
+use super::client::{ANSWER_TIMEOUT, Listener, Reports, config, disconnected, not_made};
 use super::features;
 use super::options::Options;
 use super::session::BATCH_BYTES_MAX;
@@ -81,7 +81,7 @@ pub(super) async fn create(options: &Options) -> Result<(), LogError> {
 }
 
 fn admin(options: &Options) -> Result<AdminClient<Listener>, LogError> {
-    let admin = config(options)?.create_with_context(Listener::default());
+    let admin = config(options)?.create_with_context(Listener(Reports::new(options)));
     admin.map_err(not_made)
 }
 
