@@ -12,7 +12,7 @@ use tributary_journal::lock;
 use super::options::{Mechanism, Options};
 use crate::log::LogError;
 
-/// Maximum time until a broker answers for the first time, and for each question later.
+/// Maximum time until a broker answers a question.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time before a lost connection is tried again, in milliseconds.
 const RECONNECT_BACKOFF_MS_MAX: u32 = 500;
@@ -24,13 +24,13 @@ const RECONNECT_BACKOFF_MS_MAX: u32 = 500;
 pub(super) fn config(options: &Options) -> Result<ClientConfig, LogError> {
     let user = options.user.as_ref();
     let is_plain = user.is_none_or(|user| user.mechanism == Mechanism::Plain);
-    if !cfg!(feature = "kafka-tls") && (options.tls.is_some() || !is_plain) {
+    if !cfg!(feature = "kafka-tls") && (options.trusted_roots.is_some() || !is_plain) {
         return Err(LogError::Unfit(
             "TLS and SCRAM of Kafka are not in this build: build it with the feature kafka-tls"
                 .to_owned(),
         ));
     }
-    let protocol = match (&options.tls, user) {
+    let protocol = match (&options.trusted_roots, user) {
         (None, None) => "plaintext",
         (Some(_), None) => "ssl",
         (None, Some(_)) => "sasl_plaintext",
@@ -50,19 +50,19 @@ pub(super) fn config(options: &Options) -> Result<ClientConfig, LogError> {
             "reconnect.backoff.max.ms",
             RECONNECT_BACKOFF_MS_MAX.to_string(),
         )
-        // Without it, the end of a connection is not reported.
+        // The end of a connection is told by the log only.
         .set("log.connection.close", "true")
         // A topic that is missing stays missing.
         .set("allow.auto.create.topics", "false")
-        .set_log_level(RDKafkaLogLevel::Warning);
+        .set_log_level(RDKafkaLogLevel::Info);
     if let Some(user) = user {
         config
             .set("sasl.mechanism", user.mechanism.name())
             .set("sasl.username", &user.name)
             .set("sasl.password", &user.password);
     }
-    if let Some(tls) = &options.tls {
-        config.set("ssl.ca.pem", &tls.roots);
+    if let Some(roots) = &options.trusted_roots {
+        config.set("ssl.ca.pem", roots);
     }
     Ok(config)
 }
@@ -105,7 +105,10 @@ pub(super) struct Reports {
 
 #[derive(Debug, Default)]
 struct Reported {
+    /// Why the session has ended.
     loss: Option<String>,
+    /// Why a connection that was tried did not come about.
+    refusal: Option<String>,
     are_all_down: bool,
 }
 
@@ -121,9 +124,14 @@ impl Reports {
     /// Returns what has ended the session, if something has.
     pub(super) fn loss(&self) -> Option<String> {
         let reported = lock(&self.reported);
-        let none = || format!("no broker can be connected to by {}", self.brokers);
-        let all_down = reported.are_all_down.then(none);
-        reported.loss.clone().or(all_down)
+        if reported.loss.is_some() || !reported.are_all_down {
+            return reported.loss.clone();
+        }
+        let why = reported.refusal.as_deref().unwrap_or("no broker answers");
+        Some(format!(
+            "no connection by {} can be made: {why}",
+            self.brokers
+        ))
     }
 
     /// Whether no broker can be connected to.
@@ -136,19 +144,37 @@ impl Reports {
         *lock(&self.reported) = Reported::default();
     }
 
-    fn take(&self, error: &KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka reports an error");
-        let code = error.rdkafka_error_code();
-        if code.is_some_and(is_of_group) {
-            return;
-        }
+    /// Takes in what librdkafka says of a connection.
+    fn take(&self, text: &str) {
         let mut reported = lock(&self.reported);
-        // Its reason is only how many they are, and another report says why.
-        if code == Some(RDKafkaErrorCode::AllBrokersDown) {
-            reported.are_all_down = true;
-        } else {
-            reported.loss.get_or_insert_with(|| reason.to_owned());
+        match part_of_connection(text) {
+            Part::Group => {}
+            Part::Attempt => reported.refusal = Some(text.to_owned()),
+            Part::Established => {
+                reported.loss.get_or_insert_with(|| text.to_owned());
+            }
         }
+    }
+}
+
+/// In which part of a connection's life something went wrong.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    /// There was no connection yet. Nothing is lost, and other brokers may do.
+    Attempt,
+    /// The connection was there, or librdkafka does not say.
+    Established,
+    /// It is the one to the coordinator of the group, whom nobody needs.
+    Group,
+}
+
+fn part_of_connection(text: &str) -> Part {
+    let state = text.rsplit_once("in state ").map(|(_, state)| state);
+    let is_up = |state: &str| state.starts_with("UP") || state.starts_with("REAUTH");
+    match state {
+        _ if text.contains("GroupCoordinator") => Part::Group,
+        Some(state) if !is_up(state) => Part::Attempt,
+        _ => Part::Established,
     }
 }
 
@@ -159,11 +185,58 @@ pub(super) struct Listener(pub(super) Arc<Reports>);
 impl ClientContext for Listener {
     fn log(&self, _level: RDKafkaLogLevel, part: &str, line: &str) {
         tracing::debug!(part, line, "librdkafka");
+        // A connection that a broker closes is no error for librdkafka, which connects again.
+        if part == "FAIL" {
+            self.0.take(line);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.take(&error, reason);
+        tracing::debug!(%error, reason, "librdkafka reports an error");
+        match error.rdkafka_error_code() {
+            Some(code) if is_of_group(code) => {}
+            // Its reason is only how many they are.
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                lock(&self.0.reported).are_all_down = true;
+            }
+            _ => self.0.take(reason),
+        }
     }
 }
 
 impl ConsumerContext for Listener {}
+
+#[cfg(test)]
+mod tests {
+    use super::{Part, part_of_connection};
+
+    #[test]
+    fn only_the_end_of_an_established_connection_is_a_loss() {
+        let cases = [
+            (
+                "[thrd:broker:9092/1]: broker:9092/1: Disconnected (after 61ms in state UP)",
+                Part::Established,
+            ),
+            (
+                "broker:9092/1: Disconnected (after 5ms in state UP, 2 identical error(s) suppressed)",
+                Part::Established,
+            ),
+            (
+                "broker:9092/1: Connect to ipv4#10.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)",
+                Part::Attempt,
+            ),
+            (
+                "broker:9092/bootstrap: Connection setup timed out in state CONNECT (after 10000ms in state CONNECT)",
+                Part::Attempt,
+            ),
+            (
+                "GroupCoordinator: broker:9092: Disconnected (after 61ms in state UP)",
+                Part::Group,
+            ),
+            ("something new", Part::Established),
+        ];
+        for (text, part) in cases {
+            assert_eq!(part_of_connection(text), part, "{text}");
+        }
+    }
+}

@@ -1,15 +1,20 @@
 //! The features that a cluster of brokers has switched on, which librdkafka can't tell: a request `ApiVersions` of version 3, over a
 //! connection of its own. Brokers answer it before anybody logs in.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::{ANSWER_TIMEOUT, disconnected};
-use super::options::{Options, Tls};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use super::client::disconnected;
+use super::options::Options;
 use crate::log::LogError;
 
+/// Maximum time until the broker is connected, and until each part of its answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Number of the request, and its version.
 const API_VERSIONS: i16 = 18;
 const VERSION: i16 = 3;
@@ -19,62 +24,78 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Number of the field that has the features which are switched on.
 const FINALIZED_FEATURES: u64 = 2;
 
-/// Returns the level of a feature, which is 0 if it is switched off. Brokers are asked in turn until one answers.
-pub(super) fn find_level(options: &Options, feature: &str) -> Result<i16, LogError> {
-    let mut why = "no broker is named".to_owned();
-    for broker in &options.brokers {
-        match ask(broker, options.tls.as_ref()) {
-            Ok(answer) => {
-                return level(&answer, feature).ok_or_else(|| {
-                    LogError::Unfit(format!(
-                        "{broker} does not tell its features as Kafka 2.7 and later do: see which server listens there"
-                    ))
-                });
-            }
-            Err(error) => why = format!("{broker}: {error}"),
+/// Asks the broker at `host` and `port` for the level of a feature, which is 0 if it is switched off.
+pub(super) fn find_level(
+    options: &Options,
+    host: &str,
+    port: u16,
+    feature: &str,
+) -> Result<i16, LogError> {
+    let failed = |error: io::Error| {
+        disconnected(format!(
+            "{host}:{port} can't be asked for its features: {error}"
+        ))
+    };
+    let stream = connect(host, port).map_err(failed)?;
+    let answer = match &options.trusted_roots {
+        None => exchange(stream).map_err(failed)?,
+        Some(roots) => {
+            let connection = begin_tls(roots, host)?;
+            exchange(rustls::StreamOwned::new(connection, stream)).map_err(failed)?
         }
-    }
-    Err(disconnected(why))
+    };
+    level(&answer, feature).ok_or_else(|| {
+        LogError::Unfit(format!(
+            "{host}:{port} does not tell its features as Kafka 2.7 and later do: see which server listens there"
+        ))
+    })
 }
 
-fn ask(broker: &str, tls: Option<&Tls>) -> std::io::Result<Vec<u8>> {
-    let mut error = std::io::Error::other("its name leads nowhere");
-    for address in broker.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, ANSWER_TIMEOUT) {
-            Ok(stream) => return ask_over(stream, broker, tls),
+fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut error = io::Error::other("its name leads nowhere");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+                stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
+                return Ok(stream);
+            }
             Err(refused) => error = refused,
         }
     }
     Err(error)
 }
 
-fn ask_over(stream: TcpStream, broker: &str, tls: Option<&Tls>) -> std::io::Result<Vec<u8>> {
-    let limit: Option<Duration> = Some(ANSWER_TIMEOUT);
-    stream.set_read_timeout(limit)?;
-    stream.set_write_timeout(limit)?;
-    let Some(tls) = tls else {
-        return exchange(stream);
+fn begin_tls(roots: &str, host: &str) -> Result<rustls::ClientConnection, LogError> {
+    let unfit = |why: &dyn std::fmt::Display| {
+        LogError::Unfit(format!(
+            "{host} of Kafka can't be connected to by TLS: {why}"
+        ))
     };
-    let host = broker.rsplit_once(':').map_or(broker, |(host, _)| host);
-    let host = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned();
-    let name = rustls::pki_types::ServerName::try_from(host).map_err(std::io::Error::other)?;
-    let connection = rustls::ClientConnection::new(Arc::clone(&tls.client), name);
-    let connection = connection.map_err(std::io::Error::other)?;
-    exchange(rustls::StreamOwned::new(connection, stream))
+    let mut trusted = rustls::RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(roots.as_bytes()) {
+        let root = root.map_err(|error| unfit(&error))?;
+        trusted.add(root).map_err(|error| unfit(&error))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unfit(&error))?
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| unfit(&error))?;
+    rustls::ClientConnection::new(Arc::new(config), name).map_err(|error| unfit(&error))
 }
 
 /// Sends the request, and returns the answer without its length.
-fn exchange(mut stream: impl Read + Write) -> std::io::Result<Vec<u8>> {
+fn exchange(mut stream: impl Read + Write) -> io::Result<Vec<u8>> {
     stream.write_all(&request())?;
     stream.flush()?;
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     if length > ANSWER_BYTES_MAX {
-        return Err(std::io::Error::other("its answer is too large"));
+        return Err(io::Error::other("its answer is too large"));
     }
     let mut answer = vec![0; length];
     stream.read_exact(&mut answer)?;

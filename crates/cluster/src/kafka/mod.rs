@@ -4,7 +4,8 @@
 //! next entry, so [`Appended::Lost`] is said only of what was never sent.
 //!
 //! # Why the contract holds
-//! A session is a producer and a consumer. The first connection that either of them loses ends it.
+//! A session is a producer and a consumer. The first connection that either of them loses ends it, unless nothing was on its way there
+//! for a minute.
 //!
 //! A broker gives a consumer only messages below its *high watermark*: those that every copy in sync has. It can neither move the
 //! watermark nor count fewer copies as in sync without the copies and the controller, so that this is also true of a broker that was
@@ -32,14 +33,16 @@ mod options;
 mod session;
 mod settings;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-pub use options::{Mechanism, Options, Tls, User};
+pub use options::{Mechanism, Options, User};
 
+use client::ANSWER_TIMEOUT;
 use clock::LogClock;
 use session::Session;
+use settings::Admin;
 
 use crate::log::{Appended, Log, LogError};
 
@@ -47,9 +50,14 @@ use crate::log::{Appended, Log, LogError};
 pub struct KafkaLog {
     options: Options,
     runtime: Runtime,
-    session: Option<Session>,
+    link: Option<Link>,
     sessions: u64,
     clock: LogClock,
+}
+
+struct Link {
+    session: Session,
+    admin: Admin,
 }
 
 impl KafkaLog {
@@ -66,7 +74,7 @@ impl KafkaLog {
         Ok(KafkaLog {
             options,
             runtime,
-            session: None,
+            link: None,
             sessions: 0,
             clock: LogClock::default(),
         })
@@ -77,7 +85,18 @@ impl KafkaLog {
     /// # Errors
     /// If no broker can be reached, there are too few of them, or the user may not do that.
     pub fn create(&mut self) -> Result<(), LogError> {
-        self.runtime.block_on(settings::create(&self.options))
+        let admin = settings::connect(&self.options)?;
+        let creating = settings::create(&self.options, &admin);
+        self.runtime.block_on(creating)?;
+        // Other brokers may know of the topic a moment later.
+        let begun = Instant::now();
+        loop {
+            let (client, topic) = (admin.inner(), &self.options.topic);
+            match session::find_topic(client, &client.context().0, topic) {
+                Err(LogError::Unfit(_)) if begun.elapsed() < ANSWER_TIMEOUT => {}
+                found => return found.map(drop),
+            }
+        }
     }
 
     /// Does something with the session, which ends if that fails.
@@ -85,27 +104,34 @@ impl KafkaLog {
         &mut self,
         work: impl FnOnce(&mut Session, &mut LogClock) -> Result<T, LogError>,
     ) -> Result<T, LogError> {
-        let Some(session) = &mut self.session else {
+        let Some(link) = &mut self.link else {
             return Err(LogError::Disconnected("there is no session".to_owned()));
         };
-        let done = work(session, &mut self.clock);
+        let done = work(&mut link.session, &mut self.clock);
         if matches!(done, Err(LogError::Disconnected(_))) {
-            self.session = None;
+            self.link = None;
         }
         done
+    }
+
+    fn check(&self, link: &Link) -> Result<(), LogError> {
+        let metadata = link.session.describe_topic()?;
+        let checking = settings::check(&self.options, &link.admin, &metadata);
+        self.runtime.block_on(checking)
     }
 }
 
 impl Log for KafkaLog {
     fn session(&mut self) -> Result<u64, LogError> {
-        let is_lost = |session: &Session| session.check().is_err();
-        if self.session.as_ref().is_none_or(is_lost) {
-            self.session = None;
-            let session = Session::open(&self.options)?;
-            let metadata = session.describe_topic()?;
-            let checking = settings::check(&self.options, &metadata);
-            self.runtime.block_on(checking)?;
-            self.session = Some(session);
+        let is_lost = |link: &Link| link.session.check().is_err();
+        if self.link.as_ref().is_none_or(is_lost) {
+            self.link = None;
+            let link = Link {
+                session: Session::open(&self.options)?,
+                admin: settings::connect(&self.options)?,
+            };
+            self.check(&link)?;
+            self.link = Some(link);
             self.sessions += 1;
         }
         Ok(self.sessions)
@@ -122,13 +148,13 @@ impl Log for KafkaLog {
     }
 
     fn append(&mut self, _read: u64, entry: &[u8], patience: Duration) -> Appended {
-        let Some(session) = &mut self.session else {
+        let Some(link) = &mut self.link else {
             // Nothing was sent.
             return Appended::Lost;
         };
-        let appended = session.append(entry, patience, &mut self.clock);
+        let appended = link.session.append(entry, patience, &mut self.clock);
         if !matches!(appended, Appended::At(_)) {
-            self.session = None;
+            self.link = None;
         }
         appended
     }
@@ -141,9 +167,9 @@ impl Log for KafkaLog {
     }
 
     fn check_settings(&mut self) -> Result<(), LogError> {
-        let metadata = self.with_session(|session, _| session.describe_topic())?;
-        let checking = settings::check(&self.options, &metadata);
-        let checked = self.runtime.block_on(checking);
-        self.with_session(|_, _| checked)
+        let link = self.link.take();
+        let checked = link.as_ref().map(|link| self.check(link));
+        self.link = link;
+        self.with_session(|_, _| checked.unwrap_or(Ok(())))
     }
 }

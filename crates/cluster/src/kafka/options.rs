@@ -1,7 +1,5 @@
 //! Where a log in Kafka is, and how it is reached.
 
-use std::sync::Arc;
-
 /// Where a log is, and what is asked of the cluster of brokers.
 #[derive(Clone)]
 pub struct Options {
@@ -11,8 +9,9 @@ pub struct Options {
     pub topic: String,
     /// Who logs in; without it, nobody does.
     pub user: Option<User>,
-    /// Whom to trust. Without it, connections are made without TLS.
-    pub tls: Option<Tls>,
+    /// Certificates of the authorities that are trusted, as PEM, which need the feature `kafka-tls`. Without them, connections are made
+    /// without TLS.
+    pub trusted_roots: Option<String>,
     /// Whether one copy of the log will do, for development: what was acknowledged is lost with the disk of one broker. Compaction,
     /// retention, timestamps and sizes are checked all the same.
     pub allow_single_copy: bool,
@@ -50,13 +49,4 @@ impl Mechanism {
             Mechanism::ScramSha512 => "SCRAM-SHA-512",
         }
     }
-}
-
-/// Whom to trust, told twice: librdkafka has a TLS of its own. Needs the feature `kafka-tls`.
-#[derive(Clone)]
-pub struct Tls {
-    /// Certificates of the authorities, as PEM, for librdkafka.
-    pub roots: String,
-    /// The same for the one question that librdkafka can't ask.
-    pub client: Arc<rustls::ClientConfig>,
 }

@@ -87,7 +87,7 @@ fn append_time(timestamp: Timestamp) -> Option<i64> {
     }
 }
 
-/// A session of [`super::KafkaLog`].
+/// A session of a log.
 pub(super) struct Session {
     producer: ThreadedProducer<Deliveries>,
     consumer: BaseConsumer<Listener>,
@@ -191,7 +191,8 @@ impl Session {
             self.let_go()?;
             self.find_end(offset)?;
             if self.end < offset || self.end == offset && wait.is_zero() {
-                std::thread::sleep(wait.min(LOOK_EVERY));
+                // Without a partition it gives no entry, but it tells what became of its connection.
+                let _told = self.consumer.poll(wait.min(LOOK_EVERY));
                 return self.check();
             }
             self.assign(offset)?;
@@ -205,7 +206,12 @@ impl Session {
                 (false, true) => ends.saturating_duration_since(Instant::now()),
                 (false, false) => Duration::ZERO,
             };
-            match self.take_entry(next, patience, clock)? {
+            let taken = match self.take_entry(next, patience, clock) {
+                // What comes before a gap is as good as ever.
+                Err(LogError::Unfit(_)) if !entries.is_empty() => break,
+                taken => taken?,
+            };
+            match taken {
                 Some(entry) if !entries.is_empty() && bytes + entry.len() > bytes_max => {
                     self.held = Some(entry);
                     break;
@@ -217,10 +223,11 @@ impl Session {
                     self.end = self.end.max(next + 1);
                 }
                 None if is_there => {
-                    let seconds = ANSWER_TIMEOUT.as_secs();
-                    let text =
-                        format!("the entry at offset {next} did not come within {seconds} s");
-                    return Err(disconnected(text));
+                    return Err(disconnected(format!(
+                        "the entry at offset {next} did not come within {} s: the broker stands still, or there is the mark of a \
+                         transaction",
+                        ANSWER_TIMEOUT.as_secs()
+                    )));
                 }
                 None if !entries.is_empty() => break,
                 // Nothing came. Whether nothing is there is a question of its own.
@@ -241,7 +248,12 @@ impl Session {
         let client = self.producer.client();
         let asked = Instant::now();
         let found = client.fetch_watermarks(&self.topic, PARTITION, ANSWER_TIMEOUT);
-        let (first, end) = found.map_err(disconnected)?;
+        let (first, end) = found.map_err(|error| {
+            // After a failover, a broker does not say for a moment where its log ends.
+            let code = error.rdkafka_error_code();
+            let why = code.map_or_else(|| error.to_string(), |code| code.to_string());
+            disconnected(format!("the end of the log is not known: {why}"))
+        })?;
         let first = u64::try_from(first).map_err(disconnected)?;
         self.end = u64::try_from(end).map_err(disconnected)?;
         if offset < first {
@@ -291,7 +303,10 @@ impl Session {
                 None => {}
                 Some(Ok(message)) => {
                     let found = u64::try_from(message.offset()).map_err(disconnected)?;
-                    if found != expected {
+                    if found < expected {
+                        continue;
+                    }
+                    if found > expected {
                         self.next = None;
                         return Err(gap(&self.topic, expected, found));
                     }
@@ -362,7 +377,7 @@ fn gap(topic: &str, expected: u64, found: u64) -> LogError {
 }
 
 /// Asks what brokers say of the topic, until one says that it can be used.
-fn find_topic<C: ClientContext>(
+pub(super) fn find_topic<C: ClientContext>(
     client: &Client<C>,
     reports: &Reports,
     topic: &str,

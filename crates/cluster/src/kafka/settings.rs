@@ -21,24 +21,45 @@ const TOPIC_BATCH_BYTES: &str = "8388608";
 /// The feature that keeps a broker from leading the partition that came back without what it had acknowledged.
 const ELIGIBLE_LEADERS: &str = "eligible.leader.replicas.version";
 
+/// An administrator.
+pub(super) type Admin = AdminClient<Listener>;
+
+/// Connects as an administrator.
+pub(super) fn connect(options: &Options) -> Result<Admin, LogError> {
+    let listener = Listener(Reports::new(options));
+    let admin = config(options)?.create_with_context(listener);
+    admin.map_err(not_made)
+}
+
 /// Checks a topic, of which brokers say `metadata`.
-pub(super) async fn check(options: &Options, metadata: &Metadata) -> Result<(), LogError> {
-    let (partitions, copies) = match metadata.topics() {
-        [topic] => {
-            let copies = topic.partitions().iter().map(|one| one.replicas().len());
-            (topic.partitions().len(), copies.min().unwrap_or(0))
+pub(super) async fn check(
+    options: &Options,
+    admin: &Admin,
+    metadata: &Metadata,
+) -> Result<(), LogError> {
+    let partitions = metadata
+        .topics()
+        .first()
+        .map_or(&[][..], |topic| topic.partitions());
+    let copies = partitions.iter().map(|one| one.replicas().len()).min();
+    let eligible_leaders = match options.allow_single_copy {
+        true => 0,
+        false => {
+            // The other brokers may be away.
+            let leader = partitions.first().map(|one| one.leader());
+            let mut brokers = metadata.brokers().iter();
+            let leader = brokers.find(|broker| Some(broker.id()) == leader);
+            let leader = leader.ok_or_else(|| disconnected("no broker leads the partition"))?;
+            let port = u16::try_from(leader.port()).map_err(disconnected)?;
+            features::find_level(options, leader.host(), port, ELIGIBLE_LEADERS)?
         }
-        _ => (0, 0),
     };
     let found = Found {
         topic: options.topic.clone(),
-        partitions,
-        copies: i32::try_from(copies).unwrap_or(i32::MAX),
-        eligible_leaders: match options.allow_single_copy {
-            true => 0,
-            false => features::find_level(options, ELIGIBLE_LEADERS)?,
-        },
-        values: describe(options).await?,
+        partitions: partitions.len(),
+        copies: copies.map_or(0, |copies| i32::try_from(copies).unwrap_or(i32::MAX)),
+        eligible_leaders,
+        values: describe(admin, &options.topic).await?,
     };
     match found.fault(options.allow_single_copy) {
         Some(fault) => Err(LogError::Unfit(fault)),
@@ -47,7 +68,7 @@ pub(super) async fn check(options: &Options, metadata: &Metadata) -> Result<(), 
 }
 
 /// Makes the topic, if there is none.
-pub(super) async fn create(options: &Options) -> Result<(), LogError> {
+pub(super) async fn create(options: &Options, admin: &Admin) -> Result<(), LogError> {
     let (copies, in_sync) = match options.allow_single_copy {
         true => (1, "1"),
         false => (COPIES_MIN, "2"),
@@ -60,7 +81,7 @@ pub(super) async fn create(options: &Options) -> Result<(), LogError> {
         .set("max.message.bytes", TOPIC_BATCH_BYTES)
         .set("min.insync.replicas", in_sync)
         .set("unclean.leader.election.enable", "false");
-    let created = admin(options)?.create_topics([&topic], &limits()).await;
+    let created = admin.create_topics([&topic], &limits()).await;
     let error = match created.map_err(disconnected)?.pop() {
         Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => return Ok(()),
         Some(Err((_, code))) => code,
@@ -80,11 +101,6 @@ pub(super) async fn create(options: &Options) -> Result<(), LogError> {
     })
 }
 
-fn admin(options: &Options) -> Result<AdminClient<Listener>, LogError> {
-    let admin = config(options)?.create_with_context(Listener(Reports::new(options)));
-    admin.map_err(not_made)
-}
-
 fn limits() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(ANSWER_TIMEOUT))
@@ -92,9 +108,9 @@ fn limits() -> AdminOptions {
 }
 
 /// Returns how a topic is set.
-async fn describe(options: &Options) -> Result<BTreeMap<String, String>, LogError> {
-    let asked = [ResourceSpecifier::Topic(&options.topic)];
-    let described = admin(options)?.describe_configs(&asked, &limits()).await;
+async fn describe(admin: &Admin, topic: &str) -> Result<BTreeMap<String, String>, LogError> {
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let described = admin.describe_configs(&asked, &limits()).await;
     let code = match described {
         Ok(mut described) => match described.pop() {
             Some(Ok(described)) => {
@@ -108,7 +124,6 @@ async fn describe(options: &Options) -> Result<BTreeMap<String, String>, LogErro
         Err(KafkaError::AdminOp(code)) => code,
         Err(error) => return Err(disconnected(error)),
     };
-    let topic = &options.topic;
     Err(match code {
         RDKafkaErrorCode::TopicAuthorizationFailed => LogError::Unfit(format!(
             "the user may not see how the topic {topic} of Kafka is set: grant DescribeConfigs on the topic"

@@ -6,11 +6,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+<<<<<<< HEAD
 use tributary_cluster::backend::{Calls, Member, prepare};
 use tributary_cluster::beside::ClusterLog;
 use tributary_cluster::entry::{Body, Entry, Genesis, HeadMark, Header, Mark};
 use tributary_cluster::log::{Appended, Log};
 use tributary_cluster::memory::MemoryStore;
+=======
+use tributary_cluster::backend::{Member, prepare};
+use tributary_cluster::entry::{Body, Entry, Genesis, Header, Mark};
+use tributary_cluster::fold::Fold;
+use tributary_cluster::log::{Appended, Log, LogError};
+use tributary_cluster::memory::{MemoryLog, MemoryStore};
+>>>>>>> 5070337 (End a session of Kafka only when a connection that was there is lost)
 use tributary_cluster::node::{Identity, Node};
 use tributary_cluster::resume;
 use tributary_engine::{Embedded, Engine, FileLog, Options, Ports, Reply, SystemClock};
@@ -315,5 +323,59 @@ fn a_node_whose_mirror_is_not_of_the_log_stops_and_another_leads() {
         );
         stopping.stop(true);
         other.stop(true);
+    }
+}
+
+/// A log in memory that tells another time.
+struct OtherClock {
+    log: MemoryLog,
+    told: Option<u64>,
+}
+
+impl Log for OtherClock {
+    fn session(&mut self) -> Result<u64, LogError> {
+        self.log.session()
+    }
+
+    fn read(
+        &mut self,
+        offset: u64,
+        bytes_max: usize,
+        wait: Duration,
+        entries: &mut Vec<Vec<u8>>,
+    ) -> Result<(), LogError> {
+        self.log.read(offset, bytes_max, wait, entries)
+    }
+
+    fn append(&mut self, read: u64, entry: &[u8], patience: Duration) -> Appended {
+        self.log.append(read, entry, patience)
+    }
+
+    fn clock(&mut self) -> Result<Option<u64>, LogError> {
+        Ok(self.told)
+    }
+
+    fn check_settings(&mut self) -> Result<(), LogError> {
+        self.log.check_settings()
+    }
+}
+
+#[test]
+fn a_node_leads_unless_it_knows_that_its_clock_is_wrong() {
+    for (told, may_lead) in [(None, true), (Some(0), false)] {
+        let store = MemoryStore::default();
+        begin_log(&mut store.connect());
+        let folder = tempfile::tempdir().expect("there is room");
+        let log = store.connect();
+        let node = Running::start(&folder, 0, 0, Box::new(OtherClock { log, told }));
+        match may_lead {
+            true => in_time("it leads", || node.member.leads()),
+            false => {
+                // Nobody else claims, and it could do so at once.
+                thread::sleep(Duration::from_secs(1));
+                assert!(!node.member.leads());
+            }
+        }
+        node.stop(true);
     }
 }

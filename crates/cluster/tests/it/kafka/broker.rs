@@ -89,7 +89,7 @@ pub(super) fn options(brokers: &[&Broker], topic: &str, allow_single_copy: bool)
             password: "tributary".to_owned(),
             mechanism: Mechanism::Plain,
         }),
-        tls: None,
+        trusted_roots: None,
         allow_single_copy,
     }
 }

@@ -55,7 +55,7 @@ fn measure(name: &str, servers: &[String], topic: &str) {
         brokers: servers.to_vec(),
         topic: topic.to_owned(),
         user: None,
-        tls: None,
+        trusted_roots: None,
         allow_single_copy: true,
     })
     .expect("the options are fit");

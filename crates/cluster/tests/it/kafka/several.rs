@@ -234,3 +234,43 @@ fn nodes_over_three_brokers_pay_once_whichever_falls() {
         members::play(&several);
     }
 }
+
+#[test]
+#[ignore = "takes a minute: scripts/engines-test kafka"]
+fn only_a_connection_that_was_there_ends_the_session() {
+    let Some(several) = Several::start() else {
+        return;
+    };
+    let leader = several.leader();
+    // The proxy of a broker that is away takes connections and drops them, and is named first.
+    let away = (leader + 1) % BROKERS;
+    several.brokers[away].engine.kill();
+    let mut brokers: Vec<&Broker> = several.brokers.iter().collect();
+    brokers.swap(0, away);
+    let options = options(&brokers, TOPIC, false);
+    let mut log = KafkaLog::new(options).expect("the options are fit");
+    in_time("two brokers go on", || {
+        begin(&mut log);
+        matches!(log.append(0, b"two", APPEND_PATIENCE), Appended::At(_))
+    });
+    let session = begin(&mut log);
+    let mut read = read_all(&mut log, 0).len() as u64;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) {
+        let mut entries = Vec::new();
+        let wait = Duration::from_millis(50);
+        log.read(read, 1 << 20, wait, &mut entries)
+            .expect("the session holds");
+        read += entries.len() as u64;
+        let appended = log.append(read, b"entry", APPEND_PATIENCE);
+        assert_eq!(appended, Appended::At(read));
+    }
+    assert_eq!(begin(&mut log), session);
+    several.brokers[leader].proxy.cut();
+    in_time("the loss is found", || {
+        let wait = Duration::from_millis(50);
+        let lost = log.read(read, 1 << 20, wait, &mut Vec::new());
+        matches!(lost, Err(LogError::Disconnected(_)))
+    });
+    assert_ne!(begin(&mut log), session);
+}
