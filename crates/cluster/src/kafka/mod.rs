@@ -26,6 +26,13 @@
 //! so that only what a broker has received already can still be written. An acknowledgement without an offset, which a broker gives
 //! for a message that it has had for long, is unknown too.
 
+//!
+//! # What brokers must allow and be set to
+//! The user needs `Describe`, `DescribeConfigs`, `Read` and `Write` on the topic, and `Create` for [`KafkaLog::create`]. No group is
+//! joined. [`Log::check_settings`] says what is wrong with the settings of the topic. A broker that falls without notice holds up
+//! acknowledgements until the controller misses it: for `broker.session.timeout.ms`, 9 s if it is not set. A node waits for less, so
+//! that a shorter time saves it a claim.
+
 mod client;
 mod clock;
 mod features;
@@ -45,6 +52,9 @@ use session::Session;
 use settings::Admin;
 
 use crate::log::{Appended, Log, LogError};
+
+/// How long to wait before brokers are asked again for a topic that was made.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// A log in Kafka.
 pub struct KafkaLog {
@@ -93,7 +103,9 @@ impl KafkaLog {
         loop {
             let (client, topic) = (admin.inner(), &self.options.topic);
             match session::find_topic(client, &client.context().0, topic) {
-                Err(LogError::Unfit(_)) if begun.elapsed() < ANSWER_TIMEOUT => {}
+                Err(LogError::Unfit(_)) if begun.elapsed() < ANSWER_TIMEOUT => {
+                    std::thread::sleep(ASK_AGAIN_AFTER);
+                }
                 found => return found.map(drop),
             }
         }

@@ -187,15 +187,8 @@ impl Session {
     ) -> Result<(), LogError> {
         self.check()?;
         let ends = Instant::now() + wait;
-        if self.next != Some(offset) {
-            self.let_go()?;
-            self.find_end(offset)?;
-            if self.end < offset || self.end == offset && wait.is_zero() {
-                // Without a partition it gives no entry, but it tells what became of its connection.
-                let _told = self.consumer.poll(wait.min(LOOK_EVERY));
-                return self.check();
-            }
-            self.assign(offset)?;
+        if self.next != Some(offset) && !self.go_to(offset, wait)? {
+            return self.check();
         }
         let mut bytes = 0;
         while entries.len() < ENTRIES_PER_READ_MAX {
@@ -263,7 +256,20 @@ impl Session {
         Ok(())
     }
 
-    /// Has the consumer read from `offset` on.
+    /// Has the consumer read from `offset` on. Returns false if nothing is there, and nothing is to be waited for.
+    fn go_to(&mut self, offset: u64, wait: Duration) -> Result<bool, LogError> {
+        self.let_go()?;
+        self.find_end(offset)?;
+        if self.end < offset || self.end == offset && wait.is_zero() {
+            // Without a partition the consumer gives no entry, but it tells what became of its connection.
+            let _told = self.consumer.poll(wait.min(LOOK_EVERY));
+            return Ok(false);
+        }
+        self.assign(offset)?;
+        Ok(true)
+    }
+
+    /// Assigns the partition to the consumer, from `offset` on.
     fn assign(&mut self, offset: u64) -> Result<(), LogError> {
         let from = Offset::Offset(i64::try_from(offset).map_err(disconnected)?);
         let mut list = TopicPartitionList::new();
@@ -338,31 +344,32 @@ impl Session {
             tracing::error!(%error, bytes = entry.len(), "an entry was not sent to Kafka");
             return Appended::Lost;
         }
-        let delivery = loop {
+        let acknowledged = match self.wait_for_delivery(sent, patience) {
+            // What another session acknowledges says nothing of what was read in this one.
+            Some(Ok(acknowledged)) if self.check().is_ok() => acknowledged,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "Kafka did not acknowledge an entry");
+                return Appended::Unknown;
+            }
+            Some(Ok(_)) | None => return Appended::Unknown,
+        };
+        clock.learn(acknowledged.time, sent);
+        // A leader that goes on appending would fetch all that it appends.
+        let is_let_go = self.let_go().is_ok();
+        match u64::try_from(acknowledged.offset) {
+            Ok(offset) if is_let_go => Appended::At(offset),
+            _ => Appended::Unknown,
+        }
+    }
+
+    /// Waits until it is known what became of the message that was sent; none if that takes too long, or the connection is lost.
+    fn wait_for_delivery(&self, sent: Instant, patience: Duration) -> Option<Delivery> {
+        loop {
             let left = patience.saturating_sub(sent.elapsed());
             match self.deliveries.recv_timeout(left.min(LOOK_EVERY)) {
-                Ok(delivery) => break delivery,
+                Ok(delivery) => return Some(delivery),
                 Err(RecvTimeoutError::Timeout) if !left.is_zero() && self.check().is_ok() => {}
-                Err(_) => return Appended::Unknown,
-            }
-        };
-        match delivery {
-            // What another session acknowledges says nothing of what was read in this one.
-            Ok(acknowledged) if self.check().is_ok() => {
-                let Ok(offset) = u64::try_from(acknowledged.offset) else {
-                    return Appended::Unknown;
-                };
-                clock.learn(acknowledged.time, sent);
-                // A leader that goes on appending would fetch all that it appends.
-                match self.let_go() {
-                    Ok(()) => Appended::At(offset),
-                    Err(_) => Appended::Unknown,
-                }
-            }
-            Ok(_) => Appended::Unknown,
-            Err(error) => {
-                tracing::warn!(%error, "Kafka did not acknowledge an entry");
-                Appended::Unknown
+                Err(_) => return None,
             }
         }
     }
