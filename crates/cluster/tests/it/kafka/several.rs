@@ -12,7 +12,7 @@ use tributary_testkit::ports::free_port;
 
 use super::FIT;
 use super::broker::{Broker, TOPIC, block_on, options, write};
-use crate::contract::{PATIENCE, Rig, begin, read_all};
+use crate::contract::{self, PATIENCE, Rig, begin, read_all};
 use crate::members::{self, in_time};
 
 const BROKERS: usize = 3;
@@ -224,6 +224,14 @@ fn what_is_acknowledged_stays_whichever_broker_falls() {
             let text = String::from_utf8_lossy(&entry).into_owned();
             assert_eq!(there.get(index), Some(&entry), "{text} at {offset}");
         }
+    }
+}
+
+#[test]
+#[ignore = "takes a minute: scripts/engines-test kafka"]
+fn three_brokers_keep_the_contract() {
+    if let Some(several) = Several::start() {
+        contract::pass(&several);
     }
 }
 
