@@ -6,19 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-<<<<<<< HEAD
 use tributary_cluster::backend::{Calls, Member, prepare};
 use tributary_cluster::beside::ClusterLog;
 use tributary_cluster::entry::{Body, Entry, Genesis, HeadMark, Header, Mark};
-use tributary_cluster::log::{Appended, Log};
-use tributary_cluster::memory::MemoryStore;
-=======
-use tributary_cluster::backend::{Member, prepare};
-use tributary_cluster::entry::{Body, Entry, Genesis, Header, Mark};
-use tributary_cluster::fold::Fold;
 use tributary_cluster::log::{Appended, Log, LogError};
 use tributary_cluster::memory::{MemoryLog, MemoryStore};
->>>>>>> 5070337 (End a session of Kafka only when a connection that was there is lost)
 use tributary_cluster::node::{Identity, Node};
 use tributary_cluster::resume;
 use tributary_engine::{Embedded, Engine, FileLog, Options, Ports, Reply, SystemClock};
