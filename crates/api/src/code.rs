@@ -130,6 +130,8 @@ codes! {
     ContentTypeUnsupported = "content_type_unsupported", 415, InvalidRequest;
     /// The body is compressed.
     ContentEncodingUnsupported = "content_encoding_unsupported", 415, InvalidRequest;
+    /// The request was forwarded to a node of a cluster that does not lead it.
+    NotLeader = "not_leader", 421, Api;
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "idempotency_key_reused", 422, Idempotency;
     /// The answer needs more records than one request may look at.
@@ -156,8 +158,10 @@ codes! {
     TooManyConnections = "too_many_connections", 503, Api;
     /// The server is stopping.
     Stopping = "stopping", 503, Api;
-    /// The store can't be reached.
+    /// The server can't do it now.
     Unavailable = "unavailable", 503, Api;
+    /// The server does not show the position yet that a read asked for.
+    PositionNotReached = "position_not_reached", 503, Api;
     /// Subscriptions can't be kept here, or not now.
     MessagingUnavailable = "messaging_unavailable", 503, Api;
     /// The queue takes no new payments until it is resumed.

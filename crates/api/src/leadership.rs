@@ -72,6 +72,12 @@ pub trait Leadership: Send + Sync {
     /// Returns figures for metrics and for people.
     fn figures(&self) -> ClusterFigures;
 
+    /// Returns the time since this node last knew that it had the end of the log; none if it never did. Asked for every read of a
+    /// follower, so it must be cheap.
+    fn confirmed_ago(&self) -> Option<Duration> {
+        self.figures().confirmed_ago
+    }
+
     /// Confirms that this node has read everything that was answered anywhere before the call. Gives the position that the view must
     /// have reached for a read to see that; none if the log can't be reached now.
     fn confirm(&self) -> Confirmed;

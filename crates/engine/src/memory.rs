@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, RwLock};
 
-use tributary_journal::Head;
+use tributary_journal::{BadFrame, FrameRef, Head};
 use tributary_ledger::{self as ledger, Lookups, Residency, WorkingSet};
 
 use crate::backend::{
@@ -44,6 +44,27 @@ impl Memory {
             })),
             meta,
         }
+    }
+}
+
+impl Stored {
+    /// Adds a frame that another node decided.
+    fn append_sealed(&mut self, bytes: Vec<u8>) -> Result<Head, BadFrame> {
+        let frame = FrameRef::parse(&bytes)?;
+        frame.verify(&self.head)?;
+        let first_position = frame.header().first_position;
+        let head = frame.head();
+        for record in frame.records() {
+            ledger::index_keys(record.payload(), &mut |hash| {
+                let positions = self.keys.entry(hash).or_default();
+                positions.push(record.position());
+            })
+            .expect("a record whose checksum holds can be read");
+            self.records.push(record.payload().to_vec());
+        }
+        self.frames.push((first_position, bytes));
+        self.head = head;
+        Ok(head)
     }
 }
 
@@ -92,6 +113,14 @@ impl Backend for Memory {
             .frames
             .push((batch.first_position(), sealed.bytes().to_vec()));
         Ticket::ready(Fate::Durable(stored.head))
+    }
+
+    fn follow(&mut self, bytes: Vec<u8>) -> Ticket {
+        let mut stored = self.stored.write().expect("no holder panics");
+        Ticket::ready(match stored.append_sealed(bytes) {
+            Ok(head) => Fate::Durable(head),
+            Err(bad) => Fate::Refused(Failure::Unavailable(bad.to_string())),
+        })
     }
 
     fn depth(&self) -> usize {

@@ -9,7 +9,7 @@ use tributary_api::error::ApiError;
 
 use crate::app::{App, Shared};
 use crate::request_head::require_single_headers;
-use crate::request_notes::note_api_key;
+use crate::request_notes::note_caller;
 use crate::response::ErrorResponse;
 
 /// A caller who may read.
@@ -101,6 +101,6 @@ pub(crate) fn authenticate(headers: &HeaderMap, shared: &Shared) -> Result<Calle
     let now = || shared.engine.now();
     let authorization = authorization.to_str().ok();
     let caller = caller::authenticate(&shared.reader, internal, authorization, now)?;
-    note_api_key(caller.actor.api_key);
+    note_caller(caller);
     Ok(caller)
 }

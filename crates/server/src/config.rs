@@ -29,6 +29,9 @@ pub struct ServerConfig {
     pub ready_at_start: bool,
     /// A platform key for programs in this very process; see [`internal_token`](tributary_api::caller::internal_token).
     pub internal: Option<Secret>,
+    /// File with the certificates, in PEM, that an https URL of another node of the cluster is verified against; without one, no such
+    /// node is trusted.
+    pub peer_ca_file: Option<PathBuf>,
     /// Source of the secrets of API keys; without it they are random, and a lost answer loses its secret.
     pub secrets: Option<SecretSource>,
 }
@@ -128,6 +131,7 @@ impl Default for ServerConfig {
             public_metrics: false,
             ready_at_start: true,
             internal: None,
+            peer_ca_file: None,
             secrets: None,
         }
     }

@@ -90,7 +90,8 @@ pub(crate) fn body_format(headers: &HeaderMap) -> Result<BodyFormat, ApiError> {
     })
 }
 
-async fn read_body<B>(body: B, app: &App) -> Result<Bytes, ApiError>
+/// Reads a body of bounded size, in bounded time.
+pub(crate) async fn read_body<B>(body: B, app: &App) -> Result<Bytes, ApiError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,

@@ -4,6 +4,7 @@ mod additions;
 mod examples;
 mod expansion;
 mod lines;
+mod positions;
 mod references;
 
 use axum::Router;
@@ -30,9 +31,9 @@ use self::references::share_repeated_parts;
 use crate::app::App;
 use crate::response::ErrorResponse;
 use crate::routes::{
-    accounts, api_keys, attempts, batches, binders, bindings, books, clock, deliveries, events,
-    health, journal, owners, pages, payments, payouts, queues, refunds, sandbox, settings, stream,
-    subscriptions, timeline,
+    accounts, api_keys, attempts, batches, binders, bindings, books, clock, cluster, deliveries,
+    events, health, journal, owners, pages, payments, payouts, queues, refunds, sandbox, settings,
+    stream, subscriptions, timeline,
 };
 use crate::version::CURRENT_VERSION;
 
@@ -119,6 +120,8 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(queues::resume))
         .routes(routes!(clock::get))
         .routes(routes!(clock::confirm))
+        .routes(routes!(cluster::get))
+        .routes(routes!(cluster::hand_over))
         .routes(routes!(sandbox::advance_clock))
         .routes(routes!(books::trial_balance))
         .routes(routes!(journal::head))
@@ -130,6 +133,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(api_keys::revoke))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(health::leader))
         .routes(routes!(health::metrics))
         .split_for_parts();
     finish(&mut api);
@@ -290,6 +294,7 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
     // What is done to a subscription is the same when it is done twice, or has receipts. So is a confirmation.
     let keyless = path == "/v1/batches"
         || path == "/v1/clock/confirm"
+        || path == "/v1/cluster/hand_over"
         || path == "/v1/settings/apply"
         || path.starts_with("/v1/subscriptions/")
         || path.starts_with("/v1/binders/")
@@ -300,6 +305,10 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
     if path.starts_with("/v1/") {
         let parameters = operation.parameters.get_or_insert_default();
         parameters.push(version_parameter());
+    }
+    let of_ledger = path.starts_with("/v1/");
+    if of_ledger && !writes {
+        positions::add_parameters(operation);
     }
     if writes && keyed_if_wished {
         operation
@@ -347,6 +356,7 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
             "/receive",
             "/requeue",
             "/drop",
+            "/hand_over",
         ];
         let is_optional = optional.iter().any(|end| path.ends_with(end));
         body.required = Some(if is_optional {
@@ -358,6 +368,8 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
             response.headers.extend(headers(writes, false));
+            let position = of_ledger.then(positions::position_header);
+            response.headers.extend(position);
         }
     }
     for status in error_statuses(path, writes, authenticated) {

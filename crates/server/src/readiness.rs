@@ -7,6 +7,7 @@ use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 
 use crate::app::Shared;
+use crate::cluster::node::Leader;
 
 /// When to ask again a server that is starting.
 const START_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -16,6 +17,13 @@ pub(crate) fn require_ready(shared: &Shared) -> Result<(), ApiError> {
     let status = shared.engine.status();
     if status.failed.is_some() {
         return Err(ApiError::new(ErrorCode::Unavailable, "The store failed."));
+    }
+    if let Some(node) = &shared.cluster {
+        match node.leader() {
+            Leader::ThisNode => {}
+            Leader::Stopped => return Err(node.stopped()),
+            Leader::Other(_) | Leader::Unknown => node.require_current()?,
+        }
     }
     if !shared.started.load(Ordering::Acquire) {
         let message = "The server is starting.";

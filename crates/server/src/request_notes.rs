@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::task::futures::TaskLocalFuture;
-use tributary_ledger::ApiKeyId;
+use tributary_api::caller::Caller;
 
 use crate::admission::ConnectionPlace;
 
@@ -19,8 +19,8 @@ tokio::task_local! {
 pub(crate) struct RequestNotes {
     /// Place of the connection that the request came over; none in tests.
     connection: Option<Arc<ConnectionPlace>>,
-    /// The valid API key that the request bears.
-    pub(crate) api_key: Cell<Option<ApiKeyId>>,
+    /// The holder of the valid API key that the request bears.
+    pub(crate) caller: Cell<Option<Caller>>,
 }
 
 impl RequestNotes {
@@ -28,7 +28,7 @@ impl RequestNotes {
     pub(crate) fn new(connection: Option<Arc<ConnectionPlace>>) -> RequestNotes {
         RequestNotes {
             connection,
-            api_key: Cell::new(None),
+            caller: Cell::new(None),
         }
     }
 
@@ -36,14 +36,23 @@ impl RequestNotes {
     pub(crate) fn scope<F: Future>(self, handler: F) -> TaskLocalFuture<RequestNotes, F> {
         NOTES.scope(self, handler)
     }
-}
 
-/// Notes that the request bears this valid API key. Its connection keeps its place from now on.
-pub(crate) fn note_api_key(key: ApiKeyId) {
-    let _outside_of_a_request = NOTES.try_with(|notes| {
-        notes.api_key.set(Some(key));
-        if let Some(connection) = &notes.connection {
+    fn keep_connection(&self) {
+        if let Some(connection) = &self.connection {
             connection.set_authenticated();
         }
+    }
+}
+
+/// Notes that the request bears a valid API key, whose holder this is. Its connection keeps its place from now on.
+pub(crate) fn note_caller(caller: Caller) {
+    let _outside_of_a_request = NOTES.try_with(|notes| {
+        notes.caller.set(Some(caller));
+        notes.keep_connection();
     });
+}
+
+/// Notes that another node found the API key of the request valid. Its connection keeps its place from now on.
+pub(crate) fn note_accepted_elsewhere() {
+    let _outside_of_a_request = NOTES.try_with(RequestNotes::keep_connection);
 }

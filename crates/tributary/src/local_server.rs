@@ -36,7 +36,7 @@ impl LocalServer {
         let ids = store.engine.reader().ids().clone();
         let brokers = Adapters::of_build(keyring, ids, store.engine.clock());
         let (engine, messaging) = (store.engine.clone(), store.messaging.clone());
-        let server = Server::start(config, engine, messaging, None, Arc::new(brokers))
+        let server = Server::start(config, engine, messaging, None, Arc::new(brokers), None)
             .context("cannot listen on the loopback")?;
         let token = internal_token(store.engine.reader().ids(), &internal);
         Ok(Self {

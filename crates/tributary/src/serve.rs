@@ -105,6 +105,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
             .clone()
             .map(|webhooks| webhooks as Arc<dyn PushTransport>),
         brokers,
+        None,
     )?;
     // Create the key last: the key is shown only once, and a failed start must not use that up.
     let key = create_first_key_once(&config, &store)?;

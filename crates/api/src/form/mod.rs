@@ -6,6 +6,7 @@ pub mod binding;
 pub mod body;
 pub mod clock;
 pub mod cloud_event;
+pub mod cluster;
 pub mod idempotency;
 pub mod json;
 pub mod owner;

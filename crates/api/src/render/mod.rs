@@ -11,6 +11,7 @@ pub mod binding;
 pub mod binding_work;
 pub mod clock;
 pub mod cloud_event;
+pub mod cluster;
 pub mod common;
 pub mod entry;
 pub mod event;

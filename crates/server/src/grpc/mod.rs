@@ -10,7 +10,7 @@ mod form;
 mod health;
 mod read;
 mod receive;
-mod status;
+pub(crate) mod status;
 mod stream;
 mod submit;
 mod wire;
@@ -40,10 +40,11 @@ use tonic::body::Body;
 use tonic::server::{Grpc, ServerStreamingService, StreamingService, UnaryService};
 use tonic::{Status, Streaming};
 
-use crate::app::{App, observe};
+use crate::app::App;
 use crate::grpc::codec::{Messages, Raw};
 use crate::grpc::receive::Responses;
 use crate::grpc::status::status_of;
+use crate::observe::observe_grpc;
 use tributary_api::code::ErrorCode;
 
 /// Descriptors that reflection serves.
@@ -82,7 +83,7 @@ pub(crate) fn router(app: &App) -> Router {
             v1alpha,
         )
         .fallback(unknown)
-        .layer(from_fn_with_state(app.clone(), observe))
+        .layer(from_fn_with_state(app.clone(), observe_grpc))
         .with_state(app.clone())
 }
 

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 use tributary_api::error::ApiError;
 
 /// The stable code.
-const CODE: &str = "tributary-code";
+pub(crate) const CODE: &str = "tributary-code";
 /// The field at fault.
 const PARAM: &str = "tributary-param";
 /// How long to wait before trying again, in milliseconds; gRPC's own name for it.
@@ -37,7 +37,7 @@ fn grpc_code(error: &ApiError) -> Code {
         (_, 404) => Code::NotFound,
         (_, 408 | 504) => Code::DeadlineExceeded,
         (_, 429) => Code::ResourceExhausted,
-        (_, 503) => Code::Unavailable,
+        (_, 421 | 503) => Code::Unavailable,
         _ => Code::Internal,
     }
 }

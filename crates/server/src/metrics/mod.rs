@@ -2,6 +2,7 @@
 
 mod bindings;
 mod clock;
+mod cluster;
 mod connections;
 mod engine;
 mod families;

@@ -6,6 +6,7 @@ use prometheus_client::registry::Registry;
 use crate::app::Shared;
 use crate::metrics::bindings::register_bindings;
 use crate::metrics::clock::register_clock;
+use crate::metrics::cluster::register_cluster;
 use crate::metrics::connections::register_connections;
 use crate::metrics::engine::{register_engine, register_intake, register_money};
 use crate::metrics::process::register_process;
@@ -24,6 +25,7 @@ pub(crate) fn metrics_page(shared: &Shared) -> String {
     register_connections(&mut registry, shared);
     register_engine(&mut registry, shared);
     register_clock(&mut registry, shared);
+    register_cluster(&mut registry, shared);
     register_queue(&mut registry, shared);
     register_subscriptions(&mut registry, shared);
     register_bindings(&mut registry, shared);

@@ -21,6 +21,7 @@ pub(super) fn body(operation: &str) -> Option<Value> {
         "createApiKey" => json!({"owner": "shop", "access": "write", "label": "till 3"}),
         "rotateApiKey" => json!({"overlap_seconds": 86400}),
         "confirmClock" => json!({"wall_time": "2026-12-01T00:00:00Z"}),
+        "handOverLeadership" => json!({"to": "node-2"}),
         "advanceSandboxClock" => json!({"advance_seconds": 604800}),
         "createOwner" => json!({"name": "acme", "kind": "company", "external_id": "crm-7"}),
         "updateOwner" => json!({"metadata": {"country": "DE"}}),

@@ -1,4 +1,4 @@
-//! `/health/live`, `/health/ready` and `/metrics`.
+//! `/health/live`, `/health/ready`, `/health/leader` and `/metrics`.
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -7,7 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tributary_api::brokers::{Standing, current_bindings};
 use tributary_api::code::ErrorCode;
+use tributary_api::leadership::Role;
 use tributary_api::render::clock::{ClockObject, clock};
+use tributary_api::render::cluster::role_word;
 use utoipa::ToSchema;
 
 use crate::app::{App, Shared};
@@ -85,6 +87,50 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Response, ErrorRespo
         bindings,
     };
     Ok(json(200, &readiness))
+}
+
+/// What this server is in its cluster.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LeaderHealth {
+    /// `alone` for a server that is no node of a cluster.
+    #[schema(value_type = String, pattern = "^(alone|leader|follower|stopped)$")]
+    role: &'static str,
+    /// URL of the leader, if this node follows one; null otherwise.
+    #[schema(required)]
+    leader_url: Option<String>,
+}
+
+/// Answers 200 on the server that decides: on the leader of a cluster, and on a server that is alone; 503 on others. For load balancers.
+#[utoipa::path(get, path = "/health/leader", tag = "operations", operation_id = "getLeader",
+    responses((status = 200, description = "It decides.", body = LeaderHealth),
+        (status = 503, description = "It does not decide.", body = LeaderHealth)))]
+pub(crate) async fn leader(State(app): State<App>) -> Response {
+    let (status, health) = match &app.shared.cluster {
+        None => (
+            200,
+            LeaderHealth {
+                role: "alone",
+                leader_url: None,
+            },
+        ),
+        Some(node) => {
+            let role = node.leadership.role();
+            let status = if role == Role::Leader { 200 } else { 503 };
+            let word = role_word(&role);
+            let leader_url = match role {
+                Role::Follower { leader } => leader.map(|leader| leader.url),
+                Role::Leader | Role::Stopped { .. } => None,
+            };
+            (
+                status,
+                LeaderHealth {
+                    role: word,
+                    leader_url,
+                },
+            )
+        }
+    };
+    json(status, &health)
 }
 
 /// Returns the bindings that do not work although nobody paused them.

@@ -8,6 +8,7 @@ pub(crate) mod binders;
 pub(crate) mod bindings;
 pub(crate) mod books;
 pub(crate) mod clock;
+pub(crate) mod cluster;
 pub(crate) mod defined;
 pub(crate) mod deliveries;
 pub(crate) mod events;

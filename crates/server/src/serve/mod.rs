@@ -23,14 +23,18 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tributary_api::brokers::Brokers;
 use tributary_api::intake::Intake;
+use tributary_api::leadership::Leadership;
 use tributary_api::settings::standard::standard_types;
 use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, SubmitQueue};
 use tributary_messaging::Messaging;
 
 use crate::admission::Admission;
-use crate::app::{App, RequestIds, Shared, observe_rest};
+use crate::app::{App, RequestIds, Shared};
+use crate::cluster::node::ClusterNode;
+use crate::cluster::peer_client::PeerClient;
 use crate::config::{Reloadable, ServerConfig};
+use crate::observe::observe_rest;
 use crate::parameters::QueryParameters;
 use crate::rate::RateLimiter;
 use crate::serve::connection::{Accept, Api};
@@ -90,13 +94,15 @@ impl std::fmt::Debug for Draining {
 
 impl Server {
     /// Listens and serves `engine`, and its subscriptions if there are any, until told to stop. `transport` sends the events of
-    /// subscriptions that have a URL, and `brokers` checks binders and bindings. Returns once every listener is open.
+    /// subscriptions that have a URL, and `brokers` checks binders and bindings. With `leadership` the server is a node of a cluster and
+    /// forwards to the leader what only the leader can answer. Returns once every listener is open.
     pub fn start(
         config: ServerConfig,
         engine: Engine,
         messaging: Option<Arc<Messaging>>,
         transport: Option<Arc<dyn PushTransport>>,
         brokers: Arc<dyn Brokers>,
+        leadership: Option<Arc<dyn Leadership>>,
     ) -> Result<Running, StartError> {
         let files = config.tls.as_ref();
         let certificate = files.map(CurrentCertificate::load).transpose();
@@ -109,6 +115,9 @@ impl Server {
                 .map_err(StartError::Tls)
         };
         let (rest_tls, grpc_tls) = (tls(b"http/1.1")?, tls(b"h2")?);
+        let ca_file = config.peer_ca_file.as_deref();
+        let cluster = leadership.map(|leadership| ClusterNode::new(leadership, ca_file));
+        let cluster = cluster.transpose().map_err(StartError::Tls)?;
         let count = match config.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
@@ -128,7 +137,7 @@ impl Server {
         let threads = listeners.len() + grpc_listeners.len();
         let shared = shared(
             config,
-            engine,
+            (engine, cluster),
             messaging,
             (transport, brokers),
             threads,
@@ -150,7 +159,12 @@ impl Server {
             counters: counters.clone(),
             submit_queue: Arc::new(SubmitQueue::new(shared.engine.clone())),
             timeouts: Arc::default(),
+            peers: None,
         });
+        let peers = |new: fn(&rustls::ClientConfig) -> PeerClient| {
+            let node = shared.cluster.as_ref();
+            node.map(|node| Arc::new(new(&node.tls)))
+        };
         let accept = |app: App, api: Api, router: Router, tls: &Option<TlsAcceptor>| Accept {
             app,
             router,
@@ -158,7 +172,8 @@ impl Server {
             tls: tls.clone(),
             stopped: stopped.clone(),
         };
-        for ((index, listener), app) in listeners.into_iter().enumerate().zip(&mut apps) {
+        for ((index, listener), mut app) in listeners.into_iter().enumerate().zip(&mut apps) {
+            app.peers = peers(PeerClient::for_rest);
             let router = router
                 .clone()
                 .layer(from_fn_with_state(app.clone(), observe_rest))
@@ -171,7 +186,8 @@ impl Server {
                 take_short_turns,
             )?);
         }
-        for ((index, listener), app) in grpc_listeners.into_iter().enumerate().zip(&mut apps) {
+        for ((index, listener), mut app) in grpc_listeners.into_iter().enumerate().zip(&mut apps) {
+            app.peers = peers(PeerClient::for_grpc);
             let router = crate::grpc::router(&app);
             let grpc = accept(app, Api::Grpc, router, &grpc_tls);
             running
@@ -185,7 +201,7 @@ impl Server {
 
 fn shared(
     config: ServerConfig,
-    engine: Engine,
+    (engine, cluster): (Engine, Option<ClusterNode>),
     messaging: Option<Arc<Messaging>>,
     (transport, brokers): (Option<Arc<dyn PushTransport>>, Arc<dyn Brokers>),
     threads: usize,
@@ -200,6 +216,7 @@ fn shared(
         reader: engine.reader(),
         intake: Intake::new(engine.reader(), messaging.clone()),
         engine,
+        cluster,
         messaging,
         transport,
         threads: (0..threads).map(|_| Arc::default()).collect(),

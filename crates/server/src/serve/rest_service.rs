@@ -17,7 +17,9 @@ use hyper::{HeaderMap, Method, Request};
 use hyper_util::service::TowerToHyperService;
 
 use crate::admission::ConnectionPlace;
-use crate::app::{App, Observed, catch_panic, failure};
+use crate::app::App;
+use crate::cluster::node::Leader;
+use crate::observe::{Observed, catch_panic, failure};
 use crate::request_head::RequestHead;
 use crate::request_notes::RequestNotes;
 use crate::response::ErrorResponse;
@@ -47,7 +49,7 @@ impl RestService {
         &self,
         mut request: Request<Incoming>,
     ) -> Result<Response, Infallible> {
-        if request.method() == Method::POST && request.uri().path() == PAYMENTS {
+        if request.method() == Method::POST && request.uri().path() == PAYMENTS && self.decides() {
             let observed = Observed::begin(&self.app, request.method(), request.headers());
             let (parts, body) = request.into_parts();
             let notes = RequestNotes::new(Some(self.connection.clone()));
@@ -64,6 +66,12 @@ impl RestService {
         // The future of the router is large, and rarely what is waited for here.
         let answer = Box::pin(self.router.call(request.map(Body::new)));
         answer.await
+    }
+
+    /// Whether payments are decided here, and not by another node.
+    fn decides(&self) -> bool {
+        let node = self.app.shared.cluster.as_ref();
+        node.is_none_or(|node| node.leader() == Leader::ThisNode)
     }
 
     async fn pay(&self, parts: Parts, body: Incoming) -> Result<Response, ErrorResponse> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::cluster::page_of_node;
 use crate::fixture::{Fixture, id};
 
 const RULES: &str = include_str!("../../../../docs/alerts.yml");
@@ -37,9 +38,9 @@ fn metrics(expression: &str) -> Vec<(&str, Vec<&str>)> {
     begins.map(metric).collect()
 }
 
-/// The page of a server with a subscription and deliveries at work.
+/// The page of a server with a subscription and deliveries at work, and that of a node of a cluster.
 fn page() -> String {
-    page_of_deliveries(&Fixture::with_subscriptions())
+    page_of_deliveries(&Fixture::with_subscriptions()) + &page_of_node()
 }
 
 /// Makes a binding, a subscription and deliveries, and returns the page.

@@ -21,6 +21,7 @@ use tributary_messaging::REPLAYS_MAX;
 use tributary_server::RateLimit;
 
 use crate::client::{Answer, PATIENCE, connect, post, read_answer, send, send_raw};
+use crate::cluster::second_hop;
 use crate::codes::scene::{Scene, actor, put_setting};
 use crate::fixture::{Fixture, QUEUE_LENGTH_MAX, id, pay};
 use crate::payees::{refused_part, refused_refund};
@@ -193,6 +194,16 @@ const SERVER: &[(ErrorCode, Provoke)] = &[
     (ErrorCode::HeadTooLarge, |s| {
         let long = [("Cookie", &*"x".repeat(32 << 10))];
         send(s.server.addr, "GET", "/health/live", &long, b"")
+    }),
+    (ErrorCode::NotLeader, |_| second_hop()),
+    (ErrorCode::PositionNotReached, |s| {
+        let hasty = s
+            .server
+            .beside(|limits| limits.request_timeout = Duration::from_millis(100));
+        let authorization = format!("Bearer {}", s.server.platform);
+        let headers = [("Authorization", authorization.as_str())];
+        let path = "/v1/accounts?min_position=1000000";
+        send(hasty.addr(), "GET", path, &headers, b"")
     }),
     (ErrorCode::IdempotencyKeyReused, |s| {
         s.server

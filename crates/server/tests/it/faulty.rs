@@ -197,6 +197,10 @@ impl Backend for Faulty {
         })
     }
 
+    fn follow(&mut self, frame: Vec<u8>) -> Ticket {
+        self.memory.follow(frame)
+    }
+
     fn depth(&self) -> usize {
         self.memory.depth()
     }

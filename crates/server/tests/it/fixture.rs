@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tributary_api::brokers::Brokers;
 use tributary_api::first_key::create_first_key;
+use tributary_api::leadership::Leadership;
 use tributary_api::transport::PushTransport;
 use tributary_connect::adapters::Adapters;
 use tributary_connect::memory;
@@ -113,6 +114,13 @@ impl TestClock {
     }
 }
 
+/// What makes a server a node of a cluster.
+pub(crate) struct Node {
+    pub(crate) leadership: Arc<dyn Leadership>,
+    /// The leader's platform key; none for the node that leads first.
+    pub(crate) key: Option<String>,
+}
+
 pub(crate) struct Fixture {
     pub(crate) addr: SocketAddr,
     /// A platform key that may write.
@@ -212,7 +220,16 @@ impl Fixture {
             keyring: Keyring::new(master_key.expect("it is made")),
             settings: crate::webhooks::open_settings(),
         };
-        Fixture::in_journal(true, Some(directory), Some(webhooks), |_| ())
+        Fixture::in_journal(true, Some(directory), Some(webhooks), None, |_| ())
+    }
+
+    /// A node of a cluster. A node that does not lead at the start has no key of its own: it is given that of the leader.
+    pub(crate) fn node(
+        delivery: Option<tempfile::TempDir>,
+        node: Node,
+        change: impl FnOnce(&mut ServerConfig),
+    ) -> Fixture {
+        Fixture::in_journal(false, delivery, None, Some(node), change)
     }
 
     fn over(
@@ -220,13 +237,14 @@ impl Fixture {
         webhook_config: Option<WebhookConfig>,
         change: impl FnOnce(&mut ServerConfig),
     ) -> Fixture {
-        Fixture::in_journal(false, delivery, webhook_config, change)
+        Fixture::in_journal(false, delivery, webhook_config, None, change)
     }
 
     fn in_journal(
         sandbox: bool,
         delivery: Option<tempfile::TempDir>,
         webhook_config: Option<WebhookConfig>,
+        node: Option<Node>,
         change: impl FnOnce(&mut ServerConfig),
     ) -> Fixture {
         let meta = JournalMeta {
@@ -238,9 +256,15 @@ impl Fixture {
         let memory = Memory::new(meta);
         let clock = Arc::new(TestClock::new());
         let (engine, messaging, faults) = engine(&memory, &clock, delivery.as_ref());
-        let platform = create_first_key(&engine)
-            .expect("it takes commands")
-            .expect("there is no key yet");
+        let (leadership, key) = match node {
+            Some(Node { leadership, key }) => (Some(leadership), key),
+            None => (None, None),
+        };
+        let platform = key.unwrap_or_else(|| {
+            create_first_key(&engine)
+                .expect("it takes commands")
+                .expect("there is no key yet")
+        });
         let mut config = ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             threads: 2,
@@ -252,7 +276,7 @@ impl Fixture {
         let transport = webhooks.clone().map(|it| it as Arc<dyn PushTransport>);
         let brokers = brokers(webhook_config.as_ref(), &engine);
         let (used, kept) = (engine.clone(), messaging.clone());
-        let running = Server::start(config, used, kept, transport, brokers);
+        let running = Server::start(config, used, kept, transport, brokers, leadership);
         let running = running.expect("it starts");
         let addr = running.addr();
         Fixture {
@@ -293,7 +317,7 @@ impl Fixture {
         let transport = self.transport();
         let brokers = brokers(self.webhook_config.as_ref(), engine);
         let (used, kept) = (engine.clone(), messaging.cloned());
-        let running = Server::start(config, used, kept, transport, brokers);
+        let running = Server::start(config, used, kept, transport, brokers, None);
         let running = running.expect("it starts");
         self.addr = running.addr();
         self.running = Some(running);
@@ -402,7 +426,8 @@ impl Fixture {
         change(&mut config.limits);
         let (engine, messaging) = (self.engine.clone(), self.messaging.clone());
         let brokers = brokers(self.webhook_config.as_ref(), &engine);
-        Server::start(config, engine, messaging, self.transport(), brokers).expect("it starts")
+        let transport = self.transport();
+        Server::start(config, engine, messaging, transport, brokers, None).expect("it starts")
     }
 
     /// Opens an account and returns its id.

@@ -279,7 +279,7 @@ fn tls_is_spoken_with_the_files_given() {
         ..ServerConfig::default()
     };
     let brokers = brokers(None, &server.engine);
-    let error = Server::start(config, server.engine.clone(), None, None, brokers)
+    let error = Server::start(config, server.engine.clone(), None, None, brokers, None)
         .expect_err("a key is no certificate");
     assert!(error.to_string().contains("key.pem"), "{error}");
 }

@@ -9,6 +9,7 @@ mod books;
 mod client;
 mod clock;
 mod cloud_events;
+mod cluster;
 mod codes;
 mod complaints;
 mod connections;

@@ -100,6 +100,11 @@ impl Stream {
         }
     }
 
+    /// The type of the next event.
+    pub(crate) fn event_type(&mut self) -> String {
+        self.event().event.expect("an event has a type")
+    }
+
     /// The next event.
     fn event(&mut self) -> Block {
         loop {

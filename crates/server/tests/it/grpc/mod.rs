@@ -58,7 +58,7 @@ pub(crate) fn block(id: &str) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
 
-pub(super) fn command(key: &str, body: Body) -> Command {
+pub(crate) fn command(key: &str, body: Body) -> Command {
     Command {
         key: key.as_bytes().to_vec(),
         body: Some(body),
@@ -76,11 +76,11 @@ pub(crate) fn payment(source: &str, destination: &str, amount: u64) -> Pay {
     }
 }
 
-pub(super) fn paying(key: &str, source: &str, destination: &str, amount: u64) -> Command {
+pub(crate) fn paying(key: &str, source: &str, destination: &str, amount: u64) -> Command {
     command(key, Body::Pay(payment(source, destination, amount)))
 }
 
-pub(super) fn batch(commands: Vec<Command>) -> SubmitRequest {
+pub(crate) fn batch(commands: Vec<Command>) -> SubmitRequest {
     SubmitRequest { commands, batch: 7 }
 }
 

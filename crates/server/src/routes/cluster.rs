@@ -1,0 +1,56 @@
+//! `/v1/cluster`: what this server is in its cluster. Platform keys only.
+
+use axum::extract::State;
+use axum::response::Response;
+use tributary_api::error::ApiError;
+use tributary_api::form::cluster::HandOver;
+use tributary_api::render::cluster::{ClusterObject, cluster};
+
+use crate::app::App;
+use crate::auth::{PlatformReading, PlatformWriting};
+use crate::cluster::node::ClusterNode;
+use crate::extract::OptionalJson;
+use crate::response::{ErrorResponse, json};
+
+/// Shows what this server is in its cluster, and how far it is. A server that is alone has no cluster. Platform keys only.
+#[utoipa::path(get, path = "/v1/cluster", tag = "operations", operation_id = "getCluster",
+    responses((status = 200, description = "The cluster, as this node knows it.", body = ClusterObject)))]
+pub(crate) async fn get(
+    State(app): State<App>,
+    _: PlatformReading,
+) -> Result<Response, ErrorResponse> {
+    Ok(shown(&app, cluster_node(&app)?))
+}
+
+/// Has the leader hand over to another node: an election follows, during which writes wait. Returns before that. Nothing happens if the
+/// node that is named is not there. Platform keys that may write only.
+#[utoipa::path(post, path = "/v1/cluster/hand_over", tag = "operations", operation_id = "handOverLeadership",
+    request_body(content = HandOver),
+    responses((status = 200, description = "The cluster, as the leader knew it.", body = ClusterObject)))]
+pub(crate) async fn hand_over(
+    State(app): State<App>,
+    _: PlatformWriting,
+    OptionalJson(body): OptionalJson<HandOver>,
+) -> Result<Response, ErrorResponse> {
+    let node = cluster_node(&app)?;
+    let answer = shown(&app, node);
+    node.leadership.hand_over(body.to.as_deref());
+    Ok(answer)
+}
+
+fn cluster_node(app: &App) -> Result<&ClusterNode, ApiError> {
+    let node = app.shared.cluster.as_ref();
+    node.ok_or_else(|| {
+        ApiError::not_found("cluster", "cluster")
+            .with_message("This server is alone: it is not a node of a cluster.")
+    })
+}
+
+fn shown(app: &App, node: &ClusterNode) -> Response {
+    let leadership = &node.leadership;
+    let position = app.shared.reader.published();
+    json(
+        200,
+        &cluster(leadership.role(), leadership.figures(), position),
+    )
+}
