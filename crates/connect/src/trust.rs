@@ -21,19 +21,19 @@ const SYSTEM_FILES: [&str; 4] = [
 /// Environment variable that names another file instead of the system's, as OpenSSL and many other programs know it.
 const SYSTEM_FILE_VARIABLE: &str = "SSL_CERT_FILE";
 
+/// Returns the file with the certificates that the system trusts; none if it has no such file.
+pub fn system_roots_file() -> Option<PathBuf> {
+    let named = std::env::var_os(SYSTEM_FILE_VARIABLE).map(PathBuf::from);
+    let mut known = SYSTEM_FILES.map(PathBuf::from).into_iter();
+    named.or_else(|| known.find(|path| path.exists()))
+}
+
 /// Returns the certificates in `file`; without a file, those that the system trusts. None if the system has no list of them.
 ///
 /// # Errors
 /// If the file can't be read or holds no certificate; the text names the file.
 pub fn load_trusted_roots(file: Option<&Path>) -> Result<Option<RootCertStore>, String> {
-    let named = || std::env::var_os(SYSTEM_FILE_VARIABLE).map(PathBuf::from);
-    let of_system = || {
-        SYSTEM_FILES
-            .map(PathBuf::from)
-            .into_iter()
-            .find(|path| path.exists())
-    };
-    let path = file.map(Path::to_owned).or_else(named).or_else(of_system);
+    let path = file.map(Path::to_owned).or_else(system_roots_file);
     let Some(path) = path else {
         return Ok(None);
     };

@@ -19,6 +19,7 @@ use tributary_api::token::{Secret, SecretSource};
 use tributary_api::transport::PushTransport;
 use tributary_connect::adapters::Adapters;
 use tributary_connect::bindings::{Bindings, BindingsConfig};
+use tributary_connect::trust::system_roots_file;
 use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
 use tributary_engine::Options;
 use tributary_server::{Server, ServerConfig};
@@ -382,6 +383,7 @@ fn server_config(
     let quarter = (server.limits.connections_max / 4).max(1);
     server.limits.connections_per_address_max = per_address.unwrap_or(quarter);
     server.limits.rate = rate_limit(&config.limits);
+    server.peer_ca_file = system_roots_file();
     server
 }
 

@@ -260,6 +260,8 @@ impl Fixture {
             Some(Node { leadership, key }) => (Some(leadership), key),
             None => (None, None),
         };
+        // Nodes share the name space of keys.
+        let first_key = if key.is_some() { 1_000_000 } else { 0 };
         let platform = key.unwrap_or_else(|| {
             create_first_key(&engine)
                 .expect("it takes commands")
@@ -291,7 +293,7 @@ impl Fixture {
             delivery,
             webhooks,
             webhook_config,
-            keys: AtomicU64::new(0),
+            keys: AtomicU64::new(first_key),
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::alerts::page_of_deliveries;
+use crate::cluster::page_of_node;
 use crate::fixture::{Fixture, pay};
 
 /// Suffixes of the series of a histogram.
@@ -83,7 +84,12 @@ fn outline(page: &str) -> String {
 #[test]
 fn names_types_and_labels_of_the_metrics_stay() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/metrics.txt");
-    let made = outline(&page());
+    let pages = [outline(&page()), outline(&page_of_node())];
+    let lines: BTreeSet<&str> = pages
+        .iter()
+        .flat_map(|page| page.split_inclusive('\n'))
+        .collect();
+    let made: String = lines.into_iter().collect();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &made).expect("it can be written");
     }

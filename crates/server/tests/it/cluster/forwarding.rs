@@ -314,7 +314,7 @@ fn events_are_received_and_acknowledged_through_a_follower() {
     let deliveries = taken["data"].as_array().expect("a list");
     assert_eq!(deliveries.len(), 1);
     let receipts = json!({"receipts": [deliveries[0]["receipt"]]});
-    let extended = json!({"receipts": [deliveries[0]["receipt"]], "seconds": 60});
+    let extended = json!({"receipts": [deliveries[0]["receipt"]], "visibility_seconds": 60});
     follower
         .post(&format!("{path}/extend"), &extended)
         .expect(200);

@@ -6,6 +6,7 @@ mod health;
 mod proxy;
 mod reads;
 mod smuggling;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
