@@ -167,6 +167,12 @@ impl Member {
         })
     }
 
+    /// Returns when the node knew last that it had the end of the log.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<Instant> {
+        self.shared.look(|state| state.standing.confirmed)
+    }
+
     /// Returns why the node has stopped, if it has.
     #[must_use]
     pub fn why_stopped(&self) -> Option<String> {

@@ -13,6 +13,7 @@ use serde_json::json;
 use tributary_api::brokers::Brokers;
 use tributary_api::caller::{Caller, internal_token};
 use tributary_api::first_key::create_first_key;
+use tributary_api::leadership::Leadership;
 use tributary_api::settings::apply::{SettingsApply, apply};
 use tributary_api::settings::standard::standard_types;
 use tributary_api::token::{Secret, SecretSource};
@@ -28,6 +29,7 @@ use crate::apply::{SettingsFile, read_for_serve, summary};
 use crate::cli;
 use crate::client::Client;
 use crate::cluster;
+use crate::cluster::leadership::ClusterLeadership;
 use crate::config::{self, Config};
 use crate::demo;
 use crate::exit::{Exit, StorageFailed, usage_error};
@@ -106,7 +108,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
             .clone()
             .map(|webhooks| webhooks as Arc<dyn PushTransport>),
         brokers,
-        None,
+        leadership(&config, &store),
     )?;
     // Create the key last: the key is shown only once, and a failed start must not use that up.
     let key = create_first_key_once(&config, &store)?;
@@ -149,6 +151,16 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         Some(why) => Err(StorageFailed(why).into()),
         None => result.map(|()| Exit::Done),
     }
+}
+
+/// Returns the standing of this node in its cluster; none for a system of one process.
+fn leadership(config: &Config, store: &Store) -> Option<Arc<dyn Leadership>> {
+    let member = store.member.clone()?;
+    Some(Arc::new(ClusterLeadership {
+        node: config.cluster.node.clone().unwrap_or_default(),
+        member,
+        messaging: store.messaging.clone(),
+    }))
 }
 
 /// Starts what the settings say of brokers. Without subscriptions there are no replies, and so no bindings.
@@ -383,7 +395,11 @@ fn server_config(
     let quarter = (server.limits.connections_max / 4).max(1);
     server.limits.connections_per_address_max = per_address.unwrap_or(quarter);
     server.limits.rate = rate_limit(&config.limits);
-    server.peer_ca_file = system_roots_file();
+    server.peer_ca_file = config
+        .cluster
+        .peer_ca_file
+        .clone()
+        .or_else(system_roots_file);
     server
 }
 

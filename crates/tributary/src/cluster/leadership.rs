@@ -54,6 +54,10 @@ impl Leadership for ClusterLeadership {
         }
     }
 
+    fn confirmed_ago(&self) -> Option<Duration> {
+        self.member.confirmed().map(|at| at.elapsed())
+    }
+
     fn confirm(&self) -> Confirmed {
         let (sender, receiver) = oneshot::channel();
         self.member.confirm(Box::new(move |position| {
