@@ -58,9 +58,9 @@ pub struct Prepared {
 pub struct Calls {
     /// Gives a frame that another node decided to the engine, and is told whether the engine has published it.
     pub follow: Box<dyn FnMut(Vec<u8>, Followed) + Send>,
-    /// The node leads from now on; nothing is decided before this returns, and everything that others decided is published. It must take
-    /// much less than [`crate::node::CANDIDATE_AFTER`].
-    pub lead: Box<dyn FnMut() + Send>,
+    /// The node leads from now on, with a journal that ends at this position; nothing is decided before this returns. It must take much
+    /// less than [`crate::node::CANDIDATE_AFTER`].
+    pub lead: Box<dyn FnMut(u64) + Send>,
 }
 
 /// Told whether a frame is published.
@@ -296,7 +296,7 @@ impl Follower {
         if !is_published {
             return;
         }
-        (self.calls.lead)();
+        (self.calls.lead)(head);
         tracing::info!(
             term = node.fold().term(),
             head,

@@ -54,7 +54,7 @@ impl BackendFactory for OneNode {
         let node = Node::new(identity, fold.unwrap_or_default(), Duration::ZERO);
         let calls = Calls {
             follow: Box::new(|_, _| panic!("there is nobody to follow")),
-            lead: Box::new(|| {}),
+            lead: Box::new(|_| {}),
         };
         let member = prepared.start(node, (self.connect)(), calls);
         let member = member.expect("a thread can be started");

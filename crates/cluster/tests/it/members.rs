@@ -75,7 +75,7 @@ impl Running {
         let following = engine.clone();
         let calls = Calls {
             follow: Box::new(move |frame, followed| following.follow(frame, followed)),
-            lead: Box::new(|| {}),
+            lead: Box::new(|_| {}),
         };
         let mut beside = prepared.beside();
         crate::beside::read(&mut beside).expect("it can be read");

@@ -28,6 +28,8 @@ use crate::store::{Store, random_bytes};
 pub(crate) const ID_KEY_PLACE: &str = "cluster id key";
 /// How often a log that can't be reached is tried at the start.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long the engine may take to show what a new leader begins with.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// Ranks of nodes: who claims first.
@@ -78,9 +80,15 @@ pub(crate) fn open(
     };
     let mut store = Store::start(Box::new(store), options, Some(storage), prepared.permit())?;
     let (engine, messaging) = (store.engine.clone(), store.messaging.clone());
+    let reader = engine.reader();
     let calls = Calls {
         follow: Box::new(move |frame, followed| engine.follow(frame, followed)),
-        lead: Box::new(move || {
+        lead: Box::new(move |position| {
+            // Nothing may be committed while deliveries are read anew.
+            let begun = Instant::now();
+            while reader.head().position < position && begun.elapsed() < PUBLISHED_WITHIN {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             if let Some(messaging) = &messaging
                 && let Err(error) = messaging.reload()
             {

@@ -29,7 +29,7 @@ pub(crate) fn kills() -> u64 {
 }
 
 /// What is imported under fire: a part of the bank's file, in the long form all of it.
-fn file(folder: &Path) -> Option<PathBuf> {
+pub(crate) fn file(folder: &Path) -> Option<PathBuf> {
     let csv = bank::csv()?;
     Some(if kills_asked_for().is_some() {
         csv

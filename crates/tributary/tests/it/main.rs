@@ -18,7 +18,7 @@ mod history;
 mod http;
 mod import;
 mod listen;
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "kafka", feature = "postgres"))]
 mod nodes;
 mod overload;
 mod plan;
