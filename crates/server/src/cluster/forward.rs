@@ -15,21 +15,27 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
-use tributary_api::failures::outcome_unknown;
+use tributary_api::failures::{outcome_unknown, submit_error};
 use tributary_api::leadership::NodeAddress;
+use tributary_engine::Refused;
 
 use crate::app::App;
 use crate::cluster::headers::{outgoing_headers, remove_hop_by_hop};
 use crate::cluster::node::{CONFIRMED_AGO_MAX, ClusterNode, ForwardCounts, Leader, RETRY_AFTER};
 use crate::cluster::peer_client::NoAnswer;
 use crate::cluster::position::{position_of_answer, wait_for_view};
-use crate::grpc::status::CODE;
+use crate::cluster::stoppable_body::StoppableBody;
+use crate::grpc::status::{CODE, status_of};
 use crate::request_notes::note_accepted_elsewhere;
 
 /// Longest wait for a leader that takes a request: an election takes some seconds.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(8);
 /// Pause before a leader is looked for again.
 const LEADER_PAUSE: Duration = Duration::from_millis(50);
+/// While an answer is waited for: pause between two looks at who leads, and how many of them must find another node before the answer
+/// counts as lost.
+const REPLACED_PAUSE: Duration = Duration::from_millis(500);
+const REPLACED_LOOKS: u32 = 3;
 /// Time that a receiver may ask to wait for events, on top of the time for its answer.
 const RECEIVE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// End of the paths where a receiver may wait for events.
@@ -194,14 +200,17 @@ impl Outgoing {
         };
         let deadline = self.deadline(app);
         let within = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let sending = async {
+            tokio::select! {
+                biased;
+                answer = peers.send(request) => answer,
+                () = replaced(node, leader) => Err(NoAnswer::Lost("another node leads now".to_owned())),
+            }
+        };
         let answer = match self.protocol {
             // A stream begins when its first answer does.
-            Protocol::GrpcStream => Some(peers.send(request).await),
-            _ => {
-                app.timeouts
-                    .within(within(deadline), peers.send(request))
-                    .await
-            }
+            Protocol::GrpcStream => Some(sending.await),
+            _ => app.timeouts.within(within(deadline), sending).await,
         };
         let answer = match answer {
             Some(Ok(answer)) if self.is_refused(&answer) => return Ok(None),
@@ -306,13 +315,28 @@ impl Outgoing {
                 let collected = Limited::new(body, bytes_max).collect().await;
                 Body::new(collected.map_err(|error| error.to_string())?)
             }
-            false => Body::new(body),
+            false => self.until_stopped(app, Body::new(body), exact.is_some()),
         };
         let mut response = Response::new(body);
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
         remove_hop_by_hop(response.headers_mut());
         Ok(response)
+    }
+
+    /// Returns a streamed body that ends with this server. One of known length can't end early.
+    fn until_stopped(&self, app: &App, body: Body, has_length: bool) -> Body {
+        if has_length {
+            return body;
+        }
+        let trailers = (self.protocol != Protocol::Rest).then(|| {
+            let mut trailers = HeaderMap::new();
+            let status = status_of(&submit_error(Refused::Stopping));
+            let _plain_text = status.add_header(&mut trailers);
+            trailers
+        });
+        let stopped = app.shared.stopped.clone();
+        Body::new(StoppableBody::new(body, stopped, trailers))
     }
 
     /// Error of a request that was sent and whose answer did not come.
@@ -330,6 +354,19 @@ impl Outgoing {
             }
             false => outcome_unknown(),
         }
+    }
+}
+
+/// Waits until another node has led for a while, so that the one that was asked is unlikely to answer.
+async fn replaced(node: &ClusterNode, leader: &NodeAddress) {
+    let mut looks_since = 0;
+    while looks_since < REPLACED_LOOKS {
+        tokio::time::sleep(REPLACED_PAUSE).await;
+        looks_since = match node.leader() {
+            Leader::Unknown => looks_since,
+            Leader::Other(now) if now == *leader => 0,
+            Leader::Other(_) | Leader::ThisNode | Leader::Stopped => looks_since + 1,
+        };
     }
 }
 

@@ -9,3 +9,4 @@ pub(crate) mod peer_client;
 pub(crate) mod places;
 pub(crate) mod position;
 pub(crate) mod rest;
+mod stoppable_body;

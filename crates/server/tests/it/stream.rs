@@ -100,6 +100,16 @@ impl Stream {
         }
     }
 
+    /// Whether the stream ends as it should, with no further event.
+    pub(crate) fn ends(&mut self) -> bool {
+        while let Some(block) = self.block() {
+            if !block.data.is_empty() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// The type of the next event.
     pub(crate) fn event_type(&mut self) -> String {
         self.event().event.expect("an event has a type")

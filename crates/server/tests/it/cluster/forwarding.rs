@@ -7,9 +7,11 @@ use serde_json::json;
 use tributary_api::leadership::{NodeAddress, Role};
 
 use super::proxy::Proxy;
+use super::smuggling::answer_one;
 use super::{Cluster, FORWARDED_BY, account_of};
 use crate::client::{Answer, post, send, until};
 use crate::fixture::{id, pay};
+use crate::stream::Stream;
 
 #[test]
 fn writes_through_a_follower_are_made_by_the_leader_for_the_caller_and_once() {
@@ -297,6 +299,47 @@ fn a_write_that_takes_too_long_has_an_unknown_outcome() {
         (again.status == 201).then_some(())
     });
     assert_eq!(cluster.leader.reader().published(), 2, "it was made once");
+}
+
+#[test]
+fn a_write_at_a_leader_that_is_replaced_is_not_waited_for() {
+    let cluster = Cluster::start();
+    let (url, silent) = answer_one("");
+    let replaced = NodeAddress {
+        url,
+        ..cluster.leader_address()
+    };
+    cluster.follow(replaced);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let token = &cluster.leader.platform;
+            cluster
+                .follower
+                .post_raw(token, "/v1/accounts", Some("k"), b"{}")
+        });
+        // An election, and its end. The writer may be asked for only then: no matter, its answer is another then.
+        std::thread::sleep(Duration::from_millis(200));
+        cluster.follows.set_role(Role::Follower { leader: None });
+        cluster.follow(cluster.leader_address());
+        let answer = writer.join().expect("no panic");
+        assert!(["outcome_unknown", "parameter_missing"].contains(&answer.code().as_str()));
+        if answer.status == 504 {
+            silent.join().expect("no panic");
+        }
+    });
+}
+
+#[test]
+fn a_follower_that_stops_ends_the_streams_of_the_leader() {
+    let mut cluster = Cluster::start();
+    cluster.pump.hold();
+    let event = json!({"type": "app.order.made", "data": 1});
+    let first = cluster.leader.post("/v1/events", &event).expect(201);
+    let query = format!("?events=app.%23&after={}", id(&first));
+    let mut stream = Stream::open(&cluster.follower, &cluster.leader.platform, &query, None);
+    assert_eq!(cluster.forwarded("answered"), 1);
+    drop(cluster.follower.running.take());
+    assert!(stream.ends(), "it ends as a stream of this server does");
 }
 
 #[test]

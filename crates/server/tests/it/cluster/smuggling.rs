@@ -10,7 +10,7 @@ use super::Cluster;
 use crate::client::send_raw;
 
 /// Answers one request like this, and returns the request.
-fn answer_one(answer: &'static str) -> (String, JoinHandle<String>) {
+pub(super) fn answer_one(answer: &'static str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it listens"));
     let thread = std::thread::spawn(move || {
@@ -21,6 +21,10 @@ fn answer_one(answer: &'static str) -> (String, JoinHandle<String>) {
             request.extend_from_slice(&piece[..bytes]);
         }
         stream.write_all(answer.as_bytes()).expect("it is taken");
+        if answer.is_empty() {
+            // It goes when the other side does.
+            let _gone = stream.read(&mut piece);
+        }
         String::from_utf8(request).expect("text")
     });
     (url, thread)
