@@ -84,10 +84,6 @@ impl Cluster {
     }
 
     fn settings(&self, node: usize) -> Vec<(&'static str, String)> {
-        let log = format!(
-            "postgresql://tributary@{}/postgres",
-            self.postgresql.address()
-        );
         let password = self.folder.path().join("password");
         vec![
             ("TRIBUTARY_CLUSTER_LOG", self.log.url()),
