@@ -37,3 +37,12 @@ impl Damage {
         }
     }
 }
+
+/// The shared log that a journal is a mirror of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedLog {
+    /// Random id of the log.
+    pub id: [u8; 16],
+    /// Whether the journal is still on its way onto the log: the log may lack records of it.
+    pub is_moving: bool,
+}

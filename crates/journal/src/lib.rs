@@ -54,10 +54,10 @@ pub use frame::{
     FRAME_RECORDS_MAX, FrameBuilder, FrameHeader, FrameRecord, FrameRef, PushError,
     RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Records,
 };
-pub use head::{Damage, Head};
+pub use head::{Damage, Head, SharedLog};
 pub use locks::{lock, read as read_lock, write as write_lock};
 pub use maintain::Maintainer;
-pub use meta::{Epoch, Meta, SharedLog, read_meta};
+pub use meta::{Epoch, Meta, read_meta};
 pub use options::{
     AppendError, KeyExtractor, OpenError, Options, ReadError, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
     Space,

@@ -19,7 +19,7 @@ use hex::FromHex as _;
 
 use crate::disk::Disk;
 use crate::files::replace_file;
-use crate::head::Damage;
+use crate::head::{Damage, SharedLog};
 use crate::options::OpenError;
 
 pub(crate) const META_FILE: &str = "meta";
@@ -34,15 +34,6 @@ pub struct Epoch {
     pub number: u32,
     /// First position that belongs to the epoch.
     pub first_position: u64,
-}
-
-/// The shared log that a journal is a mirror of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SharedLog {
-    /// Random id of the log.
-    pub id: [u8; 16],
-    /// Whether the journal is still on its way onto the log: the log may lack records of it.
-    pub is_moving: bool,
 }
 
 /// Identity of a journal and its epochs. Part of every backup.

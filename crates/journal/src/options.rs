@@ -3,8 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::head::Damage;
-use crate::meta::SharedLog;
+use crate::head::{Damage, SharedLog};
 
 /// Extracts the index keys of a record: called with a payload and a function that receives each 64-bit key hash. Must give the
 /// same keys for the same payload for ever.

@@ -136,6 +136,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         }
         tracing::info!("stopping: requests in flight are answered first");
     });
+    let failure = store.failure();
     if let Some(member) = &store.member {
         // Another node decides while this one answers what it has taken.
         cluster::leadership::hand_over(member, store.messaging.as_deref(), None);
@@ -147,7 +148,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         webhooks.stop();
     }
     store.shutdown();
-    match store.failure() {
+    match failure.or_else(|| store.storage_failure()) {
         Some(why) => Err(StorageFailed(why).into()),
         None => result.map(|()| Exit::Done),
     }

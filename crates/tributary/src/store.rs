@@ -195,14 +195,18 @@ impl Store {
         }
     }
 
-    /// Returns why the engine stopped, if its storage failed, or why this node of a cluster did.
-    pub(crate) fn failure(&self) -> Option<String> {
-        let failure = self
-            .failure
+    /// Returns why the engine stopped, if its storage failed.
+    pub(crate) fn storage_failure(&self) -> Option<String> {
+        self.failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        failure.or_else(|| self.member.as_ref()?.why_stopped())
+            .clone()
+    }
+
+    /// Returns why the engine stopped, or this node of a cluster, which is in the nature of things once it was shut down.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let of_node = || self.member.as_ref()?.why_stopped();
+        self.storage_failure().or_else(of_node)
     }
 
     /// Returns whether an active platform key with write access exists.
