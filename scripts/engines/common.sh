@@ -3,7 +3,7 @@
 repo=$(cd "$engines/../.." && pwd -P)
 apt_updated=no
 
-say() { printf 'install-engines: %s\n' "$*" >&2; }
+say() { printf '%s: %s\n' "${script:-install-engines}" "$*" >&2; }
 fail() {
     say "$*"
     [ ! -s "${log:-}" ] || tail -n 15 "$log" >&2

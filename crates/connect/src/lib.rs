@@ -1,4 +1,5 @@
-//! Drivers for outside systems, one folder each: webhooks, and the adapters to brokers behind [`port`].
+//! Drivers for outside systems, one folder each: webhooks, the adapters to brokers behind [`port`], and registries of nodes
+//! ([`discovery`]).
 //!
 //! A driver takes the events that subscriptions have to be given, sends them, and notes what came of it. **It must not know** the
 //! server, another driver, or any rule about money.
@@ -16,6 +17,7 @@ mod counters;
     feature = "rocketmq"
 ))]
 mod dial;
+pub mod discovery;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;

@@ -2,12 +2,14 @@
 //!
 //! [`disk`] is a simulated disk that loses, tears and refuses writes, [`clock`] a clock that tests set, [`model`] an
 //! independent ledger, [`lossy`] a backend that loses answers, [`workload`] a source of random commands, [`random`] a seeded generator
-//! of numbers, [`ports`] of ports, [`engine`] a real broker. [`lockstep`], [`crash`] and [`read_checks`] compare backends with the model.
+//! of numbers, [`ports`] of ports, [`engine`] a real broker, [`consul`] what
+//! answers like Consul. [`lockstep`], [`crash`] and [`read_checks`] compare backends with the model.
 //! This crate may know every crate of the workspace below the server; none of them may know it outside of their tests.
 
 pub mod backends;
 pub mod clock;
 pub mod commands;
+pub mod consul;
 pub mod crash;
 pub mod disk;
 pub mod engine;

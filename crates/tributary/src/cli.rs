@@ -86,7 +86,7 @@ pub(crate) struct Serve {
     /// Address and port to listen on for gRPC; without this option gRPC is off
     #[arg(long, value_name = "ADDR")]
     pub(crate) grpc_listen: Option<SocketAddr>,
-    /// TOML file with the configuration
+    /// TOML file with the configuration, or a key that holds it: consul://HOST:PORT/KEY or etcd://HOST:PORT/KEY
     #[arg(long, value_name = "FILE", env = "TRIBUTARY_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Serve a sandbox: for tests without real money, with a clock that the API moves forwards. A new data directory becomes a

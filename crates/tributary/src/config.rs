@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tributary_cluster::entry::NAME_BYTES_MAX;
 use tributary_engine::QUEUE_LENGTH_MAX;
 
+use crate::config_source;
 use crate::exit::usage_error;
 
 /// Maximum value of `limits.queue_length_max`: each queued payment takes memory.
@@ -40,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) webhooks: Webhooks,
     pub(crate) cluster: Cluster,
     pub(crate) log: Log,
+    pub(crate) discovery: Discovery,
 }
 
 /// Storage of the journal.
@@ -171,6 +173,17 @@ pub(crate) struct Log {
     pub(crate) format: LogFormat,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Discovery {
+    /// URL of the registry to which this server is announced while it runs.
+    pub(crate) announce: Option<String>,
+    /// File of the credential for the registry.
+    pub(crate) credential_file: Option<PathBuf>,
+    /// File of certificates to trust, PEM; by default those of the system.
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LogFormat {
@@ -193,6 +206,7 @@ impl Default for Config {
             webhooks: Webhooks::default(),
             cluster: Cluster::default(),
             log: Log::default(),
+            discovery: Discovery::default(),
         }
     }
 }
@@ -221,7 +235,7 @@ impl Default for Log {
 }
 
 /// Every key with its type, for the environment: `TRIBUTARY_LIMITS_BODY_BYTES_MAX` is `limits.body_bytes_max`.
-const KEYS: [(&str, Kind); 31] = [
+const KEYS: [(&str, Kind); 34] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
     ("grpc_listen", Kind::Text),
@@ -253,6 +267,9 @@ const KEYS: [(&str, Kind); 31] = [
     ("cluster.peer_ca_file", Kind::Text),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
+    ("discovery.announce", Kind::Text),
+    ("discovery.credential_file", Kind::Text),
+    ("discovery.ca_file", Kind::Text),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -272,7 +289,7 @@ const OTHER_VARIABLES: [&str; 3] = ["TRIBUTARY_API_KEY", "TRIBUTARY_SERVER", "TR
 const TEST_PREFIXES: [&str; 2] = ["TRIBUTARY_TEST_", "TRIBUTARY_REQUIRE_"];
 
 impl Config {
-    /// Reads `file`, if any, and applies the environment.
+    /// Reads `file`, if any, which may also be a key of Consul or etcd, and applies the environment.
     pub(crate) fn load(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
@@ -329,6 +346,9 @@ impl Config {
             a.cluster.peer_ca_file != b.cluster.peer_ca_file,
             a.log.level != b.log.level,
             a.log.format != b.log.format,
+            a.discovery.announce != b.discovery.announce,
+            a.discovery.credential_file != b.discovery.credential_file,
+            a.discovery.ca_file != b.discovery.ca_file,
         ];
         let keys = KEYS.iter().zip(differs);
         keys.filter_map(|((key, _), differs)| differs.then_some(*key))
@@ -375,8 +395,7 @@ impl Config {
 
 /// Reads and checks the file alone, so that an error names its line.
 fn read_file(path: &Path) -> anyhow::Result<toml::Table> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+    let text = config_source::read(path)?;
     let wrong = |error: toml::de::Error| usage_error(format!("{}: {error}", path.display()));
     toml::from_str::<Config>(&text).map_err(wrong)?;
     toml::from_str(&text).map_err(wrong)

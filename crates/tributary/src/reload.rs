@@ -1,4 +1,4 @@
-//! SIGHUP: reads the configuration again, and puts into force what can change while the server runs.
+//! Reads the configuration again, after SIGHUP or a change in Consul or etcd, and puts into force what can change while the server runs.
 //!
 //! Everything is checked first. If anything is wrong, nothing changes, and the log says what is wrong.
 
@@ -39,14 +39,14 @@ pub(crate) fn reload(
                 changed = ?reloaded.changed,
                 needs_restart = ?reloaded.needs_restart,
                 certificate = reloaded.config.tls.certificate.is_some(),
-                "SIGHUP: the configuration was reloaded, and the files of the certificate and its key were read again"
+                "the configuration was reloaded, and the files of the certificate and its key were read again"
             );
             reloaded.config
         }
         Err(error) => {
             tracing::error!(
                 error = format!("{error:#}"),
-                "SIGHUP: the configuration was not reloaded, and nothing was changed"
+                "the configuration was not reloaded, and nothing was changed"
             );
             current.clone()
         }

@@ -31,7 +31,9 @@ use crate::client::Client;
 use crate::cluster;
 use crate::cluster::leadership::ClusterLeadership;
 use crate::config::{self, Config};
+use crate::config_source::{self, ConfigWatch};
 use crate::demo;
+use crate::discovery;
 use crate::exit::{Exit, StorageFailed, usage_error};
 use crate::files;
 use crate::log;
@@ -46,7 +48,10 @@ const STOP_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs `serve`.
 pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
+    // Before it is read, so that no change is missed.
+    let config_watch = config_source::watch(arguments.config.as_deref())?;
     let config = read_config(arguments)?;
+    let registry = discovery::open(&config.discovery)?;
     let to_apply = arguments.apply.as_deref();
     let to_apply = to_apply.map(|file| read_for_serve(file, &arguments.prune));
     let to_apply = to_apply.transpose()?;
@@ -125,12 +130,16 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         internal,
         key,
     };
+    let announced =
+        registry.map(|registry| registry.announce(&config, &access.url, access.grpc.as_deref()));
+    let announced = announced.transpose()?;
     let result = announce(arguments, &config, &store, &access).inspect(|()| {
         let mut config = config;
         while !stop.is_requested() && store.failure().is_none() {
             std::thread::sleep(STOP_POLL_INTERVAL);
             signals.log_ignored();
-            if signals.take_reload() {
+            let is_changed = config_watch.as_ref().is_some_and(ConfigWatch::take_change);
+            if signals.take_reload() || is_changed {
                 config = reload(&config, || read_config(arguments), &server, &log_level);
             }
         }
@@ -142,6 +151,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         cluster::leadership::hand_over(member, store.messaging.as_deref(), None);
     }
     // First what takes commands in, so that every accepted command is answered.
+    drop(announced);
     drop(bindings);
     server.shutdown();
     if let Some(webhooks) = webhooks {

@@ -1,8 +1,9 @@
-//! Webhooks, as a receiver meets them: the sender alone, without a server. And the contract of adapters to brokers.
+//! Webhooks, as a receiver meets them: the sender alone, without a server. The contract of adapters to brokers. Registries of nodes.
 
 mod attempts;
 mod bindings;
 mod contract;
+mod discovery;
 mod fairness;
 mod receiver;
 mod standard;
