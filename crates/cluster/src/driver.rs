@@ -166,6 +166,58 @@ pub fn run(
     running.node
 }
 
+/// Runs a node that offers nothing, until the log ends or the node stops: for whoever only ends a log.
+///
+/// # Errors
+/// Why it stopped.
+pub fn run_to_end(
+    node: Node,
+    log: &mut dyn Log,
+    commands: &Receiver<Command>,
+) -> Result<Node, String> {
+    let mut idle = Idle::default();
+    let node = run(node, log, commands, &mut idle);
+    match idle.failed {
+        Some(why) => Err(why),
+        None => Ok(node),
+    }
+}
+
+#[derive(Default)]
+struct Idle {
+    failed: Option<String>,
+}
+
+impl Listener for Idle {
+    fn next_frame(&mut self) -> Option<(Vec<u8>, [u8; 32])> {
+        None
+    }
+
+    fn next_beside(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn handle(&mut self, _node: &Node, event: Event) {
+        if let Event::Stopped(why) = event {
+            self.failed = Some(why.to_string());
+        }
+    }
+
+    fn count_append(&mut self, _appended: Appended, _took: Duration) {}
+
+    fn observe(&mut self, _node: &Node, _now: Now) {}
+
+    fn has_stopped(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    fn report_failure(&mut self, error: &LogError) {
+        if let LogError::Unfit(why) = error {
+            self.failed = Some(why.clone());
+        }
+    }
+}
+
 struct Running {
     node: Node,
     session: Option<u64>,

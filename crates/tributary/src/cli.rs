@@ -439,6 +439,7 @@ Examples:
   tributary cluster init --config node-0.toml     put the data directory, new or in use before, onto the log
   tributary serve --config node-0.toml            start a node
   tributary cluster status --server http://10.0.0.1:8080
+  tributary cluster status --discover dns://tributary.example:8080
   tributary cluster hand-over --server http://10.0.0.1:8080
   tributary cluster leave --config node-0.toml    end the cluster: this directory goes on alone";
 
@@ -467,6 +468,11 @@ pub(crate) enum ClusterCommand {
     Leave(ClusterLeave),
     /// Compare the data directory of a stopped node with the log, from the first record on.
     Verify(ClusterVerify),
+    /// Make a new log of the data directory of a node, after the log was lost or lost what it had acknowledged.
+    ///
+    /// cluster.log names the new log, which must be empty. All nodes must be stopped. The directory is compared with those of other
+    /// nodes that are given; records that only they have are listed, and are lost only with --accept-loss.
+    Recover(ClusterRecover),
 }
 
 /// A node whose server does not run.
@@ -530,9 +536,34 @@ pub(crate) struct ClusterVerify {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ClusterRecover {
+    #[command(flatten)]
+    pub(crate) node: ClusterNode,
+    /// Data directory of another node, to compare with; can be repeated
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mirror: Vec<PathBuf>,
+    /// Go on although other nodes have records that this directory has not
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+    /// URL of the old log, which is ended so that no node goes on there
+    #[arg(long, value_name = "URL", conflicts_with = "old_log_is_gone")]
+    pub(crate) old_log: Option<String>,
+    /// The old log does not exist any more, or no node can reach it
+    #[arg(long)]
+    pub(crate) old_log_is_gone: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ClusterStatus {
     #[command(flatten)]
     pub(crate) server: Server,
+    /// Show all nodes that are found here, instead of one in detail: consul://host:8500/service, etcd://host:2379/service,
+    /// dns://host:8080 or static://host:8080,host:8080. Needs no API key
+    #[arg(long, value_name = "URL", conflicts_with = "server")]
+    pub(crate) discover: Option<String>,
     /// Print the status as JSON
     #[arg(long)]
     pub(crate) json: bool,

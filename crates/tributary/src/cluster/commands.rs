@@ -6,25 +6,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
-use tributary_cluster::beside::read_pieces;
-use tributary_cluster::entry::{Genesis, HeadMark};
-use tributary_cluster::log::Log;
-use tributary_cluster::moving::{MoveError, Source, compare, move_journal, read_genesis};
+use tributary_cluster::moving::{MoveError, compare, read_genesis};
 use tributary_cluster::resume;
-use tributary_connect::webhooks::MasterKey;
-use tributary_engine::{Backend as _, Basis, Embedded, FileLog, JournalReader, Options};
-use tributary_journal::{
-    DirDisk, Disk, Head, OpenError, SharedLog, Writer, read_meta, set_shared_log,
-};
-use tributary_messaging::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION};
+use tributary_connect::discovery::open_discovery;
+use tributary_connect::discovery::port::Access;
+use tributary_engine::{Backend as _, Embedded, Options};
+use tributary_journal::{DirDisk, Disk, OpenError, SharedLog, Writer, read_meta, set_shared_log};
 
-use super::log::{connect, create, log_error};
-use super::node::{ID_KEY_PLACE, identity, make_mirror, open};
+use super::log::{connect, create};
+use super::moving::{announce_moved, move_error, move_onto, read_config};
+use super::node::{make_mirror, open};
 use crate::backup::{
     BackupProgress, fetch_frames, open_journal, read_head_position, read_server_meta,
     restore_deliveries,
 };
 use crate::cli;
+use crate::client::Client;
 use crate::config::Config;
 use crate::exit::{Exit, usage_error};
 use crate::master_key::{self, master_key_path};
@@ -41,33 +38,11 @@ pub(crate) fn cluster(command: &cli::ClusterCommand) -> anyhow::Result<Exit> {
     match command {
         cli::ClusterCommand::Init(arguments) => init(arguments),
         cli::ClusterCommand::Join(arguments) => join(arguments),
+        cli::ClusterCommand::Recover(arguments) => super::recover::recover(arguments),
         cli::ClusterCommand::Leave(arguments) => leave(arguments),
         cli::ClusterCommand::Verify(arguments) => verify(arguments),
         cli::ClusterCommand::Status(arguments) => status(arguments),
         cli::ClusterCommand::HandOver(arguments) => hand_over(arguments),
-    }
-}
-
-/// Reads the configuration of a node.
-pub(crate) fn read_config(arguments: &cli::ClusterNode) -> anyhow::Result<Config> {
-    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
-    if let Some(data) = &arguments.data {
-        config.data.clone_from(data);
-    }
-    if config.cluster.log.is_none() {
-        return Err(usage_error(
-            "cluster.log is not set: name the log in the configuration (--config FILE), or with TRIBUTARY_CLUSTER_LOG",
-        ));
-    }
-    crate::log::start(&config.log, true)?;
-    Ok(config)
-}
-
-pub(crate) fn move_error(error: MoveError) -> anyhow::Error {
-    match error {
-        MoveError::Log(error) => log_error(error),
-        MoveError::Taken(_) => usage_error(format!("cluster.log: {error}")),
-        MoveError::Failed(_) => anyhow::anyhow!(error),
     }
 }
 
@@ -118,36 +93,7 @@ fn init(arguments: &cli::ClusterInit) -> anyhow::Result<Exit> {
         }
     };
     let head = move_onto(&config, &disk, &mut *log, log_id)?;
-    let mark = SharedLog {
-        id: log_id,
-        is_moving: false,
-    };
-    set_shared_log(&*disk, Some(mark)).context("the directory can't be marked")?;
-    let shown = key.filter(|_| config.platform_key_file.is_none());
-    if arguments.json {
-        let line = json!({
-            "log": hex::encode(log_id), "position": head.position, "hash": hex::encode(head.hash), "platform_key": shown
-        });
-        print_line(&line.to_string());
-        return Ok(Exit::Done);
-    }
-    print_line(&format!(
-        "{} records are on the log {}, and every frame was read back and compared; head {}",
-        head.position,
-        hex::encode(log_id),
-        hex::encode(head.hash)
-    ));
-    if let Some(key) = shown {
-        print_line(&format!(
-            "platform key (may do everything; shown only now):\n  {key}"
-        ));
-    }
-    print_line(&format!(
-        "{} is a mirror of it now: start nodes with `tributary serve`, each with its own data directory and a copy of {}",
-        config.data.display(),
-        master_key_path(&config).display()
-    ));
-    Ok(Exit::Done)
+    announce_moved(&config, &*disk, log_id, head, key, arguments.json)
 }
 
 /// Makes sure that the directory exists and has a master key and a platform key, which only one node may make. Returns a new platform key.
@@ -169,48 +115,6 @@ fn prepare_directory(config: &Config, sandbox: bool) -> anyhow::Result<Option<St
     let key = prepared();
     store.shutdown();
     key
-}
-
-/// Moves the journal, and what there is of deliveries, onto the log. Returns the head.
-fn move_onto(
-    config: &Config,
-    disk: &Arc<dyn Disk>,
-    log: &mut dyn Log,
-    log_id: [u8; 16],
-) -> anyhow::Result<Head> {
-    let stored = tributary_journal::Options {
-        shared_log: Some(log_id),
-        ..tributary_journal::Options::default()
-    };
-    let journal = Embedded::open(disk.clone(), stored)
-        .with_context(|| format!("cannot open {}", config.data.display()))?;
-    let reader: Arc<dyn JournalReader> = journal.reader();
-    let meta = read_meta(&**disk).context("the directory can't be read")?;
-    let master_key = MasterKey::load(&master_key_path(config), false)?;
-    let sealed = master_key.seal(ID_KEY_PLACE, &meta.id_key);
-    let number = u64::from_str_radix(&master_key.id(), 16).expect("it is 16 hexadecimal digits");
-    let head = reader.head();
-    let head_mark = HeadMark {
-        position: head.position,
-        hash: head.hash,
-    };
-    let mut kept = FileLog::new(disk.clone(), DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION);
-    let mut standing = |basis: &Basis| basis.standing(&*reader);
-    let pieces = read_pieces(&mut kept, Basis::from(head), head.timestamp, &mut standing);
-    let bar = progress_bar(head.position, "records");
-    let source = Source {
-        log_id,
-        genesis: Genesis::new(&meta, number, sealed, head_mark),
-        reader: reader.clone(),
-        beside: pieces
-            .context("the delivery log can't be read")?
-            .unwrap_or_default(),
-        progress: &mut |position| bar.set_position(position),
-    };
-    let moved = move_journal(log, identity(&config.cluster), source);
-    bar.finish_and_clear();
-    moved.map_err(move_error)?;
-    Ok(head)
 }
 
 /// Makes the directory of a node, with the records of a backup or of a running node.
@@ -430,8 +334,49 @@ fn verify(arguments: &cli::ClusterVerify) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Shows all nodes that are found at `url`, and whether each leads.
+fn show_nodes(url: &str, arguments: &cli::ClusterStatus) -> anyhow::Result<Exit> {
+    let discovery = open_discovery(url, &Access::default());
+    let discovery = discovery.map_err(|error| usage_error(format!("--discover: {error}")))?;
+    let mut rows = Vec::new();
+    for node in discovery.nodes()? {
+        let asked = Client::new(&node.url, "", arguments.server.ca.as_deref())
+            .and_then(|mut client| client.get("/health/leader")?.json());
+        let role = match asked {
+            Ok(health) => health["role"].as_str().unwrap_or("unknown").to_owned(),
+            Err(_) => "unreachable".to_owned(),
+        };
+        rows.push((node.name, node.url, role));
+    }
+    if arguments.json {
+        let nodes: Vec<_> = rows
+            .iter()
+            .map(|(name, url, role)| json!({ "node": name, "url": url, "role": role }))
+            .collect();
+        print_line(&json!({ "nodes": nodes }).to_string());
+        return Ok(Exit::Done);
+    }
+    let widths = rows.iter().fold((4, 3), |(name, url), row| {
+        (row.0.len().max(name), row.1.len().max(url))
+    });
+    for (name, url, role) in &rows {
+        print_line(&format!(
+            "{name:name_width$}  {url:url_width$}  {role}",
+            name_width = widths.0,
+            url_width = widths.1
+        ));
+    }
+    if rows.is_empty() {
+        print_line("no node is announced there");
+    }
+    Ok(Exit::Done)
+}
+
 /// Shows how a running node stands.
 fn status(arguments: &cli::ClusterStatus) -> anyhow::Result<Exit> {
+    if let Some(url) = &arguments.discover {
+        return show_nodes(url, arguments);
+    }
     let mut client = arguments.server.client()?;
     let status = client.get("/v1/cluster")?.require_success()?.json()?;
     if arguments.json {

@@ -5,4 +5,6 @@
 pub(crate) mod commands;
 pub(crate) mod leadership;
 pub(crate) mod log;
+pub(crate) mod moving;
 pub(crate) mod node;
+pub(crate) mod recover;

@@ -499,3 +499,83 @@ fn real_payments_move_onto_postgresql_and_kafka_and_back_unchanged() {
     bank::check_balances(&alone, &csv);
     assert!(alone.stop().success());
 }
+
+#[test]
+fn a_log_that_was_lost_is_made_anew_of_the_node_that_has_most() {
+    let Some(mut cluster) = Cluster::new(Kind::Postgresql) else {
+        return;
+    };
+    let (records, _) = moved(&cluster);
+    for node in 1..3 {
+        cluster.give_keys(node);
+    }
+    // The third node stays behind.
+    let behind = cluster.start(2);
+    until("it has everything so far", || {
+        (behind.get("/v1/journal/head")["position"] == json!(records)).then_some(())
+    });
+    assert!(behind.stop().success());
+    let nodes = [cluster.start(0), cluster.start(1)];
+    let token = nodes[0].key.clone();
+    let body = json!({ "owner": "platform", "currency": "EUR", "kind": "external",
+        "external_id": "late", "overdraft": "unlimited" });
+    cluster.decide(&token, "/v1/accounts", "late", &body, 0);
+    for node in &nodes {
+        until("both have it", || {
+            (node.get("/v1/journal/head")["position"] == json!(records + 1)).then_some(())
+        });
+    }
+    for node in nodes {
+        assert!(node.stop().success());
+    }
+    let old = cluster.log.url();
+    let text_of = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let Some(log) = LogServer::start(Kind::Kafka) else {
+        return;
+    };
+    cluster.log = log;
+    let (ahead, mirror) = (cluster.data(0), cluster.data(2));
+    let refused = cluster.run(
+        2,
+        &["recover", "--mirror", text(&ahead), "--old-log-is-gone"],
+    );
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    assert!(text_of(&refused).contains("lost: position"), "{refused:?}");
+    let unsaid = cluster.run(0, &["recover", "--mirror", text(&mirror)]);
+    assert_eq!(unsaid.status.code(), Some(2), "{unsaid:?}");
+    let recovered = cluster.run_for(
+        0,
+        0,
+        &[
+            "recover",
+            "--mirror",
+            text(&mirror),
+            "--old-log",
+            &old,
+            "--json",
+        ],
+    );
+    assert_eq!(recovered["position"], json!(records + 1), "{recovered}");
+    let node = cluster.start(0);
+    until("it serves what was there", || {
+        (node.get("/v1/journal/head")["position"] == json!(records + 1)).then_some(())
+    });
+    cluster.decide(
+        &token,
+        "/v1/accounts",
+        "later",
+        &json!({ "owner": "platform", "currency": "EUR",
+        "kind": "external", "external_id": "later", "overdraft": "unlimited" }),
+        0,
+    );
+    assert!(node.stop().success());
+    // A mirror of the old log does not go on with the new one.
+    let settings = cluster.settings(1);
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .map(|(name, value)| (*name, &**value))
+        .collect();
+    let stale = Server::try_start_with(&cluster.data(1), &cluster.addresses[1], &settings);
+    let why = stale.err().expect("it is refused");
+    assert!(why.contains("is a mirror of the log"), "{why}");
+}
