@@ -358,7 +358,7 @@ fn damage_is_passed_over_and_what_a_restored_journal_does_not_have_is_forgotten(
     let again = positions(&mut open(&disk, u64::MAX, 1 << 30));
     assert_eq!((again[0], again.len()), (301, 293));
     let other = &mut History::new(disk.disk(), [4; 16], u64::MAX, 1 << 30);
-    assert_eq!(positions(other), []);
+    assert_eq!(positions(other), Vec::<u64>::new());
 }
 
 #[test]
