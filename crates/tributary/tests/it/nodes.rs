@@ -528,12 +528,11 @@ fn a_log_that_was_lost_is_made_anew_of_the_node_that_has_most() {
     for node in nodes {
         assert!(node.stop().success());
     }
-    let old = cluster.log.url();
     let text_of = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let Some(log) = LogServer::start(Kind::Kafka) else {
         return;
     };
-    cluster.log = log;
+    let old = std::mem::replace(&mut cluster.log, log);
     let (ahead, mirror) = (cluster.data(0), cluster.data(2));
     let refused = cluster.run(
         2,
@@ -551,7 +550,7 @@ fn a_log_that_was_lost_is_made_anew_of_the_node_that_has_most() {
             "--mirror",
             text(&mirror),
             "--old-log",
-            &old,
+            &old.url(),
             "--json",
         ],
     );
