@@ -6,6 +6,9 @@
 //!
 //! Block layout, before encryption: kind `u8`, three zero bytes, epoch `u32` LE, position `u64` LE.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use aes::Aes128;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use arrayvec::ArrayString;
@@ -95,7 +98,9 @@ const OWN_PREFIXES: [(SettingKind, IdKind); 3] = [
 pub struct Ids {
     cipher: Aes128,
     /// `(epoch, first position)`, ascending; never empty.
-    epochs: std::sync::Arc<[(u32, u64)]>,
+    epochs: Arc<[(u32, u64)]>,
+    /// Number of ids that were refused, by all clones.
+    refused: Arc<AtomicU64>,
 }
 
 impl Ids {
@@ -114,6 +119,7 @@ impl Ids {
         Ids {
             cipher: Aes128::new(&Array::from(*key)),
             epochs: epochs.into(),
+            refused: Arc::default(),
         }
     }
 
@@ -260,7 +266,15 @@ impl Ids {
             && block[1..4] == [0, 0, 0]
             && position > 0
             && self.epoch_of(position) == epoch;
+        if !ours {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
         ours.then_some(position)
+    }
+
+    /// Returns how many ids were refused because this journal did not issue them for the kind asked for.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 }
 

@@ -9,6 +9,7 @@ mod backend;
 mod batch;
 #[cfg(test)]
 mod bounds;
+mod byte_cache;
 mod checkpoint;
 mod clock;
 mod completions;
@@ -27,6 +28,7 @@ mod ports;
 mod queue;
 mod read;
 mod recent;
+mod record_cache;
 mod recover;
 mod replay;
 mod reply;
@@ -44,6 +46,7 @@ pub use backend::{
     StoreStats, Ticket,
 };
 pub use batch::Batch;
+pub use byte_cache::{ByteCache, CacheFigures, CachePolicy};
 pub use checkpoint::Checkpointer;
 pub use clock::{
     Clock, ClockEvent, ClockReading, ClockSource, ClockState, ClockStatus, FOLLOWED_AFTER_NS,
@@ -72,6 +75,9 @@ pub use tributary_journal::{DirDisk, DirLock, Disk, File, FrameBuilder, FrameRef
 pub use read::{
     DATED_RECORDS_MAX, DatedBalance, Page, PastBalance, PaymentFilter, RECORDS_SCANNED_MAX, Reader,
     Slice, Start, StatementLine, TRIAL_ACCOUNTS_MAX, TRIAL_RECORDS_MAX, Totals,
+};
+pub use record_cache::{
+    OpenShared, RecordCacheFigures, RecordCacheOptions, RecordPlace, SharedFigures, SharedRecords,
 };
 pub use reply::{BriefReply, DurableRecord, RETRY_AFTER, Refused, Reply};
 pub use shared::{COMMANDS_QUEUED_MAX, Counters, Options};

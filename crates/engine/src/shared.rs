@@ -13,6 +13,7 @@ use crate::core::QUEUE_LENGTH_MAX;
 use crate::failure::Failure;
 use crate::ports::Ports;
 use crate::read::Reader;
+use crate::record_cache::RecordCacheOptions;
 use crate::reply::{BriefReply, DurableRecord, Refused, Reply};
 use crate::request::{Request, Resolved, Verdict};
 use crate::shared_counter::SharedCounter;
@@ -33,6 +34,8 @@ pub struct Options {
     pub checkpoint_every: u64,
     /// Maximum number of queued payments.
     pub queue_length_max: usize,
+    /// Cache of records for reads; none by default.
+    pub record_cache: RecordCacheOptions,
 }
 
 impl Default for Options {
@@ -41,6 +44,7 @@ impl Default for Options {
             on_fatal: Box::new(|_| ()),
             checkpoint_every: 250_000,
             queue_length_max: QUEUE_LENGTH_MAX,
+            record_cache: RecordCacheOptions::default(),
         }
     }
 }
@@ -100,7 +104,7 @@ impl Shared {
         let head = journal.head();
         clock.start(head.timestamp, set.time_offset().nanos);
         let view = Arc::new(View::new(set, head.position));
-        let reader = Reader::new(journal, view.clone(), clock.clone());
+        let reader = Reader::new(journal, &options.record_cache, view.clone(), clock.clone());
         Shared {
             ports: Ports::default(),
             reader,

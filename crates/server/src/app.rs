@@ -24,6 +24,7 @@ use crate::config::ServerConfig;
 use crate::metrics::requests::Counters;
 use crate::parameters::QueryParameters;
 use crate::rate::RateLimiter;
+use crate::statement_pages::StatementPages;
 use crate::streams::Streams;
 use crate::timeouts::Timeouts;
 
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     /// True once the server is told to stop: what lasts, ends itself then.
     pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) request_ids: RequestIds,
+    /// Statement pages as rendered; none where they are not cached.
+    pub(crate) statement_pages: Option<StatementPages>,
     /// Places for event streams.
     pub(crate) streams: Streams,
     /// Places for connections.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tributary_api::token::{Secret, SecretSource};
-use tributary_engine::DATED_RECORDS_MAX;
+use tributary_engine::{CachePolicy, DATED_RECORDS_MAX};
 
 use crate::admission::ConnectionLimits;
 use crate::rate::RateLimit;
@@ -34,6 +34,10 @@ pub struct ServerConfig {
     pub peer_ca_file: Option<PathBuf>,
     /// Source of the secrets of API keys; without it they are random, and a lost answer loses its secret.
     pub secrets: Option<SecretSource>,
+    /// Approximate maximum size of the cache of rendered statement pages, in bytes; 0 for no cache.
+    pub statement_cache_bytes_max: u64,
+    /// Which statement pages leave a full cache.
+    pub cache_policy: CachePolicy,
 }
 
 /// Configuration that can change while the server runs.
@@ -133,6 +137,8 @@ impl Default for ServerConfig {
             internal: None,
             peer_ca_file: None,
             secrets: None,
+            statement_cache_bytes_max: 0,
+            cache_policy: CachePolicy::default(),
         }
     }
 }

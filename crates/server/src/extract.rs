@@ -141,6 +141,11 @@ impl FromRequestParts<App> for Expand {
 }
 
 impl Expand {
+    /// Whether no field is to be expanded.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Answers with an object or a list, in which the fields asked for are expanded, out of the `known` ones.
     pub(crate) async fn answer<T: Serialize + Send + 'static>(
         self,

@@ -27,6 +27,7 @@ mod request_notes;
 mod response;
 mod routes;
 mod serve;
+mod statement_pages;
 mod streams;
 mod submit;
 mod timeouts;

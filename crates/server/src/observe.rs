@@ -299,6 +299,7 @@ mod tests {
                 stopped: watch::channel(false).1,
                 request_ids: RequestIds::new(),
                 streams: Streams::new(1),
+                statement_pages: None,
                 admission: Admission::new(ServerConfig::default().limits.connections()),
             }),
             counters: Arc::default(),

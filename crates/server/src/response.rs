@@ -60,8 +60,8 @@ pub(crate) fn json<T: Serialize>(status: u16, body: &T) -> Response {
 }
 
 /// An answer that is JSON already.
-pub(crate) fn json_bytes(status: u16, bytes: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(bytes));
+pub(crate) fn json_bytes(status: u16, bytes: impl Into<Body>) -> Response {
+    let mut response = Response::new(bytes.into());
     *response.status_mut() = status_code(status);
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -40,6 +40,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) webhooks: Webhooks,
     pub(crate) cluster: Cluster,
+    pub(crate) cache: Cache,
     pub(crate) log: Log,
     pub(crate) discovery: Discovery,
 }
@@ -95,6 +96,49 @@ pub(crate) struct Webhooks {
     pub(crate) ports: Vec<u16>,
     /// File of certificates to trust, PEM; by default those of the system.
     pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// Caches of reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Cache {
+    /// Approximate maximum size of all caches in memory, in bytes; 0 for none.
+    pub(crate) bytes_max: u64,
+    pub(crate) policy: Policy,
+    pub(crate) redis: RedisCache,
+}
+
+/// Which entries leave a full cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Policy {
+    #[default]
+    TinyLfu,
+    Lru,
+}
+
+/// Records that nodes share in Redis.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RedisCache {
+    /// `redis://host:port/database`; none for no Redis.
+    pub(crate) url: Option<String>,
+    /// File that holds the password.
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+impl Cache {
+    fn check(&self) -> anyhow::Result<()> {
+        if self.redis.url.is_none() && self.redis.password_file.is_some() {
+            return Err(usage_error("cache.redis.url is not set"));
+        }
+        if self.redis.url.is_some() && self.bytes_max == 0 {
+            return Err(usage_error(
+                "cache.redis needs a cache in front of it: set cache.bytes_max",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// This node of a cluster; without a log, the system is of one process.
@@ -205,6 +249,7 @@ impl Default for Config {
             limits: Limits::default(),
             webhooks: Webhooks::default(),
             cluster: Cluster::default(),
+            cache: Cache::default(),
             log: Log::default(),
             discovery: Discovery::default(),
         }
@@ -235,7 +280,7 @@ impl Default for Log {
 }
 
 /// Every key with its type, for the environment: `TRIBUTARY_LIMITS_BODY_BYTES_MAX` is `limits.body_bytes_max`.
-const KEYS: [(&str, Kind); 34] = [
+const KEYS: [(&str, Kind); 38] = [
     ("data", Kind::Text),
     ("listen", Kind::Text),
     ("grpc_listen", Kind::Text),
@@ -265,6 +310,10 @@ const KEYS: [(&str, Kind); 34] = [
     ("cluster.url", Kind::Text),
     ("cluster.grpc_url", Kind::Text),
     ("cluster.peer_ca_file", Kind::Text),
+    ("cache.bytes_max", Kind::Integer),
+    ("cache.policy", Kind::Text),
+    ("cache.redis.url", Kind::Text),
+    ("cache.redis.password_file", Kind::Text),
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
     ("discovery.announce", Kind::Text),
@@ -344,6 +393,10 @@ impl Config {
             a.cluster.url != b.cluster.url,
             a.cluster.grpc_url != b.cluster.grpc_url,
             a.cluster.peer_ca_file != b.cluster.peer_ca_file,
+            a.cache.bytes_max != b.cache.bytes_max,
+            a.cache.policy != b.cache.policy,
+            a.cache.redis.url != b.cache.redis.url,
+            a.cache.redis.password_file != b.cache.redis.password_file,
             a.log.level != b.log.level,
             a.log.format != b.log.format,
             a.discovery.announce != b.discovery.announce,
@@ -362,6 +415,7 @@ impl Config {
             ));
         }
         self.cluster.check()?;
+        self.cache.check()?;
         if self.cluster.log.is_some() && self.backend == Backend::Memory {
             return Err(usage_error(
                 "a node of a cluster keeps its data in a directory: leave out backend",
@@ -428,18 +482,17 @@ fn overlay(table: &mut toml::Table, name: &str, value: &str) -> anyhow::Result<(
             Kind::Texts => items().map(Into::into).collect::<Vec<toml::Value>>().into(),
             Kind::Integers => toml::Value::Array(items().map(integer).collect::<Result<_, _>>()?),
         };
-    match key.split_once('.') {
-        None => drop(table.insert((*key).to_owned(), value)),
-        Some((section, key)) => {
-            let entry = table
-                .entry(section)
-                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            let section = entry
-                .as_table_mut()
-                .ok_or_else(|| usage_error(format!("[{section}] is not a table")))?;
-            section.insert(key.to_owned(), value);
-        }
+    let (mut table, mut key) = (table, *key);
+    while let Some((section, rest)) = key.split_once('.') {
+        let entry = table
+            .entry(section)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = entry
+            .as_table_mut()
+            .ok_or_else(|| usage_error(format!("[{section}] is not a table")))?;
+        key = rest;
     }
+    table.insert(key.to_owned(), value);
     Ok(())
 }
 
@@ -503,6 +556,7 @@ mod tests {
             let value = match (key, kind) {
                 ("listen" | "grpc_listen", _) => "127.0.0.1:1",
                 ("backend", _) => "memory",
+                ("cache.policy", _) => "lru",
                 ("log.level", _) => "warn",
                 ("log.format", _) => "json",
                 (_, Kind::Text) => "x",
@@ -530,6 +584,12 @@ mod tests {
                 } else {
                     4
                 };
+            }
+            if key.starts_with("cache.redis.") {
+                let needed = ["cache.bytes_max", "cache.redis.url"];
+                let needed = needed.map(|needed| (variable(needed), "4096".to_owned()));
+                environment.extend(needed);
+                expected = if key.ends_with("url") { 2 } else { 3 };
             }
             if key.starts_with("tls.") {
                 environment = ["tls.certificate", "tls.key"]
@@ -560,6 +620,11 @@ mod tests {
         refused("[log]\nlevel = \"loud\"", &[], "loud");
         refused("[tls]\nkey = \"k.pem\"", &[], "tls.certificate");
         refused("[limits]\nconnections_max = 0", &[], "limits");
+        refused("[cache]\npolicy = \"fifo\"", &[], "fifo");
+        let alone = "[cache.redis]\nurl = \"redis://a\"";
+        refused(alone, &[], "cache.bytes_max");
+        let nowhere = "[cache.redis]\npassword_file = \"x\"";
+        refused(nowhere, &[], "cache.redis.url");
         for length in ["0", "1000001"] {
             let file = format!("[limits]\nqueue_length_max = {length}");
             refused(&file, &[], "queue_length_max");

@@ -7,6 +7,7 @@ mod amount;
 mod apply;
 mod backup;
 mod batch;
+mod cache;
 mod cli;
 mod client;
 mod cluster;

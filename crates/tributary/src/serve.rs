@@ -26,6 +26,7 @@ use tributary_engine::Options;
 use tributary_server::{Server, ServerConfig};
 
 use crate::apply::{SettingsFile, read_for_serve, summary};
+use crate::cache;
 use crate::cli;
 use crate::client::Client;
 use crate::cluster;
@@ -68,6 +69,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     config.grpc_listen.map_or(Ok(()), require_free_address)?;
     let options = Options {
         queue_length_max: config.limits.queue_length_max,
+        record_cache: cache::record_cache(&config.cache)?,
         ..Options::default()
     };
     let store = match is_node {
@@ -394,6 +396,8 @@ fn server_config(
         internal: Some(internal.clone()),
         ready_at_start: false,
         secrets: key_secrets(webhooks),
+        statement_cache_bytes_max: cache::statement_bytes_max(&config.cache),
+        cache_policy: cache::policy(&config.cache),
         ..ServerConfig::default()
     };
     server.tls = tls_files(&config.tls);

@@ -99,6 +99,11 @@ impl From<PageQuery> for PageParams {
 }
 
 impl PageParams {
+    /// Whether the page begins at the newest item, so that [`PageParams::page`] reads no record.
+    pub fn is_from_the_newest(&self) -> bool {
+        self.starting_after.is_none() && self.ending_before.is_none()
+    }
+
     /// Returns the engine's page. The page begins at an object of `kind` that the caller may see, or at a cursor that a list gave
     /// to the caller's owner.
     pub fn page(&self, reader: &Reader, caller: &Caller, kind: IdKind) -> Result<Page, ApiError> {

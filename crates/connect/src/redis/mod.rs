@@ -7,6 +7,7 @@
 mod link;
 mod message;
 mod names;
+mod record_store;
 mod server;
 mod sink;
 mod source;
@@ -20,6 +21,7 @@ use crate::trust;
 use link::Link;
 pub use message::UNREADABLE_HEADER;
 use names::Names;
+pub use record_store::{ANSWER_TIMEOUT as RECORD_ANSWER_TIMEOUT, RecordStore, RecordStoreConfig};
 
 /// Adapter to Redis.
 #[derive(Clone, Debug, Default)]

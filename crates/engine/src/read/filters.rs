@@ -73,7 +73,7 @@ impl Reader {
                 slice.has_more = true;
                 break;
             }
-            let record = lookup::record(&*self.journal, position)?;
+            let record = lookup::record(&*self.cached, position)?;
             if let Some(record) = record.filter(|record| concerns(record, payment) && keep(record))
             {
                 if slice.items.len() == page.limit {
@@ -111,7 +111,7 @@ impl Reader {
             if records.len() == limit {
                 return Ok((records, true));
             }
-            let record = lookup::record(&*self.journal, position)?;
+            let record = lookup::record(&*self.cached, position)?;
             let changes = |record: &Record| {
                 let changed = record.command.body.changed_object() == Some(object);
                 position == created || changed && record.outcome.is_accepted()

@@ -69,7 +69,7 @@ impl Reader {
         let asked = if payment.id.0 == record.ctx.position {
             touches(&record).then_some(record)
         } else if is_done_run(&record) && !self.lists_request(filter, payment) && touches(&record) {
-            lookup::record(&*self.journal, payment.id.0)?
+            lookup::record(&*self.cached, payment.id.0)?
         } else {
             None
         };
@@ -106,7 +106,7 @@ impl Reader {
         let waited = asked.outcome.payment.filter(|asked| asked.queue.is_some());
         let at_run = waited.is_some_and(|payment| !self.lists_request(filter, &payment));
         let run = match at_run {
-            true => lookup::done_run(&*self.journal, payment)?,
+            true => lookup::done_run(&*self.cached, payment)?,
             false => None,
         };
         Ok(run.map_or(payment.0, |run| run.ctx.position))
@@ -128,7 +128,7 @@ impl Reader {
                 slice.has_more = true;
                 break;
             }
-            let record = lookup::record(&*self.journal, position)?;
+            let record = lookup::record(&*self.cached, position)?;
             if let Some(refund) = record.filter(|record| refunds(record, payment)) {
                 if slice.items.len() == page.limit {
                     slice.has_more = true;
@@ -173,7 +173,7 @@ impl Reader {
             if position > complete_to || records.len() == limit {
                 return Ok((records, true));
             }
-            let record = lookup::record(&*self.journal, position)?;
+            let record = lookup::record(&*self.cached, position)?;
             let about = |record: &Record| {
                 let body = &record.command.body;
                 body.payment() == Some(payment)

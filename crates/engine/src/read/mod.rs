@@ -27,6 +27,7 @@ use crate::frame_log::{Basis, Standing};
 use crate::ids::Ids;
 use crate::lookup;
 use crate::queue::Figures as QueueFigures;
+use crate::record_cache::{CachedJournal, RecordCacheFigures, RecordCacheOptions};
 use crate::view::View;
 use cache::Cache;
 
@@ -39,7 +40,7 @@ pub use lists::PaymentFilter;
 pub const RECORDS_SCANNED_MAX: usize = 10_000;
 
 /// Where a page begins. Lists run from the newest to the oldest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Start {
     /// At the newest item.
     #[default]
@@ -51,7 +52,7 @@ pub enum Start {
 }
 
 /// A page of a list, optionally of a window of time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Page {
     /// Maximum number of items.
     pub limit: usize,
@@ -100,6 +101,8 @@ pub struct StatementLine {
 #[derive(Clone)]
 pub struct Reader {
     journal: Arc<dyn JournalReader>,
+    /// The journal behind the cache of records.
+    cached: Arc<CachedJournal>,
     view: Arc<View>,
     clock: Arc<dyn Clock>,
     ids: Ids,
@@ -110,18 +113,37 @@ pub struct Reader {
 impl Reader {
     pub(crate) fn new(
         journal: Arc<dyn JournalReader>,
+        record_cache: &RecordCacheOptions,
         view: Arc<View>,
         clock: Arc<dyn Clock>,
     ) -> Reader {
         let meta = journal.meta();
         Reader {
             ids: Ids::new(&meta.id_key, &meta.epochs),
+            cached: Arc::new(CachedJournal::new(journal.clone(), record_cache)),
             journal,
             view,
             clock,
             names: Arc::default(),
             externals: Arc::default(),
         }
+    }
+
+    /// Returns a reader of the same journal and view that has no cache of records.
+    #[must_use]
+    pub fn without_record_cache(&self) -> Reader {
+        let options = RecordCacheOptions::default();
+        Reader {
+            cached: Arc::new(CachedJournal::new(self.journal.clone(), &options)),
+            ..self.clone()
+        }
+    }
+
+    /// Returns what the cache of records did since the start, and how it is.
+    pub fn record_cache_figures(&self) -> RecordCacheFigures {
+        let mut figures = self.cached.figures();
+        figures.refused += self.ids.refused();
+        figures
     }
 
     /// Returns ledger time, nanoseconds since the Unix epoch.
@@ -169,7 +191,7 @@ impl Reader {
 
     /// Returns the record at `position`, if it is durable.
     pub fn record(&self, position: u64) -> Result<Option<Record>, Failure> {
-        lookup::record(&*self.journal, position)
+        lookup::record(&*self.cached, position)
     }
 
     /// Reads the payload of the record at `position` into `payload`. False if the record is not durable.
@@ -195,7 +217,7 @@ impl Reader {
         let hash = tributary_ledger::hash::hash_key(owner, key);
         let found = lookup::find_key(&*self.journal, &KeyQuery { hash, owner, key })?;
         match found {
-            Some(found) => self.record(found.position),
+            Some(found) => lookup::record(&*self.journal, found.position),
             None => Ok(None),
         }
     }
@@ -239,8 +261,11 @@ impl Reader {
         external: &ExternalId,
     ) -> Result<Option<Account>, Failure> {
         let part = tributary_ledger::hash::hash_external(owner, external);
-        let find = |(owner, external): &_| lookup::external(&*self.journal, *owner, external);
+        let find = |(owner, external): &_| lookup::external(&*self.cached, *owner, external);
         let id = self.externals.get(part, (owner, external.clone()), find)?;
+        if id.is_none() {
+            self.cached.count_refused();
+        }
         Ok(id.and_then(|id| self.account(id)))
     }
 
@@ -280,17 +305,17 @@ impl Reader {
         if let Some(open) = self.view.read().set.payment(id) {
             return Ok(Some(open.clone()));
         }
-        lookup::payment(&*self.journal, id)
+        lookup::payment(&*self.cached, id)
     }
 
     /// Returns the payment as its last change before the record at `position` left it.
     pub fn payment_before(&self, id: PaymentId, position: u64) -> Result<Option<Payment>, Failure> {
-        lookup::payment_before(&*self.journal, id, position)
+        lookup::payment_before(&*self.cached, id, position)
     }
 
     /// Returns the record by which a queued payment was run and failed, or by which a payout failed.
     pub fn failed_run(&self, payment: PaymentId) -> Result<Option<Record>, Failure> {
-        lookup::failed_run(&*self.journal, payment)
+        lookup::failed_run(&*self.cached, payment)
     }
 
     /// Returns the payment that took `reference` in a name space.
@@ -299,9 +324,12 @@ impl Reader {
         space: ReferenceSpace,
         reference: &Reference,
     ) -> Result<Option<Payment>, Failure> {
-        match lookup::reference(&*self.journal, space, reference)? {
+        match lookup::reference(&*self.cached, space, reference)? {
             Some(id) => self.payment(id),
-            None => Ok(None),
+            None => {
+                self.cached.count_refused();
+                Ok(None)
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod many;
 mod ports;
 mod promises;
 mod queue;
+mod record_cache;
 mod simulated;
 mod submit_queue;
 mod support;

@@ -1,6 +1,7 @@
 //! Metrics for Prometheus: each serving thread counts by itself, and a scrape adds the threads up.
 
 mod bindings;
+mod cache;
 mod clock;
 mod cluster;
 mod connections;

@@ -5,6 +5,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::Shared;
 use crate::metrics::bindings::register_bindings;
+use crate::metrics::cache::register_caches;
 use crate::metrics::clock::register_clock;
 use crate::metrics::cluster::register_cluster;
 use crate::metrics::connections::register_connections;
@@ -24,6 +25,7 @@ pub(crate) fn metrics_page(shared: &Shared) -> String {
     register_requests(&mut registry, threads);
     register_connections(&mut registry, shared);
     register_engine(&mut registry, shared);
+    register_caches(&mut registry, shared);
     register_clock(&mut registry, shared);
     register_cluster(&mut registry, shared);
     register_queue(&mut registry, shared);

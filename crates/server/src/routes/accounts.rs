@@ -1,5 +1,6 @@
 //! `/v1/accounts`.
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use tributary_api::moment::{Moment, too_many_records};
 use tributary_api::render::account::{AccountObject, AccountStatusForm, account_now};
 use tributary_api::render::balance::{BalanceObject, dated_balance, past_balance};
 use tributary_api::render::common::created;
-use tributary_api::render::entry::{EntryObject, entry};
+use tributary_api::render::entry::EntryObject;
 use tributary_api::render::expand::{OF_ACCOUNT, OF_ENTRY};
 use tributary_api::render::list::{Limit, List, PageParams, PageQuery, list};
 use tributary_api::visibility::{ListScope, list_scope, visible_account};
@@ -28,7 +29,8 @@ use crate::answer::execute_draft;
 use crate::app::{App, Shared};
 use crate::auth::{Reading, Writing};
 use crate::extract::{Expand, Id, IdempotencyKey, Json, OptionalJson, Query};
-use crate::response::{ErrorResponse, json};
+use crate::response::{ErrorResponse, json, json_bytes};
+use crate::statement_pages::statement;
 
 /// Opens an account.
 #[utoipa::path(post, path = "/v1/accounts", tag = "accounts", operation_id = "createAccount",
@@ -221,19 +223,51 @@ pub(crate) async fn entries(
 ) -> Result<Response, ErrorResponse> {
     let found = visible_account(&app.shared.reader, &caller, &id)?;
     let url = format!("/v1/accounts/{id}/entries");
+    let params = PageParams::from(query);
+    if app.shared.statement_pages.is_some() && expand.is_empty() {
+        let body = cached_entries(&app, caller, found, params, url).await?;
+        return Ok(json_bytes(200, body));
+    }
     let page = app
         .read(caller.actor.owner, move |shared| {
-            let page = PageParams::from(query).page(&shared.reader, &caller, IdKind::Event)?;
-            let slice = shared
-                .reader
-                .statement(found.id, page)
-                .map_err(read_error)?;
-            list(&shared.reader, &caller, url, slice, |line| {
-                entry(&shared.reader, &caller, &line)
-            })
+            let page = params.page(&shared.reader, &caller, IdKind::Event)?;
+            statement(&shared.reader, &caller, found.id, page, &url)
         })
         .await?;
     expand.answer(&app, caller, OF_ENTRY, page).await
+}
+
+/// [`entries`] by way of the cache of pages.
+async fn cached_entries(
+    app: &App,
+    caller: Caller,
+    found: Account,
+    params: PageParams,
+    url: String,
+) -> Result<Bytes, ApiError> {
+    let pages = app.shared.statement_pages.as_ref();
+    // The page after a cursor takes a read of the record there.
+    let newest = match params.is_from_the_newest() {
+        true => Some(params.page(&app.shared.reader, &caller, IdKind::Event)?),
+        false => None,
+    };
+    if let Some(body) = newest.and_then(|page| pages?.get(&caller, &found, page)) {
+        return Ok(body);
+    }
+    let work = move |shared: &Shared| {
+        let page = match newest {
+            Some(page) => page,
+            None => params.page(&shared.reader, &caller, IdKind::Event)?,
+        };
+        let pages = shared.statement_pages.as_ref().expect("it was there");
+        if newest.is_none()
+            && let Some(body) = pages.get(&caller, &found, page)
+        {
+            return Ok(body);
+        }
+        pages.load(&shared.reader, &caller, &found, page, &url)
+    };
+    app.read(caller.actor.owner, work).await
 }
 
 /// Moment of a balance.

@@ -39,6 +39,7 @@ use crate::parameters::QueryParameters;
 use crate::rate::RateLimiter;
 use crate::serve::connection::{Accept, Api};
 use crate::serve::tls::CurrentCertificate;
+use crate::statement_pages::StatementPages;
 use crate::streams::Streams;
 use crate::{docs_page, openapi};
 pub use turns::take_short_turns;
@@ -229,6 +230,7 @@ fn shared(
         request_ids: RequestIds::new(),
         streams: Streams::new(config.limits.streams_max),
         admission: Admission::new(config.limits.connections()),
+        statement_pages: StatementPages::new(config.statement_cache_bytes_max, config.cache_policy),
         config,
     })
 }
