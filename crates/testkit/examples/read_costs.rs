@@ -4,16 +4,20 @@
 
 use std::fs::File;
 use std::hint::black_box;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tributary_api::caller::{Caller, authenticate};
+use tributary_api::caller::{Caller, authenticate, internal_token};
 use tributary_api::render::entry::entry;
 use tributary_api::render::payment::payment;
 use tributary_api::token::Secret;
+use tributary_connect::adapters::Adapters;
+use tributary_connect::webhooks::Keyring;
 use tributary_engine::{
-    Embedded, Engine, Options, Page, Reader, RecordCacheOptions, Reply, SteeredClock,
+    Embedded, Engine, IdKind, Options, Page, Reader, RecordCacheOptions, Reply, SteeredClock,
 };
 use tributary_journal::{self as journal, DirDisk, Disk, Meta};
 use tributary_ledger::{
@@ -21,6 +25,7 @@ use tributary_ledger::{
     Fees, Key, OpenAccount, Overdraft, OwnerId, OwnerName, Pay, PaymentId, PaymentKind, Reference,
     ReferenceSpace,
 };
+use tributary_server::{Server, ServerConfig};
 
 const ACCOUNTS: u64 = 1_000;
 const BATCH: u64 = 1_000;
@@ -52,7 +57,74 @@ fn main() {
         cold_costs(reader, folder.path(), any);
     }
     println!("\n{:?}", cached.record_cache_figures());
+    for (name, bytes_max) in [("without a cache", 0), ("with a cache", cache_mib << 20)] {
+        println!("\nover HTTP, {name}");
+        http_costs(&engine, &secret, bytes_max);
+    }
     engine.shutdown();
+}
+
+/// Times whole requests over one connection of the loopback interface.
+fn http_costs(engine: &Engine, secret: &Secret, bytes_max: u64) {
+    let config = ServerConfig {
+        listen: ([127, 0, 0, 1], 0).into(),
+        threads: 1,
+        statement_cache_bytes_max: bytes_max,
+        internal: Some(secret.clone()),
+        ..ServerConfig::default()
+    };
+    let reader = engine.reader();
+    let keyring = Keyring::unusable("a measurement needs no secrets");
+    let brokers = Adapters::new(Vec::new(), keyring, reader.ids().clone(), engine.clock());
+    let server = Server::start(config, engine.clone(), None, None, Arc::new(brokers), None);
+    let server = server.expect("it starts");
+    let mut stream = TcpStream::connect(server.addr()).expect("it listens");
+    stream.set_nodelay(true).expect("it is a socket");
+    let token = internal_token(reader.ids(), secret);
+    let mut get = |path: &str| {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("it is open");
+        read_answer(&mut stream);
+    };
+    let accounts = (1..=100).map(|account| reader.ids().encode(IdKind::Account, account));
+    let accounts: Vec<String> = accounts.collect();
+    for lines in [10, 100] {
+        measure(&format!("statement of {lines} lines"), 5_000, |step| {
+            let account = &accounts[(step % 100) as usize];
+            get(&format!("/v1/accounts/{account}/entries?limit={lines}"));
+        });
+    }
+    let first = ACCOUNTS + 2;
+    let payments = (0..100).map(|at| reader.ids().encode(IdKind::Payment, first + at));
+    let payments: Vec<String> = payments.collect();
+    measure("closed payment", 5_000, |step| {
+        get(&format!("/v1/payments/{}", payments[(step % 100) as usize]));
+    });
+}
+
+/// Reads an answer that says how long it is.
+fn read_answer(stream: &mut TcpStream) {
+    let mut answer = Vec::new();
+    let mut part = [0; 65_536];
+    loop {
+        let read = stream.read(&mut part).expect("it answers");
+        assert!(read > 0, "the connection ended");
+        answer.extend_from_slice(&part[..read]);
+        let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+            continue;
+        };
+        let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.and_then(|text| text.parse().ok()).expect("a length");
+        if answer.len() == end + 4 + length {
+            return;
+        }
+    }
 }
 
 /// Times reads, for each of which the system reads the files anew.
@@ -114,16 +186,10 @@ fn costs(reader: &Reader, secret: &Secret, any: impl Fn(u64) -> u64) {
     measure("API key: checked", 100_000, |_| {
         black_box(authenticate(reader, None, Some(&header), || 0).expect("it is valid"));
     });
-    let made_up = reader
-        .ids()
-        .encode(tributary_engine::IdKind::Payment, 1 << 40);
+    let made_up = reader.ids().encode(IdKind::Payment, 1 << 40);
     let forged = format!("{}0", &made_up[..made_up.len() - 1]);
     measure("id that was made up: refused", 100_000, |_| {
-        black_box(
-            reader
-                .ids()
-                .decode(tributary_engine::IdKind::Payment, black_box(&forged)),
-        );
+        black_box(reader.ids().decode(IdKind::Payment, black_box(&forged)));
     });
     measure("reference that does not exist: refused", 100_000, |step| {
         let name = Reference::new(&format!("none-{step}")).expect("a reference");

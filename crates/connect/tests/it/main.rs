@@ -6,6 +6,8 @@ mod contract;
 mod discovery;
 mod fairness;
 mod receiver;
+#[cfg(feature = "redis")]
+mod record_store;
 mod standard;
 
 use std::net::IpAddr;

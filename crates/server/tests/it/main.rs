@@ -43,6 +43,7 @@ mod replies;
 mod sandbox;
 mod scopes;
 mod settings;
+mod statement_pages;
 mod stream;
 mod subscriptions;
 mod timelines;
