@@ -2,6 +2,8 @@
 //! `cargo run --release -p tributary-testkit --example read_costs [PAYMENTS [CACHE_MIB]]`. A cache of 1 MiB shows what misses cost.
 //! docs/cache.md has its figures.
 
+#![expect(clippy::print_stdout, reason = "it shows figures to a person")]
+
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{Read as _, Write as _};
