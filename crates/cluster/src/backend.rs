@@ -26,6 +26,8 @@ use crate::shared::{Shared, Standing};
 const FRAMES_AHEAD_MAX: usize = 8;
 /// Batches in flight: one that the log is to acknowledge, and one that is decided meanwhile.
 const BATCHES_IN_FLIGHT: usize = 2;
+/// A leader that has appended nothing for so long takes no more commands: whoever sends one learns at once that it was not made.
+const LOG_AWAY_AFTER: Duration = Duration::from_secs(5);
 /// How often the place is kept where the node goes on at its next start.
 const RESUME_EVERY: Duration = Duration::from_secs(5);
 
@@ -497,12 +499,17 @@ impl Backend for Mirrored {
 
     fn begin(&mut self) -> Result<Head, Failure> {
         let head = self.embedded.begin()?;
-        let may_decide = self
-            .shared
-            .look(|state| state.leads && head.position >= state.begins_at);
-        match may_decide {
-            true => Ok(head),
-            false => Err(Failure::Unavailable(
+        let (may_decide, confirmed) = self.shared.look(|state| {
+            let may_decide = state.leads && head.position >= state.begins_at;
+            (may_decide, state.standing.confirmed)
+        });
+        let is_away = confirmed.is_some_and(|at| at.elapsed() > LOG_AWAY_AFTER);
+        match (may_decide, is_away) {
+            (true, false) => Ok(head),
+            (true, true) => Err(Failure::Unavailable(
+                "the log of the cluster can't be reached".to_owned(),
+            )),
+            (false, _) => Err(Failure::Unavailable(
                 "this node does not lead the cluster".to_owned(),
             )),
         }

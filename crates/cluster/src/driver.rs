@@ -121,9 +121,14 @@ impl Confirming {
         }
     }
 
-    fn pass(&mut self, position: u64) {
+    /// An entry of the node was acknowledged, and everything before it was read.
+    fn confirm(&mut self) {
         self.in_session = true;
         self.at = Some(Instant::now());
+    }
+
+    fn pass(&mut self, position: u64) {
+        self.confirm();
         for confirmed in self.sent.drain(..) {
             confirmed(Some(position));
         }
@@ -328,8 +333,10 @@ impl Running {
             node.appended(self.clocks.now(), appended);
             // Whoever knows what is in its log, and where its entry went, need not read.
             let is_known = node.leads() && appended == Appended::At(read);
+            if is_known {
+                self.confirming.confirm();
+            }
             if is_known && self.clocks.read.elapsed() < BEAT_EVERY {
-                self.confirming.reach_end(node);
                 return Ok(());
             }
         }
