@@ -159,8 +159,8 @@ pub struct Node {
     /// What the last entry of this node said to be settled, and when it was sent.
     announced: u64,
     sent: Duration,
-    /// Number of entries up to the last frame that counted.
-    frame_end: u64,
+    /// Number of entries up to the last claim or frame that counted.
+    news_end: u64,
     /// Number of entries that this node folded and that did not count.
     ignored: u64,
     /// When outward work may begin, and when it must end.
@@ -189,7 +189,7 @@ impl Node {
             identity,
             settled: fold.mark().entries,
             announced: 0,
-            frame_end: 0,
+            news_end: 0,
             ignored: 0,
             term_tried: fold.term(),
             fold,
@@ -560,9 +560,12 @@ impl Node {
         match step {
             Step::Genesis => {}
             Step::Ignored(_) => self.ignored += 1,
-            Step::Claim => self.take_claim(now),
+            Step::Claim => {
+                self.news_end = offset + 1;
+                self.take_claim(now);
+            }
             Step::Frame(frame) => {
-                self.frame_end = offset + 1;
+                self.news_end = offset + 1;
                 let hash = frame.header().hash;
                 let offered = self.offered.as_ref();
                 let is_own = offered.is_some_and(|offered| offered.is_sent && offered.hash == hash);
@@ -747,8 +750,8 @@ impl Node {
                 return Some(entry);
             }
             let is_due = now.saturating_sub(self.sent) >= BEAT_EVERY;
-            // So that others learn that the last frame is settled.
-            let is_news = is_free && self.announced < self.frame_end;
+            // So that others learn that the last frame, or the claim, is settled.
+            let is_news = is_free && self.announced < self.news_end;
             if self.leads && (is_due || is_news) {
                 return Some(self.encode(Kind::Beat, nonce, &Body::Beat { head }));
             }
