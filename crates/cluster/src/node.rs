@@ -20,6 +20,8 @@ use crate::log::Appended;
 
 /// How often a leader appends something.
 pub const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// How long a leader waits for the next frame before it says by a beat that the last one is settled.
+pub const NEWS_AFTER: Duration = Duration::from_millis(1);
 /// How long a node that has read everything waits for a sign of the leader before it claims: so long, and [`RANK_STEP`] for each rank.
 pub const CANDIDATE_AFTER: Duration = Duration::from_secs(3);
 /// What each rank adds to [`CANDIDATE_AFTER`], so that not all nodes claim at once.
@@ -245,7 +247,12 @@ impl Node {
     /// Returns how long a leader may wait before [`Node::next_append`] has something, unless something happens before.
     #[must_use]
     pub fn wait_max(&self, now: Duration) -> Duration {
-        (self.sent + BEAT_EVERY).saturating_sub(now)
+        let beat = (self.sent + BEAT_EVERY).saturating_sub(now);
+        // Perhaps the next frame, which says it too, comes at once.
+        match self.announced < self.news_end {
+            true => beat.min(NEWS_AFTER),
+            false => beat,
+        }
     }
 
     /// Returns the next event.
