@@ -374,7 +374,9 @@ fn receive_all(
         };
         let taken = taken.json();
         let events = taken["data"].as_array().expect("a list");
-        empty = if events.is_empty() { empty + 1 } else { 0 };
+        // Only what is empty after the end says that nothing more comes.
+        let is_over = events.is_empty() && is_done.load(Ordering::Relaxed);
+        empty = if is_over { empty + 1 } else { 0 };
         let receipts: Vec<&Value> = events.iter().map(|event| &event["receipt"]).collect();
         for event in events {
             let id = &event["event"]["data"]["object"]["id"];
