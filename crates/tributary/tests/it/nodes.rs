@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -276,7 +277,8 @@ fn play(kind: Kind) {
     let subscription = subscription["id"].as_str().expect("an id").to_owned();
     let (is_done, written) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut random = Random::new();
-    let (told, received) = std::thread::scope(|scope| {
+    let (received, all_came) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    let told = std::thread::scope(|scope| {
         let writers: Vec<_> = wallets
             .iter()
             .enumerate()
@@ -301,9 +303,9 @@ fn play(kind: Kind) {
             })
             .collect();
         let receiver = {
-            let (cluster, token, subscription, is_done) =
-                (&cluster, &token, &subscription, &is_done);
-            scope.spawn(move || receive_all(cluster, token, subscription, is_done))
+            let (cluster, token, subscription) = (&cluster, &token, &subscription);
+            let (received, all_came) = (&received, &all_came);
+            scope.spawn(move || receive(cluster, token, subscription, received, all_came))
         };
         for round in 0..kills() {
             let before = written.load(Ordering::Relaxed);
@@ -339,8 +341,22 @@ fn play(kind: Kind) {
             .into_iter()
             .map(|writer| writer.join().expect("a writer ends"))
             .collect();
-        (told, receiver.join().expect("the receiver ends"))
+        // Those whose answers were lost come again, each time later.
+        let begun = Instant::now();
+        let has_all = || {
+            let received = received.lock().expect("no holder panics");
+            let came: BTreeSet<&str> = received.iter().map(String::as_str).collect();
+            let mut told = told.iter().flat_map(BTreeMap::values);
+            told.all(|(id, _)| came.contains(&**id))
+        };
+        while !has_all() && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        all_came.store(true, Ordering::Relaxed);
+        receiver.join().expect("the receiver ends");
+        told
     });
+    let received = received.into_inner().expect("no holder panics");
     check_payments(&nodes, &told, &wallets);
     check_events(&told, &received);
     let count: u64 = told.iter().map(|told| told.len() as u64).sum();
@@ -350,18 +366,16 @@ fn play(kind: Kind) {
     leave(&cluster, records + count + 1);
 }
 
-/// Receives and acknowledges events from any node, until all are there after the end.
-fn receive_all(
+/// Receives and acknowledges events from any node, until it is told that all came.
+fn receive(
     cluster: &Cluster,
     token: &str,
     subscription: &str,
-    is_done: &AtomicBool,
-) -> Vec<String> {
-    let (mut received, mut empty) = (Vec::new(), 0);
-    let begun = Instant::now();
+    received: &Mutex<Vec<String>>,
+    all_came: &AtomicBool,
+) {
     for attempt in 0_usize.. {
-        // The leases of a node that was killed end before the last events come again.
-        if is_done.load(Ordering::Relaxed) && empty > 12 || begun.elapsed() > 2 * PATIENCE {
+        if all_came.load(Ordering::Relaxed) {
             break;
         }
         let address = &cluster.addresses[attempt % NODES.len()];
@@ -374,13 +388,11 @@ fn receive_all(
         };
         let taken = taken.json();
         let events = taken["data"].as_array().expect("a list");
-        // Only what is empty after the end says that nothing more comes.
-        let is_over = events.is_empty() && is_done.load(Ordering::Relaxed);
-        empty = if is_over { empty + 1 } else { 0 };
         let receipts: Vec<&Value> = events.iter().map(|event| &event["receipt"]).collect();
         for event in events {
-            let id = &event["event"]["data"]["object"]["id"];
-            received.push(id.as_str().expect("an id").to_owned());
+            let id = event["event"]["data"]["object"]["id"].as_str();
+            let id = id.expect("an id").to_owned();
+            received.lock().expect("no holder panics").push(id);
         }
         if !receipts.is_empty() {
             let path = format!("/v1/subscriptions/{subscription}/ack");
@@ -388,7 +400,6 @@ fn receive_all(
             let _may_be_lost = http::request(address, "POST", &path, token, None, Some(&body));
         }
     }
-    received
 }
 
 fn check_payments(nodes: &[Option<Server>], told: &[Told], wallets: &[String]) {
