@@ -320,12 +320,8 @@ impl Follower {
         );
         self.shared.change(|state| {
             state.leads = false;
-            if state.offered.take().is_some() {
-                state.counts = Some(false);
-            }
-            if state.beside.take().is_some() {
-                state.beside_counts = Some(false);
-            }
+            state.frame.refuse();
+            state.beside.refuse();
         });
     }
 
@@ -364,17 +360,17 @@ impl Drop for FrameAhead {
 
 impl Listener for Follower {
     fn next_frame(&mut self) -> Option<(Vec<u8>, [u8; 32])> {
-        self.shared.look(|state| state.offered.take())
+        self.shared.look(|state| state.frame.offered.take())
     }
 
     fn next_beside(&mut self) -> Option<Vec<u8>> {
-        self.shared.look(|state| state.beside.take())
+        self.shared.look(|state| state.beside.offered.take())
     }
 
     fn handle(&mut self, node: &Node, event: Event) {
         match event {
             Event::Frame { is_own: true, .. } => {
-                self.shared.change(|state| state.counts = Some(true));
+                self.shared.change(|state| state.frame.counts = Some(true));
             }
             Event::Frame { bytes, .. } => {
                 let header = FrameRef::parse(&bytes).map(|frame| frame.header().first_position);
@@ -384,16 +380,16 @@ impl Listener for Follower {
                     false => self.follow(bytes),
                 }
             }
-            Event::FrameRefused => self.shared.change(|state| state.counts = Some(false)),
+            Event::FrameRefused => self.shared.change(|state| state.frame.counts = Some(false)),
             Event::Beside { bytes, is_own } => {
                 self.keeper.give(Task::Piece(bytes));
                 if is_own {
-                    self.shared.change(|state| state.beside_counts = Some(true));
+                    self.shared.change(|state| state.beside.counts = Some(true));
                 }
             }
             Event::BesideRefused => {
                 self.shared
-                    .change(|state| state.beside_counts = Some(false));
+                    .change(|state| state.beside.counts = Some(false));
             }
             Event::Leads => self.lead(node),
             Event::Follows => self.follow_another(node),
@@ -476,7 +472,7 @@ impl Mirrored {
             let sealed = frame.seal(&head);
             (sealed.bytes().to_vec(), sealed.header().hash)
         };
-        match shared.write_frame(commands, frame) {
+        match shared.write(commands, |state| &mut state.frame, frame) {
             // The mirror follows the log: if it can't be written, the process must stop.
             Ok(true) => match write.wait() {
                 Fate::Refused(failure) => {

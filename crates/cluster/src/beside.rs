@@ -13,7 +13,6 @@
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use tributary_engine::{
     Basis, Failure, Fate, FileLog, FrameLog, JournalReader, LogVisitor, Standing, Ticket, Visited,
@@ -106,8 +105,7 @@ pub(crate) enum Task {
 
 /// The thread that keeps the log beside the journal in the node's directory, and the place where the node can go on.
 pub(crate) struct Keeper {
-    tasks: Option<Sender<Task>>,
-    thread: Option<JoinHandle<()>>,
+    tasks: Sender<Task>,
 }
 
 /// The log in the node's directory.
@@ -129,20 +127,15 @@ impl Keeper {
             snapshot: None,
             resume: None,
         };
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("cluster-keeper".into())
             .spawn(move || keeping.run(&inbox))?;
-        Ok(Keeper {
-            tasks: Some(tasks),
-            thread: Some(thread),
-        })
+        Ok(Keeper { tasks })
     }
 
     /// Gives it a task.
     pub(crate) fn give(&self, task: Task) {
-        if let Some(tasks) = &self.tasks {
-            let _gone = tasks.send(task);
-        }
+        let _gone = self.tasks.send(task);
     }
 }
 
@@ -150,10 +143,8 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         let (done, is_done) = mpsc::channel();
         self.give(Task::Done(done));
-        self.tasks = None;
         // Others hold a sender too, so the thread may stay until they have gone: it has nothing to do any more.
         let _ended = is_done.recv();
-        drop(self.thread.take());
     }
 }
 
@@ -264,7 +255,10 @@ impl ClusterLog {
         let (shared, commands) = (self.shared.clone(), self.commands.clone());
         Ticket::pending(move || {
             for piece in pieces {
-                if let Err(why) = shared.write_beside(&commands, piece) {
+                // If it is not known, the next snapshot says it again.
+                let counts = shared.write(&commands, |state| &mut state.beside, piece);
+                if counts != Ok(true) {
+                    let why = "another node leads the cluster now".to_owned();
                     return Fate::Refused(Failure::Unavailable(why));
                 }
             }

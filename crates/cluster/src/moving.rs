@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tributary_engine::JournalReader;
 use tributary_journal::FrameRef;
@@ -27,15 +27,11 @@ pub enum MoveError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// The log is not empty, and is not that of this journal.
-    #[error("the log holds another journal already: its id is {}. Name an empty log", hex(.0))]
+    #[error("the log holds another journal already: its id is {}. Name an empty log", hex::encode(.0))]
     Taken([u8; 16]),
     /// Something else is in the log, or the journal can't be read.
     #[error("{0}")]
     Failed(String),
-}
-
-fn hex(id: &[u8; 16]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Returns the id of a log and the identity of its cluster; none if the log is empty.
@@ -267,8 +263,6 @@ pub struct Compared {
     pub mirrored: u64,
     /// Present term.
     pub term: u64,
-    /// Time that it took.
-    pub took: Duration,
 }
 
 /// Reads a log from its first entry to its end, and compares every frame that counts with a journal, as far as that goes.
@@ -280,7 +274,6 @@ pub fn compare(
     reader: &dyn JournalReader,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Compared, MoveError> {
-    let begun = Instant::now();
     log.session()?;
     log.check_settings()?;
     let mirrored = reader.head().position;
@@ -325,7 +318,6 @@ pub fn compare(
     compared.entries = fold.mark().entries;
     compared.position = fold.head().position;
     compared.term = fold.term();
-    compared.took = begun.elapsed();
     match compared.position < mirrored {
         true => Err(MoveError::Failed(format!(
             "the log has {} records and the journal {mirrored}: the log lost what it had acknowledged, or the journal was not moved onto \

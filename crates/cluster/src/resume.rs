@@ -12,7 +12,7 @@
 
 use std::io;
 
-use tributary_journal::{Disk, Head};
+use tributary_journal::{Disk, Head, replace_file};
 
 use crate::entry::{Body, Entry, HeadMark, Header, Mark};
 use crate::fold::{Fold, Leader};
@@ -24,12 +24,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Writes the file durably. The mirror must have everything up to the fold's head.
 pub(crate) fn store(disk: &dyn Disk, fold: &Fold) -> io::Result<()> {
-    let new = format!("{RESUME_FILE}.new");
-    let file = disk.create(&new)?;
-    file.write_at(&encode(fold), 0)?;
-    file.sync_data()?;
-    disk.rename(&new, RESUME_FILE)?;
-    disk.sync_dir("")
+    replace_file(disk, "", RESUME_FILE, &encode(fold))
 }
 
 /// Reads the file. None if there is none that can be used.

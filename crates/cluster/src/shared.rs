@@ -39,6 +39,32 @@ pub struct Standing {
     pub appends_unknown: u64,
 }
 
+/// What a thread wants the node's thread to append, one after another.
+pub(crate) struct Slot<T> {
+    /// Waits to be taken by the node's thread.
+    pub(crate) offered: Option<T>,
+    /// Whether it counts, as soon as that is known.
+    pub(crate) counts: Option<bool>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Slot {
+            offered: None,
+            counts: None,
+        }
+    }
+}
+
+impl<T> Slot<T> {
+    /// The node leads no longer: what it did not take does not count.
+    pub(crate) fn refuse(&mut self) {
+        if self.offered.take().is_some() {
+            self.counts = Some(false);
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) leads: bool,
@@ -47,13 +73,10 @@ pub(crate) struct State {
     pub(crate) window: Option<(Instant, Instant)>,
     /// Head from which on this node decides.
     pub(crate) begins_at: u64,
-    /// The frame that waits to be taken by the node's thread.
-    pub(crate) offered: Option<(Vec<u8>, [u8; 32])>,
-    /// Whether the frame that was offered counts, as soon as that is known.
-    pub(crate) counts: Option<bool>,
-    /// What waits to be taken for the log beside the journal, and whether it counts.
-    pub(crate) beside: Option<Vec<u8>>,
-    pub(crate) beside_counts: Option<bool>,
+    /// The next frame, and its hash.
+    pub(crate) frame: Slot<(Vec<u8>, [u8; 32])>,
+    /// What comes next in the log beside the journal.
+    pub(crate) beside: Slot<Vec<u8>>,
     /// Whether the node's thread was started.
     pub(crate) is_started: bool,
     /// Why the node has stopped.
@@ -106,17 +129,20 @@ impl Shared {
         self.look(|state| state.is_started)
     }
 
-    /// Puts a frame into the log. Whether it counts; the error says why that is not known here.
-    pub(crate) fn write_frame(
+    /// Puts something into the log, by its slot. Whether it counts; the error says why that is not known here.
+    pub(crate) fn write<T>(
         &self,
         commands: &Sender<Command>,
-        frame: (Vec<u8>, [u8; 32]),
+        slot: fn(&mut State) -> &mut Slot<T>,
+        what: T,
     ) -> Result<bool, String> {
         let offered = self.change(|state| {
             let may_offer = state.leads && state.stopped.is_none();
             if may_offer {
-                state.counts = None;
-                state.offered = Some(frame);
+                *slot(state) = Slot {
+                    offered: Some(what),
+                    counts: None,
+                };
             }
             may_offer
         });
@@ -124,39 +150,10 @@ impl Shared {
             return Ok(false);
         }
         let _gone = commands.send(Command::Wake);
-        self.wait(|state| match (state.counts, &state.stopped) {
+        self.wait(|state| match (slot(state).counts, &state.stopped) {
             (Some(counts), _) => Some(Ok(counts)),
             (None, Some(why)) => Some(Err(why.clone())),
             (None, None) => None,
         })
-    }
-
-    /// Puts bytes into the log beside the journal.
-    pub(crate) fn write_beside(
-        &self,
-        commands: &Sender<Command>,
-        bytes: Vec<u8>,
-    ) -> Result<(), String> {
-        let offered = self.change(|state| {
-            let may_offer = state.leads && state.stopped.is_none();
-            if may_offer {
-                state.beside_counts = None;
-                state.beside = Some(bytes);
-            }
-            may_offer
-        });
-        if offered {
-            let _gone = commands.send(Command::Wake);
-        }
-        let counts = offered
-            && self.wait(|state| match (state.beside_counts, &state.stopped) {
-                (Some(counts), _) => Some(counts),
-                (None, Some(_)) => Some(false),
-                (None, None) => None,
-            });
-        match counts {
-            true => Ok(()),
-            false => Err("another node leads the cluster now".to_owned()),
-        }
     }
 }

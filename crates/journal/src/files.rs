@@ -13,7 +13,10 @@ pub(crate) const INDEX_DIR: &str = "index";
 pub(crate) const CHECKPOINT_DIR: &str = "checkpoint";
 
 /// Writes the small file `name` in `dir` durably, and replaces an old file of this name in one step.
-pub(crate) fn replace_file(disk: &dyn Disk, dir: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// Whatever the storage reports. The old file is there then, or the new one.
+pub fn replace_file(disk: &dyn Disk, dir: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
     let path = match dir {
         "" => name.to_owned(),
         dir => format!("{dir}/{name}"),

@@ -49,6 +49,7 @@ pub use checkpoint::{
     CheckpointWriter, load_latest_checkpoint,
 };
 pub use disk::{DirDisk, DirLock, Disk, File};
+pub use files::replace_file;
 pub use frame::{
     BadFrame, FORMAT_VERSION, FRAME_BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
     FRAME_RECORDS_MAX, FrameBuilder, FrameHeader, FrameRecord, FrameRef, PushError,

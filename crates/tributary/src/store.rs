@@ -138,9 +138,7 @@ impl Store {
         for file in &recovery.rebuilt {
             tracing::warn!(file, "made an index file anew");
         }
-        let mut process_number = [0; 8];
-        getrandom::fill(&mut process_number).expect("the operating system gives random bytes");
-        let process_number = u64::from_le_bytes(process_number);
+        let process_number = u64::from_le_bytes(random_bytes());
         let storage = Storage::local(disk, history_bytes_max, process_number);
         Self::start(
             Box::new(embedded),

@@ -275,16 +275,18 @@ fn nodes_over_a_log_in_memory_pay_once_whoever_leads() {
     play(&MemoryStore::default());
 }
 
-/// A mirror of one record that was decided without the log.
-fn mirror_beside() -> TempDir {
+/// Decides commands one after another on a single node, and returns its directory.
+pub(crate) fn alone(commands: impl IntoIterator<Item = Command>) -> TempDir {
     let folder = tempfile::tempdir().expect("there is room");
     let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(folder.path()));
     create(&disk, &small_segments(), &cluster_meta()).expect("there is room");
     let alone = Embedded::open(disk, small_segments()).expect("it is new");
     let engine = Engine::start(Box::new(alone), Arc::new(SystemClock), Options::default());
     let engine = engine.expect("threads can be started");
-    let opened = engine.execute_blocking(vec![open("beside", "beside")]);
-    position(&opened.expect("nothing is in the way")[0]);
+    for command in commands {
+        let done = engine.execute_blocking(vec![command]);
+        position(&done.expect("nothing is in the way")[0]);
+    }
     engine.shutdown();
     folder
 }
@@ -294,7 +296,10 @@ fn a_node_whose_mirror_is_not_of_the_log_stops_and_another_leads() {
     for (is_log_ahead, why) in [(true, "another frame"), (false, "the log only 0")] {
         let store = MemoryStore::default();
         begin_log(&mut store.connect());
-        let (beside, folder) = (mirror_beside(), tempfile::tempdir().expect("there is room"));
+        let (beside, folder) = (
+            alone([open("beside", "beside")]),
+            tempfile::tempdir().expect("there is room"),
+        );
         let start_other = || Running::start(&folder, 1, 0, Box::new(store.connect()));
         let mut other = is_log_ahead.then(start_other);
         if let Some(other) = &other {

@@ -9,32 +9,23 @@ use tributary_cluster::log::Log;
 use tributary_cluster::memory::MemoryStore;
 use tributary_cluster::moving::{MoveError, Source, compare, move_journal, read_genesis};
 use tributary_cluster::node::Identity;
-use tributary_engine::{Backend, Embedded, Engine, Options, SystemClock};
-use tributary_journal::{DirDisk, Disk, create};
+use tributary_engine::{Backend, Embedded};
+use tributary_journal::{DirDisk, Disk};
 use tributary_testkit::backends::{cluster_meta, small_segments};
 use tributary_testkit::commands::open;
 
 use crate::contract::begin;
-use crate::members::{Running, begin_log, in_time};
+use crate::members::{Running, alone, begin_log, in_time};
 
 const LOG_ID: [u8; 16] = [5; 16];
 const ACCOUNTS: usize = 30;
 
 /// A journal of some records, in as many frames.
 fn journal() -> TempDir {
-    let folder = tempfile::tempdir().expect("there is room");
-    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(folder.path()));
-    create(&disk, &small_segments(), &cluster_meta()).expect("there is room");
-    let alone = Embedded::open(disk, small_segments()).expect("it is new");
-    let engine = Engine::start(Box::new(alone), Arc::new(SystemClock), Options::default());
-    let engine = engine.expect("threads can be started");
-    for number in 0..ACCOUNTS {
+    alone((0..ACCOUNTS).map(|number| {
         let name = format!("account-{number}");
-        let opened = engine.execute_blocking(vec![open(&name, &name)]);
-        opened.expect("nothing is in the way");
-    }
-    engine.shutdown();
-    folder
+        open(&name, &name)
+    }))
 }
 
 fn opened(folder: &TempDir) -> Embedded {

@@ -10,10 +10,11 @@ use tributary_cluster::moving::{MoveError, compare, read_genesis};
 use tributary_cluster::resume;
 use tributary_connect::discovery::open_discovery;
 use tributary_connect::discovery::port::Access;
-use tributary_engine::{Backend as _, Embedded, Options};
+use tributary_engine::{Backend as _, Options};
 use tributary_journal::{DirDisk, Disk, OpenError, SharedLog, Writer, read_meta, set_shared_log};
 
 use super::log::{connect, create};
+use super::mirror::{open_mirror, stored};
 use super::moving::{announce_moved, move_error, move_onto, read_config};
 use super::node::{make_mirror, open};
 use crate::backup::{
@@ -128,10 +129,7 @@ fn join(arguments: &cli::ClusterJoin) -> anyhow::Result<Exit> {
         ));
     };
     let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(&config.data));
-    let stored = tributary_journal::Options {
-        shared_log: Some(log_id),
-        ..tributary_journal::Options::default()
-    };
+    let stored = stored(Some(log_id));
     match read_meta(&*disk) {
         Err(OpenError::NotFound) => {}
         _ => {
@@ -282,22 +280,11 @@ fn leaving_nonce(data: &Path) -> anyhow::Result<u64> {
 /// Compares a stopped node's directory with the log.
 fn verify(arguments: &cli::ClusterVerify) -> anyhow::Result<Exit> {
     let config = read_config(&arguments.node)?;
-    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(&config.data));
-    let meta = match read_meta(&*disk) {
+    let meta = match read_meta(&DirDisk::new(&config.data)) {
         Err(OpenError::NotFound) => return Err(no_directory(&config.data)),
         other => other.with_context(|| format!("cannot open {}", config.data.display()))?,
     };
-    let stored = tributary_journal::Options {
-        shared_log: meta.shared_log.map(|log| log.id),
-        ..tributary_journal::Options::default()
-    };
-    let journal = match Embedded::open(disk, stored) {
-        Err(OpenError::Locked) => bail!(
-            "{} is in use by another process: stop the node first",
-            config.data.display()
-        ),
-        other => other.with_context(|| format!("cannot open {}", config.data.display()))?,
-    };
+    let journal = open_mirror(&config.data, meta.shared_log.map(|log| log.id))?;
     let mut log = connect(&config.cluster)?;
     let bar = progress_bar(journal.reader().head().position, "records");
     let compared = compare(&mut *log, &*journal.reader(), &mut |position| {

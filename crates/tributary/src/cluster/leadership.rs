@@ -21,13 +21,14 @@ pub(crate) struct ClusterLeadership {
 
 impl Leadership for ClusterLeadership {
     fn role(&self) -> Role {
+        // First what costs least: a node that has stopped does not lead.
+        if self.member.leads() {
+            return Role::Leader;
+        }
         if let Some(why) = self.member.why_stopped() {
             return Role::Stopped { why };
         }
         let standing = self.member.standing();
-        if standing.leads {
-            return Role::Leader;
-        }
         let leader = standing.leader.filter(|_| !standing.has_yielded);
         // A node that claimed and does not decide yet is no address to send anything to.
         let leader = leader.filter(|(name, _)| *name != self.node);

@@ -5,6 +5,7 @@
 pub(crate) mod commands;
 pub(crate) mod leadership;
 pub(crate) mod log;
+pub(crate) mod mirror;
 pub(crate) mod moving;
 pub(crate) mod node;
 pub(crate) mod recover;

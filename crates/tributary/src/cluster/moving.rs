@@ -9,11 +9,12 @@ use tributary_cluster::entry::{Genesis, HeadMark};
 use tributary_cluster::log::Log;
 use tributary_cluster::moving::{MoveError, Source, move_journal};
 use tributary_connect::webhooks::MasterKey;
-use tributary_engine::{Backend as _, Basis, Embedded, FileLog, JournalReader};
+use tributary_engine::{Backend as _, Basis, FileLog, JournalReader};
 use tributary_journal::{Disk, Head, SharedLog, read_meta, set_shared_log};
 use tributary_messaging::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION};
 
 use super::log::log_error;
+use super::mirror::open_mirror;
 use super::node::{ID_KEY_PLACE, identity};
 use crate::cli;
 use crate::config::Config;
@@ -51,12 +52,7 @@ pub(crate) fn move_onto(
     log: &mut dyn Log,
     log_id: [u8; 16],
 ) -> anyhow::Result<Head> {
-    let stored = tributary_journal::Options {
-        shared_log: Some(log_id),
-        ..tributary_journal::Options::default()
-    };
-    let journal = Embedded::open(disk.clone(), stored)
-        .with_context(|| format!("cannot open {}", config.data.display()))?;
+    let journal = open_mirror(&config.data, Some(log_id))?;
     let reader: Arc<dyn JournalReader> = journal.reader();
     let meta = read_meta(&**disk).context("the directory can't be read")?;
     let master_key = MasterKey::load(&master_key_path(config), false)?;

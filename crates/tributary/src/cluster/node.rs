@@ -18,6 +18,7 @@ use tributary_journal::{DirDisk, Disk, FrameRef, Meta, OpenError, SharedLog, rea
 use tributary_messaging::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION, Storage};
 
 use super::log::{connect, log_error};
+use super::mirror::{open_mirror, stored};
 use crate::config::{self, Config};
 use crate::exit::usage_error;
 use crate::master_key::master_key_path;
@@ -51,24 +52,16 @@ pub(crate) fn open(
         }));
     }
     let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(&config.data));
-    let stored = tributary_journal::Options {
-        shared_log: Some(log_id),
-        ..tributary_journal::Options::default()
-    };
     match read_meta(&*disk) {
-        Err(OpenError::NotFound) => make_mirror(config, &disk, &stored, log_id, &genesis)?,
+        Err(OpenError::NotFound) => {
+            make_mirror(config, &disk, &stored(Some(log_id)), log_id, &genesis)?
+        }
         Err(error) => {
             return Err(error).with_context(|| format!("cannot open {}", config.data.display()));
         }
         Ok(meta) => require_mirror(&config.data, meta.shared_log, log_id)?,
     }
-    let embedded = match Embedded::open(disk.clone(), stored) {
-        Ok(embedded) => embedded,
-        Err(OpenError::Locked) => bail!("{} is in use by another process", config.data.display()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot open {}", config.data.display()));
-        }
-    };
+    let embedded = open_mirror(&config.data, Some(log_id))?;
     let fold = place(&*disk, &embedded, log_id)?;
     let kept = FileLog::new(disk.clone(), DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION);
     let (store, prepared) = prepare(embedded, kept);

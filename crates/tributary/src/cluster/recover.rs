@@ -1,18 +1,18 @@
 //! `cluster recover`: a new log from the mirrors of one that was lost, or that lost what it had acknowledged.
 
-use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tributary_cluster::driver::{Command, run_to_end};
 use tributary_cluster::fold::Fold;
 use tributary_cluster::moving::read_genesis;
 use tributary_cluster::node::Node;
-use tributary_engine::{Backend as _, Embedded, JournalReader, parse_record};
-use tributary_journal::{DirDisk, Disk, OpenError, SharedLog, read_meta, set_shared_log};
+use tributary_engine::{Backend as _, JournalReader, parse_record};
+use tributary_journal::{DirDisk, Disk, SharedLog, read_meta, set_shared_log};
 
 use super::log::{connect, create};
+use super::mirror::{open_mirror, stored};
 use super::moving::{announce_moved, move_error, move_onto, read_config};
 use super::node::identity;
 use crate::cli;
@@ -76,18 +76,6 @@ pub(crate) fn recover(arguments: &cli::ClusterRecover) -> anyhow::Result<Exit> {
     announce_moved(&config, &*disk, log_id, head, None, arguments.json)
 }
 
-/// Opens a mirror of the old log.
-fn open_mirror(data: &Path, log_id: [u8; 16]) -> anyhow::Result<Embedded> {
-    let stored = tributary_journal::Options {
-        shared_log: Some(log_id),
-        ..tributary_journal::Options::default()
-    };
-    match Embedded::open(Arc::new(DirDisk::new(data)), stored) {
-        Err(OpenError::Locked) => bail!("{} is in use: stop the node first", data.display()),
-        other => other.with_context(|| format!("cannot open {}", data.display())),
-    }
-}
-
 /// Compares the directory with other mirrors of the same log. False if one of them has records that would be lost, and nobody said that
 /// they may be.
 fn compare_mirrors(
@@ -100,11 +88,11 @@ fn compare_mirrors(
         true => eprintln!("{line}"),
         false => print_line(line),
     };
-    let source = open_mirror(&config.data, log_id)?;
+    let source = open_mirror(&config.data, Some(log_id))?;
     let source = source.reader();
     let mut lost = 0;
     for data in &arguments.mirror {
-        let other = open_mirror(data, log_id)?;
+        let other = open_mirror(data, Some(log_id))?;
         let other = other.reader();
         let common = last_common(&*source, &*other)?;
         let (ours, theirs) = (source.head().position, other.head().position);
@@ -165,12 +153,8 @@ fn shown(journal: &dyn JournalReader, position: u64) -> anyhow::Result<String> {
 
 /// Begins an epoch, so that no id is given again that a record had which is lost.
 fn begin_epoch(disk: &Arc<dyn Disk>, log_id: [u8; 16]) -> anyhow::Result<()> {
-    let stored = tributary_journal::Options {
-        shared_log: Some(log_id),
-        ..tributary_journal::Options::default()
-    };
     let extractor = tributary_engine::key_extractor();
-    let (mut writer, ..) = tributary_journal::open(disk.clone(), stored, extractor)?;
+    let (mut writer, ..) = tributary_journal::open(disk.clone(), stored(Some(log_id)), extractor)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let seconds = now.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(0));
     writer.new_epoch(seconds)?;
