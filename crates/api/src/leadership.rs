@@ -4,6 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use tributary_engine::Versions;
+
 /// Where another node is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAddress {
@@ -45,6 +47,10 @@ pub struct ClusterFigures {
     pub leader: Option<String>,
     /// Position of the last record that is settled: no failure that the log survives takes it back.
     pub settled_position: u64,
+    /// Versions in which records are decided and written.
+    pub written: Versions,
+    /// Newest versions that this node knows.
+    pub newest: Versions,
     /// Number of entries of the log that this node has folded.
     pub entries: u64,
     /// Those of them that did not count: written by a node that led no longer, or twice.
@@ -84,4 +90,8 @@ pub trait Leadership: Send + Sync {
 
     /// Has the leadership handed over, to the node of this name, or to any. Returns at once; nothing happens if this node does not lead.
     fn hand_over(&self, to: Option<&str>);
+
+    /// Has records decided and written in the newest versions that this node knows. Returns at once; nothing happens if this node does not
+    /// lead.
+    fn finalize_upgrade(&self);
 }

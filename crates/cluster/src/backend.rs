@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tributary_engine::{
     Backend, Batch, Embedded, Failure, Fate, FileLog, Head, JournalReader, KeyQueries, KeyUse,
-    Permit, Recovered, Ticket,
+    Permit, Recovered, Ticket, Versions,
 };
 use tributary_journal::{Disk, FrameRef, lock};
 use tributary_ledger::{Lookups, WorkingSet};
@@ -208,6 +208,12 @@ impl Member {
         let _gone = self.commands.send(Command::Yield(name.to_owned()));
     }
 
+    /// Has records decided and written in the newest versions that this node knows, from which on no older node can go on. Nothing happens
+    /// if the node does not lead.
+    pub fn finalize_upgrade(&self) {
+        let _gone = self.commands.send(Command::Upgrade);
+    }
+
     /// Yields if the node leads, and ends its thread. Idempotent; blocks until done.
     pub fn stop(&self) {
         let thread = lock(&self.thread).take();
@@ -307,6 +313,7 @@ impl Follower {
         self.shared.change(|state| {
             state.leads = true;
             state.begins_at = head;
+            state.standing.versions = node.fold().versions();
         });
     }
 
@@ -426,6 +433,7 @@ impl Listener for Follower {
             standing.entries_ignored = node.ignored();
             standing.position = fold.head().position;
             standing.log_id = fold.log_id();
+            standing.versions = fold.versions();
             if standing.term != fold.term() {
                 let leader = fold
                     .leader()
@@ -509,6 +517,10 @@ impl Backend for Mirrored {
                 "this node does not lead the cluster".to_owned(),
             )),
         }
+    }
+
+    fn versions(&self) -> Versions {
+        self.shared.look(|state| state.standing.versions)
     }
 
     fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {

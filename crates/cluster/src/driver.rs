@@ -39,6 +39,8 @@ pub enum Command {
     Wake,
     /// Hand the leadership over: [`Node::yield_to`].
     Yield(String),
+    /// Go on in the newest versions: [`Node::upgrade`].
+    Upgrade,
     /// End the log: [`Node::leave`].
     Leave(u64),
     /// Make sure that everything settled so far is read.
@@ -247,6 +249,7 @@ impl Running {
             match commands.recv_timeout(wait) {
                 Ok(Command::Wake) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::Yield(to)) => self.node.yield_to(&to),
+                Ok(Command::Upgrade) => self.node.upgrade(),
                 Ok(Command::Leave(nonce)) => self.node.leave(nonce),
                 Ok(Command::Confirm(confirmed)) => {
                     self.confirming.waiting.push(confirmed);

@@ -16,7 +16,8 @@
 //!  80   4  length of the body
 //!  84   4  zero
 //! body, by kind; texts are preceded by their length in two bytes
-//!   1 genesis   cluster_id 16, sandbox 1, master key's id 8, count of epochs 4, each epoch 4 + 8, sealed id key (2 + n), head 8 + 32
+//!   1 genesis   cluster_id 16, sandbox 1, master key's id 8, count of epochs 4, each epoch 4 + 8, sealed id key (2 + n), head 8 + 32,
+//!               versions 2 + 2
 //!   2 claim     head 8 + 32, name of the node (2 + n), url of the node (2 + n)
 //!   3 frame     the sealed frame of the journal, verbatim
 //!   4 beat      head 8 + 32
@@ -24,11 +25,12 @@
 //!   6 barrier   nothing
 //!   7 closed    head 8 + 32, name of the node (2 + n)
 //!   8 beside    number 8, records of the log beside the journal
+//!   9 upgrade   versions 2 + 2: of the format of records, and of the rules
 //! trailer, 4 bytes
 //!   crc32c of all bytes before
 //! ```
 
-use tributary_journal::{Epoch, FRAME_BYTES_MAX, Meta};
+use tributary_journal::{Epoch, FRAME_BYTES_MAX, Meta, Versions};
 
 /// Maximum number of bytes of an entry: a frame of the maximum size, and what surrounds the frame.
 pub const ENTRY_BYTES_MAX: usize = FRAME_BYTES_MAX + HEADER_BYTES + TRAILER_BYTES;
@@ -109,12 +111,20 @@ pub struct Genesis {
     pub sealed_id_key: Vec<u8>,
     /// Head of the journal that was moved onto the log: until the log has it, nobody but the node that moves it may lead.
     pub head: HeadMark,
+    /// Versions in which frames are decided and written until an upgrade is finalized.
+    pub versions: Versions,
 }
 
 impl Genesis {
     /// Returns the identity of a journal, with its key sealed by the caller.
     #[must_use]
-    pub fn new(meta: &Meta, master_key_id: u64, sealed_id_key: Vec<u8>, head: HeadMark) -> Genesis {
+    pub fn new(
+        meta: &Meta,
+        master_key_id: u64,
+        sealed_id_key: Vec<u8>,
+        head: HeadMark,
+        versions: Versions,
+    ) -> Genesis {
         Genesis {
             cluster_id: meta.cluster_id,
             sandbox: meta.sandbox,
@@ -122,6 +132,7 @@ impl Genesis {
             epochs: meta.epochs.clone(),
             sealed_id_key,
             head,
+            versions,
         }
     }
 }
@@ -168,6 +179,8 @@ pub enum Body<'a> {
         /// What the leader wrote.
         bytes: &'a [u8],
     },
+    /// From here on frames may be decided and written in these versions: all nodes know them.
+    Upgrade(Versions),
 }
 
 impl Body<'_> {
@@ -181,6 +194,7 @@ impl Body<'_> {
             Body::Barrier => 6,
             Body::Closed { .. } => 7,
             Body::Beside { .. } => 8,
+            Body::Upgrade(_) => 9,
         }
     }
 }
@@ -287,6 +301,7 @@ fn write_body(body: &Body<'_>, into: &mut Vec<u8>) {
             }
             write_bytes(&genesis.sealed_id_key, SEALED_BYTES_MAX, into);
             write_head(&genesis.head, into);
+            write_versions(genesis.versions, into);
         }
         Body::Claim { head, node, url } => {
             write_head(head, into);
@@ -305,12 +320,18 @@ fn write_body(body: &Body<'_>, into: &mut Vec<u8>) {
             into.extend_from_slice(&number.to_le_bytes());
             into.extend_from_slice(bytes);
         }
+        Body::Upgrade(versions) => write_versions(*versions, into),
     }
 }
 
 fn write_head(head: &HeadMark, into: &mut Vec<u8>) {
     into.extend_from_slice(&head.position.to_le_bytes());
     into.extend_from_slice(&head.hash);
+}
+
+fn write_versions(versions: Versions, into: &mut Vec<u8>) {
+    into.extend_from_slice(&versions.format.to_le_bytes());
+    into.extend_from_slice(&versions.rules.to_le_bytes());
 }
 
 fn write_bytes(bytes: &[u8], bytes_max: usize, into: &mut Vec<u8>) {
@@ -342,6 +363,7 @@ fn read_body<'a>(kind: u8, rest: &mut Rest<'a>) -> Result<Body<'a>, BadEntry> {
             number: rest.u64()?,
             bytes: std::mem::take(&mut rest.0),
         },
+        9 => Body::Upgrade(rest.versions()?),
         _ => {
             return Err(BadEntry(
                 "it is of an unknown kind: this node needs a newer version of the program",
@@ -376,6 +398,7 @@ fn read_genesis(rest: &mut Rest<'_>) -> Result<Genesis, BadEntry> {
         epochs,
         sealed_id_key: rest.bytes(SEALED_BYTES_MAX)?.to_vec(),
         head: rest.head()?,
+        versions: rest.versions()?,
     })
 }
 
@@ -405,6 +428,13 @@ impl<'a> Rest<'a> {
         Ok(HeadMark {
             position: self.u64()?,
             hash: self.array()?,
+        })
+    }
+
+    fn versions(&mut self) -> Result<Versions, BadEntry> {
+        Ok(Versions {
+            format: u16::from_le_bytes(self.array()?),
+            rules: u16::from_le_bytes(self.array()?),
         })
     }
 

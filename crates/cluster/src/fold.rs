@@ -1,7 +1,8 @@
 //! The fold: what the entries of a log mean. A pure function of the entries, in their order, so that every node that has read as
 //! many entries has the same leader and the same journal.
 
-use tributary_journal::{BadFrame, FrameRef, Head};
+use tributary_engine::NEWEST;
+use tributary_journal::{BadFrame, FrameRef, Head, Versions};
 
 use crate::entry::{Body, Entry, Genesis, HeadMark, Header, Mark};
 
@@ -37,6 +38,17 @@ pub enum Stop {
         node: String,
         /// Position at which the hashes differ.
         position: u64,
+    },
+    /// The log goes on in versions that this program does not know.
+    #[error(
+        "from offset {offset} on the log is of newer versions ({versions}) than this program knows ({NEWEST}): the upgrade was \
+         finalized; start this node with the newer program, on the same directory"
+    )]
+    Newer {
+        /// Offset of the entry.
+        offset: u64,
+        /// What a node must know.
+        versions: Versions,
     },
     /// A frame in this node's term that this node did not write.
     #[error(
@@ -83,6 +95,8 @@ pub enum Ignored {
     AnotherHead,
     /// A second genesis.
     SecondGenesis,
+    /// A frame of newer versions than the log says, or an upgrade to older ones.
+    OtherVersions,
 }
 
 /// What an entry did.
@@ -107,6 +121,8 @@ pub enum Step<'a> {
     Closed,
     /// The log beside the journal grew by this.
     Beside(&'a [u8]),
+    /// Frames may be of newer versions from here on.
+    Upgrade,
     /// Nothing.
     Ignored(Ignored),
 }
@@ -124,6 +140,8 @@ pub struct Fold {
     head: Head,
     /// Number of entries of the log beside the journal.
     beside: u64,
+    /// Versions in which frames are decided and written; none before the first entry.
+    versions: Option<Versions>,
     closed: Option<Closed>,
     #[cfg(test)]
     pub(crate) bug: Option<crate::bug::Bug>,
@@ -137,6 +155,7 @@ impl Fold {
         (term, leader): (u64, Option<Leader>),
         head: Head,
         beside: u64,
+        versions: Versions,
     ) -> Fold {
         Fold {
             mark,
@@ -147,6 +166,7 @@ impl Fold {
             leader,
             head,
             beside,
+            versions: Some(versions),
             ..Fold::default()
         }
     }
@@ -207,6 +227,12 @@ impl Fold {
         self.beside
     }
 
+    /// Returns the versions in which frames are decided and written; before the first entry the newest.
+    #[must_use]
+    pub fn versions(&self) -> Versions {
+        self.versions.unwrap_or(NEWEST)
+    }
+
     /// Whether the journal that was moved onto the log is there.
     #[must_use]
     pub fn is_moved(&self) -> bool {
@@ -261,7 +287,10 @@ impl Fold {
         let is_first = self.mark.entries == 0;
         if is_first {
             return match entry.body {
-                Body::Genesis(genesis) => Ok(self.begin(header.log_id, genesis)),
+                Body::Genesis(genesis) => {
+                    self.require_known(genesis.versions)?;
+                    Ok(self.begin(header.log_id, genesis))
+                }
                 _ => Err(Stop::NoGenesis),
             };
         }
@@ -288,7 +317,11 @@ impl Fold {
                 });
                 Ok(Step::Claim)
             }
-            Body::Frame(_) | Body::Beside { .. } | Body::Beat { .. } | Body::Yield { .. }
+            Body::Frame(_)
+            | Body::Beside { .. }
+            | Body::Beat { .. }
+            | Body::Yield { .. }
+            | Body::Upgrade(_)
                 if !self.is_led(&header) =>
             {
                 Ok(Step::Ignored(Ignored::OldTerm))
@@ -299,6 +332,14 @@ impl Fold {
                 }
                 self.beside = number;
                 Ok(Step::Beside(bytes))
+            }
+            Body::Upgrade(versions) => {
+                if !self.versions().are_known_to(versions) {
+                    return Ok(Step::Ignored(Ignored::OtherVersions));
+                }
+                self.require_known(versions)?;
+                self.versions = Some(versions);
+                Ok(Step::Upgrade)
             }
             Body::Frame(bytes) => self.take_frame(bytes),
             Body::Beat { head } => {
@@ -330,8 +371,19 @@ impl Fold {
     fn begin(&mut self, log_id: [u8; 16], genesis: Genesis) -> Step<'static> {
         self.log_id = log_id;
         self.head.epoch = genesis.epochs.first().map_or(1, |epoch| epoch.number);
+        self.versions = Some(genesis.versions);
         self.genesis = Some(genesis);
         Step::Genesis
+    }
+
+    fn require_known(&self, versions: Versions) -> Result<(), Stop> {
+        match versions.are_known_to(NEWEST) {
+            true => Ok(()),
+            false => Err(Stop::Newer {
+                offset: self.mark.entries,
+                versions,
+            }),
+        }
     }
 
     /// Whether an entry is of the claim that counts.
@@ -358,6 +410,9 @@ impl Fold {
             return Ok(Step::Ignored(Ignored::AnotherHead));
         }
         frame.verify(&self.head).map_err(unreadable)?;
+        if !header.versions().are_known_to(self.versions()) {
+            return Ok(Step::Ignored(Ignored::OtherVersions));
+        }
         self.head = frame.head();
         Ok(Step::Frame(frame))
     }

@@ -13,6 +13,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use tributary_engine::NEWEST;
+
 use crate::bug::Bug;
 use crate::entry::{Body, Entry, Header, Mark};
 use crate::fold::{Fold, Step, Stop};
@@ -95,6 +97,7 @@ enum Kind {
     Barrier,
     Closed,
     Beside,
+    Upgrade,
 }
 
 struct InFlight {
@@ -157,6 +160,8 @@ pub struct Node {
     /// Whom the yield names that was sent last.
     yielding: Option<String>,
     leaves: Option<u64>,
+    /// Whether frames are to be of the newest versions that this node knows.
+    upgrades: bool,
     wants_barrier: bool,
     /// What the last entry of this node said to be settled, and when it was sent.
     announced: u64,
@@ -211,6 +216,7 @@ impl Node {
             yields_to: None,
             yielding: None,
             leaves: None,
+            upgrades: false,
             wants_barrier: false,
             sent: now,
             outward: (Duration::MAX, Duration::ZERO),
@@ -388,7 +394,7 @@ impl Node {
                 Kind::Claim => self.doubt = Some(sent.term),
                 // It is sent again, under the same nonce.
                 Kind::Closed => {}
-                Kind::Frame | Kind::Beside | Kind::Beat | Kind::Yield => {
+                Kind::Frame | Kind::Beside | Kind::Beat | Kind::Yield | Kind::Upgrade => {
                     self.doubt = Some(sent.term + 1)
                 }
             },
@@ -458,6 +464,12 @@ impl Node {
     /// Asks for the next leader: the node of this name, or any if the name is empty. Nothing happens if this node does not lead.
     pub fn yield_to(&mut self, name: &str) {
         self.yields_to = self.leads.then(|| name.to_owned());
+    }
+
+    /// Asks for frames of the newest versions that this node knows, from which on no older node can go on. Nothing happens if this node
+    /// does not lead.
+    pub fn upgrade(&mut self) {
+        self.upgrades = self.leads;
     }
 
     /// Asks for the end of the log, after which this node goes on alone. Asking again changes nothing.
@@ -565,7 +577,7 @@ impl Node {
             self.leader_seen = now;
         }
         match step {
-            Step::Genesis => {}
+            Step::Genesis | Step::Upgrade => {}
             Step::Ignored(_) => self.ignored += 1,
             Step::Claim => {
                 self.news_end = offset + 1;
@@ -654,6 +666,7 @@ impl Node {
 
     fn follow(&mut self) {
         self.yields_to = None;
+        self.upgrades = false;
         if !std::mem::take(&mut self.leads) {
             return;
         }
@@ -703,6 +716,8 @@ impl Node {
             }
             Kind::Barrier => self.wants_barrier = true,
             Kind::Yield => self.yields_to = self.yields_to.take().or(self.yielding.take()),
+            // It is wanted still.
+            Kind::Upgrade => {}
             Kind::Claim | Kind::Beat | Kind::Closed => {}
         }
     }
@@ -738,6 +753,10 @@ impl Node {
             {
                 self.yielding = self.yields_to.take();
                 return Some(self.encode(Kind::Yield, nonce, &Body::Yield { to: &to }));
+            }
+            self.upgrades &= self.fold.versions() != NEWEST;
+            if self.upgrades {
+                return Some(self.encode(Kind::Upgrade, nonce, &Body::Upgrade(NEWEST)));
             }
             // Neither log keeps the other waiting.
             if !self.beside_last

@@ -3,7 +3,7 @@
 //! ```text
 //! magic "TRBR", version 1 (2 bytes), 2 zero bytes
 //! mark: entries 8, chain 32;  chain before the last entry 32;  head: position 8, hash 32, epoch 4, timestamp 8;  beside 8;
-//! whether the leader has yielded 1
+//! whether the leader has yielded 1;  versions 2 + 2
 //! the genesis and the claim that counts, as entries, each preceded by its length in four bytes; no claim: length 0
 //! crc32c of all bytes before, 4 bytes
 //! ```
@@ -12,7 +12,8 @@
 
 use std::io;
 
-use tributary_journal::{Disk, Head, replace_file};
+use tributary_engine::NEWEST;
+use tributary_journal::{Disk, Head, Versions, replace_file};
 
 use crate::entry::{Body, Entry, HeadMark, Header, Mark};
 use crate::fold::{Fold, Leader};
@@ -75,6 +76,9 @@ fn encode(fold: &Fold) -> Vec<u8> {
     bytes.extend_from_slice(&fold.beside().to_le_bytes());
     let leader = fold.leader();
     bytes.push(u8::from(leader.is_some_and(|leader| leader.has_yielded)));
+    let versions = fold.versions();
+    bytes.extend_from_slice(&versions.format.to_le_bytes());
+    bytes.extend_from_slice(&versions.rules.to_le_bytes());
     let header = |term, nonce| Header {
         log_id: fold.log_id(),
         term,
@@ -128,6 +132,14 @@ fn decode(bytes: &[u8]) -> Option<Fold> {
     };
     let beside = u64::from_le_bytes(take(&mut rest)?);
     let has_yielded = take::<1>(&mut rest)? != [0];
+    let versions = Versions {
+        format: u16::from_le_bytes(take(&mut rest)?),
+        rules: u16::from_le_bytes(take(&mut rest)?),
+    };
+    if !versions.are_known_to(NEWEST) {
+        // The fold says at which entry a newer program is needed.
+        return None;
+    }
     let mut entry = || {
         let length = u32::from_le_bytes(take(&mut rest)?) as usize;
         let (entry, others) = rest.split_at_checked(length)?;
@@ -164,6 +176,7 @@ fn decode(bytes: &[u8]) -> Option<Fold> {
         (term, leader),
         head,
         beside,
+        versions,
     ))
 }
 
@@ -173,6 +186,11 @@ mod tests {
     use crate::entry::Genesis;
     use tributary_journal::Meta;
 
+    const OLD: Versions = Versions {
+        format: 1,
+        rules: 0,
+    };
+
     fn fold(claims: bool) -> Fold {
         let header = |term| Header {
             log_id: [6; 16],
@@ -181,7 +199,7 @@ mod tests {
             settled: Mark::default(),
         };
         let meta = Meta::new([1; 16], [2; 16]);
-        let genesis = Genesis::new(&meta, 1, vec![3; 40], HeadMark::default());
+        let genesis = Genesis::new(&meta, 1, vec![3; 40], HeadMark::default(), OLD);
         let mut fold = Fold::default();
         let genesis = Entry::encode(&header(0), &Body::Genesis(genesis));
         fold.step(&genesis).expect("it is the first entry");
@@ -195,7 +213,12 @@ mod tests {
                 number: 1,
                 bytes: &[1, 2, 3],
             };
-            for body in [claim, beside, Body::Yield { to: "b" }] {
+            for body in [
+                claim,
+                beside,
+                Body::Upgrade(NEWEST),
+                Body::Yield { to: "b" },
+            ] {
                 fold.step(&Entry::encode(&header(1), &body))
                     .expect("it counts");
             }

@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tributary_journal::lock;
+use tributary_journal::{Versions, lock};
 
 use crate::driver::Command;
 
@@ -23,6 +23,8 @@ pub struct Standing {
     pub has_yielded: bool,
     /// Position of the last record that is settled.
     pub position: u64,
+    /// Versions in which records are decided and written; zeros before anything was read.
+    pub versions: Versions,
     /// Number of entries that are folded.
     pub entries: u64,
     /// Those that this process folded and that did not count.

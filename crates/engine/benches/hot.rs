@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use tributary_engine::{Backend as _, Embedded, key_extractor};
+use tributary_engine::{Backend as _, Embedded, NEWEST, key_extractor};
 use tributary_journal::{self as journal, DirDisk, Disk, FrameBuilder, Head, Meta};
 use tributary_ledger::{
     self as ledger, AccountId, AccountKind, Actor, Body, Command, Context, Currency, Destination,
@@ -113,11 +113,12 @@ fn accounts() -> WorkingSet {
 
 /// A frame with the records of these commands.
 fn encode(set: &mut WorkingSet, commands: &[Command], first: u64) -> FrameBuilder {
-    let mut frame = FrameBuilder::new(first, first, ledger::RULES_VERSION);
+    let mut frame = FrameBuilder::new(first, first, NEWEST);
     decide(set, commands, first, |command, outcome, ctx| {
         let digest = command.digest();
-        let pushed =
-            frame.push(|payload| ledger::codec::encode(command, &digest, outcome, ctx, payload));
+        let pushed = frame.push(|payload| {
+            ledger::codec::encode(command, &digest, outcome, ctx, NEWEST.format, payload);
+        });
         pushed.expect("there is room");
         let hash = ledger::hash::hash_key(command.actor.owner, &command.key);
         ledger::index_command_keys(command, hash, outcome, &mut |hash| frame.add_key(hash));

@@ -6,11 +6,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use tributary_journal::{self as journal, Disk, Head};
+use tributary_journal::{self as journal, Disk, Head, Versions};
 use tributary_ledger::{Command, Key, Lookups, OwnerId, WorkingSet};
 
 use crate::batch::Batch;
 use crate::failure::Failure;
+use crate::versions::NEWEST;
 
 /// What became of a submitted batch.
 #[derive(Clone, Debug)]
@@ -130,6 +131,11 @@ pub trait Backend: Send {
 
     /// Opens a turn. Returns the head that the next batch follows. [`Failure::StorageFull`] means that a batch would not fit.
     fn begin(&mut self) -> Result<Head, Failure>;
+
+    /// Returns the versions in which a batch is decided and written now.
+    fn versions(&self) -> Versions {
+        NEWEST
+    }
 
     /// Loads the objects that `lookups` names into `set`, as of the head and what `set` already holds. Objects that do not exist stay
     /// absent. Never replaces what `set` holds.

@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tributary_journal::{FrameBuilder, FrameRef, lock, read_lock, write_lock};
+use tributary_journal::{FrameBuilder, FrameRef, Versions, lock, read_lock, write_lock};
 use tributary_ledger::codec::Record;
 
 use crate::failure::Failure;
 use crate::payload;
+use crate::versions::NEWEST;
 
 /// Maximum number of frames kept for reuse: as many as are filled, written, published and answered from at once.
 const FRAMES_KEPT: usize = 4;
@@ -30,13 +31,13 @@ impl Frames {
         &self,
         first_position: u64,
         timestamp: u64,
-        rules_version: u16,
+        versions: Versions,
     ) -> FrameBuilder {
         let spare = self.spare().pop();
         match spare {
-            None => FrameBuilder::new(first_position, timestamp, rules_version),
+            None => FrameBuilder::new(first_position, timestamp, versions),
             Some(mut frame) => {
-                frame.reset(first_position, timestamp, rules_version);
+                frame.reset(first_position, timestamp, versions);
                 frame
             }
         }
@@ -53,7 +54,7 @@ impl Drop for Batch {
         let frame = frame.unwrap_or_else(PoisonError::into_inner);
         let mut spare = self.frames.spare();
         if spare.len() < FRAMES_KEPT {
-            spare.push(std::mem::replace(frame, FrameBuilder::new(1, 0, 0)));
+            spare.push(std::mem::replace(frame, FrameBuilder::new(1, 0, NEWEST)));
         }
     }
 }

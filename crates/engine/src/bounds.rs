@@ -85,7 +85,15 @@ fn no_record_outgrows_the_bound_that_admits_it() {
         assert_eq!(outcome.rejection.is_some(), rejected, "{outcome:?}");
         ledger::apply(&mut set, &command, &outcome, ctx);
         let mut payload = Vec::new();
-        ledger::codec::encode(&command, &command.digest(), &outcome, ctx, &mut payload);
+        let format = ledger::FORMAT_VERSION;
+        ledger::codec::encode(
+            &command,
+            &command.digest(),
+            &outcome,
+            ctx,
+            format,
+            &mut payload,
+        );
         let bound = record_bytes_max(&command) - RECORD_HEADER_BYTES;
         assert!(payload.len() <= bound, "{} > {bound}", payload.len());
     };

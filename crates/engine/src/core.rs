@@ -352,7 +352,7 @@ impl Core {
         self.open = Some(Open {
             frame: self
                 .frames
-                .begin(self.last.position + 1, timestamp, ledger::RULES_VERSION),
+                .begin(self.last.position + 1, timestamp, self.backend.versions()),
             timestamp,
             lacks_space,
             changes_settings: false,
@@ -716,8 +716,9 @@ impl Open {
         let ctx = self.context();
         let (command, hash) = (&request.commands[index], request.hashes[index]);
         let digest = &request.digests[index];
+        let format = self.frame.versions().format;
         self.frame
-            .push(|payload| ledger::codec::encode(command, digest, outcome, ctx, payload))
+            .push(|payload| ledger::codec::encode(command, digest, outcome, ctx, format, payload))
             .expect("has_room_for bounds the frame");
         self.changes_settings |= outcome.setting.is_some();
         ledger::index_command_keys(command, hash, outcome, &mut |hash| self.frame.add_key(hash));

@@ -1,6 +1,8 @@
 //! Why the store, or the engine itself, could not do as asked.
 
-use tributary_journal::ReadError;
+use tributary_journal::{ReadError, Versions};
+
+use crate::versions::NEWEST;
 
 /// Why a backend could not do as asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -15,6 +17,16 @@ pub enum Failure {
         position: u64,
         /// What was wrong with it.
         what: String,
+    },
+    /// A record was written by a newer program.
+    #[error(
+        "the record at position {position} is of a newer version ({versions}) than this program knows ({NEWEST}): use the newer program"
+    )]
+    Newer {
+        /// Position of the record.
+        position: u64,
+        /// Versions of the record.
+        versions: Versions,
     },
     /// The store can't be reached now; nothing is known to be lost. The working set must be thrown away.
     #[error("the store is unavailable: {0}")]

@@ -17,7 +17,7 @@ use std::io;
 use std::sync::Arc;
 
 use tributary_journal::{
-    Disk, FRAME_HEADER_BYTES, File, FrameBuilder, FrameHeader, FrameRef, Head,
+    Disk, FRAME_HEADER_BYTES, File, FrameBuilder, FrameHeader, FrameRef, Head, Versions,
 };
 
 use crate::backend::{Fate, Ticket};
@@ -282,7 +282,12 @@ fn next_frame(
     head: &Head,
     version: u16,
 ) -> FrameBuilder {
-    let mut frame = FrameBuilder::new(head.position + 1, now.max(head.timestamp), version);
+    // The frame itself is of the first format; what is in the frame has a version of its own.
+    let versions = Versions {
+        format: 1,
+        rules: version,
+    };
+    let mut frame = FrameBuilder::new(head.position + 1, now.max(head.timestamp), versions);
     frame
         .push(|into| basis.encode(into))
         .expect("a frame has room for its basis");

@@ -38,6 +38,7 @@ mod shared_counter;
 mod stepper;
 mod submit_queue;
 mod timers;
+mod versions;
 mod view;
 mod writer;
 
@@ -70,7 +71,9 @@ pub use request::{
     Request, Resolved, Respond, TurnedAway, Verdict,
 };
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
-pub use tributary_journal::{DirDisk, DirLock, Disk, File, FrameBuilder, FrameRef, Head, lock};
+pub use tributary_journal::{
+    DirDisk, DirLock, Disk, File, FrameBuilder, FrameRef, Head, Versions, lock,
+};
 
 pub use read::{
     DATED_RECORDS_MAX, DatedBalance, Page, PastBalance, PaymentFilter, RECORDS_SCANNED_MAX, Reader,
@@ -85,3 +88,4 @@ pub use shared_counter::{SharedCounter, SharedPlace};
 pub use stepper::{Stepped, Stepper};
 pub use submit_queue::SubmitQueue;
 pub use timers::RUN_AT_ONCE_MAX;
+pub use versions::NEWEST;

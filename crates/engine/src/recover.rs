@@ -16,6 +16,7 @@ use crate::checkpoint::{
 };
 use crate::failure::Failure;
 use crate::replay::apply_frame;
+use crate::versions::require_known;
 
 /// Blocks of a checkpoint, or frames, that are read ahead of what is done with them.
 const READ_AHEAD: usize = 4;
@@ -23,6 +24,11 @@ const READ_AHEAD: usize = 4;
 /// Rebuilds the state.
 pub(crate) fn recover(disk: &dyn Disk, reader: &journal::Reader) -> Result<Recovered, Failure> {
     let head = reader.head();
+    // Perhaps a checkpoint of a newer program has all records.
+    if let Some(last) = reader.frame(head.position)? {
+        let last = *FrameRef::parse(&last).expect("it was verified").header();
+        require_known(last.versions(), last.first_position)?;
+    }
     let (mut set, through) = load(disk, &mut |through, hash| {
         let there = reader.head_at(through);
         there.is_ok_and(|there| there.is_some_and(|head| head.hash == hash))

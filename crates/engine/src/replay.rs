@@ -7,6 +7,7 @@ use tributary_ledger::{self as ledger, WorkingSet};
 
 use crate::failure::Failure;
 use crate::payload;
+use crate::versions::require_known;
 use crate::view::RECORDS_WARMED;
 
 /// Applies the records of a frame from the position `first` on, and forgets what need not be resident.
@@ -15,6 +16,7 @@ pub(crate) fn apply_frame(
     first: u64,
     set: &mut WorkingSet,
 ) -> Result<(), Failure> {
+    require_known(frame.header().versions(), frame.header().first_position)?;
     let damaged = |position, corrupt: Corrupt| payload::damaged(position, corrupt.to_string());
     let mut stored = frame.records().filter(|stored| stored.position() >= first);
     let mut records: ArrayVec<RecordRef<'_>, RECORDS_WARMED> = ArrayVec::new();

@@ -6,7 +6,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tributary_journal::{DirDisk, Disk, FrameBuilder, KeyExtractor, Meta, Options, create, open};
+use tributary_journal::{
+    DirDisk, Disk, FrameBuilder, KeyExtractor, Meta, Options, Versions, create, open,
+};
+
+const VERSIONS: Versions = Versions {
+    format: 1,
+    rules: 1,
+};
 
 const PAYLOAD_BYTES: usize = 220;
 
@@ -69,11 +76,11 @@ fn main() {
     });
     let (mut filling, mut sealing) = (Duration::ZERO, Duration::ZERO);
     let (mut appending, mut longest) = (Duration::ZERO, Duration::ZERO);
-    let mut frame = FrameBuilder::new(1, 1, 1);
+    let mut frame = FrameBuilder::new(1, 1, VERSIONS);
     let started = Instant::now();
     while writer.head().position < records {
         let before = Instant::now();
-        frame.reset(writer.head().position + 1, 1, 1);
+        frame.reset(writer.head().position + 1, 1, VERSIONS);
         fill(&mut frame, per_frame);
         let filled = Instant::now();
         filling += filled - before;

@@ -6,7 +6,7 @@
 //! ```text
 //! header, 128 bytes
 //!   0   4  magic "TRBF"
-//!   4   2  format_version (1)
+//!   4   2  format_version: of the frame and of its records
 //!   6   2  rules_version: of the rules that decided the records
 //!   8   4  epoch
 //!  12   4  count: records in the body, 1 ..= 8,192
@@ -44,8 +44,31 @@ pub const RECORD_HEADER_BYTES: usize = 8;
 pub const FRAME_HEADER_BYTES: usize = 128;
 /// Distance in bytes at which memory for a later record is prefetched.
 const PREFETCH_BYTES: usize = 2 * 1024;
-/// Version of the frame format that this code writes.
-pub const FORMAT_VERSION: u16 = 1;
+/// Newest version of the format of frames and their records that this code reads, and that it writes unless it is told otherwise.
+pub const FORMAT_VERSION: u16 = if cfg!(feature = "next-format") { 2 } else { 1 };
+
+/// What a reader of a frame must know. Zeros: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Versions {
+    /// Format of the frame and of its records.
+    pub format: u16,
+    /// Rules that decided the records.
+    pub rules: u16,
+}
+
+impl Versions {
+    /// Whether a program that knows `newest` can read what was written in these.
+    #[must_use]
+    pub fn are_known_to(self, newest: Versions) -> bool {
+        self.format <= newest.format && self.rules <= newest.rules
+    }
+}
+
+impl std::fmt::Display for Versions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "format {}, rules {}", self.format, self.rules)
+    }
+}
 
 pub(crate) const MAGIC: [u8; 4] = *b"TRBF";
 /// Error of a frame that is of a newer format: neither damage nor ever to be cut.
@@ -80,7 +103,7 @@ pub struct FrameBuilder {
     first_position: u64,
     timestamp: u64,
     count: u32,
-    rules_version: u16,
+    versions: Versions,
     // Offset of each record from the start of the frame.
     starts: Vec<u32>,
     keys: Vec<(u64, u32)>,
@@ -90,18 +113,18 @@ pub struct FrameBuilder {
 impl FrameBuilder {
     /// Creates an empty frame whose first record will have `first_position`.
     #[must_use]
-    pub fn new(first_position: u64, timestamp: u64, rules_version: u16) -> Self {
+    pub fn new(first_position: u64, timestamp: u64, versions: Versions) -> Self {
         let mut builder = FrameBuilder {
             buf: Vec::new(),
             first_position: 0,
             timestamp: 0,
             count: 0,
-            rules_version: 0,
+            versions,
             starts: Vec::new(),
             keys: Vec::new(),
             sealed_on: None,
         };
-        builder.reset(first_position, timestamp, rules_version);
+        builder.reset(first_position, timestamp, versions);
         builder
     }
 
@@ -109,11 +132,8 @@ impl FrameBuilder {
     #[must_use]
     pub fn from_sealed(frame: &FrameRef<'_>) -> Self {
         let header = frame.header();
-        let mut builder = FrameBuilder::new(
-            header.first_position,
-            header.timestamp,
-            header.rules_version,
-        );
+        let mut builder =
+            FrameBuilder::new(header.first_position, header.timestamp, header.versions());
         for record in frame.records() {
             builder
                 .push(|into| into.extend_from_slice(record.payload()))
@@ -123,14 +143,14 @@ impl FrameBuilder {
     }
 
     /// Empties the frame and keeps its memory.
-    pub fn reset(&mut self, first_position: u64, timestamp: u64, rules_version: u16) {
+    pub fn reset(&mut self, first_position: u64, timestamp: u64, versions: Versions) {
         assert!(first_position > 0, "positions start at 1");
         self.buf.clear();
         self.buf.resize(FRAME_HEADER_BYTES, 0);
         self.first_position = first_position;
         self.timestamp = timestamp;
         self.count = 0;
-        self.rules_version = rules_version;
+        self.versions = versions;
         self.starts.clear();
         self.keys.clear();
         self.sealed_on = None;
@@ -225,6 +245,12 @@ impl FrameBuilder {
         self.first_position + u64::from(self.count)
     }
 
+    /// Returns what a reader of the frame must know.
+    #[must_use]
+    pub fn versions(&self) -> Versions {
+        self.versions
+    }
+
     /// Returns the timestamp of the frame, nanoseconds since the Unix epoch.
     #[must_use]
     pub fn timestamp(&self) -> u64 {
@@ -248,8 +274,8 @@ impl FrameBuilder {
             "time does not go backwards"
         );
         let header = FrameHeader {
-            format_version: FORMAT_VERSION,
-            rules_version: self.rules_version,
+            format_version: self.versions.format,
+            rules_version: self.versions.rules,
             epoch: prev.epoch.max(1),
             count: self.count,
             first_position: self.first_position,
@@ -323,7 +349,7 @@ impl FrameBuilder {
 /// The fields of a frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// Version of the frame's layout.
+    /// Version of the format of the frame and of its records.
     pub format_version: u16,
     /// Version of the rules that decided the records.
     pub rules_version: u16,
@@ -369,7 +395,7 @@ impl FrameHeader {
             prev_hash: array_at(bytes, 60),
             hash: array_at(bytes, HASH_AT),
         };
-        if header.format_version != FORMAT_VERSION {
+        if !(1..=FORMAT_VERSION).contains(&header.format_version) {
             return Err(UNKNOWN_VERSION);
         }
         let sound = header.count >= 1
@@ -382,6 +408,15 @@ impl FrameHeader {
             return Err(OUT_OF_BOUNDS);
         }
         Ok(header)
+    }
+
+    /// Returns what a reader of the frame must know.
+    #[must_use]
+    pub fn versions(&self) -> Versions {
+        Versions {
+            format: self.format_version,
+            rules: self.rules_version,
+        }
     }
 
     /// Returns the number of bytes of the whole frame, header and body.

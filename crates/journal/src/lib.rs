@@ -53,7 +53,7 @@ pub use files::replace_file;
 pub use frame::{
     BadFrame, FORMAT_VERSION, FRAME_BODY_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
     FRAME_RECORDS_MAX, FrameBuilder, FrameHeader, FrameRecord, FrameRef, PushError,
-    RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Records,
+    RECORD_BYTES_MAX, RECORD_HEADER_BYTES, Records, Versions,
 };
 pub use head::{Damage, Head, SharedLog};
 pub use locks::{lock, read as read_lock, write as write_lock};

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use crate::disk::Disk;
 use crate::files::SEGMENT_DIR;
-use crate::frame::{BadFrame, FRAME_HEADER_BYTES, FrameRef};
+use crate::frame::{BadFrame, FRAME_HEADER_BYTES, FrameRef, Versions};
 use crate::head::{Damage, Head};
 use crate::meta::Meta;
 use crate::options::OpenError;
@@ -30,8 +30,8 @@ pub struct ScanRecord<'a> {
     pub position: u64,
     /// Timestamp of the frame, nanoseconds since the Unix epoch.
     pub timestamp: u64,
-    /// Version of the rules that decided the record.
-    pub rules_version: u16,
+    /// Versions of the record.
+    pub versions: Versions,
     /// Epoch that the record belongs to.
     pub epoch: u32,
     /// Payload of the record.
@@ -262,7 +262,7 @@ impl Scan<'_> {
             let record = ScanRecord {
                 position: record.position(),
                 timestamp: header.timestamp,
-                rules_version: header.rules_version,
+                versions: header.versions(),
                 epoch: header.epoch,
                 payload: record.payload(),
             };

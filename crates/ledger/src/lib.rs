@@ -100,5 +100,6 @@ pub use time::{AdvanceTime, TIME_OFFSET_NS_MAX, TimeOffset};
 /// its own version. Raise the version with every change after which some command would have another outcome.
 pub const RULES_VERSION: u16 = 1;
 
-/// Version of the record layout that [`codec::encode`] writes. Frames carry the version.
-pub const FORMAT_VERSION: u16 = 1;
+/// Newest version of the layout of records that [`codec`] knows. A reader of records of some version reads all earlier ones too: what
+/// a version adds is marked by a flag or a number that earlier ones do not have. Frames carry the version.
+pub const FORMAT_VERSION: u16 = if cfg!(feature = "next-format") { 2 } else { 1 };

@@ -122,6 +122,7 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(clock::confirm))
         .routes(routes!(cluster::get))
         .routes(routes!(cluster::hand_over))
+        .routes(routes!(cluster::finalize_upgrade))
         .routes(routes!(sandbox::advance_clock))
         .routes(routes!(books::trial_balance))
         .routes(routes!(journal::head))
@@ -294,7 +295,7 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
     // What is done to a subscription is the same when it is done twice, or has receipts. So is a confirmation.
     let keyless = path == "/v1/batches"
         || path == "/v1/clock/confirm"
-        || path == "/v1/cluster/hand_over"
+        || path.starts_with("/v1/cluster/")
         || path == "/v1/settings/apply"
         || path.starts_with("/v1/subscriptions/")
         || path.starts_with("/v1/binders/")

@@ -441,6 +441,7 @@ Examples:
   tributary cluster status --server http://10.0.0.1:8080
   tributary cluster status --discover dns://tributary.example:8080
   tributary cluster hand-over --server http://10.0.0.1:8080
+  tributary cluster finalize-upgrade --discover dns://tributary.example:8080
   tributary cluster leave --config node-0.toml    end the cluster: this directory goes on alone";
 
 #[derive(Debug, Args)]
@@ -464,6 +465,11 @@ pub(crate) enum ClusterCommand {
     Status(ClusterStatus),
     /// Have the leader hand over to another node.
     HandOver(ClusterHandOver),
+    /// After all nodes run a newer program, go on in the newer versions of records and rules.
+    ///
+    /// Until then the newer program writes what the older one reads, and every node can be set back. Afterwards an older program stops. All nodes
+    /// are asked first, and nothing is done if one is older or can't be reached.
+    FinalizeUpgrade(ClusterFinalizeUpgrade),
     /// End the cluster: the log ends, and the data directory of this node, which must be stopped, goes on alone.
     Leave(ClusterLeave),
     /// Compare the data directory of a stopped node with the log, from the first record on.
@@ -578,14 +584,29 @@ pub(crate) struct ClusterHandOver {
     pub(crate) to: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ClusterFinalizeUpgrade {
+    /// Where all nodes are found: consul://host:8500/service, etcd://host:2379/service, dns://host:8080 or static://host:8080,host:8080
+    #[arg(long, value_name = "URL")]
+    pub(crate) discover: String,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 impl Server {
     /// Creates a client for the server.
     pub(crate) fn client(&self) -> anyhow::Result<crate::client::Client> {
         let wrong = crate::exit::usage_error;
-        let server = self
-            .server
-            .as_deref()
-            .ok_or_else(|| wrong("--server URL is missing"))?;
+        let server = self.server.as_deref();
+        self.client_of(server.ok_or_else(|| wrong("--server URL is missing"))?)
+    }
+
+    /// Creates a client for another server that takes the same key.
+    pub(crate) fn client_of(&self, server: &str) -> anyhow::Result<crate::client::Client> {
+        let wrong = crate::exit::usage_error;
         let key = match (&self.api_key, &self.api_key_file) {
             (_, Some(path)) => crate::config::read_secret(path)?,
             (Some(key), None) => key.trim().to_owned(),

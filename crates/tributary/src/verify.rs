@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use hex::FromHex;
 use indicatif::ProgressBar;
 use serde::Serialize;
+use tributary_engine::NEWEST;
 use tributary_journal::{DirDisk, ScanError, ScanOptions, ScanRecord, ScanReport, scan};
 use tributary_ledger::codec::{self, Record};
 use tributary_ledger::{
@@ -172,12 +173,13 @@ impl Auditor {
     fn check(&mut self, scanned: &ScanRecord<'_>) -> Result<(), Problem> {
         let position = scanned.position;
         let wrong = |what: &str| Problem::new(position, what);
-        if !(1..=RULES_VERSION).contains(&scanned.rules_version) {
+        let versions = scanned.versions;
+        if versions.rules == 0 || !versions.are_known_to(NEWEST) {
             return Err(wrong(
-                "it was decided by rules that this version does not know",
+                "it is of a format or of rules that this version does not know",
             ));
         }
-        let record = codec::decode(scanned.payload, tributary_ledger::FORMAT_VERSION)
+        let record = codec::decode(scanned.payload, versions.format)
             .map_err(|error| Problem::new(position, error.to_string()))?;
         if record.ctx
             != (Context {
@@ -203,6 +205,7 @@ impl Auditor {
             &record.digest,
             &record.outcome,
             record.ctx,
+            versions.format,
             &mut self.encoded,
         );
         if self.encoded != scanned.payload {
@@ -214,7 +217,7 @@ impl Auditor {
         self.add_up(&record)?;
         self.records += 1;
         if self.group.is_empty() {
-            self.group_rules = scanned.rules_version;
+            self.group_rules = versions.rules;
         }
         let ends = !record.command.linked;
         self.group.push(record);

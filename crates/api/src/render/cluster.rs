@@ -1,6 +1,7 @@
 //! The cluster, as it looks from one of its nodes.
 
 use serde::Serialize;
+use tributary_engine::Versions;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
@@ -48,6 +49,10 @@ pub struct ClusterObject {
     /// Milliseconds since this node last knew that it had everything; null if it never did.
     #[schema(required, minimum = 0)]
     confirmed_ms_ago: Option<u64>,
+    /// Versions in which the leader decides and writes records.
+    written: VersionsObject,
+    /// Newest versions that this node knows. Above `written` until the upgrade is finalized.
+    newest: VersionsObject,
     /// Entries of the log that this node has read.
     #[schema(minimum = 0)]
     entries: u64,
@@ -57,6 +62,25 @@ pub struct ClusterObject {
     /// How often the leader changed since this process began.
     #[schema(minimum = 0)]
     leader_changes: u64,
+}
+
+/// Versions of records.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RecordVersions)]
+pub struct VersionsObject {
+    /// Version of their format.
+    format: u16,
+    /// Version of the rules by which they are decided.
+    rules: u16,
+}
+
+impl From<Versions> for VersionsObject {
+    fn from(versions: Versions) -> VersionsObject {
+        VersionsObject {
+            format: versions.format,
+            rules: versions.rules,
+        }
+    }
 }
 
 /// A node that leads.
@@ -113,6 +137,8 @@ pub fn cluster(role: Role, figures: ClusterFigures, position: u64) -> ClusterObj
         settled_position: figures.settled_position,
         position,
         confirmed_ms_ago: millis.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX)),
+        written: figures.written.into(),
+        newest: figures.newest.into(),
         entries: figures.entries,
         entries_ignored: figures.entries_ignored,
         leader_changes: figures.leader_changes,

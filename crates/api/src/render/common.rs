@@ -85,6 +85,7 @@ pub fn event_type(record: &Record) -> String {
         &record.digest,
         &record.outcome,
         record.ctx,
+        FORMAT_VERSION,
         &mut bytes,
     );
     let parsed =

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tributary_journal::{Epoch, FrameBuilder, FrameRef};
+use tributary_engine::NEWEST;
+use tributary_journal::{Epoch, FrameBuilder, FrameRef, Versions};
 use tributary_testkit::random::Random;
 
 use super::log::{SimLog, Style, milliseconds};
@@ -173,6 +174,7 @@ impl World {
             }],
             sealed_id_key: vec![5; 60],
             head: HeadMark::default(),
+            versions: Versions { rules: 0, ..NEWEST },
         };
         let header = Header {
             log_id: LOG_ID,
@@ -324,11 +326,12 @@ impl World {
             }
             return Ok(());
         }
-        let parts: [fn(&mut World, usize) -> Checked; 7] = [
+        let parts: [fn(&mut World, usize) -> Checked; 8] = [
             World::connect,
             World::take_answer,
             World::read,
             World::decide,
+            World::upgrade,
             World::write_beside,
             World::append,
             World::work_outward,
@@ -511,7 +514,9 @@ impl World {
         if !wanted.is_empty() {
             let head = live.node.fold().head();
             let time = u64::try_from(now.as_nanos()).expect("it is small");
-            let mut frame = FrameBuilder::new(head.position + 1, time.max(head.timestamp), 1);
+            let versions = live.node.fold().versions();
+            let mut frame =
+                FrameBuilder::new(head.position + 1, time.max(head.timestamp), versions);
             for (_, request) in &wanted {
                 let payload = request.to_le_bytes();
                 frame
@@ -525,6 +530,14 @@ impl World {
         }
         for (client, request, position) in answered {
             self.answer(index, client, request, position)?;
+        }
+        Ok(())
+    }
+
+    /// Finalizes an upgrade.
+    fn upgrade(&mut self, index: usize) -> Checked {
+        if self.random.one_in(200) {
+            self.live(index).node.upgrade();
         }
         Ok(())
     }

@@ -3,9 +3,15 @@
 use proptest::prelude::*;
 use tributary_cluster::entry::{BadEntry, Body, Entry, Genesis, HeadMark, Header, Mark};
 use tributary_cluster::fold::{Fold, Ignored, Step, Stop};
+use tributary_engine::{NEWEST, Versions};
 use tributary_journal::{Epoch, FrameBuilder, Head};
 
 const LOG_ID: [u8; 16] = [9; 16];
+/// Versions in which a log begins here.
+const OLD: Versions = Versions {
+    rules: NEWEST.rules - 1,
+    ..NEWEST
+};
 
 /// What a writer of nonsense appends.
 #[derive(Clone, Debug)]
@@ -20,6 +26,12 @@ enum Written {
         term: u64,
         nonce: u64,
         after: usize,
+        is_newer: bool,
+    },
+    Upgrade {
+        term: u64,
+        nonce: u64,
+        to: Versions,
     },
     Beat {
         term: u64,
@@ -47,8 +59,11 @@ fn written() -> impl Strategy<Value = Written> {
     prop_oneof![
         1 => Just(Written::Genesis),
         3 => (term.clone(), nonce.clone()).prop_map(|(term, nonce)| Written::Claim { term, nonce }),
-        6 => (term.clone(), nonce.clone(), 0_usize..100)
-            .prop_map(|(term, nonce, after)| Written::Frame { term, nonce, after }),
+        6 => (term.clone(), nonce.clone(), 0_usize..100, any::<bool>()).prop_map(
+            |(term, nonce, after, is_newer)| Written::Frame { term, nonce, after, is_newer }
+        ),
+        1 => (term.clone(), nonce.clone(), prop::sample::select(vec![OLD, NEWEST]))
+            .prop_map(|(term, nonce, to)| Written::Upgrade { term, nonce, to }),
         3 => (term.clone(), nonce.clone(), 1_u64..5)
             .prop_map(|(term, nonce, number)| Written::Beside { term, nonce, number }),
         1 => (term.clone(), nonce.clone()).prop_map(|(term, nonce)| Written::Beat { term, nonce }),
@@ -75,6 +90,7 @@ fn genesis() -> Genesis {
         ],
         sealed_id_key: vec![8; 44],
         head: HeadMark::default(),
+        versions: OLD,
     }
 }
 
@@ -97,8 +113,8 @@ fn claim(term: u64, nonce: u64, log_id: [u8; 16]) -> Vec<u8> {
 }
 
 /// A frame of one record that follows a head, and the head after it.
-fn frame(after: &Head, content: u64) -> (Vec<u8>, Head) {
-    let mut frame = FrameBuilder::new(after.position + 1, after.timestamp + 1, 1);
+fn frame(after: &Head, content: u64, versions: Versions) -> (Vec<u8>, Head) {
+    let mut frame = FrameBuilder::new(after.position + 1, after.timestamp + 1, versions);
     frame
         .push(|into| into.extend_from_slice(&content.to_le_bytes()))
         .expect("there is room");
@@ -118,6 +134,7 @@ fn make(all: &[Written]) -> (Vec<Vec<u8>>, Vec<usize>) {
         ..Head::default()
     }];
     let (mut counted, mut head, mut led, mut beside) = (Vec::new(), 0, (0, 0), 0);
+    let mut upgraded = false;
     for one in all {
         log.push(match *one {
             Written::Genesis => Entry::encode(&header(0, 0), &Body::Genesis(genesis())),
@@ -128,12 +145,26 @@ fn make(all: &[Written]) -> (Vec<Vec<u8>>, Vec<usize>) {
                 }
                 claim(term, nonce, LOG_ID)
             }
-            Written::Frame { term, nonce, after } => {
+            Written::Upgrade { term, nonce, to } => {
+                upgraded |= (term, nonce) == led && term > 0 && to == NEWEST;
+                Entry::encode(&header(term, nonce), &Body::Upgrade(to))
+            }
+            Written::Frame {
+                term,
+                nonce,
+                after,
+                is_newer,
+            } => {
                 let after = after % heads.len();
                 let number = heads.len();
-                let (bytes, next) = frame(&heads[after], number as u64);
+                let (bytes, next) = frame(
+                    &heads[after],
+                    number as u64,
+                    if is_newer { NEWEST } else { OLD },
+                );
                 heads.push(next);
-                if (term, nonce) == led && term > 0 && after == head {
+                let is_known = upgraded || !is_newer;
+                if (term, nonce) == led && term > 0 && after == head && is_known {
                     counted.push(number);
                     head = number;
                 }
@@ -209,6 +240,9 @@ proptest! {
         let after = fold(&mut resumed, &log[cut..]);
         prop_assert_eq!([before, after].concat(), counted);
         prop_assert_eq!(&resumed, &whole);
+        let first = pieces.genesis().map(|genesis| genesis.versions);
+        prop_assert!(first.is_none_or(|first| first.are_known_to(pieces.versions())));
+        prop_assert!(first.is_none() || pieces.versions().are_known_to(whole.versions()));
         let frames = expected.iter().filter(|number| **number < BESIDE).count();
         prop_assert_eq!(whole.head().position, frames as u64);
         prop_assert_eq!(whole.beside(), (expected.len() - frames) as u64);
@@ -247,7 +281,7 @@ fn every_kind_of_entry_is_read_as_it_was_written() {
         },
         ..header(8, u64::MAX)
     };
-    let (bytes, _) = frame(&Head::default(), 1);
+    let (bytes, _) = frame(&Head::default(), 1, OLD);
     let bodies = [
         Body::Genesis(genesis()),
         Body::Claim {
@@ -264,6 +298,7 @@ fn every_kind_of_entry_is_read_as_it_was_written() {
             number: 3,
             bytes: &[1, 2],
         },
+        Body::Upgrade(NEWEST),
     ];
     for body in bodies {
         let bytes = Entry::encode(&header, &body);
@@ -284,7 +319,7 @@ fn with_byte(mut bytes: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
 #[test]
 fn a_newer_format_stops_a_node_before_it() {
     let (log, _) = make(&[Written::Barrier]);
-    for (at, byte) in [(4, 2), (6, 9)] {
+    for (at, byte) in [(4, 2), (6, 10)] {
         let newer = with_byte(log[1].clone(), at, byte);
         let why = Entry::parse(&newer).expect_err("it is newer").0;
         assert!(why.contains("newer version of the program"), "{why}");
@@ -312,6 +347,42 @@ fn a_newer_format_stops_a_node_before_it() {
 }
 
 #[test]
+fn versions_that_a_node_does_not_know_stop_it_before_any_frame_of_them() {
+    let newer = Versions {
+        format: NEWEST.format + 1,
+        ..NEWEST
+    };
+    let (log, _) = make(&[Written::Claim { term: 1, nonce: 1 }]);
+    let mut node = Fold::default();
+    fold(&mut node, &log);
+    assert_eq!(node.versions(), OLD);
+    let before = node.clone();
+    let upgrade = Entry::encode(&header(1, 1), &Body::Upgrade(newer));
+    let stop = node.step(&upgrade).expect_err("the node is older");
+    assert_eq!(
+        stop,
+        Stop::Newer {
+            offset: 2,
+            versions: newer
+        }
+    );
+    assert_eq!(node, before);
+    let first = Genesis {
+        versions: newer,
+        ..genesis()
+    };
+    let first = Entry::encode(&header(0, 0), &Body::Genesis(first));
+    let stop = Fold::default().step(&first).map(|_| ());
+    assert_eq!(
+        stop,
+        Err(Stop::Newer {
+            offset: 0,
+            versions: newer
+        })
+    );
+}
+
+#[test]
 fn a_node_with_another_journal_or_log_stops_the_others() {
     let (mut log, _) = make(&[Written::Claim { term: 1, nonce: 1 }]);
     let (bytes, head) = frame(
@@ -320,6 +391,7 @@ fn a_node_with_another_journal_or_log_stops_the_others() {
             ..Head::default()
         },
         1,
+        OLD,
     );
     log.push(Entry::encode(&header(1, 1), &Body::Frame(&bytes)));
     let mut node = Fold::default();

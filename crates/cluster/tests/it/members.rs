@@ -13,7 +13,9 @@ use tributary_cluster::log::{Appended, Log, LogError};
 use tributary_cluster::memory::{MemoryLog, MemoryStore};
 use tributary_cluster::node::{Identity, Node};
 use tributary_cluster::resume;
-use tributary_engine::{Embedded, Engine, FileLog, Options, Ports, Reply, SystemClock};
+use tributary_engine::{
+    Embedded, Engine, FileLog, FrameRef, NEWEST, Options, Ports, Reply, SystemClock, Versions,
+};
 use tributary_journal::{DirDisk, Disk, create};
 use tributary_ledger::{AccountId, Body as Action, Command};
 use tributary_testkit::backends::{cluster_meta, small_segments};
@@ -27,6 +29,10 @@ const PAYMENTS: usize = 60;
 
 /// Begins a log.
 pub(crate) fn begin_log(log: &mut dyn Log) {
+    begin_log_in(log, NEWEST);
+}
+
+fn begin_log_in(log: &mut dyn Log, versions: Versions) {
     begin(log);
     let header = Header {
         log_id: [6; 16],
@@ -34,7 +40,13 @@ pub(crate) fn begin_log(log: &mut dyn Log) {
         nonce: 0,
         settled: Mark::default(),
     };
-    let genesis = Genesis::new(&cluster_meta(), 1, vec![0; 32], HeadMark::default());
+    let genesis = Genesis::new(
+        &cluster_meta(),
+        1,
+        vec![0; 32],
+        HeadMark::default(),
+        versions,
+    );
     let entry = Entry::encode(&header, &Body::Genesis(genesis));
     assert_eq!(log.append(0, &entry, PATIENCE), Appended::At(0));
 }
@@ -273,6 +285,59 @@ fn check(nodes: &[Option<Running>], answered: &[u64]) {
 #[test]
 fn nodes_over_a_log_in_memory_pay_once_whoever_leads() {
     play(&MemoryStore::default());
+}
+
+#[test]
+fn records_are_of_the_old_versions_until_the_upgrade_is_finalized_whoever_leads() {
+    let old = Versions {
+        rules: NEWEST.rules - 1,
+        ..NEWEST
+    };
+    let store = MemoryStore::default();
+    begin_log_in(&mut store.connect(), old);
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("there is room"));
+    let nodes = [0, 1]
+        .map(|rank| Running::start(&folders[rank], rank as u32, 0, Box::new(store.connect())));
+    let engines = nodes
+        .each_ref()
+        .map(|node| std::sync::RwLock::new(Some(node.engine.clone())));
+    let written_in = |name: &str| {
+        let position = position(&execute(&engines, &open(name, name)));
+        nodes.each_ref().map(|node| {
+            let reader = node.engine.reader();
+            in_time("it has the record", || reader.published() >= position);
+            let frame = reader.frame(position).expect("it can be read");
+            let frame = frame.expect("it is there");
+            FrameRef::parse(&frame)
+                .expect("it is whole")
+                .header()
+                .versions()
+        })
+    };
+    let leader = || nodes.iter().position(|node| node.member.leads());
+    let hand_over = || {
+        in_time("a node leads", || leader().is_some());
+        let before = leader().expect("one leads");
+        nodes[before].member.hand_over("");
+        in_time("another leads", || nodes[1 - before].member.leads());
+    };
+    assert_eq!(written_in("first"), [old; 2]);
+    let follower = nodes.iter().find(|node| !node.member.leads());
+    follower.expect("one leads").member.finalize_upgrade();
+    hand_over();
+    assert_eq!(written_in("second"), [old; 2], "only a leader finalizes");
+    let leading = leader().expect("one leads");
+    nodes[leading].member.finalize_upgrade();
+    for node in &nodes {
+        in_time("it is finalized", || {
+            node.member.standing().versions == NEWEST
+        });
+    }
+    assert_eq!(written_in("third"), [NEWEST; 2]);
+    hand_over();
+    assert_eq!(written_in("fourth"), [NEWEST; 2]);
+    drop(engines);
+    nodes.into_iter().for_each(|node| node.stop(true));
 }
 
 /// Decides commands one after another on a single node, and returns its directory.

@@ -9,6 +9,7 @@ use tributary_cluster::log::Log;
 use tributary_cluster::memory::MemoryStore;
 use tributary_cluster::moving::{MoveError, Source, compare, move_journal, read_genesis};
 use tributary_cluster::node::Identity;
+use tributary_engine::NEWEST;
 use tributary_engine::{Backend, Embedded};
 use tributary_journal::{DirDisk, Disk};
 use tributary_testkit::backends::{cluster_meta, small_segments};
@@ -51,7 +52,7 @@ fn genesis(journal: &Embedded) -> Genesis {
         position: head.position,
         hash: head.hash,
     };
-    Genesis::new(&cluster_meta(), 1, vec![0; 32], head)
+    Genesis::new(&cluster_meta(), 1, vec![0; 32], head, NEWEST)
 }
 
 fn moves(log: &mut dyn Log, folder: &TempDir, log_id: [u8; 16]) -> Result<u64, MoveError> {

@@ -6,6 +6,7 @@ use tributary_testkit::disk::{Fault, SimDisk};
 
 use crate::support::{
     Model, SEGMENT_BYTES, frame, fresh, grown, key_extractor, meta, options, reopen, settle,
+    versions,
 };
 
 #[test]
@@ -50,7 +51,7 @@ fn a_second_opener_is_refused() {
 
 #[test]
 fn a_frame_and_a_record_are_bounded() {
-    let mut builder = FrameBuilder::new(1, 1, 1);
+    let mut builder = FrameBuilder::new(1, 1, versions(1));
     assert_eq!(builder.push(|_| ()), Err(PushError::RecordSize));
     assert_eq!(
         builder.push(|buf| buf.extend([0; RECORD_BYTES_MAX + 1])),
@@ -63,7 +64,7 @@ fn a_frame_and_a_record_are_bounded() {
     }
     assert!(!builder.has_room(1));
     assert_eq!(builder.push(|buf| buf.push(1)), Err(PushError::FrameFull));
-    builder.reset(1, 1, 1);
+    builder.reset(1, 1, versions(1));
     while builder.has_room(RECORD_BYTES_MAX) {
         builder
             .push(|buf| buf.extend([1; RECORD_BYTES_MAX]))
@@ -133,15 +134,15 @@ fn frames_that_do_not_follow_are_refused_and_change_nothing() {
         1,
         50,
     );
-    let mut old = FrameBuilder::new(5, head.timestamp - 1, 3);
+    let mut old = FrameBuilder::new(5, head.timestamp - 1, versions(3));
     old.push(|buf| buf.push(1)).unwrap();
-    for mut refused in [stale, gap, old, FrameBuilder::new(5, 5_000, 3)] {
+    for mut refused in [stale, gap, old, FrameBuilder::new(5, 5_000, versions(3))] {
         assert!(matches!(
             writer.append(&mut refused),
             Err(AppendError::Refused(_))
         ));
     }
-    let mut large = FrameBuilder::new(5, 5_000, 3);
+    let mut large = FrameBuilder::new(5, 5_000, versions(3));
     large
         .push(|buf| buf.extend([1; SEGMENT_BYTES as usize]))
         .unwrap();
@@ -508,7 +509,7 @@ fn space_is_written_ahead_of_small_frames_and_not_of_large_ones() {
         create(&disk.disk(), &options, &meta()).unwrap();
         let (mut writer, ..) = open(disk.disk(), options.clone(), key_extractor()).unwrap();
         for _ in 0..640 / records {
-            let mut builder = FrameBuilder::new(writer.head().position + 1, 1, 1);
+            let mut builder = FrameBuilder::new(writer.head().position + 1, 1, versions(1));
             for _ in 0..records {
                 builder
                     .push(|buf| buf.extend([7; RECORD_BYTES]))

@@ -8,7 +8,7 @@ use tributary_journal::{
 };
 use tributary_testkit::disk::{Fault, SimDisk};
 
-use crate::support::{Model, fresh, grown, reopen, settle};
+use crate::support::{Model, fresh, grown, reopen, settle, versions};
 
 fn scan_damage(disk: &SimDisk) -> Option<Damage> {
     match scan(&*disk.disk(), &ScanOptions::default(), &mut |_| {
@@ -179,7 +179,8 @@ fn another_history_of_the_same_length_is_refused() {
     let other = SimDisk::new(5);
     let (mut writer, _) = crate::support::fresh(&other);
     while writer.head().position < model.head().position {
-        let mut builder = tributary_journal::FrameBuilder::new(writer.head().position + 1, 1, 1);
+        let mut builder =
+            tributary_journal::FrameBuilder::new(writer.head().position + 1, 1, versions(1));
         builder.push(|buf| buf.push(1)).unwrap();
         writer.append(&mut builder).unwrap();
     }
@@ -332,7 +333,7 @@ fn a_payload_that_looks_like_a_later_frame_is_not_taken_for_one() {
         .to_vec();
     let disk = SimDisk::new(1);
     let (mut writer, _) = crate::support::fresh(&disk);
-    let mut builder = FrameBuilder::new(1, 1, 1);
+    let mut builder = FrameBuilder::new(1, 1, versions(1));
     let record = |buf: &mut Vec<u8>| {
         let payload = buf.len();
         buf.resize(payload + 512 * 8, 1);

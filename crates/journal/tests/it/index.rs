@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use tributary_testkit::disk::SimDisk;
 use tributary_testkit::random::Random;
 
-use crate::support::{Model, fresh, reopen, settle};
+use crate::support::{Model, fresh, reopen, settle, versions};
 
 #[test]
 fn merges_keep_every_entry_and_bound_the_number_of_runs() {
@@ -49,7 +49,8 @@ fn a_key_used_by_every_record_is_found_newest_first_through_all_runs() {
     let (mut writer, reader, _) =
         tributary_journal::open(disk.disk(), crate::support::options(), key_extractor).unwrap();
     for _ in 0..12 {
-        let mut builder = tributary_journal::FrameBuilder::new(writer.head().position + 1, 1, 1);
+        let mut builder =
+            tributary_journal::FrameBuilder::new(writer.head().position + 1, 1, versions(1));
         for _ in 0..1000 {
             builder.push(|buf| buf.push(1)).unwrap();
             builder.add_key(42);

@@ -61,7 +61,7 @@ fn a_scan_beside_a_writer_sees_whole_frames_and_no_damage() {
                 let report = scan(&*disk.disk(), &ScanOptions::default(), &mut |record| {
                     seen += 1;
                     assert_eq!(
-                        (record.position, record.rules_version, record.epoch),
+                        (record.position, record.versions.rules, record.epoch),
                         (seen, 3, 1)
                     );
                     ControlFlow::Continue(())

@@ -6,10 +6,15 @@ use std::sync::Arc;
 
 use tributary_journal::{
     Disk, FrameBuilder, Head, KeyExtractor, Meta, OpenError, Options, ReadCache, Reader,
-    RecoveryReport, ScanOptions, Writer, create, open, scan,
+    RecoveryReport, ScanOptions, Versions, Writer, create, open, scan,
 };
 use tributary_testkit::disk::SimDisk;
 use tributary_testkit::random::Random;
+
+/// Versions with these rules.
+pub fn versions(rules: u16) -> Versions {
+    Versions { format: 1, rules }
+}
 
 pub(crate) const SEGMENT_BYTES: u64 = 16 * 1024;
 
@@ -63,7 +68,7 @@ pub(crate) fn reopen(disk: &SimDisk) -> Result<(Writer, Reader, RecoveryReport),
 
 /// A frame of `count` test records that follows `head`.
 pub(crate) fn frame(head: &Head, count: u64, longest: u64) -> FrameBuilder {
-    let mut builder = FrameBuilder::new(head.position + 1, 1_000 + head.position, 3);
+    let mut builder = FrameBuilder::new(head.position + 1, 1_000 + head.position, versions(3));
     for position in head.position + 1..=head.position + count {
         let pushed = builder.push(|buf| buf.extend(payload(position, longest)));
         assert_eq!(pushed, Ok(position));

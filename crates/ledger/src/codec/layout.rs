@@ -17,8 +17,31 @@ pub(super) const REPLY: u8 = 8;
 /// Flag of what the system adds to the command.
 pub(super) const ORIGIN: u8 = 16;
 
+/// Flag of what only format 2 has, which exists for tests: a byte more at the end of the record.
+pub(super) const NEXT: u8 = 32;
+/// All flags that are known.
+pub(super) const FLAGS: u8 =
+    LINKED | TEXT | EFFECTIVE | REPLY | ORIGIN | if FORMAT_VERSION < 2 { 0 } else { NEXT };
+
+/// Adds what format 2 adds to a record that begins at `start`.
+pub(super) fn put_next(start: usize, into: &mut Vec<u8>) {
+    into[start + 1] |= NEXT;
+    into.push(2);
+}
+
+/// Takes off what format 2 adds to a record, if there is something.
+pub(super) fn take_next(bytes: &[u8]) -> Result<&[u8], Corrupt> {
+    match (bytes.get(1), bytes.split_last()) {
+        (Some(flags), Some((2, rest))) if flags & FLAGS & NEXT != 0 => Ok(rest),
+        (Some(flags), _) if flags & FLAGS & NEXT != 0 => {
+            Err(Corrupt("the end of the record is missing"))
+        }
+        _ => Ok(bytes),
+    }
+}
+
 pub(super) fn check_version(format_version: u16) -> Result<(), Corrupt> {
-    if format_version == FORMAT_VERSION {
+    if (1..=FORMAT_VERSION).contains(&format_version) {
         Ok(())
     } else {
         Err(Corrupt("unknown format version"))

@@ -91,14 +91,20 @@ use layout::{EFFECTIVE, HEADER, LEG, LINKED, ORIGIN, REPLY, TEXT, check_version,
 /// Key that separates digests of commands from other uses of the hash.
 pub const DIGEST_KEY: &[u8; 32] = b"tributary command digest, v1\0\0\0\0";
 
-/// Appends the record of a command and its outcome. `digest` is the [`Command::digest`] taken when the command arrived.
+/// Appends the record of a command and its outcome. `digest` is the [`Command::digest`] taken when the command arrived; `format_version`
+/// says which layouts may be used, at most [`crate::FORMAT_VERSION`].
 pub fn encode(
     command: &Command,
     digest: &[u8; 16],
     outcome: &Outcome,
     ctx: Context,
+    format_version: u16,
     into: &mut Vec<u8>,
 ) {
+    assert!(
+        check_version(format_version).is_ok(),
+        "only a known format is written"
+    );
     let start = into.len();
     let key = command.key.as_bytes();
     into.reserve(HEADER + key.len() + 64 + LEG * outcome.legs.len());
@@ -147,6 +153,9 @@ pub fn encode(
     header[60] = len_u8(key);
     header[61] = u8::try_from(outcome.legs.len()).expect("a record has at most 17 legs");
     header[62..64].copy_from_slice(&short(text_at - images_at));
+    if format_version > 1 {
+        layout::put_next(start, into);
+    }
 }
 
 /// Decodes a record completely.

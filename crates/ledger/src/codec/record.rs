@@ -9,7 +9,7 @@ use super::details::{
     CREATE_OWNER_FIXED, UPDATE_FIXED, object_id, take_details, take_optional_details,
 };
 use super::layout::{
-    EFFECTIVE, HEADER, LEG, LINKED, ORIGIN, REPLY, TEXT, check_version, is_simple,
+    EFFECTIVE, FLAGS, HEADER, LEG, LINKED, ORIGIN, REPLY, TEXT, check_version, is_simple, take_next,
 };
 use super::objects::{
     currency, queue_mode, take_account, take_api_key, take_owner, take_payment, take_setting_change,
@@ -68,13 +68,13 @@ impl<'a> RecordRef<'a> {
     /// Checks the structure of a record, so that all methods can read their fields. [`RecordRef::to_record`] checks the rest.
     pub fn parse(bytes: &'a [u8], format_version: u16) -> Result<Self, Corrupt> {
         check_version(format_version)?;
-        let mut input = Input(bytes);
+        let mut input = Input(take_next(bytes)?);
         let header: &[u8; HEADER] = input
             .take(HEADER)?
             .first_chunk()
             .expect("taken with this length");
         let operation = Operation::from_number(header[0])?;
-        if header[1] & !(LINKED | TEXT | EFFECTIVE | REPLY | ORIGIN) != 0 {
+        if header[1] & !FLAGS != 0 {
             return Err(Corrupt("unknown flags"));
         }
         let rejection = match u16_at(header, 2) {

@@ -287,6 +287,7 @@ fn read_all(bytes: &[u8]) {
             &record.digest,
             &record.outcome,
             record.ctx,
+            FORMAT_VERSION,
             &mut again,
         );
         assert_eq!(again, bytes, "a record has one form only");

@@ -131,7 +131,14 @@ impl World {
 
     fn record(&mut self, command: &Command, outcome: &Outcome, ctx: Context) {
         let mut bytes = Vec::new();
-        encode(command, &command.digest(), outcome, ctx, &mut bytes);
+        encode(
+            command,
+            &command.digest(),
+            outcome,
+            ctx,
+            FORMAT_VERSION,
+            &mut bytes,
+        );
         let record = decode(&bytes, FORMAT_VERSION).unwrap();
         let (mut written, mut made) = (Vec::new(), Vec::new());
         index_keys(&bytes, &mut |hash| written.push(hash)).unwrap();

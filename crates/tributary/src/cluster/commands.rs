@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use tributary_cluster::moving::{MoveError, compare, read_genesis};
 use tributary_cluster::resume;
 use tributary_connect::discovery::open_discovery;
-use tributary_connect::discovery::port::Access;
+use tributary_connect::discovery::port::{Access, Node};
 use tributary_engine::{Backend as _, Options};
 use tributary_journal::{DirDisk, Disk, OpenError, SharedLog, Writer, read_meta, set_shared_log};
 
@@ -44,6 +44,7 @@ pub(crate) fn cluster(command: &cli::ClusterCommand) -> anyhow::Result<Exit> {
         cli::ClusterCommand::Verify(arguments) => verify(arguments),
         cli::ClusterCommand::Status(arguments) => status(arguments),
         cli::ClusterCommand::HandOver(arguments) => hand_over(arguments),
+        cli::ClusterCommand::FinalizeUpgrade(arguments) => finalize_upgrade(arguments),
     }
 }
 
@@ -321,12 +322,16 @@ fn verify(arguments: &cli::ClusterVerify) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Shows all nodes that are found at `url`, and whether each leads.
-fn show_nodes(url: &str, arguments: &cli::ClusterStatus) -> anyhow::Result<Exit> {
+fn discover(url: &str) -> anyhow::Result<Vec<Node>> {
     let discovery = open_discovery(url, &Access::default());
     let discovery = discovery.map_err(|error| usage_error(format!("--discover: {error}")))?;
+    Ok(discovery.nodes()?)
+}
+
+/// Shows all nodes that are found at `url`, and whether each leads.
+fn show_nodes(url: &str, arguments: &cli::ClusterStatus) -> anyhow::Result<Exit> {
     let mut rows = Vec::new();
-    for node in discovery.nodes()? {
+    for node in discover(url)? {
         let asked = Client::new(&node.url, "", arguments.server.ca.as_deref())
             .and_then(|mut client| client.get("/health/leader")?.json());
         let role = match asked {
@@ -374,8 +379,8 @@ fn status(arguments: &cli::ClusterStatus) -> anyhow::Result<Exit> {
     let width = fields.keys().map(String::len).max().unwrap_or(0);
     for (name, value) in fields {
         let value = match value {
-            serde_json::Value::String(text) => text.clone(),
-            serde_json::Value::Null => "none".to_owned(),
+            Value::String(text) => text.clone(),
+            Value::Null => "none".to_owned(),
             other => other.to_string(),
         };
         print_line(&format!("{name:width$}  {value}"));
@@ -391,5 +396,50 @@ fn hand_over(arguments: &cli::ClusterHandOver) -> anyhow::Result<Exit> {
         .post_with_retry("/v1/cluster/hand_over", body.to_string().into_bytes())?
         .require_success()?;
     print_line("the leader was asked to hand over");
+    Ok(Exit::Done)
+}
+
+/// Has the leader write in the newest versions, once every node knows them.
+fn finalize_upgrade(arguments: &cli::ClusterFinalizeUpgrade) -> anyhow::Result<Exit> {
+    let nodes = discover(&arguments.discover)?;
+    let first = nodes.first().context("no node is announced there")?;
+    let ask = |url: &str| -> anyhow::Result<Value> {
+        let mut client = arguments.server.client_of(url)?;
+        client.get("/v1/cluster")?.require_success()?.json()
+    };
+    let newest = ask(&first.url)?["newest"].clone();
+    let mut objections = Vec::new();
+    for node in &nodes {
+        match ask(&node.url) {
+            Ok(status) if status["newest"] == newest => {}
+            Ok(status) => objections.push(format!(
+                "{} knows {} and {} knows {newest}",
+                node.name, status["newest"], first.name
+            )),
+            Err(error) => objections.push(format!("{} can't be asked: {error:#}", node.name)),
+        }
+    }
+    if !objections.is_empty() {
+        bail!(
+            "the upgrade is not finalized, and nothing was changed: {}. Start every node with the newer program first",
+            objections.join("; ")
+        );
+    }
+    let mut client = arguments.server.client_of(&first.url)?;
+    let done = client
+        .post_with_retry("/v1/cluster/finalize_upgrade", Vec::new())?
+        .require_success()?
+        .json()?;
+    let written = &done["written"];
+    if arguments.json {
+        print_line(&json!({ "nodes": nodes.len(), "written": written }).to_string());
+    } else {
+        print_line(&format!(
+            "{} nodes know the newest versions, and the leader writes in them from now on: format {}, rules {}",
+            nodes.len(),
+            written["format"],
+            written["rules"]
+        ));
+    }
     Ok(Exit::Done)
 }

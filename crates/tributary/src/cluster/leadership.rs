@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tributary_api::leadership::{ClusterFigures, Confirmed, Leadership, NodeAddress, Role};
 use tributary_cluster::backend::Member;
+use tributary_engine::NEWEST;
 use tributary_messaging::Messaging;
 
 /// How long a confirmation may take.
@@ -45,6 +46,8 @@ impl Leadership for ClusterLeadership {
             term: standing.term,
             leader: standing.leader.map(|(name, _)| name),
             settled_position: standing.position,
+            written: standing.versions,
+            newest: NEWEST,
             entries: standing.entries,
             entries_ignored: standing.entries_ignored,
             leader_changes: standing.leader_changes,
@@ -72,6 +75,10 @@ impl Leadership for ClusterLeadership {
 
     fn hand_over(&self, to: Option<&str>) {
         hand_over(&self.member, self.messaging.as_deref(), to);
+    }
+
+    fn finalize_upgrade(&self) {
+        self.member.finalize_upgrade();
     }
 }
 

@@ -9,7 +9,7 @@ use tributary_cluster::entry::{Genesis, HeadMark};
 use tributary_cluster::log::Log;
 use tributary_cluster::moving::{MoveError, Source, move_journal};
 use tributary_connect::webhooks::MasterKey;
-use tributary_engine::{Backend as _, Basis, FileLog, JournalReader};
+use tributary_engine::{Backend as _, Basis, FileLog, FrameRef, JournalReader, NEWEST};
 use tributary_journal::{Disk, Head, SharedLog, read_meta, set_shared_log};
 use tributary_messaging::{DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION};
 
@@ -63,13 +63,23 @@ pub(crate) fn move_onto(
         position: head.position,
         hash: head.hash,
     };
+    // The cluster goes on in the versions of the last frame until `cluster finalize-upgrade`.
+    let last = reader
+        .frame(head.position)
+        .context("the journal can't be read")?;
+    let last = last.and_then(|frame| {
+        FrameRef::parse(&frame)
+            .ok()
+            .map(|frame| frame.header().versions())
+    });
+    let versions = last.unwrap_or(NEWEST);
     let mut kept = FileLog::new(disk.clone(), DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION);
     let mut standing = |basis: &Basis| basis.standing(&*reader);
     let pieces = read_pieces(&mut kept, Basis::from(head), head.timestamp, &mut standing);
     let bar = progress_bar(head.position, "records");
     let source = Source {
         log_id,
-        genesis: Genesis::new(&meta, number, sealed, head_mark),
+        genesis: Genesis::new(&meta, number, sealed, head_mark, versions),
         reader: reader.clone(),
         beside: pieces
             .context("the delivery log can't be read")?

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tributary_engine::NEWEST;
 use tributary_journal::{
-    DirDisk, Disk, FrameBuilder, OpenError, Options, ScanOptions, read_meta, scan,
+    DirDisk, Disk, FrameBuilder, OpenError, Options, ScanOptions, Versions, read_meta, scan,
 };
 use tributary_ledger::codec::{self, Record};
 use tributary_ledger::{Body, FORMAT_VERSION, RULES_VERSION};
@@ -251,10 +252,20 @@ fn rewritten(data: &Path, rules: u16, change: impl Fn(&mut Record) -> bool) -> t
         }
     };
     for record in records {
-        let mut frame = FrameBuilder::new(record.ctx.position, record.ctx.timestamp, rules);
+        let versions = Versions { rules, ..NEWEST };
+        let mut frame = FrameBuilder::new(record.ctx.position, record.ctx.timestamp, versions);
         let (command, outcome) = (&record.command, &record.outcome);
         frame
-            .push(|into| codec::encode(command, &record.digest, outcome, record.ctx, into))
+            .push(|into| {
+                codec::encode(
+                    command,
+                    &record.digest,
+                    outcome,
+                    record.ctx,
+                    versions.format,
+                    into,
+                )
+            })
             .expect("it fits");
         writer.append(&mut frame).expect("there is room");
     }

@@ -28,4 +28,6 @@ mod sandbox;
 mod serve;
 mod signals;
 mod support;
+#[cfg(all(feature = "kafka", feature = "postgres"))]
+mod upgrade;
 mod wrong;

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tributary_testkit::engine::Engine;
 
 use crate::crash::{Random, file, kills, verify};
-use crate::support::{PATIENCE, Server, all_pages, text, tributary};
+use crate::support::{PATIENCE, PROGRAM, Server, all_pages, program, text, tributary};
 use crate::{bank, http};
 
 const NODES: [&str; 3] = ["node-0", "node-1", "node-2"];
@@ -24,7 +24,7 @@ const WRITERS: usize = 3;
 
 /// Where a log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Postgresql,
     Kafka,
 }
@@ -56,10 +56,12 @@ impl LogServer {
 }
 
 /// Folders and addresses of the nodes of a cluster, and its log.
-struct Cluster {
+pub(crate) struct Cluster {
     folder: TempDir,
     log: LogServer,
-    addresses: [String; 3],
+    pub(crate) addresses: [String; 3],
+    /// The binary that runs its nodes and commands.
+    pub(crate) program: PathBuf,
 }
 
 fn free_address() -> String {
@@ -69,7 +71,7 @@ fn free_address() -> String {
 
 impl Cluster {
     /// Starts the server of the log. None if it is not installed.
-    fn new(kind: Kind) -> Option<Cluster> {
+    pub(crate) fn new(kind: Kind) -> Option<Cluster> {
         let log = LogServer::start(kind)?;
         let folder = tempfile::tempdir().expect("there is room");
         std::fs::write(folder.path().join("password"), "tributary").expect("there is room");
@@ -77,10 +79,11 @@ impl Cluster {
             folder,
             log,
             addresses: [(); 3].map(|()| free_address()),
+            program: PathBuf::from(PROGRAM),
         })
     }
 
-    fn data(&self, node: usize) -> PathBuf {
+    pub(crate) fn data(&self, node: usize) -> PathBuf {
         self.folder.path().join(NODES[node])
     }
 
@@ -102,9 +105,9 @@ impl Cluster {
     }
 
     /// Runs a command of a node to its end.
-    fn run(&self, node: usize, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, node: usize, arguments: &[&str]) -> Output {
         let data = self.data(node);
-        let output = tributary()
+        let output = program(&self.program)
             .args(["cluster"])
             .args(arguments)
             .args(["--data", text(&data)])
@@ -117,14 +120,14 @@ impl Cluster {
         output.expect("the binary runs")
     }
 
-    fn run_for(&self, code: i32, node: usize, arguments: &[&str]) -> Value {
+    pub(crate) fn run_for(&self, code: i32, node: usize, arguments: &[&str]) -> Value {
         let output = self.run(node, arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?} {output:?}");
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
     /// Gives a node what it must bring along to join.
-    fn give_keys(&self, node: usize) {
+    pub(crate) fn give_keys(&self, node: usize) {
         for extension in ["key", "platform-key"] {
             let (from, to) = (self.data(0), self.data(node));
             std::fs::copy(from.with_extension(extension), to.with_extension(extension))
@@ -132,15 +135,10 @@ impl Cluster {
         }
     }
 
-    fn start(&self, node: usize) -> Server {
-        let settings = self.settings(node);
-        let settings: Vec<(&str, &str)> = settings
-            .iter()
-            .map(|(name, value)| (*name, &**value))
-            .collect();
+    pub(crate) fn start(&self, node: usize) -> Server {
         let begun = Instant::now();
         loop {
-            match Server::try_start_with(&self.data(node), &self.addresses[node], &settings) {
+            match self.try_start(node) {
                 Ok(server) => return server,
                 Err(output) if output.contains("cannot listen") && begun.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(50));
@@ -150,8 +148,26 @@ impl Cluster {
         }
     }
 
+    /// Starts a node. Otherwise returns what it said.
+    pub(crate) fn try_start(&self, node: usize) -> Result<Server, String> {
+        let settings = self.settings(node);
+        let settings: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
+        let (data, listen) = (self.data(node), &self.addresses[node]);
+        Server::try_start_as(program(&self.program), &data, listen, &settings, &[])
+    }
+
     /// Sends a request to one node after another until one decides it.
-    fn decide(&self, token: &str, path: &str, key: &str, body: &Value, first: usize) -> Value {
+    pub(crate) fn decide(
+        &self,
+        token: &str,
+        path: &str,
+        key: &str,
+        body: &Value,
+        first: usize,
+    ) -> Value {
         let begun = Instant::now();
         for attempt in first.. {
             let address = &self.addresses[attempt % NODES.len()];
@@ -173,7 +189,7 @@ impl Cluster {
 }
 
 /// Which of the nodes leads.
-fn leader(nodes: &[Option<Server>]) -> Option<usize> {
+pub(crate) fn leader(nodes: &[Option<Server>]) -> Option<usize> {
     nodes.iter().position(|node| {
         node.as_ref().is_some_and(|node| {
             let health = http::request(&node.address, "GET", "/health/leader", "", None, None);
@@ -182,7 +198,7 @@ fn leader(nodes: &[Option<Server>]) -> Option<usize> {
     })
 }
 
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = found() {
@@ -204,7 +220,7 @@ fn open(post: &dyn Fn(&str, &Value) -> Value, name: &str) -> String {
 type Told = BTreeMap<String, (String, u64)>;
 
 /// Makes an existing directory a cluster of three.
-fn moved(cluster: &Cluster) -> (u64, Value) {
+pub(crate) fn moved(cluster: &Cluster) -> (u64, Value) {
     let data = cluster.data(0);
     let server = Server::start(&data);
     let post = |key: &str, body: &Value| server.post("/v1/accounts", key, body).ok();

@@ -17,9 +17,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Records of the first start of a server: the id of its master key, and the platform key.
 pub(crate) const FIRST_RECORDS: u64 = 2;
 
+/// Path of the binary.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tributary");
+
 /// The binary with a clean environment of ours.
 pub(crate) fn tributary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tributary"));
+    program(Path::new(PROGRAM))
+}
+
+/// As [`tributary`], with a binary of another version.
+pub(crate) fn program(path: &Path) -> Command {
+    let mut command = Command::new(path);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TRIBUTARY_")) {
         command.env_remove(name);
     }
@@ -105,23 +113,25 @@ impl Server {
         listen: &str,
         settings: &[(&str, &str)],
     ) -> Result<Self, String> {
-        Self::try_start_as(data, listen, settings, &[])
+        Self::try_start_as(tributary(), data, listen, settings, &[])
     }
 
     /// As [`Server::start`], with more arguments.
     pub(crate) fn start_with_arguments(data: &Path, arguments: &[&str]) -> Self {
-        Self::try_start_as(data, "127.0.0.1:0", &[], arguments)
+        Self::try_start_as(tributary(), data, "127.0.0.1:0", &[], arguments)
             .unwrap_or_else(|output| panic!("the server did not start: {output}"))
     }
 
-    fn try_start_as(
+    /// As [`Server::start`], with all that can be chosen. Otherwise returns what it said.
+    pub(crate) fn try_start_as(
+        mut program: Command,
         data: &Path,
         listen: &str,
         settings: &[(&str, &str)],
         arguments: &[&str],
     ) -> Result<Self, String> {
         let key_file = data.with_extension("platform-key");
-        let mut child = tributary()
+        let mut child = program
             .args(["serve", "--json", "--listen", listen, "--data", text(data)])
             .args(arguments)
             .env("TRIBUTARY_PLATFORM_KEY_FILE", &key_file)

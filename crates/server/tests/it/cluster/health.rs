@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tributary_api::leadership::Role;
+use tributary_engine::NEWEST;
 
 use super::Cluster;
 use crate::client::send;
@@ -108,6 +109,11 @@ fn the_cluster_is_shown_to_the_platform_and_handed_over_by_the_leader() {
         ("settled_position", json!(7)),
         ("position", json!(follower.reader().published())),
         ("confirmed_ms_ago", json!(0)),
+        ("written", json!({"format": 1, "rules": 0})),
+        (
+            "newest",
+            json!({"format": NEWEST.format, "rules": NEWEST.rules}),
+        ),
         ("entries", json!(20)),
         ("entries_ignored", json!(2)),
         ("leader_changes", json!(1)),
@@ -130,6 +136,15 @@ fn the_cluster_is_shown_to_the_platform_and_handed_over_by_the_leader() {
     let handed_over =
         std::mem::take(&mut cluster.leads.state.lock().expect("unpoisoned").handed_over);
     assert_eq!(handed_over, [Some("node-2".to_owned()), None, None, None]);
+    let path_to_finalize = "/v1/cluster/finalize_upgrade";
+    let refused = follower.post_raw(&owner, path_to_finalize, None, b"");
+    assert_eq!(refused.code(), "platform_only");
+    let done = follower.post_raw(&follower.platform, path_to_finalize, None, b"");
+    let done = done.expect(200);
+    assert_eq!(
+        (&done["role"], &done["written"]),
+        (&json!("leader"), &done["newest"])
+    );
     let refused = follower.post_raw(&follower.platform, path, None, br#"{"node": "x"}"#);
     assert_eq!(refused.code(), "parameter_unknown");
     let alone = Fixture::start();

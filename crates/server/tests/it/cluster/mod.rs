@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tributary_api::leadership::{ClusterFigures, Confirmed, Leadership, NodeAddress, Role};
-use tributary_engine::{Engine, Reader};
+use tributary_engine::{Engine, NEWEST, Reader, Versions};
 use tributary_server::ServerConfig;
 
 use crate::client::{Answer, post, until};
@@ -37,6 +37,7 @@ struct State {
     role: Role,
     confirmed_ago: Option<Duration>,
     handed_over: Vec<Option<String>>,
+    written: Versions,
 }
 
 impl FakeLeadership {
@@ -47,6 +48,7 @@ impl FakeLeadership {
                 role,
                 confirmed_ago: Some(Duration::ZERO),
                 handed_over: Vec::new(),
+                written: Versions { rules: 0, ..NEWEST },
             }),
             log: Mutex::default(),
         })
@@ -77,6 +79,8 @@ impl Leadership for FakeLeadership {
             term: 3,
             leader: Some("node-1".to_owned()),
             settled_position: 7,
+            written: self.state.lock().expect("no holder panics").written,
+            newest: NEWEST,
             entries: 20,
             entries_ignored: 2,
             leader_changes: 1,
@@ -96,6 +100,10 @@ impl Leadership for FakeLeadership {
     fn hand_over(&self, to: Option<&str>) {
         let mut state = self.state.lock().expect("no holder panics");
         state.handed_over.push(to.map(str::to_owned));
+    }
+
+    fn finalize_upgrade(&self) {
+        self.state.lock().expect("no holder panics").written = NEWEST;
     }
 }
 
