@@ -1,3 +1,4 @@
 //! The operators against known values, laws and simulations.
 
+mod expression;
 mod queueing;
