@@ -3,6 +3,7 @@
 mod bounds;
 mod evaluation;
 mod oracle;
+mod page;
 mod refusals;
 
 use std::collections::BTreeMap;
