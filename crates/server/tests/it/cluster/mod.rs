@@ -73,18 +73,19 @@ impl Leadership for FakeLeadership {
     }
 
     fn figures(&self) -> ClusterFigures {
+        let state = self.state.lock().expect("no holder panics");
         ClusterFigures {
             log_id: "06".repeat(16),
             node: self.node.to_owned(),
             term: 3,
             leader: Some("node-1".to_owned()),
             settled_position: 7,
-            written: self.state.lock().expect("no holder panics").written,
+            written: state.written,
             newest: NEWEST,
             entries: 20,
             entries_ignored: 2,
             leader_changes: 1,
-            confirmed_ago: self.state.lock().expect("no holder panics").confirmed_ago,
+            confirmed_ago: state.confirmed_ago,
             appends: 4,
             append_time: Duration::from_millis(1_500),
             appends_unknown: 1,
