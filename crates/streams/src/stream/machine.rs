@@ -1,0 +1,662 @@
+//! A stream: events and times in, results out, state and position in one checkpoint.
+
+use std::collections::BTreeMap;
+
+use super::codec::{Reader, Writer};
+use super::definition::{Definition, KEY_BYTES_MAX, Window};
+use super::errors::{DefinitionError, RestoreError, StopReason, Stopped};
+use super::plan::Compiled;
+use super::value::{OwnedScalar, decode_key, encode_value};
+use super::window::{Figures, Item, Usage, Windows};
+use crate::expression::{
+    EvaluationError, Expression, FieldId, Fields, LANGUAGE_VERSION, Scalar, Schema, Value,
+};
+
+/// Version of the bytes of a checkpoint and of what they mean.
+const CHECKPOINT_VERSION: u32 = 1;
+
+/// Greatest distance of a time from 1970, in nanoseconds. With the longest spans it still fits into 64 bits.
+const TIME_NS_MAX: i64 = 1 << 62;
+
+/// Bytes counted for an event that waits for the watermark, beside its key and inputs.
+const WAITING_BYTES: usize = 96;
+
+/// An event of the journal.
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    /// Type of the event.
+    pub event_type: &'a str,
+    /// Time of its record, in nanoseconds since 1970.
+    pub journal_time: i64,
+    /// Values of its fields.
+    pub fields: &'a dyn Fields,
+}
+
+/// What a stream gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// A result that is final.
+    Result(StreamResult),
+    /// An event that came too late to be counted (`stream.late`).
+    Late(LateEvent),
+}
+
+/// Identity of a result: a hash of the stream, its version, the key, the end of the window and the revision. The same
+/// wherever and however often the result is computed.
+pub type ResultId = [u8; 32];
+
+/// Final figures of a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamResult {
+    /// Identity.
+    pub id: ResultId,
+    /// Figures.
+    pub row: Row,
+    /// Number of results of the same key and window end before: above 0 only for trailing windows at equal times.
+    pub revision: u32,
+}
+
+/// Figures of a window of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Values of the key's fields, in the order of the definition.
+    pub key: Vec<OwnedScalar>,
+    /// Beginning in nanoseconds: within the window, but for a trailing window, which begins just after.
+    pub window_start: i64,
+    /// End in nanoseconds: just after the window, but for a trailing window, which holds its end.
+    pub window_end: i64,
+    /// Values of the aggregates, in the order of the definition. None: the window is empty and the aggregate of nothing
+    /// has no value.
+    pub values: Vec<Option<OwnedScalar>>,
+}
+
+/// An event that was not counted because it came after the watermark had passed its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateEvent {
+    /// Position of the event.
+    pub position: u64,
+    /// Values of the key's fields.
+    pub key: Vec<OwnedScalar>,
+    /// Time of the event, in nanoseconds.
+    pub time: i64,
+    /// Watermark when it came, in nanoseconds.
+    pub watermark: i64,
+    /// First beginning of the windows that would hold it. For sessions: of the session of the event alone.
+    pub window_start: i64,
+    /// Last end of those windows.
+    pub window_end: i64,
+}
+
+/// A stream and its state.
+///
+/// The same events and times, in the same order, give the same results and the same checkpoints, also over a restore at
+/// any point. A stream that stops stays stopped: what it had at the last checkpoint can be restored.
+pub struct Stream {
+    compiled: Compiled,
+    version: u64,
+    /// Position of the last record that was taken.
+    position: u64,
+    /// Time to which windows were advanced: the journal's, or the watermark.
+    clock: i64,
+    windows: Windows,
+    /// Events at or after the watermark, by time and position.
+    waiting: BTreeMap<(i64, u64), Waiting>,
+    waiting_bytes: usize,
+    late_events: u64,
+    stopped: Option<Stopped>,
+    scratch: Scratch,
+}
+
+/// An event without what is not counted.
+#[derive(Default)]
+struct Scratch {
+    key: Vec<u8>,
+    inputs: Vec<OwnedScalar>,
+}
+
+struct Waiting {
+    key: Box<[u8]>,
+    inputs: Box<[OwnedScalar]>,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        let inputs = self.inputs.iter();
+        let inputs = inputs.map(|value| size_of::<OwnedScalar>() + value.heap_bytes());
+        WAITING_BYTES + self.key.len() + inputs.sum::<usize>()
+    }
+}
+
+impl Stream {
+    /// Makes a stream without any state. Its definition's expressions and key are over the fields of the schema.
+    ///
+    /// `version` is a part of the ids of results: a changed definition needs another one.
+    ///
+    /// # Errors
+    /// If the definition is wrong: the error names the field.
+    pub fn new(
+        definition: Definition,
+        version: u64,
+        schema: &Schema,
+    ) -> Result<Stream, DefinitionError> {
+        let compiled = Compiled::new(definition, schema)?;
+        Ok(Stream {
+            windows: Windows::new(compiled.definition.window),
+            compiled,
+            version,
+            position: 0,
+            clock: -TIME_NS_MAX,
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            late_events: 0,
+            stopped: None,
+            scratch: Scratch::default(),
+        })
+    }
+
+    /// Takes the event at a position of the journal and appends what became final.
+    ///
+    /// An event at or before [`Stream::position`] was taken already and is ignored.
+    ///
+    /// # Errors
+    /// If the stream stopped, now or before. Nothing is appended then.
+    pub fn push(
+        &mut self,
+        position: u64,
+        event: &Event<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Stopped> {
+        self.take(position, outputs, |stream, outputs| {
+            if stream.compiled.time.is_none() {
+                stream.advance_journal(event.journal_time, outputs)?;
+            }
+            if !stream.select(event)? {
+                return Ok(());
+            }
+            let mut scratch = std::mem::take(&mut stream.scratch);
+            stream.read(event.fields, &mut scratch)?;
+            match stream.event_time(event.fields)? {
+                None => stream.count(event.journal_time, &scratch, outputs)?,
+                Some(time) => stream.wait(position, time, &scratch, outputs)?,
+            }
+            stream.scratch = scratch;
+            stream.check_bounds()
+        })
+    }
+
+    /// Takes a record that is no event and says the time, such as a barrier, and appends the results of the windows that
+    /// it ends.
+    ///
+    /// It ends no window of a stream over the times of events: only events move the watermark.
+    ///
+    /// # Errors
+    /// If the stream stopped, now or before. Nothing is appended then.
+    pub fn advance(
+        &mut self,
+        position: u64,
+        journal_time: i64,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Stopped> {
+        self.take(position, outputs, |stream, outputs| {
+            match stream.compiled.time {
+                None => stream.advance_journal(journal_time, outputs),
+                Some(_) => Ok(()),
+            }
+        })
+    }
+
+    /// Returns the time of the journal at which the next window ends, in nanoseconds: if no record has that time or a
+    /// later one, a barrier is due. None if no window is open or if none ends by the journal's time.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<i64> {
+        match self.compiled.time {
+            None => self.windows.next_end(),
+            Some(_) => None,
+        }
+    }
+
+    /// Returns the figures of the open windows as they are, in the order of keys and then of windows, without those for
+    /// which `having` does not hold. For trailing windows: as they were at the last event of each key.
+    ///
+    /// Events that wait for the watermark are not in them.
+    ///
+    /// # Errors
+    /// If the stream stopped, or if `having` has no value for a row.
+    pub fn rows(&self) -> Result<Vec<Row>, Stopped> {
+        if let Some(stopped) = &self.stopped {
+            return Err(stopped.clone());
+        }
+        let mut rows = Vec::new();
+        let mut sink = |figures: Figures<'_>| {
+            rows.extend(select_row(&self.compiled, figures)?);
+            Ok(())
+        };
+        let taken = self.windows.rows(&self.compiled.aggregates, &mut sink);
+        taken.map_err(|why| self.stopped_at(self.position, why))?;
+        Ok(rows)
+    }
+
+    /// Returns the position of the last record that was taken, 0 before the first.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Returns the definition.
+    #[must_use]
+    pub fn definition(&self) -> &Definition {
+        &self.compiled.definition
+    }
+
+    /// Returns the version of the definition.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Returns why the stream stopped; none if it goes on.
+    #[must_use]
+    pub fn stopped(&self) -> Option<&Stopped> {
+        self.stopped.as_ref()
+    }
+
+    /// Returns the number of events that came too late.
+    #[must_use]
+    pub fn late_events(&self) -> u64 {
+        self.late_events
+    }
+
+    /// Returns the watermark of a stream over the times of events, in nanoseconds; none before the first event and for
+    /// journal time.
+    #[must_use]
+    pub fn watermark(&self) -> Option<i64> {
+        let has_watermark = self.compiled.time.is_some() && self.clock != -TIME_NS_MAX;
+        has_watermark.then_some(self.clock)
+    }
+
+    /// Returns what is counted against the bounds.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let usage = self.windows.usage();
+        Usage {
+            state_bytes: usage.state_bytes + self.waiting_bytes,
+            ..usage
+        }
+    }
+
+    /// Returns state and position as bytes, which depend on nothing but the definition, its version and what was taken.
+    ///
+    /// The last 32 bytes are a checksum of the others, and so a digest of the state.
+    ///
+    /// # Errors
+    /// If the stream stopped: its last checkpoint before remains the state to restore.
+    pub fn checkpoint(&self) -> Result<Vec<u8>, Stopped> {
+        if let Some(stopped) = &self.stopped {
+            return Err(stopped.clone());
+        }
+        let mut writer = Writer::default();
+        writer.u32(CHECKPOINT_VERSION);
+        writer.u32(LANGUAGE_VERSION);
+        writer.bytes(self.compiled.definition.name.as_bytes());
+        writer.u64(self.version);
+        self.encode_shape(&mut writer);
+        writer.u64(self.position);
+        writer.i64(self.clock);
+        writer.u64(self.late_events);
+        writer.count(self.waiting.len());
+        for ((time, position), waiting) in &self.waiting {
+            writer.i64(*time);
+            writer.u64(*position);
+            writer.bytes(&waiting.key);
+            waiting.inputs.iter().for_each(|value| writer.value(value));
+        }
+        self.windows.encode(&mut writer);
+        let mut bytes = writer.0;
+        let checksum = blake3::hash(&bytes);
+        bytes.extend(checksum.as_bytes());
+        Ok(bytes)
+    }
+
+    /// Restores state and position into a stream that was just made of the same definition and version.
+    ///
+    /// # Errors
+    /// If the bytes are damaged, of another format, or of another stream.
+    pub fn restore(mut self, checkpoint: &[u8]) -> Result<Stream, RestoreError> {
+        let (bytes, checksum) = checkpoint
+            .split_last_chunk::<32>()
+            .ok_or(RestoreError::Damaged)?;
+        if blake3::hash(bytes).as_bytes() != checksum {
+            return Err(RestoreError::Damaged);
+        }
+        let mut reader = Reader(bytes);
+        if (reader.u32(), reader.u32()) != (Some(CHECKPOINT_VERSION), Some(LANGUAGE_VERSION)) {
+            return Err(RestoreError::Format);
+        }
+        let mut shape = Writer::default();
+        shape.bytes(self.compiled.definition.name.as_bytes());
+        shape.u64(self.version);
+        self.encode_shape(&mut shape);
+        reader.0 = reader
+            .0
+            .strip_prefix(&*shape.0)
+            .ok_or(RestoreError::OtherStream)?;
+        match self.decode(&mut reader) {
+            Some(()) if reader.0.is_empty() => Ok(self),
+            _ => Err(RestoreError::Damaged),
+        }
+    }
+
+    /// Writes what the rest of a checkpoint cannot be read without: the kind of window and the aggregates.
+    fn encode_shape(&self, writer: &mut Writer) {
+        let (kind, first, second) = match self.compiled.definition.window {
+            Window::Tumbling { size } => (0, size, 0),
+            Window::Hopping { size, step } => (1, size, step),
+            Window::Session { gap } => (2, gap, 0),
+            Window::Trailing { size, delay } => (3, size, delay),
+        };
+        writer.u32(kind);
+        writer.i64(first);
+        writer.i64(second);
+        writer.u32(u32::from(self.compiled.time.is_some()));
+        writer.count(self.compiled.key.len());
+        writer.count(self.compiled.inputs.len());
+        for plan in &self.compiled.aggregates.list {
+            writer.u32(plan.kind as u32);
+            writer.count(plan.input);
+        }
+    }
+
+    fn decode(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        self.position = reader.u64()?;
+        self.clock = reader.i64()?;
+        self.late_events = reader.u64()?;
+        for _ in 0..reader.count()? {
+            let place = (reader.i64()?, reader.u64()?);
+            let waiting = Waiting {
+                key: reader.bytes()?.into(),
+                inputs: reader.values(self.compiled.inputs.len())?.into(),
+            };
+            self.waiting_bytes += waiting.bytes();
+            self.waiting.insert(place, waiting);
+        }
+        self.windows.decode(&self.compiled.aggregates, reader)
+    }
+
+    /// Runs a step at a position. If the step fails, the stream is stopped and nothing is appended.
+    fn take(
+        &mut self,
+        position: u64,
+        outputs: &mut Vec<Output>,
+        step: impl FnOnce(&mut Stream, &mut Vec<Output>) -> Result<(), StopReason>,
+    ) -> Result<(), Stopped> {
+        if let Some(stopped) = &self.stopped {
+            return Err(stopped.clone());
+        }
+        if position <= self.position {
+            return Ok(());
+        }
+        let before = outputs.len();
+        match step(self, outputs) {
+            Ok(()) => {
+                self.position = position;
+                Ok(())
+            }
+            Err(why) => {
+                outputs.truncate(before);
+                let stopped = self.stopped_at(position, why);
+                self.stopped = Some(stopped.clone());
+                Err(stopped)
+            }
+        }
+    }
+
+    fn stopped_at(&self, position: u64, why: StopReason) -> Stopped {
+        Stopped {
+            stream: self.compiled.definition.name.clone(),
+            position,
+            why,
+        }
+    }
+
+    fn advance_journal(&mut self, time: i64, outputs: &mut Vec<Output>) -> Result<(), StopReason> {
+        check_time(time)?;
+        if time < self.clock {
+            let from = self.clock;
+            return Err(StopReason::TimeWentBack { from, to: time });
+        }
+        self.advance_windows(time, outputs)
+    }
+
+    fn advance_windows(&mut self, time: i64, outputs: &mut Vec<Output>) -> Result<(), StopReason> {
+        self.clock = time;
+        let mut sink = result_sink(&self.compiled, self.version, outputs);
+        let plans = &self.compiled.aggregates;
+        self.windows.advance(plans, time, &mut sink)
+    }
+
+    /// Returns whether the event is one of those in `from`.
+    fn select(&self, event: &Event<'_>) -> Result<bool, StopReason> {
+        let sources = self.compiled.definition.from.iter();
+        for (number, (source, filter)) in sources.zip(&self.compiled.filters).enumerate() {
+            if source.event_type != event.event_type {
+                continue;
+            }
+            let holds = match filter {
+                None => true,
+                Some(filter) => filter
+                    .holds(event.fields)
+                    .map_err(|error| no_value(format!("from[{number}].where"), error))?,
+            };
+            if holds {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads the key and the inputs of an event.
+    fn read(&self, fields: &dyn Fields, scratch: &mut Scratch) -> Result<(), StopReason> {
+        scratch.key.clear();
+        for (number, field) in self.compiled.key.iter().enumerate() {
+            match fields.get(*field) {
+                Some(Value::Scalar(value)) => encode_value(&mut scratch.key, value),
+                _ => {
+                    let path = self.compiled.definition.key[number].clone();
+                    return Err(StopReason::MissingKey(path));
+                }
+            }
+        }
+        if scratch.key.len() > KEY_BYTES_MAX {
+            return Err(StopReason::KeyTooLong {
+                bytes: scratch.key.len(),
+                max: KEY_BYTES_MAX,
+            });
+        }
+        scratch.inputs.clear();
+        for input in &self.compiled.inputs {
+            let value = input
+                .evaluate(fields)
+                .map_err(|error| no_value(format!("emit: {input}"), error))?;
+            scratch.inputs.push(value.into());
+        }
+        Ok(())
+    }
+
+    fn event_time(&self, fields: &dyn Fields) -> Result<Option<i64>, StopReason> {
+        let Some((value, _)) = &self.compiled.time else {
+            return Ok(None);
+        };
+        let time = evaluate_int(value, fields)?;
+        check_time(time)?;
+        Ok(Some(time))
+    }
+
+    /// Counts an event at a time to which windows were advanced.
+    fn count(
+        &mut self,
+        time: i64,
+        scratch: &Scratch,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StopReason> {
+        let mut sink = result_sink(&self.compiled, self.version, outputs);
+        let item = Item {
+            time,
+            key: &scratch.key,
+            inputs: &scratch.inputs,
+        };
+        let plans = &self.compiled.aggregates;
+        self.windows.add(plans, &item, &mut sink)
+    }
+
+    /// Keeps an event until the watermark has passed its time, and counts those whose time it passes now: events with an
+    /// earlier time cannot come any more, so that they are counted in the order of their times.
+    fn wait(
+        &mut self,
+        position: u64,
+        time: i64,
+        scratch: &Scratch,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StopReason> {
+        if time < self.clock {
+            let (window_start, window_end) = self.windows.interval_at(time);
+            self.late_events += 1;
+            outputs.push(Output::Late(LateEvent {
+                position,
+                key: decode_key(&scratch.key).expect("the key was encoded here"),
+                time,
+                watermark: self.clock,
+                window_start,
+                window_end,
+            }));
+            return Ok(());
+        }
+        let waiting = Waiting {
+            key: scratch.key.as_slice().into(),
+            inputs: scratch.inputs.as_slice().into(),
+        };
+        self.waiting_bytes += waiting.bytes();
+        self.waiting.insert((time, position), waiting);
+        let lateness = self.compiled.time.as_ref().map_or(0, |time| time.1);
+        let watermark = (time - lateness).max(self.clock);
+        while let Some(first) = self
+            .waiting
+            .first_entry()
+            .filter(|first| first.key().0 < watermark)
+        {
+            let ((time, _), waiting) = first.remove_entry();
+            self.waiting_bytes -= waiting.bytes();
+            self.advance_windows(time, outputs)?;
+            let scratch = Scratch {
+                key: waiting.key.into(),
+                inputs: waiting.inputs.into(),
+            };
+            self.count(time, &scratch, outputs)?;
+        }
+        self.advance_windows(watermark, outputs)
+    }
+
+    fn check_bounds(&self) -> Result<(), StopReason> {
+        let (usage, bounds) = (self.usage(), &self.compiled.definition.bounds);
+        for (what, bound, used, max) in [
+            ("keys", "keys_max", usage.keys, bounds.keys_max),
+            (
+                "open windows",
+                "open_windows_max",
+                usage.open_windows,
+                bounds.open_windows_max,
+            ),
+            (
+                "bytes of state",
+                "state_bytes_max",
+                usage.state_bytes,
+                bounds.state_bytes_max,
+            ),
+        ] {
+            if used > max {
+                return Err(StopReason::Bound { what, bound, max });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_time(time: i64) -> Result<(), StopReason> {
+    if !(-TIME_NS_MAX..=TIME_NS_MAX).contains(&time) {
+        return Err(StopReason::TimeOutOfRange(time));
+    }
+    Ok(())
+}
+
+fn no_value(field: String, error: EvaluationError) -> StopReason {
+    StopReason::Evaluation { field, error }
+}
+
+fn evaluate_int(value: &Expression, fields: &dyn Fields) -> Result<i64, StopReason> {
+    let value = value.evaluate(fields);
+    match value.map_err(|error| no_value("time.value".to_owned(), error))? {
+        Scalar::Int(value) => Ok(value),
+        _ => unreachable!("the definition was checked: a time is an integer"),
+    }
+}
+
+/// Returns what makes results of figures: those for which `having` holds, with their ids.
+fn result_sink<'s>(
+    compiled: &'s Compiled,
+    version: u64,
+    outputs: &'s mut Vec<Output>,
+) -> impl FnMut(Figures<'_>) -> Result<(), StopReason> + 's {
+    move |figures| {
+        let (key, end, revision) = (figures.key, figures.end, figures.revision);
+        let id = result_id(&compiled.definition.name, version, key, end, revision);
+        if let Some(row) = select_row(compiled, figures)? {
+            outputs.push(Output::Result(StreamResult { id, row, revision }));
+        }
+        Ok(())
+    }
+}
+
+fn result_id(stream: &str, version: u64, key: &[u8], end: i64, revision: u32) -> ResultId {
+    let mut writer = Writer::default();
+    writer.bytes(stream.as_bytes());
+    writer.u64(version);
+    writer.bytes(key);
+    writer.i64(end);
+    writer.u32(revision);
+    *blake3::hash(&writer.0).as_bytes()
+}
+
+/// Returns figures as a row; none if `having` does not hold for it.
+fn select_row(compiled: &Compiled, figures: Figures<'_>) -> Result<Option<Row>, StopReason> {
+    let row = Row {
+        key: decode_key(figures.key).expect("the key was encoded here"),
+        window_start: figures.start,
+        window_end: figures.end,
+        values: figures.values,
+    };
+    let holds = match &compiled.having {
+        None => true,
+        Some(having) => having
+            .holds(&row)
+            .map_err(|error| no_value("having".to_owned(), error))?,
+    };
+    Ok(holds.then_some(row))
+}
+
+impl Fields for Row {
+    fn get(&self, field: FieldId) -> Option<Value<'_>> {
+        let place = field.index();
+        if let Some(value) = self.key.get(place) {
+            return Some(value.as_scalar().into());
+        }
+        let place = place - self.key.len();
+        if let Some(value) = self.values.get(place) {
+            return value.as_ref().map(|value| value.as_scalar().into());
+        }
+        Some(Value::Scalar(Scalar::Int(
+            match place - self.values.len() {
+                0 => self.window_start,
+                _ => self.window_end,
+            },
+        )))
+    }
+}

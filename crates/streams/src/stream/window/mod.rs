@@ -1,0 +1,149 @@
+//! Windows over events that come in the order of time, and then of record.
+//!
+//! Each kind gets `advance(time)`, after which no event before that time comes, and `add` at a time that was advanced to.
+
+mod aligned;
+mod session;
+mod trailing;
+
+use super::aggregate::Plans;
+use super::codec::{Reader, Writer};
+use super::definition::Window;
+use super::errors::StopReason;
+use super::value::OwnedScalar;
+
+use self::aligned::Aligned;
+use self::session::Sessions;
+use self::trailing::Trailing;
+
+/// What a window says at its end, or a trailing window at an event.
+pub(super) struct Figures<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) start: i64,
+    pub(super) end: i64,
+    /// Number of results with the same key and end before.
+    pub(super) revision: u32,
+    pub(super) values: Vec<Option<OwnedScalar>>,
+}
+
+/// Takes figures in the order in which they are final.
+pub(super) type Sink<'s> = dyn FnMut(Figures<'_>) -> Result<(), StopReason> + 's;
+
+/// An event after `where`: its time, encoded key and inputs of aggregates.
+pub(super) struct Item<'a> {
+    pub(super) time: i64,
+    pub(super) key: &'a [u8],
+    pub(super) inputs: &'a [OwnedScalar],
+}
+
+/// The open windows of a stream.
+pub(super) enum Windows {
+    Aligned(Aligned),
+    Session(Sessions),
+    Trailing(Trailing),
+}
+
+/// What is counted against the bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Keys that have a window.
+    pub keys: usize,
+    /// Open windows; a trailing window counts one per key.
+    pub open_windows: usize,
+    /// Bytes of state.
+    pub state_bytes: usize,
+}
+
+impl Windows {
+    pub(super) fn new(window: Window) -> Windows {
+        match window {
+            Window::Tumbling { size } => Windows::Aligned(Aligned::new(size, size)),
+            Window::Hopping { size, step } => Windows::Aligned(Aligned::new(size, step)),
+            Window::Session { gap } => Windows::Session(Sessions::new(gap)),
+            Window::Trailing { size, delay } => Windows::Trailing(Trailing::new(size, delay)),
+        }
+    }
+
+    /// Ends every window whose end is not after this time.
+    pub(super) fn advance(
+        &mut self,
+        plans: &Plans,
+        time: i64,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), StopReason> {
+        match self {
+            Windows::Aligned(windows) => windows.advance(time, sink),
+            Windows::Session(windows) => windows.advance(time, sink),
+            Windows::Trailing(windows) => {
+                windows.advance(plans, time);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        plans: &Plans,
+        item: &Item<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), StopReason> {
+        match self {
+            Windows::Aligned(windows) => windows.add(plans, item),
+            Windows::Session(windows) => windows.add(plans, item),
+            Windows::Trailing(windows) => windows.add(plans, item, sink),
+        }
+    }
+
+    /// Returns the earliest time at which a window ends; none if no window is open or if none ends by itself.
+    pub(super) fn next_end(&self) -> Option<i64> {
+        match self {
+            Windows::Aligned(windows) => windows.next_end(),
+            Windows::Session(windows) => windows.next_end(),
+            Windows::Trailing(_) => None,
+        }
+    }
+
+    /// Returns the interval from the first beginning to the last end of the windows that an event at this time is in.
+    /// For a session: of the session that the event alone would be.
+    pub(super) fn interval_at(&self, time: i64) -> (i64, i64) {
+        match self {
+            Windows::Aligned(windows) => windows.interval_at(time),
+            Windows::Session(windows) => (time, time + windows.gap()),
+            Windows::Trailing(windows) => windows.interval_at(time),
+        }
+    }
+
+    /// Gives the figures of the open windows as they are, in the order of keys and then of ends.
+    pub(super) fn rows(&self, plans: &Plans, sink: &mut Sink<'_>) -> Result<(), StopReason> {
+        match self {
+            Windows::Aligned(windows) => windows.rows(sink),
+            Windows::Session(windows) => windows.rows(sink),
+            Windows::Trailing(windows) => windows.rows(plans, sink),
+        }
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        match self {
+            Windows::Aligned(windows) => windows.usage(),
+            Windows::Session(windows) => windows.usage(),
+            Windows::Trailing(windows) => windows.usage(),
+        }
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        match self {
+            Windows::Aligned(windows) => windows.encode(writer),
+            Windows::Session(windows) => windows.encode(writer),
+            Windows::Trailing(windows) => windows.encode(writer),
+        }
+    }
+
+    /// Reads the windows into an empty state.
+    pub(super) fn decode(&mut self, plans: &Plans, reader: &mut Reader<'_>) -> Option<()> {
+        match self {
+            Windows::Aligned(windows) => windows.decode(plans, reader),
+            Windows::Session(windows) => windows.decode(plans, reader),
+            Windows::Trailing(windows) => windows.decode(plans, reader),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The naive model: keeps every event for ever and computes each window anew by looking at all of them.
+
+use std::collections::BTreeSet;
+
+use tributary_streams::stream::{OwnedScalar, Window};
+
+use super::{Payment, int};
+
+/// An event that counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) time: i64,
+    pub(crate) position: u64,
+    pub(crate) payment: Payment,
+}
+
+/// A window, its key and what it holds: customer, start, end, and count, sum, min, max, distinct, first and last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) customer: i64,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) values: Vec<Option<OwnedScalar>>,
+}
+
+/// Figures over items in the order of time and position.
+fn figures(items: &[&Item]) -> Vec<Option<OwnedScalar>> {
+    let amounts = || items.iter().map(|item| item.payment.amount.expect("given"));
+    let terminals: BTreeSet<&str> = items.iter().map(|item| &*item.payment.terminal).collect();
+    let terminal = |item: &&Item| OwnedScalar::String(item.payment.terminal.as_str().into());
+    vec![
+        Some(int(items.len() as i64)),
+        Some(int(amounts().sum())),
+        amounts().min().map(int),
+        amounts().max().map(int),
+        Some(int(terminals.len() as i64)),
+        items.first().map(terminal),
+        items
+            .last()
+            .map(|item| int(item.payment.amount.expect("given"))),
+    ]
+}
+
+fn expected(customer: i64, start: i64, end: i64, items: &[&Item]) -> Expected {
+    let values = figures(items);
+    Expected {
+        customer,
+        start,
+        end,
+        values,
+    }
+}
+
+/// All windows that items fill, whether they have ended or not, in the order of ends and then of keys. For trailing
+/// windows: one for each item in the order of time and position.
+pub(crate) fn windows(window: Window, items: &[Item]) -> Vec<Expected> {
+    let mut items: Vec<&Item> = items.iter().collect();
+    items.sort_by_key(|item| (item.time, item.position));
+    let customers: BTreeSet<i64> = items.iter().map(|item| item.payment.customer).collect();
+    let of = |customer: i64| {
+        let own = items.iter().copied();
+        own.filter(move |item| item.payment.customer == customer)
+            .collect::<Vec<&Item>>()
+    };
+    let mut found = Vec::new();
+    match window {
+        Window::Tumbling { size } => {
+            return windows(
+                Window::Hopping { size, step: size },
+                &items.iter().copied().cloned().collect::<Vec<_>>(),
+            );
+        }
+        Window::Hopping { size, step } => {
+            for customer in customers {
+                let own = of(customer);
+                let (Some(first), Some(last)) = (own.first(), own.last()) else {
+                    continue;
+                };
+                let mut start = (first.time - size).div_euclid(step) * step;
+                while start <= last.time {
+                    let within = |item: &&&Item| start <= item.time && item.time < start + size;
+                    let held: Vec<&Item> = own.iter().filter(within).copied().collect();
+                    if !held.is_empty() {
+                        found.push(expected(customer, start, start + size, &held));
+                    }
+                    start += step;
+                }
+            }
+        }
+        Window::Session { gap } => {
+            for customer in customers {
+                for session in of(customer).chunk_by(|a, b| b.time - a.time < gap) {
+                    let (first, last) = (session[0].time, session[session.len() - 1].time);
+                    found.push(expected(customer, first, last + gap, session));
+                }
+            }
+        }
+        Window::Trailing { size, delay } => {
+            for (number, item) in items.iter().enumerate() {
+                let (start, end) = (item.time - size - delay, item.time - delay);
+                let held = items[..=number].iter().copied().filter(|other| {
+                    other.payment.customer == item.payment.customer
+                        && start < other.time
+                        && other.time <= end
+                });
+                let held: Vec<&Item> = held.collect();
+                found.push(expected(item.payment.customer, start, end, &held));
+            }
+            return found;
+        }
+    }
+    found.sort_by_key(|window| (window.end, window.customer));
+    found
+}
