@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Figures, Item, Sink, Usage};
+use super::figures::{Figures, Item, Sink, Usage};
 use crate::stream::aggregate::{Accumulators, Plans};
 use crate::stream::codec::{Reader, Writer};
 use crate::stream::errors::StopReason;

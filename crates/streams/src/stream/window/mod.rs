@@ -3,6 +3,7 @@
 //! Each kind gets `advance(time)`, after which no event before that time comes, and `add` at a time that was advanced to.
 
 mod aligned;
+mod figures;
 mod session;
 mod trailing;
 
@@ -10,48 +11,19 @@ use super::aggregate::Plans;
 use super::codec::{Reader, Writer};
 use super::definition::Window;
 use super::errors::StopReason;
-use super::value::OwnedScalar;
+
+pub use self::figures::Usage;
+pub(super) use self::figures::{Figures, Item, Sink};
 
 use self::aligned::Aligned;
 use self::session::Sessions;
 use self::trailing::Trailing;
-
-/// What a window says at its end, or a trailing window at an event.
-pub(super) struct Figures<'a> {
-    pub(super) key: &'a [u8],
-    pub(super) start: i64,
-    pub(super) end: i64,
-    /// Number of results with the same key and end before.
-    pub(super) revision: u32,
-    pub(super) values: Vec<Option<OwnedScalar>>,
-}
-
-/// Takes figures in the order in which they are final.
-pub(super) type Sink<'s> = dyn FnMut(Figures<'_>) -> Result<(), StopReason> + 's;
-
-/// An event after `where`: its time, encoded key and inputs of aggregates.
-pub(super) struct Item<'a> {
-    pub(super) time: i64,
-    pub(super) key: &'a [u8],
-    pub(super) inputs: &'a [OwnedScalar],
-}
 
 /// The open windows of a stream.
 pub(super) enum Windows {
     Aligned(Aligned),
     Session(Sessions),
     Trailing(Trailing),
-}
-
-/// What is counted against the bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// Keys that have a window.
-    pub keys: usize,
-    /// Open windows; a trailing window counts one per key.
-    pub open_windows: usize,
-    /// Bytes of state.
-    pub state_bytes: usize,
 }
 
 impl Windows {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Figures, Item, Sink, Usage};
+use super::figures::{Figures, Item, Sink, Usage};
 use crate::stream::aggregate::{AGGREGATE_BYTES, Plans, Sliding};
 use crate::stream::codec::{Reader, Writer};
 use crate::stream::errors::StopReason;

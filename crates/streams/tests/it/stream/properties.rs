@@ -211,24 +211,33 @@ fn check(window: Window, lateness: Option<i64>, steps: &[Step]) -> Result<(), Te
             prop_assert_eq!(result.revision, *revision);
             *revision += 1;
         }
-        if !matches!(window, Window::Trailing { .. }) {
-            // Events at or after the watermark wait and are in no row yet.
-            let counted = items
-                .iter()
-                .filter(|item| lateness.is_none() || item.time < clock);
-            let counted: Vec<Item> = counted.cloned().collect();
-            let mut open = model::windows(window, &counted);
-            open.retain(|window| window.end > clock);
-            let deadline = open.iter().map(|window| window.end).min();
-            let deadline = deadline.filter(|_| lateness.is_none());
-            prop_assert_eq!(stream.next_deadline(), deadline);
-            prop_assert_eq!(stream.usage().open_windows, open.len());
-            open.sort_by_key(|window| (window.customer, window.end));
-            let rows = stream.rows().expect("goes on");
-            prop_assert_eq!(rows.iter().map(as_expected).collect::<Vec<_>>(), open);
+        // Events at or after the watermark wait and are in no row yet.
+        let counted = items
+            .iter()
+            .filter(|item| lateness.is_none() || item.time < clock);
+        let counted: Vec<Item> = counted.cloned().collect();
+        let mut open = model::windows(window, &counted);
+        let mut deadline = None;
+        if let Window::Trailing { size, delay } = window {
+            // The last result of each key, until its last event has left.
+            let mut last = BTreeMap::new();
+            for window in open {
+                last.insert(window.customer, window);
+            }
+            open = last.into_values().collect();
+            open.retain(|window| window.end + delay + size + delay > clock);
         } else {
-            prop_assert_eq!(stream.next_deadline(), None);
+            open.retain(|window| window.end > clock);
+            deadline = open.iter().map(|window| window.end).min();
         }
+        prop_assert_eq!(
+            stream.next_deadline(),
+            deadline.filter(|_| lateness.is_none())
+        );
+        prop_assert_eq!(stream.usage().open_windows, open.len());
+        open.sort_by_key(|window| (window.customer, window.end));
+        let rows = stream.rows().expect("goes on");
+        prop_assert_eq!(rows.iter().map(as_expected).collect::<Vec<_>>(), open);
     }
     Ok(())
 }
