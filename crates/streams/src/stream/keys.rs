@@ -8,10 +8,13 @@ use hashbrown::hash_table::Entry;
 /// Number of a key while it is kept. Never a part of a result or of a checkpoint: those are in the order of keys.
 pub(super) type Slot = u32;
 
+/// A key, encoded, and its state.
+type Kept<S> = (Box<[u8]>, S);
+
 /// States by key.
 pub(super) struct KeyTable<S> {
     index: HashTable<Slot>,
-    slots: Vec<Option<(Box<[u8]>, S)>>,
+    slots: Vec<Option<Kept<S>>>,
     free: Vec<Slot>,
     hasher: RandomState,
 }
@@ -70,7 +73,7 @@ impl<S> KeyTable<S> {
         (key, state)
     }
 
-    pub(super) fn remove(&mut self, slot: Slot) -> (Box<[u8]>, S) {
+    pub(super) fn remove(&mut self, slot: Slot) -> Kept<S> {
         let removed = self.slots[slot as usize].take().expect("a kept key");
         let hash = self.hasher.hash_one(&*removed.0);
         let found = self.index.find_entry(hash, |other| *other == slot);
@@ -93,6 +96,6 @@ impl<S> KeyTable<S> {
     }
 }
 
-fn entry<S>(slots: &[Option<(Box<[u8]>, S)>], slot: Slot) -> &(Box<[u8]>, S) {
+fn entry<S>(slots: &[Option<Kept<S>>], slot: Slot) -> &Kept<S> {
     slots[slot as usize].as_ref().expect("a kept key")
 }
