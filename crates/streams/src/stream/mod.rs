@@ -21,6 +21,7 @@ mod definition;
 mod errors;
 mod keys;
 mod machine;
+mod output;
 mod plan;
 mod value;
 mod window;
@@ -30,6 +31,7 @@ pub use self::definition::{
     NAME_BYTES_MAX, SOURCES_MAX, SPAN_NS_MAX, Source, Time, To, WINDOWS_PER_EVENT_MAX, Window,
 };
 pub use self::errors::{DefinitionError, RestoreError, StopReason, Stopped};
-pub use self::machine::{Event, LateEvent, Output, ResultId, Row, Stream, StreamResult};
+pub use self::machine::Stream;
+pub use self::output::{Event, LateEvent, Output, ResultId, Row, StreamResult};
 pub use self::value::OwnedScalar;
 pub use self::window::Usage;
