@@ -12,7 +12,7 @@ use tributary_testkit::disk::SimDisk;
 use tributary_testkit::random::Random;
 
 /// Versions with these rules.
-pub fn versions(rules: u16) -> Versions {
+pub(crate) fn versions(rules: u16) -> Versions {
     Versions { format: 1, rules }
 }
 
