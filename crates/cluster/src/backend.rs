@@ -475,6 +475,9 @@ impl Mirrored {
         head: Head,
     ) -> Fate {
         let refused = |why: &str| Fate::Refused(Failure::Unavailable(why.to_owned()));
+        if batch.first_position() != head.position + 1 {
+            return refused("the batch before this one does not count");
+        }
         let frame = {
             let mut frame = batch.frame_mut();
             let sealed = frame.seal(&head);

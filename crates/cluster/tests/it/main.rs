@@ -1,5 +1,6 @@
 //! Tests of the logs, of which each real one is a program of its own.
 
+mod backend;
 mod beside;
 mod contract;
 mod fold;
