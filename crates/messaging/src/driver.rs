@@ -99,6 +99,8 @@ pub struct Messaging {
     /// Whether the last write of the log succeeded.
     pub(crate) keeps: AtomicBool,
     pub(crate) bells: Mutex<HashMap<SubscriptionId, Arc<Notify>>>,
+    /// Whether a receiver was given nothing for want of the permit, since the permit was last seen.
+    pub(crate) denied: AtomicBool,
     /// Notified when a subscription was created, changed or deleted.
     pub(crate) settled: Notify,
     pub(crate) frames: FrameCache,
@@ -191,9 +193,7 @@ impl Messaging {
         }
         self.seen.store(head, Ordering::Release);
         self.dirty.store(true, Ordering::Release);
-        lock(&self.bells)
-            .values()
-            .for_each(|bell| bell.notify_waiters());
+        self.ring_all();
         self.settled.notify_waiters();
         self.wake();
         Ok(())
@@ -239,6 +239,7 @@ impl Messaging {
             dirty: AtomicBool::new(false),
             keeps: AtomicBool::new(true),
             bells: Mutex::default(),
+            denied: AtomicBool::new(false),
             settled: Notify::new(),
             frames: FrameCache::default(),
             read_for: Mutex::new(None),
@@ -318,6 +319,12 @@ impl Messaging {
                 false => core.ended_attempts().clear(),
             }
         });
+    }
+
+    /// Tells all receivers that wait to look again.
+    fn ring_all(&self) {
+        let bells = lock(&self.bells);
+        bells.values().for_each(|bell| bell.notify_waiters());
     }
 
     pub(crate) fn wake(&self) {
@@ -435,6 +442,9 @@ impl Messaging {
     pub fn step(&self) -> Duration {
         if !self.permit.is_granted() {
             return SLEEP_MAX;
+        }
+        if self.denied.swap(false, Ordering::SeqCst) {
+            self.ring_all();
         }
         if !self.active.load(Ordering::SeqCst) && !self.dirty.load(Ordering::Acquire) {
             return SLEEP_MAX;

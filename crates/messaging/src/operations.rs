@@ -108,7 +108,10 @@ impl Messaging {
     ) -> Result<Vec<Delivery>, Refusal> {
         let max = match self.permit.is_granted() {
             true => max,
-            false => 0,
+            false => {
+                self.denied.store(true, Ordering::SeqCst);
+                0
+            }
         };
         let running = self.clock.running();
         let taken = self.with(|core, now| core.take(id, max, visibility, now, running))?;

@@ -1,6 +1,7 @@
 //! Subscriptions follow their settings, and the delivery log is only a help.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -268,6 +269,29 @@ fn nothing_is_handed_out_or_written_without_a_permit() {
     life.messaging.step();
     assert_eq!(taken(&life), 1);
     assert!(life.messaging.make_durable().is_ok());
+}
+
+/// It comes when the permit is still to be granted, and perhaps nothing else happens later.
+#[test]
+fn a_receiver_that_waits_is_told_to_look_again_when_the_permit_is_granted() {
+    let permit = Arc::new(Revocable::default());
+    let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
+    let life = Life::start_with(SimDisk::new(1).disk(), clock, permit.clone(), 0);
+    let mut life = life.expect("nothing is in the way");
+    want(&mut life, ID, "app.#", None);
+    life.settle_one(publish("event", "app.order"));
+    let taken = || life.messaging.take(ID, 9, None).expect("it is there").len();
+    assert_eq!(taken(), 0);
+    let bell = life.messaging.arrivals(ID);
+    let mut rings = pin!(bell.notified());
+    rings.as_mut().enable();
+    assert_eq!(taken(), 0);
+    life.messaging.step();
+    assert!(!rings.as_mut().enable(), "there is nothing to be had");
+    permit.0.store(true, Ordering::SeqCst);
+    life.messaging.step();
+    assert!(rings.as_mut().enable(), "it is told");
+    assert_eq!(taken(), 1);
 }
 
 /// Ledger time stands still where the wall clock was set back, and without the log nothing tells of the process before.
