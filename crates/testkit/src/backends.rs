@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tributary_engine::{Backend, Embedded, JournalMeta, Memory};
 use tributary_journal::{self as journal, DirDisk, Disk, OpenError, Options};
 
-use crate::lossy::{Losses, LossyMemory};
+use crate::lossy::{Losses, Lossy};
 
 /// Opens a backend over one journal, again and again.
 pub trait BackendFactory {
@@ -30,6 +30,13 @@ pub trait BackendFactory {
 /// Returns the identity of every journal in these tests.
 pub fn cluster_meta() -> tributary_journal::Meta {
     tributary_journal::Meta::new([7; 16], [9; 16])
+}
+
+/// Returns the identity of a new journal.
+pub fn new_meta(cluster_id: [u8; 16], id_key: [u8; 16], sandbox: bool) -> tributary_journal::Meta {
+    let mut meta = tributary_journal::Meta::new(cluster_id, id_key);
+    meta.sandbox = sandbox;
+    meta
 }
 
 /// Size of a segment, bytes: so small that a test fills many segments.
@@ -91,7 +98,7 @@ impl BackendFactory for LossyMemoryFactory {
 
     fn open(&mut self) -> Box<dyn Backend> {
         let (memory, losses) = (self.memory.clone(), self.losses.clone());
-        Box::new(LossyMemory::new(memory, losses))
+        Box::new(Lossy::new(Box::new(memory), losses))
     }
 
     fn losses(&self) -> Option<&Losses> {

@@ -1,7 +1,8 @@
 //! Tools for tests only: never a dependency of anything that ships.
 //!
 //! [`disk`] is a simulated disk that loses, tears and refuses writes, [`clock`] a clock that tests set, [`model`] an
-//! independent ledger, [`lossy`] a backend that loses answers, [`workload`] a source of random commands, [`random`] a seeded generator
+//! independent ledger, [`store`] the store of a test on whatever log [`logs`] finds, [`lossy`] a backend that loses answers, [`intercepted`]
+//! one whose batches a test delays or refuses, [`workload`] a source of random commands, [`random`] a seeded generator
 //! of numbers, [`ports`] of ports, [`engine`] a real broker, [`consul`] what
 //! answers like Consul. [`lockstep`], [`crash`] and [`read_checks`] compare backends with the model.
 //! This crate may know every crate of the workspace below the server; none of them may know it outside of their tests.
@@ -13,11 +14,14 @@ pub mod consul;
 pub mod crash;
 pub mod disk;
 pub mod engine;
+pub mod intercepted;
 pub mod lockstep;
+pub mod logs;
 pub mod lossy;
 pub mod model;
 pub mod ports;
 pub mod random;
 pub mod read_checks;
 pub mod seeds;
+pub mod store;
 pub mod workload;

@@ -1,4 +1,4 @@
-//! A memory backend that loses answers: the engine submits a batch and does not learn whether the batch was written.
+//! A backend that loses answers: the engine submits a batch and does not learn whether the batch was written.
 //!
 //! So does every store behind a network: the connection breaks before the batch is written, or after it was written and
 //! before the answer arrived.
@@ -7,8 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tributary_engine::{
-    Backend, Batch, Failure, Fate, Head, JournalReader, KeyQueries, KeyUse, Memory, Recovered,
-    Ticket,
+    Backend, Batch, Disk, Failure, Fate, Head, JournalReader, KeyQueries, KeyUse, Recovered, Ticket,
 };
 use tributary_ledger::{Lookups, WorkingSet};
 
@@ -122,23 +121,22 @@ impl Losses {
     }
 }
 
-/// The memory backend with losses. Two batches can be in flight.
-#[derive(Clone)]
-pub struct LossyMemory {
-    memory: Memory,
+/// A backend with losses. Two batches can be in flight.
+pub struct Lossy {
+    inner: Box<dyn Backend>,
     losses: Losses,
 }
 
-impl LossyMemory {
-    /// Returns a backend over the journal in `memory`. `losses` decides what is lost.
-    pub fn new(memory: Memory, losses: Losses) -> LossyMemory {
-        LossyMemory { memory, losses }
+impl Lossy {
+    /// Returns a backend over another one. `losses` decides what is lost.
+    pub fn new(inner: Box<dyn Backend>, losses: Losses) -> Lossy {
+        Lossy { inner, losses }
     }
 }
 
-impl Backend for LossyMemory {
+impl Backend for Lossy {
     fn recover(&mut self) -> Result<Recovered, Failure> {
-        self.memory.recover()
+        self.inner.recover()
     }
 
     fn begin(&mut self) -> Result<Head, Failure> {
@@ -148,17 +146,17 @@ impl Backend for LossyMemory {
         }
         plan.cut = false;
         drop(plan);
-        self.memory.begin()
+        self.inner.begin()
     }
 
     fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {
         self.losses.check_connection()?;
-        self.memory.load(lookups, set)
+        self.inner.load(lookups, set)
     }
 
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
         self.losses.check_connection()?;
-        self.memory.find_keys(keys)
+        self.inner.find_keys(keys)
     }
 
     fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
@@ -167,7 +165,7 @@ impl Backend for LossyMemory {
             Err(_) => Loss::Refused,
         };
         let written = match loss {
-            Loss::Nothing | Loss::Answer => Some(self.memory.submit(batch, set)),
+            Loss::Nothing | Loss::Answer => Some(self.inner.submit(batch, set)),
             Loss::Refused | Loss::BatchAndAnswer => None,
         };
         let losses = self.losses.clone();
@@ -198,11 +196,27 @@ impl Backend for LossyMemory {
         })
     }
 
+    fn abandon(&mut self) {
+        self.inner.abandon();
+    }
+
     fn depth(&self) -> usize {
         2
     }
 
+    fn idle(&mut self) -> bool {
+        self.inner.idle()
+    }
+
+    fn disk(&self) -> Option<Arc<dyn Disk>> {
+        self.inner.disk()
+    }
+
+    fn close(&mut self) {
+        self.inner.close();
+    }
+
     fn reader(&self) -> Arc<dyn JournalReader> {
-        Backend::reader(&self.memory)
+        self.inner.reader()
     }
 }

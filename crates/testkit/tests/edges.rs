@@ -74,6 +74,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "tributary-journal",
             "tributary-engine",
             "tributary-messaging",
+            "tributary-cluster",
             "tributary-streams",
             "tributary-api",
             "tributary-connect",

@@ -10,7 +10,7 @@ use tributary_engine::{
 };
 use tributary_ledger::{Body, Pay, PaymentId, PaymentStatus, Queue, QueueTerms};
 use tributary_testkit::clock::TestClocks;
-use tributary_testkit::disk::SimDisk;
+use tributary_testkit::store::Tested;
 
 use crate::support::{BEGIN, SECOND, command, hold, open, pay, settle, stepper};
 
@@ -20,7 +20,7 @@ const HOUR: u64 = 3_600 * SECOND;
 struct World {
     clocks: TestClocks,
     clock: Arc<dyn Clock>,
-    stepper: Stepper,
+    stepper: Tested<Stepper>,
 }
 
 impl World {
@@ -28,7 +28,7 @@ impl World {
     fn new() -> World {
         let clocks = TestClocks::starting_at(BEGIN);
         let clock: Arc<dyn Clock> = Arc::new(SteeredClock::new(clocks.clone()));
-        let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
+        let mut stepper = stepper(1, &clock);
         let accounts = vec![open("a", "ann"), open("b", "shop")];
         assert_eq!(settle(&mut stepper, accounts), [None; 2]);
         World {

@@ -1,19 +1,18 @@
 //! A request that needs more than one frame is divided between frames, an all-or-nothing group is not.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tributary_engine::{
-    COMMANDS_PER_BATCH_MAX, Clock, Embedded, Engine, FrameRef, Options, RECORD_BYTES_PER_GROUP_MAX,
-    Reader, Refused, Reply, Stepper, SystemClock,
+    COMMANDS_PER_BATCH_MAX, Clock, Engine, FrameRef, Options, RECORD_BYTES_PER_GROUP_MAX, Reader,
+    Refused, Reply, Stepper, SystemClock,
 };
-use tributary_journal::{self as journal, DirDisk, Disk, FRAME_BYTES_MAX, OpenError};
+use tributary_journal::{self as journal, FRAME_BYTES_MAX};
 use tributary_ledger::{AccountId, Body, Command, Data, Publish, Text, Topic};
-use tributary_testkit::backends::cluster_meta;
-use tributary_testkit::backends::empty_memory;
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::{Fault, SimDisk};
-use tributary_testkit::lossy::{Loss, Losses, LossyMemory};
+use tributary_testkit::logs::is_left_out_on_logs;
+use tributary_testkit::lossy::{Loss, Losses, Lossy};
+use tributary_testkit::store::{TestStore, Tested};
 
 use crate::support::{BEGIN, command, open, pay, settle};
 
@@ -40,29 +39,15 @@ fn options() -> journal::Options {
     }
 }
 
-fn create(disk: &Arc<dyn Disk>) -> Result<(), OpenError> {
-    match journal::create(disk, &options(), &cluster_meta()) {
-        Err(OpenError::AlreadyExists) => Ok(()),
-        created => created,
-    }
-}
-
 /// An engine without threads on this disk.
-fn start(disk: &SimDisk) -> Stepper {
-    let disk = disk.disk();
-    create(&disk).expect("there is room");
-    let backend = Embedded::open_inline(disk, options()).expect("it opens");
+fn start(disk: &SimDisk) -> Tested<Stepper> {
     let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
-    Stepper::start(Box::new(backend), clock).expect("it starts")
+    TestStore::inline(disk.disk(), options()).stepper(clock)
 }
 
-/// An engine with threads in this directory.
-fn start_in(directory: &Path) -> Engine {
-    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(directory));
-    create(&disk).expect("there is room");
-    let backend = Embedded::open(disk, options()).expect("it opens");
-    let started = Engine::start(Box::new(backend), Arc::new(SystemClock), Options::default());
-    started.expect("it starts")
+/// An engine with threads in a new directory.
+fn start_in_directory() -> Tested<Engine> {
+    TestStore::in_directory(options()).start(Arc::new(SystemClock), Options::default())
 }
 
 fn open_accounts(stepper: &mut Stepper) {
@@ -130,6 +115,9 @@ fn a_request_that_needs_several_frames_is_divided_and_answered_in_order() {
 #[test]
 fn a_kill_between_the_frames_of_a_request_leaves_a_prefix_that_a_repetition_completes() {
     const COUNT: usize = 600;
+    if is_left_out_on_logs("a frame that the log has is there after the kill, written or not") {
+        return;
+    }
     let mut prefixes = Vec::new();
     for operations in 0..8 {
         let disk = SimDisk::new(operations);
@@ -168,8 +156,9 @@ fn a_request_of_which_one_frame_is_lost_fails_as_a_whole_and_a_repetition_comple
         for lost in 0..FRAMES {
             let losses = Losses::new(0, 0);
             let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
-            let backend = LossyMemory::new(empty_memory(), losses.clone());
-            let mut stepper = Stepper::start(Box::new(backend), clock).expect("it starts");
+            let store = TestStore::in_memory();
+            let backend = Lossy::new(store.open(), losses.clone());
+            let mut stepper = store.stepper_over(Box::new(backend), clock);
             open_accounts(&mut stepper);
             (0..lost).for_each(|_| losses.plan(Loss::Nothing));
             losses.plan(loss);
@@ -193,8 +182,7 @@ fn a_request_of_which_one_frame_is_lost_fails_as_a_whole_and_a_repetition_comple
 
 #[test]
 fn a_divided_request_and_small_ones_beside_it_are_all_answered() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let engine = start_in(directory.path());
+    let engine = start_in_directory();
     let opened = engine.execute_blocking(vec![open("a", "platform"), open("b", "shop")]);
     opened.expect("nothing is in the way");
     std::thread::scope(|scope| {
@@ -249,8 +237,7 @@ fn group(name: &str, bytes: usize) -> Vec<Command> {
 
 #[test]
 fn a_group_as_large_as_a_frame_is_taken_and_a_larger_one_is_refused() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let engine = start_in(directory.path());
+    let engine = start_in_directory();
     let larger = group("larger", RECORD_BYTES_PER_GROUP_MAX + 1);
     let refused = engine.execute_blocking(larger);
     assert!(

@@ -4,20 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tributary_engine::{
-    Clock, Engine, FrameRef, Options, Reader, Refused, Reply, Stepped, Stepper, SystemClock,
+    Clock, Engine, FrameRef, Options, Ports, Reader, Refused, Reply, Stepped, Stepper, SystemClock,
 };
 use tributary_ledger::{AccountId, Body, Command, PayeeAmounts, PaymentId, PaymentStatus, Refund};
-use tributary_testkit::backends::empty_memory;
 use tributary_testkit::clock::TestClock;
-use tributary_testkit::disk::SimDisk;
-use tributary_testkit::lossy::{Loss, Losses, LossyMemory};
+use tributary_testkit::lossy::{Loss, Losses, Lossy};
+use tributary_testkit::store::{TestStore, Tested};
 
-use crate::support::{BEGIN, SECOND, codes, command, eventually, open, pay, settle, stepper};
+use crate::support::{BEGIN, SECOND, codes, command, eventually, open, pay, settle, simulated};
 
-/// An engine without threads over memory that loses what `losses` plans.
-fn start(losses: &Losses, clock: &TestClock) -> Stepper {
-    let backend = LossyMemory::new(empty_memory(), losses.clone());
-    Stepper::start(Box::new(backend), Arc::new(clock.clone())).expect("it starts")
+/// An engine without threads over a store that loses what `losses` plans.
+fn start(losses: &Losses, clock: &TestClock) -> Tested<Stepper> {
+    let store = TestStore::in_memory();
+    let backend = Lossy::new(store.open(), losses.clone());
+    store.stepper_over(Box::new(backend), Arc::new(clock.clone()))
 }
 
 fn no_losses() -> Losses {
@@ -183,10 +183,11 @@ fn payments_made_while_answers_are_lost_are_each_made_once() {
     const CALLERS: u64 = 4;
     const PAYMENTS_PER_CALLER: u64 = 60;
     let losses = Losses::new(11, 30);
-    let memory = empty_memory();
+    let store = TestStore::in_memory();
     let start = |losses: Losses| {
-        let backend = Box::new(LossyMemory::new(memory.clone(), losses));
-        Engine::start(backend, Arc::new(SystemClock), Options::default()).expect("it starts")
+        let backend = Box::new(Lossy::new(store.open(), losses));
+        let clock = Arc::new(SystemClock);
+        store.start_over(backend, clock, Options::default(), Ports::default())
     };
     let engine = start(losses.clone());
     repeat_until_answered(&engine, &open("source", "platform"));
@@ -235,15 +236,9 @@ fn payments_made_while_answers_are_lost_are_each_made_once() {
 
 #[test]
 fn an_old_payment_is_refunded_and_a_key_is_remembered_after_a_restart() {
-    let disk = SimDisk::new(3).disk();
     let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
-    let memory = empty_memory();
-    let in_memory = || {
-        let backend = Box::new(memory.clone());
-        Stepper::start(backend, clock.clone()).expect("it starts")
-    };
-    let on_disk = || stepper(&disk, &clock);
-    for open_again in [&in_memory as &dyn Fn() -> Stepper, &on_disk] {
+    for store in [TestStore::in_memory(), simulated(3)] {
+        let open_again = || store.stepper(clock.clone());
         let mut before = open_again();
         let paid = command("pay", Body::Pay(pay(1, 2, 700)));
         settle(&mut before, vec![open("a", "platform"), open("b", "shop")]);

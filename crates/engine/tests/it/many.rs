@@ -3,23 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tributary_engine::{
-    Clock, Engine, JournalMeta, Memory, Options, Page, PaymentFilter, Start, SystemClock,
-};
+use tributary_engine::{Engine, Options, Page, PaymentFilter, Start, SystemClock};
 use tributary_ledger::{AccountId, Body, Command, OwnerId, OwnerName};
+use tributary_testkit::store::TestStore;
 
 use crate::support::{codes, command, in_directory, open, pay};
-
-fn memory() -> Engine {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let backend = Memory::new(JournalMeta {
-        cluster_id: [1; 16],
-        id_key: [2; 16],
-        sandbox: false,
-        epochs: vec![(1, 1)],
-    });
-    Engine::start(Box::new(backend), clock, Options::default()).expect("it starts")
-}
 
 fn execute(engine: &Engine, commands: Vec<Command>) {
     let replies = engine
@@ -41,10 +29,7 @@ fn open_many(engine: &Engine, owner: &str, first: usize, count: usize) {
 #[test]
 fn a_trial_balance_made_while_payments_go_on_is_of_one_moment() {
     const ACCOUNTS: u64 = 1_500;
-    let directory = tempfile::tempdir().expect("a directory");
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let backend = in_directory(directory.path());
-    let engine = Engine::start(backend, clock, Options::default()).expect("it starts");
+    let engine = in_directory().start(Arc::new(SystemClock), Options::default());
     open_many(&engine, "shop", 0, ACCOUNTS as usize);
     let (done, summed) = (AtomicBool::new(false), AtomicU64::new(0));
     let rounds = std::thread::scope(|scope| {
@@ -123,7 +108,7 @@ fn accounts_of(engine: &Engine, owner: OwnerId, mut start: Start) -> Vec<u64> {
 
 #[test]
 fn an_owner_with_very_many_accounts_is_listed_whole() {
-    let engine = memory();
+    let engine = TestStore::in_memory().start(Arc::new(SystemClock), Options::default());
     open_many(&engine, "other", 0, 10);
     open_many(&engine, "crowd", 10, 10_500);
     open_many(&engine, "other", 20_000, 10);

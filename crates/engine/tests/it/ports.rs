@@ -8,22 +8,27 @@ use tributary_engine::{
     Batch, Clock, CommitHook, Engine, Judge, Judgement, Options, Permit, Ports, Reader, SystemClock,
 };
 use tributary_ledger::{AccountId, Body, Command, Pay, Payment, PaymentId, PaymentStatus, Queue};
-use tributary_testkit::backends::empty_memory;
 use tributary_testkit::clock::TestClock;
-use tributary_testkit::lossy::{Loss, Losses, LossyMemory};
+use tributary_testkit::lossy::{Loss, Losses, Lossy};
+use tributary_testkit::store::{TestStore, Tested};
 
 use crate::support::{BEGIN, SECOND, codes, command, eventually, hold, open, pay};
 
-fn start(losses: &Losses, ports: impl FnOnce(Reader) -> Ports) -> Engine {
+fn start(losses: &Losses, ports: impl FnOnce(Reader) -> Ports) -> Tested<Engine> {
     start_by(Arc::new(SystemClock), losses, ports)
 }
 
-fn start_by(clock: Arc<dyn Clock>, losses: &Losses, ports: impl FnOnce(Reader) -> Ports) -> Engine {
-    let backend = LossyMemory::new(empty_memory(), losses.clone());
+fn start_by(
+    clock: Arc<dyn Clock>,
+    losses: &Losses,
+    ports: impl FnOnce(Reader) -> Ports,
+) -> Tested<Engine> {
+    let store = TestStore::in_memory();
+    let backend = Lossy::new(store.open(), losses.clone());
     let recovered = Engine::recover(Box::new(backend), clock, Options::default());
     let recovered = recovered.expect("it is rebuilt");
     let ports = ports(recovered.reader());
-    recovered.start(ports).expect("it starts")
+    store.watch(recovered.start(ports).expect("it starts"))
 }
 
 fn order(key: &str, amount: u64) -> Command {

@@ -5,26 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 
-use tributary_engine::{
-    Backend, Batch, Clock, Failure, Fate, JournalMeta, JournalReader, KeyQueries, KeyUse, Memory,
-    Recovered, Refused, Stepper, Ticket,
-};
-use tributary_journal::Head;
+use tributary_engine::{Clock, Failure, Fate, Refused, Stepper, Ticket};
 use tributary_ledger::{
-    Body, Command, Key, Lookups, Origin, OwnerId, PayeeAmounts, PaymentId, PaymentStatus,
-    PutSetting, Refund, ReplyAddress, SettingBody, SettingId, SettingKind, Slug, WorkingSet,
+    Body, Command, Key, Origin, OwnerId, PayeeAmounts, PaymentId, PaymentStatus, PutSetting,
+    Refund, ReplyAddress, SettingBody, SettingId, SettingKind, Slug,
 };
 use tributary_testkit::clock::TestClock;
-use tributary_testkit::disk::SimDisk;
+use tributary_testkit::intercepted::{Intercepted, Submit};
+use tributary_testkit::store::{TestStore, Tested};
 
 use crate::support::{
-    BEGIN, SECOND, codes, command, hold, open, pay, pay_with_reference, settle, stepper,
+    BEGIN, SECOND, codes, command, hold, open, pay, pay_with_reference, settle, simulated, stepper,
 };
 
 #[test]
 fn a_reference_that_an_aborted_group_gave_back_is_still_taken_only_once() {
     let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
-    let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
+    let mut stepper = stepper(1, &clock);
     settle(&mut stepper, vec![open("a", "platform"), open("b", "shop")]);
 
     // The group takes the reference for a moment and is then undone; its batch is on the disk and not yet published.
@@ -51,9 +48,9 @@ fn a_reference_that_an_aborted_group_gave_back_is_still_taken_only_once() {
 /// A message that comes again, under whatever revision of its binding, is recognised by the record of the first time.
 #[test]
 fn a_key_leads_to_the_record_with_its_origin_and_its_result() {
-    let disk = SimDisk::new(3).disk();
+    let store = simulated(3);
     let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
-    let mut before = stepper(&disk, &clock);
+    let mut before = store.stepper(clock.clone());
     let message = |revision, to| {
         let reply = ReplyAddress::new(to, Some("order-7")).ok();
         let origin = Origin::new(SettingId(7), revision, [9; 32], 1, reply);
@@ -67,7 +64,7 @@ fn a_key_leads_to_the_record_with_its_origin_and_its_result() {
     assert_eq!(made, [None, Some("account_not_found")]);
     before.close();
 
-    let mut after = stepper(&disk, &clock);
+    let mut after = store.stepper(clock.clone());
     let again = settle(&mut after, vec![message(2, "elsewhere")]);
     assert_eq!(again, [Some("account_not_found")], "the first answer");
     let reader = after.reader();
@@ -84,9 +81,8 @@ fn a_key_leads_to_the_record_with_its_origin_and_its_result() {
 
 #[test]
 fn whoever_waits_for_settings_is_woken_by_a_change_of_one_and_by_nothing_else() {
-    let disk = SimDisk::new(4).disk();
     let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
-    let mut stepper = stepper(&disk, &clock);
+    let mut stepper = stepper(4, &clock);
     let reader = stepper.reader();
     let mut context = Context::from_waker(Waker::noop());
     let put = |replaces| {
@@ -125,24 +121,25 @@ fn whoever_waits_for_settings_is_woken_by_a_change_of_one_and_by_nothing_else() 
 #[test]
 fn hold_expiry_survives_a_restart_with_and_without_a_checkpoint() {
     for checkpoint in [false, true] {
-        let disk = SimDisk::new(2).disk();
+        let store = simulated(2);
         let time = TestClock::starting_at(BEGIN);
         let clock: Arc<dyn Clock> = Arc::new(time.clone());
-        let mut before = stepper(&disk, &clock);
+        let mut before = store.stepper(clock.clone());
         let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
         settle(
             &mut before,
             vec![open("a", "platform"), open("b", "shop"), hold],
         );
         if checkpoint {
-            before.begin_checkpoint(disk.clone()).expect("it begins");
+            let disk = store.disk().expect("it is on a disk");
+            before.begin_checkpoint(disk).expect("it begins");
             while !before.step_checkpoint(10).expect("there is room") {}
         }
         assert!(!before.expire(), "nothing is due yet");
         before.close();
 
         time.advance(61 * SECOND);
-        let mut after = stepper(&disk, &clock);
+        let mut after = store.stepper(clock.clone());
         assert!(after.expire(), "the hold is due");
         after.settle();
         let payment = after.reader().payment(PaymentId(3)).unwrap().unwrap();
@@ -157,8 +154,8 @@ fn hold_expiry_survives_a_restart_with_and_without_a_checkpoint() {
 }
 
 /// A ledger with one hold, which expires a minute after [`BEGIN`].
-fn with_hold(seed: u64, clock: &Arc<dyn Clock>) -> Stepper {
-    let mut stepper = stepper(&SimDisk::new(seed).disk(), clock);
+fn with_hold(seed: u64, clock: &Arc<dyn Clock>) -> Tested<Stepper> {
+    let mut stepper = stepper(seed, clock);
     let hold = command("hold", hold(1, 2, 500, BEGIN + 60 * SECOND));
     settle(
         &mut stepper,
@@ -243,63 +240,21 @@ fn a_hold_that_comes_due_while_a_batch_is_open_is_not_refused_first() {
     assert_eq!(status_of_hold(&stepper), PaymentStatus::Expired);
 }
 
-/// Two batches may be in flight, and the one numbered `lost` finds no room.
-struct Losing {
-    inner: Memory,
-    submitted: u64,
-    lost: u64,
-}
-
-impl Backend for Losing {
-    fn recover(&mut self) -> Result<Recovered, Failure> {
-        self.inner.recover()
-    }
-
-    fn begin(&mut self) -> Result<Head, Failure> {
-        self.inner.begin()
-    }
-
-    fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {
-        self.inner.load(lookups, set)
-    }
-
-    fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
-        self.inner.find_keys(keys)
-    }
-
-    fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
-        self.submitted += 1;
-        if self.submitted == self.lost {
-            return Ticket::ready(Fate::Refused(Failure::StorageFull));
-        }
-        self.inner.submit(batch, set)
-    }
-
-    fn depth(&self) -> usize {
-        2
-    }
-
-    fn reader(&self) -> Arc<dyn JournalReader> {
-        Backend::reader(&self.inner)
-    }
-}
-
+/// Two batches may be in flight, and the second one finds no room.
 #[test]
 fn a_repetition_of_what_was_lost_is_never_answered_with_another_record() {
-    let meta = JournalMeta {
-        cluster_id: [1; 16],
-        id_key: [2; 16],
-        sandbox: false,
-        epochs: vec![(1, 1)],
-    };
-    let (inner, submitted, lost) = (Memory::new(meta), 0, 2);
-    let backend = Losing {
-        inner,
-        submitted,
-        lost,
-    };
+    let store = TestStore::in_memory();
+    let mut submitted = 0;
+    let submit: Submit = Box::new(move |submit| {
+        submitted += 1;
+        match submitted {
+            2 => Ticket::ready(Fate::Refused(Failure::StorageFull)),
+            _ => submit(),
+        }
+    });
+    let backend = Box::new(Intercepted::new(store.open(), 2, submit));
     let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
-    let mut stepper = Stepper::start(Box::new(backend), clock).expect("it starts");
+    let mut stepper = store.stepper_over(backend, clock);
     settle(&mut stepper, vec![open("a", "platform"), open("b", "shop")]);
 
     let pay = |key: &str, amount: u64| vec![command(key, Body::Pay(pay(1, 2, amount)))];
@@ -325,7 +280,7 @@ fn a_repetition_of_what_was_lost_is_never_answered_with_another_record() {
 #[test]
 fn repetitions_alone_fill_no_memory() {
     let clock: Arc<dyn Clock> = Arc::new(TestClock::starting_at(BEGIN));
-    let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
+    let mut stepper = stepper(1, &clock);
     settle(&mut stepper, vec![open("a", "platform"), open("b", "shop")]);
     let refund = |at: u64| {
         let (payment, amount, refund_fee) = (PaymentId(3 + at), Some(1), false);

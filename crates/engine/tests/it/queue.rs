@@ -3,26 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tributary_engine::{Clock, Engine, JournalMeta, Memory, Options, Reply, SystemClock};
+use tributary_engine::{Clock, Engine, Options, Reply, SystemClock};
 use tributary_ledger::{
     Body, Command, Pay, PaymentId, PaymentStatus, Priority, Queue, QueueMode, QueueTerms,
 };
 
 use tributary_testkit::clock::TestClock;
-use tributary_testkit::disk::SimDisk;
+use tributary_testkit::store::TestStore;
 
 use crate::support::{
     BEGIN, SECOND, codes, command, eventually, in_directory, open, pay, settle, stepper,
 };
-
-fn memory() -> Box<Memory> {
-    Box::new(Memory::new(JournalMeta {
-        cluster_id: [1; 16],
-        id_key: [2; 16],
-        sandbox: false,
-        epochs: vec![(1, 1)],
-    }))
-}
 
 fn order(key: &str, source: u64, terms: QueueTerms) -> Command {
     let queue = Queue {
@@ -56,7 +47,7 @@ fn the_queue_never_holds_more_than_it_may_however_many_ask_at_once() {
         queue_length_max: 50,
         ..Options::default()
     };
-    let engine = Engine::start(memory(), Arc::new(SystemClock), options).expect("it starts");
+    let engine = TestStore::in_memory().start(Arc::new(SystemClock), options);
     open_accounts(&engine);
     let first = engine.execute_blocking(vec![order("first", 1, later())]);
     assert_eq!(codes(&first.expect("there is room")), [None]);
@@ -116,12 +107,9 @@ fn the_queue_never_holds_more_than_it_may_however_many_ask_at_once() {
 
 #[test]
 fn what_was_accepted_runs_after_a_restart_at_its_time_and_in_order() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let store = in_directory();
     let clock = TestClock::starting_at(BEGIN);
-    let start = || {
-        let backend = in_directory(directory.path());
-        Engine::start(backend, Arc::new(clock.clone()), Options::default()).expect("it starts")
-    };
+    let start = || store.start(Arc::new(clock.clone()), Options::default());
     let engine = start();
     open_accounts(&engine);
     let not_before = BEGIN + SECOND / 2;
@@ -178,12 +166,9 @@ fn what_was_accepted_runs_after_a_restart_at_its_time_and_in_order() {
 
 #[test]
 fn a_paused_queue_waits_and_tells_only_those_that_are_too_late_through_a_restart() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let store = in_directory();
     let clock = TestClock::starting_at(BEGIN);
-    let start = || {
-        let backend = in_directory(directory.path());
-        Engine::start(backend, Arc::new(clock.clone()), Options::default()).expect("it starts")
-    };
+    let start = || store.start(Arc::new(clock.clone()), Options::default());
     let set = |engine: &Engine, key: &str, mode| {
         let set = engine.execute_blocking(vec![command(key, Body::SetQueue(mode))]);
         assert_eq!(codes(&set.expect("it runs")), [None]);
@@ -247,7 +232,7 @@ fn a_paused_queue_waits_and_tells_only_those_that_are_too_late_through_a_restart
 fn who_is_in_time_by_its_record_does_not_overtake_as_if_it_were_too_late() {
     let time = TestClock::starting_at(BEGIN);
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
-    let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
+    let mut stepper = stepper(1, &clock);
     let accounts = vec![open("a", "ann"), open("b", "bob"), open("c", "shop")];
     assert_eq!(settle(&mut stepper, accounts), [None; 3]);
     let soon = QueueTerms {
@@ -273,7 +258,7 @@ fn who_is_in_time_by_its_record_does_not_overtake_as_if_it_were_too_late() {
 fn a_later_payment_waits_for_an_earlier_one_of_its_payer_that_is_not_published_yet() {
     let time = TestClock::starting_at(BEGIN);
     let clock: Arc<dyn Clock> = Arc::new(time.clone());
-    let mut stepper = stepper(&SimDisk::new(1).disk(), &clock);
+    let mut stepper = stepper(1, &clock);
     let accounts = vec![open("a", "ann"), open("b", "bob"), open("c", "shop")];
     assert_eq!(settle(&mut stepper, accounts), [None; 3]);
     let at = |seconds| QueueTerms {

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use tributary_engine::{
-    Backend, CachePolicy, Engine, Options, Page, Reader, RecordCacheOptions, RecordPlace, Reply,
+    CachePolicy, Engine, Options, Page, Reader, RecordCacheOptions, RecordPlace, Reply,
     SharedFigures, SharedRecords, SystemClock,
 };
 use tributary_ledger::{
     Access, AccountId, Body, Capture, Command, CreateApiKey, OwnerId, OwnerName, Pay, PayeeAmounts,
     PaymentId, Reference, ReferenceSpace, Refund,
 };
-use tributary_testkit::backends::empty_memory;
+use tributary_testkit::store::{TestStore, Tested};
 
 use crate::support::{command, hold, in_directory, open, pay, pay_with_reference};
 
@@ -21,12 +21,12 @@ use crate::support::{command, hold, in_directory, open, pay, pay_with_reference}
 const SMALL_BYTES: u64 = 8_000;
 const LARGE_BYTES: u64 = 8_000_000;
 
-fn start(backend: Box<dyn Backend>, record_cache: RecordCacheOptions) -> Engine {
+fn start(store: &TestStore, record_cache: RecordCacheOptions) -> Tested<Engine> {
     let options = Options {
         record_cache,
         ..Options::default()
     };
-    let engine = Engine::start(backend, Arc::new(SystemClock), options).expect("it starts");
+    let engine = store.start(Arc::new(SystemClock), options);
     execute(&engine, vec![open("a", "platform"), open("b", "shop")]);
     engine
 }
@@ -116,8 +116,7 @@ proptest! {
         bytes_max in prop_oneof![Just(SMALL_BYTES), Just(LARGE_BYTES)],
         policy in prop_oneof![Just(CachePolicy::TinyLfu), Just(CachePolicy::Lru)],
     ) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let engine = start(in_directory(directory.path()), cache(bytes_max, policy));
+        let engine = start(&in_directory(), cache(bytes_max, policy));
         let reader = engine.reader();
         let (mut payments, mut references) = (vec![3], 0);
         execute(&engine, vec![command("first", Body::Pay(pay(1, 2, 100)))]);
@@ -158,8 +157,7 @@ fn no_reader_sees_less_than_what_was_answered_or_seen_before() {
     const PAYMENTS: u64 = 4;
     const REFUNDS: u64 = 300;
     for policy in [CachePolicy::TinyLfu, CachePolicy::Lru] {
-        let directory = tempfile::tempdir().expect("a directory");
-        let engine = start(in_directory(directory.path()), cache(SMALL_BYTES, policy));
+        let engine = start(&in_directory(), cache(SMALL_BYTES, policy));
         let payments = (0..PAYMENTS).map(|at| {
             let payment = Body::Pay(pay(1, 2, REFUNDS));
             execute(&engine, vec![command(&format!("pay-{at}"), payment)])[0]
@@ -211,7 +209,7 @@ fn no_reader_sees_less_than_what_was_answered_or_seen_before() {
 #[test]
 fn what_does_not_exist_is_refused_and_not_cached() {
     let engine = start(
-        Box::new(empty_memory()),
+        &TestStore::in_memory(),
         cache(LARGE_BYTES, CachePolicy::TinyLfu),
     );
     let reader = engine.reader();
@@ -290,7 +288,7 @@ fn the_second_level_gets_no_secret_and_what_it_gives_for_another_record_is_not_t
         // So small that no record stays.
         ..cache(1, CachePolicy::Lru)
     };
-    let engine = start(Box::new(empty_memory()), options);
+    let engine = start(&TestStore::in_memory(), options);
     let secret = execute(&engine, vec![key_of("key")])[0];
     let plain = |number: u64| command(&number.to_string(), Body::Pay(pay(1, 2, 1 + number)));
     for first in (0..RECORDS).step_by(1_000) {
@@ -336,7 +334,7 @@ fn histories_that_part_have_no_place_in_common() {
             shared: Some(Arc::new(move |_| shared.clone() as Arc<dyn SharedRecords>)),
             ..cache(1, CachePolicy::Lru)
         };
-        let engine = start(Box::new(empty_memory()), options);
+        let engine = start(&TestStore::in_memory(), options);
         let plain = |number: u64| {
             command(
                 &number.to_string(),

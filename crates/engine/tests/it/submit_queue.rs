@@ -4,10 +4,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tributary_engine::{
-    Engine, JournalMeta, Memory, Options, Refused, Reply, SubmitQueue, SystemClock,
-};
+use tributary_engine::{Engine, Options, Refused, Reply, SubmitQueue, SystemClock};
 use tributary_ledger::Body;
+use tributary_testkit::store::{TestStore, Tested};
 
 use crate::support::{codes, command, open, pay};
 
@@ -17,15 +16,8 @@ const THREADS: u64 = 2;
 const CALLERS: u64 = 32;
 const PAYMENTS: u64 = 100;
 
-fn start() -> Engine {
-    let memory = Memory::new(JournalMeta {
-        cluster_id: [1; 16],
-        id_key: [2; 16],
-        sandbox: false,
-        epochs: vec![(1, 1)],
-    });
-    let engine = Engine::start(Box::new(memory), Arc::new(SystemClock), Options::default());
-    engine.expect("it starts")
+fn start() -> Tested<Engine> {
+    TestStore::in_memory().start(Arc::new(SystemClock), Options::default())
 }
 
 /// One payment after the other.

@@ -1,16 +1,16 @@
 //! Commands and places for tests that tell a story.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tributary_engine::{Backend, Clock, Embedded, NotQueued, Reply, Stepper};
-use tributary_journal::{self as journal, DirDisk, Disk, OpenError, Options};
+use tributary_engine::{Clock, NotQueued, Reply, Stepper};
+use tributary_journal::Options;
 use tributary_ledger::Command;
-use tributary_testkit::backends::cluster_meta;
 pub(crate) use tributary_testkit::commands::{
     BEGIN, SECOND, command, hold, open, pay, pay_with_reference,
 };
+use tributary_testkit::disk::SimDisk;
+use tributary_testkit::store::{TestStore, Tested};
 
 /// The longest that a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -33,25 +33,19 @@ pub(crate) fn options() -> Options {
     }
 }
 
-/// The embedded backend in this directory, with threads; created if it is not there.
-pub(crate) fn in_directory(path: &Path) -> Box<dyn Backend> {
-    let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(path));
-    create(&disk);
-    Box::new(Embedded::open(disk, options()).expect("it opens"))
+/// A new store in a directory.
+pub(crate) fn in_directory() -> TestStore {
+    TestStore::in_directory(options())
 }
 
-/// The embedded backend on this disk, step by step; created if it is not there.
-pub(crate) fn stepper(disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Stepper {
-    create(disk);
-    let backend = Embedded::open_inline(disk.clone(), options()).expect("it opens");
-    Stepper::start(Box::new(backend), clock.clone()).expect("it starts")
+/// A new store on a simulated disk.
+pub(crate) fn simulated(seed: u64) -> TestStore {
+    TestStore::inline(SimDisk::new(seed).disk(), options())
 }
 
-fn create(disk: &Arc<dyn Disk>) {
-    match journal::create(disk, &options(), &cluster_meta()) {
-        Ok(()) | Err(OpenError::AlreadyExists) => {}
-        Err(error) => panic!("{error}"),
-    }
+/// An engine without threads over a new store on a simulated disk.
+pub(crate) fn stepper(seed: u64, clock: &Arc<dyn Clock>) -> Tested<Stepper> {
+    simulated(seed).stepper(clock.clone())
 }
 
 /// Has the commands decided and made durable; what became of each: nothing or the code of the rejection.

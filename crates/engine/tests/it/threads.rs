@@ -5,29 +5,25 @@ use std::sync::{Arc, Barrier, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
 use tributary_engine::{
-    Backend, Batch, COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX, Clock, Embedded, Engine, Failure,
-    Head, JournalReader, KeyQueries, KeyUse, Memory, Options, Recovered, Refused, Reply,
-    SystemClock, Ticket,
+    COMMANDS_PER_BATCH_MAX, COMMANDS_QUEUED_MAX, Clock, Engine, Failure, Options, Ports, Refused,
+    Reply, SystemClock, Ticket,
 };
-use tributary_journal as journal;
 use tributary_ledger::{
-    AccountId, Body, Command, Lookups, OwnerId, Pay, PayeeAmounts, PaymentId, PaymentStatus, Queue,
-    QueueTerms, Refund, WorkingSet,
+    AccountId, Body, Command, OwnerId, Pay, PayeeAmounts, PaymentId, PaymentStatus, Queue,
+    QueueTerms, Refund,
 };
-use tributary_testkit::backends::{cluster_meta, empty_memory};
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::{Fault, SimDisk};
+use tributary_testkit::intercepted::{Intercepted, Submit};
+use tributary_testkit::logs::is_left_out_on_logs;
+use tributary_testkit::store::{TestStore, Tested};
 
 use crate::support::{
     BEGIN, SECOND, codes, command, eventually, hold, in_directory, open, options, pay,
 };
 
-fn start(backend: Box<dyn Backend>) -> Engine {
-    start_by(Arc::new(SystemClock), backend)
-}
-
-fn start_by(clock: Arc<dyn Clock>, backend: Box<dyn Backend>) -> Engine {
-    Engine::start(backend, clock, Options::default()).expect("it starts")
+fn start(store: &TestStore) -> Tested<Engine> {
+    store.start(Arc::new(SystemClock), Options::default())
 }
 
 fn pay_command(key: &str, amount: u64) -> Command {
@@ -56,8 +52,8 @@ fn done(replies: &[Reply]) -> (u64, bool) {
 fn the_same_key_at_the_same_moment_from_many_threads_is_one_record() {
     const THREADS: usize = 8;
     const KEYS: usize = 25;
-    let directory = tempfile::tempdir().expect("a directory");
-    let engine = start(in_directory(directory.path()));
+    let store = in_directory();
+    let engine = start(&store);
     open_two(&engine);
     let barrier = Barrier::new(THREADS);
     let answers: Vec<Vec<(u64, bool)>> = std::thread::scope(|scope| {
@@ -96,7 +92,7 @@ fn the_same_key_at_the_same_moment_from_many_threads_is_one_record() {
     engine.shutdown();
     drop(engine);
 
-    let engine = start(in_directory(directory.path()));
+    let engine = start(&store);
     assert_eq!(engine.reader().digest(), digest);
     let again = engine.execute_blocking(vec![pay_command("shared-3", 1_003)]);
     assert_eq!(done(&again.unwrap()), (answers[0][3].0, true));
@@ -108,8 +104,8 @@ fn the_same_key_at_the_same_moment_from_many_threads_is_one_record() {
 /// Two refunds of 60 of a payment of 100, at the same moment: only one can be.
 #[test]
 fn two_refunds_at_once_never_give_back_more_than_was_captured() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let engine = start(in_directory(directory.path()));
+    let store = in_directory();
+    let engine = start(&store);
     open_two(&engine);
     for round in 0..10 {
         let paid = engine.execute_blocking(vec![pay_command(&format!("pay-{round}"), 100)]);
@@ -140,8 +136,8 @@ fn two_refunds_at_once_never_give_back_more_than_was_captured() {
 #[test]
 fn what_a_shutdown_answers_is_kept_and_what_it_refuses_is_not() {
     const THREADS: u64 = 4;
-    let directory = tempfile::tempdir().expect("a directory");
-    let engine = start(in_directory(directory.path()));
+    let store = in_directory();
+    let engine = start(&store);
     open_two(&engine);
     let (told, tell) = mpsc::channel();
     let answered = AtomicUsize::new(0);
@@ -169,7 +165,7 @@ fn what_a_shutdown_answers_is_kept_and_what_it_refuses_is_not() {
     });
     drop((engine, told));
 
-    let engine = start(in_directory(directory.path()));
+    let engine = start(&store);
     let mut accepted = 0;
     for (key, answer) in tell {
         let again = engine.execute_blocking(vec![pay_command(&key, 1)]);
@@ -190,9 +186,9 @@ fn what_a_shutdown_answers_is_kept_and_what_it_refuses_is_not() {
 
 #[test]
 fn a_hold_expires_by_itself_also_after_a_restart() {
-    let directory = tempfile::tempdir().expect("a directory");
+    let store = in_directory();
     let clock = TestClock::starting_at(BEGIN);
-    let start = || start_by(Arc::new(clock.clone()), in_directory(directory.path()));
+    let start = || store.start(Arc::new(clock.clone()), Options::default());
     let engine = start();
     open_two(&engine);
     let due = BEGIN + SECOND / 2;
@@ -225,68 +221,49 @@ fn a_hold_expires_by_itself_also_after_a_restart() {
     assert_eq!(engine.reader().head().position, 8, "each expired once");
 }
 
-/// A backend whose batches become durable when the gate is opened.
-struct Gated {
-    inner: Memory,
-    gate: Arc<(Mutex<bool>, Condvar)>,
+/// Batches that are handed over become durable while it is open.
+#[derive(Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+    /// Number of batches that were handed over.
+    handed_over: AtomicUsize,
 }
 
-impl Backend for Gated {
-    fn recover(&mut self) -> Result<Recovered, Failure> {
-        self.inner.recover()
+impl Gate {
+    fn set_open(&self, is_open: bool) {
+        *self.is_open.lock().unwrap() = is_open;
+        self.opened.notify_all();
     }
 
-    fn begin(&mut self) -> Result<Head, Failure> {
-        self.inner.begin()
+    fn pass(&self) {
+        let is_open = self.is_open.lock().unwrap();
+        drop(self.opened.wait_while(is_open, |is_open| !*is_open));
     }
+}
 
-    fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {
-        self.inner.load(lookups, set)
-    }
-
-    fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
-        self.inner.find_keys(keys)
-    }
-
-    fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
-        let ticket = self.inner.submit(batch, set);
-        let gate = self.gate.clone();
+/// An engine over a new store behind a gate, which takes one batch at a time.
+fn start_gated(clock: Arc<dyn Clock>, gate: &Arc<Gate>) -> Tested<Engine> {
+    let store = TestStore::in_memory();
+    let gate = gate.clone();
+    let submit: Submit = Box::new(move |submit| {
+        let (ticket, gate) = (submit(), gate.clone());
+        gate.handed_over.fetch_add(1, Ordering::SeqCst);
         Ticket::pending(move || {
-            let (open, opened) = &*gate;
-            drop(
-                opened
-                    .wait_while(open.lock().unwrap(), |open| !*open)
-                    .unwrap(),
-            );
+            gate.pass();
             ticket.wait()
         })
-    }
-
-    fn depth(&self) -> usize {
-        self.inner.depth()
-    }
-
-    fn reader(&self) -> Arc<dyn JournalReader> {
-        Backend::reader(&self.inner)
-    }
+    });
+    let backend = Box::new(Intercepted::new(store.open(), 1, submit));
+    store.start_over(backend, clock, Options::default(), Ports::default())
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[test]
 fn too_much_at_once_is_refused_and_what_was_taken_is_answered() {
-    let meta = cluster_meta();
-    let inner = Memory::new(tributary_engine::JournalMeta {
-        cluster_id: meta.cluster_id,
-        id_key: meta.id_key,
-        sandbox: false,
-        epochs: vec![(1, 1)],
-    });
-    let gate = Arc::new((Mutex::new(false), Condvar::new()));
-    let engine = start(Box::new(Gated {
-        inner,
-        gate: gate.clone(),
-    }));
+    let gate = Arc::new(Gate::default());
+    let engine = start_gated(Arc::new(SystemClock), &gate);
     // Cheap to decide: there is no such account.
     let batch = |name: usize| -> Vec<Command> {
         (0..COMMANDS_PER_BATCH_MAX)
@@ -332,8 +309,7 @@ fn too_much_at_once_is_refused_and_what_was_taken_is_answered() {
         assert_eq!(answered.load(Ordering::SeqCst), 0, "nothing is durable yet");
         let refused = engine.execute_blocking(vec![open("late", "shop")]);
         assert!(matches!(refused, Err(Refused::Overloaded { .. })));
-        *gate.0.lock().unwrap() = true;
-        gate.1.notify_all();
+        gate.set_open(true);
     });
     assert_eq!(
         answered.load(Ordering::SeqCst),
@@ -346,11 +322,8 @@ fn too_much_at_once_is_refused_and_what_was_taken_is_answered() {
 /// Whatever an owner's programs send in batches, such as an import: they take a quarter of what may wait, and others go on.
 #[test]
 fn the_batches_of_an_owner_take_a_share_of_the_commands_that_may_wait() {
-    let gate = Arc::new((Mutex::new(false), Condvar::new()));
-    let engine = start(Box::new(Gated {
-        inner: empty_memory(),
-        gate: gate.clone(),
-    }));
+    let gate = Arc::new(Gate::default());
+    let engine = start_gated(Arc::new(SystemClock), &gate);
     let batch = |owner: u64, name: usize| -> Vec<Command> {
         let freeze = |at| {
             let key = format!("{owner}-{name}-{at}");
@@ -374,8 +347,7 @@ fn the_batches_of_an_owner_take_a_share_of_the_commands_that_may_wait() {
     let one = vec![batch(70, 3).remove(0)];
     let refused = engine.submit_unwatched(one);
     assert!(matches!(refused, Err(Refused::Overloaded { .. })));
-    *gate.0.lock().unwrap() = true;
-    gate.1.notify_all();
+    gate.set_open(true);
     eventually("all are done", || engine.status().queued == 0);
     engine
         .execute_blocking(batch(70, 2))
@@ -386,12 +358,9 @@ fn the_batches_of_an_owner_take_a_share_of_the_commands_that_may_wait() {
 #[test]
 fn a_slow_sync_lets_no_later_queued_payment_of_a_payer_overtake() {
     let clock = TestClock::starting_at(BEGIN);
-    let gate = Arc::new((Mutex::new(true), Condvar::new()));
-    let gated = Gated {
-        inner: empty_memory(),
-        gate: gate.clone(),
-    };
-    let engine = start_by(Arc::new(clock.clone()), Box::new(gated));
+    let gate = Arc::new(Gate::default());
+    gate.set_open(true);
+    let engine = start_gated(Arc::new(clock.clone()), &gate);
     open_two(&engine);
     let queued = |key: &str, not_before| {
         let terms = QueueTerms {
@@ -411,24 +380,24 @@ fn a_slow_sync_lets_no_later_queued_payment_of_a_payer_overtake() {
     let later = engine.execute_blocking(queued("later", BEGIN + 2 * SECOND));
     assert_eq!(codes(&later.unwrap()), [None]);
     clock.set(BEGIN + SECOND);
-    *gate.0.lock().unwrap() = false;
+    gate.set_open(false);
+    let before = gate.handed_over.load(Ordering::SeqCst);
     engine.submit_unwatched(queued("earlier", 0)).unwrap();
-    eventually("it is handed over", || engine.reader().head().position == 4);
+    eventually("it is handed over", || {
+        gate.handed_over.load(Ordering::SeqCst) > before
+    });
     clock.set(BEGIN + 3 * SECOND);
     // Time for the writer to look at the queue.
     std::thread::sleep(700 * MILLISECOND);
-    *gate.0.lock().unwrap() = true;
-    gate.1.notify_all();
+    gate.set_open(true);
     let payment = |id| engine.reader().payment(PaymentId(id)).unwrap();
     let ran = |id| payment(id).is_some_and(|it| it.status == PaymentStatus::Captured);
     eventually("both run", || ran(3) && ran(4));
     assert!(payment(4).unwrap().changed_at < payment(3).unwrap().changed_at);
 }
 
-fn on_disk(disk: &SimDisk) -> Box<dyn Backend> {
-    let disk = disk.disk();
-    let _exists = journal::create(&disk, &options(), &cluster_meta());
-    Box::new(Embedded::open(disk, options()).expect("it opens"))
+fn on_disk(disk: &SimDisk) -> TestStore {
+    TestStore::on_disk(disk.disk(), options())
 }
 
 #[test]
@@ -436,17 +405,14 @@ fn a_failed_sync_stops_the_engine_for_good() {
     let disk = SimDisk::new(5);
     let fatal = Arc::new(AtomicUsize::new(0));
     let count = fatal.clone();
-    let engine = Engine::start(
-        on_disk(&disk),
-        Arc::new(SystemClock),
-        Options {
-            on_fatal: Box::new(move |_| {
-                count.fetch_add(1, Ordering::SeqCst);
-            }),
-            ..Options::default()
-        },
-    )
-    .expect("it starts");
+    let store = on_disk(&disk);
+    let options = Options {
+        on_fatal: Box::new(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+        }),
+        ..Options::default()
+    };
+    let engine = store.start(Arc::new(SystemClock), options);
     open_two(&engine);
     // Whatever operation comes next: the write, its sync, or the mark of an idle moment.
     disk.inject(disk.operations(), Fault::Broken);
@@ -472,7 +438,8 @@ fn a_failed_sync_stops_the_engine_for_good() {
     engine.shutdown();
     drop(engine);
 
-    let engine = start(on_disk(&disk.crash(6)));
+    store.go_on_with(disk.crash(6).disk());
+    let engine = start(&store);
     let again = engine
         .execute_blocking(vec![pay_command("pay-0", 1)])
         .unwrap();
@@ -485,7 +452,7 @@ fn a_failed_sync_stops_the_engine_for_good() {
 fn a_broken_disk_is_never_taken_for_a_full_one() {
     for operation in 0..12 {
         let disk = SimDisk::new(operation);
-        let engine = start(on_disk(&disk));
+        let engine = start(&on_disk(&disk));
         open_two(&engine);
         disk.inject(disk.operations() + operation, Fault::Broken);
         for at in 0..200 {
@@ -503,7 +470,7 @@ fn a_broken_disk_is_never_taken_for_a_full_one() {
 #[test]
 fn a_full_disk_refuses_and_goes_on_by_itself_when_space_returns() {
     let disk = SimDisk::new(7);
-    let engine = start(on_disk(&disk));
+    let engine = start(&on_disk(&disk));
     open_two(&engine);
     disk.set_capacity(disk.used());
     let mut acknowledged: i64 = 0;
@@ -539,8 +506,12 @@ fn a_full_disk_refuses_and_goes_on_by_itself_when_space_returns() {
 
 #[test]
 fn repetitions_get_their_first_answer_while_the_disk_is_full() {
+    if is_left_out_on_logs("a disk that copies on write may have no room for what the log has") {
+        return;
+    }
     let disk = SimDisk::new(8);
-    let engine = start(on_disk(&disk));
+    let store = on_disk(&disk);
+    let engine = start(&store);
     open_two(&engine);
     let first = engine
         .execute_blocking(vec![pay_command("first", 5)])
@@ -587,14 +558,16 @@ fn repetitions_get_their_first_answer_while_the_disk_is_full() {
     assert!(!done(&paid).1, "what was refused left nothing behind");
     engine.shutdown();
     drop(engine);
-    let engine = start(on_disk(&disk.crash(8)));
+    store.go_on_with(disk.crash(8).disk());
+    let engine = start(&store);
     assert_eq!(posted(&engine, 2), 6);
 }
 
 #[test]
 fn an_engine_that_starts_on_a_full_disk_says_so_at_once() {
     let disk = SimDisk::new(9);
-    let engine = start(on_disk(&disk));
+    let store = on_disk(&disk);
+    let engine = start(&store);
     open_two(&engine);
     let mut at = 0;
     disk.set_capacity(disk.used());
@@ -611,7 +584,8 @@ fn an_engine_that_starts_on_a_full_disk_says_so_at_once() {
     drop(engine);
     let disk = disk.crash(9);
     disk.set_capacity(disk.used());
-    let engine = start(on_disk(&disk));
+    store.go_on_with(disk.disk());
+    let engine = start(&store);
     let status = engine.status();
     assert!(status.storage_full && !status.ready, "{status:?}");
     disk.set_capacity(u64::MAX);
@@ -620,8 +594,11 @@ fn an_engine_that_starts_on_a_full_disk_says_so_at_once() {
 
 #[test]
 fn damage_under_a_running_engine_is_told_alike_to_reads_and_repetitions() {
+    if is_left_out_on_logs("it damages a file of the directory") {
+        return;
+    }
     let disk = SimDisk::new(10);
-    let engine = start(on_disk(&disk));
+    let engine = start(&on_disk(&disk));
     open_two(&engine);
     let first = engine
         .execute_blocking(vec![pay_command("first", 5)])

@@ -1,4 +1,4 @@
-//! The memory backend with faults that a test can switch on and off.
+//! A backend with faults that a test can switch on and off.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use tributary_engine::{
-    Backend, Batch, DirLock, Disk, Failure, File, Head, JournalMeta, JournalReader, KeyQueries,
-    KeyUse, Memory, Recovered, StoreStats, Ticket,
+    Backend, Basis, Batch, DirLock, Disk, Failure, Fate, File, FrameLog, Head, JournalMeta,
+    JournalReader, KeyQueries, KeyUse, LogVisitor, Recovered, Standing, StoreStats, Ticket,
 };
 use tributary_ledger::{Lookups, WorkingSet};
 
@@ -158,16 +158,52 @@ impl File for FaultyFile {
     }
 }
 
+/// The log of deliveries that a node keeps in the log of its cluster, which can be written only while the switches say so.
+pub(crate) struct FaultyLog {
+    pub(crate) log: Box<dyn FrameLog>,
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl FaultyLog {
+    fn write(&mut self, write: impl FnOnce(&mut dyn FrameLog) -> Ticket) -> Ticket {
+        match self.faults.deliveries_unwritable.load(Ordering::SeqCst) {
+            true => Ticket::ready(Fate::Unknown("switched off".to_owned())),
+            false => write(&mut *self.log),
+        }
+    }
+}
+
+impl FrameLog for FaultyLog {
+    fn read(
+        &mut self,
+        standing: &mut dyn FnMut(&Basis) -> Result<Standing, Failure>,
+        visitor: &mut dyn LogVisitor,
+    ) -> io::Result<Vec<String>> {
+        self.log.read(standing, visitor)
+    }
+
+    fn append(&mut self, records: &[Vec<u8>], basis: Basis, now: u64) -> Ticket {
+        self.write(|log| log.append(records, basis, now))
+    }
+
+    fn begin(&mut self, snapshot: &[Vec<u8>], basis: Basis, now: u64) -> Ticket {
+        self.write(|log| log.begin(snapshot, basis, now))
+    }
+
+    fn wants_snapshot(&self) -> bool {
+        self.log.wants_snapshot()
+    }
+}
+
 /// The backend.
-#[derive(Clone)]
 pub(crate) struct Faulty {
-    pub(crate) memory: Memory,
+    pub(crate) inner: Box<dyn Backend>,
     pub(crate) faults: Arc<Faults>,
 }
 
 impl Backend for Faulty {
     fn recover(&mut self) -> Result<Recovered, Failure> {
-        self.memory.recover()
+        self.inner.recover()
     }
 
     fn begin(&mut self) -> Result<Head, Failure> {
@@ -177,19 +213,19 @@ impl Backend for Faulty {
         if self.faults.unavailable.load(Ordering::SeqCst) {
             return Err(Failure::Unavailable("switched off".to_owned()));
         }
-        self.memory.begin()
+        self.inner.begin()
     }
 
     fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {
-        self.memory.load(lookups, set)
+        self.inner.load(lookups, set)
     }
 
     fn find_keys(&mut self, keys: KeyQueries<'_>) -> Result<Vec<(usize, KeyUse)>, Failure> {
-        self.memory.find_keys(keys)
+        self.inner.find_keys(keys)
     }
 
     fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
-        let ticket = self.memory.submit(batch, set);
+        let ticket = self.inner.submit(batch, set);
         let faults = self.faults.clone();
         Ticket::pending(move || {
             faults.wait();
@@ -198,21 +234,45 @@ impl Backend for Faulty {
     }
 
     fn follow(&mut self, frame: Vec<u8>) -> Ticket {
-        self.memory.follow(frame)
+        self.inner.follow(frame)
+    }
+
+    fn abandon(&mut self) {
+        self.inner.abandon();
     }
 
     fn depth(&self) -> usize {
-        self.memory.depth()
+        self.inner.depth()
+    }
+
+    fn idle(&mut self) -> bool {
+        self.inner.idle()
+    }
+
+    fn disk(&self) -> Option<Arc<dyn Disk>> {
+        self.inner.disk()
+    }
+
+    fn close(&mut self) {
+        self.inner.close();
     }
 
     fn reader(&self) -> Arc<dyn JournalReader> {
-        Arc::new(self.clone())
+        Arc::new(FaultyReader {
+            inner: self.inner.reader(),
+            faults: self.faults.clone(),
+        })
     }
 }
 
-impl JournalReader for Faulty {
+struct FaultyReader {
+    inner: Arc<dyn JournalReader>,
+    faults: Arc<Faults>,
+}
+
+impl JournalReader for FaultyReader {
     fn head(&self) -> Head {
-        JournalReader::head(&self.memory)
+        self.inner.head()
     }
 
     fn read(&self, position: u64, payload: &mut Vec<u8>) -> Result<bool, Failure> {
@@ -228,7 +288,7 @@ impl JournalReader for Faulty {
                 what: "switched".to_owned(),
             });
         }
-        self.memory.read(position, payload)
+        self.inner.read(position, payload)
     }
 
     fn find(
@@ -236,22 +296,22 @@ impl JournalReader for Faulty {
         key_hash: u64,
         found: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
-        self.memory.find(key_hash, found)
+        self.inner.find(key_hash, found)
     }
 
     fn stats(&self) -> StoreStats {
         let damaged = self.faults.damaged.lock().expect("unpoisoned").len() as u64;
         StoreStats {
             damaged,
-            ..JournalReader::stats(&self.memory)
+            ..self.inner.stats()
         }
     }
 
     fn frame(&self, position: u64) -> Result<Option<Vec<u8>>, Failure> {
-        self.memory.frame(position)
+        self.inner.frame(position)
     }
 
     fn meta(&self) -> JournalMeta {
-        self.memory.meta()
+        self.inner.meta()
     }
 }

@@ -1,4 +1,4 @@
-//! A real server on a free port of the loopback, over a memory backend, with a platform key.
+//! A real server on a free port of the loopback, over a store in memory or whatever `TRIBUTARY_TEST_LOG` says, with a platform key.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,14 +14,17 @@ use tributary_connect::adapters::Adapters;
 use tributary_connect::memory;
 use tributary_connect::webhooks::{Keyring, MasterKey, WebhookConfig, Webhooks};
 use tributary_engine::{
-    Clock, ClockReading, ClockSource, ClockStatus, DirDisk, Disk, Engine, JournalMeta, Memory,
-    Options, Ports, Reader, SteeredClock, SystemClock,
+    Clock, ClockReading, ClockSource, ClockStatus, DirDisk, Disk, Engine, Options, Ports, Reader,
+    SteeredClock, SystemClock,
 };
 use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, Storage, start_engine};
 use tributary_server::{Limits, Running, Server, ServerConfig};
+use tributary_testkit::backends::new_meta;
+use tributary_testkit::store::TestStore;
 
 use crate::client::{Answer, PATIENCE, post, send};
-use crate::faulty::{Faults, Faulty, FaultyDisk};
+use crate::faulty::{Faults, Faulty, FaultyDisk, FaultyLog};
+use crate::leading::leadership_of;
 
 /// Payments that may be queued.
 pub(crate) const QUEUE_LENGTH_MAX: usize = 20;
@@ -114,6 +117,16 @@ impl TestClock {
     }
 }
 
+/// Where a server is.
+enum Place {
+    /// Over a store as `TRIBUTARY_TEST_LOG` says, and a node of a cluster if that is.
+    Chosen,
+    /// Over a store in memory, and no node.
+    Alone,
+    /// A node whose standing a test says.
+    Node(Node),
+}
+
 /// What makes a server a node of a cluster.
 pub(crate) struct Node {
     pub(crate) leadership: Arc<dyn Leadership>,
@@ -130,7 +143,7 @@ pub(crate) struct Fixture {
     pub(crate) faults: Arc<Faults>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) running: Option<Running>,
-    memory: Memory,
+    store: TestStore,
     /// Where subscriptions are kept, if they are.
     delivery: Option<tempfile::TempDir>,
     webhooks: Option<Arc<Webhooks>>,
@@ -171,6 +184,11 @@ pub(crate) fn limits() -> Limits {
 impl Fixture {
     pub(crate) fn start() -> Fixture {
         Fixture::with(|_| ())
+    }
+
+    /// A server that is no node of a cluster, whatever the others are.
+    pub(crate) fn alone() -> Fixture {
+        Fixture::in_journal(false, None, None, Place::Alone, |_| ())
     }
 
     /// With a place for subscriptions.
@@ -220,7 +238,7 @@ impl Fixture {
             keyring: Keyring::new(master_key.expect("it is made")),
             settings: crate::webhooks::open_settings(),
         };
-        Fixture::in_journal(true, Some(directory), Some(webhooks), None, |_| ())
+        Fixture::in_journal(true, Some(directory), Some(webhooks), Place::Chosen, |_| ())
     }
 
     /// A node of a cluster. A node that does not lead at the start has no key of its own: it is given that of the leader.
@@ -229,7 +247,7 @@ impl Fixture {
         node: Node,
         change: impl FnOnce(&mut ServerConfig),
     ) -> Fixture {
-        Fixture::in_journal(false, delivery, None, Some(node), change)
+        Fixture::in_journal(false, delivery, None, Place::Node(node), change)
     }
 
     fn over(
@@ -237,28 +255,27 @@ impl Fixture {
         webhook_config: Option<WebhookConfig>,
         change: impl FnOnce(&mut ServerConfig),
     ) -> Fixture {
-        Fixture::in_journal(false, delivery, webhook_config, None, change)
+        Fixture::in_journal(false, delivery, webhook_config, Place::Chosen, change)
     }
 
     fn in_journal(
         sandbox: bool,
         delivery: Option<tempfile::TempDir>,
         webhook_config: Option<WebhookConfig>,
-        node: Option<Node>,
+        place: Place,
         change: impl FnOnce(&mut ServerConfig),
     ) -> Fixture {
-        let meta = JournalMeta {
-            cluster_id: [1; 16],
-            id_key: [7; 16],
-            sandbox,
-            epochs: vec![(1, 1)],
+        let meta = new_meta([1; 16], [7; 16], sandbox);
+        let store = match &place {
+            Place::Chosen | Place::Node(Node { key: None, .. }) => TestStore::in_memory_with(meta),
+            // A node that follows is given what another one decides.
+            Place::Alone | Place::Node(_) => TestStore::always_in_memory(meta),
         };
-        let memory = Memory::new(meta);
         let clock = Arc::new(TestClock::new());
-        let (engine, messaging, faults) = engine(&memory, &clock, delivery.as_ref());
-        let (leadership, key) = match node {
-            Some(Node { leadership, key }) => (Some(leadership), key),
-            None => (None, None),
+        let (engine, messaging, faults) = engine(&store, &clock, delivery.as_ref());
+        let (leadership, key) = match place {
+            Place::Node(Node { leadership, key }) => (Some(leadership), key),
+            Place::Chosen | Place::Alone => (leadership_of(&store), None),
         };
         // Nodes share the name space of keys.
         let first_key = if key.is_some() { 1_000_000 } else { 0 };
@@ -289,7 +306,7 @@ impl Fixture {
             faults,
             clock,
             running: Some(running),
-            memory,
+            store,
             delivery,
             webhooks,
             webhook_config,
@@ -302,7 +319,7 @@ impl Fixture {
         drop(self.running.take());
         self.stop_engine();
         (self.engine, self.messaging, self.faults) =
-            engine(&self.memory, &self.clock, self.delivery.as_ref());
+            engine(&self.store, &self.clock, self.delivery.as_ref());
         assert_eq!(
             create_first_key(&self.engine).expect("it answers"),
             None,
@@ -319,7 +336,8 @@ impl Fixture {
         let transport = self.transport();
         let brokers = brokers(self.webhook_config.as_ref(), engine);
         let (used, kept) = (engine.clone(), messaging.cloned());
-        let running = Server::start(config, used, kept, transport, brokers, None);
+        let leadership = leadership_of(&self.store);
+        let running = Server::start(config, used, kept, transport, brokers, leadership);
         let running = running.expect("it starts");
         self.addr = running.addr();
         self.running = Some(running);
@@ -429,7 +447,9 @@ impl Fixture {
         let (engine, messaging) = (self.engine.clone(), self.messaging.clone());
         let brokers = brokers(self.webhook_config.as_ref(), &engine);
         let transport = self.transport();
-        Server::start(config, engine, messaging, transport, brokers, None).expect("it starts")
+        let leadership = leadership_of(&self.store);
+        let server = Server::start(config, engine, messaging, transport, brokers, leadership);
+        server.expect("it starts")
     }
 
     /// Opens an account and returns its id.
@@ -473,6 +493,9 @@ impl Drop for Fixture {
         self.faults.release();
         drop(self.running.take());
         self.stop_engine();
+        if !std::thread::panicking() {
+            self.store.check(&self.engine.reader());
+        }
     }
 }
 
@@ -486,13 +509,13 @@ fn start_webhooks(
 }
 
 fn engine(
-    memory: &Memory,
+    store: &TestStore,
     clock: &Arc<TestClock>,
     delivery: Option<&tempfile::TempDir>,
 ) -> (Engine, Option<Arc<Messaging>>, Arc<Faults>) {
     let faults: Arc<Faults> = Arc::default();
     let backend = Faulty {
-        memory: memory.clone(),
+        inner: store.open(),
         faults: faults.clone(),
     };
     let options = Options {
@@ -507,8 +530,23 @@ fn engine(
         };
         Arc::new(disk) as Arc<dyn Disk>
     });
-    let storage = disk.map(|disk| Storage::local(disk, HISTORY_BYTES_MAX, 0));
-    let started = start_engine(recovered.expect("it starts"), Ports::default(), storage);
+    let storage = disk.map(|disk| match store.beside() {
+        None => Storage::local(disk, HISTORY_BYTES_MAX, 0),
+        Some(log) => Storage {
+            log: Box::new(FaultyLog {
+                log,
+                faults: faults.clone(),
+            }),
+            history: disk,
+            history_bytes_max: HISTORY_BYTES_MAX,
+            process_number: 0,
+        },
+    });
+    let ports = Ports {
+        permit: store.permit(),
+        ..Ports::default()
+    };
+    let started = start_engine(recovered.expect("it starts"), ports, storage);
     let (engine, messaging) = started.expect("it starts");
     (engine, messaging, faults)
 }

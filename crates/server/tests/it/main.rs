@@ -26,6 +26,7 @@ mod history;
 mod idempotency;
 mod interfaces;
 mod intruder;
+mod leading;
 mod limits;
 mod lists;
 mod metrics;

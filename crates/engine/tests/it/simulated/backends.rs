@@ -1,10 +1,11 @@
 //! Every backend gives the same records, answers and states as the model, whatever is asked of it.
 
-use tributary_testkit::backends::{EmbeddedFactory, LossyMemoryFactory, MemoryFactory};
+use tributary_testkit::backends::{EmbeddedFactory, LossyMemoryFactory};
 use tributary_testkit::disk::SimDisk;
 use tributary_testkit::lockstep::Lockstep;
 use tributary_testkit::lossy::Losses;
 use tributary_testkit::seeds::{ReplayHint, Seeds};
+use tributary_testkit::store::TestStore;
 
 /// Steps of each seed.
 const STEPS: u64 = 350;
@@ -24,7 +25,7 @@ fn backends_and_the_model_agree_on_everything() {
         let losses = Losses::new(seed, LOST_PERCENT);
         let directory = tempfile::tempdir().expect("a directory");
         let sites = vec![
-            MemoryFactory::boxed(),
+            Box::new(TestStore::in_memory()),
             EmbeddedFactory::on_disk(SimDisk::new(seed).disk()),
             EmbeddedFactory::in_directory(directory.path()),
             LossyMemoryFactory::boxed(losses.clone()),

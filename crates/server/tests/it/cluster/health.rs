@@ -17,7 +17,7 @@ fn leader_health(server: &Fixture) -> (u16, Value) {
 
 #[test]
 fn a_load_balancer_finds_the_server_that_decides() {
-    let alone = Fixture::start();
+    let alone = Fixture::alone();
     assert_eq!(
         leader_health(&alone),
         (200, json!({"role": "alone", "leader_url": null}))
@@ -147,7 +147,7 @@ fn the_cluster_is_shown_to_the_platform_and_handed_over_by_the_leader() {
     );
     let refused = follower.post_raw(&follower.platform, path, None, br#"{"node": "x"}"#);
     assert_eq!(refused.code(), "parameter_unknown");
-    let alone = Fixture::start();
+    let alone = Fixture::alone();
     let answer = alone.get("/v1/cluster");
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -183,7 +183,7 @@ fn the_metrics_of_a_node_tell_its_role_and_how_far_it_is() {
     ] {
         assert!(page.lines().any(|known| known == line), "{line} in\n{page}");
     }
-    let alone = Fixture::start().get("/metrics");
+    let alone = Fixture::alone().get("/metrics");
     let page = String::from_utf8(alone.body).expect("text");
     assert!(!page.contains("tributary_cluster") && !page.contains("tributary_forwarded"));
 }
