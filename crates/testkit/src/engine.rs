@@ -62,6 +62,17 @@ impl Engine {
         self.folder.path()
     }
 
+    /// Writes a file into the folder, for the program that runs it.
+    ///
+    /// # Panics
+    /// If there is no room.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.folder().join(name);
+        let parent = path.parent().expect("it is in the folder");
+        std::fs::create_dir_all(parent).expect("there is room");
+        std::fs::write(path, text).expect("there is room");
+    }
+
     /// Starts it, the second time on the same data, and waits until it listens.
     ///
     /// # Panics

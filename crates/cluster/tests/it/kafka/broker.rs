@@ -1,6 +1,5 @@
 //! One broker, or one of several, behind a proxy.
 
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -9,10 +8,10 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use tributary_cluster::kafka::{KafkaLog, Mechanism, Options, User};
 use tributary_cluster::log::Log;
+use tributary_testkit::brokers;
 use tributary_testkit::engine::Engine;
-use tributary_testkit::ports::free_port;
+use tributary_testkit::proxy::Proxy;
 
-use super::proxy::Proxy;
 use crate::contract::Rig;
 use crate::members::in_time;
 
@@ -22,16 +21,17 @@ pub(super) struct Broker {
     pub(super) proxy: Proxy,
 }
 
+impl From<brokers::Broker> for Broker {
+    fn from(broker: brokers::Broker) -> Broker {
+        let brokers::Broker { engine, proxy } = broker;
+        Broker { engine, proxy }
+    }
+}
+
 impl Broker {
     /// Finds a broker, and does not start it yet; none if it is not installed.
     pub(super) fn find() -> Option<Broker> {
-        let engine = Engine::find("kafka")?;
-        let port = free_port();
-        let proxy = Proxy::start(port);
-        let write = |name: &str, port: u16| write(engine.folder(), name, &port.to_string());
-        write("sasl/port", port);
-        write("sasl/advertised", proxy.address().port());
-        Some(Broker { engine, proxy })
+        brokers::Broker::find().map(Broker::from)
     }
 
     /// Starts a broker; none if it is not installed.
@@ -92,14 +92,6 @@ pub(super) fn options(brokers: &[&Broker], topic: &str, allow_single_copy: bool)
         trusted_roots: None,
         allow_single_copy,
     }
-}
-
-/// Writes a file for the program that runs a broker.
-pub(super) fn write(folder: &Path, name: &str, text: &str) {
-    let path = folder.join(name);
-    let parent = path.parent().expect("it is in the folder");
-    std::fs::create_dir_all(parent).expect("there is room");
-    std::fs::write(path, text).expect("there is room");
 }
 
 pub(super) fn block_on<T>(doing: impl Future<Output = T>) -> T {

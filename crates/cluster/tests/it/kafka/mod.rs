@@ -2,7 +2,6 @@
 
 mod broker;
 mod figures;
-mod proxy;
 mod several;
 #[cfg(feature = "kafka-tls")]
 mod tls;
@@ -18,7 +17,7 @@ use tributary_cluster::log::{Appended, Log, LogError};
 use crate::contract::{self, PATIENCE, begin, read_all};
 use crate::members::in_time;
 use crate::{lockstep, members};
-use broker::{Broker, BrokerRig, TOPIC, block_on, write};
+use broker::{Broker, BrokerRig, TOPIC, block_on};
 
 /// The settings of a topic that is fit, but for the number of its copies.
 const FIT: [(&str, &str); 7] = [
@@ -74,7 +73,7 @@ fn brokers_without_eligible_leader_replicas_are_refused() {
         return;
     };
     let features = "eligible.leader.replicas.version=0\n";
-    write(broker.engine.folder(), "features", features);
+    broker.engine.write("features", features);
     broker.engine.start();
     broker.create("fit", 1, &FIT);
     check_refused(

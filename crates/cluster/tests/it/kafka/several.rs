@@ -5,13 +5,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tributary_cluster::kafka::KafkaLog;
 use tributary_cluster::log::{Appended, Log, LogError};
-use tributary_testkit::ports::free_port;
+use tributary_testkit::brokers;
 
 use super::FIT;
-use super::broker::{Broker, TOPIC, block_on, options, write};
+use super::broker::{Broker, TOPIC, block_on, options};
 use crate::contract::{self, PATIENCE, Rig, begin, read_all};
 use crate::members::{self, in_time};
 
@@ -23,27 +22,13 @@ const APPEND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Brokers that know each other.
 pub(super) struct Several {
-    pub(super) brokers: Vec<Broker>,
+    pub(super) brokers: [Broker; BROKERS],
 }
 
 impl Several {
     /// Starts brokers; none if they are not installed.
     pub(super) fn start() -> Option<Several> {
-        let brokers: Option<Vec<Broker>> = (0..BROKERS).map(|_| Broker::find()).collect();
-        let brokers = brokers?;
-        let members: String = (1..=BROKERS)
-            .map(|number| format!("{number} {}\n", free_port()))
-            .collect();
-        for (broker, number) in brokers.iter().zip(1..) {
-            let text = format!("{number}\n{members}");
-            write(broker.engine.folder(), "cluster", &text);
-        }
-        // None of them listens before two of them have elected a controller.
-        thread::scope(|scope| {
-            for broker in &brokers {
-                scope.spawn(|| broker.engine.start());
-            }
-        });
+        let brokers = brokers::Broker::start_three()?.map(Broker::from);
         let several = Several { brokers };
         let mut log = several.log();
         in_time("the topic is made", || match log.create() {
@@ -76,19 +61,11 @@ impl Several {
 
     /// Returns which broker leads the partition.
     fn leader(&self) -> usize {
-        let addresses = self.brokers.iter().map(|one| one.engine.address());
-        let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
-        let mut config = rdkafka::ClientConfig::new();
-        config.set("bootstrap.servers", addresses.join(","));
-        let client: BaseConsumer = config.create().expect("the settings are fit");
+        let addresses = self.brokers.each_ref().map(|one| one.engine.address());
         let mut leader = 0;
         in_time("somebody leads", || {
-            let found = client.fetch_metadata(Some(TOPIC), Duration::from_secs(2));
-            let found = found.ok().and_then(|found| {
-                let partition = found.topics().first()?.partitions().first()?;
-                usize::try_from(partition.leader()).ok()?.checked_sub(1)
-            });
-            leader = found.unwrap_or(0);
+            let found = brokers::find_partition(&addresses, TOPIC);
+            leader = found.map_or(0, |partition| partition.leader);
             found.is_some()
         });
         leader

@@ -7,7 +7,7 @@ use tributary_cluster::log::{Appended, Log, LogError};
 use tributary_testkit::ports::free_port;
 
 use super::FIT;
-use super::broker::{Broker, options, write};
+use super::broker::{Broker, options};
 use crate::contract::{PATIENCE, begin};
 use crate::members::in_time;
 
@@ -27,12 +27,10 @@ fn a_broker_is_reached_by_tls_and_scram() {
         return;
     };
     let port = free_port();
-    write(broker.engine.folder(), "tls/port", &port.to_string());
-    write(
-        broker.engine.folder(),
-        "tls/names",
-        "subjectAltName=DNS:localhost,IP:127.0.0.1\n",
-    );
+    broker.engine.write("tls/port", &port.to_string());
+    broker
+        .engine
+        .write("tls/names", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
     let folder = broker.engine.folder().join("tls");
     let mut make = Command::new("sh");
     let made = make.args(["-ec", MAKE_CERTIFICATES]).current_dir(&folder);

@@ -1,26 +1,31 @@
-//! A proxy before a broker, by which a test cuts connections.
+//! A proxy before a server, by which a test cuts connections.
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Passes bytes on to a broker, on a port of its own, until the process ends.
-pub(super) struct Proxy {
+/// Passes bytes on to a server, on a port of its own, until the process ends.
+#[derive(Debug)]
+pub struct Proxy {
     address: SocketAddr,
     streams: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Proxy {
     /// Listens, and connects to the port `behind` for each connection.
-    pub(super) fn start(behind: u16) -> Proxy {
+    ///
+    /// # Panics
+    /// If no port is free.
+    #[must_use]
+    pub fn start(behind: u16) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let streams = Arc::new(Mutex::new(Vec::new()));
         let passing = streams.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                // Without a broker, the client is dropped.
+                // Without a server, the client is dropped.
                 let _gone = pass(&client, behind, &passing);
             }
         });
@@ -28,12 +33,13 @@ impl Proxy {
     }
 
     /// Where clients connect to.
-    pub(super) fn address(&self) -> SocketAddr {
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Cuts every connection.
-    pub(super) fn cut(&self) {
+    pub fn cut(&self) {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in streams.drain(..) {
             let _ended = stream.shutdown(Shutdown::Both);
