@@ -109,6 +109,14 @@ struct InFlight {
     read: u64,
 }
 
+/// An entry that was read and is not folded.
+struct Unsettled {
+    bytes: Vec<u8>,
+    /// After the entry.
+    mark: Mark,
+    read: Duration,
+}
+
 /// An entry of this node that the log has acknowledged.
 struct Acknowledged {
     kind: Kind,
@@ -133,8 +141,8 @@ struct OfferedBeside {
 pub struct Node {
     identity: Identity,
     fold: Fold,
-    /// Entries that were read in this session after those that are folded, and the mark after each.
-    unsettled: VecDeque<(Vec<u8>, Mark)>,
+    /// Entries that were read in this session after those that are folded.
+    unsettled: VecDeque<Unsettled>,
     /// Number of entries, from the log's first on, that are settled.
     settled: u64,
     /// How far the present session has read; none without a session.
@@ -155,6 +163,8 @@ pub struct Node {
     beside_last: bool,
     /// When something of a leader counted last.
     leader_seen: Duration,
+    /// When the last entry was read that counted, or that the present leader wrote: a sign of it, also before that is settled.
+    leader_read: Duration,
     claims_now: bool,
     yields_to: Option<String>,
     /// Whom the yield names that was sent last.
@@ -212,6 +222,7 @@ impl Node {
             beside: None,
             beside_last: false,
             leader_seen: now,
+            leader_read: now,
             claims_now: false,
             yields_to: None,
             yielding: None,
@@ -362,6 +373,11 @@ impl Node {
     /// If none is.
     pub fn appended(&mut self, now: Duration, result: Appended) {
         let sent = self.in_flight.take().expect("an append is in flight");
+        // A claim that is lost, perhaps to a barrier, is tried again as soon as no leader is found in what took its place.
+        if sent.kind == Kind::Claim && result != Appended::Lost {
+            self.leader_read = now;
+            self.claims_now = false;
+        }
         match result {
             Appended::At(offset) => {
                 if offset < sent.read {
@@ -486,13 +502,27 @@ impl Node {
     fn push(&mut self, now: Duration, bytes: Vec<u8>) {
         let before = self.read_mark();
         // What can't be read is told when it is folded.
-        let settled = Entry::parse(&bytes).ok().map(|entry| entry.header);
-        let settled = settled.filter(|header| header.log_id == self.log_id());
+        let header = Entry::parse(&bytes).ok().map(|entry| entry.header);
+        let header = header.filter(|header| header.log_id == self.log_id());
         let mark = before.after(&bytes);
-        self.unsettled.push_back((bytes, mark));
-        let Some(Header { settled, .. }) = settled else {
+        self.unsettled.push_back(Unsettled {
+            bytes,
+            mark,
+            read: now,
+        });
+        let Some(Header {
+            settled,
+            term,
+            nonce,
+            ..
+        }) = header
+        else {
             return;
         };
+        let leader = self.fold.leader().map(|leader| leader.nonce);
+        if term == self.fold.term() && leader == Some(nonce) {
+            self.leader_read = now;
+        }
         if settled.entries > before.entries {
             return self.is_behind(now);
         }
@@ -502,7 +532,7 @@ impl Node {
             Some(0) => folded,
             Some(after) => {
                 let index = usize::try_from(after - 1).expect("they are in memory");
-                self.unsettled[index].1
+                self.unsettled[index].mark
             }
         };
         if here == settled || self.has(Bug::KeepsBuffer) {
@@ -517,13 +547,13 @@ impl Node {
     fn log_id(&self) -> [u8; 16] {
         let is_new = self.fold.mark().entries == 0;
         let first = self.unsettled.front().filter(|_| is_new);
-        let entry = first.and_then(|(bytes, _)| Entry::parse(bytes).ok());
+        let entry = first.and_then(|first| Entry::parse(&first.bytes).ok());
         entry.map_or(self.fold.log_id(), |entry| entry.header.log_id)
     }
 
     fn read_mark(&self) -> Mark {
         let last = self.unsettled.back();
-        last.map_or(self.fold.mark(), |(_, mark)| *mark)
+        last.map_or(self.fold.mark(), |last| last.mark)
     }
 
     /// The log lacks what was settled: the session leads to a server that was left behind, or the log went back.
@@ -553,7 +583,7 @@ impl Node {
         let folds_all = self.has(Bug::AnswersBeforeSettled);
         while (self.fold.mark().entries < self.settled || folds_all)
             && !self.stopped
-            && let Some((bytes, _)) = self.unsettled.pop_front()
+            && let Some(Unsettled { bytes, read, .. }) = self.unsettled.pop_front()
         {
             let offset = self.fold.mark().entries;
             // Taken out for the borrow of what it returns.
@@ -562,7 +592,7 @@ impl Node {
             self.fold = fold;
             self.behind_since = None;
             match step {
-                Ok(step) => self.take(now, offset, step),
+                Ok(step) => self.take(now, read, offset, step),
                 Err(why) => return self.stop(why),
             }
             if !self.stopped {
@@ -572,9 +602,10 @@ impl Node {
     }
 
     /// Takes in what a settled entry did.
-    fn take(&mut self, now: Duration, offset: u64, step: Step<'_>) {
+    fn take(&mut self, now: Duration, read: Duration, offset: u64, step: Step<'_>) {
         if !matches!(step, Step::Ignored(_) | Step::Barrier | Step::Genesis) {
             self.leader_seen = now;
+            self.leader_read = self.leader_read.max(read);
         }
         match step {
             Step::Genesis | Step::Upgrade => {}
@@ -743,7 +774,7 @@ impl Node {
             return (is_at_end && is_free).then(|| self.encode(Kind::Closed, nonce, &body));
         }
         if self.leads && self.doubt.is_some() {
-            return Some(self.claim(now));
+            return Some(self.claim());
         }
         if self.leads || self.has(Bug::FollowerDecides) {
             let nonce = self.fold.leader().map_or(0, |leader| leader.nonce);
@@ -782,7 +813,7 @@ impl Node {
                 return Some(self.encode(Kind::Beat, nonce, &Body::Beat { head }));
             }
         } else if self.is_candidate(now, is_clock_right) {
-            return Some(self.claim(now));
+            return Some(self.claim());
         }
         if self.read_entries() > 0 && std::mem::take(&mut self.wants_barrier) {
             return Some(self.encode(Kind::Barrier, 0, &Body::Barrier));
@@ -811,7 +842,7 @@ impl Node {
             // Perhaps this node leads already, and only another claim can tell.
             Some(_) => RANK_STEP * (self.identity.rank + 1),
         };
-        let is_silent = now.saturating_sub(self.leader_seen) >= wait;
+        let is_silent = now.saturating_sub(self.leader_read) >= wait;
         let is_at_end = self.session == Some(Session::AtEnd);
         // Before its first entry is folded, the log does not say what was moved onto it.
         let may_lead = self.identity.is_moving || self.is_moved();
@@ -828,23 +859,21 @@ impl Node {
             return self.fold.is_moved();
         }
         let first = self.unsettled.front();
-        let entry = first.and_then(|(bytes, _)| Entry::parse(bytes).ok());
+        let entry = first.and_then(|first| Entry::parse(&first.bytes).ok());
         entry.is_some_and(|entry| match entry.body {
             Body::Genesis(genesis) => genesis.head.position == 0,
             _ => false,
         })
     }
 
-    fn claim(&mut self, now: Duration) -> (Kind, Vec<u8>) {
-        let read = self.unsettled.iter().filter_map(|(bytes, _)| {
-            let entry = Entry::parse(bytes).ok()?;
+    fn claim(&mut self) -> (Kind, Vec<u8>) {
+        let read = self.unsettled.iter().filter_map(|entry| {
+            let entry = Entry::parse(&entry.bytes).ok()?;
             matches!(entry.body, Body::Claim { .. }).then_some(entry.header.term)
         });
         let seen = read.max().unwrap_or(0);
         self.term_tried = self.term_tried.max(self.fold.term()).max(seen) + 1;
         self.claims += 1;
-        self.leader_seen = now;
-        self.claims_now = false;
         let nonce = u64::from(self.identity.run) << 32 | u64::from(self.claims);
         let identity = self.identity.clone();
         let body = Body::Claim {

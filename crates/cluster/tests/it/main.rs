@@ -2,6 +2,7 @@
 
 mod backend;
 mod beside;
+mod claims;
 mod contract;
 mod fold;
 #[cfg(feature = "kafka")]
