@@ -12,6 +12,7 @@
 //! an insert that returns any notice is [`Appended::Unknown`].
 
 mod error;
+mod hosts;
 mod settings;
 
 use std::sync::Arc;
@@ -19,12 +20,14 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use error::{disconnected, no_table};
+use hosts::split_hosts;
 
 use crate::log::{Appended, Log, LogError};
 
@@ -55,7 +58,7 @@ const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000000)
 /// Where a log is, and what is asked of the server.
 #[derive(Clone)]
 pub struct Options {
-    /// A connection string, as `libpq` has them: `postgresql://user@host:5432/database`. Several hosts are tried in turn.
+    /// A connection string, as `libpq` has them: `postgresql://user@host:5432/database`. Of several hosts, the primary is used.
     pub url: String,
     /// Password, if the connection string has none.
     pub password: Option<String>,
@@ -70,7 +73,8 @@ pub struct Options {
 /// A log in PostgreSQL.
 pub struct PostgresLog {
     options: Options,
-    config: Config,
+    /// One for each host.
+    configs: Vec<Config>,
     runtime: Runtime,
     link: Option<Link>,
     sessions: u64,
@@ -103,14 +107,13 @@ impl PostgresLog {
             config.password(password);
         }
         config.application_name("tributary");
-        config.connect_timeout(CONNECT_TIMEOUT);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| LogError::Disconnected(error.to_string()))?;
         Ok(PostgresLog {
             options,
-            config,
+            configs: split_hosts(&config),
             runtime,
             link: None,
             sessions: 0,
@@ -122,11 +125,34 @@ impl PostgresLog {
     /// # Errors
     /// If the server can't be reached, or does not allow that.
     pub fn create(&mut self) -> Result<(), LogError> {
-        let connecting = async {
-            let (client, _unasked) = connect(&self.config, &self.options).await?;
+        self.at_primary(|config, options| async move {
+            let (client, _unasked) = connect(&config, &options).await?;
             client.batch_execute(CREATE).await.map_err(disconnected)
-        };
-        self.runtime.block_on(in_time(CONNECT_TIMEOUT, connecting))
+        })
+    }
+
+    /// Does something at all hosts at once, and returns what the primary answers first: a standby refuses it.
+    fn at_primary<T, F>(&self, work: impl Fn(Config, Options) -> F) -> Result<T, LogError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, LogError>> + Send + 'static,
+    {
+        self.runtime.block_on(async {
+            let mut working = JoinSet::new();
+            for config in &self.configs {
+                let work = work(config.clone(), self.options.clone());
+                working.spawn(in_time(CONNECT_TIMEOUT, work));
+            }
+            let mut refused = Vec::new();
+            while let Some(done) = working.join_next().await {
+                match done.map_err(|error| LogError::Disconnected(error.to_string()))? {
+                    Err(LogError::Disconnected(why)) => refused.push(why),
+                    done => return done,
+                }
+            }
+            refused.dedup();
+            Err(LogError::Disconnected(refused.join("; ")))
+        })
     }
 
     /// Does something with the connection, which is given up if that fails.
@@ -189,8 +215,8 @@ async fn listen<S, T>(
     }
 }
 
-async fn open(config: &Config, options: &Options) -> Result<Link, LogError> {
-    let (client, unasked) = connect(config, options).await?;
+async fn open(config: Config, options: Options) -> Result<Link, LogError> {
+    let (client, unasked) = connect(&config, &options).await?;
     let set = client.batch_execute("SET synchronous_commit = on");
     set.await.map_err(disconnected)?;
     settings::check(&client, options.allow_single_copy).await?;
@@ -287,9 +313,7 @@ impl Log for PostgresLog {
             .is_none_or(|link| link.client.is_closed())
         {
             self.link = None;
-            let opening = open(&self.config, &self.options);
-            let link = self.runtime.block_on(in_time(CONNECT_TIMEOUT, opening))?;
-            self.link = Some(link);
+            self.link = Some(self.at_primary(open)?);
             self.sessions += 1;
         }
         Ok(self.sessions)

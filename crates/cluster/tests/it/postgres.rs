@@ -1,5 +1,6 @@
 //! The log in PostgreSQL: the contract, and what a standby that is cut off does to it.
 
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
@@ -47,8 +48,13 @@ impl Primary {
 }
 
 fn log_at(engine: &Engine, stream: i16, allow_single_copy: bool) -> PostgresLog {
+    log_at_one_of(&[engine.address()], stream, allow_single_copy)
+}
+
+fn log_at_one_of(hosts: &[SocketAddr], stream: i16, allow_single_copy: bool) -> PostgresLog {
+    let hosts: Vec<String> = hosts.iter().map(SocketAddr::to_string).collect();
     let options = Options {
-        url: format!("postgresql://tributary@{}/postgres", engine.address()),
+        url: format!("postgresql://tributary@{}/postgres", hosts.join(",")),
         password: Some("tributary".to_owned()),
         tls: None,
         stream,
@@ -204,6 +210,16 @@ fn an_entry_that_the_standby_does_not_have_is_unknown_and_gone_after_a_failover(
         Err(LogError::Disconnected(why)) => assert!(why.contains("standby"), "{why}"),
         other => panic!("{other:?}"),
     }
+    // Of several hosts the primary is used, also behind one that takes the connection and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let hosts = [
+        silent.local_addr().expect("it is bound"),
+        standby.address(),
+        primary.engine.address(),
+    ];
+    let mut one_of = log_at_one_of(&hosts, 0, false);
+    begin(&mut one_of);
+    assert_eq!(read_all(&mut one_of, 0), [b"both"]);
 
     standby.kill();
     let mut kept = primary.log(0);
@@ -231,6 +247,11 @@ fn an_entry_that_the_standby_does_not_have_is_unknown_and_gone_after_a_failover(
     begin(&mut reader);
     assert_eq!(read_all(&mut reader, 0), [b"both"]);
     assert_eq!(reader.append(1, b"other", PATIENCE), Appended::At(1));
+    let lost = one_of.read(1, 1 << 20, Duration::ZERO, &mut Vec::new());
+    assert!(matches!(lost, Err(LogError::Disconnected(_))), "{lost:?}");
+    one_of = log_at_one_of(&hosts, 0, true);
+    begin(&mut one_of);
+    assert_eq!(read_all(&mut one_of, 0), [&b"both"[..], b"other"]);
 }
 
 /// Ends the wait of a session for the standby, as soon as there is one.
