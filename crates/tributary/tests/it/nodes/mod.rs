@@ -3,9 +3,9 @@
 //!
 //! `scripts/cluster-test` runs the long form.
 
+pub(crate) mod cluster;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::Output;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,20 +16,20 @@ use tempfile::TempDir;
 use tributary_testkit::engine::Engine;
 
 use crate::crash::{Random, file, kills, verify};
-use crate::support::{PATIENCE, PROGRAM, Server, all_pages, program, text, tributary};
+use crate::support::{PATIENCE, Server, all_pages, text, tributary};
 use crate::{bank, http};
+use cluster::{Cluster, NODES, find_leader, open_account, until};
 
-const NODES: [&str; 3] = ["node-0", "node-1", "node-2"];
 const WRITERS: usize = 3;
 
-/// Where a log is.
+/// What kind of log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+enum Kind {
     Postgresql,
     Kafka,
 }
 
-/// A server of a log.
+/// A server of a log, alone.
 struct LogServer {
     kind: Kind,
     engine: Engine,
@@ -55,177 +55,43 @@ impl LogServer {
     }
 }
 
-/// Folders and addresses of the nodes of a cluster, and its log.
-pub(crate) struct Cluster {
-    folder: TempDir,
+/// A cluster, its folder, and the server of its log.
+struct Scene {
+    cluster: Cluster,
     log: LogServer,
-    pub(crate) addresses: [String; 3],
-    /// The binary that runs its nodes and commands.
-    pub(crate) program: PathBuf,
+    folder: TempDir,
 }
 
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").to_string()
-}
-
-impl Cluster {
+impl Scene {
     /// Starts the server of the log. None if it is not installed.
-    pub(crate) fn new(kind: Kind) -> Option<Cluster> {
+    fn new(kind: Kind) -> Option<Scene> {
         let log = LogServer::start(kind)?;
         let folder = tempfile::tempdir().expect("there is room");
-        std::fs::write(folder.path().join("password"), "tributary").expect("there is room");
-        Some(Cluster {
-            folder,
+        let single = ("TRIBUTARY_CLUSTER_ALLOW_SINGLE_COPY", "true".to_owned());
+        Some(Scene {
+            cluster: Cluster::new(folder.path(), &log.url(), &[single]),
             log,
-            addresses: [(); 3].map(|()| free_address()),
-            program: PathBuf::from(PROGRAM),
+            folder,
         })
     }
 
-    pub(crate) fn data(&self, node: usize) -> PathBuf {
-        self.folder.path().join(NODES[node])
+    /// Goes on over another log, and returns the one until now.
+    fn replace_log(&mut self, log: LogServer) -> LogServer {
+        self.cluster.log = log.url();
+        std::mem::replace(&mut self.log, log)
     }
-
-    fn settings(&self, node: usize) -> Vec<(&'static str, String)> {
-        let password = self.folder.path().join("password");
-        vec![
-            ("TRIBUTARY_CLUSTER_LOG", self.log.url()),
-            (
-                "TRIBUTARY_CLUSTER_PASSWORD_FILE",
-                text(&password).to_owned(),
-            ),
-            ("TRIBUTARY_CLUSTER_ALLOW_SINGLE_COPY", "true".to_owned()),
-            ("TRIBUTARY_CLUSTER_NODE", NODES[node].to_owned()),
-            (
-                "TRIBUTARY_CLUSTER_URL",
-                format!("http://{}", self.addresses[node]),
-            ),
-        ]
-    }
-
-    /// Runs a command of a node to its end.
-    pub(crate) fn run(&self, node: usize, arguments: &[&str]) -> Output {
-        let data = self.data(node);
-        let output = program(&self.program)
-            .args(["cluster"])
-            .args(arguments)
-            .args(["--data", text(&data)])
-            .env(
-                "TRIBUTARY_PLATFORM_KEY_FILE",
-                data.with_extension("platform-key"),
-            )
-            .envs(self.settings(node))
-            .output();
-        output.expect("the binary runs")
-    }
-
-    pub(crate) fn run_for(&self, code: i32, node: usize, arguments: &[&str]) -> Value {
-        let output = self.run(node, arguments);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?} {output:?}");
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
-    }
-
-    /// Gives a node what it must bring along to join.
-    pub(crate) fn give_keys(&self, node: usize) {
-        for extension in ["key", "platform-key"] {
-            let (from, to) = (self.data(0), self.data(node));
-            std::fs::copy(from.with_extension(extension), to.with_extension(extension))
-                .expect("the first node has it");
-        }
-    }
-
-    pub(crate) fn start(&self, node: usize) -> Server {
-        let begun = Instant::now();
-        loop {
-            match self.try_start(node) {
-                Ok(server) => return server,
-                Err(output) if output.contains("cannot listen") && begun.elapsed() < PATIENCE => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Err(output) => panic!("{} did not start: {output}", NODES[node]),
-            }
-        }
-    }
-
-    /// Starts a node. Otherwise returns what it said.
-    pub(crate) fn try_start(&self, node: usize) -> Result<Server, String> {
-        let settings = self.settings(node);
-        let settings: Vec<(&str, &str)> = settings
-            .iter()
-            .map(|(name, value)| (*name, &**value))
-            .collect();
-        let (data, listen) = (self.data(node), &self.addresses[node]);
-        Server::try_start_as(program(&self.program), &data, listen, &settings, &[])
-    }
-
-    /// Sends a request to one node after another until one decides it.
-    pub(crate) fn decide(
-        &self,
-        token: &str,
-        path: &str,
-        key: &str,
-        body: &Value,
-        first: usize,
-    ) -> Value {
-        let begun = Instant::now();
-        for attempt in first.. {
-            let address = &self.addresses[attempt % NODES.len()];
-            match http::request(address, "POST", path, token, Some(key), Some(body)) {
-                Ok(answer) if (200..300).contains(&answer.status) => return answer.json(),
-                // Nothing was written, or nobody knows yet.
-                Ok(answer) => assert!(
-                    [429, 503, 504].contains(&answer.status),
-                    "{}",
-                    answer.json()
-                ),
-                Err(_) => {}
-            }
-            assert!(begun.elapsed() < PATIENCE, "nobody decides {path} {key}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        unreachable!()
-    }
-}
-
-/// Which of the nodes leads.
-pub(crate) fn leader(nodes: &[Option<Server>]) -> Option<usize> {
-    nodes.iter().position(|node| {
-        node.as_ref().is_some_and(|node| {
-            let health = http::request(&node.address, "GET", "/health/leader", "", None, None);
-            health.is_ok_and(|answer| answer.status == 200)
-        })
-    })
-}
-
-pub(crate) fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn open(post: &dyn Fn(&str, &Value) -> Value, name: &str) -> String {
-    let body = json!({ "owner": "platform", "currency": "EUR", "kind": "external",
-        "external_id": name, "overdraft": "unlimited" });
-    let account = post(name, &body);
-    account["id"].as_str().expect("an id").to_owned()
 }
 
 /// What a writer was told: payment and amount of each key.
 type Told = BTreeMap<String, (String, u64)>;
 
 /// Makes an existing directory a cluster of three.
-pub(crate) fn moved(cluster: &Cluster) -> (u64, Value) {
+fn moved(cluster: &Cluster) -> (u64, Value) {
     let data = cluster.data(0);
     let server = Server::start(&data);
     let post = |key: &str, body: &Value| server.post("/v1/accounts", key, body).ok();
     for name in ["source", "wallet-0", "wallet-1", "wallet-2"] {
-        open(&post, name);
+        open_account(&post, name);
     }
     assert!(server.stop().success());
     let before = verify(&data);
@@ -268,10 +134,11 @@ fn payments_through_any_node_are_made_once_over_kafka() {
 
 /// Clients pay through any node while leaders are killed and stopped, and the log is; then the cluster ends.
 fn play(kind: Kind) {
-    let Some(cluster) = Cluster::new(kind) else {
+    let Some(scene) = Scene::new(kind) else {
         return;
     };
-    let (records, _) = moved(&cluster);
+    let cluster = &scene.cluster;
+    let (records, _) = moved(cluster);
     cluster.give_keys(1);
     cluster.give_keys(2);
     let mut nodes: Vec<Option<Server>> = (0..3).map(|node| Some(cluster.start(node))).collect();
@@ -299,7 +166,7 @@ fn play(kind: Kind) {
             .iter()
             .enumerate()
             .map(|(writer, wallet)| {
-                let (cluster, token, source) = (&cluster, &token, &source);
+                let (token, source) = (&token, &source);
                 let (is_done, written) = (&is_done, &written);
                 scope.spawn(move || -> Told {
                     let mut told = Told::new();
@@ -319,7 +186,7 @@ fn play(kind: Kind) {
             })
             .collect();
         let receiver = {
-            let (cluster, token, subscription) = (&cluster, &token, &subscription);
+            let (token, subscription) = (&token, &subscription);
             let (received, all_came) = (&received, &all_came);
             scope.spawn(move || receive(cluster, token, subscription, received, all_came))
         };
@@ -328,7 +195,7 @@ fn play(kind: Kind) {
             until("payments are made", || {
                 (written.load(Ordering::Relaxed) > before + 10).then_some(())
             });
-            let Some(leading) = leader(&nodes) else {
+            let Some(leading) = find_leader(&nodes) else {
                 continue;
             };
             random.pause(20, 300);
@@ -343,8 +210,8 @@ fn play(kind: Kind) {
                     nodes[leading] = Some(cluster.start(leading));
                 }
                 _ => {
-                    cluster.log.engine.kill();
-                    cluster.log.engine.start();
+                    scene.log.engine.kill();
+                    scene.log.engine.start();
                 }
             }
         }
@@ -379,7 +246,7 @@ fn play(kind: Kind) {
     for node in nodes.into_iter().flatten() {
         assert!(node.stop().success());
     }
-    leave(&cluster, records + count + 1);
+    leave(cluster, records + count + 1);
 }
 
 /// Receives and acknowledges events from any node, until it is told that all came.
@@ -490,24 +357,25 @@ fn contents(data: &std::path::Path) -> (Value, Vec<u8>) {
 
 #[test]
 fn real_payments_move_onto_postgresql_and_kafka_and_back_unchanged() {
-    let Some(mut cluster) = Cluster::new(Kind::Postgresql) else {
+    let Some(mut scene) = Scene::new(Kind::Postgresql) else {
         return;
     };
-    let Some(csv) = file(cluster.folder.path()) else {
+    let Some(csv) = file(scene.folder.path()) else {
         return;
     };
-    let data = cluster.data(0);
+    let data = scene.cluster.data(0);
     bank::import(&csv, &data, 0);
     // What every first server adds, before anything is compared.
     assert!(Server::start(&data).stop().success());
     let before = contents(&data);
     for kind in [Kind::Postgresql, Kind::Kafka] {
-        if kind != cluster.log.kind {
+        if kind != scene.log.kind {
             let Some(log) = LogServer::start(kind) else {
                 return;
             };
-            cluster.log = log;
+            scene.replace_log(log);
         }
+        let cluster = &scene.cluster;
         let moved = cluster.run_for(0, 0, &["init", "--json"]);
         assert_eq!(moved["hash"], before.0, "{kind:?}");
         assert_eq!(contents(&data), before, "{kind:?}");
@@ -531,10 +399,11 @@ fn real_payments_move_onto_postgresql_and_kafka_and_back_unchanged() {
 
 #[test]
 fn a_log_that_was_lost_is_made_anew_of_the_node_that_has_most() {
-    let Some(mut cluster) = Cluster::new(Kind::Postgresql) else {
+    let Some(mut scene) = Scene::new(Kind::Postgresql) else {
         return;
     };
-    let (records, _) = moved(&cluster);
+    let cluster = &scene.cluster;
+    let (records, _) = moved(cluster);
     for node in 1..3 {
         cluster.give_keys(node);
     }
@@ -561,7 +430,8 @@ fn a_log_that_was_lost_is_made_anew_of_the_node_that_has_most() {
     let Some(log) = LogServer::start(Kind::Kafka) else {
         return;
     };
-    let old = std::mem::replace(&mut cluster.log, log);
+    let old = scene.replace_log(log);
+    let cluster = &scene.cluster;
     let (ahead, mirror) = (cluster.data(0), cluster.data(2));
     let refused = cluster.run(
         2,
