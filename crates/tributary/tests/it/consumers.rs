@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::crash::{Random, asked_for, kills_asked_for, verify};
 use crate::http;
-use crate::support::{FIRST_RECORDS, PATIENCE, Server};
+use crate::support::{FIRST_RECORDS, PATIENCE, Server, Stop};
 
 /// Events of the short form, unless `TRIBUTARY_TEST_EVENTS` says more.
 const EVENTS: u64 = 20_000;
@@ -109,15 +109,6 @@ struct Site {
     stop: AtomicBool,
     /// Publishings whose answer got lost.
     repeated: AtomicU64,
-}
-
-/// Ends all who take part, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Site {

@@ -28,6 +28,13 @@ impl Answer {
         })
     }
 
+    /// Value of a header, in small letters.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let prefix = format!("{name}: ");
+        let mut lines = self.head.lines();
+        lines.find_map(|line| line.strip_prefix(&prefix))
+    }
+
     /// The JSON of an answer that must be 2xx.
     pub(crate) fn ok(&self) -> Value {
         assert!(
@@ -49,8 +56,21 @@ pub(crate) fn request(
     key: Option<&str>,
     body: Option<&Value>,
 ) -> std::io::Result<Answer> {
+    request_within(TIMEOUT, address, method, path, token, key, body)
+}
+
+/// As [`request`], of a client that waits no longer for the answer.
+pub(crate) fn request_within(
+    timeout: Duration,
+    address: &str,
+    method: &str,
+    path: &str,
+    token: &str,
+    key: Option<&str>,
+    body: Option<&Value>,
+) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.set_nodelay(true)?;
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");

@@ -14,6 +14,8 @@ mod deploy;
 mod disaster;
 mod discovery;
 mod documentation;
+#[cfg(all(feature = "kafka", feature = "postgres"))]
+mod fire;
 mod full;
 mod generators;
 mod history;
