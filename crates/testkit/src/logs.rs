@@ -95,7 +95,7 @@ fn begin(log: &mut dyn Log, meta: &Meta) -> bool {
         nonce: 0,
         settled: Mark::default(),
     };
-    let genesis = Genesis::new(meta, 1, vec![0; 32], HeadMark::default());
+    let genesis = Genesis::new(meta, 1, vec![0; 32], HeadMark::default(), NEWEST);
     let entry = Entry::encode(&header, &Body::Genesis(genesis));
     in_time("a session of the log", || log.session().is_ok());
     match log.append(0, &entry, PATIENCE) {

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::http;
-use crate::nodes::{Cluster, Kind, leader, moved, until};
+use crate::nodes::cluster::{Cluster, find_leader, until};
+use crate::nodes::{Kind, Scene, moved};
 use crate::support::{PROGRAM, Server, all_pages, text};
 
 const WRITERS: usize = 3;
@@ -42,10 +43,11 @@ fn nodes_are_restarted_and_upgraded_one_by_one_under_load_over_kafka() {
 }
 
 fn play(kind: Kind) {
-    let Some(mut cluster) = Cluster::new(kind) else {
+    let Some(mut scene) = Scene::new(kind) else {
         return;
     };
-    moved(&cluster);
+    let cluster = &mut scene.cluster;
+    moved(cluster);
     cluster.give_keys(1);
     cluster.give_keys(2);
     let mut nodes: Vec<Option<Server>> = (0..3).map(|node| Some(cluster.start(node))).collect();
@@ -58,9 +60,9 @@ fn play(kind: Kind) {
             scope.spawn(move || write(writer, addresses, token, answers, is_done));
         }
         let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            roll(&cluster, &mut nodes, &answers, "restarted");
+            roll(cluster, &mut nodes, &answers, "restarted");
             if let Some(newer) = newer() {
-                upgrade(&mut cluster, &mut nodes, &answers, newer);
+                upgrade(cluster, &mut nodes, &answers, newer);
             }
         }));
         is_done.store(true, Ordering::Relaxed);
@@ -99,7 +101,7 @@ fn play(kind: Kind) {
 /// Restarts each node in turn, the leader last, each as soon as the one before is ready.
 fn roll(cluster: &Cluster, nodes: &mut [Option<Server>], answers: &Mutex<Answers>, what: &str) {
     answers.lock().expect("no holder panics").slowest = Duration::ZERO;
-    let leading = until("a node leads", || leader(nodes));
+    let leading = until("a node leads", || find_leader(nodes));
     for node in (0..3).filter(|node| *node != leading).chain([leading]) {
         restart(cluster, nodes, node);
     }
@@ -175,7 +177,7 @@ fn upgrade(
         &json!({ "to": "node-0" }),
     );
     until("the newer node leads", || {
-        (leader(nodes) == Some(0)).then_some(())
+        (find_leader(nodes) == Some(0)).then_some(())
     });
     more(answers);
     assert_eq!(versions(nodes, 0), (json!(1), json!(2)));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tributary_testkit::ports::free_port;
 
 use crate::http;
-use crate::support::{PATIENCE, Server, text, tributary};
+use crate::support::{PATIENCE, PROGRAM, Server, program, text};
 
 pub(crate) const NODES: [&str; 3] = ["node-0", "node-1", "node-2"];
 
@@ -18,6 +18,8 @@ pub(crate) struct Cluster {
     pub(crate) log: String,
     pub(crate) addresses: [String; 3],
     more: Vec<(&'static str, String)>,
+    /// The binary that runs the nodes and their commands.
+    pub(crate) program: PathBuf,
 }
 
 impl Cluster {
@@ -29,6 +31,7 @@ impl Cluster {
             log: log.to_owned(),
             addresses: [(); 3].map(|()| format!("127.0.0.1:{}", free_port())),
             more: more.to_vec(),
+            program: PathBuf::from(PROGRAM),
         }
     }
 
@@ -57,7 +60,7 @@ impl Cluster {
     /// Runs a command of a node to its end.
     pub(crate) fn run(&self, node: usize, arguments: &[&str]) -> Output {
         let data = self.data(node);
-        let output = tributary()
+        let output = program(&self.program)
             .args(["cluster"])
             .args(arguments)
             .args(["--data", text(&data)])
@@ -85,15 +88,21 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn start(&self, node: usize) -> Server {
+    /// Starts a node. Otherwise returns what it said.
+    pub(crate) fn try_start(&self, node: usize) -> Result<Server, String> {
         let settings = self.settings(node);
         let settings: Vec<(&str, &str)> = settings
             .iter()
             .map(|(name, value)| (*name, &**value))
             .collect();
+        let (data, listen) = (self.data(node), &self.addresses[node]);
+        Server::try_start_as(program(&self.program), &data, listen, &settings, &[])
+    }
+
+    pub(crate) fn start(&self, node: usize) -> Server {
         let begun = Instant::now();
         loop {
-            match Server::try_start_with(&self.data(node), &self.addresses[node], &settings) {
+            match self.try_start(node) {
                 Ok(server) => return server,
                 Err(output) if output.contains("cannot listen") && begun.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(50));

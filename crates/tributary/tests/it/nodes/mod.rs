@@ -24,7 +24,7 @@ const WRITERS: usize = 3;
 
 /// What kind of log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Postgresql,
     Kafka,
 }
@@ -56,15 +56,15 @@ impl LogServer {
 }
 
 /// A cluster, its folder, and the server of its log.
-struct Scene {
-    cluster: Cluster,
+pub(crate) struct Scene {
+    pub(crate) cluster: Cluster,
     log: LogServer,
     folder: TempDir,
 }
 
 impl Scene {
     /// Starts the server of the log. None if it is not installed.
-    fn new(kind: Kind) -> Option<Scene> {
+    pub(crate) fn new(kind: Kind) -> Option<Scene> {
         let log = LogServer::start(kind)?;
         let folder = tempfile::tempdir().expect("there is room");
         let single = ("TRIBUTARY_CLUSTER_ALLOW_SINGLE_COPY", "true".to_owned());
@@ -86,7 +86,7 @@ impl Scene {
 type Told = BTreeMap<String, (String, u64)>;
 
 /// Makes an existing directory a cluster of three.
-fn moved(cluster: &Cluster) -> (u64, Value) {
+pub(crate) fn moved(cluster: &Cluster) -> (u64, Value) {
     let data = cluster.data(0);
     let server = Server::start(&data);
     let post = |key: &str, body: &Value| server.post("/v1/accounts", key, body).ok();
