@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tributary_cluster::entry::{Body, Entry, Genesis, HeadMark, Header, Mark};
 use tributary_cluster::log::{Appended, Log};
 use tributary_cluster::memory::MemoryStore;
+use tributary_engine::NEWEST;
 use tributary_journal::Meta;
 
 /// Name of the variable that says over which log tests run: see [`Kind`].

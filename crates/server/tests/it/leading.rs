@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tributary_api::leadership::{ClusterFigures, Confirmed, Leadership, Role};
+use tributary_engine::NEWEST;
 use tributary_testkit::store::TestStore;
 
 struct Node(TestStore);
@@ -31,6 +32,8 @@ impl Leadership for Node {
             term: standing.term,
             leader: standing.leader.map(|(name, _)| name),
             settled_position: standing.position,
+            written: standing.versions,
+            newest: NEWEST,
             entries: standing.entries,
             entries_ignored: standing.entries_ignored,
             leader_changes: standing.leader_changes,
@@ -54,5 +57,9 @@ impl Leadership for Node {
     fn hand_over(&self, to: Option<&str>) {
         let to = to.unwrap_or_default();
         self.0.with_member(|member| member.hand_over(to));
+    }
+
+    fn finalize_upgrade(&self) {
+        self.0.with_member(|member| member.finalize_upgrade());
     }
 }
