@@ -14,8 +14,8 @@ use crate::grpc::GrpcStream;
 use crate::meter::{Latencies, Progress};
 use crate::options;
 use crate::payload::{IdBytes, Message, idempotency_key, parse_results};
+use crate::reads;
 use crate::report::{Conditions, Measurement, StorageSnapshot, finish_run};
-use crate::rest;
 use crate::server::Server;
 use crate::skew::{AccountChooser, Random};
 use crate::subscriptions::{ExpectedEvents, Subscriptions};
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &options::BatchOptions) -> anyhow::Result<()> {
     })?;
     let reads = options
         .reads
-        .map(|rate| rest::start_reads(&server, &books, rate));
+        .map(|rate| reads::start_reads(&server, &books, rate));
     let reads = reads.transpose()?;
     let pace = options
         .load

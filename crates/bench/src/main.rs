@@ -24,6 +24,7 @@ mod meter;
 mod options;
 mod payload;
 mod pool;
+mod reads;
 mod report;
 mod requests;
 mod rest;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Mode::Pool(options) => pool::run(options),
         Mode::Publish(options) => events::publish(options),
         Mode::Pull(options) => events::pull(options),
+        Mode::Reads(options) => reads::run(options),
         Mode::Restart(options) => restart::run(options),
         Mode::Webhooks(options) => webhooks::run(options),
         Mode::Baseline(options) => baseline::run(options),

@@ -19,6 +19,7 @@ Examples:
   tributary-bench http --connections 64
   tributary-bench http --rate 30000            fixed arrival rate; waits count as latency
   tributary-bench mixed --skew zipf --json
+  tributary-bench reads                        reads alone
   tributary-bench batch --subscriptions 10     with subscriptions that match one payment in 1,000
   tributary-bench holds --holds 1000000        authorizations that all expire at one moment
   tributary-bench webhooks --kills 3
@@ -50,6 +51,8 @@ pub(crate) enum Mode {
     Pull(PullOptions),
     /// Compare workers at a subscription with the queueing model, under random arrivals.
     Pool(PoolOptions),
+    /// Read payments, accounts and statements over HTTP while nobody writes.
+    Reads(ReadsOptions),
     /// Kill a server while it writes, and measure the time until it answers again.
     Restart(RestartOptions),
     /// Measure the time from a request to its webhook, with slow, failing and hanging receivers.
@@ -96,7 +99,7 @@ pub(crate) struct Load {
     /// Exponent of Zipf's law, with --skew zipf
     #[arg(long, value_name = "S", default_value_t = 0.99, value_parser = positive)]
     pub(crate) zipf_exponent: f64,
-    /// Fixed arrival rate per second, of payments (in `mixed`: of requests), instead of the highest
+    /// Fixed arrival rate per second, of payments (in `mixed` and `reads`: of requests), instead of the highest
     /// possible rate. The latency then counts from the time at which a request was due
     #[arg(long, value_name = "PER-SECOND", value_parser = positive)]
     pub(crate) rate: Option<f64>,
@@ -220,6 +223,25 @@ pub(crate) struct MixedOptions {
     /// Requests before the measurement
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub(crate) warmup: u64,
+    /// Number of keep-alive connections
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(crate) connections: u32,
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReadsOptions {
+    /// Reads to measure: in turn a payment, an account, the newest 100 entries of a statement, 100
+    /// entries of a statement before some payment
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    pub(crate) requests: u64,
+    /// Reads before the measurement
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(crate) warmup: u64,
+    /// Payments to make first, so that there is something to read
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) payments: u64,
     /// Number of keep-alive connections
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub(crate) connections: u32,

@@ -13,7 +13,7 @@ use crate::server::Server;
 
 /// The measurement of a load.
 pub(crate) struct Measurement {
-    /// Number of payments; in a mixed load, of requests.
+    /// Number of payments; in a mixed load, of requests; of reads, if nobody writes.
     pub(crate) count: u64,
     pub(crate) took: Duration,
     /// Rate per second in each tenth of the measurement.

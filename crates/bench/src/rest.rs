@@ -1,27 +1,21 @@
-//! Modes `http` and `mixed`, and the reads beside the mode `batch`.
+//! Modes `http` and `mixed`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 
 use crate::books::{AMOUNT_MAX, Books};
 use crate::error::usage_error;
 use crate::http_client::{HttpClient, HttpResponse, RequestTag, Workload};
-use crate::meter::{Latencies, Progress, Summary};
+use crate::meter::{Latencies, Progress};
 use crate::options;
 use crate::payload::idempotency_key;
 use crate::report::{Conditions, Measurement, StorageSnapshot, finish_run};
 use crate::requests::{Head, Template, put_batch_head, put_get, put_post};
-use crate::schedule::shorten_time_slices;
 use crate::server::Server;
 use crate::skew::{AccountChooser, Random};
 
-/// Number of connections of the reads beside a load of writes.
-const READ_CONNECTIONS: u32 = 16;
 /// Maximum number of payment ids that are kept for reads, captures and refunds.
 const REMEMBERED_MAX: usize = 10_000;
 /// Number of characters of a payment's id.
@@ -105,7 +99,7 @@ pub(crate) fn mixed(options: &options::MixedOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn request_head(server: &Server) -> Head {
+pub(crate) fn request_head(server: &Server) -> Head {
     Head {
         host: server.addr.to_string(),
         token: server.token.clone(),
@@ -122,7 +116,7 @@ pub(crate) struct PaymentLoad {
     run: u64,
     per_request: u64,
     /// Whether batches are answered with ids instead of objects.
-    minimal: bool,
+    pub(crate) minimal: bool,
     next: u64,
     end: u64,
     balances: Vec<i64>,
@@ -242,7 +236,7 @@ impl Workload for PaymentLoad {
     }
 }
 
-fn unexpected_response(response: &HttpResponse<'_>) -> anyhow::Error {
+pub(crate) fn unexpected_response(response: &HttpResponse<'_>) -> anyhow::Error {
     let body = &response.body[..response.body.len().min(500)];
     anyhow::anyhow!(
         "the server answered {}: {}",
@@ -439,131 +433,6 @@ impl Workload for MixedLoad {
         if let Some(progress) = &mut self.progress {
             progress.add(1, response.now);
         }
-        Ok(())
-    }
-}
-
-/// Kinds of reads beside a load, sent in turn.
-const READS: [&str; 4] = [
-    "get_payment",
-    "get_account",
-    "statement_newest",
-    "statement_middle",
-];
-
-/// Reads at a fixed rate on their own thread, until they are stopped.
-pub(crate) struct BackgroundReads {
-    thread: JoinHandle<anyhow::Result<ReadLoad>>,
-    stop: Arc<AtomicBool>,
-}
-
-struct ReadLoad {
-    head: Head,
-    accounts: Vec<String>,
-    payments: Vec<String>,
-    random: Random,
-    asked: u64,
-    begun: jiff::Timestamp,
-    latencies: [Latencies; READS.len()],
-}
-
-/// Starts the reads.
-pub(crate) fn start_reads(
-    server: &Server,
-    books: &Books,
-    rate: f64,
-) -> anyhow::Result<BackgroundReads> {
-    let mut reading = ReadLoad {
-        head: request_head(server),
-        accounts: books.account_ids(),
-        payments: Vec::new(),
-        random: Random::new(books.run),
-        asked: 0,
-        begun: jiff::Timestamp::now(),
-        latencies: std::array::from_fn(|_| Latencies::new()),
-    };
-    let mut client = server.client()?;
-    for account in reading.accounts.iter().take(20) {
-        let path = format!("/v1/accounts/{account}/entries?limit=100");
-        let page = client.get_json(&path)?;
-        let lines = page["data"]
-            .as_array()
-            .context("a statement has no entries")?;
-        let payments = lines.iter().filter_map(|line| line["payment"].as_str());
-        reading.payments.extend(payments.map(str::to_owned));
-    }
-    ensure!(!reading.payments.is_empty(), "there is no payment to read");
-    let mut http = HttpClient::open(server.addr, READ_CONNECTIONS)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
-    let thread = std::thread::Builder::new().name("reads".to_owned());
-    let thread = thread.spawn(move || {
-        // The latency must show the server's time, not this thread's wait for a processor.
-        shorten_time_slices();
-        http.run(&mut reading, Some(rate), &stopped)?;
-        Ok(reading)
-    })?;
-    Ok(BackgroundReads { thread, stop })
-}
-
-impl BackgroundReads {
-    /// Stops the reads and returns their latencies.
-    pub(crate) fn stop(self) -> anyhow::Result<BTreeMap<&'static str, Summary>> {
-        self.stop.store(true, Ordering::Relaxed);
-        let Ok(reading) = self.thread.join() else {
-            bail!("the thread of the reads failed");
-        };
-        let reading = reading.context("a read failed")?;
-        let summaries = reading.latencies.iter().map(Latencies::summary);
-        Ok(READS.into_iter().zip(summaries).collect())
-    }
-}
-
-impl Workload for ReadLoad {
-    fn next_request(&mut self, into: &mut Vec<u8>) -> Option<RequestTag> {
-        let kind = (self.asked % READS.len() as u64) as usize;
-        self.asked += 1;
-        let some = |list: &[String], random: &mut Random| {
-            list[random.below(list.len() as u32) as usize].clone()
-        };
-        match kind {
-            0 => {
-                let payment = some(&self.payments, &mut self.random);
-                put_get(into, &self.head, format_args!("/v1/payments/{payment}"));
-            }
-            1 => {
-                let account = some(&self.accounts, &mut self.random);
-                put_get(into, &self.head, format_args!("/v1/accounts/{account}"));
-            }
-            2 => {
-                let account = &self.accounts[0];
-                let path = format_args!("/v1/accounts/{account}/entries?limit=100");
-                put_get(into, &self.head, path);
-            }
-            _ => {
-                // Any time since the start of the load. With --skew hot, the first account is the hot one.
-                let past = jiff::Timestamp::now().duration_since(self.begun);
-                let ms = u32::try_from(past.as_millis()).unwrap_or(u32::MAX);
-                let ms = self.random.below(ms.max(1));
-                let until = self.begun + Duration::from_millis(ms.into());
-                let account = &self.accounts[0];
-                put_get(
-                    into,
-                    &self.head,
-                    format_args!(
-                        "/v1/accounts/{account}/entries?limit=100&created%5Blt%5D={until}"
-                    ),
-                );
-            }
-        }
-        Some(RequestTag { kind, number: 1 })
-    }
-
-    fn take_response(&mut self, tag: RequestTag, response: HttpResponse<'_>) -> anyhow::Result<()> {
-        if response.status != 200 {
-            return Err(unexpected_response(&response));
-        }
-        self.latencies[tag.kind].record(response.latency);
         Ok(())
     }
 }

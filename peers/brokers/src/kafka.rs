@@ -12,7 +12,7 @@ use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use crate::{Options, in_time};
+use crate::{Options, Side, in_time};
 
 fn config(options: &Options) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -20,8 +20,8 @@ fn config(options: &Options) -> ClientConfig {
     config
 }
 
-/// Sends with `acks=all` and waits for every report.
-pub(crate) async fn produce(options: &Options) -> Result<Instant> {
+/// Makes the topic if it is missing, and a producer that sends with `acks=all`.
+async fn producer(options: &Options) -> Result<FutureProducer> {
     let topic = options.destination.as_str();
     let admin: AdminClient<DefaultClientContext> = config(options).create()?;
     let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
@@ -30,10 +30,35 @@ pub(crate) async fn produce(options: &Options) -> Result<Instant> {
         Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
         Err((topic, why)) => bail!("{topic}: {why}"),
     }
-    let producer: FutureProducer = config(options)
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .create()?;
+    let mut config = config(options);
+    config.set("acks", "all").set("enable.idempotence", "true");
+    if options.side == Side::ProduceSingly {
+        // Nothing else comes that could be sent together with a message.
+        config.set("linger.ms", "0");
+    }
+    Ok(config.create()?)
+}
+
+/// Sends one message after another, and returns how long the report of each took.
+pub(crate) async fn produce_singly(options: &Options) -> Result<Vec<Duration>> {
+    let producer = producer(options).await?;
+    let topic = options.destination.as_str();
+    let mut latencies = Vec::new();
+    for number in 0..options.messages {
+        let body = options.body(number);
+        let record = FutureRecord::<str, [u8]>::to(topic).payload(&body);
+        let begun = Instant::now();
+        let sent = producer.send_result(record).map_err(|(error, _)| error)?;
+        confirmed(Some(in_time("a report", sent).await?))?;
+        latencies.push(begun.elapsed());
+    }
+    Ok(latencies)
+}
+
+/// Waits for every report.
+pub(crate) async fn produce(options: &Options) -> Result<Instant> {
+    let producer = producer(options).await?;
+    let topic = options.destination.as_str();
     let begun = Instant::now();
     let mut unconfirmed = FuturesOrdered::new();
     for number in 0..options.messages {

@@ -70,6 +70,8 @@ enum Broker {
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Side {
     Produce,
+    /// Put messages in, each when the one before is confirmed, and tell how long that takes (kafka only)
+    ProduceSingly,
     Consume,
 }
 
@@ -93,9 +95,29 @@ async fn in_time<T>(what: &str, doing: impl Future<Output = T>) -> Result<T> {
     done.with_context(|| format!("{what} takes more than {PATIENCE:?}"))
 }
 
+#[cfg(feature = "kafka")]
+fn print_latencies(mut latencies: Vec<Duration>) {
+    latencies.sort_unstable();
+    let us = |quantile: f64| {
+        let index = (latencies.len() as f64 * quantile) as usize;
+        latencies[index.min(latencies.len() - 1)].as_nanos() as f64 / 1e3
+    };
+    let result = serde_json::json!({
+        "messages": latencies.len(),
+        "p50_us": us(0.5),
+        "p99_us": us(0.99),
+    });
+    println!("{result}");
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let options = Options::parse();
+    #[cfg(feature = "kafka")]
+    if let (Broker::Kafka, Side::ProduceSingly) = (options.broker, options.side) {
+        print_latencies(kafka::produce_singly(&options).await?);
+        return Ok(());
+    }
     // Both return the moment when everything was ready and the work began.
     let begun: Instant = match (options.broker, options.side) {
         #[cfg(feature = "rabbitmq")]

@@ -183,6 +183,18 @@ fn a_mixed_load_is_measured_by_kind() {
 }
 
 #[test]
+fn reads_alone_are_measured_by_kind() {
+    let mode = ["reads", "--requests", "1000", "--warmup", "100"];
+    let shape = ["--payments", "2000", "--connections", "4"];
+    let result = check(&[&mode[..], &shape].concat(), 2_000..2_001);
+    let operations = result["operations"].as_object().expect("an object");
+    for (kind, latencies) in operations {
+        assert_eq!(latencies["latencies"], 250, "{kind}");
+    }
+    assert_eq!((operations.len(), &result["latencies"]), (4, &1_000.into()));
+}
+
+#[test]
 fn a_killed_server_answers_again_and_lost_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");
