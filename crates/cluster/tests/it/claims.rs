@@ -71,6 +71,7 @@ fn genesis() -> Genesis {
         epochs: Vec::new(),
         sealed_id_key: vec![8; 44],
         head: HeadMark::default(),
+        versions: tributary_engine::NEWEST,
     }
 }
 
