@@ -10,6 +10,7 @@ mod bug;
 pub mod driver;
 pub mod entry;
 pub mod fold;
+mod identity;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod log;

@@ -18,6 +18,7 @@ use tributary_engine::NEWEST;
 use crate::bug::Bug;
 use crate::entry::{Body, Entry, Header, Mark};
 use crate::fold::{Fold, Step, Stop};
+pub use crate::identity::Identity;
 use crate::log::Appended;
 
 /// How often a leader appends something.
@@ -33,21 +34,6 @@ pub const OUTWARD_WINDOW: Duration = Duration::from_secs(2);
 /// How long a node looks for what it has read before, if the log does not have it, before it stops: after a failover a connection may
 /// lead to the old server for a moment.
 pub const BEHIND_MAX: Duration = Duration::from_secs(10);
-
-/// Who a node is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// Name of the node, which no other node of the cluster has. At most [`crate::entry::NAME_BYTES_MAX`] bytes.
-    pub name: String,
-    /// Where other nodes reach the node. At most [`crate::entry::URL_BYTES_MAX`] bytes.
-    pub url: String,
-    /// Order in which nodes claim: 0 first.
-    pub rank: u32,
-    /// Random number of this run of the process.
-    pub run: u32,
-    /// Whether it moves a journal onto the log, and may lead before that is done.
-    pub is_moving: bool,
-}
 
 /// What happened to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -747,9 +733,7 @@ impl Node {
             }
             Kind::Barrier => self.wants_barrier = true,
             Kind::Yield => self.yields_to = self.yields_to.take().or(self.yielding.take()),
-            // It is wanted still.
-            Kind::Upgrade => {}
-            Kind::Claim | Kind::Beat | Kind::Closed => {}
+            Kind::Claim | Kind::Beat | Kind::Closed | Kind::Upgrade => {}
         }
     }
 

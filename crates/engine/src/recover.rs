@@ -15,8 +15,7 @@ use crate::checkpoint::{
     TIME_OFFSET,
 };
 use crate::failure::Failure;
-use crate::replay::apply_frame;
-use crate::versions::require_known;
+use crate::replay::{apply_frame, require_known};
 
 /// Blocks of a checkpoint, or frames, that are read ahead of what is done with them.
 const READ_AHEAD: usize = 4;

@@ -1,13 +1,13 @@
 //! Records that were decided before, or elsewhere, applied to a set.
 
 use arrayvec::ArrayVec;
-use tributary_journal::{FrameRef, prefetch};
+use tributary_journal::{FrameRef, Versions, prefetch};
 use tributary_ledger::codec::{Corrupt, RecordRef};
 use tributary_ledger::{self as ledger, WorkingSet};
 
 use crate::failure::Failure;
 use crate::payload;
-use crate::versions::require_known;
+use crate::versions::NEWEST;
 use crate::view::RECORDS_WARMED;
 
 /// Applies the records of a frame from the position `first` on, and forgets what need not be resident.
@@ -39,4 +39,12 @@ pub(crate) fn apply_frame(
     }
     set.evict_through(last);
     Ok(())
+}
+
+/// Refuses records that were decided or written by a newer program.
+pub(crate) fn require_known(versions: Versions, position: u64) -> Result<(), Failure> {
+    match versions.are_known_to(NEWEST) {
+        true => Ok(()),
+        false => Err(Failure::Newer { position, versions }),
+    }
 }
