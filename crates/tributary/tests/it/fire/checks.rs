@@ -303,7 +303,8 @@ fn must_fail(check: impl FnOnce() + std::panic::UnwindSafe) {
 fn writes_that_are_lost_doubled_changed_or_out_of_place_are_found() {
     let (records, written) = example();
     check_example(records, written);
-    let changes: [fn(&mut Vec<Value>, &mut Vec<Written>); 9] = [
+    type Change = fn(&mut Vec<Value>, &mut Vec<Written>);
+    let changes: [Change; 9] = [
         |records, _| drop(records.remove(0)),
         |records, _| records.push(records[0].clone()),
         |_, written| drop(written.remove(0)),

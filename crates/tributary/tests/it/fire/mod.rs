@@ -151,9 +151,9 @@ fn play(log: Option<LogServers>) {
     }
     nodes.stop();
     let (journal, exported) = Journal::export(&site.cluster.data(0));
-    for node in 0..NODES.len() {
+    for (node, name) in NODES.iter().enumerate() {
         let data = site.cluster.data(node);
-        assert_eq!(Journal::export(&data).1, exported, "{}", NODES[node]);
+        assert_eq!(Journal::export(&data).1, exported, "{name}");
         assert_eq!(verify(&data)["ok"], true);
         site.cluster.run_for(0, node, &["verify", "--json"]);
     }
@@ -218,10 +218,7 @@ fn burn(log: &LogServers, nodes: &mut Nodes<'_>, clients: &Clients, report: &mut
         let seen = reader.join().expect("the reader ends");
         // The checks say what is missing in the end.
         let count = written.iter().map(Vec::len).sum();
-        let (lag, begun) = (
-            || [&pulled, &*pushed].map(|it| count_events(it)),
-            Instant::now(),
-        );
+        let (lag, begun) = (|| [&pulled, &*pushed].map(count_events), Instant::now());
         eprintln!("{count} writes; of their events came {:?}", lag());
         while lag().iter().any(|came| *came < count) && begun.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(200));
