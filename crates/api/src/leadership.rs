@@ -49,8 +49,6 @@ pub struct ClusterFigures {
     pub settled_position: u64,
     /// Versions in which records are decided and written.
     pub written: Versions,
-    /// Newest versions that this node knows.
-    pub newest: Versions,
     /// Number of entries of the log that this node has folded.
     pub entries: u64,
     /// Those of them that did not count: written by a node that led no longer, or twice.

@@ -301,7 +301,7 @@ fn write_body(body: &Body<'_>, into: &mut Vec<u8>) {
             }
             write_bytes(&genesis.sealed_id_key, SEALED_BYTES_MAX, into);
             write_head(&genesis.head, into);
-            write_versions(genesis.versions, into);
+            into.extend_from_slice(&genesis.versions.to_bytes());
         }
         Body::Claim { head, node, url } => {
             write_head(head, into);
@@ -320,18 +320,13 @@ fn write_body(body: &Body<'_>, into: &mut Vec<u8>) {
             into.extend_from_slice(&number.to_le_bytes());
             into.extend_from_slice(bytes);
         }
-        Body::Upgrade(versions) => write_versions(*versions, into),
+        Body::Upgrade(versions) => into.extend_from_slice(&versions.to_bytes()),
     }
 }
 
 fn write_head(head: &HeadMark, into: &mut Vec<u8>) {
     into.extend_from_slice(&head.position.to_le_bytes());
     into.extend_from_slice(&head.hash);
-}
-
-fn write_versions(versions: Versions, into: &mut Vec<u8>) {
-    into.extend_from_slice(&versions.format.to_le_bytes());
-    into.extend_from_slice(&versions.rules.to_le_bytes());
 }
 
 fn write_bytes(bytes: &[u8], bytes_max: usize, into: &mut Vec<u8>) {
@@ -432,10 +427,7 @@ impl<'a> Rest<'a> {
     }
 
     fn versions(&mut self) -> Result<Versions, BadEntry> {
-        Ok(Versions {
-            format: u16::from_le_bytes(self.array()?),
-            rules: u16::from_le_bytes(self.array()?),
-        })
+        Ok(Versions::from_bytes(self.array()?))
     }
 
     fn bytes(&mut self, bytes_max: usize) -> Result<&'a [u8], BadEntry> {

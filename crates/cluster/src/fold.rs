@@ -140,8 +140,8 @@ pub struct Fold {
     head: Head,
     /// Number of entries of the log beside the journal.
     beside: u64,
-    /// Versions in which frames are decided and written; none before the first entry.
-    versions: Option<Versions>,
+    /// Versions in which frames are decided and written; zeros before the first entry.
+    versions: Versions,
     closed: Option<Closed>,
     #[cfg(test)]
     pub(crate) bug: Option<crate::bug::Bug>,
@@ -166,7 +166,7 @@ impl Fold {
             leader,
             head,
             beside,
-            versions: Some(versions),
+            versions,
             ..Fold::default()
         }
     }
@@ -227,10 +227,10 @@ impl Fold {
         self.beside
     }
 
-    /// Returns the versions in which frames are decided and written; before the first entry the newest.
+    /// Returns the versions in which frames are decided and written; zeros before the first entry.
     #[must_use]
     pub fn versions(&self) -> Versions {
-        self.versions.unwrap_or(NEWEST)
+        self.versions
     }
 
     /// Whether the journal that was moved onto the log is there.
@@ -334,11 +334,11 @@ impl Fold {
                 Ok(Step::Beside(bytes))
             }
             Body::Upgrade(versions) => {
-                if !self.versions().are_known_to(versions) {
+                if !self.versions.are_known_to(versions) {
                     return Ok(Step::Ignored(Ignored::OtherVersions));
                 }
                 self.require_known(versions)?;
-                self.versions = Some(versions);
+                self.versions = versions;
                 Ok(Step::Upgrade)
             }
             Body::Frame(bytes) => self.take_frame(bytes),
@@ -371,7 +371,7 @@ impl Fold {
     fn begin(&mut self, log_id: [u8; 16], genesis: Genesis) -> Step<'static> {
         self.log_id = log_id;
         self.head.epoch = genesis.epochs.first().map_or(1, |epoch| epoch.number);
-        self.versions = Some(genesis.versions);
+        self.versions = genesis.versions;
         self.genesis = Some(genesis);
         Step::Genesis
     }
@@ -410,7 +410,7 @@ impl Fold {
             return Ok(Step::Ignored(Ignored::AnotherHead));
         }
         frame.verify(&self.head).map_err(unreadable)?;
-        if !header.versions().are_known_to(self.versions()) {
+        if !header.versions().are_known_to(self.versions) {
             return Ok(Step::Ignored(Ignored::OtherVersions));
         }
         self.head = frame.head();

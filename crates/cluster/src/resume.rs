@@ -76,9 +76,7 @@ fn encode(fold: &Fold) -> Vec<u8> {
     bytes.extend_from_slice(&fold.beside().to_le_bytes());
     let leader = fold.leader();
     bytes.push(u8::from(leader.is_some_and(|leader| leader.has_yielded)));
-    let versions = fold.versions();
-    bytes.extend_from_slice(&versions.format.to_le_bytes());
-    bytes.extend_from_slice(&versions.rules.to_le_bytes());
+    bytes.extend_from_slice(&fold.versions().to_bytes());
     let header = |term, nonce| Header {
         log_id: fold.log_id(),
         term,
@@ -132,10 +130,7 @@ fn decode(bytes: &[u8]) -> Option<Fold> {
     };
     let beside = u64::from_le_bytes(take(&mut rest)?);
     let has_yielded = take::<1>(&mut rest)? != [0];
-    let versions = Versions {
-        format: u16::from_le_bytes(take(&mut rest)?),
-        rules: u16::from_le_bytes(take(&mut rest)?),
-    };
+    let versions = Versions::from_bytes(take(&mut rest)?);
     if !versions.are_known_to(NEWEST) {
         // The fold says at which entry a newer program is needed.
         return None;

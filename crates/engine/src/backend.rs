@@ -11,7 +11,6 @@ use tributary_ledger::{Command, Key, Lookups, OwnerId, WorkingSet};
 
 use crate::batch::Batch;
 use crate::failure::Failure;
-use crate::versions::NEWEST;
 
 /// What became of a submitted batch.
 #[derive(Clone, Debug)]
@@ -133,9 +132,7 @@ pub trait Backend: Send {
     fn begin(&mut self) -> Result<Head, Failure>;
 
     /// Returns the versions in which a batch is decided and written now.
-    fn versions(&self) -> Versions {
-        NEWEST
-    }
+    fn versions(&self) -> Versions;
 
     /// Loads the objects that `lookups` names into `set`, as of the head and what `set` already holds. Objects that do not exist stay
     /// absent. Never replaces what `set` holds.

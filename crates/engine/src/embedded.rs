@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tributary_journal::{
     self as journal, AppendError, Disk, Head, KeyExtractor, Maintainer, Meta, OpenError, ReadError,
-    RecoveryReport, Scrubber, Writer, lock,
+    RecoveryReport, Scrubber, Versions, Writer, lock,
 };
 use tributary_ledger::{self as ledger, Lookups, WorkingSet};
 
@@ -24,6 +24,7 @@ use crate::backend::{
 };
 use crate::batch::Batch;
 use crate::failure::Failure;
+use crate::versions::NEWEST;
 use crate::{lookup, recover};
 
 /// Batches in flight where another thread writes them.
@@ -358,6 +359,10 @@ impl Backend for Embedded {
             Io::Threads { appender, .. } => appender.begin()?,
         }
         Ok(self.reader.head())
+    }
+
+    fn versions(&self) -> Versions {
+        NEWEST
     }
 
     fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {

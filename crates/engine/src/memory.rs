@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, RwLock};
 
-use tributary_journal::{BadFrame, FrameRef, Head};
+use tributary_journal::{BadFrame, FrameRef, Head, Versions};
 use tributary_ledger::{self as ledger, Lookups, Residency, WorkingSet};
 
 use crate::backend::{
@@ -14,6 +14,7 @@ use crate::batch::Batch;
 use crate::failure::Failure;
 use crate::lookup;
 use crate::payload;
+use crate::versions::NEWEST;
 
 #[derive(Default)]
 struct Stored {
@@ -82,6 +83,10 @@ impl Backend for Memory {
 
     fn begin(&mut self) -> Result<Head, Failure> {
         Ok(JournalReader::head(self))
+    }
+
+    fn versions(&self) -> Versions {
+        NEWEST
     }
 
     fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {

@@ -57,6 +57,22 @@ pub struct Versions {
 }
 
 impl Versions {
+    /// Returns the bytes by which logs and files name them.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 4] {
+        let ([a, b], [c, d]) = (self.format.to_le_bytes(), self.rules.to_le_bytes());
+        [a, b, c, d]
+    }
+
+    /// Reads what [`Versions::to_bytes`] gives.
+    #[must_use]
+    pub fn from_bytes([a, b, c, d]: [u8; 4]) -> Versions {
+        Versions {
+            format: u16::from_le_bytes([a, b]),
+            rules: u16::from_le_bytes([c, d]),
+        }
+    }
+
     /// Whether a program that knows `newest` can read what was written in these.
     #[must_use]
     pub fn are_known_to(self, newest: Versions) -> bool {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tributary_engine::{
     Backend, Batch, Disk, Failure, Head, JournalReader, KeyQueries, KeyUse, Recovered, Ticket,
+    Versions,
 };
 use tributary_ledger::{Lookups, WorkingSet};
 
@@ -35,6 +36,10 @@ impl Backend for Intercepted {
 
     fn begin(&mut self) -> Result<Head, Failure> {
         self.inner.begin()
+    }
+
+    fn versions(&self) -> Versions {
+        self.inner.versions()
     }
 
     fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {

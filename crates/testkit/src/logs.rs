@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tributary_cluster::entry::{Body, Entry, Genesis, HeadMark, Header, Mark};
 use tributary_cluster::log::{Appended, Log};
 use tributary_cluster::memory::MemoryStore;
-use tributary_engine::NEWEST;
+use tributary_engine::{NEWEST, Versions};
 use tributary_journal::Meta;
 
 /// Name of the variable that says over which log tests run: see [`Kind`].
@@ -78,7 +78,7 @@ pub(crate) fn begin_new(meta: &Meta) -> Option<Connect> {
         Kind::Memory => {
             let store = MemoryStore::default();
             let connect: Connect = Box::new(move || Box::new(store.connect()));
-            assert!(begin(&mut *connect(), meta), "it is new");
+            assert!(begin(&mut *connect(), meta, NEWEST), "it is new");
             Some(connect)
         }
         #[cfg(feature = "postgres")]
@@ -88,15 +88,18 @@ pub(crate) fn begin_new(meta: &Meta) -> Option<Connect> {
     }
 }
 
-/// Begins a log, if it is empty. Whether it was.
-fn begin(log: &mut dyn Log, meta: &Meta) -> bool {
+/// Begins a log as that of a journal with this identity, in these versions, if it is empty. Whether it was.
+///
+/// # Panics
+/// If the log can't be used, or something goes wrong.
+pub fn begin(log: &mut dyn Log, meta: &Meta, versions: Versions) -> bool {
     let header = Header {
         log_id: LOG_ID,
         term: 0,
         nonce: 0,
         settled: Mark::default(),
     };
-    let genesis = Genesis::new(meta, 1, vec![0; 32], HeadMark::default(), NEWEST);
+    let genesis = Genesis::new(meta, 1, vec![0; 32], HeadMark::default(), versions);
     let entry = Entry::encode(&header, &Body::Genesis(genesis));
     in_time("a session of the log", || log.session().is_ok());
     match log.append(0, &entry, PATIENCE) {
@@ -111,7 +114,7 @@ fn begin(log: &mut dyn Log, meta: &Meta) -> bool {
 /// # Panics
 /// If it takes too long.
 #[track_caller]
-pub(crate) fn in_time(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn in_time(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
@@ -125,6 +128,7 @@ mod postgres {
     use std::sync::atomic::{AtomicI16, Ordering};
 
     use tributary_cluster::postgres::{Options, PostgresLog};
+    use tributary_engine::NEWEST;
     use tributary_journal::Meta;
 
     use super::{Connect, begin, in_time};
@@ -141,7 +145,7 @@ mod postgres {
             let stream = NEXT.fetch_add(1, Ordering::Relaxed);
             assert!(stream >= 0, "the server has no more streams: use a new one");
             // Another run of tests may have used it.
-            if begin(&mut connect(url, stream), meta) {
+            if begin(&mut connect(url, stream), meta, NEWEST) {
                 let url = url.to_owned();
                 return Box::new(move || Box::new(connect(&url, stream)));
             }
@@ -166,6 +170,7 @@ mod kafka {
     use std::time::SystemTime;
 
     use tributary_cluster::kafka::{KafkaLog, Options};
+    use tributary_engine::NEWEST;
     use tributary_journal::Meta;
 
     use super::{Connect, begin, in_time};
@@ -178,7 +183,7 @@ mod kafka {
         let topic = format!("test-{}-{number}", since.as_nanos());
         let mut log = connect(brokers, &topic);
         in_time("the topic is made", || log.create().is_ok());
-        assert!(begin(&mut log, meta), "it is new");
+        assert!(begin(&mut log, meta, NEWEST), "it is new");
         let brokers = brokers.to_owned();
         Box::new(move || Box::new(connect(&brokers, &topic)))
     }

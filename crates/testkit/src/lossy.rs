@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tributary_engine::{
-    Backend, Batch, Disk, Failure, Fate, Head, JournalReader, KeyQueries, KeyUse, Recovered, Ticket,
+    Backend, Batch, Disk, Failure, Fate, Head, JournalReader, KeyQueries, KeyUse, Recovered,
+    Ticket, Versions,
 };
 use tributary_ledger::{Lookups, WorkingSet};
 
@@ -147,6 +148,10 @@ impl Backend for Lossy {
         plan.cut = false;
         drop(plan);
         self.inner.begin()
+    }
+
+    fn versions(&self) -> Versions {
+        self.inner.versions()
     }
 
     fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {

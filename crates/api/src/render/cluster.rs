@@ -1,7 +1,7 @@
 //! The cluster, as it looks from one of its nodes.
 
 use serde::Serialize;
-use tributary_engine::Versions;
+use tributary_engine::{NEWEST, Versions};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
@@ -138,7 +138,7 @@ pub fn cluster(role: Role, figures: ClusterFigures, position: u64) -> ClusterObj
         position,
         confirmed_ms_ago: millis.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX)),
         written: figures.written.into(),
-        newest: figures.newest.into(),
+        newest: NEWEST.into(),
         entries: figures.entries,
         entries_ignored: figures.entries_ignored,
         leader_changes: figures.leader_changes,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tributary_cluster::backend::{Calls, Member, prepare};
 use tributary_cluster::beside::ClusterLog;
-use tributary_cluster::entry::{Body, Entry, Genesis, HeadMark, Header, Mark};
 use tributary_cluster::log::{Appended, Log, LogError};
 use tributary_cluster::memory::{MemoryLog, MemoryStore};
 use tributary_cluster::node::{Identity, Node};
@@ -20,8 +19,10 @@ use tributary_journal::{DirDisk, Disk, create};
 use tributary_ledger::{AccountId, Body as Action, Command};
 use tributary_testkit::backends::{cluster_meta, small_segments};
 use tributary_testkit::commands::{command, open, pay};
+use tributary_testkit::logs::begin;
+pub(crate) use tributary_testkit::logs::in_time;
 
-use crate::contract::{PATIENCE, Rig, begin};
+use crate::contract::{PATIENCE, Rig};
 
 const NODES: usize = 3;
 const CLIENTS: usize = 3;
@@ -29,26 +30,7 @@ const PAYMENTS: usize = 60;
 
 /// Begins a log.
 pub(crate) fn begin_log(log: &mut dyn Log) {
-    begin_log_in(log, NEWEST);
-}
-
-fn begin_log_in(log: &mut dyn Log, versions: Versions) {
-    begin(log);
-    let header = Header {
-        log_id: [6; 16],
-        term: 0,
-        nonce: 0,
-        settled: Mark::default(),
-    };
-    let genesis = Genesis::new(
-        &cluster_meta(),
-        1,
-        vec![0; 32],
-        HeadMark::default(),
-        versions,
-    );
-    let entry = Entry::encode(&header, &Body::Genesis(genesis));
-    assert_eq!(log.append(0, &entry, PATIENCE), Appended::At(0));
+    assert!(begin(log, &cluster_meta(), NEWEST), "it is new");
 }
 
 /// A node, with its engine and its mirror.
@@ -107,15 +89,6 @@ impl Running {
         }
         member.stop();
         engine.shutdown();
-    }
-}
-
-#[track_caller]
-pub(crate) fn in_time(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
-        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -294,7 +267,10 @@ fn records_are_of_the_old_versions_until_the_upgrade_is_finalized_whoever_leads(
         ..NEWEST
     };
     let store = MemoryStore::default();
-    begin_log_in(&mut store.connect(), old);
+    assert!(
+        begin(&mut store.connect(), &cluster_meta(), old),
+        "it is new"
+    );
     let folders = [(); 2].map(|()| tempfile::tempdir().expect("there is room"));
     let nodes = [0, 1]
         .map(|rank| Running::start(&folders[rank], rank as u32, 0, Box::new(store.connect())));

@@ -8,6 +8,7 @@ use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 use tributary_api::form::cluster::HandOver;
 use tributary_api::render::cluster::{ClusterObject, cluster};
+use tributary_engine::NEWEST;
 
 use crate::app::App;
 use crate::auth::{PlatformReading, PlatformWriting};
@@ -58,8 +59,7 @@ pub(crate) async fn finalize_upgrade(
     node.leadership.finalize_upgrade();
     let begun = Instant::now();
     loop {
-        let figures = node.leadership.figures();
-        if figures.written == figures.newest {
+        if node.leadership.figures().written == NEWEST {
             return Ok(shown(&app, node));
         }
         if begun.elapsed() >= FINALIZE_WITHIN {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use tributary_engine::{
     Backend, Basis, Batch, DirLock, Disk, Failure, Fate, File, FrameLog, Head, JournalMeta,
     JournalReader, KeyQueries, KeyUse, LogVisitor, Recovered, Standing, StoreStats, Ticket,
+    Versions,
 };
 use tributary_ledger::{Lookups, WorkingSet};
 
@@ -214,6 +215,10 @@ impl Backend for Faulty {
             return Err(Failure::Unavailable("switched off".to_owned()));
         }
         self.inner.begin()
+    }
+
+    fn versions(&self) -> Versions {
+        self.inner.versions()
     }
 
     fn load(&mut self, lookups: &Lookups, set: &mut WorkingSet) -> Result<(), Failure> {

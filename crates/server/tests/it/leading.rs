@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tributary_api::leadership::{ClusterFigures, Confirmed, Leadership, Role};
-use tributary_engine::NEWEST;
 use tributary_testkit::store::TestStore;
 
 struct Node(TestStore);
@@ -33,7 +32,6 @@ impl Leadership for Node {
             leader: standing.leader.map(|(name, _)| name),
             settled_position: standing.position,
             written: standing.versions,
-            newest: NEWEST,
             entries: standing.entries,
             entries_ignored: standing.entries_ignored,
             leader_changes: standing.leader_changes,

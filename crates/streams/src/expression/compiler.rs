@@ -141,8 +141,7 @@ impl Compiler<'_> {
                 Ok((Node::Field(field), found))
             }
             Named::Key(map, key) => {
-                self.fields
-                    .push((map, path[..path.len() - key.len() - 1].to_owned()));
+                self.use_map(map, path, key);
                 let map = self.node(Node::Field(map), tree.span);
                 let key = self.string(key);
                 let key = self.node(key, tree.span);
@@ -159,12 +158,17 @@ impl Compiler<'_> {
                 Ok(Node::HasField(field))
             }
             Named::Key(map, key) => {
-                self.fields
-                    .push((map, path[..path.len() - key.len() - 1].to_owned()));
+                self.use_map(map, path, key);
                 Ok(Node::HasKey(map, self.string_number(key)))
             }
             wrong => Err(self.no_field(tree, path, wrong)),
         }
+    }
+
+    /// Takes down that a map is used, by the path of one of its keys.
+    fn use_map(&mut self, map: FieldId, path: &str, key: &str) {
+        let path = &path[..path.len() - key.len() - 1];
+        self.fields.push((map, path.to_owned()));
     }
 
     fn no_field(&self, tree: &Tree, path: &str, named: Named<'_>) -> CompileError {

@@ -224,10 +224,7 @@ impl Sliding {
             Kind::Min | Kind::Max => size_of::<(u64, i64)>(),
             Kind::Distinct => DISTINCT_VALUE_BYTES + input(plan.input).heap_bytes(),
         });
-        let inputs = (0..plans.inputs).map(|place| {
-            let value = input(place);
-            size_of::<OwnedScalar>() + value.heap_bytes()
-        });
+        let inputs = (0..plans.inputs).map(|place| input(place).bytes());
         size_of::<i64>() + inputs.sum::<usize>() + held.sum::<usize>()
     }
 

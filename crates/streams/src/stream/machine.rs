@@ -57,7 +57,7 @@ struct Waiting {
 impl Waiting {
     fn bytes(&self) -> usize {
         let inputs = self.inputs.iter();
-        let inputs = inputs.map(|value| size_of::<OwnedScalar>() + value.heap_bytes());
+        let inputs = inputs.map(OwnedScalar::bytes);
         WAITING_BYTES + self.key.len() + inputs.sum::<usize>()
     }
 }
@@ -542,8 +542,8 @@ fn result_sink<'s>(
 ) -> impl FnMut(Figures<'_>) -> Result<(), StopReason> + 's {
     move |figures| {
         let (key, end, revision) = (figures.key, figures.end, figures.revision);
-        let id = result_id(&compiled.definition.name, version, key, end, revision);
         if let Some(row) = select_row(compiled, figures)? {
+            let id = result_id(&compiled.definition.name, version, key, end, revision);
             outputs.push(Output::Result(StreamResult { id, row, revision }));
         }
         Ok(())

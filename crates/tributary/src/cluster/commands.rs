@@ -407,15 +407,13 @@ fn finalize_upgrade(arguments: &cli::ClusterFinalizeUpgrade) -> anyhow::Result<E
         let mut client = arguments.server.client_of(url)?;
         client.get("/v1/cluster")?.require_success()?.json()
     };
-    let newest = ask(&first.url)?["newest"].clone();
+    let statuses: Vec<_> = nodes.iter().map(|node| ask(&node.url)).collect();
+    let known = statuses.iter().flatten().map(|status| &status["newest"]);
     let mut objections = Vec::new();
-    for node in &nodes {
-        match ask(&node.url) {
-            Ok(status) if status["newest"] == newest => {}
-            Ok(status) => objections.push(format!(
-                "{} knows {} and {} knows {newest}",
-                node.name, status["newest"], first.name
-            )),
+    for (node, status) in nodes.iter().zip(&statuses) {
+        match status {
+            Ok(status) if known.clone().all(|newest| *newest == status["newest"]) => {}
+            Ok(status) => objections.push(format!("{} knows {}", node.name, status["newest"])),
             Err(error) => objections.push(format!("{} can't be asked: {error:#}", node.name)),
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tributary_api::leadership::{ClusterFigures, Confirmed, Leadership, NodeAddress, Role};
 use tributary_cluster::backend::Member;
-use tributary_engine::NEWEST;
 use tributary_messaging::Messaging;
 
 /// How long a confirmation may take.
@@ -47,7 +46,6 @@ impl Leadership for ClusterLeadership {
             leader: standing.leader.map(|(name, _)| name),
             settled_position: standing.position,
             written: standing.versions,
-            newest: NEWEST,
             entries: standing.entries,
             entries_ignored: standing.entries_ignored,
             leader_changes: standing.leader_changes,

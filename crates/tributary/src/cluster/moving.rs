@@ -67,12 +67,10 @@ pub(crate) fn move_onto(
     let last = reader
         .frame(head.position)
         .context("the journal can't be read")?;
-    let last = last.and_then(|frame| {
-        FrameRef::parse(&frame)
-            .ok()
-            .map(|frame| frame.header().versions())
+    let versions = last.map_or(NEWEST, |last| {
+        let last = FrameRef::parse(&last).expect("it was verified");
+        last.header().versions()
     });
-    let versions = last.unwrap_or(NEWEST);
     let mut kept = FileLog::new(disk.clone(), DELIVERY_DIRECTORY, DELIVERY_LOG_VERSION);
     let mut standing = |basis: &Basis| basis.standing(&*reader);
     let pieces = read_pieces(&mut kept, Basis::from(head), head.timestamp, &mut standing);

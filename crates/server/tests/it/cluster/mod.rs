@@ -81,7 +81,6 @@ impl Leadership for FakeLeadership {
             leader: Some("node-1".to_owned()),
             settled_position: 7,
             written: state.written,
-            newest: NEWEST,
             entries: 20,
             entries_ignored: 2,
             leader_changes: 1,

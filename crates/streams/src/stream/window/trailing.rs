@@ -51,6 +51,14 @@ impl Queue {
         *self.times.back().expect("a key that is kept has an event")
     }
 
+    /// Takes the events up to this time into the window.
+    fn enter_until(&mut self, plans: &Plans, end: i64) -> Result<(), StopReason> {
+        while self.times.get(self.inside).is_some_and(|time| *time <= end) {
+            self.enter(plans)?;
+        }
+        Ok(())
+    }
+
     /// Takes the next event into the window.
     fn enter(&mut self, plans: &Plans) -> Result<(), StopReason> {
         let first = self.inside * plans.inputs;
@@ -121,22 +129,19 @@ impl Trailing {
             let expiry = item.time + self.size + self.delay;
             self.expiries.insert((expiry, slot));
         }
+        let (start, end) = self.interval_at(item.time);
         let queue = self.keys.get_mut(slot).1;
         queue.revision = match queue.times.back() {
             Some(time) if *time == item.time => queue.revision + 1,
             _ => 0,
         };
-        let (start, end) = (item.time - self.size - self.delay, item.time - self.delay);
         while queue.times.front().is_some_and(|time| *time <= start) {
             self.bytes -= queue.leave(plans);
         }
         queue.times.push_back(item.time);
         queue.inputs.extend(item.inputs.iter().cloned());
         self.bytes += Sliding::event_bytes(plans, |input| &item.inputs[input]);
-        let next = |queue: &Queue| queue.times.get(queue.inside).copied();
-        while next(queue).is_some_and(|time| time <= end) {
-            queue.enter(plans)?;
-        }
+        queue.enter_until(plans, end)?;
         sink(Figures {
             key: item.key,
             start,
@@ -194,13 +199,7 @@ impl Trailing {
             queue.inputs = reader.values(count.checked_mul(plans.inputs)?)?.into();
             let youngest = *queue.times.back()?;
             let end = youngest.checked_sub(self.delay)?;
-            while queue
-                .times
-                .get(queue.inside)
-                .is_some_and(|time| *time <= end)
-            {
-                queue.enter(plans).ok()?;
-            }
+            queue.enter_until(plans, end).ok()?;
             self.bytes += key_bytes(plans, key);
             for event in 0..count {
                 let input = |input: usize| &queue.inputs[event * plans.inputs + input];

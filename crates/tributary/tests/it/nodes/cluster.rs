@@ -121,24 +121,34 @@ impl Cluster {
         body: &Value,
         first: usize,
     ) -> Value {
-        let begun = Instant::now();
-        for attempt in first.. {
-            let address = &self.addresses[attempt % NODES.len()];
-            match http::request(address, "POST", path, token, Some(key), Some(body)) {
-                Ok(answer) if (200..300).contains(&answer.status) => return answer.json(),
-                // Nothing was written, or nobody knows yet.
-                Ok(answer) => assert!(
-                    [429, 503, 504].contains(&answer.status),
-                    "{}",
-                    answer.json()
-                ),
-                Err(_) => {}
-            }
-            assert!(begun.elapsed() < PATIENCE, "nobody decides {path} {key}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        unreachable!()
+        decide(&self.addresses, token, (path, key, body), first)
     }
+}
+
+/// Sends a request, a path with a key and a body, to one of the addresses after another until one decides it.
+pub(crate) fn decide(
+    addresses: &[String],
+    token: &str,
+    (path, key, body): (&str, &str, &Value),
+    first: usize,
+) -> Value {
+    let begun = Instant::now();
+    for attempt in first.. {
+        let address = &addresses[attempt % addresses.len()];
+        match http::request(address, "POST", path, token, Some(key), Some(body)) {
+            Ok(answer) if (200..300).contains(&answer.status) => return answer.json(),
+            // Nothing was written, or nobody knows yet.
+            Ok(answer) => assert!(
+                [429, 503, 504].contains(&answer.status),
+                "{}",
+                answer.json()
+            ),
+            Err(_) => {}
+        }
+        assert!(begun.elapsed() < PATIENCE, "nobody decides {path} {key}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    unreachable!()
 }
 
 /// Which of the nodes leads.
