@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::http;
-use crate::nodes::cluster::{Cluster, find_leader, until};
+use crate::nodes::cluster::{Cluster, decide, find_leader, until};
 use crate::nodes::{Kind, Scene, moved};
 use crate::support::{PROGRAM, Server, all_pages, text};
 
@@ -110,6 +110,11 @@ fn roll(cluster: &Cluster, nodes: &mut [Option<Server>], answers: &Mutex<Answers
     eprintln!(
         "all nodes {what}: the slowest answer took {} ms",
         slowest.as_millis()
+    );
+    // The long form is measured, too; a test may run on a machine of any speed.
+    assert!(
+        newer().is_none() || slowest < Duration::from_secs(5),
+        "a client that repeats its request for 5 s was not answered"
     );
 }
 
@@ -230,25 +235,8 @@ fn write(
         let body =
             json!({ "amount": amount, "currency": "EUR", "source": source, "destination": wallet });
         let begun = Instant::now();
-        let mut attempts = (writer + count as usize)..;
-        let made = until("a payment is made", || {
-            let address = &addresses[attempts.next()? % addresses.len()];
-            let made = http::request(
-                address,
-                "POST",
-                "/v1/transfers",
-                token,
-                Some(&key),
-                Some(&body),
-            );
-            let made = made.ok()?;
-            assert!(
-                (200..300).contains(&made.status) || [429, 503, 504].contains(&made.status),
-                "{}",
-                made.json()
-            );
-            (made.status < 300).then(|| made.json())
-        });
+        let first = writer + count as usize;
+        let made = decide(addresses, token, ("/v1/transfers", &key, &body), first);
         let mut answers = answers.lock().expect("no holder panics");
         answers.slowest = answers.slowest.max(begun.elapsed());
         let id = made["id"].as_str().expect("an id").to_owned();
