@@ -90,7 +90,7 @@ pub enum OpenError {
     #[error(transparent)]
     Damaged(#[from] Damage),
     /// A file is of a newer format than this code knows. Nothing was changed.
-    #[error("{file} is of format version {version}, which this program cannot read")]
+    #[error("{file} is of format version {version}, which a newer version of this program wrote")]
     Unsupported {
         /// The file, relative to the journal's directory.
         file: String,

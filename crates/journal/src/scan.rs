@@ -64,7 +64,7 @@ pub enum ScanError {
     #[error("no frame of this journal has the hash of the anchor")]
     AnchorMissing,
     /// A file is of a newer format than this code knows.
-    #[error("{file} is of format version {version}, which this program cannot read")]
+    #[error("{file} is of format version {version}, which a newer version of this program wrote")]
     Unsupported {
         /// The file, relative to the journal's directory.
         file: String,
