@@ -21,6 +21,7 @@ pub mod moment;
 pub mod render;
 mod schema;
 pub mod settings;
+pub mod streaming;
 pub mod subscriptions;
 pub mod time;
 pub mod token;

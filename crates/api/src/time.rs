@@ -16,6 +16,12 @@ pub fn format_timestamp(nanos: u64) -> String {
     time.expect("64-bit nanoseconds are a time").to_string()
 }
 
+/// `nanos` since 1970, or before that if negative, as [`format_timestamp`] has it; nothing before the year -9999 or after 9999.
+pub fn format_time_ns(nanos: i128) -> String {
+    let time = Timestamp::from_nanosecond(nanos);
+    time.map_or_else(|_| String::new(), |time| time.to_string())
+}
+
 /// Nanoseconds since 1970 of an RFC 3339 time; none if it has another form or lies before 1970 or after 2553.
 pub fn parse_timestamp(text: &str) -> Option<u64> {
     if !has_rfc3339_form(text.as_bytes()) {

@@ -59,6 +59,8 @@ pub enum IdKind {
     Binder = 11,
     /// `bnd_`: a binding, by its number, which is no position.
     Binding = 12,
+    /// `str_`: a stream, by its number, which is no position.
+    Stream = 13,
 }
 
 impl IdKind {
@@ -77,6 +79,7 @@ impl IdKind {
             IdKind::Setting => "set",
             IdKind::Binder => "bdr",
             IdKind::Binding => "bnd",
+            IdKind::Stream => "str",
         }
     }
 
@@ -87,10 +90,11 @@ impl IdKind {
 }
 
 /// Kinds of settings whose ids have a prefix of their own.
-const OWN_PREFIXES: [(SettingKind, IdKind); 3] = [
+const OWN_PREFIXES: [(SettingKind, IdKind); 4] = [
     (SettingKind::SUBSCRIPTION, IdKind::Subscription),
     (SettingKind::BINDER, IdKind::Binder),
     (SettingKind::BINDING, IdKind::Binding),
+    (SettingKind::STREAM, IdKind::Stream),
 ];
 
 /// Encodes and decodes the public ids of one journal. Cheap to clone.
@@ -390,8 +394,10 @@ mod tests {
         assert!(binder.starts_with("bdr_"), "{binder}");
         let binding = ids.encode_setting(SettingKind::BINDING, SettingId(7));
         assert!(binding.starts_with("bnd_"), "{binding}");
+        let stream = ids.encode_setting(SettingKind::STREAM, SettingId(7));
+        assert!(stream.starts_with("str_"), "{stream}");
         // The number of such a kind under the other prefix names nothing.
-        for kind in [1, 4, 5] {
+        for kind in [1, 4, 5, 6] {
             let forged = ids.pair_text(IdKind::Setting, kind, 7);
             assert_eq!(ids.decode_setting(&forged), None);
         }

@@ -72,7 +72,7 @@ pub use request::{
 };
 // What the port speaks in, so that a backend outside of this crate need not know the journal.
 pub use tributary_journal::{
-    DirDisk, DirLock, Disk, File, FrameBuilder, FrameRef, Head, Versions, lock,
+    DirDisk, DirLock, Disk, File, FrameBuilder, FrameRef, Head, Versions, lock, replace_file,
 };
 
 pub use read::{

@@ -2,8 +2,8 @@
 
 use crate::codec::{Corrupt, Operation, RecordRef};
 use crate::{
-    Account, ApiKey, Body, Command, Context, Details, Outcome, Owner, Payment, QueueState,
-    Residency, Setting, TimeOffset, WorkingSet,
+    Account, AdvanceTime, ApiKey, Body, Command, Context, Details, Outcome, Owner, Payment,
+    QueueState, Residency, Setting, TimeOffset, WorkingSet,
 };
 
 /// Applies an outcome to the set. Cannot fail: `decide` checked everything, now or when the record was
@@ -135,7 +135,9 @@ fn apply_names(set: &mut WorkingSet, command: &Command, outcome: &Outcome, ctx: 
                 set.put_external(account.owner, external.clone(), account.id, ctx.position);
             }
         }
-        Body::AdvanceTime(advance) if set.time_offset().changed_at < ctx.position => {
+        Body::AdvanceTime(advance)
+            if *advance != AdvanceTime::BARRIER && set.time_offset().changed_at < ctx.position =>
+        {
             let before = set.time_offset().nanos;
             set.put_time_offset(TimeOffset {
                 nanos: before.saturating_add(advance.nanos(ctx.timestamp)),

@@ -107,6 +107,14 @@ pub const SETTING_KINDS: &[KindRules] = &[
         body_bytes_max: 16 * 1_024,
         events: events!("binding"),
     },
+    KindRules {
+        kind: SettingKind::STREAM,
+        name: "stream",
+        put_by: PutBy::Platform,
+        in_all: 100,
+        body_bytes_max: SettingBody::BYTES_MAX,
+        events: events!("stream"),
+    },
 ];
 
 impl SettingKind {
@@ -120,6 +128,8 @@ impl SettingKind {
     pub const BINDER: SettingKind = SettingKind(4);
     /// A destination at a broker, joined to the system.
     pub const BINDING: SettingKind = SettingKind(5);
+    /// Figures over windows of events, by key.
+    pub const STREAM: SettingKind = SettingKind(6);
 
     /// Returns the rules of this kind; none if this version does not know the kind.
     pub fn rules(self) -> Option<&'static KindRules> {

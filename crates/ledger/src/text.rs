@@ -158,7 +158,7 @@ fn slug(bytes: &[u8]) -> bool {
 }
 
 /// Prefixes of topics: of applications, and of the system itself.
-const TOPIC_PREFIXES: [&[u8]; 2] = [APP, b"subscription."];
+const TOPIC_PREFIXES: [&[u8]; 3] = [APP, b"subscription.", b"stream."];
 const APP: &[u8] = b"app.";
 
 impl Topic {
@@ -223,7 +223,7 @@ utf8_word!(
     Reason, 22, 255, utf8
 );
 utf8_word!(
-    /// Topic of a published event: `app.`, or of the system's own events `subscription.`, and one to eight words of
+    /// Topic of a published event: `app.`, or of the system's own events `subscription.` or `stream.`, and one to eight words of
     /// `a-z 0-9 _ -` with dots between them, at most 128 bytes.
     Topic, 46, 128, topic
 );

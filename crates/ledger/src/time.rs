@@ -22,6 +22,10 @@ pub struct TimeOffset {
 }
 
 impl AdvanceTime {
+    /// Moves nothing: the record says only that it is as late as it is. The system alone appends it, where something waits for the time
+    /// and nothing else is recorded.
+    pub const BARRIER: AdvanceTime = AdvanceTime::By(0);
+
     /// Returns the time to add at the time `now` of the record; 0 if the clock would not move forwards.
     pub fn nanos(self, now: u64) -> u64 {
         match self {

@@ -11,6 +11,7 @@ use tributary_api::error::ApiError;
 use tributary_api::failures::{internal_error, outcome_unknown};
 use tributary_api::intake::Intake;
 use tributary_api::settings::SettingTypes;
+use tributary_api::streaming::Streaming;
 use tributary_api::subscriptions::require_messaging;
 use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, Reader, SubmitQueue};
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) transport: Option<Arc<dyn PushTransport>>,
     /// What checks binders and bindings.
     pub(crate) brokers: Arc<dyn Brokers>,
+    /// What checks and runs streams.
+    pub(crate) streaming: Arc<dyn Streaming>,
     /// The kinds of settings that can be applied.
     pub(crate) setting_types: SettingTypes,
     pub(crate) reader: Reader,

@@ -248,6 +248,7 @@ mod tests {
     use tokio::sync::watch;
     use tributary_api::intake::Intake;
     use tributary_api::settings::SettingTypes;
+    use tributary_api::streaming::NoStreaming;
     use tributary_connect::adapters::Adapters;
     use tributary_connect::webhooks::Keyring;
     use tributary_engine::{Engine, JournalMeta, Memory, Options, SubmitQueue, SystemClock};
@@ -288,6 +289,7 @@ mod tests {
                     engine.reader().ids().clone(),
                     engine.clock(),
                 )),
+                streaming: Arc::new(NoStreaming),
                 setting_types: SettingTypes::default(),
                 rate: RateLimiter::new(None),
                 threads: Vec::new(),

@@ -8,6 +8,7 @@ mod positions;
 mod references;
 
 use axum::Router;
+use axum::http::Method;
 use axum::routing::get;
 use serde_json::{Map, Value};
 use tributary_api::code::ErrorCode;
@@ -29,11 +30,12 @@ use utoipa_axum::routes;
 use self::lines::write_in_lines;
 use self::references::share_repeated_parts;
 use crate::app::App;
+use crate::cluster::places::{Place, place_of_route};
 use crate::response::ErrorResponse;
 use crate::routes::{
     accounts, api_keys, attempts, batches, binders, bindings, books, clock, cluster, deliveries,
     events, health, journal, owners, pages, payments, payouts, queues, refunds, sandbox, settings,
-    stream, subscriptions, timeline,
+    stream, streams, subscriptions, timeline,
 };
 use crate::version::CURRENT_VERSION;
 
@@ -98,6 +100,13 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(bindings::dead_letters))
         .routes(routes!(bindings::requeue))
         .routes(routes!(bindings::drop_dead))
+        .routes(routes!(streams::create, streams::list_all))
+        .routes(routes!(streams::get, streams::update, streams::delete))
+        .routes(routes!(streams::pause))
+        .routes(routes!(streams::resume))
+        .routes(routes!(streams::figures))
+        .routes(routes!(streams::rows))
+        .routes(routes!(streams::preview))
         .routes(routes!(settings::list_all))
         .routes(routes!(settings::get))
         .routes(routes!(settings::revisions))
@@ -225,6 +234,10 @@ fn finish(api: &mut OpenApi) {
             "bindings",
             "Brokers and the destinations there that are joined to the system, for the platform.",
         ),
+        (
+            "streams",
+            "Figures over windows of events, for the platform.",
+        ),
         ("settings", "Many settings at once, as a file says."),
         ("books", "The ledger as a whole, for the platform."),
         ("api_keys", "Who may call, for the platform."),
@@ -273,7 +286,7 @@ fn finish(api: &mut OpenApi) {
 }
 
 /// Operations that may come without an idempotency key: a change without one is made under a key of its own.
-const SETTING_CHANGES: [&str; 11] = [
+const SETTING_CHANGES: [&str; 15] = [
     "updateSubscription",
     "deleteSubscription",
     "pauseSubscription",
@@ -285,6 +298,10 @@ const SETTING_CHANGES: [&str; 11] = [
     "deleteBinding",
     "pauseBinding",
     "resumeBinding",
+    "updateStream",
+    "deleteStream",
+    "pauseStream",
+    "resumeStream",
 ];
 
 fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
@@ -299,7 +316,8 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         || path == "/v1/settings/apply"
         || path.starts_with("/v1/subscriptions/")
         || path.starts_with("/v1/binders/")
-        || path.starts_with("/v1/bindings/");
+        || path.starts_with("/v1/bindings/")
+        || path.starts_with("/v1/streams/");
     let keyed_if_wished =
         SETTING_CHANGES.contains(&operation.operation_id.as_deref().unwrap_or(""));
     expansion::add_parameter(operation);
@@ -308,7 +326,8 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         parameters.push(version_parameter());
     }
     let of_ledger = path.starts_with("/v1/");
-    if of_ledger && !writes {
+    let of_node = place_of_route(&Method::GET, path) == Place::Node;
+    if of_ledger && !writes && !of_node {
         positions::add_parameters(operation);
     }
     if writes && keyed_if_wished {
@@ -522,6 +541,7 @@ fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
             "/v1/subscriptions",
             "/v1/binders",
             "/v1/bindings",
+            "/v1/streams",
             "/v1/settings",
         ]
         .iter()

@@ -1,8 +1,9 @@
-//! Operators over streams of events: windows and their figures, the language of conditions and derived fields, and the
-//! queueing model, which predicts what a pool of workers does under a load.
+//! Streams of events: windows and their figures, the language of conditions and derived fields, the driver that runs streams over the
+//! journal, and the queueing model, which predicts what a pool of workers does under a load.
 //!
-//! Operators are pure: they know no storage, no clock, no socket and no journal. Time and figures arrive in arguments.
+//! All but the driver are pure operators: they know no storage, no clock, no socket and no journal. Time and figures arrive in arguments.
 
+pub mod driver;
 pub mod expression;
 pub mod queueing;
 pub mod stream;

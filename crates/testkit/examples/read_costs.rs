@@ -15,6 +15,7 @@ use std::time::Instant;
 use tributary_api::caller::{Caller, authenticate, internal_token};
 use tributary_api::render::entry::entry;
 use tributary_api::render::payment::payment;
+use tributary_api::streaming::NoStreaming;
 use tributary_api::token::Secret;
 use tributary_connect::adapters::Adapters;
 use tributary_connect::webhooks::Keyring;
@@ -78,7 +79,18 @@ fn http_costs(engine: &Engine, secret: &Secret, bytes_max: u64) {
     let reader = engine.reader();
     let keyring = Keyring::unusable("a measurement needs no secrets");
     let brokers = Adapters::new(Vec::new(), keyring, reader.ids().clone(), engine.clock());
-    let server = Server::start(config, engine.clone(), None, None, Arc::new(brokers), None);
+    let server = {
+        let (engine, brokers) = (engine.clone(), Arc::new(brokers));
+        Server::start(
+            config,
+            engine,
+            None,
+            None,
+            brokers,
+            Arc::new(NoStreaming),
+            None,
+        )
+    };
     let server = server.expect("it starts");
     let mut stream = TcpStream::connect(server.addr()).expect("it listens");
     stream.set_nodelay(true).expect("it is a socket");

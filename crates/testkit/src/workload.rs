@@ -405,6 +405,7 @@ impl Workload {
             1..=2 => Some(SettingKind::APPLIED_FILE),
             3 => Some(SettingKind::BINDER),
             4 => Some(SettingKind::BINDING),
+            5 => Some(SettingKind::STREAM),
             _ => None,
         };
         let ids: Vec<u64> = model.settings().keys().copied().collect();

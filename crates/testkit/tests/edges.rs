@@ -23,7 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "tributary-streams",
-        &["tributary-ledger", "tributary-engine"],
+        &["tributary-ledger", "tributary-engine", "tributary-api"],
     ),
     (
         "tributary-api",

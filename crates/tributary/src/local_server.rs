@@ -9,6 +9,7 @@ use tributary_api::token::Secret;
 use tributary_connect::adapters::Adapters;
 use tributary_connect::webhooks::Keyring;
 use tributary_server::{Running, Server, ServerConfig};
+use tributary_streams::driver::Streams;
 
 use crate::client::Client;
 use crate::exit::StorageFailed;
@@ -36,7 +37,8 @@ impl LocalServer {
         let ids = store.engine.reader().ids().clone();
         let brokers = Adapters::of_build(keyring, ids, store.engine.clock());
         let (engine, messaging) = (store.engine.clone(), store.messaging.clone());
-        let server = Server::start(config, engine, messaging, None, Arc::new(brokers), None)
+        let (brokers, streams) = (Arc::new(brokers), Streams::new(engine.reader()));
+        let server = Server::start(config, engine, messaging, None, brokers, streams, None)
             .context("cannot listen on the loopback")?;
         let token = internal_token(store.engine.reader().ids(), &internal);
         Ok(Self {

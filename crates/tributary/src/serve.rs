@@ -16,6 +16,7 @@ use tributary_api::first_key::create_first_key;
 use tributary_api::leadership::Leadership;
 use tributary_api::settings::apply::{SettingsApply, apply};
 use tributary_api::settings::standard::standard_types;
+use tributary_api::streaming::Streaming;
 use tributary_api::token::{Secret, SecretSource};
 use tributary_api::transport::PushTransport;
 use tributary_connect::adapters::Adapters;
@@ -24,6 +25,7 @@ use tributary_connect::trust::system_roots_file;
 use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
 use tributary_engine::Options;
 use tributary_server::{Server, ServerConfig};
+use tributary_streams::driver::Streams;
 
 use crate::apply::{SettingsFile, read_for_serve, summary};
 use crate::cache;
@@ -94,6 +96,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let keyring = webhook_config.keyring.clone();
     let adapters = Arc::new(Adapters::of_build(keyring, ids, store.engine.clock()));
     let brokers: Arc<dyn Brokers> = adapters.clone();
+    let streams = Streams::new(store.engine.reader());
     let webhooks = Webhooks::start(
         webhook_config,
         store.engine.clone(),
@@ -105,7 +108,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         let transport = webhooks
             .clone()
             .map(|webhooks| webhooks as Arc<dyn PushTransport>);
-        apply_file(&store, transport, brokers.clone(), request)?;
+        apply_file(&store, transport, brokers.clone(), streams.clone(), request)?;
     }
     let server = Server::start(
         server_config,
@@ -115,12 +118,14 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
             .clone()
             .map(|webhooks| webhooks as Arc<dyn PushTransport>),
         brokers,
+        streams.clone(),
         leadership(&config, &store),
     )?;
     // Create the key last: the key is shown only once, and a failed start must not use that up.
     let key = create_first_key_once(&config, &store)?;
     server.set_ready();
     let bindings = start_bindings(&store, adapters)?;
+    start_streams(&config, &store, &streams)?;
     let scheme = if config.tls.certificate.is_some() {
         "https"
     } else {
@@ -155,6 +160,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     // First what takes commands in, so that every accepted command is answered.
     drop(announced);
     drop(bindings);
+    streams.stop();
     server.shutdown();
     if let Some(webhooks) = webhooks {
         webhooks.stop();
@@ -187,11 +193,20 @@ fn start_bindings(store: &Store, adapters: Arc<Adapters>) -> anyhow::Result<Opti
     bindings.context("bindings")
 }
 
+/// Starts what the settings say of streams.
+fn start_streams(config: &Config, store: &Store, streams: &Streams) -> anyhow::Result<()> {
+    let folder = (config.backend == config::Backend::Embedded).then(|| config.data.join("streams"));
+    let (engine, permit) = (store.engine.clone(), store.permit.clone());
+    let started = streams.start(engine, permit, folder.as_deref());
+    started.context("streams")
+}
+
 /// Makes the settings as the file of `--apply` says, in the platform's name.
 fn apply_file(
     store: &Store,
     transport: Option<Arc<dyn PushTransport>>,
     brokers: Arc<dyn Brokers>,
+    streaming: Arc<dyn Streaming>,
     read: SettingsFile,
 ) -> anyhow::Result<()> {
     let file: SettingsApply = serde_json::from_value(read.request.clone())
@@ -201,7 +216,7 @@ fn apply_file(
             "--apply needs the embedded backend: in memory no subscriptions are kept",
         ));
     }
-    let types = standard_types(store.engine.reader(), transport, brokers);
+    let types = standard_types(store.engine.reader(), transport, brokers, streaming);
     let done = apply(&store.engine, &types, &Caller::system(), &file).map_err(|error| {
         let message = format!(
             "--apply: {}: {}",

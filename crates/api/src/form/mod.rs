@@ -17,6 +17,7 @@ pub mod query;
 pub mod queue;
 pub mod reference;
 pub mod request;
+pub mod stream;
 pub mod subscription;
 pub mod value;
 pub mod xml;

@@ -203,6 +203,46 @@ fn groups() -> Vec<Group> {
                 },
             }),
         ),
+        system(
+            "StreamStoppedEvent",
+            "A stream stopped: it reached a bound, or met what it can't compute.",
+            "stream.stopped",
+            json!({
+                "type": "object",
+                "required": ["stream", "version", "position", "why"],
+                "properties": {
+                    "stream": {"type": "string"},
+                    "version": {"type": "integer", "format": "int64", "minimum": 1},
+                    "position": {
+                        "type": "integer", "format": "int64", "minimum": 0,
+                        "description": "Position of the record that it did not take.",
+                    },
+                    "why": {"type": "string"},
+                },
+            }),
+        ),
+        system(
+            "StreamLateEvent",
+            "An event came too late to be counted by a stream.",
+            "stream.late",
+            json!({
+                "type": "object",
+                "required": ["stream", "version", "position", "key", "time", "watermark", "window_start", "window_end"],
+                "properties": {
+                    "stream": {"type": "string"},
+                    "version": {"type": "integer", "format": "int64", "minimum": 1},
+                    "position": {
+                        "type": "integer", "format": "int64", "minimum": 1,
+                        "description": "Position of the event's record.",
+                    },
+                    "key": {"type": "object", "description": "Values of the key, by field."},
+                    "time": {"type": "string", "format": "date-time"},
+                    "watermark": {"type": "string", "format": "date-time"},
+                    "window_start": {"type": "string", "format": "date-time"},
+                    "window_end": {"type": "string", "format": "date-time"},
+                },
+            }),
+        ),
     ]
 }
 

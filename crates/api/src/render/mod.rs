@@ -29,6 +29,7 @@ pub mod revision;
 pub mod sandbox;
 pub mod setting;
 mod split_fault;
+pub mod stream;
 pub mod subscription;
 pub mod timeline;
 pub mod xml;

@@ -36,6 +36,7 @@ pub fn present_notes(
     })
 }
 
-fn record_notes(record: &Record) -> Notes {
+/// Returns the description and the metadata that a record has itself.
+pub fn record_notes(record: &Record) -> Notes {
     Notes::read(record.command.text.as_ref())
 }

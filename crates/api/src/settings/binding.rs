@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tributary_engine::{IdKind, Reader};
-use tributary_ledger::{
-    Access, ApiKeyId, ApiKeyStatus, Setting, SettingBody, SettingId, SettingKind, Slug,
-};
+use tributary_ledger::{Setting, SettingBody, SettingId, SettingKind, Slug};
 
 use super::SettingType;
-use super::defined::{DefinedType, check_text, encode, parse_definition, unreadable};
+use super::defined::{
+    DefinedType, check_text, encode, missing, parse_definition, paused, unreadable, within,
+    writing_key,
+};
 use crate::brokers::{
     BinderTerms, BindingTerms, Brokers, ConsumerTerms, Declare, Direction, EventTemplate,
     IdentityFrom, ReplyPattern, ReplyTerms, check_map,
 };
 use crate::caller::Caller;
-use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::form::binding::{BindingCreate, ConsumerForm, ReplyForm};
 use crate::map::IdentityPath;
@@ -39,8 +39,6 @@ const NAME_BYTES_MAX: usize = 255;
 const STREAM_BYTES_MAX: usize = 64;
 /// Maximum size of a media type, bytes.
 const CONTENT_TYPE_BYTES_MAX: usize = 128;
-/// Maximum size of the reason of a pause, bytes.
-const REASON_BYTES_MAX: usize = 128;
 
 /// The kind `binding`.
 #[derive(Clone)]
@@ -85,7 +83,7 @@ impl BindingType {
         check_content_type("content_type", form.content_type.as_deref())?;
         let known = before.and_then(|before| before.acts_as);
         let acts_as = match form.acts_as {
-            Some(id) => Some(self.api_key(&id, known)?),
+            Some(id) => Some(writing_key(&self.reader, &id, known)?),
             None if form.direction == Direction::In => {
                 return Err(missing(
                     "acts_as",
@@ -102,6 +100,7 @@ impl BindingType {
             check_map(map)?;
         }
         let producer = form.producer.unwrap_or_default();
+        let was = before.and_then(|before| before.paused.clone());
         Ok(BindingTerms {
             direction: form.direction,
             binder: form.binder,
@@ -123,28 +122,8 @@ impl BindingType {
             routing_key: template("routing_key", form.routing_key)?,
             reply: reply_terms(form.reply)?,
             map: form.map,
-            paused: paused(form.paused, form.paused_reason, before)?,
+            paused: paused(form.paused, form.paused_reason, was)?,
         })
-    }
-
-    /// The API key with this id, which must be one that may write. One that the binding has already may have been revoked since.
-    fn api_key(&self, id: &str, known: Option<ApiKeyId>) -> Result<ApiKeyId, ApiError> {
-        let absent = || ApiError::not_found("API key", "acts_as");
-        let position = self.reader.ids().decode(IdKind::ApiKey, id);
-        let key = position.and_then(|position| self.reader.api_key(ApiKeyId(position)));
-        let key = key.ok_or_else(absent)?;
-        if known == Some(key.id) {
-            return Ok(key.id);
-        }
-        if key.status == ApiKeyStatus::Revoked {
-            let message = "acts_as must be an API key that is not revoked.";
-            return Err(ApiError::invalid("acts_as", message));
-        }
-        if key.access != Access::Write {
-            let message = "acts_as must be an API key that may write.";
-            return Err(ApiError::invalid("acts_as", message));
-        }
-        Ok(key.id)
     }
 }
 
@@ -237,10 +216,6 @@ impl DefinedType for BindingType {
 
 fn terms_of(setting: &Setting) -> Result<BindingTerms, ApiError> {
     BindingTerms::from_setting(setting).map_err(|error| unreadable(setting, &error))
-}
-
-fn missing(param: &'static str, message: &'static str) -> ApiError {
-    ApiError::new(ErrorCode::ParameterMissing, message).param(param)
 }
 
 /// Checks that the direction stays, and that no field is of the other direction.
@@ -336,19 +311,6 @@ fn check_content_type(param: &'static str, text: Option<&str>) -> Result<(), Api
     Ok(())
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(
-    param: &'static str,
-    value: T,
-    min: T,
-    max: T,
-) -> Result<T, ApiError> {
-    if value < min || value > max {
-        let message = format!("{param} must be {min} to {max}.");
-        return Err(ApiError::invalid(param, message));
-    }
-    Ok(value)
-}
-
 fn consumer_terms(form: &ConsumerForm) -> Result<ConsumerTerms, ApiError> {
     let default = ConsumerTerms::default();
     let initial = form
@@ -424,30 +386,4 @@ fn reply_terms(form: Option<ReplyForm>) -> Result<ReplyTerms, ApiError> {
         allow,
         content_type: form.content_type,
     })
-}
-
-/// Returns why the binding is paused, if it is: as before, if nothing is said.
-fn paused(
-    wanted: Option<bool>,
-    reason: Option<String>,
-    before: Option<&BindingTerms>,
-) -> Result<Option<String>, ApiError> {
-    if let Some(reason) = &reason
-        && (reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control))
-    {
-        let message = format!(
-            "The reason must be at most {REASON_BYTES_MAX} bytes of text without control characters."
-        );
-        return Err(ApiError::invalid("paused_reason", message));
-    }
-    let was = before.and_then(|before| before.paused.clone());
-    match (wanted, reason) {
-        (None, None) => Ok(was),
-        (Some(true), reason) => Ok(Some(reason.or(was).unwrap_or_default())),
-        (Some(false), None) => Ok(None),
-        (Some(false) | None, Some(_)) => {
-            let message = "paused_reason goes with paused = true only.";
-            Err(ApiError::invalid("paused_reason", message))
-        }
-    }
 }

@@ -4,8 +4,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tributary_engine::Reader;
-use tributary_ledger::{Setting, SettingBody, SettingId, SettingKind, Slug};
+use tributary_engine::{IdKind, Reader};
+use tributary_ledger::{
+    Access, ApiKeyId, ApiKeyStatus, Setting, SettingBody, SettingId, SettingKind, Slug,
+};
 
 use super::subscription::{parse_manager, parse_slug};
 use super::{Revision, SettingType, random_setting_id, request_digest, visible_setting};
@@ -13,6 +15,9 @@ use crate::caller::Caller;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::form::json::parse_object;
+
+/// Maximum size of the reason of a pause, bytes.
+const REASON_BYTES_MAX: usize = 128;
 
 /// A kind of settings that are made and changed by their definition.
 pub trait DefinedType: SettingType {
@@ -235,6 +240,75 @@ pub(super) fn check_text(param: &str, text: &str, bytes_max: usize) -> Result<()
         return Err(ApiError::invalid(param, message));
     }
     Ok(())
+}
+
+/// Returns the error of a field that is missing.
+pub(super) fn missing(param: &'static str, message: &'static str) -> ApiError {
+    ApiError::new(ErrorCode::ParameterMissing, message).param(param)
+}
+
+/// Checks that a number is within bounds.
+pub(super) fn within<T: PartialOrd + std::fmt::Display>(
+    param: &'static str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<T, ApiError> {
+    if value < min || value > max {
+        let message = format!("{param} must be {min} to {max}.");
+        return Err(ApiError::invalid(param, message));
+    }
+    Ok(value)
+}
+
+/// Returns the API key that a setting names by `acts_as`, which must be one that may write. One that the setting has already, `known`, may
+/// have been revoked since.
+pub(super) fn writing_key(
+    reader: &Reader,
+    id: &str,
+    known: Option<ApiKeyId>,
+) -> Result<ApiKeyId, ApiError> {
+    let absent = || ApiError::not_found("API key", "acts_as");
+    let position = reader.ids().decode(IdKind::ApiKey, id);
+    let key = position.and_then(|position| reader.api_key(ApiKeyId(position)));
+    let key = key.ok_or_else(absent)?;
+    if known == Some(key.id) {
+        return Ok(key.id);
+    }
+    if key.status == ApiKeyStatus::Revoked {
+        let message = "acts_as must be an API key that is not revoked.";
+        return Err(ApiError::invalid("acts_as", message));
+    }
+    if key.access != Access::Write {
+        let message = "acts_as must be an API key that may write.";
+        return Err(ApiError::invalid("acts_as", message));
+    }
+    Ok(key.id)
+}
+
+/// Returns why a setting is paused, if it is: as before, which is `was`, if nothing is said.
+pub(super) fn paused(
+    wanted: Option<bool>,
+    reason: Option<String>,
+    was: Option<String>,
+) -> Result<Option<String>, ApiError> {
+    if let Some(reason) = &reason
+        && (reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control))
+    {
+        let message = format!(
+            "The reason must be at most {REASON_BYTES_MAX} bytes of text without control characters."
+        );
+        return Err(ApiError::invalid("paused_reason", message));
+    }
+    match (wanted, reason) {
+        (None, None) => Ok(was),
+        (Some(true), reason) => Ok(Some(reason.or(was).unwrap_or_default())),
+        (Some(false), None) => Ok(None),
+        (Some(false) | None, Some(_)) => {
+            let message = "paused_reason goes with paused = true only.";
+            Err(ApiError::invalid("paused_reason", message))
+        }
+    }
 }
 
 /// The fields of a form.

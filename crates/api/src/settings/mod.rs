@@ -7,6 +7,7 @@ pub mod binder;
 pub mod binding;
 pub mod defined;
 pub mod standard;
+pub mod stream;
 pub mod subscription;
 
 use std::sync::Arc;

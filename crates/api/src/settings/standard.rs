@@ -7,8 +7,10 @@ use tributary_engine::Reader;
 use super::SettingTypes;
 use super::binder::BinderType;
 use super::binding::BindingType;
+use super::stream::StreamType;
 use super::subscription::SubscriptionType;
 use crate::brokers::Brokers;
+use crate::streaming::Streaming;
 use crate::transport::PushTransport;
 
 /// Returns the kinds that this crate implements. A crate that owns another kind adds it by [`SettingTypes::with`].
@@ -16,12 +18,15 @@ pub fn standard_types(
     reader: Reader,
     transport: Option<Arc<dyn PushTransport>>,
     brokers: Arc<dyn Brokers>,
+    streaming: Arc<dyn Streaming>,
 ) -> SettingTypes {
     let binders = BinderType::new(reader.clone(), brokers.clone());
     let bindings = BindingType::new(reader.clone(), brokers);
+    let streams = StreamType::new(reader.clone(), streaming);
     let subscriptions = SubscriptionType::new(reader, transport);
     SettingTypes::default()
         .with(Arc::new(subscriptions))
         .with(Arc::new(binders))
         .with(Arc::new(bindings))
+        .with(Arc::new(streams))
 }

@@ -20,7 +20,7 @@ pub use group::decide_group;
 pub use refund::refund_limits;
 pub use refuse::refuse;
 
-use crate::{ApiKeyId, Body, Command, Context, Outcome, Rejection, WorkingSet};
+use crate::{Actor, AdvanceTime, ApiKeyId, Body, Command, Context, Outcome, Rejection, WorkingSet};
 use checks::{assert_sound, check_actor, is_platform, refuse_if};
 
 /// Decides a command without changing the set. Every command has an outcome.
@@ -83,7 +83,8 @@ fn accept(
         }
         Body::AdvanceTime(advance) => {
             let offset = set.time_offset().nanos;
-            let possible = advance.is_possible(offset, ctx.timestamp);
+            let is_barrier = advance == &AdvanceTime::BARRIER && actor == Actor::SYSTEM;
+            let possible = is_barrier || advance.is_possible(offset, ctx.timestamp);
             refuse_if(!possible, Rejection::TimeOutOfRange)
                 .and_then(|()| refuse_if(!is_platform(actor), Rejection::Forbidden))
                 .map(|()| Outcome::default())

@@ -14,7 +14,7 @@ pub(crate) enum Place {
 }
 
 /// Reads of REST that any node answers from its view, by their routes.
-const VIEW_READS: [&str; 27] = [
+const VIEW_READS: [&str; 31] = [
     "/v1/accounts",
     "/v1/accounts/{id}",
     "/v1/accounts/{id}/balance",
@@ -40,6 +40,10 @@ const VIEW_READS: [&str; 27] = [
     "/v1/settings",
     "/v1/settings/{id}",
     "/v1/settings/{id}/revisions",
+    "/v1/streams",
+    "/v1/streams/{id}",
+    "/v1/streams/{id}/figures",
+    "/v1/streams/{id}/rows",
     "/v1/subscriptions/{id}/revisions",
     "/v1/trial_balance",
 ];

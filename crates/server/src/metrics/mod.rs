@@ -11,4 +11,5 @@ pub(crate) mod page;
 mod process;
 mod queue;
 pub(crate) mod requests;
+mod streams;
 mod subscriptions;

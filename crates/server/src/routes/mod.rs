@@ -23,5 +23,6 @@ pub(crate) mod refunds;
 pub(crate) mod sandbox;
 pub(crate) mod settings;
 pub(crate) mod stream;
+pub(crate) mod streams;
 pub(crate) mod subscriptions;
 pub(crate) mod timeline;

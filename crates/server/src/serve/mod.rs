@@ -25,6 +25,7 @@ use tributary_api::brokers::Brokers;
 use tributary_api::intake::Intake;
 use tributary_api::leadership::Leadership;
 use tributary_api::settings::standard::standard_types;
+use tributary_api::streaming::Streaming;
 use tributary_api::transport::PushTransport;
 use tributary_engine::{Engine, SubmitQueue};
 use tributary_messaging::Messaging;
@@ -95,7 +96,7 @@ impl std::fmt::Debug for Draining {
 
 impl Server {
     /// Listens and serves `engine`, and its subscriptions if there are any, until told to stop. `transport` sends the events of
-    /// subscriptions that have a URL, and `brokers` checks binders and bindings. With `leadership` the server is a node of a cluster and
+    /// subscriptions that have a URL, and `brokers` checks binders and bindings, and `streaming` streams. With `leadership` the server is a node of a cluster and
     /// forwards to the leader what only the leader can answer. Returns once every listener is open.
     pub fn start(
         config: ServerConfig,
@@ -103,6 +104,7 @@ impl Server {
         messaging: Option<Arc<Messaging>>,
         transport: Option<Arc<dyn PushTransport>>,
         brokers: Arc<dyn Brokers>,
+        streaming: Arc<dyn Streaming>,
         leadership: Option<Arc<dyn Leadership>>,
     ) -> Result<Running, StartError> {
         let files = config.tls.as_ref();
@@ -139,7 +141,7 @@ impl Server {
         let shared = shared(
             config,
             (engine, cluster),
-            messaging,
+            (messaging, streaming),
             (transport, brokers),
             threads,
             parameters,
@@ -203,7 +205,7 @@ impl Server {
 fn shared(
     config: ServerConfig,
     (engine, cluster): (Engine, Option<ClusterNode>),
-    messaging: Option<Arc<Messaging>>,
+    (messaging, streaming): (Option<Arc<Messaging>>, Arc<dyn Streaming>),
     (transport, brokers): (Option<Arc<dyn PushTransport>>, Arc<dyn Brokers>),
     threads: usize,
     parameters: QueryParameters,
@@ -211,8 +213,14 @@ fn shared(
 ) -> Arc<Shared> {
     let document = openapi::openapi_json();
     Arc::new(Shared {
-        setting_types: standard_types(engine.reader(), transport.clone(), brokers.clone()),
+        setting_types: standard_types(
+            engine.reader(),
+            transport.clone(),
+            brokers.clone(),
+            streaming.clone(),
+        ),
         brokers,
+        streaming,
         rate: RateLimiter::new(config.limits.rate),
         reader: engine.reader(),
         intake: Intake::new(engine.reader(), messaging.clone()),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::client::until;
 use crate::cluster::page_of_node;
 use crate::fixture::{Fixture, id};
 
@@ -54,6 +55,15 @@ pub(crate) fn page_of_deliveries(server: &Fixture) -> String {
         "acts_as": key["id"], "identity_from": "message_id",
     });
     server.post("/v1/bindings", &binding).expect(201);
+    let stream = json!({
+        "slug": "orders", "from": [{"event": "app.order.made"}], "key": ["owner"],
+        "window": {"type": "tumbling", "size_seconds": 60}, "emit": {"orders": "count()"},
+    });
+    let stream = server.post("/v1/streams", &stream).expect(201);
+    let figures = format!("/v1/streams/{}/figures", id(&stream));
+    until("the stream runs", || {
+        (server.get(&figures).status == 200).then_some(())
+    });
     let terms = json!({"events": ["app.#"], "workers": 20});
     let made = server.post("/v1/subscriptions", &terms).expect(201);
     let path = format!("/v1/subscriptions/{}", id(&made));

@@ -9,16 +9,18 @@ use serde_json::{Value, json};
 use tributary_api::brokers::Brokers;
 use tributary_api::first_key::create_first_key;
 use tributary_api::leadership::Leadership;
+use tributary_api::streaming::Streaming;
 use tributary_api::transport::PushTransport;
 use tributary_connect::adapters::Adapters;
 use tributary_connect::memory;
 use tributary_connect::webhooks::{Keyring, MasterKey, WebhookConfig, Webhooks};
 use tributary_engine::{
-    Clock, ClockReading, ClockSource, ClockStatus, DirDisk, Disk, Engine, Options, Ports, Reader,
-    SteeredClock, SystemClock,
+    Clock, ClockReading, ClockSource, ClockStatus, DirDisk, Disk, Engine, Options, Permit, Ports,
+    Reader, SteeredClock, SystemClock,
 };
 use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, Storage, start_engine};
 use tributary_server::{Limits, Running, Server, ServerConfig};
+use tributary_streams::driver::Streams;
 use tributary_testkit::backends::new_meta;
 use tributary_testkit::store::TestStore;
 
@@ -168,6 +170,21 @@ pub(crate) fn brokers(webhooks: Option<&WebhookConfig>, engine: &Engine) -> Arc<
     ))
 }
 
+/// Streams over the engine, at work if there is a permit. Their checkpoints are kept beside the deliveries.
+fn streams(
+    engine: &Engine,
+    permit: Option<Arc<dyn Permit>>,
+    delivery: Option<&tempfile::TempDir>,
+) -> Arc<dyn Streaming> {
+    let streams = Streams::new(engine.reader());
+    if let Some(permit) = permit {
+        let folder = delivery.map(|directory| directory.path().join("streams"));
+        let started = streams.start(engine.clone(), permit, folder.as_deref());
+        started.expect("a thread starts");
+    }
+    streams
+}
+
 /// Bounds that fit tests: a machine that stands still for some seconds comes up against none of them. A test of one of them sets it.
 pub(crate) fn limits() -> Limits {
     Limits {
@@ -273,6 +290,7 @@ impl Fixture {
         };
         let clock = Arc::new(TestClock::new());
         let (engine, messaging, faults) = engine(&store, &clock, delivery.as_ref());
+        let is_alone = !matches!(place, Place::Node(_));
         let (leadership, key) = match place {
             Place::Node(Node { leadership, key }) => (Some(leadership), key),
             Place::Chosen | Place::Alone => (leadership_of(&store), None),
@@ -294,8 +312,10 @@ impl Fixture {
         let webhooks = start_webhooks(webhook_config.as_ref(), &engine, messaging.as_ref());
         let transport = webhooks.clone().map(|it| it as Arc<dyn PushTransport>);
         let brokers = brokers(webhook_config.as_ref(), &engine);
+        let permit = is_alone.then(|| store.permit());
+        let streams = streams(&engine, permit, delivery.as_ref());
         let (used, kept) = (engine.clone(), messaging.clone());
-        let running = Server::start(config, used, kept, transport, brokers, leadership);
+        let running = Server::start(config, used, kept, transport, brokers, streams, leadership);
         let running = running.expect("it starts");
         let addr = running.addr();
         Fixture {
@@ -335,9 +355,11 @@ impl Fixture {
         self.webhooks = start_webhooks(self.webhook_config.as_ref(), engine, messaging);
         let transport = self.transport();
         let brokers = brokers(self.webhook_config.as_ref(), engine);
+        let permit = Some(self.store.permit());
+        let streams = streams(engine, permit, self.delivery.as_ref());
         let (used, kept) = (engine.clone(), messaging.cloned());
         let leadership = leadership_of(&self.store);
-        let running = Server::start(config, used, kept, transport, brokers, leadership);
+        let running = Server::start(config, used, kept, transport, brokers, streams, leadership);
         let running = running.expect("it starts");
         self.addr = running.addr();
         self.running = Some(running);
@@ -447,8 +469,11 @@ impl Fixture {
         let (engine, messaging) = (self.engine.clone(), self.messaging.clone());
         let brokers = brokers(self.webhook_config.as_ref(), &engine);
         let transport = self.transport();
+        let streams = streams(&engine, None, None);
         let leadership = leadership_of(&self.store);
-        let server = Server::start(config, engine, messaging, transport, brokers, leadership);
+        let server = Server::start(
+            config, engine, messaging, transport, brokers, streams, leadership,
+        );
         server.expect("it starts")
     }
 

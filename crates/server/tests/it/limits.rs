@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
+use tributary_api::streaming::NoStreaming;
 use tributary_server::{RateLimit, Server, ServerConfig, TlsFiles};
 
 use crate::client::{PATIENCE, connect, read_answer, send, until};
@@ -279,7 +280,8 @@ fn tls_is_spoken_with_the_files_given() {
         ..ServerConfig::default()
     };
     let brokers = brokers(None, &server.engine);
-    let error = Server::start(config, server.engine.clone(), None, None, brokers, None)
+    let (engine, streams) = (server.engine.clone(), Arc::new(NoStreaming));
+    let error = Server::start(config, engine, None, None, brokers, streams, None)
         .expect_err("a key is no certificate");
     assert!(error.to_string().contains("key.pem"), "{error}");
 }

@@ -46,6 +46,7 @@ mod scopes;
 mod settings;
 mod statement_pages;
 mod stream;
+mod streams;
 mod subscriptions;
 mod timelines;
 mod undurable;

@@ -4,37 +4,37 @@ use super::value::{OwnedScalar, decode_value, encode_value};
 
 /// Appends the parts of a state.
 #[derive(Default)]
-pub(super) struct Writer(pub(super) Vec<u8>);
+pub(crate) struct Writer(pub(crate) Vec<u8>);
 
 impl Writer {
-    pub(super) fn u32(&mut self, value: u32) {
+    pub(crate) fn u32(&mut self, value: u32) {
         self.0.extend(value.to_le_bytes());
     }
 
-    pub(super) fn u64(&mut self, value: u64) {
+    pub(crate) fn u64(&mut self, value: u64) {
         self.0.extend(value.to_le_bytes());
     }
 
-    pub(super) fn i64(&mut self, value: i64) {
+    pub(crate) fn i64(&mut self, value: i64) {
         self.0.extend(value.to_le_bytes());
     }
 
-    pub(super) fn count(&mut self, value: usize) {
+    pub(crate) fn count(&mut self, value: usize) {
         self.u64(value as u64);
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.count(bytes.len());
         self.0.extend(bytes);
     }
 
-    pub(super) fn value(&mut self, value: &OwnedScalar) {
+    pub(crate) fn value(&mut self, value: &OwnedScalar) {
         encode_value(&mut self.0, value.as_scalar());
     }
 }
 
 /// Takes the parts of a state in the order in which they were written. Each is none if the bytes do not hold it.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn chunk<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -43,36 +43,36 @@ impl<'a> Reader<'a> {
         Some(*chunk)
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         self.chunk().map(u32::from_le_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         self.chunk().map(u64::from_le_bytes)
     }
 
-    pub(super) fn i64(&mut self) -> Option<i64> {
+    pub(crate) fn i64(&mut self) -> Option<i64> {
         self.chunk().map(i64::from_le_bytes)
     }
 
     /// Takes a number of parts, of which each has one byte at least.
-    pub(super) fn count(&mut self) -> Option<usize> {
+    pub(crate) fn count(&mut self) -> Option<usize> {
         let count = usize::try_from(self.u64()?).ok()?;
         (count <= self.0.len()).then_some(count)
     }
 
-    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
         let count = self.count()?;
         let (bytes, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(bytes)
     }
 
-    pub(super) fn value(&mut self) -> Option<OwnedScalar> {
+    pub(crate) fn value(&mut self) -> Option<OwnedScalar> {
         decode_value(&mut self.0)
     }
 
-    pub(super) fn values(&mut self, count: usize) -> Option<Vec<OwnedScalar>> {
+    pub(crate) fn values(&mut self, count: usize) -> Option<Vec<OwnedScalar>> {
         (0..count).map(|_| self.value()).collect()
     }
 }

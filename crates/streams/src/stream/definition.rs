@@ -37,7 +37,7 @@ pub struct Definition {
     /// What is computed over a window, by name.
     pub emit: Vec<Emit>,
     /// Condition over a result: only results for which it holds are given. It may use the fields of the key, the names
-    /// in `emit`, and `window_start` and `window_end` in nanoseconds.
+    /// in `emit`, and `window_start` and `window_end` in milliseconds since 1970, rounded down.
     pub having: Option<String>,
     /// Where results go. The caller puts them there.
     pub to: To,
@@ -62,8 +62,10 @@ pub enum Time {
     /// A time that the event holds. The watermark is the greatest such time so far minus the lateness. An event before
     /// the watermark is late: it is given as late and not counted, also if a window that would hold it is still open.
     Event {
-        /// Expression over the event: nanoseconds since 1970.
+        /// Expression over the event: how many units since 1970.
         value: String,
+        /// Nanoseconds of a unit: 1 to 86,400,000,000,000.
+        unit: i64,
         /// How much later than a younger event an event may come, in nanoseconds.
         lateness: i64,
     },

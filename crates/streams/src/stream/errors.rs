@@ -54,7 +54,7 @@ pub enum StopReason {
         to: i64,
     },
     /// A time is so far from 1970 that intervals around it cannot be computed.
-    #[error("the time {0} ns is outside of the years 1824 to 2116; refuse such events by `where`")]
+    #[error("the time {0} is outside of the years 1824 to 2116; refuse such events by `where`")]
     TimeOutOfRange(i64),
     /// A condition or an input of an aggregate has no value for an event.
     #[error("`{field}` has no value: {error}")]

@@ -418,10 +418,13 @@ impl Stream {
     }
 
     fn event_time(&self, fields: &dyn Fields) -> Result<Option<i64>, StopReason> {
-        let Some((value, _)) = &self.compiled.time else {
+        let Some(time) = &self.compiled.time else {
             return Ok(None);
         };
-        let time = evaluate_int(value, fields)?;
+        let value = evaluate_int(&time.value, fields)?;
+        let time = value
+            .checked_mul(time.unit)
+            .ok_or(StopReason::TimeOutOfRange(value))?;
         check_time(time)?;
         Ok(Some(time))
     }
@@ -471,7 +474,7 @@ impl Stream {
         };
         self.waiting_bytes += waiting.bytes();
         self.waiting.insert((time, position), waiting);
-        let lateness = self.compiled.time.as_ref().map_or(0, |time| time.1);
+        let lateness = self.compiled.time.as_ref().map_or(0, |time| time.lateness);
         let watermark = (time - lateness).max(self.clock);
         while let Some(first) = self
             .waiting

@@ -16,7 +16,7 @@
 //!   its version, the key, the window's end and the revision.
 
 mod aggregate;
-mod codec;
+pub(crate) mod codec;
 mod definition;
 mod errors;
 mod keys;

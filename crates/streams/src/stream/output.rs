@@ -3,6 +3,9 @@
 use super::value::OwnedScalar;
 use crate::expression::{FieldId, Fields, Scalar, Value};
 
+/// Nanoseconds of a millisecond, in which conditions see times.
+const NS_PER_MS: i64 = 1_000_000;
+
 /// An event of the journal.
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
@@ -79,11 +82,10 @@ impl Fields for Row {
         if let Some(value) = self.values.get(place) {
             return value.as_ref().map(|value| value.as_scalar().into());
         }
-        Some(Value::Scalar(Scalar::Int(
-            match place - self.values.len() {
-                0 => self.window_start,
-                _ => self.window_end,
-            },
-        )))
+        let time = match place - self.values.len() {
+            0 => self.window_start,
+            _ => self.window_end,
+        };
+        Some(Value::Scalar(Scalar::Int(time.div_euclid(NS_PER_MS))))
     }
 }

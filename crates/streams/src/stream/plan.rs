@@ -10,6 +10,19 @@ use super::definition::{
 use super::errors::DefinitionError;
 use crate::expression::{Expression, FieldId, Schema, Type};
 
+/// Longest unit of the time of an event: a day, in nanoseconds.
+const UNIT_NS_MAX: i64 = 86_400_000_000_000;
+
+/// The event's own time.
+#[derive(Debug)]
+pub(super) struct EventTime {
+    pub(super) value: Expression,
+    /// Nanoseconds of a unit of the value.
+    pub(super) unit: i64,
+    /// Nanoseconds.
+    pub(super) lateness: i64,
+}
+
 /// A checked definition.
 #[derive(Debug)]
 pub(super) struct Compiled {
@@ -17,8 +30,8 @@ pub(super) struct Compiled {
     /// Conditions of `from`, in the same order.
     pub(super) filters: Vec<Option<Expression>>,
     pub(super) key: Vec<FieldId>,
-    /// The event's own time and the lateness; none for journal time.
-    pub(super) time: Option<(Expression, i64)>,
+    /// The event's own time; none for journal time.
+    pub(super) time: Option<EventTime>,
     /// What the aggregates read, each expression once.
     pub(super) inputs: Vec<Expression>,
     pub(super) aggregates: Plans,
@@ -37,11 +50,26 @@ impl Compiled {
         let (key, key_types) = find_key(&definition, schema)?;
         let time = match &definition.time {
             Time::Journal => None,
-            Time::Event { value, lateness } => {
+            Time::Event {
+                value,
+                unit,
+                lateness,
+            } => {
                 let time = compile("time.value", value, schema)?;
                 expect_int("time.value", &time)?;
+                if !(1..=UNIT_NS_MAX).contains(unit) {
+                    return Err(DefinitionError::new(
+                        "time.unit",
+                        format!("a unit of {unit} ns"),
+                        format!("choose from 1 to {UNIT_NS_MAX} ns"),
+                    ));
+                }
                 check_span("time.lateness", *lateness, 0)?;
-                Some((time, *lateness))
+                Some(EventTime {
+                    value: time,
+                    unit: *unit,
+                    lateness: *lateness,
+                })
             }
         };
         let mut inputs = Vec::new();

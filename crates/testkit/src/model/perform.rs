@@ -147,7 +147,9 @@ impl Model {
                     AdvanceTime::By(nanos) => nanos,
                     AdvanceTime::To(time) => time - now,
                 };
-                self.state.time_offset = (self.state.time_offset.0 + by, position);
+                if by > 0 {
+                    self.state.time_offset = (self.state.time_offset.0 + by, position);
+                }
                 Vec::new()
             }
             Body::SetQueue(mode) => {

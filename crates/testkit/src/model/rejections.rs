@@ -121,7 +121,10 @@ impl Model {
                 };
                 let in_all = i128::from(self.state.time_offset.0) + by;
                 let century = 36_500 * 86_400 * 1_000_000_000;
-                reasons.when(by <= 0 || in_all > century, Rejection::TimeOutOfRange);
+                // The system says how late it is.
+                let is_barrier = *advance == AdvanceTime::By(0) && command.actor == Actor::SYSTEM;
+                let is_possible = is_barrier || by > 0 && in_all <= century;
+                reasons.when(!is_possible, Rejection::TimeOutOfRange);
                 reasons.when(actor != PLATFORM, Rejection::Forbidden);
             }
             Body::SetQueue(_) => reasons.when(actor != PLATFORM, Rejection::Forbidden),
@@ -158,6 +161,7 @@ impl Model {
             1 => (32_768, 2_000),
             4 => (16_384, 100),
             5 => (16_384, 500),
+            6 => (32_768, 100),
             _ => (1_024, 500),
         };
         let size = put.body.as_bytes().len();
@@ -574,7 +578,7 @@ enum Step<'a> {
 }
 
 fn check_kind(kind: SettingKind, actor: u64, reasons: &mut Reasons) {
-    let known = matches!(kind.0, 1 | 2 | 4 | 5);
+    let known = matches!(kind.0, 1 | 2 | 4..=6);
     reasons.when(!known, Rejection::SettingKindUnknown);
     reasons.when(kind.0 != 1 && actor != PLATFORM, Rejection::Forbidden);
 }

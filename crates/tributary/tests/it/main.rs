@@ -6,6 +6,7 @@ mod bank;
 mod books;
 #[cfg(feature = "rabbitmq")]
 mod brokers;
+mod cards;
 mod clock;
 mod consumers;
 mod crash;
@@ -29,6 +30,7 @@ mod plan;
 mod sandbox;
 mod serve;
 mod signals;
+mod streams;
 mod support;
 #[cfg(all(feature = "kafka", feature = "postgres"))]
 mod upgrade;

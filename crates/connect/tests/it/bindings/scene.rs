@@ -12,6 +12,7 @@ use tributary_api::brokers::{BindingFigures, Brokers, current_bindings};
 use tributary_api::caller::Caller;
 use tributary_api::settings::apply::apply;
 use tributary_api::settings::standard::standard_types;
+use tributary_api::streaming::NoStreaming;
 use tributary_connect::adapters::Adapters;
 use tributary_connect::bindings::{Bindings, BindingsConfig};
 use tributary_connect::memory::{Broker, Memory};
@@ -224,7 +225,7 @@ impl Scene {
     #[track_caller]
     pub(super) fn apply(&self, settings: &[Value]) {
         let brokers: Arc<dyn Brokers> = self.adapters.clone();
-        let types = standard_types(self.reader(), None, brokers);
+        let types = standard_types(self.reader(), None, brokers, Arc::new(NoStreaming));
         let file = json!({"managed_by": "scene", "settings": settings});
         let file = serde_json::from_value(file).expect("a file");
         if let Err(error) = apply(&self.engine, &types, &Caller::system(), &file) {

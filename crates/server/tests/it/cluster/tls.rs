@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tributary_api::leadership::NodeAddress;
+use tributary_api::streaming::NoStreaming;
 use tributary_server::{Running, Server, ServerConfig};
 
 use super::{Cluster, account_of};
@@ -23,8 +24,10 @@ fn over_tls(cluster: &Cluster) -> (Running, NodeAddress) {
     };
     let engine = cluster.leader.engine.clone();
     let adapters = brokers(None, &engine);
+    let streams = std::sync::Arc::new(NoStreaming);
     let leads = Some(cluster.leads.clone() as _);
-    let running = Server::start(config, engine, None, None, adapters, leads).expect("it starts");
+    let running = Server::start(config, engine, None, None, adapters, streams, leads);
+    let running = running.expect("it starts");
     let grpc = running.grpc_addr().expect("it listens");
     let address = NodeAddress {
         url: format!("https://localhost:{}", running.addr().port()),

@@ -123,6 +123,7 @@ fn events_that_wait_for_the_watermark_are_counted_as_state() {
     let mut definition = definition(Window::Tumbling { size: HOUR });
     definition.time = Time::Event {
         value: "time".to_owned(),
+        unit: 1,
         lateness: HOUR,
     };
     definition.bounds.state_bytes_max = 10_000;
@@ -157,6 +158,7 @@ fn what_has_no_value_stops_the_stream_and_is_never_taken_for_zero() {
     let mut time = definition(window);
     time.time = Time::Event {
         value: "amount".to_owned(),
+        unit: 1,
         lateness: 0,
     };
     for (definition, field) in [
@@ -196,6 +198,7 @@ fn times_that_go_back_or_are_out_of_range_stop_the_stream() {
     let mut definition = definition(Window::Tumbling { size: HOUR });
     definition.time = Time::Event {
         value: "time".to_owned(),
+        unit: 1,
         lateness: HOUR,
     };
     for time in [i64::MAX, i64::MIN] {

@@ -54,7 +54,13 @@ fn a_wrong_definition_is_refused_by_the_name_of_its_field() {
     );
     let time = |value: &str, lateness| {
         let value = value.to_owned();
-        move |d: &mut Definition| d.time = Time::Event { value, lateness }
+        move |d: &mut Definition| {
+            d.time = Time::Event {
+                value,
+                unit: 1,
+                lateness,
+            }
+        }
     };
     check(time("time * 1000", 0), "accepted");
     check(

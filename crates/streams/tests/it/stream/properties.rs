@@ -62,7 +62,11 @@ fn every_aggregate(window: Window, lateness: Option<i64>) -> Stream {
     ];
     if let Some(lateness) = lateness {
         let value = "time".to_owned();
-        definition.time = Time::Event { value, lateness };
+        definition.time = Time::Event {
+            value,
+            unit: 1,
+            lateness,
+        };
     }
     Stream::new(definition, 7, &schema()).expect("a definition")
 }

@@ -1,0 +1,151 @@
+//! The bodies of requests about streams.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::form::json::given;
+use crate::streaming::{BoundsForm, FieldType, SourceForm, StartForm, TimeForm, WindowForm};
+
+/// Make a stream: figures over windows of events, by key.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamCreate {
+    /// Name for tools, unique among the streams: 1 to 64 of `a-z 0-9 . _ -`.
+    pub slug: String,
+    /// Name of the file or tool that manages the stream, at most 64 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
+    /// Which events are counted: 1 to 32 types.
+    pub from: Vec<SourceForm>,
+    /// Types of the fields of published events that expressions may use, by path: `data.terminal` is the field `terminal` of what was
+    /// published.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, FieldType>,
+    /// Names of 1 to 8 fields. Each combination of their values has windows of its own.
+    pub key: Vec<String>,
+    /// The event's own time; left out, the time of its record counts, which never goes back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeForm>,
+    /// How events are put together.
+    pub window: WindowForm,
+    /// What is computed over a window: 1 to 16 names, each with `count()`, `sum(E)`, `min(E)`, `max(E)`, `distinct(E)`, `first(E)` or
+    /// `last(E)`, where E is an expression over the event.
+    pub emit: BTreeMap<String, String>,
+    /// Condition over a result: over the fields of the key, the names in `emit`, and `window_start` and `window_end` in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub having: Option<String>,
+    /// Has each result published as an event; left out, results are rows of the stream's table only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publish: Option<PublishForm>,
+    /// Where in the journal the stream begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartForm>,
+    /// Bounds. A stream that reaches one stops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<BoundsForm>,
+    /// Whether the stream rests. As it is, if left out of a file of settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    /// Why the stream is paused, at most 128 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_reason: Option<String>,
+}
+
+/// How results become events.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = StreamPublish)]
+pub struct PublishForm {
+    /// Type of the events, which begins with `app.`
+    pub event: String,
+    /// Id of the API key as which they are published, which may write. Nothing is published once the key is revoked.
+    pub acts_as: String,
+}
+
+/// Change a stream: what is left out stays. A table such as `window` is replaced as a whole; null gives a field its default. A change of
+/// what is computed or published is a new version, which is computed from the journal beside the old one.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamUpdate {
+    /// Revision that must be the newest, else the answer is `setting_conflict`. Left out, the change is made to whatever is newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+    /// Another name for tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slug: Option<String>,
+    /// Another name of what manages the stream; null for nothing.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>)]
+    managed_by: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Vec<SourceForm>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<BTreeMap<String, FieldType>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Vec<String>>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<TimeForm>)]
+    time: Option<Option<TimeForm>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<WindowForm>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emit: Option<BTreeMap<String, String>>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>)]
+    having: Option<Option<String>>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<PublishForm>)]
+    publish: Option<Option<PublishForm>>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<StartForm>)]
+    start: Option<Option<StartForm>>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<BoundsForm>)]
+    bounds: Option<Option<BoundsForm>>,
+}
+
+/// Pause a stream.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseStream {
+    /// Why, at most 128 bytes.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Try a stream over what was recorded last.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamPreviewCreate {
+    /// The stream, as it would be made.
+    pub stream: StreamCreate,
+    /// Number of records to read, up to 100,000; 10,000 if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+}

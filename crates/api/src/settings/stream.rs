@@ -1,0 +1,160 @@
+//! The kind `stream`: figures over windows of events, by key.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tributary_engine::{IdKind, Reader};
+use tributary_ledger::{Setting, SettingBody, SettingId, SettingKind, Slug, Topic};
+
+use super::SettingType;
+use super::defined::{DefinedType, encode, parse_definition, paused, unreadable, writing_key};
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::form::stream::{PublishForm, StreamCreate};
+use crate::render::stream::{StreamObject, stream};
+use crate::streaming::{PublishTerms, StreamTerms, Streaming};
+
+/// The kind `stream`.
+#[derive(Clone)]
+pub struct StreamType {
+    reader: Reader,
+    streaming: Arc<dyn Streaming>,
+}
+
+impl StreamType {
+    /// Streams as `reader` shows them, which `streaming` checks.
+    pub fn new(reader: Reader, streaming: Arc<dyn Streaming>) -> StreamType {
+        StreamType { reader, streaming }
+    }
+
+    /// Returns what a form says, without a look at its expressions.
+    fn read(
+        &self,
+        form: StreamCreate,
+        before: Option<&StreamTerms>,
+    ) -> Result<StreamTerms, ApiError> {
+        let was = before.and_then(|before| before.paused.clone());
+        let known = before.and_then(|before| before.publish.as_ref());
+        let publish = form.publish.map(|publish| self.publish(publish, known));
+        Ok(StreamTerms {
+            version: before.map_or(1, |before| before.version),
+            from: form.from,
+            data: form.data,
+            key: form.key,
+            time: form.time,
+            window: form.window,
+            emit: form.emit,
+            having: form.having,
+            publish: publish.transpose()?,
+            start: form.start.unwrap_or_default(),
+            bounds: form.bounds.unwrap_or_default(),
+            paused: paused(form.paused, form.paused_reason, was)?,
+        })
+    }
+
+    /// Returns what a form of a stream says, checked, as that of a stream that does not exist.
+    ///
+    /// # Errors
+    /// The field that is wrong.
+    pub fn checked(&self, form: StreamCreate) -> Result<StreamTerms, ApiError> {
+        let terms = self.read(form, None)?;
+        self.streaming.check(&terms)?;
+        Ok(terms)
+    }
+
+    fn publish(
+        &self,
+        form: PublishForm,
+        known: Option<&PublishTerms>,
+    ) -> Result<PublishTerms, ApiError> {
+        let topic = Topic::new(&form.event).ok();
+        if !topic.is_some_and(|topic| topic.is_of_application()) {
+            let message = "publish.event must be a type that begins with app. and goes on with words of a-z, 0-9, _ and - between dots.";
+            return Err(ApiError::invalid("publish.event", message));
+        }
+        let known = known.map(|known| known.acts_as);
+        let acts_as = writing_key(&self.reader, &form.acts_as, known);
+        Ok(PublishTerms {
+            event: form.event,
+            acts_as: acts_as.map_err(|error| error.param("publish.acts_as"))?,
+        })
+    }
+}
+
+impl SettingType for StreamType {
+    fn kind(&self) -> SettingKind {
+        SettingKind::STREAM
+    }
+
+    fn define(
+        &self,
+        caller: &Caller,
+        _id: SettingId,
+        slug: &Slug,
+        definition: &Map<String, Value>,
+        before: Option<&Setting>,
+    ) -> Result<SettingBody, ApiError> {
+        caller.must_be_platform()?;
+        let form: StreamCreate = parse_definition(slug, definition)?;
+        let before = before.map(terms_of).transpose()?;
+        let mut terms = self.read(form, before.as_ref())?;
+        self.streaming.check(&terms)?;
+        if before.is_some_and(|before| !before.computes_as(&terms)) {
+            terms.version += 1;
+        }
+        encode(SettingKind::STREAM, &terms)
+    }
+
+    fn mask(&self, _definition: &mut Map<String, Value>) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    fn render(&self, setting: &Setting) -> Result<Value, ApiError> {
+        let object = self.object(setting)?;
+        Ok(serde_json::to_value(object).expect("an object is JSON"))
+    }
+
+    fn reveal(&self, _setting: &Setting) -> Result<Option<String>, ApiError> {
+        Ok(None)
+    }
+}
+
+impl DefinedType for StreamType {
+    type Object = StreamObject;
+
+    fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    fn definition(&self, setting: &Setting) -> Result<Map<String, Value>, ApiError> {
+        let terms = terms_of(setting)?;
+        let key = |publish: &PublishTerms| {
+            let acts_as = self.reader.ids().encode(IdKind::ApiKey, publish.acts_as.0);
+            json!({ "event": publish.event, "acts_as": acts_as })
+        };
+        let definition = json!({
+            "from": terms.from,
+            "data": terms.data,
+            "key": terms.key,
+            "time": terms.time,
+            "window": terms.window,
+            "emit": terms.emit,
+            "having": terms.having,
+            "publish": terms.publish.as_ref().map(key),
+            "start": terms.start,
+            "bounds": terms.bounds,
+        });
+        match definition {
+            Value::Object(fields) => Ok(fields),
+            _ => unreachable!("it was made as an object"),
+        }
+    }
+
+    fn object(&self, setting: &Setting) -> Result<StreamObject, ApiError> {
+        Ok(stream(&self.reader, setting, terms_of(setting)?))
+    }
+}
+
+fn terms_of(setting: &Setting) -> Result<StreamTerms, ApiError> {
+    StreamTerms::from_setting(setting).map_err(|error| unreadable(setting, &error))
+}

@@ -1,0 +1,550 @@
+//! The driver of streams: committed records in, rows and events out.
+//!
+//! A stream is a setting. Its versions ([`slot`]) read the journal from its beginning, each at its own pace, on one thread that never
+//! keeps a payment waiting. Every node of a cluster computes every stream for itself; the one that may work outwards publishes. What is
+//! published has the id of its result as its key, so that it happens once, whoever does it and how often it is computed again.
+
+mod checkpoint;
+mod definition;
+mod fields;
+mod publish;
+mod runner;
+mod slot;
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tributary_api::caller::{Caller, acting_as};
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::streaming::{Preview, StreamFigures, StreamRow, StreamTerms, Streaming};
+use tributary_engine::{
+    Basis, BriefReply, Engine, Failure, FrameRef, Permit, Reader, Refused, lock, parse_record,
+};
+use tributary_ledger::{Command, SettingId, SettingKind, event_type};
+
+use crate::stream::{DefinitionError, ResultId};
+use checkpoint::Checkpoints;
+use fields::EventFields;
+use runner::{Runner, Taken};
+use slot::{Slot, Version};
+
+/// How often the streams look around when nothing happens.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often results are published while records come without a pause.
+const OUTWARDS_EVERY: Duration = Duration::from_millis(20);
+/// Shortest time between two barriers: windows that end at many different times are ended together.
+const BARRIER_EVERY: Duration = Duration::from_millis(200);
+/// Commands that are submitted together.
+const COMMANDS_AT_ONCE: usize = 100;
+/// Wait after the engine refused commands.
+const REFUSED_WAIT: Duration = Duration::from_secs(1);
+/// Rows of each list of a preview.
+const PREVIEW_ROWS_MAX: usize = 100;
+
+/// The streams of a server. Dropped, they stop.
+pub struct Streams {
+    reader: Reader,
+    slots: Arc<Slots>,
+    stop: watch::Sender<bool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Streams by id.
+#[derive(Default)]
+struct Slots(Mutex<BTreeMap<SettingId, Arc<Mutex<Slot>>>>);
+
+impl Slots {
+    fn get(&self, id: SettingId) -> Option<Arc<Mutex<Slot>>> {
+        lock(&self.0).get(&id).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Mutex<Slot>>> {
+        lock(&self.0).values().cloned().collect()
+    }
+}
+
+impl Streams {
+    /// The streams of a journal, of which none runs yet.
+    pub fn new(reader: Reader) -> Arc<Streams> {
+        Arc::new(Streams {
+            reader,
+            slots: Arc::default(),
+            stop: watch::Sender::new(false),
+            thread: Mutex::new(None),
+        })
+    }
+
+    /// Starts what the settings say, and follows their changes. Checkpoints are kept in `folder`; without one, each start computes the
+    /// streams from the journal.
+    ///
+    /// # Errors
+    /// If the folder can't be made, or a thread can't be started.
+    pub fn start(
+        &self,
+        engine: Engine,
+        permit: Arc<dyn Permit>,
+        folder: Option<&Path>,
+    ) -> io::Result<()> {
+        let checkpoints = folder.map(Checkpoints::open).transpose()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        let work = Work {
+            reader: engine.reader(),
+            engine,
+            permit,
+            checkpoints,
+            slots: self.slots.clone(),
+            last_barrier: None,
+            refused_until: None,
+        };
+        let stopped = self.stop.subscribe();
+        let thread = std::thread::Builder::new()
+            .name("streams".to_owned())
+            .spawn(move || runtime.block_on(work.run(stopped)))?;
+        *lock(&self.thread) = Some(thread);
+        Ok(())
+    }
+
+    /// Stops, and keeps checkpoints.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = lock(&self.thread).take() {
+            let _panicked = thread.join();
+        }
+    }
+
+    fn shown<T>(&self, stream: SettingId, look: impl FnOnce(&Runner) -> T) -> Option<T> {
+        let slot = self.slots.get(stream)?;
+        let slot = lock(&slot);
+        slot.shown().map(look)
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Streaming for Streams {
+    fn check(&self, terms: &StreamTerms) -> Result<(), ApiError> {
+        match definition::ready(String::from("stream"), terms) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(refused(&error)),
+        }
+    }
+
+    fn figures(&self, stream: SettingId) -> Option<StreamFigures> {
+        let slot = self.slots.get(stream)?;
+        let slot = lock(&slot);
+        slot.figures(self.reader.published())
+    }
+
+    fn rows(&self, stream: SettingId, before: Option<u64>, limit: usize) -> Option<Vec<StreamRow>> {
+        self.shown(stream, |runner| runner.final_rows(before, limit))
+    }
+
+    fn open_rows(
+        &self,
+        stream: SettingId,
+        after: u64,
+        limit: usize,
+    ) -> Option<Result<Vec<StreamRow>, String>> {
+        self.shown(stream, |runner| runner.open_rows(after, limit))
+    }
+
+    fn preview(&self, terms: &StreamTerms, records: u64) -> Result<Preview, ApiError> {
+        let head = self.reader.published();
+        let first = head.saturating_sub(records);
+        let name = String::from("preview");
+        let runner =
+            Runner::new(name, terms.clone(), u64::MAX, first).map_err(|error| refused(&error))?;
+        let mut slot = Slot::new(SettingId(0));
+        slot.versions.push(Version::of(runner));
+        let slot = Mutex::new(slot);
+        loop {
+            let position = lock(&slot).versions[0].runner.position;
+            if position >= head || lock(&slot).versions[0].runner.is_over() {
+                break;
+            }
+            let slots = &mut [lock(&slot)];
+            feed(&self.reader, position + 1, head, slots).map_err(read_error)?;
+        }
+        let slot = slot
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let runner = &slot.versions[0].runner;
+        Ok(Preview {
+            first: if head > 0 { first + 1 } else { 0 },
+            last: runner.position,
+            events: runner.events,
+            results: runner.results,
+            rows: runner.final_rows(None, PREVIEW_ROWS_MAX),
+            open_rows: runner.open_rows(0, PREVIEW_ROWS_MAX).unwrap_or_default(),
+            late_events: runner.ready.stream.late_events(),
+            stopped: runner
+                .stopped
+                .as_ref()
+                .map(|(position, why)| format!("at record {position}: {why}")),
+        })
+    }
+}
+
+fn refused(error: &DefinitionError) -> ApiError {
+    let DefinitionError {
+        field,
+        problem,
+        advice,
+    } = error;
+    ApiError::invalid(field, format!("{field}: {problem}; {advice}."))
+}
+
+/// Gives the frame that holds `position` to the versions that come to it, up to the record at `head`.
+fn feed(
+    reader: &Reader,
+    position: u64,
+    head: u64,
+    slots: &mut [MutexGuard<'_, Slot>],
+) -> Result<(), Failure> {
+    let damaged = |what: String| Failure::RecordDamaged { position, what };
+    let frame = reader.frame(position)?;
+    let frame = frame.ok_or_else(|| damaged("its frame is missing".to_owned()))?;
+    let frame = FrameRef::parse(&frame).map_err(|error| damaged(error.to_string()))?;
+    for record in frame.records() {
+        let at = record.position();
+        if at < position || at > head {
+            continue;
+        }
+        let record = parse_record(at, record.payload())?;
+        let is_event = !record.operation().is_internal();
+        let kind = is_event.then(|| event_type(&record));
+        let result = publish::result_of(&record);
+        let time = i64::try_from(record.context().timestamp).unwrap_or(i64::MAX);
+        let fields: OnceCell<Option<EventFields<'_>>> = OnceCell::new();
+        let make = || {
+            let fields = fields.get_or_init(|| {
+                let whole = record.to_record().ok()?;
+                Some(EventFields::new(reader, kind?, whole))
+            });
+            fields.as_ref()
+        };
+        let taken = Taken {
+            position: at,
+            time,
+            event_type: kind,
+            stream_hops: result.and_then(|_| Some(record.origin()?.hops)),
+            fields: &make,
+        };
+        for slot in slots.iter_mut() {
+            if let Some((stream, id)) = &result
+                && *stream == slot.id
+            {
+                let is_refused = record.rejection().is_some();
+                for version in &mut slot.versions {
+                    version.runner.published(id, is_refused);
+                }
+            }
+            for version in &mut slot.versions {
+                if version.runner.position + 1 == at && !version.runner.is_over() {
+                    version.runner.take(&taken);
+                }
+            }
+        }
+    }
+    let end = Basis::from(frame.head());
+    for version in slots.iter_mut().flat_map(|slot| &mut slot.versions) {
+        if version.runner.position == end.position {
+            version.basis = Some(end);
+        }
+    }
+    Ok(())
+}
+
+/// The thread of the streams.
+struct Work {
+    engine: Engine,
+    reader: Reader,
+    permit: Arc<dyn Permit>,
+    checkpoints: Option<Checkpoints>,
+    slots: Arc<Slots>,
+    last_barrier: Option<Instant>,
+    /// Until when the engine is left alone, after it refused commands.
+    refused_until: Option<Instant>,
+}
+
+/// A command of a stream, and what it is about.
+struct Asked {
+    slot: Arc<Mutex<Slot>>,
+    version: u64,
+    /// The result that it publishes; none if it says that the stream stopped.
+    result: Option<ResultId>,
+    command: Command,
+}
+
+impl Work {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        while !*stop.borrow_and_update() {
+            // Taken before the settings are read, so that no change is missed.
+            let seen = self.reader.published();
+            self.define();
+            let reader = self.reader.clone();
+            let mut changed = std::pin::pin!(reader.settings_changed_after(seen));
+            let mut worked = Instant::now();
+            loop {
+                let slots = self.slots.all();
+                // Taken before the records are read, so that none is missed.
+                let head = reader.published();
+                let done = match self.step(&slots) {
+                    Ok(done) => done,
+                    Err(failure) => {
+                        tracing::error!(%failure, "the streams can't read the journal; it will be tried again");
+                        true
+                    }
+                };
+                let wait = match done || worked.elapsed() >= OUTWARDS_EVERY {
+                    false => Duration::ZERO,
+                    true => {
+                        worked = Instant::now();
+                        self.work_outwards(&slots).await
+                    }
+                };
+                self.keep(&slots, false);
+                let wait = if done { wait } else { Duration::ZERO };
+                tokio::select! {
+                    biased;
+                    () = &mut changed => break,
+                    _ = stop.changed() => break,
+                    () = reader.published_after(head), if done && !slots.is_empty() => {}
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
+        }
+        self.keep(&self.slots.all(), true);
+    }
+
+    /// Takes the newest revisions of the settings.
+    fn define(&self) {
+        let settings = self.reader.settings(SettingKind::STREAM, None);
+        let ids: BTreeSet<SettingId> = settings.iter().map(|setting| setting.id).collect();
+        lock(&self.slots.0).retain(|id, _| ids.contains(id));
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.retain(|id| ids.contains(&id));
+        }
+        for setting in settings {
+            let slot = lock(&self.slots.0)
+                .entry(setting.id)
+                .or_insert_with(|| Arc::new(Mutex::new(Slot::new(setting.id))))
+                .clone();
+            lock(&slot).define(&self.reader, &setting, self.checkpoints.as_ref());
+        }
+    }
+
+    /// Gives a frame to those that are furthest, and one to those that are behind. Returns whether everything was taken.
+    fn step(&self, slots: &[Arc<Mutex<Slot>>]) -> Result<bool, Failure> {
+        let head = self.reader.published();
+        let mut behind = BTreeSet::new();
+        for slot in slots {
+            let mut slot = lock(slot);
+            if slot.is_paused {
+                continue;
+            }
+            for version in &mut slot.versions {
+                let position = version.runner.position;
+                version.is_live |= position >= head;
+                if position < head && !version.runner.is_over() {
+                    behind.insert(position);
+                }
+            }
+            slot.end_old(self.checkpoints.as_ref());
+        }
+        let (Some(first), Some(last)) = (behind.first(), behind.last()) else {
+            return Ok(true);
+        };
+        for position in BTreeSet::from([*first, *last]) {
+            let at_work = slots.iter().map(|slot| lock(slot));
+            let mut at_work: Vec<_> = at_work.filter(|slot| !slot.is_paused).collect();
+            feed(&self.reader, position + 1, head, &mut at_work)?;
+        }
+        Ok(false)
+    }
+
+    /// Publishes what waits, and ends windows that are over. Returns how long there is nothing more to do.
+    async fn work_outwards(&mut self, slots: &[Arc<Mutex<Slot>>]) -> Duration {
+        let now = Instant::now();
+        if !self.permit.is_granted() || self.refused_until.is_some_and(|until| now < until) {
+            return LOOK_EVERY;
+        }
+        let asked = self.asked(slots);
+        let is_more = asked.len() >= COMMANDS_AT_ONCE;
+        if !asked.is_empty() {
+            let commands = asked.iter().map(|asked| asked.command.clone()).collect();
+            let replies = self.engine.submit(commands).await;
+            self.settle(asked, replies);
+        }
+        let wait = self.end_windows(slots).await;
+        match is_more {
+            true => Duration::ZERO,
+            false => wait,
+        }
+    }
+
+    /// Returns what is to be submitted now.
+    fn asked(&self, slots: &[Arc<Mutex<Slot>>]) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        let second = self.engine.now() / 1_000_000_000;
+        for shared in slots {
+            let mut guard = lock(shared);
+            let slot = &mut *guard;
+            if slot.is_paused {
+                continue;
+            }
+            if slot.published.0 != second {
+                slot.published = (second, 0);
+            }
+            slot.fault = None;
+            let is_live = slot.versions.last().is_some_and(|newest| newest.is_live);
+            for version in &mut slot.versions {
+                let is_live = is_live || version.is_live;
+                let runner = &version.runner;
+                let add = |asked: &mut Vec<Asked>, command, result| {
+                    asked.push(Asked {
+                        slot: shared.clone(),
+                        version: runner.terms.version,
+                        result,
+                        command,
+                    });
+                };
+                if let Some((position, why)) = &runner.stopped
+                    && !version.is_told
+                    && let Ok(command) = publish::stopped(runner, *position, why)
+                {
+                    add(&mut asked, command, None);
+                }
+                let Some(terms) = &runner.terms.publish else {
+                    continue;
+                };
+                // What was published before a restart is in the journal.
+                if runner.waiting.is_empty() || !is_live {
+                    continue;
+                }
+                let caller: Caller = match acting_as(&self.reader, terms.acts_as) {
+                    Ok(caller) => caller,
+                    Err(error) => {
+                        slot.fault = Some(format!("nothing is published: {}", error.message()));
+                        continue;
+                    }
+                };
+                let left = runner
+                    .ready
+                    .events_per_second
+                    .saturating_sub(slot.published.1);
+                let room = COMMANDS_AT_ONCE.saturating_sub(asked.len());
+                let count = room.min(usize::try_from(left).unwrap_or(room));
+                let mut too_large = None;
+                for waiting in runner.waiting.iter().take(count) {
+                    match publish::event(slot.id, runner, waiting, &caller) {
+                        Ok(command) => add(&mut asked, command, Some(waiting.id)),
+                        Err(why) => {
+                            too_large = Some(why);
+                            break;
+                        }
+                    }
+                    slot.published.1 += 1;
+                }
+                if let Some(why) = too_large {
+                    let position = version.runner.position;
+                    version.runner.stop(position, why);
+                }
+            }
+        }
+        asked
+    }
+
+    fn settle(&mut self, asked: Vec<Asked>, replies: Result<Vec<BriefReply>, Refused>) {
+        let replies = match replies {
+            Ok(replies) => replies,
+            Err(refused) => {
+                self.refused_until = Some(Instant::now() + REFUSED_WAIT);
+                for asked in asked {
+                    lock(&asked.slot).fault = Some(format!("nothing is published: {refused}"));
+                }
+                return;
+            }
+        };
+        for (asked, reply) in asked.into_iter().zip(replies) {
+            let mut slot = lock(&asked.slot);
+            let versions = &mut slot.versions;
+            let version = versions
+                .iter_mut()
+                .find(|one| one.runner.terms.version == asked.version);
+            let Some(version) = version else { continue };
+            match (asked.result, reply) {
+                (None, _) => version.is_told = true,
+                (Some(id), BriefReply::Done { rejection, .. }) => {
+                    version.runner.published(&id, rejection.is_some());
+                }
+                (Some(_), BriefReply::KeyConflict { position }) => {
+                    let why = format!(
+                        "the record at {position} published another result under the same id; report this as a fault of the program"
+                    );
+                    let at = version.runner.position;
+                    version.runner.stop(at, why);
+                }
+                (Some(_), BriefReply::GroupKeyConflict | BriefReply::NotQueued(_)) => {}
+            }
+        }
+    }
+
+    /// Appends a barrier if a window is over and nothing that is recorded says so. Returns how long no window ends.
+    async fn end_windows(&mut self, slots: &[Arc<Mutex<Slot>>]) -> Duration {
+        let head = self.reader.published();
+        let deadlines = slots.iter().filter_map(|slot| {
+            let slot = lock(slot);
+            let versions = slot.versions.iter().filter(|_| !slot.is_paused);
+            // One that is behind learns the time from what it has not taken yet.
+            let waiting = versions
+                .filter(|version| !version.runner.is_over() && version.runner.position >= head);
+            waiting
+                .filter_map(|version| version.runner.ready.stream.next_deadline())
+                .min()
+        });
+        let Some(deadline) = deadlines.min() else {
+            return LOOK_EVERY;
+        };
+        let now = self.engine.now();
+        let left = u64::try_from(deadline).unwrap_or(0).saturating_sub(now);
+        let rest = self.last_barrier.map_or(Duration::ZERO, |last| {
+            BARRIER_EVERY.saturating_sub(last.elapsed())
+        });
+        let left = Duration::from_nanos(left).max(rest);
+        if !left.is_zero() {
+            return left.min(LOOK_EVERY);
+        }
+        self.last_barrier = Some(Instant::now());
+        if let Err(refused) = self
+            .engine
+            .submit(vec![publish::barrier(deadline, now)])
+            .await
+        {
+            tracing::debug!(%refused, "a barrier was refused");
+            self.refused_until = Some(Instant::now() + REFUSED_WAIT);
+        }
+        LOOK_EVERY
+    }
+
+    fn keep(&self, slots: &[Arc<Mutex<Slot>>], all: bool) {
+        if let Some(checkpoints) = &self.checkpoints {
+            for slot in slots {
+                lock(slot).keep(all, checkpoints);
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Streams while the server is killed and stopped: each result is published once, and is what the payments say.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::crash::{Random, kills, verify};
+use crate::support::{PATIENCE, Server, all_pages, json_for, repository, text};
+
+const METHODS: [&str; 3] = ["bank", "card", "cash"];
+
+/// What a result counts: payments and their amount.
+type Counted = (i64, i64);
+
+/// A stream whose windows last a second.
+fn stream(acts_as: &Value) -> Value {
+    json!({
+        "slug": "volume",
+        "from": [{"event": "payment.captured", "where": "has(metadata.method)",
+            "fields": {"method": "metadata.method"}}],
+        "key": ["method"],
+        "window": {"type": "tumbling", "size_seconds": 1},
+        "emit": {"payments": "count()", "amount": "sum(amount)"},
+        "publish": {"event": "app.volume", "acts_as": acts_as},
+        "bounds": {"rows_max": 100_000},
+    })
+}
+
+/// Pays until the server is gone, one after another. `made` has the amounts of payments that were answered; the next one may have been
+/// made, and is repeated under its key.
+fn pay(server: (&str, &str), accounts: &[Value], made: &mut Vec<u64>, is_done: &AtomicBool) {
+    let (address, token) = server;
+    while !is_done.load(Ordering::Relaxed) {
+        let count = made.len();
+        let amount = 1 + count as u64 % 89;
+        let body = json!({
+            "amount": amount, "currency": "EUR", "source": accounts[0], "destination": accounts[1],
+            "metadata": {"method": METHODS[count % METHODS.len()]},
+        });
+        let key = format!("pay-{count}");
+        let answer = crate::http::request(
+            address,
+            "POST",
+            "/v1/payments",
+            token,
+            Some(&key),
+            Some(&body),
+        );
+        match answer {
+            Ok(answer) if answer.status == 201 => made.push(amount),
+            // Asked again after the next start.
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// Waits until every window is over and every result is published.
+fn settle(server: &Server, path: &str) {
+    let begun = Instant::now();
+    loop {
+        let figures = server.request("GET", &format!("{path}/figures"), None, None);
+        let figures = figures.expect("answers");
+        if figures.status == 200 {
+            let figures = figures.json();
+            assert_ne!(figures["state"], "stopped", "{figures}");
+            let is_idle = ["lag", "waiting", "open_windows"]
+                .iter()
+                .all(|name| figures[name] == 0);
+            if figures["state"] == "running" && is_idle {
+                return;
+            }
+        }
+        assert!(begun.elapsed() < PATIENCE, "{path} is not idle");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn counted(values: &Value) -> Counted {
+    let number = |name: &str| values[name].as_i64().expect("a number");
+    (number("payments"), number("amount"))
+}
+
+fn rows(server: &Server, path: &str) -> BTreeMap<(String, String), Counted> {
+    let rows = all_pages(server, &format!("{path}/rows?state=final"));
+    let rows = rows.into_iter().map(|row| {
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let place = (text(&row["key"]["method"]), text(&row["window_end"]));
+        (place, counted(&row["values"]))
+    });
+    rows.collect()
+}
+
+fn published(server: &Server) -> Vec<Value> {
+    let events = all_pages(server, "/v1/events");
+    let of_stream = events
+        .into_iter()
+        .filter(|event| event["type"] == "app.volume");
+    of_stream.map(|event| event["data"].clone()).collect()
+}
+
+fn open_accounts(server: &Server) -> Vec<Value> {
+    let account = |name: &str, kind: &str, overdraft: Value| {
+        let body = json!({
+            "owner": name, "currency": "EUR", "kind": kind, "overdraft": overdraft,
+        });
+        server.post("/v1/accounts", name, &body).ok()["id"].clone()
+    };
+    vec![
+        account("payer", "wallet", json!("unlimited")),
+        account("payee", "merchant", json!(0)),
+    ]
+}
+
+#[test]
+fn results_of_streams_are_published_once_while_the_server_is_killed_and_stopped() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let data = directory.path().join("data");
+    let mut random = Random::new();
+    let mut server = Server::start(&data);
+    let accounts = open_accounts(&server);
+    let key = json!({"owner": "platform", "access": "write"});
+    let key = server.post("/v1/api_keys", "key", &key).ok();
+    let made = server
+        .post("/v1/streams", "stream", &stream(&key["id"]))
+        .ok();
+    let path = format!("/v1/streams/{}", made["id"].as_str().expect("an id"));
+    let mut payments = Vec::new();
+    for kill in 0..kills() {
+        let is_done = AtomicBool::new(false);
+        let (address, token) = (server.address.clone(), server.key.clone());
+        std::thread::scope(|scope| {
+            let payer = scope.spawn(|| pay((&address, &token), &accounts, &mut payments, &is_done));
+            random.pause(200, 2_500);
+            // A server that stops keeps a checkpoint, one that is killed does not.
+            match kill % 2 {
+                0 => server.kill(),
+                _ => {
+                    is_done.store(true, Ordering::Relaxed);
+                    payer.join().expect("the payer ends");
+                }
+            }
+        });
+        if kill % 2 == 1 {
+            assert!(server.stop().success());
+        }
+        server = Server::start(&data);
+    }
+    // The last one may have been made.
+    let is_done = AtomicBool::new(false);
+    let before = payments.len();
+    std::thread::scope(|scope| {
+        let (address, token) = (server.address.clone(), server.key.clone());
+        let (payments, is_done, accounts) = (&mut payments, &is_done, &accounts);
+        scope.spawn(move || pay((&address, &token), accounts, payments, is_done));
+        std::thread::sleep(Duration::from_millis(300));
+        is_done.store(true, Ordering::Relaxed);
+    });
+    assert!(payments.len() > before, "payments go on");
+    settle(&server, &path);
+    let (shown, told) = (rows(&server, &path), published(&server));
+    check(&shown, &told, &payments);
+    assert!(server.stop().success());
+    compute_again(&data, &path, &shown, told.len());
+    verify(&data);
+    eprintln!(
+        "{} payments, {} results, each once",
+        payments.len(),
+        told.len()
+    );
+}
+
+/// Rows and events are the same, each once, and count every payment once.
+fn check(shown: &BTreeMap<(String, String), Counted>, told: &[Value], payments: &[u64]) {
+    let mut events = BTreeMap::new();
+    for event in told {
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let place = (text(&event["key"]["method"]), text(&event["window_end"]));
+        let before = events.insert(place, counted(&event["values"]));
+        assert_eq!(before, None, "a result was published twice: {event}");
+    }
+    assert_eq!(events, *shown);
+    for (number, method) in METHODS.iter().enumerate() {
+        let of_method = events.iter().filter(|(place, _)| place.0 == *method);
+        let total = of_method.fold((0, 0), |total, (_, one)| (total.0 + one.0, total.1 + one.1));
+        let amounts = payments.iter().skip(number).step_by(METHODS.len());
+        let expected = amounts.fold((0, 0), |total: Counted, amount| {
+            (total.0 + 1, total.1 + *amount as i64)
+        });
+        assert_eq!(total, expected, "{method}");
+    }
+}
+
+/// Without what was kept, the journal alone gives the same rows, and nothing is published again.
+fn compute_again(
+    data: &Path,
+    path: &str,
+    shown: &BTreeMap<(String, String), Counted>,
+    published_before: usize,
+) {
+    std::fs::remove_dir_all(data.join("streams")).expect("it is there");
+    let server = Server::start(data);
+    settle(&server, path);
+    assert_eq!(rows(&server, path), *shown);
+    assert_eq!(published(&server).len(), published_before);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn every_example_is_applied_and_runs() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let server = Server::start(&directory.path().join("data"));
+    let folder = repository().join("examples/streams");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("it is there")
+        .map(|file| file.expect("a file").path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 5, "{files:?}");
+    for file in &files {
+        let url = server.url();
+        let arguments = [
+            "apply",
+            text(file),
+            "--server",
+            &url,
+            "--api-key-file",
+            server.key_file(),
+            "--json",
+        ];
+        json_for(0, &arguments);
+    }
+    let streams = server.get("/v1/streams");
+    let streams = streams["data"].as_array().expect("a list");
+    assert_eq!(streams.len(), files.len());
+    let accounts = open_accounts(&server);
+    let body = json!({
+        "amount": 500, "currency": "EUR", "source": accounts[0], "destination": accounts[1],
+    });
+    let payment = server.post("/v1/payments", "paid", &body).ok();
+    let refund = json!({"payment": payment["id"], "amount": 100});
+    server.post("/v1/refunds", "refunded", &refund).ok();
+    let unfunded = json!({
+        "amount": 1, "currency": "EUR", "source": accounts[1], "destination": accounts[1],
+    });
+    server.post("/v1/payments", "declined", &unfunded);
+    for stream in streams {
+        let path = format!(
+            "/v1/streams/{}/figures",
+            stream["id"].as_str().expect("an id")
+        );
+        let begun = Instant::now();
+        loop {
+            let answer = server.request("GET", &path, None, None).expect("answers");
+            if answer.status == 200 {
+                let figures = answer.json();
+                assert_ne!(figures["state"], "stopped", "{}: {figures}", stream["slug"]);
+                if figures["state"] == "running" && figures["lag"] == 0 {
+                    break;
+                }
+            }
+            assert!(begun.elapsed() < PATIENCE, "{}", stream["slug"]);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    assert!(server.stop().success());
+}
