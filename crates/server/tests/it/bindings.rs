@@ -26,7 +26,7 @@ fn delete(server: &Fixture, path: &str) -> Answer {
 }
 
 /// `object` with other fields; null removes one.
-fn with(object: &Value, changes: &Value) -> Value {
+pub(crate) fn with(object: &Value, changes: &Value) -> Value {
     let mut object = object.clone();
     let fields = object.as_object_mut().expect("an object");
     for (name, value) in changes.as_object().expect("an object") {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::bindings::with;
 use crate::client::{Answer, until};
 use crate::fixture::{Fixture, id};
 use crate::settings::write;
@@ -27,19 +28,6 @@ fn volume() -> Value {
         "window": {"type": "tumbling", "size_seconds": 60},
         "emit": {"payments": "count()", "amount": "sum(amount_moved)"},
     })
-}
-
-/// `object` with other fields; null removes one.
-fn with(object: &Value, changes: &Value) -> Value {
-    let mut object = object.clone();
-    let fields = object.as_object_mut().expect("an object");
-    for (name, value) in changes.as_object().expect("an object") {
-        match value {
-            Value::Null => _ = fields.remove(name),
-            value => _ = fields.insert(name.clone(), value.clone()),
-        }
-    }
-    object
 }
 
 /// A platform's key that may write, by its id.

@@ -98,7 +98,7 @@ type TypedFields = Vec<(String, Type)>;
 /// The fields that every expression may use, and the paths of those of published events.
 fn read_fields(terms: &StreamTerms) -> Result<(Vec<String>, TypedFields), DefinitionError> {
     if terms.data.len() > DATA_MAX {
-        return Err(wrong(
+        return Err(DefinitionError::new(
             "data",
             format!("{} fields", terms.data.len()),
             format!("give at most {DATA_MAX}"),
@@ -114,7 +114,7 @@ fn read_fields(terms: &StreamTerms) -> Result<(Vec<String>, TypedFields), Defini
             .strip_prefix(DATA)
             .and_then(|rest| rest.strip_prefix('.'));
         let Some(within) = within else {
-            return Err(wrong(
+            return Err(DefinitionError::new(
                 "data",
                 format!("the field `{path}`"),
                 format!("begin the path with `{DATA}.`, as expressions name the field"),
@@ -135,7 +135,8 @@ fn read_fields(terms: &StreamTerms) -> Result<(Vec<String>, TypedFields), Defini
 
 fn make_schema(fields: &TypedFields, field: &str) -> Result<Schema, DefinitionError> {
     let fields = fields.iter().map(|(path, kind)| (path.clone(), *kind));
-    Schema::new(fields).map_err(|error| wrong(field, error.to_string(), "choose other names"))
+    Schema::new(fields)
+        .map_err(|error| DefinitionError::new(field, error.to_string(), "choose other names"))
 }
 
 /// The sources, and the stream's own fields with their types.
@@ -147,14 +148,14 @@ fn read_sources(
     let mut own: Option<TypedFields> = None;
     for (number, source) in terms.from.iter().enumerate() {
         if sources.iter().any(|known| known.event_type == source.event) {
-            return Err(wrong(
+            return Err(DefinitionError::new(
                 format!("from[{number}].event"),
                 format!("`{}` is there already", source.event),
                 "put both conditions into one with ||",
             ));
         }
         if source.fields.len() > FIELDS_MAX {
-            return Err(wrong(
+            return Err(DefinitionError::new(
                 format!("from[{number}].fields"),
                 format!("{} fields", source.fields.len()),
                 format!("give at most {FIELDS_MAX}"),
@@ -165,21 +166,25 @@ fn read_sources(
             let field = || format!("from[{number}].fields.{name}");
             if name.contains('.') {
                 let advice = "choose a name without dots";
-                return Err(wrong(field(), format!("the name `{name}`"), advice));
+                return Err(DefinitionError::new(
+                    field(),
+                    format!("the name `{name}`"),
+                    advice,
+                ));
             }
             let expression = Expression::compile(text, schema).map_err(|error| {
                 let problem = format!(
                     "at byte {}: expected {}, found {}",
                     error.offset, error.expected, error.found
                 );
-                wrong(field(), problem, error.advice)
+                DefinitionError::new(field(), problem, error.advice)
             })?;
             typed.push((name.clone(), expression.result_type()));
             derived.push(expression);
         }
         let first = own.get_or_insert_with(|| typed.clone());
         if *first != typed {
-            return Err(wrong(
+            return Err(DefinitionError::new(
                 format!("from[{number}].fields"),
                 "other names or types than those of from[0]".to_owned(),
                 "give every source the same fields",
@@ -199,7 +204,7 @@ fn check_keys(terms: &StreamTerms) -> Result<(), DefinitionError> {
     for (number, path) in terms.key.iter().enumerate() {
         if path.starts_with("metadata.") {
             let name = path.trim_start_matches("metadata.");
-            return Err(wrong(
+            return Err(DefinitionError::new(
                 format!("key[{number}]"),
                 format!("`{path}` is a key of a map"),
                 format!(
@@ -241,14 +246,14 @@ fn nanos(field: &str, seconds: u64) -> Result<i64, DefinitionError> {
     let nanos = nanos.and_then(|nanos| i64::try_from(nanos).ok());
     nanos.ok_or_else(|| {
         let advice = "choose at most 18 years";
-        wrong(field, format!("{seconds} s"), advice)
+        DefinitionError::new(field, format!("{seconds} s"), advice)
     })
 }
 
 /// Reads an aggregate such as `sum(amount)`.
 fn read_emit(name: &str, text: &str) -> Result<Emit, DefinitionError> {
     let refused = || {
-        wrong(
+        DefinitionError::new(
             format!("emit.{name}"),
             format!("`{text}`"),
             "give count(), sum(E), min(E), max(E), distinct(E), first(E) or last(E), where E is an expression over the event",
@@ -279,7 +284,7 @@ fn read_bounds(form: &BoundsForm) -> Result<(Bounds, usize, u64), DefinitionErro
         let value = given.unwrap_or(default as u64);
         match (1..=max).contains(&value) {
             true => Ok(usize::try_from(value).expect("it is below the maximum")),
-            false => Err(wrong(
+            false => Err(DefinitionError::new(
                 format!("bounds.{name}"),
                 format!("a bound of {value}"),
                 format!("choose from 1 to {max}"),
@@ -341,16 +346,4 @@ fn named_as_given(mut error: DefinitionError, terms: &StreamTerms) -> Definition
         error.field = error.field.replace(".event_type", ".event");
     }
     error
-}
-
-fn wrong(
-    field: impl Into<String>,
-    problem: impl Into<String>,
-    advice: impl Into<String>,
-) -> DefinitionError {
-    DefinitionError {
-        field: field.into(),
-        problem: problem.into(),
-        advice: advice.into(),
-    }
 }

@@ -204,7 +204,8 @@ fn refused(error: &DefinitionError) -> ApiError {
         problem,
         advice,
     } = error;
-    ApiError::invalid(field, format!("{field}: {problem}; {advice}."))
+    let end = if advice.ends_with('?') { "" } else { "." };
+    ApiError::invalid(field, format!("{field}: {problem}; {advice}{end}"))
 }
 
 /// Gives the frame that holds `position` to the versions that come to it, up to the record at `head`.

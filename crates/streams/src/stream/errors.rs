@@ -15,7 +15,7 @@ pub struct DefinitionError {
 }
 
 impl DefinitionError {
-    pub(super) fn new(
+    pub(crate) fn new(
         field: impl Into<String>,
         problem: impl Into<String>,
         advice: impl Into<String>,

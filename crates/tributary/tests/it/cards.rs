@@ -57,6 +57,57 @@ fn read(lines: &str) -> Vec<Payment> {
     payments.collect()
 }
 
+/// What was counted over each kind of window, a number for each row.
+struct Counted {
+    day_counts: Vec<i64>,
+    day_sums: Vec<i64>,
+    /// Known frauds of the terminal, for each payment.
+    known: Vec<i64>,
+    hour_counts: Vec<i64>,
+    hour_sums: Vec<i64>,
+    hopping: Vec<i64>,
+    sessions: Vec<i64>,
+}
+
+/// The figures of the file of expected ones. `frauds` says of each payment whether it was fraud.
+fn figures(counted: &Counted, frauds: impl Iterator<Item = i64>) -> Value {
+    let at_least = |counts: &[i64], least: i64| counts.iter().filter(|one| **one >= least).count();
+    let hits = counted.known.iter().zip(frauds);
+    let hits: Vec<i64> = hits
+        .filter(|(known, _)| **known >= 3)
+        .map(|(_, fraud)| fraud)
+        .collect();
+    let (day, hour) = (&counted.day_counts, &counted.hour_counts);
+    json!({
+        "customer_24h": {
+            "max": day.iter().max(),
+            "at_least_8": at_least(day, 8),
+            "at_least_10": at_least(day, 10),
+            "at_least_12": at_least(day, 12),
+        },
+        "customer_24h_sum_over_50000": at_least(&counted.day_sums, 50_001),
+        "terminal_frauds_28d_delay_7d_at_least_3": {
+            "hits": hits.len(),
+            "frauds": hits.iter().sum::<i64>(),
+        },
+        "terminal_tumbling_1h": {
+            "rows": hour.len(),
+            "count_max": hour.iter().max(),
+            "sum_minor": counted.hour_sums.iter().sum::<i64>(),
+            "rows_with_count_at_least_3": at_least(hour, 3),
+        },
+        "customer_hopping_24h_step_6h": {
+            "rows": counted.hopping.len(),
+            "count_max": counted.hopping.iter().max(),
+            "rows_with_count_at_least_10": at_least(&counted.hopping, 10),
+        },
+        "customer_sessions_gap_30min": {
+            "sessions": counted.sessions.len(),
+            "with_at_least_3": at_least(&counted.sessions, 3),
+        },
+    })
+}
+
 /// Figures of the file, computed plainly.
 fn expected(payments: &[Payment]) -> Value {
     let mut hourly: BTreeMap<(i64, i64), (i64, i64)> = BTreeMap::new();
@@ -88,7 +139,7 @@ fn expected(payments: &[Payment]) -> Value {
                 && other.time > payment.time - 35 * DAY
                 && other.time <= payment.time - 7 * DAY
         });
-        known_frauds.push((frauds.count(), payment.fraud));
+        known_frauds.push((frauds.count() as i64, payment.fraud));
         terminal.push(payment);
     }
     let mut sessions: Vec<i64> = Vec::new();
@@ -102,37 +153,20 @@ fn expected(payments: &[Payment]) -> Value {
             last = payment.time;
         }
     }
-    let at_least = |counts: &[i64], least: i64| counts.iter().filter(|one| **one >= least).count();
-    let hopping: Vec<i64> = hopping.into_values().collect();
-    let hits = known_frauds.iter().filter(|(known, _)| *known >= 3);
-    json!({
-        "customer_24h": {
-            "max": counts.iter().max(),
-            "at_least_8": at_least(&counts, 8),
-            "at_least_10": at_least(&counts, 10),
-            "at_least_12": at_least(&counts, 12),
+    let (hour_counts, hour_sums) = hourly.into_values().unzip();
+    let (known, frauds): (Vec<i64>, Vec<i64>) = known_frauds.into_iter().unzip();
+    figures(
+        &Counted {
+            day_counts: counts,
+            day_sums: sums,
+            known,
+            hour_counts,
+            hour_sums,
+            hopping: hopping.into_values().collect(),
+            sessions,
         },
-        "customer_24h_sum_over_50000": sums.iter().filter(|sum| **sum > 50_000).count(),
-        "terminal_frauds_28d_delay_7d_at_least_3": {
-            "hits": hits.clone().count(),
-            "frauds": hits.map(|(_, fraud)| fraud).sum::<i64>(),
-        },
-        "terminal_tumbling_1h": {
-            "rows": hourly.len(),
-            "count_max": hourly.values().map(|(count, _)| count).max(),
-            "sum_minor": hourly.values().map(|(_, sum)| sum).sum::<i64>(),
-            "rows_with_count_at_least_3": hourly.values().filter(|(count, _)| *count >= 3).count(),
-        },
-        "customer_hopping_24h_step_6h": {
-            "rows": hopping.len(),
-            "count_max": hopping.iter().max(),
-            "rows_with_count_at_least_10": at_least(&hopping, 10),
-        },
-        "customer_sessions_gap_30min": {
-            "sessions": sessions.len(),
-            "with_at_least_3": at_least(&sessions, 3),
-        },
-    })
+        frauds.into_iter(),
+    )
 }
 
 /// The streams over the payments, by the times in their metadata.
@@ -285,45 +319,19 @@ fn computed(server: &Server, paths: &BTreeMap<String, String>, payments: &[Payme
         let values = rows.iter().map(|row| row[name].as_i64().expect("a number"));
         values.collect()
     };
-    let at_least = |counts: &[i64], least: i64| counts.iter().filter(|one| **one >= least).count();
-    let day = rows("day");
-    let counts = of(&day, "count");
-    let sums = of(&day, "sum");
+    let (day, hour) = (rows("day"), rows("hour"));
     let known = of(&rows("known"), "known");
     assert_eq!(known.len(), payments.len(), "one row for each payment");
-    let hits = known.iter().zip(payments).filter(|(known, _)| **known >= 3);
-    let hour = rows("hour");
-    let (hour_counts, hour_sums) = (of(&hour, "count"), of(&hour, "sum"));
-    let hopping = of(&rows("hopping"), "count");
-    let sessions = of(&rows("session"), "count");
-    json!({
-        "customer_24h": {
-            "max": counts.iter().max(),
-            "at_least_8": at_least(&counts, 8),
-            "at_least_10": at_least(&counts, 10),
-            "at_least_12": at_least(&counts, 12),
-        },
-        "customer_24h_sum_over_50000": sums.iter().filter(|sum| **sum > 50_000).count(),
-        "terminal_frauds_28d_delay_7d_at_least_3": {
-            "hits": hits.clone().count(),
-            "frauds": hits.map(|(_, payment)| payment.fraud).sum::<i64>(),
-        },
-        "terminal_tumbling_1h": {
-            "rows": hour.len(),
-            "count_max": hour_counts.iter().max(),
-            "sum_minor": hour_sums.iter().sum::<i64>(),
-            "rows_with_count_at_least_3": at_least(&hour_counts, 3),
-        },
-        "customer_hopping_24h_step_6h": {
-            "rows": hopping.len(),
-            "count_max": hopping.iter().max(),
-            "rows_with_count_at_least_10": at_least(&hopping, 10),
-        },
-        "customer_sessions_gap_30min": {
-            "sessions": sessions.len(),
-            "with_at_least_3": at_least(&sessions, 3),
-        },
-    })
+    let counted = Counted {
+        day_counts: of(&day, "count"),
+        day_sums: of(&day, "sum"),
+        known,
+        hour_counts: of(&hour, "count"),
+        hour_sums: of(&hour, "sum"),
+        hopping: of(&rows("hopping"), "count"),
+        sessions: of(&rows("session"), "count"),
+    };
+    figures(&counted, payments.iter().map(|payment| payment.fraud))
 }
 
 /// Imports the lines with streams at work, and makes the same streams again over what was imported.
