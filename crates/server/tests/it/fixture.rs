@@ -24,7 +24,7 @@ use tributary_streams::driver::Streams;
 use tributary_testkit::backends::new_meta;
 use tributary_testkit::store::TestStore;
 
-use crate::client::{Answer, PATIENCE, post, send};
+use crate::client::{Answer, PATIENCE, post, send, until};
 use crate::faulty::{Faults, Faulty, FaultyDisk, FaultyLog};
 use crate::leading::leadership_of;
 
@@ -363,6 +363,16 @@ impl Fixture {
         let running = running.expect("it starts");
         self.addr = running.addr();
         self.running = Some(running);
+        self.wait_until_it_leads();
+    }
+
+    /// A node of a cluster leads, and delivers, a moment after its start.
+    pub(crate) fn wait_until_it_leads(&self) {
+        let permit = self.store.permit();
+        until("the server leads", || {
+            let leads = self.get("/health/leader").status == 200;
+            (leads && permit.is_granted()).then_some(())
+        });
     }
 
     fn transport(&self) -> Option<Arc<dyn PushTransport>> {
