@@ -65,8 +65,7 @@ impl StreamTerms {
 pub struct SourceForm {
     /// Type of the events, such as `payment.captured`; each type once.
     pub event: String,
-    /// Condition over the event, see [expressions](https://github.com/tributary/tributary/blob/main/docs/expressions.md); every event of
-    /// the type if left out.
+    /// Condition over the event, an expression (docs/expressions.md); every event of the type if left out.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
     /// Fields of the stream's own, each an expression over the event. All sources have the same names.

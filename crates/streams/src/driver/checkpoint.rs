@@ -151,16 +151,17 @@ pub(super) fn restore(
     }
     let stream = runner.ready.stream.restore(kept.state);
     runner.ready.stream = stream.map_err(|error| error.to_string())?;
+    let hops;
     [
-        runner.activation,
+        _,
         runner.position,
         runner.events,
         runner.results,
         runner.refused,
-        _,
+        hops,
         runner.next_row,
     ] = kept.numbers;
-    runner.hops = u8::try_from(kept.numbers[5]).map_err(|_| "it is malformed")?;
+    runner.hops = u8::try_from(hops).map_err(|_| "it is malformed")?;
     runner.rows = kept.rows.into();
     // The bound may be lower now.
     while runner.rows.len() > runner.ready.rows_max {

@@ -7,7 +7,7 @@ use tributary_api::streaming::{BoundsForm, FieldType, StreamTerms, WindowForm};
 use super::fields::{DATA, EVENT_FIELDS};
 use crate::expression::{Expression, Schema, Type};
 use crate::stream::{
-    Aggregate, Bounds, Definition, DefinitionError, Emit, Source, Stream, Time, To, Window,
+    Aggregate, Bounds, Definition, DefinitionError, Emit, Source, Stream, Time, To, Window, compile,
 };
 
 /// Nanoseconds of a second.
@@ -172,13 +172,7 @@ fn read_sources(
                     advice,
                 ));
             }
-            let expression = Expression::compile(text, schema).map_err(|error| {
-                let problem = format!(
-                    "at byte {}: expected {}, found {}",
-                    error.offset, error.expected, error.found
-                );
-                DefinitionError::new(field(), problem, error.advice)
-            })?;
+            let expression = compile(&field(), text, schema)?;
             typed.push((name.clone(), expression.result_type()));
             derived.push(expression);
         }

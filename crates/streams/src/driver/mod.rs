@@ -15,7 +15,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -136,10 +136,8 @@ impl Drop for Streams {
 
 impl Streaming for Streams {
     fn check(&self, terms: &StreamTerms) -> Result<(), ApiError> {
-        match definition::ready(String::from("stream"), terms) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(refused(&error)),
-        }
+        let ready = definition::ready(String::from("stream"), terms);
+        ready.map(drop).map_err(|error| refused(&error))
     }
 
     fn figures(&self, stream: SettingId) -> Option<StreamFigures> {
@@ -168,19 +166,15 @@ impl Streaming for Streams {
         let runner =
             Runner::new(name, terms.clone(), u64::MAX, first).map_err(|error| refused(&error))?;
         let mut slot = Slot::new(SettingId(0));
-        slot.versions.push(Version::of(runner));
-        let slot = Mutex::new(slot);
+        slot.versions.push(Version::new(runner, None));
         loop {
-            let position = lock(&slot).versions[0].runner.position;
-            if position >= head || lock(&slot).versions[0].runner.is_over() {
+            let runner = &slot.versions[0].runner;
+            let next = runner.position + 1;
+            if next > head || runner.is_over() {
                 break;
             }
-            let slots = &mut [lock(&slot)];
-            feed(&self.reader, position + 1, head, slots).map_err(read_error)?;
+            feed(&self.reader, next, head, &mut [&mut slot]).map_err(read_error)?;
         }
-        let slot = slot
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let runner = &slot.versions[0].runner;
         Ok(Preview {
             first: if head > 0 { first + 1 } else { 0 },
@@ -190,10 +184,7 @@ impl Streaming for Streams {
             rows: runner.final_rows(None, PREVIEW_ROWS_MAX),
             open_rows: runner.open_rows(0, PREVIEW_ROWS_MAX).unwrap_or_default(),
             late_events: runner.ready.stream.late_events(),
-            stopped: runner
-                .stopped
-                .as_ref()
-                .map(|(position, why)| format!("at record {position}: {why}")),
+            stopped: runner.why_stopped(),
         })
     }
 }
@@ -209,12 +200,7 @@ fn refused(error: &DefinitionError) -> ApiError {
 }
 
 /// Gives the frame that holds `position` to the versions that come to it, up to the record at `head`.
-fn feed(
-    reader: &Reader,
-    position: u64,
-    head: u64,
-    slots: &mut [MutexGuard<'_, Slot>],
-) -> Result<(), Failure> {
+fn feed(reader: &Reader, position: u64, head: u64, slots: &mut [&mut Slot]) -> Result<(), Failure> {
     let damaged = |what: String| Failure::RecordDamaged { position, what };
     let frame = reader.frame(position)?;
     let frame = frame.ok_or_else(|| damaged("its frame is missing".to_owned()))?;
@@ -292,10 +278,11 @@ struct Asked {
 
 impl Work {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut is_first = true;
         while !*stop.borrow_and_update() {
             // Taken before the settings are read, so that no change is missed.
             let seen = self.reader.published();
-            self.define();
+            self.define(std::mem::take(&mut is_first));
             let reader = self.reader.clone();
             let mut changed = std::pin::pin!(reader.settings_changed_after(seen));
             let mut worked = Instant::now();
@@ -331,12 +318,15 @@ impl Work {
         self.keep(&self.slots.all(), true);
     }
 
-    /// Takes the newest revisions of the settings.
-    fn define(&self) {
+    /// Takes the newest revisions of the settings. At first, streams may have been deleted while the server was down.
+    fn define(&self, is_first: bool) {
         let settings = self.reader.settings(SettingKind::STREAM, None);
         let ids: BTreeSet<SettingId> = settings.iter().map(|setting| setting.id).collect();
-        lock(&self.slots.0).retain(|id, _| ids.contains(id));
-        if let Some(checkpoints) = &self.checkpoints {
+        let is_gone = |id: &SettingId, _: &mut _| !ids.contains(id);
+        let is_any_gone = lock(&self.slots.0).extract_if(.., is_gone).count() > 0;
+        if let Some(checkpoints) = &self.checkpoints
+            && (is_first || is_any_gone)
+        {
             checkpoints.retain(|id| ids.contains(&id));
         }
         for setting in settings {
@@ -370,7 +360,8 @@ impl Work {
             return Ok(true);
         };
         for position in BTreeSet::from([*first, *last]) {
-            let at_work = slots.iter().map(|slot| lock(slot));
+            let mut guards: Vec<_> = slots.iter().map(|slot| lock(slot)).collect();
+            let at_work = guards.iter_mut().map(|slot| &mut **slot);
             let mut at_work: Vec<_> = at_work.filter(|slot| !slot.is_paused).collect();
             feed(&self.reader, position + 1, head, &mut at_work)?;
         }

@@ -115,6 +115,12 @@ impl Runner {
         self.outputs = outputs;
     }
 
+    /// Why it stopped, and where, as a sentence; none if it goes on.
+    pub(super) fn why_stopped(&self) -> Option<String> {
+        let stopped = self.stopped.as_ref();
+        stopped.map(|(position, why)| format!("at record {position}: {why}"))
+    }
+
     pub(super) fn stop(&mut self, position: u64, why: String) {
         self.stopped.get_or_insert((position, why));
     }
@@ -309,10 +315,9 @@ fn to_json(value: &OwnedScalar) -> Json {
 
 /// What keeps the events of a key in order: its values, cut off.
 fn key_text(key: &[OwnedScalar]) -> String {
-    let values = key.iter().map(|value| match value {
-        OwnedScalar::Bool(value) => value.to_string(),
-        OwnedScalar::Int(value) => value.to_string(),
-        OwnedScalar::String(value) => value.to_string(),
+    let values = key.iter().map(|value| match to_json(value) {
+        Json::String(text) => text,
+        other => other.to_string(),
     });
     values.collect::<Vec<_>>().join("/")
 }

@@ -211,12 +211,8 @@ impl Slot {
 
     pub(super) fn figures(&self, head: u64) -> Option<StreamFigures> {
         let (newest, shown) = (self.versions.last()?, self.shown()?);
-        let stopped = newest
-            .runner
-            .stopped
-            .as_ref()
-            .map(|(position, why)| format!("at record {position}: {why}"))
-            .or_else(|| self.broken.clone());
+        let stopped = newest.runner.why_stopped();
+        let stopped = stopped.or_else(|| self.broken.clone());
         let state = match (&stopped, self.is_paused, newest.is_live) {
             (Some(_), _, _) => StreamState::Stopped,
             (None, true, _) => StreamState::Paused,
@@ -247,12 +243,8 @@ impl Slot {
 }
 
 impl Version {
-    /// A version that has kept nothing.
-    pub(super) fn of(runner: Runner) -> Version {
-        Version::new(runner, None)
-    }
-
-    fn new(runner: Runner, basis: Option<Basis>) -> Version {
+    /// A version that has taken everything up to `basis`, if that is known.
+    pub(super) fn new(runner: Runner, basis: Option<Basis>) -> Version {
         Version {
             kept: (runner.position, Instant::now(), Duration::ZERO),
             runner,

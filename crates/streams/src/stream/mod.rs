@@ -33,5 +33,6 @@ pub use self::definition::{
 pub use self::errors::{DefinitionError, RestoreError, StopReason, Stopped};
 pub use self::machine::Stream;
 pub use self::output::{Event, LateEvent, Output, ResultId, Row, StreamResult};
+pub(crate) use self::plan::compile;
 pub use self::value::OwnedScalar;
 pub use self::window::Usage;

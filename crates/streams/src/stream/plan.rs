@@ -184,7 +184,15 @@ fn check_bounds(definition: &Definition) -> Result<(), DefinitionError> {
     Ok(())
 }
 
-fn compile(field: &str, source: &str, schema: &Schema) -> Result<Expression, DefinitionError> {
+/// Compiles an expression of a definition.
+///
+/// # Errors
+/// If it is no expression over the schema: the error names the field of the definition.
+pub(crate) fn compile(
+    field: &str,
+    source: &str,
+    schema: &Schema,
+) -> Result<Expression, DefinitionError> {
     Expression::compile(source, schema).map_err(|error| {
         DefinitionError::new(
             field,

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Server, json_for, nothing_may_be_skipped, repository, text};
+use crate::streams::wait_for_figures;
+use crate::support::{Server, json_for, nothing_may_be_skipped, repository, text};
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
@@ -268,33 +268,11 @@ fn end_windows(server: &Server) {
     end("end-2", 800 * DAY);
 }
 
-/// Waits until a stream has taken everything.
-fn wait_until_taken(server: &Server, path: &str) {
-    let (mut begun, mut lag) = (Instant::now(), u64::MAX);
-    loop {
-        let answer = server.request("GET", &format!("{path}/figures"), None, None);
-        let answer = answer.expect("answers");
-        if answer.status == 200 {
-            let figures = answer.json();
-            assert_ne!(figures["state"], "stopped", "{figures}");
-            let left = figures["lag"].as_u64().expect("a number");
-            if figures["state"] == "running" && left == 0 {
-                return;
-            }
-            if left < lag {
-                (begun, lag) = (Instant::now(), left);
-            }
-        }
-        assert!(begun.elapsed() < PATIENCE, "{path} does not go on");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// The figures that the rows of the streams give.
 fn computed(server: &Server, paths: &BTreeMap<String, String>, payments: &[Payment]) -> Value {
     let rows = |slug: &str| {
         let path = &paths[slug];
-        wait_until_taken(server, path);
+        wait_for_figures(server, path, |_| true);
         let (mut rows, mut after) = (Vec::new(), String::new());
         loop {
             let page = server.get(&format!("{path}/rows?limit=1000{after}"));

@@ -57,25 +57,33 @@ fn pay(server: (&str, &str), accounts: &[Value], made: &mut Vec<u64>, is_done: &
     }
 }
 
-/// Waits until every window is over and every result is published.
-fn settle(server: &Server, path: &str) {
-    let begun = Instant::now();
+/// Waits until the figures of a stream are as asked for, for as long as it goes on. It must not stop.
+pub(crate) fn wait_for_figures(server: &Server, path: &str, is_there: impl Fn(&Value) -> bool) {
+    let (mut begun, mut lag) = (Instant::now(), u64::MAX);
     loop {
-        let figures = server.request("GET", &format!("{path}/figures"), None, None);
-        let figures = figures.expect("answers");
-        if figures.status == 200 {
-            let figures = figures.json();
-            assert_ne!(figures["state"], "stopped", "{figures}");
-            let is_idle = ["lag", "waiting", "open_windows"]
-                .iter()
-                .all(|name| figures[name] == 0);
-            if figures["state"] == "running" && is_idle {
+        let answer = server.request("GET", &format!("{path}/figures"), None, None);
+        let answer = answer.expect("answers");
+        if answer.status == 200 {
+            let figures = answer.json();
+            assert_ne!(figures["state"], "stopped", "{path}: {figures}");
+            let left = figures["lag"].as_u64().expect("a number");
+            if figures["state"] == "running" && left == 0 && is_there(&figures) {
                 return;
             }
+            if left < lag {
+                (begun, lag) = (Instant::now(), left);
+            }
         }
-        assert!(begun.elapsed() < PATIENCE, "{path} is not idle");
+        assert!(begun.elapsed() < PATIENCE, "{path} does not go on");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Waits until every window is over and every result is published.
+fn settle(server: &Server, path: &str) {
+    wait_for_figures(server, path, |figures| {
+        figures["waiting"] == 0 && figures["open_windows"] == 0
+    });
 }
 
 fn counted(values: &Value) -> Counted {
@@ -247,23 +255,8 @@ fn every_example_is_applied_and_runs() {
     });
     server.post("/v1/payments", "declined", &unfunded);
     for stream in streams {
-        let path = format!(
-            "/v1/streams/{}/figures",
-            stream["id"].as_str().expect("an id")
-        );
-        let begun = Instant::now();
-        loop {
-            let answer = server.request("GET", &path, None, None).expect("answers");
-            if answer.status == 200 {
-                let figures = answer.json();
-                assert_ne!(figures["state"], "stopped", "{}: {figures}", stream["slug"]);
-                if figures["state"] == "running" && figures["lag"] == 0 {
-                    break;
-                }
-            }
-            assert!(begun.elapsed() < PATIENCE, "{}", stream["slug"]);
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let path = format!("/v1/streams/{}", stream["id"].as_str().expect("an id"));
+        wait_for_figures(&server, &path, |_| true);
     }
     assert!(server.stop().success());
 }
