@@ -1,7 +1,8 @@
 //! The store of a node of a cluster: the embedded one, whose journal mirrors the shared log.
 //!
-//! While the node leads, a batch becomes a frame of the log, and only when it counts is it written to the mirror and answered. While
-//! another node leads, the engine is given the frames that count, and takes no commands.
+//! While the node leads, a batch becomes a frame of the log, and only when it counts is it written to the mirror and answered. The next
+//! batch is appended to the log as soon as the one before counts there: the mirror, which may still be writing the one before, is behind
+//! the log, never ahead. While another node leads, the engine is given the frames that count, and takes no commands.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -20,12 +21,12 @@ use crate::driver::{self, Command, Confirmed, Listener, Now};
 use crate::fold::Fold;
 use crate::log::{Appended, Log, LogError};
 use crate::node::{Event, Node};
-use crate::shared::{Shared, Standing};
+use crate::shared::{FrameFate, Shared, Standing};
 
 /// Maximum number of frames of other nodes that are on their way through the engine.
 const FRAMES_AHEAD_MAX: usize = 8;
-/// Batches in flight: one that the log is to acknowledge, and one that is decided meanwhile.
-const BATCHES_IN_FLIGHT: usize = 2;
+/// Batches in flight: one that is written to the mirror, one that the log is to acknowledge, and one that waits for that.
+const BATCHES_IN_FLIGHT: usize = 3;
 /// A leader that has appended nothing for so long takes no more commands: whoever sends one learns at once that it was not made.
 const LOG_AWAY_AFTER: Duration = Duration::from_secs(5);
 /// How often the place is kept where the node goes on at its next start.
@@ -129,6 +130,7 @@ impl Prepared {
         let mut listener = Follower {
             shared: shared.clone(),
             mirrored: mirror.head(),
+            taken: mirror.head(),
             mirror,
             calls,
             keeper,
@@ -250,6 +252,8 @@ struct Follower {
     resume_at: Instant,
     /// Head of the mirror when the node began.
     mirrored: Head,
+    /// Head after the frame of this node that was taken last.
+    taken: Head,
     /// Last failure of the log, so that it is not reported again and again.
     last_failure: Option<LogError>,
 }
@@ -265,6 +269,22 @@ impl Follower {
             Err(error) => format!("the mirror can't be compared with the log: {error}"),
         };
         self.shared.change(|state| state.stop(&why));
+    }
+
+    /// Seals a batch on the head of the fold, as the mirror will. None if the batch does not follow that head.
+    fn seal(&mut self, batch: &Batch, head: &Head) -> Option<(Vec<u8>, [u8; 32])> {
+        // The mirror may not have the frame before yet.
+        let heads = [self.taken, self.mirror.head()];
+        let is_head = |known: &Head| (known.position, known.hash) == (head.position, head.hash);
+        let head = heads.into_iter().find(is_head)?;
+        let mut frame = batch.frame_mut();
+        let follows =
+            batch.first_position() == head.position + 1 && frame.timestamp() >= head.timestamp;
+        follows.then(|| {
+            let sealed = frame.seal(&head);
+            self.taken = sealed.head();
+            (sealed.bytes().to_vec(), sealed.header().hash)
+        })
     }
 
     /// Gives the engine a frame that another node decided, as soon as not too many are on their way.
@@ -327,7 +347,7 @@ impl Follower {
         );
         self.shared.change(|state| {
             state.leads = false;
-            state.frame.refuse();
+            state.frames.refuse();
             state.beside.refuse();
         });
     }
@@ -366,8 +386,18 @@ impl Drop for FrameAhead {
 }
 
 impl Listener for Follower {
-    fn next_frame(&mut self) -> Option<(Vec<u8>, [u8; 32])> {
-        self.shared.look(|state| state.frame.offered.take())
+    fn next_frame(&mut self, node: &Node) -> Option<(Vec<u8>, [u8; 32])> {
+        let queued = self.shared.look(|state| state.frames.waiting.pop_front())?;
+        let sealed = self.seal(&queued.batch, &node.fold().head());
+        let hash = sealed.as_ref().map_or([0; 32], |(_, hash)| *hash);
+        let is_refused = sealed.is_none();
+        self.shared.change(|state| {
+            state.frames.taken = Some((queued, hash));
+            if is_refused {
+                state.frames.refuse();
+            }
+        });
+        sealed
     }
 
     fn next_beside(&mut self) -> Option<Vec<u8>> {
@@ -377,7 +407,7 @@ impl Listener for Follower {
     fn handle(&mut self, node: &Node, event: Event) {
         match event {
             Event::Frame { is_own: true, .. } => {
-                self.shared.change(|state| state.frame.counts = Some(true));
+                self.shared.change(|state| state.frames.count());
             }
             Event::Frame { bytes, .. } => {
                 let header = FrameRef::parse(&bytes).map(|frame| frame.header().first_position);
@@ -387,7 +417,7 @@ impl Listener for Follower {
                     false => self.follow(bytes),
                 }
             }
-            Event::FrameRefused => self.shared.change(|state| state.frame.counts = Some(false)),
+            Event::FrameRefused => self.shared.change(|state| state.frames.refuse()),
             Event::Beside { bytes, is_own } => {
                 self.keeper.give(Task::Piece(bytes));
                 if is_own {
@@ -466,32 +496,22 @@ impl Listener for Follower {
 }
 
 impl Mirrored {
-    /// Puts a batch into the log, and into the mirror when it counts.
-    fn append(
-        shared: &Shared,
-        commands: &Sender<Command>,
-        batch: &Batch,
-        write: Ticket,
-        head: Head,
-    ) -> Fate {
-        let refused = |why: &str| Fate::Refused(Failure::Unavailable(why.to_owned()));
-        if batch.first_position() != head.position + 1 {
-            return refused("the batch before this one does not count");
-        }
-        let frame = {
-            let mut frame = batch.frame_mut();
-            let sealed = frame.seal(&head);
-            (sealed.bytes().to_vec(), sealed.header().hash)
-        };
-        match shared.write(commands, |state| &mut state.frame, frame) {
+    /// Waits until it is known whether a batch counts, and writes it into the mirror if it does.
+    fn finish(shared: &Shared, fate: &FrameFate, write: Ticket) -> Fate {
+        match shared.wait_for(fate) {
             // The mirror follows the log: if it can't be written, the process must stop.
-            Ok(true) => match write.wait() {
+            Ok(Some(hash)) => match write.wait() {
+                Fate::Durable(head) if head.hash != hash => {
+                    Fate::Fatal("the mirror has another frame than the log".to_owned())
+                }
                 Fate::Refused(failure) => {
                     Fate::Fatal(format!("the mirror can't be written: {failure}"))
                 }
                 fate => fate,
             },
-            Ok(false) => refused("this node does not lead the cluster now"),
+            Ok(None) => Fate::Refused(Failure::Unavailable(
+                "this node does not lead the cluster now".to_owned(),
+            )),
             Err(why) => Fate::Fatal(format!(
                 "{why}, and whether the last commands count is not known here"
             )),
@@ -536,13 +556,10 @@ impl Backend for Mirrored {
 
     fn submit(&mut self, batch: &Arc<Batch>, set: &WorkingSet) -> Ticket {
         let write = self.embedded.submit(batch, set);
-        let (shared, commands) = (self.shared.clone(), self.commands.clone());
-        let (batch, reader) = (batch.clone(), self.embedded.reader());
-        Ticket::pending(move || {
-            // Those before it are in the mirror: tickets are waited for in order.
-            let head = reader.head();
-            Mirrored::append(&shared, &commands, &batch, write, head)
-        })
+        let shared = self.shared.clone();
+        let fate = shared.queue(&self.commands, batch.clone());
+        // Tickets are waited for in order: those before it are in the mirror then.
+        Ticket::pending(move || Mirrored::finish(&shared, &fate, write))
     }
 
     fn follow(&mut self, frame: Vec<u8>) -> Ticket {

@@ -256,7 +256,7 @@ impl ClusterLog {
         Ticket::pending(move || {
             for piece in pieces {
                 // If it is not known, the next snapshot says it again.
-                let counts = shared.write(&commands, |state| &mut state.beside, piece);
+                let counts = shared.write_beside(&commands, piece);
                 if counts != Ok(true) {
                     let why = "another node leads the cluster now".to_owned();
                     return Fate::Refused(Failure::Unavailable(why));

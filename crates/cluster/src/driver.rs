@@ -51,9 +51,9 @@ pub enum Command {
 
 /// What a node acts for: it gives frames and learns what happens. Called on the node's thread.
 pub trait Listener {
-    /// Returns the frame that is to be appended next, sealed on the head, and its hash. Asked while the node leads and no other frame
-    /// is on its way.
-    fn next_frame(&mut self) -> Option<(Vec<u8>, [u8; 32])>;
+    /// Returns the frame that is to be appended next, sealed on the head of the node's fold, and its hash. Asked while the node leads and
+    /// no other frame is on its way.
+    fn next_frame(&mut self, node: &Node) -> Option<(Vec<u8>, [u8; 32])>;
 
     /// Returns what is to be appended next to the log beside the journal. Asked while the node leads and nothing of it is on its way.
     fn next_beside(&mut self) -> Option<Vec<u8>>;
@@ -196,7 +196,7 @@ struct Idle {
 }
 
 impl Listener for Idle {
-    fn next_frame(&mut self) -> Option<(Vec<u8>, [u8; 32])> {
+    fn next_frame(&mut self, _node: &Node) -> Option<(Vec<u8>, [u8; 32])> {
         None
     }
 
@@ -242,6 +242,7 @@ impl Running {
         let mut stops = None;
         loop {
             let wait = match self.node.leads() {
+                true if self.offer(listener) => Duration::ZERO,
                 true => self.node.wait_max(self.clocks.now()).min(LEADER_WAIT),
                 false => Duration::ZERO,
             };
@@ -262,16 +263,7 @@ impl Running {
                 self.node.yield_to("");
                 stops = Some(Instant::now() + YIELD_PATIENCE);
             }
-            if self.node.may_offer()
-                && let Some((bytes, hash)) = listener.next_frame()
-            {
-                self.node.offer(bytes, hash);
-            }
-            if self.node.may_offer_beside()
-                && let Some(bytes) = listener.next_beside()
-            {
-                self.node.offer_beside(bytes);
-            }
+            self.offer(listener);
             if let Err(error) = self.work(log, listener) {
                 self.session = None;
                 self.node.end_session();
@@ -291,6 +283,25 @@ impl Running {
             };
             listener.observe(&self.node, now);
         }
+    }
+
+    /// Offers what is to be appended next. Whether there was something.
+    fn offer(&mut self, listener: &mut dyn Listener) -> bool {
+        let node = &mut self.node;
+        let frame = node
+            .may_offer()
+            .then(|| listener.next_frame(node))
+            .flatten();
+        let beside = node.may_offer_beside().then(|| listener.next_beside());
+        let beside = beside.flatten();
+        let has_any = frame.is_some() || beside.is_some();
+        if let Some((bytes, hash)) = frame {
+            node.offer(bytes, hash);
+        }
+        if let Some(bytes) = beside {
+            node.offer_beside(bytes);
+        }
+        has_any
     }
 
     /// Hands on what happened. Whether that is the end.

@@ -249,6 +249,11 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// What is wrong with the bytes. A node that can't read an entry must stop before it.
     pub fn parse(bytes: &'a [u8]) -> Result<Entry<'a>, BadEntry> {
+        Entry::read(bytes, false)
+    }
+
+    /// As [`Entry::parse`], without the checksum if it `is_checked`.
+    pub(crate) fn read(bytes: &'a [u8], is_checked: bool) -> Result<Entry<'a>, BadEntry> {
         let mut rest = Rest(bytes);
         if rest.array()? != MAGIC {
             return Err(BadEntry("it does not begin as an entry does"));
@@ -274,7 +279,7 @@ impl<'a> Entry<'a> {
             return Err(BadEntry("it is cut short or too long"));
         }
         let (checked, crc) = bytes.split_at(bytes.len() - TRAILER_BYTES);
-        if crc32c::crc32c(checked).to_le_bytes() != crc {
+        if !is_checked && crc32c::crc32c(checked).to_le_bytes() != crc {
             return Err(BadEntry("its checksum does not match"));
         }
         let mut rest = Rest(&rest.0[..length]);

@@ -192,7 +192,7 @@ impl Mover<'_> {
 }
 
 impl Listener for Mover<'_> {
-    fn next_frame(&mut self) -> Option<(Vec<u8>, [u8; 32])> {
+    fn next_frame(&mut self, _node: &Node) -> Option<(Vec<u8>, [u8; 32])> {
         if self.offered > self.position || self.position >= self.goal {
             return None;
         }

@@ -11,13 +11,14 @@
 //! that is folded, an entry of an earlier term either counted before it or never will.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tributary_engine::NEWEST;
 
 use crate::bug::Bug;
 use crate::entry::{Body, Entry, Header, Mark};
-use crate::fold::{Fold, Step, Stop};
+use crate::fold::{Fold, Known, Step, Stop};
 pub use crate::identity::Identity;
 use crate::log::Appended;
 
@@ -89,7 +90,7 @@ enum Kind {
 struct InFlight {
     kind: Kind,
     term: u64,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     sent: Duration,
     /// Number of entries that were read before it was sent.
     read: u64,
@@ -97,9 +98,8 @@ struct InFlight {
 
 /// An entry that was read and is not folded.
 struct Unsettled {
-    bytes: Vec<u8>,
-    /// After the entry.
-    mark: Mark,
+    bytes: Arc<Vec<u8>>,
+    known: Known,
     read: Duration,
 }
 
@@ -145,8 +145,8 @@ pub struct Node {
     leads: bool,
     offered: Option<Offered>,
     beside: Option<OfferedBeside>,
-    /// Whether the last entry that was appended is of the log beside the journal.
-    beside_last: bool,
+    /// What was appended last.
+    last: Kind,
     /// When something of a leader counted last.
     leader_seen: Duration,
     /// When the last entry was read that counted, or that the present leader wrote: a sign of it, also before that is settled.
@@ -206,7 +206,7 @@ impl Node {
             leads: false,
             offered: None,
             beside: None,
-            beside_last: false,
+            last: Kind::Barrier,
             leader_seen: now,
             leader_read: now,
             claims_now: false,
@@ -314,7 +314,7 @@ impl Node {
             Some(Session::Checking) => self.is_behind(now),
             Some(_) => {
                 self.session = Some(Session::Reading);
-                self.push(now, bytes);
+                self.push(now, Arc::new(bytes), false);
                 self.advance(now);
             }
             None => {}
@@ -335,12 +335,14 @@ impl Node {
 
     /// Returns what is to be appended now, if anything. Its result is told by [`Node::appended`]. `is_clock_right`: whether this node's
     /// clock is within a second of the log's.
-    pub fn next_append(&mut self, now: Duration, is_clock_right: bool) -> Option<Vec<u8>> {
+    pub fn next_append(&mut self, now: Duration, is_clock_right: bool) -> Option<Arc<Vec<u8>>> {
         let is_ready = matches!(self.session, Some(Session::Reading | Session::AtEnd));
         if self.stopped || !is_ready || self.in_flight.is_some() || self.fold.closed().is_some() {
             return None;
         }
         let (kind, bytes) = self.choose(now, is_clock_right)?;
+        let bytes = Arc::new(bytes);
+        self.last = kind;
         self.sent = now;
         self.announced = self.fold.mark().entries;
         self.in_flight = Some(InFlight {
@@ -376,7 +378,7 @@ impl Node {
                     }
                 }
                 if offset == self.read_entries() {
-                    self.push(now, sent.bytes);
+                    self.push(now, sent.bytes, true);
                 }
                 // It may have been read, and even be settled, before.
                 if offset >= self.fold.mark().entries {
@@ -404,10 +406,11 @@ impl Node {
         self.advance(now);
     }
 
-    /// Whether the node leads and has no frame on its way.
+    /// Whether the node leads, has no frame on its way, and is not asked to give the lead up.
     #[must_use]
     pub fn may_offer(&self) -> bool {
-        self.leads && self.offered.is_none()
+        let is_asked_to_end = self.yields_to.is_some() || self.leaves.is_some();
+        self.leads && self.offered.is_none() && !is_asked_to_end
     }
 
     /// Offers a frame that is sealed on the head. One [`Event::Frame`] with `is_own`, or one [`Event::FrameRefused`], follows.
@@ -484,16 +487,20 @@ impl Node {
         self.wants_barrier = true;
     }
 
-    /// Puts an entry behind those that were read, and learns from it what is settled.
-    fn push(&mut self, now: Duration, bytes: Vec<u8>) {
+    /// Puts an entry behind those that were read, and learns from it what is settled. `is_own`: these are the bytes that this node sent.
+    fn push(&mut self, now: Duration, bytes: Arc<Vec<u8>>, is_own: bool) {
         let before = self.read_mark();
         // What can't be read is told when it is folded.
-        let header = Entry::parse(&bytes).ok().map(|entry| entry.header);
+        let header = Entry::read(&bytes, is_own).ok().map(|entry| entry.header);
+        let known = Known {
+            after: before.after(&bytes),
+            is_checked: header.is_some(),
+            is_own,
+        };
         let header = header.filter(|header| header.log_id == self.log_id());
-        let mark = before.after(&bytes);
         self.unsettled.push_back(Unsettled {
             bytes,
-            mark,
+            known,
             read: now,
         });
         let Some(Header {
@@ -518,7 +525,7 @@ impl Node {
             Some(0) => folded,
             Some(after) => {
                 let index = usize::try_from(after - 1).expect("they are in memory");
-                self.unsettled[index].mark
+                self.unsettled[index].known.after
             }
         };
         if here == settled || self.has(Bug::KeepsBuffer) {
@@ -539,7 +546,7 @@ impl Node {
 
     fn read_mark(&self) -> Mark {
         let last = self.unsettled.back();
-        last.map_or(self.fold.mark(), |last| last.mark)
+        last.map_or(self.fold.mark(), |last| last.known.after)
     }
 
     /// The log lacks what was settled: the session leads to a server that was left behind, or the log went back.
@@ -569,12 +576,12 @@ impl Node {
         let folds_all = self.has(Bug::AnswersBeforeSettled);
         while (self.fold.mark().entries < self.settled || folds_all)
             && !self.stopped
-            && let Some(Unsettled { bytes, read, .. }) = self.unsettled.pop_front()
+            && let Some(Unsettled { bytes, known, read }) = self.unsettled.pop_front()
         {
             let offset = self.fold.mark().entries;
             // Taken out for the borrow of what it returns.
             let mut fold = std::mem::take(&mut self.fold);
-            let step = fold.step(&bytes);
+            let step = fold.step_known(&bytes, known);
             self.fold = fold;
             self.behind_since = None;
             match step {
@@ -605,13 +612,12 @@ impl Node {
                 let hash = frame.header().hash;
                 let offered = self.offered.as_ref();
                 let is_own = offered.is_some_and(|offered| offered.is_sent && offered.hash == hash);
-                if is_own {
-                    self.offered = None;
-                } else if self.leads {
+                let own = self.offered.take_if(|_| is_own);
+                if own.is_none() && self.leads {
                     let position = frame.header().first_position;
                     return self.stop(Stop::Impostor { position });
                 }
-                let bytes = frame.bytes().to_vec();
+                let bytes = own.map_or_else(|| frame.bytes().to_vec(), |own| own.bytes);
                 self.events.push_back(Event::Frame { bytes, is_own });
             }
             Step::Beat => {}
@@ -773,19 +779,20 @@ impl Node {
             if self.upgrades {
                 return Some(self.encode(Kind::Upgrade, nonce, &Body::Upgrade(NEWEST)));
             }
-            // Neither log keeps the other waiting.
-            if !self.beside_last
+            // Of barriers and the two logs, none keeps another waiting.
+            if self.last == Kind::Frame && std::mem::take(&mut self.wants_barrier) {
+                return Some(self.encode(Kind::Barrier, 0, &Body::Barrier));
+            }
+            if self.last != Kind::Beside
                 && let Some(entry) = self.next_beside(nonce)
             {
                 return Some(entry);
             }
-            self.beside_last = false;
-            if let Some(offered) = &mut self.offered
-                && !offered.is_sent
-            {
+            if let Some(mut offered) = self.offered.take_if(|offered| !offered.is_sent) {
                 offered.is_sent = true;
-                let bytes = offered.bytes.clone();
-                return Some(self.encode(Kind::Frame, nonce, &Body::Frame(&bytes)));
+                let entry = self.encode(Kind::Frame, nonce, &Body::Frame(&offered.bytes));
+                self.offered = Some(offered);
+                return Some(entry);
             }
             if let Some(entry) = self.next_beside(nonce) {
                 return Some(entry);
@@ -809,7 +816,6 @@ impl Node {
     fn next_beside(&mut self, nonce: u64) -> Option<(Kind, Vec<u8>)> {
         let beside = self.beside.as_mut().filter(|beside| !beside.is_sent)?;
         beside.is_sent = true;
-        self.beside_last = true;
         let bytes = beside.bytes.clone();
         let body = Body::Beside {
             number: self.fold.beside() + 1,

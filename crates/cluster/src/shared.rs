@@ -1,9 +1,11 @@
 //! What the threads of a node share.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use tributary_engine::Batch;
 use tributary_journal::{Versions, lock};
 
 use crate::driver::Command;
@@ -41,24 +43,50 @@ pub struct Standing {
     pub appends_unknown: u64,
 }
 
-/// What a thread wants the node's thread to append, one after another.
-pub(crate) struct Slot<T> {
-    /// Waits to be taken by the node's thread.
-    pub(crate) offered: Option<T>,
-    /// Whether it counts, as soon as that is known.
-    pub(crate) counts: Option<bool>,
+/// Hash of the frame that a batch became, once the frame counts; none if it never will. Set when that is known.
+pub(crate) type FrameFate = Arc<OnceLock<Option<[u8; 32]>>>;
+
+/// A batch that is to become a frame of the log.
+pub(crate) struct Queued {
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) fate: FrameFate,
 }
 
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Slot {
-            offered: None,
-            counts: None,
+/// What the engine wants the node's thread to append. Each batch follows the one before, and counts only if that one does.
+#[derive(Default)]
+pub(crate) struct Frames {
+    pub(crate) waiting: VecDeque<Queued>,
+    /// The batch that was taken by the node's thread, and the hash of its frame.
+    pub(crate) taken: Option<(Queued, [u8; 32])>,
+}
+
+impl Frames {
+    /// The frame that was taken counts.
+    pub(crate) fn count(&mut self) {
+        let (counted, hash) = self.taken.take().expect("a frame was taken");
+        // Nobody else says what became of it.
+        let _is_first = counted.fate.set(Some(hash));
+    }
+
+    /// Neither the frame that was taken counts, nor what was to follow.
+    pub(crate) fn refuse(&mut self) {
+        let taken = self.taken.take().map(|(taken, _)| taken);
+        for refused in taken.into_iter().chain(self.waiting.drain(..)) {
+            let _is_first = refused.fate.set(None);
         }
     }
 }
 
-impl<T> Slot<T> {
+/// What the engine wants the node's thread to append to the log beside the journal, one piece after another.
+#[derive(Default)]
+pub(crate) struct Slot {
+    /// Waits to be taken by the node's thread.
+    pub(crate) offered: Option<Vec<u8>>,
+    /// Whether it counts, as soon as that is known.
+    pub(crate) counts: Option<bool>,
+}
+
+impl Slot {
     /// The node leads no longer: what it did not take does not count.
     pub(crate) fn refuse(&mut self) {
         if self.offered.take().is_some() {
@@ -75,10 +103,10 @@ pub(crate) struct State {
     pub(crate) window: Option<(Instant, Instant)>,
     /// Head from which on this node decides.
     pub(crate) begins_at: u64,
-    /// The next frame, and its hash.
-    pub(crate) frame: Slot<(Vec<u8>, [u8; 32])>,
+    /// The next frames.
+    pub(crate) frames: Frames,
     /// What comes next in the log beside the journal.
-    pub(crate) beside: Slot<Vec<u8>>,
+    pub(crate) beside: Slot,
     /// Whether the node's thread was started.
     pub(crate) is_started: bool,
     /// Why the node has stopped.
@@ -90,6 +118,10 @@ pub(crate) struct State {
 }
 
 impl State {
+    fn may_offer(&self) -> bool {
+        self.leads && self.stopped.is_none()
+    }
+
     pub(crate) fn stop(&mut self, why: &str) {
         self.leads = false;
         self.window = None;
@@ -131,18 +163,42 @@ impl Shared {
         self.look(|state| state.is_started)
     }
 
-    /// Puts something into the log, by its slot. Whether it counts; the error says why that is not known here.
-    pub(crate) fn write<T>(
+    /// Has a batch put into the log, behind those before.
+    pub(crate) fn queue(&self, commands: &Sender<Command>, batch: Arc<Batch>) -> FrameFate {
+        let fate = FrameFate::default();
+        let queued = Queued {
+            batch,
+            fate: fate.clone(),
+        };
+        self.look(|state| match state.may_offer() {
+            true => state.frames.waiting.push_back(queued),
+            // What was taken before may count all the same.
+            false => drop(queued.fate.set(None)),
+        });
+        let _gone = commands.send(Command::Wake);
+        fate
+    }
+
+    /// Waits until it is known what became of a batch. The error says why that is not known here.
+    pub(crate) fn wait_for(&self, fate: &FrameFate) -> Result<Option<[u8; 32]>, String> {
+        self.wait(|state| match (fate.get(), &state.stopped) {
+            (Some(hash), _) => Some(Ok(*hash)),
+            (None, Some(why)) => Some(Err(why.clone())),
+            (None, None) => None,
+        })
+    }
+
+    /// Puts a piece into the log beside the journal. Whether it counts; the error says why that is not known here.
+    pub(crate) fn write_beside(
         &self,
         commands: &Sender<Command>,
-        slot: fn(&mut State) -> &mut Slot<T>,
-        what: T,
+        piece: Vec<u8>,
     ) -> Result<bool, String> {
         let offered = self.change(|state| {
-            let may_offer = state.leads && state.stopped.is_none();
+            let may_offer = state.may_offer();
             if may_offer {
-                *slot(state) = Slot {
-                    offered: Some(what),
+                state.beside = Slot {
+                    offered: Some(piece),
                     counts: None,
                 };
             }
@@ -152,7 +208,7 @@ impl Shared {
             return Ok(false);
         }
         let _gone = commands.send(Command::Wake);
-        self.wait(|state| match (slot(state).counts, &state.stopped) {
+        self.wait(|state| match (state.beside.counts, &state.stopped) {
             (Some(counts), _) => Some(Ok(counts)),
             (None, Some(why)) => Some(Err(why.clone())),
             (None, None) => None,

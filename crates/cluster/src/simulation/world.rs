@@ -473,6 +473,7 @@ impl World {
             return Ok(());
         };
         let read = live.node.next_offset();
+        let bytes = Vec::clone(&bytes);
         let entry = Entry::parse(&bytes).expect("a node appends entries");
         let claimed = matches!(entry.body, Body::Claim { .. }).then_some(entry.header.term);
         promise!(

@@ -14,9 +14,9 @@ use tributary_testkit::clock::TestClock;
 use tributary_testkit::commands::{BEGIN, open};
 use tributary_testkit::disk::SimDisk;
 
-use crate::members::{begin_log, in_time};
+use crate::members::{Gate, Gated, begin_log, claim, in_time};
 
-/// The leadership ends while one batch is on its way to the log and the next is decided already.
+/// The leadership ends while one batch is on its way to the log, and others wait behind it.
 #[test]
 fn batches_in_flight_are_refused_when_the_leadership_ends_and_can_be_repeated() {
     let store = MemoryStore::default();
@@ -39,18 +39,23 @@ fn batches_in_flight_are_refused_when_the_leadership_ends_and_can_be_repeated() 
         lead: Box::new(|_| {}),
     };
     let node = Node::new(identity, Fold::default(), Duration::ZERO);
-    let member = prepared.start(node, Box::new(store.connect()), calls);
+    let gate = Arc::new(Gate::default());
+    let log = Gated::new(store.connect(), gate.clone());
+    let member = prepared.start(node, Box::new(log), calls);
     let member = member.expect("a thread can be started");
     in_time("it leads", || member.leads());
 
-    let requests = || ["first", "second"].map(|key| vec![open(key, "ann")]);
+    gate.shut();
+    let requests = || ["first", "second", "third"].map(|key| vec![open(key, "ann")]);
     let stepped = requests().map(|request| {
         let stepped = stepper.accept(request);
         stepper.submit();
         stepped
     });
-    member.hand_over("nobody");
-    in_time("it leads no more", || !member.leads());
+    in_time("the first is on its way", || gate.is_waited_for());
+    let term = member.standing().term + 1;
+    claim(&mut store.connect(), term);
+    gate.open();
     while stepper.land() {}
     for stepped in &stepped {
         let refused = stepper.answer(stepped).expect("it is answered");
@@ -61,8 +66,11 @@ fn batches_in_flight_are_refused_when_the_leadership_ends_and_can_be_repeated() 
     }
     assert_eq!(stepper.failed(), None);
 
-    in_time("it leads again", || member.leads());
-    let stepped: [Stepped; 2] = requests().map(|request| stepper.accept(request));
+    in_time("it leads again", || {
+        let standing = member.standing();
+        standing.leads && standing.term > term
+    });
+    let stepped: [Stepped; 3] = requests().map(|request| stepper.accept(request));
     stepper.settle();
     for (stepped, position) in stepped.iter().zip(1..) {
         match &stepper

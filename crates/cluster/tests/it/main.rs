@@ -7,6 +7,7 @@ mod contract;
 mod fold;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod leader;
 mod lockstep;
 mod members;
 mod memory;

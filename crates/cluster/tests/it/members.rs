@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tributary_cluster::backend::{Calls, Member, prepare};
 use tributary_cluster::beside::ClusterLog;
+use tributary_cluster::entry::{Body, Entry, HeadMark, Header, Mark};
 use tributary_cluster::log::{Appended, Log, LogError};
 use tributary_cluster::memory::{MemoryLog, MemoryStore};
 use tributary_cluster::node::{Identity, Node};
@@ -15,7 +16,7 @@ use tributary_cluster::resume;
 use tributary_engine::{
     Embedded, Engine, FileLog, FrameRef, NEWEST, Options, Ports, Reply, SystemClock, Versions,
 };
-use tributary_journal::{DirDisk, Disk, create};
+use tributary_journal::{DirDisk, Disk, Options as JournalOptions, create};
 use tributary_ledger::{AccountId, Body as Action, Command};
 use tributary_testkit::backends::{cluster_meta, small_segments};
 use tributary_testkit::commands::{command, open, pay};
@@ -43,12 +44,22 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(folder: &TempDir, rank: u32, run: u32, log: Box<dyn Log>) -> Running {
+        Running::start_with(folder, rank, run, log, small_segments())
+    }
+
+    fn start_with(
+        folder: &TempDir,
+        rank: u32,
+        run: u32,
+        log: Box<dyn Log>,
+        journal: JournalOptions,
+    ) -> Running {
         let disk: Arc<dyn Disk> = Arc::new(DirDisk::new(folder.path()));
-        let _exists = create(&disk, &small_segments(), &cluster_meta());
+        let _exists = create(&disk, &journal, &cluster_meta());
         let fold = resume::load(&*disk)
             .expect("it can be read")
             .unwrap_or_default();
-        let mirror = Embedded::open(disk.clone(), small_segments()).expect("the mirror is whole");
+        let mirror = Embedded::open(disk.clone(), journal).expect("the mirror is whole");
         let (store, prepared) = prepare(mirror, FileLog::new(disk, "beside", 1));
         let clock = Arc::new(SystemClock);
         let engine = Engine::recover(Box::new(store), clock, Options::default());
@@ -416,4 +427,137 @@ fn a_node_leads_unless_it_knows_that_its_clock_is_wrong() {
         }
         node.stop(true);
     }
+}
+
+/// A log in memory that lets no frame through while its gate is shut.
+pub(crate) struct Gated {
+    log: MemoryLog,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+pub(crate) struct Gate {
+    is_shut: AtomicBool,
+    /// Whether a frame waits.
+    is_waited_for: AtomicBool,
+}
+
+impl Gate {
+    pub(crate) fn shut(&self) {
+        self.is_shut.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn open(&self) {
+        self.is_shut.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.is_waited_for.load(Ordering::SeqCst)
+    }
+}
+
+impl Gated {
+    pub(crate) fn new(log: MemoryLog, gate: Arc<Gate>) -> Gated {
+        Gated { log, gate }
+    }
+}
+
+impl Log for Gated {
+    fn session(&mut self) -> Result<u64, LogError> {
+        self.log.session()
+    }
+
+    fn read(
+        &mut self,
+        offset: u64,
+        bytes_max: usize,
+        wait: Duration,
+        entries: &mut Vec<Vec<u8>>,
+    ) -> Result<(), LogError> {
+        self.log.read(offset, bytes_max, wait, entries)
+    }
+
+    fn append(&mut self, read: u64, entry: &[u8], patience: Duration) -> Appended {
+        let parsed = Entry::parse(entry).expect("a node appends entries");
+        while matches!(parsed.body, Body::Frame(_)) && self.gate.is_shut.load(Ordering::SeqCst) {
+            self.gate.is_waited_for.store(true, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.log.append(read, entry, patience)
+    }
+
+    fn clock(&mut self) -> Result<Option<u64>, LogError> {
+        self.log.clock()
+    }
+
+    fn check_settings(&mut self) -> Result<(), LogError> {
+        self.log.check_settings()
+    }
+}
+
+/// Appends the claim of a node that does nothing else.
+pub(crate) fn claim(log: &mut dyn Log, term: u64) {
+    log.session().expect("it can be reached");
+    let mut entries = Vec::new();
+    let read = log.read(0, usize::MAX, Duration::ZERO, &mut entries);
+    read.expect("it can be read");
+    let header = Header {
+        log_id: [6; 16],
+        term,
+        nonce: 1,
+        settled: Mark::default(),
+    };
+    let body = Body::Claim {
+        head: HeadMark::default(),
+        node: "another",
+        url: "",
+    };
+    let at = entries.len() as u64;
+    let appended = log.append(at, &Entry::encode(&header, &body), PATIENCE);
+    assert_eq!(appended, Appended::At(at));
+}
+
+#[test]
+fn a_leader_that_is_replaced_refuses_every_batch_on_its_way_and_leads_again() {
+    let store = MemoryStore::default();
+    begin_log(&mut store.connect());
+    let folder = tempfile::tempdir().expect("there is room");
+    let gate = Arc::new(Gate::default());
+    let gated = Gated::new(store.connect(), gate.clone());
+    let journal = JournalOptions {
+        segment_bytes: 16 << 20,
+        ..small_segments()
+    };
+    let node = Running::start_with(&folder, 0, 0, Box::new(gated), journal);
+    let engines = [std::sync::RwLock::new(Some(node.engine.clone()))];
+    for account in ["payer", "payee"] {
+        position(&execute(&engines, &open(account, account)));
+    }
+    gate.shut();
+    // No two of them fit into one frame.
+    let payments = |client: u32| -> Vec<Command> {
+        let key = |number| format!("{client} {number}");
+        let payment = |number| command(&key(number), Action::Pay(pay(1, 2, 1)));
+        (0..5_000).map(payment).collect()
+    };
+    let answer = thread::scope(|scope| {
+        let first = scope.spawn(|| node.engine.execute_blocking(payments(0)));
+        in_time("a frame is on its way", || gate.is_waited_for());
+        for client in 1..4 {
+            let submitted = node.engine.submit_unwatched(payments(client));
+            submitted.expect("it takes commands");
+        }
+        // The last is decided once the two before are behind the first.
+        in_time("all are decided", || node.engine.status().queued == 0);
+        claim(&mut store.connect(), node.member.standing().term + 1);
+        gate.open();
+        first.join().expect("no panic")
+    });
+    let told = answer.expect_err("another node leads").to_string();
+    assert!(told.contains("lead"), "{told}");
+    let paying = command("after", Action::Pay(pay(1, 2, 1)));
+    let position = position(&execute(&engines, &paying));
+    assert_eq!(position, 3, "nothing else counts");
+    assert_eq!(node.member.why_stopped(), None);
+    node.stop(true);
 }
