@@ -34,7 +34,7 @@ fn simulated_clusters_keep_their_promises() {
             "{sum:?}"
         );
         assert!(sum.answered > 10_000 && sum.outward > 1_000, "{sum:?}");
-        assert!(sum.besides > 10_000, "{sum:?}");
+        assert!(sum.besides > 10_000 && sum.barriers > 10_000, "{sum:?}");
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) struct Report {
     pub(super) closed: u64,
     pub(super) abandoned: u64,
     pub(super) besides: u64,
+    pub(super) barriers: u64,
 }
 
 impl Report {
@@ -52,6 +53,7 @@ impl Report {
         self.closed += other.closed;
         self.abandoned += other.abandoned;
         self.besides += other.besides;
+        self.barriers += other.barriers;
     }
 }
 
@@ -105,6 +107,8 @@ struct Live {
     offered: Vec<(usize, u64)>,
     /// What was offered to the log beside the journal.
     beside: Option<u64>,
+    /// Position that had been answered when the next barrier was asked for, and when the last was that is sent.
+    barrier: (u64, u64),
     /// Whether an append of this leadership was unknown.
     has_doubt: bool,
     /// Term of the last claim.
@@ -326,13 +330,14 @@ impl World {
             }
             return Ok(());
         }
-        let parts: [fn(&mut World, usize) -> Checked; 8] = [
+        let parts: [fn(&mut World, usize) -> Checked; 9] = [
             World::connect,
             World::take_answer,
             World::read,
             World::decide,
             World::upgrade,
             World::write_beside,
+            World::ask_for_barrier,
             World::append,
             World::work_outward,
         ];
@@ -374,6 +379,7 @@ impl World {
             pending: Vec::new(),
             offered: Vec::new(),
             beside: None,
+            barrier: (0, 0),
             has_doubt: false,
             claimed: 0,
         });
@@ -469,9 +475,13 @@ impl World {
         };
         let leads = live.node.leads();
         let has_doubt = live.has_doubt;
+        let wanted_barrier = live.node.wants_barrier();
         let Some(bytes) = live.node.next_append(self.now, true) else {
             return Ok(());
         };
+        if wanted_barrier && !live.node.wants_barrier() {
+            live.barrier.1 = live.barrier.0;
+        }
         let read = live.node.next_offset();
         let bytes = Vec::clone(&bytes);
         let entry = Entry::parse(&bytes).expect("a node appends entries");
@@ -556,6 +566,18 @@ impl World {
         Ok(())
     }
 
+    /// Has a node make sure that it has everything that was answered.
+    fn ask_for_barrier(&mut self, index: usize) -> Checked {
+        // Barriers of two nodes can be the same bytes: a log that loses one and gets the other loses nothing.
+        if self.scene != Scene::GoesBack && self.random.one_in(50) {
+            let answered = self.acknowledged.values().max().copied();
+            let live = self.live(index);
+            live.barrier.0 = answered.unwrap_or(0);
+            live.node.ask_for_barrier();
+        }
+        Ok(())
+    }
+
     fn take_beside(&mut self, index: usize, bytes: &[u8], is_own: bool) -> Checked {
         let what = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
         let live = self.live(index);
@@ -606,7 +628,12 @@ impl World {
                         self.refuse(index, client, request);
                     });
                 }
-                Event::Barrier => {}
+                Event::Barrier => {
+                    let live = self.live(index);
+                    let (has, sent) = (live.node.fold().head().position, live.barrier.1);
+                    promise!(has >= sent, "node {index} lacks records after its barrier");
+                    self.report.barriers += 1;
+                }
                 Event::Closed { is_own } => {
                     promise!(self.scene == Scene::TwoLeave, "the log ended by itself");
                     self.report.closed += 1;
