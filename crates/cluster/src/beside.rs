@@ -168,7 +168,11 @@ impl Keeping {
                 },
                 // In the middle of a snapshot there is no place to go on.
                 Task::Resume(_) if self.snapshot.is_some() => {}
-                Task::Resume(fold) => self.resume = Some(fold),
+                Task::Resume(fold) => {
+                    // Under constant load the mirror is always behind the newest place, but has the one before by now.
+                    self.write_resume();
+                    self.resume = Some(fold);
+                }
                 Task::Done(done) => {
                     let _gone = done.send(());
                 }
@@ -334,7 +338,15 @@ impl LogVisitor for Records {
 
 #[cfg(test)]
 mod tests {
+    use tributary_engine::{Backend, Embedded, NEWEST, Stepper};
+    use tributary_journal::create;
+    use tributary_testkit::backends::{cluster_meta, small_segments};
+    use tributary_testkit::clock::TestClock;
+    use tributary_testkit::commands::{BEGIN, open};
+    use tributary_testkit::disk::SimDisk;
+
     use super::*;
+    use crate::entry::{Genesis, HeadMark, Mark};
 
     #[test]
     fn pieces_together_are_what_was_written() {
@@ -365,5 +377,48 @@ mod tests {
         assert_eq!(Write::decode(&empty[..40]), None);
         let cut = [&empty[..], &[9, 0, 0, 0, 1]].concat();
         assert_eq!(Write::decode(&cut), None);
+    }
+
+    #[test]
+    fn a_place_is_kept_although_the_mirror_is_always_behind_the_newest() {
+        let disk = SimDisk::new(1).disk();
+        create(&disk, &small_segments(), &cluster_meta()).expect("there is room");
+        let mirror = Embedded::open_inline(disk.clone(), small_segments()).expect("it is new");
+        let mut keeping = Keeping {
+            kept: Arc::new(Mutex::new(FileLog::new(disk.clone(), "beside", 1))),
+            disk: disk.clone(),
+            mirror: Backend::reader(&mirror),
+            snapshot: None,
+            resume: None,
+        };
+        let clock = Arc::new(TestClock::starting_at(BEGIN));
+        let mut engine = Stepper::start(Box::new(mirror), clock).expect("it starts");
+        for position in 1..=3 {
+            let head = Head {
+                position,
+                ..Head::default()
+            };
+            let (id, beside) = ([6; 16], 0);
+            let genesis = Genesis::new(&cluster_meta(), 1, Vec::new(), HeadMark::default(), NEWEST);
+            let (mark, before) = (Mark::default(), [0; 32]);
+            let fold = Fold::resume(
+                (mark, before),
+                (id, genesis),
+                (0, None),
+                head,
+                beside,
+                NEWEST,
+            );
+            let (tasks, inbox) = mpsc::channel();
+            tasks
+                .send(Task::Resume(Box::new(fold)))
+                .expect("it is there");
+            drop(tasks);
+            keeping.run(&inbox);
+            let kept = resume::load(&*disk).expect("it can be read");
+            assert_eq!(kept.map_or(0, |fold| fold.head().position), position - 1);
+            engine.accept(vec![open(&format!("{position}"), "ann")]);
+            engine.settle();
+        }
     }
 }
