@@ -23,6 +23,7 @@ pub struct ApiError {
     param: Option<String>,
     payment: Option<Box<str>>,
     account: Option<Box<str>>,
+    limit: Option<Box<str>>,
     retry_after: Option<Duration>,
 }
 
@@ -37,6 +38,7 @@ impl ApiError {
             param: None,
             payment: None,
             account: None,
+            limit: None,
             retry_after: None,
         }
     }
@@ -56,6 +58,7 @@ impl ApiError {
             param: None,
             payment: None,
             account: None,
+            limit: None,
             retry_after: None,
         }
     }
@@ -107,6 +110,12 @@ impl ApiError {
         self
     }
 
+    /// Names the limit that the refusal is about.
+    pub fn limit(mut self, id: String) -> ApiError {
+        self.limit = Some(id.into_boxed_str());
+        self
+    }
+
     /// Says when to try again.
     pub fn retry_after(mut self, wait: Duration) -> ApiError {
         self.retry_after = Some(wait);
@@ -147,6 +156,7 @@ impl ApiError {
             param: self.param.clone(),
             payment: self.payment.as_deref().map(str::to_owned),
             account: self.account.as_deref().map(str::to_owned),
+            limit: self.limit.as_deref().map(str::to_owned),
             doc_url: format!("{DOCS_PATH}/{}", self.code),
             request_id: request_id.to_owned(),
         }
@@ -185,6 +195,10 @@ pub struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     account: Option<String>,
+    /// The limit that the payment would exceed; only with `limit_exceeded`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    limit: Option<String>,
     /// Path of the page that explains the code, on this server: `/docs/errors/` and the code.
     doc_url: String,
     /// The request, as it stands in the server's log and in the `Request-Id` header.

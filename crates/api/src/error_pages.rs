@@ -71,6 +71,7 @@ pages! {
     "setting_kind_unknown"
     "setting_too_large"
     "time_out_of_range"
+    "limit_invalid"
     "account_not_found"
     "payment_not_found"
     "api_key_not_found"
@@ -105,6 +106,7 @@ pages! {
     "setting_id_in_use"
     "too_many_settings"
     "settings_full"
+    "too_many_limits"
     "payment_is_payout"
     "payment_not_payout"
     "payout_not_pending"
@@ -114,6 +116,7 @@ pages! {
     "refund_exceeds_part"
     "insufficient_funds"
     "balance_overflow"
+    "limit_exceeded"
     "group_aborted"
 }
 

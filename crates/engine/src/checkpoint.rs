@@ -3,7 +3,7 @@
 //! A checkpoint is begun at a position and holds every object at least as it was then; objects written later may be newer.
 //! Replay starts after that position and skips what an object already reflects, which makes the fuzzy copy exact.
 //!
-//! Settings are taken as they are when it begins: few, with shared bodies.
+//! Settings are taken as they are when it begins, and with them what limits have counted: few, with shared bodies.
 //!
 //! Each record of a checkpoint is one object or a run of accounts or owners: a tag byte, the format version as `u16` LE, and the
 //! ledger's bytes of it. Before them stands about how many there are, so that room can be made: owners, accounts and open payments, `u64` LE each; how the
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
 use tributary_journal::{CheckpointWriter, Disk, FrameRef, Head};
-use tributary_ledger::{self as ledger, Setting, WorkingSet, codec};
+use tributary_ledger::{self as ledger, Limit, LimitCounts, Setting, WorkingSet, codec};
 
 use crate::shared::Shared;
 use crate::view::View;
@@ -43,6 +43,8 @@ pub(crate) const SETTING: u8 = 8;
 pub(crate) const DETAILS: u8 = 9;
 /// Time that was added to the clock.
 pub(crate) const TIME_OFFSET: u8 = 10;
+/// What one limit has counted; after all settings.
+pub(crate) const LIMIT_COUNTS: u8 = 11;
 
 /// Appends the objects in some slots of one table that a checkpoint needs. False if there are no further slots.
 type PutSlots = fn(&WorkingSet, Range<usize>, &mut Records) -> bool;
@@ -165,13 +167,21 @@ impl Checkpointer {
 
     /// Begins a checkpoint as of what the view shows now.
     pub(crate) fn begin(&self, shared: &Shared) -> io::Result<Slices> {
-        let (frame_end, counts, queue, time, settings) = {
+        let (frame_end, counts, queue, time, settings, limits) = {
             let published = shared.view.read();
             let set = &published.set;
             // All at once: their bodies are shared, and a setting has no slot of its own.
             let settings = set.settings().cloned().collect();
+            let limits = set.limits().map(Limit::counts).collect();
             let (queue, time) = (queue(set), time_offset(set));
-            (published.frame_end, counts(set), queue, time, settings)
+            (
+                published.frame_end,
+                counts(set),
+                queue,
+                time,
+                settings,
+                limits,
+            )
         };
         let head = head_at(shared, frame_end)?;
         let mut writer = CheckpointWriter::begin(self.disk.clone(), &head)?;
@@ -181,6 +191,7 @@ impl Checkpointer {
         Ok(Slices {
             writer,
             settings,
+            limits,
             tables: TABLES.map(|put| Some((put, 0))),
             turn: 0,
             records: Records::default(),
@@ -228,6 +239,8 @@ pub(crate) struct Slices {
     writer: CheckpointWriter,
     /// Settings that are not written yet.
     settings: Vec<Setting>,
+    /// What limits have counted, as far as it is not written yet.
+    limits: Vec<LimitCounts>,
     /// Next slot of each table that is not written whole.
     tables: [Option<(PutSlots, usize)>; TABLES.len()],
     turn: usize,
@@ -244,10 +257,17 @@ impl Slices {
                 self.records
                     .push(SETTING, |bytes| codec::encode_setting(&setting, bytes));
             }
-            for record in self.records.iter() {
-                self.writer.push(record)?;
+            return self.write_records();
+        }
+        if !self.limits.is_empty() {
+            let rest = self.limits.len().saturating_sub(objects);
+            self.records.clear();
+            for counts in self.limits.drain(rest..) {
+                self.records.push(LIMIT_COUNTS, |bytes| {
+                    codec::encode_limit_counts(&counts, bytes)
+                });
             }
-            return Ok(true);
+            return self.write_records();
         }
         let left = |turn: &usize| self.tables[turn % TABLES.len()].is_some();
         let Some(turn) = (self.turn..self.turn + TABLES.len()).find(left) else {
@@ -262,6 +282,10 @@ impl Slices {
         if !put(&view.read().set, slots, &mut self.records) {
             *table = None;
         }
+        self.write_records()
+    }
+
+    fn write_records(&mut self) -> io::Result<bool> {
         for record in self.records.iter() {
             self.writer.push(record)?;
         }

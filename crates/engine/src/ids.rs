@@ -61,6 +61,8 @@ pub enum IdKind {
     Binding = 12,
     /// `str_`: a stream, by its number, which is no position.
     Stream = 13,
+    /// `lim_`: a limit, by its number, which is no position.
+    Limit = 14,
 }
 
 impl IdKind {
@@ -80,6 +82,7 @@ impl IdKind {
             IdKind::Binder => "bdr",
             IdKind::Binding => "bnd",
             IdKind::Stream => "str",
+            IdKind::Limit => "lim",
         }
     }
 
@@ -90,11 +93,12 @@ impl IdKind {
 }
 
 /// Kinds of settings whose ids have a prefix of their own.
-const OWN_PREFIXES: [(SettingKind, IdKind); 4] = [
+const OWN_PREFIXES: [(SettingKind, IdKind); 5] = [
     (SettingKind::SUBSCRIPTION, IdKind::Subscription),
     (SettingKind::BINDER, IdKind::Binder),
     (SettingKind::BINDING, IdKind::Binding),
     (SettingKind::STREAM, IdKind::Stream),
+    (SettingKind::LIMIT, IdKind::Limit),
 ];
 
 /// Encodes and decodes the public ids of one journal. Cheap to clone.

@@ -11,8 +11,8 @@ use tributary_ledger::{Residency, WorkingSet};
 
 use crate::backend::Recovered;
 use crate::checkpoint::{
-    ACCOUNT, ACCOUNTS, API_KEY, COUNTS, DETAILS, OWNER, OWNERS, PAYMENT, QUEUE, SETTING,
-    TIME_OFFSET,
+    ACCOUNT, ACCOUNTS, API_KEY, COUNTS, DETAILS, LIMIT_COUNTS, OWNER, OWNERS, PAYMENT, QUEUE,
+    SETTING, TIME_OFFSET,
 };
 use crate::failure::Failure;
 use crate::replay::{apply_frame, require_known};
@@ -176,6 +176,7 @@ fn fill_rest(set: &mut WorkingSet, blocks: Blocks) -> Result<(), Corrupt> {
                 PAYMENT => set.load_payment(codec::decode_payment(object, version)?),
                 DETAILS => set.load_details(codec::decode_details(object, version)?),
                 SETTING => set.load_setting(codec::decode_setting(object, version)?),
+                LIMIT_COUNTS => set.load_limit(&codec::decode_limit_counts(object, version)?),
                 QUEUE => set.load_queue(codec::decode_queue(object, version)?),
                 TIME_OFFSET => {
                     set.load_time_offset(codec::decode_time_offset(object, version)?);

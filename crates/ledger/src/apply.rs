@@ -38,6 +38,10 @@ pub fn apply_record(set: &mut WorkingSet, record: &RecordRef<'_>) -> Result<(), 
         let position = record.context().position;
         set.set_horizon(position);
         record.legs().for_each(|leg| set.apply_leg(&leg, position));
+        if record.rejection().is_none() {
+            let uses = record.limits();
+            uses.for_each(|usage| set.apply_limit_use(&usage, position));
+        }
         return Ok(());
     }
     if record.operation() == Operation::Publish {
@@ -99,6 +103,9 @@ fn apply_but_payment(set: &mut WorkingSet, command: &Command, outcome: &Outcome,
         set.put_details(Details::clone(details));
     }
     if outcome.is_accepted() {
+        for usage in &outcome.limits {
+            set.apply_limit_use(usage, ctx.position);
+        }
         apply_names(set, command, outcome, ctx);
         apply_setting(set, command, outcome, ctx);
     }

@@ -2,8 +2,8 @@
 
 use crate::WorkingSet;
 use crate::codec::{
-    encode_account, encode_api_key, encode_details, encode_owner, encode_payment, encode_queue,
-    encode_setting, encode_time_offset,
+    encode_account, encode_api_key, encode_details, encode_limit_counts, encode_owner,
+    encode_payment, encode_queue, encode_setting, encode_time_offset,
 };
 
 /// Sum of hashes, which does not depend on their order.
@@ -38,7 +38,7 @@ impl Sum {
 }
 
 impl WorkingSet {
-    /// Returns a digest of the accounts, owners, their details, API keys, settings, open payments and the queue's mode: equal on every
+    /// Returns a digest of the accounts, owners, their details, API keys, settings, what limits have counted, open payments and the queue's mode: equal on every
     /// backend after the same records.
     pub fn digest(&self) -> [u8; 32] {
         self.sum(false).finish()
@@ -76,6 +76,8 @@ impl WorkingSet {
             .for_each(|key| sum.add(4, |into| encode_api_key(key, into)));
         self.settings()
             .for_each(|setting| sum.add(8, |into| encode_setting(setting, into)));
+        self.limits()
+            .for_each(|limit| sum.add(11, |into| encode_limit_counts(&limit.counts(), into)));
         self.all_details()
             .for_each(|details| sum.add(9, |into| encode_details(details, into)));
         let queue = Some(self.queue()).filter(|queue| queue.changed_at > 0);

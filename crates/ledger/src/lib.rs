@@ -34,6 +34,7 @@ mod hold_permission;
 mod ids;
 mod index;
 mod leg;
+mod limit;
 #[cfg(test)]
 mod lints;
 mod lookups;
@@ -74,6 +75,11 @@ pub use hold_permission::HoldRefusal;
 pub use ids::{AccountId, ApiKeyId, MaybeAccount, OwnerId, PaymentId, SettingId};
 pub use index::{index_command_keys, index_keys};
 pub use leg::{LEGS_MAX, Leg, SHARES_MAX};
+pub use limit::{
+    LIMIT_BUCKETS, LIMIT_WINDOW_NS_MAX, LIMIT_WINDOW_NS_MIN, LIMITED_KINDS, LIMITS_PER_PAYMENT_MAX,
+    LIMITS_PER_SUBJECT_MAX, Limit, LimitCounts, LimitSubject, LimitTerms, LimitTotals, LimitUse,
+    NoLimit,
+};
 pub use lookups::{LOADING_STAGES_MAX, missing_lookups};
 pub use money::{AMOUNT_MAX, Currency, DATE_NANOS, Date, UnknownCurrency};
 pub use names::Invalid;

@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use crate::{
-    Account, AccountId, ApiKey, Details, Leg, Owner, OwnerId, Payment, Rejection, ReplyTo,
-    SettingChange,
+    Account, AccountId, ApiKey, Details, Leg, LimitUse, Owner, OwnerId, Payment, Rejection,
+    ReplyTo, SettingChange,
 };
 
 /// Result of a command: a rejection, or after-images of all changed objects.
@@ -37,6 +37,9 @@ pub struct Outcome {
     /// First account that lacks funds, of a refund or a return that is refused with [`Rejection::InsufficientFunds`]. Of a payment,
     /// the account is the source, which the command names.
     pub short_of_funds: Option<AccountId>,
+    /// Of a payment that holds or moves its money: how it used each limit that counts it, at most [`crate::LIMITS_PER_PAYMENT_MAX`]. Of one
+    /// that is refused with [`Rejection::LimitExceeded`]: the limit.
+    pub limits: SmallVec<[LimitUse; 1]>,
     /// Receiver of the result, for the record that takes a queued payment out of the queue.
     pub reply_to: Option<ReplyTo>,
 }
@@ -60,6 +63,7 @@ impl Outcome {
         self.details = None;
         self.payment_owners.clear();
         self.short_of_funds = None;
+        self.limits.clear();
         self.reply_to = None;
     }
 }

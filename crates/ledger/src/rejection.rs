@@ -7,7 +7,7 @@ macro_rules! rejections {
         /// If several reasons apply, the outcome has the one with the lowest number. Numbers and codes are never reused and
         /// never change their meaning; new ones are added in the gaps. 1xx: the actor; 2xx: the command by itself;
         /// 3xx: an object that it names does not exist; 4xx: not allowed to this actor; 5xx: the state of an object;
-        /// 6xx: balances; 9xx: another command.
+        /// 6xx: balances and limits; 9xx: another command.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u16)]
         pub enum Rejection {
@@ -87,6 +87,8 @@ rejections! {
     SettingTooLarge = 214, "setting_too_large";
     /// The new time is not in the future, or the clock would be moved by more than 100 years in all.
     TimeOutOfRange = 215, "time_out_of_range";
+    /// The limit says nothing that can be kept.
+    LimitInvalid = 216, "limit_invalid";
     /// An account does not exist.
     AccountNotFound = 301, "account_not_found";
     /// The payment does not exist.
@@ -155,6 +157,8 @@ rejections! {
     TooManySettings = 534, "too_many_settings";
     /// All settings together would exceed 80 MiB.
     SettingsFull = 535, "settings_full";
+    /// The account or the owner already has 4 limits.
+    TooManyLimits = 536, "too_many_limits";
     /// The payment is a payout, which is paid or failed instead.
     PaymentIsPayout = 540, "payment_is_payout";
     /// The payment is not a payout.
@@ -173,6 +177,8 @@ rejections! {
     InsufficientFunds = 601, "insufficient_funds";
     /// A balance would exceed 9007199254740991 minor units.
     BalanceOverflow = 602, "balance_overflow";
+    /// The payment would exceed a limit on its payer.
+    LimitExceeded = 610, "limit_exceeded";
     /// Another command of the group was refused.
     GroupAborted = 901, "group_aborted";
 }

@@ -1,4 +1,4 @@
-//! Settings: named, versioned bodies whose content the ledger does not read.
+//! Settings: named, versioned bodies. The ledger reads only those of limits.
 
 use std::fmt;
 use std::sync::Arc;
@@ -115,6 +115,14 @@ pub const SETTING_KINDS: &[KindRules] = &[
         body_bytes_max: SettingBody::BYTES_MAX,
         events: events!("stream"),
     },
+    KindRules {
+        kind: SettingKind::LIMIT,
+        name: "limit",
+        put_by: PutBy::Platform,
+        in_all: 10_000,
+        body_bytes_max: 64,
+        events: events!("limit"),
+    },
 ];
 
 impl SettingKind {
@@ -130,6 +138,9 @@ impl SettingKind {
     pub const BINDING: SettingKind = SettingKind(5);
     /// Figures over windows of events, by key.
     pub const STREAM: SettingKind = SettingKind(6);
+    /// The most that an account or an owner may pay within a time. The only kind whose body the ledger reads: see
+    /// [`LimitTerms`](crate::LimitTerms).
+    pub const LIMIT: SettingKind = SettingKind(7);
 
     /// Returns the rules of this kind; none if this version does not know the kind.
     pub fn rules(self) -> Option<&'static KindRules> {
@@ -153,7 +164,7 @@ impl SettingKind {
     }
 }
 
-/// Content of a setting, which the ledger does not read. Clones share the bytes.
+/// Content of a setting. Clones share the bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SettingBody(Arc<[u8]>);
 

@@ -34,8 +34,8 @@ use crate::cluster::places::{Place, place_of_route};
 use crate::response::ErrorResponse;
 use crate::routes::{
     accounts, api_keys, attempts, batches, binders, bindings, books, clock, cluster, deliveries,
-    events, health, journal, owners, pages, payments, payouts, queues, refunds, sandbox, settings,
-    stream, streams, subscriptions, timeline,
+    events, health, journal, limits, owners, pages, payments, payouts, queues, refunds, sandbox,
+    settings, stream, streams, subscriptions, timeline,
 };
 use crate::version::CURRENT_VERSION;
 
@@ -100,6 +100,8 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(bindings::dead_letters))
         .routes(routes!(bindings::requeue))
         .routes(routes!(bindings::drop_dead))
+        .routes(routes!(limits::create, limits::list_all))
+        .routes(routes!(limits::get, limits::update, limits::delete))
         .routes(routes!(streams::create, streams::list_all))
         .routes(routes!(streams::get, streams::update, streams::delete))
         .routes(routes!(streams::pause))
@@ -238,6 +240,10 @@ fn finish(api: &mut OpenApi) {
             "streams",
             "Figures over windows of events, for the platform.",
         ),
+        (
+            "limits",
+            "The most that an account or an owner may pay within a time, for the platform.",
+        ),
         ("settings", "Many settings at once, as a file says."),
         ("books", "The ledger as a whole, for the platform."),
         ("api_keys", "Who may call, for the platform."),
@@ -286,7 +292,7 @@ fn finish(api: &mut OpenApi) {
 }
 
 /// Operations that may come without an idempotency key: a change without one is made under a key of its own.
-const SETTING_CHANGES: [&str; 15] = [
+const SETTING_CHANGES: [&str; 17] = [
     "updateSubscription",
     "deleteSubscription",
     "pauseSubscription",
@@ -298,6 +304,8 @@ const SETTING_CHANGES: [&str; 15] = [
     "deleteBinding",
     "pauseBinding",
     "resumeBinding",
+    "updateLimit",
+    "deleteLimit",
     "updateStream",
     "deleteStream",
     "pauseStream",
@@ -317,6 +325,7 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         || path.starts_with("/v1/subscriptions/")
         || path.starts_with("/v1/binders/")
         || path.starts_with("/v1/bindings/")
+        || path.starts_with("/v1/limits/")
         || path.starts_with("/v1/streams/");
     let keyed_if_wished =
         SETTING_CHANGES.contains(&operation.operation_id.as_deref().unwrap_or(""));
@@ -541,6 +550,7 @@ fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
             "/v1/subscriptions",
             "/v1/binders",
             "/v1/bindings",
+            "/v1/limits",
             "/v1/streams",
             "/v1/settings",
         ]

@@ -6,11 +6,12 @@ mod details;
 use tributary_ledger::{
     AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body,
     Capture, Command, CorrelationId, CreateApiKey, Currency, Data, Date, DeleteSetting,
-    Destination, ExternalId, Fee, Fees, Hold, Key, Label, ManagedBy, OpenAccount, OrderKey, Origin,
-    Overdraft, OwnerId, OwnerName, Part, Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId,
-    PaymentKind, PaymentStatus, Priority, Publish, PutSetting, Queue, QueueMode, QueueTerms,
-    Reason, Reference, Refund, ReplyAddress, ReplyTo, ReturnPayout, SHARES_MAX, SettingBody,
-    SettingId, SettingKind, SettlePayout, Share, Slug, Text, Topic, Updated,
+    Destination, ExternalId, Fee, Fees, Hold, Key, LIMITED_KINDS, Label, LimitSubject, LimitTerms,
+    ManagedBy, OpenAccount, OrderKey, Origin, Overdraft, OwnerId, OwnerName, Part, Pay,
+    PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, PaymentStatus, Priority, Publish,
+    PutSetting, Queue, QueueMode, QueueTerms, Reason, Reference, Refund, ReplyAddress, ReplyTo,
+    ReturnPayout, SHARES_MAX, SettingBody, SettingId, SettingKind, SettlePayout, Share, Slug, Text,
+    Topic, Updated,
 };
 
 use crate::model::Model;
@@ -361,6 +362,10 @@ impl Workload {
             _ => 1 + self.rng.index(self.text_bytes_max),
         };
         let byte = self.rng.any() as u8;
+        let body = match kind {
+            SettingKind::LIMIT if len != 1_025 => self.limit(model),
+            _ => vec![byte; len],
+        };
         Body::PutSetting(Box::new(PutSetting {
             id,
             kind,
@@ -370,9 +375,43 @@ impl Workload {
                 .chance(20)
                 .then(|| ManagedBy::new("deploy").expect("it is short")),
             replaces,
-            body: SettingBody::new(&vec![byte; len]).expect("it is within its bounds"),
+            body: SettingBody::new(&body).expect("it is within its bounds"),
             request: [byte; 16],
         }))
+    }
+
+    /// Returns what a limit says that is usually met, and sometimes cannot be kept.
+    fn limit(&mut self, model: &Model) -> Vec<u8> {
+        let owners: Vec<u64> = model.owners().values().copied().collect();
+        let account = self.account(model);
+        let currency = match self.rng.below(10) {
+            0 => Some(self.currency()),
+            1..=4 => None,
+            _ => {
+                let known = model.accounts().get(&account.0);
+                known.and_then(|account| Currency::from_numeric(account.currency).ok())
+            }
+        };
+        let subject = match self.rng.pick(&owners) {
+            Some(owner) if self.rng.chance(40) => LimitSubject::Owner(OwnerId(*owner)),
+            _ => LimitSubject::Account(account),
+        };
+        let kinds = match self.rng.below(4) {
+            0 => &LIMITED_KINDS[self.rng.index(LIMITED_KINDS.len())..],
+            _ => &LIMITED_KINDS[..],
+        };
+        let windows = [1, 15, 60, 3_600, 86_400].map(|seconds| seconds * SECOND);
+        let window = *self.rng.pick(&windows).expect("there are some");
+        let payments = self.rng.chance(60).then(|| self.rng.below(8));
+        let amount = (currency.is_some() && self.rng.chance(60)).then(|| self.rng.below(60_000));
+        let payments = payments.or_else(|| amount.is_none().then_some(3));
+        let terms = LimitTerms::new(subject, kinds, currency, window, payments, amount);
+        let mut body = terms.expect("it says a limit").to_body();
+        if self.rng.chance(5) {
+            let at = self.rng.index(body.len());
+            body[at] = self.rng.any() as u8;
+        }
+        body
     }
 
     /// Returns a move of the clock by some seconds, sometimes by much, none at all, too much or backwards.
@@ -406,6 +445,7 @@ impl Workload {
             3 => Some(SettingKind::BINDER),
             4 => Some(SettingKind::BINDING),
             5 => Some(SettingKind::STREAM),
+            6..=8 => Some(SettingKind::LIMIT),
             _ => None,
         };
         let ids: Vec<u64> = model.settings().keys().copied().collect();

@@ -9,6 +9,7 @@ pub mod cloud_event;
 pub mod cluster;
 pub mod idempotency;
 pub mod json;
+pub mod limit;
 pub mod owner;
 pub mod parts;
 pub mod path;

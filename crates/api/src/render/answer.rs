@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::code::ErrorType;
 use crate::error::ApiError;
-use crate::render::common::{created, payment_changed, payment_of};
+use crate::render::common::{created, limit_of, payment_changed, payment_of};
 use crate::render::event;
 use crate::render::resource::{Resource, object};
 use crate::render::split_fault::{concerns_splits, name_split};
@@ -57,6 +57,7 @@ pub fn answer(reader: &Reader, record: &Record) -> Result<Rendered, ApiError> {
         let error = refusal(reader, payment, rejection);
         return Err(match rejection {
             Rejection::InsufficientFunds => name_poor_account(reader, record, error)?,
+            Rejection::LimitExceeded => name_limit(reader, record, error),
             _ if concerns_splits(rejection) => name_split(reader, record, rejection, error)?,
             _ => error,
         });
@@ -159,10 +160,11 @@ impl Outline {
         rejection: Option<Rejection>,
     ) -> Result<Rendered, ApiError> {
         let told_by_record = |rejection: Rejection| {
-            rejection == Rejection::InsufficientFunds || concerns_splits(rejection)
+            let told = [Rejection::InsufficientFunds, Rejection::LimitExceeded];
+            told.contains(&rejection) || concerns_splits(rejection)
         };
         if rejection.is_some_and(told_by_record) {
-            // The record says which account or split is at fault.
+            // The record says which account, limit or split is at fault.
             return answer(reader, &created(reader, position)?);
         }
         if let Some(rejection) = rejection {
@@ -201,6 +203,15 @@ fn name_poor_account(
     let account = account.filter(seen);
     let id = account.map(|account| reader.ids().encode(IdKind::Account, account.0));
     Ok(error.param(param).account(id))
+}
+
+/// Adds to an error which limit the payment would exceed.
+fn name_limit(reader: &Reader, record: &Record, error: ApiError) -> ApiError {
+    let error = error.param("source");
+    match limit_of(reader, record) {
+        Some(id) => error.limit(id),
+        None => error,
+    }
 }
 
 /// A refusal that is on record: 402 where money was to move, else 409.

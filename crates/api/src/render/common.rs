@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tributary_engine::Reader;
 use tributary_ledger::codec::{self, Record, RecordRef};
-use tributary_ledger::{Body, FORMAT_VERSION, OwnerId, PaymentId, Rejection, Updated};
+use tributary_ledger::{Body, FORMAT_VERSION, OwnerId, PaymentId, Rejection, SettingKind, Updated};
 use utoipa::ToSchema;
 
 use crate::code::ErrorCode;
@@ -19,16 +19,34 @@ pub struct Failure {
     /// One sentence for a person.
     #[schema(value_type = String)]
     message: &'static str,
+    /// The limit that the payment would have exceeded; only with `limit_exceeded`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    limit: Option<String>,
 }
 
 impl Failure {
-    /// Returns why the ledger refused, by its rejection.
-    pub fn new(rejection: Rejection) -> Failure {
-        Failure {
+    /// Returns why the ledger refused the command of a record, if it did.
+    pub fn of(reader: &Reader, record: &Record) -> Option<Failure> {
+        let rejection = record.outcome.rejection?;
+        Some(Failure {
             code: rejection.code(),
             message: rejection.message(),
-        }
+            limit: limit_of(reader, record),
+        })
     }
+
+    /// Returns the stable code.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+/// The id of the limit that refused the payment of a record, if one did.
+pub fn limit_of(reader: &Reader, record: &Record) -> Option<String> {
+    let usage = record.outcome.limits.first()?;
+    let refused = record.outcome.rejection == Some(Rejection::LimitExceeded);
+    refused.then(|| reader.ids().encode_setting(SettingKind::LIMIT, usage.limit))
 }
 
 /// The payment that a command makes or would change.

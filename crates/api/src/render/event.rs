@@ -242,7 +242,7 @@ fn ledger_data(reader: &Reader, record: &Record) -> Result<EventData, ApiError> 
         });
     Ok(EventData {
         object: subject,
-        failure: outcome.rejection.map(Failure::new),
+        failure: Failure::of(reader, record),
         reply,
     })
 }

@@ -48,6 +48,13 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
+impl Limit {
+    /// Returns the number of items of a page that may name it.
+    pub fn items(limit: Option<Limit>) -> usize {
+        usize::from(limit.map_or(LIMIT_DEFAULT, |limit| limit.0))
+    }
+}
+
 /// Where a page begins and what window of time it comes from: what all lists are asked by.
 #[derive(Debug, Default)]
 pub struct PageParams {
@@ -108,7 +115,6 @@ impl PageParams {
     /// to the caller's owner.
     pub fn page(&self, reader: &Reader, caller: &Caller, kind: IdKind) -> Result<Page, ApiError> {
         let place = |id: &str, param: &str| place(reader, caller, kind, id, param);
-        let limit = self.limit.map_or(LIMIT_DEFAULT, |limit| limit.0);
         let start = match (&self.starting_after, &self.ending_before) {
             (None, None) => Start::Newest,
             (Some(id), None) => Start::Before(place(id, "starting_after")?),
@@ -119,7 +125,7 @@ impl PageParams {
             }
         };
         Ok(Page {
-            limit: usize::from(limit),
+            limit: Limit::items(self.limit),
             start,
             from: self.created_gte.as_ref().map(|time| time.0),
             until: self.created_lt.as_ref().map(|time| time.0),

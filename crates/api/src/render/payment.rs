@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use tributary_engine::{IdKind, IdText, Ids, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{
-    Body, Date, Hold, Payment, PaymentId, PaymentKind, PaymentStatus, Queue, Reason, Rejection,
-    ReplyTo,
+    Body, Date, Hold, Payment, PaymentId, PaymentKind, PaymentStatus, Queue, Reason, ReplyTo,
 };
 use tributary_messaging::{DeliveryIds, SubscriptionId};
 use utoipa::ToSchema;
@@ -336,7 +335,7 @@ pub fn payment(
         metadata: notes.metadata,
         revision: revision(payment.text.as_deref()),
         queue: queue.map(|queue| QueueObject::new(ids, queue)),
-        failure: why_failed(reader, payment, created)?.map(Failure::new),
+        failure: why_failed(reader, payment, created)?,
         effective_at: format_date(payment.effective_at.0),
         created: format_timestamp(payment.created_at),
         last_event: ids.text(IdKind::Event, payment.changed_at),
@@ -392,18 +391,19 @@ pub fn why_failed(
     reader: &Reader,
     payment: &Payment,
     created: &Record,
-) -> Result<Option<Rejection>, ApiError> {
+) -> Result<Option<Failure>, ApiError> {
+    let failure = |record: &Record| Failure::of(reader, record);
     if payment.status != PaymentStatus::Failed || created.outcome.rejection.is_some() {
-        return Ok(created.outcome.rejection);
+        return Ok(failure(created));
     }
     let changed = reader.record(payment.changed_at).map_err(read_error)?;
-    let changed = changed.and_then(|record| record.outcome.rejection);
+    let changed = changed.as_ref().and_then(failure);
     if changed.is_some() || payment.text.is_none() {
         return Ok(changed);
     }
     // It was updated after it had failed.
     let run = reader.failed_run(payment.id).map_err(read_error)?;
-    Ok(run.and_then(|record| record.outcome.rejection))
+    Ok(run.as_ref().and_then(failure))
 }
 
 /// The date of the business of a record.

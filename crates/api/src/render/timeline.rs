@@ -274,7 +274,7 @@ fn add_record(
             event: event(),
             event_type: event_type(record),
             accepted: outcome.is_accepted(),
-            failure: outcome.rejection.map(Failure::new),
+            failure: Failure::of(reader, record),
             payment_status: status.map(PaymentStatusForm::new),
         },
     ));

@@ -1,11 +1,12 @@
 //! Settings as commands: each kind checks a definition, seals its secrets and shows it again.
 //!
-//! A kind of settings implements [`SettingType`]; the ledger treats the content as opaque bytes.
+//! A kind of settings implements [`SettingType`]; the ledger reads only that of limits.
 
 pub mod apply;
 pub mod binder;
 pub mod binding;
 pub mod defined;
+pub mod limit;
 pub mod standard;
 pub mod stream;
 pub mod subscription;

@@ -7,6 +7,7 @@ use tributary_engine::Reader;
 use super::SettingTypes;
 use super::binder::BinderType;
 use super::binding::BindingType;
+use super::limit::LimitType;
 use super::stream::StreamType;
 use super::subscription::SubscriptionType;
 use crate::brokers::Brokers;
@@ -22,6 +23,7 @@ pub fn standard_types(
 ) -> SettingTypes {
     let binders = BinderType::new(reader.clone(), brokers.clone());
     let bindings = BindingType::new(reader.clone(), brokers);
+    let limits = LimitType::new(reader.clone());
     let streams = StreamType::new(reader.clone(), streaming);
     let subscriptions = SubscriptionType::new(reader, transport);
     SettingTypes::default()
@@ -29,4 +31,5 @@ pub fn standard_types(
         .with(Arc::new(binders))
         .with(Arc::new(bindings))
         .with(Arc::new(streams))
+        .with(Arc::new(limits))
 }

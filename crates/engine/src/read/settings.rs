@@ -1,7 +1,7 @@
 //! Living settings and their revisions.
 
 use tributary_ledger::codec::Record;
-use tributary_ledger::{Body, OwnerId, Setting, SettingId, SettingKind, Slug};
+use tributary_ledger::{Body, Limit, LimitSubject, OwnerId, Setting, SettingId, SettingKind, Slug};
 
 use super::{RECORDS_SCANNED_MAX, Reader, Slice, Start};
 use crate::failure::Failure;
@@ -21,6 +21,28 @@ impl Reader {
     ) -> Option<Setting> {
         let published = self.view.read();
         published.set.setting_by_slug(owner, kind, slug).cloned()
+    }
+
+    /// Returns the limit that a setting says, if it is in force, with what it has counted.
+    pub fn limit(&self, id: SettingId) -> Option<Limit> {
+        self.view.read().set.limit(id).cloned()
+    }
+
+    /// Returns the settings of limits, the newest first: all, or those on an account or an owner.
+    pub fn limits(&self, subject: Option<LimitSubject>) -> Vec<Setting> {
+        let Some(subject) = subject else {
+            let mut all = self.settings(SettingKind::LIMIT, None);
+            all.reverse();
+            return all;
+        };
+        let published = self.view.read();
+        let set = &published.set;
+        let theirs = set
+            .limits_of(subject)
+            .filter_map(|limit| set.setting(limit.id));
+        let mut theirs: Vec<Setting> = theirs.cloned().collect();
+        theirs.reverse();
+        theirs
     }
 
     /// Returns the living settings of a kind, in the order of their creation: all, or those of `owner`.

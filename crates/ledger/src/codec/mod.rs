@@ -2,15 +2,17 @@
 //!
 //! A record of format 1 (objects as `account`, `payment`, …: see the source of `objects`):
 //! ```text
-//!  0 operation u8      1 flags u8 (1 linked, 2 text, 4 effective_at, 8 reply_to, 16 origin)
+//!  0 operation u8      1 flags u8 (1 linked, 2 text, 4 effective_at, 8 reply_to, 16 origin, 64 limits)
 //!  2 rejection u16 (0 = accepted)
 //!  4 body_len u16      6 text_len u16 (without its scheme byte)
 //!  8 position u64     16 timestamp u64    24 actor.owner u64    32 actor.api_key u64
 //! 40 digest [16]      56 effective_at i32 (0 if not given)
 //! 60 key_len u8       61 leg_count u8     62 image_len u16
-//! 64 key · body · legs · images · [scheme u8 · text] · [origin]
+//! 64 key · body · legs · images · [limits] · [scheme u8 · text] · [origin]
 //! ```
 //! leg (56 bytes): account u64 · amount, posted_after i64 · held_after, prev, skip u64 · seq u48 · currency u16
+//!
+//! limits: count u8 · count × (setting, bucket, payments, amount u64): see `LimitUse`
 //!
 //! origin: setting, revision u64 · message [32] · hops u8 · to_len, correlation_id_len u16 (0 = none) · to · correlation_id
 //!
@@ -67,6 +69,7 @@ mod body;
 mod bytes;
 mod details;
 mod layout;
+mod limits;
 mod objects;
 mod operation;
 mod origin;
@@ -80,13 +83,15 @@ pub use packed::{decode_accounts, decode_owners, encode_accounts, encode_owners}
 pub use record::{Record, RecordRef, SettingRef};
 
 use crate::{
-    Account, ApiKey, Body, Command, Context, CreateApiKey, Details, Leg, Outcome, Owner, OwnerRef,
-    Payment, QueueState, Rejection, Setting, Text, TimeOffset,
+    Account, ApiKey, Body, Command, Context, CreateApiKey, Details, Leg, LimitCounts, Outcome,
+    Owner, OwnerRef, Payment, QueueState, Rejection, Setting, Text, TimeOffset,
 };
 use std::borrow::Cow;
 
 use bytes::{Input, Put, len_u8};
-use layout::{EFFECTIVE, HEADER, LEG, LINKED, ORIGIN, REPLY, TEXT, check_version, is_simple};
+use layout::{
+    EFFECTIVE, HEADER, LEG, LIMITS, LINKED, ORIGIN, REPLY, TEXT, check_version, is_simple,
+};
 
 /// Key that separates digests of commands from other uses of the hash.
 pub const DIGEST_KEY: &[u8; 32] = b"tributary command digest, v1\0\0\0\0";
@@ -119,7 +124,10 @@ pub fn encode(
     if let Some(reply_to) = outcome.reply_to {
         into.u64(reply_to.0.get());
     }
-    let text_at = into.len();
+    let images_end = into.len();
+    if !outcome.limits.is_empty() {
+        limits::put_uses(&outcome.limits, into);
+    }
     let text = recorded_text(command, outcome);
     if let Some(text) = text {
         into.u8(text.scheme());
@@ -135,7 +143,8 @@ pub fn encode(
     header[0] = Operation::from_body(&command.body) as u8;
     let reply = if outcome.reply_to.is_some() { REPLY } else { 0 };
     let origin = if command.origin.is_some() { ORIGIN } else { 0 };
-    header[1] = flags(command, text) | reply | origin;
+    let limits = if outcome.limits.is_empty() { 0 } else { LIMITS };
+    header[1] = flags(command, text) | reply | origin | limits;
     header[2..4].copy_from_slice(
         &outcome
             .rejection
@@ -152,7 +161,7 @@ pub fn encode(
     header[56..60].copy_from_slice(&command.effective_at.map_or(0, |date| date.0).to_le_bytes());
     header[60] = len_u8(key);
     header[61] = u8::try_from(outcome.legs.len()).expect("a record has at most 17 legs");
-    header[62..64].copy_from_slice(&short(text_at - images_at));
+    header[62..64].copy_from_slice(&short(images_end - images_at));
     if format_version > 1 {
         layout::put_next(start, into);
     }
@@ -421,6 +430,16 @@ pub fn encode_setting(setting: &Setting, into: &mut Vec<u8>) {
 /// Decodes a setting.
 pub fn decode_setting(bytes: &[u8], format_version: u16) -> Result<Setting, Corrupt> {
     whole(bytes, format_version, objects::take_setting)
+}
+
+/// Appends the bytes of what a limit has counted.
+pub fn encode_limit_counts(counts: &LimitCounts, into: &mut Vec<u8>) {
+    limits::put_counts(counts, into);
+}
+
+/// Decodes what a limit has counted.
+pub fn decode_limit_counts(bytes: &[u8], format_version: u16) -> Result<LimitCounts, Corrupt> {
+    whole(bytes, format_version, limits::take_counts)
 }
 
 /// Appends the bytes of the details of an account or owner.

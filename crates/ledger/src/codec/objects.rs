@@ -19,6 +19,7 @@
 //! ```
 
 use super::bytes::{Corrupt, Input, Put, len_u8};
+use super::limits::check_setting;
 use crate::chain::{Chain, SEQ_MAX};
 use crate::{
     AMOUNT_MAX, Access, Account, AccountId, AccountKind, AccountStatus, Actor, ApiKey, ApiKeyId,
@@ -526,7 +527,7 @@ pub(super) fn take_setting(input: &mut Input<'_>) -> Result<Setting, Corrupt> {
     let body_len = input.u16()?;
     let body = setting_body(input.take(body_len.into())?)?;
     check_revision(revision, prev, created, changed)?;
-    Ok(Setting {
+    let setting = Setting {
         id,
         kind,
         owner,
@@ -537,7 +538,9 @@ pub(super) fn take_setting(input: &mut Input<'_>) -> Result<Setting, Corrupt> {
         created,
         changed,
         prev,
-    })
+    };
+    check_setting(&setting)?;
+    Ok(setting)
 }
 
 pub(super) fn put_setting_change(change: &SettingChange, into: &mut Vec<u8>) {

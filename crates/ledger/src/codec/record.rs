@@ -9,17 +9,19 @@ use super::details::{
     CREATE_OWNER_FIXED, UPDATE_FIXED, object_id, take_details, take_optional_details,
 };
 use super::layout::{
-    EFFECTIVE, FLAGS, HEADER, LEG, LINKED, ORIGIN, REPLY, TEXT, check_version, is_simple, take_next,
+    EFFECTIVE, FLAGS, HEADER, LEG, LIMITS, LINKED, ORIGIN, REPLY, TEXT, check_version, is_simple,
+    take_next,
 };
+use super::limits::{LIMIT_USE, check_setting, read_use, take_uses};
 use super::objects::{
     currency, queue_mode, take_account, take_api_key, take_owner, take_payment, take_setting_change,
 };
 use super::operation::Operation;
 use super::origin::{OriginRef, read_origin};
 use crate::{
-    AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, ObjectId,
-    Outcome, OwnerId, Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference, Rejection,
-    ReplyTo, SHARES_MAX, Setting, SettingChange, SettingId, SettingKind, Text, Topic,
+    AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, LimitUse,
+    ObjectId, Outcome, OwnerId, Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference,
+    Rejection, ReplyTo, SHARES_MAX, Setting, SettingChange, SettingId, SettingKind, Text, Topic,
 };
 use arrayvec::ArrayVec;
 
@@ -59,6 +61,8 @@ pub struct RecordRef<'a> {
     body: &'a [u8],
     legs: &'a [[u8; LEG]],
     images: &'a [u8],
+    /// Empty if there are none.
+    limits: &'a [[u8; LIMIT_USE]],
     text: Option<(u8, &'a [u8])>,
     /// Empty if there is none.
     origin: &'a [u8],
@@ -85,6 +89,10 @@ impl<'a> RecordRef<'a> {
         let body = input.take(u16_at(header, 4).into())?;
         let legs = input.take(usize::from(header[61]) * LEG)?.as_chunks().0;
         let images = input.take(u16_at(header, 62).into())?;
+        let limits = match header[1] & LIMITS {
+            0 => &[],
+            _ => take_uses(&mut input)?,
+        };
         let has_text = header[1] & TEXT != 0;
         let text_len = usize::from(u16_at(header, 6));
         let text = if has_text {
@@ -105,6 +113,7 @@ impl<'a> RecordRef<'a> {
             body,
             legs,
             images,
+            limits,
             text,
             origin,
         };
@@ -163,6 +172,15 @@ impl<'a> RecordRef<'a> {
             if !leaves || self.reply_to().is_none() {
                 return Err(Corrupt("a reply to nothing"));
             }
+        }
+        let uses_limits = matches!(self.operation, Operation::Pay | Operation::Run);
+        let refused = self.rejection.map(|why| why == Rejection::LimitExceeded);
+        let fits = match refused {
+            None => true,
+            Some(by_limit) => self.limits.len() == usize::from(by_limit),
+        };
+        if !fits || !self.limits.is_empty() && !uses_limits {
+            return Err(Corrupt("limits of no payment that uses them"));
         }
         self.check_parts()
     }
@@ -543,6 +561,11 @@ impl<'a> RecordRef<'a> {
         self.legs.iter().map(read_leg)
     }
 
+    /// Returns how the record used limits; if it was refused with [`Rejection::LimitExceeded`], the limit.
+    pub fn limits(&self) -> impl ExactSizeIterator<Item = LimitUse> + 'a {
+        self.limits.iter().map(read_use)
+    }
+
     /// Returns the accounts of the legs.
     pub fn accounts(&self) -> impl ExactSizeIterator<Item = AccountId> + 'a {
         self.legs.iter().map(|leg| AccountId(u64_at(leg, 0)))
@@ -601,6 +624,7 @@ impl<'a> RecordRef<'a> {
         let mut outcome = Outcome {
             rejection: self.rejection,
             legs: self.legs().collect(),
+            limits: self.limits().collect(),
             ..Outcome::default()
         };
         let mut input = Input(self.images);
@@ -663,6 +687,9 @@ impl<'a> RecordRef<'a> {
             }
             Body::PutSetting(_) | Body::DeleteSetting(_) => {
                 let change = take_setting_change(&mut input, self.context())?;
+                if let Body::PutSetting(put) = &command.body {
+                    check_setting(&put.to_setting(&change, self.context()))?;
+                }
                 outcome.setting = Some(Box::new(change));
             }
             Body::Publish(_) | Body::Run(_) | Body::SetQueue(_) | Body::AdvanceTime(_) => {}

@@ -1,7 +1,7 @@
 //! Groups of commands that are accepted or refused together.
 
 use super::{decide, refuse};
-use crate::{AccountId, Command, Context, Outcome, Rejection, WorkingSet, apply};
+use crate::{Command, Context, Outcome, Rejection, WorkingSet, apply};
 
 /// Decides and applies a group of commands: all are accepted, or all are refused. The first takes
 /// `first.position`, the others the next positions.
@@ -14,9 +14,7 @@ pub fn decide_group(set: &mut WorkingSet, commands: &[Command], first: Context) 
         let outcome = decide(set, command, ctx);
         if let Some(rejection) = outcome.rejection {
             set.undo();
-            let short_of_funds = outcome.short_of_funds;
-            let failed = (outcomes.len(), rejection, short_of_funds);
-            return abort(set, commands, first, failed);
+            return abort(set, commands, first, outcomes.len(), rejection, &outcome);
         }
         apply(set, command, &outcome, ctx);
         outcomes.push(outcome);
@@ -37,18 +35,23 @@ fn abort(
     set: &mut WorkingSet,
     commands: &[Command],
     first: Context,
-    (failed, rejection, short_of_funds): (usize, Rejection, Option<AccountId>),
+    failed: usize,
+    reason: Rejection,
+    refusal: &Outcome,
 ) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(commands.len());
     for (at, (command, ctx)) in in_order(commands, first).enumerate() {
         let rejection = if at == failed {
-            rejection
+            reason
         } else {
             Rejection::GroupAborted
         };
         let mut outcome = refuse(set, command, rejection, ctx);
         // What the command lacked, it lacked behind the commands before it, which are undone.
-        outcome.short_of_funds = short_of_funds.filter(|_| at == failed);
+        if at == failed {
+            outcome.short_of_funds = refusal.short_of_funds;
+            outcome.limits.clone_from(&refusal.limits);
+        }
         apply(set, command, &outcome, ctx);
         outcomes.push(outcome);
     }

@@ -7,6 +7,7 @@ mod capture;
 mod checks;
 mod details;
 mod group;
+mod limits;
 mod parts;
 mod pay;
 mod payout;

@@ -1,6 +1,7 @@
 //! Pay, transfer, top up, pay out, adjust; at once or as a hold.
 
 use super::checks::{check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed};
+use super::limits::{self, Counted};
 use super::payout;
 use crate::shares::{BASIS_POINTS, apply_basis_points, prorate};
 use crate::{
@@ -37,6 +38,14 @@ pub(super) fn pay(
     let (hold, now) = (pay.hold.is_some(), pay.queue.is_none());
     if now {
         check_balances(pay.amount, hold, source, &payees, &amounts)?;
+        let payment = Counted {
+            source,
+            kind: pay.kind,
+            currency: pay.currency,
+            amount: pay.amount,
+        };
+        let uses = limits::count(set, payment, ctx);
+        outcome.limits = uses.map_err(|_| Rejection::LimitExceeded)?;
     }
     // A queued payment reaches its payees when it runs.
     let reached = if now { payees.len() } else { 0 };

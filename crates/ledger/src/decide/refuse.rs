@@ -1,7 +1,7 @@
 //! Outcomes of refused commands.
 
 use super::checks::{is_platform, leg};
-use super::{payout, refund};
+use super::{limits, payout, refund};
 use crate::{
     Account, Body, Command, Context, Outcome, OwnerId, Pay, Payment, PaymentKind, Rejection,
     WorkingSet,
@@ -26,6 +26,9 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
     let Body::Pay(pay) = &command.body else {
         return outcome;
     };
+    if rejection == Rejection::LimitExceeded {
+        outcome.limits.extend(limits::find_exceeded(set, pay, ctx));
+    }
     let asking = command.actor.owner;
     let by_platform = is_platform(command.actor);
     if rejection.concerns_actor() {

@@ -1,6 +1,7 @@
 //! Run a queued payment: the money is moved or held now, or the payment fails.
 
 use super::checks::{check_actor, is_platform, refuse_if};
+use super::limits::{self, Counted};
 use super::pay::{check_accounts, check_balances, put_legs};
 use crate::{
     Account, Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, QueueMode, QueueTerms,
@@ -37,7 +38,22 @@ pub(super) fn run(
     }
     let amounts: ArrayVec<u64, SHARES_MAX> =
         payment.shares.iter().map(|share| share.amount).collect();
-    let against = check(set, payment, terms, source, &payees, &amounts, ctx).err();
+    let mut against = check(set, payment, terms, source, &payees, &amounts, ctx).err();
+    if against.is_none() {
+        let payment = Counted {
+            source,
+            kind: payment.kind,
+            currency: payment.currency,
+            amount: payment.amount,
+        };
+        match limits::count(set, payment, ctx) {
+            Ok(uses) => outcome.limits = uses,
+            Err(exceeded) => {
+                outcome.limits.push(exceeded);
+                against = Some(Rejection::LimitExceeded);
+            }
+        }
+    }
     let held = against.is_none() && payment.expires_at > 0;
     let moved = against.is_none() && !held;
     // A payment that fails never reaches its payees.

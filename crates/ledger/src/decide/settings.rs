@@ -1,10 +1,11 @@
 //! Put and delete settings.
 
 use super::checks::{Decision, is_platform, refuse_if};
+use super::limits;
 use crate::{
-    Actor, BoundUse, Context, DeleteSetting, KindRules, Outcome, OwnerId, PutBy, PutSetting,
-    Rejection, SETTINGS_BYTES_MAX, Setting, SettingChange, SettingId, SettingKind, SharedBound,
-    WorkingSet,
+    Actor, BoundUse, Context, DeleteSetting, KindRules, LimitTerms, Outcome, OwnerId, PutBy,
+    PutSetting, Rejection, SETTINGS_BYTES_MAX, Setting, SettingChange, SettingId, SettingKind,
+    SharedBound, WorkingSet,
 };
 
 pub(super) fn put(set: &WorkingSet, actor: Actor, put: &PutSetting, ctx: Context) -> Decision {
@@ -13,11 +14,18 @@ pub(super) fn put(set: &WorkingSet, actor: Actor, put: &PutSetting, ctx: Context
         put.body.as_bytes().len() > rules.body_bytes_max,
         Rejection::SettingTooLarge,
     )?;
+    let limit = limits::read_terms(put)?;
+    let check_limit = |check: fn(&WorkingSet, LimitTerms) -> Result<(), Rejection>| {
+        limit.map_or(Ok(()), |terms| check(set, terms))
+    };
+    check_limit(limits::check_account)?;
     let replaced = match put.replaces {
         0 => None,
         _ => Some(find(set, actor, put.kind, put.id)?),
     };
+    check_limit(limits::check_owner)?;
     check_permission(actor, rules)?;
+    check_limit(limits::check_currency)?;
     if let Some(replaced) = replaced {
         refuse_if(
             replaced.revision != put.replaces,
@@ -43,6 +51,9 @@ pub(super) fn put(set: &WorkingSet, actor: Actor, put: &PutSetting, ctx: Context
     let freed = replaced.map_or(0, |replaced| replaced.body.as_bytes().len());
     let bytes = set.settings_bytes() - freed + put.body.as_bytes().len();
     refuse_if(bytes > SETTINGS_BYTES_MAX, Rejection::SettingsFull)?;
+    if let Some(terms) = limit {
+        limits::check_room(set, put.id, terms)?;
+    }
 
     Ok(changed(match replaced {
         None => SettingChange {

@@ -5,10 +5,18 @@ use super::queued::queued_by;
 use super::undo::UndoEntry;
 use super::{Residency, WorkingSet};
 use crate::{
-    Account, AccountId, ApiKey, Details, ExternalId, Leg, Owner, OwnerId, Payment, PaymentId,
-    PaymentStatus, QueueState, Reference, ReferenceSpace, Rejection, Setting, SettingId,
-    TimeOffset,
+    Account, AccountId, ApiKey, Details, ExternalId, Leg, Limit, LimitTerms, LimitUse, Owner,
+    OwnerId, Payment, PaymentId, PaymentStatus, QueueState, Reference, ReferenceSpace, Rejection,
+    Setting, SettingId, SettingKind, TimeOffset,
 };
+
+/// Returns what a setting says that is a limit: what the record of its put checked.
+fn limit_terms(setting: &Setting) -> Option<LimitTerms> {
+    (setting.kind == SettingKind::LIMIT).then(|| {
+        let terms = LimitTerms::from_body(setting.body.as_bytes());
+        terms.expect("a limit is checked before it is put")
+    })
+}
 
 /// Changes. Only `apply` and loading make them.
 impl WorkingSet {
@@ -96,6 +104,13 @@ impl WorkingSet {
 
     pub(crate) fn put_setting(&mut self, setting: Setting) {
         let id = setting.id;
+        if let Some(terms) = limit_terms(&setting) {
+            let limit = match self.limits.get(id) {
+                Some(limit) => limit.with_terms(terms, setting.changed),
+                None => Limit::new(id, setting.created.position, terms, setting.changed),
+            };
+            self.put_limit(limit);
+        }
         let before = self.settings.put(setting);
         if let Some(undo) = &mut self.undo {
             undo.push(UndoEntry::Setting(id, before));
@@ -103,10 +118,37 @@ impl WorkingSet {
     }
 
     pub(crate) fn delete_setting(&mut self, id: SettingId) {
+        let limit = self.limits.remove(id);
+        if let (Some(undo), Some(limit)) = (&mut self.undo, limit) {
+            undo.push(UndoEntry::Limit(id, Some(limit)));
+        }
         let before = self.settings.remove(id);
         if let Some(undo) = &mut self.undo {
             undo.push(UndoEntry::Setting(id, before));
         }
+    }
+
+    pub(super) fn put_limit(&mut self, limit: Limit) {
+        let id = limit.id;
+        let before = self.limits.put(limit);
+        if let Some(undo) = &mut self.undo {
+            undo.push(UndoEntry::Limit(id, before));
+        }
+    }
+
+    /// Counts a payment, unless the limit already reflects this record or a later one, or is deleted by a later one.
+    pub(crate) fn apply_limit_use(&mut self, usage: &LimitUse, position: u64) {
+        let Some(limit) = self.limits.get_mut(usage.limit) else {
+            return;
+        };
+        if limit.changed_at >= position {
+            return;
+        }
+        if let Some(undo) = &mut self.undo {
+            undo.push(UndoEntry::Limit(usage.limit, Some(limit.clone())));
+        }
+        limit.put_bucket(usage.bucket, usage.totals);
+        limit.changed_at = position;
     }
 
     pub(crate) fn put_details(&mut self, details: Details) {
@@ -222,6 +264,8 @@ impl WorkingSet {
             UndoEntry::ApiKey(_, Some(key)) => _ = self.api_keys.put(key),
             UndoEntry::Setting(id, None) => _ = self.settings.remove(id),
             UndoEntry::Setting(_, Some(setting)) => _ = self.settings.put(setting),
+            UndoEntry::Limit(id, None) => _ = self.limits.remove(id),
+            UndoEntry::Limit(_, Some(limit)) => _ = self.limits.put(limit),
             UndoEntry::Details(object, None) => self.details.remove(object),
             UndoEntry::Details(_, Some(details)) => _ = self.details.put(details),
             UndoEntry::Reference(space, reference, None) => {

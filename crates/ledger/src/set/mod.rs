@@ -2,6 +2,7 @@
 
 mod change;
 mod details;
+mod limits;
 mod lookups;
 mod owners;
 mod queued;
@@ -17,8 +18,9 @@ use crate::ordered::Ordered;
 use crate::slab::{Numbered, Slab};
 use crate::{
     Account, AccountId, AccountKind, ApiKey, ApiKeyId, Body, Command, Currency, Destination,
-    Details, ExternalId, ObjectId, Owner, OwnerId, OwnerName, OwnerRef, Payment, PaymentId,
-    QueueState, Reference, ReferenceSpace, Setting, SettingId, SettingKind, Slug, TimeOffset,
+    Details, ExternalId, Limit, LimitCounts, LimitSubject, ObjectId, Owner, OwnerId, OwnerName,
+    OwnerRef, Payment, PaymentId, QueueState, Reference, ReferenceSpace, Setting, SettingId,
+    SettingKind, Slug, TimeOffset,
 };
 use hashbrown::{HashMap, HashSet};
 use std::collections::{BTreeMap, VecDeque};
@@ -44,6 +46,7 @@ pub struct WorkingSet {
     payments: Slab<Payment>,
     api_keys: Slab<ApiKey>,
     settings: settings::Settings,
+    limits: limits::Limits,
     details: details::DetailsTable,
     references: HashMap<(ReferenceSpace, Reference), PaymentId, Sip>,
     externals: HashMap<(OwnerId, ExternalId), AccountId, Sip>,
@@ -124,6 +127,7 @@ impl WorkingSet {
             payments: Slab::new(),
             api_keys: Slab::new(),
             settings: settings::Settings::default(),
+            limits: limits::Limits::default(),
             details: details::DetailsTable::new(),
             references: HashMap::default(),
             externals: HashMap::default(),
@@ -234,6 +238,27 @@ impl WorkingSet {
     /// Returns the living settings that were created after a position, in the order of their creation.
     pub fn settings_after(&self, position: u64) -> impl Iterator<Item = &Setting> {
         self.settings.created_after(position)
+    }
+
+    /// Returns whether any limit is in force.
+    #[inline]
+    pub(crate) fn has_limits(&self) -> bool {
+        !self.limits.is_empty()
+    }
+
+    /// Returns the limit that a setting says, if it is in force.
+    pub fn limit(&self, id: SettingId) -> Option<&Limit> {
+        self.limits.get(id)
+    }
+
+    /// Returns the limits on an account or an owner, in the order in which a payment meets them.
+    pub fn limits_of(&self, subject: LimitSubject) -> impl Iterator<Item = &Limit> {
+        self.limits.of(subject)
+    }
+
+    /// Returns the limits in force, in no order.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.limits.iter()
     }
 
     /// Returns the details of an account or an owner, if it was ever described or updated.
@@ -457,6 +482,17 @@ impl WorkingSet {
             .is_none_or(|known| known.changed.position < setting.changed.position)
         {
             self.put_setting(setting);
+        }
+    }
+
+    /// Adds what a loaded limit has counted, unless the set has it as of a later record. Its setting must be there.
+    pub fn load_limit(&mut self, counts: &LimitCounts) {
+        let Some(limit) = self.limits.get(counts.limit) else {
+            return;
+        };
+        if limit.changed_at <= counts.changed_at {
+            let limit = limit.with_counts(counts);
+            self.put_limit(limit);
         }
     }
 

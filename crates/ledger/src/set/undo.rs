@@ -1,8 +1,8 @@
 //! Entries of the undo log of a group.
 
 use crate::{
-    Account, AccountId, ApiKey, ApiKeyId, Details, ExternalId, ObjectId, Owner, OwnerId, Payment,
-    PaymentId, QueueState, Reference, ReferenceSpace, Setting, SettingId, TimeOffset,
+    Account, AccountId, ApiKey, ApiKeyId, Details, ExternalId, Limit, ObjectId, Owner, OwnerId,
+    Payment, PaymentId, QueueState, Reference, ReferenceSpace, Setting, SettingId, TimeOffset,
 };
 
 /// State of an object before an open group changed it.
@@ -13,6 +13,7 @@ pub(super) enum UndoEntry {
     Payment(PaymentId, Option<Payment>),
     ApiKey(ApiKeyId, Option<ApiKey>),
     Setting(SettingId, Option<Setting>),
+    Limit(SettingId, Option<Limit>),
     Details(ObjectId, Option<Details>),
     Queue(QueueState),
     TimeOffset(TimeOffset),

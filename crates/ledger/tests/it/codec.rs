@@ -478,6 +478,7 @@ fn golden_world() -> World {
     exact_records(&mut world, alice, shop, fee);
     poor_records(&mut world, alice, shop, bank);
     origin_records(&mut world, alice, shop);
+    limited_records(&mut world, alice, shop);
     world
 }
 
@@ -721,6 +722,25 @@ fn setting_records(world: &mut World, shop: AccountId) {
     };
     let later = command(Actor::SYSTEM, Body::PutSetting(Box::new(later)));
     world.take(&later, &outcome);
+}
+
+/// A limit, two payments that use it, and two that it refuses: one of them when it runs.
+fn limited_records(world: &mut World, alice: AccountId, shop: AccountId) {
+    let terms = crate::limits::terms(LimitSubject::Account(alice), Some(2), Some(500));
+    let pay = Body::Pay(plain_pay(alice, shop, 1));
+    let queued = world.pay(Pay {
+        queue: Some(Box::default()),
+        ..plain_pay(alice, shop, 1)
+    });
+    world.must(crate::limits::put_limit(44, &terms.to_body()));
+    world.must(pay.clone());
+    world.must(pay.clone());
+    let refused = world.submit(Actor::SYSTEM, pay);
+    assert_eq!(refused.rejection, Some(Rejection::LimitExceeded));
+    // The queue was paused before.
+    world.must(Body::SetQueue(QueueMode::Active));
+    let failed = world.submit(Actor::SYSTEM, Body::Run(queued));
+    assert_eq!(failed.rejection, Some(Rejection::LimitExceeded));
 }
 
 /// Queued payments: one that is captured, one that is held, one that fails, one that is taken back, one that is too early.

@@ -484,6 +484,7 @@ fn put_setting(world: &World, dice: &[u16; 8]) -> PutSetting {
         1 => SettingKind::APPLIED_FILE,
         2 => SettingKind::BINDER,
         3 => SettingKind::BINDING,
+        4..=7 => SettingKind::LIMIT,
         _ => known.map_or(SettingKind::SUBSCRIPTION, |known| known.kind),
     };
     let replaces = match d2 % 8 {
@@ -494,15 +495,37 @@ fn put_setting(world: &World, dice: &[u16; 8]) -> PutSetting {
         0 => 1_024 + usize::from(d3 / 16 % 2),
         _ => 1 + usize::from(d3 % 300),
     };
+    let body = match kind {
+        SettingKind::LIMIT if d3 % 16 > 1 => limit(world, dice),
+        _ => vec![d3 as u8; len],
+    };
     PutSetting {
         id,
         kind,
         slug: Slug::new(&format!("slug-{}", d4 % 6)).unwrap(),
         managed_by: (d4 % 3 == 0).then(|| ManagedBy::new(&word(d4)).unwrap()),
         replaces,
-        body: SettingBody::new(&vec![d3 as u8; len]).unwrap(),
+        body: SettingBody::new(&body).unwrap(),
         request: [d4 as u8; 16],
     }
+}
+
+/// What a limit says that is soon met.
+fn limit(world: &World, dice: &[u16; 8]) -> Vec<u8> {
+    let [.., d3, d4, d5, d6, d7] = *dice;
+    let subject = match d5 % 3 {
+        0 => LimitSubject::Owner(some_owner(world, d6)),
+        _ => LimitSubject::Account(account(world, d6, 1)),
+    };
+    let kinds = &LIMITED_KINDS[usize::from(d5 / 3 % 4)..];
+    let currency = (d4 % 3 != 0).then(eur);
+    let payments = (d7 % 3 != 0).then(|| u64::from(d7 / 3 % 6));
+    let amount = currency.map(|_| u64::from(d3) % 9_000);
+    let amount = amount.filter(|_| d7 % 2 == 0);
+    let payments = payments.or_else(|| amount.is_none().then_some(2));
+    let window = LIMIT_WINDOW_NS_MIN << (d4 % 3 * 12);
+    let terms = LimitTerms::new(subject, kinds, currency, window, payments, amount);
+    terms.unwrap().to_body()
 }
 
 fn delete_setting(world: &World, dice: &[u16; 8]) -> DeleteSetting {

@@ -14,6 +14,7 @@ mod details;
 mod dice;
 mod divisions;
 mod events;
+mod limits;
 mod loading;
 mod parts;
 mod payouts;

@@ -59,6 +59,7 @@ fn play_group(world: &mut World, rolls: &[Dice]) {
             Some(rejection) => Outcome {
                 // What the group had done until then counts, and is undone in `expected`.
                 short_of_funds: outcome.short_of_funds,
+                limits: outcome.limits.clone(),
                 ..refuse(&expected, command, rejection, ctx)
             },
         };
@@ -157,10 +158,13 @@ fn fuzzy(snapshots: &[WorkingSet], mut picks: u64) -> WorkingSet {
         .flat_map(|snapshot| snapshot.settings().map(|setting| setting.id))
         .collect();
     for id in ids {
-        let setting = pick().setting(id).cloned();
-        setting
-            .into_iter()
-            .for_each(|setting| set.load_setting(setting));
+        let from = pick();
+        if let Some(setting) = from.setting(id).cloned() {
+            set.load_setting(setting);
+        }
+        if let Some(limit) = from.limit(id) {
+            set.load_limit(&limit.counts());
+        }
     }
     for slot in 0..snapshots.last().unwrap().details_slots() {
         let details = pick().details_in_slot(slot).cloned();

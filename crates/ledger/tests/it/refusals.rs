@@ -1,5 +1,6 @@
 //! The rejections of all other commands, and the list of all.
 
+use crate::limits::{put_limit, terms};
 use crate::rejections::FAULTS;
 use crate::world::{World, by, command, eur, owner, plain_pay, split};
 use tributary_ledger::*;
@@ -441,6 +442,17 @@ fn others() -> Vec<(Actor, Body, Rejection, World)> {
                 }),
             )
         }),
+        (Rejection::LimitInvalid, |_| {
+            (Actor::SYSTEM, put_limit(1, b"no limit"))
+        }),
+        (Rejection::TooManyLimits, |world| {
+            let account = world.wallet("a");
+            let limit = terms(LimitSubject::Account(account), Some(9), None).to_body();
+            for id in 1..=4 {
+                world.must(put_limit(id, &limit));
+            }
+            (Actor::SYSTEM, put_limit(5, &limit))
+        }),
         (Rejection::BalanceOverflow, |world| {
             let (a, b) = (world.funded("a", 9), world.funded("b", AMOUNT_MAX));
             let payment = world.pay(Pay {
@@ -639,8 +651,9 @@ fn no_rejection_is_without_a_case() {
         .map(|fault| fault.rejection)
         .chain(others().into_iter().map(|case| case.2))
         .chain(crate::settings::FAULTS.iter().map(|fault| fault.rejection));
-    // A group's abortion is provoked in `rules`.
-    let provoked: Vec<_> = provoked.chain([Rejection::GroupAborted]).collect();
+    // A group's abortion is provoked in `rules`, and a limit is exceeded in `limits`.
+    let elsewhere = [Rejection::GroupAborted, Rejection::LimitExceeded];
+    let provoked: Vec<_> = provoked.chain(elsewhere).collect();
     let missing: Vec<_> = Rejection::ALL
         .iter()
         .filter(|rejection| !provoked.contains(rejection))

@@ -306,6 +306,15 @@ impl World {
                 .setting_by_slug(setting.owner, setting.kind, &setting.slug);
             assert_eq!(holder, Some(setting), "a slug names one setting");
         }
+        for limit in self.set.limits() {
+            let counted = limit.totals(self.timestamp);
+            let most = |max: Option<u64>| max.unwrap_or(u64::MAX);
+            // A limit may have been lowered below what was counted before.
+            if self.set.setting(limit.id).unwrap().revision == 1 {
+                assert!(counted.payments <= most(limit.terms.payments_max));
+                assert!(counted.amount <= most(limit.terms.amount_max));
+            }
+        }
         for payment in self
             .set
             .payments()
@@ -359,6 +368,10 @@ fn agrees(view: &RecordRef<'_>, record: &Record) {
     assert_eq!(
         view.legs().collect::<Vec<_>>(),
         record.outcome.legs.to_vec()
+    );
+    assert_eq!(
+        view.limits().collect::<Vec<_>>(),
+        record.outcome.limits.to_vec()
     );
     assert_eq!(
         view.text(),

@@ -14,7 +14,7 @@ pub(crate) enum Place {
 }
 
 /// Reads of REST that any node answers from its view, by their routes.
-const VIEW_READS: [&str; 31] = [
+const VIEW_READS: [&str; 33] = [
     "/v1/accounts",
     "/v1/accounts/{id}",
     "/v1/accounts/{id}/balance",
@@ -31,6 +31,8 @@ const VIEW_READS: [&str; 31] = [
     "/v1/journal/frames",
     "/v1/journal/head",
     "/v1/journal/meta",
+    "/v1/limits",
+    "/v1/limits/{id}",
     "/v1/owners",
     "/v1/owners/{name}",
     "/v1/payments",

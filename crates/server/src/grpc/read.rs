@@ -245,7 +245,7 @@ fn payment(reader: &Reader, id: PaymentId) -> Result<PaymentState, ApiError> {
         description: notes.description.unwrap_or_default(),
         metadata: notes.metadata,
         failure_code: why_failed(reader, &found, &asked)?
-            .map_or_else(String::new, |rejection| rejection.code().to_owned()),
+            .map_or_else(String::new, |failure| failure.code().to_owned()),
         effective_at: found.effective_at.0,
         created: found.created_at,
         last_event: ids.block(IdKind::Event, found.changed_at).into(),

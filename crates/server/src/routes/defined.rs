@@ -1,4 +1,4 @@
-//! What the nouns share whose objects are settings that are made and changed by their definition: binders and bindings.
+//! What the nouns share whose objects are settings that are made and changed by their definition.
 
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,16 @@ pub(crate) struct DeleteQuery {
     /// Revision that must be the newest, else the answer is `setting_conflict`; any if left out.
     #[serde(default)]
     pub(crate) revision: Option<u64>,
+}
+
+/// The place in a list behind the cursor that a page of it gave as `next_cursor`.
+pub(crate) fn cursor(shared: &Shared, caller: &Caller, text: &str) -> Result<u64, ApiError> {
+    let ids = shared.reader.ids();
+    let place = ids.decode_cursor(caller.actor.owner, text);
+    place.ok_or_else(|| {
+        let message = "starting_after must be a cursor of this list.";
+        ApiError::invalid("starting_after", message)
+    })
 }
 
 /// The number of the setting of a kind that an id names, in form.

@@ -14,6 +14,7 @@ pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod journal;
+pub(crate) mod limits;
 pub(crate) mod owners;
 pub(crate) mod pages;
 pub(crate) mod payments;

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use tributary_api::caller::Caller;
 use tributary_api::code::ErrorCode;
 use tributary_api::error::ApiError;
 use tributary_api::form::stream::{PauseStream, StreamCreate, StreamPreviewCreate, StreamUpdate};
@@ -23,7 +22,7 @@ use crate::app::{App, Shared};
 use crate::auth::{PlatformReading, PlatformWriting};
 use crate::extract::{Id, IdempotencyKey, Json, OptionalIdempotencyKey, OptionalJson, Query};
 use crate::response::{ErrorResponse, json};
-use crate::routes::defined::{self, DeleteQuery};
+use crate::routes::defined::{self, DeleteQuery, cursor};
 
 /// Rows of a page if nothing else is asked for.
 const ROWS_DEFAULT: u16 = 100;
@@ -201,7 +200,7 @@ pub(crate) async fn rows(
         .read(caller.actor.owner, move |shared| {
             let after = query.starting_after.as_deref();
             let after = after
-                .map(|cursor| place(shared, &caller, cursor))
+                .map(|text| cursor(shared, &caller, text))
                 .transpose()?;
             let limit = usize::from(limit);
             let streaming = &shared.streaming;
@@ -227,15 +226,6 @@ pub(crate) async fn rows(
         })
         .await?;
     Ok(json(200, &page))
-}
-
-fn place(shared: &Shared, caller: &Caller, cursor: &str) -> Result<u64, ApiError> {
-    let ids = shared.reader.ids();
-    let place = ids.decode_cursor(caller.actor.owner, cursor);
-    place.ok_or_else(|| {
-        let message = "starting_after must be a cursor of this list.";
-        ApiError::invalid("starting_after", message)
-    })
 }
 
 fn stopped(why: String) -> ApiError {

@@ -685,6 +685,21 @@ const LEDGER: &[(Rejection, Provoke)] = &[
         made.expect("they are decided");
         s.put_setting(ann, 501, "one-more", 0)
     }),
+    (Rejection::LimitInvalid, |s| {
+        let mut put = put_setting(Actor::SYSTEM, 7, "one", 0).body;
+        if let Body::PutSetting(put) = &mut put {
+            put.kind = SettingKind::LIMIT;
+        }
+        s.event_of(Actor::SYSTEM, put)
+    }),
+    (Rejection::TooManyLimits, |s| {
+        let limits = (0..5).map(|at| s.limit(&format!("limit-{at}"), 5));
+        limits.last().expect("there are five")
+    }),
+    (Rejection::LimitExceeded, |s| {
+        s.limit("none", 0).expect(201);
+        s.server.post("/v1/payments", &s.pay(1))
+    }),
     (Rejection::InsufficientFunds, |s| {
         s.server.post("/v1/payments", &s.pay(1_001))
     }),

@@ -33,6 +33,7 @@ mod metrics;
 mod oracles;
 mod owners;
 mod payees;
+mod payment_limits;
 mod payments;
 mod payouts;
 mod proto;

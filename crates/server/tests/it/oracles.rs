@@ -649,7 +649,7 @@ fn every_parameter_that_takes_an_id_is_tried() {
                     None => parameter,
                 };
                 let name = parameter["name"].as_str().expect("a name");
-                // API keys, binders, bindings, streams and the trial balance are the platform's; owners are named by their names,
+                // API keys, binders, bindings, limits, streams and the trial balance are the platform's; owners are named by their names,
                 // which `owners` and `timelines` try.
                 let other = [
                     "/v1/api_keys",
@@ -657,7 +657,7 @@ fn every_parameter_that_takes_an_id_is_tried() {
                     "/v1/owners/{name}/timeline",
                     "/v1/trial_balance",
                 ];
-                let of_platform = ["/v1/binders", "/v1/bindings", "/v1/streams"];
+                let of_platform = ["/v1/binders", "/v1/bindings", "/v1/limits", "/v1/streams"];
                 let is_platform_s = of_platform.iter().any(|noun| path.starts_with(noun));
                 if !ids.contains(&name) || other.contains(&path.as_str()) || is_platform_s {
                     continue;

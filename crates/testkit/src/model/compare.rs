@@ -4,7 +4,7 @@ use tributary_ledger::codec::Record;
 use tributary_ledger::{self as ledger, Command, Rejection, WorkingSet};
 
 use super::details::{check_details, text_of};
-use super::{Entry, Model, Payment, Setting};
+use super::{Entry, LimitUse, Model, Payment, Setting};
 
 /// Checks a record against the model's decision. The error names the difference.
 pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
@@ -38,6 +38,12 @@ pub fn check_record(entry: &Entry, record: &Record) -> Result<(), String> {
     same("receiver of the result", at, &told, &entry.reply_to)?;
     let short = record.outcome.short_of_funds.map(|account| account.0);
     same("account short of funds", at, &short, &entry.short_of_funds)?;
+    let uses = record.outcome.limits.iter();
+    let uses: Vec<LimitUse> = uses
+        .map(|usage| (usage.limit.0, usage.bucket, usage.totals))
+        .map(|(limit, bucket, totals)| (limit, bucket, totals.payments, totals.amount))
+        .collect();
+    same("limits", at, &uses, &entry.limits)?;
     let legs: Vec<(u64, i128)> = record
         .outcome
         .legs
@@ -156,7 +162,19 @@ fn check_settings(model: &Model, set: &WorkingSet) -> Result<(), String> {
         check_setting(expected, setting)?;
     }
     let bodies = model.settings().values().map(|setting| setting.body.len());
-    same("bytes of settings", 0, &set.settings_bytes(), &bodies.sum())
+    same("bytes of settings", 0, &set.settings_bytes(), &bodies.sum())?;
+    let now = model.entries().last().map_or(0, |entry| entry.timestamp);
+    let expected = model.limits(now);
+    same("limits", 0, &set.limits().count(), &expected.len())?;
+    for (id, since, payments, amount) in expected {
+        let limit = set.limit(ledger::SettingId(id));
+        let limit = limit.ok_or_else(|| format!("limit {id} is missing"))?;
+        let counted = limit.totals(now);
+        let counted = (limit.since, counted.payments, counted.amount);
+        let since = model.entries()[since as usize - 1].timestamp;
+        same("limit", id, &counted, &(since, payments, amount))?;
+    }
+    Ok(())
 }
 
 /// Checks the ledger's setting against the model's. The error names the difference.

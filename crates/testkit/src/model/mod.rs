@@ -6,6 +6,7 @@
 mod compare;
 mod details;
 mod history;
+mod limits;
 mod money;
 mod parts;
 mod perform;
@@ -21,6 +22,7 @@ use tributary_ledger::{
 pub use compare::{check_payment, check_record, check_set, check_setting};
 pub use details::{Details, Profile, Text};
 pub use history::{PaymentQuery, Window};
+pub use limits::LimitUse;
 pub use money::divide;
 
 /// Number of the platform among owners.
@@ -189,6 +191,8 @@ pub struct Setting {
     pub body: Vec<u8>,
     /// Positions of the records of its revisions, oldest first.
     pub revisions: Vec<u64>,
+    /// Of a limit: position of the record that began to count what it counts.
+    pub counted_since: u64,
 }
 
 /// A decision.
@@ -210,6 +214,8 @@ pub struct Entry {
     pub about: Vec<u64>,
     /// First account that could not pay its part of a refused refund or return.
     pub short_of_funds: Option<u64>,
+    /// How the record uses limits; of one that a limit refused, that limit.
+    pub limits: Vec<LimitUse>,
 }
 
 /// Answer to a command.
@@ -446,11 +452,17 @@ impl Model {
         for (at, command) in unit.iter().enumerate() {
             let rejection = self.find_rejection(command, timestamp);
             let short = self.find_short_of_funds(command, rejection);
+            let limits = match rejection {
+                None => self.count_limits(command, timestamp).expect("checked"),
+                Some(Rejection::LimitExceeded) => {
+                    vec![self.count_limits(command, timestamp).expect_err("checked")]
+                }
+                Some(_) => Vec::new(),
+            };
             self.record(command, rejection, timestamp, unit.len() == 1);
-            self.entries
-                .last_mut()
-                .expect("just recorded")
-                .short_of_funds = short;
+            let entry = self.entries.last_mut().expect("just recorded");
+            entry.short_of_funds = short;
+            entry.limits = limits;
             if rejection.is_some() {
                 failed = Some(at);
                 break;
@@ -459,6 +471,7 @@ impl Model {
         if let (Some(failed), Some(before)) = (failed, before) {
             let entry = &self.entries[len + failed];
             let (reason, short) = (entry.rejection, entry.short_of_funds);
+            let limits = entry.limits.clone();
             self.restore(before);
             self.entries.truncate(len);
             for (at, command) in unit.iter().enumerate() {
@@ -470,6 +483,7 @@ impl Model {
                 self.record(command, why, timestamp, false);
             }
             self.entries[len + failed].short_of_funds = short;
+            self.entries[len + failed].limits = limits;
         }
         let first = self.position() + 1 - unit.len() as u64;
         for (position, command) in (first..).zip(unit) {

@@ -64,6 +64,7 @@ impl Model {
             rejection: refused,
             touched,
             short_of_funds: None,
+            limits: Vec::new(),
             about,
         });
     }
@@ -177,6 +178,7 @@ impl Model {
     }
 
     fn put_setting(&mut self, put: &PutSetting, actor: u64, position: u64) {
+        let counted_since = self.counted_since(put, position);
         let before = self.state.settings.remove(&put.id.0);
         let owner = before.as_ref().map_or(actor, |before| before.owner);
         let mut revisions = before.map_or_else(Vec::new, |before| before.revisions);
@@ -188,6 +190,7 @@ impl Model {
             managed_by: put.managed_by.as_ref().map(|name| name.as_str().to_owned()),
             body: put.body.as_bytes().to_vec(),
             revisions,
+            counted_since,
         };
         self.state.settings.insert(put.id.0, setting);
     }

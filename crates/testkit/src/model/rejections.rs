@@ -7,6 +7,7 @@ use tributary_ledger::{
     SettlePayout,
 };
 
+use super::limits::{LIMIT, Terms};
 use super::money::divide;
 use super::parts::{concerns, limits_of_refund, parts_of_capture, parts_of_refund};
 use super::{Account, Model, PLATFORM, Payment, Setting};
@@ -74,7 +75,10 @@ impl Model {
                     reasons.when(!empty, Rejection::AccountNotEmpty);
                 }
             }
-            Body::Pay(pay) => self.check_pay(pay, actor, now, &mut reasons),
+            Body::Pay(pay) => {
+                self.check_pay(pay, actor, now, &mut reasons);
+                self.check_limits(command, now, &mut reasons);
+            }
             Body::Capture(capture) => self.check_capture(capture, actor, now, &mut reasons),
             Body::Void(payment) => {
                 // Whoever asked for it may take it back while it is queued.
@@ -94,6 +98,7 @@ impl Model {
                 self.check_running(*payment, actor, now, &mut reasons);
                 if reasons.0.is_empty() {
                     self.check_queued(*payment, now, &mut reasons);
+                    self.check_limits(command, now, &mut reasons);
                 }
             }
             Body::Expire(payment) => {
@@ -162,6 +167,7 @@ impl Model {
             4 => (16_384, 100),
             5 => (16_384, 500),
             6 => (32_768, 100),
+            LIMIT => (64, 10_000),
             _ => (1_024, 500),
         };
         let size = put.body.as_bytes().len();
@@ -198,6 +204,35 @@ impl Model {
         let bytes: usize = settings.map(|found| found.body.len()).sum();
         let full = bytes - freed + size > 80 * 1_048_576;
         reasons.when(full, Rejection::SettingsFull);
+        if put.kind.0 == LIMIT {
+            self.check_limit(put, reasons);
+        }
+    }
+
+    /// Limits are the last that a payment meets: its accounts exist.
+    fn check_limits(&self, command: &Command, now: u64, reasons: &mut Reasons) {
+        if reasons.0.is_empty() {
+            let exceeded = self.count_limits(command, now).is_err();
+            reasons.when(exceeded, Rejection::LimitExceeded);
+        }
+    }
+
+    fn check_limit(&self, put: &PutSetting, reasons: &mut Reasons) {
+        let Some(terms) = Terms::read(put.body.as_bytes()) else {
+            reasons.when(true, Rejection::LimitInvalid);
+            return;
+        };
+        if terms.of_owner {
+            let known = self.state.owners.values().any(|id| *id == terms.subject);
+            reasons.when(!known, Rejection::OwnerNotFound);
+        } else {
+            let account = self.state.accounts.get(&terms.subject);
+            reasons.when(account.is_none(), Rejection::AccountNotFound);
+            let other = account.is_some_and(|account| account.currency != terms.currency);
+            reasons.when(other && terms.currency > 0, Rejection::CurrencyMismatch);
+        }
+        let full = self.limits_beside(put.id.0, &terms) >= 4;
+        reasons.when(full, Rejection::TooManyLimits);
     }
 
     /// Returns the setting, if the actor is allowed to see it.
@@ -578,7 +613,7 @@ enum Step<'a> {
 }
 
 fn check_kind(kind: SettingKind, actor: u64, reasons: &mut Reasons) {
-    let known = matches!(kind.0, 1 | 2 | 4..=6);
+    let known = matches!(kind.0, 1 | 2 | 4..=7);
     reasons.when(!known, Rejection::SettingKindUnknown);
     reasons.when(kind.0 != 1 && actor != PLATFORM, Rejection::Forbidden);
 }

@@ -135,6 +135,14 @@ impl Scene {
         self.event_under(&key, actor, command.body)
     }
 
+    /// Makes a limit on the payments of the buyer.
+    pub(super) fn limit(&self, slug: &str, payments_max: u64) -> Answer {
+        let limit = json!({
+            "slug": slug, "account": self.buyer, "window_seconds": 60, "payments_max": payments_max,
+        });
+        self.server.post("/v1/limits", &limit)
+    }
+
     pub(super) fn queued(&self, not_before: u64, expires_at: u64) -> Pay {
         let terms = QueueTerms {
             not_before,

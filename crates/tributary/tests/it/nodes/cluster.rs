@@ -125,18 +125,32 @@ impl Cluster {
     }
 }
 
-/// Sends a request, a path with a key and a body, to one of the addresses after another until one decides it.
+/// Sends a request, a path with a key and a body, to one of the addresses after another until one decides it, and accepts it.
 pub(crate) fn decide(
+    addresses: &[String],
+    token: &str,
+    request: (&str, &str, &Value),
+    first: usize,
+) -> Value {
+    let (status, answer) = ask(addresses, token, request, first);
+    assert!(status < 300, "{answer}");
+    answer
+}
+
+/// Like [`decide`], but the payment may also be refused. Returns the status and the answer.
+pub(crate) fn ask(
     addresses: &[String],
     token: &str,
     (path, key, body): (&str, &str, &Value),
     first: usize,
-) -> Value {
+) -> (u16, Value) {
     let begun = Instant::now();
     for attempt in first.. {
         let address = &addresses[attempt % addresses.len()];
         match http::request(address, "POST", path, token, Some(key), Some(body)) {
-            Ok(answer) if (200..300).contains(&answer.status) => return answer.json(),
+            Ok(answer) if (200..300).contains(&answer.status) || answer.status == 402 => {
+                return (answer.status, answer.json());
+            }
             // Nothing was written, or nobody knows yet.
             Ok(answer) => assert!(
                 [429, 503, 504].contains(&answer.status),

@@ -4,6 +4,7 @@
 //! `scripts/cluster-test` runs the long form.
 
 pub(crate) mod cluster;
+mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Output;
