@@ -63,6 +63,7 @@ fn definition(window: Window) -> Definition {
             event_type: "payment.captured".to_owned(),
             filter: Some("amount > 0".to_owned()),
         }],
+        until: Vec::new(),
         key: vec!["customer".to_owned()],
         time: Time::Journal,
         window,

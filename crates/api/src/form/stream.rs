@@ -39,6 +39,9 @@ pub struct StreamCreate {
     /// Has each result published as an event; left out, results are rows of the stream's table only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publish: Option<PublishForm>,
+    /// Has something done for each result. Not together with `publish`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<ActForm>,
     /// Where in the journal the stream begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<StartForm>,
@@ -61,6 +64,17 @@ pub struct PublishForm {
     /// Type of the events, which begins with `app.`
     pub event: String,
     /// Id of the API key as which they are published, which may write. Nothing is published once the key is revoked.
+    pub acts_as: String,
+}
+
+/// What is done for a result.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = StreamAct)]
+pub struct ActForm {
+    /// Field of the key that has the id of an account, such as `source`: the account is frozen.
+    pub freeze_account: String,
+    /// Id of a platform's API key as which it is done, which may write. Nothing is done once the key is revoked.
     pub acts_as: String,
 }
 
@@ -114,6 +128,13 @@ pub struct StreamUpdate {
     )]
     #[schema(value_type = Option<PublishForm>)]
     publish: Option<Option<PublishForm>>,
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<ActForm>)]
+    act: Option<Option<ActForm>>,
     #[serde(
         default,
         deserialize_with = "given",

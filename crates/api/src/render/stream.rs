@@ -9,7 +9,7 @@ use tributary_ledger::Setting;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
-use crate::form::stream::PublishForm;
+use crate::form::stream::{ActForm, PublishForm};
 use crate::schema::one_of;
 use crate::streaming::{
     BoundsForm, FieldType, Preview, SourceForm, StartForm, StreamFigures, StreamRow, StreamState,
@@ -57,6 +57,9 @@ pub struct StreamObject {
     having: Option<String>,
     #[schema(required)]
     publish: Option<PublishForm>,
+    /// What is done for each result.
+    #[schema(required)]
+    act: Option<ActForm>,
     start: StartForm,
     bounds: BoundsForm,
     #[schema(format = DateTime)]
@@ -91,6 +94,10 @@ pub fn stream(reader: &Reader, setting: &Setting, terms: StreamTerms) -> StreamO
         publish: terms.publish.map(|publish| PublishForm {
             event: publish.event,
             acts_as: ids.encode(IdKind::ApiKey, publish.acts_as.0),
+        }),
+        act: terms.act.map(|act| ActForm {
+            freeze_account: act.freeze_account,
+            acts_as: ids.encode(IdKind::ApiKey, act.acts_as.0),
         }),
         start: terms.start,
         bounds: terms.bounds,
@@ -128,7 +135,7 @@ pub struct StreamFiguresObject {
     late_events: u64,
     /// Results that are yet to be published.
     waiting: u64,
-    /// Results that the ledger refused to publish.
+    /// Results that the ledger refused to publish, or for which it refused what was to be done.
     refused: u64,
     /// Keys that have a window.
     keys: u64,

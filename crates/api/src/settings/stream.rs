@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tributary_engine::{IdKind, Reader};
-use tributary_ledger::{Setting, SettingBody, SettingId, SettingKind, Slug, Topic};
+use tributary_ledger::{OwnerId, Setting, SettingBody, SettingId, SettingKind, Slug, Topic};
 
 use super::SettingType;
 use super::defined::{DefinedType, encode, parse_definition, paused, unreadable, writing_key};
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::form::stream::{PublishForm, StreamCreate};
+use crate::form::stream::{ActForm, PublishForm, StreamCreate};
 use crate::render::stream::{StreamObject, stream};
-use crate::streaming::{PublishTerms, StreamTerms, Streaming};
+use crate::streaming::{ActTerms, PublishTerms, StreamTerms, Streaming};
 
 /// The kind `stream`.
 #[derive(Clone)]
@@ -36,6 +36,12 @@ impl StreamType {
         let was = before.and_then(|before| before.paused.clone());
         let known = before.and_then(|before| before.publish.as_ref());
         let publish = form.publish.map(|publish| self.publish(publish, known));
+        if publish.is_some() && form.act.is_some() {
+            let message = "Give either publish or act, not both.";
+            return Err(ApiError::invalid("act", message));
+        }
+        let known = before.and_then(|before| before.act.as_ref());
+        let act = form.act.map(|act| self.act(act, &form.key, known));
         Ok(StreamTerms {
             version: before.map_or(1, |before| before.version),
             from: form.from,
@@ -46,6 +52,7 @@ impl StreamType {
             emit: form.emit,
             having: form.having,
             publish: publish.transpose()?,
+            act: act.transpose()?,
             start: form.start.unwrap_or_default(),
             bounds: form.bounds.unwrap_or_default(),
             paused: paused(form.paused, form.paused_reason, was)?,
@@ -60,6 +67,30 @@ impl StreamType {
         let terms = self.read(form, None)?;
         self.streaming.check(&terms)?;
         Ok(terms)
+    }
+
+    fn act(
+        &self,
+        form: ActForm,
+        key: &[String],
+        known: Option<&ActTerms>,
+    ) -> Result<ActTerms, ApiError> {
+        if !key.contains(&form.freeze_account) {
+            let message = "act.freeze_account must be a field of the key.";
+            return Err(ApiError::invalid("act.freeze_account", message));
+        }
+        let known = known.map(|known| known.acts_as);
+        let acts_as = writing_key(&self.reader, &form.acts_as, known);
+        let acts_as = acts_as.map_err(|error| error.param("act.acts_as"))?;
+        let key = self.reader.api_key(acts_as);
+        if key.is_none_or(|key| key.owner != OwnerId::PLATFORM) {
+            let message = "act.acts_as must be an API key of the platform.";
+            return Err(ApiError::invalid("act.acts_as", message));
+        }
+        Ok(ActTerms {
+            freeze_account: form.freeze_account,
+            acts_as,
+        })
     }
 
     fn publish(
@@ -132,6 +163,10 @@ impl DefinedType for StreamType {
             let acts_as = self.reader.ids().encode(IdKind::ApiKey, publish.acts_as.0);
             json!({ "event": publish.event, "acts_as": acts_as })
         };
+        let act = |act: &ActTerms| {
+            let acts_as = self.reader.ids().encode(IdKind::ApiKey, act.acts_as.0);
+            json!({ "freeze_account": act.freeze_account, "acts_as": acts_as })
+        };
         let definition = json!({
             "from": terms.from,
             "data": terms.data,
@@ -141,6 +176,7 @@ impl DefinedType for StreamType {
             "emit": terms.emit,
             "having": terms.having,
             "publish": terms.publish.as_ref().map(key),
+            "act": terms.act.as_ref().map(act),
             "start": terms.start,
             "bounds": terms.bounds,
         });

@@ -5,7 +5,8 @@ mod terms;
 
 pub use figures::{Preview, StreamFigures, StreamRow, StreamState, Usage};
 pub use terms::{
-    BoundsForm, FieldType, PublishTerms, SourceForm, StartForm, StreamTerms, TimeForm, WindowForm,
+    ActTerms, BoundsForm, FieldType, GiveForm, PublishTerms, SourceForm, StartForm, StreamTerms,
+    TimeForm, WindowForm,
 };
 
 use tributary_ledger::SettingId;

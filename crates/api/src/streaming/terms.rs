@@ -28,6 +28,9 @@ pub struct StreamTerms {
     pub having: Option<String>,
     /// How results become events; none if they are rows of a table only.
     pub publish: Option<PublishTerms>,
+    /// What is done for each result; none if nothing is. Not together with `publish`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<ActTerms>,
     /// Where in the journal the stream begins.
     pub start: StartForm,
     /// Bounds; what is left out has its default.
@@ -43,6 +46,13 @@ impl StreamTerms {
     /// If a later version of the server wrote it.
     pub fn from_setting(setting: &Setting) -> serde_json::Result<StreamTerms> {
         serde_json::from_slice(setting.body.as_bytes())
+    }
+
+    /// Returns the API key as which results are published or acted upon; none if they are rows of a table only.
+    #[must_use]
+    pub fn acts_as(&self) -> Option<ApiKeyId> {
+        let publishes = self.publish.as_ref().map(|publish| publish.acts_as);
+        publishes.or(self.act.as_ref().map(|act| act.acts_as))
     }
 
     /// Returns whether another stream computes and publishes the same.
@@ -102,7 +112,7 @@ pub struct TimeForm {
 }
 
 /// How the events of a key are put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(as = StreamWindow)]
 pub enum WindowForm {
@@ -131,6 +141,28 @@ pub enum WindowForm {
         #[serde(default)]
         delay_seconds: u64,
     },
+    /// Waits for an answer: the first event of a key opens a wait, and the first answer of the key in time ends it.
+    Await {
+        /// Longest time until an answer.
+        within_seconds: u64,
+        /// Which events are answers: 1 to 32 types, none of those in `from`.
+        until: Vec<SourceForm>,
+        /// Which waits have results; those without an answer if left out.
+        #[serde(default)]
+        give: GiveForm,
+    },
+}
+
+/// Which waits for an answer have results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = StreamGive)]
+pub enum GiveForm {
+    /// Those that no answer ended, when their time is over.
+    #[default]
+    Unanswered,
+    /// Those that an answer ended, when it came.
+    Answered,
 }
 
 /// How results become events.
@@ -140,6 +172,17 @@ pub struct PublishTerms {
     /// Type of the events.
     pub event: String,
     /// API key as which they are published.
+    #[serde(with = "api_key")]
+    pub acts_as: ApiKeyId,
+}
+
+/// What is done for a result.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActTerms {
+    /// Field of the key that has the id of the account that is frozen.
+    pub freeze_account: String,
+    /// API key as which it is done.
     #[serde(with = "api_key")]
     pub acts_as: ApiKeyId,
 }

@@ -47,6 +47,7 @@ mod scopes;
 mod settings;
 mod statement_pages;
 mod stream;
+mod stream_actions;
 mod streams;
 mod subscriptions;
 mod timelines;

@@ -9,7 +9,7 @@ use crate::client::{Answer, until};
 use crate::fixture::{Fixture, id};
 use crate::settings::write;
 
-const STREAMS: &str = "/v1/streams";
+pub(crate) const STREAMS: &str = "/v1/streams";
 
 fn patch(server: &Fixture, path: &str, body: &Value) -> Answer {
     write(server, &server.platform, "PATCH", path, None, body)
@@ -31,17 +31,17 @@ fn volume() -> Value {
 }
 
 /// A platform's key that may write, by its id.
-fn api_key(server: &Fixture) -> String {
+pub(crate) fn api_key(server: &Fixture) -> String {
     let body = json!({"owner": "platform", "access": "write"});
     id(&server.post("/v1/api_keys", &body).expect(201))
 }
 
-fn path_of(stream: &Value) -> String {
+pub(crate) fn path_of(stream: &Value) -> String {
     format!("{STREAMS}/{}", id(stream))
 }
 
 /// The figures of a stream at the end of the journal.
-fn settled(server: &Fixture, path: &str) -> Value {
+pub(crate) fn settled(server: &Fixture, path: &str) -> Value {
     until("the stream is at the end of the journal", || {
         let answer = server.get(&format!("{path}/figures"));
         let figures = (answer.status == 200).then(|| answer.json())?;
@@ -53,7 +53,7 @@ fn settled(server: &Fixture, path: &str) -> Value {
     })
 }
 
-fn rows(server: &Fixture, path: &str, state: &str) -> Vec<Value> {
+pub(crate) fn rows(server: &Fixture, path: &str, state: &str) -> Vec<Value> {
     let page = server
         .get(&format!("{path}/rows?state={state}"))
         .expect(200);
@@ -61,20 +61,20 @@ fn rows(server: &Fixture, path: &str, state: &str) -> Vec<Value> {
 }
 
 /// Rows without what every test repeats.
-fn brief(rows: &[Value]) -> Vec<Value> {
+pub(crate) fn brief(rows: &[Value]) -> Vec<Value> {
     let brief = rows.iter().map(|row| json!([row["key"], row["values"]]));
     brief.collect()
 }
 
 /// Accounts that pay each other.
-struct Shop<'a> {
+pub(crate) struct Shop<'a> {
     server: &'a Fixture,
-    wallet: String,
-    merchant: String,
+    pub(crate) wallet: String,
+    pub(crate) merchant: String,
 }
 
 impl Shop<'_> {
-    fn open(server: &Fixture) -> Shop<'_> {
+    pub(crate) fn open(server: &Fixture) -> Shop<'_> {
         Shop {
             server,
             wallet: server.wallet("ann", 100_000),
@@ -96,7 +96,7 @@ impl Shop<'_> {
     }
 }
 
-fn events(server: &Fixture, kind: &str) -> Vec<Value> {
+pub(crate) fn events(server: &Fixture, kind: &str) -> Vec<Value> {
     let (mut events, mut after) = (Vec::new(), String::new());
     loop {
         let page = server
@@ -124,7 +124,7 @@ fn a_stream_is_made_changed_paused_and_deleted() {
         "data": {}, "key": ["method"], "time": null,
         "window": {"type": "tumbling", "size_seconds": 60},
         "emit": {"payments": "count()", "amount": "sum(amount_moved)"}, "having": null,
-        "publish": null, "start": "beginning", "bounds": {},
+        "publish": null, "act": null, "start": "beginning", "bounds": {},
         "created": made["created"], "updated": made["created"],
     });
     assert_eq!(made, expected);

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use tributary_api::streaming::{BoundsForm, FieldType, StreamTerms, WindowForm};
+use tributary_api::streaming::{
+    BoundsForm, FieldType, GiveForm, SourceForm, StreamTerms, WindowForm,
+};
 
 use super::fields::{DATA, EVENT_FIELDS};
 use crate::expression::{Expression, Schema, Type};
 use crate::stream::{
-    Aggregate, Bounds, Definition, DefinitionError, Emit, Source, Stream, Time, To, Window, compile,
+    Aggregate, Bounds, Definition, DefinitionError, Emit, Give, Source, Stream, Time, To, Window,
+    compile,
 };
 
 /// Nanoseconds of a second.
@@ -53,14 +56,8 @@ pub(super) fn ready(name: String, terms: &StreamTerms) -> Result<Ready, Definiti
     check_keys(terms)?;
     let definition = Definition {
         name,
-        from: terms
-            .from
-            .iter()
-            .map(|source| Source {
-                event_type: source.event.clone(),
-                filter: source.filter.clone(),
-            })
-            .collect(),
+        from: terms.from.iter().map(source).collect(),
+        until: answers(terms).iter().map(source).collect(),
         key: terms.key.clone(),
         time: match &terms.time {
             None => Time::Journal,
@@ -70,7 +67,7 @@ pub(super) fn ready(name: String, terms: &StreamTerms) -> Result<Ready, Definiti
                 lateness: nanos("time.lateness_seconds", time.lateness_seconds)?,
             },
         },
-        window: read_window(terms.window)?,
+        window: read_window(&terms.window)?,
         emit: terms
             .emit
             .iter()
@@ -91,6 +88,21 @@ pub(super) fn ready(name: String, terms: &StreamTerms) -> Result<Ready, Definiti
         rows_max,
         events_per_second,
     })
+}
+
+/// Which events are answers.
+fn answers(terms: &StreamTerms) -> &[SourceForm] {
+    match &terms.window {
+        WindowForm::Await { until, .. } => until,
+        _ => &[],
+    }
+}
+
+fn source(form: &SourceForm) -> Source {
+    Source {
+        event_type: form.event.clone(),
+        filter: form.filter.clone(),
+    }
 }
 
 type TypedFields = Vec<(String, Type)>;
@@ -146,24 +158,28 @@ fn read_sources(
 ) -> Result<(Vec<ReadySource>, TypedFields), DefinitionError> {
     let mut sources: Vec<ReadySource> = Vec::new();
     let mut own: Option<TypedFields> = None;
-    for (number, source) in terms.from.iter().enumerate() {
+    let from = terms.from.iter().enumerate();
+    let from = from.map(|(number, source)| (format!("from[{number}]"), source));
+    let until = answers(terms).iter().enumerate();
+    let until = until.map(|(number, source)| (format!("window.until[{number}]"), source));
+    for (place, source) in from.chain(until) {
         if sources.iter().any(|known| known.event_type == source.event) {
             return Err(DefinitionError::new(
-                format!("from[{number}].event"),
+                format!("{place}.event"),
                 format!("`{}` is there already", source.event),
                 "put both conditions into one with ||",
             ));
         }
         if source.fields.len() > FIELDS_MAX {
             return Err(DefinitionError::new(
-                format!("from[{number}].fields"),
+                format!("{place}.fields"),
                 format!("{} fields", source.fields.len()),
                 format!("give at most {FIELDS_MAX}"),
             ));
         }
         let (mut derived, mut typed) = (Vec::new(), TypedFields::new());
         for (name, text) in &source.fields {
-            let field = || format!("from[{number}].fields.{name}");
+            let field = || format!("{place}.fields.{name}");
             if name.contains('.') {
                 let advice = "choose a name without dots";
                 return Err(DefinitionError::new(
@@ -179,7 +195,7 @@ fn read_sources(
         let first = own.get_or_insert_with(|| typed.clone());
         if *first != typed {
             return Err(DefinitionError::new(
-                format!("from[{number}].fields"),
+                format!("{place}.fields"),
                 "other names or types than those of from[0]".to_owned(),
                 "give every source the same fields",
             ));
@@ -210,8 +226,8 @@ fn check_keys(terms: &StreamTerms) -> Result<(), DefinitionError> {
     Ok(())
 }
 
-fn read_window(window: WindowForm) -> Result<Window, DefinitionError> {
-    Ok(match window {
+fn read_window(window: &WindowForm) -> Result<Window, DefinitionError> {
+    Ok(match *window {
         WindowForm::Tumbling { size_seconds } => Window::Tumbling {
             size: nanos("window.size_seconds", size_seconds)?,
         },
@@ -231,6 +247,17 @@ fn read_window(window: WindowForm) -> Result<Window, DefinitionError> {
         } => Window::Trailing {
             size: nanos("window.size_seconds", size_seconds)?,
             delay: nanos("window.delay_seconds", delay_seconds)?,
+        },
+        WindowForm::Await {
+            within_seconds,
+            give,
+            ..
+        } => Window::Await {
+            within: nanos("window.within_seconds", within_seconds)?,
+            give: match give {
+                GiveForm::Unanswered => Give::Unanswered,
+                GiveForm::Answered => Give::Answered,
+            },
         },
     })
 }
@@ -325,6 +352,7 @@ fn named_as_given(mut error: DefinitionError, terms: &StreamTerms) -> Definition
         ("window.step", "window.step_seconds"),
         ("window.gap", "window.gap_seconds"),
         ("window.delay", "window.delay_seconds"),
+        ("window.within", "window.within_seconds"),
     ]);
     if let Some(name) = names.get(error.field.as_str()) {
         error.field = (*name).to_owned();
@@ -338,6 +366,9 @@ fn named_as_given(mut error: DefinitionError, terms: &StreamTerms) -> Definition
         error.field = format!("emit.{name}");
     } else {
         error.field = error.field.replace(".event_type", ".event");
+        if error.field.starts_with("until") {
+            error.field.insert_str(0, "window.");
+        }
     }
     error
 }

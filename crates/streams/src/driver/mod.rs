@@ -420,14 +420,14 @@ impl Work {
                 {
                     add(&mut asked, command, None);
                 }
-                let Some(terms) = &runner.terms.publish else {
+                let Some(acts_as) = runner.terms.acts_as() else {
                     continue;
                 };
                 // What was published before a restart is in the journal.
                 if runner.waiting.is_empty() || !is_live {
                     continue;
                 }
-                let caller: Caller = match acting_as(&self.reader, terms.acts_as) {
+                let caller: Caller = match acting_as(&self.reader, acts_as) {
                     Ok(caller) => caller,
                     Err(error) => {
                         slot.fault = Some(format!("nothing is published: {}", error.message()));
@@ -442,7 +442,8 @@ impl Work {
                 let count = room.min(usize::try_from(left).unwrap_or(room));
                 let mut too_large = None;
                 for waiting in runner.waiting.iter().take(count) {
-                    match publish::event(slot.id, runner, waiting, &caller) {
+                    let ids = self.reader.ids();
+                    match publish::command_of(slot.id, runner, waiting, &caller, ids) {
                         Ok(command) => add(&mut asked, command, Some(waiting.id)),
                         Err(why) => {
                             too_large = Some(why);

@@ -1,10 +1,12 @@
-//! What streams submit: the events of their results, and the barriers that end windows when nothing else happens.
+//! What streams submit: the events of their results or what is to be done for them, and the barriers that end windows when nothing else happens.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tributary_api::caller::Caller;
+use tributary_engine::{IdKind, Ids};
 use tributary_ledger::codec::RecordRef;
 use tributary_ledger::{
-    Actor, AdvanceTime, Body, Command, Data, Key, OrderKey, Origin, Publish, SettingId, Topic,
+    AccountId, Actor, AdvanceTime, Body, Command, Data, Key, OrderKey, Origin, Publish, SettingId,
+    Topic,
 };
 
 use super::runner::{Runner, Waiting};
@@ -19,20 +21,26 @@ const LATE: &str = "stream.late";
 /// Type of the event that says that a stream stopped.
 const STOPPED: &str = "stream.stopped";
 
-/// Returns the command that publishes a result. Its key is the id of the result, so that it happens once.
+/// Returns the command that publishes a result, or does what the stream says. Its key is the id of the result, so that it happens once.
 ///
 /// # Errors
-/// If the result is too large for an event.
-pub(super) fn event(
+/// If the result is too large for an event, or names no account.
+pub(super) fn command_of(
     stream: SettingId,
     runner: &Runner,
     waiting: &Waiting,
     caller: &Caller,
+    ids: &Ids,
 ) -> Result<Command, String> {
-    let topic = match (&runner.terms.publish, waiting.is_late) {
-        (_, true) => LATE,
-        (Some(publish), false) => &publish.event,
-        (None, false) => unreachable!("only a stream that publishes has results that wait"),
+    let key = [RESULT_KEY, &waiting.id];
+    let mut command = match (&runner.terms.publish, &runner.terms.act) {
+        _ if waiting.is_late => publish(LATE, &key, &waiting.data)?,
+        (Some(terms), _) => publish(&terms.event, &key, &waiting.data)?,
+        (None, Some(act)) => {
+            let account = account_of(waiting, &act.freeze_account, ids)?;
+            self::command(&key.concat(), Body::FreezeAccount(account))
+        }
+        (None, None) => unreachable!("only a stream that publishes or acts has results that wait"),
     };
     // Only the system publishes events of its own types.
     let actor = match waiting.is_late {
@@ -40,7 +48,6 @@ pub(super) fn event(
         false => caller.actor,
     };
     let origin = Origin::new(stream, runner.terms.version, waiting.id, waiting.hops, None);
-    let mut command = publish(topic, &[RESULT_KEY, &waiting.id], &waiting.data)?;
     command.actor = actor;
     command.origin = Some(Box::new(origin.expect("the hops are bounded")));
     if let Body::Publish(publish) = &mut command.body {
@@ -48,6 +55,16 @@ pub(super) fn event(
         publish.key = OrderKey::new(&waiting.key[..cut]).ok();
     }
     Ok(command)
+}
+
+/// Returns the account that a field of the result's key names.
+fn account_of(waiting: &Waiting, field: &str, ids: &Ids) -> Result<AccountId, String> {
+    let data: Value = serde_json::from_str(&waiting.data).expect("it was made as JSON");
+    let text = data["key"][field].as_str().unwrap_or_default();
+    let account = ids.decode(IdKind::Account, text).map(AccountId);
+    account.ok_or_else(|| {
+        format!("`{field}` of a result is {text:?} and not the id of an account; choose another field as act.freeze_account")
+    })
 }
 
 /// Returns the id of the result that a record published, and of the stream, if a stream did that.

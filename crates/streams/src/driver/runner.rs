@@ -168,7 +168,7 @@ impl Runner {
     }
 
     fn give(&mut self, position: u64, output: Output) {
-        let is_published = position > self.activation && self.terms.publish.is_some();
+        let is_published = position > self.activation && self.terms.acts_as().is_some();
         let waiting = match output {
             Output::Result(result) => {
                 self.results += 1;

@@ -122,7 +122,7 @@ impl Slot {
                     version.keep_now(self.id, oldest.unwrap_or(number), checkpoints);
                 }
             }
-            let publishes = terms.publish.is_some();
+            let publishes = terms.acts_as().is_some();
             let made = make(reader, self.id, &name, terms, activation, checkpoints);
             match made {
                 Ok((version, kept)) => {

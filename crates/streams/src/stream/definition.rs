@@ -28,6 +28,8 @@ pub struct Definition {
     pub name: String,
     /// Which events are counted: those of any of these sources.
     pub from: Vec<Source>,
+    /// Which events are answers, to [`Window::Await`]; empty for other windows.
+    pub until: Vec<Source>,
     /// Paths of the fields whose values form the key. Each key has windows of its own.
     pub key: Vec<String>,
     /// Which time of an event counts.
@@ -100,6 +102,23 @@ pub enum Window {
         /// From the end of the interval to the event.
         delay: i64,
     },
+    /// Waits for an answer. The first event of a key, at t, opens a wait [t, t + within); further ones are in it. The first answer of the
+    /// key in that time ends it, and the next event of the key opens another.
+    Await {
+        /// Longest time until an answer.
+        within: i64,
+        /// Which waits have results.
+        give: Give,
+    },
+}
+
+/// Which waits for an answer have results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Give {
+    /// Those that no answer ended, at their end.
+    Unanswered,
+    /// Those that an answer ended, at the time of the answer.
+    Answered,
 }
 
 /// A named aggregate.

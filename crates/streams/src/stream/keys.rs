@@ -63,6 +63,15 @@ impl<S> KeyTable<S> {
         }
     }
 
+    /// Finds a key.
+    pub(super) fn find(&self, key: &[u8]) -> Option<Slot> {
+        let hash = self.hasher.hash_one(key);
+        let found = self
+            .index
+            .find(hash, |slot| *entry(&self.slots, *slot).0 == *key);
+        found.copied()
+    }
+
     pub(super) fn get(&self, slot: Slot) -> (&[u8], &S) {
         let (key, state) = entry(&self.slots, slot);
         (key, state)

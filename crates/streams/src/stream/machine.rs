@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::codec::{Reader, Writer};
-use super::definition::{Definition, KEY_BYTES_MAX, Window};
+use super::definition::{Definition, KEY_BYTES_MAX, Source, Window};
 use super::errors::{DefinitionError, RestoreError, StopReason, Stopped};
 use super::output::{Event, LateEvent, Output, ResultId, Row, StreamResult};
 use super::plan::Compiled;
@@ -50,8 +50,18 @@ struct Scratch {
 }
 
 struct Waiting {
+    role: Role,
     key: Box<[u8]>,
     inputs: Box<[OwnedScalar]>,
+}
+
+/// What an event is to a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// It is counted.
+    Counted,
+    /// It ends the wait of its key.
+    Answer,
 }
 
 impl Waiting {
@@ -105,14 +115,14 @@ impl Stream {
             if stream.compiled.time.is_none() {
                 stream.advance_journal(event.journal_time, outputs)?;
             }
-            if !stream.select(event)? {
+            let Some(role) = stream.select(event)? else {
                 return Ok(());
-            }
+            };
             let mut scratch = std::mem::take(&mut stream.scratch);
-            stream.read(event.fields, &mut scratch)?;
+            stream.read(role, event.fields, &mut scratch)?;
             match stream.event_time(event.fields)? {
-                None => stream.count(event.journal_time, &scratch, outputs)?,
-                Some(time) => stream.wait(position, time, &scratch, outputs)?,
+                None => stream.count(role, event.journal_time, &scratch, outputs)?,
+                Some(time) => stream.wait(role, position, time, &scratch, outputs)?,
             }
             stream.scratch = scratch;
             stream.check_bounds()
@@ -243,6 +253,9 @@ impl Stream {
             writer.i64(*time);
             writer.u64(*position);
             writer.bytes(&waiting.key);
+            if !self.compiled.answers.is_empty() {
+                writer.u32(waiting.role as u32);
+            }
             waiting.inputs.iter().for_each(|value| writer.value(value));
         }
         self.windows.encode(&mut writer);
@@ -288,6 +301,7 @@ impl Stream {
             Window::Hopping { size, step } => (1, size, step),
             Window::Session { gap } => (2, gap, 0),
             Window::Trailing { size, delay } => (3, size, delay),
+            Window::Await { within, give } => (4, within, give as i64),
         };
         writer.u32(kind);
         writer.i64(first);
@@ -307,9 +321,19 @@ impl Stream {
         self.late_events = reader.u64()?;
         for _ in 0..reader.count()? {
             let place = (reader.i64()?, reader.u64()?);
+            let key = reader.bytes()?.into();
+            let role = match self.compiled.answers.is_empty() || reader.u32()? == 0 {
+                true => Role::Counted,
+                false => Role::Answer,
+            };
+            let inputs = match role {
+                Role::Counted => self.compiled.inputs.len(),
+                Role::Answer => 0,
+            };
             let waiting = Waiting {
-                key: reader.bytes()?.into(),
-                inputs: reader.values(self.compiled.inputs.len())?.into(),
+                role,
+                key,
+                inputs: reader.values(inputs)?.into(),
             };
             self.waiting_bytes += waiting.bytes();
             self.waiting.insert(place, waiting);
@@ -369,28 +393,23 @@ impl Stream {
         self.windows.advance(plans, time, &mut sink)
     }
 
-    /// Returns whether the event is one of those in `from`.
-    fn select(&self, event: &Event<'_>) -> Result<bool, StopReason> {
-        let sources = self.compiled.definition.from.iter();
-        for (number, (source, filter)) in sources.zip(&self.compiled.filters).enumerate() {
-            if source.event_type != event.event_type {
-                continue;
-            }
-            let holds = match filter {
-                None => true,
-                Some(filter) => filter
-                    .holds(event.fields)
-                    .map_err(|error| no_value(format!("from[{number}].where"), error))?,
-            };
-            if holds {
-                return Ok(true);
-            }
+    /// Returns what the event is to the stream; none if it is nothing.
+    fn select(&self, event: &Event<'_>) -> Result<Option<Role>, StopReason> {
+        let (compiled, definition) = (&self.compiled, &self.compiled.definition);
+        if selects("from", &definition.from, &compiled.filters, event)? {
+            return Ok(Some(Role::Counted));
         }
-        Ok(false)
+        let answers = selects("until", &definition.until, &compiled.answers, event)?;
+        Ok(answers.then_some(Role::Answer))
     }
 
-    /// Reads the key and the inputs of an event.
-    fn read(&self, fields: &dyn Fields, scratch: &mut Scratch) -> Result<(), StopReason> {
+    /// Reads the key of an event, and its inputs if it is counted.
+    fn read(
+        &self,
+        role: Role,
+        fields: &dyn Fields,
+        scratch: &mut Scratch,
+    ) -> Result<(), StopReason> {
         scratch.key.clear();
         for (number, field) in self.compiled.key.iter().enumerate() {
             match fields.get(*field) {
@@ -408,6 +427,9 @@ impl Stream {
             });
         }
         scratch.inputs.clear();
+        if role == Role::Answer {
+            return Ok(());
+        }
         for input in &self.compiled.inputs {
             let value = input
                 .evaluate(fields)
@@ -429,14 +451,18 @@ impl Stream {
         Ok(Some(time))
     }
 
-    /// Counts an event at a time to which windows were advanced.
+    /// Counts an event, or takes it as an answer, at a time to which windows were advanced.
     fn count(
         &mut self,
+        role: Role,
         time: i64,
         scratch: &Scratch,
         outputs: &mut Vec<Output>,
     ) -> Result<(), StopReason> {
         let mut sink = result_sink(&self.compiled, self.version, outputs);
+        if role == Role::Answer {
+            return self.windows.answer(time, &scratch.key, &mut sink);
+        }
         let item = Item {
             time,
             key: &scratch.key,
@@ -450,6 +476,7 @@ impl Stream {
     /// earlier time cannot come any more, so that they are counted in the order of their times.
     fn wait(
         &mut self,
+        role: Role,
         position: u64,
         time: i64,
         scratch: &Scratch,
@@ -469,6 +496,7 @@ impl Stream {
             return Ok(());
         }
         let waiting = Waiting {
+            role,
             key: scratch.key.as_slice().into(),
             inputs: scratch.inputs.as_slice().into(),
         };
@@ -488,7 +516,7 @@ impl Stream {
                 key: waiting.key.into(),
                 inputs: waiting.inputs.into(),
             };
-            self.count(time, &scratch, outputs)?;
+            self.count(waiting.role, time, &scratch, outputs)?;
         }
         self.advance_windows(watermark, outputs)
     }
@@ -516,6 +544,30 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+/// Returns whether the event is of one of these sources. `list` names them in an error.
+fn selects(
+    list: &str,
+    sources: &[Source],
+    filters: &[Option<Expression>],
+    event: &Event<'_>,
+) -> Result<bool, StopReason> {
+    for (number, (source, filter)) in sources.iter().zip(filters).enumerate() {
+        if source.event_type != event.event_type {
+            continue;
+        }
+        let holds = match filter {
+            None => true,
+            Some(filter) => filter
+                .holds(event.fields)
+                .map_err(|error| no_value(format!("{list}[{number}].where"), error))?,
+        };
+        if holds {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn check_time(time: i64) -> Result<(), StopReason> {

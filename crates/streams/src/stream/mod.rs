@@ -27,7 +27,7 @@ mod value;
 mod window;
 
 pub use self::definition::{
-    AGGREGATES_MAX, Aggregate, Bounds, Definition, Emit, KEY_BYTES_MAX, KEY_FIELDS_MAX,
+    AGGREGATES_MAX, Aggregate, Bounds, Definition, Emit, Give, KEY_BYTES_MAX, KEY_FIELDS_MAX,
     NAME_BYTES_MAX, SOURCES_MAX, SPAN_NS_MAX, Source, Time, To, WINDOWS_PER_EVENT_MAX, Window,
 };
 pub use self::errors::{DefinitionError, RestoreError, StopReason, Stopped};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::aggregate::{Kind, Plan, Plans};
 use super::definition::{
     AGGREGATES_MAX, Aggregate, Definition, KEY_FIELDS_MAX, NAME_BYTES_MAX, SOURCES_MAX,
-    SPAN_NS_MAX, Time, WINDOWS_PER_EVENT_MAX, Window,
+    SPAN_NS_MAX, Source, Time, WINDOWS_PER_EVENT_MAX, Window,
 };
 use super::errors::DefinitionError;
 use crate::expression::{Expression, FieldId, Schema, Type};
@@ -29,6 +29,8 @@ pub(super) struct Compiled {
     pub(super) definition: Definition,
     /// Conditions of `from`, in the same order.
     pub(super) filters: Vec<Option<Expression>>,
+    /// Conditions of `until`, in the same order.
+    pub(super) answers: Vec<Option<Expression>>,
     pub(super) key: Vec<FieldId>,
     /// The event's own time; none for journal time.
     pub(super) time: Option<EventTime>,
@@ -46,7 +48,10 @@ impl Compiled {
         check_name("name", &definition.name)?;
         check_window(definition.window)?;
         check_bounds(&definition)?;
-        let filters = compile_sources(&definition, schema)?;
+        check_count("from", definition.from.len(), SOURCES_MAX)?;
+        let filters = compile_sources("from", &definition.from, schema)?;
+        check_answers(&definition)?;
+        let answers = compile_sources("until", &definition.until, schema)?;
         let (key, key_types) = find_key(&definition, schema)?;
         let time = match &definition.time {
             Time::Journal => None,
@@ -77,6 +82,7 @@ impl Compiled {
         let having = compile_having(&definition, &key_types, &types)?;
         Ok(Compiled {
             filters,
+            answers,
             key,
             time,
             aggregates: Plans {
@@ -128,6 +134,7 @@ fn check_window(window: Window) -> Result<(), DefinitionError> {
     match window {
         Window::Tumbling { size } => check_span("window.size", size, 1),
         Window::Session { gap } => check_span("window.gap", gap, 1),
+        Window::Await { within, .. } => check_span("window.within", within, 1),
         Window::Trailing { size, delay } => {
             check_span("window.size", size, 1)?;
             check_span("window.delay", delay, 0)
@@ -232,18 +239,31 @@ fn expect_int(field: &str, expression: &Expression) -> Result<(), DefinitionErro
     Ok(())
 }
 
+fn check_answers(definition: &Definition) -> Result<(), DefinitionError> {
+    let answers = definition.until.len();
+    match definition.window {
+        Window::Await { .. } => check_count("until", answers, SOURCES_MAX),
+        _ if answers > 0 => Err(DefinitionError::new(
+            "until",
+            "the window waits for no answer",
+            "choose the window `await`, or leave `until` out",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn compile_sources(
-    definition: &Definition,
+    list: &str,
+    sources: &[Source],
     schema: &Schema,
 ) -> Result<Vec<Option<Expression>>, DefinitionError> {
-    check_count("from", definition.from.len(), SOURCES_MAX)?;
     let mut filters = Vec::new();
-    for (number, source) in definition.from.iter().enumerate() {
-        check_name(&format!("from[{number}].event_type"), &source.event_type)?;
+    for (number, source) in sources.iter().enumerate() {
+        check_name(&format!("{list}[{number}].event_type"), &source.event_type)?;
         let filter = source
             .filter
             .as_ref()
-            .map(|filter| compile_condition(&format!("from[{number}].where"), filter, schema));
+            .map(|filter| compile_condition(&format!("{list}[{number}].where"), filter, schema));
         filters.push(filter.transpose()?);
     }
     Ok(filters)

@@ -6,6 +6,7 @@ mod aligned;
 mod figures;
 mod session;
 mod trailing;
+mod waits;
 
 use super::aggregate::Plans;
 use super::codec::{Reader, Writer};
@@ -18,12 +19,14 @@ pub(super) use self::figures::{Figures, Item, Sink};
 use self::aligned::Aligned;
 use self::session::Sessions;
 use self::trailing::Trailing;
+use self::waits::Waits;
 
 /// The open windows of a stream.
 pub(super) enum Windows {
     Aligned(Aligned),
     Session(Sessions),
     Trailing(Trailing),
+    Await(Waits),
 }
 
 impl Windows {
@@ -33,6 +36,7 @@ impl Windows {
             Window::Hopping { size, step } => Windows::Aligned(Aligned::new(size, step)),
             Window::Session { gap } => Windows::Session(Sessions::new(gap)),
             Window::Trailing { size, delay } => Windows::Trailing(Trailing::new(size, delay)),
+            Window::Await { within, give } => Windows::Await(Waits::new(within, give)),
         }
     }
 
@@ -50,6 +54,7 @@ impl Windows {
                 windows.advance(plans, time);
                 Ok(())
             }
+            Windows::Await(waits) => waits.advance(time, sink),
         }
     }
 
@@ -63,25 +68,41 @@ impl Windows {
             Windows::Aligned(windows) => windows.add(plans, item),
             Windows::Session(windows) => windows.add(plans, item),
             Windows::Trailing(windows) => windows.add(plans, item, sink),
+            Windows::Await(waits) => waits.add(plans, item),
         }
     }
 
-    /// Returns the earliest time at which a window ends; none if no window is open or if none ends by itself.
+    /// Takes an answer of a key at a time that was advanced to. Only waits have answers.
+    pub(super) fn answer(
+        &mut self,
+        time: i64,
+        key: &[u8],
+        sink: &mut Sink<'_>,
+    ) -> Result<(), StopReason> {
+        match self {
+            Windows::Await(waits) => waits.answer(time, key, sink),
+            Windows::Aligned(_) | Windows::Session(_) | Windows::Trailing(_) => Ok(()),
+        }
+    }
+
+    /// Returns the earliest time at which a window has a result by itself; none if no window is open or if none has.
     pub(super) fn next_end(&self) -> Option<i64> {
         match self {
             Windows::Aligned(windows) => windows.next_end(),
             Windows::Session(windows) => windows.next_end(),
             Windows::Trailing(_) => None,
+            Windows::Await(waits) => waits.next_result(),
         }
     }
 
     /// Returns the interval from the first beginning to the last end of the windows that an event at this time is in.
-    /// For a session: of the session that the event alone would be.
+    /// For a session or a wait: of that which the event alone would be.
     pub(super) fn interval_at(&self, time: i64) -> (i64, i64) {
         match self {
             Windows::Aligned(windows) => windows.interval_at(time),
             Windows::Session(windows) => (time, time + windows.gap()),
             Windows::Trailing(windows) => windows.interval_at(time),
+            Windows::Await(waits) => (time, time + waits.within()),
         }
     }
 
@@ -91,6 +112,7 @@ impl Windows {
             Windows::Aligned(windows) => windows.rows(sink),
             Windows::Session(windows) => windows.rows(sink),
             Windows::Trailing(windows) => windows.rows(plans, sink),
+            Windows::Await(waits) => waits.rows(sink),
         }
     }
 
@@ -99,6 +121,7 @@ impl Windows {
             Windows::Aligned(windows) => windows.usage(),
             Windows::Session(windows) => windows.usage(),
             Windows::Trailing(windows) => windows.usage(),
+            Windows::Await(waits) => waits.usage(),
         }
     }
 
@@ -107,6 +130,7 @@ impl Windows {
             Windows::Aligned(windows) => windows.encode(writer),
             Windows::Session(windows) => windows.encode(writer),
             Windows::Trailing(windows) => windows.encode(writer),
+            Windows::Await(waits) => waits.encode(writer),
         }
     }
 
@@ -116,6 +140,7 @@ impl Windows {
             Windows::Aligned(windows) => windows.decode(plans, reader),
             Windows::Session(windows) => windows.decode(plans, reader),
             Windows::Trailing(windows) => windows.decode(plans, reader),
+            Windows::Await(waits) => waits.decode(plans, reader),
         }
     }
 }

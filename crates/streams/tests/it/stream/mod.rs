@@ -57,6 +57,13 @@ pub(crate) fn definition(window: Window) -> Definition {
             event_type: "payment.captured".to_owned(),
             filter: None,
         }],
+        until: match window {
+            Window::Await { .. } => vec![Source {
+                event_type: "payment.refunded".to_owned(),
+                filter: None,
+            }],
+            _ => Vec::new(),
+        },
         key: vec!["customer".to_owned()],
         time: Time::Journal,
         window,
@@ -76,6 +83,14 @@ pub(crate) fn event(payment: &Payment, journal_time: i64) -> Event<'_> {
         event_type: "payment.captured",
         journal_time,
         fields: payment,
+    }
+}
+
+/// An answer to the events of [`event`].
+pub(crate) fn answer(payment: &Payment, journal_time: i64) -> Event<'_> {
+    Event {
+        event_type: "payment.refunded",
+        ..event(payment, journal_time)
     }
 }
 

@@ -10,6 +10,8 @@ use super::{Payment, int};
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) time: i64,
+    /// It ends the wait of its customer, and is not counted.
+    pub(crate) is_answer: bool,
     pub(crate) position: u64,
     pub(crate) payment: Payment,
 }
@@ -52,10 +54,16 @@ fn expected(customer: i64, start: i64, end: i64, items: &[&Item]) -> Expected {
 }
 
 /// All windows that items fill, whether they have ended or not, in the order of ends and then of keys. For trailing
-/// windows: one for each item in the order of time and position.
+/// windows: one for each item in the order of time and position. Of waits: those that no answer ended.
 pub(crate) fn windows(window: Window, items: &[Item]) -> Vec<Expected> {
     let mut items: Vec<&Item> = items.iter().collect();
     items.sort_by_key(|item| (item.time, item.position));
+    if let Window::Await { within, .. } = window {
+        let waits = waits(within, &items).into_iter();
+        let unanswered = waits.filter(|wait| wait.answer.is_none());
+        return unanswered.map(|wait| wait.expected).collect();
+    }
+    items.retain(|item| !item.is_answer);
     let customers: BTreeSet<i64> = items.iter().map(|item| item.payment.customer).collect();
     let of = |customer: i64| {
         let own = items.iter().copied();
@@ -108,7 +116,51 @@ pub(crate) fn windows(window: Window, items: &[Item]) -> Vec<Expected> {
             }
             return found;
         }
+        Window::Await { .. } => unreachable!("it has a function of its own"),
     }
     found.sort_by_key(|window| (window.end, window.customer));
+    found
+}
+
+/// A wait, with its end: that of its time, or its answer.
+pub(crate) struct Wait {
+    pub(crate) expected: Expected,
+    /// Place of the answer among all items, if one ended the wait.
+    pub(crate) answer: Option<(i64, u64)>,
+}
+
+/// All waits over items in the order of time and position, in the order of their ends and then of keys.
+pub(crate) fn waits(within: i64, items: &[&Item]) -> Vec<Wait> {
+    let mut found: Vec<Wait> = Vec::new();
+    let customers: BTreeSet<i64> = items.iter().map(|item| item.payment.customer).collect();
+    for customer in customers {
+        let own = items.iter().copied();
+        let mut own = own
+            .filter(|item| item.payment.customer == customer)
+            .peekable();
+        while let Some(first) = own.find(|item| !item.is_answer) {
+            let end = first.time + within;
+            let mut held = vec![first];
+            let mut answer = None;
+            while let Some(next) = own.next_if(|next| next.time < end) {
+                if next.is_answer {
+                    answer = Some((next.time, next.position));
+                    break;
+                }
+                held.push(next);
+            }
+            let end = answer.map_or(end, |(time, _)| time);
+            found.push(Wait {
+                expected: expected(customer, first.time, end, &held),
+                answer,
+            });
+        }
+    }
+    found.sort_by_key(|wait| {
+        let (end, customer) = (wait.expected.end, wait.expected.customer);
+        // What ends by itself does so before an event of the same time.
+        let position = wait.answer.map_or(0, |(_, position)| position);
+        (end, position, customer)
+    });
     found
 }

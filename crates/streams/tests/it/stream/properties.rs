@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use tributary_streams::stream::{Aggregate, LateEvent, Output, Row, Stream, Time, Window};
+use tributary_streams::stream::{Aggregate, Give, LateEvent, Output, Row, Stream, Time, Window};
 
 use super::model::{self, Expected, Item};
-use super::{Payment, definition, emit, event, int, schema};
+use super::{Payment, answer, definition, emit, event, int, schema};
 
 /// What happens at a position.
 #[derive(Debug, Clone)]
@@ -15,6 +15,7 @@ enum Step {
     Event {
         wait: i64,
         age: i64,
+        is_answer: bool,
         payment: Payment,
     },
     /// A barrier.
@@ -24,12 +25,13 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let event = (0..5_i64, -3..12_i64, 1..4_i64, -9..10_i64, 0..3_usize);
+    let event = (0..5_i64, -3..12_i64, 1..4_i64, -9..10_i64, 0..6_usize);
     let step = prop_oneof![
         8 => event.prop_map(|(wait, age, customer, amount, terminal)| {
-            let terminal = ["", "north", "south"][terminal].to_owned();
+            let is_answer = terminal >= 4;
+            let terminal = ["", "north", "south"][terminal % 3].to_owned();
             let payment = Payment { customer, amount: Some(amount), terminal, time: 0 };
-            Step::Event { wait, age, payment }
+            Step::Event { wait, age, is_answer, payment }
         }),
         1 => (0..20_i64).prop_map(|wait| Step::Barrier { wait }),
         1 => Just(Step::Restore),
@@ -46,6 +48,14 @@ fn window() -> impl Strategy<Value = Window> {
         }),
         (1..8_i64).prop_map(|gap| Window::Session { gap }),
         (1..12_i64, 0..8_i64).prop_map(|(size, delay)| Window::Trailing { size, delay }),
+        (1..12_i64).prop_map(|within| Window::Await {
+            within,
+            give: Give::Unanswered
+        }),
+        (1..12_i64).prop_map(|within| Window::Await {
+            within,
+            give: Give::Answered
+        }),
     ]
 }
 
@@ -98,6 +108,7 @@ fn interval(window: Window, time: i64) -> (i64, i64) {
             starts(size, step).max().unwrap() + size,
         ),
         Window::Session { gap } => (time, time + gap),
+        Window::Await { within, .. } => (time, time + within),
         Window::Trailing { size, delay } => (time - size - delay, time - delay),
     }
 }
@@ -133,11 +144,22 @@ fn check(window: Window, lateness: Option<i64>, steps: &[Step]) -> Result<(), Te
                     clock = journal;
                 }
             }
-            Step::Event { wait, age, payment } => {
+            Step::Event {
+                wait,
+                age,
+                is_answer,
+                payment,
+            } => {
                 journal += wait;
                 let mut payment = payment.clone();
                 payment.time = journal - age;
-                let taken = stream.push(position, &event(&payment, journal), &mut outputs);
+                // Only a wait has answers.
+                let is_answer = *is_answer && matches!(window, Window::Await { .. });
+                let pushed = match is_answer {
+                    true => answer(&payment, journal),
+                    false => event(&payment, journal),
+                };
+                let taken = stream.push(position, &pushed, &mut outputs);
                 taken.expect("goes on");
                 let time = match lateness {
                     None => journal,
@@ -156,6 +178,7 @@ fn check(window: Window, lateness: Option<i64>, steps: &[Step]) -> Result<(), Te
                 } else {
                     items.push(Item {
                         time,
+                        is_answer,
                         position,
                         payment,
                     });
@@ -195,6 +218,20 @@ fn check(window: Window, lateness: Option<i64>, steps: &[Step]) -> Result<(), Te
                 });
                 places.map(|(_, window)| window.clone()).collect()
             }
+            Window::Await {
+                within,
+                give: Give::Answered,
+            } => {
+                let mut order: Vec<&Item> = items.iter().collect();
+                order.sort_by_key(|item| (item.time, item.position));
+                let waits = model::waits(within, &order).into_iter();
+                let now = waits.filter(|wait| match (wait.answer, lateness) {
+                    (None, _) => false,
+                    (Some((_, answered)), None) => answered == position,
+                    (Some((time, _)), Some(_)) => before <= time && time < clock,
+                });
+                now.map(|wait| wait.expected).collect()
+            }
             _ => {
                 let ended = known.iter();
                 let ended = ended.filter(|window| before < window.end && window.end <= clock);
@@ -232,7 +269,15 @@ fn check(window: Window, lateness: Option<i64>, steps: &[Step]) -> Result<(), Te
             open.retain(|window| window.end + delay + size + delay > clock);
         } else {
             open.retain(|window| window.end > clock);
+            let waits_for_answers = matches!(
+                window,
+                Window::Await {
+                    give: Give::Answered,
+                    ..
+                }
+            );
             deadline = open.iter().map(|window| window.end).min();
+            deadline = deadline.filter(|_| !waits_for_answers);
         }
         prop_assert_eq!(
             stream.next_deadline(),
