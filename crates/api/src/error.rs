@@ -22,9 +22,15 @@ pub struct ApiError {
     message: Cow<'static, str>,
     param: Option<String>,
     payment: Option<Box<str>>,
-    account: Option<Box<str>>,
-    limit: Option<Box<str>>,
+    named: Option<Box<Named>>,
     retry_after: Option<Duration>,
+}
+
+/// Objects that few errors name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Named {
+    account: Option<String>,
+    limit: Option<String>,
 }
 
 impl ApiError {
@@ -37,8 +43,7 @@ impl ApiError {
             message: message.into(),
             param: None,
             payment: None,
-            account: None,
-            limit: None,
+            named: None,
             retry_after: None,
         }
     }
@@ -57,8 +62,7 @@ impl ApiError {
             message: message.into(),
             param: None,
             payment: None,
-            account: None,
-            limit: None,
+            named: None,
             retry_after: None,
         }
     }
@@ -106,13 +110,13 @@ impl ApiError {
 
     /// Names the account that the refusal is about.
     pub fn account(mut self, id: Option<String>) -> ApiError {
-        self.account = id.map(String::into_boxed_str);
+        self.named.get_or_insert_default().account = id;
         self
     }
 
     /// Names the limit that the refusal is about.
     pub fn limit(mut self, id: String) -> ApiError {
-        self.limit = Some(id.into_boxed_str());
+        self.named.get_or_insert_default().limit = Some(id);
         self
     }
 
@@ -155,8 +159,8 @@ impl ApiError {
             message: self.message.clone(),
             param: self.param.clone(),
             payment: self.payment.as_deref().map(str::to_owned),
-            account: self.account.as_deref().map(str::to_owned),
-            limit: self.limit.as_deref().map(str::to_owned),
+            account: self.named.as_ref().and_then(|named| named.account.clone()),
+            limit: self.named.as_ref().and_then(|named| named.limit.clone()),
             doc_url: format!("{DOCS_PATH}/{}", self.code),
             request_id: request_id.to_owned(),
         }

@@ -79,7 +79,7 @@ impl Terms {
 
     fn bucket(&self, time: u64) -> u64 {
         // A fifteenth of the window, rounded up.
-        time / ((self.window + 14) / 15)
+        time / self.window.div_ceil(15)
     }
 }
 
