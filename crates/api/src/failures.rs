@@ -42,7 +42,16 @@ pub fn not_queued_error(why: NotQueued) -> ApiError {
             "The queue takes no new payments until it is resumed.",
         )
         .retry_after(Duration::from_secs(5)),
+        NotQueued::GroupTooLarge => group_too_large(),
     }
+}
+
+fn group_too_large() -> ApiError {
+    ApiError::new(
+        ErrorCode::BodyTooLarge,
+        "The commands of an all-or-nothing group are written in one piece of at most 4 MiB, and these may need more. \
+         Send a smaller group or shorter texts.",
+    )
 }
 
 /// Error of a command whose outcome was not known in time.
@@ -68,11 +77,7 @@ pub fn submit_error(refused: Refused) -> ApiError {
             ErrorCode::BodyTooLarge,
             "The batch is larger than the engine takes.",
         ),
-        Refused::GroupTooLarge => ApiError::new(
-            ErrorCode::BodyTooLarge,
-            "The commands of an all-or-nothing group are written in one piece of at most 4 MiB, and these may need more. \
-             Send a smaller group or shorter texts.",
-        ),
+        Refused::GroupTooLarge => group_too_large(),
         Refused::RecordDamaged { position, what } => record_damaged(position, &what),
         Refused::Unavailable(why) => unavailable(&why),
     }

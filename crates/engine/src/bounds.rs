@@ -6,13 +6,14 @@ use tributary_ledger::{
 };
 use tributary_ledger::{
     AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, Date, DeleteSetting,
-    Fee, Fees, Hold, ManagedBy, OpenAccount, OrderKey, Origin, Overdraft, OwnerId, OwnerName, Part,
-    Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, Publish, PutSetting, Queue,
+    Fee, Fees, Hold, LIMIT_WINDOW_NS_MAX, LIMITED_KINDS, LIMITS_PER_PAYMENT_MAX, LimitSubject,
+    LimitTerms, ManagedBy, OpenAccount, OrderKey, Origin, Overdraft, OwnerId, OwnerName, Part, Pay,
+    PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, Publish, PutSetting, Queue,
     QueueTerms, Reason, Reference, Refund, ReplyAddress, ReturnPayout, SettingBody, SettingId,
     SettingKind, SettlePayout, Share, Slug, Text, Topic,
 };
 
-use crate::request::record_bytes_max;
+use crate::request::{limit_bytes_max, record_bytes_max};
 
 /// Where positions, ids and times begin: such numbers take as many bytes as numbers can.
 const BASE: u64 = 1 << 56;
@@ -81,6 +82,8 @@ fn no_record_outgrows_the_bound_that_admits_it() {
             timestamp: BASE,
         };
         let command = command(body);
+        let limits = limit_bytes_max(std::slice::from_ref(&command), &set);
+        let bound = record_bytes_max(&command) + limits - RECORD_HEADER_BYTES;
         let outcome = ledger::decide(&set, &command, ctx);
         assert_eq!(outcome.rejection.is_some(), rejected, "{outcome:?}");
         ledger::apply(&mut set, &command, &outcome, ctx);
@@ -94,8 +97,8 @@ fn no_record_outgrows_the_bound_that_admits_it() {
             format,
             &mut payload,
         );
-        let bound = record_bytes_max(&command) - RECORD_HEADER_BYTES;
         assert!(payload.len() <= bound, "{} > {bound}", payload.len());
+        position
     };
     for at in 0..33 {
         check(
@@ -237,4 +240,55 @@ fn no_record_outgrows_the_bound_that_admits_it() {
         replaces: 0,
     };
     check(Body::DeleteSetting(delete), false);
+    // Payments that use as many limits as there can be, and some that a limit refuses.
+    for at in 0..LIMITS_PER_PAYMENT_MAX as u64 {
+        let subject = match at % 2 {
+            0 => LimitSubject::Account(AccountId(BASE + 1)),
+            _ => LimitSubject::Owner(OwnerId(BASE + 1)),
+        };
+        let window = LIMIT_WINDOW_NS_MAX;
+        let terms = LimitTerms::new(subject, &LIMITED_KINDS, None, window, Some(5), None);
+        let body = terms.expect("it says a limit").to_body();
+        let limit = PutSetting {
+            id: SettingId(u64::MAX - at),
+            kind: SettingKind::LIMIT,
+            slug: Slug::new(&format!("limit-{at}")).expect("it is short"),
+            managed_by: None,
+            replaces: 0,
+            body: SettingBody::new(&body).expect("it is short"),
+            request: [0; 16],
+        };
+        check(Body::PutSetting(Box::new(limit)), false);
+    }
+    let mut references = ('A'..='Z').map(|letter| letter.to_string().repeat(64));
+    let mut limited = |is_plain: bool, hold: bool, queue: bool| {
+        let big = big_payment(16, 0);
+        Body::Pay(Pay {
+            kind: PaymentKind::Transfer,
+            destination: match is_plain {
+                true => Destination::One(AccountId(BASE + 2)),
+                false => big.destination.clone(),
+            },
+            hold: big.hold.filter(|_| hold),
+            queue: big.queue.clone().filter(|_| queue),
+            reference: references
+                .next()
+                .and_then(|text| Reference::new(&text).ok()),
+            ..big
+        })
+    };
+    check(limited(true, false, false), false);
+    check(limited(true, true, false), false);
+    check(limited(false, true, false), false);
+    let (first, second) = (
+        check(limited(true, true, true), false),
+        check(limited(false, true, true), false),
+    );
+    let third = check(limited(false, true, true), false);
+    check(Body::Run(PaymentId(first)), false);
+    check(Body::Run(PaymentId(second)), false);
+    check(Body::Run(PaymentId(third)), true);
+    check(limited(true, true, false), true);
+    check(limited(true, false, false), true);
+    check(limited(false, true, false), true);
 }

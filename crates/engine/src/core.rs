@@ -25,7 +25,7 @@ use crate::recent::{Flight, created_in};
 use crate::replay;
 use crate::request::{
     COMMANDS_PER_BATCH_MAX, NotQueued, Request, Resolved, Respond, TurnedAway, Verdict, bytes_max,
-    failure_of_rest,
+    failure_of_rest, limit_bytes_max,
 };
 
 /// Payments that may be queued, if nothing else is said.
@@ -374,7 +374,8 @@ impl Core {
         while start < request.len() {
             let linked = |command: &&Command| command.linked;
             let end = start + 1 + request.commands[start..].iter().take_while(linked).count();
-            if !self.has_room_for(&request.commands[start..end]) {
+            let room = self.room_for(&request.commands[start..end]);
+            if room == Room::NextFrame {
                 self.divided = Some(Undecided {
                     request,
                     next: start,
@@ -394,7 +395,10 @@ impl Core {
                 let known = known.map(|used| used.1);
                 known.or_else(|| self.used_on_the_way(&request.queries().get(index)))
             };
-            if end == start + 1 {
+            if room == Room::Never {
+                let used: Vec<Option<KeyUse>> = (start..end).map(earlier_use).collect();
+                self.refuse_too_large(&request, start..end, &used, &mut verdicts);
+            } else if end == start + 1 {
                 // Nearly always: without a list.
                 let used = earlier_use(start);
                 self.decide_unit(&request, start..end, &[used], &mut verdicts);
@@ -412,17 +416,40 @@ impl Core {
         });
     }
 
-    /// Whether the records of one command, or of one group, certainly fit into the open frame.
-    fn has_room_for(&self, unit: &[Command]) -> bool {
+    /// Where the records of one command, or of one group, certainly fit.
+    fn room_for(&self, unit: &[Command]) -> Room {
         let frame = &self.open.as_ref().expect("the turn is open").frame;
         let room = FRAME_BODY_BYTES_MAX - frame.body_bytes();
         // Nearly always: no need to look at the commands.
         if unit.len() * (RECORD_HEADER_BYTES + RECORD_BYTES_MAX) <= room {
-            return true;
+            return Room::OpenFrame;
         }
-        let fits = bytes_max(unit) <= room;
-        assert!(fits || !frame.is_empty(), "admission bounds a group");
-        fits
+        let bytes = bytes_max(unit);
+        if bytes + limit_bytes_max(unit, &self.set) <= room {
+            return Room::OpenFrame;
+        }
+        if !frame.is_empty() {
+            return Room::NextFrame;
+        }
+        assert!(
+            bytes <= room && unit.len() > 1,
+            "admission bounds a group but for its uses of limits"
+        );
+        Room::Never
+    }
+
+    /// Turns a new group away that no frame holds; one that was decided before is answered as it was.
+    fn refuse_too_large(
+        &mut self,
+        request: &Request,
+        unit: Range<usize>,
+        uses: &[Option<KeyUse>],
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        if uses.iter().any(Option::is_some) || repeats_a_key(&request.commands[unit.clone()]) {
+            return self.decide_unit(request, unit, uses, verdicts);
+        }
+        verdicts.extend(unit.map(|_| Verdict::NotQueued(NotQueued::GroupTooLarge, false)));
     }
 
     /// Asks for the memory that some commands will need, and for those that follow.
@@ -702,6 +729,14 @@ impl Core {
     }
 }
 
+/// Where the records of a command, or of a group, fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    OpenFrame,
+    NextFrame,
+    Never,
+}
+
 impl Open {
     /// Where the next record goes.
     fn context(&self) -> Context {
@@ -719,7 +754,7 @@ impl Open {
         let format = self.frame.versions().format;
         self.frame
             .push(|payload| ledger::codec::encode(command, digest, outcome, ctx, format, payload))
-            .expect("has_room_for bounds the frame");
+            .expect("room_for bounds the frame");
         self.changes_settings |= outcome.setting.is_some();
         ledger::index_command_keys(command, hash, outcome, &mut |hash| self.frame.add_key(hash));
     }

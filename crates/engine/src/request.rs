@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use tributary_journal::{FRAME_BODY_BYTES_MAX, FRAME_RECORDS_MAX, RECORD_HEADER_BYTES};
-use tributary_ledger::codec::Record;
+use tributary_ledger::codec::{LIMIT_USES_BYTES_MAX, Record};
 use tributary_ledger::{
     self as ledger, Body, Command, Destination, Origin, OwnerId, Pay, Queue, Rejection,
+    SettingKind, WorkingSet,
 };
 
 use crate::backend::KeyQueries;
@@ -174,9 +175,12 @@ pub enum NotQueued {
     ShareFull,
     /// It takes no new ones until it is resumed.
     Draining,
+    /// They stand in an all-or-nothing group whose records, with their uses of limits, no frame certainly holds. Also of payments that
+    /// were not to be queued, and of the other commands of the group.
+    GroupTooLarge,
 }
 
-/// An upper bound of the bytes that a command's record takes.
+/// An upper bound of the bytes that a command's record takes, without what limits add: see [`limit_bytes_max`].
 pub(crate) fn record_bytes_max(command: &Command) -> usize {
     let text = command
         .text
@@ -222,7 +226,18 @@ fn origin_bytes(origin: &Origin) -> usize {
     53 + reply
 }
 
-/// An upper bound of the bytes that the commands' records take.
+/// An upper bound of the bytes that limits add to the records of these commands, which are decided with `set`. What admits a request
+/// cannot know them.
+pub(crate) fn limit_bytes_max(commands: &[Command], set: &WorkingSet) -> usize {
+    let makes_limit = |command: &Command| matches!(&command.body, Body::PutSetting(put) if put.kind == SettingKind::LIMIT);
+    if !set.has_limits() && !commands.iter().any(makes_limit) {
+        return 0;
+    }
+    let is_counted = |command: &&Command| matches!(command.body, Body::Pay(_) | Body::Run(_));
+    commands.iter().filter(is_counted).count() * LIMIT_USES_BYTES_MAX
+}
+
+/// An upper bound of the bytes that the commands' records take, without what limits add.
 pub(crate) fn bytes_max(commands: &[Command]) -> usize {
     commands.iter().map(record_bytes_max).sum()
 }

@@ -53,7 +53,7 @@ pub struct LimitCreate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub owner: Option<OwnerText>,
-    /// Kinds of payments that count; all of them if left out.
+    /// Kinds of payments that count; all of them if left out. The payer of a top-up is the account that stands for the world outside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kinds: Option<Vec<LimitedKindForm>>,
     /// Currency whose payments count. Left out, the currency of the account; of an owner, every currency.

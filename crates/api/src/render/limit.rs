@@ -109,7 +109,10 @@ impl LimitObject {
     #[must_use]
     pub fn with_usage(self, reader: &Reader, setting: &Setting) -> LimitObject {
         let usage = |limit: Limit| {
-            let (terms, used) = (limit.terms, limit.totals(reader.now()));
+            let (terms, used) = (
+                limit.terms,
+                limit.totals(reader.now().max(reader.head().timestamp)),
+            );
             LimitUsageObject {
                 payments: used.payments,
                 amount: terms.currency.map(|_| used.amount),

@@ -1,13 +1,14 @@
 //! Settings as a file says: what to create, change and delete so that the system is as the file says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tributary_engine::{Engine, Reader};
 use tributary_ledger::{
-    AMOUNT_MAX, ManagedBy, OwnerId, Rejection, Setting, SettingBody, SettingId, SettingKind, Slug,
+    AMOUNT_MAX, LIMITS_PER_SUBJECT_MAX, LimitSubject, LimitTerms, ManagedBy, OwnerId, Rejection,
+    Setting, SettingBody, SettingId, SettingKind, Slug,
 };
 use utoipa::ToSchema;
 
@@ -81,6 +82,8 @@ struct Step {
     fields: Vec<String>,
     definition: Map<String, Value>,
     managed_by: Option<ManagedBy>,
+    /// Whose payments a limit counts, that is created or deleted.
+    limits: Option<LimitSubject>,
 }
 
 /// What makes the settings as a file says.
@@ -91,7 +94,7 @@ struct Plan {
     generation: Option<u64>,
     /// Whether the file is older than one that was applied before: then there are no steps.
     is_outdated: bool,
-    /// The settings of the file in its order, then the deletions.
+    /// Deletions of limits, the settings of the file in its order, and the other deletions.
     steps: Vec<Step>,
 }
 
@@ -166,7 +169,47 @@ fn plan(
         }
         plan.steps.extend(unnamed);
     }
+    plan.make_room_for_limits(reader)?;
     Ok(plan)
+}
+
+impl Plan {
+    /// Checks that no account or owner gets more limits than it may have, so that the file does not end in the middle, and puts
+    /// deletions of limits first.
+    fn make_room_for_limits(&mut self, reader: &Reader) -> Result<(), ApiError> {
+        let deletes = |step: &Step| step.action == Action::Delete && step.limits.is_some();
+        let gone: Vec<SettingId> = self
+            .steps
+            .iter()
+            .filter(|step| deletes(step))
+            .filter_map(|step| Some(step.before.as_ref()?.id))
+            .collect();
+        let mut counts: BTreeMap<LimitSubject, usize> = BTreeMap::new();
+        for (at, step) in self.steps.iter().enumerate() {
+            let Some(subject) = step.limits.filter(|_| step.action == Action::Create) else {
+                continue;
+            };
+            let count = counts.entry(subject).or_insert_with(|| {
+                let there = reader.limits(Some(subject)).into_iter();
+                there.filter(|limit| !gone.contains(&limit.id)).count()
+            });
+            *count += 1;
+            if *count > LIMITS_PER_SUBJECT_MAX {
+                let message = format!(
+                    "The account or the owner would have more than {LIMITS_PER_SUBJECT_MAX} limits."
+                );
+                return Err(ApiError::invalid(&format!("settings[{at}]"), message));
+            }
+        }
+        self.steps.sort_by_key(|step| !deletes(step));
+        Ok(())
+    }
+}
+
+/// Whose payments the body of a setting counts, if it is a limit.
+fn limited(kind: SettingKind, body: &SettingBody) -> Option<LimitSubject> {
+    let terms = (kind == SettingKind::LIMIT).then(|| LimitTerms::from_body(body.as_bytes()));
+    Some(terms?.ok()?.subject)
 }
 
 fn parse_file_name(text: &str) -> Result<ManagedBy, ApiError> {
@@ -215,6 +258,7 @@ fn step(
         fields: Vec::new(),
         definition,
         managed_by,
+        limits: limited(kind.kind(), &body),
     };
     step.compare(body)?;
     Ok(step)
@@ -250,6 +294,7 @@ fn unnamed(
                 action: Action::Delete,
                 kind: kind.clone(),
                 slug: setting.slug.clone(),
+                limits: limited(setting.kind, &setting.body),
                 before: Some(setting),
                 fields: Vec::new(),
                 definition: Map::new(),

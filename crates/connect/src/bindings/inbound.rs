@@ -570,5 +570,6 @@ fn not_queued(why: NotQueued) -> &'static str {
         NotQueued::Full => "the payment queue is full",
         NotQueued::ShareFull => "this owner's share of the payment queue is full",
         NotQueued::Draining => "the payment queue is draining",
+        NotQueued::GroupTooLarge => "the group is too large",
     }
 }

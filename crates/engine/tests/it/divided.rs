@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use tributary_engine::{
-    COMMANDS_PER_BATCH_MAX, Clock, Engine, FrameRef, Options, RECORD_BYTES_PER_GROUP_MAX, Reader,
-    Refused, Reply, Stepper, SystemClock,
+    COMMANDS_PER_BATCH_MAX, Clock, Engine, FrameRef, NotQueued, Options,
+    RECORD_BYTES_PER_GROUP_MAX, Reader, Refused, Reply, Stepper, SystemClock,
 };
 use tributary_journal::{self as journal, FRAME_BYTES_MAX};
-use tributary_ledger::{AccountId, Body, Command, Data, Publish, Text, Topic};
+use tributary_ledger::{
+    AccountId, Body, Command, Data, Key, LIMIT_WINDOW_NS_MAX, LIMITED_KINDS,
+    LIMITS_PER_PAYMENT_MAX, LimitSubject, LimitTerms, OwnerId, Publish, PutSetting, SettingBody,
+    SettingId, SettingKind, Slug, Text, Topic,
+};
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::disk::{Fault, SimDisk};
 use tributary_testkit::logs::is_left_out_on_logs;
@@ -269,4 +273,81 @@ fn a_group_behind_others_of_its_request_stands_in_one_frame() {
     let header = header.header();
     assert_eq!(header.first_position, ACCOUNTS + first + 1);
     assert_eq!(header.last_position(), ACCOUNTS + first + last);
+}
+
+/// As many limits on the first account and its owner as there can be, which allow everything.
+fn limits() -> Vec<Command> {
+    let limit = |at: u64| {
+        let subject = match at % 2 {
+            0 => LimitSubject::Account(AccountId(1)),
+            _ => LimitSubject::Owner(OwnerId::PLATFORM),
+        };
+        let (window, most) = (LIMIT_WINDOW_NS_MAX, Some(1 << 40));
+        let terms = LimitTerms::new(subject, &LIMITED_KINDS, None, window, most, None);
+        let body = terms.expect("it says a limit").to_body();
+        let put = PutSetting {
+            id: SettingId(1 + at),
+            kind: SettingKind::LIMIT,
+            slug: Slug::new(&format!("limit-{at}")).expect("it is short"),
+            managed_by: None,
+            replaces: 0,
+            body: SettingBody::new(&body).expect("it is short"),
+            request: [at as u8; 16],
+        };
+        command(&format!("limit-{at}"), Body::PutSetting(Box::new(put)))
+    };
+    (0..LIMITS_PER_PAYMENT_MAX as u64).map(limit).collect()
+}
+
+fn large_group(count: usize, name: &str) -> Vec<Command> {
+    let mut group = payments(count, 1);
+    for (at, command) in group.iter_mut().enumerate() {
+        command.linked = true;
+        command.key = Key::from_bytes(format!("{name}-{at}").as_bytes()).expect("it is short");
+    }
+    group
+}
+
+#[test]
+fn payments_that_use_limits_are_divided_and_a_group_of_them_that_no_frame_holds_is_turned_away() {
+    let mut stepper = start(&SimDisk::new(7));
+    open_accounts(&mut stepper);
+    // It is too large only with what limits add: it fits before there are any.
+    let early = large_group(COMMANDS, "early");
+    let replies = answer(&mut stepper, early.clone()).expect("it fits");
+    let accepted = |reply: &Reply| matches!(reply, Reply::Done { record, .. } if record.outcome.rejection.is_none());
+    assert!(replies.iter().all(accepted));
+    let made = settle(&mut stepper, limits());
+    assert_eq!(made, vec![None; LIMITS_PER_PAYMENT_MAX]);
+    let first = stepper.reader().head().position + 1;
+    let replies = answer(&mut stepper, payments(COMMANDS, 40)).expect("nothing is in the way");
+    check_replies(&replies, first, 0);
+    assert!(frames_after(&stepper.reader(), first - 1) >= 2);
+    // What was decided is answered as it was, however large it is by now.
+    let again = answer(&mut stepper, early).expect("it was decided");
+    assert!(again.iter().all(accepted));
+    let position = stepper.reader().head().position;
+    let late = large_group(COMMANDS, "late");
+    for _ in 0..2 {
+        let replies = answer(&mut stepper, late.clone()).expect("it is answered");
+        let turned_away =
+            |reply: &Reply| matches!(reply, Reply::NotQueued(NotQueued::GroupTooLarge));
+        assert!(replies.iter().all(turned_away), "{:?}", replies[0]);
+    }
+    assert_eq!(stepper.reader().head().position, position, "no record");
+    // Its keys are free, and a smaller group fits.
+    let smaller = late[..5_000].to_vec();
+    let replies = answer(&mut stepper, smaller).expect("it fits");
+    assert!(replies.iter().all(accepted));
+    // A group may make a limit itself.
+    let mut own = limits()[..1].to_vec();
+    if let Body::PutSetting(put) = &mut own[0].body {
+        put.replaces = 1;
+    }
+    own[0].linked = true;
+    own[0].key = Key::from_bytes(b"changed").expect("it is short");
+    own.extend(large_group(COMMANDS - 1, "own"));
+    let replies = answer(&mut stepper, own).expect("it is answered");
+    assert!(!replies.iter().any(accepted));
+    assert_eq!(stepper.set().digest(), stepper.published().digest());
 }

@@ -65,6 +65,7 @@ pub(crate) fn codes(replies: &[Reply]) -> Vec<Option<&'static str>> {
         Reply::NotQueued(NotQueued::Full) => Some("full"),
         Reply::NotQueued(NotQueued::ShareFull) => Some("share_full"),
         Reply::NotQueued(NotQueued::Draining) => Some("draining"),
+        Reply::NotQueued(NotQueued::GroupTooLarge) => Some("group_too_large"),
     };
     replies.iter().map(code).collect()
 }

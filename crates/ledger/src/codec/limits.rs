@@ -15,6 +15,9 @@ use arrayvec::ArrayVec;
 /// Size of the use of a limit, bytes.
 pub(super) const LIMIT_USE: usize = 32;
 
+/// Maximum number of bytes that uses of limits add to a record.
+pub const LIMIT_USES_BYTES_MAX: usize = 1 + LIMITS_PER_PAYMENT_MAX * LIMIT_USE;
+
 pub(super) fn put_uses(uses: &[LimitUse], into: &mut Vec<u8>) {
     assert!(
         uses.len() <= LIMITS_PER_PAYMENT_MAX,

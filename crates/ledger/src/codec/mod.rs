@@ -77,6 +77,7 @@ mod packed;
 mod record;
 
 pub use bytes::Corrupt;
+pub use limits::LIMIT_USES_BYTES_MAX;
 pub use operation::Operation;
 pub use origin::OriginRef;
 pub use packed::{decode_accounts, decode_owners, encode_accounts, encode_owners};

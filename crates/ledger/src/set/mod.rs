@@ -242,7 +242,7 @@ impl WorkingSet {
 
     /// Returns whether any limit is in force.
     #[inline]
-    pub(crate) fn has_limits(&self) -> bool {
+    pub fn has_limits(&self) -> bool {
         !self.limits.is_empty()
     }
 

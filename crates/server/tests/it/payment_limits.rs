@@ -289,3 +289,31 @@ fn a_file_makes_limits_and_applying_it_again_makes_no_record() {
     let none = json!({"managed_by": "risk", "prune": true, "settings": []});
     assert_eq!(apply(&none)["deleted"], 1);
 }
+
+#[test]
+fn a_file_may_rename_a_limit_where_there_is_no_room_for_another_and_changes_nothing_if_it_is_wrong()
+{
+    let server = Fixture::with_subscriptions();
+    let ann = server.wallet("ann", 1_000);
+    let file = |names: &[&str]| {
+        let limit = |name: &&str| {
+            with(
+                &payments_of(&ann, 5),
+                &json!({"kind": "limit", "slug": name}),
+            )
+        };
+        let settings: Vec<Value> = names.iter().map(limit).collect();
+        json!({"managed_by": "risk", "prune": true, "settings": settings})
+    };
+    let apply = |names: &[&str]| server.post("/v1/settings/apply", &file(names));
+    assert_eq!(apply(&["a", "b", "c", "d"]).expect(200)["created"], 4);
+    let renamed = apply(&["e", "b", "c", "d"]).expect(200);
+    assert_eq!(
+        (&renamed["created"], &renamed["deleted"]),
+        (&json!(1), &json!(1))
+    );
+    let head = server.reader().head().position;
+    let error = apply(&["f", "g", "b", "c", "d"]).expect(400)["error"].clone();
+    assert_eq!(error["param"], "settings[1]", "{error}");
+    assert_eq!(server.reader().head().position, head, "nothing is changed");
+}

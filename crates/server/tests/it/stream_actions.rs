@@ -174,7 +174,7 @@ fn what_a_stream_may_do_is_checked_and_one_that_names_no_account_stops() {
     }
     let no_account = with(
         &act("currency", &acts_as),
-        &json!({"key": ["currency"], "having": null}),
+        &json!({"key": ["currency"], "having": "declines > 0"}),
     );
     let path = path_of(&server.post(STREAMS, &with(&sound, &no_account)).expect(201));
     let shop = Shop::open(&server);
