@@ -72,7 +72,7 @@ pub struct Usage {
     pub keys: u64,
     /// Open windows.
     pub open_windows: u64,
-    /// Bytes of state.
+    /// Bytes of state, and of the final rows that are kept.
     pub state_bytes: u64,
 }
 

@@ -210,7 +210,7 @@ pub struct BoundsForm {
     /// Maximum number of open windows: 1 to 20,000,000; 4,000,000 if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_windows_max: Option<u64>,
-    /// Maximum bytes of state: 1 to 17,179,869,184; 1,073,741,824 if left out.
+    /// Maximum bytes of state and of the final rows that are kept, together: 1 to 17,179,869,184; 1,073,741,824 if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_bytes_max: Option<u64>,
     /// Maximum number of distinct values of an aggregate in a window: 1 to 1,000,000; 10,000 if left out.
@@ -219,8 +219,8 @@ pub struct BoundsForm {
     /// Final rows that are kept, the newest ones: 1 to 1,000,000; 10,000 if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows_max: Option<u64>,
-    /// Maximum number of events published in a second: 1 to 10,000; 500 if left out. More results wait; 100,000 that wait stop the
-    /// stream.
+    /// Maximum number of events published in a second: 1 to 10,000; 500 if left out. More results wait; more than
+    /// 100,000 that wait, or 256 MiB of them, stop the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<u64>,
 }

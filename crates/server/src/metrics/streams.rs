@@ -86,7 +86,7 @@ impl Families<'_, StreamFigures> {
         );
         self.gauge(
             "tributary_stream_state_bytes",
-            "Bytes of the stream's state",
+            "Bytes of the stream's state and of the final rows that it keeps",
             |figures| Some(figures.usage.state_bytes),
         );
     }

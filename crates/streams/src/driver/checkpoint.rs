@@ -98,8 +98,9 @@ fn encode(runner: &Runner, oldest: u64, basis: Basis) -> Option<Vec<u8>> {
     ] {
         writer.u64(number);
     }
-    writer.count(runner.rows.len());
-    for (row, revision) in &runner.rows {
+    let rows = runner.kept_rows();
+    writer.count(rows.len());
+    for (row, revision) in rows {
         row.key.iter().for_each(|value| writer.value(value));
         writer.i64(row.window_start);
         writer.i64(row.window_end);
@@ -109,8 +110,8 @@ fn encode(runner: &Runner, oldest: u64, basis: Basis) -> Option<Vec<u8>> {
         }
         writer.u32(*revision);
     }
-    writer.count(runner.waiting.len());
-    for waiting in &runner.waiting {
+    writer.count(runner.waiting().len());
+    for waiting in runner.waiting() {
         writer.bytes(&waiting.id);
         writer.u32(u32::from(waiting.hops));
         writer.u32(u32::from(waiting.is_late));
@@ -162,12 +163,7 @@ pub(super) fn restore(
         runner.next_row,
     ] = kept.numbers;
     runner.hops = u8::try_from(hops).map_err(|_| "it is malformed")?;
-    runner.rows = kept.rows.into();
-    // The bound may be lower now.
-    while runner.rows.len() > runner.ready.rows_max {
-        runner.rows.pop_front();
-    }
-    runner.waiting = kept.waiting.into();
+    runner.restore(kept.rows, kept.waiting);
     Ok((runner, kept.basis, kept.oldest))
 }
 

@@ -205,6 +205,7 @@ fn feed(reader: &Reader, position: u64, head: u64, slots: &mut [&mut Slot]) -> R
     let frame = reader.frame(position)?;
     let frame = frame.ok_or_else(|| damaged("its frame is missing".to_owned()))?;
     let frame = FrameRef::parse(&frame).map_err(|error| damaged(error.to_string()))?;
+    slots.iter_mut().for_each(|slot| slot.share_waiting_bound());
     for record in frame.records() {
         let at = record.position();
         if at < position || at > head {
@@ -424,7 +425,7 @@ impl Work {
                     continue;
                 };
                 // What was published before a restart is in the journal.
-                if runner.waiting.is_empty() || !is_live {
+                if runner.waiting().is_empty() || !is_live {
                     continue;
                 }
                 let caller: Caller = match acting_as(&self.reader, acts_as) {
@@ -441,7 +442,7 @@ impl Work {
                 let room = COMMANDS_AT_ONCE.saturating_sub(asked.len());
                 let count = room.min(usize::try_from(left).unwrap_or(room));
                 let mut too_large = None;
-                for waiting in runner.waiting.iter().take(count) {
+                for waiting in runner.waiting().iter().take(count) {
                     let ids = self.reader.ids();
                     match publish::command_of(slot.id, runner, waiting, &caller, ids) {
                         Ok(command) => add(&mut asked, command, Some(waiting.id)),

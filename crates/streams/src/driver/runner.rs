@@ -9,11 +9,15 @@ use tributary_api::time::format_time_ns;
 use super::definition::{Ready, ready};
 use super::fields::{EventFields, StreamFields};
 use crate::stream::{
-    DefinitionError, Event, LateEvent, Output, OwnedScalar, ResultId, Row, StreamResult,
+    DefinitionError, Event, LateEvent, Output, OwnedScalar, ResultId, Row, StopReason, StreamResult,
 };
 
-/// Results that wait to be published, of one version of a stream. One more stops the stream.
-pub(super) const WAITING_MAX: usize = 100_000;
+/// Maximum number of results of a stream that wait to be published. One more stops the stream.
+const WAITING_MAX: usize = 100_000;
+/// Maximum bytes of results of a stream that wait to be published. One more stops the stream.
+const WAITING_BYTES_MAX: usize = 256 << 20;
+/// Bytes counted for a result that waits, beside its texts.
+const WAITING_BYTES: usize = 128;
 /// Maximum number of hops of an event: a stream that reads the events of streams, whose events ..., ends here.
 pub(super) const HOPS_MAX: u8 = tributary_ledger::Origin::HOPS_MAX;
 
@@ -33,13 +37,47 @@ pub(super) struct Runner {
     /// Hops of the events that are published: one more than of any event that was taken.
     pub(super) hops: u8,
     /// The newest rows that are final, and the number of the one after the newest.
-    pub(super) rows: VecDeque<(Row, u32)>,
+    rows: VecDeque<(Row, u32)>,
+    rows_bytes: usize,
     pub(super) next_row: u64,
-    pub(super) waiting: VecDeque<Waiting>,
+    waiting: Backlog,
+    /// What other versions of the stream have waiting.
+    pub(super) waiting_elsewhere: Size,
     /// Why it stopped, and at which position.
     pub(super) stopped: Option<(u64, String)>,
     /// Kept for its memory.
     outputs: Vec<Output>,
+}
+
+/// Number and bytes of results that wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) results: usize,
+    pub(super) bytes: usize,
+}
+
+impl Size {
+    pub(super) fn add(self, other: Size) -> Size {
+        Size {
+            results: self.results + other.results,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    /// Returns what is beside `part`, which is in this.
+    pub(super) fn without(self, part: Size) -> Size {
+        Size {
+            results: self.results - part.results,
+            bytes: self.bytes - part.bytes,
+        }
+    }
+}
+
+/// Results that wait to be published, the oldest first.
+#[derive(Default)]
+struct Backlog {
+    list: VecDeque<Waiting>,
+    bytes: usize,
 }
 
 /// What is to be published.
@@ -53,6 +91,34 @@ pub(super) struct Waiting {
     pub(super) key: String,
     /// JSON.
     pub(super) data: String,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        WAITING_BYTES + self.key.len() + self.data.len()
+    }
+}
+
+impl Backlog {
+    fn size(&self) -> Size {
+        Size {
+            results: self.list.len(),
+            bytes: self.bytes,
+        }
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.bytes += waiting.bytes();
+        self.list.push_back(waiting);
+    }
+
+    fn remove(&mut self, id: &ResultId) -> bool {
+        let at = self.list.iter().position(|waiting| waiting.id == *id);
+        let removed = at.and_then(|at| self.list.remove(at));
+        let bytes = removed.as_ref().map(Waiting::bytes);
+        self.bytes -= bytes.unwrap_or(0);
+        removed.is_some()
+    }
 }
 
 /// A record as a stream takes it.
@@ -87,8 +153,10 @@ impl Runner {
             refused: 0,
             hops: 1,
             rows: VecDeque::new(),
+            rows_bytes: 0,
             next_row: 0,
-            waiting: VecDeque::new(),
+            waiting: Backlog::default(),
+            waiting_elsewhere: Size::default(),
             stopped: None,
             outputs: Vec::new(),
         })
@@ -107,8 +175,10 @@ impl Runner {
             self.stop(taken.position, why);
         } else {
             self.position = taken.position;
-            for output in outputs.drain(..) {
-                self.give(taken.position, output);
+            let mut given = outputs.drain(..);
+            let given = given.try_for_each(|output| self.give(taken.position, output));
+            if let Err(why) = given.and_then(|()| self.check_bytes()) {
+                self.stop(taken.position, why.to_string());
             }
         }
         outputs.clear();
@@ -167,29 +237,87 @@ impl Runner {
         done.map_err(|stopped| stopped.why.to_string())
     }
 
-    fn give(&mut self, position: u64, output: Output) {
+    fn give(&mut self, position: u64, output: Output) -> Result<(), StopReason> {
         let is_published = position > self.activation && self.terms.acts_as().is_some();
         let waiting = match output {
             Output::Result(result) => {
                 self.results += 1;
                 let waiting = is_published.then(|| self.result_event(&result));
-                self.rows.push_back((result.row, result.revision));
+                self.keep_row(result.row, result.revision);
                 self.next_row += 1;
-                if self.rows.len() > self.ready.rows_max {
-                    self.rows.pop_front();
-                }
+                self.check_bytes()?;
                 waiting
             }
             Output::Late(late) => is_published.then(|| self.late_event(&late)),
         };
-        let Some(waiting) = waiting else { return };
-        if self.waiting.len() >= WAITING_MAX {
-            let why = format!(
-                "{WAITING_MAX} results wait to be published; choose longer windows, fewer keys or a narrower `having`, or raise bounds.events_per_second"
-            );
-            return self.stop(position, why);
+        let Some(mut waiting) = waiting else {
+            return Ok(());
+        };
+        waiting.data.shrink_to_fit();
+        self.waiting.push(waiting);
+        let size = self.waiting.size().add(self.waiting_elsewhere);
+        for (what, used, max) in [
+            ("results", size.results, WAITING_MAX),
+            ("bytes of results", size.bytes, WAITING_BYTES_MAX),
+        ] {
+            if used > max {
+                return Err(StopReason::Waiting { what, max });
+            }
         }
-        self.waiting.push_back(waiting);
+        Ok(())
+    }
+
+    /// Keeps a final row, and drops the oldest beyond the bound.
+    fn keep_row(&mut self, row: Row, revision: u32) {
+        self.rows_bytes += row.bytes();
+        self.rows.push_back((row, revision));
+        if self.rows.len() > self.ready.rows_max
+            && let Some((oldest, _)) = self.rows.pop_front()
+        {
+            self.rows_bytes -= oldest.bytes();
+        }
+    }
+
+    /// Checks state and final rows together.
+    fn check_bytes(&self) -> Result<(), StopReason> {
+        let max = self.ready.stream.definition().bounds.state_bytes_max;
+        if self.state_bytes() > max {
+            return Err(StopReason::Bound {
+                what: "bytes of state and final rows",
+                bound: "state_bytes_max",
+                max,
+            });
+        }
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.ready.stream.usage().state_bytes + self.rows_bytes
+    }
+
+    /// Takes rows and results that were kept by an earlier process.
+    pub(super) fn restore(&mut self, rows: Vec<(Row, u32)>, waiting: Vec<Waiting>) {
+        // The bound may be lower now.
+        for (row, revision) in rows {
+            self.keep_row(row, revision);
+        }
+        for waiting in waiting {
+            self.waiting.push(waiting);
+        }
+    }
+
+    /// The final rows that are kept, the oldest first.
+    pub(super) fn kept_rows(&self) -> &VecDeque<(Row, u32)> {
+        &self.rows
+    }
+
+    /// The results that wait to be published, the oldest first.
+    pub(super) fn waiting(&self) -> &VecDeque<Waiting> {
+        &self.waiting.list
+    }
+
+    pub(super) fn waiting_size(&self) -> Size {
+        self.waiting.size()
     }
 
     /// The event of a result holds no time but that of its window, so that it is the same whenever it is computed.
@@ -237,8 +365,7 @@ impl Runner {
 
     /// The record of a result that was published, or refused, has come.
     pub(super) fn published(&mut self, id: &ResultId, is_refused: bool) {
-        if let Some(at) = self.waiting.iter().position(|waiting| waiting.id == *id) {
-            self.waiting.remove(at);
+        if self.waiting.remove(id) {
             self.refused += u64::from(is_refused);
         }
     }
@@ -253,7 +380,7 @@ impl Runner {
         Usage {
             keys: usage.keys as u64,
             open_windows: usage.open_windows as u64,
-            state_bytes: usage.state_bytes as u64,
+            state_bytes: self.state_bytes() as u64,
         }
     }
 
@@ -272,13 +399,10 @@ impl Runner {
 
     /// The rows of the windows that are open, in the order of their keys, from the one after `after` on.
     pub(super) fn open_rows(&self, after: u64, limit: usize) -> Result<Vec<StreamRow>, String> {
-        let rows = self
-            .ready
-            .stream
-            .rows()
-            .map_err(|stopped| stopped.to_string())?;
         let skip = usize::try_from(after).unwrap_or(usize::MAX);
-        let rows = rows.iter().zip(1..).skip(skip).take(limit);
+        let rows = self.ready.stream.rows_page(skip, limit);
+        let rows = rows.map_err(|stopped| stopped.to_string())?;
+        let rows = rows.iter().zip(after.saturating_add(1)..);
         Ok(rows.map(|(row, number)| self.row(number, row, 0)).collect())
     }
 
@@ -320,4 +444,106 @@ fn key_text(key: &[OwnedScalar]) -> String {
         other => other.to_string(),
     });
     values.collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream of one key with 16 values that publishes its results.
+    fn runner(bounds: &Json) -> Runner {
+        let emit: Map<String, Json> = (0..16)
+            .map(|number| (format!("v{number:02}"), json!("first(reference)")))
+            .collect();
+        let terms = json!({
+            "version": 1, "from": [{"event": "payment.captured"}], "data": {}, "key": ["payer"], "time": null,
+            "window": {"type": "tumbling", "size_seconds": 60}, "emit": emit, "having": null,
+            "publish": {"event": "app.result", "acts_as": 1}, "start": "beginning", "bounds": bounds, "paused": null,
+        });
+        let terms = serde_json::from_value(terms).expect("terms");
+        Runner::new("str_1".to_owned(), terms, 10, 0).expect("a stream")
+    }
+
+    fn result(number: u32, text: &str) -> Output {
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(&number.to_le_bytes());
+        let text = OwnedScalar::String(text.into());
+        Output::Result(StreamResult {
+            id,
+            row: Row {
+                key: vec![text.clone()],
+                window_start: 0,
+                window_end: 60_000_000_000,
+                values: vec![Some(text); 16],
+            },
+            revision: 0,
+        })
+    }
+
+    /// Gives the same result under ever new ids until the stream stops: how many, and why.
+    fn fill(runner: &mut Runner, text: &str) -> (u32, StopReason) {
+        for number in 0.. {
+            if let Err(why) = runner.give(11, result(number, text)) {
+                return (number, why);
+            }
+        }
+        unreachable!("there are as many numbers as need be")
+    }
+
+    #[test]
+    fn final_rows_are_state() {
+        let mut runner = runner(&json!({"rows_max": 1_000_000, "state_bytes_max": 1_000_000}));
+        let (given, why) = fill(&mut runner, &"t".repeat(1_000));
+        // A row has 17 texts.
+        assert!((50..59).contains(&given), "{given}");
+        let max = 1_000_000;
+        let what = "bytes of state and final rows";
+        let bound = "state_bytes_max";
+        assert_eq!(why, StopReason::Bound { what, bound, max });
+        assert!(runner.usage().state_bytes > 1_000_000);
+        // Rows that were dropped do not count.
+        let mut runner = self::runner(&json!({"rows_max": 20, "state_bytes_max": 1_000_000}));
+        for number in 0..1_000 {
+            let given = runner.give(5, result(number, &"t".repeat(1_000)));
+            given.expect("few rows are kept");
+        }
+        assert_eq!(runner.kept_rows().len(), 20);
+        let kept = runner.kept_rows().iter().map(|(row, _)| row.bytes());
+        assert_eq!(runner.usage().state_bytes, kept.sum::<usize>() as u64);
+    }
+
+    #[test]
+    fn results_that_wait_have_a_bound_in_number_and_in_bytes() {
+        let few_rows = json!({"rows_max": 1});
+        let mut runner = runner(&few_rows);
+        let (given, why) = fill(&mut runner, "short");
+        assert_eq!(given as usize, WAITING_MAX);
+        let (what, max) = ("results", WAITING_MAX);
+        assert_eq!(why, StopReason::Waiting { what, max });
+        // In JSON, such a letter has six bytes.
+        let long = "\u{1}".repeat(4_096);
+        let mut runner = self::runner(&few_rows);
+        let (given, why) = fill(&mut runner, &long);
+        let (what, max) = ("bytes of results", WAITING_BYTES_MAX);
+        assert_eq!(why, StopReason::Waiting { what, max });
+        let each = WAITING_BYTES_MAX / given as usize;
+        assert!((17 * 6 * 4_096..18 * 6 * 4_096).contains(&each), "{each}");
+        // What other versions have waiting counts, and what was published does not.
+        let mut runner = self::runner(&few_rows);
+        runner.waiting_elsewhere = Size {
+            results: 10,
+            bytes: WAITING_BYTES_MAX - 10 * each,
+        };
+        let (given, _) = fill(&mut runner, &long);
+        assert!((9..=10).contains(&given), "{given}");
+        let mut id = [0; 32];
+        for number in 0..given {
+            id[..4].copy_from_slice(&number.to_le_bytes());
+            runner.published(&id, false);
+        }
+        let left = runner.waiting_size();
+        assert_eq!(left.results, 1);
+        let left_bytes = runner.waiting().iter().map(Waiting::bytes).sum::<usize>();
+        assert_eq!(left.bytes, left_bytes);
+    }
 }

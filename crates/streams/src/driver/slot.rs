@@ -7,7 +7,7 @@ use tributary_engine::{Basis, Failure, Reader, Standing, Start};
 use tributary_ledger::{Setting, SettingId};
 
 use super::checkpoint::{self, Checkpoints};
-use super::runner::Runner;
+use super::runner::{Runner, Size};
 
 /// Versions that are at work at once: a stream whose definition changes again and again gives up the oldest.
 const VERSIONS_MAX: usize = 8;
@@ -169,7 +169,7 @@ impl Slot {
         let mut at = 0;
         self.versions.retain(|version| {
             let runner = &version.runner;
-            let is_done = at < newest && runner.is_over() && runner.waiting.is_empty();
+            let is_done = at < newest && runner.is_over() && runner.waiting().is_empty();
             at += 1;
             if is_done && let Some(checkpoints) = checkpoints {
                 checkpoints.remove(id, runner.terms.version);
@@ -195,6 +195,15 @@ impl Slot {
             let position = version.keep_now(self.id, oldest, checkpoints);
             let position = position.unwrap_or(version.kept.0);
             version.kept = (position, begun, begun.elapsed());
+        }
+    }
+
+    /// Tells each version what the others have waiting: the bound is that of the stream.
+    pub(super) fn share_waiting_bound(&mut self) {
+        let sizes = self.versions.iter().map(|one| one.runner.waiting_size());
+        let all = sizes.fold(Size::default(), Size::add);
+        for Version { runner, .. } in &mut self.versions {
+            runner.waiting_elsewhere = all.without(runner.waiting_size());
         }
     }
 
@@ -235,7 +244,7 @@ impl Slot {
                 .map(|nanos| nanos.div_euclid(1_000_000)),
             results: shown.results,
             late_events: shown.ready.stream.late_events(),
-            waiting: versions().map(|runner| runner.waiting.len() as u64).sum(),
+            waiting: versions().map(|runner| runner.waiting().len() as u64).sum(),
             refused: versions().map(|runner| runner.refused).sum(),
             usage: shown.usage(),
         })

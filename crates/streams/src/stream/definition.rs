@@ -12,6 +12,9 @@ pub const KEY_FIELDS_MAX: usize = 8;
 /// Longest key, encoded, in bytes.
 pub const KEY_BYTES_MAX: usize = 1_024;
 
+/// Longest text that an aggregate reads from an event, in bytes.
+pub const VALUE_BYTES_MAX: usize = 4_096;
+
 /// Maximum number of aggregates of a stream.
 pub const AGGREGATES_MAX: usize = 16;
 
@@ -165,7 +168,8 @@ pub struct Bounds {
     pub keys_max: usize,
     /// Maximum number of open windows. A trailing window counts one per key.
     pub open_windows_max: usize,
-    /// Maximum bytes of state, as counted by a fixed formula that is near what the memory holds.
+    /// Maximum bytes of state, as counted by a fixed formula that is near what the memory holds. Also the maximum of what one record
+    /// may make final, and of state and final rows together where a caller keeps rows.
     pub state_bytes_max: usize,
     /// Maximum number of distinct values of one aggregate in one window.
     pub distinct_values_max: usize,

@@ -77,6 +77,18 @@ pub enum StopReason {
         /// Maximum.
         max: usize,
     },
+    /// A text that an aggregate reads is too long.
+    #[error(
+        "`{field}` is a text of {bytes} bytes, at most {max}; choose a shorter field, or refuse such events by `where`"
+    )]
+    ValueTooLong {
+        /// The aggregate's expression.
+        field: String,
+        /// Bytes of this text.
+        bytes: usize,
+        /// Maximum.
+        max: usize,
+    },
     /// A sum is above or below what 64 bits hold.
     #[error("the sum `{0}` does not fit into 64 bits; choose a shorter window or a finer key")]
     SumOverflow(String),
@@ -99,6 +111,16 @@ pub enum StopReason {
         what: &'static str,
         /// Name of the bound.
         bound: &'static str,
+        /// Maximum.
+        max: usize,
+    },
+    /// Results are made faster than they are published.
+    #[error(
+        "more than {max} {what} wait to be published; choose longer windows, fewer keys or a narrower `having`, or raise bounds.events_per_second"
+    )]
+    Waiting {
+        /// What is counted.
+        what: &'static str,
         /// Maximum.
         max: usize,
     },

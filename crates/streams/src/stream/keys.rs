@@ -8,6 +8,9 @@ use hashbrown::hash_table::Entry;
 /// Number of a key while it is kept. Never a part of a result or of a checkpoint: those are in the order of keys.
 pub(super) type Slot = u32;
 
+/// Number of slots up to which a table keeps the memory that it once needed.
+const SLOTS_KEPT: usize = 1_024;
+
 /// A key, encoded, and its state.
 type Kept<S> = (Box<[u8]>, S);
 
@@ -16,6 +19,8 @@ pub(super) struct KeyTable<S> {
     index: HashTable<Slot>,
     slots: Vec<Option<Kept<S>>>,
     free: Vec<Slot>,
+    /// Number of keys that were removed since it was looked for memory to give back.
+    removed: usize,
     hasher: RandomState,
 }
 
@@ -25,6 +30,7 @@ impl<S> Default for KeyTable<S> {
             index: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
+            removed: 0,
             hasher: RandomState::new(),
         }
     }
@@ -42,6 +48,7 @@ impl<S> KeyTable<S> {
             slots,
             free,
             hasher,
+            ..
         } = self;
         let key_of = |slot: Slot| &entry(slots, slot).0;
         let found = index.entry(
@@ -88,7 +95,32 @@ impl<S> KeyTable<S> {
         let found = self.index.find_entry(hash, |other| *other == slot);
         found.expect("a kept key is in the index").remove();
         self.free.push(slot);
+        self.removed += 1;
+        let slots = self.slots.len();
+        if slots > SLOTS_KEPT && self.index.len() < slots / 4 && self.removed >= slots / 2 {
+            self.shrink();
+        }
         removed
+    }
+
+    /// Gives back the memory after the last slot that is in use. Keys that come next get the first free slots, so that the last ones
+    /// become free. It is done once for many keys that were removed, and so costs little for each.
+    fn shrink(&mut self) {
+        self.removed = 0;
+        let used = self.slots.iter().rposition(Option::is_some);
+        let used = used.map_or(0, |last| last + 1);
+        self.slots.truncate(used);
+        self.free.retain(|slot| (*slot as usize) < used);
+        self.free.sort_unstable_by(|one, other| other.cmp(one));
+        self.slots.shrink_to(SLOTS_KEPT);
+        self.free.shrink_to(SLOTS_KEPT);
+        let KeyTable {
+            index,
+            slots,
+            hasher,
+            ..
+        } = self;
+        index.shrink_to(SLOTS_KEPT, |slot| hasher.hash_one(&*entry(slots, *slot).0));
     }
 
     /// Returns all keys and their states in the order of keys.
@@ -107,4 +139,54 @@ impl<S> KeyTable<S> {
 
 fn entry<S>(slots: &[Option<Kept<S>>], slot: Slot) -> &Kept<S> {
     slots[slot as usize].as_ref().expect("a kept key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_keys_that_are_gone_is_given_back() {
+        const KEYS: u32 = 100_000;
+        let key = |number: u32| number.to_be_bytes();
+        let mut table = KeyTable::default();
+        for number in 0..KEYS {
+            let (slot, is_new) = table.find_or_insert(&key(number), || number);
+            assert!(is_new);
+            assert_eq!(table.get(slot), (&key(number)[..], &number));
+        }
+        // What stays is in the first and in the last slots.
+        let stay = [0, 1, KEYS - 2, KEYS - 1];
+        let remove = |table: &mut KeyTable<u32>, number: u32| {
+            let slot = table.find(&key(number)).expect("it is there");
+            assert_eq!(table.remove(slot).1, number);
+        };
+        (2..KEYS - 2).for_each(|number| remove(&mut table, number));
+        for number in stay {
+            let slot = table.find(&key(number)).expect("it is there");
+            assert_eq!(table.get(slot), (&key(number)[..], &number));
+        }
+        assert!(
+            table.slots.len() == KEYS as usize,
+            "the last slot is in use"
+        );
+        // Keys come and go, and then the last ones of before go.
+        for number in KEYS..2 * KEYS {
+            table.find_or_insert(&key(number), || number);
+            remove(&mut table, number);
+            if number == KEYS + 1_000 {
+                stay[2..]
+                    .iter()
+                    .for_each(|number| remove(&mut table, *number));
+            }
+        }
+        assert_eq!(table.len(), 2);
+        assert!(table.slots.capacity() <= SLOTS_KEPT);
+        assert!(table.free.capacity() <= SLOTS_KEPT);
+        assert!(table.index.capacity() <= 2 * SLOTS_KEPT);
+        stay[..2]
+            .iter()
+            .for_each(|number| remove(&mut table, *number));
+        assert_eq!(table.len(), 0);
+    }
 }

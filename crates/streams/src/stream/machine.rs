@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::codec::{Reader, Writer};
-use super::definition::{Definition, KEY_BYTES_MAX, Source, Window};
+use super::definition::{Definition, KEY_BYTES_MAX, Source, VALUE_BYTES_MAX, Window};
 use super::errors::{DefinitionError, RestoreError, StopReason, Stopped};
 use super::output::{Event, LateEvent, Output, ResultId, Row, StreamResult};
 use super::plan::Compiled;
@@ -38,6 +38,8 @@ pub struct Stream {
     waiting: BTreeMap<(i64, u64), Waiting>,
     waiting_bytes: usize,
     late_events: u64,
+    /// Bytes of the results of the record that is being taken.
+    output_bytes: usize,
     stopped: Option<Stopped>,
     scratch: Scratch,
 }
@@ -94,6 +96,7 @@ impl Stream {
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
             late_events: 0,
+            output_bytes: 0,
             stopped: None,
             scratch: Scratch::default(),
         })
@@ -168,12 +171,25 @@ impl Stream {
     /// # Errors
     /// If the stream stopped, or if `having` has no value for a row.
     pub fn rows(&self) -> Result<Vec<Row>, Stopped> {
+        self.rows_page(0, usize::MAX)
+    }
+
+    /// Returns at most `limit` of [`Stream::rows`], from the one after the first `skip` on.
+    ///
+    /// # Errors
+    /// As [`Stream::rows`].
+    pub fn rows_page(&self, skip: usize, limit: usize) -> Result<Vec<Row>, Stopped> {
         if let Some(stopped) = &self.stopped {
             return Err(stopped.clone());
         }
-        let mut rows = Vec::new();
+        let (mut rows, mut seen) = (Vec::new(), 0);
         let mut sink = |figures: Figures<'_>| {
-            rows.extend(select_row(&self.compiled, figures)?);
+            if let Some(row) = select_row(&self.compiled, figures)? {
+                seen += 1;
+                if seen > skip && rows.len() < limit {
+                    rows.push(row);
+                }
+            }
             Ok(())
         };
         let taken = self.windows.rows(&self.compiled.aggregates, &mut sink);
@@ -355,6 +371,7 @@ impl Stream {
             return Ok(());
         }
         let before = outputs.len();
+        self.output_bytes = 0;
         match step(self, outputs) {
             Ok(()) => {
                 self.position = position;
@@ -388,7 +405,12 @@ impl Stream {
 
     fn advance_windows(&mut self, time: i64, outputs: &mut Vec<Output>) -> Result<(), StopReason> {
         self.clock = time;
-        let mut sink = result_sink(&self.compiled, self.version, outputs);
+        let mut sink = result_sink(
+            &self.compiled,
+            self.version,
+            &mut self.output_bytes,
+            outputs,
+        );
         let plans = &self.compiled.aggregates;
         self.windows.advance(plans, time, &mut sink)
     }
@@ -434,6 +456,15 @@ impl Stream {
             let value = input
                 .evaluate(fields)
                 .map_err(|error| no_value(format!("emit: {input}"), error))?;
+            if let Scalar::String(text) = value
+                && text.len() > VALUE_BYTES_MAX
+            {
+                return Err(StopReason::ValueTooLong {
+                    field: format!("emit: {input}"),
+                    bytes: text.len(),
+                    max: VALUE_BYTES_MAX,
+                });
+            }
             scratch.inputs.push(value.into());
         }
         Ok(())
@@ -459,7 +490,12 @@ impl Stream {
         scratch: &Scratch,
         outputs: &mut Vec<Output>,
     ) -> Result<(), StopReason> {
-        let mut sink = result_sink(&self.compiled, self.version, outputs);
+        let mut sink = result_sink(
+            &self.compiled,
+            self.version,
+            &mut self.output_bytes,
+            outputs,
+        );
         if role == Role::Answer {
             return self.windows.answer(time, &scratch.key, &mut sink);
         }
@@ -517,6 +553,8 @@ impl Stream {
                 inputs: waiting.inputs.into(),
             };
             self.count(waiting.role, time, &scratch, outputs)?;
+            // An event that waits is small, and may be in many windows.
+            self.check_bounds()?;
         }
         self.advance_windows(watermark, outputs)
     }
@@ -589,15 +627,25 @@ fn evaluate_int(value: &Expression, fields: &dyn Fields) -> Result<i64, StopReas
     }
 }
 
-/// Returns what makes results of figures: those for which `having` holds, with their ids.
+/// Returns what makes results of figures: those for which `having` holds, with their ids. `bytes` is what they take together.
 fn result_sink<'s>(
     compiled: &'s Compiled,
     version: u64,
+    bytes: &'s mut usize,
     outputs: &'s mut Vec<Output>,
 ) -> impl FnMut(Figures<'_>) -> Result<(), StopReason> + 's {
     move |figures| {
         let (key, end, revision) = (figures.key, figures.end, figures.revision);
         if let Some(row) = select_row(compiled, figures)? {
+            let max = compiled.definition.bounds.state_bytes_max;
+            *bytes += row.bytes();
+            if *bytes > max {
+                return Err(StopReason::Bound {
+                    what: "bytes of results of one record",
+                    bound: "state_bytes_max",
+                    max,
+                });
+            }
             let id = result_id(&compiled.definition.name, version, key, end, revision);
             outputs.push(Output::Result(StreamResult { id, row, revision }));
         }

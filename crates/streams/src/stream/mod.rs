@@ -28,7 +28,8 @@ mod window;
 
 pub use self::definition::{
     AGGREGATES_MAX, Aggregate, Bounds, Definition, Emit, Give, KEY_BYTES_MAX, KEY_FIELDS_MAX,
-    NAME_BYTES_MAX, SOURCES_MAX, SPAN_NS_MAX, Source, Time, To, WINDOWS_PER_EVENT_MAX, Window,
+    NAME_BYTES_MAX, SOURCES_MAX, SPAN_NS_MAX, Source, Time, To, VALUE_BYTES_MAX,
+    WINDOWS_PER_EVENT_MAX, Window,
 };
 pub use self::errors::{DefinitionError, RestoreError, StopReason, Stopped};
 pub use self::machine::Stream;

@@ -6,6 +6,9 @@ use crate::expression::{FieldId, Fields, Scalar, Value};
 /// Nanoseconds of a millisecond, in which conditions see times.
 const NS_PER_MS: i64 = 1_000_000;
 
+/// Bytes counted for a row, beside its values.
+const ROW_BYTES: usize = 128;
+
 /// An event of the journal.
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
@@ -70,6 +73,18 @@ pub struct LateEvent {
     pub window_start: i64,
     /// Last end of those windows.
     pub window_end: i64,
+}
+
+impl Row {
+    /// Returns the bytes that are counted for the row.
+    pub(crate) fn bytes(&self) -> usize {
+        let key = self.key.iter().map(OwnedScalar::bytes);
+        let values = self.values.iter().map(|value| {
+            let heap = value.as_ref().map_or(0, OwnedScalar::heap_bytes);
+            size_of::<OwnedScalar>() + heap
+        });
+        ROW_BYTES + key.sum::<usize>() + values.sum::<usize>()
+    }
 }
 
 impl Fields for Row {

@@ -25,12 +25,12 @@ impl OwnedScalar {
     }
 
     /// Returns the bytes that are counted for the value.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         size_of::<OwnedScalar>() + self.heap_bytes()
     }
 
     /// Returns the bytes that the value holds beside its own size.
-    pub(super) fn heap_bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             OwnedScalar::String(text) => text.len(),
             _ => 0,

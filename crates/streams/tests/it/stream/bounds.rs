@@ -1,7 +1,8 @@
 //! A stream that reaches a bound, or meets an event that it cannot count, stops and says why.
 
 use tributary_streams::stream::{
-    Aggregate, Bounds, Definition, Source, StopReason, Stopped, Stream, Time, Window,
+    Aggregate, Bounds, Definition, KEY_BYTES_MAX, Source, StopReason, Stopped, Stream, Time,
+    VALUE_BYTES_MAX, Window,
 };
 
 use super::{Payment, SECOND, definition, emit, event, int, rows, schema, stream};
@@ -103,6 +104,104 @@ fn a_stream_stops_at_each_bound_of_its_state() {
         assert_eq!(distinct.why, StopReason::DistinctValues { name, max: 2 });
         assert_eq!(distinct.position, 3);
     }
+}
+
+#[test]
+fn texts_that_are_too_long_for_a_key_or_a_value_stop_the_stream() {
+    let of_terminal = |length: usize| Payment {
+        terminal: "t".repeat(length),
+        ..payment(1, 1)
+    };
+    for window in WINDOWS {
+        for aggregate in [Aggregate::Distinct, Aggregate::First, Aggregate::Last] {
+            let mut definition = definition(window);
+            definition.emit = vec![emit("terminals", aggregate("terminal".to_owned()))];
+            let lengths = [1, VALUE_BYTES_MAX, VALUE_BYTES_MAX + 1];
+            let stopped = stop(definition, lengths.map(of_terminal));
+            assert_eq!(stopped.position, 3);
+            let why = StopReason::ValueTooLong {
+                field: "emit: terminal".to_owned(),
+                bytes: VALUE_BYTES_MAX + 1,
+                max: VALUE_BYTES_MAX,
+            };
+            assert_eq!(stopped.why, why);
+        }
+        let mut definition = definition(window);
+        definition.key = vec!["terminal".to_owned()];
+        // A text in a key has five bytes before it.
+        let most = KEY_BYTES_MAX - 5;
+        let stopped = stop(definition, [1, most, most + 1].map(of_terminal));
+        assert_eq!(stopped.position, 3);
+        let (bytes, max) = (KEY_BYTES_MAX + 1, KEY_BYTES_MAX);
+        assert_eq!(stopped.why, StopReason::KeyTooLong { bytes, max });
+    }
+}
+
+/// A small state may have results that are many and large: those of hopping windows under a long key.
+#[test]
+fn results_that_one_record_makes_final_have_a_bound() {
+    let mut definition = definition(Window::Hopping {
+        size: 500 * SECOND,
+        step: SECOND,
+    });
+    definition.key = vec!["terminal".to_owned()];
+    definition.bounds.state_bytes_max = 100_000;
+    let mut stream = stream(definition);
+    let long = Payment {
+        terminal: "t".repeat(1_000),
+        ..payment(1, 1)
+    };
+    let mut outputs = Vec::new();
+    let pushed = stream.push(1, &event(&long, 0), &mut outputs);
+    pushed.expect("the windows are small");
+    assert_eq!(stream.usage().open_windows, 500);
+    // A few at a time fit.
+    stream.advance(2, 50 * SECOND, &mut outputs).expect("fits");
+    assert_eq!(rows(&outputs).len(), 50);
+    outputs.clear();
+    let stopped = stream.advance(3, HOUR, &mut outputs);
+    let StopReason::Bound { bound, max, .. } = stopped.expect_err("too much").why else {
+        panic!("another reason")
+    };
+    assert_eq!((bound, max), ("state_bytes_max", 100_000));
+    assert!(outputs.is_empty());
+}
+
+/// Events that wait are small; once counted, each may be in many windows. They are looked at one after another.
+#[test]
+fn events_that_come_to_be_counted_together_stay_within_the_bounds() {
+    let mut definition = definition(Window::Hopping {
+        size: 1_000 * SECOND,
+        step: SECOND,
+    });
+    definition.time = Time::Event {
+        value: "time".to_owned(),
+        unit: 1,
+        lateness: 10 * SECOND,
+    };
+    definition.bounds.open_windows_max = 5_000;
+    let mut stream = stream(definition);
+    let mut outputs = Vec::new();
+    for customer in 0..1_000 {
+        let payment = payment(customer, 1);
+        let pushed = stream.push(customer as u64 + 1, &event(&payment, 0), &mut outputs);
+        pushed.expect("it waits");
+    }
+    assert_eq!(stream.usage().open_windows, 0);
+    let later = Payment {
+        time: 11 * SECOND,
+        ..payment(1, 1)
+    };
+    let stopped = stream.push(1_001, &event(&later, 0), &mut outputs);
+    assert!(matches!(
+        stopped.expect_err("too many").why,
+        StopReason::Bound {
+            bound: "open_windows_max",
+            ..
+        }
+    ));
+    // Six events of a thousand windows each, and not a thousand events.
+    assert_eq!(stream.usage().open_windows, 6_000);
 }
 
 #[test]
