@@ -1,5 +1,6 @@
 //! The operators against known values, laws and simulations.
 
 mod expression;
+mod hostile;
 mod queueing;
 mod stream;
