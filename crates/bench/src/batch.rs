@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
 use crate::books::{AMOUNT_MAX, Books, runtime};
@@ -14,6 +15,7 @@ use crate::grpc::GrpcStream;
 use crate::meter::{Latencies, Progress};
 use crate::options;
 use crate::payload::{IdBytes, Message, idempotency_key, parse_results};
+use crate::payment_stream::PaymentStream;
 use crate::reads;
 use crate::report::{Conditions, Measurement, StorageSnapshot, finish_run};
 use crate::server::Server;
@@ -29,6 +31,13 @@ pub(crate) fn run(options: &options::BatchOptions) -> anyhow::Result<()> {
     let server = Server::start(&options.load)?;
     let books = Books::prepare_with_owners(&server, options.load.accounts, per_owner.unwrap_or(1))?;
     let subscriptions = Subscriptions::create(&server, &books, options, per_owner)?;
+    let stream = options
+        .stream
+        .then(|| {
+            let key = ["payee", "currency"];
+            PaymentStream::create(&mut server.client()?, books.run, 0, &key)
+        })
+        .transpose()?;
     let before = StorageSnapshot::read(&server)?;
     let work = Rc::new(RefCell::new(BatchLoad::new(
         &options.load,
@@ -66,6 +75,9 @@ pub(crate) fn run(options: &options::BatchOptions) -> anyhow::Result<()> {
         }
         work.borrow_mut().take_measurement()
     })?;
+    if let Some(stream) = &stream {
+        measured.stream = Some(finish_stream(&server, stream, &work.borrow())?);
+    }
     if let Some(reads) = reads {
         measured.operations = reads.stop()?;
     }
@@ -76,8 +88,8 @@ pub(crate) fn run(options: &options::BatchOptions) -> anyhow::Result<()> {
     drop((set, runtime));
     let records = options.warmup + options.payments;
     let balances = (measured.rejected == 0).then_some(&*work.balances);
-    // Each subscription is a record too.
-    let added = records + u64::from(options.subscriptions);
+    // Each subscription is a record too, and so is the stream.
+    let added = records + u64::from(options.subscriptions) + u64::from(options.stream);
     books.check(&server, Some(added), balances)?;
     let conditions = Conditions {
         mode: "batch",
@@ -90,6 +102,29 @@ pub(crate) fn run(options: &options::BatchOptions) -> anyhow::Result<()> {
     };
     finish_run(&conditions, server, &before, measured)?;
     Ok(())
+}
+
+/// Waits until the stream has taken every payment, checks what it counted, and returns how far behind it was.
+fn finish_stream(
+    server: &Server,
+    stream: &PaymentStream,
+    work: &BatchLoad,
+) -> anyhow::Result<Value> {
+    let mut client = server.client()?;
+    let begun = Instant::now();
+    let lag = stream.lag(&mut client)?;
+    stream.catch_up(&mut client)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    ensure!(
+        work.rejected == 0,
+        "{} payments were rejected, which the stream does not count",
+        work.rejected
+    );
+    stream.check(&mut client, work.next, work.amount())?;
+    Ok(json!({
+        "records_behind_at_the_end": lag,
+        "seconds_until_caught_up": seconds,
+    }))
 }
 
 /// A load of batches, shared by all connections.
@@ -107,6 +142,8 @@ pub(crate) struct BatchLoad {
     pace: Option<(f64, Instant)>,
     sent: u64,
     balances: Vec<i64>,
+    /// Sum of the amounts of all payments.
+    amount: u64,
     /// If set, the payments are authorizations that expire at this time, in nanoseconds since the Unix epoch.
     pub(crate) held_until: Option<u64>,
     pub(crate) expected: ExpectedEvents,
@@ -137,6 +174,7 @@ impl BatchLoad {
             pace: None,
             sent: 0,
             balances: vec![0; books.accounts.len()],
+            amount: 0,
             held_until: None,
             expected: ExpectedEvents::default(),
             latencies: Latencies::new(),
@@ -157,6 +195,11 @@ impl BatchLoad {
     /// Returns the number of answered payments of this part.
     pub(crate) fn answered_count(&self) -> u64 {
         self.progress.as_ref().map_or(0, Progress::done)
+    }
+
+    /// Returns the sum of the amounts of all payments.
+    pub(crate) fn amount(&self) -> u64 {
+        self.amount
     }
 
     /// Ends a part whose connection was lost. Returns the number of answered payments; the fate of the others is unknown.
@@ -192,6 +235,7 @@ impl BatchLoad {
             }
             self.balances[source] -= i64::from(amount);
             self.balances[destination] += i64::from(amount);
+            self.amount += u64::from(amount);
             message.add_payment(&key, payer, payee, u64::from(amount));
         }
         self.next += count;
@@ -227,6 +271,22 @@ impl BatchLoad {
         let progress = self.progress.take().context("no part was begun")?;
         Ok(Measurement::new(progress, &self.latencies, self.rejected))
     }
+}
+
+/// Sends this part over one connection of its own.
+pub(crate) fn run_part(
+    server: &Server,
+    work: &Rc<RefCell<BatchLoad>>,
+    in_flight: u32,
+) -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    LocalSet::new().block_on(&runtime, async {
+        let streams = vec![GrpcStream::open(server.grpc, &server.token).await?];
+        for mut stream in run_streams(streams, work, in_flight).await? {
+            stream.finish_sending()?;
+        }
+        Ok(())
+    })
 }
 
 /// Sends this part over all streams, and returns the streams.

@@ -23,6 +23,7 @@ mod machine;
 mod meter;
 mod options;
 mod payload;
+mod payment_stream;
 mod pool;
 mod reads;
 mod report;
@@ -32,6 +33,7 @@ mod restart;
 mod schedule;
 mod server;
 mod skew;
+mod streams;
 mod subscriptions;
 mod webhooks;
 
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Mode::Pull(options) => events::pull(options),
         Mode::Reads(options) => reads::run(options),
         Mode::Restart(options) => restart::run(options),
+        Mode::Streams(options) => streams::run(options),
         Mode::Webhooks(options) => webhooks::run(options),
         Mode::Baseline(options) => baseline::run(options),
         Mode::BareHandler(options) => bare::serve(options),

@@ -22,6 +22,8 @@ Examples:
   tributary-bench reads                        reads alone
   tributary-bench batch --subscriptions 10     with subscriptions that match one payment in 1,000
   tributary-bench holds --holds 1000000        authorizations that all expire at one moment
+  tributary-bench batch --stream               with a stream over all payments
+  tributary-bench streams                      a stream over a million payments made before
   tributary-bench webhooks --kills 3
   tributary-bench pull --consumers 4           events into a subscription and out again
   tributary-bench pool --workers 4             waits, observed and predicted
@@ -55,6 +57,8 @@ pub(crate) enum Mode {
     Reads(ReadsOptions),
     /// Kill a server while it writes, and measure the time until it answers again.
     Restart(RestartOptions),
+    /// Measure how fast a stream takes what was recorded before, and how soon streams go on after a restart.
+    Streams(StreamsOptions),
     /// Measure the time from a request to its webhook, with slow, failing and hanging receivers.
     Webhooks(WebhooksOptions),
     /// Measure the disk and a bare HTTP handler of this machine.
@@ -171,6 +175,9 @@ pub(crate) struct BatchOptions {
     /// Receive the events of each subscription over gRPC during the load, not only afterwards
     #[arg(long)]
     pub(crate) receive: bool,
+    /// Run a stream beside the load that counts every payment and adds up its amount, by payee
+    #[arg(long)]
+    pub(crate) stream: bool,
     #[command(flatten)]
     pub(crate) load: Load,
 }
@@ -324,6 +331,18 @@ pub(crate) struct RestartOptions {
     /// Time of writing before each kill
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(crate) kill_after_ms: u64,
+    #[command(flatten)]
+    pub(crate) load: Load,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StreamsOptions {
+    /// Payments before the streams: their events, and the number of keys of the stream that is restarted
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) payments: u64,
+    /// Number of streams that are made one after another, and of restarts after a stop and after a kill
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) runs: u32,
     #[command(flatten)]
     pub(crate) load: Load,
 }

@@ -26,6 +26,8 @@ pub(crate) struct Measurement {
     pub(crate) rejected: u64,
     /// Result of the subscriptions beside the load, if there were any.
     pub(crate) subscriptions: Option<Value>,
+    /// Result of the stream beside the load, if there was one.
+    pub(crate) stream: Option<Value>,
 }
 
 impl Measurement {
@@ -41,6 +43,7 @@ impl Measurement {
             operations: BTreeMap::new(),
             rejected,
             subscriptions: None,
+            stream: None,
         }
     }
 }
@@ -91,6 +94,8 @@ struct Report<'a> {
     rejected: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscriptions: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<Value>,
     /// Always "balanced": a run with wrong books gives an error and no result.
     books: &'static str,
     rate_of_each_tenth: Vec<f64>,
@@ -145,6 +150,7 @@ pub(crate) fn finish_run(
         operations: measured.operations,
         rejected: measured.rejected,
         subscriptions: measured.subscriptions,
+        stream: measured.stream,
         books: "balanced",
         rate_of_each_tenth: measured.rates,
         bytes_per_payment: data_bytes

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tokio::task::LocalSet;
 
-use crate::batch::{BatchLoad, run_streams};
+use crate::batch::{BatchLoad, run_part, run_streams};
 use crate::books::{Books, runtime};
 use crate::error::usage_error;
 use crate::grpc::GrpcStream;
@@ -122,16 +122,13 @@ fn load(
     work: &Rc<RefCell<BatchLoad>>,
     kill: Option<Duration>,
 ) -> anyhow::Result<()> {
+    let Some(after) = kill else {
+        return run_part(server, work, IN_FLIGHT);
+    };
     let runtime = runtime()?;
     let set = LocalSet::new();
     set.block_on(&runtime, async {
         let streams = vec![GrpcStream::open(server.grpc, &server.token).await?];
-        let Some(after) = kill else {
-            for mut stream in run_streams(streams, work, IN_FLIGHT).await? {
-                stream.finish_sending()?;
-            }
-            return Ok(());
-        };
         let (seen, work) = (work.clone(), work.clone());
         let paying = async move { run_streams(streams, &work, IN_FLIGHT).await.map(drop) };
         let paying = tokio::task::spawn_local(paying);

@@ -77,6 +77,27 @@ struct OwnedServer {
     directory: DataDirectory,
 }
 
+impl OwnedServer {
+    /// Stops the process and waits for its end.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            if begun.elapsed() > STOP_WAIT {
+                bail!("the server did not stop within {} s", STOP_WAIT.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        if !status.success() {
+            bail!("the server ended with {status}");
+        }
+        Ok(())
+    }
+}
+
 impl Drop for OwnedServer {
     fn drop(&mut self) {
         drop(self.child.kill());
@@ -231,7 +252,16 @@ impl Server {
         Ok(kill_process(Pid::from_child(&own.child), Signal::KILL)?)
     }
 
-    /// Starts a killed server again, on the same data.
+    /// Stops a server that was started here, to be started again.
+    pub(crate) fn terminate(&mut self) -> anyhow::Result<()> {
+        let own = self
+            .own
+            .as_mut()
+            .context("the server was not started by this program")?;
+        own.stop()
+    }
+
+    /// Starts a server again that was killed or stopped, on the same data.
     pub(crate) fn restart(&mut self) -> anyhow::Result<()> {
         let own = self
             .own
@@ -287,23 +317,9 @@ impl Server {
 
     /// Stops a server that was started here.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        let Some(own) = &mut self.own else {
-            return Ok(());
-        };
-        kill_process(Pid::from_child(&own.child), Signal::TERM)?;
-        let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = own.child.try_wait()? {
-                break status;
-            }
-            if begun.elapsed() > STOP_WAIT {
-                bail!("the server did not stop within {} s", STOP_WAIT.as_secs());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        if !status.success() {
-            bail!("the server ended with {status}");
+        match &mut self.own {
+            Some(own) => own.stop(),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

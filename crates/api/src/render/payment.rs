@@ -190,6 +190,18 @@ pub enum PaymentKindForm {
 }
 
 impl PaymentKindForm {
+    /// Returns the name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PaymentKindForm::Pay => "pay",
+            PaymentKindForm::Transfer => "transfer",
+            PaymentKindForm::TopUp => "top_up",
+            PaymentKindForm::Payout => "payout",
+            PaymentKindForm::Adjustment => "adjustment",
+            PaymentKindForm::PayoutReturn => "payout_return",
+        }
+    }
+
     /// Returns the ledger's value.
     pub fn ledger(self) -> PaymentKind {
         match self {
@@ -245,6 +257,23 @@ pub enum PaymentStatusForm {
 }
 
 impl PaymentStatusForm {
+    /// Returns the name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PaymentStatusForm::Queued => "queued",
+            PaymentStatusForm::Authorized => "authorized",
+            PaymentStatusForm::PartiallyCaptured => "partially_captured",
+            PaymentStatusForm::Captured => "captured",
+            PaymentStatusForm::PartiallyRefunded => "partially_refunded",
+            PaymentStatusForm::Refunded => "refunded",
+            PaymentStatusForm::Failed => "failed",
+            PaymentStatusForm::Voided => "voided",
+            PaymentStatusForm::Expired => "expired",
+            PaymentStatusForm::Pending => "pending",
+            PaymentStatusForm::Paid => "paid",
+        }
+    }
+
     /// Returns the ledger's value.
     pub fn ledger(self) -> PaymentStatus {
         match self {
@@ -413,4 +442,42 @@ pub fn effective_at(record: &Record) -> String {
         date.unwrap_or_else(|| Date::from_timestamp(record.ctx.timestamp))
             .0,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_answers_have() {
+        let kinds = [
+            PaymentKindForm::Pay,
+            PaymentKindForm::Transfer,
+            PaymentKindForm::TopUp,
+            PaymentKindForm::Payout,
+            PaymentKindForm::Adjustment,
+            PaymentKindForm::PayoutReturn,
+        ];
+        for kind in kinds {
+            assert_eq!(json!(kind), kind.as_str());
+        }
+        let statuses = [
+            PaymentStatusForm::Queued,
+            PaymentStatusForm::Authorized,
+            PaymentStatusForm::PartiallyCaptured,
+            PaymentStatusForm::Captured,
+            PaymentStatusForm::PartiallyRefunded,
+            PaymentStatusForm::Refunded,
+            PaymentStatusForm::Failed,
+            PaymentStatusForm::Voided,
+            PaymentStatusForm::Expired,
+            PaymentStatusForm::Pending,
+            PaymentStatusForm::Paid,
+        ];
+        for status in statuses {
+            assert_eq!(json!(status), status.as_str());
+        }
+    }
 }

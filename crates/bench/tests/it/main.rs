@@ -299,6 +299,36 @@ fn subscriptions_beside_a_load_get_exactly_what_they_want() {
     output_for(2, &crate::run(&wrong), &wrong);
 }
 
+#[test]
+fn a_stream_beside_a_load_counts_every_payment() {
+    let mode = ["batch", "--payments", "3000", "--warmup", "500"];
+    let shape = ["--batch", "100", "--stream"];
+    let result = check(&[&mode[..], &shape].concat(), 3_501..3_502);
+    let stream = &result["stream"];
+    assert!(stream["records_behind_at_the_end"].is_u64(), "{result}");
+    assert!(stream["seconds_until_caught_up"].is_number(), "{result}");
+}
+
+#[test]
+fn streams_take_what_was_recorded_and_go_on_after_restarts() {
+    let mode = ["streams", "--json", "--payments", "3000"];
+    let shape = ["--runs", "2", "--accounts", "50"];
+    let result = result_of(&[&mode[..], &shape].concat());
+    assert_eq!(
+        (&result["keys"], &result["streams"]),
+        (&3_000.into(), &3.into())
+    );
+    for name in [
+        "events_per_second",
+        "events_per_second_with_a_new_key_each",
+        "state_bytes",
+        "seconds_until_streams_go_on",
+        "seconds_until_streams_go_on_after_a_kill",
+    ] {
+        assert!(result[name].as_f64() > Some(0.0), "{name}: {result}");
+    }
+}
+
 /// Runs the mode `holds`. On a machine that is too slow for the case, repeats it with more time and fewer payments.
 fn holds(kill: bool) -> Value {
     let mode = ["holds", "--json", "--accounts", "50"];

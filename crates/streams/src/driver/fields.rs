@@ -1,8 +1,9 @@
 //! The fields of an event that expressions may use: those of the ledger's events, and those of published ones.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
 
-use serde::Serialize;
 use serde_json::Value as Json;
 use tributary_api::form::request::Notes;
 use tributary_api::render::common::payment_of;
@@ -19,6 +20,9 @@ const NS_PER_MS: u64 = 1_000_000;
 
 /// Path of what a caller published.
 pub(super) const DATA: &str = "data";
+
+/// Name of the platform as an owner.
+const PLATFORM: &str = "platform";
 
 /// A field of every event, or of the events of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,21 +77,80 @@ pub(super) const EVENT_FIELDS: &[(&str, Type, EventField)] = &[
     ("waited", Type::Int, EventField::Waited),
 ];
 
+/// Names of the owners of accounts, which never change. The published state is looked at once for each account: whoever looks at it
+/// keeps it from being changed.
+pub(super) struct OwnerNames {
+    reader: Reader,
+    names: RefCell<HashMap<AccountId, Rc<str>>>,
+}
+
+impl OwnerNames {
+    /// Maximum number of accounts whose owners' names are kept. One more, and they are looked up again.
+    const ACCOUNTS_MAX: usize = 100_000;
+
+    pub(super) fn new(reader: &Reader) -> OwnerNames {
+        OwnerNames {
+            reader: reader.clone(),
+            names: RefCell::default(),
+        }
+    }
+
+    fn of_account(&self, account: AccountId) -> Option<Rc<str>> {
+        if let Some(name) = self.names.borrow().get(&account) {
+            return Some(name.clone());
+        }
+        let name: Rc<str> = match self.reader.account_owner(account)? {
+            OwnerId::PLATFORM => PLATFORM.into(),
+            owner => self.reader.owner_name(owner)?.as_str().into(),
+        };
+        let mut names = self.names.borrow_mut();
+        if names.len() >= Self::ACCOUNTS_MAX {
+            names.clear();
+        }
+        names.insert(account, name.clone());
+        Some(name)
+    }
+}
+
+/// Text of a field.
+enum FieldText {
+    Static(&'static str),
+    Shared(Rc<str>),
+    Own(String),
+}
+
+impl FieldText {
+    fn as_str(&self) -> &str {
+        match self {
+            FieldText::Static(text) => text,
+            FieldText::Shared(text) => text,
+            FieldText::Own(text) => text,
+        }
+    }
+}
+
 /// An event, whose fields are looked up when they are asked for, and kept.
 pub(super) struct EventFields<'r> {
     reader: &'r Reader,
+    owners: &'r OwnerNames,
     event_type: &'r str,
     record: Record,
     /// Texts that were made, by the number of the field.
-    texts: [OnceCell<Option<String>>; EVENT_FIELDS.len()],
+    texts: [OnceCell<Option<FieldText>>; EVENT_FIELDS.len()],
     notes: OnceCell<Option<Notes>>,
     published: OnceCell<Option<Json>>,
 }
 
 impl<'r> EventFields<'r> {
-    pub(super) fn new(reader: &'r Reader, event_type: &'r str, record: Record) -> EventFields<'r> {
+    pub(super) fn new(
+        reader: &'r Reader,
+        owners: &'r OwnerNames,
+        event_type: &'r str,
+        record: Record,
+    ) -> EventFields<'r> {
         EventFields {
             reader,
+            owners,
             event_type,
             record,
             texts: std::array::from_fn(|_| OnceCell::new()),
@@ -114,7 +177,7 @@ impl<'r> EventFields<'r> {
             Some(number) => Scalar::Int(number?),
             None => {
                 let text = self.texts[number].get_or_init(|| self.text(field));
-                Scalar::String(text.as_deref()?)
+                Scalar::String(text.as_ref()?.as_str())
             }
         };
         Some(Value::Scalar(value))
@@ -162,12 +225,20 @@ impl<'r> EventFields<'r> {
         Some(amount.and_then(|amount| i64::try_from(amount).ok()))
     }
 
-    fn text(&self, field: EventField) -> Option<String> {
+    fn text(&self, field: EventField) -> Option<FieldText> {
         let (ids, record) = (self.reader.ids(), &self.record);
         let account = |account: AccountId| ids.encode(IdKind::Account, account.0);
         let payment = self.payment();
         let payee = || payment?.payees().first().map(|share| share.account);
-        match field {
+        let text = match field {
+            EventField::Kind => return static_text(PaymentKindForm::new(payment?.kind).as_str()),
+            EventField::Status => {
+                return static_text(PaymentStatusForm::new(payment?.status).as_str());
+            }
+            EventField::Currency => return static_text(payment?.currency.code()),
+            EventField::Failure => return static_text(record.outcome.rejection?.code()),
+            EventField::Payer => return self.account_owner(payment?.source),
+            EventField::Payee => return self.account_owner(payee()?),
             EventField::Owner => match &record.command.body {
                 Body::Publish(_) => self.owner_name(record.command.actor.owner),
                 _ => self.owner_name(payment?.owner),
@@ -180,17 +251,12 @@ impl<'r> EventFields<'r> {
                 let payment = payment_of(record)?;
                 Some(ids.encode(IdKind::Payment, payment.0))
             }
-            EventField::Kind => name(&PaymentKindForm::new(payment?.kind)),
-            EventField::Status => name(&PaymentStatusForm::new(payment?.status)),
-            EventField::Currency => Some(payment?.currency.code().to_owned()),
             EventField::Source => Some(account(payment?.source)),
-            EventField::Payer => self.account_owner(payment?.source),
             EventField::Destination => payee().map(account),
-            EventField::Payee => self.account_owner(payee()?),
             EventField::Reference => self.opened()?.reference().map(ToString::to_string),
-            EventField::Failure => record.outcome.rejection.map(|why| why.code().to_owned()),
             _ => unreachable!("it is a number, or kept elsewhere"),
-        }
+        };
+        text.map(FieldText::Own)
     }
 
     fn payment(&self) -> Option<&Payment> {
@@ -211,13 +277,13 @@ impl<'r> EventFields<'r> {
 
     fn owner_name(&self, owner: OwnerId) -> Option<String> {
         match owner {
-            OwnerId::PLATFORM => Some("platform".to_owned()),
+            OwnerId::PLATFORM => Some(PLATFORM.to_owned()),
             owner => self.reader.owner_name(owner).map(|name| name.to_string()),
         }
     }
 
-    fn account_owner(&self, account: AccountId) -> Option<String> {
-        self.owner_name(self.reader.account_owner(account)?)
+    fn account_owner(&self, account: AccountId) -> Option<FieldText> {
+        self.owners.of_account(account).map(FieldText::Shared)
     }
 
     /// The record that made the payment.
@@ -245,12 +311,9 @@ impl<'r> EventFields<'r> {
     }
 }
 
-/// The name of a value as answers show it.
-fn name(value: &impl Serialize) -> Option<String> {
-    match serde_json::to_value(value) {
-        Ok(Json::String(name)) => Some(name),
-        _ => None,
-    }
+#[expect(clippy::unnecessary_wraps, reason = "a field may be missing")]
+fn static_text(text: &'static str) -> Option<FieldText> {
+    Some(FieldText::Static(text))
 }
 
 /// An event as the expressions of one stream see it.

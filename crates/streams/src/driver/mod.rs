@@ -31,7 +31,7 @@ use tributary_ledger::{Command, SettingId, SettingKind, event_type};
 
 use crate::stream::{DefinitionError, ResultId};
 use checkpoint::Checkpoints;
-use fields::EventFields;
+use fields::{EventFields, OwnerNames};
 use runner::{Runner, Taken};
 use slot::{Slot, Version};
 
@@ -165,6 +165,7 @@ impl Streaming for Streams {
         let name = String::from("preview");
         let runner =
             Runner::new(name, terms.clone(), u64::MAX, first).map_err(|error| refused(&error))?;
+        let owners = OwnerNames::new(&self.reader);
         let mut slot = Slot::new(SettingId(0));
         slot.versions.push(Version::new(runner, None));
         loop {
@@ -173,7 +174,7 @@ impl Streaming for Streams {
             if next > head || runner.is_over() {
                 break;
             }
-            feed(&self.reader, next, head, &mut [&mut slot]).map_err(read_error)?;
+            feed(&self.reader, &owners, next, head, &mut [&mut slot]).map_err(read_error)?;
         }
         let runner = &slot.versions[0].runner;
         Ok(Preview {
@@ -200,7 +201,13 @@ fn refused(error: &DefinitionError) -> ApiError {
 }
 
 /// Gives the frame that holds `position` to the versions that come to it, up to the record at `head`.
-fn feed(reader: &Reader, position: u64, head: u64, slots: &mut [&mut Slot]) -> Result<(), Failure> {
+fn feed(
+    reader: &Reader,
+    owners: &OwnerNames,
+    position: u64,
+    head: u64,
+    slots: &mut [&mut Slot],
+) -> Result<(), Failure> {
     let damaged = |what: String| Failure::RecordDamaged { position, what };
     let frame = reader.frame(position)?;
     let frame = frame.ok_or_else(|| damaged("its frame is missing".to_owned()))?;
@@ -220,7 +227,7 @@ fn feed(reader: &Reader, position: u64, head: u64, slots: &mut [&mut Slot]) -> R
         let make = || {
             let fields = fields.get_or_init(|| {
                 let whole = record.to_record().ok()?;
-                Some(EventFields::new(reader, kind?, whole))
+                Some(EventFields::new(reader, owners, kind?, whole))
             });
             fields.as_ref()
         };
@@ -256,6 +263,20 @@ fn feed(reader: &Reader, position: u64, head: u64, slots: &mut [&mut Slot]) -> R
     Ok(())
 }
 
+/// How much the thread of the streams gives way to others, as `nice(1)` counts: it gets a tenth of the time of a thread that takes
+/// part in payments, while such a thread wants the same processor.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
+/// Has the calling thread give way to those that take part in payments. Streams are behind for a while then.
+fn yield_to_payments() {
+    // Elsewhere it would be the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "the streams work at the priority of payments");
+    }
+}
+
 /// The thread of the streams.
 struct Work {
     engine: Engine,
@@ -279,6 +300,8 @@ struct Asked {
 
 impl Work {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        yield_to_payments();
+        let owners = OwnerNames::new(&self.reader);
         let mut is_first = true;
         while !*stop.borrow_and_update() {
             // Taken before the settings are read, so that no change is missed.
@@ -291,7 +314,7 @@ impl Work {
                 let slots = self.slots.all();
                 // Taken before the records are read, so that none is missed.
                 let head = reader.published();
-                let done = match self.step(&slots) {
+                let done = match self.step(&owners, &slots) {
                     Ok(done) => done,
                     Err(failure) => {
                         tracing::error!(%failure, "the streams can't read the journal; it will be tried again");
@@ -340,7 +363,7 @@ impl Work {
     }
 
     /// Gives a frame to those that are furthest, and one to those that are behind. Returns whether everything was taken.
-    fn step(&self, slots: &[Arc<Mutex<Slot>>]) -> Result<bool, Failure> {
+    fn step(&self, owners: &OwnerNames, slots: &[Arc<Mutex<Slot>>]) -> Result<bool, Failure> {
         let head = self.reader.published();
         let mut behind = BTreeSet::new();
         for slot in slots {
@@ -364,7 +387,7 @@ impl Work {
             let mut guards: Vec<_> = slots.iter().map(|slot| lock(slot)).collect();
             let at_work = guards.iter_mut().map(|slot| &mut **slot);
             let mut at_work: Vec<_> = at_work.filter(|slot| !slot.is_paused).collect();
-            feed(&self.reader, position + 1, head, &mut at_work)?;
+            feed(&self.reader, owners, position + 1, head, &mut at_work)?;
         }
         Ok(false)
     }

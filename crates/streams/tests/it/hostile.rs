@@ -675,7 +675,7 @@ fn again_schema() -> Schema {
 
 /// Whether the stream of this number takes events that lack a field.
 fn random_is_open(number: u64) -> bool {
-    number % 4 == 0
+    number.is_multiple_of(4)
 }
 
 #[test]
