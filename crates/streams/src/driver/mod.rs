@@ -263,10 +263,10 @@ fn feed(
     Ok(())
 }
 
-/// How much the thread of the streams gives way to others, as `nice(1)` counts: it gets a tenth of the time of a thread that takes
-/// part in payments, while such a thread wants the same processor.
+/// How much the thread of the streams gives way to others, as `nice(1)` counts: while threads that take part in payments want all
+/// processors, it gets about a hundredth of one.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 10;
+const NICE: i32 = 19;
 
 /// Has the calling thread give way to those that take part in payments. Streams are behind for a while then.
 fn yield_to_payments() {
