@@ -5,5 +5,6 @@
 
 pub mod driver;
 pub mod expression;
+pub mod model;
 pub mod queueing;
 pub mod stream;
