@@ -7,6 +7,7 @@
 //! - A value goes to the left if it is at most the threshold. Bits of `decision_type`: 0 a split by categories, 1 missing
 //!   values go to the left, 2 and 3 what is missing: 0 nothing (a missing value counts as zero), 1 zero, 2 NaN. With 1,
 //!   both a zero and a missing value go where missing ones go.
+//! - A threshold may be `inf`: such a split tells missing values from all others. No other number may be infinite.
 //! - The margin is the sum of the leaves in the order of the trees, times the number behind `sigmoid:`. The average that
 //!   training begins with is part of the leaves.
 
@@ -154,12 +155,19 @@ impl<'a> Block<'a> {
         Ok(numbers)
     }
 
-    fn floats(&self, name: &str, count: usize) -> Result<Vec<f64>, ModelError> {
+    /// Returns numbers each of which passes a test, of which `demand` says what it is.
+    fn floats(
+        &self,
+        name: &str,
+        count: usize,
+        passes: impl Fn(&f64) -> bool,
+        demand: &str,
+    ) -> Result<Vec<f64>, ModelError> {
         let numbers: Vec<f64> = self.numbers(name, count)?;
-        match numbers.iter().find(|number| !number.is_finite()) {
+        match numbers.iter().find(|number| !passes(number)) {
             Some(number) => {
                 let (place, _) = self.get(name)?;
-                let problem = format!("`{name}` has {number}, and only finite numbers are read");
+                let problem = format!("`{name}` has {number}, and only {demand} are read");
                 Err(ModelError::damaged(place, problem))
             }
             None => Ok(numbers),
@@ -248,9 +256,15 @@ impl Tree {
         let splits = leaves - 1;
         let tree = Tree {
             place: block.place,
-            leaves: block.floats("leaf_value", leaves)?,
+            leaves: block.floats(
+                "leaf_value",
+                leaves,
+                |value| value.is_finite(),
+                "finite numbers",
+            )?,
             features: block.numbers("split_feature", splits)?,
-            thresholds: block.floats("threshold", splits)?,
+            // An infinite one tells missing values from all others.
+            thresholds: block.floats("threshold", splits, |value| !value.is_nan(), "numbers")?,
             decisions: block.numbers("decision_type", splits)?,
             left: block.numbers("left_child", splits)?,
             right: block.numbers("right_child", splits)?,

@@ -22,7 +22,7 @@
 //!
 //! A file may come from anyone. It is at most [`BYTES_MAX`] long, [`TREES_MAX`], [`NODES_MAX`] and [`FEATURES_MAX`] bound
 //! the memory, [`STEPS_MAX`] the comparisons of one score. No tree is walked by recursion, each node has at most one link
-//! that leads to it, and no number is NaN or infinite.
+//! that leads to it, no number is NaN, and none but a threshold is infinite.
 //!
 //! Pure: no storage, no clock, no sockets.
 

@@ -191,17 +191,19 @@ fn lightgbm_compares_by_at_most_and_has_three_kinds_of_missing_values() {
         [(none, below), (zero, rest), (one, rest), (two, rest)],
     );
     // What LightGBM writes for a split between missing values and all others.
-    let all = "1.0000000000000001e+300";
-    check(
-        8,
-        all,
-        [
-            (none, rest),
-            (zero, below),
-            (Some(i64::MAX), below),
-            (Some(i64::MIN), below),
-        ],
-    );
+    for all in ["inf", "1.0000000000000001e+300"] {
+        let (least, most) = (Some(i64::MIN), Some(i64::MAX));
+        check(
+            8,
+            all,
+            [(none, rest), (zero, below), (most, below), (least, below)],
+        );
+        check(
+            10,
+            &format!("-{all}"),
+            [(none, below), (zero, rest), (most, rest), (least, rest)],
+        );
+    }
     let steep = small_lightgbm(8, "1").replace("sigmoid:1", "sigmoid:2.5");
     check_margins(&steep, &[([zero, none], 1.25)]);
 }
@@ -385,9 +387,13 @@ fn trees_that_contradict_themselves_are_refused() {
     lightgbm(
         "threshold=1 ",
         "threshold=nan ",
-        "line 13: `threshold` has NaN",
+        "line 13: `threshold` has NaN, and only numbers are read",
     );
-    lightgbm("leaf_value=0.5", "leaf_value=inf", "`leaf_value` has inf");
+    lightgbm(
+        "leaf_value=0.5",
+        "leaf_value=inf",
+        "`leaf_value` has inf, and only finite numbers are read",
+    );
     lightgbm("leaf_value=0.5", "leaf_value=x", "\"x\" is no number");
     lightgbm("num_leaves=3", "num_leaves=0", "0 leaves, and 1 to");
     lightgbm(
