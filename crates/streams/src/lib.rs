@@ -1,5 +1,5 @@
-//! Streams of events: windows and their figures, the language of conditions and derived fields, the driver that runs streams over the
-//! journal, and the queueing model, which predicts what a pool of workers does under a load.
+//! Streams of events: windows and their figures, the language of conditions and derived fields, scores of trained models, the
+//! driver that runs streams over the journal, and the queueing model, which predicts what a pool of workers does under a load.
 //!
 //! All but the driver are pure operators: they know no storage, no clock, no socket and no journal. Time and figures arrive in arguments.
 

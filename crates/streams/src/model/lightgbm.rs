@@ -4,12 +4,12 @@
 //! the lines, `include/LightGBM/tree.h` for decisions, `src/objective/binary_objective.hpp` for the probability.
 //!
 //! - All floats are `f64`. A child from 0 up is a split, a negative one the leaf `-child - 1`.
-//! - A value goes to the left if it is at most the threshold. Bits of `decision_type`: 0 a split by categories, 1 missing
-//!   values go to the left, 2 and 3 what is missing: 0 nothing (a missing value counts as zero), 1 zero, 2 NaN. With 1,
-//!   both a zero and a missing value go where missing ones go.
+//! - A value goes to the left if it is at most the threshold. Bits of `decision_type`: 0 a split by categories, 1
+//!   missing values go to the left, 2 and 3 what is missing: 0 nothing (a missing value counts as zero), 1 zero, 2
+//!   NaN. With 1, both a zero and a missing value go where missing ones go.
 //! - A threshold may be `inf`: such a split tells missing values from all others. No other number may be infinite.
-//! - The margin is the sum of the leaves in the order of the trees, times the number behind `sigmoid:`. The average that
-//!   training begins with is part of the leaves.
+//! - The margin is the sum of the leaves in the order of the trees, times the number behind `sigmoid:`. The average
+//!   that training begins with is part of the leaves.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

@@ -1,13 +1,13 @@
 //! The score of a margin, by comparisons alone.
 //!
-//! The trainers make a probability of a margin: `p = 1 / (1 + exp(-margin))`. The score is `floor(p * 1000 + 0.5)`. So
-//! it is at least `k` exactly if `p >= (k - 0.5) / 1000`, which is `margin >= ln((2k - 1) / (2001 - 2k))`. These 1000
-//! bounds are computed by the compiler, and a score is the number of bounds that the margin reaches: no `exp`, which has
-//! another last digit in each mathematical library, is called.
+//! The trainers make a probability of a margin: `p = 1 / (1 + exp(-margin))`. The score is `floor(p * 1000 + 0.5)`.
+//! So it is at least `k` exactly if `p >= (k - 0.5) / 1000`, which is `margin >= ln((2k - 1) / (2001 - 2k))`. These
+//! 1000 bounds are computed by the compiler, and a score is the number of bounds that the margin reaches: no `exp`,
+//! which has another last digit in each mathematical library, is called.
 //!
 //! [`ln`] uses only additions, multiplications and divisions of `f64`. IEEE 754 fixes their results, and the compiler
-//! neither reorders nor fuses them. Its error is below 4e-15 for the bounds, so the score of a margin closer than that to
-//! an exact bound is whatever this table says, on every machine.
+//! neither reorders nor fuses them. Its error is below 4e-15 for the bounds, so the score of a margin closer than
+//! that to an exact bound is whatever this table says, on every machine.
 
 /// Largest score.
 pub const SCORE_MAX: u16 = 1_000;
@@ -34,8 +34,8 @@ const fn least_margins() -> [f64; SCORE_MAX as usize] {
 
 /// Returns the natural logarithm of a positive, finite number.
 ///
-/// With `number = f * 2^e` and `0.75 <= f < 1.5`, it is `e * ln(2) + 2 * atanh((f - 1) / (f + 1))`. The argument of `atanh` is
-/// at most 0.2, where the terms of its series that are left out are below 1e-20.
+/// With `number = f * 2^e` and `0.75 <= f < 1.5`, it is `e * ln(2) + 2 * atanh((f - 1) / (f + 1))`. The argument of
+/// `atanh` is at most 0.2, where the terms of its series that are left out are below 1e-20.
 pub(super) const fn ln(number: f64) -> f64 {
     let mut fraction = number;
     let mut exponent = 0;

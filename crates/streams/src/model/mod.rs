@@ -1,28 +1,29 @@
 //! Models of trees that XGBoost or LightGBM trained, and the score that such a model gives to a row of features.
 //!
 //! [`Model::read`] reads what `booster.save_model("model.json")` of XGBoost or `booster.save_model("model.txt")` of
-//! LightGBM wrote, and [`Model::score`] computes what the library would predict, as an integer from 0 to 1000. Only models
-//! of one probability are read: the objectives `binary:logistic` and `binary`.
+//! LightGBM wrote, and [`Model::score`] computes what the library would predict, as an integer from 0 to 1000. Only
+//! models of one probability are read: the objectives `binary:logistic` and `binary`.
 //!
 //! # The same score everywhere
 //!
-//! Features are integers and so is the score: `floor(p * 1000 + 0.5)` of the probability `p`. In between are floats, and
-//! nowhere else in the crate's operators. They stay within this module, and only operations whose result IEEE 754 fixes are
-//! used: parsing, comparing, adding, multiplying, dividing. So a score is the same on every machine, today and in a replay:
+//! Features are integers and so is the score: `floor(p * 1000 + 0.5)` of the probability `p`. The floats in between
+//! stay within this module, and only operations whose result IEEE 754 fixes are used: parsing, comparing, adding,
+//! multiplying, dividing. So a score is the same on every machine, today and in a replay:
 //!
 //! - A comparison of a feature with a threshold becomes one of integers when the model is read (`forest.rs`).
-//! - The margin is the sum of leaves in the order of the trees, in `f32` for XGBoost and in `f64` for LightGBM, like the
-//!   libraries' own (`xgboost.rs`, `lightgbm.rs`).
+//! - The margin is the sum of leaves in the order of the trees, in `f32` for XGBoost and in `f64` for LightGBM, like
+//!   the libraries' own (`xgboost.rs`, `lightgbm.rs`).
 //! - The margin is compared with 1000 bounds in place of `exp`, which differs between machines (`logit.rs`).
 //!
-//! The libraries themselves call `exp`, and XGBoost in `f32`. So their probability times 1000 can fall on the other side of a
-//! half than the exact one, if it is closer to the half than about 0.0001.
+//! The libraries themselves call `exp`, and XGBoost in `f32`. The score differs by one from their rounded probability
+//! where that error moves the probability across the bound of a score: for XGBoost, margins whose exact probability
+//! is within 0.0000001 of `(k - 0.5) / 1000`.
 //!
 //! # Bounds
 //!
-//! A file may come from anyone. It is at most [`BYTES_MAX`] long, [`TREES_MAX`], [`NODES_MAX`] and [`FEATURES_MAX`] bound
-//! the memory, [`STEPS_MAX`] the comparisons of one score. No tree is walked by recursion, each node has at most one link
-//! that leads to it, no number is NaN, and none but a threshold is infinite.
+//! A file may come from anyone. It is at most [`BYTES_MAX`] long, [`TREES_MAX`], [`NODES_MAX`] and [`FEATURES_MAX`]
+//! bound the memory, [`STEPS_MAX`] the comparisons of one score. No tree is walked by recursion, each node has at
+//! most one link that leads to it, no number is NaN, and none but a threshold is infinite.
 //!
 //! Pure: no storage, no clock, no sockets.
 

@@ -61,9 +61,11 @@ fn margins_and_scores_are_those_of_the_libraries() {
     }
 }
 
+type XgboostNode = (i32, i32, f32, u32, u8);
+
 /// A tree of XGBoost: for each node its children, threshold or value, feature, and whether missing values go left.
-fn xgboost_tree(nodes: &[(i32, i32, f32, u32, u8)]) -> String {
-    let column = |cell: &dyn Fn(&(i32, i32, f32, u32, u8)) -> String| {
+fn xgboost_tree(nodes: &[XgboostNode]) -> String {
+    let column = |cell: &dyn Fn(&XgboostNode) -> String| {
         nodes.iter().map(cell).collect::<Vec<_>>().join(",")
     };
     format!(
@@ -322,7 +324,7 @@ fn other_kinds_of_models_are_refused_with_what_to_do() {
 
 #[test]
 fn trees_that_contradict_themselves_are_refused() {
-    let xgboost = |nodes: &[(i32, i32, f32, u32, u8)], expected: &str| {
+    let xgboost = |nodes: &[XgboostNode], expected: &str| {
         check_refused(xgboost_model(&[xgboost_tree(nodes)]), expected);
     };
     let leaf = (-1, -1, 1.0, 0, 0);
