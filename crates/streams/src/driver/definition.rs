@@ -25,28 +25,30 @@ const ROWS_DEFAULT: u64 = 10_000;
 const EVENTS_PER_SECOND_DEFAULT: u64 = 500;
 
 /// A stream that is ready to run, without any state.
-pub(super) struct Ready {
-    pub(super) stream: Stream,
-    pub(super) sources: Vec<ReadySource>,
+pub(crate) struct Ready {
+    pub(crate) stream: Stream,
+    pub(crate) sources: Vec<ReadySource>,
+    /// Fields of the events: those of every event, those of published ones, and the stream's own.
+    pub(crate) schema: Schema,
     /// Paths within the data of published events.
-    pub(super) data: Vec<String>,
-    pub(super) rows_max: usize,
-    pub(super) events_per_second: u64,
+    pub(crate) data: Vec<String>,
+    pub(crate) rows_max: usize,
+    pub(crate) events_per_second: u64,
 }
 
 /// Events of one type.
-pub(super) struct ReadySource {
-    pub(super) event_type: String,
-    pub(super) from_streams: bool,
+pub(crate) struct ReadySource {
+    pub(crate) event_type: String,
+    pub(crate) from_streams: bool,
     /// The stream's own fields, in the order of their numbers.
-    pub(super) derived: Vec<Expression>,
+    pub(crate) derived: Vec<Expression>,
 }
 
 /// Makes a stream ready. `name` is a part of the ids of its results.
 ///
 /// # Errors
 /// The field that is wrong, and what to do.
-pub(super) fn ready(name: String, terms: &StreamTerms) -> Result<Ready, DefinitionError> {
+pub(crate) fn ready(name: String, terms: &StreamTerms) -> Result<Ready, DefinitionError> {
     let (data, mut fields) = read_fields(terms)?;
     let schema = make_schema(&fields, "data")?;
     let (sources, derived) = read_sources(terms, &schema)?;
@@ -84,6 +86,7 @@ pub(super) fn ready(name: String, terms: &StreamTerms) -> Result<Ready, Definiti
     Ok(Ready {
         stream: stream.map_err(|error| named_as_given(error, terms))?,
         sources,
+        schema,
         data,
         rows_max,
         events_per_second,

@@ -19,14 +19,14 @@ use crate::expression::{FieldId, Fields, Scalar, Type, Value};
 const NS_PER_MS: u64 = 1_000_000;
 
 /// Path of what a caller published.
-pub(super) const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 
 /// Name of the platform as an owner.
 const PLATFORM: &str = "platform";
 
 /// A field of every event, or of the events of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EventField {
+pub(crate) enum EventField {
     Created,
     EventType,
     Owner,
@@ -52,7 +52,7 @@ pub(super) enum EventField {
 }
 
 /// Fields by path, in the order of their numbers. docs/streams.md says what each is.
-pub(super) const EVENT_FIELDS: &[(&str, Type, EventField)] = &[
+pub(crate) const EVENT_FIELDS: &[(&str, Type, EventField)] = &[
     ("created", Type::Int, EventField::Created),
     ("event", Type::String, EventField::EventType),
     ("owner", Type::String, EventField::Owner),

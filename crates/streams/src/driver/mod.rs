@@ -5,8 +5,8 @@
 //! published has the id of its result as its key, so that it happens once, whoever does it and how often it is computed again.
 
 mod checkpoint;
-mod definition;
-mod fields;
+pub(crate) mod definition;
+pub(crate) mod fields;
 mod publish;
 mod runner;
 mod slot;

@@ -35,6 +35,7 @@ mod limits;
 mod parser;
 mod program;
 mod schema;
+mod sql;
 mod syntax;
 mod tokens;
 mod values;
@@ -44,6 +45,7 @@ pub use self::limits::{
     DEPTH_MAX, FIELDS_MAX, NODES_MAX, PATH_BYTES_MAX, SOURCE_BYTES_MAX, STEPS_MAX,
 };
 pub use self::schema::{FieldId, Schema, SchemaError, Type};
+pub use self::sql::{Columns, NotInSql, SQL_BYTES_MAX, string_literal, string_value};
 pub use self::values::{Fields, ListValues, MapValues, Scalar, Value};
 
 use std::fmt;
@@ -131,6 +133,17 @@ impl Expression {
     pub fn holds<F: Fields + ?Sized>(&self, fields: &F) -> Result<bool, EvaluationError> {
         assert!(self.result_type == Type::Bool, "`{self}` is no condition");
         Ok(self.evaluate(fields)? == Scalar::Bool(true))
+    }
+
+    /// Returns this expression as SQL of Apache Flink: NULL exactly where the expression has no value. `schema` is the one that it was compiled
+    /// over, or one that begins with the same fields; `columns` gives the SQL of each field that is used, NULL where the field is missing.
+    ///
+    /// # Errors
+    /// If a part can't be said exactly, or `columns` refuses a field.
+    pub fn to_sql(&self, schema: &Schema, columns: Columns<'_>) -> Result<String, NotInSql> {
+        let tree = parser::parse(&self.source);
+        let tree = tree.map_err(|error| NotInSql::new(error.to_string(), "correct it"))?;
+        sql::write(&tree, schema, columns)
     }
 
     /// Returns the source as it was written.

@@ -2,5 +2,6 @@
 
 mod expression;
 mod hostile;
+mod flink;
 mod queueing;
 mod stream;
