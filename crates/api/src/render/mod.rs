@@ -17,6 +17,7 @@ pub mod entry;
 pub mod event;
 pub mod event_schema;
 pub mod expand;
+pub mod facts;
 pub mod limit;
 pub mod list;
 pub mod model;

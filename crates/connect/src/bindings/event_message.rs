@@ -6,7 +6,10 @@ use tributary_api::brokers::{EventFields, EventTemplate};
 use tributary_api::form::body::BodyFormat;
 use tributary_api::render::cloud_event::attributes;
 use tributary_api::render::event::OutgoingEvent;
+use tributary_api::render::facts;
 use tributary_api::render::xml::xml_of_json;
+use tributary_engine::Reader;
+use tributary_ledger::codec::Record;
 
 use super::order::HOPS_HEADER;
 use crate::port::Adapter;
@@ -27,14 +30,33 @@ pub(super) fn body(event: &OutgoingEvent, content_type: Option<&str>) -> (Bytes,
     }
 }
 
-/// Headers: the attributes of CloudEvents in binary mode, and the count of hops.
+/// Returns extension attributes for what streams know of an event beside its object, so that another engine can compute the same figures:
+/// `sequence` and the time of the record, and of a payment who paid whom, what moved and how long it waited. Only the platform may see them.
+pub(super) fn extensions(reader: &Reader, record: &Record) -> Vec<(&'static str, String)> {
+    let number = |number: Option<u64>| number.map(|number| number.to_string());
+    let all = [
+        // As texts, too, the numbers are in order.
+        ("sequence", Some(format!("{:020}", record.ctx.position))),
+        ("recordedms", number(Some(facts::recorded_ms(record)))),
+        ("payer", facts::payer(reader, record)),
+        ("payee", facts::payee(reader, record)),
+        ("amountmoved", number(facts::amount_moved(record))),
+        ("waitedms", number(facts::waited_ms(record))),
+    ];
+    let all = all.into_iter();
+    all.filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
+/// Headers: the attributes of CloudEvents in binary mode with `extensions`, and the count of hops.
 pub(super) fn headers(
     adapter: &dyn Adapter,
     event: &OutgoingEvent,
+    extensions: Vec<(&'static str, String)>,
     hops: u8,
 ) -> Vec<(String, Bytes)> {
     let prefix = adapter.attribute_prefix();
-    let attributes = attributes(event, SOURCE).into_iter();
+    let attributes = attributes(event, SOURCE).into_iter().chain(extensions);
     // In binary mode the media type is the message's own.
     let attributes = attributes.filter(|(name, _)| *name != "datacontenttype");
     let mut headers: Vec<(String, Bytes)> = attributes

@@ -14,10 +14,11 @@ use tributary_api::attempt_note::AttemptNote;
 use tributary_api::brokers::{EventTemplate, Standing};
 use tributary_api::render::event::outgoing_event_of;
 use tributary_engine::{Clock, Permit, Reader};
+use tributary_ledger::OwnerId;
 use tributary_messaging::{Messaging, Receipt, SubscriptionId};
 
 use super::back_off::BackOff;
-use super::event_message::{body, fill, headers};
+use super::event_message::{body, extensions, fill, headers};
 use super::inbound::sleep;
 use super::outlet::Outlet;
 use super::reply::{order_of, reply};
@@ -304,6 +305,10 @@ impl Outbound {
                 let event = outgoing_event_of(&self.reader, &record)?;
                 let filled = |template: &EventTemplate| fill(template, &event);
                 let key = key.as_ref().map(filled).or_else(|| event.subject.clone());
+                let extensions = match self.messaging.scope(self.id) {
+                    Some(OwnerId::PLATFORM) => extensions(&self.reader, &record),
+                    _ => Vec::new(),
+                };
                 let (body, content_type) = body(&event, self.content_type.as_deref());
                 Ok(Some(Outgoing {
                     address: Address {
@@ -311,7 +316,7 @@ impl Outbound {
                         routing_key: routing_key.as_ref().map(filled),
                     },
                     key,
-                    headers: headers(adapter, &event, hops),
+                    headers: headers(adapter, &event, extensions, hops),
                     content_type,
                     message_id: event.event.id().to_owned(),
                     correlation_id: None,

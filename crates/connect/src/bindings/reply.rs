@@ -66,7 +66,7 @@ pub(super) fn reply(
     Ok(Outgoing {
         address: adapter.address(address.to()),
         key: event.subject.clone(),
-        headers: headers(adapter, &event, origin.hops()),
+        headers: headers(adapter, &event, Vec::new(), origin.hops()),
         content_type,
         message_id: event.event.id().to_owned(),
         correlation_id: address.correlation_id().map(str::to_owned),

@@ -7,6 +7,9 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 use tributary_api::form::request::Notes;
 use tributary_api::render::common::payment_of;
+use tributary_api::render::facts::{
+    amount_moved, known_owner, recorded_ms, waited_ms,
+};
 use tributary_api::render::notes::{present_notes, record_notes};
 use tributary_api::render::payment::{PaymentKindForm, PaymentStatusForm};
 use tributary_engine::{IdKind, Reader};
@@ -14,9 +17,6 @@ use tributary_ledger::codec::Record;
 use tributary_ledger::{AccountId, Body, Data, OwnerId, Payment};
 
 use crate::expression::{FieldId, Fields, Scalar, Type, Value};
-
-/// Nanoseconds of a millisecond, in which expressions see times.
-const NS_PER_MS: u64 = 1_000_000;
 
 /// Path of what a caller published.
 pub(crate) const DATA: &str = "data";
@@ -209,17 +209,14 @@ impl<'r> EventFields<'r> {
         let payment = self.payment();
         let of = |amount: fn(&Payment) -> u64| payment.map(amount);
         let amount = match field {
-            EventField::Created => Some(self.record.ctx.timestamp / NS_PER_MS),
-            EventField::Amount if self.is_refund() => self.moved(),
+            EventField::Created => Some(recorded_ms(&self.record)),
+            EventField::Amount if self.is_refund() => amount_moved(&self.record),
             EventField::Amount => of(|payment| payment.amount),
-            EventField::AmountMoved => self.moved(),
+            EventField::AmountMoved => amount_moved(&self.record),
             EventField::AmountHeld => of(|payment| payment.held),
             EventField::AmountCaptured => of(|payment| payment.captured),
             EventField::AmountRefunded => of(|payment| payment.refunded),
-            EventField::Waited => {
-                let now = self.record.ctx.timestamp;
-                payment.map(|payment| now.saturating_sub(payment.created_at) / NS_PER_MS)
-            }
+            EventField::Waited => waited_ms(&self.record),
             _ => return None,
         };
         Some(amount.and_then(|amount| i64::try_from(amount).ok()))
@@ -240,8 +237,8 @@ impl<'r> EventFields<'r> {
             EventField::Payer => return self.account_owner(payment?.source),
             EventField::Payee => return self.account_owner(payee()?),
             EventField::Owner => match &record.command.body {
-                Body::Publish(_) => self.owner_name(record.command.actor.owner),
-                _ => self.owner_name(payment?.owner),
+                Body::Publish(_) => known_owner(self.reader, record.command.actor.owner),
+                _ => known_owner(self.reader, payment?.owner),
             },
             EventField::OrderKey => match &record.command.body {
                 Body::Publish(publish) => publish.key.as_ref().map(ToString::to_string),
@@ -265,21 +262,6 @@ impl<'r> EventFields<'r> {
 
     fn is_refund(&self) -> bool {
         matches!(self.record.command.body, Body::Refund(_))
-    }
-
-    /// What this record moved from or to the account that pays.
-    fn moved(&self) -> Option<u64> {
-        let source = self.payment()?.source;
-        let legs = self.record.outcome.legs.iter();
-        let of_source = legs.filter(|leg| leg.account == source);
-        Some(of_source.map(|leg| leg.amount.unsigned_abs()).sum())
-    }
-
-    fn owner_name(&self, owner: OwnerId) -> Option<String> {
-        match owner {
-            OwnerId::PLATFORM => Some(PLATFORM.to_owned()),
-            owner => self.reader.owner_name(owner).map(|name| name.to_string()),
-        }
     }
 
     fn account_owner(&self, account: AccountId) -> Option<FieldText> {

@@ -114,7 +114,7 @@ impl Columns {
             (About::Refusal, EventField::Payment) => self.leaf(&object("payment"), "STRING"),
             (About::Refusal, _) => refused(),
             (_, EventField::AmountMoved) => Ok(header_number("ce_amountmoved")),
-            (_, EventField::Waited) => Ok(header_number("ce_waited")),
+            (_, EventField::Waited) => Ok(header_number("ce_waitedms")),
             (_, EventField::Payer) => Ok(header("ce_payer")),
             (_, EventField::Payee) => Ok(header("ce_payee")),
             (_, EventField::Amount) => self.leaf(&object("amount"), "BIGINT"),

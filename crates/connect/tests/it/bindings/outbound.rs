@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tributary_api::brokers::{BindingFigures, Standing};
+use tributary_api::time::parse_timestamp;
 use tributary_connect::port::Message;
 use tributary_ledger::Overdraft;
 
@@ -251,5 +252,55 @@ fn events_go_out_in_the_order_of_their_object_and_outlive_a_broker_that_is_down(
     for kinds in seen.values() {
         assert_eq!(kinds.len(), 2, "{kinds:?}");
         assert!(kinds[0].contains("captured"), "{kinds:?}");
+    }
+}
+
+#[test]
+fn events_of_the_platform_say_who_paid_whom_and_what_moved() {
+    let scene = Scene::new();
+    scene.broker.declare("payment_events");
+    let out = json!({
+        "kind": "binding", "slug": "events", "binder": "main", "direction": "out",
+        "destination": "payment_events",
+    });
+    scene.apply(&[scene.binder(), scene.orders(), out]);
+    let subscription = json!({
+        "kind": "subscription", "slug": "all", "binding": "events", "events": ["payment.*", "account.opened"],
+    });
+    scene.apply(&[subscription]);
+    let mut order = scene.payment("anna", 10);
+    order["payment"]["capture_method"] = json!("manual");
+    order["payment"]["expires_at"] = json!("2099-01-01T00:00:00Z");
+    scene.put("order", &order);
+    let authorized = scene.take("payment_events", 1).remove(0);
+    let payment = body(&authorized)["data"]["object"]["id"].clone();
+    let capture = json!({"capture": {"payment": payment, "amount": 4, "final": false}});
+    scene.put("capture", &capture);
+    let captured = scene.take("payment_events", 1).remove(0);
+    scene.open_account("other", Overdraft::NONE);
+    let opened = scene.take("payment_events", 1).remove(0);
+    let number = |message: &Message, name: &str| {
+        let text = header(message, name).map(str::to_owned);
+        text.and_then(|text| text.parse::<u64>().ok())
+    };
+    let mut before = 0;
+    for (message, moved) in [
+        (&authorized, Some(0)),
+        (&captured, Some(4)),
+        (&opened, None),
+    ] {
+        let sequence = header(message, "ce_sequence").expect("a position");
+        assert_eq!(sequence.len(), 20, "{sequence}");
+        let sequence = number(message, "ce_sequence").expect("a number");
+        assert!(sequence > before, "{sequence}");
+        before = sequence;
+        let created = body(message)["created"].as_str().and_then(parse_timestamp);
+        let created = created.map(|nanos| nanos / 1_000_000);
+        assert!(created.is_some() && number(message, "ce_recordedms") == created);
+        assert_eq!(number(message, "ce_amountmoved"), moved);
+        assert_eq!(number(message, "ce_waitedms").is_some(), moved.is_some());
+        let platform = moved.map(|_| "platform");
+        assert_eq!(header(message, "ce_payer"), platform);
+        assert_eq!(header(message, "ce_payee"), platform);
     }
 }
