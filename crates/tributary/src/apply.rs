@@ -72,6 +72,29 @@ impl SettingsFile {
     }
 }
 
+/// Returns the stream with a slug in a file of settings, as a request would make it.
+pub(crate) fn read_stream(path: &Path, slug: &str) -> anyhow::Result<Value> {
+    let file = read_file(path)?;
+    let settings = file.request["settings"].as_array();
+    let streams = settings.into_iter().flatten();
+    let streams: Vec<&Value> = streams
+        .filter(|setting| setting["kind"] == "stream")
+        .collect();
+    let found = streams.iter().find(|stream| stream["slug"] == slug);
+    found.copied().cloned().ok_or_else(|| {
+        let known = streams.iter().map(|stream| stream["slug"].to_string());
+        let known: Vec<String> = known.collect();
+        usage_error(match known.is_empty() {
+            true => format!("{} has no [[stream]]", file.path),
+            false => format!(
+                "{} has no stream `{slug}`, but {}",
+                file.path,
+                known.join(", ")
+            ),
+        })
+    })
+}
+
 /// Reads the file for `serve --apply`. A wrong file ends the start before the server listens.
 pub(crate) fn read_for_serve(path: &Path, prune: &cli::Prune) -> anyhow::Result<SettingsFile> {
     let mut file = read_file(path)?;

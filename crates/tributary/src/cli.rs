@@ -58,6 +58,8 @@ pub(crate) enum Command {
     /// Calculate how many workers a queue needs.
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(Plan),
+    /// Write a stream for another engine.
+    Streams(Streams),
     /// Run one journal on many nodes, over a log in PostgreSQL.
     #[command(after_help = CLUSTER_EXAMPLES)]
     Cluster(Cluster),
@@ -429,6 +431,77 @@ pub(crate) enum Time {
     Wait,
     /// From arrival until the worker is done
     Total,
+}
+
+const FLINK_SQL_EXAMPLES: &str = "\
+For a stream that has outgrown one server: the same figures by Apache Flink, from the topics of
+Kafka that a binding of direction `out` writes. A subscription of the platform must send all types
+of events that the stream names to that binding. The SQL is for Flink 2.2 with its connector to
+Kafka 5.0. What Flink can't compute exactly is refused, with what to do.
+
+An event that lacks a field fails Flink's job, as it stops the stream. `Moving to Flink` in
+docs/streams.md says when to move, how, and what differs.
+
+Examples:
+  tributary streams flink-sql volume --topic payment_events --brokers kafka:9092 \\
+    --server http://127.0.0.1:8080 --api-key-file key > volume.sql
+  tributary streams flink-sql volume --topic payment_events --file examples/streams/volume.toml
+  sql-client.sh -f volume.sql                     Flink's own command line
+
+With --file, no server is needed.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Streams {
+    #[command(subcommand)]
+    pub(crate) command: StreamsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StreamsCommand {
+    /// Write Flink SQL that computes a stream over the events that a binding writes to Kafka.
+    #[command(after_help = FLINK_SQL_EXAMPLES)]
+    FlinkSql(FlinkSql),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FlinkSql {
+    /// Slug of the stream; with --server also its id
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Topic with the events; can be repeated, as for a binding whose routing key is `{type}`
+    #[arg(long, value_name = "TOPIC", required = true)]
+    pub(crate) topic: Vec<String>,
+    /// Brokers of Kafka, as Flink reaches them
+    #[arg(long, value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
+    pub(crate) brokers: String,
+    /// File of settings that holds the [[stream]], TOML or JSON, instead of --server
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Where the rows go
+    #[arg(long, value_enum, default_value_t = FlinkSink::UpsertKafka)]
+    pub(crate) sink: FlinkSink,
+    /// Topic of the rows, which must exist [default: streams.NAME]
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) sink_topic: Option<String>,
+    /// Folder of the rows, for --sink filesystem
+    #[arg(long, value_name = "DIR", required_if_eq("sink", "filesystem"))]
+    pub(crate) path: Option<String>,
+    /// How much later than a younger event an event may come out of Kafka and still be counted, beside the stream's own lateness: seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) disorder: u64,
+}
+
+/// Where Flink writes the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FlinkSink {
+    /// A topic; the key of a message is the key of the row and the end of its window
+    UpsertKafka,
+    /// A topic; messages have no key
+    Kafka,
+    /// Files of JSON
+    Filesystem,
 }
 
 const CLUSTER_EXAMPLES: &str = "\

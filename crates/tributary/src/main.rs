@@ -31,6 +31,7 @@ mod serve;
 mod spreadsheet;
 mod stop;
 mod store;
+mod streams;
 mod terminal;
 mod verify;
 
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Keys(arguments) => keys::keys(arguments),
         Command::Listen(arguments) => listen::listen(arguments),
         Command::Plan(arguments) => plan::plan(arguments),
+        Command::Streams(arguments) => streams::streams(&arguments.command),
         Command::Cluster(arguments) => cluster::commands::cluster(&arguments.command),
     };
     match result {

@@ -17,6 +17,8 @@ mod discovery;
 mod documentation;
 #[cfg(all(feature = "kafka", feature = "postgres"))]
 mod fire;
+#[cfg(feature = "kafka")]
+mod flink;
 mod full;
 mod generators;
 mod history;

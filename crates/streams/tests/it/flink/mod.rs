@@ -1,5 +1,6 @@
 //! Streams as SQL of Flink: golden files, refusals, and texts that try to leave their quotes.
 
+mod engine;
 mod injection;
 
 use std::path::{Path, PathBuf};
