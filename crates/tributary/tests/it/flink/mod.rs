@@ -132,7 +132,7 @@ impl<'s> Day<'s> {
             body["expires_at"] = json!("2199-01-01T00:00:00Z");
         }
         if self.random.below(4) > 0 {
-            let methods = ["card", "o'clock", "caf\u{e9} \u{1f600}", "17", "x\\y`;\n"];
+            let methods = ["card", "o'clock", "caf\u{e9} \u{1f600}", "17", "x\\y`;--"];
             let method = methods[usize::try_from(self.random.below(5)).expect("small")];
             body["metadata"] = json!({"method": method});
         }
@@ -145,11 +145,13 @@ impl<'s> Day<'s> {
         let Some((payment, is_hold)) = self.open.pop() else {
             return;
         };
-        let (path, body) = match is_hold {
-            true => ("captures", json!({"amount": 3, "final": false})),
-            false => ("refunds", json!({"amount": 4})),
+        match is_hold {
+            true => {
+                let path = format!("/v1/payments/{payment}/capture");
+                self.post(&path, &json!({"amount": 3, "final": false}))
+            }
+            false => self.post("/v1/refunds", &json!({"payment": payment, "amount": 4})),
         };
-        self.post(&format!("/v1/payments/{payment}/{path}"), &body);
     }
 
     fn publish(&mut self, at: i64) {
