@@ -33,11 +33,11 @@ CREATE TEMPORARY VIEW `volume.counted` AS SELECT
   CAST(CAST(`headers`['ce_recordedms'] AS STRING) AS BIGINT) AS `time`,
   CAST(`headers`['ce_sequence'] AS STRING) AS `sequence`,
   CASE WHEN `data`.`object`.`currency` IS NOT NULL THEN `data`.`object`.`currency` ELSE CAST(CAST(CONCAT('the field currency of the key has no value in the event ', `id`) AS BIGINT) AS STRING) END AS `key0`,
-  CASE WHEN CAST(CAST(`headers`['ce_waited'] AS STRING) AS BIGINT) IS NOT NULL THEN CAST(CAST(`headers`['ce_waited'] AS STRING) AS BIGINT) ELSE CAST(CONCAT('the input of longest has no value in the event ', `id`) AS BIGINT) END AS `input0`,
-  CASE WHEN CAST(CAST(`headers`['ce_waited'] AS STRING) AS BIGINT) IS NOT NULL THEN CAST(CAST(`headers`['ce_waited'] AS STRING) AS BIGINT) ELSE CAST(CONCAT('the input of waited has no value in the event ', `id`) AS BIGINT) END AS `input2`
+  CASE WHEN CAST(CAST(`headers`['ce_waitedms'] AS STRING) AS BIGINT) IS NOT NULL THEN CAST(CAST(`headers`['ce_waitedms'] AS STRING) AS BIGINT) ELSE CAST(CONCAT('the input of longest has no value in the event ', `id`) AS BIGINT) END AS `input0`,
+  CASE WHEN CAST(CAST(`headers`['ce_waitedms'] AS STRING) AS BIGINT) IS NOT NULL THEN CAST(CAST(`headers`['ce_waitedms'] AS STRING) AS BIGINT) ELSE CAST(CONCAT('the input of waited has no value in the event ', `id`) AS BIGINT) END AS `input2`
 FROM `volume.events` WHERE
   CASE WHEN CAST(`headers`['ce_recordedms'] AS STRING) IS NULL THEN CAST(CONCAT('the header recordedms, which only a subscription of the platform has, has no value in the event ', `id`) AS BOOLEAN)
-    WHEN `type` = 'payment.captured' THEN CASE WHEN (CAST(CAST(`headers`['ce_waited'] AS STRING) AS BIGINT) > 0) IS NOT NULL THEN (CAST(CAST(`headers`['ce_waited'] AS STRING) AS BIGINT) > 0) ELSE CAST(CONCAT('where of payment.captured has no value in the event ', `id`) AS BOOLEAN) END ELSE FALSE END;
+    WHEN `type` = 'payment.captured' THEN CASE WHEN (CAST(CAST(`headers`['ce_waitedms'] AS STRING) AS BIGINT) > 0) IS NOT NULL THEN (CAST(CAST(`headers`['ce_waitedms'] AS STRING) AS BIGINT) > 0) ELSE CAST(CONCAT('where of payment.captured has no value in the event ', `id`) AS BOOLEAN) END ELSE FALSE END;
 
 CREATE TEMPORARY VIEW `volume.once` AS SELECT * FROM (
   SELECT *, ROW_NUMBER() OVER (PARTITION BY `id` ORDER BY `proctime` ASC) AS `copy` FROM `volume.counted`
