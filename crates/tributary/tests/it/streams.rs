@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::crash::{Random, kills, verify};
-use crate::support::{PATIENCE, Server, all_pages, json_for, repository, text};
+use crate::support::{PATIENCE, Server, all_pages, json_for, repository, run, run_for, text};
 
 const METHODS: [&str; 3] = ["bank", "card", "cash"];
 
@@ -259,4 +259,51 @@ fn every_example_is_applied_and_runs() {
         wait_for_figures(&server, &path, |_| true);
     }
     assert!(server.stop().success());
+}
+
+#[test]
+fn the_sql_of_a_stream_is_the_same_by_a_file_and_by_a_server() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let server = Server::start(&directory.path().join("data"));
+    let example = repository().join("examples/streams/volume.toml");
+    let url = server.url();
+    let there = ["--server", &url, "--api-key-file", server.key_file()];
+    let file = ["--file", text(&example)];
+    let sql = |name: &str, place: &[&str]| {
+        let command = ["streams", "flink-sql", name, "--topic", "events"];
+        run(&[&command, place].concat())
+    };
+    let said = |output: &std::process::Output, code: i32| {
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{err}");
+        err
+    };
+    assert!(said(&sql("volume", &there), 2).contains("the server has no streams"));
+    run_for(0, &[&["apply", text(&example)], &there[..]].concat());
+    let (of_file, of_server) = (sql("volume", &file), sql("volume", &there));
+    assert!(said(&of_file, 0).is_empty() && said(&of_server, 0).is_empty());
+    assert_eq!(of_file.stdout, of_server.stdout);
+    let id = server.get("/v1/streams")["data"][0]["id"].clone();
+    let by_id = sql(id.as_str().expect("an id"), &there);
+    assert_eq!(by_id.stdout, of_file.stdout);
+    let text_of = String::from_utf8_lossy(&of_file.stdout);
+    assert!(text_of.contains("'topic' = 'streams.volume'"), "{text_of}");
+
+    let unknown = said(&sql("other", &file), 2);
+    assert!(
+        unknown.contains("has no stream `other`, but \"volume\""),
+        "{unknown}"
+    );
+    let unknown = said(&sql("other", &there), 2);
+    assert!(
+        unknown.contains("the server has no stream `other`, but volume"),
+        "{unknown}"
+    );
+    let waits = repository().join("examples/streams/uncaptured.toml");
+    let refused = said(&sql("uncaptured", &["--file", text(&waits)]), 2);
+    assert!(
+        refused.contains("Flink's SQL has no window that an event opens"),
+        "{refused}"
+    );
+    assert!(said(&sql("volume", &[]), 2).contains("--server URL is missing"));
 }

@@ -183,6 +183,12 @@ fn every_help_teaches_by_example() {
             "{command}: {said}"
         );
     }
+    let said = run(&["streams", "flink-sql", "--help"]);
+    let said = String::from_utf8_lossy(&said.stdout);
+    assert!(
+        said.contains("tributary streams flink-sql volume --topic"),
+        "{said}"
+    );
     let said = run(&["--help"]);
     assert!(String::from_utf8_lossy(&said.stdout).contains("Exit codes"));
 }

@@ -17,6 +17,8 @@ use crate::support::{PATIENCE, Server, all_pages};
 
 /// Steps of a test: payments, captures, refunds, published events, and moves of the clock.
 const STEPS: u64 = 300;
+/// Steps from one rewind of the subscription to the next.
+const STEPS_TO_REWIND: u64 = 100;
 /// How far the clock goes on at the end, so that every window before is over: seconds.
 const END_SECONDS: i64 = 7_200;
 
@@ -32,8 +34,8 @@ fn id(made: &Value) -> String {
     made["id"].as_str().expect("an id").to_owned()
 }
 
-/// A system whose clock the test moves, with a binding that sends all events to Kafka.
-fn start(cluster: &Cluster, data: &std::path::Path) -> Server {
+/// A system whose clock the test moves, with a binding that sends all events to Kafka, and the path of the subscription.
+fn start(cluster: &Cluster, data: &std::path::Path) -> (Server, String) {
     let server = Server::start_with_arguments(data, &["--sandbox"]);
     let url = format!("kafka://{}", cluster.kafka.address());
     let binder = json!({"slug": "main", "type": "kafka", "url": url});
@@ -43,10 +45,9 @@ fn start(cluster: &Cluster, data: &std::path::Path) -> Server {
     server.post("/v1/bindings", "binding", &binding).ok();
     let subscription =
         json!({"slug": "all", "binding": "events", "events": ["payment.#", "app.#"]});
-    server
-        .post("/v1/subscriptions", "subscription", &subscription)
-        .ok();
-    server
+    let made = server.post("/v1/subscriptions", "subscription", &subscription);
+    let path = format!("/v1/subscriptions/{}", id(&made.ok()));
+    (server, path)
 }
 
 fn make(server: &Server, stream: &Value) -> String {
@@ -225,7 +226,7 @@ fn flink_computes_the_rows_of_each_kind_of_window() {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
-    let server = start(&cluster, &directory.path().join("data"));
+    let (server, subscription) = start(&cluster, &directory.path().join("data"));
     let streams: Vec<Value> = STREAMS.iter().map(|stream| stream()).collect();
     let paths: Vec<String> = streams.iter().map(|stream| make(&server, stream)).collect();
     for stream in &streams {
@@ -236,8 +237,13 @@ fn flink_computes_the_rows_of_each_kind_of_window() {
         );
     }
     let mut day = Day::new(&server);
-    for _ in 0..STEPS {
+    for step in 1..=STEPS {
         day.step();
+        if step % STEPS_TO_REWIND == 0 {
+            // Every event comes to Flink once more, while windows are open.
+            let beginning = json!({"to": "beginning"});
+            day.post(&format!("{subscription}/rewind"), &beginning);
+        }
     }
     let until = day.end();
     for (stream, path) in streams.iter().zip(&paths) {
@@ -276,7 +282,7 @@ fn an_event_without_a_field_of_the_key_stops_both_engines() {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
-    let server = start(&cluster, &directory.path().join("data"));
+    let (server, _) = start(&cluster, &directory.path().join("data"));
     let path = make(&server, &strict());
     let job = cluster.run_sql(&server, "strict", directory.path());
     let mut day = Day::new(&server);
