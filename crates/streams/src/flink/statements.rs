@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use tributary_api::streaming::{StartForm, StreamTerms};
 
 use super::event::{About, Columns, RECORDED, SEQUENCE, SEQUENCE_DIGITS, header, header_number};
+use super::options::{Options, Sink};
 use super::text::{SPAN_MS_MAX, comment, identifier, interval};
-use super::{Options, Sink};
 use crate::driver::definition::Ready;
 use crate::driver::fields::EVENT_FIELDS;
 use crate::expression::{Expression, FieldId, NotInSql, Schema, Type, string_literal};

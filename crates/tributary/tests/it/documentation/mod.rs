@@ -205,6 +205,11 @@ fn the_page_of_the_command_line_works_as_pasted() {
 }
 
 #[test]
+fn the_page_of_streams_works_as_pasted() {
+    check(&["README.md", "docs/streams.md"]);
+}
+
+#[test]
 fn the_page_of_backups_works_as_pasted() {
     check(&["README.md", "docs/backup.md"]);
 }

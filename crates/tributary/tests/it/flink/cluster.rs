@@ -8,7 +8,7 @@ use serde_json::Value;
 use tributary_testkit::engine::Engine;
 
 use crate::http;
-use crate::support::{PATIENCE, Server, run_for, text, tool};
+use crate::support::{PATIENCE, Server, repository, run_for, text, tool};
 
 /// Topic of the events.
 pub(super) const TOPIC: &str = "payment_events";
@@ -42,6 +42,23 @@ while consumer.position(place) < end:
         for message in messages:
             if message.offset < end:
                 print(message.value.decode())
+";
+
+/// Writes the messages of a topic to a file: headers and value, one a line.
+const SAVE: &str = "
+import json, sys
+from kafka import KafkaConsumer, TopicPartition
+consumer = KafkaConsumer(bootstrap_servers=sys.argv[1])
+place = TopicPartition(sys.argv[2], 0)
+consumer.assign([place])
+end = consumer.end_offsets([place])[place]
+consumer.seek_to_beginning(place)
+with open(sys.argv[3], 'w') as file:
+    while consumer.position(place) < end:
+        for messages in consumer.poll(timeout_ms=500).values():
+            for message in messages:
+                headers = {name: value.decode() for name, value in message.headers}
+                print(json.dumps({'headers': headers, 'value': json.loads(message.value)}), file=file)
 ";
 
 /// Both engines. Killed when dropped.
@@ -119,6 +136,27 @@ impl Cluster {
     /// The messages of the topic of a stream's rows.
     pub(super) fn rows(&self, stream: &str) -> Vec<Value> {
         let printed = self.python(READ, &[&format!("streams.{stream}")]);
+        let lines = printed.lines().map(serde_json::from_str);
+        lines.map(|line| line.expect("JSON")).collect()
+    }
+
+    /// Writes the events that Flink has read to a file.
+    pub(super) fn save_events(&self, file: &Path) {
+        self.python(SAVE, &[TOPIC, text(file)]);
+    }
+
+    /// The rows that DuckDB computes of such a file, in the form of the messages of the topic of a stream's rows.
+    pub(super) fn batch_rows(&self, events: &Path, stream: &str) -> Vec<Value> {
+        let folder = repository().join("target/engines/flink/python/bin/python");
+        let output = Command::new(folder)
+            .arg(repository().join("crates/tributary/tests/it/flink/batch.py"))
+            .args([text(events), stream])
+            .stdin(Stdio::null())
+            .output()
+            .expect("Python runs");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stream}: {err}");
+        let printed = String::from_utf8(output.stdout).expect("UTF-8");
         let lines = printed.lines().map(serde_json::from_str);
         lines.map(|line| line.expect("JSON")).collect()
     }

@@ -1,4 +1,5 @@
-//! One definition, two engines: the rows of streams are those that Flink computes by the SQL of `tributary streams flink-sql`.
+//! One definition, two engines: the rows of streams are those that Flink computes by the SQL of `tributary streams flink-sql`, and those that
+//! DuckDB computes by SQL that a person wrote.
 
 mod cluster;
 mod definitions;
@@ -198,7 +199,7 @@ fn rows_of_server(server: &Server, path: &str, until: Timestamp) -> Rows {
     rows
 }
 
-/// The rows of Flink, of messages of its topic.
+/// The rows of Flink, of messages of its topic, or those of DuckDB.
 fn rows_of_flink(messages: &[Value], stream: &Value, until: Timestamp) -> Rows {
     let mut rows = Rows::new();
     let pick = |message: &Value, names: &mut dyn Iterator<Item = &str>| {
@@ -217,6 +218,13 @@ fn rows_of_flink(messages: &[Value], stream: &Value, until: Timestamp) -> Rows {
         }
     }
     rows
+}
+
+fn check(what: &str, found: &Rows, expected: &Rows) {
+    for (key, row) in found {
+        assert_eq!(expected.get(key), Some(row), "{what}: {key:?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{what}");
 }
 
 #[test]
@@ -246,6 +254,7 @@ fn flink_computes_the_rows_of_each_kind_of_window() {
         }
     }
     let until = day.end();
+    let events = directory.path().join("events.jsonl");
     for (stream, path) in streams.iter().zip(&paths) {
         let slug = stream["slug"].as_str().expect("a slug");
         wait_for_figures(&server, path, |_| true);
@@ -267,10 +276,10 @@ fn flink_computes_the_rows_of_each_kind_of_window() {
             );
             std::thread::sleep(Duration::from_millis(500));
         };
-        for (key, row) in &found {
-            assert_eq!(expected.get(key), Some(row), "{slug}: {key:?}");
-        }
-        assert_eq!(found.len(), expected.len(), "{slug}");
+        check(slug, &found, &expected);
+        cluster.save_events(&events);
+        let batch = rows_of_flink(&cluster.batch_rows(&events, slug), stream, until);
+        check(&format!("{slug} by DuckDB"), &batch, &expected);
         eprintln!("{slug}: {} rows", found.len());
     }
 }
