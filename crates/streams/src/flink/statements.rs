@@ -226,25 +226,18 @@ impl Reader<'_> {
         let mut sources = Vec::new();
         for (number, source) in self.terms.from.iter().enumerate() {
             let field = format!("from[{number}].where");
-            let mut parts = Vec::new();
-            if !source.from_streams {
-                parts.extend(About::new(&source.event).not_of_streams());
-            }
+            let mut sql = "TRUE".to_owned();
             if let Some(filter) = &source.filter {
                 let filter = compile(&field, filter, &self.ready.schema)?;
-                let sql = self
-                    .sql(number, &filter)
-                    .map_err(|error| refused(&field, error))?;
-                parts.push(needed(
-                    &sql,
-                    Type::Bool,
-                    &format!("where of {}", source.event),
-                ));
+                let filter = self.sql(number, &filter);
+                let filter = filter.map_err(|error| refused(&field, error))?;
+                sql = needed(&filter, Type::Bool, &format!("where of {}", source.event));
             }
-            let sql = match parts.is_empty() {
-                true => "TRUE".to_owned(),
-                false => parts.join(" AND "),
-            };
+            let of_others = About::new(&source.event).not_of_streams();
+            if let Some(of_others) = of_others.filter(|_| !source.from_streams) {
+                // Nothing else is asked of what streams caused.
+                sql = format!("CASE WHEN {of_others} THEN {sql} ELSE FALSE END");
+            }
             sources.push((source.event.as_str(), sql));
         }
         let missing = raised(
