@@ -55,6 +55,7 @@ impl CommandDraft {
             effective_at: self.effective_at,
             text: self.text,
             origin: None,
+            assessment: None,
             body: self.body,
         }
     }

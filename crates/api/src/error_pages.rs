@@ -114,6 +114,7 @@ pages! {
     "return_exceeds_paid"
     "capture_exceeds_part"
     "refund_exceeds_part"
+    "payment_blocked"
     "insufficient_funds"
     "balance_overflow"
     "limit_exceeded"

@@ -20,6 +20,7 @@ pub fn create_first_key(engine: &Engine) -> Result<Option<String>, Refused> {
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body: Body::CreateApiKey(CreateApiKey {
             owner: OwnerName::platform(),
             access: Access::Write,

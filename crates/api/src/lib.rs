@@ -19,6 +19,7 @@ pub mod leadership;
 pub mod map;
 pub mod moment;
 pub mod render;
+pub mod risk;
 mod schema;
 pub mod settings;
 pub mod streaming;

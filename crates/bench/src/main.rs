@@ -30,6 +30,7 @@ mod report;
 mod requests;
 mod rest;
 mod restart;
+mod rules;
 mod schedule;
 mod server;
 mod skew;

@@ -218,6 +218,9 @@ pub(crate) struct HttpOptions {
     /// Ask /v1/batches for the ids of the payments instead of the payments (Prefer: return=minimal)
     #[arg(long)]
     pub(crate) minimal: bool,
+    /// Have 100 rules over 20 features assess every payment
+    #[arg(long)]
+    pub(crate) rules: bool,
     #[command(flatten)]
     pub(crate) load: Load,
 }

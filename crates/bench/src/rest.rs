@@ -13,6 +13,7 @@ use crate::options;
 use crate::payload::idempotency_key;
 use crate::report::{Conditions, Measurement, StorageSnapshot, finish_run};
 use crate::requests::{Head, Template, put_batch_head, put_get, put_post};
+use crate::rules::Rules;
 use crate::server::Server;
 use crate::skew::{AccountChooser, Random};
 
@@ -33,6 +34,8 @@ pub(crate) fn http(options: &options::HttpOptions) -> anyhow::Result<()> {
     }
     let server = Server::start(&options.load)?;
     let books = Books::prepare(&server, options.load.accounts)?;
+    let create = |()| Rules::create(&mut server.client()?, books.run);
+    let rules = options.rules.then_some(()).map(create).transpose()?;
     let before = StorageSnapshot::read(&server)?;
     let mut http = HttpClient::open(server.addr, options.connections)?;
     let mut work = PaymentLoad::new(&server, &books, &options.load, options.per_request);
@@ -47,12 +50,17 @@ pub(crate) fn http(options: &options::HttpOptions) -> anyhow::Result<()> {
     let measured = work.take_measurement()?;
     let records = options.warmup + options.payments;
     let balances = (measured.rejected == 0).then_some(&*work.balances);
-    books.check(&server, Some(records), balances)?;
+    let mut added = records;
+    if let Some(rules) = &rules {
+        rules.check(&mut server.client()?, records)?;
+        added += Rules::RECORDS;
+    }
+    books.check(&server, Some(added), balances)?;
     let conditions = Conditions {
-        mode: if options.minimal {
-            "http-minimal"
-        } else {
-            "http"
+        mode: match (options.minimal, options.rules) {
+            (true, _) => "http-minimal",
+            (false, true) => "http-rules",
+            (false, false) => "http",
         },
         load: &options.load,
         connections: options.connections,

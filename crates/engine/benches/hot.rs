@@ -40,6 +40,7 @@ fn command(number: u64, body: Body) -> Command {
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body,
     }
 }

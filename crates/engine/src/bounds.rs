@@ -5,12 +5,12 @@ use tributary_ledger::{
     self as ledger, Body, Command, Context, Destination, Key, Residency, WorkingSet,
 };
 use tributary_ledger::{
-    AccountId, AccountKind, Actor, Capture, CorrelationId, Currency, Data, Date, DeleteSetting,
-    Fee, Fees, Hold, LIMIT_WINDOW_NS_MAX, LIMITED_KINDS, LIMITS_PER_PAYMENT_MAX, LimitSubject,
-    LimitTerms, ManagedBy, OpenAccount, OrderKey, Origin, Overdraft, OwnerId, OwnerName, Part, Pay,
-    PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, Publish, PutSetting, Queue,
-    QueueTerms, Reason, Reference, Refund, ReplyAddress, ReturnPayout, SettingBody, SettingId,
-    SettingKind, SettlePayout, Share, Slug, Text, Topic,
+    AccountId, AccountKind, Actor, Assessment, Capture, CorrelationId, Currency, Data, Date,
+    DeleteSetting, Effect, Fee, Fees, Hold, LIMIT_WINDOW_NS_MAX, LIMITED_KINDS,
+    LIMITS_PER_PAYMENT_MAX, LimitSubject, LimitTerms, ManagedBy, OpenAccount, OrderKey, Origin,
+    Overdraft, OwnerId, OwnerName, Part, Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId,
+    PaymentKind, Publish, PutSetting, Queue, QueueTerms, Reason, Reference, Refund, ReplyAddress,
+    ReturnPayout, SettingBody, SettingId, SettingKind, SettlePayout, Share, Slug, Text, Topic,
 };
 
 use crate::request::{limit_bytes_max, record_bytes_max};
@@ -22,6 +22,7 @@ fn command(body: Body) -> Command {
     let longest = "a".repeat(ReplyAddress::BYTES_MAX);
     let reply = ReplyAddress::new(&longest, Some(&longest)).ok();
     assert!(reply.is_some());
+    let is_payment = matches!(body, Body::Pay(_) | Body::Run(_));
     Command {
         key: Key::from_bytes(&[b'k'; Key::BYTES_MAX]).expect("it is as long as may be"),
         actor: Actor::SYSTEM,
@@ -36,6 +37,10 @@ fn command(body: Body) -> Command {
             reply,
         )
         .map(Box::new),
+        assessment: is_payment
+            .then(|| Assessment::new(Effect::Allow, &[b'a'; Assessment::REPORT_BYTES_MAX]))
+            .flatten()
+            .map(Box::new),
         body,
     }
 }

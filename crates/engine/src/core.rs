@@ -395,16 +395,13 @@ impl Core {
                 let known = known.map(|used| used.1);
                 known.or_else(|| self.used_on_the_way(&request.queries().get(index)))
             };
-            if room == Room::Never {
-                let used: Vec<Option<KeyUse>> = (start..end).map(earlier_use).collect();
-                self.refuse_too_large(&request, start..end, &used, &mut verdicts);
-            } else if end == start + 1 {
+            if end == start + 1 {
                 // Nearly always: without a list.
                 let used = earlier_use(start);
-                self.decide_unit(&request, start..end, &[used], &mut verdicts);
+                self.decide_unit(&request, start..end, &[used], room, &mut verdicts);
             } else {
                 let used: Vec<Option<KeyUse>> = (start..end).map(earlier_use).collect();
-                self.decide_unit(&request, start..end, &used, &mut verdicts);
+                self.decide_unit(&request, start..end, &used, room, &mut verdicts);
             }
             start = end;
         }
@@ -438,20 +435,6 @@ impl Core {
         Room::Never
     }
 
-    /// Turns a new group away that no frame holds; one that was decided before is answered as it was.
-    fn refuse_too_large(
-        &mut self,
-        request: &Request,
-        unit: Range<usize>,
-        uses: &[Option<KeyUse>],
-        verdicts: &mut Vec<Verdict>,
-    ) {
-        if uses.iter().any(Option::is_some) || repeats_a_key(&request.commands[unit.clone()]) {
-            return self.decide_unit(request, unit, uses, verdicts);
-        }
-        verdicts.extend(unit.map(|_| Verdict::NotQueued(NotQueued::GroupTooLarge, false)));
-    }
-
     /// Asks for the memory that some commands will need, and for those that follow.
     fn warm(&mut self, request: &Request, next: Range<usize>) {
         let after = next.end..(next.end + COMMANDS_WARMED).min(request.len());
@@ -474,13 +457,15 @@ impl Core {
         request: &Request,
         unit: Range<usize>,
         uses: &[Option<KeyUse>],
+        room: Room,
         verdicts: &mut Vec<Verdict>,
     ) {
         let taken = uses.iter().flatten().count();
         if taken == 0 && !repeats_a_key(&request.commands[unit.clone()]) {
             // Only now, so that whoever was accepted before is told so again.
             let commands = &request.commands[unit.clone()];
-            return match self.not_queued(commands) {
+            let too_large = (room == Room::Never).then_some(NotQueued::GroupTooLarge);
+            return match too_large.or_else(|| self.not_queued(commands)) {
                 Some(why) => verdicts.extend(
                     commands
                         .iter()

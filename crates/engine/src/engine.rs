@@ -186,7 +186,7 @@ impl Engine {
     /// Makes a request and counts it among those that wait for the writer, if there is room for it.
     pub(crate) fn admit(
         &self,
-        commands: Vec<Command>,
+        mut commands: Vec<Command>,
         respond: Respond,
     ) -> Result<Request, Refused> {
         let count = commands.len();
@@ -207,6 +207,7 @@ impl Engine {
         if self.0.shared.queued.load(Ordering::Acquire) >= COMMANDS_QUEUED_MAX {
             return Err(overloaded());
         }
+        self.0.shared.assess(&mut commands);
         let request = Request::new(commands, respond);
         if request.bytes_max() > RECORD_BYTES_PER_REQUEST_MAX {
             return Err(Refused::TooLarge);

@@ -63,6 +63,10 @@ pub enum IdKind {
     Stream = 13,
     /// `lim_`: a limit, by its number, which is no position.
     Limit = 14,
+    /// A rule set, by the number of its setting.
+    RuleSet = 15,
+    /// A list, by the number of its setting.
+    List = 16,
 }
 
 impl IdKind {
@@ -83,6 +87,8 @@ impl IdKind {
             IdKind::Binding => "bnd",
             IdKind::Stream => "str",
             IdKind::Limit => "lim",
+            IdKind::RuleSet => "rset",
+            IdKind::List => "list",
         }
     }
 
@@ -93,12 +99,14 @@ impl IdKind {
 }
 
 /// Kinds of settings whose ids have a prefix of their own.
-const OWN_PREFIXES: [(SettingKind, IdKind); 5] = [
+const OWN_PREFIXES: [(SettingKind, IdKind); 7] = [
     (SettingKind::SUBSCRIPTION, IdKind::Subscription),
     (SettingKind::BINDER, IdKind::Binder),
     (SettingKind::BINDING, IdKind::Binding),
     (SettingKind::STREAM, IdKind::Stream),
     (SettingKind::LIMIT, IdKind::Limit),
+    (SettingKind::RULE_SET, IdKind::RuleSet),
+    (SettingKind::LIST, IdKind::List),
 ];
 
 /// Encodes and decodes the public ids of one journal. Cheap to clone.

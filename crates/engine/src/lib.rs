@@ -64,7 +64,7 @@ pub use ids::{IdKind, IdText, Ids};
 pub use memory::Memory;
 pub use meter::{Meter, Rates};
 pub use payload::parse_record;
-pub use ports::{AlwaysGranted, CommitHook, Judge, Judgement, Permit, Ports};
+pub use ports::{AlwaysGranted, CommitHook, Judge, Permit, Ports};
 pub use queue::{Figures as QueueFigures, LEVEL_NS as PRIORITY_LEVEL_NS};
 pub use request::{
     COMMANDS_PER_BATCH_MAX, NotQueued, RECORD_BYTES_PER_GROUP_MAX, RECORD_BYTES_PER_REQUEST_MAX,

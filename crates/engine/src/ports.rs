@@ -1,9 +1,9 @@
-//! The ports through which others take part in the engine's work: the hook of what follows the commit, the judge of queued
-//! payments, and the permit to work outwards.
+//! The ports through which others take part in the engine's work: the hook of what follows the commit, the judge of payments, and the
+//! permit to work outwards.
 
 use std::sync::Arc;
 
-use tributary_ledger::Payment;
+use tributary_ledger::Command;
 
 use crate::batch::Batch;
 
@@ -17,20 +17,19 @@ pub trait CommitHook: Send + Sync {
     fn committed(&self, batch: &Batch);
 }
 
-/// Judges queued payments before they run.
+/// Assesses payments before they are decided.
 pub trait Judge: Send + Sync {
-    /// Decides what is submitted for a queued payment whose turn has come. Called on a thread of its own, so it may take its time;
-    /// later payments of the queue wait for it.
-    fn judge(&self, payment: &Payment) -> Judgement;
-}
+    /// Whether there is anything to assess payments by. Asked for each request, so it must be cheap.
+    fn is_needed(&self) -> bool;
 
-/// What a [`Judge`] decides about a queued payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// The payment runs, if the ledger finds nothing against it.
-    Run,
-    /// The payment is voided.
-    Void,
+    /// Puts an assessment to each payment of a request that is assessed. The commands are in the order in which they will be decided, next
+    /// to each other. A queued payment comes twice: as it is made, and as [`Body::Run`](tributary_ledger::Body::Run) when its turn has
+    /// come.
+    ///
+    /// Called before the request waits for the writer, on the thread that submits it, which answers nobody meanwhile; for payments whose
+    /// turn has come on a thread of its own, and later payments of the queue wait for it. Also called for a repetition, whose
+    /// assessment is not used.
+    fn assess(&self, commands: &mut [Command]);
 }
 
 /// Says whether this node may do outward work: expire holds, run queued payments, hand out events.
@@ -49,12 +48,12 @@ impl Permit for AlwaysGranted {
     }
 }
 
-/// Who takes part in the engine's work. By default nobody does, every payment runs, and outward work is always allowed.
+/// Who takes part in the engine's work. By default nobody does, no payment is assessed, and outward work is always allowed.
 #[derive(Clone)]
 pub struct Ports {
     /// Learns of every batch.
     pub commit_hook: Option<Arc<dyn CommitHook>>,
-    /// Judges queued payments. Without one, every payment runs.
+    /// Assesses payments. Without one, none is.
     pub judge: Option<Arc<dyn Judge>>,
     /// Allows outward work.
     pub permit: Arc<dyn Permit>,

@@ -199,7 +199,10 @@ pub(crate) fn record_bytes_max(command: &Command) -> usize {
         _ => FULL_RECORD_BYTES,
     };
     let origin = command.origin.as_deref().map_or(0, origin_bytes);
-    RECORD_HEADER_BYTES + fixed + queue + command.key.as_bytes().len() + text + origin
+    let assessment = command.assessment.as_deref();
+    let assessment = assessment.map_or(0, |found| 3 + found.report().len());
+    let given = command.key.as_bytes().len() + text;
+    RECORD_HEADER_BYTES + fixed + queue + given + origin + assessment
 }
 
 /// Bytes of the names that a payment has.

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use tributary_journal::lock;
 use tributary_ledger::codec::Record;
-use tributary_ledger::{OwnerId, SharedBound, WorkingSet};
+use tributary_ledger::{Body, Command, OwnerId, SharedBound, WorkingSet};
 
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::core::QUEUE_LENGTH_MAX;
 use crate::failure::Failure;
-use crate::ports::Ports;
+use crate::ports::{Judge, Ports};
 use crate::read::Reader;
 use crate::record_cache::RecordCacheOptions;
 use crate::reply::{BriefReply, DurableRecord, Refused, Reply};
@@ -93,6 +93,23 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Whether payments are assessed now.
+    pub(crate) fn needs_judge(&self) -> bool {
+        let judge = self.ports.judge.as_deref();
+        judge.is_some_and(Judge::is_needed)
+    }
+
+    /// Has the judge, if there is one, assess the payments among the commands of a request.
+    pub(crate) fn assess(&self, commands: &mut [Command]) {
+        let is_payment = |command: &Command| matches!(command.body, Body::Pay(_) | Body::Run(_));
+        if let Some(judge) = &self.ports.judge
+            && judge.is_needed()
+            && commands.iter().any(is_payment)
+        {
+            judge.assess(commands);
+        }
+    }
+
     /// Makes the shared state of an engine over `backend`, whose state at the head is `set`.
     pub(crate) fn new(
         backend: &dyn Backend,
@@ -287,6 +304,7 @@ mod tests {
             effective_at: None,
             text: None,
             origin: None,
+            assessment: None,
             body: Body::Void(PaymentId(1)),
         }
     }

@@ -61,13 +61,14 @@ impl Stepper {
     }
 
     /// Decides commands into the open batch, which is handed over first if they don't fit.
-    pub fn accept(&mut self, commands: Vec<Command>) -> Stepped {
+    pub fn accept(&mut self, mut commands: Vec<Command>) -> Stepped {
         let slot: Slot = Arc::default();
         let stepped = Stepped(slot.clone());
         let respond = Box::new(move |resolved| {
             let before = lock(&slot).replace(resolved);
             assert!(before.is_none(), "a request is answered once");
         });
+        self.shared.assess(&mut commands);
         self.take(Request::new(commands, respond));
         stepped
     }
@@ -91,7 +92,7 @@ impl Stepper {
                 break selected;
             }
         };
-        let request = selected.and_then(|selected| selected.judge(&self.shared));
+        let request = selected.map(|selected| selected.judge(&self.shared));
         request.map(|request| self.take(request)).is_some()
     }
 

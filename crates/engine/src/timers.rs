@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tributary_ledger::{Actor, Body, Command, Key, PaymentId};
 
 use crate::failure::Failure;
-use crate::ports::Judgement;
 use crate::request::{Request, Resolved, Verdict};
 use crate::shared::Shared;
 
@@ -55,7 +54,7 @@ impl Timers {
         }
         let due = || shared.reader.due(at, EXPIRED_AT_ONCE_MAX);
         let selected = self.holds.select(now, shared.clock.running(), due)?;
-        selected.request("expire", |payment| Some(Body::Expire(payment)))
+        Some(selected.request("expire", Body::Expire, |_| ()))
     }
 
     /// Selects queued payments to run, if there are any at the time `at` and no request is under way.
@@ -122,45 +121,32 @@ impl RoundEnd {
 }
 
 impl Selected {
-    /// The request that runs the payments, as the judge decides, if there is one. Takes as long as the judge does. None if nothing
-    /// of it can be submitted now.
-    pub(crate) fn judge(self, shared: &Shared) -> Option<Request> {
-        let Some(judge) = &shared.ports.judge else {
-            return self.request("run", |payment| Some(Body::Run(payment)));
-        };
-        self.request("run", |id| match shared.reader.payment(id) {
-            Ok(Some(payment)) => Some(match judge.judge(&payment) {
-                Judgement::Run => Body::Run(id),
-                Judgement::Void => Body::Void(id),
-            }),
-            Ok(None) => None,
-            Err(failure) => {
-                tracing::error!(%failure, "a queued payment can't be read, so it does not run");
-                None
-            }
-        })
+    /// The request that runs the payments, as the judge assesses them, if there is one. Takes as long as the judge does.
+    pub(crate) fn judge(self, shared: &Shared) -> Request {
+        self.request("run", Body::Run, |commands| shared.assess(commands))
     }
 
-    /// The request of the commands with these bodies. None if there is none, which ends the round.
-    fn request(self, name: &str, body: impl Fn(PaymentId) -> Option<Body>) -> Option<Request> {
+    /// The request of the commands with these bodies.
+    fn request(
+        self,
+        name: &str,
+        body: impl Fn(PaymentId) -> Body,
+        assess: impl FnOnce(&mut [Command]),
+    ) -> Request {
         let now = self.now;
-        let command = |payment| {
-            Some(Command {
-                key: own_key(name, payment, now),
-                actor: Actor::SYSTEM,
-                linked: false,
-                effective_at: None,
-                text: None,
-                origin: None,
-                body: body(payment)?,
-            })
+        let command = |payment| Command {
+            key: own_key(name, payment, now),
+            actor: Actor::SYSTEM,
+            linked: false,
+            effective_at: None,
+            text: None,
+            origin: None,
+            assessment: None,
+            body: body(payment),
         };
-        let commands: Vec<Command> = self.payments.into_iter().filter_map(command).collect();
+        let mut commands: Vec<Command> = self.payments.into_iter().map(command).collect();
+        assess(&mut commands);
         let end = self.end;
-        if commands.is_empty() {
-            end.end(false);
-            return None;
-        }
         let respond = Box::new(move |resolved: Result<Resolved, Failure>| {
             let decided = |resolved: Resolved| {
                 let mut verdicts = resolved.verdicts.iter();
@@ -168,7 +154,7 @@ impl Selected {
             };
             end.end(resolved.is_ok_and(decided));
         });
-        Some(Request::new(commands, respond))
+        Request::new(commands, respond)
     }
 }
 

@@ -74,11 +74,10 @@ pub(crate) fn spawn(
             let (inbox, judging) = (inbox.clone(), shared.clone());
             threads.push(named("judge", shared.clone(), move || {
                 for selected in selected {
-                    if let Some(request) = selected.judge(&judging) {
-                        // Bounded by itself, and never turned away.
-                        judging.queue(&request);
-                        let _ended = inbox.send(Message::Requests(vec![request]));
-                    }
+                    let request = selected.judge(&judging);
+                    // Bounded by itself, and never turned away.
+                    judging.queue(&request);
+                    let _ended = inbox.send(Message::Requests(vec![request]));
                 }
             })?);
             Some(to_judge)
@@ -272,14 +271,14 @@ impl Writer {
         }
     }
 
-    /// Makes the request of selected payments. Where there is a judge, the judge's thread makes and sends it.
+    /// Makes the request of selected payments. Where they are to be assessed, the judge's thread makes and sends it.
     fn judge(&self, selected: Selected) -> Option<Request> {
         match &self.to_judge {
-            None => selected.judge(&self.shared),
-            Some(to_judge) => {
+            Some(to_judge) if self.shared.needs_judge() => {
                 let _ended = to_judge.send(selected);
                 None
             }
+            _ => Some(selected.judge(&self.shared)),
         }
     }
 

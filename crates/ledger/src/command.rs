@@ -1,9 +1,9 @@
 //! Commands: requests to change the ledger.
 
 use crate::{
-    Access, AccountId, AccountKind, AdvanceTime, ApiKeyId, Context, CorrelationId, Currency, Data,
-    Date, ExternalId, Key, Label, ManagedBy, ObjectId, OrderKey, Origin, Overdraft, OwnerId,
-    OwnerName, OwnerProfile, PaymentId, QueueMode, QueueTerms, Reason, Reference, Setting,
+    Access, AccountId, AccountKind, AdvanceTime, ApiKeyId, Assessment, Context, CorrelationId,
+    Currency, Data, Date, ExternalId, Key, Label, ManagedBy, ObjectId, OrderKey, Origin, Overdraft,
+    OwnerId, OwnerName, OwnerProfile, PaymentId, QueueMode, QueueTerms, Reason, Reference, Setting,
     SettingBody, SettingChange, SettingId, SettingKind, Slug, Text, Topic, Updated,
 };
 
@@ -39,6 +39,8 @@ pub struct Command {
     pub text: Option<Text>,
     /// Message from which the system made the command; none for a command of a caller. The digest does not cover the origin.
     pub origin: Option<Box<Origin>>,
+    /// What the rules for risk found; only of a payment that is made or runs. The digest does not cover it.
+    pub assessment: Option<Box<Assessment>>,
     /// Operation and its arguments.
     pub body: Body,
 }

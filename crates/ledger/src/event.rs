@@ -1,7 +1,7 @@
 //! The one event of each record.
 
 use crate::codec::{Operation, RecordRef};
-use crate::{ObjectId, PaymentKind, QueueMode};
+use crate::{ObjectId, Pay, PaymentKind, QueueMode};
 
 /// The routing key of a record's event: of a published one its topic. A record of an internal operation is no event
 /// ([`Operation::is_internal`]).
@@ -25,9 +25,7 @@ pub fn event_type<'a>(record: &RecordRef<'a>) -> &'a str {
         Operation::UnfreezeAccount => "account.unfrozen",
         Operation::CloseAccount => "account.closed",
         Operation::Pay if refused => "payment.failed",
-        Operation::Pay if record.is_queued() => "payment.queued",
-        Operation::Pay if record.is_hold() => "payment.authorized",
-        Operation::Pay => "payment.captured",
+        Operation::Pay => made(false, record.is_queued(), record.is_hold()),
         Operation::Capture if refused => "payment.capture_refused",
         Operation::Capture if held > 0 => "payment.partially_captured",
         Operation::Capture => "payment.captured",
@@ -83,12 +81,31 @@ fn update_event(record: &RecordRef<'_>, refused: bool) -> &'static str {
 }
 
 /// Returns the type of the event of a record that creates, runs or takes back a payout.
+/// The event of a payment that is made.
+fn made(is_payout: bool, is_queued: bool, is_hold: bool) -> &'static str {
+    match (is_payout, is_queued, is_hold) {
+        (false, true, _) => "payment.queued",
+        (false, false, true) => "payment.authorized",
+        (false, false, false) => "payment.captured",
+        (true, true, _) => "payout.queued",
+        (true, false, true) => "payout.created",
+        (true, false, false) => "payout.paid",
+    }
+}
+
+impl Pay {
+    /// Returns the type of the event that the payment will be if it is accepted.
+    pub fn expected_event(&self) -> &'static str {
+        let is_payout = self.kind == PaymentKind::Payout;
+        made(is_payout, self.queue.is_some(), self.hold.is_some())
+    }
+}
+
 fn payout_event(record: &RecordRef<'_>, held: u64) -> &'static str {
     match record.operation() {
         _ if record.rejection().is_some() => "payout.failed",
         Operation::Void => "payout.voided",
-        Operation::Pay if record.is_queued() => "payout.queued",
-        Operation::Pay if record.is_hold() => "payout.created",
+        Operation::Pay => made(true, record.is_queued(), record.is_hold()),
         Operation::Run if held > 0 => "payout.created",
         _ => "payout.paid",
     }

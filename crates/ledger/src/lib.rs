@@ -22,6 +22,7 @@ pub mod shares;
 mod account;
 mod api_key;
 mod apply;
+mod assessment;
 mod audience;
 mod command;
 mod context;
@@ -59,6 +60,7 @@ mod time;
 pub use account::{Account, AccountKind, AccountStatus, Overdraft};
 pub use api_key::{API_KEY_OVERLAP_MAX, Access, ApiKey, ApiKeyStatus, PreviousSecret};
 pub use apply::{apply, apply_record, apply_sparse};
+pub use assessment::{Assessment, Effect};
 pub use audience::{Audience, audience};
 pub use command::{
     Actor, Body, Capture, Command, CreateApiKey, CreateOwner, DeleteSetting, Destination, Fee,

@@ -144,6 +144,12 @@ impl Payment {
         self.split_base = Some(Box::new(after.collect()));
     }
 
+    /// Returns the payment that a command would create if it were accepted, without what each payee would get of it.
+    pub fn expected(command: &Command, pay: &Pay, ctx: Context, owner: OwnerId) -> Self {
+        let amounts = vec![0; pay.accounts().skip(1).count()];
+        Payment::created(command, pay, ctx, owner, Ok(&amounts))
+    }
+
     /// Returns the payment that a command creates: with the given amounts of its shares, or failed for this reason.
     #[inline]
     pub(crate) fn created(

@@ -7,7 +7,7 @@ macro_rules! rejections {
         /// If several reasons apply, the outcome has the one with the lowest number. Numbers and codes are never reused and
         /// never change their meaning; new ones are added in the gaps. 1xx: the actor; 2xx: the command by itself;
         /// 3xx: an object that it names does not exist; 4xx: not allowed to this actor; 5xx: the state of an object;
-        /// 6xx: balances and limits; 9xx: another command.
+        /// 6xx: risk, balances and limits; 9xx: another command.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u16)]
         pub enum Rejection {
@@ -173,6 +173,8 @@ rejections! {
     CaptureExceedsPart = 550, "capture_exceeds_part";
     /// An amount exceeds what is left to refund of the payee's part.
     RefundExceedsPart = 551, "refund_exceeds_part";
+    /// The rules for risk block the payment.
+    PaymentBlocked = 600, "payment_blocked";
     /// The available balance of an account is too low.
     InsufficientFunds = 601, "insufficient_funds";
     /// A balance would exceed 9007199254740991 minor units.

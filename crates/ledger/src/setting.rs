@@ -123,6 +123,22 @@ pub const SETTING_KINDS: &[KindRules] = &[
         body_bytes_max: 64,
         events: events!("limit"),
     },
+    KindRules {
+        kind: SettingKind::RULE_SET,
+        name: "rule_set",
+        put_by: PutBy::Platform,
+        in_all: 20,
+        body_bytes_max: SettingBody::BYTES_MAX,
+        events: events!("rule_set"),
+    },
+    KindRules {
+        kind: SettingKind::LIST,
+        name: "list",
+        put_by: PutBy::Platform,
+        in_all: 100,
+        body_bytes_max: SettingBody::BYTES_MAX,
+        events: events!("list"),
+    },
 ];
 
 impl SettingKind {
@@ -141,6 +157,10 @@ impl SettingKind {
     /// The most that an account or an owner may pay within a time. The only kind whose body the ledger reads: see
     /// [`LimitTerms`](crate::LimitTerms).
     pub const LIMIT: SettingKind = SettingKind(7);
+    /// Rules by which payments are assessed.
+    pub const RULE_SET: SettingKind = SettingKind(8);
+    /// Texts that rules look up.
+    pub const LIST: SettingKind = SettingKind(9);
 
     /// Returns the rules of this kind; none if this version does not know the kind.
     pub fn rules(self) -> Option<&'static KindRules> {

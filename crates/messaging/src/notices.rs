@@ -50,6 +50,7 @@ impl DeadLetterNotice {
             effective_at: None,
             text: None,
             origin: None,
+            assessment: None,
             body: Body::Publish(Publish {
                 topic: Topic::new("subscription.dead_letter").expect("a topic"),
                 key: None,

@@ -10,6 +10,7 @@ use tributary_api::brokers::Brokers;
 use tributary_api::error::ApiError;
 use tributary_api::failures::{internal_error, outcome_unknown};
 use tributary_api::intake::Intake;
+use tributary_api::risk::Risk;
 use tributary_api::settings::SettingTypes;
 use tributary_api::streaming::Streaming;
 use tributary_api::subscriptions::require_messaging;
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) brokers: Arc<dyn Brokers>,
     /// What checks and runs streams.
     pub(crate) streaming: Arc<dyn Streaming>,
+    /// What checks and applies rule sets.
+    pub(crate) risk: Arc<dyn Risk>,
     /// The kinds of settings that can be applied.
     pub(crate) setting_types: SettingTypes,
     pub(crate) reader: Reader,

@@ -36,4 +36,4 @@ mod version;
 pub use config::{Limits, Reloadable, ServerConfig, TlsFiles};
 pub use openapi::openapi_json;
 pub use rate::RateLimit;
-pub use serve::{Running, Server, StartError, take_short_turns};
+pub use serve::{Running, Server, Services, StartError, take_short_turns};

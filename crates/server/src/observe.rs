@@ -247,6 +247,7 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
     use tokio::sync::watch;
     use tributary_api::intake::Intake;
+    use tributary_api::risk::NoRisk;
     use tributary_api::settings::SettingTypes;
     use tributary_api::streaming::NoStreaming;
     use tributary_connect::adapters::Adapters;
@@ -290,6 +291,7 @@ mod tests {
                     engine.clock(),
                 )),
                 streaming: Arc::new(NoStreaming),
+                risk: Arc::new(NoRisk),
                 setting_types: SettingTypes::default(),
                 rate: RateLimiter::new(None),
                 threads: Vec::new(),

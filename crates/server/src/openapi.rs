@@ -33,9 +33,9 @@ use crate::app::App;
 use crate::cluster::places::{Place, place_of_route};
 use crate::response::ErrorResponse;
 use crate::routes::{
-    accounts, api_keys, attempts, batches, binders, bindings, books, clock, cluster, deliveries,
-    events, health, journal, limits, owners, pages, payments, payouts, queues, refunds, sandbox,
-    settings, stream, streams, subscriptions, timeline,
+    accounts, api_keys, attempts, backtests, batches, binders, bindings, books, clock, cluster,
+    deliveries, events, health, journal, limits, lists, owners, pages, payments, payouts, queues,
+    refunds, rule_sets, sandbox, settings, stream, streams, subscriptions, timeline,
 };
 use crate::version::CURRENT_VERSION;
 
@@ -102,6 +102,15 @@ pub(crate) fn build() -> (Router<App>, OpenApi) {
         .routes(routes!(bindings::drop_dead))
         .routes(routes!(limits::create, limits::list_all))
         .routes(routes!(limits::get, limits::update, limits::delete))
+        .routes(routes!(lists::create, lists::list_all))
+        .routes(routes!(lists::get, lists::update, lists::delete))
+        .routes(routes!(backtests::create))
+        .routes(routes!(rule_sets::create, rule_sets::list_all))
+        .routes(routes!(
+            rule_sets::get,
+            rule_sets::update,
+            rule_sets::delete
+        ))
         .routes(routes!(streams::create, streams::list_all))
         .routes(routes!(streams::get, streams::update, streams::delete))
         .routes(routes!(streams::pause))
@@ -244,6 +253,10 @@ fn finish(api: &mut OpenApi) {
             "limits",
             "The most that an account or an owner may pay within a time, for the platform.",
         ),
+        (
+            "rules",
+            "Rules by which payments are assessed before they are decided, and lists that rules look up, for the platform.",
+        ),
         ("settings", "Many settings at once, as a file says."),
         ("books", "The ledger as a whole, for the platform."),
         ("api_keys", "Who may call, for the platform."),
@@ -292,7 +305,7 @@ fn finish(api: &mut OpenApi) {
 }
 
 /// Operations that may come without an idempotency key: a change without one is made under a key of its own.
-const SETTING_CHANGES: [&str; 17] = [
+const SETTING_CHANGES: [&str; 21] = [
     "updateSubscription",
     "deleteSubscription",
     "pauseSubscription",
@@ -306,6 +319,10 @@ const SETTING_CHANGES: [&str; 17] = [
     "resumeBinding",
     "updateLimit",
     "deleteLimit",
+    "updateList",
+    "deleteList",
+    "updateRuleSet",
+    "deleteRuleSet",
     "updateStream",
     "deleteStream",
     "pauseStream",
@@ -326,6 +343,9 @@ fn finish_operation(path: &str, operation: &mut Operation, writes: bool) {
         || path.starts_with("/v1/binders/")
         || path.starts_with("/v1/bindings/")
         || path.starts_with("/v1/limits/")
+        || path.starts_with("/v1/lists/")
+        || path.starts_with("/v1/risk/")
+        || path.starts_with("/v1/rule_sets/")
         || path.starts_with("/v1/streams/");
     let keyed_if_wished =
         SETTING_CHANGES.contains(&operation.operation_id.as_deref().unwrap_or(""));
@@ -551,6 +571,8 @@ fn error_statuses(path: &str, writes: bool, authenticated: bool) -> Vec<u16> {
             "/v1/binders",
             "/v1/bindings",
             "/v1/limits",
+            "/v1/lists",
+            "/v1/rule_sets",
             "/v1/streams",
             "/v1/settings",
         ]

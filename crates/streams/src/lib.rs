@@ -7,7 +7,8 @@
 
 pub mod driver;
 pub mod expression;
-pub mod model;
 pub mod flink;
+pub mod model;
 pub mod queueing;
+pub mod risk;
 pub mod stream;

@@ -15,6 +15,7 @@ use std::time::Instant;
 use tributary_api::caller::{Caller, authenticate, internal_token};
 use tributary_api::render::entry::entry;
 use tributary_api::render::payment::payment;
+use tributary_api::risk::NoRisk;
 use tributary_api::streaming::NoStreaming;
 use tributary_api::token::Secret;
 use tributary_connect::adapters::Adapters;
@@ -28,7 +29,7 @@ use tributary_ledger::{
     Fees, Key, OpenAccount, Overdraft, OwnerId, OwnerName, Pay, PaymentId, PaymentKind, Reference,
     ReferenceSpace,
 };
-use tributary_server::{Server, ServerConfig};
+use tributary_server::{Server, ServerConfig, Services};
 
 const ACCOUNTS: u64 = 1_000;
 const BATCH: u64 = 1_000;
@@ -79,19 +80,15 @@ fn http_costs(engine: &Engine, secret: &Secret, bytes_max: u64) {
     let reader = engine.reader();
     let keyring = Keyring::unusable("a measurement needs no secrets");
     let brokers = Adapters::new(Vec::new(), keyring, reader.ids().clone(), engine.clock());
-    let server = {
-        let (engine, brokers) = (engine.clone(), Arc::new(brokers));
-        Server::start(
-            config,
-            engine,
-            None,
-            None,
-            brokers,
-            Arc::new(NoStreaming),
-            None,
-        )
+    let services = Services {
+        messaging: None,
+        transport: None,
+        brokers: Arc::new(brokers),
+        streaming: Arc::new(NoStreaming),
+        risk: Arc::new(NoRisk),
+        leadership: None,
     };
-    let server = server.expect("it starts");
+    let server = Server::start(config, engine.clone(), services).expect("it starts");
     let mut stream = TcpStream::connect(server.addr()).expect("it listens");
     stream.set_nodelay(true).expect("it is a socket");
     let token = internal_token(reader.ids(), secret);
@@ -321,6 +318,7 @@ fn command(number: u64, body: Body) -> Command {
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body,
     }
 }

@@ -19,6 +19,7 @@ pub fn command(key: &str, body: Body) -> Command {
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body,
     }
 }

@@ -569,6 +569,7 @@ pub fn system_command(name: &str, payment: u64, now: u64, body: fn(PaymentId) ->
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body: body(PaymentId(payment)),
     }
 }

@@ -4,14 +4,14 @@
 mod details;
 
 use tributary_ledger::{
-    AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body,
-    Capture, Command, CorrelationId, CreateApiKey, Currency, Data, Date, DeleteSetting,
-    Destination, ExternalId, Fee, Fees, Hold, Key, LIMITED_KINDS, Label, LimitSubject, LimitTerms,
-    ManagedBy, OpenAccount, OrderKey, Origin, Overdraft, OwnerId, OwnerName, Part, Pay,
-    PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, PaymentStatus, Priority, Publish,
-    PutSetting, Queue, QueueMode, QueueTerms, Reason, Reference, Refund, ReplyAddress, ReplyTo,
-    ReturnPayout, SHARES_MAX, SettingBody, SettingId, SettingKind, SettlePayout, Share, Slug, Text,
-    Topic, Updated,
+    AMOUNT_MAX, Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId,
+    Assessment, Body, Capture, Command, CorrelationId, CreateApiKey, Currency, Data, Date,
+    DeleteSetting, Destination, Effect, ExternalId, Fee, Fees, Hold, Key, LIMITED_KINDS, Label,
+    LimitSubject, LimitTerms, ManagedBy, OpenAccount, OrderKey, Origin, Overdraft, OwnerId,
+    OwnerName, Part, Pay, PayeeAmount, PayeeAmounts, Payees, PaymentId, PaymentKind, PaymentStatus,
+    Priority, Publish, PutSetting, Queue, QueueMode, QueueTerms, Reason, Reference, Refund,
+    ReplyAddress, ReplyTo, ReturnPayout, SHARES_MAX, SettingBody, SettingId, SettingKind,
+    SettlePayout, Share, Slug, Text, Topic, Updated,
 };
 
 use crate::model::Model;
@@ -111,6 +111,7 @@ impl Workload {
             effective_at,
             text: self.text(),
             origin: self.origin(),
+            assessment: self.assessment(&body),
             body,
         }
     }
@@ -119,6 +120,7 @@ impl Workload {
     pub fn derive_again(&mut self, command: &mut Command) {
         if self.rng.chance(20) {
             command.origin = self.origin();
+            command.assessment = self.assessment(&command.body);
         }
         if let Body::PutSetting(put) = &mut command.body
             && self.rng.chance(50)
@@ -139,6 +141,20 @@ impl Workload {
     }
 
     /// Returns the origin of a command that came as a message, as one in five does.
+    /// What a judge may find: only payments have an assessment.
+    fn assessment(&mut self, body: &Body) -> Option<Box<Assessment>> {
+        let is_payment = matches!(body, Body::Pay(_) | Body::Run(_));
+        if !is_payment || !self.rng.chance(20) {
+            return None;
+        }
+        let effect = match self.rng.chance(25) {
+            true => Effect::Block,
+            false => Effect::Allow,
+        };
+        let report = vec![b'r'; 1 + self.rng.index(300)];
+        Assessment::new(effect, &report).map(Box::new)
+    }
+
     fn origin(&mut self) -> Option<Box<Origin>> {
         if !self.rng.chance(20) {
             return None;

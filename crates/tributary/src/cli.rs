@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Calculate how many workers a queue needs.
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(Plan),
+    /// Check what rules for risk found.
+    #[command(after_help = RISK_EXAMPLES)]
+    Risk(Risk),
     /// Write a stream for another engine.
     Streams(Streams),
     /// Run one journal on many nodes, over a log in PostgreSQL.
@@ -346,6 +349,42 @@ pub(crate) struct Keys {
     /// Label of the key
     #[arg(long, value_name = "TEXT", default_value = "made on the command line")]
     pub(crate) label: String,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const RISK_EXAMPLES: &str = "\
+Examples:
+  tributary risk verify --data tributary-data";
+
+#[derive(Debug, Args)]
+pub(crate) struct Risk {
+    #[command(subcommand)]
+    pub(crate) command: RiskCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RiskCommand {
+    /// Compute every recorded assessment again, from the journal.
+    #[command(after_help = RISK_VERIFY_EXAMPLES)]
+    Verify(RiskVerify),
+}
+
+const RISK_VERIFY_EXAMPLES: &str = "\
+Computes the figures of streams again from the first record on, as of the record that each assessment
+names, and applies the rules of then. Needs the directory for itself: stop the server, or restore a
+backup into another directory. Exits with 4 if an assessment differs.
+
+Examples:
+  tributary risk verify --data tributary-data
+  tributary risk verify --data tributary-data --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct RiskVerify {
+    /// Data directory that no server uses
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -8,8 +8,7 @@ use tributary_api::caller::internal_token;
 use tributary_api::token::Secret;
 use tributary_connect::adapters::Adapters;
 use tributary_connect::webhooks::Keyring;
-use tributary_server::{Running, Server, ServerConfig};
-use tributary_streams::driver::Streams;
+use tributary_server::{Running, Server, ServerConfig, Services};
 
 use crate::client::Client;
 use crate::exit::StorageFailed;
@@ -36,9 +35,15 @@ impl LocalServer {
         let keyring = Keyring::unusable("this command seals no secrets");
         let ids = store.engine.reader().ids().clone();
         let brokers = Adapters::of_build(keyring, ids, store.engine.clock());
-        let (engine, messaging) = (store.engine.clone(), store.messaging.clone());
-        let (brokers, streams) = (Arc::new(brokers), Streams::new(engine.reader()));
-        let server = Server::start(config, engine, messaging, None, brokers, streams, None)
+        let services = Services {
+            messaging: store.messaging.clone(),
+            transport: None,
+            brokers: Arc::new(brokers),
+            streaming: store.streams.clone(),
+            risk: store.streams.rules(),
+            leadership: None,
+        };
+        let server = Server::start(config, store.engine.clone(), services)
             .context("cannot listen on the loopback")?;
         let token = internal_token(store.engine.reader().ids(), &internal);
         Ok(Self {

@@ -27,6 +27,7 @@ mod master_key;
 mod plan;
 mod quantity;
 mod reload;
+mod risk;
 mod serve;
 mod spreadsheet;
 mod stop;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Keys(arguments) => keys::keys(arguments),
         Command::Listen(arguments) => listen::listen(arguments),
         Command::Plan(arguments) => plan::plan(arguments),
+        Command::Risk(arguments) => risk::risk(&arguments.command),
         Command::Streams(arguments) => streams::streams(&arguments.command),
         Command::Cluster(arguments) => cluster::commands::cluster(&arguments.command),
     };

@@ -104,6 +104,7 @@ fn record_id(engine: &Engine, id: &str) -> anyhow::Result<()> {
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body: Body::PutSetting(Box::new(body)),
     };
     let replies = engine.execute_blocking(vec![command])?;

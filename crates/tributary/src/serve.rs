@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -16,7 +16,6 @@ use tributary_api::first_key::create_first_key;
 use tributary_api::leadership::Leadership;
 use tributary_api::settings::apply::{SettingsApply, apply};
 use tributary_api::settings::standard::standard_types;
-use tributary_api::streaming::Streaming;
 use tributary_api::token::{Secret, SecretSource};
 use tributary_api::transport::PushTransport;
 use tributary_connect::adapters::Adapters;
@@ -24,7 +23,7 @@ use tributary_connect::bindings::{Bindings, BindingsConfig};
 use tributary_connect::trust::system_roots_file;
 use tributary_connect::webhooks::{Rules, Settings, WebhookConfig, Webhooks};
 use tributary_engine::Options;
-use tributary_server::{Server, ServerConfig};
+use tributary_server::{Server, ServerConfig, Services};
 use tributary_streams::driver::Streams;
 
 use crate::apply::{SettingsFile, read_for_serve, summary};
@@ -46,6 +45,8 @@ use crate::stop::{ServeSignals, StopSignal};
 use crate::store::Store;
 use crate::terminal::print_line;
 
+/// Longest wait at a start for figures that rules look at.
+const FIGURES_WAIT: Duration = Duration::from_secs(60);
 /// Interval at which the main thread checks whether to stop.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -96,7 +97,7 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
     let keyring = webhook_config.keyring.clone();
     let adapters = Arc::new(Adapters::of_build(keyring, ids, store.engine.clock()));
     let brokers: Arc<dyn Brokers> = adapters.clone();
-    let streams = Streams::new(store.engine.reader());
+    let streams = store.streams.clone();
     let webhooks = Webhooks::start(
         webhook_config,
         store.engine.clone(),
@@ -108,24 +109,25 @@ pub(crate) fn serve(arguments: &cli::Serve) -> anyhow::Result<Exit> {
         let transport = webhooks
             .clone()
             .map(|webhooks| webhooks as Arc<dyn PushTransport>);
-        apply_file(&store, transport, brokers.clone(), streams.clone(), request)?;
+        apply_file(&store, transport, brokers.clone(), request)?;
     }
-    let server = Server::start(
-        server_config,
-        store.engine.clone(),
-        store.messaging.clone(),
-        webhooks
+    start_streams(&config, &store, &streams)?;
+    wait_for_figures(&streams, &stop);
+    let services = Services {
+        messaging: store.messaging.clone(),
+        transport: webhooks
             .clone()
             .map(|webhooks| webhooks as Arc<dyn PushTransport>),
         brokers,
-        streams.clone(),
-        leadership(&config, &store),
-    )?;
+        streaming: streams.clone(),
+        risk: streams.rules(),
+        leadership: leadership(&config, &store),
+    };
+    let server = Server::start(server_config, store.engine.clone(), services)?;
     // Create the key last: the key is shown only once, and a failed start must not use that up.
     let key = create_first_key_once(&config, &store)?;
     server.set_ready();
     let bindings = start_bindings(&store, adapters)?;
-    start_streams(&config, &store, &streams)?;
     let scheme = if config.tls.certificate.is_some() {
         "https"
     } else {
@@ -201,12 +203,31 @@ fn start_streams(config: &Config, store: &Store, streams: &Streams) -> anyhow::R
     started.context("streams")
 }
 
+/// Waits until the streams have caught up that rules look at, so that the first payments are assessed by all that is known. A stream may
+/// take long, after a restore: then payments go on without its figures.
+fn wait_for_figures(streams: &Streams, stop: &StopSignal) {
+    let begun = Instant::now();
+    let rules = streams.rules();
+    let mut is_told = false;
+    while !rules.have_figures() && !stop.is_requested() {
+        if begun.elapsed() >= FIGURES_WAIT {
+            tracing::warn!(
+                "the streams that rules look at are still catching up: until then their figures are missing"
+            );
+            return;
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::info!("waiting for the streams that rules look at");
+        }
+        std::thread::sleep(STOP_POLL_INTERVAL);
+    }
+}
+
 /// Makes the settings as the file of `--apply` says, in the platform's name.
 fn apply_file(
     store: &Store,
     transport: Option<Arc<dyn PushTransport>>,
     brokers: Arc<dyn Brokers>,
-    streaming: Arc<dyn Streaming>,
     read: SettingsFile,
 ) -> anyhow::Result<()> {
     let file: SettingsApply = serde_json::from_value(read.request.clone())
@@ -216,7 +237,13 @@ fn apply_file(
             "--apply needs the embedded backend: in memory no subscriptions are kept",
         ));
     }
-    let types = standard_types(store.engine.reader(), transport, brokers, streaming);
+    let types = standard_types(
+        store.engine.reader(),
+        transport,
+        brokers,
+        store.streams.clone(),
+        store.streams.rules(),
+    );
     let done = apply(&store.engine, &types, &Caller::system(), &file).map_err(|error| {
         let message = format!(
             "--apply: {}: {}",

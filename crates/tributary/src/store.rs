@@ -16,6 +16,7 @@ use tributary_ledger::{
     OwnerName,
 };
 use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, Storage, start_engine};
+use tributary_streams::driver::Streams;
 
 use crate::backup::refuse_backup;
 use crate::config::Backend;
@@ -26,6 +27,8 @@ pub(crate) struct Store {
     pub(crate) engine: Engine,
     /// None where subscriptions are not kept, or could not be read.
     pub(crate) messaging: Option<Arc<Messaging>>,
+    /// Not started: without, rules know no figures of streams.
+    pub(crate) streams: Arc<Streams>,
     /// This node of a cluster; none for a system of one process.
     pub(crate) member: Option<Arc<Member>>,
     /// Whether this process may do outward work now.
@@ -168,7 +171,9 @@ impl Store {
             ..options
         };
         let recovered = Engine::recover(backend, Arc::new(SteeredClock::system()), options)?;
+        let streams = Streams::new(recovered.reader());
         let ports = Ports {
+            judge: Some(streams.rules()),
             permit: permit.clone(),
             ..Ports::default()
         };
@@ -176,6 +181,7 @@ impl Store {
         Ok(Self {
             engine,
             messaging,
+            streams,
             member: None,
             permit,
             failure,
@@ -229,6 +235,7 @@ impl Store {
             effective_at: None,
             text: None,
             origin: None,
+            assessment: None,
             body: Body::CreateApiKey(CreateApiKey {
                 owner: OwnerName::platform(),
                 access: Access::Write,

@@ -431,6 +431,12 @@ impl Serialize for OwnerText {
     }
 }
 
+impl Serialize for TimeText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&crate::time::format_timestamp(self.0))
+    }
+}
+
 impl<'de> Deserialize<'de> for MetadataForm {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MetadataForm, D::Error> {
         struct Form;

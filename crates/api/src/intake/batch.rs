@@ -227,6 +227,7 @@ mod tests {
             effective_at: None,
             text: None,
             origin: None,
+            assessment: None,
             body: Body::Void(PaymentId(number)),
         }
     }

@@ -1,11 +1,13 @@
 //! The timeline of a payment, an account or an owner: what its records say, one thing after the other, and what became of their events.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{ApiKeyId, Body, Origin, SettingKind};
+use tributary_ledger::{ApiKeyId, Assessment, Body, Effect, Origin, SettingKind};
 use tributary_messaging::EndedAttempt;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
 
 use crate::caller::Caller;
 use crate::error::ApiError;
@@ -15,6 +17,7 @@ use crate::render::common::{Failure, event_type, owner_name};
 use crate::render::owner::OwnerObject;
 use crate::render::payment::{PaymentObject, PaymentStatusForm};
 use crate::render::resource::{Resource, object};
+use crate::schema::one_of;
 use crate::time::format_timestamp;
 
 /// Nanoseconds in a millisecond.
@@ -64,6 +67,9 @@ pub enum Entry {
         /// Where the payment stood then; null if nothing changed, and of accounts and owners.
         #[schema(required)]
         payment_status: Option<PaymentStatusForm>,
+        /// What the rules for risk found before, shown to the platform only; null for what was not assessed.
+        #[schema(required)]
+        assessment: Option<Box<AssessmentObject>>,
     },
     /// The account or the owner as the event left it; of a payment, after an update of its description or metadata.
     Change {
@@ -185,6 +191,38 @@ impl OriginObject {
     }
 }
 
+/// What the rules for risk found about a payment before it was decided.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TimelineAssessment)]
+pub struct AssessmentObject {
+    /// What the rules did with the payment.
+    #[schema(schema_with = effects)]
+    effect: &'static str,
+    /// How that came about; null if it can't be read.
+    #[schema(required, value_type = Option<Object>)]
+    report: Option<Box<RawValue>>,
+}
+
+fn effects() -> Object {
+    one_of([Effect::Allow, Effect::Block].map(effect_name))
+}
+
+fn effect_name(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Allow => "allow",
+        Effect::Block => "block",
+    }
+}
+
+impl AssessmentObject {
+    fn new(assessment: &Assessment) -> AssessmentObject {
+        AssessmentObject {
+            effect: effect_name(assessment.effect()),
+            report: serde_json::from_slice(assessment.report()).ok(),
+        }
+    }
+}
+
 /// What the records of one payment, account or owner say, `asked` being the first of them, and the attempts at their events: in the
 /// order of time.
 ///
@@ -267,6 +305,9 @@ fn add_record(
         .flatten()
         .find(|payment| payment.id.0 == asked.ctx.position);
     let status = changed.map(|payment| payment.status);
+    // A payer must not learn the rules.
+    let assessment = command.assessment.as_deref();
+    let assessment = assessment.filter(|_| caller.is_platform());
     entries.push((
         at,
         Entry::Decision {
@@ -276,6 +317,7 @@ fn add_record(
             accepted: outcome.is_accepted(),
             failure: Failure::of(reader, record),
             payment_status: status.map(PaymentStatusForm::new),
+            assessment: assessment.map(|found| Box::new(AssessmentObject::new(found))),
         },
     ));
     if let Some(object) = changed_object(reader, record)? {

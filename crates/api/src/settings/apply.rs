@@ -12,6 +12,7 @@ use tributary_ledger::{
 };
 use utoipa::ToSchema;
 
+use super::rule_set::{count_at_work, is_at_work, too_many_at_work};
 use super::subscription::{parse_manager, parse_slug};
 use super::{
     PutRequest, Revision, SettingType, SettingTypes, accepted, delete_command, put_setting,
@@ -20,6 +21,7 @@ use super::{
 use crate::caller::Caller;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
+use crate::risk::AT_WORK_MAX;
 
 /// Maximum number of settings in one file.
 pub const SETTINGS_PER_FILE_MAX: usize = 2_000;
@@ -84,6 +86,8 @@ struct Step {
     managed_by: Option<ManagedBy>,
     /// Whose payments a limit counts, that is created or deleted.
     limits: Option<LimitSubject>,
+    /// Whether this is a rule set that is in shadow or active once the step is done.
+    is_at_work: bool,
 }
 
 /// What makes the settings as a file says.
@@ -94,7 +98,7 @@ struct Plan {
     generation: Option<u64>,
     /// Whether the file is older than one that was applied before: then there are no steps.
     is_outdated: bool,
-    /// Deletions of limits, the settings of the file in its order, and the other deletions.
+    /// What is done, in this order.
     steps: Vec<Step>,
 }
 
@@ -169,21 +173,66 @@ fn plan(
         }
         plan.steps.extend(unnamed);
     }
-    plan.make_room_for_limits(reader)?;
+    plan.check_room(reader)?;
+    plan.steps.sort_by_key(Step::turn);
     Ok(plan)
 }
 
+/// When a step is done: the one that comes first is done first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// A limit ends, which makes room for others.
+    EndOfLimit,
+    /// A setting is put that others may name.
+    Put,
+    /// A rule set ends, or rests from now on, which makes room for others.
+    EndOfRules,
+    /// A rule set is put, which names streams and lists.
+    PutOfRules,
+    /// A setting ends that others may have named.
+    End,
+}
+
+impl Step {
+    /// Returns when the step is done. Steps with the same turn are done in the order of the file.
+    fn turn(&self) -> Turn {
+        let ends = self.action == Action::Delete;
+        match self.kind.kind() {
+            SettingKind::LIMIT if ends => Turn::EndOfLimit,
+            SettingKind::RULE_SET if !self.is_at_work => Turn::EndOfRules,
+            SettingKind::RULE_SET => Turn::PutOfRules,
+            _ if ends => Turn::End,
+            _ => Turn::Put,
+        }
+    }
+
+    /// Whether this is a rule set that was in shadow or active.
+    fn was_at_work(&self) -> bool {
+        let before = self.before.as_ref();
+        before.is_some_and(|before| is_at_work(before.kind, &before.body))
+    }
+
+    /// The setting as it is, if it exists.
+    fn id(&self) -> Option<SettingId> {
+        Some(self.before.as_ref()?.id)
+    }
+}
+
 impl Plan {
-    /// Checks that no account or owner gets more limits than it may have, so that the file does not end in the middle, and puts
-    /// deletions of limits first.
-    fn make_room_for_limits(&mut self, reader: &Reader) -> Result<(), ApiError> {
-        let deletes = |step: &Step| step.action == Action::Delete && step.limits.is_some();
-        let gone: Vec<SettingId> = self
-            .steps
-            .iter()
-            .filter(|step| deletes(step))
-            .filter_map(|step| Some(step.before.as_ref()?.id))
-            .collect();
+    /// Checks that there is room for what the file puts, so that applying it does not end in the middle.
+    ///
+    /// # Errors
+    /// The first setting for which there is none.
+    fn check_room(&self, reader: &Reader) -> Result<(), ApiError> {
+        self.check_room_for_limits(reader)?;
+        self.check_room_for_rules(reader)
+    }
+
+    /// Checks that no account or owner gets more limits than it may have.
+    fn check_room_for_limits(&self, reader: &Reader) -> Result<(), ApiError> {
+        let gone = self.steps.iter();
+        let gone = gone.filter(|step| step.turn() == Turn::EndOfLimit);
+        let gone: Vec<SettingId> = gone.filter_map(Step::id).collect();
         let mut counts: BTreeMap<LimitSubject, usize> = BTreeMap::new();
         for (at, step) in self.steps.iter().enumerate() {
             let Some(subject) = step.limits.filter(|_| step.action == Action::Create) else {
@@ -201,7 +250,24 @@ impl Plan {
                 return Err(ApiError::invalid(&format!("settings[{at}]"), message));
             }
         }
-        self.steps.sort_by_key(|step| !deletes(step));
+        Ok(())
+    }
+
+    /// Checks that no more rule sets are in shadow or active than may be.
+    fn check_room_for_rules(&self, reader: &Reader) -> Result<(), ApiError> {
+        let resting = self.steps.iter();
+        let resting = resting.filter(|step| step.was_at_work() && !step.is_at_work);
+        let resting: Vec<SettingId> = resting.filter_map(Step::id).collect();
+        let mut count = count_at_work(reader, |id| !resting.contains(&id));
+        for (at, step) in self.steps.iter().enumerate() {
+            if !step.is_at_work || step.was_at_work() {
+                continue;
+            }
+            count += 1;
+            if count > AT_WORK_MAX {
+                return Err(too_many_at_work().within(&format!("settings[{at}]")));
+            }
+        }
         Ok(())
     }
 }
@@ -259,6 +325,7 @@ fn step(
         definition,
         managed_by,
         limits: limited(kind.kind(), &body),
+        is_at_work: is_at_work(kind.kind(), &body),
     };
     step.compare(body)?;
     Ok(step)
@@ -295,6 +362,7 @@ fn unnamed(
                 kind: kind.clone(),
                 slug: setting.slug.clone(),
                 limits: limited(setting.kind, &setting.body),
+                is_at_work: false,
                 before: Some(setting),
                 fields: Vec::new(),
                 definition: Map::new(),
@@ -519,7 +587,7 @@ pub struct AppliedObject {
     changed: usize,
     deleted: usize,
     kept: usize,
-    /// The settings of the file in its order, then those that are deleted.
+    /// The settings of the file and those that are deleted, in the order in which it is done.
     settings: Vec<AppliedSettingObject>,
 }
 

@@ -39,6 +39,19 @@ pub trait DefinedType: SettingType {
     /// As of [`DefinedType::definition`].
     fn object(&self, setting: &Setting) -> Result<Self::Object, ApiError>;
 
+    /// Makes changes in a definition: by default each value takes the place of the one before.
+    fn amend(&self, definition: &mut Map<String, Value>, changes: Map<String, Value>) {
+        definition.extend(changes);
+    }
+
+    /// Checks that there is room for a setting with this content beside the others. `before` is the setting as it is, if it exists.
+    ///
+    /// # Errors
+    /// Which bound the setting would exceed.
+    fn check_room(&self, _before: Option<&Setting>, _body: &SettingBody) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     /// Returns the setting with this id, if it lives and the caller may see it.
     ///
     /// # Errors
@@ -78,6 +91,7 @@ pub fn create(
     let slug = parse_slug(&slug.unwrap_or_default())?;
     let managed_by = take_text(&mut definition, "managed_by").flatten();
     let body = kind.define(caller, id, &slug, &definition, None)?;
+    kind.check_room(None, &body)?;
     Ok(Revision {
         id,
         kind: kind.kind(),
@@ -178,12 +192,13 @@ impl Change {
     ) -> Result<Revision, ApiError> {
         let before = kind.visible(caller, Some(id))?;
         let mut definition = kind.definition(&before)?;
-        definition.extend(self.fields.clone());
+        kind.amend(&mut definition, self.fields.clone());
         let slug = match &self.slug {
             Some(slug) => parse_slug(slug)?,
             None => before.slug.clone(),
         };
         let body = kind.define(caller, id, &slug, &definition, Some(&before))?;
+        kind.check_room(Some(&before), &body)?;
         let mut revision = Revision::after(&before, body);
         revision.slug = slug;
         if let Some(managed_by) = &self.managed_by {
@@ -226,7 +241,10 @@ pub(super) fn encode(kind: SettingKind, terms: &impl Serialize) -> Result<Settin
     let body = SettingBody::new(&bytes).ok();
     body.filter(|body| body.as_bytes().len() <= bytes_max)
         .ok_or_else(|| {
-            let message = format!("All fields together must be at most {bytes_max} bytes of JSON.");
+            let excess = bytes.len() - bytes_max;
+            let message = format!(
+                "All fields together must be at most {bytes_max} bytes of JSON: they are {excess} bytes too many."
+            );
             ApiError::new(ErrorCode::ParameterInvalid, message)
         })
 }
@@ -243,13 +261,13 @@ pub(super) fn check_text(param: &str, text: &str, bytes_max: usize) -> Result<()
 }
 
 /// Returns the error of a field that is missing.
-pub(super) fn missing(param: &'static str, message: &'static str) -> ApiError {
+pub(super) fn missing(param: &str, message: &'static str) -> ApiError {
     ApiError::new(ErrorCode::ParameterMissing, message).param(param)
 }
 
 /// Checks that a number is within bounds.
 pub(super) fn within<T: PartialOrd + std::fmt::Display>(
-    param: &'static str,
+    param: &str,
     value: T,
     min: T,
     max: T,

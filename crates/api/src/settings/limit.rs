@@ -13,6 +13,7 @@ use crate::caller::Caller;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::form::limit::{LimitCreate, LimitedKindForm};
+use crate::form::value::OwnerText;
 use crate::render::common::owner_name;
 use crate::render::limit::{LimitObject, limit};
 
@@ -31,19 +32,29 @@ impl LimitType {
         LimitType { reader }
     }
 
-    /// Returns whose payments a form counts, and the currency if that has only one.
-    fn subject(&self, form: &LimitCreate) -> Result<(LimitSubject, Option<Currency>), ApiError> {
-        match (&form.account, &form.owner) {
+    /// Returns whose payments are meant by an account or an owner, if one of them is given.
+    ///
+    /// # Errors
+    /// If both are given, or there is no such account or owner.
+    pub fn subject(
+        &self,
+        account: Option<&str>,
+        owner: Option<&OwnerText>,
+    ) -> Result<Option<LimitSubject>, ApiError> {
+        match (account, owner) {
+            (None, None) => Ok(None),
             (Some(id), None) => {
-                let account = self.account(id, "account")?;
-                Ok((LimitSubject::Account(account.0), Some(account.1)))
+                let position = self.reader.ids().decode(IdKind::Account, id);
+                let account =
+                    position.and_then(|position| self.reader.account(AccountId(position)));
+                let account = account.ok_or_else(|| ApiError::not_found("account", "account"))?;
+                Ok(Some(LimitSubject::Account(account.id)))
             }
             (None, Some(name)) => {
                 let owner = self.reader.owner_by_name(&name.0);
                 let owner = owner.ok_or_else(|| ApiError::not_found("owner", "owner"))?;
-                Ok((LimitSubject::Owner(owner), None))
+                Ok(Some(LimitSubject::Owner(owner)))
             }
-            (None, None) => Err(missing("account", "Give either account or owner.")),
             (Some(_), Some(_)) => {
                 let message = "Give either account or owner, not both.";
                 Err(ApiError::invalid("owner", message))
@@ -51,19 +62,13 @@ impl LimitType {
         }
     }
 
-    /// Returns the account with this id and its currency. `param` is the field that names it.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn account(&self, id: &str, param: &str) -> Result<(AccountId, Currency), ApiError> {
-        let position = self.reader.ids().decode(IdKind::Account, id);
-        let account = position.and_then(|position| self.reader.account(AccountId(position)));
-        let account = account.ok_or_else(|| ApiError::not_found("account", param))?;
-        Ok((account.id, account.currency))
-    }
-
     fn read(&self, form: &LimitCreate) -> Result<LimitTerms, ApiError> {
-        let (subject, own) = self.subject(form)?;
+        let subject = self.subject(form.account.as_deref(), form.owner.as_ref())?;
+        let subject = subject.ok_or_else(|| missing("account", "Give either account or owner."))?;
+        let own = match subject {
+            LimitSubject::Account(id) => self.reader.account(id).map(|account| account.currency),
+            LimitSubject::Owner(_) => None,
+        };
         let kinds: Vec<PaymentKind> = match &form.kinds {
             None => LimitedKindForm::ALL.map(LimitedKindForm::ledger).to_vec(),
             Some(kinds) if kinds.is_empty() => {

@@ -7,9 +7,11 @@ pub mod binder;
 pub mod binding;
 pub mod defined;
 pub mod limit;
+pub mod rule_set;
 pub mod standard;
 pub mod stream;
 pub mod subscription;
+pub mod text_list;
 
 use std::sync::Arc;
 
@@ -235,6 +237,7 @@ fn command(actor: Actor, key: Key, body: Body) -> Command {
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body,
     }
 }

@@ -8,9 +8,12 @@ use super::SettingTypes;
 use super::binder::BinderType;
 use super::binding::BindingType;
 use super::limit::LimitType;
+use super::rule_set::RuleSetType;
 use super::stream::StreamType;
 use super::subscription::SubscriptionType;
+use super::text_list::ListType;
 use crate::brokers::Brokers;
+use crate::risk::Risk;
 use crate::streaming::Streaming;
 use crate::transport::PushTransport;
 
@@ -20,10 +23,13 @@ pub fn standard_types(
     transport: Option<Arc<dyn PushTransport>>,
     brokers: Arc<dyn Brokers>,
     streaming: Arc<dyn Streaming>,
+    risk: Arc<dyn Risk>,
 ) -> SettingTypes {
     let binders = BinderType::new(reader.clone(), brokers.clone());
     let bindings = BindingType::new(reader.clone(), brokers);
     let limits = LimitType::new(reader.clone());
+    let lists = ListType::new(reader.clone());
+    let rule_sets = RuleSetType::new(reader.clone(), risk);
     let streams = StreamType::new(reader.clone(), streaming);
     let subscriptions = SubscriptionType::new(reader, transport);
     SettingTypes::default()
@@ -32,4 +38,6 @@ pub fn standard_types(
         .with(Arc::new(bindings))
         .with(Arc::new(streams))
         .with(Arc::new(limits))
+        .with(Arc::new(lists))
+        .with(Arc::new(rule_sets))
 }

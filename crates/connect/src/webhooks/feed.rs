@@ -413,6 +413,7 @@ fn disable(inner: &Arc<Inner>, id: SubscriptionId, job: &Job, why: &'static str)
             effective_at: None,
             text: None,
             origin: None,
+            assessment: None,
             body: Body::Publish(Publish {
                 topic: Topic::new("subscription.disabled").expect("a topic"),
                 key: None,

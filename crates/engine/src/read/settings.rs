@@ -54,6 +54,11 @@ impl Reader {
         published.set.settings().filter(wanted).cloned().collect()
     }
 
+    /// Returns the position of the newest record that put or deleted a setting since the start, 0 if there is none, once the change shows.
+    pub fn settings_changed_at(&self) -> u64 {
+        self.view.settings_position()
+    }
+
     /// Waits until a setting of any kind was put or deleted after `position`, and the change shows. To miss none, take
     /// [`Reader::published`] before the settings are read, and wait with that. No thread waits meanwhile.
     pub async fn settings_changed_after(&self, position: u64) {

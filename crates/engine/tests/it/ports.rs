@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tributary_engine::{
-    Batch, Clock, CommitHook, Engine, Judge, Judgement, Options, Permit, Ports, Reader, SystemClock,
+    Batch, Clock, CommitHook, Engine, Judge, Options, Permit, Ports, Reader, SystemClock,
 };
-use tributary_ledger::{AccountId, Body, Command, Pay, Payment, PaymentId, PaymentStatus, Queue};
+use tributary_ledger::{
+    AccountId, Assessment, Body, Command, Effect, Pay, PaymentId, PaymentStatus, Queue, Rejection,
+};
 use tributary_testkit::clock::TestClock;
 use tributary_testkit::lossy::{Loss, Losses, Lossy};
 use tributary_testkit::store::{TestStore, Tested};
@@ -104,37 +106,64 @@ fn the_hook_learns_of_each_batch_once_and_before_anyone_is_answered() {
     }
 }
 
-/// Voids the payments of 13.
+/// Blocks payments of 13, and queued ones when they run.
 struct Superstitious {
     may_judge: AtomicBool,
+    reader: Reader,
 }
 
 impl Judge for Superstitious {
-    fn judge(&self, payment: &Payment) -> Judgement {
-        while !self.may_judge.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        match payment.amount {
-            13 => Judgement::Void,
-            _ => Judgement::Run,
+    fn is_needed(&self) -> bool {
+        true
+    }
+
+    fn assess(&self, commands: &mut [Command]) {
+        for command in commands {
+            let (is_unlucky, report) = match &command.body {
+                Body::Pay(pay) => (pay.amount == 13 && pay.queue.is_none(), "as it is made"),
+                Body::Run(id) => {
+                    while !self.may_judge.load(Ordering::SeqCst) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    let payment = self.reader.payment(*id).expect("it can be read");
+                    (payment.expect("it is there").amount == 13, "as it runs")
+                }
+                _ => continue,
+            };
+            let effect = match is_unlucky {
+                true => Effect::Block,
+                false => Effect::Allow,
+            };
+            command.assessment = Assessment::new(effect, report.as_bytes()).map(Box::new);
         }
     }
 }
 
 #[test]
-fn a_judge_decides_whether_a_queued_payment_runs_and_keeps_no_other_waiting() {
-    let judge = Arc::new(Superstitious {
-        may_judge: AtomicBool::new(false),
+fn a_judge_assesses_payments_as_they_are_made_and_as_they_run_and_keeps_no_other_waiting() {
+    let mut judge = None;
+    let engine = start(&Losses::new(0, 0), |reader| {
+        let made = Arc::new(Superstitious {
+            may_judge: AtomicBool::new(false),
+            reader: reader.clone(),
+        });
+        judge = Some(made.clone());
+        Ports {
+            judge: Some(made),
+            ..Ports::default()
+        }
     });
-    let engine = start(&Losses::new(0, 0), |_| Ports {
-        judge: Some(judge.clone()),
-        ..Ports::default()
-    });
+    let judge = judge.expect("it was made");
     let run = |commands| codes(&engine.execute_blocking(commands).expect("it runs"));
     run(vec![open("a", "a"), open("b", "b")]);
     run(vec![order("fine", 12), order("not fine", 13)]);
     // While the judge ponders, the writer goes on.
     assert_eq!(run(vec![command("plain", Body::Pay(pay(1, 2, 7)))]), [None]);
+    let blocked = Some(Rejection::PaymentBlocked.code());
+    assert_eq!(
+        run(vec![command("unlucky", Body::Pay(pay(1, 2, 13)))]),
+        [blocked]
+    );
     let status = |id| {
         let payment = engine.reader().payment(PaymentId(id));
         payment
@@ -146,7 +175,19 @@ fn a_judge_decides_whether_a_queued_payment_runs_and_keeps_no_other_waiting() {
     judge.may_judge.store(true, Ordering::SeqCst);
     eventually("the queue is empty", || engine.reader().queue_length() == 0);
     assert_eq!(status(3), PaymentStatus::Captured);
-    assert_eq!(status(4), PaymentStatus::Voided);
+    assert_eq!(status(4), PaymentStatus::Failed);
+    let found = |position| {
+        let record = engine.reader().record(position).expect("it can be read");
+        let command = record.expect("it is there").command;
+        let found = command.assessment.expect("it was assessed");
+        (
+            found.effect(),
+            String::from_utf8_lossy(found.report()).into_owned(),
+        )
+    };
+    assert_eq!(found(4), (Effect::Allow, "as it is made".to_owned()));
+    assert_eq!(found(6), (Effect::Block, "as it is made".to_owned()));
+    assert_eq!(found(8), (Effect::Block, "as it runs".to_owned()));
     engine.shutdown();
 }
 

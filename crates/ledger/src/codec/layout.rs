@@ -20,11 +20,20 @@ pub(super) const ORIGIN: u8 = 16;
 /// Flag of the outcome.
 pub(super) const LIMITS: u8 = 64;
 
+/// Flag of what the system adds to the command.
+pub(super) const ASSESSMENT: u8 = 128;
+
 /// Flag of what only format 2 has, which exists for tests: a byte more at the end of the record.
 pub(super) const NEXT: u8 = 32;
 /// All flags that are known.
-pub(super) const FLAGS: u8 =
-    LINKED | TEXT | EFFECTIVE | REPLY | ORIGIN | LIMITS | if FORMAT_VERSION < 2 { 0 } else { NEXT };
+pub(super) const FLAGS: u8 = LINKED
+    | TEXT
+    | EFFECTIVE
+    | REPLY
+    | ORIGIN
+    | LIMITS
+    | ASSESSMENT
+    | if FORMAT_VERSION < 2 { 0 } else { NEXT };
 
 /// Adds what format 2 adds to a record that begins at `start`.
 pub(super) fn put_next(start: usize, into: &mut Vec<u8>) {

@@ -2,16 +2,17 @@
 //!
 //! A record of format 1 (objects as `account`, `payment`, …: see the source of `objects`):
 //! ```text
-//!  0 operation u8      1 flags u8 (1 linked, 2 text, 4 effective_at, 8 reply_to, 16 origin, 64 limits)
+//!  0 operation u8      1 flags u8 (1 linked, 2 text, 4 effective_at, 8 reply_to, 16 origin, 64 limits, 128 assessment)
 //!  2 rejection u16 (0 = accepted)
 //!  4 body_len u16      6 text_len u16 (without its scheme byte)
 //!  8 position u64     16 timestamp u64    24 actor.owner u64    32 actor.api_key u64
 //! 40 digest [16]      56 effective_at i32 (0 if not given)
 //! 60 key_len u8       61 leg_count u8     62 image_len u16
-//! 64 key · body · legs · images · [limits] · [scheme u8 · text] · [origin]
+//! 64 key · body · legs · images · [limits] · [assessment] · [scheme u8 · text] · [origin]
 //! ```
 //! leg (56 bytes): account u64 · amount, posted_after i64 · held_after, prev, skip u64 · seq u48 · currency u16
 //!
+//! assessment: effect u8 · length u16 · report
 //! limits: count u8 · count × (setting, bucket, payments, amount u64): see `LimitUse`
 //!
 //! origin: setting, revision u64 · message [32] · hops u8 · to_len, correlation_id_len u16 (0 = none) · to · correlation_id
@@ -65,6 +66,7 @@
 //! `reply_to` is present in the record that takes a payment with a receiver out of the queue. The payment that a `pay` creates
 //! is derived from command, context and these amounts without deciding again.
 
+mod assessment;
 mod body;
 mod bytes;
 mod details;
@@ -76,6 +78,7 @@ mod origin;
 mod packed;
 mod record;
 
+pub use assessment::AssessmentRef;
 pub use bytes::Corrupt;
 pub use limits::LIMIT_USES_BYTES_MAX;
 pub use operation::Operation;
@@ -91,7 +94,8 @@ use std::borrow::Cow;
 
 use bytes::{Input, Put, len_u8};
 use layout::{
-    EFFECTIVE, HEADER, LEG, LIMITS, LINKED, ORIGIN, REPLY, TEXT, check_version, is_simple,
+    ASSESSMENT, EFFECTIVE, HEADER, LEG, LIMITS, LINKED, ORIGIN, REPLY, TEXT, check_version,
+    is_simple,
 };
 
 /// Key that separates digests of commands from other uses of the hash.
@@ -129,6 +133,9 @@ pub fn encode(
     if !outcome.limits.is_empty() {
         limits::put_uses(&outcome.limits, into);
     }
+    if let Some(assessment) = &command.assessment {
+        assessment::put_assessment(assessment, into);
+    }
     let text = recorded_text(command, outcome);
     if let Some(text) = text {
         into.u8(text.scheme());
@@ -145,7 +152,8 @@ pub fn encode(
     let reply = if outcome.reply_to.is_some() { REPLY } else { 0 };
     let origin = if command.origin.is_some() { ORIGIN } else { 0 };
     let limits = if outcome.limits.is_empty() { 0 } else { LIMITS };
-    header[1] = flags(command, text) | reply | origin | limits;
+    let assessment = command.assessment.as_ref().map_or(0, |_| ASSESSMENT);
+    header[1] = flags(command, text) | reply | origin | limits | assessment;
     header[2..4].copy_from_slice(
         &outcome
             .rejection

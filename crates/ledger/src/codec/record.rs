@@ -1,5 +1,6 @@
 //! Reads records, in place or completely.
 
+use super::assessment::{AssessmentRef, take_assessment};
 use super::body::{
     ADVANCE_TIME, NO_TOPIC, PAY_FIXED, PAY_HOLD, PAY_QUEUE, PAY_SCOPE, PUBLISH_FIXED,
     PUT_SETTING_FIXED, SETTING_HEAD, take_advance_time, take_body,
@@ -9,8 +10,8 @@ use super::details::{
     CREATE_OWNER_FIXED, UPDATE_FIXED, object_id, take_details, take_optional_details,
 };
 use super::layout::{
-    EFFECTIVE, FLAGS, HEADER, LEG, LIMITS, LINKED, ORIGIN, REPLY, TEXT, check_version, is_simple,
-    take_next,
+    ASSESSMENT, EFFECTIVE, FLAGS, HEADER, LEG, LIMITS, LINKED, ORIGIN, REPLY, TEXT, check_version,
+    is_simple, take_next,
 };
 use super::limits::{LIMIT_USE, check_setting, read_use, take_uses};
 use super::objects::{
@@ -19,7 +20,7 @@ use super::objects::{
 use super::operation::Operation;
 use super::origin::{OriginRef, read_origin};
 use crate::{
-    AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Key, Leg, LimitUse,
+    AccountId, Actor, ApiKeyId, Body, Command, Context, Currency, Date, Effect, Key, Leg, LimitUse,
     ObjectId, Outcome, OwnerId, Pay, Payment, PaymentId, PaymentKind, QueueMode, Reference,
     Rejection, ReplyTo, SHARES_MAX, Setting, SettingChange, SettingId, SettingKind, Text, Topic,
 };
@@ -63,6 +64,7 @@ pub struct RecordRef<'a> {
     images: &'a [u8],
     /// Empty if there are none.
     limits: &'a [[u8; LIMIT_USE]],
+    assessment: Option<AssessmentRef<'a>>,
     text: Option<(u8, &'a [u8])>,
     /// Empty if there is none.
     origin: &'a [u8],
@@ -93,6 +95,10 @@ impl<'a> RecordRef<'a> {
             0 => &[],
             _ => take_uses(&mut input)?,
         };
+        let assessment = match header[1] & ASSESSMENT {
+            0 => None,
+            _ => Some(take_assessment(&mut input)?),
+        };
         let has_text = header[1] & TEXT != 0;
         let text_len = usize::from(u16_at(header, 6));
         let text = if has_text {
@@ -114,6 +120,7 @@ impl<'a> RecordRef<'a> {
             legs,
             images,
             limits,
+            assessment,
             text,
             origin,
         };
@@ -181,6 +188,15 @@ impl<'a> RecordRef<'a> {
         };
         if !fits || !self.limits.is_empty() && !uses_limits {
             return Err(Corrupt("limits of no payment that uses them"));
+        }
+        let blocks = self.assessment.map(|found| found.effect == Effect::Block);
+        let fits = match (blocks, self.rejection) {
+            (Some(true), None) => false,
+            (blocks, Some(Rejection::PaymentBlocked)) => blocks == Some(true),
+            _ => true,
+        };
+        if !fits || blocks.is_some() && !uses_limits {
+            return Err(Corrupt("an assessment that the outcome does not obey"));
         }
         self.check_parts()
     }
@@ -307,6 +323,11 @@ impl<'a> RecordRef<'a> {
     /// Returns the message from which the system made the command, if it did.
     pub fn origin(&self) -> Option<OriginRef<'a>> {
         self.take_origin().expect("checked when parsed")
+    }
+
+    /// Returns what the rules for risk found, if they looked.
+    pub fn assessment(&self) -> Option<AssessmentRef<'a>> {
+        self.assessment
     }
 
     fn take_origin(&self) -> Result<Option<OriginRef<'a>>, Corrupt> {
@@ -609,6 +630,7 @@ impl<'a> RecordRef<'a> {
             effective_at: self.effective_given(),
             text,
             origin: self.origin().map(|origin| Box::new(origin.to_origin())),
+            assessment: self.assessment.map(|found| Box::new(found.to_assessment())),
             body: take_body(self.operation, self.body, legs, self.digest())?,
         };
         let outcome = self.outcome(&command)?;

@@ -1,8 +1,9 @@
 //! Checks and parts of outcomes that several commands share.
 
 use crate::{
-    AMOUNT_MAX, Account, AccountId, Actor, ApiKeyId, ApiKeyStatus, Capture, Context, Leg, Outcome,
-    Owner, OwnerId, OwnerName, Payment, PaymentKind, PaymentStatus, Rejection, WorkingSet,
+    AMOUNT_MAX, Account, AccountId, Actor, ApiKeyId, ApiKeyStatus, Capture, Command, Context,
+    Effect, Leg, Outcome, Owner, OwnerId, OwnerName, Payment, PaymentKind, PaymentStatus,
+    Rejection, WorkingSet,
 };
 
 pub(super) type Decision = Result<Outcome, Rejection>;
@@ -210,4 +211,11 @@ fn assert_payment_sound(payment: &Payment) {
         shares.iter().all(|share| share.captured <= share.amount),
         "no share captures more than its part"
     );
+}
+
+/// Checks that the rules for risk do not block the payment.
+pub(super) fn check_assessment(command: &Command) -> Result<(), Rejection> {
+    let assessment = command.assessment.as_deref();
+    let blocks = assessment.is_some_and(|found| found.effect() == Effect::Block);
+    refuse_if(blocks, Rejection::PaymentBlocked)
 }

@@ -51,7 +51,7 @@ fn accept(
     let actor = command.actor;
     *outcome = match &command.body {
         Body::Pay(pay) => return pay::pay(set, command, pay, ctx, outcome),
-        Body::Run(payment) => return run::run(set, actor, *payment, ctx, outcome),
+        Body::Run(payment) => return run::run(set, command, *payment, ctx, outcome),
         Body::OpenAccount(open) => accounts::open(set, actor, open, ctx),
         Body::FreezeAccount(account) => accounts::freeze(set, actor, *account, ctx),
         Body::UnfreezeAccount(account) => accounts::unfreeze(set, actor, *account, ctx),

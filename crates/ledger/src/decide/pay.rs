@@ -1,6 +1,8 @@
 //! Pay, transfer, top up, pay out, adjust; at once or as a hold.
 
-use super::checks::{check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed};
+use super::checks::{
+    check_assessment, check_ceiling, check_floor, check_funds, is_platform, leg, refuse_if, signed,
+};
 use super::limits::{self, Counted};
 use super::payout;
 use crate::shares::{BASIS_POINTS, apply_basis_points, prorate};
@@ -34,6 +36,7 @@ pub(super) fn pay(
     let owner = owner(pay, source, payees[0]);
     check_accounts(pay.currency, source, &payees)?;
     check_reference(set, command, pay, source, &payees)?;
+    check_assessment(command)?;
     // A queued payment holds nothing: its balances are checked when it runs.
     let (hold, now) = (pay.hold.is_some(), pay.queue.is_none());
     if now {

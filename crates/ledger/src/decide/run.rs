@@ -1,10 +1,10 @@
 //! Run a queued payment: the money is moved or held now, or the payment fails.
 
-use super::checks::{check_actor, is_platform, refuse_if};
+use super::checks::{check_actor, check_assessment, is_platform, refuse_if};
 use super::limits::{self, Counted};
 use super::pay::{check_accounts, check_balances, put_legs};
 use crate::{
-    Account, Actor, Context, Outcome, Payment, PaymentId, PaymentStatus, QueueMode, QueueTerms,
+    Account, Command, Context, Outcome, Payment, PaymentId, PaymentStatus, QueueMode, QueueTerms,
     Rejection, SHARES_MAX, WorkingSet,
 };
 use arrayvec::ArrayVec;
@@ -13,13 +13,13 @@ use arrayvec::ArrayVec;
 /// fails, and the reason is the outcome's rejection.
 pub(super) fn run(
     set: &WorkingSet,
-    actor: Actor,
+    command: &Command,
     id: PaymentId,
     ctx: Context,
     outcome: &mut Outcome,
 ) -> Result<(), Rejection> {
     let payment = set.find_payment(id)?;
-    refuse_if(!is_platform(actor), Rejection::Forbidden)?;
+    refuse_if(!is_platform(command.actor), Rejection::Forbidden)?;
     let terms = payment
         .queue
         .as_deref()
@@ -38,7 +38,13 @@ pub(super) fn run(
     }
     let amounts: ArrayVec<u64, SHARES_MAX> =
         payment.shares.iter().map(|share| share.amount).collect();
-    let mut against = check(set, payment, terms, source, &payees, &amounts, ctx).err();
+    let mut against = check(set, payment, terms, source, &payees, ctx)
+        .and_then(|()| check_assessment(command))
+        .and_then(|()| {
+            let hold = payment.expires_at > 0;
+            check_balances(payment.amount, hold, source, &payees, &amounts)
+        })
+        .err();
     if against.is_none() {
         let payment = Counted {
             source,
@@ -91,14 +97,14 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Makes the checks of an immediate payment again, except those whose result cannot have changed since the payment was queued.
+/// Makes the checks of an immediate payment again that come before risk and balances, except those whose result cannot have changed since
+/// the payment was queued.
 fn check(
     set: &WorkingSet,
     payment: &Payment,
     terms: &QueueTerms,
     source: &Account,
     payees: &[&Account],
-    amounts: &[u64],
     ctx: Context,
 ) -> Result<(), Rejection> {
     check_actor(set, payment.actor)?;
@@ -108,6 +114,5 @@ fn check(
         Rejection::HoldAlreadyDue,
     )?;
     refuse_if(terms.is_over(ctx.timestamp), Rejection::QueueExpired)?;
-    check_accounts(payment.currency, source, payees)?;
-    check_balances(payment.amount, hold, source, payees, amounts)
+    check_accounts(payment.currency, source, payees)
 }

@@ -479,6 +479,7 @@ fn golden_world() -> World {
     poor_records(&mut world, alice, shop, bank);
     origin_records(&mut world, alice, shop);
     limited_records(&mut world, alice, shop);
+    assessed_records(&mut world, alice, shop);
     world
 }
 
@@ -741,6 +742,26 @@ fn limited_records(world: &mut World, alice: AccountId, shop: AccountId) {
     world.must(Body::SetQueue(QueueMode::Active));
     let failed = world.submit(Actor::SYSTEM, Body::Run(queued));
     assert_eq!(failed.rejection, Some(Rejection::LimitExceeded));
+}
+
+/// Payments that were assessed: one that is made, one that is blocked, and one that is blocked when it runs.
+fn assessed_records(world: &mut World, alice: AccountId, shop: AccountId) {
+    let mut run = |effect, body, rejection| {
+        let command = crate::assessments::assessed(effect, body);
+        assert_eq!(world.run(&command).rejection, rejection);
+    };
+    let pay = plain_pay(shop, alice, 1);
+    let queued = Pay {
+        queue: Some(Box::default()),
+        ..pay.clone()
+    };
+    let blocked = Some(Rejection::PaymentBlocked);
+    run(Effect::Allow, Body::Pay(pay.clone()), None);
+    run(Effect::Block, Body::Pay(pay), blocked);
+    run(Effect::Allow, Body::Pay(queued), None);
+    let queued = PaymentId(world.position);
+    let run_it = crate::assessments::assessed(Effect::Block, Body::Run(queued));
+    assert_eq!(world.run(&run_it).rejection, blocked);
 }
 
 /// Queued payments: one that is captured, one that is held, one that fails, one that is taken back, one that is too early.

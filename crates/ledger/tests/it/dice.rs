@@ -152,8 +152,20 @@ pub(crate) fn command(world: &World, dice: &Dice, now: u64) -> Command {
         effective_at: (extra % 4 == 1).then(|| Date(i32::from(extra as i16))),
         text,
         origin: (extra % 7 == 3).then(|| Box::new(origin(extra))),
+        assessment: assessment(kind, extra),
         body: body(world, kind, &rest, now),
     }
+}
+
+/// Only payments are assessed.
+fn assessment(kind: u16, die: u16) -> Option<Box<Assessment>> {
+    let is_payment = matches!(kind % 58, 7..=20 | 29);
+    let effect = match die % 3 {
+        0 => Effect::Block,
+        _ => Effect::Allow,
+    };
+    let found = Assessment::new(effect, &vec![b'a'; 1 + usize::from(die % 500)]);
+    found.filter(|_| die % 7 < 2 && is_payment).map(Box::new)
 }
 
 fn origin(die: u16) -> Origin {

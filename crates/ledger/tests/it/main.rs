@@ -5,6 +5,7 @@
     reason = "tests read golden files; clippy.toml is meant for the ledger itself"
 )]
 
+mod assessments;
 mod borne_fees;
 mod chains;
 mod codec;

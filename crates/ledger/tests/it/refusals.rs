@@ -651,8 +651,12 @@ fn no_rejection_is_without_a_case() {
         .map(|fault| fault.rejection)
         .chain(others().into_iter().map(|case| case.2))
         .chain(crate::settings::FAULTS.iter().map(|fault| fault.rejection));
-    // A group's abortion is provoked in `rules`, and a limit is exceeded in `limits`.
-    let elsewhere = [Rejection::GroupAborted, Rejection::LimitExceeded];
+    // A group's abortion is provoked in `rules`, a limit is exceeded in `limits`, and a payment is blocked in `assessments`.
+    let elsewhere = [
+        Rejection::GroupAborted,
+        Rejection::LimitExceeded,
+        Rejection::PaymentBlocked,
+    ];
     let provoked: Vec<_> = provoked.chain(elsewhere).collect();
     let missing: Vec<_> = Rejection::ALL
         .iter()

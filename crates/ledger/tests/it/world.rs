@@ -30,6 +30,7 @@ pub(crate) fn command(actor: Actor, body: Body) -> Command {
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body,
     }
 }

@@ -14,7 +14,7 @@ pub(crate) enum Place {
 }
 
 /// Reads of REST that any node answers from its view, by their routes.
-const VIEW_READS: [&str; 33] = [
+const VIEW_READS: [&str; 36] = [
     "/v1/accounts",
     "/v1/accounts/{id}",
     "/v1/accounts/{id}/balance",
@@ -33,12 +33,15 @@ const VIEW_READS: [&str; 33] = [
     "/v1/journal/meta",
     "/v1/limits",
     "/v1/limits/{id}",
+    "/v1/lists",
+    "/v1/lists/{id}",
     "/v1/owners",
     "/v1/owners/{name}",
     "/v1/payments",
     "/v1/payments/{id}",
     "/v1/refunds",
     "/v1/refunds/{id}",
+    "/v1/rule_sets",
     "/v1/settings",
     "/v1/settings/{id}",
     "/v1/settings/{id}/revisions",
@@ -53,7 +56,7 @@ const VIEW_READS: [&str; 33] = [
 /// Reads of REST that need what only the leader has: the state and the history of deliveries, the figures of what it does, and the
 /// clock that it decides by.
 #[cfg(test)]
-const LEADER_READS: [&str; 13] = [
+const LEADER_READS: [&str; 14] = [
     "/v1/accounts/{id}/timeline",
     "/v1/bindings/{id}/attempts",
     "/v1/bindings/{id}/dead_letters",
@@ -63,6 +66,7 @@ const LEADER_READS: [&str; 13] = [
     "/v1/owners/{name}/timeline",
     "/v1/payments/{id}/timeline",
     "/v1/queues/payment_order",
+    "/v1/rule_sets/{id}",
     "/v1/subscriptions",
     "/v1/subscriptions/{id}",
     "/v1/subscriptions/{id}/attempts",

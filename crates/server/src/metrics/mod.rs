@@ -11,5 +11,6 @@ pub(crate) mod page;
 mod process;
 mod queue;
 pub(crate) mod requests;
+mod rules;
 mod streams;
 mod subscriptions;

@@ -13,6 +13,7 @@ use crate::metrics::engine::{register_engine, register_intake, register_money};
 use crate::metrics::process::register_process;
 use crate::metrics::queue::register_queue;
 use crate::metrics::requests::register_requests;
+use crate::metrics::rules::register_rules;
 use crate::metrics::streams::register_streams;
 use crate::metrics::subscriptions::register_subscriptions;
 
@@ -33,6 +34,7 @@ pub(crate) fn metrics_page(shared: &Shared) -> String {
     register_subscriptions(&mut registry, shared);
     register_bindings(&mut registry, shared);
     register_streams(&mut registry, shared);
+    register_rules(&mut registry, shared);
     register_intake(&mut registry, shared);
     register_money(&mut registry, shared);
     register_process(&mut registry);

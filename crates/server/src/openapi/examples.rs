@@ -78,6 +78,21 @@ pub(super) fn body(operation: &str) -> Option<Value> {
             "consumer": {"concurrency": 4}, "reply": {"allow": ["replies.*"]},
         }),
         "updateBinding" => json!({"prefetch": 256}),
+        "createList" => json!({
+            "slug": "denied",
+            "entries": [{"value": "ann", "until": "2026-12-01T00:00:00Z", "note": "stolen phone"}],
+        }),
+        "updateList" => json!({"add": [{"value": "bob"}], "remove": ["ann"]}),
+        "createRuleSet" => json!({
+            "slug": "cards", "state": "shadow",
+            "features": {"is_denied": {"list": "denied", "key": ["payer"]}},
+            "rules": [
+                {"name": "denied", "when": "is_denied", "effect": "block"},
+                {"name": "large", "when": "amount > 100000", "points": 60},
+            ],
+            "thresholds": {"block": 100},
+        }),
+        "updateRuleSet" => json!({"state": "active"}),
         "pauseBinding" => json!({"reason": "the bank is closed"}),
         "receiveEvents" => json!({"max": 100, "wait_seconds": 2}),
         "acknowledgeEvents" => json!({"receipts": [RECEIPT]}),

@@ -13,7 +13,6 @@ use tributary_api::render::setting::DeletedObject;
 use tributary_api::settings::defined::{Change, DefinedType};
 use tributary_api::settings::limit::LimitType;
 use tributary_engine::Slice;
-use tributary_ledger::LimitSubject;
 use utoipa::IntoParams;
 
 use crate::app::{App, Shared};
@@ -79,19 +78,7 @@ fn page(
     query: &LimitsQuery,
 ) -> Result<List<LimitObject>, ApiError> {
     let (reader, kind) = (&shared.reader, limits(shared));
-    let subject = match (&query.account, &query.owner) {
-        (None, None) => None,
-        (Some(id), None) => Some(LimitSubject::Account(kind.account(id, "account")?.0)),
-        (None, Some(name)) => {
-            let owner = reader.owner_by_name(&name.0);
-            let owner = owner.ok_or_else(|| ApiError::not_found("owner", "owner"))?;
-            Some(LimitSubject::Owner(owner))
-        }
-        (Some(_), Some(_)) => {
-            let message = "Give either account or owner, not both.";
-            return Err(ApiError::invalid("owner", message));
-        }
-    };
+    let subject = kind.subject(query.account.as_deref(), query.owner.as_ref())?;
     let after = query.starting_after.as_deref();
     let after = after.map(|text| cursor(shared, caller, text)).transpose()?;
     let mut items = reader.limits(subject);

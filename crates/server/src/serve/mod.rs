@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tributary_api::brokers::Brokers;
 use tributary_api::intake::Intake;
 use tributary_api::leadership::Leadership;
+use tributary_api::risk::Risk;
 use tributary_api::settings::standard::standard_types;
 use tributary_api::streaming::Streaming;
 use tributary_api::transport::PushTransport;
@@ -69,6 +70,22 @@ pub enum StartError {
     Thread(io::Error),
 }
 
+/// What other crates do for a server.
+pub struct Services {
+    /// Keeps subscriptions; none where they are not kept, or could not be read.
+    pub messaging: Option<Arc<Messaging>>,
+    /// Sends the events of subscriptions that have a URL; none where webhooks are not sent.
+    pub transport: Option<Arc<dyn PushTransport>>,
+    /// Checks binders and bindings.
+    pub brokers: Arc<dyn Brokers>,
+    /// Checks and runs streams.
+    pub streaming: Arc<dyn Streaming>,
+    /// Checks and applies rule sets.
+    pub risk: Arc<dyn Risk>,
+    /// Says who leads, which makes the server a node of a cluster; none for a server that is alone.
+    pub leadership: Option<Arc<dyn Leadership>>,
+}
+
 /// The server: REST, and gRPC where it is asked for.
 pub struct Server;
 
@@ -95,17 +112,12 @@ impl std::fmt::Debug for Draining {
 }
 
 impl Server {
-    /// Listens and serves `engine`, and its subscriptions if there are any, until told to stop. `transport` sends the events of
-    /// subscriptions that have a URL, and `brokers` checks binders and bindings, and `streaming` streams. With `leadership` the server is a node of a cluster and
-    /// forwards to the leader what only the leader can answer. Returns once every listener is open.
+    /// Listens and serves `engine`, and its subscriptions if there are any, until told to stop. A node of a cluster forwards to the leader
+    /// what only the leader can answer. Returns once every listener is open.
     pub fn start(
         config: ServerConfig,
         engine: Engine,
-        messaging: Option<Arc<Messaging>>,
-        transport: Option<Arc<dyn PushTransport>>,
-        brokers: Arc<dyn Brokers>,
-        streaming: Arc<dyn Streaming>,
-        leadership: Option<Arc<dyn Leadership>>,
+        services: Services,
     ) -> Result<Running, StartError> {
         let files = config.tls.as_ref();
         let certificate = files.map(CurrentCertificate::load).transpose();
@@ -119,6 +131,7 @@ impl Server {
         };
         let (rest_tls, grpc_tls) = (tls(b"http/1.1")?, tls(b"h2")?);
         let ca_file = config.peer_ca_file.as_deref();
+        let leadership = services.leadership.clone();
         let cluster = leadership.map(|leadership| ClusterNode::new(leadership, ca_file));
         let cluster = cluster.transpose().map_err(StartError::Tls)?;
         let count = match config.threads {
@@ -141,8 +154,7 @@ impl Server {
         let shared = shared(
             config,
             (engine, cluster),
-            (messaging, streaming),
-            (transport, brokers),
+            services,
             threads,
             parameters,
             stopped.clone(),
@@ -205,12 +217,19 @@ impl Server {
 fn shared(
     config: ServerConfig,
     (engine, cluster): (Engine, Option<ClusterNode>),
-    (messaging, streaming): (Option<Arc<Messaging>>, Arc<dyn Streaming>),
-    (transport, brokers): (Option<Arc<dyn PushTransport>>, Arc<dyn Brokers>),
+    services: Services,
     threads: usize,
     parameters: QueryParameters,
     stopped: watch::Receiver<bool>,
 ) -> Arc<Shared> {
+    let Services {
+        messaging,
+        transport,
+        brokers,
+        streaming,
+        risk,
+        leadership: _,
+    } = services;
     let document = openapi::openapi_json();
     Arc::new(Shared {
         setting_types: standard_types(
@@ -218,9 +237,11 @@ fn shared(
             transport.clone(),
             brokers.clone(),
             streaming.clone(),
+            risk.clone(),
         ),
         brokers,
         streaming,
+        risk,
         rate: RateLimiter::new(config.limits.rate),
         reader: engine.reader(),
         intake: Intake::new(engine.reader(), messaging.clone()),

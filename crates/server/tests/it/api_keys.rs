@@ -172,6 +172,7 @@ fn key_hashes_and_nothing_else_are_stored() {
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body: Body::CreateApiKey(CreateApiKey {
             owner: OwnerName::platform(),
             access: Access::Write,

@@ -498,6 +498,7 @@ fn ordered(server: &Fixture, binding: &str) {
         effective_at: None,
         text: None,
         origin: Some(Box::new(origin.expect("it is sound"))),
+        assessment: None,
         body: Body::OpenAccount(OpenAccount {
             owner: OwnerName::new("shop").expect("a name"),
             currency: Currency::from_code("EUR").expect("a currency"),

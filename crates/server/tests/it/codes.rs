@@ -14,8 +14,8 @@ use tributary_api::error_pages::PAGES;
 use tributary_engine::{IdKind, Refused};
 use tributary_ledger::{
     AMOUNT_MAX, AccountId, AccountKind, Actor, ApiKeyId, Body, Command, Currency, Destination,
-    Hold, Key, OpenAccount, Overdraft, OwnerId, OwnerName, Pay, Payees, PaymentId, PaymentKind,
-    Rejection, SettingBody, SettingKind,
+    Effect, Hold, Key, OpenAccount, Overdraft, OwnerId, OwnerName, Pay, Payees, PaymentId,
+    PaymentKind, Rejection, SettingBody, SettingKind,
 };
 use tributary_messaging::REPLAYS_MAX;
 use tributary_server::RateLimit;
@@ -348,6 +348,7 @@ fn fill(scene: &Scene) {
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body: Body::FreezeAccount(AccountId(1)),
     };
     let mut context = Context::from_waker(Waker::noop());
@@ -698,6 +699,10 @@ const LEDGER: &[(Rejection, Provoke)] = &[
     }),
     (Rejection::LimitExceeded, |s| {
         s.limit("none", 0).expect(201);
+        s.server.post("/v1/payments", &s.pay(1))
+    }),
+    (Rejection::PaymentBlocked, |s| {
+        s.server.rules.find(Effect::Block, b"{}");
         s.server.post("/v1/payments", &s.pay(1))
     }),
     (Rejection::InsufficientFunds, |s| {

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tributary_api::brokers::Brokers;
 use tributary_api::first_key::create_first_key;
 use tributary_api::leadership::Leadership;
-use tributary_api::streaming::Streaming;
+use tributary_api::risk::NoRisk;
+use tributary_api::streaming::NoStreaming;
 use tributary_api::transport::PushTransport;
 use tributary_connect::adapters::Adapters;
 use tributary_connect::memory;
@@ -19,7 +20,7 @@ use tributary_engine::{
     Reader, SteeredClock, SystemClock,
 };
 use tributary_messaging::{HISTORY_BYTES_MAX, Messaging, Storage, start_engine};
-use tributary_server::{Limits, Running, Server, ServerConfig};
+use tributary_server::{Limits, Running, Server, ServerConfig, Services};
 use tributary_streams::driver::Streams;
 use tributary_testkit::backends::new_meta;
 use tributary_testkit::store::TestStore;
@@ -27,6 +28,7 @@ use tributary_testkit::store::TestStore;
 use crate::client::{Answer, PATIENCE, post, send, until};
 use crate::faulty::{Faults, Faulty, FaultyDisk, FaultyLog};
 use crate::leading::leadership_of;
+use crate::rules::TestRules;
 
 /// Payments that may be queued.
 pub(crate) const QUEUE_LENGTH_MAX: usize = 20;
@@ -144,6 +146,8 @@ pub(crate) struct Fixture {
     pub(crate) messaging: Option<Arc<Messaging>>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) clock: Arc<TestClock>,
+    /// What assesses payments.
+    pub(crate) rules: Arc<TestRules>,
     pub(crate) running: Option<Running>,
     store: TestStore,
     /// Where subscriptions are kept, if they are.
@@ -170,19 +174,30 @@ pub(crate) fn brokers(webhooks: Option<&WebhookConfig>, engine: &Engine) -> Arc<
     ))
 }
 
-/// Streams over the engine, at work if there is a permit. Their checkpoints are kept beside the deliveries.
-fn streams(
+/// A server that does without others but for brokers.
+pub(crate) fn no_services(engine: &Engine) -> Services {
+    Services {
+        messaging: None,
+        transport: None,
+        brokers: brokers(None, engine),
+        streaming: Arc::new(NoStreaming),
+        risk: Arc::new(NoRisk),
+        leadership: None,
+    }
+}
+
+/// Has streams work over the engine, if there is a permit. Their checkpoints are kept beside the deliveries.
+fn start_streams(
+    streams: &Arc<Streams>,
     engine: &Engine,
     permit: Option<Arc<dyn Permit>>,
     delivery: Option<&tempfile::TempDir>,
-) -> Arc<dyn Streaming> {
-    let streams = Streams::new(engine.reader());
+) {
     if let Some(permit) = permit {
         let folder = delivery.map(|directory| directory.path().join("streams"));
         let started = streams.start(engine.clone(), permit, folder.as_deref());
         started.expect("a thread starts");
     }
-    streams
 }
 
 /// Bounds that fit tests: a machine that stands still for some seconds comes up against none of them. A test of one of them sets it.
@@ -289,7 +304,13 @@ impl Fixture {
             Place::Alone | Place::Node(_) => TestStore::always_in_memory(meta),
         };
         let clock = Arc::new(TestClock::new());
-        let (engine, messaging, faults) = engine(&store, &clock, delivery.as_ref());
+        let System {
+            engine,
+            messaging,
+            faults,
+            streams,
+            rules,
+        } = System::start(&store, &clock, delivery.as_ref());
         let is_alone = !matches!(place, Place::Node(_));
         let (leadership, key) = match place {
             Place::Node(Node { leadership, key }) => (Some(leadership), key),
@@ -310,13 +331,17 @@ impl Fixture {
         };
         change(&mut config);
         let webhooks = start_webhooks(webhook_config.as_ref(), &engine, messaging.as_ref());
-        let transport = webhooks.clone().map(|it| it as Arc<dyn PushTransport>);
-        let brokers = brokers(webhook_config.as_ref(), &engine);
         let permit = is_alone.then(|| store.permit());
-        let streams = streams(&engine, permit, delivery.as_ref());
-        let (used, kept) = (engine.clone(), messaging.clone());
-        let running = Server::start(config, used, kept, transport, brokers, streams, leadership);
-        let running = running.expect("it starts");
+        start_streams(&streams, &engine, permit, delivery.as_ref());
+        let services = Services {
+            messaging: messaging.clone(),
+            transport: webhooks.clone().map(|it| it as Arc<dyn PushTransport>),
+            brokers: brokers(webhook_config.as_ref(), &engine),
+            risk: streams.rules(),
+            streaming: streams,
+            leadership,
+        };
+        let running = Server::start(config, engine.clone(), services).expect("it starts");
         let addr = running.addr();
         Fixture {
             addr,
@@ -325,6 +350,7 @@ impl Fixture {
             messaging,
             faults,
             clock,
+            rules,
             running: Some(running),
             store,
             delivery,
@@ -338,8 +364,11 @@ impl Fixture {
     pub(crate) fn restart(&mut self) {
         drop(self.running.take());
         self.stop_engine();
-        (self.engine, self.messaging, self.faults) =
-            engine(&self.store, &self.clock, self.delivery.as_ref());
+        let system = System::start(&self.store, &self.clock, self.delivery.as_ref());
+        self.engine = system.engine;
+        self.messaging = system.messaging;
+        self.faults = system.faults;
+        self.rules = system.rules;
         assert_eq!(
             create_first_key(&self.engine).expect("it answers"),
             None,
@@ -353,14 +382,10 @@ impl Fixture {
         };
         let (engine, messaging) = (&self.engine, self.messaging.as_ref());
         self.webhooks = start_webhooks(self.webhook_config.as_ref(), engine, messaging);
-        let transport = self.transport();
-        let brokers = brokers(self.webhook_config.as_ref(), engine);
         let permit = Some(self.store.permit());
-        let streams = streams(engine, permit, self.delivery.as_ref());
-        let (used, kept) = (engine.clone(), messaging.cloned());
-        let leadership = leadership_of(&self.store);
-        let running = Server::start(config, used, kept, transport, brokers, streams, leadership);
-        let running = running.expect("it starts");
+        start_streams(&system.streams, engine, permit, self.delivery.as_ref());
+        let services = self.services(system.streams);
+        let running = Server::start(config, engine.clone(), services).expect("it starts");
         self.addr = running.addr();
         self.running = Some(running);
         self.wait_until_it_leads();
@@ -375,9 +400,17 @@ impl Fixture {
         });
     }
 
-    fn transport(&self) -> Option<Arc<dyn PushTransport>> {
+    /// What others do for a server over this engine.
+    fn services(&self, streams: Arc<Streams>) -> Services {
         let webhooks = self.webhooks.clone();
-        webhooks.map(|it| it as Arc<dyn PushTransport>)
+        Services {
+            messaging: self.messaging.clone(),
+            transport: webhooks.map(|it| it as Arc<dyn PushTransport>),
+            brokers: brokers(self.webhook_config.as_ref(), &self.engine),
+            risk: streams.rules(),
+            streaming: streams,
+            leadership: leadership_of(&self.store),
+        }
     }
 
     fn stop_engine(&self) {
@@ -476,15 +509,8 @@ impl Fixture {
             ..ServerConfig::default()
         };
         change(&mut config.limits);
-        let (engine, messaging) = (self.engine.clone(), self.messaging.clone());
-        let brokers = brokers(self.webhook_config.as_ref(), &engine);
-        let transport = self.transport();
-        let streams = streams(&engine, None, None);
-        let leadership = leadership_of(&self.store);
-        let server = Server::start(
-            config, engine, messaging, transport, brokers, streams, leadership,
-        );
-        server.expect("it starts")
+        let services = self.services(Streams::new(self.reader()));
+        Server::start(config, self.engine.clone(), services).expect("it starts")
     }
 
     /// Opens an account and returns its id.
@@ -543,47 +569,68 @@ fn start_webhooks(
     Webhooks::start(config, engine.clone(), messaging.cloned()).expect("it starts")
 }
 
-fn engine(
-    store: &TestStore,
-    clock: &Arc<TestClock>,
-    delivery: Option<&tempfile::TempDir>,
-) -> (Engine, Option<Arc<Messaging>>, Arc<Faults>) {
-    let faults: Arc<Faults> = Arc::default();
-    let backend = Faulty {
-        inner: store.open(),
-        faults: faults.clone(),
-    };
-    let options = Options {
-        queue_length_max: QUEUE_LENGTH_MAX,
-        ..Options::default()
-    };
-    let recovered = Engine::recover(Box::new(backend), clock.clone(), options);
-    let disk = delivery.map(|path| {
-        let disk = FaultyDisk {
-            disk: Arc::new(DirDisk::new(path.path())),
+/// An engine and what works with it.
+struct System {
+    engine: Engine,
+    messaging: Option<Arc<Messaging>>,
+    faults: Arc<Faults>,
+    /// Not started.
+    streams: Arc<Streams>,
+    rules: Arc<TestRules>,
+}
+
+impl System {
+    fn start(
+        store: &TestStore,
+        clock: &Arc<TestClock>,
+        delivery: Option<&tempfile::TempDir>,
+    ) -> System {
+        let faults: Arc<Faults> = Arc::default();
+        let backend = Faulty {
+            inner: store.open(),
             faults: faults.clone(),
         };
-        Arc::new(disk) as Arc<dyn Disk>
-    });
-    let storage = disk.map(|disk| match store.beside() {
-        None => Storage::local(disk, HISTORY_BYTES_MAX, 0),
-        Some(log) => Storage {
-            log: Box::new(FaultyLog {
-                log,
+        let options = Options {
+            queue_length_max: QUEUE_LENGTH_MAX,
+            ..Options::default()
+        };
+        let recovered = Engine::recover(Box::new(backend), clock.clone(), options);
+        let recovered = recovered.expect("it starts");
+        let disk = delivery.map(|path| {
+            let disk = FaultyDisk {
+                disk: Arc::new(DirDisk::new(path.path())),
                 faults: faults.clone(),
-            }),
-            history: disk,
-            history_bytes_max: HISTORY_BYTES_MAX,
-            process_number: 0,
-        },
-    });
-    let ports = Ports {
-        permit: store.permit(),
-        ..Ports::default()
-    };
-    let started = start_engine(recovered.expect("it starts"), ports, storage);
-    let (engine, messaging) = started.expect("it starts");
-    (engine, messaging, faults)
+            };
+            Arc::new(disk) as Arc<dyn Disk>
+        });
+        let storage = disk.map(|disk| match store.beside() {
+            None => Storage::local(disk, HISTORY_BYTES_MAX, 0),
+            Some(log) => Storage {
+                log: Box::new(FaultyLog {
+                    log,
+                    faults: faults.clone(),
+                }),
+                history: disk,
+                history_bytes_max: HISTORY_BYTES_MAX,
+                process_number: 0,
+            },
+        });
+        let streams = Streams::new(recovered.reader());
+        let rules = Arc::new(TestRules::new(streams.rules()));
+        let ports = Ports {
+            judge: Some(rules.clone()),
+            permit: store.permit(),
+            ..Ports::default()
+        };
+        let (engine, messaging) = start_engine(recovered, ports, storage).expect("it starts");
+        System {
+            engine,
+            messaging,
+            faults,
+            streams,
+            rules,
+        }
+    }
 }
 
 /// The object's id.

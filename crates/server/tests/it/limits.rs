@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
-use tributary_api::streaming::NoStreaming;
 use tributary_server::{RateLimit, Server, ServerConfig, TlsFiles};
 
 use crate::client::{PATIENCE, connect, read_answer, send, until};
-use crate::fixture::{Fixture, brokers, pay};
+use crate::fixture::{Fixture, no_services, pay};
 
 #[test]
 fn a_caller_who_takes_no_answers_is_cut_off() {
@@ -279,9 +278,8 @@ fn tls_is_spoken_with_the_files_given() {
         tls: Some(swapped),
         ..ServerConfig::default()
     };
-    let brokers = brokers(None, &server.engine);
-    let (engine, streams) = (server.engine.clone(), Arc::new(NoStreaming));
-    let error = Server::start(config, engine, None, None, brokers, streams, None)
+    let services = no_services(&server.engine);
+    let error = Server::start(config, server.engine.clone(), services)
         .expect_err("a key is no certificate");
     assert!(error.to_string().contains("key.pem"), "{error}");
 }

@@ -22,6 +22,11 @@ fn page() -> String {
     let token = server.token("bob", "write");
     let foreign = json!({"owner": "ann", "currency": "EUR"});
     assert_eq!(server.post_as(&token, "/v1/accounts", &foreign).status, 403);
+    let rules = json!({
+        "slug": "quiet", "state": "shadow",
+        "rules": [{"name": "never", "when": "amount < 0", "points": 1}],
+    });
+    server.post("/v1/rule_sets", &rules).expect(201);
     page_of_deliveries(&server)
 }
 

@@ -649,15 +649,22 @@ fn every_parameter_that_takes_an_id_is_tried() {
                     None => parameter,
                 };
                 let name = parameter["name"].as_str().expect("a name");
-                // API keys, binders, bindings, limits, streams and the trial balance are the platform's; owners are named by their names,
-                // which `owners` and `timelines` try.
+                // API keys, binders, bindings, limits, lists, rule sets, streams and the trial balance are the platform's; owners are named
+                // by their names, which `owners` and `timelines` try.
                 let other = [
                     "/v1/api_keys",
                     "/v1/owners",
                     "/v1/owners/{name}/timeline",
                     "/v1/trial_balance",
                 ];
-                let of_platform = ["/v1/binders", "/v1/bindings", "/v1/limits", "/v1/streams"];
+                let of_platform = [
+                    "/v1/binders",
+                    "/v1/bindings",
+                    "/v1/limits",
+                    "/v1/lists",
+                    "/v1/rule_sets",
+                    "/v1/streams",
+                ];
                 let is_platform_s = of_platform.iter().any(|noun| path.starts_with(noun));
                 if !ids.contains(&name) || other.contains(&path.as_str()) || is_platform_s {
                     continue;

@@ -219,6 +219,7 @@ fn a_payment_tells_by_which_message_of_which_binding_it_was_changed() {
             effective_at: None,
             text: None,
             origin: origin.map(Box::new),
+            assessment: None,
             body: Body::Capture(Capture {
                 payment: PaymentId(position.expect("its id")),
                 amount: Some(10),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tributary_api::error::ApiError;
 use tributary_api::streaming::{
     BoundsForm, FieldType, GiveForm, SourceForm, StreamTerms, WindowForm,
 };
@@ -91,6 +92,17 @@ pub(crate) fn ready(name: String, terms: &StreamTerms) -> Result<Ready, Definiti
         rows_max,
         events_per_second,
     })
+}
+
+/// The error of a definition as answers tell it.
+pub(super) fn refused(error: &DefinitionError) -> ApiError {
+    let DefinitionError {
+        field,
+        problem,
+        advice,
+    } = error;
+    let end = if advice.ends_with('?') { "" } else { "." };
+    ApiError::invalid(field, format!("{field}: {problem}; {advice}{end}"))
 }
 
 /// Which events are answers.

@@ -7,9 +7,7 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 use tributary_api::form::request::Notes;
 use tributary_api::render::common::payment_of;
-use tributary_api::render::facts::{
-    amount_moved, known_owner, recorded_ms, waited_ms,
-};
+use tributary_api::render::facts::{amount_moved, known_owner, recorded_ms, waited_ms};
 use tributary_api::render::notes::{present_notes, record_notes};
 use tributary_api::render::payment::{PaymentKindForm, PaymentStatusForm};
 use tributary_engine::{IdKind, Reader};
@@ -157,6 +155,11 @@ impl<'r> EventFields<'r> {
             notes: OnceCell::new(),
             published: OnceCell::new(),
         }
+    }
+
+    /// Type of the event.
+    pub(super) fn event_type(&self) -> &'r str {
+        self.event_type
     }
 
     pub(super) fn get(&self, number: usize) -> Option<Value<'_>> {

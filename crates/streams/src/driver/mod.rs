@@ -6,34 +6,38 @@
 
 mod checkpoint;
 pub(crate) mod definition;
+mod feed;
 pub(crate) mod fields;
 mod publish;
+mod risk;
 mod runner;
 mod slot;
 
-use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tributary_api::caller::{Caller, acting_as};
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
 use tributary_api::streaming::{Preview, StreamFigures, StreamRow, StreamTerms, Streaming};
 use tributary_engine::{
-    Basis, BriefReply, Engine, Failure, FrameRef, Permit, Reader, Refused, lock, parse_record,
+    Basis, BriefReply, Engine, Failure, FrameRef, Judge, Permit, Reader, Refused, lock,
 };
-use tributary_ledger::{Command, SettingId, SettingKind, event_type};
+use tributary_ledger::{Command, SettingId, SettingKind};
 
-use crate::stream::{DefinitionError, ResultId};
+use crate::stream::ResultId;
 use checkpoint::Checkpoints;
-use fields::{EventFields, OwnerNames};
-use runner::{Runner, Taken};
-use slot::{Slot, Version};
+use feed::take_frame;
+use fields::OwnerNames;
+pub use risk::Rules;
+use runner::Runner;
+use slot::{Slot, Slots, Version};
 
 /// How often the streams look around when nothing happens.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -48,34 +52,23 @@ const REFUSED_WAIT: Duration = Duration::from_secs(1);
 /// Rows of each list of a preview.
 const PREVIEW_ROWS_MAX: usize = 100;
 
-/// The streams of a server. Dropped, they stop.
+/// The streams of a server, and the rules that look at their figures. Dropped, the streams stop.
 pub struct Streams {
     reader: Reader,
     slots: Arc<Slots>,
+    rules: Arc<Rules>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// Streams by id.
-#[derive(Default)]
-struct Slots(Mutex<BTreeMap<SettingId, Arc<Mutex<Slot>>>>);
-
-impl Slots {
-    fn get(&self, id: SettingId) -> Option<Arc<Mutex<Slot>>> {
-        lock(&self.0).get(&id).cloned()
-    }
-
-    fn all(&self) -> Vec<Arc<Mutex<Slot>>> {
-        lock(&self.0).values().cloned().collect()
-    }
 }
 
 impl Streams {
     /// The streams of a journal, of which none runs yet.
     pub fn new(reader: Reader) -> Arc<Streams> {
+        let slots: Arc<Slots> = Arc::default();
         Arc::new(Streams {
+            rules: Rules::new(reader.clone(), slots.clone()),
             reader,
-            slots: Arc::default(),
+            slots,
             stop: watch::Sender::new(false),
             thread: Mutex::new(None),
         })
@@ -102,13 +95,15 @@ impl Streams {
             permit,
             checkpoints,
             slots: self.slots.clone(),
+            rules: self.rules.clone(),
+            is_first: true,
             last_barrier: None,
             refused_until: None,
         };
         let stopped = self.stop.subscribe();
         let thread = std::thread::Builder::new()
             .name("streams".to_owned())
-            .spawn(move || runtime.block_on(work.run(stopped)))?;
+            .spawn(move || work.run_at_its_priority(&runtime, &stopped))?;
         *lock(&self.thread) = Some(thread);
         Ok(())
     }
@@ -119,6 +114,11 @@ impl Streams {
         if let Some(thread) = lock(&self.thread).take() {
             let _panicked = thread.join();
         }
+    }
+
+    /// The rules that look at figures of these streams.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.clone()
     }
 
     fn shown<T>(&self, stream: SettingId, look: impl FnOnce(&Runner) -> T) -> Option<T> {
@@ -137,7 +137,7 @@ impl Drop for Streams {
 impl Streaming for Streams {
     fn check(&self, terms: &StreamTerms) -> Result<(), ApiError> {
         let ready = definition::ready(String::from("stream"), terms);
-        ready.map(drop).map_err(|error| refused(&error))
+        ready.map(drop).map_err(|error| definition::refused(&error))
     }
 
     fn figures(&self, stream: SettingId) -> Option<StreamFigures> {
@@ -163,8 +163,8 @@ impl Streaming for Streams {
         let head = self.reader.published();
         let first = head.saturating_sub(records);
         let name = String::from("preview");
-        let runner =
-            Runner::new(name, terms.clone(), u64::MAX, first).map_err(|error| refused(&error))?;
+        let runner = Runner::new(name, terms.clone(), u64::MAX, first)
+            .map_err(|error| definition::refused(&error))?;
         let owners = OwnerNames::new(&self.reader);
         let mut slot = Slot::new(SettingId(0));
         slot.versions.push(Version::new(runner, None));
@@ -190,16 +190,6 @@ impl Streaming for Streams {
     }
 }
 
-fn refused(error: &DefinitionError) -> ApiError {
-    let DefinitionError {
-        field,
-        problem,
-        advice,
-    } = error;
-    let end = if advice.ends_with('?') { "" } else { "." };
-    ApiError::invalid(field, format!("{field}: {problem}; {advice}{end}"))
-}
-
 /// Gives the frame that holds `position` to the versions that come to it, up to the record at `head`.
 fn feed(
     reader: &Reader,
@@ -213,47 +203,23 @@ fn feed(
     let frame = frame.ok_or_else(|| damaged("its frame is missing".to_owned()))?;
     let frame = FrameRef::parse(&frame).map_err(|error| damaged(error.to_string()))?;
     slots.iter_mut().for_each(|slot| slot.share_waiting_bound());
-    for record in frame.records() {
-        let at = record.position();
-        if at < position || at > head {
-            continue;
-        }
-        let record = parse_record(at, record.payload())?;
-        let is_event = !record.operation().is_internal();
-        let kind = is_event.then(|| event_type(&record));
-        let result = publish::result_of(&record);
-        let time = i64::try_from(record.context().timestamp).unwrap_or(i64::MAX);
-        let fields: OnceCell<Option<EventFields<'_>>> = OnceCell::new();
-        let make = || {
-            let fields = fields.get_or_init(|| {
-                let whole = record.to_record().ok()?;
-                Some(EventFields::new(reader, owners, kind?, whole))
-            });
-            fields.as_ref()
-        };
-        let taken = Taken {
-            position: at,
-            time,
-            event_type: kind,
-            stream_hops: result.and_then(|_| Some(record.origin()?.hops)),
-            fields: &make,
-        };
+    take_frame(reader, owners, &frame, position, head, |taken| {
         for slot in slots.iter_mut() {
-            if let Some((stream, id)) = &result
+            if let Some((stream, id)) = &taken.result
                 && *stream == slot.id
             {
-                let is_refused = record.rejection().is_some();
                 for version in &mut slot.versions {
-                    version.runner.published(id, is_refused);
+                    version.runner.published(id, taken.is_refused);
                 }
             }
             for version in &mut slot.versions {
-                if version.runner.position + 1 == at && !version.runner.is_over() {
-                    version.runner.take(&taken);
+                if version.runner.position + 1 == taken.position && !version.runner.is_over() {
+                    version.runner.take(taken);
                 }
             }
         }
-    }
+        Ok(())
+    })?;
     let end = Basis::from(frame.head());
     for version in slots.iter_mut().flat_map(|slot| &mut slot.versions) {
         if version.runner.position == end.position {
@@ -284,6 +250,9 @@ struct Work {
     permit: Arc<dyn Permit>,
     checkpoints: Option<Checkpoints>,
     slots: Arc<Slots>,
+    rules: Arc<Rules>,
+    /// Whether it has not looked at the settings yet.
+    is_first: bool,
     last_barrier: Option<Instant>,
     /// Until when the engine is left alone, after it refused commands.
     refused_until: Option<Instant>,
@@ -299,14 +268,31 @@ struct Asked {
 }
 
 impl Work {
-    async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        yield_to_payments();
+    /// Runs until it is stopped: while rules look at figures, at the priority of payments, which wait for the figures; else below it. A
+    /// thread can lower its priority and not raise it again, so the lower one is that of a thread of its own.
+    fn run_at_its_priority(mut self, runtime: &Runtime, stopped: &watch::Receiver<bool>) {
+        while !*stopped.borrow() {
+            match self.rules.is_needed() {
+                true => runtime.block_on(self.run(true, stopped.clone())),
+                false => std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        yield_to_payments();
+                        runtime.block_on(self.run(false, stopped.clone()));
+                    });
+                }),
+            }
+        }
+        self.keep(&self.slots.all(), true);
+    }
+
+    /// Runs until it is stopped, or rules begin or cease to look at figures.
+    async fn run(&mut self, for_rules: bool, mut stop: watch::Receiver<bool>) {
         let owners = OwnerNames::new(&self.reader);
-        let mut is_first = true;
-        while !*stop.borrow_and_update() {
+        while !*stop.borrow_and_update() && self.rules.is_needed() == for_rules {
             // Taken before the settings are read, so that no change is missed.
             let seen = self.reader.published();
-            self.define(std::mem::take(&mut is_first));
+            let is_first = std::mem::take(&mut self.is_first);
+            self.define(is_first);
             let reader = self.reader.clone();
             let mut changed = std::pin::pin!(reader.settings_changed_after(seen));
             let mut worked = Instant::now();
@@ -339,7 +325,6 @@ impl Work {
                 }
             }
         }
-        self.keep(&self.slots.all(), true);
     }
 
     /// Takes the newest revisions of the settings. At first, streams may have been deleted while the server was down.

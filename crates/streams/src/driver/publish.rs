@@ -122,6 +122,7 @@ fn command(key: &[u8], body: Body) -> Command {
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body,
     }
 }

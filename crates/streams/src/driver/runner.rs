@@ -6,10 +6,13 @@ use serde_json::{Map, Value as Json, json};
 use tributary_api::streaming::{StreamRow, StreamTerms, Usage};
 use tributary_api::time::format_time_ns;
 
+use tributary_ledger::SettingId;
+
 use super::definition::{Ready, ready};
 use super::fields::{EventFields, StreamFields};
 use crate::stream::{
-    DefinitionError, Event, LateEvent, Output, OwnedScalar, ResultId, Row, StopReason, StreamResult,
+    DefinitionError, Event, Expected, LateEvent, Output, OwnedScalar, ResultId, Row, StopReason,
+    StreamResult,
 };
 
 /// Maximum number of results of a stream that wait to be published. One more stops the stream.
@@ -130,6 +133,10 @@ pub(super) struct Taken<'e> {
     pub(super) event_type: Option<&'e str>,
     /// Hops of an event that a stream published.
     pub(super) stream_hops: Option<u8>,
+    /// The result of a stream that it publishes or acts upon, and the stream.
+    pub(super) result: Option<(SettingId, ResultId)>,
+    /// Whether the command was refused.
+    pub(super) is_refused: bool,
     /// Makes the fields, once for all streams.
     pub(super) fields: &'e dyn Fn() -> Option<&'e EventFields<'e>>,
 }
@@ -193,6 +200,32 @@ impl Runner {
 
     pub(super) fn stop(&mut self, position: u64, why: String) {
         self.stopped.get_or_insert((position, why));
+    }
+
+    /// Adds an event that is not recorded yet to those that are expected, if it would be counted.
+    pub(super) fn expect(&self, event: &EventFields<'_>, time: i64, expected: &mut Expected) {
+        let Ready {
+            stream,
+            sources,
+            data,
+            ..
+        } = &self.ready;
+        let event_type = event.event_type();
+        let source = sources
+            .iter()
+            .find(|source| source.event_type == event_type);
+        let Some(source) = source else { return };
+        let fields = StreamFields {
+            event,
+            data,
+            derived: &source.derived,
+        };
+        let event = Event {
+            event_type,
+            journal_time: time,
+            fields: &fields,
+        };
+        stream.expect(&event, expected);
     }
 
     fn push(&mut self, taken: &Taken<'_>, outputs: &mut Vec<Output>) -> Result<(), String> {

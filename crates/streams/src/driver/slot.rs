@@ -1,9 +1,11 @@
 //! One stream: its versions, from the oldest that still has something to do to the newest.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tributary_api::streaming::{StartForm, StreamFigures, StreamState, StreamTerms};
-use tributary_engine::{Basis, Failure, Reader, Standing, Start};
+use tributary_engine::{Basis, Failure, Reader, Standing, Start, lock};
 use tributary_ledger::{Setting, SettingId};
 
 use super::checkpoint::{self, Checkpoints};
@@ -43,6 +45,20 @@ pub(super) struct Slot {
     /// Second in which events were published last, and how many.
     pub(super) published: (u64, u64),
     terms: Option<StreamTerms>,
+}
+
+/// Streams by id.
+#[derive(Default)]
+pub(super) struct Slots(pub(super) Mutex<BTreeMap<SettingId, Arc<Mutex<Slot>>>>);
+
+impl Slots {
+    pub(super) fn get(&self, id: SettingId) -> Option<Arc<Mutex<Slot>>> {
+        lock(&self.0).get(&id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Mutex<Slot>>> {
+        lock(&self.0).values().cloned().collect()
+    }
 }
 
 /// A version as the revisions of its setting say.
@@ -216,6 +232,21 @@ impl Slot {
             .rev()
             .find(caught_up)
             .or_else(|| versions.clone().next())
+    }
+
+    /// The version whose figures rules may look at: the one that is shown, if it keeps up with the journal.
+    pub(super) fn current(&self) -> Option<&Runner> {
+        let newest = self.versions.last()?;
+        let shown = self.shown()?;
+        let is_current = newest.is_live && !self.is_paused && !shown.is_over();
+        is_current.then_some(shown)
+    }
+
+    /// Whether it will keep up with the journal and does not yet.
+    pub(super) fn is_catching_up(&self) -> bool {
+        let newest = self.versions.last();
+        let is_late = newest.is_none_or(|newest| !newest.is_live && !newest.runner.is_over());
+        is_late && self.broken.is_none() && !self.is_paused
     }
 
     pub(super) fn figures(&self, head: u64) -> Option<StreamFigures> {

@@ -65,9 +65,23 @@ fn size(count: usize) -> OwnedScalar {
     OwnedScalar::Int(i64::try_from(count).expect("the bytes of state are bounded"))
 }
 
+/// Results of the aggregates, in the order of their definition; none for one that needs an event and has none.
+pub(super) type Values = Vec<Option<OwnedScalar>>;
+
+/// Returns the results over no event.
+pub(super) fn values_of_nothing(plans: &Plans) -> Values {
+    let value = |plan: &Plan| match plan.kind {
+        Kind::Count | Kind::Sum | Kind::Distinct => Some(OwnedScalar::Int(0)),
+        Kind::Min | Kind::Max | Kind::First | Kind::Last => None,
+    };
+    plans.list.iter().map(value).collect()
+}
+
 /// Aggregates of a window that only grows. It has one event at least.
+#[derive(Clone)]
 pub(super) struct Accumulators(Box<[Accumulator]>);
 
+#[derive(Clone)]
 enum Accumulator {
     Count(i64),
     Sum(i64),
@@ -136,7 +150,27 @@ impl Accumulators {
         bytes.sum()
     }
 
-    pub(super) fn values(&self) -> Vec<Option<OwnedScalar>> {
+    /// Returns the results over the events of a window, if it is open, and those that follow, by their inputs.
+    pub(super) fn values_with<'a>(
+        window: Option<&Accumulators>,
+        plans: &Plans,
+        following: impl Iterator<Item = &'a [OwnedScalar]>,
+    ) -> Result<Values, StopReason> {
+        let mut following = following.peekable();
+        if following.peek().is_none() {
+            return Ok(window.map_or_else(|| values_of_nothing(plans), Accumulators::values));
+        }
+        let mut all = window.cloned();
+        for inputs in following {
+            match &mut all {
+                Some(all) => all.add(plans, inputs)?,
+                None => all = Some(Accumulators::new(plans, inputs)),
+            }
+        }
+        Ok(all.expect("there is one event at least").values())
+    }
+
+    pub(super) fn values(&self) -> Values {
         let values = self.0.iter().map(|accumulator| {
             Some(match accumulator {
                 Accumulator::Count(value)
@@ -299,7 +333,7 @@ impl Sliding {
         plans: &Plans,
         count: usize,
         input: impl Fn(usize, usize) -> &'a OwnedScalar,
-    ) -> Result<Vec<Option<OwnedScalar>>, StopReason> {
+    ) -> Result<Values, StopReason> {
         let values = self.0.iter().zip(&plans.list).map(|(slide, plan)| {
             Ok(match (slide, plan.kind) {
                 (Slide::Event, Kind::First) => (count > 0).then(|| input(0, plan.input).clone()),
@@ -316,6 +350,65 @@ impl Sliding {
                     events.front().map(|(_, value)| OwnedScalar::Int(*value))
                 }
                 (Slide::Distinct(values), _) => Some(size(values.len())),
+            })
+        });
+        values.collect()
+    }
+
+    /// Returns the results over the events from the place `first` up to `end`, exclusive, where those before `inside` were added and
+    /// `first ≤ inside ≤ end`. `oldest` is the number of the event at place 0. Costs as much as these events differ from those added.
+    pub(super) fn values_between<'a>(
+        &self,
+        plans: &Plans,
+        oldest: u64,
+        (first, inside, end): (usize, usize, usize),
+        input: impl Fn(usize, usize) -> &'a OwnedScalar,
+    ) -> Result<Values, StopReason> {
+        let count = end - first;
+        let values = self.0.iter().zip(&plans.list).map(|(slide, plan)| {
+            let value = |event: usize| input(event, plan.input);
+            Ok(match slide {
+                Slide::Event => match plan.kind {
+                    Kind::First => (count > 0).then(|| value(first).clone()),
+                    Kind::Last => (count > 0).then(|| value(end - 1).clone()),
+                    _ => Some(size(count)),
+                },
+                Slide::Sum(sum) => {
+                    let of = |events: std::ops::Range<usize>| -> i128 {
+                        events.map(|event| i128::from(int(value(event)))).sum()
+                    };
+                    let sum = i64::try_from(sum - of(0..first) + of(inside..end));
+                    let sum = sum.map_err(|_| StopReason::SumOverflow(plan.name.clone()))?;
+                    Some(OwnedScalar::Int(sum))
+                }
+                Slide::Extreme(events) => {
+                    let kept = events
+                        .iter()
+                        .find(|(number, _)| *number >= oldest + first as u64);
+                    let added = (inside..end).map(|event| int(value(event)));
+                    let all = kept.map(|(_, value)| *value).into_iter().chain(added);
+                    let extreme = match plan.kind {
+                        Kind::Min => all.min(),
+                        _ => all.max(),
+                    };
+                    extreme.map(OwnedScalar::Int)
+                }
+                Slide::Distinct(values) => {
+                    let mut left: BTreeMap<&OwnedScalar, u32> = BTreeMap::new();
+                    for event in 0..first {
+                        *left.entry(value(event)).or_default() += 1;
+                    }
+                    let stays = |value: &OwnedScalar| {
+                        let before = values.get(value).copied().unwrap_or(0);
+                        before > left.get(value).copied().unwrap_or(0)
+                    };
+                    let gone = left.keys().filter(|value| !stays(value)).count();
+                    let added: BTreeSet<_> = (inside..end).map(value).collect();
+                    let new = added.into_iter().filter(|value| !stays(value)).count();
+                    let distinct = values.len() - gone + new;
+                    plans.check_distinct(plan, distinct)?;
+                    Some(size(distinct))
+                }
             })
         });
         values.collect()

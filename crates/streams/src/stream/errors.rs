@@ -102,6 +102,14 @@ pub enum StopReason {
         /// Maximum.
         max: usize,
     },
+    /// Too many events wait for the watermark. It stops nothing but the look-up of a figure.
+    #[error(
+        "more than {max} events wait for the watermark, too many to look a figure up; choose a shorter lateness"
+    )]
+    LookTooLong {
+        /// Maximum.
+        max: usize,
+    },
     /// A bound of the state is reached.
     #[error(
         "more than {max} {what} (bounds.{bound}); raise the bound, choose fewer keys or shorter windows"

@@ -1,6 +1,6 @@
 //! A stream: events and times in, results out, state and position in one checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::codec::{Reader, Writer};
 use super::definition::{Definition, KEY_BYTES_MAX, Source, VALUE_BYTES_MAX, Window};
@@ -10,7 +10,7 @@ use super::plan::Compiled;
 use super::value::{OwnedScalar, decode_key, encode_value};
 use super::window::{Figures, Item, Usage, Windows};
 use crate::expression::{
-    EvaluationError, Expression, Fields, LANGUAGE_VERSION, Scalar, Schema, Value,
+    EvaluationError, Expression, Fields, LANGUAGE_VERSION, Scalar, Schema, Type, Value,
 };
 
 /// Version of the bytes of a checkpoint and of what they mean.
@@ -18,6 +18,9 @@ const CHECKPOINT_VERSION: u32 = 1;
 
 /// Greatest distance of a time from 1970, in nanoseconds. With the longest spans it still fits into 64 bits.
 const TIME_NS_MAX: i64 = 1 << 62;
+
+/// Maximum number of events that wait for the watermark of a stream whose figures are looked up.
+pub const LOOK_WAITING_MAX: usize = 10_000;
 
 /// Bytes counted for an event that waits for the watermark, beside its key and inputs.
 const WAITING_BYTES: usize = 96;
@@ -43,6 +46,12 @@ pub struct Stream {
     stopped: Option<Stopped>,
     scratch: Scratch,
 }
+
+/// Events that are not recorded yet, as one stream would count them: time and inputs, by encoded key.
+#[derive(Default)]
+pub struct Expected(HashMap<Box<[u8]>, Vec<ExpectedEvent>>);
+
+type ExpectedEvent = (i64, Box<[OwnedScalar]>);
 
 /// An event without what is not counted.
 #[derive(Default)]
@@ -195,6 +204,79 @@ impl Stream {
         let taken = self.windows.rows(&self.compiled.aggregates, &mut sink);
         taken.map_err(|why| self.stopped_at(self.position, why))?;
         Ok(rows)
+    }
+
+    /// Returns the figures of a key at a time, in nanoseconds, as far as records were taken, in the order of `emit`: over the window that
+    /// an event of the key at this time would be in, without it. For hopping windows the longest one; for trailing windows the
+    /// interval before. What sums and counts is 0 where there is no event, and what needs an event has no value.
+    ///
+    /// `expected` are counted as if they had been taken last.
+    ///
+    /// # Errors
+    /// If the time is too far from 1970, a sum does not fit, or more than [`LOOK_WAITING_MAX`] events wait for the watermark.
+    pub fn look(
+        &self,
+        key: &[Scalar<'_>],
+        time: i64,
+        expected: &Expected,
+    ) -> Result<Vec<Option<OwnedScalar>>, StopReason> {
+        check_time(time)?;
+        self.check_look()?;
+        let mut bytes = Vec::new();
+        key.iter()
+            .for_each(|value| encode_value(&mut bytes, *value));
+        let ahead = self.waiting.range(..=(time, u64::MAX));
+        let ahead = ahead.filter(|(_, event)| event.role == Role::Counted && *event.key == *bytes);
+        let ahead = ahead.map(|((at, _), event)| (*at, &*event.inputs));
+        let expected = expected.0.get(&*bytes).into_iter().flatten();
+        let expected = expected.filter(|(at, _)| *at <= time);
+        let expected = expected.map(|(at, inputs)| (*at, &**inputs));
+        let mut ahead: Vec<_> = ahead.chain(expected).collect();
+        ahead.sort_by_key(|(at, _)| *at);
+        self.windows
+            .look(&self.compiled.aggregates, &bytes, time, &ahead)
+    }
+
+    /// Checks that figures can be looked up now.
+    ///
+    /// # Errors
+    /// If more than [`LOOK_WAITING_MAX`] events wait for the watermark.
+    pub fn check_look(&self) -> Result<(), StopReason> {
+        match self.waiting.len() {
+            ..=LOOK_WAITING_MAX => Ok(()),
+            _ => Err(StopReason::LookTooLong {
+                max: LOOK_WAITING_MAX,
+            }),
+        }
+    }
+
+    /// Adds an event that is not recorded yet to those that are expected, if it would be counted: not if one of its fields has no value.
+    pub fn expect(&self, event: &Event<'_>, expected: &mut Expected) {
+        let mut scratch = Scratch::default();
+        let mut read = || {
+            let role = self.select(event).ok()??;
+            self.read(role, event.fields, &mut scratch).ok()?;
+            let time = self.event_time(event.fields).ok()?;
+            let is_late = time.is_some_and(|time| time < self.clock);
+            (role == Role::Counted && !is_late).then(|| time.unwrap_or(event.journal_time))
+        };
+        if let Some(time) = read() {
+            let inputs = scratch.inputs.into_boxed_slice();
+            let of_key = expected.0.entry(scratch.key.into()).or_default();
+            of_key.push((time, inputs));
+        }
+    }
+
+    /// Returns the types of the fields of the key, in order.
+    #[must_use]
+    pub fn key_types(&self) -> &[Type] {
+        &self.compiled.key_types
+    }
+
+    /// Returns the types of the figures, in the order of `emit`.
+    #[must_use]
+    pub fn value_types(&self) -> &[Type] {
+        &self.compiled.value_types
     }
 
     /// Returns the position of the last record that was taken, 0 before the first.

@@ -32,7 +32,7 @@ pub use self::definition::{
     WINDOWS_PER_EVENT_MAX, Window,
 };
 pub use self::errors::{DefinitionError, RestoreError, StopReason, Stopped};
-pub use self::machine::Stream;
+pub use self::machine::{Expected, LOOK_WAITING_MAX, Stream};
 pub use self::output::{Event, LateEvent, Output, ResultId, Row, StreamResult};
 pub(crate) use self::plan::compile;
 pub use self::value::OwnedScalar;

@@ -38,6 +38,8 @@ pub(super) struct Compiled {
     pub(super) inputs: Vec<Expression>,
     pub(super) aggregates: Plans,
     pub(super) having: Option<Expression>,
+    pub(super) key_types: Vec<Type>,
+    pub(super) value_types: Vec<Type>,
 }
 
 impl Compiled {
@@ -92,6 +94,8 @@ impl Compiled {
             },
             inputs,
             having,
+            key_types,
+            value_types: types,
             definition,
         })
     }

@@ -1,7 +1,8 @@
 //! The operators against known values, laws and simulations.
 
 mod expression;
-mod hostile;
 mod flink;
+mod hostile;
 mod queueing;
+mod risk;
 mod stream;

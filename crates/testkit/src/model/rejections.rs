@@ -2,9 +2,9 @@
 
 use tributary_ledger::{
     Access, AccountId, AccountKind, AccountStatus, Actor, AdvanceTime, ApiKeyId, Body, Capture,
-    Command, Destination, Overdraft, Part, Pay, PayeeAmount, PayeeAmounts, PaymentId, PaymentKind,
-    PaymentStatus, PutSetting, QueueMode, Refund, Rejection, ReturnPayout, SettingId, SettingKind,
-    SettlePayout,
+    Command, Destination, Effect, Overdraft, Part, Pay, PayeeAmount, PayeeAmounts, PaymentId,
+    PaymentKind, PaymentStatus, PutSetting, QueueMode, Refund, Rejection, ReturnPayout, SettingId,
+    SettingKind, SettlePayout,
 };
 
 use super::limits::{LIMIT, Terms};
@@ -29,6 +29,11 @@ impl Reasons {
     fn first(self) -> Option<Rejection> {
         self.0.into_iter().min_by_key(|reason| reason.number())
     }
+}
+
+fn is_blocked(command: &Command) -> bool {
+    let found = command.assessment.as_deref();
+    found.is_some_and(|found| found.effect() == Effect::Block)
 }
 
 impl Model {
@@ -77,6 +82,7 @@ impl Model {
             }
             Body::Pay(pay) => {
                 self.check_pay(pay, actor, now, &mut reasons);
+                reasons.when(is_blocked(command), Rejection::PaymentBlocked);
                 self.check_limits(command, now, &mut reasons);
             }
             Body::Capture(capture) => self.check_capture(capture, actor, now, &mut reasons),
@@ -98,6 +104,7 @@ impl Model {
                 self.check_running(*payment, actor, now, &mut reasons);
                 if reasons.0.is_empty() {
                     self.check_queued(*payment, now, &mut reasons);
+                    reasons.when(is_blocked(command), Rejection::PaymentBlocked);
                     self.check_limits(command, now, &mut reasons);
                 }
             }
@@ -168,6 +175,8 @@ impl Model {
             5 => (16_384, 500),
             6 => (32_768, 100),
             LIMIT => (64, 10_000),
+            8 => (32_768, 20),
+            9 => (32_768, 100),
             _ => (1_024, 500),
         };
         let size = put.body.as_bytes().len();

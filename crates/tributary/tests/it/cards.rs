@@ -110,6 +110,14 @@ fn figures(counted: &Counted, frauds: impl Iterator<Item = i64>) -> Value {
 
 /// Figures of the file, computed plainly.
 fn expected(payments: &[Payment]) -> Value {
+    figures(
+        &plain(payments),
+        payments.iter().map(|payment| payment.fraud),
+    )
+}
+
+/// What each kind of window counts, computed plainly.
+fn plain(payments: &[Payment]) -> Counted {
     let mut hourly: BTreeMap<(i64, i64), (i64, i64)> = BTreeMap::new();
     let mut hopping: BTreeMap<(i64, i64), i64> = BTreeMap::new();
     let mut by_customer: BTreeMap<i64, Vec<&Payment>> = BTreeMap::new();
@@ -139,7 +147,7 @@ fn expected(payments: &[Payment]) -> Value {
                 && other.time > payment.time - 35 * DAY
                 && other.time <= payment.time - 7 * DAY
         });
-        known_frauds.push((frauds.count() as i64, payment.fraud));
+        known_frauds.push(frauds.count() as i64);
         terminal.push(payment);
     }
     let mut sessions: Vec<i64> = Vec::new();
@@ -154,19 +162,15 @@ fn expected(payments: &[Payment]) -> Value {
         }
     }
     let (hour_counts, hour_sums) = hourly.into_values().unzip();
-    let (known, frauds): (Vec<i64>, Vec<i64>) = known_frauds.into_iter().unzip();
-    figures(
-        &Counted {
-            day_counts: counts,
-            day_sums: sums,
-            known,
-            hour_counts,
-            hour_sums,
-            hopping: hopping.into_values().collect(),
-            sessions,
-        },
-        frauds.into_iter(),
-    )
+    Counted {
+        day_counts: counts,
+        day_sums: sums,
+        known: known_frauds,
+        hour_counts,
+        hour_sums,
+        hopping: hopping.into_values().collect(),
+        sessions,
+    }
 }
 
 /// The streams over the payments, by the times in their metadata.
@@ -312,6 +316,85 @@ fn computed(server: &Server, paths: &BTreeMap<String, String>, payments: &[Payme
     figures(&counted, payments.iter().map(|payment| payment.fraud))
 }
 
+/// Rules whose findings are figures of the file, and how often a payment of the file is one of each.
+const RULES: [(&str, &str); 6] = [
+    ("large", "amount > 22000"),
+    ("known", "known >= 3"),
+    ("often_8", "count + 1 >= 8"),
+    ("often_10", "count + 1 >= 10"),
+    ("often_12", "count + 1 >= 12"),
+    ("much", "sum + amount > 50000"),
+];
+
+/// What rules find in a backtest over everything that was imported: how often each fired, and what those of them block that the file
+/// joins.
+fn backtested(server: &Server) -> Value {
+    let figure = |stream: &str, value: &str, key: &str| {
+        json!({
+            "stream": stream, "value": value, "key": [format!("int(metadata.{key})")],
+            "at": "int(metadata.seconds) * 1000",
+        })
+    };
+    let rules = RULES.map(|(name, when)| match name {
+        "large" | "known" => json!({"name": name, "when": when, "effect": "block"}),
+        _ => json!({"name": name, "when": when, "points": 1}),
+    });
+    let asked = json!({
+        "rule_set": {
+            "slug": "cards",
+            "where": "int(metadata.customer) >= 0",
+            "features": {
+                "count": figure("day", "count", "customer"),
+                "sum": figure("day", "sum", "customer"),
+                "known": figure("known", "known", "terminal"),
+            },
+            "rules": rules,
+        },
+        "records": 2_000_000,
+        "fraud": "metadata.fraud == \"1\"",
+    });
+    let answer = server.post("/v1/risk/backtests", "cards", &asked).ok();
+    let fired = answer["rules"].as_array().expect("a list").iter();
+    let fired: Vec<Value> = fired.map(|rule| rule["fired"].clone()).collect();
+    json!({
+        "assessed": answer["assessed"],
+        "without_value": answer["without_value"],
+        "fired": fired,
+        "blocked": answer["blocked"],
+        "frauds_blocked": answer["fraud"]["frauds_blocked"],
+    })
+}
+
+/// The same, computed plainly. Cards that were only verified paid nothing, and are no payments.
+fn found_plainly(payments: &[Payment]) -> Value {
+    let plain = plain(payments);
+    let each = plain.day_counts.iter().zip(&plain.day_sums);
+    let each = each.zip(&plain.known).zip(payments);
+    let found: Vec<([bool; 6], bool)> = each
+        .filter(|(_, payment)| payment.amount > 0)
+        .map(|(((count, sum), known), payment)| {
+            let holds = [
+                payment.amount > 22_000,
+                *known >= 3,
+                *count >= 8,
+                *count >= 10,
+                *count >= 12,
+                *sum > 50_000,
+            ];
+            (holds, payment.fraud == 1)
+        })
+        .collect();
+    let fired = (0..RULES.len()).map(|at| found.iter().filter(|(holds, _)| holds[at]).count());
+    let blocked = || found.iter().filter(|(holds, _)| holds[0] || holds[1]);
+    json!({
+        "assessed": found.len(),
+        "without_value": 0,
+        "fired": fired.collect::<Vec<_>>(),
+        "blocked": blocked().count(),
+        "frauds_blocked": blocked().filter(|(_, is_fraud)| *is_fraud).count(),
+    })
+}
+
 /// Imports the lines with streams at work, and makes the same streams again over what was imported.
 fn play(lines: &str) -> Value {
     let payments = read(lines);
@@ -326,6 +409,11 @@ fn play(lines: &str) -> Value {
         computed(&server, &paths, &payments),
         expected,
         "while importing"
+    );
+    assert_eq!(
+        backtested(&server),
+        found_plainly(&payments),
+        "as features of rules"
     );
     for path in paths.values() {
         let deleted = server.request("DELETE", path, None, None);

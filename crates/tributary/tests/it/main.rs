@@ -29,6 +29,7 @@ mod listen;
 mod nodes;
 mod overload;
 mod plan;
+mod risk;
 mod sandbox;
 mod serve;
 mod signals;

@@ -204,8 +204,13 @@ fn a_transaction_of_somebody_else_is_found(broker: &Broker) {
                 assert!(why.contains(&part), "{why}");
                 true
             }
-            other => {
-                other.expect("the session holds");
+            // A broker that is slow to send may stand still, for all that the log knows.
+            Err(LogError::Disconnected(why)) => {
+                eprintln!("not yet: {why}");
+                begin(&mut log);
+                false
+            }
+            Ok(_) => {
                 read += entries.len() as u64;
                 false
             }

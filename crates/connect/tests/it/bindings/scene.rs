@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tributary_api::brokers::{BindingFigures, Brokers, current_bindings};
 use tributary_api::caller::Caller;
+use tributary_api::risk::NoRisk;
 use tributary_api::settings::apply::apply;
 use tributary_api::settings::standard::standard_types;
 use tributary_api::streaming::NoStreaming;
@@ -153,6 +154,7 @@ impl Scene {
             effective_at: None,
             text: None,
             origin: None,
+            assessment: None,
             body,
         };
         let replies = self.engine.execute_blocking(vec![command]);
@@ -225,7 +227,13 @@ impl Scene {
     #[track_caller]
     pub(super) fn apply(&self, settings: &[Value]) {
         let brokers: Arc<dyn Brokers> = self.adapters.clone();
-        let types = standard_types(self.reader(), None, brokers, Arc::new(NoStreaming));
+        let types = standard_types(
+            self.reader(),
+            None,
+            brokers,
+            Arc::new(NoStreaming),
+            Arc::new(NoRisk),
+        );
         let file = json!({"managed_by": "scene", "settings": settings});
         let file = serde_json::from_value(file).expect("a file");
         if let Err(error) = apply(&self.engine, &types, &Caller::system(), &file) {

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use tributary_api::leadership::NodeAddress;
-use tributary_api::streaming::NoStreaming;
-use tributary_server::{Running, Server, ServerConfig};
+use tributary_server::{Running, Server, ServerConfig, Services};
 
 use super::{Cluster, account_of};
-use crate::fixture::{brokers, limits};
+use crate::fixture::{limits, no_services};
 use crate::grpc::{batch, paying, platform};
 use crate::limits::tls;
 
@@ -23,10 +22,11 @@ fn over_tls(cluster: &Cluster) -> (Running, NodeAddress) {
         ..ServerConfig::default()
     };
     let engine = cluster.leader.engine.clone();
-    let adapters = brokers(None, &engine);
-    let streams = std::sync::Arc::new(NoStreaming);
-    let leads = Some(cluster.leads.clone() as _);
-    let running = Server::start(config, engine, None, None, adapters, streams, leads);
+    let services = Services {
+        leadership: Some(cluster.leads.clone() as _),
+        ..no_services(&engine)
+    };
+    let running = Server::start(config, engine, services);
     let running = running.expect("it starts");
     let grpc = running.grpc_addr().expect("it listens");
     let address = NodeAddress {

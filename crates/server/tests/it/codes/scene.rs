@@ -110,6 +110,7 @@ impl Scene {
             effective_at: None,
             text: None,
             origin: None,
+            assessment: None,
             body,
         };
         self.server
@@ -206,6 +207,7 @@ pub(super) fn put_setting(actor: Actor, id: u64, slug: &str, replaces: u64) -> C
         effective_at: None,
         text: None,
         origin: None,
+        assessment: None,
         body: Body::PutSetting(Box::new(put)),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::figures::{Figures, Item, Sink, Usage};
-use crate::stream::aggregate::{Accumulators, Plans};
+use super::figures::{Ahead, Figures, Item, Sink, Usage};
+use crate::stream::aggregate::{Accumulators, Plans, Values};
 use crate::stream::codec::{Reader, Writer};
 use crate::stream::errors::StopReason;
 use crate::stream::keys::{KeyTable, Slot};
@@ -99,6 +99,28 @@ impl Aligned {
         let last = time.div_euclid(self.step) * self.step;
         let room = self.size - 1 - (time - last);
         (last - room.div_euclid(self.step) * self.step, last)
+    }
+
+    /// Of a key, what the longest of the windows that hold this time has so far.
+    pub(super) fn look(
+        &self,
+        plans: &Plans,
+        key: &[u8],
+        time: i64,
+        ahead: &Ahead<'_>,
+    ) -> Result<Values, StopReason> {
+        let (first, _) = self.starts_at(time);
+        let windows = self.keys.find(key).map(|slot| self.keys.get(slot).1);
+        let open = windows.and_then(|windows| {
+            let holds = |open: &&Open| (first..=time).contains(&open.start);
+            windows.iter().find(holds)
+        });
+        let following = ahead.iter().filter(|(at, _)| *at >= first);
+        Accumulators::values_with(
+            open.map(|open| &open.accumulators),
+            plans,
+            following.map(|(_, inputs)| *inputs),
+        )
     }
 
     pub(super) fn interval_at(&self, time: i64) -> (i64, i64) {

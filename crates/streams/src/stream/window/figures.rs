@@ -33,3 +33,6 @@ pub struct Usage {
     /// Bytes of state.
     pub state_bytes: usize,
 }
+
+/// Events of one key that were not added to the windows yet, in the order of their times: the time and the inputs of each.
+pub(in crate::stream) type Ahead<'a> = [(i64, &'a [OwnedScalar])];

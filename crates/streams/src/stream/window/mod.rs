@@ -8,13 +8,13 @@ mod session;
 mod trailing;
 mod waits;
 
-use super::aggregate::Plans;
+use super::aggregate::{Plans, Values};
 use super::codec::{Reader, Writer};
 use super::definition::Window;
 use super::errors::StopReason;
 
 pub use self::figures::Usage;
-pub(super) use self::figures::{Figures, Item, Sink};
+pub(super) use self::figures::{Ahead, Figures, Item, Sink};
 
 use self::aligned::Aligned;
 use self::session::Sessions;
@@ -82,6 +82,23 @@ impl Windows {
         match self {
             Windows::Await(waits) => waits.answer(time, key, sink),
             Windows::Aligned(_) | Windows::Session(_) | Windows::Trailing(_) => Ok(()),
+        }
+    }
+
+    /// Returns the figures of a key at a time: over the window that an event at this time would be in, without it. `ahead`: events of the
+    /// key up to this time that were not added yet.
+    pub(super) fn look(
+        &self,
+        plans: &Plans,
+        key: &[u8],
+        time: i64,
+        ahead: &Ahead<'_>,
+    ) -> Result<Values, StopReason> {
+        match self {
+            Windows::Aligned(windows) => windows.look(plans, key, time, ahead),
+            Windows::Session(windows) => windows.look(plans, key, time, ahead),
+            Windows::Trailing(windows) => windows.look(plans, key, time, ahead),
+            Windows::Await(waits) => Ok(waits.look(plans, key, time)),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::figures::{Figures, Item, Sink, Usage};
-use crate::stream::aggregate::{Accumulators, Plans};
+use super::figures::{Ahead, Figures, Item, Sink, Usage};
+use crate::stream::aggregate::{Accumulators, Plans, Values};
 use crate::stream::codec::{Reader, Writer};
 use crate::stream::errors::StopReason;
 use crate::stream::keys::{KeyTable, Slot};
@@ -82,6 +82,34 @@ impl Sessions {
             self.ends.insert((session.last + self.gap, slot));
         }
         Ok(())
+    }
+
+    /// Of a key, what the session has so far that an event at this time would be in.
+    pub(super) fn look(
+        &self,
+        plans: &Plans,
+        key: &[u8],
+        time: i64,
+        ahead: &Ahead<'_>,
+    ) -> Result<Values, StopReason> {
+        let session = self.keys.find(key).map(|slot| self.keys.get(slot).1);
+        let mut session = session.filter(|session| session.first <= time);
+        // The first of those ahead that belong to the session.
+        let mut begin = 0;
+        let mut last = session.map(|session| session.last);
+        let times = ahead.iter().map(|(at, _)| *at);
+        for (number, at) in times.chain([time]).enumerate() {
+            if last.is_some_and(|last| at - last >= self.gap) {
+                session = None;
+                begin = number;
+            }
+            last = Some(at);
+        }
+        Accumulators::values_with(
+            session.map(|session| &session.accumulators),
+            plans,
+            ahead[begin..].iter().map(|(_, inputs)| *inputs),
+        )
     }
 
     pub(super) fn next_end(&self) -> Option<i64> {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::figures::{Figures, Item, Sink, Usage};
-use crate::stream::aggregate::{AGGREGATE_BYTES, Plans, Sliding};
+use super::figures::{Ahead, Figures, Item, Sink, Usage};
+use crate::stream::aggregate::{AGGREGATE_BYTES, Accumulators, Plans, Sliding, Values};
 use crate::stream::codec::{Reader, Writer};
 use crate::stream::errors::StopReason;
 use crate::stream::keys::{KeyTable, Slot};
@@ -149,6 +149,48 @@ impl Trailing {
             revision: queue.revision,
             values: queue.values(plans)?,
         })
+    }
+
+    /// Of a key, the results over the interval that an event at this time would have, without it.
+    pub(super) fn look(
+        &self,
+        plans: &Plans,
+        key: &[u8],
+        time: i64,
+        ahead: &Ahead<'_>,
+    ) -> Result<Values, StopReason> {
+        let (start, end) = self.interval_at(time);
+        let within = |at: i64| start < at && at <= end;
+        // They come in the order of time, so those within follow each other.
+        let skipped = ahead.iter().take_while(|(at, _)| !within(*at)).count();
+        let ahead = &ahead[skipped..];
+        let ahead = &ahead[..ahead.iter().take_while(|(at, _)| within(*at)).count()];
+        let Some(slot) = self.keys.find(key) else {
+            let following = ahead.iter().map(|(_, inputs)| *inputs);
+            return Accumulators::values_with(None, plans, following);
+        };
+        let queue = self.keys.get(slot).1;
+        let kept = queue.times.len();
+        let first = queue.times.partition_point(|at| *at <= start);
+        let last = queue.times.partition_point(|at| *at <= end);
+        let input = |event: usize, input: usize| match event.checked_sub(kept) {
+            None => &queue.inputs[event * plans.inputs + input],
+            Some(ahead_at) => &ahead[ahead_at].1[input],
+        };
+        let end = last + ahead.len();
+        if first <= queue.inside && queue.inside <= last {
+            let places = (first, queue.inside, end);
+            return queue
+                .sliding
+                .values_between(plans, queue.left, places, input);
+        }
+        // A time before that of the youngest event, or after all of them.
+        let inputs = |event| -> Vec<OwnedScalar> {
+            let each = 0..plans.inputs;
+            each.map(|number| input(event, number).clone()).collect()
+        };
+        let events: Vec<_> = (first..end).map(inputs).collect();
+        Accumulators::values_with(None, plans, events.iter().map(Vec::as_slice))
     }
 
     pub(super) fn interval_at(&self, time: i64) -> (i64, i64) {

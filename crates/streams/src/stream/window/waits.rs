@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::figures::{Figures, Item, Sink, Usage};
-use crate::stream::aggregate::{Accumulators, Plans};
+use crate::stream::aggregate::{Accumulators, Plans, Values, values_of_nothing};
 use crate::stream::codec::{Reader, Writer};
 use crate::stream::definition::Give;
 use crate::stream::errors::StopReason;
@@ -71,6 +71,16 @@ impl Waits {
             self.answered_bytes = 0;
         }
         Ok(())
+    }
+
+    /// Of a key, what the wait has so far that is open at this time.
+    pub(super) fn look(&self, plans: &Plans, key: &[u8], time: i64) -> Values {
+        let wait = self.keys.find(key).map(|slot| self.keys.get(slot).1);
+        let is_open = |wait: &&Wait| (wait.start..wait.start + self.within).contains(&time);
+        match wait.filter(is_open) {
+            Some(wait) => wait.accumulators.values(),
+            None => values_of_nothing(plans),
+        }
     }
 
     pub(super) fn add(&mut self, plans: &Plans, item: &Item<'_>) -> Result<(), StopReason> {

@@ -122,6 +122,58 @@ pub(crate) fn windows(window: Window, items: &[Item]) -> Vec<Expected> {
     found
 }
 
+/// The figures of a customer over the window that an event at this time would be in, without it: no item is later.
+pub(crate) fn look(
+    window: Window,
+    items: &[Item],
+    customer: i64,
+    time: i64,
+) -> Vec<Option<OwnedScalar>> {
+    let mut all: Vec<&Item> = items.iter().collect();
+    all.sort_by_key(|item| (item.time, item.position));
+    if let Window::Await { within, .. } = window {
+        let mut waits = waits(within, &all).into_iter();
+        let open = waits.find(|wait| {
+            let (start, end) = (wait.expected.start, wait.expected.end);
+            wait.expected.customer == customer
+                && wait.answer.is_none()
+                && (start..end).contains(&time)
+        });
+        return open.map_or_else(|| figures(&[]), |wait| wait.expected.values);
+    }
+    all.retain(|item| item.payment.customer == customer);
+    let held: Vec<&Item> = match window {
+        Window::Session { gap } => {
+            let mut next = time;
+            let mut held = all;
+            let begin = held.iter().rposition(|item| {
+                let is_far = next - item.time >= gap;
+                next = item.time;
+                is_far
+            });
+            held.split_off(begin.map_or(0, |far| far + 1))
+        }
+        Window::Tumbling { size } | Window::Hopping { size, .. } => {
+            let step = match window {
+                Window::Hopping { step, .. } => step,
+                _ => size,
+            };
+            let first = (time - size + 1..=time)
+                .find(|start| start.rem_euclid(step) == 0)
+                .expect("windows leave no gap");
+            all.retain(|item| item.time >= first);
+            all
+        }
+        Window::Trailing { size, delay } => {
+            let (start, end) = (time - size - delay, time - delay);
+            all.retain(|item| start < item.time && item.time <= end);
+            all
+        }
+        Window::Await { .. } => unreachable!("see above"),
+    };
+    figures(&held)
+}
+
 /// A wait, with its end: that of its time, or its answer.
 pub(crate) struct Wait {
     pub(crate) expected: Expected,

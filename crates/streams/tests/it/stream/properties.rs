@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use tributary_streams::expression::Scalar;
 use tributary_streams::stream::{Aggregate, Give, LateEvent, Output, Row, Stream, Time, Window};
 
 use super::model::{self, Expected, Item};
@@ -251,6 +252,44 @@ fn check(window: Window, lateness: Option<i64>, steps: &[Step]) -> Result<(), Te
             let revision = revisions.entry((row.customer, row.end)).or_default();
             prop_assert_eq!(result.revision, *revision);
             *revision += 1;
+        }
+        // What a rule sees of a key now and a little later: waits with times of their own are looked up by no rule.
+        let is_wait = matches!(window, Window::Await { .. });
+        let newest = lateness.map_or(Some(journal), |_| greatest);
+        let mut expected = tributary_streams::stream::Expected::default();
+        let mut with_expected = items.clone();
+        for (after, newest) in [0, 1, 4, 30].into_iter().zip(newest.into_iter().cycle()) {
+            if is_wait {
+                break;
+            }
+            let time = newest + after;
+            for customer in 1..5 {
+                let given = stream.look(&[Scalar::Int(customer)], time, &expected);
+                let wanted = model::look(window, &with_expected, customer, time);
+                prop_assert_eq!(given.expect("a value"), wanted, "{} at {}", customer, time);
+            }
+            // The next look is at what is expected too.
+            let payment = Payment {
+                customer: 1 + after % 3,
+                amount: Some(after - 2),
+                terminal: "east".to_owned(),
+                time,
+            };
+            stream.expect(&event(&payment, time), &mut expected);
+            with_expected.push(Item {
+                time,
+                is_answer: false,
+                position: u64::MAX,
+                payment,
+            });
+        }
+        if is_wait && lateness.is_none() {
+            for (customer, after) in [(1, 0), (2, 1), (3, 4), (4, 30)] {
+                let key = [Scalar::Int(customer)];
+                let given = stream.look(&key, journal + after, &expected);
+                let wanted = model::look(window, &items, customer, journal + after);
+                prop_assert_eq!(given.expect("a value"), wanted);
+            }
         }
         // Events at or after the watermark wait and are in no row yet.
         let counted = items

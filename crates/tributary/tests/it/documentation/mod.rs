@@ -210,6 +210,16 @@ fn the_page_of_streams_works_as_pasted() {
 }
 
 #[test]
+fn the_page_of_limits_works_as_pasted() {
+    check(&["README.md", "docs/limits.md"]);
+}
+
+#[test]
+fn the_page_of_risk_works_as_pasted() {
+    check(&["README.md", "docs/risk.md"]);
+}
+
+#[test]
 fn the_page_of_backups_works_as_pasted() {
     check(&["README.md", "docs/backup.md"]);
 }

@@ -1,0 +1,52 @@
+//! Records of a frame as streams take them.
+
+use std::cell::OnceCell;
+
+use tributary_engine::{Failure, FrameRef, Reader, parse_record};
+use tributary_ledger::event_type;
+
+use super::fields::{EventFields, OwnerNames};
+use super::publish;
+use super::runner::Taken;
+
+/// Calls `each` with every record of the frame from `first` to `last`.
+///
+/// # Errors
+/// If a record can't be read, or as `each`.
+pub(super) fn take_frame(
+    reader: &Reader,
+    owners: &OwnerNames,
+    frame: &FrameRef<'_>,
+    first: u64,
+    last: u64,
+    mut each: impl FnMut(&Taken<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for record in frame.records() {
+        let at = record.position();
+        if at < first || at > last {
+            continue;
+        }
+        let record = parse_record(at, record.payload())?;
+        let is_event = !record.operation().is_internal();
+        let kind = is_event.then(|| event_type(&record));
+        let result = publish::result_of(&record);
+        let fields: OnceCell<Option<EventFields<'_>>> = OnceCell::new();
+        let make = || {
+            let fields = fields.get_or_init(|| {
+                let whole = record.to_record().ok()?;
+                Some(EventFields::new(reader, owners, kind?, whole))
+            });
+            fields.as_ref()
+        };
+        each(&Taken {
+            position: at,
+            time: i64::try_from(record.context().timestamp).unwrap_or(i64::MAX),
+            event_type: kind,
+            stream_hops: result.and_then(|_| Some(record.origin()?.hops)),
+            result,
+            is_refused: record.rejection().is_some(),
+            fields: &make,
+        })?;
+    }
+    Ok(())
+}

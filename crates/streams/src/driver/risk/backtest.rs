@@ -1,0 +1,180 @@
+//! What a rule set would have found in the payments that are recorded.
+
+use std::collections::BTreeMap;
+
+use tributary_api::error::ApiError;
+use tributary_api::failures::read_error;
+use tributary_api::risk::{
+    BACKTEST_RECORDS_BEFORE, BACKTEST_RECORDS_MAX, Backtest, BacktestTerms, FraudFigures,
+    RuleEffect, RuleFigures,
+};
+use tributary_api::streaming::StreamTerms;
+use tributary_engine::{Failure, IdKind, Reader, Start};
+use tributary_ledger::{AMOUNT_MAX, Body, Setting, SettingId, SettingKind};
+
+use super::book::{Book, read_lists};
+use super::look::{Questions, RuleFields, assess};
+use super::payment::PaymentFields;
+use super::ready::{ReadySet, Source, condition_of};
+use super::replay::{Replay, Replayed, Seen, StreamVersion, first_position};
+use super::report::Report;
+use crate::driver::definition::refused;
+use crate::driver::runner::Runner;
+use crate::expression::Expression;
+use crate::risk::Effect;
+
+/// Ids of payments that differ, as examples.
+const EXAMPLES_MAX: usize = 20;
+/// Revisions of a stream that are looked at.
+const REVISIONS_MAX: usize = 1_000;
+
+/// Runs a rule set over the newest records.
+pub(super) fn run(reader: &Reader, asked: &BacktestTerms) -> Result<Backtest, ApiError> {
+    let set = ReadySet::new(SettingId(0), 0, String::new(), &asked.rule_set);
+    let set = set.map_err(|error| refused(&error))?;
+    let fraud = asked.fraud.as_ref();
+    let fraud = fraud
+        .map(|text| condition_of("fraud", text, &asked.rule_set))
+        .transpose()
+        .map_err(|error| refused(&error))?;
+    let end = reader.published();
+    let after = end.saturating_sub(asked.records.min(BACKTEST_RECORDS_MAX));
+    let begin = after.saturating_sub(BACKTEST_RECORDS_BEFORE);
+    let mut streams: BTreeMap<String, StreamVersion> = BTreeMap::new();
+    let mut runners: BTreeMap<StreamVersion, Runner> = BTreeMap::new();
+    for setting in reader.settings(SettingKind::STREAM, None) {
+        let slug = setting.slug.to_string();
+        let is_used =
+            |source: &Source| matches!(source, Source::Stream { slug: used, .. } if *used == slug);
+        if !set.features.iter().any(|feature| is_used(&feature.source)) {
+            continue;
+        }
+        let Ok(terms) = StreamTerms::from_setting(&setting) else {
+            continue;
+        };
+        let version = (setting.id, terms.version);
+        let made = made_by(reader, &setting, terms.version).map_err(read_error)?;
+        let first = first_position(&terms, &made).max(begin);
+        let runner = Runner::new(slug.clone(), terms, u64::MAX, first);
+        runners.insert(version, runner.map_err(|error| refused(&error))?);
+        streams.insert(slug, version);
+    }
+    let lists = read_lists(reader, &Book::default());
+    let mut found = Found {
+        backtest: Backtest {
+            object: "backtest",
+            first: if end > after { after + 1 } else { 0 },
+            last: end,
+            figures_from: if end > begin { begin + 1 } else { 0 },
+            rules: set
+                .names
+                .iter()
+                .map(|name| RuleFigures {
+                    name: name.clone(),
+                    ..RuleFigures::default()
+                })
+                .collect(),
+            fraud: fraud.as_ref().map(|_| FraudFigures::default()),
+            ..Backtest::default()
+        },
+        set: &set,
+        fraud: fraud.as_ref(),
+        reader,
+    };
+    let mut replay = Replay {
+        reader,
+        runners,
+        begin,
+        end,
+    };
+    let mut each = |runners: &BTreeMap<StreamVersion, Runner>, seen: &Seen| {
+        let known = Replayed::new(reader, seen, runners, &streams, &lists);
+        found.take(seen, &known);
+        Ok(())
+    };
+    let not_given = replay.run(after, false, &mut each, &mut |_| ());
+    let not_given = not_given.map_err(read_error)?;
+    Ok(found.end(not_given))
+}
+
+/// The oldest revision of a version of a stream, which made it.
+fn made_by(reader: &Reader, setting: &Setting, version: u64) -> Result<Setting, Failure> {
+    let revisions = reader.setting_revisions(setting.id, Start::Newest, REVISIONS_MAX)?;
+    let revisions = revisions.items.iter().filter_map(|record| record.setting());
+    let of_version = revisions.take_while(|revision| {
+        StreamTerms::from_setting(revision).is_ok_and(|terms| terms.version == version)
+    });
+    Ok(of_version.last().unwrap_or_else(|| setting.clone()))
+}
+
+struct Found<'a> {
+    backtest: Backtest,
+    set: &'a ReadySet,
+    fraud: Option<&'a Expression>,
+    reader: &'a Reader,
+}
+
+impl Found<'_> {
+    fn take(&mut self, seen: &Seen, known: &Replayed<'_>) {
+        let payment = PaymentFields::new(self.reader, &seen.made, seen.at_ms);
+        if !self.set.is_for(&payment) {
+            return;
+        }
+        let backtest = &mut self.backtest;
+        let values = Questions::new(self.set, &payment, seen.at_ms).look(known);
+        let finding = assess(self.set, &payment, &values);
+        let is_blocked = finding.effect == Effect::Block;
+        backtest.assessed += 1;
+        backtest.blocked += u64::from(is_blocked);
+        backtest.without_value += u64::from(!finding.without_value.is_empty());
+        for at in &finding.fired {
+            backtest.rules[*at].fired += 1;
+        }
+        for at in &finding.without_value {
+            backtest.rules[*at].without_value += 1;
+        }
+        if let (true, Body::Pay(pay)) = (is_blocked, &seen.made.body) {
+            let amounts = &mut backtest.blocked_amounts;
+            let sum = amounts.entry(pay.currency.code().to_owned()).or_default();
+            *sum = sum.saturating_add(pay.amount).min(AMOUNT_MAX);
+        }
+        if let (Some(condition), Some(figures)) = (self.fraud, &mut backtest.fraud) {
+            let fields = RuleFields {
+                payment: &payment,
+                features: &values,
+            };
+            match condition.holds(&fields) {
+                Ok(is_fraud) => {
+                    figures.frauds += u64::from(is_fraud);
+                    figures.frauds_blocked += u64::from(is_fraud && is_blocked);
+                    figures.others_blocked += u64::from(!is_fraud && is_blocked);
+                }
+                Err(_) => figures.unknown += 1,
+            }
+        }
+        let Ok(report) = serde_json::from_slice::<Report<'_>>(&seen.report) else {
+            return;
+        };
+        let was_blocked = report.effect == RuleEffect::Block;
+        let compared = &mut backtest.compared;
+        compared.assessed += 1;
+        compared.newly_blocked += u64::from(is_blocked && !was_blocked);
+        compared.no_longer_blocked += u64::from(!is_blocked && was_blocked);
+        if is_blocked != was_blocked {
+            compared.examples.truncate(EXAMPLES_MAX - 1);
+            let id = self.reader.ids().encode(IdKind::Payment, seen.position);
+            compared.examples.insert(0, id);
+        }
+    }
+
+    fn end(mut self, not_given: u64) -> Backtest {
+        self.backtest.not_assessed = not_given;
+        if let Some(figures) = &mut self.backtest.fraud {
+            let share = |part: u64, of: u64| (of > 0).then(|| part * 10_000 / of);
+            let blocked = figures.frauds_blocked + figures.others_blocked;
+            figures.precision_basis_points = share(figures.frauds_blocked, blocked);
+            figures.recall_basis_points = share(figures.frauds_blocked, figures.frauds);
+        }
+        self.backtest
+    }
+}

@@ -1,0 +1,329 @@
+//! What a rule set says, made ready to assess payments.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tributary_api::risk::{
+    FeatureForm, OnErrorForm, RuleEffect, RuleFigures, RuleForm, RuleSetFigures, RuleSetState,
+    RuleSetTerms,
+};
+use tributary_engine::Reader;
+use tributary_ledger::{Setting, SettingId};
+
+use super::payment::{PaymentFields, payment_fields};
+use crate::expression::{Expression, Schema, Type};
+use crate::risk::{Effect, Finding, OnError, Rule, RuleSet};
+use crate::stream::{DefinitionError, compile};
+
+/// A rule set that can assess payments.
+#[derive(Debug)]
+pub(super) struct ReadySet {
+    pub(super) id: SettingId,
+    pub(super) revision: u64,
+    /// Position of the record that made the rule set.
+    pub(super) created: u64,
+    /// Id in answers.
+    pub(super) name: String,
+    /// Digest of what is computed, in hexadecimal digits.
+    pub(super) hash: String,
+    pub(super) state: RuleSetState,
+    /// Which payments are assessed.
+    pub(super) filter: Option<Expression>,
+    pub(super) features: Vec<Feature>,
+    pub(super) rules: RuleSet,
+    /// Names of the rules.
+    pub(super) names: Vec<String>,
+    counts: Counts,
+}
+
+/// Something that rules know beside the payment.
+#[derive(Debug)]
+pub(super) struct Feature {
+    pub(super) name: String,
+    pub(super) source: Source,
+    /// Expressions over the payment.
+    pub(super) key: Vec<Expression>,
+    /// As of when, in milliseconds; now if there is none.
+    pub(super) at: Option<Expression>,
+    /// Place of an earlier feature that asks the same, for another figure perhaps.
+    pub(super) same_as: Option<usize>,
+}
+
+impl Feature {
+    /// Whether the same is asked by another feature.
+    fn asks_as(&self, other: &Feature) -> bool {
+        let is_same_source = match (&self.source, &other.source) {
+            (Source::Stream { slug, .. }, Source::Stream { slug: other, .. })
+            | (Source::List { slug }, Source::List { slug: other }) => slug == other,
+            _ => false,
+        };
+        let text = |feature: &Feature| {
+            let parts = feature.key.iter().map(ToString::to_string);
+            let key: Vec<String> = parts.collect();
+            (key, feature.at.as_ref().map(ToString::to_string))
+        };
+        is_same_source && text(self) == text(other)
+    }
+}
+
+/// Where a feature comes from, by slug.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A whole number of a stream.
+    Stream { slug: String, value: String },
+    /// Whether a list has the text of the key.
+    List { slug: String },
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    assessed: AtomicU64,
+    blocked: AtomicU64,
+    without_value: AtomicU64,
+    fired: Vec<AtomicU64>,
+    rules_without_value: Vec<AtomicU64>,
+}
+
+impl ReadySet {
+    /// Makes a revision of a rule set ready.
+    ///
+    /// # Errors
+    /// Why it can't be applied, as a sentence.
+    pub(super) fn of_setting(reader: &Reader, setting: &Setting) -> Result<ReadySet, String> {
+        let terms = RuleSetTerms::from_setting(setting)
+            .map_err(|error| format!("a later version of the server wrote it: {error}"))?;
+        let name = reader.ids().encode_setting(setting.kind, setting.id);
+        let ready = ReadySet::new(setting.id, setting.revision, name, &terms);
+        let ready = ready.map_err(|error| error.to_string())?;
+        Ok(ReadySet {
+            created: setting.created.position,
+            ..ready
+        })
+    }
+
+    /// Makes a rule set ready.
+    ///
+    /// # Errors
+    /// The field that is wrong, and what to do.
+    pub(super) fn new(
+        id: SettingId,
+        revision: u64,
+        name: String,
+        terms: &RuleSetTerms,
+    ) -> Result<ReadySet, DefinitionError> {
+        let of_payment = schema_of_payments()?;
+        let filter = terms.filter.as_ref();
+        let filter = filter
+            .map(|text| condition("where", text, &of_payment))
+            .transpose()?;
+        let features = terms.features.iter();
+        let mut features: Vec<Feature> = features
+            .map(|(name, form)| feature(name, form, &of_payment))
+            .collect::<Result<_, _>>()?;
+        for at in 0..features.len() {
+            let mut earlier = features[..at].iter();
+            features[at].same_as = earlier.position(|other| features[at].asks_as(other));
+        }
+        let whole = schema_of_rules(terms)?;
+        let places: BTreeMap<&str, usize> = (0..)
+            .zip(&terms.rules)
+            .map(|(at, rule)| (rule.name.as_str(), at))
+            .collect();
+        let rules = terms.rules.iter().enumerate();
+        let rules: Vec<Rule> = rules
+            .map(|(at, form)| rule(at, form, &places, &whole))
+            .collect::<Result<_, _>>()?;
+        let zeros = || rules.iter().map(|_| AtomicU64::new(0)).collect();
+        Ok(ReadySet {
+            id,
+            revision,
+            created: 0,
+            name,
+            hash: terms
+                .digest()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            state: terms.state,
+            filter,
+            features,
+            names: terms.rules.iter().map(|rule| rule.name.clone()).collect(),
+            counts: Counts {
+                fired: zeros(),
+                rules_without_value: zeros(),
+                ..Counts::default()
+            },
+            rules: RuleSet {
+                rules,
+                block_at: terms.thresholds.block.map(i64::from),
+                on_error: match terms.on_error {
+                    OnErrorForm::Skip => OnError::Skip,
+                    OnErrorForm::Block => OnError::Block,
+                },
+            },
+        })
+    }
+
+    /// Whether a payment is assessed by this set. A condition without a value is never silently false.
+    pub(super) fn is_for(&self, payment: &PaymentFields<'_>) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_none_or(|filter| filter.holds(payment).unwrap_or(true))
+    }
+
+    /// Counts what was found about a payment.
+    pub(super) fn count(&self, finding: &Finding) {
+        let counts = &self.counts;
+        let add = |counter: &AtomicU64, is_one: bool| {
+            counter.fetch_add(u64::from(is_one), Ordering::Relaxed);
+        };
+        add(&counts.assessed, true);
+        add(&counts.blocked, finding.effect == Effect::Block);
+        add(&counts.without_value, !finding.without_value.is_empty());
+        finding
+            .fired
+            .iter()
+            .for_each(|at| add(&counts.fired[*at], true));
+        finding
+            .without_value
+            .iter()
+            .for_each(|at| add(&counts.rules_without_value[*at], true));
+    }
+
+    /// What it did, with what is wrong with it.
+    pub(super) fn figures(&self, problems: Vec<String>) -> RuleSetFigures {
+        let counts = &self.counts;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let rules = self.names.iter().enumerate().map(|(at, name)| RuleFigures {
+            name: name.clone(),
+            fired: read(&counts.fired[at]),
+            without_value: read(&counts.rules_without_value[at]),
+        });
+        RuleSetFigures {
+            assessed: read(&counts.assessed),
+            blocked: read(&counts.blocked),
+            without_value: read(&counts.without_value),
+            rules: rules.collect(),
+            problems,
+        }
+    }
+}
+
+/// Compiles a condition over the payment and the features of a rule set.
+pub(super) fn condition_of(
+    field: &str,
+    text: &str,
+    terms: &RuleSetTerms,
+) -> Result<Expression, DefinitionError> {
+    condition(field, text, &schema_of_rules(terms)?)
+}
+
+fn schema_of_payments() -> Result<Schema, DefinitionError> {
+    schema(payment_fields().collect())
+}
+
+fn schema_of_rules(terms: &RuleSetTerms) -> Result<Schema, DefinitionError> {
+    let taken = |name: &&String| payment_fields().any(|(path, _)| path == **name);
+    if let Some(name) = terms.features.keys().find(taken) {
+        return Err(DefinitionError::new(
+            format!("features.{name}"),
+            "payments have a field of this name",
+            "choose another name",
+        ));
+    }
+    let features = terms.features.iter().map(|(name, form)| {
+        let kind = match form.list {
+            Some(_) => Type::Bool,
+            None => Type::Int,
+        };
+        (name.clone(), kind)
+    });
+    schema(payment_fields().chain(features).collect())
+}
+
+fn schema(fields: Vec<(String, Type)>) -> Result<Schema, DefinitionError> {
+    Schema::new(fields)
+        .map_err(|error| DefinitionError::new("features", error.to_string(), "choose other names"))
+}
+
+fn condition(field: &str, text: &str, schema: &Schema) -> Result<Expression, DefinitionError> {
+    let expression = compile(field, text, schema)?;
+    match expression.result_type() {
+        Type::Bool => Ok(expression),
+        other => Err(DefinitionError::new(
+            field,
+            format!("the result is {other}"),
+            "compare it with something, so that it is true or false",
+        )),
+    }
+}
+
+fn feature(name: &str, form: &FeatureForm, schema: &Schema) -> Result<Feature, DefinitionError> {
+    let place = format!("features.{name}");
+    let key = form.key.iter().enumerate();
+    let key: Vec<Expression> = key
+        .map(|(at, text)| compile(&format!("{place}.key[{at}]"), text, schema))
+        .collect::<Result<_, _>>()?;
+    let at = form.at.as_ref();
+    let at = at
+        .map(|text| {
+            let field = format!("{place}.at");
+            let at = compile(&field, text, schema)?;
+            match at.result_type() {
+                Type::Int => Ok(at),
+                other => Err(DefinitionError::new(
+                    field,
+                    format!("the result is {other}"),
+                    "give milliseconds since 1970, such as int(metadata.time) * 1000",
+                )),
+            }
+        })
+        .transpose()?;
+    let source = match (&form.stream, &form.value, &form.list) {
+        (Some(slug), Some(value), None) => Source::Stream {
+            slug: slug.clone(),
+            value: value.clone(),
+        },
+        (None, None, Some(slug)) => Source::List { slug: slug.clone() },
+        _ => {
+            return Err(DefinitionError::new(
+                place,
+                "neither a figure of a stream nor a list",
+                "give either stream and value, or list",
+            ));
+        }
+    };
+    Ok(Feature {
+        name: name.to_owned(),
+        source,
+        key,
+        at,
+        same_as: None,
+    })
+}
+
+fn rule(
+    at: usize,
+    form: &RuleForm,
+    places: &BTreeMap<&str, usize>,
+    schema: &Schema,
+) -> Result<Rule, DefinitionError> {
+    let overrides = form.overrides.iter().enumerate().map(|(number, name)| {
+        let found = places.get(name.as_str()).copied();
+        found.ok_or_else(|| {
+            DefinitionError::new(
+                format!("rules[{at}].overrides[{number}]"),
+                format!("the set has no rule `{name}`"),
+                "give the name of one",
+            )
+        })
+    });
+    Ok(Rule {
+        when: condition(&format!("rules[{at}].when"), &form.when, schema)?,
+        effect: form.effect.map(|effect| match effect {
+            RuleEffect::Allow => Effect::Allow,
+            RuleEffect::Block => Effect::Block,
+        }),
+        points: form.points.unwrap_or(0),
+        overrides: overrides.collect::<Result<_, _>>()?,
+    })
+}
