@@ -434,6 +434,15 @@ impl PaymentKind {
         Self::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 
+    /// Returns whose a payment of this kind is: the payer's, the first payee's or the platform's.
+    pub fn owner<O>(self, payer: impl FnOnce() -> O, payee: impl FnOnce() -> O, platform: O) -> O {
+        match self {
+            Self::Pay | Self::TopUp | Self::PayoutReturn => payee(),
+            Self::Transfer | Self::Payout => payer(),
+            Self::Adjustment => platform,
+        }
+    }
+
     /// Returns the name in APIs.
     pub fn name(self) -> &'static str {
         match self {

@@ -51,6 +51,8 @@ pub fn known_owner(reader: &Reader, owner: OwnerId) -> Option<String> {
     }
 }
 
-fn account_owner(reader: &Reader, account: AccountId) -> Option<String> {
+/// Returns the name of the owner of an account; none if there is no such account.
+#[must_use]
+pub fn account_owner(reader: &Reader, account: AccountId) -> Option<String> {
     known_owner(reader, reader.account_owner(account)?)
 }

@@ -68,11 +68,8 @@ pub(super) fn pay(
 
 /// Returns the owner of the payment.
 fn owner(pay: &Pay, source: &Account, first_payee: &Account) -> OwnerId {
-    match pay.kind {
-        PaymentKind::Pay | PaymentKind::TopUp | PaymentKind::PayoutReturn => first_payee.owner,
-        PaymentKind::Transfer | PaymentKind::Payout => source.owner,
-        PaymentKind::Adjustment => OwnerId::PLATFORM,
-    }
+    let (payer, payee) = (source.owner, first_payee.owner);
+    pay.kind.owner(|| payer, || payee, OwnerId::PLATFORM)
 }
 
 /// Checks the command by itself. Fills in the amounts of the shares, payees then fees.

@@ -2,10 +2,7 @@
 
 use super::checks::{is_platform, leg};
 use super::{limits, payout, refund};
-use crate::{
-    Account, Body, Command, Context, Outcome, OwnerId, Pay, Payment, PaymentKind, Rejection,
-    WorkingSet,
-};
+use crate::{Body, Command, Context, Outcome, OwnerId, Pay, Payment, Rejection, WorkingSet};
 
 /// Returns the outcome of a command that is refused for this reason. A refused payment exists as failed. If the platform asked for
 /// the payment, it has a leg in the chains of its source and payees, so that their lists show the payment. If an owner asked for it,
@@ -52,12 +49,8 @@ pub fn refuse(set: &WorkingSet, command: &Command, rejection: Rejection, ctx: Co
 }
 
 fn owner(set: &WorkingSet, pay: &Pay) -> Option<OwnerId> {
-    let owner_of = |account: Option<&Account>| account.map(|account| account.owner);
-    match pay.kind {
-        PaymentKind::Pay | PaymentKind::TopUp | PaymentKind::PayoutReturn => {
-            owner_of(set.account(pay.first_payee()?))
-        }
-        PaymentKind::Transfer | PaymentKind::Payout => owner_of(set.account(pay.source)),
-        PaymentKind::Adjustment => Some(OwnerId::PLATFORM),
-    }
+    let owner_of = |account| set.account(account).map(|account| account.owner);
+    let payee = || pay.first_payee().and_then(owner_of);
+    let payer = || owner_of(pay.source);
+    pay.kind.owner(payer, payee, Some(OwnerId::PLATFORM))
 }

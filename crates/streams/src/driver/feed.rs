@@ -9,6 +9,21 @@ use super::fields::{EventFields, OwnerNames};
 use super::publish;
 use super::runner::Taken;
 
+/// Calls `take` with the frame that holds the record at a position.
+///
+/// # Errors
+/// If the frame can't be read, or as `take`.
+pub(super) fn with_frame<T>(
+    reader: &Reader,
+    position: u64,
+    take: impl FnOnce(&FrameRef<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let damaged = |what: String| Failure::RecordDamaged { position, what };
+    let frame = reader.frame(position)?;
+    let frame = frame.ok_or_else(|| damaged("its frame is missing".to_owned()))?;
+    take(&FrameRef::parse(&frame).map_err(|error| damaged(error.to_string()))?)
+}
+
 /// Calls `each` with every record of the frame from `first` to `last`.
 ///
 /// # Errors

@@ -7,20 +7,19 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 use tributary_api::form::request::Notes;
 use tributary_api::render::common::payment_of;
-use tributary_api::render::facts::{amount_moved, known_owner, recorded_ms, waited_ms};
+use tributary_api::render::facts::{
+    account_owner, amount_moved, known_owner, recorded_ms, waited_ms,
+};
 use tributary_api::render::notes::{present_notes, record_notes};
 use tributary_api::render::payment::{PaymentKindForm, PaymentStatusForm};
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{AccountId, Body, Data, OwnerId, Payment};
+use tributary_ledger::{AccountId, Body, Data, Payment};
 
 use crate::expression::{FieldId, Fields, Scalar, Type, Value};
 
 /// Path of what a caller published.
 pub(crate) const DATA: &str = "data";
-
-/// Name of the platform as an owner.
-const PLATFORM: &str = "platform";
 
 /// A field of every event, or of the events of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,10 +96,7 @@ impl OwnerNames {
         if let Some(name) = self.names.borrow().get(&account) {
             return Some(name.clone());
         }
-        let name: Rc<str> = match self.reader.account_owner(account)? {
-            OwnerId::PLATFORM => PLATFORM.into(),
-            owner => self.reader.owner_name(owner)?.as_str().into(),
-        };
+        let name: Rc<str> = account_owner(&self.reader, account)?.into();
         let mut names = self.names.borrow_mut();
         if names.len() >= Self::ACCOUNTS_MAX {
             names.clear();

@@ -26,14 +26,12 @@ use tributary_api::caller::{Caller, acting_as};
 use tributary_api::error::ApiError;
 use tributary_api::failures::read_error;
 use tributary_api::streaming::{Preview, StreamFigures, StreamRow, StreamTerms, Streaming};
-use tributary_engine::{
-    Basis, BriefReply, Engine, Failure, FrameRef, Judge, Permit, Reader, Refused, lock,
-};
+use tributary_engine::{Basis, BriefReply, Engine, Failure, Judge, Permit, Reader, Refused, lock};
 use tributary_ledger::{Command, SettingId, SettingKind};
 
 use crate::stream::ResultId;
 use checkpoint::Checkpoints;
-use feed::take_frame;
+use feed::{take_frame, with_frame};
 use fields::OwnerNames;
 pub use risk::Rules;
 use runner::Runner;
@@ -198,29 +196,27 @@ fn feed(
     head: u64,
     slots: &mut [&mut Slot],
 ) -> Result<(), Failure> {
-    let damaged = |what: String| Failure::RecordDamaged { position, what };
-    let frame = reader.frame(position)?;
-    let frame = frame.ok_or_else(|| damaged("its frame is missing".to_owned()))?;
-    let frame = FrameRef::parse(&frame).map_err(|error| damaged(error.to_string()))?;
     slots.iter_mut().for_each(|slot| slot.share_waiting_bound());
-    take_frame(reader, owners, &frame, position, head, |taken| {
-        for slot in slots.iter_mut() {
-            if let Some((stream, id)) = &taken.result
-                && *stream == slot.id
-            {
+    let end = with_frame(reader, position, |frame| {
+        take_frame(reader, owners, frame, position, head, |taken| {
+            for slot in slots.iter_mut() {
+                if let Some((stream, id)) = &taken.result
+                    && *stream == slot.id
+                {
+                    for version in &mut slot.versions {
+                        version.runner.published(id, taken.is_refused);
+                    }
+                }
                 for version in &mut slot.versions {
-                    version.runner.published(id, taken.is_refused);
+                    if version.runner.position + 1 == taken.position && !version.runner.is_over() {
+                        version.runner.take(taken);
+                    }
                 }
             }
-            for version in &mut slot.versions {
-                if version.runner.position + 1 == taken.position && !version.runner.is_over() {
-                    version.runner.take(taken);
-                }
-            }
-        }
-        Ok(())
+            Ok(())
+        })?;
+        Ok(Basis::from(frame.head()))
     })?;
-    let end = Basis::from(frame.head());
     for version in slots.iter_mut().flat_map(|slot| &mut slot.versions) {
         if version.runner.position == end.position {
             version.basis = Some(end);

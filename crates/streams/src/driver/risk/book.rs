@@ -59,6 +59,11 @@ impl Book {
         used.collect()
     }
 
+    /// Whether these are all streams that the rule sets look at.
+    pub(super) fn are_there(&self, used: &[(&UsedStream, &Arc<Mutex<Slot>>)]) -> bool {
+        used.len() == self.used.len()
+    }
+
     /// Whether the list with this slug has the text at this time; none if there is no such list.
     pub(super) fn is_listed(&self, slug: &str, text: &str, now_ms: i64) -> Option<bool> {
         Some(self.lists.get(slug)?.has(text, now_ms))
@@ -93,9 +98,9 @@ impl Book {
             let same =
                 |set: &&Arc<ReadySet>| (set.id, set.revision) == (setting.id, setting.revision);
             let kept = before.sets.iter().find(same).cloned();
-            match kept.map_or_else(|| ReadySet::of_setting(reader, &setting).map(Arc::new), Ok) {
-                Ok(set) if set.state.is_at_work() => book.sets.push(set),
-                Ok(_) => {}
+            let made = || ReadySet::at_work(reader, &setting).map(|made| made.map(Arc::new));
+            match kept.map_or_else(made, |kept| Ok(Some(kept))) {
+                Ok(set) => book.sets.extend(set),
                 Err(why) => {
                     tracing::error!(rule_set = %setting.slug, why, "a rule set can't be applied");
                     book.broken.insert(setting.id, why);

@@ -1,14 +1,11 @@
 //! A rule set and a payment: what its features are, and what it finds.
 
-use super::payment::{PAYMENT_FIELDS_LEN, PaymentFields};
+use super::payment::{NS_PER_MS, PAYMENT_FIELDS_LEN, PaymentFields};
 use super::ready::{Feature, ReadySet, Source};
 use crate::driver::runner::Runner;
 use crate::expression::{FieldId, Fields, Scalar, Type, Value};
 use crate::risk::Finding;
 use crate::stream::{Expected, OwnedScalar};
-
-/// Nanoseconds of a millisecond.
-pub(super) const NS_PER_MS: i64 = 1_000_000;
 
 /// Values of the features of a rule set, in order; none for those that are missing.
 pub(super) type FeatureValues = Vec<Option<Scalar<'static>>>;

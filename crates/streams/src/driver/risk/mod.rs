@@ -21,8 +21,8 @@ use tributary_engine::{Failure, Judge, Reader, lock};
 use tributary_ledger::{self as ledger, Assessment, Body, Command, PaymentId, SettingId};
 
 use self::book::{Book, Books, UsedStream};
-use self::look::{FeatureValues, Known, NS_PER_MS, Questions, assess, place_of};
-use self::payment::PaymentFields;
+use self::look::{FeatureValues, Known, Questions, assess, place_of};
+use self::payment::{NS_PER_MS, PaymentFields};
 use self::ready::{Feature, ReadySet, Source};
 use self::replay::as_it_runs;
 use self::report::{Report, SetReport, named};
@@ -131,19 +131,9 @@ impl Rules {
     #[must_use]
     pub fn have_figures(&self) -> bool {
         let book = self.books.current(&self.reader);
-        let sets: Vec<&Arc<ReadySet>> = book.sets.iter().collect();
-        let features = sets.iter().flat_map(|set| &set.features);
-        let mut slugs = features.filter_map(|feature| match &feature.source {
-            Source::Stream { slug, .. } => Some(slug),
-            Source::List { .. } => None,
-        });
-        slugs.all(|slug| {
-            let Some(id) = book.stream(slug) else {
-                return true;
-            };
-            let slot = self.slots.get(id);
-            slot.is_some_and(|slot| !lock(&slot).is_catching_up())
-        })
+        let used = book.used_streams(&self.slots);
+        let mut slots = used.iter().map(|(_, slot)| lock(slot));
+        book.are_there(&used) && slots.all(|slot| !slot.is_catching_up())
     }
 
     /// Computes every assessment of the journal again. Calls `progress` with the position now and then: the records are read twice.

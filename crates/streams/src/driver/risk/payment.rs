@@ -3,17 +3,15 @@
 use std::cell::OnceCell;
 
 use tributary_api::form::request::Notes;
-use tributary_api::render::facts::known_owner;
+use tributary_api::render::facts::{account_owner, known_owner};
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
-use tributary_ledger::{
-    AccountId, Body, Command, Context, Leg, Outcome, OwnerId, Pay, Payment, PaymentKind,
-};
+use tributary_ledger::{AccountId, Body, Command, Context, Leg, Outcome, OwnerId, Pay, Payment};
 
 use crate::expression::{FieldId, Fields, Scalar, Type, Value};
 
 /// Nanoseconds of a millisecond.
-const NS_PER_MS: i64 = 1_000_000;
+pub(super) const NS_PER_MS: i64 = 1_000_000;
 
 /// A field of a payment that is assessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +105,10 @@ impl<'a> PaymentFields<'a> {
             let owner = account.and_then(|account| self.reader.account_owner(account));
             owner.unwrap_or(self.command.actor.owner)
         };
-        let owner = match pay.kind {
-            PaymentKind::Pay | PaymentKind::TopUp | PaymentKind::PayoutReturn => {
-                owner_of(pay.first_payee())
-            }
-            PaymentKind::Transfer | PaymentKind::Payout => owner_of(Some(pay.source)),
-            PaymentKind::Adjustment => OwnerId::PLATFORM,
-        };
+        let (payer, payee) = (Some(pay.source), pay.first_payee());
+        let owner = pay
+            .kind
+            .owner(|| owner_of(payer), || owner_of(payee), OwnerId::PLATFORM);
         let mut outcome = Outcome {
             payment: Some(Payment::expected(self.command, pay, ctx, owner)),
             ..Outcome::default()
@@ -149,9 +144,9 @@ impl<'a> PaymentFields<'a> {
         let account = |account: AccountId| ids.encode(IdKind::Account, account.0);
         match field {
             PaymentField::Source => Some(account(self.pay.source)),
-            PaymentField::Payer => self.account_owner(self.pay.source),
+            PaymentField::Payer => account_owner(self.reader, self.pay.source),
             PaymentField::Destination => self.pay.first_payee().map(account),
-            PaymentField::Payee => self.account_owner(self.pay.first_payee()?),
+            PaymentField::Payee => account_owner(self.reader, self.pay.first_payee()?),
             PaymentField::Reference => self.pay.reference.as_ref().map(ToString::to_string),
             PaymentField::AskedBy => known_owner(self.reader, self.command.actor.owner),
             PaymentField::ApiKey => {
@@ -160,10 +155,6 @@ impl<'a> PaymentFields<'a> {
             }
             _ => unreachable!("it is no text, or kept elsewhere"),
         }
-    }
-
-    fn account_owner(&self, account: AccountId) -> Option<String> {
-        known_owner(self.reader, self.reader.account_owner(account)?)
     }
 }
 

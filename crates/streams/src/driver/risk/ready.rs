@@ -85,20 +85,23 @@ struct Counts {
 }
 
 impl ReadySet {
-    /// Makes a revision of a rule set ready.
+    /// Makes a revision of a rule set ready; none if it assesses no payments.
     ///
     /// # Errors
     /// Why it can't be applied, as a sentence.
-    pub(super) fn of_setting(reader: &Reader, setting: &Setting) -> Result<ReadySet, String> {
+    pub(super) fn at_work(reader: &Reader, setting: &Setting) -> Result<Option<ReadySet>, String> {
         let terms = RuleSetTerms::from_setting(setting)
             .map_err(|error| format!("a later version of the server wrote it: {error}"))?;
+        if !terms.state.is_at_work() {
+            return Ok(None);
+        }
         let name = reader.ids().encode_setting(setting.kind, setting.id);
         let ready = ReadySet::new(setting.id, setting.revision, name, &terms);
         let ready = ready.map_err(|error| error.to_string())?;
-        Ok(ReadySet {
+        Ok(Some(ReadySet {
             created: setting.created.position,
             ..ready
-        })
+        }))
     }
 
     /// Makes a rule set ready.

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use tributary_api::risk::RuleEffect;
 use tributary_api::streaming::{StartForm, StreamTerms};
-use tributary_engine::{Failure, FrameRef, Reader, parse_record};
+use tributary_engine::{Failure, Reader, parse_record};
 use tributary_ledger::codec::{Operation, RecordRef};
 use tributary_ledger::{Body, Command, PaymentId, Setting, SettingId};
 
 use super::book::List;
-use super::look::{Known, NS_PER_MS};
-use super::payment::PaymentFields;
+use super::look::Known;
+use super::payment::{NS_PER_MS, PaymentFields};
 use super::report::Report;
-use crate::driver::feed::take_frame;
+use crate::driver::feed::{take_frame, with_frame};
 use crate::driver::fields::{EventFields, OwnerNames};
 use crate::driver::runner::Runner;
 use crate::stream::Expected;
@@ -89,31 +89,24 @@ impl Replay<'_> {
         }
         while position < self.end {
             progress(position);
-            let frame = self.reader.frame(position + 1)?;
-            let frame = frame.ok_or_else(|| damaged(position + 1, "its frame is missing"))?;
-            let frame = FrameRef::parse(&frame)
-                .map_err(|error| damaged(position + 1, error.to_string()))?;
-            let last = frame.head().position.min(self.end);
-            ahead.read(position, (last + BEHIND_MAX).min(self.end))?;
-            take_frame(self.reader, &owners, &frame, position + 1, last, |taken| {
-                for runner in self.runners.values_mut() {
-                    if runner.position + 1 == taken.position && !runner.is_over() {
-                        runner.take(taken);
+            position = with_frame(self.reader, position + 1, |frame| {
+                let last = frame.head().position.min(self.end);
+                ahead.read(position, (last + BEHIND_MAX).min(self.end))?;
+                take_frame(self.reader, &owners, frame, position + 1, last, |taken| {
+                    for runner in self.runners.values_mut() {
+                        if runner.position + 1 == taken.position && !runner.is_over() {
+                            runner.take(taken);
+                        }
                     }
-                }
-                let seen = ahead.as_of.remove(&taken.position).unwrap_or_default();
-                seen.iter().try_for_each(|seen| each(&self.runners, seen))
+                    let seen = ahead.as_of.remove(&taken.position).unwrap_or_default();
+                    seen.iter().try_for_each(|seen| each(&self.runners, seen))
+                })?;
+                Ok(last)
             })?;
-            position = last;
         }
         let left: usize = ahead.as_of.values().map(Vec::len).sum();
         Ok(ahead.not_given + left as u64)
     }
-}
-
-fn damaged(position: u64, what: impl Into<String>) -> Failure {
-    let what = what.into();
-    Failure::RecordDamaged { position, what }
 }
 
 /// Payments of the records that come, by the position as of which each was assessed.
@@ -132,18 +125,16 @@ impl Ahead<'_> {
     /// Reads records up to `end`, while the streams have taken those up to `taken`.
     fn read(&mut self, taken: u64, end: u64) -> Result<(), Failure> {
         while self.position < end {
-            let first = self.position + 1;
-            let frame = self.reader.frame(first)?;
-            let frame = frame.ok_or_else(|| damaged(first, "its frame is missing"))?;
-            let frame =
-                FrameRef::parse(&frame).map_err(|error| damaged(first, error.to_string()))?;
-            for record in frame.records() {
-                let position = record.position();
-                if position > self.position && position <= end {
-                    self.take(taken, &parse_record(position, record.payload())?)?;
-                    self.position = position;
+            with_frame(self.reader, self.position + 1, |frame| {
+                for record in frame.records() {
+                    let position = record.position();
+                    if position > self.position && position <= end {
+                        self.take(taken, &parse_record(position, record.payload())?)?;
+                        self.position = position;
+                    }
                 }
-            }
+                Ok(())
+            })?;
         }
         Ok(())
     }
@@ -209,9 +200,11 @@ impl Ahead<'_> {
     /// The command that made the payment of a record.
     fn made(&self, record: &RecordRef<'_>) -> Result<Option<Command>, Failure> {
         let position = record.context().position;
-        let whole = record
-            .to_record()
-            .map_err(|error| damaged(position, error.to_string()))?;
+        let whole = record.to_record();
+        let whole = whole.map_err(|error| Failure::RecordDamaged {
+            position,
+            what: error.to_string(),
+        })?;
         match &whole.command.body {
             Body::Run(PaymentId(id)) => {
                 let made = self.reader.record(*id)?;

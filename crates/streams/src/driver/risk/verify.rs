@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tributary_api::risk::Verified;
 use tributary_api::streaming::StreamTerms;
-use tributary_engine::{Failure, FrameRef, Reader, Start, parse_record};
+use tributary_engine::{Failure, Reader, Start, parse_record};
 use tributary_ledger::{Setting, SettingId};
 
 use super::book::{List, read_list};
@@ -14,6 +14,7 @@ use super::payment::PaymentFields;
 use super::ready::ReadySet;
 use super::replay::{Replay, Replayed, Seen, StreamVersion, first_position};
 use super::report::{Report, SetReport};
+use crate::driver::feed::with_frame;
 use crate::driver::runner::Runner;
 
 /// Differences that are told one by one.
@@ -187,7 +188,7 @@ impl Named {
         for id in ids(self.sets.keys().collect()) {
             each_revision(reader, id, |setting| {
                 if let Some(set) = self.sets.get_mut(&(id, setting.revision)) {
-                    *set = ReadySet::of_setting(reader, setting).ok();
+                    *set = ReadySet::at_work(reader, setting).ok().flatten();
                 }
             })?;
         }
@@ -216,21 +217,16 @@ fn each_report(
 ) -> Result<(), Failure> {
     let mut position = 0;
     while position < end {
-        let damaged = |what: String| Failure::RecordDamaged {
-            position: position + 1,
-            what,
-        };
-        let frame = reader.frame(position + 1)?;
-        let frame = frame.ok_or_else(|| damaged("its frame is missing".to_owned()))?;
-        let frame = FrameRef::parse(&frame).map_err(|error| damaged(error.to_string()))?;
-        for record in frame.records() {
-            let record = parse_record(record.position(), record.payload())?;
-            let report = record.assessment().map(|found| found.report);
-            if let Some(Ok(report)) = report.map(serde_json::from_slice) {
-                each(&report);
+        position = with_frame(reader, position + 1, |frame| {
+            for record in frame.records() {
+                let record = parse_record(record.position(), record.payload())?;
+                let report = record.assessment().map(|found| found.report);
+                if let Some(Ok(report)) = report.map(serde_json::from_slice) {
+                    each(&report);
+                }
             }
-        }
-        position = frame.head().position;
+            Ok(frame.head().position)
+        })?;
         progress(position);
     }
     Ok(())
