@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::code::ErrorCode;
 use crate::error::ApiError;
 use crate::failures::read_error;
+use crate::render::facts::known_owner;
 
 /// Why the ledger refused.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -87,12 +88,7 @@ pub fn created(reader: &Reader, position: u64) -> Result<Record, ApiError> {
 
 /// The name of an owner.
 pub fn owner_name(reader: &Reader, owner: OwnerId) -> String {
-    if owner == OwnerId::PLATFORM {
-        return "platform".to_owned();
-    }
-    reader
-        .owner_name(owner)
-        .map_or_else(String::new, |name| name.to_string())
+    known_owner(reader, owner).unwrap_or_default()
 }
 
 /// The type of the event of `record`: the ledger tells it from the record's bytes.

@@ -190,18 +190,6 @@ pub enum PaymentKindForm {
 }
 
 impl PaymentKindForm {
-    /// Returns the name in answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            PaymentKindForm::Pay => "pay",
-            PaymentKindForm::Transfer => "transfer",
-            PaymentKindForm::TopUp => "top_up",
-            PaymentKindForm::Payout => "payout",
-            PaymentKindForm::Adjustment => "adjustment",
-            PaymentKindForm::PayoutReturn => "payout_return",
-        }
-    }
-
     /// Returns the ledger's value.
     pub fn ledger(self) -> PaymentKind {
         match self {
@@ -257,23 +245,6 @@ pub enum PaymentStatusForm {
 }
 
 impl PaymentStatusForm {
-    /// Returns the name in answers.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            PaymentStatusForm::Queued => "queued",
-            PaymentStatusForm::Authorized => "authorized",
-            PaymentStatusForm::PartiallyCaptured => "partially_captured",
-            PaymentStatusForm::Captured => "captured",
-            PaymentStatusForm::PartiallyRefunded => "partially_refunded",
-            PaymentStatusForm::Refunded => "refunded",
-            PaymentStatusForm::Failed => "failed",
-            PaymentStatusForm::Voided => "voided",
-            PaymentStatusForm::Expired => "expired",
-            PaymentStatusForm::Pending => "pending",
-            PaymentStatusForm::Paid => "paid",
-        }
-    }
-
     /// Returns the ledger's value.
     pub fn ledger(self) -> PaymentStatus {
         match self {
@@ -451,33 +422,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_that_answers_have() {
-        let kinds = [
-            PaymentKindForm::Pay,
-            PaymentKindForm::Transfer,
-            PaymentKindForm::TopUp,
-            PaymentKindForm::Payout,
-            PaymentKindForm::Adjustment,
-            PaymentKindForm::PayoutReturn,
-        ];
-        for kind in kinds {
-            assert_eq!(json!(kind), kind.as_str());
+    fn names_in_answers_are_those_of_the_ledger() {
+        for kind in PaymentKind::ALL {
+            assert_eq!(json!(PaymentKindForm::new(kind)), kind.name());
         }
-        let statuses = [
-            PaymentStatusForm::Queued,
-            PaymentStatusForm::Authorized,
-            PaymentStatusForm::PartiallyCaptured,
-            PaymentStatusForm::Captured,
-            PaymentStatusForm::PartiallyRefunded,
-            PaymentStatusForm::Refunded,
-            PaymentStatusForm::Failed,
-            PaymentStatusForm::Voided,
-            PaymentStatusForm::Expired,
-            PaymentStatusForm::Pending,
-            PaymentStatusForm::Paid,
-        ];
-        for status in statuses {
-            assert_eq!(json!(status), status.as_str());
+        for status in PaymentStatus::ALL {
+            assert_eq!(json!(PaymentStatusForm::new(status)), status.name());
         }
     }
 }

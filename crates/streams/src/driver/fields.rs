@@ -11,7 +11,6 @@ use tributary_api::render::facts::{
     account_owner, amount_moved, known_owner, recorded_ms, waited_ms,
 };
 use tributary_api::render::notes::{present_notes, record_notes};
-use tributary_api::render::payment::{PaymentKindForm, PaymentStatusForm};
 use tributary_engine::{IdKind, Reader};
 use tributary_ledger::codec::Record;
 use tributary_ledger::{AccountId, Body, Data, Payment};
@@ -227,10 +226,8 @@ impl<'r> EventFields<'r> {
         let payment = self.payment();
         let payee = || payment?.payees().first().map(|share| share.account);
         let text = match field {
-            EventField::Kind => return static_text(PaymentKindForm::new(payment?.kind).as_str()),
-            EventField::Status => {
-                return static_text(PaymentStatusForm::new(payment?.status).as_str());
-            }
+            EventField::Kind => return static_text(payment?.kind.name()),
+            EventField::Status => return static_text(payment?.status.name()),
             EventField::Currency => return static_text(payment?.currency.code()),
             EventField::Failure => return static_text(record.outcome.rejection?.code()),
             EventField::Payer => return self.account_owner(payment?.source),
